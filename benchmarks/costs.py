@@ -28,9 +28,9 @@ from person_reid.basics import atomic_write
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.cli.recipes import read_recipe
-from person_reid.deploy.contents import Contents
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.export import export
+from person_reid.deploy.interface import Contents
 from person_reid.deploy.publish import milliseconds
 from person_reid.models.complexity import complexity
 from person_reid.models.factory import build_model, input_size

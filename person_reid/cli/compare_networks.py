@@ -22,8 +22,8 @@ from person_reid.cli.parser import Parser
 from person_reid.cli.tested import OF_TESTS, network_flags, open_embedder, tested_network
 from person_reid.cli.values import devices, file_ending_in, picture_file, some_path
 from person_reid.data.layout import check_test_sets
-from person_reid.deploy.exported import READABLE, file_size
 from person_reid.deploy.publish import accuracy, milliseconds
+from person_reid.deploy.run import READABLE, file_size
 from person_reid.models.weights import SAFETENSORS
 from person_reid.reproduce import page
 

@@ -26,12 +26,12 @@ from person_reid.cli.tested import open_embedder, tested_network, title
 from person_reid.cli.values import output_path
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.clients import CLIENTS, contents_for, export_for, lines_for
-from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import export, tensorrt_advice
-from person_reid.deploy.exported import EXPORT_FORMATS, file_size
+from person_reid.deploy.interface import Contents
 from person_reid.deploy.load import TestedNetwork, load_network
 from person_reid.deploy.publish import query_and_gallery
 from person_reid.deploy.quantise import read_calibration
+from person_reid.deploy.run import EXPORT_FORMATS, file_size
 from person_reid.retrieval.metrics import evaluate
 
 DECIDED_BY_CLIENT = (

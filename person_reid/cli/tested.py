@@ -30,10 +30,10 @@ from person_reid.config.option import as_flag, configured
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.console import command
 from person_reid.deploy.embedder import Embedder
-from person_reid.deploy.exported import READABLE
-from person_reid.deploy.foreign import Preparation
+from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import TestedNetwork, load_network
 from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
+from person_reid.deploy.run import READABLE
 from person_reid.device import dtype_of, select_device
 from person_reid.retrieval.features import parse_scales
 from person_reid.retrieval.results import NETWORK, PLAIN, read_note

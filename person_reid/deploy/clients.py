@@ -16,10 +16,9 @@ from pathlib import Path
 import torch
 
 from person_reid.basics import UserError, atomic_write
-from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import TOLERANCE, deviation, export, references
-from person_reid.deploy.exported import Engine
-from person_reid.deploy.openers import import_openvino
+from person_reid.deploy.interface import Contents
+from person_reid.deploy.run import Engine, import_runtime
 from person_reid.models.network import Network
 from person_reid.retrieval.features import fused_embedding
 
@@ -123,7 +122,7 @@ def _export_openvino(network: Network, contents: Contents, path: Path) -> float:
     """Write `path`, which ends in .xml, with its weights beside it in a .bin;
     each file whole or not at all.
     """
-    openvino, weights = import_openvino(), path.with_suffix(".bin")
+    openvino, weights = import_runtime("openvino"), path.with_suffix(".bin")
     with atomic_write(path) as new_path, atomic_write(weights) as new_weights:
         new_path.touch()  # a folder that cannot be written to is found before the work
         new_weights.touch()

@@ -28,10 +28,10 @@ from person_reid.basics import UserError
 from person_reid.config.network import NetworkOptions
 from person_reid.data.decoding import decode
 from person_reid.data.images import Limits, Pixels, fit_image, load_image
-from person_reid.deploy.exported import READABLE, Engine
-from person_reid.deploy.foreign import Preparation
+from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
 from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
+from person_reid.deploy.run import READABLE, Engine
 from person_reid.deploy.runtimes import fast_engine, kind_of_file, obstacle_of
 from person_reid.device import usable_device
 from person_reid.progress import progress

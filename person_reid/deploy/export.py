@@ -21,10 +21,9 @@ from torch import nn
 
 from person_reid.basics import UserError, atomic_write, with_ending
 from person_reid.data.augment import MEAN, STD
-from person_reid.deploy.contents import KEY, Contents
-from person_reid.deploy.exported import Engine, quiet
-from person_reid.deploy.openers import STREAM_BATCH, import_onnxruntime, providers
+from person_reid.deploy.interface import KEY, Contents
 from person_reid.deploy.quantise import static_int8
+from person_reid.deploy.run import STREAM_BATCH, Engine, import_runtime, providers, quiet
 from person_reid.models.network import Network
 from person_reid.retrieval.features import CPU_BATCH, fused_embedding, unit_pieces
 
@@ -134,7 +133,7 @@ def check_onnx() -> None:
     """Raise UserError, with the command that installs it, if a library that
     writes and checks ONNX is missing.
     """
-    import_onnxruntime()
+    import_runtime("onnxruntime")
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
         command = f"python -m pip install {' '.join(missing)}"
@@ -188,7 +187,7 @@ def _quantised(model: Any) -> Any:
     """
     import onnx
 
-    import_onnxruntime()
+    import_runtime("onnxruntime")
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     del model.graph.value_info[:]  # the exporter's shapes are wrong once weights are reordered

@@ -15,8 +15,7 @@ import torch
 from person_reid.basics import UserError
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import list_images
-from person_reid.deploy.exported import quiet
-from person_reid.deploy.openers import import_onnxruntime
+from person_reid.deploy.run import import_runtime, quiet
 from person_reid.retrieval.similarity import unit_rows_or_zeros
 
 log = logging.getLogger(__name__)
@@ -52,7 +51,7 @@ def static_int8(content: bytes, images: np.ndarray[Any, Any], about: dict[str, s
     """
     import onnx
 
-    import_onnxruntime()
+    import_runtime("onnxruntime")
     from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -119,7 +118,7 @@ def _parted(images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndar
 
 def _features(model: Any, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return the features (N, D) of N images, of unit length."""
-    onnxruntime = import_onnxruntime()
+    onnxruntime = import_runtime("onnxruntime")
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
     session = onnxruntime.InferenceSession(

@@ -18,11 +18,10 @@ from tempfile import TemporaryDirectory
 import torch
 
 from person_reid.basics import UserError, describe
-from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import TOLERANCE, deviation, export, references
-from person_reid.deploy.exported import READABLE, Engine
+from person_reid.deploy.interface import Contents
 from person_reid.deploy.load import TestedNetwork, load_network
-from person_reid.deploy.openers import import_onnxruntime, import_openvino
+from person_reid.deploy.run import READABLE, Engine, import_runtime
 from person_reid.device import computed_in
 from person_reid.models.network import Network
 from person_reid.retrieval.features import extract_features, fused_embedding
@@ -31,7 +30,6 @@ from person_reid.retrieval.similarity import Features
 log = logging.getLogger(__name__)
 # by runtime; the fastest first (docs/benchmarks.md)
 ENGINE_KINDS = {"openvino": "openvino", "onnxruntime": "onnx"}
-IMPORTS = {"openvino": import_openvino, "onnxruntime": import_onnxruntime}
 
 
 def kind_of_file(path: Path, runtime: str | None) -> str:
@@ -154,7 +152,7 @@ def _wanted(runtime: str, obstacle: str, dtype: torch.dtype | None = None) -> li
             "onnxscript onnxruntime openvino"
         )
     for name in wanted:
-        IMPORTS[name]()
+        import_runtime(name)
     return wanted
 
 

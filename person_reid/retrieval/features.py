@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.fx.experimental.optimization import fuse
 from torch.nn.functional import interpolate, normalize
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, in_order
 from person_reid.data.augment import normalise
 from person_reid.device import autocast
 from person_reid.models.network import Network
@@ -90,6 +90,8 @@ def extract_features(
     dtype: torch.dtype | None = None,
     description: str = "features",
     unit: bool = True,
+    prepare: Callable[[Tensor], Tensor] = normalise,
+    streams: int = 1,
 ) -> Features:
     """Return the features (N, D) float32 of a bank of N images, uint8 (N, H, W, 3).
 
@@ -98,23 +100,38 @@ def extract_features(
     flip: add the mirrored image's output.
     dtype: of autocast, torch.float16 or torch.bfloat16; None computes in float32.
     unit: L2-normalise the features; otherwise they keep the length that the network gives them.
+    prepare: (B, H, W, 3) → what `embed` takes.
+    streams: batches that run side by side.
 
         feature = Σ_{image, mirrored} embed(image), divided by its length
     """
     if device.type == "cpu":
         batch_size = min(batch_size, CPU_BATCH)
-    features = []
+
+    def features_of(chunk: Tensor) -> Tensor:
+        views = [prepare(view) for view in ([chunk, chunk.flip(2)] if flip else [chunk])]
+        with autocast(device, dtype):
+            features = [embed(view).float() for view in views]
+        total = sum(features[1:], features[0])
+        return (unit_pieces(total, getattr(embed, "pieces", 1)) if unit else total).cpu()
+
+    found, chunks = [], on_device(bank.split(batch_size), device)
     with progress(total=len(bank), desc=description, unit=" images") as bar:
-        for chunk in on_device(bank.split(batch_size), device):
-            images = normalise(chunk)
-            views = [images, images.flip(3)] if flip else [images]
-            with autocast(device, dtype):
-                total = sum((embed(view).float() for view in views), torch.zeros((), device=device))
-            features.append(
-                (unit_pieces(total, getattr(embed, "pieces", 1)) if unit else total).cpu()
-            )
-            bar.update(len(chunk))
-    return torch.cat(features).numpy()
+        for features in _side_by_side(features_of, chunks, streams):
+            found.append(features)
+            bar.update(len(features))
+    return torch.cat(found).numpy()
+
+
+def _side_by_side(
+    work: Callable[[Tensor], Tensor], chunks: Iterable[Tensor], streams: int
+) -> Iterator[Tensor]:
+    """Yield work(chunk) of each chunk, in order, `streams` of them at a time."""
+    if streams == 1:
+        yield from map(work, chunks)
+        return
+    with ThreadPoolExecutor(streams) as pool:
+        yield from in_order(pool, work, chunks, ahead=2 * streams)
 
 
 def on_device(chunks: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:

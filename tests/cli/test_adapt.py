@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from person_reid.config.adapt import AdaptConfig
-from person_reid.deploy.exported import Engine
 from person_reid.deploy.load import network_of_run
 from person_reid.deploy.publish import save_pretrained
+from person_reid.deploy.run import Engine
 from person_reid.training.adaptation import LEAST_KEPT, started
 from person_reid.training.step import TrainingStep
 from tests.support.people import write_people

@@ -9,10 +9,10 @@ import torch
 
 from person_reid.basics import UserError, read_json_lines
 from person_reid.data.prepare import RECORD, read_record
-from person_reid.deploy.contents import Contents
-from person_reid.deploy.exported import Engine
+from person_reid.deploy.interface import Contents
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.publish import check_output
+from person_reid.deploy.run import Engine
 from person_reid.gallery.index import SearchIndex
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 from person_reid.run_folder import read_history

@@ -6,7 +6,7 @@ import torch
 import test as test_script
 from person_reid.basics import UserError
 from person_reid.cli import export
-from person_reid.deploy.exported import Engine
+from person_reid.deploy.run import Engine
 from person_reid.models.factory import create_model
 from tests.support.people import draw_people
 

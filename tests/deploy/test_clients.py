@@ -16,7 +16,7 @@ from person_reid.cli import export
 from person_reid.data.augment import MEAN, STD
 from person_reid.deploy.clients import CLIENTS, contents_for, lines_for
 from person_reid.deploy.embedder import Embedder
-from person_reid.deploy.openers import import_openvino
+from person_reid.deploy.run import import_runtime
 from person_reid.models.factory import create_model
 from tests.support.people import draw_people
 from tests.support.scripts import run
@@ -119,7 +119,9 @@ def as_deepstream(name, frame, boxes):
 
 def as_openvino(name, frame, boxes):
     compiled = (
-        import_openvino().Core().compile_model(name, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        import_runtime("openvino")
+        .Core()
+        .compile_model(name, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     )
     return compiled(np.ascontiguousarray(cut(frame, boxes, *SIZE)[:, ::-1]))[0]
 

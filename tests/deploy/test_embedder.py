@@ -18,11 +18,10 @@ from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import open_embedder
 from person_reid.config.network import NetworkOptions
 from person_reid.data.bank import load_bank
-from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import export
-from person_reid.deploy.exported import quiet
-from person_reid.deploy.foreign import Preparation
+from person_reid.deploy.interface import Contents, Preparation
 from person_reid.deploy.load import TestedNetwork
+from person_reid.deploy.run import quiet
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
 from tests.support import ROOT

@@ -11,10 +11,9 @@ from torch.torch_version import TorchVersion
 
 from person_reid.basics import UserError
 from person_reid.deploy import export as module
-from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import export, tensorrt_advice
-from person_reid.deploy.exported import EXPORT_FORMATS, Engine, file_size
-from person_reid.deploy.openers import providers
+from person_reid.deploy.interface import Contents
+from person_reid.deploy.run import EXPORT_FORMATS, Engine, file_size, providers
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
 

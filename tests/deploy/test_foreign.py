@@ -3,6 +3,7 @@ whatever they want their pixels to be.
 """
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +13,8 @@ from torch import nn
 from person_reid import Embedder, UserError
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import open_embedder
-from person_reid.deploy.exported import Engine, file_size, quiet
-from person_reid.deploy.foreign import Preparation
-from person_reid.deploy.openers import import_openvino
+from person_reid.deploy.interface import Preparation
+from person_reid.deploy.run import Engine, file_size, import_runtime, quiet
 
 SIZE = (32, 16)
 BANK = torch.randint(
@@ -58,7 +58,7 @@ def write(path, network, batch=None, size=SIZE, dtype=torch.float32):
             dynamic_axes={"images": free},
         )
     if path.suffix == ".xml":
-        openvino = import_openvino()
+        openvino = import_runtime("openvino")
         openvino.save_model(openvino.Core().read_model(onnx), path, compress_to_fp16=False)
     return path
 
@@ -203,7 +203,7 @@ def test_intels_network_gives_the_features_that_openvino_gives():
         0, 256, (2, 256, 128, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
     found = Engine(file, preparation=Preparation(bgr=True, up_to=255)).features(pixels, flip=False)
-    openvino = import_openvino()
+    openvino = import_runtime("openvino")
     compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for pixel, feature in zip(pixels, found, strict=True):
         plain = compiled(pixel.flip(2).permute(2, 0, 1)[None].float().numpy())[0].ravel()
@@ -280,7 +280,7 @@ def test_an_output_can_be_named_and_one_that_is_not_there_is_refused(tmp_path, c
 
 def test_outputs_without_names_are_chosen_by_their_numbers(tmp_path, caplog):
     write_several(tmp_path / "net.onnx", ("logits", "maps", "features"))
-    openvino = import_openvino()
+    openvino = import_runtime("openvino")
     model = openvino.Core().read_model(tmp_path / "net.onnx")
     for port in model.outputs:
         port.set_names(set())
@@ -299,6 +299,19 @@ def test_weights_beside_a_file_are_found_from_any_folder(runtime, tmp_path, monk
     embedder = Embedder("folder/net.onnx", device="cpu", flip=False, runtime=runtime)
     np.testing.assert_allclose(embedder.features(BANK), expected(network), atol=1e-5)
     assert file_size(file) > file.stat().st_size
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_file_is_read_once(runtime, tmp_path, monkeypatch):
+    file, read = write(tmp_path / "net.onnx", Foreign()), []
+
+    def read_bytes(path, whole=Path.read_bytes):
+        read.append(path)
+        return whole(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    Embedder(file, device="cpu", runtime=runtime)
+    assert read == [file]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a permission there")

@@ -13,18 +13,18 @@ import torch
 from torch import nn
 
 from person_reid.basics import UserError
-from person_reid.deploy.contents import KEY, Contents
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.export import export
-from person_reid.deploy.exported import Engine
+from person_reid.deploy.interface import KEY, Contents
+from person_reid.deploy.run import Engine
 from person_reid.models.network import Network
 from tests.support import ROOT
 
 FULL_DISK = """
 import resource, sys
 from person_reid.deploy.export import export
-from person_reid.deploy.contents import Contents
-from person_reid.deploy.exported import EXPORT_FORMATS
+from person_reid.deploy.interface import Contents
+from person_reid.deploy.run import EXPORT_FORMATS
 from person_reid.models.factory import create_model
 network = create_model("test_resnet", weights="none", size=(64, 32))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))

@@ -15,11 +15,10 @@ from person_reid.basics import UserError
 from person_reid.cli.flags import testing_parser
 from person_reid.cli.tested import open_embedder, tested_network
 from person_reid.deploy import runtimes as module
-from person_reid.deploy.contents import Contents
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.export import export
-from person_reid.deploy.exported import Engine
-from person_reid.deploy.openers import import_onnxruntime
+from person_reid.deploy.interface import Contents
+from person_reid.deploy.run import Engine, import_runtime
 from person_reid.models.factory import create_model
 from tests.support import ROOT
 
@@ -257,17 +256,17 @@ def test_an_exported_file_is_run_by_either_and_openvinos_own_by_openvino(place, 
 
 def test_onnxruntime_is_told_to_report_to_nobody(monkeypatch):
     monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
-    import_onnxruntime()
+    import_runtime("onnxruntime")
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
 def test_openvino_reports_to_nobody():
     code = """
 import sys, time
-from person_reid.deploy.openers import import_openvino
+from person_reid.deploy.run import import_runtime
 sys.addaudithook(lambda event, _: print(event, flush=True)
     if event in ("socket.connect", "os.fork") else None)
-import_openvino().Core()
+import_runtime("openvino").Core()
 time.sleep(0.5)
 assert sys.modules["openvino_telemetry"] is None
 """

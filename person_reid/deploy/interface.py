@@ -1,0 +1,270 @@
+"""What goes into an exported network and what comes out of it.
+
+A file of ours describes itself in JSON (Contents). A file of another program only declares the
+shape and type of its input. How pixels become its numbers has to be known (Preparation), and which
+of its outputs is the feature has to be guessed or said.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from person_reid.basics import UserError, parse_json
+from person_reid.config.option import LARGEST_SIDE
+from person_reid.data.augment import MEAN, STD, normalise
+
+KEY = "person-reid"  # under which a file holds its Contents
+USUAL = (256, 128)  # the size of images if a file of another program does not say it
+Run = Callable[[torch.Tensor], torch.Tensor]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an exported file expects and returns.
+
+    height, width: of the images, in pixels.
+    dim: width of the feature.
+    pieces: number of equal pieces of the feature that are normalised separately.
+    source: the network and its weights, in words.
+    normalised: the file takes uint8 RGB images (B, H, W, 3) and applies ImageNet's normalisation
+        itself. Otherwise it takes normalised float32 images (B, 3, H, W).
+    flip: the file adds the mirrored image's feature itself.
+    l2: the feature has unit length.
+    precision: float32, float16 or int8.
+    tensorrt: run by TensorRT if it is installed.
+    up_to: 1 or 255 if the file takes float32 images (B, 3, H, W) with values from 0 to that and
+        applies ImageNet's normalisation itself; 0 if it does not.
+    bgr: their channels are blue, green and red.
+    """
+
+    height: int
+    width: int
+    dim: int
+    pieces: int = 1
+    source: str = ""
+    normalised: bool = False
+    flip: bool = False
+    l2: bool = False
+    precision: str = "float32"
+    tensorrt: bool = False
+    up_to: int = 0
+    bgr: bool = False
+
+    @property
+    def takes(self) -> str:
+        """Return the type and the shape of the images that the file takes, in words."""
+        if self.normalised:
+            return f"uint8 (B, {self.height}, {self.width}, 3)"
+        values = f", {'BGR' if self.bgr else 'RGB'} 0..{self.up_to}" if self.up_to else ""
+        return f"float32 (B, 3, {self.height}, {self.width}){values}"
+
+    def to_json(self) -> str:
+        """Return one line of JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Contents:
+        """Read the JSON in a file and ignore entries of later versions.
+
+        Raises ValueError or TypeError for an entry that is missing or cannot be true.
+        """
+        found = parse_json(text)
+        if not isinstance(found, dict):
+            raise ValueError(f"its description is {text[:40]}")
+        known = {field.name: field.type for field in fields(cls)}
+        contents = cls(**{name: found[name] for name in known if name in found})
+        for name, kind in known.items():
+            value = getattr(contents, name)
+            if type(value).__name__ != kind:
+                expected = f"expected a value of type {kind}"
+                raise ValueError(f"its description says {name} {value!r}, {expected}")
+        height, width, dim, pieces = contents.height, contents.width, contents.dim, contents.pieces
+        problems = {
+            f"{height} x {width} pixels": not _is_size(height, width),
+            f"values from 0 to {contents.up_to}": contents.up_to not in (0, 1, 255),
+            f"a feature of width {dim} in {pieces} pieces": dim < 1 or pieces < 1 or dim % pieces,
+        }
+        for problem, applies in problems.items():
+            if applies:
+                raise ValueError(f"its description says {problem}")
+        return contents
+
+    def images(self, batch: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Return random images in the form that the file expects."""
+        shape = (batch, self.height, self.width, 3)
+        pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        return self.input(pixels).contiguous()
+
+    def input(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return RGB images, uint8 (B, H, W, 3), in the form that the file expects."""
+        if self.normalised:
+            return pixels
+        if not self.up_to:
+            return normalise(pixels)
+        images = (pixels.flip(3) if self.bgr else pixels).permute(0, 3, 1, 2)
+        return images.float() * (self.up_to / 255)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a network wants its pixels: (pixel · scale - mean) / std, in float32.
+
+    mean, std: of the three channels in the network's order. None means ImageNet's for 0..1, and 0
+        and 1 for 0..255.
+    bgr: the channels are blue, green and red.
+    up_to: 1 or 255, the highest value of a scaled pixel.
+    size: (height, width), for a file that does not say it.
+    given: what to call it in messages.
+    """
+
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    bgr: bool = False
+    up_to: int = 1
+    size: tuple[int | None, int | None] = (None, None)
+    given: str = "preparation"
+
+    def __post_init__(self) -> None:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and (len(values) != 3 or (name == "std" and 0 in values)):
+                given = f"--{name} {','.join(map(str, values))}"
+                raise UserError(f"{given}: expected three numbers, those of std not 0.")
+
+    @property
+    def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and std, of the three channels in the network's order."""
+        mean, std = (MEAN, STD) if self.up_to == 1 else ((0.0,) * 3, (1.0,) * 3)
+        order = -1 if self.bgr else 1
+        return self.mean or mean[::order], self.std or std[::order]
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return float32 (B, H, W, 3) in the network's channel order.
+
+        pixels: RGB, uint8 (B, H, W, 3).
+        """
+        mean, std = map(torch.tensor, self.statistics)
+        images = (pixels.flip(3) if self.bgr else pixels).float()
+        return ((images / 255 if self.up_to == 1 else images) - mean) / std
+
+    def __str__(self) -> str:
+        mean, std = (",".join(f"{value:g}" for value in values) for values in self.statistics)
+        channels = "BGR" if self.bgr else "RGB"
+        return f"{channels}, --range 0..{self.up_to}, --mean {mean}, --std {std}"
+
+
+class Declared(NamedTuple):
+    """What an ONNX or OpenVINO file declares.
+
+    shape, dtype: of its input, with None for a length that is free.
+    remark: which of several outputs is taken; "" if there is no doubt.
+    """
+
+    shape: Sequence[int | None]
+    dtype: torch.dtype
+    remark: str
+
+
+def adapt(
+    path: Path, declared: Declared, run: Run, preparation: Preparation
+) -> tuple[Contents, Run]:
+    """Make a network of another program look like one of ours; log what is assumed of it.
+
+    It then takes uint8 images (B, H, W, 3), in batches of any size.
+
+    run: the function of the network. Raises UserError if its input is not a batch of colour images,
+    or if it does not give a feature of each.
+    """
+    shape, dtype, remark = declared
+    if remark:
+        log.warning("%s: %s", path, remark)
+    if len(shape) != 4 or 3 not in (shape[1], shape[3]):
+        expected = "expected a batch of colour images, such as (B, 3, 256, 128)"
+        raise UserError(f"{path}: takes {_shown(shape)}; {expected}.")
+    channels_last = shape[1] != 3
+    batch, *sides = shape[:3] if channels_last else (shape[0], *shape[2:])
+    asked = preparation.size
+    height, width = (
+        side or own or usual for side, own, usual in zip(sides, asked, USUAL, strict=True)
+    )
+    takes = f"{path}: takes images of {height}×{width}"
+    if any(side and own not in (None, side) for side, own in zip(sides, asked, strict=True)):
+        raise UserError(f"{takes}; leave --height and --width out.")
+    if not _is_size(height, width):
+        raise UserError(f"{takes} pixels; expected at most {LARGEST_SIDE} on a side.")
+
+    def features(pixels: torch.Tensor) -> torch.Tensor:
+        images = preparation(pixels)
+        images = (images if channels_last else images.permute(0, 3, 1, 2)).contiguous()
+        return run((images if dtype.is_floating_point else images.round()).to(dtype)).flatten(1)
+
+    def in_batches(pixels: torch.Tensor) -> torch.Tensor:
+        count = batch or max(1, len(pixels))
+        padding = pixels[:1].expand(-len(pixels) % count, *pixels.shape[1:])
+        parts = torch.cat([pixels, padding]).split(count)
+        return torch.cat([features(part) for part in parts])[: len(pixels)]
+
+    found = in_batches(torch.zeros(1, height, width, 3, dtype=torch.uint8))
+    if len(found) != 1 or not found.numel():
+        raise UserError(f"{path}: gives {_shown(found.shape)} for an image; expected a feature.")
+    assumed = f"Assumed: images of {height}×{width}, {preparation}."
+    log.info("%s: not written by tools/export.py. %s", path, assumed)
+    contents = Contents(height, width, found.shape[1], source=path.name, normalised=True)
+    return contents, in_batches
+
+
+def _is_size(height: int, width: int) -> bool:
+    return 0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE
+
+
+def _shown(shape: Sequence[int | None]) -> str:
+    return "(" + ", ".join("?" if length is None else str(length) for length in shape) + ")"
+
+
+# How other programs call an embedding, and class scores, among several outputs.
+EMBEDDING = re.compile(r"feat|emb|reid|descriptor|vector|neck|pre_?logit", re.IGNORECASE)
+SCORES = re.compile(r"logit|class|cls|score|prob|softmax|output_id", re.IGNORECASE)
+
+
+def chosen_output(
+    path: Path, shapes: Mapping[str, Sequence[Any]], asked: str | None
+) -> tuple[str, str]:
+    """Return the output that is the feature, and a remark that names it if it had to be guessed.
+
+    shapes: {output: its shape}; a length that is not a number is free.
+    asked: the name of --output. Without one, a map, which has a height and a width, comes last. Of
+        the others, an output called like an embedding comes first, then one that is not called
+        like class scores, then one whose length is a multiple of 64, as embeddings have and
+        numbers of classes rarely, then a longer one.
+
+    Raises UserError if there is no output of the name asked for.
+    """
+    rows = {name: tuple(shape[1:]) for name, shape in shapes.items()}
+    widths = {
+        name: math.prod(row) if all(isinstance(length, int) for length in row) else 0
+        for name, row in rows.items()
+    }
+    listing = ", ".join(f"{name} ({width or '?'})" for name, width in widths.items())
+    if asked is not None and asked not in rows:
+        raise UserError(f"{path}: --output {asked}: no such output. There are: {listing}.")
+    if asked is not None or len(rows) == 1:
+        return asked or next(iter(rows)), ""
+
+    def likely(name: str) -> tuple[bool, bool, bool, bool, int]:
+        is_map = len(rows[name]) == 3 and any(side != 1 for side in rows[name][2:])
+        embedding, scores = EMBEDDING.search(name), SCORES.search(name)
+        width = widths[name]
+        return not is_map, bool(embedding), not scores, width > 0 and not width % 64, width
+
+    best = max(rows, key=likely)
+    choice = f"{best} is taken for the feature; --output NAME chooses."
+    return best, f"its outputs are {listing}. {choice}"

@@ -1,0 +1,393 @@
+"""Run exported networks without the code that trained them.
+
+    engine = Engine("osnet.onnx")                       # run by ONNX Runtime
+    engine = Engine("osnet.onnx", kind="openvino")      # the same file, run by OpenVINO
+    features = engine.features(bank)        # uint8 (N, H, W, 3) → (N, D), of unit length
+
+tools/export.py writes such files, for ONNX, OpenVINO, TorchScript and torch.export. interface.py
+says what goes into them and what comes out.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from person_reid.basics import UserError, first_line
+from person_reid.deploy.interface import (
+    KEY,
+    Contents,
+    Declared,
+    Preparation,
+    Run,
+    adapt,
+    chosen_output,
+)
+from person_reid.retrieval.features import CPU_BATCH, extract_features
+from person_reid.retrieval.similarity import Features
+
+# The kinds of files by their endings: those that tools/export.py writes, and all.
+EXPORT_FORMATS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}
+READABLE = {**EXPORT_FORMATS, ".xml": "openvino"}
+ONNX_TYPES = {"tensor(float16)": torch.float16, "tensor(uint8)": torch.uint8}  # else float32
+PRECISIONS = {None: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}  # as OpenVINO calls them
+CAPABILITIES = "OPTIMIZATION_CAPABILITIES"  # the name of OpenVINO's property
+STREAM_BATCH = 8  # images in each of the batches that run side by side; larger ones are not faster
+SILENCE = threading.RLock()  # logging and warnings belong to the whole process
+
+
+class Engine:
+    """An exported file, ready to run.
+
+    path: the file.
+    device: runs the network. ONNX files run on a GPU only if the installed onnxruntime supports it,
+        else on the CPU.
+    kind: onnx, openvino (reads .onnx and .xml), torchscript or export; by default the file's suffix
+        decides.
+    preparation: how a file of another program wants its pixels; for ONNX and OpenVINO.
+    dtype: torch.bfloat16 or torch.float16, in which OpenVINO then computes what is float32 in the
+        file.
+    output: which of several outputs of a file of another program is the feature; by default one is
+        chosen, and said.
+
+    Raises FileNotFoundError. Raises UserError for a file that is not a network, for one that does
+    not behave as it declares, for a preparation, dtype or output that would be ignored, and if
+    onnxruntime or openvino is missing.
+    """
+
+    contents: Contents
+    run: Run
+    declared: Declared | None = None
+    streams = 1  # batches that run side by side
+
+    def __init__(
+        self,
+        path: str | Path,
+        device: torch.device | None = None,
+        kind: str | None = None,
+        preparation: Preparation | None = None,
+        dtype: torch.dtype | None = None,
+        output: str | None = None,
+    ) -> None:
+        self.path = path = Path(path)
+        self.device, self.dtype, self.output = device or torch.device("cpu"), dtype, output
+        self.kind = kind or READABLE.get(path.suffix.lower(), "")
+        if not path.is_file():
+            advice = "Write one: python tools/export.py --output FILE"
+            raise FileNotFoundError(f"{path}: no such exported network. {advice}")
+        if self.kind not in OPENERS:
+            expected = f"a file name that ends in {', '.join(READABLE)}"
+            raise UserError(f"{path}: expected an exported network, {expected}.")
+        if dtype and self.kind != "openvino":
+            raise UserError(
+                f"{path}: its precision was decided when it was written; leave --fp16 and --bf16 "
+                "out. They are for OpenVINO, which runs ONNX and its own files: --runtime openvino."
+            )
+        try:
+            with quiet():
+                text = OPENERS[self.kind](self)
+            if text is None and self.declared:
+                preparation = preparation or Preparation()
+                self.contents, self.run = adapt(path, self.declared, self.run, preparation)
+            else:
+                self.contents = Contents.from_json(text or "")
+        except UserError:
+            raise
+        except Exception as error:  # each library fails in its own way on a file it cannot read
+            found = f"not a network written by tools/export.py, or damaged ({first_line(error)})"
+            raise UserError(f"{path}: {found}.") from error
+        if text and (given := (preparation and preparation.given) or (output and "--output")):
+            raise UserError(f"{path}: {given} was decided when the file was written; leave it out.")
+        self.size = (self.contents.height, self.contents.width)
+        self.pieces = self.contents.pieces
+
+    @torch.inference_mode()
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the features (B, D) float32, on the CPU, of images in the form of `contents`.
+
+        Raises UserError if the network in the file fails or gives something else.
+        """
+        try:
+            features = self.run(images).float().cpu()
+        except Exception as error:  # each library fails in its own way
+            raise UserError(
+                f"{self.path}: fails on images {tuple(images.shape)}, although it declares that "
+                f"size ({first_line(error)}). Export the network again, or take a smaller "
+                "--batchsize."
+            ) from error
+        if features.shape != (len(images), self.contents.dim):
+            raise UserError(
+                f"{self.path}: gives {tuple(features.shape)} for {len(images)} images, but says "
+                f"that its features have {self.contents.dim} dimensions. Export the network again."
+            )
+        return features
+
+    def features(
+        self,
+        bank: torch.Tensor,
+        batch_size: int = CPU_BATCH,
+        flip: bool = True,
+        description: str = "features",
+        unit: bool = True,
+    ) -> Features:
+        """Return the features (N, D) float32 of a bank of N images, uint8 (N, H, W, 3).
+
+        batch_size: images at a time, at most; OpenVINO runs batches of STREAM_BATCH side by side.
+        flip: add the mirrored image's output, unless the file does so itself or gives the
+            unit-length feature of a single view (`l2`).
+        unit: scale the features to unit length.
+        """
+        contents = self.contents
+        if not len(bank):
+            return np.empty((0, contents.dim), np.float32)
+        if self.streams > 1:
+            batch_size = min(batch_size, STREAM_BATCH)
+        flip = flip and not contents.flip and not contents.l2
+        return extract_features(
+            self,
+            bank,
+            self.device,
+            batch_size,
+            flip,
+            description=description,
+            unit=unit,
+            prepare=contents.input,
+            streams=self.streams,
+        )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the notices of libraries, and undo what they change about logging.
+
+    One thread at a time.
+    """
+    with SILENCE:
+        disabled, handlers = logging.root.manager.disable, logging.root.handlers[:]
+        logging.disable(logging.WARNING)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        finally:
+            logging.disable(disabled)
+            logging.root.handlers[:] = handlers
+
+
+INSTALL = {
+    "onnxruntime": "ONNX files need onnxruntime: python -m pip install onnxruntime  "
+    "(onnxruntime-gpu for an NVIDIA GPU)",
+    "openvino": "OpenVINO is not installed: python -m pip install openvino",
+}
+
+
+def import_runtime(name: str) -> Any:
+    """Return onnxruntime or openvino, without the telemetry that importing it would start.
+
+    Raises UserError, with the command that installs it, if it is missing.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    # An import of this module then fails, which OpenVINO allows for.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        return import_module(name)
+    except ImportError:
+        raise UserError(INSTALL[name]) from None
+
+
+def providers(device: torch.device, tensorrt: bool = False) -> list[tuple[str, dict[str, Any]]]:
+    """Return onnxruntime's installed execution providers for a device, the fastest first.
+
+    Each comes with its settings.
+    """
+    available = import_runtime("onnxruntime").get_available_providers()
+    wanted: list[tuple[str, dict[str, Any]]] = [("CPUExecutionProvider", {})]
+    if device.type == "cuda":
+        number = {"device_id": device.index or 0}
+        wanted.insert(0, ("CUDAExecutionProvider", number))
+        if tensorrt:
+            cache = {"trt_engine_cache_enable": True, "trt_engine_cache_path": "trt_cache"}
+            wanted.insert(0, ("TensorrtExecutionProvider", {**number, **cache}))
+    return [(name, settings) for name, settings in wanted if name in available]
+
+
+# In an ONNX file: the key of an entry that names a file of weights, and the length of the name.
+LOCATION = re.compile(rb"\n\x08location\x12([\x01-\x7f])")
+
+
+def weight_files(path: Path, content: bytes) -> list[Path]:
+    """Return the files beside a network that hold its weights.
+
+    They are OpenVINO's net.bin, or those that the content of an ONNX file names: PyTorch 2.9 and
+    newer write net.onnx.data. A file in another folder is left to the library that reads it.
+    """
+    if path.suffix.lower() == ".xml":
+        return [path.with_suffix(".bin")]
+    names = {
+        os.fsdecode(content[name.end() :][: name[1][0]]) for name in LOCATION.finditer(content)
+    }
+    return [path.with_name(name) for name in sorted(names) if Path(name).name == name]
+
+
+def file_size(path: Path) -> int:
+    """Return the bytes of an exported network and of the files that hold its weights."""
+    content = path.read_bytes()
+    beside = weight_files(path, content) if path.suffix.lower() in (".onnx", ".xml") else []
+    return len(content) + sum(file.stat().st_size for file in beside if file.exists())
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[bytes | str]:
+    """Yield what the libraries read: the content of a file, or its path if weights lie beside it.
+
+    The Hugging Face hub keeps what it downloads as links, which libraries refuse to follow: then it
+    is the path of a copy. Raises UserError if weights are missing.
+    """
+    content = path.read_bytes()
+    beside = weight_files(path, content)
+    if missing := [file.name for file in beside if not file.is_file()]:
+        names = ", ".join(missing)
+        raise UserError(f"{path}: its weights are in {names}, to be copied into the same folder.")
+    if not any(file.is_symlink() for file in (path, *beside)):
+        yield str(path) if beside else content
+        return
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps files in use
+        for file in (path, *beside):
+            shutil.copyfile(file, Path(folder, file.name))
+        yield str(Path(folder, path.name))
+
+
+def _open_onnx(engine: Engine) -> str | None:
+    onnxruntime = import_runtime("onnxruntime")
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = torch.get_num_threads()
+    # other processes need the cores as well
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.log_severity_level = 3
+    with readable(engine.path) as source:
+        cpu = ["CPUExecutionProvider"]
+        session = onnxruntime.InferenceSession(source, settings, providers=cpu)
+        text: str | None = session.get_modelmeta().custom_metadata_map.get(KEY)
+        tensorrt = bool(text and Contents.from_json(text).tensorrt)
+        chosen = providers(engine.device, tensorrt)
+        if len(chosen) > 1:
+            session = onnxruntime.InferenceSession(source, settings, providers=chosen)
+    taken = session.get_inputs()[0]
+    shape = [length if isinstance(length, int) else None for length in taken.shape]
+    shapes = {each.name: each.shape for each in session.get_outputs()}
+    feature, remark = chosen_output(engine.path, shapes, engine.output)
+    engine.declared = Declared(shape, ONNX_TYPES.get(taken.type, torch.float32), remark)
+
+    def run(images: torch.Tensor) -> torch.Tensor:
+        given = {taken.name: images.contiguous().cpu().numpy()}
+        return torch.from_numpy(session.run([feature], given)[0])
+
+    engine.run = run
+    return text
+
+
+def _open_openvino(engine: Engine) -> str | None:
+    """Compile a network for several batches at a time, each on its own cores.
+
+    It is compiled once for any number of images, and again when the first full batch comes: a fixed
+    shape is faster. Raises UserError if the processor cannot compute in the type asked for.
+    """
+    openvino = import_runtime("openvino")
+    if engine.device.type != "cpu":
+        raise UserError(f"{engine.path}: OpenVINO computes on the CPU: --gpu_ids -1.")
+    core, precision = openvino.Core(), PRECISIONS[engine.dtype]
+    if engine.dtype and precision.upper() not in core.get_property("CPU", CAPABILITIES):
+        raise UserError(
+            f"OpenVINO does not compute in {engine.dtype} on this processor: "
+            "leave --fp16 and --bf16 out."
+        )
+    settings = {
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "INFERENCE_PRECISION_HINT": precision,
+        # training leaves weights near 1e-40, which slow a processor down
+        "CPU_DENORMALS_OPTIMIZATION": True,
+    }
+    with readable(engine.path) as source:
+        model = core.read_model(source)
+        compiled = {0: core.compile_model(model, "CPU", settings)}
+    engine.streams = compiled[0].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+    shapes = {
+        port.get_any_name() if port.get_names() else str(i): _lengths(port)
+        for i, port in enumerate(model.outputs)
+    }
+    name, remark = chosen_output(engine.path, shapes, engine.output)
+    feature = list(shapes).index(name)
+    taken = model.inputs[0]
+    dtype = torch.from_numpy(np.empty(0, taken.get_element_type().to_dtype())).dtype
+    engine.declared = Declared(_lengths(taken), dtype, remark)
+    one_compiles = threading.Lock()
+    of_thread = threading.local()
+
+    def run(images: torch.Tensor) -> torch.Tensor:
+        batch = STREAM_BATCH if len(images) == STREAM_BATCH else 0
+        with one_compiles:
+            if batch not in compiled:
+                fixed = model.clone()
+                fixed.reshape(list(images.shape))
+                compiled[batch] = core.compile_model(fixed, "CPU", settings)
+        # making a request takes a tenth of a batch
+        requests: dict[int, Any] = of_thread.__dict__.setdefault("requests", {})
+        if batch not in requests:
+            requests[batch] = compiled[batch].create_infer_request()
+        given = [images.contiguous().numpy()]
+        found = requests[batch].infer(given, share_inputs=True, share_outputs=True)
+        return torch.tensor(found[feature])  # a copy: the next images overwrite the output
+
+    engine.run = run
+    place = ["framework", KEY]  # where OpenVINO keeps the metadata of ONNX
+    return model.get_rt_info(place).astype(str) if model.has_rt_info(place) else None
+
+
+def _lengths(port: Any) -> list[int | None]:
+    """Return the shape of an input or output of OpenVINO, with None for a length that is free."""
+    shape = port.get_partial_shape()
+    return [length.get_length() if length.is_static else None for length in shape]
+
+
+def _open_torchscript(engine: Engine) -> str:
+    extra = {KEY: ""}
+    module = torch.jit.load(engine.path, engine.device, _extra_files=extra)  # type: ignore[no-untyped-call, unused-ignore]
+    module.eval()
+    engine.run = lambda images: module(images.to(engine.device))
+    return extra[KEY]
+
+
+def _open_export(engine: Engine) -> str:
+    extra = {KEY: ""}
+    program = torch.export.load(engine.path, extra_files=extra)
+    if engine.device.type != "cpu":
+        from torch.export.passes import move_to_device_pass
+
+        program = move_to_device_pass(program, engine.device)
+    module = program.module()
+    engine.run = lambda images: module(images.to(engine.device))
+    return extra[KEY]
+
+
+# Each fills in what an Engine needs to run its file, and returns the JSON in the file.
+OPENERS: dict[str, Callable[[Engine], str | None]] = {
+    "onnx": _open_onnx,
+    "openvino": _open_openvino,
+    "torchscript": _open_torchscript,
+    "export": _open_export,
+}
