@@ -29,7 +29,8 @@ from benchmarks.measure import machine
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import positive
-from person_reid.retrieval.people import best_and_mean, group_people
+from person_reid.gallery.identification import best_and_mean
+from person_reid.retrieval.clusters import group_people
 from person_reid.retrieval.results import load_result
 
 RATES = (0.1, 0.01)  # of strangers taken for somebody

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from person_reid.distributed import World as World
     from person_reid.distributed import join_world as join_world
     from person_reid.distributed import start_processes as start_processes
+    from person_reid.gallery.identification import identify as identify
     from person_reid.gallery.index import SearchIndex as SearchIndex
     from person_reid.losses import create as create_loss
     from person_reid.losses import names as list_losses
@@ -63,7 +64,7 @@ __all__ = [
     "OptionError", "RerankSpec", "RunJournal", "SearchIndex", "TestedNetwork", "TrainingImages",
     "TrainingStep", "UserError", "World", "averaging", "build_model", "create_criterion",
     "create_loss", "create_model", "create_network", "describe_training", "evaluate", "extract",
-    "find_state", "fit", "further_terms", "join_world", "list_losses", "list_models",
+    "find_state", "fit", "further_terms", "identify", "join_world", "list_losses", "list_models",
     "load_result", "load_weights", "open_journal", "open_teacher", "prepare_training",
     "read_dataset", "read_training_splits", "rescorer", "resolved", "save_pretrained",
     "save_result", "seed_everything", "start_processes", "train_one_epoch",
@@ -95,6 +96,7 @@ HOMES = {
     "describe_training": "training.build",
     "find_state": "training.build",
     "further_terms": "training.build",
+    "identify": "gallery.identification",
     "join_world": "distributed",
     "open_journal": "training.journal",
     "open_teacher": "cli.tested",

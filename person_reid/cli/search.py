@@ -29,7 +29,6 @@ import os
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,6 @@ import numpy as np
 from person_reid.basics import (
     UserError,
     counted,
-    did_you_mean,
     printable,
     real,
     set_aside,
@@ -75,10 +73,11 @@ from person_reid.gallery.build import (
     describe_answers,
     find_images,
 )
-from person_reid.gallery.gallery import Gallery, open_gallery
+from person_reid.gallery.gallery import Gallery, nobody_has, open_gallery
+from person_reid.gallery.identification import identify, known_people
 from person_reid.gallery.milvus import SCHEME
-from person_reid.retrieval.people import group_people, numbered, person_scores
-from person_reid.retrieval.thresholds import DIGITS, accepts, load_promise, load_threshold
+from person_reid.retrieval.clusters import group_people, numbered
+from person_reid.retrieval.thresholds import DIGITS, load_promise, load_threshold
 from person_reid.run_folder import RunFolder
 
 ALIKE = ("identity", "camera", "track", "source")  # filters for an equal value
@@ -237,24 +236,10 @@ def asked_for(options: Namespace) -> Filter:
     return Filter(**{name: getattr(options, name) for name in (*ALIKE, "after", "before")})
 
 
-def say_what_nobody_has(index: Gallery, which: Filter) -> None:
-    """Print each value of the filters that no image of the index has,
-    with the nearest that one has.
-    """
-    asked = {name: value for name in ALIKE if (value := getattr(which, name)) is not None}
-    there: dict[str, set[str]] = {name: set() for name in asked}
-    for images, _ in index.entries(EVERYTHING) if asked else ():
-        for name, values in there.items():
-            values.update(getattr(about, name) or "" for _, about in images)
-    for name, value in asked.items():
-        if value not in there[name]:
-            known = sorted(there[name] - {""})
-            listing = f" There are: {', '.join(known[:20])}." if known else ""
-            print(
-                printable(
-                    f"No image has the {name} {value}.{did_you_mean(value, known) or listing}"
-                )
-            )
+def print_lines(lines: list[str]) -> None:
+    """Print sentences, one a line, without what a terminal would obey."""
+    for line in lines:
+        print(printable(line))
 
 
 def delete(options: Namespace) -> None:
@@ -274,7 +259,7 @@ def delete(options: Namespace) -> None:
     count = index.forget(which, ", ".join(given))
     print(f"{options.index}: {counted(count, 'image')} forgotten, {len(index)} left")
     if not count:
-        say_what_nobody_has(index, which)
+        print_lines(nobody_has(index, which))
 
 
 def embedder_of(index: Gallery, options: Namespace) -> Embedder:
@@ -365,7 +350,7 @@ def ask(options: Namespace) -> None:
             place = f"({who}) {match['image']}" if who else match["image"]
             print(f"  {match['similarity']:.{DIGITS}f} {remark}{printable(place)}")
     if not any(answers):
-        say_what_nobody_has(index, asked_for(options))
+        print_lines(nobody_has(index, asked_for(options)))
     if promise := load_promise(options.threshold):
         print(promise)
     if options.json:
@@ -390,39 +375,32 @@ def recognise(options: Namespace) -> None:
     threshold = threshold_for(index, options)
     groups = [slice(None)] if options.together else [slice(i, i + 1) for i in range(len(queries))]
     which = asked_for(options)
-    entries = index.entries(replace(which, named=""))
-    if not (first := next(entries, None)) and which != EVERYTHING:
-        raise UserError(f"{options.index}: no image of a known person passes the filters.")
+    known_people(index, which)  # lest the images be read in vain
     features = embedder_of(index, options)(queries)
-    every = chain([first] if first else [], entries)
-    known = (([about.identity or "" for _, about in images], matrix) for images, matrix in every)
-    names, scores = person_scores([features[group] for group in groups], known)
+    asked = None if options.threshold is None else threshold
+    found = identify(index, [features[group] for group in groups], asked, which)
     answers = []
-    for images, row in zip((queries[group] for group in groups), scores.tolist(), strict=True):
-        (score, identity), *others = sorted(
-            zip(row, names, strict=True), key=lambda each: -each[0]
-        )[:2]
-        known_here = None if options.threshold is None else accepts(threshold, score)
-        answer: dict[str, Any] = {"images": [str(image) for image in images], "known": known_here}
-        answer |= {"identity": identity} if options.threshold is not None else {"nearest": identity}
-        answer |= {"score": score}
-        answer |= {"second": others[0][1], "margin": score - others[0][0]} if others else {}
+    for images, person in zip((queries[group] for group in groups), found, strict=True):
+        named = "nearest" if person.known is None else "identity"
+        answer: dict[str, Any] = {"images": list(map(str, images)), "known": person.known}
+        answer |= {named: person.nearest, "score": person.score}
+        who = f"{person.nearest} {person.score:.{DIGITS}f}"
+        if person.second:
+            answer |= {"second": person.second, "margin": person.margin}
+            who += f", {person.margin:.{DIGITS}f} ahead of {person.second}"
         answers.append(answer)
-        what = answer["images"][0] if len(images) == 1 else f"{len(images)} images"
-        ahead = f", {answer['margin']:.{DIGITS}f} ahead of {answer['second']}" if others else ""
-        who = f"{identity} {score:.{DIGITS}f}{ahead}"
-        said = {True: who, False: f"nobody I know ({who})", None: f"nearest is {who}"}[
-            answer["known"]
-        ]
-        print(printable(f"{what}: {said}"))
+        what = str(images[0]) if len(images) == 1 else f"{len(images)} images"
+        said = {True: who, False: f"nobody I know ({who})", None: f"nearest is {who}"}
+        print(printable(f"{what}: {said[person.known]}"))
     if options.threshold is None:
         print(
             "Who is nearest is not an identification: a stranger also has "
             "somebody nearest. Give --threshold."
         )
     if options.json:
-        asked = {"index": str(options.index), "threshold": options.threshold and threshold}
-        write_json(options.json, {**asked, "queries": answers})
+        write_json(
+            options.json, {"index": str(options.index), "threshold": asked, "queries": answers}
+        )
         print(f"Written: {options.json}")
 
 
@@ -435,19 +413,20 @@ def group(options: Namespace) -> None:
     check_not_indexed(index, options, "sheet")
     which = asked_for(options)
     if not (parts := list(index.entries(which))):
-        raise UserError(f"{options.index}: no images in it, or none that the filters let through.")
+        explained = ["no images in it, or none that the filters let through."]
+        explained += nobody_has(index, which)
+        raise UserError(f"{options.index}: {' '.join(explained)}")
     entries, features = (
         [each for some, _ in parts for each in some],
         np.concatenate([matrix for _, matrix in parts]),
     )
     paths, abouts = zip(*entries, strict=True)
     cameras = [about.camera or "" for about in abouts]
-    _, numbers = numbered(cameras)
     known = [about.identity or "" for about in abouts]
     # a filter may have left some out
     named = index.entries(Filter(named="")) if which != EVERYTHING else ()
     others = {about.identity or "" for images, _ in named for _, about in images}
-    found = group_people(features, numbers, known, options.radius, options.min_samples, others)
+    found = group_people(features, cameras, known, options.radius, options.min_samples, others)
     order = sorted(
         range(len(paths)), key=lambda i: (not found[i], found[i], cameras[i], abouts[i].time or "")
     )

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, did_you_mean
+from person_reid.gallery.about import Filter
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.milvus import SCHEME, MilvusGallery
 
@@ -12,7 +13,7 @@ Gallery = SearchIndex | MilvusGallery  # mypy checks that both have what the com
 def open_gallery(place: str, new: bool = True) -> Gallery:
     """Return the gallery at an address: a file, or milvus://HOST:PORT/NAME.
 
-    new: it may be a new one; otherwise raises UserError if there is none.
+    new: it may be a new one; otherwise a UserError says how to make it.
     """
     if place.startswith(SCHEME):
         cluster = MilvusGallery(place)
@@ -23,3 +24,24 @@ def open_gallery(place: str, new: bool = True) -> Gallery:
     raise UserError(
         f"{place}: no such index. Make one: python tools/search.py index FOLDER --index FILE"
     )
+
+
+def nobody_has(gallery: Gallery, which: Filter) -> list[str]:
+    """Return a sentence for each value of a filter that no image of a gallery has.
+
+    It names the nearest value that some image has, or else what there is.
+    """
+    names = ("identity", "camera", "track", "source")
+    asked = {name: value for name in names if (value := getattr(which, name)) is not None}
+    there: dict[str, set[str]] = {name: set() for name in asked}
+    for images, _ in gallery.entries() if asked else ():
+        for name, values in there.items():
+            values.update(getattr(about, name) or "" for _, about in images)
+    sentences = []
+    for name, value in asked.items():
+        if value not in there[name]:
+            known = sorted(there[name] - {""})
+            listing = f" There are: {', '.join(known[:20])}." if known else ""
+            near = did_you_mean(value, known) or listing
+            sentences.append(f"No image has the {name} {value}.{near}")
+    return sentences

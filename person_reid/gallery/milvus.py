@@ -127,7 +127,7 @@ class MilvusGallery:
 
         Unlike there, an error may leave some of them added.
         """
-        features = checked(features, self._width(), self.path, paths)
+        features = checked(features, self.width(), self.path, paths)
         if not self._exists(self.name):
             known: dict[str, Any] = {name: {"nullable": True} for name in About._fields}
             self._create(
@@ -186,7 +186,7 @@ class MilvusGallery:
         similar images, nearest first.
         """
         check_count(k)
-        queries = checked(queries, self._width(), self.path)
+        queries = checked(queries, self.width(), self.path)
         answers: list[list[Found]] = []
         for start in range(0, len(queries), CHUNK):
             with self._explained():
@@ -250,7 +250,7 @@ class MilvusGallery:
                 collection, schema=schema, index_params=indexes, consistency_level="Strong"
             )
 
-    def _width(self) -> int | None:
+    def width(self) -> int | None:
         """Return the width of the features in the gallery, if there is one."""
         if not self._exists(self.name):
             return None

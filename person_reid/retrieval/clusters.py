@@ -2,10 +2,14 @@
 
 graph = jaccard_graph(features, radius=0.5)      # sparse (N, N): only the pairs within the radius
 labels = dbscan(graph, radius=0.5)               # (N,): 0, 1, … for the clusters, -1 for outliers
+names = group_people(features, cameras, ["Anna", "", "", ""])        # "Anna", "person 0001", or ""
 
 No N×N matrix is ever made: benchmarks/clustering.py measures time and memory for 100,000 images.
 """
 
+from collections import Counter
+from collections.abc import Collection, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -16,6 +20,7 @@ from person_reid.basics import UserError
 from person_reid.retrieval.k_reciprocal import BLOCK, k_reciprocal_encoding, shared_weight
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.similarity import Features, run_chunks, unit_rows, unit_rows_or_zeros
+from person_reid.retrieval.target import CameraNorm
 
 Labels = npt.NDArray[np.int64]
 OUTLIER = -1
@@ -194,3 +199,39 @@ def nearest(features: Features, count: int = 5, most: int = 2000) -> Labels:
         :, :count
     ]
     return np.take_along_axis(indices, others_first, axis=1)
+
+
+def numbered(names: Sequence[str]) -> tuple[list[str], Labels]:
+    """Return the distinct names in alphabetical order, and the position
+    among them of each name, -1 for "".
+    """
+    distinct, positions = np.unique(["", *names], return_inverse=True)
+    return distinct[1:].tolist(), positions[1:] - 1
+
+
+def group_people(
+    features: Features,
+    cameras: npt.ArrayLike,
+    known: Sequence[str],
+    radius: float = 0.5,
+    min_samples: int = 4,
+    others: Collection[str] = (),
+) -> list[str]:
+    """Return who each of N images shows, by clusters of their features: "" for an image in none.
+
+    An image with a known identity keeps it. The others get the name that most named images of their
+    cluster have, or, if it has none, a new one: "person 0001" for the largest cluster, and so on.
+
+    features: (N, D). cameras: (N,), numbers or names. known: N names, or "".
+    radius, min_samples: see dbscan.
+    others: names of people on further images, which no new group gets.
+    """
+    graph = jaccard_graph(CameraNorm(features, cameras)(features, cameras), radius)
+    labels = dbscan(graph, radius, min_samples)
+    taken = {*known, *others}
+    new = (name for number in count(1) if (name := f"person {number:04}") not in taken)
+    names = {OUTLIER: ""}
+    for cluster in np.argsort(-np.bincount(labels[labels >= 0]), kind="stable").tolist():
+        votes = Counter(known[i] for i in np.flatnonzero(labels == cluster).tolist() if known[i])
+        names[cluster] = votes.most_common(1)[0][0] if votes else next(new)
+    return [name or names[label] for name, label in zip(known, labels.tolist(), strict=True)]

@@ -327,7 +327,8 @@ def test_who_and_where_are_filled_in_asked_for_and_forgotten(indexed, capsys):
     assert first.endswith("00.png: no image passes the filters") and ".png" not in "".join(
         rest[:-1]
     )
-    with pytest.raises(UserError, match="no image of a known person passes the filters"):
+    words = r"no image of a known person passes the filters\. No image has the camera 7\."
+    with pytest.raises(UserError, match=words):
         said(capsys, "identify", "first/deeper/00.png", "--camera", "7")
     capsys.readouterr()
     assert (
@@ -372,11 +373,17 @@ def test_a_filter_that_no_image_passes_is_explained(indexed, capsys):
     assert "No image has the identity Ana. Did you mean 'Anna'?" in said(
         capsys, "forget", "--identity", "Ana"
     )
+    with pytest.raises(UserError, match=r"has the identity Ana\. Did you mean 'Anna'\?"):
+        said(capsys, "identify", "stranger.png", "--identity", "Ana")
     output = said(capsys, "query", "stranger.png", "--camera", "3")
     assert "no image passes the filters" in output and "No image has the camera 3." in output
     described = indexed / "about.csv"
     described.write_text("path,camera\nfirst/deeper/00.png,1\nfirst/deeper/01.png,12\n")
     said(capsys, "index", "first", "--about", described)
+    with pytest.raises(
+        UserError, match=r"let through\. No image has the camera 3\. There are: 1, 12"
+    ):
+        said(capsys, "people", "--camera", "3")
     assert "No image has the camera 3. There are: 1, 12." in said(
         capsys, "query", "stranger.png", "--camera", "3"
     )

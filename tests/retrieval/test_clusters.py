@@ -18,6 +18,7 @@ from person_reid.retrieval.clusters import (
     camera_proxies,
     cluster_means,
     dbscan,
+    group_people,
     jaccard_graph,
     margins,
     nearest,
@@ -192,3 +193,60 @@ def test_alone_and_proxies():
     shown = np.array([0, 2, 3, 5])
     assert of_cluster[proxies[shown]].tolist() == labels[shown].tolist()
     assert of_camera[proxies[shown]].tolist() == [5, 5, 7, 5] and len(of_cluster) == 3
+
+
+def crowd(people, images, cameras=2):
+    """Features of people who are far apart, seen by cameras that shift all of
+    theirs; who, and by which camera.
+    """
+    random = np.random.default_rng(1)
+    who = np.repeat(np.arange(people), images)
+    camera = np.tile(np.arange(cameras), people * images // cameras)
+    features = (
+        np.eye(people, 64, dtype=np.float32)[who]
+        + random.standard_normal((len(who), 64), np.float32) / 40
+    )
+    features += random.standard_normal((cameras, 64), np.float32)[camera] / 3
+    return features / np.linalg.norm(features, axis=1, keepdims=True), who, camera
+
+
+def test_people_are_grouped_across_cameras_and_keep_the_names_they_have():
+    features, who, cameras = crowd(8, 12)
+    known = [""] * len(who)
+    known[0], known[1], known[12], known[24], known[36] = (
+        "Anna",
+        "Anna",
+        "person 0001",
+        "Ben",
+        "Cleo",
+    )
+    known[37], known[38] = "Ben", "Ben"
+    found = group_people(features, cameras, known)
+    assert [name for name, own in zip(found, known, strict=True) if own] == [
+        name for name in known if name
+    ]
+    groups = [
+        {name for name, own, at in zip(found, known, who, strict=True) if at == i and not own}
+        for i in range(8)
+    ]
+    # the last by two votes to one
+    assert groups[:4] == [{"Anna"}, {"person 0001"}, {"Ben"}, {"Ben"}]
+    assert sorted(name for group in groups[4:] for name in group) == [
+        f"person {i:04}" for i in (2, 3, 4, 5)
+    ]
+    found = group_people(features, cameras, known, others={"person 0003", "person 0004"})
+    assert set(found[48:]) == {f"person {i:04}" for i in (2, 5, 6, 7)}
+
+
+def test_who_is_alone_is_in_no_group():
+    features, who, cameras = crowd(8, 12)
+    few = np.flatnonzero((who > 0) | (np.arange(len(who)) < 2))  # two images of the first person
+    found = group_people(features[few], cameras[few], [""] * len(few))
+    assert found[:2] == ["", ""] and len(set(found[2:])) == 7
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_identical_images_and_single_ones_are_grouped_without_a_warning():
+    same = np.eye(1, 16, dtype=np.float32).repeat(6, axis=0)
+    assert group_people(same, np.full(6, -1), [""] * 6) == ["person 0001"] * 6
+    assert group_people(same[:1], np.zeros(1, int), [""]) == [""]

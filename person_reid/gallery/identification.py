@@ -1,0 +1,156 @@
+"""Say who a person is, by the images of the people whom a gallery knows.
+
+    found = identify(index, embed(["someone.jpg"]), threshold=0.8)
+    found[0].identity                   # "Anna", or None for a stranger
+
+An image has an identity if it was enrolled, or if a table or a corrected list says whom it shows.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+
+from person_reid.basics import UserError
+from person_reid.gallery.about import EVERYTHING, Filter
+from person_reid.gallery.checks import checked
+from person_reid.gallery.gallery import Gallery, nobody_has
+from person_reid.retrieval.similarity import (
+    CosineScores,
+    Features,
+    Floats,
+    as_array,
+    unit_rows_or_zeros,
+)
+from person_reid.retrieval.thresholds import accepts
+
+Named = tuple[Sequence[str], Features]  # whom each of n images shows, and their features (n, D)
+
+
+@dataclass(frozen=True)
+class Identification:
+    """Who one person may be.
+
+    nearest, score: the known person with the highest score, and this score, from -1 to 1.
+    second, margin: the person who comes next, and by how much lower that score is; None if only one
+        person is known.
+    known: whether the score reaches the threshold; None without a threshold.
+    """
+
+    nearest: str
+    score: float
+    second: str | None = None
+    margin: float | None = None
+    known: bool | None = None
+
+    @property
+    def identity(self) -> str | None:
+        """The name, or None for a stranger. Nobody is named without a threshold: a stranger also
+        has somebody nearest.
+        """
+        return self.nearest if self.known else None
+
+
+def identify(
+    gallery: Gallery,
+    people: Iterable[npt.ArrayLike],
+    threshold: float | None = None,
+    among: Filter = EVERYTHING,
+) -> list[Identification]:
+    """Return an Identification for each of some people.
+
+    people: features (Q, D), one image of each person, or a list with the features (n, D) of all
+        images of each, such as a track.
+    threshold: the lowest score of a known person. None names nobody, and only says who is nearest.
+    among: compare with these images alone.
+
+    The score is explained at person_scores. Raises UserError if nobody is known, if no image of
+    a known person passes the filter, and for features that the gallery cannot compare with its own.
+
+    >>> identify(index, embed(["someone.jpg"]), threshold=0.8)[0].identity
+    'Anna'
+    """
+    tracks = [np.atleast_2d(as_array(each, f"{gallery.path}: queries")) for each in people]
+    if not tracks:
+        return []
+    features = checked(np.concatenate(tracks), gallery.width(), gallery.path)
+    ends = np.cumsum([len(track) for track in tracks])[:-1]
+    names, scores = person_scores(np.split(features, ends), known_people(gallery, among))
+    return [_identification(names, row, threshold) for row in scores.tolist()]
+
+
+def _identification(
+    names: Sequence[str], scores: Sequence[float], threshold: float | None
+) -> Identification:
+    """Return the Identification of one person, given the score of each known one."""
+    best, *others = sorted(zip(scores, names, strict=True), key=lambda each: -each[0])[:2]
+    score, nearest = best
+    known = None if threshold is None else accepts(threshold, score)
+    if not others:
+        return Identification(nearest, score, known=known)
+    return Identification(nearest, score, others[0][1], score - others[0][0], known)
+
+
+def known_people(gallery: Gallery, among: Filter = EVERYTHING) -> Iterator[Named]:
+    """Return the images of a gallery that have an identity and pass a filter, in chunks.
+
+    Raises UserError, at once, if a filter leaves none of them.
+    """
+    entries = gallery.entries(replace(among, named=""))
+    first = next(entries, None)
+    if first is None and among != EVERYTHING:
+        explained = ["no image of a known person passes the filters.", *nobody_has(gallery, among)]
+        raise UserError(f"{gallery.path}: {' '.join(explained)}")
+    every = chain([first] if first else [], entries)
+    return (([about.identity or "" for _, about in images], found) for images, found in every)
+
+
+def person_scores(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[list[str], Floats]:
+    """Return the names of P people and the scores (T, P) of T tracks, means of two cosines.
+
+    It is a number from -1 to 1, but not a cosine: benchmarks/people.py measures it.
+
+        s(Q, G) = (max q·g + q̄·ḡ) / 2    with q̄ = Σq / ‖Σq‖ and ḡ = Σg / ‖Σg‖
+
+    Q: the images q of a track, G: those g of a person.
+    """
+    names, best, mean = best_and_mean(tracks, images)
+    return names, (best + mean) * np.float32(0.5)
+
+
+def best_and_mean(
+    tracks: Sequence[Features], images: Iterable[Named]
+) -> tuple[list[str], Floats, Floats]:
+    """Return the names of P people in alphabetical order, and two cosines (T, P) of each track and
+    person.
+
+    The first compares their most similar images, max q·g; the second their means, q̄·ḡ.
+
+    tracks: the features (n, D) of the images of each of T unknown people. images: the known ones,
+    in chunks.
+    Raises UserError if nobody is known.
+    """
+    queries = np.concatenate(tracks)
+    starts = np.cumsum([0, *map(len, tracks[:-1])])
+    best: dict[str, Floats] = {}
+    sums: dict[str, Features] = {}
+    for identities, features in images:
+        order = np.argsort(identities, kind="stable")
+        features = features[order]
+        names, begins = np.unique(np.asarray(identities)[order], return_index=True)
+        cosines = CosineScores(queries, features)(0, len(queries))
+        highest = np.maximum.reduceat(np.maximum.reduceat(cosines, starts, axis=0), begins, axis=1)
+        totals = np.add.reduceat(features, begins, axis=0)
+        for name, column, total in zip(names.tolist(), highest.T, totals, strict=True):
+            best[name] = np.maximum(best.get(name, column), column)
+            sums[name] = sums.get(name, 0) + total
+    if not (people := sorted(best)):
+        raise UserError(
+            "nobody is known yet. "
+            "Enroll people: python tools/search.py enroll NAME IMAGES --index FILE"
+        )
+    of_people = unit_rows_or_zeros(np.stack([sums[name] for name in people]))
+    of_tracks = unit_rows_or_zeros(np.add.reduceat(queries, starts, axis=0))
+    return people, np.stack([best[name] for name in people], axis=1), of_tracks @ of_people.T
