@@ -1,17 +1,68 @@
 # PYTHON_ARGCOMPLETE_OK
 """Draw what each augmentation does to training images: one row per flag, each at probability 1.
 
-python tools/augmentations.py --data_dir ../Market/pytorch
-python tools/augmentations.py --data_dir data/synthetic/pytorch --people 10 --save augmented.pdf
+    python tools/augmentations.py --data_dir ../Market/pytorch
+    python tools/augmentations.py --data_dir data/synthetic/pytorch --people 10 --save augmented.pdf
+
+The first row shows the crop and flip alone; every other row includes them as well.
 """
 
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.cli.augmentations import main
-from person_reid.cli.main import run_script
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from person_reid.cli.outputs import check_outputs
+from person_reid.config.tools import AugmentationsConfig
+from person_reid.console import parse, run_script
+from person_reid.data.augment import MEAN, STD, Augment
+from person_reid.data.bank import load_bank
+from person_reid.data.layout import read_split
+
+FLAGS = (
+    "color_jitter", "autoaugment_p", "translation_p", "lgt_p", "grayscale_erasing_p", "erasing_p",
+    "cutout_p",
+)  # fmt: skip
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Draw the sheet and save it."""
+    config = parse(AugmentationsConfig, argv, __doc__)
+    split = read_split(config.data_dir, "train_all", cameras_required=False)
+    check_outputs(config, split.paths, save=[config.save])
+
+    first = np.unique(split.targets, return_index=True)[1][: config.people]
+    bank = load_bank([split.paths[i] for i in first], config.height, config.width)
+    settings: dict[str, dict[str, Any]] = {"crop and flip": {}}
+    settings |= {f"--{flag}": {flag: 1.0} for flag in FLAGS}
+
+    # matplotlib loads slowly: only once the images are known to be good
+    from person_reid.show import sheet
+
+    rows = []
+    for name, chosen in settings.items():
+        images = augmented(bank, config.seed, chosen)
+        rows.append(sheet.Row([sheet.Tile(image) for image in images], name))
+    sheet.draw_sheet(rows, Path(config.save))
+    print(f"{config.save}: {len(first)} people, {len(rows)} rows.")
+
+
+def augmented(bank: torch.Tensor, seed: int, settings: dict[str, Any]) -> npt.NDArray[np.uint8]:
+    """Return the bank after Augment with these settings, before the colours are normalized.
+
+    Both are (N, H, W, 3) uint8.
+    """
+    augment = Augment(*bank.shape[1:3], **settings)
+    drawn = torch.Generator().manual_seed(seed)
+    images = augment(bank, torch.arange(len(bank)), drawn).permute(0, 2, 3, 1)
+    colours = 255 * (images * torch.tensor(STD) + torch.tensor(MEAN))
+    return colours.round().clamp(0, 255).byte().numpy()
+
 
 if __name__ == "__main__":
     run_script(main)

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 SCRIPTS = {
     "prepare": ".", "train": ".", "train_DDP": ".", "evaluate": ".", "evaluate_gpu": ".",
     "evaluate_rerank": ".", "demo": ".", "adapt": "tools",
+    "augmentations": "tools",
 }  # fmt: skip
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from person_reid.cli import augmentations
 from person_reid.show import sheet
 from person_reid.show.sheet import Row, draw_sheet
+from tools import augmentations
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "PNG"])
