@@ -97,7 +97,7 @@ def report(
         describe(config, query, gallery)
     remark_unmatched(query, gallery, config.ignore_cameras)
     multi_query = None
-    if config.multi_query or not prefix:  # evaluate_rerank.py, which takes minutes, has to be asked
+    if config.multi_query or not prefix:  # evaluate_rerank.py takes minutes, so only on request
         multi_query = read_multi_query(config.result, query, config.multi_query)
 
     figures, remark = {}, protocol(config)
@@ -128,7 +128,7 @@ def describe(config: EvaluationOptions, query: FeatureSet, gallery: FeatureSet) 
 def save_per_query(path: str, query: FeatureSet, metrics: Metrics) -> None:
     """Write a CSV file with one line per query and print the worst ones.
 
-    first_match counts from 1; it is empty if there is none.
+    first_match counts from 1; it is empty without a match.
     """
     names = [printable(path) for path in query.paths or [""] * len(query)]
     first_match = metrics.first_match + 1  # 0 without a match

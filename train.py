@@ -40,7 +40,7 @@ def train(config: TrainConfig, world: "reid.World") -> None:
     # The images are listed here. They are decoded below, once the network is known to fit them.
     splits = reid.read_training_splits(config.roots, config.split)
     images = reid.TrainingImages(splits, config, device, world, config.seed)
-    state = reid.find_state(config, images)  # of the run that --resume continues
+    state = reid.find_state(config, images)  # from the run that --resume continues
     evaluation = reid.Evaluation(config) if config.eval_every else None
     teacher = reid.open_teacher(config.teacher, device) if config.teacher else None
 

@@ -7,9 +7,9 @@
     NNODES=2 NODE_RANK=0 MASTER_ADDR=10.0.0.1 bash DDP.sh --train_all   # the first of two machines
     python -m torch.distributed.launch --nproc_per_node=2 train_DDP.py  # before torchrun
 
-The flags are those of train.py, which does the work. --batchsize counts per process: two processes
-with 16 train the same network as one with 32. A process that torchrun restarts (--max_restarts)
-continues after the last finished epoch.
+The flags are the same as for train.py, which does the work. --batchsize counts per process: two
+processes with 16 train the same network as one with 32. A process that torchrun restarts
+(--max_restarts) continues after the last finished epoch.
 """
 
 import runpy

@@ -36,7 +36,7 @@ class LostProcessError(UserError):
 
 
 log = logging.getLogger(__name__)
-# of the numbers that a setting may be; float32 can still compute with them
+# bounds of a setting; float32 can still compute with them
 SMALLEST, LARGEST = 1e-12, 10**9
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 ABANDONED = 60  # seconds without a change after which nobody is writing a partial file any more
@@ -64,8 +64,8 @@ def describe(error: BaseException) -> str:
     """Return the message of an exception as a person would put it: `disk.mat: No space left on
     device`.
 
-    Writing to an open file does not say which; the disk is that of the folder or that of temporary
-    files.
+    An error while writing to an open file does not say which file; either the folder's disk or the
+    temporary one is full.
     """
     if isinstance(error, OSError) and error.strerror:
         places = (
@@ -267,9 +267,7 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
 
 
 def check_folder(path: str | Path, mark: str) -> None:
-    """Raise UserError if whole_folder could not replace what is at
-    `path`; to be called before the work.
-    """
+    """Raise UserError if whole_folder could not replace what is at `path`. Call it first."""
     place = real(path)
     check_way(place.parent)
     own = (place / mark).is_file()
@@ -295,8 +293,8 @@ def check_folder(path: str | Path, mark: str) -> None:
 
 
 def _files_in(folder: Path) -> list[str]:
-    """Return the files below a folder, as paths in it, without hidden ones
-    such as those of a file manager.
+    """Return the files below a folder, as paths in it, without hidden ones such as a file
+    manager's.
     """
     files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     return sorted(path.relative_to(folder).as_posix() for path in files)
@@ -313,9 +311,7 @@ def set_aside(path: Path) -> Path:
 
 
 def check_target(path: str | Path) -> None:
-    """Raise OSError, naming `path`, if atomic_write could not write
-    there; to be called before the work.
-    """
+    """Raise OSError, naming `path`, if atomic_write could not write there. Call it first."""
     named, path = path, _written_at(path)
     if path.exists() and not path.is_file():
         return

@@ -111,8 +111,7 @@ def select_device(gpu_ids: str | int = "0") -> torch.device:
 
 
 def usable_device(device: str | torch.device | None = None) -> torch.device:
-    """Return a device if this machine can compute on it; None stands for the first GPU, or the CPU
-    if there is none.
+    """Return a device if this machine can compute on it; None means the first GPU, or the CPU.
 
     Raises UserError otherwise.
     """

@@ -20,7 +20,7 @@ def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]
     Of several processes that work together, the first shows its progress. An empty desc shows
     nothing.
     """
-    if sys.stderr is None:  # of a program without a console
+    if sys.stderr is None:  # in a program without a console
         return tqdm(iterable, disable=True, **options)
     if sys.stderr.isatty():
         options |= {"dynamic_ncols": True}

@@ -93,11 +93,11 @@ class RunFolder:
         return any(self.path.glob("*.pth"))
 
     def set_aside(self) -> None:
-        """Make room for a new run of the same name: rename what an earlier run left to
-        model/NAME.previous.
+        """Rename the folder of an earlier run to model/NAME.previous, so that a new run can take
+        the name.
 
-        What that name held is renamed to model/NAME.previous.2, or the first free number after it:
-        nothing is deleted.
+        Nothing is deleted: an older model/NAME.previous becomes model/NAME.previous.2, or the first
+        free number.
         """
         if not self.holds_weights():
             return
@@ -186,8 +186,8 @@ class RunFolder:
     def options(self, texts: Collection[str] = ()) -> dict[str, Any]:
         """Read opts.yaml: {flag: value}, of a run of this suite or of the published code.
 
-        texts: see read_yaml. Raises UserError if there is no such run (it lists those there are) or
-        the file is not a mapping.
+        texts: see read_yaml. Raises UserError for an unknown run (the message lists the existing
+        ones), and if the file is not a mapping.
         """
         if not self.options_file.exists():
             runs = sorted(file.parent.name for file in self.path.parent.glob("*/opts.yaml"))
@@ -207,7 +207,7 @@ class RunFolder:
         otherwise: {name: value} of options that the file may lack; by default they have their
         defaults.
 
-        Raises UserError if there is no such run, or if a value does not fit.
+        Raises UserError for an unknown run, or a value that does not fit.
         """
         values = options_in(
             self.options(texts(TrainConfig)), TrainConfig, self.options_file, strict=False
@@ -225,7 +225,9 @@ class RunFolder:
             raise UserError(f"{self.options_file}: {error}") from None
 
     def num_classes(self, options: Mapping[str, Any]) -> int:
-        """Return the number of identities in the run's options. Raises UserError if it is none."""
+        """Return the number of identities in the run's options. Raises UserError if it is
+        invalid.
+        """
         found = options.get("nclasses", PUBLISHED_CLASSES)
         if type(found) is not int or not 1 <= found <= MOST_CLASSES:
             raise UserError(
@@ -338,7 +340,7 @@ def save_tensors(content: Any, path: Path) -> None:
 def read_history(path: str | Path) -> list[dict[str, Any]]:
     """Read the records of a run's log.jsonl; a loss of the validation may be NaN or infinite.
 
-    Raises UserError if there are none or the file is damaged.
+    Raises UserError if the file has no records or is damaged.
     """
     path = Path(path)
     if not path.is_file():
@@ -367,8 +369,8 @@ def read_yaml(path: str | Path, texts: Collection[str] = ()) -> dict[str, Any]:
     texts: names whose values are text. `name: 0042` and `name: no` are then "0042" and "no", as
         written, although YAML would make 34 and False of them; null stays None.
 
-    Raises OSError if there is no such file, UserError if it is not a mapping, names anything twice
-    or has aliases (`*name`).
+    Raises OSError if the file does not exist, UserError if it is not a mapping, names anything
+    twice or has aliases (`*name`).
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such options file.")
@@ -431,8 +433,8 @@ for kind in ("int", "float"):
 
 
 def check_run_name(name: str) -> None:
-    """Raise UserError for a name that cannot be that of a folder on every
-    system, or would be taken for a flag.
+    """Raise UserError for a name that some system refuses for a folder, or that would be taken for
+    a flag.
     """
     here = RunFolder(name).path.exists()  # made by an earlier version, or not meant for Windows
     forbidden = set("/\\") if here else set('/\\<>:"|?*')

@@ -13,7 +13,7 @@
 
 --data_dir is any folder of person crops, or one that prepare.py laid out, whose train_all is used.
 Each epoch clusters the images by their current features and learns to tell the clusters apart. The
-result is a run like that of train.py: test.py, export and search take its --name. Labels are not
+result is a run, as train.py makes them: test.py, export and search take its --name. Labels are not
 read, except to be reported with --report_labels.
 """
 

@@ -8,8 +8,8 @@ python tools/compare_networks.py --networks osnet_x0_25=osnet.pth "reid.xml --bg
     --save networks.png --json networks.json
 
 A network is the name of a run, a folder of tools/save_pretrained.py, an exported file, or
-BACKBONE=FILE for a weight file. Further flags of test.py may follow it, in quotes. The time is that
-of one view of an image on the CPU, without decoding; set OMP_NUM_THREADS=1 to measure one core.
+BACKBONE=FILE for a weight file. Further flags of test.py may follow it, in quotes. The time is for
+one view of an image on the CPU, without decoding; set OMP_NUM_THREADS=1 to measure one core.
 """
 
 import sys

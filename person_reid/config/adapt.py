@@ -1,6 +1,4 @@
-"""The options of tools/adapt.py: those of train.py that mean
-something without labels, and its own.
-"""
+"""The options of tools/adapt.py, including those of train.py that need no labels."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -97,5 +95,5 @@ class AdaptConfig(ClusterOptions, UnlabelledOptions, TrainConfig):
 
     @property
     def learning_rates(self) -> tuple[float, float, float]:
-        """One rate for the whole network: there is no new head."""
+        """One rate for the whole network, which has no new head."""
         return self.lr, self.lr, self.lr

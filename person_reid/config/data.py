@@ -39,7 +39,7 @@ class ImageOptions(Options):
 
     @property
     def roots(self) -> tuple[Path, ...]:
-        """The data sets; val, query and gallery are those of the first."""
+        """The data sets; the first provides val, query and gallery."""
         further = self.train_with.split(",") if self.train_with else []
         return Path(self.data_dir), *map(Path, further)
 

@@ -50,7 +50,7 @@ class ShownFiles(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class ShownRanking(Options):
-    """What is shown of each ranking."""
+    """The options of each ranking's picture."""
 
     title = "ranking"
     top: int = option(10, "number of gallery images")

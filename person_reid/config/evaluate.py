@@ -1,6 +1,4 @@
-"""The options of evaluate.py, evaluate_gpu.py and evaluate_rerank.py,
-and those of re-ranking anywhere.
-"""
+"""The options of evaluate.py, evaluate_gpu.py, evaluate_rerank.py and of re-ranking anywhere."""
 
 from dataclasses import dataclass
 

@@ -27,8 +27,9 @@ def options_in(
 ) -> dict[str, Any]:
     """Return {name: value} of the options in a file, in their types.
 
-    content: of the file. kind: the configuration whose options they are. path: for messages.
-    strict: refuse unknown names; otherwise they are passed over, since files of other versions have
+    content: what the file says. kind: the configuration that declares the options. path: for
+        messages.
+    strict: refuse unknown names; otherwise they are ignored, since files of other versions have
         some.
 
     Raises UserError for a value that does not fit.

@@ -14,7 +14,7 @@ def _loss(name: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class LossOptions(Options):
-    """What a training minimises beside the cross entropy."""
+    """The losses that are minimised besides the cross entropy."""
 
     title = "losses (added to cross entropy)"
     loss: str | None = option(

@@ -1,4 +1,4 @@
-"""What an option is: a field of a frozen dataclass, with all that is known about it beside it.
+"""Declare an option: a field of a frozen dataclass, with all that is known about it beside it.
 
     height: int | None = option(None, "height of the images", range=SIDE)
 
@@ -128,9 +128,8 @@ def again(kind: "type[Options]", name: str, default: Any, **changes: Any) -> Any
 
 
 def checked_text(text: str) -> str:
-    """Return a text that a flag, a file or Python gives.
-
-    Raises ValueError if there is none, or too much of it.
+    """Return a text that a flag, a file or Python gives. Raises ValueError if it is empty or too
+    long.
     """
     if not text.strip() or "\0" in text:
         raise ValueError("expected a value, found an empty one")
@@ -212,7 +211,7 @@ EXPECTED = {bool: "true or false", str: "text"}
 class Options:
     """The base of all groups, and of the configurations that are put together from them.
 
-    title: of the group, in --help.
+    title: heads the group in --help.
     left_out: inherited options that the script does not take; they keep their defaults.
     """
 
@@ -292,11 +291,10 @@ def unfit(name: str, value: Any, reason: ValueError) -> OptionError:
 
 
 def settled(config: Config, chosen: Collection[str], given: Iterable[str]) -> Config:
-    """Apply what published flags stand for, and refuse options that the others leave without a
-    meaning.
+    """Apply what published flags stand for, and refuse options that mean nothing beside the others.
 
-    chosen: the names of the options that do not have their default by default.
-    given: those of them that were asked for just now; one that a file holds never means too much.
+    chosen: the names of the given options; by default, of those that differ from their default.
+    given: the names given just now. An option from a file is never refused as meaningless.
     """
     known = type(config).declared()
     config = replace(config, **_meant(config, known, chosen))  # type: ignore[type-var]
@@ -318,9 +316,7 @@ def settled(config: Config, chosen: Collection[str], given: Iterable[str]) -> Co
 
 
 def changed(before: Mapping[str, Any], now: Options) -> list[str]:
-    """Return the options on which a trained network depends and whose
-    values are not those of before.
-    """
+    """Return the changed options on which a trained network depends."""
     known = type(now).declared().items()
     return [
         name for name, each in known if each.about.effect and before.get(name) != getattr(now, name)

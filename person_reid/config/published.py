@@ -1,4 +1,4 @@
-"""What the options files of published runs mean."""
+"""Interpret the options files of published runs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,8 +16,7 @@ NETWORK_FLAGS: dict[str, str] = {
 
 
 def run_name(options: Mapping[str, Any]) -> str:
-    """Return the name of a run that was given none: the published one for ResNet-50, else that of
-    its backbone.
+    """Return the default name of a run: the published one for ResNet-50, else its backbone's.
 
     options: {name: value} of a training, as far as they were chosen.
     """
@@ -35,7 +34,7 @@ WITHOUT_STRIDE = tuple(name for name in NETWORK_FLAGS if name not in ("ibn", "us
 
 
 def ignores_stride(options: Mapping[str, Any]) -> bool:
-    """Say whether `options` are those of a published run with stride 1 whose network ignored it.
+    """Say whether `options` come from a published run with stride 1 whose network ignored it.
 
     Options that name the run but no backbone were written by the published code; ours always name
     both.

@@ -55,7 +55,7 @@ class RunOptions(DeviceOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RecordOptions(Options):
-    """What is measured and written while a network is trained."""
+    """The options of measuring and writing during a training."""
 
     title = "records"
     eval_every: int = option(

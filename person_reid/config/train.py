@@ -1,4 +1,4 @@
-"""All options of train.py, and those of them that mean something to `fit`."""
+"""All options of train.py, and among them the options of `fit`."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -47,8 +47,8 @@ def as_meant(words: Sequence[str], flags: Collection[str]) -> list[str]:
     """Return a command line in which aliases, and hyphens inside a name, are the flags that a
     parser has.
 
-    flags: those of the parser, such as --batchsize. `--batch-size 8` becomes `--batchsize 8`, and
-    `--device cpu` `--gpu_ids -1`.
+    flags: the parser's, such as --batchsize. `--batch-size 8` becomes `--batchsize 8`, and
+    `--device cpu` becomes `--gpu_ids -1`.
     """
     found: list[str] = []
     for place, word in enumerate(words):

@@ -93,7 +93,7 @@ def parse_known(
 def _named(
     kind: type[Options], chosen: Mapping[str, Any], file: Callable[[], Mapping[str, Any]] = dict
 ) -> str:
-    """Return the name of a run: the one that was chosen, or else that of its network.
+    """Return the name of a run: the chosen one, or else its network's.
 
     file: returns the options of --config FILE, which is read only if no name is chosen.
     """
@@ -237,7 +237,7 @@ def _run_to_resume(
     if now.get("batchsize") == was.get("batchsize", 0) * _processes(
         now.get("gpu_ids", was["gpu_ids"])
     ):
-        now.pop("batchsize")  # of all GPUs together
+        now.pop("batchsize")  # counts the images of all GPUs
         given.pop("batchsize", None)
     changed = [name for name in now if known[name].about.effect and now[name] != was[name]]
     if changed:

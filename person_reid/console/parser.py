@@ -37,14 +37,14 @@ class Parser(argparse.ArgumentParser):
         except those that a colon introduces; python -OO leaves None.
     examples: lines to show there instead, such as example_lines(text, word) returns for one of
         several commands.
-    settings: those of argparse.ArgumentParser.
+    settings: for argparse.ArgumentParser.
 
     If argcomplete is installed and the shell asks for completions (see README.md), parsing answers
     and ends the process.
     """
 
     completing = False
-    words: Sequence[str] = ()  # of the command line
+    words: Sequence[str] = ()  # the command line
     # flags that an abbreviation means, if it could also mean others
     first_meant: frozenset[str] = frozenset()
 

@@ -1,4 +1,4 @@
-"""What every script has in common: remarks on the terminal, and errors that end in one line."""
+"""Run a script: its remarks go to the terminal, and its errors end in one line."""
 
 import io
 import logging
@@ -106,7 +106,7 @@ def run_script(main: Callable[[], object]) -> None:
         if not (isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)):
             raise
         said = first_line(error, 1000).rstrip(".").rpartition("DefaultCPUAllocator: ")[2]
-        said = ". ".join(said.split(". ")[:2])  # of a GPU's long paragraph
+        said = ". ".join(said.split(". ")[:2])  # a GPU's message is a long paragraph
         let_the_first_speak()
         fail(f"{said}. {LESS_MEMORY}")
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Calls of the C functions of this room with tensors."""
+"""Call the C functions of this package with tensors."""
 
 import ctypes
 from typing import Any

@@ -1,4 +1,4 @@
-"""The C compiler of this machine, and the functions that it makes of the C files of this room."""
+"""The machine's C compiler, and the functions that it makes from this package's C files."""
 
 import ctypes
 import logging

@@ -34,7 +34,7 @@ def layer(
 
     Convolutions have no biases; a depthwise one is 3×3, of stride 1, and follows another. A batch
     norm in training is fused with what follows it, and with the convolutions before it if the first
-    is pointwise. What cannot be fused, PyTorch computes.
+    is pointwise. PyTorch computes the rest.
     """
     learns = _follows_batches(norm)
     if convolution is not None and not (
@@ -43,7 +43,7 @@ def layer(
         x, convolution = convolution(x), None
         if depthwise is not None:
             x, depthwise = depthwise(x), None
-    values = x.numel() // x.shape[1]  # of a channel: PyTorch refuses to normalise a single one
+    values = x.numel() // x.shape[1]  # in a channel: PyTorch refuses to normalise a single one
     if learns and values > 1 and layers_fit(x):
         if residual is not None:
             residual = residual.contiguous(memory_format=torch.channels_last)

@@ -20,8 +20,8 @@ def mixture(
 ) -> Tensor:
     """Compute Σ_t weights(averages)_t x_t of T streams x_t (B, C, H, W), which have to fit.
 
-    weights: of the averages over the pixels, (T, B, C), makes as many weights, by parameters of
-    `gate`.
+    weights: makes weights (T, B, C) from the averages over the pixels, (T, B, C), with the
+    parameters of `gate`.
     """
     return _Mixture.apply(weights, len(streams), *streams, *gate.parameters())
 

@@ -46,8 +46,8 @@ from person_reid.losses.verification import VerificationLoss
 
 
 class Entry(NamedTuple):
-    """What a name stands for: a class, its settings, a one-line summary, and
-    whether it needs matching pairs.
+    """A loss by its name: the class, its settings, a one-line summary, and whether it needs
+    matching pairs.
     """
 
     loss: type[FeatureLoss]

@@ -7,9 +7,9 @@
 Dai et al., Cluster Contrast for Unsupervised Person Re-Identification, ACCV 2022, with its hard
 instances.
 
-With proxies, c_k is the part k of a cluster that one camera shows, and the loss is that of an image
-of part y among the parts A of its camera, plus LAMBDA times that of the parts P of its cluster in
-other cameras, against Q, the HARDEST most similar parts of other clusters:
+With proxies, c_k is the part k of a cluster that one camera shows. The loss has two terms: an image
+of part y is compared with the parts A of its own camera, and, weighted by LAMBDA, with the parts P
+of its cluster in other cameras against Q, the HARDEST most similar parts of other clusters:
 
     L = −log softmax over A of (f · c / τ)[y] − LAMBDA / |P| · Σ over u in P of log (S_u / Σ over P
     and Q of S) S_u = exp(f · c_u / τ)
@@ -26,8 +26,8 @@ from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss, unit_length
 
-LAMBDA = 0.5  # of the paper
-HARDEST = 50  # of the paper
+LAMBDA = 0.5  # as in the paper
+HARDEST = 50  # as in the paper
 
 
 class ClusterMemory(FeatureLoss):

@@ -75,7 +75,7 @@ class RelationsLoss(DistillationLoss):
 class SimilarityLoss(DistillationLoss):
     """Compare the rows of the batch's cosines."""
 
-    def __init__(self) -> None:  # no settings, not even those of torch's Module
+    def __init__(self) -> None:  # no settings, not even torch's Module's
         super().__init__()
 
     def compute(self, features: Tensor, taught: Tensor) -> Tensor:

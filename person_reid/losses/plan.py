@@ -50,10 +50,10 @@ class LossPlan:
     """Everything that is minimised: the classifier's loss and the terms added to it.
 
     head: the classifier, "linear", "cosine", "arcface" or "circle", which decides its loss.
-    label_smoothing, classification_weight, classification_settings: of the classifier's loss; the
-        smoothing is in [0, 1).
-    terms: the losses on features and class scores. taught: those that compare the network with a
-        teacher.
+    label_smoothing, classification_weight, classification_settings: apply to the classifier's loss;
+        the smoothing is in [0, 1).
+    terms: the losses on features and class scores. taught: the losses that compare the network with
+        a teacher.
     """
 
     head: str = "linear"

@@ -23,13 +23,12 @@ ITERATIONS = 10  # of k-means
 
 
 class RankedListLoss(FeatureLoss):
-    """Compute the ranked list loss.
+    """Compute the ranked list loss; the defaults follow Ranked_Person_ReID (Qian).
 
-    The defaults are those of Ranked_Person_ReID (Qian); α is the largest distance.
-
-    alpha, margin: α and m, in distances of unit vectors, within [0, 2]. balance: λ.
-    positive_temperature, negative_temperature: T₊ and T₋, 0 for equal weights; the weights pass
-        gradients too.
+    alpha, margin: α, the largest distance, and m, both distances of unit vectors, within [0, 2].
+    balance: λ.
+    positive_temperature, negative_temperature: T₊ and T₋, 0 for equal weights; the weights also
+        pass gradients.
     clusters: into how many k-means clusters to divide the batch, so that an image has only the
         negatives of its own cluster, the hard ones (after Qian); 0 for all negatives.
     """
@@ -66,8 +65,8 @@ class ClusteredRankedListLoss(FeatureLoss):
           + λ Σ over clusters c of 1/|c| Σᵢ Σₙ w [α − d(i, n)]₊ / Σ w,
           i and n in c, of different identities
 
-    Clusters of three images or fewer are left out. The settings are those of RankedListLoss. Qian
-    adds the two sums without λ, which gives twice this loss at λ = ½.
+    Clusters of three images or fewer are left out. The settings are the same as for RankedListLoss.
+    Qian adds the two sums without λ, which gives twice this loss at λ = ½.
     """
 
     def __init__(

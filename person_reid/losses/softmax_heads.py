@@ -26,8 +26,8 @@ from person_reid.losses.margin_softmax import angular_margin, replace_at_labels
 
 
 class SoftmaxHead(FeatureLoss):
-    """The base of the three losses of cosines (N, C) in [-1, 1]. scale: s.
-    smoothing: of the labels, in [0, 1).
+    """The base of the three losses of cosines (N, C) in [-1, 1]. scale: s. smoothing: label
+    smoothing, in [0, 1).
     """
 
     normalised = False

@@ -18,9 +18,9 @@ from person_reid.losses.base import FeatureLoss, masked_mean, pair_masks
 
 
 class VerificationLoss(FeatureLoss):
-    """Compute the verification loss. dim: D. dropout: of the product in training, by default that
-    of Person-reID-verification. The mean over positive or negative pairs is zero if the batch has
-    none.
+    """Compute the verification loss. dim: D. dropout: the rate for the product in training, by
+    default as in Person-reID-verification. The mean over positive or negative pairs is zero if the
+    batch has none.
     """
 
     before_dropout = True  # it has its own dropout, as the classifier of identities has the neck's
@@ -37,8 +37,8 @@ class VerificationLoss(FeatureLoss):
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         weight, bias = self.classifier.weight.float(), self.classifier.bias.float()
         # W dropout(x ∘ y) equals (W ∘ dropout(x)) y: a matrix product, which never forms an (N, N,
-        # D) tensor. All pairs of an x share its dropout mask; the expected loss is the same as with
-        # a mask for each pair.
+        # D) tensor. All pairs with the same x share its dropout mask; the expected loss is the same
+        # as with a mask for each pair.
         dropped = F.dropout(features, self.dropout, self.training)
         scores = (dropped[:, None] * weight) @ features.T + bias[:, None]  # (N, 2, N)
         positive, negative = pair_masks(labels)

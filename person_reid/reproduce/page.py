@@ -141,8 +141,8 @@ def figure(figures: dict[str, Any], name: str, definition: str) -> float:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return `88.70 ± 0.15`, the mean and the largest distance from it, or
-    `not run` if there are no values.
+    """Return `88.70 ± 0.15`, the mean and the largest distance from it, or `not run` without
+    values.
     """
     if not values:
         return "not run"

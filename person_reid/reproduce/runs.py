@@ -64,7 +64,7 @@ RECORD: dict[str, tuple[type, ...]] = {
 
 
 def read_results(path: str | Path) -> list[dict[str, Any]]:
-    """Read the records of finished runs; an empty list if there is no such file.
+    """Read the records of finished runs; an empty list without a file.
 
     Raises UserError if one of them is not what `reproduce` returns.
     """

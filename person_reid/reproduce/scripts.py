@@ -54,7 +54,7 @@ def call(script: str, *words: str | int | Path, show: bool = False) -> str:
 
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:
-    """Read the records of a results file; an empty list if there is no such file.
+    """Read the records of a results file; an empty list without a file.
 
     Raises as read_json_lines does.
     """

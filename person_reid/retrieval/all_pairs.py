@@ -12,7 +12,7 @@ import numpy as np
 
 from person_reid.retrieval.similarity import Features, Floats, Integers, positions, run_chunks
 
-BLOCK = 1024  # images; a larger product is no faster, and its bounds rise later
+BLOCK = 1024  # images; a larger product gains nothing, and its bounds rise later
 ITSELF = np.float32(2)  # above any cosine: the image itself comes first
 
 
@@ -70,7 +70,7 @@ def nearest_first(rows: Any, columns: Any, cosines: Floats) -> Integers:
     """Return np.lexsort((columns, -cosines, rows)), in a tenth of the time where
     NumPy has vectors for argsort.
     """
-    key = 4.0 * rows - cosines  # of a row, all keys are above those of the row before
+    key = 4.0 * rows - cosines  # all keys of a row are above the keys of the row before
     order = np.argsort(key)
     key = key[order]
     equal = np.flatnonzero(key[1:] == key[:-1])

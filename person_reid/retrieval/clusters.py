@@ -178,7 +178,7 @@ def agreement(labels: Labels, others: Labels) -> float:
     """Return the adjusted Rand index of two clusterings (N,) of the same images: 1 if equal, about
     0 by chance.
 
-    Only images that both put into a cluster count; it is 0 if there are none. Hubert and Arabie,
+    Only images that both put into a cluster count; without any, the index is 0. Hubert and Arabie,
     Comparing Partitions, Journal of Classification 1985.
     """
     from sklearn.metrics import adjusted_rand_score

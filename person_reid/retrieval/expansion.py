@@ -17,8 +17,8 @@ MOST_ALPHA = 1000
 
 
 def expanded_scores(query: Features, gallery: Features, **settings: Any) -> CosineScores:
-    """Return the cosines between expanded features, `scores` for
-    metrics.evaluate. settings: those of expand.
+    """Return the cosines between expanded features, `scores` for metrics.evaluate. settings: as for
+    expand.
     """
     return CosineScores(*expand(query, gallery, **settings))
 

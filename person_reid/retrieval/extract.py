@@ -20,7 +20,7 @@ def extract(
 ) -> tuple[FeatureSet, FeatureSet]:
     """Return the features of query and gallery, as test.py extracts them.
 
-    device: such as "cpu" or "cuda:1"; by default the first GPU, or the CPU if there is none.
+    device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
     flip: add the mirrored image's output.
 
     >>> query, gallery = extract(network, read_dataset("data/synthetic/pytorch"))

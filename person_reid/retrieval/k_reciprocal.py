@@ -106,8 +106,7 @@ def _weighted(pattern: Any, found: Neighbours, features: Features, farthest: Flo
 def pair_cosines(
     rows: Integers, columns: Integers, found: Neighbours, features: Features
 ) -> Floats:
-    """Return the cosines (P,) of pairs of images: those of neighbours, most of an encoding's, are
-    in `found` already.
+    """Return the cosines (P,) of pairs of images; for neighbours, most pairs, `found` has them.
 
     rows, columns: (P,), row by row, ascending. found: neighbours of all images. features: (N, D),
     of unit length.
@@ -170,7 +169,8 @@ def shared_weight(rows: Any, columns: Any) -> Floats:
     """Return Σ min(row, column) over the entries, eq. 10, (B, G) float32, visiting only images that
     have the entry.
 
-    rows: (B, N) CSR, the encodings of some queries; columns: (G, N) CSC, those of the gallery.
+    rows: (B, N) CSR, the encodings of some queries; columns: (G, N) CSC, the encodings of the
+    gallery.
     """
     starts, sizes = columns.indptr[rows.indices], np.diff(columns.indptr)[rows.indices]
     entries = np.repeat(starts, sizes) + positions(sizes)

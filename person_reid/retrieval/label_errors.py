@@ -8,7 +8,7 @@ The evidence that image i shows person c is the similarity to the images of c, i
     e_ic = log( Σ_{j of c} exp((cos_ij − 1) / TEMPERATURE) / √n_c )
 
 Features are centred for each camera first. The doubt about a label is the evidence for the best
-other person minus that for the label's.
+other person minus the evidence for the label's own.
 
 A proposal to move an image is as probable as retrieval.belief says, which learns from all labels
 how far to trust this
@@ -58,7 +58,7 @@ from person_reid.retrieval.target import CameraNorm
 TEMPERATURE = 0.06
 # shares of the highest compared scores, from which π is estimated
 TAILS = np.array([0.3, 0.5, 0.7, 0.9])
-LOOK_ALIKES = np.float32(0.5)  # of what looks alike, this share is expected to be the same person
+LOOK_ALIKES = np.float32(0.5)  # the share of look-alikes that are expected to be the same person
 LIKELY = 0.5  # probability from which an image does not count for its group
 # share of people found first; a network below it cannot tell whose label is wrong
 LEAST_ACCURACY = 0.5
@@ -214,8 +214,8 @@ def _evidence(features: Features, people: Labels, cameras: Labels) -> tuple[Floa
     image (N,).
 
     features: (N, D) of unit length. people: (N,) in 0..P-1, or NOBODY. A group is all images of a
-    person by one camera, numbered by person; NOBODY is in none. There is no evidence, −∞, for a
-    person without another image.
+    person by one camera, numbered by person; NOBODY is in none. The evidence for a person without
+    another image is −∞.
     """
     voters = np.flatnonzero(people != NOBODY)
     voters = voters[np.argsort(people[voters], kind="stable")]

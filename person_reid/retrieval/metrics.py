@@ -49,8 +49,7 @@ class Metrics:
 
     average_precision: in [0, 1].
     inverse_negative_penalty: in [0, 1].
-    first_match: the 0-based rank of the first match among the valid gallery, or -1 if there is
-        none.
+    first_match: the 0-based rank of the first match among the valid gallery, or -1 without a match.
     num_matches: the number of matches in the gallery.
     gallery_size: the number of gallery images.
     ap: the name of the average precision, a key of AVERAGE_PRECISIONS.
@@ -130,14 +129,14 @@ def evaluate(
     query, gallery: the images to search for and to search in.
     ap: "trapezoidal", as published, or "step", as in most other toolboxes.
     scores: similarity.Scores to rank by, or a function like them; the cosines of the features by
-        default. What it returns is overwritten, unless it is a view of another NumPy array, which
-        is copied first.
+        default. The returned array is overwritten, unless it is a view of another NumPy array,
+        which is copied first.
     ignore_cameras: count every image of the identity as a match, even from the query's own camera.
     world: the processes that share the queries (see distributed.World); a single one by default.
 
     Raises UserError for an unknown `ap`, for features that cannot be compared or scores that are
-    NaN, if there is no query or no gallery, and if all images come from one camera, so that every
-    match would be junk.
+    NaN, for an empty query or gallery, and if all images come from one camera, so that every match
+    would be junk.
     """
     if ap not in AVERAGE_PRECISIONS:
         raise UserError(
@@ -198,8 +197,7 @@ def remark_unmatched(query: FeatureSet, gallery: FeatureSet, ignore_cameras: boo
 def find_pairs(
     query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False
 ) -> tuple[IndexPairs, IndexPairs]:
-    """Return the (query indices, gallery indices) of all matches, and those of all junk pairs,
-    sorted by query.
+    """Return the (query, gallery) indices of all matches and of all junk pairs, sorted by query.
 
     Raises UserError as check_cameras does, unless the cameras are ignored.
     """

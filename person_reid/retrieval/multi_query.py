@@ -53,7 +53,7 @@ def read_multi_query(
 def _misfit(
     result: str | Path, query: FeatureSet, images: FeatureSet | None, says_nothing: bool
 ) -> str:
-    """Return why the images are not those of the queries; "" if they are.
+    """Return why the images do not belong to the queries; "" if they do.
 
     images: None if their file names other queries. says_nothing: whether it names none.
     """

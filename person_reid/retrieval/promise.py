@@ -1,5 +1,4 @@
-"""A threshold with a promise: with at least the asked confidence, strangers reach it no more often
-than asked.
+"""Find a threshold that strangers reach at most at a given rate, with a given confidence.
 
     promise = promised(query, gallery, rate=1e-3, confidence=0.95)
     promise.threshold, promise.words()
@@ -16,9 +15,9 @@ false matches is a U-statistic, so its variance v comes from leaving out one per
 
 R is close to lognormal, because few people look like many others: hence a bound U on the logarithm.
 The added term is two more people like the one most often confused. The threshold is the lowest t at
-which and above which U is at most the asked rate. It is too low only if U fails at the one t whose
-true rate is the asked one (fixed-sequence testing). The promise is asymptotic in the number of
-people; benchmarks/promise.py measures how often it is kept.
+which and above which U is at most the given rate. It is too low only if U fails at the one t whose
+true rate is the given one (fixed-sequence testing). The bound is asymptotic in the number of
+people; benchmarks/promise.py measures how often it holds.
 
 Arvesen: Jackknifing U-Statistics, Annals of Mathematical Statistics, 1969. Angelopoulos et al.:
 Learn then Test, 2021.
@@ -36,7 +35,7 @@ from person_reid.basics import UserError
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 
-FEWEST = 50  # people: the fewest with whom the promise has been measured
+FEWEST = 50  # people: the fewest with whom the bound has been measured
 STEPS = 10_000  # thresholds from cosine 0 to 1, as they are printed
 BUDGET = 2**25  # bytes of scores at a time, for each thread
 Counts = npt.NDArray[np.int64]
@@ -44,10 +43,9 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Promise:
-    """A threshold and what is promised of it.
+    """A threshold with a bound on its false-match rate.
 
-    rate, confidence: as they were asked for. people: on whom it was measured. gallery_size: 1 for
-        pairs.
+    rate, confidence: as requested. people: how many it was measured on. gallery_size: 1 for pairs.
     ignore_cameras: whether images from one camera count, which often look more alike.
     """
 
@@ -67,7 +65,7 @@ class Promise:
         return f"threshold {self.threshold:.4f} {self.words()}"
 
     def words(self) -> str:
-        """Return the promise in words."""
+        """Say the bound in words."""
         pair = self.gallery_size == 1
         what = "pairs" if pair else f"searches among {self.gallery_size:,} images"
         where = "" if self.ignore_cameras else f" from {'different' if pair else 'other'} cameras"
@@ -85,10 +83,10 @@ def promised(
 ) -> Promise:
     """Return the lowest threshold whose false-match rate is at most `rate`, with this confidence.
 
-    gallery_size: 1 promises it of pairs of images, N of searches among N images of strangers. Junk
-    and distractors (labels -1 and 0) are left out: they are nobody in particular. ignore_cameras:
-    also count pairs from one camera. Raises UserError if there are too few people; it says how many
-    it would take.
+    gallery_size: 1 bounds the rate of pairs of images, N the rate of searches among N images of
+    strangers. Junk and distractors (labels -1 and 0) are left out: they are nobody in particular.
+    ignore_cameras: also count pairs from one camera. Raises UserError for too few people; the
+    message says how many are needed.
     """
     size = min(gallery_size, max(1, int((gallery.labels > 0).sum())))
     counts, images = false_matches(query, gallery, size, ignore_cameras)
@@ -108,7 +106,8 @@ def promised(
 
 
 def lowest_step(counts: Counts, rate: float, confidence: float) -> tuple[int | None, float]:
-    """Return (the threshold in STEPS that keeps the promise, the bound at the highest similarity).
+    """Return (the lowest threshold in STEPS whose bound keeps to the rate, the bound at the highest
+    similarity).
 
     The threshold is None if not even that bound keeps to the rate. counts: (n, STEPS + 1) of
     false_matches.

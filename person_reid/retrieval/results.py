@@ -1,11 +1,11 @@
 """Result files: the features that test.py writes and all later steps read.
 
-The keys are the published ones: gallery_f (N, D), gallery_label and gallery_cam (1, N), the same
-for query_ and, in multi_query.mat, for mquery_; also gallery_path and query_path, one image per
-row; `network`, what the features are of; `flags`, those of test.py that they depend on ("plain" if
-none); and in multi_query.mat query_digest, the features of the queries that it belongs to. Features
-too large for MATLAB 5 are written as MATLAB 7.3, which is HDF5, under the same name; so are names
-of images that are not UTF-8.
+The keys are the published ones: gallery_f (N, D), gallery_label and gallery_cam (1, N), and the
+same for query_ and, in multi_query.mat, for mquery_. The suite adds gallery_path and query_path,
+one image per row; `network`, which computed the features; `flags`, the flags of test.py that they
+depend on ("plain" without any); and in multi_query.mat query_digest, a digest of the queries'
+features. Features too large for MATLAB 5, and image names that are not UTF-8, are written as MATLAB
+7.3, which is HDF5, under the same name.
 
     from person_reid.retrieval.results import load_result
     query, gallery = load_result("pytorch_result.mat")
@@ -155,7 +155,7 @@ def save_result(
 
     Raises OSError if the disk is full.
 
-    network: what computed the features, in words. flags: those of test.py that make them differ,
+    network: what computed the features, in words. flags: the flags of test.py that change them,
     such as "--no_flip", or PLAIN.
     """
     _save(path, {"gallery": gallery, "query": query}, {NETWORK: network, FLAGS: flags})
@@ -310,7 +310,7 @@ def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSe
 
 
 def _read(path: Path, names: list[str]) -> dict[str, Any]:
-    """Return those of the variables that a MATLAB file has.
+    """Return the requested variables that a MATLAB file has.
 
     Raises UserError if it is missing or damaged.
     """

@@ -154,8 +154,7 @@ class CosineScores(Scores):
         if self.on_accelerator:
             import torch
 
-            # of the threads of run_chunks, at their first product; cuBLAS then makes the context
-            # itself
+            # from the threads of run_chunks, at their first product; cuBLAS makes the context
             warnings.filterwarnings(
                 "ignore", "Attempting to run cuBLAS, but there was no current CUDA context"
             )

@@ -30,9 +30,9 @@ def evaluate_single_shot(
     ap: the average precision, as in evaluate.
     ignore_cameras: draw from all cameras, for all queries at once.
     trials: the number of random galleries.
-    seed: of the random draws.
+    seed: seeds the random draws.
 
-    Raises UserError under the same conditions as evaluate, and if there is no image to draw.
+    Raises UserError under the same conditions as evaluate, and if no image can be drawn.
     """
     persons = gallery.labels != -1
     if ignore_cameras:

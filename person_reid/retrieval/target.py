@@ -22,15 +22,15 @@ from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
 BATCH = 64  # images per batch; the statistics are means over the batches
 # standard deviation of a dimension; below it, standardising leaves the dimension as it is
 SMALLEST = 1e-6
-TINY = 1e-30  # variance; equal features of equal cameras have none, and 0 / 0 is no share
+TINY = 1e-30  # variance; equal features of equal cameras have variance 0, and 0 / 0 is undefined
 
 
 @torch.inference_mode()
 def reestimate_batch_norms(
     network: Network, bank: torch.Tensor, device: torch.device, dtype: torch.dtype | None = None
 ) -> None:
-    """Replace the running statistics of all batch norms, in place, by those of a bank of images (N,
-    H, W, 3) uint8.
+    """Measure the running statistics of all batch norms anew, in place, on a bank of images (N, H,
+    W, 3) uint8.
 
     Each statistic is the mean over batches of images in random order, so that a batch resembles the
     whole. The network ends in evaluation mode. dtype: of autocast. Raises UserError if the network

@@ -29,7 +29,7 @@ Rates = npt.NDArray[np.float64]  # one for each threshold (BINS + 1,)
 DIGITS = 4  # of similarities and thresholds, as they are printed
 FALSE_POSITIVE_RATES = {"1e-3": 1e-3, "1e-4": 1e-4}
 MEASURED_ON = "measured_on"  # the network, in a file of tools/threshold.py
-CONFIG = "config.json"  # of a folder of save_pretrained
+CONFIG = "config.json"  # in a folder of save_pretrained
 
 
 @dataclass
@@ -55,8 +55,8 @@ def pair_similarities(
 
     Junk (label -1) is left out; a distractor is an impostor.
 
-    ignore_cameras: also count pairs from one camera. Raises UserError if there is no genuine or no
-    impostor pair.
+    ignore_cameras: also count pairs from one camera. Raises UserError without a genuine or without
+    an impostor pair.
     """
     matches, _ = find_pairs(query, gallery, ignore_cameras)
     scores = CosineScores(query.features, gallery.features)
@@ -173,7 +173,7 @@ def accepts(threshold: float, similarity: float) -> bool:
 def load_threshold(text: str | Path, network: str = "", flags: str = "") -> float:
     """Read a threshold: a cosine, a file of tools/threshold.py, or a folder of save_pretrained.
 
-    network, flags: of the features that it is for, as a result file notes them, "" if it does not.
+    network, flags: how the features were made, as their result file says, or "" if it does not say.
     A remark says if it was measured on another network. Raises UserError if it was measured on
     features of other flags, and for anything else.
     """
@@ -234,10 +234,10 @@ def measured_flags(text: str | Path) -> str:
 
 
 def load_promise(text: str | Path | None) -> Promise | None:
-    """Read the promise of a threshold that load_threshold reads; None if there is none, or only one
-    for another.
+    """Read the bound of a threshold that load_threshold reads; None without a bound, or if it is
+    for another threshold.
 
-    Raises UserError for a promise that cannot be one.
+    Raises UserError for a malformed bound.
     """
     report = None
     with suppress(OSError, ValueError, TypeError):
@@ -262,7 +262,7 @@ def load_promise(text: str | Path | None) -> Promise | None:
 
 
 def with_promise(text: str | Path) -> str:
-    """Return where a threshold comes from, and what is promised of it if anything is."""
+    """Say where a threshold comes from, and its bound if it has one."""
     promise = load_promise(text)
     return f"{text}: {promise.words()}" if promise else str(text)
 

@@ -98,9 +98,9 @@ def on_grid(maps: torch.Tensor, size: Sequence[int], prefix: int | None = None) 
     """Return the patch tokens of a transformer, (B, C, N, 1), as a map (B, C, h, w); a map is
     returned as it is.
 
-    size: (height, width) of the images; prefix: number of tokens before those of the patches, None
+    size: (height, width) of the images; prefix: number of tokens before the patches' tokens, None
     if unknown. The grid is the one of square patches that fits the numbers. Raises UserError if
-    there is none.
+    none fits.
     """
     count = maps.shape[2]
     if maps.shape[3] != 1 or count <= 1:

@@ -27,8 +27,8 @@ def draw_clusters(
     """Draw clusters to an image file, the images of each in the order of their cameras.
 
     paths: N images. features: (N, D). cameras: N names, "" if unknown. clusters: (N,), -1 for
-    outliers. names: those of the clusters, "cluster 0" and so on without them. An image that cannot
-    be read is a grey tile.
+    outliers. names: what to call the clusters, by default "cluster 0" and so on. An image that
+    cannot be read is a grey tile.
     """
     sizes = np.bincount(clusters[clusters >= 0])
     if not len(sizes):

@@ -61,12 +61,12 @@ def draw_cmc(
         last = axes.dataLim.x1
         ticks = MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]).tick_values(1, last)
         axes.set(xlim=(1, None), xticks=[1, *(tick for tick in ticks if 1 < tick <= last)])
-        # room for the legend below the curves
+        # leaves space for the legend below the curves
         bottom = max(0, min(0.9, 1 - (1 - axes.dataLim.y0) / (1 - legend)))
         axes.set_ylim(bottom, 1.005)
         in_percent(axes.yaxis)
         words = axes.legend(loc="lower right" if bottom else "best", fontsize=LETTERS)
-        # it is within the axes; the layout would make room for it as for a label
+        # it is within the axes; the layout would reserve space as for a label
         words.set_in_layout(False)
         for text in words.get_texts():
             text.set_parse_math(False)  # a name may contain dollars

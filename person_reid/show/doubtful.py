@@ -27,9 +27,9 @@ def draw_doubtful(
 ) -> None:
     """Draw the images `shown`, positions among N, to an image file, one row each.
 
-    paths, features, labels, cameras: of N images. found: their LabelErrors. Framed red are the
-    nearest images of the label, green those of the proposed identity; if that has none, grey those
-    of anybody else.
+    paths, features, labels, cameras: of N images. found: their LabelErrors. Red frames mark the
+    nearest images of the label, green ones the nearest of the proposed identity; if that has none,
+    grey ones mark anybody else's.
     """
     units = unit_rows(features)
     rows = []

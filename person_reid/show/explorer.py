@@ -55,7 +55,7 @@ def write_explorer(
     explorer is replaced.
 
     title: for the page.
-    views: what describe_result returns, without which there are no figures; "labels":
+    views: what describe_result returns (without it, the page shows no figures); "labels":
         describe_proposals.
     test_dir: folder that holds query and gallery, if the images have moved.
 
@@ -86,9 +86,7 @@ def write_explorer(
 
 
 def check_save(save: str | Path) -> None:
-    """Raise UserError or OSError if write_explorer could not write
-    there; to be called before the work.
-    """
+    """Raise UserError or OSError if write_explorer could not write there. Call it first."""
     if is_one_file(save):
         check_target(save)
     else:
@@ -142,7 +140,7 @@ def describe_result(
         with the threshold.
     ignore_cameras: also count pairs from one camera.
 
-    Raises UserError if there is no pair of one person, or of strangers.
+    Raises UserError without a pair of one person or a pair of strangers.
     """
     return {
         "rankings": [describe_ranking(ranking) for ranking in rankings],

@@ -1,6 +1,4 @@
-"""The images of an explorer, and what is known of them: of a result,
-or of a gallery without queries.
-"""
+"""The images of an explorer and what is known about them, from a result or a gallery."""
 
 import re
 from collections.abc import Sequence

@@ -16,11 +16,11 @@ BESIDE = re.compile(r'<link rel="stylesheet" href="([\w./]+)">|<script src="([\w
 SHEET = re.compile(r'url\("(sheets/\d+\.jpg)"\)')
 ONE_FILE = (".html", ".htm")
 MOST = 25e6  # bytes of a page in one file, which mail programs still carry
-BYTES = 1400  # of a small photograph
+BYTES = 1400  # for a small photograph
 
 
 def is_one_file(save: str | Path) -> bool:
-    """Return whether an explorer is to be one file, by the ending of its name."""
+    """Return whether an explorer's name asks for one file, by its ending."""
     return Path(save).suffix.lower() in ONE_FILE
 
 

@@ -131,7 +131,7 @@ def look_up(
     """Return the path of a query's image, its nearest matches with their paths, and the number of
     right images.
 
-    Arguments and errors are those of nearest and find_image.
+    Arguments and errors are as for nearest and find_image.
     """
     matches, total = nearest(query, gallery, index, top, threshold)
     path, paths = paths_of(query, "query", test_dir)[index], paths_of(gallery, "gallery", test_dir)

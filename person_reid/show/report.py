@@ -182,7 +182,9 @@ def heat_of(network: Network, size: tuple[int, int], device: torch.device | str)
 
 
 def spread(count: int, number: int) -> Iterable[int]:
-    """Return `number` indices spread evenly over range(count), fewer if there are not as many."""
+    """Return `number` indices spread evenly over range(count), or all of them if there are
+    fewer.
+    """
     return [
         int(index) for index in np.unique(np.linspace(0, count - 1, min(number, count)).round())
     ]

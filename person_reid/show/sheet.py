@@ -18,7 +18,7 @@ from person_reid.data.images import Pixels, load_image
 from person_reid.show.style import ASKED, FAINT, fitted, picture
 
 COLUMNS = 10  # tiles per line, besides the lead
-GREY = 128  # of an image that cannot be read
+GREY = 128  # the tile of an image that cannot be read
 SHOWN = (256, 128)  # height and width in pixels to which every photograph is resized
 # Inches.
 WIDTH, HEIGHT, GAP, MARGIN, BETWEEN = 1.12, 2.24, 0.18, 0.15, 0.3

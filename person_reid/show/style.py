@@ -5,9 +5,8 @@ with picture("cmc.pdf", 6, 4) as figure:
     axes.plot(ranks, shares, label="resnet50")
 
 Lines differ in colour and pattern, right and wrong in colour and mark. The colours of lines are
-those of Okabe and Ito (Color Universal Design, 2008), some slightly darker or lighter; identities,
-of which there are many, use the ten of Petroff (Accessible Color Sequences for Data Visualization,
-2021).
+from Okabe and Ito (Color Universal Design, 2008), some slightly darker or lighter. Identities need
+more colours: the ten of Petroff (Accessible Color Sequences for Data Visualization, 2021).
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,7 +29,7 @@ from person_reid.basics import UserError, atomic_write
 
 RIGHT, WRONG, ASKED, INK, FAINT = "#00876c", "#cc3311", "#475569", "#1e293b", "#64748b"
 LINES = ("#0072b2", "#d55e00", "#009e73", "#b35a8e", "#a37200", "#2a9fd6")
-ACCEPTED = LINES[0]  # above a threshold, whoever it shows
+ACCEPTED = LINES[0]  # above a threshold, right or wrong
 LINES_ON_DARK = ("#56b4e9", "#f0824a", "#2fc79a", "#e29ac5", "#e8b23a", "#9fd8ff")
 PATTERNS = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (8, 2)))
 MANY = (
@@ -161,8 +160,8 @@ def fitted(text: str, width: float, size: float, weight: str = "normal", lines: 
     """Return text, such as a file's name, in as many of `lines` lines as it needs, shortened to
     what they hold.
 
-    width: of a line, in inches; size: of the letters, in points. A line ends after a space, _ or -
-    if it can.
+    width: line width in inches. size: letter size in points. A line ends after a space, _ or - if
+    it can.
     """
     for most in range(max(len(text), 3), 2, -1):
         broken = _broken(shortened(text, most), width, size, weight)
@@ -172,7 +171,7 @@ def fitted(text: str, width: float, size: float, weight: str = "normal", lines: 
 
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Return the width of a line of text in inches. size: of the letters, in points."""
+    """Return the width of a line of text in inches. size: letter size in points."""
     return sum(_width(letter, weight) for letter in text) * size / 72
 
 

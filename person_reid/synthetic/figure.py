@@ -30,7 +30,7 @@ class Pose:
     pitch: float = 0.0  # the camera looks down by this much
     phase: float = 0.0  # position in the walking cycle; one cycle is 2 pi
     stride: float = 0.45  # the largest swing of a thigh
-    turn: float = 0.0  # of the head relative to the body
+    turn: float = 0.0  # the head relative to the body
     light: float = -0.6  # where the light comes from; 0 is the camera, negative is the left
 
     def project(self, point: Point) -> Array:
@@ -86,7 +86,7 @@ def draw_solids(
 
 
 def draw_shadow(canvas: Array, feet: tuple[float, float], scale: float) -> None:
-    """Darken the ground around the feet with a soft ellipse. Arguments are those of draw_solids."""
+    """Darken the ground around the feet with a soft ellipse. Takes draw_solids's arguments."""
     across, deep = 0.2 * scale, 0.035 * scale
     left, right = (
         int(np.clip(feet[0] + sign * 2 * across, 0, canvas.shape[1])) for sign in (-1, 1)

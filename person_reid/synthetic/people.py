@@ -76,7 +76,7 @@ class Person:
     """
 
     height: float  # relative to other people
-    width: float  # of the body, 1 is slim
+    width: float  # body width, 1 is slim
     leg: float  # from the ground to the hip
     head: float  # radius
     skin: Colour

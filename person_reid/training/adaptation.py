@@ -57,17 +57,17 @@ from person_reid.training.writers import drawing
 
 log = logging.getLogger(__name__)
 LEAST_KEPT = 0.1  # docs/adaptation.md has measured values of good and bad runs
-MOST_QUERIES = 2000  # of the report
+MOST_QUERIES = 2000  # in the report
 LAYERS = ("backbone", "stride", "pool", "attention", "neck", "linear_num", "drop_path", "usam")
 SEVERAL_FEATURES = (
     "this network has several features for the parts of an image, and "
     "one is clustered. Choose another."
 )
-MARGIN = 0.02  # of the radius: images whose cluster changes within it are not reliable
+MARGIN = 0.02  # around the radius: images whose cluster changes within it are not reliable
 
 
 class AdaptationImages(TrainingImages):
-    """The images of an adaptation: those without labels first, then those of labelled data sets.
+    """The images of an adaptation: first the unlabelled ones, then labelled data sets.
 
     Images without labels have the target 0 until they are clustered; the others have their
     identities.
@@ -146,7 +146,7 @@ def mean_teacher(config: AdaptConfig) -> Averaging:
 
 
 def read_images(config: AdaptConfig) -> list[tuple[Path, Split]]:
-    """List the images without labels, and those of the labelled data sets of --keep_source."""
+    """List the unlabelled images, and the images of the data sets that --keep_source names."""
     unlabelled = read_people(
         config.roots[0], config.cameras, config.pattern, config.skip_unreadable
     )
@@ -200,7 +200,7 @@ class Adaptation:
         self.count = len(split) - len(self.known)  # of images without labels
         self.paths, self.cameras = split.paths[: self.count], split.cameras[: self.count]
         self.labels: Labels = np.full(self.count, -1, np.int64)
-        self.features: Features | None = None  # of the last refresh
+        self.features: Features | None = None  # from the last refresh
         self.independence: float | None = None  # that a reliable cluster needs
         self.first: Labels | None = None  # the nearest neighbours at the start
         self.kept = 1.0
@@ -238,12 +238,12 @@ class Adaptation:
         return world.collect(found, len(self.split))
 
     def refresh(self) -> dict[str, float]:
-        """Cluster the images with the present features; return what is known of the clusters
+        """Cluster the images with the present features; return what can be said about the clusters
         without labels.
 
-        agreement: of the clusters with those before. kept: the share of the nearest neighbours at
-        the start that still are. Raises UserError if there are not two clusters, and if the
-        features are not finite.
+        agreement: between these clusters and the previous ones. kept: the share of the nearest
+        neighbours at the start that still are. Raises UserError for fewer than two clusters, and
+        for features that are not finite.
         """
         everything, cameras = self.extract(), self.cameras
         config, world = self.config, self.step.world
@@ -314,8 +314,7 @@ class Adaptation:
     def use(self, labels: Labels, features: Features | None = None) -> None:
         """Make these clusters (N,) and the known identities the classes.
 
-        features: of all images, those with labels last, to fill the memory with the means of the
-        classes.
+        features: all images' features, labelled images last; the classes' means fill the memory.
         """
         self.labels = labels
         images, criterion = self.step.images, self.step.criterion
@@ -397,11 +396,11 @@ class AdaptationJournal(RunJournal):
 def report(
     features: Features, people: Labels, cameras: Labels, clusters: Labels
 ) -> dict[str, float]:
-    """Return what labels say of the present state: nothing of it is learnt from.
+    """Measure the present state by labels, which training never sees.
 
     features (N, D); people, cameras, clusters (N,). purity: the share of clustered images whose
     cluster belongs mostly to their person. own_mAP: the mAP with some of these images as queries
-    and all as gallery, not that of a test set.
+    and all as gallery, not a test set's.
     """
     inside = clusters >= 0
     pairs, sizes = np.unique(

@@ -1,6 +1,6 @@
 """Build the parts of a training from its configuration: what train.py, DDP and `fit` share.
 
-What a training needs only for one of its flags is imported with it: retrieval and deploy load
+Modules that only one flag needs are imported where it is used, because retrieval and deploy load
 slowly.
 """
 
@@ -75,8 +75,8 @@ def resolved(config: Config) -> Config:
 
 
 def check_sizes(options: FitOptions, size: tuple[int, int]) -> None:
-    """Raise OptionError if a training would end at another size than that
-    of the network, (height, width).
+    """Raise OptionError if a training would end at another size than the network's, (height,
+    width).
     """
     if options.sizes and options.sizes[-1][1] != size:
         raise OptionError(
@@ -195,9 +195,7 @@ def averaging(options: FitOptions) -> Averaging | None:
 def loss_terms(
     options: LossOptions, images: TrainingImages, teacher: Embedder | None, *others: Term
 ) -> list[Term]:
-    """Return the losses of --adv and --teacher, and others, which are
-    added to those of the criterion.
-    """
+    """Return the losses of --adv, --teacher and others, which are added to the criterion's."""
     terms = [*others]
     if options.adv:
         terms.insert(0, AdversarialTerm(options.adv, options.aiter))

@@ -32,11 +32,11 @@ log = logging.getLogger(__name__)
 
 
 class DistillationTerm:
-    """Add the loss of Criterion.taught, which compares the batch with its teacher.
+    """Add the loss between student and teacher (`Criterion.taught`).
 
     taught: the teacher's features (N, E) of the training images. targets: their classes (N,).
-    device: of the training. world: the processes that train together; each computes the loss of the
-        whole batch.
+    device: where the training runs. world: the processes that train together; each computes the
+        loss of the whole batch.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class DistillationTerm:
 
 
 def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) -> Features:
-    """Return the features (N, E) that a teacher gives the images of some splits, or read those of
-    an earlier call.
+    """Return a teacher's features (N, E) of the images of some splits, computed now or in an
+    earlier call.
 
     splits: (folder, images) of each. The features are kept beside the decoded images, under a name
     that depends on the images and on what the teacher says of a synthetic one.

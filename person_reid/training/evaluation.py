@@ -17,8 +17,7 @@ class Evaluation:
     """Measure Rank@1 and mAP of a network on query and gallery of a data set, as test.py does
     without further flags.
 
-    config: of the training. Raises UserError if there is no query or gallery, or none that can be
-    ranked.
+    config: the training's. Raises UserError if query or gallery are missing or cannot be ranked.
     """
 
     def __init__(self, config: TrainConfig) -> None:

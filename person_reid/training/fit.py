@@ -37,7 +37,7 @@ def fit(
         its mode.
     dataset: from read_dataset.
     options: how to train; FitOptions() has the defaults of train.py.
-    device: such as "cpu" or "cuda:1"; by default the first GPU, or the CPU if there is none.
+    device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
     seed: the same seed on the same machine gives the same network.
     teacher: a network whose features the losses called teacher_… learn from.
 

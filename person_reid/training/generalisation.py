@@ -15,7 +15,7 @@ from person_reid.data.bank import BatchSource
 from person_reid.training.images import Batch
 from person_reid.training.step import TrainingStep
 
-WEIGHT = 0.1  # of the published training
+WEIGHT = 0.1  # as in the published training
 
 
 class GeneralisationTerm:
@@ -39,7 +39,7 @@ class GeneralisationTerm:
         with torch.no_grad():
             teacher_network: Any = step.average.module
             _, teacher = teacher_network.outputs(second)
-        # of a head that returns cosines
+        # a head that returns cosines has one
         scale = getattr(step.criterion.classification, "scale", 1.0)
         return WEIGHT * symmetric_divergence(scale * student.float(), scale * teacher.float())
 

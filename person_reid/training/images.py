@@ -28,8 +28,8 @@ class Batch(NamedTuple):
     """The images of one step, and where in the training it is.
 
     images: (B, 3, H, W), augmented. targets: (B,), their classes. indices: (B,), their places in
-    the split. All are on the device of the training. epoch, step: counted from 0; step is that of
-    the epoch. seed: of everything drawn at random in this step, dropout for example.
+    the split. All are on the device of the training. epoch, step: counted from 0; step begins again
+    with every epoch. seed: seeds everything random in this step, such as dropout.
     """
 
     images: Tensor
@@ -119,8 +119,8 @@ class TrainingImages:
     def _validation(self, size: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
         """Return the bank (N, H, W, 3) and targets (N,) of the trained identities in `val`.
 
-        With --train_all its images are trained on, so they validate nothing. A line of the log says
-        which images are left out, or why there is no validation (None).
+        With --train_all its images are trained on, so they validate nothing. The log says which
+        images are left out, or why nothing is validated (None).
         """
         root = self.splits[0][0].parent
         folder = root / "val"

@@ -90,8 +90,7 @@ class Journal:
             raise Stopped
 
     def finish(self, found: dict[str, float]) -> None:
-        """End an epoch. found: what was measured besides loss and error, such as that of a
-        validation.
+        """End an epoch. found: what was measured besides loss and error, such as the validation.
 
         Raises NotFinite, before anything is written, if the network has diverged.
         """
@@ -173,7 +172,7 @@ class RunJournal(Journal):
     """A journal that writes the files of a run after each epoch, resume.pth after the checkpoints
     it relies on.
 
-    training: what is trained. config: of the training; its name is that of the folder.
+    training: what is trained. config: the training's; its name names the folder.
     adapts: whether tools/adapt.py trains, for messages.
     """
 

@@ -3,7 +3,7 @@ thousand kernels.
 
 Launching takes longer than computing unless the network is large: a step of OSNet takes as long at
 128×64 as at 256×128. NVIDIA's graphs hold all its kernels and their addresses
-(torch.cuda.make_graphed_callables). The numbers are those of a step that is not recorded.
+(torch.cuda.make_graphed_callables). The numbers are the same as in a step that is not recorded.
 """
 
 import logging

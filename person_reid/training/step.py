@@ -30,12 +30,12 @@ from person_reid.training.schedule import (
     build_scheduler,
 )
 
-CRITERION_DECAY = 0.996  # of the average of the weights that losses own
+CRITERION_DECAY = 0.996  # for the average of the weights that losses own
 log = logging.getLogger(__name__)
 
 
 class Outcome(NamedTuple):
-    """What a step did.
+    """The outcome of a step.
 
     loss: a scalar. wrong: a scalar, the number of images given a wrong identity. images: the number
         of all.
@@ -68,7 +68,7 @@ class Objective(nn.Module):
     """Network and criterion together, to be recorded, compiled, or synchronised between processes
     by DDP.
 
-    Every process computes the loss of the whole batch, that of all processes. The gradient that DDP
+    Every process computes the loss of the whole batch, across all processes. The gradient that DDP
     averages therefore equals the gradient of one process with the whole batch (see World.gather).
     """
 
@@ -93,8 +93,8 @@ class TrainingStep:
         → scalar.
     options: the optimiser, its learning rates and the precision. images: which are trained on.
     world: the processes that train together. terms: further losses.
-    averaging: of the weights, which `average` then holds. records: whether a GPU may record the
-        step and replay it.
+    averaging: how to average the weights; `average` then holds them. records: whether a GPU may
+        record the step and replay it.
 
     A step is plain, in half precision, accumulated, shared by processes (DDP), recorded, compiled
     or fused; the numbers are the same up to rounding, and what calls this cannot tell.
@@ -124,7 +124,7 @@ class TrainingStep:
         self.scheduler = build_scheduler(self.optimizer, options, updates)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.average: AveragedModel | None = None
-        self.average_criterion: AveragedModel | None = None  # of the weights that losses own
+        self.average_criterion: AveragedModel | None = None  # averages the weights that losses own
         self.epoch = -1  # for which the modules are in their modes
         if not self._fuse() and options.compile:
             if self.device.type == "cuda" and options.compile == "default":
@@ -275,8 +275,8 @@ class TrainingStep:
         """Return the averaged network's state dict with batch-norm statistics of its own, from one
         more pass.
 
-        They are means over the batches, with several processes over those of all, as for one with
-        smaller batches.
+        They are means over the batches of all processes, as one process with smaller batches would
+        compute them.
         """
         assert self.average is not None, "only --wa averages"
         epoch = self.options.total_epoch

@@ -30,7 +30,7 @@ Writer = tuple[AbstractContextManager[Any], Write]
 
 
 def to_tensorboard(config: TrainConfig, folder: Path) -> Writer:
-    """Write events to the folder of the run, replacing those of an interrupted run."""
+    """Write events to the folder of the run, replacing an interrupted run's."""
     from torch.utils.tensorboard import SummaryWriter
 
     board = SummaryWriter(folder, purge_step=0)

@@ -1,7 +1,7 @@
-"""What networks cost beside how accurate they are on Market-1501.
+"""Compare what networks cost with how accurate they are on Market-1501.
 
-benchmarks/costs.py measures the networks of recipes. Those of others are known by what their
-authors publish.
+benchmarks/costs.py measures the networks of recipes. For other networks, the authors' figures are
+used.
 """
 
 from collections.abc import Iterable
@@ -17,9 +17,9 @@ from tools.docs.figures import last_runs
 class Cost(NamedTuple):
     """A network: its Rank@1 and mAP in percent, and what it costs.
 
-    measured: the accuracy is of this repository's runs; otherwise it is published. definition: of
-        the mAP.
-    float32, int8: milliseconds an image on one core, None if not measured. minutes: of training,
+    measured: the accuracy comes from this repository's runs; otherwise it is published. definition:
+        the mAP's.
+    float32, int8: milliseconds an image on one core, None if not measured. minutes: training time,
         None if not trained.
     """
 

@@ -19,7 +19,7 @@ from person_reid.config.prepare import PrepareConfig
 PAGE = ROOT / "docs" / "options.md"
 HEAD = """# Options
 
-For those who look for an option. This page is written from the declarations in
+This page lists every option of the scripts. It is written from the declarations in
 `person_reid/config/`, and `python train.py --help all` shows the same. The name of an option is its
 flag, its key in a file for `--config` and in `opts.yaml`, and its name in Python.
 """
