@@ -32,7 +32,7 @@ from person_reid.basics import UserError
 from person_reid.cli import search
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
-from person_reid.gallery import build
+from person_reid.gallery import indexing
 from person_reid.gallery.index import SearchIndex
 from person_reid.progress import progress
 from tests.support.people import write_people
@@ -123,7 +123,7 @@ def kill_layouts(room, kills):
 
 def kill_additions(room, kills):
     """Kill additions to an index, four images in a transaction."""
-    build.CHUNK = build.LARGEST_CHUNK = 4
+    indexing.CHUNK = indexing.LARGEST_CHUNK = 4
     crops = sorted((room / "people").rglob("*.png"))
 
     def add(file):

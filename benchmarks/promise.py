@@ -23,8 +23,8 @@ from person_reid.basics import UserError
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import positive
+from person_reid.retrieval.bound import STEPS, false_matches, lowest_step, promised
 from person_reid.retrieval.metrics import find_pairs
-from person_reid.retrieval.promise import STEPS, false_matches, lowest_step, promised
 from person_reid.retrieval.results import load_result
 
 SHARE = 0.06  # of the pairs of strangers: the most similar ones, which alone matter

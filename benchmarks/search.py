@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measure import machine
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
-from person_reid.gallery.about import EVERYTHING, About, Filter
 from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.progress import progress
 
 # of a person; of people who look alike; features made at a time

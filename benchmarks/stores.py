@@ -9,8 +9,8 @@ says, or exactly if it is None.
 from typing import Any
 
 from benchmarks.search import FILTERS, NEIGHBOURS
-from person_reid.gallery.about import EVERYTHING
 from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.metadata import EVERYTHING
 
 FILTER = FILTERS["one camera, ten days"]
 WORDS = f'camera = "{FILTER.camera}" and time >= "{FILTER.after}" and time < "{FILTER.before}"'

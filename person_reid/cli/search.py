@@ -56,7 +56,16 @@ from person_reid.cli.tested import OF_FEATURES, feature_flags, is_run, network_n
 from person_reid.cli.values import file_ending_in, picture_file, positive, share, some_name
 from person_reid.config.demo import THRESHOLD
 from person_reid.deploy.embedder import Embedder
-from person_reid.gallery.about import (
+from person_reid.gallery.gallery import Gallery, nobody_has, open_gallery
+from person_reid.gallery.identification import identify, known_people
+from person_reid.gallery.indexing import (
+    add_images,
+    agreed,
+    check_network,
+    describe_answers,
+    find_images,
+)
+from person_reid.gallery.metadata import (
     EVERYTHING,
     About,
     Filter,
@@ -66,15 +75,6 @@ from person_reid.gallery.about import (
     moment,
     read_abouts,
 )
-from person_reid.gallery.build import (
-    add_images,
-    agreed,
-    check_network,
-    describe_answers,
-    find_images,
-)
-from person_reid.gallery.gallery import Gallery, nobody_has, open_gallery
-from person_reid.gallery.identification import identify, known_people
 from person_reid.gallery.milvus import SCHEME
 from person_reid.retrieval.clusters import group_people, numbered
 from person_reid.retrieval.thresholds import DIGITS, load_promise, load_threshold

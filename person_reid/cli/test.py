@@ -29,6 +29,7 @@ from person_reid.data.layout import read_split
 from person_reid.distributed import World, join_world
 from person_reid.retrieval.metrics import Metrics, evaluate, remark_unmatched
 from person_reid.retrieval.multi_query import merge_images
+from person_reid.retrieval.normalization import CameraNorm, Whitening
 from person_reid.retrieval.results import (
     PLAIN,
     RESULT,
@@ -38,7 +39,6 @@ from person_reid.retrieval.results import (
     save_result,
 )
 from person_reid.retrieval.similarity import DISTANCES
-from person_reid.retrieval.target import CameraNorm, Whitening
 from person_reid.run_folder import RunFolder
 
 

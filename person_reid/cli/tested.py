@@ -36,8 +36,8 @@ from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
 from person_reid.deploy.run import READABLE
 from person_reid.device import dtype_of, select_device
 from person_reid.retrieval.features import parse_scales
+from person_reid.retrieval.normalization import reestimate_batch_norms
 from person_reid.retrieval.results import NETWORK, PLAIN, read_note
-from person_reid.retrieval.target import reestimate_batch_norms
 from person_reid.retrieval.thresholds import load_threshold
 from person_reid.run_folder import RunFolder, save_tensors
 from person_reid.training.build import resolved

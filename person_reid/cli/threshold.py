@@ -32,7 +32,7 @@ from person_reid.basics import UserError, with_ending, write_json
 from person_reid.cli.outputs import check_beside, check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import output_path, positive, share
-from person_reid.retrieval.promise import Promise, promised
+from person_reid.retrieval.bound import Promise, promised
 from person_reid.retrieval.results import (
     FLAGS,
     NETWORK,

@@ -35,8 +35,8 @@ from person_reid.deploy.run import READABLE, Engine
 from person_reid.deploy.runtimes import fast_engine, kind_of_file, obstacle_of
 from person_reid.device import usable_device
 from person_reid.progress import progress
+from person_reid.retrieval.bound import Promise
 from person_reid.retrieval.features import LARGEST, SMALLEST, extract_features, fused_embedding
-from person_reid.retrieval.promise import Promise
 from person_reid.retrieval.similarity import Features, as_array, flaw
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 

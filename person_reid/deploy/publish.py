@@ -32,8 +32,8 @@ from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
 from person_reid.deploy.pretrained import CARD, CONFIG, preprocessing
 from person_reid.models.complexity import complexity
 from person_reid.models.weights import SAFETENSORS
+from person_reid.retrieval.bound import Promise
 from person_reid.retrieval.metrics import evaluate, remark_unmatched
-from person_reid.retrieval.promise import Promise
 from person_reid.retrieval.results import FeatureSet
 from person_reid.versions import versions
 

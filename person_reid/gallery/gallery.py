@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from person_reid.basics import UserError, did_you_mean
-from person_reid.gallery.about import Filter
 from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.metadata import Filter
 from person_reid.gallery.milvus import SCHEME, MilvusGallery
 
 Gallery = SearchIndex | MilvusGallery  # mypy checks that both have what the commands call

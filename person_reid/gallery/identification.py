@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError
-from person_reid.gallery.about import EVERYTHING, Filter
 from person_reid.gallery.checks import checked
 from person_reid.gallery.gallery import Gallery, nobody_has
+from person_reid.gallery.metadata import EVERYTHING, Filter
 from person_reid.retrieval.similarity import (
     CosineScores,
     Features,

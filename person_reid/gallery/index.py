@@ -21,10 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError
-from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.gallery.checks import check_count
 from person_reid.gallery.index_file import ADDITIONS, ROUNDING, IndexFile
 from person_reid.gallery.inverted_lists import InvertedLists, delete_lists, faiss_is_installed
+from person_reid.gallery.metadata import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.retrieval.neighbours import nearest_of_chunks
 from person_reid.retrieval.similarity import Features
 

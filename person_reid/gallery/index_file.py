@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError, make_folder, parse_json
-from person_reid.gallery.about import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.gallery.checks import are_different, checked, log_stripped, state_of
+from person_reid.gallery.metadata import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.retrieval.similarity import Features, Floats, flaw
 
 CHUNK = 50_000  # features in memory at once

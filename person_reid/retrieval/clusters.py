@@ -19,8 +19,8 @@ from scipy import sparse
 from person_reid.basics import UserError
 from person_reid.retrieval.k_reciprocal import BLOCK, k_reciprocal_encoding, shared_weight
 from person_reid.retrieval.neighbours import ExactNeighbours
+from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import Features, run_chunks, unit_rows, unit_rows_or_zeros
-from person_reid.retrieval.target import CameraNorm
 
 Labels = npt.NDArray[np.int64]
 OUTLIER = -1

@@ -52,8 +52,8 @@ from person_reid.basics import UserError
 from person_reid.data.layout import DISTRACTOR, JUNK
 from person_reid.progress import progress
 from person_reid.retrieval.belief import Belief
+from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import Features, Floats, chunks
-from person_reid.retrieval.target import CameraNorm
 
 TEMPERATURE = 0.06
 # shares of the highest compared scores, from which π is estimated

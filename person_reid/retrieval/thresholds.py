@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError, content_of, parse_json
+from person_reid.retrieval.bound import Promise
 from person_reid.retrieval.metrics import find_pairs
-from person_reid.retrieval.promise import Promise
 from person_reid.retrieval.results import FLAGS, PLAIN, FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 

@@ -44,9 +44,9 @@ from person_reid.retrieval.clusters import (
 )
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.neighbours import overlap
+from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, flaw
-from person_reid.retrieval.target import CameraNorm
 from person_reid.run_folder import RunFolder, names_a_run
 from person_reid.training.build import unlabelled_bank
 from person_reid.training.criterion import Criterion

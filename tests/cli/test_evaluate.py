@@ -17,7 +17,7 @@ import evaluate_gpu
 import evaluate_rerank
 from person_reid.basics import UserError
 from person_reid.cli import threshold
-from person_reid.retrieval.promise import Promise, promised
+from person_reid.retrieval.bound import Promise, promised
 from person_reid.retrieval.results import (
     load_multi_query,
     load_result,
@@ -26,7 +26,7 @@ from person_reid.retrieval.results import (
 )
 from person_reid.retrieval.single_shot import evaluate_single_shot
 from person_reid.retrieval.thresholds import error_rates, pair_similarities
-from tests.retrieval.test_promise import people
+from tests.retrieval.test_bound import people
 from tests.support import ROOT
 
 LINE = r"Rank@1:{:.6f} Rank@5:{:.6f} Rank@10:{:.6f} mAP:{:.6f} mINP:0\.\d{{6}}"

@@ -11,7 +11,7 @@ from PIL import Image
 
 from person_reid.basics import UserError
 from person_reid.cli import search
-from person_reid.gallery import build as indexing
+from person_reid.gallery import indexing
 from person_reid.models.factory import create_model
 from tests.deploy.test_load import save_run
 

@@ -18,7 +18,7 @@ from person_reid.data.own import own_csv, own_folder
 from person_reid.data.prepare import people_only
 from person_reid.data.readers import Picture
 from person_reid.data.unlabelled import read_people
-from person_reid.gallery.about import about_images
+from person_reid.gallery.metadata import about_images
 from tests.data.conftest import write_image, write_images
 from tests.data.test_prepare import names
 

@@ -12,7 +12,7 @@ from person_reid.cli.label_errors import holds_decisions
 from person_reid.data.corrections import read_list
 from person_reid.data.own import own_csv
 from person_reid.data.tables import read_table
-from person_reid.gallery.about import read_abouts
+from person_reid.gallery.metadata import read_abouts
 from person_reid.retrieval.thresholds import load_threshold
 from tests.data.conftest import write_image, write_images
 
@@ -132,7 +132,7 @@ def test_every_table_is_read_by_one_function():
     }
     assert reading == {"tables.py"}
     users = {name for name, code in text.items() if "import read_table" in code}
-    assert users == {"own.py", "corrections.py", "label_errors.py", "about.py"}
+    assert users == {"own.py", "corrections.py", "label_errors.py", "metadata.py"}
 
 
 @pytest.mark.parametrize("name", ["cam", "Cameras", "camera_id", "Kamera", "cam_id"])

@@ -25,7 +25,7 @@ from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.publish import about_data, save_pretrained
 from person_reid.models.factory import create_model
 from person_reid.models.weights import load_weights
-from person_reid.retrieval.promise import Promise
+from person_reid.retrieval.bound import Promise
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 from tests.deploy import test_load
 from tests.support.people import draw_people

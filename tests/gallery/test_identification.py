@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from person_reid.basics import UserError
-from person_reid.gallery.about import About, Filter
 from person_reid.gallery.identification import best_and_mean, identify, person_scores
 from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.metadata import About, Filter
 from person_reid.retrieval.similarity import unit_rows
 
 RANDOM = np.random.default_rng(0)

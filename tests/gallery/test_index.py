@@ -14,9 +14,9 @@ from person_reid.basics import UserError
 from person_reid.gallery import index as module
 from person_reid.gallery import index_file
 from person_reid.gallery import inverted_lists as lists
-from person_reid.gallery.about import About, Filter
 from person_reid.gallery.index import Found, SearchIndex
 from person_reid.gallery.inverted_lists import latest_file
+from person_reid.gallery.metadata import About, Filter
 from tests.retrieval.conftest import clusters
 from tests.support import ROOT
 

@@ -12,8 +12,8 @@ import pytest
 from person_reid.basics import UserError
 from person_reid.gallery import index as module
 from person_reid.gallery import inverted_lists
-from person_reid.gallery.about import About, Filter
 from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.metadata import About, Filter
 from tests.retrieval.conftest import clusters
 
 pytest.importorskip("faiss")

@@ -8,8 +8,8 @@ from PIL import Image
 
 from person_reid.basics import UserError
 from person_reid.cli import explore
-from person_reid.gallery.about import About
 from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.metadata import About
 from tests.support.browser import chromium
 
 in_a_browser = pytest.mark.skipif(

@@ -9,7 +9,7 @@ from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.thresholds import error_rates, pair_similarities
 from person_reid.show import report
 from person_reid.show.report import measure, thresholds_section
-from tests.retrieval.test_promise import people
+from tests.retrieval.test_bound import people
 from tests.retrieval.test_thresholds import slow_pairs
 from tests.show.test_page import Checker
 

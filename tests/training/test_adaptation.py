@@ -11,7 +11,7 @@ from person_reid.models.contexts import evaluation_mode
 from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
 from person_reid.retrieval.features import extract_features, fused_embedding
-from person_reid.retrieval.target import CameraNorm
+from person_reid.retrieval.normalization import CameraNorm
 from person_reid.training import adaptation
 from person_reid.training.adaptation import prepare_network, report
 from tests.support.beginnings import adapting

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from person_reid.basics import UserError
-from person_reid.retrieval.promise import (
+from person_reid.retrieval.bound import (
     FEWEST,
     Promise,
     false_matches,
@@ -135,7 +135,7 @@ def test_the_bound_is_that_of_the_formulas():
 def test_every_higher_threshold_must_hold_too(monkeypatch):
     counts = np.tile(np.array([9, 1, 1, 1, 0]), (FEWEST, 1))
     monkeypatch.setattr(
-        "person_reid.retrieval.promise.upper_bounds", lambda *_: np.array([0.1, 0.3, 0.2])
+        "person_reid.retrieval.bound.upper_bounds", lambda *_: np.array([0.1, 0.3, 0.2])
     )
     found = [lowest_step(counts, rate, 0.95) for rate in (0.3, 0.25, 0.15)]
     assert found == [(1, 0.2), (3, 0.2), (None, 0.2)]

@@ -20,10 +20,10 @@ from person_reid.config.option import NAMED, as_flag
 from person_reid.data.decoding import readable
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
-from person_reid.gallery.about import About
 from person_reid.gallery.checks import SAME, state_of
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.index import Found
+from person_reid.gallery.metadata import About
 from person_reid.progress import progress
 from person_reid.retrieval.thresholds import accepts
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from person_reid.basics import UserError
 from person_reid.data.augment import normalise
+from person_reid.retrieval.normalization import CameraNorm, Whitening, reestimate_batch_norms
 from person_reid.retrieval.results import FLAGS, FeatureSet, load_result, read_note
-from person_reid.retrieval.target import CameraNorm, Whitening, reestimate_batch_norms
 from tests.support.people import draw_people
 from tests.support.scripts import refused, run
 

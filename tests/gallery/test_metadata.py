@@ -11,7 +11,8 @@ from PIL import Image
 from person_reid.basics import UserError
 from person_reid.gallery import index as module
 from person_reid.gallery import inverted_lists
-from person_reid.gallery.about import (
+from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.metadata import (
     EVERYTHING,
     About,
     Filter,
@@ -21,7 +22,6 @@ from person_reid.gallery.about import (
     moment,
     read_abouts,
 )
-from person_reid.gallery.index import SearchIndex
 from tests.retrieval.conftest import clusters
 
 RANDOM = np.random.default_rng(1)
