@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from person_reid.config import FitOptions as FitOptions
     from person_reid.config import OptionError as OptionError
     from person_reid.config.network import NetworkOptions as NetworkOptions
-    from person_reid.data.dataset import read_dataset as read_dataset
+    from person_reid.data.layout import read_dataset as read_dataset
     from person_reid.data.layout import read_training_splits as read_training_splits
     from person_reid.deploy.embedder import Embedder as Embedder
     from person_reid.deploy.load import TestedNetwork as TestedNetwork
@@ -73,7 +73,7 @@ __all__ = [
 HOMES = {
     "Criterion": "training.criterion",
     "OptionError": "config",
-    "read_dataset": "data.dataset",
+    "read_dataset": "data.layout",
     "fit": "training.fit",
     "extract": "retrieval.extract",
     "Embedder": "deploy.embedder",

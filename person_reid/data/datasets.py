@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from person_reid.data import cuhk03, mot, own
+from person_reid.data import cuhk03, mot, own_images
 from person_reid.data.layout import DG_MARKET
 from person_reid.data.readers import (
     GALLERY,
@@ -327,8 +327,8 @@ DATA_SETS = {
     "university": _university("drone", "satellite", (37855, 951)),
     "university_satellite": _university("satellite", "drone", (701, 51355)),
     "folder": _own(
-        "a folder", own.own_folder, ("pattern",), "--data_dir FOLDER --pattern EXPRESSION"
+        "a folder", own_images.own_folder, ("pattern",), "--data_dir FOLDER --pattern EXPRESSION"
     ),
-    "csv": _own("a CSV file", own.own_csv, ("csv",), "--csv FILE"),
+    "csv": _own("a CSV file", own_images.own_csv, ("csv",), "--csv FILE"),
     "mot": _own("tracked videos", mot.read_tracks, mot.FLAGS, "--dataset mot --data_dir FOLDER"),
 }

@@ -58,35 +58,30 @@ class Split:
         return read_image(self.paths[index]), int(self.targets[index])
 
 
-def parse_name(name: str | Path) -> tuple[int, int]:
-    """Return (identity, camera) from an image's file name.
-
-    Raises UserError if the name does not give them.
-
-    >>> parse_name("0002_c1s1_000451_03.jpg"), parse_name("-1_c14_f0046182.jpg")
-    ((2, 1), (-1, 14))
-    """
-    match = _NAME.match(Path(name).name)
-    if not match:
-        raise UserError(f"{name}: expected a name of the form {EXPECTED_NAME}.")
-    return int(match[1]), int(match[2])
-
-
-def parse_names(paths: Sequence[Path]) -> tuple[Numbers, Numbers]:
+def parse_names(
+    paths: Sequence[Path], identities: Sequence[int] | None = None
+) -> tuple[Numbers, Numbers]:
     """Return the identities (N,) and cameras (N,), int64, of N images.
 
-    One UserError lists all malformed names.
+    identities: those of images whose names do not say theirs; such an image has camera -1. Without
+        them, one UserError lists all such names.
+
+    >>> parse_names([Path("0002_c1s1_000451_03.jpg"), Path("-1_c14_f0046182.jpg")])
+    (array([ 2, -1]), array([ 1, 14]))
     """
     matches = [_NAME.match(path.name) for path in paths]
     wrong = [str(path) for path, match in zip(paths, matches, strict=True) if not match]
-    if wrong:
+    if wrong and identities is None:
         raise UserError(f"{len(wrong)} name(s) not of the form {EXPECTED_NAME}:\n{some_of(wrong)}")
-    pairs = [(int(match[1]), int(match[2])) for match in matches if match]
+    owners = zip(matches, identities or [JUNK] * len(paths), strict=True)
+    pairs = [(int(match[1]), int(match[2])) if match else (who, -1) for match, who in owners]
     labels, cameras = np.array(pairs, np.int64).reshape(-1, 2).T
     return labels, cameras
 
 
-def read_split(data_dir: str | Path, split: str, cameras_required: bool = True) -> Split:
+def read_split(
+    data_dir: str | Path, split: str, cameras_required: bool = True, with_junk: bool = True
+) -> Split:
     """List the images of `<data_dir>/<split>/<identity>/` and read identities and cameras from
     their names.
 
@@ -94,45 +89,86 @@ def read_split(data_dir: str | Path, split: str, cameras_required: bool = True) 
     cameras_required: whether every name must give a camera, as evaluation needs. If False, as in
         training, an image whose name gives none has camera -1 and the identity of its folder (the
         folder's position if its name is not a number).
+    with_junk: whether the images of identity -1 are listed. If not, the log counts them.
 
     Hidden files, Thumbs.db and everything else that is not an image are ignored. The log tells of
     images outside the folders of identities, which are passed over, and of names that contradict
-    their folder. Raises UserError if the folder is missing, empty or not laid out, and for
-    malformed names.
+    their folder. Raises UserError if the folder is missing, empty or not laid out, for malformed
+    names, and for junk alone that is not to be listed.
     """
     folder = Path(data_dir) / split
     _check_layout(Path(data_dir), folder)
-    loose = sorted(
-        entry.name for entry in folder.iterdir() if is_image(entry.name) and entry.is_file()
-    )
+    entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    loose = [entry.name for entry in entries if is_image(entry.name) and entry.is_file()]
     if loose:
         log.warning(
             "%s: passed over %s directly in it, such as %s. Expected <identity>/<image>.",
             folder, counted(len(loose), "image"), loose[0],
         )  # fmt: skip
-    images = {
-        entry.name: list_images(entry)
-        for entry in folder.iterdir()
-        if entry.is_dir() and not _leads_up(entry)
-    }
-    classes = sorted(name for name, found in images.items() if found and not name.startswith("."))
-    paths = [path for name in classes for path in images[name]]
-    if not paths:
+    images = {entry.name: list_images(entry) for entry in entries if _is_identity(entry)}
+    images = {name: found for name, found in images.items() if found}
+    junk = [] if with_junk else images.pop(JUNK_FOLDER, [])
+    if junk and not images:
+        raise UserError(f"{folder}: it holds only junk, in the folder {JUNK_FOLDER}.")
+    if junk:
+        count = counted(len(junk), "image")
+        log.warning("%s: %s of identity -1, which means junk, is not trained on.", folder, count)
+    if not images:
         raise UserError(
             f"{folder}: no images in it (found {found_in(folder)}). Expected "
-            f"{folder}/<identity>/<image>, which "
-            "python prepare.py lays out."
+            f"{folder}/<identity>/<image>, which python prepare.py lays out."
         )
-    targets = np.repeat(np.arange(len(classes)), [len(images[name]) for name in classes])
-    if cameras_required:
-        labels, cameras = parse_names(paths)
-    else:
-        owners = zip(paths, targets.tolist(), strict=True)
-        pairs = [_parse_or_folder(path, classes[target], target) for path, target in owners]
-        labels, cameras = np.array(pairs, np.int64).T
-    found = Split(paths, labels, cameras, classes, targets)
-    _remark_contradictions(found, folder)
-    return found
+    classes, paths = list(images), [path for found in images.values() for path in found]
+    targets = np.repeat(np.arange(len(classes)), [len(found) for found in images.values()])
+    numbers = [int(name) if _NUMBER.fullmatch(name) else i for i, name in enumerate(classes)]
+    owners = None if cameras_required else [numbers[target] for target in targets]
+    labels, cameras = parse_names(paths, owners)
+    split_found = Split(paths, labels, cameras, classes, targets)
+    _remark_contradictions(split_found, folder)
+    return split_found
+
+
+def _is_identity(entry: Path) -> bool:
+    """Return whether an entry of a split is a folder, not hidden, and not a link that leads up."""
+    if entry.name.startswith(".") or not entry.is_dir():
+        return False
+    return not real(entry.parent).is_relative_to(real(entry))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The images of a data set: to train on, and to test with.
+
+    folder: that prepare.py laid out. split: the name of the training images there.
+    train, query, gallery: the images; each is a torch Dataset of (picture, class).
+    """
+
+    folder: Path
+    split: str
+    train: Split
+    query: Split
+    gallery: Split
+
+    @property
+    def num_classes(self) -> int:
+        """The number of identities to train on."""
+        return len(self.train.classes)
+
+
+def read_dataset(folder: str | Path, split: str = "train_all") -> Dataset:
+    """List the images of a folder that prepare.py laid out.
+
+    split: what to train on, "train_all" or "train", which leaves out the images of `val`.
+
+    >>> read_dataset("data/synthetic/pytorch").num_classes
+    200
+
+    Raises UserError if the folder is not laid out.
+    """
+    folder = Path(folder)
+    train = read_split(folder, split, cameras_required=False)
+    query, gallery = (read_split(folder, name) for name in ("query", "gallery"))
+    return Dataset(folder, split, train, query, gallery)
 
 
 def _remark_contradictions(split: Split, folder: Path) -> None:
@@ -149,9 +185,8 @@ def _remark_contradictions(split: Split, folder: Path) -> None:
             wrong.append(f"{split.paths[i]}: {label} in the name, {owner} by the folder")
     if wrong:
         log.warning(
-            "%s: %s with a name that contradicts the folder. A test goes "
-            "by the name, a training by the "
-            "folder: rename or move what is wrong.\n%s",
+            "%s: %s with a name that contradicts the folder. A test goes by the name, a training "
+            "by the folder: rename or move what is wrong.\n%s",
             folder, counted(len(wrong), "image"), some_of(wrong, most=5),
         )  # fmt: skip
 
@@ -172,8 +207,7 @@ def read_training_splits(roots: Sequence[str | Path], split: str) -> list[tuple[
     Path("market/pytorch/train_all"), and its Split without junk. Raises UserError in the cases of
     read_further_splits.
     """
-    first = Path(roots[0])
-    return [(first / split, _people_of(first, split)), *read_further_splits(roots)]
+    return [_to_train_on(roots[0], split), *read_further_splits(roots)]
 
 
 def read_further_splits(roots: Sequence[str | Path]) -> list[tuple[Path, Split]]:
@@ -182,47 +216,24 @@ def read_further_splits(roots: Sequence[str | Path]) -> list[tuple[Path, Split]]
 
     Raises UserError if a root is given twice, and in the cases of read_split.
     """
-    folders = [Path(root) for root in roots]
-    places = [real(folder) for folder in folders]
+    places = [real(root) for root in roots]
     twice = [
-        str(folder)
-        for folder, place in zip(folders, places, strict=True)
-        if places.count(place) > 1
+        str(root) for root, place in zip(roots, places, strict=True) if places.count(place) > 1
     ]
     if twice:
         raise UserError(
             f"The same data set is given more than once: {', '.join(twice)}. Name each folder once."
         )
     found = []
-    for root in folders[1:]:
-        name = (
-            "train"
-            if (root / "train").is_dir() and not (root / "train_all").is_dir()
-            else "train_all"
-        )
-        found.append((root / name, _people_of(root, name)))
+    for root in map(Path, roots[1:]):
+        only_a_part = (root / "train").is_dir() and not (root / "train_all").is_dir()
+        found.append(_to_train_on(root, "train" if only_a_part else "train_all"))
     return found
 
 
-def _people_of(root: Path, split: str) -> Split:
-    """Read training images without junk, the folder -1. Raises UserError if there are no others."""
-    found = read_split(root, split, cameras_required=False)
-    if JUNK_FOLDER not in found.classes:
-        return found
-    position = found.classes.index(JUNK_FOLDER)
-    kept = np.flatnonzero(found.targets != position)
-    if not len(kept):
-        raise UserError(f"{root / split}: it holds only junk, in the folder {JUNK_FOLDER}.")
-    junk = counted(len(found) - len(kept), "image")
-    log.warning("%s: %s of identity -1, which means junk, is not trained on.", root / split, junk)
-    targets = found.targets[kept]
-    return Split(
-        [found.paths[i] for i in kept],
-        found.labels[kept],
-        found.cameras[kept],
-        [name for name in found.classes if name != JUNK_FOLDER],
-        targets - (targets > position),
-    )
+def _to_train_on(root: str | Path, split: str) -> tuple[Path, Split]:
+    found = read_split(root, split, cameras_required=False, with_junk=False)
+    return Path(root) / split, found
 
 
 def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
@@ -324,20 +335,6 @@ def some_of(lines: Sequence[str], most: int = 50) -> str:
     """Indent the lines for a message: at most `most` of them, then how many more there are."""
     more = [f"… and {len(lines) - most} more"] if len(lines) > most else []
     return "\n".join(f"  {line}" for line in [*lines[:most], *more])
-
-
-def _leads_up(folder: Path) -> bool:
-    """Return whether a folder is a link to one that holds it."""
-    return (
-        folder.is_symlink() and folder.exists() and real(folder.parent).is_relative_to(real(folder))
-    )
-
-
-def _parse_or_folder(path: Path, folder: str, position: int) -> tuple[int, int]:
-    match = _NAME.match(path.name)
-    if match:
-        return int(match[1]), int(match[2])
-    return (int(folder) if _NUMBER.fullmatch(folder) else position), -1
 
 
 def _append(numbers: Numbers, more: Numbers) -> Numbers:

@@ -29,7 +29,7 @@ from PIL import Image
 
 from person_reid.basics import UserError, counted
 from person_reid.data.images import DEEP, is_image, open_image
-from person_reid.data.own import draw_split
+from person_reid.data.own_images import draw_split
 from person_reid.data.readers import Picture, Splits, files_below
 
 UNKNOWN = -1

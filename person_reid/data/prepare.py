@@ -33,6 +33,7 @@ from person_reid.data.readers import (
     Splits,
     described_nobody,
     is_nobody,
+    pictures_of,
 )
 from person_reid.progress import progress
 
@@ -170,7 +171,7 @@ def file_names(splits: Splits, distractors: bool = True) -> dict[str, dict[str, 
     distractors: whether the identities 0 and -1 mean distractors and junk. If they do not, and
         there is a 0, every identity is raised by one.
     """
-    pictures = [picture for found in splits.values() for picture in found]
+    pictures = pictures_of(splits)
     identities = _numbers(
         {picture.identity for picture in pictures}, ("-1", "0") if distractors else ()
     )

@@ -58,6 +58,16 @@ Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
 
 
+def pictures_of(splits: Splits) -> list[Picture]:
+    """Return the pictures of all splits."""
+    return [picture for found in splits.values() for picture in found]
+
+
+def changed(splits: Splits, change: Callable[[Picture], Picture]) -> Splits:
+    """Return the splits with change(picture) in the place of each picture."""
+    return {split: [change(picture) for picture in found] for split, found in splits.items()}
+
+
 def by_name(data_dir: Path, folders: Mapping[str, Names], pattern: str) -> Splits:
     """Read pictures whose file names, or paths below data_dir, give identity and camera.
 
@@ -67,17 +77,29 @@ def by_name(data_dir: Path, folders: Mapping[str, Names], pattern: str) -> Split
 
     Raises UserError for names that do not match, and lists them all.
     """
-    found = {split: _images_of(data_dir, split, names) for split, names in folders.items()}
-    parse = name_parser(pattern, data_dir)
-    parsed = {
-        split: [(path, parse(path)) for path in paths] for split, paths in found.items() if paths
-    }
-    wrong = [str(path) for pairs in parsed.values() for path, picture in pairs if picture is None]
+    expression = compiled(pattern)
+    groups = sorted(name for name in expression.groupindex if re.fullmatch(r"id(_\d)?", name))
+    if not groups or set(expression.groupindex) - {"camera", *groups}:
+        raise UserError(
+            f"--pattern {pattern}: expected the named group id and, if the names give it, camera, "
+            r"such as (?P<id>-?\d+)_c(?P<camera>\d+)"
+        )
+    splits: Splits = defaultdict(list)
+    wrong = []
+    for split, names in folders.items():
+        for path in _images_of(data_dir, split, names):
+            match = search_path(expression, path.relative_to(data_dir))
+            if match and any(match[name] for name in groups):
+                identity = "-".join(match[name] or "" for name in groups)
+                camera = match.groupdict().get("camera")
+                splits[split].append(Picture(path, identity, camera))
+            else:
+                wrong.append(str(path))
     if wrong:
         raise UserError(
             f"{len(wrong)} name(s) without a match of the pattern {pattern}:\n{some_of(wrong)}"
         )
-    return {split: [picture for _, picture in pairs if picture] for split, pairs in parsed.items()}
+    return splits
 
 
 def compiled(pattern: str) -> re.Pattern[str]:
@@ -91,32 +113,6 @@ def compiled(pattern: str) -> re.Pattern[str]:
 def search_path(expression: re.Pattern[str], path: Path) -> re.Match[str] | None:
     """Search the name of a file, then its path."""
     return expression.search(path.name) or expression.search(path.as_posix())
-
-
-def name_parser(pattern: str, data_dir: Path) -> Callable[[Path], Picture | None]:
-    """Return a function path -> Picture, or None if neither the name nor the path below data_dir
-    matches the pattern.
-
-    Raises UserError if the pattern is not a regular expression or lacks the group `id`.
-    """
-    expression = compiled(pattern)
-    groups = sorted(name for name in expression.groupindex if re.fullmatch(r"id(_\d)?", name))
-    if not groups or set(expression.groupindex) - {"camera", *groups}:
-        raise UserError(
-            f"--pattern {pattern}: expected the named group id and, if the "
-            "names give it, camera, such as "
-            r"(?P<id>-?\d+)_c(?P<camera>\d+)"
-        )
-
-    def parse(path: Path) -> Picture | None:
-        match = search_path(expression, path.relative_to(data_dir))
-        if match is None or not any(match[name] for name in groups):
-            return None
-        return Picture(
-            path, "-".join(match[name] or "" for name in groups), match.groupdict().get("camera")
-        )
-
-    return parse
 
 
 def with_distractors(data_dir: Path, read: Callable[[Path], Splits], folders: Names) -> Splits:
@@ -272,7 +268,7 @@ def _images_of(data_dir: Path, split: str, names: Names) -> list[Path]:
 
 def all_there(splits: Splits, data_dir: Path) -> Splits:
     """Return the splits unchanged. Raises UserError if a file that they list is missing."""
-    listed = {picture.source for pictures in splits.values() for picture in pictures}
+    listed = {picture.source for picture in pictures_of(splits)}
     missing = sorted(str(path) for path in listed if isinstance(path, Path) and not path.is_file())
     if missing:
         raise UserError(
@@ -288,14 +284,13 @@ def is_nobody(identity: str) -> bool:
 
 def described_nobody(pictures: Iterable[Picture]) -> str:
     """Return in words how many pictures are junk and distractors, with advice for a person 0."""
-    counts = Counter(picture.identity == "-1" for picture in pictures)
-    words = []
-    if True in counts:
-        words.append(f"{counted(counts[True], 'image')} of identity -1, which means junk")
-    if False in counts:
-        distractors = counted(counts[False], "image")
-        words.append(f"{distractors} of identity 0, which means distractors. {IF_PERSON}")
-    return ", and ".join(words)
+    counts = Counter("-1" if picture.identity == "-1" else "0" for picture in pictures)
+    meanings = {"-1": "junk", "0": f"distractors. {IF_PERSON}"}
+    return ", and ".join(
+        f"{counted(counts[who], 'image')} of identity {who}, which means {meaning}"
+        for who, meaning in meanings.items()
+        if counts[who]
+    )
 
 
 def group(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:

@@ -10,12 +10,11 @@ import numpy as np
 
 from person_reid.basics import UserError
 from person_reid.data.decoding import readable
-from person_reid.data.layout import Split, found_in, list_images, parse_name, some_of
+from person_reid.data.layout import Split, found_in, list_images, parse_names, some_of
 from person_reid.data.readers import compiled, search_path
 
 log = logging.getLogger(__name__)
 UNKNOWN = -1
-SOURCES = ("names", "folders", "none")
 # of prepare.py; their images are taken, and not those of query and gallery
 LAID_OUT = ("train_all", "train")
 
@@ -69,53 +68,41 @@ def read_people(
 
 def _cameras(paths: list[Path], folder: Path, source: str, pattern: str | None) -> list[str | None]:
     """Return the camera of each image as it is written, or None."""
+    below = [path.relative_to(folder) for path in paths]
     if pattern is not None:
         if source != "names":
             raise UserError(
-                f"--cameras {source} would be ignored: --pattern says the "
-                "cameras. Leave one of them out."
+                f"--cameras {source} would be ignored: --pattern says the cameras. "
+                "Leave one of them out."
             )
-        return _by_pattern(paths, folder, pattern)
+        return _by_pattern(below, pattern)
     if source == "folders":
-        below = [path.relative_to(folder).parts for path in paths]
-        return [parts[0] if len(parts) > 1 else None for parts in below]
+        return [path.parts[0] if len(path.parts) > 1 else None for path in below]
     if source == "names":
-        names = [_named_camera(path) for path in paths]
-        without = [path for path, name in zip(paths, names, strict=True) if name is None]
-        if not without:
-            return names
+        cameras = parse_names(paths, [UNKNOWN] * len(paths))[1]
+        without = np.flatnonzero(cameras == UNKNOWN)
+        if not len(without):
+            return [f"{camera:020}" for camera in cameras]
         if len(without) < len(paths):
             log.warning(
-                f"{len(without)} of {len(paths)} images have no camera in their "
-                "names, so cameras are ignored. "
-                f"--pattern says where it is. The first is {without[0]}"
-            )
+                "%d of %d images have no camera in their names, so cameras are ignored. "
+                "--pattern says where it is. The first is %s",
+                len(without), len(paths), paths[without[0]],
+            )  # fmt: skip
     return [None] * len(paths)
 
 
-def _named_camera(path: Path) -> str | None:
-    """Return the camera in a name like Market-1501's, or None if there is none."""
-    try:
-        return f"{parse_name(path)[1]:020}"
-    except UserError:
-        return None
-
-
-def _by_pattern(paths: list[Path], folder: Path, pattern: str) -> list[str | None]:
-    """Return the group `camera` of a pattern for each image."""
+def _by_pattern(paths: list[Path], pattern: str) -> list[str | None]:
+    """Return the group `camera` of a pattern for each path."""
     expression = compiled(pattern)
     if "camera" not in expression.groupindex:
         raise UserError(
             rf"--pattern {pattern}: expected the named group camera, such as _c(?P<camera>\d+)"
         )
-    below = [path.relative_to(folder) for path in paths]
-    matches = [search_path(expression, path) for path in below]
-    if wrong := [
-        str(path)
-        for path, match in zip(paths, matches, strict=True)
-        if not match or not match["camera"]
-    ]:
+    matches = [search_path(expression, path) for path in paths]
+    names = [match and match["camera"] for match in matches]
+    if wrong := [str(path) for path, name in zip(paths, names, strict=True) if not name]:
         raise UserError(
             f"{len(wrong)} name(s) without a match of the pattern {pattern}:\n{some_of(wrong)}"
         )
-    return [match["camera"] for match in matches if match]
+    return names

@@ -16,9 +16,9 @@ from person_reid.basics import UserError, parse_json
 from person_reid.config import TrainConfig
 from person_reid.config.option import changed
 from person_reid.data.datasets import DATA_SETS
+from person_reid.data.downloads import find_data_set
 from person_reid.data.layout import read_split
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
-from person_reid.data.recognise import find_data_set
 from person_reid.device import dtype_of, emulates, select_device
 from person_reid.reproduce.recipe import Recipe, is_of
 from person_reid.reproduce.scripts import call, read_records

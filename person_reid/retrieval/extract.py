@@ -3,7 +3,7 @@
 import torch
 
 from person_reid.data.bank import load_bank
-from person_reid.data.dataset import Dataset
+from person_reid.data.layout import Dataset
 from person_reid.device import usable_device
 from person_reid.models.contexts import evaluation_mode
 from person_reid.models.network import Network

@@ -9,8 +9,8 @@ import pytest
 
 from person_reid.basics import UserError
 from person_reid.data.datasets import DATA_SETS
+from person_reid.data.downloads import data_set_named, find_data_set
 from person_reid.data.prepare import lay_out
-from person_reid.data.recognise import data_set_named, find_data_set
 from tests.data.conftest import write_image
 
 MARKET = DATA_SETS["market"]

@@ -2,6 +2,8 @@
 the names of published data sets.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from torchvision.datasets import ImageFolder
@@ -13,7 +15,6 @@ from person_reid.data.layout import (
     join_splits,
     list_images,
     next_command,
-    parse_name,
     parse_names,
     read_split,
     read_training_splits,
@@ -39,7 +40,7 @@ from tests.data.conftest import write_image
     ],
 )
 def test_identity_and_camera_of_published_names(name, expected):
-    assert parse_name(name) == expected
+    assert np.array(parse_names([Path(name)])).T.tolist() == [list(expected)]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_identity_and_camera_of_published_names(name, expected):
 )
 def test_other_names_are_refused_with_the_pattern(name):
     with pytest.raises(UserError) as error:
-        parse_name(name)
+        parse_names([Path(name)])
     assert name in str(error.value)
     assert "0002_c1s1_000451_03.jpg" in str(error.value)
 

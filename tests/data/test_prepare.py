@@ -16,9 +16,9 @@ import pytest
 from person_reid.basics import UserError
 from person_reid.data import prepare as laying
 from person_reid.data.datasets import DATA_SETS
+from person_reid.data.downloads import with_flags
 from person_reid.data.layout import read_split
 from person_reid.data.prepare import RECORD, lay_out, plan_layout
-from person_reid.data.recognise import with_flags
 from person_reid.data.summary import describe_layout
 from tests.data.conftest import FILES, write_image
 from tests.support import ROOT

@@ -10,7 +10,7 @@ import prepare
 from person_reid.basics import UserError, read_json_lines
 from person_reid.cli.label_errors import holds_decisions
 from person_reid.data.corrections import read_list
-from person_reid.data.own import own_csv
+from person_reid.data.own_images import own_csv
 from person_reid.data.tables import read_table
 from person_reid.gallery.metadata import read_abouts
 from person_reid.retrieval.thresholds import load_threshold
@@ -132,7 +132,7 @@ def test_every_table_is_read_by_one_function():
     }
     assert reading == {"tables.py"}
     users = {name for name, code in text.items() if "import read_table" in code}
-    assert users == {"own.py", "corrections.py", "label_errors.py", "metadata.py"}
+    assert users == {"own_images.py", "corrections.py", "label_errors.py", "metadata.py"}
 
 
 @pytest.mark.parametrize("name", ["cam", "Cameras", "camera_id", "Kamera", "cam_id"])

@@ -286,8 +286,8 @@ def test_two_layouts_at_once(tmp_path):
     """Each waits for the other, and the second finds everything made."""
     write_crops(tmp_path / "crops")
     from person_reid.data.datasets import DATA_SETS
+    from person_reid.data.downloads import with_flags
     from person_reid.data.prepare import lay_out
-    from person_reid.data.recognise import with_flags
 
     data_set, done = with_flags(DATA_SETS["folder"], {"pattern": PATTERN}), []
     threads = [

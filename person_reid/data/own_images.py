@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from person_reid.basics import UserError, counted
-from person_reid.data.consistency import UNKNOWN, checked
 from person_reid.data.images import is_image
 from person_reid.data.layout import some_of
+from person_reid.data.own_labels import UNKNOWN, checked
 from person_reid.data.readers import (
     GALLERY,
     MULTI_QUERY,

@@ -11,10 +11,10 @@ import pytest
 
 import prepare
 from person_reid.basics import UserError
-from person_reid.data.consistency import numbered_from_one
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split, read_training_splits
-from person_reid.data.own import own_csv, own_folder
+from person_reid.data.own_images import own_csv, own_folder
+from person_reid.data.own_labels import numbered_from_one
 from person_reid.data.prepare import people_only
 from person_reid.data.readers import Picture
 from person_reid.data.unlabelled import read_people

@@ -3,14 +3,24 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from person_reid.basics import UserError, counted
 from person_reid.data.images import SUFFIXES, is_readable
 from person_reid.data.layout import some_of
-from person_reid.data.readers import GALLERY, QUERY, TRAIN, Picture, Source, Splits, group
+from person_reid.data.readers import (
+    GALLERY,
+    QUERY,
+    TRAIN,
+    Picture,
+    Source,
+    Splits,
+    changed,
+    group,
+    pictures_of,
+)
 from person_reid.progress import progress
 
 log = logging.getLogger(__name__)
@@ -26,38 +36,34 @@ def checked(splits: Splits, source: str | Path) -> Splits:
 
     source: the folder or list, for messages.
     """
-
-    def known(picture: Picture) -> Picture:
-        identity = "0" if is_unknown(picture.identity) else picture.identity
-        camera = None if camera_unknown(picture) else picture.camera
-        return replace(picture, identity=identity, camera=camera)
-
-    splits = numbered_from_one(splits, source)
-    pictures = [picture for found in splits.values() for picture in found]
-    if count := sum(is_unknown(picture.identity) for picture in pictures):
+    splits = numbered_from_one(changed(splits, _known), source)
+    pictures = pictures_of(splits)
+    if count := sum(picture.identity == UNKNOWN for picture in pictures):
         unknown = counted(count, "image")
         log.warning("%s: %s without a known identity, taken for distractors (0).", source, unknown)
-    splits = {split: list(map(known, found)) for split, found in splits.items()}
-    without = sum(picture.camera is None for found in splits.values() for picture in found)
-    if without:
+    if without := sum(picture.camera is None for picture in pictures):
         log.log(
             logging.WARNING if without < len(pictures) else logging.INFO,
             "%s: no camera for %d of %d images. Each of these counts as taken by a camera of its "
             "own, so a query may find an image that the same camera took.",
             source, without, len(pictures),
         )  # fmt: skip
-    _check_readable(splits, source)
-    return once(spelled_alike(splits), source)
+    _check_readable(pictures, source)
+
+    def numbered(picture: Picture) -> Picture:
+        return replace(picture, identity="0") if picture.identity == UNKNOWN else picture
+
+    return once(spelled_alike(changed(splits, numbered)), source)
 
 
-def is_unknown(label: str | None) -> bool:
-    """Return whether an identity or a camera is one that nobody knows."""
-    return (label or UNKNOWN).casefold() == UNKNOWN
-
-
-def camera_unknown(picture: Picture) -> bool:
-    """Return whether nobody knows which camera took a picture."""
-    return is_unknown(picture.camera) or picture.camera == "-1"
+def _known(picture: Picture) -> Picture:
+    """Return a picture whose identity is UNKNOWN, and whose camera is None, if nobody knows it."""
+    who, camera = (label or UNKNOWN for label in (picture.identity, picture.camera))
+    return replace(
+        picture,
+        identity=UNKNOWN if who.casefold() == UNKNOWN else who,
+        camera=None if camera.casefold() in (UNKNOWN, "-1") else camera,
+    )
 
 
 def numbered_from_one(splits: Splits, source: str | Path) -> Splits:
@@ -68,8 +74,7 @@ def numbered_from_one(splits: Splits, source: str | Path) -> Splits:
     or an identity that is not a number, 0 means them, and also where the gallery has it and queries
     do not. An image without a camera counts as one from a camera of its own.
     """
-    pictures = [picture for found in splits.values() for picture in found]
-    images = Counter(picture.identity for picture in pictures if not is_unknown(picture.identity))
+    images = Counter(each.identity for each in pictures_of(splits) if each.identity != UNKNOWN)
     counts = {int(name): count for name, count in images.items() if re.fullmatch("[0-9]+", name)}
     consecutive = sorted(counts) == list(range(len(images))) and len(images) > 1
     if not consecutive or counts[0] >= 2 * max(counts[number] for number in counts if number):
@@ -78,26 +83,23 @@ def numbered_from_one(splits: Splits, source: str | Path) -> Splits:
         split: [picture for picture in found if re.fullmatch("0+", picture.identity)]
         for split, found in splits.items()
     }
-    zeros = [picture for found in of_zero.values() for picture in found]
-    views = {picture.source if camera_unknown(picture) else picture.camera for picture in zeros}
+    zeros = pictures_of(of_zero)
+    views = {picture.camera or picture.source for picture in zeros}
     if len(views) < 2 or (QUERY in splits and zeros == of_zero.get(GALLERY)):
         return splits
+    by_cameras = all(picture.camera for picture in zeros)
     log.warning(
         "%s: identity 0 is taken for a person: it is one of %s from 0 to %d, and %s it. "
         "They are numbered from 1 here. If 0 means distractors, call them unknown.",
-        source,
-        counted(len(counts), "identity", "identities"),
-        max(counts),
-        f"{len(views)} cameras see"
-        if all(isinstance(view, str) for view in views)
-        else f"{len(zeros)} images show",
-    )
+        source, counted(len(counts), "identity", "identities"), max(counts),
+        f"{len(views)} cameras see" if by_cameras else f"{len(zeros)} images show",
+    )  # fmt: skip
 
     def raised(picture: Picture) -> Picture:
-        number = None if is_unknown(picture.identity) else int(picture.identity) + 1
-        return replace(picture, identity=UNKNOWN if number is None else str(number))
+        who = picture.identity
+        return replace(picture, identity=who if who == UNKNOWN else str(int(who) + 1))
 
-    return {split: list(map(raised, found)) for split, found in splits.items()}
+    return changed(splits, raised)
 
 
 def once(splits: Splits, source: str | Path) -> Splits:
@@ -116,10 +118,8 @@ def once(splits: Splits, source: str | Path) -> Splits:
             f"file; found more in {len(wrong)} case(s):\n{some_of(wrong)}"
         )
     first = {each.source: same[0][1].source for same in files.values() for _, each in same}
-    kept: Splits = {split: [] for split in splits}
-    for split, found in splits.items():
-        named = (replace(picture, source=first[picture.source]) for picture in found)
-        kept[split] = list(dict.fromkeys(named))
+    splits = changed(splits, lambda picture: replace(picture, source=first[picture.source]))
+    kept = {split: list(dict.fromkeys(found)) for split, found in splits.items()}
     if repeated := len(pairs) - sum(map(len, kept.values())):
         images = counted(repeated, "image")
         log.warning(
@@ -157,34 +157,32 @@ def spelled_alike(splits: Splits) -> Splits:
     The layout compares numbers, and what is drawn compares texts. A number that is always written
     alike stays as it is, so that the same seed draws the same people.
     """
-    pictures = [picture for found in splits.values() for picture in found]
-    identities = _shortest({picture.identity for picture in pictures})
-    cameras = _shortest({picture.camera for picture in pictures if picture.camera is not None})
+    pictures = pictures_of(splits)
+    identities = _shortest(picture.identity for picture in pictures)
+    cameras = _shortest(picture.camera for picture in pictures if picture.camera)
 
     def alike(picture: Picture) -> Picture:
-        camera = None if picture.camera is None else cameras[picture.camera]
+        camera = picture.camera and cameras[picture.camera]
         return replace(picture, identity=identities[picture.identity], camera=camera)
 
-    return {split: list(map(alike, found)) for split, found in splits.items()}
+    return changed(splits, alike)
 
 
-def _shortest(labels: set[str]) -> dict[str, str]:
+def _shortest(labels: Iterable[str]) -> dict[str, str]:
     """Return {label: the shortest that is the same number}, and itself if it is not one."""
 
     def number(label: str) -> str:
         return (label.lstrip("0") or "0") if re.fullmatch("[0-9]+", label) else label
 
-    spellings = group(labels, number)
+    spellings = group(set(labels), number)
     return {label: min(same, key=len) for same in spellings.values() for label in same}
 
 
-def _check_readable(splits: Splits, source: str | Path) -> None:
+def _check_readable(pictures: Iterable[Picture], source: str | Path) -> None:
     """Raise a UserError that lists the files of a data set that are not images."""
-    sources = {picture.source for found in splits.values() for picture in found}
-    paths = sorted(path for path in sources if isinstance(path, Path))
+    paths = sorted({each.source for each in pictures if isinstance(each.source, Path)})
     looked_at = progress(paths, desc="looking at images", unit=" images")
-    wrong = [str(path) for path in looked_at if not is_readable(path)]
-    if wrong:
+    if wrong := [str(path) for path in looked_at if not is_readable(path)]:
         raise UserError(
             f"{source}: {len(wrong)} of {len(paths)} files are not images, or not of a kind that "
             f"is read ({', '.join(sorted(SUFFIXES))}). Convert or leave them out, then run again:\n"
