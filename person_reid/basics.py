@@ -32,7 +32,7 @@ class UserError(Exception):
 
 
 class LostProcessError(UserError):
-    """The end of another process of the run, which this one alone may live to report."""
+    """Another process of the run has ended; this one may be the only one left to say so."""
 
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def first_line(error: BaseException, most: int = 200) -> str:
 
 def printable(text: object) -> str:
     """Return text, such as a file's name, that any terminal, figure or page can show,
-    with U+FFFD for what none can.
+    with U+FFFD for what cannot be shown.
     """
     return UNSEEN.sub("\ufffd", str(text))
 
@@ -157,8 +157,8 @@ def in_order(
 def real(path: str | Path) -> Path:
     """Return the absolute path without links and `..`, by which two paths are compared.
 
-    The system does not find `none/../thesis` unless there is a folder `none`. Nothing may conclude
-    from that that the place is free.
+    The system does not find `none/../thesis` unless there is a folder `none`. That does not mean
+    that the place is free.
 
     Raises OSError, naming `path`, for a link that leads back to itself.
     """
@@ -185,7 +185,7 @@ def check_way(folder: str | Path) -> None:
 
 
 def make_folder(folder: str | Path) -> None:
-    """Make a folder and those above it. Raises as check_way does."""
+    """Make a folder and its parents. Raises as check_way does."""
     check_way(folder)
     Path(folder).mkdir(parents=True, exist_ok=True)
 
@@ -301,8 +301,8 @@ def _files_in(folder: Path) -> list[str]:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file that must not be lost, list.csv to list.previous.csv or
-    .previous2.csv and so on. Return that.
+    """Rename a file that must not be lost, list.csv to list.previous.csv, .previous2.csv and so on.
+    Return the new name.
     """
     names = (
         path.with_suffix(f".previous{number}{path.suffix}") for number in chain([""], count(2))

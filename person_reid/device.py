@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from person_reid.config.optimizer import PrecisionOptions
 
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, in each so many
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, and of the period
 log = logging.getLogger(__name__)
 
 
@@ -160,8 +160,8 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
 
 
 def computed_in(device: torch.device, dtype: torch.dtype | None) -> torch.dtype | None:
-    """Return the type to compute in where `dtype` is asked for; None means float32, as argument and
-    as result.
+    """Return the type to compute in if `dtype` is requested; None means float32, as argument and as
+    result.
 
     PyTorch emulates a type that a processor lacks, and takes ten times as long as in float32, which
     replaces it. The first time, the log says so.

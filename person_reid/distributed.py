@@ -161,8 +161,8 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
     store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
-    # Of dimensions of length 1, a gradient's strides may differ from those of DDP's copy. The
-    # memory is the same, but PyTorch warns of lost speed.
+    # In dimensions of length 1, a gradient's strides may differ from its copy's in DDP. The memory
+    # is the same, but PyTorch warns of lost speed.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     if rank:  # the first process says what all of them find
         logging.getLogger("person_reid").setLevel(logging.ERROR)
@@ -209,14 +209,14 @@ def _end_with(parent: int) -> None:
     """End this process within a second of its parent: nobody else would, once `kill -9` has ended
     torchrun.
 
-    All files are written whole or not at all, so no moment is a wrong one. Windows keeps the number
+    All files are written whole or not at all, so it may end at any moment. Windows keeps the number
     of a parent that has ended, so there this waits for ever.
     """
     while os.getppid() == parent:
         time.sleep(0.5)
     try:
         log.error(
-            "torchrun has ended, so this process ends, too. What was saved is "
+            "torchrun has ended, so this process also ends. What was saved is "
             "complete: continue with --resume."
         )
     finally:  # also if nobody reads the message any more
@@ -233,7 +233,7 @@ def start_processes(command: str, gpu_ids: str, arguments: Sequence[str]) -> Non
 
 
 def run_processes(words: Sequence[str]) -> None:
-    """Run processes as torchrun does with these words, and wait until they end.
+    """Run processes as torchrun does with these arguments, and wait until they end.
 
     Raises UserError if a process fails; the process's own message is above it. Ctrl-C raises
     KeyboardInterrupt.

@@ -17,7 +17,7 @@ def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]
     """Return a tqdm bar on a terminal, and elsewhere one that writes a line a minute: a log file
     holds lines, not bars.
 
-    Of several processes that work together, the first shows its progress. An empty desc shows
+    If several processes work together, only the first shows its progress. An empty desc shows
     nothing.
     """
     if sys.stderr is None:  # in a program without a console

@@ -107,7 +107,7 @@ class RunFolder:
             older = next(path for path in numbered if not path.exists())
             previous.rename(older)
             log.info(
-                "%s held a run, too; it is now %s. Delete it if you do not need it.",
+                "%s also held a run; it is now %s. Delete it if you do not need it.",
                 previous,
                 older,
             )
@@ -288,9 +288,7 @@ class RunFolder:
 
 
 def names_a_run(text: str) -> bool:
-    """Return whether --from means the run of a name, and not a folder of
-    save_pretrained or a model of the hub.
-    """
+    """Return whether --from names a run, not a folder of save_pretrained or a model of the hub."""
     described = Path(text, "config.json").is_file()
     return not described and Path(text).name == text and RunFolder(text).options_file.is_file()
 

@@ -1,10 +1,10 @@
 """Every option of every script, once: a field of a frozen dataclass, with its help, choices and
 default beside it.
 
-The name of the field is the flag, the key in opts.yaml and the attribute. Two are exceptions:
-`--batchsize` of train.py is the total of all GPUs of --gpu_ids, and opts.yaml holds the share of
-one; the flags by which the published code chooses a network, a schedule or a loss are turned into
-the options that they stand for, and stay in opts.yaml.
+The name of the field is the flag, the key in opts.yaml and the attribute. There are two exceptions.
+`--batchsize` of train.py counts the images of all GPUs of --gpu_ids, and opts.yaml stores the share
+of one GPU. And the flags by which the published code chooses a network, a schedule or a loss are
+translated into the options that they stand for; opts.yaml keeps both.
 
 This package imports the standard library alone.
 """

@@ -72,8 +72,8 @@ def output_path(text: str) -> str:
 
 
 def file_ending_in(*endings: str) -> Callable[[str], str]:
-    """Return a form: the path of a file to write that ends so, lest a
-    slip replace another kind of file.
+    """Return a form that checks how the path of a written file ends, so that a slip replaces no
+    other kind of file.
     """
 
     def output_file(text: str) -> str:
@@ -122,8 +122,8 @@ def image_sizes(text: str | None, epochs: int | None) -> Sizes:
         size 20 of them.
     epochs: in all; None checks the form alone.
 
-    Raises ValueError if a size is not one, if only some of those before the last have a number of
-    epochs, and if one would not be used.
+    Raises ValueError for an invalid size, for an unused one, and if only some of the sizes before
+    the last have a number of epochs.
     """
     if text is None:
         return ()

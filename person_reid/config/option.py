@@ -141,7 +141,7 @@ def checked_text(text: str) -> str:
 def checked_number(kind: type[Number], value: Any, range: Range | None = None) -> Number:
     """Return the number that a flag, a file or Python gives.
 
-    Raises ValueError if it is none of its kind, out of range, or too large or too small to compute
+    Raises ValueError if it is of another kind, out of range, or too large or too small to compute
     with.
     """
     try:

@@ -54,7 +54,7 @@ class LayoutOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class OwnOptions(Options):
-    """What your own images are called, and how they are split."""
+    """How your own images are named and split."""
 
     title = "your own data set"
     pattern: str | None = option(

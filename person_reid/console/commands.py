@@ -1,4 +1,4 @@
-"""The scripts and commands by name, and how an installed program speaks of them."""
+"""The scripts and commands, and the names that an installed program uses for them."""
 
 import io
 import re

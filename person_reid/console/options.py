@@ -202,7 +202,7 @@ def _pairs(words: Sequence[str], texts: Collection[str]) -> dict[str, Any]:
 def _from_config(kind: type[Options], path: str) -> dict[str, Any]:
     """Return the options of --config FILE.
 
-    Rates in the opts.yaml of a run that followed its lr follow another one.
+    Learning rates that followed the lr of a run's opts.yaml also follow a new lr.
     """
     content = read_yaml(path, texts(kind))
     if RECIPE in content:
@@ -222,8 +222,7 @@ def _from_config(kind: type[Options], path: str) -> dict[str, Any]:
 def _run_to_resume(
     kind: type[Options], name: str, given: dict[str, Any], replaced: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """Return the options of the run of a name, which --resume continues, or None if it has not
-    begun.
+    """Return the options of the named run, which --resume continues, or None if it has not begun.
 
     Raises UserError if the command line changes one that the result depends on.
     """

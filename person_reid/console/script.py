@@ -80,11 +80,11 @@ def run_script(main: Callable[[], object]) -> None:
     terminals = open_terminals()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # no name of a file may end a program that prints it
+            # printing a file's name must never end a program
             stream.reconfigure(errors="replace")
     try:
         main()
-        if sys.stdout:  # not of a program without a console
+        if sys.stdout:  # None in a program without a console
             sys.stdout.flush()
         if terminals and (problem := terminals[0].problem):
             if isinstance(problem, BrokenPipeError):

@@ -1,5 +1,5 @@
-"""Learn from a teacher: what a better network says of the same images. t and s are features of
-teacher and student.
+"""Learn from a teacher, a better network that sees the same images. t and s are features of teacher
+and student.
 
     relations    L = huber(d(s), d(t)) + w · huber(a(s), a(t))
                  d: distances of two images, divided by their mean

@@ -10,7 +10,7 @@ to reach.
 
 Each owns one prototype per identity, a parameter that belongs in the optimizer and in the
 checkpoint. The margins are functions of the cosine; the classifier losses of
-person_reid/losses/softmax_heads.py use them too.
+person_reid/losses/softmax_heads.py also use them.
 """
 
 import math

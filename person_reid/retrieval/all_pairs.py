@@ -33,7 +33,7 @@ class Shortlist:
 
     def offer(self, block: Floats, first: int, farthest: bool) -> None:
         """Take the similarities (B, C) to the images from number `first` on.
-        farthest: mind the lowest ones too.
+        farthest: also track the lowest ones.
         """
         rows, columns = np.divmod(np.flatnonzero(block >= self.bound[:, None]), block.shape[1])
         candidates = (
@@ -91,8 +91,8 @@ def search_all_pairs(
     k: the number of neighbours, 1 to N. The image itself comes first; equal similarities are
         ordered by index.
     budget: the most bytes of a block of similarities, but not less than a row of them takes.
-    farthest: find the lowest similarities too, which takes a tenth more time.
-    Returns indices (N, k), similarities (N, k) and the lowest similarities (N,) or None.
+    farthest: also find the lowest similarities, which takes a tenth more time. Returns indices (N,
+    k), similarities (N, k) and the lowest similarities (N,) or None.
     """
     size = min(BLOCK, math.isqrt(max(budget // 4, len(features))), len(features))
     count = math.ceil(len(features) / max(size, 1))

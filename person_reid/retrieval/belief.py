@@ -1,5 +1,4 @@
-"""How sure to be of whom an image shows: evidence as probabilities, calibrated on labels of which
-some may be wrong.
+"""Turn evidence for whom an image shows into probabilities, calibrated on labels that may be wrong.
 
     belief = Belief(evidence, labels, np.random.default_rng(0)) belief.accuracy
     # 0.12: nearly useless; 0.95: a good network belief.wrong(evidence, labels, rivals)
@@ -14,8 +13,7 @@ person c came about in one of three ways:
 
 The probability of a label is therefore w₀ p_iy + w₁ (1 − p_iy) / (P − 1) + w₂ p_iy Σ_{c ≠ y} p_ic /
 (1 − p_ic). For each β on a grid, expectation maximisation finds the shares w under which the given
-labels are most likely; all that is said is the mean over the grid, each β weighted by that
-likelihood.
+labels are most likely; every result is the mean over the grid, each β weighted by that likelihood.
 
 Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, ICML 2017 (β).
 """
@@ -67,7 +65,7 @@ class Belief:
         return self._mean(lambda sharpness, _: _softmax(sharpness * evidence))
 
     def wrong(self, evidence: Floats, labels: Labels, rivals: Labels | None = None) -> Floats:
-        """Return how probably each image (N,) does not show what its label says; 0 without
+        """Return the probability (N,) that each image does not show what its label says; 0 without
         evidence.
 
         rivals: (N,), people. With them, how probably the label is wrong and the image shows its
@@ -91,7 +89,7 @@ class Belief:
         return np.asarray(np.where(known, np.minimum(self._mean(one), SUREST), 0), np.float32)
 
     def _mean(self, one: Callable[[float, Shares], Floats]) -> Floats:
-        """Return the mean over the values of β, each as heavy as it makes the labels likely."""
+        """Return the mean over the values of β, weighted by the likelihood of the labels."""
         total = sum(weight for *_, weight in self._fits)
         return np.asarray(sum(weight / total * one(b, w) for b, w, weight in self._fits))
 
@@ -126,8 +124,8 @@ def _ways(p: Floats, labels: Labels) -> Shares:
 
 
 def _shares(ways: Shares) -> Shares:
-    """Return the shares w (3,) of the ways, of which w₁ and w₂ are at most MOST,
-    that make the labels most likely.
+    """Return the shares w (3,) of the ways that make the labels most likely, w₁ and w₂ at most
+    MOST.
     """
     shares = np.array([0.9, 0.05, 0.05])
     for _ in range(STEPS):

@@ -180,7 +180,7 @@ def check_cameras(query: FeatureSet, gallery: FeatureSet) -> None:
 
 
 def remark_unmatched(query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False) -> None:
-    """Count in one line of the log the queries without a match; `evaluate` says if all are.
+    """Log how many queries have no match; if none has one, `evaluate` says so.
 
     test.py, evaluate*.py, report.py, compare_networks.py, save_pretrained.py and a training with
     --eval_every call it once for their queries.

@@ -175,8 +175,8 @@ def nearest_of_chunks(
 
 
 def overlap(neighbours: Integers, others: Integers) -> float:
-    """Return the share of the neighbours (N, K) of each image that are also
-    among its others (N, L), in [0, 1].
+    """Return the share of each image's neighbours (N, K) that are also in its other list (N, L), in
+    [0, 1].
     """
     return float((neighbours[:, :, None] == others[:, None, :]).any(axis=2).mean())
 

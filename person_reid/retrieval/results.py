@@ -220,9 +220,7 @@ def load_gallery(path: str | Path) -> FeatureSet:
 
 
 def read_notes(path: str | Path, *keys: str) -> list[str]:
-    """Return the texts that are these of NOTES in a file, "" for one that it does
-    not have, like published files.
-    """
+    """Return entries of NOTES in a file as text; "" for a missing one, as in published files."""
     found = _read(Path(path), list(keys))
     return [str(np.ravel(found[key])[0]).rstrip(" ") if key in found else "" for key in keys]
 

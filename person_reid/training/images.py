@@ -46,10 +46,8 @@ class TrainingImages:
     All randomness of a step depends on (seed, epoch, step, rank), not on what came before.
 
     splits: the data sets. options: how images are augmented and put into batches.
-    device: where batches are made. world: the processes that train together. seed: of everything
-        drawn at random.
-
-    The images are listed at once, decoded by `decode`, and yielded by `epoch`.
+    device: where batches are made. world: the processes that train together. seed: seeds everything
+        random. The images are listed at once, decoded by `decode`, and yielded by `epoch`.
     """
 
     def __init__(

@@ -104,8 +104,8 @@ class Journal:
             self._write()
 
     def _check(self, found: dict[str, float]) -> None:
-        """Raise NotFinite for a network that has diverged in the last update; the
-        loss of a step is older than that.
+        """Raise NotFinite for a network that has diverged in the last update; its loss was computed
+        before.
         """
         what = "" if self.training.weights_are_finite() else "weights are"
         if not what and self.epoch + 1 == self.last:  # a later step would tell
@@ -130,7 +130,7 @@ class Journal:
         }
 
     def _write(self) -> None:
-        """Tell of a finished epoch."""
+        """Log a finished epoch."""
         log.info(log_line(self.history[-1], self.last))
         if self.history[-1]["loss"] == 0:
             log.warning("Nothing was learnt in this epoch: the loss of every batch was 0.")
@@ -202,7 +202,7 @@ class RunJournal(Journal):
         )  # fmt: skip
 
     def people(self) -> str:
-        """Return who is in the images, in words."""
+        """Describe the people in the images."""
         return f"{self.training.images.num_classes} identities"
 
     @property

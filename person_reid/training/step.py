@@ -49,7 +49,7 @@ class Outcome(NamedTuple):
 
 
 class Averaging(NamedTuple):
-    """A moving average of the weights, which begins with an epoch.
+    """A moving average of the weights that begins with an epoch.
 
     decay: per update. first_epoch: counted from 0. buffers: whether batch-norm statistics are
     averaged as well.
@@ -194,8 +194,8 @@ class TrainingStep:
             self._begin_average()
 
     def _recorded(self) -> bool:
-        """Return whether the steps are recorded, on a GPU, where nothing else sees to the objective
-        or its gradients.
+        """Return whether a GPU records the steps: only if nothing else handles the objective or its
+        gradients.
 
         A recording overwrites the gradients that --accumulate would add to, and --compile has a
         mode of its own for it.

@@ -197,7 +197,7 @@ def test_processes_end_with_a_launcher_that_is_killed(room):
             for worker in workers:
                 os.kill(worker, signal.SIGKILL)
             raise
-    assert len(workers) == 2 and "torchrun has ended, so this process ends, too" in output, output
+    assert len(workers) == 2 and "torchrun has ended, so this process also ends" in output, output
     assert weights("orphaned", "resume.pth", room)["epoch"] >= 1
 
 
