@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from person_reid.basics import UserError, atomic_write
-from person_reid.deploy.export import TOLERANCE, deviation, export, references
+from person_reid.basics import atomic_write
+from person_reid.deploy.export import TOLERANCE, check_deviation, deviation, export, references
 from person_reid.deploy.interface import Contents
 from person_reid.deploy.run import Engine, import_runtime
 from person_reid.models.network import Network
@@ -119,9 +119,7 @@ def export_for(name: str, network: Network, contents: Contents, path: Path) -> f
 
 
 def _export_openvino(network: Network, contents: Contents, path: Path) -> float:
-    """Write `path`, which ends in .xml, with its weights beside it in a .bin;
-    each file whole or not at all.
-    """
+    """Write `path`, which ends in .xml, and its weights beside it in a .bin."""
     openvino, weights = import_runtime("openvino"), path.with_suffix(".bin")
     with atomic_write(path) as new_path, atomic_write(weights) as new_weights:
         new_path.touch()  # a folder that cannot be written to is found before the work
@@ -134,10 +132,6 @@ def _export_openvino(network: Network, contents: Contents, path: Path) -> float:
             found = deviation(Engine(written), expected)
             new_path.write_bytes(written.read_bytes())
             new_weights.write_bytes(written.with_suffix(".bin").read_bytes())
-        if not found <= TOLERANCE["float32"]:
-            raise UserError(
-                f"{path}: not written: run by OpenVINO, the features deviate by "
-                f"{found:.1e} of their scale, more than "
-                f"{TOLERANCE['float32']:.0e}. Export to ONNX instead: leave --for out."
-            )
+        advice, limit = "Export to ONNX instead: leave --for out.", TOLERANCE["float32"]
+        check_deviation(path, "run by OpenVINO,", found, limit, advice)
     return found

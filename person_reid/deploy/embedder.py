@@ -13,8 +13,9 @@ a frame, as a detector gives them
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,11 +33,11 @@ from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
 from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
 from person_reid.deploy.run import READABLE, Engine
-from person_reid.deploy.runtimes import fast_engine, kind_of_file, obstacle_of
+from person_reid.deploy.runtimes import fast_engine, kind_of_file
 from person_reid.device import usable_device
 from person_reid.progress import progress
 from person_reid.retrieval.bound import Promise
-from person_reid.retrieval.features import LARGEST, SMALLEST, extract_features, fused_embedding
+from person_reid.retrieval.features import LARGEST, SMALLEST, extractor
 from person_reid.retrieval.similarity import Features, as_array, flaw
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 
@@ -80,7 +81,6 @@ class Embedder:
     flips_inside = False  # whether an exported file adds the mirrored image itself
     _first_process: ClassVar[int] = 0  # that made an Embedder of several threads
     _forkable = True
-    _extract: Callable[[torch.Tensor, str], Features]
 
     def __init__(
         self,
@@ -120,36 +120,32 @@ class Embedder:
         device = usable_device(device)
         self._process = os.getpid()
         self._check_process()
+        if not file and (given := "preparation" if preparation else output and "output"):
+            expected = "is for an ONNX or OpenVINO file"
+            raise UserError(f"Embedder: {given} {expected}, and {source} is not one.")
         engine: Engine | None
         if file:
             engine = Engine(file, device, kind_of_file(file, runtime), preparation, dtype, output)
             self.flips_inside = engine.contents.flip
             if self.flips_inside and not flip:
-                raise UserError(
-                    f"{source}: the mirrored image is inside the file; leave --no_flip out."
-                )
+                advice = "leave --no_flip out"
+                raise UserError(f"{source}: the mirrored image is inside the file; {advice}.")
             if engine.contents.l2 and not unit_length:
-                raise UserError(
-                    f"{source}: its features have unit length; leave unit_length=False out."
-                )
-        elif given := "preparation" if preparation else output and "output":
-            raise UserError(
-                f"Embedder: {given} is for an ONNX or OpenVINO file, and {source} is not one."
-            )
+                advice = "leave unit_length=False out"
+                raise UserError(f"{source}: its features have unit length; {advice}.")
         else:
             tested = _network(source, weights, which_epoch, size)
-            engine = fast_engine(tested, runtime or "torch", obstacle_of(device), dtype, scales)
-        self._forkable = device.type == "cpu" and (not engine or torch.get_num_threads() == 1)
+            load = partial(load_network, tested, scales)
+            words, runtime = str(tested.weights), runtime or "torch"
+            engine = fast_engine(load, tested.size, words, runtime, device, dtype, scales)
         if engine:
-            self.size, self.dim, features = engine.size, engine.contents.dim, engine.features
-            self._extract = lambda bank, text: features(bank, batch_size, flip, text, unit_length)
+            self.size, self.dim, extract = engine.size, engine.contents.dim, engine.features
         else:
-            network = load_network(tested, scales)
+            network = load()
             self.size, self.dim = tested.size, network.dim
-            embed = fused_embedding(network, device, scales)
-            self._extract = lambda bank, text: extract_features(
-                embed, bank, device, batch_size, flip, dtype, text, unit_length
-            )
+            extract = extractor(network, device, dtype, scales)
+        self._extract = partial(extract, batch_size=batch_size, flip=flip, unit=unit_length)
+        self._forkable = device.type == "cpu" and (not engine or torch.get_num_threads() == 1)
 
     def __call__(self, images: Iterable[ImageLike], bgr: bool = False) -> Features:
         """Return the features (N, D) float32, each of unit length, of N images of any size and
@@ -180,7 +176,7 @@ class Embedder:
         images = iter(progress(decoded, total=len(sources), desc="features", unit=" images"))
         features = []
         while chunk := list(islice(images, CHUNK)):
-            features.append(self._extract(torch.from_numpy(np.stack(chunk)), ""))
+            features.append(self._extract(torch.from_numpy(np.stack(chunk)), description=""))
         return _checked(np.concatenate(features))
 
     def crops(self, frame: Any, boxes: Any, bgr: bool = False) -> Features:
@@ -244,7 +240,7 @@ class Embedder:
         or all zero: nothing can be compared with it. All scripts get their features here.
         """
         self._check_process()
-        return _checked(self._extract(bank, description))
+        return _checked(self._extract(bank, description=description))
 
     def _check_process(self) -> None:
         """Raise UserError in a forked process: it would wait forever for threads that it does not

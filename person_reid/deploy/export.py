@@ -4,17 +4,15 @@ torch.export.
     contents = Contents(256, 128, network.dim, network.pieces, "osnet_x0_25", l2=True)
     export(network, contents, "osnet.onnx", "onnx")
 
-person_reid/deploy/exported.py reads them back.
+person_reid/deploy/run.py runs it.
 """
 
 import io
-import tempfile
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -22,7 +20,7 @@ from torch import nn
 from person_reid.basics import UserError, atomic_write, with_ending
 from person_reid.data.augment import MEAN, STD
 from person_reid.deploy.interface import KEY, Contents
-from person_reid.deploy.quantise import static_int8
+from person_reid.deploy.quantise import int8
 from person_reid.deploy.run import STREAM_BATCH, Engine, import_runtime, providers, quiet
 from person_reid.models.network import Network
 from person_reid.retrieval.features import CPU_BATCH, fused_embedding, unit_pieces
@@ -93,40 +91,38 @@ def export(
     """
     if kind == "onnx":
         check_onnx()
-    float_contents = (
-        replace(contents, precision="float32") if contents.precision == "int8" else contents
-    )
     with atomic_write(path) as temporary:
         temporary.touch()
         embedding = fused_embedding(network, torch.device("cpu"), scales).requires_grad_(False)
         expected = references(embedding, contents)
-        module = Deployed(embedding, float_contents).eval()
         try:
             with quiet(), torch.no_grad():
-                content = WRITERS[kind](module, contents if calibration is None else float_contents)
-            if calibration is not None:
-                images = contents.input(calibration).contiguous().numpy()
-                content = static_int8(content, images, {KEY: contents.to_json()})
+                content = WRITERS[kind](Deployed(embedding, contents).eval(), contents)
+            if contents.precision == "int8":
+                images = None if calibration is None else contents.input(calibration)
+                content = int8(content, images)
         except OSError:
             raise
         except Exception as error:  # exporters fail in as many ways as networks branch
-            reason = (
-                f"this network cannot be written as {kind} ({' '.join(str(error).split())[:300]})."
-            )
-            # 2.6 writes no batch norm to ONNX unless it follows a convolution, which is then fused
-            # with it
+            found = " ".join(str(error).split())[:300]
+            # 2.6 writes batch norms to ONNX only after convolutions, with which they are fused
             advice = " PyTorch 2.7 or newer may write it." if torch.__version__ < "2.7" else ""
-            raise UserError(f"{contents.source}: {reason}{advice}") from error
+            reason = f"this network cannot be written as {kind} ({found}).{advice}"
+            raise UserError(f"{contents.source}: {reason}") from error
         temporary.write_bytes(content)
-        found = deviation(Engine(temporary, kind=kind), expected)
+        difference = deviation(Engine(temporary, kind=kind), expected)
         limit = TOLERANCE.get(contents.precision, float("inf"))
-        if not found <= limit:
-            raise UserError(
-                f"{path}: not written: as {kind} the features deviate by "
-                f"{found:.1e} of their scale, more than "
-                f"{limit:.0e}. Try another --format."
-            )
-    return found
+        check_deviation(path, f"as {kind}", difference, limit, "Try another --format.")
+    return difference
+
+
+def check_deviation(path: str | Path, how: str, found: float, limit: float, advice: str) -> None:
+    """Raise UserError if the features of a file deviate by more than a limit, or by NaN."""
+    if not found <= limit:
+        raise UserError(
+            f"{path}: not written: {how} the features deviate by {found:.1e} of their scale, "
+            f"more than {limit:.0e}. {advice}"
+        )
 
 
 def check_onnx() -> None:
@@ -168,34 +164,20 @@ def _onnx(module: nn.Module, contents: Contents) -> bytes:
     # or PyTorch 2.7 pools by as_strided
     module = deepcopy(module).to(memory_format=torch.contiguous_format)
     program = torch.onnx.export(
-        module, (contents.images(2),), input_names=["images"], output_names=["features"],
-        dynamo=True, dynamic_shapes={"images": {0: torch.export.Dim("batch", max=1 << 20)}},
-        opset_version=OPSET, verbose=False,
-    )  # fmt: skip
+        module,
+        (contents.images(2),),
+        input_names=["images"],
+        output_names=["features"],
+        dynamo=True,
+        dynamic_shapes={"images": {0: torch.export.Dim("batch", max=1 << 20)}},
+        opset_version=OPSET,
+        verbose=False,
+    )
     assert program is not None, "without a file, the exporter returns what it made"
-    # OpenVINO knows none; PyTorch 2.6 writes some
+    # OpenVINO knows no functions of a model; PyTorch 2.6 writes some
     model = onnx.inliner.inline_local_functions(program.model_proto)
-    if contents.precision == "int8":
-        model = _quantised(model)
     onnx.helper.set_model_props(model, {KEY: contents.to_json()})
     return model.SerializeToString()
-
-
-def _quantised(model: Any) -> Any:
-    """Return an ONNX model with weights in uint8, and activations in
-    uint8 with a scale for each batch.
-    """
-    import onnx
-
-    import_runtime("onnxruntime")
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    del model.graph.value_info[:]  # the exporter's shapes are wrong once weights are reordered
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        quantised = Path(folder) / "int8.onnx"
-        # signed: no kernel for convolutions
-        quantize_dynamic(model, quantised, weight_type=QuantType.QUInt8)
-        return onnx.load(quantised)
 
 
 def _torchscript(module: nn.Module, contents: Contents) -> bytes:

@@ -1,7 +1,6 @@
-"""Run a network on the CPU by OpenVINO or ONNX Runtime instead of PyTorch: the same features,
-sooner.
+"""Run a network on the CPU by OpenVINO or ONNX Runtime: the same features as PyTorch's, sooner.
 
-    engine = fast_engine(tested, "auto")    # an Engine, or None: PyTorch it is
+    engine = fast_engine(network, (256, 128), "osnet", "auto", device)    # None means PyTorch
     features = engine.features(bank)
 
 The network is exported each time, which takes seconds; tools/export.py writes a file that lasts.
@@ -20,15 +19,14 @@ import torch
 from person_reid.basics import UserError, describe
 from person_reid.deploy.export import TOLERANCE, deviation, export, references
 from person_reid.deploy.interface import Contents
-from person_reid.deploy.load import TestedNetwork, load_network
 from person_reid.deploy.run import READABLE, Engine, import_runtime
 from person_reid.device import computed_in
 from person_reid.models.network import Network
-from person_reid.retrieval.features import extract_features, fused_embedding
+from person_reid.retrieval.features import extractor, fused_embedding
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
-# by runtime; the fastest first (docs/benchmarks.md)
+# {runtime: kind of Engine}; the fastest first (docs/benchmarks.md)
 ENGINE_KINDS = {"openvino": "openvino", "onnxruntime": "onnx"}
 
 
@@ -47,47 +45,55 @@ def kind_of_file(path: Path, runtime: str | None) -> str:
 
 
 def fast_engine(
-    tested: TestedNetwork,
+    load: Callable[[], Network],
+    size: tuple[int, int],
+    source: str,
     runtime: str,
-    obstacle: str = "",
+    device: torch.device,
     dtype: torch.dtype | None = None,
     scales: Sequence[float] = (1.0,),
+    level: int = logging.INFO,
 ) -> Engine | None:
-    """Return an Engine that gives the features of a network on the CPU, or None if PyTorch should
-    compute them.
+    """Return an Engine that gives the features of a network on the CPU; None if PyTorch should.
 
+    load: returns the network, of which the Engine keeps no part.
+    size: (height, width) of its images. source: its name and weights, in words.
     runtime: torch, onnxruntime, openvino, or auto: the fastest of those installed that agrees with
         PyTorch.
-    obstacle: why only PyTorch can do what is asked for, in words.
+    device: where the network would run; other runtimes are for the CPU.
     dtype: in which to compute; None is float32, which auto also takes in place of a type that
         PyTorch would emulate.
     scales: see fused_embedding.
+    level: at which the log says what computes the features.
 
     An Engine is used only if its features deviate from PyTorch's in float32 by at most the
     TOLERANCE of its precision, 1e-4 of their scale in float32. For auto, every other outcome means
     PyTorch, and the log says why. Raises UserError or OSError if another runtime that was asked for
     is not installed, does not agree, or cannot be used; also for an unknown one.
     """
-    if runtime == "auto" and not obstacle:
-        dtype = computed_in(torch.device("cpu"), dtype)
-
-    def first_agreeing(names: list[str]) -> Engine:
-        log.info("Exporting the network. tools/export.py would do so once for all commands.")
-        network, size = load_network(tested, scales), tested.size
-        contents = _contents(network, size, f"{tested.weights}")
-        engine, near = _exported(network, contents, names, dtype, scales)
-        log.info(f"Features by {near}.")
-        return engine
-
-    return _engine(first_agreeing, runtime, obstacle, dtype)
+    if runtime == "torch":
+        return None
+    if runtime == "auto" and device.type == "cpu":
+        dtype = computed_in(device, dtype)
+    try:
+        names = _usable(runtime, device, dtype)
+        log.log(level, "Exporting the network. tools/export.py would do so once for all commands.")
+        network = load()
+        contents = Contents(*size, network.dim, network.pieces, source, normalised=True)
+        engine, known = _first_agreeing(names, network, contents, dtype, scales)
+    except (UserError, OSError) as error:
+        if runtime != "auto":
+            raise
+        log.info(f"--runtime auto: PyTorch, because {describe(error)}")
+        return None
+    log.log(level, f"Features by {known}.")
+    return engine
 
 
 def check_runtime(runtime: str, device: torch.device) -> None:
-    """Raise UserError, before the work, for a runtime that
-    `features_of` could not use on a device.
-    """
+    """Raise UserError, before the work, for a runtime that `features_of` could not use."""
     if runtime not in ("torch", "auto"):
-        _wanted(runtime, obstacle_of(device))
+        _usable(runtime, device)
 
 
 def features_of(
@@ -99,106 +105,69 @@ def features_of(
     flip: bool = True,
     dtype: torch.dtype | None = None,
 ) -> dict[str, Features]:
-    """Return {name: features (N, D)} of {name: bank (N, H, W, 3)} from the present weights of a
-    network.
+    """Return {name: features (N, D)} of {name: bank (N, H, W, 3)} from the present weights.
 
     network: in evaluation mode. runtime: as in fast_engine; the network is exported anew, and
     nothing of it stays on the disk. flip, dtype: see extract_features; another runtime than PyTorch
     computes in float32.
     """
     height, width = next(iter(banks.values())).shape[1:3]
-    contents = _contents(network, (height, width), type(network).__name__)
-    engine = _engine(  # of a copy, since the network's parameters go on being trained
-        lambda names: _exported(deepcopy(network), contents, names)[0], runtime, obstacle_of(device)
+    engine = fast_engine(
+        lambda: deepcopy(network),  # its own parameters go on being trained
+        (height, width),
+        type(network).__name__,
+        runtime,
+        device,
+        level=logging.DEBUG,
     )
-    if engine:
-        return {name: engine.features(bank, batch_size, flip, name) for name, bank in banks.items()}
-    embed = fused_embedding(network, device)
+    extract = engine.features if engine else extractor(network, device, dtype)
     return {
-        name: extract_features(
-            embed, bank, device, batch_size, flip=flip, dtype=dtype, description=name
-        )
+        name: extract(bank, batch_size=batch_size, flip=flip, description=name)
         for name, bank in banks.items()
     }
 
 
-def obstacle_of(device: torch.device) -> str:
-    """Return why no exported file can do what is asked of a network, in words; "" if one can."""
-    return "" if device.type == "cpu" else f"the network runs on {device}"
-
-
-def _contents(network: Network, size: tuple[int, int], source: str) -> Contents:
-    return Contents(*size, network.dim, network.pieces, source, normalised=True)
-
-
-def _wanted(runtime: str, obstacle: str, dtype: torch.dtype | None = None) -> list[str]:
-    """Return the runtimes to try, the fastest first. Raises UserError if there is none."""
+def _usable(runtime: str, device: torch.device, dtype: torch.dtype | None = None) -> list[str]:
+    """Return the runtimes to try, the fastest first. Raises UserError if none can be used."""
     if runtime not in ("auto", *ENGINE_KINDS):
         raise UserError(f"runtime {runtime!r}: expected torch, auto, {', '.join(ENGINE_KINDS)}.")
-    if obstacle:
-        raise UserError(
-            f"{obstacle}, which only PyTorch can do here. Leave --runtime {runtime} out"
-        )
+    if device.type != "cpu":
+        advice = f"Leave --runtime {runtime} out"
+        raise UserError(f"the network runs on {device}, which only PyTorch can do here. {advice}")
     kinds = ENGINE_KINDS if dtype is None else ("openvino",)
     if runtime not in ("auto", *kinds):
-        raise UserError(
-            f"--runtime {runtime} computes in float32; --fp16 and "
-            "--bf16 are for torch and openvino."
-        )
-    wanted = [name for name in kinds if find_spec(name)] if runtime == "auto" else [runtime]
-    if not wanted:
-        raise UserError(
-            "no other runtime is installed: python -m pip install onnx "
-            "onnxscript onnxruntime openvino"
-        )
-    for name in wanted:
+        advice = "--fp16 and --bf16 are for torch and openvino"
+        raise UserError(f"--runtime {runtime} computes in float32; {advice}.")
+    usable = [name for name in kinds if find_spec(name)] if runtime == "auto" else [runtime]
+    if not usable:
+        command = "python -m pip install onnx onnxscript onnxruntime openvino"
+        raise UserError(f"no other runtime is installed: {command}")
+    for name in usable:
         import_runtime(name)
-    return wanted
+    return usable
 
 
-def _engine(
-    agreeing: Callable[[list[str]], Engine],
-    runtime: str,
-    obstacle: str,
-    dtype: torch.dtype | None = None,
-) -> Engine | None:
-    """Return the Engine of the first agreeing one of some runtimes, or None
-    for PyTorch, as in fast_engine.
-    """
-    if runtime == "torch":
-        return None
-    try:
-        return agreeing(_wanted(runtime, obstacle, dtype))
-    except (UserError, OSError) as error:
-        if runtime != "auto":
-            raise
-        log.info(f"--runtime auto: PyTorch, because {describe(error)}")
-        return None
-
-
-def _exported(
+def _first_agreeing(
+    names: list[str],
     network: Network,
     contents: Contents,
-    names: list[str],
-    dtype: torch.dtype | None = None,
-    scales: Sequence[float] = (1.0,),
+    dtype: torch.dtype | None,
+    scales: Sequence[float],
 ) -> tuple[Engine, str]:
-    """Export a network, and return the first Engine that agrees with it and how near it is.
+    """Return the Engine of the first of some runtimes that agrees with PyTorch, and how near it is.
 
-    Its file is gone again. Raises UserError if no Engine agrees.
+    The network is exported to a file that is gone again. Raises UserError if no Engine agrees.
     """
     cpu, precision = torch.device("cpu"), str(dtype or torch.float32).removeprefix("torch.")
-    # Windows keeps files that are in use
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows keeps files in use
         file = Path(folder) / "network.onnx"
         exported = export(network, contents, file, "onnx", scales=scales)
         for name in names:
             engine = Engine(file, kind=ENGINE_KINDS[name], dtype=dtype)
             found = exported  # measured by ONNX Runtime
             if name != "onnxruntime":
-                found = deviation(
-                    engine, references(fused_embedding(network, cpu, scales), contents)
-                )
+                embedding = fused_embedding(network, cpu, scales)
+                found = deviation(engine, references(embedding, contents))
             known = f"{name} {version(name)}" + (f" in {precision}" if dtype else "")
             far = f"deviate from PyTorch's by {found:.0e} of their scale"
             if found <= TOLERANCE[precision]:

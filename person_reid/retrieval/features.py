@@ -5,6 +5,7 @@ copies and scaled to unit length.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -132,6 +133,20 @@ def _side_by_side(
         return
     with ThreadPoolExecutor(streams) as pool:
         yield from in_order(pool, work, chunks, ahead=2 * streams)
+
+
+def extractor(
+    network: Network,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+    scales: Sequence[float] = (1.0,),
+) -> Callable[..., Features]:
+    """Return extract_features for a network on a device: bank, batch_size=... → features.
+
+    scales: see fused_embedding.
+    """
+    embed = fused_embedding(network, device, scales)
+    return partial(extract_features, embed, device=device, dtype=dtype)
 
 
 def on_device(chunks: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
