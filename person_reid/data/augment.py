@@ -2,10 +2,10 @@
 each image.
 
 All work is on tensors: except in AutoAugment, no loop over images, no value that the host waits
-for. The pipeline is that of the published baseline: pad with black -> random crop -> horizontal
-flip -> ImageNet normalisation. Optional steps run in this order: AutoAugment -> colour jitter ->
-random 2D translation -> crop and flip -> local grayscale transformation -> normalisation ->
-grayscale erasing -> random erasing -> Cutout.
+for. The pipeline equals the published baseline's: pad with black -> random crop -> horizontal flip
+-> ImageNet normalisation. Optional steps run in this order: AutoAugment -> colour jitter -> random
+2D translation -> crop and flip -> local grayscale transformation -> normalisation -> grayscale
+erasing -> random erasing -> Cutout.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Decode a split once and keep it as one uint8 tensor (N, height, width, 3), the image bank.
 
 Person images are small, so a data set fits in memory or in one memory-mapped file. Batches are
-gathered from it by index; there are no loader workers to tune or to wait for.
+gathered from it by index, without loader workers to tune or to wait for.
 """
 
 import hashlib

@@ -55,10 +55,9 @@ def read_corrected(layout: Path, corrections: Path) -> Splits:
 
     Junk stays only in the gallery.
 
-    What is accepted of all images of a person in a test folder, or of all by a camera, holds in the
-    other test folders, too, unless the list says something about an image.
-    Raises UserError for a folder that is not a layout, in the cases of read_list, and if nothing is
-    accepted.
+    A correction of all images of a person in a test folder, or of all by a camera, also holds in
+    the other test folders, unless the list says something about an image. Raises UserError for a
+    folder that is not a layout, in the cases of read_list, and if nothing is accepted.
     """
     splits = by_name(
         layout, {folder: folder for folder in FOLDERS if (layout / folder).is_dir()}, MARKET_NAME

@@ -25,7 +25,7 @@ from person_reid.data.readers import (
 
 @dataclass(frozen=True)
 class DataSet:
-    """What is known of a data set before its files are read.
+    """A data set as it is known before its files are read.
 
     name: the name as its authors write it.
     source: where it comes from.

@@ -22,7 +22,7 @@ def find_data_set(
     data_dir: the folder; None searches the default locations.
     dataset: see data_set_named; None recognises the data set by its folders and file names.
 
-    Raises UserError if there is none, and says what was found instead.
+    Raises UserError if no data set is recognised; the message says what was found instead.
     """
     dataset = dataset and data_set_named(dataset)
     wanted = (
@@ -43,9 +43,8 @@ def data_set_named(text: str) -> str:
     """Return the key in DATA_SETS for a name in any writing: `market1501`, `Market-1501` or
     `DukeMTMC`.
 
-    It may be the key, the name that the authors use, that of the download's folder, or the
-    beginning of one of them.
-    Raises UserError for a name that fits none, or several.
+    It may be the key, the authors' name, the name of the download's folder, or the beginning of one
+    of them. Raises UserError for a name that fits none, or several.
     """
 
     def plain(name: str) -> str:

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 def is_image(name: str) -> bool:
-    """Return whether a file name is that of an image and not hidden."""
+    """Return whether a file name belongs to an image and is not hidden."""
     return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
 
 
@@ -56,7 +56,7 @@ def is_readable(path: Path) -> bool:
 def load_image(path: str | Path, height: int, width: int, limits: Limits | None = None) -> Pixels:
     """Decode one image file and fit it, see fit_image.
 
-    limits: of the values of an image of more than 8 bits, by default those of its layout or,
+    limits: the range of values in an image of more than 8 bits; by default its layout's or,
     elsewhere, its own.
 
     Raises ValueError for an image too large to decode, and Pillow's error or OSError if the file
@@ -102,11 +102,11 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
 def fit_image(image: Image.Image, height: int, width: int, limits: Limits | None = None) -> Pixels:
     """Return a PIL image as a viewer shows it, resized: uint8 (height, width, 3), RGB.
 
-    EXIF rotation is applied and transparency is drawn over white; greyscale, palette and CMYK
-    images become RGB, those of more than 8 bits and of floating-point numbers as _grey_levels says.
-    limits: of their values, by default those of this image. The resize is Pillow's bicubic one, so
-    the pixels equal those of torchvision's `Resize((height, width), BICUBIC)` on a PIL image.
-    Raises ValueError for floating-point values that are not finite.
+    EXIF rotation is applied and transparency is drawn over white. Greyscale, palette and CMYK
+    images become RGB; for images of more than 8 bits or of floating-point numbers, see
+    _grey_levels. limits: the range of their values, by default this image's. The resize is Pillow's
+    bicubic one, so the pixels equal those of torchvision's `Resize((height, width), BICUBIC)` on a
+    PIL image. Raises ValueError for floating-point values that are not finite.
     """
     image = _to_rgb(ImageOps.exif_transpose(image), limits)
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
@@ -145,9 +145,7 @@ def layout_limits(path: Path) -> Limits | None:
 
 
 def recorded_limits(layout: Path) -> Limits | None:
-    """Return the limits that prepare.py has noted for the images of a
-    layout; None if there are none.
-    """
+    """Return the limits that prepare.py noted for a layout's images; None without a note."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         low, high = map(float, parse_json((layout / RECORD).read_bytes())["limits"])
         return low, high
@@ -213,6 +211,6 @@ def _grey_levels(values: npt.NDArray[np.float32], floating: bool, limits: Limits
 
 @cache
 def _formats() -> list[str]:
-    """Return those of the FORMATS that this Pillow reads; AVIF came with 11.3."""
+    """Return the FORMATS that this Pillow reads; AVIF came with 11.3."""
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]

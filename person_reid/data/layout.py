@@ -63,7 +63,7 @@ def parse_names(
 ) -> tuple[Numbers, Numbers]:
     """Return the identities (N,) and cameras (N,), int64, of N images.
 
-    identities: those of images whose names do not say theirs; such an image has camera -1. Without
+    identities: for images whose names do not say them; such an image has camera -1. Without
         them, one UserError lists all such names.
 
     >>> parse_names([Path("0002_c1s1_000451_03.jpg"), Path("-1_c14_f0046182.jpg")])
@@ -211,8 +211,7 @@ def read_training_splits(roots: Sequence[str | Path], split: str) -> list[tuple[
 
 
 def read_further_splits(roots: Sequence[str | Path]) -> list[tuple[Path, Split]]:
-    """Read train_all, or train if there is no train_all, of each root but the first, as
-    read_training_splits does.
+    """Read train_all, or else train, of each root but the first, as read_training_splits does.
 
     Raises UserError if a root is given twice, and in the cases of read_split.
     """
@@ -293,7 +292,7 @@ def list_images(folder: str | Path) -> list[Path]:
     """List the images below a folder at any depth, sorted like ImageFolder: folder by folder, then
     by name.
 
-    The log counts those of phones, which are passed over.
+    The log counts phones' files, which are ignored.
     """
     files = [Path(root, name) for root, _, names in sorted(walk(folder)) for name in sorted(names)]
     if passed := [path for path in files if path.suffix.lower() in NOT_READ]:
@@ -338,8 +337,8 @@ def some_of(lines: Sequence[str], most: int = 50) -> str:
 
 
 def _append(numbers: Numbers, more: Numbers) -> Numbers:
-    """Concatenate two arrays, with the numbers of the second that are not -1
-    raised above all those of the first.
+    """Concatenate two arrays; numbers of the second, except -1, are raised above all numbers of the
+    first.
     """
     return np.concatenate([numbers, np.where(more >= 0, more + numbers.max() + 1, more)])
 

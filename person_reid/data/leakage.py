@@ -30,7 +30,7 @@ SHOWN = 20  # lines of each list
 
 @dataclass(frozen=True)
 class Leakage:
-    """What the training and test sets have in common.
+    """The overlap of the training and test sets.
 
     identities: their numbers. same: pairs of a training and a test image. near: training images,
     the test image most like each, and the share of equal bits, the highest first.
@@ -67,9 +67,7 @@ def find_leakage(layout: str | Path) -> Leakage:
 
 
 def same_files(training: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Return each training image whose file equals that of a test
-    image, with the first such image.
-    """
+    """Return the training images whose file equals a test image's, each with the first such one."""
     contents: dict[bytes, Path] = {}
     for path in test:
         contents.setdefault(blake2b(path.read_bytes()).digest(), path)

@@ -6,7 +6,7 @@ box:
 
     frame, track, left, top, width, height, confidence, class, visibility
 
-The first pixel of a frame is 1, 1. Lines of confidence 0 are to be ignored. MOTChallenge calls a
+The first pixel of a frame is 1, 1. Lines of confidence 0 are ignored. MOTChallenge calls a
 pedestrian 1, a person on a vehicle 2, a static person 7. Trackers such as BoxMOT and Ultralytics
 write the class of their detector, which is COCO's, where a person is 0; what follows it is not a
 visibility. A class or visibility that is missing or -1 is not known. Some sequences of 2015 have
@@ -113,11 +113,11 @@ def read_tracks(
     includes the folders above it.
     min_visibility: boxes that are less visible, from 0 to 1, are left out.
     frame_stride: every frame_stride-th frame of a sequence is read, from its first on.
-    classes: the numbers of the classes to read, such as "0" or "1,2,7"; by default those of people,
-        in the numbering that all sequences together show, and -1.
+    classes: the numbers of the classes to read, such as "0" or "1,2,7"; by default people's, in the
+        numbering that all sequences together show, and -1.
     test_fraction, seed: see draw_split.
 
-    Raises UserError if there is no sequence, if a line makes no sense, and if no box is left.
+    Raises UserError if no sequence is found, if a line makes no sense, and if no box is left.
     """
     if not 0 <= min_visibility <= 1:
         raise UserError(f"--min_visibility {min_visibility}: expected a number from 0 to 1.")

@@ -170,8 +170,8 @@ def draw_split(
     """Draw a random fraction of the identities, by default half, to test on; the rest is for
     training.
 
-    Junk and distractors are part of the test. If nobody is drawn, as with a fraction of 0, there is
-    no test.
+    Junk and distractors are part of the test. If nobody is drawn, as with a fraction of 0, the test
+    is left out.
     """
     fraction = 0.5 if test_fraction is None else test_fraction
     if not 0 <= fraction <= 1:

@@ -1,4 +1,4 @@
-"""Check what your own folder or list says of images: one identity, camera and split for each."""
+"""Check that your own folder or list gives each image one identity, camera and split."""
 
 import logging
 import re
@@ -131,7 +131,7 @@ def once(splits: Splits, source: str | Path) -> Splits:
 def _contradictions(same: Sequence[tuple[str, Picture]]) -> Iterator[str]:
     """Yield a line for each thing of which a list says more than one about a file.
 
-    same: what it says of the file, as pairs of split and picture.
+    same: what it says about the file, as pairs of split and picture.
     """
     paths = " = ".join(dict.fromkeys(str(picture.source) for _, picture in same))
     splits = {split for split, _ in same}

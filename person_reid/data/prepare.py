@@ -50,8 +50,8 @@ def lay_out(
     """Lay the data set out in `save_dir`, and remove what an earlier, different layout of it left
     there.
 
-    limits: of the values of its images, if they have more than 8 bits; by default those seen in a
-    sample of them.
+    limits: the range of values in images of more than 8 bits; by default the range in a sample of
+    them.
 
     Returns how many files were linked, copied, extracted, kept (already right) and removed (made by
     an earlier run and no longer part of the data set). Files that prepare.py did not make are never
@@ -82,7 +82,7 @@ def _make(
     save_dir: Path,
     limits: Limits | None,
 ) -> Counter[str]:
-    """Carry out a plan; the result is that of lay_out."""
+    """Carry out a plan; return the counts that lay_out returns."""
     earlier = _claim(save_dir, data_set, data_dir, plan)
     done: Counter[str] = Counter()
     # First, since a.JPG and a.jpg are one file on some file systems.
@@ -283,9 +283,7 @@ def _claim(
 
 
 def read_record(save_dir: Path) -> dict[str, Any]:
-    """Return what earlier runs recorded, {} if there is no record or it is
-    damaged; foreign paths are dropped.
-    """
+    """Return the record of earlier runs, {} if missing or damaged, without foreign paths."""
     try:
         record = parse_json((save_dir / RECORD).read_bytes())
         files = [

@@ -179,7 +179,7 @@ def one_in_gallery(data_dir: Path, read: Callable[[Path], Splits], seed: int = 0
 def random_halves(data_dir: Path, folders: Names, pattern: str, seed: int = 0) -> Splits:
     """Split by VIPeR's protocol: train on a random half of the identities, test on the rest.
 
-    The images of the first camera are the queries, those of the second the gallery.
+    The first camera's images are the queries, the second's the gallery.
     """
     pictures = by_name(data_dir, {TRAIN: folders}, pattern)[TRAIN]
     test = draw_identities({picture.identity for picture in pictures}, 0.5, seed)

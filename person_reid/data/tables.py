@@ -1,4 +1,4 @@
-"""Read the tables that people write: lists of images, corrections, what is known of images.
+"""Read the tables that people write: lists of images, corrections, facts about images.
 
 The first line names the columns. Commas, semicolons and tabs may separate them. The text is UTF-8
 or, as a spreadsheet saves Unicode, UTF-16 with a byte order mark. Other encodings cannot be told

@@ -39,8 +39,8 @@ def read_people(
     camera at all.
 
     Returns the folder of the images and the Split, cameras numbered from 0, -1 where unknown.
-    Raises UserError if there are fewer than two images, and for a pattern that is none or that a
-    name does not match.
+    Raises UserError for fewer than two images, for an invalid pattern, and if a name does not match
+    the pattern.
     """
     root = Path(data_dir)
     folder = next((root / name for name in LAID_OUT if (root / name).is_dir()), root)

@@ -1,8 +1,8 @@
-"""What goes into an exported network and what comes out of it.
+"""Describe the input and the output of an exported network.
 
 A file of ours describes itself in JSON (Contents). A file of another program only declares the
-shape and type of its input. How pixels become its numbers has to be known (Preparation), and which
-of its outputs is the feature has to be guessed or said.
+shape and type of its input. You must know how it wants its pixels (Preparation). Which of its
+outputs is the feature is guessed, unless you name it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Contents:
-    """What an exported file expects and returns.
+    """Describe what an exported file expects and returns.
 
-    height, width: of the images, in pixels.
+    height, width: the images' size in pixels.
     dim: width of the feature.
     pieces: number of equal pieces of the feature that are normalised separately.
     source: the network and its weights, in words.
@@ -119,7 +119,7 @@ class Contents:
 class Preparation:
     """How a network wants its pixels: (pixel · scale - mean) / std, in float32.
 
-    mean, std: of the three channels in the network's order. None means ImageNet's for 0..1, and 0
+    mean, std: three channels each, in the network's order. None means ImageNet's for 0..1, and 0
         and 1 for 0..255.
     bgr: the channels are blue, green and red.
     up_to: 1 or 255, the highest value of a scaled pixel.
@@ -163,10 +163,10 @@ class Preparation:
 
 
 class Declared(NamedTuple):
-    """What an ONNX or OpenVINO file declares.
+    """The declarations of an ONNX or OpenVINO file.
 
-    shape, dtype: of its input, with None for a length that is free.
-    remark: which of several outputs is taken; "" if there is no doubt.
+    shape, dtype: the input's, with None for a length that is free.
+    remark: which of several outputs is taken; "" without doubt.
     """
 
     shape: Sequence[int | None]
@@ -241,12 +241,12 @@ def chosen_output(
     """Return the output that is the feature, and a remark that names it if it had to be guessed.
 
     shapes: {output: its shape}; a length that is not a number is free.
-    asked: the name of --output. Without one, a map, which has a height and a width, comes last. Of
-        the others, an output called like an embedding comes first, then one that is not called
-        like class scores, then one whose length is a multiple of 64, as embeddings have and
-        numbers of classes rarely, then a longer one.
+    asked: the name of --output. Without one, an output called like an embedding is preferred, then
+        one that is not called like class scores, then one whose length is a multiple of 64 (usual
+        for embeddings, rare for numbers of classes), then a longer one. A map, which has a height
+        and a width, comes last.
 
-    Raises UserError if there is no output of the name asked for.
+    Raises UserError if no output has that name.
     """
     rows = {name: tuple(shape[1:]) for name, shape in shapes.items()}
     widths = {

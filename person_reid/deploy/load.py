@@ -1,4 +1,4 @@
-"""Find and load the network to test: that of a run or of a weight file."""
+"""Find and load the network to test, from a run or from a weight file."""
 
 import logging
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class TestedNetwork:
         own.
     weights: "imagenet", "none" or a file.
     num_classes: outputs of its classifier; None leaves the classifier out.
-    seed: of the weights that no file holds; None for a run, which holds all.
+    seed: draws the weights that no file holds; None for a run, which holds all.
     """
 
     __test__ = False  # for pytest, which would take a class of this name for tests
@@ -62,9 +62,9 @@ class TestedNetwork:
 def network_of_run(
     name: str, which_epoch: str | int = "last", size: tuple[int | None, int | None] = (None, None)
 ) -> TestedNetwork:
-    """Find the network of the run model/NAME. size: of the images, if not that of training.
+    """Find the network of the run model/NAME. size: (height, width), by default as in training.
 
-    Raises UserError or FileNotFoundError if there is no such run or checkpoint.
+    Raises UserError or FileNotFoundError if the run or the checkpoint does not exist.
     """
     run = RunFolder(name)
     network = NetworkOptions.of(asdict(run.config()))

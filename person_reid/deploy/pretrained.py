@@ -58,16 +58,12 @@ def open_pretrained(source: str | Path) -> TestedNetwork:
 
 
 def find_folder(source: str | Path) -> Path:
-    """Return a folder of save_pretrained, fetched from the Hugging Face hub if
-    there is none of that name here.
-    """
+    """Return a folder of save_pretrained, fetched from the Hugging Face hub if it is not here."""
     return Path(source) if Path(source).is_dir() else _fetched(str(source))
 
 
 def preprocessing(size: tuple[int, int]) -> dict[str, Any]:
-    """Return what config.json says of the images: the one way in which they are
-    prepared. size: (height, width).
-    """
+    """Return how config.json says that images are prepared. size: (height, width)."""
     return {
         "height": size[0], "width": size[1], "resize": "bicubic", "channels": "RGB",
         "mean": list(MEAN), "std": list(STD), "mirrored_image_added": True,

@@ -131,7 +131,7 @@ def save_pretrained(
 
     source: the name of a run (model/NAME), or a TestedNetwork.
     accuracies: for the card. trained_on: name and terms of the training data. threshold: the cosine
-        similarity from which two images show the same person. promise: what is promised of it.
+        similarity from which two images show the same person. promise: its bound.
 
     Raises UserError for weights that do not fit, and for a card or configuration that it did not
     write. Raises OSError, naming the file, if one cannot be written.
@@ -170,7 +170,7 @@ def save_pretrained(
 
 
 def _configuration(tested: TestedNetwork, dim: int) -> dict[str, Any]:
-    """Return what config.json says of a network and its images."""
+    """Return what config.json says about a network and its images."""
     return {
         "library": LIBRARY,
         "versions": versions(),

@@ -25,9 +25,9 @@ def checked(
 ) -> Features:
     """Return features (N, D) as a gallery stores them, of unit length.
 
-    width: of the features in it, if there are any. paths: of N images to add; None for queries.
-    Raises UserError if the gallery cannot compare the features with its own, and if there is not
-    one for each path.
+    width: D of the features in it, if it has any. paths: the N images to add; None for queries.
+    Raises UserError if the gallery cannot compare the features with its own, and if their number is
+    not the number of paths.
     """
     what = "queries" if paths is None else "not added"
     features = np.ascontiguousarray(as_array(features, f"{place}: {what}"), "<f4")
@@ -58,7 +58,7 @@ def check_count(k: int) -> None:
 
 
 def are_different(pair: Features) -> bool:
-    """Return whether two features (2, D) of one network are those of different pictures."""
+    """Return whether two features (2, D) of one network show different pictures."""
     first, second = unit_rows(pair)
     return bool(first @ second < SAME)
 

@@ -13,7 +13,7 @@ Gallery = SearchIndex | MilvusGallery  # mypy checks that both have what the com
 def open_gallery(place: str, new: bool = True) -> Gallery:
     """Return the gallery at an address: a file, or milvus://HOST:PORT/NAME.
 
-    new: it may be a new one; otherwise a UserError says how to make it.
+    new: make the gallery if it does not exist; otherwise a UserError says how to make it.
     """
     if place.startswith(SCHEME):
         cluster = MilvusGallery(place)

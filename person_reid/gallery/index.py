@@ -1,5 +1,5 @@
-"""The saved search index: path, feature and what is known of each image, in one file that survives
-crashes.
+"""The saved search index: path, feature and the known facts of each image, in one file that
+survives crashes.
 
     index = SearchIndex("people.index")
     index.add(paths, features)                        # one transaction: all of them or none
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Found:
-    """One image of an answer, its similarity to the query, a cosine, and what is known of it."""
+    """One image of an answer, its similarity to the query, a cosine, and what is known about it."""
 
     path: Path
     similarity: float
@@ -70,7 +70,7 @@ class SearchIndex(IndexFile):
                 "INSERT INTO forgotten VALUES (datetime('now', 'localtime'), ?, ?)", (asked, count)
             )
         self._rows("VACUUM")  # also what was replaced before
-        delete_lists(self)  # of a search in the meantime
+        delete_lists(self)  # from a search in the meantime
         self._lists = None
         return count
 
@@ -111,8 +111,8 @@ class SearchIndex(IndexFile):
     ) -> tuple[Features, npt.NDArray[np.int64]]:
         """Return similarities and ids, both (Q, ≥k), nearest first.
 
-        They are of the images in the lists and of those added since. Ids may be -1, or those of
-        replaced images. Raises UserError if the lists are damaged.
+        They are of the images in the lists and of those added since. An id may be -1, or belong to
+        a replaced image. Raises UserError if the lists are damaged.
         """
         added = self.count_after(lists.last)
         replaced = lists.index.ntotal + added - self._count()

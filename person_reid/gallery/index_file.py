@@ -20,8 +20,8 @@ from person_reid.gallery.metadata import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.retrieval.similarity import Features, Floats, flaw
 
 CHUNK = 50_000  # features in memory at once
-PAIRS = 5000  # of a query and an image, compared at once
-ROUNDING = 1e-3  # of a cosine, and of the length of a feature; more is damage
+PAIRS = 5000  # pairs of a query and an image, compared at once
+ROUNDING = 1e-3  # error of a cosine or of a feature's length; more is damage
 LARGEST_ID = 2**63 - 1
 BUSY = 60  # seconds to wait for another process that writes
 # bytes: several features per page; a 512-dimensional one would waste half of a page of 4096
@@ -136,11 +136,11 @@ class IndexFile:
         """Add N images with features (N, D), normalised to unit length; replace those whose path is
         already there.
 
-        abouts: what is known of some of them; of the others, what was known before, without
-        identity and track if the file shows another picture now. states: those of the files before
-        they were read, see state_of; by default, the present ones. All of this is on the disk when
-        this returns. Raises UserError for features that are not finite or are all zero, if the
-        width differs from that of the index, and if there is not one for each path.
+        abouts: what is known about some of them. The others keep what was known before, but lose
+        identity and track if the file now shows another picture. states: the files' states before
+        they were read, see state_of; by default, the present ones. Everything is on the disk when
+        this returns. Raises UserError for features that are not finite or are all zero, if their
+        width differs from the index's, and if their number is not the number of paths.
         """
         features = self._checked(features, paths)
         known = [(abouts or {}).get(path, UNKNOWN) for path in paths]
@@ -171,7 +171,7 @@ class IndexFile:
         return bool(old) and are_different(self._matrix([*old, (0, feature)]))
 
     def describe(self, abouts: Mapping[Any, About]) -> int:
-        """Record what is known of images; what is None stays as it was.
+        """Record what is known about images; a None leaves the old value.
 
         Returns how many of the images are there.
         """
@@ -207,7 +207,7 @@ class IndexFile:
     def sample(self, count: int) -> Features:
         """Return at most `count` features (n, D), of images spread evenly over the index.
 
-        Raises UserError if there are none.
+        Raises UserError if the index is empty.
         """
         ids = np.sort(np.array(self._rows("SELECT id FROM images"), np.int64).ravel())
         places = np.linspace(0, max(len(ids) - 1, 0), min(count, len(ids))).astype(int)
@@ -238,7 +238,7 @@ class IndexFile:
         return int(self._rows("SELECT count(*) FROM images WHERE id > ?", (number,))[0][0])
 
     def last_id(self) -> int:
-        """Return the id of the latest image, or 0 if there are none."""
+        """Return the id of the latest image, or 0 for an empty index."""
         return int(self._rows("SELECT coalesce(max(id), 0) FROM images")[0][0])
 
     def latest(self) -> tuple[str, int]:
@@ -273,7 +273,7 @@ class IndexFile:
         return {number: (Path(os.fsdecode(path)), About(*about)) for number, path, *about in rows}
 
     def _by_id(self, columns: str, ids: Sequence[int]) -> list[Any]:
-        """Return the rows (id, *columns) of those of the images that are still there."""
+        """Return the rows (id, *columns) of the images that are still there."""
         rows = []
         for start in range(0, len(ids), 500):  # SQLite limits the number of question marks
             chunk = ids[start : start + 500]
@@ -299,7 +299,7 @@ class IndexFile:
         return checked(features, self.width(), self.path, paths)
 
     def width(self) -> int | None:
-        """Return the width of the features in the index, if there is one."""
+        """Return the width of the features in the index, if it is known."""
         sizes = self._rows("SELECT length(feature) FROM images LIMIT 1")
         if sizes and not sizes[0][0]:
             raise self._damaged("a feature is cut short")

@@ -86,7 +86,7 @@ def add_images(
     abouts: Mapping[Any, About] | None = None,
     skip_unreadable: bool = False,
 ) -> int:
-    """Add the images that are new to the index or have changed, and what is known of them.
+    """Add the images that are new to the index or have changed, and what is known about them.
 
     Returns their number.
 

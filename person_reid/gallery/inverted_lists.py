@@ -1,5 +1,4 @@
-"""Inverted lists by FAISS for the images of an IndexFile: of a million images, a query looks at
-some ten thousand.
+"""Inverted lists by FAISS: a query looks at some ten thousand of a million images.
 
 Features are grouped around √N centres, and a query is compared with the images of the few centres
 nearest to it.
@@ -69,7 +68,7 @@ class InvertedLists:
         """Return similarities and ids, both (Q, k), of the approximately nearest images.
 
         among: a bit for each id, the lowest first: search only those whose bit is set. A returned
-        id is -1 if no image was found, and may be that of a replaced image.
+        id is -1 if no image was found, and may belong to a replaced image.
         """
         import faiss
 

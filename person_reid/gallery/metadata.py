@@ -23,7 +23,7 @@ LENGTHS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks
 
 
 class About(NamedTuple):
-    """What is known of an image.
+    """The facts about an image.
 
     Each of these is a column of an index, of the CSV files, and a key in JSON files.
 
@@ -120,8 +120,8 @@ def about_images(
     pattern: str | None = None,
     dated: Container[Path] | None = None,
 ) -> dict[Path, About]:
-    """Return what is known of images: from a CSV file, from their names, from EXIF, or when the
-    file last changed.
+    """Find the facts about images: from a CSV file, from their names, from EXIF, or when the file
+    last changed.
 
     csv: columns path (relative to the file) and some of those of About. pattern: a regular
     expression with some of the groups id, camera, track and source, searched in the name of a file,
@@ -177,7 +177,7 @@ def listed_path(path: Path) -> str:
 
 
 def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, About]:
-    """Return what a CSV file says of images.
+    """Read the facts about images from a CSV file.
 
     Raises UserError if it lacks a needed column, for a line without a path, for an invalid time,
     and for lines that contradict one another.

@@ -149,7 +149,7 @@ class MilvusGallery:
         log_stripped(self.path, stripped)
 
     def describe(self, abouts: Mapping[Any, About]) -> int:
-        """Record what is known of images; what is None stays as it was.
+        """Record what is known about images; a None leaves the old value.
 
         Returns how many of the images are there.
         """
@@ -251,7 +251,7 @@ class MilvusGallery:
             )
 
     def width(self) -> int | None:
-        """Return the width of the features in the gallery, if there is one."""
+        """Return the width of the features in the gallery, if it is known."""
         if not self._exists(self.name):
             return None
         with self._explained():
@@ -275,7 +275,7 @@ class MilvusGallery:
                     self.client.upsert(self.name, some[start : start + CHUNK], partial_update=True)
 
     def _rows(self, keys: Iterable[str], columns: list[str]) -> dict[str, dict[str, Any]]:
-        """Return {key: row} of those of the images that are there."""
+        """Return {key: row} of the images that are there."""
         found: dict[str, dict[str, Any]] = {}
         keys = list(keys) if self._exists(self.name) else []
         for start in range(0, len(keys), CHUNK):

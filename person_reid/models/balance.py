@@ -12,7 +12,7 @@ from person_reid.models.contexts import hooked
 from person_reid.models.network import Network
 
 Chain = tuple[nn.Conv2d, ...]
-TOLERANCE = 1e-3  # of the features' scale
+TOLERANCE = 1e-3  # relative to the features' scale
 
 
 def balance(network: Network, scale: float, size: tuple[int, int]) -> None:

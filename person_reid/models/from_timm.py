@@ -181,7 +181,7 @@ def _layout(module: Any, images: Tensor) -> str:
 
 
 def _channels(entry: TimmBackbone, module: nn.Module, images: Tensor) -> int:
-    """Return the channels of the feature map; 0 if there is no map to pool."""
+    """Return the channels of the feature map; 0 without a map to pool."""
     if not entry.has_map:
         return 0
     try:
@@ -251,7 +251,7 @@ def _is_fixed(name: str) -> bool:
 
 @cache
 def _config(name: str) -> Any:
-    """Return what timm says of a network.
+    """Return timm's description of a network.
 
     Raises UserError if it is one of the hub, and cannot be fetched.
     """

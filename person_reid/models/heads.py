@@ -72,7 +72,7 @@ class Head(nn.Module):
 
 
 def heads_of(network: nn.Module) -> list[Head]:
-    """Return every Head of a network, those of its branches included."""
+    """Return every Head of a network, including the heads of its branches."""
     return [module for module in network.modules() if isinstance(module, Head)]
 
 
@@ -112,8 +112,8 @@ def build_classifier(
 def weights_init_kaiming(module: nn.Module) -> None:
     """Give a layer the published initial values; for `network.apply(weights_init_kaiming)`.
 
-    Weights of convolutions (fan_in) and linear layers (fan_out) are Kaiming's, with zero biases;
-    those of a BatchNorm1d have mean 1 and deviation 0.02. He et al., Delving Deep into Rectifiers,
+    Weights of convolutions (fan_in) and linear layers (fan_out) are Kaiming's, with zero biases; a
+    BatchNorm1d's weights have mean 1 and deviation 0.02. He et al., Delving Deep into Rectifiers,
     ICCV 2015.
     """
     if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):

@@ -2,8 +2,8 @@
 parts and channels.
 
 Herzog, Ji, Teepe, Hörmann, Gilg, Rigoll: Lightweight Multi-Branch Network for Person
-Re-Identification, ICIP 2021, section 3. The layers have the authors' names (those of the copied
-stages after `model.`), so their published weights load.
+Re-Identification, ICIP 2021, section 3. The layers have the authors' names (in copied stages, after
+`model.`), so their published weights load.
 """
 
 import copy
@@ -21,7 +21,7 @@ from person_reid.models.osnet import OmniScaleBlock
 from person_reid.models.pooling import build_pooling, pool_stripes
 
 WIDTH = 512
-DROPPED = 0.33  # of the rows, in training
+DROPPED = 0.33  # share of the rows, in training
 BRANCHES = ("global_branch", "partial_branch", "channel_branch")
 STAGES = {r"backbone\.0": "conv1", r"backbone\.2": "conv2", r"backbone\.3": "conv3.0"} | {
     rf"\w+_branch\.{i}": stage for i, stage in enumerate(("conv3", "conv4", "conv5"))

@@ -43,7 +43,7 @@ class Network(nn.Module):
     parts = 1
     pieces = 1
     padding = 10
-    own_size: tuple[int, int] | None = None  # of the images, if not the backbone's
+    own_size: tuple[int, int] | None = None  # size of the images, if not the backbone's
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Network(nn.Module):
         return state_dict
 
 
-# How the names of other networks with a BNNeck begin, that of the norm first, and ours:
+# How the names of other networks with a BNNeck begin, the norm's first, and ours:
 # reid-strong-baseline and Ranked_Person_ReID, then fast-reid.
 NORM, WEIGHT = "classifier.add_block.0.", "classifier.classifier.0.weight"
 BNNECKS = (

@@ -16,7 +16,7 @@ from person_reid.models.network import Network, each
 from person_reid.models.pooling import build_pooling, pool_stripes
 
 STRIPES = 6
-WIDTH = 256  # of each head's bottleneck
+WIDTH = 256  # each head's bottleneck
 
 
 class PCB(Network):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from person_reid.basics import UserError, did_you_mean
 
-FLOOR = 1e-6  # of the activations that a generalised mean sees
+FLOOR = 1e-6  # least activation that a generalised mean sees
 
 
 class AveragePool(nn.Module):
@@ -71,7 +71,7 @@ POOLINGS: dict[str, Callable[[], nn.Module]] = {
 def build_pooling(name: str) -> nn.Module:
     """Build the pooling of `--pool`, a module (B, C, h, w) → (B, C).
 
-    Raises UserError if there is none of that name.
+    Raises UserError for an unknown name.
     """
     if name not in POOLINGS:
         raise UserError(

@@ -1,7 +1,7 @@
-"""The backbones by name: our own, the published ones, and all those of timm and torchvision.
+"""The backbones by name: our own, the published ones, and every network of timm and torchvision.
 
-A backbone maps (B, 3, H, W) normalised images to a feature map. Its state-dict keys are those of
-its library, because published checkpoints use them. To add one, write an entry of `BACKBONES`
+A backbone maps (B, 3, H, W) normalised images to a feature map. It keeps its library's state-dict
+keys, because published checkpoints use them. To add one, write an entry of `BACKBONES`
 (docs/adding-a-network.md).
 """
 
@@ -97,7 +97,7 @@ def find_backbone(name: str) -> Backbone:
     """Return the Backbone called `name`: an entry of BACKBONES, else timm's or torchvision's
     network of that name.
 
-    Raises UserError, with the nearest known name, if there is none.
+    Raises UserError, with the nearest known name, for an unknown name.
     """
     if name in BACKBONES:
         return BACKBONES[name]
@@ -179,8 +179,8 @@ def _build(
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Return the names of the networks, in the order of `python model.py`; those of timm and
-    torchvision also work.
+    """Return our names of networks, as `python model.py` orders them; timm's and torchvision's also
+    work.
 
     pattern: as of file names, such as "osnet*".
 

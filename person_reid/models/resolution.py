@@ -24,9 +24,9 @@ def keep_last_resolution(
     """Undo the last halving of a convolutional network, in place; its state-dict keys do not
     change.
 
-    Every convolution and pooling that halves the resolution to that of the last map, in the path
-    and in the shortcuts, gets stride 1; a 2×2 pooling is removed. maps: maps(module, images) → (B,
-    C, h, w), the last map. size: (height, width) of the images. Raises UserError if that does not
+    Every convolution and pooling that halves the resolution to the last map's, in the path and in
+    the shortcuts, gets stride 1; a 2×2 pooling is removed. maps: maps(module, images) → (B, C, h,
+    w), the last map. size: (height, width) of the images. Raises UserError if that does not
     double the map: for a network with several resolutions at once, or without convolutions.
     """
     images = torch.zeros(1, 3, *size, device=next(module.parameters()).device)

@@ -93,9 +93,7 @@ def resampled(module: nn.Module, name: str, value: Tensor) -> Tensor:
 
 
 def _grid(count: int) -> tuple[int, int] | None:
-    """Return the (height, width) of a square, 2:1 or 3:1 grid of `count`
-    patches; None if there is none.
-    """
+    """Return the (height, width) of a square, 2:1 or 3:1 grid of `count` patches, or None."""
     for shape in (1, 2, 3):
         width = math.isqrt(count // shape)
         if shape * width * width == count:

@@ -86,7 +86,8 @@ def reliable(
 ) -> tuple[Labels, float]:
     """Make outliers of the images whose cluster depends on the radius.
 
-    labels: clusters (N,). tight, loose: those at a smaller and at a larger radius. An image stays
+    labels: clusters (N,). tight, loose: the clusters at a smaller and at a larger radius. An image
+    stays
         if
 
     - its cluster is independent: |I ∩ J| / |I ∪ J| of the cluster I and the loose one J reaches

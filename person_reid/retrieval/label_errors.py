@@ -92,8 +92,8 @@ class LabelErrors:
         return np.lexsort((-self.doubt, -self.probability))
 
     def propose(self, images: Labels, name: str, identity: npt.ArrayLike, by: Floats) -> None:
-        """Take a proposal, of probability `by` (n,), for those of the images
-        (n,) that have none as probable.
+        """Record a proposal of probability `by` (n,) for images (n,) without an equally probable
+        one.
         """
         better = by > self.probability[images]
         chosen = images[better]
@@ -210,8 +210,8 @@ def _propose_for_people(
 
 
 def _evidence(features: Features, people: Labels, cameras: Labels) -> tuple[Floats, Floats, Labels]:
-    """Return the evidence e (N, P), the same in the eyes of other cameras, and the group of each
-    image (N,).
+    """Return the evidence e (N, P), the same as other cameras see it, and the group of each image
+    (N,).
 
     features: (N, D) of unit length. people: (N,) in 0..P-1, or NOBODY. A group is all images of a
     person by one camera, numbered by person; NOBODY is in none. The evidence for a person without
@@ -245,13 +245,13 @@ def _evidence(features: Features, people: Labels, cameras: Labels) -> tuple[Floa
 
 
 def _log(sums: Floats, count: Floats) -> Floats:
-    """Return the evidence that sums of similarities over `count` images are; −∞ for no image."""
+    """Convert sums of similarities over `count` images to evidence; −∞ for no image."""
     with np.errstate(divide="ignore"):
         return np.log(sums / np.sqrt(np.maximum(count, 1)))
 
 
 def _minus(one: Floats, other: Floats) -> Floats:
-    """Return the difference of two evidences, −∞ where one of them is not there."""
+    """Return the difference of two evidences, −∞ where either is missing."""
     with np.errstate(invalid="ignore"):
         return np.where(np.isfinite(one) & np.isfinite(other), one - other, np.float32(-np.inf))
 
@@ -273,8 +273,8 @@ def _means(evidence: Floats, groups: Labels, count: int) -> Floats:
 def _rivals(
     evidence: Floats, own: Labels, random: np.random.Generator
 ) -> tuple[Floats, Floats, Labels, Floats]:
-    """Return for each row of evidence (N, P) that for its own column, that for the best other,
-    which one this is, and that for another drawn at random, (N,) each.
+    """Return for each row of evidence (N, P) its own column's evidence, the best other column's,
+    that column, and the evidence of another one drawn at random, (N,) each.
     """
     rows, count = np.arange(len(evidence)), evidence.shape[1]
     others = evidence.copy()
@@ -285,7 +285,7 @@ def _rivals(
 
 
 def _probability(scores: Floats, *kinds: Floats) -> Floats:
-    """Return how probably each score (N,) is one of these kinds of compared scores.
+    """Return the probability (N,) that each score is of one of these kinds of compared scores.
 
     The first kind is as frequent as the scores allow, the second LOOK_ALIKES times as frequent.
     Infinite scores and comparisons have no evidence behind them and count for nothing.
