@@ -4,8 +4,8 @@ The keys are the published ones: gallery_f (N, D), gallery_label and gallery_cam
 same for query_ and, in multi_query.mat, for mquery_. The suite adds gallery_path and query_path,
 one image per row; `network`, which computed the features; `flags`, the flags of test.py that they
 depend on ("plain" without any); and in multi_query.mat query_digest, a digest of the queries'
-features. Features too large for MATLAB 5, and image names that are not UTF-8, are written as MATLAB
-7.3, which is HDF5, under the same name.
+features. Features above 2 GB, and image names that are not UTF-8, do not fit into MATLAB's format.
+They are written as NumPy's .npz, with the same keys and under the same name.
 
     from person_reid.retrieval.results import load_result
     query, gallery = load_result("pytorch_result.mat")
@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,11 @@ import scipy.io
 from person_reid.basics import UserError, atomic_write, with_ending
 from person_reid.retrieval.similarity import as_array, check_dimensions, check_features
 
+log = logging.getLogger(__name__)
 RESULT = Path("pytorch_result.mat")  # unless --result says otherwise
-MATLAB5_LIMIT = 2**31 - 1  # bytes in one variable, for MATLAB itself
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-USER_BLOCK = 512  # where HDF5 begins in a MATLAB 7.3 file
+LARGEST_VARIABLE = 2**31 - 1  # bytes, in MATLAB's format
+ZIP, HDF5 = b"PK\3\4", b"\x89HDF\r\n\x1a\n"  # the first bytes of a .npz file, and of HDF5
+USER_BLOCK = 512  # where HDF5 begins in a file of MATLAB 7.3
 COMPRESSION = 1100  # bytes that one byte of an HDF5 file may stand for; gzip reaches 1032
 NETWORK, FLAGS, QUERY_DIGEST = NOTES = "network", "flags", "query_digest"
 PLAIN = "plain"  # `flags` without any that matter
@@ -174,7 +176,7 @@ def save_gallery(path: str | Path, gallery: FeatureSet) -> None:
 
 
 def load_result(path: str | Path = RESULT, paths: bool = False) -> tuple[FeatureSet, FeatureSet]:
-    """Read (query, gallery) from a MATLAB 5 or 7.3 file.
+    """Read (query, gallery) from a file of test.py, or of the published code.
 
     paths: also read the images' names, if the file has them. Raises UserError if the file is
     missing, damaged or unfit for a ranking.
@@ -233,7 +235,7 @@ def read_note(path: str | Path, key: str) -> str:
 def _save(
     path: str | Path, sets: Mapping[str, FeatureSet], notes: Mapping[str, str] | None = None
 ) -> None:
-    values = {key: np.array([text]) for key, text in (notes or {}).items() if text}
+    values: dict[str, Any] = {key: np.array([text]) for key, text in (notes or {}).items() if text}
     names = "".join((notes or {}).values())
     for name, images in sets.items():
         images.check(f"{path}: {name}")
@@ -243,42 +245,17 @@ def _save(
         if images.paths is not None:
             values[f"{name}_path"] = np.array([str(image) for image in images.paths])
             names += "".join(map(str, images.paths))
-    large = any(value.nbytes > MATLAB5_LIMIT for value in values.values())
-    with atomic_write(path) as temporary:
-        # bytes that are not UTF-8, which MATLAB 5 cannot hold
-        if large or re.search("[\ud800-\udfff]", names):
-            _write_hdf5(temporary, values)
-        else:
-            with temporary.open("wb") as file:
-                content = file if temporary.is_file() else io.BytesIO()
-                # goes back to write lengths, which a device or pipe does not allow
-                scipy.io.savemat(content, values)
-                if isinstance(content, io.BytesIO):
-                    file.write(content.getbuffer())
-
-
-def _write_hdf5(path: Path, values: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Write MATLAB 7.3: MATLAB's header, then every array transposed and
-    text as a matrix of UTF-16 units.
-    """
-    import h5py
-
-    classes = {"f": "single", "i": "int64", "u": "char"}
-    with h5py.File(path, "w", userblock_size=USER_BLOCK) as file:
-        for name, value in values.items():
-            if value.dtype.kind == "U":
-                lines = [text.encode("utf-16-le", "surrogatepass") for text in value]
-                width = max(map(len, lines))
-                padded = b"".join(line + b" \0" * ((width - len(line)) // 2) for line in lines)
-                value = np.frombuffer(padded, "<u2").reshape(len(lines), -1)
-            data = file.create_dataset(name, value.shape[::-1], value.dtype)
-            data.attrs["MATLAB_class"] = np.bytes_(classes[value.dtype.kind])
-            # in blocks: transposing it whole would copy it
-            for column in range(0, value.shape[1], 64):
-                data[column : column + 64] = value[:, column : column + 64].T
-    header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
-    with path.open("rb+") as file:
-        file.write(header)
+    large = any(value.nbytes > LARGEST_VARIABLE for value in values.values())
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        if large or re.search("[\ud800-\udfff]", names):  # bytes that are not UTF-8
+            log.warning("%s: written as .npz, since it does not fit into MATLAB's format", path)
+            np.savez(file, **values)
+        elif temporary.is_file():
+            scipy.io.savemat(file, values)
+        else:  # a device or pipe, where SciPy cannot go back to write lengths
+            content = io.BytesIO()
+            scipy.io.savemat(content, values)
+            file.write(content.getbuffer())
 
 
 def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSet]:
@@ -293,7 +270,7 @@ def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSe
     sets = []
     for name in names:
         text = values.get(f"{name}_path")
-        lines = None if text is None else [str(line).rstrip(" ") for line in text]
+        lines = None if text is None else [str(line).rstrip(" ") for line in np.ravel(text)]
         try:
             images = FeatureSet(
                 values[f"{name}_f"], values[f"{name}_label"], values[f"{name}_cam"], lines
@@ -308,7 +285,7 @@ def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSe
 
 
 def _read(path: Path, names: list[str]) -> dict[str, Any]:
-    """Return the requested variables that a MATLAB file has.
+    """Return the requested variables that a file has.
 
     Raises UserError if it is missing or damaged.
     """
@@ -317,53 +294,45 @@ def _read(path: Path, names: list[str]) -> dict[str, Any]:
             f"{path}: no features there. Extract them first: python test.py --name NAME"
         )
     with path.open("rb") as file:
-        start = file.read(USER_BLOCK + len(HDF5_SIGNATURE))
-    hdf5 = HDF5_SIGNATURE in (start[: len(HDF5_SIGNATURE)], start[USER_BLOCK:])
-    read: Callable[..., dict[str, Any]] = _read_hdf5 if hdf5 else scipy.io.loadmat
+        start = file.read(USER_BLOCK + len(HDF5))
     try:
-        return read(path, variable_names=names)
+        if start.startswith(ZIP):
+            with np.load(path) as arrays:
+                return {name: arrays[name] for name in names if name in arrays}
+        if start.startswith(HDF5) or start.endswith(HDF5):
+            return _read_hdf5(path, names)
+        return dict(scipy.io.loadmat(path, variable_names=names))
     except UserError:
         raise
     except Exception as error:  # the readers may raise any exception for a damaged file
         raise UserError(
-            f"{path}: damaged, or not a MATLAB file ({error}). Extract the features again."
+            f"{path}: damaged, or not a file of test.py ({error}). Extract the features again."
         ) from None
 
 
-def _read_hdf5(path: Path, variable_names: list[str]) -> dict[str, Any]:
-    import h5py
+def _read_hdf5(path: Path, names: list[str]) -> dict[str, Any]:
+    """Read a file of MATLAB 7.3, in which version 0.2 wrote large results.
 
+    Everything in it is transposed, and text is a matrix of UTF-16 units.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise UserError(f"{path}: MATLAB 7.3, which needs: python -m pip install h5py") from None
     values: dict[str, Any] = {}
     with h5py.File(path) as file:
-        for key in variable_names:
-            if problem := _problem(file, key, COMPRESSION * path.stat().st_size):
+        for name in filter(file.keys().__contains__, names):
+            # A link could lead out of the file.
+            linked = not isinstance(file.get(name, getlink=True), h5py.HardLink)
+            data: Any = None if linked else file[name]
+            inside = isinstance(data, h5py.Dataset) and not (data.external or data.is_virtual)
+            if not inside or data.ndim != 2 or data.nbytes > COMPRESSION * path.stat().st_size:
                 raise UserError(
-                    f"{path}: {key!r} {problem}. Extract the features again with test.py."
+                    f"{path}: {name!r} is not a matrix that the file holds itself. "
+                    "Extract the features again with test.py."
                 )
-            if key in file:
-                values[key] = file[key][()].T
-                if key.endswith("_path") or key in NOTES:
-                    texts = (row.astype("<u2").tobytes() for row in values[key])
-                    values[key] = [text.decode("utf-16-le", "surrogatepass") for text in texts]
+            values[name] = data[()].T
+            if name.endswith("_path") or name in NOTES:
+                texts = (row.astype("<u2").tobytes() for row in values[name])
+                values[name] = [text.decode("utf-16-le", "surrogatepass") for text in texts]
     return values
-
-
-def _problem(file: Any, key: str, most: int) -> str:
-    """Return why an entry of an HDF5 file must not be read, or "".
-    most: the bytes that it may take.
-    """
-    import h5py
-
-    link = file.get(key, getlink=True)
-    if link is None:
-        return ""
-    if not isinstance(link, h5py.HardLink):
-        return "is a link; expected the data itself"
-    data = file[key]
-    if not isinstance(data, h5py.Dataset):
-        return "is a group, as MATLAB writes structs and sparse matrices; expected a matrix"
-    if data.external or data.is_virtual:
-        return "refers to data in another file; expected the data itself"
-    if data.ndim != 2 or data.nbytes > most:
-        return f"has the shape {data.shape}; expected a matrix that fits into the file"
-    return ""

@@ -1,4 +1,5 @@
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,6 +18,7 @@ from person_reid.retrieval.results import (
     save_multi_query,
     save_result,
 )
+from tests.retrieval.conftest import write_matlab73
 
 
 def people(count, dimension=8, seed=0, paths=True):
@@ -41,10 +43,10 @@ def assert_same(found, expected, paths=True):
     )
 
 
-@pytest.fixture(params=["matlab5", "hdf5"])
+@pytest.fixture(params=["matlab", "npz"])
 def either_format(request, monkeypatch):
-    if request.param == "hdf5":
-        monkeypatch.setattr(results, "MATLAB5_LIMIT", 100)
+    if request.param == "npz":
+        monkeypatch.setattr(results, "LARGEST_VARIABLE", 100)
     return request.param
 
 
@@ -116,15 +118,26 @@ def test_the_published_keys_and_shapes(tmp_path):
     assert content["query_f"].shape == (5, 8) and len(content["query_path"]) == 5
 
 
-def test_hdf5_is_laid_out_as_matlab_does(tmp_path, monkeypatch):
-    import h5py
-
-    monkeypatch.setattr(results, "MATLAB5_LIMIT", 100)
+def test_what_matlab_cannot_hold_is_a_file_of_numpy(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(results, "LARGEST_VARIABLE", 100)
     save_result(tmp_path / "r.mat", people(5), people(9))
-    with h5py.File(tmp_path / "r.mat") as file:
-        assert file["gallery_f"].shape == (8, 9) and file["gallery_label"].shape == (9, 1)
-        assert file["gallery_f"].attrs["MATLAB_class"] == b"single"
-    assert (tmp_path / "r.mat").read_bytes().startswith(b"MATLAB 7.3 MAT-file")
+    assert "r.mat: written as .npz" in caplog.text
+    with np.load(tmp_path / "r.mat") as arrays:
+        assert arrays["gallery_f"].shape == (9, 8) and arrays["gallery_label"].shape == (1, 9)
+        assert arrays["query_path"].tolist() == people(5).paths
+
+
+def test_a_file_of_version_02_in_matlab_73_is_read(tmp_path, monkeypatch):
+    query, gallery = people(5), people(200, seed=1)
+    gallery.paths[7] = "caf\udce9 \U0001f600.jpg"
+    path = tmp_path / "r.mat"
+    write_matlab73(path, query, gallery, "réseau 60")
+    for found, expected in zip(load_result(path, paths=True), (query, gallery), strict=True):
+        assert_same(found, expected)
+    assert read_note(path, NETWORK) == "réseau 60"
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(UserError, match=r"r\.mat: MATLAB 7\.3, which needs: .*pip install h5py"):
+        load_result(path)
 
 
 def test_the_published_file_is_read(fixtures):
