@@ -25,13 +25,13 @@ from person_reid.retrieval.features import fused_embedding
 
 @dataclass(frozen=True)
 class Client:
-    """What a program does with people before it gives them to a network, and what to type there.
+    """How a tracker prepares people for a network, and what to type there.
 
     place: where the lines belong, in words.
-    lines: with {path}, {dim}, {height} and {width}, those of the file.
-    up_to, bgr, normalised: the images that it gives, as in Contents; by default ImageNet-normalised
-        RGB images.
-    ending: of the file's name.
+    lines: {path}, {dim}, {height} and {width} in them become the file's.
+    up_to, bgr, normalised: the images that it passes on, as in Contents; by default
+        ImageNet-normalised RGB images.
+    ending: how the file's name ends.
     """
 
     place: str

@@ -51,7 +51,7 @@ class Embedder:
     source: the name of a run (model/NAME), of a network (with weights), or an exported file; also a
         TestedNetwork.
     weights: the weight file of a network, or "none".
-    device: such as "cpu" or "cuda:1"; by default the first GPU, or the CPU if there is none.
+    device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
     flip: add the mirrored image's output, as test.py does; False takes half the time, for slightly
         worse features.
     size: (height, width) of the network's input, if not its own.
@@ -68,16 +68,17 @@ class Embedder:
         ImageNet's networks do.
     output: the name of the output of such a file that is the feature, if it has several; by default
         the one that looks like an embedding, and a warning says which.
-    limits: the lowest and highest value of images of more than 8 bits, such as (0, 4095) for 12; by
-        default those of the layout of prepare.py that an image is in or, elsewhere, its own.
+    limits: the lowest and highest value of images of more than 8 bits, such as (0, 4095) for 12. By
+        default they come from the layout of prepare.py that holds the image or, elsewhere, from the
+        image itself.
 
     An exported file fixes size, scales and length, and dtype unless OpenVINO runs it. Raises
-    UserError or FileNotFoundError if there is no such run, file or device, or if it does not fit.
+    UserError or FileNotFoundError if the run, file or device does not exist or does not fit.
     """
 
     # from_pretrained: two images at least this similar count as the same person
     threshold: float | None = None
-    promise: Promise | None = None  # and what is promised of it
+    promise: Promise | None = None  # and its bound
     flips_inside = False  # whether an exported file adds the mirrored image itself
     _first_process: ClassVar[int] = 0  # that made an Embedder of several threads
     _forkable = True
@@ -215,8 +216,8 @@ class Embedder:
         """Open a folder of save_pretrained, or a model owner/name of that kind on the Hugging Face
         hub.
 
-        settings: device, flip, size and so on, as above. `threshold` and `promise` are those of the
-        folder, if it has any. Raises UserError if there is no such folder, or if it is damaged.
+        settings: device, flip, size and so on, as above. `threshold` and `promise` come from the
+        folder, if it has them. Raises UserError if the folder does not exist or is damaged.
         """
         folder = find_folder(source)
         embedder = cls(open_pretrained(folder), **settings)
@@ -246,7 +247,7 @@ class Embedder:
         """Raise UserError in a forked process: it would wait forever for threads that it does not
         have.
 
-        PyTorch's threads are those of the process: a new Embedder would wait for them, as well.
+        PyTorch's threads belong to the process, so a new Embedder would also wait for them.
         """
         here, several = os.getpid(), torch.get_num_threads() > 1
         if several:
@@ -265,7 +266,7 @@ def _checked(features: Features) -> Features:
     """Return the features. Raises UserError if one is NaN, infinite, or all zero."""
     if found := flaw(features):
         advice = (
-            "Either the weights are, too, because the training diverged: use other weights. Or "
+            "Either the weights are NaN, because the training diverged: use other weights. Or "
             "half precision overflowed: compute in float32."
             if "NaN" in found
             else "The network makes them so: use other weights."

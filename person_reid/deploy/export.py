@@ -26,8 +26,8 @@ from person_reid.models.network import Network
 from person_reid.retrieval.features import CPU_BATCH, fused_embedding, unit_pieces
 
 CHECKED_BATCHES = (1, STREAM_BATCH, CPU_BATCH)
-# Of the largest feature; int8 is measured but has no limit. The images checked are noise, for which
-# bfloat16 deviates by up to 0.2, so its limit only finds gross errors.
+# Relative to the largest feature; int8 is measured but has no limit. The images checked are noise,
+# for which bfloat16 deviates by up to 0.2, so its limit only finds gross errors.
 TOLERANCE = {"float32": 1e-4, "float16": 5e-2, "bfloat16": 0.5}
 OPSET = 18
 
