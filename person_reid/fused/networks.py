@@ -12,7 +12,7 @@ from person_reid.fused.calls import layers_fit
 from person_reid.fused.compiler import library
 from person_reid.fused.layer import layer
 from person_reid.fused.mixture import mixture
-from person_reid.models import osnet, osnet_ain
+from person_reid.models import osnet
 
 
 class ConvNorm(osnet.ConvNorm):
@@ -60,7 +60,7 @@ class OmniScaleBlock(_Block, osnet.OmniScaleBlock):
     """That of OSNet."""
 
 
-class AdaptiveBlock(_Block, osnet_ain.AdaptiveBlock):
+class AdaptiveBlock(_Block, osnet.AdaptiveBlock):
     """That of OSNet-AIN."""
 
 
@@ -69,7 +69,7 @@ FUSED: dict[type[nn.Module], type[nn.Module]] = {
     osnet.LiteConv3x3: LiteConv3x3,
     osnet.Gate: Gate,
     osnet.OmniScaleBlock: OmniScaleBlock,
-    osnet_ain.AdaptiveBlock: AdaptiveBlock,
+    osnet.AdaptiveBlock: AdaptiveBlock,
 }
 
 

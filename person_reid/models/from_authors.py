@@ -55,15 +55,11 @@ class OSNetBackbone(Backbone):
     variant: str = "plain"
 
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
-        from person_reid.models.osnet import OSNet
-        from person_reid.models.osnet_ain import OSNetAIN
+        from person_reid.models.osnet import OSNet, OSNetAIN
         from person_reid.models.weights import load_matching, read_state_dict
 
-        module = (
-            OSNetAIN(width=self.width)
-            if self.variant == "ain"
-            else OSNet(self.width, ibn=self.variant == "ibn")
-        )
+        ain, ibn = self.variant == "ain", self.variant == "ibn"
+        module = OSNetAIN(self.width) if ain else OSNet(self.width, ibn)
         if pretrained:
             file = self._file()
             if not file.is_file():

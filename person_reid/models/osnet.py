@@ -1,10 +1,12 @@
 """OSNet, the omni-scale network: small, and designed for person re-identification.
 
 Zhou, Yang, Cavallaro, Xiang: Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019.
-The IBN variant is the one that the authors' later paper (osnet_ain.py) compares with. The layers
-have the authors' names, so their published weights load unchanged.
+OSNet-AIN and the IBN variant, with which its paper compares it: the same authors, Learning
+Generalisable Omni-Scale Representations for Person Re-Identification, TPAMI 2021. The layers have
+the authors' names, so their published weights load unchanged.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -14,21 +16,17 @@ from torch.nn import functional
 
 CHANNELS = (64, 256, 384, 512)  # of the stem and the three stages at width 1
 REDUCTION = 16  # of the channels inside a gate
-InstanceNorm = partial(nn.InstanceNorm2d, affine=True)
+Norm = Callable[[int], nn.Module]
+InstanceNorm: Norm = partial(nn.InstanceNorm2d, affine=True)
 
 
 class ConvNorm(nn.Module):
     """A convolution, a norm and, if `activate`, a ReLU."""
 
     def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        kernel: int = 1,
-        stride: int = 1,
-        activate: bool = True,
-        norm: Callable[[int], nn.Module] = nn.BatchNorm2d,
-    ) -> None:
+        self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, activate: bool = True,
+        norm: Norm = nn.BatchNorm2d,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
         self.bn = norm(outputs)
@@ -39,8 +37,9 @@ class ConvNorm(nn.Module):
 
 
 class LiteConv3x3(nn.Module):
-    """The factorised 3×3 convolution of section 3.1: pointwise, then depthwise (the
-    order the paper found better).
+    """The factorised 3×3 convolution of section 3.1.
+
+    It is pointwise, then depthwise, which is the order that the paper found better.
     """
 
     def __init__(self, channels: int) -> None:
@@ -87,28 +86,26 @@ class OmniScaleBlock(nn.Module):
     """The omni-scale block: y = x + conv3(Σ_t G(F_t(conv1(x)))), t = 1…4 (eq. 2, 3).
 
     F_t is a stack of t lite convolutions with a receptive field of 2t + 1; the four streams share
-    one gate G. norm: applied to the sum y; the first paper has none.
+    one gate G. norm: applied to the sum y; the first paper has none. last_norm: that of conv3.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, norm: Callable[[int], nn.Module] | None = None
+        self, inputs: int, outputs: int, norm: Norm = nn.Identity, last_norm: Norm = nn.BatchNorm2d
     ) -> None:
         super().__init__()
         channels = outputs // 4
         self.conv1 = ConvNorm(inputs, channels)
-        self.conv2a = LiteConv3x3(channels)
-        self.conv2b = nn.Sequential(*(LiteConv3x3(channels) for _ in range(2)))
-        self.conv2c = nn.Sequential(*(LiteConv3x3(channels) for _ in range(3)))
-        self.conv2d = nn.Sequential(*(LiteConv3x3(channels) for _ in range(4)))
+        self.add_streams(channels)
         self.gate = Gate(channels)
-        self.conv3 = ConvNorm(channels, outputs, activate=False)
-        self.downsample = (
-            ConvNorm(inputs, outputs, activate=False) if inputs != outputs else nn.Identity()
-        )
-        self.IN = norm(outputs) if norm else nn.Identity()
+        self.conv3 = ConvNorm(channels, outputs, activate=False, norm=last_norm)
+        widens = inputs != outputs
+        self.downsample = ConvNorm(inputs, outputs, activate=False) if widens else nn.Identity()
+        self.IN = norm(outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.IN(self.conv3(self.mixed(x)) + self.downsample(x)))
+    def add_streams(self, channels: int) -> None:
+        """Add F_1 to F_4."""
+        self.conv2a = LiteConv3x3(channels)
+        self.conv2b, self.conv2c, self.conv2d = (_stack(channels, depth) for depth in (2, 3, 4))
 
     @property
     def streams(self) -> Sequence[nn.Module]:
@@ -120,10 +117,37 @@ class OmniScaleBlock(nn.Module):
         squeezed = self.conv1(x)
         return self.gate([stream(squeezed) for stream in self.streams])
 
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.IN(self.conv3(self.mixed(x)) + self.downsample(x)))
+
+
+class AdaptiveBlock(OmniScaleBlock):
+    """The block of OSNet-AIN, with y = x + N(conv3(Σ_t G(F_t(conv1(x))))).
+
+    instance: whether N is an instance norm, which replaces the batch norm of conv3.
+    """
+
+    def __init__(self, inputs: int, outputs: int, instance: bool) -> None:
+        norms = (InstanceNorm, nn.Identity) if instance else (nn.Identity, nn.BatchNorm2d)
+        super().__init__(inputs, outputs, *norms)
+
+    def add_streams(self, channels: int) -> None:
+        self.conv2 = nn.ModuleList(
+            nn.Sequential(OrderedDict(layers=_stack(channels, depth))) for depth in (1, 2, 3, 4)
+        )
+
+    @property
+    def streams(self) -> Sequence[nn.Module]:
+        return tuple(self.conv2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(self.IN(self.conv3(self.mixed(x))) + self.downsample(x))
+
 
 class OSNet(nn.Module):
-    """OSNet: (B, 3, H, W) images → (B, 512). 2.2 M parameters at width 1.0, 0.2 M at 0.25 (table 6
-    of the paper).
+    """OSNet: (B, 3, H, W) images → (B, 512).
+
+    It has 2.2 M parameters at width 1.0, and 0.2 M at 0.25 (table 6 of the paper).
 
     width: the multiplier β of the channels (64, 256, 384, 512). ibn: instance norm after the first
     convolution and on the sums of the first stage (OSNet-IBN).
@@ -133,42 +157,64 @@ class OSNet(nn.Module):
 
     def __init__(self, width: float = 1.0, ibn: bool = False) -> None:
         super().__init__()
-        stem, *stages = (int(channels * width) for channels in CHANNELS)
-        self.conv1 = ConvNorm(
-            3, stem, kernel=7, stride=2, norm=InstanceNorm if ibn else nn.BatchNorm2d
-        )
+        stem, first, second, third = (int(channels * width) for channels in CHANNELS)
+        norm = InstanceNorm if ibn else nn.BatchNorm2d
+        self.conv1 = ConvNorm(3, stem, kernel=7, stride=2, norm=norm)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.conv2 = _stage(stem, stages[0], reduce=True, norm=InstanceNorm if ibn else None)
-        self.conv3 = _stage(stages[0], stages[1], reduce=True)
-        self.conv4 = _stage(stages[1], stages[2], reduce=False)
-        self.conv5 = ConvNorm(stages[2], stages[2])
-        self.fc = nn.Sequential(nn.Linear(stages[2], self.dim), nn.BatchNorm1d(self.dim), nn.ReLU())
+        self.add_stages(stem, first, second, third, ibn)
+        self.conv5 = ConvNorm(third, third)
+        self.fc = nn.Sequential(nn.Linear(third, self.dim), nn.BatchNorm1d(self.dim), nn.ReLU())
         self.apply(initialise)
+
+    def add_stages(self, stem: int, first: int, second: int, third: int, ibn: bool) -> None:
+        """Add the stages between the stem and the last convolution, given their channels."""
+        norm = InstanceNorm if ibn else nn.Identity
+        block = OmniScaleBlock
+        self.conv2 = nn.Sequential(
+            block(stem, first, norm), block(first, first, norm), _half(first)
+        )
+        self.conv3 = nn.Sequential(block(first, second), block(second, second), _half(second))
+        self.conv4 = nn.Sequential(block(second, third), block(third, third))
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Compute the last feature map of images: (B, 3, H, W) → (B, C, H/16, W/16)."""
-        x = self.maxpool(self.conv1(x))
-        return self.conv5(self.conv4(self.conv3(self.conv2(x))))
+        *stages, _ = self.children()
+        for stage in stages:
+            x = stage(x)
+        return x
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.forward_features(x).mean((2, 3)))
 
 
-def _stage(
-    inputs: int, outputs: int, reduce: bool, norm: Callable[[int], nn.Module] | None = None
-) -> nn.Sequential:
-    layers: list[nn.Module] = [
-        OmniScaleBlock(inputs, outputs, norm),
-        OmniScaleBlock(outputs, outputs, norm),
-    ]
-    if reduce:
-        layers.append(nn.Sequential(ConvNorm(outputs, outputs), nn.AvgPool2d(2, stride=2)))
-    return nn.Sequential(*layers)
+class OSNetAIN(OSNet):
+    """OSNet-AIN, as large as OSNet, with instance norms where the search placed them (figure 5)."""
+
+    def __init__(self, width: float = 1.0) -> None:
+        super().__init__(width, ibn=True)
+
+    def add_stages(self, stem: int, first: int, second: int, third: int, ibn: bool) -> None:
+        block = AdaptiveBlock
+        self.conv2 = nn.Sequential(block(stem, first, True), block(first, first, True))
+        self.pool2 = _half(first)
+        self.conv3 = nn.Sequential(block(first, second, False), block(second, second, True))
+        self.pool3 = _half(second)
+        self.conv4 = nn.Sequential(block(second, third, True), block(third, third, False))
+
+
+def _stack(channels: int, depth: int) -> nn.Sequential:
+    return nn.Sequential(*(LiteConv3x3(channels) for _ in range(depth)))
+
+
+def _half(channels: int) -> nn.Sequential:
+    """Build the layers between two stages, which halve the resolution."""
+    return nn.Sequential(ConvNorm(channels, channels), nn.AvgPool2d(2, stride=2))
 
 
 def initialise(layer: nn.Module) -> None:
-    """Set the authors' initial values: Kaiming (fan out) for convolutions, N(0,
-    0.01²) for linear layers, biases 0.
+    """Set the authors' initial values.
+
+    They are Kaiming's (fan out) for convolutions, N(0, 0.01²) for linear layers, and 0 for biases.
     """
     if isinstance(layer, nn.Conv2d):
         nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

@@ -9,8 +9,7 @@ from person_reid.fused import compiler
 from person_reid.fused.compiler import library
 from person_reid.fused.networks import FUSED, Gate, fuse
 from person_reid.models import osnet
-from person_reid.models.osnet import OSNet
-from person_reid.models.osnet_ain import OSNetAIN
+from person_reid.models.osnet import OSNet, OSNetAIN
 
 needs_compiler = pytest.mark.skipif(library() is None, reason="no C compiler with OpenMP")
 NETWORKS = {"plain": OSNet(0.25), "ibn": OSNet(0.25, ibn=True), "ain": OSNetAIN(0.25)}
