@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 # person_reid.cli.
 SCRIPTS = {
     "prepare": ".", "train": ".", "train_DDP": ".", "evaluate": ".", "evaluate_gpu": ".",
-    "evaluate_rerank": ".", "demo": ".", "adapt": "tools",
+    "evaluate_rerank": ".", "demo": ".", "model": ".", "adapt": "tools",
     "augmentations": "tools",
 }  # fmt: skip
 COMMANDS = {
