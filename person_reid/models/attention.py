@@ -3,11 +3,10 @@
 Every module maps a feature map (B, C, h, w) to one of the same shape. `--attention
 cbam:layer3,layer4;se:layer2` appends them to stages of a backbone; all other names in the state
 dict stay the same, so pretrained weights still load. FPB, GlobalContext and NonLocal start as the
-identity; SE, CBAM and the SE in PLR start as gates near one half, as in their papers. timm is
-imported only by the attention that needs it: it loads torchvision and PyTorch's compiler, which
-adds seconds to the start of a small network.
+identity; SE, CBAM and the SE in PLR start as gates near one half, as in their papers.
 """
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -17,9 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from person_reid.basics import UserError, did_you_mean
-from person_reid.models.contexts import evaluation_mode, hooked
-
-RATIO = 1 / 16  # of the channels inside SE, CBAM, GlobalContext and NonLocal
+from person_reid.models.modes_and_hooks import evaluation_mode, traced
 
 
 class PositionAttention(nn.Module):
@@ -95,73 +92,45 @@ class USAM(nn.Module):
         return x * (1 + attention).to(x.dtype)
 
 
-def feature_pyramid_attention(channels: int) -> nn.Module:
-    """Build the attention of FPB, position then channel: Zhang et al., FPB: Feature Pyramid Branch
-    for Person Re-Identification, arXiv 2108.01901.
+def of_timm(module: str, name: str, channels: int, **settings: Any) -> nn.Module:
+    """Build an attention of timm, with a sixteenth of the channels inside.
+
+    timm is imported only when it is asked for: it loads torchvision and PyTorch's compiler, which
+    adds seconds to the start of a small network.
     """
-    return nn.Sequential(PositionAttention(channels), ChannelAttention(channels))
-
-
-def part_level_attention(channels: int) -> nn.Module:
-    """Build the attention of PLR-OSNet, position then squeeze-and-excitation: Xie et al., Learning
-    Diverse Features with Part-Level Resolution for Person Re-Identification, arXiv 2001.07442.
-    """
-    return nn.Sequential(PositionAttention(channels), squeeze_excitation(channels))
-
-
-def squeeze_excitation(channels: int) -> nn.Module:
-    """Build SE, C²/8 weights and the biases: Hu, Shen, Sun,
-    Squeeze-and-Excitation Networks, CVPR 2018.
-    """
-    from timm.layers.squeeze_excite import SEModule
-
-    return SEModule(channels, rd_ratio=RATIO, rd_divisor=1)  # type: ignore[no-untyped-call, unused-ignore]
-
-
-def convolutional_attention(channels: int) -> nn.Module:
-    """Build CBAM, C²/8 weights and a 7×7 filter: Woo et al., Convolutional
-    Block Attention Module, ECCV 2018.
-    """
-    from timm.layers.cbam import CbamModule
-
-    return CbamModule(channels, rd_ratio=RATIO, rd_divisor=1)
+    kind = getattr(importlib.import_module(f"timm.layers.{module}"), name)
+    return kind(channels, rd_ratio=1 / 16, rd_divisor=1, **settings)
 
 
 def global_context(channels: int) -> nn.Module:
-    """Build the additive form of GlobalContext, C²/8 + C weights, a norm and biases: Cao et al.,
-    Global Context Networks, TPAMI 2020.
-    """
-    from timm.layers.global_context import GlobalContext
-
-    module = GlobalContext(channels, fuse_add=True, fuse_scale=False, rd_ratio=RATIO, rd_divisor=1)
+    """Build the additive form of GlobalContext, which begins as the identity."""
+    module = of_timm("global_context", "GlobalContext", channels, fuse_add=True, fuse_scale=False)
     nn.init.zeros_(module.get_parameter("mlp_add.fc2.bias"))
     return module
 
 
-def non_local(channels: int) -> nn.Module:
-    """Build NonLocal with C/16 channels inside, C²/4 weights, a norm and biases: Wang et al.,
-    Non-local Neural Networks, CVPR 2018.
-    """
-    from timm.layers.non_local_attn import NonLocalAttn
-
-    return NonLocalAttn(channels, rd_ratio=RATIO, rd_divisor=1)  # type: ignore[no-untyped-call, unused-ignore]
-
-
 ATTENTIONS: dict[str, Callable[[int], nn.Module]] = {
-    "se": squeeze_excitation,
-    "cbam": convolutional_attention,
+    # Hu, Shen, Sun: Squeeze-and-Excitation Networks, CVPR 2018. C²/8 weights, and biases.
+    "se": partial(of_timm, "squeeze_excite", "SEModule"),
+    # Woo et al., Convolutional Block Attention Module, ECCV 2018. C²/8 weights, and a 7×7 filter.
+    "cbam": partial(of_timm, "cbam", "CbamModule"),
+    # Cao et al., Global Context Networks, TPAMI 2020. C²/8 + C weights, a norm and biases.
     "gc": global_context,
-    "nonlocal": non_local,
+    # Wang et al., Non-local Neural Networks, CVPR 2018. C²/4 weights, a norm and biases.
+    "nonlocal": partial(of_timm, "non_local_attn", "NonLocalAttn"),
     "usam": lambda channels: USAM(),
-    "fpb": feature_pyramid_attention,
-    "plr": part_level_attention,
+    # Zhang et al., FPB: Feature Pyramid Branch for Person Re-Identification, arXiv 2108.01901.
+    "fpb": lambda channels: nn.Sequential(PositionAttention(channels), ChannelAttention(channels)),
+    # Of PLR-OSNet: Xie et al., Learning Diverse Features with Part-Level Resolution for Person
+    # Re-Identification, arXiv 2001.07442.
+    "plr": lambda channels: nn.Sequential(PositionAttention(channels), ATTENTIONS["se"](channels)),
 }
 
 
 def parse_attention(text: str) -> list[tuple[str, str]]:
-    """Parse `cbam:layer3,layer4;se:layer2` to [("cbam", "layer3"), ("cbam", "layer4"), ("se",
-    "layer2")], in order.
+    """Return the pairs of a kind and a place, in order.
 
+    `cbam:layer3,layer4;se:layer2` is [("cbam", "layer3"), ("cbam", "layer4"), ("se", "layer2")].
     Raises UserError for an unknown kind, a kind without a place, and the same kind twice in one
     place.
     """
@@ -170,9 +139,9 @@ def parse_attention(text: str) -> list[tuple[str, str]]:
         kind, _, places = (part.strip() for part in group.partition(":"))
         if kind not in ATTENTIONS:
             raise UserError(
-                f"--attention {text}: unknown kind "
-                f"{kind!r}.{did_you_mean(kind, ATTENTIONS)} Known are "
-                f"{', '.join(ATTENTIONS)}, each with its places: cbam:layer3,layer4;se:layer2"
+                f"--attention {text}: unknown kind {kind!r}.{did_you_mean(kind, ATTENTIONS)} "
+                f"Known are {', '.join(ATTENTIONS)}, "
+                "each with its places: cbam:layer3,layer4;se:layer2"
             )
         pairs += [(kind, place.strip()) for place in places.split(",")]
         if not all(place for _, place in pairs):
@@ -182,67 +151,50 @@ def parse_attention(text: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def add_attention(
-    module: nn.Module, text: str, images: Tensor, run: Callable[[nn.Module, Tensor], Tensor]
-) -> None:
+def add_attention(module: nn.Module, text: str, run: Callable[[], Any]) -> None:
     """Append the attention modules that `--attention` asks for to stages of a backbone, in place.
 
-    images: a batch of the shape that the backbone takes.
-    run: run(module, images), a forward pass, which shows the stages and their channels.
-
+    run: calls the backbone with images of its size, which shows the stages and their channels.
     Raises UserError for an unknown place, and lists the known ones.
     """
     pairs = parse_attention(text)
-    channels = stage_channels(module, images, run)
+    channels = stage_channels(module, run)
+    known = f"Known are {', '.join(channels)}."
     for kind, place in pairs:
         if place not in channels:
-            there = (
-                f"Known are {', '.join(channels)}."
-                if channels
-                else "It has no stages that attention fits."
-            )
+            there = known if channels else "It has no stages that attention fits."
             raise UserError(
-                f"--attention {text}: this network has no stage "
-                f"{place!r}.{did_you_mean(place, channels)} {there}"
+                f"--attention {text}: this network has no stage {place!r}."
+                f"{did_you_mean(place, channels)} {there}"
             )
         stage = module.get_submodule(place)
         attention = ATTENTIONS[kind](channels[place]).to(next(stage.parameters()).device)
         stage.add_module(kind, attention)
 
 
-@torch.no_grad()
-def stage_channels(
-    module: nn.Module, images: Tensor, run: Callable[[nn.Module, Tensor], Tensor]
-) -> dict[str, int]:
+def stage_channels(module: nn.Module, run: Callable[[], Any]) -> dict[str, int]:
     """Return the stages to which attention can be appended, and the channels of their maps.
 
-    A stage is an nn.Sequential of the network, or of one of its children, whose output is a map (B,
-    C, h, w). Transformers have none.
+    A stage is an nn.Sequential of the network, or of one of its children, whose output is a map
+    (B, C, h, w). Transformers have none.
     """
     if hasattr(module, "patch_embed"):
         return {}
-    channels: dict[str, int] = {}
-
-    def note(name: str, stage: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4:
-            channels[name] = output.shape[1]
-
-    stages = [
-        (name, stage) for name, stage in module.named_modules() if isinstance(stage, nn.Sequential)
-    ]
-    hooks = (
-        stage.register_forward_hook(partial(note, name))
-        for name, stage in stages
-        if name.count(".") < 2
-    )
-    with hooked(hooks), evaluation_mode(module):
-        run(module, images)
-    return {name: channels[name] for name, _ in stages if name in channels}
+    stages = {
+        name: stage
+        for name, stage in module.named_modules()
+        if isinstance(stage, nn.Sequential) and name.count(".") < 2
+    }
+    with evaluation_mode(module), torch.no_grad():
+        outputs = {name: output for name, _, output in traced(stages, run)}
+    maps = {name: outputs[name] for name in stages if isinstance(outputs.get(name), Tensor)}
+    return {name: value.shape[1] for name, value in maps.items() if value.ndim == 4}
 
 
 def _zero_norm(channels: int) -> nn.BatchNorm2d:
-    """Return a batch norm of weight 0: the branch that it ends starts as zero, so
-    pretrained features do not change.
+    """Return a batch norm of weight 0.
+
+    The branch that it ends starts as zero, so pretrained features do not change.
     """
     norm = nn.BatchNorm2d(channels)
     nn.init.zeros_(norm.weight)

@@ -73,7 +73,7 @@ class Backbone:
 
     def keep_resolution(self, module: nn.Module, size: tuple[int, int]) -> None:
         """Change a module in place so that its last stage keeps its resolution (`--stride 1`)."""
-        from person_reid.models.resolution import keep_last_resolution
+        from person_reid.models.last_stride import keep_last_resolution
 
         keep_last_resolution(module, self.feature_map, size)
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from person_reid.models.contexts import hooked
 from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
+from person_reid.models.modes_and_hooks import hooked
 from person_reid.models.network import Network, unused_classifiers
 from person_reid.models.registry import BACKBONES, find_backbone
 

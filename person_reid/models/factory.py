@@ -95,7 +95,7 @@ def build_model(
     if spec.attention:
         images = torch.zeros(1, 3, *size, device=next(module.parameters()).device)
         with fits_images(spec.backbone, size):
-            add_attention(module, spec.attention, images, entry.feature)
+            add_attention(module, spec.attention, lambda: entry.feature(module, images))
     network = kind(module, entry, spec, num_classes)
     for layer in unused_classifiers(network):
         layer.requires_grad_(False)

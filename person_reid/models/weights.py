@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from person_reid.basics import UserError, first_line
 from person_reid.models.network import Network
-from person_reid.models.translation import (
+from person_reid.models.transformer_weights import (
     resampled,
     timm_names_of_earlier_timm,
     timm_names_of_mmdetection,

@@ -5,7 +5,7 @@ import torch
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import Dataset
 from person_reid.device import usable_device
-from person_reid.models.contexts import evaluation_mode
+from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.models.network import Network
 from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.results import FeatureSet

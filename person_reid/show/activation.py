@@ -13,9 +13,9 @@ from torch.nn.functional import interpolate
 
 from person_reid.basics import UserError
 from person_reid.data.augment import normalise
-from person_reid.models.contexts import hooked
 from person_reid.models.lightmbn import BRANCHES, LightMBN
 from person_reid.models.mgn import MGN
+from person_reid.models.modes_and_hooks import hooked
 from person_reid.models.network import Network, USAMNetwork
 from person_reid.models.pcb import PCB, STRIPES
 

@@ -27,9 +27,9 @@ from person_reid.deploy.runtimes import features_of
 from person_reid.losses.base import unit_length
 from person_reid.losses.cluster_memory import ClusterMemory, ProxyMemory
 from person_reid.losses.plan import LossPlan
-from person_reid.models.contexts import evaluation_mode
 from person_reid.models.factory import network_kind
 from person_reid.models.heads import heads_of
+from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.models.network import Network, PlainNetwork, USAMNetwork
 from person_reid.retrieval.clusters import (
     Labels,

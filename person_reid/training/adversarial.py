@@ -9,7 +9,7 @@ import torch
 
 from person_reid.data.augment import normalise
 from person_reid.losses.base import unit_length
-from person_reid.models.contexts import evaluation_mode
+from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.training.images import Batch
 from person_reid.training.step import TrainingStep
 

@@ -24,7 +24,7 @@ from person_reid.data.augment import Augment
 from person_reid.data.bank import BatchSource, load_bank
 from person_reid.data.layout import join_splits, read_training_splits, read_unlabelled
 from person_reid.losses.plan import LossPlan, learns, loss_plan
-from person_reid.models.balance import balance
+from person_reid.models.convolution_scale import balance
 from person_reid.models.factory import (
     build_model,
     check_network,

@@ -7,7 +7,7 @@ from person_reid.data.bank import load_bank
 from person_reid.data.layout import read_split
 from person_reid.deploy.runtimes import features_of
 from person_reid.distributed import World
-from person_reid.models.contexts import evaluation_mode
+from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.models.network import Network
 from person_reid.retrieval.metrics import check_cameras, evaluate, remark_unmatched
 from person_reid.retrieval.results import FeatureSet

@@ -16,7 +16,7 @@ from person_reid.data.augment import normalise, scale
 from person_reid.device import autocast, computed_in, dtype_of, seed_everything
 from person_reid.distributed import World
 from person_reid.fused.networks import fuse
-from person_reid.models.contexts import evaluation_mode
+from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.models.network import Network
 from person_reid.progress import progress
 from person_reid.training.criterion import Criterion, predicted

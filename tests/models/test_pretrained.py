@@ -18,7 +18,7 @@ from person_reid.cli.tested import tested_network
 from person_reid.config.network import NetworkOptions
 from person_reid.deploy.load import load_network
 from person_reid.models.factory import build_model, create_model, load_weights
-from person_reid.models.translation import timm_names_of_mmdetection
+from person_reid.models.transformer_weights import timm_names_of_mmdetection
 
 
 def under(prefix, tensors):

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from person_reid.basics import UserError
-from person_reid.models.contexts import evaluation_mode
 from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
+from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.training import adaptation

@@ -6,14 +6,13 @@ without dilation.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from person_reid.basics import UserError
-from person_reid.models.contexts import evaluation_mode, hooked
+from person_reid.models.modes_and_hooks import evaluation_mode, traced
 
 STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
@@ -21,13 +20,14 @@ STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 def keep_last_resolution(
     module: nn.Module, maps: Callable[[nn.Module, Tensor], Tensor], size: tuple[int, int]
 ) -> None:
-    """Undo the last halving of a convolutional network, in place; its state-dict keys do not
-    change.
+    """Undo the last halving of a convolutional network, in place, and keep its state-dict keys.
 
     Every convolution and pooling that halves the resolution to the last map's, in the path and in
-    the shortcuts, gets stride 1; a 2×2 pooling is removed. maps: maps(module, images) → (B, C, h,
-    w), the last map. size: (height, width) of the images. Raises UserError if that does not
-    double the map: for a network with several resolutions at once, or without convolutions.
+    the shortcuts, gets stride 1; a 2×2 pooling is removed.
+
+    maps: maps(module, images) → (B, C, h, w), the last map. size: (height, width) of the images.
+    Raises UserError if that does not double the map: for a network with several resolutions at
+    once, or without convolutions.
     """
     images = torch.zeros(1, 3, *size, device=next(module.parameters()).device)
     height, layers = _trace(module, maps, images)
@@ -49,22 +49,18 @@ def keep_last_resolution(
 def _trace(
     module: nn.Module, maps: Callable[..., Tensor], images: Tensor
 ) -> tuple[int, list[tuple[str, int, int]]]:
-    """Return the height of the last map, and (name, height before, height after)
-    of each layer that can halve it.
-    """
-    layers: list[tuple[str, int, int]] = []
-
-    def note(name: str, layer: nn.Module, inputs: Any, output: Tensor) -> None:
-        layers.append((name, inputs[0].shape[-2], output.shape[-2]))
-
-    hooks = (
-        layer.register_forward_hook(partial(note, name))
+    """Return the height of the last map, and that before and after each layer that can halve it."""
+    layers = {
+        name: layer
         for name, layer in module.named_modules()
         if isinstance(layer, STRIDED) and layer.stride not in (1, (1, 1))
-    )
-    with hooked(hooks), evaluation_mode(module), torch.inference_mode():
-        height = maps(module, images).shape[2]
-    return height, layers
+    }
+    heights: list[int] = []
+    with evaluation_mode(module), torch.inference_mode():
+        calls = traced(layers, lambda: heights.append(maps(module, images).shape[2]))
+    return heights[0], [
+        (name, inputs[0].shape[-2], output.shape[-2]) for name, inputs, output in calls
+    ]
 
 
 def _stop_halving(module: nn.Module, name: str) -> None:

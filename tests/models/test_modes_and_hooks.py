@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from person_reid.models.contexts import evaluation_mode, hooked
+from person_reid.models.modes_and_hooks import evaluation_mode, hooked
 
 
 @pytest.fixture

@@ -1,6 +1,4 @@
-"""Bring the convolutions of a network to one scale: it computes the
-same, and its layers learn alike.
-"""
+"""`--balance`: convolutions of one scale. The network computes the same; its layers learn alike."""
 
 import math
 
@@ -8,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from person_reid.basics import UserError
-from person_reid.models.contexts import hooked
+from person_reid.models.modes_and_hooks import traced
 from person_reid.models.network import Network
 
 Chain = tuple[nn.Conv2d, ...]
@@ -44,8 +42,7 @@ def balance(network: Network, scale: float, size: tuple[int, int]) -> None:
             layer.weight.mul_(factor)
         for norm, chain in chains.items():
             _follow(norm, math.prod(factors.get(layer, 1.0) for layer in chain))
-        # features may be zero
-        largest = features.abs().max().clamp_min(torch.finfo(features.dtype).tiny)
+        largest = features.abs().max().clamp_min(torch.finfo(features.dtype).tiny)  # may be zero
         deviation = (network.embed(images) - features).abs().max() / largest
     if not factors:
         raise UserError(
@@ -53,38 +50,28 @@ def balance(network: Network, scale: float, size: tuple[int, int]) -> None:
         )
     if not deviation < TOLERANCE:
         raise UserError(
-            "--balance: the features of this network would change by "
-            f"{deviation:.0%}. Leave it out."
+            f"--balance: the features of this network would change by {deviation:.0%}. "
+            "Leave it out."
         )
 
 
 def convolutions_before_norms(network: Network, images: Tensor) -> dict[nn.BatchNorm2d, Chain]:
-    """Return, for each batch norm, the convolutions without biases that
-    lead to it, one after another.
-    """
-    # by their output; it keeps the tensors, so that each is another object
-    chains: dict[Tensor, Chain] = {}
+    """Return the convolutions without biases that lead to each batch norm, one after another."""
+    kinds = nn.Conv2d | nn.BatchNorm2d
+    layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, kinds)}
+    chains: dict[Tensor, Chain] = {}  # by their output
     found: dict[nn.BatchNorm2d, Chain] = {}
-
-    def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        chain = chains.get(inputs[0], ())
-        if isinstance(module, nn.BatchNorm2d):
-            found[module] = chain
-        elif isinstance(module, nn.Conv2d) and module.bias is None:
-            chains[output] = (*chain, module)
-
-    layers = [
-        module for module in network.modules() if isinstance(module, nn.Conv2d | nn.BatchNorm2d)
-    ]
-    with hooked(layer.register_forward_hook(look) for layer in layers):
-        network.embed(images)
+    for name, inputs, output in traced(layers, lambda: network.embed(images)):
+        layer, chain = layers[name], chains.get(inputs[0], ())
+        if isinstance(layer, nn.BatchNorm2d):
+            found[layer] = chain
+        elif isinstance(layer, nn.Conv2d) and layer.bias is None:
+            chains[output] = (*chain, layer)
     return found
 
 
 def _follow(norm: nn.BatchNorm2d, factor: float) -> None:
-    """Adapt a norm to an input that is `factor` times as large, so
-    that its output stays what it was.
-    """
+    """Adapt a norm to an input that is `factor` times as large: its output stays what it was."""
     mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
     before = variance + norm.eps
     mean.mul_(factor)
