@@ -238,8 +238,8 @@ class RunFolder:
         return found
 
     def add_results(self, lines: Iterable[str]) -> None:
-        """Append lines to result.txt; only warn if the folder cannot be written to,
-        as one of another user's runs.
+        """Append lines to result.txt; only warn if the folder cannot be written to, such as another
+        user's.
         """
         try:
             with (self.path / "result.txt").open(

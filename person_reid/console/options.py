@@ -79,7 +79,7 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
 def parse_known(
     kind: type[Config], argv: Sequence[str] | None = None, text: str | None = ""
 ) -> tuple[Config, list[str]]:
-    """Return a configuration, and the words of the command line that are another script's.
+    """Return a configuration, and the words of the command line that belong to another script.
 
     Flags are not abbreviated, since the other script may have longer ones.
     """

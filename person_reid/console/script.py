@@ -70,8 +70,8 @@ def open_terminals() -> list[Terminal]:
 
 
 def run_script(main: Callable[[], object]) -> None:
-    """Call `main()` as a script: an error the user can fix ends in one line and status 1, an
-    interruption in 130.
+    """Call `main()` as a script: an error the user can fix ends in one line and status 1, Ctrl-C in
+    status 130.
 
     A UserError, an OSError (no such file, disk full), or too little memory or too few threads
     prints no traceback. Any other exception is a bug and keeps it. If the output could not be

@@ -61,7 +61,7 @@ def read_table(
 
 
 def _lines(file: Path, known: Sequence[str]) -> Iterator[Row]:
-    """Yield the number and the cells of each line that has any, without blanks around the cells."""
+    """Yield the number and the cells of each non-empty line; blanks around the cells are cut."""
     text = _text(file)
     first = next((line for line in text.splitlines() if line.strip()), "")
 

@@ -227,9 +227,7 @@ class Embedder:
         return embedder
 
     def probe(self) -> Features:
-        """Return the feature (D,) of a synthetic image, from which a file can
-        tell which network it belongs to.
-        """
+        """Return the feature (D,) of a synthetic image, by which a file recognises its network."""
         noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
         return self([noise])[0]
 

@@ -199,9 +199,7 @@ def find_image(path: str | Path, test_dir: Folder = None) -> Path:
 def describe_ranking(
     query: FeatureSet, index: int, query_path: str | Path, matches: Sequence[Match], total: int
 ) -> Iterator[str]:
-    """Yield in lines of text what the picture shows. total: number
-    of right images in the gallery.
-    """
+    """Describe the picture in lines of text. total: number of right images in the gallery."""
     yield f"query {index}: {headline(query, index)}  {query_path}"
     for rank, match in enumerate(matches, 1):
         verdict = ("right" if match.right else "wrong") + ("" if match.accepted else ", rejected")
