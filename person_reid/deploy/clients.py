@@ -87,8 +87,9 @@ CLIENTS = {
 
 
 def contents_for(name: str, size: tuple[int, int], network: Network, source: str) -> Contents:
-    """Return what the file for a client expects and returns. size: (height,
-    width) of the network's images.
+    """Return what the file for a client expects and returns.
+
+    size: (height, width) of the network's images.
     """
     client = CLIENTS[name]
     return Contents(

@@ -1,14 +1,14 @@
 """Turn images of people into features with one call, from a tracker, a notebook or a service.
 
-from person_reid import Embedder embed = Embedder("ft_ResNet50")                                   #
-the run model/ft_ResNet50 embed = Embedder("osnet_x0_25", weights="osnet_x0_25_msmt17.pth")   # a
-network and a weight file embed = Embedder.from_pretrained("osnet_market")                  # a
-folder from tools/save_pretrained.py embed = Embedder("osnet.onnx", device="cpu")
-# a file from tools/export.py embed = Embedder("ft_ResNet50", device="cpu", runtime="auto")     #
-the fastest program for this network on a CPU features = embed(["a.jpg", pil_image, crop])
-# (3, D); features @ features.T are similarities features = embed(crops, bgr=True)
-# as OpenCV gives them features = embed.crops(frame, boxes, bgr=True)                    # people in
-a frame, as a detector gives them
+from person_reid import Embedder
+embed = Embedder("ft_ResNet50")                 # the run model/ft_ResNet50
+embed = Embedder("osnet_x0_25", weights="osnet_x0_25_msmt17.pth")  # a network and its weights
+embed = Embedder.from_pretrained("osnet_market")  # a folder from tools/save_pretrained.py
+embed = Embedder("osnet.onnx", device="cpu")    # a file from tools/export.py
+embed = Embedder("ft_ResNet50", device="cpu", runtime="auto")  # the fastest program on a CPU
+features = embed(["a.jpg", pil_image, crop])    # (3, D); features @ features.T: similarities
+features = embed(crops, bgr=True)               # as OpenCV gives them
+features = embed.crops(frame, boxes, bgr=True)  # people in a frame, as a detector gives them
 """
 
 import os
@@ -149,8 +149,7 @@ class Embedder:
         self._forkable = device.type == "cpu" and (not engine or torch.get_num_threads() == 1)
 
     def __call__(self, images: Iterable[ImageLike], bgr: bool = False) -> Features:
-        """Return the features (N, D) float32, each of unit length, of N images of any size and
-        kind.
+        """Return the features (N, D) float32, each of unit length, of N images of any size.
 
         images: paths, PIL images and uint8 arrays (H, W, 3), in any mixture; no images give (0, D).
         bgr: the arrays have OpenCV's channel order.
@@ -181,8 +180,7 @@ class Embedder:
         return _checked(np.concatenate(features))
 
     def crops(self, frame: Any, boxes: Any, bgr: bool = False) -> Features:
-        """Return the features (N, D) float32 of the people in N boxes of a frame, as a detector
-        gives them.
+        """Return the features (N, D) float32 of the people in the boxes that a detector found.
 
         frame: uint8 (H, W, 3), an array or a tensor; bgr: in OpenCV's channel order.
         boxes: (N, 4), an array, a tensor or a list: left, top, right, bottom in pixels. They are
@@ -213,8 +211,7 @@ class Embedder:
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **settings: Any) -> "Embedder":
-        """Open a folder of save_pretrained, or a model owner/name of that kind on the Hugging Face
-        hub.
+        """Open a folder of save_pretrained, or a model of that kind on the Hugging Face hub.
 
         settings: device, flip, size and so on, as above. `threshold` and `promise` come from the
         folder, if it has them. Raises UserError if the folder does not exist or is damaged.
@@ -232,31 +229,29 @@ class Embedder:
         return self([noise])[0]
 
     def features(self, bank: torch.Tensor, description: str = "features") -> Features:
-        """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3), such as
-        load_bank gives.
+        """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3).
 
-        They have unit length unless `unit_length` is off. Raises UserError if one is NaN, infinite,
-        or all zero: nothing can be compared with it. All scripts get their features here.
+        load_bank makes such a bank. The features have unit length unless `unit_length` is off.
+        Raises UserError if one is NaN, infinite, or all zero: nothing can be compared with it. All
+        scripts get their features here.
         """
         self._check_process()
         return _checked(self._extract(bank, description=description))
 
     def _check_process(self) -> None:
-        """Raise UserError in a forked process: it would wait forever for threads that it does not
-        have.
+        """Raise UserError in a forked process, which would wait forever for missing threads.
 
         PyTorch's threads belong to the process, so a new Embedder would also wait for them.
         """
         here, several = os.getpid(), torch.get_num_threads() > 1
         if several:
             Embedder._first_process = Embedder._first_process or here
-        if (several and here != Embedder._first_process) or (
-            here != self._process and not self._forkable
-        ):
+        forked = here != self._process and not self._forkable
+        if forked or (several and here != Embedder._first_process):
             raise UserError(
-                "Embedder: one was made before this process was forked off, so threads "
-                "are missing. Start processes by "
-                "spawn (gunicorn: without --preload), or compute on a CPU with OMP_NUM_THREADS=1."
+                "Embedder: one was made before this process was forked off, so threads are "
+                "missing. Start processes by spawn (gunicorn: without --preload), or compute on a "
+                "CPU with OMP_NUM_THREADS=1."
             )
 
 
@@ -348,9 +343,7 @@ def _network(
 
 
 def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:
-    """Warn of boxes (N, 4) that seem to be in another form than
-    left, top, right, bottom in pixels.
-    """
+    """Warn of boxes (N, 4) that do not look like left, top, right, bottom in pixels."""
     # zeros fill up a detector's list
     edges = edges[np.isfinite(edges).all(axis=1) & edges.any(axis=1)]
     sides = edges[:, 2:] - edges[:, :2]

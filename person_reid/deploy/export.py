@@ -1,10 +1,9 @@
-"""Write a network to a file that runs without the code that trained it: ONNX, TorchScript or
-torch.export.
+"""Write a network to a file that runs without the code that trained it.
 
     contents = Contents(256, 128, network.dim, network.pieces, "osnet_x0_25", l2=True)
     export(network, contents, "osnet.onnx", "onnx")
 
-person_reid/deploy/run.py runs it.
+The file is one of ONNX, TorchScript or torch.export. person_reid/deploy/run.py runs it.
 """
 
 import io
@@ -33,8 +32,7 @@ OPSET = 18
 
 
 class Deployed(nn.Module):
-    """The module that is exported: the embedding and the steps before and after it that Contents
-    describes.
+    """The module that is exported: the embedding and the steps that Contents describes.
 
     embed: a module (B, 3, H, W) → (B, D). The output is float32.
     """
@@ -74,11 +72,11 @@ def export(
     calibration: torch.Tensor | None = None,
     scales: Sequence[float] = (1.0,),
 ) -> float:
-    """Write `network` to `path` as `kind` (onnx, torchscript or export), whole or not at all, and
-    check the file.
+    """Write a network to a file, whole or not at all, and check the file.
 
     The file is made in memory: on a full disk, PyTorch would end the process.
 
+    kind: onnx, torchscript or export.
     calibration: N images, uint8 (N, H, W, 3), on which int8 measures the ranges of the activations
         (ONNX only); without them, int8 measures each batch while the file runs, which is slow.
     scales: see fused_embedding.
@@ -126,9 +124,7 @@ def check_deviation(path: str | Path, how: str, found: float, limit: float, advi
 
 
 def check_onnx() -> None:
-    """Raise UserError, with the command that installs it, if a library that
-    writes and checks ONNX is missing.
-    """
+    """Raise UserError, with the command that installs it, if a library for ONNX is missing."""
     import_runtime("onnxruntime")
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
@@ -137,9 +133,7 @@ def check_onnx() -> None:
 
 
 def references(embedding: nn.Module, contents: Contents) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Return random images of each of the CHECKED_BATCHES, with the float32
-    features that PyTorch gives them.
-    """
+    """Return random images of each of the CHECKED_BATCHES, and PyTorch's float32 features."""
     module = Deployed(embedding, replace(contents, precision="float32")).eval()
     batches = [
         contents.images(batch, torch.Generator().manual_seed(batch)) for batch in CHECKED_BATCHES
@@ -149,8 +143,9 @@ def references(embedding: nn.Module, contents: Contents) -> list[tuple[torch.Ten
 
 
 def deviation(engine: Engine, expected: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
-    """Return how far an exported file's features are from the `references`, as a
-    fraction of the largest feature.
+    """Return how far an exported file's features are from the `references`.
+
+    It is a fraction of the largest feature.
     """
     scale = max(features.abs().max() for _, features in expected)
     differences = [(engine(images) - features).abs().max() / scale for images, features in expected]

@@ -50,8 +50,9 @@ class TestedNetwork:
         return self.spec.height, self.spec.width
 
     def resized(self, size: tuple[int | None, int | None]) -> "TestedNetwork":
-        """Return the same network for images of this (height, width), each of
-        which may be None: as they are.
+        """Return the same network for images of another (height, width).
+
+        None leaves a side as it is.
         """
         height, width = self.size
         return replace(

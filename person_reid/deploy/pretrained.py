@@ -24,8 +24,7 @@ HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def open_pretrained(source: str | Path) -> TestedNetwork:
-    """Find the network in a folder of save_pretrained, or in a model of that kind on the Hugging
-    Face hub.
+    """Find the network in a folder of save_pretrained, or in such a model on Hugging Face's hub.
 
     source: the folder, or the hub's owner/name. Raises UserError, in one line, for a folder that is
     damaged or was written by another program.

@@ -1,7 +1,7 @@
 """A network as a folder that explains itself: weights, what they need, and a card for people.
 
-    save_pretrained("market", "osnet_market", [accuracy(embed, "../Market/pytorch")]) embed =
-    Embedder.from_pretrained("osnet_market")       # or the name of a model on the Hugging Face hub
+    save_pretrained("market", "osnet_market", [accuracy(embed, "../Market/pytorch")])
+    embed = Embedder.from_pretrained("osnet_market")       # or a model of the Hugging Face hub
 
 model.safetensors holds the tensors of the whole network, config.json its NetworkOptions, the
 preprocessing and the checksum of the weights, and README.md a model card (Mitchell et al., Model
@@ -23,7 +23,6 @@ import torch
 from safetensors.torch import save
 
 from person_reid.basics import UserError, atomic_write, parse_json, real, write_json, write_text
-from person_reid.data.bank import load_bank
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
 from person_reid.data.prepare import read_record
@@ -33,6 +32,7 @@ from person_reid.deploy.pretrained import CARD, CONFIG, preprocessing
 from person_reid.models.complexity import complexity
 from person_reid.models.weights import SAFETENSORS
 from person_reid.retrieval.bound import Promise
+from person_reid.retrieval.extract import extract_split
 from person_reid.retrieval.metrics import evaluate, remark_unmatched
 from person_reid.retrieval.results import FeatureSet
 from person_reid.versions import versions
@@ -61,12 +61,11 @@ class Accuracy:
 
 def query_and_gallery(embedder: Embedder, test_dir: str | Path) -> list[FeatureSet]:
     """Return the features of query and gallery of a folder laid out by prepare.py."""
-    sets, (height, width) = [], embedder.size
-    for name in ("query", "gallery"):
-        split = read_split(test_dir, name)
-        bank = load_bank(split.paths, height, width, Path(test_dir) / ".cache", name)
-        sets.append(FeatureSet(embedder.features(bank, name), split.labels, split.cameras))
-    return sets
+    splits = {name: read_split(test_dir, name) for name in ("query", "gallery")}
+    return [
+        extract_split(embedder.features, embedder.size, split, test_dir, name)
+        for name, split in splits.items()
+    ]
 
 
 def accuracy(embedder: Embedder, test_dir: str | Path) -> Accuracy:
@@ -79,8 +78,7 @@ def accuracy(embedder: Embedder, test_dir: str | Path) -> Accuracy:
 
 
 def about_data(folder: str | Path) -> tuple[str, str]:
-    """Return name and terms of the data set that prepare.py laid out in a folder, as far as they
-    are known.
+    """Return name and terms of the data set that prepare.py laid out in a folder, if known.
 
     One that looks like a known data set and has other numbers of images, as a part of it, is called
     by its folder.
@@ -97,26 +95,21 @@ def about_data(folder: str | Path) -> tuple[str, str]:
 
 
 def check_output(folder: str | Path) -> None:
-    """Raise UserError if save_pretrained would replace a card, a configuration or
-    weights that it has not written.
-    """
+    """Raise UserError if save_pretrained would replace a file that it has not written."""
     folder = Path(folder)
     if folder.is_file():
         raise UserError(f"{folder}: a file; expected the name of a folder to write.")
     if real(folder).parent == real(folder):
-        raise UserError(
-            f"{folder}: the root of the file system; expected the name of a folder to write."
-        )
+        expected = "expected the name of a folder to write"
+        raise UserError(f"{folder}: the root of the file system; {expected}.")
     there = [name for name in (CARD, CONFIG, SAFETENSORS) if (folder / name).exists()]
     try:
         own = not there or parse_json((folder / CONFIG).read_bytes())["library"] == LIBRARY
     except (OSError, ValueError, LookupError, TypeError):
         own = False
     if not own:
-        raise UserError(
-            f"{folder}: holds {', '.join(there)}, not written by "
-            "save_pretrained. Choose another folder."
-        )
+        held = f"holds {', '.join(there)}, not written by save_pretrained"
+        raise UserError(f"{folder}: {held}. Choose another folder.")
 
 
 def save_pretrained(
@@ -130,8 +123,10 @@ def save_pretrained(
     """Write a network to a folder; return the folder.
 
     source: the name of a run (model/NAME), or a TestedNetwork.
-    accuracies: for the card. trained_on: name and terms of the training data. threshold: the cosine
-        similarity from which two images show the same person. promise: its bound.
+    accuracies: for the card.
+    trained_on: name and terms of the training data.
+    threshold: the cosine similarity from which two images show the same person.
+    promise: the bound on its errors.
 
     Raises UserError for weights that do not fit, and for a card or configuration that it did not
     write. Raises OSError, naming the file, if one cannot be written.
@@ -143,21 +138,30 @@ def save_pretrained(
         name: value.detach().contiguous().clone() for name, value in network.state_dict().items()
     }
     content = save(tensors, {"format": "pt"})
-    config = _configuration(tested, network.dim) | {
+    config = {
+        "library": LIBRARY,
+        "versions": versions(),
+        "network": asdict(tested.spec),
+        "num_classes": tested.num_classes,
+        "feature_size": network.dim,
+        "preprocessing": preprocessing(tested.size),
         "threshold": threshold,
         "promise": promise and asdict(promise),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
+    machine = platform.processor() or platform.machine()
     described: dict[str, Any] = {
-        "name": real(folder).name, "config": config, "complexity": complexity(network, tested.size),
-        "accuracies": accuracies, "trained_on": trained_on, "promise": promise,
+        "name": real(folder).name,
+        "config": config,
+        "complexity": complexity(network, tested.size),
+        "accuracies": accuracies,
+        "trained_on": trained_on,
+        "promise": promise,
         "milliseconds": milliseconds(Embedder(tested, device="cpu", flip=False)),
-        "machine": f"{platform.processor() or platform.machine()}, "
-                   f"{torch.get_num_threads()} threads",
-    }  # fmt: skip
-    card = jinja2.Template(
-        TEMPLATE.read_text(encoding="utf-8"), trim_blocks=True, lstrip_blocks=True
-    )
+        "machine": f"{machine}, {torch.get_num_threads()} threads",
+    }
+    text = TEMPLATE.read_text(encoding="utf-8")
+    card = jinja2.Template(text, trim_blocks=True, lstrip_blocks=True)
     with (  # all of them or, on a full disk, none
         atomic_write(folder / CARD) as new_card,
         atomic_write(folder / CONFIG) as new_config,
@@ -167,18 +171,6 @@ def save_pretrained(
         write_json(new_config, config)
         write_text(new_card, card.render(described) + "\n")
     return folder
-
-
-def _configuration(tested: TestedNetwork, dim: int) -> dict[str, Any]:
-    """Return what config.json says about a network and its images."""
-    return {
-        "library": LIBRARY,
-        "versions": versions(),
-        "network": asdict(tested.spec),
-        "num_classes": tested.num_classes,
-        "feature_size": dim,
-        "preprocessing": preprocessing(tested.size),
-    }
 
 
 def milliseconds(embedder: Embedder) -> float:

@@ -1,14 +1,20 @@
-"""From a network and a data set to the features of query and gallery."""
+"""From a network and images to the features of query and gallery."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import torch
 
 from person_reid.data.bank import load_bank
-from person_reid.data.layout import Dataset
+from person_reid.data.layout import Dataset, Split
 from person_reid.device import usable_device
+from person_reid.distributed import World
 from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.models.network import Network
-from person_reid.retrieval.features import extract_features, fused_embedding
+from person_reid.retrieval.features import extractor
 from person_reid.retrieval.results import FeatureSet
+from person_reid.retrieval.similarity import Features
 
 
 def extract(
@@ -20,19 +26,40 @@ def extract(
 ) -> tuple[FeatureSet, FeatureSet]:
     """Return the features of query and gallery, as test.py extracts them.
 
-    device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
+    device: such as "cpu" or "cuda:1"; by default the first GPU, or the CPU if there is none.
     flip: add the mirrored image's output.
 
     >>> query, gallery = extract(network, read_dataset("data/synthetic/pytorch"))
     >>> print(evaluate(query, gallery).line())
     """
-    place, cache = usable_device(device), dataset.folder / ".cache"
-    sets = []
+    place, splits = usable_device(device), {"query": dataset.query, "gallery": dataset.gallery}
     with evaluation_mode(network):
-        embed = fused_embedding(network, place)
-        for name, split in (("query", dataset.query), ("gallery", dataset.gallery)):
-            bank = load_bank(split.paths, *network.size, cache, name)
-            features = extract_features(embed, bank, place, batch_size, flip, description=name)
-            paths = [path.as_posix() for path in split.paths]
-            sets.append(FeatureSet(features, split.labels, split.cameras, paths))
-    return sets[0], sets[1]
+        features = partial(extractor(network, place), batch_size=batch_size, flip=flip)
+        query, gallery = (
+            extract_split(features, network.size, split, dataset.folder, name)
+            for name, split in splits.items()
+        )
+    return query, gallery
+
+
+def extract_split(
+    features: Callable[..., Features],
+    size: tuple[int, int],
+    split: Split,
+    folder: str | Path,
+    name: str,
+    world: World | None = None,
+) -> FeatureSet:
+    """Return the features of a split of a folder that prepare.py laid out.
+
+    features: bank, description=... → features, such as those of an Embedder.
+    size: (height, width) of the images. name: of the split.
+    world: the processes that share the images. The first one decodes them into a file, which the
+        others open.
+    """
+    world = world or World()
+    with world.leader_first():
+        bank = load_bank(split.paths, *size, Path(folder) / ".cache", name)
+    share = features(world.share(bank), description=f"features of {name}")
+    paths = [path.as_posix() for path in split.paths]
+    return FeatureSet(world.collect(share, len(split)), split.labels, split.cameras, paths)
