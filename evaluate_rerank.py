@@ -12,17 +12,18 @@ Prints one line for single queries and, if --multi_query names a file, one for m
 import person_reid as reid
 from evaluate import report
 from person_reid.config.evaluate import EvaluateRerankConfig
-from person_reid.console import parse, run_script
+from person_reid.console import command, parse, run_script
 from person_reid.device import select_device
 from person_reid.retrieval.metrics import Metrics
 from person_reid.retrieval.results import FeatureSet
 
 
+@command
 def main(argv: list[str] | None = None) -> None:
     """Re-rank and evaluate."""
     config = parse(EvaluateRerankConfig, argv, __doc__)
     device = None if config.gpu_ids == "-1" else select_device(config.gpu_ids)
-    rescore = reid.rescorer(reid.RerankSpec.of(config))
+    rescore = reid.rescorer(config)
 
     def measure(query: FeatureSet, gallery: FeatureSet) -> Metrics:
         scores = rescore(query.features, gallery.features, device)

@@ -37,12 +37,13 @@ from benchmarks.training import launched_loop, suite_loop, synchronise, usual_lo
 from person_reid.basics import UserError
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
+from person_reid.config.evaluate import RerankOptions
 from person_reid.device import select_device
 from person_reid.models.complexity import complexity
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.metrics import evaluate
-from person_reid.retrieval.rerank import RerankSpec, rescorer
+from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import load_result
 from person_reid.retrieval.similarity import DISTANCES
 from person_reid.run_folder import RunFolder
@@ -310,7 +311,7 @@ def ranking(options, device):
             rescore = (
                 DISTANCES["cosine"]
                 if method is None
-                else rescorer(RerankSpec(method, memory_gb=16))
+                else rescorer(RerankOptions(method=method, memory_gb=16))
             )
             made, scores = best_and_result(partial(prepared, rescore, query, gallery, where), times)
             ranked, metrics = best_and_result(

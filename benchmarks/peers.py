@@ -159,12 +159,13 @@ def script(name, options, old=False):
 
 def metrics(options, rerank=False):
     """Time our metrics, of features in memory, if `rerank` after k-reciprocal re-ranking."""
+    from person_reid.config.evaluate import RerankOptions
     from person_reid.retrieval.metrics import evaluate
-    from person_reid.retrieval.rerank import RerankSpec, rescorer
+    from person_reid.retrieval.rerank import rescorer
 
     query, gallery = without_junk(options.result)
     began = time.perf_counter()
-    scores = rescorer(RerankSpec())(query.features, gallery.features) if rerank else None
+    scores = rescorer(RerankOptions())(query.features, gallery.features) if rerank else None
     found = evaluate(query, gallery, "step", scores)
     return measured(began, found.rank(1), found.mAP)
 

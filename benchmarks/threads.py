@@ -22,9 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measure import best, machine, result_files
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
+from person_reid.config.evaluate import RerankOptions
 from person_reid.retrieval import similarity
 from person_reid.retrieval.metrics import evaluate
-from person_reid.retrieval.rerank import RerankSpec, rescorer
+from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import load_result
 
 
@@ -59,7 +60,9 @@ def main(argv=None):
 
 def ranked(method, query, gallery):
     """Evaluate the features, re-ranked unless the method is None."""
-    scores = rescorer(RerankSpec(method))(query.features, gallery.features) if method else None
+    scores = (
+        rescorer(RerankOptions(method=method))(query.features, gallery.features) if method else None
+    )
     return evaluate(query, gallery, scores=scores)
 
 

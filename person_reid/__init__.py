@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from person_reid.cli.tested import open_teacher as open_teacher
     from person_reid.config import FitOptions as FitOptions
     from person_reid.config import OptionError as OptionError
+    from person_reid.config.evaluate import RerankOptions as RerankOptions
     from person_reid.config.network import NetworkOptions as NetworkOptions
     from person_reid.data.layout import read_dataset as read_dataset
     from person_reid.data.layout import read_training_splits as read_training_splits
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from person_reid.models.weights import load_weights as load_weights
     from person_reid.retrieval.extract import extract as extract
     from person_reid.retrieval.metrics import evaluate as evaluate
-    from person_reid.retrieval.rerank import RerankSpec as RerankSpec
     from person_reid.retrieval.rerank import rescorer as rescorer
     from person_reid.retrieval.results import FeatureSet as FeatureSet
     from person_reid.retrieval.results import load_result as load_result
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 __all__ = [
     "Criterion", "Embedder", "Evaluation", "FeatureSet", "FitOptions", "NetworkOptions",
-    "OptionError", "RerankSpec", "RunJournal", "SearchIndex", "TestedNetwork", "TrainingImages",
+    "OptionError", "RerankOptions", "RunJournal", "SearchIndex", "TestedNetwork", "TrainingImages",
     "TrainingStep", "UserError", "World", "averaging", "build_model", "create_criterion",
     "create_loss", "create_model", "create_network", "describe_training", "evaluate", "extract",
     "find_state", "fit", "further_terms", "identify", "join_world", "list_losses", "list_models",
@@ -79,7 +79,7 @@ HOMES = {
     "Embedder": "deploy.embedder",
     "FeatureSet": "retrieval.results",
     "NetworkOptions": "config.network",
-    "RerankSpec": "retrieval.rerank",
+    "RerankOptions": "config.evaluate",
     "SearchIndex": "gallery.index",
     "TestedNetwork": "deploy.load",
     "UserError": "basics",

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from person_reid import losses
+from person_reid.config.evaluate import RerankOptions
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.metrics import evaluate
-from person_reid.retrieval.rerank import RerankSpec, rescorer
+from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores
 from person_reid.training.recorded import Recorded, record
@@ -59,7 +60,7 @@ def test_the_metrics_are_those_of_the_cpu():
 @pytest.mark.parametrize("method", ["k-reciprocal", "gnn", "aqe"])
 def test_re_ranking_is_that_of_the_cpu(method):
     query, gallery = people(40, 0), people(500, 1)
-    spec = RerankSpec(method)
+    spec = RerankOptions(method=method)
     lines = {
         evaluate(
             query, gallery, scores=rescorer(spec)(query.features, gallery.features, device)

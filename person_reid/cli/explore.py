@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from person_reid.basics import UserError, printable, with_ending
-from person_reid.cli.flags import add_rerank_flags, given_rerank_flags, rerank_spec
+from person_reid.cli.flags import add_rerank_flags, given_rerank_flags, rerank_options
 from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import output_path
@@ -140,7 +140,7 @@ def rank_all(options: Namespace, query: FeatureSet, gallery: FeatureSet) -> list
     ignored = options.ignore_cameras
     rankings = [rank(name, query, gallery, ignore_cameras=ignored)]
     if options.rerank:
-        scores = rescorer(rerank_spec(options))(query.features, gallery.features)
+        scores = rescorer(rerank_options(options))(query.features, gallery.features)
         rankings.append(rank(f"{name}, re-ranked", query, gallery, scores, ignored))
     if others:
         rankings.append(rank(more[0], *others, ignore_cameras=ignored))

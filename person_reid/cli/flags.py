@@ -16,7 +16,6 @@ from person_reid.config.option import NAMED, Options, as_flag
 from person_reid.config.published import NETWORK_FLAGS
 from person_reid.config.run import RecordOptions
 from person_reid.console.options import settings_of
-from person_reid.retrieval.rerank import RerankSpec
 from person_reid.run_folder import default_name, names_a_run
 
 # The published flags; abbreviations that once named only one of them still do.
@@ -59,12 +58,12 @@ def given_rerank_flags(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def rerank_spec(options: argparse.Namespace) -> RerankSpec:
+def rerank_options(options: argparse.Namespace) -> RerankOptions:
     """Return the re-ranking that the flags ask for.
 
     Raises UserError for a flag that the method would ignore.
     """
-    return RerankSpec.of(RerankOptions(**given_rerank_flags(options)))
+    return RerankOptions(**given_rerank_flags(options))
 
 
 def testing_parser(text: str | None = "") -> Parser:

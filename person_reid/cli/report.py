@@ -24,7 +24,7 @@ from person_reid.cli.flags import (
     add_tested_network,
     given_flags,
     given_rerank_flags,
-    rerank_spec,
+    rerank_options,
 )
 from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
@@ -61,7 +61,10 @@ def main(argv: list[str] | None = None) -> None:
     remark_unmatched(query, gallery)
     multi_query = read_multi_query(options.result, query, options.multi_query)
     tested = report.measure(
-        query, gallery, multi_query, None if options.no_rerank else rescorer(rerank_spec(options))
+        query,
+        gallery,
+        multi_query,
+        None if options.no_rerank else rescorer(rerank_options(options)),
     )
     body = [report.metrics_section(tested)]
     if run and (history := RunFolder(options.name).history()):

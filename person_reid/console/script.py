@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, NoReturn
 
 from person_reid.basics import LostProcessError, UserError, describe, first_line, printable
+from person_reid.config.option import OptionError, as_flag
 from person_reid.console.commands import InstalledTerminal, installed
 
 LATER = 3  # seconds; torchrun looks ten times a second whether a process has ended
@@ -98,7 +99,7 @@ def run_script(main: Callable[[], object]) -> None:
             sys.exit(1)
         if not isinstance(error, LostProcessError):
             let_the_first_speak()
-        fail(describe(error))
+        fail(error.spelled(as_flag) if isinstance(error, OptionError) else describe(error))
     except (MemoryError, RuntimeError) as error:
         if str(error) == NO_THREADS:
             let_the_first_speak()

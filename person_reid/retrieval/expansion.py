@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.basics import UserError
+from person_reid.config.option import OptionError
 from person_reid.retrieval.neighbours import NeighbourSearch
 from person_reid.retrieval.similarity import CosineScores, Features, Floats, Integers, unit_rows
 
@@ -46,16 +46,19 @@ def expand(
         gallery as it is.
     neighbours: the search to use.
 
-    Raises UserError if the gallery has fewer than k1 or `augment` neighbours to give.
+    Raises OptionError if the gallery has fewer than k1 or `augment` neighbours to give.
     """
     query, gallery = unit_rows(query), unit_rows(gallery)
-    for flag, value, most in (("--k1", k1, len(gallery)), ("--augment", augment, len(gallery) - 1)):
+    for name, value, most in (("k1", k1, len(gallery)), ("augment", augment, len(gallery) - 1)):
         if not 0 <= value <= most:
-            raise UserError(
-                f"{flag} {value}: expected 0 to {most}, the number of neighbours in the gallery."
+            raise OptionError(
+                f"{{{name}}}: expected 0 to {most}, the number of neighbours in the gallery.",
+                **{name: value},
             )
     if not 0 <= alpha <= MOST_ALPHA:
-        raise UserError(f"--alpha {alpha:g}: expected 0 (the plain average) to {MOST_ALPHA}.")
+        raise OptionError(
+            f"{{alpha}}: expected 0 (the plain average) to {MOST_ALPHA}.", alpha=alpha
+        )
     if augment:
         found = neighbours.search(gallery, gallery, augment + 1, itself=True)
         gallery = _add(gallery, gallery, found.indices[:, 1:], found.similarities[:, 1:], alpha)

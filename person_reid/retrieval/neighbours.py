@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from person_reid.basics import UserError
+from person_reid.config.option import OptionError
 from person_reid.retrieval.all_pairs import search_all_pairs
 from person_reid.retrieval.similarity import (
     CHUNK_BYTES,
@@ -216,8 +216,12 @@ def top_k_torch(scores: torch.Tensor, k: int) -> Integers:
 
 
 def check_neighbours(k1: int, k2: int, gallery_size: int) -> None:
-    """Raise UserError unless 1 ≤ k1 ≤ gallery_size and 1 ≤ k2 ≤ k1."""
+    """Raise OptionError unless 1 ≤ k1 ≤ gallery_size and 1 ≤ k2 ≤ k1."""
     if not 1 <= k1 <= gallery_size:
-        raise UserError(f"--k1 {k1}: expected 1 to {gallery_size}, the number of gallery images.")
+        raise OptionError(
+            f"{{k1}}: expected 1 to {gallery_size}, the number of gallery images.", k1=k1
+        )
     if not 1 <= k2 <= k1:
-        raise UserError(f"--k2 {k2}: expected 1 to {k1}, the neighbours that --k1 {k1} takes.")
+        raise OptionError(
+            f"{{k2}}: expected 1 to {k1}, the neighbours that {{k1}} takes.", k1=k1, k2=k2
+        )

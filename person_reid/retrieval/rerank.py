@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from person_reid.basics import LARGEST, SMALLEST, UserError, computable, did_you_mean
 from person_reid.config.evaluate import RerankOptions
+from person_reid.config.option import NAMED, OptionError
 from person_reid.retrieval.expansion import expanded_scores
 from person_reid.retrieval.faiss_neighbours import FaissNeighbours
 from person_reid.retrieval.graph import GraphScores
@@ -71,70 +69,17 @@ COPIES = 3  # arrays of the size of a chunk that a thread may hold at once
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class RerankSpec:
-    """How to re-rank.
-
-    method: a key of METHODS.
-    settings: {name: value} that replace the method's defaults.
-    neighbours: a key of SEARCHES.
-    memory_gb: limit on the memory used besides the features.
-
-    Raises UserError for an unknown method or search, if the method would ignore a setting, if a
-    value is not a number of its kind, and if one is out of range.
-    """
-
-    method: str = "k-reciprocal"
-    settings: Mapping[str, float] = field(default_factory=dict)
-    neighbours: str = "exact"
-    memory_gb: float = 2.0
-
-    @classmethod
-    def of(cls, options: RerankOptions) -> RerankSpec:
-        """Return the re-ranking that options describe. Raises UserError as the constructor does."""
-        settings = {
-            name: getattr(options, name) for each in METHODS.values() for name in each.defaults
-        }
-        given = {name: value for name, value in settings.items() if value is not None}
-        return cls(options.method, given, options.neighbours, options.memory_gb)
-
-    def __post_init__(self) -> None:
-        for flag, name, known in (
-            ("method", self.method, METHODS),
-            ("neighbours", self.neighbours, SEARCHES),
-        ):
-            if name not in known:
-                raise UserError(
-                    f"--{flag} {name}: expected {', '.join(known)}.{did_you_mean(name, known)}"
-                )
-        defaults = METHODS[self.method].defaults
-        for name in self.settings.keys() - defaults.keys():
-            raise UserError(
-                f"--{name}: --method {self.method} does not use it; it "
-                f"takes --{', --'.join(defaults)}."
-            )
-        for name, value in {**self.settings, "memory_gb": self.memory_gb}.items():
-            if not isinstance(value, int | float | np.number) or not math.isfinite(value):
-                raise UserError(f"--{name} {value!r}: expected a finite number.")
-            if not computable(float(value)):
-                raise UserError(
-                    f"--{name} {value}: expected 0, or a number "
-                    f"between {SMALLEST:g} and {LARGEST:g}."
-                )
-            if isinstance(defaults.get(name), int) and not isinstance(value, int | np.integer):
-                raise UserError(f"--{name} {value}: expected a whole number.")
-        if not 0 <= self.settings.get("lambda_value", 0) <= 1:
-            raise UserError(f"--lambda_value {self.settings['lambda_value']}: expected 0 to 1.")
-
-
-def rescorer(spec: RerankSpec) -> Callable[..., Scores]:
+def rescorer(options: RerankOptions) -> Callable[..., Scores]:
     """Return the function (query features, gallery features, device) → scores for metrics.evaluate.
 
-    The function raises UserError for features that cannot be compared, and if they need more memory
-    than the spec allows.
+    Raises OptionError for an option that the method would ignore. The function raises UserError for
+    features that cannot be compared, for more neighbours than there are, and if they need more
+    memory than the options allow.
+
+    >>> rescore = rescorer(RerankOptions(method="k-reciprocal", k1=10))
+    >>> evaluate(query, gallery, scores=rescore(query.features, gallery.features))
     """
-    method = METHODS[spec.method]
-    settings = {**method.defaults, **spec.settings}
+    method, settings = METHODS[options.method], _settings(options)
 
     def rescore(query: Features, gallery: Features, device: torch.device | None = None) -> Scores:
         query, gallery = (
@@ -145,12 +90,14 @@ def rescorer(spec: RerankSpec) -> Callable[..., Scores]:
         if "k2" in settings:
             check_neighbours(int(settings["k1"]), int(settings["k2"]), len(gallery))
         num_images, dimension = len(query) + len(gallery), query.shape[1]
-        budget = plan_memory(spec, num_images, 4 * dimension + method.bytes_per_image(**settings))
+        budget = plan_memory(
+            options, num_images, 4 * dimension + method.bytes_per_image(**settings)
+        )
         build = method.scores
         if device is not None and build is GraphScores and matrix_fits(num_images, device):
             build = partial(DenseGraphScores, device=device)
         scores = build(
-            query, gallery, **settings, neighbours=SEARCHES[spec.neighbours](device, budget)
+            query, gallery, **settings, neighbours=SEARCHES[options.neighbours](device, budget)
         )
         scores.budget = budget
         return scores
@@ -158,25 +105,42 @@ def rescorer(spec: RerankSpec) -> Callable[..., Scores]:
     return rescore
 
 
-def plan_memory(spec: RerankSpec, num_images: int, bytes_per_image: float) -> int:
-    """Return the bytes for a chunk of scores that keep the whole within the spec's memory; log the
-    total.
+def _settings(options: RerankOptions) -> dict[str, Any]:
+    """Return the options of the method, with its own values where none is given."""
+    defaults = METHODS[options.method].defaults
+    known = {name for method in METHODS.values() for name in method.defaults}
+    given = {name: value for name in known if (value := getattr(options, name)) is not None}
+    for name in given.keys() - defaults.keys():
+        takes = ", ".join(f"{{{each}}}" for each in defaults)
+        raise OptionError(
+            f"{{{name}}}: {{method}} does not use it; it takes {takes}.",
+            **dict.fromkeys((name, *defaults), NAMED),
+            method=options.method,
+        )
+    if not 0 <= given.get("lambda_value", 0) <= 1:
+        raise OptionError("{lambda_value}: expected 0 to 1.", **given)
+    return defaults | given
+
+
+def plan_memory(options: RerankOptions, num_images: int, bytes_per_image: float) -> int:
+    """Return the bytes for a chunk of scores that keep the whole within the memory; log the total.
 
     Raises UserError if not even one row of scores fits.
     """
     fixed, row, copies = num_images * bytes_per_image, 4 * num_images, COPIES * thread_count()
-    left = spec.memory_gb * 1e9 - fixed
+    left = options.memory_gb * 1e9 - fixed
     if left < copies * row:
         least = (fixed + copies * row) / 1e9
-        raise UserError(
-            f"--memory_gb {spec.memory_gb:g}: {num_images} images need at least {least:.4f}."
+        raise OptionError(
+            f"{{memory_gb}}: {num_images} images need at least {least:.4f}.",
+            memory_gb=options.memory_gb,
         )
     budget = int(min(CHUNK_BYTES, row * MOST_ROWS, left / copies))
     needed = (fixed + copies * budget) / 1e9
     log.warning(
         "%s: about %.2f GB in addition to the features (limit %g)",
-        spec.method,
+        options.method,
         needed,
-        spec.memory_gb,
+        options.memory_gb,
     )
     return budget

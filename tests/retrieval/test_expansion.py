@@ -53,9 +53,9 @@ def test_scores_are_cosines_of_the_expanded():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"k1": 10}, "--k1 10: expected 0 to 9"),
-        ({"augment": 9}, "--augment 9: expected 0 to 8"),
-        ({"alpha": -1.0}, "--alpha -1: expected 0 "),
+        ({"k1": 10}, "^k1=10: expected 0 to 9"),
+        ({"augment": 9}, "^augment=9: expected 0 to 8"),
+        ({"alpha": -1.0}, "^alpha=-1.0: expected 0 "),
     ],
 )
 def test_impossible_settings_are_refused(options, words):

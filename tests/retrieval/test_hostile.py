@@ -14,8 +14,9 @@ import scipy.sparse
 import torch
 
 from person_reid.basics import UserError
+from person_reid.config.evaluate import RerankOptions
 from person_reid.retrieval.metrics import evaluate
-from person_reid.retrieval.rerank import RerankSpec, rescorer
+from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import FeatureSet, load_result, multi_query_file, save_result
 from person_reid.retrieval.single_shot import evaluate_single_shot
 from person_reid.retrieval.thresholds import accepts, load_threshold
@@ -205,30 +206,31 @@ def test_opposite_features_that_expansion_cancels_are_explained(tmp_path):
 
 @pytest.mark.parametrize("alpha", [1001.0, 1e8])
 def test_a_power_that_overflows_is_refused(alpha):
-    with pytest.raises(UserError, match="--alpha .*: expected 0 .the plain average. to 1000"):
-        rescorer(RerankSpec("aqe", {"alpha": alpha, "k1": 1}))(np.eye(3, 4), np.eye(3, 4))
-    query = rescorer(RerankSpec("aqe", {"alpha": 1000.0, "k1": 1}))(np.eye(3, 4), np.eye(3, 4))
+    with pytest.raises(UserError, match="^alpha=.*: expected 0 .the plain average. to 1000"):
+        rescorer(RerankOptions(method="aqe", alpha=alpha, k1=1))(np.eye(3, 4), np.eye(3, 4))
+    query = rescorer(RerankOptions(method="aqe", alpha=1000.0, k1=1))(np.eye(3, 4), np.eye(3, 4))
     assert np.isfinite(query(0, 3)).all()
 
 
 @pytest.mark.parametrize("value", [1e300, -1e300, 1e-300, 1e10])
 def test_settings_of_re_ranking_are_not_absurd(value):
     for settings in ({"lambda_value": value}, {"alpha": value}):
-        with pytest.raises(UserError, match="expected 0, or a number between 1e-12 and 1e.09"):
-            RerankSpec("aqe" if "alpha" in settings else "gnn", settings=settings)
-    with pytest.raises(UserError, match="--memory_gb"):
-        RerankSpec(memory_gb=value)
+        expected = "expected (0, or a number between 1e-12 and 1e.09|a number of 0 or above)"
+        with pytest.raises(UserError, match=expected):
+            RerankOptions(method="aqe" if "alpha" in settings else "gnn", **settings)
+    with pytest.raises(UserError, match="^memory_gb="):
+        RerankOptions(memory_gb=value)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_settings_of_re_ranking_are_finite(value):
     for settings in ({"lambda_value": value}, {"k1": value}):
         with pytest.raises(
-            UserError, match=rf"--{next(iter(settings))} {value}: expected a finite number"
+            UserError, match=rf"={value}: (.*expected a finite number|invalid int value: {value})"
         ):
-            RerankSpec(settings=settings)
-    with pytest.raises(UserError, match="--memory_gb"):
-        RerankSpec(memory_gb=value)
+            RerankOptions(**settings)
+    with pytest.raises(UserError, match="^memory_gb="):
+        RerankOptions(memory_gb=value)
 
 
 def test_a_single_shot_needs_an_image_to_draw(tmp_path):

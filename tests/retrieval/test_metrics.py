@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from person_reid.basics import UserError
+from person_reid.config.evaluate import RerankOptions
 from person_reid.distributed import World
 from person_reid.retrieval import similarity
 from person_reid.retrieval.metrics import (
@@ -16,7 +17,7 @@ from person_reid.retrieval.metrics import (
     evaluate,
     merge_multi_query,
 )
-from person_reid.retrieval.rerank import RerankSpec, rescorer
+from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.similarity import CosineScores, EuclideanScores, Scores
 from tests.retrieval.conftest import data_sets, figures, image_set, signs
 from tests.support.references import loop_evaluate
@@ -253,7 +254,7 @@ def test_features_that_cannot_be_compared_are_refused(features, words):
     with pytest.raises(UserError, match=words):
         evaluate(query, gallery)
     with pytest.raises(UserError, match=words):
-        rescorer(RerankSpec("aqe", {"k1": 1}))(query.features, gallery.features)
+        rescorer(RerankOptions(method="aqe", k1=1))(query.features, gallery.features)
 
 
 def test_rank_0_is_refused():

@@ -129,8 +129,8 @@ def test_what_moves_to_the_front_of_its_list_keeps_the_similarities_of_the_other
 
 
 @pytest.mark.parametrize(
-    ("k1", "k2", "flag"), [(0, 1, "k1 0"), (11, 1, "k1 11"), (5, 0, "k2 0"), (5, 6, "k2 6")]
+    ("k1", "k2", "flag"), [(0, 1, "k1=0"), (11, 1, "k1=11"), (5, 0, "k2=0"), (5, 6, "k2=6")]
 )
 def test_impossible_neighbourhoods_are_refused(k1, k2, flag):
-    with pytest.raises(UserError, match=f"--{flag}: expected 1 to"):
+    with pytest.raises(UserError, match=f"^{flag}: expected 1 to"):
         check_neighbours(k1, k2, gallery_size=10)

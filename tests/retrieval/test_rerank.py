@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from person_reid.basics import UserError
+from person_reid.config.evaluate import RerankOptions
 from person_reid.retrieval.graph import GraphScores
 from person_reid.retrieval.graph_dense import DenseGraphScores
 from person_reid.retrieval.k_reciprocal import KReciprocalScores
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.neighbours import ExactNeighbours
-from person_reid.retrieval.rerank import METHODS, RerankSpec, rescorer
+from person_reid.retrieval.rerank import METHODS, rescorer
 from tests.retrieval.conftest import clusters, figures, signs
 from tests.support.references import dense_graph, dense_k_reciprocal
 
@@ -93,36 +94,36 @@ def test_features_of_any_length_are_ranked_by_angle(published, rerank):
 
 @pytest.mark.parametrize(("name", "value"), [("method", "gn"), ("neighbours", "fais")])
 def test_an_unknown_word_is_refused(name, value):
-    with pytest.raises(UserError, match=rf"--{name} {value}: expected .*Did you mean"):
-        RerankSpec(**{name: value})
+    with pytest.raises(UserError, match=rf"{name}='{value}': expected .*Did you mean"):
+        RerankOptions(**{name: value})
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(3.7, "3.7: expected a whole"), ("3", "'3': expected a finite")]
+    ("value", "words"), [(3.7, "k1=3.7: invalid int value"), ("3", "k1='3': expected a number")]
 )
 def test_a_setting_is_a_number_of_its_kind(value, words):
-    with pytest.raises(UserError, match=f"--k1 {words} number"):
-        RerankSpec(settings={"k1": value})
+    with pytest.raises(UserError, match=words):
+        RerankOptions(k1=value)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_too_many_neighbours_are_named_before_the_memory_they_would_take(published, method):
     query, gallery, *_ = published
-    with pytest.raises(UserError, match="--k1 100000"):
-        rescorer(RerankSpec(method, {"k1": 100_000}))(query.features, gallery.features)
+    with pytest.raises(UserError, match="^k1=100000: expected"):
+        rescorer(RerankOptions(method=method, k1=100_000))(query.features, gallery.features)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_scores_come_in_chunks_that_fit_into_the_memory(method):
     features = clusters(np.random.default_rng(0), 60)
-    scores = rescorer(RerankSpec(method, memory_gb=0.001))(features[:10], features[10:])
+    scores = rescorer(RerankOptions(method=method, memory_gb=0.001))(features[:10], features[10:])
     assert 0 < scores.budget < 1e6
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_features_of_double_precision(published, method):
     query, gallery, *_ = published
-    rescore = rescorer(RerankSpec(method))
+    rescore = rescorer(RerankOptions(method=method))
     exact = [np.asarray(each.features, np.float64) for each in (query, gallery)]
     expected = whole(rescore(query.features, gallery.features), len(query))
     np.testing.assert_array_equal(whole(rescore(*exact), len(query)), expected)
@@ -139,5 +140,5 @@ def test_one_and_the_same_image_everywhere():
 @pytest.mark.parametrize("method", ["k-reciprocal", "gnn"])
 def test_k1_larger_than_the_gallery_is_refused(method):
     features = clusters(np.random.default_rng(0), 12)
-    with pytest.raises(UserError, match="--k1 13: expected 1 to 12, the number of gallery images"):
-        rescorer(RerankSpec(method, {"k1": 13}))(features, features)
+    with pytest.raises(UserError, match="^k1=13: expected 1 to 12, the number of gallery images"):
+        rescorer(RerankOptions(method=method, k1=13))(features, features)
