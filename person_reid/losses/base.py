@@ -19,10 +19,11 @@ class FeatureLoss(nn.Module):
         scalar, zero if the batch has no pair to learn from. Raises ValueError if the shapes do not
         fit.
 
-    normalised: whether `compute` receives features of unit length. takes: "features" of the
-        network, or "logits", its class scores. before_dropout: whether the loss expects the
-        features that enter the neck's dropout. needs_teacher: whether it compares features with a
-        teacher's instead of labels; see distillation.py.
+    normalised: whether `compute` receives features of unit length; their products are cosines.
+    takes: "features" of the network, or "logits", its class scores.
+    before_dropout: whether the loss expects the features that enter the neck's dropout.
+    needs_teacher: whether a teacher's features (N, E) stand in place of the labels; if the loss
+        takes "logits", the cosines (N, C) between these features and the classes do.
     """
 
     normalised = True
@@ -30,15 +31,25 @@ class FeatureLoss(nn.Module):
     before_dropout = False
     needs_teacher = False
 
+    def __init__(self) -> None:  # without the settings of torch's Module
+        super().__init__()
+
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        if features.ndim != 2 or labels.shape != features.shape[:1]:
+        expected = "the teacher's (N, E)" if self.needs_teacher else "labels (N,)"
+        fits = features.ndim == 2 and labels.ndim == 1 + self.needs_teacher
+        if not fits or len(features) != len(labels):
             raise ValueError(
-                f"expected {self.takes} (N, D) and labels (N,), found "
+                f"expected {self.takes} (N, D) and {expected}, found "
                 f"{tuple(features.shape)} and {tuple(labels.shape)}"
             )
         with torch.autocast(features.device.type, enabled=False):
-            features = features.float()
-            return self.compute(unit_length(features) if self.normalised else features, labels)
+            return self.compute(
+                self.prepared(features), self.prepared(labels) if self.needs_teacher else labels
+            )
+
+    def prepared(self, features: Tensor) -> Tensor:
+        """Return features as `compute` receives them."""
+        return unit_length(features.float()) if self.normalised else features.float()
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         """Return the loss, a scalar, of float32 features (N, D) and labels (N,)."""
@@ -48,11 +59,6 @@ class FeatureLoss(nn.Module):
 def unit_length(features: Tensor) -> Tensor:
     """Divide each row of (N, D) by its length; a row of zeros stays as it is."""
     return F.normalize(features)
-
-
-def cosine_similarities(features: Tensor) -> Tensor:
-    """Return the cosines (N, N) of features (N, D) of unit length."""
-    return features @ features.T
 
 
 def euclidean_distances(similarities: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Center loss: keep every image near the center of its identity.
 
-    L = ½ mean over i of ‖f_i − c_y‖²                           equation 2, as a mean
-    c_j ← c_j + α Σ (f_i − c_j) / (1 + n_j) equation 4: over the n_j images of j in the batch
+    L = ½ mean over i of ‖f_i − c_y‖²          equation 2, as a mean
+    c_j ← c_j + α Σ (f_i − c_j) / (1 + n_j)    equation 4, over the n_j images of j in the batch
 
 Wen et al., A Discriminative Feature Learning Approach for Deep Face Recognition, ECCV 2016. The
 centers follow the features at their own rate, whatever the weight of the loss. No gradient reaches

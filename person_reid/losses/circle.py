@@ -1,7 +1,7 @@
 """Circle loss: pull every similarity to its optimum, harder the farther it is from there.
 
-    L = log(1 + Σₙ exp(γ αₙ (sₙ − m)) · Σₚ exp(−γ αₚ (sₚ − 1 + m))) αₚ = [1 + m − sₚ]₊, αₙ = [sₙ +
-    m]₊, constants for the gradient; each pair of the batch counts once
+    L = log(1 + Σₙ exp(γ αₙ (sₙ − m)) · Σₚ exp(−γ αₚ (sₚ − 1 + m)))
+    αₚ = [1 + m − sₚ]₊, αₙ = [sₙ + m]₊, constants for the gradient; each pair counts once
 
 Sun et al., Circle Loss: A Unified Perspective of Pair Similarity Optimization, CVPR 2020, equations
 4 to 6.
@@ -10,7 +10,7 @@ Sun et al., Circle Loss: A Unified Perspective of Pair Similarity Optimization, 
 from torch import Tensor
 from torch.nn import functional as F
 
-from person_reid.losses.base import FeatureLoss, cosine_similarities, masked_logsumexp, pair_masks
+from person_reid.losses.base import FeatureLoss, masked_logsumexp, pair_masks
 
 
 class CircleLoss(FeatureLoss):
@@ -21,7 +21,7 @@ class CircleLoss(FeatureLoss):
         self.margin, self.gamma = margin, gamma
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
-        similarities = cosine_similarities(features)
+        similarities = features @ features.T
         constant = similarities.detach()
         positive, negative = (mask.triu(diagonal=1) for mask in pair_masks(labels))
         pull = F.relu(1 + self.margin - constant) * (1 - self.margin - similarities)

@@ -11,8 +11,9 @@ With proxies, c_k is the part k of a cluster that one camera shows. The loss has
 of part y is compared with the parts A of its own camera, and, weighted by LAMBDA, with the parts P
 of its cluster in other cameras against Q, the HARDEST most similar parts of other clusters:
 
-    L = −log softmax over A of (f · c / τ)[y] − LAMBDA / |P| · Σ over u in P of log (S_u / Σ over P
-    and Q of S) S_u = exp(f · c_u / τ)
+    L = −log softmax over A of (f · c / τ)[y]
+        − LAMBDA / |P| · Σ over u in P of log (S_u / Σ over P and Q of S)
+    S_u = exp(f · c_u / τ)
 
 Wang et al., Camera-aware Proxies for Unsupervised Person Re-Identification, AAAI 2021, eq. 4, 6 and
 7; the parts move as the clusters do above.

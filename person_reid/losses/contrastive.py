@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from person_reid.losses.base import (
     FeatureLoss,
-    cosine_similarities,
     euclidean_distances,
     masked_mean,
     pair_masks,
@@ -28,7 +27,7 @@ class ContrastiveLoss(FeatureLoss):
         self.positive_margin, self.negative_margin = positive_margin, negative_margin
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
-        distances = euclidean_distances(cosine_similarities(features))
+        distances = euclidean_distances(features @ features.T)
         positive, negative = pair_masks(labels)
         too_far = F.relu(distances - self.positive_margin)
         too_near = F.relu(self.negative_margin - distances)

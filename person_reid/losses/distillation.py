@@ -28,34 +28,14 @@ from torch.nn import functional as F
 
 from person_reid.losses.base import (
     FeatureLoss,
-    cosine_similarities,
     euclidean_distances,
-    unit_length,
 )
 
 
 class DistillationLoss(FeatureLoss):
-    """A loss called as `loss(features, taught)`: with the teacher's features (N, E) in place of the
-    labels.
-
-    If it takes "logits", it is called as `loss(logits, cosines)`, both (N, C). Subclasses define
-    `compute` on float32 and on features of unit length. Raises ValueError if the shapes do not fit.
-    """
+    """A loss called as `loss(features, taught)`; see FeatureLoss."""
 
     needs_teacher = True
-
-    def forward(self, features: Tensor, taught: Tensor) -> Tensor:
-        if features.ndim != 2 or taught.ndim != 2 or len(features) != len(taught):
-            raise ValueError(
-                f"expected {self.takes} (N, D) and the teacher's (N, E), "
-                f"found {tuple(features.shape)} and "
-                f"{tuple(taught.shape)}"
-            )
-        with torch.autocast(features.device.type, enabled=False):
-            features, taught = features.float(), taught.float()
-            if self.normalised:
-                features, taught = unit_length(features), unit_length(taught)
-            return self.compute(features, taught)
 
 
 class RelationsLoss(DistillationLoss):
@@ -79,7 +59,7 @@ class SimilarityLoss(DistillationLoss):
         super().__init__()
 
     def compute(self, features: Tensor, taught: Tensor) -> Tensor:
-        student, teacher = (F.normalize(cosine_similarities(each)) for each in (features, taught))
+        student, teacher = (F.normalize(each @ each.T) for each in (features, taught))
         return (student - teacher).square().mean()
 
 
@@ -95,7 +75,7 @@ class NeighboursLoss(DistillationLoss):
     def compute(self, features: Tensor, taught: Tensor) -> Tensor:
         itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
         student, teacher = (
-            (cosine_similarities(each) / self.temperature).masked_fill(itself, -1e4).log_softmax(1)
+            (each @ each.T / self.temperature).masked_fill(itself, -1e4).log_softmax(1)
             for each in (features, taught)
         )
         return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
@@ -139,7 +119,7 @@ def _distances(features: Tensor) -> Tensor:
     """Return the distances (N, N) of features of unit length, divided by the
     mean of those that are not zero.
     """
-    distances = euclidean_distances(cosine_similarities(features))
+    distances = euclidean_distances(features @ features.T)
     apart = distances > 0
     mean: Tensor = distances.sum() / apart.sum().clamp(min=1)
     return distances / mean.clamp(min=1e-12)

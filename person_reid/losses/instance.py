@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from person_reid.losses.base import FeatureLoss, cosine_similarities, unit_length
+from person_reid.losses.base import FeatureLoss, unit_length
 
 
 class InstanceLoss(FeatureLoss):
@@ -25,12 +25,13 @@ class InstanceLoss(FeatureLoss):
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         if not self.by_identity:
-            scores = self.gamma * cosine_similarities(features)
+            scores = self.gamma * (features @ features.T)
             return F.cross_entropy(scores, torch.arange(len(labels), device=labels.device))
         # The number of identities is a value, not a shape, so each image stands for it with weight
         # 1 / images.
         same = (labels[:, None] == labels[None, :]).to(features.dtype)
         weights = 1 / same.sum(1)
-        scores = self.gamma * cosine_similarities(unit_length(same @ features))
+        means = unit_length(same @ features)
+        scores = self.gamma * (means @ means.T)
         losses = (scores + weights.log()).logsumexp(1) - scores.diagonal()
         return (weights * losses).sum() / weights.sum()

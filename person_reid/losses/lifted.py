@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from person_reid.losses.base import (
     FeatureLoss,
-    cosine_similarities,
     euclidean_distances,
     masked_logsumexp,
     pair_masks,
@@ -33,7 +32,7 @@ class LiftedLoss(FeatureLoss):
         self.positive_margin, self.negative_margin = positive_margin, negative_margin
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
-        distances = euclidean_distances(cosine_similarities(features))
+        distances = euclidean_distances(features @ features.T)
         positive, negative = pair_masks(labels)
         pull = masked_logsumexp(distances - self.positive_margin, positive, dim=1)
         push = masked_logsumexp(self.negative_margin - distances, negative, dim=1)

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from person_reid.losses.base import (
     FeatureLoss,
-    cosine_similarities,
     multi_similarity_pairs,
     pair_masks,
 )
@@ -30,7 +29,7 @@ class MultiSimilarityLoss(FeatureLoss):
         self.alpha, self.beta, self.base, self.epsilon = alpha, beta, base, epsilon
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
-        similarities = cosine_similarities(features)
+        similarities = features @ features.T
         positive, negative = pair_masks(labels)
         if self.epsilon is not None:
             positive, negative = multi_similarity_pairs(

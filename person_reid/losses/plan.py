@@ -25,19 +25,9 @@ class LossTerm:
     per_image: bool = False
 
     @property
-    def needs_positives(self) -> bool:
-        """Return whether the loss learns from pairs of images of one identity."""
-        return REGISTRY[self.name].needs_positives
-
-    @property
     def before_dropout(self) -> bool:
         """Return whether the loss expects the features that enter the neck's dropout."""
         return REGISTRY[self.name].loss.before_dropout
-
-    @property
-    def learns(self) -> bool:
-        """Return whether the loss has weights of its own that are trained, such as prototypes."""
-        return any(True for _ in create(self.name, num_classes=2, dim=2, taught_dim=2).parameters())
 
     @property
     def needs_teacher(self) -> bool:
@@ -75,10 +65,10 @@ def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
     listed = parse_terms(options.loss or "")
     for name in listed:
         if name in by_flag:
-            flag, value = _flag_of(options, name)
+            flag = "alpha" if name == "verification" else name
             raise OptionError(
                 f"The loss {name} is asked for twice, by {{{flag}}} and by {{loss}}.",
-                **{flag: value}, loss=options.loss,
+                **{flag: getattr(options, flag)}, loss=options.loss,
             )  # fmt: skip
         _check_head(name, options.loss, head)
     weight, settings = listed.pop("cross_entropy", (1.0, {}))
@@ -99,16 +89,15 @@ def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
 
 def _flagged(options: LossOptions) -> dict[str, LossTerm]:
     """Return the losses of the published flags, {name: term}."""
-    terms = {name: published_term(name) for name in PUBLISHED if getattr(options, name)}
-    for name in terms.keys() & {"instance", "instance_id"}:
-        terms[name] = published_term(name, gamma=options.ins_gamma)
+    settings = {name: {"gamma": options.ins_gamma} for name in ("instance", "instance_id")}
+    terms = {
+        name: LossTerm(name, 1.0, settings.get(name, {}), per_image)
+        for name, per_image in PUBLISHED.items()
+        if getattr(options, name)
+    }
     if options.alpha:
         terms["verification"] = LossTerm("verification", options.alpha)
     return terms
-
-
-def _flag_of(options: LossOptions, name: str) -> tuple[str, Any]:
-    return ("alpha", options.alpha) if name == "verification" else (name, True)
 
 
 def _refuse_ignored(options: LossOptions, plan: LossPlan) -> None:
@@ -131,8 +120,9 @@ def _refuse_ignored(options: LossOptions, plan: LossPlan) -> None:
 
 
 def learns(plan: LossPlan) -> bool:
-    """Return whether a loss has weights of its own that are trained."""
-    return any(term.learns for term in (*plan.terms, *plan.taught))
+    """Return whether a loss has weights of its own that are trained, such as prototypes."""
+    modules = [create(term.name, 2, 2, 2) for term in (*plan.terms, *plan.taught)]
+    return any(list(module.parameters()) for module in modules)
 
 
 def pair_losses(options: LossOptions) -> list[str]:
@@ -161,10 +151,3 @@ def _check_head(name: str, listed: str | None, head: str) -> None:
             "out, or choose the linear head.",
             loss=listed, head=head,
         )  # fmt: skip
-
-
-def published_term(flag: str, **settings: Any) -> LossTerm:
-    """Return the loss of a published flag (`--triplet` is "triplet") as
-    the published training adds it.
-    """
-    return LossTerm(flag, settings=settings, per_image=PUBLISHED[flag])

@@ -1,8 +1,7 @@
-"""Ranked list loss: pull positives into a ball of radius α − m, push negatives out of one of radius
-α.
+"""Ranked list loss: pull positives into a ball of radius α − m, push negatives out of one of α.
 
-    L = mean over i of (1 − λ) Σₚ w [d(i, p) − (α − m)]₊ / Σ w + λ Σₙ w [α − d(i, n)]₊ / Σ w w =
-    exp(T₊ (d(i, p) − (α − m))) or exp(T₋ (α − d(i, n))), over the pairs that violate their radius
+    L = mean over i of (1 − λ) Σₚ w [d(i, p) − (α − m)]₊ / Σ w + λ Σₙ w [α − d(i, n)]₊ / Σ w
+    w = exp(T₊ (d(i, p) − (α − m))) or exp(T₋ (α − d(i, n))), over the pairs outside their radius
 
 Wang et al., Ranked List Loss for Deep Metric Learning, CVPR 2019, equations 4 to 10.
 """
@@ -14,7 +13,6 @@ from torch.nn import functional as F
 from person_reid.basics import UserError
 from person_reid.losses.base import (
     FeatureLoss,
-    cosine_similarities,
     euclidean_distances,
     pair_masks,
 )
@@ -33,20 +31,21 @@ class RankedListLoss(FeatureLoss):
         negatives of its own cluster, the hard ones (after Qian); 0 for all negatives.
     """
 
+    fewest = 0  # clusters
+
     def __init__(
         self, alpha: float = 2.0, margin: float = 1.3, balance: float = 0.5,
         positive_temperature: float = 0.0, negative_temperature: float = 1.0, clusters: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
-        check_clusters(clusters, 0)
+        if clusters < self.fewest:
+            raise UserError(f"clusters {clusters}: expected {self.fewest} or more.")
         self.alpha, self.margin, self.balance, self.clusters = alpha, margin, balance, clusters
-        self.positive_temperature, self.negative_temperature = (
-            positive_temperature,
-            negative_temperature,
-        )
+        self.positive_temperature = positive_temperature
+        self.negative_temperature = negative_temperature
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
-        distances = euclidean_distances(cosine_similarities(features))
+        distances = euclidean_distances(features @ features.T)
         positive, negative = pair_masks(labels)
         if self.clusters:
             negative = negative & in_one_cluster(features, self.clusters)
@@ -57,9 +56,10 @@ class RankedListLoss(FeatureLoss):
         return ((1 - self.balance) * too_far + self.balance * too_near).mean()
 
 
-class ClusteredRankedListLoss(FeatureLoss):
-    """Compute the "cranked_loss" of Qian, Ranked_Person_ReID: a mean per identity and per cluster,
-    all summed.
+class ClusteredRankedListLoss(RankedListLoss):
+    """Compute the "cranked_loss" of Qian, Ranked_Person_ReID.
+
+    It is the sum of a mean per identity and a mean per cluster:
 
         L = (1 − λ) Σ over identities y of 1/|y|² Σᵢₚ [d(i, p) − (α − m)]₊,   i and p in y
           + λ Σ over clusters c of 1/|c| Σᵢ Σₙ w [α − d(i, n)]₊ / Σ w,
@@ -69,17 +69,16 @@ class ClusteredRankedListLoss(FeatureLoss):
     Qian adds the two sums without λ, which gives twice this loss at λ = ½.
     """
 
+    fewest = 1  # cluster
+
     def __init__(
         self, alpha: float = 2.0, margin: float = 1.3, balance: float = 0.5,
         negative_temperature: float = 1.0, clusters: int = 8,
     ) -> None:  # fmt: skip
-        super().__init__()
-        check_clusters(clusters, 1)
-        self.alpha, self.margin, self.balance, self.clusters = alpha, margin, balance, clusters
-        self.negative_temperature = negative_temperature
+        super().__init__(alpha, margin, balance, 0.0, negative_temperature, clusters)
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
-        distances = euclidean_distances(cosine_similarities(features))
+        distances = euclidean_distances(features @ features.T)
         same = labels[:, None] == labels[None, :]
         cluster = in_one_cluster(features, self.clusters)
         images, neighbours = same.sum(1), cluster.sum(1)
@@ -108,12 +107,6 @@ def weighted_violation(violation: Tensor, mask: Tensor, temperature: float) -> T
     weights = exponent.where(mask, -1e4).exp()
     # the largest weight is 1; a row may have none
     return (weights * violation).sum(1) / weights.sum(1).clamp(min=0.5)
-
-
-def check_clusters(clusters: int, fewest: int) -> None:
-    """Raise UserError for fewer clusters than that."""
-    if clusters < fewest:
-        raise UserError(f"clusters {clusters}: expected {fewest} or more.")
 
 
 def in_one_cluster(features: Tensor, clusters: int) -> Tensor:

@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from person_reid.basics import UserError, did_you_mean
 from person_reid.losses.base import (
     FeatureLoss,
-    cosine_similarities,
     euclidean_distances,
     masked_mean,
     multi_similarity_pairs,
@@ -60,7 +59,7 @@ class TripletLoss(FeatureLoss):
         self.margin, self.mining, self.epsilon, self.soft = margin, mining, epsilon, soft
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
-        similarities = cosine_similarities(features)
+        similarities = features @ features.T
         distances = euclidean_distances(similarities)
         positive, negative = pair_masks(labels)
         if self.mining in ("hard", "weighted"):
