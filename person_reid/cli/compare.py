@@ -3,8 +3,8 @@
     python tools/compare.py a.jpg b.jpg --name ft_ResNet50
     python tools/compare.py a.jpg b.jpg --backbone osnet_x0_25 --weights osnet.pth --threshold 0.7
 
-The threshold and its promise, if any, come from tools/threshold.py, which measures them on a test
-set. If that was on features of test.py --no_flip or --ms, the two images are compared in the same
+The threshold and its bound, if any, come from tools/threshold.py, which measures them on a test
+set. If its features came from test.py --no_flip or --ms, the two images are compared in the same
 way.
 """
 

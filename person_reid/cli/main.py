@@ -16,7 +16,7 @@ from person_reid.console.script import run_script as run_script
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the subcommand that the arguments name, or list them all if there is none."""
+    """Run the subcommand that the arguments name, or list them all."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())

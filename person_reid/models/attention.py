@@ -68,12 +68,12 @@ class USAM(nn.Module):
     The filters are constants.
 
     Lin et al., Joint Representation Learning and Keypoint Detection for Cross-View
-    Geo-Localization, TIP 2022 (unit subtraction attention). The paper has relu for f; this f is
-    that of the published baseline.
+    Geo-Localization, TIP 2022 (unit subtraction attention). The paper has relu for f; this f is the
+    published baseline's.
     """
 
-    weight: Tensor  # of the neighbourhood
-    weight2: Tensor  # of the position
+    weight: Tensor  # for the neighbourhood
+    weight2: Tensor  # for the position
 
     def __init__(self) -> None:
         super().__init__()

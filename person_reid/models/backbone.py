@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PERSON = (256, 128)
-# of skipping a block: the layers of timm and torchvision, neither of which has to be imported, and
-# their attributes
+# layers of timm and torchvision that skip a block, named without an import, and their probability
 PROBABILITIES = {"DropPath": "drop_prob", "StochasticDepth": "p"}
 # of transformers, for images that are not whole patches
 SIZE_ERRORS = (AssertionError, ZeroDivisionError)
@@ -30,7 +29,7 @@ class Backbone:
     Each library has a subclass that says how to build and use it.
 
     name: its name in the library. dim: the width D of its feature.
-    channels: those of its last feature map; 0 for D.
+    channels: how many its last feature map has; 0 for D.
     size: the default (height, width) of the input.
     drop_path: the default stochastic depth in training.
     has_map: whether it has a last feature map to pool.
@@ -91,7 +90,7 @@ class Backbone:
         """Compute the feature: (B, 3, H, W) images → (B, dim).
 
         pooling: (B, channels, h, w) → (B, channels); None pools as the network's library does.
-        Raises UserError for a pooling if there is no map to pool.
+        Raises UserError for a pooling if the network has no map to pool.
         """
         if pooling is None and self.own_feature:
             return module(images)
@@ -146,9 +145,7 @@ def stochastic_depth(module: nn.Module) -> list[float]:
 
 
 def file_in_cache(url: str) -> str:
-    """Say where to download a file, and into which folder: that of torch.hub
-    and of the libraries built on it.
-    """
+    """Say where to download a file from, and that torch.hub's folder is the place for it."""
     import torch
 
     return f"Download {url} into {torch.hub.get_dir()}/checkpoints/."

@@ -157,7 +157,7 @@ def network_kind(options: NetworkOptions) -> type[Network]:
 
 
 def input_size(options: NetworkOptions) -> tuple[int, int]:
-    """Return the (height, width) of the images: those of the options, or the network's own."""
+    """Return the (height, width) of the images, from the options or else the network's own."""
     own = PartNetwork.own_size if options.PCB else None
     height, width = own or find_backbone(options.backbone).size
     return options.height or height, options.width or width

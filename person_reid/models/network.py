@@ -27,7 +27,7 @@ class Network(nn.Module):
         normalised.
 
     module, entry: the results of registry.build_backbone. spec: describes the heads. num_classes:
-        of their classifiers, which None or 0 leaves out.
+        identities; None or 0 leaves the classifiers out.
     head: the classifier, one of heads.CLASSIFIERS. size: (height, width) of the images.
     padding: black pixels around a training image before it is cropped.
     dim: the width of the test feature.

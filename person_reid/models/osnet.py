@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-CHANNELS = (64, 256, 384, 512)  # of the stem and the three stages at width 1
-REDUCTION = 16  # of the channels inside a gate
+CHANNELS = (64, 256, 384, 512)  # the stem and the three stages at width 1
+REDUCTION = 16  # divides the channels inside a gate
 Norm = Callable[[int], nn.Module]
 InstanceNorm: Norm = partial(nn.InstanceNorm2d, affine=True)
 
@@ -86,7 +86,7 @@ class OmniScaleBlock(nn.Module):
     """The omni-scale block: y = x + conv3(Σ_t G(F_t(conv1(x)))), t = 1…4 (eq. 2, 3).
 
     F_t is a stack of t lite convolutions with a receptive field of 2t + 1; the four streams share
-    one gate G. norm: applied to the sum y; the first paper has none. last_norm: that of conv3.
+    one gate G. norm: applied to the sum y; the first paper has none. last_norm: conv3's norm.
     """
 
     def __init__(

@@ -109,8 +109,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
 
 def _tensors_in(content: Any, path: str | Path) -> dict[str, Tensor]:
-    """Return the largest group of tensors with names in a file's content: of the file itself, or
-    under any key.
+    """Return the largest group of named tensors in a file's content, at its top or under any key.
 
     Files of other programs keep their weights beside other things, or a module that was saved
     whole. A file may refer to itself.
@@ -296,7 +295,7 @@ def _check_sums(path: str | Path) -> None:
     """Raise ValueError if a part of the file differs from its checksum,
     which torch.load does not look at.
     """
-    if zipfile.is_zipfile(path):  # files older than PyTorch 1.6 are none
+    if zipfile.is_zipfile(path):  # files from before PyTorch 1.6 are not
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():
                 raise ValueError(f"{damaged} in it differs from its checksum")
@@ -354,8 +353,8 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
 
 
 def _read_for(network: Network, path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a file under the network's names, without those of a
-    classifier that it does not have.
+    """Read the tensors of a file under the network's names, without a classifier that the network
+    lacks.
     """
     own = {*network.state_dict(), *network.model.state_dict()}
     state_dict = without_container(

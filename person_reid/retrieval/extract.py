@@ -26,7 +26,7 @@ def extract(
 ) -> tuple[FeatureSet, FeatureSet]:
     """Return the features of query and gallery, as test.py extracts them.
 
-    device: such as "cpu" or "cuda:1"; by default the first GPU, or the CPU if there is none.
+    device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
     flip: add the mirrored image's output.
 
     >>> query, gallery = extract(network, read_dataset("data/synthetic/pytorch"))
@@ -52,8 +52,8 @@ def extract_split(
 ) -> FeatureSet:
     """Return the features of a split of a folder that prepare.py laid out.
 
-    features: bank, description=... → features, such as those of an Embedder.
-    size: (height, width) of the images. name: of the split.
+    features: bank, description=... → features, such as Embedder.features.
+    size: (height, width) of the images. name: the split's.
     world: the processes that share the images. The first one decodes them into a file, which the
         others open.
     """
