@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.progress import progress
-from person_reid.reproduce.scripts import append_record, call, read_records
 from person_reid.run_folder import RunFolder, read_yaml
+from tools.reproduce import append_record, call, read_records
 
 
 def main(argv=None):

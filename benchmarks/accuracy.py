@@ -25,7 +25,7 @@ from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.device import emulates, select_device
 from person_reid.progress import progress
-from person_reid.reproduce.scripts import append_record, call
+from tools.reproduce import append_record, call
 
 RECIPE = (
     "--train_all --backbone osnet_x0_25 --height 128 --width 64 --linear_num 0 "

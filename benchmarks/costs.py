@@ -27,15 +27,14 @@ from benchmarks.measure import ROOT, machine, training_of
 from person_reid.basics import atomic_write
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
-from person_reid.cli.recipes import read_recipe
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.export import export
 from person_reid.deploy.interface import Contents
 from person_reid.deploy.publish import milliseconds
 from person_reid.models.complexity import complexity
 from person_reid.models.factory import build_model, input_size
-from person_reid.reproduce.scripts import read_records
 from tools.docs.pages import COSTS
+from tools.reproduce import read_recipe, read_records
 
 CALIBRATED = 32  # images of noise
 PRECISIONS = ("float32", "int8")

@@ -4,6 +4,7 @@ import csv
 import difflib
 import errno
 import glob
+import html
 import json
 import logging
 import os
@@ -90,6 +91,18 @@ def printable(text: object) -> str:
     with U+FFFD for what cannot be shown.
     """
     return UNSEEN.sub("\ufffd", str(text))
+
+
+def in_markdown(text: str) -> str:
+    """Return text on one line, without HTML and without the bars that end a cell of a table."""
+    line = printable(" ".join(text.split()))
+    return html.escape(line, quote=False).replace("|", "&#124;")
+
+
+def markdown_table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(map(in_markdown, cells))} |\n" for cells in lines)
 
 
 def counted(number: int, noun: str, several: str = "") -> str:

@@ -20,11 +20,11 @@ FLOORS = [
     ["config"],
     ["device"],
     ["versions", "distributed", "data", "models", "losses", "synthetic"],
-    ["run_folder", "retrieval", "fused"],
+    ["run_folder", "retrieval", "recipe", "fused"],
     ["show"],
     ["deploy"],
     ["training"],
-    ["gallery", "reproduce"],
+    ["gallery"],
     ["console"],
     ["cli"],
     ["__main__"],
@@ -231,7 +231,7 @@ import person_reid as reid
 reid.TrainingImages, reid.TrainingStep, reid.open_journal, reid.find_state
 reid.create_model("resnet18", 4)
 rooms = (f"person_reid.{name}" for name in (
-    "deploy", "retrieval", "reproduce", "training.adaptation"))
+    "deploy", "retrieval", "recipe", "training.adaptation"))
 sys.exit(", ".join(name for name in ("timm", *rooms) if name in sys.modules) or 0)
 """
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

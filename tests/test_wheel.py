@@ -26,6 +26,7 @@ print(embed([np.zeros((64, 32, 3), np.uint8)]).shape)
 
 # travel with the package
 SCRIPTS = [Path(folder, f"{name}.py").as_posix() for name, folder in main.SCRIPTS.items()]
+SCRIPTS += ["tools/__init__.py", "tools/docs/results.py"]  # which tools/reproduce.py imports
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def wheel(tmp_path_factory):
     shutil.copytree(
         ROOT / "person_reid", folder / "person_reid", ignore=shutil.ignore_patterns("__pycache__")
     )
-    (folder / "tools").mkdir()
+    (folder / "tools" / "docs").mkdir(parents=True)
     (folder / "docs").mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE", "docs/datasets.md", *SCRIPTS):
         shutil.copy(ROOT / name, folder / name)
@@ -130,6 +131,7 @@ def test_its_command_prepares_and_tests(run):
         "person-reid", "train", *network, "--data_dir", "people/pytorch", "--dry_run"
     )
     assert "--proxies" in run("person-reid", "adapt", "--help")
+    assert "--seeds" in run("person-reid", "reproduce", "--help")
     assert "torchrun" in run("person-reid", "train_DDP", "--help")
 
 

@@ -1,18 +1,455 @@
 # PYTHON_ARGCOMPLETE_OK
 """Train, test and evaluate recipes, and write their figures beside the published ones.
 
-python tools/reproduce.py recipes/market/resnet50.yaml
-python tools/reproduce.py recipes/market/loss_*.yaml --seeds 3         # mean and spread
-python tools/reproduce.py recipes/market/osnet_x0_25.yaml --seeds 4,7  # these two seeds
+    python tools/reproduce.py recipes/market/resnet50.yaml
+    python tools/reproduce.py recipes/market/loss_*.yaml --seeds 3           # seeds 0, 1 and 2
+    python tools/reproduce.py recipes/market/osnet_x0_25.yaml --seeds 4,7    # these two seeds
+    python tools/reproduce.py recipes/market/swin.yaml --bf16 --data_dir ~/Market/pytorch
+    python tools/reproduce.py --table                                # write the page, train nothing
+
+Recipes come first. Flags that this program does not know go to train.py and override the recipe's.
+A data set that is not laid out yet is laid out. Every finished run is a line of --results and is
+not repeated; an interrupted one continues where it stopped. A run that fails is reported at the
+end, after the others. Networks are in model/. The results fill the tables of docs/results.md; in a
+checkout, python tools/docs/pages.py then updates the other pages.
 """
 
+import contextlib
+import json
+import logging
+import os
+import platform
+import re
+import shlex
+import signal
+import subprocess
 import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.cli.main import run_script
-from person_reid.cli.reproduce import main
+import torch
+
+import person_reid as reid
+from person_reid.basics import (
+    UserError,
+    describe,
+    importable,
+    make_folder,
+    parse_json,
+    printable,
+    read_json_lines,
+    real,
+)
+from person_reid.cli.flags import testing_parser
+from person_reid.cli.outputs import check_outputs
+from person_reid.config import TrainConfig
+from person_reid.config.evaluate import AVERAGE_PRECISIONS, EvaluateRerankConfig
+from person_reid.config.option import changed
+from person_reid.config.tools import ReproduceConfig, numbered
+from person_reid.console import command, parse, run_script
+from person_reid.console.commands import PACKAGE, shipped
+from person_reid.console.options import build, parse_known
+from person_reid.console.parser import Parser
+from person_reid.data.datasets import DATA_SETS
+from person_reid.data.downloads import find_data_set
+from person_reid.data.layout import read_split
+from person_reid.data.readers import GALLERY, QUERY, TRAIN
+from person_reid.device import dtype_of, emulates, select_device
+from person_reid.recipe import Recipe
+from person_reid.retrieval.results import multi_query_file
+from person_reid.run_folder import RunFolder, read_yaml
+from person_reid.versions import versions
+from tools.docs.results import comparison, is_of, update_page
+
+ROOT = PACKAGE.parent
+RECIPES = ROOT / "recipes"
+RESULTS = ROOT / "docs" / "results.jsonl"
+LAST = 600  # characters to show of a failed script's output, from its end
+# Flags that choose which network is measured and which files are written. This program sets them.
+OF_TRAINING = ("name", "seed", "config", "resume", "dry_run")
+OF_TEST = ("name", "backbone", "weights", "engine", "seed", "test_dir", "result", "json", "gpu_ids")
+OF_RERANKING = ("result", "multi_query", "ap", "json", "save_per_query", "gpu_ids")
+log = logging.getLogger("person_reid.reproduce")
+
+
+class Run(NamedTuple):
+    """A recipe with a seed.
+
+    words: its flags of train.py.
+    config: the training that they describe.
+    changes: {flag: value} that the user changed in the recipe's training.
+    """
+
+    recipe: Recipe
+    seed: int
+    words: list[str]
+    config: TrainConfig
+    changes: dict[str, Any]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Return the entries that a record shares with its run."""
+        return {**self.recipe.identity, "seed": self.seed, "changes": self.changes}
+
+    def done(self, records: Iterable[dict[str, Any]]) -> bool:
+        """Return whether a record of this run has all rankings that its recipe asks for."""
+        own = [record for record in records if is_of(record, self.identity)]
+        return any(self.recipe.published.keys() <= record["figures"].keys() for record in own)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Run the recipes that have no results yet, and update the page of results."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends a training also
+    config, further = parse_known(ReproduceConfig, argv, __doc__)
+    check_table(config, further)
+    recipes = [shipped(path) for path in config.recipes]
+    runs = [plan(path, seed, further) for seed in numbered(config.seeds) for path in recipes]
+
+    results = Path(config.results or RESULTS)
+    if results.suffix != ".jsonl":
+        raise UserError(f"--results {results}: expected a name that ends in .jsonl.")
+    check_outputs(config, recipes, results=[results, results.with_suffix(".md")])
+    results.open("a").close()  # what cannot be written is known before hours of work
+    page, failed = write_page(results, recipes), []
+    try:
+        for run in runs:
+            if error := attempt(run, results):
+                failed.append(f"{run.recipe.name} seed {run.seed}: {error}")
+    finally:  # the finished runs of an interrupted program also count
+        write_page(results, recipes)
+        print(printable(f"The table is in {page}."))
+        if results == RESULTS:
+            print("Other pages repeat its figures: python tools/docs/pages.py")
+    if failed:
+        raise UserError(f"{len(failed)} of {len(runs)} runs failed:\n" + "\n".join(failed))
+
+
+def check_table(config: ReproduceConfig, further: Sequence[str]) -> None:
+    """Refuse --table beside what it would ignore, and a command line that asks for nothing."""
+    if config.table == bool(config.recipes):
+        build(ReproduceConfig, __doc__).error("expected recipes to run, or --table")
+    given = ["--seeds"] if config.seeds != ReproduceConfig.seeds else []
+    if config.table and (given or further):
+        ignored = " ".join([*given, *further])
+        raise UserError(
+            f"{ignored} would be ignored beside --table, which trains nothing: leave it out."
+        )
+
+
+def attempt(run: Run, results: Path) -> str:
+    """Do a run that has no record yet, add its record and print its figures.
+
+    Returns the message of the error that ended it, or "".
+    """
+    name = f"{run.recipe.name} seed {run.seed}"
+    if run.done(read_results(results)):
+        print(printable(f"{name}: in {results} already."))
+        return ""
+    print(printable(f"--- {run.recipe.name}, seed {run.seed}"), flush=True)
+    try:
+        record = reproduce(run)
+    except (UserError, OSError) as error:
+        print(printable(f"error: {describe(error)}"), file=sys.stderr, flush=True)
+        return describe(error)
+    append_record(results, record)
+    lines = comparison(run.recipe, run.seed, record["figures"], run.changes)
+    print(printable("\n".join(lines)), flush=True)
+    return ""
+
+
+# ----- the steps of a run
+
+
+def reproduce(run: Run) -> dict[str, Any]:
+    """Prepare, train, test and evaluate, skipping what is done already. Return the record."""
+    prepare(run)
+    train(run)
+    return {
+        **run.identity,
+        "figures": evaluate(run),
+        "minutes": round(RunFolder(run.config.name).minutes(), 1),
+        "device": describe_device(run.config.gpu_ids, dtype_of(run.config)),
+        "versions": versions(),
+        "date": str(date.today()),
+    }
+
+
+def prepare(run: Run) -> None:
+    """Lay out the data set unless that is done.
+
+    Raises UserError if the folder holds another data set, whose figures could not be compared.
+    """
+    folder, data_set = run.config.roots[0], DATA_SETS[run.recipe.dataset]
+    if (folder / "pytorch" / TRAIN).is_dir():
+        inner = folder / "pytorch"
+        raise UserError(
+            f"--data_dir {folder}: not a layout, but {inner} is one: pass that folder instead."
+        )
+    if not (folder / TRAIN).is_dir():
+        words: list[str | Path] = ["--dataset", run.recipe.dataset, "--save_dir", folder]
+        with contextlib.suppress(UserError):  # prepare.py then looks in the usual places
+            words += ["--data_dir", find_data_set(folder.parent, run.recipe.dataset)[1]]
+        call("prepare.py", *words, show=True)
+    for split in (TRAIN, QUERY, GALLERY):
+        expected = data_set.published.get(split, (None, None, None))[1]
+        count = len(read_split(folder, split)) if expected else None
+        if count != expected:
+            raise UserError(
+                f"{folder}: {count:,} images in {split}; {data_set.name}, which "
+                f"{run.recipe.name} is for, has {expected:,}. Figures of another data set are not "
+                "comparable: name its folder with --data_dir."
+            )
+
+
+def train(run: Run) -> None:
+    """Train the network from the beginning, or resume an interrupted training of the same options.
+
+    A finished training is left as it is.
+    """
+    config, folder = run.config, RunFolder(run.config.name)
+    resume = folder.state_file.exists() and folder.options_file.exists()
+    if resume:
+        share = config.batchsize // len(config.gpu_ids.split(","))  # as train.py notes it
+        resume = not changed(folder.options(), replace(config, batchsize=share))
+    last = folder.path / ("net_average_bn.pth" if config.wa else "net_last.pth")
+    if not (resume and len(folder.history()) >= config.total_epoch and last.exists()):
+        call("train.py", *run.words, *(["--resume"] if resume else []), show=True)
+
+
+def evaluate(run: Run) -> dict[str, dict[str, Any]]:
+    """Test the network and rank as the recipe asks.
+
+    Returns {ranking: {"rank1", "rank5", "rank10", "mINP": percent, "mAP": {definition: percent}}}.
+    """
+    recipe, config, folder = run.recipe, run.config, RunFolder(run.config.name).path
+    result, measured = folder / "result.mat", folder / "measured.json"
+    words = ["--name", config.name, "--test_dir", str(config.roots[0])]
+    words += ["--gpu_ids", config.gpu_ids.split(",")[0], *shlex.split(recipe.test)]
+    if "multi" in recipe.published:
+        words.append("--multi")
+    call("test.py", "--result", result, *words, show=True)
+    scripts: dict[str, list[str]] = {"evaluate.py": []}
+    if "re-ranked" in recipe.published:
+        scripts["evaluate_rerank.py"] = shlex.split(recipe.rerank)
+
+    figures: dict[str, dict[str, Any]] = {ranking: {"mAP": {}} for ranking in recipe.published}
+    for definition in AVERAGE_PRECISIONS:
+        for script, flags in scripts.items():
+            call(script, "--result", result, "--ap", definition, *flags, "--json", measured)
+            for ranking, shares in parse_json(measured.read_bytes()).items():
+                if ranking in figures:
+                    percent = {name: round(100 * share, 4) for name, share in shares.items()}
+                    figures[ranking]["mAP"][definition] = percent.pop("mAP")
+                    figures[ranking] |= percent
+    for file in (result, multi_query_file(result), measured):
+        file.unlink(missing_ok=True)
+    return figures
+
+
+def describe_device(gpu_ids: str, dtype: torch.dtype | None = None) -> str:
+    """Name the device of a run with these --gpu_ids: `NVIDIA H200`, or `AMD EPYC 9B45, 2 threads`.
+
+    dtype: that the run asked for; a processor that lacks it is `AMD EPYC, 2 threads, in float32`.
+    """
+    count = len(gpu_ids.split(","))
+    device = select_device(gpu_ids.split(",")[0])
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        return f"{count} × {name}" if count > 1 else name
+    if device.type == "mps":
+        return "Apple GPU"
+    cores = Path("/proc/cpuinfo")
+    lines = cores.read_text().splitlines() if cores.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    threads = torch.get_num_threads()
+    model = models[0] if models else platform.processor() or platform.machine()
+    instead = ", in float32" if dtype and emulates(device, dtype) else ""
+    return f"{model}, {threads} {'threads' if threads > 1 else 'thread'}{instead}"
+
+
+def call(script: str, *words: str | int | Path, show: bool = False) -> str:
+    """Run a script of the repository with these arguments. Return its output, errors included.
+
+    show: also log each line as it comes. An exception here, such as an interruption, first asks the
+    script to end (SIGTERM), so that a training keeps the epoch it is in. Raises UserError if the
+    script fails.
+    """
+    own = [str(ROOT / script)] if "/" in script else ["-m", "person_reid", Path(script).stem]
+    printed = []
+    with subprocess.Popen(
+        [sys.executable, *own, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | importable() | {"PYTHONIOENCODING": "utf-8"},
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                printed.append(line)
+                if show:
+                    log.info(line.rstrip("\n"))
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+    text = "".join(printed)
+    if process.returncode:
+        raise UserError(f"python {script} {shlex.join(map(str, words))}: {text.strip()[-LAST:]}")
+    return text
+
+
+# ----- what is run: recipes, and what the user changed in them
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Return the Recipe in a file.
+
+    Raises UserError for a file that is not a recipe, or a flag that does not fit.
+    """
+    path = Path(path)
+    recipe = Recipe.of(path, read_yaml(path))
+    refuse(recipe.flags, OF_TRAINING, f"{path}: ")
+    trained(["--config", str(path)])  # raises UserError for flags that do not fit
+    check_flags(testing_parser(), recipe.test, OF_TEST, f"{path}: recipe: test: ")
+    reranking = build(EvaluateRerankConfig)
+    check_flags(reranking, recipe.rerank, OF_RERANKING, f"{path}: recipe: rerank: ")
+    return recipe
+
+
+def plan(path: str | Path, seed: int, further: Sequence[str] = ()) -> Run:
+    """Return the Run of a recipe's file with a seed.
+
+    further: flags of train.py, which override the recipe's.
+    """
+    recipe = read_recipe(path)
+    known = TrainConfig.declared()
+    said = vars(build(TrainConfig).parse_args(list(further)))
+    refuse(said, OF_TRAINING)
+    plain = trained(["--config", str(path)])
+    named = {
+        name: without_folders(said[name])
+        for name, each in known.items()
+        if name in said and each.about.effect
+    }
+    changes = {
+        name: value
+        for name, value in named.items()
+        if value != without_folders(getattr(plain, name))
+    }
+    name = run_name(recipe.name, seed, changes)
+    words = ["--config", str(path), *further, "--seed", str(seed), "--name", name]
+    return Run(recipe, seed, words, trained(words), changes)
+
+
+def run_name(recipe: str, seed: int, changes: dict[str, Any]) -> str:
+    """Return the name of a run: `market_resnet50_seed0_bf16-True`."""
+    parts = [recipe.replace("/", "_"), f"seed{seed}", *(f"{k}-{v}" for k, v in changes.items())]
+    return re.sub(r"[^\w.-]", "-", "_".join(parts)).strip(".-")
+
+
+def trained(words: Sequence[str]) -> TrainConfig:
+    """Return the training that flags of train.py describe."""
+    return reid.resolved(parse(TrainConfig, words))
+
+
+def without_folders(value: Any) -> Any:
+    """Return a path without its folders, which differ between machines."""
+    return re.split(r"[/\\]", value)[-1] if isinstance(value, str) else value
+
+
+def refuse(given: Iterable[str], ours: Sequence[str], where: str = "") -> None:
+    """Raise UserError if one of our flags is given."""
+    if taken := [name for name in ours if name in given]:
+        raise UserError(
+            f"{where}--{taken[0]} is set by this program: leave it out (--seeds chooses the runs)."
+        )
+
+
+def check_flags(parser: Parser, text: str, ours: Sequence[str], where: str) -> None:
+    """Raise UserError if the parser does not accept the flags in a text, or one of them is ours."""
+    absent = object()
+    try:
+        parser.set_defaults(**dict.fromkeys(vars(parser.parse_args([])), absent))
+        options = vars(parser.parse_args(shlex.split(text)))
+    except (SystemExit, ValueError) as error:
+        reason = f"({error})" if isinstance(error, ValueError) else "see above"
+        raise UserError(f"{where}{text!r} does not fit, {reason}.") from None
+    refuse({name for name, value in options.items() if value is not absent}, ours, where)
+
+
+def known_recipes(further: Iterable[Path]) -> list[Recipe]:
+    """Return the recipes of this repository and those given, each once, by source and name."""
+    paths = {real(path) for path in [*RECIPES.glob("*/*.yaml"), *further]}
+    return sorted(map(read_recipe, paths), key=lambda recipe: (recipe.source, recipe.name))
+
+
+# ----- what was measured: a line for every run, and the page beside it
+
+RECORD: dict[str, tuple[type, ...]] = {  # the types of its entries
+    "recipe": (str,), "flags": (dict,), "test": (str,), "rerank": (str,), "seed": (int,),
+    "changes": (dict,), "figures": (dict,), "minutes": (int, float), "device": (str,),
+    "versions": (dict,), "date": (str,),
+}  # fmt: skip
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """Return the records of finished runs; an empty list if there is no such file.
+
+    Raises UserError if one of them is not what `reproduce` returns.
+    """
+    records = read_records(path)
+    for number, record in enumerate(records, 1):
+        typed = all(type(record.get(name)) in types for name, types in RECORD.items())
+        if not typed or not all(map(are_figures, record["figures"].values())):
+            raise UserError(
+                f"{path}: record {number}: expected {', '.join(RECORD)}, as tools/reproduce.py "
+                "writes them. Correct or remove that line."
+            )
+    return records
+
+
+def are_figures(figures: Any) -> bool:
+    """Return whether these are the figures of one ranking, in percent."""
+    try:
+        by_definition = [figures["mAP"][name] for name in AVERAGE_PRECISIONS]
+        percents = [figures["rank1"], figures["mINP"], *by_definition]
+    except (KeyError, TypeError):
+        return False
+    return all(type(value) in (int, float) and 0 <= value <= 100 for value in percents)
+
+
+def read_records(path: str | Path) -> list[dict[str, Any]]:
+    """Return the records of a results file; an empty list if there is no such file."""
+    return read_json_lines(path) if Path(path).exists() else []
+
+
+def append_record(path: str | Path, record: dict[str, Any]) -> None:
+    """Append one line to a results file, also to one whose last line has no end."""
+    path = Path(path)
+    make_folder(path.parent)
+    end = path.read_bytes()[-1:] if path.exists() else b""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(("" if end in b"\n" else "\n") + json.dumps(record) + "\n")
+    except OSError as error:  # writing does not say where
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def write_page(results: Path, recipes: Iterable[Path]) -> Path:
+    """Write the page of results, and return its path."""
+    page = results.with_suffix(".md")
+    linked = real(page).parent == RESULTS.parent
+    update_page(page, known_recipes(recipes), read_results(results), linked)
+    return page
+
 
 if __name__ == "__main__":
     run_script(main)

@@ -15,7 +15,7 @@ import shlex
 from argparse import Namespace
 from pathlib import Path
 
-from person_reid.basics import UserError, real, with_ending, write_json
+from person_reid.basics import UserError, markdown_table, real, with_ending, write_json
 from person_reid.cli.flags import given_flags
 from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
@@ -25,7 +25,6 @@ from person_reid.data.layout import check_test_sets
 from person_reid.deploy.publish import accuracy, milliseconds
 from person_reid.deploy.run import READABLE, file_size
 from person_reid.models.weights import SAFETENSORS
-from person_reid.reproduce import page
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -127,6 +126,6 @@ def table(rows: list[dict[str, object]]) -> str:
         cells.append(
             [str(row["network"]), *accuracies, str(row["milliseconds"]), str(row["megabytes"])]
         )
-    return page.table(
+    return markdown_table(
         ["network", *(f"{name}: Rank@1 / mAP, %" for name in sets), "ms an image", "MB"], cells
     ).rstrip()

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 SCRIPTS = {
     "prepare": ".", "train": ".", "train_DDP": ".", "evaluate": ".", "evaluate_gpu": ".",
     "evaluate_rerank": ".", "demo": ".", "model": ".", "adapt": "tools",
-    "augmentations": "tools",
+    "augmentations": "tools", "reproduce": "tools",
 }  # fmt: skip
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",

@@ -175,7 +175,8 @@ def settings_of(each: Declared, everything: bool = True) -> dict[str, Any]:
 def _explained(each: Declared) -> str:
     """Return the help of an option with its default, unless that is obvious."""
     text = each.about.help.replace("%", "%%")
-    plain = each.default is None or each.default is False or "default:" in text
+    empty = each.default is None or each.default is False or each.default == ()
+    plain = empty or "default:" in text
     return text if plain else f"{text} (default: {each.default})"
 
 
@@ -207,7 +208,7 @@ def _from_config(kind: type[Options], path: str) -> dict[str, Any]:
     content = read_yaml(path, texts(kind))
     if RECIPE in content:
         # it knows the data sets, and loads SciPy
-        from person_reid.reproduce.recipe import check_recipe
+        from person_reid.recipe import check_recipe
 
         check_recipe(content.pop(RECIPE), path)
     values = options_in(content, kind, path)

@@ -7,14 +7,12 @@ import pytest
 from PIL import Image
 
 from benchmarks import costs as benchmark
-from person_reid.cli import reproduce
-from person_reid.cli.reproduce import RESULTS
-from person_reid.reproduce.page import put
-from person_reid.reproduce.recipe import Recipe
-from person_reid.reproduce.scripts import ROOT, read_records
+from person_reid.recipe import Recipe
 from person_reid.show.tradeoff import draw_panels
 from tools.docs.costs import FOREIGN, cost_panels, cost_table, costs
 from tools.docs.pages import COST_MARKS, COST_PICTURE, COSTS
+from tools.docs.results import put
+from tools.reproduce import RESULTS, ROOT, known_recipes, read_records
 
 PUBLISHED = {"single": {"rank1": 91.2, "mAP": 75.0}}
 SMALL = Recipe("market/small", {}, "Small", "a test", "market", "step", PUBLISHED)
@@ -83,7 +81,7 @@ def test_only_what_was_timed_is_drawn_against_time(tmp_path):
 def test_the_page_is_in_step_with_the_costs(tmp_path):
     page, copy = RESULTS.with_suffix(".md"), tmp_path / "results.md"
     copy.write_text(page.read_text(encoding="utf-8"), encoding="utf-8")
-    rows = costs(reproduce.known_recipes([]), read_records(RESULTS), read_records(COSTS))
+    rows = costs(known_recipes([]), read_records(RESULTS), read_records(COSTS))
     put(copy, *COST_MARKS, cost_table(rows))
     assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), (
         "tools/docs/pages.py"

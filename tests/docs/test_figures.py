@@ -5,12 +5,11 @@ import re
 import pytest
 
 from person_reid.basics import UserError
-from person_reid.cli.reproduce import RESULTS
 from person_reid.models.registry import BACKBONES
-from person_reid.reproduce.scripts import read_records
 from tests.support.pages import PAGES
 from tools.docs.figures import MARKED, fill, value, without_marks
 from tools.docs.pages import fill_pages
+from tools.reproduce import RESULTS, read_records
 
 AGAIN = "python tools/docs/pages.py writes the figures again"
 

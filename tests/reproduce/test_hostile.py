@@ -7,14 +7,13 @@ import json
 import pytest
 
 from person_reid.basics import UserError
-from person_reid.cli import reproduce
-from person_reid.cli.recipes import plan, read_recipe
-from person_reid.reproduce.page import END, tables
-from person_reid.reproduce.recipe import KEY
-from person_reid.reproduce.scripts import append_record, read_records
+from person_reid.recipe import KEY
 from tests.reproduce.test_reproduce import ABOUT, a_record, write_recipe
 from tests.support.scripts import refused
+from tools import reproduce
 from tools.docs.figures import fill
+from tools.docs.results import END, tables
+from tools.reproduce import append_record, plan, read_recipe, read_records
 
 
 @pytest.fixture

@@ -17,16 +17,16 @@ import yaml
 
 import train
 from person_reid.basics import UserError
-from person_reid.cli.recipes import read_recipe
 from person_reid.config.option import changed
 from person_reid.config.published import NETWORK_FLAGS
-from person_reid.reproduce.recipe import KEY, check_recipe
+from person_reid.recipe import KEY, check_recipe
 from person_reid.run_folder import read_yaml
 from person_reid.training.step import train_one_epoch
 from tests.support import ROOT
 from tests.support.beginnings import begun
 from tests.support.people import draw_people
 from tests.support.small_training import trained_as
+from tools.reproduce import read_recipe
 
 PATHS = sorted((ROOT / "recipes").glob("*/*.yaml"))
 

@@ -15,10 +15,12 @@ import yaml
 
 import prepare
 from person_reid.basics import UserError
-from person_reid.cli import reproduce
-from person_reid.cli.recipes import plan, read_recipe
-from person_reid.reproduce import runs
-from person_reid.reproduce.page import (
+from person_reid.config.tools import numbered
+from person_reid.recipe import KEY
+from person_reid.run_folder import RunFolder
+from tests.support.scripts import run
+from tools import reproduce
+from tools.docs.results import (
     BEGIN,
     END,
     comparison,
@@ -27,10 +29,7 @@ from person_reid.reproduce.page import (
     tables,
     update_page,
 )
-from person_reid.reproduce.recipe import KEY
-from person_reid.reproduce.scripts import ROOT, append_record, call, read_records
-from person_reid.run_folder import RunFolder
-from tests.support.scripts import run
+from tools.reproduce import ROOT, append_record, call, plan, read_recipe, read_records
 
 ABOUT: dict[str, Any] = {
     "title": "a tiny network", "source": "a test", "dataset": "synthetic",
@@ -102,7 +101,7 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_is_not_repeated(
     assert 1 <= len(finished) < 3 and read_records("out.jsonl") == []
 
     # the process above has shown that the scripts start
-    monkeypatch.setattr(runs, "call", call_here)
+    monkeypatch.setattr(reproduce, "call", call_here)
     reproduce.main(words)
     output = capsys.readouterr().out
     assert "model/own_tiny_seed0: continuing after epoch" in output.replace("\\", "/")
@@ -260,7 +259,7 @@ def test_what_a_person_wrote_on_the_page_stays(tiny, tmp_path):
     ("text", "expected"), [("1", [0]), ("3", [0, 1, 2]), ("4,7", [4, 7]), ("0,", [0])]
 )
 def test_seeds_are_counted_or_listed(text, expected):
-    assert reproduce.seeds(text) == expected
+    assert numbered(text) == expected
 
 
 @pytest.mark.parametrize("words", [["--seeds", "0"], ["--seeds", "-1"], ["--seeds", "few"], []])
@@ -295,7 +294,7 @@ def called(monkeypatch):
     """Whether each of the trainings that would have run was to go on."""
     trainings: list[bool] = []
     monkeypatch.setattr(
-        runs, "call", lambda script, *words, show: trainings.append("--resume" in words)
+        reproduce, "call", lambda script, *words, show: trainings.append("--resume" in words)
     )
     return trainings
 
@@ -303,18 +302,18 @@ def called(monkeypatch):
 def test_what_is_trained_is_decided_by_what_lies_there(tiny, tmp_path, called):
     run = plan(tiny, 0)
     folder = tmp_path / "model" / run.config.name
-    runs.train(run)
+    reproduce.train(run)
     RunFolder(run.config.name).save_options(asdict(run.config))
-    runs.train(run)  # killed before the end of the first epoch
+    reproduce.train(run)  # killed before the end of the first epoch
     (folder / "resume.pth").touch()
     (folder / "log.jsonl").write_text('{"epoch": 1, "loss": 1.0, "error": 0.5}\n')
-    runs.train(run)
+    reproduce.train(run)
     write_recipe(tiny, lr=0.3)
-    runs.train(plan(tiny, 0))  # another training has that name
+    reproduce.train(plan(tiny, 0))  # another training has that name
     assert called == [False, False, True, False]
     (folder / "log.jsonl").write_text('{"epoch": 1, "loss": 1.0, "error": 0.5}\n' * 3)
     (folder / "net_last.pth").touch()
-    runs.train(run)  # finished
+    reproduce.train(run)  # finished
     assert len(called) == 4
 
 
@@ -325,7 +324,7 @@ def test_an_averaged_training_is_finished_once_its_average_has_statistics(tiny, 
     folder.save_log([{"epoch": epoch, "loss": 1.0, "error": 0.5} for epoch in (1, 2, 3)])
     for name in ("resume.pth", "net_last.pth", "net_average_bn.pth"):
         (folder.path / name).touch()
-        runs.train(run)
+        reproduce.train(run)
     assert called == [True, True]
 
 
@@ -336,8 +335,8 @@ def test_a_training_on_several_devices_is_known_by_its_whole_batch(tiny, tmp_pat
         {**asdict(run.config), "batchsize": run.config.batchsize // 2}
     )
     (folder / "resume.pth").touch()
-    runs.train(plan(tiny, 0, ["--gpu_ids", "0,1"]))
-    runs.train(plan(tiny, 0))
+    reproduce.train(plan(tiny, 0, ["--gpu_ids", "0,1"]))
+    reproduce.train(plan(tiny, 0))
     assert called == [True, False]
 
 
@@ -354,13 +353,13 @@ def test_a_missing_layout_is_prepared_and_another_data_set_refused(tiny, tmp_pat
             folder.mkdir(parents=True)
             (folder / "0001_c1s1_000001_00.jpg").touch()
 
-    monkeypatch.setattr(runs, "call", lay_out)
+    monkeypatch.setattr(reproduce, "call", lay_out)
     message = "1 images in train_all; Market-1501, which own/tiny is for, has 12,936"
     with pytest.raises(UserError, match=message):
-        runs.prepare(run)
+        reproduce.prepare(run)
     assert called[0][:3] == ("prepare.py", "--dataset", "market") and "--save_dir" in called[0]
     with pytest.raises(UserError, match=message):
-        runs.prepare(run)
+        reproduce.prepare(run)
     assert len(called) == 1
 
 
@@ -383,9 +382,9 @@ def test_a_broken_line_of_a_results_file_is_named(tmp_path):
 
 
 def test_a_record_says_that_float32_took_the_place_of_a_type_that_the_processor_lacks(monkeypatch):
-    usual = runs.describe_device("-1")
-    monkeypatch.setattr(runs, "emulates", lambda device, dtype: True)
-    assert runs.describe_device("-1", torch.bfloat16) == f"{usual}, in float32"
-    assert runs.describe_device("-1", None) == usual
-    monkeypatch.setattr(runs, "emulates", lambda device, dtype: False)
-    assert runs.describe_device("-1", torch.bfloat16) == usual
+    usual = reproduce.describe_device("-1")
+    monkeypatch.setattr(reproduce, "emulates", lambda device, dtype: True)
+    assert reproduce.describe_device("-1", torch.bfloat16) == f"{usual}, in float32"
+    assert reproduce.describe_device("-1", None) == usual
+    monkeypatch.setattr(reproduce, "emulates", lambda device, dtype: False)
+    assert reproduce.describe_device("-1", torch.bfloat16) == usual

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from statistics import mean
 from typing import Any, NamedTuple
 
-from person_reid.reproduce.page import figure, table
-from person_reid.reproduce.recipe import Recipe
+from person_reid.basics import markdown_table
+from person_reid.recipe import Recipe
 from person_reid.show.tradeoff import Point
 from tools.docs.figures import last_runs
+from tools.docs.results import figure
 
 
 class Cost(NamedTuple):
@@ -88,7 +89,7 @@ def cost_table(rows: Iterable[Cost]) -> str:
         "int8",
         "training",
     ]
-    return table(head, [_cells(row) for row in rows])
+    return markdown_table(head, [_cells(row) for row in rows])
 
 
 def cost_panels(rows: Iterable[Cost]) -> dict[tuple[str, str], list[Point]]:

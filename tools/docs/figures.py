@@ -22,7 +22,7 @@ from typing import Any
 
 from person_reid.basics import UserError
 from person_reid.models.registry import BACKBONES
-from person_reid.reproduce.page import figure, spread
+from tools.docs.results import figure, spread
 
 MARKED = re.compile(r"(<!-- = ([^\n]*?) -->)([^<]*)(<!-- / -->)")
 ALIKE = ("flags", "test", "rerank", "changes")

@@ -15,13 +15,12 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from person_reid.basics import UserError, printable, write_text
-from person_reid.cli.reproduce import RESULTS, known_recipes
-from person_reid.reproduce.page import put
-from person_reid.reproduce.scripts import read_records
 from person_reid.show.tradeoff import draw_panels
 from tools.docs.costs import cost_panels, cost_table, costs
 from tools.docs.figures import fill
 from tools.docs.notebook import notebook
+from tools.docs.results import put
+from tools.reproduce import RESULTS, known_recipes, read_records
 
 COSTS = ROOT / "docs" / "costs.jsonl"
 COST_PICTURE = ROOT / "docs" / "images" / "costs.png"

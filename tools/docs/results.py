@@ -1,16 +1,15 @@
-"""The page of results: published beside measured figures, and every run
-behind them, as Markdown tables.
-"""
+"""The page of results: tables of published and measured figures, and of the runs behind them."""
 
-import html
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from person_reid.basics import UserError, printable, write_text
-from person_reid.reproduce.recipe import Recipe, is_of
-from person_reid.reproduce.scripts import ROOT
+from person_reid.basics import UserError, in_markdown, markdown_table, write_text
+from person_reid.config.option import as_flag
+from person_reid.recipe import Recipe
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
 BEGIN, END = "<!-- python tools/reproduce.py --table -->", "<!-- the end of what it writes -->"
 SHOWN = {"rank1": "Rank@1", "mAP": "mAP", "mINP": "mINP"}
@@ -48,9 +47,8 @@ def put(page: str | Path, begin: str, end: str, text: str) -> None:
 def tables(
     recipes: Sequence[Recipe], records: Sequence[dict[str, Any]], linked: bool = True
 ) -> str:
-    """Return a table of published against measured figures for each source
-    of recipes, and one of all runs.
-    """
+    """Return a table of the recipes of each source, and the table of all runs."""
+    head = ["recipe", "ranking", "AP", *named("published"), *named("measured"), "seeds"]
     parts = []
     for source in dict.fromkeys(recipe.source for recipe in recipes):
         rows = [
@@ -59,32 +57,29 @@ def tables(
             if recipe.source == source
             for row in recipe_rows(recipe, records, linked)
         ]
-        head = [
-            "recipe",
-            "ranking",
-            "AP",
-            "published Rank@1",
-            "mAP",
-            "mINP",
-            "measured Rank@1",
-            "mAP",
-            "mINP",
-            "seeds",
-        ]
-        parts.append(f"### {_escaped(source)}\n\n{table(head, rows)}")
+        parts.append(f"### {in_markdown(source)}\n\n{markdown_table(head, rows)}")
     figures = ["Rank@1", "mAP (trapezoidal)", "mAP (step)", "mINP"]
     head = ["recipe", "seed", "ranking", *figures, "training", "device", "versions", "date"]
     rows = [row for record in records for row in run_rows(record, recipes)]
-    parts.append("### Runs\n\n" + (table(head, rows) if rows else "None yet.\n"))
+    parts.append("### Runs\n\n" + (markdown_table(head, rows) if rows else "None yet.\n"))
     return "\n".join(parts)
+
+
+def is_of(record: dict[str, Any], identity: dict[str, Any]) -> bool:
+    """Return whether a record belongs to the recipe, or the run, of this identity."""
+    return all(record[name] == value for name, value in identity.items())
+
+
+def named(kind: str) -> list[str]:
+    """Return the heads of three columns: `published Rank@1`, `mAP`, `mINP`."""
+    first, *others = SHOWN.values()
+    return [f"{kind} {first}", *others]
 
 
 def recipe_rows(
     recipe: Recipe, records: Sequence[dict[str, Any]], linked: bool = True
 ) -> list[list[str]]:
-    """Return a recipe's rows: each ranking with each set of changed flags that
-    was run, or as it is if none was.
-    """
+    """Return a row for each ranking of a recipe, and for each set of changes that was run."""
     own = [record for record in records if is_of(record, recipe.identity)]
     variants: list[dict[str, Any]] = []
     for record in own:
@@ -94,17 +89,13 @@ def recipe_rows(
     for changes in variants or [{}]:
         runs = [record for record in own if record["changes"] == changes]
         for ranking, published in recipe.published.items():
-            figures = [
-                record["figures"][ranking] for record in runs if ranking in record["figures"]
-            ]
+            found = [run["figures"][ranking] for run in runs if ranking in run["figures"]]
             name = _link(recipe.name) if linked else recipe.name
             cells = [f"{name}: {recipe.title}{_with(changes)}", ranking, recipe.average_precision]
             cells += [_number(published.get(key)) for key in SHOWN]
-            cells += [
-                spread([figure(one, key, recipe.average_precision) for one in figures])
-                for key in SHOWN
-            ]
-            rows.append([*cells, str(len(figures) or "")])
+            for key in SHOWN:
+                cells.append(spread([figure(one, key, recipe.average_precision) for one in found]))
+            rows.append([*cells, str(len(found) or "")])
     return rows
 
 
@@ -121,43 +112,28 @@ def run_rows(record: dict[str, Any], recipes: Sequence[Recipe]) -> Iterator[list
         numbers += [_number(figures["mAP"][definition]) for definition in ("trapezoidal", "step")]
         numbers += [_number(figures["mINP"])]
         minutes = f"{record['minutes']:.3g} min"
-        yield [
-            name,
-            str(record["seed"]),
-            ranking,
-            *numbers,
-            minutes,
-            record["device"],
-            versions,
-            record["date"],
-        ]
+        about = [minutes, record["device"], versions, record["date"]]
+        yield [name, str(record["seed"]), ranking, *numbers, *about]
 
 
 def figure(figures: dict[str, Any], name: str, definition: str) -> float:
-    """Return one figure of a ranking, in percent; definition: which of the
-    average precisions is behind an mAP.
-    """
+    """Return one figure of a ranking, in percent. definition: the average precision of an mAP."""
     return float(figures[name][definition] if name == "mAP" else figures[name])
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return `88.70 ± 0.15`, the mean and the largest distance from it, or `not run` without
-    values.
-    """
+    """Return the mean and the largest distance from it, such as `88.70 ± 0.15`, or `not run`."""
     if not values:
         return "not run"
     middle = mean(values)
-    return f"{middle:.2f}" + (
-        f" ± {max(abs(value - middle) for value in values):.2f}" if len(values) > 1 else ""
-    )
+    around = f" ± {max(abs(value - middle) for value in values):.2f}"
+    return f"{middle:.2f}{around if len(values) > 1 else ''}"
 
 
 def comparison(
     recipe: Recipe, seed: int, figures: dict[str, Any], changes: dict[str, Any]
 ) -> Iterator[str]:
-    """Yield a line for each ranking of a run: published against
-    measured, each mAP with its definition.
-    """
+    """Yield a line for each ranking of a run, with its published and its measured figures."""
     for ranking, published in recipe.published.items():
         parts = []
         for key, name in SHOWN.items():
@@ -170,31 +146,15 @@ def comparison(
 
 def _with(changes: dict[str, Any]) -> str:
     """Return ` with --bf16 --weights FILE`, the changes to a recipe."""
-    words = [
-        f"--{name}" if value is True else f"--{name} {value}" for name, value in changes.items()
-    ]
-    return f" with `{' '.join(words)}`" if words else ""
+    words = " ".join(as_flag(name, value) for name, value in changes.items())
+    return f" with `{words}`" if words else ""
 
 
 def _link(name: str) -> str:
     """Return the name of a recipe, as a link if the recipe belongs to this repository."""
-    return (
-        f"[{name}](../recipes/{name}.yaml)"
-        if (ROOT / "recipes" / f"{name}.yaml").exists()
-        else name
-    )
+    here = (RECIPES / f"{name}.yaml").exists()
+    return f"[{name}](../recipes/{name}.yaml)" if here else name
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(map(_escaped, cells))} |\n" for cells in lines)
-
-
-def _escaped(text: str) -> str:
-    """Return text on one line, without HTML and without the bars that end a cell of a table."""
-    return html.escape(printable(" ".join(text.split())), quote=False).replace("|", "&#124;")

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.basics import UserError, did_you_mean, real
+from person_reid.config.evaluate import AVERAGE_PRECISIONS
 from person_reid.data.datasets import DATA_SETS
-from person_reid.retrieval.metrics import AVERAGE_PRECISIONS
 
 KEY = "recipe"
 RANKINGS = ("single", "multi", "re-ranked")  # single query, multiple query, single query re-ranked
@@ -39,7 +39,7 @@ class Recipe:
     title, source: what it trains, and where its figures are from.
     dataset: a key of DATA_SETS.
     average_precision: the definition behind its mAP.
-    published: {ranking: {figure: percent}}; rankings without figures are measured too.
+    published: {ranking: {figure: percent}}; rankings without figures are also measured.
     command: the published one.
     test, rerank: flags of test.py and evaluate_rerank.py.
     note: how it may differ from what was published.
@@ -76,15 +76,8 @@ class Recipe:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Return the entries that the record of a run shares with the recipe,
-        unless the recipe has changed.
-        """
+        """Return what the record of a run shares with the recipe, unless that has changed."""
         return {"recipe": self.name, "flags": self.flags, "test": self.test, "rerank": self.rerank}
-
-
-def is_of(record: dict[str, Any], identity: dict[str, Any]) -> bool:
-    """Return whether a record belongs to the recipe, or the run, of this identity."""
-    return all(record[name] == value for name, value in identity.items())
 
 
 ENTRIES = {entry.name: entry for entry in fields(Recipe) if entry.name not in ("name", "flags")}
@@ -96,9 +89,7 @@ CHOICES: dict[str, Collection[str]] = {
 
 
 def check_recipe(about: Any, path: str | Path) -> None:
-    """Raise UserError unless `about`, the entry `recipe` of the file `path`, has
-    the form of recipes/README.md.
-    """
+    """Raise UserError unless the entry `recipe` of a file has the form of recipes/README.md."""
     if not isinstance(about, dict):
         raise UserError(
             f"{path}: {KEY}: expected 'name: value' lines, found {type(about).__name__}."

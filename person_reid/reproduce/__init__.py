@@ -1,3 +1,0 @@
-"""Reproduce published results: the form of a recipe, its runs, and the
-page that compares the figures.
-"""
