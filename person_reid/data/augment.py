@@ -39,41 +39,34 @@ def normalise(images: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Augment:
+class Augment(AugmentationOptions):
     """Turn indices into an image bank into an augmented training batch.
 
     height, width: size of the crop.
     padding: black pixels added on every side before the crop; 0 leaves only the flip.
-    color_jitter: change brightness, contrast and saturation by up to 10 %.
-    flip_p, erasing_p, autoaugment_p, cutout_p, translation_p: probability in [0, 1], for each
-        image.
-    lgt_p: the same for the local grayscale transformation.
-    grayscale_erasing_p: the same for its published form, which works on normalised images.
+    flip_p: probability of a horizontal flip.
 
-    docs/augmentation.md shows an example of each.
+    The other settings are the options of the same names; docs/augmentation.md shows an example of
+    each.
 
     >>> augment = Augment(256, 128, erasing_p=0.5)
-    >>> batch = augment(bank, torch.tensor([7, 0, 12]), torch.Generator().manual_seed(0))  # (3, 3,
-    256, 128)
+    >>> batch = augment(bank, torch.tensor([7, 0, 12]), torch.Generator().manual_seed(0))
+    >>> batch.shape
+    torch.Size([3, 3, 256, 128])
     """
+
+    left_out = frozenset({"height", "width", "padding", "flip_p"})  # they are no options
 
     height: int
     width: int
     padding: int = 10
     flip_p: float = 0.5
-    erasing_p: float = 0.0
-    color_jitter: bool = False
-    autoaugment_p: float = 0.0
-    cutout_p: float = 0.0
-    lgt_p: float = 0.0
-    grayscale_erasing_p: float = 0.0
-    translation_p: float = 0.0
 
     @classmethod
     def of(cls, options: AugmentationOptions, height: int, width: int, padding: int) -> "Augment":
         """Return the augmentation that options describe, for images of a size."""
-        probabilities = {name: getattr(options, name) for name in AugmentationOptions.declared()}
-        return cls(height, width, padding, **probabilities)
+        chosen = {name: getattr(options, name) for name in AugmentationOptions.declared()}
+        return cls(height, width, padding, **chosen)
 
     def __call__(self, bank: Tensor, indices: Tensor, generator: torch.Generator) -> Tensor:
         """Return float32 (B, 3, height, width), channels_last, drawn from the state of the

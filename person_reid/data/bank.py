@@ -109,7 +109,8 @@ def open_array(
 
 
 def _write(images: Iterable[Pixels], file: Path, shape: tuple[int, ...]) -> None:
-    """Write images to a .npy file one after the other; the finished file replaces any stale ones.
+    """Write images to a .npy file one after the other, and remove outdated files of the same split
+    and size.
 
     Not through a memory map, because a full disk would then kill the process.
     """
@@ -118,15 +119,8 @@ def _write(images: Iterable[Pixels], file: Path, shape: tuple[int, ...]) -> None
         np.lib.format.write_array_header_1_0(out, header)
         for image in images:
             out.write(image.data)
-    _remove_stale(file)
-
-
-def _remove_stale(file: Path) -> None:
-    """Remove outdated caches of the same split and size, and partial files
-    that a killed process left behind.
-    """
     stem = file.stem.rpartition("_")[0]
-    remove_abandoned(file.parent.glob(f".{stem}_*.partial"))
+    remove_abandoned(file.parent.glob(f".{stem}_*.partial"))  # of a process that was killed
     for old in file.parent.glob(f"{stem}_*.npy"):
         with suppress(OSError):  # on Windows a file in use cannot be removed
             if old != file:

@@ -28,15 +28,28 @@ def find_data_set(
     wanted = (
         [DATA_SETS[dataset]] if dataset else [known for known in DATA_SETS.values() if known.guess]
     )
-    if data_dir is not None:
-        return _recognise(Path(data_dir), wanted, by_name=dataset is None), Path(data_dir)
-    for known_set in wanted:
-        for folder in map(Path, known_set.locations):
-            if _has_parts(folder, known_set) and (
-                dataset is not None or _has_names(folder, known_set)
-            ):
-                return known_set, folder
-    raise UserError(_not_found(wanted))
+    places = [
+        (known, Path(place))
+        for known in wanted
+        for place in (known.locations if data_dir is None else [data_dir])
+    ]
+    fitting = [pair for pair in places if _has_parts(*pair)]
+    found = [pair for pair in fitting if dataset or _has_names(*pair)]
+    if data_dir is None:
+        if not found:
+            raise UserError(_not_found(wanted))
+        return found[0]
+    if not Path(data_dir).is_dir():
+        raise UserError(f"--data_dir {data_dir}: no such folder.")
+    if not fitting:
+        raise UserError(_wrong_folder(Path(data_dir), wanted))
+    if not found:
+        of_folders = " or ".join(known.name for known, _ in fitting)
+        raise UserError(
+            f"--data_dir {data_dir}: its folders are those of {of_folders}, its file names are "
+            "not. If it is one of them, say which with --dataset."
+        )
+    return max(found, key=lambda pair: len(pair[0].requires))
 
 
 def data_set_named(text: str) -> str:
@@ -86,33 +99,15 @@ def with_flags(data_set: DataSet, flags: dict[str, Any]) -> DataSet:
     return replace(data_set, read=partial(data_set.read, **flags)) if data_set.read else data_set
 
 
-def _recognise(folder: Path, candidates: Sequence[DataSet], by_name: bool) -> DataSet:
-    if not folder.is_dir():
-        raise UserError(f"--data_dir {folder}: no such folder.")
-    fitting = [known_set for known_set in candidates if _has_parts(folder, known_set)]
-    if not fitting:
-        raise UserError(_wrong_folder(folder, candidates))
-    if by_name:
-        of_folders = " or ".join(known_set.name for known_set in fitting)
-        fitting = [known_set for known_set in fitting if _has_names(folder, known_set)]
-        if not fitting:
-            raise UserError(
-                f"--data_dir {folder}: its folders are those of {of_folders}, its file "
-                "names are not. If it is one of "
-                "them, say which with --dataset."
-            )
-    return max(fitting, key=lambda known_set: len(known_set.requires))
-
-
-def _has_parts(folder: Path, known_set: DataSet) -> bool:
+def _has_parts(known_set: DataSet, folder: Path) -> bool:
     return folder.is_dir() and all(
         any((folder / part).exists() for part in parts.split("|")) for parts in known_set.requires
     )
 
 
-def _has_names(folder: Path, known_set: DataSet) -> bool:
-    """Return whether the first image of the first part, as
-    `<folder>/<image>`, is named as in this data set.
+def _has_names(known_set: DataSet, folder: Path) -> bool:
+    """Return whether the first image of the first part, as `<folder>/<image>`, is named as in this
+    data set.
     """
     if not known_set.file_name:
         return True
@@ -152,6 +147,6 @@ def _wrong_folder(folder: Path, candidates: Sequence[DataSet]) -> str:
     if (folder / TRAIN).is_dir() or (folder / RECORD).is_file():
         return f"{message} This folder is laid out already. Next: {next_command(folder)}"
     for below in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if any(_has_parts(below, candidate) for candidate in candidates):
+        if any(_has_parts(candidate, below) for candidate in candidates):
             return f"{message} They are in {below}: pass that folder."
     return message

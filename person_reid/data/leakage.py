@@ -46,24 +46,21 @@ def find_leakage(layout: str | Path) -> Leakage:
 
     Raises UserError if there is no such folder to compare, and for images that cannot be read.
     """
-    layout = Path(layout)
-    training, tests = TRAIN, [name for name in (QUERY, GALLERY) if (layout / name).is_dir()]
-    if not (layout / training).is_dir() or not tests:
+    layout, names = Path(layout), (TRAIN, QUERY, GALLERY)
+    there = [name for name in names if (layout / name).is_dir()]
+    if TRAIN not in there or len(there) == 1:
         raise UserError(
-            f"--data_dir {layout}: --check compares {training} with {QUERY} and "
-            f"{GALLERY}; expected a layout of "
-            "prepare.py that has them."
+            f"--data_dir {layout}: --check compares {TRAIN} with {QUERY} and {GALLERY}; expected "
+            "a layout of prepare.py that has them."
         )
-    known = read_split(layout, training, cameras_required=False)
-    others = [read_split(layout, name, cameras_required=False) for name in tests]
+    known, *others = (read_split(layout, name, cameras_required=False) for name in there)
     identities = np.intersect1d(known.labels, np.concatenate([split.labels for split in others]))
+    people = np.setdiff1d(identities, (JUNK, DISTRACTOR)).tolist()
     paths = [path for split in others for path in split.paths]
     same = same_files(known.paths, paths)
     twins = {mine for mine, _ in same}
     near = [found for found in nearly_the_same(known.paths, paths) if found[0] not in twins]
-    return Leakage(
-        [number for number in identities.tolist() if number not in (JUNK, DISTRACTOR)], same, near
-    )
+    return Leakage(people, same, near)
 
 
 def same_files(training: Sequence[Path], test: Sequence[Path]) -> list[tuple[Path, Path]]:

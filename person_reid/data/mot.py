@@ -28,6 +28,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from person_reid.basics import UserError, counted
+from person_reid.config.forms import numbers
 from person_reid.data.images import DEEP, is_image, open_image
 from person_reid.data.own_images import draw_split
 from person_reid.data.readers import Picture, Splits, files_below
@@ -128,7 +129,9 @@ def read_tracks(
     every = [box for each in boxes.values() for box in each]
     counts = Counter(box.kind for box in every)
     coco = _numbered_as_coco(every)
-    people = _chosen(classes) if classes else {UNKNOWN, *(COCO_PEOPLE if coco else MOT_PEOPLE)}
+    people = {UNKNOWN, *(COCO_PEOPLE if coco else MOT_PEOPLE)}
+    if classes and not (people := set(numbers(classes))):
+        raise UserError(f"--class {classes}: expected numbers of classes, such as 0 or 1,2,7.")
     if coco:
         log.info(
             "The classes are numbered as in COCO, where 0 is a person, "
@@ -167,21 +170,9 @@ def _numbered_as_coco(boxes: Sequence[Box]) -> bool:
     them if it is more or less sure of its boxes and knows nothing of their visibility.
     """
     known = [box for box in boxes if box.kind != UNKNOWN]
-    if any(box.kind == 0 or box.kind > MOT_CLASSES for box in known):
-        return True
-    return any(box.confidence % 1 for box in known) and all(
-        box.visibility == UNKNOWN for box in known
-    )
-
-
-def _chosen(classes: str) -> set[float]:
-    """Return the numbers in a list such as "1,2,7". Raises UserError for anything else."""
-    try:
-        return {int(part) for part in classes.split(",")}
-    except ValueError:
-        raise UserError(
-            f"--class {classes}: expected numbers of classes, such as 0 or 1,2,7."
-        ) from None
+    of_coco = any(box.kind == 0 or box.kind > MOT_CLASSES for box in known)
+    unsure = any(box.confidence % 1 for box in known)
+    return of_coco or (unsure and all(box.visibility == UNKNOWN for box in known))
 
 
 def _sequences(data_dir: Path) -> dict[str, Path]:
@@ -220,17 +211,9 @@ def _boxes(truth: Path) -> list[Box]:
 
     Raises UserError for a line that makes no sense.
     """
-    boxes = list(_lines(truth))
-    if any(box.kind % 1 for box in boxes):  # a place in the world, in metres
-        return [box._replace(kind=UNKNOWN, visibility=UNKNOWN) for box in boxes]
-    return boxes
-
-
-def _lines(truth: Path) -> Iterator[Box]:
-    """Yield a Box for each line of a file whose confidence is above 0."""
-    for number, text in enumerate(
-        truth.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1
-    ):
+    boxes = []
+    lines = truth.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    for number, text in enumerate(lines, 1):
         if not text.strip():
             continue
         try:
@@ -240,15 +223,17 @@ def _lines(truth: Path) -> Iterator[Box]:
                 raise ValueError
         except ValueError:
             raise UserError(
-                f"{truth}, line {number}: expected "
-                "frame,track,left,top,width,height,confidence and perhaps class and "
-                f"visibility, found {text[:60]!r}."
+                f"{truth}, line {number}: expected frame,track,left,top,width,height,confidence "
+                f"and perhaps class and visibility, found {text[:60]!r}."
             ) from None
-        kind, visibility = [*values[7:9], UNKNOWN, UNKNOWN][:2]
-        left, top = left - 1, top - 1  # the first pixel has the number 1
         if confidence > 0:
+            kind, visibility = [*values[7:9], UNKNOWN, UNKNOWN][:2]
+            left, top = left - 1, top - 1  # the first pixel has the number 1
             sides = left, top, left + across, top + down
-            yield Box(number, frame, track, sides, confidence, kind, visibility)
+            boxes.append(Box(number, frame, track, sides, confidence, kind, visibility))
+    if any(box.kind % 1 for box in boxes):  # a place in the world, in metres
+        return [box._replace(kind=UNKNOWN, visibility=UNKNOWN) for box in boxes]
+    return boxes
 
 
 def _cut(

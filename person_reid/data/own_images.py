@@ -65,10 +65,9 @@ def own_folder(
     """
     if pattern is None:
         raise UserError(
-            "--dataset folder: --pattern must say where identity and "
-            "camera are in the names, such as "
-            r'--pattern "(?P<id>-?\d+)_c(?P<camera>\d+)", or "(?P<id>[^/]+)/" '
-            r"for a folder of each identity."
+            "--dataset folder: --pattern must say where identity and camera are in the names, "
+            r'such as --pattern "(?P<id>-?\d+)_c(?P<camera>\d+)", or "(?P<id>[^/]+)/" for a folder '
+            "of each identity."
         )
     files = list(files_below(data_dir))
     images = [path for path in files if is_image(path.name)]
@@ -83,8 +82,9 @@ def own_folder(
         _say_left_out(outside, f"they are in none of {known}")
     else:
         _say_hidden_splits(data_dir, images)
+        folders = {data_dir: TRAIN}
     splits: Splits = defaultdict(list)
-    for folder, split in (folders if is_split else {data_dir: TRAIN}).items():
+    for folder, split in folders.items():
         splits[split] += by_name(folder, {split: "."}, pattern).get(split, [])
     splits = checked(splits, data_dir)
     if not is_split:
@@ -94,11 +94,13 @@ def own_folder(
 
 def _split_folders(data_dir: Path) -> dict[Path, str]:
     """Return {folder: split} of the folders called like a split, in the order of SPLIT_NAMES."""
-    named = (entry for entry in data_dir.iterdir() if split_named(entry.name))
-    folders = [entry for entry in named if entry.is_dir()]
-    order = list(WRITTEN)
-    folders.sort(key=lambda folder: (order.index(_plain(folder.name)), folder.name))
-    return {folder: WRITTEN[_plain(folder.name)] for folder in folders}
+    entries = sorted(data_dir.iterdir())
+    return {
+        entry: split
+        for name, split in WRITTEN.items()
+        for entry in entries
+        if _plain(entry.name) == name and entry.is_dir()
+    }
 
 
 def _say_left_out(paths: Sequence[Path], reason: str) -> None:
@@ -110,11 +112,10 @@ def _say_left_out(paths: Sequence[Path], reason: str) -> None:
 
 def _say_hidden_splits(data_dir: Path, images: Sequence[Path]) -> None:
     """Tell the log if folders further down are called like splits: their images will be mixed."""
-    folders: dict[str, Path] = {}
-    for parent in dict.fromkeys(path.parent for path in images):
+    folders: dict[str | None, Path] = {}
+    for parent in dict.fromkeys(path.relative_to(data_dir).parent for path in images):
         for folder in (parent, *parent.parents):
-            if folder != data_dir and folder.is_relative_to(data_dir):
-                folders.setdefault(split_named(folder.name) or "", folder)
+            folders.setdefault(split_named(folder.name), data_dir / folder)
     found = [str(folder) for split, folder in folders.items() if split]
     if len(found) > 1:
         log.warning(
@@ -139,8 +140,8 @@ def own_csv(
     """
     if csv is None:
         raise UserError(
-            "--dataset csv: name the file with --csv FILE; its columns "
-            "are path,identity,camera,split."
+            "--dataset csv: name the file with --csv FILE; its columns are "
+            "path,identity,camera,split."
         )
     rows = read_table(Path(csv), ("path", "identity"), ("camera", "split"))
     is_split = any(row.get("split") for _, row in rows)

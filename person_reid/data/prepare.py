@@ -61,42 +61,28 @@ def lay_out(
     data_dir, save_dir = Path(data_dir), Path(save_dir)
     plan = plan_layout(data_set, data_dir)
     _check_apart(plan, data_dir, save_dir)
+    origin = {"source": _relative(data_dir, save_dir), "data_set": data_set.name}
+    what, done = f"--save_dir {save_dir}", Counter[str]()
     with ExitStack() as stack:
         try:
-            stack.enter_context(
-                only_writer(save_dir / ".lock", f"--save_dir {save_dir}", wait=True)
-            )
+            stack.enter_context(only_writer(save_dir / ".lock", what, wait=True))
         except OSError as error:
-            problem = (
-                f"--save_dir {save_dir}: cannot be written "
-                f"({error.strerror}). Choose another folder."
-            )
+            problem = f"{what}: cannot be written ({error.strerror}). Choose another folder."
             raise UserError(problem) from error
-        return _make(plan, data_set, data_dir, save_dir, limits)
-
-
-def _make(
-    plan: dict[str, Source],
-    data_set: DataSet,
-    data_dir: Path,
-    save_dir: Path,
-    limits: Limits | None,
-) -> Counter[str]:
-    """Carry out a plan; return the counts that lay_out returns."""
-    earlier = _claim(save_dir, data_set, data_dir, plan)
-    done: Counter[str] = Counter()
-    # First, since a.JPG and a.jpg are one file on some file systems.
-    for target in sorted(earlier - plan.keys()):
-        done["removed"] += _remove(save_dir / target)
-    for folder in sorted({save_dir / target.rpartition("/")[0] for target in plan}):
-        folder.mkdir(parents=True, exist_ok=True)
-    # Each frame of a video is decoded once.
-    by_source = sorted(
-        plan.items(), key=lambda item: "" if isinstance(item[1], Path) else item[1].name
-    )
-    for target, source in progress(by_source, desc="laying out", unit=" images"):
-        done[_place(source, save_dir / target)] += 1
-    _write_record(save_dir, data_set, data_dir, plan, limits or seen_limits(save_dir))
+        earlier = _earlier_files(save_dir, origin)
+        _write_record(save_dir, origin, earlier | plan.keys(), recorded_limits(save_dir))
+        # First, since a.JPG and a.jpg are one file on some file systems.
+        for target in sorted(earlier - plan.keys()):
+            done["removed"] += _remove(save_dir / target)
+        for folder in sorted({save_dir / target.rpartition("/")[0] for target in plan}):
+            folder.mkdir(parents=True, exist_ok=True)
+        # Each frame of a video is decoded once.
+        by_source = sorted(
+            plan.items(), key=lambda item: "" if isinstance(item[1], Path) else item[1].name
+        )
+        for target, source in progress(by_source, desc="laying out", unit=" images"):
+            done[_place(source, save_dir / target)] += 1
+        _write_record(save_dir, origin, plan, limits or seen_limits(save_dir))
     return done
 
 
@@ -264,22 +250,22 @@ def _check_apart(plan: Mapping[str, Source], data_dir: Path, save_dir: Path) -> 
             )
 
 
-def _claim(
-    save_dir: Path, data_set: DataSet, data_dir: Path, plan: Mapping[str, Source]
-) -> set[str]:
-    """Record the files that are about to be made. Returns those that earlier runs made."""
-    record = read_record(save_dir)
-    other = os.path.normpath(save_dir / record["source"]) if record else ""
-    same_folder = not record or record["source"] == _relative(data_dir, save_dir)
-    if not same_folder or record.get("data_set", data_set.name) != data_set.name:
-        what = f"{other}, read as {record['data_set']}" if same_folder else other
+def _earlier_files(save_dir: Path, origin: Mapping[str, str]) -> set[str]:
+    """Return the files that earlier runs made.
+
+    Raises UserError if they are not of the same origin, the download and how it is read.
+    """
+    before = read_record(save_dir)
+    differing = [key for key, now in origin.items() if before.get(key, now) != now]
+    if differing:
+        what = os.path.normpath(save_dir / before["source"])
+        if differing == ["data_set"]:
+            what += f", read as {before['data_set']}"
         raise UserError(
-            f"--save_dir {save_dir}: holds the layout of {what}. Delete it "
-            "first, or choose another folder."
+            f"--save_dir {save_dir}: holds the layout of {what}. Delete it first, "
+            "or choose another folder."
         )
-    earlier = set(record.get("files", []))
-    _write_record(save_dir, data_set, data_dir, earlier | plan.keys(), recorded_limits(save_dir))
-    return earlier
+    return set(before.get("files", ()))
 
 
 def read_record(save_dir: Path) -> dict[str, Any]:
@@ -299,13 +285,15 @@ def read_record(save_dir: Path) -> dict[str, Any]:
 
 
 def _write_record(
-    save_dir: Path, data_set: DataSet, data_dir: Path, files: Iterable[str], limits: Limits | None
+    save_dir: Path, origin: Mapping[str, str], files: Iterable[str], limits: Limits | None
 ) -> None:
-    record: dict[str, Any] = {"source": _relative(data_dir, save_dir), "data_set": data_set.name}
-    record |= {"files": sorted(files)}
-    if read_record(save_dir) != record or recorded_limits(save_dir) != limits:
-        record |= {"limits": limits} if limits else {}
-        write_text(save_dir / RECORD, json.dumps(record, indent=0))
+    """Record what an unfinished run may have made, or a finished one has."""
+    record = {**origin, "files": sorted(files)} | ({"limits": limits} if limits else {})
+    text = json.dumps(record, indent=0)
+    with suppress(OSError):
+        if (save_dir / RECORD).read_bytes() == text.encode():
+            return
+    write_text(save_dir / RECORD, text)
 
 
 def _relative(data_dir: Path, save_dir: Path) -> str:
@@ -324,9 +312,8 @@ def _place(source: Source, target: Path) -> str:
     temporary = target.with_name(".partial")
     try:
         done = _link_or_copy(source, temporary)
-        # else a box was corrected
         if there and not isinstance(source, Path) and _equal(target, temporary):
-            return "kept"
+            return "kept"  # else a box was corrected
         temporary.replace(target)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # said of the source, too
@@ -338,8 +325,8 @@ def _place(source: Source, target: Path) -> str:
 
 
 def _equal(one: Path, other: Path) -> bool:
-    """Return whether two files have the same content; names and times prove
-    nothing once people are renumbered.
+    """Return whether two files have the same content; names and times prove nothing once people are
+    renumbered.
     """
     return filecmp.cmp(one, other, shallow=False)
 

@@ -54,9 +54,11 @@ def read_table(
     _check_names(file, names, known)
     _check_cells(file, names, rows)
     places = {name: names.index(name) for name in known if name in names}
+    width = len(names)  # cells may lack at the end of a line
+    full = ((line, cells + [""] * (width - len(cells))) for line, cells in rows)
     return [
-        (line, {name: _value(file, line, name, cells[place]) for name, place in places.items()})
-        for line, cells in (_filled(row, len(names)) for row in rows)
+        (line, {name: _value(file, line, name, cells[at]) for name, at in places.items()})
+        for line, cells in full
     ]
 
 
@@ -132,12 +134,6 @@ def _check_cells(file: Path, names: Sequence[str], rows: Sequence[Row]) -> None:
                     "name in the first line. Name or empty it; put quotes around a value that "
                     "contains the separator."
                 )
-
-
-def _filled(row: Row, width: int) -> Row:
-    """Return a line with empty cells in the place of those that are missing at its end."""
-    line, cells = row
-    return line, cells + [""] * (width - len(cells))
 
 
 def _value(file: Path, line: int, name: str, text: str) -> str:
