@@ -129,11 +129,13 @@ class Embedder:
             engine = Engine(file, device, kind_of_file(file, runtime), preparation, dtype, output)
             self.flips_inside = engine.contents.flip
             if self.flips_inside and not flip:
-                advice = "leave --no_flip out"
-                raise UserError(f"{source}: the mirrored image is inside the file; {advice}.")
+                raise UserError(
+                    f"{source}: the mirrored image is inside the file; leave --no_flip out."
+                )
             if engine.contents.l2 and not unit_length:
-                advice = "leave unit_length=False out"
-                raise UserError(f"{source}: its features have unit length; {advice}.")
+                raise UserError(
+                    f"{source}: its features have unit length; leave unit_length=False out."
+                )
         else:
             tested = _network(source, weights, which_epoch, size)
             load = partial(load_network, tested, scales)
@@ -270,37 +272,31 @@ def _checked(features: Features) -> Features:
 
 def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> None:
     """Raise UserError for arguments of Embedder that nothing can be made of."""
-    if not isinstance(source, str | Path | TestedNetwork) or not str(source):
-        raise UserError(
-            f"Embedder: {source!r} is not a network; expected the name of "
-            "a run or a network, or a file."
-        )
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise UserError(
-            f"Embedder: batch_size {batch_size!r}: expected a whole number of 1 or above."
-        )
-    if dtype not in (None, torch.float16, torch.bfloat16):
-        raise UserError(
-            f"Embedder: dtype {dtype!r}: expected torch.float16, "
-            "torch.bfloat16, or None for float32."
-        )
-    numbers = as_array(scales, "Embedder: scales").ravel()
-    fitting = numbers.dtype.kind in "iuf" and all(
-        SMALLEST <= scale**2 <= LARGEST for scale in numbers
-    )
-    if not len(numbers) or not fitting:
-        raise UserError(
-            f"Embedder: scales {scales!r}: expected numbers whose "
-            f"squares are {SMALLEST} to {LARGEST}."
-        )
-    sides = as_array(size, "Embedder: size")
-    whole = (
+    areas, sides = as_array(scales, "Embedder: scales").ravel(), as_array(size, "Embedder: size")
+    areas_fit = areas.dtype.kind in "iuf" and all(SMALLEST <= each**2 <= LARGEST for each in areas)
+    sides_fit = all(
         side is None or (isinstance(side, int | np.integer) and side > 0) for side in sides.ravel()
     )
-    if sides.shape != (2,) or not all(whole):
-        raise UserError(
-            f"Embedder: size {size!r}: expected (height, width), whole numbers above 0."
-        )
+    fitting = {
+        f"{source!r} is not a network; expected the name of a run or a network, or a file": (
+            isinstance(source, str | Path | TestedNetwork) and str(source)
+        ),
+        f"batch_size {batch_size!r}: expected a whole number of 1 or above": (
+            isinstance(batch_size, int) and batch_size >= 1
+        ),
+        f"dtype {dtype!r}: expected torch.float16, torch.bfloat16, or None for float32": (
+            dtype in (None, torch.float16, torch.bfloat16)
+        ),
+        f"scales {scales!r}: expected numbers whose squares are {SMALLEST} to {LARGEST}": (
+            len(areas) and areas_fit
+        ),
+        f"size {size!r}: expected (height, width), whole numbers above 0": (
+            sides.shape == (2,) and sides_fit
+        ),
+    }
+    for problem, fits in fitting.items():
+        if not fits:
+            raise UserError(f"Embedder: {problem}.")
 
 
 def _checked_limits(limits: Any) -> Limits | None:
@@ -347,26 +343,19 @@ def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:
     # zeros fill up a detector's list
     edges = edges[np.isfinite(edges).all(axis=1) & edges.any(axis=1)]
     sides = edges[:, 2:] - edges[:, :2]
-    problem = ""
     if not len(edges):
         return
-    if np.abs(edges).max() <= 1:
-        problem = (
-            "all are within 0 to 1. Multiply them by the frame's width "
-            f"{size[1]} and height {size[0]}"
-        )
-    elif (sides < 0).any(axis=1).mean() > 0.5:  # near the corner, some do not
-        problem = (
-            "most run backwards, as left, top, width, height do. Add left to "
-            "the width and top to the height"
-        )
-    elif sides.max() < 2:
-        problem = "all are smaller than two pixels"
-    if problem:
-        warnings.warn(
-            f"Embedder: boxes: expected left, top, right, bottom in pixels; {problem}.",
-            stacklevel=3,
-        )
+    problems = {
+        "all are within 0 to 1. Multiply them by the frame's width "
+        f"{size[1]} and height {size[0]}": np.abs(edges).max() <= 1,
+        # near the corner of the frame, some boxes do not run backwards
+        "most run backwards, as left, top, width, height do. Add left to the width and top to "
+        "the height": (sides < 0).any(axis=1).mean() > 0.5,
+        "all are smaller than two pixels": sides.max() < 2,
+    }
+    if found := [problem for problem, applies in problems.items() if applies]:
+        expected = "expected left, top, right, bottom in pixels"
+        warnings.warn(f"Embedder: boxes: {expected}; {found[0]}.", stacklevel=3)
 
 
 def _accepted(image: Any, position: int) -> Any:
