@@ -42,11 +42,12 @@ def main(argv: list[str] | None = None) -> None:
         threshold = load_threshold(config.threshold, *read_notes(config.result, NETWORK, FLAGS))
 
     # matplotlib loads slowly: only once the result is known to be good
-    from person_reid.show import ranking, sheet
+    from person_reid.show import ranking, sheet, style
 
-    if indices is None and config.worst is None and config.camera is None:
+    if indices is None and config.best is config.worst is config.camera is None:
         indices = [SHOWN if len(query) > SHOWN else 0]
-    queries = ranking.chosen(query, gallery, indices, config.worst, config.camera)
+    queries = ranking.chosen(query, gallery, indices, config.worst, config.camera, config.best)
+    names = style.own_or([f"Query {index}" for index in queries], config)
     sheets = sheet_names(Path(config.save), len(queries))
     check_outputs(config, ranking.images_of(query, gallery, config.test_dir), save=sheets)
     check_beside("save", *sheets)
@@ -54,25 +55,30 @@ def main(argv: list[str] | None = None) -> None:
         print(promise)
 
     rows = []
-    for index, precision in queries.items():
+    for name, (index, precision) in zip(names, queries.items(), strict=True):
         path, matches, total = ranking.look_up(
             query, gallery, index, config.top, threshold, config.test_dir
         )
-        print(printable("\n".join(ranking.describe_ranking(query, index, path, matches, total))))
-        title = f"Query {index}: {ranking.headline(query, index)}"
-        subtitle = ranking.summary(matches, total)
+        missed = ranking.missed(query, gallery, index, config.top, threshold)
+        summary = ranking.summary(matches, total, missed)
+        print(printable("\n".join(ranking.describe(query, index, path, matches, summary))))
         if precision is not None:
-            subtitle += f"; average precision {precision:.3f}"
-        rows.append(ranking.ranking_row(path, matches, title, subtitle))
+            summary += f"; average precision {style.decimals(precision)}"
+        title = name if config.labels else f"{name}: {ranking.headline(query, index)}"
+        rows.append([ranking.ranking_row(path, matches, title, summary)])
+        if config.missed and missed:
+            nearest = ranking.with_paths(missed[: config.top], gallery, config.test_dir)
+            print(printable("\n".join(ranking.lines(nearest))))
+            rows[-1].append(ranking.missed_row(nearest, len(missed)))
 
     for number, save in enumerate(progress(sheets, desc="sheets")):
-        sheet.draw_sheet(rows[number * SHEET : (number + 1) * SHEET], save)
+        shown = rows[number * SHEET : (number + 1) * SHEET]
+        sheet.draw_sheet([row for of_query in shown for row in of_query], save, config)
         print(f"The picture is in {save}")
 
 
 def sheet_names(save: Path, rows: int) -> list[Path]:
-    """Return [show.png], or show_01.png, show_02.png, … if there are more queries than one sheet
-    holds.
+    """Return [show.png], or show_01.png, show_02.png, … for more queries than one sheet holds.
 
     The numbers have as many digits as the last one needs, at least two.
     """

@@ -21,6 +21,7 @@ from person_reid.basics import UserError
 from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.values import picture_file, positive
+from person_reid.config.look import Look
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import (
     FLAGS,
@@ -98,7 +99,7 @@ def curves(options: Namespace) -> None:
     from person_reid.run_folder import read_history
     from person_reid.show.curves import draw_curves
 
-    draw_curves(read_history(RunFolder(options.name).log), options.save, options.dark)
+    draw_curves(read_history(RunFolder(options.name).log), options.save, Look(dark=options.dark))
 
 
 def cmc(options: Namespace) -> None:
@@ -116,7 +117,7 @@ def cmc(options: Namespace) -> None:
         name: evaluate(*found, ignore_cameras=options.ignore_cameras)
         for name, found in results.items()
     }
-    draw_cmc(runs, options.save, options.ranks, options.dark)
+    draw_cmc(runs, options.save, options.ranks, Look(dark=options.dark))
 
 
 def histogram(options: Namespace) -> None:
@@ -128,7 +129,7 @@ def histogram(options: Namespace) -> None:
         threshold = error_rates(pairs)["all_pairs"]["rules"]["eer"]["threshold"]
     else:
         threshold = load_threshold(options.threshold, *read_notes(options.result, NETWORK, FLAGS))
-    draw_similarities(pairs, threshold, options.save, options.dark)
+    draw_similarities(pairs, threshold, options.save, Look(dark=options.dark))
 
 
 def embedding(options: Namespace) -> None:
@@ -138,4 +139,6 @@ def embedding(options: Namespace) -> None:
     query, gallery = load_result(options.result)
     images = choose(query, gallery, options.identities)
     points, method = project(images.features, options.method)
-    draw_embedding(points, images.labels, images.cameras, options.save, method, options.dark)
+    draw_embedding(
+        points, images.labels, images.cameras, options.save, method, Look(dark=options.dark)
+    )

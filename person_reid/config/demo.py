@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from person_reid.config.forms import indices, numbers_in, picture_file
+from person_reid.config.look import Look
 from person_reid.config.option import NAMED, OptionError, Options, option
 
 THRESHOLD = "a number, a file from tools/threshold.py, or a folder from save_pretrained"  # in words
@@ -16,9 +17,10 @@ class WhichQueries(Options):
     query_index: str | None = option(
         None, "by index, from 0 (default: 777, or 0)", form=indices, metavar="N,N-N"
     )
+    best: int | None = option(None, "the N queries with the highest average precision")
     worst: int | None = option(None, "the N queries with the lowest average precision")
     camera: int | None = option(
-        None, "the queries of this camera; with --worst, only the worst of them"
+        None, "the queries of this camera; with --best or --worst, only the best or worst of them"
     )
 
     @property
@@ -26,10 +28,11 @@ class WhichQueries(Options):
         """The numbers of query_index. Raises OptionError beside other ways to choose."""
         if self.query_index is None:
             return None
-        if self.worst is not None or self.camera is not None:
+        if not self.best is self.worst is self.camera is None:
             raise OptionError(
-                "{query_index} already names the queries: leave out {worst} and {camera}.",
+                "{query_index} already names the queries: leave out {best}, {worst} and {camera}.",
                 query_index=self.query_index,
+                best=NAMED,
                 worst=NAMED,
                 camera=NAMED,
             )
@@ -54,9 +57,10 @@ class ShownRanking(Options):
 
     title = "ranking"
     top: int = option(10, "number of gallery images")
+    missed: bool = option(False, "below each ranking, the right images that it misses")
     threshold: str | None = option(None, f"reject lower similarities: {THRESHOLD}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoConfig(ShownRanking, ShownFiles, WhichQueries):
+class DemoConfig(Look, ShownRanking, ShownFiles, WhichQueries):
     """All options of demo.py."""

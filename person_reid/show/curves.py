@@ -9,7 +9,17 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from person_reid.show.style import LINES, LINES_ON_DARK, PATTERNS, in_percent, panel, picture
+from person_reid.show import style
+from person_reid.show.style import (
+    PATTERNS,
+    SCREEN,
+    Look,
+    in_percent,
+    panel,
+    panels,
+    relabel,
+    share_legend,
+)
 
 PANELS = {  # title: {name in a record: label of the line}
     "Loss": {"loss": "training", "val_loss": "validation"},
@@ -21,14 +31,16 @@ FEW = 30  # epochs; with more, the markers run into one another
 HIGHEST = 1e30  # a number above, or one that is not finite, is not drawn: no axis reaches it
 
 
-def draw_curves(history: Sequence[Mapping[str, Any]], path: str | Path, dark: bool = False) -> None:
+def draw_curves(
+    history: Sequence[Mapping[str, Any]], path: str | Path, look: Look = SCREEN
+) -> None:
     """Draw the curves to an image file.
 
     history: one dict per epoch, with epoch, loss, error and, if there are any, val_loss, val_error
-    (errors in 0..1), lr, and mAP and rank1 (0..1), which some epochs may lack. What is not finite
-    leaves a gap.
+        (errors in 0..1), lr, and mAP and rank1 (0..1), which some epochs may lack. What is not
+        finite leaves a gap.
     """
-    panels = [
+    titles = [
         title
         for title, lines in PANELS.items()
         if any(name in record for name in lines for record in history)
@@ -37,12 +49,16 @@ def draw_curves(history: Sequence[Mapping[str, Any]], path: str | Path, dark: bo
         {name: value for name, value in record.items() if abs(value) <= HIGHEST}
         for record in history
     ]
-    rows, columns = (2, 2) if len(panels) == 4 else (1, len(panels))
-    with picture(path, 3.7 * columns, 3.2 * rows, dark) as figure:
-        for axes, title in zip(
-            figure.subplots(rows, columns, squeeze=False).flat, panels, strict=True
-        ):
-            _draw_panel(panel(axes, title, "Epoch"), history, PANELS[title], dark)
+    with panels(
+        path,
+        len(titles),
+        (3.7, 3.2),
+        look,
+        columns=2 if len(titles) == 4 else None,
+        below=0.2 if look.width else 0,
+    ) as (figure, every):
+        for axes, title in zip(every, titles, strict=True):
+            _draw_panel(panel(axes, title, "Epoch", look=look), history, PANELS[title], look)
             if title == "Loss":
                 axes.set_ylim(0, loss_limit(history))
                 _mark_cut_off(axes, history)
@@ -51,27 +67,32 @@ def draw_curves(history: Sequence[Mapping[str, Any]], path: str | Path, dark: bo
             else:
                 axes.set_ylim(0, None if title == "Top-1 error" else 1)
                 in_percent(axes.yaxis)
+        if look.width:  # the panels are too small for legends of their own
+            share_legend(figure)
+        relabel(figure, look)
 
 
 def _draw_panel(
-    axes: Axes, history: Sequence[Mapping[str, Any]], lines: Mapping[str, str], dark: bool
+    axes: Axes, history: Sequence[Mapping[str, Any]], lines: Mapping[str, str], look: Look
 ) -> None:
-    colors = LINES_ON_DARK if dark else LINES
-    for (name, label), colour, pattern in zip(lines.items(), colors, PATTERNS, strict=False):
+    for (name, label), colour, pattern in zip(
+        lines.items(), style.lines(look), PATTERNS, strict=False
+    ):
         points = [(record["epoch"], record[name]) for record in history if name in record]
         if points:
             marker = "." if len(points) <= FEW else ""
             steps = "steps-mid" if name == "lr" else "default"  # one rate for each epoch
-            style: dict[str, Any] = {
+            how: dict[str, Any] = {
                 "color": colour,
                 "linestyle": pattern,
                 "marker": marker,
                 "drawstyle": steps,
             }
-            axes.plot(*zip(*points, strict=True), label=label, **style)
+            axes.plot(*zip(*points, strict=True), label=label, **how)
     first, last = history[0]["epoch"], history[-1]["epoch"]
-    # the same in all panels
-    axes.set_xlim(first - 0.05 * (last - first) - 0.1, last + 0.05 * (last - first) + 0.1)
+    axes.set_xlim(
+        first - 0.05 * (last - first) - 0.1, last + 0.05 * (last - first) + 0.1
+    )  # the same in all panels
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if len(axes.lines) > 1 or lines == PANELS["Test"]:
         axes.legend()

@@ -12,16 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 
 from person_reid.basics import UserError, counted
 from person_reid.data.layout import DISTRACTOR, JUNK
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.results import FeatureSet
-from person_reid.show.style import MANY, lift_apart, panel, picture
+from person_reid.show.labels import Label, label_points
+from person_reid.show.style import MANY, SCREEN, Look, legend_below, own_or, panel, panels, towards
 
 log = logging.getLogger(__name__)
 MARKERS = "osD^vPX*<>hp"
@@ -130,61 +131,53 @@ def draw_embedding(
     cameras: Array,
     save: str | Path,
     method: str = "",
-    dark: bool = False,
+    look: Look = SCREEN,
 ) -> None:
     """Draw points (N, 2) with their labels and cameras, each (N,), to an image file.
 
-    Each of up to NAMED identities has its number above it: colours repeat after ten identities, and
-    shapes after twelve cameras.
+    Each of up to NAMED identities has its number beside it, in its colour. Colours repeat after
+    ten identities, and shapes after twelve cameras.
     """
     people, shapes = (
         np.unique(labels),
         dict(zip(np.unique(cameras), MARKERS * len(cameras), strict=False)),
     )
-    paper = "#0f172a" if dark else "white"
-    size = np.clip(20_000 / len(points), 9, 36)  # of a point
+    colours = {label: MANY[number % len(MANY)] for number, label in enumerate(people)}
     notes = [f"{method}: near means similar, axes have no unit"]
     if len(people) > len(MANY):
         notes.append(f"colours repeat after {len(MANY)} people")
     title = f"{counted(len(labels), 'image')} of {counted(len(people), 'person', 'people')}"
-    with picture(save, 6.4, 5.8, dark) as figure:
-        figure.suptitle(title, x=0.02, ha="left", weight="bold", size=14)
-        axes = panel(figure.subplots(), "", "\n".join(notes))
+    with panels(save, 1, (6.4, 5.8), look) as (figure, [axes]):
+        if not look.no_title:
+            size = matplotlib.rcParams["axes.titlesize"]
+            figure.suptitle(title, x=0.02, ha="left", weight="bold", size=size)
+        panel(axes, "", "\n".join(notes))
         axes.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
         axes.grid(False)
         axes.spines[:].set_visible(False)
-        axes.margins(0.08)
-        for number, label in enumerate(people):
+        axes.margins(0.1)
+        size = np.clip(20_000 / len(points), 9, 36) * (0.4 if look.width else 1)  # of a point
+        for label, colour in colours.items():
             for camera, shape in shapes.items():
                 here = points[(labels == label) & (cameras == camera)]
-                colour = MANY[number % len(MANY)]
-                axes.scatter(
-                    here[:, 0],
-                    here[:, 1],
-                    s=size,
-                    marker=shape,
-                    color=colour,
-                    edgecolor=paper,
-                    linewidth=0.3,
-                )
-        texts = []
-        for label in people if len(people) <= NAMED else ():
-            top = label_place(points[labels == label])
-            texts.append(
-                axes.annotate(f"{label:04d}", top, (0, 9), textcoords="offset points", ha="center")
-            )
-            texts[-1].set(
-                size=11, weight="bold", path_effects=[withStroke(linewidth=3, foreground=paper)]
-            )
-        axes.xaxis.label.set_fontsize(10)
+                style: dict[str, Any] = {
+                    "s": size,
+                    "marker": shape,
+                    "color": colour,
+                    "linewidth": 0.3,
+                }
+                axes.scatter(here[:, 0], here[:, 1], edgecolor=axes.get_facecolor(), **style)
         keys = [
             Line2D([], [], marker=shape, linestyle="", color="#94a3b8", label=f"camera {camera}")
             for camera, shape in shapes.items()
         ]
-        figure.legend(
-            handles=keys, loc="outside lower center", ncols=min(len(keys), 4), handletextpad=0.1
-        )
-        lift_apart(figure, texts)
+        legend_below(figure, keys)
+        if len(people) <= NAMED:
+            names = own_or([f"{label:04d}" for label in people], look)
+            places = [label_place(points[labels == label]) for label in people]
+            inks = [towards(axes.xaxis.label.get_color(), colour) for colour in colours.values()]
+            named = [Label(*each) for each in zip(names, places, inks, strict=True)]
+            label_points(figure, axes, named, points, weight="bold")
 
 
 def label_place(cloud: Array) -> tuple[float, float]:

@@ -40,8 +40,6 @@ TYPES = {  # JavaScript's, by NumPy's
     "f4": "Float32Array", "f8": "Float64Array", "i1": "Int8Array", "i4": "Int32Array",
     "u2": "Uint16Array", "u4": "Uint32Array",
 }  # fmt: skip
-# grey: distractors and junk
-COLOURS = tuple(colour for colour in MANY if colour not in ("#94a4a2", "#717581"))
 
 
 def write_explorer(
@@ -111,7 +109,7 @@ def describe_images(images: Images) -> dict[str, Any]:
         "queries": images.queries,
         "columns": COLUMNS,
         "rows": ROWS,
-        "palette": COLOURS,
+        "palette": MANY,
     }
     about["names"] = [printable(path) for path in images.short_paths]
     for name, names, each in (

@@ -3,69 +3,89 @@ with a threshold, and the ROC.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 
-from person_reid.retrieval.thresholds import BINS, PairSimilarities, roc
-from person_reid.show.style import LINES, LINES_ON_DARK, in_percent, panel, picture
+from person_reid.retrieval.thresholds import BINS, Counts, PairSimilarities, roc
+from person_reid.show import style
+from person_reid.show.style import SCREEN, Look, in_percent, legend_below, panel, panels, relabel
 
-BARS = 128  # across the cosines in [-1, 1]
+MOST_BARS = 256  # across the cosines in [-1, 1]
 PAD = 0.04  # of cosine, left of the first bar
 
 
 def draw_similarities(
-    pairs: PairSimilarities, threshold: float, save: str | Path, dark: bool = False
+    pairs: PairSimilarities, threshold: float, save: str | Path, look: Look = SCREEN
 ) -> None:
-    """Draw histograms of all pairs and of the hardest pair of each query, and the ROC of both, to
-    an image file.
+    """Draw histograms of all pairs and of the hardest pair of each query, and the ROC of both.
 
     threshold: the lowest cosine at which two images count as one person; 1 − cosine is the cosine
-    distance.
+        distance.
     """
-    same, other = (LINES_ON_DARK if dark else LINES)[:2]
     kinds = (
-        ("All pairs", pairs.genuine, pairs.impostor),
-        ("Hardest of every query", pairs.hardest_genuine, pairs.hardest_impostor),
+        ("All pairs", "Share of pairs", pairs.genuine, pairs.impostor),
+        (
+            "Hardest pairs",
+            "Share of hardest",
+            pairs.hardest_genuine,
+            pairs.hardest_impostor,
+        ),
     )
-    with picture(save, 11, 4, dark) as figure:
-        *histograms, right = figure.subplots(1, 3)
-        for axes, (title, genuine, impostor) in zip(histograms, kinds, strict=True):
-            panel(axes, title, "Cosine similarity", "Share of pairs")
-            for counts, name, colour, hatch in (
-                (genuine, "same person", same, ""),
-                (impostor, "strangers", other, "///"),
-            ):
-                shares = counts.reshape(BARS, -1).sum(axis=1) / counts.sum()
-                edges = np.linspace(-1, 1, BARS + 1)
-                axes.stairs(shares, edges, fill=True, color=colour, alpha=0.35)
-                axes.stairs(
-                    shares,
-                    edges,
-                    fill=True,
-                    facecolor="none",
-                    edgecolor=colour,
-                    linewidth=0,
-                    hatch=hatch,
-                )
-                axes.stairs(shares, edges, color=colour, linewidth=1.8, label=name)
-            line = axes.axvline(
-                threshold, color="#e2e8f0" if dark else "black", linestyle="--", linewidth=1.6
-            )
-            line.set_label(f"threshold {threshold:.3f}")
-            axes.set(
-                xlim=(
-                    min(np.flatnonzero(genuine + impostor)[0] / BINS * 2 - 1, threshold) - PAD,
-                    1 + PAD / 4,
-                )
-            )
-            in_percent(axes.yaxis)
+    with panels(save, 3, (3.8, 3.6), look, below=0.5) as (figure, [*histograms, curves]):
+        panel(curves, "ROC", "False match rate", "True match rate", look)
+        for axes, (title, y, genuine, impostor) in zip(histograms, kinds, strict=True):
+            _histogram(panel(axes, title, "Cosine similarity", y, look), genuine, impostor, look)
+            line = axes.axvline(threshold, color=axes.xaxis.label.get_color(), linestyle="--")
+            line.set(label=f"threshold {threshold:.3f}", linewidth=0.7 * line.get_linewidth())
+            first = np.flatnonzero(genuine + impostor)[0] / BINS * 2 - 1
+            axes.set(xlim=(min(first, threshold) - PAD, 1 + PAD / 4))
             curve = roc(genuine, impostor)
-            right.plot(
+            curves.plot(
                 np.maximum(curve.false_positives, 1e-6), curve.true_positives, label=title.lower()
             )
-        panel(right, "ROC", "Strangers accepted", "Own images accepted")
-        right.set(xscale="log", xlim=(1e-5, 1), ylim=(0, 1.02))
-        in_percent(right.xaxis)
-        in_percent(right.yaxis)
-        figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2)
-        figure.legend(*histograms[0].get_legend_handles_labels(), loc="outside lower left", ncols=3)
+        curves.set(xscale="log", xlim=(1e-5, 1), ylim=(0, 1.02))
+        curves.set_xticks([10.0**power for power in range(-4, 1, 2 if look.width else 1)])
+        in_percent(curves.xaxis)
+        in_percent(curves.yaxis, 5 if look.width else 11)
+        keys = [axes.get_legend_handles_labels()[0] for axes in (histograms[0], curves)]
+        legend_below(figure, [*keys[0], *keys[1]])
+        relabel(figure, look)
+
+
+def _histogram(axes: Axes, genuine: Counts, impostor: Counts, look: Look) -> None:
+    """Draw two histograms; bars are as wide as the smaller number of pairs needs."""
+    bars = _bars(genuine, impostor)
+    edges = np.linspace(-1, 1, bars + 1)
+    for counts, name, colour, hatch in zip(
+        (genuine, impostor),
+        ("same person", "strangers"),
+        style.lines(look),
+        ("", "///"),
+        strict=False,
+    ):
+        shares = counts.reshape(bars, -1).sum(axis=1) / counts.sum()
+        within: dict[str, Any] = {
+            "facecolor": "none",
+            "edgecolor": colour,
+            "linewidth": 0,
+            "hatch": hatch,
+        }
+        axes.stairs(shares, edges, fill=True, color=colour, alpha=0.35)
+        axes.stairs(shares, edges, fill=True, **within)
+        axes.stairs(shares, edges, color=colour, label=name)
+    in_percent(axes.yaxis)
+
+
+def _bars(genuine: Counts, impostor: Counts) -> int:
+    """Return the number of bars across [-1, 1], a power of two.
+
+    By Rice's rule, twice the cube root of the number of pairs share the range in which these lie.
+    """
+    spans = [np.ptp(np.flatnonzero(counts)) / BINS + 1 / BINS for counts in (genuine, impostor)]
+    wanted = min(
+        2 * counts.sum() ** (1 / 3) / span
+        for counts, span in zip((genuine, impostor), spans, strict=True)
+    )
+    return int(2 ** np.clip(np.round(np.log2(wanted)), 3, np.log2(MOST_BARS)))

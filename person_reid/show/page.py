@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from person_reid.config.look import Look
 from person_reid.show.style import INK, RIGHT, WRONG
 
 THUMBNAIL = (96, 192)  # width and height in pixels, for a screen with two pixels per CSS pixel
@@ -39,11 +40,11 @@ def section(title: str, *content: Markup, remark: str = "") -> Markup:
 
 
 def chart(
-    draw: Callable[[Path, bool], Any], description: str, widest: float = 68, wide: bool = False
+    draw: Callable[[Path, Look], Any], description: str, widest: float = 68, wide: bool = False
 ) -> Markup:
     """Return a drawing in both themes; the reader's screen picks one.
 
-    draw(path, dark): writes an SVG.
+    draw(path, look): writes an SVG.
     description: text for people who cannot see the drawing.
     widest: limit of its width, in rem.
     wide: on a phone it stays legible and scrolls sideways, and says so.
@@ -52,7 +53,7 @@ def chart(
         themes = []
         for dark in (False, True):
             path = Path(folder, f"{dark}.svg")
-            draw(path, dark)
+            draw(path, Look(dark=dark))
             themes.append(data_uri(path.read_bytes(), "image/svg+xml"))
     return Markup(_BLOCKS.picture(*themes, description, widest, wide))
 

@@ -1,18 +1,18 @@
-"""Rank the gallery for a query and draw it: green and ✓ if the identity is right, red and ✗ if it
-is wrong.
+"""Rank the gallery for a query and draw it: green and ✓ if the identity is right, red and ✗ if not.
 
 query, gallery = load_result("pytorch_result.mat", paths=True)
 path, matches, _ = look_up(query, gallery, 777)
 draw_sheet([ranking_row(path, matches, "Query 777")], "show.png")
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import numpy.typing as npt
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, counted
 from person_reid.data.layout import JUNK, read_split
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
@@ -27,9 +27,9 @@ Folder = str | Path | None  # that holds query and gallery; None if the images h
 
 @dataclass(frozen=True)
 class Match:
-    """One gallery image of a ranking. index: its position in the gallery; similarity: the cosine,
-    -1 to 1.
+    """One gallery image of a ranking.
 
+    index: its position in the gallery; similarity: the cosine, -1 to 1; rank: from 1.
     accepted: whether it is similar enough to count as the same person.
     """
 
@@ -40,47 +40,79 @@ class Match:
     right: bool
     path: str | Path = ""  # filled in by look_up
     accepted: bool = True
+    rank: int = 0
 
 
-def nearest(
-    query: FeatureSet, gallery: FeatureSet, index: int, top: int = 10, threshold: float = -1.0
-) -> tuple[list[Match], int]:
-    """Return the matches nearest to one query, nearest first, and the number of right images in the
-    gallery.
+@dataclass(frozen=True)
+class Ranking:
+    """The gallery without junk in the order of its similarity to a query.
 
-    index: which query, from 0; top: number of matches at most; threshold: the lowest similarity
-    accepted. Junk is left out as in the metric; ties are ordered by index. Raises UserError for an
-    index out of range, and if the whole gallery is junk.
+    order: positions in the gallery; similarities: their cosines; right: which show the same person.
+    """
+
+    gallery: FeatureSet
+    order: npt.NDArray[np.intp]
+    similarities: npt.NDArray[np.floating]
+    right: npt.NDArray[np.bool_]
+
+    def matches(self, places: Iterable[int], threshold: float = -1.0) -> list[Match]:
+        """Return the matches at these places, from 0."""
+        found = []
+        for place in places:
+            index, similarity = int(self.order[place]), float(self.similarities[place])
+            label, camera = int(self.gallery.labels[index]), int(self.gallery.cameras[index])
+            match = Match(index, label, camera, similarity, bool(self.right[place]), rank=place + 1)
+            found.append(replace(match, accepted=accepts(threshold, similarity)))
+        return found
+
+
+def ranked(query: FeatureSet, gallery: FeatureSet, index: int) -> Ranking:
+    """Rank the gallery for one query, from 0. Junk is left out as in the metric.
+
+    Ties are ordered by index. Raises UserError for an index out of range, and if the whole gallery
+    is junk.
     """
     if not 0 <= index < len(query):
         raise UserError(
             f"--query_index {index}: expected 0 to {len(query) - 1}; "
             f"there are {len(query)} queries."
         )
-    if top < 1:
-        raise UserError(f"--top {top}: expected 1 or more.")
-    label, camera = query.labels[index], query.cameras[index]
-    labels, cameras = gallery.labels, gallery.cameras
-    same = (labels == label) & (label != JUNK)
-    valid = np.flatnonzero((labels != JUNK) & ~(same & (cameras == camera)))
+    same = (gallery.labels == query.labels[index]) & (gallery.labels != JUNK)
+    own_camera = gallery.cameras == query.cameras[index]
+    valid = np.flatnonzero((gallery.labels != JUNK) & ~(same & own_camera))
     if not len(valid):
         raise UserError(
             f"query {index}: the whole gallery is junk for it, so there is nothing to rank."
         )
     scores = CosineScores(query.features[index : index + 1], gallery.features)(0, 1)[0]
-    order = valid[np.argsort(-scores[valid], kind="stable")[:top]]
-    matches = [
-        Match(
-            int(i),
-            int(labels[i]),
-            int(cameras[i]),
-            float(s),
-            bool(same[i]),
-            accepted=accepts(threshold, s),
-        )
-        for i, s in zip(order, scores[order], strict=True)
-    ]
-    return matches, int(same[valid].sum())
+    order = valid[np.argsort(-scores[valid], kind="stable")]
+    return Ranking(gallery, order, scores[order], same[order])
+
+
+def nearest(
+    query: FeatureSet, gallery: FeatureSet, index: int, top: int = 10, threshold: float = -1.0
+) -> tuple[list[Match], int]:
+    """Return the matches nearest to one query, and the number of right images in the gallery.
+
+    index: which query, from 0; top: number of matches at most, the nearest first; threshold: the
+    lowest similarity accepted. Errors are those of ranked.
+    """
+    if top < 1:
+        raise UserError(f"--top {top}: expected 1 or more.")
+    ranking = ranked(query, gallery, index)
+    places = range(min(top, len(ranking.order)))
+    return ranking.matches(places, threshold), int(ranking.right.sum())
+
+
+def missed(
+    query: FeatureSet, gallery: FeatureSet, index: int, top: int = 10, threshold: float = -1.0
+) -> list[Match]:
+    """Return the right images that are not among the `top` nearest to a query, the nearest first.
+
+    Arguments and errors are those of nearest.
+    """
+    ranking = ranked(query, gallery, index)
+    return ranking.matches((np.flatnonzero(ranking.right[top:]) + top).tolist(), threshold)
 
 
 def chosen(
@@ -89,35 +121,39 @@ def chosen(
     indices: Sequence[int] | None = None,
     worst: int | None = None,
     camera: int | None = None,
+    best: int | None = None,
 ) -> dict[int, float | None]:
-    """Return the queries to show with their average precision, {index: AP}; the AP is None if it
-    was not needed.
+    """Return the queries to show, {index: average precision, or None if it was not needed}.
 
     indices: these, in this order; the other arguments are then ignored.
-    worst: this number of queries with the lowest AP, lowest first; those without a match in the
-        gallery do not count.
+    best, worst: this number of queries with the highest AP, highest first, and of those with the
+        lowest, lowest first; those without a match in the gallery do not count.
     camera: only queries of this camera.
 
     Raises UserError if nothing is left.
     """
     if indices is not None:
         return dict.fromkeys(indices)
-    if worst is not None and worst < 1:
-        raise UserError(f"--worst {worst}: expected 1 or more.")
+    asked = {name: count for name, count in (("best", best), ("worst", worst)) if count is not None}
+    for name, count in asked.items():
+        if count < 1:
+            raise UserError(f"--{name} {count}: expected 1 or more.")
     found = np.arange(len(query)) if camera is None else np.flatnonzero(query.cameras == camera)
     if not len(found):
         there = ", ".join(map(str, np.unique(query.cameras)))
         raise UserError(
             f"--camera {camera}: no query is from it; there are queries of camera {there}."
         )
-    if worst is None:
+    if not asked:
         return dict.fromkeys(found.tolist())
     metrics = evaluate(query.select(found), gallery)
     order = np.argsort(metrics.average_precision, kind="stable")
-    order = order[metrics.num_matches[order] > 0][:worst]
+    order = order[metrics.num_matches[order] > 0]
     if not len(order):
-        raise UserError(f"--worst {worst}: no query has a right answer in the gallery.")
-    return {int(found[i]): float(metrics.average_precision[i]) for i in order}
+        name, count = next(iter(asked.items()))
+        raise UserError(f"--{name} {count}: no query has a right answer in the gallery.")
+    shown = [*order[::-1][: best or 0], *order[: worst or 0]]
+    return {int(found[i]): float(metrics.average_precision[i]) for i in shown}
 
 
 def look_up(
@@ -128,15 +164,21 @@ def look_up(
     threshold: float = -1.0,
     test_dir: Folder = None,
 ) -> tuple[Path, list[Match], int]:
-    """Return the path of a query's image, its nearest matches with their paths, and the number of
-    right images.
+    """Return the path of a query's image, what `nearest` returns with paths, and the same total.
 
     Arguments and errors are as for nearest and find_image.
     """
     matches, total = nearest(query, gallery, index, top, threshold)
-    path, paths = paths_of(query, "query", test_dir)[index], paths_of(gallery, "gallery", test_dir)
-    matches = [replace(match, path=find_image(paths[match.index], test_dir)) for match in matches]
-    return find_image(path, test_dir), matches, total
+    path = find_image(paths_of(query, "query", test_dir)[index], test_dir)
+    return path, with_paths(matches, gallery, test_dir), total
+
+
+def with_paths(
+    matches: Sequence[Match], gallery: FeatureSet, test_dir: Folder = None
+) -> list[Match]:
+    """Return the matches with the paths of their images. Raises as find_image does."""
+    paths = paths_of(gallery, "gallery", test_dir)
+    return [replace(match, path=find_image(paths[match.index], test_dir)) for match in matches]
 
 
 def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[str]:
@@ -196,18 +238,23 @@ def find_image(path: str | Path, test_dir: Folder = None) -> Path:
     return place
 
 
-def describe_ranking(
-    query: FeatureSet, index: int, query_path: str | Path, matches: Sequence[Match], total: int
+def describe(
+    query: FeatureSet, index: int, path: str | Path, matches: Sequence[Match], summary: str
 ) -> Iterator[str]:
-    """Describe the picture in lines of text. total: number of right images in the gallery."""
-    yield f"query {index}: {headline(query, index)}  {query_path}"
-    for rank, match in enumerate(matches, 1):
+    """Describe the picture in lines of text. path: of the query's image."""
+    yield f"query {index}: {headline(query, index)}  {path}"
+    yield from lines(matches)
+    yield summary
+
+
+def lines(matches: Iterable[Match]) -> Iterator[str]:
+    """Yield a line of text for each match."""
+    for match in matches:
         verdict = ("right" if match.right else "wrong") + ("" if match.accepted else ", rejected")
         yield (
-            f"{rank:4d}  {verdict}  {match.label:04d}  camera {match.camera}  "
+            f"{match.rank:4d}  {verdict}  {match.label:04d}  camera {match.camera}  "
             f"{match.similarity:.4f}  {match.path}"
         )
-    yield summary(matches, total)
 
 
 def headline(query: FeatureSet, index: int) -> str:
@@ -215,14 +262,16 @@ def headline(query: FeatureSet, index: int) -> str:
     return f"identity {query.labels[index]:04d}, camera {query.cameras[index]}"
 
 
-def summary(matches: Sequence[Match], total: int) -> str:
-    """Return `7 of the first 10 are right; the gallery holds 12 right ones`."""
-    right, rejected = (
-        sum(match.right for match in matches),
-        sum(not match.accepted for match in matches),
-    )
-    right_ones = "1 right one" if total == 1 else f"{total} right ones"
-    text = f"{right} of the first {len(matches)} {_be(right)} right; the gallery holds {right_ones}"
+def summary(matches: Sequence[Match], total: int, missed: Sequence[Match] = ()) -> str:
+    """Return `7 of the first 10 are right, the first at rank 1; the gallery holds 12 right ones`.
+
+    total: the number of right images in the gallery. missed: those that are not among the matches.
+    """
+    right, rejected = sum(m.right for m in matches), sum(not m.accepted for m in matches)
+    first = next((match.rank for match in (*matches, *missed) if match.right), 0)
+    text = f"{right} of the first {len(matches)} {_be(right)} right"
+    text += f", the first at rank {first}" if first else ""
+    text += f"; the gallery holds {counted(total, 'right one')}"
     return f"{text}; {rejected} {_be(rejected)} below the threshold" if rejected else text
 
 
@@ -234,24 +283,34 @@ def ranking_row(
     query_path: str | Path, matches: Sequence[Match], title: str, subtitle: str = ""
 ) -> Row:
     """Return the row of a sheet: the query, then its matches, which need paths."""
-    tiles = [
+    return Row(_tiles(matches), title, subtitle, Tile(query_path, ASKED, "query"))
+
+
+def missed_row(missed: Sequence[Match], total: int) -> Row:
+    """Return the row below a ranking: right images that it misses, the nearest of `total`."""
+    nearest = f", the nearest {len(missed)}" if len(missed) < total else ""
+    return Row(_tiles(missed), "", f"Missed: {counted(total, 'right image')}{nearest}")
+
+
+def _tiles(matches: Sequence[Match]) -> list[Tile]:
+    """Return the tiles of matches, which need paths."""
+    return [
         Tile(
             match.path,
             RIGHT if match.right else WRONG,
-            str(rank),
+            str(match.rank or place),
             caption(match),
             faint=not match.accepted,
         )
-        for rank, match in enumerate(matches, 1)
+        for place, match in enumerate(matches, 1)
     ]
-    return Row(tiles, title, subtitle, Tile(query_path, ASKED, "query"))
 
 
 def caption(match: Match) -> str:
-    """Return `✓ 0855`, below it `c3 · 0.713`, and below that `rejected` if it
-    was: identity, camera, similarity.
+    """Return identity, camera and similarity: `✓ 0855`, below it `c3 · 0.713`.
+
+    Below that stands `rejected` if it was.
     """
-    text = (
-        f"{'✓' if match.right else '✗'} {match.label:04d}\nc{match.camera} · {match.similarity:.3f}"
-    )
+    mark = "✓" if match.right else "✗"
+    text = f"{mark} {match.label:04d}\nc{match.camera} · {match.similarity:.3f}"
     return text if match.accepted else f"{text}\nrejected"

@@ -1,6 +1,4 @@
-"""Make the sections of a report: metrics, curves, thresholds, a map of the
-features, rankings and heat maps.
-"""
+"""Make the sections of a report: metrics, curves, thresholds, a map, rankings and heat maps."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ import torch
 from markupsafe import Markup
 
 from person_reid.basics import counted
+from person_reid.config.look import Look
 from person_reid.data.bank import Pixels, load_bank
 from person_reid.models.network import Network
 from person_reid.retrieval.metrics import Metrics, evaluate
@@ -72,7 +71,7 @@ def metrics_section(tested: Tested) -> Markup:
         "Metrics",
         page.numbers({name: f"{percent(value)} %" for name, value in best.items()}),
         page.table(header, rows, "in percent"),
-        page.chart(lambda path, dark: draw_cmc(tested.metrics, path, dark=dark), "CMC curves", 42),
+        page.chart(lambda path, look: draw_cmc(tested.metrics, path, look=look), "CMC curves", 42),
         page.table(
             ["Queries of", "number", "Rank@1", "mAP"], cameras, "by the query's camera, in percent"
         ),
@@ -106,7 +105,7 @@ def thresholds_section(tested: Tested) -> Markup:
     return page.section(
         "Same person or not",
         page.chart(
-            lambda path, dark: draw_similarities(pairs, threshold, path, dark),
+            partial(draw_similarities, pairs, threshold),
             "Similarities",
             62,
             wide=True,
@@ -124,8 +123,8 @@ def map_section(tested: Tested) -> Markup:
     points, method = project(images.features)
     people = counted(len(np.unique(images.labels)), "person", "people")
 
-    def draw(path: Path, dark: bool) -> None:
-        draw_embedding(points, images.labels, images.cameras, path, method, dark)
+    def draw(path: Path, look: Look) -> None:
+        draw_embedding(points, images.labels, images.cameras, path, method, look)
 
     return page.section(
         "Map of the features",

@@ -5,9 +5,9 @@ draw_sheet([Row([Tile("a.jpg", RIGHT, "1", "✓ 0855\nc3 · 0.713")], "Query 3",
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,15 +15,34 @@ from matplotlib.figure import Figure
 
 from person_reid.basics import UserError, printable
 from person_reid.data.images import Pixels, load_image
-from person_reid.show.style import ASKED, FAINT, fitted, picture
+from person_reid.show.style import ASKED, FAINT, SCREEN, WIDTHS, Look, fitted, picture
 
-COLUMNS = 10  # tiles per line, besides the lead
+COLUMNS = 10  # tiles per line at most, besides the lead
 GREY = 128  # the tile of an image that cannot be read
 SHOWN = (256, 128)  # height and width in pixels to which every photograph is resized
-# Inches.
-WIDTH, HEIGHT, GAP, MARGIN, BETWEEN = 1.12, 2.24, 0.18, 0.15, 0.3
-TITLE, SUBTITLE, ABOVE, CAPTION_LINE = 0.34, 0.3, 0.3, 0.235
-LETTERS = 13  # size of captions, in points
+FADED = 0.5  # how much of a faint photograph is left
+
+
+class Sizes(NamedTuple):
+    """Sizes on a sheet: lengths in inches, letters and frames in points."""
+
+    width: float  # of a tile
+    height: float
+    gap: float  # between tiles
+    margin: float  # of the sheet
+    between: float  # rows
+    title: float  # height of a line of each kind
+    subtitle: float
+    above: float
+    caption: float
+    pad: float  # between a tile and its caption
+    letters: int
+    heading: int  # letters of a title
+    frame: float
+
+
+ON_SCREEN = Sizes(1.12, 2.24, 0.18, 0.15, 0.42, 0.34, 0.3, 0.3, 0.23, 0.08, 13, 17, 4.5)
+ON_PAPER = Sizes(0.46, 0.92, 0.06, 0.04, 0.12, 0.17, 0.17, 0.16, 0.14, 0.03, 8, 8, 1.5)
 
 
 @dataclass(frozen=True)
@@ -51,37 +70,55 @@ class Row:
     subtitle: str = ""
     lead: Tile | None = None
 
-    @property
-    def text_heights(self) -> tuple[float, float]:
+    def text_heights(self, sizes: Sizes) -> tuple[float, float]:
         """Return the heights of the text above and below each line of tiles, in inches."""
         tiles = [*self.tiles, *([self.lead] if self.lead else [])]
-        lines_below = max(tile.below.count("\n") + 1 if tile.below else 0 for tile in tiles)
-        return ABOVE if any(tile.above for tile in tiles) else 0.0, CAPTION_LINE * lines_below
+        lines = max(tile.below.count("\n") + 1 if tile.below else 0 for tile in tiles)
+        above = sizes.above if any(tile.above for tile in tiles) else 0.0
+        return above, sizes.caption * lines + sizes.pad * (lines > 0)
 
-    def height(self, columns: int) -> float:
+    def height(self, columns: int, sizes: Sizes) -> float:
         """Return the height of titles and tiles in inches."""
-        titles = (TITLE if self.title else 0) + (SUBTITLE if self.subtitle else 0)
+        titles = sizes.title if self.title else 0
+        titles += sizes.subtitle * len(self.subtitle.splitlines())
         lines = max(1, -(-len(self.tiles) // columns))
-        return titles + lines * (sum(self.text_heights) + HEIGHT + GAP)
+        return (
+            titles + lines * (sum(self.text_heights(sizes)) + sizes.height + sizes.gap) - sizes.gap
+        )
 
 
-def draw_sheet(rows: Sequence[Row], save: str | Path) -> None:
+def draw_sheet(rows: Sequence[Row], save: str | Path, look: Look = SCREEN) -> None:
     """Draw rows below one another to an image file.
 
     Raises UserError for an image that cannot be read, unless its tile is optional, and for a file
     type that cannot be written.
     """
+    sizes = ON_PAPER if look.width else ON_SCREEN
+    indent = (sizes.width + 2 * sizes.gap) if any(row.lead for row in rows) else 0
     columns = min(COLUMNS, max(1, *(len(row.tiles) for row in rows)))
-    indent = (WIDTH + 2 * GAP) if any(row.lead for row in rows) else 0
-    width = max(indent + columns * (WIDTH + GAP) + MARGIN, 6)
-    gaps = [BETWEEN if row.title else 0.0 for row in rows]
-    height = sum(row.height(columns) for row in rows) + sum(gaps) + MARGIN
-    with picture(save, width, height, layout="none") as figure:
-        page = _Page(figure, width, height)
-        top = MARGIN - gaps[0]
+    width = max(indent + columns * (sizes.width + sizes.gap) + sizes.margin, 6)
+    if look.width:
+        width = WIDTHS[look.width]
+        columns = min(columns, int((width - indent - sizes.margin) / (sizes.width + sizes.gap)))
+        rows = [_narrow(row, width - 2 * sizes.margin) for row in rows]
+    if look.no_title:
+        rows = [replace(row, title="", subtitle="") for row in rows]
+    gaps = [sizes.between if row.title or row.lead else sizes.gap for row in rows]
+    gaps[0] = 0
+    height = sum(row.height(columns, sizes) for row in rows) + sum(gaps) + 2 * sizes.margin
+    with picture(save, width, height, look, layout="none") as figure:
+        page = _Page(figure, width, height, sizes)
+        top = sizes.margin
         for row, gap in zip(rows, gaps, strict=True):
             _draw_row(page, row, top + gap, columns, indent)
-            top += gap + row.height(columns)
+            top += gap + row.height(columns, sizes)
+
+
+def _narrow(row: Row, room: float) -> Row:
+    """Return a row with one word a line in captions, and with subtitle lines of `room` inches."""
+    tiles = [replace(tile, below=tile.below.replace(" · ", "\n")) for tile in row.tiles]
+    subtitle = fitted(printable(row.subtitle), room, ON_PAPER.letters, lines=3)
+    return replace(row, tiles=tiles, subtitle=subtitle)
 
 
 @dataclass(frozen=True)
@@ -91,62 +128,70 @@ class _Page:
     figure: Figure
     width: float
     height: float
+    sizes: Sizes
 
     def text(
         self, left: float, top: float, words: str, size: float, weight: str = "normal", **style: Any
     ) -> None:
-        words = fitted(printable(words), self.width - left - MARGIN, size, weight)
+        words = fitted(printable(words), self.width - left - self.sizes.margin, size, weight)
         style |= {"va": "top", "parse_math": False, "size": size, "weight": weight}
         self.figure.text(left / self.width, 1 - top / self.height, words, **style)
 
     def axes(self, left: float, top: float) -> Axes:
-        bottom = 1 - (top + HEIGHT) / self.height
+        width, height = self.sizes.width, self.sizes.height
+        bottom = 1 - (top + height) / self.height
         return self.figure.add_axes(
-            (left / self.width, bottom, WIDTH / self.width, HEIGHT / self.height)
+            (left / self.width, bottom, width / self.width, height / self.height)
         )
 
 
 def _draw_row(page: _Page, row: Row, top: float, columns: int, indent: float) -> None:
+    sizes = page.sizes
     if row.title:
-        page.text(MARGIN, top, row.title, 17, "bold")
-        top += TITLE
-    if row.subtitle:
-        page.text(MARGIN, top, row.subtitle, LETTERS, color=FAINT)
-        top += SUBTITLE
-    above, below = row.text_heights
+        page.text(sizes.margin, top, row.title, sizes.heading, "bold")
+        top += sizes.title
+    for line in row.subtitle.splitlines():
+        page.text(sizes.margin, top, line, sizes.letters, color=FAINT)
+        top += sizes.subtitle
+    above, below = row.text_heights(sizes)
     if row.lead:
-        _draw_tile(page.axes(MARGIN, top + above), row.lead)
+        _draw_tile(page.axes(sizes.margin, top + above), row.lead, sizes)
     for position, tile in enumerate(row.tiles):
         line, column = divmod(position, columns)
-        down = above + line * (above + HEIGHT + below + GAP)
-        _draw_tile(page.axes(MARGIN + indent + column * (WIDTH + GAP), top + down), tile)
+        down = above + line * (above + sizes.height + below + sizes.gap)
+        left = sizes.margin + indent + column * (sizes.width + sizes.gap)
+        _draw_tile(page.axes(left, top + down), tile, sizes)
 
 
-def _draw_tile(axes: Axes, tile: Tile) -> None:
+def _draw_tile(axes: Axes, tile: Tile, sizes: Sizes) -> None:
+    style: dict[str, Any] = {"fontsize": sizes.letters, "parse_math": False}
     try:
         pixels = pixels_of(tile.image)
     except UserError:
         if not tile.optional:
             raise
         pixels = np.full((*SHOWN, 3), GREY, np.uint8)
-        axes.text(SHOWN[1] / 2, SHOWN[0] / 2, "no image", ha="center", fontsize=13, color="black")
-    axes.imshow(pixels, aspect="auto", interpolation="lanczos", alpha=0.3 if tile.faint else 1)
+        axes.text(SHOWN[1] / 2, SHOWN[0] / 2, "no image", ha="center", color="black", **style)
+    axes.imshow(pixels, aspect="auto", interpolation="lanczos", alpha=FADED if tile.faint else 1)
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
-    style: dict[str, Any] = {"fontsize": LETTERS, "parse_math": False}
+    pad = 72 * sizes.pad
     axes.set_title(
-        printable(tile.above), fontweight="normal", loc="center", color=FAINT, pad=6, **style
+        printable(tile.above), fontweight="normal", loc="center", color=FAINT, pad=pad, **style
     )
-    axes.set_xlabel(printable(tile.below), color=tile.colour, labelpad=6, linespacing=1.25, **style)
+    axes.set_xlabel(
+        printable(tile.below), color=tile.colour, labelpad=pad, linespacing=1.25, **style
+    )
     for height in tile.lines:
-        axes.axhline(height * axes.get_ylim()[0], color="white", linewidth=1.2)
+        axes.axhline(height * axes.get_ylim()[0], color="white", linewidth=sizes.frame / 4)
     for spine in axes.spines.values():
-        spine.set(visible=True, edgecolor=tile.colour, linewidth=4.5)
+        spine.set(visible=True, edgecolor=tile.colour, linewidth=sizes.frame)
 
 
-def file_caption(path: Path) -> str:
-    """Return the name of a file without its ending, in up to three lines as wide as a tile."""
-    return fitted(printable(path.stem), WIDTH + GAP / 2, LETTERS, lines=3)
+def file_caption(path: Path, lines: int = 3) -> str:
+    """Return the name of a file without its ending, in up to so many lines as wide as a tile."""
+    room = ON_SCREEN.width + ON_SCREEN.gap / 2
+    return fitted(printable(path.stem), room, ON_SCREEN.letters, lines=lines)
 
 
 def pixels_of(image: Path | str | Pixels) -> Pixels:

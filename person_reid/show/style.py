@@ -1,12 +1,13 @@
 """Give every picture one style: legible in print, on a dark screen, and to colour-blind readers.
 
-with picture("cmc.pdf", 6, 4) as figure:
-    axes = panel(figure.subplots(), "CMC", "Rank", "Identified")
+with panels("cmc.pdf", 1, (6, 4)) as (figure, [axes]):
+    panel(axes, "CMC", "Rank", "Matching rate")
     axes.plot(ranks, shares, label="resnet50")
 
 Lines differ in colour and pattern, right and wrong in colour and mark. The colours of lines are
 from Okabe and Ito (Color Universal Design, 2008), some slightly darker or lighter. Identities need
-more colours: the ten of Petroff (Accessible Color Sequences for Data Visualization, 2021).
+more colours: the ten of Petroff (Accessible Color Sequences for Data Visualization, 2021), with a
+green and a pink in place of the two greys.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,17 +16,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 from cycler import cycler
 from matplotlib import style
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.text import Annotation
+from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, MaxNLocator
-from matplotlib.transforms import Bbox
 
-from person_reid.basics import UserError, atomic_write
+from person_reid.basics import UserError, atomic_write, printable
+from person_reid.config.look import WIDTHS, Look
+from person_reid.config.option import OptionError
 
 RIGHT, WRONG, ASKED, INK, FAINT = "#00876c", "#cc3311", "#475569", "#1e293b", "#64748b"
 LINES = ("#0072b2", "#d55e00", "#009e73", "#b35a8e", "#a37200", "#2a9fd6")
@@ -33,17 +38,12 @@ ACCEPTED = LINES[0]  # above a threshold, right or wrong
 LINES_ON_DARK = ("#56b4e9", "#f0824a", "#2fc79a", "#e29ac5", "#e8b23a", "#9fd8ff")
 PATTERNS = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (8, 2)))
 MANY = (
-    "#3f90da",
-    "#ffa90e",
-    "#bd1f01",
-    "#94a4a2",
-    "#832db6",
-    "#a96b59",
-    "#e76300",
-    "#b9ac70",
-    "#717581",
-    "#92dadd",
-)
+    "#3f90da", "#ffa90e", "#bd1f01", "#2e9e5b", "#832db6",
+    "#a96b59", "#e76300", "#b9ac70", "#e87fc3", "#92dadd",
+)  # fmt: skip
+SCREEN = Look()
+LETTERS = 8  # points, on paper
+NARROWEST = 1.6  # inches: a panel on paper
 DOTS_PER_INCH = 130
 MOST_PIXELS = 2**16  # of a side
 SETTINGS: dict[str, dict[str, Any]] = {  # no date, so that the same picture is the same file
@@ -54,102 +54,196 @@ SETTINGS: dict[str, dict[str, Any]] = {  # no date, so that the same picture is 
 }
 
 
-def theme(dark: bool = False) -> dict[Any, Any]:
+def theme(look: Look = SCREEN) -> dict[Any, Any]:
     """Return the settings of matplotlib that differ from its defaults."""
-    paper, ink, faint, grid = (
-        ("#0f172a", "#e2e8f0", "#94a3b8", "#334155") if dark else ("white", INK, FAINT, "#dbe2ea")
-    )
+    dark = look.dark
+    light = "white", INK, FAINT, "#dbe2ea"
+    paper, ink, faint, grid = ("#0f172a", "#e2e8f0", "#94a3b8", "#334155") if dark else light
+    text, title, small = (LETTERS,) * 3 if look.width else (12, 14, 11)
+    thin = 0.55 if look.width else 1.0
     return {
-        "font.family": "DejaVu Sans",
-        "font.size": 12,
-        "text.color": ink,
-        "figure.facecolor": paper,
-        "savefig.facecolor": paper,
-        "figure.dpi": DOTS_PER_INCH,
-        "savefig.dpi": "figure",
-        "axes.facecolor": paper,
-        "axes.edgecolor": faint,
-        "axes.labelcolor": ink,
-        "axes.titlecolor": ink,
-        "axes.titlesize": 14,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "axes.labelsize": 12,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "axes.prop_cycle": cycler(color=LINES_ON_DARK if dark else LINES)
-        + cycler(linestyle=PATTERNS),
-        "grid.color": grid,
-        "grid.linewidth": 0.8,
-        "xtick.color": faint,
-        "ytick.color": faint,
-        "xtick.labelcolor": ink,
-        "ytick.labelcolor": ink,
-        "xtick.labelsize": 11,
-        "ytick.labelsize": 11,
-        "lines.linewidth": 2.2,
-        "lines.markersize": 6,
-        "legend.frameon": False,
-        "legend.fontsize": 11,
-        "pdf.fonttype": 42,  # publishers want the letters of a PDF as text, not as drawings
-        "svg.fonttype": "path",
+        "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"],
+        "font.size": text, "text.color": ink,
+        "figure.facecolor": paper, "savefig.facecolor": paper,
+        "figure.dpi": 2 * DOTS_PER_INCH if look.width else DOTS_PER_INCH, "savefig.dpi": "figure",
+        "axes.facecolor": paper, "axes.edgecolor": faint, "axes.labelcolor": ink,
+        "axes.titlecolor": ink, "axes.titlesize": title, "axes.titleweight": "bold",
+        "axes.titlelocation": "left", "axes.labelsize": text, "axes.linewidth": 0.8 * thin,
+        "axes.spines.top": False, "axes.spines.right": False,
+        "axes.grid": True, "axes.axisbelow": True,
+        "axes.prop_cycle": cycler(color=lines(look)) + cycler(linestyle=PATTERNS),
+        "grid.color": grid, "grid.linewidth": 0.8 * thin,
+        "xtick.color": faint, "xtick.labelcolor": ink, "xtick.labelsize": small,
+        "ytick.color": faint, "ytick.labelcolor": ink, "ytick.labelsize": small,
+        "lines.linewidth": 2.2 * thin, "lines.markersize": 6 * thin, "hatch.linewidth": 0.8 * thin,
+        "legend.fontsize": small, "legend.frameon": True, "legend.facecolor": paper,
+        "legend.edgecolor": "none", "legend.framealpha": 1, "legend.borderpad": 0.2,
+        "legend.handlelength": 1.4 if look.width else 2.0, "legend.handletextpad": 0.6,
+        "pdf.fonttype": 42, "svg.fonttype": "none",  # letters as text, which publishers want
         "svg.hashsalt": "reid",
-        "hatch.linewidth": 0.8,
-        "figure.constrained_layout.w_pad": 0.12,
-        "figure.constrained_layout.h_pad": 0.1,
-    }
+        "figure.constrained_layout.w_pad": 0.12 * thin,
+        "figure.constrained_layout.h_pad": 0.1 * thin,
+    }  # fmt: skip
+
+
+def lines(look: Look) -> Sequence[str]:
+    """Return the colours of lines."""
+    return LINES_ON_DARK if look.dark else LINES
 
 
 @contextmanager
 def picture(
-    save: str | Path, width: float, height: float, dark: bool = False, layout: Any = "constrained"
+    save: str | Path, width: float, height: float, look: Look = SCREEN, layout: Any = "constrained"
 ) -> Iterator[Figure]:
-    """Yield a Figure of that size in inches and write it to `save` after the block, whole or not at
-    all.
+    """Yield a Figure of that size in inches, and write it after the block, whole or not at all.
 
-    save: a file name whose suffix is the type (.png, .pdf, .svg, .jpg); dark: for a dark screen;
-    layout: as for Figure.
+    save: a file name whose suffix is the type (.png, .pdf, .svg, .jpg). layout: as for Figure.
+
     Raises UserError, before anything is drawn, for a file type or a size that matplotlib cannot
     write.
     """
     save = Path(save)
     if max(width, height) * DOTS_PER_INCH >= MOST_PIXELS:
         raise UserError(
-            f"--save {save}: the picture would be {max(width, height):.0f} "
-            "inches long. Show fewer images."
+            f"--save {save}: the picture would be {max(width, height):.0f} inches long. "
+            "Show fewer images."
         )
-    with style.context(theme(dark), after_reset=True):  # whatever a user's matplotlibrc says
+    with style.context(theme(look), after_reset=True):  # whatever a user's matplotlibrc says
         figure = Figure(figsize=(width, height), layout=layout)
         known = figure.canvas.get_supported_filetypes().keys() - {"pgf"}  # needs TeX
         file_type = save.suffix.lower().lstrip(".")
         if file_type not in known:
-            raise UserError(
-                f"--save {save}: expected a file name that ends in one "
-                f"of .{', .'.join(sorted(known))}."
-            )
+            endings = ", .".join(sorted(known))
+            raise UserError(f"--save {save}: expected a file name that ends in one of .{endings}.")
         yield figure
         with atomic_write(save) as temporary:
             figure.savefig(temporary, format=file_type, **SETTINGS.get(file_type, {}))
 
 
-def panel(axes: Axes, title: str, x: str, y: str = "") -> Axes:
-    """Label the axes with a title and the names of x and y, and return them."""
-    axes.set(title=title, xlabel=x, ylabel=y)
+@contextmanager
+def panels(
+    save: str | Path,
+    count: int,
+    size: tuple[float, float],
+    look: Look = SCREEN,
+    columns: int | None = None,
+    narrowest: float = NARROWEST,
+    below: float = 0,
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """Yield a figure and the axes of its panels, and write it after the block, see picture.
+
+    size: width and height of a panel on a screen, in inches. columns: all side by side by default.
+    narrowest: of a panel on paper, in inches; narrower panels go below one another.
+    below: inches to leave for a legend below the panels.
+    """
+    columns, (width, height) = columns or count, size
+    if look.width:
+        paper = WIDTHS[look.width]
+        columns = min(columns, max(1, int(paper / narrowest)))
+        width, height = paper / columns, paper / columns * min(max(size[1] / size[0], 0.65), 0.9)
+    rows = -(-count // columns)
+    with picture(save, width * columns, height * rows + below, look) as figure:
+        every = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+        for unused in every[count:]:
+            unused.set_axis_off()  # legend_below may use it
+        yield figure, every[:count]
+
+
+def legend_below(figure: Figure, keys: Sequence[Artist]) -> None:
+    """Draw one legend for all panels, in as many columns as fit, or where a panel is missing."""
+    letters = matplotlib.rcParams["legend.fontsize"]
+    widths = [text_width(str(key.get_label()), letters) + 4.5 * letters / 72 for key in keys]
+    columns = next(
+        count
+        for count in range(len(keys), 0, -1)
+        if count == 1 or _needed(widths, count) <= figure.get_figwidth()
+    )
+    free = [axes for axes in figure.axes if not axes.axison]
+    where: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "columnspacing": 1.4}
+    legend = (
+        free[0].legend(handles=keys, loc="center") if free else figure.legend(handles=keys, **where)
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a name may contain dollars
+
+
+def _needed(widths: Sequence[float], columns: int) -> float:
+    """Return the width of entries in so many columns, filled one after the other."""
+    rows = -(-len(widths) // columns)
+    return sum(max(widths[first : first + rows]) for first in range(0, len(widths), rows))
+
+
+def share_legend(figure: Figure) -> None:
+    """Replace the legends of the panels by one below them."""
+    keys: dict[str, Artist] = {}
+    for axes in figure.axes:
+        if legend := axes.get_legend():
+            handles, names = axes.get_legend_handles_labels()
+            keys.update(zip(names, handles, strict=True))
+            legend.remove()
+    if keys:
+        legend_below(figure, list(keys.values()))
+
+
+def panel(axes: Axes, title: str, x: str, y: str = "", look: Look = SCREEN) -> Axes:
+    """Label the axes with a title and the names of x and y, and return them.
+
+    Without titles, the axis that has no name of its own bears the title's.
+    """
+    axes.set(title="" if look.no_title else title, xlabel=x, ylabel=y or title * look.no_title)
     return axes
 
 
-def in_percent(axis: Axis) -> None:
-    """Write the shares along an axis in percent, with decimals only between whole percents."""
+def towards(ink: Any, colour: str, share: float = 0.35) -> tuple[float, ...]:
+    """Return a colour with a share of the ink's, in which pale ones are legible as letters."""
+    pairs = zip(to_rgb(ink), to_rgb(colour), strict=True)
+    return tuple(share * dark + (1 - share) * pale for dark, pale in pairs)
+
+
+def own_or(names: Sequence[str], look: Look) -> list[str]:
+    """Return the texts of --labels in place of these names, if there are any.
+
+    Raises OptionError if they are not as many.
+    """
+    if look.labels is None:
+        return list(names)
+    labels = look.labels.split(",")
+    if len(labels) != len(names):
+        listing = ", ".join(map(printable, names))
+        raise OptionError(
+            f"{{labels}}: expected {len(names)}, in place of: {listing}.", labels=look.labels
+        )
+    return labels
+
+
+def relabel(figure: Figure, look: Look) -> None:
+    """Put the texts of --labels in place of those of all legends of a figure, see own_or."""
+    texts = [text for legend in figure.findobj(Legend) for text in legend.get_texts()]
+    names = list(dict.fromkeys(text.get_text() for text in texts))
+    own = dict(zip(names, own_or(names, look), strict=True))
+    for text in texts:
+        text.set_text(own[text.get_text()])
+
+
+def in_percent(axis: Axis, ticks: int | None = None) -> None:
+    """Write the shares along an axis in percent, with decimals only between whole percents.
+
+    ticks: about how many; as many as fit by default.
+    """
     if axis.get_scale() == "linear":
-        axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))
+        axis.set_major_locator(MaxNLocator(ticks or "auto", steps=[1, 2, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}%"))
 
 
+def decimals(value: float) -> str:
+    """Return a share such as an AP: `0.713`, and below a thousandth `0.0004`."""
+    return f"{value:.3f}" if value >= 0.001 or value <= 0 else f"{value:.4f}"
+
+
 def shortened(text: str, most: int) -> str:
-    """Return text of at most `most` characters, three or more: a longer one loses its
-    middle, as `resnet50…lr_0.05`.
+    """Return text of at most `most` characters, three or more.
+
+    A longer one loses its middle, as in `resnet50…lr_0.05`.
     """
     return (
         text if len(text) <= most else f"{text[: most // 2]}…{text[len(text) - (most - 1) // 2 :]}"
@@ -171,8 +265,9 @@ def fitted(text: str, width: float, size: float, weight: str = "normal", lines: 
 
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Return the width of a line of text in inches. size: letter size in points."""
-    return sum(_width(letter, weight) for letter in text) * size / 72
+    """Return the width of the longest line of a text in inches. size: letter size in points."""
+    widths = [sum(_width(letter, weight) for letter in line) for line in text.split("\n")]
+    return max(widths) * size / 72
 
 
 def _broken(text: str, width: float, size: float, weight: str) -> list[str]:
@@ -194,17 +289,3 @@ def _width(letter: str, weight: str) -> float:
     font = get_font(findfont(FontProperties(family="DejaVu Sans", weight=weight)))
     font.set_size(100, 72)
     return font.load_char(ord(letter)).linearHoriAdvance / 65536 / 100
-
-
-def lift_apart(figure: Figure, texts: Sequence[Annotation]) -> None:
-    """Lift every label, from the lowest on, until it covers none of those below it."""
-    figure.draw_without_rendering()
-    boxes = [(text.get_window_extent(), text) for text in texts]
-    placed: list[Bbox] = []
-    for before, text in sorted(boxes, key=lambda each: each[0].y0):
-        box = before
-        for other in sorted(placed, key=lambda each: each.y0):
-            if box.overlaps(other):
-                box = box.translated(0, other.y1 - box.y0 + 1)
-        placed.append(box)
-        text.xyann = (text.xyann[0], text.xyann[1] + (box.y0 - before.y0) * 72 / figure.dpi)

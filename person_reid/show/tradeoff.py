@@ -4,109 +4,137 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from person_reid.basics import printable
-from person_reid.show.style import LINES, lift_apart, panel, picture
+from person_reid.show.labels import Label, label_points
+from person_reid.show.style import SCREEN, Look, legend_below, lines, own_or, panel, panels
 
-MOST_NAMED = 6  # networks whose names stand beside their points
+WIDE, HIGH = 5.4, 4.8  # inches of a panel
+LEAST = 3  # inches of a panel on paper, which has to hold the names
 
 
 class Point(NamedTuple):
-    """A network in a panel: what it costs, its mAP in percent, and whether the dot is full."""
+    """A network in a panel: cost, mAP in percent, whether the dot is full, and family."""
 
     name: str
     cost: float
     mean_ap: float
     full: bool = True
+    family: str = ""
 
 
-def draw_tradeoff(rows: Sequence[Mapping[str, Any]], save: str | Path) -> None:
+def draw_tradeoff(rows: Sequence[Mapping[str, Any]], save: str | Path, look: Look = SCREEN) -> None:
     """Draw mAP against milliseconds, a panel for each test set.
 
-    rows: {"network", "milliseconds", "accuracy": {test set: {"mAP"}}} of each network, mAP in [0,
-    1].
+    rows: {"network", "milliseconds", "accuracy": {test set: {"mAP"}}} of each network; mAP in
+        [0, 1].
     """
     panels = {
-        (printable(name), "Milliseconds an image, on the CPU"): [
+        (f"{printable(name)}: mAP by time", "Milliseconds an image, on the CPU"): [
             Point(row["network"], row["milliseconds"], 100 * row["accuracy"][name]["mAP"])
             for row in rows
         ]
         for name in rows[0]["accuracy"]
     }
-    draw_panels(panels, save)
+    draw_panels(panels, save, look)
 
 
-def draw_panels(panels: Mapping[tuple[str, str], Sequence[Point]], save: str | Path) -> None:
-    """Draw mAP against cost, a panel for each (title, name of the cost); many
-    networks have numbers, and a legend.
+def draw_panels(
+    found: Mapping[tuple[str, str], Sequence[Point]],
+    save: str | Path,
+    look: Look = SCREEN,
+    kinds: tuple[str, str] = ("measured", "published"),
+) -> None:
+    """Draw mAP against cost, a panel for each (title, name of the cost).
+
+    A line connects the networks that are the best for their cost.
+    kinds: what a full dot and a ring are called in the legend.
     """
-    names = list(dict.fromkeys(point.name for points in panels.values() for point in points))
-    numbered = len(names) > MOST_NAMED
-    with picture(save, 1 + 5 * len(panels) + 3.5 * numbered, 4.6) as figure:
-        labels: list[Annotation] = []
-        all_axes = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, ((title, cost), points) in zip(all_axes, panels.items(), strict=True):
-            least, most = min(point.cost for point in points), max(point.cost for point in points)
-            _scale(panel(axes, title, cost, "mAP, %"), wide=most > 5 * least)
-            middle = (least * most) ** 0.5
-            for point in points:
-                number = names.index(point.name)
-                colour, empty = LINES[number % len(LINES)], axes.get_facecolor()
-                size, inside = 15 if numbered else 9, colour if point.full else empty
+    points = [point for each in found.values() for point in each]
+    names = list(dict.fromkeys(point.name for point in points))
+    shown = dict(zip(names, own_or(names, look), strict=True))
+    families = list(dict.fromkeys(point.family for point in points))
+    colours = {family: lines(look)[i % len(lines(look))] for i, family in enumerate(families)}
+    with panels(save, len(found), (WIDE, HIGH), look, narrowest=LEAST, below=0.5) as (
+        figure,
+        every,
+    ):
+        for axes, ((title, cost), each) in zip(every, found.items(), strict=True):
+            _scale(
+                panel(axes, title, cost, "" if look.no_title else "mAP, %", look),
+                [point.cost for point in each],
+            )
+            for point in each:
+                colour = colours[point.family]
+                inside = colour if point.full else axes.get_facecolor()
                 axes.plot(
                     point.cost,
                     point.mean_ap,
                     "o",
                     color=colour,
-                    markersize=size,
                     markerfacecolor=inside,
+                    markeredgewidth=1.5,
                 )
-                if numbered:
-                    _number(axes, point, number + 1, empty if point.full else colour)
-                else:
-                    labels.append(_name(axes, point, "left" if point.cost <= middle else "right"))
-            axes.set_ylim(max(0, axes.get_ylim()[0]), min(112, axes.get_ylim()[1]))
-        if numbered:
-            _legend(figure, names)
-        lift_apart(figure, labels)
+            front = _front(each)
+            axes.step(
+                *front.T, where="post", color="#94a3b8", linewidth=1, linestyle="--", zorder=1
+            )
+        keys = [
+            Line2D([], [], marker="o", linestyle="", color=colours[family], label=printable(family))
+            for family in families
+            if family
+        ]
+        if not all(point.full for point in points):
+            ink = every[0].xaxis.label.get_color()
+            keys += [
+                Line2D(
+                    [], [], marker="o", linestyle="", color=ink, markerfacecolor=inside, label=kind
+                )
+                for inside, kind in zip((ink, "none"), kinds, strict=True)
+            ]
+        keys.append(
+            Line2D(
+                [], [], linestyle="--", color="#94a3b8", linewidth=1, label="the best for its cost"
+            )
+        )
+        legend_below(figure, keys)
+        for axes, each in zip(every, found.values(), strict=True):
+            dots = np.array([(point.cost, point.mean_ap) for point in each])
+            labels = [
+                Label(
+                    printable(shown[point.name]), (point.cost, point.mean_ap), colours[point.family]
+                )
+                for point in each
+            ]
+            label_points(figure, axes, labels, dots, _along(_front(each)))
 
 
-def _number(axes: Axes, point: Point, number: int, ink: Any) -> None:
-    """Write a number inside the dot of a point."""
-    text = axes.text(point.cost, point.mean_ap, str(number), fontsize=8, color=ink)
-    text.set(ha="center", va="center_baseline")
+def _front(points: Sequence[Point]) -> Any:
+    """Return (cost, mAP) of the networks that no cheaper or equally cheap one equals: (K, 2)."""
+    best: list[tuple[float, float]] = []
+    for point in sorted(points, key=lambda point: (point.cost, -point.mean_ap)):
+        if not best or point.mean_ap > best[-1][1]:
+            best.append((point.cost, point.mean_ap))
+    return np.array(best)
 
 
-def _name(axes: Axes, point: Point, side: str) -> Annotation:
-    """Write the name of a point above its dot, where it begins or ends. side:
-    "left" or "right" of the text.
-    """
-    place, words = (point.cost, point.mean_ap), printable(point.name)
-    return axes.annotate(
-        words, place, (0, 9), textcoords="offset points", ha=side, parse_math=False
-    )
+def _along(front: Any) -> Any:
+    """Return points on the steps between those of a front."""
+    steps = np.repeat(front, 2, axis=0)
+    steps = np.stack([steps[1:, 0], steps[:-1, 1]], axis=1)  # right, then up
+    shares = np.linspace(0, 1, 30)[:, None, None]
+    return np.exp((1 - shares) * np.log(steps[:-1]) + shares * np.log(steps[1:])).reshape(-1, 2)
 
 
-def _legend(figure: Figure, names: Sequence[str]) -> None:
-    """List the names by their numbers, beside the panels."""
-    lines = [f"{number}  {printable(name)}" for number, name in enumerate(names, 1)]
-    handles = [Line2D([], [], linestyle="") for _ in lines]
-    legend = figure.legend(
-        handles, lines, loc="outside right upper", handlelength=0, handletextpad=0
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-
-
-def _scale(axes: Axes, wide: bool) -> None:
-    """Scale the costs by their logarithm, with plain numbers. wide: ticks at 1, 2 and 5 suffice."""
+def _scale(axes: Axes, costs: Sequence[float]) -> None:
+    """Scale the costs by their logarithm, with plain numbers."""
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    wide = max(costs) > 5 * min(costs)  # ticks at 1, 2 and 5 suffice
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
     axes.xaxis.set_minor_formatter("")
-    axes.margins(0.1, 0.15)
+    axes.margins(0.12, 0.15)

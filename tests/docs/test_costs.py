@@ -9,7 +9,7 @@ from PIL import Image
 from benchmarks import costs as benchmark
 from person_reid.recipe import Recipe
 from person_reid.show.tradeoff import draw_panels
-from tools.docs.costs import FOREIGN, cost_panels, cost_table, costs
+from tools.docs.costs import FOREIGN, cost_panels, cost_table, costs, short_name
 from tools.docs.pages import COST_MARKS, COST_PICTURE, COSTS
 from tools.docs.results import put
 from tools.reproduce import RESULTS, ROOT, known_recipes, read_records
@@ -72,10 +72,21 @@ def test_a_cell_that_is_not_known_is_empty():
 def test_only_what_was_timed_is_drawn_against_time(tmp_path):
     panels = cost_panels(costs([SMALL], [run(0, 90, 80)], [LINE]))
     (by_work, by_time) = panels.values()
-    assert [point.name for point in by_work] == ["Small", *(row.name for row in FOREIGN)]
+    names = ["Small", *(short_name(row.name) for row in FOREIGN)]
+    assert [point.name for point in by_work] == names
+    assert [point.family for point in by_work] == ["Small", "Intel", "Intel", "Intel"]
     assert [(point.cost, point.mean_ap, point.full) for point in by_time] == [(4.25, 80, True)]
     draw_panels(panels, tmp_path / "costs.png")
     assert Image.open(tmp_path / "costs.png").size[0] > 1000
+
+
+def test_names_are_short_where_colours_tell_the_families_apart_and_differ():
+    rows = costs(reproduce.known_recipes([]), read_records(RESULTS), read_records(COSTS))
+    for points in cost_panels(rows).values():
+        assert len({point.name for point in points}) == len(points)
+        assert max(len(point.name) for point in points) < 20
+    assert short_name("OSNet x0.25, from ImageNet") == "x0.25, ImageNet"
+    assert short_name("ResNet-50-ibn-a, ranked list loss") == "ResNet-50-ibn-a"
 
 
 def test_the_page_is_in_step_with_the_costs(tmp_path):

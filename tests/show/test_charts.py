@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
-from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from person_reid.basics import UserError
+from person_reid.config.look import Look
 from person_reid.retrieval.metrics import Metrics, evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.thresholds import BINS, PairSimilarities, pair_similarities
@@ -18,7 +19,8 @@ from person_reid.show.cmc import draw_cmc, run_names
 from person_reid.show.embedding import choose, draw_embedding, label_place, project
 from person_reid.show.histogram import draw_similarities
 from person_reid.show.sheet import Row
-from person_reid.show.style import lift_apart
+from person_reid.show.style import MANY, towards
+from person_reid.show.tradeoff import Point, draw_panels
 from tests.support.ranked_people import random_sets
 
 
@@ -85,7 +87,7 @@ def test_runs_are_named_by_their_files():
 def test_histograms_hold_every_pair_and_the_threshold(tmp_path, drawn):
     query, gallery = random_sets()
     pairs = pair_similarities(query, gallery)
-    draw_similarities(pairs, 0.25, tmp_path / "histogram.pdf", dark=True)
+    draw_similarities(pairs, 0.25, tmp_path / "histogram.pdf", look=Look(dark=True))
     every, hardest, roc = drawn[0].axes
     for axes in (every, hardest):
         assert all(patch.get_data().values.sum() == pytest.approx(1) for patch in axes.patches)
@@ -225,15 +227,26 @@ def test_a_sheet_of_clusters_counts_one_image_and_one_camera_as_one(tmp_path, mo
     }
 
 
-def test_labels_of_a_map_do_not_cover_each_other():
-    figure = Figure(figsize=(4, 4))
-    axes = figure.subplots()
-    points = np.random.default_rng(0).normal(scale=0.02, size=(20, 2)) + 0.5
-    texts = [
-        axes.annotate("0042", point, (0, 9), textcoords="offset points", ha="center")
-        for point in points
-    ]
-    lift_apart(figure, texts)
-    boxes = [text.get_window_extent() for text in texts]
+def test_labels_cover_neither_each_other_nor_a_dot_and_bear_the_colour_of_theirs(tmp_path, drawn):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(20), 5)
+    points = rng.normal(size=(20, 2))[labels] + rng.normal(scale=0.02, size=(100, 2))
+    draw_embedding(points, labels, labels % 2, tmp_path / "map.png", "PCA")
+    (axes,) = drawn[0].axes
+    boxes = [Text.get_window_extent(text) for text in axes.texts]
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
-    assert min(text.xyann[1] for text in texts) == 9 and {text.xyann[0] for text in texts} == {0}
+    dots = axes.transData.transform(points)
+    assert not any(box.contains(*dot) for box in boxes for dot in dots)
+    for text, colour in zip(axes.texts, MANY * 2, strict=True):
+        assert text.get_color() == towards(axes.xaxis.label.get_color(), colour)
+    assert all(axes.get_window_extent().contains(*box.p0) for box in boxes)
+
+
+def test_a_line_connects_what_is_the_best_for_its_cost(tmp_path, drawn):
+    points = [Point("a", 1, 50), Point("b", 2, 40), Point("c", 2, 70), Point("d", 4, 70)]
+    draw_panels({("title", "cost"): points}, tmp_path / "costs.png")
+    axes = drawn[0].axes[0]
+    front = next(line for line in axes.lines if line.get_drawstyle() == "steps-post")
+    assert front.get_xydata().tolist() == [[1, 50], [2, 70]]
+    assert {text.get_text() for text in axes.texts} == {"a", "b", "c", "d"}
+    assert "the best for its cost" in [text.get_text() for text in drawn[0].legends[0].texts]

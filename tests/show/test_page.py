@@ -59,7 +59,7 @@ def test_a_page_is_balanced_escaped_and_needs_nothing_else():
         page.section(evil, page.numbers({evil: evil}), remark=evil),
         page.table([evil, "Rank@1"], [[evil, 1.5]], evil),
         page.details(evil, page.tiles([([pixels, pixels], "right", [evil, "c3"])])),
-        page.chart(lambda path, dark: path.write_text("<svg/>"), evil),
+        page.chart(lambda path, look: path.write_text("<svg/>"), evil),
     ]
     text = page.page(evil, evil, body)
     checked = check(text)
@@ -81,14 +81,14 @@ def test_the_checker_can_fail():
 
 
 def test_a_chart_has_a_light_and_a_dark_drawing():
-    html = page.chart(lambda path, dark: path.write_text(f"<svg>{dark}</svg>"), "words")
+    html = page.chart(lambda path, look: path.write_text(f"<svg>{look.dark}</svg>"), "words")
     dark, light = (base64.b64decode(text) for text in re.findall(r"base64,([^\"]+)", html))
     assert (light, dark) == (b"<svg>False</svg>", b"<svg>True</svg>")
     assert html.index("prefers-color-scheme: dark") < html.index("srcset") < html.index("<img")
 
 
 def test_a_wide_chart_says_that_it_scrolls_on_a_phone():
-    chart = page.chart(lambda path, dark: path.write_text("<svg/>"), "words", wide=True)
+    chart = page.chart(lambda path, look: path.write_text("<svg/>"), "words", wide=True)
     assert 'class="scroll wide"' in chart and ".wide::before" in page.page("title", "", [chart])
 
 

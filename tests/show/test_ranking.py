@@ -104,6 +104,32 @@ def test_summary_of_one_is_singular():
     assert ranking.summary([one, none], 1) == words
 
 
+def test_the_right_images_that_a_ranking_misses_have_their_ranks():
+    query, gallery = random_sets()
+    for index in range(len(query)):
+        every, total = nearest(query, gallery, index, top=1000)
+        below = ranking.missed(query, gallery, index, top=3)
+        assert below == [match for match in every if match.right and match.rank > 3]
+        first = 1 + evaluate(query, gallery).first_match[index]
+        words = ranking.summary(every[:3], total, below)
+        assert (f"the first at rank {first};" in words) == (total > 0)
+
+
+def test_a_second_row_shows_the_right_images_that_were_missed(laid_out, tmp_path, capsys, drawn):
+    result, query, gallery = laid_out
+    flags = ["--query_index", "4", "--result", str(result), "--top", "1"]
+    below = ranking.missed(query, gallery, 4, top=1)
+    demo.main([*flags, "--save", str(tmp_path / "show.png")])
+    demo.main([*flags, "--missed", "--save", str(tmp_path / "more.png")])
+    assert len(below) == 2
+    assert [axes.get_title() for axes in drawn[0].axes] == ["query", "1"]
+    assert [axes.get_title() for axes in drawn[1].axes] == ["query", "1", str(below[0].rank)]
+    words = [text.get_text() for text in drawn[1].texts]
+    assert "Missed: 2 right images, the nearest 1" in words
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].split()[:2] == [str(below[0].rank), "right"]
+
+
 def test_demo_prints_and_draws_the_ranking(laid_out, tmp_path, capsys):
     result, query, gallery = laid_out
     demo.main(["--query_index", "4", "--result", str(result), "--save", str(tmp_path / "show.png")])
@@ -119,7 +145,9 @@ def test_demo_prints_and_draws_the_ranking(laid_out, tmp_path, capsys):
         assert line.endswith(str(Path(gallery.paths[match.index])))
     right = sum(match.right for match in matches)
     are = "is" if right == 1 else "are"
-    assert lines[-2] == f"{right} of the first 10 {are} right; the gallery holds {total} right ones"
+    first = 1 + evaluate(query, gallery).first_match[4]
+    found = f"{right} of the first 10 {are} right, the first at rank {first}"
+    assert lines[-2] == f"{found}; the gallery holds {total} right ones"
     assert lines[-1].endswith("show.png")
     with Image.open(tmp_path / "show.png") as picture:
         assert picture.width > 1200
@@ -294,6 +322,9 @@ def test_the_worst_queries_are_those_of_the_lowest_average_precision():
         worst_of_all = [i for i in chosen(query, gallery, worst=100) if query.cameras[i] == camera]
         assert list(chosen(query, gallery, camera=camera, worst=2)) == worst_of_all[:2]
     assert list(chosen(query, gallery, [7, 3])) == [7, 3]
+    best = list(chosen(query, gallery, best=2))
+    assert best == list(chosen(query, gallery, worst=100))[::-1][:2]
+    assert list(chosen(query, gallery, best=2, worst=4)) == [*best, *found]
 
 
 def test_several_queries_stand_on_one_sheet(laid_out, tmp_path, capsys, drawn):
@@ -332,12 +363,14 @@ def test_many_queries_fill_numbered_sheets(laid_out, tmp_path, capsys, monkeypat
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        (["--query_index", "3", "--worst", "2"], "leave out --worst and --camera"),
+        (["--query_index", "3", "--worst", "2"], "leave out --best, --worst and --camera"),
         (["--query_index", "3,12"], "--query_index 12: expected 0 to 11"),
         (["--query_index", "-1"], "--query_index -1: expected 0 to 11"),
         (["--camera", "9"], "--camera 9: no query is from it; there are queries of camera 1, 2, 3"),
         (["--worst", "0"], "--worst 0: expected 1 or more"),
         (["--worst", "-2"], "--worst -2: expected 1 or more"),
+        (["--best", "0"], "--best 0: expected 1 or more"),
+        (["--best", "2", "--labels", "a"], "--labels a: expected 2, in place of: Query"),
         (["--top", "0"], "--top 0: expected 1 or more"),
     ],
 )

@@ -6,11 +6,13 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from person_reid.basics import UserError
+from person_reid.config.look import Look
 from person_reid.show.style import (
     LINES,
     LINES_ON_DARK,
     RIGHT,
     WRONG,
+    decimals,
     fitted,
     picture,
     shortened,
@@ -29,7 +31,7 @@ DEUTERANOPIA = np.array(
 
 
 def draw(path, dark=False):
-    with picture(path, 3, 2, dark) as figure:
+    with picture(path, 3, 2, Look(dark=dark)) as figure:
         figure.subplots().plot([1, 2], [3, 4])
 
 
@@ -102,9 +104,15 @@ def test_text_is_fitted_by_its_width():
     assert fitted("", 1, 13) == "" and len(fitted("ab", 0.01, 13)) == 1
 
 
+def test_a_small_share_has_four_decimals():
+    assert [decimals(share) for share in (0, 0.0004, 0.001, 0.7126)] == [
+        "0.000", "0.0004", "0.001", "0.713",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_words_and_lines_stand_out_from_the_paper(dark):
-    settings = theme(dark)
+    settings = theme(Look(dark=dark))
     paper = settings["figure.facecolor"]
     assert contrast(settings["text.color"], paper) > 7
     assert contrast(settings["xtick.labelcolor"], paper) > 7

@@ -4,6 +4,7 @@ benchmarks/costs.py measures the networks of recipes. For other networks, the au
 used.
 """
 
+import re
 from collections.abc import Iterable
 from statistics import mean
 from typing import Any, NamedTuple
@@ -93,23 +94,35 @@ def cost_table(rows: Iterable[Cost]) -> str:
 
 
 def cost_panels(rows: Iterable[Cost]) -> dict[tuple[str, str], list[Point]]:
-    """Return what draw_panels draws: mAP against multiply-adds, and, of those that
-    were timed, against milliseconds.
-    """
+    """Return what draw_panels draws: mAP against multiply-adds, and against time if it is known."""
     rows = list(rows)
     timed = [row for row in rows if row.float32 is not None]
     return {
-        ("Market-1501", "Multiply-adds an image, billions"): [
+        ("mAP on Market-1501 by arithmetic", "Multiply-adds an image, billions"): [
             _point(row, row.multiply_adds / 1e9) for row in rows
         ],
-        ("One core, float32", "Milliseconds an image"): [
+        ("mAP on Market-1501 by time", "Milliseconds an image, one core, float32"): [
             _point(row, row.float32 or 0) for row in timed
         ],
     }
 
 
 def _point(row: Cost, cost: float) -> Point:
-    return Point(row.name, cost, row.mean_ap, row.measured)
+    found = re.match(r"\w+", row.name)
+    family = found.group() if found else row.name
+    return Point(short_name(row.name), cost, row.mean_ap, row.measured, family)
+
+
+def short_name(name: str) -> str:
+    """Return the name of a network in a picture whose colours tell the families apart.
+
+    `x0.25, ImageNet` for `OSNet x0.25, from ImageNet`.
+    """
+    name = re.sub(r"^(OSNet |Intel's person-reidentification-)", "", name)
+    name = re.sub(r" from random weights| without a GPU|(?<=taught) on a laptop", "", name)
+    name, _, rest = name.partition(", ")
+    kept = rest.removeprefix("from ") if rest in ("from ImageNet", "in an hour") else ""
+    return f"{name}, {kept}" if kept else name
 
 
 def _cells(row: Cost) -> list[str]:

@@ -1,0 +1,78 @@
+"""The options of every script that draws, and those of tools/figures.py."""
+
+from dataclasses import dataclass
+
+from person_reid.config.demo import THRESHOLD
+from person_reid.config.forms import picture_file
+from person_reid.config.look import Look
+from person_reid.config.option import POSITIVE, Options, Range, again, option
+
+METHODS = ("tsne", "umap", "pca")
+TWO = Range("of 2 or more", lambda number: number >= 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureOptions(Look):
+    """Which picture is written, and how it is drawn."""
+
+    title = "picture"
+    save: str = option("figure.png", "picture to write", form=picture_file, metavar="FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvesConfig(FigureOptions):
+    """Draw loss, error, learning rate and mAP of a run, epoch by epoch."""
+
+    name: str | None = option(None, "name of the run (default: ft_ResNet50, or the only one)")
+    save: str = again(FigureOptions, "save", "curves.png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedResults(Options):
+    """Which results are compared."""
+
+    title = "results"
+    results: tuple[str, ...] = option(
+        ("pytorch_result.mat",), "features written by test.py", flags=("results",)
+    )
+    seeds: bool = option(
+        False, "names that differ in their last number are seeds of one network: mean ± deviation"
+    )
+    ignore_cameras: bool = option(False, "also count matches from the query's own camera")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CmcConfig(ComparedResults, FigureOptions):
+    """Draw the cumulative matching characteristics of several runs."""
+
+    ranks: int = option(50, "last rank to draw", range=TWO)
+    save: str = again(FigureOptions, "save", "cmc.png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableConfig(ComparedResults):
+    """Print Rank@1, Rank@5, Rank@10, mAP and mINP of several runs."""
+
+    latex: bool = option(False, "print it for LaTeX, which needs the package booktabs")
+    csv: bool = option(False, "print comma-separated values")
+    labels: str | None = again(Look, "labels", None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistogramConfig(FigureOptions):
+    """Draw the similarities of images of the same and of different people, with the threshold."""
+
+    result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
+    threshold: str | None = option(None, f"{THRESHOLD} (default: equal error rate)")
+    ignore_cameras: bool = option(False, "also count pairs from the same camera")
+    save: str = again(FigureOptions, "save", "histogram.png")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapConfig(FigureOptions):
+    """Draw a plane in which images that the network finds similar lie near one another."""
+
+    result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
+    identities: int = option(10, "number of identities, those with the most images", range=POSITIVE)
+    method: str | None = option(None, "default: tsne if it is installed, else pca", choices=METHODS)
+    save: str = again(FigureOptions, "save", "map.png")

@@ -1,0 +1,104 @@
+"""Pictures for a paper: as wide as its column or page, in legible letters that are text."""
+
+import re
+from itertools import product
+
+import numpy as np
+import pytest
+from matplotlib.axis import Tick
+from matplotlib.text import Text
+from PIL import Image
+
+from person_reid.config.look import Look
+from person_reid.config.option import OptionError
+from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.thresholds import pair_similarities
+from person_reid.show.cmc import draw_cmc
+from person_reid.show.curves import draw_curves
+from person_reid.show.embedding import draw_embedding
+from person_reid.show.histogram import draw_similarities
+from person_reid.show.ranking import Match, ranking_row
+from person_reid.show.sheet import draw_sheet
+from person_reid.show.tradeoff import draw_tradeoff
+from tests.support.ranked_people import random_sets
+
+WIDTHS = {"column": 3.3, "page": 6.9}
+HISTORY = [
+    {"epoch": i, "loss": 3 / i, "val_loss": 2 / i, "error": 1 / i, "lr": 0.1} for i in range(1, 4)
+]
+LABELS = {"cmc": 1, "curves": 2, "histogram": 5, "map": 3, "costs": 2}
+KINDS = [*LABELS, "sheet"]
+
+
+def draw(kind, save, look):
+    query, gallery = random_sets()
+    rng = np.random.default_rng(0)
+    if kind == "cmc":
+        draw_cmc({"a run": [evaluate(*random_sets(seed)) for seed in range(3)]}, save, 20, look)
+    elif kind == "curves":
+        draw_curves(HISTORY, save, look)
+    elif kind == "histogram":
+        draw_similarities(pair_similarities(query, gallery), 0.5, save, look)
+    elif kind == "map":
+        labels = rng.integers(1, 4, 60)
+        draw_embedding(rng.normal(size=(60, 2)), labels, labels % 2, save, "PCA", look)
+    elif kind == "costs":
+        accuracy = {"Market": {"mAP": 0.8}, "Duke": {"mAP": 0.7}}
+        names = {"small": 3.0, "large": 30.0}
+        rows = [{"network": n, "milliseconds": ms, "accuracy": accuracy} for n, ms in names.items()]
+        draw_tradeoff(rows, save, look)
+    else:
+        grey = save.with_name("grey.png")
+        Image.new("RGB", (64, 128), (90, 90, 90)).save(grey)
+        matches = [Match(i, 7, 2, 0.5, i % 2 == 0, grey) for i in range(10)]
+        draw_sheet([ranking_row(grey, matches, "Query 7", "5 are right")], save, look)
+
+
+@pytest.mark.parametrize(("kind", "width"), product(KINDS, WIDTHS))
+def test_a_picture_is_as_wide_as_the_paper_and_its_words_fit_in_letters_of_eight_points(
+    kind, width, tmp_path, drawn
+):
+    draw(kind, tmp_path / "a.pdf", Look(width=width))
+    figure = drawn[0]
+    assert figure.get_figwidth() == WIDTHS[width]
+    figure.draw_without_rendering()
+    of_ticks = {text for tick in figure.findobj(Tick) for text in tick.findobj(Text)}
+    words = [text for text in figure.findobj(Text) if text.get_text().strip()]
+    assert len(words) > 5 and {text.get_fontsize() for text in words} == {8}
+    for text in words:
+        if text not in of_ticks:  # some of which are beyond the axes
+            box = text.get_window_extent()
+            assert box.x0 > -2 and box.x1 < figure.bbox.x1 + 2, text
+            assert box.y0 > -2 and box.y1 < figure.bbox.y1 + 2, text
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_letters_of_vector_files_are_text(kind, tmp_path):
+    draw(kind, tmp_path / "a.svg", Look(width="column"))
+    draw(kind, tmp_path / "a.pdf", Look(width="column"))
+    text = (tmp_path / "a.svg").read_text()
+    assert text.count("<text ") > 5 and "sans-serif" in text
+    assert b"/Type3" not in (tmp_path / "a.pdf").read_bytes()
+
+
+@pytest.mark.parametrize(("kind", "count"), LABELS.items())
+def test_words_of_ones_own_take_the_place_of_a_pictures(kind, count, tmp_path, drawn):
+    labels = [f"own {number}" for number in range(count)]
+    draw(kind, tmp_path / "a.png", Look(labels=",".join(labels)))
+    words = " ".join(text.get_text() for text in drawn[0].findobj(Text))
+    assert all(label in words for label in labels)
+    with pytest.raises(OptionError, match=f"expected {count}, in place of"):
+        draw(kind, tmp_path / "a.png", Look(labels=",".join([*labels, "too many"])))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_titles_panels_are_told_apart_by_their_axes(kind, tmp_path, drawn):
+    for look in (Look(), Look(no_title=True)):
+        draw(kind, tmp_path / "a.png", look)
+    bold = [
+        {text.get_text() for text in figure.findobj(Text) if text.get_weight() == "bold"} - {""}
+        for figure in drawn
+    ]
+    assert bold[0] and all(re.fullmatch(r"\d{4}", text) for text in bold[1])  # of people, on a map
+    named = [(axes.get_xlabel(), axes.get_ylabel()) for axes in drawn[1].axes]
+    assert kind == "sheet" or len(set(named)) == len(named)
