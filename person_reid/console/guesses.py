@@ -22,8 +22,6 @@ HINTS: dict[str, dict[str, str]] = {
         "total_epoch": "--name NAME says where to write: model/NAME.",
     },
     "rerank": {"result": "python evaluate_rerank.py re-ranks the gallery."},
-    "best": {"worst": "--worst N shows the queries with the lowest average precision, "
-                      "and --query_index N any other."},
     "model": {
         "backbone": "--backbone NAME chooses the network; python model.py lists them.",
         "name": "--name NAME chooses the run.",

@@ -157,8 +157,8 @@ def _draw_row(page: _Page, row: Row, top: float, columns: int, indent: float) ->
     if row.lead:
         _draw_tile(page.axes(sizes.margin, top + above), row.lead, sizes)
     for position, tile in enumerate(row.tiles):
-        line, column = divmod(position, columns)
-        down = above + line * (above + sizes.height + below + sizes.gap)
+        below_first, column = divmod(position, columns)
+        down = above + below_first * (above + sizes.height + below + sizes.gap)
         left = sizes.margin + indent + column * (sizes.width + sizes.gap)
         _draw_tile(page.axes(left, top + down), tile, sizes)
 

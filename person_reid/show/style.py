@@ -158,6 +158,7 @@ def legend_below(figure: Figure, keys: Sequence[Artist]) -> None:
         for count in range(len(keys), 0, -1)
         if count == 1 or _needed(widths, count) <= figure.get_figwidth()
     )
+    columns = -(-len(keys) // -(-len(keys) // columns))  # rows of about the same length
     free = [axes for axes in figure.axes if not axes.axison]
     where: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "columnspacing": 1.4}
     legend = (

@@ -176,7 +176,6 @@ HINTED = [
     (train.main, "--total_epok 3", "Did you mean '--total_epoch'?"),
     (train.main, "--pcb", "Did you mean '--PCB'?"),
     (evaluate.main, "--rerank", "python evaluate_rerank.py"),
-    (demo.main, "--best 3", "--worst N"),
     (demo.main, "--output x.png", "--save FILE"),
     (figures.main, "curves --output x.png", "--save FILE"),
 ]

@@ -46,7 +46,7 @@ NEEDED = {
 WORDS = {
     "name", "backbone", "which_epoch", "attention", "identity", "camera", "track", "source",
     "pattern", "dataset", "gpu_ids", "loss", "milestones", "resize_schedule", "ms", "mean",
-    "std", "seeds", "query_index", "after", "before", "expired", "person", "classes",
+    "std", "seeds", "query_index", "labels", "after", "before", "expired", "person", "classes",
 }  # fmt: skip
 READ = {
     "weights", "from", "from_run", "engine", "threshold", "result", "other", "index",

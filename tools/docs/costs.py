@@ -119,7 +119,7 @@ def short_name(name: str) -> str:
     `x0.25, ImageNet` for `OSNet x0.25, from ImageNet`.
     """
     name = re.sub(r"^(OSNet |Intel's person-reidentification-)", "", name)
-    name = re.sub(r" from random weights| without a GPU|(?<=taught) on a laptop", "", name)
+    name = re.sub(r" from random weights| without a GPU|(?<=distilled) on a laptop", "", name)
     name, _, rest = name.partition(", ")
     kept = rest.removeprefix("from ") if rest in ("from ImageNet", "in an hour") else ""
     return f"{name}, {kept}" if kept else name
