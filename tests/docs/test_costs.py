@@ -81,7 +81,7 @@ def test_only_what_was_timed_is_drawn_against_time(tmp_path):
 
 
 def test_names_are_short_where_colours_tell_the_families_apart_and_differ():
-    rows = costs(reproduce.known_recipes([]), read_records(RESULTS), read_records(COSTS))
+    rows = costs(known_recipes([]), read_records(RESULTS), read_records(COSTS))
     for points in cost_panels(rows).values():
         assert len({point.name for point in points}) == len(points)
         assert max(len(point.name) for point in points) < 20
