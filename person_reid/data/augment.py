@@ -55,7 +55,7 @@ class Augment(AugmentationOptions):
     torch.Size([3, 3, 256, 128])
     """
 
-    left_out = frozenset({"height", "width", "padding", "flip_p"})  # they are no options
+    left_out = frozenset({"height", "width", "padding", "flip_p"})  # these are not options
 
     height: int
     width: int

@@ -120,7 +120,7 @@ def _write(images: Iterable[Pixels], file: Path, shape: tuple[int, ...]) -> None
         for image in images:
             out.write(image.data)
     stem = file.stem.rpartition("_")[0]
-    remove_abandoned(file.parent.glob(f".{stem}_*.partial"))  # of a process that was killed
+    remove_abandoned(file.parent.glob(f".{stem}_*.partial"))  # from a process that was killed
     for old in file.parent.glob(f"{stem}_*.npy"):
         with suppress(OSError):  # on Windows a file in use cannot be removed
             if old != file:

@@ -45,8 +45,8 @@ LEAST_SIDE = 8  # pixels of a box within the frame
 
 
 class Box(NamedTuple):
-    """A line of a file: its number, its frame and track, its sides, how sure it
-    is, its class, how visible it is.
+    """A line of a file: its number, frame and track, the box's sides, its confidence, class and
+    visibility.
     """
 
     line: int

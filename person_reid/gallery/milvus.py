@@ -1,9 +1,8 @@
 """A gallery in Milvus, on one machine or on many, with the methods of a SearchIndex that
 tools/search.py uses.
 
-    gallery = MilvusGallery("milvus://localhost:19530/people") gallery =
-    MilvusGallery("milvus:///home/anna/people.db/people")      # Milvus Lite: a file, for trying it
-    out
+    gallery = MilvusGallery("milvus://localhost:19530/people")
+    gallery = MilvusGallery("milvus:///home/anna/people.db/people")  # a file, by Milvus Lite
 
 The collection `people` holds the images, and `people_about` what the gallery remembers: its
 network, and when images were forgotten. Paths are percent-encoded, since Milvus stores UTF-8 and a

@@ -1,8 +1,7 @@
 """Create losses by name.
 
->>> triplet = create("triplet", margin=0.3)                 # a torch.nn.Module
->>> arcface = create("arcface", num_classes=751, dim=512)   # owns prototypes: optimise its
-parameters
+>>> triplet = create("triplet", margin=0.3)                # a torch.nn.Module
+>>> arcface = create("arcface", num_classes=751, dim=512)  # optimise its parameters, the prototypes
 >>> loss = triplet(torch.randn(32, 512), torch.randint(0, 8, (32,)))
 
 All take features (N, D) and labels (N,) and return a float32 scalar. A loss whose `takes` is

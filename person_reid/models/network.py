@@ -136,9 +136,7 @@ class PlainNetwork(Network):
         return self.classifier(self.pooled(images))
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of a BNNeck's network, as other programs name
-        them, under the names of one here.
-        """
+        """Rename the tensors of another program's network with a BNNeck as they are named here."""
         names = next(
             (names for names in BNNECKS if f"{next(iter(names))}running_mean" in state_dict), None
         )

@@ -1,8 +1,8 @@
 """Turn evidence for whom an image shows into probabilities, calibrated on labels that may be wrong.
 
-    belief = Belief(evidence, labels, np.random.default_rng(0)) belief.accuracy
-    # 0.12: nearly useless; 0.95: a good network belief.wrong(evidence, labels, rivals)
-    # probability that each image shows its rival instead
+    belief = Belief(evidence, labels, np.random.default_rng(0))
+    belief.accuracy                         # 0.12: nearly useless; 0.95: a good network
+    belief.wrong(evidence, labels, rivals)  # probability that each image shows its rival instead
 
 With evidence e_ic that image i shows person c, p_ic = softmax_c(β e_ic). The label y of an image of
 person c came about in one of three ways:

@@ -148,8 +148,8 @@ def label_errors(
 
 
 def check_accuracy(accuracy: float) -> None:
-    """Raise UserError if features of this accuracy cannot tell whose
-    label is wrong; remark a weak one.
+    """Raise UserError if features of this accuracy cannot tell whose label is wrong; warn of a weak
+    one.
     """
     words = (
         f"finds the right person first for about {100 * accuracy:.0f} % "

@@ -1,7 +1,7 @@
-"""Learn from a teacher, --teacher: the features that a better network gives the training images,
-computed once.
+"""Learn from the --teacher, a better network: its features of the training images are computed
+once.
 
-The teacher sees each image as it is, and mirrored, and the student must give its augmentation the
+The teacher sees each image as it is and mirrored. The student must give the augmented image the
 same neighbours.
 """
 

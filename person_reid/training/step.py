@@ -170,8 +170,8 @@ class TrainingStep:
             self.average_criterion.update_parameters(self.criterion)
 
     def _begin(self, epoch: int) -> None:
-        """Switch to training mode, all but the backbone in the first `freeze_epochs`: until then it
-        keeps its weights and its batch-norm statistics, while the schedule continues, as with
+        """Switch to training mode, except for the backbone in the first `freeze_epochs`. Until then
+        it keeps its weights and its batch-norm statistics, while the schedule continues, as with
         torchreid's fixbase_epoch.
         """
         self.epoch = epoch
