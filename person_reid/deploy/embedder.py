@@ -140,7 +140,7 @@ class Embedder:
             tested = _network(source, weights, which_epoch, size)
             load = partial(load_network, tested, scales)
             words, runtime = str(tested.weights), runtime or "torch"
-            engine = fast_engine(load, tested.size, words, runtime, device, dtype, scales)
+            engine = fast_engine(load, words, runtime, device, dtype, scales)
         if engine:
             self.size, self.dim, extract = engine.size, engine.contents.dim, engine.features
         else:

@@ -1,13 +1,13 @@
 """Run a network on the CPU by OpenVINO or ONNX Runtime: the same features as PyTorch's, sooner.
 
-    engine = fast_engine(network, (256, 128), "osnet", "auto", device)    # None means PyTorch
+    engine = fast_engine(load, "osnet", "auto", device)    # None means PyTorch
     features = engine.features(bank)
 
 The network is exported each time, which takes seconds; tools/export.py writes a file that lasts.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -46,7 +46,6 @@ def kind_of_file(path: Path, runtime: str | None) -> str:
 
 def fast_engine(
     load: Callable[[], Network],
-    size: tuple[int, int],
     source: str,
     runtime: str,
     device: torch.device,
@@ -57,7 +56,7 @@ def fast_engine(
     """Return an Engine that gives the features of a network on the CPU; None if PyTorch should.
 
     load: returns the network, of which the Engine keeps no part.
-    size: (height, width) of its images. source: its name and weights, in words.
+    source: its name and weights, in words.
     runtime: torch, onnxruntime, openvino, or auto: the fastest of those installed that agrees with
         PyTorch.
     device: where the network would run; other runtimes are for the CPU.
@@ -79,7 +78,7 @@ def fast_engine(
         names = _usable(runtime, device, dtype)
         log.log(level, "Exporting the network. tools/export.py would do so once for all commands.")
         network = load()
-        contents = Contents(*size, network.dim, network.pieces, source, normalised=True)
+        contents = Contents(*network.size, network.dim, network.pieces, source, normalised=True)
         engine, known = _first_agreeing(names, network, contents, dtype, scales)
     except (UserError, OSError) as error:
         if runtime != "auto":
@@ -91,40 +90,29 @@ def fast_engine(
 
 
 def check_runtime(runtime: str, device: torch.device) -> None:
-    """Raise UserError, before the work, for a runtime that `features_of` could not use."""
+    """Raise UserError, before the work, for a runtime that present_extractor could not use."""
     if runtime not in ("torch", "auto"):
         _usable(runtime, device)
 
 
-def features_of(
+def present_extractor(
     network: Network,
-    banks: Mapping[str, torch.Tensor],
     device: torch.device,
-    batch_size: int,
     runtime: str = "torch",
-    flip: bool = True,
     dtype: torch.dtype | None = None,
-) -> dict[str, Features]:
-    """Return {name: features (N, D)} of {name: bank (N, H, W, 3)} from the present weights.
+) -> Callable[..., Features]:
+    """Return extract_features for the present weights of a network, in evaluation mode.
 
-    network: in evaluation mode. runtime: as in fast_engine; the network is exported anew, and
-    nothing of it stays on the disk. flip, dtype: see extract_features; another runtime than PyTorch
-    computes in float32.
+    runtime: as in fast_engine; the network is exported anew, and nothing of it stays on the disk.
+    dtype: see extract_features; another runtime than PyTorch computes in float32.
     """
-    height, width = next(iter(banks.values())).shape[1:3]
-    engine = fast_engine(
-        lambda: deepcopy(network),  # its own parameters go on being trained
-        (height, width),
-        type(network).__name__,
-        runtime,
-        device,
-        level=logging.DEBUG,
-    )
-    extract = engine.features if engine else extractor(network, device, dtype)
-    return {
-        name: extract(bank, batch_size=batch_size, flip=flip, description=name)
-        for name, bank in banks.items()
-    }
+
+    def copy() -> Network:
+        return deepcopy(network)  # its own parameters go on being trained
+
+    source = type(network).__name__
+    engine = fast_engine(copy, source, runtime, device, level=logging.DEBUG)
+    return engine.features if engine else extractor(network, device, dtype)
 
 
 def _usable(runtime: str, device: torch.device, dtype: torch.dtype | None = None) -> list[str]:

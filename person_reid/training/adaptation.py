@@ -23,7 +23,7 @@ from person_reid.data.layout import Split, parse_names, read_further_splits
 from person_reid.data.samplers import ClusterSampler
 from person_reid.data.unlabelled import read_people
 from person_reid.deploy.pretrained import open_pretrained
-from person_reid.deploy.runtimes import features_of
+from person_reid.deploy.runtimes import present_extractor
 from person_reid.losses.base import unit_length
 from person_reid.losses.cluster_memory import ClusterMemory, ProxyMemory
 from person_reid.losses.plan import LossPlan
@@ -229,12 +229,10 @@ class Adaptation:
         config, step, world = self.config, self.step, self.step.world
         # the statistics of the first process are those that are saved
         world.follow(self.network.buffers())
-        banks = {"features": world.share(step.images.bank)}
+        bank, runtime = world.share(step.images.bank), config.runtime or "torch"
         with evaluation_mode(self.network):
-            found = features_of(
-                self.network, banks, step.device, config.batchsize, config.runtime or "torch",
-                flip=False, dtype=step.dtype,
-            )["features"]  # fmt: skip
+            extract = present_extractor(self.network, step.device, runtime, step.dtype)
+            found = extract(bank, batch_size=config.batchsize, flip=False)
         return world.collect(found, len(self.split))
 
     def refresh(self) -> dict[str, float]:

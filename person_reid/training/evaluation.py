@@ -5,7 +5,7 @@ import torch
 from person_reid.config import TrainConfig
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import read_split
-from person_reid.deploy.runtimes import features_of
+from person_reid.deploy.runtimes import present_extractor
 from person_reid.distributed import World
 from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.models.network import Network
@@ -47,15 +47,13 @@ class Evaluation:
 
         The network is left unchanged, with each module in its own mode.
         """
+        config, sets = self.config, {}
         with evaluation_mode(network):
-            shares = {name: world.share(bank) for name, bank in self.banks.items()}
-            config = self.config
-            found = features_of(
-                network, shares, device, config.batchsize, config.runtime or "torch"
-            )
-        sets = {
-            name: FeatureSet(world.collect(found[name], len(split)), split.labels, split.cameras)
-            for name, split in self.splits.items()
-        }
+            extract = present_extractor(network, device, config.runtime or "torch")
+            for name, split in self.splits.items():
+                bank = world.share(self.banks[name])
+                share = extract(bank, batch_size=config.batchsize, description=name)
+                features = world.collect(share, len(split))
+                sets[name] = FeatureSet(features, split.labels, split.cameras)
         metrics = evaluate(sets["query"], sets["gallery"], world=world)
         return {"rank1": metrics.rank(1), "mAP": metrics.mAP}

@@ -206,7 +206,7 @@ class TestMistakes:
             "here. Leave --runtime openvino out",
         ):
             gpu = torch.device("cuda", 0)
-            module.fast_engine(lambda: pytest.fail("loaded"), SIZE, "net", "openvino", gpu)
+            module.fast_engine(lambda: pytest.fail("loaded"), "net", "openvino", gpu)
 
     def test_an_unknown_one(self, place):
         with pytest.raises(
