@@ -25,7 +25,6 @@ from person_reid.console import command, parse, run_script
 from person_reid.data.corrections import corrected
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import data_set_named, find_data_set, with_flags
-from person_reid.data.images import recorded_limits
 from person_reid.data.layout import next_command
 from person_reid.data.leakage import describe_leakage, find_leakage
 from person_reid.data.prepare import lay_out
@@ -63,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
 
     # Lay them out, and say what is there now.
     data_set = with_flags(data_set, config.reading)
-    limits = (0.0, 2.0**config.bits - 1) if config.bits else recorded_limits(download)
+    limits = (0.0, 2.0**config.bits - 1) if config.bits else None
     done = lay_out(data_set, download, save_dir, limits)
     counts = ", ".join(f"{number:,} {what}" for what, number in done.items())
     say(

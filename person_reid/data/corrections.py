@@ -15,7 +15,16 @@ from typing import NamedTuple
 from person_reid.basics import UserError
 from person_reid.data.datasets import MARKET_NAME, DataSet
 from person_reid.data.layout import JUNK
-from person_reid.data.readers import GALLERY, MULTI_QUERY, QUERY, TRAIN, Picture, Splits, by_name
+from person_reid.data.readers import (
+    GALLERY,
+    MULTI_QUERY,
+    QUERY,
+    TRAIN,
+    Picture,
+    Splits,
+    by_name,
+    pictures_of,
+)
 from person_reid.data.tables import read_table
 
 PROPOSALS = ("move", "junk", "somebody", "merge", "split")
@@ -68,8 +77,7 @@ def read_corrected(layout: Path, corrections: Path) -> Splits:
         )
     pictures = {
         picture.source.relative_to(layout).as_posix(): picture
-        for found in splits.values()
-        for picture in found
+        for picture in pictures_of(splits)
         if isinstance(picture.source, Path)
     }
     lines = read_list(

@@ -205,9 +205,7 @@ def with_queries(splits: Splits, training_alone: str = "--test_fraction 0") -> S
     """
     if QUERY in splits or GALLERY not in splits:
         return splits
-    views = group(
-        splits[GALLERY], lambda picture: (picture.identity, picture.camera or picture.source)
-    )
+    views = group(splits[GALLERY], lambda picture: (picture.identity, picture.view))
     seen = group(views, lambda view: view[0])
     queries = [
         images[0] for (who, _), images in views.items() if len(seen[who]) > 1 and not is_nobody(who)

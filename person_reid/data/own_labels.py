@@ -84,7 +84,7 @@ def numbered_from_one(splits: Splits, source: str | Path) -> Splits:
         for split, found in splits.items()
     }
     zeros = pictures_of(of_zero)
-    views = {picture.camera or picture.source for picture in zeros}
+    views = {picture.view for picture in zeros}
     if len(views) < 2 or (QUERY in splits and zeros == of_zero.get(GALLERY)):
         return splits
     by_cameras = all(picture.camera for picture in zeros)

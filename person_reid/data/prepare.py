@@ -12,9 +12,10 @@ import logging
 import os
 import re
 import shutil
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from person_reid.data.readers import (
     Source,
     Splits,
     described_nobody,
+    group,
     is_nobody,
     pictures_of,
 )
@@ -50,8 +52,8 @@ def lay_out(
     """Lay the data set out in `save_dir`, and remove what an earlier, different layout of it left
     there.
 
-    limits: the range of values in images of more than 8 bits; by default the range in a sample of
-    them.
+    limits: the range of values in images of more than 8 bits; by default the one recorded in
+        `data_dir`, if that is a layout, or else the range in a sample of them.
 
     Returns how many files were linked, copied, extracted, kept (already right) and removed (made by
     an earlier run and no longer part of the data set). Files that prepare.py did not make are never
@@ -82,7 +84,8 @@ def lay_out(
         )
         for target, source in progress(by_source, desc="laying out", unit=" images"):
             done[_place(source, save_dir / target)] += 1
-        _write_record(save_dir, origin, plan, limits or seen_limits(save_dir))
+        limits = limits or recorded_limits(data_dir) or seen_limits(save_dir)
+        _write_record(save_dir, origin, plan, limits)
     return done
 
 
@@ -105,9 +108,7 @@ def plan_layout(data_set: DataSet, data_dir: str | Path) -> dict[str, Source]:
         for split, images in splits.items()
         for target, source in images.items()
     }
-    by_identity = defaultdict(list)
-    for target in sorted(splits.get(TRAIN, ())):
-        by_identity[target.partition("/")[0]].append(target)
+    by_identity = group(sorted(splits.get(TRAIN, ())), lambda target: target.partition("/")[0])
     for targets in by_identity.values():
         chosen = [target for target in targets if splits[TRAIN][target] in listed] or targets[:1]
         rest = [target for target in targets if target not in chosen] or targets
@@ -161,17 +162,11 @@ def file_names(splits: Splits, distractors: bool = True) -> dict[str, dict[str, 
     identities = _numbers(
         {picture.identity for picture in pictures}, ("-1", "0") if distractors else ()
     )
-    cameras = _numbers(
-        {picture.camera for picture in pictures if picture.camera is not None}, ("0",)
-    )
-    without = sorted(
-        {each.source for each in pictures if each.camera is None and isinstance(each.source, Path)}
-    )
-    alone: dict[Source, int] = {
-        source: number
-        for number, source in enumerate(without, max(cameras.values(), default=0) + 1)
-    }
-    return {split: _place_all(found, identities, cameras, alone) for split, found in splits.items()}
+    views: dict[str | Source, int] = {}
+    views.update(_numbers({picture.camera for picture in pictures if picture.camera}, ("0",)))
+    alone = {each.source for each in pictures if not each.camera and isinstance(each.source, Path)}
+    views.update(zip(sorted(alone), count(max(views.values(), default=0) + 1)))
+    return {split: _place_all(found, identities, views) for split, found in splits.items()}
 
 
 def _numbers(labels: set[str], meant: Collection[str]) -> dict[str, int]:
@@ -191,18 +186,15 @@ def _numbers(labels: set[str], meant: Collection[str]) -> dict[str, int]:
 
 
 def _place_all(
-    pictures: Sequence[Picture],
-    identities: dict[str, int],
-    cameras: dict[str, int],
-    alone: dict[Source, int],
+    pictures: Sequence[Picture], identities: dict[str, int], views: dict[str | Source, int]
 ) -> dict[str, Source]:
     places: dict[str, Source] = {}
     taken: dict[str, Source] = {}
     for picture in pictures:
         identity = identities[picture.identity]
         folder = "-1" if identity == -1 else f"{identity:04d}"
-        camera = alone[picture.source] if picture.camera is None else cameras[picture.camera]
-        target = f"{folder}/{_name(picture.source.name, f'{folder}_c', camera)}"
+        name = _name(picture.source.name, f"{folder}_c", views[picture.view])
+        target = f"{folder}/{name}"
         # Two folders may hold images of the same name, and some file systems do not distinguish
         # A.jpg from a.jpg.
         number = 1

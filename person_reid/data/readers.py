@@ -51,6 +51,11 @@ class Picture:
     identity: str
     camera: str | None = None
 
+    @property
+    def view(self) -> str | Source:
+        """The camera. An image without one counts as taken by a camera of its own."""
+        return self.camera or self.source
+
 
 Splits = dict[str, list[Picture]]
 Names = str | Sequence[str]  # one folder or several
