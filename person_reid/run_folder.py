@@ -151,7 +151,7 @@ class RunFolder:
                 f"{self.options_file}: no such file, so nothing says how "
                 f"{self.state_file} was trained."
             )
-        from person_reid.models.weights import read_tensors, refuse_unusual
+        from person_reid.models.weight_files import read_tensors, refuse_unusual
 
         state = read_tensors(self.state_file, device)
         refuse_unusual(state, self.state_file)

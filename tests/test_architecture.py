@@ -184,7 +184,7 @@ def test_the_package_and_the_root_leave_the_path_alone():
 
 
 def test_argparse_ends_in_the_room_of_the_commands():
-    """Below it nothing parses or prints. weights.py names the class of a
+    """Below it nothing parses or prints. weight_files.py names the class of a
     namespace that checkpoints hold.
     """
     files = [
@@ -196,7 +196,9 @@ def test_argparse_ends_in_the_room_of_the_commands():
         tree = ast.parse(file.read_text(encoding="utf-8"))
         calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
         assert "print" not in calls and not any(call.endswith("parse_args") for call in calls), file
-        assert file.name == "weights.py" or "argparse" not in file.read_text(encoding="utf-8"), file
+        assert file.name == "weight_files.py" or "argparse" not in file.read_text(
+            encoding="utf-8"
+        ), file
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from person_reid.cli.values import devices, file_ending_in, picture_file, some_p
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.publish import accuracy, milliseconds
 from person_reid.deploy.run import READABLE, file_size
-from person_reid.models.weights import SAFETENSORS
+from person_reid.models.weight_files import SAFETENSORS
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -22,7 +22,7 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.pretrained import CARD, CONFIG
 from person_reid.deploy.publish import about_data, accuracy, check_output, save_pretrained
 from person_reid.device import select_device
-from person_reid.models.weights import SAFETENSORS
+from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval.results import PLAIN
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 from person_reid.run_folder import RunFolder

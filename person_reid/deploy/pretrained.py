@@ -14,7 +14,7 @@ from person_reid.data.augment import MEAN, STD
 from person_reid.deploy.load import TestedNetwork
 from person_reid.models.factory import check_network
 from person_reid.models.hub import quick_to_fail
-from person_reid.models.weights import SAFETENSORS
+from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval.thresholds import CONFIG as CONFIG
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 from person_reid.run_folder import MOST_CLASSES

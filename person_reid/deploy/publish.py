@@ -30,7 +30,7 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
 from person_reid.deploy.pretrained import CARD, CONFIG, preprocessing
 from person_reid.models.complexity import complexity
-from person_reid.models.weights import SAFETENSORS
+from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval.bound import Promise
 from person_reid.retrieval.extract import extract_split
 from person_reid.retrieval.metrics import evaluate, remark_unmatched

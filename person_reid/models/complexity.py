@@ -18,12 +18,7 @@ from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
 from person_reid.models.modes_and_hooks import hooked
 from person_reid.models.network import Network, unused_classifiers
-from person_reid.models.registry import BACKBONES, find_backbone
-
-HEADER = (
-    f"{'':18}{'parameters':>12}{'multiply-adds':>15}{'feature':>9}{'input':>10}   "
-    "licence of the weights"
-)
+from person_reid.models.registry import find_backbone
 
 
 @dataclass(frozen=True)
@@ -93,20 +88,6 @@ def used_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters()) - sum(
         p.numel() for layer in unused for p in layer.parameters()
     )
-
-
-def table() -> str:
-    """Return the list of all networks: their size, computations, feature, input and licence."""
-    lines = [HEADER, *(table_line(name) for name in BACKBONES)]
-    return "\n".join([*lines, "and every network of timm and torchvision, by its name there.\n"])
-
-
-def table_line(name: str) -> str:
-    """Return the line of a network under HEADER."""
-    network, entry = without_weights(name), find_backbone(name)
-    found = complexity(network, entry.size)
-    numbers = f"{found.parameters / 1e6:10.2f} M{found.multiply_adds / 1e9:13.2f} G{network.dim:9}"
-    return f"{name:18}{numbers}{_shape(entry.size):>10}   {entry.licence()}"
 
 
 def summary(name: str) -> str:

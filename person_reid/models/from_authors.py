@@ -56,7 +56,8 @@ class OSNetBackbone(Backbone):
 
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         from person_reid.models.osnet import OSNet, OSNetAIN
-        from person_reid.models.weights import load_matching, read_state_dict
+        from person_reid.models.weight_files import read_state_dict
+        from person_reid.models.weights import load_matching
 
         ain, ibn = self.variant == "ain", self.variant == "ibn"
         module = OSNetAIN(self.width) if ain else OSNet(self.width, ibn)

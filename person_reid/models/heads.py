@@ -8,8 +8,6 @@ from torch.nn import functional
 
 from person_reid.basics import UserError
 
-CLASSIFIERS = ("linear", "cosine", "arcface", "circle")  # losses.HEADS has the loss of each
-
 
 class Head(nn.Module):
     """A neck and a classifier; the state dict has the published names, `add_block.*` and
@@ -23,8 +21,8 @@ class Head(nn.Module):
             (without bias) and the test see its output. Luo et al., Bag of Tricks and a Strong
             Baseline for Deep Person Re-identification, CVPRW 2019, section 3.5.
         `none`: the classifier directly on the backbone's feature.
-    classifier: `linear`; other CLASSIFIERS give cosines (B, num_classes), to which the loss applies
-        margin and scale.
+    classifier: an option of --head. All but `linear` give cosines (B, num_classes), to which the
+        loss applies margin and scale.
     drops_for_losses: whether losses on features see the output of the neck's dropout, as published,
         or its input.
     neck_for_losses: whether losses on features see the output of `bnneck`, as the test does,

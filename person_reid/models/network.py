@@ -28,7 +28,7 @@ class Network(nn.Module):
 
     module, entry: the results of registry.build_backbone. spec: describes the heads. num_classes:
         identities; None or 0 leaves the classifiers out.
-    head: the classifier, one of heads.CLASSIFIERS. size: (height, width) of the images.
+    head: the classifier, an option of --head. size: (height, width) of the images.
     padding: black pixels around a training image before it is cropped.
     dim: the width of the test feature.
     metric_dim: D, the width of the features that losses see. parts: P, the number of those features

@@ -9,11 +9,12 @@ import torchvision
 
 import model
 from person_reid.config.network import NetworkOptions
-from person_reid.models.complexity import complexity, stages, table, used_parameters
+from person_reid.models.complexity import complexity, stages, used_parameters
 from person_reid.models.factory import build_model, create_model
 from person_reid.models.osnet import Gate
 from person_reid.models.registry import BACKBONES, LIST
 from tests.support import ROOT
+from tools.docs.networks import table
 
 # Zhou et al., Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019, table 6:
 # millions of parameters and of multiply-adds at 256×128. OSNet-IBN and -AIN are as large (the

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from person_reid.basics import UserError
+from person_reid.config.network import HEADS as OPTIONS
 from person_reid.losses import HEADS
 from person_reid.models.factory import check_size, create_model
-from person_reid.models.heads import CLASSIFIERS
 
 VIT = "vit_tiny_patch16_224"  # its position embedding shows the size it was built for
 
@@ -36,7 +36,7 @@ def test_an_unknown_head_is_refused_and_each_known_one_has_a_loss():
         match="head='arcfase': expected one of linear, .*, circle. Did you mean 'arcface'?",
     ):
         create_model("resnet18", 3, weights="none", head="arcfase")
-    assert tuple(HEADS) == CLASSIFIERS
+    assert tuple(HEADS) == OPTIONS
 
 
 def test_weights_may_be_a_path(tmp_path):

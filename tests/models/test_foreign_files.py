@@ -15,7 +15,7 @@ import torch
 
 from person_reid.basics import UserError
 from person_reid.models.factory import create_model, load_weights
-from person_reid.models.weights import read_state_dict, read_tensors
+from person_reid.models.weight_files import read_state_dict, read_tensors
 
 WEIGHTS = {"fc.weight": torch.arange(6.0).reshape(2, 3), "fc.bias": torch.ones(2)}
 

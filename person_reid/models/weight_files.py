@@ -1,0 +1,237 @@
+"""Read weight files of any origin as data: nothing in them is executed."""
+
+import argparse
+import logging
+import re
+import sys
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from person_reid.basics import UserError, first_line
+from person_reid.models.transformer_weights import (
+    timm_names_of_earlier_timm,
+    timm_names_of_mmdetection,
+)
+
+log = logging.getLogger(__name__)
+SAFETENSORS = "model.safetensors"  # the weight file in a folder
+WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and AveragedModel, torch.compile
+EXPORTED = (".onnx", ".xml", ".pt2")
+RUNS_ITSELF = "an exported network, not a weight file. Run it as it is: --engine"
+DATA_OF_PYTHON = (
+    "argparse.Namespace", "builtins.dict", "builtins.list", "builtins.set", "collections.",
+    "datetime.", "pathlib.",
+)  # fmt: skip
+# keys of the weights in training states
+ENVELOPES = ("state_dict", "model", "network", "teacher", "student")
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Read the state dict in a file, as plain names and tensors on the CPU.
+
+    Unpacks training states that keep it under a key of its own, removes the prefixes of
+    DataParallel, DDP, torch.compile and AveragedModel, and gives Swin Transformers of mmdetection
+    and of earlier versions of timm the names of today. Raises FileNotFoundError, or UserError if
+    the file is not a state dict.
+    """
+    content = read_tensors(path)
+    for key in ENVELOPES:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    tensors = {_without_wrappers(name): value for name, value in _tensors_in(content, path).items()}
+    if not tensors:
+        found = type(content).__name__
+        if foreign := foreign_objects(path):
+            found = (
+                f"{', '.join(foreign[:3])}. Save the weights alone: "
+                "torch.save(model.state_dict(), FILE)"
+            )
+        raise UserError(f"{path}: expected a state dict (names and tensors), found {found}.")
+    refuse_unusual(tensors, path)
+    return timm_names_of_earlier_timm(timm_names_of_mmdetection(tensors))
+
+
+def _tensors_in(content: Any, path: str | Path) -> dict[str, Tensor]:
+    """Return the largest group of named tensors in a file's content, at its top or under any key.
+
+    Files of other programs keep their weights beside other things, or a module that was saved
+    whole. A file may refer to itself.
+    """
+    left, seen = [("", content)], set()
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, value in left:  # which grows
+        if isinstance(value, dict) and id(value) not in seen:
+            seen.add(id(value))
+            tensors = {
+                name: entry
+                for name, entry in value.items()
+                if isinstance(name, str) and isinstance(entry, Tensor) and name != "n_averaged"
+            }
+            groups.setdefault(key, tensors or _tensors_of_module(value))
+            left += [
+                (str(name), entry) for name, entry in value.items() if "optim" not in str(name)
+            ]
+    key = max(groups, key=lambda key: len(groups[key]), default="")
+    if key:
+        log.info("%s: the weights are those under %r.", path, key)
+    return groups.get(key, {})
+
+
+def _tensors_of_module(content: Any) -> dict[str, Tensor]:
+    """Return the tensors of a module that was saved whole; empty for any other content."""
+    left, seen = [("", content)], set()
+    tensors: dict[str, Tensor] = {}
+    for name, value in left:  # which grows
+        if isinstance(value, Tensor):
+            tensors[name] = value
+        elif isinstance(value, OrderedDict) and id(value) not in seen:  # it may refer to itself
+            seen.add(id(value))
+            for kind in ("_parameters", "_buffers", "_modules"):
+                entries = vars(value).get(kind)
+                if isinstance(entries, dict):
+                    left += [(f"{name}.{key}".strip("."), entry) for key, entry in entries.items()]
+    return tensors
+
+
+def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
+    """Read what torch.save or safetensors wrote to a file as data: nothing in it is executed.
+
+    path: the file, or a folder with a model.safetensors.
+
+    Beside tensors it may hold NumPy arrays, scalars and the flags of a training program, as the
+    files of DINO, MoCo and torchreid do. Objects of other programs are read as empty dicts. Raises
+    FileNotFoundError, or UserError if the file is cut short, an exported network, or holds
+    something of Python's own that is not data.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path /= SAFETENSORS
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weight file.")
+    if path.suffix.lower() in EXPORTED:
+        raise UserError(f"{path}: {RUNS_ITSELF} {path}")
+    scalar, array = np.float64().__reduce__()[0], np.zeros(1).__reduce__()[0]
+    kinds = {
+        type(np.dtype(code)) for code in "?" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"]
+    }
+    data: list[Any] = [argparse.Namespace, np.ndarray, np.dtype, *kinds]
+    for core in ("core", "_core"):  # of NumPy 1 and 2
+        data.append((scalar, f"numpy.{core}.multiarray.scalar"))
+        data.append((array, f"numpy.{core}.multiarray._reconstruct"))
+    data += [(Unread, name) for name in foreign_objects(path)]
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path, str(device))
+        _check_sums(path)
+        with torch.serialization.safe_globals(data):
+            return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # a damaged file makes torch.load fail in any way
+        raise UserError(f"{path}: {_problem(path, str(error), first_line(error))}") from error
+
+
+def _problem(path: Path, message: str, reason: str) -> str:
+    """Return what is wrong with a file and what to do. message:
+    PyTorch's; reason: its first line.
+    """
+    if "TorchScript archive" in message:
+        return f"{RUNS_ITSELF} {path}"
+    if code := _objects(path) or re.findall(r"GLOBAL (\S+)", message):
+        return (
+            "not a readable weight file: PyTorch would have to run "
+            f"{', '.join(code[:3])}. Save the "
+            "weights alone in the program that wrote it: torch.save(model.state_dict(), FILE)"
+        )
+    # PyTorch's own advice stands before it
+    explained = re.search(r"WeightsUnpickler error:\s*(.*)", message)
+    reason = shorten(explained[1] if explained else reason, 100, placeholder=" …")
+    return (
+        f"not a readable weight file, perhaps cut short ({reason}). "
+        "Expected tensors as torch.save or safetensors writes them; copy or train it again."
+    )
+
+
+class Unread:
+    """Stands for an object of another program in a file: it becomes a dict, and
+    nothing of the program is run.
+    """
+
+    def __new__(cls, *arguments: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        """Return an empty dict of the kind that PyTorch's reader fills in every way."""
+        return OrderedDict()
+
+
+def foreign_objects(path: str | Path) -> list[str]:
+    """Return the kinds of objects of other programs in a file, and of Python's that hold data, as
+    `module.name`.
+
+    Nothing of Python's own beyond those: it could be code to run.
+    """
+    return [
+        name
+        for name in _objects(path)
+        if name.split(".")[0] not in {*sys.stdlib_module_names, "numpy"}
+        or name.startswith(DATA_OF_PYTHON)
+    ]
+
+
+def _objects(path: str | Path) -> list[str]:
+    """Return the kinds of objects in a file that PyTorch does not read as
+    data; none before PyTorch 1.6.
+    """
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # a damaged file makes it fail in any way
+        return []
+
+
+def refuse_unusual(content: Any, path: str | Path) -> None:
+    """Raise UserError, naming `path`, if a tensor anywhere in a file's content cannot be copied
+    into a network.
+
+    Complex ones can, but lose their imaginary part.
+    """
+    left, seen = [("", content)], set()
+    while left:
+        name, value = left.pop()
+        if isinstance(value, Tensor):
+            kinds = {
+                "meta": value.is_meta, "quantised": value.is_quantized,
+                "complex": value.is_complex(),
+                "sparse or nested": value.is_nested or value.layout != torch.strided,
+            }  # fmt: skip
+            if found := [kind for kind, is_that in kinds.items() if is_that]:
+                raise UserError(
+                    f"{path}: {name.strip('.')} is a {found[0]} tensor; expected "
+                    "plain numbers. Save the weights "
+                    "again as dense tensors: of a quantised network with dequantize(), "
+                    "of a sparse one with to_dense()."
+                )
+        # a file may refer to itself
+        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            entries = value.items() if isinstance(value, dict) else enumerate(value)
+            left += [(f"{name}.{key}"[-100:], entry) for key, entry in entries]
+
+
+def _check_sums(path: str | Path) -> None:
+    """Raise ValueError if a part of the file differs from its checksum,
+    which torch.load does not look at.
+    """
+    if zipfile.is_zipfile(path):  # files from before PyTorch 1.6 are not
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} in it differs from its checksum")
+
+
+def _without_wrappers(name: str) -> str:
+    while name.startswith(WRAPPERS):
+        name = name.split(".", 1)[1]
+    return name
