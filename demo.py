@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     if indices is None and config.best is config.worst is config.camera is None:
         indices = [SHOWN if len(query) > SHOWN else 0]
     queries = ranking.chosen(query, gallery, indices, config.worst, config.camera, config.best)
-    names = style.own_or([f"Query {index}" for index in queries], config)
+    names = style.own_or([f"Query {index}" for index in queries], config.labels)
     sheets = sheet_names(Path(config.save), len(queries))
     check_outputs(config, ranking.images_of(query, gallery, config.test_dir), save=sheets)
     check_beside("save", *sheets)

@@ -1,20 +1,141 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Draw figures for a paper or a slide.
+"""Draw figures for a paper or a slide. The ending of --save chooses the format, such as .pdf.
 
-The ending of --save chooses the format: .png, .pdf, .svg or .jpg.
+    python tools/figures.py curves --name ft_ResNet50 --save curves.pdf
+    python tools/figures.py cmc resnet.mat osnet.mat --save cmc.pdf    # several runs in one figure
+    python tools/figures.py cmc resnet_*.mat osnet_*.mat --seeds --width column --no_title
+    python tools/figures.py table resnet_*.mat osnet_*.mat --seeds --latex > table.tex
+    python tools/figures.py histogram --threshold threshold.json --save histogram.svg
+    python tools/figures.py map --identities 10 --save map.png
 
-python tools/figures.py curves --name ft_ResNet50 --save curves.pdf
-python tools/figures.py cmc resnet.mat osnet.mat --save cmc.pdf  # several runs in one figure
-python tools/figures.py histogram --threshold threshold.json --save histogram.svg
+curves: loss, error, learning rate and mAP, epoch by epoch. cmc: the share of queries with a right
+answer in their first k. table: Rank@k, mAP and mINP. histogram: similarities within and between
+people, and the threshold. map: a plane in which images that the network finds similar lie near one
+another. For rankings see python demo.py, for heat maps python tools/heatmap.py.
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.cli.figures import main
-from person_reid.cli.main import run_script
+import person_reid as reid
+from person_reid.basics import markdown_table
+from person_reid.cli.outputs import check_outputs
+from person_reid.config.figures import (
+    CmcConfig,
+    ComparedResults,
+    CurvesConfig,
+    HistogramConfig,
+    MapConfig,
+    TableConfig,
+)
+from person_reid.config.option import OptionError
+from person_reid.console import command, parse_command, run_script
+from person_reid.retrieval.results import FLAGS, NETWORK, check_same_images, read_notes
+from person_reid.retrieval.thresholds import error_rates, load_threshold, pair_similarities
+from person_reid.run_folder import RunFolder, default_name, read_history
+
+COMMANDS = {
+    "curves": CurvesConfig,
+    "cmc": CmcConfig,
+    "table": TableConfig,
+    "histogram": HistogramConfig,
+    "map": MapConfig,
+}
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Draw the figure that the command names, or print the table."""
+    name, config = parse_command(COMMANDS, argv, __doc__)
+    if name == "table":
+        print(table(config))
+        return
+    check_outputs(config, save=[config.save])
+    DRAW[name](config)
+    print(f"The picture is in {config.save}")
+
+
+def curves(config: CurvesConfig) -> None:
+    """Draw loss, error, learning rate and mAP."""
+    from person_reid.show.curves import draw_curves  # matplotlib loads slowly, here and below
+
+    history = read_history(RunFolder(config.name or default_name()).log)
+    draw_curves(history, config.save, config)
+
+
+def cmc(config: CmcConfig) -> None:
+    """Draw the cumulative matching characteristics of runs."""
+    from person_reid.show.cmc import draw_cmc
+
+    if config.ranks < 2:
+        raise OptionError("{ranks}: expected 2 or more.", ranks=config.ranks)
+    draw_cmc(compared(config), config.save, config.ranks, config)
+
+
+def table(config: TableConfig) -> str:
+    """Return the table of runs, as Markdown unless the flags ask for another form."""
+    from person_reid.show.style import own_or
+    from person_reid.show.table import as_csv, as_latex, figure_rows
+
+    runs = compared(config)
+    runs = dict(zip(own_or(list(runs), config.labels), runs.values(), strict=True))
+    head, *rows = figure_rows(runs)
+    if config.latex or config.csv:
+        return (as_latex if config.latex else as_csv)([head, *rows])
+    return markdown_table(head, rows).rstrip()
+
+
+def compared(config: ComparedResults) -> dict[str, Any]:
+    """Return {name of a run: its metrics}, or with --seeds a list of those of its seeds.
+
+    Raises UserError if the results are not of the same images.
+    """
+    from person_reid.show.cmc import run_names
+    from person_reid.show.table import by_seed
+
+    names = run_names([Path(path) for path in config.results])
+    results = {name: reid.load_result(path, paths=True) for name, path in names.items()}
+    (first, sets), *others = results.items()
+    for name, other in others:
+        check_same_images(sets, names[first], other, names[name])
+    runs = {
+        name: reid.evaluate(*found, ignore_cameras=config.ignore_cameras)
+        for name, found in results.items()
+    }
+    return by_seed(runs) if config.seeds else runs
+
+
+def histogram(config: HistogramConfig) -> None:
+    """Draw similarities, with the threshold."""
+    from person_reid.show.histogram import draw_similarities
+
+    pairs = pair_similarities(*reid.load_result(config.result), config.ignore_cameras)
+    if config.threshold is None:
+        threshold = error_rates(pairs)["all_pairs"]["rules"]["eer"]["threshold"]
+    else:
+        threshold = load_threshold(config.threshold, *read_notes(config.result, NETWORK, FLAGS))
+    draw_similarities(pairs, threshold, config.save, config)
+
+
+def embedding(config: MapConfig) -> None:
+    """Draw a map of features."""
+    from person_reid.show.embedding import choose, draw_embedding, project
+
+    images = choose(*reid.load_result(config.result), config.identities)
+    points, method = project(images.features, config.method)
+    draw_embedding(points, images.labels, images.cameras, config.save, method, config)
+
+
+DRAW: dict[str, Callable[[Any], None]] = {
+    "curves": curves,
+    "cmc": cmc,
+    "histogram": histogram,
+    "map": embedding,
+}
 
 if __name__ == "__main__":
     run_script(main)

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from person_reid.config.demo import THRESHOLD
 from person_reid.config.forms import picture_file
 from person_reid.config.look import Look
-from person_reid.config.option import POSITIVE, Options, Range, again, option
+from person_reid.config.option import POSITIVE, Options, again, option
 
 METHODS = ("tsne", "umap", "pca")
-TWO = Range("of 2 or more", lambda number: number >= 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,11 @@ class ComparedResults(Options):
 
     title = "results"
     results: tuple[str, ...] = option(
-        ("pytorch_result.mat",), "features written by test.py", flags=("results",)
+        ("pytorch_result.mat",),
+        "features written by test.py",
+        several="*",
+        positional=True,
+        metavar="RESULT",
     )
     seeds: bool = option(
         False, "names that differ in their last number are seeds of one network: mean ± deviation"
@@ -45,7 +48,7 @@ class ComparedResults(Options):
 class CmcConfig(ComparedResults, FigureOptions):
     """Draw the cumulative matching characteristics of several runs."""
 
-    ranks: int = option(50, "last rank to draw", range=TWO)
+    ranks: int = option(50, "last rank to draw")
     save: str = again(FigureOptions, "save", "cmc.png")
 
 

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent
 SCRIPTS = {
     "prepare": ".", "train": ".", "train_DDP": ".", "evaluate": ".", "evaluate_gpu": ".",
     "evaluate_rerank": ".", "demo": ".", "model": ".", "adapt": "tools",
-    "augmentations": "tools", "reproduce": "tools",
+    "augmentations": "tools", "figures": "tools", "reproduce": "tools",
 }  # fmt: skip
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",
@@ -31,7 +31,7 @@ COMMANDS = {
     "save_pretrained": "write a network to a folder that explains itself",
     "compare_networks": "compare the accuracy, time and size of networks",
     "heatmap": "draw where a network looks",
-    "figures": "draw curves, CMC, histograms and maps",
+    "figures": "draw curves, CMC, histograms and maps, or print a table",
     "report": "write everything about a run on one page",
     "explore": "write a folder in which to explore a result with a browser",
     "label_errors": "list images whose identity looks wrong",

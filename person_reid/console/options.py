@@ -27,7 +27,7 @@ from person_reid.config.option import (
 from person_reid.config.published import run_name
 from person_reid.config.run import OF_RESNET50
 from person_reid.console.commands import shipped
-from person_reid.console.parser import Parser, flag_type
+from person_reid.console.parser import Parser, example_lines, flag_type
 from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 
 RECIPE = "recipe"  # the entry of a recipe that is not an option
@@ -90,6 +90,30 @@ def parse_known(
         return configured(kind, vars(given)), further
 
 
+def parse_command(
+    kinds: Mapping[str, type[Options]], argv: Sequence[str] | None = None, text: str | None = ""
+) -> tuple[str, Any]:
+    """Return the command that a command line begins with, and its configuration.
+
+    kinds: {command: its configuration, whose docstring says what it does}.
+    text: the docstring of the script, whose examples of a command are shown in its help.
+    """
+    parser = Parser(text)
+    title = "commands, each with its own --help"
+    commands = parser.add_subparsers(
+        required=True, dest="command", title=title, metavar="|".join(kinds)
+    )
+    for name, kind in kinds.items():
+        about, examples = kind.__doc__, example_lines(text, name)
+        settings = {"help": about, "text": about, "examples": examples}
+        declare(kind, commands.add_parser(name, argument_default=argparse.SUPPRESS, **settings))
+    given = vars(parser.parse_args(argv))
+    name = given.pop("command")
+    given = {name: tuple(it) if isinstance(it, list) else it for name, it in given.items()}
+    with spelled_as_flags():
+        return name, settled(kinds[name](**given), given, given)
+
+
 def _named(
     kind: type[Options], chosen: Mapping[str, Any], file: Callable[[], Mapping[str, Any]] = dict
 ) -> str:
@@ -127,9 +151,15 @@ def build(kind: type[Options], text: str | None = "", everything: bool = False) 
 
     everything: whether the help shows all options, and not only the common ones.
     """
+    parser = Parser(text, argument_default=argparse.SUPPRESS)
+    declare(kind, parser, everything)
+    return parser
+
+
+def declare(kind: type[Options], parser: Parser, everything: bool = False) -> None:
+    """Add the options of a configuration to a parser, see build."""
     declared = kind.declared()
     everything = everything or not any(each.about.common for each in declared.values())
-    parser = Parser(text, argument_default=argparse.SUPPRESS)
     parser.first_meant = frozenset(
         f"--{name}" for name, each in declared.items() if each.about.published
     )
@@ -139,7 +169,6 @@ def build(kind: type[Options], text: str | None = "", everything: bool = False) 
         if title not in groups:
             groups[title] = parser.add_argument_group(title)
         groups[title].add_argument(*spellings(each), **settings_of(each, everything))
-    return parser
 
 
 def spellings(each: Declared) -> tuple[str, ...]:
@@ -177,7 +206,10 @@ def _explained(each: Declared) -> str:
     text = each.about.help.replace("%", "%%")
     empty = each.default is None or each.default is False or each.default == ()
     plain = empty or "default:" in text
-    return text if plain else f"{text} (default: {each.default})"
+    if plain:
+        return text
+    values = each.default if isinstance(each.default, tuple) else (each.default,)
+    return f"{text} (default: {' '.join(map(str, values))})"
 
 
 def _pairs(words: Sequence[str], texts: Collection[str]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def draw_cmc(
 
     Names of more than NAME characters lose their middle, unless they differ only there.
     """
-    names = own_or(list(runs), look)
+    names = own_or(list(runs), look.labels)
     named = {name: together(run) for name, run in zip(names, runs.values(), strict=True)}
     best_first = sorted(named.items(), key=lambda run: -np.mean([each.rank(1) for each in run[1]]))
     longest = max([NAME, *map(len, names)])

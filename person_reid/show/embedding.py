@@ -173,7 +173,7 @@ def draw_embedding(
         ]
         legend_below(figure, keys)
         if len(people) <= NAMED:
-            names = own_or([f"{label:04d}" for label in people], look)
+            names = own_or([f"{label:04d}" for label in people], look.labels)
             places = [label_place(points[labels == label]) for label in people]
             inks = [towards(axes.xaxis.label.get_color(), colour) for colour in colours.values()]
             named = [Label(*each) for each in zip(names, places, inks, strict=True)]

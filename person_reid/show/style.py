@@ -201,27 +201,27 @@ def towards(ink: Any, colour: str, share: float = 0.35) -> tuple[float, ...]:
     return tuple(share * dark + (1 - share) * pale for dark, pale in pairs)
 
 
-def own_or(names: Sequence[str], look: Look) -> list[str]:
+def own_or(names: Sequence[str], labels: str | None) -> list[str]:
     """Return the texts of --labels in place of these names, if there are any.
 
     Raises OptionError if they are not as many.
     """
-    if look.labels is None:
+    if labels is None:
         return list(names)
-    labels = look.labels.split(",")
-    if len(labels) != len(names):
+    own = labels.split(",")
+    if len(own) != len(names):
         listing = ", ".join(map(printable, names))
         raise OptionError(
-            f"{{labels}}: expected {len(names)}, in place of: {listing}.", labels=look.labels
+            f"{{labels}}: expected {len(names)}, in place of: {listing}.", labels=labels
         )
-    return labels
+    return own
 
 
 def relabel(figure: Figure, look: Look) -> None:
     """Put the texts of --labels in place of those of all legends of a figure, see own_or."""
     texts = [text for legend in figure.findobj(Legend) for text in legend.get_texts()]
     names = list(dict.fromkeys(text.get_text() for text in texts))
-    own = dict(zip(names, own_or(names, look), strict=True))
+    own = dict(zip(names, own_or(names, look.labels), strict=True))
     for text in texts:
         text.set_text(own[text.get_text()])
 

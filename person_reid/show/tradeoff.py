@@ -56,7 +56,7 @@ def draw_panels(
     """
     points = [point for each in found.values() for point in each]
     names = list(dict.fromkeys(point.name for point in points))
-    shown = dict(zip(names, own_or(names, look), strict=True))
+    shown = dict(zip(names, own_or(names, look.labels), strict=True))
     families = list(dict.fromkeys(point.family for point in points))
     colours = {family: lines(look)[i % len(lines(look))] for i, family in enumerate(families)}
     with panels(save, len(found), (WIDE, HIGH), look, narrowest=LEAST, below=0.5) as (

@@ -8,7 +8,6 @@ import evaluate
 import train
 import train_DDP
 from person_reid.basics import UserError
-from person_reid.cli import figures
 from person_reid.cli.flags import testing_parser
 from person_reid.config import TrainConfig
 from person_reid.config.adapt import AdaptConfig
@@ -20,6 +19,7 @@ from person_reid.console.options import spelled_as_flags
 from person_reid.run_folder import RunFolder
 from person_reid.training.build import resolved
 from tests.support.small_training import trained_as
+from tools import figures
 
 pytestmark = pytest.mark.usefixtures("here")
 

@@ -1,5 +1,6 @@
 """tools/figures.py, tools/heatmap.py and tools/report.py as a user calls them."""
 
+import csv
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -7,18 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from person_reid.basics import UserError
-from person_reid.cli import figures, heatmap, report
+from person_reid.cli import heatmap, report
 from person_reid.models.factory import build_model
 from person_reid.retrieval.metrics import evaluate
-from person_reid.retrieval.results import FeatureSet, save_result
+from person_reid.retrieval.results import FeatureSet, load_result, save_result
 from person_reid.run_folder import RunFolder
 from tests.show.test_page import check
 from tests.support.ranked_people import lay_out
 from tests.support.scripts import refused
 from tests.support.small_training import trained_as
+from tools import figures
 
 HISTORY = [
     {"epoch": i + 1, "loss": 3.0 / (i + 1), "error": 0.9 / (i + 1), "lr": 0.1} for i in range(3)
@@ -116,6 +119,59 @@ def test_curves_of_different_test_sets_do_not_share_a_picture(inside, tmp_path):
             ]
         )
     assert not (tmp_path / "cmc.png").exists()
+
+
+@pytest.fixture
+def seeds(inside, tmp_path):
+    """Results of two networks, one of them trained with two seeds."""
+    _, query, gallery = inside
+    rng = np.random.default_rng(0)
+    for name in ("net_0", "net_1", "other"):
+        noisy = [
+            replace(images, features=images.features + rng.normal(size=images.features.shape))
+            for images in (query, gallery)
+        ]
+        save_result(tmp_path / f"{name}.mat", *noisy)
+    return [str(tmp_path / f"{name}.mat") for name in ("net_0", "net_1", "other")]
+
+
+def test_a_table_has_the_mean_of_seeds_and_their_deviation_in_three_forms(seeds, capsys):
+    values = [100 * evaluate(*load_result(path)).mAP for path in seeds]
+    mean, deviation = np.mean(values[:2]), np.std(values[:2], ddof=1)
+    figures.main(["table", *seeds, "--seeds"])
+    head, _, net, other = capsys.readouterr().out.splitlines()
+    assert head == "| run | Rank@1 | Rank@5 | Rank@10 | mAP | mINP | seeds |"
+    assert net.startswith("| net | ") and f"| {mean:.2f} ± {deviation:.2f} |" in net
+    assert other.startswith("| other | ") and f"| {values[2]:.2f} |" in other
+    figures.main(["table", *seeds, "--seeds", "--csv"])
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["mAP"] for row in rows] == [f"{mean:.2f}", f"{values[2]:.2f}"]
+    assert [row["mAP deviation"] for row in rows] == [f"{deviation:.2f}", ""]
+    assert [row["seeds"] for row in rows] == ["2", "1"]
+    figures.main(["table", *seeds, "--latex", "--labels", "a_b,c & d,e"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == r"\begin{tabular}{lrrrrrr}" and lines[-1] == r"\end{tabular}"
+    assert lines[4].startswith(r"a\_b & ") and lines[5].startswith(r"c \& d & ")
+    with pytest.raises(UserError, match="--labels a,b: expected 3, in place of: net_0, net_1"):
+        figures.main(["table", *seeds, "--labels", "a,b"])
+
+
+def test_seeds_share_a_curve_and_a_band(seeds, tmp_path, monkeypatch):
+    drawn, write = [], Figure.savefig
+
+    def remember(figure, *arguments, **settings):
+        drawn.append(figure)
+        write(figure, *arguments, **settings)
+
+    monkeypatch.setattr(Figure, "savefig", remember)
+    words = ["--ranks", "5", "--width", "column", "--save", str(tmp_path / "cmc.pdf")]
+    figures.main(["cmc", *seeds, "--seeds", *words])
+    (axes,) = drawn[0].axes
+    assert len(axes.lines) == 2 and len(axes.collections) == 1 and drawn[0].get_figwidth() == 3.3
+    net = next(line for line in axes.lines if line.get_label().startswith("net:"))
+    curves = [evaluate(*load_result(path)).cmc[:5] for path in seeds[:2]]
+    np.testing.assert_allclose(net.get_ydata(), np.mean(curves, axis=0))
+    assert " ± " in net.get_label()
 
 
 def test_figures_of_one_camera_need_a_flag(inside, tmp_path):
