@@ -1,3 +1,1 @@
-"""Layers that train on a processor in fewer passes over memory than PyTorch's: in
-C, compiled as training begins.
-"""
+"""Layers that train on a processor in fewer passes over memory than PyTorch's, in C."""

@@ -20,8 +20,9 @@ def structure(name: str, **fields: str) -> type[ctypes.Structure]:
 
 
 def call(function: str, kind: type[ctypes.Structure], **values: Any) -> None:
-    """Call a C function with a structure of numbers, tensors, lists of
-    tensors, and None for what is missing.
+    """Call a C function with a structure.
+
+    values: numbers, tensors, lists of tensors, and None for what is missing.
     """
     fields = {name: _pointer(value) for name, value in values.items() if value is not None}
     filled = kind(threads=torch.get_num_threads(), **fields)
@@ -39,9 +40,7 @@ def _pointer(value: Any) -> Any:
 
 
 def layers_fit(*maps: Tensor) -> bool:
-    """Say whether the fused layers can compute with these maps (B, C, H,
-    W), which PyTorch does otherwise.
-    """
+    """Return whether the fused layers can compute with these maps (B, C, H, W)."""
     return (
         all(
             x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[1] % LANES == 0

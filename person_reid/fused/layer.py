@@ -29,12 +29,11 @@ def layer(
     depthwise: nn.Conv2d | None = None,
     residual: Tensor | None = None,
 ) -> Tensor:
-    """Compute ReLU(norm(depthwise(convolution(x))) + residual), (B, C, H, W); activates: with the
-    ReLU.
+    """Compute ReLU(norm(depthwise(convolution(x))) + residual), (B, C, H, W).
 
-    Convolutions have no biases; a depthwise one is 3×3, of stride 1, and follows another. A batch
-    norm in training is fused with what follows it, and with the convolutions before it if the first
-    is pointwise. PyTorch computes the rest.
+    activates: whether there is a ReLU. Convolutions have no biases; a depthwise one is 3×3, of
+    stride 1, and follows another. A batch norm in training is fused with what follows it, and with
+    the convolutions before it if the first is pointwise. PyTorch computes the rest.
     """
     learns = _follows_batches(norm)
     if convolution is not None and not (
@@ -67,9 +66,7 @@ def _is_small_pointwise(convolution: nn.Conv2d) -> bool:
 
 
 def _follows_batches(norm: nn.Module) -> bool:
-    """Say whether it is a batch norm that computes with, and keeps an average
-    of, the statistics of batches.
-    """
+    """Return whether it is a batch norm that uses, and averages, the statistics of batches."""
     if not (isinstance(norm, nn.BatchNorm2d) and norm.training and norm.affine):
         return False
     return bool(norm.track_running_stats) and norm.momentum is not None

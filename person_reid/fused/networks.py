@@ -16,8 +16,9 @@ from person_reid.models import osnet
 
 
 class ConvNorm(osnet.ConvNorm):
-    """Convolution, norm and ReLU; with a residual, which is added to the
-    norm, there is a ReLU in any case.
+    """Convolution, norm and ReLU.
+
+    A residual is added to the norm; there is a ReLU behind it in any case.
     """
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -42,8 +43,9 @@ class Gate(osnet.Gate):
 
 
 class _Block(nn.Module):
-    """A block whose last layer is fused with the shortcut, unless a norm comes
-    between them or follows their sum.
+    """A block whose last layer is fused with the shortcut.
+
+    If a norm comes between them or follows their sum, PyTorch computes the block.
     """
 
     IN: Any
@@ -82,8 +84,9 @@ def unfuse(network: nn.Module) -> None:
 
 
 def fuse(network: nn.Module) -> bool:
-    """Fuse the layers of a network, in place, if it has any that can be fused and a
-    compiler is there. Say whether.
+    """Fuse the layers of a network, in place, and return whether any were fused.
+
+    Without such layers, or without a compiler, the network stays as it is.
     """
     found = [module for module in network.modules() if type(module) in FUSED]
     if not found or library() is None:

@@ -45,9 +45,7 @@ from person_reid.losses.verification import VerificationLoss
 
 
 class Entry(NamedTuple):
-    """A loss by its name: the class, its settings, a one-line summary, and whether it needs
-    matching pairs.
-    """
+    """A loss by its name: its class, settings and summary, and whether it needs matching pairs."""
 
     loss: type[FeatureLoss]
     settings: dict[str, Any]
@@ -203,9 +201,7 @@ def create(
 def published(
     flag: str, num_classes: int | None = None, dim: int | None = None, **settings: Any
 ) -> Weighted:
-    """Create the loss of a published flag ("triplet" for `--triplet`),
-    weighted as in the published training.
-    """
+    """Create the loss of a published flag ("triplet" for `--triplet`), weighted as published."""
     return Weighted(create(flag, num_classes, dim, **settings), per_image=PUBLISHED[flag])
 
 
@@ -247,8 +243,7 @@ def parse_terms(text: str) -> dict[str, tuple[float, dict[str, str]]]:
 
 
 def typed(name: str, settings: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings of the loss called `name`, given as text, in their own types: float, int,
-    bool or str.
+    """Return settings of the loss called `name`, given as text, as float, int, bool or str.
 
     Raises UserError for an unknown setting and for a value that does not fit.
     """

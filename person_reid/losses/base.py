@@ -1,5 +1,4 @@
-"""The base class of the losses, which checks, casts and normalises, and the operations on pairs
-that they share.
+"""The base class of the losses, and the operations on pairs that they share.
 
 Every operation depends on shapes alone, never on values: rows are masked, not selected. A loss
 therefore compiles without a graph break and never makes the accelerator wait for the host.
@@ -19,8 +18,9 @@ class FeatureLoss(nn.Module):
         scalar, zero if the batch has no pair to learn from. Raises ValueError if the shapes do not
         fit.
 
-    normalised: whether `compute` receives features of unit length; their products are cosines.
     takes: "features" of the network, or "logits", its class scores.
+    normalised: whether `compute` receives features of unit length, whose products are cosines;
+        "logits" stay as they are.
     before_dropout: whether the loss expects the features that enter the neck's dropout.
     needs_teacher: whether a teacher's features (N, E) stand in place of the labels; if the loss
         takes "logits", the cosines (N, C) between these features and the classes do.
@@ -49,7 +49,8 @@ class FeatureLoss(nn.Module):
 
     def prepared(self, features: Tensor) -> Tensor:
         """Return features as `compute` receives them."""
-        return unit_length(features.float()) if self.normalised else features.float()
+        changed = self.normalised and self.takes == "features"
+        return unit_length(features.float()) if changed else features.float()
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         """Return the loss, a scalar, of float32 features (N, D) and labels (N,)."""
@@ -62,8 +63,7 @@ def unit_length(features: Tensor) -> Tensor:
 
 
 def euclidean_distances(similarities: Tensor) -> Tensor:
-    """Return the distances between unit vectors, √(2 − 2·cos), in [0, 2], from their cosines, of
-    any shape.
+    """Return the distances between unit vectors, √(2 − 2·cos), in [0, 2], from their cosines.
 
     float32 resolves the square to about 1e-6. A smaller square counts as distance zero, with zero
     gradient, so that two copies of an image do not cause a division by zero.
@@ -74,8 +74,9 @@ def euclidean_distances(similarities: Tensor) -> Tensor:
 
 
 def pair_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return two boolean masks (N, N) of labels (N,): other images of the same
-    identity, images of other identities.
+    """Return two boolean masks (N, N) of labels (N,).
+
+    The first has the other images of the same identity, the second the images of other identities.
     """
     same = labels[:, None] == labels[None, :]
     itself = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
@@ -85,11 +86,11 @@ def pair_masks(labels: Tensor) -> tuple[Tensor, Tensor]:
 def multi_similarity_pairs(
     similarities: Tensor, positive: Tensor, negative: Tensor, epsilon: float
 ) -> tuple[Tensor, Tensor]:
-    """Keep the pairs worth learning from: positives less similar than the nearest negative + ε,
-    negatives likewise.
+    """Return the masks of the pairs worth learning from; all are (N, N).
 
-    All (N, N); returns the two masks, thinned out. Wang et al., Multi-Similarity Loss with General
-    Pair Weighting for Deep Metric Learning, CVPR 2019, equations 7 and 8.
+    These are the positives that are less similar than the nearest negative + ε, and likewise the
+    negatives. Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric
+    Learning, CVPR 2019, equations 7 and 8.
     """
     similarities = similarities.detach()
     nearest_negative = similarities.masked_fill(~negative, -torch.inf).amax(1, keepdim=True)
@@ -101,15 +102,17 @@ def multi_similarity_pairs(
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean of `values` under `mask`, of the same shape; zero, with zero
-    gradient, if the mask is empty.
+    """Return the mean of `values` under `mask`, of the same shape.
+
+    If the mask is empty, the mean and its gradient are zero.
     """
     return values.where(mask, 0).sum() / mask.sum().clamp(min=1)
 
 
 def masked_logsumexp(values: Tensor, mask: Tensor, dim: int) -> Tensor:
-    """Return log Σ exp(values) over `dim` under `mask`; zero, with zero
-    gradient, if the mask is empty there.
+    """Return log Σ exp(values) over `dim` under `mask`.
+
+    Where the mask is empty, the result and its gradient are zero.
     """
     smallest = torch.finfo(values.dtype).min  # not -inf, whose logsumexp has no gradient
     return values.masked_fill(~mask, smallest).logsumexp(dim).where(mask.any(dim), 0)

@@ -18,8 +18,7 @@ from person_reid.losses.base import FeatureLoss
 
 
 class CenterLoss(FeatureLoss):
-    """Pull features, not normalised, towards their centers; in training, move the centers
-    afterwards.
+    """Pull features, not normalised, towards their centers; in training, then move the centers.
 
     num_classes: labels are in [0, num_classes). dim: D. rate: α, in [0, 1]. Raises UserError for
     any other.

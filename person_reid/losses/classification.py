@@ -15,11 +15,11 @@ from person_reid.losses.base import FeatureLoss
 
 
 class CrossEntropyLoss(FeatureLoss):
-    """Compute cross entropy. smoothing: ε in [0, 1), the share of the target spread
-    over all identities in training.
+    """Compute cross entropy.
+
+    smoothing: ε in [0, 1), the share of the target that is spread over all identities in training.
     """
 
-    normalised = False
     takes = "logits"
 
     def __init__(self, smoothing: float = 0.0) -> None:
@@ -33,11 +33,11 @@ class CrossEntropyLoss(FeatureLoss):
 
 
 class FocalLoss(FeatureLoss):
-    """Compute the focal loss. gamma: γ ≥ 0; the higher, the less well-classified
-    images count; 0 is cross entropy.
+    """Compute the focal loss.
+
+    gamma: γ ≥ 0; the higher, the less well-classified images count; 0 is cross entropy.
     """
 
-    normalised = False
     takes = "logits"
 
     def __init__(self, gamma: float = 2.0) -> None:

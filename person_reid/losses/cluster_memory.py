@@ -51,20 +51,20 @@ class ClusterMemory(FeatureLoss):
         return loss
 
     def contrast(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Return the loss, a scalar, of the scores (N, C) of images
-        of the clusters `labels` (N,).
-        """
+        """Return the loss of the scores (N, C) of images of the clusters `labels` (N,)."""
         return F.cross_entropy(scores, labels)
 
     def scores(self, features: Tensor) -> Tensor:
-        """Return the cosines between features of unit length and centers,
-        divided by τ: (N, D) → (N, C).
+        """Return the cosines between features and centers, divided by τ: (N, D) → (N, C).
+
+        features: of unit length.
         """
         return features @ self.centers.T / self.temperature
 
     @torch.no_grad()
     def update(self, features: Tensor, labels: Tensor) -> None:
         """Move the center of every cluster in a batch towards its hardest image.
+
         features: (N, D) of unit length.
         """
         similarity = (features * self.centers[labels]).sum(1)

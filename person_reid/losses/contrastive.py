@@ -18,8 +18,9 @@ from person_reid.losses.base import (
 
 
 class ContrastiveLoss(FeatureLoss):
-    """Compute the contrastive loss. positive_margin, negative_margin: in distances
-    of unit vectors, within [0, 2].
+    """Compute the contrastive loss.
+
+    positive_margin, negative_margin: in distances of unit vectors, within [0, 2].
     """
 
     def __init__(self, positive_margin: float = 0.0, negative_margin: float = 1.0) -> None:

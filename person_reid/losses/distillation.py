@@ -1,5 +1,6 @@
-"""Learn from a teacher, a better network that sees the same images. t and s are features of teacher
-and student.
+"""Learn from a teacher, a better network that sees the same images.
+
+t and s are features of teacher and student.
 
     relations    L = huber(d(s), d(t)) + w · huber(a(s), a(t))
                  d: distances of two images, divided by their mean
@@ -64,8 +65,9 @@ class SimilarityLoss(DistillationLoss):
 
 
 class NeighboursLoss(DistillationLoss):
-    """Compare the neighbours of each image in the batch. temperature: τ > 0; the
-    lower, the fewer neighbours count.
+    """Compare the neighbours of each image in the batch.
+
+    temperature: τ > 0; the lower, the fewer neighbours count.
     """
 
     def __init__(self, temperature: float = 0.05) -> None:
@@ -82,11 +84,11 @@ class NeighboursLoss(DistillationLoss):
 
 
 class ClassesLoss(DistillationLoss):
-    """Compare class scores with the teacher's cosines. temperature: τ > 0, by
-    which the cosines are divided.
+    """Compare class scores with the teacher's cosines.
+
+    temperature: τ > 0, by which the cosines are divided.
     """
 
-    normalised = False
     takes = "logits"
 
     def __init__(self, temperature: float = 0.05) -> None:
@@ -99,8 +101,9 @@ class ClassesLoss(DistillationLoss):
 
 
 class FeaturesLoss(DistillationLoss):
-    """Reach the teacher's feature through a linear layer. dim, taught_dim: D and
-    E, the widths of the features.
+    """Reach the teacher's feature through a linear layer.
+
+    dim, taught_dim: D and E, the widths of the features.
     """
 
     normalised = False
@@ -116,8 +119,9 @@ class FeaturesLoss(DistillationLoss):
 
 
 def _distances(features: Tensor) -> Tensor:
-    """Return the distances (N, N) of features of unit length, divided by the
-    mean of those that are not zero.
+    """Return the distances (N, N) of features of unit length.
+
+    They are divided by the mean of those that are not zero.
     """
     distances = euclidean_distances(features @ features.T)
     apart = distances > 0
@@ -126,9 +130,7 @@ def _distances(features: Tensor) -> Tensor:
 
 
 def _angles(features: Tensor) -> Tensor:
-    """Return the cosines (N, N, N) of the angles at each image
-    between the directions to two others.
-    """
+    """Return the cosines (N, N, N) of the angles at each image between two others."""
     directions = features[None] - features[:, None]
     # The direction from an image to itself, or to its copy, is zero, and so is its gradient.
     squares = directions.square().sum(2, keepdim=True)

@@ -1,5 +1,4 @@
-"""Generalised lifted structure loss: compare each image with all its positives and all its
-negatives at once.
+"""Generalised lifted structure loss: compare each image with all positives and negatives at once.
 
     L = mean over i of [ log Σₚ exp(d(i, p) − m₊) + log Σₙ exp(m₋ − d(i, n)) ]₊
 
@@ -19,8 +18,9 @@ from person_reid.losses.base import (
 
 
 class LiftedLoss(FeatureLoss):
-    """Compute the lifted structure loss. positive_margin, negative_margin: in distances of unit
-    vectors, within [0, 2].
+    """Compute the lifted structure loss.
+
+    positive_margin, negative_margin: in distances of unit vectors, within [0, 2].
 
     The first term of an image without a positive is zero, but the image still moves away from its
     negatives. The loss is thus zero only in a batch without any pair, not in every batch without

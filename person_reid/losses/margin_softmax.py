@@ -1,5 +1,6 @@
-"""Softmax losses over prototypes on the sphere, with a margin that makes the right identity harder
-to reach.
+"""Softmax losses over prototypes on the sphere, with a margin.
+
+The margin makes the right identity harder to reach.
 
     L = mean over i of −log softmax(s · z)[y]
     z_j = cos θ_j for the other identities,   z_y = ψ(θ_y)
@@ -36,8 +37,9 @@ def angular_margin(cosines: Tensor, margin: float) -> Tensor:
 
 
 def multiplied_angle(cosines: Tensor, factor: int) -> Tensor:
-    """Return SphereFace's (−1)ᵏ cos(factor · θ) − 2k of cosines of any
-    shape; factor: a whole number.
+    """Return SphereFace's (−1)ᵏ cos(factor · θ) − 2k of cosines of any shape.
+
+    factor: a whole number.
     """
     turns = (cosines.detach().clamp(-1, 1).acos() * (factor / math.pi)).floor()
     before, multiple = torch.ones_like(cosines), cosines
@@ -49,16 +51,15 @@ def multiplied_angle(cosines: Tensor, factor: int) -> Tensor:
 def replace_at_labels(
     cosines: Tensor, labels: Tensor, margin: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Apply `margin` to the cosine of each row of (N, C) at its label,
-    labels (N,); leave the others.
-    """
+    """Apply `margin` to the cosine of each row of (N, C) at its label; leave the others."""
     labels = labels[:, None]
     return cosines.scatter(1, labels, margin(cosines.gather(1, labels)))
 
 
 class MarginSoftmax(FeatureLoss):
-    """The base of the three losses. num_classes: identities, labels are in [0,
-    num_classes). dim: D of the features.
+    """The base of the three losses.
+
+    num_classes: identities; labels are in [0, num_classes). dim: D of the features.
     """
 
     def __init__(
@@ -99,8 +100,9 @@ class CosFaceLoss(MarginSoftmax):
 
 
 class SphereFaceLoss(MarginSoftmax):
-    """Compute the SphereFace loss. margin: the angle's factor, an integer. scale: the
-    feature's length in the paper.
+    """Compute the SphereFace loss.
+
+    margin: the angle's factor, an integer. scale: the feature's length in the paper.
     """
 
     def __init__(self, num_classes: int, dim: int, margin: int = 4, scale: float = 1.0) -> None:

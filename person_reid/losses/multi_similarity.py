@@ -1,5 +1,4 @@
-"""Multi-similarity loss: weight each pair by its own similarity and by comparison with the anchor's
-other pairs.
+"""Multi-similarity loss: weight each pair by its own similarity and by the anchor's other pairs.
 
     L = mean over i of 1/α log(1 + Σₚ exp(−α (s(i, p) − λ))) + 1/β log(1 + Σₙ exp(β (s(i, n) − λ)))
 
@@ -18,8 +17,9 @@ from person_reid.losses.base import (
 
 
 class MultiSimilarityLoss(FeatureLoss):
-    """Compute the loss. alpha, beta: α and β. base: λ, in cosines. epsilon: ε of
-    the miner; None takes all pairs.
+    """Compute the loss.
+
+    alpha, beta: α and β. base: λ, in cosines. epsilon: ε of the miner; None takes all pairs.
     """
 
     def __init__(

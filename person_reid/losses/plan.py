@@ -10,6 +10,7 @@ from typing import Any
 from person_reid.config.losses import LossOptions
 from person_reid.config.option import NAMED, OptionError
 from person_reid.losses import HEADS, PUBLISHED, REGISTRY, create, parse_terms, typed
+from person_reid.losses.base import FeatureLoss
 
 
 @dataclass(frozen=True)
@@ -25,21 +26,16 @@ class LossTerm:
     per_image: bool = False
 
     @property
-    def before_dropout(self) -> bool:
-        """Return whether the loss expects the features that enter the neck's dropout."""
-        return REGISTRY[self.name].loss.before_dropout
-
-    @property
-    def needs_teacher(self) -> bool:
-        """Return whether the loss compares features with a teacher's."""
-        return REGISTRY[self.name].loss.needs_teacher
+    def kind(self) -> type[FeatureLoss]:
+        """Return the class of the loss, which says what it needs."""
+        return REGISTRY[self.name].loss
 
 
 @dataclass(frozen=True)
 class LossPlan:
     """Everything that is minimised: the classifier's loss and the terms added to it.
 
-    head: the classifier, "linear", "cosine", "arcface" or "circle", which decides its loss.
+    head: the classifier, "linear", "cosine", "arcface" or "circle"; it has a loss of its own.
     label_smoothing, classification_weight, classification_settings: apply to the classifier's loss;
         the smoothing is in [0, 1).
     terms: the losses on features and class scores. taught: the losses that compare the network with
@@ -79,8 +75,8 @@ def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
             label_smoothing=NAMED,
         )
     terms = [LossTerm(name, weight, typed(name, given)) for name, (weight, given) in listed.items()]
-    taught = tuple(term for term in terms if term.needs_teacher)
-    rest = tuple(term for term in (*by_flag.values(), *terms) if not term.needs_teacher)
+    taught = tuple(term for term in terms if term.kind.needs_teacher)
+    rest = tuple(term for term in (*by_flag.values(), *terms) if not term.kind.needs_teacher)
     of_head = typed(HEADS[head], settings)
     plan = LossPlan(head, options.label_smoothing, weight, of_head, rest, taught)
     _refuse_ignored(options, plan)
@@ -132,8 +128,9 @@ def pair_losses(options: LossOptions) -> list[str]:
 
 
 def _check_head(name: str, listed: str | None, head: str) -> None:
-    """Raise OptionError for a listed loss on class scores that belongs to a
-    classifier, or does not fit the head.
+    """Raise OptionError for a listed loss that cannot be added to that of the head.
+
+    It is on class scores, and belongs to a classifier or does not fit the head.
     """
     if name == "cross_entropy" or REGISTRY[name].loss.takes != "logits":
         return

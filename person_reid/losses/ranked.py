@@ -95,10 +95,10 @@ class ClusteredRankedListLoss(RankedListLoss):
 
 
 def weighted_violation(violation: Tensor, mask: Tensor, temperature: float) -> Tensor:
-    """Average the positive entries of `violation` (N, N) under `mask`, weighted by
-    exp(temperature·violation).
+    """Average the positive entries of `violation` (N, N) under `mask`.
 
-    Returns the mean of each row, (N,); zero for a row without such entries.
+    The weights are exp(temperature · violation). Returns the mean of each row, (N,); zero for a row
+    without such entries.
     """
     mask = mask & (violation > 0)
     exponent = temperature * violation
@@ -110,9 +110,7 @@ def weighted_violation(violation: Tensor, mask: Tensor, temperature: float) -> T
 
 
 def in_one_cluster(features: Tensor, clusters: int) -> Tensor:
-    """Return a mask (N, N): the pairs of features (N, D) that k-means puts into
-    the same one of so many clusters.
-    """
+    """Return a mask (N, N) of the pairs of features (N, D) that k-means puts into one cluster."""
     cluster = k_means(features.detach(), min(clusters, len(features)))
     return cluster[:, None] == cluster[None, :]
 

@@ -1,5 +1,4 @@
-"""Losses for a classifier that returns cosines: the margins of face recognition in place of the
-plain softmax.
+"""Losses for a classifier that returns cosines, with the margins of face recognition.
 
     L = mean over i of −log softmax(s · z)[y],   z from the cosines of feature and class weights
 
@@ -26,11 +25,11 @@ from person_reid.losses.margin_softmax import angular_margin, replace_at_labels
 
 
 class SoftmaxHead(FeatureLoss):
-    """The base of the three losses of cosines (N, C) in [-1, 1]. scale: s. smoothing: label
-    smoothing, in [0, 1).
+    """The base of the three losses of cosines (N, C) in [-1, 1].
+
+    scale: s. smoothing: the label smoothing, in [0, 1).
     """
 
-    normalised = False
     takes = "logits"
 
     def __init__(self, margin: float = 0.35, scale: float = 64.0, smoothing: float = 0.0) -> None:

@@ -1,5 +1,4 @@
-"""Triplet loss: bring an image nearer to every image of its identity than to any other, by a
-margin.
+"""Triplet loss: bring an image nearer to all of its identity than to any other, by a margin.
 
     L = mean [ d(a, p) − d(a, n) + m ]₊        d: Euclidean distance of normalised features
 
@@ -75,15 +74,14 @@ class TripletLoss(FeatureLoss):
 
 
 def hardest_pairs(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each anchor's distance to its farthest positive and to
-    its nearest negative, two (N,).
-    """
+    """Return each anchor's distances to its farthest positive and nearest negative, two (N,)."""
     return distances.where(positive, 0).amax(1), distances.where(negative, 2).amin(1)
 
 
 def weighted_pairs(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each anchor's mean distance to its positives and to its negatives,
-    weighted by hardness, two (N,).
+    """Return each anchor's mean distances to its positives and to its negatives, two (N,).
+
+    Hard ones have a higher weight.
     """
     return (
         (distances * distances.where(positive, -1e4).softmax(1)).sum(1),

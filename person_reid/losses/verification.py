@@ -1,5 +1,4 @@
-"""Verification loss: classify, from the product of their features, whether two images show the same
-identity.
+"""Verification loss: classify whether two images show one identity, by their features' product.
 
     L = ½ mean over positive pairs of −log p(same) + ½ mean over negative pairs of −log p(different)
     p = softmax(W dropout(x ∘ y) + b),  x and y of unit length
@@ -18,9 +17,10 @@ from person_reid.losses.base import FeatureLoss, masked_mean, pair_masks
 
 
 class VerificationLoss(FeatureLoss):
-    """Compute the verification loss. dim: D. dropout: the rate for the product in training, by
-    default as in Person-reID-verification. The mean over positive or negative pairs is zero if the
-    batch has none.
+    """Compute the verification loss.
+
+    dim: D. dropout: the rate for the product in training, by default as in Person-reID-
+    verification. The mean over positive or negative pairs is zero if the batch has none.
     """
 
     before_dropout = True  # it has its own dropout, as the classifier of identities has the neck's

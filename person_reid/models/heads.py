@@ -125,9 +125,7 @@ def weights_init_kaiming(module: nn.Module) -> None:
 
 
 def frozen_bias_norm(dim: int) -> nn.BatchNorm1d:
-    """Build the BatchNorm1d of a BNNeck, whose bias stays 0 so that the
-    identities lie around the origin.
-    """
+    """Build the BatchNorm1d of a BNNeck; its bias stays 0, so identities lie around the origin."""
     norm = nn.BatchNorm1d(dim)
     norm.bias.requires_grad_(False)
     return norm

@@ -187,8 +187,9 @@ def each(
 
 
 class BranchedNetwork(Network):
-    """A network whose branches start as copies of a backbone's stages; a file of
-    that backbone starts them all.
+    """A network of branches that start as copies of a backbone's stages.
+
+    A weight file of that backbone starts them all.
     """
 
     def base_name(self, name: str) -> str:

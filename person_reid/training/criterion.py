@@ -62,7 +62,7 @@ class Criterion(TermLosses):
     def __init__(self, plan: LossPlan, network: Network, taught_dim: int = 0) -> None:
         parts, dim = network.parts, network.metric_dim
         super().__init__(plan.terms, parts, num_classes=network.num_classes or 0, dim=dim)
-        if any(term.before_dropout for term in plan.terms):
+        if any(term.kind.before_dropout for term in plan.terms):
             for head in heads_of(network):
                 head.drops_for_losses = False
         self.classification_weight = plan.classification_weight
