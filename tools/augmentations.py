@@ -24,10 +24,10 @@ from person_reid.data.augment import MEAN, STD, Augment
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import read_split
 
-FLAGS = (
-    "color_jitter", "autoaugment_p", "translation_p", "lgt_p", "grayscale_erasing_p", "erasing_p",
-    "cutout_p",
-)  # fmt: skip
+ALWAYS = {  # each augmentation, on every image
+    "color_jitter": True, "autoaugment_p": 1.0, "translation_p": 1.0, "lgt_p": 1.0,
+    "grayscale_erasing_p": 1.0, "erasing_p": 1.0, "cutout_p": 1.0,
+}  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     first = np.unique(split.targets, return_index=True)[1][: config.people]
     bank = load_bank([split.paths[i] for i in first], config.height, config.width)
     settings: dict[str, dict[str, Any]] = {"crop and flip": {}}
-    settings |= {f"--{flag}": {flag: 1.0} for flag in FLAGS}
+    settings |= {f"--{flag}": {flag: value} for flag, value in ALWAYS.items()}
 
     # matplotlib loads slowly: only once the images are known to be good
     from person_reid.show import sheet
