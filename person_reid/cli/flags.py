@@ -131,7 +131,7 @@ def add_tested_network(parser: argparse.ArgumentParser) -> None:
         "--gpu_ids",
         type=devices,
         default="0",
-        help="GPU to use; -1 for the CPU, which is used if there is no GPU",
+        help="GPU to use; -1 for the CPU, the default without a GPU",
     )
     run = parser.add_argument_group("network of a run")
     run.add_argument("--name", default=Unsaid(default_name()), help="name of the run")
@@ -222,7 +222,7 @@ def given_values(options: argparse.Namespace, names: Iterable[str]) -> dict[str,
 
 
 def given_flags(options: argparse.Namespace, names: Iterable[str]) -> str:
-    """Return the flags of test.py that differ from their defaults, as in "--stride,
-    --pool"; "" if there are none.
+    """Return the flags of test.py that differ from their defaults, as in "--stride, --pool"; "" if
+    none do.
     """
     return ", ".join(as_flag(name, NAMED) for name in given_values(options, names))

@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def search_parser() -> Parser:
-    """Return the parser, whose commands set `work` to the function that does theirs."""
+    """Return the parser. Each command sets `work` to its function."""
     parser = Parser(__doc__)
     title, names = (
         "commands, each with its own --help",
@@ -232,7 +232,7 @@ def add(options: Namespace) -> None:
 
 
 def asked_for(options: Namespace) -> Filter:
-    """Return the Filter that the flags describe: EVERYTHING if there are none."""
+    """Return the Filter that the flags describe: EVERYTHING without flags."""
     return Filter(**{name: getattr(options, name) for name in (*ALIKE, "after", "before")})
 
 

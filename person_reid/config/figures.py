@@ -1,4 +1,4 @@
-"""The options of every script that draws, and those of tools/figures.py."""
+"""The options of tools/figures.py, and of every script that draws."""
 
 from dataclasses import dataclass
 

@@ -38,8 +38,8 @@ def draw_cmc(
 ) -> None:
     """Draw the CMC curve of each run up to rank `ranks`, best Rank@1 first, to an image file.
 
-    runs: the Metrics of each, or those of its seeds, whose mean is drawn in a band that shows
-        their deviation.
+    runs: the Metrics of each, or of each of its seeds. Seeds are drawn as their mean, in a band
+        that shows their deviation.
 
     Names of more than NAME characters lose their middle, unless they differ only there.
     """

@@ -95,7 +95,7 @@ def nearest(
     """Return the matches nearest to one query, and the number of right images in the gallery.
 
     index: which query, from 0; top: number of matches at most, the nearest first; threshold: the
-    lowest similarity accepted. Errors are those of ranked.
+    lowest similarity accepted. Raises as ranked does.
     """
     if top < 1:
         raise UserError(f"--top {top}: expected 1 or more.")
@@ -109,7 +109,7 @@ def missed(
 ) -> list[Match]:
     """Return the right images that are not among the `top` nearest to a query, the nearest first.
 
-    Arguments and errors are those of nearest.
+    Takes the arguments of nearest, and raises as it does.
     """
     ranking = ranked(query, gallery, index)
     return ranking.matches((np.flatnonzero(ranking.right[top:]) + top).tolist(), threshold)
@@ -241,7 +241,7 @@ def find_image(path: str | Path, test_dir: Folder = None) -> Path:
 def describe(
     query: FeatureSet, index: int, path: str | Path, matches: Sequence[Match], summary: str
 ) -> Iterator[str]:
-    """Describe the picture in lines of text. path: of the query's image."""
+    """Describe the picture in lines of text. path: the query's image."""
     yield f"query {index}: {headline(query, index)}  {path}"
     yield from lines(matches)
     yield summary

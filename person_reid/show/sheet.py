@@ -26,10 +26,10 @@ FADED = 0.5  # how much of a faint photograph is left
 class Sizes(NamedTuple):
     """Sizes on a sheet: lengths in inches, letters and frames in points."""
 
-    width: float  # of a tile
+    width: float  # a tile's
     height: float
     gap: float  # between tiles
-    margin: float  # of the sheet
+    margin: float  # around the sheet
     between: float  # rows
     title: float  # height of a line of each kind
     subtitle: float

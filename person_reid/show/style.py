@@ -133,7 +133,7 @@ def panels(
     """Yield a figure and the axes of its panels, and write it after the block, see picture.
 
     size: width and height of a panel on a screen, in inches. columns: all side by side by default.
-    narrowest: of a panel on paper, in inches; narrower panels go below one another.
+    narrowest: the least width of a panel on paper, in inches; narrower panels go below one another.
     below: inches to leave for a legend below the panels.
     """
     columns, (width, height) = columns or count, size
