@@ -43,7 +43,7 @@ def main(argv=None):
     print("| flags | ms a batch | torchvision, ms | times faster |\n| --- | --- | --- | --- |")
     for flags, (before, after) in pipelines(size).items():
         name, _, probability = flags.partition(" ")
-        chance: dict[str, Any] = {name: float(probability or 1)}
+        chance: dict[str, Any] = {name: float(probability) if probability else True}
         augment = Augment(*size, **chance)
         ours = 1e3 * mean_time(batch_of(bank.to(device), augment), options.runs, device)
         row = f"| {flags} | {ours:.2f} |"

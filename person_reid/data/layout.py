@@ -132,7 +132,7 @@ def _is_identity(entry: Path) -> bool:
     """Return whether an entry of a split is a folder, not hidden, and not a link that leads up."""
     if entry.name.startswith(".") or not entry.is_dir():
         return False
-    return not real(entry.parent).is_relative_to(real(entry))
+    return not (entry.is_symlink() and real(entry.parent).is_relative_to(real(entry)))
 
 
 @dataclass(frozen=True)
