@@ -18,9 +18,9 @@ from pathlib import Path
 
 import person_reid as reid
 from person_reid.basics import printable
-from person_reid.cli.outputs import check_beside, check_outputs
 from person_reid.config.demo import DemoConfig
 from person_reid.console import command, parse, run_script
+from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.progress import progress
 from person_reid.retrieval.results import FLAGS, NETWORK, read_notes
 from person_reid.retrieval.thresholds import load_promise, load_threshold

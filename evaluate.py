@@ -17,9 +17,9 @@ import numpy as np
 
 import person_reid as reid
 from person_reid.basics import UserError, printable, write_csv, write_json
-from person_reid.cli.outputs import check_outputs
 from person_reid.config.evaluate import EvaluateConfig, EvaluationOptions, RankingOptions
 from person_reid.console import command, parse, run_script
+from person_reid.console.outputs import check_outputs
 from person_reid.retrieval.metrics import Metrics, remark_unmatched
 from person_reid.retrieval.multi_query import read_multi_query
 from person_reid.retrieval.results import FeatureSet, multi_query_file

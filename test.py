@@ -1,13 +1,170 @@
 # PYTHON_ARGCOMPLETE_OK
 """Extract the features of query and gallery, and evaluate them.
 
-python test.py --name ft_ResNet50 --test_dir ../Market/pytorch
-python test.py --name ft_ResNet50 --which_epoch 60 --ms 1,1.1,1.2 --multi
-python test.py --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth  # a weight file
+    python test.py --name ft_ResNet50 --test_dir ../Market/pytorch
+    python test.py --name ft_ResNet50 --which_epoch 60 --ms 1,1.1,1.2 --multi
+    python test.py --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth  # a weight file
+    python test.py --backbone resnet50 --PCB --weights pcb.pth              # one with parts
+    python test.py --name ft_ResNet50 --gpu_ids -1 --runtime auto           # faster on a CPU
+    python test.py --name ft_ResNet50 --adapt_bn --camera_norm              # fitted to these images
+    python test.py --engine osnet.onnx                                      # an exported file
+    torchrun --standalone --nproc_per_node 4 test.py                        # four GPUs
+
+Writes pytorch_result.mat (and multi_query.mat with --multi), prints the metrics and adds them to
+model/NAME/result.txt.
 """
 
-from person_reid.cli.main import run_script
-from person_reid.cli.test import main
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import person_reid as reid
+from person_reid.basics import quoted, write_json
+from person_reid.config import OptionError
+from person_reid.config.tested import TestConfig
+from person_reid.console import command, parse, run_script
+from person_reid.console.outputs import check_outputs
+from person_reid.data.layout import read_split
+from person_reid.retrieval.metrics import Metrics, remark_unmatched
+from person_reid.retrieval.multi_query import merge_images
+from person_reid.retrieval.results import (
+    PLAIN,
+    RESULT,
+    FeatureSet,
+    multi_query_file,
+    save_multi_query,
+    save_result,
+)
+from person_reid.retrieval.similarity import DISTANCES
+from person_reid.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import torch
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Extract, evaluate and write."""
+    test(parse(TestConfig, argv, __doc__))
+
+
+@command
+def test(config: TestConfig) -> None:
+    """Test the network that the options name on the images of test_dir."""
+    check(config)
+    names = ["query", "gallery", *(["multi-query"] if config.multi else [])]
+    with reid.join_world(config.gpu_ids) as world:
+        config = replace(config, gpu_ids=world.gpu(config.gpu_ids))
+        extract = extractor(config, names, world)
+        sets = {name: extract(name) for name in names}
+
+        # Both are fitted to the gallery, and need no labels.
+        gallery = sets["gallery"]
+        if config.camera_norm:
+            standardise = config.camera_norm == "standardise"
+            norm = reid.CameraNorm(gallery.features, gallery.cameras, standardise)
+            sets = {name: norm.of(images) for name, images in sets.items()}
+        if config.whiten:
+            whitening = reid.Whitening(sets["gallery"].features)
+            sets = {name: whitening.of(images) for name, images in sets.items()}
+        if world.leads:
+            report(config, **{name.replace("-", "_"): images for name, images in sets.items()})
+
+
+def check(config: TestConfig) -> None:
+    """Raise an error for options that exclude each other, and for files that cannot be written."""
+    if config.engine and config.adapt_bn:
+        raise OptionError(
+            "{engine} has no batch norms left to adapt: leave {adapt_bn} out.",
+            engine=config.engine,
+            adapt_bn=True,
+        )
+    for name in ("camera_norm", "whiten"):
+        if config.no_norm and getattr(config, name):
+            raise OptionError(
+                f"{{{name}}} gives every feature unit length, and {{no_norm}} keeps its own: "
+                "choose one.",
+                no_norm=True,
+                **{name: True},
+            )
+    multi = multi_query_file(config.result) if config.multi else None
+    check_outputs(config, result=[config.result, multi], json=[config.json])
+
+
+def extractor(
+    config: TestConfig, names: Iterable[str], world: "reid.World"
+) -> Callable[[str], FeatureSet]:
+    """Return a function from the name of a split to its features. The processes share the images.
+
+    It reads the weights and the names of all images before any image is decoded, so that a mistake
+    costs no time.
+    """
+    splits = {name: read_split(config.test_dir, name) for name in names}
+    cache = Path(config.test_dir) / ".cache"
+
+    def decode(name: str, size: tuple[int, int]) -> "torch.Tensor":
+        with world.leader_first():  # one process decodes, the others find its cache
+            return reid.load_bank(splits[name].paths, *size, cache, name)
+
+    target = (lambda size: decode("gallery", size)) if config.adapt_bn else None
+    embedder = reid.open_embedder(config, target)
+
+    def extract(name: str) -> FeatureSet:
+        started = time.perf_counter()
+        bank = world.share(decode(name, embedder.size))
+        split, share = splits[name], embedder.features(bank, f"features of {name}")
+        features = world.collect(share, len(split))
+        if world.leads:
+            speed = len(split) / (time.perf_counter() - started)
+            print(f"{name}: {len(split)} images, {speed:.0f} images/s", flush=True)
+        paths = [path.as_posix() for path in split.paths]
+        return FeatureSet(features, split.labels, split.cameras, paths)
+
+    return extract
+
+
+def report(
+    config: TestConfig,
+    query: FeatureSet,
+    gallery: FeatureSet,
+    multi_query: FeatureSet | None = None,
+) -> None:
+    """Write the result files and print the metrics."""
+    flags = reid.feature_flags(config)
+    save_result(config.result, query, gallery, reid.network_name(config), flags)
+    distance, remark = ("euclidean", " (Euclidean distance)") if config.no_norm else ("cosine", "")
+
+    def measure(queries: FeatureSet) -> Metrics:
+        scores = DISTANCES[distance](queries.features, gallery.features)
+        return reid.evaluate(queries, gallery, scores=scores)
+
+    remark_unmatched(query, gallery)
+    found = {"single": measure(query)}
+    if multi_query:
+        save_multi_query(multi_query_file(config.result), multi_query, query)
+        merged = merge_images(query, multi_query, Path(config.test_dir, "multi-query"))
+        found |= {"multi": measure(merged)} if merged else {}
+    lines = [
+        metrics.line("multi " if name == "multi" else "") + remark
+        for name, metrics in found.items()
+    ]
+    print("\n".join(lines))
+
+    if config.json:
+        write_json(config.json, {name: metrics.figures() for name, metrics in found.items()})
+    if run := reid.run_of(config):
+        where = f"{run} {config.which_epoch} {config.test_dir}"
+        where += "" if flags == PLAIN else f" {flags}"
+        RunFolder(run).add_results(f"{where}: {line}" for line in lines)
+    there = "" if Path(config.result) == RESULT else f" --result {quoted(config.result)}"
+    print(
+        f"Features are in {config.result}. Look at a ranking: python demo.py --query_index 0{there}"
+    )
+    if config.no_norm:
+        again = f"python evaluate.py --distance euclidean{there}"
+        print(f"They are not of unit length: {again} ranks them as these figures do.")
+
 
 if __name__ == "__main__":
     run_script(main)

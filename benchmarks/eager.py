@@ -18,9 +18,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import ROOT
-from person_reid.cli.flags import testing_parser
-from person_reid.cli.main import run_script
-from person_reid.cli.test import main as test
+from person_reid.config.tested import TestConfig
+from person_reid.console import parse, run_script
+from test import test
 
 
 class ChannelsFirst(torch.nn.Module):
@@ -43,9 +43,9 @@ def eager():
 
 
 def main(argv=None):
-    testing_parser(__doc__).parse_args(argv)  # has this file's --help
+    config = parse(TestConfig, argv, __doc__)
     with eager():
-        test(argv)
+        test(config)
 
 
 if __name__ == "__main__":

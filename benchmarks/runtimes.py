@@ -32,10 +32,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.eager import eager
 from benchmarks.measure import ROOT, machine
 from person_reid.basics import UserError
-from person_reid.cli.flags import testing_parser
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.config.optimizer import PrecisionOptions
+from person_reid.config.tested import TestConfig
+from person_reid.console import parse
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
@@ -102,8 +103,8 @@ def extraction(ways, options):
     bank = load_bank(read_split(options.test_dir, "gallery").paths[: options.images], *size)
     embedders = {}
     for name, flags in ways.items():
-        given = testing_parser().parse_args(flags)
-        source = given.engine or given.backbone
+        given = parse(TestConfig, flags)
+        source = given.engine or given.backbone or ""
         with eager() if name == ALONE else nullcontext():
             dtype = dtype_of(PrecisionOptions(fp16=given.fp16, bf16=given.bf16))
             embedders[name] = Embedder(

@@ -13,14 +13,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from person_reid.basics import UserError as UserError
-    from person_reid.cli.tested import open_teacher as open_teacher
     from person_reid.config import FitOptions as FitOptions
     from person_reid.config import OptionError as OptionError
     from person_reid.config.evaluate import RerankOptions as RerankOptions
     from person_reid.config.network import NetworkOptions as NetworkOptions
+    from person_reid.console.networks import open_teacher as open_teacher
+    from person_reid.data.bank import load_bank as load_bank
     from person_reid.data.layout import read_dataset as read_dataset
     from person_reid.data.layout import read_training_splits as read_training_splits
     from person_reid.deploy.embedder import Embedder as Embedder
+    from person_reid.deploy.find import feature_flags as feature_flags
+    from person_reid.deploy.find import network_name as network_name
+    from person_reid.deploy.find import open_embedder as open_embedder
+    from person_reid.deploy.find import run_of as run_of
     from person_reid.deploy.load import TestedNetwork as TestedNetwork
     from person_reid.deploy.publish import save_pretrained as save_pretrained
     from person_reid.device import prepare_training as prepare_training
@@ -38,6 +43,8 @@ if TYPE_CHECKING:
     from person_reid.models.weights import load_weights as load_weights
     from person_reid.retrieval.extract import extract as extract
     from person_reid.retrieval.metrics import evaluate as evaluate
+    from person_reid.retrieval.normalization import CameraNorm as CameraNorm
+    from person_reid.retrieval.normalization import Whitening as Whitening
     from person_reid.retrieval.rerank import rescorer as rescorer
     from person_reid.retrieval.results import FeatureSet as FeatureSet
     from person_reid.retrieval.results import load_result as load_result
@@ -60,13 +67,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 __all__ = [
-    "Criterion", "Embedder", "Evaluation", "FeatureSet", "FitOptions", "NetworkOptions",
-    "OptionError", "RerankOptions", "RunJournal", "SearchIndex", "TestedNetwork", "TrainingImages",
-    "TrainingStep", "UserError", "World", "averaging", "build_model", "create_criterion",
-    "create_loss", "create_model", "create_network", "describe_training", "evaluate", "extract",
-    "find_state", "fit", "further_terms", "identify", "join_world", "list_losses", "list_models",
-    "load_result", "load_weights", "open_journal", "open_teacher", "prepare_training",
-    "read_dataset", "read_training_splits", "rescorer", "resolved", "save_pretrained",
+    "CameraNorm", "Criterion", "Embedder", "Evaluation", "FeatureSet", "FitOptions",
+    "NetworkOptions", "OptionError", "RerankOptions", "RunJournal", "SearchIndex",
+    "TestedNetwork", "TrainingImages", "TrainingStep", "UserError", "Whitening", "World",
+    "averaging", "build_model", "create_criterion", "create_loss", "create_model",
+    "create_network", "describe_training", "evaluate", "extract", "feature_flags",
+    "find_state", "fit", "further_terms", "identify", "join_world", "list_losses",
+    "list_models", "load_bank", "load_result", "load_weights", "network_name",
+    "open_embedder", "open_journal", "open_teacher", "prepare_training", "read_dataset",
+    "read_training_splits", "rescorer", "resolved", "run_of", "save_pretrained",
     "save_result", "seed_everything", "start_processes", "train_one_epoch",
 ]  # fmt: skip
 # Where each name lives: module, or module:name there.
@@ -99,13 +108,20 @@ HOMES = {
     "identify": "gallery.identification",
     "join_world": "distributed",
     "open_journal": "training.journal",
-    "open_teacher": "cli.tested",
+    "open_teacher": "console.networks",
     "prepare_training": "device",
     "read_training_splits": "data.layout",
     "resolved": "training.build",
     "seed_everything": "device",
     "start_processes": "distributed",
     "train_one_epoch": "training.step",
+    "CameraNorm": "retrieval.normalization",
+    "Whitening": "retrieval.normalization",
+    "load_bank": "data.bank",
+    "open_embedder": "deploy.find",
+    "feature_flags": "deploy.find",
+    "network_name": "deploy.find",
+    "run_of": "deploy.find",
     "create_loss": "losses:create",
     "create_model": "models.factory",
     "evaluate": "retrieval.metrics",

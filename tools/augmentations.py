@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from person_reid.cli.outputs import check_outputs
 from person_reid.config.tools import AugmentationsConfig
 from person_reid.console import parse, run_script
+from person_reid.console.outputs import check_outputs
 from person_reid.data.augment import MEAN, STD, Augment
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import read_split

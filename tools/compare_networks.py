@@ -1,24 +1,116 @@
 # PYTHON_ARGCOMPLETE_OK
 """Compare networks on test sets: Rank@1, mAP, time and size, as a table and a picture.
 
-python tools/compare_networks.py --networks market osnet_market net.onnx \\
-  --test_dirs ../Market/pytorch
-python tools/compare_networks.py --networks osnet_x0_25=osnet.pth "reid.xml --bgr \\
-  --range 0..255" --test_dirs a b \
-    --save networks.png --json networks.json
+    python tools/compare_networks.py --networks market osnet_market net.onnx \\
+      --test_dirs ../Market/pytorch
+    python tools/compare_networks.py --networks osnet_x0_25=osnet.pth \\
+      "reid.xml --bgr --range 0..255" --test_dirs a b --save networks.png --json networks.json
 
 A network is the name of a run, a folder of tools/save_pretrained.py, an exported file, or
 BACKBONE=FILE for a weight file. Further flags of test.py may follow it, in quotes. The time is for
 one view of an image on the CPU, without decoding; set OMP_NUM_THREADS=1 to measure one core.
 """
 
+import shlex
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.cli.compare_networks import main
-from person_reid.cli.main import run_script
+from person_reid.basics import markdown_table, real, with_ending, write_json
+from person_reid.config.compare_networks import CompareNetworksConfig
+from person_reid.config.tested import TestConfig
+from person_reid.console import command, parse, run_script
+from person_reid.console.networks import network_named
+from person_reid.console.outputs import check_outputs
+from person_reid.data.layout import check_test_sets
+from person_reid.deploy.find import open_embedder, tested_network
+from person_reid.deploy.publish import accuracy, milliseconds
+from person_reid.deploy.run import READABLE, file_size
+from person_reid.models.weight_files import SAFETENSORS
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Measure every network on every test set; print, write and draw the result."""
+    config = parse(CompareNetworksConfig, argv, __doc__)
+    check_test_sets(config.test_dirs)
+    check_outputs(config, json=[config.json], save=[config.save])
+    networks = [network_named(text, "networks", config.gpu_ids) for text in config.networks]
+    names = short_names(config.networks)
+    rows = [
+        measure(name, network, config.test_dirs)
+        for name, network in zip(names, networks, strict=True)
+    ]
+    print(table(rows))
+    if config.json:
+        write_json(config.json, rows)
+    if config.save:
+        from person_reid.show.tradeoff import draw_tradeoff  # matplotlib loads slowly
+
+        draw_tradeoff(rows, config.save)
+
+
+def short_names(texts: Sequence[str]) -> list[str]:
+    """Return names for the networks of --networks: without folders, endings
+    and flags, if those still differ.
+    """
+    named = [shlex.split(text)[0].rpartition("=")[2] for text in texts]
+    short = [
+        with_ending(real(name).name or "root", "", *READABLE, ".pth", ".safetensors").name
+        for name in named
+    ]
+    return short if len(set(short)) == len(texts) else list(texts)
+
+
+def measure(name: str, network: TestConfig, test_dirs: Sequence[str]) -> dict[str, object]:
+    """Return {"network", "milliseconds", "megabytes", "accuracy": {test set: {"rank1", "mAP",
+    "mAP_step"}}}.
+
+    Figures of accuracy are fractions, as in every file of figures.
+    """
+    embedder = open_embedder(network)
+    found = {}
+    for test_dir in test_dirs:
+        row = accuracy(embedder, test_dir)
+        title = row.data_set if row.data_set not in found else test_dir
+        percents = {"rank1": row.rank1, "mAP": row.mean_ap, "mAP_step": row.step_ap}
+        found[title] = {name: round(percent / 100, 4) for name, percent in percents.items()}
+    on_cpu = open_embedder(replace(network, gpu_ids="-1", no_flip=not embedder.flips_inside))
+    return {
+        "network": name,
+        "milliseconds": round(milliseconds(on_cpu), 2),
+        "megabytes": round(megabytes(network), 2),
+        "accuracy": found,
+    }
+
+
+def megabytes(network: TestConfig) -> float:
+    """Return the size of a network's file; 0 for weights that are no file, such as none."""
+    path = Path(network.engine or tested_network(network).weights)
+    path = path / SAFETENSORS if path.is_dir() else path
+    return file_size(path) / 1e6 if path.is_file() else 0.0
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """Return a Markdown table; the AP is the trapezoidal one."""
+    sets = list(rows[0]["accuracy"])  # type: ignore[call-overload]
+    cells = []
+    for row in rows:
+        found: dict[str, dict[str, float]] = row["accuracy"]  # type: ignore[assignment]
+        accuracies = [
+            f"{100 * figures['rank1']:.2f} / {100 * figures['mAP']:.2f}"
+            for figures in found.values()
+        ]
+        cells.append(
+            [str(row["network"]), *accuracies, str(row["milliseconds"]), str(row["megabytes"])]
+        )
+    return markdown_table(
+        ["network", *(f"{name}: Rank@1 / mAP, %" for name in sets), "ms an image", "MB"], cells
+    ).rstrip()
+
 
 if __name__ == "__main__":
     run_script(main)

@@ -1,21 +1,145 @@
 # PYTHON_ARGCOMPLETE_OK
 """Write an explorer of a result: a folder whose index.html opens in any browser, offline.
 
-python tools/explore.py --result pytorch_result.mat --save look
-python tools/explore.py --save look.html                       # one file, for small sets
-python tools/explore.py --rerank                               # before and after re-ranking
-python tools/explore.py --result resnet.mat --other osnet.mat  # two networks, same images
-python tools/explore.py --label_errors label_errors.csv        # decide about doubtful labels
-python tools/explore.py --index people.index                   # a search index of tools/search.py
+    python tools/explore.py --result pytorch_result.mat --save look
+    python tools/explore.py --save look.html                       # one file, for small sets
+    python tools/explore.py --rerank                               # before and after re-ranking
+    python tools/explore.py --result resnet.mat --other osnet.mat  # two networks, same images
+    python tools/explore.py --label_errors label_errors.csv        # decide about doubtful labels
+    python tools/explore.py --index people.index                   # an index of tools/search.py
+
+It shows all queries, worst first, the ranking of any image, a map of the features, and what a
+threshold accepts, rejects and gets wrong. The folder contains small copies of all photographs: pass
+it on only if you may pass them on.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.cli.explore import main
-from person_reid.cli.main import run_script
+from person_reid.basics import UserError, printable, with_ending
+from person_reid.config.explore import ExploreConfig
+from person_reid.console import command, parse, run_script
+from person_reid.console.outputs import check_outputs
+from person_reid.data.layout import some_of
+from person_reid.gallery.gallery import open_gallery
+from person_reid.gallery.index import EXACT
+from person_reid.retrieval.rerank import rescorer
+from person_reid.retrieval.results import (
+    RESULT,
+    FeatureSet,
+    check_same_images,
+    load_gallery,
+    load_result,
+)
+from person_reid.show.cmc import run_names
+from person_reid.show.explorer import check_save, describe_result, write_explorer
+from person_reid.show.explorer_images import UNKNOWN, Images, images_of, person_name
+from person_reid.show.explorer_labels import describe_proposals
+from person_reid.show.explorer_page import is_one_file
+from person_reid.show.explorer_rankings import Ranking, rank
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Rank, draw and write the folder."""
+    config = parse(ExploreConfig, argv, __doc__)
+    config.check()
+    save = Path(config.save)
+    check_save(save)
+    check_outputs(config, save=[save] if is_one_file(save) else [])
+
+    rankings: list[Ranking] = []
+    views: dict[str, Any] = {}
+    if config.index:
+        source, images = Path(config.index), images_in(config.index)
+    elif config.label_errors and not config.result:
+        source = features_beside(Path(config.label_errors))
+        images = images_of(None, load_gallery(source), config.test_dir)
+    else:
+        source = Path(config.result or RESULT)
+        query, gallery = load_result(source, paths=True)
+        images = images_of(query, gallery, config.test_dir)
+    if config.ignore_cameras:
+        images = replace(images, cameras=[UNKNOWN] * len(images.paths))
+    if config.label_errors:
+        views["labels"] = describe_proposals(images, Path(config.label_errors))
+    if config.has_queries:  # last: re-ranking takes long, and the list may be at fault
+        rankings = rank_all(config, query, gallery)
+        views |= describe_result(query, gallery, rankings, config.ignore_cameras)
+
+    missing = write_explorer(save, images, source.name, views, config.test_dir)
+    count = len(images.paths)
+    if missing:
+        unreadable = f"{len(missing)} of {count} images cannot be read; their tiles are grey"
+        print(printable(f"{unreadable}:\n{some_of(missing)}"))
+    for ranking in rankings:
+        name = "" if len(rankings) == 1 else f"{ranking.name} "
+        print(printable(ranking.metrics.line(name)))
+    page = save / "index.html" if save.is_dir() else save
+    files = save.rglob("*") if save.is_dir() else [page]
+    size = sum(path.stat().st_size for path in files if path.is_file())
+    print(f"Open {page} in a browser ({size / 1e6:.1f} MB)")
+
+
+def images_in(place: str) -> Images:
+    """Return the images of a search index.
+
+    Raises UserError if it has none, or more than a page can compare.
+    """
+    index = open_gallery(place, new=False)
+    if not 3 <= len(index) <= EXACT:
+        raise UserError(
+            f"{place}: {len(index):,} images; expected 3 to {EXACT:,}, "
+            "all of which the page compares."
+        )
+    chunks, features = zip(*index.entries(), strict=True)
+    entries = [entry for chunk in chunks for entry in chunk]
+    return Images(
+        np.concatenate(features),
+        [image.as_posix() for image, _ in entries],
+        [person_name(about.identity) for _, about in entries],
+        [about.camera or "" for _, about in entries],
+    )
+
+
+def features_beside(list_: Path) -> Path:
+    """Return the features that a list of label errors was made from.
+
+    Raises UserError if they are not there.
+    """
+    if not list_.is_file():
+        raise UserError(f"{list_}: no such list. tools/label_errors.py writes one.")
+    path = with_ending(list_, ".mat", ".csv")
+    if not path.is_file():
+        raise UserError(
+            f"{path}: not there. tools/label_errors.py writes it beside the list. A result with "
+            "these images also serves: --result FILE"
+        )
+    return path
+
+
+def rank_all(config: ExploreConfig, query: FeatureSet, gallery: FeatureSet) -> list[Ranking]:
+    """Return the plain ranking, and those to compare it with."""
+    result = config.result or RESULT
+    others = load_result(config.other, paths=True) if config.other else None
+    if others:
+        check_same_images((query, gallery), result, others, f"--other {config.other}")
+    name, *more = run_names([Path(path) for path in (result, config.other) if path])
+    ignored = config.ignore_cameras
+    rankings = [rank(name, query, gallery, ignore_cameras=ignored)]
+    if config.rerank:
+        scores = rescorer(config)(query.features, gallery.features)
+        rankings.append(rank(f"{name}, re-ranked", query, gallery, scores, ignored))
+    if others:
+        rankings.append(rank(more[0], *others, ignore_cameras=ignored))
+    return rankings
+
 
 if __name__ == "__main__":
     run_script(main)

@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.basics import markdown_table
-from person_reid.cli.outputs import check_outputs
 from person_reid.config.figures import (
     CmcConfig,
     ComparedResults,
@@ -34,6 +33,7 @@ from person_reid.config.figures import (
 )
 from person_reid.config.option import OptionError
 from person_reid.console import command, parse_command, run_script
+from person_reid.console.outputs import check_outputs
 from person_reid.retrieval.results import FLAGS, NETWORK, check_same_images, read_notes
 from person_reid.retrieval.thresholds import error_rates, load_threshold, pair_similarities
 from person_reid.run_folder import RunFolder, default_name, read_history

@@ -2,20 +2,90 @@
 """Draw where a network looks: the energy of its last feature map over a query and its ranking, or
 over any images.
 
-python tools/heatmap.py --name ft_ResNet50 --query_index 777
-python tools/heatmap.py --name ft_ResNet50 --query_index 0-5
-python tools/heatmap.py --name ft_ResNet50 --query_index 777 --top 8 --result market.mat \\
-  --test_dir data
-python tools/heatmap.py --backbone osnet_x0_25 --weights osnet.pth a.jpg b.jpg --save heatmap.pdf
+    python tools/heatmap.py --name ft_ResNet50 --query_index 777
+    python tools/heatmap.py --name ft_ResNet50 --query_index 0-5
+    python tools/heatmap.py --name ft_ResNet50 --query_index 777 --top 8 --result market.mat
+    python tools/heatmap.py --backbone osnet_x0_25 --weights osnet.pth a.jpg b.jpg
+
+Works with any network: PCB's stripes are scaled one by one, MGN and LightMBN get a row for each
+branch, transformers show their patch tokens. The features that rank the gallery are those that
+test.py wrote.
 """
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.cli.heatmap import main
-from person_reid.cli.main import run_script
+from person_reid.config import OptionError
+from person_reid.config.forms import numbers_in
+from person_reid.config.heatmap import HeatmapConfig
+from person_reid.config.option import NAMED
+from person_reid.console import command, parse, run_script
+from person_reid.console.outputs import check_outputs
+from person_reid.data.bank import load_bank
+from person_reid.deploy.find import check_result_of, tested_network
+from person_reid.deploy.load import load_network
+from person_reid.device import select_device
+from person_reid.retrieval.results import FeatureSet, load_result
+
+if TYPE_CHECKING:
+    from person_reid.show.sheet import Tile
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Draw the heat maps."""
+    config = parse(HeatmapConfig, argv, __doc__)
+    if config.images and (ignored := config.given(("query_index", "top", "result", "test_dir"))):
+        raise OptionError(
+            f"{{{next(iter(ignored))}}} would be ignored beside images: leave one of them out.",
+            **dict.fromkeys(ignored, NAMED),
+        )
+    check_outputs(config, save=[config.save])
+    device = select_device(config.gpu_ids)
+
+    from person_reid.show import ranking  # matplotlib loads slowly
+    from person_reid.show.heatmap import heat_rows
+    from person_reid.show.sheet import Tile, draw_sheet, file_caption
+
+    if config.images:
+        sheets = [
+            ([Tile(path, below=file_caption(path)) for path in map(Path, config.images)], "", "")
+        ]
+    else:
+        query, gallery = load_result(config.result, paths=True)
+        images = ranking.images_of(query, gallery, config.test_dir)
+        check_outputs(config, images, save=[config.save])
+        check_result_of(config.result, config)
+        sheets = [ranked(query, gallery, i, config) for i in numbers_in(config.query_index)]
+
+    tested = tested_network(config)
+    network, rows = load_network(tested), []
+    for tiles, title, subtitle in sheets:
+        bank = load_bank([str(tile.image) for tile in tiles], *tested.size)
+        rows += heat_rows(network, tiles, bank, device, title, subtitle, config.batchsize)
+    draw_sheet(rows, config.save)
+    print(f"The picture is in {config.save}")
+
+
+def ranked(
+    query: FeatureSet, gallery: FeatureSet, index: int, config: HeatmapConfig
+) -> "tuple[list[Tile], str, str]":
+    """Return the photographs of a query and its ranking, with the title and the subtitle of their
+    row.
+    """
+    from person_reid.show import ranking
+
+    path, matches, total = ranking.look_up(
+        query, gallery, index, config.top, test_dir=config.test_dir
+    )
+    title = f"Query {index}: {ranking.headline(query, index)}"
+    row = ranking.ranking_row(path, matches, title)
+    tiles = [tile for tile in (row.lead, *row.tiles) if tile]
+    return tiles, title, ranking.summary(matches, total)
+
 
 if __name__ == "__main__":
     run_script(main)

@@ -46,7 +46,6 @@ from person_reid.basics import (
     real,
 )
 from person_reid.cli.flags import testing_parser
-from person_reid.cli.outputs import check_outputs
 from person_reid.config import TrainConfig
 from person_reid.config.evaluate import AVERAGE_PRECISIONS, EvaluateRerankConfig
 from person_reid.config.option import changed
@@ -54,6 +53,7 @@ from person_reid.config.tools import ReproduceConfig, numbered
 from person_reid.console import command, parse, run_script
 from person_reid.console.commands import PACKAGE, shipped
 from person_reid.console.options import build, parse_known
+from person_reid.console.outputs import check_outputs
 from person_reid.console.parser import Parser
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import find_data_set

@@ -2,17 +2,148 @@
 """Measure the similarity above which two images show the same person, and the errors at this
 threshold.
 
-python tools/threshold.py
-python tools/threshold.py --rule 1e-3 --save market_threshold  # and a plot in .png
+    python tools/threshold.py
+    python tools/threshold.py --rule 1e-3 --save market_threshold  # and a plot in .png
+
+A pair is a query and a gallery image from different cameras: genuine if both show the same person,
+else an impostor. --rule eer takes the threshold at which the share of impostors accepted equals the
+share of genuine pairs rejected; 1e-3 and 1e-4 accept that share of impostors; hardest is eer on
+each query's least similar genuine pair and most similar impostor.
+
+    python tools/threshold.py --false_match_rate 1e-3 --confidence 0.95    # for pairs
+    python tools/threshold.py --false_match_rate 1e-2 --gallery_size 5000  # for searches
+
+These thresholds carry a promise: with this confidence, other people in front of the same cameras
+are falsely matched no more often than asked. A promise takes 50 people or more; if there are too
+few, the program says how many it takes. For pairs, each pair of cameras gets a threshold of its own
+as well. compare.py, search.py, demo.py and save_pretrained.py repeat the promise. Distractors count
+for the rules, but not for the promise.
 """
 
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.cli.main import run_script
-from person_reid.cli.threshold import main
+from person_reid.basics import UserError, with_ending, write_json
+from person_reid.config import OptionError
+from person_reid.config.option import NAMED
+from person_reid.config.threshold import ThresholdConfig
+from person_reid.console import command, parse, run_script
+from person_reid.console.outputs import check_beside, check_outputs
+from person_reid.retrieval.bound import Promise, promised
+from person_reid.retrieval.results import FLAGS, NETWORK, FeatureSet, load_result, read_notes
+from person_reid.retrieval.thresholds import (
+    FALSE_POSITIVE_RATES,
+    MEASURED_ON,
+    error_rates,
+    holds_threshold,
+    pair_similarities,
+    roc,
+)
+from person_reid.show.histogram import draw_similarities
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Measure, print, and write SAVE.json and SAVE.png."""
+    config = parse(ThresholdConfig, argv, __doc__)
+    if config.rule and config.false_match_rate is not None:
+        raise OptionError(
+            "{rule} and {false_match_rate} both choose the threshold: leave one out.",
+            rule=NAMED,
+            false_match_rate=NAMED,
+        )
+    figures, plot = (with_ending(config.save, it, ".json", ".png") for it in (".json", ".png"))
+    check_outputs(config, save=[figures, plot])
+    check_beside("save", figures, plot)
+    if figures.is_file() and not holds_threshold(figures):
+        raise UserError(
+            f"--save {figures}: not a file of this program. Move it, or choose another name."
+        )
+
+    query, gallery = load_result(config.result)
+    pairs = pair_similarities(query, gallery, config.ignore_cameras)
+    found = error_rates(pairs)
+    for name, rates in found.items():
+        rules = rates["rules"]
+        print(f"{name.replace('_', ' ')}: {rates['genuine']} genuine, {rates['impostor']} impostor")
+        print(f"  EER {rules['eer']['error']:.4f} at threshold {rules['eer']['threshold']:.4f}")
+        for rate in FALSE_POSITIVE_RATES:
+            kept = rules[rate]
+            print(f"  TPR {kept['tpr']:.4f} at FPR {rate}, threshold {kept['threshold']:.4f}")
+
+    asked = config.rule or "eer"
+    kind, rule = ("hardest_per_query", "eer") if asked == "hardest" else ("all_pairs", asked)
+    threshold = found[kind]["rules"][rule]["threshold"]
+    report = {"threshold": threshold, "rule": asked, "result": config.result, **found}
+    notes = zip((MEASURED_ON, FLAGS), read_notes(config.result, NETWORK, FLAGS), strict=True)
+    report |= {name: note for name, note in notes if note}
+    if config.false_match_rate is None:
+        print(f"threshold {threshold:.4f} ({asked})")
+    else:
+        report |= promises(query, gallery, config)
+        threshold = report["threshold"]
+        curve = roc(pairs.genuine, pairs.impostor)
+        share = curve.true_positives[np.searchsorted(curve.thresholds, threshold)]
+        print(f"threshold {threshold:.4f} (TPR {share:.4f})")
+    write_json(figures, report)
+    draw_similarities(pairs, threshold, plot)
+    print(f"{figures}, {plot}")
+
+
+def promises(query: FeatureSet, gallery: FeatureSet, config: ThresholdConfig) -> dict[str, Any]:
+    """Print the promise and, for pairs, those of each pair of cameras;
+    return what the file says of them.
+    """
+    size = 1  # pairs
+    if config.gallery_size is not None:
+        size = config.gallery_size or int((gallery.labels > 0).sum())
+    asked = config.false_match_rate or 0.0, config.confidence
+    found = promised(query, gallery, *asked, size, config.ignore_cameras)
+    print(found)
+    of_pairs: dict[str, Any] = {}
+    if size == 1 and not config.ignore_cameras:
+        for cameras, promise in of_cameras(query, gallery, *asked):
+            if isinstance(promise, Promise):
+                of_pairs[cameras] = asdict(promise)
+            words = (
+                promise
+                if isinstance(promise, str)
+                else f"threshold {promise.threshold:.4f}, {promise.people} people"
+            )
+            print(f"  cameras {cameras}: {words}")
+    return {
+        "threshold": found.threshold,
+        "rule": "promise",
+        "promise": asdict(found),
+        "cameras": of_pairs,
+    }
+
+
+def of_cameras(
+    query: FeatureSet, gallery: FeatureSet, rate: float, confidence: float
+) -> Iterator[tuple[str, Promise | str]]:
+    """Yield each pair of cameras, such as "1-2", and the Promise for images from
+    the two, or why there is none.
+    """
+    cameras = np.union1d(query.cameras, gallery.cameras)
+    for pair in combinations(cameras.tolist() if len(cameras) > 2 else [], 2):
+        asked, there = (
+            each.select(np.flatnonzero(np.isin(each.cameras, pair))) for each in (query, gallery)
+        )
+        try:
+            promise: Promise | str = promised(asked, there, rate, confidence)
+        except UserError as error:
+            promise = str(error).partition(". ")[0]
+        yield f"{pair[0]}-{pair[1]}", promise
+
 
 if __name__ == "__main__":
     run_script(main)

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from person_reid.basics import UserError
 from person_reid.cli.flags import add_tested_network, testing_parser
-from person_reid.cli.outputs import check_beside, check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import open_embedder, tested_network, title
 from person_reid.cli.values import output_path
+from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.clients import CLIENTS, contents_for, export_for, lines_for
 from person_reid.deploy.export import export, tensorrt_advice

@@ -26,10 +26,10 @@ import numpy as np
 
 from person_reid.basics import UserError, printable, quoted, set_aside, with_ending, write_csv
 from person_reid.cli.flags import add_runtime, add_tested_network
-from person_reid.cli.outputs import check_beside, check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import tested_network
 from person_reid.cli.values import fraction, output_path, part, positive
+from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.data.bank import load_bank
 from person_reid.data.corrections import COLUMNS, FOLDERS
 from person_reid.data.layout import JUNK, read_split

@@ -26,10 +26,10 @@ from person_reid.cli.flags import (
     given_rerank_flags,
     rerank_options,
 )
-from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import check_result_of, is_run, tested_network
 from person_reid.cli.values import file_ending_in, whole
+from person_reid.console.outputs import check_outputs
 from person_reid.deploy.load import load_network
 from person_reid.device import select_device
 from person_reid.retrieval.metrics import remark_unmatched

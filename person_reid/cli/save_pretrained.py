@@ -12,11 +12,11 @@ and train.py --weights starts from it.
 
 from person_reid.basics import quoted
 from person_reid.cli.flags import add_tested_network
-from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser
 from person_reid.cli.tested import is_run, network_name, own_threshold, tested_network
 from person_reid.cli.values import output_path, some_path
 from person_reid.config.demo import THRESHOLD
+from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.pretrained import CARD, CONFIG

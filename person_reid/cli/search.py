@@ -50,11 +50,11 @@ from person_reid.cli.flags import (
     given_values,
     testing_parser,
 )
-from person_reid.cli.outputs import check_outputs
 from person_reid.cli.parser import Parser, example_lines
 from person_reid.cli.tested import OF_FEATURES, feature_flags, is_run, network_name, open_embedder
 from person_reid.cli.values import file_ending_in, picture_file, positive, share, some_name
 from person_reid.config.demo import THRESHOLD
+from person_reid.console.outputs import check_outputs
 from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.gallery import Gallery, nobody_has, open_gallery
 from person_reid.gallery.identification import identify, known_people

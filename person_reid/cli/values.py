@@ -26,7 +26,7 @@ from person_reid.config.option import (
 )
 from person_reid.console.parser import flag_type
 
-# The types of the flags that name what a command writes, see cli/outputs.py.
+# The types of the flags that name what a command writes, see console/outputs.py.
 OUTPUTS = ("output_path", "output_file", "picture_file")
 
 

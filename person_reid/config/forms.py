@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from person_reid.basics import LARGEST, UserError, real
-from person_reid.config.option import SIDE
+from person_reid.basics import LARGEST, UserError, printable, real
+from person_reid.config.option import SIDE, checked_number
 
 PICTURES = (  # that some matplotlib can write
     "png", "jpg", "jpeg", "pdf", "svg", "svgz", "webp", "tif", "tiff", "eps", "ps", "avif",
@@ -151,3 +151,16 @@ def image_sizes(text: str | None, epochs: int | None) -> Sizes:
     return tuple(
         (first, (height, width)) for first, (height, width, _) in zip(firsts, found, strict=True)
     )
+
+
+def printable_text(text: str) -> str:
+    """Return a name as it is stored and printed."""
+    return printable(text)
+
+
+def three_numbers(text: str) -> str:
+    """Return three numbers separated by commas, one for each channel."""
+    parts = text.split(",")
+    if len(parts) != 3:
+        raise ValueError(f"{text}: expected three numbers, such as 0.485,0.456,0.406")
+    return ",".join(f"{checked_number(float, part):g}" for part in parts)

@@ -95,6 +95,7 @@ class Option:
     flags: how a command line spells the option, if not --NAME.
     several: how many values it takes, a number, "*" or "+"; the value is then a tuple.
     positional: whether its values stand on the command line without a flag.
+    required: whether the command line must have the flag.
     """
 
     help: str
@@ -106,11 +107,12 @@ class Option:
     common: bool = False
     published: bool = False
     effect: bool = True
-    bare: str | None = None
+    bare: str | int | None = None
     metavar: str | None = None
     flags: tuple[str, ...] = ()
     several: int | str | None = None
     positional: bool = False
+    required: bool = False
 
 
 ANY = (object(),)

@@ -9,9 +9,10 @@ PACKAGE = Path(__file__).resolve().parent.parent
 # Scripts that hold what they do, and their folder in a checkout; the other commands are in
 # person_reid.cli.
 SCRIPTS = {
-    "prepare": ".", "train": ".", "train_DDP": ".", "evaluate": ".", "evaluate_gpu": ".",
-    "evaluate_rerank": ".", "demo": ".", "model": ".", "adapt": "tools",
-    "augmentations": "tools", "figures": "tools", "reproduce": "tools",
+    "prepare": ".", "train": ".", "train_DDP": ".", "test": ".", "evaluate": ".",
+    "evaluate_gpu": ".", "evaluate_rerank": ".", "demo": ".", "model": ".", "adapt": "tools",
+    "augmentations": "tools", "compare_networks": "tools", "explore": "tools",
+    "figures": "tools", "heatmap": "tools", "reproduce": "tools", "threshold": "tools",
 }  # fmt: skip
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",

@@ -67,7 +67,7 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
                 kind, _named(kind, {**replaced, **given}, file), given, replaced
             )
         chosen = {**(file() if beneath is None else beneath), **replaced, **given}
-        if "name" in kind.declared():
+        if "name" in kind.declared() and kind.declared()["name"].default:
             chosen["name"] = _named(kind, chosen)
             check_run_name(chosen["name"])
         config = settled(kind(**chosen), chosen, {**replaced, **given})
@@ -188,10 +188,12 @@ def settings_of(each: Declared, everything: bool = True) -> dict[str, Any]:
     }
     if each.kind is bool:
         return {**settings, "action": "store_true"}
+    if each.about.required:
+        settings |= {"required": True}
     kind = flag_type(each.checked_one, (each.about.form or each.kind).__name__)
     if each.about.several:
         settings |= {"nargs": each.about.several}
-    if each.about.bare:
+    if each.about.bare is not None:
         settings |= {"nargs": "?", "const": each.about.bare}
     if each.about.choices:
         return {**settings, "type": kind, "choices": each.about.choices}

@@ -15,13 +15,14 @@ import prepare
 import train
 import train_DDP
 from person_reid.basics import UserError
-from person_reid.cli.flags import testing_parser
-from person_reid.cli.tested import run_to_test
 from person_reid.config.prepare import PrepareConfig
 from person_reid.config.published import NETWORK_FLAGS
+from person_reid.config.tested import TestConfig
 from person_reid.console import parse
+from person_reid.deploy.find import run_of
 from person_reid.run_folder import RunFolder
 from tests.support import FIXTURES, ROOT
+from tests.support.networks import run_to_test
 from tests.support.pages import commands as in_page
 from tests.support.small_training import trained_as
 
@@ -100,10 +101,11 @@ def trained(name):
 
 @pytest.mark.parametrize("words", commands("test.py"))
 def test_test_command_resolves_to_the_network_that_its_run_trained(words, here):
-    options = testing_parser().parse_args(words)
+    options = parse(TestConfig, words)
     check_options(vars(options), said(words))
-    run = trained(options.name)
-    RunFolder(options.name).save_options(asdict(run))
+    name = run_of(options) or ""
+    run = trained(name)
+    RunFolder(name).save_options(asdict(run))
     found = run_to_test(options)
     described = ("backbone", "PCB", "usam", "stride", "linear_num", "height", "width")
     assert {name: getattr(found, name) for name in described} == {
@@ -113,7 +115,7 @@ def test_test_command_resolves_to_the_network_that_its_run_trained(words, here):
 
 def test_the_network_of_a_run_may_be_named_again(here):
     RunFolder("PCB-64").save_options(asdict(trained_as("--PCB")))
-    assert run_to_test(testing_parser().parse_args(["--PCB", "--name", "PCB-64"])).PCB
+    assert run_to_test(parse(TestConfig, ["--PCB", "--name", "PCB-64"])).PCB
 
 
 @pytest.mark.parametrize("words", commands("train_DDP.py"))

@@ -8,8 +8,9 @@ from PIL import Image
 from person_reid import Embedder
 from person_reid.basics import UserError
 from person_reid.cli import compare
-from person_reid.cli.flags import testing_parser
-from person_reid.cli.tested import own_threshold
+from person_reid.config.tested import TestConfig
+from person_reid.console import parse
+from person_reid.deploy.find import own_threshold
 from person_reid.models.factory import create_model
 
 
@@ -99,10 +100,10 @@ def test_the_promise_of_the_threshold_is_repeated(folder, capsys):
 
 def test_the_threshold_of_a_folder_is_for_images_of_its_own_size(tmp_path):
     (tmp_path / "config.json").write_text('{"threshold": 0.7}')
-    words, parser = ["--from", str(tmp_path)], testing_parser()
-    assert own_threshold(parser.parse_args(words)) == str(tmp_path / "config.json")
+    words = ["--from", str(tmp_path)]
+    assert own_threshold(parse(TestConfig, words)) == str(tmp_path / "config.json")
     for flag in ("--height", "--width"):
-        assert own_threshold(parser.parse_args([*words, flag, "128"])) is None
+        assert own_threshold(parse(TestConfig, [*words, flag, "128"])) is None
 
 
 def test_mistakes_are_named(folder, capsys):

@@ -7,11 +7,13 @@ import pytest
 from PIL import Image
 
 from person_reid import UserError, save_pretrained
-from person_reid.cli import compare_networks, export
-from person_reid.cli.compare_networks import measure, network_flags, short_names
+from person_reid.cli import export
+from person_reid.console.networks import network_named
 from tests.deploy.test_load import SMALL, save_run
 from tests.support.people import draw_people
 from tests.support.scripts import run
+from tools import compare_networks
+from tools.compare_networks import measure, short_names
 
 
 def test_a_run_a_folder_a_file_and_weights(here, capsys):
@@ -37,7 +39,7 @@ def test_a_run_a_folder_a_file_and_weights(here, capsys):
     )
     assert "| mirrored | " in capsys.readouterr().out
     with pytest.raises(
-        UserError, match=r"--networks 'run --camera_norm': --camera_norm would be ignored"
+        UserError, match=r"--networks run --camera_norm: --camera_norm would be ignored"
     ):
         compare_networks.main(["--networks", "run --camera_norm", "--test_dirs", "people/pytorch"])
     with pytest.raises(
@@ -98,14 +100,14 @@ def test_short_names_that_differ(texts, names):
 
 
 def test_flags_after_a_network_are_those_of_test_py():
-    flags = network_flags("reid.xml --bgr --range 0..255", "-1")
+    flags = network_named("reid.xml --bgr --range 0..255", "networks", "-1")
     assert (flags.engine, flags.bgr, flags.range, flags.gpu_ids) == (
         "reid.xml",
         True,
         "0..255",
         "-1",
     )
-    assert network_flags("test_resnet=none --seed 3", "-1").seed == 3
+    assert network_named("test_resnet=none --seed 3", "networks", "-1").seed == 3
 
 
 def test_the_time_is_that_of_one_view_on_the_cpu(monkeypatch):
@@ -118,7 +120,7 @@ def test_the_time_is_that_of_one_view_on_the_cpu(monkeypatch):
     monkeypatch.setattr(compare_networks, "open_embedder", open_embedder)
     for name in ("milliseconds", "megabytes"):
         monkeypatch.setattr(compare_networks, name, lambda _: 1.0)
-    measure("random", network_flags("test_resnet=none"), [])
+    measure("random", network_named("test_resnet=none", "networks", "0"), [])
     assert opened == [(False, "0"), (True, "-1")]
 
 

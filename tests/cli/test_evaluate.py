@@ -16,7 +16,6 @@ import evaluate
 import evaluate_gpu
 import evaluate_rerank
 from person_reid.basics import UserError
-from person_reid.cli import threshold
 from person_reid.retrieval.bound import Promise, promised
 from person_reid.retrieval.results import (
     load_multi_query,
@@ -28,6 +27,7 @@ from person_reid.retrieval.single_shot import evaluate_single_shot
 from person_reid.retrieval.thresholds import error_rates, pair_similarities
 from tests.retrieval.test_bound import people
 from tests.support import ROOT
+from tools import threshold
 
 LINE = r"Rank@1:{:.6f} Rank@5:{:.6f} Rank@10:{:.6f} mAP:{:.6f} mINP:0\.\d{{6}}"
 
@@ -358,7 +358,7 @@ def test_a_promise_that_cannot_be_made_leaves_no_file(result, tmp_path):
         with pytest.raises(UserError, match="--false_match_rate"):
             threshold.main([*words, *flags])
     with pytest.raises(
-        UserError, match="^--confidence would be ignored without --false_match_rate RATE"
+        UserError, match="^--confidence 0.9 would be ignored without --false_match_rate"
     ):
         threshold.main([*words, "--confidence", "0.9"])
     assert not list(tmp_path.iterdir())

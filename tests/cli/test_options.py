@@ -8,14 +8,15 @@ import evaluate
 import train
 import train_DDP
 from person_reid.basics import UserError
-from person_reid.cli.flags import testing_parser
 from person_reid.config import TrainConfig
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.evaluate import EvaluateGpuConfig
 from person_reid.config.network import NetworkOptions
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
+from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.console.options import spelled_as_flags
+from person_reid.deploy.find import run_of
 from person_reid.run_folder import RunFolder
 from person_reid.training.build import resolved
 from tests.support.small_training import trained_as
@@ -56,12 +57,12 @@ PUBLISHED_DEFAULTS = dict(
 def test_published_flags_have_the_published_defaults():
     options = asdict(TrainConfig())
     assert {name: options[name] for name in PUBLISHED_DEFAULTS} == PUBLISHED_DEFAULTS
-    options = vars(testing_parser().parse_args([]))
+    assert run_of(parse(TestConfig, [])) == "ft_ResNet50"
+    options = vars(parse(TestConfig, []))
     published = dict(
         gpu_ids="0",
         which_epoch="last",
         test_dir="../Market/pytorch",
-        name="ft_ResNet50",
         batchsize=256,
     )
     published |= dict.fromkeys(
@@ -86,7 +87,7 @@ def test_published_flags_have_the_published_defaults():
 def test_published_abbreviations_stay_unambiguous(short, name, value):
     assert getattr(parse_train([short, str(value)]), name) == value
     assert parse_train(["--train"]).train_all and parse_train(["--con"]).contrast
-    assert testing_parser().parse_args(["--ba", "8", "--whi", "60"]).which_epoch == "60"
+    assert parse(TestConfig, ["--ba", "8", "--whi", "60"]).which_epoch == "60"
 
 
 @pytest.mark.parametrize(
@@ -114,9 +115,7 @@ def test_a_harmless_guess_is_the_flag_that_it_means(guessed, meant):
 
 
 def test_a_harmless_guess_works_in_every_script():
-    options = testing_parser().parse_args(
-        ["--batch_size", "8", "--device", "cpu", "--test-dir", "x"]
-    )
+    options = parse(TestConfig, ["--batch_size", "8", "--device", "cpu", "--test-dir", "x"])
     assert (options.batchsize, options.gpu_ids, options.test_dir) == (8, "-1", "x")
     assert parse(EvaluateGpuConfig, ["--device", "cpu"]).gpu_ids == "-1"
 
@@ -163,8 +162,8 @@ def test_a_run_without_a_name_is_found_again(here):
 def test_without_a_name_the_only_run_is_tested(runs, name, here):
     for run in runs:
         RunFolder(run).save_options({})
-    assert testing_parser().parse_args([]).name == name
-    assert testing_parser().parse_args(["--name", "ft_ResNet50"]).name == "ft_ResNet50"
+    assert run_of(parse(TestConfig, [])) == name
+    assert run_of(parse(TestConfig, ["--name", "ft_ResNet50"])) == "ft_ResNet50"
 
 
 HINTED = [
@@ -189,7 +188,7 @@ def test_another_guess_ends_in_a_hint(main, words, hint, capsys):
 
 
 def test_the_folder_of_test_py_may_be_called_data_dir():
-    assert testing_parser().parse_args(["--data_dir", "people"]).test_dir == "people"
+    assert parse(TestConfig, ["--data_dir", "people"]).test_dir == "people"
 
 
 @pytest.mark.parametrize(

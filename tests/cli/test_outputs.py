@@ -14,8 +14,8 @@ from PIL import Image
 
 from person_reid.basics import UserError, real
 from person_reid.cli.main import COMMANDS
-from person_reid.cli.outputs import check_outputs
 from person_reid.cli.values import OUTPUTS
+from person_reid.console.outputs import check_outputs
 from person_reid.console.parser import Parser
 from person_reid.data.layout import read_split
 from person_reid.gallery.index import SearchIndex
@@ -47,6 +47,7 @@ WORDS = {
     "name", "backbone", "which_epoch", "attention", "identity", "camera", "track", "source",
     "pattern", "dataset", "gpu_ids", "loss", "milestones", "resize_schedule", "ms", "mean",
     "std", "seeds", "query_index", "labels", "after", "before", "expired", "person", "classes",
+    "feature_output",
 }  # fmt: skip
 READ = {
     "weights", "from", "from_run", "engine", "threshold", "result", "other", "index",
@@ -181,7 +182,7 @@ def test_every_flag_of_every_script_is_known_to_name_a_file_or_not():
         if kind(action) not in (*OUTPUTS, *NUMBERS, "some_name") and action.dest not in WORDS | READ
     }
     assert unknown == set(), (
-        "does it name what is written (cli/outputs.py), what is read, or neither?"
+        "does it name what is written (console/outputs.py), what is read, or neither?"
     )
     paths = {
         f"{script} {a.dest}"

@@ -14,9 +14,9 @@ from PIL import Image
 
 import person_reid
 from person_reid.basics import UserError
-from person_reid.cli.flags import testing_parser
-from person_reid.cli.tested import open_embedder
 from person_reid.config.network import NetworkOptions
+from person_reid.config.tested import TestConfig
+from person_reid.console import parse
 from person_reid.data.bank import load_bank
 from person_reid.deploy.export import export
 from person_reid.deploy.interface import Contents, Preparation
@@ -25,6 +25,7 @@ from person_reid.deploy.run import quiet
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
 from tests.support import ROOT
+from tests.support.networks import open_embedder
 
 SIZE = (64, 32)
 CPU = torch.device("cpu")
@@ -159,23 +160,20 @@ def test_mistakes_are_named(embedder, images, message):
 
 
 def test_flags_that_an_exported_file_has_decided_are_refused(folder):
-    parser = testing_parser()
     for flags in (["--height", "64"], ["--ms", "1,1.1"], ["--name", "other"]):
-        options = parser.parse_args(["--engine", str(folder / "net.pt"), *flags])
+        options = parse(TestConfig, ["--engine", str(folder / "net.pt"), *flags])
         with pytest.raises(UserError, match=f"{flags[0]} was decided when the file was written"):
             open_embedder(options)
     with pytest.raises(
         UserError,
         match="its precision was decided when it was written; leave --fp16 and --bf16 out",
     ):
-        open_embedder(parser.parse_args(["--engine", str(folder / "net.pt"), "--fp16"]))
+        open_embedder(parse(TestConfig, ["--engine", str(folder / "net.pt"), "--fp16"]))
 
 
 def test_no_temporary_folder_is_needed(folder, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(folder / "missing"))
-    options = testing_parser().parse_args(
-        ["--backbone", "test_resnet", "--weights", str(folder / "net.pth")]
-    )
+    options = parse(TestConfig, ["--backbone", "test_resnet", "--weights", str(folder / "net.pth")])
     assert open_embedder(options)([Image.new("RGB", SIZE)]).shape[0] == 1
 
 

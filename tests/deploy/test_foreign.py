@@ -11,10 +11,11 @@ import torch
 from torch import nn
 
 from person_reid import Embedder, UserError
-from person_reid.cli.flags import testing_parser
-from person_reid.cli.tested import open_embedder
+from person_reid.config.tested import TestConfig
+from person_reid.console import parse
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.run import Engine, file_size, import_runtime, quiet
+from tests.support.networks import open_embedder
 
 SIZE = (32, 16)
 BANK = torch.randint(
@@ -101,8 +102,8 @@ def test_batches_of_any_size_and_of_a_fixed_one(suffix, batch, tmp_path):
 def test_pixels_become_what_the_flags_say(words, as_defined, tmp_path, caplog):
     network = Foreign()
     file = write(tmp_path / "net.onnx", network)
-    options = testing_parser().parse_args(
-        ["--engine", str(file), "--gpu_ids", "-1", "--no_flip", *words.split()]
+    options = parse(
+        TestConfig, ["--engine", str(file), "--gpu_ids", "-1", "--no_flip", *words.split()]
     )
     np.testing.assert_allclose(
         open_embedder(options).features(BANK), expected(network, **as_defined), atol=1e-5
@@ -168,7 +169,7 @@ def test_what_takes_no_images_is_refused(tmp_path):
     [
         (
             ["--bgr", "--backbone", "resnet18", "--weights", "none"],
-            "--bgr would be ignored without --engine FILE",
+            "--bgr would be ignored without --engine",
         ),
         (
             ["--engine", "net.onnx", "--std", "1,0,1"],
@@ -178,7 +179,7 @@ def test_what_takes_no_images_is_refused(tmp_path):
 )
 def test_flags_that_make_no_sense_are_refused(words, message):
     with pytest.raises(UserError, match=message):
-        open_embedder(testing_parser().parse_args([*words, "--gpu_ids", "-1"]))
+        open_embedder(parse(TestConfig, [*words, "--gpu_ids", "-1"]))
 
 
 def test_a_preparation_of_a_network_of_ours_is_refused():
@@ -272,9 +273,7 @@ def test_an_output_can_be_named_and_one_that_is_not_there_is_refused(tmp_path, c
         match=r"--output other: no such output. There are: logits \(751\), .*features \(64\)",
     ):
         Embedder(tmp_path / "net.onnx", device="cpu", output="other")
-    options = testing_parser().parse_args(
-        ["--engine", str(tmp_path / "net.onnx"), "--output", "logits"]
-    )
+    options = parse(TestConfig, ["--engine", str(tmp_path / "net.onnx"), "--output", "logits"])
     assert open_embedder(options).dim == 751
 
 

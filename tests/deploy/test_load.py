@@ -9,12 +9,13 @@ import torch
 
 from person_reid import Embedder, TestedNetwork
 from person_reid.basics import UserError
-from person_reid.cli.flags import testing_parser
-from person_reid.cli.tested import open_embedder, run_to_test, tested_network
 from person_reid.config.network import NetworkOptions
+from person_reid.config.tested import TestConfig
+from person_reid.console import parse
 from person_reid.deploy.load import load_network
 from person_reid.models.factory import build_model
 from person_reid.run_folder import RunFolder
+from tests.support.networks import open_embedder, run_to_test, tested_network
 from tests.support.small_training import trained_as
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -37,7 +38,7 @@ def save_run(*flags, classes=5, backbone="resnet18"):
 
 
 def network_of(*words):
-    return load_network(tested_network(testing_parser().parse_args([*words]))).eval()
+    return load_network(tested_network(parse(TestConfig, [*words]))).eval()
 
 
 def file_words(*flags, backbone="resnet18"):
@@ -120,14 +121,13 @@ def test_what_is_no_exported_file_is_refused():
     with pytest.raises(
         UserError, match=r"--engine README\.md: expected a file that ends in \.onnx"
     ):
-        open_embedder(testing_parser().parse_args(["--engine", "README.md"]))
+        open_embedder(parse(TestConfig, ["--engine", "README.md"]))
 
 
 def test_the_images_have_the_size_of_the_network():
-    parser = testing_parser()
     words = ["--backbone", "resnet18", "--weights", "none"]
     for flags, size in ((["--PCB"], (384, 192)), ([], (256, 128)), (["--PCB", *SMALL], (64, 32))):
-        assert tested_network(parser.parse_args([*words, *flags])).size == size
+        assert tested_network(parse(TestConfig, [*words, *flags])).size == size
 
 
 @pytest.mark.parametrize("flags", [["--weights", "net.pth"], ["--seed", "1"]], ids=" ".join)
@@ -157,11 +157,11 @@ def test_flags_of_a_weight_file_are_refused_for_a_run(flags):
 )
 def test_what_describes_a_network_is_refused_for_an_exported_file(flags):
     with pytest.raises(UserError, match=f"{flags[0]} was decided when the file was written"):
-        open_embedder(testing_parser().parse_args(["--engine", "net.onnx", *flags]))
+        open_embedder(parse(TestConfig, ["--engine", "net.onnx", *flags]))
 
 
 def run_options(*words):
-    return run_to_test(testing_parser().parse_args(["--name", "run", *words]))
+    return run_to_test(parse(TestConfig, ["--name", "run", *words]))
 
 
 @pytest.mark.parametrize(

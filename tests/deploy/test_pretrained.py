@@ -17,9 +17,10 @@ from person_reid import Embedder, UserError
 from person_reid.basics import quoted
 from person_reid.cli import compare
 from person_reid.cli import save_pretrained as command
-from person_reid.cli.flags import testing_parser
-from person_reid.cli.tested import open_embedder
+from person_reid.config.tested import TestConfig
+from person_reid.console import parse
 from person_reid.deploy import publish
+from person_reid.deploy.find import run_of
 from person_reid.deploy.load import network_of_run
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.publish import about_data, save_pretrained
@@ -28,6 +29,7 @@ from person_reid.models.weights import load_weights
 from person_reid.retrieval.bound import Promise
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 from tests.deploy import test_load
+from tests.support.networks import open_embedder, tested_network
 from tests.support.people import draw_people
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -52,21 +54,18 @@ def test_the_features_of_a_folder_are_those_of_the_run(flags):
     found = Embedder.from_pretrained("folder", device="cpu")
     np.testing.assert_array_equal(found(CROPS), expected)
     assert found.size == (64, 32)
-    by_flags = testing_parser().parse_args(["--from", "folder", "--gpu_ids", "-1"])
+    by_flags = parse(TestConfig, ["--from", "folder", "--gpu_ids", "-1"])
     np.testing.assert_array_equal(open_embedder(by_flags)(CROPS), expected)
 
 
 def test_the_flag_of_a_folder_takes_a_run_too_and_a_folder_comes_first(folder):
-    by_run = testing_parser().parse_args(
-        ["--from", "run", "--which_epoch", "last", "--gpu_ids", "-1"]
-    )
-    by_name = testing_parser().parse_args(["--name", "run", "--gpu_ids", "-1"])
-    assert vars(by_run) == vars(by_name)
+    by_run = parse(TestConfig, ["--from", "run", "--which_epoch", "last", "--gpu_ids", "-1"])
+    by_name = parse(TestConfig, ["--name", "run", "--gpu_ids", "-1"])
+    assert tested_network(by_run) == tested_network(by_name)
     Path("folder").rename("run")
-    both = testing_parser().parse_args(["--from", "run"])
-    assert vars(both)["from"] == "run" and both.name == testing_parser().get_default("name")
+    assert run_of(parse(TestConfig, ["--from", "run"])) is None
     with pytest.raises(UserError, match="nowhere: no such folder"):
-        open_embedder(testing_parser().parse_args(["--from", "nowhere", "--gpu_ids", "-1"]))
+        open_embedder(parse(TestConfig, ["--from", "nowhere", "--gpu_ids", "-1"]))
 
 
 @pytest.mark.parametrize("name", ["README.md", "config.json"])
@@ -345,9 +344,9 @@ def test_flags_beside_a_folder_are_refused():
     with pytest.raises(
         UserError, match=r"--PCB would be ignored: config\.json in folder describes the network"
     ):
-        open_embedder(testing_parser().parse_args(["--from", "folder", "--PCB"]))
+        open_embedder(parse(TestConfig, ["--from", "folder", "--PCB"]))
     with pytest.raises(UserError, match="--from was decided"):
-        open_embedder(testing_parser().parse_args(["--from", "folder", "--engine", "net.onnx"]))
+        open_embedder(parse(TestConfig, ["--from", "folder", "--engine", "net.onnx"]))
 
 
 def test_no_pickle_is_read_on_the_way(folder, monkeypatch):

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from person_reid.basics import UserError
-from person_reid.cli.flags import testing_parser
-from person_reid.cli.tested import open_embedder, tested_network
+from person_reid.config.tested import TestConfig
+from person_reid.console import parse
 from person_reid.deploy import runtimes as module
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.export import export
@@ -21,6 +21,7 @@ from person_reid.deploy.interface import Contents
 from person_reid.deploy.run import Engine, import_runtime
 from person_reid.models.factory import create_model
 from tests.support import ROOT
+from tests.support.networks import open_embedder, tested_network
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("openvino")
@@ -71,7 +72,7 @@ def words(place):
 
 
 def tested(place):
-    return tested_network(testing_parser().parse_args(words(place)))
+    return tested_network(parse(TestConfig, words(place)))
 
 
 def embedder(place, runtime=None, **settings):
@@ -214,7 +215,7 @@ class TestMistakes:
         ):
             embedder(place, "tensorflow")
         with pytest.raises(SystemExit):
-            testing_parser().parse_args(["--runtime", "tensorflow"])
+            parse(TestConfig, ["--runtime", "tensorflow"])
 
 
 def test_an_exported_file_is_run_by_either_and_openvinos_own_by_openvino(place, bank, tmp_path):
@@ -276,8 +277,6 @@ assert sys.modules["openvino_telemetry"] is None
 
 
 def test_the_flag_reaches_the_network(place, remarks):
-    options = testing_parser().parse_args(
-        [*words(place), "--gpu_ids", "-1", "--runtime", "onnxruntime"]
-    )
+    options = parse(TestConfig, [*words(place), "--gpu_ids", "-1", "--runtime", "onnxruntime"])
     open_embedder(options)
     assert "Features by onnxruntime" in remarks.text

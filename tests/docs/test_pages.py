@@ -16,9 +16,9 @@ import pytest
 
 import prepare
 from person_reid.basics import UserError
-from person_reid.cli.flags import testing_parser
 from person_reid.config import TrainConfig
 from person_reid.config.prepare import PrepareConfig
+from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.console.options import build, spelled_as_flags
 from tests.support import ROOT
@@ -255,7 +255,7 @@ def test_who_comes_from_the_baseline_is_told_every_new_flag():
         flags_of(parser()) - {f"--{name}" for name in PUBLISHED[script].split()}
         for script, parser in (
             ("train.py", partial(build, TrainConfig)),
-            ("test.py", testing_parser),
+            ("test.py", partial(build, TestConfig)),
         )
     )
     new = (

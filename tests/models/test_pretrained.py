@@ -13,12 +13,13 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from person_reid.basics import UserError
-from person_reid.cli.flags import testing_parser
-from person_reid.cli.tested import tested_network
 from person_reid.config.network import NetworkOptions
+from person_reid.config.tested import TestConfig
+from person_reid.console import parse
 from person_reid.deploy.load import load_network
 from person_reid.models.factory import build_model, create_model, load_weights
 from person_reid.models.transformer_weights import timm_names_of_mmdetection
+from tests.support.networks import tested_network
 
 
 def under(prefix, tensors):
@@ -177,7 +178,7 @@ def test_the_neck_of_another_program_is_loaded(program, backbone, tmp_path, caps
     torch.save({"model": state}, file)
     words = ["--backbone", "resnet18", "--weights", str(file), "--neck", "bnneck", *pool]
     images = torch.randn(2, 3, 64, 32)
-    found = load_network(tested_network(testing_parser().parse_args(words))).eval().embed(images)
+    found = load_network(tested_network(parse(TestConfig, words))).eval().embed(images)
     torch.testing.assert_close(found, trained.embed(images))
     report = load_weights(build_model(spec, 5, weights="none"), file)
     assert not report.missing and not report.unknown

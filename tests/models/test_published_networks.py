@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from person_reid.cli.flags import testing_parser
-from person_reid.cli.tested import tested_network
+from person_reid.config.tested import TestConfig
+from person_reid.console import parse
 from person_reid.deploy.load import load_network
 from person_reid.models.factory import create_model
+from tests.support.networks import tested_network
 
 NETWORKS: dict[str, dict] = {
     "resnet50": dict(name="resnet50"),
@@ -112,7 +113,7 @@ def test_a_published_run_with_an_ignored_stride_gives_the_published_features(fix
     folder.mkdir(parents=True)
     torch.save(written.state_dict(), folder / "net_last.pth")
     (folder / "opts.yaml").write_text("name: theirs\nstride: 1\nuse_hr: true\n")
-    network = load_network(tested_network(testing_parser().parse_args(["--name", "theirs"])))
+    network = load_network(tested_network(parse(TestConfig, ["--name", "theirs"])))
     with torch.inference_mode():
         features = network.eval().embed(images).numpy()
     np.testing.assert_allclose(features, expected, rtol=0, atol=1e-3 * np.abs(expected).max())

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from person_reid.basics import UserError
-from person_reid.cli import explore
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet, save_result
 from person_reid.retrieval.similarity import CosineScores
@@ -23,6 +22,7 @@ from person_reid.show.explorer_images import images_of
 from person_reid.show.explorer_rankings import rank
 from person_reid.show.sprites import TILE, write_sprites
 from tests.support.ranked_people import lay_out, random_sets
+from tools import explore
 
 TYPES = {"Float32Array": "<f4", "Float64Array": "<f8", "Int8Array": "i1", "Int32Array": "<i4"}
 TYPES |= {"Uint16Array": "<u2", "Uint32Array": "<u4"}

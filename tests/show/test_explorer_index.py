@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from person_reid.basics import UserError
-from person_reid.cli import explore
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About
 from tests.support.browser import chromium
+from tools import explore
 
 in_a_browser = pytest.mark.skipif(
     chromium() is None, reason="no Chromium or Chrome that could be driven here"

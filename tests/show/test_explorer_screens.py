@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-from person_reid.cli import explore
 from person_reid.retrieval.results import save_result
 from tests.support.browser import chromium
 from tests.support.ranked_people import lay_out
+from tools import explore
 
 pytestmark = pytest.mark.skipif(
     chromium() is None, reason="no Chromium or Chrome that could be driven here"

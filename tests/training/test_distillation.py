@@ -12,8 +12,9 @@ import torch
 import train
 from person_reid import losses
 from person_reid.basics import UserError
-from person_reid.cli.flags import testing_parser
-from person_reid.cli.tested import open_embedder, open_teacher
+from person_reid.config.tested import TestConfig
+from person_reid.console import parse
+from person_reid.console.networks import open_teacher
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.distributed import World
@@ -23,6 +24,7 @@ from person_reid.training import distillation
 from person_reid.training.criterion import Criterion
 from person_reid.training.distillation import DistillationTerm
 from person_reid.training.images import Batch
+from tests.support.networks import open_embedder
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, killed_in, log, weights
 
@@ -266,7 +268,7 @@ def test_a_weight_file_with_the_flags_of_test_py_is_a_teacher():
     torch.save(weights("teacher"), "teacher.pth")
     shape = "--linear_num 16 --height 48 --width 24"
     words = f"--backbone test_resnet --weights teacher.pth {shape} --gpu_ids -1"
-    tested = open_embedder(testing_parser().parse_args(words.split()))
+    tested = open_embedder(parse(TestConfig, words.split()))
     taught = open_teacher(f"test_resnet=teacher.pth {shape}", torch.device("cpu"))
     images = [np.full((64, 32, 3), 90, np.uint8)]
     assert np.array_equal(taught(images), tested(images))

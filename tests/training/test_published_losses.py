@@ -12,7 +12,7 @@ import torch
 
 import train
 from person_reid.basics import UserError
-from person_reid.cli.flags import NETWORK_FLAGS
+from person_reid.config.published import NETWORK_FLAGS
 from person_reid.losses import PUBLISHED
 from person_reid.training.generalisation import GeneralisationTerm
 from tests.support import FIXTURES, runs

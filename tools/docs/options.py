@@ -12,9 +12,20 @@ sys.path.insert(0, str(ROOT))
 from person_reid.basics import write_text
 from person_reid.config import TrainConfig
 from person_reid.config.adapt import AdaptConfig
-from person_reid.config.evaluate import EvaluateConfig, EvaluateGpuConfig, EvaluateRerankConfig
+from person_reid.config.compare_networks import CompareNetworksConfig
+from person_reid.config.demo import DemoConfig
+from person_reid.config.evaluate import (
+    EvaluateConfig,
+    EvaluateGpuConfig,
+    EvaluateRerankConfig,
+    RerankOptions,
+)
+from person_reid.config.explore import ExploreConfig
+from person_reid.config.heatmap import HeatmapConfig
 from person_reid.config.option import Declared, Options
 from person_reid.config.prepare import PrepareConfig
+from person_reid.config.tested import TestConfig, TrainedNetwork
+from person_reid.config.threshold import ThresholdConfig
 
 PAGE = ROOT / "docs" / "options.md"
 HEAD = """# Options
@@ -36,10 +47,19 @@ def page() -> str:
     parts += section("train.py", TrainConfig, {})
     without = "Those of `train.py` that mean something without labels, and these:"
     parts += section("tools/adapt.py", AdaptConfig, TrainConfig.declared(), without)
+    parts += section("test.py", TestConfig, {})
     own = "`evaluate_gpu.py` has the same options; `--gpu_ids` is its own."
     parts += section("evaluate.py", EvaluateGpuConfig, {}, own)
     same = "Those of `evaluate.py` that do not choose the ranking, and these:"
     parts += section("evaluate_rerank.py", EvaluateRerankConfig, EvaluateConfig.declared(), same)
+    parts += section("demo.py", DemoConfig, {})
+    parts += section("tools/threshold.py", ThresholdConfig, {})
+    reranked = "Those of `evaluate_rerank.py` about re-ranking, and these:"
+    known = RerankOptions.declared()
+    parts += section("tools/explore.py", ExploreConfig, known, reranked)
+    named = "Those of `test.py` that name a network, and these:"
+    parts += section("tools/heatmap.py", HeatmapConfig, TrainedNetwork.declared(), named)
+    parts += section("tools/compare_networks.py", CompareNetworksConfig, {})
     return "\n".join(parts)
 
 

@@ -1,0 +1,28 @@
+"""The options of tools/compare_networks.py."""
+
+from dataclasses import dataclass
+
+from person_reid.config.forms import file_ending_in, picture_file
+from person_reid.config.option import again, option
+from person_reid.config.run import DeviceOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareNetworksConfig(DeviceOptions):
+    """All options of tools/compare_networks.py."""
+
+    networks: tuple[str, ...] = option(
+        (), "see above", metavar="NETWORK", several="+", required=True
+    )
+    test_dirs: tuple[str, ...] = option(
+        (), "layouts of prepare.py", metavar="DIR", several="+", required=True
+    )
+    gpu_ids: str = again(
+        DeviceOptions, "gpu_ids", "0", help="GPU for the accuracy; -1 for the CPU", common=False
+    )
+    json: str | None = option(
+        None, "also write the figures to a file", form=file_ending_in(".json"), metavar="FILE"
+    )
+    save: str | None = option(
+        None, "draw mAP against time, such as networks.png", form=picture_file, metavar="FILE"
+    )

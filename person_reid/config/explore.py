@@ -1,0 +1,71 @@
+"""The options of tools/explore.py."""
+
+from dataclasses import dataclass
+
+from person_reid.config.demo import ShownFiles
+from person_reid.config.evaluate import RerankOptions
+from person_reid.config.forms import output_path
+from person_reid.config.option import NAMED, OptionError, Options, again, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploreOptions(Options):
+    """What the page shows, and where it is written."""
+
+    title = "explorer"
+    result: str | None = again(
+        ShownFiles, "result", None, help="features written by test.py (default: pytorch_result.mat)"
+    )
+    other: str | None = option(None, "features of another network, to compare with", metavar="FILE")
+    index: str | None = option(
+        None,
+        "search index to show instead of a result, without queries and figures",
+        metavar="FILE",
+    )
+    label_errors: str | None = option(
+        None,
+        "list from tools/label_errors.py, to accept or reject; its images are read from the .mat "
+        "file beside it",
+        metavar="FILE.csv",
+    )
+    test_dir: str | None = again(ShownFiles, "test_dir", None)
+    save: str = option("look", "folder to write, or one file: NAME.html", form=output_path)
+    ignore_cameras: bool = option(
+        False, "also count matches from the query's own camera; the page then shows no cameras"
+    )
+    rerank: bool = option(False, "also show the re-ranked result, to compare with")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExploreConfig(RerankOptions, ExploreOptions):
+    """All options of tools/explore.py."""
+
+    @property
+    def has_queries(self) -> bool:
+        """Whether a result with queries is shown."""
+        return bool(self.result or not (self.index or self.label_errors))
+
+    def check(self) -> None:
+        """Raise OptionError for options that would be ignored."""
+        plain = RerankOptions()
+        given = [
+            name for name in RerankOptions.declared() if getattr(self, name) != getattr(plain, name)
+        ]
+        if given and not self.rerank:
+            words = ", ".join(f"{{{name}}}" for name in given)
+            raise OptionError(
+                f"{words} would be ignored without {{rerank}}.",
+                **dict.fromkeys([*given, "rerank"], NAMED),
+            )
+        if self.index and (self.result or self.label_errors):
+            raise OptionError(
+                "{index} replaces {result} and {label_errors}: give one or the other.",
+                **dict.fromkeys(("index", "result", "label_errors"), NAMED),
+            )
+        if not self.has_queries and (self.rerank or self.other or self.ignore_cameras):
+            raise OptionError(
+                "{rerank}, {other} and {ignore_cameras} are about rankings of queries. Name a "
+                "result that has queries: {result}",
+                **dict.fromkeys(("rerank", "other", "ignore_cameras"), NAMED),
+                result="FILE",
+            )

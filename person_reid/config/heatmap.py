@@ -1,0 +1,33 @@
+"""The options of tools/heatmap.py."""
+
+from dataclasses import dataclass
+
+from person_reid.config.demo import ShownFiles, ShownRanking
+from person_reid.config.forms import indices, picture_file
+from person_reid.config.option import POSITIVE, Options, again, option
+from person_reid.config.tested import TrainedNetwork
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatmapOptions(Options):
+    """Which images are drawn, and where the picture goes."""
+
+    title = "what is drawn"
+    images: tuple[str, ...] = option(
+        (),
+        "images to draw instead of a query and its ranking",
+        metavar="IMAGE",
+        several="*",
+        positional=True,
+    )
+    query_index: str = option("0", "queries by index, from 0", form=indices, metavar="N,N-N")
+    top: int = again(ShownRanking, "top", 5, range=POSITIVE)
+    result: str = again(ShownFiles, "result", "pytorch_result.mat")
+    test_dir: str | None = again(ShownFiles, "test_dir", None, flags=("--test_dir", "--data_dir"))
+    batchsize: int = option(32, "images per batch", range=POSITIVE)
+    save: str = option("heatmap.png", "picture to write", form=picture_file, metavar="FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatmapConfig(HeatmapOptions, TrainedNetwork):
+    """All options of tools/heatmap.py."""

@@ -1,0 +1,226 @@
+"""The options that name a trained network, and those of test.py."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from person_reid.config.forms import file_ending_in, printable_text, three_numbers
+from person_reid.config.network import NetworkOptions, PublishedNetworks
+from person_reid.config.option import ANY, POSITIVE, SEED, SIDE, Options, again, option
+from person_reid.config.run import DeviceOptions, RecordOptions
+
+OF_ENGINE = {"engine": ANY}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunToTest(Options):
+    """The network of a run."""
+
+    title = "network of a run"
+    name: str | None = option(
+        None,
+        "name of the run (default: ft_ResNet50, or the only run there is)",
+        published=True,
+        common=True,
+    )
+    which_epoch: str = option(
+        "last",
+        "last, average, average_bn, or an epoch such as 60",
+        published=True,
+        common=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileToTest(Options):
+    """The network of a weight file."""
+
+    title = "network of a weight file"
+    backbone: str | None = option(
+        None, "network of a weight file that belongs to no run", common=True
+    )
+    weights: str | None = option(
+        None,
+        "weight file of --backbone; none for random weights",
+        metavar="FILE",
+        common=True,
+    )
+    seed: int = option(0, "seed of the random weights", range=SEED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderToTest(Options):
+    """The network of a folder that describes itself."""
+
+    title = "network of a folder"
+    from_run: str | None = option(
+        None,
+        "folder from tools/save_pretrained.py, owner/name on Hugging Face, or the name of a run",
+        flags=("--from",),
+        metavar="FOLDER",
+        common=True,
+    )
+
+
+def _described(name: str) -> Any:
+    """Declare an option of a training again; None stands for what the run says, or the default."""
+    kind = PublishedNetworks if name in PublishedNetworks.declared() else NetworkOptions
+    default = False if kind.declared()[name].kind is bool else None
+    return again(kind, name, default, stands_for=None, common=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description(Options):
+    """The layers of the network.
+
+    A run is described by its opts.yaml, with which these options must agree. They describe a
+    weight file: with neck, head or linear_num its feature follows the neck, else it is the
+    backbone's own.
+    """
+
+    title = "description of a weight file's network; one of a run must agree with its opts.yaml"
+    PCB: bool = _described("PCB")
+    usam: bool = _described("usam")
+    stride: int | None = _described("stride")
+    attention: str | None = _described("attention")
+    pool: str | None = _described("pool")
+    neck: str | None = _described("neck")
+    head: str | None = _described("head")
+    linear_num: int | None = _described("linear_num")
+    ibn: bool = _described("ibn")
+    use_dense: bool = _described("use_dense")
+    use_swin: bool = _described("use_swin")
+    use_swinv2: bool = _described("use_swinv2")
+    use_dino: bool = _described("use_dino")
+    use_efficient: bool = _described("use_efficient")
+    use_NAS: bool = _described("use_NAS")
+    use_hr: bool = _described("use_hr")
+    use_convnext: bool = _described("use_convnext")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeToTest(Options):
+    """The size of the images, if it is not the one the network was trained with."""
+
+    title = "size of the images"
+    height: int | None = option(None, "height of the images (default: the network's)", range=SIDE)
+    width: int | None = option(None, "width of the images (default: the network's)", range=SIDE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedNetwork(SizeToTest, Description, FolderToTest, FileToTest, RunToTest, DeviceOptions):
+    """Which trained network a command works with: one of a run, a weight file or a folder."""
+
+    gpu_ids: str = again(
+        DeviceOptions, "gpu_ids", "0", help="GPU to use; -1 for the CPU, also where there is no GPU"
+    )
+
+    def given(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return {name: value} of the options that do not have their default."""
+        defaults = {name: each.default for name, each in type(self).declared().items()}
+        values = {name: getattr(self, name) for name in names if name in defaults}
+        return {name: value for name, value in values.items() if value != defaults[name]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions(Options):
+    """An exported network, and what a file of another program does not say of itself."""
+
+    title = "an exported network"
+    engine: str | None = option(
+        None,
+        "file from tools/export.py, or an ONNX or OpenVINO file that takes colour images",
+        metavar="FILE",
+        common=True,
+    )
+    range: str | None = option(
+        None,
+        "values of the file's input (default: 0..1)",
+        choices=("0..1", "0..255"),
+        needs=OF_ENGINE,
+    )
+    mean: str | None = option(
+        None,
+        "to subtract, such as 0.485,0.456,0.406 (default for 0..1: ImageNet's)",
+        form=three_numbers,
+        needs=OF_ENGINE,
+    )
+    std: str | None = option(
+        None,
+        "to divide by, such as 0.229,0.224,0.225 (default for 0..1: ImageNet's)",
+        form=three_numbers,
+        needs=OF_ENGINE,
+    )
+    feature_output: str | None = option(
+        None,
+        "the output that is the feature, if the file has several",
+        form=printable_text,
+        flags=("--output",),
+        metavar="NAME",
+        needs=OF_ENGINE,
+    )
+    bgr: bool = option(
+        False, "the file takes the channels in the order blue, green, red", needs=OF_ENGINE
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractionOptions(Options):
+    """How images become features."""
+
+    title = "features"
+    batchsize: int = option(256, "images per batch", range=POSITIVE, published=True, common=True)
+    runtime: str | None = again(RecordOptions, "runtime", None, needs={}, common=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureOptions(ExtractionOptions):
+    """How images become features, and what is done to the features afterwards."""
+
+    ms: str = option(
+        "1", "scales whose square roots resize the image, such as 1,1.1,1.2", published=True
+    )
+    no_flip: bool = option(False, "leave out the mirrored image")
+    no_norm: bool = option(False, "keep the features' length; use Euclidean distance")
+    fp16: bool = option(False, "extract in float16", published=True)
+    bf16: bool = option(False, "extract in bfloat16")
+    adapt_bn: bool = option(False, "use batch-norm statistics of the gallery's images")
+    camera_norm: str | None = option(
+        None,
+        "give the features of every camera the same mean; standardise: also the same deviation",
+        choices=("center", "standardise"),
+        bare="center",
+    )
+    whiten: bool = option(False, "make the features' dimensions uncorrelated")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestFiles(Options):
+    """Which images are tested, and what is written."""
+
+    title = "data"
+    test_dir: str = option(
+        "../Market/pytorch",
+        "folder that prepare.py laid out",
+        flags=("--test_dir", "--data_dir"),
+        published=True,
+        common=True,
+    )
+    multi: bool = option(False, "also evaluate multiple queries", published=True, common=True)
+    result: str = option(
+        "pytorch_result.mat",
+        "file to write the features to",
+        form=file_ending_in(".mat"),
+        metavar="FILE",
+        common=True,
+    )
+    json: str | None = option(
+        None, "also write the figures to a file", form=file_ending_in(".json"), metavar="FILE"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestConfig(FeatureOptions, EngineOptions, TrainedNetwork, TestFiles):
+    """All options of test.py."""
+
+    __test__ = False  # for pytest, which would take a class of this name for tests

@@ -1,0 +1,44 @@
+"""The options of tools/threshold.py."""
+
+from dataclasses import dataclass
+
+from person_reid.config.forms import output_path
+from person_reid.config.option import ANY, SHARE, WHOLE, Options, option
+
+RULES = ("eer", "1e-3", "1e-4", "hardest")
+BOUND = {"false_match_rate": ANY}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdOptions(Options):
+    """What is measured, by which rule, and where the result goes."""
+
+    title = "threshold"
+    result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
+    rule: str | None = option(None, "see above (default: eer)", choices=RULES)
+    ignore_cameras: bool = option(False, "also count pairs from the same camera")
+    save: str = option("threshold", "name of the .json and .png to write", form=output_path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundOptions(Options):
+    """How often strangers may be accepted, and how sure that is."""
+
+    title = "a threshold with a promise"
+    false_match_rate: float | None = option(
+        None, "largest share of strangers accepted", range=SHARE, metavar="RATE"
+    )
+    confidence: float = option(0.95, "probability that the rate is kept", range=SHARE, needs=BOUND)
+    gallery_size: int | None = option(
+        None,
+        "count searches among N images that accept a stranger, not pairs; without N, or for 0, "
+        "among as many as were tested",
+        range=WHOLE,
+        bare=0,
+        needs=BOUND,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdConfig(BoundOptions, ThresholdOptions):
+    """All options of tools/threshold.py."""

@@ -1,0 +1,64 @@
+"""Networks that one text names, such as a run, a file, or a file with flags of test.py."""
+
+import shlex
+from pathlib import Path
+
+import torch
+
+from person_reid.basics import UserError
+from person_reid.config.option import NAMED, as_flag
+from person_reid.config.tested import TestConfig, TestFiles
+from person_reid.console.options import command, parse
+from person_reid.deploy.embedder import Embedder
+from person_reid.deploy.find import embedder_settings, tested_network
+from person_reid.deploy.pretrained import CONFIG
+from person_reid.deploy.run import READABLE
+
+# Options of test.py that are about its test, and not about a network.
+OF_TESTS = (*TestFiles.declared(), "adapt_bn", "camera_norm", "whiten")
+
+
+def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestConfig:
+    """Return the options of test.py for a network that one text names.
+
+    text: a run, a folder of save_pretrained, an exported file, or BACKBONE=FILE for a weight file;
+    further flags of test.py may follow it.
+    option: that holds the text. gpu_ids: unless the text names them; None if it may not.
+
+    Raises UserError for flags that would be ignored.
+    """
+    try:
+        named, *further = shlex.split(text)
+    except ValueError as error:  # nothing, or a quotation mark without its pair
+        raise UserError(
+            f"{text!r}: expected a network, and perhaps flags of test.py ({error})."
+        ) from None
+    backbone, _, weights = named.partition("=")
+    if Path(named).suffix.lower() in READABLE:
+        words = ["--engine", named]
+    elif (Path(named) / CONFIG).is_file():
+        words = ["--from", named]
+    elif weights:
+        words = ["--backbone", backbone, "--weights", weights]
+    else:
+        words = ["--name", named]
+    placed = [] if gpu_ids is None else ["--gpu_ids", gpu_ids]
+    network = parse(TestConfig, [*words, *placed, *further])
+    unused = OF_TESTS if placed else (*OF_TESTS, "gpu_ids")
+    if ignored := network.given(unused):
+        flags = ", ".join(as_flag(name, NAMED) for name in ignored)
+        raise UserError(f"--{option} {text}: {flags} would be ignored; leave it out.")
+    return network
+
+
+@command
+def open_teacher(text: str, device: torch.device) -> Embedder:
+    """Return the Embedder of --teacher on a device.
+
+    text: see network_named. Raises UserError or FileNotFoundError if there is no such network, and
+    for flags that mean nothing here.
+    """
+    options = network_named(text, "teacher")
+    return Embedder(
+        options.engine or tested_network(options), device=device, **embedder_settings(options)
+    )

@@ -1,0 +1,244 @@
+"""Find the network that options name: one of a run, of a weight file, of a folder, or an exported
+file.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from person_reid.basics import UserError
+from person_reid.config import OptionError, TrainConfig
+from person_reid.config.network import NetworkOptions
+from person_reid.config.optimizer import PrecisionOptions
+from person_reid.config.option import NAMED, as_flag, configured
+from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
+from person_reid.config.tested import Description, TestConfig, TrainedNetwork
+from person_reid.deploy.embedder import Embedder
+from person_reid.deploy.interface import Preparation
+from person_reid.deploy.load import TestedNetwork, load_network
+from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
+from person_reid.deploy.run import READABLE
+from person_reid.device import dtype_of, select_device
+from person_reid.models.factory import check_network, resolve
+from person_reid.retrieval.features import parse_scales
+from person_reid.retrieval.normalization import reestimate_batch_norms
+from person_reid.retrieval.results import NETWORK, PLAIN, read_note
+from person_reid.retrieval.thresholds import load_threshold
+from person_reid.run_folder import RunFolder, default_name, names_a_run, save_tensors
+
+log = logging.getLogger(__name__)
+OF_RUN = ("name", "which_epoch")
+OF_FILE = ("backbone", "weights", "seed")
+DESCRIPTION = tuple(Description.declared())
+# What an exported file has decided, and what a file of another program might lack.
+DECIDED = ("from_run", *OF_RUN, *OF_FILE, *DESCRIPTION, "ms", "no_norm")
+PREPARED = ("height", "width", "range", "mean", "std", "bgr", "feature_output")
+# Features with different values of these cannot be compared.
+ALTERING = ("ms", "no_flip", "adapt_bn", "camera_norm", "whiten")
+
+
+def run_of(options: TrainedNetwork) -> str | None:
+    """Return the name of the run whose network is meant, or None for a network without a run."""
+    if getattr(options, "engine", None):
+        return None
+    if options.from_run:
+        return options.from_run if names_a_run(options.from_run) else None
+    return None if options.backbone else options.name or default_name()
+
+
+def title(options: TrainedNetwork) -> str:
+    """Return the network in words."""
+    if name := run_of(options):
+        return f"{name} {options.which_epoch}"
+    return options.from_run or f"{options.backbone} {options.weights}"
+
+
+def network_name(options: TrainedNetwork) -> str:
+    """Return the network as a result file notes it.
+
+    It is a run and its checkpoint (59 and 60 may be the same one), or the name of a file and of its
+    folder.
+    """
+    if run := run_of(options):
+        with suppress(FileNotFoundError):  # of a run that was tested elsewhere
+            return f"{run} {RunFolder(run).weights_file(options.which_epoch).stem}"
+        return f"{run} {options.which_epoch}"
+    engine = getattr(options, "engine", None)
+    file = Path(engine or options.from_run or options.weights or "")
+    named = "/".join(file.resolve().parts[-2:]) if file.exists() else file.name
+    return " ".join(filter(None, (options.backbone, named)))
+
+
+def feature_flags(options: TestConfig) -> str:
+    """Return the flags that make features differ from those of the network alone, or PLAIN."""
+    given = {name: getattr(options, name) for name in ALTERING}
+    areas = ",".join(f"{scale**2:g}" for scale in parse_scales(options.ms))  # 1.0 is 1
+    given["ms"] = areas if areas != "1" else None
+    return " ".join(as_flag(name, value) for name, value in given.items() if value) or PLAIN
+
+
+def own_threshold(options: TrainedNetwork) -> str | None:
+    """Return the configuration of the folder if it holds a threshold for images of this size."""
+    if not options.from_run or run_of(options) or options.height or options.width:
+        return None
+    with suppress(UserError):
+        file = find_folder(options.from_run) / CONFIG
+        load_threshold(file)
+        return str(file)
+    return None
+
+
+def check_result_of(result: str | Path, options: TrainedNetwork) -> None:
+    """Raise UserError if a result file holds the features of another network.
+
+    For features of an exported file, which may be of this network, a remark says so.
+    """
+    found, asked = read_note(result, NETWORK), network_name(options)
+    problem = f"{result}: holds the features of {found!r}, not of {asked!r}."
+    if Path(found).suffix.lower() in READABLE:
+        log.warning(problem)
+    elif found and found != asked:
+        raise UserError(
+            f"{problem} Name that network, or extract the features of this one with test.py."
+        )
+
+
+def tested_network(options: TrainedNetwork) -> TestedNetwork:
+    """Return the network of a folder, of the run model/NAME, or of a weight file.
+
+    Raises UserError or FileNotFoundError if there is no such run, checkpoint or network, and
+    OptionError for options that contradict it or would be ignored.
+    """
+    if name := run_of(options):
+        network, run = run_to_test(options), RunFolder(name)
+        weights = run.weights_file(options.which_epoch)
+        return TestedNetwork(network, weights, run.num_classes(run.options()))
+    if folder := options.from_run:
+        reason = f"{CONFIG} in {folder} describes the network."
+        refuse(options, (*OF_RUN, *OF_FILE, *DESCRIPTION), reason)
+        return open_pretrained(folder).resized((options.height, options.width))
+    refuse(options, OF_RUN, f"--backbone {options.backbone} is a network without a run.")
+    if not options.weights:
+        raise OptionError(
+            "{backbone} needs {weights}, or none for random weights.",
+            backbone=options.backbone,
+            weights="FILE",
+        )
+    given = options.given((*DESCRIPTION, "height", "width"))
+    described = configured(TrainConfig, {"backbone": options.backbone, **given})
+    has_head = options.neck not in (None, "none") or options.head or options.linear_num is not None
+    classes = PUBLISHED_CLASSES if has_head else None  # no feature depends on their number
+    return TestedNetwork(_layers(described), options.weights, classes, options.seed)
+
+
+def run_to_test(options: TrainedNetwork) -> NetworkOptions:
+    """Return the network of the run that is meant, with the image size that is asked for.
+
+    Raises UserError if there is no such run, and OptionError for options that contradict it or mean
+    nothing to it.
+    """
+    run = RunFolder(run_of(options) or "")
+    if options.from_run and options.name not in (None, run.name):
+        raise OptionError(
+            "{from_run} and {name} both name a run: leave one of them out.",
+            from_run=options.from_run,
+            name=options.name,
+        )
+    refuse(
+        options,
+        OF_FILE,
+        f"{run.options_file} describes the network of the run. "
+        "For a weight file without a run, name its network: --backbone NAME.",
+    )
+    given = options.given(DESCRIPTION)
+    trained = _layers(run.config(given))
+    for option, value in given.items():
+        name, asked = (
+            ("backbone", NETWORK_FLAGS[option]) if option in NETWORK_FLAGS else (option, value)
+        )
+        found = getattr(trained, name)
+        if found != asked:
+            raise OptionError(
+                f"{{{option}}} contradicts {run.options_file} ({name}: {found}). A run is tested "
+                "as it was trained: leave the flag out, or choose another run with --name.",
+                **{option: value},
+            )
+    height, width = options.height or trained.height, options.width or trained.width
+    return replace(trained, height=height, width=width)
+
+
+def _layers(config: TrainConfig) -> NetworkOptions:
+    """Return the resolved network of a training."""
+    check_network(config)
+    return NetworkOptions.of(asdict(resolve(config)))
+
+
+def refuse(options: TrainedNetwork, names: Iterable[str], reason: str) -> None:
+    """Raise OptionError if one of these options was given, which would be ignored for a reason."""
+    if given := options.given(names):
+        words = ", ".join(f"{{{name}}}" for name in given)
+        raise OptionError(f"{words} would be ignored: {reason}", **dict.fromkeys(given, NAMED))
+
+
+def open_embedder(
+    options: TestConfig, target: Callable[[tuple[int, int]], torch.Tensor] | None = None
+) -> Embedder:
+    """Return the Embedder that options describe.
+
+    target: (height, width) → the bank of images from which batch-norm statistics are taken.
+
+    Raises OptionError for options that exclude each other.
+    """
+    device, settings = select_device(options.gpu_ids), embedder_settings(options)
+    engine = options.engine
+    if engine and Path(engine).suffix.lower() not in READABLE:
+        endings = ", ".join(READABLE)
+        raise OptionError(f"{{engine}}: expected a file that ends in {endings}.", engine=engine)
+    if engine or not target:
+        return Embedder(engine or tested_network(options), device=device, **settings)
+    with TemporaryDirectory() as folder:
+        tested = tested_network(options)
+        network = load_network(tested)
+        reestimate_batch_norms(network, target(tested.size), device, settings["dtype"])
+        weights = Path(folder, "adapted.pth")
+        save_tensors(network.state_dict(), weights)
+        adapted = replace(tested, weights=weights, seed=None)
+        return Embedder(adapted, device=device, **settings)
+
+
+def embedder_settings(options: TestConfig) -> dict[str, Any]:
+    """Return the arguments of Embedder, without network and device, that options stand for."""
+    if options.engine and (decided := options.given(DECIDED)):
+        words = ", ".join(f"{{{name}}}" for name in decided)
+        raise OptionError(
+            f"{{engine}}: {words} was decided when the file was written; leave it out.",
+            engine=options.engine,
+            **dict.fromkeys(decided, NAMED),
+        )
+    prepared = options.given(PREPARED) if options.engine else {}
+    return {
+        "flip": not options.no_flip,
+        "batch_size": options.batchsize,
+        "scales": parse_scales(options.ms),
+        "dtype": dtype_of(PrecisionOptions(fp16=options.fp16, bf16=options.bf16)),
+        "unit_length": not options.no_norm,
+        "runtime": options.runtime,
+        "preparation": _preparation(options, prepared) if prepared else None,
+        "output": options.feature_output,
+    }
+
+
+def _preparation(options: TestConfig, given: Iterable[str]) -> Preparation:
+    """Return how an exported file wants its pixels."""
+    mean, std = (
+        tuple(map(float, text.split(","))) if text else None for text in (options.mean, options.std)
+    )
+    up_to = 255 if options.range == "0..255" else 1
+    words = ", ".join(as_flag(name, NAMED) for name in given)
+    return Preparation(mean, std, options.bgr, up_to, (options.height, options.width), words)
