@@ -15,7 +15,7 @@ from person_reid.losses.base import FeatureLoss
 
 @dataclass(frozen=True)
 class LossTerm:
-    """One loss beside the classifier's: `weight` × the loss called `name` with these settings.
+    """One loss: `weight` × the loss called `name` with these settings.
 
     per_image: whether to divide it by the number of images, as the published training does.
     """
@@ -35,17 +35,11 @@ class LossTerm:
 class LossPlan:
     """Everything that is minimised: the classifier's loss and the terms added to it.
 
-    head: the classifier, "linear", "cosine", "arcface" or "circle"; it has a loss of its own.
-    label_smoothing, classification_weight, classification_settings: apply to the classifier's loss;
-        the smoothing is in [0, 1).
-    terms: the losses on features and class scores. taught: the losses that compare the network with
-        a teacher.
+    classification: the classifier's loss. terms: the losses on features and class scores.
+    taught: the losses that compare the network with a teacher.
     """
 
-    head: str = "linear"
-    label_smoothing: float = 0.0
-    classification_weight: float = 1.0
-    classification_settings: Mapping[str, Any] = field(default_factory=dict)
+    classification: LossTerm = LossTerm("cross_entropy")
     terms: tuple[LossTerm, ...] = ()
     taught: tuple[LossTerm, ...] = ()
 
@@ -77,8 +71,8 @@ def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
     terms = [LossTerm(name, weight, typed(name, given)) for name, (weight, given) in listed.items()]
     taught = tuple(term for term in terms if term.kind.needs_teacher)
     rest = tuple(term for term in (*by_flag.values(), *terms) if not term.kind.needs_teacher)
-    of_head = typed(HEADS[head], settings)
-    plan = LossPlan(head, options.label_smoothing, weight, of_head, rest, taught)
+    of_head = {"smoothing": options.label_smoothing, **typed(HEADS[head], settings)}
+    plan = LossPlan(LossTerm(HEADS[head], weight, of_head), rest, taught)
     _refuse_ignored(options, plan)
     return plan
 
@@ -108,7 +102,7 @@ def _refuse_ignored(options: LossOptions, plan: LossPlan) -> None:
             "{teacher} would be ignored. Say how to learn: {loss}.",
             teacher=options.teacher, loss="teacher_features:5",
         )  # fmt: skip
-    if options.label_smoothing and not plan.classification_weight:
+    if options.label_smoothing and not plan.classification.weight:
         raise OptionError(
             "{label_smoothing} would be ignored without cross entropy, which {loss} leaves out.",
             label_smoothing=options.label_smoothing, loss="cross_entropy:0",

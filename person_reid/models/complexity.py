@@ -22,17 +22,10 @@ from person_reid.models.registry import find_backbone
 
 
 @dataclass(frozen=True)
-class Complexity:
-    """The parameters of a network, and its multiply-adds for the feature of one image."""
-
-    parameters: int
-    multiply_adds: int
-
-
-@dataclass(frozen=True)
 class Stage:
-    """A layer or stage: its name, the shape of its output for one image,
-    its parameters and multiply-adds.
+    """A layer, a stage or a network.
+
+    shape: that of its output for one image. multiply_adds: for one image.
     """
 
     name: str
@@ -41,18 +34,17 @@ class Stage:
     multiply_adds: int
 
 
-def complexity(network: Network, size: tuple[int, int]) -> Complexity:
-    """Measure a network in eval mode, without its classifiers, for
-    images of size (height, width).
-    """
+def complexity(network: Network, size: tuple[int, int]) -> Stage:
+    """Measure a network without its classifiers, for images of size (height, width)."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network.embed(_image(network, size))
-    return Complexity(used_parameters(network), counter.get_total_flops() // 2)
+    return Stage("all", (network.dim,), used_parameters(network), counter.get_total_flops() // 2)
 
 
 def stages(network: Network, size: tuple[int, int]) -> list[Stage]:
-    """Measure the stages of the backbone and the other parts of a network, in the
-    order in which they first finish.
+    """Measure the stages of the backbone and the other parts of a network.
+
+    They are in the order in which they first finish.
     """
     parts = {
         **_parts(network.model),
@@ -79,9 +71,7 @@ def stages(network: Network, size: tuple[int, int]) -> list[Stage]:
 
 
 def used_parameters(module: nn.Module) -> int:
-    """Count the parameters that a feature depends on: leaving out classifiers,
-    including an unused one for ImageNet.
-    """
+    """Count the parameters that a feature depends on: those outside all classifiers."""
     unused: list[nn.Module] = [head.classifier for head in heads_of(module)]
     if isinstance(module, Network):
         unused += unused_classifiers(module)
@@ -94,12 +84,10 @@ def summary(name: str) -> str:
     """Return a table of a network's layers and stages, with their total in the last line."""
     network, entry = without_weights(name), find_backbone(name)
     lines = [f"{'':24}{'output':>16}{'parameters':>14}{'multiply-adds':>18}"]
-    for stage in stages(network, entry.size):
+    for stage in (*stages(network, entry.size), complexity(network, entry.size)):
         lines.append(
             f"{stage.name:24}{_shape(stage.shape):>16}{stage.parameters:14,}{stage.multiply_adds:18,}"
         )
-    total = complexity(network, entry.size)
-    lines.append(f"{'all':24}{network.dim:16}{total.parameters:14,}{total.multiply_adds:18,}")
     lines.append(
         f"{name}: input {_shape(entry.size)}, licence of the ImageNet weights: {entry.licence()}"
     )

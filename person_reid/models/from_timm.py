@@ -5,6 +5,7 @@ The layout of a network's last features decides how to read and pool them.
 
 from __future__ import annotations
 
+import logging
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
@@ -17,6 +18,7 @@ from person_reid.models.hub import quick_to_fail
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+log = logging.getLogger(__name__)
 HUB = "hf-hub:"
 # The fields that follow from a layout. map: (B, C, h, w); grid: the same with the channels last;
 # patches: tokens on a grid, beside the class token and registers; tokens: tokens without a grid;
@@ -98,14 +100,18 @@ def timm_entry(name: str, dim: int, layout: str = "map", **fields: Any) -> TimmB
     return TimmBackbone(name, dim, layout, **(LAYOUTS[layout] | fields))
 
 
+@cache
 def current_name(name: str) -> str:
-    """Return timm's name of today for a network; earlier versions had other names for some."""
+    """Return today's name of a network that an earlier timm called otherwise, and log it once."""
     import timm
 
-    known = timm.models.get_deprecated_models().get(name)
-    if known and not is_timm(known):  # the weights of a few are gone
-        known = known.partition(".")[0]
-    return str(known or name)
+    known = str(timm.models.get_deprecated_models().get(name) or name)
+    if known != name:
+        known = (
+            known if is_timm(known) else known.partition(".")[0]
+        )  # the weights of a few are gone
+        log.info("timm calls %s %s now.", name, known)
+    return known
 
 
 @cache

@@ -94,11 +94,6 @@ def find_torchvision(name: str) -> TorchvisionBackbone:
     )  # fmt: skip
 
 
-def is_torchvision(name: str) -> bool:
-    """Say whether torchvision has an image classifier of that name."""
-    return name in torchvision_names()
-
-
 def torchvision_names() -> list[str]:
     """Return the names of torchvision's image classifiers."""
     import torchvision

@@ -8,9 +8,7 @@ keys, because published checkpoints use them. To add one, write an entry of `BAC
 from __future__ import annotations
 
 import fnmatch
-import logging
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
@@ -24,14 +22,12 @@ from person_reid.models.from_torchvision import (
     DenseNetBackbone,
     TorchvisionBackbone,
     find_torchvision,
-    is_torchvision,
     torchvision_names,
 )
 
 if TYPE_CHECKING:
     from torch import nn
 
-log = logging.getLogger(__name__)
 LIST = Path(__file__).with_name("networks.txt")  # written by tools/docs/networks.py
 BACKBONES: dict[str, Backbone] = {
     "resnet18": TorchvisionBackbone("resnet18", 512),
@@ -101,10 +97,10 @@ def find_backbone(name: str) -> Backbone:
     """
     if name in BACKBONES:
         return BACKBONES[name]
-    name = _renamed(name)
+    name = current_name(name)
     if is_timm(name):
         return find_timm(name)
-    if is_torchvision(name):
+    if name in torchvision_names():
         return find_torchvision(name)
     known = [*BACKBONES, *timm_names(), *torchvision_names()]
     raise UserError(
@@ -112,15 +108,6 @@ def find_backbone(name: str) -> Backbone:
         "`python model.py` lists the networks; those of timm and "
         "torchvision go by their names there."
     )
-
-
-@cache
-def _renamed(name: str) -> str:
-    """Return the name of today for one of an earlier timm, and say it once."""
-    known = current_name(name)
-    if known != name:
-        log.info("timm calls %s %s now.", name, known)
-    return known
 
 
 def build_backbone(

@@ -88,7 +88,7 @@ def check_sizes(options: FitOptions, size: tuple[int, int]) -> None:
 
 def _refuse_weightless(config: TrainConfig, plan: LossPlan) -> None:
     """Raise OptionError if there is nothing to learn because every loss has the weight 0."""
-    weights = [plan.classification_weight, *(term.weight for term in (*plan.terms, *plan.taught))]
+    weights = [term.weight for term in (plan.classification, *plan.terms, *plan.taught)]
     if not any(weights) and not config.adv and not config.DG:
         raise OptionError(
             "{loss}: every loss has the weight 0, so there is nothing to learn. Give "

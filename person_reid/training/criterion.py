@@ -65,9 +65,9 @@ class Criterion(TermLosses):
         if any(term.kind.before_dropout for term in plan.terms):
             for head in heads_of(network):
                 head.drops_for_losses = False
-        self.classification_weight = plan.classification_weight
+        self.classification_weight = plan.classification.weight
         self.classification = losses.create(
-            losses.HEADS[plan.head], smoothing=plan.label_smoothing, **plan.classification_settings
+            plan.classification.name, **plan.classification.settings
         )
         self.taught = TermLosses(plan.taught, parts, dim=dim, taught_dim=taught_dim)
 
