@@ -88,7 +88,7 @@ def measure(name: str, network: TestConfig, test_dirs: Sequence[str]) -> dict[st
 
 
 def megabytes(network: TestConfig) -> float:
-    """Return the size of a network's file; 0 for weights that are no file, such as none."""
+    """Return the size of a network's file; 0 for weights without a file, such as none."""
     path = Path(network.engine or tested_network(network).weights)
     path = path / SAFETENSORS if path.is_dir() else path
     return file_size(path) / 1e6 if path.is_file() else 0.0

@@ -90,7 +90,7 @@ def table(config: TableConfig) -> str:
 
 
 def compared(config: ComparedResults) -> dict[str, Any]:
-    """Return {name of a run: its metrics}, or with --seeds a list of those of its seeds.
+    """Return {name of a run: its metrics}, or with --seeds a list, one entry for each seed.
 
     Raises UserError if the results are not of the same images.
     """

@@ -401,7 +401,7 @@ RECORD: dict[str, tuple[type, ...]] = {  # the types of its entries
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
-    """Return the records of finished runs; an empty list if there is no such file.
+    """Return the records of finished runs; an empty list without a file.
 
     Raises UserError if one of them is not what `reproduce` returns.
     """
@@ -427,7 +427,7 @@ def are_figures(figures: Any) -> bool:
 
 
 def read_records(path: str | Path) -> list[dict[str, Any]]:
-    """Return the records of a results file; an empty list if there is no such file."""
+    """Return the records of a results file; an empty list without a file."""
     return read_json_lines(path) if Path(path).exists() else []
 
 

@@ -13,11 +13,11 @@ each query's least similar genuine pair and most similar impostor.
     python tools/threshold.py --false_match_rate 1e-3 --confidence 0.95    # for pairs
     python tools/threshold.py --false_match_rate 1e-2 --gallery_size 5000  # for searches
 
-These thresholds carry a promise: with this confidence, other people in front of the same cameras
-are falsely matched no more often than asked. A promise takes 50 people or more; if there are too
-few, the program says how many it takes. For pairs, each pair of cameras gets a threshold of its own
-as well. compare.py, search.py, demo.py and save_pretrained.py repeat the promise. Distractors count
-for the rules, but not for the promise.
+These thresholds have a bound: with this confidence, other people in front of the same cameras are
+falsely matched no more often than requested. A bound takes 50 people or more; with too few, the
+program says how many it takes. For pairs, each pair of cameras also gets a threshold of its own.
+compare.py, search.py, demo.py and save_pretrained.py repeat the bound. Distractors count for the
+rules, but not for the bound.
 """
 
 import sys
@@ -99,9 +99,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def promises(query: FeatureSet, gallery: FeatureSet, config: ThresholdConfig) -> dict[str, Any]:
-    """Print the promise and, for pairs, those of each pair of cameras;
-    return what the file says of them.
-    """
+    """Print the bound, for pairs also for each two cameras; return what the file says about it."""
     size = 1  # pairs
     if config.gallery_size is not None:
         size = config.gallery_size or int((gallery.labels > 0).sum())
@@ -131,7 +129,7 @@ def of_cameras(
     query: FeatureSet, gallery: FeatureSet, rate: float, confidence: float
 ) -> Iterator[tuple[str, Promise | str]]:
     """Yield each pair of cameras, such as "1-2", and the Promise for images from
-    the two, or why there is none.
+    the two, or why it has none.
     """
     cameras = np.union1d(query.cameras, gallery.cameras)
     for pair in combinations(cameras.tolist() if len(cameras) > 2 else [], 2):

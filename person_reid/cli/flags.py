@@ -81,14 +81,14 @@ def testing_parser(text: str | None = "") -> Parser:
         default="../Market/pytorch",
         help="folder that prepare.py laid out",
     )
-    data.add_argument("--multi", action="store_true", help="evaluate multiple queries, too")
+    data.add_argument("--multi", action="store_true", help="also evaluate multiple queries")
     features_file, text = file_ending_in(".mat"), "file to write the features to"
     data.add_argument("--result", type=features_file, default=Path("pytorch_result.mat"), help=text)
     data.add_argument(
         "--json",
         type=file_ending_in(".json"),
         metavar="FILE",
-        help="write the figures to a file, too",
+        help="also write the figures to a file",
     )
     add_tested_network(parser)
     add_engine(parser)
@@ -131,7 +131,7 @@ def add_tested_network(parser: argparse.ArgumentParser) -> None:
         "--gpu_ids",
         type=devices,
         default="0",
-        help="GPU to use; -1 for the CPU, the default without a GPU",
+        help="GPU to use; -1 for the CPU, which is also used without a GPU",
     )
     run = parser.add_argument_group("network of a run")
     run.add_argument("--name", default=Unsaid(default_name()), help="name of the run")

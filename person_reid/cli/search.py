@@ -448,7 +448,7 @@ def group(options: Namespace) -> None:
 
 
 def put_back(options: Namespace) -> None:
-    """Record what a list says of images; an image without a name there loses its identity."""
+    """Record what a list says about images; an image without a name there loses its identity."""
     listed, index = (
         read_abouts(options.list, ("path", "identity")),
         open_gallery(options.index, new=False),

@@ -10,7 +10,7 @@ from person_reid.config.option import NAMED, OptionError, Options, again, option
 
 @dataclass(frozen=True, kw_only=True)
 class ExploreOptions(Options):
-    """What the page shows, and where it is written."""
+    """The contents of the page, and where it is written."""
 
     title = "explorer"
     result: str | None = again(

@@ -1,4 +1,4 @@
-"""The options that name a trained network, and those of test.py."""
+"""The options that name a trained network, and the options of test.py."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -112,7 +112,10 @@ class TrainedNetwork(SizeToTest, Description, FolderToTest, FileToTest, RunToTes
     """Which trained network a command works with: one of a run, a weight file or a folder."""
 
     gpu_ids: str = again(
-        DeviceOptions, "gpu_ids", "0", help="GPU to use; -1 for the CPU, also where there is no GPU"
+        DeviceOptions,
+        "gpu_ids",
+        "0",
+        help="GPU to use; -1 for the CPU, which is also used without a GPU",
     )
 
     def given(self, names: Iterable[str]) -> dict[str, Any]:
@@ -124,7 +127,7 @@ class TrainedNetwork(SizeToTest, Description, FolderToTest, FileToTest, RunToTes
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions(Options):
-    """An exported network, and what a file of another program does not say of itself."""
+    """An exported network, and what a file of another program leaves open."""
 
     title = "an exported network"
     engine: str | None = option(

@@ -11,7 +11,7 @@ BOUND = {"false_match_rate": ANY}
 
 @dataclass(frozen=True, kw_only=True)
 class ThresholdOptions(Options):
-    """What is measured, by which rule, and where the result goes."""
+    """The pairs to measure, the rule, and where the result goes."""
 
     title = "threshold"
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
@@ -24,7 +24,7 @@ class ThresholdOptions(Options):
 class BoundOptions(Options):
     """How often strangers may be accepted, and how sure that is."""
 
-    title = "a threshold with a promise"
+    title = "a threshold with a bound"
     false_match_rate: float | None = option(
         None, "largest share of strangers accepted", range=SHARE, metavar="RATE"
     )

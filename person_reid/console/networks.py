@@ -55,8 +55,8 @@ def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestCon
 def open_teacher(text: str, device: torch.device) -> Embedder:
     """Return the Embedder of --teacher on a device.
 
-    text: see network_named. Raises UserError or FileNotFoundError if there is no such network, and
-    for flags that mean nothing here.
+    text: see network_named. Raises UserError or FileNotFoundError for an unknown network, and for
+    flags that mean nothing here.
     """
     options = network_named(text, "teacher")
     return Embedder(

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 OF_RUN = ("name", "which_epoch")
 OF_FILE = ("backbone", "weights", "seed")
 DESCRIPTION = tuple(Description.declared())
-# What an exported file has decided, and what a file of another program might lack.
+# Options that an exported file has decided, and options that a file of another program might need.
 DECIDED = ("from_run", *OF_RUN, *OF_FILE, *DESCRIPTION, "ms", "no_norm")
 PREPARED = ("height", "width", "range", "mean", "std", "bgr", "feature_output")
 # Features with different values of these cannot be compared.
@@ -66,7 +66,7 @@ def network_name(options: TrainedNetwork) -> str:
     folder.
     """
     if run := run_of(options):
-        with suppress(FileNotFoundError):  # of a run that was tested elsewhere
+        with suppress(FileNotFoundError):  # the run was tested elsewhere
             return f"{run} {RunFolder(run).weights_file(options.which_epoch).stem}"
         return f"{run} {options.which_epoch}"
     engine = getattr(options, "engine", None)
