@@ -10,6 +10,8 @@ from person_reid.config.option import ANY, POSITIVE, SEED, SIDE, Options, again,
 from person_reid.config.run import DeviceOptions, RecordOptions
 
 OF_ENGINE = {"engine": ANY}
+# Options of a network that the published test.py has.
+PUBLISHED = {"PCB", "usam", "linear_num", "ibn", "use_dense", "use_efficient", "use_hr"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,8 @@ def _described(name: str) -> Any:
     """Declare an option of a training again; None stands for what the run says, or the default."""
     kind = PublishedNetworks if name in PublishedNetworks.declared() else NetworkOptions
     default = False if kind.declared()[name].kind is bool else None
-    return again(kind, name, default, stands_for=None, common=False)
+    published = name in PUBLISHED
+    return again(kind, name, default, stands_for=None, common=False, published=published)
 
 
 @dataclass(frozen=True, kw_only=True)
