@@ -14,8 +14,11 @@ people, and the threshold. map: a plane in which images that the network finds s
 another. For rankings see python demo.py, for heat maps python tools/heatmap.py.
 """
 
+import csv
+import io
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,7 @@ from person_reid.config.figures import (
 from person_reid.config.option import OptionError
 from person_reid.console import command, parse_command, run_script
 from person_reid.console.outputs import check_outputs
+from person_reid.retrieval.metrics import Metrics
 from person_reid.retrieval.results import FLAGS, NETWORK, check_same_images, read_notes
 from person_reid.retrieval.thresholds import error_rates, load_threshold, pair_similarities
 from person_reid.run_folder import RunFolder, default_name, read_history
@@ -45,6 +49,17 @@ COMMANDS = {
     "histogram": HistogramConfig,
     "map": MapConfig,
 }
+RANKS = (1, 5, 10)
+LAST_NUMBER = re.compile(r"[\W_]*(seed)?[\W_]*\d+(?=\D*$)")
+IN_LATEX = str.maketrans(
+    {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+    }
+)
 
 
 @command
@@ -79,7 +94,6 @@ def cmc(config: CmcConfig) -> None:
 def table(config: TableConfig) -> str:
     """Return the table of runs, as Markdown unless the flags ask for another form."""
     from person_reid.show.style import own_or
-    from person_reid.show.table import as_csv, as_latex, figure_rows
 
     runs = compared(config)
     runs = dict(zip(own_or(list(runs), config.labels), runs.values(), strict=True))
@@ -95,7 +109,6 @@ def compared(config: ComparedResults) -> dict[str, Any]:
     Raises UserError if the results are not of the same images.
     """
     from person_reid.show.cmc import run_names
-    from person_reid.show.table import by_seed
 
     names = run_names([Path(path) for path in config.results])
     results = {name: reid.load_result(path, paths=True) for name, path in names.items()}
@@ -128,6 +141,50 @@ def embedding(config: MapConfig) -> None:
     images = choose(*reid.load_result(config.result), config.identities)
     points, method = project(images.features, config.method)
     draw_embedding(points, images.labels, images.cameras, config.save, method, config)
+
+
+def by_seed(runs: Mapping[str, Metrics]) -> dict[str, list[Metrics]]:
+    """Put together runs whose names differ in their last number alone; it leaves the names."""
+    found: dict[str, list[Metrics]] = {}
+    for name, metrics in runs.items():
+        shared = LAST_NUMBER.sub("", name).strip("/-_. ")
+        found.setdefault(shared or name, []).append(metrics)
+    return found
+
+
+def figure_rows(runs: Mapping[str, Metrics | Sequence[Metrics]]) -> list[list[str]]:
+    """Return the head of a table of runs, and a row for each, in percent."""
+    from person_reid.show.cmc import together, with_deviation
+
+    rows = [["run", *(f"Rank@{k}" for k in RANKS), "mAP", "mINP", "seeds"]]
+    for name, run in runs.items():
+        seeds = together(run)
+        figures = [[100 * metrics.rank(k) for metrics in seeds] for k in RANKS]
+        figures += [
+            [100 * metrics.mAP for metrics in seeds],
+            [100 * metrics.mINP for metrics in seeds],
+        ]
+        rows.append([name, *map(with_deviation, figures), str(len(seeds))])
+    return rows
+
+
+def as_csv(rows: Sequence[Sequence[str]]) -> str:
+    """Return comma-separated values; the deviation of each figure has a column of its own."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    (run, *names, seeds), *others = rows
+    writer.writerow([run, *(each for name in names for each in (name, f"{name} deviation")), seeds])
+    for name, *figures, count in others:
+        parts = (figure.partition(" ± ")[::2] for figure in figures)
+        writer.writerow([name, *(part for pair in parts for part in pair), count])
+    return text.getvalue().rstrip()
+
+
+def as_latex(rows: Sequence[Sequence[str]]) -> str:
+    r"""Return a tabular for a document that has \usepackage{booktabs}."""
+    head, *others = [" & ".join(cell.translate(IN_LATEX) for cell in row) + r" \\" for row in rows]
+    begin, end = rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}", r"\end{tabular}"
+    return "\n".join([begin, r"\toprule", head, r"\midrule", *others, r"\bottomrule", end])
 
 
 DRAW: dict[str, Callable[[Any], None]] = {

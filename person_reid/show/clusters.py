@@ -11,7 +11,7 @@ import numpy.typing as npt
 from person_reid.basics import counted
 from person_reid.retrieval.clusters import Labels, margins
 from person_reid.retrieval.similarity import Features
-from person_reid.show.sheet import COLUMNS, Row, Tile, draw_sheet
+from person_reid.show.sheet import COLUMNS, Row, Tile, draw_sheet, file_caption
 
 EACH = 4  # clusters of a kind
 
@@ -35,20 +35,18 @@ def draw_clusters(
         return
     doubt, seen_by = margins(features, clusters), np.array(cameras)
     means = np.bincount(clusters[clusters >= 0], doubt[clusters >= 0]) / sizes
-    kinds = {
-        "Largest": np.argsort(-sizes, kind="stable"),
-        "Most doubtful": np.argsort(means, kind="stable"),
-    }
+    largest = np.argsort(-sizes, kind="stable")[:EACH]
+    doubtful = np.setdiff1d(np.argsort(means, kind="stable"), largest, assume_unique=True)[:EACH]
     rows = [
         _row(
             f"{kind}: {names[cluster] if names else f'cluster {cluster}'}",
             np.flatnonzero(clusters == cluster),
             paths,
             seen_by,
-            f"margin {means[cluster]:.2f}",
+            f"margin {means[cluster]:.2f}: nearer by so much to its own mean than to the next",
         )
-        for kind, order in kinds.items()
-        for cluster in order[:EACH].tolist()
+        for kind, shown in (("Largest", largest), ("Most doubtful", doubtful))
+        for cluster in shown.tolist()
     ]
     if (clusters < 0).any():
         rows.append(_row("Outliers", np.flatnonzero(clusters < 0), paths, seen_by))
@@ -69,7 +67,8 @@ def _row(
     seen = f", {counted(len(known), 'camera')}" if known else ""
     above = [f"camera {cameras[i]}" if cameras[i] else "" for i in shown]
     tiles = [
-        Tile(paths[i], above=text, optional=True) for i, text in zip(shown, above, strict=True)
+        Tile(paths[i], above=text, below=file_caption(paths[i]), optional=True)
+        for i, text in zip(shown, above, strict=True)
     ]
     return Row(
         tiles, title, f"{counted(len(members), 'image')}{seen}{', ' if remark else ''}{remark}"

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from person_reid.basics import printable
 from person_reid.retrieval.thresholds import DIGITS, accepts
-from person_reid.show.sheet import Row, Tile, draw_sheet
-from person_reid.show.style import ACCEPTED, ASKED, FAINT
+from person_reid.show.sheet import OF_CAPTIONS, Row, Tile, draw_sheet, file_caption
+from person_reid.show.style import ACCEPTED, ASKED, FAINT, fitted
 
 MOST_ROWS = 20  # queries on a sheet
 
@@ -36,14 +37,7 @@ def _row(query: str | Path, found: Sequence[Any], threshold: float) -> Row:
     accepted = [accepts(threshold, match.similarity) for match in found]
     frame = {True: ASKED if threshold <= -1 else ACCEPTED, False: FAINT}
     tiles = [
-        Tile(
-            match.path,
-            frame[fits],
-            str(rank),
-            f"{match.similarity:.{DIGITS}f}",
-            not fits,
-            optional=True,
-        )
+        Tile(match.path, frame[fits], str(rank), _caption(match), not fits, optional=True)
         for rank, (match, fits) in enumerate(zip(found, accepted, strict=True), 1)
     ]
     if threshold <= -1:
@@ -53,3 +47,11 @@ def _row(query: str | Path, found: Sequence[Any], threshold: float) -> Row:
     else:
         subtitle = f"nobody I know: none at {threshold:.{DIGITS}f} or above"
     return Row(tiles, Path(query).name, subtitle, lead=Tile(query, ASKED, "query"))
+
+
+def _caption(match: Any) -> str:
+    """Return similarity, file and, if they are known, camera and time, below one another."""
+    camera, time = match.about.camera, match.about.time
+    lines = [f"{match.similarity:.{DIGITS}f}", file_caption(Path(match.path), lines=2)]
+    lines += [fitted(printable(f"camera {camera}"), *OF_CAPTIONS)] if camera else []
+    return "\n".join([*lines, *(time.split(" ") if time else [])])

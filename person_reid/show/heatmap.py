@@ -53,5 +53,5 @@ def heat_rows(
             Tile(overlay(image, heat), tile.colour, lines=lines)
             for image, heat, tile in zip(images, heats, tiles, strict=True)
         ]
-        rows.append(Row(hot, f"Branch: {name}" if name else ""))
+        rows.append(Row(hot, f"Branch: {name}" if name else "Where its features are strongest"))
     return rows

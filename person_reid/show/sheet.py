@@ -42,6 +42,7 @@ class Sizes(NamedTuple):
 
 
 ON_SCREEN = Sizes(1.12, 2.24, 0.18, 0.15, 0.42, 0.34, 0.3, 0.3, 0.23, 0.08, 13, 17, 4.5)
+OF_CAPTIONS = ON_SCREEN.width + ON_SCREEN.gap / 2, ON_SCREEN.letters  # room of a line, and letters
 ON_PAPER = Sizes(0.46, 0.92, 0.06, 0.04, 0.12, 0.17, 0.17, 0.16, 0.14, 0.03, 8, 8, 1.5)
 
 
@@ -190,8 +191,7 @@ def _draw_tile(axes: Axes, tile: Tile, sizes: Sizes) -> None:
 
 def file_caption(path: Path, lines: int = 3) -> str:
     """Return the name of a file without its ending, in up to so many lines as wide as a tile."""
-    room = ON_SCREEN.width + ON_SCREEN.gap / 2
-    return fitted(printable(path.stem), room, ON_SCREEN.letters, lines=lines)
+    return fitted(printable(path.stem), *OF_CAPTIONS, lines=lines)
 
 
 def pixels_of(image: Path | str | Pixels) -> Pixels:

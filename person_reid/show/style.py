@@ -152,12 +152,8 @@ def panels(
 def legend_below(figure: Figure, keys: Sequence[Artist]) -> None:
     """Draw one legend for all panels, in as many columns as fit, or where a panel is missing."""
     letters = matplotlib.rcParams["legend.fontsize"]
-    widths = [text_width(str(key.get_label()), letters) + 4.5 * letters / 72 for key in keys]
-    columns = next(
-        count
-        for count in range(len(keys), 0, -1)
-        if count == 1 or _needed(widths, count) <= figure.get_figwidth()
-    )
+    widest = max(text_width(str(key.get_label()), letters) for key in keys) + 4.5 * letters / 72
+    columns = min(len(keys), max(1, int(figure.get_figwidth() / widest)))
     columns = -(-len(keys) // -(-len(keys) // columns))  # rows of about the same length
     free = [axes for axes in figure.axes if not axes.axison]
     where: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "columnspacing": 1.4}
@@ -166,12 +162,6 @@ def legend_below(figure: Figure, keys: Sequence[Artist]) -> None:
     )
     for text in legend.get_texts():
         text.set_parse_math(False)  # a name may contain dollars
-
-
-def _needed(widths: Sequence[float], columns: int) -> float:
-    """Return the width of entries in so many columns, filled one after the other."""
-    rows = -(-len(widths) // columns)
-    return sum(max(widths[first : first + rows]) for first in range(0, len(widths), rows))
 
 
 def share_legend(figure: Figure) -> None:

@@ -227,6 +227,20 @@ def test_a_sheet_of_clusters_counts_one_image_and_one_camera_as_one(tmp_path, mo
     }
 
 
+def test_a_sheet_of_clusters_shows_each_once_and_names_its_files(tmp_path, monkeypatch):
+    rows: list[Row] = []
+    monkeypatch.setattr(
+        "person_reid.show.clusters.draw_sheet", lambda drawn, save: rows.extend(drawn)
+    )
+    features = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+    paths = [Path(f"image_{i}.png") for i in range(12)]
+    clusters = np.repeat(np.arange(6), 2)
+    draw_clusters(paths, features, [""] * 12, clusters, tmp_path / "sheet.png")
+    titles = [row.title.partition(": ")[2] for row in rows]
+    assert sorted(titles) == [f"cluster {number}" for number in range(6)]
+    assert [tile.below for tile in rows[0].tiles] == ["image_0", "image_1"]
+
+
 def test_labels_cover_neither_each_other_nor_a_dot_and_bear_the_colour_of_theirs(tmp_path, drawn):
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(20), 5)

@@ -3,6 +3,7 @@ from matplotlib.colors import to_rgba
 from PIL import Image
 
 from person_reid.gallery.index import Found
+from person_reid.gallery.metadata import About
 from person_reid.show.found import draw_found
 from person_reid.show.style import ACCEPTED, ASKED, FAINT
 
@@ -19,3 +20,13 @@ def test_answers_of_a_search_are_neither_right_nor_wrong(tmp_path, drawn):
     assert frames[0] == [to_rgba(ASKED)] * 3
     assert frames[1] == [to_rgba(colour) for colour in (ASKED, ACCEPTED, FAINT)]
     assert drawn[0].texts[0].get_window_extent().x1 < drawn[0].bbox.x1
+
+
+def test_below_an_answer_stand_its_file_camera_and_time(tmp_path, drawn):
+    path = tmp_path / "seen_at_the_door.png"
+    Image.fromarray(PIXELS).save(path)
+    about = About(camera="hall", time="2026-11-01 09:30:00")
+    draw_found([path], [[Found(path, 0.8, about), Found(path, 0.6)]], tmp_path / "found.png")
+    first, second = (axes.get_xlabel().split("\n") for axes in drawn[0].axes[1:])
+    assert first == ["0.8000", "seen_at_the_", "door", "camera hall", "2026-11-01", "09:30:00"]
+    assert second == ["0.6000", "seen_at_the_", "door"]

@@ -91,7 +91,7 @@ def test_pictures_accept_what_the_printed_digits_accept(tmp_path, drawn):
         [tmp_path / "a.png"], [[Found(tmp_path / "a.png", 0.69996)]], tmp_path / "found.png", 0.7
     )
     assert "known: 1 of 1 at 0.7000 or above" in [text.get_text() for text in drawn[0].texts]
-    assert drawn[0].axes[1].get_xlabel() == "0.7000"
+    assert drawn[0].axes[1].get_xlabel() == "0.7000\na"
     features = np.array([[1, 0], [0.69996, (1 - 0.69996**2) ** 0.5]])
     both = FeatureSet(features, np.array([1, 1]), np.array([1, 2]))
     for threshold, accepted in ((0.7, True), (0.7001, False)):
