@@ -1,11 +1,12 @@
 """Build a self-contained HTML page: styles and images are inside, in a light and a dark theme.
 
-`heading`, `numbers`, `table`, `details` and `tiles` are the macros of templates/blocks.html. Every
-block is Markup; a str passed to one is escaped.
+`heading`, `numbers`, `table`, `details`, `tiles` and `halves` are the macros of
+templates/blocks.html. Every block is Markup; a str passed to one is escaped.
 """
 
 import base64
 import io
+import re
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,13 +20,16 @@ from PIL import Image
 from person_reid.config.look import Look
 from person_reid.show.style import INK, RIGHT, WRONG
 
+SECTION = re.compile(r'<section id="([^"]*)">\n<h2>(.*)</h2>')
 THUMBNAIL = (96, 192)  # width and height in pixels, for a screen with two pixels per CSS pixel
 
 
 def page(title: str, subtitle: str, body: Iterable[Markup]) -> str:
-    """Return the whole page."""
+    """Return the whole page, with links to its sections at the top."""
+    body = list(body)
+    sections = [tuple(map(Markup, each)) for each in SECTION.findall("\n".join(body))]
     return TEMPLATES.get_template("page.html").render(
-        title=title, subtitle=subtitle, body=body, **palette()
+        title=title, subtitle=subtitle, body=body, sections=sections, **palette()
     )
 
 
@@ -81,4 +85,4 @@ TEMPLATES = Environment(
 TEMPLATES.filters["photograph"] = photograph
 _BLOCKS: Any = TEMPLATES.get_template("blocks.html").module
 heading, numbers, table = _BLOCKS.heading, _BLOCKS.numbers, _BLOCKS.table
-details, tiles = _BLOCKS.details, _BLOCKS.tiles
+details, tiles, halves = _BLOCKS.details, _BLOCKS.tiles, _BLOCKS.halves

@@ -67,14 +67,17 @@ def metrics_section(tested: Tested) -> Markup:
                 percent(float(plain.average_precision[own].mean())),
             ]
         )
+    header_of_cameras = ["Queries of", "number", "Rank@1", "mAP"]
+    tables = page.table(header, rows, "in percent")
+    tables += page.table(header_of_cameras, cameras, "by the query's camera, in percent")
+
+    def draw(path: Path, look: Look) -> None:
+        draw_cmc(tested.metrics, path, look=look)
+
     return page.section(
         "Metrics",
         page.numbers({name: f"{percent(value)} %" for name, value in best.items()}),
-        page.table(header, rows, "in percent"),
-        page.chart(lambda path, look: draw_cmc(tested.metrics, path, look=look), "CMC curves", 42),
-        page.table(
-            ["Queries of", "number", "Rank@1", "mAP"], cameras, "by the query's camera, in percent"
-        ),
+        page.halves([tables, page.chart(draw, "CMC curves", 42)]),
         remark="Market-1501's protocol: matches from the query's own camera are left "
         "out, as is junk; trapezoidal AP.",
     )

@@ -1,6 +1,7 @@
 import base64
 import io
 import re
+from html import escape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -47,7 +48,9 @@ class Checker(HTMLParser):
 def check(text):
     """The Checker of a whole page, which loads nothing from outside itself."""
     checked = Checker(text)
-    assert all(source.startswith("data:") for source in checked.sources), checked.sources
+    here = {f"#{name}" for name in re.findall(r'<section id="([^"]*)"', text)}
+    outside = [each for each in checked.sources if not each.startswith("data:")]
+    assert set(map(escape, outside)) <= here, outside
     assert not re.search(r"url\(|@import", text)
     return checked
 
@@ -98,3 +101,16 @@ def test_photographs_are_small_and_keep_their_colour():
     image = Image.open(io.BytesIO(content))
     assert image.size == page.THUMBNAIL and len(content) < 2000
     assert np.abs(np.asarray(image).astype(int) - (200, 30, 60)).max() < 8
+
+
+def test_a_page_of_several_sections_begins_with_links_to_them():
+    body = [page.section(title, page.heading("a", "b")) for title in ("Metrics", "Same & other")]
+    html = page.page("title", "", body)
+    assert '<a href="#metrics">Metrics</a>' in html and '<section id="metrics">' in html
+    assert '<a href="#same-&amp;-other">Same &amp; other</a>' in html
+    assert "<nav" not in page.page("title", "", body[:1])
+
+
+def test_halves_are_beside_each_other():
+    html = page.halves([page.heading("left", ""), page.heading("right", "")])
+    assert html.count("<div>") == 2 and html.index("left") < html.index("right")
