@@ -21,8 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 import demo
-from person_reid.cli import heatmap
-from tools import figures
+from tools import figures, heatmap
 
 IMAGES = ROOT / "docs" / "images"
 WIDTH, GAP, QUALITY = 1400, 12, 88
