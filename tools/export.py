@@ -1,11 +1,17 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Write a trained network to one file that runs without this code: ONNX, TorchScript or
-torch.export.
+"""Write a trained network to one ONNX, TorchScript or torch.export file, which needs no code.
 
-python tools/export.py --name ft_ResNet50 --output reid.onnx
-python tools/export.py --backbone osnet_x0_25 --weights osnet.pth --output osnet.onnx \\
-  --normalise_input --flip --l2
-python tools/export.py --name ft_ResNet50 --output small.onnx --int8 --test_dir ../Market/pytorch
+    python tools/export.py --name ft_ResNet50 --output reid.onnx
+    python tools/export.py --backbone osnet_x0_25 --weights osnet.pth --output osnet.onnx \\
+      --normalise_input --flip --l2
+    python tools/export.py --name ft_ResNet50 --output fast.onnx --int8 \\
+      --calibrate ../Market/pytorch/train
+    python tools/export.py --name ft_ResNet50 --for boxmot  # the file that a tracker loads as it is
+    python test.py --engine reid.onnx                       # the same figures from the file
+
+The file takes batches of any size and is compared with PyTorch before it is kept. Its input is RGB
+at the size that is printed: float32 (B, 3, H, W) with ImageNet's normalisation, or with
+--normalise_input uint8 (B, H, W, 3).
 """
 
 import sys
@@ -13,8 +19,143 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.cli.export import main
-from person_reid.cli.main import run_script
+import person_reid as reid
+from person_reid.basics import UserError
+from person_reid.config import OptionError
+from person_reid.config.export import EXPORT_FORMATS, ExportConfig
+from person_reid.config.option import NAMED, as_flag
+from person_reid.config.tested import TestConfig, TrainedNetwork
+from person_reid.console import command, parse, run_script
+from person_reid.console.outputs import check_beside, check_outputs
+from person_reid.data.layout import check_test_sets
+from person_reid.deploy.clients import CLIENTS, contents_for, export_for, lines_for
+from person_reid.deploy.export import export, tensorrt_advice
+from person_reid.deploy.find import open_embedder, run_of, tested_network, title
+from person_reid.deploy.interface import Contents
+from person_reid.deploy.load import load_network
+from person_reid.deploy.publish import query_and_gallery
+from person_reid.deploy.quantise import read_calibration
+from person_reid.deploy.run import file_size
+
+DECIDED_BY_CLIENT = (
+    "format",
+    "normalise_input",
+    "flip",
+    "l2",
+    "fp16",
+    "int8",
+    "calibrate",
+    "tensorrt",
+)
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Export a network, and compare its accuracy before and after if --test_dir is given."""
+    config = parse(ExportConfig, argv, __doc__)
+    check(config)
+    tested = tested_network(config)
+    write = write_for_client if config.client else write_file
+    path = write(config, tested)
+    if config.test_dir:
+        compare(config, path)
+
+
+def check(config: ExportConfig) -> None:
+    """Raise an error for options that exclude each other, and for a test set that is missing."""
+    if config.client and (decided := config.given(DECIDED_BY_CLIENT)):
+        flags = ", ".join(as_flag(name, NAMED) for name in decided)
+        raise OptionError(f"{{client}} decides {flags}: leave that out.", client=config.client)
+    if config.fp16 and config.int8:
+        raise OptionError("{fp16} and {int8} exclude each other: choose one.", fp16=True, int8=True)
+    check_test_sets([config.test_dir] if config.test_dir else [])
+
+
+def write_file(config: ExportConfig, tested: reid.TestedNetwork) -> Path:
+    """Write the file that the options describe, say what it is, and return its path."""
+    kind, path = chosen_format(config)
+    check_outputs(config, [tested.weights], output=[path])
+    network, (height, width) = load_network(tested), tested.size
+    contents = Contents(
+        height,
+        width,
+        network.dim,
+        network.pieces,
+        title(config),
+        config.normalise_input,
+        config.flip,
+        config.l2,
+        "float16" if config.fp16 else "int8" if config.int8 else "float32",
+        config.tensorrt,
+    )
+    calibration = read_calibration(config.calibrate, height, width) if config.calibrate else None
+    deviation = export(network, contents, path, kind, calibration)
+
+    # The deviation is measured on noise, which no calibrated range covers.
+    say(path, contents, None if config.calibrate else deviation)
+    if config.int8 and not config.calibrate:
+        advice = "For speed: --calibrate FOLDER"
+        print(f"int8 without --calibrate: a small file, but slower on most CPUs. {advice}")
+    if config.tensorrt:
+        print(tensorrt_advice(path, contents))
+    return path
+
+
+def write_for_client(config: ExportConfig, tested: reid.TestedNetwork) -> Path:
+    """Write the file that the program of --for loads, and say what to type there.
+
+    Returns the file's path.
+    """
+    client = config.client or ""
+    ending = CLIENTS[client].ending
+    backbone = Path(tested.spec.backbone or "").name
+    path = Path(config.output or f"{backbone}_{client}{ending}")
+    if path.suffix != ending:
+        raise UserError(f"--output {path}: expected a name that ends in {ending}, for {client}.")
+    beside = path.with_suffix(".bin") if ending == ".xml" else None  # the weights
+    check_outputs(config, [tested.weights], output=[path, beside])
+    if beside:
+        check_beside("output", path, beside)
+    network = load_network(tested)
+    contents = contents_for(client, tested.size, network, title(config))
+    say(path, contents, export_for(client, network, contents, path))
+    print(lines_for(client, contents, path))
+    return path
+
+
+def say(path: Path, contents: Contents, deviation: float | None) -> None:
+    """Print what a file takes and returns, how large it is, and how far it is from PyTorch."""
+    size = file_size(path) / 1e6
+    print(f"{path}: {contents.takes} → (B, {contents.dim}), {contents.precision}, {size:.1f} MB")
+    if deviation is not None:
+        print(f"against PyTorch: the features deviate by {deviation:.1e} of their scale")
+
+
+def chosen_format(config: ExportConfig) -> tuple[str, Path]:
+    """Return the kind of file to write, and its path.
+
+    Raises UserError if --format and --output disagree.
+    """
+    suffixes = {kind: suffix for suffix, kind in EXPORT_FORMATS.items()}
+    named = Path(config.from_run or config.backbone or run_of(config) or "").name
+    path = Path(config.output or f"{named}{suffixes[config.format or 'onnx']}")
+    kind = EXPORT_FORMATS.get(path.suffix.lower())
+    if kind is None or config.format not in (None, kind):
+        expected = suffixes[config.format] if config.format else ", ".join(EXPORT_FORMATS)
+        raise UserError(f"--output {path}: expected a name that ends in {expected}.")
+    if kind != "onnx" and (config.int8 or config.tensorrt):
+        raise UserError(f"--format {kind}: --int8 and --tensorrt need --format onnx.")
+    return kind, path
+
+
+def compare(config: ExportConfig, path: Path) -> None:
+    """Print the figures of the network and of the file."""
+    network = TestConfig(**{name: getattr(config, name) for name in TrainedNetwork.declared()})
+    file = TestConfig(engine=str(path), gpu_ids=config.gpu_ids)
+    for name, options in (("network", network), ("file", file)):
+        query, gallery = query_and_gallery(open_embedder(options), config.test_dir or "")
+        print(reid.evaluate(query, gallery).line(f"{name:8}"))
+
 
 if __name__ == "__main__":
     run_script(main)

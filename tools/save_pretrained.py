@@ -1,11 +1,10 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Write a network to a folder that explains itself: weights, configuration, and a card with its
-accuracy.
+"""Write a network to a folder with its weights, its configuration, and a card with its accuracy.
 
-python tools/save_pretrained.py --name ft_ResNet50 --output resnet50_market
-python tools/save_pretrained.py --name market --output osnet_market \\
-  --test_dirs ../Market/pytorch ../MSMT17/pytorch
-python test.py --from osnet_market --test_dir ../MSMT17/pytorch  # the network of the folder
+    python tools/save_pretrained.py --name ft_ResNet50 --output resnet50_market
+    python tools/save_pretrained.py --name market --output osnet_market \\
+      --test_dirs ../Market/pytorch ../MSMT17/pytorch
+    python test.py --from osnet_market --test_dir ../MSMT17/pytorch  # the network of the folder
 
 The folder holds model.safetensors, config.json and README.md. Embedder.from_pretrained reads it,
 and train.py --weights starts from it.
@@ -16,8 +15,52 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.cli.main import run_script
-from person_reid.cli.save_pretrained import main
+import person_reid as reid
+from person_reid.basics import quoted
+from person_reid.config.export import SavePretrainedConfig
+from person_reid.console import command, parse, run_script
+from person_reid.console.outputs import check_outputs
+from person_reid.data.layout import check_test_sets
+from person_reid.deploy.find import network_name, own_threshold, run_of, tested_network
+from person_reid.deploy.pretrained import CARD, CONFIG
+from person_reid.deploy.publish import about_data, accuracy, check_output
+from person_reid.device import select_device
+from person_reid.models.weight_files import SAFETENSORS
+from person_reid.retrieval.results import PLAIN
+from person_reid.retrieval.thresholds import load_promise, load_threshold
+from person_reid.run_folder import RunFolder
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Measure the network on every test set, and write the folder."""
+    config = parse(SavePretrainedConfig, argv, __doc__)
+    check_test_sets(config.test_dirs)
+    check_output(config.output)
+    files = [Path(config.output, name) for name in (CARD, CONFIG, SAFETENSORS)]
+    check_outputs(config, output=files)
+
+    tested = tested_network(config)
+    measured = config.threshold or own_threshold(config)
+    threshold = load_threshold(measured, network_name(config), PLAIN) if measured else None
+    accuracies = []
+    if config.test_dirs:
+        embedder = reid.Embedder(tested, device=select_device(config.gpu_ids))
+        accuracies = [accuracy(embedder, test_dir) for test_dir in config.test_dirs]
+    trained_on = None
+    if run := run_of(config):
+        options = RunFolder(run).options({"data_dir"})
+        trained_on = about_data(options.get("data_dir", "")) if options else None
+
+    promise = load_promise(measured)
+    written = reid.save_pretrained(
+        tested, config.output, accuracies, trained_on, threshold, promise
+    )
+    for row in accuracies:
+        figures = f"mAP {row.mean_ap:.2f} % (step {row.step_ap:.2f} %)"
+        print(f"{row.data_set}: Rank@1 {row.rank1:.2f} %, {figures}")
+    print(f"The network is in {written}. Test it: python test.py --from {quoted(written)}")
+
 
 if __name__ == "__main__":
     run_script(main)

@@ -45,9 +45,14 @@ class OptionError(UserError):
         return self.spelled(lambda name, value: name if value is NAMED else f"{name}={value!r}")
 
 
-# Flags of another name than their option: `from` is a word of Python's, and `output` a file that
-# other scripts write.
-FLAGS = {"from_run": "from", "feature_output": "output", "train_identities": "identities"}
+# Flags of another name than their option: `from` and `for` are words of Python's, and `output` a
+# file that other scripts write.
+FLAGS = {
+    "from_run": "from",
+    "feature_output": "output",
+    "train_identities": "identities",
+    "client": "for",
+}
 NAMED = object()  # in place of a value: the message names the option alone
 
 

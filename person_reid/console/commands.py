@@ -11,8 +11,9 @@ PACKAGE = Path(__file__).resolve().parent.parent
 SCRIPTS = {
     "prepare": ".", "train": ".", "train_DDP": ".", "test": ".", "evaluate": ".",
     "evaluate_gpu": ".", "evaluate_rerank": ".", "demo": ".", "model": ".", "adapt": "tools",
-    "augmentations": "tools", "compare_networks": "tools", "explore": "tools",
-    "figures": "tools", "heatmap": "tools", "reproduce": "tools", "threshold": "tools",
+    "augmentations": "tools", "compare_networks": "tools", "explore": "tools", "export": "tools",
+    "figures": "tools", "heatmap": "tools", "reproduce": "tools", "save_pretrained": "tools",
+    "threshold": "tools",
 }  # fmt: skip
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",

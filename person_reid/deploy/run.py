@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from person_reid.basics import UserError, first_line
+from person_reid.config.export import EXPORT_FORMATS
 from person_reid.deploy.interface import (
     KEY,
     Contents,
@@ -40,8 +41,7 @@ from person_reid.deploy.interface import (
 from person_reid.retrieval.features import CPU_BATCH, extract_features
 from person_reid.retrieval.similarity import Features
 
-# The kinds of files by their endings: those that tools/export.py writes, and all.
-EXPORT_FORMATS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}
+# The kind of a file by its ending.
 READABLE = {**EXPORT_FORMATS, ".xml": "openvino"}
 ONNX_TYPES = {"tensor(float16)": torch.float16, "tensor(uint8)": torch.uint8}  # else float32
 PRECISIONS = {None: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}  # as OpenVINO calls them

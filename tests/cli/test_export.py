@@ -1,14 +1,17 @@
 import re
+from pathlib import Path
 
 import pytest
 import torch
 
 import test as test_script
 from person_reid.basics import UserError
-from person_reid.cli import export
+from person_reid.config.export import ExportConfig
+from person_reid.console import parse
 from person_reid.deploy.run import Engine
 from person_reid.models.factory import create_model
 from tests.support.people import draw_people
+from tools import export
 
 NETWORK = [
     "--backbone",
@@ -97,8 +100,8 @@ def test_mistakes_are_named_before_anything_is_written(here, flags, message):
 
 
 def test_an_ending_in_capitals_is_the_same():
-    options = export.parse([*NETWORK, "--output", "NET.PT2"])
-    assert export.chosen_format(options) == ("export", options.output)
+    config = parse(ExportConfig, [*NETWORK, "--output", "NET.PT2"])
+    assert export.chosen_format(config) == ("export", Path("NET.PT2"))
 
 
 def test_the_weight_file_itself_is_not_replaced(here):

@@ -117,7 +117,7 @@ ENDINGS = {
 }
 # Flags that mean nothing beside those of NEEDED.
 REFUSED_BEFORE = {
-    "export from",
+    "export from_run",
     "export calibrate",
     "reproduce recipes",
     "test result",
@@ -234,15 +234,21 @@ def test_no_output_replaces_what_another_flag_names(script, output, room):
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "README.md"])
 @pytest.mark.parametrize(
-    "flag", [a.dest for a in valued(PARSERS["save_pretrained"]) if a.dest in READ]
+    "action",
+    [
+        pytest.param(action, id=action.dest)
+        for action in valued(PARSERS["save_pretrained"])
+        if action.dest in READ
+    ],
 )
-def test_no_folder_of_a_network_replaces_what_another_flag_names(flag, name, here):
+def test_no_folder_of_a_network_replaces_what_another_flag_names(action, name, here):
     (here / "net").mkdir()
     (here / "net" / "config.json").write_text('{"library": "person_reid"}')  # as if it were its own
     file = here / "net" / name
     file.write_bytes(before := file.read_bytes() if file.exists() else b"precious")
-    said, status = end("save_pretrained", "--output", "net", f"--{flag}", file, cwd=here)
-    expected = "no such folder" if flag in FOLDERS else "this command reads that file"
+    flag = action.option_strings[-1]
+    said, status = end("save_pretrained", "--output", "net", flag, file, cwd=here)
+    expected = "no such folder" if action.dest in FOLDERS else "this command reads that file"
     assert status == 1 and expected in said and file.read_bytes() == before
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from person_reid.basics import UserError
-from person_reid.cli import export
+from person_reid.config.export import PROGRAMS
 from person_reid.data.augment import MEAN, STD
 from person_reid.deploy.clients import CLIENTS, contents_for, lines_for
 from person_reid.deploy.embedder import Embedder
@@ -20,6 +20,7 @@ from person_reid.deploy.run import import_runtime
 from person_reid.models.factory import create_model
 from tests.support.people import draw_people
 from tests.support.scripts import run
+from tools import export
 
 SIZE = (256, 128)
 NETWORK = [
@@ -148,6 +149,10 @@ def test_a_client_gets_our_features(client, scene, ours, write):
     frame, boxes = scene
     found = globals()[f"as_{client}"](write(client)[0], frame, boxes)
     assert_alike(found, ours.crops(frame, boxes))
+
+
+def test_every_client_can_be_asked_for():
+    assert tuple(CLIENTS) == PROGRAMS
 
 
 def test_swapped_colours_are_noticed(scene, ours, write):

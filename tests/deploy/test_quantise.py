@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 
 from person_reid.basics import UserError
-from person_reid.cli import export as command
 from person_reid.deploy import quantise as module
 from person_reid.deploy.export import export
 from person_reid.deploy.interface import Contents
@@ -19,6 +18,7 @@ from person_reid.deploy.run import Engine
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
 from tests.support import ROOT
+from tools import export as command
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -108,7 +108,7 @@ class TestMistakes:
                 read_calibration(folder, *SIZE)
 
     def test_calibrate_alone(self):
-        with pytest.raises(UserError, match="--calibrate people would be ignored: it needs --int8"):
+        with pytest.raises(UserError, match="--calibrate people would be ignored without --int8"):
             command.main(
                 ["--backbone", "test_resnet", "--weights", "none", "--calibrate", "people"]
             )

@@ -21,6 +21,7 @@ from person_reid.config.evaluate import (
     RerankOptions,
 )
 from person_reid.config.explore import ExploreConfig
+from person_reid.config.export import ExportConfig, SavePretrainedConfig
 from person_reid.config.heatmap import HeatmapConfig
 from person_reid.config.option import Declared, Options
 from person_reid.config.prepare import PrepareConfig
@@ -58,7 +59,10 @@ def page() -> str:
     known = RerankOptions.declared()
     parts += section("tools/explore.py", ExploreConfig, known, reranked)
     named = "Those of `test.py` that name a network, and these:"
-    parts += section("tools/heatmap.py", HeatmapConfig, TrainedNetwork.declared(), named)
+    trained = TrainedNetwork.declared()
+    parts += section("tools/heatmap.py", HeatmapConfig, trained, named)
+    parts += section("tools/export.py", ExportConfig, trained, named)
+    parts += section("tools/save_pretrained.py", SavePretrainedConfig, trained, named)
     parts += section("tools/compare_networks.py", CompareNetworksConfig, {})
     return "\n".join(parts)
 

@@ -1,0 +1,86 @@
+"""The options of tools/export.py and tools/save_pretrained.py."""
+
+from dataclasses import dataclass
+
+from person_reid.config.demo import THRESHOLD
+from person_reid.config.forms import output_path
+from person_reid.config.option import Options, option
+from person_reid.config.tested import TrainedNetwork
+
+EXPORT_FORMATS = {".onnx": "onnx", ".pt": "torchscript", ".pt2": "export"}  # by ending
+PROGRAMS = ("boxmot", "ultralytics", "deepsort", "deepstream", "openvino")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(Options):
+    """The file that a network is exported to."""
+
+    title = "the file"
+    client: str | None = option(
+        None,
+        "write the file that this program loads as it is",
+        choices=PROGRAMS,
+        flags=("--for",),
+        common=True,
+    )
+    output: str | None = option(
+        None,
+        "ends in .onnx, .pt (torchscript) or .pt2 (export)",
+        form=output_path,
+        metavar="FILE",
+        common=True,
+    )
+    format: str | None = option(
+        None,
+        "default: by the ending of --output, or onnx",
+        choices=tuple(EXPORT_FORMATS.values()),
+        common=True,
+    )
+    normalise_input: bool = option(
+        False, "take uint8 images: normalise inside the file", common=True
+    )
+    flip: bool = option(
+        False, "add the mirrored image's feature inside, as test.py does", common=True
+    )
+    l2: bool = option(False, "scale the features to unit length inside the file", common=True)
+    fp16: bool = option(False, "store and compute in float16", common=True)
+    int8: bool = option(False, "store the weights in 8 bits, ONNX only", common=True)
+    calibrate: str | None = option(
+        None,
+        "images for --int8 that also computes in 8 bits: fast",
+        metavar="DIR",
+        needs={"int8": (True,)},
+        common=True,
+    )
+    tensorrt: bool = option(
+        False, "for TensorRT: print the trtexec command, ONNX only", common=True
+    )
+    test_dir: str | None = option(
+        None, "compare the file's accuracy with the network's on this test set", common=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(ExportOptions, TrainedNetwork):
+    """All options of tools/export.py."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderOptions(Options):
+    """The folder that a network is saved in."""
+
+    title = "the folder"
+    output: str = option(
+        None, "the folder to write", form=output_path, metavar="FOLDER", required=True, common=True
+    )
+    test_dirs: tuple[str, ...] = option(
+        (), "layouts to measure its accuracy on", metavar="DIR", several="+", common=True
+    )
+    threshold: str | None = option(
+        None, f"similarity of the same person: {THRESHOLD} (default: that of --from)", common=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavePretrainedConfig(FolderOptions, TrainedNetwork):
+    """All options of tools/save_pretrained.py."""
