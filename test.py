@@ -101,25 +101,23 @@ def extractor(
     costs no time.
     """
     splits = {name: read_split(config.test_dir, name) for name in names}
-    cache = Path(config.test_dir) / ".cache"
 
-    def decode(name: str, size: tuple[int, int]) -> "torch.Tensor":
-        with world.leader_first():  # one process decodes, the others find its cache
-            return reid.load_bank(splits[name].paths, *size, cache, name)
+    def bank_of_gallery(size: tuple[int, int]) -> "torch.Tensor":
+        with world.leader_first():
+            cache = Path(config.test_dir) / ".cache"
+            return reid.load_bank(splits["gallery"].paths, *size, cache, "gallery")
 
-    target = (lambda size: decode("gallery", size)) if config.adapt_bn else None
-    embedder = reid.open_embedder(config, target)
+    embedder = reid.open_embedder(config, bank_of_gallery if config.adapt_bn else None)
 
     def extract(name: str) -> FeatureSet:
-        started = time.perf_counter()
-        bank = world.share(decode(name, embedder.size))
-        split, share = splits[name], embedder.features(bank, f"features of {name}")
-        features = world.collect(share, len(split))
+        started, split = time.perf_counter(), splits[name]
+        found = reid.extract_split(
+            embedder.features, embedder.size, split, config.test_dir, name, world
+        )
         if world.leads:
             speed = len(split) / (time.perf_counter() - started)
             print(f"{name}: {len(split)} images, {speed:.0f} images/s", flush=True)
-        paths = [path.as_posix() for path in split.paths]
-        return FeatureSet(features, split.labels, split.cameras, paths)
+        return found
 
     return extract
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from person_reid.models.registry import list_models as list_models
     from person_reid.models.weights import load_weights as load_weights
     from person_reid.retrieval.extract import extract as extract
+    from person_reid.retrieval.extract import extract_split as extract_split
     from person_reid.retrieval.metrics import evaluate as evaluate
     from person_reid.retrieval.normalization import CameraNorm as CameraNorm
     from person_reid.retrieval.normalization import Whitening as Whitening
@@ -71,8 +72,8 @@ __all__ = [
     "NetworkOptions", "OptionError", "RerankOptions", "RunJournal", "SearchIndex",
     "TestedNetwork", "TrainingImages", "TrainingStep", "UserError", "Whitening", "World",
     "averaging", "build_model", "create_criterion", "create_loss", "create_model",
-    "create_network", "describe_training", "evaluate", "extract", "feature_flags",
-    "find_state", "fit", "further_terms", "identify", "join_world", "list_losses",
+    "create_network", "describe_training", "evaluate", "extract", "extract_split",
+    "feature_flags", "find_state", "fit", "further_terms", "identify", "join_world", "list_losses",
     "list_models", "load_bank", "load_result", "load_weights", "network_name",
     "open_embedder", "open_journal", "open_teacher", "prepare_training", "read_dataset",
     "read_training_splits", "rescorer", "resolved", "run_of", "save_pretrained",
@@ -85,6 +86,7 @@ HOMES = {
     "read_dataset": "data.layout",
     "fit": "training.fit",
     "extract": "retrieval.extract",
+    "extract_split": "retrieval.extract",
     "Embedder": "deploy.embedder",
     "FeatureSet": "retrieval.results",
     "NetworkOptions": "config.network",
