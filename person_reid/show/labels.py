@@ -90,10 +90,15 @@ def _faults(axes: Axes, boxes: Points, dots: Points, lines: Points, point: float
     borders = axes.get_window_extent()
     outside = ((boxes[:, :2] < borders.p0) | (boxes[:, 2:] > borders.p1)).any(axis=1)
     faults = OUTSIDE * outside + np.arange(len(boxes)) // len(DIRECTIONS) * 0.3
-    for badness, points, clear in ((DOT, dots, CLEAR), (BESIDE, dots, NEAR), (LINE, lines, CLEAR)):
+    for badness, points, clear, most in (
+        (DOT, dots, CLEAR, np.inf),
+        (BESIDE, dots, NEAR, 2),
+        (LINE, lines, CLEAR, np.inf),
+    ):
         at = axes.transData.transform(points)[:, None]
         low, high = boxes[:, :2] - clear * point, boxes[:, 2:] + clear * point
-        faults += badness * ((at > low) & (at < high)).all(axis=2).sum(axis=0)
+        covered = ((at > low) & (at < high)).all(axis=2).sum(axis=0)
+        faults += badness * np.minimum(covered, most)
     return faults
 
 
