@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 
 import person_reid as reid
 from person_reid.basics import quoted, write_json
-from person_reid.config import OptionError
 from person_reid.config.tested import TestConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
@@ -52,7 +51,8 @@ def main(argv: list[str] | None = None) -> None:
 @command
 def test(config: TestConfig) -> None:
     """Test the network that the options name on the images of test_dir."""
-    check(config)
+    multi = multi_query_file(config.result) if config.multi else None
+    check_outputs(config, result=[config.result, multi], json=[config.json])
     names = ["query", "gallery", *(["multi-query"] if config.multi else [])]
     with reid.join_world(config.gpu_ids) as world:
         config = replace(config, gpu_ids=world.gpu(config.gpu_ids))
@@ -70,26 +70,6 @@ def test(config: TestConfig) -> None:
             sets = {name: whitening.of(images) for name, images in sets.items()}
         if world.leads:
             report(config, **{name.replace("-", "_"): images for name, images in sets.items()})
-
-
-def check(config: TestConfig) -> None:
-    """Raise an error for options that exclude each other, and for files that cannot be written."""
-    if config.engine and config.adapt_bn:
-        raise OptionError(
-            "{engine} has no batch norms left to adapt: leave {adapt_bn} out.",
-            engine=config.engine,
-            adapt_bn=True,
-        )
-    for name in ("camera_norm", "whiten"):
-        if config.no_norm and getattr(config, name):
-            raise OptionError(
-                f"{{{name}}} gives every feature unit length, and {{no_norm}} keeps its own: "
-                "choose one.",
-                no_norm=True,
-                **{name: True},
-            )
-    multi = multi_query_file(config.result) if config.multi else None
-    check_outputs(config, result=[config.result, multi], json=[config.json])
 
 
 def extractor(

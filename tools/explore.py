@@ -49,7 +49,6 @@ from person_reid.show.explorer_rankings import Ranking, rank
 def main(argv: list[str] | None = None) -> None:
     """Rank, draw and write the folder."""
     config = parse(ExploreConfig, argv, __doc__)
-    config.check()
     save = Path(config.save)
     check_save(save)
     check_outputs(config, save=[save] if is_one_file(save) else [])

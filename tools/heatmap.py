@@ -18,10 +18,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.config import OptionError
 from person_reid.config.forms import numbers_in
 from person_reid.config.heatmap import HeatmapConfig
-from person_reid.config.option import NAMED
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.bank import load_bank
@@ -38,11 +36,6 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> None:
     """Draw the heat maps."""
     config = parse(HeatmapConfig, argv, __doc__)
-    if config.images and (ignored := config.given(("query_index", "top", "result", "test_dir"))):
-        raise OptionError(
-            f"{{{next(iter(ignored))}}} would be ignored beside images: leave one of them out.",
-            **dict.fromkeys(ignored, NAMED),
-        )
     check_outputs(config, save=[config.save])
     device = select_device(config.gpu_ids)
 

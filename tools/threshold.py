@@ -32,8 +32,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from person_reid.basics import UserError, with_ending, write_json
-from person_reid.config import OptionError
-from person_reid.config.option import NAMED
 from person_reid.config.threshold import ThresholdConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
@@ -54,12 +52,6 @@ from person_reid.show.histogram import draw_similarities
 def main(argv: list[str] | None = None) -> None:
     """Measure, print, and write SAVE.json and SAVE.png."""
     config = parse(ThresholdConfig, argv, __doc__)
-    if config.rule and config.false_match_rate is not None:
-        raise OptionError(
-            "{rule} and {false_match_rate} both choose the threshold: leave one out.",
-            rule=NAMED,
-            false_match_rate=NAMED,
-        )
     figures, plot = (with_ending(config.save, it, ".json", ".png") for it in (".json", ".png"))
     check_outputs(config, save=[figures, plot])
     check_beside("save", figures, plot)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from person_reid.config.forms import indices, numbers_in, picture_file
 from person_reid.config.look import Look
-from person_reid.config.option import NAMED, OptionError, Options, option
+from person_reid.config.option import Options, option
 
 THRESHOLD = "a number, a file from tools/threshold.py, or a folder from save_pretrained"  # in words
 
@@ -25,18 +25,15 @@ class WhichQueries(Options):
 
     @property
     def indices(self) -> list[int] | None:
-        """The numbers of query_index. Raises OptionError beside other ways to choose."""
-        if self.query_index is None:
-            return None
-        if not self.best is self.worst is self.camera is None:
-            raise OptionError(
-                "{query_index} already names the queries: leave out {best}, {worst} and {camera}.",
-                query_index=self.query_index,
-                best=NAMED,
-                worst=NAMED,
-                camera=NAMED,
-            )
-        return numbers_in(self.query_index)
+        """The numbers of query_index."""
+        return None if self.query_index is None else numbers_in(self.query_index)
+
+    def fault(self) -> str:
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        if self.query_index is not None and self.given(("best", "worst", "camera")):
+            others = "{best}, {worst} and {camera}"
+            return f"{{query_index}} already names the queries: leave out {others}."
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from person_reid.config.demo import ShownFiles
 from person_reid.config.evaluate import RerankOptions
 from person_reid.config.forms import output_path
-from person_reid.config.option import NAMED, OptionError, Options, again, option
+from person_reid.config.option import Options, again, listed, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,27 +45,14 @@ class ExploreConfig(RerankOptions, ExploreOptions):
         """Whether a result with queries is shown."""
         return bool(self.result or not (self.index or self.label_errors))
 
-    def check(self) -> None:
-        """Raise OptionError for options that would be ignored."""
-        plain = RerankOptions()
-        given = [
-            name for name in RerankOptions.declared() if getattr(self, name) != getattr(plain, name)
-        ]
+    def fault(self) -> str:
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        given = self.given(RerankOptions.declared())
         if given and not self.rerank:
-            words = ", ".join(f"{{{name}}}" for name in given)
-            raise OptionError(
-                f"{words} would be ignored without {{rerank}}.",
-                **dict.fromkeys([*given, "rerank"], NAMED),
-            )
+            return f"{listed(given)} would be ignored without {{rerank}}."
         if self.index and (self.result or self.label_errors):
-            raise OptionError(
-                "{index} replaces {result} and {label_errors}: give one or the other.",
-                **dict.fromkeys(("index", "result", "label_errors"), NAMED),
-            )
+            return "{index} replaces {result} and {label_errors}: give one or the other."
         if not self.has_queries and (self.rerank or self.other or self.ignore_cameras):
-            raise OptionError(
-                "{rerank}, {other} and {ignore_cameras} are about rankings of queries. Name a "
-                "result that has queries: {result}",
-                **dict.fromkeys(("rerank", "other", "ignore_cameras"), NAMED),
-                result="FILE",
-            )
+            about = "are about rankings of queries"
+            return f"{{rerank}}, {{other}} and {{ignore_cameras}} {about}: give {{result}} FILE."
+        return ""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from person_reid.config.demo import ShownFiles, ShownRanking
 from person_reid.config.forms import indices, picture_file
-from person_reid.config.option import POSITIVE, Options, again, option
+from person_reid.config.option import POSITIVE, Options, again, listed, option
 from person_reid.config.tested import TrainedNetwork
 
 
@@ -31,3 +31,10 @@ class HeatmapOptions(Options):
 @dataclass(frozen=True, kw_only=True)
 class HeatmapConfig(HeatmapOptions, TrainedNetwork):
     """All options of tools/heatmap.py."""
+
+    def fault(self) -> str:
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        ignored = self.given(("query_index", "top", "result", "test_dir"))
+        if self.images and ignored:
+            return f"{listed(ignored)} would be ignored beside images: leave one of them out."
+        return ""

@@ -236,6 +236,18 @@ class Options:
                 each.checked(value)
             except ValueError as error:
                 raise unfit(name, value, error) from None
+        if fault := self.fault():
+            raise OptionError(fault, **dict.fromkeys(self.declared(), NAMED))
+
+    def fault(self) -> str:
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        return ""
+
+    def given(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return {name: value} of the options among these that do not have their default."""
+        defaults = {name: each.default for name, each in self.declared().items()}
+        values = {name: getattr(self, name) for name in names if name in defaults}
+        return {name: value for name, value in values.items() if value != defaults[name]}
 
     @classmethod
     def declared(cls) -> dict[str, Declared]:
@@ -259,6 +271,11 @@ class Options:
             for each in fields(cls)  # type: ignore[arg-type] # every group is a dataclass
             if each.name not in cls.left_out
         }
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return options as a message lists them."""
+    return ", ".join(f"{{{name}}}" for name in names)
 
 
 def texts(kind: type[Options]) -> set[str]:

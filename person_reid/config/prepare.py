@@ -1,11 +1,10 @@
 """The options of prepare.py, and which of them exclude each other."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from person_reid.config.forms import output_path
-from person_reid.config.option import NAMED, SEED, OptionError, Options, Range, option
+from person_reid.config.option import SEED, Options, Range, listed, option
 
 BITS = Range("from 9 to 16", lambda bits: 9 <= bits <= 16)
 DATA_SETS = (  # of data/datasets.py
@@ -111,29 +110,19 @@ class DrawingOptions(Options):
 class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
     """All options of prepare.py."""
 
-    def __post_init__(self) -> None:
-        """Check every value. Raises OptionError for options that do not go together."""
-        super().__post_init__()
-        if fault := self._fault():
-            raise OptionError(fault, **dict.fromkeys(self.declared(), NAMED))
-
     @property
     def drawing(self) -> dict[str, Any]:
         """The arguments of draw_data_set that were given."""
-        return self._given(*DRAWN, "seed")
+        return self.given((*DRAWN, "seed"))
 
     @property
     def reading(self) -> dict[str, Any]:
         """The arguments of a data set's reader that were given."""
-        return self._given(*READ, *(() if self.synthetic else ("seed",)))
+        return self.given((*READ, *(() if self.synthetic else ("seed",))))
 
-    def _given(self, *names: str) -> dict[str, Any]:
-        values = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in values.items() if value is not None}
-
-    def _fault(self) -> str:
-        """Return why the options do not go together, each as {name}, or "" if they do."""
-        drawn, read = _listed(self._given(*DRAWN)), _listed(self.reading)
+    def fault(self) -> str:
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        drawn, read = listed(self.given(DRAWN)), listed(self.reading)
         beside = self.dataset or self.synthetic or read
         if drawn and not self.synthetic:
             return f"{drawn} would be ignored without {{synthetic}}, which draws people."
@@ -153,7 +142,3 @@ class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
             allowed = "{data_dir} and {save_dir}"
             return f"{{corrections}} changes a layout: give no flag beside it but {allowed}."
         return ""
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"{{{name}}}" for name in names)

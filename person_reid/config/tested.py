@@ -1,12 +1,11 @@
 """The options that name a trained network, and the options of test.py."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from person_reid.config.forms import file_ending_in, printable_text, three_numbers
 from person_reid.config.network import NetworkOptions, PublishedNetworks
-from person_reid.config.option import ANY, POSITIVE, SEED, SIDE, Options, again, option
+from person_reid.config.option import ANY, POSITIVE, SEED, SIDE, Options, again, listed, option
 from person_reid.config.run import DeviceOptions, RecordOptions
 
 OF_ENGINE = {"engine": ANY}
@@ -121,12 +120,6 @@ class TrainedNetwork(SizeToTest, Description, FolderToTest, FileToTest, RunToTes
         help="GPU to use; -1 for the CPU, which is also used without a GPU",
     )
 
-    def given(self, names: Iterable[str]) -> dict[str, Any]:
-        """Return {name: value} of the options that do not have their default."""
-        defaults = {name: each.default for name, each in type(self).declared().items()}
-        values = {name: getattr(self, name) for name in names if name in defaults}
-        return {name: value for name, value in values.items() if value != defaults[name]}
-
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions(Options):
@@ -230,3 +223,12 @@ class TestConfig(FeatureOptions, EngineOptions, TrainedNetwork, TestFiles):
     """All options of test.py."""
 
     __test__ = False  # for pytest, which would take a class of this name for tests
+
+    def fault(self) -> str:
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        if self.engine and self.adapt_bn:
+            return "{engine} has no batch norms left to adapt: leave {adapt_bn} out."
+        if self.no_norm and (unit := self.given(("camera_norm", "whiten"))):
+            given = listed(unit)
+            return f"{given} gives features unit length, and {{no_norm}} keeps theirs: choose one."
+        return ""

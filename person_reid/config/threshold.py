@@ -42,3 +42,9 @@ class BoundOptions(Options):
 @dataclass(frozen=True, kw_only=True)
 class ThresholdConfig(BoundOptions, ThresholdOptions):
     """All options of tools/threshold.py."""
+
+    def fault(self) -> str:
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        if self.rule and self.false_match_rate is not None:
+            return "{rule} and {false_match_rate} both choose the threshold: leave one out."
+        return ""
