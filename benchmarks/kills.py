@@ -29,13 +29,13 @@ import prepare
 import train
 from benchmarks.children import run
 from person_reid.basics import UserError
-from person_reid.cli import search
 from person_reid.cli.main import run_script
 from person_reid.cli.parser import Parser
 from person_reid.gallery import indexing
 from person_reid.gallery.index import SearchIndex
 from person_reid.progress import progress
 from tests.support.people import write_people
+from tools import search
 
 SIZES = ["--height", "64", "--width", "32", "--batchsize", "8"]
 NETWORK = ["--backbone", "osnet_x0_25", "--weights", "none", "--gpu_ids", "-1", *SIZES]

@@ -1,20 +1,328 @@
 # PYTHON_ARGCOMPLETE_OK
 """Search people by picture: index folders of crops once, then query as often as you like.
 
-python tools/search.py index crops --index people.index --name ft_ResNet50
-python tools/search.py index more_crops --index people.index  # add to it, with the same network
-python tools/search.py query someone.jpg --index people.index --save found.png
-python tools/search.py enroll Anna anna1.jpg anna2.jpg --index people.index
-python tools/search.py identify someone.jpg --index people.index --threshold 0.8
+    python tools/search.py index crops --index people.index --name ft_ResNet50
+    python tools/search.py index more_crops --index people.index               # add to it
+    python tools/search.py query someone.jpg --index people.index --save found.png
+    python tools/search.py query crops --index people.index --threshold 0.8 --json found.json
+    python tools/search.py index crops --index people.index --about crops.csv  # what is known
+    python tools/search.py query someone.jpg --index people.index --camera 3 --after 2026-11-01
+    python tools/search.py enroll Anna anna1.jpg anna2.jpg --index people.index
+    python tools/search.py identify someone.jpg --index people.index --threshold 0.8
+    python tools/search.py people --index people.index --save people.csv --sheet people.png
+    python tools/search.py apply people.csv --index people.index               # after corrections
+    python tools/search.py forget --index people.index --identity Anna
+    python tools/search.py forget --index people.index --expire 30d            # daily, say
+
+The index remembers its network. An indexed image that has not changed is not read again, and what
+was added before a crash stays. With --threshold (python tools/threshold.py), a query without a
+match at least that similar is unknown.
+
+Who an image shows, the camera and the time come from --about, or else from the name by --pattern.
+If neither gives the time, EXIF or the file's last change does. A filter leaves out images whose
+value is unknown. identify asks for people instead of images: all images with an identity take part.
+people groups images without one. After forget, no file of the index holds the paths or features any
+more; the table "forgotten" records when images were forgotten, by which flag and how many, but not
+whom they show.
 """
 
+import os
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.cli.main import run_script
-from person_reid.cli.search import main
+import person_reid as reid
+from person_reid.basics import (
+    UserError,
+    counted,
+    printable,
+    real,
+    set_aside,
+    write_csv,
+    write_json,
+)
+from person_reid.config.search import (
+    COMMANDS,
+    AddOptions,
+    AnswerOptions,
+    ApplyConfig,
+    EnrollConfig,
+    FilterOptions,
+    ForgetConfig,
+    IdentifyConfig,
+    IndexConfig,
+    PeopleConfig,
+    QueryConfig,
+)
+from person_reid.config.times import ago
+from person_reid.console import command, parse_command, run_script
+from person_reid.console.outputs import check_outputs
+from person_reid.deploy.find import feature_flags, network_name
+from person_reid.gallery.gallery import Gallery, nobody_has, open_gallery
+from person_reid.gallery.identification import Identification, known_people
+from person_reid.gallery.indexing import add_images, describe_answers, find_images
+from person_reid.gallery.metadata import (
+    EVERYTHING,
+    About,
+    Filter,
+    about_images,
+    listed_path,
+    read_abouts,
+)
+from person_reid.gallery.milvus import SCHEME
+from person_reid.gallery.network import network_of, open_network
+from person_reid.retrieval.clusters import group_people, numbered
+from person_reid.retrieval.thresholds import DIGITS, load_promise, load_threshold
+
+FILTERS = ("identity", "camera", "track", "source", "after", "before")
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Do what a command says: index images, search for them, or for the people on them."""
+    name, config = parse_command(COMMANDS, argv, __doc__)
+    WORK[name](config)
+
+
+def add(config: AddOptions) -> None:
+    """Add images to an index, and create it if it does not exist."""
+    paths = find_images(config.images)
+    file = None if config.index.startswith(SCHEME) else Path(config.index)
+    check_outputs(config, paths, index=[file])
+    index = open_gallery(config.index)
+    new = index.missing(paths)
+    added = {Path(path) for path in new}
+
+    # What is there already keeps its time, unless the list gives another.
+    indexed = config if isinstance(config, IndexConfig) else None
+    table, pattern = (indexed.about, indexed.pattern) if indexed else (None, None)
+    every = bool(table or pattern or not indexed)
+    listed = Path(table) if table else None
+    abouts = about_images(paths if every else added, listed, pattern, dated=added)
+    if isinstance(config, EnrollConfig):
+        abouts = {path: about._replace(identity=config.person) for path, about in abouts.items()}
+
+    embedder = open_network(index, config)
+    skip_unreadable = indexed is not None and indexed.skip_unreadable
+    count = add_images(index, embedder, new, abouts, skip_unreadable)
+    if every:
+        index.describe({path: about for path, about in abouts.items() if path not in added})
+    print(
+        f"{config.index}: {counted(count, 'image')} added, {len(paths) - len(new)} were there "
+        f"already, {len(index)} in all"
+    )
+    index.prepare()
+
+
+def query(config: QueryConfig) -> None:
+    """Print, write and draw the images of an index that are nearest to each query."""
+    queries = find_images(config.images)
+    check_outputs(config, queries, json=[config.json], save=[config.save])
+    index, which = open_gallery(config.index, new=False), filter_of(config)
+    threshold = threshold_for(index, config)
+    if not len(index):
+        raise UserError(
+            f"{config.index}: no images in it. Add some: python tools/search.py index FOLDER "
+            "--index FILE"
+        )
+    check_not_indexed(index, config, "save")
+
+    features = open_network(index, config)(queries)
+    answers = index.search(features, config.top, among=which)
+    lowest = -1.0 if threshold is None else threshold
+    described = describe_answers(queries, answers, lowest)
+    for answer in described:
+        print_answer(answer)
+    if not any(answers):
+        print_lines(nobody_has(index, which))
+    if bound := load_promise(config.threshold):
+        print(bound)
+
+    if config.json:
+        asked = {"threshold": threshold, "promise": bound and bound.words()}
+        write_json(config.json, {"index": config.index, **asked, "queries": described})
+    if config.save:
+        from person_reid.show.found import draw_found  # matplotlib loads slowly
+
+        draw_found(queries, answers, config.save, lowest)
+    for path in filter(None, (config.json, config.save)):
+        print(f"Written: {path}")
+
+
+def print_answer(answer: dict[str, Any]) -> None:
+    """Print a query and the images that were found for it."""
+    nobody = "nobody I know" if answer["matches"] else "no image passes the filters"
+    print(printable(answer["image"]) + ("" if answer["known"] else f": {nobody}"))
+    for match in answer["matches"]:
+        remark = "" if match["accepted"] else "(too low) "
+        known = [f"{name} {match[name]}" for name in ("identity", "camera") if name in match]
+        place = f"({', '.join(known)}) {match['image']}" if known else match["image"]
+        print(f"  {match['similarity']:.{DIGITS}f} {remark}{printable(place)}")
+
+
+def identify(config: IdentifyConfig) -> None:
+    """Print and write whom each image shows, or all images together."""
+    queries = find_images(config.images)
+    check_outputs(config, queries, json=[config.json])
+    index, which = open_gallery(config.index, new=False), filter_of(config)
+    threshold = threshold_for(index, config)
+    known_people(index, which)  # so that no image is read in vain
+
+    features = open_network(index, config)(queries)
+    groups = [queries] if config.together else [[query] for query in queries]
+    found = reid.identify(index, [features] if config.together else features, threshold, which)
+    answers = [answered(*each) for each in zip(groups, found, strict=True)]
+    if threshold is None:
+        print(
+            "Who is nearest is not an identification: a stranger also has somebody nearest. "
+            "Give --threshold."
+        )
+    if config.json:
+        asked = {"index": config.index, "threshold": threshold}
+        write_json(config.json, {**asked, "queries": answers})
+        print(f"Written: {config.json}")
+
+
+def answered(images: list[Path], person: Identification) -> dict[str, Any]:
+    """Print whom some images show. Returns the same as plain values for a JSON file."""
+    named = "nearest" if person.known is None else "identity"
+    answer: dict[str, Any] = {"images": list(map(str, images)), "known": person.known}
+    answer |= {named: person.nearest, "score": person.score}
+    who = f"{person.nearest} {person.score:.{DIGITS}f}"
+    if person.second:
+        answer |= {"second": person.second, "margin": person.margin}
+        who += f", {person.margin:.{DIGITS}f} ahead of {person.second}"
+    what = str(images[0]) if len(images) == 1 else f"{len(images)} images"
+    said = {True: who, False: f"nobody I know ({who})", None: f"nearest is {who}"}
+    print(printable(f"{what}: {said[person.known]}"))
+    return answer
+
+
+def people(config: PeopleConfig) -> None:
+    """Write a list of the images of an index, grouped into people by their features, and draw some
+    of the groups.
+    """
+    check_outputs(config, save=[config.save], sheet=[config.sheet])
+    index, which = open_gallery(config.index, new=False), filter_of(config)
+    check_not_indexed(index, config, "sheet")
+    if not (parts := list(index.entries(which))):
+        explained = ["no images in it, or none that the filters let through."]
+        explained += nobody_has(index, which)
+        raise UserError(f"{config.index}: {' '.join(explained)}")
+    features = np.concatenate([matrix for _, matrix in parts])
+    paths, abouts = zip(*[each for images, _ in parts for each in images], strict=True)
+    cameras = [about.camera or "" for about in abouts]
+    known = [about.identity or "" for about in abouts]
+
+    # No new group gets the name of somebody whom a filter left out.
+    named = index.entries(Filter(named="")) if which != EVERYTHING else ()
+    others = {about.identity or "" for images, _ in named for _, about in images}
+    found = group_people(features, cameras, known, config.radius, config.min_samples, others)
+    order = sorted(
+        range(len(paths)), key=lambda i: (not found[i], found[i], cameras[i], abouts[i].time or "")
+    )
+    rows = [(listed_path(paths[i]), *abouts[i]._replace(identity=found[i])) for i in order]
+    write_list(Path(config.save), rows)
+
+    names, labels = numbered(found)
+    grouped = sum(map(bool, found))
+    print(f"{config.save}: {len(names)} people on {grouped} of {len(paths)} images")
+    if config.sheet and names:
+        from person_reid.show.clusters import draw_clusters  # matplotlib loads slowly
+
+        draw_clusters(paths, features, cameras, labels, config.sheet, names)
+        print(f"Written: {config.sheet}")
+
+
+def write_list(path: Path, rows: list[tuple[str | None, ...]]) -> None:
+    """Write a list of images. Somebody may have corrected an earlier one, which is set aside."""
+    target = real(path)
+    earlier = set_aside(target) if target.is_file() else None
+    write_csv(path, ("path", *About._fields), rows)
+    if earlier and earlier.read_bytes() == path.read_bytes():
+        earlier.unlink()
+    elif earlier:
+        print(f"{earlier}: the earlier list")
+
+
+def apply(config: ApplyConfig) -> None:
+    """Record what a list says of images; an image without a name there loses its identity."""
+    listed = read_abouts(Path(config.table), ("path", "identity"))
+    index = open_gallery(config.index, new=False)
+    count = index.describe(
+        {path: about._replace(identity=about.identity or "") for path, about in listed.items()}
+    )
+    if not count:
+        raise UserError(f"{config.table}: none of its {len(listed)} images is in {config.index}.")
+    counts = f"{count} of its {len(listed)} images"
+    print(f"{config.index}: recorded what {config.table} says of {counts}")
+
+
+def forget(config: ForgetConfig) -> None:
+    """Delete the images that all options together describe."""
+    names = ("image", *FILTERS, "expire")
+    if not (given := [name for name in names if getattr(config, name) is not None]):
+        flags = ", ".join(f"--{name}" for name in names[:-1])
+        raise UserError(f"forget: say which images: {flags} or --expire.")
+    ends = [config.before, config.expire and ago(config.expire)]
+    which = replace(
+        filter_of(config),
+        image=os.fsencode(real(config.image)) if config.image else None,
+        before=min(filter(None, ends), default=None),
+    )
+    index = open_gallery(config.index, new=False)
+    count = index.forget(which, ", ".join(given))
+    print(f"{config.index}: {counted(count, 'image')} forgotten, {len(index)} left")
+    if not count:
+        print_lines(nobody_has(index, which))
+
+
+def filter_of(config: FilterOptions) -> Filter:
+    """Return the Filter that the options describe: EVERYTHING without any."""
+    return Filter(**{name: getattr(config, name) for name in FILTERS})
+
+
+def threshold_for(index: Gallery, config: AnswerOptions) -> float | None:
+    """Return the lowest similarity of a match, measured on the network of the index."""
+    if config.threshold is None:
+        return None
+    network = network_of(index)
+    return load_threshold(config.threshold, network_name(network), feature_flags(network))
+
+
+def check_not_indexed(index: Gallery, config: FilterOptions, name: str) -> None:
+    """Raise UserError if the picture that an option names would replace an image of the index."""
+    picture = Path(getattr(config, name) or "")
+    if not picture.is_file():
+        return
+    several = picture.stat().st_nlink > 1  # prepare.py lays out a data set in hard links
+    which = EVERYTHING if several else Filter(image=os.fsencode(real(picture)))
+    paths = (path for images, _ in index.entries(which) for path, _ in images)
+    check_outputs(config, paths, **{name: [picture]})
+
+
+def print_lines(lines: list[str]) -> None:
+    """Print sentences, one a line, without what a terminal would obey."""
+    for line in lines:
+        print(printable(line))
+
+
+WORK: dict[str, Callable[[Any], None]] = {
+    "index": add,
+    "query": query,
+    "enroll": add,
+    "identify": identify,
+    "people": people,
+    "apply": apply,
+    "forget": forget,
+}
+
 
 if __name__ == "__main__":
     run_script(main)

@@ -13,7 +13,7 @@ SCRIPTS = {
     "evaluate_gpu": ".", "evaluate_rerank": ".", "demo": ".", "model": ".", "adapt": "tools",
     "augmentations": "tools", "compare_networks": "tools", "explore": "tools", "export": "tools",
     "figures": "tools", "heatmap": "tools", "reproduce": "tools", "save_pretrained": "tools",
-    "threshold": "tools",
+    "search": "tools", "threshold": "tools",
 }  # fmt: skip
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",

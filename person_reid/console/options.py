@@ -106,7 +106,8 @@ def parse_command(
     for name, kind in kinds.items():
         about, examples = kind.__doc__, example_lines(text, name)
         settings = {"help": about, "text": about, "examples": examples}
-        declare(kind, commands.add_parser(name, argument_default=argparse.SUPPRESS, **settings))
+        command = commands.add_parser(name, argument_default=argparse.SUPPRESS, **settings)
+        declare(kind, command, everything=True)
     given = vars(parser.parse_args(argv))
     name = given.pop("command")
     given = {name: tuple(it) if isinstance(it, list) else it for name, it in given.items()}
@@ -206,7 +207,7 @@ def settings_of(each: Declared, everything: bool = True) -> dict[str, Any]:
 def _explained(each: Declared) -> str:
     """Return the help of an option with its default, unless that is obvious."""
     text = each.about.help.replace("%", "%%")
-    empty = each.default is None or each.default is False or each.default == ()
+    empty = each.default is None or each.default is False or each.default in ("", ())
     plain = empty or "default:" in text
     if plain:
         return text

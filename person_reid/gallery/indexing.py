@@ -7,76 +7,24 @@ add_images(index, embedder, paths)
 answers = index.search(embedder(["someone.jpg"]), k=10)
 """
 
-import logging
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from person_reid.basics import UserError, real
-from person_reid.config.option import NAMED, as_flag
 from person_reid.data.decoding import readable
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
-from person_reid.gallery.checks import SAME, state_of
+from person_reid.gallery.checks import state_of
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.index import Found
 from person_reid.gallery.metadata import About
 from person_reid.progress import progress
 from person_reid.retrieval.thresholds import accepts
 
-log = logging.getLogger(__name__)
-# flags that say where a network is; whether it is the same, its features tell
-MOVABLE = ("name", "weights", "engine")
 CHUNK, LARGEST_CHUNK = 512, 8192  # images added in one transaction: at first, and at most
 PAUSE = 5  # seconds; as long as a chunk takes less, the next one is twice as large
-
-
-def check_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]) -> None:
-    """Check that the index holds features of this embedder's network, by a synthetic image whose
-    feature it keeps.
-
-    flags: {flag of test.py: value} that name the network; a new index remembers them. Raises
-    UserError if the index belongs to another network, to other weights, or to other flags.
-    """
-    probe = embedder.probe()
-    if len(index) and index.recall("network") is None:
-        log.warning(
-            "%s: it does not say which network indexed its %d images. Was it this one?",
-            index.path,
-            len(index),
-        )
-    known = index.remember({"network": flags, "probe": probe.tolist()})
-    agreed(index, flags)
-    if len(known["probe"]) != len(probe) or probe @ np.array(known["probe"]) < SAME:
-        raise UserError(
-            f"{index.path}: its features were made by another network "
-            f"({_words(known['network'])}), or its "
-            f"weights have changed since. {_again(index)}"
-        )
-
-
-def agreed(index: Gallery, flags: dict[str, Any]) -> dict[str, Any]:
-    """Return the flags of an index's network: those that it remembers, and where `flags` say that
-    the network is now.
-
-    Raises UserError, which lists them, for flags that contradict what the index remembers.
-    """
-    remembered: dict[str, Any] = index.recall("network") or {}
-    place = next((name for name in ("engine", "from", "weights") if remembered.get(name)), "name")
-    # the name is then only the default
-    typed = remembered if place == "name" else remembered | {"name": None}
-    wrong = [
-        f"{as_flag(name, NAMED)} (remembered: {_value(typed.get(name))}, asked: {_value(value)})"
-        for name, value in flags.items()
-        if _value(remembered.get(name)) != _value(value) and not (name == place and name in MOVABLE)
-    ]
-    if remembered and wrong:
-        advice = f"Leave them out, or take another index. {_again(index)}"
-        raise UserError(f"{index.path}: made with other flags: {', '.join(wrong)}. {advice}")
-    return remembered | flags
 
 
 def add_images(
@@ -151,25 +99,3 @@ def describe_answers(
         known = any(match["accepted"] for match in matches)
         described.append({"image": str(query), "known": known, "matches": matches})
     return described
-
-
-def _again(index: Gallery) -> str:
-    """Return how to go on with another network."""
-    return (
-        f"Index the images {'again' if len(index) else '(it holds none yet)'}: --index ANOTHER_FILE"
-    )
-
-
-def _words(flags: dict[str, Any]) -> str:
-    """Return the network that the flags of test.py name, in words."""
-    named = (
-        f"{flags['backbone']} {flags.get('weights')}"
-        if flags.get("backbone")
-        else flags.get("name")
-    )
-    return str(flags.get("engine") or named)
-
-
-def _value(value: Any) -> str:
-    """Return the value of a flag in words."""
-    return "off" if value is None or value is False else "on" if value is True else str(value)

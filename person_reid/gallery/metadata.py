@@ -5,12 +5,13 @@ import os
 import re
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from person_reid.basics import UserError, printable, real
+from person_reid.config.times import moment, stored
 from person_reid.data.images import open_image
 from person_reid.data.readers import compiled, search_path
 from person_reid.data.tables import read_table
@@ -19,7 +20,6 @@ log = logging.getLogger(__name__)
 # the directory of the camera's entries, and two of them
 EXIF, TAKEN, CHANGED = 0x8769, 0x9003, 0x0132
 URI = "file://"
-LENGTHS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
 class About(NamedTuple):
@@ -84,34 +84,6 @@ class Filter:
 
 
 UNKNOWN, EVERYTHING = About(), Filter()
-
-
-def moment(text: str) -> str:
-    """Return a date or time in ISO 8601, such as 2026-11-01 or 2026-11-01T09:30, as
-    it is stored: local, in seconds.
-    """
-    try:
-        # Python 3.10 does not know Z
-        found = datetime.fromisoformat(re.sub("Z$", "+00:00", text.strip()))
-        return stored(found.astimezone() if found.tzinfo else found)
-    except (ValueError, OverflowError):
-        raise UserError(
-            f"{text!r}: no such time; expected 2026-11-01 or 2026-11-01T09:30:00."
-        ) from None
-
-
-def stored(time: datetime) -> str:
-    """Return a local time as it is stored; years have four digits (unlike
-    strftime's %Y), so text sorts by time.
-    """
-    return time.replace(tzinfo=None).isoformat(" ", "seconds")
-
-
-def ago(text: str) -> str:
-    """Return the time that was so long ago: 12h, 30d or 4w."""
-    if not (found := re.fullmatch(r"(\d{1,5})([hdw])", text)):
-        raise UserError(f"{text!r}: no such age; expected 12h, 30d or 4w.")
-    return stored(datetime.now() - int(found[1]) * LENGTHS[found[2]])
 
 
 def about_images(

@@ -25,9 +25,10 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError, parse_json
+from person_reid.config.times import stored
 from person_reid.gallery.checks import are_different, check_count, checked, log_stripped, state_of
 from person_reid.gallery.index import Found
-from person_reid.gallery.metadata import EVERYTHING, UNKNOWN, About, Filter, stored
+from person_reid.gallery.metadata import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.retrieval.similarity import Features
 
 SCHEME = "milvus:"

@@ -20,7 +20,7 @@ from tests.test_architecture import imports, sources
 
 FORKS = """
 import importlib, json, os, sys, traceback
-import person_reid.training.adaptation, person_reid.cli.search, tools.compare_networks
+import person_reid.training.adaptation, tools.search, tools.compare_networks
 from tests.support.scripts import module_of
 assert "matplotlib" not in sys.modules
 for name, words in json.load(sys.stdin):

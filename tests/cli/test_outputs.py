@@ -46,12 +46,12 @@ NEEDED = {
 WORDS = {
     "name", "backbone", "which_epoch", "attention", "identity", "camera", "track", "source",
     "pattern", "dataset", "gpu_ids", "loss", "milestones", "resize_schedule", "ms", "mean",
-    "std", "seeds", "query_index", "labels", "after", "before", "expired", "person", "classes",
+    "std", "seeds", "query_index", "labels", "after", "before", "person", "classes",
     "feature_output",
 }  # fmt: skip
 READ = {
     "weights", "from", "from_run", "engine", "threshold", "result", "other", "index",
-    "label_errors", "test_dir", "multi_query", "images", "results", "recipes", "about", "list",
+    "label_errors", "test_dir", "multi_query", "images", "results", "recipes", "about", "table",
     "image", "config", "data_dir", "train_with", "DG_dir", "teacher", "networks", "test_dirs",
     "calibrate", "csv", "corrections",
 }  # fmt: skip
@@ -65,7 +65,7 @@ FOLDERS = {
     "train_with",
     "save_dir",
 }
-NUMBERS = ("int", "float", "seeds", "numbers", "moment", "ago")
+NUMBERS = ("int", "float", "seeds", "numbers", "moment", "age")
 
 
 def parsers():
@@ -431,7 +431,7 @@ def test_no_picture_of_a_search_replaces_an_answer(ranked, monkeypatch):
     image = next((ranked / "data" / "gallery").rglob("*.png"))
     before = image.read_bytes()
     monkeypatch.setattr(
-        "person_reid.cli.search.embedder_of", lambda *_: lambda queries: np.eye(1, 8, dtype="f4")
+        "tools.search.open_network", lambda *_: lambda queries: np.eye(1, 8, dtype="f4")
     )
     query = next((ranked / "data" / "query").rglob("*.png"))
     words = ["query", query, "--index", "people.index", "--json", "found.json", "--save", image]

@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 from person_reid.basics import UserError
-from person_reid.cli import search
+from person_reid.deploy import find
 from person_reid.gallery import indexing
 from person_reid.models.factory import create_model
 from tests.deploy.test_load import save_run
+from tools import search
 
 NETWORK = ["--backbone", "test_resnet", "--weights", "net.pth", "--height", "64", "--width", "32"]
 
@@ -168,7 +169,7 @@ def test_imagenet_is_no_file(folder, capsys, monkeypatch):
     def opened(options):
         raise UserError(options.weights)
 
-    monkeypatch.setattr(search, "open_embedder", opened)
+    monkeypatch.setattr(find, "open_embedder", opened)
     with pytest.raises(UserError, match="^imagenet$"):
         said(capsys, "index", "first", "--backbone", "test_resnet", "--weights", "imagenet")
 

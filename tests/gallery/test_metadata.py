@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from person_reid.basics import UserError
+from person_reid.config.times import ago, moment
 from person_reid.gallery import index as module
 from person_reid.gallery import inverted_lists
 from person_reid.gallery.index import SearchIndex
@@ -17,9 +18,7 @@ from person_reid.gallery.metadata import (
     About,
     Filter,
     about_images,
-    ago,
     listed_path,
-    moment,
     read_abouts,
 )
 from tests.retrieval.conftest import clusters

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from person_reid.basics import UserError
-from person_reid.cli import search
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.retrieval.similarity import unit_rows
 from tests.support.people import write_people
+from tools import search
 
 pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite", reason="Milvus Lite stands in for a server")

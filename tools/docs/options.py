@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from person_reid.basics import write_text
-from person_reid.config import TrainConfig
+from person_reid.config import TrainConfig, search
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.compare_networks import CompareNetworksConfig
 from person_reid.config.demo import DemoConfig
@@ -64,6 +64,9 @@ def page() -> str:
     parts += section("tools/export.py", ExportConfig, trained, named)
     parts += section("tools/save_pretrained.py", SavePretrainedConfig, trained, named)
     parts += section("tools/compare_networks.py", CompareNetworksConfig, {})
+    for name, command in search.COMMANDS.items():
+        remark = named if issubclass(command, search.AddOptions) else ""
+        parts += section(f"tools/search.py {name}", command, TestConfig.declared(), remark)
     return "\n".join(parts)
 
 
@@ -94,7 +97,10 @@ def section(
 def row(each: Declared) -> str:
     """Return the row of an option."""
     flag = (each.about.flags or (f"--{each.name}",))[0]
-    default = "" if each.default is None or each.default is False else f"`{each.default}`"
+    if each.about.positional:
+        flag = each.about.metavar or each.name
+    plain = each.default is None or each.default is False or each.default in ("", ())
+    default = "" if plain else f"`{each.default}`"
     choices = f" One of {', '.join(map(str, each.about.choices))}." if each.about.choices else ""
     limits = f" A number {each.about.range.words}." if each.about.range else ""
     return f"| `{flag}` | {default} | {each.about.help}.{choices}{limits} |"

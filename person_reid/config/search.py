@@ -1,0 +1,185 @@
+"""The commands of tools/search.py and their options."""
+
+from dataclasses import dataclass
+
+from person_reid.config.demo import THRESHOLD
+from person_reid.config.forms import file_ending_in, picture_file, printable_text
+from person_reid.config.option import POSITIVE, SHARE, Options, again, option
+from person_reid.config.run import DeviceOptions
+from person_reid.config.tested import EngineOptions, ExtractionOptions, TrainedNetwork
+from person_reid.config.times import ago, moment
+
+COLUMNS = "columns path,identity,camera,time,track,source, any that are known"
+
+
+def age(text: str) -> str:
+    """Check the form of expire; times.ago reads it."""
+    ago(text)
+    return text
+
+
+def _only(name: str) -> str | None:
+    """Declare a filter for images of a person, a camera, a track or a source."""
+    filtered: str | None = option(
+        None, f"only images of this {name}", form=printable_text, metavar="NAME"
+    )
+    return filtered
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryOptions(Options):
+    """Which index is meant."""
+
+    title = "index"
+    index: str = option("", "index file, or milvus://HOST:PORT/NAME", metavar="FILE", required=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterOptions(GalleryOptions):
+    """Which images of the index take part; several options must all be true of them."""
+
+    title = "only some images"
+    identity: str | None = _only("identity")
+    camera: str | None = _only("camera")
+    track: str | None = _only("track")
+    source: str | None = _only("source")
+    after: str | None = option(
+        None, "only images from this time on: 2026-11-01T09:30", form=moment, metavar="TIME"
+    )
+    before: str | None = option(
+        None, "only images from before this time", form=moment, metavar="TIME"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions(ExtractionOptions):
+    """Which images are read."""
+
+    title = "images"
+    images: tuple[str, ...] = option(
+        (),
+        "images, or folders of them at any depth",
+        several="+",
+        positional=True,
+        metavar="IMAGE",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddOptions(ImageOptions, EngineOptions, TrainedNetwork, GalleryOptions):
+    """What is added to an index, and the network that computes its features."""
+
+    title = "features"
+    no_flip: bool = option(False, "leave out the mirrored image: twice as fast")
+    # The index may remember the exported file that these describe.
+    range: str | None = again(EngineOptions, "range", None, needs={})
+    mean: str | None = again(EngineOptions, "mean", None, needs={})
+    std: str | None = again(EngineOptions, "std", None, needs={})
+    feature_output: str | None = again(EngineOptions, "feature_output", None, needs={})
+    bgr: bool = again(EngineOptions, "bgr", False, needs={})
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexConfig(AddOptions):
+    """Add images or folders of images to an index."""
+
+    title = "what is known of the images"
+    about: str | None = option(None, COLUMNS, metavar="CSV")
+    pattern: str | None = option(
+        None,
+        "regular expression for names, with groups of id, camera, track, source",
+    )
+    skip_unreadable: bool = option(False, "list images that cannot be read, and go on without them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonOptions(Options):
+    """Who the images show."""
+
+    title = "person"
+    person: str = option(
+        "",
+        "the person; more images may follow later",
+        form=printable_text,
+        positional=True,
+        metavar="NAME",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnrollConfig(AddOptions, PersonOptions):
+    """Add images of a person you know, so that identify can name the person."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerOptions(ImageOptions, FilterOptions):
+    """How an image is compared with those of the index, and where the answers go."""
+
+    title = "answers"
+    gpu_ids: str = again(DeviceOptions, "gpu_ids", "0", help="GPU to use; -1 for the CPU")
+    threshold: str | None = option(None, f"lowest similarity of a match: {THRESHOLD}")
+    json: str | None = option(
+        None, "write the answers there", form=file_ending_in(".json"), metavar="FILE"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryConfig(AnswerOptions):
+    """Find the images most similar to an image, or to each image of a folder."""
+
+    title = "answers"
+    top: int = option(10, "number of answers", range=POSITIVE)
+    save: str | None = option(
+        None, "sheet of the answers to draw", form=picture_file, metavar="FILE"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentifyConfig(AnswerOptions):
+    """Name the person on each image, if it is somebody you know."""
+
+    title = "answers"
+    together: bool = option(False, "all images show one person, such as a track")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeopleConfig(FilterOptions):
+    """Group the images of an index into people, for you to correct and to apply."""
+
+    title = "groups"
+    save: str = option("people.csv", "the list", form=file_ending_in(".csv"), metavar="CSV")
+    sheet: str | None = option(
+        None, "sheet of the largest and most doubtful groups", form=picture_file, metavar="FILE"
+    )
+    radius: float = option(0.5, "largest Jaccard distance of neighbours", range=SHARE)
+    min_samples: int = option(4, "neighbours needed to begin a group", range=POSITIVE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplyConfig(GalleryOptions):
+    """Record who images show, from a list that the command people wrote."""
+
+    title = "list"
+    table: str = option("", COLUMNS, positional=True, metavar="CSV")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetConfig(FilterOptions):
+    """Delete images from an index so that no trace of them is left in its files."""
+
+    title = "only some images"
+    image: str | None = option(None, "only this image", metavar="FILE")
+    expire: str | None = option(
+        None, "only ones older than 12h, 30d or 4w", form=age, metavar="AGE"
+    )
+
+
+COMMANDS: dict[str, type[GalleryOptions]] = {
+    "index": IndexConfig,
+    "query": QueryConfig,
+    "enroll": EnrollConfig,
+    "identify": IdentifyConfig,
+    "people": PeopleConfig,
+    "apply": ApplyConfig,
+    "forget": ForgetConfig,
+}

@@ -1,0 +1,151 @@
+"""The network of an index: which one it remembers, and the Embedder for its images."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from person_reid.basics import UserError, real
+from person_reid.config.option import NAMED, Options, as_flag, configured
+from person_reid.config.search import AddOptions, AnswerOptions
+from person_reid.config.tested import TestConfig, TrainedNetwork
+from person_reid.deploy import find
+from person_reid.deploy.embedder import Embedder
+from person_reid.gallery.checks import SAME
+from person_reid.gallery.gallery import Gallery
+from person_reid.run_folder import RunFolder, default_name, names_a_run
+
+log = logging.getLogger(__name__)
+# The options on which features depend. An index remembers from_run as "from".
+OF_FEATURES = (*find.DECIDED, *find.PREPARED, "engine", "no_flip", "fp16", "bf16")
+# Options that say where a network is; whether it is the same, its features tell.
+MOVABLE = ("name", "weights", "engine")
+
+
+def open_network(index: Gallery, options: AddOptions | AnswerOptions) -> Embedder:
+    """Return the Embedder that an index remembers, or that the options name for a new index.
+
+    Raises UserError for options that name another network than the index remembers, and if its
+    features or those of its run's weights are others by now.
+    """
+    flags = network_flags(index, options)
+    network = replace(
+        as_config(flags),
+        gpu_ids=options.gpu_ids,
+        batchsize=options.batchsize,
+        runtime=options.runtime,
+    )
+    run = find.run_of(network)
+    remembered = (index.recall("network") or {}).get("name") == run  # else the options ask for it
+    if run and remembered and not RunFolder(run).options_file.exists():
+        raise UserError(
+            f"{index.path}: its network is the run {run}, which is not in {Path.cwd()}. "
+            f"Go to the folder that holds model/{run}."
+        )
+    embedder = find.open_embedder(network)
+    check_network(index, embedder, flags)
+    return embedder
+
+
+def network_of(index: Gallery) -> TestConfig:
+    """Return the network that an index remembers, or the default one."""
+    return as_config(network_flags(index))
+
+
+def network_flags(index: Gallery, options: Options | None = None) -> dict[str, Any]:
+    """Return {flag of test.py: value} of the network that an index remembers, or, for a new index,
+    of the one that the options name.
+
+    Raises UserError for options that contradict what the index remembers.
+    """
+    given = options.given(OF_FEATURES) if isinstance(options, TrainedNetwork) else {}
+    if start := given.pop("from_run", None):
+        given["name" if names_a_run(start) else "from"] = start
+    for name in ("weights", "engine", "from"):
+        if name in given and Path(given[name]).exists():
+            given[name] = str(real(given[name]))
+    if index.recall("network") is not None:
+        return agreed(index, given)
+    known = TestConfig.declared()
+    defaults = {name: known[name].default for name in OF_FEATURES if name != "from_run"}
+    return defaults | {"from": None, "name": default_name()} | given
+
+
+def as_config(flags: Mapping[str, Any]) -> TestConfig:
+    """Return the options of test.py for flags that an index remembers, perhaps of version 0.2."""
+    values = {"from_run" if name == "from" else name: value for name, value in flags.items()}
+    if any(values.get(name) for name in ("from_run", "backbone", "engine")):
+        values["name"] = None  # it was only the default
+    known = TestConfig.declared()
+    given = {name: value for name, value in values.items() if name in known and value is not None}
+    return configured(TestConfig, given)
+
+
+def check_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]) -> None:
+    """Check that the index holds features of this embedder's network, by a synthetic image whose
+    feature it keeps.
+
+    flags: {flag of test.py: value} that name the network; a new index remembers them. Raises
+    UserError if the index belongs to another network, to other weights, or to other flags.
+    """
+    probe = embedder.probe()
+    if len(index) and index.recall("network") is None:
+        log.warning(
+            "%s: it does not say which network indexed its %d images. Was it this one?",
+            index.path,
+            len(index),
+        )
+    known = index.remember({"network": flags, "probe": probe.tolist()})
+    agreed(index, flags)
+    if len(known["probe"]) != len(probe) or probe @ np.array(known["probe"]) < SAME:
+        raise UserError(
+            f"{index.path}: its features were made by another network "
+            f"({_words(known['network'])}), or its "
+            f"weights have changed since. {_again(index)}"
+        )
+
+
+def agreed(index: Gallery, flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the flags of an index's network: those that it remembers, and where `flags` say that
+    the network is now.
+
+    Raises UserError, which lists them, for flags that contradict what the index remembers.
+    """
+    remembered: dict[str, Any] = index.recall("network") or {}
+    place = next((name for name in ("engine", "from", "weights") if remembered.get(name)), "name")
+    # the name is then only the default
+    typed = remembered if place == "name" else remembered | {"name": None}
+    wrong = [
+        f"{as_flag(name, NAMED)} (remembered: {_value(typed.get(name))}, asked: {_value(value)})"
+        for name, value in flags.items()
+        if _value(remembered.get(name)) != _value(value) and not (name == place and name in MOVABLE)
+    ]
+    if remembered and wrong:
+        advice = f"Leave them out, or take another index. {_again(index)}"
+        raise UserError(f"{index.path}: made with other flags: {', '.join(wrong)}. {advice}")
+    return remembered | flags
+
+
+def _again(index: Gallery) -> str:
+    """Return how to go on with another network."""
+    return (
+        f"Index the images {'again' if len(index) else '(it holds none yet)'}: --index ANOTHER_FILE"
+    )
+
+
+def _words(flags: dict[str, Any]) -> str:
+    """Return the network that the flags of test.py name, in words."""
+    named = (
+        f"{flags['backbone']} {flags.get('weights')}"
+        if flags.get("backbone")
+        else flags.get("name")
+    )
+    return str(flags.get("engine") or named)
+
+
+def _value(value: Any) -> str:
+    """Return the value of a flag in words."""
+    return "off" if value is None or value is False else "on" if value is True else str(value)
