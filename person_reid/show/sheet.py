@@ -7,7 +7,8 @@ draw_sheet([Row([Tile("a.jpg", RIGHT, "1", "✓ 0855\nc3 · 0.713")], "Query 3",
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,27 +24,19 @@ SHOWN = (256, 128)  # height and width in pixels to which every photograph is re
 FADED = 0.5  # how much of a faint photograph is left
 
 
-class Sizes(NamedTuple):
-    """Sizes on a sheet: lengths in inches, letters and frames in points."""
-
-    width: float  # a tile's
-    height: float
-    gap: float  # between tiles
-    margin: float  # around the sheet
-    between: float  # rows
-    title: float  # height of a line of each kind
-    subtitle: float
-    above: float
-    caption: float
-    pad: float  # between a tile and its caption
-    letters: int
-    heading: int  # letters of a title
-    frame: float
-
-
-ON_SCREEN = Sizes(1.12, 2.24, 0.18, 0.15, 0.42, 0.34, 0.3, 0.3, 0.23, 0.08, 13, 17, 4.5)
+# Sizes: lengths in inches, letters and frames in points. `title`, `subtitle`, `above` and `caption`
+# are heights of a line of text, and `pad` lies between a tile and its caption.
+ON_SCREEN = SimpleNamespace(
+    width=1.12, height=2.24, gap=0.18, margin=0.15, between=0.42,
+    title=0.34, subtitle=0.3, above=0.3, caption=0.23, pad=0.08,
+    letters=13, heading=17, frame=4.5,
+)  # fmt: skip
+ON_PAPER = SimpleNamespace(
+    width=0.46, height=0.92, gap=0.06, margin=0.04, between=0.12,
+    title=0.17, subtitle=0.17, above=0.16, caption=0.14, pad=0.03,
+    letters=8, heading=8, frame=1.5,
+)  # fmt: skip
 OF_CAPTIONS = ON_SCREEN.width + ON_SCREEN.gap / 2, ON_SCREEN.letters  # room of a line, and letters
-ON_PAPER = Sizes(0.46, 0.92, 0.06, 0.04, 0.12, 0.17, 0.17, 0.16, 0.14, 0.03, 8, 8, 1.5)
 
 
 @dataclass(frozen=True)
@@ -71,14 +64,14 @@ class Row:
     subtitle: str = ""
     lead: Tile | None = None
 
-    def text_heights(self, sizes: Sizes) -> tuple[float, float]:
+    def text_heights(self, sizes: SimpleNamespace) -> tuple[float, float]:
         """Return the heights of the text above and below each line of tiles, in inches."""
         tiles = [*self.tiles, *([self.lead] if self.lead else [])]
         lines = max(tile.below.count("\n") + 1 if tile.below else 0 for tile in tiles)
         above = sizes.above if any(tile.above for tile in tiles) else 0.0
         return above, sizes.caption * lines + sizes.pad * (lines > 0)
 
-    def height(self, columns: int, sizes: Sizes) -> float:
+    def height(self, columns: int, sizes: SimpleNamespace) -> float:
         """Return the height of titles and tiles in inches."""
         titles = sizes.title if self.title else 0
         titles += sizes.subtitle * len(self.subtitle.splitlines())
@@ -129,7 +122,7 @@ class _Page:
     figure: Figure
     width: float
     height: float
-    sizes: Sizes
+    sizes: SimpleNamespace
 
     def text(
         self, left: float, top: float, words: str, size: float, weight: str = "normal", **style: Any
@@ -164,7 +157,7 @@ def _draw_row(page: _Page, row: Row, top: float, columns: int, indent: float) ->
         _draw_tile(page.axes(left, top + down), tile, sizes)
 
 
-def _draw_tile(axes: Axes, tile: Tile, sizes: Sizes) -> None:
+def _draw_tile(axes: Axes, tile: Tile, sizes: SimpleNamespace) -> None:
     style: dict[str, Any] = {"fontsize": sizes.letters, "parse_math": False}
     try:
         pixels = pixels_of(tile.image)
