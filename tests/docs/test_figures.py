@@ -8,7 +8,7 @@ from person_reid.basics import UserError
 from person_reid.models.registry import BACKBONES
 from tests.support.pages import PAGES
 from tools.docs.figures import MARKED, fill, value, without_marks
-from tools.docs.pages import fill_pages
+from tools.docs.pages import MEASURED_MARKS, README, fill_pages, measured_table
 from tools.reproduce import RESULTS, read_records
 
 AGAIN = "python tools/docs/pages.py writes the figures again"
@@ -31,19 +31,22 @@ def test_the_pages_say_how_many_networks_there_are_and_what_the_laptop_recipe_re
         path.name: {key for _, key, *_ in MARKED.findall(path.read_text(encoding="utf-8"))}
         for path in PAGES
     }
-    assert {name for name, keys in marked.items() if "networks" in keys} == {
-        "README.md",
-        "networks.md",
-    }
+    assert {name for name, keys in marked.items() if "networks" in keys} == {"networks.md"}
     recipe = "market/osnet_x0_25_laptop single rank1"
     assert {
         name for name, keys in marked.items() if recipe in {key.removesuffix(" ±") for key in keys}
     } == {
-        "README.md",
         "faq.md",
         "results.md",
         "tutorial.md",
     }
+
+
+def test_the_table_of_the_readme_is_that_of_the_results():
+    table = measured_table(read_records(RESULTS))
+    assert "\n".join((MEASURED_MARKS[0], "", table, MEASURED_MARKS[1])) in README.read_text(
+        "utf-8"
+    ), AGAIN
 
 
 def a_record(seed, rank1, recipe="market/small", **changes):

@@ -14,10 +14,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from person_reid.basics import UserError, printable, write_text
+from person_reid.basics import UserError, markdown_table, printable, write_text
 from person_reid.show.tradeoff import draw_panels
 from tools.docs.costs import cost_panels, cost_table, costs
-from tools.docs.figures import fill
+from tools.docs.figures import fill, last_runs, value
 from tools.docs.notebook import notebook
 from tools.docs.results import put
 from tools.reproduce import RESULTS, known_recipes, read_records
@@ -25,6 +25,14 @@ from tools.reproduce import RESULTS, known_recipes, read_records
 COSTS = ROOT / "docs" / "costs.jsonl"
 COST_PICTURE = ROOT / "docs" / "images" / "costs.png"
 COST_MARKS = "<!-- the table of costs -->", "<!-- its end -->"
+README = ROOT / "README.md"
+MEASURED_MARKS = "<!-- measured -->", "<!-- its end -->"
+MEASURED = {
+    "market/osnet_x0_5_hour": "OSNet x0.5 from random weights",
+    "market/osnet_x0_25_laptop": "OSNet x0.25 from weights of MSMT17",
+    "market/osnet_x0_25_taught": "the same, distilled",
+    "market/osnet_x1_0_taught": "OSNet x1.0, distilled",
+}
 TUTORIAL, NOTEBOOK = ROOT / "docs" / "tutorial.md", ROOT / "docs" / "tutorial.ipynb"
 
 
@@ -33,8 +41,28 @@ def update(records: list[dict[str, Any]]) -> None:
     rows = costs(known_recipes([]), records, read_records(COSTS))
     put(RESULTS.with_suffix(".md"), *COST_MARKS, cost_table(rows))
     draw_panels(cost_panels(rows), COST_PICTURE)
-    fill_pages([ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], records)
+    put(README, *MEASURED_MARKS, measured_table(records))
+    fill_pages([README, *sorted((ROOT / "docs").glob("*.md"))], records)
     replace(NOTEBOOK, notebook(TUTORIAL.read_text(encoding="utf-8")))
+
+
+def measured_table(records: list[dict[str, Any]]) -> str:
+    """Return the table of the README: what some recipes reached, each over its seeds."""
+    head = ["network", "training", "Rank@1", "mAP", "re-ranked Rank@1", "mAP"]
+    rows = []
+    for name, network in MEASURED.items():
+        seed = last_runs(name, records)[0]["seed"]
+        epochs, minutes = (
+            value(f"{name} {what}", records) for what in ("epochs", f"minutes {seed}")
+        )
+        figures = [
+            value(f"{name} {ranking} {measure} ±", records)
+            for ranking in ("single", "re-ranked")
+            for measure in ("rank1", "mAP")
+        ]
+        link = f"[{network}](recipes/{name}.yaml)"
+        rows.append([link, f"{epochs} epochs, {minutes} minutes", *figures])
+    return markdown_table(head, rows)
 
 
 def fill_pages(pages: Iterable[Path], records: list[dict[str, Any]]) -> None:
