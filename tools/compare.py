@@ -1,17 +1,62 @@
 # PYTHON_ARGCOMPLETE_OK
 """Decide whether two images show the same person, and print the similarity and the threshold.
 
-python tools/compare.py a.jpg b.jpg --name ft_ResNet50
-python tools/compare.py a.jpg b.jpg --backbone osnet_x0_25 --weights osnet.pth --threshold 0.7
+    python tools/compare.py a.jpg b.jpg --name ft_ResNet50
+    python tools/compare.py a.jpg b.jpg --backbone osnet_x0_25 --weights osnet.pth --threshold 0.7
+
+The threshold and its bound, if it has one, come from tools/threshold.py, which measures them on a
+test set. If the features of that set were made by test.py --no_flip or --ms, the two images are
+compared in the same way.
 """
 
+import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.cli.compare import main
-from person_reid.cli.main import run_script
+import person_reid as reid
+from person_reid.basics import printable
+from person_reid.config.compare import CompareConfig
+from person_reid.console import command, parse, run_script
+from person_reid.deploy.find import network_name, own_threshold, tested_network
+from person_reid.device import select_device
+from person_reid.retrieval.features import parse_scales
+from person_reid.retrieval.results import PLAIN
+from person_reid.retrieval.thresholds import (
+    DIGITS,
+    accepts,
+    load_threshold,
+    measured_flags,
+    with_promise,
+)
+
+# Flags of test.py, as a result notes them, that mean something to a single image.
+OF_AN_IMAGE = re.compile("(--ms (?P<ms>[^ ]+))? ?(?P<no_flip>--no_flip)?")
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Compare two images and print the verdict."""
+    config = parse(CompareConfig, argv, __doc__)
+    network = tested_network(config)
+    measured = config.threshold or own_threshold(config) or "threshold.json"
+    flags = measured_flags(measured)
+    views = OF_AN_IMAGE.fullmatch(flags)
+    alike = flags if flags and views else PLAIN
+    threshold = load_threshold(measured, network_name(config), alike)
+
+    flip, scales = not (views and views["no_flip"]), parse_scales((views and views["ms"]) or "1")
+    device = select_device(config.gpu_ids)
+    embed = reid.Embedder(network, device=device, flip=flip, scales=scales)
+    first, second = embed(config.images)
+    similarity = float(first @ second)
+
+    same = accepts(threshold, similarity)
+    verdict, sign = ("same person", "≥") if same else ("different people", "<")
+    compared = f"similarity {similarity:.{DIGITS}f} {sign} threshold {threshold:.{DIGITS}f}"
+    print(printable(f"{verdict}: {compared} ({with_promise(measured)})"))
+
 
 if __name__ == "__main__":
     run_script(main)

@@ -2,19 +2,132 @@
 """List images whose identity the features contradict, with a proposal and the probability that it
 is right.
 
-python tools/label_errors.py --data_dir ../Market/pytorch --backbone osnet_x0_25 \\
-  --weights osnet_x0_25_msmt17.pth
-python tools/label_errors.py --data_dir mine/pytorch --from osnet_msmt17 --split gallery --least 0.8
-python tools/label_errors.py --data_dir mine/pytorch --from osnet_msmt17 --accept_above 0.95
+    python tools/label_errors.py --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth
+    python tools/label_errors.py --data_dir mine/pytorch --from osnet_msmt17 --split gallery
+    python tools/label_errors.py --data_dir mine/pytorch --from osnet_msmt17 --accept_above 0.95
+
+Writes label_errors.csv (the list, the most suspicious image first), label_errors.png (these images
+beside their neighbours) and label_errors.mat (the features). Nothing else is changed. Decide which
+proposals are right, in the column accept or in the browser, then apply the list:
+
+    python tools/explore.py --label_errors label_errors.csv
+    python prepare.py --data_dir mine/pytorch --corrections label_errors.csv
+
+The network must not have been trained on these labels, because it would have memorised their
+errors: take one that was trained on other people.
 """
 
+import re
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.cli.label_errors import main
-from person_reid.cli.main import run_script
+import person_reid as reid
+from person_reid.basics import UserError, printable, quoted, set_aside, with_ending, write_csv
+from person_reid.config.label_errors import SPLITS, LabelErrorsConfig
+from person_reid.console import command, parse, run_script
+from person_reid.console.outputs import check_beside, check_outputs
+from person_reid.data.bank import load_bank
+from person_reid.data.corrections import COLUMNS
+from person_reid.data.layout import JUNK, read_split
+from person_reid.data.tables import read_table
+from person_reid.deploy.find import tested_network
+from person_reid.device import select_device
+from person_reid.retrieval.label_errors import LabelErrors, label_errors
+from person_reid.retrieval.results import save_gallery
+
+PRINTED = 10  # images
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Extract the features, find the errors, write the list and draw the sheet."""
+    config = parse(LabelErrorsConfig, argv, __doc__)
+    layout = Path(config.data_dir)
+    split = read_split(layout, config.split)
+    people = np.flatnonzero(split.labels != JUNK)
+    paths = [split.paths[i] for i in people]
+    labels, cameras = split.labels[people], split.cameras[people]
+    table, sheet, kept = (
+        with_ending(config.save, ending, ".csv", ".png") for ending in (".csv", ".png", ".mat")
+    )
+    check_outputs(config, paths, save=[table, sheet, kept])
+    check_beside("save", table, sheet, kept)
+    holds_decisions(table)  # before the work: a list that cannot be read is not replaced
+
+    device = select_device(config.gpu_ids)
+    embedder = reid.Embedder(tested_network(config), device=device, runtime=config.runtime)
+    bank = load_bank(split.paths, *embedder.size, layout / ".cache", config.split)
+    features = embedder.features(bank, config.split)[people]
+    found = label_errors(features, labels, cameras, highest_identity(layout))
+    least = max(config.least, np.finfo(float).tiny)
+    listed = [int(i) for i in found.order if found.probability[i] >= least]
+
+    if holds_decisions(table):
+        previous = set_aside(table)
+        print(printable(f"{previous}: the earlier list, with what was decided in it"))
+    names = [path.relative_to(layout).as_posix() for path in paths]
+    write_csv(table, COLUMNS, rows(config, found, names, labels, listed))
+    sources = [path.as_posix() for path in paths]
+    save_gallery(kept, reid.FeatureSet(features, labels, cameras, sources))
+    share = f"{100 * found.accuracy:.0f} %"
+    print(f"The network finds the right person first for about {share} of these images.")
+    wrong = f"{len(listed)} of {len(paths)} labels look wrong"
+    print(f"{table}: {wrong} (probability ≥ {config.least:g})")
+    for i in listed[:PRINTED]:
+        proposal = f"{found.proposal[i]} {labels[i]} → {found.identity[i]}"
+        print(printable(f"  {paths[i].name}: {proposal}? {found.probability[i]:.2f}"))
+
+    if listed:
+        from person_reid.show.doubtful import draw_doubtful  # matplotlib loads slowly
+
+        draw_doubtful(paths, features, labels, cameras, found, listed[: config.shown], sheet)
+        decide = f"python tools/explore.py --label_errors {quoted(table)}"
+        print(f"The picture is in {sheet}. To decide: {decide}")
+
+
+def rows(
+    config: LabelErrorsConfig,
+    found: LabelErrors,
+    names: Sequence[str],
+    labels: npt.NDArray[np.int64],
+    listed: Iterable[int],
+) -> Iterator[tuple[object, ...]]:
+    """Yield the lines of the list, whose columns are COLUMNS."""
+    for i in listed:
+        probability = found.probability[i]
+        accepted = config.accept_above is not None and probability >= config.accept_above
+        proposal = found.proposal[i], found.identity[i], f"{probability:.3f}"
+        yield printable(names[i]), labels[i], *proposal, "yes" if accepted else ""
+
+
+def highest_identity(layout: Path) -> int:
+    """Return the highest identity in any folder of a layout, for new ones to be different."""
+    names = (people.name for folder in SPLITS for people in (layout / folder).glob("*"))
+    return max((int(name) for name in names if re.fullmatch("[0-9]{1,9}", name)), default=0)
+
+
+def holds_decisions(table: Path) -> bool:
+    """Return whether somebody has filled in the column `accept` of an earlier list.
+
+    Raises UserError if there is a file that cannot be read as such a list.
+    """
+    if not table.is_file() or not table.stat().st_size:
+        return False
+    try:
+        lines = read_table(table, COLUMNS, may_be_empty=True)
+    except UserError as error:
+        raise UserError(
+            f"--save {table} exists, cannot be read as a list of label errors, and is not "
+            f"replaced. Move it, or choose another name. {error}"
+        ) from error
+    return any(line["accept"] for _, line in lines)
+
 
 if __name__ == "__main__":
     run_script(main)

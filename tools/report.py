@@ -2,19 +2,106 @@
 """Write a tested run on one page, model/NAME/report.html: metrics, curves, thresholds, rankings and
 heat maps.
 
-python tools/report.py --name ft_ResNet50
-python tools/report.py --name ft_ResNet50 --result market.mat --test_dir ../Market/pytorch \\
-  --save report.html
-python tools/report.py --backbone osnet_x0_25 --weights osnet.pth  # a weight file without a run
+    python tools/report.py --name ft_ResNet50
+    python tools/report.py --name ft_ResNet50 --result market.mat --save report.html
+    python tools/report.py --name ft_ResNet50 --test_dir ../Market/pytorch  # images that have moved
+    python tools/report.py --backbone osnet_x0_25 --weights osnet.pth       # a weight file
+
+The page is a single file that refers to nothing outside it: it can be mailed, and read offline, on
+a phone or a dark screen. It contains small photographs of people unless --no_images is given. The
+features are those that test.py wrote.
 """
 
 import sys
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.cli.main import run_script
-from person_reid.cli.report import main
+import person_reid as reid
+from person_reid.basics import printable, write_text
+from person_reid.config.report import ReportConfig
+from person_reid.console import command, parse, run_script
+from person_reid.console.outputs import check_outputs
+from person_reid.deploy.find import check_result_of, run_of, tested_network
+from person_reid.deploy.load import load_network
+from person_reid.device import select_device
+from person_reid.retrieval.metrics import remark_unmatched
+from person_reid.retrieval.multi_query import read_multi_query
+from person_reid.retrieval.results import FLAGS, PLAIN, multi_query_file, read_note
+from person_reid.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from person_reid.show.report import Tested
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Measure, draw and write the page."""
+    config = parse(ReportConfig, argv, __doc__)
+    name = run_of(config)
+    run = reid.resolved(RunFolder(name).config()) if name else None
+    save = Path(config.save or (RunFolder(name).report if name else "report.html"))
+    check_outputs(config, [multi_query_file(config.result)], save=[save])
+    query, gallery = reid.load_result(config.result, paths=True)
+    check_result_of(config.result, config)
+    remark_unmatched(query, gallery)
+    multi_query = read_multi_query(config.result, query, config.multi_query)
+
+    from person_reid.show import page, report  # matplotlib loads slowly
+
+    rescore = None if config.no_rerank else reid.rescorer(config)
+    tested = report.measure(query, gallery, multi_query, rescore)
+    body = [report.metrics_section(tested)]
+    if name and (history := RunFolder(name).history()):
+        body.append(report.curves_section(history))
+    body += [report.thresholds_section(tested), report.map_section(tested)]
+    if not config.no_images:
+        body += rankings(config, tested)
+    if run:
+        options = page.table(["flag", "value"], asdict(run).items())
+        body.append(page.details("Options of the run", options))
+
+    title = name or config.from_run or config.backbone or ""
+    write_text(save, printable(page.page(title, subtitle(config, query, gallery), body)))
+    print(f"The report is in {save} ({save.stat().st_size / 1e6:.1f} MB)")
+
+
+def rankings(config: ReportConfig, tested: "Tested") -> "list[Markup]":
+    """Return the sections of rankings, with heat maps below the images if they are asked for."""
+    from person_reid.show import ranking, report
+
+    heat, remark = None, ""
+    if not config.no_heatmaps:
+        network, device = tested_network(config), select_device(config.gpu_ids)
+        heat = report.heat_of(load_network(network), network.size, device)
+        remark = "Below each image: where the network's last feature map is strongest."
+    shown = {}
+    if config.queries:
+        shown["Rankings"] = report.spread(len(tested.query), config.queries)
+    if config.worst:
+        worst = ranking.chosen(tested.query, tested.gallery, worst=config.worst)
+        shown["The worst rankings"] = worst
+    return [
+        report.rankings_section(title, tested, indices, config.test_dir, heat, remark)
+        for title, indices in shown.items()
+    ]
+
+
+def subtitle(config: ReportConfig, query: reid.FeatureSet, gallery: reid.FeatureSet) -> str:
+    """Return what was tested, with which flags of test.py, and when the page was made."""
+    people = len(np.unique(query.labels))
+    images = f"{len(query):,} queries of {people:,} people, {len(gallery):,} gallery images"
+    flags = read_note(config.result, FLAGS)
+    source = config.result if flags in ("", PLAIN) else f"{config.result} of test.py {flags}"
+    return f"{images} · {source} · {datetime.now():%Y-%m-%d %H:%M}"
+
 
 if __name__ == "__main__":
     run_script(main)

@@ -10,7 +10,6 @@ from typing import Any
 
 from person_reid.cli.parser import Parser
 from person_reid.cli.values import devices, file_ending_in, positive, seed, side, some_name, three
-from person_reid.config.evaluate import RerankOptions
 from person_reid.config.network import NetworkOptions, PublishedNetworks
 from person_reid.config.option import NAMED, Options, as_flag
 from person_reid.config.published import NETWORK_FLAGS
@@ -43,27 +42,6 @@ def add_declared(
     for name in names:
         each = kind.declared()[name]
         group.add_argument(f"--{name}", **settings_of(each) | {"help": each.about.help})
-
-
-def add_rerank_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of re-ranking; one that is not given is None."""
-    group = parser.add_argument_group("re-ranking")
-    for name, each in RerankOptions.declared().items():
-        group.add_argument(f"--{name}", **settings_of(each))
-
-
-def given_rerank_flags(options: argparse.Namespace) -> dict[str, Any]:
-    """Return {name: value} of the flags of re-ranking that were given."""
-    values = {name: getattr(options, name) for name in RerankOptions.declared()}
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def rerank_options(options: argparse.Namespace) -> RerankOptions:
-    """Return the re-ranking that the flags ask for.
-
-    Raises UserError for a flag that the method would ignore.
-    """
-    return RerankOptions(**given_rerank_flags(options))
 
 
 def testing_parser(text: str | None = "") -> Parser:

@@ -60,12 +60,6 @@ def own_threshold(options: Namespace) -> str | None:
 
 
 @command
-def check_result_of(options: Namespace) -> None:
-    """Raise UserError if --result holds the features of another network."""
-    find.check_result_of(options.result, as_config(options))
-
-
-@command
 def tested_network(options: Namespace) -> TestedNetwork:
     """Return the network that the flags name."""
     return find.tested_network(as_config(options))

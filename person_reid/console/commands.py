@@ -11,9 +11,10 @@ PACKAGE = Path(__file__).resolve().parent.parent
 SCRIPTS = {
     "prepare": ".", "train": ".", "train_DDP": ".", "test": ".", "evaluate": ".",
     "evaluate_gpu": ".", "evaluate_rerank": ".", "demo": ".", "model": ".", "adapt": "tools",
-    "augmentations": "tools", "compare_networks": "tools", "explore": "tools", "export": "tools",
-    "figures": "tools", "heatmap": "tools", "reproduce": "tools", "save_pretrained": "tools",
-    "search": "tools", "threshold": "tools",
+    "augmentations": "tools", "compare": "tools", "compare_networks": "tools", "explore": "tools",
+    "export": "tools", "figures": "tools", "heatmap": "tools", "label_errors": "tools",
+    "report": "tools", "reproduce": "tools", "save_pretrained": "tools", "search": "tools",
+    "threshold": "tools",
 }  # fmt: skip
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from person_reid.basics import UserError
+from person_reid.config.label_errors import SPLITS
 from person_reid.data.datasets import MARKET_NAME, DataSet
 from person_reid.data.layout import JUNK
 from person_reid.data.readers import (
     GALLERY,
     MULTI_QUERY,
     QUERY,
-    TRAIN,
     Picture,
     Splits,
     by_name,
@@ -32,7 +32,6 @@ COLUMNS = ("path", "identity", "proposal", "new_identity", "probability", "accep
 YES, NO = ("yes", "y", "true", "1", "x"), ("no", "n", "false", "0")
 ANSWERS = {"": None, **dict.fromkeys(YES, True), **dict.fromkeys(NO, False)}
 TESTED = (QUERY, GALLERY, MULTI_QUERY)  # they show the same people
-FOLDERS = (TRAIN, *TESTED)  # train and val are made from train_all
 
 
 class Correction(NamedTuple):
@@ -69,11 +68,11 @@ def read_corrected(layout: Path, corrections: Path) -> Splits:
     folder that is not a layout, in the cases of read_list, and if nothing is accepted.
     """
     splits = by_name(
-        layout, {folder: folder for folder in FOLDERS if (layout / folder).is_dir()}, MARKET_NAME
+        layout, {folder: folder for folder in SPLITS if (layout / folder).is_dir()}, MARKET_NAME
     )
     if not splits:
         raise UserError(
-            f"--data_dir {layout}: expected a layout of prepare.py, with {', '.join(FOLDERS)}."
+            f"--data_dir {layout}: expected a layout of prepare.py, with {', '.join(SPLITS)}."
         )
     pictures = {
         picture.source.relative_to(layout).as_posix(): picture
@@ -148,7 +147,7 @@ def read_list(file: Path, identities: Mapping[str, int]) -> list[Correction]:
         if path not in identities:
             raise refuse(
                 f"there is no image {path}. Expected a path below "
-                f"{', '.join(FOLDERS)} of the layout."
+                f"{', '.join(SPLITS)} of the layout."
             )
         if identity != str(identities[path]):
             raise refuse(

@@ -9,10 +9,9 @@ from PIL import Image
 
 import prepare
 from person_reid.basics import UserError
-from person_reid.cli import label_errors
 from person_reid.data.corrections import COLUMNS
 from tests.support.scripts import run
-from tools import explore
+from tools import explore, label_errors
 
 NETWORK = [
     "--backbone",

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from person_reid.basics import UserError
-from person_reid.cli import report
 from person_reid.models.factory import build_model
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet, load_result, save_result
@@ -21,7 +20,7 @@ from tests.show.test_page import check
 from tests.support.ranked_people import lay_out
 from tests.support.scripts import refused
 from tests.support.small_training import trained_as
-from tools import figures, heatmap
+from tools import figures, heatmap, report
 
 HISTORY = [
     {"epoch": i + 1, "loss": 3.0 / (i + 1), "error": 0.9 / (i + 1), "lr": 0.1} for i in range(3)

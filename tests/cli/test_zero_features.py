@@ -5,10 +5,9 @@ import torch
 
 import test
 from person_reid.basics import UserError
-from person_reid.cli import compare, label_errors
 from person_reid.models.factory import create_model
 from tests.support.people import write_people
-from tools import compare_networks, search
+from tools import compare, compare_networks, label_errors, search
 
 NETWORK = ["--backbone", "test_resnet", "--weights", "zero.pth", "--height", "64", "--width", "32"]
 IMAGE = "people/query/0001/0001_c1_0.png"

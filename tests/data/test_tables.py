@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-import person_reid
 import prepare
 from person_reid.basics import UserError, read_json_lines
-from person_reid.cli.label_errors import holds_decisions
 from person_reid.data.corrections import read_list
 from person_reid.data.own_images import own_csv
 from person_reid.data.tables import read_table
 from person_reid.gallery.metadata import read_abouts
 from person_reid.retrieval.thresholds import load_threshold
 from tests.data.conftest import write_image, write_images
+from tests.support import ROOT
+from tools.label_errors import holds_decisions
 
 LIST = "path,identity,camera,split\n1.jpg,7,1,train\nü.jpg,8,2,train\n"
 CORRECTIONS = (
@@ -125,8 +125,9 @@ def test_a_table_at_fault_is_refused_and_stays(text, read, write, problem, table
 
 
 def test_every_table_is_read_by_one_function():
-    package = Path(person_reid.__file__).parent
-    text = {path.name: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    tools = (ROOT / "tools").glob("*.py")
+    files = [*(ROOT / "person_reid").rglob("*.py"), *ROOT.glob("*.py"), *tools]
+    text = {path.name: path.read_text(encoding="utf-8") for path in files}
     reading = {
         name for name, code in text.items() if re.search(r"DictReader|csv\.reader|read_csv", code)
     }

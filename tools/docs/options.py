@@ -12,6 +12,7 @@ sys.path.insert(0, str(ROOT))
 from person_reid.basics import write_text
 from person_reid.config import TrainConfig, search
 from person_reid.config.adapt import AdaptConfig
+from person_reid.config.compare import CompareConfig
 from person_reid.config.compare_networks import CompareNetworksConfig
 from person_reid.config.demo import DemoConfig
 from person_reid.config.evaluate import (
@@ -23,10 +24,13 @@ from person_reid.config.evaluate import (
 from person_reid.config.explore import ExploreConfig
 from person_reid.config.export import ExportConfig, SavePretrainedConfig
 from person_reid.config.heatmap import HeatmapConfig
+from person_reid.config.label_errors import LabelErrorsConfig
 from person_reid.config.option import Declared, Options
 from person_reid.config.prepare import PrepareConfig
+from person_reid.config.report import ReportConfig
 from person_reid.config.tested import TestConfig, TrainedNetwork
 from person_reid.config.threshold import ThresholdConfig
+from person_reid.config.tools import AugmentationsConfig, ReproduceConfig
 
 PAGE = ROOT / "docs" / "options.md"
 HEAD = """# Options
@@ -63,7 +67,13 @@ def page() -> str:
     parts += section("tools/heatmap.py", HeatmapConfig, trained, named)
     parts += section("tools/export.py", ExportConfig, trained, named)
     parts += section("tools/save_pretrained.py", SavePretrainedConfig, trained, named)
+    parts += section("tools/compare.py", CompareConfig, trained, named)
+    parts += section("tools/label_errors.py", LabelErrorsConfig, trained, named)
+    both = "Those of `test.py` that name a network, those about re-ranking, and these:"
+    parts += section("tools/report.py", ReportConfig, {**trained, **known}, both)
     parts += section("tools/compare_networks.py", CompareNetworksConfig, {})
+    parts += section("tools/augmentations.py", AugmentationsConfig, {})
+    parts += section("tools/reproduce.py", ReproduceConfig, {}, "Further flags go to `train.py`.")
     for name, command in search.COMMANDS.items():
         remark = named if issubclass(command, search.AddOptions) else ""
         parts += section(f"tools/search.py {name}", command, TestConfig.declared(), remark)

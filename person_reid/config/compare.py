@@ -1,0 +1,25 @@
+"""The options of tools/compare.py."""
+
+from dataclasses import dataclass
+
+from person_reid.config.demo import THRESHOLD
+from person_reid.config.option import Options, option
+from person_reid.config.tested import TrainedNetwork
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(Options):
+    """Which images are compared, and by which threshold."""
+
+    title = "images"
+    images: tuple[str, ...] = option(
+        (), "the two images", several=2, positional=True, metavar="IMAGE", common=True
+    )
+    threshold: str | None = option(
+        None, f"{THRESHOLD} (default: the one of --from, or threshold.json)", common=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig(TrainedNetwork, CompareOptions):
+    """All options of tools/compare.py."""

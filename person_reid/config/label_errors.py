@@ -1,0 +1,43 @@
+"""The options of tools/label_errors.py."""
+
+from dataclasses import dataclass
+
+from person_reid.config.forms import output_path
+from person_reid.config.option import FRACTION, PART, POSITIVE, Options, again, option
+from person_reid.config.run import RecordOptions
+from person_reid.config.tested import TrainedNetwork
+
+SPLITS = ("train_all", "query", "gallery", "multi-query")  # train and val are made from train_all
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelErrorOptions(Options):
+    """Which labels are looked at, which of them are listed, and where."""
+
+    title = "labels"
+    data_dir: str = option(
+        "../Market/pytorch", "folder laid out by prepare.py", metavar="DIR", common=True
+    )
+    split: str = option("train_all", "folder of --data_dir", choices=SPLITS, common=True)
+    least: float = option(
+        0.3, "lowest probability of a proposal that is listed", range=PART, common=True
+    )
+    accept_above: float | None = option(
+        None,
+        "accept proposals of at least this probability",
+        range=FRACTION,
+        metavar="P",
+        common=True,
+    )
+    save: str = option(
+        "label_errors.csv", "list to write", form=output_path, metavar="FILE", common=True
+    )
+    shown: int = option(
+        20, "number of images in the picture beside it", range=POSITIVE, common=True
+    )
+    runtime: str | None = again(RecordOptions, "runtime", None, needs={}, common=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelErrorsConfig(TrainedNetwork, LabelErrorOptions):
+    """All options of tools/label_errors.py."""
