@@ -45,16 +45,15 @@ from person_reid.basics import (
     read_json_lines,
     real,
 )
-from person_reid.cli.flags import testing_parser
 from person_reid.config import TrainConfig
 from person_reid.config.evaluate import AVERAGE_PRECISIONS, EvaluateRerankConfig
-from person_reid.config.option import changed
+from person_reid.config.option import NAMED, Options, as_flag, changed
+from person_reid.config.tested import TestConfig
 from person_reid.config.tools import ReproduceConfig, numbered
 from person_reid.console import command, parse, run_script
 from person_reid.console.commands import PACKAGE, shipped
 from person_reid.console.options import build, parse_known
 from person_reid.console.outputs import check_outputs
-from person_reid.console.parser import Parser
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import find_data_set
 from person_reid.data.layout import read_split
@@ -72,7 +71,10 @@ RESULTS = ROOT / "docs" / "results.jsonl"
 LAST = 600  # characters to show of a failed script's output, from its end
 # Flags that choose which network is measured and which files are written. This program sets them.
 OF_TRAINING = ("name", "seed", "config", "resume", "dry_run")
-OF_TEST = ("name", "backbone", "weights", "engine", "seed", "test_dir", "result", "json", "gpu_ids")
+OF_TEST = (
+    "name", "from_run", "backbone", "weights", "engine", "seed", "test_dir", "result", "json",
+    "gpu_ids",
+)  # fmt: skip
 OF_RERANKING = ("result", "multi_query", "ap", "json", "save_per_query", "gpu_ids")
 log = logging.getLogger("person_reid.reproduce")
 
@@ -318,9 +320,8 @@ def read_recipe(path: str | Path) -> Recipe:
     recipe = Recipe.of(path, read_yaml(path))
     refuse(recipe.flags, OF_TRAINING, f"{path}: ")
     trained(["--config", str(path)])  # raises UserError for flags that do not fit
-    check_flags(testing_parser(), recipe.test, OF_TEST, f"{path}: recipe: test: ")
-    reranking = build(EvaluateRerankConfig)
-    check_flags(reranking, recipe.rerank, OF_RERANKING, f"{path}: recipe: rerank: ")
+    check_flags(TestConfig, recipe.test, OF_TEST, f"{path}: recipe: test: ")
+    check_flags(EvaluateRerankConfig, recipe.rerank, OF_RERANKING, f"{path}: recipe: rerank: ")
     return recipe
 
 
@@ -368,21 +369,20 @@ def without_folders(value: Any) -> Any:
 def refuse(given: Iterable[str], ours: Sequence[str], where: str = "") -> None:
     """Raise UserError if one of our flags is given."""
     if taken := [name for name in ours if name in given]:
+        flag = as_flag(taken[0], NAMED)
         raise UserError(
-            f"{where}--{taken[0]} is set by this program: leave it out (--seeds chooses the runs)."
+            f"{where}{flag} is set by this program: leave it out (--seeds chooses the runs)."
         )
 
 
-def check_flags(parser: Parser, text: str, ours: Sequence[str], where: str) -> None:
-    """Raise UserError if the parser does not accept the flags in a text, or one of them is ours."""
-    absent = object()
+def check_flags(kind: type[Options], text: str, ours: Sequence[str], where: str) -> None:
+    """Raise UserError if a script does not take the flags in a text, or one of them is ours."""
     try:
-        parser.set_defaults(**dict.fromkeys(vars(parser.parse_args([])), absent))
-        options = vars(parser.parse_args(shlex.split(text)))
+        given = vars(build(kind).parse_args(shlex.split(text)))
     except (SystemExit, ValueError) as error:
         reason = f"({error})" if isinstance(error, ValueError) else "see above"
         raise UserError(f"{where}{text!r} does not fit, {reason}.") from None
-    refuse({name for name, value in options.items() if value is not absent}, ours, where)
+    refuse(given, ours, where)
 
 
 def known_recipes(further: Iterable[Path]) -> list[Recipe]:

@@ -15,7 +15,6 @@ from PIL import Image
 
 from person_reid import Embedder, UserError
 from person_reid.basics import quoted
-from person_reid.cli import compare
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.deploy import publish
@@ -30,6 +29,7 @@ from person_reid.retrieval.thresholds import load_promise, load_threshold
 from tests.deploy import test_load
 from tests.support.networks import open_embedder, tested_network
 from tests.support.people import draw_people
+from tools import compare
 from tools import save_pretrained as command
 
 pytestmark = pytest.mark.usefixtures("here")

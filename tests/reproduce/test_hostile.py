@@ -36,6 +36,7 @@ def never(monkeypatch):
         ("test", "--no_flip --result ../elsewhere.mat", "result"),
         ("test", "--res=../elsewhere.mat", "result"),
         ("test", "--na other", "name"),
+        ("test", "--from other", "from"),
         ("test", "--data_dir other", "test_dir"),
         ("test", "--js ../elsewhere.json", "json"),
         ("test", "--gpu 3", "gpu_ids"),
