@@ -13,8 +13,7 @@ newer.
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -61,8 +60,8 @@ class MilvusGallery:
                 f'{address}: needs Milvus: python -m pip install "person-reid[milvus]"'
             ) from None
         uri = f"http://{place}" if parts.netloc else place
-        with self._explained():
-            self.client = MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", ""))
+        token = os.environ.get("MILVUS_TOKEN", "")
+        self.client: Any = self._ask(MilvusClient, uri, token=token)
 
     def __len__(self) -> int:
         return self._count("") if self._exists(self.name) else 0
@@ -93,8 +92,7 @@ class MilvusGallery:
                     {"key": f"{key} {i:03d}", "value": part, "feature": [1, 0]}
                     for i, part in enumerate(parts)
                 ]
-                with self._explained():
-                    self.client.upsert(self._about, rows)
+                self._ask(self.client.upsert, self._about, rows)
         return {key: self.recall(key) for key in values}
 
     def recall(self, key: str) -> Any:
@@ -166,18 +164,16 @@ class MilvusGallery:
         """
         if not self._exists(self.name):
             return
-        with self._explained():
-            found = self.client.query_iterator(
-                self.name,
-                batch_size=CHUNK,
-                filter=_expression(which),
-                output_fields=[*KNOWN, "feature"],
-            )
-            while rows := found.next():
-                yield (
-                    [_entry(row) for row in rows],
-                    np.array([row["feature"] for row in rows], np.float32),
-                )
+        found = self._ask(
+            self.client.query_iterator,
+            self.name,
+            batch_size=CHUNK,
+            filter=_expression(which),
+            output_fields=[*KNOWN, "feature"],
+        )
+        while rows := self._ask(found.next):
+            features = np.array([row["feature"] for row in rows], np.float32)
+            yield [_entry(row) for row in rows], features
 
     def search(
         self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
@@ -189,14 +185,14 @@ class MilvusGallery:
         queries = checked(queries, self.width(), self.path)
         answers: list[list[Found]] = []
         for start in range(0, len(queries), CHUNK):
-            with self._explained():
-                found = self.client.search(
-                    self.name,
-                    queries[start : start + CHUNK].tolist(),
-                    filter=_expression(among),
-                    limit=k,
-                    output_fields=KNOWN,
-                )
+            found = self._ask(
+                self.client.search,
+                self.name,
+                queries[start : start + CHUNK].tolist(),
+                filter=_expression(among),
+                limit=k,
+                output_fields=KNOWN,
+            )
             answers += [[_found(match) for match in matches] for matches in found]
         return answers
 
@@ -209,20 +205,12 @@ class MilvusGallery:
         """
         count = self._count(_expression(which)) if self._exists(self.name) else 0
         if count:
-            with self._explained():
-                self.client.delete(self.name, filter=_expression(which) or 'path != ""')
-                self.client.flush(self.name)
-                self.client.compact(self.name)
+            self._ask(self.client.delete, self.name, filter=_expression(which) or 'path != ""')
+            self._ask(self.client.flush, self.name)
+            self._ask(self.client.compact, self.name)
         now = stored(datetime.now())
-        self.remember(
-            {
-                f"forgotten {now} {secrets.token_hex(4)}": {
-                    "time": now,
-                    "asked": asked,
-                    "images": count,
-                }
-            }
-        )
+        told = {"time": now, "asked": asked, "images": count}
+        self.remember({f"forgotten {now} {secrets.token_hex(4)}": told})
         return count
 
     @property
@@ -230,8 +218,7 @@ class MilvusGallery:
         return f"{self.name}_about"
 
     def _exists(self, collection: str) -> bool:
-        with self._explained():
-            return bool(self.client.has_collection(collection))
+        return bool(self._ask(self.client.has_collection, collection))
 
     def _create(self, collection: str, texts: Mapping[str, dict[str, Any]], width: int) -> None:
         """Create a collection of texts with a feature each; strong consistency:
@@ -245,17 +232,19 @@ class MilvusGallery:
         schema.add_field("feature", DataType.FLOAT_VECTOR, dim=width)
         indexes = self.client.prepare_index_params()
         indexes.add_index("feature", index_type="AUTOINDEX", metric_type="IP")
-        with self._explained():
-            self.client.create_collection(
-                collection, schema=schema, index_params=indexes, consistency_level="Strong"
-            )
+        self._ask(
+            self.client.create_collection,
+            collection,
+            schema=schema,
+            index_params=indexes,
+            consistency_level="Strong",
+        )
 
     def width(self) -> int | None:
         """Return the width of the features in the gallery, if it is known."""
         if not self._exists(self.name):
             return None
-        with self._explained():
-            fields = self.client.describe_collection(self.name)["fields"]
+        fields = self._ask(self.client.describe_collection, self.name)["fields"]
         return next(int(field["params"]["dim"]) for field in fields if field["name"] == "feature")
 
     def _upsert(self, rows: Sequence[dict[str, Any]], abouts: Sequence[About]) -> None:
@@ -271,8 +260,8 @@ class MilvusGallery:
         for _, alike in groupby(sorted(whole, key=sorted), key=sorted):
             some = list(alike)
             for start in range(0, len(some), CHUNK):
-                with self._explained():
-                    self.client.upsert(self.name, some[start : start + CHUNK], partial_update=True)
+                part = some[start : start + CHUNK]
+                self._ask(self.client.upsert, self.name, part, partial_update=True)
 
     def _rows(self, keys: Iterable[str], columns: list[str]) -> dict[str, dict[str, Any]]:
         """Return {key: row} of the images that are there."""
@@ -286,19 +275,18 @@ class MilvusGallery:
         return found
 
     def _query(self, collection: str, condition: str, columns: list[str]) -> list[dict[str, Any]]:
-        with self._explained():
-            return list(self.client.query(collection, filter=condition, output_fields=columns))
+        found = self._ask(self.client.query, collection, filter=condition, output_fields=columns)
+        return list(found)
 
     def _count(self, condition: str) -> int:
         return int(self._query(self.name, condition, ["count(*)"])[0]["count(*)"])
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn Milvus's errors in a block into a UserError."""
+    def _ask(self, work: Callable[..., Any], *given: Any, **settings: Any) -> Any:
+        """Return what a function of Milvus's client returns. Its errors become a UserError."""
         from pymilvus import MilvusException
 
         try:
-            yield
+            return work(*given, **settings)
         except MilvusException as error:
             raise UserError(
                 f"{self.path}: {error.message}. Check that Milvus "
