@@ -109,30 +109,25 @@ def extract_features(
     if device.type == "cpu":
         batch_size = min(batch_size, CPU_BATCH)
 
-    def features_of(chunk: Tensor) -> Tensor:
-        views = [prepare(view) for view in ([chunk, chunk.flip(2)] if flip else [chunk])]
-        with autocast(device, dtype):
-            features = [embed(view).float() for view in views]
-        total = sum(features[1:], features[0])
-        return (unit_pieces(total, getattr(embed, "pieces", 1)) if unit else total).cpu()
+    def features_of(chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        for chunk in chunks:  # a generator keeps its tensors, whose memory the next batch reuses
+            views = [prepare(view) for view in ([chunk, chunk.flip(2)] if flip else [chunk])]
+            with autocast(device, dtype):
+                features = [embed(view).float() for view in views]
+            total = sum(features[1:], features[0])
+            yield (unit_pieces(total, getattr(embed, "pieces", 1)) if unit else total).cpu()
+
+    def side_by_side(chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        with ThreadPoolExecutor(streams) as pool:
+            work = in_order(pool, lambda chunk: next(features_of([chunk])), chunks, 2 * streams)
+            yield from work
 
     found, chunks = [], on_device(bank.split(batch_size), device)
     with progress(total=len(bank), desc=description, unit=" images") as bar:
-        for features in _side_by_side(features_of, chunks, streams):
+        for features in features_of(chunks) if streams == 1 else side_by_side(chunks):
             found.append(features)
             bar.update(len(features))
     return torch.cat(found).numpy()
-
-
-def _side_by_side(
-    work: Callable[[Tensor], Tensor], chunks: Iterable[Tensor], streams: int
-) -> Iterator[Tensor]:
-    """Yield work(chunk) of each chunk, in order, `streams` of them at a time."""
-    if streams == 1:
-        yield from map(work, chunks)
-        return
-    with ThreadPoolExecutor(streams) as pool:
-        yield from in_order(pool, work, chunks, ahead=2 * streams)
 
 
 def extractor(
