@@ -36,4 +36,4 @@ here=$(cd -- "$(dirname -- "$0")" && pwd)
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
 python=${PYTHON:-$(command -v python || command -v python3 || true)}
 [ -n "$python" ] || refuse "neither python nor python3 is there: set PYTHON to the Python that has PyTorch."
-exec "$python" -m person_reid.cli.launch "${place[@]}" --nproc_per_node "$processes" "$here/train_DDP.py" "$@"
+exec "$python" -m person_reid.console.launch "${place[@]}" --nproc_per_node "$processes" "$here/train_DDP.py" "$@"

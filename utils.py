@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.nn.utils import fuse_conv_bn_eval
 
 from person_reid.basics import UserError, atomic_write, describe, did_you_mean
-from person_reid.cli.main import run_script
+from person_reid.console import run_script
 from person_reid.device import autocast, seed_everything, select_device
 from person_reid.models.weight_files import read_state_dict
 from person_reid.models.weights import load_matching

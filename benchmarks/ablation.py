@@ -19,8 +19,8 @@ from statistics import mean
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
+from benchmarks.parser import Parser
+from person_reid.console import run_script
 from person_reid.progress import progress
 from person_reid.run_folder import RunFolder, read_yaml
 from tools.reproduce import append_record, call, read_records

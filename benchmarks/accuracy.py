@@ -21,8 +21,8 @@ from statistics import mean, median
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.ablation import read_results, test
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
+from benchmarks.parser import Parser
+from person_reid.console import run_script
 from person_reid.device import emulates, select_device
 from person_reid.progress import progress
 from tools.reproduce import append_record, call

@@ -24,8 +24,8 @@ from unittest.mock import patch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import ROOT, apart, machine, make_result, run_process
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
+from benchmarks.parser import Parser
+from person_reid.console import run_script
 from tests.support.people import draw_people
 
 NETWORK = ["--backbone", "osnet_x0_25", "--weights", "none", "--gpu_ids", "-1"]

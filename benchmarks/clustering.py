@@ -18,9 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from benchmarks.measure import apart, machine, own_peak
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
-from person_reid.cli.values import positive
+from benchmarks.parser import Parser, positive
+from person_reid.console import run_script
 from person_reid.retrieval.clusters import dbscan, jaccard_graph
 
 DIMENSION, PER_PERSON, CAMERAS = 512, 17, 6  # as in Market-1501's training images

@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks.measure import ROOT, machine, training_of
+from benchmarks.parser import Parser
 from person_reid.basics import atomic_write
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
+from person_reid.console import run_script
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.export import export
 from person_reid.deploy.interface import Contents

@@ -25,11 +25,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import apart, machine, own_peak
+from benchmarks.parser import Parser, positive
 from benchmarks.search import NEIGHBOURS, images, new_images, timed
 from benchmarks.stores import ENGINES, FILTER
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
-from person_reid.cli.values import positive
+from person_reid.console import run_script
 from person_reid.retrieval.neighbours import nearest_of_chunks
 
 RECALL = 0.98

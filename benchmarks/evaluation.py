@@ -30,8 +30,8 @@ from benchmarks.measure import (
     result_files,
     run_process,
 )
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
+from benchmarks.parser import Parser
+from person_reid.console import run_script
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import load_result
 from person_reid.retrieval.similarity import chunks

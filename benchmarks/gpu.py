@@ -33,11 +33,11 @@ import train
 from benchmarks import augmentation, losses, threads
 from benchmarks import decoding as decoding_benchmark
 from benchmarks.measure import ROOT, SIZES, best, best_and_result, machine, make_result
+from benchmarks.parser import Parser
 from benchmarks.training import launched_loop, suite_loop, synchronise, usual_loop
 from person_reid.basics import UserError
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
 from person_reid.config.evaluate import RerankOptions
+from person_reid.console import run_script
 from person_reid.device import select_device
 from person_reid.models.complexity import complexity
 from person_reid.models.factory import create_model

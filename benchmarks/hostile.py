@@ -33,11 +33,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.cases import Case, unread, written_down
 from benchmarks.children import Outcome, start, wait
+from benchmarks.parser import Parser
 from benchmarks.room import READ, WORKING, call, furnish
 from person_reid import console
 from person_reid.basics import UserError
-from person_reid.cli.main import COMMANDS, run_script
-from person_reid.cli.parser import Parser
+from person_reid.console import run_script
+from person_reid.console.commands import COMMANDS
 from person_reid.progress import progress
 from tests.support.scripts import module_of
 

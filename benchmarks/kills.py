@@ -28,9 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import prepare
 import train
 from benchmarks.children import run
+from benchmarks.parser import Parser
 from person_reid.basics import UserError
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
+from person_reid.console import run_script
 from person_reid.gallery import indexing
 from person_reid.gallery.index import SearchIndex
 from person_reid.progress import progress

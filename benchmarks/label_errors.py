@@ -19,9 +19,8 @@ import numpy as np
 
 from benchmarks.clustering import CAMERAS, made_features
 from benchmarks.measure import machine
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
-from person_reid.cli.values import fraction, positive
+from benchmarks.parser import Parser, fraction, positive
+from person_reid.console import run_script
 from person_reid.retrieval.label_errors import label_errors
 from person_reid.retrieval.neighbours import ExactNeighbours
 

@@ -26,10 +26,10 @@ from torch.profiler import ProfilerActivity, profile
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.parser import Parser
 from person_reid import losses
 from person_reid.basics import UserError
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
+from person_reid.console import run_script
 from person_reid.device import seed_everything, select_device
 
 DIM = 512

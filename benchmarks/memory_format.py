@@ -18,8 +18,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
+from benchmarks.parser import Parser
+from person_reid.console import run_script
 from person_reid.device import select_device
 from person_reid.models.factory import create_model
 

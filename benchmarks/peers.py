@@ -47,10 +47,10 @@ from benchmarks.measure import (
     own_peak,
     run_process,
 )
+from benchmarks.parser import Parser
 from benchmarks.training import suite_loop, timed
 from person_reid.basics import UserError
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
+from person_reid.console import run_script
 from person_reid.data.layout import JUNK, read_split
 from person_reid.retrieval.results import FeatureSet, load_result
 

@@ -26,9 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from benchmarks.measure import machine
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
-from person_reid.cli.values import positive
+from benchmarks.parser import Parser, positive
+from person_reid.console import run_script
 from person_reid.gallery.identification import best_and_mean
 from person_reid.retrieval.clusters import group_people
 from person_reid.retrieval.results import load_result

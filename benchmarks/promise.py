@@ -19,10 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from benchmarks.measure import machine
+from benchmarks.parser import Parser, positive
 from person_reid.basics import UserError
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
-from person_reid.cli.values import positive
+from person_reid.console import run_script
 from person_reid.retrieval.bound import STEPS, false_matches, lowest_step, promised
 from person_reid.retrieval.metrics import find_pairs
 from person_reid.retrieval.results import load_result

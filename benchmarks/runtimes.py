@@ -31,12 +31,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.eager import eager
 from benchmarks.measure import ROOT, machine
+from benchmarks.parser import Parser
 from person_reid.basics import UserError
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
 from person_reid.config.optimizer import PrecisionOptions
 from person_reid.config.tested import TestConfig
-from person_reid.console import parse
+from person_reid.console import parse, run_script
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder

@@ -22,8 +22,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import machine
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
+from benchmarks.parser import Parser
+from person_reid.console import run_script
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.progress import progress

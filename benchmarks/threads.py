@@ -20,9 +20,9 @@ from unittest.mock import patch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import best, machine, result_files
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
+from benchmarks.parser import Parser
 from person_reid.config.evaluate import RerankOptions
+from person_reid.console import run_script
 from person_reid.retrieval import similarity
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.rerank import rescorer

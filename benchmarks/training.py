@@ -28,8 +28,8 @@ from unittest.mock import patch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import apart, machine, own_peak
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
+from benchmarks.parser import Parser
+from person_reid.console import run_script
 from person_reid.device import emulates, select_device
 
 WARM_UP = 5  # steps that do not count

@@ -25,9 +25,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.label_errors import anybody
+from benchmarks.parser import Parser
 from person_reid.basics import write_csv
-from person_reid.cli.main import run_script
-from person_reid.cli.parser import Parser
+from person_reid.console import run_script
 from person_reid.data.corrections import COLUMNS
 from person_reid.data.layout import read_split
 

@@ -2,6 +2,6 @@
 if the package is not installed.
 """
 
-from person_reid.cli.main import main
+from person_reid.console.main import main
 
 main()

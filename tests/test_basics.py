@@ -259,7 +259,7 @@ def test_a_folder_is_no_file_to_write(tmp_path):
 @pytest.mark.parametrize("lines", [10, 200_000])
 def test_a_reader_that_has_ended_ends_a_command_without_a_word(lines):
     code = (
-        "from person_reid.cli.main import run_script; run_script(lambda: "
+        "from person_reid.console import run_script; run_script(lambda: "
         f"[print(i) for i in range({lines})])"
     )
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

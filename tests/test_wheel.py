@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import person_reid
-from person_reid.cli import main
+from person_reid.console import main
 from tests.support import ROOT
 
 EMBEDDER = """

@@ -6,16 +6,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
-# Scripts that hold what they do, and their folder in a checkout; the other commands are in
-# person_reid.cli.
-SCRIPTS = {
-    "prepare": ".", "train": ".", "train_DDP": ".", "test": ".", "evaluate": ".",
-    "evaluate_gpu": ".", "evaluate_rerank": ".", "demo": ".", "model": ".", "adapt": "tools",
-    "augmentations": "tools", "compare": "tools", "compare_networks": "tools", "explore": "tools",
-    "export": "tools", "figures": "tools", "heatmap": "tools", "label_errors": "tools",
-    "report": "tools", "reproduce": "tools", "save_pretrained": "tools", "search": "tools",
-    "threshold": "tools",
-}  # fmt: skip
+# What each does.
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",
     "train": "train a network",
@@ -41,6 +32,12 @@ COMMANDS = {
     "augmentations": "draw what each augmentation does",
     "reproduce": "run recipes and compare them with the published figures",
 }
+# The folder of each in a checkout.
+IN_ROOT = (
+    "prepare", "train", "train_DDP", "test", "evaluate", "evaluate_gpu", "evaluate_rerank", "demo",
+    "model",
+)  # fmt: skip
+SCRIPTS = {name: "." if name in IN_ROOT else "tools" for name in COMMANDS}
 NAMED = re.compile(rf"(?<![\w./\\-])(?:python )?(?:tools/)?({'|'.join(COMMANDS)})\.py\b")
 # which take a module, and no command
 LAUNCHED = re.compile(r"\btorchrun |torch\.distributed\.launch ")

@@ -74,11 +74,6 @@ def test_every_script_that_draws_is_listed_here():
     modules = sources(ROOT)
     files = [*ROOT.glob("*.py"), *(ROOT / "tools").glob("*.py")]
     scripts = {path.stem: path.read_text(encoding="utf-8") for path in files}
-    scripts |= {
-        name.split(".")[2]: source
-        for name, source in modules.items()
-        if name.startswith("person_reid.cli.")
-    }
     drawing = {
         name
         for name, source in scripts.items()

@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 from person_reid.basics import UserError, real
-from person_reid.cli.main import COMMANDS
-from person_reid.cli.values import OUTPUTS
+from person_reid.console.commands import COMMANDS
 from person_reid.console.outputs import check_outputs
 from person_reid.console.parser import Parser
 from person_reid.data.layout import read_split
@@ -65,6 +64,7 @@ FOLDERS = {
     "train_with",
     "save_dir",
 }
+OUTPUTS = ("output_path", "output_file", "picture_file")
 NUMBERS = ("int", "float", "seeds", "numbers", "moment", "age")
 
 

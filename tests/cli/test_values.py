@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from person_reid.basics import UserError
-from person_reid.cli.main import COMMANDS, SCRIPTS
 from person_reid.config import TrainConfig
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.option import configured
+from person_reid.console.commands import COMMANDS
 from person_reid.console.parser import Parser
 from person_reid.retrieval.features import parse_scales
 from tests.support.scripts import module_of, refused, run
@@ -195,7 +195,7 @@ def test_no_number_of_a_configuration_is_finite_but_absurd(kind):
                     configured(kind, {name: value})
 
 
-@pytest.mark.parametrize("script", sorted(COMMANDS.keys() - SCRIPTS.keys()))
+@pytest.mark.parametrize("script", COMMANDS)
 def test_no_number_is_finite_but_absurd(script, monkeypatch):
     for parser, action in numeric_flags(parser_of(script, monkeypatch)):
         absurd = ["1e300", "-1e300", "1e10", "1e-300"] if "float" in action.type.__name__ else []

@@ -11,8 +11,8 @@ import sys
 import warnings
 from pathlib import Path
 
-from person_reid.cli.main import SCRIPTS
 from person_reid.console import run_script
+from person_reid.console.commands import SCRIPTS
 from tests.support import ROOT
 
 
@@ -24,12 +24,9 @@ def run_process(script, *arguments, cwd, status=0):
 
 
 def module_of(script):
-    """The module of a script: its own file, or that of the package which holds what it does."""
-    if script in SCRIPTS:
-        return importlib.import_module(
-            script if SCRIPTS[script] == "." else f"{SCRIPTS[script]}.{script}"
-        )
-    return importlib.import_module(f"person_reid.cli.{script.lower()}")
+    """The module of a script."""
+    folder = SCRIPTS[script]
+    return importlib.import_module(script if folder == "." else f"{folder}.{script}")
 
 
 def run(script, *arguments, cwd, status=0):

@@ -5,14 +5,13 @@ person-reid train --name ft_ResNet50 --train_all
 person-reid test --name ft_ResNet50
 """
 
-import importlib
+import runpy
 import sys
 from pathlib import Path
 
 from person_reid.basics import did_you_mean
 from person_reid.console.commands import COMMANDS as COMMANDS
 from person_reid.console.commands import SCRIPTS as SCRIPTS
-from person_reid.console.script import run_script as run_script
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -32,13 +31,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"error: no command {name!r}.{known}", file=sys.stderr)
         sys.exit(2)
     sys.argv = [f"person-reid {name}", *rest]  # what argparse and torchrun read
-    if name in SCRIPTS:
-        folder = script(name).parent
-        # as Python does for a script, which can import its neighbours
-        sys.path.insert(0, str(folder))
-        run_script(importlib.import_module(name).main)
-    else:
-        run_script(importlib.import_module(f"person_reid.cli.{name.lower()}").main)
+    sys.path.insert(0, str(script(name).parent))  # as for a script, which imports its neighbours
+    runpy.run_module(name, run_name="__main__")
 
 
 def script(name: str) -> Path:

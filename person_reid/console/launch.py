@@ -1,12 +1,12 @@
 """Start a script in several processes for DDP.sh, as torchrun does but without its traceback if one
 of them fails.
 
-python -m person_reid.cli.launch --standalone --nproc_per_node 2 train_DDP.py --gpu_ids -1
+python -m person_reid.console.launch --standalone --nproc_per_node 2 train_DDP.py --gpu_ids -1
 """
 
 import sys
 
-from person_reid.cli.main import run_script
+from person_reid.console import run_script
 from person_reid.distributed import run_processes
 
 
