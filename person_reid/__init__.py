@@ -12,59 +12,46 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from person_reid.basics import UserError as UserError
-    from person_reid.config import FitOptions as FitOptions
-    from person_reid.config import OptionError as OptionError
-    from person_reid.config.evaluate import RerankOptions as RerankOptions
-    from person_reid.config.network import NetworkOptions as NetworkOptions
-    from person_reid.console.networks import open_teacher as open_teacher
-    from person_reid.data.bank import load_bank as load_bank
-    from person_reid.data.layout import read_dataset as read_dataset
-    from person_reid.data.layout import read_training_splits as read_training_splits
-    from person_reid.deploy.embedder import Embedder as Embedder
-    from person_reid.deploy.find import feature_flags as feature_flags
-    from person_reid.deploy.find import network_name as network_name
-    from person_reid.deploy.find import open_embedder as open_embedder
-    from person_reid.deploy.find import run_of as run_of
-    from person_reid.deploy.load import TestedNetwork as TestedNetwork
-    from person_reid.deploy.publish import save_pretrained as save_pretrained
-    from person_reid.device import prepare_training as prepare_training
-    from person_reid.device import seed_everything as seed_everything
-    from person_reid.distributed import World as World
-    from person_reid.distributed import join_world as join_world
-    from person_reid.distributed import start_processes as start_processes
-    from person_reid.gallery.identification import identify as identify
-    from person_reid.gallery.index import SearchIndex as SearchIndex
+    from person_reid.basics import UserError
+    from person_reid.config import FitOptions, OptionError
+    from person_reid.config.evaluate import RerankOptions
+    from person_reid.config.network import NetworkOptions
+    from person_reid.console.networks import open_teacher
+    from person_reid.data.bank import load_bank
+    from person_reid.data.layout import read_dataset, read_training_splits
+    from person_reid.deploy.embedder import Embedder
+    from person_reid.deploy.find import feature_flags, network_name, open_embedder, run_of
+    from person_reid.deploy.load import TestedNetwork
+    from person_reid.deploy.publish import save_pretrained
+    from person_reid.device import prepare_training, seed_everything
+    from person_reid.distributed import World, join_world, start_processes
+    from person_reid.gallery.identification import identify
+    from person_reid.gallery.index import SearchIndex
     from person_reid.losses import create as create_loss
     from person_reid.losses import names as list_losses
-    from person_reid.models.factory import build_model as build_model
-    from person_reid.models.factory import create_model as create_model
-    from person_reid.models.registry import list_models as list_models
-    from person_reid.models.weights import load_weights as load_weights
-    from person_reid.retrieval.extract import extract as extract
-    from person_reid.retrieval.extract import extract_split as extract_split
-    from person_reid.retrieval.metrics import evaluate as evaluate
-    from person_reid.retrieval.normalization import CameraNorm as CameraNorm
-    from person_reid.retrieval.normalization import Whitening as Whitening
-    from person_reid.retrieval.rerank import rescorer as rescorer
-    from person_reid.retrieval.results import FeatureSet as FeatureSet
-    from person_reid.retrieval.results import load_result as load_result
-    from person_reid.retrieval.results import save_result as save_result
-    from person_reid.training.build import averaging as averaging
-    from person_reid.training.build import create_criterion as create_criterion
-    from person_reid.training.build import create_network as create_network
-    from person_reid.training.build import describe_training as describe_training
-    from person_reid.training.build import find_state as find_state
-    from person_reid.training.build import further_terms as further_terms
-    from person_reid.training.build import resolved as resolved
-    from person_reid.training.criterion import Criterion as Criterion
-    from person_reid.training.evaluation import Evaluation as Evaluation
-    from person_reid.training.fit import fit as fit
-    from person_reid.training.images import TrainingImages as TrainingImages
-    from person_reid.training.journal import RunJournal as RunJournal
-    from person_reid.training.journal import open_journal as open_journal
-    from person_reid.training.step import TrainingStep as TrainingStep
-    from person_reid.training.step import train_one_epoch as train_one_epoch
+    from person_reid.models.factory import build_model, create_model
+    from person_reid.models.registry import list_models
+    from person_reid.models.weights import load_weights
+    from person_reid.retrieval.extract import extract, extract_split
+    from person_reid.retrieval.metrics import evaluate
+    from person_reid.retrieval.normalization import CameraNorm, Whitening
+    from person_reid.retrieval.rerank import rescorer
+    from person_reid.retrieval.results import FeatureSet, load_result, save_result
+    from person_reid.training.build import (
+        averaging,
+        create_criterion,
+        create_network,
+        describe_training,
+        find_state,
+        further_terms,
+        resolved,
+    )
+    from person_reid.training.criterion import Criterion
+    from person_reid.training.evaluation import Evaluation
+    from person_reid.training.fit import fit
+    from person_reid.training.images import TrainingImages
+    from person_reid.training.journal import RunJournal, open_journal
+    from person_reid.training.step import TrainingStep, train_one_epoch
 
 __version__ = "0.2.0"
 __all__ = [

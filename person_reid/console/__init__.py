@@ -3,10 +3,16 @@
 argparse ends here. Below this package, functions take configurations and return results.
 """
 
-from person_reid.console.options import command as command
-from person_reid.console.options import launched as launched
-from person_reid.console.options import parse as parse
-from person_reid.console.options import parse_command as parse_command
-from person_reid.console.options import share_batch as share_batch
-from person_reid.console.options import without_rank as without_rank
-from person_reid.console.script import run_script as run_script
+from person_reid.console.options import (
+    command,
+    launched,
+    parse,
+    parse_command,
+    share_batch,
+    without_rank,
+)
+from person_reid.console.script import run_script
+
+__all__ = [
+    "command", "launched", "parse", "parse_command", "run_script", "share_batch", "without_rank",
+]  # fmt: skip

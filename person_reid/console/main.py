@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 
 from person_reid.basics import did_you_mean
-from person_reid.console.commands import COMMANDS as COMMANDS
-from person_reid.console.commands import SCRIPTS as SCRIPTS
+from person_reid.console.commands import COMMANDS, SCRIPTS
 
 
 def main(arguments: list[str] | None = None) -> None:
