@@ -1,5 +1,6 @@
 # make demo              prepare, train, test, evaluate, re-rank and look, on synthetic people
 # make test              linters, type checker and tests
+# make site              the documentation as pages for a browser, in site/
 # make test-slow         before a release: tests that take minutes, thousands of random examples of every property
 # make test-processors   before a release: the tests that rounding could decide, as other x86 processors compute
 # make test-lowest       before a release: the tests with the lowest versions of all libraries, best with the oldest PYTHON
@@ -13,7 +14,7 @@ PYTEST  = $(RUN) -m pytest -n auto --dist worksteal
 PEOPLE := demo/people
 SIZES  := --test_identities 30 --distractors 150 --junk 50
 
-.PHONY: demo test pytest test-slow test-processors test-lowest lint clean
+.PHONY: demo site test pytest test-slow test-processors test-lowest lint clean
 MAKEFLAGS += --jobs=2 # the tests run beside the linters, which use one core
 
 demo: $(VENV)/.ready
@@ -25,6 +26,9 @@ demo: $(VENV)/.ready
 	$(RUN) test.py --name demo --test_dir $(PEOPLE)/pytorch --result demo/pytorch_result.mat
 	$(RUN) evaluate_rerank.py --result demo/pytorch_result.mat
 	$(RUN) demo.py --query_index 0 --result demo/pytorch_result.mat --save demo/show.png
+
+site: $(VENV)/.ready-docs
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 
 test: lint pytest
 
@@ -68,5 +72,9 @@ $(VENV)/.ready-dev: pyproject.toml requirements-dev.txt $(VENV)/.ready
 	$(PIP) -r requirements-dev.txt
 	touch $@
 
+$(VENV)/.ready-docs: pyproject.toml $(VENV)/.ready
+	$(PIP) --editable .[docs]
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-lowest demo model/demo
+	rm -rf $(VENV) .venv-lowest demo model/demo site

@@ -1,0 +1,42 @@
+"""The site: mkdocs.yml names the pages. Nothing is built."""
+
+import re
+
+import yaml
+
+from tests.docs.test_pages import FURTHER
+from tests.support import ROOT
+from tests.support.pages import LINK, PAGES
+
+MADE = "docs/reference.md"  # by tools/docs/site.py
+
+
+def groups():
+    """{heading: paths} of the site's navigation; a page without a heading has its own title."""
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    found = {}
+    for entry in site["nav"]:
+        for title, pages in entry.items():
+            pages = [{title: pages}] if isinstance(pages, str) else pages
+            found[title] = [path for page in pages for path in page.values()]
+    return found
+
+
+def test_the_navigation_names_every_page_once():
+    named = sorted(path for paths in groups().values() for path in paths)
+    pages = [path.relative_to(ROOT).as_posix() for path in [*PAGES, *FURTHER]]
+    assert named == sorted([*pages, MADE])
+
+
+def test_the_readme_lists_the_pages_in_the_order_of_the_site():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").partition("## All pages")[2]
+    listed = {
+        item[1]: [match[1] for match in LINK.finditer(item[2]) if match[1].endswith(".md")]
+        for item in re.finditer(r"^- \*\*(.+?)\*\*:(.+?)(?=^- |\Z)", readme, re.M | re.S)
+    }
+    expected = {
+        title: [path for path in paths if path != MADE]
+        for title, paths in groups().items()
+        if paths != ["README.md"]
+    }
+    assert list(listed.items()) == list(expected.items())
