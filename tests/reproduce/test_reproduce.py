@@ -24,6 +24,7 @@ from tools.docs.results import (
     BEGIN,
     END,
     comparison,
+    lacking,
     recipe_rows,
     spread,
     tables,
@@ -184,6 +185,16 @@ def test_every_recipe_has_a_row_and_those_without_a_record_say_so(tiny):
         ["", "", "", "not run", "not run", "not run", ""],
     ]
     assert "None yet." in tables([recipe], [])
+
+
+def test_a_recipe_of_the_repository_that_was_not_run_names_what_was_lacking(tiny):
+    recipes = {recipe.name: recipe for recipe in reproduce.known_recipes([])}
+    words = {name: lacking(recipe) for name, recipe in recipes.items()}
+    assert words["duke/resnet50"] == words["market/pcb_dg"] == "data"
+    assert (words["market/osnet_x0_25"], words["market/osnet_x1_0_scratch"]) == ("weights", "GPU")
+    assert lacking(read_recipe(tiny)) == "not run"
+    rows = [row for row in tables(list(recipes.values()), []).splitlines() if "](" in row]
+    assert {row.split(" | ")[-1] for row in rows} == {"data |", "weights |", "GPU |"}
 
 
 def test_a_row_holds_the_mean_of_its_seeds_and_the_ap_of_its_definition(tiny):

@@ -12,6 +12,7 @@ from person_reid.recipe import Recipe
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
 BEGIN, END = "<!-- python tools/reproduce.py --table -->", "<!-- the end of what it writes -->"
+NOT_RUN = "not run"
 SHOWN = {"rank1": "Rank@1", "mAP": "mAP", "mINP": "mINP"}
 
 
@@ -47,22 +48,45 @@ def put(page: str | Path, begin: str, end: str, text: str) -> None:
 def tables(
     recipes: Sequence[Recipe], records: Sequence[dict[str, Any]], linked: bool = True
 ) -> str:
-    """Return a table of the recipes of each source, and the table of all runs."""
-    head = ["recipe", "ranking", "AP", *named("published"), *named("measured"), "seeds"]
-    parts = []
-    for source in dict.fromkeys(recipe.source for recipe in recipes):
-        rows = [
-            row
-            for recipe in recipes
-            if recipe.source == source
-            for row in recipe_rows(recipe, records, linked)
-        ]
-        parts.append(f"### {in_markdown(source)}\n\n{markdown_table(head, rows)}")
+    """Return what was measured and what was not, a table for each source, and all runs."""
+    known = ["recipe", "ranking", "AP", *named("published")]
+    measured: dict[str, list[list[str]]] = {}
+    others: dict[str, list[list[str]]] = {}
+    for recipe in recipes:
+        for *row, seeds in recipe_rows(recipe, records, linked):
+            if seeds:
+                measured.setdefault(recipe.source, []).append([*row, seeds])
+            else:
+                reason = lacking(recipe) if linked else NOT_RUN
+                others.setdefault(recipe.source, []).append([*row[: len(known)], reason])
+    parts = by_source([*known, *named("measured"), "seeds"], measured)
+    if others:
+        parts += ["## Not measured\n", *by_source([*known, "lacking"], others)]
     figures = ["Rank@1", "mAP (trapezoidal)", "mAP (step)", "mINP"]
     head = ["recipe", "seed", "ranking", *figures, "training", "device", "versions", "date"]
     rows = [row for record in records for row in run_rows(record, recipes)]
-    parts.append("### Runs\n\n" + (markdown_table(head, rows) if rows else "None yet.\n"))
+    parts.append("## Runs\n\n" + (markdown_table(head, rows) if rows else "None yet.\n"))
     return "\n".join(parts)
+
+
+def by_source(head: list[str], rows: dict[str, list[list[str]]]) -> list[str]:
+    """Return the table of each source, with its heading."""
+    return [
+        f"### {in_markdown(source)}\n\n{markdown_table(head, own)}" for source, own in rows.items()
+    ]
+
+
+def lacking(recipe: Recipe) -> str:
+    """Return what this repository lacked to measure one of its recipes, in one word.
+
+    Market-1501 was at hand, and weights of OSNet that were trained on people, but no weights from
+    ImageNet.
+    """
+    if not _is_ours(recipe.name):
+        return NOT_RUN
+    if recipe.dataset != "market" or recipe.flags.get("DG"):
+        return "data"
+    return "GPU" if recipe.flags.get("weights") == "none" else "weights"
 
 
 def is_of(record: dict[str, Any], identity: dict[str, Any]) -> bool:
@@ -124,7 +148,7 @@ def figure(figures: dict[str, Any], name: str, definition: str) -> float:
 def spread(values: Sequence[float]) -> str:
     """Return the mean and the largest distance from it, such as `88.70 ± 0.15`, or `not run`."""
     if not values:
-        return "not run"
+        return NOT_RUN
     middle = mean(values)
     around = f" ± {max(abs(value - middle) for value in values):.2f}"
     return f"{middle:.2f}{around if len(values) > 1 else ''}"
@@ -152,8 +176,12 @@ def _with(changes: dict[str, Any]) -> str:
 
 def _link(name: str) -> str:
     """Return the name of a recipe, as a link if the recipe belongs to this repository."""
-    here = (RECIPES / f"{name}.yaml").exists()
-    return f"[{name}](../recipes/{name}.yaml)" if here else name
+    return f"[{name}](../recipes/{name}.yaml)" if _is_ours(name) else name
+
+
+def _is_ours(name: str) -> bool:
+    """Return whether a recipe of that name belongs to this repository."""
+    return (RECIPES / f"{name}.yaml").exists()
 
 
 def _number(value: float | None) -> str:
