@@ -12,123 +12,212 @@ E) in place of labels. Each file in this folder holds one family, with its formu
 import inspect
 import math
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple, get_args
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from person_reid.basics import UserError, computable, did_you_mean
 from person_reid.losses.base import FeatureLoss
-from person_reid.losses.center import CenterLoss
-from person_reid.losses.circle import CircleLoss
-from person_reid.losses.classification import CrossEntropyLoss, FocalLoss
-from person_reid.losses.contrastive import ContrastiveLoss
-from person_reid.losses.distillation import (
-    ClassesLoss,
-    FeaturesLoss,
-    NeighboursLoss,
-    RelationsLoss,
-    SimilarityLoss,
-)
-from person_reid.losses.instance import InstanceLoss
-from person_reid.losses.lifted import LiftedLoss
-from person_reid.losses.margin_softmax import ArcFaceLoss, CosFaceLoss, SphereFaceLoss
-from person_reid.losses.multi_similarity import MultiSimilarityLoss
-from person_reid.losses.ranked import ClusteredRankedListLoss, RankedListLoss
-from person_reid.losses.softmax_heads import (
-    ArcFaceSoftmaxLoss,
-    CircleSoftmaxLoss,
-    CosineSoftmaxLoss,
-)
-from person_reid.losses.triplet import TripletLoss
-from person_reid.losses.verification import VerificationLoss
+
+if TYPE_CHECKING:  # each is imported when it is asked for, see __getattr__
+    from person_reid.losses.center import CenterLoss as CenterLoss
+    from person_reid.losses.circle import CircleLoss as CircleLoss
+    from person_reid.losses.classification import CrossEntropyLoss as CrossEntropyLoss
+    from person_reid.losses.classification import FocalLoss as FocalLoss
+    from person_reid.losses.contrastive import ContrastiveLoss as ContrastiveLoss
+    from person_reid.losses.distillation import ClassesLoss as ClassesLoss
+    from person_reid.losses.distillation import FeaturesLoss as FeaturesLoss
+    from person_reid.losses.distillation import NeighboursLoss as NeighboursLoss
+    from person_reid.losses.distillation import RelationsLoss as RelationsLoss
+    from person_reid.losses.distillation import SimilarityLoss as SimilarityLoss
+    from person_reid.losses.instance import InstanceLoss as InstanceLoss
+    from person_reid.losses.lifted import LiftedLoss as LiftedLoss
+    from person_reid.losses.margin_softmax import ArcFaceLoss as ArcFaceLoss
+    from person_reid.losses.margin_softmax import CosFaceLoss as CosFaceLoss
+    from person_reid.losses.margin_softmax import SphereFaceLoss as SphereFaceLoss
+    from person_reid.losses.multi_similarity import MultiSimilarityLoss as MultiSimilarityLoss
+    from person_reid.losses.ranked import ClusteredRankedListLoss as ClusteredRankedListLoss
+    from person_reid.losses.ranked import RankedListLoss as RankedListLoss
+    from person_reid.losses.softmax_heads import ArcFaceSoftmaxLoss as ArcFaceSoftmaxLoss
+    from person_reid.losses.softmax_heads import CircleSoftmaxLoss as CircleSoftmaxLoss
+    from person_reid.losses.softmax_heads import CosineSoftmaxLoss as CosineSoftmaxLoss
+    from person_reid.losses.triplet import TripletLoss as TripletLoss
+    from person_reid.losses.verification import VerificationLoss as VerificationLoss
 
 
 class Entry(NamedTuple):
-    """A loss by its name: its class, settings and summary, and whether it needs matching pairs."""
+    """A loss by its name: where its class is, its settings and summary, and whether it needs pairs.
 
-    loss: type[FeatureLoss]
+    place: the module in this folder and the class, which is imported when it is asked for.
+    """
+
+    place: str
     settings: dict[str, Any]
     summary: str
     needs_positives: bool = False
 
+    @property
+    def loss(self) -> type[FeatureLoss]:
+        """Return the class."""
+        module, _, name = self.place.partition(":")
+        found: type[FeatureLoss] = getattr(import_module(f"{__name__}.{module}"), name)
+        return found
+
 
 REGISTRY = {
     "triplet": Entry(
-        TripletLoss,
+        "triplet:TripletLoss",
         {},
         "triplets of the multi-similarity miner's pairs (Schroff 2015, Wang 2019)",
-        True,
+        needs_positives=True,
     ),
     "triplet_hard": Entry(
-        TripletLoss, {"mining": "hard"}, "hardest positive and negative (Hermans 2017)", True
+        "triplet:TripletLoss",
+        {"mining": "hard"},
+        "hardest positive and negative (Hermans 2017)",
+        needs_positives=True,
     ),
     "triplet_soft": Entry(
-        TripletLoss,
+        "triplet:TripletLoss",
         {"mining": "hard", "soft": True},
         "the same with a soft margin (Hermans 2017)",
-        True,
+        needs_positives=True,
     ),
     "triplet_weighted": Entry(
-        TripletLoss,
+        "triplet:TripletLoss",
         {"mining": "weighted"},
         "softmax-weighted positives and negatives (Ristani 2018)",
-        True,
+        needs_positives=True,
     ),
     "contrast": Entry(
-        ContrastiveLoss,
+        "contrastive:ContrastiveLoss",
         {},
         "contrastive: pairs nearer or farther than a margin (Hadsell 2006)",
-        True,
+        needs_positives=True,
     ),
-    "lifted": Entry(LiftedLoss, {}, "generalised lifted structure (Song 2016, Hermans 2017)", True),
-    "circle": Entry(CircleLoss, {}, "circle, pairwise (Sun 2020)", True),
+    "lifted": Entry(
+        "lifted:LiftedLoss",
+        {},
+        "generalised lifted structure (Song 2016, Hermans 2017)",
+        needs_positives=True,
+    ),
+    "circle": Entry(
+        "circle:CircleLoss",
+        {},
+        "circle, pairwise (Sun 2020)",
+        needs_positives=True,
+    ),
     "multi_similarity": Entry(
-        MultiSimilarityLoss, {}, "multi-similarity, with its miner (Wang 2019)", True
+        "multi_similarity:MultiSimilarityLoss",
+        {},
+        "multi-similarity, with its miner (Wang 2019)",
+        needs_positives=True,
     ),
-    "ranked": Entry(RankedListLoss, {}, "ranked list (Wang 2019)", True),
+    "ranked": Entry(
+        "ranked:RankedListLoss",
+        {},
+        "ranked list (Wang 2019)",
+        needs_positives=True,
+    ),
     "ranked_kmeans": Entry(
-        RankedListLoss, {"clusters": 8}, "ranked list, negatives by k-means cluster (Qian)", True
+        "ranked:RankedListLoss",
+        {"clusters": 8},
+        "ranked list, negatives by k-means cluster (Qian)",
+        needs_positives=True,
     ),
     "cranked": Entry(
-        ClusteredRankedListLoss, {}, "the same, summed over clusters and identities (Qian)", True
+        "ranked:ClusteredRankedListLoss",
+        {},
+        "the same, summed over clusters and identities (Qian)",
+        needs_positives=True,
     ),
-    "instance": Entry(InstanceLoss, {}, "every image its own class (Zheng 2020)"),
+    "instance": Entry(
+        "instance:InstanceLoss",
+        {},
+        "every image its own class (Zheng 2020)",
+    ),
     "instance_id": Entry(
-        InstanceLoss,
+        "instance:InstanceLoss",
         {"by_identity": True},
         "every identity of the batch its own class (Zheng 2020)",
     ),
     "verification": Entry(
-        VerificationLoss, {}, "same or different, by x∘y through a classifier (Zheng 2017)", True
+        "verification:VerificationLoss",
+        {},
+        "same or different, by x∘y through a classifier (Zheng 2017)",
+        needs_positives=True,
     ),
-    "arcface": Entry(ArcFaceLoss, {}, "prototypes with an angular margin (Deng 2019)"),
-    "cosface": Entry(CosFaceLoss, {}, "prototypes with a cosine margin (Wang 2018)"),
-    "sphere": Entry(SphereFaceLoss, {}, "prototypes with a multiplied angle (Liu 2017)"),
-    "center": Entry(CenterLoss, {}, "distance to a learnt center (Wen 2016)"),
-    "focal": Entry(FocalLoss, {}, "cross entropy that favours hard images (Lin 2017)"),
+    "arcface": Entry(
+        "margin_softmax:ArcFaceLoss",
+        {},
+        "prototypes with an angular margin (Deng 2019)",
+    ),
+    "cosface": Entry(
+        "margin_softmax:CosFaceLoss",
+        {},
+        "prototypes with a cosine margin (Wang 2018)",
+    ),
+    "sphere": Entry(
+        "margin_softmax:SphereFaceLoss",
+        {},
+        "prototypes with a multiplied angle (Liu 2017)",
+    ),
+    "center": Entry(
+        "center:CenterLoss",
+        {},
+        "distance to a learnt center (Wen 2016)",
+    ),
+    "focal": Entry(
+        "classification:FocalLoss",
+        {},
+        "cross entropy that favours hard images (Lin 2017)",
+    ),
     "cross_entropy": Entry(
-        CrossEntropyLoss, {}, "cross entropy, label smoothing if wanted (Szegedy 2016)"
+        "classification:CrossEntropyLoss",
+        {},
+        "cross entropy, label smoothing if wanted (Szegedy 2016)",
     ),
-    "cosine_softmax": Entry(CosineSoftmaxLoss, {}, "of --head cosine: a cosine margin (Wang 2018)"),
+    "cosine_softmax": Entry(
+        "softmax_heads:CosineSoftmaxLoss",
+        {},
+        "of --head cosine: a cosine margin (Wang 2018)",
+    ),
     "arcface_softmax": Entry(
-        ArcFaceSoftmaxLoss, {}, "of --head arcface: an angular margin (Deng 2019)"
+        "softmax_heads:ArcFaceSoftmaxLoss",
+        {},
+        "of --head arcface: an angular margin (Deng 2019)",
     ),
-    "circle_softmax": Entry(CircleSoftmaxLoss, {}, "of --head circle: circle, by class (Sun 2020)"),
+    "circle_softmax": Entry(
+        "softmax_heads:CircleSoftmaxLoss",
+        {},
+        "of --head circle: circle, by class (Sun 2020)",
+    ),
     "teacher_relations": Entry(
-        RelationsLoss, {}, "of --teacher: its distances and angles (Park 2019)"
+        "distillation:RelationsLoss",
+        {},
+        "of --teacher: its distances and angles (Park 2019)",
     ),
     "teacher_similarity": Entry(
-        SimilarityLoss, {}, "of --teacher: its similarities within the batch (Tung 2019)"
+        "distillation:SimilarityLoss",
+        {},
+        "of --teacher: its similarities within the batch (Tung 2019)",
     ),
     "teacher_neighbours": Entry(
-        NeighboursLoss, {}, "of --teacher: its neighbours in the batch (Koohpayegani 2020)"
+        "distillation:NeighboursLoss",
+        {},
+        "of --teacher: its neighbours in the batch (Koohpayegani 2020)",
     ),
     "teacher_features": Entry(
-        FeaturesLoss, {}, "of --teacher: its features, by a linear layer (Romero 2015)"
+        "distillation:FeaturesLoss",
+        {},
+        "of --teacher: its features, by a linear layer (Romero 2015)",
     ),
     "teacher_classes": Entry(
-        ClassesLoss, {}, "of --teacher: its class probabilities (Hinton 2015)"
+        "distillation:ClassesLoss",
+        {},
+        "of --teacher: its class probabilities (Hinton 2015)",
     ),
 }
 # The loss of each classifier of --head.
@@ -299,3 +388,11 @@ def check_name(name: str) -> None:
         raise UserError(
             f"no loss {name!r}.{did_you_mean(name, REGISTRY)} There are: {', '.join(REGISTRY)}."
         )
+
+
+def __getattr__(name: str) -> type[FeatureLoss]:
+    """Return the class of a loss."""
+    for entry in REGISTRY.values():
+        if entry.place.endswith(f":{name}"):
+            return entry.loss
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

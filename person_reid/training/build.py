@@ -34,9 +34,7 @@ from person_reid.models.factory import (
 )
 from person_reid.models.network import Network
 from person_reid.run_folder import RunFolder
-from person_reid.training.adversarial import AdversarialTerm
 from person_reid.training.criterion import Criterion
-from person_reid.training.generalisation import GeneralisationTerm
 from person_reid.training.images import TrainingImages
 from person_reid.training.interruption import check_resumed
 from person_reid.training.step import Averaging, Term
@@ -45,6 +43,7 @@ from person_reid.training.writers import check_writers
 AVERAGE_FROM = 0.8  # fraction of the epochs after which --wa averages
 if TYPE_CHECKING:
     from person_reid.deploy.embedder import Embedder
+    from person_reid.training.generalisation import GeneralisationTerm
 
 Config = TypeVar("Config", bound=TrainConfig)
 log = logging.getLogger(__name__)
@@ -198,6 +197,8 @@ def loss_terms(
     """Return the losses of --adv, --teacher and others, which are added to the criterion's."""
     terms = [*others]
     if options.adv:
+        from person_reid.training.adversarial import AdversarialTerm
+
         terms.insert(0, AdversarialTerm(options.adv, options.aiter))
     if teacher:
         from person_reid.training.distillation import DistillationTerm, teacher_features
@@ -220,6 +221,8 @@ def _generalisation(
     config: TrainConfig, images: TrainingImages, network: Network
 ) -> GeneralisationTerm:
     """Return the loss of --DG, on the images in --DG_dir."""
+    from person_reid.training.generalisation import GeneralisationTerm
+
     folder = Path(config.DG_dir)
     bank = unlabelled_bank(read_unlabelled(folder), folder, network.size, config.roots[0])
     augment = Augment.of(config, *network.size, network.padding)
