@@ -35,7 +35,7 @@ from person_reid.config.tools import AugmentationsConfig, ReproduceConfig
 PAGE = ROOT / "docs" / "options.md"
 HEAD = """# Options
 
-This page lists every option of the scripts. It is written from the declarations in
+This page is for those who look up an option of a script. It is written from the declarations in
 `person_reid/config/`, and `python train.py --help all` shows the same. The name of an option is its
 flag, its key in a file for `--config` and in `opts.yaml`, and its name in Python.
 """
