@@ -14,11 +14,13 @@ Reads the features that test.py wrote and leaves junk out, as the metrics do. Al
 rankings as text.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import person_reid as reid
 from person_reid.basics import printable
 from person_reid.config.demo import DemoConfig
+from person_reid.config.look import own_or
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.progress import progress
@@ -47,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     if indices is None and config.best is config.worst is config.camera is None:
         indices = [SHOWN if len(query) > SHOWN else 0]
     queries = ranking.chosen(query, gallery, indices, config.worst, config.camera, config.best)
-    names = style.own_or([f"Query {index}" for index in queries], config.labels)
+    names = own_or([f"Query {index}" for index in queries], config.labels)
     sheets = sheet_names(Path(config.save), len(queries))
     check_outputs(config, ranking.images_of(query, gallery, config.test_dir), save=sheets)
     check_beside("save", *sheets)
@@ -71,9 +73,10 @@ def main(argv: list[str] | None = None) -> None:
             print(printable("\n".join(ranking.lines(nearest))))
             rows[-1].append(ranking.missed_row(nearest, len(missed)))
 
+    look = replace(config, labels=None)  # the rows already have them
     for number, save in enumerate(progress(sheets, desc="sheets")):
         shown = rows[number * SHEET : (number + 1) * SHEET]
-        sheet.draw_sheet([row for of_query in shown for row in of_query], save, config)
+        sheet.draw_sheet([row for of_query in shown for row in of_query], save, look)
         print(f"The picture is in {save}")
 
 

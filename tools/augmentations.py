@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 
 from person_reid.config.tools import AugmentationsConfig
-from person_reid.console import parse, run_script
+from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.augment import MEAN, STD, Augment
 from person_reid.data.bank import load_bank
@@ -30,6 +30,7 @@ ALWAYS = {  # each augmentation, on every image
 }  # fmt: skip
 
 
+@command
 def main(argv: list[str] | None = None) -> None:
     """Draw the sheet and save it."""
     config = parse(AugmentationsConfig, argv, __doc__)
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     for name, chosen in settings.items():
         images = augmented(bank, config.seed, chosen)
         rows.append(sheet.Row([sheet.Tile(image) for image in images], name))
-    sheet.draw_sheet(rows, Path(config.save))
+    sheet.draw_sheet(rows, Path(config.save), config.look)
     print(f"{config.save}: {len(first)} people, {len(rows)} rows.")
 
 

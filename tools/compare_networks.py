@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from person_reid.basics import markdown_table, real, with_ending, write_json
 from person_reid.config.compare_networks import CompareNetworksConfig
+from person_reid.config.look import own_or
 from person_reid.config.tested import TestConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.networks import network_named
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     check_test_sets(config.test_dirs)
     check_outputs(config, json=[config.json], save=[config.save])
     networks = [network_named(text, "networks", config.gpu_ids) for text in config.networks]
-    names = short_names(config.networks)
+    names = own_or(short_names(config.networks), config.labels)
     rows = [
         measure(name, network, config.test_dirs)
         for name, network in zip(names, networks, strict=True)
@@ -50,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     if config.save:
         from person_reid.show.tradeoff import draw_tradeoff  # matplotlib loads slowly
 
-        draw_tradeoff(rows, config.save)
+        draw_tradeoff(rows, config.save, replace(config, labels=None))
 
 
 def short_names(texts: Sequence[str]) -> list[str]:

@@ -34,6 +34,7 @@ from person_reid.config.figures import (
     MapConfig,
     TableConfig,
 )
+from person_reid.config.look import own_or
 from person_reid.config.option import OptionError
 from person_reid.console import command, parse_command, run_script
 from person_reid.console.outputs import check_outputs
@@ -93,8 +94,6 @@ def cmc(config: CmcConfig) -> None:
 
 def table(config: TableConfig) -> str:
     """Return the table of runs, as Markdown unless the flags ask for another form."""
-    from person_reid.show.style import own_or
-
     runs = compared(config)
     runs = dict(zip(own_or(list(runs), config.labels), runs.values(), strict=True))
     head, *rows = figure_rows(runs)

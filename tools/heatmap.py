@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     for tiles, title, subtitle in sheets:
         bank = load_bank([str(tile.image) for tile in tiles], *tested.size)
         rows += heat_rows(network, tiles, bank, device, title, subtitle, config.batchsize)
-    draw_sheet(rows, config.save)
+    draw_sheet(rows, config.save, config.look)
     print(f"The picture is in {config.save}")
 
 

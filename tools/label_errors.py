@@ -86,7 +86,8 @@ def main(argv: list[str] | None = None) -> None:
     if listed:
         from person_reid.show.doubtful import draw_doubtful  # matplotlib loads slowly
 
-        draw_doubtful(paths, features, labels, cameras, found, listed[: config.shown], sheet)
+        shown = listed[: config.shown]
+        draw_doubtful(paths, features, labels, cameras, found, shown, sheet, config.look)
         decide = f"python tools/explore.py --label_errors {quoted(table)}"
         print(f"The picture is in {sheet}. To decide: {decide}")
 

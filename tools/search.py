@@ -150,7 +150,7 @@ def query(config: QueryConfig) -> None:
     if config.save:
         from person_reid.show.found import draw_found  # matplotlib loads slowly
 
-        draw_found(queries, answers, config.save, lowest)
+        draw_found(queries, answers, config.save, lowest, config)
     for path in filter(None, (config.json, config.save)):
         print(f"Written: {path}")
 
@@ -236,7 +236,7 @@ def people(config: PeopleConfig) -> None:
     if config.sheet and names:
         from person_reid.show.clusters import draw_clusters  # matplotlib loads slowly
 
-        draw_clusters(paths, features, cameras, labels, config.sheet, names)
+        draw_clusters(paths, features, cameras, labels, config.sheet, names, config)
         print(f"Written: {config.sheet}")
 
 

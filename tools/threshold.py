@@ -85,8 +85,8 @@ def main(argv: list[str] | None = None) -> None:
         curve = roc(pairs.genuine, pairs.impostor)
         share = curve.true_positives[np.searchsorted(curve.thresholds, threshold)]
         print(f"threshold {threshold:.4f} (TPR {share:.4f})")
+    draw_similarities(pairs, threshold, plot, config)
     write_json(figures, report)
-    draw_similarities(pairs, threshold, plot)
     print(f"{figures}, {plot}")
 
 

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from person_reid.config.forms import file_ending_in, picture_file
+from person_reid.config.look import Look
 from person_reid.config.option import again, option
 from person_reid.config.run import DeviceOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareNetworksConfig(DeviceOptions):
+class CompareNetworksConfig(Look, DeviceOptions):
     """All options of tools/compare_networks.py."""
 
     networks: tuple[str, ...] = option(
@@ -26,3 +27,7 @@ class CompareNetworksConfig(DeviceOptions):
     save: str | None = option(
         None, "draw mAP against time, such as networks.png", form=picture_file, metavar="FILE"
     )
+
+    def fault(self) -> str:
+        """Return which options are about a picture that is not drawn."""
+        return "" if self.save else self.ignored_without("save")

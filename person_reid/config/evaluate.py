@@ -54,7 +54,9 @@ class RerankOptions(Options):
     k2: int | None = option(
         None, "neighbours whose descriptions are averaged (default: 6; gnn 7)", range=POSITIVE
     )
-    lambda_value: float | None = option(None, "weight of the original distance (default: 0.3)")
+    lambda_value: float | None = option(
+        None, "weight of the original distance (default: 0.3)", published=True
+    )
     alpha: float | None = option(
         None, "aqe: a neighbour weighs cos^alpha (default: 0, the plain average)", range=WEIGHT
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from person_reid.config.demo import ShownFiles, ShownRanking
 from person_reid.config.forms import indices, picture_file
+from person_reid.config.look import PaperLook
 from person_reid.config.option import POSITIVE, Options, again, listed, option
 from person_reid.config.tested import TrainedNetwork
 
@@ -29,7 +30,7 @@ class HeatmapOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeatmapConfig(HeatmapOptions, TrainedNetwork):
+class HeatmapConfig(PaperLook, HeatmapOptions, TrainedNetwork):
     """All options of tools/heatmap.py."""
 
     def fault(self) -> str:

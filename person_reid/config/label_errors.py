@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from person_reid.config.forms import output_path
+from person_reid.config.look import PaperLook
 from person_reid.config.option import FRACTION, PART, POSITIVE, Options, again, option
 from person_reid.config.run import RecordOptions
 from person_reid.config.tested import TrainedNetwork
@@ -39,5 +40,5 @@ class LabelErrorOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelErrorsConfig(TrainedNetwork, LabelErrorOptions):
+class LabelErrorsConfig(PaperLook, TrainedNetwork, LabelErrorOptions):
     """All options of tools/label_errors.py."""

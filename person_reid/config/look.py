@@ -1,9 +1,11 @@
-"""The options that every script which draws has."""
+"""The options of every script that draws a picture or prints a table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from person_reid.basics import printable
 from person_reid.config.forms import texts
-from person_reid.config.option import Options, option
+from person_reid.config.option import OptionError, Options, again, listed, option
 
 WIDTHS = {"column": 3.3, "page": 6.9}  # inches of a paper with two columns
 
@@ -23,3 +25,42 @@ class Look(Options):
         None, "texts in place of the picture's own, separated by commas", form=texts, metavar="A,B"
     )
     dark: bool = option(False, "draw for a dark screen")
+
+    def ignored_without(self, save: str) -> str:
+        """Return, for `fault`, which of these options mean nothing without the option `save`."""
+        ignored = self.given(Look.declared())
+        return f"{listed(ignored)} would be ignored without {{{save}}}." if ignored else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperLook(Options):
+    """How a picture is drawn by a script whose --width is in pixels."""
+
+    title = "look"
+    paper_width: str | None = again(Look, "width", None)
+    no_title: bool = again(Look, "no_title", False)
+    labels: str | None = again(Look, "labels", None)
+    dark: bool = again(Look, "dark", False)
+
+    @property
+    def look(self) -> Look:
+        """The same under the names of the other scripts."""
+        return Look(
+            width=self.paper_width, no_title=self.no_title, labels=self.labels, dark=self.dark
+        )
+
+
+def own_or(names: Sequence[str], labels: str | None) -> list[str]:
+    """Return the texts of --labels in place of these names, if there are any.
+
+    Raises OptionError if they are not as many.
+    """
+    if labels is None:
+        return list(names)
+    own = labels.split(",")
+    if len(own) != len(names):
+        listing = ", ".join(map(printable, names))
+        raise OptionError(
+            f"{{labels}}: expected {len(names)}, in place of: {listing}.", labels=labels
+        )
+    return own

@@ -92,7 +92,8 @@ class Option:
         set.
     stands_for: (option, value) that a published flag abbreviates.
     common: whether the short --help shows it.
-    published: whether the published code has it, so that its abbreviations mean it.
+    published: whether the published code has it, so that its abbreviations mean it; also true of an
+        older option that a newer one would make ambiguous.
     effect: whether a trained network depends on it; a run is not resumed with another value.
     bare: the value of the flag without one, as in `--compile`.
     metavar: the placeholder in --help, by default N or X for numbers; more than one word for

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from person_reid.config.demo import THRESHOLD
 from person_reid.config.forms import file_ending_in, picture_file, printable_text
+from person_reid.config.look import Look
 from person_reid.config.option import POSITIVE, SHARE, Options, again, option
 from person_reid.config.run import DeviceOptions
 from person_reid.config.tested import EngineOptions, ExtractionOptions, TrainedNetwork
@@ -124,7 +125,7 @@ class AnswerOptions(ImageOptions, FilterOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class QueryConfig(AnswerOptions):
+class QueryConfig(Look, AnswerOptions):
     """Find the images most similar to an image, or to each image of a folder."""
 
     title = "answers"
@@ -132,6 +133,10 @@ class QueryConfig(AnswerOptions):
     save: str | None = option(
         None, "sheet of the answers to draw", form=picture_file, metavar="FILE"
     )
+
+    def fault(self) -> str:
+        """Return which options are about a sheet that is not drawn."""
+        return "" if self.save else self.ignored_without("save")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +148,7 @@ class IdentifyConfig(AnswerOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PeopleConfig(FilterOptions):
+class PeopleConfig(Look, FilterOptions):
     """Group the images of an index into people, for you to correct and to apply."""
 
     title = "groups"
@@ -153,6 +158,10 @@ class PeopleConfig(FilterOptions):
     )
     radius: float = option(0.5, "largest Jaccard distance of neighbours", range=SHARE)
     min_samples: int = option(4, "neighbours needed to begin a group", range=POSITIVE)
+
+    def fault(self) -> str:
+        """Return which options are about a sheet that is not drawn."""
+        return "" if self.sheet else self.ignored_without("sheet")
 
 
 @dataclass(frozen=True, kw_only=True)

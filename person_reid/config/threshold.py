@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from person_reid.config.forms import output_path
+from person_reid.config.look import Look
 from person_reid.config.option import ANY, SHARE, WHOLE, Options, option
 
 RULES = ("eer", "1e-3", "1e-4", "hardest")
@@ -40,7 +41,7 @@ class BoundOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ThresholdConfig(BoundOptions, ThresholdOptions):
+class ThresholdConfig(Look, BoundOptions, ThresholdOptions):
     """All options of tools/threshold.py."""
 
     def fault(self) -> str:

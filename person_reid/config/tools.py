@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from person_reid.config.forms import output_path, picture_file
+from person_reid.config.look import PaperLook
 from person_reid.config.option import POSITIVE, SEED, SIDE, Options, checked_number, option
 
 MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentationsConfig(Options):
+class AugmentationsConfig(PaperLook):
     """All options of tools/augmentations.py."""
 
     title = "picture"

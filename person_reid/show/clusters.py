@@ -12,6 +12,7 @@ from person_reid.basics import counted
 from person_reid.retrieval.clusters import Labels, margins
 from person_reid.retrieval.similarity import Features
 from person_reid.show.sheet import COLUMNS, Row, Tile, draw_sheet, file_caption
+from person_reid.show.style import SCREEN, Look
 
 EACH = 4  # clusters of a kind
 
@@ -23,6 +24,7 @@ def draw_clusters(
     clusters: Labels,
     save: str | Path,
     names: Sequence[str] | None = None,
+    look: Look = SCREEN,
 ) -> None:
     """Draw clusters to an image file, the images of each in the order of their cameras.
 
@@ -50,7 +52,7 @@ def draw_clusters(
     ]
     if (clusters < 0).any():
         rows.append(_row("Outliers", np.flatnonzero(clusters < 0), paths, seen_by))
-    draw_sheet(rows, save)
+    draw_sheet(rows, save, look)
 
 
 def _row(

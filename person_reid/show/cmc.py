@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from person_reid.basics import UserError, printable, with_ending
+from person_reid.config.look import own_or
 from person_reid.retrieval.metrics import Metrics
 from person_reid.retrieval.results import RESULT
 from person_reid.show.style import (
@@ -21,7 +22,6 @@ from person_reid.show.style import (
     Look,
     fitted,
     in_percent,
-    own_or,
     panel,
     panels,
     shortened,

@@ -11,7 +11,7 @@ from person_reid.data.layout import DISTRACTOR
 from person_reid.retrieval.label_errors import LabelErrors, Labels
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.show.sheet import COLUMNS, Row, Tile, draw_sheet
-from person_reid.show.style import ASKED, RIGHT, WRONG
+from person_reid.show.style import ASKED, RIGHT, SCREEN, WRONG, Look
 
 EACH = COLUMNS // 2  # images of an identity
 
@@ -24,6 +24,7 @@ def draw_doubtful(
     found: LabelErrors,
     shown: Sequence[int],
     save: str | Path,
+    look: Look = SCREEN,
 ) -> None:
     """Draw the images `shown`, positions among N, to an image file, one row each.
 
@@ -48,4 +49,4 @@ def draw_doubtful(
         title = f"{found.proposal[image]} {own} → {new}, probability {found.probability[image]:.2f}"
         lead = Tile(paths[image], ASKED, "image", f"c{cameras[image]}")
         rows.append(Row(tiles, title, paths[image].name, lead))
-    draw_sheet(rows, save)
+    draw_sheet(rows, save, look)

@@ -18,11 +18,12 @@ import numpy.typing as npt
 from matplotlib.lines import Line2D
 
 from person_reid.basics import UserError, counted
+from person_reid.config.look import own_or
 from person_reid.data.layout import DISTRACTOR, JUNK
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.results import FeatureSet
 from person_reid.show.labels import Label, label_points
-from person_reid.show.style import MANY, SCREEN, Look, legend_below, own_or, panel, panels, towards
+from person_reid.show.style import MANY, SCREEN, Look, legend_below, panel, panels, towards
 
 log = logging.getLogger(__name__)
 MARKERS = "osD^vPX*<>hp"

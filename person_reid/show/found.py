@@ -10,7 +10,7 @@ from typing import Any
 from person_reid.basics import printable
 from person_reid.retrieval.thresholds import DIGITS, accepts
 from person_reid.show.sheet import OF_CAPTIONS, Row, Tile, draw_sheet, file_caption
-from person_reid.show.style import ACCEPTED, ASKED, FAINT, fitted
+from person_reid.show.style import ACCEPTED, ASKED, FAINT, SCREEN, Look, fitted
 
 MOST_ROWS = 20  # queries on a sheet
 
@@ -20,6 +20,7 @@ def draw_found(
     answers: Iterable[Sequence[Any]],
     save: str | Path,
     threshold: float = -1.0,
+    look: Look = SCREEN,
 ) -> None:
     """Draw the first MOST_ROWS queries and their answers (lists of Found), one row per query, to an
     image file.
@@ -30,7 +31,7 @@ def draw_found(
     Raises UserError for a query that cannot be read and for a file type that cannot be written.
     """
     pairs = list(zip(queries, answers, strict=True))[:MOST_ROWS]
-    draw_sheet([_row(query, found, threshold) for query, found in pairs], save)
+    draw_sheet([_row(query, found, threshold) for query, found in pairs], save, look)
 
 
 def _row(query: str | Path, found: Sequence[Any], threshold: float) -> Row:

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from person_reid.basics import UserError, printable
+from person_reid.config.look import own_or
 from person_reid.data.images import Pixels, load_image
 from person_reid.show.style import ASKED, FAINT, SCREEN, WIDTHS, Look, fitted, picture
 
@@ -88,6 +89,8 @@ def draw_sheet(rows: Sequence[Row], save: str | Path, look: Look = SCREEN) -> No
     type that cannot be written.
     """
     sizes = ON_PAPER if look.width else ON_SCREEN
+    titles = iter(own_or([row.title for row in rows if row.title], look.labels))
+    rows = [replace(row, title=next(titles)) if row.title else row for row in rows]
     indent = (sizes.width + 2 * sizes.gap) if any(row.lead for row in rows) else 0
     columns = min(COLUMNS, max(1, *(len(row.tiles) for row in rows)))
     width = max(indent + columns * (sizes.width + sizes.gap) + sizes.margin, 6)

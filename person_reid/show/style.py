@@ -28,9 +28,8 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from person_reid.basics import UserError, atomic_write, printable
-from person_reid.config.look import WIDTHS, Look
-from person_reid.config.option import OptionError
+from person_reid.basics import UserError, atomic_write
+from person_reid.config.look import WIDTHS, Look, own_or
 
 RIGHT, WRONG, ASKED, INK, FAINT = "#00876c", "#cc3311", "#475569", "#1e293b", "#64748b"
 LINES = ("#0072b2", "#d55e00", "#009e73", "#b35a8e", "#a37200", "#2a9fd6")
@@ -189,22 +188,6 @@ def towards(ink: Any, colour: str, share: float = 0.35) -> tuple[float, ...]:
     """Return a colour with a share of the ink's, in which pale ones are legible as letters."""
     pairs = zip(to_rgb(ink), to_rgb(colour), strict=True)
     return tuple(share * dark + (1 - share) * pale for dark, pale in pairs)
-
-
-def own_or(names: Sequence[str], labels: str | None) -> list[str]:
-    """Return the texts of --labels in place of these names, if there are any.
-
-    Raises OptionError if they are not as many.
-    """
-    if labels is None:
-        return list(names)
-    own = labels.split(",")
-    if len(own) != len(names):
-        listing = ", ".join(map(printable, names))
-        raise OptionError(
-            f"{{labels}}: expected {len(names)}, in place of: {listing}.", labels=labels
-        )
-    return own
 
 
 def relabel(figure: Figure, look: Look) -> None:

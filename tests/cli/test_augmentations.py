@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from person_reid.config.look import Look
 from person_reid.show import sheet
 from person_reid.show.sheet import Row, draw_sheet
 from tools import augmentations
@@ -23,9 +24,9 @@ def test_picture_has_a_row_for_each_flag(tmp_path, suffix, capsys, monkeypatch):
         ).save(path)
     drawn: list[Row] = []
 
-    def draw(rows: list[Row], save: Path) -> None:
+    def draw(rows: list[Row], save: Path, look: Look) -> None:
         drawn.extend(rows)
-        draw_sheet(rows, save)
+        draw_sheet(rows, save, look)
 
     monkeypatch.setattr(sheet, "draw_sheet", draw)
     save = tmp_path / f"picture.{suffix}"

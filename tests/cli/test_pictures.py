@@ -222,6 +222,28 @@ def test_heat_maps_of_a_ranking_and_of_any_images(inside, tmp_path, drawn_sizes)
         heatmap.main([*SMALL, "absent.jpg"])
 
 
+def test_heat_maps_for_a_paper_are_as_wide_as_it_in_words_of_ones_own(inside, tmp_path):
+    words = ["--name", "small", "--top", "3", "--paper_width", "column", "--labels", "a man,heat"]
+    heatmap.main([*words, "--save", str(tmp_path / "heat.svg")])
+    text = (tmp_path / "heat.svg").read_text()
+    assert f'width="{72 * 3.3:.1f}pt"' in text and "a man" in text and "Query" not in text
+    with pytest.raises(UserError, match="--labels a: expected 2, in place of: Query 0: "):
+        heatmap.main(["--name", "small", "--labels", "a", "--save", str(tmp_path / "a.png")])
+
+
+@pytest.mark.parametrize(
+    ("words", "without"),
+    [
+        (["compare_networks", "--networks", "run", "--test_dirs", "x"], "--save"),
+        (["search", "query", "a.jpg", "--index", "people.index"], "--save"),
+        (["search", "people", "--index", "people.index"], "--sheet"),
+    ],
+)
+def test_the_look_of_a_picture_that_is_not_drawn_is_refused(words, without, tmp_path):
+    output = refused(*words, "--width", "page", "--dark", cwd=tmp_path)
+    assert f"--width, --dark would be ignored without {without}" in output
+
+
 @pytest.fixture
 def drawn_sizes(monkeypatch):
     """How many photographs each sheet has that was drawn."""
@@ -229,9 +251,9 @@ def drawn_sizes(monkeypatch):
 
     counts, draw = [], sheet.draw_sheet
 
-    def count(rows, save):
+    def count(rows, save, look):
         counts.append(sum(len(row.tiles) for row in rows))
-        draw(rows, save)
+        draw(rows, save, look)
 
     monkeypatch.setattr(sheet, "draw_sheet", count)
     return counts

@@ -215,7 +215,7 @@ def test_a_map_of_one_person_counts_it_as_one(tmp_path, drawn):
 def test_a_sheet_of_clusters_counts_one_image_and_one_camera_as_one(tmp_path, monkeypatch):
     rows: list[Row] = []
     monkeypatch.setattr(
-        "person_reid.show.clusters.draw_sheet", lambda drawn, save: rows.extend(drawn)
+        "person_reid.show.clusters.draw_sheet", lambda drawn, save, look: rows.extend(drawn)
     )
     paths, features = [Path(f"{i}.png") for i in range(4)], np.eye(4, dtype=np.float32)
     draw_clusters(
@@ -230,7 +230,7 @@ def test_a_sheet_of_clusters_counts_one_image_and_one_camera_as_one(tmp_path, mo
 def test_a_sheet_of_clusters_shows_each_once_and_names_its_files(tmp_path, monkeypatch):
     rows: list[Row] = []
     monkeypatch.setattr(
-        "person_reid.show.clusters.draw_sheet", lambda drawn, save: rows.extend(drawn)
+        "person_reid.show.clusters.draw_sheet", lambda drawn, save, look: rows.extend(drawn)
     )
     features = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
     paths = [Path(f"image_{i}.png") for i in range(12)]

@@ -15,7 +15,7 @@ def test_only_the_proposed_identity_is_green_and_others_are_grey_if_it_is_new(
     monkeypatch, tmp_path, new, frame
 ):
     drawn = []
-    monkeypatch.setattr(doubtful, "draw_sheet", lambda rows, save: drawn.extend(rows))
+    monkeypatch.setattr(doubtful, "draw_sheet", lambda rows, save, look: drawn.extend(rows))
     labels, cameras = np.array([1, 1, 2, 2]), np.ones(4, np.int64)
     features = np.random.default_rng(0).normal(size=(4, 8)).astype(np.float32)
     identity = np.array([new, 1, 2, 2])

@@ -26,8 +26,8 @@ WIDTHS = {"column": 3.3, "page": 6.9}
 HISTORY = [
     {"epoch": i, "loss": 3 / i, "val_loss": 2 / i, "error": 1 / i, "lr": 0.1} for i in range(1, 4)
 ]
-LABELS = {"cmc": 1, "curves": 2, "histogram": 5, "map": 3, "costs": 2}
-KINDS = [*LABELS, "sheet"]
+LABELS = {"cmc": 1, "curves": 2, "histogram": 5, "map": 3, "costs": 2, "sheet": 1}
+KINDS = [*LABELS]
 
 
 def draw(kind, save, look):
