@@ -133,6 +133,8 @@ def _export_openvino(network: Network, contents: Contents, path: Path) -> float:
             found = deviation(Engine(written), expected)
             new_path.write_bytes(written.read_bytes())
             new_weights.write_bytes(written.with_suffix(".bin").read_bytes())
-        advice, limit = "Export to ONNX instead: leave --for out.", TOLERANCE["float32"]
-        check_deviation(path, "run by OpenVINO,", found, limit, advice)
+        check_deviation(
+            path, "run by OpenVINO,", found, TOLERANCE["float32"],
+            "Export to ONNX instead: leave --for out.",
+        )  # fmt: skip
     return found

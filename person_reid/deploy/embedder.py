@@ -122,8 +122,9 @@ class Embedder:
         self._process = os.getpid()
         self._check_process()
         if not file and (given := "preparation" if preparation else output and "output"):
-            expected = "is for an ONNX or OpenVINO file"
-            raise UserError(f"Embedder: {given} {expected}, and {source} is not one.")
+            raise UserError(
+                f"Embedder: {given} is for an ONNX or OpenVINO file, and {source} is not one."
+            )
         engine: Engine | None
         if file:
             engine = Engine(file, device, kind_of_file(file, runtime), preparation, dtype, output)
@@ -227,8 +228,7 @@ class Embedder:
 
     def probe(self) -> Features:
         """Return the feature (D,) of a synthetic image, by which a file recognises its network."""
-        noise = np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
-        return self([noise])[0]
+        return self([np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)])[0]
 
     def features(self, bank: torch.Tensor, description: str = "features") -> Features:
         """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3).
@@ -354,8 +354,10 @@ def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:
         "all are smaller than two pixels": sides.max() < 2,
     }
     if found := [problem for problem, applies in problems.items() if applies]:
-        expected = "expected left, top, right, bottom in pixels"
-        warnings.warn(f"Embedder: boxes: {expected}; {found[0]}.", stacklevel=3)
+        warnings.warn(
+            f"Embedder: boxes: expected left, top, right, bottom in pixels; {found[0]}.",
+            stacklevel=3,
+        )
 
 
 def _accepted(image: Any, position: int) -> Any:

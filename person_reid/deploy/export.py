@@ -105,8 +105,9 @@ def export(
             found = " ".join(str(error).split())[:300]
             # 2.6 writes batch norms to ONNX only after convolutions, with which they are fused
             advice = " PyTorch 2.7 or newer may write it." if torch.__version__ < "2.7" else ""
-            reason = f"this network cannot be written as {kind} ({found}).{advice}"
-            raise UserError(f"{contents.source}: {reason}") from error
+            raise UserError(
+                f"{contents.source}: this network cannot be written as {kind} ({found}).{advice}"
+            ) from error
         temporary.write_bytes(content)
         difference = deviation(Engine(temporary, kind=kind), expected)
         limit = TOLERANCE.get(contents.precision, float("inf"))
@@ -128,8 +129,10 @@ def check_onnx() -> None:
     import_runtime("onnxruntime")
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
-        command = f"python -m pip install {' '.join(missing)}"
-        raise UserError(f"--format onnx: not installed: {', '.join(missing)}. {command}")
+        raise UserError(
+            f"--format onnx: not installed: {', '.join(missing)}. "
+            f"python -m pip install {' '.join(missing)}"
+        )
 
 
 def references(embedding: nn.Module, contents: Contents) -> list[tuple[torch.Tensor, torch.Tensor]]:

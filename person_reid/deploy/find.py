@@ -16,7 +16,7 @@ from person_reid.basics import UserError
 from person_reid.config import OptionError, TrainConfig
 from person_reid.config.network import NetworkOptions
 from person_reid.config.optimizer import PrecisionOptions
-from person_reid.config.option import NAMED, as_flag, configured
+from person_reid.config.option import NAMED, Options, as_flag, configured
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.tested import Description, TestConfig, TrainedNetwork
 from person_reid.deploy.embedder import Embedder
@@ -120,8 +120,8 @@ def tested_network(options: TrainedNetwork) -> TestedNetwork:
         weights = run.weights_file(options.which_epoch)
         return TestedNetwork(network, weights, run.num_classes(run.options()))
     if folder := options.from_run:
-        reason = f"{CONFIG} in {folder} describes the network."
-        refuse(options, (*OF_RUN, *OF_FILE, *DESCRIPTION), reason)
+        names = (*OF_RUN, *OF_FILE, *DESCRIPTION)
+        refuse(options, names, f"{CONFIG} in {folder} describes the network.")
         return open_pretrained(folder).resized((options.height, options.width))
     refuse(options, OF_RUN, f"--backbone {options.backbone} is a network without a run.")
     if not options.weights:
@@ -179,11 +179,16 @@ def _layers(config: TrainConfig) -> NetworkOptions:
     return NetworkOptions.of(asdict(resolve(config)))
 
 
-def refuse(options: TrainedNetwork, names: Iterable[str], reason: str) -> None:
-    """Raise OptionError if one of these options was given, which would be ignored for a reason."""
+def refuse(options: Options, names: Iterable[str], reason: str, **others: Any) -> None:
+    """Raise OptionError if one of these options was given, which would be ignored for a reason.
+
+    others: the options that the reason names.
+    """
     if given := options.given(names):
         words = ", ".join(f"{{{name}}}" for name in given)
-        raise OptionError(f"{words} would be ignored: {reason}", **dict.fromkeys(given, NAMED))
+        raise OptionError(
+            f"{words} would be ignored: {reason}", **dict.fromkeys(given, NAMED), **others
+        )
 
 
 def open_embedder(
@@ -198,8 +203,9 @@ def open_embedder(
     device, settings = select_device(options.gpu_ids), embedder_settings(options)
     engine = options.engine
     if engine and Path(engine).suffix.lower() not in READABLE:
-        endings = ", ".join(READABLE)
-        raise OptionError(f"{{engine}}: expected a file that ends in {endings}.", engine=engine)
+        raise OptionError(
+            f"{{engine}}: expected a file that ends in {', '.join(READABLE)}.", engine=engine
+        )
     if engine or not target:
         return Embedder(engine or tested_network(options), device=device, **settings)
     with TemporaryDirectory() as folder:
@@ -208,8 +214,7 @@ def open_embedder(
         reestimate_batch_norms(network, target(tested.size), device, settings["dtype"])
         weights = Path(folder, "adapted.pth")
         save_tensors(network.state_dict(), weights)
-        adapted = replace(tested, weights=weights, seed=None)
-        return Embedder(adapted, device=device, **settings)
+        return Embedder(replace(tested, weights=weights, seed=None), device=device, **settings)
 
 
 def embedder_settings(options: TestConfig) -> dict[str, Any]:

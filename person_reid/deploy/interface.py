@@ -86,8 +86,9 @@ class Contents:
         for name, kind in known.items():
             value = getattr(contents, name)
             if type(value).__name__ != kind:
-                expected = f"expected a value of type {kind}"
-                raise ValueError(f"its description says {name} {value!r}, {expected}")
+                raise ValueError(
+                    f"its description says {name} {value!r}, expected a value of type {kind}"
+                )
         height, width, dim, pieces = contents.height, contents.width, contents.dim, contents.pieces
         problems = {
             f"{height} x {width} pixels": not _is_size(height, width),
@@ -188,8 +189,10 @@ def adapt(
     if remark:
         log.warning("%s: %s", path, remark)
     if len(shape) != 4 or 3 not in (shape[1], shape[3]):
-        expected = "expected a batch of colour images, such as (B, 3, 256, 128)"
-        raise UserError(f"{path}: takes {_shown(shape)}; {expected}.")
+        raise UserError(
+            f"{path}: takes {_shown(shape)}; "
+            "expected a batch of colour images, such as (B, 3, 256, 128)."
+        )
     channels_last = shape[1] != 3
     batch, *sides = shape[:3] if channels_last else (shape[0], *shape[2:])
     asked = preparation.size
@@ -216,10 +219,11 @@ def adapt(
     found = in_batches(torch.zeros(1, height, width, 3, dtype=torch.uint8))
     if len(found) != 1 or not found.numel():
         raise UserError(f"{path}: gives {_shown(found.shape)} for an image; expected a feature.")
-    assumed = f"Assumed: images of {height}×{width}, {preparation}."
-    log.info("%s: not written by tools/export.py. %s", path, assumed)
-    contents = Contents(height, width, found.shape[1], source=path.name, normalised=True)
-    return contents, in_batches
+    log.info(
+        "%s: not written by tools/export.py. Assumed: images of %d×%d, %s.",
+        path, height, width, preparation,
+    )  # fmt: skip
+    return Contents(height, width, found.shape[1], source=path.name, normalised=True), in_batches
 
 
 def _is_size(height: int, width: int) -> bool:

@@ -100,16 +100,19 @@ def check_output(folder: str | Path) -> None:
     if folder.is_file():
         raise UserError(f"{folder}: a file; expected the name of a folder to write.")
     if real(folder).parent == real(folder):
-        expected = "expected the name of a folder to write"
-        raise UserError(f"{folder}: the root of the file system; {expected}.")
+        raise UserError(
+            f"{folder}: the root of the file system; expected the name of a folder to write."
+        )
     there = [name for name in (CARD, CONFIG, SAFETENSORS) if (folder / name).exists()]
     try:
         own = not there or parse_json((folder / CONFIG).read_bytes())["library"] == LIBRARY
     except (OSError, ValueError, LookupError, TypeError):
         own = False
     if not own:
-        held = f"holds {', '.join(there)}, not written by save_pretrained"
-        raise UserError(f"{folder}: {held}. Choose another folder.")
+        raise UserError(
+            f"{folder}: holds {', '.join(there)}, not written by save_pretrained. "
+            "Choose another folder."
+        )
 
 
 def save_pretrained(

@@ -35,8 +35,10 @@ def read_calibration(folder: str | Path, height: int, width: int) -> torch.Tenso
     """
     paths = list_images(folder) if Path(folder).is_dir() else []
     if not paths:
-        expected = "expected a folder of people, such as pytorch/train"
-        raise UserError(f"--calibrate {folder}: no images there; {expected}.")
+        raise UserError(
+            f"--calibrate {folder}: no images there; "
+            "expected a folder of people, such as pytorch/train."
+        )
     count = min(len(paths), MOST_IMAGES)
     return load_bank([paths[i * len(paths) // count] for i in range(count)], height, width)
 
@@ -131,7 +133,6 @@ def _features(file: Path, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     onnxruntime = import_runtime("onnxruntime")
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
-    cpu = ["CPUExecutionProvider"]
-    session = onnxruntime.InferenceSession(str(file), settings, providers=cpu)
+    session = onnxruntime.InferenceSession(str(file), settings, providers=["CPUExecutionProvider"])
     found = [session.run(None, {"images": batch})[0] for batch in _Batches(images).batches]
     return unit_rows_or_zeros(np.concatenate(found))

@@ -87,11 +87,14 @@ class Engine:
         self.device, self.dtype, self.output = device or torch.device("cpu"), dtype, output
         self.kind = kind or READABLE.get(path.suffix.lower(), "")
         if not path.is_file():
-            advice = "Write one: python tools/export.py --output FILE"
-            raise FileNotFoundError(f"{path}: no such exported network. {advice}")
+            raise FileNotFoundError(
+                f"{path}: no such exported network. Write one: python tools/export.py --output FILE"
+            )
         if self.kind not in OPENERS:
-            expected = f"a file name that ends in {', '.join(READABLE)}"
-            raise UserError(f"{path}: expected an exported network, {expected}.")
+            raise UserError(
+                f"{path}: expected an exported network, "
+                f"a file name that ends in {', '.join(READABLE)}."
+            )
         if dtype and self.kind != "openvino":
             raise UserError(
                 f"{path}: its precision was decided when it was written; leave --fp16 and --bf16 "
@@ -108,8 +111,10 @@ class Engine:
         except UserError:
             raise
         except Exception as error:  # each library fails in its own way on a file it cannot read
-            found = f"not a network written by tools/export.py, or damaged ({first_line(error)})"
-            raise UserError(f"{path}: {found}.") from error
+            raise UserError(
+                f"{path}: not a network written by tools/export.py, or damaged "
+                f"({first_line(error)})."
+            ) from error
         if text and (given := (preparation and preparation.given) or (output and "--output")):
             raise UserError(f"{path}: {given} was decided when the file was written; leave it out.")
         self.size = (self.contents.height, self.contents.width)
@@ -260,8 +265,9 @@ def readable(path: Path) -> Iterator[bytes | str]:
     content = path.read_bytes()
     beside = weight_files(path, content)
     if missing := [file.name for file in beside if not file.is_file()]:
-        names = ", ".join(missing)
-        raise UserError(f"{path}: its weights are in {names}, to be copied into the same folder.")
+        raise UserError(
+            f"{path}: its weights are in {', '.join(missing)}, to be copied into the same folder."
+        )
     if not any(file.is_symlink() for file in (path, *beside)):
         yield str(path) if beside else content
         return
@@ -366,8 +372,7 @@ def _lengths(port: Any) -> list[int | None]:
 
 def _open_torchscript(engine: Engine) -> str:
     extra = {KEY: ""}
-    module = torch.jit.load(engine.path, engine.device, _extra_files=extra)  # type: ignore[no-untyped-call, unused-ignore]
-    module.eval()
+    module = torch.jit.load(engine.path, engine.device, _extra_files=extra).eval()  # type: ignore[no-untyped-call, unused-ignore]
     engine.run = lambda images: module(images.to(engine.device))
     return extra[KEY]
 

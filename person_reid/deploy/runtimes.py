@@ -9,6 +9,7 @@ The network is exported each time, which takes seconds; tools/export.py writes a
 import logging
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -107,11 +108,8 @@ def present_extractor(
     dtype: see extract_features; another runtime than PyTorch computes in float32.
     """
 
-    def copy() -> Network:
-        return deepcopy(network)  # its own parameters go on being trained
-
-    source = type(network).__name__
-    engine = fast_engine(copy, source, runtime, device, level=logging.DEBUG)
+    copy = partial(deepcopy, network)  # its own parameters go on being trained
+    engine = fast_engine(copy, type(network).__name__, runtime, device, level=logging.DEBUG)
     return engine.features if engine else extractor(network, device, dtype)
 
 
@@ -120,16 +118,22 @@ def _usable(runtime: str, device: torch.device, dtype: torch.dtype | None = None
     if runtime not in ("auto", *ENGINE_KINDS):
         raise UserError(f"runtime {runtime!r}: expected torch, auto, {', '.join(ENGINE_KINDS)}.")
     if device.type != "cpu":
-        advice = f"Leave --runtime {runtime} out"
-        raise UserError(f"the network runs on {device}, which only PyTorch can do here. {advice}")
+        raise UserError(
+            f"the network runs on {device}, which only PyTorch can do here. "
+            f"Leave --runtime {runtime} out"
+        )
     kinds = ENGINE_KINDS if dtype is None else ("openvino",)
     if runtime not in ("auto", *kinds):
-        advice = "--fp16 and --bf16 are for torch and openvino"
-        raise UserError(f"--runtime {runtime} computes in float32; {advice}.")
+        raise UserError(
+            f"--runtime {runtime} computes in float32; "
+            "--fp16 and --bf16 are for torch and openvino."
+        )
     usable = [name for name in kinds if find_spec(name)] if runtime == "auto" else [runtime]
     if not usable:
-        command = "python -m pip install onnx onnxscript onnxruntime openvino"
-        raise UserError(f"no other runtime is installed: {command}")
+        raise UserError(
+            "no other runtime is installed: "
+            "python -m pip install onnx onnxscript onnxruntime openvino"
+        )
     for name in usable:
         import_runtime(name)
     return usable

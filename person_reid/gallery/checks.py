@@ -36,8 +36,10 @@ def checked(
             f"{place}: {what}: features of shape {features.shape}; expected (images, dimension)."
         )
     if width not in (None, features.shape[1]):
-        found = f"holds features of width {width}, not {features.shape[1]}"
-        raise UserError(f"{place}: {found}: they are another network's.")
+        raise UserError(
+            f"{place}: holds features of width {width}, not {features.shape[1]}: "
+            "they are another network's."
+        )
     if paths is not None and len(paths) != len(features):
         raise UserError(
             f"{place}: not added: {len(features)} features for "
@@ -66,11 +68,10 @@ def are_different(pair: Features) -> bool:
 def log_stripped(place: str | Path, count: int) -> None:
     """Remark that images lost their identity and track, if any did."""
     if count > 0:
-        files = counted(count, "file")
         log.warning(
             "%s: another picture than before in %s; the old identity and track are dropped.",
             place,
-            files,
+            counted(count, "file"),
         )
 
 

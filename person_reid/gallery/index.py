@@ -25,7 +25,7 @@ from person_reid.gallery.checks import check_count
 from person_reid.gallery.index_file import ADDITIONS, ROUNDING, IndexFile
 from person_reid.gallery.inverted_lists import InvertedLists, delete_lists, faiss_is_installed
 from person_reid.gallery.metadata import EVERYTHING, UNKNOWN, About, Filter
-from person_reid.retrieval.neighbours import nearest_of_chunks
+from person_reid.retrieval.neighbours import merged, nearest_of_chunks
 from person_reid.retrieval.similarity import Features
 
 EXACT = 100_000  # the most images that a search compares exhaustively
@@ -123,17 +123,14 @@ class SearchIndex(IndexFile):
         wrong = np.abs(self.cosines(queries, ids) - similarities) > ROUNDING
         if wrong.any():
             raise self._damaged_lists(f"a similarity of {similarities[wrong][0]:.3g} is wrong")
-        if not added:
-            return similarities, ids
         newer = nearest_of_chunks(queries, self.chunks(lists.last, among), k)
-        similarities = np.concatenate([similarities, newer[0]], axis=1)
-        ids = np.concatenate([ids, newer[1]], axis=1)
-        order = np.argsort(-similarities, axis=1, kind="stable")
-        return np.take_along_axis(similarities, order, 1), np.take_along_axis(ids, order, 1)
+        return merged((similarities, ids), newer, k + replaced)
 
     def _damaged_lists(self, what: str) -> UserError:
-        advice = f"Delete {self.path}.{self.token}-*.lists; the next search makes them again."
-        return UserError(f"{self.path}: its inverted lists are damaged: {what}. {advice}")
+        return UserError(
+            f"{self.path}: its inverted lists are damaged: {what}. "
+            f"Delete {self.path}.{self.token}-*.lists; the next search makes them again."
+        )
 
     def compared(self, which: Filter) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
         """Yield (ids (n,), features (n, D)) for an exact search; at

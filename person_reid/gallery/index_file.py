@@ -394,8 +394,9 @@ class IndexFile:
         except OSError:
             same = False
         if not same:
-            found = "replaced or deleted since it was opened"
-            raise UserError(f"{self.path}: {found}. Run this again.")
+            raise UserError(
+                f"{self.path}: replaced or deleted since it was opened. Run this again."
+            )
 
 
 def _key(path: str | Path) -> bytes:

@@ -168,8 +168,9 @@ def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, Abou
             # no name holds a zero byte, and resolve() refuses it
             path = os.fsdecode(name.replace(b"\0", b"%00"))
         if listed.setdefault(real(csv.parent / path), known) != known:
-            problem = f"another line says something else of {path}. Keep one of them."
-            raise UserError(f"{csv}, line {line}: {problem}")
+            raise UserError(
+                f"{csv}, line {line}: another line says something else of {path}. Keep one of them."
+            )
     return listed
 
 

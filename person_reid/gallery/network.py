@@ -124,8 +124,10 @@ def agreed(index: Gallery, flags: dict[str, Any]) -> dict[str, Any]:
         if _value(remembered.get(name)) != _value(value) and not (name == place and name in MOVABLE)
     ]
     if remembered and wrong:
-        advice = f"Leave them out, or take another index. {_again(index)}"
-        raise UserError(f"{index.path}: made with other flags: {', '.join(wrong)}. {advice}")
+        raise UserError(
+            f"{index.path}: made with other flags: {', '.join(wrong)}. "
+            f"Leave them out, or take another index. {_again(index)}"
+        )
     return remembered | flags
 
 
@@ -138,12 +140,9 @@ def _again(index: Gallery) -> str:
 
 def _words(flags: dict[str, Any]) -> str:
     """Return the network that the flags of test.py name, in words."""
-    named = (
-        f"{flags['backbone']} {flags.get('weights')}"
-        if flags.get("backbone")
-        else flags.get("name")
-    )
-    return str(flags.get("engine") or named)
+    if flags.get("backbone"):
+        return f"{flags['backbone']} {flags.get('weights')}"
+    return str(flags.get("engine") or flags.get("name"))
 
 
 def _value(value: Any) -> str:

@@ -60,6 +60,13 @@ def extract_split(
     world = world or World()
     with world.leader_first():
         bank = load_bank(split.paths, *size, Path(folder) / ".cache", name)
+    return features_of_bank(features, bank, split, name, world)
+
+
+def features_of_bank(
+    features: Callable[..., Features], bank: torch.Tensor, split: Split, name: str, world: World
+) -> FeatureSet:
+    """Return the features of a split whose images are in a bank; see extract_split."""
     share = features(world.share(bank), description=f"features of {name}")
     paths = [path.as_posix() for path in split.paths]
     return FeatureSet(world.collect(share, len(split)), split.labels, split.cameras, paths)

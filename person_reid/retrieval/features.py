@@ -35,8 +35,10 @@ def parse_scales(text: str) -> list[float]:
     except ValueError:
         areas = []
     if not areas or not all(SMALLEST <= area <= LARGEST for area in areas):
-        expected = f"numbers from {SMALLEST} to {LARGEST}, separated by commas, such as 1,1.1,1.2"
-        raise UserError(f"--ms {text}: expected {expected}")
+        raise UserError(
+            f"--ms {text}: expected numbers from {SMALLEST} to {LARGEST}, separated by commas, "
+            "such as 1,1.1,1.2"
+        )
     return [area**0.5 for area in areas]
 
 
@@ -76,7 +78,12 @@ class _Scaled(torch.nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         features: list[Tensor] = [
-            self.embed(_resize(images, scale)).float() for scale in self.scales
+            self.embed(
+                images
+                if scale == 1
+                else interpolate(images, scale_factor=scale, mode="bicubic", align_corners=False)
+            ).float()
+            for scale in self.scales
         ]
         return sum(features[1:], features[0])
 
@@ -119,8 +126,7 @@ def extract_features(
 
     def side_by_side(chunks: Iterable[Tensor]) -> Iterator[Tensor]:
         with ThreadPoolExecutor(streams) as pool:
-            work = in_order(pool, lambda chunk: next(features_of([chunk])), chunks, 2 * streams)
-            yield from work
+            yield from in_order(pool, lambda each: next(features_of([each])), chunks, 2 * streams)
 
     found, chunks = [], on_device(bank.split(batch_size), device)
     with progress(total=len(bank), desc=description, unit=" images") as bar:
@@ -169,9 +175,3 @@ def unit_pieces(features: Tensor, pieces: int = 1) -> Tensor:
 def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
     """Return the (height, width) of images of `size` that are resized by a factor."""
     return int(size[0] * scale), int(size[1] * scale)
-
-
-def _resize(images: Tensor, scale: float) -> Tensor:
-    if scale == 1:
-        return images
-    return interpolate(images, scale_factor=scale, mode="bicubic", align_corners=False)

@@ -127,11 +127,10 @@ class ExactNeighbours:
         later, first = twins(features)
         if not len(later):
             return Neighbours(*search_all_pairs(features, k, self.budget, farthest))
-        single = np.delete(np.arange(len(features)), later)
-        member = np.arange(len(features))
-        member[later] = first
+        members = np.arange(len(features))
+        members[later] = first
+        single, rows = np.unique(members, return_inverse=True)
         found = self.search(features[single], features, k, farthest=farthest)
-        rows = np.searchsorted(single, member)
         lowest = None if found.lowest is None else found.lowest[rows]
         found = Neighbours(found.indices[rows], found.similarities[rows], lowest)
         put_itself_first(found)
@@ -158,20 +157,21 @@ def nearest_of_chunks(
 
     chunks: ids (n,) and features (n, D); equal similarities are in their order.
     """
-    similarities, ids = (
-        np.empty((len(queries), 0), np.float32),
-        np.empty((len(queries), 0), np.int64),
-    )
-    for chunk_ids, features in chunks:
+    nearest = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+    for ids, features in chunks:
         found = ExactNeighbours().search(queries, features, min(k, len(features)))
-        similarities = np.concatenate([similarities, found.similarities], axis=1)
-        ids = np.concatenate([ids, chunk_ids[found.indices]], axis=1)
-        order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
-        similarities, ids = (
-            np.take_along_axis(similarities, order, 1),
-            np.take_along_axis(ids, order, 1),
-        )
-    return similarities, ids
+        nearest = merged(nearest, (found.similarities, ids[found.indices]), k)
+    return nearest
+
+
+def merged(
+    first: tuple[Features, Integers], second: tuple[Features, Integers], k: int
+) -> tuple[Features, Integers]:
+    """Return the k nearest of two lists of similarities and ids; of equal ones, the first's."""
+    similarities = np.concatenate([first[0], second[0]], axis=1)
+    ids = np.concatenate([first[1], second[1]], axis=1)
+    order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(similarities, order, 1), np.take_along_axis(ids, order, 1)
 
 
 def overlap(neighbours: Integers, others: Integers) -> float:

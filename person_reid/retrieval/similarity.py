@@ -30,6 +30,7 @@ Features = npt.NDArray[np.float32]  # (images, dimension)
 Floats = npt.NDArray[np.float32]  # of any other shape
 Integers = npt.NDArray[np.int64]
 T = TypeVar("T")
+blas_threads = cache(ThreadpoolController)  # finding the libraries takes milliseconds
 
 
 def unit_rows(features: Features) -> Features:
@@ -80,9 +81,9 @@ def check_features(
     features. name: what to call row i.
     """
     if features.ndim != 2 or features.size == 0:
-        empty = "" if features.size else "empty "
         raise UserError(
-            f"{source}: {empty}features of shape {features.shape}; expected (images, dimension)."
+            f"{source}: {'' if features.size else 'empty '}features of shape {features.shape}; "
+            "expected (images, dimension)."
         )
     if found := flaw(features, name):
         raise UserError(f"{source}: {found}.")
@@ -150,8 +151,7 @@ class CosineScores(Scores):
     ) -> None:
         self.query, self.gallery = self.factors(query, gallery)
         self.later, self.first = twins(self.gallery)
-        self.on_accelerator = device is not None and device.type != "cpu"
-        if self.on_accelerator:
+        if device is not None and device.type != "cpu":
             import torch
 
             # from the threads of run_chunks, at their first product; cuBLAS makes the context
@@ -243,14 +243,6 @@ def thread_count() -> int:
     return min(MOST_THREADS, available_cores())
 
 
-@cache
-def _libraries() -> ThreadpoolController:
-    """Return what sets the number of threads of NumPy's BLAS; finding
-    the libraries takes milliseconds.
-    """
-    return ThreadpoolController()
-
-
 def run_chunks(
     work: Callable[[int, int], T], spans: Collection[tuple[int, int]], description: str
 ) -> list[T]:
@@ -262,6 +254,6 @@ def run_chunks(
     """
     threads = thread_count()
     each = max(1, available_cores() // threads)
-    with _libraries().limit(limits=each, user_api="blas"), ThreadPoolExecutor(threads) as pool:
+    with blas_threads().limit(limits=each, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         results = pool.map(lambda span: work(*span), spans)
         return list(progress(results, total=len(spans), desc=description, unit="chunk"))

@@ -214,22 +214,14 @@ def load_threshold(text: str | Path, network: str = "", flags: str = "") -> floa
 
 def holds_threshold(path: str | Path) -> bool:
     """Return whether a file is one that tools/threshold.py has written, or an empty one."""
-    if not Path(path).stat().st_size:
-        return True
-    try:
-        return "threshold" in _report(path)
-    except (OSError, ValueError, TypeError):
-        return False
+    return not Path(path).stat().st_size or "threshold" in _facts(path)
 
 
 def measured_flags(text: str | Path) -> str:
     """Return the flags of test.py on whose features a threshold was
     measured; "" if nothing says it.
     """
-    report = None
-    with suppress(OSError, ValueError, TypeError):
-        report = _report(text)
-    found = report.get(FLAGS) if isinstance(report, dict) else None
+    found = _facts(text).get(FLAGS)
     return found if isinstance(found, str) and found != PLAIN else ""
 
 
@@ -239,13 +231,10 @@ def load_promise(text: str | Path | None) -> Promise | None:
 
     Raises UserError for a malformed bound.
     """
-    report = None
-    with suppress(OSError, ValueError, TypeError):
-        report = {} if text is None else _report(text)
-    if not isinstance(report, dict) or report.get("promise") is None:
+    report = {} if text is None else _facts(text)
+    if (said := report.get("promise")) is None:
         return None
     try:
-        said = report["promise"]
         threshold, rate, confidence = (
             _number(said[name]) for name in ("threshold", "rate", "confidence")
         )
@@ -265,6 +254,15 @@ def with_promise(text: str | Path) -> str:
     """Say where a threshold comes from, and its bound if it has one."""
     promise = load_promise(text)
     return f"{text}: {promise.words()}" if promise else str(text)
+
+
+def _facts(text: str | Path) -> dict[str, Any]:
+    """Return what _report finds; nothing if it cannot be read."""
+    try:
+        report = _report(text)
+    except (OSError, ValueError, TypeError):
+        return {}
+    return report if isinstance(report, dict) else {}
 
 
 def _report(text: str | Path) -> Any:

@@ -18,10 +18,11 @@ from torch import Tensor
 from person_reid.basics import UserError
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.network import NetworkOptions
-from person_reid.config.option import NAMED, OptionError
+from person_reid.config.option import OptionError
 from person_reid.data.layout import Split, parse_names, read_further_splits
 from person_reid.data.samplers import ClusterSampler
 from person_reid.data.unlabelled import read_people
+from person_reid.deploy.find import refuse
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.runtimes import present_extractor
 from person_reid.losses.base import unit_length
@@ -118,14 +119,8 @@ def started(config: AdaptConfig) -> AdaptConfig:
 
 def _from_run(config: AdaptConfig) -> AdaptConfig:
     """Take the network and its weights from the run to start from."""
-    known = AdaptConfig.declared()
-    named = {name: getattr(config, name) for name in ("weights", *LAYERS)}
-    if given := [name for name, value in named.items() if value != known[name].default]:
-        words = ", ".join(f"{{{name}}}" for name in given)
-        raise OptionError(
-            f"{words} would be ignored: {{from_run}} says what the network is.",
-            **dict.fromkeys(given, NAMED), from_run=config.from_run,
-        )  # fmt: skip
+    reason = "{from_run} says what the network is."
+    refuse(config, ("weights", *LAYERS), reason, from_run=config.from_run)
     start, weights = _network_to_start_from(config.from_run or "")
     layers = {name: getattr(start, name) for name in (*LAYERS, "PCB", "height", "width")}
     return replace(config, **layers, weights=str(weights))

@@ -187,8 +187,7 @@ def averaging(options: FitOptions) -> Averaging | None:
     """Return how --wa averages the weights; --DG asks for it,
     because its teacher is the average.
     """
-    first = int(AVERAGE_FROM * options.total_epoch)
-    return Averaging(first_epoch=first) if options.wa else None
+    return Averaging(first_epoch=int(AVERAGE_FROM * options.total_epoch)) if options.wa else None
 
 
 def loss_terms(
@@ -204,8 +203,7 @@ def loss_terms(
         from person_reid.training.distillation import DistillationTerm, teacher_features
 
         taught = teacher_features(teacher, images.splits)
-        targets = images.targets.cpu()
-        terms.append(DistillationTerm(taught, targets, images.device, images.world))
+        terms.append(DistillationTerm(taught, images.targets.cpu(), images.device, images.world))
     return terms
 
 
@@ -225,8 +223,7 @@ def _generalisation(
 
     folder = Path(config.DG_dir)
     bank = unlabelled_bank(read_unlabelled(folder), folder, network.size, config.roots[0])
-    augment = Augment.of(config, *network.size, network.padding)
-    source = BatchSource(bank, augment, images.device)
+    source = BatchSource(bank, Augment.of(config, *network.size, network.padding), images.device)
     return GeneralisationTerm(source, size=max(8, config.batchsize // 2))  # the published number
 
 

@@ -1,5 +1,7 @@
 """Evaluate the network in training as test.py would: `--eval_every N`."""
 
+from functools import partial
+
 import torch
 
 from person_reid.config import TrainConfig
@@ -9,8 +11,8 @@ from person_reid.deploy.runtimes import present_extractor
 from person_reid.distributed import World
 from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.models.network import Network
+from person_reid.retrieval.extract import features_of_bank
 from person_reid.retrieval.metrics import check_cameras, evaluate, remark_unmatched
-from person_reid.retrieval.results import FeatureSet
 
 
 class Evaluation:
@@ -47,13 +49,14 @@ class Evaluation:
 
         The network is left unchanged, with each module in its own mode.
         """
-        config, sets = self.config, {}
         with evaluation_mode(network):
-            extract = present_extractor(network, device, config.runtime or "torch")
-            for name, split in self.splits.items():
-                bank = world.share(self.banks[name])
-                share = extract(bank, batch_size=config.batchsize, description=name)
-                features = world.collect(share, len(split))
-                sets[name] = FeatureSet(features, split.labels, split.cameras)
-        metrics = evaluate(sets["query"], sets["gallery"], world=world)
+            extract = partial(
+                present_extractor(network, device, self.config.runtime or "torch"),
+                batch_size=self.config.batchsize,
+            )
+            query, gallery = (
+                features_of_bank(extract, self.banks[name], split, name, world)
+                for name, split in self.splits.items()
+            )
+        metrics = evaluate(query, gallery, world=world)
         return {"rank1": metrics.rank(1), "mAP": metrics.mAP}

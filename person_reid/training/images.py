@@ -102,8 +102,7 @@ class TrainingImages:
         (height, width). padding: see Augment.
         """
         self.bank = self._bank(size)
-        augment = Augment.of(self.options, *size, padding)
-        self.source = BatchSource(self.bank, augment, self.device)
+        self.source = BatchSource(self.bank, Augment.of(self.options, *size, padding), self.device)
         self.validation = self._validation(size)
 
     def _bank(self, size: tuple[int, int]) -> Tensor:

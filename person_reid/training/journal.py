@@ -157,9 +157,16 @@ class Journal:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed training needs."""
-        place = {"epoch": self.epoch, "step": self.step, "totals": self.totals, "spent": self.spent}
-        about = {"images": self.training.images.fingerprint, "processes": self.world.size}
-        return {**self.training.state_dict(), **place, "history": self.history, **about}
+        return {
+            **self.training.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "totals": self.totals,
+            "spent": self.spent,
+            "history": self.history,
+            "images": self.training.images.fingerprint,
+            "processes": self.world.size,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state that `state_dict` returned."""

@@ -38,21 +38,14 @@ def build_optimizer(
     decoupled weight decay as in its authors' code; the rest is PyTorch's default. Fused kernels are
     used wherever PyTorch has one, so --FSGD changes nothing.
     """
-    backbone = [
-        weight for name, weight in network.named_parameters() if name.startswith(IN_BACKBONE)
-    ]
-    head = [
-        weight for name, weight in network.named_parameters() if not name.startswith(IN_BACKBONE)
-    ]
-    rates = options.learning_rates
+    learns: dict[str, list[nn.Parameter]] = {"backbone": [], "head": [], "prototypes": []}
+    for name, weight in network.named_parameters():
+        learns["backbone" if name.startswith(IN_BACKBONE) else "head"].append(weight)
+    learns["prototypes"] = list(criterion.parameters())
     groups: list[dict[str, Any]] = [
-        {"name": "backbone", "params": backbone, "lr": rates[0]},
-        {"name": "head", "params": head, "lr": rates[1]},
-        {"name": "prototypes", "params": list(criterion.parameters()), "lr": rates[2]},
+        {"name": name, "params": [weight for weight in weights if weight.requires_grad], "lr": rate}
+        for (name, weights), rate in zip(learns.items(), options.learning_rates, strict=True)
     ]
-    for group in groups:
-        group["params"] = [parameter for parameter in group["params"] if parameter.requires_grad]
-    groups = [group for group in groups if group["params"]]
     kinds: dict[str, Callable[..., Optimizer]] = {
         "sgd": partial(SGD, momentum=0.9, nesterov=True, fused=True),
         "adam": partial(Adam, fused=True),
@@ -61,6 +54,7 @@ def build_optimizer(
         "radam": partial(RAdam, decoupled_weight_decay=True),
         "rmsprop": partial(RMSprop, momentum=0.9),
     }
+    groups = [group for group in groups if group["params"]]
     return kinds[options.optimizer](groups, lr=options.lr, weight_decay=options.weight_decay)
 
 
