@@ -431,17 +431,14 @@ def only_writer(file: str | Path, what: str, wait: bool = False) -> Iterator[Non
     make_folder(Path(file).parent)
     lock = FileLock(file)
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         if not wait:
-            problem = (
-                f"{what}: another process is writing there. Wait "
-                "until it ends, or use another name."
-            )
-            raise UserError(problem) from None
+            raise UserError(
+                f"{what}: another process is writing there. "
+                "Wait until it ends, or use another name."
+            ) from None
         log.info("%s: waiting for another process that is writing there.", what)
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from person_reid.basics import did_you_mean
-from person_reid.console.commands import COMMANDS, SCRIPTS
+from person_reid.console.commands import COMMANDS, PACKAGE, SCRIPTS
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -38,9 +38,8 @@ def script(name: str) -> Path:
     """Return the file of a script: the one in the wheel, or that of the
     checkout that the package belongs to.
     """
-    package = Path(__file__).resolve().parent.parent
-    packed = package / "scripts"
-    return (packed if packed.is_dir() else package.parent) / SCRIPTS[name] / f"{name}.py"
+    packed = PACKAGE / "scripts"
+    return (packed if packed.is_dir() else PACKAGE.parent) / SCRIPTS[name] / f"{name}.py"
 
 
 def usage() -> str:

@@ -10,8 +10,8 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, wraps
-from typing import Any, NoReturn, ParamSpec, TypeVar
+from functools import cache
+from typing import Any, NoReturn, TypeVar
 
 from person_reid.basics import UserError, real
 from person_reid.config.files import options_in
@@ -27,15 +27,12 @@ from person_reid.config.option import (
 from person_reid.config.published import run_name
 from person_reid.config.run import OF_RESNET50
 from person_reid.console.commands import shipped
-from person_reid.console.parser import Parser, example_lines, flag_type
+from person_reid.console.parser import Parser, example_lines, flag_type, with_default
 from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 
 RECIPE = "recipe"  # the entry of a recipe that is not an option
 FOLLOWING = {"backbone_lr": 0.1, "prototype_lr": 1.0}  # shares of lr, unless they are given
-METAVARS = {int: "N", float: "X"}
 Config = TypeVar("Config", bound=Options)
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
 
 
 def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | None = "") -> Config:
@@ -110,9 +107,8 @@ def parse_command(
         declare(kind, command, everything=True)
     given = vars(parser.parse_args(argv))
     name = given.pop("command")
-    given = {name: tuple(it) if isinstance(it, list) else it for name, it in given.items()}
     with spelled_as_flags():
-        return name, settled(kinds[name](**given), given, given)
+        return name, configured(kinds[name], given)
 
 
 def _named(
@@ -182,10 +178,10 @@ def settings_of(each: Declared, everything: bool = True) -> dict[str, Any]:
 
     everything: whether the help shows an option that is not common.
     """
-    shown = everything or each.about.common
+    text, shown = each.about.help.replace("%", "%%"), everything or each.about.common
     settings: dict[str, Any] = {
         "dest": each.name,
-        "help": _explained(each) if shown else argparse.SUPPRESS,
+        "help": with_default(text, each.default) if shown else argparse.SUPPRESS,
     }
     if each.kind is bool:
         return {**settings, "action": "store_true"}
@@ -198,21 +194,10 @@ def settings_of(each: Declared, everything: bool = True) -> dict[str, Any]:
         settings |= {"nargs": "?", "const": each.about.bare}
     if each.about.choices:
         return {**settings, "type": kind, "choices": each.about.choices}
-    metavar = (each.about.metavar or METAVARS.get(each.kind, "")).split()
+    metavar = (each.about.metavar or "").split()
     if len(metavar) > 1:
         return {**settings, "nargs": "+", "metavar": tuple(metavar)}
     return {**settings, "type": kind, **({"metavar": metavar[0]} if metavar else {})}
-
-
-def _explained(each: Declared) -> str:
-    """Return the help of an option with its default, unless that is obvious."""
-    text = each.about.help.replace("%", "%%")
-    empty = each.default is None or each.default is False or each.default in ("", ())
-    plain = empty or "default:" in text
-    if plain:
-        return text
-    values = each.default if isinstance(each.default, tuple) else (each.default,)
-    return f"{text} (default: {' '.join(map(str, values))})"
 
 
 def _pairs(words: Sequence[str], texts: Collection[str]) -> dict[str, Any]:
@@ -324,17 +309,6 @@ def share_batch(config: Any, argv: Sequence[str] | None) -> list[str]:
     return [*words, "--batchsize", str(share)]
 
 
-def command(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Decorate what a script does: errors about options name them as its command line does."""
-
-    @wraps(function)
-    def spelled(*arguments: Given.args, **settings: Given.kwargs) -> Result:
-        with spelled_as_flags():
-            return function(*arguments, **settings)
-
-    return spelled
-
-
 @contextmanager
 def spelled_as_flags() -> Iterator[None]:
     """Let errors about options name them as the command line does."""
@@ -342,3 +316,6 @@ def spelled_as_flags() -> Iterator[None]:
         yield
     except OptionError as error:
         raise UserError(error.spelled(as_flag)) from None
+
+
+command = spelled_as_flags()  # decorates what a script does

@@ -143,16 +143,16 @@ class Help(argparse.RawDescriptionHelpFormatter):
         )
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        text, default = action.help or "", action.default
-        if (
-            default is None
-            or default is False
-            or default in ([], argparse.SUPPRESS)
-            or "default:" in text
-        ):
-            return text
-        shown = " ".join(map(str, default)) if isinstance(default, list | tuple) else str(default)
-        return f"{text} (default: {shown.replace('%', '%%')})"
+        return with_default(action.help or "", action.default)
+
+
+def with_default(text: str, default: Any) -> str:
+    """Return a help text with the default, unless that is obvious or the text says it."""
+    obvious = default is None or default is False or default in ("", (), [], argparse.SUPPRESS)
+    if obvious or "default:" in text:
+        return text
+    shown = " ".join(map(str, default)) if isinstance(default, list | tuple) else str(default)
+    return f"{text} (default: {shown.replace('%', '%%')})"
 
 
 def flag_type(check: Callable[[str], Value], name: str) -> Callable[[str], Value]:

@@ -28,8 +28,10 @@ MORE_THREADS = (
 )
 
 
-def fail(message: str) -> NoReturn:
-    """Print an error, and exit with status 1."""
+def fail(message: str, wait: bool = True) -> NoReturn:
+    """Print an error, and exit with status 1. wait: as let_the_first_speak does."""
+    if wait:
+        let_the_first_speak()
     print(printable(f"error: {message}"), file=sys.stderr)
     sys.exit(1)
 
@@ -97,18 +99,15 @@ def run_script(main: Callable[[], object]) -> None:
             # also at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
-        if not isinstance(error, LostProcessError):
-            let_the_first_speak()
-        fail(error.spelled(as_flag) if isinstance(error, OptionError) else describe(error))
+        said = error.spelled(as_flag) if isinstance(error, OptionError) else describe(error)
+        fail(said, wait=not isinstance(error, LostProcessError))
     except (MemoryError, RuntimeError) as error:
         if str(error) == NO_THREADS:
-            let_the_first_speak()
             fail(f"{error}. {MORE_THREADS}")
         if not (isinstance(error, MemoryError) or any(words in str(error) for words in NO_MEMORY)):
             raise
         said = first_line(error, 1000).rstrip(".").rpartition("DefaultCPUAllocator: ")[2]
         said = ". ".join(said.split(". ")[:2])  # a GPU's message is a long paragraph
-        let_the_first_speak()
         fail(f"{said}. {LESS_MEMORY}")
     except KeyboardInterrupt:
         if "LOCAL_RANK" not in os.environ:  # else the process that started several says so

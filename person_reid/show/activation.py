@@ -106,8 +106,7 @@ def on_grid(maps: torch.Tensor, size: Sequence[int], prefix: int | None = None) 
     if maps.shape[3] != 1 or count <= 1:
         return maps
     grids = {(size[0] // patch) * (size[1] // patch): patch for patch in range(min(size), 0, -1)}
-    ahead = range(MOST_PREFIX + 1) if prefix is None else (prefix,)
-    for first in ahead:
+    for first in range(MOST_PREFIX + 1) if prefix is None else (prefix,):
         if count - first in grids:
             patch = grids[count - first]
             return maps[:, :, first:, 0].reshape(

@@ -80,15 +80,14 @@ def _draw_panel(
     ):
         points = [(record["epoch"], record[name]) for record in history if name in record]
         if points:
-            marker = "." if len(points) <= FEW else ""
-            steps = "steps-mid" if name == "lr" else "default"  # one rate for each epoch
-            how: dict[str, Any] = {
-                "color": colour,
-                "linestyle": pattern,
-                "marker": marker,
-                "drawstyle": steps,
-            }
-            axes.plot(*zip(*points, strict=True), label=label, **how)
+            axes.plot(
+                *zip(*points, strict=True),
+                label=label,
+                color=colour,
+                linestyle=pattern,
+                marker="." if len(points) <= FEW else "",
+                drawstyle="steps-mid" if name == "lr" else "default",  # one rate for each epoch
+            )
     first, last = history[0]["epoch"], history[-1]["epoch"]
     axes.set_xlim(
         first - 0.05 * (last - first) - 0.1, last + 0.05 * (last - first) + 0.1

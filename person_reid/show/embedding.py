@@ -61,19 +61,16 @@ def project(features: Array, method: str | None = None) -> tuple[Array, str]:
     if len(features) < 3:
         raise UserError(f"a map of {len(features)} images: expected at least three.")
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    if method is None:
-        try:
-            return _tsne(unit), METHODS["tsne"][0]
-        except ImportError:
-            log.info("t-SNE needs scikit-learn (pip install scikit-learn); the map uses PCA.")
-            method = "pca"
-    name, reduce, package = METHODS[method]
+    name, reduce, package = METHODS[method or "tsne"]
     try:
         return reduce(unit), name
     except ImportError:
-        raise UserError(
-            f"--method {method}: pip install {package}, or choose --method pca."
-        ) from None
+        if method:
+            raise UserError(
+                f"--method {method}: pip install {package}, or choose --method pca."
+            ) from None
+    log.info("t-SNE needs scikit-learn (pip install scikit-learn); the map uses PCA.")
+    return _pca(unit), "PCA"
 
 
 def project_all(features: Array, most: int = 4000) -> tuple[Array, str]:
@@ -161,13 +158,9 @@ def draw_embedding(
         for label, colour in colours.items():
             for camera, shape in shapes.items():
                 here = points[(labels == label) & (cameras == camera)]
-                style: dict[str, Any] = {
-                    "s": size,
-                    "marker": shape,
-                    "color": colour,
-                    "linewidth": 0.3,
-                }
-                axes.scatter(here[:, 0], here[:, 1], edgecolor=axes.get_facecolor(), **style)
+                axes.scatter(
+                    *here.T, size, colour, shape, linewidth=0.3, edgecolor=axes.get_facecolor()
+                )
         keys = [
             Line2D([], [], marker=shape, linestyle="", color="#94a3b8", label=f"camera {camera}")
             for camera, shape in shapes.items()

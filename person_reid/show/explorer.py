@@ -69,8 +69,13 @@ def write_explorer(
         (folder / "data").mkdir()
         pieces = write_features(images.features, folder / "data")
         points, method = project_all(images.features)
-        about = describe_images(images) | {"pieces": pieces, "piece": PIECE}
-        about |= {"points": packed(to_square(points)), "method": method}
+        about = {
+            **describe_images(images),
+            "pieces": pieces,
+            "piece": PIECE,
+            "points": packed(to_square(points)),
+            "method": method,
+        }
         for name, content in {"images": about, **views}.items():
             write_script(folder / "data" / f"{name}.js", name, content)
         write_page(
@@ -110,8 +115,8 @@ def describe_images(images: Images) -> dict[str, Any]:
         "columns": COLUMNS,
         "rows": ROWS,
         "palette": MANY,
+        "names": [printable(path) for path in images.short_paths],
     }
-    about["names"] = [printable(path) for path in images.short_paths]
     for name, names, each in (
         ("person", "people", images.people),
         ("camera", "cameras", images.cameras),
@@ -149,24 +154,23 @@ def describe_result(
 def describe_ranking(ranking: Ranking) -> dict[str, Any]:
     """Return a ranking for the page: its figures, and the numbers of every query."""
     metrics = ranking.metrics
-    starts = np.append(0, metrics.num_matches.cumsum())
     numbers: dict[str, npt.NDArray[Any]] = {
         "precision": metrics.average_precision,
         "penalty": metrics.inverse_negative_penalty,
         "first": metrics.first_match.astype(np.int32),
         "listed": ranking.listed.astype(np.int32),
         "similarities": ranking.similarities,
-        "starts": starts.astype(np.int32),
+        "starts": np.append(0, metrics.num_matches.cumsum()).astype(np.int32),
         "matches": ranking.matches.astype(np.int32),
         "ranks": ranking.ranks.astype(np.int32),
         "matchSimilarities": ranking.match_similarities,
     }
-    about = {
+    return {
         "name": printable(ranking.name),
         "figures": metrics.figures(),
         "width": ranking.listed.shape[1],
+        **{name: packed(values) for name, values in numbers.items()},
     }
-    return about | {name: packed(values) for name, values in numbers.items()}
 
 
 def describe_thresholds(
@@ -197,8 +201,12 @@ def write_features(features: Features, folder: Path) -> int:
     starts = range(0, len(features), PIECE)
     for number, start in enumerate(starts):
         part = slice(start, start + PIECE)
-        piece = {"number": number, "dimension": features.shape[1]}
-        piece |= {"values": packed(values[part]), "scales": packed(scales[part])}
+        piece = {
+            "number": number,
+            "dimension": features.shape[1],
+            "values": packed(values[part]),
+            "scales": packed(scales[part]),
+        }
         write_script(folder / f"features_{number}.js", "features", piece)
     return len(starts)
 

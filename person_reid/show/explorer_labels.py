@@ -53,15 +53,19 @@ def describe_proposals(images: Images, file: Path) -> dict[str, Any]:
                 "coming": (people != new) & (wanted == new),
             }.items()
         }
-        about = {
-            "number": number,
-            "proposal": first.proposal,
-            "own": own,
-            "new": new,
-            "images": found,
-        }
-        about |= {"probability": first.probability, "accepted": first.accepted, "strips": strips}
-        proposals.append(about | {"lines": [line[:-1] for line in each]})
+        proposals.append(
+            {
+                "number": number,
+                "proposal": first.proposal,
+                "own": own,
+                "new": new,
+                "images": found,
+                "probability": first.probability,
+                "accepted": first.accepted,
+                "strips": strips,
+                "lines": [line[:-1] for line in each],
+            }
+        )
     key = hashlib.sha256(json.dumps([each["lines"] for each in proposals]).encode()).hexdigest()[
         :16
     ]

@@ -3,7 +3,6 @@ with a threshold, and the ROC.
 """
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -66,14 +65,10 @@ def _histogram(axes: Axes, genuine: Counts, impostor: Counts, look: Look) -> Non
         strict=False,
     ):
         shares = counts.reshape(bars, -1).sum(axis=1) / counts.sum()
-        within: dict[str, Any] = {
-            "facecolor": "none",
-            "edgecolor": colour,
-            "linewidth": 0,
-            "hatch": hatch,
-        }
         axes.stairs(shares, edges, fill=True, color=colour, alpha=0.35)
-        axes.stairs(shares, edges, fill=True, **within)
+        axes.stairs(
+            shares, edges, fill=True, facecolor="none", edgecolor=colour, linewidth=0, hatch=hatch
+        )
         axes.stairs(shares, edges, color=colour, label=name)
     in_percent(axes.yaxis)
 

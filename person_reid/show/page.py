@@ -44,11 +44,11 @@ def section(title: str, *content: Markup, remark: str = "") -> Markup:
 
 
 def chart(
-    draw: Callable[[Path, Look], Any], description: str, widest: float = 68, wide: bool = False
+    draw: Callable[..., Any], description: str, widest: float = 68, wide: bool = False
 ) -> Markup:
     """Return a drawing in both themes; the reader's screen picks one.
 
-    draw(path, look): writes an SVG.
+    draw(path, look=…): writes an SVG.
     description: text for people who cannot see the drawing.
     widest: limit of its width, in rem.
     wide: on a phone it stays legible and scrolls sideways, and says so.
@@ -57,7 +57,7 @@ def chart(
         themes = []
         for dark in (False, True):
             path = Path(folder, f"{dark}.svg")
-            draw(path, Look(dark=dark))
+            draw(path, look=Look(dark=dark))
             themes.append(data_uri(path.read_bytes(), "image/svg+xml"))
     return Markup(_BLOCKS.picture(*themes, description, widest, wide))
 

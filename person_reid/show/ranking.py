@@ -61,8 +61,10 @@ class Ranking:
         for place in places:
             index, similarity = int(self.order[place]), float(self.similarities[place])
             label, camera = int(self.gallery.labels[index]), int(self.gallery.cameras[index])
-            match = Match(index, label, camera, similarity, bool(self.right[place]), rank=place + 1)
-            found.append(replace(match, accepted=accepts(threshold, similarity)))
+            right, accepted = bool(self.right[place]), accepts(threshold, similarity)
+            found.append(
+                Match(index, label, camera, similarity, right, "", accepted, rank=place + 1)
+            )
         return found
 
 

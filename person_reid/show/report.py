@@ -11,7 +11,6 @@ import torch
 from markupsafe import Markup
 
 from person_reid.basics import counted
-from person_reid.config.look import Look
 from person_reid.data.bank import Pixels, load_bank
 from person_reid.models.network import Network
 from person_reid.retrieval.metrics import Metrics, evaluate
@@ -58,26 +57,15 @@ def metrics_section(tested: Tested) -> Markup:
     cameras = []
     for camera in np.unique(tested.query.cameras):
         own = tested.query.cameras == camera
-        first = percent(float((plain.first_match[own] == 0).mean()))
-        cameras.append(
-            [
-                f"camera {camera}",
-                int(own.sum()),
-                first,
-                percent(float(plain.average_precision[own].mean())),
-            ]
-        )
-    header_of_cameras = ["Queries of", "number", "Rank@1", "mAP"]
-    tables = page.table(header, rows, "in percent")
-    tables += page.table(header_of_cameras, cameras, "by the query's camera, in percent")
-
-    def draw(path: Path, look: Look) -> None:
-        draw_cmc(tested.metrics, path, look=look)
-
+        shares = (plain.first_match[own] == 0).mean(), plain.average_precision[own].mean()
+        cameras.append([f"camera {camera}", int(own.sum()), *map(percent, shares)])
+    tables = page.table(header, rows, "in percent") + page.table(
+        ["Queries of", "number", "Rank@1", "mAP"], cameras, "by the query's camera, in percent"
+    )
     return page.section(
         "Metrics",
         page.numbers({name: f"{percent(value)} %" for name, value in best.items()}),
-        page.halves([tables, page.chart(draw, "CMC curves", 42)]),
+        page.halves([tables, page.chart(partial(draw_cmc, tested.metrics), "CMC curves", 42)]),
         remark="Market-1501's protocol: matches from the query's own camera are left "
         "out, as is junk; trapezoidal AP.",
     )
@@ -125,10 +113,7 @@ def map_section(tested: Tested) -> Markup:
     images = choose(tested.query, tested.gallery)
     points, method = project(images.features)
     people = counted(len(np.unique(images.labels)), "person", "people")
-
-    def draw(path: Path, look: Look) -> None:
-        draw_embedding(points, images.labels, images.cameras, path, method, look)
-
+    draw = partial(draw_embedding, points, images.labels, images.cameras, method=method)
     return page.section(
         "Map of the features",
         page.chart(draw, "Images of people, close together if the network finds them similar", 42),

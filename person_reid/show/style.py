@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from cycler import cycler
 from matplotlib import style
 from matplotlib.artist import Artist
@@ -55,9 +56,8 @@ SETTINGS: dict[str, dict[str, Any]] = {  # no date, so that the same picture is 
 
 def theme(look: Look = SCREEN) -> dict[Any, Any]:
     """Return the settings of matplotlib that differ from its defaults."""
-    dark = look.dark
-    light = "white", INK, FAINT, "#dbe2ea"
-    paper, ink, faint, grid = ("#0f172a", "#e2e8f0", "#94a3b8", "#334155") if dark else light
+    light, dark = ("white", INK, FAINT, "#dbe2ea"), ("#0f172a", "#e2e8f0", "#94a3b8", "#334155")
+    paper, ink, faint, grid = dark if look.dark else light
     text, title, small = (LETTERS,) * 3 if look.width else (12, 14, 11)
     thin = 0.55 if look.width else 1.0
     return {
@@ -186,8 +186,7 @@ def panel(axes: Axes, title: str, x: str, y: str = "", look: Look = SCREEN) -> A
 
 def towards(ink: Any, colour: str, share: float = 0.35) -> tuple[float, ...]:
     """Return a colour with a share of the ink's, in which pale ones are legible as letters."""
-    pairs = zip(to_rgb(ink), to_rgb(colour), strict=True)
-    return tuple(share * dark + (1 - share) * pale for dark, pale in pairs)
+    return tuple(share * np.array(to_rgb(ink)) + (1 - share) * np.array(to_rgb(colour)))
 
 
 def relabel(figure: Figure, look: Look) -> None:

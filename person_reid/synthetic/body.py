@@ -16,6 +16,7 @@ FACE = np.array((46, 30, 30), np.float32)  # eyes and mouth
 # length in half legs
 TROUSERS = {"trousers": 2.0, "slim": 2.0, "shorts": 0.85, "skirt": 0.0, "long skirt": 0.0}
 WIDE = {"trousers": 0.012, "shorts": 0.01}
+HATS = ("beanie", "cap", "hat")
 
 
 def solids_of(person: Person, pose: Pose) -> list[Solid]:
@@ -193,7 +194,7 @@ def face(person: Person) -> Fabric:
         a = np.abs(azimuth)
         hairline = np.where(a < 0.85, front, np.where(a < 1.5, max(back - 0.12, 0.0), back))
         colour = np.where((t < hairline)[..., None], hair, skin)
-        if style in ("beanie", "cap", "hat"):
+        if style in HATS:
             colour = np.where((t < 0.36)[..., None], hat, colour)
         cheeks = ((a - 0.72) / 0.22) ** 2 + ((t - 0.67) / 0.09) ** 2 < 1
         colour = np.where(cheeks[..., None], colour * np.array((1, 0.84, 0.82), np.float32), colour)
@@ -213,29 +214,24 @@ def hair(person: Person, middle: Array, back: Array) -> list[Solid]:
     def place(behind: float, above: float) -> Array:
         return np.asarray(middle + radius * (behind * back + np.array((0, above, 0))))
 
-    def solid(
-        start: Point, end: Point, radii: Point, colour: Colour, **options: Any
-    ) -> list[Solid]:
-        return [Solid(start, end, radius * np.array(radii), colour, **{"nearer": 0.11, **options})]
-
-    if style in ("bob", "long"):
-        length = 1.1 if style == "bob" else 2.6
-        return solid(place(0.3, 0.3), place(0.75, -length), (0.95, 1.02, 0.8), person.hair, cap=0.4)
-    if style == "ponytail":
-        return solid(place(0.85, 0.35), place(1.75, -1.35), (0.3, 0.42, 0.15), person.hair)
-    if style == "bun":
-        return solid(place(0.45, 0.95), place(0.45, 0.94), (0.45, 0.45), person.hair)
-    if style == "curls":
-        return solid(place(0.25, 0.25), place(0.25, 0.24), (1.3, 1.3), person.hair, nearer=0.1)
-    if style == "beanie":
-        return solid(place(0, 1.1), place(0, 1.09), (0.28, 0.28), person.hat)
-    if style == "cap":
-        return solid(
-            place(-0.75, 0.42), place(-0.75, 0.3), (0.85, 0.85), person.hat, cap=0.12, nearer=0.13
-        )
-    if style == "hat":
-        return solid(place(0, 0.42), place(0, 0.3), (1.6, 1.6), person.hat, cap=0.12, nearer=0.13)
-    return []
+    # start, end, radii, and what else the solid has
+    shapes: dict[str, tuple[Array, Array, Point, dict[str, float]]] = {
+        "bob": (place(0.3, 0.3), place(0.75, -1.1), (0.95, 1.02, 0.8), {"cap": 0.4}),
+        "long": (place(0.3, 0.3), place(0.75, -2.6), (0.95, 1.02, 0.8), {"cap": 0.4}),
+        "ponytail": (place(0.85, 0.35), place(1.75, -1.35), (0.3, 0.42, 0.15), {}),
+        "bun": (place(0.45, 0.95), place(0.45, 0.94), (0.45, 0.45), {}),
+        "curls": (place(0.25, 0.25), place(0.25, 0.24), (1.3, 1.3), {"nearer": 0.1}),
+        "beanie": (place(0, 1.1), place(0, 1.09), (0.28, 0.28), {}),
+        "cap": (
+            place(-0.75, 0.42), place(-0.75, 0.3), (0.85, 0.85), {"cap": 0.12, "nearer": 0.13},
+        ),
+        "hat": (place(0, 0.42), place(0, 0.3), (1.6, 1.6), {"cap": 0.12, "nearer": 0.13}),
+    }  # fmt: skip
+    if style not in shapes:
+        return []
+    start, end, radii, options = shapes[style]
+    colour = person.hat if style in HATS else person.hair
+    return [Solid(start, end, radius * np.array(radii), colour, **{"nearer": 0.11, **options})]
 
 
 def bag(person: Person) -> list[Solid]:

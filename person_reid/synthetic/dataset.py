@@ -8,6 +8,7 @@ the surroundings, figure.py paints both.
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -94,14 +95,12 @@ def draw_data_set(
     ]
     # a process takes time to start, and Windows waits for at most 61
     workers = workers or min(available_cores(), 1 + len(missing) // 500, 61)
-    with progress(total=len(missing), desc="drawing people", unit="image") as bar:
-        if workers <= 1:
-            for chunk in chunks:
-                bar.update(draw_chunk(chunk))
-        else:
-            with ProcessPoolExecutor(workers) as pool:
-                for drawn in pool.map(draw_chunk, chunks):
-                    bar.update(drawn)
+    with (
+        progress(total=len(missing), desc="drawing people", unit="image") as bar,
+        ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool,
+    ):
+        for drawn in (pool.map if pool else map)(draw_chunk, chunks):
+            bar.update(drawn)
     return len(missing)
 
 
@@ -197,10 +196,9 @@ def plan(
                     yield picture(folder, label, person, camera, moment, "by hand")
             for _ in range(images):
                 moment = next(moments)
-                if person <= train_identities:
-                    yield picture("bounding_box_train", label, person, camera, moment, "detected")
-                else:
-                    yield picture("bounding_box_test", label, person, camera, moment, "detected")
+                folder = "bounding_box_train" if person <= train_identities else "bounding_box_test"
+                yield picture(folder, label, person, camera, moment, "detected")
+                if person > train_identities:
                     yield picture("gt_bbox", label, person, camera, moment, "by hand")
     for label, box, number in (("0000", "detected", distractors), ("-1", "junk", junk)):
         for index in range(number):
