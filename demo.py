@@ -63,7 +63,8 @@ def main(argv: list[str] | None = None) -> None:
         )
         missed = ranking.missed(query, gallery, index, config.top, threshold)
         summary = ranking.summary(matches, total, missed)
-        print(printable("\n".join(ranking.describe(query, index, path, matches, summary))))
+        heading = f"query {index}: {ranking.headline(query, index)}  {path}"
+        print(printable("\n".join([heading, *ranking.lines(matches), summary])))
         if precision is not None:
             summary += f"; average precision {style.decimals(precision)}"
         title = name if config.labels else f"{name}: {ranking.headline(query, index)}"

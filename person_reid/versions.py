@@ -19,8 +19,8 @@ def versions() -> dict[str, str]:
     recording a run rewrites some of these, which changes no result. Absent if the suite was not
     cloned or git is missing.
     """
-    found = {"suite": __version__, **{name: importlib.metadata.version(name) for name in PACKAGES}}
-    found["python"] = platform.python_version()
+    libraries = {name: importlib.metadata.version(name) for name in PACKAGES}
+    found = {"suite": __version__, **libraries, "python": platform.python_version()}
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         # else git would describe a repository the suite was copied into
         if (ROOT / ".git").exists():

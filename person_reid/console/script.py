@@ -94,11 +94,6 @@ def run_script(main: Callable[[], object]) -> None:
                 sys.exit(1)
             raise OSError(problem.errno, problem.strerror, "standard output")
     except (UserError, OSError) as error:
-        if isinstance(error, BrokenPipeError) and error.filename is None and sys.stdout:
-            # The program that reads the output, such as head, has ended. What is left goes nowhere,
-            # also at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
         said = error.spelled(as_flag) if isinstance(error, OptionError) else describe(error)
         fail(said, wait=not isinstance(error, LostProcessError))
     except (MemoryError, RuntimeError) as error:

@@ -46,15 +46,20 @@ def write_page(
     for source in SOURCES.iterdir():
         if source.suffix in (".js", ".css"):
             shutil.copy(source, folder / source.name)
-    numbers = range(len(list((folder / "sheets").iterdir())))
     rules = (
         f'.sheet{number} {{ background-image: url("sheets/{number}.jpg"); }}\n'
-        for number in numbers
+        for number in range(len(list((folder / "sheets").iterdir())))
     )
     (folder / "sheets.css").write_text("".join(rules), encoding="ascii")
-    about = {"title": printable(title), "views": views, "queries": queries, "pieces": pieces}
-    colours = {"LINES": LINES, "LINES_ON_DARK": LINES_ON_DARK}
-    text = TEMPLATES.get_template("explorer/index.html").render(**about, **palette(), **colours)
+    text = TEMPLATES.get_template("explorer/index.html").render(
+        title=printable(title),
+        views=views,
+        queries=queries,
+        pieces=pieces,
+        LINES=LINES,
+        LINES_ON_DARK=LINES_ON_DARK,
+        **palette(),
+    )
     (folder / "index.html").write_text(text, encoding="utf-8")
 
 

@@ -41,12 +41,8 @@ def _row(query: str | Path, found: Sequence[Any], threshold: float) -> Row:
         Tile(match.path, frame[fits], str(rank), _caption(match), not fits, optional=True)
         for rank, (match, fits) in enumerate(zip(found, accepted, strict=True), 1)
     ]
-    if threshold <= -1:
-        subtitle = ""
-    elif any(accepted):
-        subtitle = f"known: {sum(accepted)} of {len(tiles)} at {threshold:.{DIGITS}f} or above"
-    else:
-        subtitle = f"nobody I know: none at {threshold:.{DIGITS}f} or above"
+    words = f"known: {sum(accepted)} of {len(tiles)}" if any(accepted) else "nobody I know: none"
+    subtitle = "" if threshold <= -1 else f"{words} at {threshold:.{DIGITS}f} or above"
     return Row(tiles, Path(query).name, subtitle, lead=Tile(query, ASKED, "query"))
 
 

@@ -240,15 +240,6 @@ def find_image(path: str | Path, test_dir: Folder = None) -> Path:
     return place
 
 
-def describe(
-    query: FeatureSet, index: int, path: str | Path, matches: Sequence[Match], summary: str
-) -> Iterator[str]:
-    """Describe the picture in lines of text. path: the query's image."""
-    yield f"query {index}: {headline(query, index)}  {path}"
-    yield from lines(matches)
-    yield summary
-
-
 def lines(matches: Iterable[Match]) -> Iterator[str]:
     """Yield a line of text for each match."""
     for match in matches:
