@@ -57,15 +57,6 @@ class Parser(argparse.ArgumentParser):
         print_remarks()
         super().__init__(description=prose, epilog=epilog, formatter_class=Help, **settings)
 
-    def add_subparsers(self, **settings: Any) -> Any:
-        """Add commands as argparse does.
-
-        Each checks its own words: an empty one is not an empty name of a command.
-        """
-        commands = super().add_subparsers(**settings)
-        commands.type = str
-        return commands
-
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parse as argparse does, once completions have been offered."""
         if "_ARGCOMPLETE" in os.environ and not self.completing:

@@ -66,12 +66,16 @@ def _row(
     ordered = members[np.argsort(cameras[members], kind="stable")]
     shown = ordered[np.linspace(0, len(ordered) - 1, min(COLUMNS, len(ordered))).astype(int)]
     known = {camera for camera in cameras[members].tolist() if camera}
-    seen = f", {counted(len(known), 'camera')}" if known else ""
-    above = [f"camera {cameras[i]}" if cameras[i] else "" for i in shown]
     tiles = [
-        Tile(paths[i], above=text, below=file_caption(paths[i]), optional=True)
-        for i, text in zip(shown, above, strict=True)
+        Tile(
+            paths[i],
+            above=f"camera {cameras[i]}" if cameras[i] else "",
+            below=file_caption(paths[i]),
+            optional=True,
+        )
+        for i in shown
     ]
+    seen = counted(len(known), "camera") if known else ""
     return Row(
-        tiles, title, f"{counted(len(members), 'image')}{seen}{', ' if remark else ''}{remark}"
+        tiles, title, ", ".join(filter(None, [counted(len(members), "image"), seen, remark]))
     )

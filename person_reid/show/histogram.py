@@ -78,9 +78,8 @@ def _bars(genuine: Counts, impostor: Counts) -> int:
 
     By Rice's rule, twice the cube root of the number of pairs share the range in which these lie.
     """
-    spans = [np.ptp(np.flatnonzero(counts)) / BINS + 1 / BINS for counts in (genuine, impostor)]
     wanted = min(
-        2 * counts.sum() ** (1 / 3) / span
-        for counts, span in zip((genuine, impostor), spans, strict=True)
+        2 * counts.sum() ** (1 / 3) / (np.ptp(np.flatnonzero(counts)) / BINS + 1 / BINS)
+        for counts in (genuine, impostor)
     )
     return int(2 ** np.clip(np.round(np.log2(wanted)), 3, np.log2(MOST_BARS)))

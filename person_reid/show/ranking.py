@@ -102,8 +102,8 @@ def nearest(
     if top < 1:
         raise UserError(f"--top {top}: expected 1 or more.")
     ranking = ranked(query, gallery, index)
-    places = range(min(top, len(ranking.order)))
-    return ranking.matches(places, threshold), int(ranking.right.sum())
+    matches = ranking.matches(range(min(top, len(ranking.order))), threshold)
+    return matches, int(ranking.right.sum())
 
 
 def missed(

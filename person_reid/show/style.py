@@ -155,9 +155,12 @@ def legend_below(figure: Figure, keys: Sequence[Artist]) -> None:
     columns = min(len(keys), max(1, int(figure.get_figwidth() / widest)))
     columns = -(-len(keys) // -(-len(keys) // columns))  # rows of about the same length
     free = [axes for axes in figure.axes if not axes.axison]
-    where: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "columnspacing": 1.4}
     legend = (
-        free[0].legend(handles=keys, loc="center") if free else figure.legend(handles=keys, **where)
+        free[0].legend(handles=keys, loc="center")
+        if free
+        else figure.legend(
+            handles=keys, loc="outside lower center", ncols=columns, columnspacing=1.4
+        )
     )
     for text in legend.get_texts():
         text.set_parse_math(False)  # a name may contain dollars
