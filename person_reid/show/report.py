@@ -31,23 +31,18 @@ Heat = Callable[[Sequence[str | Path]], list[list[Pixels]]]
 
 @dataclass
 class Tested:
-    """The result of a test. metrics: {how the gallery was ranked:
-    Metrics}, the plain ranking first.
+    """The result of a test. metrics: {how the gallery was ranked: Metrics}; "single" is the plain
+    ranking.
     """
 
     query: FeatureSet
     gallery: FeatureSet
     metrics: dict[str, Metrics]
 
-    @property
-    def plain(self) -> Metrics:
-        """Return the metrics of the plain ranking."""
-        return next(iter(self.metrics.values()))
-
 
 def metrics_section(tested: Tested) -> Markup:
     """Return the metrics, also for each camera of the queries, and the CMC curves."""
-    plain = tested.plain
+    plain = tested.metrics["single"]
     best = {"Rank@1": plain.rank(1), "mAP": plain.mAP, "mINP": plain.mINP}
     header = ["Query", *(f"Rank@{k}" for k in RANKS), "mAP", "mINP"]
     rows = [
@@ -143,7 +138,8 @@ def rankings_section(
         images = [[pixels_of(file)] for file in files]
         for branch in heat(files) if heat else []:
             images = [[*below, hot] for below, hot in zip(images, branch, strict=True)]
-        words = f"{ranking.summary(matches, total)}; AP {tested.plain.average_precision[index]:.3f}"
+        precision = tested.metrics["single"].average_precision[index]
+        words = f"{ranking.summary(matches, total)}; AP {precision:.3f}"
         content.append(
             page.heading(f"Query {index}: {ranking.headline(tested.query, index)}", words)
         )
