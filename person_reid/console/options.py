@@ -102,7 +102,7 @@ def parse_command(
     )
     for name, kind in kinds.items():
         about, examples = kind.__doc__, example_lines(text, name)
-        settings = {"help": about, "text": about, "examples": examples}
+        settings: dict[str, Any] = {"help": about, "text": about, "examples": examples}
         command = commands.add_parser(name, argument_default=argparse.SUPPRESS, **settings)
         declare(kind, command, everything=True)
     given = vars(parser.parse_args(argv))

@@ -159,7 +159,12 @@ def draw_embedding(
             for camera, shape in shapes.items():
                 here = points[(labels == label) & (cameras == camera)]
                 axes.scatter(
-                    *here.T, size, colour, shape, linewidth=0.3, edgecolor=axes.get_facecolor()
+                    *here.T,
+                    s=size,
+                    marker=shape,
+                    color=colour,
+                    linewidth=0.3,
+                    edgecolor=axes.get_facecolor(),
                 )
         keys = [
             Line2D([], [], marker=shape, linestyle="", color="#94a3b8", label=f"camera {camera}")
