@@ -159,7 +159,8 @@ def draw_embedding(
             for camera, shape in shapes.items():
                 here = points[(labels == label) & (cameras == camera)]
                 axes.scatter(
-                    *here.T,
+                    here[:, 0],
+                    here[:, 1],
                     s=size,
                     marker=shape,
                     color=colour,
