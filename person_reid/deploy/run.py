@@ -285,8 +285,7 @@ def _open_onnx(engine: Engine) -> str | None:
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.log_severity_level = 3
     with readable(engine.path) as source:
-        cpu = ["CPUExecutionProvider"]
-        session = onnxruntime.InferenceSession(source, settings, providers=cpu)
+        session = onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
         text: str | None = session.get_modelmeta().custom_metadata_map.get(KEY)
         tensorrt = bool(text and Contents.from_json(text).tensorrt)
         chosen = providers(engine.device, tensorrt)

@@ -11,9 +11,9 @@ answers from inverted lists, saved beside the file under a name that gives the l
 them; they can always be rebuilt.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError
-from person_reid.gallery.checks import check_count
+from person_reid.gallery.checks import check_count, checked
 from person_reid.gallery.index_file import ADDITIONS, ROUNDING, IndexFile
 from person_reid.gallery.inverted_lists import InvertedLists, delete_lists, faiss_is_installed
 from person_reid.gallery.metadata import EVERYTHING, UNKNOWN, About, Filter
@@ -85,7 +85,7 @@ class SearchIndex(IndexFile):
         features.
         """
         check_count(k)
-        queries = self._checked(queries)
+        queries = checked(queries, self.width(), self.path)
         exact = exact or not faiss_is_installed() or not self._is_large()
         lists = None if exact else self.lists()
         with self._transaction("DEFERRED"):  # others may add, replace and forget at any moment
@@ -95,16 +95,14 @@ class SearchIndex(IndexFile):
             else:
                 similarities, ids = nearest_of_chunks(queries, self.compared(among), k)
             images = self._images(sorted({int(i) for i in ids.flat if i >= 0}))
-
-        def found(row: Sequence[float], numbers: Sequence[int]) -> list[Found]:
-            here = (
-                (images[i], similarity)
-                for similarity, i in zip(row, numbers, strict=True)
+        return [
+            [
+                Found(images[i][0], similarity, images[i][1])
+                for i, similarity in zip(numbers, row, strict=True)
                 if i in images
-            )
-            return [Found(path, similarity, about) for (path, about), similarity in islice(here, k)]
-
-        return list(map(found, similarities.tolist(), ids.tolist()))
+            ][:k]
+            for numbers, row in zip(ids.tolist(), similarities.tolist(), strict=True)
+        ]
 
     def _nearest(
         self, lists: InvertedLists, queries: Features, k: int, among: Filter

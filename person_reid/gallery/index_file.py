@@ -142,16 +142,20 @@ class IndexFile:
         this returns. Raises UserError for features that are not finite or are all zero, if their
         width differs from the index's, and if their number is not the number of paths.
         """
-        features = self._checked(features, paths)
+        features = checked(features, self.width(), self.path, paths)
         known = [(abouts or {}).get(path, UNKNOWN) for path in paths]
-        each = zip(paths, states or map(state_of, paths), features, known, strict=True)
         rows = [
-            (_key(path), state, feature.tobytes(), *about) for path, state, feature, about in each
+            (_key(path), state, feature.tobytes(), *about)
+            for path, state, feature, about in zip(
+                paths, states or map(state_of, paths), features, known, strict=True
+            )
         ]
         old = "coalesce(?{}, (SELECT {} FROM images WHERE path = ?1))"
         values = ", ".join(old.format(place, name) for place, name in enumerate(About._fields, 4))
-        into = f"images (path, state, feature, {COLUMNS})"
-        command = f"INSERT OR REPLACE INTO {into} VALUES (?1, ?2, ?3, {values})"
+        command = (
+            f"INSERT OR REPLACE INTO images (path, state, feature, {COLUMNS}) "
+            f"VALUES (?1, ?2, ?3, {values})"
+        )
         strip = (
             "UPDATE images SET identity = NULL, track = NULL WHERE path = ? "
             "AND (identity > '' OR track > '')"
@@ -288,15 +292,6 @@ class IndexFile:
             # which reads no other image's feature
             condition = f"id IN (SELECT id FROM images WHERE {condition})"
         return condition, values
-
-    def _checked(
-        self, features: npt.NDArray[Any], paths: Sequence[object] | None = None
-    ) -> Features:
-        """Return features (N, D) as they are stored.
-
-        Raises UserError if the index cannot compare them with its own.
-        """
-        return checked(features, self.width(), self.path, paths)
 
     def width(self) -> int | None:
         """Return the width of the features in the index, if it is known."""

@@ -131,10 +131,11 @@ class MilvusGallery:
             self._create(
                 self.name, {"path": {"is_primary": True}, "state": {}, **known}, features.shape[1]
             )
-        each = zip(paths, states or map(state_of, paths), features, strict=True)
         rows = [
             {"path": _key(path), "state": state, "feature": row.tolist()}
-            for path, state, row in each
+            for path, state, row in zip(
+                paths, states or map(state_of, paths), features, strict=True
+            )
         ]
         old = self._rows(map(_key, paths), ["path", "feature", "identity", "track"])
         stripped = 0
