@@ -2,17 +2,12 @@
 formula of graph.py as it is written.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
+import torch
+from torch.nn.functional import embedding_bag, normalize
 
 from person_reid.retrieval.neighbours import NeighbourSearch
 from person_reid.retrieval.similarity import CosineScores, Features, Scores, unit_rows
-
-if TYPE_CHECKING:  # evaluate.py starts without torch
-    import torch
 
 BLOCK = 1024  # rows whose k2 neighbours are gathered at a time
 
@@ -24,8 +19,6 @@ class DenseGraphScores(Scores):
         self, query: Features, gallery: Features, k1: int, k2: int, lambda_value: float,
         neighbours: NeighbourSearch, device: torch.device | str = "cpu",
     ) -> None:  # fmt: skip
-        import torch
-
         self.num_queries, self.lambda_value = len(query), lambda_value
         features = unit_rows(np.concatenate([query, gallery]))
         found = neighbours.search(features, features, k1, itself=True)
@@ -40,8 +33,6 @@ class DenseGraphScores(Scores):
 
     def _propagate(self, graph: torch.Tensor) -> torch.Tensor:
         """Return S (A + Aᵀ) with rows of unit norm; it overwrites A, `graph` (N, N)."""
-        from torch.nn.functional import embedding_bag, normalize
-
         symmetric = graph + graph.T
         for start in range(0, len(graph), BLOCK):
             rows = slice(start, start + BLOCK)
@@ -55,8 +46,6 @@ class DenseGraphScores(Scores):
 
     def __call__(self, start: int, stop: int) -> torch.Tensor:
         """Return the (stop - start, G) float32 scores of these queries, a tensor on the device."""
-        import torch
-
         walk = self.graph[start:stop] @ self.graph[self.num_queries :].T
         cosine = torch.as_tensor(self.cosines(start, stop), device=walk.device)
         return (1 - self.lambda_value) * walk + self.lambda_value * cosine
@@ -66,8 +55,4 @@ def matrix_fits(num_images: int, device: torch.device) -> bool:
     """Return whether the two (N, N) float32 matrices of N images fit into the
     free memory of a CUDA `device`.
     """
-    import torch
-
-    return (
-        device.type == "cuda" and 2 * 4 * num_images**2 < 0.9 * torch.cuda.mem_get_info(device)[0]
-    )
+    return 2 * 4 * num_images**2 < 0.9 * torch.cuda.mem_get_info(device)[0]

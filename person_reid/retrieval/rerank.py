@@ -14,7 +14,6 @@ from person_reid.config.option import NAMED, OptionError
 from person_reid.retrieval.expansion import expanded_scores
 from person_reid.retrieval.faiss_neighbours import FaissNeighbours
 from person_reid.retrieval.graph import GraphScores
-from person_reid.retrieval.graph_dense import DenseGraphScores, matrix_fits
 from person_reid.retrieval.k_reciprocal import KReciprocalScores
 from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch, check_neighbours
 from person_reid.retrieval.similarity import (
@@ -94,8 +93,11 @@ def rescorer(options: RerankOptions) -> Callable[..., Scores]:
             options, num_images, 4 * dimension + method.bytes_per_image(**settings)
         )
         build = method.scores
-        if device is not None and build is GraphScores and matrix_fits(num_images, device):
-            build = partial(DenseGraphScores, device=device)
+        if device is not None and device.type == "cuda" and build is GraphScores:
+            from person_reid.retrieval.graph_dense import DenseGraphScores, matrix_fits
+
+            if matrix_fits(num_images, device):
+                build = partial(DenseGraphScores, device=device)
         scores = build(
             query, gallery, **settings, neighbours=SEARCHES[options.neighbours](device, budget)
         )

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from person_reid.basics import UserError
 from person_reid.config.adapt import AdaptConfig
-from person_reid.config.network import NetworkOptions
 from person_reid.config.option import OptionError
 from person_reid.data.layout import Split, parse_names, read_further_splits
 from person_reid.data.samplers import ClusterSampler
 from person_reid.data.unlabelled import read_people
 from person_reid.deploy.find import refuse
+from person_reid.deploy.load import network_of_run
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.runtimes import present_extractor
 from person_reid.losses.base import unit_length
@@ -121,18 +121,11 @@ def _from_run(config: AdaptConfig) -> AdaptConfig:
     """Take the network and its weights from the run to start from."""
     reason = "{from_run} says what the network is."
     refuse(config, ("weights", *LAYERS), reason, from_run=config.from_run)
-    start, weights = _network_to_start_from(config.from_run or "")
-    layers = {name: getattr(start, name) for name in (*LAYERS, "PCB", "height", "width")}
-    return replace(config, **layers, weights=str(weights))
-
-
-def _network_to_start_from(named: str) -> tuple[NetworkOptions, str | Path]:
-    """Return the network and the weights of a run, or of a folder of save_pretrained."""
-    run = RunFolder(named)
-    if names_a_run(named) or not (Path(named).is_dir() or "/" in named):
-        return run.config(), run.weights_file()
-    tested = open_pretrained(named)
-    return tested.spec, tested.weights
+    named = config.from_run or ""
+    of_run = names_a_run(named) or not (Path(named).is_dir() or "/" in named)
+    start = network_of_run(named) if of_run else open_pretrained(named)
+    layers = {name: getattr(start.spec, name) for name in (*LAYERS, "PCB", "height", "width")}
+    return replace(config, **layers, weights=str(start.weights))
 
 
 def mean_teacher(config: AdaptConfig) -> Averaging:

@@ -227,17 +227,14 @@ class RunJournal(Journal):
         if self.config.keep:
             folder.keep_latest(self.config.keep)
         if self.epoch == self.last or time.monotonic() > self.drawn + DRAW_EVERY:
-            self._draw()
+            with drawing(folder.curves):
+                # matplotlib loads slowly: only one draws
+                from person_reid.show.curves import draw_curves
+
+                draw_curves(self.history, folder.curves)
+            self.drawn = time.monotonic()
         super()._write()
         self.send(self.history[-1])
-
-    def _draw(self) -> None:
-        with drawing(self.folder.curves):
-            # matplotlib loads slowly: only one draws
-            from person_reid.show.curves import draw_curves
-
-            draw_curves(self.history, self.folder.curves)
-        self.drawn = time.monotonic()
 
     def conclude(self) -> None:
         """End the training: write the averaged weights, if there are
