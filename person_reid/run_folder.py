@@ -1,13 +1,16 @@
 """The folder of a run, model/NAME: the files it holds, and how they are written and found.
 
-opts.yaml          the options, with the number of identities versions.jsonl     the code and
-libraries: one JSON object each time the run began or was resumed net_010.pth …      the network's
-state dict every ten epochs; net_last.pth after the latest net_average.pth    the averaged network
-(--wa); net_average_bn.pth with batch-norm statistics of its own resume.pth         everything
---resume needs, after the latest epoch log.jsonl          one JSON object an epoch not_finite.txt
-the images of a batch whose loss was not finite train.jpg          the curves result.txt
-what test.py measured report.html        written by tools/report.py clusters.jpg       the clusters
-of the last epoch of adapt.py
+opts.yaml        the options, with the number of identities
+versions.jsonl   the code and libraries: a JSON object each time the run began or was resumed
+net_010.pth …    the network's state dict every ten epochs; net_last.pth after the latest
+net_average.pth  the averaged network (--wa); net_average_bn.pth with its own statistics
+resume.pth       everything --resume needs, after the latest epoch
+log.jsonl        one JSON object an epoch
+not_finite.txt   the images of a batch whose loss was not finite
+train.jpg        the curves
+result.txt       what test.py measured
+report.html      written by tools/report.py
+clusters.jpg     the clusters of the last epoch of tools/adapt.py
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ features are those that test.py wrote.
 import sys
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,7 @@ def rankings(config: ReportConfig, tested: "Tested") -> "list[Markup]":
     heat, remark = None, ""
     if not config.no_heatmaps:
         network, device = tested_network(config), select_device(config.gpu_ids)
-        heat = report.heat_of(load_network(network), network.size, device)
+        heat = partial(report.heated, load_network(network), network.size, device)
         remark = "Below each image: where the network's last feature map is strongest."
     shown = {}
     if config.queries:

@@ -9,11 +9,5 @@ import sys
 from person_reid.console import run_script
 from person_reid.distributed import run_processes
 
-
-def main() -> None:
-    """Run the processes and wait until all have ended."""
-    run_processes(sys.argv[1:])
-
-
 if __name__ == "__main__":
-    run_script(main)
+    run_script(lambda: run_processes(sys.argv[1:]))

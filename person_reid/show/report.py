@@ -17,9 +17,11 @@ from person_reid.retrieval.metrics import Metrics, evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.thresholds import error_rates, pair_similarities
 from person_reid.show import page, ranking
+from person_reid.show.activation import activations
 from person_reid.show.cmc import draw_cmc
 from person_reid.show.curves import draw_curves
 from person_reid.show.embedding import choose, draw_embedding, project
+from person_reid.show.heatmap import overlay
 from person_reid.show.histogram import draw_similarities
 from person_reid.show.sheet import pixels_of
 
@@ -124,8 +126,8 @@ def rankings_section(
     heat: Heat | None,
     remark: str,
 ) -> Markup:
-    """Return queries and their nearest gallery images. heat: see heat_of;
-    None shows the photographs alone.
+    """Return queries and their nearest gallery images. heat: heated, of a network; None shows the
+    photographs alone.
     """
     content = []
     for index in indices:
@@ -147,21 +149,18 @@ def rankings_section(
     return page.section(title, *content, remark=remark)
 
 
-def heat_of(network: Network, size: tuple[int, int], device: torch.device | str) -> Heat:
-    """Return a function that lays the network's heat over image files: files → a
-    list of images for each branch.
-    """
-    from person_reid.show.activation import activations
-    from person_reid.show.heatmap import overlay
-
-    def heat(files: Sequence[str | Path]) -> list[list[Pixels]]:
-        found = activations(network, load_bank(files, *size), device)
-        return [
-            [overlay(pixels_of(file), hot) for file, hot in zip(files, maps, strict=True)]
-            for maps in found.values()
-        ]
-
-    return heat
+def heated(
+    network: Network,
+    size: tuple[int, int],
+    device: torch.device | str,
+    files: Sequence[str | Path],
+) -> list[list[Pixels]]:
+    """Return image files under the network's heat, a list of images for each branch."""
+    found = activations(network, load_bank(files, *size), device)
+    return [
+        [overlay(pixels_of(file), hot) for file, hot in zip(files, maps, strict=True)]
+        for maps in found.values()
+    ]
 
 
 def spread(count: int, number: int) -> Iterable[int]:

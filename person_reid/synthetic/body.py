@@ -241,30 +241,38 @@ def bag(person: Person) -> list[Solid]:
     def solid(start: Point, end: Point, radii: Point, **options: Any) -> Solid:
         return Solid(start, end, radii, person.bag_colour, **{"nearer": 0.1, **options})
 
-    if person.bag == "backpack":
-        top, bottom = (0, shoulder - 0.015, -deep - 0.045), (0, hip + 0.04, -deep - 0.05)
-        strap = 0.06 * person.width
-        return [
-            solid(top, bottom, (0.066, 0.078, 0.082, 0.08), cap=0.4, flat=0.75),
+    strap, right, left = np.multiply((0.06, -0.12, 0.16), person.width)
+    solids = {
+        "backpack": [
+            solid(
+                (0, shoulder - 0.015, -deep - 0.045),
+                (0, hip + 0.04, -deep - 0.05),
+                (0.066, 0.078, 0.082, 0.08),
+                cap=0.4,
+                flat=0.75,
+            ),
             *(
                 solid((x, shoulder + 0.01, 0.05), (x, shoulder - 0.15, deep), (0.011, 0.011))
                 for x in (-strap, strap)
             ),
-        ]
-    if person.bag == "shoulder bag":
-        x = -0.12 * person.width
-        upper, lower = (-0.55 * x, shoulder + 0.02), (x, hip + 0.04)
-        return [
-            solid((x, hip + 0.05, 0), (x, hip - 0.07, 0), (0.058, 0.06), cap=0.2, nearer=0.16),
-            *(solid((*upper, z), (*lower, z), (0.01, 0.01)) for z in (-deep, deep)),
-        ]
-    if person.bag == "hand bag":
-        x = 0.16 * person.width
-        return [
-            solid((x, hip - 0.07, 0), (x, hip - 0.15, 0), (0.056, 0.066), cap=0.15, nearer=0.12),
+        ],
+        "shoulder bag": [
+            solid(
+                (right, hip + 0.05, 0), (right, hip - 0.07, 0), (0.058, 0.06), cap=0.2, nearer=0.16
+            ),
             *(
-                solid((x, hip + 0.02, z), (x, hip - 0.08, 1.8 * z), (0.008, 0.008))
+                solid((-0.55 * right, shoulder + 0.02, z), (right, hip + 0.04, z), (0.01, 0.01))
+                for z in (-deep, deep)
+            ),
+        ],
+        "hand bag": [
+            solid(
+                (left, hip - 0.07, 0), (left, hip - 0.15, 0), (0.056, 0.066), cap=0.15, nearer=0.12
+            ),
+            *(
+                solid((left, hip + 0.02, z), (left, hip - 0.08, 1.8 * z), (0.008, 0.008))
                 for z in (-0.02, 0.02)
             ),
-        ]
-    return []
+        ],
+    }
+    return solids.get(person.bag, [])

@@ -178,14 +178,8 @@ def plan(
     def picture(
         folder: str, label: str, person: int, camera: int, moment: int, box: str
     ) -> Drawing:
-        suffix = 0 if box == "by hand" else 1
-        return Drawing(
-            f"{folder}/{label}_c{camera}s1_{moment:06d}_{suffix:02d}.jpg",
-            person,
-            camera,
-            moment,
-            box,
-        )
+        name = f"{label}_c{camera}s1_{moment:06d}_{'00' if box == 'by hand' else '01'}.jpg"
+        return Drawing(f"{folder}/{name}", person, camera, moment, box)
 
     for person in range(1, train_identities + test_identities + 1):
         label = f"{person:04d}"

@@ -7,7 +7,6 @@ from behind, and a shirt looks different from every side.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -74,11 +73,10 @@ def draw_solids(
     """
     draw_shadow(canvas, feet, scale)
     ground = min(min(solid.start[1], solid.end[1]) for solid in solids)
-
-    def nearness(solid: Solid) -> Any:
-        return pose.project(np.add(solid.start, solid.end) / 2)[2] + solid.nearer
-
-    for solid in sorted(solids, key=nearness):
+    for solid in sorted(
+        solids,
+        key=lambda solid: pose.project(np.add(solid.start, solid.end) / 2)[2] + solid.nearer,
+    ):
         ends = (pose.project((x, y - ground, z)) for x, y, z in (solid.start, solid.end))
         start, end = (np.array((feet[0] + scale * x, feet[1] - scale * y)) for x, y, _ in ends)
         breadth = np.hypot(np.cos(pose.yaw), solid.flat * np.sin(pose.yaw))
