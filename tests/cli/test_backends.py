@@ -1,8 +1,7 @@
 """Every script that draws, where MPLBACKEND names what matplotlib does not know, as in a notebook's
 `!python train.py`.
 
-matplotlib reads the variable once, when it is imported. So one process imports PyTorch and this
-package, and each command runs in a fork of it, which imports matplotlib anew.
+matplotlib reads the variable once, when it is imported: one process without it runs all of them.
 """
 
 import json
@@ -11,36 +10,26 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.cli.test_label_errors import draw
 from tests.support import ROOT
 from tests.support.ranked_people import lay_out
 from tests.test_architecture import imports, sources
 
-FORKS = """
-import importlib, json, os, sys, traceback
-import person_reid.training.adaptation, tools.search, tools.compare_networks
+RUN_ALL = """
+import json, sys
 from tests.support.scripts import module_of
-assert "matplotlib" not in sys.modules
 for name, words in json.load(sys.stdin):
-    child = os.fork()
-    if not child:
-        try:
-            module_of(name).main(words)
-        except BaseException as error:
-            if not (isinstance(error, SystemExit) and not error.code):
-                traceback.print_exc()
-                os._exit(1)
-        os._exit(0)
-    if os.waitpid(child, 0)[1]:
-        sys.exit(f"{name} failed")
+    print(name, file=sys.stderr)
+    try:
+        module_of(name).main(words)
+    except SystemExit as end:
+        if end.code:
+            raise
 """
 NETWORK = "--backbone test_resnet --weights none --height 32 --width 16 --gpu_ids -1"
 TRAINING = f"{NETWORK} --data_dir people --train_all --batchsize 8 --total_epoch 1"
 COMMANDS = {
     "train": [f"{TRAINING} --name trained"],
-    "train_DDP": [f"{TRAINING} --name ddp"],
     "adapt": [f"{NETWORK} --data_dir people/train_all --name adapted --batchsize 8 "
               "--steps 2 --total_epoch 1 --k1 4"],
     "demo": ["--result result.mat --query_index 0"],
@@ -63,7 +52,7 @@ COMMANDS = {
     ],
 }  # fmt: skip
 PICTURES = [
-    "model/trained/train.jpg", "model/ddp/train.jpg", "model/adapted/train.jpg",
+    "model/trained/train.jpg", "model/adapted/train.jpg",
     "model/adapted/clusters.jpg", "show.png", "curves.png", "cmc.png", "histogram.png",
     "map.png", "heatmap.png", "augmentations.jpg", "threshold.png", "networks.png",
     "report.html", "look.html", "label_errors.png", "found.png", "sheet.png",
@@ -79,7 +68,7 @@ def test_every_script_that_draws_is_listed_here():
         for name, source in scripts.items()
         if any(".show." in each for each in imports(source, modules))
     }
-    assert drawing | {"train", "train_DDP", "adapt"} == COMMANDS.keys()
+    assert drawing | {"train", "adapt"} == COMMANDS.keys()
 
 
 def test_only_one_room_imports_matplotlib_and_none_its_windows():
@@ -88,7 +77,6 @@ def test_only_one_room_imports_matplotlib_and_none_its_windows():
         assert name.startswith("person_reid.show.") or "import matplotlib" not in source, name
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot fork there")
 def test_every_script_draws_whatever_backend_and_style_a_user_has(tmp_path):
     lay_out(tmp_path)
     draw(tmp_path / "people")
@@ -100,7 +88,7 @@ def test_every_script_draws_whatever_backend_and_style_a_user_has(tmp_path):
     }
     runs = [(name, line.split()) for name, lines in COMMANDS.items() for line in lines]
     done = subprocess.run(
-        [sys.executable, "-c", FORKS], input=json.dumps(runs), env=environment, cwd=tmp_path,
+        [sys.executable, "-c", RUN_ALL], input=json.dumps(runs), env=environment, cwd=tmp_path,
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -49,8 +49,6 @@ def room(tmp_path_factory):
 @pytest.fixture
 def here(room, monkeypatch):
     monkeypatch.chdir(room)
-    # half of the time of so short a run
-    monkeypatch.setattr("person_reid.show.curves.draw_curves", lambda *_: None)
     return room
 
 

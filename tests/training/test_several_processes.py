@@ -3,7 +3,6 @@ against one with the batch of both.
 """
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -17,71 +16,12 @@ import torch
 from person_reid import create_model
 from tests.support import ROOT
 from tests.support.people import write_people
+from tests.support.plain_training import RUNS, SMALL, name_of, train_plainly
 from tests.support.runs import equal_weights, log, weights
 from tests.support.scripts import refused, run
 
-SMALL = [
-    "--backbone",
-    "test_resnet",
-    "--weights",
-    "none",
-    "--height",
-    "64",
-    "--width",
-    "32",
-    "--gpu_ids",
-    "-1",
-]
-SMALL += [
-    "--linear_num",
-    "0",
-    "--droprate",
-    "0",
-    "--data_dir",
-    "people",
-    "--train_all",
-    "--lr",
-    "0.005",
-]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-
-# Images as they are and batch norms that keep their statistics: what is drawn at random, and what
-# PyTorch does not synchronise on a CPU, would differ by its nature.
-PLAIN_TRAINING = """
-import re
-import sys
-sys.path.insert(0, {root!r})
-from torch import nn
-import person_reid.show.curves
-import train
-from person_reid.config import TrainConfig
-from person_reid.console import parse
-from person_reid.data.augment import Augment, normalise
-from person_reid.distributed import join_world
-from person_reid.training.build import resolved
-from person_reid.training.step import TrainingStep
-
-begin = TrainingStep._begin
-
-def begin_plainly(step, epoch):
-    begin(step, epoch)
-    for module in step.network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
-
-TrainingStep._begin = begin_plainly
-Augment.__call__ = lambda augment, bank, indices, generator: normalise(bank[indices])
-person_reid.show.curves.draw_curves = lambda *arguments: None
-
-with join_world() as world:
-    for flags in {runs!r}:
-        name = "plain" + re.sub("[ :]", "", flags) + str(world.size)
-        words = [*{small!r}, "--total", "3", *flags.split(), *sys.argv[1:], "--name", name]
-        train.train(resolved(parse(TrainConfig, words)), world)
-"""
 TESTED = ["--name", "tested", "--test_dir", "people", "--gpu_ids", "-1"]
-TAUGHT = "--teacher=test_resnet=teacher.pth --loss triplet,teacher_features,teacher_classes"
-RUNS = ["--wa --arcface --loss center:0.01", f"--sampler pk --circle {TAUGHT}"]
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +31,6 @@ def room(tmp_path_factory):
     # one of them not trained on
     write_people(folder / "people" / "val", people=9, images=1, seed=0)
     torch.save(create_model("test_resnet", weights="none").state_dict(), folder / "teacher.pth")
-    (folder / "plain.py").write_text(PLAIN_TRAINING.format(root=str(ROOT), small=SMALL, runs=RUNS))
     return folder
 
 
@@ -104,9 +43,12 @@ def start(command, room, **options):
 @pytest.fixture(scope="module")
 def plain_runs(room):
     """Each of RUNS, by one process with batches of 16 and by two with 8 each."""
-    one = start([sys.executable, "plain.py", "--batchsize", "16"], room)
-    two = start([*TORCHRUN, "plain.py", "--batchsize", "8"], room)
-    assert one.returncode == two.returncode == 0, one.stderr + two.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(room)
+        train_plainly("--batchsize", "16")
+    module = ["-m", "tests.support.plain_training", "--batchsize", "8"]
+    two = start([*TORCHRUN, *module], room, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert two.returncode == 0, two.stderr
     assert two.stdout.count("2 processes") == two.stdout.count("Done:") == len(RUNS)
     assert two.stderr.count("Validation leaves out 1 of 9 images") == len(RUNS)  # said by the first
     return room
@@ -114,7 +56,7 @@ def plain_runs(room):
 
 def names(flags):
     """The runs of some flags by one process and by two."""
-    return ["plain" + re.sub("[ :]", "", flags) + count for count in "12"]
+    return [name_of(flags, processes) for processes in (1, 2)]
 
 
 @pytest.mark.parametrize("flags", RUNS)

@@ -1,0 +1,59 @@
+"""Trainings that one process and two must agree on.
+
+Images stay as they are and batch norms keep their statistics: what is drawn at random, and what
+PyTorch does not synchronise on a CPU, would differ by its nature.
+
+Run in the folder of the data: `torchrun -m tests.support.plain_training`, and flags of train.py.
+"""
+
+import re
+import sys
+
+import pytest
+from torch import nn
+
+import train
+from person_reid.config import TrainConfig
+from person_reid.console import parse
+from person_reid.data.augment import Augment, normalise
+from person_reid.distributed import join_world
+from person_reid.training.build import resolved
+from person_reid.training.journal import RunJournal
+from person_reid.training.step import TrainingStep
+
+SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32"]
+SMALL += ["--gpu_ids", "-1", "--linear_num", "0", "--droprate", "0", "--data_dir", "people"]
+SMALL += ["--train_all", "--lr", "0.005"]
+TAUGHT = "--teacher=test_resnet=teacher.pth --loss triplet,teacher_features,teacher_classes"
+RUNS = ["--wa --arcface --loss center:0.01", f"--sampler pk --circle {TAUGHT}"]
+
+
+def name_of(flags, processes):
+    """The run of some flags by so many processes."""
+    return "plain" + re.sub("[ :]", "", flags) + str(processes)
+
+
+def train_plainly(*words):
+    """Train each of RUNS with further flags, alone or as one of several processes."""
+    begin = TrainingStep._begin
+
+    def begin_plainly(step, epoch):
+        begin(step, epoch)
+        for module in step.network.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+    with pytest.MonkeyPatch.context() as patch, join_world() as world:
+        patch.setattr(TrainingStep, "_begin", begin_plainly)
+        patch.setattr(
+            Augment, "__call__", lambda augment, bank, indices, generator: normalise(bank[indices])
+        )
+        patch.setattr(RunJournal, "_draw", lambda journal: None)
+        for flags in RUNS:
+            name = ["--name", name_of(flags, world.size)]
+            config = parse(TrainConfig, [*SMALL, "--total", "3", *flags.split(), *words, *name])
+            train.train(resolved(config), world)
+
+
+if __name__ == "__main__":
+    train_plainly(*sys.argv[1:])
