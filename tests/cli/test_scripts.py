@@ -36,6 +36,7 @@ SMALL = [
     "8",
 ]
 PEOPLE = ["--identities", "6", "--test_identities", "5", "--cameras", "3", "--images", "2"]
+MOVED = ["--name", "moved", "--total", "1", *SMALL, "--backbone", "test_resnet"]
 METRICS = r"Rank@1:\d\.\d{6} Rank@5:\d\.\d{6} Rank@10:\d\.\d{6} mAP:\d\.\d{6} mINP:\d\.\d{6}"
 
 
@@ -43,18 +44,8 @@ METRICS = r"Rank@1:\d\.\d{6} Rank@5:\d\.\d{6} Rank@10:\d\.\d{6} mAP:\d\.\d{6} mI
 def people(tmp_path_factory):
     """A small synthetic data set, laid out."""
     folder = tmp_path_factory.mktemp("people")
-    run_process(
-        "prepare",
-        "--synthetic",
-        *PEOPLE,
-        "--distractors",
-        "6",
-        "--junk",
-        "4",
-        "--data_dir",
-        "people",
-        cwd=folder,
-    )
+    arguments = [*PEOPLE, "--distractors", "6", "--junk", "4", "--data_dir", "people"]
+    run("prepare", "--synthetic", *arguments, cwd=folder)
     return folder / "people" / "pytorch"
 
 
@@ -63,8 +54,8 @@ def trained(people, tmp_path_factory):
     """A folder in which a network was trained for two epochs and tested."""
     folder = tmp_path_factory.mktemp("trained")
     arguments = ["--data_dir", people, "--name", "small", "--total", "2", *SMALL]
-    run_process("train", *arguments, cwd=folder)
-    run_process("test", "--name", "small", "--test_dir", people, "--multi", cwd=folder)
+    run("train", *arguments, cwd=folder)
+    run("test", "--name", "small", "--test_dir", people, "--multi", cwd=folder)
     return folder
 
 
@@ -105,8 +96,8 @@ def test_evaluation_prints_the_lines_that_test_printed(trained, people):
     lines = [line.split(": ", 1)[1] for line in tested.splitlines()]
     evaluated = run_process("evaluate", cwd=trained)
     assert all(line in evaluated.splitlines() for line in lines)
-    assert lines[0] in run_process("evaluate_gpu", cwd=trained)
-    ranked = run_process("evaluate_rerank", "--k1", "5", "--k2", "2", cwd=trained)
+    assert lines[0] in run("evaluate_gpu", cwd=trained)
+    ranked = run("evaluate_rerank", "--k1", "5", "--k2", "2", cwd=trained)
     assert re.search(f"^re-ranked {METRICS}$", ranked, re.M)
 
 
@@ -179,18 +170,9 @@ def test_multiple_queries_without_an_image_repeat_no_figure(copy, people, tmp_pa
     ("script", "flags", "split"),
     [
         ("test", ["--name", "small", "--no_flip", "--test_dir"], "query"),
-        ("test", ["--name", "small", "--no_flip", "--test_dir"], "gallery"),
-        (
-            "train",
-            ["--name", "moved", "--total", "1", "--train_all", *SMALL, "--data_dir"],
-            "train_all",
-        ),
-        ("train", ["--name", "moved", "--total", "1", "--train_all", *SMALL, "--data_dir"], "val"),
-        (
-            "train",
-            ["--name", "moved", "--total", "1", "--eval_every", "1", *SMALL, "--data_dir"],
-            "gallery",
-        ),
+        ("train", [*MOVED, "--train_all", "--data_dir"], "train_all"),
+        ("train", [*MOVED, "--train_all", "--data_dir"], "val"),
+        ("train", [*MOVED, "--eval_every", "1", "--data_dir"], "gallery"),
         ("label_errors", [*SMALL[:8], "--data_dir"], "train_all"),
         ("prepare", ["--check", "--data_dir"], "train_all"),
     ],

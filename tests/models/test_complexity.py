@@ -14,8 +14,9 @@ from person_reid.models.factory import build_model, create_model
 from person_reid.models.osnet import Gate
 from person_reid.models.registry import BACKBONES, LIST
 from tests.support import ROOT
-from tools.docs.networks import table
+from tools.docs.networks import line, table
 
+AGAIN = "python tools/docs/networks.py writes it again"
 # Zhou et al., Omni-Scale Feature Learning for Person Re-Identification, ICCV 2019, table 6:
 # millions of parameters and of multiply-adds at 256×128. OSNet-IBN and -AIN are as large (the
 # authors' model zoo: 2.2 M and 0.98 G).
@@ -35,10 +36,15 @@ def bare(name):
         return create_model(name, weights="none").eval()
 
 
+def test_the_list_in_the_package_has_a_line_for_every_network():
+    _, *lines, _ = LIST.read_text(encoding="utf-8").splitlines()
+    assert [each.split()[0] for each in lines] == [*BACKBONES]
+    assert lines[::8] == [line(name) for name in [*BACKBONES][::8]], AGAIN
+
+
+@pytest.mark.slow
 def test_the_list_in_the_package_is_that_of_the_networks():
-    assert LIST.read_text(encoding="utf-8") == table(), (
-        "python tools/docs/networks.py writes it again"
-    )
+    assert LIST.read_text(encoding="utf-8") == table(), AGAIN
 
 
 def test_listing_the_networks_needs_no_pytorch():

@@ -3,6 +3,7 @@ the page or end in a traceback.
 """
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.support.scripts import refused
 from tools import reproduce
 from tools.docs.figures import fill
 from tools.docs.results import END, tables
-from tools.reproduce import append_record, plan, read_recipe, read_records
+from tools.reproduce import append_record, plan, read_recipe, read_records, read_results
 
 
 @pytest.fixture
@@ -92,13 +93,19 @@ def without(record, *names):
         lambda record: record["figures"]["single"].update(mAP="80"),
     ],
 )
-def test_a_damaged_record_is_found_before_anything_is_trained(change, tiny, tmp_path, never):
+def test_a_damaged_record_is_found(change, tiny):
     record = json.loads(json.dumps(a_record(plan(tiny, 0))))
     append_record("out.jsonl", record)
     change(record)
     append_record("out.jsonl", record)
+    with pytest.raises(UserError, match=r"out\.jsonl: record 2: expected recipe, flags"):
+        read_results(Path("out.jsonl"))
+
+
+def test_records_are_read_before_anything_is_trained(tiny, tmp_path, never):
+    append_record("out.jsonl", {"seed": 0})
     said = refused("reproduce", tiny, "--seeds", "4,", "--results", "out.jsonl", cwd=tmp_path)
-    assert "out.jsonl: record 2: expected recipe, flags" in said and never == []
+    assert "out.jsonl: record 1: expected recipe, flags" in said and never == []
 
 
 def test_results_that_cannot_be_written_are_named_before_anything_is_trained(tiny, tmp_path, never):

@@ -28,15 +28,18 @@ def main() -> None:
 
 def table() -> str:
     """Return the list of all networks: their size, computations, feature, input and licence."""
-    lines = [HEADER]
-    for name, entry in BACKBONES.items():
-        network = without_weights(name)
-        found = complexity(network, entry.size)
-        lines.append(
-            f"{name:18}{found.parameters / 1e6:10.2f} M{found.multiply_adds / 1e9:13.2f} G"
-            f"{network.dim:9}{'{}×{}'.format(*entry.size):>10}   {entry.licence()}"
-        )
+    lines = [HEADER, *map(line, BACKBONES)]
     return "\n".join([*lines, "and every network of timm and torchvision, by its name there.\n"])
+
+
+def line(name: str) -> str:
+    """Return the line of a network."""
+    entry, network = BACKBONES[name], without_weights(name)
+    found = complexity(network, entry.size)
+    return (
+        f"{name:18}{found.parameters / 1e6:10.2f} M{found.multiply_adds / 1e9:13.2f} G"
+        f"{network.dim:9}{'{}×{}'.format(*entry.size):>10}   {entry.licence()}"
+    )
 
 
 if __name__ == "__main__":
