@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from person_reid.config.optimizer import PrecisionOptions
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, and of the period
+FLAGS = {"torch.float16": "fp16", "torch.bfloat16": "bf16"}
 log = logging.getLogger(__name__)
 
 
@@ -182,7 +183,7 @@ def emulates(device: torch.device, dtype: torch.dtype) -> bool:
     if device.type != "cpu":
         return False
     # none without oneDNN
-    computes = getattr(torch.ops.mkldnn, f"_is_mkldnn_{_flag(dtype)}_supported", None)
+    computes = getattr(torch.ops.mkldnn, f"_is_mkldnn_{FLAGS[str(dtype)]}_supported", None)
     return not (computes and computes())
 
 
@@ -190,10 +191,6 @@ def emulates(device: torch.device, dtype: torch.dtype) -> bool:
 def _tell_of_float32(dtype: torch.dtype) -> None:
     log.warning(
         "--%s: PyTorch would emulate %s on this processor, so float32 takes its place.",
-        _flag(dtype),
+        FLAGS[str(dtype)],
         dtype,
     )
-
-
-def _flag(dtype: torch.dtype) -> str:
-    return {"torch.float16": "fp16", "torch.bfloat16": "bf16"}[str(dtype)]

@@ -101,9 +101,13 @@ def parse_command(
         required=True, dest="command", title=title, metavar="|".join(kinds)
     )
     for name, kind in kinds.items():
-        about, examples = kind.__doc__, example_lines(text, name)
-        settings: dict[str, Any] = {"help": about, "text": about, "examples": examples}
-        command = commands.add_parser(name, argument_default=argparse.SUPPRESS, **settings)
+        command = commands.add_parser(
+            name,
+            help=kind.__doc__,
+            text=kind.__doc__,
+            examples=example_lines(text, name),
+            argument_default=argparse.SUPPRESS,
+        )
         declare(kind, command, everything=True)
     given = vars(parser.parse_args(argv))
     name = given.pop("command")

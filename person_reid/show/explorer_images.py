@@ -40,8 +40,7 @@ def images_of(query: FeatureSet | None, gallery: FeatureSet, test_dir: Folder = 
 
     Raises UserError for one that does not name its images.
     """
-    named = [("query", query), ("gallery", gallery)]
-    sets = [(name, images) for name, images in named if images]
+    sets = [(name, images) for name, images in (("query", query), ("gallery", gallery)) if images]
     return Images(
         np.concatenate([unit_rows(images.features) for _, images in sets]),
         [path for name, images in sets for path in paths_of(images, name, test_dir)],

@@ -74,8 +74,7 @@ class Row:
 
     def height(self, columns: int, sizes: SimpleNamespace) -> float:
         """Return the height of titles and tiles in inches."""
-        titles = sizes.title if self.title else 0
-        titles += sizes.subtitle * len(self.subtitle.splitlines())
+        titles = sizes.title * bool(self.title) + sizes.subtitle * len(self.subtitle.splitlines())
         lines = max(1, -(-len(self.tiles) // columns))
         return (
             titles + lines * (sum(self.text_heights(sizes)) + sizes.height + sizes.gap) - sizes.gap
