@@ -51,11 +51,10 @@ class FaissNeighbours:
         found = Neighbours(indices, similarities, lowest)
         sample = np.random.default_rng(0).permutation(len(queries))[:SAMPLE]
         exact = ExactNeighbours().search(queries[sample], gallery, k).indices
-        recall = overlap(exact, found.indices[sample])
         log.warning(
             "faiss %s: recall %.4f of the %d nearest, over %d images",
             self.kind,
-            recall,
+            overlap(exact, found.indices[sample]),
             k,
             len(sample),
         )

@@ -138,11 +138,10 @@ def plan_memory(options: RerankOptions, num_images: int, bytes_per_image: float)
             memory_gb=options.memory_gb,
         )
     budget = int(min(CHUNK_BYTES, row * MOST_ROWS, left / copies))
-    needed = (fixed + copies * budget) / 1e9
     log.warning(
         "%s: about %.2f GB in addition to the features (limit %g)",
         options.method,
-        needed,
+        (fixed + copies * budget) / 1e9,
         options.memory_gb,
     )
     return budget

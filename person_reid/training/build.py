@@ -43,7 +43,6 @@ from person_reid.training.writers import check_writers
 AVERAGE_FROM = 0.8  # fraction of the epochs after which --wa averages
 if TYPE_CHECKING:
     from person_reid.deploy.embedder import Embedder
-    from person_reid.training.generalisation import GeneralisationTerm
 
 Config = TypeVar("Config", bound=TrainConfig)
 log = logging.getLogger(__name__)
@@ -211,20 +210,16 @@ def further_terms(
     config: TrainConfig, images: TrainingImages, network: Network, teacher: Embedder | None
 ) -> list[Term]:
     """Return the losses of --adv, --DG and --teacher."""
-    others = [_generalisation(config, images, network)] if config.DG else []
-    return loss_terms(config, images, teacher, *others)
-
-
-def _generalisation(
-    config: TrainConfig, images: TrainingImages, network: Network
-) -> GeneralisationTerm:
-    """Return the loss of --DG, on the images in --DG_dir."""
+    if not config.DG:
+        return loss_terms(config, images, teacher)
     from person_reid.training.generalisation import GeneralisationTerm
 
     folder = Path(config.DG_dir)
     bank = unlabelled_bank(read_unlabelled(folder), folder, network.size, config.roots[0])
     source = BatchSource(bank, Augment.of(config, *network.size, network.padding), images.device)
-    return GeneralisationTerm(source, size=max(8, config.batchsize // 2))  # the published number
+    # the published number
+    unlabelled = GeneralisationTerm(source, size=max(8, config.batchsize // 2))
+    return loss_terms(config, images, teacher, unlabelled)
 
 
 def describe_training(config: TrainConfig) -> str:

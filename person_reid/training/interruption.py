@@ -96,8 +96,10 @@ def not_finite_advice(
     if error.epoch:
         last = quoted(run.path / "net_last.pth")
         start = f"--from {quoted(run.name)}" if adapts else f"--weights {last}"
-        again = "--resume would take the same steps to the same loss. "
-        advice = f"{again}{advice} To begin with the weights of {last}, add {start} --name OTHER."
+        advice = (
+            f"--resume would take the same steps to the same loss. {advice} "
+            f"To begin with the weights of {last}, add {start} --name OTHER."
+        )
     return (
         f"{error} Its {len(paths)} images, {paths[0]} among them, are listed in "
         f"{run.not_finite}. {good}. {advice}"
