@@ -11,13 +11,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from person_reid.basics import UserError, printable
 from person_reid.config.look import own_or
 from person_reid.data.images import Pixels, load_image
-from person_reid.show.style import ASKED, FAINT, SCREEN, WIDTHS, Look, fitted, picture
+from person_reid.show.style import ASKED, ON_DARK, SCREEN, WIDTHS, Look, fitted, picture
 
 COLUMNS = 10  # tiles per line at most, besides the lead
 GREY = 128  # the tile of an image that cannot be read
@@ -96,7 +97,7 @@ def draw_sheet(rows: Sequence[Row], save: str | Path, look: Look = SCREEN) -> No
     if look.width:
         width = WIDTHS[look.width]
         columns = min(columns, int((width - indent - sizes.margin) / (sizes.width + sizes.gap)))
-        rows = [_narrow(row, width - 2 * sizes.margin) for row in rows]
+    rows = [_in_style(row, look, sizes, width - 2 * sizes.margin) for row in rows]
     if look.no_title:
         rows = [replace(row, title="", subtitle="") for row in rows]
     gaps = [sizes.between if row.title or row.lead else sizes.gap for row in rows]
@@ -110,11 +111,25 @@ def draw_sheet(rows: Sequence[Row], save: str | Path, look: Look = SCREEN) -> No
             top += gap + row.height(columns, sizes)
 
 
-def _narrow(row: Row, room: float) -> Row:
-    """Return a row with one word a line in captions, and with subtitle lines of `room` inches."""
-    tiles = [replace(tile, below=tile.below.replace(" · ", "\n")) for tile in row.tiles]
-    subtitle = fitted(printable(row.subtitle), room, ON_PAPER.letters, lines=3)
-    return replace(row, tiles=tiles, subtitle=subtitle)
+def _in_style(row: Row, look: Look, sizes: SimpleNamespace, across: float) -> Row:
+    """Return a row in the colours of a dark screen, or with texts that fit a paper.
+
+    across: the width of the subtitle's lines in inches.
+    """
+
+    def styled(tile: Tile) -> Tile:
+        below, colour = tile.below, tile.colour
+        if look.width:  # one word a line
+            lines = printable(below).replace(" · ", "\n").split("\n")
+            room = sizes.width + sizes.gap
+            below = "\n".join(fitted(line, room, sizes.letters, lines=2) for line in lines)
+        return replace(tile, below=below, colour=ON_DARK[colour] if look.dark else colour)
+
+    subtitle = row.subtitle
+    if look.width:
+        subtitle = fitted(printable(subtitle), across, sizes.letters, lines=3)
+    lead = row.lead and styled(row.lead)
+    return replace(row, tiles=[*map(styled, row.tiles)], subtitle=subtitle, lead=lead)
 
 
 @dataclass(frozen=True)
@@ -147,7 +162,7 @@ def _draw_row(page: _Page, row: Row, top: float, columns: int, indent: float) ->
         page.text(sizes.margin, top, row.title, sizes.heading, "bold")
         top += sizes.title
     for line in row.subtitle.splitlines():
-        page.text(sizes.margin, top, line, sizes.letters, color=FAINT)
+        page.text(sizes.margin, top, line, sizes.letters, color=rcParams["axes.edgecolor"])
         top += sizes.subtitle
     above, below = row.text_heights(sizes)
     if row.lead:
@@ -172,9 +187,8 @@ def _draw_tile(axes: Axes, tile: Tile, sizes: SimpleNamespace) -> None:
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     pad = 72 * sizes.pad
-    axes.set_title(
-        printable(tile.above), fontweight="normal", loc="center", color=FAINT, pad=pad, **style
-    )
+    title: dict[str, Any] = {"fontweight": "normal", "loc": "center", "pad": pad, **style}
+    axes.set_title(printable(tile.above), color=rcParams["axes.edgecolor"], **title)
     axes.set_xlabel(
         printable(tile.below), color=tile.colour, labelpad=pad, linespacing=1.25, **style
     )

@@ -36,6 +36,10 @@ RIGHT, WRONG, ASKED, INK, FAINT = "#00876c", "#cc3311", "#475569", "#1e293b", "#
 LINES = ("#0072b2", "#d55e00", "#009e73", "#b35a8e", "#a37200", "#2a9fd6")
 ACCEPTED = LINES[0]  # above a threshold, right or wrong
 LINES_ON_DARK = ("#56b4e9", "#f0824a", "#2fc79a", "#e29ac5", "#e8b23a", "#9fd8ff")
+ON_DARK = {  # lighter, for a dark screen
+    RIGHT: LINES_ON_DARK[2], WRONG: "#f87c5c", ACCEPTED: LINES_ON_DARK[0],
+    ASKED: "#94a3b8", FAINT: "#94a3b8",
+}  # fmt: skip
 PATTERNS = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (8, 2)))
 MANY = (
     "#3f90da", "#ffa90e", "#bd1f01", "#2e9e5b", "#832db6",

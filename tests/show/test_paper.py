@@ -1,24 +1,29 @@
 """Pictures for a paper: as wide as its column or page, in legible letters that are text."""
 
 import re
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
 from matplotlib.axis import Tick
+from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from PIL import Image
 
 from person_reid.config.look import Look
 from person_reid.config.option import OptionError
+from person_reid.gallery.index import Found
+from person_reid.gallery.metadata import About
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.thresholds import pair_similarities
 from person_reid.show.cmc import draw_cmc
 from person_reid.show.curves import draw_curves
 from person_reid.show.embedding import draw_embedding
+from person_reid.show.found import draw_found
 from person_reid.show.histogram import draw_similarities
 from person_reid.show.ranking import Match, ranking_row
-from person_reid.show.sheet import draw_sheet
+from person_reid.show.sheet import Row, Tile, draw_sheet
+from person_reid.show.style import ACCEPTED, ASKED, FAINT, RIGHT, WRONG
 from person_reid.show.tradeoff import draw_tradeoff
 from tests.support.ranked_people import random_sets
 
@@ -102,3 +107,30 @@ def test_without_titles_panels_are_told_apart_by_their_axes(kind, tmp_path, draw
     assert bold[0] and all(re.fullmatch(r"\d{4}", text) for text in bold[1])  # of people, on a map
     named = [(axes.get_xlabel(), axes.get_ylabel()) for axes in drawn[1].axes]
     assert kind == "sheet" or len(set(named)) == len(named)
+
+
+def test_names_of_files_below_photographs_do_not_run_into_one_another(tmp_path, drawn):
+    paths = [tmp_path / f"1501_c{i}s3_069052_0{i}.png" for i in range(1, 4)]
+    for path in paths:
+        Image.new("RGB", (64, 128), (90, 90, 90)).save(path)
+    found = [Found(path, 0.8, About(time="2026-11-01 09:30:00")) for path in paths]
+    draw_found(paths[:1], [found], tmp_path / "a.png", look=Look(width="column"))
+    drawn[0].draw_without_rendering()
+    boxes = [axes.xaxis.label.get_window_extent() for axes in drawn[0].axes[1:]]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+@pytest.mark.parametrize("kind", [RIGHT, WRONG, ACCEPTED, ASKED, FAINT])
+def test_captions_stand_out_from_a_dark_screen(kind, tmp_path, drawn):
+    pixels = np.zeros((4, 2, 3), np.uint8)
+    draw_sheet([Row([Tile(pixels, kind, "1", "a")])], tmp_path / "a.png", Look(dark=True))
+    (axes,) = drawn[0].axes
+    paper = luminance(drawn[0].get_facecolor())
+    for text in (axes.xaxis.label, axes.title):
+        assert (luminance(text.get_color()) + 0.05) / (paper + 0.05) > 4.5  # WCAG 2, level AA
+
+
+def luminance(colour):
+    """Relative luminance, as WCAG 2 defines it."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
