@@ -11,6 +11,7 @@ Needs only NumPy and SciPy.
 
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ from person_reid.retrieval.multi_query import read_multi_query
 from person_reid.retrieval.results import FeatureSet, multi_query_file
 from person_reid.retrieval.similarity import DISTANCES, unit_rows
 from person_reid.retrieval.single_shot import evaluate_single_shot
+from person_reid.retrieval.tables import figure_rows, table
 
 if TYPE_CHECKING:
     import torch
@@ -81,11 +83,21 @@ def report(
     prefix: str = "",
     leads: bool = True,
 ) -> None:
-    """Read the features, measure their rankings, print the figures and write the files.
+    """Measure the rankings of the features that test.py wrote, print the figures and write files.
 
     evaluate_gpu.py and evaluate_rerank.py call it with a `measure` of their own.
     prefix: what begins every line. leads: whether this process prints and writes.
     """
+    with redirect_stdout(sys.stderr if config.for_files else sys.stdout):
+        measured = figures(config, measure, prefix, leads)
+    if config.for_files and leads:
+        print(table(*figure_rows(measured), config))
+
+
+def figures(
+    config: EvaluationOptions, measure: Measure, prefix: str, leads: bool
+) -> dict[str, Metrics]:
+    """Print and write the figures as `report` does; return {queries: their Metrics}."""
     check_outputs(
         config,
         [multi_query_file(config.result)],
@@ -100,19 +112,20 @@ def report(
     if config.multi_query or not prefix:  # evaluate_rerank.py takes minutes, so only on request
         multi_query = read_multi_query(config.result, query, config.multi_query)
 
-    figures, remark = {}, protocol(config)
+    found, remark = {}, protocol(config)
     for name, images in ("single", query), ("multi", multi_query):
         if images is None:
             continue
         metrics = measure(images, gallery)
         multi = "multi " if name == "multi" else ""
-        figures[f"{multi}{prefix}".strip() or name] = metrics.figures()
+        found[f"{multi}{prefix}".strip() or name] = metrics
         if leads:
             print(metrics.line(multi + prefix) + (f" ({remark})" if remark else ""))
         if leads and config.save_per_query and not multi:
             save_per_query(config.save_per_query, query, metrics)
     if leads and config.json:
-        write_json(config.json, figures)
+        write_json(config.json, {name: metrics.figures() for name, metrics in found.items()})
+    return found
 
 
 def describe(config: EvaluationOptions, query: FeatureSet, gallery: FeatureSet) -> None:

@@ -15,13 +15,15 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.basics import markdown_table, real, with_ending, write_json
+from person_reid.basics import real, with_ending, write_json
 from person_reid.config.compare_networks import CompareNetworksConfig
-from person_reid.config.look import own_or
+from person_reid.config.look import TableForm, own_or
 from person_reid.config.tested import TestConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.networks import network_named
@@ -31,6 +33,7 @@ from person_reid.deploy.find import open_embedder, tested_network
 from person_reid.deploy.publish import accuracy, milliseconds
 from person_reid.deploy.run import READABLE, file_size
 from person_reid.models.weight_files import SAFETENSORS
+from person_reid.retrieval import tables
 
 
 @command
@@ -45,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
         measure(name, network, config.test_dirs)
         for name, network in zip(names, networks, strict=True)
     ]
-    print(table(rows))
+    print(table(rows, config))
     if config.json:
         write_json(config.json, rows)
     if config.save:
@@ -66,7 +69,7 @@ def short_names(texts: Sequence[str]) -> list[str]:
     return short if len(set(short)) == len(texts) else list(texts)
 
 
-def measure(name: str, network: TestConfig, test_dirs: Sequence[str]) -> dict[str, object]:
+def measure(name: str, network: TestConfig, test_dirs: Sequence[str]) -> dict[str, Any]:
     """Return {"network", "milliseconds", "megabytes", "accuracy": {test set: {"rank1", "mAP",
     "mAP_step"}}}.
 
@@ -95,22 +98,19 @@ def megabytes(network: TestConfig) -> float:
     return file_size(path) / 1e6 if path.is_file() else 0.0
 
 
-def table(rows: list[dict[str, object]]) -> str:
-    """Return a Markdown table; the AP is the trapezoidal one."""
-    sets = list(rows[0]["accuracy"])  # type: ignore[call-overload]
-    cells = []
+def table(rows: Sequence[dict[str, Any]], form: TableForm) -> str:
+    """Return a table; the AP is the trapezoidal one. People read both figures in one cell."""
+    sets, cells = list(rows[0]["accuracy"]), []
     for row in rows:
-        found: dict[str, dict[str, float]] = row["accuracy"]  # type: ignore[assignment]
-        accuracies = [
-            f"{100 * figures['rank1']:.2f} / {100 * figures['mAP']:.2f}"
-            for figures in found.values()
+        pairs = [
+            [f"{100 * found['rank1']:.2f}", f"{100 * found['mAP']:.2f}"]
+            for found in row["accuracy"].values()
         ]
-        cells.append(
-            [str(row["network"]), *accuracies, str(row["milliseconds"]), str(row["megabytes"])]
-        )
-    return markdown_table(
-        ["network", *(f"{name}: Rank@1 / mAP, %" for name in sets), "ms an image", "MB"], cells
-    ).rstrip()
+        figures = chain(*pairs) if form.for_files else map(" / ".join, pairs)
+        cells.append([row["network"], *figures, str(row["milliseconds"]), str(row["megabytes"])])
+    names = ("Rank@1, %", "mAP, %") if form.for_files else ("Rank@1 / mAP, %",)
+    of_sets = [f"{each}: {name}" for each in sets for name in names]
+    return tables.table(["network", *of_sets, "ms an image", "MB"], cells, form)
 
 
 if __name__ == "__main__":

@@ -14,18 +14,14 @@ people, and the threshold. map: a plane in which images that the network finds s
 another. For rankings see python demo.py, for heat maps python tools/heatmap.py.
 """
 
-import csv
-import io
-import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.basics import markdown_table
 from person_reid.config.figures import (
     CmcConfig,
     ComparedResults,
@@ -38,7 +34,7 @@ from person_reid.config.look import own_or
 from person_reid.config.option import OptionError
 from person_reid.console import command, parse_command, run_script
 from person_reid.console.outputs import check_outputs
-from person_reid.retrieval.metrics import Metrics
+from person_reid.retrieval import tables
 from person_reid.retrieval.results import FLAGS, NETWORK, check_same_images, read_notes
 from person_reid.retrieval.thresholds import error_rates, load_threshold, pair_similarities
 from person_reid.run_folder import RunFolder, default_name, read_history
@@ -50,17 +46,6 @@ COMMANDS = {
     "histogram": HistogramConfig,
     "map": MapConfig,
 }
-RANKS = (1, 5, 10)
-LAST_NUMBER = re.compile(r"[\W_]*(seed)?[\W_]*\d+(?=\D*$)")
-IN_LATEX = str.maketrans(
-    {letter: f"\\{letter}" for letter in "&%$#_{}"}
-    | {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "±": r"$\pm$",
-    }
-)
 
 
 @command
@@ -96,10 +81,10 @@ def table(config: TableConfig) -> str:
     """Return the table of runs, as Markdown unless the flags ask for another form."""
     runs = compared(config)
     runs = dict(zip(own_or(list(runs), config.labels), runs.values(), strict=True))
-    head, *rows = figure_rows(runs)
-    if config.latex or config.csv:
-        return (as_latex if config.latex else as_csv)([head, *rows])
-    return markdown_table(head, rows).rstrip()
+    head, rows = tables.figure_rows(runs)
+    for row, run in zip(rows, runs.values(), strict=True):
+        row.append(str(len(tables.together(run))))
+    return tables.table([*head, "seeds"], rows, config)
 
 
 def compared(config: ComparedResults) -> dict[str, Any]:
@@ -118,7 +103,7 @@ def compared(config: ComparedResults) -> dict[str, Any]:
         name: reid.evaluate(*found, ignore_cameras=config.ignore_cameras)
         for name, found in results.items()
     }
-    return by_seed(runs) if config.seeds else runs
+    return tables.by_seed(runs) if config.seeds else runs
 
 
 def histogram(config: HistogramConfig) -> None:
@@ -140,50 +125,6 @@ def embedding(config: MapConfig) -> None:
     images = choose(*reid.load_result(config.result), config.identities)
     points, method = project(images.features, config.method)
     draw_embedding(points, images.labels, images.cameras, config.save, method, config)
-
-
-def by_seed(runs: Mapping[str, Metrics]) -> dict[str, list[Metrics]]:
-    """Put together runs whose names differ in their last number alone; it leaves the names."""
-    found: dict[str, list[Metrics]] = {}
-    for name, metrics in runs.items():
-        shared = LAST_NUMBER.sub("", name).strip("/-_. ")
-        found.setdefault(shared or name, []).append(metrics)
-    return found
-
-
-def figure_rows(runs: Mapping[str, Metrics | Sequence[Metrics]]) -> list[list[str]]:
-    """Return the head of a table of runs, and a row for each, in percent."""
-    from person_reid.show.cmc import together, with_deviation
-
-    rows = [["run", *(f"Rank@{k}" for k in RANKS), "mAP", "mINP", "seeds"]]
-    for name, run in runs.items():
-        seeds = together(run)
-        figures = [[100 * metrics.rank(k) for metrics in seeds] for k in RANKS]
-        figures += [
-            [100 * metrics.mAP for metrics in seeds],
-            [100 * metrics.mINP for metrics in seeds],
-        ]
-        rows.append([name, *map(with_deviation, figures), str(len(seeds))])
-    return rows
-
-
-def as_csv(rows: Sequence[Sequence[str]]) -> str:
-    """Return comma-separated values; the deviation of each figure has a column of its own."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    (run, *names, seeds), *others = rows
-    writer.writerow([run, *(each for name in names for each in (name, f"{name} deviation")), seeds])
-    for name, *figures, count in others:
-        parts = (figure.partition(" ± ")[::2] for figure in figures)
-        writer.writerow([name, *(part for pair in parts for part in pair), count])
-    return text.getvalue().rstrip()
-
-
-def as_latex(rows: Sequence[Sequence[str]]) -> str:
-    r"""Return a tabular for a document that has \usepackage{booktabs}."""
-    head, *others = [" & ".join(cell.translate(IN_LATEX) for cell in row) + r" \\" for row in rows]
-    begin, end = rf"\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}", r"\end{tabular}"
-    return "\n".join([begin, r"\toprule", head, r"\midrule", *others, r"\bottomrule", end])
 
 
 DRAW: dict[str, Callable[[Any], None]] = {

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from person_reid.config.forms import file_ending_in, picture_file
-from person_reid.config.look import Look
+from person_reid.config.look import Look, TableForm
 from person_reid.config.option import again, option
 from person_reid.config.run import DeviceOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareNetworksConfig(Look, DeviceOptions):
+class CompareNetworksConfig(Look, TableForm, DeviceOptions):
     """All options of tools/compare_networks.py."""
 
     networks: tuple[str, ...] = option(
@@ -29,5 +29,5 @@ class CompareNetworksConfig(Look, DeviceOptions):
     )
 
     def fault(self) -> str:
-        """Return which options are about a picture that is not drawn."""
-        return "" if self.save else self.ignored_without("save")
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        return super().fault() or ("" if self.save else self.ignored_without("save"))

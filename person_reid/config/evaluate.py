@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from person_reid.config.forms import file_ending_in
+from person_reid.config.look import TableForm
 from person_reid.config.option import POSITIVE, WEIGHT, WHOLE, Options, again, option
 from person_reid.config.run import DeviceOptions
 
@@ -13,7 +14,7 @@ SEARCHES = ("exact", "faiss", "faiss-hnsw")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationOptions(Options):
+class EvaluationOptions(TableForm):
     """Which features are evaluated, how, and what is written."""
 
     title = "evaluation"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from person_reid.config.demo import THRESHOLD
 from person_reid.config.forms import picture_file
-from person_reid.config.look import Look
+from person_reid.config.look import Look, TableForm
 from person_reid.config.option import POSITIVE, Options, again, option
 
 METHODS = ("tsne", "umap", "pca")
@@ -53,11 +53,9 @@ class CmcConfig(ComparedResults, FigureOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableConfig(ComparedResults):
+class TableConfig(TableForm, ComparedResults):
     """Print Rank@1, Rank@5, Rank@10, mAP and mINP of several runs."""
 
-    latex: bool = option(False, "print it for LaTeX, which needs the package booktabs")
-    csv: bool = option(False, "print comma-separated values")
     labels: str | None = again(Look, "labels", None)
 
 

@@ -50,6 +50,25 @@ class PaperLook(Options):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class TableForm(Options):
+    """How a table is printed, by default as Markdown or as lines for people."""
+
+    title = "table"
+    latex: bool = option(False, "print a table for LaTeX, which needs the package booktabs")
+    csv: bool = option(False, "print a table of comma-separated values")
+
+    def fault(self) -> str:
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        both = "{latex} and {csv} are two forms of a table: leave one out."
+        return both if self.latex and self.csv else ""
+
+    @property
+    def for_files(self) -> bool:
+        """Whether the table goes to a file, and other words belong elsewhere."""
+        return self.latex or self.csv
+
+
 def own_or(names: Sequence[str], labels: str | None) -> list[str]:
     """Return the texts of --labels in place of these names, if there are any.
 

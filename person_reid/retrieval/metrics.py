@@ -99,13 +99,17 @@ class Metrics:
             raise UserError(f"Rank@{k}: expected 1 or above.")
         return float(self.cmc[min(k, self.gallery_size) - 1])
 
+    @property
+    def ap_name(self) -> str:
+        """Return `mAP`, or `mAP(step)` for an unusual AP."""
+        return "mAP" if self.ap == "trapezoidal" else f"mAP({self.ap})"
+
     def line(self, prefix: str = "") -> str:
         """Return `Rank@1:0.598872 Rank@5:… Rank@10:… mAP:… mINP:…` after
         `prefix`; an unusual AP is named.
         """
         ranks = " ".join(f"Rank@{k}:{self.rank(k):.6f}" for k in (1, 5, 10))
-        name = "mAP" if self.ap == "trapezoidal" else f"mAP({self.ap})"
-        return f"{prefix}{ranks} {name}:{self.mAP:.6f} mINP:{self.mINP:.6f}"
+        return f"{prefix}{ranks} {self.ap_name}:{self.mAP:.6f} mINP:{self.mINP:.6f}"
 
     def figures(self) -> dict[str, float]:
         """Return {"rank1", "rank5", "rank10", "mAP", "mINP"}, each in [0, 1]."""

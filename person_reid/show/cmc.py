@@ -5,7 +5,6 @@ queries with a match in the first k.
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -15,6 +14,7 @@ from person_reid.basics import UserError, printable, with_ending
 from person_reid.config.look import own_or
 from person_reid.retrieval.metrics import Metrics
 from person_reid.retrieval.results import RESULT
+from person_reid.retrieval.tables import Seeds, mean_and_deviation, together, with_deviation
 from person_reid.show.style import (
     LETTERS,
     SCREEN,
@@ -31,8 +31,6 @@ from person_reid.show.style import (
 NAME = 40  # characters of a run's name
 # Inches: height of a line of the legend; what stands beside its words, on a screen and on paper.
 LINE, BESIDE, BESIDE_ON_PAPER = 0.21, 1.9, 0.95
-
-Seeds = Sequence[Metrics]  # of one network, trained several times
 
 
 def draw_cmc(
@@ -81,25 +79,6 @@ def draw_cmc(
         words.set_in_layout(False)  # it is within the axes
         for text in words.get_texts():
             text.set_parse_math(False)  # a name may contain dollars
-
-
-def together(run: Metrics | Seeds) -> Seeds:
-    """Return a run as one of several seeds."""
-    return [run] if isinstance(run, Metrics) else run
-
-
-def mean_and_deviation(values: Any) -> tuple[Any, Any]:
-    """Return the mean of values, numbers or arrays alike, and their sample standard deviation.
-
-    The deviation of a single value is 0.
-    """
-    return np.mean(values, axis=0), np.std(values, axis=0, ddof=1 if len(values) > 1 else 0)
-
-
-def with_deviation(values: Sequence[float], digits: int = 2) -> str:
-    """Return `88.70 ± 0.15`, the mean of values and their deviation, or the only value."""
-    mean, deviation = mean_and_deviation(values)
-    return f"{mean:.{digits}f}" + (f" ± {deviation:.{digits}f}" if len(values) > 1 else "")
 
 
 def _label(name: str, seeds: Seeds, look: Look) -> str:

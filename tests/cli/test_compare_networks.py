@@ -7,12 +7,13 @@ import pytest
 from PIL import Image
 
 from person_reid import UserError, save_pretrained
+from person_reid.config.look import TableForm
 from person_reid.console.networks import network_named
 from tests.deploy.test_load import SMALL, save_run
 from tests.support.people import draw_people
 from tests.support.scripts import run
 from tools import compare_networks, export
-from tools.compare_networks import measure, short_names
+from tools.compare_networks import measure, short_names, table
 
 
 def test_a_run_a_folder_a_file_and_weights(here, capsys):
@@ -84,6 +85,16 @@ def test_a_run_a_folder_a_file_and_weights(here, capsys):
     megabytes = (here / "model" / "run" / "net_last.pth").stat().st_size / 1e6
     assert rows[0]["megabytes"] == pytest.approx(megabytes, abs=0.01)
     assert Image.open(here / "out.png").size[0] > 1000
+
+
+def test_a_table_for_a_file_has_a_column_for_each_figure():
+    accuracy = {"Market": {"rank1": 0.5, "mAP": 0.25}}
+    row = {"network": "a_b", "milliseconds": 3.0, "megabytes": 1.5, "accuracy": accuracy}
+    assert table([row], TableForm(csv=True)).splitlines() == [
+        'network,"Market: Rank@1, %","Market: mAP, %",ms an image,MB',
+        "a_b,50.00,25.00,3.0,1.5",
+    ]
+    assert r"a\_b & 50.00 & 25.00 & 3.0 & 1.5 \\" in table([row], TableForm(latex=True))
 
 
 @pytest.mark.parametrize(

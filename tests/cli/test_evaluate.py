@@ -399,3 +399,24 @@ def test_two_processes_give_the_numbers_of_one(result, published):
     expected = expect(published[3]["single_query"]) + expect(published[3]["multi_query"], "multi ")
     assert re.fullmatch(expected, done.stdout), done.stderr
     assert done.stdout == run("evaluate.py", "--result", result).stdout
+
+
+@pytest.mark.parametrize("script", [evaluate, evaluate_rerank])
+def test_a_table_for_a_paper_stands_alone_on_standard_output(script, result, capsys, tmp_path):
+    script.main(["--result", result, "--csv", "--json", str(tmp_path / "figures.json")])
+    captured = capsys.readouterr()
+    rows = list(csv.DictReader(captured.out.splitlines()))
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert [row["run"] for row in rows] == list(figures)
+    for row, found in zip(rows, figures.values(), strict=True):
+        assert row["Rank@1"] == f"{100 * found['rank1']:.2f}"
+        assert row["mINP"] == f"{100 * found['mINP']:.2f}"
+    assert "Rank@1:" in captured.err
+    script.main(["--result", result, "--ap", "step", "--latex"])
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first == r"\begin{tabular}{lrrrrr}" and last == r"\end{tabular}"
+
+
+def test_only_one_form_of_a_table_can_be_had(result):
+    with pytest.raises(UserError, match="--latex and --csv are two forms of a table"):
+        evaluate.main(["--result", result, "--latex", "--csv"])

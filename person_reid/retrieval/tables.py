@@ -1,0 +1,103 @@
+"""Write figures as a table: Markdown, LaTeX or comma-separated values."""
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from person_reid.basics import markdown_table
+from person_reid.config.look import TableForm
+from person_reid.retrieval.metrics import Metrics
+
+Seeds = Sequence[Metrics]  # of one network, trained several times
+RANKS = (1, 5, 10)
+LAST_NUMBER = re.compile(r"[\W_]*(seed)?[\W_]*\d+(?=\D*$)")
+PLUS_MINUS = " ± "
+IN_LATEX = str.maketrans(
+    {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+    }
+)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], form: TableForm) -> str:
+    """Return a table in the form that the options name, by default Markdown."""
+    if form.latex:
+        return _as_latex(head, rows)
+    if form.csv:
+        return _as_csv(head, rows)
+    return markdown_table(list(head), [list(row) for row in rows]).rstrip()
+
+
+def figure_rows(runs: Mapping[str, Metrics | Seeds]) -> tuple[list[str], list[list[str]]]:
+    """Return the head of a table of rankings, and a row for each, in percent.
+
+    runs: the Metrics of each, or of each of its seeds.
+    """
+    rows = []
+    for name, run in runs.items():
+        seeds = together(run)
+        figures = [[100 * metrics.rank(k) for metrics in seeds] for k in RANKS]
+        figures.append([100 * metrics.mAP for metrics in seeds])
+        figures.append([100 * metrics.mINP for metrics in seeds])
+        rows.append([name, *map(with_deviation, figures)])
+    mean_ap = next(metrics.ap_name for run in runs.values() for metrics in together(run))
+    return ["run", *(f"Rank@{k}" for k in RANKS), mean_ap, "mINP"], rows
+
+
+def by_seed(runs: Mapping[str, Metrics]) -> dict[str, list[Metrics]]:
+    """Put together runs whose names differ in their last number alone; it leaves the names."""
+    found: dict[str, list[Metrics]] = {}
+    for name, metrics in runs.items():
+        shared = LAST_NUMBER.sub("", name).strip("/-_. ")
+        found.setdefault(shared or name, []).append(metrics)
+    return found
+
+
+def together(run: Metrics | Seeds) -> Seeds:
+    """Return a run as one of several seeds."""
+    return [run] if isinstance(run, Metrics) else run
+
+
+def mean_and_deviation(values: Any) -> tuple[Any, Any]:
+    """Return the mean of values, numbers or arrays alike, and their sample standard deviation.
+
+    The deviation of a single value is 0.
+    """
+    return np.mean(values, axis=0), np.std(values, axis=0, ddof=1 if len(values) > 1 else 0)
+
+
+def with_deviation(values: Sequence[float], digits: int = 2) -> str:
+    """Return `88.70 ± 0.15`, the mean of values and their deviation, or the only value."""
+    mean, deviation = mean_and_deviation(values)
+    return f"{mean:.{digits}f}" + (f"{PLUS_MINUS}{deviation:.{digits}f}" if len(values) > 1 else "")
+
+
+def _as_csv(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return comma-separated values; a column with deviations gets a second one for them."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = []
+    for name, *cells in zip(head, *rows, strict=True):
+        means, _, deviations = zip(*(cell.partition(PLUS_MINUS) for cell in cells), strict=True)
+        columns.append([name, *means])
+        if any(deviations):
+            columns.append([f"{name} deviation", *deviations])
+    writer.writerows(zip(*columns, strict=True))
+    return text.getvalue().rstrip()
+
+
+def _as_latex(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    r"""Return a tabular for a document that has \usepackage{booktabs}."""
+    first, *others = [
+        " & ".join(cell.translate(IN_LATEX) for cell in row) + r" \\" for row in (head, *rows)
+    ]
+    begin, end = rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\end{tabular}"
+    return "\n".join([begin, r"\toprule", first, r"\midrule", *others, r"\bottomrule", end])
