@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
-# What each does.
+# {name: summary for the help}
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",
     "train": "train a network",
