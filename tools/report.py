@@ -1,6 +1,6 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Write a tested run on one page, model/NAME/report.html: metrics, curves, thresholds, rankings and
-heat maps.
+"""Write a tested run on one page, model/NAME/report.html: network, metrics, curves, thresholds,
+rankings and heat maps.
 
     python tools/report.py --name ft_ResNet50
     python tools/report.py --name ft_ResNet50 --result market.mat --save report.html
@@ -13,32 +13,35 @@ features are those that test.py wrote.
 """
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from markupsafe import Markup
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.basics import printable, write_text
+from person_reid.basics import UserError, printable, write_text
 from person_reid.config.report import ReportConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.deploy.find import check_result_of, run_of, tested_network
 from person_reid.deploy.load import load_network
 from person_reid.device import select_device
+from person_reid.models.complexity import used_parameters
+from person_reid.models.factory import build_model
 from person_reid.retrieval.metrics import remark_unmatched
 from person_reid.retrieval.multi_query import read_multi_query
 from person_reid.retrieval.results import FLAGS, PLAIN, multi_query_file, read_note
 from person_reid.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
-
     from person_reid.show.report import Tested
 
 
@@ -59,8 +62,10 @@ def main(argv: list[str] | None = None) -> None:
 
     rescore = None if config.no_rerank else reid.rescorer(config)
     tested = report.measure(query, gallery, multi_query, rescore)
-    body = [report.metrics_section(tested)]
-    if name and (history := RunFolder(name).history()):
+    history = RunFolder(name).history() if name else []
+    body = [page.numbers(about) if (about := about_network(config, history)) else Markup()]
+    body.append(report.metrics_section(tested))
+    if history:
         body.append(report.curves_section(history))
     body += [report.thresholds_section(tested), report.map_section(tested)]
     if not config.no_images:
@@ -74,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"The report is in {save} ({save.stat().st_size / 1e6:.1f} MB)")
 
 
-def rankings(config: ReportConfig, tested: "Tested") -> "list[Markup]":
+def rankings(config: ReportConfig, tested: "Tested") -> list[Markup]:
     """Return the sections of rankings, with heat maps below the images if they are asked for."""
     from person_reid.show import ranking, report
 
@@ -93,6 +98,31 @@ def rankings(config: ReportConfig, tested: "Tested") -> "list[Markup]":
         report.rankings_section(title, tested, indices, config.test_dir, heat, remark)
         for title, indices in shown.items()
     ]
+
+
+def about_network(config: ReportConfig, history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return network, image size, parameters and checkpoint, or nothing if only features are here.
+
+    history: the epochs of the run; empty for a weight file.
+    """
+    try:
+        tested = tested_network(config)
+    except (UserError, FileNotFoundError):
+        return {}
+    with torch.device("meta"):  # shapes without values
+        network = build_model(tested.spec, tested.num_classes, "none")
+    label = Path(tested.weights).name
+    if run_of(config):
+        label = Path(label).stem.removeprefix("net_")
+        epoch = history[-1]["epoch"] if label == "last" and history else label
+        label = f"epoch {int(epoch)}" if str(epoch).isdecimal() else label
+    height, width = tested.size
+    return {
+        "network": tested.spec.backbone,
+        "image size": f"{height} × {width}",
+        "parameters": f"{used_parameters(network):,}",
+        "checkpoint": label,
+    }
 
 
 def subtitle(config: ReportConfig, query: reid.FeatureSet, gallery: reid.FeatureSet) -> str:

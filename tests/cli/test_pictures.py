@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from person_reid.basics import UserError
+from person_reid.deploy.load import load_network, network_of_run
+from person_reid.models.complexity import used_parameters
 from person_reid.models.factory import build_model
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet, load_result, save_result
@@ -280,6 +282,9 @@ def test_the_report_holds_it_all_and_needs_nothing_else(inside, capsys):
     ):
         assert f"{title}\n" in text or title in checked.text
     assert "re-ranked" in text and "3 epochs" in text and "test_resnet" in text
+    network = load_network(network_of_run("small"))
+    about = ("test_resnet", "64 × 32", f"{used_parameters(network):,}", "epoch 3")
+    assert all(each in text for each in about)
     worst = int(metrics.average_precision.argmin())
     assert f"Query {worst}: " in text and "Query 0: " in text
     photographs = sum(source.startswith("data:image/jpeg") for source in checked.sources)
