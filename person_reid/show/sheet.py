@@ -126,7 +126,9 @@ def _in_style(row: Row, look: Look, sizes: SimpleNamespace, across: float) -> Ro
             lines = printable(below).replace(" · ", "\n").split("\n")
             room = sizes.width + sizes.gap
             below = "\n".join(fitted(line, room, sizes.letters, lines=2) for line in lines)
-        return replace(tile, below=below, colour=ON_DARK[colour] if look.dark else colour)
+        return replace(
+            tile, below=below, colour=ON_DARK.get(colour, colour) if look.dark else colour
+        )
 
     subtitle = row.subtitle
     if look.width:
