@@ -1,5 +1,5 @@
-"""The house: arrows between rooms point down, no modules import one another in a
-circle, and doors hold no code.
+"""The architecture: imports between packages point down, no modules import one another in a
+circle, and modules that hand on names hold no code.
 """
 
 import ast
@@ -12,7 +12,7 @@ import pytest
 from person_reid.console import main
 from tests.support import ROOT
 
-# From the ground up. A room may import those below it and itself, and the package its version
+# From the ground up. A package may import those below it and itself, and the package its version
 # alone.
 FLOORS = [
     ["person_reid"],
@@ -102,7 +102,7 @@ def circles(below):
     return found
 
 
-def test_every_room_has_a_floor():
+def test_every_package_has_a_level():
     assert {room(module) for module in sources(ROOT)} == set(FLOOR)
 
 
@@ -176,7 +176,7 @@ def test_the_package_and_the_root_leave_the_path_alone():
         }, file
 
 
-def test_argparse_ends_in_the_room_of_the_commands():
+def test_only_the_console_uses_argparse():
     """Below it nothing parses or prints. weight_files.py names the class of a
     namespace that checkpoints hold.
     """

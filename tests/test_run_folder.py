@@ -179,7 +179,7 @@ def test_a_run_that_is_there_keeps_its_name(name, here):
     check_run_name(name)
 
 
-def test_a_run_name_leaves_room_for_what_is_added_to_it():
+def test_a_run_name_is_short_enough_for_what_is_added_to_it():
     check_run_name("é" * 100)
     with pytest.raises(UserError, match="expected at most 200 bytes, found 202"):
         check_run_name("é" * 101)

@@ -91,6 +91,6 @@ def complaint(path):
 
 
 def cut_exif(path):
-    """Write an image whose EXIF data promises 255 characters that are not there."""
+    """Write an image whose EXIF data announces 255 characters that are not there."""
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\xff\0\0\0\xff\0\0\0\0\0\0\0"
     Image.new("RGB", (20, 40)).save(path, "JPEG", exif=exif)

@@ -386,7 +386,7 @@ def test_junk_and_distractors_are_neither_trained_on_nor_asked_nor_a_test_alone(
 
 
 def test_images_without_cameras_find_the_others_and_never_themselves(tmp_path):
-    """What the layout promises, against the evaluation: with features that only an
+    """What the layout means, against the evaluation: with features that only an
     image itself shares, Rank@1 is 0.
     """
     for number in range(8):

@@ -149,7 +149,7 @@ def test_the_card_says_what_was_measured(tmp_path, capsys):
     assert "Not measured" in (tmp_path / "not measured" / "README.md").read_text(encoding="utf-8")
 
 
-def test_a_folder_keeps_the_threshold_and_its_promise(tmp_path, capsys):
+def test_a_folder_keeps_the_threshold_and_its_bound(tmp_path, capsys):
     save_run()
     promise: dict[str, Any] = {
         "threshold": 0.75,

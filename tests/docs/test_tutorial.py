@@ -75,7 +75,9 @@ def cells(kind):
 @pytest.mark.skipif(
     torch.__version__ < "2.7", reason="PyTorch 2.6 cannot write the course's network to ONNX"
 )
-def test_every_command_runs_in_order_and_leaves_what_is_promised(tmp_path, monkeypatch):
+def test_every_command_runs_in_order_and_leaves_the_files_that_the_page_names(
+    tmp_path, monkeypatch
+):
     pytest.importorskip("onnxruntime")
     assert [words for words in SMALLER if words not in PAGE] == []
     monkeypatch.chdir(tmp_path)
@@ -87,10 +89,10 @@ def test_every_command_runs_in_order_and_leaves_what_is_promised(tmp_path, monke
     assert (
         len(shown) == sum("display(" in line for source in rest for line in source.splitlines()) > 4
     )
-    promised = set(re.findall(r"(?<![\w./])(?:data|model)/[\w./-]*\w", smaller(PAGE)))
-    assert {"model/first/train.jpg", "data/show.png", "data/found.png"} <= promised
+    named = set(re.findall(r"(?<![\w./])(?:data|model)/[\w./-]*\w", smaller(PAGE)))
+    assert {"model/first/train.jpg", "data/show.png", "data/found.png"} <= named
     # data/threshold: .json and .png
-    assert {path for path in promised if not list(tmp_path.glob(f"{path}*"))} == set()
+    assert {path for path in named if not list(tmp_path.glob(f"{path}*"))} == set()
 
 
 def test_the_notebook_is_the_page():

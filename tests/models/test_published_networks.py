@@ -106,7 +106,7 @@ def test_keys_shapes_and_features_are_the_published_ones(name, fixtures):
 
 
 def test_a_published_run_with_an_ignored_stride_gives_the_published_features(fixtures, here):
-    """Of one network; tests/cli/test_options.py has the flags of all that ignored it."""
+    """Of one network; tests/console/test_options.py has the flags of all that ignored it."""
     written = create_model("hrnet_w18", num_classes=751, weights="none")
     images, expected = as_published(written, "hrnet_w18", fixtures)
     folder = here / "model" / "theirs"

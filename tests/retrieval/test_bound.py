@@ -142,7 +142,7 @@ def test_every_higher_threshold_must_hold_too(monkeypatch):
 
 
 def threshold(query, gallery, *asked):
-    """The promised threshold, or infinity if there is none."""
+    """The threshold with a bound, or infinity if there is none."""
     try:
         return promised(query, gallery, *asked).threshold
     except UserError:
@@ -164,7 +164,7 @@ def test_more_confidence_or_a_lower_rate_never_lowers_it(seed, rates, confidence
 
 
 def test_it_is_kept():
-    """Of 100 draws of people from many, at most a tenth break a promise with 95 %;
+    """Of 100 draws of people from many, at most a tenth exceed a bound of 95 %;
     half break the point estimate.
     """
     query, gallery = people(600, images=1, dimension=24)
@@ -236,7 +236,7 @@ def test_the_images_of_a_search_are_of_many_people():
     assert np.mean([reached[i, images].any() for i, images in enumerate(searches)]) < 0.1
 
 
-def test_a_promise_is_read_with_its_threshold(tmp_path):
+def test_a_bound_is_read_with_its_threshold(tmp_path):
     promise: dict[str, Any] = {
         "threshold": 0.5,
         "rate": 1e-3,

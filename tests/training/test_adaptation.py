@@ -1,5 +1,5 @@
 """What adapt.py clusters, learns from and reports, on a few people;
-tests/cli/test_adapt.py has whole runs.
+tests/scripts/test_adapt.py has whole runs.
 """
 
 import numpy as np

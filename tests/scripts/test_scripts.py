@@ -65,7 +65,7 @@ def copy(trained, tmp_path):
     return Path(shutil.copytree(trained, tmp_path / "copy"))
 
 
-def test_training_leaves_everything_that_is_promised(trained):
+def test_a_training_and_a_test_leave_all_their_files(trained):
     folder = trained / "model" / "small"
     files = {path.name for path in folder.iterdir()}
     expected = {

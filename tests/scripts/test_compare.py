@@ -88,7 +88,7 @@ def test_a_threshold_of_other_features_compares_such_features(flags, settings, f
             said(capsys, "a.png", "b.png", "threshold.json")
 
 
-def test_the_promise_of_the_threshold_is_repeated(folder, capsys):
+def test_the_bound_of_the_threshold_is_repeated(folder, capsys):
     promise = {"threshold": 0.9, "rate": 0.01, "confidence": 0.95, "people": 60, "gallery_size": 90}
     (folder / "threshold.json").write_text(json.dumps({"threshold": 0.9, "promise": promise}))
     assert said(capsys, "a.png", "a.png", "threshold.json").endswith(

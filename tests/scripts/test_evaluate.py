@@ -310,7 +310,7 @@ def test_a_threshold_says_what_it_was_measured_on(result, here):
         assert json.loads(Path("threshold.json").read_text()).get("measured_on") == network
 
 
-def test_a_promise_is_printed_written_and_kept_to(capsys, tmp_path):
+def test_a_bound_is_printed_written_and_kept_to(capsys, tmp_path):
     query, gallery = people(200)
     save_result(tmp_path / "people.mat", query, gallery)
     words = [
@@ -346,7 +346,7 @@ def test_a_promise_is_printed_written_and_kept_to(capsys, tmp_path):
     )
 
 
-def test_a_promise_that_cannot_be_made_leaves_no_file(result, tmp_path):
+def test_a_bound_that_cannot_be_kept_leaves_no_file(result, tmp_path):
     words = ["--result", result, "--save", str(tmp_path / "found")]
     with pytest.raises(UserError, match="with so few people"):
         threshold.main([*words, "--false_match_rate", "1e-3"])

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cli.test_label_errors import draw
+from tests.scripts.test_label_errors import draw
 from tests.support import ROOT
 from tests.support.ranked_people import lay_out
 from tests.test_architecture import imports, sources
@@ -71,7 +71,7 @@ def test_every_script_that_draws_is_listed_here():
     assert drawing | {"train", "adapt"} == COMMANDS.keys()
 
 
-def test_only_one_room_imports_matplotlib_and_none_its_windows():
+def test_only_the_package_show_imports_matplotlib_and_nothing_imports_its_windows():
     for name, source in sources(ROOT).items():
         assert "pyplot" not in source, name
         assert name.startswith("person_reid.show.") or "import matplotlib" not in source, name

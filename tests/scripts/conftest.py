@@ -1,4 +1,4 @@
-"""Fixtures of other rooms that the commands' tests use, too."""
+"""Fixtures of other packages that the tests of the scripts use."""
 
 from tests.data.conftest import download
 from tests.retrieval.conftest import published
