@@ -18,7 +18,6 @@ from person_reid.console import parse
 from person_reid.data.augment import Augment, normalise
 from person_reid.distributed import join_world
 from person_reid.training.build import resolved
-from person_reid.training.journal import RunJournal
 from person_reid.training.step import TrainingStep
 
 SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32"]
@@ -48,7 +47,7 @@ def train_plainly(*words):
         patch.setattr(
             Augment, "__call__", lambda augment, bank, indices, generator: normalise(bank[indices])
         )
-        patch.setattr(RunJournal, "_draw", lambda journal: None)
+        patch.setattr("person_reid.show.curves.draw_curves", lambda *_: None)
         for flags in RUNS:
             name = ["--name", name_of(flags, world.size)]
             config = parse(TrainConfig, [*SMALL, "--total", "3", *flags.split(), *words, *name])
