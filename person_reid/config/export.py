@@ -77,7 +77,9 @@ class FolderOptions(Options):
         (), "layouts to measure its accuracy on", metavar="DIR", several="+", common=True
     )
     threshold: str | None = option(
-        None, f"similarity of the same person: {THRESHOLD} (default: that of --from)", common=True
+        None,
+        f"similarity of the same person: {THRESHOLD} (default: the one in the folder --from)",
+        common=True,
     )
 
 

@@ -28,7 +28,7 @@ class ReportFiles(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class ReportContent(Options):
-    """What the page shows."""
+    """The parts of the page."""
 
     title = "what the page shows"
     queries: int = option(

@@ -16,7 +16,7 @@ from person_reid.basics import UserError
 from person_reid.config import OptionError, TrainConfig
 from person_reid.config.network import NetworkOptions
 from person_reid.config.optimizer import PrecisionOptions
-from person_reid.config.option import NAMED, Options, as_flag, configured
+from person_reid.config.option import NAMED, Options, as_flag, configured, listed
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.tested import Description, TestConfig, TrainedNetwork
 from person_reid.deploy.embedder import Embedder
@@ -185,9 +185,8 @@ def refuse(options: Options, names: Iterable[str], reason: str, **others: Any) -
     others: the options that the reason names.
     """
     if given := options.given(names):
-        words = ", ".join(f"{{{name}}}" for name in given)
         raise OptionError(
-            f"{words} would be ignored: {reason}", **dict.fromkeys(given, NAMED), **others
+            f"{listed(given)} would be ignored: {reason}", **dict.fromkeys(given, NAMED), **others
         )
 
 
@@ -220,9 +219,8 @@ def open_embedder(
 def embedder_settings(options: TestConfig) -> dict[str, Any]:
     """Return the arguments of Embedder, without network and device, that options stand for."""
     if options.engine and (decided := options.given(DECIDED)):
-        words = ", ".join(f"{{{name}}}" for name in decided)
         raise OptionError(
-            f"{{engine}}: {words} was decided when the file was written; leave it out.",
+            f"{{engine}}: {listed(decided)} was decided when the file was written; leave it out.",
             engine=options.engine,
             **dict.fromkeys(decided, NAMED),
         )

@@ -1,6 +1,7 @@
 """Draw the accuracy of networks against what they cost."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.typing import ColorType
 
 from person_reid.basics import printable
 from person_reid.config.look import own_or
@@ -16,6 +18,7 @@ from person_reid.show.style import SCREEN, Look, legend_below, lines, panel, pan
 
 WIDE, HIGH = 5.4, 4.8  # inches of a panel
 LEAST = 3  # inches of a panel on paper, which has to hold the names
+FRONT = "#94a3b8"  # of the line that connects the best
 
 
 class Point(NamedTuple):
@@ -81,28 +84,10 @@ def draw_panels(
                     markeredgewidth=1.5,
                 )
             front = _front(each)
-            axes.step(
-                *front.T, where="post", color="#94a3b8", linewidth=1, linestyle="--", zorder=1
-            )
-        keys = [
-            Line2D([], [], marker="o", linestyle="", color=colours[family], label=printable(family))
-            for family in families
-            if family
-        ]
-        if not all(point.full for point in points):
-            ink = every[0].xaxis.label.get_color()
-            keys += [
-                Line2D(
-                    [], [], marker="o", linestyle="", color=ink, markerfacecolor=inside, label=kind
-                )
-                for inside, kind in zip((ink, "none"), kinds, strict=True)
-            ]
-        keys.append(
-            Line2D(
-                [], [], linestyle="--", color="#94a3b8", linewidth=1, label="the best for its cost"
-            )
-        )
-        legend_below(figure, keys)
+            axes.step(*front.T, where="post", color=FRONT, linewidth=1, linestyle="--", zorder=1)
+        ink = every[0].xaxis.label.get_color()
+        measured_only = all(point.full for point in points)
+        legend_below(figure, _keys(colours, () if measured_only else kinds, ink))
         for axes, each in zip(every, found.values(), strict=True):
             dots = np.array([(point.cost, point.mean_ap) for point in each])
             labels = [
@@ -139,3 +124,19 @@ def _scale(axes: Axes, costs: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
     axes.xaxis.set_minor_formatter("")
     axes.margins(0.12, 0.15)
+
+
+def _keys(colours: Mapping[str, str], kinds: Sequence[str], ink: ColorType) -> list[Line2D]:
+    """Return the entries of the legend: families, kinds of dots, and the line of the best.
+
+    colours: of the families. kinds: what a dot and a ring stand for; empty if there are only dots.
+    ink: the colour of the axes' names.
+    """
+    dot = partial(Line2D, [], [], marker="o", linestyle="")
+    families = [
+        dot(color=colour, label=printable(family)) for family, colour in colours.items() if family
+    ]
+    insides = zip((ink, "none")[: len(kinds)], kinds, strict=True)
+    shapes = [dot(color=ink, markerfacecolor=inside, label=kind) for inside, kind in insides]
+    best = Line2D([], [], linestyle="--", color=FRONT, linewidth=1, label="the best for its cost")
+    return [*families, *shapes, best]
