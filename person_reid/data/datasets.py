@@ -330,5 +330,5 @@ DATA_SETS = {
         "a folder", own_images.own_folder, ("pattern",), "--data_dir FOLDER --pattern EXPRESSION"
     ),
     "csv": _own("a CSV file", own_images.own_csv, ("csv",), "--csv FILE"),
-    "mot": _own("tracked videos", mot.read_tracks, mot.FLAGS, "--dataset mot --data_dir FOLDER"),
+    "mot": _own("tracked videos", mot.read_sequences, mot.FLAGS, "--dataset mot --data_dir FOLDER"),
 }

@@ -1,61 +1,28 @@
 """Cut people out of tracked videos in the format of MOTChallenge, to train and test on your own
 tracks.
 
-A sequence is a folder with the frames (`img1/000001.jpg`, …) and `gt/gt.txt`, with a line for every
-box:
-
-    frame, track, left, top, width, height, confidence, class, visibility
-
-The first pixel of a frame is 1, 1. Lines of confidence 0 are ignored. MOTChallenge calls a
-pedestrian 1, a person on a vehicle 2, a static person 7. Trackers such as BoxMOT and Ultralytics
-write the class of their detector, which is COCO's, where a person is 0; what follows it is not a
-visibility. A class or visibility that is missing or -1 is not known. Some sequences of 2015 have
-places in the world instead, which are fractions.
-
-Dendorfer et al., MOTChallenge: A Benchmark for Single-Camera Multiple Target Tracking, IJCV 2021.
+A sequence is a folder with the frames (`img1/000001.jpg`, …) and `gt/gt.txt`, see data/tracks.py.
 """
 
-import logging
-import math
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from PIL import Image
 
-from person_reid.basics import UserError, counted
-from person_reid.config.forms import numbers
+from person_reid.basics import UserError
 from person_reid.data.images import DEEP, is_image, open_image
 from person_reid.data.own_images import draw_split
 from person_reid.data.readers import Picture, Splits, files_below
+from person_reid.data.tracks import Box, classes_of_people, read_boxes
 
-UNKNOWN = -1
-MOT_PEOPLE, COCO_PEOPLE = {1, 2, 7}, {0}
-MOT_CLASSES = 13  # numbered from 1
 # MOT17 has every sequence three times, with the boxes of each detector
 DETECTOR = re.compile(r"-(DPM|FRCNN|SDP)$")
 FLAGS = ("min_visibility", "frame_stride", "classes")
-log = logging.getLogger(__name__)
 DEEP_SUFFIX = ".tif"
 LEAST_SIDE = 8  # pixels of a box within the frame
-
-
-class Box(NamedTuple):
-    """A line of a file: its number, frame and track, the box's sides, its confidence, class and
-    visibility.
-    """
-
-    line: int
-    frame: float
-    track: float
-    sides: tuple[float, float, float, float]
-    confidence: float
-    kind: float
-    visibility: float
 
 
 @dataclass(frozen=True)
@@ -99,7 +66,7 @@ def _frame(path: Path) -> Image.Image:
         ) from error
 
 
-def read_tracks(
+def read_sequences(
     data_dir: Path,
     min_visibility: float = 0.5,
     frame_stride: int = 10,
@@ -125,22 +92,9 @@ def read_tracks(
     if frame_stride < 1:
         raise UserError(f"--frame_stride {frame_stride}: expected a number above 0.")
     found = _sequences(data_dir)
-    boxes = {file: _boxes(file) for file in found.values()}
+    boxes = {file: read_boxes(file) for file in found.values()}
     every = [box for each in boxes.values() for box in each]
-    counts = Counter(box.kind for box in every)
-    coco = _numbered_as_coco(every)
-    people = {UNKNOWN, *(COCO_PEOPLE if coco else MOT_PEOPLE)}
-    if classes and not (people := set(numbers(classes))):
-        raise UserError(f"--class {classes}: expected numbers of classes, such as 0 or 1,2,7.")
-    if coco:
-        log.info(
-            "The classes are numbered as in COCO, where 0 is a person, "
-            "and no visibility follows them. "
-            "--class N chooses others."
-        )
-    for kind, count in sorted(counts.items()):
-        if kind not in people:
-            log.warning("class %g: %s left out.", kind, counted(count, "box", "boxes"))
+    people, coco = classes_of_people(every, classes)
     pictures = [
         picture
         for name, file in sorted(found.items())
@@ -153,26 +107,15 @@ def read_tracks(
         )
     ]
     if not pictures:
+        kinds = sorted({box.kind for box in every})
         raise UserError(
             f"--data_dir {data_dir}: no box is left of {len(found)} sequences with "
             f"--min_visibility {min_visibility}, "
             f"--frame_stride {frame_stride} and the classes "
             f"{', '.join(f'{kind:g}' for kind in sorted(people))} of "
-            f"{', '.join(f'{kind:g}' for kind in sorted(counts)) or 'no box'}. Try others."
+            f"{', '.join(f'{kind:g}' for kind in kinds) or 'no box'}. Try others."
         )
     return draw_split(pictures, test_fraction, seed)
-
-
-def _numbered_as_coco(boxes: Sequence[Box]) -> bool:
-    """Return whether classes are numbered as in COCO.
-
-    It alone has a 0, and numbers beyond MOTChallenge's. Where all are between, a detector wrote
-    them if it is more or less sure of its boxes and knows nothing of their visibility.
-    """
-    known = [box for box in boxes if box.kind != UNKNOWN]
-    of_coco = any(box.kind == 0 or box.kind > MOT_CLASSES for box in known)
-    unsure = any(box.confidence % 1 for box in known)
-    return of_coco or (unsure and all(box.visibility == UNKNOWN for box in known))
 
 
 def _sequences(data_dir: Path) -> dict[str, Path]:
@@ -204,36 +147,6 @@ def _sequences(data_dir: Path) -> dict[str, Path]:
             "expected MOTChallenge's train folder."
         )
     return found
-
-
-def _boxes(truth: Path) -> list[Box]:
-    """Return the boxes of a sequence that are not to be ignored.
-
-    Raises UserError for a line that makes no sense.
-    """
-    boxes = []
-    lines = truth.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    for number, text in enumerate(lines, 1):
-        if not text.strip():
-            continue
-        try:
-            values = [float(value) for value in text.split(",")]
-            frame, track, left, top, across, down, confidence = values[:7]
-            if not all(map(math.isfinite, values)):
-                raise ValueError
-        except ValueError:
-            raise UserError(
-                f"{truth}, line {number}: expected frame,track,left,top,width,height,confidence "
-                f"and perhaps class and visibility, found {text[:60]!r}."
-            ) from None
-        if confidence > 0:
-            kind, visibility = [*values[7:9], UNKNOWN, UNKNOWN][:2]
-            left, top = left - 1, top - 1  # the first pixel has the number 1
-            sides = left, top, left + across, top + down
-            boxes.append(Box(number, frame, track, sides, confidence, kind, visibility))
-    if any(box.kind % 1 for box in boxes):  # a place in the world, in metres
-        return [box._replace(kind=UNKNOWN, visibility=UNKNOWN) for box in boxes]
-    return boxes
 
 
 def _cut(

@@ -7,7 +7,7 @@ from PIL import Image
 import prepare
 from person_reid.basics import UserError
 from person_reid.data.layout import read_split
-from person_reid.data.mot import read_tracks
+from person_reid.data.mot import read_sequences
 from tests.data.conftest import noise
 
 TRUTH = """\
@@ -48,7 +48,7 @@ def test_the_boxes_that_count_are_cut_out_of_their_frames(tmp_path):
     write_sequence(tmp_path / "walk")
     pictures = {
         picture.source.name: picture
-        for picture in read_tracks(tmp_path, frame_stride=1, test_fraction=0)["train_all"]
+        for picture in read_sequences(tmp_path, frame_stride=1, test_fraction=0)["train_all"]
     }
     assert sorted(pictures) == [
         "walk_000001_1.jpg", "walk_000001_2.jpg", "walk_000002_1.jpg", "walk_000003_1.jpg",
@@ -91,7 +91,7 @@ def test_a_layout_of_two_sequences(tmp_path, capsys):
 )
 def test_limits_on_visibility_and_frames(flags, count, tmp_path):
     write_sequence(tmp_path / "walk")
-    assert len(read_tracks(tmp_path, **flags, test_fraction=0)["train_all"]) == count
+    assert len(read_sequences(tmp_path, **flags, test_fraction=0)["train_all"]) == count
 
 
 @pytest.mark.parametrize("columns", [7, 8])
@@ -101,7 +101,7 @@ def test_columns_that_are_missing_are_not_known(columns, tmp_path):
         tmp_path / "walk",
         "\n".join(",".join(line) for line in lines if line[6] == "1" and line[1] != "4"),
     )
-    assert len(read_tracks(tmp_path, frame_stride=1, test_fraction=0)["train_all"]) == 6
+    assert len(read_sequences(tmp_path, frame_stride=1, test_fraction=0)["train_all"]) == 6
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_columns_that_are_missing_are_not_known(columns, tmp_path):
 def test_what_makes_no_sense_is_refused(truth, flags, message, tmp_path):
     write_sequence(tmp_path / "walk", truth)
     with pytest.raises(UserError, match=message):
-        read_tracks(tmp_path, **flags)
+        read_sequences(tmp_path, **flags)
 
 
 def test_sequences_of_one_name_are_told_apart_by_the_folders_above(tmp_path):
@@ -129,7 +129,7 @@ def test_sequences_of_one_name_are_told_apart_by_the_folders_above(tmp_path):
         write_sequence(tmp_path / place)
     people = {
         picture.identity
-        for picture in read_tracks(tmp_path, frame_stride=1, test_fraction=0)["train_all"]
+        for picture in read_sequences(tmp_path, frame_stride=1, test_fraction=0)["train_all"]
     }
     assert people == {
         f"{name}-{track}"
@@ -155,7 +155,7 @@ def test_a_corrected_box_is_cut_again(tmp_path, capsys):
 
 def test_a_byte_order_mark_and_lines_to_be_ignored_without_a_track(tmp_path):
     write_sequence(tmp_path / "walk", "\ufeff1,1,5,10,20,40,1\n1,-1,5,10,20,40,0\n")
-    assert len(read_tracks(tmp_path, test_fraction=0)["train_all"]) == 1
+    assert len(read_sequences(tmp_path, test_fraction=0)["train_all"]) == 1
 
 
 def test_a_frame_of_another_size_is_named(tmp_path):
@@ -170,10 +170,10 @@ def test_a_frame_of_another_size_is_named(tmp_path):
 
 def test_no_sequence_no_frames_and_a_broken_frame(tmp_path):
     with pytest.raises(UserError, match=r"no gt/gt\.txt at any depth"):
-        read_tracks(tmp_path)
+        read_sequences(tmp_path)
     write_sequence(tmp_path / "walk", frames=0)
     with pytest.raises(UserError, match=r"img1: no frames in it"):
-        read_tracks(tmp_path)
+        read_sequences(tmp_path)
     write_sequence(tmp_path / "walk2")
     for path in (tmp_path / "walk").rglob("gt.txt"):
         path.unlink()
@@ -197,7 +197,7 @@ TRACKER = """\
 def tracks_in(tmp_path, truth, **settings):
     """The tracks whose pictures are read."""
     write_sequence(tmp_path / "walk", truth)
-    pictures = read_tracks(tmp_path, frame_stride=1, test_fraction=0, **settings)["train_all"]
+    pictures = read_sequences(tmp_path, frame_stride=1, test_fraction=0, **settings)["train_all"]
     return sorted({picture.identity for picture in pictures})
 
 

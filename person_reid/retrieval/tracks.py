@@ -1,0 +1,37 @@
+"""One feature for each track: a person's images in a row from one camera."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from person_reid.basics import UserError
+from person_reid.retrieval.similarity import Features, unit_rows, unit_rows_or_zeros
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+def track_features(
+    features: Features, tracks: Sequence[Name], weights: npt.NDArray[Any] | None = None
+) -> tuple[list[Name], Features]:
+    """Return the names of the tracks, in the order of their first image, and a feature of unit
+    length for each: (T, D).
+
+    It is the mean of the track's features, each of unit length; zeros if all weights are 0.
+    features: (N, D), not zero. tracks: N names, whatever tells tracks apart, such as (source,
+        number).
+    weights: (N,), not negative; by default all images count the same.
+    Raises UserError if their numbers differ.
+    """
+    weights = np.ones(len(features)) if weights is None else np.asarray(weights)
+    if not len(features) == len(tracks) == len(weights):
+        raise UserError(
+            f"track_features: {len(features)} features, {len(tracks)} names of tracks and "
+            f"{len(weights)} weights; expected one each."
+        )
+    places: dict[Name, int] = {}
+    rows = [places.setdefault(name, len(places)) for name in tracks]
+    sums = np.zeros((len(places), features.shape[1]), np.float32)
+    np.add.at(sums, rows, unit_rows(features) * weights[:, None].astype(np.float32))
+    return list(places), unit_rows_or_zeros(sums)

@@ -1,0 +1,29 @@
+"""One feature for each track, against a loop."""
+
+import numpy as np
+import pytest
+
+from person_reid.basics import UserError
+from person_reid.retrieval.tracks import track_features
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_track_has_the_mean_of_its_images(weighted):
+    random = np.random.default_rng(0)
+    features = random.standard_normal((12, 5)).astype(np.float32)
+    tracks = [("b", 2), ("a", 1), ("b", 2), ("a", 2)] * 3
+    weights = random.random(12) if weighted else None
+    names, found = track_features(features, tracks, weights)
+    assert names == [("b", 2), ("a", 1), ("a", 2)]
+    for name, feature in zip(names, found, strict=True):
+        total = sum(
+            features[i] / np.linalg.norm(features[i]) * (1 if weights is None else weights[i])
+            for i in range(12)
+            if tracks[i] == name
+        )
+        assert feature == pytest.approx(total / np.linalg.norm(total), abs=1e-6)
+
+
+def test_every_feature_has_a_track():
+    with pytest.raises(UserError, match="3 features, 2 names of tracks and 3 weights"):
+        track_features(np.ones((3, 2), np.float32), ["a", "b"])
