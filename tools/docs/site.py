@@ -20,7 +20,7 @@ import person_reid
 
 # the pages, and the files that they link to
 PUBLISHED = (
-    "*.md", "LICENSE", "docs/*.md", "docs/*.ipynb", "docs/*.jsonl", "docs/images/*",
+    "*.md", "LICENSE", "docs/*.md", "docs/*.ipynb", "docs/*.jsonl", "docs/*.css", "docs/images/*",
     "recipes/*.md", "recipes/**/*.yaml", "person_reid/losses/*.py",
 )  # fmt: skip
 REFERENCE = "docs/reference.md"
