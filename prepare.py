@@ -5,6 +5,7 @@ r"""Lay out a data set for training and testing, or draw one.
     python prepare.py --data_dir ~/data/DukeMTMC-reID         # makes ~/data/DukeMTMC-reID/pytorch
     python prepare.py --dataset msmt17_v2                     # see docs/datasets.md
     python prepare.py --synthetic                             # draws people: no download
+    python prepare.py --synthetic --walks                     # draws videos and their tracks
     python prepare.py --csv FILE                              # your images, listed
     python prepare.py --dataset mot --data_dir MOT17/train    # people of tracked videos
     python prepare.py --data_dir FOLDER --pattern "(?P<id>\d+)_c(?P<camera>\d+)"
@@ -30,6 +31,7 @@ from person_reid.data.leakage import describe_leakage, find_leakage
 from person_reid.data.prepare import lay_out
 from person_reid.data.summary import describe_layout, describe_unlabelled
 from person_reid.synthetic.dataset import draw_data_set
+from person_reid.synthetic.walks import draw_walks
 
 
 @command
@@ -38,6 +40,9 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(PrepareConfig, argv, __doc__)
     if config.check and config.data_dir:
         say(*describe_leakage(config.data_dir, find_leakage(config.data_dir)))
+        return
+    if config.walks:
+        draw_videos(config)
         return
     if config.save_dir:
         check_way(config.save_dir)
@@ -91,6 +96,15 @@ def draw(config: PrepareConfig) -> str:
     else:
         say(f"all pictures are in {folder} already")
     return folder
+
+
+def draw_videos(config: PrepareConfig) -> None:
+    """Draw people who walk through the views of cameras."""
+    folder, given = config.data_dir or "data/walks", config.drawing
+    if "train_identities" in given:
+        given["identities"] = given.pop("train_identities")
+    drawn = draw_walks(folder, **given)
+    say(f"drew {drawn:,} frames in {folder}: of each camera img1, gt/gt.txt and tracks.txt")
 
 
 def say(*lines: str) -> None:

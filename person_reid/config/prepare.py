@@ -14,6 +14,7 @@ DATA_SETS = (  # of data/datasets.py
     "university", "university_satellite", "folder", "csv", "mot",
 )  # fmt: skip
 DRAWN = ("train_identities", "test_identities", "cameras", "images", "distractors", "junk")
+PICTURES = ("save_dir", "test_identities", "images", "distractors", "junk")  # not for walks
 READ = ("pattern", "csv", "test_fraction", "min_visibility", "frame_stride", "classes")
 
 
@@ -96,6 +97,11 @@ class DrawingOptions(Options):
 
     title = "synthetic people"
     synthetic: bool = option(False, "draw a data set instead of reading a download")
+    walks: bool = option(
+        False,
+        "draw videos instead: people walk through the views of several cameras, and a tracker "
+        "makes mistakes (default: 60 people, 3 cameras, in data/walks)",
+    )
     train_identities: int | None = option(
         None, "people to train on (default: 200)", flags=("--identities",)
     )
@@ -122,7 +128,7 @@ class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
 
     def fault(self) -> str:
         """Return why the options do not go together, each as {name}; empty if they do."""
-        drawn, read = listed(self.given(DRAWN)), listed(self.reading)
+        drawn, read = listed(self.given(("walks", *DRAWN))), listed(self.reading)
         beside = self.dataset or self.synthetic or read
         if drawn and not self.synthetic:
             return f"{drawn} would be ignored without {{synthetic}}, which draws people."
@@ -136,6 +142,8 @@ class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
         if self.synthetic and read:
             reason = "people are drawn, or images are read"
             return f"{{synthetic}} and {read} exclude each other: {reason}."
+        if self.walks and (pictures := listed(self.given(PICTURES))):
+            return f"{pictures} would be ignored: {{walks}} draws videos, and lays nothing out."
         if self.corrections and not self.data_dir:
             return "{corrections} needs {data_dir} LAYOUT, the folder that the list was made from."
         if self.corrections and beside:

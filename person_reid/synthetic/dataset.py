@@ -6,7 +6,7 @@ numbers are seeded by the person, the camera and the moment. people.py draws the
 the surroundings, figure.py paints both.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -108,10 +108,7 @@ def check_sizes(sizes: dict[str, int]) -> None:
     """Raise UserError for sizes that make no data set or do not fit
     into Market-1501's file names.
     """
-    for name, value in sizes.items():
-        least, most = LIMITS[name]
-        if not least <= value <= most:
-            raise UserError(f"{FLAGS.get(name, name)} {value}: expected {least:,} to {most:,}.")
+    check_limits(sizes)
     trained, tested = sizes["train_identities"], sizes["test_identities"]
     if trained + tested > 9999:
         raise UserError(
@@ -126,8 +123,19 @@ def check_sizes(sizes: dict[str, int]) -> None:
         )
 
 
-def claim(root: Path, arguments: dict[str, int]) -> None:
-    """Note in `root` what is drawn there. Raises UserError if the folder holds another data set."""
+def check_limits(sizes: dict[str, int]) -> None:
+    """Raise UserError for a size that is too small or too large on its own."""
+    for name, value in sizes.items():
+        least, most = LIMITS[name]
+        if not least <= value <= most:
+            raise UserError(f"{FLAGS.get(name, name)} {value}: expected {least:,} to {most:,}.")
+
+
+def claim(root: Path, arguments: dict[str, int], folders: Sequence[str] = FOLDERS) -> None:
+    """Note in `root` what is drawn there, and make its folders.
+
+    Raises UserError if `root` holds another data set.
+    """
     manifest = root / MANIFEST
     if manifest.is_file():
         try:
@@ -152,8 +160,8 @@ def claim(root: Path, arguments: dict[str, int]) -> None:
         raise UserError(f"{root}: is not empty. Choose a new or an empty folder.")
     else:
         write_json(manifest, arguments)
-    for folder in FOLDERS:
-        (root / folder).mkdir(exist_ok=True)
+    for folder in folders:
+        (root / folder).mkdir(parents=True, exist_ok=True)
 
 
 def is_drawn(path: Path) -> bool:

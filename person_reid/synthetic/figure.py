@@ -5,7 +5,7 @@ back to front. The paint is on their surface: a logo turns away with the chest, 
 from behind, and a shirt looks different from every side.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,15 +72,44 @@ def draw_solids(
     middle, perhaps outside the canvas. scale: pixels per unit of the solids' coordinates.
     """
     draw_shadow(canvas, feet, scale)
+    for solid, ends, breadth in placed(solids, pose):
+        start, end = (np.array((feet[0] + scale * x, feet[1] - scale * y)) for x, y, _ in ends)
+        paint_solid(canvas, start, end, np.multiply(solid.radii, scale * breadth), solid, pose)
+
+
+def placed(
+    solids: Sequence[Solid], pose: Pose
+) -> Iterator[tuple[Solid, tuple[Array, Array], float]]:
+    """Yield the solids of a figure on the ground, from the farthest to the nearest.
+
+    With each come its ends, projected, and the factor by which its radii appear in this pose.
+    """
     ground = min(min(solid.start[1], solid.end[1]) for solid in solids)
     for solid in sorted(
         solids,
         key=lambda solid: pose.project(np.add(solid.start, solid.end) / 2)[2] + solid.nearer,
     ):
-        ends = (pose.project((x, y - ground, z)) for x, y, z in (solid.start, solid.end))
-        start, end = (np.array((feet[0] + scale * x, feet[1] - scale * y)) for x, y, _ in ends)
-        breadth = np.hypot(np.cos(pose.yaw), solid.flat * np.sin(pose.yaw))
-        paint_solid(canvas, start, end, np.multiply(solid.radii, scale * breadth), solid, pose)
+        start, end = (pose.project((x, y - ground, z)) for x, y, z in (solid.start, solid.end))
+        yield solid, (start, end), np.hypot(np.cos(pose.yaw), solid.flat * np.sin(pose.yaw))
+
+
+def extent(solids: Sequence[Solid], pose: Pose) -> Array:
+    """Return the (left, top, right, bottom) of a figure in units of the solids' coordinates.
+
+    (0, 0) is the ground below the body's middle, and y is down, as in a picture.
+    """
+    points = []
+    for solid, ends, breadth in placed(solids, pose):
+        start, end = (np.array((x, -y)) for x, y, _ in ends)
+        length = float(np.hypot(*(end - start)))
+        along = (end - start) / length if length > 1e-4 else np.array((0.0, 1.0))
+        radii = np.multiply(solid.radii, breadth)
+        axis = start + np.linspace(0, 1, len(radii))[:, None] * (end - start)
+        side = radii[:, None] * (-along[1], along[0])
+        points += [axis - side, axis + side]
+        points += [[start - solid.cap * radii[0] * along, end + solid.cap * radii[-1] * along]]
+    edge = np.concatenate(points)
+    return np.concatenate((edge.min(axis=0), edge.max(axis=0)))
 
 
 def draw_shadow(canvas: Array, feet: tuple[float, float], scale: float) -> None:

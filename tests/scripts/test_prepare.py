@@ -89,6 +89,29 @@ def test_synthetic_people(tmp_path, capsys):
     assert record["source"] == ".." and len(record["files"]) > 12
 
 
+def test_people_walk_past_cameras(tmp_path, capsys, monkeypatch):
+    asked = []
+
+    def draw_walks(folder, **sizes):
+        asked.append(sizes)
+        return 1234
+
+    monkeypatch.setattr(prepare, "draw_walks", draw_walks)
+    command = ["--synthetic", "--walks", "--data_dir", str(tmp_path)]
+    prepare.main([*command, "--identities", "5", "--cameras", "2", "--seed", "3"])
+    prepare.main(command)
+    assert asked == [{"identities": 5, "cameras": 2, "seed": 3}, {}]
+    assert f"drew 1,234 frames in {tmp_path}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", ["--images 3", "--junk 0", "--save_dir here"])
+def test_flags_of_pictures_are_refused_for_walks(words):
+    with pytest.raises(UserError, match=f"^{words.split()[0]} would be ignored: --walks"):
+        prepare.main(["--synthetic", "--walks", *words.split()])
+    with pytest.raises(UserError, match="^--walks would be ignored without --synthetic"):
+        prepare.main(["--walks"])
+
+
 def test_a_seed_is_that_of_the_people_who_are_drawn():
     options = parse(config.PrepareConfig, ["--synthetic", "--seed", "7"])
     assert options.drawing == {"seed": 7} and options.reading == {}

@@ -1,0 +1,352 @@
+"""Let synthetic people walk through the views of several cameras, and track them imperfectly.
+
+    draw_walks("data/walks", identities=60, cameras=3)
+
+Each camera gets a folder in the format of MOTChallenge: the frames, the truth, and what a tracker
+with the usual faults writes. An identity of the truth is one person in all cameras, but a track of
+the tracker means something in its own camera only. The cameras start at different times, and people
+take time from one to the next. The same arguments write the same files, as in dataset.py.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import combinations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from person_reid.basics import write_csv, write_text
+from person_reid.device import available_cores
+from person_reid.progress import progress
+from person_reid.synthetic.body import solids_of
+from person_reid.synthetic.dataset import check_limits, claim, is_drawn
+from person_reid.synthetic.figure import Pose, draw_solids, extent
+from person_reid.synthetic.people import Array, Person
+from person_reid.synthetic.scenes import PANORAMA, camera_of, panorama, photograph
+
+VERSION = 1  # raise it when a file of a walk changes
+SCENE = (960, 540)  # width and height in pixels while a frame is drawn; it is halved at the end
+FPS = 5
+BEGIN = datetime(2026, 1, 5, 9)  # when the first camera starts
+DELAY = 5  # seconds from the start of a camera to that of the next
+
+# Everybody walks straight ahead on the ground. Lengths are in body heights.
+HORIZON, ABOVE, FOCAL = 0.37 * SCENE[1], 1.25, 1.2 * SCENE[1]  # in pixels, except ABOVE the ground
+FARTHEST = 6.0  # from the camera; nobody is seen beyond
+SPEED = 0.8  # a second
+CYCLE, POSES = 0.85, 8  # the length of two steps, and how many figures are drawn of them
+FIGURE = 256  # pixels of a body height in a drawn figure
+MARGIN = 40  # pixels around it, in which its shadow fades
+
+PAUSE = 2.0  # seconds from one person's first appearance to the next person's
+TRAVEL = 6.0  # the least seconds from a camera to the one numbered next to it
+RETURN = 0.25  # share of the people who come back to the camera that saw them first
+
+# The faults of the tracker.
+LEAST_SEEN = 0.3  # it sees no box of which less is visible
+MISS = 0.03  # share of the other boxes that it misses
+JITTER = 0.02  # standard deviation of the sides of a box, in its widths and heights
+PATIENCE = 5  # frames: who was not seen for longer gets a new track
+FRAGMENT = 0.02  # the chance of a new track at every box
+CROSSING, SWITCH = 0.3, 0.1  # two boxes of this IoU swap their tracks with this chance
+
+CHUNK = 100  # frames of one camera that a process draws at a time
+WALK, TRACKER, EXPOSURE = 4, 5, 6  # streams of random numbers beside those of the other modules
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Somebody walks once through the view of a camera.
+
+    x, z: the middle of the way, to the right of the camera and in front of it.
+    middle, enter, leave: seconds after BEGIN.
+    """
+
+    person: int
+    look: Person
+    camera: int
+    pose: Pose
+    x: float
+    z: float
+    middle: float = 0.0
+    enter: float = -np.inf
+    leave: float = np.inf
+
+
+class Sight(NamedTuple):
+    """How a passage looks in a frame.
+
+    step: which of its POSES. scale: pixels of a body height in the scene. sides: left, top, right
+    and bottom of the figure in the scene, perhaps outside of it. visible: the share of these.
+    """
+
+    passage: Passage
+    step: int
+    scale: float
+    sides: Array
+    visible: float
+
+    @property
+    def box(self) -> Array:
+        """The left, top, right and bottom of the part within the frame, in its pixels."""
+        return np.clip(self.sides, 0, SCENE * 2) / 2
+
+
+def draw_walks(
+    root: str | Path,
+    identities: int = 60,
+    cameras: int = 3,
+    seed: int = 0,
+    seconds: float = np.inf,
+    workers: int | None = None,
+) -> int:
+    """Draw people who walk through the views of cameras, and return the number of frames drawn.
+
+    identities: number of people, each of whom passes every camera, in any order.
+    seconds: when the cameras stop, at the latest; by default when the last person has left.
+    workers: number of processes; by default up to one per core.
+
+    `root` gets a folder for each camera, `cam1` and so on, with frames in `img1`, the truth in
+    `gt/gt.txt`, the tracker's `tracks.txt`, and `seqinfo.ini`. `cameras.csv` says when each camera
+    starts, and `travel.csv` the least seconds from one camera to another. A second run draws
+    nothing, and a run after an interruption draws what is missing.
+    Raises UserError for impossible sizes, and if `root` holds something else.
+    """
+    sizes = {"train_identities": identities, "cameras": cameras, "seed": seed}
+    check_limits(sizes)
+    root = Path(root)
+    folders = [f"cam{i + 1}/{part}" for i in range(cameras) for part in ("gt", "img1")]
+    claim(root, {**sizes, "walks": VERSION}, folders)
+    walks = list(passages(identities, cameras, seed))
+    last = min(seconds, max(passage.leave for passage in walks))
+    tasks = []
+    for number in range(1, cameras + 1):
+        here = [passage for passage in walks if passage.camera == number]
+        frames = [sights(here, time) for time in np.arange(start_of(number), last, 1 / FPS)]
+        write_tracks(root / f"cam{number}", frames, np.random.default_rng((seed, TRACKER, number)))
+        files = [root / f"cam{number}/img1/{i:06d}.jpg" for i in range(1, len(frames) + 1)]
+        missing = [pair for pair in zip(files, frames, strict=True) if not is_drawn(pair[0])]
+        tasks += [
+            (number, missing[start : start + CHUNK], seed)
+            for start in range(0, len(missing), CHUNK)
+        ]
+    write_clocks(root, cameras)
+    workers = workers or min(available_cores(), len(tasks), 61)
+    with (
+        progress(total=sum(len(task[1]) for task in tasks), desc="drawing walks") as bar,
+        ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool,
+    ):
+        for drawn in (pool.map if pool else map)(draw_frames, tasks):
+            bar.update(drawn)
+    return sum(len(task[1]) for task in tasks)
+
+
+def start_of(camera: int) -> float:
+    """Return when a camera starts, in seconds after BEGIN."""
+    return DELAY * (camera - 1)
+
+
+def travel(camera: int, other: int) -> float:
+    """Return the least seconds that somebody needs from one camera to another."""
+    return TRAVEL * abs(camera - other)
+
+
+def passages(identities: int, cameras: int, seed: int) -> Iterator[Passage]:
+    """Yield who walks where, and when: person by person, each from camera to camera."""
+    for person in range(1, identities + 1):
+        look = Person.draw(np.random.default_rng((seed, 0, person)))
+        rng = np.random.default_rng((seed, WALK, person))
+        way = [1 + int(index) for index in rng.permutation(cameras)]
+        if rng.random() < RETURN:
+            way.append(way[0])
+        now = PAUSE * (person - 1 + rng.random())
+        for number, before in zip(way, [way[0], *way], strict=False):
+            now += travel(number, before) * rng.uniform(1, 1.6)
+            passage = walk_past(person, look, number, seed, rng)
+            seen = [t for t in np.arange(-15, 15, 1 / FPS) if sight(passage, t)]
+            middle = now - seen[0]
+            yield replace(passage, middle=middle, enter=now, leave=middle + seen[-1])
+            now = middle + seen[-1]
+
+
+def walk_past(
+    person: int, look: Person, number: int, seed: int, rng: np.random.Generator
+) -> Passage:
+    """Return how somebody passes a camera, mostly in the usual direction there."""
+    camera = camera_of(number, seed)
+    away = np.pi if rng.random() < 0.15 else 0.0
+    pose = Pose(
+        yaw=camera.yaw + away + rng.normal(0, 0.25),
+        pitch=camera.pitch,
+        stride=rng.uniform(0.3, 0.5),
+        turn=rng.normal(0, 0.2),
+        light=camera.light,
+    )
+    return Passage(person, look, number, pose, x=rng.uniform(-0.8, 0.8), z=rng.uniform(2.8, 4.6))
+
+
+def sights(passing: Sequence[Passage], time: float) -> list[Sight]:
+    """Return who is seen at a time in seconds after BEGIN, from the farthest to the nearest."""
+    present = (
+        sight(passage, time) for passage in passing if passage.enter <= time <= passage.leave
+    )
+    seen = sorted((each for each in present if each), key=lambda each: each.scale)
+    covered = np.zeros((SCENE[1] // 2, SCENE[0] // 2), bool)
+    for index in reversed(range(len(seen))):
+        left, top, right, bottom = seen[index].box.round().astype(int)
+        free = ~covered[top:bottom, left:right]
+        seen[index] = seen[index]._replace(visible=seen[index].visible * free.mean())
+        covered[top:bottom, left:right] = True
+    return seen
+
+
+def sight(passage: Passage, time: float) -> Sight | None:
+    """Return how somebody looks at a time, or None while they are mostly outside the view.
+
+    A point of the ground at the distance z is FOCAL / z ABOVE below the horizon.
+    """
+    walked, yaw = SPEED * (time - passage.middle), passage.pose.yaw
+    x, z = passage.x + walked * np.sin(yaw), passage.z - walked * np.cos(yaw)
+    if not 0 < z < FARTHEST:
+        return None
+    scale, step = FOCAL / z, int(walked // (CYCLE / POSES)) % POSES
+    feet = SCENE[0] / 2 + scale * x, HORIZON + scale * ABOVE
+    sides = np.tile(feet, 2) + scale * figure_extent(passage.look, passage.pose, step)
+    found = Sight(passage, step, scale, sides, 1.0)
+    visible = area(2 * found.box) / area(sides)
+    return found._replace(visible=visible) if visible >= LEAST_SEEN else None
+
+
+def area(sides: Array) -> float:
+    """Return the area of left, top, right and bottom."""
+    return float((sides[2] - sides[0]) * (sides[3] - sides[1]))
+
+
+def iou(box: Array, other: Array) -> float:
+    """Return the intersection of two boxes divided by their union."""
+    low, high = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
+    shared = float(np.prod(np.maximum(high - low, 0)))
+    return shared / (area(box) + area(other) - shared)
+
+
+def write_tracks(folder: Path, frames: Sequence[Sequence[Sight]], rng: np.random.Generator) -> None:
+    """Write the truth of a camera's frames, and what the tracker makes of them."""
+    truth = [
+        line(number, each.passage.person, each.box, f"1,1,{each.visible:.2f}")
+        for number, seen in enumerate(frames, 1)
+        for each in seen
+    ]
+    found = [
+        line(number, track, box, f"{rng.uniform(0.6, 1):.2f},-1,-1,-1")
+        for number, track, box in tracked(frames, rng)
+    ]
+    write_text(folder / "gt" / "gt.txt", "".join(truth))
+    write_text(folder / "tracks.txt", "".join(found))
+    sequence = f"[Sequence]\nname={folder.name}\nimDir=img1\nframeRate={FPS}\n"
+    sequence += f"seqLength={len(frames)}\nimWidth={SCENE[0] // 2}\nimHeight={SCENE[1] // 2}\n"
+    write_text(folder / "seqinfo.ini", sequence + "imExt=.jpg\n")
+
+
+def line(frame: int, track: int, box: Array, rest: str) -> str:
+    """Return the line of a box in the format of MOTChallenge, whose first pixel is 1, 1."""
+    left, top, right, bottom = box
+    sides = f"{left + 1:.1f},{top + 1:.1f},{right - left:.1f},{bottom - top:.1f}"
+    return f"{frame},{track},{sides},{rest}\n"
+
+
+def tracked(
+    frames: Sequence[Sequence[Sight]], rng: np.random.Generator
+) -> Iterator[tuple[int, int, Array]]:
+    """Yield (frame, track, box) as a tracker finds them, with the faults listed above."""
+    tracks: dict[int, int] = {}  # the current track of a person
+    last: dict[int, int] = {}  # the frame in which a person was last found
+    most = 0
+    for number, seen in enumerate(frames, 1):
+        found = {
+            each.passage.person: each.box
+            for each in seen
+            if each.visible >= LEAST_SEEN and rng.random() >= MISS
+        }
+        for person in found:
+            late = number - last.get(person, -PATIENCE - 1) > PATIENCE
+            if late or rng.random() < FRAGMENT:
+                tracks[person] = most = most + 1
+            last[person] = number
+        for one, other in combinations(found, 2):
+            if iou(found[one], found[other]) >= CROSSING and rng.random() < SWITCH:
+                tracks[one], tracks[other] = tracks[other], tracks[one]
+        for person, box in found.items():
+            size = np.tile(box[2:] - box[:2], 2)
+            yield number, tracks[person], box + rng.normal(0, JITTER, 4) * size
+
+
+def write_clocks(root: Path, cameras: int) -> None:
+    """Write when each camera starts, and how long people need between them."""
+    numbers = range(1, cameras + 1)
+    starts = [(BEGIN + timedelta(seconds=start_of(number))).isoformat() for number in numbers]
+    clocks = [(f"cam{number}", FPS, start) for number, start in zip(numbers, starts, strict=True)]
+    ways = [(f"cam{i}", f"cam{j}", travel(i, j)) for i, j in combinations(numbers, 2)]
+    write_csv(root / "cameras.csv", ("camera", "fps", "start"), clocks)
+    write_csv(root / "travel.csv", ("camera", "other", "seconds"), ways)
+
+
+def draw_frames(task: tuple[int, list[tuple[Path, list[Sight]]], int]) -> int:
+    """Draw frames of one camera and return their number. task: (camera, frames, seed)."""
+    number, frames, seed = task
+    camera = camera_of(number, seed)
+    exposure = (seed, EXPOSURE, number)  # the same light and grain in every frame
+    wide = PANORAMA[1] * SCENE[0] / SCENE[1]
+    left = float(np.random.default_rng(exposure).uniform(0, PANORAMA[0] - wide))
+    backdrop = panorama(camera, number, seed).resize(
+        SCENE, Image.Resampling.BICUBIC, (left, 0, left + wide, PANORAMA[1])
+    )
+    for file, seen in frames:
+        scene = backdrop.copy()
+        for each in seen:
+            paste_figure(scene, each)
+        temporary = file.with_suffix(".partial")
+        temporary.write_bytes(photograph(scene, camera, np.random.default_rng(exposure)))
+        temporary.replace(file)
+    return len(frames)
+
+
+def paste_figure(scene: Image.Image, each: Sight) -> None:
+    """Paste somebody into a scene in place."""
+    figure = drawn_figure(each.passage.look, each.passage.pose, each.step)
+    zoom = each.scale / FIGURE
+    small = figure.resize((round(figure.width * zoom), round(figure.height * zoom)))
+    corner = each.sides[:2] - MARGIN * zoom
+    scene.paste(small, tuple(corner.round().astype(int).tolist()), small)
+
+
+@lru_cache(maxsize=10_000)
+def figure_extent(look: Person, pose: Pose, step: int) -> Array:
+    """Return the left, top, right and bottom of a figure around its feet, in body heights."""
+    pose = replace(pose, phase=2 * np.pi * step / POSES)
+    return look.height * extent(solids_of(look, pose), pose)
+
+
+@lru_cache(maxsize=200)
+def drawn_figure(look: Person, pose: Pose, step: int) -> Image.Image:
+    """Return a figure with its shadow, RGBA, transparent around it.
+
+    On a background b, a pixel with colour c and opacity a shows a c + (1 - a) b. Black and white
+    backgrounds therefore tell c and a.
+    """
+    left, top, right, bottom = FIGURE * figure_extent(look, pose, step)
+    size = round(bottom - top + 2 * MARGIN), round(right - left + 2 * MARGIN), 3
+    pose = replace(pose, phase=2 * np.pi * step / POSES)
+    black, white = np.zeros(size, np.float32), np.full(size, 255, np.float32)
+    for canvas in (black, white):
+        feet = MARGIN - left, MARGIN - top
+        draw_solids(canvas, solids_of(look, pose), pose, feet, FIGURE * look.height)
+    opacity = 1 - (white - black).mean(axis=2, keepdims=True) / 255
+    colour = black / np.maximum(opacity, 1e-6)
+    pixels = np.concatenate((colour, 255 * opacity), axis=2).clip(0, 255).round()
+    return Image.fromarray(pixels.astype(np.uint8), "RGBA")
