@@ -1,0 +1,234 @@
+"""Link the tracks of several cameras into people: average linkage with pairs that must not be one.
+
+found = link_tracks(features, cameras, starts, ends, threshold=0.7)
+found.labels                      # (T,): 0, 1, … for the people, in the order in which they came
+
+Distances of all pairs of tracks are in memory: 4 T² bytes, 1.6 GB for 20,000 tracks.
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+from person_reid.basics import UserError
+from person_reid.data.tables import read_table
+from person_reid.retrieval.normalization import CameraNorm
+from person_reid.retrieval.similarity import Features, Floats, unit_rows
+from person_reid.retrieval.thresholds import accepts
+
+log = logging.getLogger(__name__)
+Labels = npt.NDArray[np.int64]
+Pairs = Iterable[tuple[int, int]]
+Travel = Mapping[tuple[str, str], float]  # seconds between two cameras, in either direction
+Apart = npt.NDArray[np.bool_]  # (T, T), symmetric: these two tracks are two people
+Merge = tuple[float, int, int]  # the mean cosine between two groups, and a track of each
+SMALLEST = 1e-6  # distance above rounding
+TRAVEL = ("from", "to", "seconds")
+CERTAIN = 1e30  # in place of a cosine; divided by any number of pairs it is above 1
+CANDIDATES = 50  # thresholds of which the silhouette chooses
+
+
+@dataclass(frozen=True)
+class People:
+    """Who T tracks show.
+
+    labels: (T,), 0, 1, … in the order in which the people came.
+    threshold: the least mean cosine between the tracks of two groups that were linked.
+    margins: (T,), by how many cosines a track is inside its person: its mean cosine with the
+        person's other tracks, less the threshold, or less its mean cosine with the most similar
+        person that it could be, whichever is less. For a track that is alone, the threshold less
+        the latter. The link of a track whose margin is small, or negative, is doubtful.
+    """
+
+    labels: Labels
+    threshold: float
+    margins: Floats
+
+
+def link_tracks(
+    features: Features,
+    cameras: npt.ArrayLike,
+    starts: npt.ArrayLike,
+    ends: npt.ArrayLike,
+    threshold: float | None = None,
+    travel: Travel | None = None,
+    camera_norm: bool = False,
+    same: Pairs = (),
+    different: Pairs = (),
+) -> People:
+    """Return who each of T tracks shows. The order of the tracks does not matter.
+
+    Groups of tracks are linked by average linkage, the most similar first, as long as the mean
+    cosine between the tracks of two groups reaches the threshold and no track of one is known to
+    show somebody else than a track of the other: see two_people.
+
+    features: (T, D). cameras: (T,), numbers or names. starts, ends: (T,), seconds of the first and
+    of the last box; NaN if the time is unknown.
+    threshold: a cosine; by default, the one with the highest silhouette.
+    travel: {(camera, camera): the least seconds between leaving one and appearing in the other}.
+    camera_norm: see CameraNorm. same, different: pairs of tracks that somebody has linked, or told
+    apart. A pair in `same` that cannot be one person, for the times or the other pairs, is not
+    linked.
+    Sokal and Michener, A Statistical Method for Evaluating Systematic Relationships, 1958;
+    Davidson and Ravi, Agglomerative Hierarchical Clustering with Constraints, PKDD 2005.
+    """
+    cameras, features = np.asarray(cameras), np.asarray(features, np.float32)
+    starts, ends = (np.asarray(times, np.float64) for times in (starts, ends))
+    order = np.lexsort([*features.T[::-1], ends, cameras, starts])  # ties fall alike
+    place = np.argsort(order)
+    features, cameras = unit_rows(features[order]), cameras[order]
+    if camera_norm:
+        features = CameraNorm(features, cameras)(features, cameras)
+    apart = two_people(cameras, starts[order], ends[order], travel)
+    cosines = features @ features.T
+    for i, j in same:
+        cosines[place[i], place[j]] = cosines[place[j], place[i]] = CERTAIN
+    for i, j in different:
+        apart[place[i], place[j]] = apart[place[j], place[i]] = True
+    merges = list(_merges(cosines, apart))
+    if threshold is None:
+        threshold = _best_threshold(features, merges)
+    labels = _linked(len(features), [each for each in merges if accepts(threshold, each[0])])
+    return People(labels[place], threshold, _margins(features, labels, apart, threshold)[place])
+
+
+def two_people(
+    cameras: npt.ArrayLike, starts: npt.ArrayLike, ends: npt.ArrayLike, travel: Travel | None = None
+) -> Apart:
+    """Return which pairs of T tracks must be two people, (T, T).
+
+    Two tracks of one camera are if some moment belongs to both. Those of two cameras are if less
+    time passes between them than somebody needs from one to the other, so also if they overlap.
+    A pair without a known time is never among them. The parameters are explained at link_tracks.
+    """
+    names, which = np.unique(np.asarray(cameras).astype(str), return_inverse=True)
+    least = np.full((len(names), len(names)), -np.inf)
+    for pair, seconds in (travel or {}).items():
+        i, j = (np.flatnonzero(names == name) for name in pair)
+        least[i, j] = least[j, i] = seconds
+    np.fill_diagonal(least, np.nextafter(0, 1))  # no pause at all is too short
+    starts, ends = (np.asarray(times, np.float64) for times in (starts, ends))
+    pause = starts[:, None] - ends
+    apart = np.maximum(pause, pause.T) < least[which[:, None], which]
+    np.fill_diagonal(apart, False)
+    return np.asarray(apart)
+
+
+def read_travel(file: Path, cameras: Collection[str]) -> dict[tuple[str, str], float]:
+    """Read the least seconds between cameras from a table with the columns from, to, seconds.
+
+    A line holds in both directions. Lines of other than these cameras are left out, with a remark.
+    Raises UserError if none is left, and, naming the line, for one that makes no sense.
+    """
+    found: dict[tuple[str, str], float] = {}
+    for line, row in read_table(file, TRAVEL):
+        first, second = sorted((row["from"], row["to"]))
+        if not first or first == second:
+            raise UserError(f"{file}, line {line}: expected two cameras in from and to.")
+        try:
+            seconds = float(row["seconds"])
+        except ValueError:
+            seconds = np.nan
+        if not 0 <= seconds < np.inf:
+            raise UserError(
+                f"{file}, line {line}: seconds {row['seconds']!r}: expected a number, such as 12.5."
+            )
+        if (known := found.setdefault((first, second), seconds)) != seconds:
+            raise UserError(f"{file}, line {line}: another line says {known:g} of this pair.")
+    if unknown := sorted(set().union(*found) - set(cameras)):
+        log.warning("%s: no track is of the cameras %s.", file, ", ".join(unknown))
+    if not (here := {pair: found[pair] for pair in found if set(cameras).issuperset(pair)}):
+        raise UserError(
+            f"{file}: none of its pairs is of two cameras with tracks: "
+            f"{', '.join(sorted(cameras))}. Write their names into from and to."
+        )
+    return here
+
+
+def _merges(cosines: Floats, apart: Apart) -> Iterator[Merge]:
+    """Yield the groups of tracks to merge, the most similar first, until all others must be apart.
+
+    cosines: (T, T), which is overwritten: row i becomes the mean cosines of the group that the
+    track i stands for. A mean with -∞ is -∞, so a group inherits who it cannot be. No mean is above
+    both values that it is made of, so merging two groups brings nobody a nearer neighbour.
+    Müllner, Modern Hierarchical, Agglomerative Clustering Algorithms, 2011, section 3.1.
+    """
+    cosines[apart] = -np.inf
+    np.fill_diagonal(cosines, -np.inf)
+    sizes = np.ones(len(cosines), np.float32)
+    nearest, best = cosines.argmax(axis=1), cosines.max(axis=1)
+    while best[i := int(best.argmax())] > -np.inf:
+        j = int(nearest[i])
+        yield float(best[i]), i, j
+        cosines[i] = (sizes[i] * cosines[i] + sizes[j] * cosines[j]) / (sizes[i] + sizes[j])
+        cosines[i, i], cosines[j] = -np.inf, -np.inf
+        cosines[:, i], cosines[:, j] = cosines[i], -np.inf
+        sizes[i] += sizes[j]
+        stale = np.flatnonzero((nearest == i) | (nearest == j))  # i and j are among them
+        nearest[stale], best[stale] = cosines[stale].argmax(axis=1), cosines[stale].max(axis=1)
+
+
+def _linked(count: int, merges: Sequence[Merge]) -> Labels:
+    """Return the groups (T,) of `count` tracks, numbered by their first track."""
+    pairs = np.array([pair for _, *pair in merges], np.int64).reshape(-1, 2)
+    graph = sparse.coo_array((np.ones(len(pairs)), pairs.T), (count, count))
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
+
+
+def _best_threshold(features: Features, merges: Sequence[Merge]) -> float:
+    """Return the threshold, midway between two merges, whose groups have the highest silhouette."""
+    cosines = [min(cosine, 1.0) for cosine, *_ in merges]
+    found = {}
+    for count in np.linspace(0, len(merges), CANDIDATES + 1).astype(int).tolist():
+        between = [*cosines[:count][-1:], *cosines[count : count + 1]] or [1.0]
+        found[silhouette(features, _linked(len(features), merges[:count]))] = float(
+            np.mean(between)
+        )
+    return found[max(found)]
+
+
+def silhouette(features: Features, labels: Labels) -> float:
+    """Return the mean silhouette of groups of features (N, D) of unit length, in cosine distances.
+
+        s = (b − a) / max(a, b)
+
+    a: the mean distance to the others of the own group; b: to the nearest other group. s is 0 for
+    a feature that is alone, if there is a single group, and if both distances are 0. Rousseeuw,
+    Silhouettes: A Graphical Aid to the Interpretation and Validation of Cluster Analysis, 1987.
+    """
+    own, others = _similarities(features, labels)
+    a, b = 1 - own, 1 - others.max(axis=1)
+    most = np.maximum(a, b)
+    apart = np.isfinite(most) & (most > SMALLEST)
+    return float(((b - a)[apart] / most[apart]).sum() / len(labels))
+
+
+def _similarities(features: Features, labels: Labels) -> tuple[Floats, Floats]:
+    """Return the mean cosines (N,) with the others of the own group, NaN without any, and with all
+    of each group, (N, C), the own one -∞.
+    """
+    rows, sizes = np.arange(len(labels)), np.bincount(labels)
+    member = sparse.csr_array((np.ones(len(rows), np.float32), (labels, rows)))
+    sums = features @ (member @ features).T
+    own = (sums[rows, labels] - 1) / np.maximum(sizes[labels] - 1, 1)
+    own[sizes[labels] == 1] = np.nan
+    others = sums / sizes
+    others[rows, labels] = -np.inf
+    return own, others
+
+
+def _margins(features: Features, labels: Labels, apart: Apart, threshold: float) -> Floats:
+    """Return the margins (T,) that People explains."""
+    own, others = _similarities(features, labels)
+    order = np.argsort(labels, kind="stable")
+    begins = np.searchsorted(labels[order], np.arange(labels.max() + 1))
+    others[np.logical_or.reduceat(apart[:, order], begins, axis=1)] = -np.inf
+    nearest = others.max(axis=1)
+    linked = np.minimum(own - threshold, own - nearest)
+    return np.where(np.isnan(own), threshold - nearest, linked).astype(np.float32)
