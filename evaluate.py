@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import person_reid as reid
-from person_reid.basics import UserError, printable, write_csv, write_json
+from person_reid.basics import printable, write_csv, write_json
 from person_reid.config.evaluate import EvaluateConfig, EvaluationOptions, RankingOptions
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
@@ -51,10 +51,6 @@ def ranking(
 
     device: an accelerator, or None for NumPy. world: the processes that share the queries.
     """
-    if config.single_shot and (config.save_per_query or config.distance != "cosine" or world):
-        raise UserError(
-            "--single_shot does not work with --save_per_query, torchrun or --distance euclidean."
-        )
 
     def measure(query: FeatureSet, gallery: FeatureSet) -> Metrics:
         if config.single_shot:
@@ -98,30 +94,23 @@ def figures(
     config: EvaluationOptions, measure: Measure, prefix: str, leads: bool
 ) -> dict[str, Metrics]:
     """Print and write the figures as `report` does; return {queries: their Metrics}."""
-    check_outputs(
-        config,
-        [multi_query_file(config.result)],
-        json=[config.json],
-        save_per_query=[config.save_per_query],
-    )
+    written = {"json": [config.json], "save_per_query": [config.save_per_query]}
+    check_outputs(config, [multi_query_file(config.result)], **written)
     query, gallery = reid.load_result(config.result, paths=config.save_per_query is not None)
     if leads:
         describe(config, query, gallery)
     remark_unmatched(query, gallery, config.ignore_cameras)
-    multi_query = None
-    if config.multi_query or not prefix:  # evaluate_rerank.py takes minutes, so only on request
-        multi_query = read_multi_query(config.result, query, config.multi_query)
+    asked = {"": query}
+    wanted = config.multi_query or not prefix  # re-ranking takes minutes, so only on request
+    if wanted and (several := read_multi_query(config.result, query, config.multi_query)):
+        asked["multi "] = several
 
     found, remark = {}, protocol(config)
-    for name, images in ("single", query), ("multi", multi_query):
-        if images is None:
-            continue
-        metrics = measure(images, gallery)
-        multi = "multi " if name == "multi" else ""
-        found[f"{multi}{prefix}".strip() or name] = metrics
+    for kind, images in asked.items():
+        metrics = found[f"{kind}{prefix}".strip() or "single"] = measure(images, gallery)
         if leads:
-            print(metrics.line(multi + prefix) + (f" ({remark})" if remark else ""))
-        if leads and config.save_per_query and not multi:
+            print(metrics.line(kind + prefix) + (f" ({remark})" if remark else ""))
+        if leads and config.save_per_query and images is query:
             save_per_query(config.save_per_query, query, metrics)
     if leads and config.json:
         write_json(config.json, {name: metrics.figures() for name, metrics in found.items()})
@@ -144,25 +133,15 @@ def save_per_query(path: str, query: FeatureSet, metrics: Metrics) -> None:
     first_match counts from 1; it is empty without a match.
     """
     names = [printable(path) for path in query.paths or [""] * len(query)]
-    first_match = metrics.first_match + 1  # 0 without a match
-    columns = zip(
-        names,
-        query.labels,
-        query.cameras,
-        metrics.average_precision,
-        metrics.inverse_negative_penalty,
-        first_match,
-        strict=True,
-    )
-    rows = (
-        (index, name, label, camera, f"{precision:.6f}", f"{penalty:.6f}", rank or "")
-        for index, (name, label, camera, precision, penalty, rank) in enumerate(columns)
-    )
+    shares = (metrics.average_precision, metrics.inverse_negative_penalty)
+    measured = [[f"{share:.6f}" for share in each] for each in shares]
+    ranks = [place + 1 or "" for place in metrics.first_match.tolist()]  # -1: no match
     header = ("query", "path", "identity", "camera", "AP", "INP", "first_match")
-    write_csv(path, header, rows)
+    columns = (range(len(query)), names, query.labels, query.cameras, *measured, ranks)
+    write_csv(path, header, zip(*columns, strict=True))
     print(f"{path}: {len(query)} queries, the worst of them:")
     for index in np.argsort(metrics.average_precision, kind="stable")[:WORST]:
-        precision, rank = metrics.average_precision[index], first_match[index] or "none"
+        precision, rank = metrics.average_precision[index], ranks[index] or "none"
         print(f"  query {index} {names[index]} AP {precision:.4f}, first match at rank {rank}")
 
 

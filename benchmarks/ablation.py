@@ -23,7 +23,8 @@ from benchmarks.parser import Parser
 from person_reid.console import run_script
 from person_reid.progress import progress
 from person_reid.run_folder import RunFolder, read_yaml
-from tools.reproduce import append_record, call, read_records
+from tools.docs.results import append_record, read_records
+from tools.reproduce import call
 
 
 def main(argv=None):

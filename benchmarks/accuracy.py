@@ -25,7 +25,8 @@ from benchmarks.parser import Parser
 from person_reid.console import run_script
 from person_reid.device import emulates, select_device
 from person_reid.progress import progress
-from tools.reproduce import append_record, call
+from tools.docs.results import append_record
+from tools.reproduce import call
 
 RECIPE = (
     "--train_all --backbone osnet_x0_25 --height 128 --width 64 --linear_num 0 "

@@ -34,7 +34,8 @@ from person_reid.deploy.publish import milliseconds
 from person_reid.models.complexity import complexity
 from person_reid.models.factory import build_model, input_size
 from tools.docs.pages import COSTS
-from tools.reproduce import read_recipe, read_records
+from tools.docs.results import read_records
+from tools.recipes import read_recipe
 
 CALIBRATED = 32  # images of noise
 PRECISIONS = ("float32", "int8")

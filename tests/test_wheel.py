@@ -26,7 +26,8 @@ print(embed([np.zeros((64, 32, 3), np.uint8)]).shape)
 
 # travel with the package
 SCRIPTS = [Path(folder, f"{name}.py").as_posix() for name, folder in main.SCRIPTS.items()]
-SCRIPTS += ["tools/__init__.py", "tools/docs/results.py"]  # which tools/reproduce.py imports
+# for tools/reproduce.py
+SCRIPTS += ["tools/__init__.py", "tools/recipes.py", "tools/docs/results.py"]
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,9 @@ checkout, python tools/docs/pages.py then updates the other pages.
 """
 
 import contextlib
-import json
 import logging
 import os
 import platform
-import re
 import shlex
 import signal
 import subprocess
@@ -28,29 +26,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-import person_reid as reid
-from person_reid.basics import (
-    UserError,
-    describe,
-    importable,
-    make_folder,
-    parse_json,
-    printable,
-    read_json_lines,
-    real,
-)
-from person_reid.config import TrainConfig
-from person_reid.config.evaluate import AVERAGE_PRECISIONS, EvaluateRerankConfig
-from person_reid.config.option import NAMED, Options, as_flag, changed
-from person_reid.config.tested import TestConfig
+from person_reid.basics import UserError, describe, importable, parse_json, printable, real
+from person_reid.config.evaluate import AVERAGE_PRECISIONS
+from person_reid.config.option import changed
 from person_reid.config.tools import ReproduceConfig, numbered
-from person_reid.console import command, parse, run_script
+from person_reid.console import command, run_script
 from person_reid.console.commands import PACKAGE, shipped
 from person_reid.console.options import build, parse_known
 from person_reid.console.outputs import check_outputs
@@ -59,49 +45,16 @@ from person_reid.data.downloads import find_data_set
 from person_reid.data.layout import read_split
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
 from person_reid.device import dtype_of, emulates, select_device
-from person_reid.recipe import Recipe
 from person_reid.retrieval.results import multi_query_file
-from person_reid.run_folder import RunFolder, read_yaml
+from person_reid.run_folder import RunFolder
 from person_reid.versions import versions
-from tools.docs.results import comparison, is_of, update_page
+from tools.docs.results import append_record, comparison, read_results, update_page
+from tools.recipes import Run, known_recipes, plan
 
 ROOT = PACKAGE.parent
-RECIPES = ROOT / "recipes"
 RESULTS = ROOT / "docs" / "results.jsonl"
 LAST = 600  # characters to show of a failed script's output, from its end
-# Flags that choose which network is measured and which files are written. This program sets them.
-OF_TRAINING = ("name", "seed", "config", "resume", "dry_run")
-OF_TEST = (
-    "name", "from_run", "backbone", "weights", "engine", "seed", "test_dir", "result", "json",
-    "gpu_ids",
-)  # fmt: skip
-OF_RERANKING = ("result", "multi_query", "ap", "json", "save_per_query", "gpu_ids")
 log = logging.getLogger("person_reid.reproduce")
-
-
-class Run(NamedTuple):
-    """A recipe with a seed.
-
-    words: its flags of train.py.
-    config: the training that they describe.
-    changes: {flag: value} that the user changed in the recipe's training.
-    """
-
-    recipe: Recipe
-    seed: int
-    words: list[str]
-    config: TrainConfig
-    changes: dict[str, Any]
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Return the entries that a record shares with its run."""
-        return {**self.recipe.identity, "seed": self.seed, "changes": self.changes}
-
-    def done(self, records: Iterable[dict[str, Any]]) -> bool:
-        """Return whether a record of this run has all rankings that its recipe asks for."""
-        own = [record for record in records if is_of(record, self.identity)]
-        return any(self.recipe.published.keys() <= record["figures"].keys() for record in own)
 
 
 @command
@@ -306,141 +259,6 @@ def call(script: str, *words: str | int | Path, show: bool = False) -> str:
     if process.returncode:
         raise UserError(f"python {script} {shlex.join(map(str, words))}: {text.strip()[-LAST:]}")
     return text
-
-
-# ----- what is run: recipes, and what the user changed in them
-
-
-def read_recipe(path: str | Path) -> Recipe:
-    """Return the Recipe in a file.
-
-    Raises UserError for a file that is not a recipe, or a flag that does not fit.
-    """
-    path = Path(path)
-    recipe = Recipe.of(path, read_yaml(path))
-    refuse(recipe.flags, OF_TRAINING, f"{path}: ")
-    trained(["--config", str(path)])  # raises UserError for flags that do not fit
-    check_flags(TestConfig, recipe.test, OF_TEST, f"{path}: recipe: test: ")
-    check_flags(EvaluateRerankConfig, recipe.rerank, OF_RERANKING, f"{path}: recipe: rerank: ")
-    return recipe
-
-
-def plan(path: str | Path, seed: int, further: Sequence[str] = ()) -> Run:
-    """Return the Run of a recipe's file with a seed.
-
-    further: flags of train.py, which override the recipe's.
-    """
-    recipe = read_recipe(path)
-    known = TrainConfig.declared()
-    said = vars(build(TrainConfig).parse_args(list(further)))
-    refuse(said, OF_TRAINING)
-    plain = trained(["--config", str(path)])
-    named = {
-        name: without_folders(said[name])
-        for name, each in known.items()
-        if name in said and each.about.effect
-    }
-    changes = {
-        name: value
-        for name, value in named.items()
-        if value != without_folders(getattr(plain, name))
-    }
-    name = run_name(recipe.name, seed, changes)
-    words = ["--config", str(path), *further, "--seed", str(seed), "--name", name]
-    return Run(recipe, seed, words, trained(words), changes)
-
-
-def run_name(recipe: str, seed: int, changes: dict[str, Any]) -> str:
-    """Return the name of a run: `market_resnet50_seed0_bf16-True`."""
-    parts = [recipe.replace("/", "_"), f"seed{seed}", *(f"{k}-{v}" for k, v in changes.items())]
-    return re.sub(r"[^\w.-]", "-", "_".join(parts)).strip(".-")
-
-
-def trained(words: Sequence[str]) -> TrainConfig:
-    """Return the training that flags of train.py describe."""
-    return reid.resolved(parse(TrainConfig, words))
-
-
-def without_folders(value: Any) -> Any:
-    """Return a path without its folders, which differ between machines."""
-    return re.split(r"[/\\]", value)[-1] if isinstance(value, str) else value
-
-
-def refuse(given: Iterable[str], ours: Sequence[str], where: str = "") -> None:
-    """Raise UserError if one of our flags is given."""
-    if taken := [name for name in ours if name in given]:
-        flag = as_flag(taken[0], NAMED)
-        raise UserError(
-            f"{where}{flag} is set by this program: leave it out (--seeds chooses the runs)."
-        )
-
-
-def check_flags(kind: type[Options], text: str, ours: Sequence[str], where: str) -> None:
-    """Raise UserError if a script does not take the flags in a text, or one of them is ours."""
-    try:
-        given = vars(build(kind).parse_args(shlex.split(text)))
-    except (SystemExit, ValueError) as error:
-        reason = f"({error})" if isinstance(error, ValueError) else "see above"
-        raise UserError(f"{where}{text!r} does not fit, {reason}.") from None
-    refuse(given, ours, where)
-
-
-def known_recipes(further: Iterable[Path]) -> list[Recipe]:
-    """Return the recipes of this repository and those given, each once, by source and name."""
-    paths = {real(path) for path in [*RECIPES.glob("*/*.yaml"), *further]}
-    return sorted(map(read_recipe, paths), key=lambda recipe: (recipe.source, recipe.name))
-
-
-# ----- what was measured: a line for every run, and the page beside it
-
-RECORD: dict[str, tuple[type, ...]] = {  # the types of its entries
-    "recipe": (str,), "flags": (dict,), "test": (str,), "rerank": (str,), "seed": (int,),
-    "changes": (dict,), "figures": (dict,), "minutes": (int, float), "device": (str,),
-    "versions": (dict,), "date": (str,),
-}  # fmt: skip
-
-
-def read_results(path: Path) -> list[dict[str, Any]]:
-    """Return the records of finished runs; an empty list without a file.
-
-    Raises UserError if one of them is not what `reproduce` returns.
-    """
-    records = read_records(path)
-    for number, record in enumerate(records, 1):
-        typed = all(type(record.get(name)) in types for name, types in RECORD.items())
-        if not typed or not all(map(are_figures, record["figures"].values())):
-            raise UserError(
-                f"{path}: record {number}: expected {', '.join(RECORD)}, as tools/reproduce.py "
-                "writes them. Correct or remove that line."
-            )
-    return records
-
-
-def are_figures(figures: Any) -> bool:
-    """Return whether these are the figures of one ranking, in percent."""
-    try:
-        by_definition = [figures["mAP"][name] for name in AVERAGE_PRECISIONS]
-        percents = [figures["rank1"], figures["mINP"], *by_definition]
-    except (KeyError, TypeError):
-        return False
-    return all(type(value) in (int, float) and 0 <= value <= 100 for value in percents)
-
-
-def read_records(path: str | Path) -> list[dict[str, Any]]:
-    """Return the records of a results file; an empty list without a file."""
-    return read_json_lines(path) if Path(path).exists() else []
-
-
-def append_record(path: str | Path, record: dict[str, Any]) -> None:
-    """Append one line to a results file, also to one whose last line has no end."""
-    path = Path(path)
-    make_folder(path.parent)
-    end = path.read_bytes()[-1:] if path.exists() else b""
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(("" if end in b"\n" else "\n") + json.dumps(record) + "\n")
-    except OSError as error:  # writing does not say where
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_page(results: Path, recipes: Iterable[Path]) -> Path:

@@ -74,6 +74,12 @@ class RerankOptions(Options):
 class EvaluateConfig(RankingOptions, EvaluationOptions):
     """All options of evaluate.py."""
 
+    def fault(self) -> str:
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        if self.single_shot and (self.save_per_query or self.distance != "cosine"):
+            return "{single_shot} does not work with {save_per_query} or {distance} euclidean."
+        return super().fault()
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateGpuConfig(DeviceOptions, EvaluateConfig):

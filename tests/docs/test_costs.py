@@ -11,8 +11,9 @@ from person_reid.recipe import Recipe
 from person_reid.show.tradeoff import draw_panels
 from tools.docs.costs import FOREIGN, cost_panels, cost_table, costs, short_name
 from tools.docs.pages import COST_MARKS, COST_PICTURE, COSTS
-from tools.docs.results import put
-from tools.reproduce import RESULTS, ROOT, known_recipes, read_records
+from tools.docs.results import put, read_records
+from tools.recipes import known_recipes
+from tools.reproduce import RESULTS, ROOT
 
 PUBLISHED = {"single": {"rank1": 91.2, "mAP": 75.0}}
 SMALL = Recipe("market/small", {}, "Small", "a test", "market", "step", PUBLISHED)

@@ -9,7 +9,8 @@ from person_reid.models.registry import BACKBONES
 from tests.support.pages import PAGES
 from tools.docs.figures import MARKED, fill, value, without_marks
 from tools.docs.pages import MEASURED_MARKS, README, fill_pages, measured_table
-from tools.reproduce import RESULTS, read_records
+from tools.docs.results import read_records
+from tools.reproduce import RESULTS
 
 AGAIN = "python tools/docs/pages.py writes the figures again"
 

@@ -13,8 +13,8 @@ from tests.reproduce.test_reproduce import ABOUT, a_record, write_recipe
 from tests.support.scripts import refused
 from tools import reproduce
 from tools.docs.figures import fill
-from tools.docs.results import END, tables
-from tools.reproduce import append_record, plan, read_recipe, read_records, read_results
+from tools.docs.results import END, append_record, read_records, read_results, tables
+from tools.recipes import plan, read_recipe
 
 
 @pytest.fixture

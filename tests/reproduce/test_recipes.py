@@ -26,7 +26,7 @@ from tests.support import ROOT
 from tests.support.beginnings import begun
 from tests.support.people import draw_people
 from tests.support.small_training import trained_as
-from tools.reproduce import read_recipe
+from tools.recipes import read_recipe
 
 PATHS = sorted((ROOT / "recipes").glob("*/*.yaml"))
 

@@ -23,14 +23,17 @@ from tools import reproduce
 from tools.docs.results import (
     BEGIN,
     END,
+    append_record,
     comparison,
     lacking,
+    read_records,
     recipe_rows,
     spread,
     tables,
     update_page,
 )
-from tools.reproduce import ROOT, append_record, call, plan, read_recipe, read_records
+from tools.recipes import known_recipes, plan, read_recipe
+from tools.reproduce import ROOT, call
 
 ABOUT: dict[str, Any] = {
     "title": "a tiny network", "source": "a test", "dataset": "synthetic",
@@ -152,7 +155,7 @@ def test_the_page_is_in_step_with_the_recipes_and_the_records(tmp_path):
     page = ROOT / "docs" / "results.md"
     copy = tmp_path / "results.md"
     shutil.copy(page, copy)
-    update_page(copy, reproduce.known_recipes([]), read_records(reproduce.RESULTS))
+    update_page(copy, known_recipes([]), read_records(reproduce.RESULTS))
     again = (
         "docs/results.md is behind the recipes or docs/results.jsonl: "
         "python tools/reproduce.py --table"
@@ -188,7 +191,7 @@ def test_every_recipe_has_a_row_and_those_without_a_record_say_so(tiny):
 
 
 def test_a_recipe_of_the_repository_that_was_not_run_names_what_was_lacking(tiny):
-    recipes = {recipe.name: recipe for recipe in reproduce.known_recipes([])}
+    recipes = {recipe.name: recipe for recipe in known_recipes([])}
     words = {name: lacking(recipe) for name, recipe in recipes.items()}
     assert words["duke/resnet50"] == words["market/pcb_dg"] == "data"
     assert (words["market/osnet_x0_25"], words["market/osnet_x1_0_scratch"]) == ("weights", "GPU")

@@ -19,8 +19,9 @@ from person_reid.show.tradeoff import draw_panels
 from tools.docs.costs import cost_panels, cost_table, costs
 from tools.docs.figures import fill, last_runs, value
 from tools.docs.notebook import notebook
-from tools.docs.results import put
-from tools.reproduce import RESULTS, known_recipes, read_records
+from tools.docs.results import put, read_records
+from tools.recipes import known_recipes
+from tools.reproduce import RESULTS
 
 COSTS = ROOT / "docs" / "costs.jsonl"
 COST_PICTURE = ROOT / "docs" / "images" / "costs.png"

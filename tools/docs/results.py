@@ -1,11 +1,20 @@
-"""The page of results: tables of published and measured figures, and of the runs behind them."""
+"""The file of results, with a line for every run, and the page that shows them in tables."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from person_reid.basics import UserError, in_markdown, markdown_table, write_text
+from person_reid.basics import (
+    UserError,
+    in_markdown,
+    make_folder,
+    markdown_table,
+    read_json_lines,
+    write_text,
+)
+from person_reid.config.evaluate import AVERAGE_PRECISIONS
 from person_reid.config.option import as_flag
 from person_reid.recipe import Recipe
 
@@ -186,3 +195,55 @@ def _is_ours(name: str) -> bool:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
+
+
+# ----- the file of results: a line for every run
+
+RECORD: dict[str, tuple[type, ...]] = {  # the types of its entries
+    "recipe": (str,), "flags": (dict,), "test": (str,), "rerank": (str,), "seed": (int,),
+    "changes": (dict,), "figures": (dict,), "minutes": (int, float), "device": (str,),
+    "versions": (dict,), "date": (str,),
+}  # fmt: skip
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """Return the records of finished runs; an empty list without a file.
+
+    Raises UserError if one of them is not what `reproduce` returns.
+    """
+    records = read_records(path)
+    for number, record in enumerate(records, 1):
+        typed = all(type(record.get(name)) in types for name, types in RECORD.items())
+        if not typed or not all(map(are_figures, record["figures"].values())):
+            raise UserError(
+                f"{path}: record {number}: expected {', '.join(RECORD)}, as tools/reproduce.py "
+                "writes them. Correct or remove that line."
+            )
+    return records
+
+
+def are_figures(figures: Any) -> bool:
+    """Return whether these are the figures of one ranking, in percent."""
+    try:
+        by_definition = [figures["mAP"][name] for name in AVERAGE_PRECISIONS]
+        percents = [figures["rank1"], figures["mINP"], *by_definition]
+    except (KeyError, TypeError):
+        return False
+    return all(type(value) in (int, float) and 0 <= value <= 100 for value in percents)
+
+
+def read_records(path: str | Path) -> list[dict[str, Any]]:
+    """Return the records of a results file; an empty list without a file."""
+    return read_json_lines(path) if Path(path).exists() else []
+
+
+def append_record(path: str | Path, record: dict[str, Any]) -> None:
+    """Append one line to a results file, also to one whose last line has no end."""
+    path = Path(path)
+    make_folder(path.parent)
+    end = path.read_bytes()[-1:] if path.exists() else b""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(("" if end in b"\n" else "\n") + json.dumps(record) + "\n")
+    except OSError as error:  # writing does not say where
+        raise OSError(error.errno, error.strerror, str(path)) from error
