@@ -1,0 +1,100 @@
+"""Score who people are said to be against who they are: IDF1, and the F1 of pairs.
+
+pairs = matching_boxes(frames, boxes, found_frames, found_boxes)
+identity_f1(people, tracks, pairs).f1      # one number for all cameras
+pair_f1(labels, clusters).f1               # of images that are known to be the same
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+Boxes = npt.NDArray[np.float64]
+Pairs = npt.NDArray[np.int64]
+
+
+class Score(NamedTuple):
+    """Numbers from 0 to 1. f1 is the harmonic mean of precision and recall."""
+
+    f1: float
+    precision: float
+    recall: float
+
+
+def identity_f1(people: npt.ArrayLike, found: npt.ArrayLike, pairs: Pairs | None = None) -> Score:
+    """Return IDF1, IDP and IDR of computed identities.
+
+        IDF1 = 2 IDTP / (N + M)
+
+    Every person is assigned at most one computed identity, and the reverse, so that as many boxes
+    as possible agree: IDTP of them. A person's boxes with another identity count as missed.
+
+    people: (N,), who the true boxes show, in all cameras. found: (M,), the computed identities of
+    the computed boxes. Numbers or names.
+    pairs: (P, 2), which true and computed boxes match, see matching_boxes; by default, N = M and
+        the i-th matches the i-th, as for images.
+    Ristani et al., Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking,
+    ECCV Workshops 2016, section 4.
+    """
+    agreeing, sizes, others = _contingency(people, found, pairs)
+    right = int(agreeing[linear_sum_assignment(agreeing, maximize=True)].sum())
+    return _score(right, int(others.sum()), int(sizes.sum()))
+
+
+def pair_f1(people: npt.ArrayLike, found: npt.ArrayLike) -> Score:
+    """Return the F1, precision and recall of the pairs of images that a grouping puts together.
+
+    A pair is right if both images show the same person. people, found: (N,), who the images show
+    and the group of each, as numbers or names.
+    """
+    right, sizes, others = (
+        int((count * (count - 1) // 2).sum()) for count in _contingency(people, found)
+    )
+    return _score(right, others, sizes)
+
+
+def matching_boxes(
+    frames: npt.ArrayLike,
+    boxes: Boxes,
+    others_frames: npt.ArrayLike,
+    others: Boxes,
+    least: float = 0.5,
+) -> Pairs:
+    """Return the indices (P, 2) of boxes that lie in the same frame and whose intersection is at
+    least `least` of their union.
+
+    frames: (N,), whatever tells frames of all cameras apart, numbers or names. boxes: (N, 4), left,
+    top, right, bottom. others_frames: (M,); others: (M, 4).
+    """
+    frames, others_frames = np.asarray(frames), np.asarray(others_frames)
+    order = np.argsort(others_frames, kind="stable")
+    first, last = (
+        np.searchsorted(others_frames[order], frames, side) for side in ("left", "right")
+    )
+    count = last - first  # the others that share its frame
+    i = np.repeat(np.arange(len(frames)), count)
+    j = order[np.arange(len(i)) - np.repeat(np.cumsum(count) - last, count)]
+    low, high = np.maximum(boxes[i, :2], others[j, :2]), np.minimum(boxes[i, 2:], others[j, 2:])
+    shared = np.maximum(high - low, 0).prod(axis=1)
+    areas = (np.prod(sides[:, 2:] - sides[:, :2], axis=1) for sides in (boxes[i], others[j]))
+    return np.stack([i, j], axis=1)[shared >= least * (sum(areas) - shared)]
+
+
+def _contingency(
+    people: npt.ArrayLike, found: npt.ArrayLike, pairs: Pairs | None = None
+) -> tuple[Pairs, Pairs, Pairs]:
+    """Return how many pairs each person shares with each identity, and the boxes of both."""
+    _, true, sizes = np.unique(people, return_inverse=True, return_counts=True)
+    _, computed, others = np.unique(found, return_inverse=True, return_counts=True)
+    if pairs is not None:
+        true, computed = true[pairs[:, 0]], computed[pairs[:, 1]]
+    shape = len(sizes), len(others)
+    counts = np.bincount(true * shape[1] + computed, minlength=shape[0] * shape[1])
+    return counts.reshape(shape), sizes, others
+
+
+def _score(right: int, found: int, wanted: int) -> Score:
+    """Return the score of `right` of `found` that were found, where `wanted` were to be."""
+    return Score(2 * right / max(found + wanted, 1), right / max(found, 1), right / max(wanted, 1))
