@@ -11,7 +11,14 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.metrics import silhouette_score
 
 from person_reid.basics import UserError
-from person_reid.retrieval.association import link_tracks, read_travel, silhouette, two_people
+from person_reid.retrieval.association import (
+    link_tracks,
+    read_travel,
+    reranked,
+    silhouette,
+    two_people,
+)
+from tests.support.references import dense_k_reciprocal
 
 
 def drawn_tracks(seed, count=24, people=6) -> tuple[Any, tuple[Any, Any, Any]]:
@@ -83,9 +90,15 @@ def test_without_times_the_groups_are_those_of_scipy():
 
 
 @settings(max_examples=60)
-@given(st.integers(0, 2**32), st.sampled_from([None, -1.0, 0.4]), st.booleans(), st.data())
+@given(
+    st.integers(0, 2**32),
+    st.sampled_from([None, -1.0, 0.4]),
+    st.booleans(),
+    st.booleans(),
+    st.data(),
+)
 def test_no_person_is_ever_at_two_places_and_the_order_does_not_matter(
-    seed, threshold, camera_norm, data
+    seed, threshold, camera_norm, rerank, data
 ):
     features, when = drawn_tracks(seed)
     features[data.draw(st.lists(st.integers(0, 23), max_size=6))] = features[0]  # ties
@@ -156,7 +169,7 @@ def test_the_way_between_cameras_takes_its_time_in_both_directions():
 def test_the_silhouette_is_that_of_scikit_learn(seed):
     features, (cameras, *_) = drawn_tracks(seed)
     expected = silhouette_score(features, cameras, metric="cosine")
-    assert silhouette(features, cameras) == pytest.approx(expected, abs=1e-6)
+    assert silhouette(features @ features.T, cameras) == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_silhouette_chooses_a_threshold_between_clear_people():
@@ -184,11 +197,21 @@ def test_margins_are_those_of_a_slow_loop(seed, threshold):
         own = np.mean(features[others] @ features[i]) if len(others) else None
         margin = threshold - nearest if own is None else min(own - threshold, own - nearest)
         assert found.margins[i] == pytest.approx(margin, abs=1e-5)
+        means = {found.labels[each[0]]: np.mean(features[each] @ features[i]) for each in possible}
+        assert found.nearest[i] == max(means, key=means.__getitem__, default=-1)
 
 
-def test_a_single_track_is_a_person():
-    found = link_tracks(np.ones((1, 4), np.float32), ["a"], [0.0], [1.0])
-    assert found.labels.tolist() == [0]
+def test_reranked_similarities_are_those_of_dense_distances():
+    features, _ = drawn_tracks(9, 60)
+    jaccard = dense_k_reciprocal(features[:20], features[20:], 20, 6, 0.0)
+    expected = 0.3 * features[:20] @ features[20:].T + 0.7 * (1 - jaccard)
+    np.testing.assert_allclose(reranked(features)[:20, 20:], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("rerank", [False, True])
+def test_a_single_track_is_a_person(rerank):
+    found = link_tracks(np.ones((1, 4), np.float32), ["a"], [0.0], [1.0], rerank=rerank)
+    assert found.labels.tolist() == [0] and found.nearest.tolist() == [-1]
 
 
 def test_travel_times_are_read_from_a_table(tmp_path, caplog):
