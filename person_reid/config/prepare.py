@@ -10,8 +10,9 @@ BITS = Range("from 9 to 16", lambda bits: 9 <= bits <= 16)
 DATA_SETS = (  # of data/datasets.py
     "market", "duke", "synthetic", "market_500k", "cuhk03_detected", "cuhk03_labeled",
     "cuhk03_original_detected", "cuhk03_original_labeled", "msmt17_v1", "msmt17_v2", "viper",
-    "lpw", "dg_market", "veri", "vehicleid_2400", "vehicleid_1600", "vehicleid_800", "cub",
-    "university", "university_satellite", "folder", "csv", "mot",
+    "lpw", "dg_market", "mars", "lsvid", "ltcc", "prcc", "veri", "vehicleid_2400",
+    "vehicleid_1600", "vehicleid_800", "cub", "university", "university_satellite", "folder",
+    "csv", "mot",
 )  # fmt: skip
 DRAWN = ("train_identities", "test_identities", "cameras", "images", "distractors", "junk")
 PICTURES = ("save_dir", "test_identities", "images", "distractors", "junk")  # not for walks
@@ -58,10 +59,11 @@ class OwnOptions(Options):
 
     title = "your own data set"
     pattern: str | None = option(
-        None, "regular expression with the groups id and, if file names give it, camera"
+        None,
+        "regular expression with the groups id and, if names give them, camera, track, clothes",
     )
     csv: str | None = option(
-        None, "list of the images, with columns path,identity,camera,split", metavar="FILE"
+        None, "list of the images, with columns path,identity,camera,split,clothes", metavar="FILE"
     )
     test_fraction: float | None = option(
         None, "share of identities to test on, if not split yet (default: 0.5)"

@@ -16,6 +16,7 @@ import scipy.io
 from PIL import Image
 
 from person_reid.basics import UserError
+from person_reid.data.matlab import open_hdf5
 from person_reid.data.readers import GALLERY, QUERY, TRAIN, Picture, Splits, by_name
 
 FOLDERS = {TRAIN: "bounding_box_train", QUERY: "query", GALLERY: "bounding_box_test"}
@@ -105,19 +106,4 @@ def read_images(data_dir: Path, kind: str) -> list[Matrix]:
 
 
 def _open(data_dir: Path) -> Any:
-    try:
-        import h5py
-    except ImportError:
-        raise UserError(
-            "cuhk-03.mat is an HDF5 file; reading it needs h5py: pip install h5py"
-        ) from None
-    candidates = [data_dir / "cuhk-03.mat", data_dir / "cuhk03_release" / "cuhk-03.mat"]
-    path = next((path for path in candidates if path.is_file()), None)
-    if path is None:
-        raise UserError(f"{candidates[0]}: no such file, nor in cuhk03_release.")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise UserError(
-            f"{path}: not readable as HDF5 ({error}). Was the download complete?"
-        ) from error
+    return open_hdf5(data_dir / "cuhk-03.mat", data_dir / "cuhk03_release" / "cuhk-03.mat")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from person_reid.data import cuhk03, mot, own_images
+from person_reid.data import cuhk03, mot, own_images, tracklets
 from person_reid.data.layout import DG_MARKET
 from person_reid.data.readers import (
     GALLERY,
@@ -16,6 +16,7 @@ from person_reid.data.readers import (
     Splits,
     by_lists,
     by_name,
+    clothes_by_camera,
     first_classes,
     one_in_gallery,
     random_halves,
@@ -69,7 +70,10 @@ MARKET_FOLDERS = {
     MULTI_QUERY: "gt_bbox",
 }
 MARKET_PARTS = ("query", "bounding_box_test")
-MARKET_NAME = r"^(?P<id>-1|[0-9]+)_c(?P<camera>[0-9]+)"
+MARKET_NAME = (
+    r"^(?P<id>-1|[0-9]+)_c(?P<camera>[0-9]+)"
+    r"(?:s[0-9]+)?(?:t(?P<track>[0-9]+))?(?:o(?P<clothes>[0-9]+))?"
+)
 read_market = partial(by_name, folders=MARKET_FOLDERS, pattern=MARKET_NAME)
 MARKET_SOURCE = "https://zheng-lab-anu.github.io/Project/project_reid.html"
 RESEARCH = "research only, not to be passed on"
@@ -296,6 +300,74 @@ DATA_SETS = {
         guess=False,
         read=None,
         published={UNLABELLED: (None, 128307, None)},
+    ),
+    "mars": DataSet(
+        name="MARS",
+        source="https://zheng-lab-anu.github.io/Project/project_mars.html",
+        licence=RESEARCH,
+        locations=("../MARS",),
+        requires=("bbox_test", "info/test_name.txt", "info/tracks_test_info.mat"),
+        read=tracklets.read_mars,
+        distractors=True,
+        published={
+            TRAIN: (625, 509914, 6),
+            QUERY: (626, 114493, 6),
+            GALLERY: (634, 681089, 6),
+        },
+        note="Of tracklets: 8,298 to train on, 1,980 queries, 12,180 in the gallery, which "
+        "includes the queries.",
+    ),
+    "lsvid": DataSet(
+        name="LS-VID",
+        source="https://www.pkuvmc.com/dataset.html",
+        licence="research only, on request",
+        locations=("../LS-VID",),
+        requires=("list_sequence/list_seq_test.txt", "test/data/info_test.mat"),
+        read=tracklets.read_lsvid,
+        published={
+            TRAIN: (842, None, 15),
+            QUERY: (None, None, 15),
+            GALLERY: (2730, None, 15),
+        },
+        note="The validation list shows further people and is left out.",
+    ),
+    "ltcc": DataSet(
+        name="LTCC",
+        source="https://naiq.github.io/LTCC_Perosn_ReID.html",
+        licence="research only, on request",
+        locations=("../LTCC_ReID",),
+        requires=("query", "test"),
+        file_name=r"/\d+_\d+_c\d+_\d+\.",
+        read=partial(
+            by_name,
+            folders={TRAIN: "train", QUERY: "query", GALLERY: "test"},
+            pattern=r"^(?P<id>\d+)_(?P<clothes>\d+)_c(?P<camera>\d+)_",
+        ),
+        published={TRAIN: (77, 9576, 12), QUERY: (75, 493, 12), GALLERY: (75, 7050, 12)},
+    ),
+    "prcc": DataSet(
+        name="PRCC",
+        source="https://www.isee-ai.cn/~yangqize/clothing.html",
+        licence="research only, on request",
+        locations=("../prcc",),
+        requires=("rgb/test/A", "rgb/test/B", "rgb/test/C"),
+        read=partial(
+            clothes_by_camera,
+            read=partial(
+                by_name,
+                folders={
+                    TRAIN: ("rgb/train", "rgb/val"),
+                    VAL: "rgb/val",
+                    QUERY: ("rgb/test/B", "rgb/test/C"),
+                    GALLERY: "rgb/test/A",
+                },
+                pattern=r"/(?=(?:[ABC]/)?(?P<id>\d+)/)(?:\d+/)?(?P<camera>[ABC])[_/]",
+            ),
+            clothes={"A": "1", "B": "1", "C": "2"},
+        ),
+        published={TRAIN: (150, 22898, 3), QUERY: (71, None, 2), GALLERY: (71, None, 1)},
+        note="train_all is train and val, which show the same people. Camera A is the gallery; "
+        "the queries are of B, in the same clothes, and of C, in others.",
     ),
     "veri": DataSet(
         name="VeRi-776",

@@ -133,8 +133,8 @@ def own_csv(
 ) -> Splits:
     """Read the images that a CSV file lists.
 
-    Its columns are path (relative to data_dir), identity and, if known, camera and split: train,
-    val, query, gallery or test. Without a split, draw_split splits them.
+    Its columns are path (relative to data_dir), identity and, if known, camera, clothes and split:
+    train, val, query, gallery or test. Without a split, draw_split splits them.
 
     csv: the file. test_fraction, seed: see draw_split.
     """
@@ -143,7 +143,7 @@ def own_csv(
             "--dataset csv: name the file with --csv FILE; its columns are "
             "path,identity,camera,split."
         )
-    rows = read_table(Path(csv), ("path", "identity"), ("camera", "split"))
+    rows = read_table(Path(csv), ("path", "identity"), ("camera", "split", "clothes"))
     is_split = any(row.get("split") for _, row in rows)
     if "split" in rows[0][1] and not is_split:
         log.warning("%s: the column split is empty, so a split is drawn.", csv)
@@ -156,8 +156,9 @@ def own_csv(
                 f"{', '.join(SPLIT_NAMES)}; found "
                 f"{', '.join(f'{name} {value!r}' for name, value in row.items())}."
             )
-        camera = row.get("camera") or None
-        splits[split].append(Picture(data_dir / row["path"], row["identity"] or UNKNOWN, camera))
+        who, path = row["identity"] or UNKNOWN, data_dir / row["path"]
+        camera, clothes = (row.get(name) or None for name in ("camera", "clothes"))
+        splits[split].append(Picture(path, who, camera, clothes=clothes))
     splits = checked(all_there(splits, data_dir), csv)
     if is_split:
         _refuse_drawing(f"{csv} has a column split", test_fraction, seed)

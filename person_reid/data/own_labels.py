@@ -138,6 +138,7 @@ def _contradictions(same: Sequence[tuple[str, Picture]]) -> Iterator[str]:
     for values in (
         {picture.identity for _, picture in same},
         {f"camera {picture.camera or 'not known'}" for _, picture in same},
+        {f"clothes {picture.clothes or 'not known'}" for _, picture in same},
         splits if TRAIN in splits else set(),
     ):
         if len(values) > 1:

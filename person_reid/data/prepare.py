@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from itertools import count
 from pathlib import Path
@@ -152,8 +152,9 @@ def file_names(splits: Splits, distractors: bool = True) -> dict[str, dict[str, 
     """Return {split: {`<identity>/<image>`: source}} for {split: [Picture]}.
 
     A name that already begins with its identity (four digits or more) and camera is kept; others
-    get both as a prefix. Identities and cameras that are not numbers are numbered in alphabetical
-    order. An image without a camera gets a camera number of its own, the same in every split.
+    get both as a prefix. So it is with t<track> and o<clothes>, which follow the camera if they are
+    known: 0002_c1t7o3_….jpg. Whatever is not a number is numbered in alphabetical order. An image
+    without a camera gets a camera number of its own, the same in every split.
 
     distractors: whether the identities 0 and -1 mean distractors and junk. If they do not, and
         there is a 0, every identity is raised by one.
@@ -166,7 +167,20 @@ def file_names(splits: Splits, distractors: bool = True) -> dict[str, dict[str, 
     views.update(_numbers({picture.camera for picture in pictures if picture.camera}, ("0",)))
     alone = {each.source for each in pictures if not each.camera and isinstance(each.source, Path)}
     views.update(zip(sorted(alone), count(max(views.values(), default=0) + 1)))
-    return {split: _place_all(found, identities, views) for split, found in splits.items()}
+    marks = _marks(pictures)
+    return {split: _place_all(found, identities, views, marks) for split, found in splits.items()}
+
+
+def _marks(pictures: Sequence[Picture]) -> Callable[[Picture], str]:
+    """Return the function from a picture to what its name says of track and clothes."""
+    tracks = _numbers({each.track for each in pictures if each.track}, ())
+    clothes = _numbers({each.clothes for each in pictures if each.clothes}, ())
+
+    def marks(picture: Picture) -> str:
+        track = f"t{tracks[picture.track]}" if picture.track else ""
+        return track + (f"o{clothes[picture.clothes]}" if picture.clothes else "")
+
+    return marks
 
 
 def _numbers(labels: set[str], meant: Collection[str]) -> dict[str, int]:
@@ -186,14 +200,17 @@ def _numbers(labels: set[str], meant: Collection[str]) -> dict[str, int]:
 
 
 def _place_all(
-    pictures: Sequence[Picture], identities: dict[str, int], views: dict[str | Source, int]
+    pictures: Sequence[Picture],
+    identities: dict[str, int],
+    views: dict[str | Source, int],
+    marks: Callable[[Picture], str],
 ) -> dict[str, Source]:
     places: dict[str, Source] = {}
     taken: dict[str, Source] = {}
     for picture in pictures:
         identity = identities[picture.identity]
         folder = "-1" if identity == -1 else f"{identity:04d}"
-        name = _name(picture.source.name, f"{folder}_c", views[picture.view])
+        name = _name(picture.source.name, f"{folder}_c", views[picture.view], marks(picture))
         target = f"{folder}/{name}"
         # Two folders may hold images of the same name, and some file systems do not distinguish
         # A.jpg from a.jpg.
@@ -206,19 +223,19 @@ def _place_all(
     return places
 
 
-def _name(name: str, beginning: str, camera: int) -> str:
-    """Return `name` if it gives the identity (`beginning`) and the
-    camera, otherwise prefix both.
+def _name(name: str, beginning: str, camera: int, marks: str) -> str:
+    """Return `name` if it gives the identity (`beginning`), the camera and the marks that follow
+    it, otherwise prefix them.
     """
     if name.startswith(beginning):
-        said = NUMBER.match(name, len(beginning))
-        if said and int(said[0]) == camera and not re.search(r"[\\:]", name):
+        said = re.compile(rf"([0-9]{{1,9}}){marks}(?![0-9])").match(name, len(beginning))
+        if said and int(said[1]) == camera and not re.search(r"[\\:]", name):
             return name
     stem, suffix = Path(name).stem, Path(name).suffix
     stem = re.sub(r"[\\/:]", "_", stem)
     if len(encoded := os.fsencode(stem)) > LONGEST:
         stem = encoded[:LONGEST].decode(errors="ignore")
-    return f"{beginning}{camera}_{stem}{suffix}"
+    return f"{beginning}{camera}{marks}_{stem}{suffix}"
 
 
 def _check_apart(plan: Mapping[str, Source], data_dir: Path, save_dir: Path) -> None:

@@ -8,7 +8,7 @@ Readers never write.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -45,11 +45,14 @@ class Picture:
 
     source: its path, or an Archived image.
     identity, camera: as the data set writes them; camera is None if the data set does not give it.
+    track: the tracklet of which it is a frame, if it is one. clothes: what is worn, if known.
     """
 
     source: Source
     identity: str
     camera: str | None = None
+    track: str | None = None
+    clothes: str | None = None
 
     @property
     def view(self) -> str | Source:
@@ -59,6 +62,7 @@ class Picture:
 
 Splits = dict[str, list[Picture]]
 Names = str | Sequence[str]  # one folder or several
+DESCRIBED = ("camera", "track", "clothes")  # what a name may say besides the identity
 Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
 
@@ -77,17 +81,18 @@ def by_name(data_dir: Path, folders: Mapping[str, Names], pattern: str) -> Split
     """Read pictures whose file names, or paths below data_dir, give identity and camera.
 
     folders: split -> one folder or several; those that exist are read at any depth.
-    pattern: a regular expression with the group `id` and perhaps `camera`. It is searched in the
-        file name, then in the path; several groups `id`, `id_2`, … make up one identity.
+    pattern: a regular expression with the group `id` and perhaps `camera`, `track` and `clothes`.
+        It is searched in the file name, then in the path; several groups `id`, `id_2`, … make up
+        one identity.
 
     Raises UserError for names that do not match, and lists them all.
     """
     expression = compiled(pattern)
     groups = sorted(name for name in expression.groupindex if re.fullmatch(r"id(_\d)?", name))
-    if not groups or set(expression.groupindex) - {"camera", *groups}:
+    if not groups or set(expression.groupindex) - {*DESCRIBED, *groups}:
         raise UserError(
-            f"--pattern {pattern}: expected the named group id and, if the names give it, camera, "
-            r"such as (?P<id>-?\d+)_c(?P<camera>\d+)"
+            f"--pattern {pattern}: expected the named group id and, if the names give them, "
+            r"camera, track and clothes, such as (?P<id>-?\d+)_c(?P<camera>\d+)"
         )
     splits: Splits = defaultdict(list)
     wrong = []
@@ -96,8 +101,8 @@ def by_name(data_dir: Path, folders: Mapping[str, Names], pattern: str) -> Split
             match = search_path(expression, path.relative_to(data_dir))
             if match and any(match[name] for name in groups):
                 identity = "-".join(match[name] or "" for name in groups)
-                camera = match.groupdict().get("camera")
-                splits[split].append(Picture(path, identity, camera))
+                described = [match.groupdict().get(name) for name in DESCRIBED]
+                splits[split].append(Picture(path, identity, *described))
             else:
                 wrong.append(str(path))
     if wrong:
@@ -181,6 +186,13 @@ def one_in_gallery(data_dir: Path, read: Callable[[Path], Splits], seed: int = 0
     return splits
 
 
+def clothes_by_camera(
+    data_dir: Path, read: Callable[[Path], Splits], clothes: Mapping[str, str]
+) -> Splits:
+    """Read PRCC, where everybody wears `clothes[camera]` before a camera."""
+    return changed(read(data_dir), lambda each: replace(each, clothes=clothes[each.camera or ""]))
+
+
 def random_halves(data_dir: Path, folders: Names, pattern: str, seed: int = 0) -> Splits:
     """Split by VIPeR's protocol: train on a random half of the identities, test on the rest.
 
@@ -223,18 +235,23 @@ def draw_identities(identities: Iterable[str], fraction: float, seed: int) -> se
     return set(shuffled[: round(fraction * len(shuffled))])
 
 
-def read_columns(file: Path, first: bool = False) -> list[list[str]]:
-    """Return the pairs of words in a text file, split at the last space of each
-    line (at the first if `first`).
-    """
+def read_lines(file: Path) -> list[str]:
+    """Return the lines of a text file, without empty ones."""
     if not file.is_file():
         raise UserError(f"{file}: no such file. Was the download unpacked completely?")
     try:
-        lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise UserError(
             f"{file}: not text in UTF-8 ({error}). Convert it, or unpack the download again."
         ) from None
+
+
+def read_columns(file: Path, first: bool = False) -> list[list[str]]:
+    """Return the pairs of words in a text file, split at the last space of each
+    line (at the first if `first`).
+    """
+    lines = read_lines(file)
     pairs = [line.split(maxsplit=1) if first else line.rsplit(maxsplit=1) for line in lines]
     wrong = [line for line, pair in zip(lines, pairs, strict=True) if len(pair) != 2]
     if wrong:
@@ -262,7 +279,8 @@ def files_below(folder: Path) -> Iterator[Path]:
 def _images_of(data_dir: Path, split: str, names: Names) -> list[Path]:
     folders = [data_dir / name for name in ([names] if isinstance(names, str) else names)]
     images = [path for folder in folders for path in images_below(folder)]
-    lacking = split == TRAIN and not any(folder.exists() for folder in folders)  # test images only
+    # test images only
+    lacking = split in (TRAIN, VAL) and not any(folder.exists() for folder in folders)
     if not images and split not in OPTIONAL and not lacking:
         raise UserError(
             f"{folders[0]}: no images in it, so there is no {split}. Was "

@@ -8,6 +8,7 @@ import numpy as np
 from person_reid.basics import quoted
 from person_reid.data.datasets import DataSet
 from person_reid.data.layout import DISTRACTOR, JUNK, Split, read_split, read_unlabelled, some_of
+from person_reid.data.names import MARKS
 from person_reid.data.prepare import SPLITS, read_record
 from person_reid.data.readers import IF_PERSON, OPTIONAL, TRAIN, UNLABELLED
 
@@ -40,6 +41,7 @@ def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
     notes += [
         f"{name}: the download has none." for name in ([] if TRAIN in splits else [TRAIN]) + lacking
     ]
+    notes += _tracklets(splits)
     names = [
         {path.name for path in splits[split].paths} if split in splits else set()
         for split in ("train", "val")
@@ -53,6 +55,18 @@ def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
         notes.append(f"{TRAIN} holds a single identity; a network needs two to learn from.")
     notes += [data_set.note] if data_set.note else []
     return [*lines, *notes, *_strangers(save_dir, splits)]
+
+
+def _tracklets(splits: Mapping[str, Split]) -> list[str]:
+    """Return a line with the number of tracklets in each split, nothing if names say none."""
+    tracklets = {
+        split: {
+            match[0] for path in found.paths if (match := MARKS.match(path.name)) and match["track"]
+        }
+        for split, found in splits.items()
+    }
+    counts = [f"{split} {len(found):,}" for split, found in tracklets.items() if found]
+    return [f"tracklets: {', '.join(counts)}"] if counts else []
 
 
 def describe_unlabelled(data_set: DataSet, folder: str | Path) -> list[str]:

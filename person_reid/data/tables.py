@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 Row = tuple[int, list[str]]  # the number of a line, and its cells
 DELIMITERS = ",;\t"
 # Columns of whole numbers or words.
-NUMBERED = ("identity", "new_identity", "camera", "track", "accept")
+NUMBERED = ("identity", "new_identity", "camera", "track", "clothes", "accept")
 # What pandas, R and spreadsheets write for an empty cell.
 GAPS = ("nan", "NaN", "NaT", "None", "<NA>", "NULL", "null", "NA", "N/A", "n/a", "#N/A")
 WITH_POINT = re.compile(r"([-+]?[0-9]+)[.,]0*")

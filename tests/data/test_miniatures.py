@@ -71,7 +71,7 @@ def test_lists_that_do_not_fit_are_named(tmp_path):
 
 
 TRAINING = re.compile(
-    r"(bounding_box_train|image_train|train|mask_train_v2|scen[23])/|.*(list_train|list_val|train_list)"
+    r"(bounding_box_train|image_train|(rgb/)?train|rgb/val|mask_train_v2|scen[23])/|.*(list_train|list_val|train_list)"
 )
 
 
@@ -153,7 +153,7 @@ def check_report(data_set, folder, splits):
 
 def test_every_data_set_has_a_miniature_a_source_and_a_place_in_the_docs():
     elsewhere = {"market", "synthetic", "dg_market", "folder", "csv", "mot"}
-    elsewhere |= {"cuhk03_original_detected", "cuhk03_original_labeled"}
+    elsewhere |= {"cuhk03_original_detected", "cuhk03_original_labeled", "mars", "lsvid"}
     assert set(MINIATURES) | elsewhere == set(DATA_SETS)
     docs = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
     for key, data_set in DATA_SETS.items():

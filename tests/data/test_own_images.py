@@ -193,11 +193,11 @@ def test_list_without_splits_and_cameras_lies_beside_its_images(tmp_path, capsys
     [
         (
             "file,who\n1.jpg,anna\n",
-            "expected the columns path,identity,camera,split .* found file, who",
+            "expected the columns path,identity,camera,split,clothes .* found file, who",
         ),
         (
             "file;who\n1.jpg;anna\n",
-            "expected the columns path,identity,camera,split .* found file, who",
+            "expected the columns path,identity,camera,split,clothes .* found file, who",
         ),
         ("", "found no lines"),
         ("path,identity,split\n1.jpg,anna,tarin\n", "line 2: expected a path and a split of train"),
@@ -419,3 +419,34 @@ def test_a_seed_draws_the_same_on_every_machine():
         "28",
         "6",
     }
+
+
+def test_clothes_of_a_list_and_tracklets_of_a_pattern_are_in_the_names(tmp_path):
+    images = ["anna 1.jpg", "anna 2.jpg", "bo 1.jpg", "bo 2.jpg", "stranger.jpg"]
+    write_images(tmp_path, images)
+    rows = ["anna,1,red,query", "anna,2,blue,gallery", "bo,1,red,query", "bo,2,red,gallery"]
+    lines = [f"{name},{row}" for name, row in zip(images, [*rows, ",3,,gallery"], strict=True)]
+    (tmp_path / "list.csv").write_text(
+        "path,identity,camera,clothes,split\n" + "\n".join(lines) + "\n"
+    )
+    data_set = with_flags(DATA_SETS["csv"], {"csv": tmp_path / "list.csv"})
+    lay_out(data_set, tmp_path, tmp_path / "out")
+    assert names(tmp_path / "out" / "query") == [
+        "0001/0001_c1o2_anna 1.jpg", "0002/0002_c1o2_bo 1.jpg",
+    ]  # fmt: skip
+    assert names(tmp_path / "out" / "gallery") == [
+        "0000/0000_c3_stranger.jpg", "0001/0001_c2o1_anna 2.jpg", "0002/0002_c2o2_bo 2.jpg",
+    ]  # fmt: skip
+
+    pattern = r"^(?P<id>\w+) (?P<camera>(?P<track>\d))"
+    (tmp_path / "stranger.jpg").unlink()
+    data_set = with_flags(DATA_SETS["folder"], {"pattern": pattern, "test_fraction": 1.0})
+    lay_out(data_set, tmp_path, tmp_path / "tracks")
+    assert "0001/0001_c2t2_anna 2.jpg" in names(tmp_path / "tracks" / "gallery")
+
+
+def test_an_image_in_two_sets_of_clothes_is_refused(tmp_path):
+    write_image(tmp_path / "1.jpg")
+    (tmp_path / "list.csv").write_text("path,identity,clothes\n1.jpg,1,red\n1.jpg,1,blue\n")
+    with pytest.raises(UserError, match=r"1\.jpg: clothes blue, clothes red"):
+        own_csv(tmp_path, tmp_path / "list.csv")

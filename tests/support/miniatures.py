@@ -142,6 +142,51 @@ MINIATURES = {
             "gallery": ["0002/0002_c002_00030600_0.jpg", "0002/0002_c019_00030640_0.jpg"],
         },
     ),
+    "ltcc": (
+        [
+            "train/003_1_c11_015833.png",
+            "train/003_2_c3_015834.png",
+            "query/077_2_c1_000017.png",
+            "test/077_2_c5_000019.png",
+            "test/077_3_c5_000023.png",
+        ],
+        {},
+        {
+            "train_all": [
+                "0003/0003_c11o1_003_1_c11_015833.png",
+                "0003/0003_c3o2_003_2_c3_015834.png",
+            ],
+            "query": ["0077/0077_c1o2_077_2_c1_000017.png"],
+            "gallery": [
+                "0077/0077_c5o2_077_2_c5_000019.png",
+                "0077/0077_c5o3_077_3_c5_000023.png",
+            ],
+        },
+    ),
+    "prcc": (
+        [
+            "rgb/train/001/A_cropped_rgb001.jpg",
+            "rgb/train/001/C_cropped_rgb002.jpg",
+            "rgb/val/001/B_cropped_rgb003.jpg",
+            "rgb/test/A/140/cropped_rgb001.jpg",
+            "rgb/test/B/140/cropped_rgb001.jpg",
+            "rgb/test/C/140/cropped_rgb001.jpg",
+        ],
+        {},
+        {
+            "train_all": [
+                "0001/0001_c1o1_A_cropped_rgb001.jpg",
+                "0001/0001_c2o1_B_cropped_rgb003.jpg",
+                "0001/0001_c3o2_C_cropped_rgb002.jpg",
+            ],
+            "val": ["0001/0001_c2o1_B_cropped_rgb003.jpg"],
+            "query": [
+                "0140/0140_c2o1_cropped_rgb001.jpg",
+                "0140/0140_c3o2_cropped_rgb001.jpg",
+            ],
+            "gallery": ["0140/0140_c1o1_cropped_rgb001.jpg"],
+        },
+    ),
     "vehicleid_800": (
         [f"image/{number:07d}.jpg" for number in range(1, 8)],
         {

@@ -1,0 +1,53 @@
+"""Read what data sets keep in files of MATLAB, of version 7.3, which is HDF5, or before."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.io
+
+from person_reid.basics import UserError, first_line
+
+
+def open_hdf5(*files: Path) -> Any:
+    """Return the first of some HDF5 files that is there.
+
+    Raises UserError if none is, if it is damaged, or if h5py is not installed.
+    """
+    try:
+        import h5py
+    except ImportError:
+        raise UserError(
+            f"{files[0].name} is an HDF5 file; reading it needs h5py: pip install h5py"
+        ) from None
+    path = next((file for file in files if file.is_file()), None)
+    if path is None:
+        others = "".join(f", nor in {file.parent.name}" for file in files[1:])
+        raise UserError(f"{files[0]}: no such file{others}.")
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise UserError(
+            f"{path}: not readable as HDF5 ({error}). Was the download complete?"
+        ) from error
+
+
+def read_integers(file: Path, name: str) -> npt.NDArray[np.int64]:
+    """Return a matrix of whole numbers. Raises UserError if the file or the matrix is missing."""
+    if not file.is_file():
+        raise UserError(f"{file}: no such file. Was the download unpacked completely?")
+    try:
+        try:
+            values = scipy.io.loadmat(file, variable_names=[name])[name]
+        except NotImplementedError:  # version 7.3, in which matrices are transposed
+            with open_hdf5(file) as content:
+                values = content[name][()].T
+        return np.asarray(values).astype(np.int64)
+    except UserError:
+        raise
+    except Exception as error:  # the readers may raise any exception for a damaged file
+        raise UserError(
+            f"{file}: no matrix {name} to be read in it ({first_line(error)}). Unpack the download "
+            "again."
+        ) from error

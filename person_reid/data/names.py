@@ -1,0 +1,98 @@
+"""Read tracklets, clothes and frames of videos from the names of images.
+
+0002_c1s3_000451_03.jpg             Market-1501: camera 1, sequence 3, frame 451
+0002_c1t7o2_0002C1T0001F001.jpg     prepare.py: camera 1, tracklet 7, clothes 2
+0001_c2_f0046182.jpg                DukeMTMC-reID: camera 2, frame 46182
+0004_c12_MOT17-02_000031_7.jpg      prepare.py --dataset mot: frame 31 of MOT17-02
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+import numpy as np
+import numpy.typing as npt
+
+from person_reid.basics import UserError
+from person_reid.data.layout import some_of
+
+MARKS = re.compile(
+    r"(?P<who>-1|[0-9]+)_(?P<camera>c[0-9]+(?:s(?P<sequence>[0-9]+))?)"
+    r"(?:t(?P<track>[0-9]+))?(?:o(?P<clothes>[0-9]+))?(?=[_.])",
+    re.ASCII,
+)
+FRAME = re.compile(r"_f?(?P<frame>[0-9]{6,})[_.]", re.ASCII)
+VIDEO_FRAME = re.compile(r"_(?P<video>.+)_(?P<frame>[0-9]{6,})_[0-9]+\.", re.ASCII)
+SHOWN = 5  # names in a message
+Numbers = npt.NDArray[np.int64]
+
+
+def tracklets_of(paths: Sequence[str] | Sequence[Path]) -> list[str]:
+    """Return what the images of a tracklet have in common, for each of N images.
+
+    It is the beginning of the name, with identity, camera, and the number of the tracklet or, in
+    Market-1501, of the sequence. Other images are tracklets of their own, and so are junk and
+    distractors of a sequence, who are many people. Raises UserError if no name says a tracklet.
+    """
+    names = [PurePath(path).name for path in paths]
+    matches = [MARKS.match(name) for name in names]
+    found = [
+        match[0] if match and (match["track"] or (match["sequence"] and int(match["who"]) > 0)) else
+        None for match in matches
+    ]  # fmt: skip
+    if not any(found):
+        raise UserError(
+            f"no tracklet or sequence in {len(names)} names of images, such as {names[0]}. "
+            "Market-1501's names say a sequence (0002_c1s3_…), and prepare.py writes tracklets of "
+            "MARS, LS-VID and --pattern with a group track (0002_c1t7_…)."
+        )
+    return [track or str(path) for track, path in zip(found, paths, strict=True)]
+
+
+def clothes_of(paths: Sequence[str], labels: npt.ArrayLike) -> Numbers:
+    """Return the number of the clothes in each of N images: (N,) int64, -1 if it is not known.
+
+    labels: (N,) identities. Raises UserError if the name of a person's image does not say the
+    clothes; junk and distractors need none.
+    """
+    matches = [MARKS.match(PurePath(path).name) for path in paths]
+    clothes = [int(match["clothes"] or -1) if match else -1 for match in matches]
+    people = np.asarray(labels) > 0
+    wrong = [path for path, number, person in zip(paths, clothes, people, strict=True)
+             if person and number < 0]  # fmt: skip
+    if wrong:
+        raise UserError(
+            f"{len(wrong)} of {len(paths)} names of images do not say the clothes (0002_c1o3_…). "
+            "Lay the data set out with prepare.py, as ltcc, prcc or from a --csv with a column "
+            f"clothes, and extract the features again.\n{some_of(wrong, SHOWN)}"
+        )
+    return np.array(clothes, np.int64)
+
+
+def frames_of(paths: Sequence[str], labels: npt.ArrayLike) -> tuple[list[str], Numbers]:
+    """Return the video of each of N images, and its frame there: N names and (N,) int64.
+
+    A video is a sequence, or all that a camera took. labels: (N,) identities. Raises UserError if
+    the name of a person's image does not say the frame; other such images get -1.
+    """
+    found = [_frame(PurePath(path).name) for path in paths]
+    people = np.asarray(labels) > 0
+    wrong = [path for path, (_, frame), person in zip(paths, found, people, strict=True)
+             if person and frame < 0]  # fmt: skip
+    if wrong:
+        raise UserError(
+            f"{len(wrong)} of {len(paths)} names of images do not say a frame of a video. Names of "
+            "Market-1501 (0002_c1s3_000451_03.jpg), DukeMTMC-reID, VeRi-776 and of prepare.py "
+            f"--dataset mot do.\n{some_of(wrong, SHOWN)}"
+        )
+    return [video for video, _ in found], np.array([frame for _, frame in found], np.int64)
+
+
+def _frame(name: str) -> tuple[str, int]:
+    """Return the video and the frame of an image, or "" and -1 if its name does not say them."""
+    marks = MARKS.match(name)
+    if marks and (match := FRAME.match(name, marks.end())):
+        return marks["camera"], int(match["frame"])
+    if marks and (match := VIDEO_FRAME.match(name, marks.end())):
+        return match["video"], int(match["frame"])
+    return "", -1
