@@ -3,6 +3,7 @@
 
 python model.py                          # list the networks
 python model.py osnet_x0_25              # build one, run it, print its stages
+python model.py --published "osnet*"     # list networks that others have published
 
 The classes have the published names, arguments, state-dict keys and outputs. The published
 constructors always load ImageNet weights. If the cache has none, or a checkpoint follows anyway,
@@ -12,6 +13,7 @@ published. New code should call build_model, which has every network and every o
 
 import sys
 
+from person_reid.config.zoo import listing
 from person_reid.console import run_script
 from person_reid.console.parser import Parser
 from person_reid.models.registry import LIST
@@ -23,8 +25,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "backbone", nargs="?", help="network to describe; without one, all are listed"
     )
-    name = parser.parse_args(argv).backbone
-    if name:
+    parser.add_argument(
+        "--published",
+        nargs="?",
+        const="*",
+        metavar="PATTERN",
+        help="list the published networks with such names, by default all",
+    )
+    options = parser.parse_args(argv)
+    if options.backbone and options.published:
+        parser.error("--published and a network: choose one")
+    name = options.backbone
+    if options.published:
+        print(listing(options.published), end="")
+    elif name:
         from person_reid.models.complexity import summary
 
         print(summary(name))

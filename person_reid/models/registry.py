@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.error import URLError
 
 from person_reid.basics import UserError, did_you_mean, first_line
+from person_reid.config.zoo import zoo
 from person_reid.models.backbone import SIZE_ERRORS, Backbone, fits_images, stochastic_depth
 from person_reid.models.from_authors import IBNBackbone, osnet
 from person_reid.models.from_legacy import EfficientNetBackbone, NASNetBackbone
@@ -165,13 +166,14 @@ def _build(
         ) from error
 
 
-def list_models(pattern: str = "*") -> list[str]:
+def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     """Return our names of networks, as `python model.py` orders them; timm's and torchvision's also
     work.
 
     pattern: as of file names, such as "osnet*".
+    pretrained: list the published networks, which have weights, by the names that weights take.
 
     >>> list_models("osnet_x*")
     ['osnet_x0_25', 'osnet_x0_5', 'osnet_x0_75', 'osnet_x1_0']
     """
-    return fnmatch.filter(BACKBONES, pattern)
+    return fnmatch.filter(zoo() if pretrained else BACKBONES, pattern)

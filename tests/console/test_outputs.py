@@ -46,7 +46,7 @@ WORDS = {
     "name", "backbone", "which_epoch", "attention", "identity", "camera", "track", "source",
     "pattern", "dataset", "gpu_ids", "loss", "milestones", "resize_schedule", "ms", "mean",
     "std", "seeds", "query_index", "labels", "after", "before", "person", "classes",
-    "feature_output",
+    "feature_output", "published",
 }  # fmt: skip
 READ = {
     "weights", "from", "from_run", "engine", "threshold", "result", "other", "index",

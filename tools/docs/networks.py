@@ -1,6 +1,7 @@
-"""Write person_reid/models/networks.txt, the list that `python model.py` prints.
+"""Write person_reid/models/networks.txt, the list that `python model.py` prints, and the published
+networks into docs/networks.md.
 
-Every network is built to count its parameters and multiply-adds.
+Every network of the list is built to count its parameters and multiply-adds.
 
 python tools/docs/networks.py
 """
@@ -11,19 +12,39 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from person_reid.basics import write_text
+from person_reid.basics import markdown_table, write_text
+from person_reid.config.zoo import FAMILIES, cells, facts, of_family, place
 from person_reid.models.complexity import complexity, without_weights
 from person_reid.models.registry import BACKBONES, LIST
+from tools.docs.results import put
 
 HEADER = (
     f"{'':18}{'parameters':>12}{'multiply-adds':>15}{'feature':>9}{'input':>10}   "
     "licence of the weights"
 )
+PAGE = ROOT / "docs" / "networks.md"
+PUBLISHED_MARKS = "<!-- published -->", "<!-- its end -->"
 
 
 def main() -> None:
-    """Write the list."""
+    """Write the list and the page."""
     write_text(LIST, table())
+    put(PAGE, *PUBLISHED_MARKS, published_tables())
+
+
+def published_tables() -> str:
+    """Return the published networks, a table for each family."""
+    head = ["network", "input", "trained on", "Rank@1 / mAP", "file"]
+    parts = []
+    for family, about in FAMILIES.items():
+        rows = [
+            [f"`{each.name}`", *cells(each)[:3], each.note or f"[{place(each)}]({each.where})"]
+            for each in of_family(family)
+        ]
+        summary = f"{facts(about)[:1].upper()}{facts(about)[1:]}."
+        parts += [f"### {family}\n", f"[Their page]({about.page}). {summary}\n"]
+        parts += [markdown_table(head, rows)]
+    return "\n".join(parts).rstrip()
 
 
 def table() -> str:

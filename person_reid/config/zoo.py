@@ -1,0 +1,232 @@
+"""Networks that others have published, by name.
+
+zoo.csv has a row for each: the options of the network, the data it was trained on, its published
+figures and its file. FAMILIES holds what the networks of one program share. Both come from the
+authors' pages and code; what those leave open is empty.
+"""
+
+import csv
+import fnmatch
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from person_reid.basics import UserError
+
+TABLE = Path(__file__).with_name("zoo.csv")
+GITHUB, DRIVE = "https://github.com", "https://drive.google.com"
+EXPORTED = (".xml", ".onnx")
+Colour = tuple[float, float, float]
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+BYTES = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # for values from 0 to 255
+
+
+class Family(NamedTuple):
+    """What the networks of one program share.
+
+    licence: of the authors' code and files; the data sets have terms of their own.
+    ap: the definition of the published AP: step, trapezoidal, or empty if unknown.
+    pixels: the mean and deviation of the images' values, from 0 to 1.
+    padding: pixels around a training image before it is cropped; None if unknown.
+    flip: whether the published figures add the mirrored image.
+    """
+
+    page: str
+    licence: str
+    ap: str = "step"
+    pixels: tuple[Colour, Colour] = IMAGENET
+    padding: int | None = 10
+    flip: bool = False
+
+
+FAMILIES = {
+    "torchreid": Family(
+        "https://kaiyangzhou.github.io/deep-person-reid/MODEL_ZOO", "MIT", padding=0
+    ),
+    "fast-reid": Family(f"{GITHUB}/JDAI-CV/fast-reid/blob/master/MODEL_ZOO.md", "Apache-2.0"),
+    "reid-strong-baseline": Family(f"{GITHUB}/michuanhaohao/reid-strong-baseline", "MIT"),
+    "baseline": Family(
+        f"{GITHUB}/layumi/Person_reID_baseline_pytorch", "MIT", "trapezoidal", flip=True
+    ),
+    "TransReID": Family(f"{GITHUB}/damo-cv/TransReID", "MIT", pixels=HALF),
+    "TransReID-SSL": Family(f"{GITHUB}/damo-cv/TransReID-SSL", "MIT", pixels=HALF),
+    "PASS": Family(f"{GITHUB}/CASIA-IVA-Lab/PASS-reID", "Apache-2.0", pixels=HALF),
+    "CLIP-ReID CNN": Family(f"{GITHUB}/Syliz517/CLIP-ReID", "MIT"),
+    "CLIP-ReID ViT": Family(f"{GITHUB}/Syliz517/CLIP-ReID", "MIT", pixels=HALF),
+    "SOLIDER": Family(f"{GITHUB}/tinyvision/SOLIDER-REID", "MIT", pixels=HALF),
+    "LUPerson": Family(f"{GITHUB}/DengpanFu/LUPerson", "Apache-2.0"),
+    "LUPerson-NL": Family(f"{GITHUB}/DengpanFu/LUPerson-NL", ""),
+    "PersonViT": Family(f"{GITHUB}/hustvl/PersonViT", "", pixels=HALF),
+    "KPR": Family(
+        f"{GITHUB}/VlSomers/keypoint_promptable_reidentification", "Hippocratic 3.0", pixels=HALF
+    ),
+    "LightMBN": Family(f"{GITHUB}/jixunbo/LightMBN", "MIT"),
+    "Intel": Family(
+        f"{GITHUB}/openvinotoolkit/open_model_zoo", "Apache-2.0", "", BYTES, padding=None
+    ),
+    "MegaDescriptor": Family(
+        "https://huggingface.co/BVRA/MegaDescriptor-L-384", "CC-BY-NC-4.0", "", padding=None
+    ),
+    "Roboflow": Family(f"{GITHUB}/roboflow/re-ID", "Apache-2.0", padding=None),
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published network: a row of zoo.csv.
+
+    options: {option: value} of the network, or of test.py for an exported file.
+    seen: the people it was trained on, beside the images of ImageNet or CLIP.
+    figures: {test set: (Rank@1, mAP)} in percent, without re-ranking.
+    hub: the repository on the Hugging Face hub that holds the file; empty if none is known.
+    file: its name there, or as the authors call it; empty if unknown.
+    bytes, sha256: of the file, where known.
+    at: the address of the file, or of the page or folder that leads to it.
+    note: empty, or why the network cannot be used here.
+    """
+
+    name: str
+    family: str
+    options: Mapping[str, Any]
+    seen: str
+    figures: Mapping[str, tuple[float, float]]
+    hub: str
+    file: str
+    bytes: int | None
+    sha256: str
+    at: str
+    note: str
+
+    @property
+    def shared(self) -> Family:
+        """Return what the networks of its program share."""
+        return FAMILIES[self.family]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Return the (height, width) of its images."""
+        return self.options.get("height", 256), self.options.get("width", 128)
+
+    @property
+    def exported(self) -> bool:
+        """Return whether it is an exported file, whose layers no option describes."""
+        return self.file.endswith(EXPORTED)
+
+    @property
+    def file_names(self) -> list[str]:
+        """Return the names that its file may have here, the one to give it first."""
+        known = PurePosixPath(self.file).name
+        ending = known[known.find(".pth") :] if ".pth" in known else PurePosixPath(known).suffix
+        alone = sum(PurePosixPath(other.file).name == known for other in zoo().values()) == 1
+        return [self.name + (ending or ".pth"), *([known] if known and alone else [])]
+
+    @property
+    def where(self) -> str:
+        """Return the address of its file."""
+        return f"https://huggingface.co/{self.hub}" if self.hub else self.at
+
+
+@cache
+def zoo() -> Mapping[str, Published]:
+    """Return {name: network} of all published networks that are known."""
+    with TABLE.open(newline="", encoding="utf-8") as rows:
+        return {row["name"]: _read(row) for row in csv.DictReader(rows)}
+
+
+def _read(row: dict[str, str]) -> Published:
+    options = dict(pair.split("=", 1) for pair in row.pop("network").split())
+    figures = {}
+    for each in filter(None, row.pop("figures").split("; ")):
+        test, pair = each.rsplit(" ", 1)
+        rank1, mean_ap = map(float, pair.split("/"))
+        figures[test] = rank1, mean_ap
+    return Published(
+        **{name: text for name, text in row.items() if name != "bytes"},
+        options={name: _value(text) for name, text in options.items()},
+        figures=figures,
+        bytes=int(row["bytes"]) if row["bytes"] else None,
+    )
+
+
+def _value(text: str) -> Any:
+    """Return an option's value: true, a whole number, or the text."""
+    return True if text == "true" else int(text) if text.isdecimal() else text
+
+
+def published(text: Any) -> Published | None:
+    """Return the network that a text names, or None for a file and anything else.
+
+    A file of that name in the current folder comes first. Raises UserError for a network that this
+    version cannot build.
+    """
+    entry = None if text is None or Path(text).exists() else zoo().get(str(text))
+    if entry and entry.note:
+        raise UserError(f"{entry.name}: {entry.note}. `python model.py --published` lists others.")
+    return entry
+
+
+def meant(weights: Any, known: Collection[str]) -> dict[str, Any]:
+    """Return {option: value} of the published network that `weights` names; empty for a file.
+
+    known: the options that the configuration has.
+    """
+    entry = published(weights)
+    if not entry:
+        return {}
+    options = dict(entry.options)
+    if entry.exported and "engine" in known:
+        options |= {"engine": entry.name, "weights": None}
+    if not entry.shared.flip:
+        options["no_flip"] = True
+    return {name: value for name, value in options.items() if name in known}
+
+
+def listing(pattern: str = "*") -> str:
+    """Return the table of published networks as text, by family. pattern: of their names."""
+    lines = []
+    for family, about in FAMILIES.items():
+        rows = [
+            (each.name, *cells(each))
+            for each in of_family(family)
+            if fnmatch.fnmatch(each.name, pattern)
+        ]
+        if rows:
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            padded = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+            lines += [f"{family}: {facts(about)}", about.page, "", *padded, "", ""]
+    return "\n".join(lines[:-1]) or f"No published network is called {pattern}.\n"
+
+
+def of_family(family: str) -> list[Published]:
+    """Return the published networks of a family."""
+    return [each for each in zoo().values() if each.family == family]
+
+
+def cells(entry: Published) -> tuple[str, str, str, str]:
+    """Return a network's input, training data, published Rank@1 / mAP, and where its file is."""
+    figures = ", ".join(
+        f"{test} {rank1:g} / {mean_ap:g}" for test, (rank1, mean_ap) in entry.figures.items()
+    )
+    return "{}×{}".format(*entry.size), entry.seen, figures, place(entry)
+
+
+def place(entry: Published) -> str:
+    """Return where a network's file is, in words, or why the network cannot be used."""
+    return entry.note or ("on the hub" if entry.hub else "to download")
+
+
+def facts(family: Family) -> str:
+    """Return what the networks of a family share, in words."""
+    pixels = {IMAGENET: "ImageNet's mean and deviation", HALF: "mean and deviation 0.5"}
+    return ", ".join(
+        [
+            f"licence {family.licence or 'unknown'}",
+            f"{family.ap} AP" if family.ap else "AP of an unknown definition",
+            pixels.get(family.pixels, "pixels from 0 to 255"),
+            *([] if family.padding is None else [f"padding {family.padding}"]),
+            f"{'with' if family.flip else 'without'} the mirrored image",
+        ]
+    )
