@@ -6,6 +6,7 @@
     python tools/search.py query someone.jpg --index people.index --save found.png
     python tools/search.py query crops --index people.index --threshold 0.8 --json found.json
     python tools/search.py index crops --index people.index --about crops.csv  # what is known
+    python tools/search.py index --tracks hall.txt --frames hall.mp4 --camera 3 --index people.index
     python tools/search.py query someone.jpg --index people.index --camera 3 --after 2026-11-01
     python tools/search.py enroll Anna anna1.jpg anna2.jpg --index people.index
     python tools/search.py identify someone.jpg --index people.index --threshold 0.8
@@ -63,6 +64,7 @@ from person_reid.config.search import (
 from person_reid.config.times import ago
 from person_reid.console import command, parse_command, run_script
 from person_reid.console.outputs import check_outputs
+from person_reid.data.crops import choose_boxes, cut_boxes, cut_images, within
 from person_reid.deploy.find import feature_flags, network_name
 from person_reid.gallery.gallery import Gallery, nobody_has, open_gallery
 from person_reid.gallery.identification import Identification, known_people
@@ -77,6 +79,7 @@ from person_reid.gallery.metadata import (
 )
 from person_reid.gallery.milvus import SCHEME
 from person_reid.gallery.network import network_of, open_network
+from person_reid.gallery.tracks import describe_tracks, record_tracks
 from person_reid.retrieval.clusters import group_people, numbered
 from person_reid.retrieval.thresholds import DIGITS, load_promise, load_threshold
 
@@ -92,6 +95,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def add(config: AddOptions) -> None:
     """Add images to an index, and create it if it does not exist."""
+    if isinstance(config, IndexConfig) and config.tracks:
+        return add_tracks(config)
     paths = find_images(config.images)
     file = None if config.index.startswith(SCHEME) else Path(config.index)
     check_outputs(config, paths, index=[file])
@@ -116,6 +121,32 @@ def add(config: AddOptions) -> None:
     print(
         f"{config.index}: {counted(count, 'image')} added, {len(paths) - len(new)} were there "
         f"already, {len(index)} in all"
+    )
+    index.prepare()
+
+
+def add_tracks(config: IndexConfig) -> None:
+    """Add the people of a track file: some images of each track, which are cut from its frames."""
+    file = None if config.index.startswith(SCHEME) else Path(config.index)
+    check_outputs(config, index=[file])
+    index = open_gallery(config.index)
+    record, frames = describe_tracks(index, config)
+    tracks = within(record.read(), frames)
+    embedder = open_network(index, config)
+    record_tracks(index, record)
+
+    folder = Path(record.crops)
+    cut_boxes(frames, choose_boxes(tracks, frames.size, config.per_track, folder), folder)
+    crops = cut_images(folder, tracks)
+
+    new = index.missing(crops)
+    abouts = {path: record.about(path) for path in crops}
+    count = add_images(index, embedder, new, abouts, config.skip_unreadable)
+    index.describe(abouts)
+    print(
+        f"{config.index}: {counted(len(tracks), 'track')} of camera {record.camera}: "
+        f"{counted(count, 'image')} added, {len(crops) - len(new)} were there already, "
+        f"{len(index)} in all"
     )
     index.prepare()
 

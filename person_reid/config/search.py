@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from person_reid.config.demo import THRESHOLD
 from person_reid.config.forms import file_ending_in, picture_file, printable_text
 from person_reid.config.look import Look
-from person_reid.config.option import POSITIVE, SHARE, Options, again, option
+from person_reid.config.option import ANY, POSITIVE, SHARE, Options, again, option
+from person_reid.config.prepare import TrackOptions
 from person_reid.config.run import DeviceOptions
 from person_reid.config.tested import EngineOptions, ExtractionOptions, TrainedNetwork
-from person_reid.config.times import ago, moment
+from person_reid.config.times import ago, instant, moment
 
 COLUMNS = "columns path,identity,camera,time,track,source, any that are known"
 
@@ -81,16 +82,65 @@ class AddOptions(ImageOptions, EngineOptions, TrainedNetwork, GalleryOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexConfig(AddOptions):
-    """Add images or folders of images to an index."""
+class TrackFileOptions(Options):
+    """Which track file is read, and the facts about its camera."""
+
+    title = "people of a tracker, in place of images"
+    tracks: str | None = option(
+        None,
+        "track file in MOTChallenge's format, or folder of labels by Ultralytics",
+        metavar="FILE",
+    )
+    frames: str | None = option(
+        None, "its video, or folder of frames", metavar="VIDEO", needs={"tracks": ANY}
+    )
+    camera: str | None = option(
+        None, "its camera", form=printable_text, metavar="NAME", needs={"tracks": ANY}
+    )
+    fps: float | None = option(
+        None,
+        "frames in a second that the tracker saw (default: the video's)",
+        range=POSITIVE,
+        needs={"tracks": ANY},
+    )
+    start: str | None = option(
+        None,
+        "local time of the first frame: 2026-11-01T09:30:00.5",
+        form=instant,
+        metavar="TIME",
+        needs={"tracks": ANY},
+    )
+    classes: str | None = again(TrackOptions, "classes", None, needs={"tracks": ANY})
+    per_track: int = option(8, "images of a track", range=POSITIVE, needs={"tracks": ANY})
+    crops: str | None = option(
+        None,
+        "folder for these images (default: people.crops for people.index)",
+        metavar="FOLDER",
+        needs={"tracks": ANY},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexConfig(TrackFileOptions, AddOptions):
+    """Add images or folders of images to an index, or the people that a tracker found."""
 
     title = "what is known of the images"
+    images: tuple[str, ...] = again(ImageOptions, "images", (), several="*")
     about: str | None = option(None, COLUMNS, metavar="CSV")
     pattern: str | None = option(
         None,
         "regular expression for names, with groups of id, camera, track, source",
     )
     skip_unreadable: bool = option(False, "list images that cannot be read, and go on without them")
+
+    def fault(self) -> str:
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        if not self.tracks:
+            return "" if self.images else "Give images or folders of images, or {tracks} FILE."
+        if self.images or self.about or self.pattern:
+            reason = "the images are cut from the frames, and the track file says what is known"
+            return f"{{tracks}} excludes images, {{about}} and {{pattern}}: {reason}."
+        return "" if self.frames else "{tracks} needs {frames}, its video or folder of frames."
 
 
 @dataclass(frozen=True, kw_only=True)

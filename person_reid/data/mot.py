@@ -13,7 +13,9 @@ from pathlib import Path
 from PIL import Image
 
 from person_reid.basics import UserError
-from person_reid.data.images import DEEP, is_image, open_image
+from person_reid.data.crops import LEAST_SIDE, cut_box, save_crop, suffix_of
+from person_reid.data.frames import open_frame
+from person_reid.data.images import is_image, open_image
 from person_reid.data.own_images import draw_split
 from person_reid.data.readers import Picture, Splits, files_below
 from person_reid.data.tracks import Box, classes_of_people, read_boxes
@@ -21,8 +23,6 @@ from person_reid.data.tracks import Box, classes_of_people, read_boxes
 # MOT17 has every sequence three times, with the boxes of each detector
 DETECTOR = re.compile(r"-(DPM|FRCNN|SDP)$")
 FLAGS = ("min_visibility", "frame_stride", "classes")
-DEEP_SUFFIX = ".tif"
-LEAST_SIDE = 8  # pixels of a box within the frame
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,13 @@ class Crop:
                 f"{expected}. Replace the frame, "
                 "or make sequences of one size each, then run again."
             )
-        left, top, right, bottom = (round(side) for side in self.box)
-        box = max(left, 0), max(top, 0), min(right, frame.width), min(bottom, frame.height)
-        form = "TIFF" if self.name.endswith(DEEP_SUFFIX) else "JPEG"
-        frame.crop(box).save(path, format=form, quality=95, subsampling=0)
+        save_crop(cut_box(frame, self.box), path)
 
 
 @lru_cache(maxsize=1)  # the layout is written frame by frame
 def _frame(path: Path) -> Image.Image:
     try:
-        with open_image(path) as image:
-            return image.copy() if image.mode[0] in DEEP else image.convert("RGB")
+        return open_frame(path)
     except Exception as error:  # Pillow's readers fail in many ways
         raise UserError(
             f"{path}: cannot be decoded ({error}). Replace the frame, then run again."
@@ -166,7 +162,7 @@ def _cut(
     first = min(frames)
     with open_image(frames[first]) as image:
         width, height = image.size
-        suffix = DEEP_SUFFIX if image.mode[0] in DEEP else ".jpg"
+        suffix = suffix_of(image)
     for line, frame, track, sides, *_, visibility in boxes:
         within = min(sides[2], width) - max(sides[0], 0), min(sides[3], height) - max(sides[1], 0)
         if (

@@ -32,7 +32,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError, content_of, counted
+from person_reid.basics import LARGEST, UserError, content_of, counted
 from person_reid.config.forms import numbers
 
 UNKNOWN = -1
@@ -96,7 +96,8 @@ def read_tracks(
     tracks: dict[float, dict[float, Box]] = defaultdict(dict)
     left_out: Counter[str] = Counter()
     for box in boxes:
-        if box.frame % 1 or box.frame < 0 or box.track % 1:
+        numbered = box.frame, box.track
+        if any(number % 1 for number in numbered) or box.frame < 0 or max(numbered) > LARGEST:
             raise UserError(
                 f"{path}, line {box.line}: expected whole numbers of a frame and a track, found "
                 f"{box.frame:g} and {box.track:g}."
@@ -132,6 +133,11 @@ def read_boxes(path: Path) -> list[Box]:
     Raises UserError for a line that makes no sense.
     """
     return _label_boxes(path) if path.is_dir() else _text_boxes(path)
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files that read_boxes reads: the track file, or the labels in a folder."""
+    return sorted(path.glob("*.txt")) if path.is_dir() else [path]
 
 
 def classes_of_people(
@@ -194,7 +200,7 @@ def _label_boxes(folder: Path) -> list[Box]:
     """Return the boxes of a folder in Ultralytics' format."""
     files = [
         (match[1], int(match[2]), path)
-        for path in folder.glob("*.txt")
+        for path in files_of(folder)
         if (match := re.fullmatch(r"(.*?)(\d{1,9})", path.stem))
     ]
     if not files:

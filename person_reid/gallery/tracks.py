@@ -1,4 +1,4 @@
-"""The track files of an index: from where its images were cut, and when.
+"""The track files of an index: where its images were cut from, and when.
 
 index = open_gallery("people.index", new=False)
 for record in recorded_tracks(index):
@@ -6,22 +6,29 @@ for record in recorded_tracks(index):
     images = index.entries(Filter(source=record.source))  # their About says track and camera
 """
 
+import hashlib
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
 from itertools import count, takewhile
 from pathlib import Path
 
-from person_reid.basics import UserError
-from person_reid.data.tracks import Track, read_tracks
+from person_reid.basics import UserError, content_of, real
+from person_reid.config.search import TrackFileOptions
+from person_reid.config.times import stored
+from person_reid.data.crops import number_and_frame
+from person_reid.data.frames import Images, Video, open_frames
+from person_reid.data.tracks import Track, files_of, read_tracks
 from person_reid.gallery.gallery import Gallery
+from person_reid.gallery.metadata import About, Filter
+from person_reid.gallery.milvus import SCHEME
 
 
 @dataclass(frozen=True)
 class TrackRecord:
     """The facts that an index holds about a track file.
 
-    source, camera: those of its images; no other track file has this source.
+    source, camera: all its images have them; no other track file has this source.
     path: the track file. frames: its video or folder of images. crops: the folder of its crops.
-    digest: the hash of the track file's content.
     fps: the frames in a second. start: the local time of the first one, if it is known.
     width, height: of the frames, in pixels. classes: see read_tracks.
     """
@@ -31,7 +38,6 @@ class TrackRecord:
     frames: str
     camera: str
     crops: str
-    digest: str
     fps: float
     start: str | None
     width: int
@@ -42,6 +48,68 @@ class TrackRecord:
         """Return the tracks of the file, see read_tracks."""
         size = self.width, self.height
         return read_tracks(Path(self.path), self.fps, self.start, self.classes, size)
+
+    def about(self, crop: Path) -> About:
+        """Return the facts about an image that cut_boxes made."""
+        track, frame = number_and_frame(crop)
+        time = None
+        if self.start:
+            passed = timedelta(seconds=(frame - 1) / self.fps)
+            time = stored(datetime.fromisoformat(self.start) + passed)
+        return About(camera=self.camera, time=time, track=str(track), source=self.source)
+
+
+def describe_tracks(index: Gallery, config: TrackFileOptions) -> tuple[TrackRecord, Images | Video]:
+    """Return the record of a track file, and its frames.
+
+    Camera, rate and start need not be given again for a file that the index knows.
+    Raises UserError if one of them is not known, and if images of another content of the file are
+    still in the index.
+    """
+    path, place = real(config.tracks or ""), real(config.frames or "")
+    name = place.parent.name if place.name == "img1" else place.stem
+    source = f"{name}-{_digest(path, place)}"
+    known = {record.path: record for record in recorded_tracks(index)}.get(str(path))
+    if known and known.source != source:
+        if any(images for images, _ in index.entries(Filter(source=known.source))):
+            raise UserError(
+                f"{config.tracks}: it or its --frames changed since its images were indexed. "
+                f"Forget these first: python tools/search.py forget --source {known.source} "
+                f"--index {index.path}"
+            )
+        known = None
+    camera, fps, start = (
+        getattr(config, name) or getattr(known, name, None) for name in ("camera", "fps", "start")
+    )
+    frames = open_frames(place, fps)
+    if not (fps := fps or frames.fps):
+        raise UserError(f"{config.frames}: images have no frame rate. Give it: --fps 30, say.")
+    if not camera:
+        raise UserError(f"{config.tracks}: which camera is it of? Give its name: --camera NAME")
+    if config.crops:
+        crops = str(real(config.crops) / source)
+    else:
+        crops = known.crops if known else _crops_beside(index, source)
+    width, height = frames.size
+    record = TrackRecord(
+        source, str(path), str(place), camera, crops, fps, start, width, height, config.classes
+    )
+    return record, frames
+
+
+def _digest(tracks: Path, frames: Path) -> str:
+    """Return eight digits that name a content of a track file, and where it and its frames are."""
+    found = hashlib.sha256(f"{tracks}\n{frames}\n".encode(errors="surrogateescape"))
+    for file in files_of(tracks):
+        found.update(file.name.encode(errors="surrogateescape") + content_of(file))
+    return found.hexdigest()[:8]
+
+
+def _crops_beside(index: Gallery, source: str) -> str:
+    """Return the folder for the crops of a source, beside the file of the index."""
+    if str(index.path).startswith(SCHEME):
+        raise UserError(f"{index.path}: name a folder for the images that are cut: --crops FOLDER")
+    return str(real(index.path).with_suffix(".crops") / source)
 
 
 def recorded_tracks(index: Gallery) -> list[TrackRecord]:

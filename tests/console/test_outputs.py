@@ -52,7 +52,8 @@ READ = {
     "weights", "from", "from_run", "engine", "threshold", "result", "other", "index",
     "label_errors", "test_dir", "multi_query", "images", "results", "recipes", "about", "table",
     "image", "config", "data_dir", "train_with", "DG_dir", "teacher", "networks", "test_dirs",
-    "calibrate", "csv", "corrections",
+    "calibrate", "csv", "corrections", "tracks", "frames",
+    "crops",  # of which a folder of its own is written
 }  # fmt: skip
 FOLDERS = {
     "test_dir",
@@ -65,7 +66,7 @@ FOLDERS = {
     "save_dir",
 }
 OUTPUTS = ("output_path", "output_file", "picture_file")
-NUMBERS = ("int", "float", "seeds", "numbers", "moment", "age")
+NUMBERS = ("int", "float", "seeds", "numbers", "moment", "instant", "age")
 
 
 def parsers():

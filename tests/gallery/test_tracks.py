@@ -12,7 +12,7 @@ from person_reid.gallery.tracks import TrackRecord, record_tracks, recorded_trac
 def record_of(path, **changes):
     record = TrackRecord(
         source="hall", path=str(path), frames="hall.mp4", camera="3", crops="people.crops/hall",
-        digest="", fps=10.0, start=None, width=100, height=60, classes=None,
+        fps=10.0, start=None, width=100, height=60, classes=None,
     )  # fmt: skip
     return replace(record, **changes)
 

@@ -1,0 +1,248 @@
+"""Cut the people of tracks out of their frames: a few images that stand for each track.
+
+A track is divided into as many parts as it shall have images. The boxes of a part that show most
+of the person are candidates: large, inside the frame, and not covered by other people. The frames
+are read once, and the sharpest candidate of each part becomes a file.
+"""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from person_reid.basics import UserError, counted, make_folder
+from person_reid.data.frames import Images, Video
+from person_reid.data.images import DEEP
+from person_reid.data.tracks import Track
+from person_reid.progress import progress
+
+LEAST_SIDE = 8  # pixels of a box within the frame
+CANDIDATES = 3  # boxes of a part that are decoded
+LEAST_SEEN = 0.05  # share of a box that counts as seen even if other boxes cover it
+SHARPNESS = (32, 64)  # (width, height) at which images are compared
+MOST_OUTSIDE = 0.2  # share of boxes whose middle may be outside the frames without a remark
+DEEP_SUFFIX = ".tif"
+NAME = re.compile(rf"\d{{6,}}_\d{{6,}}(\.jpg|{DEEP_SUFFIX})")
+Floats = npt.NDArray[np.float64]
+log = logging.getLogger(__name__)
+
+
+class Candidate(NamedTuple):
+    """A box that may become an image: its track, the part of the track, frame, sides, and how much
+    of the person is seen, in pixels.
+    """
+
+    track: int
+    part: int
+    frame: int
+    box: tuple[float, float, float, float]
+    seen: float
+
+
+def within(tracks: Sequence[Track], frames: Images | Video) -> list[Track]:
+    """Return the tracks without their boxes after the last frame.
+
+    Remarks count these, and say if tracks and frames hardly fit together otherwise.
+    Raises UserError if no box is left.
+    """
+    last = max(int(track.frames[-1]) for track in tracks)
+    left = [_until(track, frames.last) for track in tracks]
+    left = [track for track in left if len(track.frames)]
+    total, kept = (sum(len(track.frames) for track in some) for some in (tracks, left))
+    if kept < total:
+        said = (
+            f"{frames.path}: ends with frame {frames.last}, and the tracks with {last}. Is it "
+            "another video, cut short, or of another frame rate?"
+        )
+        if not kept:
+            raise UserError(said)
+        log.warning("%s %s left out.", said, counted(total - kept, "box", "boxes"))
+    elif last < frames.last / 2:
+        log.warning(
+            "%s: ends with frame %d, and the tracks with %d. If the tracker has seen fewer frames "
+            "in a second, say how many: --fps.",
+            frames.path, frames.last, last,
+        )  # fmt: skip
+    boxes = np.concatenate([track.boxes for track in left])
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    outside = ((middle < 0) | (middle > frames.size)).any(1).mean()
+    if outside > MOST_OUTSIDE:
+        log.warning(
+            "%s: %.0f %% of the boxes lie outside its frames of %d×%d pixels. Are the tracks of "
+            "another video, or of another size?",
+            frames.path, 100 * outside, *frames.size,
+        )  # fmt: skip
+    return left
+
+
+def _until(track: Track, last: int) -> Track:
+    """Return a track without its boxes after a frame."""
+    inside = track.frames <= last
+    return replace(track, frames=track.frames[inside], boxes=track.boxes[inside])
+
+
+def choose_boxes(
+    tracks: Sequence[Track], size: tuple[int, int], per_track: int, folder: Path
+) -> list[Candidate]:
+    """Return the candidates of all tracks, ordered by frame.
+
+    A remark counts tracks that have none.
+
+    size: the (width, height) of the frames. per_track: parts of a track, and thus its images.
+    folder: where the images will be. Parts that have one there already have no candidates.
+    """
+    cut = {number_and_frame(path) for path in cut_images(folder, tracks)}
+    found, unseen = [], 0
+    for track, seen in zip(tracks, seen_pixels(tracks, size), strict=True):
+        unseen += not seen.any()
+        for part, places in enumerate(np.array_split(np.arange(len(seen)), per_track)):
+            if any((track.number, frame) in cut for frame in track.frames[places].tolist()):
+                continue
+            best = places[np.argsort(-seen[places], kind="stable")][:CANDIDATES].tolist()
+            for place in (place for place in best if seen[place]):
+                frame, box = int(track.frames[place]), tuple(track.boxes[place].tolist())
+                found.append(Candidate(track.number, part, frame, box, float(seen[place])))
+    if unseen:
+        log.warning(
+            "%s without a box of at least %d×%d pixels within the frames left out.",
+            counted(unseen, "track"), LEAST_SIDE, LEAST_SIDE,
+        )  # fmt: skip
+    return sorted(found, key=lambda each: each.frame)
+
+
+def seen_pixels(tracks: Sequence[Track], size: tuple[int, int]) -> list[Floats]:
+    """Return, for each track, how much of the person each of its boxes shows (B,).
+
+    It is the root of the area within the frame, in pixels, times the shares of the box that are
+    within the frame and not covered. A person who stands lower in the image is nearer, and covers.
+    It is 0 for a box that is less than LEAST_SIDE pixels high or wide within the frame.
+    """
+    boxes = np.concatenate([track.boxes for track in tracks])
+    frames = np.concatenate([track.frames for track in tracks])
+    inside = np.clip(boxes, 0, np.tile(size, 2))
+    sides = np.clip(inside[:, 2:] - inside[:, :2], 0, None)
+    area = sides.prod(1)
+    whole = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(1), 1)
+    covered = np.zeros(len(boxes))
+    order = np.argsort(frames, kind="stable")
+    for places in np.split(order, np.flatnonzero(np.diff(frames[order])) + 1):
+        covered[places] = _covered(inside[places], boxes[places, 3])
+    seen = np.sqrt(area) * area / whole * np.maximum(1 - covered, LEAST_SEEN)
+    seen[sides.min(1) < LEAST_SIDE] = 0
+    return np.split(seen, np.cumsum([len(track.frames) for track in tracks])[:-1])
+
+
+def _covered(boxes: Floats, bottoms: Floats) -> Floats:
+    """Return the share of each of the boxes (n, 4) of a frame that the nearer ones cover, at
+    most 1.
+
+    bottoms: (n,), also of people whose feet are outside the frame.
+    """
+    corners = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    opposite = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    common = np.clip(opposite - corners, 0, None).prod(2)
+    nearer = bottoms[:, None] < bottoms[None]
+    areas = np.maximum(common.diagonal(), 1)
+    return np.minimum((common * nearer).sum(1) / areas, 1)
+
+
+def cut_boxes(frames: Images | Video, candidates: Sequence[Candidate], folder: Path) -> int:
+    """Write the sharpest candidate of each part as an image, and return how many there are.
+
+    Each is written whole or not at all, as soon as the last candidate of its part is read. A remark
+    lists the frames that cannot be decoded.
+    """
+    make_folder(folder)
+    left = Counter((each.track, each.part) for each in candidates)
+    best: dict[tuple[int, int], tuple[float, int, Image.Image]] = {}
+    broken, count = [], 0
+    wanted = sorted({each.frame for each in candidates})
+    waiting = iter([*candidates, None])
+    each = next(waiting)
+    bar = progress(frames.read(wanted), total=len(wanted), desc="cutting", unit=" frames")
+    for number, image in bar:
+        if image is None:
+            broken.append(number)
+        while each and each.frame == number:
+            key = each.track, each.part
+            if image:
+                crop = cut_box(image, each.box)
+                score = each.seen * sharpness(crop)
+                if key not in best or score > best[key][0]:
+                    best[key] = score, number, crop
+            left[key] -= 1
+            if not left[key] and key in best:
+                _, frame, crop = best.pop(key)
+                write_crop(crop, folder / f"{each.track:06d}_{frame:06d}{suffix_of(crop)}")
+                count += 1
+            each = next(waiting)
+    if broken:
+        some = ", ".join(map(str, broken[:10])) + (", …" if len(broken) > 10 else "")
+        log.warning(
+            "%s: passed over, because they cannot be decoded: frames %s (%d).",
+            frames.path, some, len(broken),
+        )  # fmt: skip
+    return count
+
+
+def number_and_frame(path: Path) -> tuple[int, int]:
+    """Return the numbers of track and frame that cut_boxes wrote into the name of an image."""
+    track, frame = path.stem.split("_")
+    return int(track), int(frame)
+
+
+def cut_images(folder: Path, tracks: Iterable[Track]) -> list[Path]:
+    """Return the images of some tracks that cut_boxes wrote into a folder."""
+    numbers = {track.number for track in tracks}
+    named = (path for path in folder.glob("*_*") if NAME.fullmatch(path.name))
+    return sorted(path for path in named if number_and_frame(path)[0] in numbers)
+
+
+def cut_box(frame: Image.Image, box: Sequence[float]) -> Image.Image:
+    """Return the part of a frame in a box, rounded and clipped."""
+    left, top, right, bottom = (round(side) for side in box)
+    return frame.crop(
+        (max(left, 0), max(top, 0), min(right, frame.width), min(bottom, frame.height))
+    )
+
+
+def suffix_of(image: Image.Image) -> str:
+    """Return the ending of the file that write_crop makes of an image."""
+    return DEEP_SUFFIX if image.mode[0] in DEEP else ".jpg"
+
+
+def write_crop(crop: Image.Image, path: Path) -> None:
+    """Write an image, whole or not at all; one of more than 8 bits keeps its values."""
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        save_crop(crop, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_crop(crop: Image.Image, path: Path) -> None:
+    """Write an image as a JPEG, or as a TIFF if it has more than 8 bits."""
+    form = "TIFF" if crop.mode[0] in DEEP else "JPEG"
+    crop.save(path, format=form, quality=95, subsampling=0)
+
+
+def sharpness(image: Image.Image) -> float:
+    """Return the standard deviation of an image's Laplacian, in grey levels, at a common size.
+
+    Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, ICPR 2000 (its square).
+    """
+    if image.mode[0] in DEEP:
+        image = Image.fromarray(np.asarray(image, np.float32))
+    grey = image.convert("F").resize(SHARPNESS, Image.Resampling.BOX)
+    values = np.asarray(grey, np.float64)
+    middle = values[1:-1, 1:-1]
+    around = values[:-2, 1:-1] + values[2:, 1:-1] + values[1:-1, :-2] + values[1:-1, 2:]
+    return float((around - 4 * middle).std())

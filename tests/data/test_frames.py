@@ -1,0 +1,109 @@
+"""The frames of a camera, from folders and videos."""
+
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from person_reid.basics import UserError
+from person_reid.data.frames import open_frames
+from tests.support.walks import FRAMES, SIZE, draw_frame, write_frames, write_video
+
+
+def agree(found, frame):
+    """Whether an image is a frame, and not the one before or after it."""
+    pixels = np.asarray(found).astype(int)
+    distances = [np.abs(pixels - draw_frame(frame + i)).mean() for i in (-1, 0, 1)]
+    return np.argmin(distances) == 1
+
+
+def test_images_are_numbered_by_their_names(tmp_path):
+    folder = write_frames(tmp_path / "frames")
+    (folder / "000003.png").unlink()
+    frames = open_frames(folder)
+    assert (frames.last, frames.size, frames.fps) == (FRAMES, SIZE, None)
+    found = dict(frames.read([2, 3, 4]))
+    assert found[3] is None and agree(found[2], 2) and agree(found[4], 4)
+
+
+@pytest.mark.parametrize(
+    "names", [["shot_0.png", "shot_1.png", "shot_10.png"], ["a.png", "b.png", "c.png"]]
+)
+def test_names_may_count_from_zero_or_not_at_all(names, tmp_path):
+    for frame, name in enumerate(names, 1):
+        Image.fromarray(draw_frame(frame)).save(tmp_path / name)
+    frames = open_frames(tmp_path)
+    numbers = [1, 2, 11] if "10" in names[2] else [1, 2, 3]
+    assert [agree(image, i) for i, (_, image) in enumerate(frames.read(numbers), 1)] == [True] * 3
+
+
+def test_an_image_of_another_size_is_passed_over(tmp_path):
+    folder = write_frames(tmp_path / "frames", 2)
+    Image.new("RGB", (50, 30)).save(folder / "000002.png")
+    assert [image is None for _, image in open_frames(folder).read([1, 2])] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["walk.mp4", "walk.mkv", "walk.h264"])
+def test_the_frames_of_a_video_have_the_numbers_in_which_they_are_shown(name, tmp_path):
+    """B frames are stored in another order."""
+    pytest.importorskip("av")
+    frames = open_frames(write_video(tmp_path / name))
+    assert (frames.last, frames.size) == (FRAMES, SIZE)
+    found = dict(frames.read([1, 2, 9, FRAMES]))
+    assert all(agree(image, number) for number, image in found.items())
+
+
+def test_a_broken_part_of_a_video_moves_no_number(tmp_path):
+    pytest.importorskip("av")
+    path = write_video(tmp_path / "walk.mp4")
+    content = bytearray(path.read_bytes())
+    place = content.index(b"mdat") + 4
+    middle = place + (content.index(b"moov") - place) // 2
+    content[middle : middle + 200] = b"\xff" * 200
+    path.write_bytes(content)
+    found = dict(open_frames(path).read(range(1, FRAMES + 1)))
+    assert [*found] == [*range(1, FRAMES + 1)]
+    whole = [number for number, image in found.items() if image]
+    assert agree(found[1], 1) and agree(found[whole[-1]], whole[-1]) and None in found.values()
+    assert whole[-1] == FRAMES
+
+
+def test_a_video_cut_short_ends_earlier(tmp_path):
+    pytest.importorskip("av")
+    path = write_video(tmp_path / "walk.mkv")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    frames = open_frames(path)
+    assert 1 < frames.last < FRAMES
+    found = dict(frames.read(range(1, FRAMES)))
+    assert found[1] and found[FRAMES - 1] is None
+    assert all(agree(image, number) for number, image in found.items() if image)
+
+
+@pytest.mark.parametrize("turn", [90, 180, 270])
+def test_a_phone_held_upright_is_turned_as_opencv_turns_it(turn, tmp_path):
+    """Its videos say by how many degrees to turn them clockwise, in a matrix."""
+    pytest.importorskip("av")
+    path = write_video(tmp_path / "walk.mp4")
+    content = bytearray(path.read_bytes())
+    (width, height), one = SIZE, 1 << 16
+    matrix = {
+        90: (0, one, 0, -one, 0, 0, height * one, 0),
+        180: (-one, 0, 0, 0, -one, 0, width * one, height * one),
+        270: (0, -one, 0, one, 0, 0, 0, width * one),
+    }[turn]
+    place = content.index(b"tkhd") + 44
+    content[place : place + 32] = struct.pack(">8i", *matrix)
+    path.write_bytes(content)
+    frames = open_frames(path)
+    ((_, found),) = frames.read([3])
+    assert frames.size == found.size == (SIZE if turn == 180 else SIZE[::-1])
+    assert agree(np.rot90(np.asarray(found), turn // 90), 3)
+
+
+@pytest.mark.parametrize("content", [b"", b"no video", b"\0" * 5000])
+def test_what_is_not_a_video_is_said(content, tmp_path):
+    pytest.importorskip("av")
+    (tmp_path / "walk.mp4").write_bytes(content)
+    with pytest.raises(UserError, match=r"walk\.mp4: cannot be opened as a video .* Is it whole\?"):
+        open_frames(tmp_path / "walk.mp4")

@@ -1,0 +1,233 @@
+"""tools/search.py index --tracks: people of a tracker become images of an index."""
+
+import re
+import shutil
+import sys
+from itertools import chain
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from person_reid.basics import UserError
+from person_reid.deploy.embedder import Embedder
+from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.tracks import recorded_tracks
+from person_reid.models.factory import create_model
+from tests.support.walks import FRAMES, shows, sides, write_frames, write_tracks, write_video
+from tools import search
+
+NETWORK = ["--backbone", "test_resnet", "--weights", "net.pth", "--height", "64", "--width", "32"]
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory):
+    """A folder with the frames of a camera, their tracks, and the weights of a network."""
+    folder = tmp_path_factory.mktemp("camera")
+    write_frames(folder / "hall")
+    write_tracks(folder / "tracks.txt")
+    torch.manual_seed(0)
+    torch.save(create_model("test_resnet", weights="none").model.state_dict(), folder / "net.pth")
+    return folder
+
+
+@pytest.fixture
+def place(here, camera):
+    """A copy of it, which is the current folder."""
+    shutil.copytree(camera, here, dirs_exist_ok=True)
+    return here
+
+
+def said(capsys, *words, frames="hall", fps=10):
+    """The last line that the command prints."""
+    rate = ["--fps", str(fps)] if fps else []
+    files = ["--tracks", "tracks.txt", "--frames", frames, "--camera", "3", *rate]
+    search.main(["index", *files, "--index", "people.index", "--gpu_ids", "-1", *NETWORK, *words])
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+def remarks(caplog):
+    """The warnings that a command logged."""
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+def entries():
+    """[(path, About)] of the images in the index."""
+    return [*chain.from_iterable(images for images, _ in SearchIndex("people.index").entries())]
+
+
+def test_tracks_become_images_that_know_track_camera_time_and_source(place, capsys):
+    words = "--start", "2026-11-01T09:30:00.5", "--per_track", "4"
+    line = said(capsys, *words)
+    assert line == (
+        "people.index: 2 tracks of camera 3: 8 images added, 0 were there already, 8 in all"
+    )
+    (record,) = recorded_tracks(SearchIndex("people.index"))
+    assert (record.camera, record.fps, record.start) == ("3", 10, "2026-11-01 09:30:00.500000")
+    assert [track.number for track in record.read()] == [7, 12]
+    parts = []
+    for path, about in entries():
+        track, frame = map(int, path.stem.split("_"))
+        assert about.track == str(track) and (about.camera, about.source) == ("3", record.source)
+        assert about.time == f"2026-11-01 09:30:0{int(0.5 + (frame - 1) / 10)}"
+        assert shows(path) == track and path.is_relative_to(place / "people.crops")
+        left, top, right, bottom = sides(track, frame)
+        with Image.open(path) as image:
+            assert image.size == (right - left, bottom - top)
+        parts.append((track, (frame - 1) * 4 // FRAMES))
+    assert sorted(parts) == [(track, part) for track in (7, 12) for part in range(4)]
+
+
+def test_a_second_call_adds_nothing_and_a_lost_image_is_cut_again(place, capsys, monkeypatch):
+    said(capsys)
+    before = {path: path.stat().st_mtime_ns for path, _ in entries()}
+    assert len(before) == 16
+    assert "0 images added, 16 were there already, 16 in all" in said(capsys)
+    assert {path: path.stat().st_mtime_ns for path, _ in entries()} == before
+    min(before).unlink()
+    assert "1 image added, 15 were there already, 16 in all" in said(capsys)
+
+
+def test_a_second_call_may_add_the_time(place, capsys):
+    said(capsys)
+    assert {about.time for _, about in entries()} == {None}
+    said(capsys, "--start", "2026-11-01", fps=None)
+    assert min(about.time for _, about in entries()) >= "2026-11-01 00:00:00"
+    said(capsys, fps=None)
+    (record,) = recorded_tracks(SearchIndex("people.index"))
+    assert (record.start, record.fps) == ("2026-11-01 00:00:00", 10)
+
+
+def test_a_changed_track_file_is_not_mixed_with_the_old_one(place, capsys):
+    said(capsys)
+    write_tracks(place / "tracks.txt", range(3, 10))
+    with pytest.raises(UserError, match=r"forget --source hall-\w{8} --index people\.index") as end:
+        said(capsys)
+    source = re.search(r"--source (\S+)", str(end.value))[1]
+    search.main(["forget", "--source", source, "--index", "people.index"])
+    assert "2 tracks of camera 3: 14 images added, 0 were there" in said(capsys)
+    assert all(about.source != source for _, about in entries())
+
+
+def test_two_cameras_share_an_index(place, capsys):
+    said(capsys, "--per_track", "1")
+    assert "2 images added, 0 were there already, 4 in all" in said(
+        capsys, "--camera", "4", "--tracks", str(write_tracks(place / "other.txt")), "--per_track",
+        "1",
+    )  # fmt: skip
+    assert sorted((about.camera, about.track) for _, about in entries()) == [
+        ("3", "12"), ("3", "7"), ("4", "12"), ("4", "7"),
+    ]  # fmt: skip
+    assert [record.camera for record in recorded_tracks(SearchIndex("people.index"))] == ["3", "4"]
+
+
+def test_broken_frames_are_said_and_passed_over(place, capsys, caplog):
+    for number in (5, 6):
+        (place / "hall" / f"{number:06d}.png").write_bytes(b"no image")
+    (place / "hall" / "000007.png").unlink()
+    line = said(capsys, "--per_track", "24")
+    assert "42 images added" in line
+    assert "passed over, because they cannot be decoded: frames 5, 6, 7 (3)." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("frames", "move", "message", "images"),
+    [
+        (range(13, 37), (0, 0), "ends with frame 24, and the tracks with 36. Is it another vi", 16),
+        (range(1, 10), (0, 0), "ends with frame 24, and the tracks with 9. If the tracker has", 16),
+        (range(24, 25), (0, 0), "", 2),
+        (range(1, 25), (28, 0), r"27 % of the boxes lie outside its frames of 96×64 pixels", 12),
+    ],
+    ids=["cut short", "another rate", "tracks of one box", "another size"],
+)
+def test_tracks_that_hardly_fit_are_said_in_a_line(
+    frames, move, message, images, place, capsys, caplog
+):
+    write_tracks(place / "tracks.txt", frames, move)
+    assert f" {images} images added" in said(capsys)
+    lines = remarks(caplog)
+    assert len(lines) == bool(message) and re.search(message, "".join(lines))
+
+
+def test_boxes_outside_of_the_frames_are_clipped_or_counted(place, capsys, caplog):
+    (place / "tracks.txt").write_text("1,7,-4,-9,40,50,1\n1,8,200,300,40,50,1\n1,9,5,5,-9,-9,1\n")
+    assert "1 image added" in said(capsys)
+    with Image.open(entries()[0][0]) as image:
+        assert image.size == (35, 40)
+    assert "2 tracks without a box of at least 8×8 pixels within the frames left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--frames", "nowhere.mp4"], "nowhere.mp4: no such video or folder of frames"),
+        (["--frames", "."], "no frames in it, such as 000001.jpg"),
+        (["--tracks", "nowhere.txt"], "No such file"),
+    ],
+)
+def test_what_is_not_there_is_named(words, message, place, capsys):
+    with pytest.raises((UserError, OSError), match=message):
+        said(capsys, *words)
+    assert not len(SearchIndex("people.index"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["hall", "--fps", "10"], "--fps 10 would be ignored without --tracks"),
+        ([], "Give images or folders of images, or --tracks FILE"),
+        (["--tracks", "tracks.txt"], "--tracks needs --frames"),
+        (["hall", "--tracks", "tracks.txt", "--frames", "hall"], "--tracks excludes images"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(words, message, place, capsys):
+    with pytest.raises(UserError, match=message):
+        search.main(["index", *words, "--index", "people.index", "--gpu_ids", "-1", *NETWORK])
+
+
+def test_a_rate_and_a_camera_are_asked_for(place, capsys):
+    with pytest.raises(UserError, match="hall: images have no frame rate. Give it: --fps 30"):
+        said(capsys, fps=None)
+    files = ["--tracks", "tracks.txt", "--frames", "hall", "--fps", "10"]
+    with pytest.raises(UserError, match=r"tracks\.txt: which camera is it of\?"):
+        search.main(["index", *files, "--index", "people.index", "--gpu_ids", "-1", *NETWORK])
+    (place / "hall" / "seqinfo.ini").write_text("[Sequence]\nframeRate=20\n")
+    said(capsys, fps=None)
+    assert recorded_tracks(SearchIndex("people.index"))[0].fps == 20
+
+
+def test_a_video_gives_the_same_people(place, capsys, caplog):
+    pytest.importorskip("av")
+    write_video(place / "hall.mp4")
+    assert "16 images added" in said(capsys, frames="hall.mp4", fps=None)
+    assert recorded_tracks(SearchIndex("people.index"))[0].fps == 10 and not remarks(caplog)
+    assert all(shows(path) == int(about.track) for path, about in entries())
+
+
+def test_a_tracker_that_saw_every_third_frame_of_a_video(place, capsys, caplog):
+    pytest.importorskip("av")
+    write_video(place / "hall.mp4", rate=30)
+    lines = write_tracks(place / "tracks.txt", range(1, FRAMES + 1, 3)).read_text().splitlines()
+    fewer = [(int(line.split(",")[0]) // 3 + 1, line.partition(",")[2]) for line in lines]
+    (place / "tracks.txt").write_text("".join(f"{frame},{rest}\n" for frame, rest in fewer))
+    assert "16 images added" in said(capsys, frames="hall.mp4", fps=10)
+    assert "1 of 3 frames is taken for a frame of the tracks" in caplog.text
+    assert all(shows(path) == int(about.track) for path, about in entries())
+
+
+def test_a_video_needs_pyav(place, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    (place / "hall.mp4").write_bytes(b"a video")
+    with pytest.raises(UserError, match=r'videos need PyAV: python -m pip install "person-reid\[v'):
+        said(capsys, frames="hall.mp4")
+
+
+def test_the_features_are_those_of_the_images(place, capsys):
+    """A program that opens the images, as query and adapt do, sees what was indexed."""
+    said(capsys, "--per_track", "2")
+    index = SearchIndex("people.index")
+    paths = [path for path, _ in entries()]
+    embedder = Embedder("test_resnet", weights="net.pth", device="cpu", size=(64, 32))
+    found = np.concatenate([features for _, features in index.entries()])
+    assert np.abs(embedder(paths) - found).max() < 1e-5

@@ -1,0 +1,66 @@
+"""Two people of stripes who walk through the frames of a camera, and where they are."""
+
+import numpy as np
+from PIL import Image
+
+FRAMES, SIZE = 24, (96, 64)
+COLOURS = {7: (220, 60, 40), 12: (40, 90, 220)}
+
+
+def sides(person, frame):
+    """Left, top, right, bottom of a person in a frame, counted from 1; they never meet."""
+    left, top = (2 * frame, 4) if person == 7 else (90 - 2 * frame, 36)
+    return left, top, left + 10, top + 24
+
+
+def draw_frame(frame):
+    """A frame, uint8 (64, 96, 3)."""
+    pixels = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
+    for person, colour in COLOURS.items():
+        left, top, right, bottom = sides(person, frame)
+        pixels[top:bottom, left:right] = colour
+        pixels[top:bottom:4, left:right] = 255
+    return pixels
+
+
+def write_frames(folder, frames=FRAMES):
+    """The frames as images."""
+    folder.mkdir(parents=True)
+    for frame in range(1, frames + 1):
+        Image.fromarray(draw_frame(frame)).save(folder / f"{frame:06d}.png")
+    return folder
+
+
+def write_video(path, frames=FRAMES, rate=10, **options):
+    """The frames as a video, by PyAV."""
+    import av
+
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream("libx264", rate=rate)
+        stream.width, stream.height = SIZE
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "10", "bf": "2", "g": "8"}
+        for frame in range(1, frames + 1):
+            picture = av.VideoFrame.from_ndarray(draw_frame(frame), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    return path
+
+
+def write_tracks(path, frames=range(1, FRAMES + 1), move=(0, 0)):
+    """The tracks as a tracker writes them; move: pixels by which all boxes are beside the truth."""
+    lines = []
+    for frame in frames:
+        for person in COLOURS:
+            left, top, right, bottom = sides(person, frame)
+            place = left + 1 + move[0], top + 1 + move[1], right - left, bottom - top
+            lines.append(f"{frame},{person},{','.join(map(str, place))},0.9,-1,-1,-1\n")
+    path.write_text("".join(lines))
+    return path
+
+
+def shows(path):
+    """The person on an image that was cut out: the one whose colour most of it has."""
+    with Image.open(path) as image:
+        middle = np.median(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)
+    return min(COLOURS, key=lambda person: np.abs(middle - COLOURS[person]).sum())
