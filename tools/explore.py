@@ -8,9 +8,9 @@
     python tools/explore.py --label_errors label_errors.csv        # decide about doubtful labels
     python tools/explore.py --index people.index                   # an index of tools/search.py
 
-It shows all queries, worst first, the ranking of any image, a map of the features, and what a
-threshold accepts, rejects and gets wrong. The folder contains small copies of all photographs: pass
-it on only if you may pass them on.
+It shows all queries, worst first, the ranking of any image, a map of the features, on which a lasso
+selects images to tag and to export, and what a threshold accepts, rejects and gets wrong. The
+folder contains small copies of all photographs: pass it on only if you may pass them on.
 """
 
 import sys
@@ -22,24 +22,34 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.basics import UserError, printable, with_ending
+from person_reid.basics import UserError, printable, quoted, with_ending
 from person_reid.config.explore import ExploreConfig
 from person_reid.console import command, parse, run_script
+from person_reid.console.commands import as_installed, installed
 from person_reid.console.outputs import check_outputs
-from person_reid.data.layout import some_of
+from person_reid.data.layout import DISTRACTOR, some_of
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.index import EXACT
+from person_reid.gallery.metadata import listed_path
 from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import (
+    NETWORK,
     RESULT,
     FeatureSet,
     check_same_images,
     load_gallery,
     load_result,
+    read_note,
 )
 from person_reid.show.cmc import run_names
 from person_reid.show.explorer import check_save, describe_result, write_explorer
-from person_reid.show.explorer_images import UNKNOWN, Images, images_of, person_name
+from person_reid.show.explorer_images import (
+    JUNK_NAME,
+    UNKNOWN,
+    Images,
+    images_of,
+    person_name,
+)
 from person_reid.show.explorer_labels import describe_proposals
 from person_reid.show.explorer_page import is_one_file
 from person_reid.show.explorer_rankings import Ranking, rank
@@ -72,6 +82,8 @@ def main(argv: list[str] | None = None) -> None:
         rankings = rank_all(config, query, gallery)
         views |= describe_result(query, gallery, rankings, config.ignore_cameras)
 
+    images = replace(images, commands=search_commands(config, source, images))
+
     missing = write_explorer(save, images, source.name, views, config.test_dir)
     count = len(images.paths)
     if missing:
@@ -102,9 +114,27 @@ def images_in(place: str) -> Images:
     return Images(
         np.concatenate(features),
         [image.as_posix() for image, _ in entries],
-        [person_name(about.identity) for _, about in entries],
+        [indexed_name(about.identity) for _, about in entries],
         [about.camera or "" for _, about in entries],
+        listed=[listed_path(image) for image, _ in entries],
     )
+
+
+def indexed_name(identity: str | None) -> str:
+    """Return the name of an identity as the index has it, unless it means junk or a distractor."""
+    name = person_name(identity)
+    return name if name in (JUNK_NAME, person_name(DISTRACTOR)) else identity or UNKNOWN
+
+
+def search_commands(config: ExploreConfig, source: Path, images: Images) -> list[str]:
+    """Return the commands that search these images with a picture of one's own."""
+    index = quoted(config.index or source.with_suffix(".index"))
+    commands = [f"python tools/search.py query PICTURE.jpg --index {index} --save found.png"]
+    if not config.index:
+        folder = quoted(Path(images.paths[-1]).parent.parent)
+        run = read_note(source, NETWORK).partition(" ")[0] or "NAME"
+        commands.insert(0, f"python tools/search.py index {folder} --index {index} --name {run}")
+    return [as_installed(line) if installed() else line for line in commands]
 
 
 def features_beside(list_: Path) -> Path:

@@ -26,7 +26,13 @@ from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import BINS, error_rates, pair_similarities
 from person_reid.show.embedding import project_all
-from person_reid.show.explorer_images import JUNK_NAME, UNKNOWN, Images, person_name
+from person_reid.show.explorer_images import (
+    JUNK_NAME,
+    UNKNOWN,
+    Images,
+    fingerprint,
+    person_name,
+)
 from person_reid.show.explorer_page import check_size, in_one_file, is_one_file, write_page
 from person_reid.show.explorer_rankings import LISTED, Ranking
 from person_reid.show.ranking import Folder
@@ -116,6 +122,9 @@ def describe_images(images: Images) -> dict[str, Any]:
         "rows": ROWS,
         "palette": MANY,
         "names": [printable(path) for path in images.short_paths],
+        "listed": images.listed,
+        "commands": images.commands,
+        "key": fingerprint(images.paths),
     }
     for name, names, each in (
         ("person", "people", images.people),

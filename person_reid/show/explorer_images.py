@@ -1,5 +1,7 @@
 """The images of an explorer and what is known about them, from a result or a gallery."""
 
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +22,9 @@ class Images:
     """N images, the queries first.
 
     features: (N, D). paths: N file names. people, cameras: N names; UNKNOWN if nothing is known.
-    queries: how many of them are queries; if none are, any image may be asked for.
+    queries: how many of them are queries; if none are, any image may be asked for. listed: N names
+    for a list that other commands read; without them, short_paths serve. commands: lines for a
+    terminal that search these images with a picture of one's own.
     """
 
     features: Features
@@ -28,6 +32,8 @@ class Images:
     people: Sequence[str]
     cameras: Sequence[str]
     queries: int = 0
+    listed: Sequence[str] = ()
+    commands: Sequence[str] = ()
 
     @property
     def short_paths(self) -> list[str]:
@@ -61,3 +67,8 @@ def person_name(identity: int | str | None) -> str:
         return identity
     number = int(identity)
     return JUNK_NAME if number == JUNK else f"{number:04d}"
+
+
+def fingerprint(content: object) -> str:
+    """Return a key by which a browser keeps what a person says of this content."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

@@ -2,8 +2,6 @@
 that speak for and against it.
 """
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ from person_reid.basics import printable
 from person_reid.data.corrections import COLUMNS, Correction, read_list
 from person_reid.data.layout import DISTRACTOR
 from person_reid.data.readers import group
-from person_reid.show.explorer_images import Images, person_name
+from person_reid.show.explorer_images import Images, fingerprint, person_name
 
 EACH = 5  # images of a strip
 # proposals that are about all images of a person, or by a camera, at once
@@ -66,11 +64,8 @@ def describe_proposals(images: Images, file: Path) -> dict[str, Any]:
                 "lines": [line[:-1] for line in each],
             }
         )
-    key = hashlib.sha256(json.dumps([each["lines"] for each in proposals]).encode()).hexdigest()[
-        :16
-    ]
     return {
-        "key": key,
+        "key": fingerprint([each["lines"] for each in proposals]),
         "file": f"{printable(file.stem)}_accepted.csv",
         "columns": COLUMNS,
         "proposals": proposals,

@@ -58,6 +58,34 @@ function answerTiles(asked, { listed, similarities }, threshold, most = Infinity
   return tiles;
 }
 
+// Offers a table, rows of cells, as a CSV file.
+function download(name, rows) {
+  const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const text = rows.map((row) => row.map(String).map(quoted).join(",") + "\r\n").join("");
+  const link = element("a", { download: name, href: URL.createObjectURL(new Blob([text], { type: "text/csv" })) });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+// Keeps a value in this browser; where that cannot be, the page says so, and asks before it is left.
+function keep(name, value) {
+  try {
+    localStorage.setItem(`person-reid-explorer ${name}`, JSON.stringify(value));
+  } catch {
+    for (const warning of document.querySelectorAll(".unkept")) warning.hidden = false;
+    window.onbeforeunload = (event) => event.preventDefault();
+  }
+}
+
+// What this browser kept, or null.
+function kept(name) {
+  try {
+    return JSON.parse(localStorage.getItem(`person-reid-explorer ${name}`));
+  } catch {
+    return null;
+  }
+}
+
 // Fills a container with items as one scrolls: make(i) for i in 0…length - 1, a batch at a time.
 function fill(container, length, make, batch) {
   container.filling?.disconnect();

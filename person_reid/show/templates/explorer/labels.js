@@ -10,25 +10,17 @@ const DECISIONS = {
   rejected: ["rejected", (accepted) => accepted === false],
 };
 const labels = { decisions: [], shown: [] };
-const storedAs = () => `person-reid-explorer ${DATA.labels.key}`;
 
 // Takes the decisions that this browser kept of an earlier visit, or from another tab.
 function recall() {
-  try {
-    const kept = JSON.parse(localStorage.getItem(storedAs()));
-    if (Array.isArray(kept) && kept.length === labels.decisions.length) labels.decisions = kept;
-  } catch { /* nothing was kept, or nothing can be */ }
+  const decisions = kept(DATA.labels.key);
+  if (Array.isArray(decisions) && decisions.length === labels.decisions.length) labels.decisions = decisions;
 }
 
 // accepted: true, false, or null for undecided.
 function decide(number, accepted) {
   labels.decisions[number] = accepted;
-  try {
-    localStorage.setItem(storedAs(), JSON.stringify(labels.decisions));
-  } catch {
-    byId("unkept").hidden = false;
-    window.onbeforeunload = (event) => event.preventDefault(); // the browser asks whether to leave the page
-  }
+  keep(DATA.labels.key, labels.decisions);
   showDecisions();
 }
 
@@ -47,19 +39,11 @@ function showDecisions() {
   byId("export").disabled = !number(true);
 }
 
-// The accepted lines, as prepare.py --corrections reads them.
-function acceptedLines() {
-  const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+// Writes the accepted lines, as prepare.py --corrections reads them.
+function exportAccepted() {
   const accepted = DATA.labels.proposals.filter(({ number }) => labels.decisions[number]);
   const lines = accepted.flatMap((proposal) => proposal.lines.map((line) => [...line, "yes"]));
-  return [DATA.labels.columns, ...lines].map((line) => line.map(String).map(quoted).join(",") + "\r\n").join("");
-}
-
-function exportAccepted() {
-  const link = element("a", { download: DATA.labels.file });
-  link.href = URL.createObjectURL(new Blob([acceptedLines()], { type: "text/csv" }));
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  download(DATA.labels.file, [DATA.labels.columns, ...lines]);
   window.onbeforeunload = null;
 }
 
@@ -94,7 +78,7 @@ function prepareLabels() {
 }
 
 function showLabels(now) {
-  const pane = byId("suspects"), key = [now.person, now.camera, now.proposal, now.decision].join("|");
+  const pane = byId("suspects"), key = [now.person, now.camera, now.tag, marks.version, now.proposal, now.decision].join("|");
   for (const name of ["proposal", "decision"]) byId(name).value = now[name];
   if (pane.dataset.key !== key) {
     pane.dataset.key = key;

@@ -67,6 +67,8 @@ function answerKey(event) {
   } else if (key === "n" || key === "p") {
     const link = state().view === "ranking" && byId(key === "n" ? "next" : "previous");
     if (link?.href) link.click();
+  } else if (key === "l" && state().view === "map") {
+    holdLasso(!marks.lasso);
   } else if (key === "/") {
     unfold(true);
     document.querySelector("#filters [name=person]").focus();
@@ -97,6 +99,7 @@ function begin() {
   if (DATA.thresholds) prepareThresholds();
   if (DATA.labels) prepareLabels();
   prepareMap();
+  prepareMarks();
   window.addEventListener("hashchange", arrive);
   document.addEventListener("click", answerClick);
   document.addEventListener("keydown", answerKey);

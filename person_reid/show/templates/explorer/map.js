@@ -46,6 +46,12 @@ function showMap(now) {
     }
     pen.fill();
   }
+  Object.assign(pen, { strokeStyle: getComputedStyle(canvas).color, lineWidth: 0.7 });
+  for (const image of marks.selected) {
+    pen.beginPath();
+    pen.arc((points[2 * image] - place.x) * scale, (points[2 * image + 1] - place.y) * scale, 1.35 * radius + 1, 0, 2 * Math.PI);
+    pen.stroke();
+  }
   byId("colour").value = now.colour;
   const { method } = DATA.images;
   const images = `${count(chosen)} ${chosen === 1 ? "image" : "images"}`;
@@ -58,6 +64,7 @@ const LEGENDS = {
   identity: "Colours repeat after eight identities; distractors, junk and unknown people are grey." +
     (DATA.images?.queries ? " Queries are larger." : ""),
   camera: "One colour for each camera.",
+  tag: "One colour for each tag; images without one are grey.",
   error: "Queries are green if their first answer is right, else red. Red gallery images are a wrong first answer.",
 };
 
@@ -67,6 +74,10 @@ function colourOf(way) {
   const style = getComputedStyle(document.documentElement);
   const [right, wrong, quiet] = ["--right", "--wrong", "--line"].map((name) => style.getPropertyValue(name));
   if (way === "camera") return (image) => palette[camera[image] % palette.length];
+  if (way === "tag") {
+    const tags = tagsHere();
+    return (image) => (tagOf(image) ? palette[tags.indexOf(tagOf(image)) % palette.length] : quiet);
+  }
   if (way === "error") {
     const ranking = rankingOf(state()), mistaken = new Set();
     for (let query = 0; query < queries; query++) {
@@ -76,6 +87,19 @@ function colourOf(way) {
     return (image) => (isQuery(image) ? (ranking.first[image] === 0 ? right : wrong) : mistaken.has(image) ? wrong : quiet);
   }
   return (image) => ([junk, distractor, unknown].includes(person[image]) ? quiet : palette[person[image] % palette.length]);
+}
+
+// The images inside a polygon of positions in the canvas.
+function imagesWithin(corners) {
+  const canvas = byId("map"), place = placeOf(map.now), scale = scaleOf(canvas, place.zoom), { points, names } = DATA.images;
+  const pen = document.createElement("canvas").getContext("2d"), passes = filterOf(map.now);
+  for (const [x, y] of corners) pen.lineTo(x, y);
+  return Array.from(names.keys()).filter((image) => passes(image) && pen.isPointInPath(
+    (points[2 * image] - place.x) * scale + canvas.clientWidth / 2, (points[2 * image + 1] - place.y) * scale + canvas.clientHeight / 2));
+}
+
+function drawLasso(corners) {
+  byId("noose").setAttribute("points", corners.join(" "));
 }
 
 // Returns the image nearest to a position in the canvas, or -1 if none is within reach.
@@ -98,7 +122,7 @@ function showHint(image, x, y) {
   byId("map").style.cursor = image < 0 ? "grab" : "pointer";
   if (image < 0) return;
   const role = isQuery(image) ? `AP ${rankingOf(map.now).precision[image].toFixed(3)}` : DATA.images.queries ? "gallery" : "";
-  const lines = [personOf(image), cameraOf(image) && `camera ${cameraOf(image)}`, role].filter(Boolean);
+  const lines = [personOf(image), cameraOf(image) && `camera ${cameraOf(image)}`, role, tagOf(image)].filter(Boolean);
   hint.replaceChildren(photograph(image), ...lines.map((textContent) => element("span", { className: "line", textContent })));
   const canvas = byId("map");
   hint.style.left = `${Math.min(x + 14, canvas.clientWidth - 110)}px`;
@@ -127,20 +151,26 @@ function prepareMap() {
     zoomBy(Math.exp(-event.deltaY / 400), offsetX - canvas.clientWidth / 2, offsetY - canvas.clientHeight / 2);
   }, { passive: false });
   canvas.addEventListener("pointerdown", (event) => {
-    map.dragged = { x: event.clientX, y: event.clientY, far: false };
+    const corners = marks.lasso ? [[event.offsetX, event.offsetY]] : null;
+    map.dragged = { x: event.clientX, y: event.clientY, far: false, corners };
     canvas.setPointerCapture(event.pointerId);
   });
   canvas.addEventListener("pointermove", (event) => {
     if (!map.dragged) return showHint(imageAt(event.offsetX, event.offsetY), event.offsetX, event.offsetY);
     const [x, y] = [event.clientX - map.dragged.x, event.clientY - map.dragged.y];
     if (!map.dragged.far && Math.hypot(x, y) < 4) return;
-    map.dragged = { x: event.clientX, y: event.clientY, far: true };
+    const { corners } = map.dragged;
+    map.dragged = { x: event.clientX, y: event.clientY, far: true, corners };
     showHint(-1);
-    moveBy(x, y);
+    if (!corners) return moveBy(x, y);
+    corners.push([event.offsetX, event.offsetY]);
+    drawLasso(corners);
   });
   canvas.addEventListener("pointerup", (event) => {
-    const far = map.dragged?.far;
+    const { far, corners } = map.dragged ?? {};
     map.dragged = null;
+    drawLasso([]);
+    if (far && corners) return select(imagesWithin(corners), event.shiftKey);
     const image = imageAt(event.offsetX, event.offsetY);
     if (!far && image >= 0) go({ view: "ranking", image });
   });

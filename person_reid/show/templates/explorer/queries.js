@@ -36,6 +36,7 @@ function filterOf(now) {
   return (image) => {
     if (person && personOf(image).replace(/^0+(?=\d)/, "") !== person) return false;
     if (now.camera && cameraOf(image) !== now.camera) return false;
+    if (now.tag && !isMarked(image, now.tag)) return false;
     if (!DATA.images.queries) return true;
     if (!isQuery(image)) return now.first === "" && now.low === "" && now.high === "";
     const similar = similarity(ranking, image);
@@ -43,8 +44,8 @@ function filterOf(now) {
   };
 }
 
-const CHOICE = ["by", "sort", "person", "camera", "first", "low", "high"]; // what decides which queries are shown, and where
-const choiceOf = (now) => CHOICE.map((name) => now[name]).join("|");
+const CHOICE = ["by", "sort", "person", "camera", "tag", "first", "low", "high"]; // what decides which queries are shown, and where
+const choiceOf = (now) => [...CHOICE.map((name) => now[name]), marks.version].join("|");
 const chosen = { key: null, queries: [] };
 
 // The queries that pass the filters, in the order of the wall.
@@ -102,9 +103,10 @@ function unfold(open) {
   byId("unfold").setAttribute("aria-expanded", open);
 }
 
-const NOTHING_CHOSEN = { person: "", camera: "", first: "", low: "", high: "", threshold: "" };
+const NOTHING_CHOSEN = { person: "", camera: "", tag: "", first: "", low: "", high: "", threshold: "" };
 
 function showFilters(now) {
+  showMarks(now);
   for (const field of document.querySelectorAll("#filters [name]")) {
     if (field !== document.activeElement || field.tagName === "SELECT") field.value = now[field.name];
   }

@@ -32,7 +32,8 @@ function describeAsked(asked, now) {
     return link;
   };
   const facts = element("dl", {},
-    ...fact("identity", personOf(asked) || "not known"), ...fact("camera", cameraOf(asked) || "not known"), ...fact("file", nameOf(asked)));
+    ...fact("identity", personOf(asked) || "not known"), ...fact("camera", cameraOf(asked) || "not known"), ...fact("file", nameOf(asked)),
+    ...(tagOf(asked) ? fact("tag", tagOf(asked)) : []));
   const only = element("a", { className: "button", textContent: `All ${inWords()} of this identity` });
   only.href = linkTo({ view: "queries", person: personOf(asked), camera: "", first: "", low: "", high: "" });
   only.hidden = !personOf(asked);
@@ -42,8 +43,15 @@ function describeAsked(asked, now) {
     element("div", { className: "large" }, photograph(asked)),
     facts,
     element("p", { className: "buttons" }, step(-1, "‹ Previous", "p"), step(1, "Next ›", "n"), only),
+    ...(DATA.images.commands.length ? [ownPicture()] : []),
   ];
 }
+
+// How to search these images with a picture that is not among them: a network has to look at it first.
+const ownPicture = () => element("details", {},
+  element("summary", { textContent: "Search with a picture of your own" }),
+  element("p", { className: "faint", textContent: "In a terminal, in the folder from which this page was written:" }),
+  ...DATA.images.commands.map((textContent) => element("code", { textContent })));
 
 const fact = (name, value) => [element("dt", { textContent: name }), element("dd", { textContent: value })];
 
