@@ -39,6 +39,7 @@ DELAY = 5  # seconds from the start of a camera to that of the next
 # Everybody walks straight ahead on the ground. Lengths are in body heights.
 HORIZON, ABOVE, FOCAL = 0.37 * SCENE[1], 1.25, 1.2 * SCENE[1]  # in pixels, except ABOVE the ground
 FARTHEST = 6.0  # from the camera; nobody is seen beyond
+LEAST_SEEN = 0.3  # share of a figure; who shows less is neither in the truth nor tracked
 SPEED = 0.8  # a second
 CYCLE, POSES = 0.85, 8  # the length of two steps, and how many figures are drawn of them
 FIGURE = 256  # pixels of a body height in a drawn figure
@@ -49,7 +50,6 @@ TRAVEL = 6.0  # the least seconds from a camera to the one numbered next to it
 RETURN = 0.25  # share of the people who come back to the camera that saw them first
 
 # The faults of the tracker.
-LEAST_SEEN = 0.3  # it sees no box of which less is visible
 MISS = 0.03  # share of the other boxes that it misses
 JITTER = 0.02  # standard deviation of the sides of a box, in its widths and heights
 PATIENCE = 5  # frames: who was not seen for longer gets a new track
@@ -160,8 +160,8 @@ def travel(camera: int, other: int) -> float:
 def passages(identities: int, cameras: int, seed: int) -> Iterator[Passage]:
     """Yield who walks where, and when: person by person, each from camera to camera."""
     for person in range(1, identities + 1):
-        look = Person.draw(np.random.default_rng((seed, 0, person)))
         rng = np.random.default_rng((seed, WALK, person))
+        look = Person.draw(rng)  # somebody who is not in the data set of this seed
         way = [1 + int(index) for index in rng.permutation(cameras)]
         if rng.random() < RETURN:
             way.append(way[0])
@@ -241,6 +241,7 @@ def write_tracks(folder: Path, frames: Sequence[Sequence[Sight]], rng: np.random
         line(number, each.passage.person, each.box, f"1,1,{each.visible:.2f}")
         for number, seen in enumerate(frames, 1)
         for each in seen
+        if each.visible >= LEAST_SEEN
     ]
     found = [
         line(number, track, box, f"{rng.uniform(0.6, 1):.2f},-1,-1,-1")
@@ -293,7 +294,7 @@ def write_clocks(root: Path, cameras: int) -> None:
     clocks = [(f"cam{number}", FPS, start) for number, start in zip(numbers, starts, strict=True)]
     ways = [(f"cam{i}", f"cam{j}", travel(i, j)) for i, j in combinations(numbers, 2)]
     write_csv(root / "cameras.csv", ("camera", "fps", "start"), clocks)
-    write_csv(root / "travel.csv", ("camera", "other", "seconds"), ways)
+    write_csv(root / "travel.csv", ("from", "to", "seconds"), ways)
 
 
 def draw_frames(task: tuple[int, list[tuple[Path, list[Sight]]], int]) -> int:

@@ -19,7 +19,7 @@ from person_reid.synthetic.figure import Pose, draw_solids, extent
 from person_reid.synthetic.people import Person
 from tests.synthetic.test_dataset import content
 
-SIZES = {"identities": 3, "cameras": 2, "seed": 4, "seconds": 10}
+SIZES = {"identities": 3, "cameras": 2, "seed": 6, "seconds": 10}
 
 
 @pytest.fixture(scope="module")
@@ -215,9 +215,9 @@ def test_a_walk_changes_with_its_version_only(crowd):
     """The means of boxes, in pixels, which rounding hardly moves."""
     assert walks.VERSION == 1, "VERSION was raised: write down what is drawn now"
     means = {
-        1: (1250, [221.2, 129.2, 259.3, 221.3]),
-        2: (1317, [209.1, 125.9, 247.1, 221.8]),
-        3: (1726, [191.5, 122.1, 221.1, 207.4]),
+        1: (1283, [220.0, 129.6, 259.2, 222.1]),
+        2: (1268, [219.0, 126.0, 257.3, 220.9]),
+        3: (1568, [195.9, 121.5, 225.2, 206.5]),
     }
     for camera, frames in crowd.items():
         boxes = np.stack([each.box for seen in frames for each in seen])
