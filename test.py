@@ -8,6 +8,7 @@
     python test.py --name ft_ResNet50 --gpu_ids -1 --runtime auto           # faster on a CPU
     python test.py --name ft_ResNet50 --adapt_bn --camera_norm              # fitted to these images
     python test.py --engine osnet.onnx                                      # an exported file
+    python test.py --name ft_ResNet50 --tracks --test_dir ../MARS/pytorch   # of tracklets
     torchrun --standalone --nproc_per_node 4 test.py                        # four GPUs
 
 Writes pytorch_result.mat (and multi_query.mat with --multi), prints the metrics and adds them to
@@ -26,6 +27,7 @@ from person_reid.config.tested import TestConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import read_split
+from person_reid.data.names import tracklets_of
 from person_reid.retrieval.metrics import Metrics, remark_unmatched
 from person_reid.retrieval.multi_query import merge_images
 from person_reid.retrieval.results import (
@@ -37,6 +39,7 @@ from person_reid.retrieval.results import (
     save_result,
 )
 from person_reid.retrieval.similarity import DISTANCES
+from person_reid.retrieval.tracks import merge_tracklets
 from person_reid.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -81,6 +84,7 @@ def extractor(
     costs no time.
     """
     splits = {name: read_split(config.test_dir, name) for name in names}
+    tracks = {name: tracklets_of(splits[name].paths) for name in splits if config.tracks}
 
     def bank_of_gallery(size: tuple[int, int]) -> "torch.Tensor":
         with world.leader_first():
@@ -94,9 +98,11 @@ def extractor(
         found = reid.extract_split(
             embedder.features, embedder.size, split, config.test_dir, name, world
         )
+        found = merge_tracklets(found, tracks[name]) if config.tracks else found
         if world.leads:
             speed = len(split) / (time.perf_counter() - started)
-            print(f"{name}: {len(split)} images, {speed:.0f} images/s", flush=True)
+            images = f"{len(split)} images" + (f" of {len(found)} tracklets" * config.tracks)
+            print(f"{name}: {images}, {speed:.0f} images/s", flush=True)
         return found
 
     return extract

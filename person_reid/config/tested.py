@@ -206,6 +206,7 @@ class TestFiles(Options):
         common=True,
     )
     multi: bool = option(False, "also evaluate multiple queries", published=True, common=True)
+    tracks: bool = option(False, "one feature for each tracklet, the mean of its frames")
     result: str = option(
         "pytorch_result.mat",
         "file to write the features to",
@@ -228,7 +229,7 @@ class TestConfig(FeatureOptions, EngineOptions, TrainedNetwork, TestFiles):
         """Return why the options do not go together, each as {name}; empty if they do."""
         if self.engine and self.adapt_bn:
             return "{engine} has no batch norms left to adapt: leave {adapt_bn} out."
-        if self.no_norm and (unit := self.given(("camera_norm", "whiten"))):
+        if self.no_norm and (unit := self.given(("camera_norm", "whiten", "tracks"))):
             given = listed(unit)
             return f"{given} gives features unit length, and {{no_norm}} keeps theirs: choose one."
         return ""

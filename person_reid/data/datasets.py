@@ -77,6 +77,7 @@ MARKET_NAME = (
 read_market = partial(by_name, folders=MARKET_FOLDERS, pattern=MARKET_NAME)
 MARKET_SOURCE = "https://zheng-lab-anu.github.io/Project/project_reid.html"
 RESEARCH = "research only, not to be passed on"
+TRACKLETS = "A feature for each tracklet: python test.py --tracks."
 NO_CAMERAS = (
     "There are no cameras: each image gets one of its own, so that a query finds "
     "every other image of its identity."
@@ -315,7 +316,7 @@ DATA_SETS = {
             GALLERY: (634, 681089, 6),
         },
         note="Of tracklets: 8,298 to train on, 1,980 queries, 12,180 in the gallery, which "
-        "includes the queries.",
+        "includes the queries. " + TRACKLETS,
     ),
     "lsvid": DataSet(
         name="LS-VID",
@@ -329,7 +330,7 @@ DATA_SETS = {
             QUERY: (None, None, 15),
             GALLERY: (2730, None, 15),
         },
-        note="The validation list shows further people and is left out.",
+        note="The validation list shows further people and is left out. " + TRACKLETS,
     ),
     "ltcc": DataSet(
         name="LTCC",

@@ -42,7 +42,7 @@ def tracklets_of(paths: Sequence[str] | Sequence[Path]) -> list[str]:
     ]  # fmt: skip
     if not any(found):
         raise UserError(
-            f"no tracklet or sequence in {len(names)} names of images, such as {names[0]}. "
+            f"no tracklet or sequence in {len(names)} names of images, such as {paths[0]}. "
             "Market-1501's names say a sequence (0002_c1s3_…), and prepare.py writes tracklets of "
             "MARS, LS-VID and --pattern with a group track (0002_c1t7_…)."
         )

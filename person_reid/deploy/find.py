@@ -40,7 +40,7 @@ DESCRIPTION = tuple(Description.declared())
 DECIDED = ("from_run", *OF_RUN, *OF_FILE, *DESCRIPTION, "ms", "no_norm")
 PREPARED = ("height", "width", "range", "mean", "std", "bgr", "feature_output")
 # Features with different values of these cannot be compared.
-ALTERING = ("ms", "no_flip", "adapt_bn", "camera_norm", "whiten")
+ALTERING = ("ms", "no_flip", "adapt_bn", "tracks", "camera_norm", "whiten")
 
 
 def run_of(options: TrainedNetwork) -> str | None:

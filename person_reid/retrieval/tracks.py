@@ -1,12 +1,14 @@
 """One feature for each track: a person's images in a row from one camera."""
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError
+from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, unit_rows, unit_rows_or_zeros
 
 Name = TypeVar("Name", bound=Hashable)
@@ -35,3 +37,19 @@ def track_features(
     sums = np.zeros((len(places), features.shape[1]), np.float32)
     np.add.at(sums, rows, unit_rows(features) * weights[:, None].astype(np.float32))
     return list(places), unit_rows_or_zeros(sums)
+
+
+def merge_tracklets(images: FeatureSet, tracklets: Sequence[Name]) -> FeatureSet:
+    """Return one feature for each tracklet, with identity, camera and path of its first frame.
+
+        feature = Σ_frames f / |f|, divided by its length
+
+    As in the evaluation of MARS with mean pooling, in which frames have their own length: Zheng et
+    al., MARS: A Video Benchmark for Large-Scale Person Re-Identification, ECCV 2016.
+
+    tracklets: N names, see data/names.py. Raises UserError for frames that no metric could rank.
+    """
+    images.check("frames")
+    names, features = track_features(images.features, tracklets)
+    first = {name: index for index, name in reversed(list(enumerate(tracklets)))}
+    return replace(images.select([first[name] for name in names]), features=features)

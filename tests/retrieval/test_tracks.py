@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from person_reid.basics import UserError
-from person_reid.retrieval.tracks import track_features
+from person_reid.retrieval.results import FeatureSet
+from person_reid.retrieval.tracks import merge_tracklets, track_features
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -27,3 +28,14 @@ def test_a_track_has_the_mean_of_its_images(weighted):
 def test_every_feature_has_a_track():
     with pytest.raises(UserError, match="3 features, 2 names of tracks and 3 weights"):
         track_features(np.ones((3, 2), np.float32), ["a", "b"])
+
+
+def test_a_tracklet_keeps_identity_camera_and_path_of_its_first_frame():
+    random = np.random.default_rng(0)
+    tracklets = ["b", "a", "b", "c"]
+    paths = [f"{i}.jpg" for i in range(4)]
+    frames = FeatureSet(random.standard_normal((4, 5)), [7, 3, 7, -1], [2, 1, 2, 4], paths)
+    merged = merge_tracklets(frames, tracklets)
+    assert merged.labels.tolist() == [7, 3, -1] and merged.cameras.tolist() == [2, 1, 4]
+    assert merged.paths == ["0.jpg", "1.jpg", "3.jpg"]
+    assert merged.features == pytest.approx(track_features(frames.features, tracklets)[1])
