@@ -3,12 +3,15 @@
 
     python tools/compare_networks.py --networks market osnet_market net.onnx \\
       --test_dirs ../Market/pytorch
+    python tools/compare_networks.py --networks published --test_dirs ../Market/pytorch
     python tools/compare_networks.py --networks osnet_x0_25=osnet.pth \\
       "reid.xml --bgr --range 0..255" --test_dirs a b --save networks.png --json networks.json
 
-A network is the name of a run, a folder of tools/save_pretrained.py, an exported file, or
-BACKBONE=FILE for a weight file. Further flags of test.py may follow it, in quotes. The time is for
-one view of an image on the CPU, without decoding; set OMP_NUM_THREADS=1 to measure one core.
+A network is the name of a run, a folder of tools/save_pretrained.py, an exported file,
+BACKBONE=FILE for a weight file, or a name that `python model.py --published` lists. Further flags
+of test.py may follow it, in quotes. The word `published` stands for all published networks whose
+files are on this machine. The time is for one view of an image on the CPU, without decoding; set
+OMP_NUM_THREADS=1 to measure one core.
 """
 
 import shlex
@@ -21,7 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.basics import real, with_ending, write_json
+from person_reid.basics import UserError, real, with_ending, write_json
 from person_reid.config.compare_networks import CompareNetworksConfig
 from person_reid.config.look import TableForm, own_or
 from person_reid.config.tested import TestConfig
@@ -32,8 +35,11 @@ from person_reid.data.layout import check_test_sets
 from person_reid.deploy.find import open_embedder, tested_network
 from person_reid.deploy.publish import accuracy, milliseconds
 from person_reid.deploy.run import READABLE, file_size
+from person_reid.models.hub import on_disk, weight_file
 from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval import tables
+
+PUBLISHED = "published"
 
 
 @command
@@ -42,8 +48,9 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(CompareNetworksConfig, argv, __doc__)
     check_test_sets(config.test_dirs)
     check_outputs(config, json=[config.json], save=[config.save])
-    networks = [network_named(text, "networks", config.gpu_ids) for text in config.networks]
-    names = own_or(short_names(config.networks), config.labels)
+    texts = named_here(config.networks)
+    networks = [network_named(text, "networks", config.gpu_ids) for text in texts]
+    names = own_or(short_names(texts), config.labels)
     rows = [
         measure(name, network, config.test_dirs)
         for name, network in zip(names, networks, strict=True)
@@ -55,6 +62,17 @@ def main(argv: list[str] | None = None) -> None:
         from person_reid.show.tradeoff import draw_tradeoff  # matplotlib loads slowly
 
         draw_tradeoff(rows, config.save, replace(config, labels=None))
+
+
+def named_here(texts: Sequence[str]) -> list[str]:
+    """Return the networks of --networks, with those that `published` stands for."""
+    found = on_disk() if PUBLISHED in texts else []
+    if PUBLISHED in texts and not found:
+        raise UserError(
+            f"--networks {PUBLISHED}: no file of a published network is on this machine. "
+            "`python model.py --published` lists them; --weights NAME says where a file belongs."
+        )
+    return [each for text in texts for each in (found if text == PUBLISHED else [text])]
 
 
 def short_names(texts: Sequence[str]) -> list[str]:
@@ -93,7 +111,7 @@ def measure(name: str, network: TestConfig, test_dirs: Sequence[str]) -> dict[st
 
 def megabytes(network: TestConfig) -> float:
     """Return the size of a network's file; 0 for weights without a file, such as none."""
-    path = Path(network.engine or tested_network(network).weights)
+    path = Path(network.engine or weight_file(tested_network(network).weights))
     path = path / SAFETENSORS if path.is_dir() else path
     return file_size(path) / 1e6 if path.is_file() else 0.0
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from person_reid.config import zoo
 from person_reid.config.option import PART, SIDE, Options, Range, option
 
 POOLS = ("avg", "max", "avgmax", "gem", "gemp")
@@ -65,7 +66,12 @@ class WeightOptions(Options):
     """Where the weights of a network begin."""
 
     title = "network"
-    weights: str = option("imagenet", "imagenet, none, or a file", common=True)
+    weights: str = option(
+        "imagenet",
+        "imagenet, none, a file, or a name that `python model.py --published` lists",
+        implies=zoo.implied,
+        common=True,
+    )
 
 
 def _same_as(name: str) -> Any:

@@ -91,6 +91,8 @@ class Option:
     needs: {other option: values with which this one means something}; ANY stands for any that is
         set.
     stands_for: (option, value) that a published flag abbreviates.
+    implies: implies(value, names of all options) → {option: value} that it decides, unless they are
+        given. It may replace the value itself.
     common: whether the short --help shows it.
     published: whether the published code has it, so that its abbreviations mean it; also true of an
         older option that a newer one would make ambiguous.
@@ -110,6 +112,7 @@ class Option:
     form: Callable[[str], str] | None = None
     needs: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     stands_for: tuple[str, Any] | None = None
+    implies: Callable[[Any, Collection[str]], Mapping[str, Any]] | None = None
     common: bool = False
     published: bool = False
     effect: bool = True
@@ -322,6 +325,15 @@ def settled(config: Config, chosen: Collection[str], given: Iterable[str]) -> Co
     given: the names given just now. An option from a file is never refused as meaningless.
     """
     known = type(config).declared()
+    for name, each in known.items():
+        if each.about.implies and name in chosen:
+            implied = each.about.implies(getattr(config, name), known)
+            new = {
+                other: value
+                for other, value in implied.items()
+                if other == name or other not in chosen
+            }
+            config = replace(config, **new)  # type: ignore[type-var]
     config = replace(config, **_meant(config, known, chosen))  # type: ignore[type-var]
     for name in given:
         declared = known[name]

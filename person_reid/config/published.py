@@ -5,6 +5,7 @@ from typing import Any
 
 from person_reid.config.network import PublishedNetworks
 from person_reid.config.run import OF_RESNET50
+from person_reid.config.zoo import implied
 
 PUBLISHED_CLASSES = 751  # Market-1501's; some published opts.yaml files do not name it
 # Published flags that choose a network, and the network of each.
@@ -21,7 +22,8 @@ def run_name(options: Mapping[str, Any]) -> str:
     options: {name: value} of a training, as far as they were chosen.
     """
     flag = next((flag for flag in NETWORK_FLAGS if options.get(flag)), None)
-    backbone = NETWORK_FLAGS[flag] if flag else options.get("backbone") or "resnet50"
+    named = implied(options.get("weights"), ("backbone",)).get("backbone", "resnet50")
+    backbone = NETWORK_FLAGS[flag] if flag else options.get("backbone") or named
     plain = "".join(
         letter if letter.isalnum() or letter in "._-" else "-" for letter in str(backbone)
     )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from person_reid.config import zoo
 from person_reid.config.forms import file_ending_in, printable_text, three_numbers
 from person_reid.config.network import NetworkOptions, PublishedNetworks
 from person_reid.config.option import ANY, POSITIVE, SEED, SIDE, Options, again, listed, option
@@ -42,8 +43,9 @@ class FileToTest(Options):
     )
     weights: str | None = option(
         None,
-        "weight file of --backbone; none for random weights",
+        "weight file of --backbone, none for random weights, or the name of a published network",
         metavar="FILE",
+        implies=zoo.implied,
         common=True,
     )
     seed: int = option(0, "seed of the random weights", range=SEED)

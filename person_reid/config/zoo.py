@@ -7,6 +7,7 @@ authors' pages and code; what those leave open is empty.
 
 import csv
 import fnmatch
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -124,6 +125,21 @@ class Published:
         return [self.name + (ending or ".pth"), *([known] if known and alone else [])]
 
     @property
+    def local(self) -> Path | None:
+        """Return its file in the folder of weights, or None."""
+        files = (folder() / name for name in self.file_names)
+        return next((file for file in files if file.is_file()), None)
+
+    def absent(self, reason: str = "") -> str:
+        """Return a message that its file is not here, and where to put it. reason: why not."""
+        source = f"{self.file} of {self.where}" if self.hub else self.where
+        beside = " with its .bin" if self.file.endswith(".xml") else ""
+        return (
+            f"{self.name}: its file is not here{reason}. Download {source}{beside} and save it as "
+            f"{folder() / self.file_names[0]}, or name a file with --weights FILE."
+        )
+
+    @property
     def where(self) -> str:
         """Return the address of its file."""
         return f"https://huggingface.co/{self.hub}" if self.hub else self.at
@@ -168,20 +184,34 @@ def published(text: Any) -> Published | None:
     return entry
 
 
-def meant(weights: Any, known: Collection[str]) -> dict[str, Any]:
+def implied(weights: Any, known: Collection[str]) -> dict[str, Any]:
     """Return {option: value} of the published network that `weights` names; empty for a file.
 
-    known: the options that the configuration has.
+    known: the options that the configuration has. Raises UserError for an exported file that is not
+    here, or that nothing can run.
     """
     entry = published(weights)
     if not entry:
         return {}
     options = dict(entry.options)
-    if entry.exported and "engine" in known:
-        options |= {"engine": entry.name, "weights": None}
     if not entry.shared.flip:
         options["no_flip"] = True
+    if entry.exported:
+        if "engine" not in known:
+            raise UserError(
+                f"{entry.name}: an exported network, not weights. test.py and "
+                f"tools/compare_networks.py run it: --weights {entry.name}"
+            )
+        if not entry.local:
+            raise UserError(entry.absent())
+        options |= {"weights": None, "engine": str(entry.local)}
     return {name: value for name, value in options.items() if name in known}
+
+
+def folder() -> Path:
+    """Return the folder of weights: that of torch.hub, found without importing PyTorch."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch")
+    return Path(os.environ.get("TORCH_HOME", cache), "hub", "checkpoints").expanduser()
 
 
 def listing(pattern: str = "*") -> str:

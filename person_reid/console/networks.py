@@ -8,6 +8,7 @@ import torch
 from person_reid.basics import UserError
 from person_reid.config.option import NAMED, as_flag
 from person_reid.config.tested import TestConfig, TestFiles
+from person_reid.config.zoo import published
 from person_reid.console.options import command, parse
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.find import embedder_settings, tested_network
@@ -21,8 +22,8 @@ OF_TESTS = (*TestFiles.declared(), "adapt_bn", "camera_norm", "whiten")
 def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestConfig:
     """Return the options of test.py for a network that one text names.
 
-    text: a run, a folder of save_pretrained, an exported file, or BACKBONE=FILE for a weight file;
-    further flags of test.py may follow it.
+    text: a run, a folder of save_pretrained, an exported file, BACKBONE=FILE for a weight file, or
+    a published network; further flags of test.py may follow it.
     option: that holds the text. gpu_ids: unless the text names them; None if it may not.
 
     Raises UserError for flags that would be ignored.
@@ -40,6 +41,8 @@ def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestCon
         words = ["--from", named]
     elif weights:
         words = ["--backbone", backbone, "--weights", weights]
+    elif published(named):
+        words = ["--weights", named]
     else:
         words = ["--name", named]
     placed = [] if gpu_ids is None else ["--gpu_ids", gpu_ids]

@@ -3,6 +3,7 @@
 from person_reid import Embedder
 embed = Embedder("ft_ResNet50")                 # the run model/ft_ResNet50
 embed = Embedder("osnet_x0_25", weights="osnet_x0_25_msmt17.pth")  # a network and its weights
+embed = Embedder("osnet_x1_0_msmt17")           # a network that others have published
 embed = Embedder.from_pretrained("osnet_market")  # a folder from tools/save_pretrained.py
 embed = Embedder("osnet.onnx", device="cpu")    # a file from tools/export.py
 embed = Embedder("ft_ResNet50", device="cpu", runtime="auto")  # the fastest program on a CPU
@@ -27,10 +28,16 @@ from PIL import Image
 
 from person_reid.basics import UserError
 from person_reid.config.network import NetworkOptions
+from person_reid.config.zoo import published
 from person_reid.data.decoding import decode
 from person_reid.data.images import Limits, Pixels, fit_image, load_image
 from person_reid.deploy.interface import Preparation
-from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
+from person_reid.deploy.load import (
+    TestedNetwork,
+    load_network,
+    network_of_name,
+    network_of_run,
+)
 from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
 from person_reid.deploy.run import READABLE, Engine
 from person_reid.deploy.runtimes import fast_engine, kind_of_file
@@ -48,8 +55,8 @@ ImageLike = str | Path | Image.Image | Pixels
 class Embedder:
     """A network, ready to turn images into features.
 
-    source: the name of a run (model/NAME), of a network (with weights), or an exported file; also a
-        TestedNetwork.
+    source: the name of a run (model/NAME), of a network (with weights), of a published network of
+        list_models(pretrained=True), or an exported file; also a TestedNetwork.
     weights: the weight file of a network, or "none".
     device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
     flip: add the mirrored image's output, as test.py does; False takes half the time, for slightly
@@ -331,6 +338,8 @@ def _network(
     """Return the network that a source and its weights name."""
     if isinstance(source, TestedNetwork):
         return source.resized(size)
+    if weights is None and published(source):
+        return network_of_name(str(source)).resized(size)
     if weights is None:
         return network_of_run(str(source), which_epoch, size)
     return TestedNetwork(

@@ -12,13 +12,14 @@ from typing import Any
 
 import torch
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, did_you_mean
 from person_reid.config import OptionError, TrainConfig
 from person_reid.config.network import NetworkOptions
 from person_reid.config.optimizer import PrecisionOptions
 from person_reid.config.option import NAMED, Options, as_flag, configured, listed
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.tested import Description, TestConfig, TrainedNetwork
+from person_reid.config.zoo import zoo
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import TestedNetwork, load_network
@@ -154,7 +155,8 @@ def run_to_test(options: TrainedNetwork) -> NetworkOptions:
         options,
         OF_FILE,
         f"{run.options_file} describes the network of the run. "
-        "For a weight file without a run, name its network: --backbone NAME.",
+        "For a weight file without a run, name its network: --backbone NAME."
+        f"{did_you_mean(options.weights or '', zoo())}",
     )
     given = options.given(DESCRIPTION)
     trained = _layers(run.config(given))

@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 
 from person_reid.config.network import NetworkOptions
+from person_reid.config.published import PUBLISHED_CLASSES
+from person_reid.config.zoo import implied
 from person_reid.models.factory import build_model, check_size, input_size, resolve
 from person_reid.models.network import Network
 from person_reid.models.weights import load_weights
@@ -71,6 +73,13 @@ def network_of_run(
     network = NetworkOptions.of(asdict(run.config()))
     weights = run.weights_file(which_epoch)
     return TestedNetwork(network, weights, run.num_classes(run.options())).resized(size)
+
+
+def network_of_name(name: str) -> TestedNetwork:
+    """Find the network that others have published under a name of list_models(pretrained=True)."""
+    layers = implied(name, NetworkOptions.declared())
+    classes = PUBLISHED_CLASSES if "neck" in layers else None
+    return TestedNetwork(NetworkOptions(**layers), name, classes, seed=0)
 
 
 def load_network(tested: TestedNetwork, scales: Sequence[float] = (1.0,)) -> Network:

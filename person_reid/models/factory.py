@@ -14,9 +14,11 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from person_reid.basics import UserError
+from person_reid.basics import UserError, did_you_mean
 from person_reid.config.network import NetworkOptions
 from person_reid.config.option import OptionError, configured
+from person_reid.config.published import PUBLISHED_CLASSES
+from person_reid.config.zoo import implied, zoo
 from person_reid.models.attention import add_attention, parse_attention
 from person_reid.models.backbone import fits_images
 from person_reid.models.lightmbn import LightMBN
@@ -40,7 +42,7 @@ log = logging.getLogger(__name__)
 def create_model(
     name: str,
     num_classes: int = 0,
-    pretrained: bool = False,
+    pretrained: bool | str = False,
     weights: str | Path | None = None,
     size: tuple[int, int] | None = None,
     **options: Any,
@@ -49,8 +51,11 @@ def create_model(
 
     name: a network of list_models(), timm or torchvision.
     num_classes: the number of identities; 0 leaves the classifier out.
-    pretrained: whether to begin with ImageNet weights; otherwise they are random.
-    weights: the file of a whole network or a backbone, in place of `pretrained`.
+    pretrained: whether to begin with ImageNet weights; otherwise they are random. Or the end of a
+        name of list_models(pretrained=True): "msmt17" is the published network `name`_msmt17.
+    weights: the file of a whole network or a backbone, or the name of a published one, in place of
+        `pretrained`. A published network whose tested feature follows a neck has the 751 classes of
+        Market-1501 unless others are asked for.
     size: (height, width) of the images, by default the network's own.
     options: the other fields of NetworkOptions, such as neck="bnneck" or pool="gem".
 
@@ -70,7 +75,16 @@ def create_model(
                 "create_model: size and height or width at once: give only one of them."
             )
         options["height"], options["width"] = size
-    described = configured(NetworkOptions, {"backbone": name, **options})
+    backbone = {"backbone": name}
+    if isinstance(pretrained, str):
+        weights, backbone = f"{name}_{pretrained}", {}
+        if weights not in zoo():
+            raise UserError(
+                f"create_model: no published network {weights!r}.{did_you_mean(weights, zoo())}"
+            )
+    known = implied(weights, NetworkOptions.declared())
+    num_classes = num_classes or (PUBLISHED_CLASSES if "neck" in known else 0)
+    described = configured(NetworkOptions, {**known, **backbone, **options})
     return build_model(described, num_classes, weights or ("imagenet" if pretrained else "none"))
 
 

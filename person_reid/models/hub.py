@@ -1,11 +1,18 @@
-"""The Hugging Face hub, from a machine that may have no connection."""
+"""The Hugging Face hub, from a machine that may have no connection, and the files of published
+networks.
+"""
 
+import hashlib
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
 from urllib.request import getproxies
+
+from person_reid.basics import UserError, first_line
+from person_reid.config.zoo import Published, published, zoo
 
 PATIENCE = 3  # seconds
 
@@ -50,3 +57,49 @@ def _answers(address: str) -> bool:
     thread.start()
     thread.join(PATIENCE)
     return bool(answers)
+
+
+def weight_file(weights: str | Path) -> Path:
+    """Return the file of weights: a path as it is, that of a published network by its name.
+
+    Such a file is in the folder of weights, or on the Hugging Face hub or in its cache. Raises
+    UserError, which names file and place, if it is in neither, or is another file.
+    """
+    entry = published(weights)
+    if not entry:
+        return Path(weights)
+    file = entry.local or _from_hub(entry)
+    found = entry.sha256 and hashlib.sha256(file.read_bytes()).hexdigest()
+    if found != entry.sha256:
+        raise UserError(
+            f"{file}: not the published file of {entry.name}: its SHA-256 begins with "
+            f"{found[:8]}, expected {entry.sha256[:8]}. Download it again from {entry.where}, or "
+            "name your own file: --backbone NAME --weights FILE."
+        )
+    return file
+
+
+def _from_hub(entry: Published) -> Path:
+    """Return a network's file from the Hugging Face hub or its cache. Raises UserError if it is in
+    neither.
+    """
+    if not entry.hub:
+        raise UserError(entry.absent())
+    from huggingface_hub import hf_hub_download  # loads slowly
+
+    try:
+        with quick_to_fail():
+            return Path(hf_hub_download(entry.hub, entry.file))
+    except Exception as error:  # each cause has an exception of its own
+        raise UserError(entry.absent(f", nor on the hub ({first_line(error)})")) from error
+
+
+def on_disk() -> list[str]:
+    """Return the names of the published networks whose files are on this machine."""
+    from huggingface_hub import try_to_load_from_cache  # loads slowly
+
+    def cached(entry: Published) -> bool:
+        return bool(entry.hub) and isinstance(try_to_load_from_cache(entry.hub, entry.file), str)
+
+    usable = [entry for entry in zoo().values() if not entry.note]
+    return [entry.name for entry in usable if entry.local or cached(entry)]

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from person_reid.basics import UserError, first_line
+from person_reid.basics import UserError, did_you_mean, first_line
+from person_reid.config.zoo import zoo
 from person_reid.models.transformer_weights import (
     timm_names_of_earlier_timm,
     timm_names_of_mmdetection,
@@ -115,7 +116,8 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
     if path.is_dir():
         path /= SAFETENSORS
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such weight file.")
+        near = did_you_mean(path.name, zoo())
+        raise FileNotFoundError(f"{path}: no such weight file.{near}")
     if path.suffix.lower() in EXPORTED:
         raise UserError(f"{path}: {RUNS_ITSELF} {path}")
     scalar, array = np.float64().__reduce__()[0], np.zeros(1).__reduce__()[0]

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from person_reid.basics import UserError
+from person_reid.models.hub import weight_file
 from person_reid.models.network import Network
 from person_reid.models.transformer_weights import resampled
 from person_reid.models.weight_files import read_state_dict
@@ -81,12 +82,15 @@ def load_matching(module: nn.Module, state_dict: dict[str, Tensor]) -> LoadRepor
 def load_weights(network: Network, path: str | Path, strict: bool = False) -> LoadReport:
     """Load the weight file of a whole network or of a backbone into a Network; return a LoadReport.
 
+    path: the file, or the name of a published network.
+
     A whole network may be a published checkpoint, an average, or have `module.` prefixes. A
     classifier of other identities is not loaded: the feature does not depend on it. If a network
     has copies of a backbone's stages, each gets the tensors. Raises UserError if the file belongs
     to another network: a tensor of the backbone has another shape, most are missing or, with
     strict, anything is missing that the feature depends on.
     """
+    path = weight_file(path)
     state_dict = _read_for(network, path)
     whole = any(name.startswith("model.") for name in state_dict)
     matters = [name for name in network.state_dict() if not CLASSIFIER.fullmatch(name)]

@@ -3,12 +3,27 @@
 import re
 from collections import Counter
 
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
 import model
+import test as test_script
+from person_reid import Embedder, UserError
+from person_reid.config import TrainConfig
 from person_reid.config.network import NetworkOptions
 from person_reid.config.option import configured
-from person_reid.config.zoo import FAMILIES, listing, zoo
-from person_reid.models.factory import check_network, input_size
+from person_reid.config.tested import TestConfig
+from person_reid.config.zoo import FAMILIES, folder, listing, zoo
+from person_reid.console import parse
+from person_reid.console.networks import network_named
+from person_reid.models.factory import check_network, create_model, input_size
+from person_reid.models.hub import on_disk
 from person_reid.models.registry import list_models
+from tests.support.networks import tested_network
+from tests.support.people import draw_people
+from tools import compare_networks
 from tools.docs.networks import PAGE, PUBLISHED_MARKS, published_tables
 
 NOT_HERE = "architecture not here yet"
@@ -67,3 +82,160 @@ def test_the_page_of_networks_holds_the_table():
     page = PAGE.read_text(encoding="utf-8")
     expected = f"{PUBLISHED_MARKS[0]}\n\n{published_tables()}\n{PUBLISHED_MARKS[1]}\n"
     assert expected in page, "python tools/docs/networks.py writes it again"
+
+
+NAME = "osnet_x0_25_duke"  # a small network whose file has no known checksum and is not on the hub
+ON_HUB = "osnet_x0_5_msmt17"  # a network whose file is on the hub, and has no known checksum
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """An empty folder of weights and an empty cache of the hub, without a connection."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    folder().mkdir(parents=True)
+    return tmp_path
+
+
+def trained(backbone, num_classes=0):
+    torch.manual_seed(3)
+    return create_model(backbone, num_classes).eval()
+
+
+def on_the_hub(cache, name, state_dict):
+    """Lay out the hub's cache by hand, as its client does."""
+    entry = zoo()[name]
+    repository = cache / "hub" / f"models--{entry.hub.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("1" * 40)
+    file = repository / "snapshots" / ("1" * 40) / entry.file
+    file.parent.mkdir(parents=True)
+    torch.save(state_dict, file)
+
+
+def test_the_folder_of_weights_is_that_of_pytorch(offline, monkeypatch):
+    assert folder() == type(folder())(torch.hub.get_dir(), "checkpoints")
+    monkeypatch.delenv("TORCH_HOME")
+    assert folder() == type(folder())(torch.hub.get_dir(), "checkpoints")
+
+
+@pytest.mark.parametrize("name", [NAME, ON_HUB, "intel_0288"])
+def test_a_network_that_is_nowhere_names_its_file_and_the_place_in_one_line(name, offline, people):
+    with pytest.raises(UserError) as raised:
+        test_script.main(["--weights", name, "--test_dir", str(people), "--gpu_ids", "-1"])
+    message, entry = str(raised.value), zoo()[name]
+    assert "\n" not in message and entry.where in message
+    assert str(folder() / entry.file_names[0]) in message
+    assert entry.file in message or not entry.hub
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    return draw_people(tmp_path_factory.mktemp("people"), 2, 2, 2, 2)
+
+
+def test_a_network_on_the_hub_is_taken_from_its_cache(offline):
+    network = trained("osnet_x0_5")
+    on_the_hub(offline, ON_HUB, network.model.state_dict())
+    images = torch.randn(2, 3, 256, 128)
+    found = create_model("osnet_x0_5", pretrained="msmt17").eval()
+    torch.testing.assert_close(found(images), network(images))
+    assert on_disk() == [ON_HUB]
+
+
+FORMS = {
+    "as it is": lambda state: state,
+    "DataParallel": lambda state: {f"module.{name}": value for name, value in state.items()},
+    "a training state": lambda state: {"state_dict": state, "epoch": 3, "rank1": np.float64(0.9)},
+    "an average inside": lambda state: {
+        "student": {name: value + 1 for name, value in state.items()},
+        "teacher": {f"module.{name}": value for name, value in state.items()},
+    },
+    "with a classifier": lambda state: {**state, "classifier.weight": torch.ones(4101, 512)},
+    "half precision": lambda state: {
+        name: value.half() if value.is_floating_point() else value for name, value in state.items()
+    },
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_published_file_is_loaded_in_every_form(form, offline):
+    network = trained("osnet_x0_25")
+    torch.save(FORMS[form](network.model.state_dict()), folder() / zoo()[NAME].file)
+    found = Embedder(NAME, device="cpu")
+    image = np.random.default_rng(0).integers(0, 256, (256, 128, 3), np.uint8)
+    torch.save(network.model.state_dict(), offline / "plain.pth")
+    expected = Embedder("osnet_x0_25", weights=offline / "plain.pth", device="cpu")
+    np.testing.assert_allclose(found([image]), expected([image]), atol=2e-3)
+
+
+def test_a_safetensors_file_is_taken_by_the_name_of_the_network(offline):
+    name = "osnet_x1_0_soccernet"
+    save_file(trained("osnet_x1_0").model.state_dict(), folder() / f"{name}.safetensors")
+    assert create_model("osnet_x1_0", weights=name).dim == 512
+    assert on_disk() == [name]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "message"),
+    [
+        ("osnet_x0_5", r"osnet_x0_25_duke\.pth: the weights of another network .* another shape"),
+        ("resnet18", r"osnet_x0_25_duke\.pth: the weights of another network .* left as init"),
+    ],
+)
+def test_a_file_of_another_width_or_family_is_refused_in_one_line(backbone, message, offline):
+    torch.save(trained(backbone).model.state_dict(), folder() / f"{NAME}.pth")
+    with pytest.raises(UserError, match=message) as raised:
+        Embedder(NAME, device="cpu")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_of_another_checksum_is_refused(offline):
+    torch.save(trained("osnet_x1_0").model.state_dict(), folder() / "osnet_x1_0_msmt17.pth")
+    with pytest.raises(UserError, match=r"SHA-256 begins with \w{8}, expected 48df972f.*--weights"):
+        create_model("osnet_x1_0", pretrained="msmt17")
+
+
+def test_a_name_decides_what_flags_leave_open():
+    named = parse(TestConfig, ["--weights", "baseline_pcb_market1501"])
+    assert (named.backbone, named.PCB, named.height) == ("resnet50", True, 384)
+    assert not named.no_flip
+    named = parse(TestConfig, ["--weights", "bot_resnet50_duke", "--stride", "2"])
+    assert (named.backbone, named.neck, named.stride) == ("resnet50", "bnneck", 2)
+    assert named.no_flip
+    trains = parse(TrainConfig, ["--weights", NAME])
+    assert (trains.backbone, trains.weights) == ("osnet_x0_25", NAME)
+    assert trains.name == "ft_osnet_x0_25"
+
+
+def test_an_exported_file_is_run_as_it_is(offline):
+    file = folder() / "person-reidentification-retail-0277.xml"
+    file.touch()
+    named = network_named("intel_0277", "networks", "-1")
+    assert (named.engine, named.bgr, named.range) == (str(file), True, "0..255")
+    assert named.weights is None and named.no_flip
+    with pytest.raises(UserError, match="intel_0277: an exported network, not weights"):
+        parse(TrainConfig, ["--weights", "intel_0277"])
+
+
+def test_a_network_whose_layers_are_missing_and_a_misspelt_one_are_refused():
+    missing = next(name for name, entry in zoo().items() if entry.note)
+    with pytest.raises(UserError, match=f"{missing}: {NOT_HERE}"):
+        parse(TestConfig, ["--weights", missing])
+    with pytest.raises(UserError, match="name its network: --backbone.*mean 'osnet_x0_25_duke'"):
+        tested_network(parse(TestConfig, ["--weights", "osnet_x0_25_dukes"]))
+    with pytest.raises(FileNotFoundError, match="no such weight file. Did you mean 'osnet_x0_25_d"):
+        create_model("osnet_x0_25", weights="osnet_x0_25_dukes")
+    with pytest.raises(UserError, match="no published network 'osnet_x1_0_msmt'"):
+        create_model("osnet_x1_0", pretrained="msmt")
+
+
+def test_all_published_networks_on_the_machine_are_compared(offline, people, capsys):
+    words = ["--networks", "published", "--test_dirs", str(people), "--gpu_ids", "-1"]
+    with pytest.raises(UserError, match="no file of a published network is on this machine"):
+        compare_networks.main(words)
+    torch.save(trained("osnet_x0_25").model.state_dict(), folder() / f"{NAME}.pth")
+    compare_networks.main(words)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| osnet")]
+    assert [row.split(" | ")[0] for row in rows] == [f"| {NAME}"]
