@@ -1,4 +1,4 @@
-"""Draw the pictures of synthetic people in README.md and in the pages.
+"""Draw all pictures in docs/images/ anew: of synthetic people, and of the costs of the networks.
 
 python tools/docs/pictures.py FOLDER
 
@@ -7,13 +7,18 @@ trained with three seeds and a validation, tested on the same people:
 
     python train.py --name demo_0 --seed 0 --data_dir people/pytorch --config recipes/demo.yaml
     python test.py --name demo_0 --test_dir people/pytorch --result osnet_x0_25_0.mat
+
+The pictures of the explorer need a Chromium, and stay as they are without one.
 """
 
 import os
+import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -21,13 +26,19 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 import demo
-from tools import figures, heatmap
+from tests.support.browser import Browser, chromium
+from tools import augmentations, explore, figures, heatmap, label_errors
+from tools.docs.pages import update
+from tools.docs.results import read_records
+from tools.reproduce import RESULTS
 
 IMAGES = ROOT / "docs" / "images"
 WIDTH, GAP, QUALITY = 1400, 12, 88
+PEOPLE = Path("people", "pytorch")
+SHOWN, EACH = 4, 12  # people of the data set, and images of each
 SEEDS = [f"osnet_x0_25_{seed}.mat" for seed in range(3)]
 NETWORK = ["--name", "demo_0", "--result", SEEDS[0]]
-PICTURES = [  # rows of (script, its command line)
+SHEET = [  # rows of (script, its command line)
     [
         (demo, ["--result", SEEDS[0], "--worst", "1", "--missed"]),
         (heatmap, [*NETWORK, "--query_index", "7", "--top", "9"]),
@@ -42,28 +53,82 @@ PICTURES = [  # rows of (script, its command line)
         (figures, ["cmc", *SEEDS, "--ranks", "20", "--seeds", "--dark"]),
     ],
 ]
+SCREEN = (1360, 760)
+LASSO = "[[470, 60], [600, 20], [680, 90], [650, 150], [600, 200], [480, 190]]"
+SCREENS = [  # name, explorer, address, what is done in the page, whether the screen is dark
+    ("ranking", "look", "#view=ranking&image=2&beside=1", "", False),
+    (
+        "map",
+        "look",
+        "#view=map",
+        f"select([0]); select(imagesWithin({LASSO})); drawLasso({LASSO})",
+        False,
+    ),
+    ("threshold", "look", "#view=threshold&threshold=0.55", "", True),
+    ("labels", "labels", "", "decide(0, true); decide(1, false)", False),
+]
+WRONG = 8  # images that get a wrong label, for the view of labels
+AUGMENTED = ["--data_dir", str(PEOPLE), "--people", "10"]
 
 
 def main(folder: str) -> None:
-    """Draw docs/images/ranking.jpg and docs/images/pictures.jpg."""
+    """Draw every picture."""
     os.chdir(folder)
     with tempfile.TemporaryDirectory() as place:
-        file = str(Path(place, "picture.png"))
+        save(scaled(draw(demo, ["--query_index", "0"], place), WIDTH), "ranking.jpg")
+        rows = [side_by_side([draw(*each, place) for each in row]) for row in SHEET]
+        save(stacked(rows), "pictures.jpg")
+        save(scaled(draw(augmentations, AUGMENTED, place), 1025), "augmentations.jpg")
+        save(people(PEOPLE), "people.jpg")
+        if chromium():  # type: ignore[no-untyped-call]
+            for name, screen in explorer(Path(place)):
+                save(screen, name)
+    update(read_records(RESULTS))  # draws the costs
 
-        def draw(script: object, words: Sequence[str]) -> Image.Image:
-            script.main([*words, "--save", file])  # type: ignore[attr-defined]
-            return Image.open(file).convert("RGB")
 
-        ranking = draw(demo, ["--query_index", "0"])
-        save(scaled(ranking, WIDTH), IMAGES / "ranking.jpg")
-        rows = [side_by_side([draw(*each) for each in row]) for row in PICTURES]
-    height = sum(row.height for row in rows) + GAP * (len(rows) - 1)
-    sheet = Image.new("RGB", (WIDTH, height), "white")
-    top = 0
-    for row in rows:
-        sheet.paste(row, (0, top))
-        top += row.height + GAP
-    save(sheet, IMAGES / "pictures.jpg")
+def draw(script: Any, words: Sequence[str], place: str) -> Image.Image:
+    """Return what a script draws."""
+    file = str(Path(place, "picture.png"))
+    script.main([*words, "--save", file])
+    return Image.open(file).convert("RGB")
+
+
+def people(layout: Path) -> Image.Image:
+    """Return images of the first people of a layout, a row for each."""
+    rows = []
+    for person in islice(sorted((layout / "train_all").iterdir()), SHOWN):
+        files = sorted(person.iterdir())
+        shown = [files[i * len(files) // EACH] for i in range(EACH)]
+        rows.append(side_by_side([Image.open(file) for file in shown]))
+    return stacked(rows)
+
+
+def explorer(place: Path) -> Iterator[tuple[str, Image.Image]]:
+    """Yield (name, picture) of the explorer's views."""
+    explore.main(["--rerank", "--save", str(place / "look")])
+    wrong = place / "label_errors.csv"
+    words = ["--data_dir", str(mislabelled(place)), "--split", "gallery", "--name", "demo_0"]
+    label_errors.main([*words, "--save", str(wrong)])
+    explore.main(["--label_errors", str(wrong), "--save", str(place / "labels")])
+    for name, folder, view, script, dark in SCREENS:
+        with Browser(place / f"profile of {name}", *SCREEN, dark=dark) as browser:  # type: ignore[no-untyped-call]
+            browser.open(place / folder / "index.html", view)
+            browser.value(script)
+            browser.picture(place / "screen.png")
+        yield f"explorer_{name}.jpg", Image.open(place / "screen.png").convert("RGB")
+
+
+def mislabelled(place: Path) -> Path:
+    """Return a layout whose gallery has some images of other people, as copies."""
+    folders = sorted((PEOPLE / "gallery").glob("0[1-9]*"))
+    for folder in folders:
+        shutil.copytree(folder, place / "mislabelled" / "gallery" / folder.name)
+    for number in range(WRONG):
+        folder, other = folders[3 * number], folders[3 * number + 1].name
+        file = sorted(folder.iterdir())[number]
+        copy = place / "mislabelled" / "gallery" / folder.name / file.name
+        copy.rename(copy.parent.parent / other / file.name.replace(folder.name, other, 1))
+    return place / "mislabelled"
 
 
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
@@ -78,15 +143,26 @@ def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
     return row
 
 
+def stacked(rows: Sequence[Image.Image]) -> Image.Image:
+    """Return rows of one width below one another."""
+    height = sum(row.height for row in rows) + GAP * (len(rows) - 1)
+    sheet = Image.new("RGB", (WIDTH, height), "white")
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height + GAP
+    return sheet
+
+
 def scaled(picture: Image.Image, width: int) -> Image.Image:
     """Return a picture of this width."""
     height = round(picture.height * width / picture.width)
     return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def save(picture: Image.Image, path: Path) -> None:
-    """Write a picture of modest size."""
-    picture.save(path, quality=QUALITY, optimize=True)
+def save(picture: Image.Image, name: str) -> None:
+    """Write a picture of modest size to docs/images."""
+    picture.save(IMAGES / name, quality=QUALITY, optimize=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,53 @@
+"""The pictures in docs/images: one command draws them all, and they are as it would draw them now.
+
+Those of a trained network or of a browser take minutes, so only the others are drawn again here.
+"""
+
+import re
+
+import numpy as np
+from PIL import Image
+
+import prepare
+from person_reid.show.tradeoff import draw_panels
+from tests.support import ROOT
+from tests.support.pages import PAGES
+from tools import augmentations
+from tools.docs import pictures
+from tools.docs.costs import cost_panels, costs
+from tools.docs.pages import COST_PICTURE, COSTS
+from tools.docs.results import read_records
+from tools.recipes import known_recipes
+from tools.reproduce import RESULTS
+
+
+def difference(picture, name):
+    """The mean difference, in grey levels, between a picture and the one in docs/images."""
+    kept = Image.open(pictures.IMAGES / name).convert("RGB")
+    assert abs(picture.height / picture.width - kept.height / kept.width) < 0.02, name
+    values = (np.asarray(each, float) for each in (picture.convert("RGB").resize(kept.size), kept))
+    return np.abs(np.subtract(*values)).mean()
+
+
+def test_the_command_draws_every_picture_and_a_page_shows_it():
+    files = {path.name for path in pictures.IMAGES.iterdir()}
+    source = (ROOT / "tools" / "docs" / "pictures.py").read_text("utf-8")
+    drawn = set(re.findall(r'"(\w+\.jpg)"', source)) | {COST_PICTURE.name}
+    assert drawn | {f"explorer_{screen[0]}.jpg" for screen in pictures.SCREENS} == files
+    text = "".join(path.read_text("utf-8") for path in PAGES)
+    assert [name for name in files if f"images/{name})" not in text] == []
+
+
+def test_people_and_augmentations_are_current(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = ["--identities", "10", "--test_identities", "2", "--distractors", "0", "--junk", "0"]
+    prepare.main(["--synthetic", "--data_dir", "people", *few])
+    assert difference(pictures.people(pictures.PEOPLE), "people.jpg") < 3
+    drawn = pictures.draw(augmentations, pictures.AUGMENTED, str(tmp_path))
+    assert difference(drawn, "augmentations.jpg") < 3
+
+
+def test_the_costs_are_current(tmp_path):
+    rows = costs(known_recipes([]), read_records(RESULTS), read_records(COSTS))
+    draw_panels(cost_panels(rows), tmp_path / "costs.png")
+    assert difference(Image.open(tmp_path / "costs.png"), COST_PICTURE.name) < 3
