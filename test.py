@@ -18,6 +18,7 @@ model/NAME/result.txt.
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,8 +96,11 @@ def extractor(
 
     def extract(name: str) -> FeatureSet:
         started, split = time.perf_counter(), splits[name]
+        # Only networks with side information ask for the cameras.
+        cameras = world.share(split.cameras) if embedder.sides else None
+        features = partial(embedder.features, cameras=cameras)
         found = reid.extract_split(
-            embedder.features, embedder.size, split, config.test_dir, name, world
+            features, embedder.size, split, config.test_dir, name, world, embedder.resize
         )
         found = merge_tracklets(found, tracks[name]) if config.tracks else found
         if world.leads:

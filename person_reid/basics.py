@@ -39,6 +39,8 @@ class LostProcessError(UserError):
 log = logging.getLogger(__name__)
 # bounds of a setting; float32 can still compute with them
 SMALLEST, LARGEST = 1e-12, 10**9
+# of ImageNet's pixels, RGB, for values in [0, 1]: what networks of images are normalised with
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 ABANDONED = 60  # seconds without a change after which nobody is writing a partial file any more
 Item = TypeVar("Item")

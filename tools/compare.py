@@ -46,7 +46,10 @@ def main(argv: list[str] | None = None) -> None:
     alike = flags if flags and views else PLAIN
     threshold = load_threshold(measured, network_name(config), alike)
 
-    flip, scales = not (views and views["no_flip"]), parse_scales((views and views["ms"]) or "1")
+    flip, scales = (
+        False if views and views["no_flip"] else None,
+        parse_scales((views and views["ms"]) or "1"),
+    )
     device = select_device(config.gpu_ids)
     embed = reid.Embedder(network, device=device, flip=flip, scales=scales)
     first, second = embed(config.images)

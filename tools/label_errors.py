@@ -62,7 +62,8 @@ def main(argv: list[str] | None = None) -> None:
 
     device = select_device(config.gpu_ids)
     embedder = reid.Embedder(tested_network(config), device=device, runtime=config.runtime)
-    bank = load_bank(split.paths, *embedder.size, layout / ".cache", config.split)
+    cache = layout / ".cache"
+    bank = load_bank(split.paths, *embedder.size, cache, config.split, embedder.resize)
     features = embedder.features(bank, config.split)[people]
     found = label_errors(features, labels, cameras, highest_identity(layout))
     least = max(config.least, np.finfo(float).tiny)

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from person_reid.basics import MEAN as MEAN
+from person_reid.basics import STD as STD
 from person_reid.config.data import AugmentationOptions
 from person_reid.data.boxes import draw_boxes, draw_squares, erase, turn_grey
 from person_reid.data.colours import adjust_colours, change_where
 
-MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB, for values in [0, 1]
-STD = (0.229, 0.224, 0.225)
 JITTER = 0.1  # brightness, contrast and saturation are each scaled by 1 ± JITTER
 ENLARGEMENT = 1.125  # scale applied before a random 2D translation
 

@@ -35,6 +35,7 @@ def load_bank(
     width: int,
     cache: str | Path | None = None,
     description: str = "images",
+    resize: str = "bicubic",
 ) -> Tensor:
     """Decode N images into one uint8 tensor (N, height, width, 3), or open the file that an earlier
     call wrote.
@@ -45,6 +46,7 @@ def load_bank(
         stay in memory.
     description: what the images are, such as `train_all`; used in the file name and the progress
         bar.
+    resize: see fit_image.
 
     Writing to the tensor changes memory only, never the file. Raises one UserError that names all
     unreadable images.
@@ -52,11 +54,12 @@ def load_bank(
     shape = (len(paths), height, width, 3)
 
     def images() -> Iterable[Pixels]:
-        decoded = decode(paths, partial(load_image, height=height, width=width))
+        decoded = decode(paths, partial(load_image, height=height, width=width, resize=resize))
         return progress(decoded, total=len(paths), desc=f"decoding {description}", unit=" images")
 
     if cache is not None and paths:
-        stem = f"{re.sub(r'[^0-9A-Za-z-]+', '_', description)}_{height}x{width}"
+        kind = "" if resize == "bicubic" else f"_{resize}"
+        stem = f"{re.sub(r'[^0-9A-Za-z-]+', '_', description)}{kind}_{height}x{width}"
         file = Path(cache) / f"{stem}_{fingerprint(paths)}.npy"
         bank = open_array(file, shape, np.uint8)
         if bank is None:

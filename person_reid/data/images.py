@@ -53,7 +53,13 @@ def is_readable(path: Path) -> bool:
         return False
 
 
-def load_image(path: str | Path, height: int, width: int, limits: Limits | None = None) -> Pixels:
+def load_image(
+    path: str | Path,
+    height: int,
+    width: int,
+    limits: Limits | None = None,
+    resize: str = "bicubic",
+) -> Pixels:
     """Decode one image file and fit it, see fit_image.
 
     limits: the range of values in an image of more than 8 bits; by default its layout's or,
@@ -74,7 +80,7 @@ def load_image(path: str | Path, height: int, width: int, limits: Limits | None 
         if not limits and image.mode[0] in DEEP:
             limits = layout_limits(Path(path))
         with _large_one if large else nullcontext():
-            return fit_image(image, height, width, limits)
+            return fit_image(image, height, width, limits, resize)
 
 
 def read_image(path: str | Path) -> Image.Image:
@@ -99,17 +105,24 @@ def open_image(path: str | Path) -> Iterator[Image.Image]:
         yield image
 
 
-def fit_image(image: Image.Image, height: int, width: int, limits: Limits | None = None) -> Pixels:
+def fit_image(
+    image: Image.Image,
+    height: int,
+    width: int,
+    limits: Limits | None = None,
+    resize: str = "bicubic",
+) -> Pixels:
     """Return a PIL image as a viewer shows it, resized: uint8 (height, width, 3), RGB.
 
     EXIF rotation is applied and transparency is drawn over white. Greyscale, palette and CMYK
     images become RGB; for images of more than 8 bits or of floating-point numbers, see
-    _grey_levels. limits: the range of their values, by default this image's. The resize is Pillow's
-    bicubic one, so the pixels equal those of torchvision's `Resize((height, width), BICUBIC)` on a
-    PIL image. Raises ValueError for floating-point values that are not finite.
+    _grey_levels. limits: the range of their values, by default this image's. The resize is
+    Pillow's, bicubic or bilinear, so the pixels equal those of torchvision's `Resize((height,
+    width), BICUBIC)` on a PIL image. Raises ValueError for floating-point values that are not
+    finite.
     """
     image = _to_rgb(ImageOps.exif_transpose(image), limits)
-    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
+    return np.asarray(image.resize((width, height), Image.Resampling[resize.upper()]))
 
 
 def _to_rgb(image: Image.Image, limits: Limits | None) -> Image.Image:

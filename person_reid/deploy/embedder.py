@@ -31,6 +31,7 @@ from person_reid.config.network import NetworkOptions
 from person_reid.config.zoo import published
 from person_reid.data.decoding import decode
 from person_reid.data.images import Limits, Pixels, fit_image, load_image
+from person_reid.data.layout import Numbers
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import (
     TestedNetwork,
@@ -42,9 +43,10 @@ from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
 from person_reid.deploy.run import READABLE, Engine
 from person_reid.deploy.runtimes import fast_engine, kind_of_file
 from person_reid.device import usable_device
+from person_reid.models.registry import find_backbone
 from person_reid.progress import progress
 from person_reid.retrieval.bound import Promise
-from person_reid.retrieval.features import LARGEST, SMALLEST, extractor
+from person_reid.retrieval.features import LARGEST, SMALLEST, extractor, side_rows
 from person_reid.retrieval.similarity import Features, as_array, flaw
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 
@@ -60,7 +62,7 @@ class Embedder:
     weights: the weight file of a network, or "none".
     device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
     flip: add the mirrored image's output, as test.py does; False takes half the time, for slightly
-        worse features.
+        worse features. By default as the network's authors do.
     size: (height, width) of the network's input, if not its own.
     batch_size: images that the network sees at a time.
     which_epoch: the checkpoint of the run.
@@ -86,6 +88,8 @@ class Embedder:
     # from_pretrained: two images at least this similar count as the same person
     threshold: float | None = None
     promise: Promise | None = None  # and its bound
+    sides = 0  # cameras that the network has side information on
+    resize = "bicubic"
     flips_inside = False  # whether an exported file adds the mirrored image itself
     _first_process: ClassVar[int] = 0  # that made an Embedder of several threads
     _forkable = True
@@ -95,7 +99,7 @@ class Embedder:
         source: str | Path | TestedNetwork,
         weights: str | Path | None = None,
         device: str | torch.device | None = None,
-        flip: bool = True,
+        flip: bool | None = None,
         size: tuple[int | None, int | None] = (None, None),
         batch_size: int = 32,
         which_epoch: str | int = "last",
@@ -136,6 +140,7 @@ class Embedder:
         if file:
             engine = Engine(file, device, kind_of_file(file, runtime), preparation, dtype, output)
             self.flips_inside = engine.contents.flip
+            flip = True if flip is None else flip
             if self.flips_inside and not flip:
                 raise UserError(
                     f"{source}: the mirrored image is inside the file; leave --no_flip out."
@@ -148,21 +153,26 @@ class Embedder:
             tested = _network(source, weights, which_epoch, size)
             load = partial(load_network, tested, scales)
             words, runtime = str(tested.weights), runtime or "torch"
+            entry = find_backbone(tested.spec.backbone)
+            self.resize, flip = entry.resize, entry.flips if flip is None else flip
             engine = fast_engine(load, words, runtime, device, dtype, scales)
         if engine:
             self.size, self.dim, extract = engine.size, engine.contents.dim, engine.features
         else:
             network = load()
-            self.size, self.dim = tested.size, network.dim
+            self.size, self.dim, self.sides = tested.size, network.dim, network.sides
             extract = extractor(network, device, dtype, scales)
         self._extract = partial(extract, batch_size=batch_size, flip=flip, unit=unit_length)
         self._forkable = device.type == "cpu" and (not engine or torch.get_num_threads() == 1)
 
-    def __call__(self, images: Iterable[ImageLike], bgr: bool = False) -> Features:
+    def __call__(
+        self, images: Iterable[ImageLike], bgr: bool = False, cameras: Numbers | None = None
+    ) -> Features:
         """Return the features (N, D) float32, each of unit length, of N images of any size.
 
         images: paths, PIL images and uint8 arrays (H, W, 3), in any mixture; no images give (0, D).
         bgr: the arrays have OpenCV's channel order.
+        cameras: (N,) from 1, for a network with side information.
 
         Raises UserError if an image is of another kind, if files cannot be read, all of which it
         names, and as `features` does.
@@ -177,16 +187,22 @@ class Embedder:
 
         def load(image: ImageLike) -> Pixels:
             if isinstance(image, str | Path):
-                return load_image(image, *self.size, self.limits)
+                return load_image(image, *self.size, self.limits, self.resize)
             if isinstance(image, np.ndarray):
                 image = Image.fromarray(np.ascontiguousarray(image[:, :, ::-1] if bgr else image))
-            return fit_image(image, *self.size, self.limits)
+            return fit_image(image, *self.size, self.limits, self.resize)
 
         decoded = decode(sources, load)
         images = iter(progress(decoded, total=len(sources), desc="features", unit=" images"))
-        features = []
+        features: list[Features] = []
+        rows = side_rows(cameras, self.sides)
         while chunk := list(islice(images, CHUNK)):
-            features.append(self._extract(torch.from_numpy(np.stack(chunk)), description=""))
+            known: dict[str, Any] = {}
+            if rows is not None:
+                known = {"sides": rows[CHUNK * len(features) :][: len(chunk)]}
+            features.append(
+                self._extract(torch.from_numpy(np.stack(chunk)), description="", **known)
+            )
         return _checked(np.concatenate(features))
 
     def crops(self, frame: Any, boxes: Any, bgr: bool = False) -> Features:
@@ -237,15 +253,20 @@ class Embedder:
         """Return the feature (D,) of a synthetic image, by which a file recognises its network."""
         return self([np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)])[0]
 
-    def features(self, bank: torch.Tensor, description: str = "features") -> Features:
+    def features(
+        self, bank: torch.Tensor, description: str = "features", cameras: Numbers | None = None
+    ) -> Features:
         """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3).
 
-        load_bank makes such a bank. The features have unit length unless `unit_length` is off.
+        load_bank makes such a bank. cameras: (N,) from 1, for a network with side information. The
+        features have unit length unless `unit_length` is off.
         Raises UserError if one is NaN, infinite, or all zero: nothing can be compared with it. All
         scripts get their features here.
         """
         self._check_process()
-        return _checked(self._extract(bank, description=description))
+        rows = side_rows(cameras, self.sides)
+        known: dict[str, Any] = {} if rows is None else {"sides": rows}
+        return _checked(self._extract(bank, description=description, **known))
 
     def _check_process(self) -> None:
         """Raise UserError in a forked process, which would wait forever for missing threads.

@@ -228,7 +228,7 @@ def embedder_settings(options: TestConfig) -> dict[str, Any]:
         )
     prepared = options.given(PREPARED) if options.engine else {}
     return {
-        "flip": not options.no_flip,
+        "flip": False if options.no_flip else None,
         "batch_size": options.batchsize,
         "scales": parse_scales(options.ms),
         "dtype": dtype_of(PrecisionOptions(fp16=options.fp16, bf16=options.bf16)),

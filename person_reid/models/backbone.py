@@ -36,6 +36,9 @@ class Backbone:
     own_feature: whether calling the module gives a feature other than `after_pool` of the mean of
         its map.
     can_keep_resolution: whether `--stride 1` has a meaning for it.
+    resize: how its authors resize test images: bicubic or bilinear.
+    flips: whether the mirrored image's feature is added unless asked otherwise.
+    foreign: how the names of tensors begin that only a file of a related network has.
     """
 
     name: str
@@ -47,6 +50,9 @@ class Backbone:
     has_map: bool = True
     own_feature: bool = False
     can_keep_resolution: bool = True
+    resize: str = "bicubic"
+    flips: bool = True
+    foreign: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.channels:
@@ -76,6 +82,13 @@ class Backbone:
 
         keep_last_resolution(module, self.feature_map, size)
 
+    def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the tensors of its authors' file under the names that the module has."""
+        return state_dict
+
+    def adopt(self, module: Any, state_dict: dict[str, Tensor]) -> None:
+        """Give a module the shapes that only its weight file knows, such as a number of cameras."""
+
     def source(self) -> str:
         """Say which file holds its ImageNet weights, and where to put it."""
         return ""
@@ -85,15 +98,20 @@ class Backbone:
         return "unknown"
 
     def feature(
-        self, module: nn.Module, images: Tensor, pooling: Callable[[Tensor], Tensor] | None = None
+        self,
+        module: nn.Module,
+        images: Tensor,
+        pooling: Callable[[Tensor], Tensor] | None = None,
+        sides: Tensor | None = None,
     ) -> Tensor:
         """Compute the feature: (B, 3, H, W) images → (B, dim).
 
         pooling: (B, channels, h, w) → (B, channels); None pools as the network's library does.
+        sides: (B,) rows of the side information of a module that has some; None takes its mean.
         Raises UserError for a pooling if the network has no map to pool.
         """
         if pooling is None and self.own_feature:
-            return module(images)
+            return module(images) if sides is None else module(images, sides)
         if not self.has_map:
             raise UserError("--pool: this network has no feature map to pool; leave --pool out.")
         maps = self.feature_map(module, images)

@@ -1,8 +1,11 @@
-"""Backbones that this suite builds like their authors' code: IBN-Net and OSNet."""
+"""Backbones that this suite builds like their authors' code: IBN-Net, OSNet, and the transformers
+of TransReID.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,3 +104,61 @@ class OSNetBackbone(Backbone):
 def osnet(name: str, width: float, variant: str = "plain") -> Backbone:
     """Return the Backbone of an OSNet, whose feature has 512 numbers at any width."""
     return OSNetBackbone(name, 512, channels=int(512 * width), width=width, variant=variant)
+
+
+@dataclass(frozen=True)
+class TransReIDBackbone(Backbone):
+    """A transformer of models.transreid.
+
+    feature: what the authors test, an argument of PersonTransformer. stride: pixels between
+    patches. stem: whether convolutions precede the patches. settings: those of timm's transformer.
+    """
+
+    _: KW_ONLY
+    feature_of: str = "token"
+    stride: int = 16
+    stem: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+        from functools import partial
+
+        from person_reid.models.transreid import Patches, PersonTransformer
+
+        if pretrained:
+            raise UserError(self.source())
+        return PersonTransformer(
+            self.feature_of,
+            img_size=size,
+            drop_path_rate=drop_path,
+            embed_layer=partial(Patches, stride=self.stride, convolutions=self.stem),
+            **self.settings,
+        )
+
+    def feature_map(self, module: Any, images: Tensor) -> Tensor:
+        return module.feature_map(images)
+
+    def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
+        if self.dim != self.channels:
+            raise UserError(
+                f"{self.name}: its feature is not pooled from a map: leave --pool and --PCB out."
+            )
+        return pooled
+
+    def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        from person_reid.models.transreid import timm_names_of_authors
+
+        return timm_names_of_authors(state_dict)
+
+    def adopt(self, module: Any, state_dict: dict[str, Tensor]) -> None:
+        import torch
+
+        for name in ("sie_embed", "model.sie_embed"):
+            if name in state_dict:
+                module.sie_embed = torch.nn.Parameter(torch.zeros(state_dict[name].shape))
+
+    def source(self) -> str:
+        return (
+            f"{self.name} begins with its authors' weights: --weights FILE, or --weights none for "
+            "random ones."
+        )

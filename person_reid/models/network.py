@@ -60,6 +60,11 @@ class Network(nn.Module):
         height, width = self.own_size or entry.size
         self.size = spec.height or height, spec.width or width
 
+    @property
+    def sides(self) -> int:
+        """The number of cameras that the network has side information on; mostly 0."""
+        return getattr(self.model, "sides", 0)
+
     def forward(self, images: Tensor) -> Any:
         """Compute what the mode of the network asks for, from normalised images (B, 3, H, W)."""
         return self.outputs(images) if self.training and self.num_classes else self.embed(images)
@@ -124,12 +129,12 @@ class PlainNetwork(Network):
             )
         self.dim = self.metric_dim = self.classifier.dim if self.classifier else entry.dim
 
-    def pooled(self, images: Tensor) -> Tensor:
+    def pooled(self, images: Tensor, sides: Tensor | None = None) -> Tensor:
         """Compute the backbone's feature: (B, 3, H, W) → (B, D)."""
-        return self.entry.feature(self.model, images, self.pooling)
+        return self.entry.feature(self.model, images, self.pooling, sides)
 
-    def embed(self, images: Tensor) -> Tensor:
-        feature = self.pooled(images)
+    def embed(self, images: Tensor, sides: Tensor | None = None) -> Tensor:
+        feature = self.pooled(images, sides)
         return self.classifier.embed(feature) if self.classifier else feature
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,6 +142,7 @@ class PlainNetwork(Network):
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rename the tensors of another program's network with a BNNeck as they are named here."""
+        state_dict = self.entry.renamed(state_dict)
         names = next(
             (names for names in BNNECKS if f"{next(iter(names))}running_mean" in state_dict), None
         )
@@ -168,7 +174,7 @@ class USAMNetwork(PlainNetwork):
         self.pooling = self.pooling or build_pooling("avg")
         self.usam_1, self.usam_2 = USAM(), USAM()
 
-    def pooled(self, images: Tensor) -> Tensor:
+    def pooled(self, images: Tensor, sides: Tensor | None = None) -> Tensor:
         resnet = self.model
         x = self.usam_1(resnet.relu(resnet.bn1(resnet.conv1(images))))
         x = self.usam_2(resnet.layer1(resnet.maxpool(x)))

@@ -16,6 +16,7 @@ from urllib.error import URLError
 from person_reid.basics import UserError, did_you_mean, first_line
 from person_reid.config.zoo import zoo
 from person_reid.models.backbone import SIZE_ERRORS, Backbone, fits_images, stochastic_depth
+from person_reid.models.families import FAMILIES
 from person_reid.models.from_authors import IBNBackbone, osnet
 from person_reid.models.from_legacy import EfficientNetBackbone, NASNetBackbone
 from person_reid.models.from_timm import current_name, find_timm, is_timm, timm_entry, timm_names
@@ -91,21 +92,21 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def find_backbone(name: str) -> Backbone:
-    """Return the Backbone called `name`: an entry of BACKBONES, else timm's or torchvision's
-    network of that name.
+    """Return the Backbone called `name`: an entry of BACKBONES or FAMILIES, else the network that
+    timm or torchvision calls so.
 
     Raises UserError, with the nearest known name, for an unknown name.
     """
-    if name in BACKBONES:
-        return BACKBONES[name]
+    if known := BACKBONES.get(name) or FAMILIES.get(name):
+        return known
     name = current_name(name)
     if is_timm(name):
         return find_timm(name)
     if name in torchvision_names():
         return find_torchvision(name)
-    known = [*BACKBONES, *timm_names(), *torchvision_names()]
+    names = [*BACKBONES, *FAMILIES, *timm_names(), *torchvision_names()]
     raise UserError(
-        f"--backbone {name}: unknown network.{did_you_mean(name, known)} "
+        f"--backbone {name}: unknown network.{did_you_mean(name, names)} "
         "`python model.py` lists the networks; those of timm and "
         "torchvision go by their names there."
     )

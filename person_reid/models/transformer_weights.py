@@ -2,7 +2,6 @@
 image shapes, to the form of timm.
 """
 
-import math
 import re
 from typing import Any
 
@@ -19,6 +18,7 @@ SWIN_NAMES = (
     (r"(^|\.)norm3\.", r"\1norm."),
 )
 
+PATCH = 16  # pixels; for patches side by side, any size gives the same grid
 # by timm, from the size of the images
 COMPUTED = ("relative_position_index", "relative_coords_table", "attn_mask")
 
@@ -85,17 +85,21 @@ def resampled(module: nn.Module, name: str, value: Tensor) -> Tensor:
     elif last == "pos_embed" and hasattr(part, "patch_embed"):
         height, width = part.patch_embed.grid_size
         extra = own.shape[1] - height * width
-        if before := _grid(value.shape[1] - extra):
+        if before := _grid(value.shape[1] - extra, getattr(part.patch_embed, "stride", PATCH)):
             value = resample_abs_pos_embed(
                 value, [height, width], list(before), num_prefix_tokens=extra
             )
     return value
 
 
-def _grid(count: int) -> tuple[int, int] | None:
-    """Return the (height, width) of a square, 2:1 or 3:1 grid of `count` patches, or None."""
+def _grid(count: int, stride: int) -> tuple[int, int] | None:
+    """Return the (height, width) of `count` patches on a square, 2:1 or 3:1 image, or None.
+
+    stride: pixels between patches of PATCH pixels. Images are a whole number of PATCH wide.
+    """
     for shape in (1, 2, 3):
-        width = math.isqrt(count // shape)
-        if shape * width * width == count:
-            return shape * width, width
+        for side in range(PATCH, PATCH * count + 1, PATCH):
+            height, width = ((pixels - PATCH) // stride + 1 for pixels in (shape * side, side))
+            if height * width == count:
+                return height, width
     return None

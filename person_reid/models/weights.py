@@ -96,7 +96,7 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
     matters = [name for name in network.state_dict() if not CLASSIFIER.fullmatch(name)]
     further = strict and not all(name.startswith("model.") for name in matters)  # are found missing
     report = load_matching(network if whole or further else network.model, state_dict)
-    _verify(report, path, strict, whole)
+    _verify(report, path, strict, whole, network.entry.foreign)
     return report
 
 
@@ -109,6 +109,7 @@ def _read_for(network: Network, path: str | Path) -> dict[str, Tensor]:
         read_state_dict(path), lambda names: len(own & network.renamed(names).keys())
     )
     state_dict = network.renamed(state_dict)
+    network.entry.adopt(network.model, state_dict)
     if network.num_classes is not None or not any(name.startswith("model.") for name in state_dict):
         return state_dict
     layers = network.state_dict()
@@ -119,7 +120,9 @@ def _read_for(network: Network, path: str | Path) -> dict[str, Tensor]:
     }
 
 
-def _verify(report: LoadReport, path: str | Path, strict: bool, whole: bool) -> None:
+def _verify(
+    report: LoadReport, path: str | Path, strict: bool, whole: bool, foreign: tuple[str, ...]
+) -> None:
     """Raise UserError if the report shows that the file belongs to another network."""
     matters = "" if strict or not whole else "model."
     wrong = [
@@ -127,6 +130,7 @@ def _verify(report: LoadReport, path: str | Path, strict: bool, whole: bool) -> 
         for name in report.mismatched
         if name.startswith(matters) and not CLASSIFIER.fullmatch(name)
     ]
+    wrong += [name for name in report.unknown if name.startswith(foreign)]
     lacking = [name for name in report.missing if strict and not CLASSIFIER.fullmatch(name)]
     if wrong or lacking or len(report.loaded) < len(report.missing):
         raise UserError(

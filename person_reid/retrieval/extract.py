@@ -12,7 +12,7 @@ from person_reid.device import usable_device
 from person_reid.distributed import World
 from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.models.network import Network
-from person_reid.retrieval.features import extractor
+from person_reid.retrieval.features import extractor, side_rows
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features
 
@@ -22,21 +22,29 @@ def extract(
     dataset: Dataset,
     device: str | torch.device | None = None,
     batch_size: int = 256,
-    flip: bool = True,
+    flip: bool | None = None,
 ) -> tuple[FeatureSet, FeatureSet]:
     """Return the features of query and gallery, as test.py extracts them.
 
     device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
-    flip: add the mirrored image's output.
+    flip: add the mirrored image's output; by default as the network's authors do.
 
     >>> query, gallery = extract(network, read_dataset("data/synthetic/pytorch"))
     >>> print(evaluate(query, gallery).line())
     """
+    flip = network.entry.flips if flip is None else flip
     place, splits = usable_device(device), {"query": dataset.query, "gallery": dataset.gallery}
     with evaluation_mode(network):
         features = partial(extractor(network, place), batch_size=batch_size, flip=flip)
         query, gallery = (
-            extract_split(features, network.size, split, dataset.folder, name)
+            extract_split(
+                partial(features, sides=side_rows(split.cameras, network.sides)),
+                network.size,
+                split,
+                dataset.folder,
+                name,
+                resize=network.entry.resize,
+            )
             for name, split in splits.items()
         )
     return query, gallery
@@ -49,6 +57,7 @@ def extract_split(
     folder: str | Path,
     name: str,
     world: World | None = None,
+    resize: str = "bicubic",
 ) -> FeatureSet:
     """Return the features of a split of a folder that prepare.py laid out.
 
@@ -56,10 +65,11 @@ def extract_split(
     size: (height, width) of the images. name: the split's.
     world: the processes that share the images. The first one decodes them into a file, which the
         others open.
+    resize: see fit_image.
     """
     world = world or World()
     with world.leader_first():
-        bank = load_bank(split.paths, *size, Path(folder) / ".cache", name)
+        bank = load_bank(split.paths, *size, Path(folder) / ".cache", name, resize)
     return features_of_bank(features, bank, split, name, world)
 
 

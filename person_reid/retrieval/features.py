@@ -2,11 +2,14 @@
 copies and scaled to unit length.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from itertools import repeat
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.fx.experimental.optimization import fuse
@@ -14,11 +17,13 @@ from torch.nn.functional import interpolate, normalize
 
 from person_reid.basics import UserError, in_order
 from person_reid.data.augment import normalise
+from person_reid.data.layout import Numbers
 from person_reid.device import autocast
 from person_reid.models.network import Network
 from person_reid.progress import progress
 from person_reid.retrieval.similarity import Features
 
+log = logging.getLogger(__name__)
 # the most images at a time on a CPU: a larger batch's layer outputs do not fit into the cache
 CPU_BATCH = 32
 
@@ -55,8 +60,9 @@ def fused_embedding(
     network.to(device).to(memory_format=torch.channels_last).eval()
     embedding: torch.nn.Module = _Embedding(network)
     # tracing fails in as many ways as networks branch; then the network runs as it is
-    with suppress(Exception):
-        embedding = fuse(embedding)  # a GraphModule that computes the same
+    if not network.sides:
+        with suppress(Exception):
+            embedding = fuse(embedding)  # a GraphModule that computes the same
     return _Scaled(embedding, scales, network.pieces)
 
 
@@ -65,8 +71,8 @@ class _Embedding(torch.nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.network.embed(images)
+    def forward(self, images: Tensor, *sides: Tensor) -> Tensor:
+        return self.network.embed(images, *sides)
 
 
 class _Scaled(torch.nn.Module):
@@ -76,12 +82,13 @@ class _Scaled(torch.nn.Module):
         super().__init__()
         self.embed, self.scales, self.pieces = embed, scales, pieces
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, *sides: Tensor) -> Tensor:
         features: list[Tensor] = [
             self.embed(
                 images
                 if scale == 1
-                else interpolate(images, scale_factor=scale, mode="bicubic", align_corners=False)
+                else interpolate(images, scale_factor=scale, mode="bicubic", align_corners=False),
+                *sides,
             ).float()
             for scale in self.scales
         ]
@@ -90,7 +97,7 @@ class _Scaled(torch.nn.Module):
 
 @torch.inference_mode()
 def extract_features(
-    embed: Callable[[Tensor], Tensor],
+    embed: Callable[..., Tensor],
     bank: Tensor,
     device: torch.device,
     batch_size: int,
@@ -100,6 +107,7 @@ def extract_features(
     unit: bool = True,
     prepare: Callable[[Tensor], Tensor] = normalise,
     streams: int = 1,
+    sides: Tensor | None = None,
 ) -> Features:
     """Return the features (N, D) float32 of a bank of N images, uint8 (N, H, W, 3).
 
@@ -110,17 +118,21 @@ def extract_features(
     unit: L2-normalise the features; otherwise they keep the length that the network gives them.
     prepare: (B, H, W, 3) → what `embed` takes.
     streams: batches that run side by side.
+    sides: (N,) rows of the network's side information; see side_rows.
 
         feature = Σ_{image, mirrored} embed(image), divided by its length
     """
     if device.type == "cpu":
         batch_size = min(batch_size, CPU_BATCH)
 
+    rows = repeat(()) if sides is None else zip(sides.to(device).split(batch_size))
+
     def features_of(chunks: Iterable[Tensor]) -> Iterator[Tensor]:
         for chunk in chunks:  # a generator keeps its tensors, whose memory the next batch reuses
             views = [prepare(view) for view in ([chunk, chunk.flip(2)] if flip else [chunk])]
+            side = next(rows)
             with autocast(device, dtype):
-                features = [embed(view).float() for view in views]
+                features = [embed(view, *side).float() for view in views]
             total = sum(features[1:], features[0])
             yield (unit_pieces(total, getattr(embed, "pieces", 1)) if unit else total).cpu()
 
@@ -148,6 +160,24 @@ def extractor(
     """
     embed = fused_embedding(network, device, scales)
     return partial(extract_features, embed, device=device, dtype=dtype)
+
+
+def side_rows(cameras: Numbers | None, sides: int) -> Tensor | None:
+    """Return the rows (N,) of the side information of a network, of `sides` cameras, for images.
+
+    cameras: (N,) as written in the names, from 1. A line of the log says that the mean of all
+    cameras is taken, None, if they are unknown or others than those of the training.
+    """
+    if not sides:
+        return None
+    if cameras is None or not all(1 <= camera <= sides for camera in np.unique(cameras)):
+        found = "not given" if cameras is None else f"{min(cameras)} to {max(cameras)}"
+        log.warning(
+            "The network knows the cameras 1 to %d, and those of the images are %s. The mean of "
+            "its cameras is taken.", sides, found,
+        )  # fmt: skip
+        return None
+    return torch.from_numpy(cameras - 1)
 
 
 def on_device(chunks: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:

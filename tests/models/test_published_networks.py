@@ -3,7 +3,6 @@ numbers made by the published code.
 """
 
 import json
-import zlib
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.deploy.load import load_network
 from person_reid.models.factory import create_model
+from tests.support.families import filled
 from tests.support.networks import tested_network
 
 NETWORKS: dict[str, dict] = {
@@ -32,22 +32,6 @@ NETWORKS: dict[str, dict] = {
     "efficientnet_b4": dict(name="efficientnet_b4"),
     "nasnetalarge": dict(name="nasnetalarge"),
 }
-
-
-def filled(name, shape):
-    """The value of a tensor by the rule that the published features were made with."""
-    random = np.random.default_rng(zlib.crc32(name.encode()))
-    if "running_var" in name:
-        value = random.uniform(0.5, 1.5, shape)
-    elif "running_mean" in name:
-        value = random.normal(size=shape) * 0.1
-    elif len(shape) >= 2:
-        value = random.normal(size=shape) / np.sqrt(np.prod(shape[1:]))
-    elif name.endswith("bias"):
-        value = random.normal(size=shape) * 0.05
-    else:
-        value = random.uniform(0.8, 1.2, shape)
-    return torch.from_numpy(np.asarray(value, np.float32))
 
 
 def as_published(network, name, fixtures):

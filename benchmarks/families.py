@@ -1,0 +1,266 @@
+"""Compare the networks of published papers with their authors' code, and write what the tests need.
+
+    python benchmarks/families.py ../sources           # all
+    python benchmarks/families.py ../sources JPM CLIP  # those with these words in their name
+
+../sources has a checkout OWNER+NAME of each repository, with its commit in a file COMMIT. CLIP-ReID
+needs the packages ftfy and regex, and fast-reid yacs and termcolor.
+
+Both get weights that a rule fills in, and the same images. The rule, names and shapes, a few of the
+authors' features, the largest difference and the commit go to tests/fixtures/families.json, from
+which docs/networks.md has its table and the tests compare again. Nothing of the authors' code is
+kept.
+"""
+
+import importlib
+import json
+import sys
+import types
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from torch import nn
+from torchvision.transforms import Compose, Normalize, Resize, ToPILImage, ToTensor
+
+from tests.support import ROOT
+from tests.support.families import FIXTURE, authors_weights, difference, images_of, our_features
+
+NUM_CLASSES, CAMERAS = 7, 3
+KEPT = 48  # numbers of each feature that the fixture has
+TINY = {"embed_dim": 48, "depth": 2, "num_heads": 4}
+
+
+def namespace(values: Any) -> Any:
+    """Return nested dicts as the attributes of a configuration."""
+    if not isinstance(values, dict):
+        return values
+    return SimpleNamespace(**{name: namespace(value) for name, value in values.items()})
+
+
+def configuration(size: tuple[int, int], **model: Any) -> Any:
+    """Return the options that the code of TransReID, and the codes built on it, read."""
+    values = {
+        "LAST_STRIDE": 1, "PRETRAIN_PATH": "", "NAME": "transformer", "PRETRAIN_CHOICE": "no",
+        "COS_LAYER": False, "NECK": "bnneck", "SIE_CAMERA": False,
+        "SIE_VIEW": False, "SIE_COE": 3.0, "STRIDE_SIZE": [16, 16], "DROP_PATH": 0.1,
+        "DROP_OUT": 0.0, "ATT_DROP_RATE": 0.0, "ID_LOSS_TYPE": "softmax", "JPM": False,
+        "SHUFFLE_GROUP": 2, "SHIFT_NUM": 5, "DEVIDE_LENGTH": 4, "RE_ARRANGE": True,
+        "REDUCE_FEAT_DIM": False, "FEAT_DIM": 512, "DROPOUT_RATE": 0.0, "GEM_POOLING": False,
+        "POOLING": "None", "STEM_CONV": False, "MULTI_NECK": True, "FEAT_FUSION": "cat",
+    } | model  # fmt: skip
+    return namespace(
+        {"MODEL": values, "TEST": {"NECK_FEAT": "before"}, "INPUT": {"SIZE_TRAIN": size}}
+    )
+
+
+def module_of(folder: Path, name: str) -> Any:
+    """Import a module of a checkout, in place of what another checkout called alike."""
+    for loaded in list(sys.modules):
+        if loaded.partition(".")[0] in ("model", "loss", "config", "utils", "fastreid"):
+            del sys.modules[loaded]
+    six = types.ModuleType("torch._six")
+    six.container_abcs = importlib.import_module("collections.abc")  # type: ignore[attr-defined]
+    sys.modules["torch._six"] = six
+    before = sys.path[:]  # the suite has a model.py, too
+    sys.path[:] = [str(folder), *(path for path in before if Path(path).resolve() != ROOT)]
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path[:] = before
+
+
+def norms_of_width(network: Any, width: int) -> Any:
+    """Give the necks of a shrunken network, which the code sets to 768, the width of the rest."""
+    for name in dict(network.named_children()):
+        if name.startswith("bottleneck"):
+            setattr(network, name, nn.BatchNorm1d(width))
+    return network
+
+
+def transreid(
+    folder: Path,
+    size: tuple[int, int],
+    kind: str = "",
+    local: bool = False,
+    shallow: bool = False,
+    **model: Any,
+) -> Any:
+    """Build a network of TransReID's code, or of one built on it.
+
+    kind: its transformer; none for a shrunken one, which is `shallow` in the way of its ViT-S.
+    """
+    make = module_of(folder, "model.make_model")
+    backbones = sys.modules["model.backbones.vit_pytorch"]
+    norm = partial(nn.LayerNorm, eps=1e-6)
+    settings = {"mlp_ratio": 3.0, "qk_scale": 0.1} if shallow else {"qkv_bias": True}
+    tiny = partial(backbones.TransReID, **TINY, **settings, norm_layer=norm)
+    names = ["build_transformer_pass", "build_transformer"]
+    name = "build_transformer_local" if local else next(n for n in names if hasattr(make, n))
+    cameras = CAMERAS if model.get("SIE_CAMERA") else 0
+    network = getattr(make, name)(
+        NUM_CLASSES,
+        cameras,
+        0,
+        configuration(size, JPM=local, TRANSFORMER_TYPE=kind, **model),
+        {kind: getattr(backbones, kind) if kind else tiny},
+        *([True] if local else []),
+    )
+    return network if kind else norms_of_width(network, TINY["embed_dim"])
+
+
+def clip(folder: Path, size: tuple[int, int], width: int = 768, **model: Any) -> Any:
+    """Build CLIP-ReID's network with its image transformer, without the file of CLIP."""
+    make = module_of(folder, "model.make_model")
+    stride = model["STRIDE_SIZE"][0]
+    layers = sys.modules["model.clip.model"]
+    visual = partial(layers.VisionTransformer, width=width, layers=12, heads=width // 64 or 4)
+
+    def load(name: str, height: int, across: int, _: int) -> Any:
+        transformer = visual(height, across, 16, stride, output_dim=512)
+        return SimpleNamespace(visual=transformer, to=lambda device: None)
+
+    make.load_clip_to_cpu = load
+    config = configuration(size, **model | {"NAME": "ViT-B-16"})
+    network = make.build_transformer(NUM_CLASSES, CAMERAS, 0, config)
+    network.bottleneck = nn.BatchNorm1d(width)
+    if model.get("SIE_CAMERA"):
+        network.cv_embed = nn.Parameter(torch.zeros(CAMERAS, width))
+    return network
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network of authors, and ours.
+
+    repository: the checkout, and a folder in it. build: (folder, size, **model) → their module.
+    backbone: the name of ours. model: what the builder takes. size: of the images. changes: fields
+    of our entry that shrink it.
+    """
+
+    repository: str
+    build: Callable[..., Any]
+    backbone: str
+    model: dict[str, Any] = field(default_factory=dict)
+    size: tuple[int, int] = (256, 128)
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+def shrunken(
+    repository: str, build: Any, backbone: str, dim: int = 48, extra: Any = (), **model: Any
+) -> Case:
+    """Return the case of a transformer of two blocks; extra: further settings of ours."""
+    settings = TINY | dict(extra)
+    changes = {"settings": settings, "dim": dim, "channels": 48}
+    return Case(repository, build, backbone, model, (64, 32), changes)
+
+
+TRANSREID, SSL = "damo-cv+TransReID", "damo-cv+TransReID-SSL/transreid_pytorch"
+PASS, CLIP_REID = "CASIA-IVA-Lab+PASS-reID/PASS_transreid", "Syliz517+CLIP-ReID"
+PERSONVIT = "hustvl+PersonViT/transreid_pytorch"
+CAMERA: dict[str, Any]
+STRIDE12: dict[str, Any]
+CAMERA, STRIDE12 = {"SIE_CAMERA": True}, {"STRIDE_SIZE": [12, 12]}
+JPM, STEM = {"local": True}, {"STEM_CONV": True}
+SHALLOW = {"mlp_ratio": 3.0, "qkv_bias": False, "scale": 0.1}
+CLIP = {"SIE_COE": 1.0, "STRIDE_SIZE": [16, 16]} | CAMERA
+OF_CLIP = {"depth": 12, "side": 1.0, "pre_norm": True, "act_layer": "quick_gelu"}
+KIND = "{}_patch16_224_TransReID"
+VIT_S, VIT_B, DEIT_S = (
+    {"kind": KIND.format(size)} for size in ("vit_small", "vit_base", "deit_small")
+)
+CASES = {
+    "TransReID": shrunken(TRANSREID, transreid, "transreid_base", **CAMERA),
+    "TransReID stride 12": shrunken(
+        TRANSREID, transreid, "transreid_base_stride12", **CAMERA, **STRIDE12
+    ),
+    "TransReID JPM": shrunken(TRANSREID, transreid, "transreid_jpm", 240, **CAMERA, **JPM),
+    "TransReID JPM stride 12": shrunken(
+        TRANSREID, transreid, "transreid_jpm_stride12", 240, **JPM, **STRIDE12
+    ),
+    "TransReID ViT-S": shrunken(
+        TRANSREID, transreid, "transreid_small", extra=SHALLOW, shallow=True, **CAMERA
+    ),
+    "TransReID-SSL": shrunken(SSL, transreid, "transreid_ssl_small", **STEM),
+    "PASS": shrunken(PASS, transreid, "pass_small", 96, {"reg_tokens": 3}),
+    "PersonViT": shrunken(PERSONVIT, transreid, "personvit_tiny"),
+    "CLIP-ReID ViT": shrunken(CLIP_REID, clip, "clipreid_vit", 48 + 512, OF_CLIP, width=48, **CLIP),
+    "CLIP-ReID ViT stride 12": shrunken(
+        CLIP_REID, clip, "clipreid_vit_stride12", 48 + 512, OF_CLIP, width=48, **CLIP | STRIDE12
+    ),
+    # whole
+    "TransReID JPM stride 12, whole": Case(
+        TRANSREID, transreid, "transreid_jpm_stride12", VIT_B | CAMERA | JPM | STRIDE12
+    ),
+    "TransReID ViT-S, whole": Case(TRANSREID, transreid, "transreid_small", VIT_S | CAMERA),
+    "TransReID DeiT-S, whole": Case(TRANSREID, transreid, "transreid_deit_small", DEIT_S),
+    "TransReID-SSL ViT-S, whole": Case(SSL, transreid, "transreid_ssl_small", VIT_S | STEM),
+    "PASS ViT-S, whole": Case(PASS, transreid, "pass_small", VIT_S),
+    "PersonViT ViT-S, whole": Case(PERSONVIT, transreid, "personvit_small", VIT_S),
+    "CLIP-ReID ViT, whole": Case(CLIP_REID, clip, "clipreid_vit", CLIP),
+}
+
+
+def record(sources: Path, name: str) -> dict[str, Any]:
+    """Return the record of a case: what was built, and how far ours is from the authors'."""
+    case = CASES[name]
+    torch.manual_seed(0)
+    with redirect_stdout(StringIO()):
+        network = case.build(sources / case.repository, case.size, **case.model).eval()
+    repository = case.repository.split("/")[0]
+    cameras = [1, CAMERAS] if case.model.get("SIE_CAMERA") else None
+    found: dict[str, Any] = {
+        "repository": repository.replace("+", "/"),
+        "commit": (sources / repository / "COMMIT").read_text().strip(),
+        "backbone": case.backbone,
+        "changes": case.changes,
+        "size": list(case.size),
+        "cameras": cameras,
+        "shapes": {
+            key: list(value.shape)
+            for key, value in network.state_dict().items()
+            if value.is_floating_point()
+        },
+    }
+    network.load_state_dict(authors_weights(found), strict=False)
+    test = Compose([ToPILImage(), Resize(case.size), ToTensor(), Normalize([0.5] * 3, [0.5] * 3)])
+    images = torch.stack([test(image) for image in images_of(case.size)])
+    sides = {} if cameras is None else {"cam_label": torch.tensor(cameras) - 1}
+    with torch.inference_mode():
+        expected = network(images, **sides).numpy()
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "authors.pth")
+        torch.save(network.state_dict(), file)
+        far = difference(our_features(found, file), expected)
+    step = max(1, expected.shape[1] // KEPT)
+    return found | {
+        "features": expected[:, ::step].round(5).tolist(),
+        "step": step,
+        "spread": float(expected.std()),
+        "difference": far,
+    }
+
+
+def main() -> None:
+    """Compare, print and write."""
+    sources, *words = sys.argv[1:]
+    records = json.loads(FIXTURE.read_text()) if FIXTURE.exists() else {}
+    for name in CASES:
+        if not words or any(word in name for word in words):
+            records[name] = record(Path(sources), name)
+            print(f"{name:32} {records[name]['difference']:.1e}")
+    records = {name: records[name] for name in CASES if name in records}
+    FIXTURE.write_text(json.dumps(records, separators=(",", ":")) + "\n")
+
+
+if __name__ == "__main__":
+    main()

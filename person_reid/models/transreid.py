@@ -1,0 +1,201 @@
+"""Vision transformers trained to re-identify people: TransReID and the networks built on it.
+
+timm's transformer, with side information, overlapping patches, a stem of convolutions, part tokens
+and the jigsaw patch module. Its tensors have timm's names, which are the authors'.
+
+He, Luo, Wang, Wang, Li, Jiang: TransReID: Transformer-based Object Re-Identification, ICCV 2021.
+Luo et al., Self-Supervised Pre-Training for Transformer-Based Person Re-Identification, arXiv
+2111.12084 (the stem). Zhu et al., PASS: Part-Aware Self-Supervised Pre-Training for Person
+Re-Identification, ECCV 2022 (part tokens). Li, Sun, Li: CLIP-ReID, AAAI 2023.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import Attention, VisionTransformer
+from torch import Tensor, nn
+
+from person_reid.models.ibn import InstanceBatchNorm
+from person_reid.models.pixels import HalfRange
+
+SHIFT, GROUPS, PARTS = 5, 2, 4  # of the jigsaw patch module
+STEM = 64  # channels
+CLIP_NAMES = (
+    ("transformer.resblocks.", "blocks."), ("ln_pre.", "norm_pre."), ("ln_post.", "norm."),
+    ("ln_1.", "norm1."), ("ln_2.", "norm2."), ("in_proj_", "qkv."), ("out_proj.", "proj."),
+    ("c_fc.", "fc1."), ("c_proj.", "fc2."), ("conv1.", "patch_embed.proj."),
+    ("class_embedding", "cls_token"), ("positional_embedding", "pos_embed"),
+    ("cv_embed", "sie_embed"),
+)  # fmt: skip
+
+
+class Patches(nn.Module):
+    """Cut images (B, 3, H, W) into N patches that may overlap, and embed them: (B, N, D).
+
+    stride: pixels between patches. convolutions: a stem that halves the image before.
+    """
+
+    def __init__(
+        self,
+        img_size: tuple[int, int],
+        patch_size: int,
+        in_chans: int,
+        embed_dim: int,
+        stride: int,
+        convolutions: bool = False,
+        bias: bool = True,
+        **_: Any,
+    ) -> None:
+        super().__init__()
+        self.patch_size, self.stride = (patch_size, patch_size), stride
+        height, width = ((side - patch_size) // stride + 1 for side in img_size)
+        self.grid_size, self.num_patches = (height, width), height * width
+        self.pixels = HalfRange()
+        self.conv = _stem(in_chans) if convolutions else nn.Identity()
+        if convolutions:
+            in_chans, patch_size, stride = STEM, patch_size // 2, stride // 2
+        self.proj = nn.Conv2d(in_chans, embed_dim, patch_size, stride, bias=bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.proj(self.conv(self.pixels(images))).flatten(2).mT
+
+
+def _stem(channels: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for size, stride, norm in (
+        (7, 2, InstanceBatchNorm),
+        (3, 1, InstanceBatchNorm),
+        (3, 1, nn.BatchNorm2d),
+    ):
+        convolution = nn.Conv2d(channels, STEM, size, stride, size // 2, bias=False)
+        layers += [convolution, norm(STEM), nn.ReLU(inplace=True)]
+        channels = STEM
+    return nn.Sequential(*layers)
+
+
+class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
+    """A transformer whose feature (B, dim) is what its authors test.
+
+    feature: `token`: the class token (B, D).
+        `jigsaw`: the class token of the whole image, and a quarter of those of four groups of
+            shuffled patches, (B, 5D). TransReID, section 3.2.
+        `parts`: the class token and the mean of three part tokens (B, 2D), as in PASS.
+        `projected`: the class token before and after CLIP's projection (B, D + projection).
+    side: λ, the weight of side information, `sie_embed` (S, 1, D), of S cameras, or pairs of a
+        camera and a view. It is added to all tokens (TransReID, section 3.3) or, with `projected`,
+        to the class token before it is normalised. S is 0 until a file with side information is
+        loaded.
+    scale: of attention, if it is not the root of a head's width.
+    """
+
+    def __init__(
+        self,
+        feature: str = "token",
+        side: float = 3.0,
+        scale: float | None = None,
+        projection: int = 512,
+        **settings: Any,
+    ) -> None:
+        if feature == "projected":
+            settings["norm_layer"] = nn.LayerNorm  # of CLIP's eps, 1e-5
+        super().__init__(num_classes=0, **settings)
+        self.feature, self.side = feature, side
+        self.register_parameter("sie_embed", None)
+        if feature == "jigsaw":
+            _branch_out(self)
+        if feature == "projected":
+            self.proj = nn.Parameter(self.embed_dim**-0.5 * torch.randn(self.embed_dim, projection))
+        for part in self.modules() if scale else ():
+            if isinstance(part, Attention):
+                part.scale, part.fused_attn = scale, False
+
+    @property
+    def sides(self) -> int:
+        """The number S of cameras that it knows, or of pairs of a camera and a view."""
+        return 0 if self.sie_embed is None else len(self.sie_embed)
+
+    def tokens(self, images: Tensor, sides: Tensor | None = None) -> Tensor:
+        """Compute all tokens, the class token first: (B, 3, H, W) → (B, 1 + parts + N, D).
+
+        sides: (B,) rows of the side information; None takes its mean.
+        """
+        tokens = self._pos_embed(self.patch_embed(images))
+        if self.sides:
+            known = self.sie_embed.mean(0, keepdim=True) if sides is None else self.sie_embed[sides]
+            if self.feature == "projected":
+                known = nn.functional.pad(known, (0, 0, 0, tokens.shape[1] - 1))
+            tokens = tokens + self.side * known
+        return self.norm(self.blocks(self.norm_pre(tokens)))
+
+    def forward(self, images: Tensor, sides: Tensor | None = None) -> Tensor:
+        tokens = self.tokens(images, sides)
+        if self.feature == "jigsaw":
+            return self._jigsaw(tokens)
+        token = tokens[:, 0]
+        if self.feature == "parts":
+            return torch.cat([token, tokens[:, 1:4].mean(1)], dim=1)
+        return torch.cat([token, token @ self.proj], dim=1) if self.feature != "token" else token
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """Compute the last tokens of the patches, on their grid: (B, D, h, w)."""
+        tokens = self.tokens(images)
+        tokens = self.b1(tokens) if self.feature == "jigsaw" else tokens
+        return tokens[:, self.num_prefix_tokens :].mT.unflatten(2, self.patch_embed.grid_size)
+
+    def _jigsaw(self, tokens: Tensor) -> Tensor:
+        """Compute the features of TransReID from the tokens before its last block: (B, 5D)."""
+        token, patches = tokens[:, :1], tokens[:, 1:]
+        size = patches.shape[1] // PARTS
+        shuffled = _shuffled(patches)
+        features = [self.b1(tokens)[:, 0]]
+        for i in range(PARTS):
+            part = torch.cat([token, shuffled[:, i * size : (i + 1) * size]], dim=1)
+            features.append(self.b2(part)[:, 0] / PARTS)
+        return torch.cat(features, dim=1)
+
+
+def _branch_out(network: Any) -> None:
+    """Replace a transformer's last block and norm by two copies, `b1` and `b2`, of the jigsaw."""
+    *before, last = network.blocks
+    branch = nn.Sequential(last, network.norm)
+    network.b1, network.b2 = branch, copy.deepcopy(branch)
+    network.blocks, network.norm = nn.Sequential(*before), nn.Identity()
+
+
+def _shuffled(patches: Tensor) -> Tensor:
+    """Shift N patches (B, N, D) in a circle, and take those of two halves in turn.
+
+    If N is odd, the last but one patch is repeated, as in the authors' code.
+    """
+    moved = patches.roll(1 - SHIFT, 1)
+    if moved.shape[1] % GROUPS:
+        moved = torch.cat([moved, moved[:, -2:-1]], dim=1)
+    return moved.unflatten(1, (GROUPS, -1)).transpose(1, 2).flatten(1, 2)
+
+
+def timm_names_of_authors(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give the transformers of CLIP-ReID and PASS timm's names; return any other unchanged."""
+    if "class_embedding" in state_dict:
+        return _names_of_clip(state_dict)
+    if "part_token1" not in state_dict:
+        return state_dict
+    extra = [f"part{part}_pos" for part in (1, 2, 3)]
+    positions = ["cls_pos", *extra, "pos_embed"]
+    tokens = [f"part_token{part}" for part in (1, 2, 3)]
+    kept = {name: v for name, v in state_dict.items() if name not in (*positions, *tokens)}
+    return kept | {
+        "reg_token": torch.cat([state_dict[name] for name in tokens], dim=1),
+        "pos_embed": torch.cat([state_dict[name] for name in positions], dim=1),
+    }
+
+
+def _names_of_clip(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    renamed = {}
+    for name, value in state_dict.items():
+        for old, new in CLIP_NAMES:
+            name = name.replace(old, new)
+        if name in ("cls_token", "pos_embed"):
+            value = value.reshape(1, -1, value.shape[-1])
+        renamed[name] = value[:, None] if name == "sie_embed" else value
+    return renamed
