@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 from torch import nn
-from torchvision.transforms import Compose, Normalize, Resize, ToPILImage, ToTensor
+from torchvision.transforms import Compose, Normalize, PILToTensor, Resize, ToPILImage, ToTensor
 
 from tests.support import ROOT
 from tests.support.families import FIXTURE, authors_weights, difference, images_of, our_features
@@ -138,13 +138,46 @@ def clip(folder: Path, size: tuple[int, int], width: int = 768, **model: Any) ->
     return network
 
 
+def fastreid(
+    folder: Path, size: tuple[int, int], config: str, layers: Any = None, non_local: Any = None
+) -> Any:
+    """Build a network of fast-reid's code; layers, non_local: blocks of a shrunken ResNet."""
+    options = module_of(folder, "fastreid.config").get_cfg()
+    options.merge_from_file(str(folder / "configs" / "Market1501" / f"{config}.yml"))
+    options.MODEL.BACKBONE.PRETRAIN, options.MODEL.DEVICE = False, "cpu"
+    options.MODEL.HEADS.NUM_CLASSES = NUM_CLASSES
+    sys.path.insert(0, str(folder))
+    network = importlib.import_module("fastreid.modeling.meta_arch").build_model(options)
+    sys.path.remove(str(folder))
+    if layers:
+        code = sys.modules["fastreid.modeling.backbones.resnet"]
+        ibn, attends = options.MODEL.BACKBONE.WITH_IBN, options.MODEL.BACKBONE.WITH_NL
+        network.backbone = code.ResNet(
+            1, "BN", ibn, False, attends, code.Bottleneck, layers, non_local
+        )
+    return network
+
+
+def half_range(network: Any, images: list[Any], size: tuple[int, int], sides: Any) -> Any:
+    """Return the features that the test code of TransReID, and codes built on it, computes."""
+    test = Compose([ToPILImage(), Resize(size), ToTensor(), Normalize([0.5] * 3, [0.5] * 3)])
+    cameras = {} if sides is None else {"cam_label": sides}
+    return network(torch.stack([test(image) for image in images]), **cameras)
+
+
+def as_fastreid(network: Any, images: list[Any], size: tuple[int, int], sides: Any) -> Any:
+    """Return the features that fast-reid's test code computes."""
+    test = Compose([ToPILImage(), Resize(size, interpolation=3), PILToTensor()])
+    return network({"images": torch.stack([test(image).float() for image in images])})
+
+
 @dataclass(frozen=True)
 class Case:
     """A network of authors, and ours.
 
     repository: the checkout, and a folder in it. build: (folder, size, **model) → their module.
     backbone: the name of ours. model: what the builder takes. size: of the images. changes: fields
-    of our entry that shrink it.
+    of our entry that shrink it. test: (network, images, size, cameras) → the authors' features.
     """
 
     repository: str
@@ -153,6 +186,7 @@ class Case:
     model: dict[str, Any] = field(default_factory=dict)
     size: tuple[int, int] = (256, 128)
     changes: dict[str, Any] = field(default_factory=dict)
+    test: Callable[..., Any] = half_range
 
 
 def shrunken(
@@ -162,6 +196,18 @@ def shrunken(
     settings = TINY | dict(extra)
     changes = {"settings": settings, "dim": dim, "channels": 48}
     return Case(repository, build, backbone, model, (64, 32), changes)
+
+
+def of_fastreid(
+    config: str, backbone: str, layers: Any = None, non_local: Any = None, size: Any = (256, 128)
+) -> Case:
+    """Return the case of a configuration of fast-reid."""
+    model = {"config": config}
+    if not layers:
+        return Case("JDAI-CV+fast-reid", fastreid, backbone, model, size, {}, as_fastreid)
+    changes = {"layers": layers, "non_local": non_local}
+    model |= changes
+    return Case("JDAI-CV+fast-reid", fastreid, backbone, model, (64, 32), changes, as_fastreid)
 
 
 TRANSREID, SSL = "damo-cv+TransReID", "damo-cv+TransReID-SSL/transreid_pytorch"
@@ -179,34 +225,61 @@ VIT_S, VIT_B, DEIT_S = (
     {"kind": KIND.format(size)} for size in ("vit_small", "vit_base", "deit_small")
 )
 CASES = {
-    "TransReID": shrunken(TRANSREID, transreid, "transreid_base", **CAMERA),
+    "TransReID": shrunken(TRANSREID, transreid, "transreid_vit_base", **CAMERA),
     "TransReID stride 12": shrunken(
-        TRANSREID, transreid, "transreid_base_stride12", **CAMERA, **STRIDE12
+        TRANSREID, transreid, "transreid_vit_base_12", **CAMERA, **STRIDE12
     ),
-    "TransReID JPM": shrunken(TRANSREID, transreid, "transreid_jpm", 240, **CAMERA, **JPM),
+    "TransReID JPM": shrunken(
+        TRANSREID, transreid, "transreid_vit_base_jpm_sie", 240, **CAMERA, **JPM
+    ),
     "TransReID JPM stride 12": shrunken(
-        TRANSREID, transreid, "transreid_jpm_stride12", 240, **JPM, **STRIDE12
+        TRANSREID, transreid, "transreid_vit_base_jpm_sie_12", 240, **JPM, **STRIDE12
     ),
     "TransReID ViT-S": shrunken(
-        TRANSREID, transreid, "transreid_small", extra=SHALLOW, shallow=True, **CAMERA
+        TRANSREID, transreid, "transreid_vit_small", extra=SHALLOW, shallow=True, **CAMERA
     ),
-    "TransReID-SSL": shrunken(SSL, transreid, "transreid_ssl_small", **STEM),
-    "PASS": shrunken(PASS, transreid, "pass_small", 96, {"reg_tokens": 3}),
-    "PersonViT": shrunken(PERSONVIT, transreid, "personvit_tiny"),
-    "CLIP-ReID ViT": shrunken(CLIP_REID, clip, "clipreid_vit", 48 + 512, OF_CLIP, width=48, **CLIP),
+    "TransReID-SSL": shrunken(SSL, transreid, "transreid_ssl_vit_small_ics", **STEM),
+    "PASS": shrunken(PASS, transreid, "pass_vit_small", 96, {"reg_tokens": 3}),
+    "PersonViT": shrunken(PERSONVIT, transreid, "personvit_vit_tiny"),
+    "CLIP-ReID ViT": shrunken(
+        CLIP_REID, clip, "clip_reid_vit_base", 48 + 512, OF_CLIP, width=48, **CLIP
+    ),
     "CLIP-ReID ViT stride 12": shrunken(
-        CLIP_REID, clip, "clipreid_vit_stride12", 48 + 512, OF_CLIP, width=48, **CLIP | STRIDE12
+        CLIP_REID,
+        clip,
+        "clip_reid_vit_base_sie_olp",
+        48 + 512,
+        OF_CLIP,
+        width=48,
+        **CLIP | STRIDE12,
+    ),
+    "fast-reid BoT": of_fastreid(
+        "bagtricks_R50", "fastreid_bot_resnet50", (1, 1, 1, 1), (0, 0, 0, 0)
+    ),
+    "fast-reid AGW": of_fastreid("AGW_R50", "fastreid_agw_resnet50", (1, 2, 1, 1), (0, 1, 1, 0)),
+    "fast-reid SBS, ibn": of_fastreid(
+        "sbs_R50-ibn", "fastreid_sbs_resnet50_ibn", (1, 2, 1, 1), (0, 1, 1, 0)
     ),
     # whole
-    "TransReID JPM stride 12, whole": Case(
-        TRANSREID, transreid, "transreid_jpm_stride12", VIT_B | CAMERA | JPM | STRIDE12
+    "fast-reid SBS R50-ibn, whole": of_fastreid(
+        "sbs_R50-ibn", "fastreid_sbs_resnet50_ibn", size=(384, 128)
     ),
-    "TransReID ViT-S, whole": Case(TRANSREID, transreid, "transreid_small", VIT_S | CAMERA),
+    "fast-reid BoT R101-ibn, whole": of_fastreid(
+        "bagtricks_R101-ibn", "fastreid_bot_resnet101_ibn"
+    ),
+    "fast-reid SBS S50, whole": of_fastreid("sbs_S50", "fastreid_sbs_resnest50", size=(384, 128)),
+    "fast-reid MGN R50-ibn, whole": of_fastreid(
+        "mgn_R50-ibn", "fastreid_mgn_resnet50_ibn", size=(384, 128)
+    ),
+    "TransReID JPM stride 12, whole": Case(
+        TRANSREID, transreid, "transreid_vit_base_jpm_sie_12", VIT_B | CAMERA | JPM | STRIDE12
+    ),
+    "TransReID ViT-S, whole": Case(TRANSREID, transreid, "transreid_vit_small", VIT_S | CAMERA),
     "TransReID DeiT-S, whole": Case(TRANSREID, transreid, "transreid_deit_small", DEIT_S),
-    "TransReID-SSL ViT-S, whole": Case(SSL, transreid, "transreid_ssl_small", VIT_S | STEM),
-    "PASS ViT-S, whole": Case(PASS, transreid, "pass_small", VIT_S),
-    "PersonViT ViT-S, whole": Case(PERSONVIT, transreid, "personvit_small", VIT_S),
-    "CLIP-ReID ViT, whole": Case(CLIP_REID, clip, "clipreid_vit", CLIP),
+    "TransReID-SSL ViT-S, whole": Case(SSL, transreid, "transreid_ssl_vit_small_ics", VIT_S | STEM),
+    "PASS ViT-S, whole": Case(PASS, transreid, "pass_vit_small", VIT_S),
+    "PersonViT ViT-S, whole": Case(PERSONVIT, transreid, "personvit_vit_small", VIT_S),
+    "CLIP-ReID ViT, whole": Case(CLIP_REID, clip, "clip_reid_vit_base", CLIP),
 }
 
 
@@ -232,11 +305,9 @@ def record(sources: Path, name: str) -> dict[str, Any]:
         },
     }
     network.load_state_dict(authors_weights(found), strict=False)
-    test = Compose([ToPILImage(), Resize(case.size), ToTensor(), Normalize([0.5] * 3, [0.5] * 3)])
-    images = torch.stack([test(image) for image in images_of(case.size)])
-    sides = {} if cameras is None else {"cam_label": torch.tensor(cameras) - 1}
+    images, sides = list(images_of(case.size)), cameras and torch.tensor(cameras) - 1
     with torch.inference_mode():
-        expected = network(images, **sides).numpy()
+        expected = case.test(network, images, case.size, sides).numpy()
     with TemporaryDirectory() as folder:
         file = Path(folder, "authors.pth")
         torch.save(network.state_dict(), file)

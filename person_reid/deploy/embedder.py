@@ -28,6 +28,7 @@ from PIL import Image
 
 from person_reid.basics import UserError
 from person_reid.config.network import NetworkOptions
+from person_reid.config.published import PUBLISHED_CLASSES
 from person_reid.config.zoo import published
 from person_reid.data.decoding import decode
 from person_reid.data.images import Limits, Pixels, fit_image, load_image
@@ -43,6 +44,7 @@ from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
 from person_reid.deploy.run import READABLE, Engine
 from person_reid.deploy.runtimes import fast_engine, kind_of_file
 from person_reid.device import usable_device
+from person_reid.models.factory import options_of
 from person_reid.models.registry import find_backbone
 from person_reid.progress import progress
 from person_reid.retrieval.bound import Promise
@@ -363,9 +365,10 @@ def _network(
         return network_of_name(str(source)).resized(size)
     if weights is None:
         return network_of_run(str(source), which_epoch, size)
-    return TestedNetwork(
-        NetworkOptions(backbone=str(source), height=size[0], width=size[1]), str(weights), seed=0
-    )
+    chosen = options_of(str(source))
+    classes = PUBLISHED_CLASSES if "neck" in chosen else None  # no feature depends on their number
+    network = NetworkOptions(**chosen, height=size[0], width=size[1])
+    return TestedNetwork(network, str(weights), classes, seed=0)
 
 
 def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:

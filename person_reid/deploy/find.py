@@ -26,7 +26,7 @@ from person_reid.deploy.load import TestedNetwork, load_network
 from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
 from person_reid.deploy.run import READABLE
 from person_reid.device import dtype_of, select_device
-from person_reid.models.factory import check_network, resolve
+from person_reid.models.factory import check_network, options_of, resolve
 from person_reid.retrieval.features import parse_scales
 from person_reid.retrieval.normalization import reestimate_batch_norms
 from person_reid.retrieval.results import NETWORK, PLAIN, read_note
@@ -131,9 +131,9 @@ def tested_network(options: TrainedNetwork) -> TestedNetwork:
             backbone=options.backbone,
             weights="FILE",
         )
-    given = options.given((*DESCRIPTION, "height", "width"))
-    described = configured(TrainConfig, {"backbone": options.backbone, **given})
-    has_head = options.neck not in (None, "none") or options.head or options.linear_num is not None
+    chosen = options_of(str(options.backbone)) | options.given((*DESCRIPTION, "height", "width"))
+    described = configured(TrainConfig, chosen)
+    has_head = chosen.get("neck", "none") != "none" or {"head", "linear_num"} & chosen.keys()
     classes = PUBLISHED_CLASSES if has_head else None  # no feature depends on their number
     return TestedNetwork(_layers(described), options.weights, classes, options.seed)
 

@@ -10,7 +10,7 @@ import torch
 from person_reid.config.network import NetworkOptions
 from person_reid.config.published import PUBLISHED_CLASSES
 from person_reid.config.zoo import implied
-from person_reid.models.factory import build_model, check_size, input_size, resolve
+from person_reid.models.factory import build_model, check_size, input_size, options_of, resolve
 from person_reid.models.network import Network
 from person_reid.models.weights import load_weights
 from person_reid.retrieval.features import scaled
@@ -78,6 +78,7 @@ def network_of_run(
 def network_of_name(name: str) -> TestedNetwork:
     """Find the network that others have published under a name of list_models(pretrained=True)."""
     layers = implied(name, NetworkOptions.declared())
+    layers = options_of(layers["backbone"]) | layers
     classes = PUBLISHED_CLASSES if "neck" in layers else None
     return TestedNetwork(NetworkOptions(**layers), name, classes, seed=0)
 

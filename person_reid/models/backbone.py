@@ -5,9 +5,9 @@ torch is imported only where it is used, so that the table of all backbones can 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from person_reid.basics import UserError, first_line
@@ -39,6 +39,7 @@ class Backbone:
     resize: how its authors resize test images: bicubic or bilinear.
     flips: whether the mirrored image's feature is added unless asked otherwise.
     foreign: how the names of tensors begin that only a file of a related network has.
+    options: those of NetworkOptions that its authors chose, and that hold unless others are given.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Backbone:
     resize: str = "bicubic"
     flips: bool = True
     foreign: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not self.channels:
@@ -88,6 +90,12 @@ class Backbone:
 
     def adopt(self, module: Any, state_dict: dict[str, Tensor]) -> None:
         """Give a module the shapes that only its weight file knows, such as a number of cameras."""
+
+    def not_pooled(self) -> UserError:
+        """Return the error for a pooling of a network whose feature is not pooled from a map."""
+        return UserError(
+            f"{self.name}: its feature is not pooled from a map: leave --pool and --PCB out."
+        )
 
     def source(self) -> str:
         """Say which file holds its ImageNet weights, and where to put it."""

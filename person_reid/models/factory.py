@@ -82,10 +82,16 @@ def create_model(
             raise UserError(
                 f"create_model: no published network {weights!r}.{did_you_mean(weights, zoo())}"
             )
-    known = implied(weights, NetworkOptions.declared())
+    known = implied(weights, NetworkOptions.declared()) | backbone
+    known = options_of(known["backbone"]) | known
     num_classes = num_classes or (PUBLISHED_CLASSES if "neck" in known else 0)
-    described = configured(NetworkOptions, {**known, **backbone, **options})
+    described = configured(NetworkOptions, {**known, **options})
     return build_model(described, num_classes, weights or ("imagenet" if pretrained else "none"))
+
+
+def options_of(backbone: str) -> dict[str, Any]:
+    """Return the options that come with a backbone, its name among them."""
+    return {"backbone": backbone, **find_backbone(backbone).options}
 
 
 def build_model(

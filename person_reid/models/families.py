@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from person_reid.models.backbone import Backbone
-from person_reid.models.from_authors import TransReIDBackbone
+from person_reid.models.from_authors import FastReIDBackbone, TransReIDBackbone
 
 TEST: dict[str, Any] = {
     "resize": "bilinear",
@@ -24,6 +24,7 @@ SHALLOW = {
     "embed_dim": 768, "depth": 8, "num_heads": 8, "mlp_ratio": 3.0, "qkv_bias": False,
     "scale": 768**-0.5,
 }  # fmt: skip
+POOLS = {"bot": "avg", "agw": "gem", "sbs": "gemp"}
 CLIP = {"side": 1.0, "pre_norm": True, "act_layer": "quick_gelu"}
 
 
@@ -51,28 +52,64 @@ def transreid(
     )
 
 
+def fastreid(method: str, kind: str) -> Backbone:
+    """Return the Backbone of one of fast-reid's configurations, such as sbs and resnet50_ibn."""
+    deep, attends = "101" in kind, method in ("agw", "sbs") and kind != "resnest50"
+    return FastReIDBackbone(
+        f"fastreid_{method}_{kind}",
+        2048,
+        size=(384, 128) if method in ("sbs", "mgn") else (256, 128),
+        layers=(3, 4, 23 if deep else 6, 3),
+        ibn="ibn" in kind,
+        non_local=(0, 2, 9 if deep else 3, 0) if attends else (0, 0, 0, 0),
+        split=kind == "resnest50",
+        branched=method == "mgn",
+        own_feature=method == "mgn",
+        can_keep_resolution=False,
+        flips=False,
+        # a deeper network, one with attention, one with a learned pooling
+        foreign=(
+            *(() if deep else ("layer3.6.",)),
+            *(() if attends else ("NL_",)),
+            *(() if method == "sbs" else ("pooling.p",)),
+        ),
+        options={} if method == "mgn" else {"neck": "bnneck", "pool": POOLS[method]},
+    )
+
+
 FAMILIES: dict[str, Backbone] = {
     each.name: each
     for each in (
-        # He et al., ICCV 2021. ViT-B and DeiT-B are one architecture
-        transreid("transreid_base", BASE),
-        transreid("transreid_base_stride12", BASE, stride=12),
-        transreid("transreid_jpm", BASE, "jigsaw"),
-        transreid("transreid_jpm_stride12", BASE, "jigsaw", stride=12),
-        transreid("transreid_small", SHALLOW),
+        # He et al., ICCV 2021. ViT-B and DeiT-B are one architecture; the side information is the
+        # file's
+        transreid("transreid_vit_base", BASE),
+        transreid("transreid_vit_base_12", BASE, stride=12),
+        transreid("transreid_vit_base_jpm_sie", BASE, "jigsaw"),
+        transreid("transreid_vit_base_jpm_sie_12", BASE, "jigsaw", stride=12),
+        transreid("transreid_deit_base_jpm_sie_12", BASE, "jigsaw", stride=12),
+        transreid("transreid_vit_small", SHALLOW),
         transreid("transreid_deit_small", SMALL),
         # Luo et al., arXiv 2111.12084
-        transreid("transreid_ssl_small", SMALL, stem=True),
-        transreid("transreid_ssl_base", BASE, stem=True),
+        transreid("transreid_ssl_vit_small", SMALL),
+        transreid("transreid_ssl_vit_small_ics", SMALL, stem=True),
+        transreid("transreid_ssl_vit_base_ics", BASE, stem=True),
         # Zhu et al., ECCV 2022
-        transreid("pass_small", SMALL | {"reg_tokens": 3}, "parts"),
-        transreid("pass_base", BASE | {"reg_tokens": 3}, "parts"),
+        transreid("pass_vit_small", SMALL | {"reg_tokens": 3}, "parts"),
+        transreid("pass_vit_base", BASE | {"reg_tokens": 3}, "parts"),
         # Hu et al., PersonViT, 2024
-        transreid("personvit_tiny", TINY),
-        transreid("personvit_small", SMALL),
-        transreid("personvit_base", BASE),
+        transreid("personvit_vit_tiny", TINY),
+        transreid("personvit_vit_small", SMALL),
+        transreid("personvit_vit_base", BASE),
         # Li, Sun, Li: CLIP-ReID, AAAI 2023
-        transreid("clipreid_vit", BASE | CLIP, "projected"),
-        transreid("clipreid_vit_stride12", BASE | CLIP, "projected", stride=12),
+        transreid("clip_reid_vit_base", BASE | CLIP, "projected"),
+        transreid("clip_reid_vit_base_sie_olp", BASE | CLIP, "projected", stride=12),
+        # fast-reid's configurations
+        *(
+            fastreid(method, kind)
+            for method in POOLS
+            for kind in ("resnet50", "resnet50_ibn", "resnet101", "resnet101_ibn", "resnest50")
+        ),
+        fastreid("mgn", "resnet50"),
+        fastreid("mgn", "resnet50_ibn"),
     )
 }

@@ -1,5 +1,5 @@
-"""Backbones that this suite builds like their authors' code: IBN-Net, OSNet, and the transformers
-of TransReID.
+"""Backbones that this suite builds like their authors' code: IBN-Net, OSNet, the transformers of
+TransReID, and fast-reid's ResNets.
 """
 
 from __future__ import annotations
@@ -107,7 +107,20 @@ def osnet(name: str, width: float, variant: str = "plain") -> Backbone:
 
 
 @dataclass(frozen=True)
-class TransReIDBackbone(Backbone):
+class FamilyBackbone(Backbone):
+    """A network of a published paper, whose weights only its authors give away."""
+
+    def refuse_imagenet(self, pretrained: bool) -> None:
+        """Raise UserError if ImageNet weights are asked for."""
+        if pretrained:
+            raise UserError(
+                f"{self.name} begins with its authors' weights: --weights FILE, or --weights none "
+                "for random ones."
+            )
+
+
+@dataclass(frozen=True)
+class TransReIDBackbone(FamilyBackbone):
     """A transformer of models.transreid.
 
     feature: what the authors test, an argument of PersonTransformer. stride: pixels between
@@ -125,8 +138,7 @@ class TransReIDBackbone(Backbone):
 
         from person_reid.models.transreid import Patches, PersonTransformer
 
-        if pretrained:
-            raise UserError(self.source())
+        self.refuse_imagenet(pretrained)
         return PersonTransformer(
             self.feature_of,
             img_size=size,
@@ -140,9 +152,7 @@ class TransReIDBackbone(Backbone):
 
     def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
         if self.dim != self.channels:
-            raise UserError(
-                f"{self.name}: its feature is not pooled from a map: leave --pool and --PCB out."
-            )
+            raise self.not_pooled()
         return pooled
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -157,8 +167,37 @@ class TransReIDBackbone(Backbone):
             if name in state_dict:
                 module.sie_embed = torch.nn.Parameter(torch.zeros(state_dict[name].shape))
 
-    def source(self) -> str:
-        return (
-            f"{self.name} begins with its authors' weights: --weights FILE, or --weights none for "
-            "random ones."
-        )
+
+@dataclass(frozen=True)
+class FastReIDBackbone(FamilyBackbone):
+    """A ResNet of fast-reid. layers, ibn, non_local: arguments of models.fastreid.resnet; split: a
+    ResNeSt instead; branched: its MGN.
+    """
+
+    _: KW_ONLY
+    layers: tuple[int, ...] = (3, 4, 6, 3)
+    ibn: bool = False
+    non_local: tuple[int, ...] = (0, 0, 0, 0)
+    split: bool = False
+    branched: bool = False
+
+    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+        from person_reid.models.fastreid import FastReIDMGN, resnest, resnet
+
+        self.refuse_imagenet(pretrained)
+        if self.split:
+            return resnest()
+        network = resnet(self.layers, self.ibn, self.non_local)
+        return FastReIDMGN(network) if self.branched else network
+
+    def feature_map(self, module: Any, images: Tensor) -> Tensor:
+        from person_reid.models.fastreid import feature_map
+
+        if self.split or self.branched:
+            return module.forward_features(images)
+        return feature_map(module, images)
+
+    def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
+        if self.branched:
+            raise self.not_pooled()
+        return pooled

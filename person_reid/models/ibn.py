@@ -58,7 +58,11 @@ def ibn_a(depth: int) -> ResNet:
 
     The last stage has none: it has to keep what tells classes apart.
     """
-    network = ResNet(Bottleneck, DEPTHS[depth])
+    return with_instance_norms(ResNet(Bottleneck, DEPTHS[depth]))
+
+
+def with_instance_norms(network: ResNet) -> ResNet:
+    """Give the blocks of a ResNet's first three stages the norms of IBN-Net-a, in place."""
     for stage in (network.layer1, network.layer2, network.layer3):
         for block in stage:
             block.bn1 = InstanceBatchNorm(block.bn1.num_features)

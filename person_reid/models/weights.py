@@ -130,7 +130,7 @@ def _verify(
         for name in report.mismatched
         if name.startswith(matters) and not CLASSIFIER.fullmatch(name)
     ]
-    wrong += [name for name in report.unknown if name.startswith(foreign)]
+    wrong += [n for n in report.unknown if n.removeprefix("model.").startswith(foreign)]
     lacking = [name for name in report.missing if strict and not CLASSIFIER.fullmatch(name)]
     if wrong or lacking or len(report.loaded) < len(report.missing):
         raise UserError(

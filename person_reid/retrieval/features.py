@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,11 +59,12 @@ def fused_embedding(
     results, faster.
     """
     network.to(device).to(memory_format=torch.channels_last).eval()
+    if network.sides:
+        return _Scaled(_SidedEmbedding(network), scales, network.pieces)
     embedding: torch.nn.Module = _Embedding(network)
     # tracing fails in as many ways as networks branch; then the network runs as it is
-    if not network.sides:
-        with suppress(Exception):
-            embedding = fuse(embedding)  # a GraphModule that computes the same
+    with suppress(Exception):
+        embedding = fuse(embedding)  # a GraphModule that computes the same
     return _Scaled(embedding, scales, network.pieces)
 
 
@@ -71,8 +73,15 @@ class _Embedding(torch.nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Tensor, *sides: Tensor) -> Tensor:
-        return self.network.embed(images, *sides)
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network.embed(images)
+
+
+class _SidedEmbedding(_Embedding):
+    network: Any
+
+    def forward(self, images: Tensor, sides: Tensor | None = None) -> Tensor:
+        return self.network.embed(images, sides)
 
 
 class _Scaled(torch.nn.Module):

@@ -7,10 +7,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import test as test_script
 from person_reid.basics import UserError
+from person_reid.config.tested import TestConfig
+from person_reid.console import parse
+from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.models.factory import create_model
 from person_reid.models.families import FAMILIES
+from person_reid.retrieval.results import load_result
 from tests.support.families import (
     FIXTURE,
     authors_weights,
@@ -19,6 +24,8 @@ from tests.support.families import (
     images_of,
     our_features,
 )
+from tests.support.networks import tested_network
+from tests.support.people import draw_people
 
 RECORDS = json.loads(FIXTURE.read_text())
 SHRUNKEN = [name for name, record in RECORDS.items() if record["changes"]]
@@ -92,6 +99,7 @@ def test_weights_in_half_precision_load(tmp_path):
         ("PASS", "PersonViT"),
         ("CLIP-ReID ViT", "TransReID"),
         ("TransReID-SSL", "PersonViT"),
+        ("fast-reid AGW", "fast-reid BoT"),
     ],
 )
 def test_a_file_of_a_related_network_is_refused(file, backbone, tmp_path):
@@ -101,7 +109,9 @@ def test_a_file_of_a_related_network_is_refused(file, backbone, tmp_path):
 
 def test_a_file_of_another_width_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"authors\.pth: the weights of another network"):
-        Embedder("personvit_tiny", weights=written(RECORDS["PersonViT"], tmp_path), device="cpu")
+        Embedder(
+            "personvit_vit_tiny", weights=written(RECORDS["PersonViT"], tmp_path), device="cpu"
+        )
 
 
 def test_unknown_cameras_get_the_mean_of_the_side_information(tmp_path, caplog):
@@ -139,13 +149,40 @@ def test_position_embeddings_of_overlapping_patches_are_resampled(tmp_path):
     torch.testing.assert_close(found, found[:, :1].expand_as(found))
 
 
+def test_a_script_looks_up_the_cameras_of_the_images(here, monkeypatch):
+    record = RECORDS["TransReID"]
+    draw_people(here / "people", 2, 2, 2, 2, 2, 2)
+    monkeypatch.setitem(FAMILIES, "tiny", FAMILIES[family_entry(record)])
+    file = written(record, here)
+    words = "--backbone tiny --height 64 --width 32 --test_dir people/pytorch --gpu_ids -1"
+    test_script.main([*words.split(), "--weights", str(file), "--no_norm", "--result", "out.mat"])
+    gallery = read_split("people/pytorch", "gallery")
+    assert set(gallery.cameras) <= {1, 2, 3}
+    embed = Embedder("tiny", file, "cpu", size=(64, 32), unit_length=False)
+    expected = embed(gallery.paths, cameras=gallery.cameras)
+    found = load_result("out.mat")[1].features
+    assert np.abs(found - expected).max() < 1e-5 * expected.std()
+    assert np.abs(found - embed(gallery.paths)).max() > 0.01 * expected.std()
+
+
+def test_a_head_that_comes_with_a_network_is_kept_unless_another_is_asked_for():
+    words = ["--backbone", "fastreid_sbs_resnet50_ibn", "--weights", "none"]
+    tested = tested_network(parse(TestConfig, words))
+    assert (tested.spec.neck, tested.spec.pool, tested.size) == ("bnneck", "gemp", (384, 128))
+    assert tested.num_classes
+    bare = tested_network(parse(TestConfig, [*words, "--neck", "none"]))
+    assert bare.spec.neck == "none" and bare.num_classes is None
+    with pytest.raises(UserError, match="--stride 1 has no meaning for fastreid_sbs_resnet50_ibn"):
+        create_model("fastreid_sbs_resnet50_ibn", stride=1)
+
+
 @pytest.mark.parametrize("name", SHRUNKEN)
 def test_a_network_trains(name):
     record = RECORDS[name]
     network = create_model(family_entry(record), 5, weights="none", size=record["size"])
     features, logits = network(torch.randn(2, 3, *record["size"]))
     logits.sum().backward()
-    assert features.shape == (2, 512) and logits.shape == (2, 5)
+    assert features.shape == (2, network.metric_dim) and logits.shape == (2, 5)
     assert network.entry.feature_map(network.model, torch.zeros(1, 3, *record["size"])).ndim == 4
 
 

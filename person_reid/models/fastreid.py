@@ -1,0 +1,135 @@
+"""The ResNets of fast-reid and its MGN, under its names.
+
+They differ from torchvision's: the pooling after the first convolution has no padding, the last
+stage keeps its resolution, and non-local blocks follow the last blocks of stages 2 and 3.
+
+He, Liao, Liu, Liu, Cheng, Mei: FastReID: A PyTorch Toolbox for General Instance Re-identification,
+arXiv 2006.02631.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck, ResNet
+
+from person_reid.models.ibn import with_instance_norms
+from person_reid.models.pooling import GeneralizedMeanPool
+
+WIDTH = 256  # of each feature of MGN
+HEADS = (1, 2, 3, 21, 22, 31, 32, 33)
+
+
+class NonLocal(nn.Module):
+    """Add what all positions have in common: y_i = x_i + norm(W θ_i Σ_j φ_j g_j / N).
+
+    θ, φ and g have one channel, so all positions j weigh alike for any i. Wang, Girshick, Gupta,
+    He: Non-local Neural Networks, CVPR 2018, equation 4 with the dot product, as in fast-reid.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.g, self.theta, self.phi = (nn.Conv2d(channels, 1, 1) for _ in range(3))
+        norm = nn.BatchNorm2d(channels)
+        nn.init.zeros_(norm.weight)
+        self.W = nn.Sequential(nn.Conv2d(1, channels, 1), norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        common = (self.phi(x) * self.g(x)).mean((2, 3), keepdim=True)
+        return x + self.W(self.theta(x) * common)
+
+
+def resnet(
+    layers: Sequence[int], ibn: bool = False, non_local: Sequence[int] = (0, 0, 0, 0)
+) -> ResNet:
+    """Build a ResNet.
+
+    layers: blocks of each stage. non_local: how many of them, the last ones, a non-local block
+    follows. ibn: with IBN-Net-a's norms.
+    """
+    network = ResNet(Bottleneck, list(layers))
+    if ibn:
+        with_instance_norms(network)
+    network.maxpool = nn.MaxPool2d(3, 2, ceil_mode=True)
+    network.fc = nn.Identity()
+    for layer in (network.layer4[0].conv2, network.layer4[0].downsample[0]):
+        layer.stride = (1, 1)
+    for number, count in enumerate(non_local, start=1):
+        if count:
+            blocks = (NonLocal(128 * 2**number) for _ in range(count))
+            network.add_module(f"NL_{number}", nn.ModuleList(blocks))
+    return network
+
+
+def feature_map(network: Any, images: Tensor) -> Tensor:
+    """Compute the last map of `resnet`: (B, 3, H, W) → (B, 2048, H / 16, W / 16)."""
+    x = network.maxpool(network.relu(network.bn1(network.conv1(images))))
+    for number in (1, 2, 3, 4):
+        stage, after = getattr(network, f"layer{number}"), getattr(network, f"NL_{number}", ())
+        for i, block in enumerate(stage, start=len(after) - len(stage)):
+            x = after[i](block(x)) if i >= 0 else block(x)
+    return x
+
+
+def resnest() -> Any:
+    """Build the ResNeSt-50 that fast-reid calls S50: timm's with dilation in place of the last
+    stride.
+    """
+    import timm
+
+    network: Any = timm.create_model("resnest50d", num_classes=0)
+    first, *others = network.layer4
+    first.avd_last.stride, first.downsample[0] = 1, nn.Identity()
+    for block in others:
+        block.conv2.conv.dilation = block.conv2.conv.padding = (2, 2)
+    return network
+
+
+class ReducedNeck(nn.Module):
+    """(B, C, h, w) → generalised mean → a linear layer to WIDTH → batch norm, (B, WIDTH)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.pool_layer = GeneralizedMeanPool(learn=True)
+        self.bottleneck = nn.Sequential(
+            nn.Conv2d(channels, WIDTH, 1, bias=False), nn.BatchNorm2d(WIDTH)
+        )
+        self.bottleneck[1].bias.requires_grad_(False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.bottleneck(self.pool_layer(maps)[:, :, None, None]).flatten(1)
+
+
+class FastReIDMGN(nn.Module):
+    """Eight features of WIDTH in a row: of three branches as a whole, of two halves, three thirds.
+
+    Wang et al., Learning Discriminative Features with Multiple Granularities for Person
+    Re-Identification, ACM Multimedia 2018. All branches keep the resolution of their last stage.
+    """
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        stem = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2")
+        self.backbone = nn.Sequential(*(getattr(network, name) for name in stem), network.layer3[0])
+        branch = nn.Sequential(nn.Sequential(*network.layer3[1:]), network.layer4)
+        self.b1, self.b2, self.b3 = (copy.deepcopy(branch) for _ in range(3))
+        for name in HEADS:
+            self.add_module(f"b{name}_head", ReducedNeck(2048))
+
+    def forward(self, images: Tensor) -> Tensor:
+        shared = self.backbone(images)
+        whole, halves, thirds = self.b1(shared), self.b2(shared), self.b3(shared)
+        parts = [whole, halves, thirds, *_stripes(halves, 2), *_stripes(thirds, 3)]
+        heads = [getattr(self, f"b{name}_head") for name in HEADS]
+        return torch.cat([head(part) for head, part in zip(heads, parts, strict=True)], dim=1)
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Compute the last map of the branch of whole bodies: (B, 2048, h, w)."""
+        return self.b1(self.backbone(images))
+
+
+def _stripes(maps: Tensor, count: int) -> tuple[Tensor, ...]:
+    """Cut a map (B, C, h, w) into stripes of ⌈h / count⌉ rows, the last one perhaps less high."""
+    return torch.split(maps, -(-maps.shape[2] // count), dim=2)
