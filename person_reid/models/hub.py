@@ -90,6 +90,8 @@ def _from_hub(entry: Published) -> Path:
     try:
         with quick_to_fail():
             return Path(hf_hub_download(entry.hub, entry.file))
+    except (FileNotFoundError, ConnectionError) as error:
+        raise UserError(entry.absent(", and the hub cannot be reached")) from error
     except Exception as error:  # each cause has an exception of its own
         raise UserError(entry.absent(f", nor on the hub ({first_line(error)})")) from error
 
