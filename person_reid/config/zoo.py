@@ -22,6 +22,7 @@ EXPORTED = (".xml", ".onnx")
 Colour = tuple[float, float, float]
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+LUPERSON = (0.3525, 0.3106, 0.3140), (0.2660, 0.2522, 0.2505)
 BYTES = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # for values from 0 to 255
 
 
@@ -30,7 +31,7 @@ class Family(NamedTuple):
 
     licence: of the authors' code and files; the data sets have terms of their own.
     ap: the definition of the published AP: step, trapezoidal, or empty if unknown.
-    pixels: the mean and deviation of the images' values, from 0 to 1.
+    pixels: the mean and deviation of the images' values, from 0 to 1; None if unknown.
     padding: pixels around a training image before it is cropped; None if unknown.
     flip: whether the published figures add the mirrored image.
     """
@@ -38,7 +39,7 @@ class Family(NamedTuple):
     page: str
     licence: str
     ap: str = "step"
-    pixels: tuple[Colour, Colour] = IMAGENET
+    pixels: tuple[Colour, Colour] | None = IMAGENET
     padding: int | None = 10
     flip: bool = False
 
@@ -58,13 +59,13 @@ FAMILIES = {
     "CLIP-ReID CNN": Family(f"{GITHUB}/Syliz517/CLIP-ReID", "MIT"),
     "CLIP-ReID ViT": Family(f"{GITHUB}/Syliz517/CLIP-ReID", "MIT", pixels=HALF),
     "SOLIDER": Family(f"{GITHUB}/tinyvision/SOLIDER-REID", "MIT", pixels=HALF),
-    "LUPerson": Family(f"{GITHUB}/DengpanFu/LUPerson", "Apache-2.0"),
-    "LUPerson-NL": Family(f"{GITHUB}/DengpanFu/LUPerson-NL", ""),
+    "LUPerson": Family(f"{GITHUB}/DengpanFu/LUPerson", "Apache-2.0", pixels=LUPERSON),
+    "LUPerson-NL": Family(f"{GITHUB}/DengpanFu/LUPerson-NL", "", pixels=None),
     "PersonViT": Family(f"{GITHUB}/hustvl/PersonViT", "", pixels=HALF),
     "KPR": Family(
         f"{GITHUB}/VlSomers/keypoint_promptable_reidentification", "Hippocratic 3.0", pixels=HALF
     ),
-    "LightMBN": Family(f"{GITHUB}/jixunbo/LightMBN", "MIT"),
+    "LightMBN": Family(f"{GITHUB}/jixunbo/LightMBN", "MIT", padding=None, flip=True),
     "Intel": Family(
         f"{GITHUB}/openvinotoolkit/open_model_zoo", "Apache-2.0", "", BYTES, padding=None
     ),
@@ -250,12 +251,18 @@ def place(entry: Published) -> str:
 
 def facts(family: Family) -> str:
     """Return what the networks of a family share, in words."""
-    pixels = {IMAGENET: "ImageNet's mean and deviation", HALF: "mean and deviation 0.5"}
+    pixels = {
+        IMAGENET: "ImageNet's mean and deviation",
+        HALF: "mean and deviation 0.5",
+        LUPERSON: "LUPerson's mean and deviation, in whose place ImageNet's are used here",
+        BYTES: "pixels from 0 to 255",
+        None: "an unknown mean and deviation",
+    }
     return ", ".join(
         [
             f"licence {family.licence or 'unknown'}",
             f"{family.ap} AP" if family.ap else "AP of an unknown definition",
-            pixels.get(family.pixels, "pixels from 0 to 255"),
+            pixels[family.pixels],
             *([] if family.padding is None else [f"padding {family.padding}"]),
             f"{'with' if family.flip else 'without'} the mirrored image",
         ]
