@@ -30,6 +30,7 @@ from benchmarks.parser import Parser, positive
 from person_reid.console import run_script
 from person_reid.gallery.identification import best_and_mean
 from person_reid.retrieval.clusters import group_people
+from person_reid.retrieval.identities import pair_f1
 from person_reid.retrieval.results import load_result
 
 RATES = (0.1, 0.01)  # of strangers taken for somebody
@@ -154,14 +155,13 @@ def grouped(gallery, radius):
     people, person = np.unique(gallery.labels, return_inverse=True)
     table = np.zeros((len(groups), len(people)), int)
     np.add.at(table, (group, person[inside]), 1)
-    pairs, in_group, of_person = (
-        (counts * (counts - 1)).sum() for counts in (table, table.sum(axis=1), np.bincount(person))
-    )
+    alone = [name or f"alone {index}" for index, name in enumerate(names)]
+    pairs = pair_f1(gallery.labels, alone)
     shares = (
         inside.mean(),
         table.max(axis=1).sum() / inside.sum(),
-        pairs / in_group,
-        pairs / of_person,
+        pairs.precision,
+        pairs.recall,
     )
     figures = " | ".join(f"{100 * share:.1f}" for share in shares)
     return f"| {radius:g} | {len(groups)} | {len(people)} | {figures} | {seconds:.1f} s |"

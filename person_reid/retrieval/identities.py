@@ -5,11 +5,14 @@ identity_f1(people, tracks, pairs).f1      # one number for all cameras
 pair_f1(labels, clusters).f1               # of images that are known to be the same
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
+
+from person_reid.data.tracks import Track
 
 Boxes = npt.NDArray[np.float64]
 Pairs = npt.NDArray[np.int64]
@@ -80,6 +83,22 @@ def matching_boxes(
     shared = np.maximum(high - low, 0).prod(axis=1)
     areas = (np.prod(sides[:, 2:] - sides[:, :2], axis=1) for sides in (boxes[i], others[j]))
     return np.stack([i, j], axis=1)[shared >= least * (sum(areas) - shared)]
+
+
+def listed_boxes(
+    tracks: Iterable[tuple[str, str, Track]],
+) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_], Boxes]:
+    """Return frames (N,), identities (N,) and boxes (N, 4) of tracks, as the other functions take
+    them.
+
+    tracks: the camera of each, whose frames are others than those of the other cameras, and its
+        identity.
+    """
+    known = [each for each in tracks if len(each[2].frames)]
+    frames = [f"{camera} {frame}" for camera, _, track in known for frame in track.frames.tolist()]
+    identities = [identity for _, identity, track in known for _ in track.frames]
+    boxes = np.concatenate([np.zeros((0, 4)), *(track.boxes for *_, track in known)])
+    return np.array(frames), np.array(identities), boxes
 
 
 def _contingency(

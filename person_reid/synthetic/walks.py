@@ -38,7 +38,8 @@ DELAY = 5  # seconds from the start of a camera to that of the next
 
 # Everybody walks straight ahead on the ground. Lengths are in body heights.
 HORIZON, ABOVE, FOCAL = 0.37 * SCENE[1], 1.25, 1.2 * SCENE[1]  # in pixels, except ABOVE the ground
-FARTHEST = 6.0  # from the camera; nobody is seen beyond
+FARTHEST = 5.5  # from the camera; nobody is seen beyond
+INSIDE = 0.6  # share of a figure within the frame from which somebody is in it
 LEAST_SEEN = 0.3  # share of a figure; who shows less is neither in the truth nor tracked
 SPEED = 0.8  # a second
 CYCLE, POSES = 0.85, 8  # the length of two steps, and how many figures are drawn of them
@@ -220,7 +221,7 @@ def sight(passage: Passage, time: float) -> Sight | None:
     sides = np.tile(feet, 2) + scale * figure_extent(passage.look, passage.pose, step)
     found = Sight(passage, step, scale, sides, 1.0)
     visible = area(2 * found.box) / area(sides)
-    return found._replace(visible=visible) if visible >= LEAST_SEEN else None
+    return found._replace(visible=visible) if visible >= INSIDE else None
 
 
 def area(sides: Array) -> float:

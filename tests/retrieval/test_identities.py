@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import pair_confusion_matrix
 
-from person_reid.retrieval.identities import identity_f1, matching_boxes, pair_f1
+from person_reid.data.tracks import Track
+from person_reid.retrieval.identities import identity_f1, listed_boxes, matching_boxes, pair_f1
 
 
 def tracks(seed, people=4, frames=30, cameras=2):
@@ -121,6 +122,18 @@ def test_pairs_are_those_that_scikit_learn_counts(seed):
     expected = (2 * right / (2 * right + wrong + missed), right / (right + wrong))
     assert pair_f1(people, found)[:2] == pytest.approx(expected)
     assert pair_f1(people, found).recall == pytest.approx(right / (right + missed))
+
+
+def test_boxes_of_tracks_are_listed_with_camera_and_identity():
+    boxes = np.arange(12.0).reshape(3, 4)
+    one = Track(7, np.array([4, 6]), boxes[:2], 0.6, 1.0)
+    two = Track(7, np.array([4]), boxes[2:], 0.6, 0.6)
+    none = Track(9, np.array([], int), boxes[:0], 0.0, 0.0)
+    frames, who, sides = listed_boxes([("hall", "a", one), ("yard", "a", two), ("yard", "b", none)])
+    assert frames.tolist() == ["hall 4", "hall 6", "yard 4"]
+    assert who.tolist() == ["a"] * 3
+    np.testing.assert_array_equal(sides, boxes)
+    assert listed_boxes([])[2].shape == (0, 4)
 
 
 def test_pairs_of_names_are_counted_by_hand():
