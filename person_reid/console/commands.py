@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "print and draw the rankings of queries",
     "model": "list the networks, or describe one",
     "search": "index folders of crops and search them by picture",
+    "across": "link the tracks of several cameras into people",
     "threshold": "measure the similarity above which two images show the same person",
     "compare": "decide whether two images show the same person",
     "export": "write a network to an ONNX, TorchScript or torch.export file",

@@ -23,7 +23,7 @@ import logging
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -41,6 +41,9 @@ MOT_CLASSES = 13  # numbered from 1
 EPOCH = datetime(1970, 1, 1)
 TEXT = "frame,track,left,top,width,height,confidence and perhaps class and visibility"
 LABELS = "class x y width height, perhaps confidence, and track"
+# the track in a line, between what is before and after it
+SECOND = re.compile(r"(?m)^([^,\r\n]*,[ \t]*)([^,\s]+)([ \t]*)")
+LAST = re.compile(r"^(.*\s)(\S+)(\s*)$")
 log = logging.getLogger(__name__)
 
 
@@ -242,3 +245,28 @@ def _values(
     if len(values) not in count or not all(map(math.isfinite, values)):
         raise UserError(f"{path}, line {number}: expected {expected}, found {text[:60]!r}.")
     return values
+
+
+def write_identities(path: Path, save: Path, identity: Callable[[int], int]) -> None:
+    """Write a track file, or a folder of labels, with other identities; nothing else changes.
+
+    identity: returns the new one of a track. Boxes without an identity stay so.
+    """
+
+    def changed(found: re.Match[str]) -> str:
+        track = float(found[2])
+        return found[0] if track < 0 else f"{found[1]}{identity(int(track))}{found[3]}"
+
+    if not path.is_dir():
+        text = content_of(path).decode("latin-1")  # any bytes, which all come back
+        save.write_text(SECOND.sub(changed, text), "latin-1", newline="")
+        return
+    tracked = {(int(box.frame), box.line) for box in read_boxes(path) if box.track >= 0}
+    save.mkdir()
+    for file in files_of(path):
+        lines = content_of(file).decode("latin-1").splitlines(keepends=True)
+        frame = int((re.findall(r"\d+", file.stem) or [UNKNOWN])[-1])
+        for number, line in enumerate(lines, 1):
+            if (frame, number) in tracked:
+                lines[number - 1] = LAST.sub(changed, line)
+        (save / file.name).write_text("".join(lines), "latin-1", newline="")

@@ -24,9 +24,14 @@ def is_one_file(save: str | Path) -> bool:
     return Path(save).suffix.lower() in ONE_FILE
 
 
+def one_file_size(images: int, dimension: int) -> float:
+    """Return about how many bytes one file has, in base64."""
+    return images * (BYTES + dimension) * 4 / 3
+
+
 def check_size(save: str | Path, images: int, dimension: int) -> None:
     """Raise UserError if images with features of that dimension are too many for one file."""
-    size = images * (BYTES + dimension) * 4 / 3  # of base64
+    size = one_file_size(images, dimension)
     if size > MOST:
         raise UserError(
             f"--save {save}: {images:,} images would make one file of "

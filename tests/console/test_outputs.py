@@ -35,6 +35,7 @@ NEEDED = {
     "search people": ["--index", "own.index"],
     "search apply": ["FILE", "--index", "own.index"],
     "search forget": ["--index", "own.index"],
+    "across": ["--index", "own.index"],
     "report": ["--backbone", "osnet_x0_25", "--weights", "none"],
     "label_errors": ["--data_dir", "data", "--backbone", "osnet_x0_25", "--weights", "none"],
     "augmentations": ["--data_dir", "data"],
@@ -52,7 +53,7 @@ READ = {
     "weights", "from", "from_run", "engine", "threshold", "result", "other", "index",
     "label_errors", "test_dir", "multi_query", "images", "results", "recipes", "about", "table",
     "image", "config", "data_dir", "train_with", "DG_dir", "teacher", "networks", "test_dirs",
-    "calibrate", "csv", "corrections", "tracks", "frames",
+    "calibrate", "csv", "corrections", "tracks", "frames", "travel",
     "crops",  # of which a folder of its own is written
 }  # fmt: skip
 FOLDERS = {
@@ -195,7 +196,7 @@ def test_every_flag_of_every_script_is_known_to_name_a_file_or_not():
     assert {script.split()[0] for script, _ in WRITERS} == {
         "prepare", "test", "evaluate", "evaluate_gpu", "evaluate_rerank", "demo", "search",
         "threshold", "export", "save_pretrained", "compare_networks", "heatmap", "figures",
-        "report", "explore", "label_errors", "augmentations", "reproduce",
+        "report", "explore", "label_errors", "augmentations", "reproduce", "across",
     }  # fmt: skip
 
 

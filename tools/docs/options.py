@@ -11,6 +11,7 @@ sys.path.insert(0, str(ROOT))
 
 from person_reid.basics import write_text
 from person_reid.config import TrainConfig, search
+from person_reid.config.across import AcrossConfig
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.compare import CompareConfig
 from person_reid.config.compare_networks import CompareNetworksConfig
@@ -77,6 +78,7 @@ def page() -> str:
     for name, command in search.COMMANDS.items():
         remark = named if issubclass(command, search.AddOptions) else ""
         parts += section(f"tools/search.py {name}", command, TestConfig.declared(), remark)
+    parts += section("tools/across.py", AcrossConfig, {})
     return "\n".join(parts)
 
 

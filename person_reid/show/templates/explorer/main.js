@@ -1,11 +1,11 @@
 "use strict";
 // The page: shows what the address says, and answers clicks and keys.
 
-const VIEWS = { queries: showQueries, ranking: showRanking, map: showMap, threshold: showThreshold, compare: showCompare, labels: showLabels };
+const VIEWS = { queries: showQueries, ranking: showRanking, map: showMap, threshold: showThreshold, compare: showCompare, labels: showLabels, tracks: showTracks };
 
 // The views that this explorer has, in the order of their tabs.
 function viewsHere() {
-  const there = { threshold: DATA.thresholds, compare: DATA.rankings.length > 1, labels: DATA.labels };
+  const there = { threshold: DATA.thresholds, compare: DATA.rankings.length > 1, labels: DATA.labels, tracks: DATA.tracks };
   return Object.keys(VIEWS).filter((name) => there[name] ?? !(name in there));
 }
 
@@ -98,6 +98,7 @@ function begin() {
   prepareFilters();
   if (DATA.thresholds) prepareThresholds();
   if (DATA.labels) prepareLabels();
+  if (DATA.tracks) prepareTracks();
   prepareMap();
   prepareMarks();
   window.addEventListener("hashchange", arrive);

@@ -11,7 +11,7 @@ function usualColour() {
 }
 
 const DEFAULTS = {
-  view: DATA.labels ? "labels" : "queries", image: "0", by: "0", beside: "", sort: "worst", colour: usualColour(), place: "",
+  view: DATA.labels ? "labels" : DATA.tracks ? "tracks" : "queries", image: "0", by: "0", beside: "", sort: "worst", colour: usualColour(), place: "",
   person: "", camera: "", tag: "", first: "", low: "", high: "", threshold: "", proposal: "", decision: "", doubt: "",
 };
 

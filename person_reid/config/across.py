@@ -1,0 +1,48 @@
+"""The options of tools/across.py."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from person_reid.config.demo import THRESHOLD
+from person_reid.config.forms import output_path, picture_file
+from person_reid.config.look import Look
+from person_reid.config.option import option
+from person_reid.config.search import GalleryOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkOptions(GalleryOptions):
+    """How tracks are linked, and what is known beforehand."""
+
+    title = "linking"
+    threshold: str | None = option(
+        None, f"least mean cosine of one person's tracks: {THRESHOLD} (default: by the silhouette)"
+    )
+    camera_norm: bool = option(False, "give the features of every camera the same mean")
+    rerank: bool = option(
+        False, "also compare the neighbours of tracks; better with several hundred and more"
+    )
+    travel: str | None = option(
+        None, "least seconds between two cameras: columns from,to,seconds", metavar="CSV"
+    )
+    corrections: str | None = option(
+        None, "list of images from people.html, or by hand: columns path,identity", metavar="CSV"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AcrossConfig(Look, LinkOptions):
+    """All options of tools/across.py."""
+
+    title = "answers"
+    save: str = option("people", "folder to write", form=output_path)
+    sheet: str | None = option(
+        None, "picture of who was where and when", form=picture_file, metavar="FILE"
+    )
+    apply: bool = option(False, "also record the people in the index")
+
+    def fault(self) -> str:
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        if self.rerank and self.threshold and Path(self.threshold).exists():
+            return "{threshold} holds a cosine, and {rerank} compares otherwise: leave one out."
+        return "" if self.sheet else self.ignored_without("sheet")

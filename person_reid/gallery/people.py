@@ -1,0 +1,170 @@
+"""The tracks of an index, to be linked into people, and what somebody has said about them.
+
+tracks, features = indexed_tracks(index)              # those without an image come last
+starts, ends = spans(tracks)
+same, different = corrected_pairs(Path("corrections.csv"), tracks)
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from person_reid.basics import UserError
+from person_reid.data.tracks import EPOCH, Track
+from person_reid.gallery.gallery import Gallery
+from person_reid.gallery.metadata import About, read_abouts
+from person_reid.gallery.tracks import TrackRecord, recorded_tracks
+from person_reid.retrieval.association import Pairs, Travel, two_people
+from person_reid.retrieval.similarity import Features
+from person_reid.retrieval.tracks import track_features
+
+# seconds between the clocks of two files of which nobody knows when they began; 3,000 years
+FAR = 1e11
+log = logging.getLogger(__name__)
+Seconds = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class IndexedTrack:
+    """A track, the facts about its file, and its n images in the index with features (n, D)."""
+
+    record: TrackRecord
+    track: Track
+    images: list[tuple[Path, About]]
+    features: Features
+
+    def __str__(self) -> str:
+        """Return what to call it in a message."""
+        return f"track {self.track.number} of {self.record.path}"
+
+    def times(self) -> tuple[str, str]:
+        """Return when the person is first and last seen: local times, or seconds of the video."""
+        first, last = self.track.first, self.track.last
+        if not self.record.start:
+            return f"{first:.3f}", f"{last:.3f}"
+        return (
+            (EPOCH + timedelta(seconds=first)).isoformat(" ", "milliseconds"),
+            (EPOCH + timedelta(seconds=last)).isoformat(" ", "milliseconds"),
+        )
+
+
+def indexed_tracks(index: Gallery) -> tuple[list[IndexedTrack], Features]:
+    """Return the T tracks of all track files of an index, and the features (S, D) of the first S.
+
+    The others have no image in the index. Raises UserError if there are no features.
+    """
+    entries: dict[tuple[str, str], list[tuple[Path, About]]] = defaultdict(list)
+    rows: dict[tuple[str, str], list[Features]] = defaultdict(list)
+    for some, features in index.entries():
+        for image, feature in zip(some, features, strict=True):
+            key = image[1].source or "", image[1].track or ""
+            entries[key].append(image)
+            rows[key].append(feature)
+    every = []
+    for record in recorded_tracks(index):
+        keys = {(record.source, str(track.number)): track for track in record.read()}
+        every += [IndexedTrack(record, keys[k], entries[k], np.array(rows[k])) for k in keys]
+        for source, number in entries:
+            if source == record.source and (source, number) not in keys:
+                raise UserError(
+                    f"{record.path}: has no track {number} any more, which {index.path} knows. "
+                    "Put the old file back, or index this one under another name."
+                )
+    seen = [each for each in every if each.images]
+    if not seen:
+        raise UserError(
+            f"{index.path}: no tracks in it. Add some: python tools/search.py index "
+            "--tracks cam1.txt --frames cam1.mp4 --camera 1 --index FILE"
+        )
+    numbers = np.repeat(np.arange(len(seen)), [len(each.images) for each in seen])
+    _, means = track_features(np.concatenate([each.features for each in seen]), numbers.tolist())
+    return [*seen, *(each for each in every if not each.images)], means
+
+
+def spans(tracks: Sequence[IndexedTrack]) -> tuple[Seconds, Seconds]:
+    """Return starts and ends (T,) of tracks in seconds.
+
+    If nobody knows when a file begins, its tracks are far from those of all other files.
+    """
+    unknown = dict.fromkeys(each.record.source for each in tracks if not each.record.start)
+    offsets = {source: FAR * number for number, source in enumerate(unknown, 1)}
+    away = np.array([offsets.get(each.record.source, 0) for each in tracks])
+    starts, ends = np.array([(each.track.first, each.track.last) for each in tracks]).T
+    return starts + away, ends + away
+
+
+def remark_on_times(tracks: Sequence[IndexedTrack]) -> None:
+    """Say if the times of files, or of cameras, have nothing to do with one another."""
+    files = {each.record.path: each.record.start for each in tracks}
+    unknown = [path for path, start in files.items() if not start]
+    if unknown and len(files) > 1:
+        log.warning(
+            "nobody knows when %s of %d files begin, such as %s: their times are compared with no "
+            "other file's.", len(unknown), len(files), unknown[0],
+        )  # fmt: skip
+    starts, ends = spans(tracks)
+    cameras = np.array([track.record.camera for track in tracks])
+    each = [cameras == name for name in np.unique(cameras)]
+    found = sorted((starts[which].min(), ends[which].max()) for which in each)
+    apart = all(first[1] < second[0] for first, second in pairwise(found))
+    if not unknown and len(found) > 1 and apart:
+        log.warning("no two cameras saw people at the same time. Is --start of each file right?")
+
+
+def check_clocks(tracks: Sequence[IndexedTrack]) -> None:
+    """Raise UserError unless it is known when each file begins."""
+    for each in tracks:
+        if not each.record.start:
+            raise UserError(
+                f"--travel: nobody knows when {each.record.path} begins. Say it, as in: python "
+                f"tools/search.py index --tracks {each.record.path} --start 2026-11-01T09:30"
+            )
+
+
+def corrected_pairs(
+    file: Path, tracks: Sequence[IndexedTrack], travel: Travel | None = None
+) -> tuple[Pairs, Pairs]:
+    """Return the pairs of tracks that a list of images tells to be one person, and two people.
+
+    The list has the columns path and identity. Tracks whose images have one identity there are one
+    person; different identities are different people. Images without an identity say nothing.
+    Raises UserError if the list contradicts itself, the times of the tracks, or travel.
+    """
+    place = {path: i for i, each in enumerate(tracks) for path, _ in each.images}
+    listed = read_abouts(file, ("path", "identity"))
+    who: dict[int, str] = {}
+    for path, about in listed.items():
+        if not about.identity or path not in place:
+            continue
+        i = place[path]
+        if (other := who.setdefault(i, about.identity)) != about.identity:
+            raise UserError(
+                f"{file}: the images of {tracks[i]} have two identities, {other} and "
+                f"{about.identity}. A track is one person: give them one identity."
+            )
+    if not who:
+        raise UserError(
+            f"{file}: none of its {len(listed)} images has an identity and is of a track in the "
+            "index. Save the list from people.html."
+        )
+    people = defaultdict(list)
+    for i, name in who.items():
+        people[name].append(i)
+    for name, group in people.items():
+        some = [tracks[i] for i in group]
+        apart = two_people([each.record.camera for each in some], *spans(some), travel)
+        if apart.any():
+            first, second = (some[k] for k in np.argwhere(apart)[0])
+            raise UserError(
+                f"{file}: {first} and {second} are both {name} there, and nobody is at two places "
+                "at once. Give one of them another identity."
+            )
+    same = [(group[0], i) for group in people.values() for i in group[1:]]
+    return same, list(combinations([group[0] for group in people.values()], 2))

@@ -1,0 +1,42 @@
+"""People across cameras for the explorer: their tracks along time, which can be cut and joined."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from person_reid.basics import printable
+from person_reid.show.explorer_images import fingerprint
+from person_reid.show.lanes import Stay
+
+DOUBTFUL = 0.05  # a margin
+
+
+def describe_stays(stays: Sequence[Stay], file: str, columns: Sequence[str]) -> dict[str, Any]:
+    """Return the tracks for the page, which saves a list of the images of people that were checked.
+
+    file: the name of the list. columns: those of the stays' rows; the page fills in `identity`.
+    """
+    tracks = [
+        {
+            "person": stay.person,
+            "camera": printable(stay.camera),
+            "name": printable(stay.name),
+            "first": round(stay.first, 3),
+            "last": round(stay.last, 3),
+            "times": stay.times,
+            "boxes": stay.boxes,
+            "margin": None if stay.margin is None else round(stay.margin, 4),
+            "nearest": stay.nearest,
+            "images": stay.images,
+            "rows": stay.rows,
+            "given": stay.given,
+        }
+        for stay in stays
+    ]
+    return {
+        "key": fingerprint(tracks),
+        "file": file,
+        "columns": list(columns),
+        "identity": list(columns).index("identity"),
+        "doubtful": DOUBTFUL,
+        "tracks": tracks,
+    }

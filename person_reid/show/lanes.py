@@ -1,0 +1,140 @@
+"""Draw who was where and when: a lane for each camera along time, a colour for each person."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.ticker import FuncFormatter
+
+from person_reid.basics import counted, printable
+from person_reid.config.look import WIDTHS, own_or
+from person_reid.show.style import FAINT, INK, MANY, ON_DARK, SCREEN, Look, picture, text_width
+
+ROW, BAR = 0.2, 0.8  # inches of a row, and the share of it that a bar takes
+WIDTH = 11  # inches
+STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
+TICKS = 9  # at most
+ZERO = timedelta()
+LUMINANCE, PALE = (0.299, 0.587, 0.114), 0.62  # a number is dark on a bar that is paler
+
+
+@dataclass(frozen=True)
+class Stay:
+    """A track: a person before a camera.
+
+    person: from 0. first, last: seconds since the start. name, times: words for the track, and for
+    when it begins and ends. boxes: how many it has. margin: see People; None for a track without an
+    image. nearest: another person that it could show, -1 if there is none. images: places among
+    those of a page. rows: what a list of images says of each of its images. given: whether somebody
+    has said whom it shows.
+    """
+
+    person: int
+    camera: str
+    first: float
+    last: float
+    name: str = ""
+    times: tuple[str, str] = ("", "")
+    boxes: int = 0
+    margin: float | None = None
+    nearest: int = -1
+    images: tuple[int, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    given: bool = False
+
+
+def draw_lanes(
+    stays: Sequence[Stay], save: str | Path, begin: datetime | None = None, look: Look = SCREEN
+) -> None:
+    """Draw stays to an image file. begin: the time of the start, if it is known.
+
+    A person whom a single camera saw is grey, so that colours stand for links. Numbers of people
+    count from 1.
+    """
+    lanes = {camera: packed(each) for camera, each in _by_camera(stays).items()}
+    cameras = defaultdict(set)
+    for stay in stays:
+        cameras[stay.person].add(stay.camera)
+    linked = [person for person, seen in sorted(cameras.items()) if len(seen) > 1]
+    colours = {person: MANY[place % len(MANY)] for place, person in enumerate(linked)}
+    width = WIDTHS[look.width] if look.width else WIDTH
+    rows = sum(len(lane) for lane in lanes.values()) + len(lanes)
+    titles = own_or([f"camera {printable(camera)}" for camera in lanes], look.labels)
+    with picture(save, width, ROW * rows + 1.2, look) as figure:
+        axes = figure.add_subplot()
+        axes.set_xlim(0, max(stay.last for stay in stays) or 1)
+        inches = axes.get_xlim()[1] / (0.85 * width)  # seconds of an inch
+        down, middles = 0, []
+        grey = ON_DARK[FAINT] if look.dark else FAINT
+        for lane in lanes.values():
+            middles.append(down + (len(lane) - 1) / 2)
+            for row in lane:
+                for stay in row:
+                    _draw_stay(axes, stay, down, colours.get(stay.person, grey), inches)
+                down += 1
+            axes.axhline(down, color=matplotlib.rcParams["grid.color"], linewidth=1)
+            down += 1
+        axes.set_ylim(down - 1, -1)
+        axes.set_yticks(middles, titles, parse_math=False)
+        axes.grid(False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        _name_times(axes, begin)
+        if not look.no_title:
+            others = len(cameras) - len(linked)
+            axes.set_title(
+                f"{counted(len(cameras), 'person', 'people')}, {len(linked)} seen by several "
+                + (f"cameras; grey: the {others} others" if others else "cameras")
+            )
+
+
+def packed(stays: Sequence[Stay]) -> list[list[Stay]]:
+    """Return stays in as few rows as hold them side by side, the first free row each."""
+    rows: list[list[Stay]] = []
+    for stay in sorted(stays, key=lambda each: (each.first, each.last, each.person)):
+        free = next((row for row in rows if row[-1].last < stay.first), None)
+        if free is None:
+            rows.append(free := [])
+        free.append(stay)
+    return rows
+
+
+def _by_camera(stays: Sequence[Stay]) -> dict[str, list[Stay]]:
+    found = defaultdict(list)
+    for stay in stays:
+        found[stay.camera].append(stay)
+    return dict(sorted(found.items(), key=lambda each: (len(each[0]), each[0])))
+
+
+def _draw_stay(axes: Axes, stay: Stay, row: int, colour: str, inches: float) -> None:
+    """Draw a bar with the number of its person, if it is wide enough. inches: seconds of one."""
+    number, length = str(stay.person + 1), max(stay.last - stay.first, inches / 50)
+    axes.barh(row, length, BAR, stay.first, color=colour, linewidth=0)
+    size = matplotlib.rcParams["legend.fontsize"] * 0.8
+    if text_width(number, size) < 0.9 * length / inches:
+        pale = np.dot(to_rgb(colour), LUMINANCE) > PALE
+        axes.text(
+            stay.first + length / 2, row, number,
+            ha="center", va="center_baseline", size=size, color=INK if pale else "white",
+        )  # fmt: skip
+
+
+def _name_times(axes: Axes, begin: datetime | None) -> None:
+    """Write times along the axis: of the day, or since the start."""
+
+    def words(seconds: float, _: int) -> str:
+        passed = timedelta(seconds=round(seconds, 3))
+        return f"{begin + passed:%H:%M:%S}" if begin else str(passed)
+
+    whole = axes.get_xlim()[1]
+    step = next((step for step in STEPS if whole / step <= TICKS), whole / TICKS)
+    of_day = (begin - begin.replace(hour=0, minute=0, second=0, microsecond=0)) if begin else ZERO
+    passed = of_day.total_seconds()
+    axes.set_xticks(np.arange(-(-passed // step) * step - passed, whole, step))
+    axes.xaxis.set_major_formatter(FuncFormatter(words))
+    axes.set_xlabel(f"{begin:%Y-%m-%d}" if begin else "since the start")

@@ -1,0 +1,181 @@
+"use strict";
+// People across cameras: the tracks of each along time, doubtful links first. What is cut, joined or confirmed by hand stays
+// in the browser until it is exported.
+
+// people: the person of each track; checked: the people that somebody has looked at; past: earlier states of both.
+const across = { people: [], checked: [], past: [] };
+const tracksOf = (person) => across.people.flatMap((each, track) => (each === person ? [track] : []));
+const personName = (person) => `person ${String(person + 1).padStart(4, "0")}`; // as search.py people calls new ones
+const marginOf = (tracks) => Math.min(...tracks.map((track) => DATA.tracks.tracks[track].margin ?? Infinity));
+
+function keepAcross() {
+  keep(DATA.tracks.key, { people: across.people, checked: across.checked });
+  countAcross();
+}
+
+function countAcross() {
+  const changed = across.people.filter((person, track) => person !== DATA.tracks.tracks[track].person).length;
+  const people = new Set(across.people).size;
+  byId("walked").textContent =
+    `${counted(people, "person", "people")}, ${count(across.checked.length)} checked, ${counted(changed, "track", "tracks")} moved`;
+  byId("save-people").textContent = `Export ${DATA.tracks.file}`;
+  byId("save-people").disabled = !across.checked.length;
+  byId("undo").disabled = !across.past.length;
+}
+
+// Puts some tracks to a person; both this one and those that lose tracks count as checked.
+function move(tracks, person) {
+  across.past.push(JSON.stringify({ people: across.people, checked: across.checked }));
+  const before = tracks.map((track) => across.people[track]);
+  for (const track of tracks) across.people[track] = person;
+  across.checked = [...new Set([...across.checked, ...before, person])].filter((each) => across.people.includes(each));
+  keepAcross();
+  return before;
+}
+
+// The track becomes a person of its own, whom nobody else is.
+const cut = (track) => move([track], Math.max(...across.people) + 1);
+const join = (person, other) => move(tracksOf(person), other);
+
+function confirmPerson(person) {
+  const without = across.checked.filter((each) => each !== person);
+  across.past.push(JSON.stringify({ people: across.people, checked: across.checked }));
+  across.checked = without.length < across.checked.length ? without : [...without, person];
+  keepAcross();
+}
+
+// All images of the people that were checked, now or in the corrections that were given, as across.py --corrections,
+// search.py apply and prepare.py --csv read them.
+function checkedRows() {
+  const { tracks, columns, identity } = DATA.tracks;
+  const lines = tracks.flatMap(({ rows, given }, track) => given || across.checked.includes(across.people[track])
+    ? rows.map((row) => row.with(identity, personName(across.people[track]))) : []);
+  return [columns, ...lines];
+}
+
+function act(button) {
+  const article = button.closest("article"), person = Number(article.dataset.person);
+  const { act: what, track, other } = button.dataset;
+  const field = article.querySelector("input");
+  if (what === "check") confirmPerson(person);
+  else if (what === "cut") {
+    cut(Number(track));
+    article.after(personRow(Math.max(...across.people)));
+  } else {
+    const wanted = what === "move" ? Number(other) : Number(field.value) - 1;
+    if (!across.people.includes(wanted) || wanted === person) {
+      field.setCustomValidity("The number of another person");
+      field.reportValidity();
+      return;
+    }
+    if (what === "move") move([Number(track)], wanted); else join(person, wanted);
+    document.querySelector(`#walkers article[data-person="${wanted}"]`)?.replaceWith(personRow(wanted));
+  }
+  if (across.people.includes(person)) {
+    const row = personRow(person);
+    article.replaceWith(row);
+    row.focus();
+  } else article.remove();
+}
+
+function prepareTracks() {
+  across.people = DATA.tracks.tracks.map(({ person }) => person);
+  const earlier = kept(DATA.tracks.key);
+  if (earlier?.people?.length === across.people.length) Object.assign(across, earlier);
+  byId("save-people").addEventListener("click", () => {
+    download(DATA.tracks.file, checkedRows());
+    window.onbeforeunload = null;
+  });
+  byId("undo").addEventListener("click", () => {
+    Object.assign(across, JSON.parse(across.past.pop()));
+    keepAcross();
+    byId("walkers").dataset.key = "";
+    show();
+  });
+  byId("walkers").addEventListener("click", ({ target }) => {
+    const button = target.closest("button");
+    if (button) act(button);
+  });
+  byId("walkers").addEventListener("input", ({ target }) => target.setCustomValidity(""));
+}
+
+function showTracks(now) {
+  const pane = byId("walkers"), key = [now.person, now.camera].join("|");
+  if (pane.dataset.key !== key) {
+    pane.dataset.key = key;
+    const passes = filterOf(now), all = !now.person && !now.camera, groups = new Map();
+    across.people.forEach((person, track) => groups.set(person, [...(groups.get(person) ?? []), track]));
+    const shown = [...groups].filter(([, tracks]) => all || tracks.some((track) => DATA.tracks.tracks[track].images.some(passes)));
+    shown.sort(([, a], [, b]) => marginOf(a) - marginOf(b));
+    fill(pane, shown.length, (i) => personRow(shown[i][0]), 12);
+    if (!shown.length) pane.prepend(element("p", { className: "faint", textContent: "No person passes the filters." }));
+  }
+  countAcross();
+}
+
+function personRow(person) {
+  const mine = tracksOf(person).sort((a, b) => DATA.tracks.tracks[a].first - DATA.tracks.tracks[b].first);
+  const tracks = mine.map((track) => DATA.tracks.tracks[track]);
+  const cameras = [...new Set(tracks.map(({ camera }) => camera))];
+  const checked = across.checked.includes(person);
+  const check = element("button", { type: "button", className: "button", textContent: checked ? "✓ checked" : "Right" });
+  check.dataset.act = "check";
+  check.setAttribute("aria-pressed", checked);
+  const other = element("input", { type: "number", min: 1, placeholder: "person" });
+  other.setAttribute("aria-label", "number of the person to join with");
+  const joined = element("button", { type: "button", className: "button", textContent: "Join" });
+  joined.dataset.act = "join";
+  const seen = `${counted(tracks.length, "track", "tracks")} · ${counted(cameras.length, "camera", "cameras")}`;
+  const row = element("article", { className: "walker", tabIndex: -1 },
+    element("h2", {}, personName(person), element("span", { className: "faint", textContent: seen })),
+    element("p", { className: "buttons" }, check, other, joined),
+    lanes(tracks, cameras),
+    element("div", { className: "strips" }, ...mine.map((track) => trackPart(track, mine.length > 1))));
+  row.dataset.person = person;
+  row.dataset.decision = checked ? "accepted" : "open";
+  return row;
+}
+
+// A line for each camera, on which bars show when the person was there.
+function lanes(tracks, cameras) {
+  const start = Math.min(...tracks.map(({ first }) => first)), end = Math.max(...tracks.map(({ last }) => last));
+  const share = (seconds) => `${(100 * (seconds - start)) / Math.max(end - start, 1e-3)}%`;
+  return element("div", { className: "lanes" }, ...cameras.flatMap((camera) => {
+    const bars = tracks.filter((track) => track.camera === camera).map((track) => {
+      const bar = element("span", { className: "bar-of-track", title: `${track.name}: ${spanOf(track)}` });
+      bar.style.left = share(track.first);
+      bar.style.width = share(start + track.last - track.first);
+      return bar;
+    });
+    return [element("span", { className: "faint", textContent: camera && `camera ${camera}` }), element("div", { className: "lane" }, ...bars)];
+  }));
+}
+
+// "2026-11-01 09:30:00 to 09:30:12", or seconds of the video.
+function spanOf({ times }) {
+  const [first, last] = times.map((time) => (time.includes(":") ? time.replace(/\.\d+$/, "") : `${time} s`));
+  return `${first} to ${first.slice(0, 11) === last.slice(0, 11) && first.includes(":") ? last.slice(11) : last}`;
+}
+
+const counted = (number, one, several) => `${count(number)} ${number === 1 ? one : several}`;
+
+function trackPart(track, linked) {
+  const { camera, name, boxes, margin, nearest, images } = DATA.tracks.tracks[track];
+  const doubtful = margin !== null && margin < DATA.tracks.doubtful, buttons = [];
+  if (linked) {
+    const button = element("button", { type: "button", className: "button", textContent: "Cut", title: "a person of its own" });
+    Object.assign(button.dataset, { act: "cut", track });
+    buttons.push(button);
+  }
+  if (doubtful && across.people.includes(nearest) && across.people[track] !== nearest) {
+    const button = element("button", { type: "button", className: "button", textContent: `Move to ${personName(nearest)}` });
+    Object.assign(button.dataset, { act: "move", track, other: nearest });
+    buttons.push(button);
+  }
+  return element("section", {},
+    element("h3", {}, `${camera && `camera ${camera} · `}${name}`),
+    element("p", { className: "faint", textContent: `${spanOf(DATA.tracks.tracks[track])} · ${counted(boxes, "box", "boxes")}` }),
+    element("p", { className: doubtful ? "bad" : "faint", textContent: margin === null ? "no image in the index" : `margin ${margin.toFixed(3)}` }),
+    element("div", { className: "tiles" }, ...images.map((image) => tile(image, doubtful ? "wrong" : "asked", []))),
+    element("p", { className: "buttons" }, ...buttons));
+}

@@ -1,0 +1,317 @@
+"""Tracks of several cameras, linked into people by tools/across.py."""
+
+import csv
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import prepare
+from person_reid.basics import UserError
+from person_reid.data.tracks import read_boxes, write_identities
+from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.metadata import About, Filter
+from person_reid.gallery.tracks import TrackRecord, record_tracks
+from person_reid.models.factory import create_model
+from tests.support import walks
+from tools import across, search
+
+# camera: {track: (person, first frame, last frame)}, at ten frames a second
+STAYS = {
+    "hall": {1: (0, 1, 40), 2: (1, 30, 60), 5: (0, 61, 90), 7: (3, 200, 230)},
+    "yard": {1: (1, 150, 190), 4: (0, 260, 300), 9: (2, 155, 170)},
+}
+THRESHOLD = 0.6
+FACES = np.eye(8, dtype=np.float32)
+
+
+def write_tracks(folder, camera, line="{frame},{track},{left}.50,7,30,60,0.9,-1,-1,-1"):
+    """A track file: a box in every frame of a track, a car, and a detection without an identity."""
+    lines = [
+        (frame, line.format(frame=frame, track=track, left=10 * track))
+        for track, (_, first, last) in STAYS[camera].items()
+        for frame in range(first, last + 1)
+    ]
+    lines += [(12, line.format(frame=12, track=-1, left=3))]
+    path = folder / f"{camera}.txt"
+    path.write_text("".join(f"{each}\r\n" for _, each in sorted(lines)), newline="")
+    return path
+
+
+def fill(index, folder, camera, start="2026-11-01 09:30:00", unseen=(), source=None):
+    """Put the tracks of a camera into an index, with three images of each."""
+    path = write_tracks(folder, camera)
+    source = source or f"{camera}-1"
+    record = TrackRecord(
+        source=source, path=str(path), frames="", camera=camera, crops="", fps=10.0, start=start,
+        width=640, height=480, classes=None,
+    )  # fmt: skip
+    record_tracks(index, record)
+    random = np.random.default_rng(len(camera) + ord(camera[0]))
+    paths, features, abouts = [], [], {}
+    for track, (person, *_) in STAYS[camera].items():
+        for number in range(3 * (track not in unseen)):
+            paths.append(folder / f'{camera}_{track}_"{number}".png')
+            pixels = random.integers(0, 255, (64, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(paths[-1])
+            features.append(FACES[person] + 0.1 * random.normal(size=8))
+            abouts[paths[-1]] = About(camera=camera, track=str(track), source=source)
+    index.add(paths, np.array(features, np.float32), abouts)
+
+
+@pytest.fixture
+def index(tmp_path):
+    """An index of two cameras, and the command's words for it."""
+    filled = SearchIndex(tmp_path / "people.index")
+    for camera in STAYS:
+        fill(filled, tmp_path, camera)
+    return filled
+
+
+def run(index, *words):
+    """{(camera, track): person} of a run."""
+    folder = index.path.parent / "people"
+    every = ["--index", index.path, "--save", folder, "--threshold", THRESHOLD, *words]
+    across.main([str(word) for word in every])
+    return people_in(folder)
+
+
+def people_in(folder):
+    with (folder / "people.csv").open(encoding="utf-8", newline="") as file:
+        return {
+            (row["camera"], int(row["track"])): int(row["person"]) for row in csv.DictReader(file)
+        }
+
+
+EXPECTED = {
+    ("hall", 1): 1, ("hall", 5): 1, ("yard", 4): 1, ("hall", 2): 2, ("yard", 1): 2,
+    ("yard", 9): 3, ("hall", 7): 4,
+}  # fmt: skip
+
+
+def test_people_are_found_and_written(index, capsys):
+    assert run(index) == EXPECTED
+    folder = index.path.parent / "people"
+    with (folder / "people.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["person"] for row in rows] == ["1", "1", "1", "2", "2", "3", "4"]
+    assert rows[0] | {"margin": ""} == {
+        "person": "1", "camera": "hall", "track": "1", "first": "2026-11-01 09:30:00.000",
+        "last": "2026-11-01 09:30:03.900", "boxes": "40", "margin": "", "source": "hall-1",
+    }  # fmt: skip
+    assert 0 < float(rows[0]["margin"]) < 1
+    assert "4 people on 7 tracks, 2 seen by several cameras" in capsys.readouterr().out
+
+
+def test_only_the_identity_of_a_line_changes(index):
+    run(index)
+    for camera in STAYS:
+        before = (index.path.parent / f"{camera}.txt").read_bytes().split(b"\r\n")
+        after = (index.path.parent / "people" / f"{camera}-1.txt").read_bytes().split(b"\r\n")
+        for old, new in zip(before[:-1], after[:-1], strict=True):
+            frame, track, rest = old.split(b",", 2)
+            person = EXPECTED.get((camera, int(track)), -1)
+            assert new == b"%s,%d,%s" % (frame, person, rest)
+
+
+def test_a_track_without_an_image_and_other_objects_are_nobody_elses(tmp_path):
+    index = SearchIndex(tmp_path / "people.index")
+    fill(index, tmp_path, "hall", unseen={7})
+    path = tmp_path / "hall.txt"
+    with path.open("a", newline="") as file:
+        file.write("5,2,1,1,50,20,0.9,3,-1,-1\r\n5,77,1,1,50,20,0.9,3,-1,-1\r\n")
+    people = run(index)
+    assert people == {("hall", 1): 1, ("hall", 5): 1, ("hall", 2): 2, ("hall", 7): 3}
+    written = {int(box.track) for box in read_boxes(tmp_path / "people" / "hall-1.txt")}
+    assert written == {-1, 1, 2, 3, 4}  # 4: the car
+
+
+def test_labels_of_ultralytics_are_written_as_they_were(tmp_path):
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    (folder / "v_1.txt").write_text("0 0.5 0.5 0.1 0.2 0.91 7\n0 0.1 0.5 0.1 0.2 0.35\n")
+    (folder / "v_2.txt").write_text("0 0.5 0.5 0.1 0.2 0.90  7 \n2 0.1 0.5 0.1 0.2 0.35 8")
+    write_identities(folder, tmp_path / "new", {7: 21, 8: 30}.__getitem__)
+    assert (tmp_path / "new" / "v_1.txt").read_text() == (
+        "0 0.5 0.5 0.1 0.2 0.91 21\n0 0.1 0.5 0.1 0.2 0.35\n"
+    )
+    assert (tmp_path / "new" / "v_2.txt").read_text() == (
+        "0 0.5 0.5 0.1 0.2 0.90  21 \n2 0.1 0.5 0.1 0.2 0.35 30"
+    )
+
+
+def corrections(index, tmp_path, **names):
+    """A list that gives tracks names: hall_1="Anna"."""
+    file = tmp_path / "corrections.csv"
+    lines = []
+    for which, name in names.items():
+        camera, track = which.split("_")
+        for images, _ in index.entries(Filter(camera=camera, track=track)):
+            lines += [(str(path), name) for path, _ in images]
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        csv.writer(opened).writerows([("path", "identity"), *lines])
+    return file
+
+
+def test_corrections_join_and_part(index, tmp_path):
+    file = corrections(index, tmp_path, hall_1="Anna", hall_5="Bert", yard_9="Anna")
+    people = run(index, "--corrections", file)
+    assert people["hall", 1] == people["yard", 9] != people["hall", 5]
+
+
+@pytest.mark.parametrize(
+    "names, said",
+    [
+        ({"hall_1": "Anna", "hall_2": "Anna"}, "track 1 of .*track 2 of .* both Anna"),
+        ({"yard_1": "Eve", "yard_9": "Eve"}, "nobody is at two places at once"),
+        ({"hall_1": ""}, "none of its 3 images"),
+    ],
+)
+def test_corrections_that_cannot_be_are_refused(index, tmp_path, names, said):
+    file = corrections(index, tmp_path, **names)
+    with pytest.raises(UserError, match=said):
+        run(index, "--corrections", file)
+    assert not (tmp_path / "people").exists()
+
+
+def test_a_track_of_two_identities_is_refused(index, tmp_path):
+    file = corrections(index, tmp_path, hall_1="Anna")
+    file.write_text(file.read_text("utf-8").replace("Anna", "Bert", 1), "utf-8")
+    with pytest.raises(UserError, match="have two identities, Bert and Anna"):
+        run(index, "--corrections", file)
+
+
+def test_nobody_is_faster_than_the_way_takes(index, tmp_path):
+    travel = tmp_path / "travel.csv"
+    travel.write_text("from,to,seconds\nhall,yard,12\n")
+    people = run(index, "--travel", travel)
+    assert people["hall", 2] != people["yard", 1]  # nine seconds apart
+    assert people["hall", 5] == people["yard", 4]  # seventeen
+    file = corrections(index, tmp_path, hall_2="Bert", yard_1="Bert")
+    with pytest.raises(UserError, match="both Bert"):
+        run(index, "--travel", travel, "--corrections", file)
+
+
+def test_travel_needs_times_of_all_files(index, tmp_path):
+    travel = tmp_path / "travel.csv"
+    travel.write_text("from,to,seconds\nhall,yard,12\n")
+    fill(index, tmp_path, "yard", start=None)
+    with pytest.raises(UserError, match=r"--travel: nobody knows when .*yard\.txt begins"):
+        run(index, "--travel", travel)
+
+
+def test_two_files_of_a_camera_whose_times_are_unknown_may_show_one_person(tmp_path):
+    """Frame 30 of one is not at the time of frame 30 of the other."""
+    index = SearchIndex(tmp_path / "people.index")
+    for folder in (tmp_path, tmp_path / "later"):
+        folder.mkdir(exist_ok=True)
+        fill(index, folder, "hall", start=None, source=folder.name)
+    run(index)
+    with (tmp_path / "people" / "people.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8 and {row["person"] for row in rows} == {"1", "2", "3"}
+    assert rows[0]["first"] == "0.000" and rows[0]["last"] == "3.900"
+
+
+def test_an_index_without_tracks_is_refused(tmp_path):
+    index = SearchIndex(tmp_path / "people.index")
+    with pytest.raises(UserError, match="no tracks in it"):
+        run(index)
+    with pytest.raises(UserError, match="no such index"):
+        across.main(["--index", str(tmp_path / "other.index")])
+
+
+def test_people_are_recorded_and_named_people_keep_their_names(index, tmp_path):
+    named = next(iter(index.entries(Filter(camera="yard", track="4"))))[0][0][0]
+    index.describe({named: About(identity="Anna")})
+    run(index, "--apply")
+    found = {
+        (about.camera, int(about.track), about.identity)
+        for images, _ in index.entries()
+        for _, about in images
+    }
+    expected = {(*key, f"person {person:04}") for key, person in EXPECTED.items()}
+    assert found == expected | {("yard", 4, "Anna")}
+
+
+def test_the_sheet_and_the_page_are_written(index, tmp_path):
+    run(index, "--sheet", tmp_path / "people.png", "--labels", "Hall,Yard")
+    assert Image.open(tmp_path / "people.png").width > 1000
+    page = (tmp_path / "people" / "people.html").read_text("utf-8")
+    content = json.loads(re.search(r'receive\("tracks", (.*)\);', page)[1])
+    assert [each["person"] + 1 for each in content["tracks"]] == [
+        EXPECTED[each["camera"], int(each["name"].split()[1])] for each in content["tracks"]
+    ]
+    assert all(len(each["images"]) == len(each["rows"]) == 3 for each in content["tracks"])
+    assert "function checkedRows" in page
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--labels", "Hall,Yard"], "--labels would be ignored without --sheet"),
+        (["--rerank", "--threshold", "{index}"], "--threshold holds a cosine, and --rerank"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(index, words, said):
+    with pytest.raises(UserError, match=said):
+        run(index, *(word.format(index=index.path) for word in words))
+
+
+def test_a_track_file_that_has_changed_is_refused(index, tmp_path):
+    path = tmp_path / "hall.txt"
+    path.write_text(re.sub("(?m)^([0-9]+),5,", r"\1,6,", path.read_text()))
+    with pytest.raises(UserError, match="hall.txt: has no track 5 any more"):
+        run(index)
+
+
+def test_cameras_that_were_never_on_at_once_are_remarked_on(tmp_path, caplog):
+    index = SearchIndex(tmp_path / "people.index")
+    fill(index, tmp_path, "hall", start="2026-11-01 09:30:00")
+    fill(index, tmp_path, "yard", start="2026-11-02 09:30:00")
+    run(index)
+    assert "no two cameras saw people at the same time" in caplog.text
+    caplog.clear()
+    fill(index, tmp_path, "yard", start=None)
+    run(index)
+    assert "nobody knows when 1 of 2 files begin" in caplog.text and "no two" not in caplog.text
+
+
+def test_what_the_page_saves_names_people_for_search_and_for_training(index, tmp_path):
+    run(index)
+    page = (tmp_path / "people" / "people.html").read_text("utf-8")
+    tracks = json.loads(re.search(r'receive\("tracks", (.*)\);', page)[1])
+    rows = [
+        [path, f"person {each['person'] + 1:04}", *rest]
+        for each in tracks["tracks"]
+        for path, _, *rest in each["rows"]
+    ]
+    saved = tmp_path / "saved.csv"
+    with saved.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([tracks["columns"], *rows])
+
+    assert run(index, "--corrections", saved) == EXPECTED
+    search.main(["apply", str(saved), "--index", str(index.path)])
+    ((images, _),) = index.entries(Filter(camera="yard", track="4"))
+    assert {about.identity for _, about in images} == {"person 0001"}
+    prepare.main(["--csv", str(saved), "--save_dir", str(tmp_path / "layout")])
+    people = {path.name for path in (tmp_path / "layout" / "train_all").iterdir()}
+    assert people < {f"{number:04}" for number in range(1, 5)} and people
+
+
+def test_from_frames_and_a_tracker_to_people(here):
+    torch.manual_seed(0)
+    torch.save(create_model("test_resnet", weights="none").model.state_dict(), "net.pth")
+    network = ["--backbone", "test_resnet", "--weights", "net.pth", "--height", "64"]
+    network += ["--width", "32", "--gpu_ids", "-1", "--fps", "10", "--index", "people.index"]
+    for camera in ("hall", "yard"):
+        walks.write_frames(here / camera)
+        walks.write_tracks(here / f"{camera}.txt")
+        files = ["--tracks", f"{camera}.txt", "--frames", camera, "--camera", camera]
+        search.main(["index", *files, *network])
+    across.main(["--index", "people.index", "--threshold", "0.99"])
+    people = people_in(here / "people")
+    assert people["hall", 7] == people["yard", 7] != people["hall", 12] == people["yard", 12]

@@ -1,0 +1,147 @@
+"""People across cameras in the explorer: cut, joined and confirmed, and the list that is saved."""
+
+import csv
+import json
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from person_reid.show.explorer import write_explorer
+from person_reid.show.explorer_images import Images
+from person_reid.show.explorer_page import SOURCES
+from person_reid.show.explorer_tracks import describe_stays
+from person_reid.show.lanes import Stay
+from tests.support.browser import chromium
+
+COLUMNS = ("path", "identity", "camera")
+EVIL = 'c1_"5",<script>window.hacked=1<&script><img src=x onerror=window.hacked=1>.png'
+# the person, margin and nearest other person of each track
+TRACKS = [(0, 0.3, 1), (0, 0.01, 2), (1, 0.2, 0), (2, 0.1, 1), (0, 0.25, 1), (3, None, -1)]
+STATE = "({people: across.people, checked: [...across.checked].sort()})"
+
+
+def stays(names):
+    """Tracks with an image each, but for the last."""
+    return [
+        Stay(
+            person, f"c{i % 2}", 10 * i, 10 * i + 8, f"track {i}", ("0.000", "8.000"), 80,
+            margin, nearest,
+            images=() if margin is None else (i,),
+            rows=() if margin is None else ((names[i], "", f"c{i}"),),
+            given=i == 3,
+        )
+        for i, (person, margin, nearest) in enumerate(TRACKS)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def node():
+    """A function that runs steps with the page's functions, and returns what they say."""
+    if not shutil.which("node"):
+        pytest.skip("no Node.js that could run the page's scripts")
+    files = (SOURCES / f"{name}.js" for name in ("data", "elements", "tracks"))
+    scripts = [file.read_text("utf-8") for file in files]
+    content = describe_stays(stays([f"{i}.png" for i in range(5)]), "list.csv", COLUMNS)
+
+    def run(*steps):
+        begin = [
+            "const document = { getElementById: () => ({}) }, localStorage = { setItem() {} };",
+            *scripts,
+            f"DATA.tracks = {json.dumps(content)};",
+            "across.people = DATA.tracks.tracks.map(({ person }) => person);",
+        ]
+        said = [f"{step}; said.push(JSON.parse(JSON.stringify({STATE})));" for step in steps]
+        end = "said.push(checkedRows()); console.log(JSON.stringify(said));"
+        script = "\n".join([*begin, "const said = [];", *said, end]).replace('"use strict";', "")
+        answer = subprocess.run(["node", "-"], input=script, capture_output=True, text=True)
+        assert not answer.stderr
+        return json.loads(answer.stdout)
+
+    return run
+
+
+def test_only_what_was_given_is_saved_before_anything_is_decided(node):
+    (rows,) = node()
+    assert rows == [list(COLUMNS), ["3.png", "person 0003", "c3"]]
+
+
+def test_a_track_that_is_cut_is_somebody_new(node):
+    state, rows = node("cut(1)")
+    assert state == {"people": [0, 4, 1, 2, 0, 3], "checked": [0, 4]}
+    assert rows[1:] == [
+        ["0.png", "person 0001", "c0"],
+        ["1.png", "person 0005", "c1"],
+        ["3.png", "person 0003", "c3"],
+        ["4.png", "person 0001", "c4"],
+    ]
+
+
+def test_people_that_are_joined_are_one_and_can_be_taken_apart_again(node):
+    *states, rows = node(
+        "join(0, 1)", "move([2], 2)", "Object.assign(across, JSON.parse(across.past.pop()))"
+    )
+    assert states == [
+        {"people": [1, 1, 1, 2, 1, 3], "checked": [1]},
+        {"people": [1, 1, 2, 2, 1, 3], "checked": [1, 2]},
+        {"people": [1, 1, 1, 2, 1, 3], "checked": [1]},
+    ]
+    assert {row[1] for row in rows[1:]} == {"person 0002", "person 0003"}
+
+
+def test_a_person_that_is_right_is_saved_until_that_is_taken_back(node):
+    *states, rows = node("confirmPerson(1)", "confirmPerson(0)", "confirmPerson(1)")
+    assert [each["checked"] for each in states] == [[1], [0, 1], [0]]
+    assert [row[0] for row in rows[1:]] == ["0.png", "1.png", "3.png", "4.png"]
+
+
+@pytest.fixture
+def page(tmp_path):
+    """The page of six tracks."""
+    random = np.random.default_rng(1)
+    names = [tmp_path / (EVIL if i == 1 and chromium() else f"{i}.png") for i in range(5)]
+    for name in names:
+        Image.fromarray(random.integers(60, 200, (64, 32, 3), np.uint8)).save(name)
+    features = random.normal(size=(5, 8)).astype(np.float32)
+    paths = [str(name) for name in names]
+    images = Images(features, paths, [f"{each[0] + 1:04}" for each in TRACKS[:5]], ["c0"] * 5)
+    views = {"tracks": describe_stays(stays(paths), "list.csv", COLUMNS)}
+    write_explorer(tmp_path / "people.html", images, "people", views)
+    return tmp_path / "people.html"
+
+
+def test_the_page_waits_for_the_tracks_and_has_their_view(page):
+    text = page.read_text("utf-8")
+    assert 'data-needs="images rankings tracks"' in text
+    assert text.count('id="view-tracks"') == text.count('data-view="tracks"') == 1
+
+
+@pytest.mark.skipif(chromium() is None, reason="no Chromium or Chrome that could be driven here")
+def test_links_are_cut_joined_and_exported_in_a_browser(shared_browser, page, tmp_path):
+    browser = shared_browser
+    browser.open(page)
+    browser.value("localStorage.clear()")
+    browser.open(page)
+    names = "#walkers h2"
+    assert [text[:11] for text in browser.texts(names)] == [
+        "person 0001", "person 0003", "person 0002", "person 0004"
+    ]  # fmt: skip
+    browser.click('#walkers [data-act="cut"]', 1)
+    assert [text[:11] for text in browser.texts(names)][:2] == ["person 0001", "person 0005"]
+    browser.choose("#walkers article:nth-of-type(2) input", 2)
+    browser.click('#walkers article:nth-of-type(2) [data-act="join"]')
+    assert "person 0005" not in [text[:11] for text in browser.texts(names)]
+    assert browser.texts("#walked") == ["4 people, 2 checked, 1 track moved"]
+    browser.open(page)
+    assert browser.texts("#walked") == ["4 people, 2 checked, 1 track moved"]
+    folder = tmp_path / "out"
+    folder.mkdir()
+    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
+    browser.click("#save-people")
+    browser.until(lambda: (folder / "list.csv").is_file())
+    with (folder / "list.csv").open(encoding="utf-8", newline="") as file:
+        saved = {row["path"]: row["identity"] for row in csv.DictReader(file)}
+    assert saved[str(tmp_path / EVIL)] == "person 0002" and len(saved) == 5
+    assert browser.complaints() == [] and browser.value("window.hacked") is None

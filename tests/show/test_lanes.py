@@ -1,0 +1,52 @@
+"""The picture of who was where and when."""
+
+from datetime import datetime
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from person_reid.config.look import Look, OptionError
+from person_reid.show.lanes import Stay, draw_lanes, packed
+
+MOMENTS = st.tuples(st.integers(0, 50), st.integers(0, 20))
+
+
+@given(st.lists(MOMENTS, max_size=30))
+def test_no_two_bars_of_a_row_meet_and_no_row_is_in_vain(moments):
+    stays = [Stay(i, "1", first, first + length) for i, (first, length) in enumerate(moments)]
+    rows = packed(stays)
+    assert sorted(stay.person for row in rows for stay in row) == list(range(len(stays)))
+    for row in rows:
+        assert all(early.last < late.first for early, late in pairwise(row))
+    at_once = [sum(stay.first <= t <= stay.last for stay in stays) for t in range(72)]
+    assert len(rows) == max(at_once)
+
+
+STAYS = [
+    Stay(0, "1", 0, 100), Stay(0, "2", 130, 200), Stay(1, "$x$", 20, 90), Stay(2, "1", 60, 150)
+]  # fmt: skip
+
+
+def drawn(tmp_path, begin, **look):
+    draw_lanes(STAYS, tmp_path / "people.svg", begin, Look(**look))
+    return (tmp_path / "people.svg").read_text("utf-8")
+
+
+def test_cameras_people_and_times_are_named(tmp_path):
+    text = drawn(tmp_path, datetime(2026, 11, 1, 9, 30, 10))
+    for words in ("camera 1", "camera $x$", ">1<", ">2<", ">3<", "09:31:00", "2026-11-01"):
+        assert words in text
+    assert "3 people, 1 seen by several cameras; grey: the 2 others" in text
+
+
+def test_without_a_date_times_are_since_the_start(tmp_path):
+    text = drawn(tmp_path, None, dark=True, no_title=True)
+    assert "0:01:00" in text and "since the start" in text and "seen by" not in text
+
+
+def test_labels_stand_for_the_cameras(tmp_path):
+    assert ">Yard<" in drawn(tmp_path, None, labels="Hall,Yard,Gate")
+    with pytest.raises(OptionError, match="expected 3"):
+        drawn(tmp_path, None, labels="Hall")
