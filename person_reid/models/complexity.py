@@ -25,7 +25,7 @@ from person_reid.models.registry import find_backbone
 class Stage:
     """A layer, a stage or a network.
 
-    shape: that of its output for one image. multiply_adds: for one image.
+    shape: its output for one image. multiply_adds: the number for one image.
     """
 
     name: str

@@ -18,7 +18,7 @@ from person_reid.show.style import SCREEN, Look, legend_below, lines, panel, pan
 
 WIDE, HIGH = 5.4, 4.8  # inches of a panel
 LEAST = 3  # inches of a panel on paper, which has to hold the names
-FRONT = "#94a3b8"  # of the line that connects the best
+FRONT = "#94a3b8"  # colour of the line that connects the best
 
 
 class Point(NamedTuple):
@@ -129,7 +129,7 @@ def _scale(axes: Axes, costs: Sequence[float]) -> None:
 def _keys(colours: Mapping[str, str], kinds: Sequence[str], ink: ColorType) -> list[Line2D]:
     """Return the entries of the legend: families, kinds of dots, and the line of the best.
 
-    colours: of the families. kinds: what a dot and a ring stand for; empty if there are only dots.
+    colours: {family: colour}. kinds: what a dot and a ring stand for; empty if there are only dots.
     ink: the colour of the axes' names.
     """
     dot = partial(Line2D, [], [], marker="o", linestyle="")
