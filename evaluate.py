@@ -4,6 +4,8 @@
     python evaluate.py
     python evaluate.py --result market.mat --ap step
     python evaluate.py --save_per_query queries.csv
+    python evaluate.py --clothes                          # LTCC, PRCC
+    python evaluate.py --gap 30                           # people of videos, 30 frames later
 
 Prints one line for single queries and, if there is a multi_query.mat, one for multiple queries.
 Needs only NumPy and SciPy.
@@ -12,7 +14,7 @@ Needs only NumPy and SciPy.
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,8 +23,10 @@ from person_reid.basics import printable, write_csv, write_json
 from person_reid.config.evaluate import EvaluateConfig, EvaluationOptions, RankingOptions
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
+from person_reid.data.names import clothes_of, names_in
 from person_reid.retrieval.metrics import Metrics, remark_unmatched
 from person_reid.retrieval.multi_query import read_multi_query
+from person_reid.retrieval.reassociation import evaluate_reassociation
 from person_reid.retrieval.results import FeatureSet, multi_query_file
 from person_reid.retrieval.similarity import DISTANCES, unit_rows
 from person_reid.retrieval.single_shot import evaluate_single_shot
@@ -32,8 +36,8 @@ if TYPE_CHECKING:
     import torch
 
 WORST = 5  # queries printed by --save_per_query
-Measure = Callable[[FeatureSet, FeatureSet], Metrics]
-"""(query, gallery) → the figures of a ranking."""
+Measure = Callable[[FeatureSet, FeatureSet], dict[str, Metrics]]
+"""(query, gallery) → {protocol: the figures of a ranking}."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -52,22 +56,47 @@ def ranking(
     device: an accelerator, or None for NumPy. world: the processes that share the queries.
     """
 
-    def measure(query: FeatureSet, gallery: FeatureSet) -> Metrics:
+    def measure(query: FeatureSet, gallery: FeatureSet) -> dict[str, Metrics]:
         if config.single_shot:
-            return evaluate_single_shot(query, gallery, config.ap, config.ignore_cameras)
+            return {"": evaluate_single_shot(query, gallery, config.ap, config.ignore_cameras)}
+        if config.gap:
+            how = (config.gap, config.query_stride, config.distance, device)
+            return {"re-associated ": evaluate_reassociation(query, gallery, *how)}
         scores = DISTANCES[config.distance](query.features, gallery.features, device)
-        return reid.evaluate(query, gallery, config.ap, scores, config.ignore_cameras, world)
+        return by_protocol(config, query, gallery, scores, world)
 
     return measure
 
 
+def by_protocol(
+    config: EvaluationOptions,
+    query: FeatureSet,
+    gallery: FeatureSet,
+    scores: Callable[[int, int], Any],
+    world: "reid.World | None" = None,
+) -> dict[str, Metrics]:
+    """Return the figures of a ranking, with --clothes those of both protocols."""
+    ranking = (query, gallery, config.ap, scores, config.ignore_cameras, world)
+    if not config.clothes:
+        return {"": reid.evaluate(*ranking)}
+    asked, among = (clothes_of(names_in(each.paths), each.labels) for each in (query, gallery))
+    found = {"general ": reid.evaluate(*ranking)}
+    return found | {"clothes-changing ": reid.evaluate(*ranking, clothes=(asked, among))}
+
+
+def ranking_options(config: EvaluationOptions) -> RankingOptions:
+    """Return how the gallery is ranked, by default if it is re-ranked."""
+    return config if isinstance(config, RankingOptions) else RankingOptions()
+
+
 def protocol(config: EvaluationOptions) -> str:
     """Return what differs from the usual protocol, in words."""
-    ranked = config if isinstance(config, RankingOptions) else RankingOptions()
+    ranked = ranking_options(config)
     remarks = {
         "Euclidean distance": ranked.distance == "euclidean",
         "cameras ignored": config.ignore_cameras,
         "single gallery shot": ranked.single_shot,
+        f"{ranked.gap} frames later, as Roboflow's reid measures it": ranked.gap,
     }
     return ", ".join(text for text, applies in remarks.items() if applies)
 
@@ -96,22 +125,29 @@ def figures(
     """Print and write the figures as `report` does; return {queries: their Metrics}."""
     written = {"json": [config.json], "save_per_query": [config.save_per_query]}
     check_outputs(config, [multi_query_file(config.result)], **written)
-    query, gallery = reid.load_result(config.result, paths=config.save_per_query is not None)
-    if leads:
+    gap = ranking_options(config).gap
+    named = bool(config.save_per_query or config.clothes or gap)
+    query, gallery = reid.load_result(config.result, paths=named)
+    if leads and not gap:
         describe(config, query, gallery)
-    remark_unmatched(query, gallery, config.ignore_cameras)
+    if not gap:
+        remark_unmatched(query, gallery, config.ignore_cameras)
     asked = {"": query}
-    wanted = config.multi_query or not prefix  # re-ranking takes minutes, so only on request
+    # re-ranking takes minutes, so only on request
+    wanted = config.multi_query or not (prefix or gap)
     if wanted and (several := read_multi_query(config.result, query, config.multi_query)):
         asked["multi "] = several
 
     found, remark = {}, protocol(config)
     for kind, images in asked.items():
-        metrics = found[f"{kind}{prefix}".strip() or "single"] = measure(images, gallery)
-        if leads:
-            print(metrics.line(kind + prefix) + (f" ({remark})" if remark else ""))
+        measured = measure(images, gallery)
+        for name, metrics in measured.items():
+            words = f"{kind}{prefix}{name}"
+            found[words.strip() or "single"] = metrics
+            if leads:
+                print(metrics.line(words) + (f" ({remark})" if remark else ""))
         if leads and config.save_per_query and images is query:
-            save_per_query(config.save_per_query, query, metrics)
+            save_per_query(config.save_per_query, query, next(iter(measured.values())))
     if leads and config.json:
         write_json(config.json, {name: metrics.figures() for name, metrics in found.items()})
     return found

@@ -10,7 +10,7 @@ Prints one line for single queries and, if --multi_query names a file, one for m
 """
 
 import person_reid as reid
-from evaluate import report
+from evaluate import by_protocol, report
 from person_reid.config.evaluate import EvaluateRerankConfig
 from person_reid.console import command, parse, run_script
 from person_reid.device import select_device
@@ -25,9 +25,9 @@ def main(argv: list[str] | None = None) -> None:
     device = None if config.gpu_ids == "-1" else select_device(config.gpu_ids)
     rescore = reid.rescorer(config)
 
-    def measure(query: FeatureSet, gallery: FeatureSet) -> Metrics:
+    def measure(query: FeatureSet, gallery: FeatureSet) -> dict[str, Metrics]:
         scores = rescore(query.features, gallery.features, device)
-        return reid.evaluate(query, gallery, config.ap, scores, config.ignore_cameras)
+        return by_protocol(config, query, gallery, scores)
 
     report(config, measure, prefix="re-ranked ")
 

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from person_reid.config.forms import file_ending_in
 from person_reid.config.look import TableForm
-from person_reid.config.option import POSITIVE, WEIGHT, WHOLE, Options, again, option
+from person_reid.config.option import ANY, POSITIVE, WEIGHT, WHOLE, Options, again, listed, option
 from person_reid.config.run import DeviceOptions
 
 AVERAGE_PRECISIONS = ("trapezoidal", "step")
 DISTANCES = ("cosine", "euclidean")
 METHODS = ("k-reciprocal", "gnn", "aqe")
+OF_GALLERY = ("multi_query", "ap", "ignore_cameras", "clothes", "save_per_query")
 SEARCHES = ("exact", "faiss", "faiss-hnsw")
 
 
@@ -26,6 +27,7 @@ class EvaluationOptions(TableForm):
     )
     ap: str = option("trapezoidal", "kind of average precision", choices=AVERAGE_PRECISIONS)
     ignore_cameras: bool = option(False, "also count matches from the query's own camera")
+    clothes: bool = option(False, "also evaluate matches in other clothes alone, as LTCC and PRCC")
     json: str | None = option(
         None, "also write the figures to a file", form=file_ending_in(".json"), metavar="FILE"
     )
@@ -41,6 +43,19 @@ class RankingOptions(Options):
     title = "ranking"
     distance: str = option("cosine", "use euclidean after test.py --no_norm", choices=DISTANCES)
     single_shot: bool = option(False, "CUHK03's protocol: one random image per identity")
+    gap: int | None = option(
+        None,
+        "instead: find people again this many frames later, as Roboflow's reid measures it",
+        metavar="FRAMES",
+        range=POSITIVE,
+    )
+    query_stride: int = option(
+        1,
+        "frames from one with queries to the next (reid: 60)",
+        metavar="FRAMES",
+        range=POSITIVE,
+        needs={"gap": ANY},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +93,10 @@ class EvaluateConfig(RankingOptions, EvaluationOptions):
         """Return why the options do not go together, each as {name}; empty if they do."""
         if self.single_shot and (self.save_per_query or self.distance != "cosine"):
             return "{single_shot} does not work with {save_per_query} or {distance} euclidean."
+        if self.single_shot and (self.clothes or self.gap):
+            return "{single_shot} does not work with {clothes} or {gap}."
+        if self.gap and (given := self.given(OF_GALLERY)):
+            return f"{listed(given)} would be ignored: {{gap}} ranks the people of one frame."
         return super().fault()
 
 

@@ -49,6 +49,13 @@ def tracklets_of(paths: Sequence[str] | Sequence[Path]) -> list[str]:
     return [track or str(path) for track, path in zip(found, paths, strict=True)]
 
 
+def names_in(paths: Sequence[str] | None) -> Sequence[str]:
+    """Return the paths of a result's images. Raises UserError if its file has none."""
+    if paths is None:
+        raise UserError("the result has no names of images. Extract them again with test.py.")
+    return paths
+
+
 def clothes_of(paths: Sequence[str], labels: npt.ArrayLike) -> Numbers:
     """Return the number of the clothes in each of N images: (N,) int64, -1 if it is not known.
 

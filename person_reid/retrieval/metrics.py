@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -41,6 +41,8 @@ if TYPE_CHECKING:  # evaluate.py starts without torch
 
 log = logging.getLogger(__name__)
 IndexPairs = tuple[Integers, Integers]  # query indices (P,) and gallery indices (P,)
+Clothes = tuple[Integers, Integers]  # queries' (Q,) and gallery's (G,)
+RECIPROCAL_RANK = "reciprocal rank"  # in place of an average precision
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Metrics:
     first_match: the 0-based rank of the first match among the valid gallery, or -1 without a match.
     num_matches: the number of matches in the gallery.
     gallery_size: the number of gallery images.
-    ap: the name of the average precision, a key of AVERAGE_PRECISIONS.
+    ap: the name of the average precision, a key of AVERAGE_PRECISIONS, or RECIPROCAL_RANK.
     """
 
     average_precision: npt.NDArray[np.float64]
@@ -89,6 +91,11 @@ class Metrics:
         """
         return float(self.inverse_negative_penalty.mean())
 
+    def of_matched(self) -> Metrics:
+        """Return the Metrics of the queries with a match."""
+        kept = self.num_matches > 0
+        return replace(self, **{name: getattr(self, name)[kept] for name in self.PER_QUERY})
+
     def rank(self, k: int) -> float:
         """Return Rank@k in [0, 1]: the share of queries with a match among their first k valid
         gallery images.
@@ -101,8 +108,9 @@ class Metrics:
 
     @property
     def ap_name(self) -> str:
-        """Return `mAP`, or `mAP(step)` for an unusual AP."""
-        return "mAP" if self.ap == "trapezoidal" else f"mAP({self.ap})"
+        """Return `mAP`, `mAP(step)` for an unusual AP, or `MRR` for reciprocal ranks."""
+        usual = {"trapezoidal": "mAP", RECIPROCAL_RANK: "MRR"}
+        return usual.get(self.ap, f"mAP({self.ap})")
 
     def line(self, prefix: str = "") -> str:
         """Return `Rank@1:0.598872 Rank@5:… Rank@10:… mAP:… mINP:…` after
@@ -112,10 +120,10 @@ class Metrics:
         return f"{prefix}{ranks} {self.ap_name}:{self.mAP:.6f} mINP:{self.mINP:.6f}"
 
     def figures(self) -> dict[str, float]:
-        """Return {"rank1", "rank5", "rank10", "mAP", "mINP"}, each in [0, 1]."""
+        """Return {"rank1", "rank5", "rank10", "mAP" or "MRR", "mINP"}, each in [0, 1]."""
         return {
             **{f"rank{k}": self.rank(k) for k in (1, 5, 10)},
-            "mAP": self.mAP,
+            "MRR" if self.ap == RECIPROCAL_RANK else "mAP": self.mAP,
             "mINP": self.mINP,
         }
 
@@ -127,6 +135,7 @@ def evaluate(
     scores: Callable[[int, int], Any] | None = None,
     ignore_cameras: bool = False,
     world: World | None = None,
+    clothes: Clothes | None = None,
 ) -> Metrics:
     """Rank the gallery for every query and return the Metrics of the ranking.
 
@@ -137,6 +146,10 @@ def evaluate(
         which is copied first.
     ignore_cameras: count every image of the identity as a match, even from the query's own camera.
     world: the processes that share the queries (see distributed.World); a single one by default.
+    clothes: what query (Q,) and gallery (G,) wear, numbered within an identity. Matches in the
+        query's clothes are then junk, as in LTCC: Qian et al., Long-Term Cloth-Changing Person
+        Re-Identification, ACCV 2020. Queries without another match are left out and counted, as by
+        Gu et al., Clothes-Changing Person Re-identification with RGB Modality Only, CVPR 2022.
 
     Raises UserError for an unknown `ap`, for features that cannot be compared or scores that are
     NaN, for an empty query or gallery, and if all images come from one camera, so that every match
@@ -155,16 +168,24 @@ def evaluate(
     if scores is None:
         check_comparable(query.features, gallery.features)
         scores = CosineScores(query.features, gallery.features)
-    pairs, junk = find_pairs(query, gallery, ignore_cameras)
+    pairs, junk = find_pairs(query, gallery, ignore_cameras, clothes)
     if not len(pairs[0]):
         log.warning(
-            "No query has a match in the gallery, so every figure is 0. Do "
+            "No query has a match in other clothes, so every figure is 0."
+            if clothes
+            else "No query has a match in the gallery, so every figure is 0. Do "
             "both come from the same data set?"
         )
     ranks = rank_matches(
         scores, (len(query), len(gallery)), pairs, junk, gallery.labels == -1, world
     )
-    return summarize(ranks, pairs[0], len(query), len(gallery), ap)
+    metrics = summarize(ranks, pairs[0], len(query), len(gallery), ap)
+    if clothes is None or not metrics.num_matches.any():
+        return metrics
+    if without := np.count_nonzero(metrics.num_matches == 0):
+        asked = counted(len(query), "query", "queries")
+        log.warning("%s of %s have no match in other clothes and are left out.", without, asked)
+    return metrics.of_matched()
 
 
 def check_cameras(query: FeatureSet, gallery: FeatureSet) -> None:
@@ -199,10 +220,14 @@ def remark_unmatched(query: FeatureSet, gallery: FeatureSet, ignore_cameras: boo
 
 
 def find_pairs(
-    query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False
+    query: FeatureSet,
+    gallery: FeatureSet,
+    ignore_cameras: bool = False,
+    clothes: Clothes | None = None,
 ) -> tuple[IndexPairs, IndexPairs]:
     """Return the (query, gallery) indices of all matches and of all junk pairs, sorted by query.
 
+    ignore_cameras, clothes: see evaluate.
     Raises UserError as check_cameras does, unless the cameras are ignored.
     """
     if not ignore_cameras:
@@ -214,9 +239,11 @@ def find_pairs(
     counts = np.where(query.labels == -1, 0, last - first)
     queries = np.repeat(np.arange(len(query)), counts)
     images = order[np.repeat(first, counts) + positions(counts)]
-    if ignore_cameras:
-        return (queries, images), (queries[:0], images[:0])
-    match = query.cameras[queries] != gallery.cameras[images]
+    match = np.full(len(queries), ignore_cameras)
+    if not ignore_cameras:
+        match = query.cameras[queries] != gallery.cameras[images]
+    if clothes:
+        match &= clothes[0][queries] != clothes[1][images]
     return (queries[match], images[match]), (queries[~match], images[~match])
 
 

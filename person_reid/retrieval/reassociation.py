@@ -1,0 +1,99 @@
+"""Re-association after a gap, the measure of Roboflow's `reid` (ReassociationProtocol, 0.1.0rc1).
+
+It asks what a tracker asks of a network: whether a person is found again N frames later.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from person_reid.basics import UserError
+from person_reid.data.names import frames_of, names_in
+from person_reid.retrieval.metrics import RECIPROCAL_RANK, Metrics, count_ahead, summarize
+from person_reid.retrieval.results import FeatureSet
+from person_reid.retrieval.similarity import DISTANCES, Integers, on_cpu
+
+if TYPE_CHECKING:  # evaluate.py starts without torch
+    import torch
+
+log = logging.getLogger(__name__)
+
+
+def evaluate_reassociation(
+    query: FeatureSet,
+    gallery: FeatureSet,
+    gap: int,
+    query_stride: int = 1,
+    distance: str = "cosine",
+    device: "torch.device | None" = None,
+) -> Metrics:
+    """Return the Metrics of finding every person again among those of `gap` frames later.
+
+    A person's image in frame t of a video is a query if the person is also in frame t + gap of that
+    video, among at least one other. All images of that frame are ranked for it, and no others.
+
+        MRR = mean over queries of 1 / rank of the person's first image, which counts from 1
+
+    query, gallery: their images together, each once, with paths that say video and frame (see
+        data/names.py). Distractors are candidates and never queries; junk is left out.
+    query_stride: queries are taken from the frames whose numbers it divides; reid's default is 60.
+    distance, device: see DISTANCES.
+
+    Raises UserError for names without a frame, and if there is no query.
+    """
+    images = _once(query, gallery)
+    ranks, owners, asked, number = [], [], 0, 0
+    for people, then in _frames_apart(images, gap, query_stride):
+        asked += len(people)
+        same = images.labels[people][:, None] == images.labels[then]
+        kept = same.any(axis=1) & ~same.all(axis=1)
+        if not kept.any():
+            continue
+        rows, columns = same[kept].nonzero()
+        features = images.features[people[kept]], images.features[then]
+        scores = DISTANCES[distance](*features, device)(0, kept.sum())
+        ranks.append(count_ahead(on_cpu(scores), rows, columns))
+        owners.append(number + rows)
+        number += kept.sum()
+    if not ranks:
+        raise UserError(
+            f"--gap {gap}: none of {asked:,} images of people has the person, among others, "
+            f"{gap} frames later in its video. Try another gap: the frames of prepare.py --dataset "
+            "mot are --frame_stride apart."
+        )
+    log.info("%s of %s images of people are queries.", f"{number:,}", f"{asked:,}")
+    found = summarize(np.concatenate(ranks), np.concatenate(owners), number, len(images), "step")
+    return replace(found, average_precision=1 / (found.first_match + 1), ap=RECIPROCAL_RANK)
+
+
+def _frames_apart(
+    images: FeatureSet, gap: int, query_stride: int
+) -> Iterator[tuple[Integers, Integers]]:
+    """Yield, for each frame with queries, the indices of its people and of all that the frame
+    `gap` later shows, without junk.
+    """
+    videos, frames = frames_of(names_in(images.paths), images.labels)
+    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for index, place in enumerate(zip(videos, frames.tolist(), strict=True)):
+        if images.labels[index] != -1:
+            groups[place].append(index)
+    for (video, frame), now in groups.items():
+        people = [index for index in now if images.labels[index] > 0]
+        if people and frame % query_stride == 0:
+            yield np.array(people), np.array(groups.get((video, frame + gap), []), np.int64)
+
+
+def _once(query: FeatureSet, gallery: FeatureSet) -> FeatureSet:
+    """Return the images of both; an image of each name is kept."""
+    paths = [*names_in(query.paths), *names_in(gallery.paths)]
+    features, labels, cameras = (
+        np.concatenate([getattr(query, name), getattr(gallery, name)])
+        for name in ("features", "labels", "cameras")
+    )
+    first = {PurePath(path).name: index for index, path in reversed(list(enumerate(paths)))}
+    return FeatureSet(features, labels, cameras, paths).select(sorted(first.values()))
