@@ -18,7 +18,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from person_reid.basics import UserError, counted, make_folder
-from person_reid.data.frames import Images, Video
+from person_reid.data.frames import Frame, Images, Video
 from person_reid.data.images import DEEP
 from person_reid.data.tracks import Track
 from person_reid.progress import progress
@@ -167,20 +167,20 @@ def cut_boxes(frames: Images | Video, candidates: Sequence[Candidate], folder: P
     waiting = iter([*candidates, None])
     each = next(waiting)
     bar = progress(frames.read(wanted), total=len(wanted), desc="cutting", unit=" frames")
-    for number, image in bar:
-        if image is None:
+    for number, frame in bar:
+        if frame is None:
             broken.append(number)
         while each and each.frame == number:
             key = each.track, each.part
-            if image:
-                crop = cut_box(image, each.box)
+            if frame is not None:
+                crop = cut_box(frame, each.box)
                 score = each.seen * sharpness(crop)
                 if key not in best or score > best[key][0]:
                     best[key] = score, number, crop
             left[key] -= 1
             if not left[key] and key in best:
-                _, frame, crop = best.pop(key)
-                write_crop(crop, folder / f"{each.track:06d}_{frame:06d}{suffix_of(crop)}")
+                _, chosen, crop = best.pop(key)
+                write_crop(crop, folder / f"{each.track:06d}_{chosen:06d}{suffix_of(crop)}")
                 count += 1
             each = next(waiting)
     if broken:
@@ -205,12 +205,10 @@ def cut_images(folder: Path, tracks: Iterable[Track]) -> list[Path]:
     return sorted(path for path in named if number_and_frame(path)[0] in numbers)
 
 
-def cut_box(frame: Image.Image, box: Sequence[float]) -> Image.Image:
+def cut_box(frame: Frame, box: Sequence[float]) -> Image.Image:
     """Return the part of a frame in a box, rounded and clipped."""
     left, top, right, bottom = (round(side) for side in box)
-    return frame.crop(
-        (max(left, 0), max(top, 0), min(right, frame.width), min(bottom, frame.height))
-    )
+    return Image.fromarray(frame[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)])
 
 
 def suffix_of(image: Image.Image) -> str:

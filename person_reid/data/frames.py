@@ -14,19 +14,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import numpy as np
+import numpy.typing as npt
 
 from person_reid.basics import UserError
 from person_reid.data.images import DEEP, is_image, open_image
 
 ROUNDING = 0.02  # of frame rates, such as 29.97 and 30
 log = logging.getLogger(__name__)
-Numbered = tuple[int, Image.Image | None]
-TURNED = {  # degrees counterclockwise, which PyAV may write as negative
-    90: Image.Transpose.ROTATE_90,
-    180: Image.Transpose.ROTATE_180,
-    270: Image.Transpose.ROTATE_270,
-}
+Frame = npt.NDArray[Any]  # (H, W, 3) uint8, RGB, or (H, W) with more than 8 bits
+Numbered = tuple[int, Frame | None]
 
 
 def open_frames(place: Path, fps: float | None = None) -> "Images | Video":
@@ -61,13 +58,15 @@ def _step(place: Path, own: float | None, seen: float | None) -> int:
     return step
 
 
-def open_frame(path: Path) -> Image.Image:
-    """Return an image file as a frame: RGB, or as it is with more than 8 bits.
-
-    Raises Pillow's errors or OSError.
-    """
+def open_frame(path: Path) -> Frame:
+    """Return an image file as a frame. Raises Pillow's errors or OSError."""
     with open_image(path) as image:
-        return image.copy() if image.mode[0] in DEEP else image.convert("RGB")
+        return np.asarray(image if image.mode[0] in DEEP else image.convert("RGB"))
+
+
+def size_of(frame: Frame) -> tuple[int, int]:
+    """Return the (width, height) of a frame."""
+    return frame.shape[1], frame.shape[0]
 
 
 class Images:
@@ -101,14 +100,14 @@ class Images:
         raise UserError(f"{self.path}: none of its images can be opened.")
 
     def read(self, wanted: Iterable[int]) -> Iterator[Numbered]:
-        """Yield (number, image) of the wanted frames; None for one that is missing, cannot be
+        """Yield (number, frame) of the wanted frames; None for one that is missing, cannot be
         decoded, or has another size.
         """
         for number in wanted:
             frame = None
             with suppress(Exception):  # Pillow fails in many ways
                 frame = open_frame(self.files[number])
-            yield number, frame if frame and frame.size == self.size else None
+            yield number, None if frame is None or size_of(frame) != self.size else frame
 
 
 def _noted_rate(folder: Path) -> float | None:
@@ -145,10 +144,10 @@ class Video:
             first = next(_decoded(container), None)
             if first is None:
                 raise UserError(f"{path}: none of its frames can be decoded.")
-            self.size = _image(first).size
+            self.size = size_of(_shown(first))
 
     def read(self, wanted: Iterable[int]) -> Iterator[Numbered]:
-        """Yield (number, image) of the wanted frames, which ascend; None for one that is missing or
+        """Yield (number, frame) of the wanted frames, which ascend; None for one that is missing or
         cannot be decoded.
 
         All frames up to the last one wanted are decoded, and only the wanted ones converted to RGB.
@@ -162,7 +161,7 @@ class Video:
                 if not left:
                     return
                 if left[0] == number:
-                    yield left.popleft(), None if frame.is_corrupt else _image(frame)
+                    yield left.popleft(), None if frame.is_corrupt else _shown(frame)
             yield from ((number, None) for number in left)
 
     def _open(self) -> Any:
@@ -203,8 +202,7 @@ def _decoded(container: Any) -> Iterator[Any]:
         yield from stream.decode(None)
 
 
-def _image(frame: Any) -> Image.Image:
-    """Return a decoded frame as it is shown, RGB."""
-    image: Image.Image = frame.to_image()
-    turn = TURNED.get(round(frame.rotation) % 360)
-    return image if turn is None else image.transpose(turn)
+def _shown(frame: Any) -> Frame:
+    """Return a decoded frame as it is shown."""
+    pixels: Frame = frame.to_ndarray(format="rgb24")
+    return np.rot90(pixels, round(frame.rotation / 90))  # counterclockwise, both

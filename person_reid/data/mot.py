@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image
-
 from person_reid.basics import UserError
 from person_reid.data.crops import LEAST_SIDE, cut_box, save_crop, suffix_of
-from person_reid.data.frames import open_frame
+from person_reid.data.frames import Frame, open_frame, size_of
 from person_reid.data.images import is_image, open_image
 from person_reid.data.own_images import draw_split
 from person_reid.data.readers import Picture, Splits, files_below
@@ -42,8 +40,8 @@ class Crop:
     def save(self, path: Path) -> None:
         """Write it. Raises UserError if the frame cannot be decoded or has another size."""
         frame = _frame(self.frame)
-        if frame.size != self.size:
-            found, expected = (f"{width}×{height}" for width, height in (frame.size, self.size))
+        if size_of(frame) != self.size:
+            found, expected = (f"{width}×{height}" for width, height in (size_of(frame), self.size))
             raise UserError(
                 f"{self.frame}: {found} pixels, and the first frame of its sequence has "
                 f"{expected}. Replace the frame, "
@@ -53,7 +51,7 @@ class Crop:
 
 
 @lru_cache(maxsize=1)  # the layout is written frame by frame
-def _frame(path: Path) -> Image.Image:
+def _frame(path: Path) -> Frame:
     try:
         return open_frame(path)
     except Exception as error:  # Pillow's readers fail in many ways
