@@ -38,11 +38,8 @@ def main(argv=None):
     from person_reid.deploy.embedder import Embedder
 
     gallery = read_split(options.data_dir, "gallery")
-    paths = [
-        Path(path)
-        for path in gallery.paths
-        if (name := NAME.match(Path(path).name)) and int(name[1])
-    ]
+    paths = [Path(path) for path in gallery.paths]
+    paths = [path for path in paths if re.match(r"\d*[1-9]\d*_", path.name)]  # a person
     tracks = tracks_of(paths)
     embed = Embedder(options.backbone, weights=options.weights, unit_length=False)
     features = embed(paths)
@@ -73,18 +70,18 @@ def main(argv=None):
 
 def tracks_of(paths):
     """Return (person, camera, number) of the track of each image."""
-    keys = [tuple(map(int, NAME.match(path.name).groups())) for path in paths]
-    found, number, before = [None] * len(keys), 0, (0, 0, 0, 0)
+    keys = [[int(part) for part in NAME.findall(path.name)[0]] for path in paths]
+    found, number, before = {}, 0, [0, 0, 0, 0]
     for place in sorted(range(len(keys)), key=keys.__getitem__):
         key = keys[place]
         number += key[:3] != before[:3] or key[3] - before[3] > GAP
         found[place], before = (*key[:2], number), key
-    return found
+    return [found[place] for place in range(len(keys))]
 
 
 def alone(tracks, scores):
     """Return weights of 1 for the image of each track that scores highest, and 0 for the others."""
-    best = {}
+    best: dict[tuple, int] = {}
     for place, track in enumerate(tracks):
         if track not in best or scores[place] > scores[best[track]]:
             best[track] = place
