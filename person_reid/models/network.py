@@ -149,10 +149,13 @@ class PlainNetwork(Network):
         if not names or not self.classifier or self.classifier.neck != "bnneck":
             return state_dict
         begin = re.compile(f"^({'|'.join(map(re.escape, names))})")
-        return {
+        renamed = {
             begin.sub(lambda found: names[found[0]], name): value
             for name, value in state_dict.items()
         }
+        # TransReID-SSL's networks without labels have no prefix before the backbone
+        bare = renamed.keys() & self.model.state_dict().keys()
+        return {f"model.{name}" if name in bare else name: v for name, v in renamed.items()}
 
 
 class USAMNetwork(PlainNetwork):

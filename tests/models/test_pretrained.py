@@ -144,6 +144,23 @@ def test_a_grid_that_nobody_can_know_is_refused(tmp_path):
         create_model(VIT, weights=str(tmp_path / "vit.pth"))
 
 
+def test_a_backbone_without_a_prefix_and_its_norm_are_loaded(tmp_path):
+    """TransReID-SSL saves its networks without labels so."""
+    trained = create_model("resnet18", 3, neck="bnneck").eval()
+    trained.classifier.add_block[0].running_mean.normal_()
+    names = {"model.": "", "classifier.add_block.0.": "bottleneck."}
+    saved = {
+        other + name.removeprefix(own): value
+        for name, value in trained.state_dict().items()
+        for own, other in names.items()
+        if name.startswith(own)
+    }
+    torch.save({"state_dict": under("module.", saved)}, tmp_path / "x.pth")
+    found = create_model("resnet18", 5, weights=str(tmp_path / "x.pth"), neck="bnneck").eval()
+    images = torch.randn(2, 3, 64, 32)
+    torch.testing.assert_close(found(images), trained(images))
+
+
 # The name of the norm, how others begin, and how ours do.
 BNNECKS = {
     "reid-strong-baseline": {
