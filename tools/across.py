@@ -56,6 +56,7 @@ MARK = ".person-reid-people"  # a file that only folders of this command hold
 NUMBERED = re.compile(r"person \d{4,}")
 CORRECTIONS = "corrections.csv"
 SHOWN = 4  # images of a track on the page
+LEAST = 3  # images that the page's map needs
 COLUMNS = ("person", "camera", "track", "first", "last", "boxes", "margin", "source")
 
 
@@ -73,25 +74,26 @@ def main(argv: list[str] | None = None) -> None:
     travel, same, different = known_beforehand(config, seen)
     threshold = threshold_of(config, index)
 
-    cameras = [each.record.camera for each in seen]
-    norms = config.camera_norm, config.rerank
+    starts, ends = spans(seen)
     found = link_tracks(
-        features, cameras, *spans(seen), threshold, travel, *norms, same=same, different=different
-    )
+        features, [each.record.camera for each in seen], starts, ends, threshold, travel,
+        config.camera_norm, config.rerank, same, different,
+    )  # fmt: skip
     # A track without an image is a person of its own.
     alone = np.arange(len(tracks) - len(seen)) + found.labels.max() + 1
     people = [*found.labels.tolist(), *alone.tolist()]
     given = {track for pair in (*same, *different) for track in pair}
     stays, shown = describe(tracks, people, found, given)
 
-    with whole_folder(config.save, MARK) as folder:
-        write_tracks(folder, tracks, people)
-        write_people(folder / "people.csv", tracks, stays)
-        write_page(folder, Path(config.index).name, tracks, stays, shown)
-    tell(config, stays, found)
     if config.sheet:
         draw_lanes(stays, config.sheet, begin_of(tracks), config)
         print(f"Written: {config.sheet}")
+    with whole_folder(config.save, MARK) as folder:
+        write_tracks(folder, tracks, people)
+        write_people(folder / "people.csv", tracks, stays)
+        if len(shown) >= LEAST:
+            write_page(folder, Path(config.index).name, tracks, stays, shown)
+    tell(config, stays, found)
     if config.apply:
         count = record(index, tracks, people)
         print(f"{config.index}: recorded the people of {counted(count, 'image')}")

@@ -151,8 +151,8 @@ def corrected_pairs(
             )
     if not who:
         raise UserError(
-            f"{file}: none of its {len(listed)} images has an identity and is of a track in the "
-            "index. Save the list from people.html."
+            f"{file}: no image in it has an identity and is of a track in the index. Save the list "
+            "from people.html."
         )
     people = defaultdict(list)
     for i, name in who.items():

@@ -167,7 +167,7 @@ def test_corrections_join_and_part(index, tmp_path):
     [
         ({"hall_1": "Anna", "hall_2": "Anna"}, "track 1 of .*track 2 of .* both Anna"),
         ({"yard_1": "Eve", "yard_9": "Eve"}, "nobody is at two places at once"),
-        ({"hall_1": ""}, "none of its 3 images"),
+        ({"hall_1": ""}, "no image in it has an identity"),
     ],
 )
 def test_corrections_that_cannot_be_are_refused(index, tmp_path, names, said):
@@ -315,3 +315,12 @@ def test_from_frames_and_a_tracker_to_people(here):
     across.main(["--index", "people.index", "--threshold", "0.99"])
     people = people_in(here / "people")
     assert people["hall", 7] == people["yard", 7] != people["hall", 12] == people["yard", 12]
+
+
+def test_two_images_are_people_without_a_page(tmp_path):
+    index = SearchIndex(tmp_path / "people.index")
+    fill(index, tmp_path, "hall", unseen={2, 5, 7})
+    index.forget(Filter(image=str(tmp_path / 'hall_1_"0".png').encode()), "image")
+    assert len(index) == 2 and len(run(index)) == 4
+    names = {path.name for path in (tmp_path / "people").iterdir()}
+    assert names >= {"people.csv", "hall-1.txt"} and "people.html" not in names
