@@ -212,6 +212,7 @@ def write_page(
         [str(tracks[i].images[place][0]) for i, place in shown],
         [person_name(stays[i].person + 1) for i, _ in shown],
         [stays[i].camera for i, _ in shown],
+        listed=[listed_path(tracks[i].images[place][0]) for i, place in shown],
     )
     name = "people.html" if one_file_size(*images.features.shape) <= MOST else "people"
     views = {"tracks": describe_stays(stays, CORRECTIONS, ("path", *About._fields))}

@@ -32,7 +32,7 @@ function showMap(now) {
     if (!groups.has(tone)) groups.set(tone, []);
     groups.get(tone).push(image);
   }
-  const quiet = getComputedStyle(canvas).getPropertyValue("--line");
+  const quiet = getComputedStyle(canvas).getPropertyValue("--quiet");
   const faintFirst = [...groups].sort(([a], [b]) => (b === "hidden") - (a === "hidden") || (b === quiet) - (a === quiet));
   for (const [tone, images] of faintFirst) {
     pen.fillStyle = tone === "hidden" ? quiet : tone;
@@ -72,7 +72,7 @@ const LEGENDS = {
 function colourOf(way) {
   const { person, camera, junk, distractor, unknown, palette, queries } = DATA.images;
   const style = getComputedStyle(document.documentElement);
-  const [right, wrong, quiet] = ["--right", "--wrong", "--line"].map((name) => style.getPropertyValue(name));
+  const [right, wrong, quiet] = ["--right", "--wrong", "--quiet"].map((name) => style.getPropertyValue(name));
   if (way === "camera") return (image) => palette[camera[image] % palette.length];
   if (way === "tag") {
     const tags = tagsHere();

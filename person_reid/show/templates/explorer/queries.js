@@ -107,6 +107,7 @@ const NOTHING_CHOSEN = { person: "", camera: "", tag: "", first: "", low: "", hi
 
 function showFilters(now) {
   showMarks(now);
+  byId("unfold").hidden = !document.querySelector("#filters > label:not([hidden])");
   for (const field of document.querySelectorAll("#filters [name]")) {
     if (field !== document.activeElement || field.tagName === "SELECT") field.value = now[field.name];
   }
