@@ -151,12 +151,18 @@ def run_to_test(options: TrainedNetwork) -> NetworkOptions:
             from_run=options.from_run,
             name=options.name,
         )
+    file = options.weights or ""
+    if Path(file).suffix.lower() in READABLE:
+        raise UserError(f"{file}: an exported network. Run it as it is: --engine {file}")
+    advice = "name its network: --backbone NAME." + did_you_mean(file, zoo())
+    named = options.name or options.from_run
+    if file and not (named or run.options_file.exists()):
+        raise OptionError(f"{{weights}} is not a run: {advice}", weights=file)
     refuse(
         options,
         OF_FILE,
         f"{run.options_file} describes the network of the run. "
-        "For a weight file without a run, name its network: --backbone NAME."
-        f"{did_you_mean(options.weights or '', zoo())}",
+        f"For a weight file without a run, {advice}",
     )
     given = options.given(DESCRIPTION)
     trained = _layers(run.config(given))

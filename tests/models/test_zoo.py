@@ -224,6 +224,8 @@ def test_a_network_whose_layers_are_missing_and_a_misspelt_one_are_refused():
         parse(TestConfig, ["--weights", missing])
     with pytest.raises(UserError, match="name its network: --backbone.*mean 'osnet_x0_25_duke'"):
         tested_network(parse(TestConfig, ["--weights", "osnet_x0_25_dukes"]))
+    with pytest.raises(UserError, match=r"net\.onnx: an exported network.*--engine net\.onnx"):
+        tested_network(parse(TestConfig, ["--weights", "net.onnx"]))
     with pytest.raises(FileNotFoundError, match="no such weight file. Did you mean 'osnet_x0_25_d"):
         create_model("osnet_x0_25", weights="osnet_x0_25_dukes")
     with pytest.raises(UserError, match="no published network 'osnet_x1_0_msmt'"):
