@@ -138,12 +138,43 @@ def clip(folder: Path, size: tuple[int, int], width: int = 768, **model: Any) ->
     return network
 
 
+def clip_resnet(folder: Path, size: tuple[int, int], layers: Any = (3, 4, 6, 3)) -> Any:
+    """Build CLIP-ReID's network with its ResNet, without the file of CLIP."""
+    make = module_of(folder, "model.make_model")
+    code = sys.modules["model.clip.model"]
+
+    def load(name: str, height: int, width: int, _: int) -> Any:
+        resnet = code.ModifiedResNet(layers, 1024, 32, height * width, 64)
+        return SimpleNamespace(visual=resnet, to=lambda device: None)
+
+    make.load_clip_to_cpu = load
+    config = configuration(size, NAME="RN50")
+    return make.build_transformer(NUM_CLASSES, 0, 0, config)
+
+
+def solider(folder: Path, size: tuple[int, int], kind: str = "", **settings: Any) -> Any:
+    """Build SOLIDER's network; settings: those of a shrunken one."""
+    for name in ("mmcv", "mmcv.runner", "cv2"):
+        sys.modules.setdefault(name, types.ModuleType(name))
+    sys.modules["mmcv.runner"].load_checkpoint = None  # type: ignore[attr-defined]
+    setattr(torch.Tensor, "cuda", torch.Tensor.cpu)  # noqa: B010
+    make = module_of(folder, "model.make_model")
+    code = sys.modules["model.backbones.swin_transformer"]
+
+    def tiny(img_size: Any, **options: Any) -> Any:
+        return code.SwinTransformer(pretrain_img_size=img_size, **options, **settings)
+
+    build = getattr(code, f"swin_{kind}_patch4_window7_224") if kind else tiny
+    config = configuration(size, TRANSFORMER_TYPE=kind)
+    return make.build_transformer(NUM_CLASSES, 0, 0, config, {kind: build}, 0.2)
+
+
 def fastreid(
     folder: Path, size: tuple[int, int], config: str, layers: Any = None, non_local: Any = None
 ) -> Any:
     """Build a network of fast-reid's code; layers, non_local: blocks of a shrunken ResNet."""
     options = module_of(folder, "fastreid.config").get_cfg()
-    options.merge_from_file(str(folder / "configs" / "Market1501" / f"{config}.yml"))
+    options.merge_from_file(str(folder / "configs" / f"{config}.yml"))
     options.MODEL.BACKBONE.PRETRAIN, options.MODEL.DEVICE = False, "cpu"
     options.MODEL.HEADS.NUM_CLASSES = NUM_CLASSES
     sys.path.insert(0, str(folder))
@@ -163,6 +194,18 @@ def half_range(network: Any, images: list[Any], size: tuple[int, int], sides: An
     test = Compose([ToPILImage(), Resize(size), ToTensor(), Normalize([0.5] * 3, [0.5] * 3)])
     cameras = {} if sides is None else {"cam_label": sides}
     return network(torch.stack([test(image) for image in images]), **cameras)
+
+
+def first_of_half_range(*arguments: Any) -> Any:
+    """Return the features of SOLIDER, whose network also returns its maps."""
+    return half_range(*arguments)[0]
+
+
+def with_imagenet(network: Any, images: list[Any], size: tuple[int, int], sides: Any) -> Any:
+    """Return the features that CLIP-ReID's test code computes with its ResNet."""
+    values = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    test = Compose([ToPILImage(), Resize(size), ToTensor(), values])
+    return network(torch.stack([test(image) for image in images]))
 
 
 def as_fastreid(network: Any, images: list[Any], size: tuple[int, int], sides: Any) -> Any:
@@ -212,6 +255,8 @@ def of_fastreid(
 
 TRANSREID, SSL = "damo-cv+TransReID", "damo-cv+TransReID-SSL/transreid_pytorch"
 PASS, CLIP_REID = "CASIA-IVA-Lab+PASS-reID/PASS_transreid", "Syliz517+CLIP-ReID"
+SOLIDER, ONE_EACH = "tinyvision+SOLIDER-REID", (1, 1, 1, 1)
+WINDOWS: dict[str, Any] = {"depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)}
 PERSONVIT = "hustvl+PersonViT/transreid_pytorch"
 CAMERA: dict[str, Any]
 STRIDE12: dict[str, Any]
@@ -254,22 +299,71 @@ CASES = {
         **CLIP | STRIDE12,
     ),
     "fast-reid BoT": of_fastreid(
-        "bagtricks_R50", "fastreid_bot_resnet50", (1, 1, 1, 1), (0, 0, 0, 0)
+        "Market1501/bagtricks_R50", "fastreid_bot_resnet50", (1, 1, 1, 1), (0, 0, 0, 0)
     ),
-    "fast-reid AGW": of_fastreid("AGW_R50", "fastreid_agw_resnet50", (1, 2, 1, 1), (0, 1, 1, 0)),
+    "fast-reid AGW": of_fastreid(
+        "Market1501/AGW_R50", "fastreid_agw_resnet50", (1, 2, 1, 1), (0, 1, 1, 0)
+    ),
     "fast-reid SBS, ibn": of_fastreid(
-        "sbs_R50-ibn", "fastreid_sbs_resnet50_ibn", (1, 2, 1, 1), (0, 1, 1, 0)
+        "Market1501/sbs_R50-ibn", "fastreid_sbs_resnet50_ibn", (1, 2, 1, 1), (0, 1, 1, 0)
+    ),
+    "CLIP-ReID ResNet": Case(
+        CLIP_REID,
+        clip_resnet,
+        "clip_reid_resnet50",
+        {"layers": ONE_EACH},
+        (64, 32),
+        {"layers": ONE_EACH},
+        with_imagenet,
+    ),
+    "SOLIDER": Case(
+        SOLIDER,
+        solider,
+        "solider_swin_tiny",
+        {**WINDOWS, "embed_dims": 24},
+        (128, 64),
+        {"settings": {**WINDOWS, "embed_dim": 24}, "dim": 192, "channels": 192},
+        first_of_half_range,
     ),
     # whole
+    "CLIP-ReID ResNet, whole": Case(
+        CLIP_REID, clip_resnet, "clip_reid_resnet50", test=with_imagenet
+    ),
+    "LUPerson MGN, whole": Case(
+        "DengpanFu+LUPerson/fast-reid",
+        fastreid,
+        "luperson_mgn_resnet50",
+        {"config": "CMDM/mgn_R50_moco"},
+        (384, 128),
+        test=as_fastreid,
+    ),
+    "SOLIDER Swin-T, whole": Case(
+        SOLIDER,
+        solider,
+        "solider_swin_tiny",
+        {"kind": "tiny"},
+        (384, 128),
+        test=first_of_half_range,
+    ),
+    "SOLIDER Swin-B, whole": Case(
+        SOLIDER,
+        solider,
+        "solider_swin_base",
+        {"kind": "base"},
+        (384, 128),
+        test=first_of_half_range,
+    ),
     "fast-reid SBS R50-ibn, whole": of_fastreid(
-        "sbs_R50-ibn", "fastreid_sbs_resnet50_ibn", size=(384, 128)
+        "Market1501/sbs_R50-ibn", "fastreid_sbs_resnet50_ibn", size=(384, 128)
     ),
     "fast-reid BoT R101-ibn, whole": of_fastreid(
-        "bagtricks_R101-ibn", "fastreid_bot_resnet101_ibn"
+        "Market1501/bagtricks_R101-ibn", "fastreid_bot_resnet101_ibn"
     ),
-    "fast-reid SBS S50, whole": of_fastreid("sbs_S50", "fastreid_sbs_resnest50", size=(384, 128)),
+    "fast-reid SBS S50, whole": of_fastreid(
+        "Market1501/sbs_S50", "fastreid_sbs_resnest50", size=(384, 128)
+    ),
     "fast-reid MGN R50-ibn, whole": of_fastreid(
-        "mgn_R50-ibn", "fastreid_mgn_resnet50_ibn", size=(384, 128)
+        "Market1501/mgn_R50-ibn", "fastreid_mgn_resnet50_ibn", size=(384, 128)
     ),
     "TransReID JPM stride 12, whole": Case(
         TRANSREID, transreid, "transreid_vit_base_jpm_sie_12", VIT_B | CAMERA | JPM | STRIDE12

@@ -5,10 +5,16 @@ An entry says what the authors test: architecture, size, feature, and how images
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from person_reid.models.backbone import Backbone
-from person_reid.models.from_authors import FastReIDBackbone, TransReIDBackbone
+from person_reid.models.from_authors import (
+    ClipResNetBackbone,
+    FastReIDBackbone,
+    SoliderBackbone,
+    TransReIDBackbone,
+)
 
 TEST: dict[str, Any] = {
     "resize": "bilinear",
@@ -52,7 +58,7 @@ def transreid(
     )
 
 
-def fastreid(method: str, kind: str) -> Backbone:
+def fastreid(method: str, kind: str) -> FastReIDBackbone:
     """Return the Backbone of one of fast-reid's configurations, such as sbs and resnet50_ibn."""
     deep, attends = "101" in kind, method in ("agw", "sbs") and kind != "resnest50"
     return FastReIDBackbone(
@@ -72,8 +78,23 @@ def fastreid(method: str, kind: str) -> Backbone:
             *(() if deep else ("layer3.6.",)),
             *(() if attends else ("NL_",)),
             *(() if method == "sbs" else ("pooling.p",)),
-        ),
+        )
+        if method != "mgn"
+        else ("b1.0.5.", "heads_extra_bn_"),
         options={} if method == "mgn" else {"neck": "bnneck", "pool": POOLS[method]},
+    )
+
+
+def solider(kind: str, width: int, depths: tuple[int, ...]) -> Backbone:
+    """Return the Backbone of a Swin Transformer of SOLIDER."""
+    heads = tuple(width // 32 * 2**stage for stage in range(4))
+    return SoliderBackbone(
+        f"solider_swin_{kind}",
+        8 * width,
+        size=(384, 128),
+        drop_path=0.1,
+        settings={"embed_dim": width, "depths": depths, "num_heads": heads},
+        **TEST | {"own_feature": False},
     )
 
 
@@ -103,6 +124,11 @@ FAMILIES: dict[str, Backbone] = {
         # Li, Sun, Li: CLIP-ReID, AAAI 2023
         transreid("clip_reid_vit_base", BASE | CLIP, "projected"),
         transreid("clip_reid_vit_base_sie_olp", BASE | CLIP, "projected", stride=12),
+        ClipResNetBackbone("clip_reid_resnet50", 3072, channels=2048, **TEST),
+        # Chen et al., SOLIDER, CVPR 2023
+        solider("tiny", 96, (2, 2, 6, 2)),
+        solider("small", 96, (2, 2, 18, 2)),
+        solider("base", 128, (2, 2, 18, 2)),
         # fast-reid's configurations
         *(
             fastreid(method, kind)
@@ -111,5 +137,18 @@ FAMILIES: dict[str, Backbone] = {
         ),
         fastreid("mgn", "resnet50"),
         fastreid("mgn", "resnet50_ibn"),
+        # Fu et al., LUPerson, CVPR 2021
+        replace(
+            fastreid("mgn", "resnet50"),
+            name="luperson_mgn_resnet50",
+            of_luperson=True,
+            foreign=("b1.0.5.",),
+        ),
+        replace(
+            fastreid("mgn", "resnet101"),
+            name="luperson_mgn_resnet101",
+            of_luperson=True,
+            foreign=(),
+        ),
     )
 }

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
+from person_reid.basics import MEAN, STD
 from person_reid.models.ibn import with_instance_norms
+from person_reid.models.pixels import unnormalised
 from person_reid.models.pooling import GeneralizedMeanPool
 
 WIDTH = 256  # of each feature of MGN
@@ -107,27 +109,51 @@ class FastReIDMGN(nn.Module):
 
     Wang et al., Learning Discriminative Features with Multiple Granularities for Person
     Re-Identification, ACM Multimedia 2018. All branches keep the resolution of their last stage.
+
+    of_luperson: as LUPerson has it, with a norm after each branch, with padding before the first
+    pooling, and with statistics of pixels that the weight file holds. Fu et al., Unsupervised
+    Pre-training for Person Re-identification, CVPR 2021.
     """
 
-    def __init__(self, network: Any) -> None:
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, network: Any, of_luperson: bool = False) -> None:
         super().__init__()
+        self.of_luperson = of_luperson
+        if of_luperson:
+            network.maxpool = nn.MaxPool2d(3, 2, 1)
+            for name, values in (("pixel_mean", MEAN), ("pixel_std", STD)):
+                self.register_buffer(name, 255 * torch.tensor(values)[None, :, None, None])
         stem = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2")
         self.backbone = nn.Sequential(*(getattr(network, name) for name in stem), network.layer3[0])
         branch = nn.Sequential(nn.Sequential(*network.layer3[1:]), network.layer4)
-        self.b1, self.b2, self.b3 = (copy.deepcopy(branch) for _ in range(3))
+        for number in (1, 2, 3):
+            self.add_module(f"b{number}", copy.deepcopy(branch))
+            if of_luperson:
+                self.add_module(f"heads_extra_bn_b{number}", nn.BatchNorm2d(2048))
         for name in HEADS:
             self.add_module(f"b{name}_head", ReducedNeck(2048))
 
     def forward(self, images: Tensor) -> Tensor:
-        shared = self.backbone(images)
-        whole, halves, thirds = self.b1(shared), self.b2(shared), self.b3(shared)
+        whole, halves, thirds = self.maps(images)
         parts = [whole, halves, thirds, *_stripes(halves, 2), *_stripes(thirds, 3)]
         heads = [getattr(self, f"b{name}_head") for name in HEADS]
         return torch.cat([head(part) for head, part in zip(heads, parts, strict=True)], dim=1)
 
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Compute the last maps (B, 2048, H / 16, W / 16) of the three branches."""
+        if self.of_luperson:
+            images = (255 * unnormalised(images) - self.pixel_mean) / self.pixel_std
+        shared = self.backbone(images)
+        maps = [getattr(self, f"b{number}")(shared) for number in (1, 2, 3)]
+        if not self.of_luperson:
+            return maps
+        return [getattr(self, f"heads_extra_bn_b{i}")(x) for i, x in enumerate(maps, start=1)]
+
     def forward_features(self, images: Tensor) -> Tensor:
-        """Compute the last map of the branch of whole bodies: (B, 2048, h, w)."""
-        return self.b1(self.backbone(images))
+        """Compute the last map of the branch of whole bodies."""
+        return self.maps(images)[0]
 
 
 def _stripes(maps: Tensor, count: int) -> tuple[Tensor, ...]:

@@ -1,5 +1,5 @@
 """Backbones that this suite builds like their authors' code: IBN-Net, OSNet, the transformers of
-TransReID, and fast-reid's ResNets.
+TransReID and SOLIDER, and the ResNets of CLIP-ReID and fast-reid.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class TransReIDBackbone(FamilyBackbone):
 @dataclass(frozen=True)
 class FastReIDBackbone(FamilyBackbone):
     """A ResNet of fast-reid. layers, ibn, non_local: arguments of models.fastreid.resnet; split: a
-    ResNeSt instead; branched: its MGN.
+    ResNeSt instead; branched: its MGN; of_luperson: LUPerson's.
     """
 
     _: KW_ONLY
@@ -180,6 +180,7 @@ class FastReIDBackbone(FamilyBackbone):
     non_local: tuple[int, ...] = (0, 0, 0, 0)
     split: bool = False
     branched: bool = False
+    of_luperson: bool = False
 
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         from person_reid.models.fastreid import FastReIDMGN, resnest, resnet
@@ -188,7 +189,7 @@ class FastReIDBackbone(FamilyBackbone):
         if self.split:
             return resnest()
         network = resnet(self.layers, self.ibn, self.non_local)
-        return FastReIDMGN(network) if self.branched else network
+        return FastReIDMGN(network, self.of_luperson) if self.branched else network
 
     def feature_map(self, module: Any, images: Tensor) -> Tensor:
         from person_reid.models.fastreid import feature_map
@@ -201,3 +202,40 @@ class FastReIDBackbone(FamilyBackbone):
         if self.branched:
             raise self.not_pooled()
         return pooled
+
+
+@dataclass(frozen=True)
+class SoliderBackbone(FamilyBackbone):
+    """A Swin Transformer of SOLIDER. settings: those of timm's transformer."""
+
+    _: KW_ONLY
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+        from person_reid.models.solider import SemanticSwin
+
+        self.refuse_imagenet(pretrained)
+        return SemanticSwin(img_size=size, drop_path_rate=drop_path, **self.settings)
+
+    def feature_map(self, module: Any, images: Tensor) -> Tensor:
+        return module.forward_features(images).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class ClipResNetBackbone(FamilyBackbone):
+    """CLIP-ReID's ResNet. layers: blocks of each stage."""
+
+    _: KW_ONLY
+    layers: tuple[int, ...] = (3, 4, 6, 3)
+
+    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+        from person_reid.models.clip_resnet import ClipResNet
+
+        self.refuse_imagenet(pretrained)
+        return ClipResNet(size, self.layers)
+
+    def feature_map(self, module: Any, images: Tensor) -> Tensor:
+        return module.feature_map(images)
+
+    def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
+        raise self.not_pooled()

@@ -5,6 +5,12 @@ from torch import Tensor, nn
 from person_reid.basics import MEAN, STD
 
 
+def unnormalised(images: Tensor) -> Tensor:
+    """Return images (B, 3, H, W) normalised with ImageNet's statistics as values from 0 to 1."""
+    mean, std = (images.new_tensor(values)[:, None, None] for values in (MEAN, STD))
+    return images * std + mean
+
+
 class HalfRange(nn.Module):
     """Change images (B, 3, H, W) normalised with ImageNet's statistics to values from -1 to 1.
 
@@ -13,5 +19,4 @@ class HalfRange(nn.Module):
     """
 
     def forward(self, images: Tensor) -> Tensor:
-        mean, std = (images.new_tensor(values)[:, None, None] for values in (MEAN, STD))
-        return (images * std + (mean - 0.5)) / 0.5
+        return (unnormalised(images) - 0.5) / 0.5
