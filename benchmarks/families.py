@@ -32,6 +32,7 @@ import torch
 from torch import nn
 from torchvision.transforms import Compose, Normalize, PILToTensor, Resize, ToPILImage, ToTensor
 
+from benchmarks.parser import Parser
 from tests.support import ROOT
 from tests.support.families import FIXTURE, authors_weights, difference, images_of, our_features
 
@@ -245,7 +246,7 @@ def of_fastreid(
     config: str, backbone: str, layers: Any = None, non_local: Any = None, size: Any = (256, 128)
 ) -> Case:
     """Return the case of a configuration of fast-reid."""
-    model = {"config": config}
+    model = {"config": f"Market1501/{config}"}
     if not layers:
         return Case("JDAI-CV+fast-reid", fastreid, backbone, model, size, {}, as_fastreid)
     changes = {"layers": layers, "non_local": non_local}
@@ -299,13 +300,11 @@ CASES = {
         **CLIP | STRIDE12,
     ),
     "fast-reid BoT": of_fastreid(
-        "Market1501/bagtricks_R50", "fastreid_bot_resnet50", (1, 1, 1, 1), (0, 0, 0, 0)
+        "bagtricks_R50", "fastreid_bot_resnet50", (1, 1, 1, 1), (0, 0, 0, 0)
     ),
-    "fast-reid AGW": of_fastreid(
-        "Market1501/AGW_R50", "fastreid_agw_resnet50", (1, 2, 1, 1), (0, 1, 1, 0)
-    ),
+    "fast-reid AGW": of_fastreid("AGW_R50", "fastreid_agw_resnet50", (1, 2, 1, 1), (0, 1, 1, 0)),
     "fast-reid SBS, ibn": of_fastreid(
-        "Market1501/sbs_R50-ibn", "fastreid_sbs_resnet50_ibn", (1, 2, 1, 1), (0, 1, 1, 0)
+        "sbs_R50-ibn", "fastreid_sbs_resnet50_ibn", (1, 2, 1, 1), (0, 1, 1, 0)
     ),
     "CLIP-ReID ResNet": Case(
         CLIP_REID,
@@ -354,16 +353,14 @@ CASES = {
         test=first_of_half_range,
     ),
     "fast-reid SBS R50-ibn, whole": of_fastreid(
-        "Market1501/sbs_R50-ibn", "fastreid_sbs_resnet50_ibn", size=(384, 128)
+        "sbs_R50-ibn", "fastreid_sbs_resnet50_ibn", size=(384, 128)
     ),
     "fast-reid BoT R101-ibn, whole": of_fastreid(
-        "Market1501/bagtricks_R101-ibn", "fastreid_bot_resnet101_ibn"
+        "bagtricks_R101-ibn", "fastreid_bot_resnet101_ibn"
     ),
-    "fast-reid SBS S50, whole": of_fastreid(
-        "Market1501/sbs_S50", "fastreid_sbs_resnest50", size=(384, 128)
-    ),
+    "fast-reid SBS S50, whole": of_fastreid("sbs_S50", "fastreid_sbs_resnest50", size=(384, 128)),
     "fast-reid MGN R50-ibn, whole": of_fastreid(
-        "Market1501/mgn_R50-ibn", "fastreid_mgn_resnet50_ibn", size=(384, 128)
+        "mgn_R50-ibn", "fastreid_mgn_resnet50_ibn", size=(384, 128)
     ),
     "TransReID JPM stride 12, whole": Case(
         TRANSREID, transreid, "transreid_vit_base_jpm_sie_12", VIT_B | CAMERA | JPM | STRIDE12
@@ -415,13 +412,17 @@ def record(sources: Path, name: str) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """Compare, print and write."""
-    sources, *words = sys.argv[1:]
+    parser = Parser(__doc__)
+    parser.add_argument("sources", type=Path, help="folder of the checkouts")
+    parser.add_argument("words", nargs="*", help="compare what has one of them in its name")
+    options = parser.parse_args(argv)
+    sources, words = options.sources, options.words
     records = json.loads(FIXTURE.read_text()) if FIXTURE.exists() else {}
     for name in CASES:
         if not words or any(word in name for word in words):
-            records[name] = record(Path(sources), name)
+            records[name] = record(sources, name)
             print(f"{name:32} {records[name]['difference']:.1e}")
     records = {name: records[name] for name in CASES if name in records}
     FIXTURE.write_text(json.dumps(records, separators=(",", ":")) + "\n")

@@ -53,6 +53,7 @@ from person_reid.retrieval.similarity import Features, as_array, flaw
 from person_reid.retrieval.thresholds import load_promise, load_threshold
 
 CHUNK = 1024  # images of a list that are in memory at once
+Cameras = Numbers | Sequence[int]
 ImageLike = str | Path | Image.Image | Pixels
 
 
@@ -168,7 +169,10 @@ class Embedder:
         self._forkable = device.type == "cpu" and (not engine or torch.get_num_threads() == 1)
 
     def __call__(
-        self, images: Iterable[ImageLike], bgr: bool = False, cameras: Numbers | None = None
+        self,
+        images: Iterable[ImageLike],
+        bgr: bool = False,
+        cameras: Cameras | None = None,
     ) -> Features:
         """Return the features (N, D) float32, each of unit length, of N images of any size.
 
@@ -256,7 +260,10 @@ class Embedder:
         return self([np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)])[0]
 
     def features(
-        self, bank: torch.Tensor, description: str = "features", cameras: Numbers | None = None
+        self,
+        bank: torch.Tensor,
+        description: str = "features",
+        cameras: Cameras | None = None,
     ) -> Features:
         """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3).
 

@@ -23,7 +23,7 @@ from person_reid.deploy.interface import Contents
 from person_reid.deploy.run import READABLE, Engine, import_runtime
 from person_reid.device import computed_in
 from person_reid.models.network import Network
-from person_reid.retrieval.features import extractor, fused_embedding
+from person_reid.retrieval.features import extractor, fused_embedding, side_rows
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
@@ -79,6 +79,7 @@ def fast_engine(
         names = _usable(runtime, device, dtype)
         log.log(level, "Exporting the network. tools/export.py would do so once for all commands.")
         network = load()
+        side_rows(None, network.sides)  # a file takes images alone
         contents = Contents(*network.size, network.dim, network.pieces, source, normalised=True)
         engine, known = _first_agreeing(names, network, contents, dtype, scales)
     except (UserError, OSError) as error:

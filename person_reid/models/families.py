@@ -5,7 +5,6 @@ An entry says what the authors test: architecture, size, feature, and how images
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from person_reid.models.backbone import Backbone
@@ -58,19 +57,17 @@ def transreid(
     )
 
 
-def fastreid(method: str, kind: str) -> FastReIDBackbone:
+def fastreid(method: str, kind: str) -> Backbone:
     """Return the Backbone of one of fast-reid's configurations, such as sbs and resnet50_ibn."""
     deep, attends = "101" in kind, method in ("agw", "sbs") and kind != "resnest50"
     return FastReIDBackbone(
         f"fastreid_{method}_{kind}",
         2048,
-        size=(384, 128) if method in ("sbs", "mgn") else (256, 128),
+        size=(384, 128) if method == "sbs" else (256, 128),
         layers=(3, 4, 23 if deep else 6, 3),
         ibn="ibn" in kind,
         non_local=(0, 2, 9 if deep else 3, 0) if attends else (0, 0, 0, 0),
         split=kind == "resnest50",
-        branched=method == "mgn",
-        own_feature=method == "mgn",
         can_keep_resolution=False,
         flips=False,
         # a deeper network, one with attention, one with a learned pooling
@@ -78,10 +75,29 @@ def fastreid(method: str, kind: str) -> FastReIDBackbone:
             *(() if deep else ("layer3.6.",)),
             *(() if attends else ("NL_",)),
             *(() if method == "sbs" else ("pooling.p",)),
-        )
-        if method != "mgn"
-        else ("b1.0.5.", "heads_extra_bn_"),
-        options={} if method == "mgn" else {"neck": "bnneck", "pool": POOLS[method]},
+        ),
+        options={"neck": "bnneck", "pool": POOLS[method]},
+    )
+
+
+def mgn(program: str, kind: str) -> Backbone:
+    """Return the Backbone of the MGN of fast-reid or LUPerson."""
+    of_luperson = program == "luperson"
+    return FastReIDBackbone(
+        f"{program}_mgn_{kind}",
+        2048,
+        size=(384, 128),
+        layers=(3, 4, 23 if "101" in kind else 6, 3),
+        ibn="ibn" in kind,
+        branched=True,
+        of_luperson=of_luperson,
+        own_feature=True,
+        can_keep_resolution=False,
+        flips=False,
+        foreign=(
+            *(() if "101" in kind else ("b1.0.5.",)),
+            *(() if of_luperson else ("heads_extra_bn_",)),
+        ),
     )
 
 
@@ -135,20 +151,10 @@ FAMILIES: dict[str, Backbone] = {
             for method in POOLS
             for kind in ("resnet50", "resnet50_ibn", "resnet101", "resnet101_ibn", "resnest50")
         ),
-        fastreid("mgn", "resnet50"),
-        fastreid("mgn", "resnet50_ibn"),
+        mgn("fastreid", "resnet50"),
+        mgn("fastreid", "resnet50_ibn"),
         # Fu et al., LUPerson, CVPR 2021
-        replace(
-            fastreid("mgn", "resnet50"),
-            name="luperson_mgn_resnet50",
-            of_luperson=True,
-            foreign=("b1.0.5.",),
-        ),
-        replace(
-            fastreid("mgn", "resnet101"),
-            name="luperson_mgn_resnet101",
-            of_luperson=True,
-            foreign=(),
-        ),
+        mgn("luperson", "resnet50"),
+        mgn("luperson", "resnet101"),
     )
 }

@@ -132,8 +132,8 @@ class FastReIDMGN(nn.Module):
             self.add_module(f"b{number}", copy.deepcopy(branch))
             if of_luperson:
                 self.add_module(f"heads_extra_bn_b{number}", nn.BatchNorm2d(2048))
-        for name in HEADS:
-            self.add_module(f"b{name}_head", ReducedNeck(2048))
+        for number in HEADS:
+            self.add_module(f"b{number}_head", ReducedNeck(2048))
 
     def forward(self, images: Tensor) -> Tensor:
         whole, halves, thirds = self.maps(images)

@@ -171,7 +171,7 @@ def extractor(
     return partial(extract_features, embed, device=device, dtype=dtype)
 
 
-def side_rows(cameras: Numbers | None, sides: int) -> Tensor | None:
+def side_rows(cameras: Numbers | Sequence[int] | None, sides: int) -> Tensor | None:
     """Return the rows (N,) of the side information of a network, of `sides` cameras, for images.
 
     cameras: (N,) as written in the names, from 1. A line of the log says that the mean of all
@@ -186,7 +186,7 @@ def side_rows(cameras: Numbers | None, sides: int) -> Tensor | None:
             "its cameras is taken.", sides, found,
         )  # fmt: skip
         return None
-    return torch.from_numpy(cameras - 1)
+    return torch.from_numpy(np.asarray(cameras) - 1)
 
 
 def on_device(chunks: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:

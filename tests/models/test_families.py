@@ -133,7 +133,7 @@ def test_unknown_cameras_get_the_mean_of_the_side_information(tmp_path, caplog):
     alike = Embedder(
         name, written(record, tmp_path, averaged), "cpu", size=record["size"], unit_length=False
     )
-    found = alike(images, cameras=np.array([1, 3]))
+    found = alike(images, cameras=[1, 3])
     np.testing.assert_allclose(unknown, found, rtol=0, atol=1e-5 * record["spread"])
 
 

@@ -1,11 +1,12 @@
-"""Write person_reid/models/networks.txt, the list that `python model.py` prints, and the published
-networks into docs/networks.md.
+"""Write person_reid/models/networks.txt, the list that `python model.py` prints, and into
+docs/networks.md the published networks and how near their features are to their authors'.
 
 Every network of the list is built to count its parameters and multiply-adds.
 
 python tools/docs/networks.py
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -24,12 +25,15 @@ HEADER = (
 )
 PAGE = ROOT / "docs" / "networks.md"
 PUBLISHED_MARKS = "<!-- published -->", "<!-- its end -->"
+EQUAL_MARKS = "<!-- equal -->", "<!-- end of equal -->"
+RECORDS = ROOT / "tests" / "fixtures" / "families.json"  # written by benchmarks/families.py
 
 
 def main() -> None:
     """Write the list and the page."""
     write_text(LIST, table())
     put(PAGE, *PUBLISHED_MARKS, published_tables())
+    put(PAGE, *EQUAL_MARKS, equality())
 
 
 def published_tables() -> str:
@@ -45,6 +49,23 @@ def published_tables() -> str:
         parts += [f"### {family}\n", f"[Their page]({about.page}). {summary}\n"]
         parts += [markdown_table(head, rows)]
     return "\n".join(parts).rstrip()
+
+
+def equality() -> str:
+    """Return how far the features of the authors' networks are from ours."""
+    rows = []
+    for name, record in json.loads(RECORDS.read_text(encoding="utf-8")).items():
+        place = f"https://github.com/{record['repository']}/tree/{record['commit']}"
+        rows.append(
+            [
+                name if name.endswith("whole") else f"{name}, shrunken",
+                f"[{record['repository']} {record['commit']}]({place})",
+                f"`{record['backbone']}`",
+                "{}×{}".format(*record["size"]),
+                f"{record['difference']:.1e}",
+            ]
+        )
+    return markdown_table(["network", "code", "here", "images", "difference"], rows).rstrip()
 
 
 def table() -> str:
