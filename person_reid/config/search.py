@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from person_reid.config.demo import THRESHOLD
 from person_reid.config.forms import file_ending_in, picture_file, printable_text
 from person_reid.config.look import Look
-from person_reid.config.option import ANY, POSITIVE, SHARE, Options, again, option
+from person_reid.config.option import ANY, POSITIVE, RATE, SHARE, Options, again, option
 from person_reid.config.prepare import TrackOptions
 from person_reid.config.run import DeviceOptions
 from person_reid.config.tested import EngineOptions, ExtractionOptions, TrainedNetwork
@@ -100,7 +100,7 @@ class TrackFileOptions(Options):
     fps: float | None = option(
         None,
         "frames in a second that the tracker saw (default: the video's)",
-        range=POSITIVE,
+        range=RATE,
         needs={"tracks": ANY},
     )
     start: str | None = option(

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError
+from person_reid.config.option import RATE
 from person_reid.data.images import DEEP, is_image, open_image
 
 ROUNDING = 0.02  # of frame rates, such as 29.97 and 30
@@ -115,7 +116,8 @@ def _noted_rate(folder: Path) -> float | None:
     found = ConfigParser()
     with suppress(Exception):  # it is missing or damaged
         found.read([folder / "seqinfo.ini", folder.parent / "seqinfo.ini"])
-        return found.getfloat("Sequence", "frameRate") or None
+        rate = found.getfloat("Sequence", "frameRate")
+        return rate if RATE.fits(rate) else None
     return None
 
 

@@ -20,7 +20,6 @@ Dendorfer et al., MOTChallenge: A Benchmark for Single-Camera Multiple Target Tr
 """
 
 import logging
-import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -99,8 +98,7 @@ def read_tracks(
     tracks: dict[float, dict[float, Box]] = defaultdict(dict)
     left_out: Counter[str] = Counter()
     for box in boxes:
-        numbered = box.frame, box.track
-        if any(number % 1 for number in numbered) or box.frame < 0 or max(numbered) > LARGEST:
+        if box.frame % 1 or box.frame < 0 or box.track % 1:
             raise UserError(
                 f"{path}, line {box.line}: expected whole numbers of a frame and a track, found "
                 f"{box.frame:g} and {box.track:g}."
@@ -237,12 +235,12 @@ def _lines(path: Path) -> Iterable[tuple[int, str]]:
 def _values(
     path: Path, number: int, text: str, separator: str | None, count: range, expected: str
 ) -> list[float]:
-    """Return the finite numbers of a line."""
+    """Return the numbers of a line, of at most LARGEST."""
     try:
         values = [float(value) for value in text.split(separator)]
     except ValueError:
         values = []
-    if len(values) not in count or not all(map(math.isfinite, values)):
+    if len(values) not in count or not all(abs(value) <= LARGEST for value in values):
         raise UserError(f"{path}, line {number}: expected {expected}, found {text[:60]!r}.")
     return values
 

@@ -82,6 +82,8 @@ def test_what_is_left_out_is_counted(tmp_path, caplog):
     [
         ("1,1,5,10,20,40", r"tracks, line 1: expected frame,track,left.*found '1,1,5,10,20,40'"),
         ("1,1" + ",5" * 8 + ",0.9,0,3", "line 1: expected frame,track,left"),  # oriented boxes
+        ("1,1,5,10,20,1e300,1", "line 1: expected frame,track,left"),
+        ("1,1,5,10,20,nan,1", "line 1: expected frame,track,left"),
         ("1,1.5,5,10,20,40,1", "line 1: expected whole numbers of a frame and a track"),
         ("1,-1,5,10,20,40,1", "tracks: no tracks among its 1 box. Detections need a tracker"),
         ("", "no tracks among its 0 boxes"),
