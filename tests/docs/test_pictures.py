@@ -1,15 +1,19 @@
 """The pictures in docs/images: one command draws them all, and they are as it would draw them now.
 
-Those of a trained network or of a browser take minutes, so only the others are drawn again here.
+Those of a browser, and those that read most of a test set, take minutes and are not drawn again.
 """
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 import prepare
+from person_reid.retrieval.results import load_result
 from person_reid.show.tradeoff import draw_panels
+from person_reid.synthetic.dataset import draw_chunk, plan
 from tests.support import ROOT
 from tests.support.pages import PAGES
 from tools import augmentations
@@ -36,6 +40,20 @@ def test_the_command_draws_every_picture_and_a_page_shows_it():
     assert drawn | {f"explorer_{screen[0]}.jpg" for screen in pictures.SCREENS} == files
     text = "".join(path.read_text("utf-8") for path in PAGES)
     assert [name for name in files if f"images/{name})" not in text] == []
+
+
+def test_the_ranking_is_current(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    query, gallery = load_result(pictures.RANKED, paths=True)
+    shown = {
+        Path(path).name: Path(path) for images in (query, gallery) for path in images.paths or []
+    }
+    of_demo = [each for each in plan(200, 30, 6, 3, 150, 50) if Path(each.file).name in shown]
+    for picture in of_demo:
+        path = shown[Path(picture.file).name]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_chunk((str(path.parent), [replace(picture, file=path.name)], 0))
+    assert difference(pictures.ranking(pictures.RANKED, str(tmp_path)), "ranking.jpg") < 3
 
 
 def test_people_and_augmentations_are_current(tmp_path, monkeypatch):

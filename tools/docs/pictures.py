@@ -20,12 +20,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 import demo
+from person_reid.retrieval.results import RESULT, load_result, save_result
 from tests.support.browser import Browser, chromium
 from tools import augmentations, explore, figures, heatmap, label_errors
 from tools.docs.pages import update
@@ -33,6 +35,7 @@ from tools.docs.results import read_records
 from tools.reproduce import RESULTS
 
 IMAGES = ROOT / "docs" / "images"
+RANKED = ROOT / "tests" / "fixtures" / "ranking.mat"  # the features that ranking.jpg shows
 WIDTH, GAP, QUALITY = 1400, 12, 88
 PEOPLE = Path("people", "pytorch")
 SHOWN, EACH = 4, 12  # people of the data set, and images of each
@@ -75,7 +78,8 @@ def main(folder: str) -> None:
     """Draw every picture."""
     os.chdir(folder)
     with tempfile.TemporaryDirectory() as place:
-        save(scaled(draw(demo, ["--query_index", "0"], place), WIDTH), "ranking.jpg")
+        keep_features()
+        save(ranking(RANKED, place), "ranking.jpg")
         rows = [side_by_side([draw(*each, place) for each in row]) for row in SHEET]
         save(stacked(rows), "pictures.jpg")
         save(scaled(draw(augmentations, AUGMENTED, place), 1025), "augmentations.jpg")
@@ -91,6 +95,20 @@ def draw(script: Any, words: Sequence[str], place: str) -> Image.Image:
     file = str(Path(place, "picture.png"))
     script.main([*words, "--save", file])
     return Image.open(file).convert("RGB")
+
+
+def keep_features() -> None:
+    """Write the first query, its right answers and its nearest images to RANKED."""
+    query, gallery = load_result(RESULT, paths=True)
+    nearest = np.argsort(-(gallery.features @ query.features[0]), kind="stable")[:20]
+    right = np.flatnonzero(gallery.labels == query.labels[0])
+    save_result(RANKED, query.select([0]), gallery.select(np.union1d(nearest, right)))
+
+
+def ranking(result: Path, place: str) -> Image.Image:
+    """Return the ranking of the first query of a result."""
+    words = ["--result", str(result), "--query_index", "0"]
+    return scaled(draw(demo, words, place), WIDTH)
 
 
 def people(layout: Path) -> Image.Image:
