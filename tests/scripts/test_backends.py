@@ -43,7 +43,7 @@ COMMANDS = {
     "compare_networks": ["--networks trained --test_dirs pytorch --gpu_ids -1 --save networks.png"],
     "report": ["--backbone x --result result.mat --no_images --no_rerank"],
     "explore": ["--result result.mat --save look.html"],
-    "label_errors": [f"{NETWORK} --data_dir people --least 0"],
+    "label_errors": [f"{NETWORK} --data_dir people --least 0 --shown 2"],
     "search": [
         f"index people/train_all --index people.index {NETWORK}",
         "query people/train_all/0001/0001_c1_0.png --index "

@@ -10,21 +10,11 @@ from PIL import Image
 import prepare
 from person_reid.basics import UserError
 from person_reid.data.corrections import COLUMNS
+from tests.support.flags import ON_THE_PROCESSOR
 from tests.support.scripts import run
 from tools import explore, label_errors
 
-NETWORK = [
-    "--backbone",
-    "osnet_x0_25",
-    "--weights",
-    "none",
-    "--height",
-    "64",
-    "--width",
-    "32",
-    "--gpu_ids",
-    "-1",
-]
+NETWORK = [*ON_THE_PROCESSOR, "--shown", "2"]
 
 
 def draw(folder, wrong=True):
@@ -67,8 +57,8 @@ def test_the_wrong_one_is_listed_drawn_corrected_and_trained_on(people, tmp_path
     out = tmp_path / "mended"
     prepare.main(["--data_dir", str(people), "--corrections", str(save), "--save_dir", str(out)])
     assert (out / "train_all" / "0007" / "0007_c1_0003_c1_wrong.png").is_file()
-    words = ["--name", "mended", "--data_dir", out, "--total_epoch", 1, "--batchsize", 8, *NETWORK]
-    run("train", *words, cwd=tmp_path)
+    words = ["--name", "mended", "--data_dir", out, "--total_epoch", 1, "--batchsize", 8]
+    run("train", *words, *ON_THE_PROCESSOR, cwd=tmp_path)
     assert (tmp_path / "model" / "mended").is_dir()
 
 
