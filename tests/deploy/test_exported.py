@@ -95,7 +95,7 @@ def test_an_exported_file_gives_the_features_of_the_network(
 @pytest.mark.parametrize("name", ["test_vit", "PCB"])
 def test_transformers_and_parts_as_onnx(name, bank, tmp_path):
     pytest.importorskip("onnxruntime")
-    network = network_of("resnet18", PCB=True) if name == "PCB" else network_of(name)
+    network = network_of("test_resnet", PCB=True) if name == "PCB" else network_of(name)
     assert (network.pieces > 1) == (name == "PCB")
     features = expected(network, bank)
     np.testing.assert_allclose(

@@ -173,17 +173,18 @@ def test_focal_of_a_certain_answer_has_a_finite_gradient():
     )
 
 
+@pytest.mark.parametrize("backend", ["eager", pytest.param("aot_eager", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
-def test_compiles_without_a_graph_break(name):
-    """aot_eager traces forward and backward as the full compiler does, without the
-    minutes of its code generation.
+def test_compiles_without_a_graph_break(name, backend):
+    """eager traces the forward pass; aot_eager also the backward one, as the full compiler does,
+    without the minutes of its code generation.
     """
     torch._dynamo.reset()
     loss = create(name)
     features, labels = batch()
     expected = value_and_gradient(deepcopy(loss), features, labels)
     found = value_and_gradient(
-        torch.compile(loss, fullgraph=True, backend="aot_eager"), features, labels
+        torch.compile(loss, fullgraph=True, backend=backend), features, labels
     )
     torch.testing.assert_close(found, expected)
 

@@ -113,9 +113,9 @@ def test_of_several_groups_of_tensors_the_largest_is_read_and_named(tmp_path, ca
 
 @pytest.mark.parametrize("key", [None, "model", "ema"])
 def test_a_network_that_was_saved_whole_gives_its_tensors(key, tmp_path):
-    trained = create_model("osnet_x0_25", 3, linear_num=8)
+    trained = create_model("test_resnet", 3, linear_num=8)
     torch.save({key: trained, "epoch": 3} if key else trained, tmp_path / "whole.pth")
-    fresh = create_model("osnet_x0_25", 3, linear_num=8)
+    fresh = create_model("test_resnet", 3, linear_num=8)
     report = load_weights(fresh, tmp_path / "whole.pth", strict=True)
     assert not report.missing and not report.unknown
     assert all(

@@ -93,10 +93,10 @@ def test_a_backbone_that_another_program_pretrained_is_loaded_whole(
     form, num_classes, tmp_path, caplog
 ):
     caplog.set_level("INFO")
-    trained = create_model("osnet_x0_25", weights="none")
+    trained = create_model("test_resnet", weights="none")
     save, left_out = FORMS[form]
     torch.save(save(trained.model.state_dict()), tmp_path / "pretrained.pth")
-    fresh = create_model("osnet_x0_25", num_classes, weights=str(tmp_path / "pretrained.pth"))
+    fresh = create_model("test_resnet", num_classes, weights=str(tmp_path / "pretrained.pth"))
     printed = caplog.text
     assert (
         f"{len(fresh.model.state_dict())} tensors loaded" in printed

@@ -23,7 +23,7 @@ def ddp(cwd, *words, **environment):
     ("flag", "value", "message"),
     [
         ("--data_dir", "nowhere", "nowhere: no such folder"),
-        ("--batchsize", "0", "0: expected a number above 0"),
+        pytest.param("--batchsize", "0", "0: expected a number above 0", marks=pytest.mark.slow),
     ],
 )
 def test_an_error_of_all_processes_comes_once_and_without_a_traceback(

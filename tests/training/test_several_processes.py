@@ -16,7 +16,7 @@ import torch
 from person_reid import create_model
 from tests.support import ROOT
 from tests.support.people import write_people
-from tests.support.plain_training import RUNS, SMALL, name_of
+from tests.support.plain_training import RUNS, SMALL, name_of, train_plainly
 from tests.support.runs import equal_weights, log, weights
 from tests.support.scripts import refused, run
 
@@ -42,12 +42,13 @@ def start(command, room, **options):
 
 @pytest.fixture(scope="module")
 def plain_runs(room):
-    """Each of RUNS, by one process with batches of 16 and by two with 8 each."""
-    module = ["-m", "tests.support.plain_training"]
-    found = {"env": {**os.environ, "PYTHONPATH": str(ROOT)}}
-    one = start([sys.executable, *module, "--batchsize", "16"], room, **found)
-    two = start([*TORCHRUN, *module, "--batchsize", "8"], room, **found)
-    assert one.returncode == two.returncode == 0, one.stderr + two.stderr
+    """Each of RUNS, by this process with batches of 16 and by two with 8 each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(room)
+        train_plainly("--batchsize", "16")
+    command = [*TORCHRUN, "-m", "tests.support.plain_training", "--batchsize", "8"]
+    two = start(command, room, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert two.returncode == 0, two.stderr
     assert two.stdout.count("2 processes") == two.stdout.count("Done:") == len(RUNS)
     assert two.stderr.count("Validation leaves out 1 of 9 images") == len(RUNS)  # said by the first
     return room
