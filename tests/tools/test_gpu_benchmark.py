@@ -5,6 +5,7 @@ fails first where there is one.
 import contextlib
 import io
 
+import pytest
 import torch
 
 from benchmarks import gpu
@@ -17,6 +18,7 @@ def run_part_here(part, options, room):
     return f"## {part}\n\n{printed.getvalue()}\n\n", True
 
 
+@pytest.mark.slow  # as the benchmark, it is of use before a release
 def test_every_part_runs_on_the_cpu(here, monkeypatch):
     in_a_process = gpu.run_part
 
