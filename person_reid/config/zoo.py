@@ -27,9 +27,9 @@ BYTES = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # for values from 0 to 255
 
 
 class Family(NamedTuple):
-    """What the networks of one program share.
+    """Facts that the networks of one program share.
 
-    licence: of the authors' code and files; the data sets have terms of their own.
+    licence: under which the authors publish code and files; the data sets have terms of their own.
     ap: the definition of the published AP: step, trapezoidal, or empty if unknown.
     pixels: the mean and deviation of the images' values, from 0 to 1; None if unknown.
     padding: pixels around a training image before it is cropped; None if unknown.
@@ -80,7 +80,7 @@ FAMILIES = {
 class Published:
     """A published network: a row of zoo.csv.
 
-    options: {option: value} of the network, or of test.py for an exported file.
+    options: {option: value} for the network, or for test.py if the file is an export.
     seen: the people it was trained on, beside the images of ImageNet or CLIP.
     figures: {test set: (Rank@1, mAP)} in percent, without re-ranking.
     hub: the repository on the Hugging Face hub that holds the file; empty if none is known.
@@ -210,7 +210,7 @@ def implied(weights: Any, known: Collection[str]) -> dict[str, Any]:
 
 
 def folder() -> Path:
-    """Return the folder of weights: that of torch.hub, found without importing PyTorch."""
+    """Return the folder of weights, which is torch.hub's, found without importing PyTorch."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "torch")
     return Path(os.environ.get("TORCH_HOME", cache), "hub", "checkpoints").expanduser()
 

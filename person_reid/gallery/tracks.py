@@ -30,7 +30,7 @@ class TrackRecord:
     source, camera: all its images have them; no other track file has this source.
     path: the track file. frames: its video or folder of images. crops: the folder of its crops.
     fps: the frames in a second. start: the local time of the first one, if it is known.
-    width, height: of the frames, in pixels. classes: see read_tracks.
+    width, height: the size of the frames in pixels. classes: see read_tracks.
     """
 
     source: str

@@ -124,7 +124,7 @@ class TransReIDBackbone(FamilyBackbone):
     """A transformer of models.transreid.
 
     feature: what the authors test, an argument of PersonTransformer. stride: pixels between
-    patches. stem: whether convolutions precede the patches. settings: those of timm's transformer.
+    patches. stem: whether convolutions precede the patches. settings: for timm's transformer.
     """
 
     _: KW_ONLY
@@ -206,7 +206,7 @@ class FastReIDBackbone(FamilyBackbone):
 
 @dataclass(frozen=True)
 class SoliderBackbone(FamilyBackbone):
-    """A Swin Transformer of SOLIDER. settings: those of timm's transformer."""
+    """A Swin Transformer of SOLIDER. settings: for timm's transformer."""
 
     _: KW_ONLY
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)

@@ -60,7 +60,7 @@ def _answers(address: str) -> bool:
 
 
 def weight_file(weights: str | Path) -> Path:
-    """Return the file of weights: a path as it is, that of a published network by its name.
+    """Return a file of weights: a path as it is, or the file of a published network by its name.
 
     Such a file is in the folder of weights, or on the Hugging Face hub or in its cache. Raises
     UserError, which names file and place, if it is in neither, or is another file.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from person_reid.models.ibn import InstanceBatchNorm
 from person_reid.models.pixels import HalfRange
 
-SHIFT, GROUPS, PARTS = 5, 2, 4  # of the jigsaw patch module
+SHIFT, GROUPS, PARTS = 5, 2, 4  # the settings of the jigsaw patch module
 STEM = 64  # channels
 CLIP_NAMES = (
     ("transformer.resblocks.", "blocks."), ("ln_pre.", "norm_pre."), ("ln_post.", "norm."),

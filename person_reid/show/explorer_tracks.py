@@ -13,7 +13,8 @@ DOUBTFUL = 0.05  # a margin
 def describe_stays(stays: Sequence[Stay], file: str, columns: Sequence[str]) -> dict[str, Any]:
     """Return the tracks for the page, which saves a list of the images of people that were checked.
 
-    file: the name of the list. columns: those of the stays' rows; the page fills in `identity`.
+    file: the name of the list. columns: names for the cells of the stays' rows; the page fills in
+    `identity`.
     """
     tracks = [
         {

@@ -125,7 +125,7 @@ def _draw_stay(axes: Axes, stay: Stay, row: int, colour: str, inches: float) -> 
 
 
 def _name_times(axes: Axes, begin: datetime | None) -> None:
-    """Write times along the axis: of the day, or since the start."""
+    """Write the time of day, or since the start, along the axis."""
 
     def words(seconds: float, _: int) -> str:
         passed = timedelta(seconds=round(seconds, 3))
