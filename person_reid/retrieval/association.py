@@ -3,7 +3,7 @@
 found = link_tracks(features, cameras, starts, ends, threshold=0.7)
 found.labels                      # (T,): 0, 1, … for the people, in the order in which they came
 
-Two similarities of every pair of tracks are in memory: 3.2 GB for 20,000 tracks.
+All pairs of tracks are in memory: 10,000 tracks take 1.4 GB.
 """
 
 import logging
@@ -136,10 +136,11 @@ def two_people(
         least[i, j] = least[j, i] = seconds
     np.fill_diagonal(least, np.nextafter(0, 1))  # no pause at all is too short
     starts, ends = (np.asarray(times, np.float64) for times in (starts, ends))
-    pause = starts[:, None] - ends
-    apart = np.maximum(pause, pause.T) < least[which[:, None], which]
+    apart = np.empty((len(starts), len(starts)), np.bool_)
+    for row, start, end, camera in zip(apart, starts, ends, which, strict=True):
+        row[:] = np.maximum(start - ends, starts - end) < least[camera, which]
     np.fill_diagonal(apart, False)
-    return np.asarray(apart)
+    return apart
 
 
 def read_travel(file: Path, cameras: Collection[str]) -> dict[tuple[str, str], float]:

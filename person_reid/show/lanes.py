@@ -58,39 +58,40 @@ def draw_lanes(
     count from 1.
     """
     lanes = {camera: packed(each) for camera, each in _by_camera(stays).items()}
-    cameras = defaultdict(set)
-    for stay in stays:
-        cameras[stay.person].add(stay.camera)
-    linked = [person for person, seen in sorted(cameras.items()) if len(seen) > 1]
-    colours = {person: MANY[place % len(MANY)] for place, person in enumerate(linked)}
+    titles = own_or([f"camera {printable(camera)}" for camera in lanes], look.labels)
+    people, colours = _colours(stays, ON_DARK[FAINT] if look.dark else FAINT)
     width = WIDTHS[look.width] if look.width else WIDTH
     rows = sum(len(lane) for lane in lanes.values()) + len(lanes)
-    titles = own_or([f"camera {printable(camera)}" for camera in lanes], look.labels)
     with picture(save, width, ROW * rows + 1.2, look) as figure:
         axes = figure.add_subplot()
         axes.set_xlim(0, max(stay.last for stay in stays) or 1)
-        inches = axes.get_xlim()[1] / (0.85 * width)  # seconds of an inch
+        inch = axes.get_xlim()[1] / (0.85 * width)
         down, middles = 0, []
-        grey = ON_DARK[FAINT] if look.dark else FAINT
         for lane in lanes.values():
             middles.append(down + (len(lane) - 1) / 2)
-            for row in lane:
-                for stay in row:
-                    _draw_stay(axes, stay, down, colours.get(stay.person, grey), inches)
-                down += 1
-            axes.axhline(down, color=matplotlib.rcParams["grid.color"], linewidth=1)
-            down += 1
+            for row, stay in ((down + k, stay) for k, each in enumerate(lane) for stay in each):
+                _draw_stay(axes, stay, row, colours[stay.person], inch)
+            down += len(lane) + 1
+            axes.axhline(down - 1, color=matplotlib.rcParams["grid.color"], linewidth=1)
         axes.set_ylim(down - 1, -1)
         axes.set_yticks(middles, titles, parse_math=False)
         axes.grid(False, axis="y")
         axes.tick_params(axis="y", length=0)
         _name_times(axes, begin)
-        if not look.no_title:
-            others = len(cameras) - len(linked)
-            axes.set_title(
-                f"{counted(len(cameras), 'person', 'people')}, {len(linked)} seen by several "
-                + (f"cameras; grey: the {others} others" if others else "cameras")
-            )
+        axes.set_title("" if look.no_title else people)
+
+
+def _colours(stays: Sequence[Stay], grey: str) -> tuple[str, dict[int, str]]:
+    """Return what to say of the people, and the colour of each."""
+    cameras = defaultdict(set)
+    for stay in stays:
+        cameras[stay.person].add(stay.camera)
+    several = [person for person, seen in sorted(cameras.items()) if len(seen) > 1]
+    colours = {person: MANY[place % len(MANY)] for place, person in enumerate(several)}
+    said = f"{counted(len(cameras), 'person', 'people')}, {len(several)} seen by several cameras"
+    if others := len(cameras) - len(several):
+        said += f"; grey: the {others} others"
+    return said, dict.fromkeys(cameras, grey) | colours
 
 
 def packed(stays: Sequence[Stay]) -> list[list[Stay]]:
@@ -111,12 +112,12 @@ def _by_camera(stays: Sequence[Stay]) -> dict[str, list[Stay]]:
     return dict(sorted(found.items(), key=lambda each: (len(each[0]), each[0])))
 
 
-def _draw_stay(axes: Axes, stay: Stay, row: int, colour: str, inches: float) -> None:
-    """Draw a bar with the number of its person, if it is wide enough. inches: seconds of one."""
-    number, length = str(stay.person + 1), max(stay.last - stay.first, inches / 50)
+def _draw_stay(axes: Axes, stay: Stay, row: int, colour: str, inch: float) -> None:
+    """Draw a bar with the number of its person, if it is wide enough. inch: in seconds."""
+    number, length = str(stay.person + 1), max(stay.last - stay.first, inch / 50)
     axes.barh(row, length, BAR, stay.first, color=colour, linewidth=0)
     size = matplotlib.rcParams["legend.fontsize"] * 0.8
-    if text_width(number, size) < 0.9 * length / inches:
+    if text_width(number, size) < 0.9 * length / inch:
         pale = np.dot(to_rgb(colour), LUMINANCE) > PALE
         axes.text(
             stay.first + length / 2, row, number,
