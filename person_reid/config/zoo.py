@@ -123,7 +123,8 @@ class Published:
         known = PurePosixPath(self.file).name
         ending = known[known.find(".pth") :] if ".pth" in known else PurePosixPath(known).suffix
         alone = sum(PurePosixPath(other.file).name == known for other in zoo().values()) == 1
-        return [self.name + (ending or ".pth"), *([known] if known and alone else [])]
+        first = self.name + (ending or ".pth")
+        return [first, known] if known and alone and known != first else [first]
 
     @property
     def local(self) -> Path | None:

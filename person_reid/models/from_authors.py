@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from person_reid.basics import UserError
+from person_reid.config.zoo import zoo
 from person_reid.models.backbone import Backbone, file_in_cache
 from person_reid.models.from_torchvision import TorchvisionBackbone
 
@@ -58,6 +59,7 @@ class OSNetBackbone(Backbone):
     variant: str = "plain"
 
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+        from person_reid.models.hub import weight_file
         from person_reid.models.osnet import OSNet, OSNetAIN
         from person_reid.models.weight_files import read_state_dict
         from person_reid.models.weights import load_matching
@@ -65,10 +67,11 @@ class OSNetBackbone(Backbone):
         ain, ibn = self.variant == "ain", self.variant == "ibn"
         module = OSNetAIN(self.width) if ain else OSNet(self.width, ibn)
         if pretrained:
-            file = self._file()
+            named = f"{self.name}_imagenet"
+            file = weight_file(named) if zoo()[named].hub else self._file()
             if not file.is_file():
                 raise UserError(
-                    f"{file}: no such file, and OSNet's ImageNet weights "
+                    f"{file}: no such file, and these ImageNet weights "
                     "cannot be downloaded automatically. "
                     f"{self.source()} Or name a file you have with --weights FILE, or "
                     "start from random weights with "

@@ -144,6 +144,15 @@ def test_a_network_on_the_hub_is_taken_from_its_cache(offline):
     assert on_disk() == [ON_HUB]
 
 
+def test_the_imagenet_weights_of_osnet_are_taken_from_the_hub(offline):
+    with pytest.raises(UserError, match=r"osnet_x1_0_imagenet: .* and the hub cannot be reached"):
+        create_model("osnet_x1_0", pretrained=True)
+    network = trained("osnet_x1_0")
+    on_the_hub(offline, "osnet_x1_0_imagenet", network.model.state_dict())
+    found = create_model("osnet_x1_0", pretrained=True)
+    assert torch.equal(found.model.conv1.conv.weight, network.model.conv1.conv.weight)
+
+
 FORMS = {
     "as it is": lambda state: state,
     "DataParallel": lambda state: {f"module.{name}": value for name, value in state.items()},
