@@ -166,5 +166,6 @@ def corrected_pairs(
                 f"{file}: {first} and {second} are both {name} there, and nobody is at two places "
                 "at once. Give one of them another identity."
             )
-    same = [(group[0], i) for group in people.values() for i in group[1:]]
+    # A track goes with itself, so that each that the list names is in a pair.
+    same = [(group[0], i) for group in people.values() for i in group]
     return same, list(combinations([group[0] for group in people.values()], 2))

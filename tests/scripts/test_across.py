@@ -143,6 +143,18 @@ def test_labels_of_ultralytics_are_written_as_they_were(tmp_path):
     )
 
 
+def tracks_on_the_page(folder):
+    """What the page knows of the tracks."""
+    page = (folder / "people" / "people.html").read_text("utf-8")
+    return json.loads(re.search(r'receive\("tracks", (.*)\);', page)[1])
+
+
+def given_on_the_page(folder):
+    """The tracks of which the page says that somebody has named them."""
+    tracks = tracks_on_the_page(folder)["tracks"]
+    return {(each["camera"], int(each["name"].split()[1])) for each in tracks if each["given"]}
+
+
 def corrections(index, tmp_path, **names):
     """A list that gives tracks names: hall_1="Anna"."""
     file = tmp_path / "corrections.csv"
@@ -160,6 +172,12 @@ def test_corrections_join_and_part(index, tmp_path):
     file = corrections(index, tmp_path, hall_1="Anna", hall_5="Bert", yard_9="Anna")
     people = run(index, "--corrections", file)
     assert people["hall", 1] == people["yard", 9] != people["hall", 5]
+    assert given_on_the_page(tmp_path) == {("hall", 1), ("hall", 5), ("yard", 9)}
+
+
+def test_a_single_track_that_was_confirmed_stays_in_the_list_that_the_page_saves(index, tmp_path):
+    assert run(index, "--corrections", corrections(index, tmp_path, hall_7="Dora")) == EXPECTED
+    assert given_on_the_page(tmp_path) == {("hall", 7)}
 
 
 @pytest.mark.parametrize(
@@ -240,13 +258,12 @@ def test_people_are_recorded_and_named_people_keep_their_names(index, tmp_path):
 def test_the_sheet_and_the_page_are_written(index, tmp_path):
     run(index, "--sheet", tmp_path / "people.png", "--labels", "Hall,Yard")
     assert Image.open(tmp_path / "people.png").width > 1000
-    page = (tmp_path / "people" / "people.html").read_text("utf-8")
-    content = json.loads(re.search(r'receive\("tracks", (.*)\);', page)[1])
+    content = tracks_on_the_page(tmp_path)
     assert [each["person"] + 1 for each in content["tracks"]] == [
         EXPECTED[each["camera"], int(each["name"].split()[1])] for each in content["tracks"]
     ]
     assert all(len(each["images"]) == len(each["rows"]) == 3 for each in content["tracks"])
-    assert "function checkedRows" in page
+    assert "function checkedRows" in (tmp_path / "people" / "people.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -282,8 +299,7 @@ def test_cameras_that_were_never_on_at_once_are_remarked_on(tmp_path, caplog):
 
 def test_what_the_page_saves_names_people_for_search_and_for_training(index, tmp_path):
     run(index)
-    page = (tmp_path / "people" / "people.html").read_text("utf-8")
-    tracks = json.loads(re.search(r'receive\("tracks", (.*)\);', page)[1])
+    tracks = tracks_on_the_page(tmp_path)
     rows = [
         [path, f"person {each['person'] + 1:04}", *rest]
         for each in tracks["tracks"]
