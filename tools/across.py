@@ -7,6 +7,7 @@
     python tools/across.py --index people.index --threshold 0.7 --travel travel.csv
     python tools/across.py --index people.index --corrections corrections.csv
     python tools/across.py --index people.index --sheet people.png --apply
+    python tools/across.py --index walks.index --truth data/walks     # how good it is: IDF1
 
 The folder has the track files again with the same identities in all of them, people.csv with a line
 for every track, and people.html, a page in which links can be cut and tracks joined, the doubtful
@@ -42,6 +43,7 @@ from person_reid.gallery.people import (
     corrected_pairs,
     indexed_tracks,
     remark_on_times,
+    score_people,
     spans,
 )
 from person_reid.retrieval.association import Pairs, People, Travel, link_tracks, read_travel
@@ -94,6 +96,12 @@ def main(argv: list[str] | None = None) -> None:
         if len(shown) >= LEAST:
             write_page(folder, Path(config.index).name, tracks, stays, shown)
     tell(config, stays, found)
+    if config.truth:
+        truth = Path(config.truth)
+        linked, single = (score_people(tracks, who, truth) for who in (people, range(len(tracks))))
+        print(
+            f"{truth}: IDF1 {linked.f1:.1%}; {single.f1:.1%} with every track a person of its own"
+        )
     if config.apply:
         count = record(index, tracks, people)
         print(f"{config.index}: recorded the people of {counted(count, 'image')}")

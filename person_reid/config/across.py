@@ -39,6 +39,11 @@ class AcrossConfig(Look, LinkOptions):
     sheet: str | None = option(
         None, "picture of who was where and when", form=picture_file, metavar="FILE"
     )
+    truth: str | None = option(
+        None,
+        "folder with CAMERA/gt/gt.txt, whose identities hold in all cameras: print IDF1",
+        metavar="FOLDER",
+    )
     apply: bool = option(False, "also record the people in the index")
 
     def fault(self) -> str:

@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError
-from person_reid.data.tracks import EPOCH, Track
+from person_reid.data.tracks import EPOCH, Track, read_tracks
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import About, read_abouts
 from person_reid.gallery.tracks import TrackRecord, recorded_tracks
 from person_reid.retrieval.association import Pairs, Travel, two_people
+from person_reid.retrieval.identities import Score, identity_f1, listed_boxes, matching_boxes
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.tracks import track_features
 
@@ -98,6 +99,28 @@ def spans(tracks: Sequence[IndexedTrack]) -> tuple[Seconds, Seconds]:
     away = np.array([offsets.get(each.record.source, 0) for each in tracks])
     starts, ends = np.array([(each.track.first, each.track.last) for each in tracks]).T
     return starts + away, ends + away
+
+
+def score_people(tracks: Sequence[IndexedTrack], people: Sequence[int], truth: Path) -> Score:
+    """Return the IDF1 of the people (T,) of tracks, over the boxes of all cameras.
+
+    truth: a folder with CAMERA/gt/gt.txt, in which an identity is one person in all cameras.
+    Raises UserError if one of these files cannot be read, and if a camera has several track files.
+    """
+    records = {each.record.source: each.record for each in tracks}.values()
+    if len({record.camera for record in records}) < len(records):
+        raise UserError("--truth: a camera has several track files; index one of each camera.")
+    wanted = [
+        (record.camera, str(track.number), track)
+        for record in records
+        for track in read_tracks(truth / record.camera / "gt" / "gt.txt", record.fps)
+    ]
+    found = [
+        (each.record.camera, str(person), each.track)
+        for each, person in zip(tracks, people, strict=True)
+    ]
+    (frames, who, boxes), (others, numbers, sides) = map(listed_boxes, (wanted, found))
+    return identity_f1(who, numbers, matching_boxes(frames, boxes, others, sides))
 
 
 def remark_on_times(tracks: Sequence[IndexedTrack]) -> None:

@@ -53,7 +53,7 @@ READ = {
     "weights", "from", "from_run", "engine", "threshold", "result", "other", "index",
     "label_errors", "test_dir", "multi_query", "images", "results", "recipes", "about", "table",
     "image", "config", "data_dir", "train_with", "DG_dir", "teacher", "networks", "test_dirs",
-    "calibrate", "csv", "corrections", "tracks", "frames", "travel",
+    "calibrate", "csv", "corrections", "tracks", "frames", "travel", "truth",
     "crops",  # of which a folder of its own is written
 }  # fmt: skip
 FOLDERS = {

@@ -106,6 +106,30 @@ def test_people_are_found_and_written(index, capsys):
     assert "4 people on 7 tracks, 2 seen by several cameras" in capsys.readouterr().out
 
 
+def test_people_are_scored_against_the_truth_of_all_cameras(index, tmp_path, capsys):
+    """All links are right; half as many boxes as there are belong to somebody who has no track."""
+    for camera, stays in STAYS.items():
+        lines = [
+            f"{frame},{person + 20},{10 * track},7,30,60,1,1,1\n"
+            for track, (person, first, last) in stays.items()
+            for frame in range(first, last + 1)
+        ]
+        lines += [f"{frame},99,500,7,30,60,1,1,1\n" for frame in range(1, len(lines) // 2 + 1)]
+        (tmp_path / "truth" / camera / "gt").mkdir(parents=True)
+        (tmp_path / "truth" / camera / "gt" / "gt.txt").write_text("".join(lines))
+    run(index, "--truth", tmp_path / "truth")
+    boxes = [last - first + 1 for stays in STAYS.values() for _, first, last in stays.values()]
+    wanted = sum(boxes) + sum(
+        sum(last - first + 1 for _, first, last in stays.values()) // 2 for stays in STAYS.values()
+    )
+    best: dict[int, int] = {}
+    for stays in STAYS.values():
+        for person, first, last in stays.values():
+            best[person] = max(best.get(person, 0), last - first + 1)
+    linked, alone = (2 * n / (sum(boxes) + wanted) for n in (sum(boxes), sum(best.values())))
+    assert f"IDF1 {linked:.1%}; {alone:.1%} with every track" in capsys.readouterr().out
+
+
 def test_only_the_identity_of_a_line_changes(index):
     run(index)
     for camera in STAYS:
