@@ -1,8 +1,8 @@
 """Networks that others have published, by name.
 
 zoo.csv has a row for each: the options of the network, the data it was trained on, its published
-figures and its file. FAMILIES holds what the networks of one program share. Both come from the
-authors' pages and code; what those leave open is empty.
+figures and its file. FAMILIES holds the facts that the networks of one program share. Both come
+from the authors' pages and code, and are empty where those say nothing.
 """
 
 import csv
@@ -81,7 +81,7 @@ class Published:
     """A published network: a row of zoo.csv.
 
     options: {option: value} for the network, or for test.py if the file is an export.
-    seen: the people it was trained on, beside the images of ImageNet or CLIP.
+    seen: the people it was trained on; ImageNet and CLIP's images are left out.
     figures: {test set: (Rank@1, mAP)} in percent, without re-ranking.
     hub: the repository on the Hugging Face hub that holds the file; empty if none is known.
     file: its name there, or as the authors call it; empty if unknown.
