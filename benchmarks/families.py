@@ -12,13 +12,15 @@ which docs/networks.md has its table and the tests compare again. Nothing of the
 kept.
 """
 
+import collections.abc
 import importlib
+import importlib.util
 import json
 import sys
 import types
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -69,9 +71,6 @@ def module_of(folder: Path, name: str) -> Any:
     for loaded in list(sys.modules):
         if loaded.partition(".")[0] in ("model", "loss", "config", "utils", "fastreid"):
             del sys.modules[loaded]
-    six = types.ModuleType("torch._six")
-    six.container_abcs = importlib.import_module("collections.abc")  # type: ignore[attr-defined]
-    sys.modules["torch._six"] = six
     before = sys.path[:]  # the suite has a model.py, too
     sys.path[:] = [str(folder), *(path for path in before if Path(path).resolve() != ROOT)]
     try:
@@ -117,6 +116,18 @@ def transreid(
         *([True] if local else []),
     )
     return network if kind else norms_of_width(network, TINY["embed_dim"])
+
+
+def cluster_contrast(folder: Path, size: tuple[int, int], **settings: Any) -> Any:
+    """Build a transformer of the programs that train without labels."""
+    file = folder / "clustercontrast" / "models" / "vision_transformer.py"
+    spec = importlib.util.spec_from_file_location("vision_transformer", file)
+    assert spec and spec.loader
+    code = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(code)
+    code.TransReID.load_param = lambda *_: None  # it begins with a file
+    norm = partial(nn.LayerNorm, eps=1e-6)
+    return code.TransReID(img_size=size, qkv_bias=True, norm_layer=norm, **TINY | settings)
 
 
 def clip(folder: Path, size: tuple[int, int], width: int = 768, **model: Any) -> Any:
@@ -202,6 +213,14 @@ def first_of_half_range(*arguments: Any) -> Any:
     return half_range(*arguments)[0]
 
 
+def of_cluster_contrast(network: Any, images: list[Any], size: tuple[int, int], sides: Any) -> Any:
+    """Return the features that the programs without labels compute, of unit length."""
+    values = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    test = Compose([ToPILImage(), Resize(size, interpolation=3), ToTensor(), values])
+    features = network(torch.stack([test(image) for image in images]))
+    return nn.functional.normalize(features)
+
+
 def with_imagenet(network: Any, images: list[Any], size: tuple[int, int], sides: Any) -> Any:
     """Return the features that CLIP-ReID's test code computes with its ResNet."""
     values = Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -256,6 +275,7 @@ def of_fastreid(
 
 TRANSREID, SSL = "damo-cv+TransReID", "damo-cv+TransReID-SSL/transreid_pytorch"
 PASS, CLIP_REID = "CASIA-IVA-Lab+PASS-reID/PASS_transreid", "Syliz517+CLIP-ReID"
+SSL_ROOT, PASS_ROOT = "damo-cv+TransReID-SSL", "CASIA-IVA-Lab+PASS-reID"
 SOLIDER, ONE_EACH = "tinyvision+SOLIDER-REID", (1, 1, 1, 1)
 WINDOWS: dict[str, Any] = {"depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8)}
 PERSONVIT = "hustvl+PersonViT/transreid_pytorch"
@@ -324,6 +344,29 @@ CASES = {
         {"settings": {**WINDOWS, "embed_dim": 24}, "dim": 192, "channels": 192},
         first_of_half_range,
     ),
+    "TransReID-SSL without labels": replace(
+        shrunken(
+            f"{SSL_ROOT}/cluster-contrast-reid", cluster_contrast, "transreid_ssl_vit_small_usl"
+        ),
+        test=of_cluster_contrast,
+    ),
+    "TransReID-SSL without labels, whole": Case(
+        f"{SSL_ROOT}/cluster-contrast-reid",
+        cluster_contrast,
+        "transreid_ssl_vit_small_ics_usl",
+        {"embed_dim": 384, "depth": 12, "num_heads": 6, "conv_stem": True},
+        test=of_cluster_contrast,
+    ),
+    "PASS without labels": replace(
+        shrunken(
+            f"{PASS_ROOT}/PASS_cluster_contrast_reid",
+            cluster_contrast,
+            "pass_vit_small_usl",
+            96,
+            {"reg_tokens": 3},
+        ),
+        test=of_cluster_contrast,
+    ),
     # whole
     "CLIP-ReID ResNet, whole": Case(
         CLIP_REID, clip_resnet, "clip_reid_resnet50", test=with_imagenet
@@ -389,6 +432,7 @@ def record(sources: Path, name: str) -> dict[str, Any]:
         "changes": case.changes,
         "size": list(case.size),
         "cameras": cameras,
+        "unit": case.test is of_cluster_contrast,
         "shapes": {
             key: list(value.shape)
             for key, value in network.state_dict().items()
@@ -419,6 +463,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("words", nargs="*", help="compare what has one of them in its name")
     options = parser.parse_args(argv)
     sources, words = options.sources, options.words
+    six = types.ModuleType("torch._six")  # PyTorch has removed it
+    six.container_abcs = collections.abc  # type: ignore[attr-defined]
+    sys.modules["torch._six"] = six
     records = json.loads(FIXTURE.read_text()) if FIXTURE.exists() else {}
     for name in CASES:
         if not words or any(word in name for word in words):

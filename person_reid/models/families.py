@@ -5,6 +5,7 @@ An entry says what the authors test: architecture, size, feature, and how images
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from person_reid.models.backbone import Backbone
@@ -42,7 +43,10 @@ def transreid(
 ) -> Backbone:
     """Return the Backbone of a transformer; see TransReIDBackbone."""
     width = settings["embed_dim"]
-    dims = {"token": width, "jigsaw": 5 * width, "parts": 2 * width, "projected": width + 512}
+    dims = {
+        "token": width, "jigsaw": 5 * width, "parts": 2 * width, "normed": 2 * width,
+        "projected": width + 512,
+    }  # fmt: skip
     return TransReIDBackbone(
         name,
         dims[feature],
@@ -114,6 +118,16 @@ def solider(kind: str, width: int, depths: tuple[int, ...]) -> Backbone:
     )
 
 
+def without_labels(backbone: Backbone) -> Backbone:
+    """Return a transformer as the programs that train without labels test it: with ImageNet's
+    pixels, resized bicubically, after the norm.
+    """
+    normed = isinstance(backbone, TransReIDBackbone) and backbone.feature_of == "normed"
+    options = {} if normed else {"neck": "bnneck"}
+    changes: dict[str, Any] = {"half_range": False, "resize": "bicubic", "options": options}
+    return replace(backbone, name=f"{backbone.name}_usl", **changes)
+
+
 FAMILIES: dict[str, Backbone] = {
     each.name: each
     for each in (
@@ -130,9 +144,12 @@ FAMILIES: dict[str, Backbone] = {
         transreid("transreid_ssl_vit_small", SMALL),
         transreid("transreid_ssl_vit_small_ics", SMALL, stem=True),
         transreid("transreid_ssl_vit_base_ics", BASE, stem=True),
+        without_labels(transreid("transreid_ssl_vit_small", SMALL)),
+        without_labels(transreid("transreid_ssl_vit_small_ics", SMALL, stem=True)),
         # Zhu et al., ECCV 2022
         transreid("pass_vit_small", SMALL | {"reg_tokens": 3}, "parts"),
         transreid("pass_vit_base", BASE | {"reg_tokens": 3}, "parts"),
+        without_labels(transreid("pass_vit_small", SMALL | {"reg_tokens": 3}, "normed")),
         # Hu et al., PersonViT, 2024
         transreid("personvit_vit_tiny", TINY),
         transreid("personvit_vit_small", SMALL),

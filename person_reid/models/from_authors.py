@@ -126,14 +126,16 @@ class FamilyBackbone(Backbone):
 class TransReIDBackbone(FamilyBackbone):
     """A transformer of models.transreid.
 
-    feature: what the authors test, an argument of PersonTransformer. stride: pixels between
-    patches. stem: whether convolutions precede the patches. settings: for timm's transformer.
+    feature_of: what the authors test, the `feature` of PersonTransformer. stride: pixels between
+    patches. stem: whether convolutions precede the patches. half_range: whether pixels are from -1
+    to 1. settings: for timm's transformer.
     """
 
     _: KW_ONLY
     feature_of: str = "token"
     stride: int = 16
     stem: bool = False
+    half_range: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
@@ -146,7 +148,12 @@ class TransReIDBackbone(FamilyBackbone):
             self.feature_of,
             img_size=size,
             drop_path_rate=drop_path,
-            embed_layer=partial(Patches, stride=self.stride, convolutions=self.stem),
+            embed_layer=partial(
+                Patches,
+                stride=self.stride,
+                convolutions=self.stem,
+                half_range=self.half_range,
+            ),
             **self.settings,
         )
 

@@ -15,12 +15,14 @@ from typing import Any
 import torch
 from timm.models.vision_transformer import Attention, VisionTransformer
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from person_reid.models.ibn import InstanceBatchNorm
 from person_reid.models.pixels import HalfRange
 
 SHIFT, GROUPS, PARTS = 5, 2, 4  # the settings of the jigsaw patch module
 STEM = 64  # channels
+NECKS = ("bottleneck", "bottleneck_pt1", "bottleneck_pt2", "bottleneck_pt3")  # of PASS
 CLIP_NAMES = (
     ("transformer.resblocks.", "blocks."), ("ln_pre.", "norm_pre."), ("ln_post.", "norm."),
     ("ln_1.", "norm1."), ("ln_2.", "norm2."), ("in_proj_", "qkv."), ("out_proj.", "proj."),
@@ -33,7 +35,8 @@ CLIP_NAMES = (
 class Patches(nn.Module):
     """Cut images (B, 3, H, W) into N patches that may overlap, and embed them: (B, N, D).
 
-    stride: pixels between patches. convolutions: a stem that halves the image before.
+    stride: pixels between patches. convolutions: a stem that halves the image before. half_range:
+    whether its values are from -1 to 1.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Patches(nn.Module):
         embed_dim: int,
         stride: int,
         convolutions: bool = False,
+        half_range: bool = True,
         bias: bool = True,
         **_: Any,
     ) -> None:
@@ -51,7 +55,7 @@ class Patches(nn.Module):
         self.patch_size, self.stride = (patch_size, patch_size), stride
         height, width = ((side - patch_size) // stride + 1 for side in img_size)
         self.grid_size, self.num_patches = (height, width), height * width
-        self.pixels = HalfRange()
+        self.pixels = HalfRange() if half_range else nn.Identity()
         self.conv = _stem(in_chans) if convolutions else nn.Identity()
         if convolutions:
             in_chans, patch_size, stride = STEM, patch_size // 2, stride // 2
@@ -81,6 +85,7 @@ class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
         `jigsaw`: the class token of the whole image, and a quarter of those of four groups of
             shuffled patches, (B, 5D). TransReID, section 3.2.
         `parts`: the class token and the mean of three part tokens (B, 2D), as in PASS.
+        `normed`: the same after a norm for each, and of unit length; the mean is that of all three.
         `projected`: the class token before and after CLIP's projection (B, D + projection).
     side: λ, the weight of side information, `sie_embed` (S, 1, D), of S cameras, or pairs of a
         camera and a view. It is added to all tokens (TransReID, section 3.3) or, with `projected`,
@@ -104,6 +109,9 @@ class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
         self.register_parameter("sie_embed", None)
         if feature == "jigsaw":
             _branch_out(self)
+        if feature == "normed":
+            for name in NECKS:
+                self.add_module(name, nn.BatchNorm1d(self.embed_dim))
         if feature == "projected":
             self.proj = nn.Parameter(self.embed_dim**-0.5 * torch.randn(self.embed_dim, projection))
         for part in self.modules() if scale else ():
@@ -135,6 +143,9 @@ class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
         token = tokens[:, 0]
         if self.feature == "parts":
             return torch.cat([token, tokens[:, 1:4].mean(1)], dim=1)
+        if self.feature == "normed":
+            parts = [normalize(getattr(self, n)(tokens[:, i])) for i, n in enumerate(NECKS)]
+            return torch.cat([parts[0], torch.stack(parts[1:]).mean(0)], dim=1)
         return torch.cat([token, token @ self.proj], dim=1) if self.feature != "token" else token
 
     def feature_map(self, images: Tensor) -> Tensor:

@@ -59,8 +59,9 @@ def family_entry(record: dict[str, Any]) -> str:
 def our_features(record: dict[str, Any], weights: Path) -> np.ndarray:
     """The features (2, D) of the photographs, as Embedder gives them from a weight file."""
     size, cameras = record["size"], record["cameras"]
+    unit = bool(record.get("unit"))
     embed = Embedder(
-        family_entry(record), weights=weights, device="cpu", size=tuple(size), unit_length=False
+        family_entry(record), weights=weights, device="cpu", size=tuple(size), unit_length=unit
     )
     images = images_of(size)
     return embed(list(images), cameras=np.array(cameras) if cameras else None)
