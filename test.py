@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import person_reid as reid
-from person_reid.basics import quoted, write_json
+from person_reid.basics import counted, quoted, write_json
 from person_reid.config.tested import TestConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
@@ -105,7 +105,8 @@ def extractor(
         found = merge_tracklets(found, tracks[name]) if config.tracks else found
         if world.leads:
             speed = len(split) / (time.perf_counter() - started)
-            images = f"{len(split)} images" + (f" of {len(found)} tracklets" * config.tracks)
+            images = f"{len(split)} images"
+            images += f" of {counted(len(found), 'tracklet')}" if config.tracks else ""
             print(f"{name}: {images}, {speed:.0f} images/s", flush=True)
         return found
 

@@ -228,8 +228,10 @@ def _name(name: str, beginning: str, camera: int, marks: str) -> str:
     it, otherwise prefix them.
     """
     if name.startswith(beginning):
-        said = re.compile(rf"([0-9]{{1,9}}){marks}(?![0-9])").match(name, len(beginning))
-        if said and int(said[1]) == camera and not re.search(r"[\\:]", name):
+        said = NUMBER.match(name, len(beginning))
+        rest = name[said.end() :] if said else ""
+        marked = rest.startswith(marks) and not rest[len(marks) :][:1].isdigit()
+        if said and int(said[0]) == camera and marked and not re.search(r"[\\:]", name):
             return name
     stem, suffix = Path(name).stem, Path(name).suffix
     stem = re.sub(r"[\\/:]", "_", stem)

@@ -52,7 +52,7 @@ def read_mars(data_dir: Path) -> Splits:
 def _mars_pictures(data_dir: Path, part: str) -> list[Picture]:
     """Return the frames of all tracklets of a part, "train" or "test"."""
     file = data_dir / "info" / f"{part}_name.txt"
-    names = read_lines(file)
+    names = [line.strip() for line in read_lines(file)]
     rows = read_integers(file.with_name(f"tracks_{part}_info.mat"), f"track_{part}_info")
     pictures = []
     wrong = []

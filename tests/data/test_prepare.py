@@ -18,7 +18,8 @@ from person_reid.data import prepare as laying
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import with_flags
 from person_reid.data.layout import read_split
-from person_reid.data.prepare import RECORD, lay_out, plan_layout
+from person_reid.data.prepare import RECORD, file_names, lay_out, plan_layout
+from person_reid.data.readers import TRAIN, Picture
 from person_reid.data.summary import describe_layout
 from tests.data.conftest import FILES, write_image
 from tests.support import ROOT
@@ -373,3 +374,21 @@ def test_real_people(real_people, tmp_path):
     }
     assert len(found["train"]) == len(found["val"]) == len(found["train_all"]) == 38
     assert found["gallery"] - found["query"] == {"-1", "0000"}
+
+
+def test_a_name_that_gives_its_tracklet_and_clothes_is_kept():
+    """A layout that is laid out again, as with corrections; t1 is not t12."""
+    names = ["0002_c1t12o3_a.jpg", "0002_c1t1o3_a.jpg", "0002_c001t1_a.jpg", "0002_c1_b.jpg"]
+    marks = [("12", "3"), ("12", "3"), ("1", None), ("1", None)]
+    splits = {
+        TRAIN: [
+            Picture(Path(str(number), name), "2", "1", track, clothes)
+            for number, (name, (track, clothes)) in enumerate(zip(names, marks, strict=True))
+        ]
+    }
+    assert list(file_names(splits)[TRAIN]) == [
+        "0002/0002_c1t12o3_a.jpg",
+        "0002/0002_c1t12o3_0002_c1t1o3_a.jpg",
+        "0002/0002_c001t1_a.jpg",
+        "0002/0002_c1t1_0002_c1_b.jpg",
+    ]

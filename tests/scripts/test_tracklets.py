@@ -160,6 +160,7 @@ def test_frames_train_a_network_unchanged(here, capsys):
 def test_sequences_of_market_1501_are_tracklets_of_people_alone(here, capsys):
     images = {
         "query": ["0002_c1s1_000451_03.jpg"],
+        "multi-query": ["0002_c1s1_000451_03.jpg", "0002_c1s1_000476_03.jpg"],
         "gallery": ["0002_c2s1_000001_01.jpg", "0002_c2s1_000026_01.jpg", "0002_c2s2_000051_01.jpg",
                     "0000_c2s1_000001_02.jpg", "0000_c2s1_000001_03.jpg"],
     }  # fmt: skip
@@ -167,8 +168,10 @@ def test_sequences_of_market_1501_are_tracklets_of_people_alone(here, capsys):
         for colour, name in enumerate(names):
             write_image(here / "market" / split / name[:4] / name, colour)
     words = ["--weights", "none", "--test_dir", "market", "--result", "market.mat"]
-    test.main([*NETWORK, *words, "--tracks"])
-    assert "gallery: 5 images of 4 tracklets" in capsys.readouterr().out
+    test.main([*NETWORK, *words, "--tracks", "--multi"])
+    out = capsys.readouterr().out
+    assert "gallery: 5 images of 4 tracklets, " in out and "\nmulti Rank@1:" in out
+    assert "multi-query: 2 images of 1 tracklet, " in out
     _, gallery = load_result("market.mat", paths=True)
     assert sorted(gallery.labels.tolist()) == [0, 0, 2, 2]
 
