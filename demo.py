@@ -25,7 +25,7 @@ from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.progress import progress
 from person_reid.retrieval.results import FLAGS, NETWORK, read_notes
-from person_reid.retrieval.thresholds import load_promise, load_threshold
+from person_reid.retrieval.thresholds import load_bound, load_threshold
 
 SHEET = 10  # queries per sheet
 SHOWN = 777  # the query shown by default; the first if there are fewer
@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> None:
     sheets = sheet_names(Path(config.save), len(queries))
     check_outputs(config, ranking.images_of(query, gallery, config.test_dir), save=sheets)
     check_beside("save", *sheets)
-    if promise := load_promise(config.threshold):
-        print(promise)
+    if bound := load_bound(config.threshold):
+        print(bound)
 
     rows = []
     for name, (index, precision) in zip(names, queries.items(), strict=True):

@@ -29,7 +29,7 @@ FLOORS = [
     ["console"],
     ["__main__"],
 ]
-FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+FLOOR = {package: number for number, packages in enumerate(FLOORS) for package in packages}
 HANDED_ON = [ROOT / "losses" / "__init__.py"]  # names of the published code
 
 
@@ -66,7 +66,7 @@ def module_of(name, modules):
     return name if name in modules else f"{name}.__init__"
 
 
-def room(module):
+def package(module):
     return {"person_reid.__init__": "person_reid"}.get(module) or module.split(".")[1]
 
 
@@ -75,13 +75,13 @@ def faults(modules):
     below = {
         name: imports(source, modules) - {name}
         for name, source in modules.items()
-        if room(name) != "person_reid"
+        if package(name) != "person_reid"
     }
     upwards = [
         f"{name} imports {other}"
         for name, others in below.items()
         for other in others
-        if room(name) != room(other) and FLOOR[room(name)] <= FLOOR[room(other)]
+        if package(name) != package(other) and FLOOR[package(name)] <= FLOOR[package(other)]
     ]
     return upwards + [f"circle: {' → '.join(circle)}" for circle in circles(below)]
 
@@ -105,7 +105,7 @@ def circles(below):
 
 
 def test_every_package_has_a_level():
-    assert {room(module) for module in sources(ROOT)} == set(FLOOR)
+    assert {package(module) for module in sources(ROOT)} == set(FLOOR)
 
 
 def test_no_arrow_points_up_and_no_circle_closes():
@@ -233,9 +233,9 @@ import sys, train
 import person_reid as reid
 reid.TrainingImages, reid.TrainingStep, reid.open_journal, reid.find_state
 reid.create_model("resnet18", 4)
-rooms = (f"person_reid.{name}" for name in (
+packages = (f"person_reid.{name}" for name in (
     "deploy", "retrieval", "recipe", "training.adaptation"))
-sys.exit(", ".join(name for name in ("timm", *rooms) if name in sys.modules) or 0)
+sys.exit(", ".join(name for name in ("timm", *packages) if name in sys.modules) or 0)
 """
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr

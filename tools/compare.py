@@ -28,7 +28,7 @@ from person_reid.retrieval.thresholds import (
     accepts,
     load_threshold,
     measured_flags,
-    with_promise,
+    with_bound,
 )
 
 # Flags of test.py, as a result notes them, that mean something to a single image.
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     same = accepts(threshold, similarity)
     verdict, sign = ("same person", "≥") if same else ("different people", "<")
     compared = f"similarity {similarity:.{DIGITS}f} {sign} threshold {threshold:.{DIGITS}f}"
-    print(printable(f"{verdict}: {compared} ({with_promise(measured)})"))
+    print(printable(f"{verdict}: {compared} ({with_bound(measured)})"))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from person_reid.deploy.publish import about_data, accuracy, check_output
 from person_reid.device import select_device
 from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval.results import PLAIN
-from person_reid.retrieval.thresholds import load_promise, load_threshold
+from person_reid.retrieval.thresholds import load_bound, load_threshold
 from person_reid.run_folder import RunFolder
 
 
@@ -52,10 +52,8 @@ def main(argv: list[str] | None = None) -> None:
         options = RunFolder(run).options({"data_dir"})
         trained_on = about_data(options.get("data_dir", "")) if options else None
 
-    promise = load_promise(measured)
-    written = reid.save_pretrained(
-        tested, config.output, accuracies, trained_on, threshold, promise
-    )
+    bound = load_bound(measured)
+    written = reid.save_pretrained(tested, config.output, accuracies, trained_on, threshold, bound)
     for row in accuracies:
         figures = f"mAP {row.mean_ap:.2f} % (step {row.step_ap:.2f} %)"
         print(f"{row.data_set}: Rank@1 {row.rank1:.2f} %, {figures}")

@@ -81,7 +81,7 @@ from person_reid.gallery.milvus import SCHEME
 from person_reid.gallery.network import network_of, open_network
 from person_reid.gallery.tracks import describe_tracks, record_tracks
 from person_reid.retrieval.clusters import group_people, numbered
-from person_reid.retrieval.thresholds import DIGITS, load_promise, load_threshold
+from person_reid.retrieval.thresholds import DIGITS, load_bound, load_threshold
 
 FILTERS = ("identity", "camera", "track", "source", "after", "before")
 
@@ -172,7 +172,7 @@ def query(config: QueryConfig) -> None:
         print_answer(answer)
     if not any(answers):
         print_lines(nobody_has(index, which))
-    if bound := load_promise(config.threshold):
+    if bound := load_bound(config.threshold):
         print(bound)
 
     if config.json:

@@ -35,7 +35,7 @@ from person_reid.basics import UserError, with_ending, write_json
 from person_reid.config.threshold import ThresholdConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
-from person_reid.retrieval.bound import Promise, promised
+from person_reid.retrieval.bound import Bound, bounded_threshold
 from person_reid.retrieval.results import FLAGS, NETWORK, FeatureSet, load_result, read_notes
 from person_reid.retrieval.thresholds import (
     FALSE_POSITIVE_RATES,
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     if config.false_match_rate is None:
         print(f"threshold {threshold:.4f} ({asked})")
     else:
-        report |= promises(query, gallery, config)
+        report |= bounds(query, gallery, config)
         threshold = report["threshold"]
         curve = roc(pairs.genuine, pairs.impostor)
         share = curve.true_positives[np.searchsorted(curve.thresholds, threshold)]
@@ -90,23 +90,23 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{figures}, {plot}")
 
 
-def promises(query: FeatureSet, gallery: FeatureSet, config: ThresholdConfig) -> dict[str, Any]:
+def bounds(query: FeatureSet, gallery: FeatureSet, config: ThresholdConfig) -> dict[str, Any]:
     """Print the bound, for pairs also for each two cameras; return what the file says about it."""
     size = 1  # pairs
     if config.gallery_size is not None:
         size = config.gallery_size or int((gallery.labels > 0).sum())
     asked = config.false_match_rate or 0.0, config.confidence
-    found = promised(query, gallery, *asked, size, config.ignore_cameras)
+    found = bounded_threshold(query, gallery, *asked, size, config.ignore_cameras)
     print(found)
     of_pairs: dict[str, Any] = {}
     if size == 1 and not config.ignore_cameras:
-        for cameras, promise in of_cameras(query, gallery, *asked):
-            if isinstance(promise, Promise):
-                of_pairs[cameras] = asdict(promise)
+        for cameras, bound in of_cameras(query, gallery, *asked):
+            if isinstance(bound, Bound):
+                of_pairs[cameras] = asdict(bound)
             words = (
-                promise
-                if isinstance(promise, str)
-                else f"threshold {promise.threshold:.4f}, {promise.people} people"
+                bound
+                if isinstance(bound, str)
+                else f"threshold {bound.threshold:.4f}, {bound.people} people"
             )
             print(f"  cameras {cameras}: {words}")
     return {
@@ -119,8 +119,8 @@ def promises(query: FeatureSet, gallery: FeatureSet, config: ThresholdConfig) ->
 
 def of_cameras(
     query: FeatureSet, gallery: FeatureSet, rate: float, confidence: float
-) -> Iterator[tuple[str, Promise | str]]:
-    """Yield each pair of cameras, such as "1-2", and the Promise for images from
+) -> Iterator[tuple[str, Bound | str]]:
+    """Yield each pair of cameras, such as "1-2", and the Bound for images from
     the two, or why it has none.
     """
     cameras = np.union1d(query.cameras, gallery.cameras)
@@ -129,10 +129,10 @@ def of_cameras(
             each.select(np.flatnonzero(np.isin(each.cameras, pair))) for each in (query, gallery)
         )
         try:
-            promise: Promise | str = promised(asked, there, rate, confidence)
+            bound: Bound | str = bounded_threshold(asked, there, rate, confidence)
         except UserError as error:
-            promise = str(error).partition(". ")[0]
-        yield f"{pair[0]}-{pair[1]}", promise
+            bound = str(error).partition(". ")[0]
+        yield f"{pair[0]}-{pair[1]}", bound
 
 
 if __name__ == "__main__":

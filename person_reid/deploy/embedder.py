@@ -47,10 +47,10 @@ from person_reid.device import usable_device
 from person_reid.models.factory import options_of
 from person_reid.models.registry import find_backbone
 from person_reid.progress import progress
-from person_reid.retrieval.bound import Promise
+from person_reid.retrieval.bound import Bound
 from person_reid.retrieval.features import LARGEST, SMALLEST, extractor, side_rows
 from person_reid.retrieval.similarity import Features, as_array, flaw
-from person_reid.retrieval.thresholds import load_promise, load_threshold
+from person_reid.retrieval.thresholds import load_bound, load_threshold
 
 CHUNK = 1024  # images of a list that are in memory at once
 Cameras = Numbers | Sequence[int]
@@ -90,7 +90,7 @@ class Embedder:
 
     # from_pretrained: two images at least this similar count as the same person
     threshold: float | None = None
-    promise: Promise | None = None  # and its bound
+    promise: Bound | None = None  # and its bound
     sides = 0  # cameras that the network has side information on
     resize = "bicubic"
     flips_inside = False  # whether an exported file adds the mirrored image itself
@@ -252,7 +252,7 @@ class Embedder:
         embedder = cls(open_pretrained(folder), **settings)
         with suppress(UserError):
             embedder.threshold = load_threshold(folder / CONFIG)
-        embedder.promise = load_promise(folder / CONFIG)
+        embedder.promise = load_bound(folder / CONFIG)
         return embedder
 
     def probe(self) -> Features:

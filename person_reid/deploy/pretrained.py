@@ -16,7 +16,7 @@ from person_reid.models.factory import check_network
 from person_reid.models.hub import quick_to_fail
 from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval.thresholds import CONFIG as CONFIG
-from person_reid.retrieval.thresholds import load_promise, load_threshold
+from person_reid.retrieval.thresholds import load_bound, load_threshold
 from person_reid.run_folder import MOST_CLASSES
 
 CARD = "README.md"
@@ -38,7 +38,7 @@ def open_pretrained(source: str | Path) -> TestedNetwork:
         expected = config["sha256"]
         if config.get("threshold") is not None:
             load_threshold(path)
-        load_promise(path)
+        load_bound(path)
     except OSError as error:
         raise UserError(
             f"{describe(error)}. Expected a folder from "

@@ -31,7 +31,7 @@ from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
 from person_reid.deploy.pretrained import CARD, CONFIG, preprocessing
 from person_reid.models.complexity import complexity
 from person_reid.models.weight_files import SAFETENSORS
-from person_reid.retrieval.bound import Promise
+from person_reid.retrieval.bound import Bound
 from person_reid.retrieval.extract import extract_split
 from person_reid.retrieval.metrics import evaluate, remark_unmatched
 from person_reid.retrieval.results import FeatureSet
@@ -121,7 +121,7 @@ def save_pretrained(
     accuracies: Sequence[Accuracy] = (),
     trained_on: tuple[str, str] | None = None,
     threshold: float | None = None,
-    promise: Promise | None = None,
+    promise: Bound | None = None,
 ) -> Path:
     """Write a network to a folder; return the folder.
 

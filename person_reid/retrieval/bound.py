@@ -1,7 +1,7 @@
 """Find a threshold that strangers reach at most at a given rate, with a given confidence.
 
-    promise = promised(query, gallery, rate=1e-3, confidence=0.95)
-    promise.threshold, promise.words()
+    bound = bounded_threshold(query, gallery, rate=1e-3, confidence=0.95)
+    bound.threshold, bound.words()
 
 A cell is a query image and a block of gallery images, of other people: a block of one image makes
 it a pair, a block of N images, drawn at random, a search. It is a false match if its most similar
@@ -17,7 +17,7 @@ R is close to lognormal, because few people look like many others: hence a bound
 The added term is two more people like the one most often confused. The threshold is the lowest t at
 which and above which U is at most the given rate. It is too low only if U fails at the one t whose
 true rate is the given one (fixed-sequence testing). The bound is asymptotic in the number of
-people; benchmarks/promise.py measures how often it holds.
+people; benchmarks/bound.py measures how often it holds.
 
 Arvesen: Jackknifing U-Statistics, Annals of Mathematical Statistics, 1969. Angelopoulos et al.:
 Learn then Test, 2021.
@@ -42,7 +42,7 @@ Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Promise:
+class Bound:
     """A threshold with a bound on its false-match rate.
 
     rate, confidence: as requested. people: how many it was measured on. gallery_size: 1 for pairs.
@@ -59,7 +59,7 @@ class Promise:
     def __post_init__(self) -> None:
         shares = 0 < self.rate < 1 and 0 < self.confidence < 1
         if not (-1 <= self.threshold <= 1 and shares and self.people > 0 and self.gallery_size > 0):
-            raise UserError(f"no promise can be that: {self}")
+            raise UserError(f"no bound can be that: {self}")
 
     def __str__(self) -> str:
         return f"threshold {self.threshold:.4f} {self.words()}"
@@ -73,14 +73,14 @@ class Promise:
         return f"accepts at most {self.rate:g} of {what} of strangers{where} ({basis})"
 
 
-def promised(
+def bounded_threshold(
     query: FeatureSet,
     gallery: FeatureSet,
     rate: float,
     confidence: float,
     gallery_size: int = 1,
     ignore_cameras: bool = False,
-) -> Promise:
+) -> Bound:
     """Return the lowest threshold whose false-match rate is at most `rate`, with this confidence.
 
     gallery_size: 1 bounds the rate of pairs of images, N the rate of searches among N images of
@@ -102,7 +102,7 @@ def promised(
             f"({people:,}): at least {needed:,} people"
             " needed. Test on more people, or ask for a higher rate."
         )
-    return Promise(step / STEPS, rate, confidence, len(counts), gallery_size, ignore_cameras)
+    return Bound(step / STEPS, rate, confidence, len(counts), gallery_size, ignore_cameras)
 
 
 def lowest_step(counts: Counts, rate: float, confidence: float) -> tuple[int | None, float]:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError, content_of, parse_json
-from person_reid.retrieval.bound import Promise
+from person_reid.retrieval.bound import Bound
 from person_reid.retrieval.metrics import find_pairs
 from person_reid.retrieval.results import FLAGS, PLAIN, FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
@@ -225,7 +225,7 @@ def measured_flags(text: str | Path) -> str:
     return found if isinstance(found, str) and found != PLAIN else ""
 
 
-def load_promise(text: str | Path | None) -> Promise | None:
+def load_bound(text: str | Path | None) -> Bound | None:
     """Read the bound of a threshold that load_threshold reads; None without a bound, or if it is
     for another threshold.
 
@@ -239,21 +239,19 @@ def load_promise(text: str | Path | None) -> Promise | None:
             _number(said[name]) for name in ("threshold", "rate", "confidence")
         )
         people, size = (operator.index(_number(said[name])) for name in ("people", "gallery_size"))
-        found = Promise(
-            threshold, rate, confidence, people, size, said.get("ignore_cameras") is True
-        )
+        found = Bound(threshold, rate, confidence, people, size, said.get("ignore_cameras") is True)
     except (UserError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(
-            f"{text}: the promise in it is damaged ({error}). Measure it "
+            f"{text}: the bound in it is damaged ({error}). Measure it "
             "again with tools/threshold.py."
         ) from None
     return found if threshold == report["threshold"] else None
 
 
-def with_promise(text: str | Path) -> str:
+def with_bound(text: str | Path) -> str:
     """Say where a threshold comes from, and its bound if it has one."""
-    promise = load_promise(text)
-    return f"{text}: {promise.words()}" if promise else str(text)
+    bound = load_bound(text)
+    return f"{text}: {bound.words()}" if bound else str(text)
 
 
 def _facts(text: str | Path) -> dict[str, Any]:

@@ -129,9 +129,9 @@ FOLDERS_WRITTEN = ("prepare", "save_pretrained")
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory):
+def cwd(tmp_path_factory):
     """A folder with a photograph, a layout and links that lead nowhere."""
-    place = tmp_path_factory.mktemp("room")
+    place = tmp_path_factory.mktemp("cwd")
     for split in ("train_all", "train", "query", "gallery"):
         write_people(place / "data" / split, 2, 2)
     Image.open(next(place.rglob("*.png"))).save(place / "photo.jpg")
@@ -207,21 +207,21 @@ of_every_output = pytest.mark.parametrize(
 
 
 @of_every_output
-def test_no_output_replaces_what_another_flag_names(script, output, room):
+def test_no_output_replaces_what_another_flag_names(script, output, cwd):
     """Every other flag names the same file, by a hard link to it."""
     if script in FOLDERS_WRITTEN:
         pytest.skip("writes a folder: see the next test, and tests/data/test_prepare.py")
-    file, link = room / f"precious{ending(script, output)}", room / "precious link"
+    file, link = cwd / f"precious{ending(script, output)}", cwd / "precious link"
     written = output.option_strings[-1], file.name
     for action in valued(PARSERS[script]):
         if action.dest == output.dest or f"{script} {action.dest}" in REFUSED_BEFORE:
             continue
         for path in (file, link):
             path.unlink(missing_ok=True)
-        file.write_bytes((room / "photo.jpg").read_bytes())
+        file.write_bytes((cwd / "photo.jpg").read_bytes())
         link.hardlink_to(file)
-        said, status = end(*given(script, action, link, *written), cwd=room)
-        assert link.samefile(file) and file.read_bytes() == (room / "photo.jpg").read_bytes(), (
+        said, status = end(*given(script, action, link, *written), cwd=cwd)
+        assert link.samefile(file) and file.read_bytes() == (cwd / "photo.jpg").read_bytes(), (
             action.dest
         )
         if action.dest in READ:
@@ -263,10 +263,10 @@ def test_weights_that_are_not_its_own_are_not_replaced_by_a_network(here):
 
 
 @of_every_output
-def test_no_output_replaces_a_file_of_another_kind(script, output, room):
-    weights = room / "net_last.pth"
+def test_no_output_replaces_a_file_of_another_kind(script, output, cwd):
+    weights = cwd / "net_last.pth"
     weights.write_bytes(b"weights")
-    said, status = end(*given(script, output, weights), cwd=room)
+    said, status = end(*given(script, output, weights), cwd=cwd)
     assert weights.read_bytes() == b"weights"
     # which write net_last.pth.json, net_last.pth.csv
     if script not in ("threshold", "label_errors"):
@@ -277,20 +277,20 @@ def test_no_output_replaces_a_file_of_another_kind(script, output, room):
     "value", [".", "/", "loop", "loop/x", "none/../thesis", "file/x", "file/../file", "gone"]
 )
 @pytest.mark.parametrize("script", PARSERS)
-def test_no_path_ends_in_a_traceback_or_removes_what_is_there(script, value, room):
+def test_no_path_ends_in_a_traceback_or_removes_what_is_there(script, value, cwd):
     """Every flag that names a path, read or written, in turn."""
     ends = (*ENDINGS.values(), ".mat", ".json", ".csv", ".html", ".png")
     for action in valued(PARSERS[script]):
         if action.dest in READ or kind(action) in OUTPUTS:
             if value == "/" and action.dest in FOLDERS:  # which would be searched, for an hour
                 continue
-            end(*given(script, action, value), cwd=room)
-            assert (room / "thesis" / "chapter").read_text() == "years of work", action.dest
-            assert (room / "file").read_text() == "a file" and (room / "loop").is_symlink(), (
+            end(*given(script, action, value), cwd=cwd)
+            assert (cwd / "thesis" / "chapter").read_text() == "years of work", action.dest
+            assert (cwd / "file").read_text() == "a file" and (cwd / "loop").is_symlink(), (
                 action.dest
             )
-            assert not any(path.name.endswith(ends) for path in (room / "thesis").iterdir())
-    assert not (room / "none").exists()
+            assert not any(path.name.endswith(ends) for path in (cwd / "thesis").iterdir())
+    assert not (cwd / "none").exists()
 
 
 WAYS = {
@@ -458,13 +458,13 @@ def test_the_options_of_a_run_do_not_replace_the_file_of_config(script, here):
 
 
 @pytest.mark.parametrize("flag", ["images", "about", "weights", "engine"])
-def test_no_index_grows_in_a_file_that_another_flag_names(flag, room):
-    file = room / "empty.index"  # SQLite would make a database of it
+def test_no_index_grows_in_a_file_that_another_flag_names(flag, cwd):
+    file = cwd / "empty.index"  # SQLite would make a database of it
     file.write_bytes(b"")
     words = (
         [file, "--index", file.name]
         if flag == "images"
         else ["photo.jpg", "--index", file.name, f"--{flag}", file]
     )
-    said, status = end("search", "index", *words, cwd=room)
+    said, status = end("search", "index", *words, cwd=cwd)
     assert status == 1 and "this command reads that file" in said and file.read_bytes() == b""

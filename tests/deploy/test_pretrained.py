@@ -24,8 +24,8 @@ from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.publish import about_data, save_pretrained
 from person_reid.models.factory import create_model
 from person_reid.models.weights import load_weights
-from person_reid.retrieval.bound import Promise
-from person_reid.retrieval.thresholds import load_promise, load_threshold
+from person_reid.retrieval.bound import Bound
+from person_reid.retrieval.thresholds import load_bound, load_threshold
 from tests.deploy import test_load
 from tests.support.networks import open_embedder, tested_network
 from tests.support.people import draw_people
@@ -161,14 +161,12 @@ def test_a_folder_keeps_the_threshold_and_its_bound(tmp_path, capsys):
     Path("threshold.json").write_text(json.dumps({"threshold": 0.75, "promise": promise}))
     command.main(["--name", "run", "--output", "with", "--threshold", "threshold.json"])
     embedder = Embedder.from_pretrained("with", device="cpu")
-    assert embedder.threshold == 0.75 and embedder.promise == Promise(**promise) == load_promise(
-        "with"
-    )
+    assert embedder.threshold == 0.75 and embedder.promise == Bound(**promise) == load_bound("with")
     assert "from 0.7500 on, which accepts at most 0.001 of pairs" in Path(
         "with", "README.md"
     ).read_text(encoding="utf-8")
     command.main(["--from", "with", "--output", "copy"])  # it has been measured on this network
-    assert load_threshold("copy") == 0.75 and load_promise("copy") == Promise(**promise)
+    assert load_threshold("copy") == 0.75 and load_bound("copy") == Bound(**promise)
     Image.new("RGB", (32, 64)).save("a.png")
     Path("threshold.json").unlink()
     compare.main(["a.png", "a.png", "--from", "with", "--gpu_ids", "-1"])
@@ -303,10 +301,9 @@ def test_no_entry_of_the_configuration_has_another_type_or_is_out_of_range(folde
     ]
     damages += [(change(threshold=value), " threshold in it") for value in NO_COSINES]
     damages += [
-        (change(promise=PROMISE | entry), "the promise in it is damaged")
-        for entry in WRONG_PROMISES
+        (change(promise=PROMISE | entry), "the bound in it is damaged") for entry in WRONG_PROMISES
     ]
-    for damage, words in [*damages, (change(promise=3), "the promise in it is damaged")]:
+    for damage, words in [*damages, (change(promise=3), "the bound in it is damaged")]:
         damage(folder)
         with pytest.raises(UserError, match=rf"config\.json: .*{escape(words)}") as error:
             open_pretrained(folder)

@@ -20,10 +20,10 @@ SERVER = "milvus://localhost:19530/people"
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory):
+def cwd(tmp_path_factory):
     """The files that the page names, and a run."""
-    room = tmp_path_factory.mktemp("search")
-    write_people(room / "people" / "train", people=8, images=4)
+    cwd = tmp_path_factory.mktemp("search")
+    write_people(cwd / "people" / "train", people=8, images=4)
     flags = [
         "--backbone",
         "test_resnet",
@@ -46,21 +46,21 @@ def room(tmp_path_factory):
         "--gpu_ids",
         "-1",
     ]
-    run("train", *flags, cwd=room)
-    images = sorted(room.glob("people/train/*/*.png"))
+    run("train", *flags, cwd=cwd)
+    images = sorted(cwd.glob("people/train/*/*.png"))
     for folder in ("crops", "more_crops", "crops_of_today", "pictures_of_today", "track_0017"):
-        (room / folder).mkdir()
+        (cwd / folder).mkdir()
         for image in images[::3]:
-            shutil.copy(image, room / folder)
+            shutil.copy(image, cwd / folder)
     for name in ("someone.jpg", "anna1.jpg", "anna2.jpg", "crops/0007_c3.jpg"):
-        shutil.copy(images[0], room / name)
-    (room / "crops.csv").write_text(
+        shutil.copy(images[0], cwd / name)
+    (cwd / "crops.csv").write_text(
         "path,identity,camera,time\ncrops/0007_c3.jpg,Anna,3,2026-10-01\n"
     )
-    (room / "threshold.json").write_text('{"threshold": 0.5}')
+    (cwd / "threshold.json").write_text('{"threshold": 0.5}')
     words = ["--name", "ft_ResNet50", "--output", "osnet_market", "--threshold", "threshold.json"]
-    run("save_pretrained", *words, cwd=room)
-    return room
+    run("save_pretrained", *words, cwd=cwd)
+    return cwd
 
 
 def test_the_page_has_every_command():
@@ -68,19 +68,19 @@ def test_the_page_has_every_command():
     assert asked == {"index", "query", "enroll", "identify", "people", "apply", "forget"}
 
 
-def test_commands_in_their_order(room):
+def test_commands_in_their_order(cwd):
     pytest.importorskip("milvus_lite", reason="Milvus Lite stands in for a server")
     # Not while a command runs: the import closes the handlers of other libraries' logs, and that of
     # absl, which OpenVINO imports, closes its stream unless it is sys.stderr, which `run`
     # redirects.
     pytest.importorskip("pymilvus")
-    local = {SERVER: f"milvus://{room}/people.db/people"}
+    local = {SERVER: f"milvus://{cwd}/people.db/people"}
     said = [
-        run("search", *[local.get(word, word) for word in each.arguments], cwd=room)
+        run("search", *[local.get(word, word) for word in each.arguments], cwd=cwd)
         for each in COMMANDS
     ]
     assert sum("images added" in text for text in said) == 8
     assert sum("1 image forgotten" in text for text in said) == 1
     assert sum("images forgotten" in text for text in said) == 3
-    assert any(text.startswith("people.csv: ") for text in said) and (room / "people.png").is_file()
-    assert (room / "found.png").is_file() and (room / "found.json").is_file()
+    assert any(text.startswith("people.csv: ") for text in said) and (cwd / "people.png").is_file()
+    assert (cwd / "found.png").is_file() and (cwd / "found.json").is_file()

@@ -11,14 +11,14 @@ from scipy.stats import t as student
 from person_reid.basics import UserError
 from person_reid.retrieval.bound import (
     FEWEST,
-    Promise,
+    Bound,
+    bounded_threshold,
     false_matches,
     lowest_step,
-    promised,
     upper_bounds,
 )
 from person_reid.retrieval.results import FeatureSet
-from person_reid.retrieval.thresholds import load_promise, load_threshold, with_promise
+from person_reid.retrieval.thresholds import load_bound, load_threshold, with_bound
 from tests.retrieval.conftest import image_set
 
 
@@ -95,7 +95,7 @@ def slow_threshold(cells, rate, confidence):
 def test_it_equals_loops_over_people_and_thresholds(size, rate):
     query, gallery = people(FEWEST, images=1)
     cells, images = slow_cells(query, gallery, size)
-    found = promised(query, gallery, rate, 0.8, size)
+    found = bounded_threshold(query, gallery, rate, 0.8, size)
     assert found.threshold == slow_threshold(cells, rate * images / size, 0.8)
     assert found.people == FEWEST and found.gallery_size == size
     assert false_matches(query, gallery, size)[1] == images and (size == 1) == (images == 1)
@@ -144,7 +144,7 @@ def test_every_higher_threshold_must_hold_too(monkeypatch):
 def threshold(query, gallery, *asked):
     """The threshold with a bound, or infinity if there is none."""
     try:
-        return promised(query, gallery, *asked).threshold
+        return bounded_threshold(query, gallery, *asked).threshold
     except UserError:
         return math.inf
 
@@ -176,7 +176,7 @@ def test_it_is_kept():
         asked, there = (
             each.select(np.flatnonzero(np.isin(each.labels, drawn))) for each in (query, gallery)
         )
-        broken += true[round(promised(asked, there, 0.03, 0.95).threshold * 10_000)] > 0.03
+        broken += true[round(bounded_threshold(asked, there, 0.03, 0.95).threshold * 10_000)] > 0.03
         own = false_matches(asked, there)[0].sum(axis=0)
         estimated += true[np.argmax(own / own[0] <= 0.03)] > 0.03
     assert broken <= 10 and estimated >= 30
@@ -189,34 +189,34 @@ def test_too_few_people_are_told_how_many_it_takes():
             UserError,
             match=rf"rate of 0.1 with so few people \({found}\): at least 50 people needed",
         ):
-            promised(*people(count), rate=0.1, confidence=0.95)
+            bounded_threshold(*people(count), rate=0.1, confidence=0.95)
     query, gallery = people(1)
     with pytest.raises(UserError, match=r"so few people \(0\)"):
-        promised(query.select(np.arange(0)), gallery.select(np.arange(0)), 0.1, 0.95)
+        bounded_threshold(query.select(np.arange(0)), gallery.select(np.arange(0)), 0.1, 0.95)
 
     def needed(rate):
         with pytest.raises(UserError, match="at least") as error:
-            promised(*people(60), rate=rate, confidence=0.95)
+            bounded_threshold(*people(60), rate=rate, confidence=0.95)
         return int(str(error.value).split("at least ")[1].split()[0].replace(",", ""))
 
     assert 60 < needed(1e-4) < needed(1e-6)
-    assert promised(*people(2 * needed(1e-4)), rate=1e-4, confidence=0.95).threshold < 1
+    assert bounded_threshold(*people(2 * needed(1e-4)), rate=1e-4, confidence=0.95).threshold < 1
 
 
 def test_one_camera_and_equal_scores():
     query, gallery = people(FEWEST)
     query.cameras[:] = gallery.cameras[:] = 1
     with pytest.raises(UserError, match=r"so few people \(0\)"):
-        promised(query, gallery, 0.1, 0.95)
-    assert promised(query, gallery, 0.1, 0.95, ignore_cameras=True).people == FEWEST
+        bounded_threshold(query, gallery, 0.1, 0.95)
+    assert bounded_threshold(query, gallery, 0.1, 0.95, ignore_cameras=True).people == FEWEST
     query.features[:] = gallery.features[:] = np.eye(6)[0]
     with pytest.raises(UserError, match=r"so few people \(50\)"):
-        promised(query, gallery, 0.1, 0.95, ignore_cameras=True)
+        bounded_threshold(query, gallery, 0.1, 0.95, ignore_cameras=True)
 
 
 def test_a_larger_gallery_than_tested_takes_a_higher_threshold():
     query, gallery = people(200)
-    found = [promised(query, gallery, 0.3, 0.9, size) for size in (1, 20, 400, 800)]
+    found = [bounded_threshold(query, gallery, 0.3, 0.9, size) for size in (1, 20, 400, 800)]
     assert np.all(np.diff([each.threshold for each in found]) > 0)
     words = "accepts at most 0.3 of searches among 800 images of strangers from other cameras"
     assert found[3].words() == f"{words} (confidence 0.9, 200 people)"
@@ -226,7 +226,7 @@ def test_the_images_of_a_search_are_of_many_people():
     query, gallery = (
         each.select(np.flatnonzero(each.labels > 0)) for each in people(200, images=10)
     )
-    threshold = promised(query, gallery, 0.1, 0.9, 10).threshold
+    threshold = bounded_threshold(query, gallery, 0.1, 0.9, 10).threshold
     reached = query.features @ gallery.features.T >= threshold
     strangers = (query.labels[:, None] != gallery.labels) & (
         query.cameras[:, None] != gallery.cameras
@@ -246,12 +246,12 @@ def test_a_bound_is_read_with_its_threshold(tmp_path):
     }
     file = tmp_path / "config.json"
     file.write_text(json.dumps({"threshold": 0.5, "promise": promise}))
-    assert load_promise(file) == load_promise(tmp_path) == Promise(**promise)
+    assert load_bound(file) == load_bound(tmp_path) == Bound(**promise)
     words = (
         "accepts at most 0.001 of pairs of strangers from different cameras "
         "(confidence 0.95, 1,234 people)"
     )
-    assert with_promise(tmp_path) == f"{tmp_path}: {words}" and load_threshold(tmp_path) == 0.5
+    assert with_bound(tmp_path) == f"{tmp_path}: {words}" and load_threshold(tmp_path) == 0.5
     others: tuple[Any, ...] = (
         {"threshold": 0.4, "promise": promise},
         {"threshold": 0.5, "promise": None},
@@ -260,5 +260,5 @@ def test_a_bound_is_read_with_its_threshold(tmp_path):
     )
     for other in others:
         file.write_text(json.dumps(other))
-        assert load_promise(file) is None and with_promise(file) == str(file)
-    assert with_promise("0.5") == "0.5"
+        assert load_bound(file) is None and with_bound(file) == str(file)
+    assert with_bound("0.5") == "0.5"

@@ -54,36 +54,36 @@ def people(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def room(people, tmp_path_factory):
+def cwd(people, tmp_path_factory):
     """A folder with the run `whole`."""
-    folder = tmp_path_factory.mktemp("room")
+    folder = tmp_path_factory.mktemp("cwd")
     adapted(people, "whole", folder, "--report_labels")
     return folder
 
 
-def adapted(folder, name, room, *flags, start=START):
-    return run("adapt", "--data_dir", folder, "--name", name, *SMALL, *start, *flags, cwd=room)
+def adapted(folder, name, cwd, *flags, start=START):
+    return run("adapt", "--data_dir", folder, "--name", name, *SMALL, *start, *flags, cwd=cwd)
 
 
-def test_the_result_is_a_run(people, room):
-    records = log("whole", room)
+def test_the_result_is_a_run(people, cwd):
+    records = log("whole", cwd)
     assert [record["epoch"] for record in records] == [1, 2]
     assert all(
         {"clusters", "clustered", "agreement", "kept", "purity", "own_mAP", "loss"} <= set(r)
         for r in records
     )
     assert all(1 < record["clusters"] <= 40 and 0.1 < record["kept"] <= 1 for record in records)
-    assert (room / "model" / "whole" / "clusters.jpg").stat().st_size > 5_000
+    assert (cwd / "model" / "whole" / "clusters.jpg").stat().st_size > 5_000
     test = people / "test"
     for split in ("query", "gallery"):
         if not (test / split).exists():
             shutil.copytree(people / "train_all", test / split)
-    output = run("test", "--name", "whole", "--test_dir", test, "--gpu_ids", "-1", cwd=room)
+    output = run("test", "--name", "whole", "--test_dir", test, "--gpu_ids", "-1", cwd=cwd)
     assert "mAP" in output
 
 
 @pytest.mark.slow
-def test_another_runtime_finds_the_same_clusters(people, room, monkeypatch):
+def test_another_runtime_finds_the_same_clusters(people, cwd, monkeypatch):
     pytest.importorskip("onnxruntime")
     used: list[str] = []
     original = Engine.features
@@ -94,26 +94,33 @@ def test_another_runtime_finds_the_same_clusters(people, room, monkeypatch):
 
     monkeypatch.setattr(Engine, "features", features)
     adapted(
-        people, "other", room, "--report_labels", "--runtime", "onnxruntime", "--total_epoch", "1"
+        people,
+        "other",
+        cwd,
+        "--report_labels",
+        "--runtime",
+        "onnxruntime",
+        "--total_epoch",
+        "1",
     )
     assert used == ["onnx", "onnx"]
-    (record,), first = log("other", room), log("whole", room)[0]
+    (record,), first = log("other", cwd), log("whole", cwd)[0]
     assert {name: record[name] for name in ("clusters", "clustered")} == {
         name: first[name] for name in ("clusters", "clustered")
     }
     assert record["own_mAP"] == pytest.approx(first["own_mAP"], abs=0.01)
 
 
-def test_learning_moves_the_network_and_its_teacher(room):
-    last, average = weights("whole", room=room), weights("whole", "net_average.pth", room)
-    state = weights("whole", "resume.pth", room)
+def test_learning_moves_the_network_and_its_teacher(cwd):
+    last, average = weights("whole", cwd=cwd), weights("whole", "net_average.pth", cwd)
+    state = weights("whole", "resume.pth", cwd)
     start = state["adaptation"]["start"]
     assert not equal_weights(start, average) and not equal_weights(state["network"], average)
     assert state["adaptation"]["kept"] > LEAST_KEPT and equal_weights(last, average)
 
 
 @pytest.mark.parametrize("moment", [1, 5])
-def test_a_stopped_run_goes_on_to_the_same_bits(people, room, tmp_path, monkeypatch, moment):
+def test_a_stopped_run_goes_on_to_the_same_bits(people, cwd, tmp_path, monkeypatch, moment):
     """Stopped by SIGTERM after a step of the first epoch, with its clusters, or of the second."""
     steps, original = [], TrainingStep.__call__
 
@@ -139,10 +146,10 @@ def test_a_stopped_run_goes_on_to_the_same_bits(people, room, tmp_path, monkeypa
     monkeypatch.undo()
     run("adapt", "--name", "whole", "--resume", cwd=tmp_path)
     for file in ("net_last.pth", "net_average.pth"):
-        assert equal_weights(weights("whole", file, tmp_path), weights("whole", file, room)), file
+        assert equal_weights(weights("whole", file, tmp_path), weights("whole", file, cwd)), file
     timeless = [
         [{**r, "seconds": 0, "images_per_second": 0} for r in log("whole", r_)]
-        for r_ in (tmp_path, room)
+        for r_ in (tmp_path, cwd)
     ]
     assert timeless[0] == timeless[1]
 
@@ -158,18 +165,18 @@ def test_labelled_images_fill_half_of_each_batch(people, tmp_path, monkeypatch):
     assert "92 images of 3 known and of unknown people" in output
     state = weights("both", "resume.pth", tmp_path)
     assert len(state["adaptation"]["labels"]) == 80 and 0 < state["adaptation"]["independence"] <= 1
-    assert not equal_weights(weights("both", room=tmp_path), state["adaptation"]["start"])
+    assert not equal_weights(weights("both", cwd=tmp_path), state["adaptation"]["start"])
 
     monkeypatch.chdir(tmp_path)
     with killed_in(epoch=1):
         adapt.main(["--data_dir", str(people), "--name", "killed", *SMALL, *START, *flags])
     run("adapt", "--name", "killed", "--resume", cwd=tmp_path)
-    assert equal_weights(*(weights(name, room=tmp_path) for name in ("both", "killed")))
+    assert equal_weights(*(weights(name, cwd=tmp_path) for name in ("both", "killed")))
     words = refused("adapt", "--data_dir", people, *START, "--keep_source", people, cwd=tmp_path)
     assert "more than once" in words
 
 
-def test_identities_are_never_read(people, room, tmp_path):
+def test_identities_are_never_read(people, cwd, tmp_path):
     """Other names, in files and folders, give the same bits; --report_labels,
     which reads them, changes nothing.
     """
@@ -180,41 +187,50 @@ def test_identities_are_never_read(people, room, tmp_path):
         shutil.copy(path, tmp_path / "other" / other / f"{other}_{path.name.partition('_')[2]}")
     adapted(tmp_path / "other", "renamed", tmp_path)
     for file in ("net_last.pth", "net_average.pth"):
-        assert equal_weights(weights("renamed", file, tmp_path), weights("whole", file, room))
+        assert equal_weights(weights("renamed", file, tmp_path), weights("whole", file, cwd))
 
 
-def test_start_from_a_run_and_unknown_cameras(people, room):
-    folder = room / "plain"
+def test_start_from_a_run_and_unknown_cameras(people, cwd):
+    folder = cwd / "plain"
     folder.mkdir()
     for number, path in enumerate(sorted((people / "train_all").rglob("*.png"))):
         shutil.copy(path, folder / f"{number}.png")
     flags = ("--total_epoch", "1", "--outliers", "instances")
-    adapted(folder, "second", room, *flags, start=["--from", "whole"])
-    start = weights("second", "resume.pth", room)["adaptation"]["start"]
-    whole = weights("whole", room=room)
+    adapted(folder, "second", cwd, *flags, start=["--from", "whole"])
+    start = weights("second", "resume.pth", cwd)["adaptation"]["start"]
+    whole = weights("whole", cwd=cwd)
     assert equal_weights(start, whole)
     words = refused(
-        "adapt", "--data_dir", folder, "--name", "x", "--from", "whole", "--stride", "1", cwd=room
+        "adapt",
+        "--data_dir",
+        folder,
+        "--name",
+        "x",
+        "--from",
+        "whole",
+        "--stride",
+        "1",
+        cwd=cwd,
     )
     assert "--stride would be ignored: --from whole says what the network is" in words
     assert "not of the form" in refused(
-        "adapt", "--data_dir", folder, *START, *SMALL, "--report_labels", cwd=room
+        "adapt", "--data_dir", folder, *START, *SMALL, "--report_labels", cwd=cwd
     )
 
 
-def test_a_folder_of_a_network_is_a_start_as_a_run_is(room, monkeypatch):
-    monkeypatch.chdir(room)
+def test_a_folder_of_a_network_is_a_start_as_a_run_is(cwd, monkeypatch):
+    monkeypatch.chdir(cwd)
     save_pretrained(network_of_run("whole"), "folder")
     options = started(adapt.parse(AdaptConfig, ["--data_dir", "x", "--from", "folder"]))
     assert (options.height, options.width, options.backbone) == (32, 16, "test_resnet")
     assert options.weights == str(Path("folder") / "model.safetensors")
     assert "nowhere/opts.yaml: no run of that name" in refused(
-        "adapt", "--data_dir", "x", "--from", "nowhere", cwd=room
+        "adapt", "--data_dir", "x", "--from", "nowhere", cwd=cwd
     )
 
 
-def test_a_run_brings_its_size_and_its_layers(room, monkeypatch):
-    monkeypatch.chdir(room)
+def test_a_run_brings_its_size_and_its_layers(cwd, monkeypatch):
+    monkeypatch.chdir(cwd)
     options = started(adapt.parse(AdaptConfig, ["--data_dir", "x", "--from", "whole"]))
     assert (options.height, options.width, options.backbone) == (32, 16, "test_resnet")
 
@@ -237,7 +253,7 @@ def test_a_start_that_is_better_is_kept(people, tmp_path, monkeypatch):
     output = adapted(people, "bad", tmp_path, "--total_epoch", "1")
     state = weights("bad", "resume.pth", tmp_path)["adaptation"]
     assert "judged worse than the start" in output and "0.09 are left" in output
-    assert equal_weights(weights("bad", room=tmp_path), state["start"])
+    assert equal_weights(weights("bad", cwd=tmp_path), state["start"])
     assert not equal_weights(weights("bad", "net_average.pth", tmp_path), state["start"])
 
 

@@ -14,7 +14,7 @@ from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.publish import check_output
 from person_reid.deploy.run import Engine
 from person_reid.gallery.index import SearchIndex
-from person_reid.retrieval.thresholds import load_promise, load_threshold
+from person_reid.retrieval.thresholds import load_bound, load_threshold
 from person_reid.run_folder import read_history
 from person_reid.synthetic.dataset import MANIFEST, claim
 from tests.deploy.test_hostile import written
@@ -63,6 +63,6 @@ def test_json_that_is_nested_too_deeply_is_refused_in_one_line(reader, text, her
 def test_notes_that_are_nested_too_deeply_are_like_none(text, here):
     for name in (RECORD, "config.json"):
         (here / name).write_text(text)
-    assert read_record(here) == {} and load_promise(here) is None
+    assert read_record(here) == {} and load_bound(here) is None
     with pytest.raises(ValueError, match="nested too deeply|Expecting|delimiter"):
         Contents.from_json(json.dumps({"a": 1})[:-1] + ', "b": ' + text + "}")

@@ -20,7 +20,7 @@ import person_reid as reid
 import prepare
 from person_reid.basics import UserError
 from person_reid.data.layout import read_split
-from person_reid.retrieval.bound import Promise, promised
+from person_reid.retrieval.bound import Bound, bounded_threshold
 from person_reid.retrieval.results import (
     FeatureSet,
     load_multi_query,
@@ -303,8 +303,8 @@ def test_pairs_of_one_camera_count_if_cameras_are_ignored(tmp_path):
         report["all_pairs"]
         == error_rates(pair_similarities(query, gallery, ignore_cameras=True))["all_pairs"]
     )
-    found = promised(query, gallery, 0.2, 0.8, ignore_cameras=True).threshold
-    assert report["threshold"] == found != promised(query, gallery, 0.2, 0.8).threshold
+    found = bounded_threshold(query, gallery, 0.2, 0.8, ignore_cameras=True).threshold
+    assert report["threshold"] == found != bounded_threshold(query, gallery, 0.2, 0.8).threshold
     assert report["cameras"] == {}
 
 
@@ -327,21 +327,21 @@ def test_a_bound_is_printed_written_and_kept_to(capsys, tmp_path):
     ]
     threshold.main([*words, "0.02"])
     report, printed = json.loads((tmp_path / "found.json").read_text()), capsys.readouterr().out
-    expected = promised(query, gallery, 0.02, 0.95)
-    assert report["threshold"] == expected.threshold and Promise(**report["promise"]) == expected
+    expected = bounded_threshold(query, gallery, 0.02, 0.95)
+    assert report["threshold"] == expected.threshold and Bound(**report["promise"]) == expected
     assert (
         f"threshold {expected.threshold:.4f} accepts at most 0.02 of pairs of "
         "strangers from different cameras "
         "(confidence 0.95, 200" in printed
     )
     asked, there = (each.select((each.cameras != 3).nonzero()[0]) for each in (query, gallery))
-    of_two = promised(asked, there, 0.02, 0.95)
+    of_two = bounded_threshold(asked, there, 0.02, 0.95)
     assert report["cameras"]["1-2"]["threshold"] == of_two.threshold
     assert f"  cameras 1-2: threshold {of_two.threshold:.4f}, {of_two.people} people\n" in printed
     threshold.main([*words, "0.3", "--gallery_size", "--confidence", "0.8"])
     report = json.loads((tmp_path / "found.json").read_text())
     assert (
-        Promise(**report["promise"]) == promised(query, gallery, 0.3, 0.8, 400)
+        Bound(**report["promise"]) == bounded_threshold(query, gallery, 0.3, 0.8, 400)
         and report["cameras"] == {}
     )
     threshold.main([*words, "0.0008"])

@@ -304,7 +304,7 @@ def test_killed_at_any_moment_and_resumed_training_ends_with_the_same_weights(pe
         for path in folder.glob("net_*.pth"):
             torch.load(path, weights_only=True)
     assert "continuing after epoch" in run("train", *flags, "--resume", cwd=tmp_path / "killed")
-    whole, resumed = (weights("small", room=tmp_path / room) for room in ("whole", "killed"))
+    whole, resumed = (weights("small", cwd=tmp_path / cwd) for cwd in ("whole", "killed"))
     assert equal_weights(whole, resumed)
     assert epochs_logged(folder) == 3
 

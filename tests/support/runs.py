@@ -10,15 +10,15 @@ import torch
 from person_reid.training.images import TrainingImages
 
 
-def weights(name, file="net_last.pth", room="."):
-    """A checkpoint of the run room/model/NAME."""
-    return torch.load(Path(room, "model", name, file), weights_only=True)
+def weights(name, file="net_last.pth", cwd="."):
+    """A checkpoint of the run cwd/model/NAME."""
+    return torch.load(Path(cwd, "model", name, file), weights_only=True)
 
 
-def log(name, room="."):
+def log(name, cwd="."):
     """The records of a run's epochs."""
     return [
-        json.loads(line) for line in Path(room, "model", name, "log.jsonl").read_text().splitlines()
+        json.loads(line) for line in Path(cwd, "model", name, "log.jsonl").read_text().splitlines()
     ]
 
 

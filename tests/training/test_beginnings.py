@@ -40,10 +40,10 @@ def trained(tmp_path_factory):
 
 
 @pytest.fixture
-def room(trained, tmp_path, monkeypatch):
+def cwd(trained, tmp_path, monkeypatch):
     """A copy of it, to change."""
-    shutil.copytree(trained, tmp_path / "room")
-    monkeypatch.chdir(tmp_path / "room")
+    shutil.copytree(trained, tmp_path / "cwd")
+    monkeypatch.chdir(tmp_path / "cwd")
 
 
 def start(*flags, data="people", total="1"):
@@ -64,7 +64,7 @@ def files():
     }
 
 
-def test_two_runs_of_a_name_at_once(room):
+def test_two_runs_of_a_name_at_once(cwd):
     with RunFolder("run").writing():
         refused("model.run: another process is writing there")
         refused("another process is writing there", "--resume")
@@ -110,23 +110,23 @@ def test_two_runs_of_a_name_at_once(room):
         (["--batchsize", "64"], "64"),
     ],
 )
-def test_what_cannot_be_trained_displaces_nothing(room, flags, words):
+def test_what_cannot_be_trained_displaces_nothing(cwd, flags, words):
     refused(words, *flags)
 
 
-def test_a_single_identity_is_refused_and_displaces_nothing(room):
+def test_a_single_identity_is_refused_and_displaces_nothing(cwd):
     write_people(Path("alone") / "train_all", people=1, images=8)
     refused(r"alone.train_all: a single identity, 0001, so there is nothing to learn", data="alone")
 
 
-def test_an_epoch_without_a_loss_is_remarked_on(room, caplog):
+def test_an_epoch_without_a_loss_is_remarked_on(cwd, caplog):
     """Each of eight people has one image, so no batch holds a pair."""
     write_people(Path("single") / "train_all", people=8, images=1)
     start("--loss", "cross_entropy:0,triplet:1", data="single")
     assert "Nothing was learnt in this epoch: the loss of every batch was 0." in caplog.text
 
 
-def test_a_writer_that_is_not_installed_displaces_nothing(room, monkeypatch):
+def test_a_writer_that_is_not_installed_displaces_nothing(cwd, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     refused("--tensorboard needs the package tensorboard", "--tensorboard")
 
@@ -200,20 +200,20 @@ def scales(run):
     ]
 
 
-def test_a_balanced_training_begins_with_convolutions_of_one_scale(room):
+def test_a_balanced_training_begins_with_convolutions_of_one_scale(cwd):
     start("--balance", "0.3", "--lr", "1e-9")
     found = scales("run")
     assert found == pytest.approx([0.3] * len(found), rel=1e-3) and len(found) > 5
 
 
-def test_a_flag_takes_back_the_scale_of_a_config(room):
+def test_a_flag_takes_back_the_scale_of_a_config(cwd):
     Path("balanced.yaml").write_text("balance: 0.3\n")
     start("--config", "balanced.yaml", "--balance", "0", "--lr", "1e-9")
     found = scales("run")
     assert max(found) > 1.5 * min(found)
 
 
-def test_each_earlier_run_is_kept(room, capsys):
+def test_each_earlier_run_is_kept(cwd, capsys):
     for _ in range(3):
         start()
     assert {path.name for path in Path("model").iterdir() if path.is_dir()} == {
@@ -222,24 +222,24 @@ def test_each_earlier_run_is_kept(room, capsys):
     assert "Delete it if you do not need it" in capsys.readouterr().out
 
 
-def test_a_run_without_its_state_is_not_resumed(room):
+def test_a_run_without_its_state_is_not_resumed(cwd):
     RunFolder("run").state_file.unlink()
     refused("resume.pth: no such file, so the run cannot be resumed", "--resume")
 
 
-def test_a_run_killed_while_its_first_epoch_was_saved_begins_again(room, capsys):
+def test_a_run_killed_while_its_first_epoch_was_saved_begins_again(cwd, capsys):
     RunFolder("run").state_file.unlink()
     RunFolder("run").log.unlink()
     start("--resume")
     assert "nothing to resume yet" in capsys.readouterr().out
 
 
-def test_a_run_without_its_options_is_not_resumed(room):
+def test_a_run_without_its_options_is_not_resumed(cwd):
     RunFolder("run").options_file.unlink()
     refused("opts.yaml: no such file", "--resume")
 
 
-def test_another_number_of_processes_is_refused(room):
+def test_another_number_of_processes_is_refused(cwd):
     file = RunFolder("run").state_file
     torch.save(torch.load(file) | {"processes": 2}, file)
     refused(
@@ -248,18 +248,18 @@ def test_another_number_of_processes_is_refused(room):
     )
 
 
-def test_a_run_that_has_not_begun_begins(room, capsys):
+def test_a_run_that_has_not_begun_begins(cwd, capsys):
     train.main([*COMMON, "--data_dir", "people", "--name", "new", "--total", "1", "--resume"])
     assert "nothing to resume yet" in capsys.readouterr().out
 
 
-def test_other_images_are_refused_and_moved_ones_are_not(room):
+def test_other_images_are_refused_and_moved_ones_are_not(cwd):
     refused("trained on images other than those of others", "--resume", data="others")
     (Path("people") / "train_all" / "0001" / "0001_c1_0.png").unlink()
     refused("trained on images other than those of people", "--resume")
 
 
-def test_a_moved_data_set_is_the_same(room):
+def test_a_moved_data_set_is_the_same(cwd):
     shutil.copytree("people", "elsewhere", copy_function=shutil.copyfile)  # with times of its own
     before = weights("run")
     start("--resume", data="elsewhere")
@@ -273,7 +273,7 @@ def flip(path):
     path.write_bytes(content)
 
 
-def test_a_state_that_was_damaged_on_the_disk(room):
+def test_a_state_that_was_damaged_on_the_disk(cwd):
     flip(RunFolder("run").state_file)
     refused("resume.pth: not a readable weight file.*differs from its checksum", "--resume")
 
@@ -282,7 +282,7 @@ def test_a_state_that_was_damaged_on_the_disk(room):
     ("rows", "words"),
     [("some", "--weights model/run/net_last.pth --name"), ("all", "not the state")],
 )
-def test_the_state_of_an_osnet_without_its_channels_of_zeros_says_where_to_begin(room, rows, words):
+def test_the_state_of_an_osnet_without_its_channels_of_zeros_says_where_to_begin(cwd, rows, words):
     """Version 0.2 left them out of resume.pth.
 
     An OSNet that is narrower in all layers is another one.
@@ -314,7 +314,7 @@ def test_the_state_of_an_osnet_without_its_channels_of_zeros_says_where_to_begin
         ),
     ],
 )
-def test_a_state_that_is_none(room, change, words):
+def test_a_state_that_is_none(cwd, change, words):
     file = RunFolder("run").state_file
     torch.save(change(torch.load(file, weights_only=True)), file)
     refused(words, "--resume")

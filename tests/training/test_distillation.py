@@ -55,7 +55,7 @@ TAUGHT = ["--teacher", "teacher", "--loss"]
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory):
+def cwd(tmp_path_factory):
     """A folder with people, and a run "teacher" of larger images."""
     folder = tmp_path_factory.mktemp("taught")
     write_people(folder / "people" / "train_all", people=6, images=4)
@@ -80,8 +80,8 @@ def room(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def here(room, monkeypatch):
-    monkeypatch.chdir(room)
+def here(cwd, monkeypatch):
+    monkeypatch.chdir(cwd)
 
 
 def kept():

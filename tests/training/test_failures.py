@@ -30,18 +30,18 @@ FAILING = 1  # the epoch in which it happens, counted from 0
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory):
+def cwd(tmp_path_factory):
     folder = tmp_path_factory.mktemp("failures")
     write_people(folder / "people" / "train_all", people=6, images=4, seed=0)
     return folder
 
 
 @pytest.fixture
-def run(room, monkeypatch):
+def run(cwd, monkeypatch):
     """A function that trains the run of a name, with further
     flags, and returns its last weights.
     """
-    monkeypatch.chdir(room)
+    monkeypatch.chdir(cwd)
     monkeypatch.setattr("person_reid.show.curves.draw_curves", lambda *_: None)
 
     def train_as(name, *flags):
@@ -63,7 +63,7 @@ def check_last_good(run, name):
 @pytest.mark.skipif(
     sys.platform == "win32", reason="limits the size of files, as a full disk would"
 )
-def test_a_disk_that_fills_up_costs_an_epoch_and_no_file(run, room, monkeypatch):
+def test_a_disk_that_fills_up_costs_an_epoch_and_no_file(run, cwd, monkeypatch):
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -78,11 +78,11 @@ def test_a_disk_that_fills_up_costs_an_epoch_and_no_file(run, room, monkeypatch)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert error.value.filename.endswith("net_last.pth")
-    assert not list((room / "model" / "full").glob(".*"))
+    assert not list((cwd / "model" / "full").glob(".*"))
     check_last_good(run, "full")
 
 
-def test_a_picture_that_cannot_be_drawn_costs_no_training(run, room, monkeypatch, caplog):
+def test_a_picture_that_cannot_be_drawn_costs_no_training(run, cwd, monkeypatch, caplog):
     def draw_curves(*_):
         raise RuntimeError("no fonts")
 
@@ -134,7 +134,7 @@ def test_a_training_in_another_thread_is_not_stopped_by_signals():
         assert threads.submit(ask).result() is False
 
 
-def test_a_loss_that_is_no_number_names_the_last_good_checkpoint(run, room, monkeypatch):
+def test_a_loss_that_is_no_number_names_the_last_good_checkpoint(run, cwd, monkeypatch):
     def train_step(step, batch, original=TrainingStep.__call__):
         broken = batch.epoch == FAILING and batch.step == 1
         return original(step, without_numbers(batch) if broken else batch)
@@ -149,8 +149,8 @@ def test_a_loss_that_is_no_number_names_the_last_good_checkpoint(run, room, monk
                 run("broken", *flags)
     flags = re.search(r"add (--weights .*) --name OTHER", str(error.value))[1].split()
     run("lower", "--lr", "0.01", *flags)
-    listed = (room / "model" / "broken" / "not_finite.txt").read_text().splitlines()
-    assert len(set(listed)) == 8 and all((room / path).is_file() for path in listed)
+    listed = (cwd / "model" / "broken" / "not_finite.txt").read_text().splitlines()
+    assert len(set(listed)) == 8 and all((cwd / path).is_file() for path in listed)
     check_last_good(run, "broken")
 
 

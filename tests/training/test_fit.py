@@ -21,7 +21,7 @@ SMALL: Any = {"total_epoch": 2, "batchsize": 8, "lr": 0.02, "erasing_p": 0.5}
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory):
+def cwd(tmp_path_factory):
     """A folder with a small data set where the README has a drawn one."""
     folder = tmp_path_factory.mktemp("fitted")
     data = folder / "data" / "synthetic" / "pytorch"
@@ -33,8 +33,8 @@ def room(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def here(room, monkeypatch):
-    monkeypatch.chdir(room)
+def here(cwd, monkeypatch):
+    monkeypatch.chdir(cwd)
 
 
 @pytest.fixture

@@ -36,9 +36,9 @@ WHICH |= {f"--{flag}": 1 for flag in NETWORK_FLAGS}
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory):
+def cwd(tmp_path_factory):
     """A folder with labelled and unlabelled people, and what the runs leave."""
-    folder = tmp_path_factory.mktemp("room")
+    folder = tmp_path_factory.mktemp("cwd")
     write_people(folder / "people" / "train_all", people=6, images=4, seed=0)
     write_people(folder / "people" / "train", people=6, images=4, seed=0)
     write_people(folder / "people" / "val", people=6, images=1, seed=0)
@@ -47,9 +47,9 @@ def room(tmp_path_factory):
 
 
 @pytest.fixture
-def here(room, monkeypatch):
-    monkeypatch.chdir(room)
-    return room
+def here(cwd, monkeypatch):
+    monkeypatch.chdir(cwd)
+    return cwd
 
 
 def run(words, name):

@@ -25,7 +25,7 @@ TESTED = ["--name", "tested", "--test_dir", "people", "--gpu_ids", "-1"]
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory):
+def cwd(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     write_people(folder / "people" / "train_all", people=8, images=10, seed=0)
     # one of them not trained on
@@ -34,24 +34,24 @@ def room(tmp_path_factory):
     return folder
 
 
-def start(command, room, **options):
+def start(command, cwd, **options):
     return subprocess.run(
-        [*map(str, command)], cwd=room, capture_output=True, text=True, timeout=240, **options
+        [*map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=240, **options
     )
 
 
 @pytest.fixture(scope="module")
-def plain_runs(room):
+def plain_runs(cwd):
     """Each of RUNS, by this process with batches of 16 and by two with 8 each."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(room)
+        patch.chdir(cwd)
         train_plainly("--batchsize", "16")
     command = [*TORCHRUN, "-m", "tests.support.plain_training", "--batchsize", "8"]
-    two = start(command, room, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    two = start(command, cwd, env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert two.returncode == 0, two.stderr
     assert two.stdout.count("2 processes") == two.stdout.count("Done:") == len(RUNS)
     assert two.stderr.count("Validation leaves out 1 of 9 images") == len(RUNS)  # said by the first
-    return room
+    return cwd
 
 
 def names(flags):
@@ -88,7 +88,7 @@ def test_averaged_statistics_are_of_the_images_of_all_processes(plain_runs):
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves(room):
+def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves(cwd):
     """One of two is killed once an epoch is saved. torchrun starts both again, and is told to end
     (SIGTERM) once they have saved another. A run with --resume comes to the end.
     """
@@ -105,32 +105,32 @@ def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves
         "--name",
         "restarted",
     ]
-    saved = room / "model" / "restarted" / "log.jsonl"
-    with start_in_background(command, room) as run:
+    saved = cwd / "model" / "restarted" / "log.jsonl"
+    with start_in_background(command, cwd) as run:
         wait_for(saved.exists, run)
         os.kill(children_of(run)[-1], signal.SIGKILL)
-        before = len(log("restarted", room))
+        before = len(log("restarted", cwd))
         # at most one was being written
-        wait_for(lambda: len(log("restarted", room)) > before + 1, run)
+        wait_for(lambda: len(log("restarted", cwd)) > before + 1, run)
         run.terminate()
         output, _ = run.communicate(timeout=100)
     assert "lost the others" in output and "continuing after epoch" in output, output
     assert run.returncode != 0 and "Stopped by SIGTERM in epoch" in output, output
-    state = weights("restarted", "resume.pth", room)
-    assert state["epoch"] == len(log("restarted", room)) < 8
-    done = start([*command, "--resume"], room)
+    state = weights("restarted", "resume.pth", cwd)
+    assert state["epoch"] == len(log("restarted", cwd)) < 8
+    done = start([*command, "--resume"], cwd)
     assert done.returncode == 0 and f"continuing after epoch {state['epoch']}" in done.stdout, (
         done.stdout + done.stderr
     )
-    assert [record["epoch"] for record in log("restarted", room)] == list(range(1, 9))
+    assert [record["epoch"] for record in log("restarted", cwd)] == list(range(1, 9))
 
 
 @pytest.mark.slow
-def test_processes_end_with_a_launcher_that_is_killed(room):
+def test_processes_end_with_a_launcher_that_is_killed(cwd):
     """They hold the other end of its output, which ends with the last of them."""
     flags = [*SMALL, "--batchsize", "8", "--total", "1000", "--name", "orphaned"]
-    with start_in_background([*TORCHRUN, ROOT / "train_DDP.py", *flags], room) as launcher:
-        wait_for((room / "model" / "orphaned" / "log.jsonl").exists, launcher)
+    with start_in_background([*TORCHRUN, ROOT / "train_DDP.py", *flags], cwd) as launcher:
+        wait_for((cwd / "model" / "orphaned" / "log.jsonl").exists, launcher)
         workers = children_of(launcher)
         launcher.kill()
         try:
@@ -140,12 +140,16 @@ def test_processes_end_with_a_launcher_that_is_killed(room):
                 os.kill(worker, signal.SIGKILL)
             raise
     assert len(workers) == 2 and "torchrun has ended, so this process also ends" in output, output
-    assert weights("orphaned", "resume.pth", room)["epoch"] >= 1
+    assert weights("orphaned", "resume.pth", cwd)["epoch"] >= 1
 
 
-def start_in_background(command, room):
+def start_in_background(command, cwd):
     return subprocess.Popen(
-        [*map(str, command)], cwd=room, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*map(str, command)],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -168,13 +172,13 @@ def wait_for(condition, process, seconds=120):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_a_resumed_run_ends_with_the_same_bits(room):
+def test_sigterm_saves_and_a_resumed_run_ends_with_the_same_bits(cwd):
     flags = [*SMALL, "--batchsize", "4", "--erasing_p", "0.5", "--total", "3"]
-    run("train", *flags, "--name", "whole", cwd=room)
+    run("train", *flags, "--name", "whole", cwd=cwd)
     with start_in_background(
-        [sys.executable, ROOT / "train.py", *flags, "--name", "stopped"], room
+        [sys.executable, ROOT / "train.py", *flags, "--name", "stopped"], cwd
     ) as stopped:
-        wait_for((room / "model" / "stopped" / "log.jsonl").exists, stopped)
+        wait_for((cwd / "model" / "stopped" / "log.jsonl").exists, stopped)
         stopped.terminate()
         output, _ = stopped.communicate(timeout=60)
     assert (
@@ -183,46 +187,46 @@ def test_sigterm_saves_and_a_resumed_run_ends_with_the_same_bits(room):
         and "Traceback" not in output
     )
     assert "continuing after epoch" in run(
-        "train", *flags, "--name", "stopped", "--resume", cwd=room
+        "train", *flags, "--name", "stopped", "--resume", cwd=cwd
     )
-    assert equal_weights(weights("whole", room=room), weights("stopped", room=room))
+    assert equal_weights(weights("whole", cwd=cwd), weights("stopped", cwd=cwd))
 
 
 @pytest.fixture(scope="module")
-def shared_out(room):
+def shared_out(cwd):
     """The run "tested", trained and evaluated by two processes on the CPU, and the
     line that test.py prints of it.
     """
-    write_people(room / "people" / "query", people=5, images=2, seed=3)
-    write_people(room / "people" / "gallery", people=5, images=3, seed=4)
+    write_people(cwd / "people" / "query", people=5, images=2, seed=3)
+    write_people(cwd / "people" / "gallery", people=5, images=3, seed=4)
     words = [word for word in SMALL if word not in ("--gpu_ids", "-1")] + ["--gpu_ids", "0,1"]
     flags = [*words, "--total", "1", "--eval_every", "1", "--name", "tested"]
-    assert "does not divide" in refused("train", *flags, "--batchsize", "15", cwd=room)
+    assert "does not divide" in refused("train", *flags, "--batchsize", "15", cwd=cwd)
     # without a GPU, both processes are on the CPU
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     trained = start(
-        [sys.executable, ROOT / "train.py", *flags, "--batchsize", "8"], room, env=environment
+        [sys.executable, ROOT / "train.py", *flags, "--batchsize", "8"], cwd, env=environment
     )
     assert trained.returncode == 0 and "2 processes" in trained.stdout, (
         trained.stdout + trained.stderr
     )
-    printed = run("test", *TESTED, "--result", "one.mat", cwd=room)
+    printed = run("test", *TESTED, "--result", "one.mat", cwd=cwd)
     return next(line for line in printed.splitlines() if line.startswith("Rank@1"))
 
 
 def test_gpu_ids_start_processes_that_share_out_the_images_in_training_and_evaluation(
-    room, shared_out
+    cwd, shared_out
 ):
-    (record,) = log("tested", room)
+    (record,) = log("tested", cwd)
     assert (
         f"Rank@1:{record['rank1']:.6f}" in shared_out and f"mAP:{record['mAP']:.6f}" in shared_out
     )
 
 
 @pytest.mark.slow
-def test_two_processes_share_out_the_images_of_a_test(room, shared_out):
-    shutil.rmtree(room / "people" / ".cache")  # two decode anew
-    two = start([*TORCHRUN, ROOT / "test.py", *TESTED, "--result", "two.mat"], room)
+def test_two_processes_share_out_the_images_of_a_test(cwd, shared_out):
+    shutil.rmtree(cwd / "people" / ".cache")  # two decode anew
+    two = start([*TORCHRUN, ROOT / "test.py", *TESTED, "--result", "two.mat"], cwd)
     assert two.returncode == 0, two.stderr
     assert two.stdout.count("Rank@1:") == 1 and shared_out in two.stdout
-    assert len(list((room / "people" / ".cache").glob("*.npy"))) == 2
+    assert len(list((cwd / "people" / ".cache").glob("*.npy"))) == 2

@@ -2,7 +2,7 @@
 """Measure how often the bound of tools/threshold.py --false_match_rate holds, by drawing people
 from a test set many times.
 
-    python benchmarks/promise.py --results market.mat synthetic.mat
+    python benchmarks/bound.py --results market.mat synthetic.mat
 
 Prints rows of Markdown. "Drawn": people are drawn with replacement, so that the test set is the
 population and its rate is the true one. "Others": people are drawn once each, and the rate is that
@@ -22,7 +22,7 @@ from benchmarks.measure import machine
 from benchmarks.parser import Parser, positive
 from person_reid.basics import UserError
 from person_reid.console import run_script
-from person_reid.retrieval.bound import STEPS, false_matches, lowest_step, promised
+from person_reid.retrieval.bound import STEPS, bounded_threshold, false_matches, lowest_step
 from person_reid.retrieval.metrics import find_pairs
 from person_reid.retrieval.results import load_result
 
@@ -128,7 +128,7 @@ class Pairs:
         )
 
     def trial(self, random, count, rates, replace):
-        """Return, for each rate: the promised threshold or None, its true rate, and
+        """Return, for each rate: the bounded threshold or None, its true rate, and
         the threshold of the estimate.
         """
         drawn = np.sort(random.choice(self.people, count, replace))
@@ -190,7 +190,9 @@ def searches(name, query, gallery, rate, options):
             each.select(np.flatnonzero(~np.isin(each.labels, drawn))) for each in (query, gallery)
         ]
         try:
-            step = round(promised(inside[0], inside[1], rate, 0.95, size).threshold * STEPS)
+            step = round(
+                bounded_threshold(inside[0], inside[1], rate, 0.95, size).threshold * STEPS
+            )
         except UserError:
             continue
         counts, images = false_matches(outside[0], outside[1], size)
