@@ -52,12 +52,12 @@ def test_how_much_of_a_person_is_seen_agrees_with_counted_pixels():
 
 @pytest.fixture
 def scene(tmp_path):
-    """Thirty frames of noise, of which the even ones are out of focus."""
+    """Thirty frames of noise, of which the odd ones are out of focus."""
     folder = tmp_path / "frames"
     folder.mkdir()
     for number in range(1, 31):
         image = Image.fromarray(noise(60, 100, seed=number))
-        if number % 2 == 0:
+        if number % 2:
             image = image.filter(ImageFilter.GaussianBlur(2))
         image.save(folder / f"{number:06d}.png")
     return open_frames(folder)
@@ -75,7 +75,7 @@ def test_each_part_of_a_track_gives_its_sharpest_large_box(scene, tmp_path):
     assert [track for track, _ in numbers] == [3, 3, 3, 4] and numbers[-1] == (4, 2)
     parts = [frame for track, frame in numbers if track == 3]
     assert [(frame - 1) // 10 for frame in parts] == [0, 1, 2]
-    assert all(frame % 2 for frame in parts) and parts[1] < 13
+    assert not any(frame % 2 for frame in parts) and parts[1] < 13
     assert Image.open(images[0]).size == (30, 50)
 
 
