@@ -24,6 +24,7 @@ from person_reid.models.transformer_weights import (
 
 log = logging.getLogger(__name__)
 SAFETENSORS = "model.safetensors"  # the weight file in a folder
+OTHER_SAFETENSORS = "weights.safetensors"  # in a folder of Roboflow's save_pretrained
 WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and AveragedModel, torch.compile
 EXPORTED = (".onnx", ".xml", ".pt2")
 RUNS_ITSELF = "an exported network, not a weight file. Run it as it is: --engine"
@@ -105,7 +106,8 @@ def _tensors_of_module(content: Any) -> dict[str, Tensor]:
 def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
     """Read what torch.save or safetensors wrote to a file as data: nothing in it is executed.
 
-    path: the file, or a folder with a model.safetensors.
+    path: the file, or a folder with a model.safetensors or Roboflow's
+        weights.safetensors.
 
     Beside tensors it may hold NumPy arrays, scalars and the flags of a training program, as the
     files of DINO, MoCo and torchreid do. Objects of other programs are read as empty dicts. Raises
@@ -114,7 +116,8 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
     """
     path = Path(path)
     if path.is_dir():
-        path /= SAFETENSORS
+        other = path / OTHER_SAFETENSORS
+        path = other if other.is_file() else path / SAFETENSORS
     if not path.is_file():
         near = did_you_mean(path.name, zoo())
         raise FileNotFoundError(f"{path}: no such weight file.{near}")

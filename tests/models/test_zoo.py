@@ -22,6 +22,7 @@ from person_reid.deploy.load import load_network, network_of_name
 from person_reid.models.factory import check_network, create_model, input_size
 from person_reid.models.hub import on_disk
 from person_reid.models.registry import list_models
+from person_reid.models.weights import load_weights
 from tests.support.networks import tested_network
 from tests.support.people import draw_people
 from tools import compare_networks
@@ -180,9 +181,15 @@ def test_a_published_file_is_loaded_in_every_form(offline):
 
 def test_a_safetensors_file_is_taken_by_the_name_of_the_network(offline):
     name = "osnet_x1_0_soccernet"
-    save_file(trained("osnet_x1_0").model.state_dict(), folder() / f"{name}.safetensors")
+    state = trained("osnet_x1_0").model.state_dict()
+    save_file(state, folder() / f"{name}.safetensors")
     assert create_model("osnet_x1_0", weights=name).dim == 512
     assert on_disk() == [name]
+
+    save_file(
+        state, offline / "weights.safetensors"
+    )  # in a folder, as Roboflow's program writes it
+    assert load_weights(trained("osnet_x1_0"), offline).missing == []
 
 
 @pytest.mark.parametrize(
