@@ -63,7 +63,7 @@ class Network(nn.Module):
     @property
     def sides(self) -> int:
         """The number of cameras that the network has side information on; mostly 0."""
-        return getattr(self.model, "sides", 0)
+        return 0
 
     def forward(self, images: Tensor) -> Any:
         """Compute what the mode of the network asks for, from normalised images (B, 3, H, W)."""
@@ -128,6 +128,10 @@ class PlainNetwork(Network):
                 entry.dim, num_classes, spec.linear_num, spec.droprate, spec.neck, spec.head
             )
         self.dim = self.metric_dim = self.classifier.dim if self.classifier else entry.dim
+
+    @property
+    def sides(self) -> int:
+        return 0 if self.pooling else getattr(self.model, "sides", 0)
 
     def pooled(self, images: Tensor, sides: Tensor | None = None) -> Tensor:
         """Compute the backbone's feature: (B, 3, H, W) → (B, D)."""

@@ -15,6 +15,7 @@ from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.models.factory import create_model
 from person_reid.models.families import FAMILIES
+from person_reid.retrieval.features import fused_embedding
 from person_reid.retrieval.results import load_result
 from tests.support.families import (
     FIXTURE,
@@ -147,6 +148,16 @@ def test_position_embeddings_of_overlapping_patches_are_resampled(tmp_path):
     found = network.model.pos_embed
     assert found.shape == (1, 21, 48)
     torch.testing.assert_close(found, found[:, :1].expand_as(found))
+
+
+@pytest.mark.parametrize("options", [{"PCB": True}, {"pool": "gem"}])
+def test_a_pooled_map_sees_the_mean_of_the_side_information(options, tmp_path):
+    record = RECORDS["TransReID"]
+    weights = written(record, tmp_path)
+    size = (96, 32) if "PCB" in options else record["size"]
+    network = create_model(family_entry(record), 5, weights=weights, size=size, **options).eval()
+    embed = fused_embedding(network, torch.device("cpu"))
+    assert network.sides == 0 and embed(torch.zeros(2, 3, *size)).shape == (2, network.dim)
 
 
 def test_a_script_looks_up_the_cameras_of_the_images(here, monkeypatch):
