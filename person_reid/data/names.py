@@ -34,19 +34,22 @@ def tracklets_of(paths: Sequence[str] | Sequence[Path]) -> list[str]:
     Market-1501, of the sequence. Other images are tracklets of their own, and so are junk and
     distractors of a sequence, who are many people. Raises UserError if no name says a tracklet.
     """
-    names = [PurePath(path).name for path in paths]
-    matches = [MARKS.match(name) for name in names]
-    found = [
-        match[0] if match and (match["track"] or (match["sequence"] and int(match["who"]) > 0)) else
-        None for match in matches
-    ]  # fmt: skip
+    found = [_tracklet(PurePath(path).name) for path in paths]
     if not any(found):
         raise UserError(
-            f"no tracklet or sequence in {len(names)} names of images, such as {paths[0]}. "
+            f"no tracklet or sequence in {len(paths)} names of images, such as {paths[0]}. "
             "Market-1501's names say a sequence (0002_c1s3_…), and prepare.py writes tracklets of "
             "MARS, LS-VID and --pattern with a group track (0002_c1t7_…)."
         )
     return [track or str(path) for track, path in zip(found, paths, strict=True)]
+
+
+def _tracklet(name: str) -> str | None:
+    """Return the beginning of a name that says a tracklet, or a person's sequence."""
+    marks = MARKS.match(name)
+    if marks and (marks["track"] or (marks["sequence"] and int(marks["who"]) > 0)):
+        return marks[0]
+    return None
 
 
 def names_in(paths: Sequence[str] | None) -> Sequence[str]:
@@ -63,17 +66,13 @@ def clothes_of(paths: Sequence[str], labels: npt.ArrayLike) -> Numbers:
     clothes; junk and distractors need none.
     """
     matches = [MARKS.match(PurePath(path).name) for path in paths]
-    clothes = [int(match["clothes"] or -1) if match else -1 for match in matches]
-    people = np.asarray(labels) > 0
-    wrong = [path for path, number, person in zip(paths, clothes, people, strict=True)
-             if person and number < 0]  # fmt: skip
-    if wrong:
-        raise UserError(
-            f"{len(wrong)} of {len(paths)} names of images do not say the clothes (0002_c1o3_…). "
-            "Lay the data set out with prepare.py, as ltcc, prcc or from a --csv with a column "
-            f"clothes, and extract the features again.\n{some_of(wrong, SHOWN)}"
-        )
-    return np.array(clothes, np.int64)
+    clothes = np.array([int(match["clothes"] or -1) if match else -1 for match in matches])
+    advice = (
+        "the clothes (0002_c1o3_…). Lay the data set out with prepare.py, as ltcc, prcc or from a "
+        "--csv with a column clothes, and extract the features again."
+    )
+    _check_known(paths, labels, clothes >= 0, advice)
+    return clothes
 
 
 def frames_of(paths: Sequence[str], labels: npt.ArrayLike) -> tuple[list[str], Numbers]:
@@ -83,16 +82,13 @@ def frames_of(paths: Sequence[str], labels: npt.ArrayLike) -> tuple[list[str], N
     the name of a person's image does not say the frame; other such images get -1.
     """
     found = [_frame(PurePath(path).name) for path in paths]
-    people = np.asarray(labels) > 0
-    wrong = [path for path, (_, frame), person in zip(paths, found, people, strict=True)
-             if person and frame < 0]  # fmt: skip
-    if wrong:
-        raise UserError(
-            f"{len(wrong)} of {len(paths)} names of images do not say a frame of a video. Names of "
-            "Market-1501 (0002_c1s3_000451_03.jpg), DukeMTMC-reID, VeRi-776 and of prepare.py "
-            f"--dataset mot do.\n{some_of(wrong, SHOWN)}"
-        )
-    return [video for video, _ in found], np.array([frame for _, frame in found], np.int64)
+    frames = np.array([frame for _, frame in found], np.int64)
+    advice = (
+        "a frame of a video. Names of Market-1501 (0002_c1s3_000451_03.jpg), DukeMTMC-reID, "
+        "VeRi-776 and of prepare.py --dataset mot do."
+    )
+    _check_known(paths, labels, frames >= 0, advice)
+    return [video for video, _ in found], frames
 
 
 def _frame(name: str) -> tuple[str, int]:
@@ -103,3 +99,16 @@ def _frame(name: str) -> tuple[str, int]:
     if marks and (match := VIDEO_FRAME.match(name, marks.end())):
         return match["video"], int(match["frame"])
     return "", -1
+
+
+def _check_known(
+    paths: Sequence[str], labels: npt.ArrayLike, known: npt.NDArray[np.bool_], what: str
+) -> None:
+    """Raise UserError that lists the images of people whose names do not say something."""
+    lacking = np.flatnonzero((np.asarray(labels) > 0) & ~known).tolist()
+    wrong = [paths[index] for index in lacking]
+    if wrong:
+        raise UserError(
+            f"{len(wrong)} of {len(paths)} names of images do not say {what}\n"
+            f"{some_of(wrong, SHOWN)}"
+        )

@@ -63,8 +63,8 @@ def evaluate_reassociation(
     if not ranks:
         raise UserError(
             f"--gap {gap}: none of {asked:,} images of people has the person, among others, "
-            f"{gap} frames later in its video. Try another gap: the frames of prepare.py --dataset "
-            "mot are --frame_stride apart."
+            f"{gap} frames later in its video. Try another --gap or --query_stride: frames of "
+            "prepare.py --dataset mot are --frame_stride apart."
         )
     log.info("%s of %s images of people are queries.", f"{number:,}", f"{asked:,}")
     found = summarize(np.concatenate(ranks), np.concatenate(owners), number, len(images), "step")
