@@ -6,7 +6,7 @@
     python benchmarks/across.py --result market.mat
 
 prepare.py --synthetic --walks draws walks. --result is a file of features that test.py wrote, of
-images with Market-1501's names: those of one person, camera and sequence are a track. Prints rows
+images with Market-1501's names: a person, camera and sequence make a track. Prints rows
 of Markdown. IDF1 counts boxes (of Market-1501, images), and the F1 of pairs counts tracks.
 """
 
@@ -41,7 +41,7 @@ APART = 1e6  # seconds between two sequences of Market-1501
 
 
 class Scene(NamedTuple):
-    """What several cameras saw.
+    """The boxes of several cameras, true and computed.
 
     people: (N,), who the true boxes show. tracks: (M,), the tracks of the computed boxes.
     pairs: (P, 2), which of both match. spans: {track: (camera, first, last)}, in seconds.
