@@ -121,6 +121,9 @@ class FamilyBackbone(Backbone):
                 "for random ones."
             )
 
+    def licence(self) -> str:
+        return "none; docs/networks.md has its authors' licence"
+
 
 @dataclass(frozen=True)
 class TransReIDBackbone(FamilyBackbone):
