@@ -20,7 +20,7 @@ for testing.
 
 from pathlib import Path
 
-from person_reid.basics import UserError, check_way, printable, real
+from person_reid.basics import UserError, check_way, printable, quoted, real
 from person_reid.config.prepare import PrepareConfig
 from person_reid.console import command, parse, run_script
 from person_reid.data.corrections import corrected
@@ -104,7 +104,12 @@ def draw_videos(config: PrepareConfig) -> None:
     if "train_identities" in given:
         given["identities"] = given.pop("train_identities")
     drawn = draw_walks(folder, **given)
-    say(f"drew {drawn:,} frames in {folder}: of each camera img1, gt/gt.txt and tracks.txt")
+    camera = quoted(Path(folder, "cam1"))
+    say(
+        f"drew {drawn:,} frames in {folder}: of each camera img1, gt/gt.txt and tracks.txt",
+        f"Next: python tools/search.py index --tracks {camera}/tracks.txt --frames {camera}/img1 "
+        "--camera cam1 --index walks.index",
+    )
 
 
 def say(*lines: str) -> None:
