@@ -11,19 +11,9 @@ from PIL import Image
 
 import train
 from tests.support import runs
+from tests.support.flags import SMALLEST
 
-SMALL = [
-    "--backbone",
-    "test_resnet",
-    "--weights",
-    "none",
-    "--height",
-    "32",
-    "--width",
-    "16",
-    "--batchsize",
-    "8",
-]
+SMALL = [*SMALLEST, "--batchsize", "8"]
 AUGMENTED = [
     "--autoaugment_p",
     "1",

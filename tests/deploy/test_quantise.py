@@ -18,6 +18,7 @@ from person_reid.deploy.run import Engine
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
 from tests.support import ROOT
+from tests.support.flags import ON_THE_PROCESSOR
 from tools import export as command
 
 onnx = pytest.importorskip("onnx")
@@ -116,16 +117,7 @@ class TestMistakes:
 
 def test_the_command_says_how_near_the_features_are(people, here, capsys):
     network = [
-        "--backbone",
-        "test_resnet",
-        "--weights",
-        "none",
-        "--height",
-        "64",
-        "--width",
-        "32",
-        "--gpu_ids",
-        "-1",
+        *ON_THE_PROCESSOR,
     ]
     command.main([*network, "--int8", "--calibrate", str(people), "--normalise_input", "--l2"])
     printed = capsys.readouterr().out

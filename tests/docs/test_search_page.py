@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from tests.support import ROOT
+from tests.support.flags import NETWORK
 from tests.support.pages import commands
 from tests.support.people import write_people
 from tests.support.scripts import run
@@ -24,18 +25,7 @@ def cwd(tmp_path_factory):
     """The files that the page names, and a run."""
     cwd = tmp_path_factory.mktemp("search")
     write_people(cwd / "people" / "train", people=8, images=4)
-    flags = [
-        "--backbone",
-        "test_resnet",
-        "--weights",
-        "none",
-        "--height",
-        "64",
-        "--width",
-        "32",
-        "--batchsize",
-        "8",
-    ]
+    flags = [*NETWORK, "--batchsize", "8"]
     flags += [
         "--data_dir",
         "people",

@@ -13,6 +13,7 @@ from person_reid.basics import UserError
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.retrieval.similarity import unit_rows
+from tests.support.flags import SMALLEST
 from tests.support.people import write_people
 from tools import search
 
@@ -150,7 +151,7 @@ def test_the_commands_of_search(here, capsys):
     """Index, enroll, ask, identify and forget, with nothing but another --index."""
     write_people(here / "people", people=3, images=4)
     address = f"milvus://{here}/people.db/people"
-    network = ["--backbone", "test_resnet", "--weights", "none", "--height", "32", "--width", "16"]
+    network = [*SMALLEST]
 
     def said(*words):
         search.main([*map(str, words), "--index", address])

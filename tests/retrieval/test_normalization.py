@@ -11,6 +11,7 @@ from person_reid.basics import UserError
 from person_reid.data.augment import normalise
 from person_reid.retrieval.normalization import CameraNorm, Whitening, reestimate_batch_norms
 from person_reid.retrieval.results import FLAGS, FeatureSet, load_result, read_note
+from tests.support.flags import ON_THE_PROCESSOR
 from tests.support.people import draw_people
 from tests.support.scripts import refused, run
 
@@ -145,16 +146,7 @@ def test_whitening_of_equal_features_stays_finite():
 def test_flags_of_the_command(tmp_path):
     people = draw_people(tmp_path / "people", 3, tested=3)
     usual = [
-        "--backbone",
-        "test_resnet",
-        "--weights",
-        "none",
-        "--height",
-        "64",
-        "--width",
-        "32",
-        "--gpu_ids",
-        "-1",
+        *ON_THE_PROCESSOR,
     ]
     lines: dict[str, list[str]] = {}
     for flags in (

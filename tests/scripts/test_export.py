@@ -10,21 +10,9 @@ from person_reid.config.export import ExportConfig
 from person_reid.console import parse
 from person_reid.deploy.run import Engine
 from person_reid.models.factory import create_model
+from tests.support.flags import ON_THE_PROCESSOR as NETWORK
 from tests.support.people import draw_people
 from tools import export
-
-NETWORK = [
-    "--backbone",
-    "test_resnet",
-    "--weights",
-    "none",
-    "--height",
-    "64",
-    "--width",
-    "32",
-    "--gpu_ids",
-    "-1",
-]
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet, load_result, save_result
 from person_reid.run_folder import RunFolder
 from tests.show.test_page import check
+from tests.support.flags import NETWORK
 from tests.support.ranked_people import lay_out
 from tests.support.scripts import refused
 from tests.support.small_training import trained_as
@@ -27,18 +28,7 @@ from tools import figures, heatmap, report
 HISTORY = [
     {"epoch": i + 1, "loss": 3.0 / (i + 1), "error": 0.9 / (i + 1), "lr": 0.1} for i in range(3)
 ]
-SMALL = [
-    "--backbone",
-    "test_resnet",
-    "--weights",
-    "none",
-    "--height",
-    "64",
-    "--width",
-    "32",
-    "--linear_num",
-    "8",
-]
+SMALL = [*NETWORK, "--linear_num", "8"]
 
 
 @pytest.fixture(scope="module")

@@ -15,20 +15,10 @@ from person_reid.retrieval.normalization import CameraNorm
 from person_reid.training import adaptation
 from person_reid.training.adaptation import prepare_network, report
 from tests.support.beginnings import adapting
+from tests.support.flags import SMALLEST
 from tests.support.people import write_people
 
-FLAGS = [
-    "--backbone",
-    "test_resnet",
-    "--weights",
-    "none",
-    "--height",
-    "32",
-    "--width",
-    "16",
-    "--gpu_ids",
-    "-1",
-]
+FLAGS = [*SMALLEST, "--gpu_ids", "-1"]
 FLAGS += [
     "--batchsize",
     "8",

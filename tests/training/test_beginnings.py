@@ -19,11 +19,12 @@ from person_reid.config.option import changed
 from person_reid.run_folder import RunFolder
 from person_reid.training import build
 from person_reid.training.images import TrainingImages
+from tests.support.flags import NETWORK
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, weights
 from tests.support.small_training import made_split
 
-COMMON = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32"]
+COMMON = [*NETWORK]
 COMMON += ["--batchsize", "8", "--gpu_ids", "-1", "--train_all"]
 
 

@@ -16,6 +16,7 @@ from person_reid.console import parse
 from person_reid.console.options import spelled_as_flags
 from person_reid.training.build import create_criterion
 from person_reid.training.journal import RunJournal
+from tests.support.flags import SMALLEST
 from tests.support.people import draw_people
 from tests.support.small_training import trained_as
 
@@ -180,7 +181,7 @@ def people(tmp_path_factory):
 
 
 def train_on(people, *flags):
-    network = ["--backbone", "test_resnet", "--weights", "none", "--height", "32", "--width", "16"]
+    network = [*SMALLEST]
     network += ["--batchsize", "12", "--total", "2", "--lr", "0.01", "--gpu_ids", "-1"]
     train.main(["--data_dir", str(people), "--name", "run", *network, *flags])
 

@@ -24,21 +24,12 @@ from person_reid.training import distillation
 from person_reid.training.criterion import Criterion
 from person_reid.training.distillation import DistillationTerm
 from person_reid.training.images import Batch
+from tests.support.flags import SMALLEST
 from tests.support.networks import open_embedder
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, killed_in, log, weights
 
-SMALL = [
-    "--backbone",
-    "test_resnet",
-    "--weights",
-    "none",
-    "--height",
-    "32",
-    "--width",
-    "16",
-    "--train_all",
-]
+SMALL = [*SMALLEST, "--train_all"]
 SMALL += [
     "--batchsize",
     "8",

@@ -12,10 +12,11 @@ import train
 from person_reid.basics import UserError
 from person_reid.config import TrainConfig
 from person_reid.training.evaluation import Evaluation
+from tests.support.flags import NETWORK
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, killed_in, log, weights
 
-SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32"]
+SMALL = [*NETWORK]
 SMALL += ["--batchsize", "8", "--gpu_ids", "-1", "--train_all"]
 FLAGS = ["--data_dir", "people", "--total", "5", "--lr", "0.02", "--erasing_p", "0.5", "--wa"]
 

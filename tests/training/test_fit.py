@@ -13,6 +13,7 @@ import torch
 import person_reid as reid
 import train
 from tests.support import ROOT
+from tests.support.flags import ON_THE_PROCESSOR
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, log, weights
 from tests.support.small_training import trained_as
@@ -62,16 +63,7 @@ def test_the_lines_of_the_readme_train_and_test_a_network(capsys):
 def test_it_trains_the_network_of_train_py(dataset):
     flags = [f"--{name}={value}" for name, value in SMALL.items()]
     words = [
-        "--backbone",
-        "test_resnet",
-        "--weights",
-        "none",
-        "--height",
-        "64",
-        "--width",
-        "32",
-        "--gpu_ids",
-        "-1",
+        *ON_THE_PROCESSOR,
     ]
     words += ["--data_dir", "data/synthetic/pytorch", "--train_all", "--name", "run", *flags]
     train.main(words)

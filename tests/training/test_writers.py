@@ -18,21 +18,10 @@ import train
 from person_reid.basics import UserError
 from person_reid.config import TrainConfig
 from person_reid.training import writers
+from tests.support.flags import ON_THE_PROCESSOR as SMALL
 from tests.support.people import write_people
 from tests.support.runs import killed_in, log
 
-SMALL = [
-    "--backbone",
-    "test_resnet",
-    "--weights",
-    "none",
-    "--height",
-    "64",
-    "--width",
-    "32",
-    "--gpu_ids",
-    "-1",
-]
 SMALL += [
     "--batchsize",
     "4",
