@@ -24,8 +24,7 @@ from tests.support.people import write_people
 from tests.support.runs import equal_weights, weights
 from tests.support.small_training import made_split
 
-COMMON = [*NETWORK]
-COMMON += ["--batchsize", "8", "--gpu_ids", "-1", "--train_all"]
+COMMON = [*NETWORK, "--batchsize", "8", "--gpu_ids", "-1", "--train_all"]
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,7 @@ from tests.support.flags import NETWORK
 from tests.support.people import write_people
 from tests.support.runs import equal_weights, killed_in, log, weights
 
-SMALL = [*NETWORK]
-SMALL += ["--batchsize", "8", "--gpu_ids", "-1", "--train_all"]
+SMALL = [*NETWORK, "--batchsize", "8", "--gpu_ids", "-1", "--train_all"]
 FLAGS = ["--data_dir", "people", "--total", "5", "--lr", "0.02", "--erasing_p", "0.5", "--wa"]
 
 

@@ -18,21 +18,12 @@ import train
 from person_reid.basics import UserError
 from person_reid.config import TrainConfig
 from person_reid.training import writers
-from tests.support.flags import ON_THE_PROCESSOR as SMALL
+from tests.support.flags import ON_THE_PROCESSOR
 from tests.support.people import write_people
 from tests.support.runs import killed_in, log
 
-SMALL += [
-    "--batchsize",
-    "4",
-    "--data_dir",
-    "people",
-    "--train_all",
-    "--total",
-    "2",
-    "--name",
-    "small",
-]
+SMALL = [*ON_THE_PROCESSOR, "--batchsize", "4", "--data_dir", "people", "--train_all"]
+SMALL += ["--total", "2", "--name", "small"]
 
 RUN = """
 said = []
