@@ -14,28 +14,25 @@ Needs only NumPy and SciPy.
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 import person_reid as reid
-from person_reid.basics import printable, write_csv, write_json
+from person_reid.basics import write_json
 from person_reid.config.evaluate import EvaluateConfig, EvaluationOptions, RankingOptions
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
-from person_reid.data.names import clothes_of, names_in
 from person_reid.retrieval.metrics import Metrics, remark_unmatched
 from person_reid.retrieval.multi_query import read_multi_query
+from person_reid.retrieval.protocols import by_protocol, protocol, ranking_options
 from person_reid.retrieval.reassociation import evaluate_reassociation
 from person_reid.retrieval.results import FeatureSet, multi_query_file
 from person_reid.retrieval.similarity import DISTANCES, unit_rows
 from person_reid.retrieval.single_shot import evaluate_single_shot
-from person_reid.retrieval.tables import figure_rows, table
+from person_reid.retrieval.tables import figure_rows, save_per_query, table
 
 if TYPE_CHECKING:
     import torch
 
-WORST = 5  # queries printed by --save_per_query
 Measure = Callable[[FeatureSet, FeatureSet], dict[str, Metrics]]
 """(query, gallery) → {protocol: the figures of a ranking}."""
 
@@ -66,39 +63,6 @@ def ranking(
         return by_protocol(config, query, gallery, scores, world)
 
     return measure
-
-
-def by_protocol(
-    config: EvaluationOptions,
-    query: FeatureSet,
-    gallery: FeatureSet,
-    scores: Callable[[int, int], Any],
-    world: "reid.World | None" = None,
-) -> dict[str, Metrics]:
-    """Return the figures of a ranking, with --clothes those of both protocols."""
-    ranking = (query, gallery, config.ap, scores, config.ignore_cameras, world)
-    if not config.clothes:
-        return {"": reid.evaluate(*ranking)}
-    asked, among = (clothes_of(names_in(each.paths), each.labels) for each in (query, gallery))
-    found = {"general ": reid.evaluate(*ranking)}
-    return found | {"clothes-changing ": reid.evaluate(*ranking, clothes=(asked, among))}
-
-
-def ranking_options(config: EvaluationOptions) -> RankingOptions:
-    """Return how the gallery is ranked, by default if it is re-ranked."""
-    return config if isinstance(config, RankingOptions) else RankingOptions()
-
-
-def protocol(config: EvaluationOptions) -> str:
-    """Return what differs from the usual protocol, in words."""
-    ranked = ranking_options(config)
-    remarks = {
-        "Euclidean distance": ranked.distance == "euclidean",
-        "cameras ignored": config.ignore_cameras,
-        "single gallery shot": ranked.single_shot,
-        f"{ranked.gap} frames later, as Roboflow's reid measures it": ranked.gap,
-    }
-    return ", ".join(text for text, applies in remarks.items() if applies)
 
 
 @command
@@ -147,7 +111,7 @@ def figures(
             if leads:
                 print(metrics.line(words) + (f" ({remark})" if remark else ""))
         if leads and config.save_per_query and images is query:
-            save_per_query(config.save_per_query, query, next(iter(measured.values())))
+            print(save_per_query(config.save_per_query, query, next(iter(measured.values()))))
     if leads and config.json:
         write_json(config.json, {name: metrics.figures() for name, metrics in found.items()})
     return found
@@ -161,24 +125,6 @@ def describe(config: EvaluationOptions, query: FeatureSet, gallery: FeatureSet) 
         print(f"The features are not of unit length. These are cosines; {hint}.")
     counts = f"{len(query)} queries, {len(gallery)} gallery images"
     print(f"{counts}, {config.ap} average precision", file=sys.stderr)
-
-
-def save_per_query(path: str, query: FeatureSet, metrics: Metrics) -> None:
-    """Write a CSV file with one line per query and print the worst ones.
-
-    first_match counts from 1; it is empty without a match.
-    """
-    names = [printable(path) for path in query.paths or [""] * len(query)]
-    shares = (metrics.average_precision, metrics.inverse_negative_penalty)
-    measured = [[f"{share:.6f}" for share in each] for each in shares]
-    ranks = [place + 1 or "" for place in metrics.first_match.tolist()]  # -1: no match
-    header = ("query", "path", "identity", "camera", "AP", "INP", "first_match")
-    columns = (range(len(query)), names, query.labels, query.cameras, *measured, ranks)
-    write_csv(path, header, zip(*columns, strict=True))
-    print(f"{path}: {len(query)} queries, the worst of them:")
-    for index in np.argsort(metrics.average_precision, kind="stable")[:WORST]:
-        precision, rank = metrics.average_precision[index], ranks[index] or "none"
-        print(f"  query {index} {names[index]} AP {precision:.4f}, first match at rank {rank}")
 
 
 if __name__ == "__main__":

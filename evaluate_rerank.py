@@ -10,11 +10,12 @@ Prints one line for single queries and, if --multi_query names a file, one for m
 """
 
 import person_reid as reid
-from evaluate import by_protocol, report
+from evaluate import report
 from person_reid.config.evaluate import EvaluateRerankConfig
 from person_reid.console import command, parse, run_script
 from person_reid.device import select_device
 from person_reid.retrieval.metrics import Metrics
+from person_reid.retrieval.protocols import by_protocol
 from person_reid.retrieval.results import FeatureSet
 
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.basics import markdown_table
+from person_reid.basics import markdown_table, printable, write_csv
 from person_reid.config.look import TableForm
 from person_reid.retrieval.metrics import Metrics
+from person_reid.retrieval.results import FeatureSet
 
 Seeds = Sequence[Metrics]  # of one network, trained several times
 RANKS = (1, 5, 10)
+WORST = 5  # queries that save_per_query names
 LAST_NUMBER = re.compile(r"[\W_]*(seed)?[\W_]*\d+(?=\D*$)")
 PLUS_MINUS = " ± "
 IN_LATEX = str.maketrans(
@@ -78,6 +80,26 @@ def with_deviation(values: Sequence[float], digits: int = 2) -> str:
     """Return `88.70 ± 0.15`, the mean of values and their deviation, or the only value."""
     mean, deviation = mean_and_deviation(values)
     return f"{mean:.{digits}f}" + (f"{PLUS_MINUS}{deviation:.{digits}f}" if len(values) > 1 else "")
+
+
+def save_per_query(path: str, query: FeatureSet, metrics: Metrics) -> str:
+    """Write a CSV file with one line per query. Return the worst ones, in words.
+
+    first_match counts from 1; it is empty without a match.
+    """
+    names = [printable(path) for path in query.paths or [""] * len(query)]
+    shares = (metrics.average_precision, metrics.inverse_negative_penalty)
+    measured = [[f"{share:.6f}" for share in each] for each in shares]
+    ranks = [place + 1 or "" for place in metrics.first_match.tolist()]  # -1: no match
+    header = ("query", "path", "identity", "camera", "AP", "INP", "first_match")
+    columns = (range(len(query)), names, query.labels, query.cameras, *measured, ranks)
+    write_csv(path, header, zip(*columns, strict=True))
+    lines = [f"{path}: {len(query)} queries, the worst of them:"]
+    for index in np.argsort(metrics.average_precision, kind="stable")[:WORST]:
+        precision, rank = metrics.average_precision[index], ranks[index] or "none"
+        found = f"AP {precision:.4f}, first match at rank {rank}"
+        lines.append(f"  query {index} {names[index]} {found}")
+    return "\n".join(lines)
 
 
 def _as_csv(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
