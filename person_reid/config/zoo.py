@@ -240,7 +240,7 @@ def of_family(family: str) -> list[Published]:
 def cells(entry: Published) -> tuple[str, str, str, str]:
     """Return a network's input, training data, published Rank@1 / mAP, and where its file is."""
     figures = ", ".join(
-        f"{test} {rank1:g} / {mean_ap:g}" for test, (rank1, mean_ap) in entry.figures.items()
+        f"{test} {rank1} / {mean_ap}" for test, (rank1, mean_ap) in entry.figures.items()
     )
     return "{}×{}".format(*entry.size), entry.seen, figures, place(entry)
 

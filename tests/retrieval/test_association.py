@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
@@ -152,7 +153,10 @@ def test_people_are_numbered_in_the_order_in_which_they_came():
     assert first == sorted(first)
 
 
-def test_two_tracks_of_a_camera_share_a_moment_or_not():
+@pytest.mark.parametrize("flush", [False, True], ids=["", "smallest numbers taken for 0"])
+def test_two_tracks_of_a_camera_share_a_moment_or_not(flush, request):
+    torch.set_flush_denormal(flush)  # as some libraries do on import
+    request.addfinalizer(lambda: torch.set_flush_denormal(False))
     apart = two_people(["a", "a", "a", "b", "a"], [0, 5, 5.04, 3, np.nan], [5, 9, 9, 4, np.nan])
     assert np.argwhere(np.triu(apart)).tolist() == [[0, 1], [1, 2]]
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from tests.scripts.test_label_errors import draw
-from tests.support import ROOT
+from tests.support import ROOT, walks
 from tests.support.ranked_people import lay_out
 from tests.test_architecture import imports, sources
 
@@ -49,13 +49,17 @@ COMMANDS = {
         "query people/train_all/0001/0001_c1_0.png --index "
         "people.index --save found.png --gpu_ids -1",
         "people --index people.index --radius 0.9 --min_samples 2 --sheet sheet.png",
+        "index --tracks tracks.txt --frames frames --camera hall --fps 10 --index tracks.index "
+        f"{NETWORK}",
     ],
+    "across": ["--index tracks.index --threshold 0.5 --save linked --sheet lanes.png"],
 }  # fmt: skip
 PICTURES = [
     "model/trained/train.jpg", "model/adapted/train.jpg",
     "model/adapted/clusters.jpg", "show.png", "curves.png", "cmc.png", "histogram.png",
     "map.png", "heatmap.png", "augmentations.jpg", "threshold.png", "networks.png",
     "report.html", "look.html", "label_errors.png", "found.png", "sheet.png",
+    "lanes.png",
 ]  # fmt: skip
 
 
@@ -80,6 +84,8 @@ def test_only_the_package_show_imports_matplotlib_and_nothing_imports_its_window
 def test_every_script_draws_whatever_backend_and_style_a_user_has(tmp_path):
     lay_out(tmp_path)
     draw(tmp_path / "people")
+    walks.write_frames(tmp_path / "frames")
+    walks.write_tracks(tmp_path / "tracks.txt")
     (tmp_path / "matplotlibrc").write_text("text.usetex: True\n")
     environment = {
         **os.environ,

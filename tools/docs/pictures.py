@@ -8,6 +8,7 @@ trained with three seeds and a validation, tested on the same people:
     python train.py --name demo_0 --seed 0 --data_dir people/pytorch --config recipes/demo.yaml
     python test.py --name demo_0 --test_dir people/pytorch --result osnet_x0_25_0.mat
 
+It also holds walks.index and data/walks, as docs/tracks.md makes them.
 The pictures of the explorer need a Chromium, and stay as they are without one.
 """
 
@@ -29,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 import demo
 from person_reid.retrieval.results import RESULT, load_result, save_result
 from tests.support.browser import Browser, chromium
-from tools import augmentations, explore, figures, heatmap, label_errors
+from tools import across, augmentations, explore, figures, heatmap, label_errors
 from tools.docs.pages import update
 from tools.docs.results import read_records
 from tools.reproduce import RESULTS
@@ -71,6 +72,7 @@ SCREENS = [  # name, explorer, address, what is done in the page, whether the sc
     ("labels", "labels", "", "decide(0, true); decide(1, false)", False),
 ]
 WRONG = 8  # images that get a wrong label, for the view of labels
+WALKS = ["--index", "walks.index", "--camera_norm", "--travel", "data/walks/travel.csv"]
 AUGMENTED = ["--data_dir", str(PEOPLE), "--people", "10"]
 
 
@@ -84,6 +86,7 @@ def main(folder: str) -> None:
         save(stacked(rows), "pictures.jpg")
         save(scaled(draw(augmentations, AUGMENTED, place), 1025), "augmentations.jpg")
         save(people(PEOPLE), "people.jpg")
+        save(lanes(Path(place)), "across.jpg")
         if chromium():  # type: ignore[no-untyped-call]
             for name, screen in explorer(Path(place)):
                 save(screen, name)
@@ -119,6 +122,13 @@ def people(layout: Path) -> Image.Image:
         shown = [files[i * len(files) // EACH] for i in range(EACH)]
         rows.append(side_by_side([Image.open(file) for file in shown]))
     return stacked(rows)
+
+
+def lanes(place: Path) -> Image.Image:
+    """Return who was where and when among the people who walk."""
+    sheet = str(place / "lanes.png")
+    across.main([*WALKS, "--save", str(place / "linked"), "--sheet", sheet])
+    return scaled(Image.open(sheet).convert("RGB"), WIDTH)
 
 
 def explorer(place: Path) -> Iterator[tuple[str, Image.Image]]:
