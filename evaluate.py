@@ -17,7 +17,7 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 import person_reid as reid
-from person_reid.basics import write_json
+from person_reid.basics import UserError, write_json
 from person_reid.config.evaluate import EvaluateConfig, EvaluationOptions, RankingOptions
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
@@ -51,7 +51,10 @@ def ranking(
     """Return the function that ranks the gallery as the configuration says.
 
     device: an accelerator, or None for NumPy. world: the processes that share the queries.
+    Raises UserError for several processes if the protocol has nothing to share.
     """
+    if world and (config.single_shot or config.gap):
+        raise UserError("--single_shot and --gap do not work with torchrun: leave it out.")
 
     def measure(query: FeatureSet, gallery: FeatureSet) -> dict[str, Metrics]:
         if config.single_shot:

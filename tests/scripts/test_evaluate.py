@@ -19,7 +19,10 @@ import evaluate_rerank
 import person_reid as reid
 import prepare
 from person_reid.basics import UserError
+from person_reid.config.evaluate import EvaluateGpuConfig
+from person_reid.console import parse
 from person_reid.data.layout import read_split
+from person_reid.distributed import World
 from person_reid.retrieval.bound import Bound, bounded_threshold
 from person_reid.retrieval.results import (
     FeatureSet,
@@ -287,17 +290,18 @@ def test_a_threshold_is_written_and_drawn(rule, kind, name, result, capsys, tmp_
     assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
 
 
+def result_of(folder, count):
+    """A query and a gallery of made people, and the words of threshold.py for their result."""
+    query, gallery = people(count)
+    save_result(folder / "people.mat", query, gallery)
+    words = ["--result", str(folder / "people.mat"), "--save", str(folder / "found")]
+    return query, gallery, words
+
+
 def test_pairs_of_one_camera_count_if_cameras_are_ignored(tmp_path):
-    query, gallery = people(80)
-    save_result(tmp_path / "people.mat", query, gallery)
-    words = [
-        "--result",
-        str(tmp_path / "people.mat"),
-        "--save",
-        str(tmp_path / "found"),
-        "--ignore_cameras",
-    ]
-    threshold.main([*words, "--false_match_rate", "0.2", "--confidence", "0.8"])
+    query, gallery, words = result_of(tmp_path, 80)
+    bounded = ["--ignore_cameras", "--false_match_rate", "0.2", "--confidence", "0.8"]
+    threshold.main([*words, *bounded])
     report = json.loads((tmp_path / "found.json").read_text())
     assert (
         report["all_pairs"]
@@ -316,15 +320,8 @@ def test_a_threshold_says_what_it_was_measured_on(result, here):
 
 
 def test_a_bound_is_printed_written_and_kept_to(capsys, tmp_path):
-    query, gallery = people(200)
-    save_result(tmp_path / "people.mat", query, gallery)
-    words = [
-        "--result",
-        str(tmp_path / "people.mat"),
-        "--save",
-        str(tmp_path / "found"),
-        "--false_match_rate",
-    ]
+    query, gallery, words = result_of(tmp_path, 200)
+    words.append("--false_match_rate")
     threshold.main([*words, "0.02"])
     report, printed = json.loads((tmp_path / "found.json").read_text()), capsys.readouterr().out
     expected = bounded_threshold(query, gallery, 0.02, 0.95)
@@ -387,6 +384,14 @@ def test_no_torch_is_loaded(script, result):
     )
     done = run("-c", program)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("flags", [["--single_shot"], ["--gap", "5"]], ids=" ".join)
+def test_protocols_that_several_processes_cannot_share_are_refused(flags):
+    config = parse(EvaluateGpuConfig, flags)
+    evaluate.ranking(config)
+    with pytest.raises(UserError, match="--single_shot and --gap do not work with torchrun"):
+        evaluate.ranking(config, world=World(size=2))
 
 
 @pytest.mark.slow
