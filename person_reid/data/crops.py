@@ -20,7 +20,7 @@ from PIL import Image
 from person_reid.basics import UserError, counted, make_folder
 from person_reid.data.frames import Frame, Images, Video
 from person_reid.data.images import DEEP
-from person_reid.data.tracks import Track
+from person_reid.data.tracks import Track, shared_area
 from person_reid.progress import progress
 
 LEAST_SIDE = 8  # pixels of a box within the frame
@@ -145,9 +145,7 @@ def _covered(boxes: Floats, bottoms: Floats) -> Floats:
 
     bottoms: (n,), also of people whose feet are outside the frame.
     """
-    corners = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    opposite = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    common = np.clip(opposite - corners, 0, None).prod(2)
+    common = shared_area(boxes[:, None], boxes[None])
     nearer = bottoms[:, None] < bottoms[None]
     areas = np.maximum(common.diagonal(), 1)
     return np.minimum((common * nearer).sum(1) / areas, 1)

@@ -128,6 +128,15 @@ def read_tracks(
     return found
 
 
+def shared_area(
+    boxes: npt.NDArray[np.float64], others: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return the areas (...) that boxes and others, (..., 4), have in common; they broadcast."""
+    corner = np.maximum(boxes[..., :2], others[..., :2])
+    opposite = np.minimum(boxes[..., 2:], others[..., 2:])
+    return np.asarray(np.maximum(opposite - corner, 0).prod(axis=-1))
+
+
 def read_boxes(path: Path) -> list[Box]:
     """Return the boxes of a track file or a folder of labels, without those to be ignored.
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from person_reid.data.tracks import Track
+from person_reid.data.tracks import Track, shared_area
 
 Boxes = npt.NDArray[np.float64]
 Pairs = npt.NDArray[np.int64]
@@ -79,8 +79,7 @@ def matching_boxes(
     count = last - first  # the others that share its frame
     i = np.repeat(np.arange(len(frames)), count)
     j = order[np.arange(len(i)) - np.repeat(np.cumsum(count) - last, count)]
-    low, high = np.maximum(boxes[i, :2], others[j, :2]), np.minimum(boxes[i, 2:], others[j, 2:])
-    shared = np.maximum(high - low, 0).prod(axis=1)
+    shared = shared_area(boxes[i], others[j])
     areas = (np.prod(sides[:, 2:] - sides[:, :2], axis=1) for sides in (boxes[i], others[j]))
     return np.stack([i, j], axis=1)[shared >= least * (sum(areas) - shared)]
 

@@ -215,11 +215,15 @@ def draw_chunk(task: tuple[str, list[Drawing], int]) -> int:
     camera = camera_of(pictures[0].camera, seed)
     backdrop = np.asarray(panorama(camera, pictures[0].camera, seed))
     for picture in pictures:
-        path = Path(root, picture.file)
-        temporary = path.with_suffix(".partial")
-        temporary.write_bytes(draw_picture(picture, camera, backdrop, seed))
-        temporary.replace(path)
+        write_drawn(Path(root, picture.file), draw_picture(picture, camera, backdrop, seed))
     return len(pictures)
+
+
+def write_drawn(path: Path, content: bytes) -> None:
+    """Write a picture, whole or not at all; each is drawn by one process."""
+    temporary = path.with_suffix(".partial")
+    temporary.write_bytes(content)
+    temporary.replace(path)
 
 
 def draw_picture(picture: Drawing, camera: Camera, backdrop: Array, seed: int) -> bytes:

@@ -25,7 +25,7 @@ from person_reid.basics import write_csv, write_text
 from person_reid.device import available_cores
 from person_reid.progress import progress
 from person_reid.synthetic.body import solids_of
-from person_reid.synthetic.dataset import check_limits, claim, is_drawn
+from person_reid.synthetic.dataset import check_limits, claim, is_drawn, write_drawn
 from person_reid.synthetic.figure import Pose, draw_solids, extent
 from person_reid.synthetic.people import Array, Person
 from person_reid.synthetic.scenes import PANORAMA, camera_of, panorama, photograph
@@ -312,9 +312,7 @@ def draw_frames(task: tuple[int, list[tuple[Path, list[Sight]]], int]) -> int:
         scene = backdrop.copy()
         for each in seen:
             paste_figure(scene, each)
-        temporary = file.with_suffix(".partial")
-        temporary.write_bytes(photograph(scene, camera, np.random.default_rng(exposure)))
-        temporary.replace(file)
+        write_drawn(file, photograph(scene, camera, np.random.default_rng(exposure)))
     return len(frames)
 
 

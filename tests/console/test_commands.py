@@ -13,7 +13,6 @@ import evaluate_gpu
 import evaluate_rerank
 import prepare
 import train
-import train_DDP
 from person_reid.basics import UserError
 from person_reid.config.prepare import PrepareConfig
 from person_reid.config.published import NETWORK_FLAGS
@@ -24,7 +23,7 @@ from person_reid.run_folder import RunFolder
 from tests.support import FIXTURES, ROOT
 from tests.support.networks import run_to_test
 from tests.support.pages import commands as in_page
-from tests.support.small_training import trained_as
+from tests.support.small_training import started_as, trained_as
 
 LINES = (FIXTURES / "commands.txt").read_text().splitlines()
 LINES += ["python train_DDP.py"]  # of DDP.sh, under torch.distributed.launch
@@ -120,16 +119,9 @@ def test_the_network_of_a_run_may_be_named_again(here):
 
 @pytest.mark.parametrize("words", commands("train_DDP.py"))
 def test_training_command_of_several_processes_resolves(words, monkeypatch):
-    started = []
-
-    def end(config):
-        started.append(config)
-        raise SystemExit
-
-    monkeypatch.setattr("person_reid.training.build.resolved", end)
-    with pytest.raises(SystemExit):
-        train_DDP.main(["--local-rank=0", *words])  # as torch.distributed.launch calls it
-    check_options(asdict(started[0]), said(words))
+    # as torch.distributed.launch calls it
+    started = started_as(monkeypatch, "--local-rank=0", *words)
+    check_options(asdict(started), said(words))
 
 
 def documents():

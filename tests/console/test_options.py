@@ -6,7 +6,6 @@ import yaml
 import demo
 import evaluate
 import train
-import train_DDP
 from person_reid.basics import UserError
 from person_reid.config import TrainConfig
 from person_reid.config.adapt import AdaptConfig
@@ -19,7 +18,7 @@ from person_reid.console.options import spelled_as_flags
 from person_reid.deploy.find import run_of
 from person_reid.run_folder import RunFolder
 from person_reid.training.build import resolved
-from tests.support.small_training import trained_as
+from tests.support.small_training import started_as, trained_as
 from tools import figures
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -196,16 +195,8 @@ def test_the_folder_of_test_py_may_be_called_data_dir():
     "flags", [["--local-rank=1"], ["--local_rank", "1"], ["--local-rank", "1"], []], ids=" ".join
 )
 def test_the_rank_that_the_old_launcher_adds_is_passed_over(flags, monkeypatch):
-    started = []
-
-    def end(config):
-        started.append(config)
-        raise SystemExit
-
-    monkeypatch.setattr("person_reid.training.build.resolved", end)
-    with pytest.raises(SystemExit):
-        train_DDP.main([*flags, "--batch", "4", "--loss", "triplet"])
-    assert started[0].batchsize == 4 and not hasattr(started[0], "local_rank")
+    started = started_as(monkeypatch, *flags, "--batch", "4", "--loss", "triplet")
+    assert started.batchsize == 4 and not hasattr(started, "local_rank")
 
 
 def test_the_backbone_learns_at_a_tenth_unless_told_otherwise():

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+import train_DDP
 from person_reid.config import TrainConfig
 from person_reid.console import parse
 from person_reid.data.layout import Split
@@ -22,6 +24,20 @@ CPU = torch.device("cpu")
 def trained_as(*flags):
     """The training that flags of train.py describe."""
     return resolved(parse(TrainConfig, [*flags]))
+
+
+def started_as(monkeypatch, *words):
+    """The training that train_DDP.py is about to start for these words."""
+    started = []
+
+    def end(config):
+        started.append(config)
+        raise SystemExit
+
+    monkeypatch.setattr("person_reid.training.build.resolved", end)
+    with pytest.raises(SystemExit):
+        train_DDP.main([*words])
+    return started[0]
 
 
 def small_data():
