@@ -54,7 +54,7 @@ def ranking(
     Raises UserError for several processes if the protocol has nothing to share.
     """
     if world and (config.single_shot or config.gap):
-        raise UserError("--single_shot and --gap do not work with torchrun: leave it out.")
+        raise UserError("--single_shot and --gap do not work with torchrun: start one process.")
 
     def measure(query: FeatureSet, gallery: FeatureSet) -> dict[str, Metrics]:
         if config.single_shot:
