@@ -7,7 +7,8 @@ tools/search.py uses.
 The collection `people` holds the images, and `people_about` what the gallery remembers: its
 network, and when images were forgotten. Paths are percent-encoded, since Milvus stores UTF-8 and a
 path may be any bytes. The environment variable MILVUS_TOKEN may hold USER:PASSWORD. Milvus 2.6 or
-newer.
+newer. docs/search.md gives the reasons for the layout of a new collection; one that was made
+otherwise goes on as it is.
 """
 
 import json
@@ -28,11 +29,15 @@ from person_reid.config.times import stored
 from person_reid.gallery.checks import are_different, check_count, checked, log_stripped, state_of
 from person_reid.gallery.index import Found
 from person_reid.gallery.metadata import EVERYTHING, UNKNOWN, About, Filter
-from person_reid.retrieval.similarity import Features
+from person_reid.retrieval.similarity import Features, unit_rows
 
 SCHEME = "milvus:"
 CHUNK = 1000  # images in a message, of which Milvus takes 64 MB
+ANSWERS = 20_000  # images in an answer, with features, of which Milvus takes 100 MB
 LONGEST = 65_535  # bytes of a text in Milvus
+SHARDS = 5  # Milvus advises one for 200 million images; they cannot be changed later
+CODES = "HNSW_SQ"  # a graph of codes of a byte a number, which stays complete under a filter
+GRAPH = {"M": 16, "efConstruction": 200, "sq_type": "SQ8"}
 KNOWN = ["path", *About._fields]
 
 
@@ -40,8 +45,8 @@ class MilvusGallery:
     """The gallery at an address, `milvus://HOST:PORT/NAME` or `milvus:///FILE/NAME`; it need not
     exist.
 
-    Every method raises UserError if Milvus cannot be reached or refuses. The answers are
-    approximate: AUTOINDEX is whatever the server has been set up with.
+    Every method raises UserError if Milvus cannot be reached or refuses. The server's index may
+    miss images; the similarities of those it finds come from their stored features.
     """
 
     def __init__(self, address: str) -> None:
@@ -59,7 +64,8 @@ class MilvusGallery:
             raise UserError(
                 f'{address}: needs Milvus: python -m pip install "person-reid[milvus]"'
             ) from None
-        uri = f"http://{place}" if parts.netloc else place
+        self.served = bool(parts.netloc)
+        uri = f"http://{place}" if self.served else place
         token = os.environ.get("MILVUS_TOKEN", "")
         self.client: Any = self._ask(MilvusClient, uri, token=token)
 
@@ -131,17 +137,18 @@ class MilvusGallery:
             self._create(
                 self.name, {"path": {"is_primary": True}, "state": {}, **known}, features.shape[1]
             )
+        stored_features = features.astype(self._dtype())
         rows = [
-            {"path": _key(path), "state": state, "feature": row.tolist()}
+            {"path": _key(path), "state": state, "feature": row}
             for path, state, row in zip(
-                paths, states or map(state_of, paths), features, strict=True
+                paths, states or map(state_of, paths), stored_features, strict=True
             )
         ]
         old = self._rows(map(_key, paths), ["path", "feature", "identity", "track"])
         stripped = 0
         for row in rows:
             was = old.get(row["path"])
-            if was and are_different(np.array([was["feature"], row["feature"]], np.float32)):
+            if was and are_different(np.stack([*_features([was]), row["feature"]])):
                 row |= {"identity": None, "track": None}
                 stripped += bool(was["identity"] or was["track"])
         self._upsert(rows, [(abouts or {}).get(path, UNKNOWN) for path in paths])
@@ -173,8 +180,7 @@ class MilvusGallery:
             output_fields=[*KNOWN, "feature"],
         )
         while rows := self._ask(found.next):
-            features = np.array([row["feature"] for row in rows], np.float32)
-            yield [_entry(row) for row in rows], features
+            yield [_entry(row) for row in rows], _features(rows)
 
     def search(
         self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
@@ -184,17 +190,21 @@ class MilvusGallery:
         """
         check_count(k)
         queries = checked(queries, self.width(), self.path)
+        index = self._ask(self.client.describe_index, self.name, "feature")["index_type"]
+        step = max(1, ANSWERS // k)
         answers: list[list[Found]] = []
-        for start in range(0, len(queries), CHUNK):
+        for start in range(0, len(queries), step):
+            part = queries[start : start + step]
             found = self._ask(
                 self.client.search,
                 self.name,
-                queries[start : start + CHUNK].tolist(),
+                list(part.astype(self._dtype())),
                 filter=_expression(among),
                 limit=k,
-                output_fields=KNOWN,
+                output_fields=[*KNOWN, "feature"],
+                search_params={"params": {"ef": max(128, 2 * k)} if index == CODES else {}},
             )
-            answers += [[_found(match) for match in matches] for matches in found]
+            answers += map(_compared, part, found)
         return answers
 
     def forget(self, which: Filter, asked: str) -> int:
@@ -224,29 +234,44 @@ class MilvusGallery:
     def _create(self, collection: str, texts: Mapping[str, dict[str, Any]], width: int) -> None:
         """Create a collection of texts with a feature each; strong consistency:
         what was added is found at once.
+
+        Values stay on the disk, mapped into memory. Images are also found by the nullable texts.
         """
         from pymilvus import DataType
 
-        schema = self.client.create_schema()
+        images = collection == self.name
+        schema, indexes = self.client.create_schema(), self.client.prepare_index_params()
         for name, how in texts.items():
-            schema.add_field(name, DataType.VARCHAR, max_length=LONGEST, **how)
-        schema.add_field("feature", DataType.FLOAT_VECTOR, dim=width)
-        indexes = self.client.prepare_index_params()
-        indexes.add_index("feature", index_type="AUTOINDEX", metric_type="IP")
+            schema.add_field(name, DataType.VARCHAR, max_length=LONGEST, mmap_enabled=True, **how)
+            if how.get("nullable"):
+                indexes.add_index(name, index_type="INVERTED")
+        # Milvus Lite has no float16
+        kind = DataType.FLOAT16_VECTOR if images and self.served else DataType.FLOAT_VECTOR
+        schema.add_field("feature", kind, dim=width, mmap_enabled=True)
+        graph = {"index_type": CODES, "params": GRAPH} if images else {"index_type": "AUTOINDEX"}
+        indexes.add_index("feature", metric_type="IP", **graph)
         self._ask(
             self.client.create_collection,
             collection,
             schema=schema,
             index_params=indexes,
             consistency_level="Strong",
+            num_shards=SHARDS if images else 1,
         )
 
     def width(self) -> int | None:
         """Return the width of the features in the gallery, if it is known."""
-        if not self._exists(self.name):
-            return None
+        return int(self._feature()["params"]["dim"]) if self._exists(self.name) else None
+
+    def _dtype(self) -> npt.DTypeLike:
+        from pymilvus import DataType
+
+        return np.float16 if self._feature()["type"] == DataType.FLOAT16_VECTOR else np.float32
+
+    def _feature(self) -> dict[str, Any]:
+        """Return what Milvus tells about the field of the features."""
         fields = self._ask(self.client.describe_collection, self.name)["fields"]
-        return next(int(field["params"]["dim"]) for field in fields if field["name"] == "feature")
+        return next(field for field in fields if field["name"] == "feature")
 
     def _upsert(self, rows: Sequence[dict[str, Any]], abouts: Sequence[About]) -> None:
         """Write rows and what is known; what is None stays.
@@ -320,6 +345,21 @@ def _entry(row: Mapping[str, Any]) -> tuple[Path, About]:
     )
 
 
-def _found(match: Mapping[str, Any]) -> Found:
-    path, about = _entry(match["entity"])
-    return Found(path, float(match["distance"]), about)
+def _features(rows: Iterable[Mapping[str, Any]]) -> Features:
+    """Return the features (n, D) of rows: numbers, or bytes of float16, alone or in a list."""
+    values = [row["feature"] for row in rows]
+    raw = [value[0] if isinstance(value[0], bytes) else value for value in values]
+    return np.array(
+        [np.frombuffer(v, np.float16) if isinstance(v, bytes) else v for v in raw], np.float32
+    )
+
+
+def _compared(query: Features, matches: Sequence[Mapping[str, Any]]) -> list[Found]:
+    """Return the images that answer a query (D,), compared again by their stored features."""
+    rows = [match["entity"] for match in matches]
+    similarities = unit_rows(_features(rows)) @ query if rows else ()
+    found = [
+        Found(path, float(similarity), about)
+        for (path, about), similarity in zip(map(_entry, rows), similarities, strict=True)
+    ]
+    return sorted(found, key=lambda each: -each.similarity)

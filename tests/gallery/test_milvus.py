@@ -12,12 +12,13 @@ import pytest
 from person_reid.basics import UserError
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
+from person_reid.gallery.milvus import LONGEST, MilvusGallery
 from person_reid.retrieval.similarity import unit_rows
 from tests.support.flags import SMALLEST
 from tests.support.people import write_people
 from tools import search
 
-pytest.importorskip("pymilvus")
+pymilvus = pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite", reason="Milvus Lite stands in for a server")
 
 COUNT = 300
@@ -138,6 +139,128 @@ def test_features_of_another_network_and_addresses_that_are_none(pair, features,
         open_gallery(f"{address}_of_yesterday", new=False)
     with pytest.raises(UserError, match="expected milvus://HOST:PORT/NAME"):
         open_gallery("milvus://localhost:19530")
+
+
+class Server(pymilvus.MilvusClient):  # type: ignore[name-defined,misc]
+    """Milvus Lite as a server that holds float16, which it gives back as bytes."""
+
+    folder = ""
+
+    def __init__(self, uri, token):
+        assert uri == "http://server:19530"
+        self.created = {}
+        super().__init__(f"{self.folder}/server.db")
+
+    def create_collection(self, name, schema, index_params, **how):
+        fields = {field.name: field for field in schema.fields}
+        indexes = {index.field_name: index for index in index_params}
+        self.created[name] = {name: field.dtype for name, field in fields.items()}, indexes, how
+        fields["feature"]._dtype = pymilvus.DataType.FLOAT_VECTOR
+        super().create_collection(name, schema=schema, index_params=index_params, **how)
+
+    def describe_collection(self, name):
+        told = super().describe_collection(name)
+        for field in told["fields"]:
+            field["type"] = self.created[name][0][field["name"]]
+        return told
+
+    def upsert(self, name, rows, **how):
+        if name == "people":
+            assert all(row["feature"].dtype == np.float16 for row in rows if "feature" in row)
+            rows = [
+                row | {"feature": row["feature"].astype(np.float32)} if "feature" in row else row
+                for row in rows
+            ]
+        return super().upsert(name, rows, **how)
+
+    def query(self, *given, **how):
+        return [
+            row | {"feature": [half(row["feature"])]} if "feature" in row else row
+            for row in super().query(*given, **how)
+        ]
+
+    def search(self, name, data, **how):
+        assert all(query.dtype == np.float16 for query in data)
+        answers = super().search(name, [query.astype(np.float32) for query in data], **how)
+        return [
+            [
+                {"entity": match["entity"] | {"feature": half(match["entity"]["feature"])}}
+                for match in matches
+            ]
+            for matches in answers
+        ]
+
+
+def half(numbers):
+    """Return numbers as a server sends them back."""
+    return np.array(numbers, np.float16).tobytes()
+
+
+def test_a_server_holds_float16_and_a_graph_of_bytes_and_answers_as_exactly_as_float16(
+    tmp_path, monkeypatch, features
+):
+    monkeypatch.setattr(Server, "folder", tmp_path)
+    monkeypatch.setattr("pymilvus.MilvusClient", Server)
+    gallery = open_gallery("milvus://server:19530/people")
+    for _ in range(2):  # the second time, they are the same pictures
+        gallery.add(PATHS, features, {path: known(i) for i, path in enumerate(PATHS)})
+    kinds, indexes, how = gallery.client.created["people"]
+    assert kinds["feature"] == pymilvus.DataType.FLOAT16_VECTOR
+    assert {name: index.index_type for name, index in indexes.items()} == {
+        "feature": "HNSW_SQ",
+        **dict.fromkeys(About._fields, "INVERTED"),
+    }
+    assert how["num_shards"] == 5 and how["consistency_level"] == "Strong"
+    queries = unit_rows(features[:3] + 0.1)
+    exact = queries @ features.T
+    for row, similarities in zip(gallery.search(queries, 7), exact, strict=True):
+        nearest = np.argsort(-similarities)[:7]
+        assert [str(match.path) for match in row] == [PATHS[i] for i in nearest]
+        np.testing.assert_allclose(
+            [match.similarity for match in row], similarities[nearest], atol=2**-11
+        )
+        assert [match.about for match in row] == [known(i) for i in nearest]
+    assert gallery.search(queries[:1], 7, among=Filter(camera="nowhere")) == [[]]
+    gallery.close()
+
+
+def test_similarities_are_of_the_stored_features_once_the_graph_has_been_built(tmp_path, features):
+    gallery = MilvusGallery(f"milvus://{tmp_path}/people.db/people")
+    gallery.add(PATHS, features, {path: known(i) for i, path in enumerate(PATHS)})
+    gallery.client.flush("people")
+    gallery.client.release_collection("people")
+    gallery.client.load_collection("people")  # with the graph, of which answers are rounded
+    exact = features[:5] @ features.T
+    for row, similarities in zip(gallery.search(features[:5], 3), exact, strict=True):
+        found = [similarities[PATHS.index(str(match.path))] for match in row]
+        np.testing.assert_allclose([match.similarity for match in row], found, atol=1e-6)
+        assert found == sorted(found, reverse=True) and found[0] == pytest.approx(1, abs=1e-6)
+    index = gallery.client.describe_index("people", "feature")
+    assert index["index_type"] == "HNSW_SQ"
+    assert set(gallery.client.list_indexes("people")) == {"feature", *About._fields}
+    gallery.close()
+
+
+def test_a_collection_of_an_earlier_version_goes_on(tmp_path, features):
+    gallery = MilvusGallery(f"milvus://{tmp_path}/people.db/people")
+    schema = gallery.client.create_schema()
+    for name in ("path", "state", *About._fields):
+        how = {"is_primary": True} if name == "path" else {"nullable": name in About._fields}
+        schema.add_field(name, pymilvus.DataType.VARCHAR, max_length=LONGEST, **how)
+    schema.add_field("feature", pymilvus.DataType.FLOAT_VECTOR, dim=16)
+    indexes = gallery.client.prepare_index_params()
+    indexes.add_index("feature", index_type="AUTOINDEX", metric_type="IP")
+    gallery.client.create_collection("people", schema=schema, index_params=indexes)
+    gallery.client.upsert(
+        "people", [{"path": "/a.jpg", "state": "", "feature": features[0].tolist()}]
+    )
+    gallery.add(["/b.jpg"], features[1:2], {"/b.jpg": About("Anna", "2")})
+    assert gallery.describe({"/a.jpg": About("Berta", "1")}) == 1
+    for camera, row in (("1", features[0]), ("2", features[1])):
+        ((found,),) = gallery.search(features[:1], 2, among=Filter(camera=camera))
+        assert found.similarity == pytest.approx(float(features[0] @ row), abs=1e-6)
+    assert gallery.client.describe_index("people", "feature")["index_type"] == "AUTOINDEX"
+    gallery.close()
 
 
 def test_nobody_listens():
