@@ -37,7 +37,7 @@ ANSWERS = 20_000  # images in an answer, with features, of which Milvus takes 10
 LONGEST = 65_535  # bytes of a text in Milvus
 SHARDS = 5  # Milvus advises one for 200 million images; they cannot be changed later
 CODES = "HNSW_SQ"  # a graph of codes of a byte a number, which stays complete under a filter
-GRAPH = {"M": 16, "efConstruction": 200, "sq_type": "SQ8"}
+GRAPH: dict[str, Any] = {"M": 16, "efConstruction": 200, "sq_type": "SQ8"}
 KNOWN = ["path", *About._fields]
 
 
