@@ -248,6 +248,15 @@ def test_a_record_of_the_recipe_as_it_was_counts_no_longer(tiny):
     assert "| not run |" in text and "own/tiny (an earlier recipe) | 0 | single | 50.00" in text
 
 
+def test_a_table_leaves_out_empty_columns_and_names_a_recipe_once(tiny):
+    recipe = read_recipe(tiny)
+    text = tables([recipe], [a_record(plan(tiny, 0))]).partition("## Runs")[0]
+    head, _, single, reranked = [line for line in text.splitlines() if line.startswith("|")]
+    assert "| published mAP | measured Rank@1 | measured mAP | measured mINP | seeds |" in head
+    assert "published mINP" not in head and single.startswith("| own/tiny: a tiny network | single")
+    assert reranked.startswith("|  | re-ranked | step |  |  | 50.00 |")
+
+
 def test_a_record_without_a_ranking_that_the_recipe_asks_for_is_not_done(tiny):
     record = a_record(plan(tiny, 0))
     del record["figures"]["re-ranked"]

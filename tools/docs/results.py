@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import compress
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -79,10 +80,22 @@ def tables(
 
 
 def by_source(head: list[str], rows: dict[str, list[list[str]]]) -> list[str]:
-    """Return the table of each source, with its heading."""
-    return [
-        f"### {in_markdown(source)}\n\n{markdown_table(head, own)}" for source, own in rows.items()
-    ]
+    """Return the table of each source, with its heading.
+
+    It has only the columns that hold something, and names a recipe in the first of its rows alone.
+    """
+    parts = []
+    for source, own in rows.items():
+        names = ["", *(row[0] for row in own)]
+        once = [
+            ["" if row[0] == above else row[0], *row[1:]]
+            for row, above in zip(own, names, strict=False)
+        ]
+        filled = [any(column) for column in zip(*own, strict=True)]
+        shown, *lines = [list(compress(line, filled)) for line in (head, *once)]
+        table = markdown_table(shown, lines)
+        parts.append(f"### {in_markdown(source)}\n\n{table}")
+    return parts
 
 
 def lacking(recipe: Recipe) -> str:
@@ -104,9 +117,8 @@ def is_of(record: dict[str, Any], identity: dict[str, Any]) -> bool:
 
 
 def named(kind: str) -> list[str]:
-    """Return the heads of three columns: `published Rank@1`, `mAP`, `mINP`."""
-    first, *others = SHOWN.values()
-    return [f"{kind} {first}", *others]
+    """Return the heads of three columns: `published Rank@1`, `published mAP`, `published mINP`."""
+    return [f"{kind} {name}" for name in SHOWN.values()]
 
 
 def recipe_rows(
