@@ -39,7 +39,8 @@ def wheel(tmp_path_factory):
     )
     (folder / "tools" / "docs").mkdir(parents=True)
     (folder / "docs").mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "docs/datasets.md", *SCRIPTS):
+    texts = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "docs/datasets.md")
+    for name in (*texts, *SCRIPTS):
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "recipes", folder / "recipes")
     subprocess.run(
@@ -134,6 +135,12 @@ def test_its_command_prepares_and_tests(run):
     assert "--proxies" in run("person-reid", "adapt", "--help")
     assert "--seeds" in run("person-reid", "reproduce", "--help")
     assert "torchrun" in run("person-reid", "train_DDP", "--help")
+
+
+def test_it_describes_itself_by_the_readme(wheel):
+    with zipfile.ZipFile(wheel) as file:
+        metadata = next(name for name in file.namelist() if name.endswith("METADATA"))
+        assert (ROOT / "README.md").read_text("utf-8") in file.read(metadata).decode()
 
 
 def test_its_errors_name_commands_and_pages_that_are_there(run):

@@ -28,9 +28,9 @@ def read_people(
     """List the images below a folder, or below its train_all if prepare.py laid it out, all of one
     class.
 
-    cameras: where they are said. "names": in file names like Market-1501's, or as the group
-        `camera` of a regular expression `pattern`, searched in the file name, then in the path.
-        "folders": the folder directly below data_dir is the camera. "none": nowhere.
+    cameras: what tells them. "names": file names like Market-1501's, or the group `camera` of a
+        regular expression `pattern`, searched in the file name, then in the path. "folders": the
+        folder directly below data_dir. "none": nothing.
 
     skip_unreadable: pass over images that cannot be decoded, and list them.
 

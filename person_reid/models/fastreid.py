@@ -20,7 +20,7 @@ from person_reid.models.ibn import with_instance_norms
 from person_reid.models.pixels import unnormalised
 from person_reid.models.pooling import GeneralizedMeanPool
 
-WIDTH = 256  # of each feature of MGN
+WIDTH = 256  # channels in each feature of MGN
 HEADS = (1, 2, 3, 21, 22, 31, 32, 33)
 
 

@@ -165,7 +165,7 @@ class CosineScores(Scores):
 
     @staticmethod
     def factors(query: Features, gallery: Features) -> tuple[Features, Features]:
-        """Return two arrays such that the first times the transposed second is the scores."""
+        """Return two arrays; the first times the transpose of the second gives the scores."""
         return unit_rows(query), unit_rows(gallery)
 
     def __call__(self, start: int, stop: int) -> Any:

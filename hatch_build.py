@@ -1,0 +1,27 @@
+"""What hatchling calls when it builds a package: the README as a package index shows it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from hatchling.metadata.plugin.interface import MetadataHookInterface
+
+RELATIVE = re.compile(r"(!?)\[([^]]*)\]\((?!\w+:|#)")  # a link or a picture of this repository
+
+
+class Readme(MetadataHookInterface):  # type: ignore[misc, unused-ignore]
+    """Makes the README's addresses absolute, once [project.urls] names a Repository."""
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Put the README into the package's metadata."""
+        text = Path(self.root, "README.md").read_text(encoding="utf-8")
+        repository = metadata.get("urls", {}).get("Repository")
+        if repository:
+            text = RELATIVE.sub(lambda found: absolute(found, repository), text)
+        metadata["readme"] = {"content-type": "text/markdown", "text": text}
+
+
+def absolute(found: re.Match[str], repository: str) -> str:
+    """Return the beginning of a link, up to the path of its file."""
+    picture, text = found.groups()
+    return f"{picture}[{text}]({repository.rstrip('/')}/{'raw' if picture else 'blob'}/main/"
