@@ -82,7 +82,7 @@ def tables(
 def by_source(head: list[str], rows: dict[str, list[list[str]]]) -> list[str]:
     """Return the table of each source, with its heading.
 
-    It has only the columns that hold something, and names a recipe in the first of its rows alone.
+    Empty columns are left out, and a recipe is named only in the first of its rows.
     """
     parts = []
     for source, own in rows.items():
