@@ -298,7 +298,7 @@ class Adaptation:
             draw_clusters(self.split.paths, self.features, cameras, self.labels, run.clusters)
 
     def use(self, labels: Labels, features: Features | None = None) -> None:
-        """Make these clusters (N,) and the known identities the classes.
+        """Train on these clusters (N,) and the known identities as classes.
 
         features: all images' features, labelled images last; the classes' means fill the memory.
         """

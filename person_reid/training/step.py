@@ -97,7 +97,7 @@ class TrainingStep:
         record the step and replay it.
 
     A step is plain, in half precision, accumulated, shared by processes (DDP), recorded, compiled
-    or fused; the numbers are the same up to rounding, and what calls this cannot tell.
+    or fused; the numbers are the same up to rounding, and so are the calls.
     """
 
     def __init__(
