@@ -89,7 +89,7 @@ def questions(count, dimension, number):
     truths = []
     for filtered in (False, True):
         nearest = nearest_of_chunks(queries, compared(count, dimension, filtered), NEIGHBOURS)[1]
-        truths.append([[f"{number:07d}.jpg" for number in row] for row in nearest])
+        truths.append([[f"{number:08d}.jpg" for number in row] for row in nearest])
     return queries, truths
 
 
@@ -145,7 +145,7 @@ def filling(name, folder, dimension, first, acknowledged):
     """Add ADDED images, and count in a shared number how many were acknowledged."""
     engine = ENGINES[name](folder, dimension)
     (paths, features, abouts), *_ = images(ADDED, dimension)
-    paths = [f"{first + i:07d}.jpg" for i in range(ADDED)]
+    paths = [f"{first + i:08d}.jpg" for i in range(ADDED)]
     for start in range(0, ADDED, STEP):
         part = slice(start, start + STEP)
         engine.add(paths[part], features[part], abouts[part])

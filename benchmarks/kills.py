@@ -1,19 +1,21 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Kill trainings, layouts and additions to a search index while they write, and compare with
-undisturbed ones.
+"""Kill trainings, layouts, additions to a search index and changes of its lists while they write,
+and compare with undisturbed ones.
 
-    python benchmarks/kills.py  # 200 trainings, 50 layouts, 50 additions
-    python benchmarks/kills.py --trainings 20 --layouts 5 --additions 5 --seed 1
+    python benchmarks/kills.py  # 200 trainings, 50 layouts, 50 additions, 50 changes of lists
+    python benchmarks/kills.py --trainings 20 --layouts 5 --additions 5 --lists 5 --seed 1
 
 SIGKILL leaves a process no chance to tidy up. Each process is killed at a random one of its next
 writing acts: a file opened for writing, renamed, linked or removed, or a statement of SQLite. The
 next process goes on. After each kill, every checkpoint must be readable and every image that was
 acknowledged must be in the index; at the end, weights, layout and index must equal those of an
-undisturbed process, the weights bit for bit. POSIX only.
+undisturbed process, the weights bit for bit. Among images with lists, a search must find each
+image that was acknowledged. POSIX only.
 """
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import sys
@@ -31,7 +33,8 @@ from benchmarks.children import run
 from benchmarks.parser import Parser
 from person_reid.basics import UserError
 from person_reid.console import run_script
-from person_reid.gallery import indexing
+from person_reid.gallery import index as gallery_index
+from person_reid.gallery import indexing, inverted_lists
 from person_reid.gallery.index import SearchIndex
 from person_reid.progress import progress
 from tests.support.people import write_people
@@ -61,6 +64,9 @@ def main(argv=None):
     parser.add_argument(
         "--additions", type=int, default=50, help="how often an addition to an index is killed"
     )
+    parser.add_argument(
+        "--lists", type=int, default=50, help="how often an index that replaces its lists is killed"
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other moments")
     options = parser.parse_args(argv)
     random.seed(options.seed)
@@ -71,6 +77,7 @@ def main(argv=None):
         kill_trainings(room, options.trainings)
         kill_layouts(room, options.layouts)
         kill_additions(room, options.additions)
+        kill_lists(room, options.lists)
 
 
 def kill_trainings(room, kills):
@@ -157,6 +164,39 @@ def kill_additions(room, kills):
     )
 
 
+def kill_lists(room, kills):
+    """Kill a process that adds twenty images at a time to an index, and then replaces its lists."""
+    gallery_index.EXACT, inverted_lists.MOST_NEWER = 300, 0
+    features = np.random.default_rng(0).standard_normal((2000, 64), np.float32)
+    names = [f"{number}.jpg" for number in range(len(features))]
+    folder, acknowledged = room / "lists", room / "acknowledged"
+
+    def grow():
+        index = SearchIndex(folder / "a.index")
+        for start in range(len(index), len(features), 20):
+            index.add(names[start : start + 20], features[start : start + 20])
+            acknowledged.write_text(str(start + 20))
+            index.prepare()
+
+    def check():
+        count = int(acknowledged.read_text()) if acknowledged.exists() else 0
+        if count == 0:
+            return
+        index = SearchIndex(folder / "a.index")
+        found = [match.path.name for (match,) in index.search(features[:count], 1)]
+        index.close()
+        if found != names[:count]:
+            wrong = sum(a != b for a, b in zip(found, names, strict=False))
+            raise UserError(f"{wrong} of {count} acknowledged images are not found after a kill.")
+        if count == len(names):  # begin again
+            shutil.rmtree(folder)
+            acknowledged.unlink()
+
+    killed = kill(grow, room, kills, 60, check)
+    check()
+    print(f"{killed} kills of an index that replaces its lists: every image was found.")
+
+
 def kill(command, room, kills, most, check=lambda: None):
     """Run a command until it was killed `kills` times, at one of its first `most` writing acts,
     then to its end.
@@ -225,7 +265,7 @@ def contents(folder):
 def sorted_features(file):
     """Return {path: feature} of an index."""
     rows = sqlite3.connect(file).execute("SELECT path, feature FROM images")
-    return {path: np.frombuffer(feature, "<f4") for path, feature in rows}
+    return {path: np.frombuffer(feature, "<f2") for path, feature in rows}
 
 
 if __name__ == "__main__":
