@@ -100,12 +100,12 @@ def add(config: AddOptions) -> None:
     paths = find_images(config.images)
     file = None if config.index.startswith(SCHEME) else Path(config.index)
     check_outputs(config, paths, index=[file])
-    index = open_gallery(config.index)
+    indexed = config if isinstance(config, IndexConfig) else None
+    index = open_gallery(config.index, codes=indexed.codes if indexed else None)
     new = index.missing(paths)
     added = {Path(path) for path in new}
 
     # What is there already keeps its time, unless the list gives another.
-    indexed = config if isinstance(config, IndexConfig) else None
     table, pattern = (indexed.about, indexed.pattern) if indexed else (None, None)
     every = bool(table or pattern or not indexed)
     listed = Path(table) if table else None
@@ -129,7 +129,7 @@ def add_tracks(config: IndexConfig) -> None:
     """Add the people of a track file: some images of each track, which are cut from its frames."""
     file = None if config.index.startswith(SCHEME) else Path(config.index)
     check_outputs(config, index=[file])
-    index = open_gallery(config.index)
+    index = open_gallery(config.index, codes=config.codes)
     record, frames = describe_tracks(index, config)
     tracks = within(record.read(), frames)
     embedder = open_network(index, config)

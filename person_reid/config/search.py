@@ -11,6 +11,8 @@ from person_reid.config.run import DeviceOptions
 from person_reid.config.tested import EngineOptions, ExtractionOptions, TrainedNetwork
 from person_reid.config.times import ago, instant, moment
 
+# how the lists of an index hold features, from the smallest
+CODES = ("pq64", "sq8", "float16", "float32")
 COLUMNS = "columns path,identity,camera,time,track,source, any that are known"
 
 
@@ -132,6 +134,11 @@ class IndexConfig(TrackFileOptions, AddOptions):
         "regular expression for names, with groups of id, camera, track, source",
     )
     skip_unreadable: bool = option(False, "list images that cannot be read, and go on without them")
+    codes: str | None = option(
+        None,
+        f"how a new index holds features, the smallest first (default: {CODES[0]})",
+        choices=CODES,
+    )
 
     def fault(self) -> str:
         """Return why the options do not go together, each as {name}; empty if they do."""

@@ -10,17 +10,20 @@ from person_reid.gallery.milvus import SCHEME, MilvusGallery
 Gallery = SearchIndex | MilvusGallery  # mypy checks that both have what the commands call
 
 
-def open_gallery(place: str, new: bool = True) -> Gallery:
+def open_gallery(place: str, new: bool = True, codes: str | None = None) -> Gallery:
     """Return the gallery at an address: a file, or milvus://HOST:PORT/NAME.
 
     new: make the gallery if it does not exist; otherwise a UserError says how to make it.
+    codes: how a new file holds features, see SearchIndex.
     """
     if place.startswith(SCHEME):
+        if codes:
+            raise UserError(f"{place}: --codes is for files; the server has its own settings.")
         cluster = MilvusGallery(place)
         if new or cluster.exists():
             return cluster
     elif new or Path(place).is_file():
-        return SearchIndex(place)
+        return SearchIndex(place, codes)
     raise UserError(
         f"{place}: no such index. Make one: python tools/search.py index FOLDER --index FILE"
     )

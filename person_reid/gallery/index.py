@@ -11,26 +11,30 @@ answers from inverted lists, saved beside the file under a name that gives the l
 them; they can always be rebuilt.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError
 from person_reid.gallery.checks import check_count, checked
-from person_reid.gallery.index_file import ADDITIONS, ROUNDING, IndexFile
-from person_reid.gallery.inverted_lists import InvertedLists, delete_lists, faiss_is_installed
+from person_reid.gallery.index_file import ADDITIONS, IndexFile
+from person_reid.gallery.inverted_lists import (
+    InvertedLists,
+    compared_again,
+    damaged_lists,
+    delete_lists,
+    faiss_is_installed,
+    held,
+)
 from person_reid.gallery.metadata import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.retrieval.neighbours import merged, nearest_of_chunks
 from person_reid.retrieval.similarity import Features
 
 EXACT = 100_000  # the most images that a search compares exhaustively
-MOST_KEPT = 64  # answers of the file, nearly all of them the images that a filter admits
-T = TypeVar("T")
+FEW = 1000  # the most images that a filter may admit for an exact search among them
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,11 @@ class Found:
 
 
 class SearchIndex(IndexFile):
-    """An index file and its inverted lists."""
+    """An index file and its inverted lists. codes: see IndexFile."""
 
-    def __init__(self, path: str | Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: str | Path, codes: str | None = None) -> None:
+        super().__init__(path, codes)
         self._lists: InvertedLists | None = None
-        self._cache: tuple[tuple[int, int], dict[Any, Any]] = (0, 0), {}
 
     def forget(self, which: Filter, asked: str) -> int:
         """Delete images so that no file holds their paths or features any more.
@@ -90,7 +93,7 @@ class SearchIndex(IndexFile):
         lists = None if exact else self.lists()
         with self._transaction("DEFERRED"):  # others may add, replace and forget at any moment
             # a token from before images were forgotten is not known: all that is left is compared
-            if lists and (lists.token == self.latest()[0] or self.reached(lists.token)):
+            if lists and self.knows(lists.token) and not self._admits_few(among):
                 similarities, ids = self._nearest(lists, queries, k, among)
             else:
                 similarities, ids = nearest_of_chunks(queries, self.compared(among), k)
@@ -107,44 +110,48 @@ class SearchIndex(IndexFile):
     def _nearest(
         self, lists: InvertedLists, queries: Features, k: int, among: Filter
     ) -> tuple[Features, npt.NDArray[np.int64]]:
-        """Return similarities and ids, both (Q, ≥k), nearest first.
+        """Return similarities and ids, both (Q, k) or fewer, nearest first.
 
         They are of the images in the lists and of those added since. An id may be -1, or belong to
         a replaced image. Raises UserError if the lists are damaged.
         """
-        added = self.count_after(lists.last)
-        replaced = lists.index.ntotal + added - self._count()
+        replaced = lists.replaced(self)
         if replaced < 0:
-            raise self._damaged_lists(f"{-replaced} images are missing")
+            raise damaged_lists(self, f"{-replaced} images are missing")
         allowed = self.allowed(among) if among != EVERYTHING else None
-        similarities, ids = lists.search(queries, k + replaced, allowed)
-        wrong = np.abs(self.cosines(queries, ids) - similarities) > ROUNDING
-        if wrong.any():
-            raise self._damaged_lists(f"a similarity of {similarities[wrong][0]:.3g} is wrong")
-        newer = nearest_of_chunks(queries, self.chunks(lists.last, among), k)
-        return merged((similarities, ids), newer, k + replaced)
+        candidates = held(self).candidates(k) + replaced
+        found = lists.search(queries, k, candidates, allowed)
+        newer = nearest_of_chunks(queries, self.compared(among, lists.last), k)
+        return merged(compared_again(self, queries, found), newer, k)
 
-    def _damaged_lists(self, what: str) -> UserError:
-        return UserError(
-            f"{self.path}: its inverted lists are damaged: {what}. "
-            f"Delete {self.path}.{self.token}-*.lists; the next search makes them again."
-        )
-
-    def compared(self, which: Filter) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
-        """Yield (ids (n,), features (n, D)) for an exact search; at
-        most EXACT images stay in memory.
+    def compared(
+        self, which: Filter, after: int = 0
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
+        """Yield (ids (n,), features (n, D)) of the images with ids above `after`, for an exact
+        search; few of them stay in memory.
         """
-        if self._is_large():
-            yield from self.chunks(0, which)
-            return
-        for ids, features in self._kept("images", lambda: list(self.chunks())):
-            if which != EVERYTHING:
-                inside = np.isin(
-                    ids, np.flatnonzero(np.unpackbits(self.allowed(which), bitorder="little"))
-                )
-                ids, features = ids[inside], features[inside]
-            if len(ids):
-                yield ids, features
+        if self.count_after(after) <= EXACT:
+            for ids, features in self._kept(("images", after), lambda: list(self.chunks(after))):
+                if which != EVERYTHING:
+                    inside = self._admitted(which, ids)
+                    ids, features = ids[inside], features[inside]
+                if len(ids):
+                    yield ids, features
+        elif self._admits_few(which):
+            yield from self._kept(("few", after, which), lambda: list(self.chunks(after, which)))
+        else:
+            yield from self.chunks(after, which)
+
+    def _admitted(self, which: Filter, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Return whether a filter admits each of the images ids (n,)."""
+        bits, _ = self.allowed(which)
+        inside = ids < 8 * len(bits)
+        known = ids[inside]
+        inside[inside] = bits[known >> 3] >> (known & 7) & 1
+        return inside
+
+    def _admits_few(self, which: Filter) -> bool:
+        return which != EVERYTHING and self.allowed(which)[1] <= FEW
 
     def prepare(self) -> None:
         """Bring the inverted lists up to date if there are enough images;
@@ -155,42 +162,11 @@ class SearchIndex(IndexFile):
 
     def _is_large(self) -> bool:
         """Return whether there are more than EXACT images."""
-        return self._count() > EXACT
-
-    def _count(self) -> int:
-        """Return how many images there are; they are counted once until the file changes."""
-        return self._kept("count", self.__len__)
+        return len(self) > EXACT
 
     def lists(self) -> InvertedLists:
         """Return the InvertedLists, up to date."""
         lists = self._lists
-        if lists is None or (lists.token, lists.last) != self.latest():
+        if lists is None or not self.knows(lists.token) or lists.is_behind(self):
             lists = self._lists = InvertedLists(self)
         return lists
-
-    def allowed(self, which: Filter) -> npt.NDArray[np.uint8]:
-        """Return one bit for each id, lowest first, set if the filter admits
-        it; kept until the file changes.
-        """
-
-        def read() -> npt.NDArray[np.uint8]:
-            condition, values = which.condition()
-            rows = self._rows(f"SELECT id FROM images WHERE {condition}", values)
-            found = np.bincount(np.fromiter(chain.from_iterable(rows), np.int64, len(rows)))
-            return np.packbits(found > 0, bitorder="little")
-
-        return self._kept(which, read)
-
-    def _kept(self, key: object, read: Callable[[], T]) -> T:
-        """Return what read() returned for this key since the file last changed,
-        by this process or by another.
-        """
-        state = self._rows("PRAGMA data_version")[0][0], self.database.total_changes
-        if self._cache[0] != state:
-            self._cache = state, {}
-        kept = self._cache[1]
-        value: T = kept.pop(key) if key in kept else read()
-        kept[key] = value  # the latest is the last
-        if len(kept) > MOST_KEPT:
-            del kept[next(iter(kept))]
-        return value

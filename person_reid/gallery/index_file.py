@@ -6,15 +6,17 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError, make_folder, parse_json
+from person_reid.config.search import CODES
 from person_reid.gallery.checks import are_different, checked, log_stripped, state_of
 from person_reid.gallery.metadata import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.retrieval.similarity import Features, Floats, flaw
@@ -23,10 +25,12 @@ CHUNK = 50_000  # features in memory at once
 PAIRS = 5000  # pairs of a query and an image, compared at once
 ROUNDING = 1e-3  # error of a cosine or of a feature's length; more is damage
 LARGEST_ID = 2**63 - 1
+MOST_KEPT = 64  # answers of the file, nearly all of them the images that a filter admits
 BUSY = 60  # seconds to wait for another process that writes
 # bytes: several features per page; a 512-dimensional one would waste half of a page of 4096
 PAGE = 16384
 
+T = TypeVar("T")
 COLUMNS = ", ".join(About._fields)
 # a token for each transaction that added images: two files that grew apart have none in common from
 # there on. Inverted lists name the token up to which they hold all images. 0.2 wrote no tokens.
@@ -67,12 +71,17 @@ REASONS = {  # what SQLite says, and what to do
 class IndexFile:
     """The file of an index, opened, or created if it does not exist.
 
+    codes: how a new index holds features, one of CODES, by default the first. They name what the
+    inverted lists hold; the file holds float32 for "float32", and float16 for the others. An index
+    keeps its codes.
+
     Every method raises UserError if the file is damaged or not an index, if the disk is full, or if
     another process keeps writing to it for BUSY seconds.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, codes: str | None = None) -> None:
         self.path = Path(path)
+        self._cache: tuple[tuple[int, int], dict[Any, Any]] = (0, 0), {}
         if self.path.is_dir():
             raise UserError(f"{self.path}: a folder; expected the file of an index.")
         make_folder(self.path.parent)
@@ -85,10 +94,21 @@ class IndexFile:
         if not complete:
             with self._transaction():
                 self._complete()
+        if self.recall("token") is None and not len(self):
+            self.remember({"token": secrets.token_hex(4), "codes": codes or CODES[0]})
         self.token: str = self.remember({"token": secrets.token_hex(4)})["token"]
+        self.codes: str = self.recall("codes") or "float32"  # of an earlier version
+        if self.codes not in CODES:
+            raise self._damaged(f"it holds codes of an unknown kind, {self.codes!r}")
+        if codes not in (None, self.codes):
+            raise UserError(
+                f"{self.path}: its codes are {self.codes}, not {codes}: leave --codes out, or "
+                "take another index."
+            )
+        self._stored = np.dtype("<f4" if self.codes == "float32" else "<f2")
 
     def __len__(self) -> int:
-        return int(self._rows("SELECT count(*) FROM images")[0][0])
+        return self._kept("count", lambda: int(self._rows("SELECT count(*) FROM images")[0][0]))
 
     def close(self) -> None:
         """Release the file."""
@@ -123,7 +143,8 @@ class IndexFile:
         """Return the paths that the index does not hold or whose files have
         changed since they were added.
         """
-        states = dict(self._rows("SELECT path, state FROM images"))
+        paths = list(paths)
+        states = dict(self._where("path", list(map(_key, paths)), "state"))
         return [path for path in paths if states.get(_key(path)) != state_of(path)]
 
     def add(
@@ -142,7 +163,7 @@ class IndexFile:
         this returns. Raises UserError for features that are not finite or are all zero, if their
         width differs from the index's, and if their number is not the number of paths.
         """
-        features = checked(features, self.width(), self.path, paths)
+        features = checked(features, self.width(), self.path, paths).astype(self._stored)
         known = [(abouts or {}).get(path, UNKNOWN) for path in paths]
         rows = [
             (_key(path), state, feature.tobytes(), *about)
@@ -213,9 +234,9 @@ class IndexFile:
 
         Raises UserError if the index is empty.
         """
-        ids = np.sort(np.array(self._rows("SELECT id FROM images"), np.int64).ravel())
+        ids = np.sort(self._ids(EVERYTHING))
         places = np.linspace(0, max(len(ids) - 1, 0), min(count, len(ids))).astype(int)
-        found = self._by_id("feature", ids[places].tolist())
+        found = self._where("id", ids[places].tolist(), "feature")
         if not found:
             raise UserError(f"{self.path}: no images in it any more. Add some, and run this again.")
         return self._matrix(found)
@@ -229,7 +250,7 @@ class IndexFile:
         step = max(1, PAIRS // max(ids.shape[1], 1))
         for start in range(0, len(ids), step):
             some = ids[start : start + step]
-            if rows := sorted(self._by_id("feature", np.unique(some).tolist())):
+            if rows := sorted(self._where("id", np.unique(some).tolist(), "feature")):
                 held = np.array([number for number, _ in rows], np.int64)
                 places = np.minimum(np.searchsorted(held, some), len(held) - 1)
                 cosines = queries[start : start + step] @ self._matrix(rows).T
@@ -239,7 +260,10 @@ class IndexFile:
 
     def count_after(self, number: int) -> int:
         """Return how many images have an id above `number`."""
-        return int(self._rows("SELECT count(*) FROM images WHERE id > ?", (number,))[0][0])
+        if not number:
+            return len(self)
+        command = "SELECT count(*) FROM images WHERE id > ?"
+        return self._kept(("after", number), lambda: int(self._rows(command, (number,))[0][0]))
 
     def last_id(self) -> int:
         """Return the id of the latest image, or 0 for an empty index."""
@@ -253,6 +277,10 @@ class IndexFile:
     def reached(self, token: str) -> int:
         """Return the last id of the addition with this token, 0 if it is not one of this file's."""
         return sum(last for _, last in self._additions("WHERE token = ?", (token,)))
+
+    def knows(self, token: str) -> bool:
+        """Return whether a token is that of an addition to this file, or of its latest state."""
+        return token == self.latest()[0] or bool(self.reached(token))
 
     def _additions(self, which: str, values: Sequence[Any] = ()) -> list[tuple[str, int]]:
         if not self._rows("SELECT 1 FROM sqlite_master WHERE name = 'additions'"):
@@ -273,17 +301,39 @@ class IndexFile:
 
     def _images(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
         """Return {id: (path, what is known)} of those of the images that are still there."""
-        rows = self._by_id(f"path, {COLUMNS}", ids)
+        rows = self._where("id", ids, f"path, {COLUMNS}")
         return {number: (Path(os.fsdecode(path)), About(*about)) for number, path, *about in rows}
 
-    def _by_id(self, columns: str, ids: Sequence[int]) -> list[Any]:
-        """Return the rows (id, *columns) of the images that are still there."""
+    def _where(self, key: str, values: Sequence[Any], columns: str) -> list[Any]:
+        """Return the rows (key, *columns) of the images that are there, by ids or paths."""
         rows = []
-        for start in range(0, len(ids), 500):  # SQLite limits the number of question marks
-            chunk = ids[start : start + 500]
-            marks = ",".join("?" * len(chunk))
-            rows += self._rows(f"SELECT id, {columns} FROM images WHERE id IN ({marks})", chunk)
+        for start in range(0, len(values), 500):  # SQLite limits the number of question marks
+            some = values[start : start + 500]
+            marks = ",".join("?" * len(some))
+            command = f"SELECT {key}, {columns} FROM images WHERE {key} IN ({marks})"
+            rows += self._rows(command, some)
         return rows
+
+    def allowed(self, which: Filter) -> tuple[npt.NDArray[np.uint8], int]:
+        """Return a bit for each id, lowest first, set if a filter admits it, and how many are set.
+
+        They are kept until the file changes.
+        """
+
+        def read() -> tuple[npt.NDArray[np.uint8], int]:
+            ids = self._ids(which)
+            found = np.zeros(ids.max(initial=0) + 1, bool)
+            found[ids] = True
+            return np.packbits(found, bitorder="little"), len(ids)
+
+        return self._kept(which, read)
+
+    def _ids(self, which: Filter) -> npt.NDArray[np.int64]:
+        """Return the ids of the images that a filter admits, without a list of all rows."""
+        condition, values = which.condition()
+        with self._explained():
+            rows = self.database.execute(f"SELECT id FROM images WHERE {condition}", values)
+            return np.fromiter(chain.from_iterable(rows), np.int64)
 
     def _condition(self, which: Filter) -> tuple[str, list[Any]]:
         """Return the SQL condition of a filter and its values."""
@@ -298,21 +348,36 @@ class IndexFile:
         sizes = self._rows("SELECT length(feature) FROM images LIMIT 1")
         if sizes and not sizes[0][0]:
             raise self._damaged("a feature is cut short")
-        return sizes[0][0] // 4 if sizes else None
+        return sizes[0][0] // self._stored.itemsize if sizes else None
 
     def _matrix(self, rows: Sequence[tuple[int, bytes]]) -> Features:
         """Return the features (n, D) of n rows (id, feature)."""
         sizes = {len(feature) if isinstance(feature, bytes) else 0 for _, feature in rows}
-        if len(sizes) > 1 or min(sizes) % 4 or not min(sizes):
+        if len(sizes) > 1 or min(sizes) % self._stored.itemsize or not min(sizes):
             raise self._damaged("a feature is cut short")
-        features = np.frombuffer(b"".join(feature for _, feature in rows), "<f4").reshape(
-            len(rows), -1
-        )
+        stored = np.frombuffer(b"".join(feature for _, feature in rows), self._stored)
+        features = stored.reshape(len(rows), -1).astype(np.float32, copy=False)
         if found := flaw(features, lambda i: self._images([rows[i][0]])[rows[i][0]][0]):
             raise self._damaged(found)
-        if (np.abs(np.einsum("nd,nd->n", features, features) - 1) > ROUNDING).any():
+        squares = np.einsum("nd,nd->n", features, features)
+        if (np.abs(squares - 1) > ROUNDING).any():
             raise self._damaged("a feature is not of length 1, as all are that were added")
-        return features
+        # an image's cosine with itself is 1
+        return features if self.codes == "float32" else features / np.sqrt(squares)[:, None]
+
+    def _kept(self, key: object, read: Callable[[], T]) -> T:
+        """Return what read() returned for this key since the file last changed,
+        by this process or by another.
+        """
+        state = self._rows("PRAGMA data_version")[0][0], self.database.total_changes
+        if self._cache[0] != state:
+            self._cache = state, {}
+        kept = self._cache[1]
+        value: T = kept.pop(key) if key in kept else read()
+        kept[key] = value  # the latest is the last
+        if len(kept) > MOST_KEPT:
+            del kept[next(iter(kept))]
+        return value
 
     def _is_complete(self) -> bool:
         """Return whether the table of the images has all columns."""

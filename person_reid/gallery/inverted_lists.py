@@ -1,8 +1,10 @@
 """Inverted lists by FAISS: a query looks at some ten thousand of a million images.
 
 Features are grouped around √N centres, and a query is compared with the images of the few centres
-nearest to it.
-Johnson, Douze, Jégou: Billion-scale Similarity Search with GPUs, 2019.
+nearest to it. Codes of fewer bytes than a feature find candidates among them, and the features in
+the index file rank these.
+Johnson, Douze, Jégou: Billion-scale Similarity Search with GPUs, 2019. Jégou, Douze, Schmid:
+Product Quantization for Nearest Neighbor Search, PAMI 2011.
 """
 
 import logging
@@ -11,13 +13,14 @@ from collections.abc import Iterator
 from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from person_reid.basics import UserError, atomic_write, describe
-from person_reid.gallery.index_file import IndexFile
+from person_reid.gallery.index_file import ROUNDING, IndexFile
+from person_reid.gallery.metadata import EVERYTHING
 from person_reid.progress import progress
 from person_reid.retrieval.faiss_neighbours import trained_lists
 from person_reid.retrieval.neighbours import nearest_of_chunks, overlap
@@ -28,7 +31,10 @@ RECALL = 0.98  # wanted of the NEIGHBOURS nearest; decides how many lists a quer
 NEIGHBOURS = 10
 SAMPLE = 200  # images whose neighbours are compared with the exact ones
 TRAINING = 40  # images per list to learn its centre from; FAISS asks for 39
-MOST_REPLACED = 1000  # images that may have been replaced before the lists are rebuilt
+LEAST_TRAINING = 10_000  # images to learn codes from; FAISS asks for 39 for each of 256
+# images that are not in the lists yet, which are compared one by one, and replaced images that
+# still are, before the lists are brought up to date
+MOST_NEWER, MOST_REPLACED = 10_000, 1000
 
 
 def faiss_is_installed() -> bool:
@@ -36,53 +42,140 @@ def faiss_is_installed() -> bool:
     return find_spec("faiss") is not None
 
 
+class Held(NamedTuple):
+    """How lists hold features.
+
+    factory: as faiss.index_factory calls it. error: the largest of a cosine; codes cut off what is
+    beyond the range of the images they were learnt from. each, least: candidates for each answer,
+    and at least, whose cosines are computed again.
+    """
+
+    factory: str
+    error: float
+    each: int = 1
+    least: int = 1
+
+    def candidates(self, k: int) -> int:
+        """Return how many candidates to find for k answers."""
+        return max(self.least, self.each * k)
+
+
+HELD = {
+    "float32": Held("Flat", ROUNDING),
+    "float16": Held("SQfp16", 2 * ROUNDING),
+    "sq8": Held("SQ8", 1.0, 4),
+    "pq64": Held("PQ64np", 1.0, 20, 500),
+}
+
+
+def held(source: IndexFile) -> Held:
+    """Return how the lists of an IndexFile hold features.
+
+    64 codes need a width that 64 divides; features of another width are held as sq8.
+    """
+    divides = (source.width() or 0) % 64 == 0
+    return HELD["sq8" if source.codes == "pq64" and not divides else source.codes]
+
+
 class InvertedLists:
     """The up-to-date lists of an IndexFile.
 
     They are read from `NAME.TOKEN-ADDITION.lists` beside the index, where ADDITION is the token of
-    the last addition in them, then extended by newer images, or rebuilt; either way the file is
+    the last addition in them. If they are behind, they take in the newer images and lose the
+    replaced ones; if the index has outgrown them, they are rebuilt. Either way the file is
     replaced. If the index does not know the addition, the file belongs to another state of the
     index, such as the one before it was restored from a copy.
 
     Once made, the lists hold all images with ids up to `last`, whatever other processes do: no id
-    is used twice.
+    is used twice. They are in memory only while they change.
     """
 
     def __init__(self, source: IndexFile) -> None:
         source.mark()
-        file, reached = latest_file(source)
+        file, self.last = latest_file(source)
+        self.token = _token(file) if file else ""
+        self.index = _read(file, mapped=True)
+        fits = (
+            self.index is not None
+            and self.index.d == source.width()
+            and not _outgrown(self.index, source)
+        )
+        if not fits or self.is_behind(source):
+            self._renew(source, _read(file, mapped=False) if fits else None)
+
+    def _renew(self, source: IndexFile, index: Any) -> None:
+        """Bring lists in memory up to date, or make them, and write them."""
+        after = self.last
+        if index is None:
+            index, after = _train(source), 0
         self.token, self.last = source.latest()
-        index = _read(file, mapped=reached == self.last) if file else None
-        if index is None or index.d != source.width() or _outgrown(index, source, reached):
-            index, reached = _train(source), 0
-            self.token, self.last = source.latest()
-        if reached < self.last:
-            _extend(index, source, reached, self.last)
+        grown = source.count_after(after) > len(source) / 10
+        _extend(index, source, after, self.last)
+        if grown:
             log.warning("faiss: %s", _tune(index, source, self.last))
-            _write(index, source, self.token)
-        self.index = index
+        self.index = _read(_write(index, source, self.token), mapped=True) or index
+
+    def is_behind(self, source: IndexFile) -> bool:
+        """Return whether too many images of an IndexFile are not in the lists, or too many that
+        were replaced still are.
+        """
+        return source.count_after(self.last) > MOST_NEWER or self.replaced(source) > MOST_REPLACED
+
+    def replaced(self, source: IndexFile) -> int:
+        """Return how many images in the lists were replaced; fewer than 0 if some are missing."""
+        return int(self.index.ntotal) + source.count_after(self.last) - len(source)
 
     def search(
-        self, queries: Features, k: int, among: npt.NDArray[np.uint8] | None = None
+        self,
+        queries: Features,
+        k: int,
+        candidates: int,
+        among: tuple[npt.NDArray[np.uint8], int] | None = None,
     ) -> tuple[Features, npt.NDArray[np.int64]]:
-        """Return similarities and ids, both (Q, k), of the approximately nearest images.
+        """Return similarities and ids, both (Q, C), of the candidates for the k nearest images, by
+        the codes of the lists.
 
-        among: a bit for each id, the lowest first: search only those whose bit is set. A returned
+        among: as IndexFile.allowed returns it: search only the images whose bit is set. A returned
         id is -1 if no image was found, and may belong to a replaced image.
         """
         import faiss
 
         settings = faiss.SearchParametersIVF()
-        settings.nprobe = self.index.nprobe
-        # its k nearest are as far as more of the nearest of all, in more lists
+        # More neighbours lie in more lists. Those of a filter are as far as more of all neighbours.
+        more = max(1.0, k / NEIGHBOURS) ** 0.5
         if among is not None:
-            settings.sel = faiss.IDSelectorBitmap(len(among), faiss.swig_ptr(among))
-            count = max(1, int(np.unpackbits(among).sum()))
-            settings.nprobe = min(
-                self.index.nlist, settings.nprobe * self.index.ntotal // count + 1
-            )
-        similarities, ids = self.index.search(queries, k, params=settings)
+            bits, count = among
+            settings.sel = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+            more *= self.index.ntotal // max(1, count) + 1
+        settings.nprobe = min(self.index.nlist, int(self.index.nprobe * more))
+        # threads share the lists of one query, or several queries
+        self.index.parallel_mode = int(len(queries) == 1)
+        similarities, ids = self.index.search(queries, candidates, params=settings)
         return similarities, ids
+
+
+def compared_again(
+    source: IndexFile, queries: Features, found: tuple[Features, npt.NDArray[np.int64]]
+) -> tuple[Features, npt.NDArray[np.int64]]:
+    """Return what lists have found, similarities and ids (Q, C), with the cosines of the features
+    that the file holds; they are −∞ where no image has the id any more.
+
+    Raises UserError if the codes of the lists differ more than they can.
+    """
+    similarities, ids = found
+    cosines = source.cosines(queries, ids)
+    wrong = np.abs(cosines - similarities) > held(source).error
+    if wrong.any():
+        raise damaged_lists(source, f"a similarity of {similarities[wrong][0]:.3g} is wrong")
+    return np.where(np.isnan(cosines), -np.inf, cosines), ids
+
+
+def damaged_lists(source: IndexFile, what: str) -> UserError:
+    """Return the error for lists that do not fit their index."""
+    return UserError(
+        f"{source.path}: its inverted lists are damaged: {what}. "
+        f"Delete {source.path}.{source.token}-*.lists; the next search makes them again."
+    )
 
 
 def latest_file(source: IndexFile) -> tuple[Path | None, int]:
@@ -91,11 +184,15 @@ def latest_file(source: IndexFile) -> tuple[Path | None, int]:
     return max(fitting, key=lambda each: each[1], default=(None, 0))
 
 
+def _token(file: Path) -> str:
+    return file.stem.rpartition("-")[2]
+
+
 def _files(source: IndexFile) -> Iterator[tuple[Path, int]]:
     """Yield (file of lists beside an IndexFile, the last id in it, 0 if it is of another state)."""
     pattern = f"{escape(source.path.name)}.{escape(source.token)}-*.lists"
     for file in source.path.parent.glob(pattern):
-        yield file, source.reached(file.stem.rpartition("-")[2])
+        yield file, source.reached(_token(file))
 
 
 def delete_lists(source: IndexFile) -> None:
@@ -109,22 +206,25 @@ def delete_lists(source: IndexFile) -> None:
         file.unlink(missing_ok=True)
 
 
-def _outgrown(index: Any, source: IndexFile, reached: int) -> bool:
-    """Return whether lists up to the id `reached` must be rebuilt: too few
-    lists, or too many replaced images.
-    """
-    replaced = index.ntotal + source.count_after(reached) - len(source)
-    return bool(replaced > MOST_REPLACED or 2 * index.nlist < len(source) ** 0.5)
+def _outgrown(index: Any, source: IndexFile) -> bool:
+    """Return whether there are too few lists for the images."""
+    return bool(2 * index.nlist < len(source) ** 0.5)
 
 
 def _train(source: IndexFile) -> Any:
     lists = max(1, int(len(source) ** 0.5))
-    features = source.sample(TRAINING * lists)
-    return trained_lists(features, min(lists, len(features)))
+    features = source.sample(max(TRAINING * lists, LEAST_TRAINING))
+    return trained_lists(features, min(lists, len(features)), held(source).factory)
 
 
 def _extend(index: Any, source: IndexFile, after: int, until: int) -> None:
-    """Add the images after an id, up to another, to the lists."""
+    """Remove replaced images from the lists, and add those after an id, up to another."""
+    import faiss
+
+    if after:
+        bits, _ = source.allowed(EVERYTHING)
+        there = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+        index.remove_ids(faiss.IDSelectorNot(there))
     with progress(total=source.count_after(after), desc="lists", unit=" images") as bar:
         for ids, features in source.chunks(after, until=until):
             index.add_with_ids(features, ids)
@@ -138,22 +238,28 @@ def _tune(index: Any, source: IndexFile, until: int) -> str:
     """
     queries = source.sample(SAMPLE)
     exact = nearest_of_chunks(queries, source.chunks(until=until), NEIGHBOURS + 1)[1][:, 1:]
-    index.nprobe, recall = 4, 0.0
-    while recall < RECALL and index.nprobe < index.nlist:
+    candidates = held(source).candidates(NEIGHBOURS + 1)
+    index.nprobe, recall, gain = 4, 0.0, 1.0
+    while recall < RECALL and gain > 0 and index.nprobe < index.nlist:
         index.nprobe = min(2 * index.nprobe, index.nlist)
-        recall = overlap(exact, index.search(queries, NEIGHBOURS + 1)[1])
+        cosines, ids = compared_again(source, queries, index.search(queries, candidates))
+        nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : NEIGHBOURS + 1]
+        found = overlap(exact, np.take_along_axis(ids, nearest, 1))
+        recall, gain = found, found - recall
     return (
         f"{index.nprobe} of {index.nlist} lists, recall {recall:.4f} of the "
         f"{NEIGHBOURS} nearest against exact search"
     )
 
 
-def _read(file: Path, mapped: bool) -> Any:
-    """Read lists, or return None if they are damaged. mapped: leave them on the disk,
-    where they cannot be extended.
+def _read(file: Path | None, mapped: bool) -> Any:
+    """Read lists, or return None if there are none or they are damaged. mapped: leave them on the
+    disk, where they cannot be extended.
     """
     import faiss
 
+    if file is None:
+        return None
     try:
         if not mapped or sys.platform == "win32":
             index: Any = faiss.read_index(str(file))
@@ -167,7 +273,8 @@ def _read(file: Path, mapped: bool) -> Any:
     return index
 
 
-def _write(index: Any, source: IndexFile, token: str) -> None:
+def _write(index: Any, source: IndexFile, token: str) -> Path | None:
+    """Write lists in place of older ones, and return their file, or None if it cannot be kept."""
     import faiss
 
     file = source.path.with_name(f"{source.path.name}.{source.token}-{token}.lists")
@@ -181,10 +288,12 @@ def _write(index: Any, source: IndexFile, token: str) -> None:
         log.warning(
             "%s: not saved (%s); the next search makes the lists again.", file, describe(error)
         )
-        return
+        return None
     last = source.reached(token)
     if not last:  # another process has forgotten images in the meantime
         delete_lists(source)
+        return None
     for old, reached in _files(source):
         if old != file and reached <= last:
             old.unlink(missing_ok=True)
+    return file

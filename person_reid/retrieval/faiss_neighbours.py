@@ -81,10 +81,13 @@ class FaissNeighbours:
         return index
 
 
-def trained_lists(sample: Features, lists: int) -> Any:
-    """Return inverted lists of FAISS, still empty, around centres learnt from features (S, D)."""
+def trained_lists(sample: Features, lists: int, codes: str = "Flat") -> Any:
+    """Return inverted lists of FAISS, still empty, around centres learnt from features (S, D).
+
+    codes: how they hold features, as faiss.index_factory calls it.
+    """
     import faiss
 
-    index = faiss.index_factory(sample.shape[1], f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
+    index = faiss.index_factory(sample.shape[1], f"IVF{lists},{codes}", faiss.METRIC_INNER_PRODUCT)
     index.train(sample)
     return index

@@ -76,10 +76,10 @@ def test_a_damaged_schema_is_named(index):
     ("blob", "words"),
     [
         (
-            np.full(64, np.nan, "<f4").tobytes(),
+            np.full(64, np.nan, "<f2").tobytes(),
             r"1 of 400 features are NaN or infinite, the first is 7\.jpg",
         ),
-        (bytes(256), r"1 of 400 features are all zero, the first is 7\.jpg"),
+        (bytes(128), r"1 of 400 features are all zero, the first is 7\.jpg"),
         (bytes(100), "a feature is cut short"),
         (bytes(253), "a feature is cut short"),
         (None, "a feature is cut short"),

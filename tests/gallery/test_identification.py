@@ -56,7 +56,7 @@ def test_without_people_there_is_a_word():
 @pytest.fixture
 def index(tmp_path):
     """Five images of Anna in camera 1, one of Ben in camera 2, and one that nobody has named."""
-    index = SearchIndex(tmp_path / "people.index")
+    index = SearchIndex(tmp_path / "people.index", codes="float32")
     paths = [f"{number}.jpg" for number in range(7)]
     who = [About("Anna", "1")] * 5 + [About("Ben", "2"), About(None, "3")]
     index.add(paths, FEATURES[:7], dict(zip(paths, who, strict=True)))

@@ -29,9 +29,10 @@ def features():
 
 @pytest.fixture
 def small_limit(monkeypatch):
-    """Inverted lists from 500 images on."""
+    """Inverted lists from 500 images on, of all images."""
     pytest.importorskip("faiss")
     monkeypatch.setattr(module, "EXACT", 500)
+    monkeypatch.setattr(lists, "MOST_NEWER", 0)
 
 
 def names(start, stop):
@@ -39,7 +40,7 @@ def names(start, stop):
 
 
 def filled(path, features, start=0, stop=None):
-    index = SearchIndex(path)
+    index = SearchIndex(path, codes="float32")
     stop = len(features) if stop is None else stop
     index.add(names(start, stop), features[start:stop])
     return index
@@ -153,18 +154,18 @@ def test_an_open_index_finds_what_another_process_has_left(features, tmp_path, s
 
 
 def test_what_is_kept_is_of_the_present_file_and_of_few_filters(features, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "MOST_KEPT", 5)
+    monkeypatch.setattr(index_file, "MOST_KEPT", 5)
     index = filled(tmp_path / "a.index", features)
     for track in range(9):
         index.search(features[:1], 3, among=Filter(track=str(track)))
     assert {*index._cache[1]} == {
         "count",
-        "images",
+        ("images", 0),
         *(Filter(track=str(track)) for track in (6, 7, 8)),
     }
     SearchIndex(index.path).describe({"3.jpg": About(camera="new")})
     index.search(features[:1], 3)
-    assert {*index._cache[1]} == {"count", "images"}
+    assert {*index._cache[1]} == {"count", ("images", 0)}
 
 
 def test_images_that_come_while_lists_are_made_are_listed_once(

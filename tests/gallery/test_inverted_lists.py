@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from person_reid.basics import UserError
+from person_reid.config.search import CODES
 from person_reid.gallery import index as module
 from person_reid.gallery import inverted_lists
 from person_reid.gallery.index import SearchIndex
@@ -25,8 +26,10 @@ QUERIES = FEATURES[::50]
 
 @pytest.fixture(autouse=True)
 def small_limit(monkeypatch):
-    """Inverted lists from 500 images on."""
+    """Inverted lists from 500 images on, of all images, for searches with filters as well."""
     monkeypatch.setattr(module, "EXACT", 500)
+    monkeypatch.setattr(module, "FEW", 0)
+    monkeypatch.setattr(inverted_lists, "MOST_NEWER", 0)
 
 
 @pytest.fixture
@@ -36,8 +39,8 @@ def path(tmp_path):
     return tmp_path / "a.index"
 
 
-def add(path, start, stop):
-    index = SearchIndex(path)
+def add(path, start, stop, codes="float32"):
+    index = SearchIndex(path, codes)
     index.add(NAMES[start:stop], FEATURES[start:stop])
     return index
 
@@ -80,6 +83,94 @@ def test_lists_of_a_restored_index_are_used_again_if_they_fit(path):
     before = lists.stat().st_mtime_ns
     assert_right(SearchIndex(path))
     assert lists.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("codes", CODES)
+def test_codes_find_candidates_and_the_features_of_the_file_rank_them(tmp_path, codes):
+    rng = np.random.default_rng(1)
+    features = clusters(rng, 3000, dimension=256, identities=300)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    index = SearchIndex(tmp_path / "a.index", codes)
+    index.add(NAMES[:2000], features[:2000])
+    index.prepare()
+    index.add(NAMES[1500:], features[1500:])  # some are replaced, some are newer than the lists
+    index.add(NAMES[:300], features[2700:])  # other images than the lists hold
+    held = np.concatenate([features[2700:], features[300:]])
+    found, right = (index.search(features[::50], 10, exact=exact) for exact in (False, True))
+    for query, row in zip(features[::50], found, strict=True):
+        cosines = [float(query @ held[NAMES.index(match.path.name)]) for match in row]
+        rounding = 1e-6 if codes == "float32" else 1e-4
+        np.testing.assert_allclose([match.similarity for match in row], cosines, atol=rounding)
+    assert found[6][0].similarity == pytest.approx(1, abs=1e-6)  # the image itself
+    pairs = [[{match.path for match in row} for row in rows] for rows in (found, right)]
+    assert np.mean([len(a & b) / 10 for a, b in zip(*pairs, strict=True)]) > 0.95
+    width = 4 if codes == "float32" else 2
+    assert index._rows("SELECT DISTINCT length(feature) FROM images") == [(256 * width,)]
+
+
+def test_an_index_keeps_its_codes_and_smaller_ones_make_smaller_files(tmp_path):
+    rng = np.random.default_rng(1)
+    features = clusters(rng, 3000, dimension=256, identities=300)
+    sizes = []
+    for codes in CODES:
+        index = SearchIndex(tmp_path / f"{codes}.index", codes)
+        index.add(NAMES, features)
+        index.prepare()
+        (lists,) = tmp_path.glob(f"{codes}.index*.lists")
+        sizes.append(lists.stat().st_size)
+        with pytest.raises(UserError, match=rf"its codes are {codes}, not another: leave --codes"):
+            SearchIndex(tmp_path / f"{codes}.index", "another")
+        assert SearchIndex(tmp_path / f"{codes}.index").codes == codes
+    assert sizes == sorted(sizes)
+
+
+def test_a_few_newer_images_are_found_before_the_lists_take_them_in(path, monkeypatch):
+    monkeypatch.setattr(inverted_lists, "MOST_NEWER", 100)
+    (lists,) = path.parent.glob("*.lists")
+    index = add(path, 1000, 1100)
+    assert_right(index)
+    assert_right(SearchIndex(path), k=25)
+    assert index.search(FEATURES[1050:1051], 1)[0][0].path.name == "1050.jpg"
+    assert list(path.parent.glob("*.lists")) == [lists]
+    assert_right(add(path, 1100, 1101))
+    assert not lists.exists() and index.lists().last == 1101
+
+
+def test_lists_that_take_in_images_lose_those_that_were_replaced(path, monkeypatch, capsys):
+    monkeypatch.setattr(inverted_lists, "MOST_NEWER", 10_000)
+    monkeypatch.setattr(inverted_lists, "MOST_REPLACED", 49)
+    index = add(path, 0, 49)
+    assert_right(index)
+    assert index.lists().index.ntotal == 1000
+    add(path, 49, 50)
+    assert_right(index)
+    assert index.lists().index.ntotal == 1000 and index.lists().last == index.last_id() == 1050
+    held = index.lists().index.invlists
+    ids = [held.get_single_id(part, i) for part in range(31) for i in range(held.list_size(part))]
+    assert sorted(ids) == list(range(51, 1051))
+    # a twentieth is too few to find out again how many lists a query looks at
+    assert "recall" not in capsys.readouterr().err
+
+
+def test_a_filter_that_admits_few_images_compares_them_all(path, monkeypatch):
+    SearchIndex(path).describe({name: About(camera="7") for name in NAMES[5:900:30]})
+    monkeypatch.setattr(module, "FEW", 30)
+    monkeypatch.setattr(inverted_lists.InvertedLists, "search", None)
+    index, camera = SearchIndex(path), Filter(camera="7")
+    expected = sorted(-FEATURES[5:900:30] @ FEATURES[0])[:10]
+    for _ in range(2):
+        found = index.search(FEATURES[:1], 10, among=camera)[0]
+        np.testing.assert_allclose([-match.similarity for match in found], expected, atol=1e-6)
+    index.describe({NAMES[0]: About(camera="7")})
+    with pytest.raises(TypeError):  # now it searches the lists
+        index.search(FEATURES[:1], 10, among=camera)
+
+
+def test_features_that_sixty_four_does_not_divide_are_held_by_a_byte_each(tmp_path):
+    index = SearchIndex(tmp_path / "a.index")
+    index.add(NAMES, FEATURES)
+    assert index.codes == "pq64" and index.lists().index.code_size == FEATURES.shape[1]
+    assert index.search(FEATURES[7:8], 1)[0][0].path.name == "7.jpg"
 
 
 def test_a_copy_under_another_name_makes_its_own_lists(path):
@@ -160,7 +251,7 @@ def test_a_file_that_was_vacuumed_keeps_its_lists(path):
 @pytest.mark.parametrize("count", [600, 1000])
 def test_lists_of_other_features_are_refused_or_made_again(path, count):
     (lists,) = path.parent.glob("*.lists")
-    other = SearchIndex(path.with_name("b.index"))
+    other = SearchIndex(path.with_name("b.index"), "float32")
     other.add(NAMES[:count], FEATURES[::-1][:count])
     other.prepare()
     (theirs,) = path.parent.glob("b.index*.lists")
@@ -168,7 +259,7 @@ def test_lists_of_other_features_are_refused_or_made_again(path, count):
     advice = r"lists are damaged: .* Delete .*a\.index\.\w+-\*\.lists; the next search makes them"
     with pytest.raises(UserError, match=advice):
         SearchIndex(path).search(QUERIES, 10)
-    narrow = SearchIndex(path.with_name("c.index"))
+    narrow = SearchIndex(path.with_name("c.index"), "float32")
     narrow.add(NAMES, FEATURES[:, :16])
     narrow.prepare()
     (theirs,) = path.parent.glob("c.index*.lists")
@@ -227,3 +318,16 @@ def test_an_open_index_whose_file_was_replaced_or_deleted_is_refused(path, act, 
     }
     with pytest.raises(UserError, match=r"a\.index: replaced or deleted since it was opened"):
         acts[act]()
+
+
+def test_an_index_that_says_nothing_of_codes_goes_on(path):
+    SearchIndex(path)._rows("DELETE FROM about WHERE key = 'codes'")  # as earlier versions left it
+    (lists,) = path.parent.glob("*.lists")
+    before = lists.stat().st_mtime_ns
+    index = SearchIndex(path)
+    assert index.codes == "float32"
+    assert_right(index)
+    assert lists.stat().st_mtime_ns == before
+    index.add(NAMES[1000:1500], FEATURES[1000:1500])
+    assert_right(index)
+    assert index._rows("SELECT DISTINCT length(feature) FROM images") == [(4 * 32,)]

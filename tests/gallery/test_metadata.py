@@ -40,7 +40,7 @@ WHO[5:8] = [About(), About("name1"), About(None, "2", None)]
 
 @pytest.fixture
 def index(tmp_path):
-    index = SearchIndex(tmp_path / "a.index")
+    index = SearchIndex(tmp_path / "a.index", codes="float32")
     index.add(PATHS, FEATURES)
     index.describe(dict(zip(PATHS, WHO, strict=True)))
     return index
@@ -50,6 +50,7 @@ def use_lists(monkeypatch):
     """Search by inverted lists, not exactly."""
     pytest.importorskip("faiss")
     monkeypatch.setattr(module, "EXACT", 500)
+    monkeypatch.setattr(module, "FEW", 0)
 
 
 def fits(about, which):

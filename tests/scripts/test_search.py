@@ -585,3 +585,14 @@ def test_an_index_of_a_run_says_where_it_has_to_be_searched(folder, capsys, monk
         match=r"its network is the run run, which is not in .*elsewhere\. Go to the folder",
     ):
         search.main(["query", "../stranger.png", "--index", "../people.index"])
+
+
+def test_an_index_keeps_the_codes_that_it_was_made_with(folder, capsys):
+    said(capsys, "index", "first", *NETWORK, "--codes", "float32")
+    assert "4 images added" in said(capsys, "index", "second")
+    with pytest.raises(
+        UserError, match=r"people\.index: its codes are float32, not pq64: leave --codes out, or"
+    ):
+        said(capsys, "index", "second", "--codes", "pq64")
+    with pytest.raises(UserError, match=r"milvus:.*: --codes is for files"):
+        search.main(["index", "first", "--index", "milvus://none:1/people", "--codes", "sq8"])

@@ -230,4 +230,4 @@ def test_the_features_are_those_of_the_images(place, capsys):
     paths = [path for path, _ in entries()]
     embedder = Embedder("test_resnet", weights="net.pth", device="cpu", size=(64, 32))
     found = np.concatenate([features for _, features in index.entries()])
-    assert np.abs(embedder(paths) - found).max() < 1e-5
+    assert np.abs(embedder(paths) - found).max() < 2e-4  # an index holds float16
