@@ -30,7 +30,7 @@ Numbered = tuple[int, Frame | None]
 def open_frames(place: Path, fps: float | None = None) -> "Images | Video":
     """Return the frames of a video file or of a folder of images.
 
-    fps: the frames in a second that a tracker has seen. If there are several times as many, as for
+    fps: the frames a second that the tracker saw. If there are several times as many, as for
         a tracker that reads every third frame of a video, only those are counted, and a remark
         says so.
     Raises UserError if it has no frames, and if PyAV is missing for a video.

@@ -63,8 +63,8 @@ def title(options: TrainedNetwork) -> str:
 def network_name(options: TrainedNetwork) -> str:
     """Return the network as a result file notes it.
 
-    It is a run and its checkpoint (59 and 60 may be the same one), or the name of a file and of its
-    folder.
+    A run's name comes with that of its checkpoint, as `--which_epoch 59` and `60` may mean one
+    file. A file's name comes with that of its folder.
     """
     if run := run_of(options):
         with suppress(FileNotFoundError):  # the run was tested elsewhere

@@ -204,7 +204,7 @@ def _draw_tile(axes: Axes, tile: Tile, sizes: SimpleNamespace) -> None:
 
 
 def file_caption(path: Path, lines: int = 3) -> str:
-    """Return the name of a file without its ending, in up to so many lines as wide as a tile."""
+    """Return a file's name without its ending, as at most this many lines that fit a tile."""
     return fitted(printable(path.stem), *OF_CAPTIONS, lines=lines)
 
 
