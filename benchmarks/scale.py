@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.optimize import brentq
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -45,11 +46,11 @@ class Measured(NamedTuple):
 
 
 # In ascending order of images. The largest stands for all that are larger.
-MEASURED = [Measured(1_000_000, 65, 61, 4.5, 3.3, 7.2, 14.7)]
-SOURCE = (
-    "**Provisional**: measured before features were stored as float16 "
-    "([engines of a gallery](benchmarks.md#engines-of-a-gallery))."
-)
+MEASURED = [
+    Measured(1_000_000, 34.1, 24.4, 1.23, 0.79, 2.16, 3.6),
+    Measured(10_000_000, 362.9, 298.2, 12.34, 1.68, 4.76, 16.0),
+]
+SOURCE = "Measured on two cores of an AMD EPYC, 2026-11-28 ([speed](search.md#speed))."
 # A graph of Milvus's default index, by FAISS on one core: images added a second, ms a query, recall
 GRAPH = {"images": 200_000, "added": 1321.9, "query": 0.457, "recall": 0.995}
 EMBEDDED = "market/osnet_x1_0"  # of docs/costs.jsonl: OSNet x1.0 at 256×128
@@ -127,10 +128,13 @@ def machine_text(options):
 
 def file_text():
     return (
-        f"{SOURCE} In the rows that are computed, adding, building, disk and memory grow with the "
-        "number of images. A query grows with its square root, as the number and the length of the "
-        "lists do. All times are measured on two cores. The last column names the resource of "
-        "which the largest share is used; adding and building may take a day, and a query a second."
+        f"{SOURCE} In the rows that are computed, adding, disk and memory grow with the number of "
+        "images. Building grows with its power of 1.5, because each image is compared with as many "
+        "centres as there are lists. A query grows with its square root, as the number and the "
+        "length of the lists do. Memory is that of building; a search needs a third of it. "
+        "Filtered searches are among one image in 24. All times are measured on two cores. The "
+        "last column names the resource of which the largest share is used; adding and building "
+        "may take a day, and a query a second."
     )
 
 
@@ -162,8 +166,8 @@ def at(size):
     """Return the figures of a gallery of any size, from the nearest measured one below."""
     base = max((row for row in MEASURED if row.images <= size), default=MEASURED[0])
     times = size / base.images
-    linear = (value * times for value in base[1:5])
-    return Measured(size, *linear, *(value * times**0.5 for value in base[5:]))
+    powers = 1, 1.5, 1, 1, 0.5, 0.5
+    return Measured(size, *(v * times**power for v, power in zip(base[1:], powers, strict=True)))
 
 
 def uses(row, options):
@@ -199,11 +203,11 @@ def file_rows(options):
 
 def limit_rows(options):
     """Return how many images use up each resource, the scarcest first."""
-    shares = uses(MEASURED[-1], options)
-    powers = {"a second for a query": 2}  # a query grows with the square root
-    most = {
-        name: MEASURED[-1].images * share ** -powers.get(name, 1) for name, share in shares.items()
-    }
+
+    def left(power, name):
+        return 1 - uses(at(10**power), options)[name]
+
+    most = {name: 10 ** brentq(left, 5, 15, (name,)) for name in uses(MEASURED[-1], options)}
     return [[name, _count(count)] for name, count in sorted(most.items(), key=lambda item: item[1])]
 
 

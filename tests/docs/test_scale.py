@@ -28,9 +28,11 @@ def measured(monkeypatch):
 
 
 def test_sizes_are_computed_from_the_nearest_measured_one_below(measured):
-    assert scale.at(5 * 10**6) == pytest.approx((5 * 10**6, 300, 600, 10, 5, 5**1.5, 10 * 5**0.5))
+    assert scale.at(5 * 10**6) == pytest.approx(
+        (5 * 10**6, 300, 120 * 5**1.5, 10, 5, 5**1.5, 10 * 5**0.5)
+    )
     assert scale.at(10**7) == scale.MEASURED[1]
-    assert scale.at(10**9) == pytest.approx((10**9, 60_000, 120_000, 2000, 400, 100, 200))
+    assert scale.at(10**9) == pytest.approx((10**9, 60_000, 1_200_000, 2000, 400, 100, 200))
 
 
 def test_what_limits_first_depends_on_the_machine(measured, capsys):
@@ -42,7 +44,7 @@ def test_what_limits_first_depends_on_the_machine(measured, capsys):
     large = limits("--memory", "128", "--disk", "1000")
     assert large == {
         "memory": "320 million",
-        "a day to add and build": "480 million",
+        "a day to add and build": "160 million",
         "disk": "500 million",
         "a second for a query": "25,000 million",
     }
