@@ -15,6 +15,7 @@ from person_reid.gallery import index as module
 from person_reid.gallery import inverted_lists
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter
+from person_reid.retrieval.neighbours import overlap
 from tests.retrieval.conftest import clusters
 
 pytest.importorskip("faiss")
@@ -101,11 +102,27 @@ def test_codes_find_candidates_and_the_features_of_the_file_rank_them(tmp_path, 
         cosines = [float(query @ held[NAMES.index(match.path.name)]) for match in row]
         rounding = 1e-6 if codes == "float32" else 1e-4
         np.testing.assert_allclose([match.similarity for match in row], cosines, atol=rounding)
-    assert found[6][0].similarity == pytest.approx(1, abs=1e-6)  # the image itself
     pairs = [[{match.path for match in row} for row in rows] for rows in (found, right)]
     assert np.mean([len(a & b) / 10 for a, b in zip(*pairs, strict=True)]) > 0.95
     width = 4 if codes == "float32" else 2
     assert index._rows("SELECT DISTINCT length(feature) FROM images") == [(256 * width,)]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_half_precision_does_not_make_an_image_unlike_itself(tmp_path, exact):
+    index = SearchIndex(tmp_path / "a.index", "float16")
+    features = np.random.default_rng(0).standard_normal((600, 64), np.float32)
+    index.add(NAMES[:600], features)
+    itself = [match.similarity for (match,) in index.search(features[:50], 1, exact)]
+    np.testing.assert_allclose(itself, 1, atol=1e-6)
+
+
+def test_more_answers_come_from_more_lists(path):
+    lists = SearchIndex(path).lists()
+    lists.index.nprobe = 2
+    exact = np.argsort(-QUERIES @ FEATURES[:1000].T)[:, :90] + 1
+    few, many = (overlap(exact, lists.search(QUERIES, k, 90)[1]) for k in (10, 90))
+    assert many > few + 0.1
 
 
 def test_an_index_keeps_its_codes_and_smaller_ones_make_smaller_files(tmp_path):
