@@ -49,12 +49,7 @@ def main(argv=None):
         "--distractors", type=int, nargs="+", default=[0, 500_000], help="numbers of distractors"
     )
     parser.add_argument("--queries", type=positive(int), default=1000, help="queries to ask")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        metavar="DIR",
-        help="folder for temporary files (default: the system's)",
-    )
+    parser.add_folder()
     options = parser.parse_args(argv)
     query, gallery = load_result(options.result)
     query = query.select(np.linspace(0, len(query) - 1, options.queries).astype(int))

@@ -53,12 +53,7 @@ def main(argv=None):
         "--engines", nargs="+", choices=ENGINES, default=list(ENGINES), help="those to compare"
     )
     parser.add_argument("--kills", type=positive(int), default=5, help="processes to kill")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        metavar="DIR",
-        help="folder for temporary files (default: the system's)",
-    )
+    parser.add_folder()
     options = parser.parse_args(argv)
     names = [name for name in options.engines if find_spec(ENGINES[name].module)]
     queries, truths = questions(options.images, options.dimension, options.queries)

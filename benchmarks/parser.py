@@ -32,3 +32,12 @@ class Parser(parser.Parser):
         types = {int: number(int), float: number(float), None: some_text, Path: some_path}
         for kind, parse in types.items():
             self.register("type", kind, parse)
+
+    def add_folder(self) -> None:
+        """Add --folder, for benchmarks that write gigabytes."""
+        self.add_argument(
+            "--folder",
+            type=Path,
+            metavar="DIR",
+            help="folder for temporary files (default: the system's)",
+        )

@@ -57,12 +57,7 @@ def main(argv=None):
     parser.add_argument("--images", type=int, default=1_000_000, help="features in the index")
     parser.add_argument("--dimension", type=int, default=512, help="their width")
     parser.add_argument("--codes", choices=CODES, help="how the index holds features")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        metavar="DIR",
-        help="folder for temporary files (default: the system's)",
-    )
+    parser.add_folder()
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         file = Path(folder) / "people.index"
