@@ -71,10 +71,10 @@ HELD = {
 def held(source: IndexFile) -> Held:
     """Return how the lists of an IndexFile hold features.
 
-    64 codes need a width that 64 divides; features of another width are held as sq8.
+    64 codes need a width that 64 divides, and 256 images to learn from; else it is as sq8.
     """
-    divides = (source.width() or 0) % 64 == 0
-    return HELD["sq8" if source.codes == "pq64" and not divides else source.codes]
+    possible = (source.width() or 0) % 64 == 0 and len(source) >= 256
+    return HELD[source.codes if possible or source.codes != "pq64" else "sq8"]
 
 
 class InvertedLists:

@@ -108,6 +108,23 @@ def test_codes_find_candidates_and_the_features_of_the_file_rank_them(tmp_path, 
     assert index._rows("SELECT DISTINCT length(feature) FROM images") == [(256 * width,)]
 
 
+def test_an_index_that_forgot_nearly_all_is_still_searched(tmp_path, monkeypatch):
+    index = SearchIndex(tmp_path / "a.index")
+    features = np.random.default_rng(0).standard_normal((600, 64), np.float32)
+    index.add(NAMES[:600], features)
+    train = inverted_lists._train
+
+    def meanwhile(source):
+        last = {name: About("Anna") for name in NAMES[20:600]}
+        SearchIndex(index.path).describe(last)
+        SearchIndex(index.path).forget(Filter(identity="Anna"), "words")
+        return train(source)
+
+    monkeypatch.setattr(inverted_lists, "_train", meanwhile)
+    (found,) = index.search(features[7:8], 3)
+    assert found[0].path.name == "7.jpg" and len(found) == 3
+
+
 @pytest.mark.parametrize("exact", [False, True])
 def test_half_precision_does_not_make_an_image_unlike_itself(tmp_path, exact):
     index = SearchIndex(tmp_path / "a.index", "float16")
