@@ -1,4 +1,4 @@
-"""What hatchling calls when it builds a package: the README as a package index shows it."""
+"""Hatchling reads the README from here, with the addresses that a package index needs."""
 
 import re
 from pathlib import Path

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measure import machine
 from benchmarks.parser import Parser, positive
-from benchmarks.search import IMAGES, timed
+from benchmarks.search import CHUNK, IMAGES, NEIGHBOURS, timed
 from person_reid.config.search import CODES
 from person_reid.console import run_script
 from person_reid.gallery import index as gallery_index
@@ -35,7 +35,7 @@ from person_reid.retrieval.neighbours import nearest_of_chunks, overlap
 from person_reid.retrieval.results import load_result
 from person_reid.retrieval.similarity import unit_rows
 
-DEPTH, NEIGHBOURS, CHUNK = 100, 10, 20_000
+DEPTH = 100
 HEADER = "| distractors | codes | Rank@1 | | mAP | | recall | the lists | built | a query |"
 
 
@@ -75,10 +75,8 @@ def compare(file, query, gallery, count):
         found = []
         seconds = timed(lambda: found.extend(index.search(queries, DEPTH, exact)))
         numbers = np.array([[int(match.path.name) for match in matches] for matches in found])
-        (rank1, mean), share = (
-            scores(query, gallery, numbers),
-            overlap(right[:, :NEIGHBOURS], numbers[:, :NEIGHBOURS]),
-        )
+        rank1, mean = scores(query, gallery, numbers)
+        share = overlap(right[:, :NEIGHBOURS], numbers[:, :NEIGHBOURS])
         print(
             f"| {count:,} | {name} | {rank1:.2f} | {rank1 - best[0]:+.2f} | {mean:.2f} "
             f"| {mean - best[1]:+.2f} | {share:.4f} | {made} "

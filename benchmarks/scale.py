@@ -23,10 +23,11 @@ from scipy.optimize import brentq
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.parser import Parser, positive
+from benchmarks.search import NEIGHBOURS, QUERIES, images, new_images
 from person_reid.basics import markdown_table
 from person_reid.console import run_script
 from person_reid.gallery.milvus import GRAPH as SETTINGS
-from person_reid.retrieval.similarity import unit_rows
+from person_reid.retrieval.neighbours import ExactNeighbours, overlap
 from tools.docs.results import put, read_records
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,7 +53,7 @@ MEASURED = [
 ]
 SOURCE = "Measured on two cores of an AMD EPYC, 2026-11-28 ([speed](search.md#speed))."
 # A graph of Milvus's default index, by FAISS on one core: images added a second, ms a query, recall
-GRAPH = {"images": 200_000, "added": 1321.9, "query": 0.457, "recall": 0.995}
+GRAPH = {"images": 200_000, "added": 1867.8, "query": 0.247, "recall": 0.989}
 EMBEDDED = "market/osnet_x1_0"  # of docs/costs.jsonl: OSNet x1.0 at 256×128
 ON_A_GPU = 5970  # images a second: OSNet x1.0 in bfloat16, docs/benchmarks.md
 
@@ -117,6 +118,7 @@ def tables(options):
 
 
 def machine_text(options):
+    """Return what a machine is and costs."""
     return (
         f"A machine has {options.cores} cores, {options.memory:g} GB of memory and "
         f"{options.disk:g} GB of NVMe disk. It costs {options.price:g} an hour in any currency, "
@@ -127,11 +129,12 @@ def machine_text(options):
 
 
 def file_text():
+    """Return how the rows of a gallery in a file are computed."""
     return (
         f"{SOURCE} In the rows that are computed, adding, disk and memory grow with the number of "
         "images. Building grows with its power of 1.5, because each image is compared with as many "
         "centres as there are lists. A query grows with its square root, as the number and the "
-        "length of the lists do. Memory is that of building; a search needs a third of it. "
+        "length of the lists do. The memory is needed to build; a search takes a third of it. "
         "Filtered searches are among one image in 24. All times are measured on two cores. The "
         "last column names the resource of which the largest share is used; adding and building "
         "may take a day, and a query a second."
@@ -139,6 +142,7 @@ def file_text():
 
 
 def milvus_text(options):
+    """Return what the rows of a gallery in Milvus assume."""
     return (
         f"The index is in memory in {options.replicas} replicas, and takes {FREE:.0%} of a "
         f"machine's memory. The values of an image take {VALUES} bytes. Storage holds them, the "
@@ -181,6 +185,7 @@ def uses(row, options):
 
 
 def file_rows(options):
+    """Return what a gallery in a file needs, at the measured sizes and at SIZES."""
     rows = [FILE_HEAD]
     for size in sorted({*SIZES, *(row.images for row in MEASURED)}):
         row, known = at(size), size in {row.images for row in MEASURED}
@@ -212,6 +217,7 @@ def limit_rows(options):
 
 
 def index_rows():
+    """Return how much memory each of INDEXES takes at SIZES."""
     return [
         [name, f"{size:,}", why, *(_bytes(size * count / 1e9) for count in SIZES)]
         for name, (size, why) in INDEXES.items()
@@ -245,33 +251,26 @@ def milvus_rows(options):
 
 
 def measured_graph(count):
-    """Return GRAPH: made people of ten images each, in a graph as Milvus's, on one core."""
+    """Return GRAPH: the people of benchmarks/search.py, in a graph as Milvus's, on one core."""
     import faiss
 
     faiss.omp_set_num_threads(1)
-    random = np.random.default_rng(0)
-    people = random.standard_normal((count // 10, WIDTH), np.float32)
-    features = unit_rows(
-        np.repeat(people, 10, axis=0)
-        + random.standard_normal((10 * len(people), WIDTH), np.float32)
-    )
-    some = features[:: max(1, len(features) // 200)]
-    queries = some + random.standard_normal(some.shape, np.float32) / np.float32(50)
+    features = np.concatenate([features for _, features, _ in images(count, WIDTH)])
+    queries = new_images(features[:: max(1, count // QUERIES)])
     index: Any = faiss.index_factory(WIDTH, f"HNSW{LINKS}_SQ8", faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction, index.hnsw.efSearch = SETTINGS["efConstruction"], 128
     index.train(features)
     begin = time.process_time()
     index.add(features)
     added = time.process_time()
-    _, found = index.search(queries, 10)
+    _, found = index.search(queries, NEIGHBOURS)
     end = time.process_time()
-    right = np.argpartition(queries @ features.T, -10, axis=1)[:, -10:]
-    recall = np.mean([np.isin(*pair).mean() for pair in zip(right, found, strict=True)])
+    right = ExactNeighbours().search(queries, features, NEIGHBOURS).indices
     return {
-        "images": len(features),
-        "added": round(len(features) / (added - begin), 1),
+        "images": count,
+        "added": round(count / (added - begin), 1),
         "query": round(1000 * (end - added) / len(queries), 3),
-        "recall": round(float(recall), 3),
+        "recall": round(overlap(right, found), 3),
     }
 
 

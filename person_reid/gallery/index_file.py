@@ -97,7 +97,7 @@ class IndexFile:
         if self.recall("token") is None and not len(self):
             self.remember({"token": secrets.token_hex(4), "codes": codes or CODES[0]})
         self.token: str = self.remember({"token": secrets.token_hex(4)})["token"]
-        self.codes: str = self.recall("codes") or "float32"  # of an earlier version
+        self.codes: str = self.recall("codes") or "float32"  # earlier versions wrote none
         if self.codes not in CODES:
             raise self._damaged(f"it holds codes of an unknown kind, {self.codes!r}")
         if codes not in (None, self.codes):
@@ -279,7 +279,7 @@ class IndexFile:
         return sum(last for _, last in self._additions("WHERE token = ?", (token,)))
 
     def knows(self, token: str) -> bool:
-        """Return whether a token is that of an addition to this file, or of its latest state."""
+        """Return whether an addition to this file wrote the token, or it names the latest state."""
         return token == self.latest()[0] or bool(self.reached(token))
 
     def _additions(self, which: str, values: Sequence[Any] = ()) -> list[tuple[str, int]]:

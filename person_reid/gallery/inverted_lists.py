@@ -23,7 +23,7 @@ from person_reid.gallery.index_file import ROUNDING, IndexFile
 from person_reid.gallery.metadata import EVERYTHING
 from person_reid.progress import progress
 from person_reid.retrieval.faiss_neighbours import trained_lists
-from person_reid.retrieval.neighbours import nearest_of_chunks, overlap
+from person_reid.retrieval.neighbours import nearest_first, nearest_of_chunks, overlap
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
@@ -242,9 +242,8 @@ def _tune(index: Any, source: IndexFile, until: int) -> str:
     index.nprobe, recall, gain = 4, 0.0, 1.0
     while recall < RECALL and gain > 0 and index.nprobe < index.nlist:
         index.nprobe = min(2 * index.nprobe, index.nlist)
-        cosines, ids = compared_again(source, queries, index.search(queries, candidates))
-        nearest = np.argsort(-cosines, axis=1, kind="stable")[:, : NEIGHBOURS + 1]
-        found = overlap(exact, np.take_along_axis(ids, nearest, 1))
+        compared = compared_again(source, queries, index.search(queries, candidates))
+        found = overlap(exact, nearest_first(*compared, NEIGHBOURS + 1)[1])
         recall, gain = found, found - recall
     return (
         f"{index.nprobe} of {index.nlist} lists, recall {recall:.4f} of the "
@@ -253,7 +252,7 @@ def _tune(index: Any, source: IndexFile, until: int) -> str:
 
 
 def _read(file: Path | None, mapped: bool) -> Any:
-    """Read lists, or return None if there are none or they are damaged. mapped: leave them on the
+    """Read lists, or return None without a file and for a damaged one. mapped: leave them on the
     disk, where they cannot be extended.
     """
     import faiss

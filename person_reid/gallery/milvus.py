@@ -190,6 +190,7 @@ class MilvusGallery:
         """
         check_count(k)
         queries = checked(queries, self.width(), self.path)
+        dtype = self._dtype()
         index = self._ask(self.client.describe_index, self.name, "feature")["index_type"]
         step = max(1, ANSWERS // k)
         answers: list[list[Found]] = []
@@ -198,7 +199,7 @@ class MilvusGallery:
             found = self._ask(
                 self.client.search,
                 self.name,
-                list(part.astype(self._dtype())),
+                list(part.astype(dtype)),
                 filter=_expression(among),
                 limit=k,
                 output_fields=[*KNOWN, "feature"],

@@ -170,6 +170,11 @@ def merged(
     """Return the k nearest of two lists of similarities and ids; of equal ones, the first's."""
     similarities = np.concatenate([first[0], second[0]], axis=1)
     ids = np.concatenate([first[1], second[1]], axis=1)
+    return nearest_first(similarities, ids, k)
+
+
+def nearest_first(similarities: Features, ids: Integers, k: int) -> tuple[Features, Integers]:
+    """Return the k nearest of each row of similarities and ids; equal ones stay in their order."""
     order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(similarities, order, 1), np.take_along_axis(ids, order, 1)
 

@@ -33,6 +33,13 @@ def small_limit(monkeypatch):
     monkeypatch.setattr(inverted_lists, "MOST_NEWER", 0)
 
 
+@pytest.fixture(scope="module")
+def wide():
+    """Features of which a byte a number takes more than 64 bytes."""
+    features = clusters(np.random.default_rng(1), 3000, dimension=256, identities=300)
+    return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
 @pytest.fixture
 def path(tmp_path):
     """An index of 1,000 images and its lists."""
@@ -87,18 +94,15 @@ def test_lists_of_a_restored_index_are_used_again_if_they_fit(path):
 
 
 @pytest.mark.parametrize("codes", CODES)
-def test_codes_find_candidates_and_the_features_of_the_file_rank_them(tmp_path, codes):
-    rng = np.random.default_rng(1)
-    features = clusters(rng, 3000, dimension=256, identities=300)
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
+def test_codes_find_candidates_and_the_features_of_the_file_rank_them(tmp_path, codes, wide):
     index = SearchIndex(tmp_path / "a.index", codes)
-    index.add(NAMES[:2000], features[:2000])
+    index.add(NAMES[:2000], wide[:2000])
     index.prepare()
-    index.add(NAMES[1500:], features[1500:])  # some are replaced, some are newer than the lists
-    index.add(NAMES[:300], features[2700:])  # other images than the lists hold
-    held = np.concatenate([features[2700:], features[300:]])
-    found, right = (index.search(features[::50], 10, exact=exact) for exact in (False, True))
-    for query, row in zip(features[::50], found, strict=True):
+    index.add(NAMES[1500:], wide[1500:])  # some are replaced, some are newer than the lists
+    index.add(NAMES[:300], wide[2700:])  # other images than the lists hold
+    held = np.concatenate([wide[2700:], wide[300:]])
+    found, right = (index.search(wide[::50], 10, exact=exact) for exact in (False, True))
+    for query, row in zip(wide[::50], found, strict=True):
         cosines = [float(query @ held[NAMES.index(match.path.name)]) for match in row]
         rounding = 1e-6 if codes == "float32" else 1e-4
         np.testing.assert_allclose([match.similarity for match in row], cosines, atol=rounding)
@@ -142,13 +146,11 @@ def test_more_answers_come_from_more_lists(path):
     assert many > few + 0.1
 
 
-def test_an_index_keeps_its_codes_and_smaller_ones_make_smaller_files(tmp_path):
-    rng = np.random.default_rng(1)
-    features = clusters(rng, 3000, dimension=256, identities=300)
+def test_an_index_keeps_its_codes_and_smaller_ones_make_smaller_files(tmp_path, wide):
     sizes = []
     for codes in CODES:
         index = SearchIndex(tmp_path / f"{codes}.index", codes)
-        index.add(NAMES, features)
+        index.add(NAMES, wide)
         index.prepare()
         (lists,) = tmp_path.glob(f"{codes}.index*.lists")
         sizes.append(lists.stat().st_size)
