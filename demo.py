@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import person_reid as reid
-from person_reid.basics import printable
 from person_reid.config.demo import DemoConfig
 from person_reid.config.look import own_or
 from person_reid.console import command, parse, run_script
@@ -26,6 +25,7 @@ from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.progress import progress
 from person_reid.retrieval.results import FLAGS, NETWORK, read_notes
 from person_reid.retrieval.thresholds import load_bound, load_threshold
+from person_reid.text import printable
 
 SHEET = 10  # queries per sheet
 SHOWN = 777  # the query shown by default; the first if there are fewer

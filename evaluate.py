@@ -17,10 +17,11 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 import person_reid as reid
-from person_reid.basics import UserError, write_json
 from person_reid.config.evaluate import EvaluateConfig, EvaluationOptions, RankingOptions
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
+from person_reid.errors import UserError
+from person_reid.files import write_json
 from person_reid.retrieval.metrics import Metrics, remark_unmatched
 from person_reid.retrieval.multi_query import read_multi_query
 from person_reid.retrieval.protocols import by_protocol, protocol, ranking_options

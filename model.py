@@ -62,8 +62,8 @@ from typing import Any
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from person_reid.basics import UserError
 from person_reid.config.network import NetworkOptions
+from person_reid.errors import UserError
 from person_reid.models import pcb
 from person_reid.models.attention import USAM
 from person_reid.models.backbone import Backbone

@@ -20,7 +20,6 @@ for testing.
 
 from pathlib import Path
 
-from person_reid.basics import UserError, check_way, printable, quoted, real
 from person_reid.config.prepare import PrepareConfig
 from person_reid.console import command, parse, run_script
 from person_reid.data.corrections import corrected
@@ -30,8 +29,11 @@ from person_reid.data.layout import next_command
 from person_reid.data.leakage import describe_leakage, find_leakage
 from person_reid.data.prepare import lay_out
 from person_reid.data.summary import describe_layout, describe_unlabelled
+from person_reid.errors import UserError
+from person_reid.files import check_way, real
 from person_reid.synthetic.dataset import draw_data_set
 from person_reid.synthetic.walks import draw_walks
+from person_reid.text import printable, quoted
 
 
 @command

@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import person_reid as reid
-from person_reid.basics import counted, quoted, write_json
 from person_reid.config.tested import TestConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import read_split
 from person_reid.data.names import tracklets_of
+from person_reid.files import write_json
 from person_reid.retrieval.metrics import Metrics, remark_unmatched
 from person_reid.retrieval.multi_query import merge_images
 from person_reid.retrieval.results import (
@@ -42,6 +42,7 @@ from person_reid.retrieval.results import (
 from person_reid.retrieval.similarity import DISTANCES
 from person_reid.retrieval.tracks import merge_tracklets
 from person_reid.run_folder import RunFolder
+from person_reid.text import counted, quoted
 
 if TYPE_CHECKING:
     import torch

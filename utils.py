@@ -1,19 +1,19 @@
-"""The functions of the published utils.py, and the former name of
-person_reid.basics, .device and .progress.
-"""
+"""The functions of the published utils.py, and names that this module had in earlier versions."""
 
 import torch
 from torch import nn
 from torch.nn import functional
 from torch.nn.utils import fuse_conv_bn_eval
 
-from person_reid.basics import UserError, atomic_write, describe, did_you_mean
 from person_reid.console import run_script
 from person_reid.device import autocast, seed_everything, select_device
+from person_reid.errors import UserError, describe
+from person_reid.files import atomic_write
 from person_reid.models.weight_files import read_state_dict
 from person_reid.models.weights import load_matching
 from person_reid.progress import progress
 from person_reid.run_folder import RunFolder
+from person_reid.text import did_you_mean
 
 __all__ = [
     "CrossEntropyLabelSmooth", "UserError", "atomic_write", "autocast", "describe",

@@ -20,8 +20,8 @@ import numpy as np
 
 from benchmarks.measure import machine
 from benchmarks.parser import Parser, positive
-from person_reid.basics import UserError
 from person_reid.console import run_script
+from person_reid.errors import UserError
 from person_reid.retrieval.bound import STEPS, bounded_threshold, false_matches, lowest_step
 from person_reid.retrieval.metrics import find_pairs
 from person_reid.retrieval.results import load_result

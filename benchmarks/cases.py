@@ -24,7 +24,7 @@ from PIL import Image
 
 from benchmarks.children import run
 from benchmarks.room import RUN, SMALL, WORKING, call
-from person_reid.basics import write_json
+from person_reid.files import write_json
 from person_reid.gallery.index import SearchIndex
 from person_reid.retrieval.results import FeatureSet, load_result, save_multi_query
 

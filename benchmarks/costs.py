@@ -25,12 +25,12 @@ import torch
 
 from benchmarks.measure import ROOT, machine, training_of
 from benchmarks.parser import Parser
-from person_reid.basics import atomic_write
 from person_reid.console import run_script
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.export import export
 from person_reid.deploy.interface import Contents
 from person_reid.deploy.publish import milliseconds
+from person_reid.files import atomic_write
 from person_reid.models.complexity import complexity
 from person_reid.models.factory import build_model, input_size
 from tools.docs.pages import COSTS

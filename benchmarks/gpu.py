@@ -35,10 +35,10 @@ from benchmarks import decoding as decoding_benchmark
 from benchmarks.measure import ROOT, SIZES, best, best_and_result, machine, make_result
 from benchmarks.parser import Parser
 from benchmarks.training import launched_loop, suite_loop, synchronise, usual_loop
-from person_reid.basics import UserError
 from person_reid.config.evaluate import RerankOptions
 from person_reid.console import run_script
 from person_reid.device import select_device
+from person_reid.errors import UserError
 from person_reid.models.complexity import complexity
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding

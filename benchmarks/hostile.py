@@ -36,9 +36,9 @@ from benchmarks.children import Outcome, start, wait
 from benchmarks.parser import Parser
 from benchmarks.room import READ, WORKING, call, furnish
 from person_reid import console
-from person_reid.basics import UserError
 from person_reid.console import run_script
 from person_reid.console.commands import COMMANDS
+from person_reid.errors import UserError
 from person_reid.progress import progress
 from tests.support.scripts import module_of
 

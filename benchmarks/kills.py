@@ -31,8 +31,8 @@ import prepare
 import train
 from benchmarks.children import run
 from benchmarks.parser import Parser
-from person_reid.basics import UserError
 from person_reid.console import run_script
+from person_reid.errors import UserError
 from person_reid.gallery import index as gallery_index
 from person_reid.gallery import indexing, inverted_lists
 from person_reid.gallery.index import SearchIndex

@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.label_errors import anybody, look_alike
 from benchmarks.parser import Parser, positive
-from person_reid.basics import UserError
 from person_reid.console import run_script
+from person_reid.errors import UserError
 from person_reid.retrieval.label_errors import label_errors
 from person_reid.retrieval.results import load_gallery
 

@@ -28,9 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.parser import Parser
 from person_reid import losses
-from person_reid.basics import UserError
 from person_reid.console import run_script
 from person_reid.device import seed_everything, select_device
+from person_reid.errors import UserError
 
 DIM = 512
 IMAGES_PER_IDENTITY = 4

@@ -17,7 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet, load_result, save_result
 
 ROOT = Path(__file__).resolve().parent.parent

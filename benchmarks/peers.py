@@ -49,9 +49,9 @@ from benchmarks.measure import (
 )
 from benchmarks.parser import Parser
 from benchmarks.training import suite_loop, timed
-from person_reid.basics import UserError
 from person_reid.console import run_script
 from person_reid.data.layout import JUNK, read_split
+from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet, load_result
 
 NETWORK, SIZE = "osnet_x0_25", (256, 128)

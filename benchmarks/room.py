@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.children import run
-from person_reid.basics import UserError
 from person_reid.console import run_script
+from person_reid.errors import UserError
 from tests.support.people import draw_people
 from tests.support.scripts import module_of
 

@@ -32,7 +32,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.eager import eager
 from benchmarks.measure import ROOT, machine
 from benchmarks.parser import Parser
-from person_reid.basics import UserError
 from person_reid.config.optimizer import PrecisionOptions
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse, run_script
@@ -40,6 +39,7 @@ from person_reid.data.bank import load_bank
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.device import dtype_of
+from person_reid.errors import UserError
 from person_reid.models.registry import find_backbone
 
 ENGINES = ("onnxruntime", "openvino")

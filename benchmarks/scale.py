@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.parser import Parser, positive
 from benchmarks.search import NEIGHBOURS, QUERIES, images, new_images
-from person_reid.basics import markdown_table
 from person_reid.console import run_script
 from person_reid.gallery.milvus import GRAPH as SETTINGS
 from person_reid.retrieval.neighbours import ExactNeighbours, overlap
+from person_reid.text import markdown_table
 from tools.docs.results import put, read_records
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -26,10 +26,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.label_errors import anybody
 from benchmarks.parser import Parser
-from person_reid.basics import write_csv
 from person_reid.console import run_script
 from person_reid.data.corrections import COLUMNS
 from person_reid.data.layout import read_split
+from person_reid.files import write_csv
 
 
 def main(argv=None):

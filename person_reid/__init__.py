@@ -12,7 +12,6 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from person_reid.basics import UserError
     from person_reid.config import FitOptions, OptionError
     from person_reid.config.evaluate import RerankOptions
     from person_reid.config.network import NetworkOptions
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from person_reid.deploy.publish import save_pretrained
     from person_reid.device import prepare_training, seed_everything
     from person_reid.distributed import World, join_world, start_processes
+    from person_reid.errors import UserError
     from person_reid.gallery.identification import identify
     from person_reid.gallery.index import SearchIndex
     from person_reid.losses import create as create_loss
@@ -80,7 +80,7 @@ HOMES = {
     "RerankOptions": "config.evaluate",
     "SearchIndex": "gallery.index",
     "TestedNetwork": "deploy.load",
-    "UserError": "basics",
+    "UserError": "errors",
     "build_model": "models.factory",
     "Evaluation": "training.evaluation",
     "FitOptions": "config",

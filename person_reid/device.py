@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from person_reid.basics import UserError, first_line
+from person_reid.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import torch

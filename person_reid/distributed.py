@@ -24,8 +24,9 @@ from torch import distributed
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from person_reid.basics import LostProcessError, UserError, first_line, importable
 from person_reid.device import select_device
+from person_reid.errors import LostProcessError, UserError, first_line
+from person_reid.files import importable
 
 log = logging.getLogger(__name__)
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # its variables, beside LOCAL_RANK

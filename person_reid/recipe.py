@@ -21,9 +21,11 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, did_you_mean, real
 from person_reid.config.evaluate import AVERAGE_PRECISIONS
 from person_reid.data.datasets import DATA_SETS
+from person_reid.errors import UserError
+from person_reid.files import real
+from person_reid.text import did_you_mean
 
 KEY = "recipe"
 RANKINGS = ("single", "multi", "re-ranked")  # single query, multiple query, single query re-ranked

@@ -27,21 +27,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from person_reid.basics import (
-    UserError,
-    atomic_write,
-    check_way,
-    did_you_mean,
-    first_line,
-    only_writer,
-    read_json_lines,
-    write_text,
-)
 from person_reid.config import OptionError, TrainConfig
 from person_reid.config.files import options_in
 from person_reid.config.option import settled, texts
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.run import OF_RESNET50
+from person_reid.errors import UserError, first_line
+from person_reid.files import atomic_write, check_way, only_writer, read_json_lines, write_text
+from person_reid.text import did_you_mean
 
 if TYPE_CHECKING:
     import torch

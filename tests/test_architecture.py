@@ -17,7 +17,8 @@ from tests.support import ROOT
 # alone.
 FLOORS = [
     ["person_reid"],
-    ["basics", "progress"],
+    ["errors", "text"],
+    ["files", "progress"],
     ["config"],
     ["device"],
     ["versions", "distributed", "data", "models", "losses", "synthetic"],
@@ -131,7 +132,7 @@ def test_no_arrow_points_up_and_no_circle_closes():
             "imports person_reid.models.weights",
         ),
         (
-            "person_reid.basics",
+            "person_reid.files",
             "from person_reid.versions import versions",
             "imports person_reid.versions",
         ),
@@ -221,7 +222,7 @@ def test_json_is_read_by_one_function():
         for file in (ROOT / "person_reid").rglob("*.py")
         if re.search(r"\bjson\.loads?\(", file.read_text())
     ]
-    assert [file.name for file in files] == ["basics.py"]
+    assert [file.name for file in files] == ["text.py"]
 
 
 def test_a_training_imports_what_its_flags_ask_for():

@@ -9,7 +9,6 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from person_reid.basics import UserError
 from person_reid.config import FitOptions, OptionError, TrainConfig
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.files import options_in
@@ -24,6 +23,7 @@ from person_reid.config.option import (
 )
 from person_reid.console import parse
 from person_reid.console.options import build, parse_known
+from person_reid.errors import UserError
 from person_reid.losses import HEADS, PUBLISHED
 from tools.docs import options
 

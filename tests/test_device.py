@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from person_reid import device
-from person_reid.basics import UserError, importable
 from person_reid.device import autocast, select_device
 from person_reid.distributed import World
+from person_reid.errors import UserError
+from person_reid.files import importable
 
 
 @pytest.mark.parametrize("gpu_ids", ["0,1", "first", "", "1.5", "-2"])

@@ -5,7 +5,7 @@ import pytest
 import torch
 import yaml
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 
 

@@ -28,12 +28,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.basics import check_folder, counted, whole_folder, write_csv
 from person_reid.config.across import AcrossConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.tracks import EPOCH, write_identities
 from person_reid.deploy.find import feature_flags, network_name
+from person_reid.files import check_folder, whole_folder, write_csv
 from person_reid.gallery.gallery import Gallery, open_gallery
 from person_reid.gallery.metadata import About, listed_path
 from person_reid.gallery.network import network_of
@@ -53,6 +53,7 @@ from person_reid.show.explorer_images import Images, person_name
 from person_reid.show.explorer_page import MOST, one_file_size
 from person_reid.show.explorer_tracks import DOUBTFUL, describe_stays
 from person_reid.show.lanes import Stay, draw_lanes
+from person_reid.text import counted
 
 MARK = ".person-reid-people"  # a file that only folders of this command hold
 NUMBERED = re.compile(r"person \d{4,}")

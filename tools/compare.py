@@ -16,7 +16,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.basics import printable
 from person_reid.config.compare import CompareConfig
 from person_reid.console import command, parse, run_script
 from person_reid.deploy.find import network_name, own_threshold, tested_network
@@ -30,6 +29,7 @@ from person_reid.retrieval.thresholds import (
     measured_flags,
     with_bound,
 )
+from person_reid.text import printable
 
 # Flags of test.py, as a result notes them, that mean something to a single image.
 OF_AN_IMAGE = re.compile("(--ms (?P<ms>[^ ]+))? ?(?P<no_flip>--no_flip)?")

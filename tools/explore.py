@@ -22,12 +22,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.basics import UserError, printable, quoted, with_ending
 from person_reid.config.explore import ExploreConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.commands import as_installed, installed
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import DISTRACTOR, some_of
+from person_reid.errors import UserError
+from person_reid.files import with_ending
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.index import EXACT
 from person_reid.gallery.metadata import listed_path
@@ -53,6 +54,7 @@ from person_reid.show.explorer_images import (
 from person_reid.show.explorer_labels import describe_proposals
 from person_reid.show.explorer_page import is_one_file
 from person_reid.show.explorer_rankings import Ranking, rank
+from person_reid.text import printable, quoted
 
 
 @command

@@ -20,7 +20,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.basics import UserError
 from person_reid.config import OptionError
 from person_reid.config.export import EXPORT_FORMATS, ExportConfig
 from person_reid.config.option import NAMED, as_flag
@@ -36,6 +35,7 @@ from person_reid.deploy.load import load_network
 from person_reid.deploy.publish import query_and_gallery
 from person_reid.deploy.quantise import read_calibration
 from person_reid.deploy.run import file_size
+from person_reid.errors import UserError
 
 DECIDED_BY_CLIENT = (
     "format",

@@ -28,7 +28,6 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.basics import UserError, printable, quoted, set_aside, with_ending, write_csv
 from person_reid.config.label_errors import SPLITS, LabelErrorsConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
@@ -38,8 +37,11 @@ from person_reid.data.layout import JUNK, read_split
 from person_reid.data.tables import read_table
 from person_reid.deploy.find import tested_network
 from person_reid.device import select_device
+from person_reid.errors import UserError
+from person_reid.files import set_aside, with_ending, write_csv
 from person_reid.retrieval.label_errors import LabelErrors, label_errors
 from person_reid.retrieval.results import save_gallery
+from person_reid.text import printable, quoted
 
 PRINTED = 10  # images
 

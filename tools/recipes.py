@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import person_reid as reid
-from person_reid.basics import UserError, real
 from person_reid.config import TrainConfig
 from person_reid.config.evaluate import EvaluateRerankConfig
 from person_reid.config.option import NAMED, Options, as_flag
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.console.options import build
+from person_reid.errors import UserError
+from person_reid.files import real
 from person_reid.recipe import Recipe
 from person_reid.run_folder import read_yaml
 from tools.docs.results import RECIPES, is_of

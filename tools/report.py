@@ -27,19 +27,21 @@ from markupsafe import Markup
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.basics import UserError, printable, write_text
 from person_reid.config.report import ReportConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.deploy.find import check_result_of, run_of, tested_network
 from person_reid.deploy.load import load_network
 from person_reid.device import select_device
+from person_reid.errors import UserError
+from person_reid.files import write_text
 from person_reid.models.complexity import used_parameters
 from person_reid.models.factory import build_model
 from person_reid.retrieval.metrics import remark_unmatched
 from person_reid.retrieval.multi_query import read_multi_query
 from person_reid.retrieval.results import FLAGS, PLAIN, multi_query_file, read_note
 from person_reid.run_folder import RunFolder
+from person_reid.text import printable
 
 if TYPE_CHECKING:
     from person_reid.show.report import Tested

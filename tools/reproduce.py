@@ -32,7 +32,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from person_reid.basics import UserError, describe, importable, parse_json, printable, real
 from person_reid.config.evaluate import AVERAGE_PRECISIONS
 from person_reid.config.option import changed
 from person_reid.config.tools import ReproduceConfig, numbered
@@ -45,8 +44,11 @@ from person_reid.data.downloads import find_data_set
 from person_reid.data.layout import read_split
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
 from person_reid.device import dtype_of, emulates, select_device
+from person_reid.errors import UserError, describe
+from person_reid.files import importable, real
 from person_reid.retrieval.results import multi_query_file
 from person_reid.run_folder import RunFolder
+from person_reid.text import parse_json, printable
 from person_reid.versions import versions
 from tools.docs.results import append_record, comparison, read_results, update_page
 from tools.recipes import Run, known_recipes, plan

@@ -16,7 +16,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.basics import quoted
 from person_reid.config.export import SavePretrainedConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
@@ -29,6 +28,7 @@ from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval.results import PLAIN
 from person_reid.retrieval.thresholds import load_bound, load_threshold
 from person_reid.run_folder import RunFolder
+from person_reid.text import quoted
 
 
 @command

@@ -39,15 +39,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.basics import (
-    UserError,
-    counted,
-    printable,
-    real,
-    set_aside,
-    write_csv,
-    write_json,
-)
 from person_reid.config.search import (
     COMMANDS,
     AddOptions,
@@ -66,6 +57,8 @@ from person_reid.console import command, parse_command, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.crops import choose_boxes, cut_boxes, cut_images, within
 from person_reid.deploy.find import feature_flags, network_name
+from person_reid.errors import UserError
+from person_reid.files import real, set_aside, write_csv, write_json
 from person_reid.gallery.gallery import Gallery, nobody_has, open_gallery
 from person_reid.gallery.identification import Identification, known_people
 from person_reid.gallery.indexing import add_images, describe_answers, find_images
@@ -82,6 +75,7 @@ from person_reid.gallery.network import network_of, open_network
 from person_reid.gallery.tracks import describe_tracks, record_tracks
 from person_reid.retrieval.clusters import group_people, numbered
 from person_reid.retrieval.thresholds import DIGITS, load_bound, load_threshold
+from person_reid.text import counted, printable
 
 FILTERS = ("identity", "camera", "track", "source", "after", "before")
 

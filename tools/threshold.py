@@ -31,10 +31,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.basics import UserError, with_ending, write_json
 from person_reid.config.threshold import ThresholdConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
+from person_reid.errors import UserError
+from person_reid.files import with_ending, write_json
 from person_reid.retrieval.bound import Bound, bounded_threshold
 from person_reid.retrieval.results import FLAGS, NETWORK, FeatureSet, load_result, read_notes
 from person_reid.retrieval.thresholds import (

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, did_you_mean
 from person_reid.config.option import Options
 from person_reid.config.published import ignores_stride
+from person_reid.errors import UserError
+from person_reid.text import did_you_mean
 
 # Entries of the opts.yaml of a run, ours or of the published code, that are not options. The file
 # can be the --config of a new run.

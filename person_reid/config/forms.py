@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from person_reid.basics import LARGEST, UserError, printable, real
-from person_reid.config.option import SIDE, checked_number
+from person_reid.config.option import LARGEST, SIDE, checked_number
+from person_reid.errors import UserError
+from person_reid.files import real
+from person_reid.text import printable
 
 PICTURES = (  # that some matplotlib can write
     "png", "jpg", "jpeg", "pdf", "svg", "svgz", "webp", "tif", "tiff", "eps", "ps", "avif",
@@ -67,7 +69,7 @@ def indices(text: str) -> str:
 
 
 def output_path(text: str) -> str:
-    """Return the path of a file or folder to write, without `..`, see basics.real."""
+    """Return the path of a file or folder to write, without `..`, see files.real."""
     return str(real(text)) if ".." in Path(text).parts else text
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from person_reid.basics import printable
 from person_reid.config.forms import texts
 from person_reid.config.option import OptionError, Options, again, listed, option
+from person_reid.text import printable
 
 WIDTHS = {"column": 3.3, "page": 6.9}  # inches of a paper with two columns
 

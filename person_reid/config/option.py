@@ -13,10 +13,13 @@ from datetime import date
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, TypeVar, get_args, get_type_hints
 
-from person_reid.basics import LARGEST, SMALLEST, UserError, computable, did_you_mean
+from person_reid.errors import UserError
+from person_reid.text import did_you_mean
 
 LONGEST = 4096  # characters of a text, as of a path on Linux
 LARGEST_SIDE = 4096  # pixels of an image that a file asks for
+# bounds of a setting; float32 can still compute with them
+SMALLEST, LARGEST = 1e-12, 10**9
 Config = TypeVar("Config", bound="Options")
 Number = TypeVar("Number", int, float)
 
@@ -148,6 +151,11 @@ def checked_text(text: str) -> str:
     if len(text) > LONGEST:
         raise ValueError(f"{text[:20]}…: expected at most {LONGEST:,} characters")
     return text
+
+
+def computable(number: float) -> bool:
+    """Return whether a setting is 0, or a number that float32 neither overflows nor rounds to 0."""
+    return number == 0 or SMALLEST <= abs(number) <= LARGEST
 
 
 def checked_number(kind: type[Number], value: Any, range: Range | None = None) -> Number:

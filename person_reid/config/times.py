@@ -3,7 +3,7 @@
 import re
 from datetime import datetime, timedelta
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 
 LENGTHS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 

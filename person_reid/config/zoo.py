@@ -14,13 +14,14 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 
 TABLE = Path(__file__).with_name("zoo.csv")
 GITHUB, DRIVE = "https://github.com", "https://drive.google.com"
 EXPORTED = (".xml", ".onnx")
 Colour = tuple[float, float, float]
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# of ImageNet's pixels, RGB, for values in [0, 1]: what networks of images are normalised with
+IMAGENET = MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 LUPERSON = (0.3525, 0.3106, 0.3140), (0.2660, 0.2522, 0.2505)
 BYTES = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # for values from 0 to 255

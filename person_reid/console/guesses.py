@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from person_reid.basics import did_you_mean
 from person_reid.config.files import ALIASES
+from person_reid.text import did_you_mean
 
 DEVICES = {"cpu": "-1", "cuda": "0", "gpu": "0", "mps": "0"}  # values of --device, besides cuda:1
 OTHERS = ""  # any script

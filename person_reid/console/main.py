@@ -9,8 +9,8 @@ import runpy
 import sys
 from pathlib import Path
 
-from person_reid.basics import did_you_mean
 from person_reid.console.commands import COMMANDS, PACKAGE, SCRIPTS
+from person_reid.text import did_you_mean
 
 
 def main(arguments: list[str] | None = None) -> None:

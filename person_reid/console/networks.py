@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 
-from person_reid.basics import UserError
 from person_reid.config.option import NAMED, as_flag
 from person_reid.config.tested import TestConfig, TestFiles
 from person_reid.config.zoo import published
@@ -14,6 +13,7 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.find import embedder_settings, tested_network
 from person_reid.deploy.pretrained import CONFIG
 from person_reid.deploy.run import READABLE
+from person_reid.errors import UserError
 
 # Options of test.py that are about its test, and not about a network.
 OF_TESTS = (*TestFiles.declared(), "adapt_bn", "camera_norm", "whiten")

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, NoReturn, TypeVar
 
-from person_reid.basics import UserError, real
 from person_reid.config.files import options_in
 from person_reid.config.option import (
     Declared,
@@ -28,6 +27,8 @@ from person_reid.config.published import run_name
 from person_reid.config.run import OF_RESNET50
 from person_reid.console.commands import shipped
 from person_reid.console.parser import Parser, example_lines, flag_type, with_default
+from person_reid.errors import UserError
+from person_reid.files import real
 from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 
 RECIPE = "recipe"  # the entry of a recipe that is not an option

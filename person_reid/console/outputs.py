@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, check_target, real
 from person_reid.data.readers import RECORD
+from person_reid.errors import UserError
+from person_reid.files import check_target, real
 from person_reid.retrieval.thresholds import CONFIG
 
 

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn
 
-from person_reid.basics import LostProcessError, UserError, describe, first_line, printable
 from person_reid.config.option import OptionError, as_flag
 from person_reid.console.commands import InstalledTerminal, installed
+from person_reid.errors import LostProcessError, UserError, describe, first_line
+from person_reid.text import printable
 
 LATER = 3  # seconds; torchrun looks ten times a second whether a process has ended
 # in PyTorch's messages of an accelerator and of a processor

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from person_reid.basics import MEAN as MEAN
-from person_reid.basics import STD as STD
 from person_reid.config.data import AugmentationOptions
+from person_reid.config.zoo import MEAN as MEAN
+from person_reid.config.zoo import STD as STD
 from person_reid.data.boxes import draw_boxes, draw_squares, erase, turn_grey
 from person_reid.data.colours import adjust_colours, change_where
 

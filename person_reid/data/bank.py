@@ -18,9 +18,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from person_reid.basics import atomic_write, describe, remove_abandoned
 from person_reid.data.decoding import decode
 from person_reid.data.images import Pixels, load_image, recorded_limits
+from person_reid.errors import describe
+from person_reid.files import atomic_write, remove_abandoned
 from person_reid.progress import progress
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from person_reid.basics import UserError
 from person_reid.config.label_errors import SPLITS
 from person_reid.data.datasets import MARKET_NAME, DataSet
 from person_reid.data.layout import JUNK
@@ -26,6 +25,7 @@ from person_reid.data.readers import (
     pictures_of,
 )
 from person_reid.data.tables import read_table
+from person_reid.errors import UserError
 
 PROPOSALS = ("move", "junk", "somebody", "merge", "split")
 COLUMNS = ("path", "identity", "proposal", "new_identity", "probability", "accept")

@@ -17,11 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from person_reid.basics import UserError, counted, make_folder
 from person_reid.data.frames import Frame, Images, Video
 from person_reid.data.images import DEEP
 from person_reid.data.tracks import Track, shared_area
+from person_reid.errors import UserError
+from person_reid.files import make_folder
 from person_reid.progress import progress
+from person_reid.text import counted
 
 LEAST_SIDE = 8  # pixels of a box within the frame
 CANDIDATES = 3  # boxes of a part that are decoded

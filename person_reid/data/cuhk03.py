@@ -15,9 +15,9 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from person_reid.basics import UserError
 from person_reid.data.matlab import open_hdf5
 from person_reid.data.readers import GALLERY, QUERY, TRAIN, Picture, Splits, by_name
+from person_reid.errors import UserError
 
 FOLDERS = {TRAIN: "bounding_box_train", QUERY: "query", GALLERY: "bounding_box_test"}
 PROTOCOL = "https://github.com/zhunzhong07/person-re-ranking"

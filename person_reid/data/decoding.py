@@ -3,23 +3,47 @@ resizes without Python's global lock.
 """
 
 import logging
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from PIL import UnidentifiedImageError
 
-from person_reid.basics import UserError, first_line, in_order
 from person_reid.data.images import Pixels, load_image
 from person_reid.data.layout import some_of
+from person_reid.errors import UserError, first_line
 
 log = logging.getLogger(__name__)
 AHEAD = 512  # images decoded ahead of use, at most; they are held in memory
 # more than two cores need, for files that come slowly; many more would wait for Python's lock
 THREADS = 6
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 Load = Callable[[Any], Pixels]
+
+
+def in_order(
+    pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
+) -> Iterator[Result]:
+    """Yield work(item) for each item, in order, while the pool already works on the next `ahead`
+    items.
+
+    Items whose work has not begun when the caller stops are dropped.
+    """
+    left = iter(items)
+    running = deque(pool.submit(work, item) for item in islice(left, ahead))
+    try:
+        while running:
+            done = running.popleft().result()
+            running.extend(pool.submit(work, item) for item in islice(left, 1))
+            yield done
+    finally:
+        for future in running:
+            future.cancel()
 
 
 def decode(sources: Sequence[Any], load: Load) -> Generator[Pixels, None, None]:

@@ -7,11 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, did_you_mean, real
 from person_reid.data.datasets import DATA_SETS, DataSet
 from person_reid.data.images import is_image
 from person_reid.data.layout import found_in, next_command
 from person_reid.data.readers import RECORD, TRAIN
+from person_reid.errors import UserError
+from person_reid.files import real
+from person_reid.text import did_you_mean
 
 
 def find_data_set(

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError
 from person_reid.config.option import RATE
 from person_reid.data.images import DEEP, is_image, open_image
+from person_reid.errors import UserError
 
 ROUNDING = 0.02  # of frame rates, such as 29.97 and 30
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from person_reid.basics import parse_json
+from person_reid.text import parse_json
 
 # The formats that are read, by Pillow's name. It knows others, some of which start another program
 # (EPS).

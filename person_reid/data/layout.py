@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from person_reid.basics import UserError, counted, quoted, real
 from person_reid.data.images import NOT_READ, is_image, read_image
+from person_reid.errors import UserError
+from person_reid.files import real
+from person_reid.text import counted, quoted
 
 JUNK = -1  # a poorly cropped box: neither right nor wrong, left out of every ranking
 JUNK_FOLDER = "-1"

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError
 from person_reid.data.decoding import decode
 from person_reid.data.images import Pixels, load_image
 from person_reid.data.layout import DISTRACTOR, JUNK, read_split, some_of
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
+from person_reid.errors import UserError
 from person_reid.progress import progress
 
 GRID = (16, 8)  # cells of the small copy; colours are compared between twice as large ones

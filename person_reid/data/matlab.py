@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.io
 
-from person_reid.basics import UserError, first_line
+from person_reid.errors import UserError, first_line
 
 
 def open_hdf5(*files: Path) -> Any:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from person_reid.basics import UserError
 from person_reid.data.crops import LEAST_SIDE, cut_box, save_crop, suffix_of
 from person_reid.data.frames import Frame, open_frame, size_of
 from person_reid.data.images import is_image, open_image
 from person_reid.data.own_images import draw_split
 from person_reid.data.readers import Picture, Splits, files_below
 from person_reid.data.tracks import Box, classes_of_people, read_boxes
+from person_reid.errors import UserError
 
 # MOT17 has every sequence three times, with the boxes of each detector
 DETECTOR = re.compile(r"-(DPM|FRCNN|SDP)$")

@@ -13,8 +13,8 @@ from pathlib import Path, PurePath
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError
 from person_reid.data.layout import some_of
+from person_reid.errors import UserError
 
 MARKS = re.compile(
     r"(?P<who>-1|[0-9]+)_(?P<camera>c[0-9]+(?:s(?P<sequence>[0-9]+))?)"

@@ -8,7 +8,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from person_reid.basics import UserError, counted
 from person_reid.data.images import is_image
 from person_reid.data.layout import some_of
 from person_reid.data.own_labels import UNKNOWN, checked
@@ -28,6 +27,8 @@ from person_reid.data.readers import (
     is_nobody,
 )
 from person_reid.data.tables import read_table
+from person_reid.errors import UserError
+from person_reid.text import counted
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from person_reid.basics import UserError, counted
 from person_reid.data.images import SUFFIXES, is_readable
 from person_reid.data.layout import some_of
 from person_reid.data.readers import (
@@ -21,7 +20,9 @@ from person_reid.data.readers import (
     group,
     pictures_of,
 )
+from person_reid.errors import UserError
 from person_reid.progress import progress
+from person_reid.text import counted
 
 log = logging.getLogger(__name__)
 UNKNOWN = "unknown"  # an identity or a camera

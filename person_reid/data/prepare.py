@@ -19,7 +19,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, only_writer, parse_json, write_text
 from person_reid.data.datasets import DataSet
 from person_reid.data.images import Limits, recorded_limits, seen_limits
 from person_reid.data.readers import (
@@ -37,7 +36,10 @@ from person_reid.data.readers import (
     is_nobody,
     pictures_of,
 )
+from person_reid.errors import UserError
+from person_reid.files import only_writer, write_text
 from person_reid.progress import progress
+from person_reid.text import parse_json
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", VAL, TRAIN, QUERY, GALLERY, MULTI_QUERY)

@@ -14,10 +14,11 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from person_reid.basics import UserError, counted
 from person_reid.data.images import RECORD as RECORD
 from person_reid.data.images import is_image
 from person_reid.data.layout import some_of, walk
+from person_reid.errors import UserError
+from person_reid.text import counted
 
 TRAIN, VAL, QUERY, GALLERY, MULTI_QUERY = "train_all", "val", "query", "gallery", "multi-query"
 UNLABELLED = "unlabelled"  # of data sets without identities

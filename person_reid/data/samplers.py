@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 
 
 class BatchSampler(torch.utils.data.Sampler[list[int]]):

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 
-from person_reid.basics import UserError, content_of
+from person_reid.errors import UserError
+from person_reid.files import content_of
 
 log = logging.getLogger(__name__)
 Row = tuple[int, list[str]]  # the number of a line, and its cells

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from person_reid.basics import UserError, counted
 from person_reid.data.images import is_image
 from person_reid.data.layout import some_of
 from person_reid.data.matlab import read_integers
@@ -23,6 +22,8 @@ from person_reid.data.readers import (
     read_columns,
     read_lines,
 )
+from person_reid.errors import UserError
+from person_reid.text import counted
 
 MARS_NAMES = "<identity>C<camera>T…, such as 0001C1T0001F001.jpg"
 LSVID_NAME = re.compile("[^_]+_[^_]+_([0-9]+)_")

@@ -31,8 +31,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import LARGEST, UserError, content_of, counted
 from person_reid.config.forms import numbers
+from person_reid.config.option import LARGEST
+from person_reid.errors import UserError
+from person_reid.files import content_of
+from person_reid.text import counted
 
 UNKNOWN = -1
 MOT_PEOPLE, COCO_PEOPLE = {1, 2, 7}, {0}

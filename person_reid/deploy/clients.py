@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 
-from person_reid.basics import atomic_write
 from person_reid.deploy.export import TOLERANCE, check_deviation, deviation, export, references
 from person_reid.deploy.interface import Contents
 from person_reid.deploy.run import Engine, import_runtime
+from person_reid.files import atomic_write
 from person_reid.models.network import Network
 from person_reid.retrieval.features import fused_embedding
 

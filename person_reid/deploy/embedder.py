@@ -26,7 +26,6 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from person_reid.basics import UserError
 from person_reid.config.network import NetworkOptions
 from person_reid.config.published import PUBLISHED_CLASSES
 from person_reid.config.zoo import published
@@ -44,6 +43,7 @@ from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
 from person_reid.deploy.run import READABLE, Engine
 from person_reid.deploy.runtimes import fast_engine, kind_of_file
 from person_reid.device import usable_device
+from person_reid.errors import UserError
 from person_reid.models.factory import options_of
 from person_reid.models.registry import find_backbone
 from person_reid.progress import progress

@@ -16,11 +16,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from person_reid.basics import UserError, atomic_write, with_ending
 from person_reid.data.augment import MEAN, STD
 from person_reid.deploy.interface import KEY, Contents
 from person_reid.deploy.quantise import int8
 from person_reid.deploy.run import STREAM_BATCH, Engine, import_runtime, providers, quiet
+from person_reid.errors import UserError
+from person_reid.files import atomic_write, with_ending
 from person_reid.models.network import Network
 from person_reid.retrieval.features import CPU_BATCH, fused_embedding, unit_pieces
 

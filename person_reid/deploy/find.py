@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from person_reid.basics import UserError, did_you_mean
 from person_reid.config import OptionError, TrainConfig
 from person_reid.config.network import NetworkOptions
 from person_reid.config.optimizer import PrecisionOptions
@@ -26,12 +25,14 @@ from person_reid.deploy.load import TestedNetwork, load_network
 from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
 from person_reid.deploy.run import READABLE
 from person_reid.device import dtype_of, select_device
+from person_reid.errors import UserError
 from person_reid.models.factory import check_network, options_of, resolve
 from person_reid.retrieval.features import parse_scales
 from person_reid.retrieval.normalization import reestimate_batch_norms
 from person_reid.retrieval.results import NETWORK, PLAIN, read_note
 from person_reid.retrieval.thresholds import load_threshold
 from person_reid.run_folder import RunFolder, default_name, names_a_run, save_tensors
+from person_reid.text import did_you_mean
 
 log = logging.getLogger(__name__)
 OF_RUN = ("name", "which_epoch")

@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from person_reid.basics import UserError, parse_json
 from person_reid.config.option import LARGEST_SIDE
 from person_reid.data.augment import MEAN, STD, normalise
+from person_reid.errors import UserError
+from person_reid.text import parse_json
 
 KEY = "person-reid"  # under which a file holds its Contents
 USUAL = (256, 128)  # the size of images if a file of another program does not say it

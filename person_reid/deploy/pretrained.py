@@ -8,16 +8,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, describe, first_line, parse_json
 from person_reid.config.network import NetworkOptions
 from person_reid.data.augment import MEAN, STD
 from person_reid.deploy.load import TestedNetwork
+from person_reid.errors import UserError, describe, first_line
 from person_reid.models.factory import check_network
 from person_reid.models.hub import quick_to_fail
 from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval.thresholds import CONFIG as CONFIG
 from person_reid.retrieval.thresholds import load_bound, load_threshold
 from person_reid.run_folder import MOST_CLASSES
+from person_reid.text import parse_json
 
 CARD = "README.md"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")

@@ -22,19 +22,21 @@ import jinja2
 import torch
 from safetensors.torch import save
 
-from person_reid.basics import UserError, atomic_write, parse_json, real, write_json, write_text
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
 from person_reid.data.prepare import read_record
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
 from person_reid.deploy.pretrained import CARD, CONFIG, preprocessing
+from person_reid.errors import UserError
+from person_reid.files import atomic_write, real, write_json, write_text
 from person_reid.models.complexity import complexity
 from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval.bound import Bound
 from person_reid.retrieval.extract import extract_split
 from person_reid.retrieval.metrics import evaluate, remark_unmatched
 from person_reid.retrieval.results import FeatureSet
+from person_reid.text import parse_json
 from person_reid.versions import versions
 
 LIBRARY = "person_reid"

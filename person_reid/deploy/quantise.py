@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from person_reid.basics import UserError
 from person_reid.data.bank import load_bank
 from person_reid.data.layout import list_images
 from person_reid.deploy.run import import_runtime, quiet
+from person_reid.errors import UserError
 from person_reid.retrieval.similarity import unit_rows_or_zeros
 
 log = logging.getLogger(__name__)

@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from person_reid.basics import UserError, first_line
 from person_reid.config.export import EXPORT_FORMATS
 from person_reid.deploy.interface import (
     KEY,
@@ -38,6 +37,7 @@ from person_reid.deploy.interface import (
     adapt,
     chosen_output,
 )
+from person_reid.errors import UserError, first_line
 from person_reid.retrieval.features import CPU_BATCH, extract_features
 from person_reid.retrieval.similarity import Features
 

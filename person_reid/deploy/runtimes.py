@@ -17,11 +17,11 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from person_reid.basics import UserError, describe
 from person_reid.deploy.export import TOLERANCE, deviation, export, references
 from person_reid.deploy.interface import Contents
 from person_reid.deploy.run import READABLE, Engine, import_runtime
 from person_reid.device import computed_in
+from person_reid.errors import UserError, describe
 from person_reid.models.network import Network
 from person_reid.retrieval.features import extractor, fused_embedding, side_rows
 from person_reid.retrieval.similarity import Features

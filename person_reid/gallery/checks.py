@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError, counted
+from person_reid.errors import UserError
 from person_reid.retrieval.similarity import Features, as_array, flaw, unit_rows
+from person_reid.text import counted
 
 log = logging.getLogger(__name__)
 SAME = 0.999  # least cosine between two features of one picture by one network

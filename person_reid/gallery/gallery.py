@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from person_reid.basics import UserError, did_you_mean
+from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import Filter
 from person_reid.gallery.milvus import SCHEME, MilvusGallery
+from person_reid.text import did_you_mean
 
 Gallery = SearchIndex | MilvusGallery  # mypy checks that both have what the commands call
 

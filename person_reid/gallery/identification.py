@@ -13,7 +13,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.gallery.checks import checked
 from person_reid.gallery.gallery import Gallery, nobody_has
 from person_reid.gallery.metadata import EVERYTHING, Filter

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, real
 from person_reid.data.decoding import readable
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
+from person_reid.errors import UserError
+from person_reid.files import real
 from person_reid.gallery.checks import state_of
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.index import Found

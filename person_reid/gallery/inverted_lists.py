@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError, atomic_write, describe
+from person_reid.errors import UserError, describe
+from person_reid.files import atomic_write
 from person_reid.gallery.index_file import ROUNDING, IndexFile
 from person_reid.gallery.metadata import EVERYTHING
 from person_reid.progress import progress

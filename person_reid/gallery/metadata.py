@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from person_reid.basics import UserError, printable, real
 from person_reid.config.times import moment, stored
 from person_reid.data.images import open_image
 from person_reid.data.readers import compiled, search_path
 from person_reid.data.tables import read_table
+from person_reid.errors import UserError
+from person_reid.files import real
+from person_reid.text import printable
 
 log = logging.getLogger(__name__)
 # the directory of the camera's entries, and two of them

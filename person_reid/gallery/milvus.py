@@ -24,12 +24,13 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError, parse_json
 from person_reid.config.times import stored
+from person_reid.errors import UserError
 from person_reid.gallery.checks import are_different, check_count, checked, log_stripped, state_of
 from person_reid.gallery.index import Found
 from person_reid.gallery.metadata import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.retrieval.similarity import Features, unit_rows
+from person_reid.text import parse_json
 
 SCHEME = "milvus:"
 CHUNK = 1000  # images in a message, of which Milvus takes 64 MB

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.basics import UserError, real
 from person_reid.config.option import NAMED, Options, as_flag, configured
 from person_reid.config.search import AddOptions, AnswerOptions
 from person_reid.config.tested import TestConfig, TrainedNetwork
 from person_reid.deploy import find
 from person_reid.deploy.embedder import Embedder
+from person_reid.errors import UserError
+from person_reid.files import real
 from person_reid.gallery.checks import SAME
 from person_reid.gallery.gallery import Gallery
 from person_reid.run_folder import RunFolder, default_name, names_a_run

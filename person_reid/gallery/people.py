@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError
 from person_reid.data.tracks import EPOCH, Track, read_tracks
+from person_reid.errors import UserError
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import About, read_abouts
 from person_reid.gallery.tracks import TrackRecord, recorded_tracks

@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 from itertools import count, takewhile
 from pathlib import Path
 
-from person_reid.basics import UserError, content_of, real
 from person_reid.config.search import TrackFileOptions
 from person_reid.config.times import stored
 from person_reid.data.crops import number_and_frame
 from person_reid.data.frames import Images, Video, open_frames
 from person_reid.data.tracks import Track, files_of, read_tracks
+from person_reid.errors import UserError
+from person_reid.files import content_of, real
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.milvus import SCHEME

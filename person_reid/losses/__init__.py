@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from person_reid.basics import UserError, computable, did_you_mean
+from person_reid.config.option import computable
+from person_reid.errors import UserError
 from person_reid.losses.base import FeatureLoss
+from person_reid.text import did_you_mean
 
 if TYPE_CHECKING:  # each is imported when it is asked for, see __getattr__
     from person_reid.losses.center import CenterLoss as CenterLoss

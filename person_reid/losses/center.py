@@ -13,7 +13,7 @@ centers start at random and move by SGD.
 import torch
 from torch import Tensor
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.losses.base import FeatureLoss
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.losses.base import (
     FeatureLoss,
     euclidean_distances,

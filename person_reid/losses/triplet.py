@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from person_reid.basics import UserError, did_you_mean
+from person_reid.errors import UserError
 from person_reid.losses.base import (
     FeatureLoss,
     euclidean_distances,
@@ -18,6 +18,7 @@ from person_reid.losses.base import (
     multi_similarity_pairs,
     pair_masks,
 )
+from person_reid.text import did_you_mean
 
 MINING = ("multi_similarity", "all", "hard", "weighted")
 

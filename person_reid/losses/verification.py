@@ -12,7 +12,7 @@ positives.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.losses.base import FeatureLoss, masked_mean, pair_masks
 
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from person_reid.basics import UserError, did_you_mean
+from person_reid.errors import UserError
 from person_reid.models.modes_and_hooks import evaluation_mode, traced
+from person_reid.text import did_you_mean
 
 
 class PositionAttention(nn.Module):

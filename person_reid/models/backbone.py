@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from person_reid.basics import UserError, first_line
+from person_reid.errors import UserError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

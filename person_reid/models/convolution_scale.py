@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.models.modes_and_hooks import traced
 from person_reid.models.network import Network
 

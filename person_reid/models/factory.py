@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from person_reid.basics import UserError, did_you_mean
 from person_reid.config.network import NetworkOptions
 from person_reid.config.option import OptionError, configured
 from person_reid.config.published import PUBLISHED_CLASSES
 from person_reid.config.zoo import implied, zoo
+from person_reid.errors import UserError
 from person_reid.models.attention import add_attention, parse_attention
 from person_reid.models.backbone import fits_images
 from person_reid.models.lightmbn import LightMBN
@@ -27,6 +27,7 @@ from person_reid.models.network import Network, PlainNetwork, USAMNetwork, unuse
 from person_reid.models.pcb import PCB as PartNetwork
 from person_reid.models.registry import build_backbone, find_backbone
 from person_reid.models.weights import load_weights
+from person_reid.text import did_you_mean
 
 BRANCHED = {"mgn": MGN, "lightmbn": LightMBN}  # by the name of their backbone in BACKBONES
 # The fields of NetworkOptions that each kind of network ignores.

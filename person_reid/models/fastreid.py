@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
-from person_reid.basics import MEAN, STD
+from person_reid.config.zoo import MEAN, STD
 from person_reid.models.ibn import with_instance_norms
 from person_reid.models.pixels import unnormalised
 from person_reid.models.pooling import GeneralizedMeanPool

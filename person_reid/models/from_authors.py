@@ -9,8 +9,8 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from person_reid.basics import UserError
 from person_reid.config.zoo import zoo
+from person_reid.errors import UserError
 from person_reid.models.backbone import Backbone, file_in_cache
 from person_reid.models.from_torchvision import TorchvisionBackbone
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from person_reid.basics import UserError, first_line
+from person_reid.errors import UserError, first_line
 from person_reid.models.backbone import PERSON, SIZE_ERRORS, Backbone, stochastic_depth
 from person_reid.models.hub import quick_to_fail
 

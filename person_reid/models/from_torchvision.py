@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.models.backbone import Backbone, file_in_cache, stochastic_depth
 
 if TYPE_CHECKING:

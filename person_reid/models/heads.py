@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 
 
 class Head(nn.Module):

@@ -11,8 +11,8 @@ from threading import Thread
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from person_reid.basics import UserError, first_line
 from person_reid.config.zoo import Published, published, zoo
+from person_reid.errors import UserError, first_line
 
 PATIENCE = 3  # seconds
 

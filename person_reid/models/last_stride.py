@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.models.modes_and_hooks import evaluation_mode, traced
 
 STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from person_reid.basics import UserError
 from person_reid.config.network import NetworkOptions
+from person_reid.errors import UserError
 from person_reid.models.attention import USAM
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import Head

@@ -8,8 +8,8 @@ Sun, Zheng, Yang, Tian, Wang: Beyond Part Models: Person Retrieval with Refined 
 import torch
 from torch import Tensor, nn
 
-from person_reid.basics import UserError
 from person_reid.config.network import NetworkOptions
+from person_reid.errors import UserError
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import Head
 from person_reid.models.network import Network, each

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from person_reid.basics import MEAN, STD
+from person_reid.config.zoo import MEAN, STD
 
 
 def unnormalised(images: Tensor) -> Tensor:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from person_reid.basics import UserError, did_you_mean
+from person_reid.errors import UserError
+from person_reid.text import did_you_mean
 
 FLOOR = 1e-6  # least activation that a generalised mean sees
 

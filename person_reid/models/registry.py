@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
 
-from person_reid.basics import UserError, did_you_mean, first_line
 from person_reid.config.zoo import zoo
+from person_reid.errors import UserError, first_line
 from person_reid.models.backbone import SIZE_ERRORS, Backbone, fits_images, stochastic_depth
 from person_reid.models.families import FAMILIES
 from person_reid.models.from_authors import IBNBackbone, osnet
@@ -26,6 +26,7 @@ from person_reid.models.from_torchvision import (
     find_torchvision,
     torchvision_names,
 )
+from person_reid.text import did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn

@@ -15,12 +15,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from person_reid.basics import UserError, did_you_mean, first_line
 from person_reid.config.zoo import zoo
+from person_reid.errors import UserError, first_line
 from person_reid.models.transformer_weights import (
     timm_names_of_earlier_timm,
     timm_names_of_mmdetection,
 )
+from person_reid.text import did_you_mean
 
 log = logging.getLogger(__name__)
 SAFETENSORS = "model.safetensors"  # the weight file in a folder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.models.hub import weight_file
 from person_reid.models.network import Network
 from person_reid.models.transformer_weights import resampled

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from person_reid.basics import UserError
 from person_reid.data.tables import read_table
+from person_reid.errors import UserError
 from person_reid.retrieval.clusters import jaccard_graph
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import Features, Floats, unit_rows

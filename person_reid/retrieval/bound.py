@@ -31,7 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval.k_reciprocal import BLOCK, k_reciprocal_encoding, shared_weight
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.normalization import CameraNorm

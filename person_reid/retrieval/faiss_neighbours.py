@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval.neighbours import ExactNeighbours, Neighbours, overlap, put_itself_first
 from person_reid.retrieval.similarity import Features
 

@@ -16,10 +16,11 @@ from torch import Tensor
 from torch.fx.experimental.optimization import fuse
 from torch.nn.functional import interpolate, normalize
 
-from person_reid.basics import UserError, in_order
 from person_reid.data.augment import normalise
+from person_reid.data.decoding import in_order
 from person_reid.data.layout import Numbers
 from person_reid.device import autocast
+from person_reid.errors import UserError
 from person_reid.models.network import Network
 from person_reid.progress import progress
 from person_reid.retrieval.similarity import Features

@@ -48,8 +48,8 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.optimize import isotonic_regression
 
-from person_reid.basics import UserError
 from person_reid.data.layout import DISTRACTOR, JUNK
+from person_reid.errors import UserError
 from person_reid.progress import progress
 from person_reid.retrieval.belief import Belief
 from person_reid.retrieval.normalization import CameraNorm

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError, counted, did_you_mean
+from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import (
     CHUNK_BYTES,
@@ -33,6 +33,7 @@ from person_reid.retrieval.similarity import (
     row_minima,
     run_chunks,
 )
+from person_reid.text import counted, did_you_mean
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from person_reid.basics import UserError, counted
 from person_reid.config.option import OptionError
+from person_reid.errors import UserError
 from person_reid.retrieval.metrics import have_images, merge_multi_query
 from person_reid.retrieval.results import (
     QUERY_DIGEST,
@@ -15,6 +15,7 @@ from person_reid.retrieval.results import (
     multi_query_file,
     read_note,
 )
+from person_reid.text import counted
 
 log = logging.getLogger(__name__)
 

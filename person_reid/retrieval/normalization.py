@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from person_reid.basics import UserError
 from person_reid.data.augment import normalise
 from person_reid.device import autocast
+from person_reid.errors import UserError
 from person_reid.models.network import Network
 from person_reid.progress import progress
 from person_reid.retrieval.results import FeatureSet

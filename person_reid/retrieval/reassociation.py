@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from person_reid.basics import UserError
 from person_reid.data.names import frames_of, names_in
+from person_reid.errors import UserError
 from person_reid.retrieval.metrics import RECIPROCAL_RANK, Metrics, count_ahead, summarize
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import DISTANCES, Integers, on_cpu

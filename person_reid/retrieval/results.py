@@ -26,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 import scipy.io
 
-from person_reid.basics import UserError, atomic_write, with_ending
+from person_reid.errors import UserError
+from person_reid.files import atomic_write, with_ending
 from person_reid.retrieval.similarity import as_array, check_dimensions, check_features
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
-from person_reid.basics import UserError
 from person_reid.device import available_cores
+from person_reid.errors import UserError
 from person_reid.progress import progress
 
 if TYPE_CHECKING:  # evaluate.py starts without torch

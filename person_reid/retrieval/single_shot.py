@@ -7,7 +7,7 @@ CVPR 2014.
 
 import numpy as np
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval.metrics import Metrics, check_cameras, evaluate
 from person_reid.retrieval.results import FeatureSet
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.basics import markdown_table, printable, write_csv
 from person_reid.config.look import TableForm
+from person_reid.files import write_csv
 from person_reid.retrieval.metrics import Metrics
 from person_reid.retrieval.results import FeatureSet
+from person_reid.text import markdown_table, printable
 
 Seeds = Sequence[Metrics]  # of one network, trained several times
 RANKS = (1, 5, 10)

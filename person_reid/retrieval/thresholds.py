@@ -16,11 +16,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError, content_of, parse_json
+from person_reid.errors import UserError
+from person_reid.files import content_of
 from person_reid.retrieval.bound import Bound
 from person_reid.retrieval.metrics import find_pairs
 from person_reid.retrieval.results import FLAGS, PLAIN, FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
+from person_reid.text import parse_json
 
 log = logging.getLogger(__name__)
 BINS = 2**16  # of cosines in [-1, 1]: a threshold is accurate to 3e-5

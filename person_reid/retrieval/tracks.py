@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, unit_rows, unit_rows_or_zeros
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
-from person_reid.basics import UserError
 from person_reid.data.augment import normalise
+from person_reid.errors import UserError
 from person_reid.models.lightmbn import BRANCHES, LightMBN
 from person_reid.models.mgn import MGN
 from person_reid.models.modes_and_hooks import hooked

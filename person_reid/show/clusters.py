@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import counted
 from person_reid.retrieval.clusters import Labels, margins
 from person_reid.retrieval.similarity import Features
 from person_reid.show.sheet import COLUMNS, Row, Tile, draw_sheet, file_caption
 from person_reid.show.style import SCREEN, Look
+from person_reid.text import counted
 
 EACH = 4  # clusters of a kind
 

@@ -10,8 +10,9 @@ import matplotlib
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from person_reid.basics import UserError, printable, with_ending
 from person_reid.config.look import own_or
+from person_reid.errors import UserError
+from person_reid.files import with_ending
 from person_reid.retrieval.metrics import Metrics
 from person_reid.retrieval.results import RESULT
 from person_reid.retrieval.tables import Seeds, mean_and_deviation, together, with_deviation
@@ -27,6 +28,7 @@ from person_reid.show.style import (
     shortened,
     text_width,
 )  # fmt: skip
+from person_reid.text import printable
 
 NAME = 40  # characters of a run's name
 # Inches: height of a line of the legend; what stands beside its words, on a screen and on paper.

@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.lines import Line2D
 
-from person_reid.basics import UserError, counted
 from person_reid.config.look import own_or
 from person_reid.data.layout import DISTRACTOR, JUNK
+from person_reid.errors import UserError
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.results import FeatureSet
 from person_reid.show.labels import Label, label_points
 from person_reid.show.style import MANY, SCREEN, Look, legend_below, panel, panels, towards
+from person_reid.text import counted
 
 log = logging.getLogger(__name__)
 MARKERS = "osD^vPX*<>hp"

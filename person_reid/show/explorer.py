@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import check_folder, check_target, printable, whole_folder, write_text
 from person_reid.data.layout import DISTRACTOR
+from person_reid.files import check_folder, check_target, whole_folder, write_text
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import BINS, error_rates, pair_similarities
@@ -38,6 +38,7 @@ from person_reid.show.explorer_rankings import LISTED, Ranking
 from person_reid.show.ranking import Folder
 from person_reid.show.sprites import COLUMNS, ROWS, write_sprites
 from person_reid.show.style import MANY
+from person_reid.text import printable
 
 MARK = ".person-reid-explorer"  # a file that only folders of explorers hold
 PIECE = 2048  # features in a script, so that the page never stops for long to decode one

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.basics import printable
 from person_reid.data.corrections import COLUMNS, Correction, read_list
 from person_reid.data.layout import DISTRACTOR
 from person_reid.data.readers import group
 from person_reid.show.explorer_images import Images, fingerprint, person_name
+from person_reid.text import printable
 
 EACH = 5  # images of a strip
 # proposals that are about all images of a person, or by a camera, at once

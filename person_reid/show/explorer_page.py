@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from person_reid.basics import UserError, printable
+from person_reid.errors import UserError
 from person_reid.show.page import TEMPLATES, data_uri, palette
 from person_reid.show.style import LINES, LINES_ON_DARK
+from person_reid.text import printable
 
 SOURCES = Path(__file__).parent / "templates" / "explorer"
 BESIDE = re.compile(r'<link rel="stylesheet" href="([\w./]+)">|<script src="([\w./]+)"></script>')

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from person_reid.basics import printable
 from person_reid.show.explorer_images import fingerprint
 from person_reid.show.lanes import Stay
+from person_reid.text import printable
 
 DOUBTFUL = 0.05  # a margin
 

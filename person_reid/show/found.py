@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import printable
 from person_reid.retrieval.thresholds import DIGITS, accepts
 from person_reid.show.sheet import OF_CAPTIONS, Row, Tile, draw_sheet, file_caption
 from person_reid.show.style import ACCEPTED, ASKED, FAINT, SCREEN, Look, fitted
+from person_reid.text import printable
 
 MOST_ROWS = 20  # queries on a sheet
 

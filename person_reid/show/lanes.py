@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import FuncFormatter
 
-from person_reid.basics import counted, printable
 from person_reid.config.look import WIDTHS, own_or
 from person_reid.show.style import FAINT, INK, MANY, ON_DARK, SCREEN, Look, picture, text_width
+from person_reid.text import counted, printable
 
 ROW, BAR = 0.2, 0.8  # inches of a row, and the share of it that a bar takes
 WIDTH = 11  # inches

@@ -12,14 +12,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.basics import UserError, counted
 from person_reid.data.layout import JUNK, read_split
+from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores
 from person_reid.retrieval.thresholds import accepts
 from person_reid.show.sheet import Row, Tile
 from person_reid.show.style import ASKED, RIGHT, WRONG
+from person_reid.text import counted
 
 PUBLISHED_TEST_DIR = "../Market/pytorch"
 Folder = str | Path | None  # that holds query and gallery; None if the images have not moved

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from markupsafe import Markup
 
-from person_reid.basics import counted
 from person_reid.data.bank import Pixels, load_bank
 from person_reid.models.network import Network
 from person_reid.retrieval.metrics import Metrics, evaluate
@@ -24,6 +23,7 @@ from person_reid.show.embedding import choose, draw_embedding, project
 from person_reid.show.heatmap import overlay
 from person_reid.show.histogram import draw_similarities
 from person_reid.show.sheet import pixels_of
+from person_reid.text import counted
 
 RANKS = (1, 5, 10)
 RULES = {"eer": "equal error rate", "1e-3": "1 stranger in 1,000", "1e-4": "1 stranger in 10,000"}

@@ -15,10 +15,11 @@ from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from person_reid.basics import UserError, printable
 from person_reid.config.look import own_or
 from person_reid.data.images import Pixels, load_image
+from person_reid.errors import UserError
 from person_reid.show.style import ASKED, ON_DARK, SCREEN, WIDTHS, Look, fitted, picture
+from person_reid.text import printable
 
 COLUMNS = 10  # tiles per line at most, besides the lead
 GREY = 128  # the tile of an image that cannot be read

@@ -29,8 +29,9 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.legend import Legend
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from person_reid.basics import UserError, atomic_write
 from person_reid.config.look import WIDTHS, Look, own_or
+from person_reid.errors import UserError
+from person_reid.files import atomic_write
 
 RIGHT, WRONG, ASKED, INK, FAINT = "#00876c", "#cc3311", "#475569", "#1e293b", "#64748b"
 LINES = ("#0072b2", "#d55e00", "#009e73", "#b35a8e", "#a37200", "#2a9fd6")

@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from matplotlib.typing import ColorType
 
-from person_reid.basics import printable
 from person_reid.config.look import own_or
 from person_reid.show.labels import Label, label_points
 from person_reid.show.style import SCREEN, Look, legend_below, lines, panel, panels
+from person_reid.text import printable
 
 WIDE, HIGH = 5.4, 4.8  # inches of a panel
 LEAST = 3  # inches of a panel on paper, which has to hold the names

@@ -16,14 +16,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from person_reid.basics import UserError, parse_json, write_json
 from person_reid.config.option import FLAGS
 from person_reid.device import available_cores
+from person_reid.errors import UserError
+from person_reid.files import write_json
 from person_reid.progress import progress
 from person_reid.synthetic.body import solids_of
 from person_reid.synthetic.figure import Pose, draw_solids
 from person_reid.synthetic.people import Array, Person
 from person_reid.synthetic.scenes import BOX, Camera, camera_of, draw_obstacle, panorama, photograph
+from person_reid.text import parse_json
 
 FOLDERS = ("bounding_box_train", "bounding_box_test", "query", "gt_bbox")
 MANIFEST = "synthetic.json"

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from person_reid.basics import write_csv, write_text
 from person_reid.device import available_cores
+from person_reid.files import write_csv, write_text
 from person_reid.progress import progress
 from person_reid.synthetic.body import solids_of
 from person_reid.synthetic.dataset import check_limits, claim, is_drawn, write_drawn

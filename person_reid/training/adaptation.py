@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from person_reid.basics import UserError
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.option import OptionError
 from person_reid.data.layout import Split, parse_names, read_further_splits
@@ -25,6 +24,7 @@ from person_reid.deploy.find import refuse
 from person_reid.deploy.load import network_of_run
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.runtimes import present_extractor
+from person_reid.errors import UserError
 from person_reid.losses.base import unit_length
 from person_reid.losses.cluster_memory import ClusterMemory, ProxyMemory
 from person_reid.losses.plan import LossPlan

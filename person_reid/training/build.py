@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 import yaml
 
-from person_reid.basics import UserError
 from person_reid.config import FitOptions, OptionError, TrainConfig
 from person_reid.config.forms import numbers
 from person_reid.config.losses import LossOptions
@@ -23,6 +22,7 @@ from person_reid.config.published import PUBLISHED_CLASSES
 from person_reid.data.augment import Augment
 from person_reid.data.bank import BatchSource, load_bank
 from person_reid.data.layout import join_splits, read_training_splits, read_unlabelled
+from person_reid.errors import UserError
 from person_reid.losses.plan import LossPlan, learns, loss_plan
 from person_reid.models.convolution_scale import balance
 from person_reid.models.factory import (

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import torch
 
-from person_reid.basics import UserError
 from person_reid.config import FitOptions, OptionError
 from person_reid.data.layout import Dataset
 from person_reid.deploy.embedder import Embedder
 from person_reid.device import prepare_training, seed_everything, usable_device
+from person_reid.errors import UserError
 from person_reid.fused.networks import unfuse
 from person_reid.models.heads import heads_of
 from person_reid.models.network import Network

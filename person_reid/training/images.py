@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from person_reid.basics import counted
 from person_reid.config import FitOptions
 from person_reid.data.augment import Augment, scale
 from person_reid.data.bank import BatchSource, fingerprint, load_bank
@@ -17,6 +16,7 @@ from person_reid.data.layout import Split, join_splits, read_split
 from person_reid.data.samplers import PKSampler, Sampler, ShuffleSampler, expected_pairs
 from person_reid.distributed import World
 from person_reid.losses.plan import pair_losses
+from person_reid.text import counted
 
 FEW_PAIRS = 0.25  # same-identity pairs per image of a batch; PK's 4 instances give 1.5
 log = logging.getLogger(__name__)

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from person_reid.basics import UserError, first_line, quoted
+from person_reid.errors import UserError, first_line
 from person_reid.run_folder import RunFolder
+from person_reid.text import quoted
 
 MORE_PRECISE: dict[torch.dtype | None, str] = {  # what else to try, by the dtype of the training
     torch.float16: ", --bf16 instead of --fp16, or",

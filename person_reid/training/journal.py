@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 
-from person_reid.basics import UserError, counted, quoted, write_text
 from person_reid.config import TrainConfig
+from person_reid.errors import UserError
+from person_reid.files import write_text
 from person_reid.models.factory import parameter_count
 from person_reid.progress import progress
 from person_reid.run_folder import RunFolder
+from person_reid.text import counted, quoted
 from person_reid.training.interruption import (
     STOPPED,
     NotFinite,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from person_reid.basics import first_line
+from person_reid.errors import first_line
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from person_reid.basics import UserError, first_line
 from person_reid.config import TrainConfig
+from person_reid.errors import UserError, first_line
 
 log = logging.getLogger(__name__)
 Write = Callable[[dict[str, float]], None]

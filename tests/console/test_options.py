@@ -6,7 +6,6 @@ import yaml
 import demo
 import evaluate
 import train
-from person_reid.basics import UserError
 from person_reid.config import TrainConfig
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.evaluate import EvaluateGpuConfig
@@ -16,6 +15,7 @@ from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.console.options import spelled_as_flags
 from person_reid.deploy.find import run_of
+from person_reid.errors import UserError
 from person_reid.run_folder import RunFolder
 from person_reid.training.build import resolved
 from tests.support.small_training import started_as, trained_as

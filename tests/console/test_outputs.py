@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from person_reid.basics import UserError, real
 from person_reid.console.commands import COMMANDS
 from person_reid.console.outputs import check_outputs
 from person_reid.console.parser import Parser
 from person_reid.data.layout import read_split
+from person_reid.errors import UserError
+from person_reid.files import real
 from person_reid.gallery.index import SearchIndex
 from person_reid.retrieval.results import FeatureSet, save_result
 from tests.support.people import write_people

@@ -17,10 +17,11 @@ import pytest
 import torch
 from PIL import Image
 
-from person_reid.basics import ABANDONED, UserError
 from person_reid.data import bank as bank_module
 from person_reid.data.bank import fingerprint, load_bank
 from person_reid.data.images import load_image
+from person_reid.errors import UserError
+from person_reid.files import ABANDONED
 from tests.data.conftest import noise
 from tests.support import ROOT
 

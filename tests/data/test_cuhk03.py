@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from person_reid.basics import UserError
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import find_data_set, with_flags
 from person_reid.data.prepare import lay_out
+from person_reid.errors import UserError
 from tests.data.test_prepare import names, state
 
 

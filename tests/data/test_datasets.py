@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from person_reid.basics import UserError
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import data_set_named, find_data_set
 from person_reid.data.prepare import lay_out
+from person_reid.errors import UserError
 from tests.data.conftest import write_image
 
 MARKET = DATA_SETS["market"]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from person_reid.basics import UserError
 from person_reid.data import decoding
 from person_reid.data.decoding import decode, readable
 from person_reid.data.images import load_image
+from person_reid.errors import UserError
 from tests.data.conftest import noise
 
 LOAD = partial(load_image, height=32, width=16)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from person_reid.basics import UserError
 from person_reid.data.frames import open_frames
+from person_reid.errors import UserError
 from tests.support.walks import FRAMES, SIZE, draw_frame, write_frames, write_video
 
 

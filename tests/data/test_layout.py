@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from torchvision.datasets import ImageFolder
 
-from person_reid.basics import UserError
 from person_reid.data.layout import (
     check_test_sets,
     found_in,
@@ -21,6 +20,7 @@ from person_reid.data.layout import (
     read_unlabelled,
     some_of,
 )  # fmt: skip
+from person_reid.errors import UserError
 from tests.data.conftest import write_image
 
 

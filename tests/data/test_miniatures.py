@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from person_reid.basics import UserError
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import find_data_set, with_flags
 from person_reid.data.layout import list_images, next_command, read_split
 from person_reid.data.prepare import lay_out
 from person_reid.data.readers import read_columns
 from person_reid.data.summary import describe_layout, describe_unlabelled
+from person_reid.errors import UserError
 from tests.data.conftest import write_image, write_images
 from tests.data.test_prepare import names, state
 from tests.support import ROOT

@@ -2,8 +2,8 @@
 
 import pytest
 
-from person_reid.basics import UserError
 from person_reid.data.names import clothes_of, frames_of, names_in, tracklets_of
+from person_reid.errors import UserError
 
 
 def test_the_beginning_of_a_name_says_the_tracklet():

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import prepare
-from person_reid.basics import UserError
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import find_data_set, with_flags
 from person_reid.data.layout import read_split
 from person_reid.data.own_images import draw_split, own_csv, own_folder, with_queries
 from person_reid.data.prepare import file_names, lay_out
 from person_reid.data.readers import Picture, draw_identities, images_below
+from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from tests.data.conftest import write_image, write_images

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import prepare
-from person_reid.basics import UserError
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split, read_training_splits
 from person_reid.data.own_images import own_csv, own_folder
@@ -18,6 +17,7 @@ from person_reid.data.own_labels import numbered_from_one
 from person_reid.data.prepare import people_only
 from person_reid.data.readers import Picture
 from person_reid.data.unlabelled import read_people
+from person_reid.errors import UserError
 from person_reid.gallery.metadata import about_images
 from tests.data.conftest import write_image, write_images
 from tests.data.test_prepare import names

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from person_reid.basics import UserError
 from person_reid.data import prepare as laying
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import with_flags
@@ -21,6 +20,7 @@ from person_reid.data.layout import read_split
 from person_reid.data.prepare import RECORD, file_names, lay_out, plan_layout
 from person_reid.data.readers import TRAIN, Picture
 from person_reid.data.summary import describe_layout
+from person_reid.errors import UserError
 from tests.data.conftest import FILES, write_image
 from tests.support import ROOT
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from person_reid.basics import UserError
 from person_reid.data.samplers import ClusterSampler, PKSampler, ShuffleSampler, expected_pairs
+from person_reid.errors import UserError
 
 
 def epoch_of(sampler, epoch=0):

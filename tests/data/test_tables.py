@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 import prepare
-from person_reid.basics import UserError, read_json_lines
 from person_reid.data.corrections import read_list
 from person_reid.data.own_images import own_csv
 from person_reid.data.tables import read_table
+from person_reid.errors import UserError
+from person_reid.files import read_json_lines
 from person_reid.gallery.metadata import read_abouts
 from person_reid.retrieval.thresholds import load_threshold
 from tests.data.conftest import write_image, write_images

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import scipy.io
 
-from person_reid.basics import UserError
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import find_data_set
 from person_reid.data.layout import read_split
 from person_reid.data.names import tracklets_of
 from person_reid.data.prepare import lay_out
 from person_reid.data.summary import describe_layout
+from person_reid.errors import UserError
 from tests.data.conftest import write_images
 from tests.data.test_miniatures import check_for_testing_alone
 from tests.data.test_prepare import names, state

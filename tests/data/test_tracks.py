@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from person_reid.basics import UserError
 from person_reid.data.tracks import read_tracks
+from person_reid.errors import UserError
 
 # One walk of two people, of whom the second is seen in the second frame alone, as each program
 # writes it: BoxMOT's and Roboflow's sides count from 0.

@@ -7,8 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from person_reid.basics import UserError
 from person_reid.data.unlabelled import read_people
+from person_reid.errors import UserError
 from tests.support.people import write_people
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from person_reid.basics import UserError
 from person_reid.data.bank import load_bank
 from person_reid.data.images import FORMATS, is_readable, load_image
 from person_reid.data.layout import list_images, parse_names, read_split
 from person_reid.data.readers import images_below
+from person_reid.errors import UserError
 from tests.data.conftest import noise, write_image, write_images
 from tests.support.scripts import refused, run
 

@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 import person_reid
-from person_reid.basics import UserError
 from person_reid.config.network import NetworkOptions
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
@@ -22,6 +21,7 @@ from person_reid.deploy.export import export
 from person_reid.deploy.interface import Contents, Preparation
 from person_reid.deploy.load import TestedNetwork
 from person_reid.deploy.run import quiet
+from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
 from tests.support import ROOT

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from torch.torch_version import TorchVersion
 
-from person_reid.basics import UserError
 from person_reid.config.export import EXPORT_FORMATS
 from person_reid.deploy import export as module
 from person_reid.deploy.export import export, tensorrt_advice
 from person_reid.deploy.interface import Contents
 from person_reid.deploy.run import Engine, file_size, providers
+from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import extract_features, fused_embedding
 

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from person_reid.basics import UserError
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.export import export
 from person_reid.deploy.interface import KEY, Contents
 from person_reid.deploy.run import Engine
+from person_reid.errors import UserError
 from person_reid.models.network import Network
 from tests.support import ROOT
 

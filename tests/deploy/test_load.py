@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from person_reid import Embedder, TestedNetwork
-from person_reid.basics import UserError
 from person_reid.config.network import NetworkOptions
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.deploy.load import load_network
+from person_reid.errors import UserError
 from person_reid.models.factory import build_model
 from person_reid.run_folder import RunFolder
 from tests.support.networks import open_embedder, run_to_test, tested_network

@@ -14,7 +14,6 @@ import torch
 from PIL import Image
 
 from person_reid import Embedder, UserError
-from person_reid.basics import quoted
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.deploy import publish
@@ -26,6 +25,7 @@ from person_reid.models.factory import create_model
 from person_reid.models.weights import load_weights
 from person_reid.retrieval.bound import Bound
 from person_reid.retrieval.thresholds import load_bound, load_threshold
+from person_reid.text import quoted
 from tests.deploy import test_load
 from tests.support.networks import open_embedder, tested_network
 from tests.support.people import draw_people

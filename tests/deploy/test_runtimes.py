@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from person_reid.basics import UserError
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.deploy import runtimes as module
@@ -19,6 +18,7 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.export import export
 from person_reid.deploy.interface import Contents
 from person_reid.deploy.run import Engine, import_runtime
+from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from tests.support import ROOT
 from tests.support.networks import open_embedder, tested_network

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.models.registry import BACKBONES
 from tests.support.pages import PAGES
 from tools.docs.figures import MARKED, fill, value, without_marks

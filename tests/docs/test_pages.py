@@ -15,12 +15,12 @@ from unittest.mock import patch
 import pytest
 
 import prepare
-from person_reid.basics import UserError
 from person_reid.config import TrainConfig
 from person_reid.config.prepare import PrepareConfig
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.console.options import build, spelled_as_flags
+from person_reid.errors import UserError
 from tests.support import ROOT
 from tests.support.pages import INLINE, PAGES, anchors, blocks, commands, line_of, links, prose
 from tests.support.small_training import trained_as

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.gallery import index as module
 from person_reid.gallery import index_file, inverted_lists
 from person_reid.gallery.index import SearchIndex

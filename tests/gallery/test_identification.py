@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.gallery.identification import best_and_mean, identify, person_scores
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter

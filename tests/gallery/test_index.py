@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.gallery import index as module
 from person_reid.gallery import index_file
 from person_reid.gallery import inverted_lists as lists

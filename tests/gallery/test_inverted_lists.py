@@ -9,8 +9,8 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from person_reid.basics import UserError
 from person_reid.config.search import CODES
+from person_reid.errors import UserError
 from person_reid.gallery import index as module
 from person_reid.gallery import inverted_lists
 from person_reid.gallery.index import SearchIndex

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from person_reid.basics import UserError
 from person_reid.config.times import ago, moment
+from person_reid.errors import UserError
 from person_reid.gallery import index as module
 from person_reid.gallery import inverted_lists
 from person_reid.gallery.index import SearchIndex

@@ -9,7 +9,7 @@ import os
 import numpy as np
 import pytest
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.gallery.milvus import LONGEST, MilvusGallery

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.tracks import TrackRecord, record_tracks, recorded_tracks
 

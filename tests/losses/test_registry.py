@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from person_reid import losses
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from tests.support import ROOT
 
 PUBLISHED_FLAGS = [

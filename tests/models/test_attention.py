@@ -6,7 +6,7 @@ import pytest
 import torch
 from timm.layers import SEModule
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.models.attention import (
     ATTENTIONS,
     USAM,

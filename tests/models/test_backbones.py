@@ -10,7 +10,7 @@ import torchvision
 from timm.layers import DropPath
 from torch import nn
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.models.network import unused_classifiers
 from person_reid.models.registry import BACKBONES, build_backbone, find_backbone, list_models

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from person_reid.basics import UserError
 from person_reid.config.network import NetworkOptions
+from person_reid.errors import UserError
 from person_reid.models.convolution_scale import balance, convolutions_before_norms
 from person_reid.models.factory import create_model
 from person_reid.models.network import Network

@@ -5,8 +5,8 @@ import copy
 import pytest
 import torch
 
-from person_reid.basics import UserError
 from person_reid.config.network import HEADS as OPTIONS
+from person_reid.errors import UserError
 from person_reid.losses import HEADS
 from person_reid.models.factory import check_size, create_model
 

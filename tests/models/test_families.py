@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import save_file
 
 import test as test_script
-from person_reid.basics import UserError
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
+from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.models.families import FAMILIES
 from person_reid.retrieval.features import fused_embedding

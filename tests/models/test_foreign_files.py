@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.models.factory import create_model, load_weights
 from person_reid.models.weight_files import read_state_dict, read_tensors
 

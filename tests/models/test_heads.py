@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from person_reid.basics import UserError
 from person_reid.config.network import HEADS, NECKS, POOLS
+from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.models.heads import CosineClassifier, Head
 

@@ -24,7 +24,7 @@ from model import (
     weights_init_classifier,
     weights_init_kaiming,
 )
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from tests.models.test_published_networks import as_published
 from tests.support import ROOT
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.recipe import KEY
 from tests.reproduce.test_reproduce import ABOUT, a_record, write_recipe
 from tests.support.scripts import refused

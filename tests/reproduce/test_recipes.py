@@ -16,10 +16,10 @@ import pytest
 import yaml
 
 import train
-from person_reid.basics import UserError
 from person_reid.config.network import NetworkOptions
 from person_reid.config.option import changed
 from person_reid.config.published import NETWORK_FLAGS
+from person_reid.errors import UserError
 from person_reid.recipe import KEY, check_recipe
 from person_reid.run_folder import read_yaml
 from person_reid.training.step import train_one_epoch

@@ -14,8 +14,8 @@ import torch
 import yaml
 
 import prepare
-from person_reid.basics import UserError
 from person_reid.config.tools import numbered
+from person_reid.errors import UserError
 from person_reid.recipe import KEY
 from person_reid.run_folder import RunFolder
 from tests.support.scripts import run

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.metrics import silhouette_score
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval.association import (
     link_tracks,
     read_travel,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval.bound import (
     FEWEST,
     Bound,

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval import clusters as module
 from person_reid.retrieval.clusters import (
     agreement,

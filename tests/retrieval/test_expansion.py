@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval.expansion import expand, expanded_scores
 from person_reid.retrieval.neighbours import ExactNeighbours
 from tests.retrieval.conftest import clusters

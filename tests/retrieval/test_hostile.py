@@ -13,8 +13,8 @@ import scipy.io
 import scipy.sparse
 import torch
 
-from person_reid.basics import UserError
 from person_reid.config.evaluate import RerankOptions
+from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import FeatureSet, load_result, multi_query_file, save_result

@@ -5,7 +5,7 @@ probabilities that add up to their number.
 import numpy as np
 import pytest
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval import label_errors as module
 from person_reid.retrieval.label_errors import label_errors
 

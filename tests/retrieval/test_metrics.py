@@ -7,9 +7,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from person_reid.basics import UserError
 from person_reid.config.evaluate import RerankOptions
 from person_reid.distributed import World
+from person_reid.errors import UserError
 from person_reid.retrieval import similarity
 from person_reid.retrieval.metrics import (
     count_ahead,

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval.faiss_neighbours import FaissNeighbours
 from person_reid.retrieval.neighbours import (
     ExactNeighbours,

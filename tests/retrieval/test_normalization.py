@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from person_reid.basics import UserError
 from person_reid.data.augment import normalise
+from person_reid.errors import UserError
 from person_reid.retrieval.normalization import CameraNorm, Whitening, reestimate_batch_norms
 from person_reid.retrieval.results import FLAGS, FeatureSet, load_result, read_note
 from tests.support.flags import ON_THE_PROCESSOR

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval.metrics import Metrics
 from person_reid.retrieval.reassociation import evaluate_reassociation
 from person_reid.retrieval.results import FeatureSet

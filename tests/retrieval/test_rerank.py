@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from person_reid.basics import UserError
 from person_reid.config.evaluate import RerankOptions
+from person_reid.errors import UserError
 from person_reid.retrieval.graph import GraphScores
 from person_reid.retrieval.graph_dense import DenseGraphScores
 from person_reid.retrieval.k_reciprocal import KReciprocalScores

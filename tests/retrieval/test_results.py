@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval import results
 from person_reid.retrieval.results import (
     NETWORK,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from sklearn.metrics import roc_curve
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval.results import PLAIN
 from person_reid.retrieval.thresholds import (
     BINS,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.tracks import merge_tracklets, track_features
 

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 import prepare
-from person_reid.basics import UserError
 from person_reid.data.tracks import read_boxes, write_identities
+from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.tracks import TrackRecord, record_tracks

@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 
 from person_reid import Embedder
-from person_reid.basics import UserError
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.deploy.find import own_threshold
+from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from tools import compare
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from person_reid.basics import UserError, read_json_lines
 from person_reid.data.prepare import RECORD, read_record
 from person_reid.deploy.interface import Contents
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.publish import check_output
 from person_reid.deploy.run import Engine
+from person_reid.errors import UserError
+from person_reid.files import read_json_lines
 from person_reid.gallery.index import SearchIndex
 from person_reid.retrieval.thresholds import load_bound, load_threshold
 from person_reid.run_folder import read_history

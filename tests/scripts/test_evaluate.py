@@ -18,11 +18,11 @@ import evaluate_gpu
 import evaluate_rerank
 import person_reid as reid
 import prepare
-from person_reid.basics import UserError
 from person_reid.config.evaluate import EvaluateGpuConfig
 from person_reid.console import parse
 from person_reid.data.layout import read_split
 from person_reid.distributed import World
+from person_reid.errors import UserError
 from person_reid.retrieval.bound import Bound, bounded_threshold
 from person_reid.retrieval.results import (
     FeatureSet,

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 import prepare
-from person_reid.basics import UserError
 from person_reid.data.corrections import COLUMNS
+from person_reid.errors import UserError
 from tests.support.flags import ON_THE_PROCESSOR
 from tests.support.scripts import run
 from tools import explore, label_errors

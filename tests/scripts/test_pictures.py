@@ -11,8 +11,8 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from person_reid.basics import UserError
 from person_reid.deploy.load import load_network, network_of_run
+from person_reid.errors import UserError
 from person_reid.models.complexity import used_parameters
 from person_reid.models.factory import build_model
 from person_reid.retrieval.metrics import evaluate

@@ -7,12 +7,12 @@ import re
 import pytest
 
 import prepare
-from person_reid.basics import UserError
 from person_reid.config import prepare as config
 from person_reid.console import parse
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
 from person_reid.data.prepare import RECORD
+from person_reid.errors import UserError
 from person_reid.synthetic.dataset import draw_data_set
 from tests.data.test_prepare import state
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from person_reid.basics import UserError
 from person_reid.deploy import find
+from person_reid.errors import UserError
 from person_reid.gallery import indexing
 from person_reid.models.factory import create_model
 from tests.deploy.test_load import save_run

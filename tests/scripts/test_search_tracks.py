@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from person_reid.basics import UserError
 from person_reid.deploy.embedder import Embedder
+from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.tracks import recorded_tracks
 from person_reid.models.factory import create_model

@@ -16,7 +16,7 @@ import evaluate_rerank
 import prepare
 import test
 import train
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.retrieval.results import load_result
 from tests.data.conftest import write_image

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import test
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from tests.support.people import write_people
 from tools import compare, compare_networks, label_errors, search

@@ -9,8 +9,8 @@ import pytest
 from matplotlib.collections import PathCollection
 from matplotlib.text import Text
 
-from person_reid.basics import UserError
 from person_reid.config.look import Look
+from person_reid.errors import UserError
 from person_reid.retrieval.metrics import Metrics, evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.thresholds import BINS, PairSimilarities, pair_similarities

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.run_folder import read_history
 from person_reid.show.curves import draw_curves, loss_limit
 from person_reid.show.style import LINES

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet, save_result
 from person_reid.retrieval.similarity import CosineScores

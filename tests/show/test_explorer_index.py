@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About
 from tests.support.browser import chromium

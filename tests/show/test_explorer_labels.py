@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 import prepare
-from person_reid.basics import UserError
 from person_reid.data.corrections import COLUMNS
+from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet, load_gallery, save_gallery
 from person_reid.show.explorer_images import images_of
 from person_reid.show.explorer_labels import EACH, describe_proposals

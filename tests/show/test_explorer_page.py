@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate, find_pairs
 from person_reid.retrieval.results import load_result, save_result
 from person_reid.retrieval.similarity import CosineScores

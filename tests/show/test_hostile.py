@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.gallery.index import Found
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet, load_result, save_result

@@ -9,7 +9,7 @@ import scipy.io
 from PIL import Image
 
 import demo
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.show import ranking

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from person_reid.basics import UserError
 from person_reid.config.look import Look
+from person_reid.errors import UserError
 from person_reid.show.style import (
     LINES,
     LINES_ON_DARK,

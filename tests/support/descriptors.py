@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from person_reid.basics import UserError
 from person_reid.data.layout import parse_names
+from person_reid.errors import UserError
 from person_reid.progress import progress
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from person_reid.basics import UserError
 from person_reid.data.mot import read_sequences
 from person_reid.data.tracks import read_tracks
+from person_reid.errors import UserError
 from person_reid.synthetic import walks
 from person_reid.synthetic.body import solids_of
 from person_reid.synthetic.figure import Pose, draw_solids, extent

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
 from person_reid.models.modes_and_hooks import evaluation_mode

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import train
-from person_reid.basics import UserError
 from person_reid.config import TrainConfig
 from person_reid.config.option import changed
+from person_reid.errors import UserError
 from person_reid.run_folder import RunFolder
 from person_reid.training import build
 from person_reid.training.images import TrainingImages

@@ -10,10 +10,10 @@ from torch.nn.functional import cross_entropy
 
 import train
 from person_reid import losses
-from person_reid.basics import UserError
 from person_reid.config import TrainConfig
 from person_reid.console import parse
 from person_reid.console.options import spelled_as_flags
+from person_reid.errors import UserError
 from person_reid.training.build import create_criterion
 from person_reid.training.journal import RunJournal
 from tests.support.flags import SMALLEST

@@ -11,13 +11,13 @@ import torch
 
 import train
 from person_reid import losses
-from person_reid.basics import UserError
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.console.networks import open_teacher
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.distributed import World
+from person_reid.errors import UserError
 from person_reid.losses.plan import LossPlan, LossTerm
 from person_reid.run_folder import RunFolder
 from person_reid.training import distillation

@@ -9,8 +9,8 @@ import pytest
 
 import test as test_script
 import train
-from person_reid.basics import UserError
 from person_reid.config import TrainConfig
+from person_reid.errors import UserError
 from person_reid.training.evaluation import Evaluation
 from tests.support.flags import NETWORK
 from tests.support.people import write_people

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import train
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.training.interruption import stop_signal
 from person_reid.training.step import TrainingStep
 from tests.support.people import write_people

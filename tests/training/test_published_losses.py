@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import train
-from person_reid.basics import UserError
 from person_reid.config.published import NETWORK_FLAGS
+from person_reid.errors import UserError
 from person_reid.losses import PUBLISHED
 from person_reid.training.generalisation import GeneralisationTerm
 from tests.support import FIXTURES, runs

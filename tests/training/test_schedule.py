@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 import torch
 
-from person_reid.basics import UserError
 from person_reid.config.optimizer import OPTIMIZERS, SCHEDULES
+from person_reid.errors import UserError
 from person_reid.training.build import create_criterion
 from person_reid.training.schedule import build_optimizer, build_scheduler
 from tests.support.references import half_cosine_rates

@@ -15,8 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.compat.tensorflow_stub.io import gfile
 
 import train
-from person_reid.basics import UserError
 from person_reid.config import TrainConfig
+from person_reid.errors import UserError
 from person_reid.training import writers
 from tests.support.flags import ON_THE_PROCESSOR
 from tests.support.people import write_people

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from statistics import mean
 from typing import Any, NamedTuple
 
-from person_reid.basics import markdown_table
 from person_reid.recipe import Recipe
 from person_reid.show.tradeoff import Point
+from person_reid.text import markdown_table
 from tools.docs.figures import last_runs
 from tools.docs.results import figure
 

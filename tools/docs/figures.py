@@ -20,7 +20,7 @@ import re
 from statistics import mean
 from typing import Any
 
-from person_reid.basics import UserError
+from person_reid.errors import UserError
 from person_reid.models.registry import BACKBONES
 from tools.docs.results import figure, spread
 

@@ -13,10 +13,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from person_reid.basics import markdown_table, write_text
 from person_reid.config.zoo import FAMILIES, cells, facts, of_family, place
+from person_reid.files import write_text
 from person_reid.models.complexity import complexity, without_weights
 from person_reid.models.registry import BACKBONES, LIST
+from person_reid.text import markdown_table
 from tools.docs.results import put
 
 HEADER = (

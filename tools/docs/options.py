@@ -9,7 +9,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from person_reid.basics import write_text
 from person_reid.config import TrainConfig, search
 from person_reid.config.across import AcrossConfig
 from person_reid.config.adapt import AdaptConfig
@@ -32,6 +31,7 @@ from person_reid.config.report import ReportConfig
 from person_reid.config.tested import TestConfig, TrainedNetwork
 from person_reid.config.threshold import ThresholdConfig
 from person_reid.config.tools import AugmentationsConfig, ReproduceConfig
+from person_reid.files import write_text
 
 PAGE = ROOT / "docs" / "options.md"
 HEAD = """# Options

@@ -7,17 +7,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from person_reid.basics import (
-    UserError,
-    in_markdown,
-    make_folder,
-    markdown_table,
-    read_json_lines,
-    write_text,
-)
 from person_reid.config.evaluate import AVERAGE_PRECISIONS
 from person_reid.config.option import as_flag
+from person_reid.errors import UserError
+from person_reid.files import make_folder, read_json_lines, write_text
 from person_reid.recipe import Recipe
+from person_reid.text import in_markdown, markdown_table
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 

@@ -1,56 +1,28 @@
-"""Messages and safe file writes, used by the whole package."""
+"""Files and folders: found, read, written whole or not at all, and locked."""
 
 import csv
-import difflib
 import errno
 import glob
-import html
 import json
 import logging
 import os
-import re
 import secrets
-import shlex
 import shutil
 import stat
 import sys
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import chain, count, islice
+from itertools import chain, count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-
-class UserError(Exception):
-    """An error the user can fix.
-
-    The message says what was found, what was expected and what to do.
-    """
-
-
-class LostProcessError(UserError):
-    """Another process of the run has ended; this one may be the only one left to say so."""
-
+from person_reid.errors import UserError
+from person_reid.text import parse_json
 
 log = logging.getLogger(__name__)
-# bounds of a setting; float32 can still compute with them
-SMALLEST, LARGEST = 1e-12, 10**9
-# of ImageNet's pixels, RGB, for values in [0, 1]: what networks of images are normalised with
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 ABANDONED = 60  # seconds without a change after which nobody is writing a partial file any more
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-# Characters that a terminal would obey instead of showing: controls, those that turn the direction
-# of writing, and the halves that stand for bytes of a file name that are not UTF-8.
-COLOR = re.compile(r"\x1b\[[0-9;]*m")
-UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
 
 
 def importable() -> dict[str, str]:
@@ -61,79 +33,6 @@ def importable() -> dict[str, str]:
     # python -E, python -I
     further = None if sys.flags.ignore_environment else os.environ.get("PYTHONPATH")
     return {"PYTHONPATH": os.pathsep.join(filter(None, [package, further]))}
-
-
-def describe(error: BaseException) -> str:
-    """Return the message of an exception as a person would put it: `disk.mat: No space left on
-    device`.
-
-    An error while writing to an open file does not say which file; either the folder's disk or the
-    temporary one is full.
-    """
-    if isinstance(error, OSError) and error.strerror:
-        places = (
-            [str(Path.cwd()), *filter(None, [tempfile.tempdir])] if error.errno in DISK_FULL else []
-        )
-        named = error.filename or " or ".join(map(str, places))
-        return f"{named}: {error.strerror}" if named else error.strerror
-    return str(error)
-
-
-def first_line(error: BaseException, most: int = 200) -> str:
-    """Return the first line of an exception's message, or the name of its class if it has none.
-
-    Codes that color a terminal are left out.
-    """
-    text = COLOR.sub("", describe(error)).strip()
-    return (text.splitlines() or [type(error).__name__])[0][:most]
-
-
-def printable(text: object) -> str:
-    """Return text, such as a file's name, that any terminal, figure or page can show,
-    with U+FFFD for what cannot be shown.
-    """
-    return UNSEEN.sub("\ufffd", str(text))
-
-
-def in_markdown(text: str) -> str:
-    """Return text on one line, without HTML and without the bars that end a cell of a table."""
-    line = printable(" ".join(text.split()))
-    return html.escape(line, quote=False).replace("|", "&#124;")
-
-
-def markdown_table(head: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(map(in_markdown, cells))} |\n" for cells in lines)
-
-
-def counted(number: int, noun: str, several: str = "") -> str:
-    """Return `1 epoch` or `20 epochs`; `1 person` or `20 people` if `several` is "people"."""
-    return f"{number:,} {noun if number == 1 else several or noun + 's'}"
-
-
-def computable(number: float) -> bool:
-    """Return whether a setting is 0, or a number with which float32 does not
-    overflow or round to 0 at once.
-    """
-    return number == 0 or SMALLEST <= abs(number) <= LARGEST
-
-
-def quoted(path: str | Path) -> str:
-    """Return a path as one types it on a command line: in quotation marks if it needs them."""
-    if os.name != "nt":
-        return shlex.quote(str(path))
-    from subprocess import list2cmdline
-
-    return list2cmdline([str(path)])
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'resnet50'?` with the name in `known` closest to
-    `name`, or "" if none is close.
-    """
-    near = difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def with_ending(path: str | Path, ending: str, *known: str) -> Path:
@@ -147,26 +46,6 @@ def with_ending(path: str | Path, ending: str, *known: str) -> Path:
         raise IsADirectoryError(errno.EISDIR, "a folder; expected the name of a file", str(path))
     name = path.name.removesuffix(path.suffix) if path.suffix.lower() in known else path.name
     return path.with_name(name + ending)
-
-
-def in_order(
-    pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
-) -> Iterator[Result]:
-    """Yield work(item) for each item, in order, while the pool already works on the next `ahead`
-    items.
-
-    Items whose work has not begun when the caller stops are dropped.
-    """
-    left = iter(items)
-    running = deque(pool.submit(work, item) for item in islice(left, ahead))
-    try:
-        while running:
-            done = running.popleft().result()
-            running.extend(pool.submit(work, item) for item in islice(left, 1))
-            yield done
-    finally:
-        for future in running:
-            future.cancel()
 
 
 def real(path: str | Path) -> Path:
@@ -386,17 +265,6 @@ def content_of(path: str | Path) -> bytes:
     if stat.S_ISCHR(Path(path).stat().st_mode):
         raise UserError(f"{path}: a device; expected a file.")
     return Path(path).read_bytes()
-
-
-def parse_json(text: str | bytes) -> Any:
-    """Return what JSON text says.
-
-    Raises ValueError if it is not JSON, or nested too deeply to be read.
-    """
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
 
 
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:

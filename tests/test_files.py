@@ -13,24 +13,20 @@ from typing import Any
 import pytest
 import torch
 
-from person_reid.basics import (
-    LostProcessError,
-    UserError,
+from person_reid.console.script import LATER, LESS_MEMORY, MORE_THREADS, run_script
+from person_reid.data.decoding import in_order
+from person_reid.errors import LostProcessError, UserError, first_line
+from person_reid.files import (
     atomic_write,
     check_target,
-    counted,
-    did_you_mean,
-    first_line,
     importable,
-    in_order,
     only_writer,
-    printable,
     set_aside,
     whole_folder,
     with_ending,
     write_text,
 )
-from person_reid.console.script import LATER, LESS_MEMORY, MORE_THREADS, run_script
+from person_reid.text import counted, did_you_mean, printable
 from tests.support import ROOT
 
 
@@ -356,8 +352,8 @@ def test_another_process_imports_this_package_and_then_from_where_this_one_does(
 def test_another_process_does_not_import_from_where_this_one_was_told_not_to(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "mine")
     script = (
-        f"import sys; sys.path.append({str(ROOT)!r}); from person_reid import "
-        "basics; print(basics.importable())"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from person_reid import files"
+        "; print(files.importable())"
     )
     for flag in ("-E", "-I"):
         found = subprocess.run(

@@ -1,0 +1,45 @@
+"""Errors that a user can fix, and the messages of all others."""
+
+import errno
+import re
+import tempfile
+from pathlib import Path
+
+DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+COLOR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class UserError(Exception):
+    """An error the user can fix.
+
+    The message says what was found, what was expected and what to do.
+    """
+
+
+class LostProcessError(UserError):
+    """Another process of the run has ended; this one may be the only one left to say so."""
+
+
+def describe(error: BaseException) -> str:
+    """Return the message of an exception as a person would put it: `disk.mat: No space left on
+    device`.
+
+    An error while writing to an open file does not say which file; either the folder's disk or the
+    temporary one is full.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        places = (
+            [str(Path.cwd()), *filter(None, [tempfile.tempdir])] if error.errno in DISK_FULL else []
+        )
+        named = error.filename or " or ".join(map(str, places))
+        return f"{named}: {error.strerror}" if named else error.strerror
+    return str(error)
+
+
+def first_line(error: BaseException, most: int = 200) -> str:
+    """Return the first line of an exception's message, or the name of its class if it has none.
+
+    Codes that color a terminal are left out.
+    """
+    text = COLOR.sub("", describe(error)).strip()
+    return (text.splitlines() or [type(error).__name__])[0][:most]

@@ -1,0 +1,69 @@
+"""Text for terminals, pages and command lines."""
+
+import difflib
+import html
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+# Characters that a terminal would obey instead of showing: controls, those that turn the direction
+# of writing, and the halves that stand for bytes of a file name that are not UTF-8.
+UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: object) -> str:
+    """Return text, such as a file's name, that any terminal, figure or page can show,
+    with U+FFFD for what cannot be shown.
+    """
+    return UNSEEN.sub("\ufffd", str(text))
+
+
+def in_markdown(text: str) -> str:
+    """Return text on one line, without HTML and without the bars that end a cell of a table."""
+    line = printable(" ".join(text.split()))
+    return html.escape(line, quote=False).replace("|", "&#124;")
+
+
+def markdown_table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(map(in_markdown, cells))} |\n" for cells in lines)
+
+
+def counted(number: int, noun: str, several: str = "") -> str:
+    """Return `1 epoch` or `20 epochs`; `1 person` or `20 people` if `several` is "people"."""
+    return f"{number:,} {noun if number == 1 else several or noun + 's'}"
+
+
+def quoted(path: str | Path) -> str:
+    """Return a path as one types it on a command line: in quotation marks if it needs them."""
+    if os.name != "nt":
+        return shlex.quote(str(path))
+    from subprocess import list2cmdline
+
+    return list2cmdline([str(path)])
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean 'resnet50'?` with the name in `known` closest to
+    `name`, or "" if none is close.
+    """
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what JSON text says.
+
+    Raises ValueError if it is not JSON, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
