@@ -146,7 +146,7 @@ def main(argv=None):
         for name in options.losses or theirs:
             seed_everything(0)
             features, labels = make_batch(count, options.spread, device)
-            pair = losses.create(name, classes, DIM).to(device), theirs[name]
+            pair = losses.create_loss(name, classes, DIM).to(device), theirs[name]
             ours_ms, theirs_ms = measure_time(pair, features, labels, options.repeats, clock)
             ours_mb, theirs_mb = (measure_memory(loss, features, labels) for loss in pair)
             print(

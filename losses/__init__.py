@@ -1,4 +1,4 @@
-"""Create losses by name: `losses.create("triplet", margin=0.3)`.
+"""Create losses by name: `losses.create_loss("triplet", margin=0.3)`.
 
 They live in person_reid.losses.
 """
@@ -26,7 +26,7 @@ from person_reid.losses import (
     TripletLoss,
     VerificationLoss,
     Weighted,
-    create,
+    create_loss,
     parse,
     published,
     table,
@@ -37,5 +37,5 @@ __all__ = [
     "CircleLoss", "CircleSoftmaxLoss", "ContrastiveLoss", "CosFaceLoss", "CosineSoftmaxLoss",
     "CrossEntropyLoss", "FeatureLoss", "FocalLoss", "InstanceLoss", "LiftedLoss",
     "MultiSimilarityLoss", "RankedListLoss", "SphereFaceLoss", "TripletLoss",
-    "VerificationLoss", "Weighted", "create", "parse", "published", "table",
+    "VerificationLoss", "Weighted", "create_loss", "parse", "published", "table",
 ]  # fmt: skip

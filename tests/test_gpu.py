@@ -77,7 +77,7 @@ def test_losses_and_their_gradients_are_those_of_the_cpu(name):
     torch.manual_seed(0)
     features, labels = torch.randn(32, 64), torch.arange(32) // 4
     torch.manual_seed(1)
-    loss = losses.create(name, 8, 64)
+    loss = losses.create_loss(name, 8, 64)
     found = []
     for device in (torch.device("cpu"), DEVICE):
         there = features.to(device, copy=True).requires_grad_()
@@ -150,7 +150,10 @@ class WithLoss(torch.nn.Module):
 
     def __init__(self, name):
         super().__init__()
-        self.layer, self.loss = torch.nn.Linear(16, 64), losses.create(name, 64, 64, taught_dim=64)
+        self.layer, self.loss = (
+            torch.nn.Linear(16, 64),
+            losses.create_loss(name, 64, 64, taught_dim=64),
+        )
 
     def forward(self, images, targets):
         features = self.layer(images)

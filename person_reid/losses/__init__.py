@@ -1,7 +1,7 @@
 """Create losses by name.
 
->>> triplet = create("triplet", margin=0.3)                # a torch.nn.Module
->>> arcface = create("arcface", num_classes=751, dim=512)  # optimise its parameters, the prototypes
+>>> triplet = create_loss("triplet", margin=0.3)                # a torch.nn.Module
+>>> arcface = create_loss("arcface", num_classes=751, dim=512)  # has parameters: optimise them
 >>> loss = triplet(torch.randn(32, 512), torch.randint(0, 8, (32,)))
 
 All take features (N, D) and labels (N,) and return a float32 scalar. A loss whose `takes` is
@@ -258,7 +258,7 @@ class Weighted(torch.nn.Module):
         return self.loss(features, labels) * (self.weight / (len(labels) if self.per_image else 1))
 
 
-def create(
+def create_loss(
     name: str,
     num_classes: int | None = None,
     dim: int | None = None,
@@ -293,7 +293,7 @@ def published(
     flag: str, num_classes: int | None = None, dim: int | None = None, **settings: Any
 ) -> Weighted:
     """Create the loss of a published flag ("triplet" for `--triplet`), weighted as published."""
-    return Weighted(create(flag, num_classes, dim, **settings), per_image=PUBLISHED[flag])
+    return Weighted(create_loss(flag, num_classes, dim, **settings), per_image=PUBLISHED[flag])
 
 
 def parse(text: str) -> dict[str, float]:
@@ -361,7 +361,7 @@ def typed(name: str, settings: Mapping[str, str]) -> dict[str, Any]:
             raise UserError(
                 f"loss {name}: {setting}={text}: expected {expected}, such as {known[setting]}."
             ) from None
-    create(name, num_classes=2, dim=2, taught_dim=2, **values)  # it checks them
+    create_loss(name, num_classes=2, dim=2, taught_dim=2, **values)  # it checks them
     return values
 
 
@@ -374,7 +374,7 @@ def _check_setting(name: str, setting: str, known: Collection[str]) -> None:
         )
 
 
-def names() -> list[str]:
+def list_losses() -> list[str]:
     """Return the names of all losses."""
     return [*REGISTRY]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from person_reid.config.losses import LossOptions
 from person_reid.config.option import NAMED, OptionError
-from person_reid.losses import HEADS, PUBLISHED, REGISTRY, create, parse_terms, typed
+from person_reid.losses import HEADS, PUBLISHED, REGISTRY, create_loss, parse_terms, typed
 from person_reid.losses.base import FeatureLoss
 
 
@@ -111,7 +111,7 @@ def _refuse_ignored(options: LossOptions, plan: LossPlan) -> None:
 
 def learns(plan: LossPlan) -> bool:
     """Return whether a loss has weights of its own that are trained, such as prototypes."""
-    modules = [create(term.name, 2, 2, 2) for term in (*plan.terms, *plan.taught)]
+    modules = [create_loss(term.name, 2, 2, 2) for term in (*plan.terms, *plan.taught)]
     return any(list(module.parameters()) for module in modules)
 
 

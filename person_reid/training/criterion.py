@@ -17,8 +17,8 @@ from person_reid.models.network import Network
 class TermLosses(nn.Module):
     """Σ over terms and parts of weight · loss.
 
-    terms: the losses and their weights. sizes: the numbers that losses.create asks for. parts: P,
-    the features of an image. Each part has its own losses on features, and so prototypes of its
+    terms: the losses and their weights. sizes: the numbers that create_loss asks for. parts: P, the
+    features of an image. Each part has its own losses on features, and so prototypes of its
     own, which are parameters here.
     """
 
@@ -26,7 +26,7 @@ class TermLosses(nn.Module):
         super().__init__()
         self.metric_losses, self.logit_losses = nn.ModuleDict(), nn.ModuleDict()
         for term in terms:
-            create = partial(losses.create, term.name, **sizes, **term.settings)
+            create = partial(losses.create_loss, term.name, **sizes, **term.settings)
             copies = [losses.Weighted(create(), term.weight, term.per_image) for _ in range(parts)]
             if copies[0].takes == "logits":
                 self.logit_losses[term.name] = copies[0]
@@ -66,7 +66,7 @@ class Criterion(TermLosses):
             for head in heads_of(network):
                 head.drops_for_losses = False
         self.classification_weight = plan.classification.weight
-        self.classification = losses.create(
+        self.classification = losses.create_loss(
             plan.classification.name, **plan.classification.settings
         )
         self.taught = TermLosses(plan.taught, parts, dim=dim, taught_dim=taught_dim)

@@ -19,7 +19,7 @@ CLASSES = 8
 
 def create(name, dim=32):
     torch.manual_seed(0)
-    return losses.create(name, CLASSES, dim, taught_dim=CLASSES)
+    return losses.create_loss(name, CLASSES, dim, taught_dim=CLASSES)
 
 
 def batch(dim=32, count=24, seed=0):
@@ -160,7 +160,7 @@ def test_a_feature_of_zeros_is_finite():
 def test_a_violation_of_exactly_zero_counts_for_nothing(identities):
     """The positive and the negative are copies, so their distances tie, and the margin is zero."""
     features, labels = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.6, 0.8]]), torch.tensor(identities)
-    loss = losses.create("triplet", mining="all", margin=0.0)
+    loss = losses.create_loss("triplet", mining="all", margin=0.0)
     value, gradient = value_and_gradient(loss, features, labels)
     assert value.item() == pytest.approx(0.8**0.5)  # only the anchor that is itself such a copy
     assert_finite(value, gradient)
@@ -169,7 +169,7 @@ def test_a_violation_of_exactly_zero_counts_for_nothing(identities):
 def test_focal_of_a_certain_answer_has_a_finite_gradient():
     scores = 100 * torch.eye(CLASSES, 32)
     assert_finite(
-        *value_and_gradient(losses.create("focal", gamma=0.5), scores, torch.arange(CLASSES))
+        *value_and_gradient(losses.create_loss("focal", gamma=0.5), scores, torch.arange(CLASSES))
     )
 
 

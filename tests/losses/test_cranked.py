@@ -42,13 +42,13 @@ def test_it_is_half_of_the_published_sum(seed):
     sizes = k_means(slow.unit(features), 8).bincount()
     # groups that are left out, and groups that are not
     assert 0 < sizes[sizes > 0].min() <= 3 < sizes.max()
-    check(losses.create("cranked"), lambda f, y: slow_cranked(f, y) / 2, features, labels)
+    check(losses.create_loss("cranked"), lambda f, y: slow_cranked(f, y) / 2, features, labels)
 
 
 def test_its_settings_are_those_of_the_published_sum():
     features, labels = batch(3, count=32)
     settings: dict[str, Any] = {"alpha": 1.4, "margin": 0.9, "clusters": 3}
-    ours = losses.create("cranked", balance=0.5, negative_temperature=4.0, **settings)
+    ours = losses.create_loss("cranked", balance=0.5, negative_temperature=4.0, **settings)
     check(ours, lambda f, y: slow_cranked(f, y, temperature=4.0, **settings) / 2, features, labels)
 
 
@@ -62,5 +62,5 @@ def test_it_grows_with_the_number_of_groups_where_the_mean_does_not():
     )
     two = torch.cat([labels, labels + labels.max() + 1])
     for name, factor in (("cranked", 2), ("ranked_kmeans", 1)):
-        loss = losses.create(name, balance=0.0)
+        loss = losses.create_loss(name, balance=0.0)
         torch.testing.assert_close(loss(apart, two), factor * loss(features, labels))

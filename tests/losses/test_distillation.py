@@ -111,12 +111,12 @@ def test_value_and_gradient_are_those_of_the_paper(name, settings):
         unit = torch.nn.functional.normalize
         return SLOW[name](unit(features), unit(taught.to(features)), **settings)
 
-    check(losses.create(name, **settings), slow, student, teacher)
+    check(losses.create_loss(name, **settings), slow, student, teacher)
 
 
 def test_features_are_reached_through_a_layer_that_learns():
     student, teacher = both()
-    loss = losses.create("teacher_features", dim=5, taught_dim=9)
+    loss = losses.create_loss("teacher_features", dim=5, taught_dim=9)
     weight = loss.project.weight.detach().double()
     check(
         loss,
@@ -145,9 +145,11 @@ def test_classes_are_those_that_the_teacher_thinks_probable():
         expected += (
             sum(p[c] * (math.log(p[c]) - float(logits[i].log_softmax(0)[c])) for c in range(4)) / 3
         )
-    found = losses.create("teacher_classes", temperature=0.1)(logits, cosines)
+    found = losses.create_loss("teacher_classes", temperature=0.1)(logits, cosines)
     assert found.item() == pytest.approx(expected, rel=1e-4)
-    assert losses.create("teacher_classes", temperature=0.1)(cosines / 0.1, cosines).abs() < 1e-6
+    assert (
+        losses.create_loss("teacher_classes", temperature=0.1)(cosines / 0.1, cosines).abs() < 1e-6
+    )
 
 
 @pytest.mark.parametrize("name", SLOW)
@@ -157,8 +159,8 @@ def test_a_student_that_has_learnt_everything_has_no_loss(name):
     rotation = torch.linalg.qr(torch.randn(12, 12, generator=torch.Generator().manual_seed(1)))[0][
         :9
     ]
-    assert losses.create(name)(3 * teacher @ rotation, teacher).abs() < 1e-5
-    assert losses.create(name)(torch.randn(IMAGES, 9), teacher) > 1e-3
+    assert losses.create_loss(name)(3 * teacher @ rotation, teacher).abs() < 1e-5
+    assert losses.create_loss(name)(torch.randn(IMAGES, 9), teacher) > 1e-3
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -166,4 +168,4 @@ def test_shapes_that_do_not_fit_are_refused(name):
     with pytest.raises(
         ValueError, match=r"expected .*teacher's \(N, E\), found \(4, 2\) and \(3, 2\)"
     ):
-        losses.create(name, dim=2, taught_dim=2)(torch.zeros(4, 2), torch.zeros(3, 2))
+        losses.create_loss(name, dim=2, taught_dim=2)(torch.zeros(4, 2), torch.zeros(3, 2))

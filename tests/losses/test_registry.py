@@ -29,27 +29,27 @@ def batch():
 
 def test_unknown_names_and_settings_are_answered_with_the_known_ones():
     with pytest.raises(UserError, match="Did you mean 'triplet'"):
-        losses.create("tripet")
+        losses.create_loss("tripet")
     with pytest.raises(UserError, match="Did you mean 'gamma'"):
-        losses.create("circle", gama=3)
+        losses.create_loss("circle", gama=3)
     with pytest.raises(UserError, match="num_classes"):
-        losses.create("arcface", dim=8)
+        losses.create_loss("arcface", dim=8)
     with pytest.raises(UserError, match="dim"):
-        losses.create("verification")
+        losses.create_loss("verification")
     for name, fewest in (("cranked", 1), ("ranked_kmeans", 0)):
         with pytest.raises(UserError, match=f"clusters {fewest - 1}: expected {fewest} or more"):
-            losses.create(name, clusters=fewest - 1)
+            losses.create_loss(name, clusters=fewest - 1)
     with pytest.raises(UserError, match="mining"):
-        losses.create("triplet", mining="hardest")
+        losses.create_loss("triplet", mining="hardest")
     with pytest.raises(UserError, match="soft margin"):
-        losses.create("triplet", soft=True)
+        losses.create_loss("triplet", soft=True)
 
 
 def test_wrong_shapes_are_named():
     with pytest.raises(ValueError, match=r"\(4, 2, 2\) and \(4,\)"):
-        losses.create("triplet")(torch.zeros(4, 2, 2), torch.zeros(4))
+        losses.create_loss("triplet")(torch.zeros(4, 2, 2), torch.zeros(4))
     with pytest.raises(ValueError, match=r"\(4, 2\) and \(3,\)"):
-        losses.create("circle")(torch.zeros(4, 2), torch.zeros(3))
+        losses.create_loss("circle")(torch.zeros(4, 2), torch.zeros(3))
 
 
 def test_every_published_flag_has_its_loss_and_weight():
@@ -58,7 +58,7 @@ def test_every_published_flag_has_its_loss_and_weight():
     divided = {"arcface", "circle", "cosface", "instance", "instance_id", "sphere"}
     for flag in PUBLISHED_FLAGS:
         torch.manual_seed(1)
-        plain = losses.create(flag, 4, 8)(features, labels)
+        plain = losses.create_loss(flag, 4, 8)(features, labels)
         torch.manual_seed(1)
         found = losses.published(flag, 4, 8)(features, labels)
         torch.testing.assert_close(found, plain / 16 if flag in divided else plain)
@@ -151,13 +151,15 @@ def test_losses_of_pairs_need_images_of_one_identity():
 def test_every_head_has_its_loss_and_the_linear_one_cross_entropy(head):
     assert losses.HEADS["linear"] == "cross_entropy"
     assert losses.HEADS[head] == f"{head}_softmax"
-    assert losses.create(losses.HEADS[head]).takes == "logits"
+    assert losses.create_loss(losses.HEADS[head]).takes == "logits"
 
 
 @pytest.mark.parametrize("name", ["arcface", "cosface", "sphere", "verification"])
 def test_parameters_train_and_travel_in_the_state(name):
     features, labels = batch()
-    loss = losses.published(name, 4, 8) if name in losses.PUBLISHED else losses.create(name, 4, 8)
+    loss = (
+        losses.published(name, 4, 8) if name in losses.PUBLISHED else losses.create_loss(name, 4, 8)
+    )
     before = [parameter.detach().clone() for parameter in loss.parameters()]
     optimizer = torch.optim.SGD(loss.parameters(), lr=0.1)
     loss(features, labels).backward()
@@ -165,7 +167,9 @@ def test_parameters_train_and_travel_in_the_state(name):
     assert all(
         (parameter != old).any() for parameter, old in zip(loss.parameters(), before, strict=True)
     )
-    other = losses.published(name, 4, 8) if name in losses.PUBLISHED else losses.create(name, 4, 8)
+    other = (
+        losses.published(name, 4, 8) if name in losses.PUBLISHED else losses.create_loss(name, 4, 8)
+    )
     other.load_state_dict(loss.state_dict())
     torch.testing.assert_close(other.eval()(features, labels), loss.eval()(features, labels))
 
@@ -174,7 +178,7 @@ def test_features_are_normalised_except_where_their_length_counts():
     features, labels = batch()
     for name in losses.REGISTRY:
         torch.manual_seed(2)
-        loss = losses.create(name, 8, 8, taught_dim=8).eval()
+        loss = losses.create_loss(name, 8, 8, taught_dim=8).eval()
         target = torch.eye(8)[labels] if loss.needs_teacher else labels
         same = torch.isclose(loss(features, target), loss(3 * features, target), rtol=1e-4)
         assert same == (loss.takes == "features" and name != "center"), name

@@ -70,27 +70,27 @@ LIBRARY = {
 @pytest.mark.parametrize("name", LIBRARY)
 def test_pair_losses_equal_the_library(name, seed, spread):
     features, labels = batch(seed, count=48, spread=spread)
-    check(losses.create(name), LIBRARY[name], features, labels)
+    check(losses.create_loss(name), LIBRARY[name], features, labels)
 
 
 def test_options_equal_the_library():
     features, labels = batch(2)
     check(
-        losses.create("triplet", mining="all", margin=0.1),
+        losses.create_loss("triplet", mining="all", margin=0.1),
         library.TripletMarginLoss(margin=0.1),
         features,
         labels,
     )
     check(
-        losses.create("multi_similarity", epsilon=None),
+        losses.create_loss("multi_similarity", epsilon=None),
         library.MultiSimilarityLoss(2, 50, 0.5),
         features,
         labels,
     )
     # not every pair violates its own
-    contrast = losses.create("contrast", positive_margin=1.0, negative_margin=1.3)
+    contrast = losses.create_loss("contrast", positive_margin=1.0, negative_margin=1.3)
     check(contrast, library.ContrastiveLoss(pos_margin=1.0, neg_margin=1.3), features, labels)
-    lifted = losses.create("lifted", positive_margin=0.2, negative_margin=0.5)
+    lifted = losses.create_loss("lifted", positive_margin=0.2, negative_margin=0.5)
     check(
         lifted,
         library.GeneralizedLiftedStructureLoss(neg_margin=0.5, pos_margin=0.2),
@@ -98,7 +98,7 @@ def test_options_equal_the_library():
         labels,
     )
     # some of a few images are satisfied
-    lifted = losses.create("lifted", positive_margin=1.2, negative_margin=0.3)
+    lifted = losses.create_loss("lifted", positive_margin=1.2, negative_margin=0.3)
     oracle = library.GeneralizedLiftedStructureLoss(neg_margin=0.3, pos_margin=1.2)
     check(lifted, oracle, *batch(2, count=5, classes=2))
 
@@ -109,7 +109,7 @@ def test_ranked_is_near_the_library():
     """
     features, labels = batch(3)
     oracle = library.RankedListLoss(margin=1.3, Tn=1, alpha=2.0, imbalance=0.5, Tp=0)
-    check(losses.create("ranked"), oracle, features, labels, tolerance=1e-3)
+    check(losses.create_loss("ranked"), oracle, features, labels, tolerance=1e-3)
 
 
 PROTOTYPES = {
@@ -123,7 +123,7 @@ def test_ranked_with_a_temperature_that_would_overflow():
     features, labels = batch(3, spread=0.03, classes=3)
     settings: dict[str, Any] = {"positive_temperature": 2.0, "negative_temperature": 200.0}
     check(
-        losses.create("ranked", **settings),
+        losses.create_loss("ranked", **settings),
         lambda f, y: slow.ranked(f, y, **settings),
         features,
         labels,
@@ -138,7 +138,7 @@ def test_prototype_losses_equal_the_library(name, spread):
     """
     torch.manual_seed(0)
     features, labels = batch(4, count=64, spread=spread)
-    ours, theirs = losses.create(name, CLASSES, DIM), PROTOTYPES[name](CLASSES, DIM).double()
+    ours, theirs = losses.create_loss(name, CLASSES, DIM), PROTOTYPES[name](CLASSES, DIM).double()
     theirs.W.data.copy_(ours.prototypes.data.T)
     check(ours, lambda f, y: theirs(f / f.norm(dim=1, keepdim=True), y), features, labels)
     torch.testing.assert_close(ours.prototypes.grad.double(), theirs.W.grad.T, rtol=1e-5, atol=1e-5)
@@ -159,25 +159,30 @@ LOOPS = [
 @pytest.mark.parametrize("name", LOOPS)
 def test_losses_equal_loops_from_their_papers(name):
     features, labels = batch(5, count=20)
-    check(losses.create(name), getattr(slow, name), features, labels)
+    check(losses.create_loss(name), getattr(slow, name), features, labels)
 
 
 def test_variants_equal_loops_from_their_papers():
     features, labels = batch(6, count=16)
-    check(losses.create("triplet"), lambda f, y: slow.triplet(f, y, epsilon=0.1), features, labels)
-    check(losses.create("triplet", mining="all"), slow.triplet, features, labels)
-    check(losses.create("cross_entropy", smoothing=0.1), slow.cross_entropy, features, labels)
+    check(
+        losses.create_loss("triplet"),
+        lambda f, y: slow.triplet(f, y, epsilon=0.1),
+        features,
+        labels,
+    )
+    check(losses.create_loss("triplet", mining="all"), slow.triplet, features, labels)
+    check(losses.create_loss("cross_entropy", smoothing=0.1), slow.cross_entropy, features, labels)
     settings: dict[str, Any] = {"alpha": 1.4, "margin": 0.9, "balance": 0.3}
     settings |= {"positive_temperature": 2.0, "negative_temperature": 5.0}
     check(
-        losses.create("ranked", **settings),
+        losses.create_loss("ranked", **settings),
         lambda f, y: slow.ranked(f, y, **settings),
         features,
         labels,
     )
     for name in ("instance", "instance_id"):  # at the usual scale they are nearly zero
         check(
-            losses.create(name, gamma=2.0),
+            losses.create_loss(name, gamma=2.0),
             lambda f, y, name=name: getattr(slow, name)(f, y, gamma=2.0),
             features,
             labels,
@@ -203,9 +208,9 @@ def test_centers_move_as_in_their_paper_but_not_in_evaluation():
         loss.centers.double(), slow.moved_centers(features.double(), labels, before, 0.3)
     )
     with pytest.raises(UserError, match="rate 2: expected a number from 0 to 1"):
-        losses.create("center", CLASSES, DIM, rate=2.0)
+        losses.create_loss("center", CLASSES, DIM, rate=2.0)
     for rate in (0.0, 1.0):
-        assert losses.create("center", CLASSES, DIM, rate=rate).rate == rate
+        assert losses.create_loss("center", CLASSES, DIM, rate=rate).rate == rate
 
 
 @pytest.mark.parametrize(
@@ -213,7 +218,7 @@ def test_centers_move_as_in_their_paper_but_not_in_evaluation():
 )
 def test_margin_as_a_function_of_the_angle(name, angle):
     thetas = torch.linspace(0, math.pi, 181)
-    found = losses.create(name, CLASSES, DIM).with_margin(thetas.cos())
+    found = losses.create_loss(name, CLASSES, DIM).with_margin(thetas.cos())
     expected = torch.tensor([angle(theta.item()) for theta in thetas])
     # 5e-4: float32's cosine at an angle near 0
     torch.testing.assert_close(found, expected, rtol=0, atol=5e-4)
@@ -235,10 +240,10 @@ def cosines_of(seed, spread=1.0):
 @pytest.mark.parametrize("spread", [0.5, 3.0])
 @pytest.mark.parametrize("name", HEADS)
 def test_softmax_heads_equal_loops_from_their_papers(name, spread):
-    check(losses.create(name), getattr(slow, name), *cosines_of(9, spread))
+    check(losses.create_loss(name), getattr(slow, name), *cosines_of(9, spread))
     settings: dict[str, Any] = {"margin": 10.0 if name == "arcface_softmax" else 0.1, "scale": 16.0}
     check(
-        losses.create(name, **settings),
+        losses.create_loss(name, **settings),
         lambda f, y: getattr(slow, name)(f, y, **settings),
         *cosines_of(9, spread),
     )
@@ -249,18 +254,18 @@ def test_softmax_heads_equal_loops_from_their_papers(name, spread):
 )
 def test_a_softmax_head_is_the_prototype_loss_of_its_class_weights(head, prototypes):
     features, labels = batch(10)
-    loss = losses.create(prototypes, CLASSES, DIM)
+    loss = losses.create_loss(prototypes, CLASSES, DIM)
     cosines = slow.unit(features) @ slow.unit(loss.prototypes.detach()).T
     margin: dict[str, Any] = {"margin": 28.6} if head == "arcface_softmax" else {}
     torch.testing.assert_close(
-        losses.create(head, **margin)(cosines, labels), loss(features, labels)
+        losses.create_loss(head, **margin)(cosines, labels), loss(features, labels)
     )
 
 
 @pytest.mark.parametrize("name", [*HEADS, "cross_entropy"])
 def test_evaluation_is_plain_cross_entropy_without_margin_or_smoothing(name):
     cosines, labels = cosines_of(11)
-    loss = losses.create(name, smoothing=0.1)
+    loss = losses.create_loss(name, smoothing=0.1)
     trained = loss(cosines, labels)
     evaluated = loss.eval()(cosines, labels)
     expected = torch.nn.functional.cross_entropy(getattr(loss, "scale", 1.0) * cosines, labels)
@@ -271,10 +276,10 @@ def test_evaluation_is_plain_cross_entropy_without_margin_or_smoothing(name):
 @pytest.mark.parametrize("name", HEADS)
 def test_smoothing_of_a_head_is_that_of_cross_entropy(name):
     cosines, labels = cosines_of(12)
-    plain, smoothed = losses.create(name), losses.create(name, smoothing=0.1)
+    plain, smoothed = losses.create_loss(name), losses.create_loss(name, smoothing=0.1)
     logits = plain.scale * plain.with_margin(cosines, labels)
     torch.testing.assert_close(
-        plain(cosines, labels), losses.create("cross_entropy")(logits, labels)
+        plain(cosines, labels), losses.create_loss("cross_entropy")(logits, labels)
     )
     torch.testing.assert_close(
         smoothed(cosines, labels), slow.cross_entropy(logits.double(), labels).float()
@@ -284,13 +289,15 @@ def test_smoothing_of_a_head_is_that_of_cross_entropy(name):
 def test_one_image_per_cluster_has_no_negative_and_one_cluster_has_all():
     features, labels = batch(8)
     # as in Qian's code
-    assert losses.create("ranked_kmeans").clusters == losses.create("cranked").clusters == 8
-    ranked = losses.create("ranked")(features, labels)
-    assert losses.create("ranked_kmeans", clusters=1)(features, labels).item() == pytest.approx(
-        ranked.item()
+    assert (
+        losses.create_loss("ranked_kmeans").clusters == losses.create_loss("cranked").clusters == 8
     )
-    alone = losses.create("ranked_kmeans", clusters=len(features))(features, labels)
-    positives_only = losses.create("ranked", balance=0.0)(features, labels) / 2
+    ranked = losses.create_loss("ranked")(features, labels)
+    assert losses.create_loss("ranked_kmeans", clusters=1)(
+        features, labels
+    ).item() == pytest.approx(ranked.item())
+    alone = losses.create_loss("ranked_kmeans", clusters=len(features))(features, labels)
+    positives_only = losses.create_loss("ranked", balance=0.0)(features, labels) / 2
     assert alone.item() == pytest.approx(positives_only.item())
 
 

@@ -11,7 +11,7 @@ from tests.support import slow_losses as slow
 def trained_a_little():
     """The loss with a classifier that has an opinion: at first its weights are all but zero."""
     torch.manual_seed(1)
-    loss = losses.create("verification", dim=DIM)
+    loss = losses.create_loss("verification", dim=DIM)
     for parameter in loss.parameters():
         torch.nn.init.normal_(parameter)
     return loss
@@ -77,7 +77,7 @@ def test_on_average_it_is_the_loss_with_a_mask_of_its_own_for_every_pair():
 
 def test_its_weights_have_the_names_and_initial_values_of_its_authors():
     torch.manual_seed(0)
-    weights = losses.create("verification", dim=512).state_dict()
+    weights = losses.create_loss("verification", dim=512).state_dict()
     assert set(weights) == {"classifier.weight", "classifier.bias"}
     assert not weights["classifier.bias"].any()
     torch.testing.assert_close(

@@ -47,11 +47,13 @@ def test_by_default_it_is_cross_entropy():
 def test_a_list_of_losses_adds_each_with_its_weight():
     found = criterion("--loss", "triplet:2.0,center:5e-4,focal:0.5")
     features, logits, labels = batch()
-    center = losses.create("center", CLASSES, DIM)
+    center = losses.create_loss("center", CLASSES, DIM)
     center.load_state_dict(found.metric_losses["center"].loss.state_dict())
-    expected = cross_entropy(logits, labels) + 2 * losses.create("triplet")(features, labels)
+    expected = cross_entropy(logits, labels) + 2 * losses.create_loss("triplet")(features, labels)
     expected = (
-        expected + 5e-4 * center(features, labels) + 0.5 * losses.create("focal")(logits, labels)
+        expected
+        + 5e-4 * center(features, labels)
+        + 0.5 * losses.create_loss("focal")(logits, labels)
     )
     torch.testing.assert_close(found(features, logits, labels), expected)
 
@@ -78,7 +80,7 @@ def test_settings_of_the_list_reach_the_losses_and_the_classifiers_own():
 def test_alpha_is_the_weight_of_the_verification_loss():
     found = criterion("--alpha", "0.7")
     features, logits, labels = batch()
-    verification = losses.create("verification", dim=DIM)
+    verification = losses.create_loss("verification", dim=DIM)
     verification.load_state_dict(found.metric_losses["verification"].loss.state_dict())
     expected = cross_entropy(logits, labels) + 0.7 * verification.eval()(features, labels)
     found.eval()
@@ -89,7 +91,9 @@ def test_alpha_is_the_weight_of_the_verification_loss():
 def test_the_list_may_weigh_cross_entropy(weight):
     features, logits, labels = batch()
     found = criterion("--loss", f"cross_entropy:{weight},circle:1")(features, logits, labels)
-    expected = weight * cross_entropy(logits, labels) + losses.create("circle")(features, labels)
+    expected = weight * cross_entropy(logits, labels) + losses.create_loss("circle")(
+        features, labels
+    )
     torch.testing.assert_close(found, expected)
 
 
@@ -97,7 +101,7 @@ def test_the_list_may_weigh_cross_entropy(weight):
 def test_the_head_decides_the_loss_of_the_classifier(head):
     found = criterion("--head", head, "--label_smoothing", "0.1")
     features, cosines, labels = batch()
-    expected = losses.create(losses.HEADS[head], smoothing=0.1)
+    expected = losses.create_loss(losses.HEADS[head], smoothing=0.1)
     torch.testing.assert_close(found(features, cosines, labels), expected(cosines, labels))
     scale = 1.0 if head == "linear" else expected.scale
     torch.testing.assert_close(
@@ -111,11 +115,11 @@ def test_a_part_network_has_losses_and_prototypes_for_each_part():
     centers = found.metric_losses["center"]
     assert len(centers) == 3
     expected = sum(cross_entropy(logits[:, h], labels) for h in range(2))
-    expected = expected + sum(losses.create("focal")(logits[:, h], labels) for h in range(2))
+    expected = expected + sum(losses.create_loss("focal")(logits[:, h], labels) for h in range(2))
     for p in range(3):
         expected = (
             expected
-            + losses.create("triplet")(features[:, p], labels)
+            + losses.create_loss("triplet")(features[:, p], labels)
             + centers[p](features[:, p], labels)
         )
     torch.testing.assert_close(found(features, logits, labels), expected)

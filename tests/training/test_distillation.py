@@ -232,8 +232,8 @@ def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learn
     order = [7, 1, 4, 2, 2, 4, 1, 7]
     rows = [0, 1, 2, 3, 3, 2, 1, 0]
     expected = sum(
-        2 * losses.create("teacher_similarity")(features[rows, part], taught[order])
-        + 0.5 * losses.create("teacher_classes")(logits[rows, part], cosines[order])
+        2 * losses.create_loss("teacher_similarity")(features[rows, part], taught[order])
+        + 0.5 * losses.create_loss("teacher_classes")(logits[rows, part], cosines[order])
         for part in (0, 1)
     )
     torch.testing.assert_close(found, expected)

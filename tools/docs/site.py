@@ -66,7 +66,7 @@ def reference() -> str:
     """Return the page of all public names, which mkdocstrings fills in."""
     names: dict[str, list[str]] = {title: [] for title in [*CHAPTERS.values(), OTHERS]}
     for name in sorted(person_reid.__all__, key=str.lower):
-        package = person_reid.HOMES[name].partition(":")[0].partition(".")[0]
+        package = getattr(person_reid, name).__module__.split(".")[1]
         names[CHAPTERS.get(package, OTHERS)].append(name)
     head = (
         "# API\n\nThis page is for those who program with the library: every public name, as its "
