@@ -1,7 +1,6 @@
 # The public API, and the only list of it. Each name is imported when it is first used.
 # docs/api.md says what each is for.
 
-from .errors import UserError as UserError
 from .config import FitOptions as FitOptions
 from .config import OptionError as OptionError
 from .config.evaluate import RerankOptions as RerankOptions
@@ -22,6 +21,7 @@ from .device import seed_everything as seed_everything
 from .distributed import World as World
 from .distributed import join_world as join_world
 from .distributed import start_processes as start_processes
+from .errors import UserError as UserError
 from .gallery.identification import identify as identify
 from .gallery.index import SearchIndex as SearchIndex
 from .gallery.metadata import About as About

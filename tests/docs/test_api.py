@@ -45,4 +45,4 @@ def test_torch_is_imported_when_it_is_needed():
 
 def test_a_name_that_the_package_does_not_have_is_an_attribute_error():
     with pytest.raises(AttributeError, match="Embeder"):
-        person_reid.Embeder  # noqa: B018
+        person_reid.Embeder  # noqa: B018  # type: ignore[attr-defined]
