@@ -40,7 +40,7 @@ class Case:
     kind: for the table. title: what is odd about it. spoil: changes the room before. before: is
     called in the process of the command. must_fail, must_work: status 0 is no good end, or the only
     one. look: (room, output) → what is wrong with what the command left or said, or "". beside:
-    (command, words) at the same time.
+    (command, words) at the same time. call: (command, words, before) runs it, not a script.
     """
 
     kind: str
@@ -53,6 +53,7 @@ class Case:
     must_work: bool = False
     look: Look | None = None
     beside: tuple[tuple[str, list[str]], ...] = ()
+    call: Callable[..., None] = call
 
 
 def written_down():

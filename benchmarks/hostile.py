@@ -6,12 +6,14 @@
     python benchmarks/hostile.py --kinds odd table  # only the kinds that are called so
 
 Nonsense for every flag, by its type; outputs that would replace what is read; files that are
-damaged by chance; two processes at once; disks that fill up; and the cases of cases.py: tables,
-options files and rooms as other people and programs leave them. The flags are those that the
-parsers declare. A case fails if it prints a traceback, is killed by a signal, takes more than 30
-seconds (reproduce.py, which trains and tests, 120), leaves a partial file, ends with another status
-than 0, 1 or 2, with 1 or 2 and no line that says why, with 0 although the value cannot be meant, or
-otherwise than cases.py says, or if a command that should have refused changed a file that it reads.
+damaged by chance; two processes at once; disks that fill up; the cases of cases.py: tables, options
+files and rooms as other people and programs leave them; those of track_cases.py: pipes and devices
+in the place of files, track files, records of somebody else; and those of python_cases.py: calls
+from Python. The flags are those that the parsers declare. A case fails if it prints a traceback, is
+killed by a signal, takes more than 30 seconds (reproduce.py, which trains and tests, 120), leaves a
+partial file, ends with another status than 0, 1 or 2, with 1 or 2 and no line that says why, with 0
+although the value cannot be meant, or otherwise than cases.py says, or if a command that should
+have refused changed a file that it reads.
 Prints a table and each failure; the status is 1 if there is any. POSIX only.
 """
 
@@ -34,7 +36,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.cases import Case, unread, written_down
 from benchmarks.children import Outcome, start, wait
 from benchmarks.parser import Parser
-from benchmarks.room import READ, WORKING, call, furnish
+from benchmarks.python_cases import cases_of_python
+from benchmarks.room import READ, WORKING, furnish
+from benchmarks.track_cases import cases_of_tracks
 from person_reid import console
 from person_reid.console import run_script
 from person_reid.console.commands import COMMANDS
@@ -135,8 +139,10 @@ def draw(count, commands, chance):
     plain = [command for command in commands if not re.search(" --| again| of a run", command)]
     fixed = [case for case in (*races(), *full_disks()) if case.command in commands]
     fixed += [case for command in plain for case in over_inputs(command)]
-    fixed += [case for case in written_down() if case.command in commands]
+    written = (*written_down(), *cases_of_tracks())
+    fixed += [case for case in written if case.command in commands]
     many = [case for command in plain for case in nonsense(command)]
+    many += cases_of_python() if commands is WORKING else []
     chance.shuffle(many)
     share = max((count - len(fixed)) // 2, count - len(fixed) - len(many), 0)
     read = [
@@ -303,7 +309,8 @@ def attempt(room, number):
         }
         together = ((case.command, case.words), *case.beside)
         children = [
-            start(partial(call, command, words, case.before), place) for command, words in together
+            start(partial(case.call, command, words, case.before), place)
+            for command, words in together
         ]
         outcomes = [
             wait(child, 120 if case.command == "reproduce" else PATIENCE) for child in children

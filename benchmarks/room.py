@@ -10,12 +10,14 @@ from person_reid.console import run_script
 from person_reid.errors import UserError
 from tests.support.people import draw_people
 from tests.support.scripts import module_of
+from tests.support.walks import write_frames, write_tracks
 
 SIZE = "--height 64 --width 32".split()  # noqa: SIM905
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", *SIZE, "--gpu_ids", "-1"]
 RUN = ["--name", "run", "--gpu_ids", "-1"]
 PEOPLE = "people/pytorch"
 TRAIN = [*SMALL, "--data_dir", PEOPLE, "--batchsize", "8", "--total_epoch", "1"]
+TRACKED = "--camera hall --frames hall --fps 10 --start 2026-11-01T09:00:00Z".split()  # noqa: SIM905
 ADAPTED = ["--total_epoch", "1", "--batchsize", "8", "--k1", "3", "--k2", "2", "--min_samples", "2"]
 # A command line of each command that works in the room that `furnish` makes.
 WORKING = {
@@ -86,12 +88,31 @@ READ = {
     "recipe.yaml": ["reproduce"],
     "options.yaml": ["train --config"],
     "results.jsonl": ["reproduce"],
+    "hall.txt": ["search index --tracks"],
+    "hall/000003.png": ["search index --tracks"],
+    "tracks.index": ["across", "across --truth"],
+    "truth/hall/gt/gt.txt": ["across --truth"],
+    "travel.csv": ["across --travel"],
+    "corrections.csv": ["across --corrections"],
     "people/pytorch/.prepared.json": ["prepare again"],
     "people/synthetic.json": ["prepare --synthetic"],
 }
 WORKING |= {
     "train --config": ["--config", "options.yaml"],
     "train --resume": [*TRAIN, "--name", "run", "--resume"],
+    "search index --tracks": [*TRACKED, "--tracks", "hall.txt", "--index", "new.index", *SMALL],
+    "across": ["--index", "tracks.index", "--save", "linked", "--sheet", "linked.png"],
+    "across --truth": ["--index", "tracks.index", "--save", "linked", "--truth", "truth"],
+    "across --travel": ["--index", "tracks.index", "--save", "linked", "--travel", "travel.csv"],
+    "across --corrections": [
+        "--index",
+        "tracks.index",
+        "--save",
+        "linked",
+        "--corrections",
+        "corrections.csv",
+    ],
+    "prepare --dataset mot": ["--dataset", "mot", "--data_dir", "mot", "--save_dir", "out"],
     "test --engine": ["--engine", "net.onnx", "--gpu_ids", "-1", "--test_dir", PEOPLE],
     "prepare --csv": ["--csv", "list.csv", "--save_dir", "out"],
     "prepare again": ["--data_dir", "people"],
@@ -167,6 +188,23 @@ def furnish(room):
     )
     (room / "options.yaml").write_text("".join(f"{k}: {v}\n" for k, v in flags.items()))
     (room / "results.jsonl").touch()
+    furnish_tracks(room, do)
+
+
+def furnish_tracks(room, do):
+    """Make an index of the tracks of two cameras, the truth of one, and what across.py reads."""
+    for camera, second in (("hall", 0), ("yard", 1)):
+        write_frames(room / camera)
+        write_tracks(room / f"{camera}.txt")
+        words = ["--tracks", f"{camera}.txt", "--frames", camera, "--camera", camera]
+        words += ["--fps", "10", "--start", f"2026-11-01T09:00:0{second}Z"]
+        do("search index --tracks", [*words, "--index", "tracks.index", *SMALL])
+        (room / "truth" / camera / "gt").mkdir(parents=True)
+        write_tracks(room / "truth" / camera / "gt" / "gt.txt")
+    (room / "travel.csv").write_text("from,to,seconds\nhall,yard,5\n")
+    crops = sorted((room / "tracks.crops").rglob("*.jpg"))
+    named = "".join(f"{crop.relative_to(room)},{crop.stem[:6]}\n" for crop in crops)
+    (room / "corrections.csv").write_text(f"path,identity\n{named}")
 
 
 def call(command, words, before=None):
@@ -174,6 +212,7 @@ def call(command, words, before=None):
     if before:
         before(Path())
     name, _, subcommand = command.partition(" ")
-    first = subcommand.split()[:1] if name in ("search", "figures") else []
+    first = [part for part in subcommand.split()[:1] if not part.startswith("-")]
+    first = first if name in ("search", "figures") else []
     sys.argv = [name, *first, *words]
     run_script(partial(module_of(name).main, [*first, *words]))
