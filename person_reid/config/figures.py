@@ -7,7 +7,7 @@ from person_reid.config.forms import picture_file
 from person_reid.config.look import Look, TableForm
 from person_reid.config.option import POSITIVE, Options, again, option
 
-METHODS = ("tsne", "umap", "pca")
+METHODS = ("tsne", "pca")
 
 
 @dataclass(frozen=True, kw_only=True)

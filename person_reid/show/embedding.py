@@ -55,20 +55,20 @@ def project(features: Array, method: str | None = None) -> tuple[Array, str]:
 
     Returns points (N, 2), always the same, and the name of the method.
 
-    method: "tsne" (van der Maaten, Hinton, JMLR 2008; needs scikit-learn), "umap" (McInnes, Healy,
-    Melville, 2018; needs umap-learn) or "pca"; None takes t-SNE if it is installed, else PCA.
-    Raises UserError if the library of a method is not installed, and for fewer than three images.
+    method: "tsne" (van der Maaten, Hinton, JMLR 2008; needs scikit-learn) or "pca"; None takes
+    t-SNE if it is installed, else PCA. Raises UserError if t-SNE is asked for without scikit-learn,
+    and for fewer than three images.
     """
     if len(features) < 3:
         raise UserError(f"a map of {len(features)} images: expected at least three.")
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    name, reduce, package = METHODS[method or "tsne"]
+    name, reduce = METHODS[method or "tsne"]
     try:
         return reduce(unit), name
     except ImportError:
         if method:
             raise UserError(
-                f"--method {method}: pip install {package}, or choose --method pca."
+                f"--method {method}: pip install scikit-learn, or choose --method pca."
             ) from None
     log.info("t-SNE needs scikit-learn (pip install scikit-learn); the map uses PCA.")
     return _pca(unit), "PCA"
@@ -103,13 +103,6 @@ def _tsne(features: Array) -> Array:
     )
 
 
-def _umap(features: Array) -> Array:
-    from umap import UMAP
-
-    umap = UMAP(n_neighbors=min(15, len(features) - 1), metric="cosine", random_state=0)
-    return np.asarray(umap.fit_transform(features))
-
-
 def _pca(features: Array) -> Array:
     centred = features - features.mean(axis=0)
     left, spread, _ = np.linalg.svd(centred, full_matrices=False)
@@ -117,10 +110,9 @@ def _pca(features: Array) -> Array:
     return np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
 
 
-METHODS: dict[str, tuple[str, Callable[[Array], Array], str]] = {
-    "tsne": ("t-SNE", _tsne, "scikit-learn"),
-    "umap": ("UMAP", _umap, "umap-learn"),
-    "pca": ("PCA", _pca, ""),
+METHODS: dict[str, tuple[str, Callable[[Array], Array]]] = {
+    "tsne": ("t-SNE", _tsne),
+    "pca": ("PCA", _pca),
 }
 
 
