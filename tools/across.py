@@ -29,9 +29,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from person_reid.config.across import AcrossConfig
+from person_reid.config.times import EPOCH
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
-from person_reid.data.tracks import EPOCH, write_identities
+from person_reid.data.tracks import write_identities
 from person_reid.deploy.find import feature_flags, network_name
 from person_reid.files import check_folder, whole_folder, write_csv
 from person_reid.gallery.gallery import Gallery, open_gallery
@@ -185,9 +186,9 @@ def describe(
 
 
 def begin_of(tracks: list[IndexedTrack]) -> datetime | None:
-    """Return when the first track begins, if the time of any is known."""
+    """Return when the first track begins, in local time, if the time of any is known."""
     known = [each.track.first for each in tracks if each.record.start]
-    return EPOCH + timedelta(seconds=min(known)) if known else None
+    return (EPOCH + timedelta(seconds=min(known))).astimezone() if known else None
 
 
 def write_people(path: Path, tracks: list[IndexedTrack], stays: list[Stay]) -> None:

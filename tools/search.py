@@ -29,7 +29,7 @@ whom they show.
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ from person_reid.config.search import (
     PeopleConfig,
     QueryConfig,
 )
-from person_reid.config.times import ago
+from person_reid.config.times import ago, written
 from person_reid.console import command, parse_command, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.crops import choose_boxes, cut_boxes, cut_images, within
@@ -252,7 +252,7 @@ def people(config: PeopleConfig) -> None:
     order = sorted(
         range(len(paths)), key=lambda i: (not found[i], found[i], cameras[i], abouts[i].time or "")
     )
-    rows = [(listed_path(paths[i]), *abouts[i]._replace(identity=found[i])) for i in order]
+    rows = [(listed_path(paths[i]), *for_people(abouts[i], found[i])) for i in order]
     write_list(Path(config.save), rows)
 
     names, labels = numbered(found)
@@ -265,7 +265,12 @@ def people(config: PeopleConfig) -> None:
         print(f"Written: {config.sheet}")
 
 
-def write_list(path: Path, rows: list[tuple[str | None, ...]]) -> None:
+def for_people(about: About, identity: str) -> About:
+    """Return what a list says of an image: its time is local, with the offset."""
+    return about._replace(identity=identity, time=about.time and written(about.time))
+
+
+def write_list(path: Path, rows: Iterable[tuple[str | None, ...]]) -> None:
     """Write a list of images. Somebody may have corrected an earlier one, which is set aside."""
     target = real(path)
     earlier = set_aside(target) if target.is_file() else None

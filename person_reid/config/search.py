@@ -48,7 +48,10 @@ class FilterOptions(GalleryOptions):
     track: str | None = _only("track")
     source: str | None = _only("source")
     after: str | None = option(
-        None, "only images from this time on: 2026-11-01T09:30", form=moment, metavar="TIME"
+        None,
+        "only images from this time on: 2026-11-01T09:30, which is local, or 2026-11-01T08:30Z",
+        form=moment,
+        metavar="TIME",
     )
     before: str | None = option(
         None, "only images from before this time", form=moment, metavar="TIME"
@@ -107,7 +110,7 @@ class TrackFileOptions(Options):
     )
     start: str | None = option(
         None,
-        "local time of the first frame: 2026-11-01T09:30:00.5",
+        "time of the first frame: 2026-11-01T09:30:00.5, which is local, or 2026-11-01T08:30:00.5Z",
         form=instant,
         metavar="TIME",
         needs={"tracks": ANY},

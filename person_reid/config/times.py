@@ -1,43 +1,61 @@
-"""Times as people write them, and as an index stores them: local, such as 2026-11-01 09:30:00."""
+"""Times as people write them, and as an index stores them: in UTC, such as 2026-11-01 08:30:00Z.
+
+A text without an offset is local time. So are the times of an index of an earlier version, which
+have no Z.
+"""
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from person_reid.errors import UserError
 
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 LENGTHS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
-def moment(text: str, precision: str = "seconds") -> str:
-    """Return a date or time in ISO 8601, such as 2026-11-01 or 2026-11-01T09:30, as
-    it is stored: local, in seconds.
+def parsed(text: str) -> datetime:
+    """Return a date or time in ISO 8601, such as 2026-11-01 or 2026-11-01T09:30+01:00, in UTC.
 
-    precision: "auto" keeps fractions of a second.
+    Raises UserError if the text is not one.
     """
+    # Python 3.10 knows neither Z nor fractions of one digit
+    plain = re.sub("[Zz]$", "+00:00", text.strip())
+    plain = re.sub(r"\.(\d{1,6})", lambda fraction: f".{fraction[1]:0<6}", plain)
     try:
-        # Python 3.10 does not know Z
-        found = datetime.fromisoformat(re.sub("Z$", "+00:00", text.strip()))
-        return stored(found.astimezone() if found.tzinfo else found, precision)
-    except (ValueError, OverflowError):
+        return datetime.fromisoformat(plain).astimezone(timezone.utc)
+    except (ValueError, OverflowError, OSError):  # the last from Windows, before 1970
         raise UserError(
-            f"{text!r}: no such time; expected 2026-11-01 or 2026-11-01T09:30:00."
+            f"{text!r}: no such time; expected 2026-11-01 or 2026-11-01T09:30:00, "
+            "which are local, or 2026-11-01T08:30:00Z."
         ) from None
 
 
+def moment(text: str) -> str:
+    """Return a date or time as it is stored, in whole seconds."""
+    return stored(parsed(text))
+
+
 def instant(text: str) -> str:
-    """Return a date or time as moment does, with fractions of a second."""
-    return moment(text, "auto")
+    """Return a date or time as it is stored, with fractions of a second."""
+    return stored(parsed(text), "auto")
 
 
 def stored(time: datetime, precision: str = "seconds") -> str:
-    """Return a local time as it is stored; years have four digits (unlike
-    strftime's %Y), so text sorts by time.
+    """Return a time as it is stored, so that text sorts by time.
+
+    time: without a zone, it is local. Years have four digits, unlike strftime's %Y.
     """
-    return time.replace(tzinfo=None).isoformat(" ", precision)
+    return time.astimezone(timezone.utc).replace(tzinfo=None).isoformat(" ", precision) + "Z"
+
+
+def written(time: str | datetime, precision: str = "seconds") -> str:
+    """Return a time for people to read: local, with its offset, as 2026-11-01 09:30:00+01:00."""
+    known = parsed(time) if isinstance(time, str) else time
+    return known.astimezone().isoformat(" ", precision)
 
 
 def ago(text: str) -> str:
-    """Return the time that was so long ago: 12h, 30d or 4w."""
+    """Return the time that was so long ago, as it is stored: 12h, 30d or 4w."""
     if not (found := re.fullmatch(r"(\d{1,5})([hdw])", text)):
         raise UserError(f"{text!r}: no such age; expected 12h, 30d or 4w.")
-    return stored(datetime.now() - int(found[1]) * LENGTHS[found[2]])
+    return stored(datetime.now(timezone.utc) - int(found[1]) * LENGTHS[found[2]])

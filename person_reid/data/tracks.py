@@ -24,7 +24,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +32,7 @@ import numpy.typing as npt
 
 from person_reid.config.forms import numbers
 from person_reid.config.option import LARGEST
+from person_reid.config.times import EPOCH, parsed
 from person_reid.errors import UserError
 from person_reid.files import content_of
 from person_reid.text import counted
@@ -40,7 +40,6 @@ from person_reid.text import counted
 UNKNOWN = -1
 MOT_PEOPLE, COCO_PEOPLE = {1, 2, 7}, {0}
 MOT_CLASSES = 13  # numbered from 1
-EPOCH = datetime(1970, 1, 1)
 TEXT = "frame,track,left,top,width,height,confidence and perhaps class and visibility"
 LABELS = "class x y width height, perhaps confidence, and track"
 # the track in a line, between what is before and after it
@@ -87,8 +86,8 @@ def read_tracks(
 ) -> list[Track]:
     """Return the tracks of a file, or of a folder that Ultralytics wrote, by their numbers.
 
-    fps: the frames in a second. start: the local time of frame 1, such as "2026-11-01 09:30:00";
-        times are then in seconds since 1970, and otherwise since frame 1.
+    fps: the frames in a second. start: the time of frame 1, such as "2026-11-01 08:30:00Z"; times
+        are then in seconds since 1970, and otherwise since frame 1.
     classes: the numbers of the classes to read, such as "0" or "1,2,7"; by default people's.
     size: the (width, height) of the frames, in whose fractions Ultralytics writes.
 
@@ -119,7 +118,7 @@ def read_tracks(
             f"{path}: no tracks among its {counted(len(boxes), 'box', 'boxes')}. Detections need "
             "a tracker first; another --class may have tracks."
         )
-    begun = (datetime.fromisoformat(start) - EPOCH).total_seconds() if start else 0
+    begun = (parsed(start) - EPOCH).total_seconds() if start else 0
     offset = 1 - min(1, *(box.frame for box in boxes))  # some programs count from 0
     scale = np.tile(size if path.is_dir() else (1, 1), 2)
     found = []

@@ -29,8 +29,9 @@ class About(NamedTuple):
 
     Each of these is a column of an index, of the CSV files, and a key in JSON files.
 
-    time: local, such as "2026-11-01 09:30:00", so that text sorts by time. track: images of one
-    person in a row, by a tracker. source: the video or collection that the image was cut from.
+    time: UTC, such as "2026-11-01 08:30:00Z", so that text sorts by time; local time without the Z,
+    as earlier versions stored it. track: images of one person in a row, by a tracker. source: the
+    video or collection that the image was cut from.
     """
 
     identity: str | None = None

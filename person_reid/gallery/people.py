@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.data.tracks import EPOCH, Track, read_tracks
+from person_reid.config.times import EPOCH, written
+from person_reid.data.tracks import Track, read_tracks
 from person_reid.errors import UserError
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import About, read_abouts
@@ -51,8 +52,8 @@ class IndexedTrack:
         if not self.record.start:
             return f"{first:.3f}", f"{last:.3f}"
         return (
-            (EPOCH + timedelta(seconds=first)).isoformat(" ", "milliseconds"),
-            (EPOCH + timedelta(seconds=last)).isoformat(" ", "milliseconds"),
+            written(EPOCH + timedelta(seconds=first), "milliseconds"),
+            written(EPOCH + timedelta(seconds=last), "milliseconds"),
         )
 
 

@@ -8,12 +8,12 @@ for record in recorded_tracks(index):
 
 import hashlib
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import count, takewhile
 from pathlib import Path
 
 from person_reid.config.search import TrackFileOptions
-from person_reid.config.times import stored
+from person_reid.config.times import parsed, stored
 from person_reid.data.crops import number_and_frame
 from person_reid.data.frames import Images, Video, open_frames
 from person_reid.data.tracks import Track, files_of, read_tracks
@@ -30,7 +30,7 @@ class TrackRecord:
 
     source, camera: all its images have them; no other track file has this source.
     path: the track file. frames: its video or folder of images. crops: the folder of its crops.
-    fps: the frames in a second. start: the local time of the first one, if it is known.
+    fps: the frames in a second. start: the time of the first one, if it is known.
     width, height: the size of the frames in pixels. classes: see read_tracks.
     """
 
@@ -56,7 +56,7 @@ class TrackRecord:
         time = None
         if self.start:
             passed = timedelta(seconds=(frame - 1) / self.fps)
-            time = stored(datetime.fromisoformat(self.start) + passed)
+            time = stored(parsed(self.start) + passed)
         return About(camera=self.camera, time=time, track=str(track), source=self.source)
 
 

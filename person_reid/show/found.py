@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from person_reid.config.times import written
 from person_reid.retrieval.thresholds import DIGITS, accepts
 from person_reid.show.sheet import OF_CAPTIONS, Row, Tile, draw_sheet, file_caption
 from person_reid.show.style import ACCEPTED, ASKED, FAINT, SCREEN, Look, fitted
@@ -51,4 +52,4 @@ def _caption(match: Any) -> str:
     camera, time = match.about.camera, match.about.time
     lines = [f"{match.similarity:.{DIGITS}f}", file_caption(Path(match.path), lines=2)]
     lines += [fitted(printable(f"camera {camera}"), *OF_CAPTIONS)] if camera else []
-    return "\n".join([*lines, *(time.split(" ") if time else [])])
+    return "\n".join([*lines, *(written(time)[:19].split(" ") if time else [])])

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import prepare
+from person_reid.config.times import written
 from person_reid.data.tracks import read_boxes, write_identities
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
@@ -99,8 +100,10 @@ def test_people_are_found_and_written(index, capsys):
         rows = list(csv.DictReader(file))
     assert [row["person"] for row in rows] == ["1", "1", "1", "2", "2", "3", "4"]
     assert rows[0] | {"margin": ""} == {
-        "person": "1", "camera": "hall", "track": "1", "first": "2026-11-01 09:30:00.000",
-        "last": "2026-11-01 09:30:03.900", "boxes": "40", "margin": "", "source": "hall-1",
+        "person": "1", "camera": "hall", "track": "1",
+        "first": written("2026-11-01 09:30:00", "milliseconds"),
+        "last": written("2026-11-01 09:30:03.900", "milliseconds"),
+        "boxes": "40", "margin": "", "source": "hall-1",
     }  # fmt: skip
     assert 0 < float(rows[0]["margin"]) < 1
     assert "4 people on 7 tracks, 2 seen by several cameras" in capsys.readouterr().out

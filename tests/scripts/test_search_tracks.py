@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from person_reid.config.times import instant, moment
 from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
@@ -64,13 +65,13 @@ def test_tracks_become_images_that_know_track_camera_time_and_source(place, caps
         "people.index: 2 tracks of camera 3: 8 images added, 0 were there already, 8 in all"
     )
     (record,) = recorded_tracks(SearchIndex("people.index"))
-    assert (record.camera, record.fps, record.start) == ("3", 10, "2026-11-01 09:30:00.500000")
+    assert (record.camera, record.fps, record.start) == ("3", 10, instant(words[1]))
     assert [track.number for track in record.read()] == [7, 12]
     parts = []
     for path, about in entries():
         track, frame = map(int, path.stem.split("_"))
         assert about.track == str(track) and (about.camera, about.source) == ("3", record.source)
-        assert about.time == f"2026-11-01 09:30:0{int(0.5 + (frame - 1) / 10)}"
+        assert about.time == moment(f"2026-11-01 09:30:0{int(0.5 + (frame - 1) / 10)}")
         assert shows(path) == track and path.is_relative_to(place / "people.crops")
         left, top, right, bottom = sides(track, frame)
         with Image.open(path) as image:
@@ -93,10 +94,10 @@ def test_a_second_call_may_add_the_time(place, capsys):
     said(capsys)
     assert {about.time for _, about in entries()} == {None}
     said(capsys, "--start", "2026-11-01", fps=None)
-    assert min(about.time for _, about in entries()) >= "2026-11-01 00:00:00"
+    assert min(about.time for _, about in entries()) >= moment("2026-11-01")
     said(capsys, fps=None)
     (record,) = recorded_tracks(SearchIndex("people.index"))
-    assert (record.start, record.fps) == ("2026-11-01 00:00:00", 10)
+    assert (record.start, record.fps) == (moment("2026-11-01"), 10)
 
 
 def test_a_changed_track_file_is_not_mixed_with_the_old_one(place, capsys):

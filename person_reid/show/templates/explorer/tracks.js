@@ -153,7 +153,7 @@ function lanes(tracks, cameras) {
 
 // "2026-11-01 09:30:00 to 09:30:12", or seconds of the video.
 function spanOf({ times }) {
-  const [first, last] = times.map((time) => (time.includes(":") ? time.replace(/\.\d+$/, "") : `${time} s`));
+  const [first, last] = times.map((time) => (time.includes(":") ? time.replace(/\.\d.*$/, "") : `${time} s`));
   return `${first} to ${first.slice(0, 11) === last.slice(0, 11) && first.includes(":") ? last.slice(11) : last}`;
 }
 
