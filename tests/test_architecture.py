@@ -18,7 +18,7 @@ from tests.support import ROOT
 FLOORS = [
     ["person_reid"],
     ["errors", "text"],
-    ["files", "progress"],
+    ["files", "progress", "arrays"],
     ["config"],
     ["device"],
     ["versions", "distributed", "data", "models", "losses", "synthetic"],

@@ -26,6 +26,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from person_reid.arrays import as_array, flaw
 from person_reid.config.network import NetworkOptions
 from person_reid.config.published import PUBLISHED_CLASSES
 from person_reid.config.zoo import published
@@ -49,7 +50,7 @@ from person_reid.models.registry import find_backbone
 from person_reid.progress import progress
 from person_reid.retrieval.bound import Bound
 from person_reid.retrieval.features import LARGEST, SMALLEST, extractor, side_rows
-from person_reid.retrieval.similarity import Features, as_array, flaw
+from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import load_bound, load_threshold
 
 CHUNK = 1024  # images of a list that are in memory at once

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
+from person_reid.arrays import as_float32, flaw, whole_number
 from person_reid.errors import UserError
-from person_reid.retrieval.similarity import Features, as_array, flaw, unit_rows
+from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.text import counted
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def checked(
     not the number of paths.
     """
     what = "queries" if paths is None else "not added"
-    features = np.ascontiguousarray(as_array(features, f"{place}: {what}"), "<f4")
+    features = as_float32(features, f"{place}: {what}")
     if features.ndim != 2:
         raise UserError(
             f"{place}: {what}: features of shape {features.shape}; expected (images, dimension)."
@@ -55,8 +55,8 @@ def checked(
 
 
 def check_count(k: int) -> None:
-    """Raise UserError for a number of answers that is not positive."""
-    if k < 1:
+    """Raise UserError for a number of answers that is not whole, or not positive."""
+    if whole_number(k, "k") < 1:
         raise UserError(f"k {k}: expected 1 or more.")
 
 

@@ -13,6 +13,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
+from person_reid.arrays import as_array
 from person_reid.errors import UserError
 from person_reid.gallery.checks import checked
 from person_reid.gallery.gallery import Gallery, nobody_has
@@ -21,7 +22,6 @@ from person_reid.retrieval.similarity import (
     CosineScores,
     Features,
     Floats,
-    as_array,
     unit_rows_or_zeros,
 )
 from person_reid.retrieval.thresholds import accepts

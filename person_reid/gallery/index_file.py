@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from person_reid.arrays import flaw
 from person_reid.config.search import CODES
 from person_reid.errors import UserError
 from person_reid.files import make_folder
 from person_reid.gallery.checks import are_different, checked, log_stripped, state_of
 from person_reid.gallery.metadata import EVERYTHING, UNKNOWN, About, Filter
-from person_reid.retrieval.similarity import Features, Floats, flaw
+from person_reid.retrieval.similarity import Features, Floats
 from person_reid.text import parse_json
 
 CHUNK = 50_000  # features in memory at once

@@ -26,9 +26,10 @@ import numpy as np
 import numpy.typing as npt
 import scipy.io
 
+from person_reid.arrays import as_float32, check_features, whole_numbers
 from person_reid.errors import UserError
 from person_reid.files import atomic_write, with_ending
-from person_reid.retrieval.similarity import as_array, check_dimensions, check_features
+from person_reid.retrieval.similarity import check_dimensions
 
 log = logging.getLogger(__name__)
 RESULT = Path("pytorch_result.mat")  # unless --result says otherwise
@@ -38,13 +39,6 @@ USER_BLOCK = 512  # where HDF5 begins in a file of MATLAB 7.3
 COMPRESSION = 1100  # bytes that one byte of an HDF5 file may stand for; gzip reaches 1032
 NETWORK, FLAGS, QUERY_DIGEST = NOTES = "network", "flags", "query_digest"
 PLAIN = "plain"  # `flags` without any that matter
-NOT_NUMBERS = {
-    "O": "cells or a sparse matrix",
-    "V": "a struct",
-    "c": "complex numbers",
-    "U": "text",
-    "S": "text",
-}
 
 
 @dataclass
@@ -74,14 +68,10 @@ class FeatureSet:
         cameras: npt.ArrayLike,
         paths: list[str] | None = None,
     ) -> None:
-        # Row by row in memory, unlike in a .mat file: the order decides how sums are rounded.
-        with np.errstate(over="ignore"):  # `check` refuses what is infinite in float32
-            self.features = np.ascontiguousarray(_real(features, "features"), np.float32)
-        self.labels, self.cameras, self.paths = (
-            _whole(labels, "labels"),
-            _whole(cameras, "cameras"),
-            paths,
-        )
+        self.features = as_float32(features, "features")
+        self.labels = whole_numbers(labels, "labels")
+        self.cameras = whole_numbers(cameras, "cameras")
+        self.paths = paths
         lengths = {"features": len(self), "labels": len(self.labels), "cameras": len(self.cameras)}
         if self.paths is not None:
             lengths["paths"] = len(self.paths)
@@ -107,36 +97,6 @@ class FeatureSet:
         check_features(
             self.features, source, lambda i: f"{paths[i]} (index {i})" if paths else f"index {i}"
         )
-
-
-def _real(values: Any, what: str) -> npt.NDArray[Any]:
-    """Return an array of real numbers.
-
-    Raises a UserError, opening with `what`, for anything else.
-    """
-    array = as_array(values, what)
-    if array.dtype.kind not in "biuf":
-        raise UserError(
-            f"{what}: expected real numbers, found "
-            f"{NOT_NUMBERS.get(array.dtype.kind, array.dtype)}."
-        )
-    return array
-
-
-def _whole(values: Any, what: str) -> npt.NDArray[np.int64]:
-    """Return numbers of any shape as (N,) int64.
-
-    Raises a UserError unless each is whole and fits.
-    """
-    array = _real(values, what).ravel()
-    if array.dtype.kind in "uf":
-        bad = ~((array >= -(2.0**63)) & (array < 2.0**63) & (array == np.floor(array)))
-        if bad.any():
-            raise UserError(
-                f"{what}: expected whole numbers below 2^63, found "
-                f"{array[bad][0]} at {bad.argmax()}."
-            )
-    return array.astype(np.int64, copy=False)
 
 
 def multi_query_file(result: str | Path) -> Path:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
+from person_reid.arrays import check_features
 from person_reid.device import available_cores
 from person_reid.errors import UserError
 from person_reid.progress import progress
@@ -55,38 +56,6 @@ def positions(sizes: Integers) -> Integers:
     """
     starts = sizes.cumsum() - sizes
     return np.arange(sizes.sum()) - np.repeat(starts, sizes)
-
-
-def flaw(features: npt.NDArray[Any], name: Callable[[int], object] = "index {}".format) -> str:
-    """Return why features (N, D) cannot be compared: one is not finite, or all zero.
-
-    Returns "" if they can.
-
-    name: what to call row i.
-    """
-    squares = np.einsum("nd,nd->n", features, features)
-    for bad, what in ((~np.isfinite(squares), "NaN or infinite"), (squares == 0, "all zero")):
-        if bad.any():
-            return (
-                f"{bad.sum()} of {len(features)} features are {what}, the "
-                f"first is {name(int(bad.argmax()))}"
-            )
-    return ""
-
-
-def check_features(
-    features: npt.NDArray[Any], source: str, name: Callable[[int], object] = "index {}".format
-) -> None:
-    """Raise a UserError, opening with `source`, if no metric could rank these
-    features. name: what to call row i.
-    """
-    if features.ndim != 2 or features.size == 0:
-        raise UserError(
-            f"{source}: {'' if features.size else 'empty '}features of shape {features.shape}; "
-            "expected (images, dimension)."
-        )
-    if found := flaw(features, name):
-        raise UserError(f"{source}: {found}.")
 
 
 def check_dimensions(query: npt.NDArray[Any], gallery: npt.NDArray[Any], source: str = "") -> None:
@@ -205,21 +174,6 @@ def chunks(shape: tuple[int, int], budget: int = CHUNK_BYTES) -> list[tuple[int,
     rounds = math.ceil(shape[0] / (rows * thread_count()))
     ends = np.linspace(0, shape[0], min(rounds * thread_count(), shape[0]) + 1).astype(int).tolist()
     return list(itertools.pairwise(ends))
-
-
-def as_array(values: Any, name: str) -> npt.NDArray[Any]:
-    """Return an array, a list, or a tensor of any kind on any device as an array.
-
-    Raises a UserError, opening with `name`, for a list whose rows have different lengths.
-    """
-    if hasattr(values, "detach"):  # a tensor; torch need not be loaded to ask
-        values = values.detach().cpu()
-        small = values.is_floating_point() and values.element_size() < 4  # NumPy has no bfloat16
-        values = values.float() if small else values
-    try:
-        return np.asarray(values)
-    except ValueError:
-        raise UserError(f"{name}: expected an array, found rows of different lengths.") from None
 
 
 def on_cpu(values: Any) -> npt.NDArray[Any]:

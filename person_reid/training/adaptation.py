@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from person_reid.arrays import flaw
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.option import OptionError
 from person_reid.data.layout import Split, parse_names, read_further_splits
@@ -47,7 +48,7 @@ from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.neighbours import overlap
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.results import FeatureSet
-from person_reid.retrieval.similarity import Features, flaw
+from person_reid.retrieval.similarity import Features
 from person_reid.run_folder import RunFolder, names_a_run
 from person_reid.training.build import unlabelled_bank
 from person_reid.training.criterion import Criterion

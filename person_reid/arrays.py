@@ -1,0 +1,222 @@
+"""Arrays and numbers from what users hand over: lists, arrays, tensors, columns of pandas.
+
+Every public function passes its arguments through these functions. What is not made of numbers is
+refused under the argument's name, before any work begins.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from person_reid.errors import UserError
+
+Array = npt.NDArray[Any]
+REAL = "biuf"  # kinds of NumPy's types
+TEXT = "UST"
+OTHERS = {
+    "O": "objects",
+    "V": "a struct",
+    "c": "complex numbers",
+    "U": "text",
+    "S": "text",
+    "T": "text",
+    "M": "dates",
+    "m": "durations",
+}
+
+
+def as_array(values: Any, name: str) -> Array:
+    """Return real numbers of any shape as an array.
+
+    values: an array, a number, a list of them, a tensor on any device or a column or table of
+        pandas. A tensor of less than 32 bits becomes float32.
+    name: what to call them.
+
+    Raises a UserError, opening with `name`, for rows of different lengths, for masked entries and
+    for anything but real numbers.
+    """
+    array = _as_any_array(values, name)
+    if array.dtype.kind not in REAL:
+        raise UserError(f"{name}: expected real numbers, found {_found(values, array)}.")
+    return array
+
+
+def as_float32(values: Any, name: str) -> npt.NDArray[np.float32]:
+    """Return features of any shape as float32, row by row in memory, unlike in a .mat file.
+
+    The order decides how sums are rounded. Raises UserError as as_array does.
+    """
+    array = as_array(values, name)
+    with np.errstate(over="ignore"):  # check_features refuses what is infinite in float32
+        return np.ascontiguousarray(array, np.float32)
+
+
+def as_features(
+    values: Any, name: str, row: Callable[[int], object] = "index {}".format
+) -> npt.NDArray[np.float32]:
+    """Return features (N, D) that can be compared, as as_float32 does.
+
+    row: what to call row i. Raises UserError as as_array and check_features do.
+    """
+    features = as_float32(values, name)
+    check_features(features, name, row)
+    return features
+
+
+def whole_numbers(values: Any, name: str) -> npt.NDArray[np.int64]:
+    """Return whole numbers (N,), (1, N) or (N, 1) as (N,) int64.
+
+    Raises UserError as as_array does, for another shape, and unless each is whole and fits.
+    """
+    array = _in_a_row(as_array(values, name), name)
+    if array.dtype.kind in "uf":
+        bad = ~((array >= -(2.0**63)) & (array < 2.0**63) & (array == np.floor(array)))
+        if bad.any():
+            raise UserError(
+                f"{name}: expected whole numbers below 2^63, found "
+                f"{array[bad][0]} at {bad.argmax()}."
+            )
+    return array.astype(np.int64, copy=False)
+
+
+def names_or_numbers(values: Any, name: str) -> Array:
+    """Return numbers or words, such as the cameras of N images, as an array (N,).
+
+    Raises UserError as as_array does, and for NaN, which is equal to no other camera.
+    """
+    array = _as_any_array(values, name)
+    if array.dtype.kind == "O" and all(isinstance(each, str) for each in array.flat):
+        array = array.astype(str)  # a column of pandas
+    if array.dtype.kind not in REAL + TEXT:
+        raise UserError(f"{name}: expected numbers or words, found {_found(values, array)}.")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UserError(f"{name}: expected numbers or words, found NaN or infinity.")
+    return _in_a_row(array, name)
+
+
+def whole_number(value: Any, name: str, least: int = 0) -> int:
+    """Return a whole number that is not below `least`.
+
+    Raises a UserError, opening with `name`, for anything else, also for 1.5, "1" and True.
+    """
+    with suppress(TypeError, RuntimeError):  # the second from odd tensors
+        if not isinstance(value, bool) and (number := operator.index(value)) >= least:
+            return number
+    raise UserError(f"{name}: expected a whole number, {least} or above, found {_shown(value)}.")
+
+
+def real_number(value: Any, name: str) -> float:
+    """Return a finite number.
+
+    Raises a UserError, opening with `name`, for anything else, also for NaN, "1" and True.
+    """
+    if isinstance(value, numbers.Real | np.ndarray) or _is_tensor(value):
+        array = as_array(value, name)
+        if array.size == 1 and array.dtype.kind != "b" and math.isfinite(array.item()):
+            return float(array.item())
+    raise UserError(f"{name}: expected a finite number, found {_shown(value)}.")
+
+
+def flaw(features: Array, row: Callable[[int], object] = "index {}".format) -> str:
+    """Return why features (N, D) cannot be compared: one is not finite, or all zero.
+
+    Returns "" if they can. row: what to call row i.
+    """
+    squares = np.einsum("nd,nd->n", features, features)
+    for bad, what in ((~np.isfinite(squares), "NaN or infinite"), (squares == 0, "all zero")):
+        if bad.any():
+            return (
+                f"{bad.sum()} of {len(features)} features are {what}, the "
+                f"first is {row(int(bad.argmax()))}"
+            )
+    return ""
+
+
+def check_features(
+    features: Array, source: str, row: Callable[[int], object] = "index {}".format
+) -> None:
+    """Raise a UserError, opening with `source`, if no metric could rank these features.
+
+    row: what to call row i.
+    """
+    if features.ndim != 2 or features.size == 0:
+        raise UserError(
+            f"{source}: {'' if features.size else 'empty '}features of shape {features.shape}; "
+            "expected (images, dimension)."
+        )
+    if found := flaw(features, row):
+        raise UserError(f"{source}: {found}.")
+
+
+def _as_any_array(values: Any, name: str) -> Array:
+    """Return an array of whatever the values are; it may hold texts or objects."""
+    if _is_tensor(values):
+        return _of_tensor(values, name)
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise UserError(f"{name}: expected a value everywhere, found masked entries.")
+    if isinstance(values, list | tuple) and any(map(_is_nested, values)):
+        values = [_as_any_array(each, name) for each in values]
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        if "inhomogeneous" in str(error):
+            raise UserError(
+                f"{name}: expected an array, found rows of different lengths."
+            ) from None
+        raise UserError(f"{name}: expected an array, found {_kind(values)} ({error}).") from None
+
+
+def _is_nested(values: Any) -> bool:
+    """Return whether NumPy would drop the mask of these values, or cannot read the tensor."""
+    return isinstance(values, np.ma.MaskedArray) or _is_tensor(values)
+
+
+def _is_tensor(values: Any) -> bool:
+    return hasattr(values, "detach") and hasattr(values, "layout")  # without loading torch
+
+
+def _of_tensor(tensor: Any, name: str) -> Array:
+    odd = {
+        "a quantized tensor; dequantize() it": tensor.is_quantized,
+        "a sparse tensor; pass its to_dense()": str(tensor.layout) != "torch.strided",
+        "a tensor on the device `meta`, which has no values": tensor.is_meta,
+        "a nested tensor": tensor.is_nested,
+    }
+    for what, applies in odd.items():
+        if applies:
+            raise UserError(f"{name}: expected an array, found {what}.")
+    if tensor.is_complex():
+        raise UserError(f"{name}: expected real numbers, found complex numbers.")
+    tensor = tensor.detach().cpu().resolve_neg()
+    if tensor.is_floating_point() and tensor.element_size() < 4:  # NumPy has no bfloat16
+        tensor = tensor.float()
+    return np.asarray(tensor)
+
+
+def _in_a_row(array: Array, name: str) -> Array:
+    """Return an array (N,), (1, N) or (N, 1) as (N,)."""
+    if array.ndim != 1 and array.size not in array.shape:
+        raise UserError(f"{name}: expected one for each image, (N,), found shape {array.shape}.")
+    return array.ravel()
+
+
+def _found(values: Any, array: Array) -> str:
+    """Say what was handed over in place of numbers."""
+    single = array.ndim == 0 and array.dtype.kind == "O"
+    return _kind(values) if single else OTHERS.get(array.dtype.kind, str(array.dtype))
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str | numbers.Number) else _kind(value)
+
+
+def _kind(values: Any) -> str:
+    return "None" if values is None else f"a {type(values).__name__}"
