@@ -3,6 +3,7 @@
 import csv
 import errno
 import glob
+import hashlib
 import json
 import logging
 import os
@@ -22,6 +23,12 @@ from person_reid.errors import UserError
 from person_reid.text import parse_json
 
 log = logging.getLogger(__name__)
+# Bytes of a file that somebody hands over, at most; a larger one is not what it should be.
+SETTINGS = 16 * 10**6  # options, config.json, a threshold
+LIST = 4 * 10**9  # tables, tracks, logs
+TENSORS = 256 * 10**9  # weights, features, exported networks
+VIDEO = STORE = 10**14  # read a part at a time
+NOT_FILES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 ABANDONED = 60  # seconds without a change after which nobody is writing a partial file any more
 
 
@@ -257,14 +264,51 @@ def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[o
         table.writerows(rows)
 
 
-def content_of(path: str | Path) -> bytes:
-    """Return what a file holds.
+def regular_file(path: str | Path, most: int = LIST, expected: str = "a file") -> Path:
+    """Return the path of a file that somebody hands over, once it is known to be one that ends.
 
-    Raises OSError, or UserError for a device such as /dev/full, which never ends.
+    All readers of users' files begin here or with content_of: a pipe would be waited for, and a
+    device such as /dev/zero read for ever, also through a link.
+
+    most: bytes, such as SETTINGS, LIST or TENSORS. expected: names the file in messages.
+
+    Raises OSError if it is not there, and UserError if it is not a regular file or too large.
     """
-    if stat.S_ISCHR(Path(path).stat().st_mode):
-        raise UserError(f"{path}: a device; expected a file.")
-    return Path(path).read_bytes()
+    found = Path(path).stat()
+    if not stat.S_ISREG(found.st_mode):
+        kind = NOT_FILES.get(stat.S_IFMT(found.st_mode), "a device")
+        raise UserError(f"{path}: {kind}; expected {expected}.")
+    if found.st_size > most:
+        size = f"{found.st_size:,} bytes"
+        raise UserError(f"{path}: {size}; expected {expected} of at most {most:,} bytes.")
+    return Path(path)
+
+
+def content_of(path: str | Path, most: int = LIST, expected: str = "a file") -> bytes:
+    """Return what a file that somebody hands over holds. Raises as regular_file does."""
+    return regular_file(path, most, expected).read_bytes()
+
+
+def text_of(path: str | Path, most: int = LIST, expected: str = "a file") -> str:
+    """Return the text in a file that somebody hands over, without a byte order mark.
+
+    Raises as regular_file does, and UserError if the text is not UTF-8.
+    """
+    try:
+        return content_of(path, most, expected).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: not text in UTF-8 ({error}). Convert it, or unpack or copy it again."
+        ) from None
+
+
+def checksum_of(path: str | Path, most: int = TENSORS) -> str:
+    """Return the SHA-256 of a file, which need not fit in memory. Raises as regular_file does."""
+    found = hashlib.sha256()
+    with regular_file(path, most).open("rb") as file:
+        while part := file.read(2**20):
+            found.update(part)
+    return found.hexdigest()
 
 
 def read_json_lines(path: str | Path) -> list[dict[str, Any]]:

@@ -33,7 +33,16 @@ from person_reid.config.option import settled, texts
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.run import OF_RESNET50
 from person_reid.errors import UserError, first_line
-from person_reid.files import atomic_write, check_way, only_writer, read_json_lines, write_text
+from person_reid.files import (
+    SETTINGS,
+    atomic_write,
+    check_way,
+    content_of,
+    only_writer,
+    read_json_lines,
+    text_of,
+    write_text,
+)
 from person_reid.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -253,7 +262,7 @@ class RunFolder:
         earlier lines if the run is resumed.
         """
         path = self.versions_file
-        before = path.read_text() if goes_on and path.exists() else ""
+        before = text_of(path) if goes_on and path.exists() else ""
         write_text(path, before + json.dumps(versions) + "\n")
 
     def weights_file(self, which_epoch: str | int = "last") -> Path:
@@ -336,8 +345,7 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
 
     Raises UserError if the file has no records or is damaged.
     """
-    path = Path(path)
-    if not path.is_file():
+    if not Path(path).exists():
         raise UserError(f"{path}: no such log; train.py writes one after the first epoch.")
     history = read_json_lines(path)
     if not history or not all(map(_of_an_epoch, history)):
@@ -366,9 +374,9 @@ def read_yaml(path: str | Path, texts: Collection[str] = ()) -> dict[str, Any]:
     Raises OSError if the file does not exist, UserError if it is not a mapping, names anything
     twice or has aliases (`*name`).
     """
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such options file.")
-    text = Path(path).read_bytes()
+    text = content_of(path, SETTINGS, "a file of options")
     try:
         loader = PlainLoader(text.decode())
         root = loader.get_single_node()

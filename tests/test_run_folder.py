@@ -251,7 +251,7 @@ def test_a_number_is_what_a_person_reads(tmp_path):
 
 
 def test_a_folder_is_no_options_file(tmp_path):
-    with pytest.raises(OSError):
+    with pytest.raises(UserError, match="a folder; expected a file of options"):
         read_yaml(tmp_path)
 
 

@@ -131,7 +131,7 @@ class Published:
     def local(self) -> Path | None:
         """Return its file in the folder of weights, or None."""
         files = (folder() / name for name in self.file_names)
-        return next((file for file in files if file.is_file()), None)
+        return next((file for file in files if file.exists()), None)
 
     def absent(self, reason: str = "") -> str:
         """Return a message that its file is not here, and where to put it. reason: why not."""

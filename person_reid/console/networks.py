@@ -37,7 +37,7 @@ def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestCon
     backbone, _, weights = named.partition("=")
     if Path(named).suffix.lower() in READABLE:
         words = ["--engine", named]
-    elif (Path(named) / CONFIG).is_file():
+    elif (Path(named) / CONFIG).exists():
         words = ["--from", named]
     elif weights:
         words = ["--backbone", backbone, "--weights", weights]

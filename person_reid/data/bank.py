@@ -21,7 +21,7 @@ from torch import Tensor
 from person_reid.data.decoding import decode
 from person_reid.data.images import Pixels, load_image, recorded_limits
 from person_reid.errors import describe
-from person_reid.files import atomic_write, remove_abandoned
+from person_reid.files import TENSORS, atomic_write, regular_file, remove_abandoned
 from person_reid.progress import progress
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,8 @@ def open_array(
     unreadable, or of another shape or type.
     """
     try:
-        array = np.load(file, mmap_mode="c")  # copy on write: torch warns about read-only arrays
+        # copy on write: torch warns about read-only arrays
+        array = np.load(regular_file(file, TENSORS), mmap_mode="c")
     except (OSError, ValueError, EOFError):
         return None
     return array if array.shape == shape and array.dtype == kind else None

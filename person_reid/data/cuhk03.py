@@ -18,6 +18,7 @@ from PIL import Image
 from person_reid.data.matlab import open_hdf5
 from person_reid.data.readers import GALLERY, QUERY, TRAIN, Picture, Splits, by_name
 from person_reid.errors import UserError
+from person_reid.files import regular_file
 
 FOLDERS = {TRAIN: "bounding_box_train", QUERY: "query", GALLERY: "bounding_box_test"}
 PROTOCOL = "https://github.com/zhunzhong07/person-re-ranking"
@@ -49,9 +50,9 @@ def read_new_protocol(data_dir: Path, kind: str) -> Splits:
         return by_name(data_dir, FOLDERS, PATTERN)
     images = {image.name: image for image in read_images(data_dir, kind)}
     file = data_dir / f"cuhk03_new_protocol_config_{kind}.mat"
-    if not file.is_file():
+    if not file.exists():
         raise UserError(f"{file}: no such file. It is in evaluation/data/CUHK03 of {PROTOCOL}.")
-    config = scipy.io.loadmat(file)
+    config = scipy.io.loadmat(regular_file(file))
     names = [str(cell[0]) for cell in config["filelist"].flatten()]
     labels = config["labels"].flatten()
     missing = [name for name in names if name not in images]

@@ -92,5 +92,7 @@ def _attempt(load: Load, source: Any) -> Pixels | str:
         return load(source)
     except UnidentifiedImageError:
         return f"{source}: not an image"
+    except UserError as error:  # which names it
+        return str(error)
     except Exception as error:  # decoders fail in many ways, and every failure means the same here
         return f"{source}: {getattr(error, 'strerror', None) or first_line(error)}"

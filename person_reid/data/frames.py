@@ -20,6 +20,7 @@ import numpy.typing as npt
 from person_reid.config.option import RATE
 from person_reid.data.images import DEEP, is_image, open_image
 from person_reid.errors import UserError
+from person_reid.files import SETTINGS, VIDEO, regular_file, text_of
 
 ROUNDING = 0.02  # of frame rates, such as 29.97 and 30
 log = logging.getLogger(__name__)
@@ -114,8 +115,11 @@ class Images:
 def _noted_rate(folder: Path) -> float | None:
     """Return the rate in the seqinfo.ini of a folder of frames, or of the folder above it."""
     found = ConfigParser()
-    with suppress(Exception):  # it is missing or damaged
-        found.read([folder / "seqinfo.ini", folder.parent / "seqinfo.ini"])
+    files = (place / "seqinfo.ini" for place in (folder, folder.parent))
+    texts = [text_of(file, SETTINGS, "the notes of a sequence") for file in files if file.exists()]
+    with suppress(Exception):  # none is there, or it is damaged
+        for text in texts:
+            found.read_string(text)
         rate = found.getfloat("Sequence", "frameRate")
         return rate if RATE.fits(rate) else None
     return None
@@ -175,6 +179,7 @@ class Video:
                 f'{self.path}: videos need PyAV: python -m pip install "person-reid[video]"  '
                 "A folder of images does without."
             ) from None
+        regular_file(self.path, VIDEO, "a video or a folder of images")
         try:
             container = av.open(str(self.path))
         except av.FFmpegError as error:

@@ -3,7 +3,6 @@
 import logging
 import math
 import os
-import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from person_reid.files import content_of, regular_file
 from person_reid.text import parse_json
 
 # The formats that are read, by Pillow's name. It knows others, some of which start another program
@@ -97,11 +97,9 @@ def read_image(path: str | Path) -> Image.Image:
 def open_image(path: str | Path) -> Iterator[Image.Image]:
     """Open an image file of one of the FORMATS, whatever its name.
 
-    Raises Pillow's error or OSError.
+    Raises Pillow's error, OSError, or UserError for what is not a regular file.
     """
-    if not stat.S_ISREG(Path(path).stat().st_mode):  # a pipe would be waited for
-        raise OSError("not a file")
-    with Image.open(path, formats=_formats()) as image:
+    with Image.open(regular_file(path, expected="an image"), formats=_formats()) as image:
         yield image
 
 
@@ -160,7 +158,7 @@ def layout_limits(path: Path) -> Limits | None:
 def recorded_limits(layout: Path) -> Limits | None:
     """Return the limits that prepare.py noted for a layout's images; None without a note."""
     with suppress(OSError, ValueError, TypeError, KeyError):
-        low, high = map(float, parse_json((layout / RECORD).read_bytes())["limits"])
+        low, high = map(float, parse_json(content_of(layout / RECORD))["limits"])
         return low, high
     return None
 

@@ -18,6 +18,7 @@ from person_reid.data.images import Pixels, load_image
 from person_reid.data.layout import DISTRACTOR, JUNK, read_split, some_of
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
 from person_reid.errors import UserError
+from person_reid.files import content_of
 from person_reid.progress import progress
 
 GRID = (16, 8)  # cells of the small copy; colours are compared between twice as large ones
@@ -67,8 +68,8 @@ def same_files(training: Sequence[Path], test: Sequence[Path]) -> list[tuple[Pat
     """Return the training images whose file equals a test image's, each with the first such one."""
     contents: dict[bytes, Path] = {}
     for path in test:
-        contents.setdefault(blake2b(path.read_bytes()).digest(), path)
-    found = ((path, contents.get(blake2b(path.read_bytes()).digest())) for path in training)
+        contents.setdefault(blake2b(content_of(path)).digest(), path)
+    found = ((path, contents.get(blake2b(content_of(path)).digest())) for path in training)
     return [(path, twin) for path, twin in found if twin]
 
 

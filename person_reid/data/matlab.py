@@ -8,6 +8,7 @@ import numpy.typing as npt
 import scipy.io
 
 from person_reid.errors import UserError, first_line
+from person_reid.files import TENSORS, regular_file
 
 
 def open_hdf5(*files: Path) -> Any:
@@ -21,12 +22,12 @@ def open_hdf5(*files: Path) -> Any:
         raise UserError(
             f"{files[0].name} is an HDF5 file; reading it needs h5py: pip install h5py"
         ) from None
-    path = next((file for file in files if file.is_file()), None)
+    path = next((file for file in files if file.exists()), None)
     if path is None:
         others = "".join(f", nor in {file.parent.name}" for file in files[1:])
         raise UserError(f"{files[0]}: no such file{others}.")
     try:
-        return h5py.File(path, "r")
+        return h5py.File(regular_file(path, TENSORS), "r")
     except OSError as error:
         raise UserError(
             f"{path}: not readable as HDF5 ({error}). Was the download complete?"
@@ -35,8 +36,9 @@ def open_hdf5(*files: Path) -> Any:
 
 def read_integers(file: Path, name: str) -> npt.NDArray[np.int64]:
     """Return a matrix of whole numbers. Raises UserError if the file or the matrix is missing."""
-    if not file.is_file():
+    if not file.exists():
         raise UserError(f"{file}: no such file. Was the download unpacked completely?")
+    regular_file(file, TENSORS)
     try:
         try:
             values = scipy.io.loadmat(file, variable_names=[name])[name]

@@ -37,7 +37,7 @@ from person_reid.data.readers import (
     pictures_of,
 )
 from person_reid.errors import UserError
-from person_reid.files import only_writer, write_text
+from person_reid.files import content_of, only_writer, write_text
 from person_reid.progress import progress
 from person_reid.text import parse_json
 
@@ -284,7 +284,7 @@ def _earlier_files(save_dir: Path, origin: Mapping[str, str]) -> set[str]:
 def read_record(save_dir: Path) -> dict[str, Any]:
     """Return the record of earlier runs, {} if missing or damaged, without foreign paths."""
     try:
-        record = parse_json((save_dir / RECORD).read_bytes())
+        record = parse_json(content_of(save_dir / RECORD))
         files = [
             target
             for target in record["files"]

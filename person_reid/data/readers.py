@@ -18,6 +18,7 @@ from person_reid.data.images import RECORD as RECORD
 from person_reid.data.images import is_image
 from person_reid.data.layout import some_of, walk
 from person_reid.errors import UserError
+from person_reid.files import text_of
 from person_reid.text import counted
 
 TRAIN, VAL, QUERY, GALLERY, MULTI_QUERY = "train_all", "val", "query", "gallery", "multi-query"
@@ -238,14 +239,9 @@ def draw_identities(identities: Iterable[str], fraction: float, seed: int) -> se
 
 def read_lines(file: Path) -> list[str]:
     """Return the lines of a text file, without empty ones."""
-    if not file.is_file():
+    if not file.exists():
         raise UserError(f"{file}: no such file. Was the download unpacked completely?")
-    try:
-        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{file}: not text in UTF-8 ({error}). Convert it, or unpack the download again."
-        ) from None
+    return [line for line in text_of(file).splitlines() if line.strip()]
 
 
 def read_columns(file: Path, first: bool = False) -> list[list[str]]:

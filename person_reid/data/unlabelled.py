@@ -12,6 +12,7 @@ from person_reid.data.decoding import readable
 from person_reid.data.layout import Split, found_in, list_images, parse_names, some_of
 from person_reid.data.readers import compiled, search_path
 from person_reid.errors import UserError
+from person_reid.files import content_of
 
 log = logging.getLogger(__name__)
 UNKNOWN = -1
@@ -55,7 +56,7 @@ def read_people(
             "dozens of people, at any depth."
         )
     names = _cameras(paths, folder, cameras, pattern)
-    digests = [blake2b(path.read_bytes()).digest() for path in paths]
+    digests = [blake2b(content_of(path)).digest() for path in paths]
     order = sorted(range(len(paths)), key=lambda i: (digests[i], names[i] or ""))
     number: dict[str | None, int] = {
         name: place

@@ -3,7 +3,6 @@
 Nothing in it is executed.
 """
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from person_reid.config.network import NetworkOptions
 from person_reid.data.augment import MEAN, STD
 from person_reid.deploy.load import TestedNetwork
 from person_reid.errors import UserError, describe, first_line
+from person_reid.files import SETTINGS, checksum_of, content_of
 from person_reid.models.factory import check_network
 from person_reid.models.hub import quick_to_fail
 from person_reid.models.weight_files import SAFETENSORS
@@ -33,9 +33,9 @@ def open_pretrained(source: str | Path) -> TestedNetwork:
     folder = find_folder(source)
     path, weights = folder / CONFIG, folder / SAFETENSORS
     try:
-        config = parse_json(path.read_bytes())
+        config = parse_json(content_of(path, SETTINGS))
         tested = _described(config, weights)
-        found = hashlib.sha256(weights.read_bytes()).hexdigest()
+        found = checksum_of(weights)
         expected = config["sha256"]
         if config.get("threshold") is not None:
             load_threshold(path)

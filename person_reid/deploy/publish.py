@@ -29,7 +29,7 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
 from person_reid.deploy.pretrained import CARD, CONFIG, preprocessing
 from person_reid.errors import UserError
-from person_reid.files import atomic_write, real, write_json, write_text
+from person_reid.files import SETTINGS, atomic_write, content_of, real, write_json, write_text
 from person_reid.models.complexity import complexity
 from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval.bound import Bound
@@ -107,7 +107,7 @@ def check_output(folder: str | Path) -> None:
         )
     there = [name for name in (CARD, CONFIG, SAFETENSORS) if (folder / name).exists()]
     try:
-        own = not there or parse_json((folder / CONFIG).read_bytes())["library"] == LIBRARY
+        own = not there or parse_json(content_of(folder / CONFIG, SETTINGS))["library"] == LIBRARY
     except (OSError, ValueError, LookupError, TypeError):
         own = False
     if not own:

@@ -38,6 +38,7 @@ from person_reid.deploy.interface import (
     chosen_output,
 )
 from person_reid.errors import UserError, first_line
+from person_reid.files import TENSORS, content_of, regular_file
 from person_reid.retrieval.features import CPU_BATCH, extract_features
 from person_reid.retrieval.similarity import Features
 
@@ -86,7 +87,7 @@ class Engine:
         self.path = path = Path(path)
         self.device, self.dtype, self.output = device or torch.device("cpu"), dtype, output
         self.kind = kind or READABLE.get(path.suffix.lower(), "")
-        if not path.is_file():
+        if not path.exists():
             raise FileNotFoundError(
                 f"{path}: no such exported network. Write one: python tools/export.py --output FILE"
             )
@@ -100,6 +101,7 @@ class Engine:
                 f"{path}: its precision was decided when it was written; leave --fp16 and --bf16 "
                 "out. They are for OpenVINO, which runs ONNX and its own files: --runtime openvino."
             )
+        regular_file(path, TENSORS, "an exported network")
         try:
             with quiet():
                 text = OPENERS[self.kind](self)
@@ -250,7 +252,7 @@ def weight_files(path: Path, content: bytes) -> list[Path]:
 
 def file_size(path: Path) -> int:
     """Return the bytes of an exported network and of the files that hold its weights."""
-    content = path.read_bytes()
+    content = content_of(path, TENSORS)
     beside = weight_files(path, content) if path.suffix.lower() in (".onnx", ".xml") else []
     return len(content) + sum(file.stat().st_size for file in beside if file.exists())
 
@@ -262,12 +264,14 @@ def readable(path: Path) -> Iterator[bytes | str]:
     The Hugging Face hub keeps what it downloads as links, which libraries refuse to follow: then it
     is the path of a copy. Raises UserError if weights are missing.
     """
-    content = path.read_bytes()
+    content = content_of(path, TENSORS)
     beside = weight_files(path, content)
-    if missing := [file.name for file in beside if not file.is_file()]:
+    if missing := [file.name for file in beside if not file.exists()]:
         raise UserError(
             f"{path}: its weights are in {', '.join(missing)}, to be copied into the same folder."
         )
+    for file in beside:
+        regular_file(file, TENSORS, "the weights of a network")
     if not any(file.is_symlink() for file in (path, *beside)):
         yield str(path) if beside else content
         return

@@ -23,7 +23,7 @@ def open_gallery(place: str, new: bool = True, codes: str | None = None) -> Gall
         cluster = MilvusGallery(place)
         if new or cluster.exists():
             return cluster
-    elif new or Path(place).is_file():
+    elif new or Path(place).exists():
         return SearchIndex(place, codes)
     raise UserError(
         f"{place}: no such index. Make one: python tools/search.py index FOLDER --index FILE"

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from person_reid.arrays import flaw
 from person_reid.config.search import CODES
 from person_reid.errors import UserError
-from person_reid.files import make_folder
+from person_reid.files import STORE, make_folder, regular_file
 from person_reid.gallery.checks import are_different, checked, log_stripped, state_of
 from person_reid.gallery.metadata import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.retrieval.similarity import Features, Floats
@@ -85,8 +85,8 @@ class IndexFile:
     def __init__(self, path: str | Path, codes: str | None = None) -> None:
         self.path = Path(path)
         self._cache: tuple[tuple[int, int], dict[Any, Any]] = (0, 0), {}
-        if self.path.is_dir():
-            raise UserError(f"{self.path}: a folder; expected the file of an index.")
+        if self.path.exists():
+            regular_file(self.path, STORE, "the file of an index")
         make_folder(self.path.parent)
         with self._explained():
             self.database = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)

@@ -258,7 +258,7 @@ def _read(file: Path | None, mapped: bool) -> Any:
     """
     import faiss
 
-    if file is None:
+    if file is None or not file.is_file():
         return None
     try:
         if not mapped or sys.platform == "win32":

@@ -69,7 +69,7 @@ class OSNetBackbone(Backbone):
         if pretrained:
             named = f"{self.name}_imagenet"
             file = weight_file(named) if zoo()[named].hub else self._file()
-            if not file.is_file():
+            if not file.exists():
                 raise UserError(
                     f"{file}: no such file, and these ImageNet weights "
                     "cannot be downloaded automatically. "

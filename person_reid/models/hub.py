@@ -2,7 +2,6 @@
 networks.
 """
 
-import hashlib
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from urllib.request import getproxies
 
 from person_reid.config.zoo import Published, published, zoo
 from person_reid.errors import UserError, first_line
+from person_reid.files import checksum_of
 
 PATIENCE = 3  # seconds
 
@@ -69,7 +69,7 @@ def weight_file(weights: str | Path) -> Path:
     if not entry:
         return Path(weights)
     file = entry.local or _from_hub(entry)
-    found = entry.sha256 and hashlib.sha256(file.read_bytes()).hexdigest()
+    found = entry.sha256 and checksum_of(file)
     if found != entry.sha256:
         raise UserError(
             f"{file}: not the published file of {entry.name}: its SHA-256 begins with "

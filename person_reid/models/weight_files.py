@@ -17,6 +17,7 @@ from torch import Tensor
 
 from person_reid.config.zoo import zoo
 from person_reid.errors import UserError, first_line
+from person_reid.files import TENSORS, regular_file
 from person_reid.models.transformer_weights import (
     timm_names_of_earlier_timm,
     timm_names_of_mmdetection,
@@ -118,12 +119,13 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
     path = Path(path)
     if path.is_dir():
         other = path / OTHER_SAFETENSORS
-        path = other if other.is_file() else path / SAFETENSORS
-    if not path.is_file():
+        path = other if other.exists() else path / SAFETENSORS
+    if not path.exists():
         near = did_you_mean(path.name, zoo())
         raise FileNotFoundError(f"{path}: no such weight file.{near}")
     if path.suffix.lower() in EXPORTED:
         raise UserError(f"{path}: {RUNS_ITSELF} {path}")
+    regular_file(path, TENSORS, "a weight file")
     scalar, array = np.float64().__reduce__()[0], np.zeros(1).__reduce__()[0]
     kinds = {
         type(np.dtype(code)) for code in "?" + np.typecodes["AllInteger"] + np.typecodes["AllFloat"]

@@ -28,7 +28,7 @@ import scipy.io
 
 from person_reid.arrays import as_float32, check_features, whole_numbers
 from person_reid.errors import UserError
-from person_reid.files import atomic_write, with_ending
+from person_reid.files import TENSORS, atomic_write, regular_file, with_ending
 from person_reid.retrieval.similarity import check_dimensions
 
 log = logging.getLogger(__name__)
@@ -250,11 +250,11 @@ def _read(path: Path, names: list[str]) -> dict[str, Any]:
 
     Raises UserError if it is missing or damaged.
     """
-    if not path.is_file():
+    if not path.exists():
         raise UserError(
             f"{path}: no features there. Extract them first: python test.py --name NAME"
         )
-    with path.open("rb") as file:
+    with regular_file(path, TENSORS, "a result of test.py").open("rb") as file:
         start = file.read(USER_BLOCK + len(HDF5))
     try:
         if start.startswith(ZIP):

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.errors import UserError
-from person_reid.files import content_of
+from person_reid.files import SETTINGS, content_of
 from person_reid.retrieval.bound import Bound
 from person_reid.retrieval.metrics import find_pairs
 from person_reid.retrieval.results import FLAGS, PLAIN, FeatureSet
@@ -269,7 +269,7 @@ def _report(text: str | Path) -> Any:
     """Return the JSON in a file of tools/threshold.py or in a folder of save_pretrained."""
     path = Path(text)
     path = path / CONFIG if path.is_dir() else path
-    report = parse_json(content_of(path))
+    report = parse_json(content_of(path, SETTINGS))
     # save_pretrained takes no other threshold
     return {FLAGS: PLAIN} | report if path.name == CONFIG else report
 

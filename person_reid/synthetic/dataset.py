@@ -19,7 +19,7 @@ from PIL import Image
 from person_reid.config.option import FLAGS
 from person_reid.device import available_cores
 from person_reid.errors import UserError
-from person_reid.files import write_json
+from person_reid.files import content_of, write_json
 from person_reid.progress import progress
 from person_reid.synthetic.body import solids_of
 from person_reid.synthetic.figure import Pose, draw_solids
@@ -139,9 +139,9 @@ def claim(root: Path, arguments: dict[str, int], folders: Sequence[str] = FOLDER
     Raises UserError if `root` holds another data set.
     """
     manifest = root / MANIFEST
-    if manifest.is_file():
+    if manifest.exists():
         try:
-            found = dict(parse_json(manifest.read_bytes()))
+            found = dict(parse_json(content_of(manifest)))
         except (ValueError, TypeError) as error:
             raise UserError(
                 f"{manifest}: damaged ({error}). Delete {root} and draw it again."

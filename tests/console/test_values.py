@@ -72,8 +72,8 @@ from tests.support.scripts import module_of, refused, run
         (["--linear_num", "100000000000"], "expected a number from 0 to 65536", 2),
         (["--droprate", "1"], "1: expected a number from 0 to below 1", 2),
         (["--data_dir", ""], "expected a value, found an empty one", 2),
-        (["--config", "."], ".: no such options file", 1),
-        (["--config", os.devnull], "no such options file", 1),
+        (["--config", "."], ".: a folder; expected a file of options", 1),
+        (["--config", os.devnull], "a device; expected a file of options", 1),
         (["--config", "absent.yaml"], "absent.yaml: no such options file", 1),
         (
             ["--config", "gpus.yaml"],

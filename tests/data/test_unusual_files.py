@@ -170,7 +170,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     assert not is_readable(tmp_path / "pipe.jpg")
-    with pytest.raises(UserError, match=r"pipe\.jpg: not a file"):
+    with pytest.raises(UserError, match=r"pipe\.jpg: a pipe; expected an image\."):
         load_bank([tmp_path / "pipe.jpg"], 8, 4)
 
 
