@@ -34,10 +34,12 @@ from person_reid.config.look import own_or
 from person_reid.config.option import OptionError
 from person_reid.console import command, parse_command, run_script
 from person_reid.console.outputs import check_outputs
+from person_reid.errors import UserError
 from person_reid.retrieval import tables
 from person_reid.retrieval.results import FLAGS, NETWORK, check_same_images, read_notes
 from person_reid.retrieval.thresholds import error_rates, load_threshold, pair_similarities
 from person_reid.run_folder import RunFolder, default_name, read_history
+from person_reid.text import printable
 
 COMMANDS = {
     "curves": CurvesConfig,
@@ -90,7 +92,7 @@ def table(config: TableConfig) -> str:
 def compared(config: ComparedResults) -> dict[str, Any]:
     """Return {name of a run: its metrics}, or with --seeds a list, one entry for each seed.
 
-    Raises UserError if the results are not of the same images.
+    Raises UserError if the results are not of the same images, and if --seeds joins none of them.
     """
     from person_reid.show.cmc import run_names
 
@@ -103,7 +105,15 @@ def compared(config: ComparedResults) -> dict[str, Any]:
         name: reid.evaluate(*found, ignore_cameras=config.ignore_cameras)
         for name, found in results.items()
     }
-    return tables.by_seed(runs) if config.seeds else runs
+    if not config.seeds:
+        return runs
+    together = tables.by_seed(runs)
+    if len(together) == len(runs):
+        raise UserError(
+            f"--seeds: no two of these are seeds of one network: {', '.join(map(printable, runs))}. "
+            "Call them NET_seed3.mat and NET_seed7.mat, or NET_0.mat and NET_1.mat."
+        )
+    return together
 
 
 def histogram(config: HistogramConfig) -> None:

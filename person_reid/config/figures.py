@@ -39,7 +39,8 @@ class ComparedResults(Options):
         metavar="RESULT",
     )
     seeds: bool = option(
-        False, "names that differ in their last number are seeds of one network: mean ± deviation"
+        False,
+        "net_seed3 and net_seed7, or net_0 and net_1, are seeds of one network: mean ± deviation",
     )
     ignore_cameras: bool = option(False, "also count matches from the query's own camera")
 

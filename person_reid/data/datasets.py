@@ -44,7 +44,7 @@ class DataSet:
     distractors: whether 0 and -1 mean distractors and junk. If not, identities are counted from 1
         where there is a 0.
     published: split -> (identities, images, cameras). Distractors and junk count as images but not
-        as identities; None stands for a number that is not published.
+        as identities; None stands for a number that is not published for that split.
     note: what its users need to know.
     """
 
@@ -314,10 +314,11 @@ DATA_SETS = {
         published={
             TRAIN: (625, 509914, 6),
             QUERY: (626, 114493, 6),
-            GALLERY: (634, 681089, 6),
+            GALLERY: (636, 681089, 6),
         },
         note="Of tracklets: 8,298 to train on, 1,980 queries, 12,180 in the gallery, which "
-        "includes the queries. " + TRACKLETS,
+        "includes the queries. The authors count 1,261 people, so 636 to test on; 634 are counted "
+        "here if the folders 0000 (distractors) and 00-1 (junk) are among theirs. " + TRACKLETS,
     ),
     "lsvid": DataSet(
         name="LS-VID",
@@ -327,11 +328,12 @@ DATA_SETS = {
         requires=("list_sequence/list_seq_test.txt", "test/data/info_test.mat"),
         read=tracklets.read_lsvid,
         published={
-            TRAIN: (842, None, 15),
+            TRAIN: (842, 550419, 15),
             QUERY: (None, None, 15),
             GALLERY: (2730, None, 15),
         },
-        note="The validation list shows further people and is left out. " + TRACKLETS,
+        note="The validation list shows further people and is left out. Query and gallery together "
+        "have 2,277,075 frames. " + TRACKLETS,
     ),
     "ltcc": DataSet(
         name="LTCC",

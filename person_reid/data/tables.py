@@ -24,6 +24,8 @@ DELIMITERS = ",;\t"
 NUMBERED = ("identity", "new_identity", "camera", "track", "clothes", "accept")
 # What pandas, R and spreadsheets write for an empty cell.
 GAPS = ("nan", "NaN", "NaT", "None", "<NA>", "NULL", "null", "NA", "N/A", "n/a", "#N/A")
+# What people add to the name of a column, as in cam_id: the rest may be an abbreviation.
+ADDED = re.compile(r"_?(id|no|nr|number)$")
 WITH_POINT = re.compile(r"([-+]?[0-9]+)[.,]0*")
 ROUNDED = re.compile(r"[0-9]+([.,][0-9]+)?[eE]\+[0-9]+")
 
@@ -108,14 +110,21 @@ def _check_names(file: Path, names: Sequence[str], known: Sequence[str]) -> None
     lacking = [name for name in known if name not in names]
     others = [name for name in names if name and name not in known]
     for name in others:
-        near = difflib.get_close_matches(name, lacking, n=1, cutoff=0.65)
-        if meant := near or [each for each in lacking if name.startswith(each[:3])]:
+        if meant := _meant(name, lacking):
             raise UserError(
-                f"{file}: there is a column {name} and no column {meant[0]}. If it is that one, "
-                f"call it {meant[0]}; if not, remove it or give it another name."
+                f"{file}: there is a column {name} and no column {meant}. If it is that one, "
+                f"call it {meant}; if not, remove it or give it another name."
             )
     if others:
         log.warning("%s: columns that are not read: %s.", file, ", ".join(others))
+
+
+def _meant(name: str, lacking: Sequence[str]) -> str | None:
+    """Return the missing column that a name misspells or abbreviates, such as camera for cam_id."""
+    short = ADDED.sub("", name)
+    abbreviated = [each for each in lacking if len(short) > 2 and each.startswith(short)]
+    near = difflib.get_close_matches(name, lacking, n=1, cutoff=0.8)
+    return next(iter([*near, *abbreviated]), None)
 
 
 def _check_cells(file: Path, names: Sequence[str], rows: Sequence[Row]) -> None:

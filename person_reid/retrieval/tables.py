@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,9 @@ from person_reid.text import markdown_table, printable
 Seeds = Sequence[Metrics]  # of one network, trained several times
 RANKS = (1, 5, 10)
 WORST = 5  # queries that save_per_query names
-LAST_NUMBER = re.compile(r"[\W_]*(seed)?[\W_]*\d+(?=\D*$)")
+# The seed in the name of a run, when it is called so, and when it is only a number at an end.
+MARKED = re.compile(r"[\W_]*seed[\W_]*(\d+)", re.IGNORECASE)
+COUNTED = re.compile(r"(?:^|[\W_])(\d+)(?=$|/)")
 PLUS_MINUS = " ± "
 IN_LATEX = str.maketrans(
     {letter: f"\\{letter}" for letter in "&%$#_{}"}
@@ -56,12 +59,35 @@ def figure_rows(runs: Mapping[str, Metrics | Seeds]) -> tuple[list[str], list[li
 
 
 def by_seed(runs: Mapping[str, Metrics]) -> dict[str, list[Metrics]]:
-    """Put together runs whose names differ in their last number alone; it leaves the names."""
+    """Put the seeds of each network together, under the name that they share.
+
+    A name says its seed, as net_seed7 does, or counts the runs from 0 or 1, as net_0, net_1 and
+    net_2 do. Other numbers belong to the network: resnet50 and resnet101 stay apart, and so do
+    osnet_x0_25 and osnet_x0_75.
+    """
+    network: dict[str, str] = {}
+    counted: dict[str, dict[str, int]] = defaultdict(dict)
+    for name in runs:
+        if marked := list(MARKED.finditer(name)):
+            network[name] = _without(name, marked[-1])
+        elif numbers := list(COUNTED.finditer(name)):
+            counted[_without(name, numbers[-1])][name] = int(numbers[-1][1])
+    for shared, seeds in counted.items():
+        first = min(seeds.values())
+        if first < 2 <= len(seeds) and sorted(seeds.values()) == [*range(first, first + len(seeds))]:
+            network |= dict.fromkeys(seeds, shared)
     found: dict[str, list[Metrics]] = {}
     for name, metrics in runs.items():
-        shared = LAST_NUMBER.sub("", name).strip("/-_. ")
-        found.setdefault(shared or name, []).append(metrics)
+        shared = network.get(name, name)
+        apart = name in network and shared in runs  # a run that has no seed has this name
+        found.setdefault(f"{shared} (seeds)" if apart else shared, []).append(metrics)
     return found
+
+
+def _without(name: str, seed: re.Match[str]) -> str:
+    """Return the name of a run without its seed."""
+    rest = name[: seed.start()] + name[seed.end() :]
+    return rest.strip("/-_. ") or "run"
 
 
 def together(run: Metrics | Seeds) -> Seeds:

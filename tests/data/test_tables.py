@@ -223,3 +223,11 @@ def test_two_lines_that_contradict_one_another_about_an_image_of_an_index(table)
     table.write_text("path,identity\n1.jpg,7\n./1.jpg,7.0\n,8\n")
     with pytest.raises(UserError, match="line 4: expected a path"):
         read_abouts(table)
+
+
+@pytest.mark.parametrize("name", ["campus", "campaign", "clock", "splitter", "trackers_note"])
+def test_a_column_that_is_not_read_is_passed_over_and_named(name, table, caplog):
+    table.write_text(f"path,identity,{name}\n1.jpg,7,1\n")
+    rows = read_table(table, ("path", "identity"), ("camera", "split", "clothes", "track", "time"))
+    assert rows == [(2, {"path": "1.jpg", "identity": "7"})]
+    assert f"columns that are not read: {name}" in caplog.text

@@ -147,6 +147,12 @@ def test_a_table_has_the_mean_of_seeds_and_their_deviation_in_three_forms(seeds,
         figures.main(["table", *seeds, "--labels", "a,b"])
 
 
+def test_seeds_that_no_name_says_are_refused(seeds, capsys):
+    with pytest.raises(UserError, match=r"no two of these are seeds of one network: net_1, other"):
+        figures.main(["table", *seeds[1:], "--seeds"])
+    assert not capsys.readouterr().out
+
+
 def test_seeds_share_a_curve_and_a_band(seeds, tmp_path, monkeypatch):
     drawn, write = [], Figure.savefig
 

@@ -3,10 +3,14 @@ never by hand.
 
     <!-- = networks -->49<!-- / -->
         the number of networks that python model.py lists
+    <!-- = published -->228<!-- / -->, <!-- = downloaded -->20<!-- / -->
+        the number of published networks, and of those whose files the hub has
     <!-- = market/osnet_x0_25_laptop single rank1 -->92.6<!-- / -->
         the mean over the seeds, in percent
     <!-- = market/osnet_x0_25_laptop single mAP ± -->81.13 ± 0.01<!-- / -->
-        and the largest distance from it
+        and their sample standard deviation
+    <!-- = market/osnet_x0_25_laptop seeds -->2<!-- / -->
+        the number of seeds
     <!-- = market/osnet_x0_25_laptop single mAP-step -->81.7<!-- / -->
         the other definition
     <!-- = market/osnet_x0_25_laptop minutes 1 -->44<!-- / -->
@@ -20,11 +24,18 @@ import re
 from statistics import mean
 from typing import Any
 
+from person_reid.config.zoo import zoo
 from person_reid.errors import UserError
 from person_reid.models.registry import BACKBONES
-from tools.docs.results import figure, spread
+from person_reid.retrieval.tables import with_deviation
+from tools.docs.results import figure
 
 MARKED = re.compile(r"(<!-- = ([^\n]*?) -->)([^<]*)(<!-- / -->)")
+COUNTED = {
+    "networks": lambda: len(BACKBONES),
+    "published": lambda: len(zoo()),
+    "downloaded": lambda: sum(bool(entry.hub and not entry.note) for entry in zoo().values()),
+}
 ALIKE = ("flags", "test", "rerank", "changes")
 
 
@@ -40,14 +51,16 @@ def without_marks(text: str) -> str:
 
 def value(key: str, records: list[dict[str, Any]]) -> str:
     """Return the figure that a mark names, as text."""
-    if key == "networks":
-        return str(len(BACKBONES))
+    if key in COUNTED:
+        return str(COUNTED[key]())
     try:
         name, what, *rest = key.split()
         runs = last_runs(name, records)
         last = runs[-1]
         if what == "epochs":
             return str(int(last["flags"]["total_epoch"]))
+        if what == "seeds":
+            return str(len(runs))
         if what == "minutes":
             return f"{next(run['minutes'] for run in runs if [str(run['seed'])] == rest):.0f}"
         measure, _, definition = rest[0].partition("-")
@@ -59,7 +72,7 @@ def value(key: str, records: list[dict[str, Any]]) -> str:
             f"<!-- = {key} -->: no such figure in the results; "
             "tools/docs/figures.py shows the form."
         ) from error
-    return spread(values) if rest[1:] == ["±"] else f"{mean(values):.1f}"
+    return with_deviation(values) if rest[1:] == ["±"] else f"{mean(values):.1f}"
 
 
 def last_runs(name: str, records: list[dict[str, Any]]) -> list[dict[str, Any]]:

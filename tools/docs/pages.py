@@ -51,8 +51,11 @@ def update(records: list[dict[str, Any]]) -> None:
 
 
 def measured_table(records: list[dict[str, Any]]) -> str:
-    """Return the table of the README: what some recipes reached, each over its seeds."""
-    head = ["network", "training", "Rank@1", "mAP", "re-ranked Rank@1", "mAP"]
+    """Return the table of the README: what some recipes reached, each over its seeds.
+
+    The minutes are those of the first seed.
+    """
+    head = ["network", "training", "Rank@1", "mAP", "re-ranked Rank@1", "mAP", "seeds"]
     rows = []
     for name, network in MEASURED.items():
         seed = last_runs(name, records)[0]["seed"]
@@ -65,7 +68,8 @@ def measured_table(records: list[dict[str, Any]]) -> str:
             for measure in ("rank1", "mAP")
         ]
         link = f"[{network}](recipes/{name}.yaml)"
-        rows.append([link, f"{epochs} epochs, {minutes} minutes", *figures])
+        seeds = value(f"{name} seeds", records)
+        rows.append([link, f"{epochs} epochs, {minutes} minutes", *figures, seeds])
     return markdown_table(head, rows)
 
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import compress
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 from person_reid.config.evaluate import AVERAGE_PRECISIONS
@@ -12,6 +11,7 @@ from person_reid.config.option import as_flag
 from person_reid.errors import UserError
 from person_reid.files import make_folder, read_json_lines, write_text
 from person_reid.recipe import Recipe
+from person_reid.retrieval.tables import with_deviation
 from person_reid.text import in_markdown, markdown_table
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -134,7 +134,8 @@ def recipe_rows(
             cells = [f"{name}: {recipe.title}{_with(changes)}", ranking, recipe.average_precision]
             cells += [_number(published.get(key)) for key in SHOWN]
             for key in SHOWN:
-                cells.append(spread([figure(one, key, recipe.average_precision) for one in found]))
+                values = [figure(one, key, recipe.average_precision) for one in found]
+                cells.append(with_deviation(values) if values else NOT_RUN)
             rows.append([*cells, str(len(found) or "")])
     return rows
 
@@ -159,15 +160,6 @@ def run_rows(record: dict[str, Any], recipes: Sequence[Recipe]) -> Iterator[list
 def figure(figures: dict[str, Any], name: str, definition: str) -> float:
     """Return one figure of a ranking, in percent. definition: the average precision of an mAP."""
     return float(figures[name][definition] if name == "mAP" else figures[name])
-
-
-def spread(values: Sequence[float]) -> str:
-    """Return the mean and the largest distance from it, such as `88.70 ± 0.15`, or `not run`."""
-    if not values:
-        return NOT_RUN
-    middle = mean(values)
-    around = f" ± {max(abs(value - middle) for value in values):.2f}"
-    return f"{middle:.2f}{around if len(values) > 1 else ''}"
 
 
 def comparison(
