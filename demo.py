@@ -74,10 +74,10 @@ def main(argv: list[str] | None = None) -> None:
             print(printable("\n".join(ranking.lines(nearest))))
             rows[-1].append(ranking.missed_row(nearest, len(missed)))
 
-    look = replace(config, labels=None)  # the rows already have them
     for number, save in enumerate(progress(sheets, desc="sheets")):
-        shown = rows[number * SHEET : (number + 1) * SHEET]
-        sheet.draw_sheet([row for of_query in shown for row in of_query], save, look)
+        here = slice(number * SHEET, (number + 1) * SHEET)
+        look = replace(config, labels=config.labels and ",".join(names[here]))
+        sheet.draw_sheet([row for of_query in rows[here] for row in of_query], save, look)
         print(f"The picture is in {save}")
 
 

@@ -56,13 +56,14 @@ def main(argv: list[str] | None = None) -> None:
         measure(name, network, config.test_dirs)
         for name, network in zip(names, networks, strict=True)
     ]
-    print(table(rows, config))
+    print(table(rows, config, config.labels))
     if config.json:
         write_json(config.json, rows)
     if config.save:
         from person_reid.show.tradeoff import draw_tradeoff  # matplotlib loads slowly
 
-        draw_tradeoff(rows, config.save, replace(config, labels=None))
+        labels = config.labels and ",".join(dict.fromkeys(names))  # the rows already have them
+        draw_tradeoff(rows, config.save, replace(config, labels=labels))
 
 
 def named_here(texts: Sequence[str]) -> list[str]:
@@ -117,8 +118,11 @@ def megabytes(network: TestConfig) -> float:
     return file_size(path) / 1e6 if path.is_file() else 0.0
 
 
-def table(rows: Sequence[dict[str, Any]], form: TableForm) -> str:
-    """Return a table; the AP is the trapezoidal one. People read both figures in one cell."""
+def table(rows: Sequence[dict[str, Any]], form: TableForm, labels: str | None = None) -> str:
+    """Return a table; the AP is the trapezoidal one. People read both figures in one cell.
+
+    labels: see tables.table.
+    """
     sets, cells = list(rows[0]["accuracy"]), []
     for row in rows:
         pairs = [
@@ -129,7 +133,7 @@ def table(rows: Sequence[dict[str, Any]], form: TableForm) -> str:
         cells.append([row["network"], *figures, str(row["milliseconds"]), str(row["megabytes"])])
     names = ("Rank@1, %", "mAP, %") if form.for_files else ("Rank@1 / mAP, %",)
     of_sets = [f"{each}: {name}" for each in sets for name in names]
-    return tables.table(["network", *of_sets, "ms an image", "MB"], cells, form)
+    return tables.table(["network", *of_sets, "ms an image", "MB"], cells, form, labels)
 
 
 if __name__ == "__main__":

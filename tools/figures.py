@@ -86,7 +86,7 @@ def table(config: TableConfig) -> str:
     head, rows = tables.figure_rows(runs)
     for row, run in zip(rows, runs.values(), strict=True):
         row.append(str(len(tables.together(run))))
-    return tables.table([*head, "seeds"], rows, config)
+    return tables.table([*head, "seeds"], rows, config, config.labels)
 
 
 def compared(config: ComparedResults) -> dict[str, Any]:
@@ -109,8 +109,9 @@ def compared(config: ComparedResults) -> dict[str, Any]:
         return runs
     together = tables.by_seed(runs)
     if len(together) == len(runs):
+        apart = ", ".join(map(printable, runs))
         raise UserError(
-            f"--seeds: no two of these are seeds of one network: {', '.join(map(printable, runs))}. "
+            f"--seeds: no two of these are seeds of one network: {apart}. "
             "Call them NET_seed3.mat and NET_seed7.mat, or NET_0.mat and NET_1.mat."
         )
     return together

@@ -5,7 +5,7 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from person_reid.retrieval.metrics import Metrics
 from person_reid.retrieval.results import FeatureSet
 from person_reid.text import markdown_table, printable
 
+Run = TypeVar("Run")
 Seeds = Sequence[Metrics]  # of one network, trained several times
 RANKS = (1, 5, 10)
 WORST = 5  # queries that save_per_query names
@@ -22,6 +23,7 @@ WORST = 5  # queries that save_per_query names
 MARKED = re.compile(r"[\W_]*seed[\W_]*(\d+)", re.IGNORECASE)
 COUNTED = re.compile(r"(?:^|[\W_])(\d+)(?=$|/)")
 PLUS_MINUS = " ± "
+MATHEMATICS = re.compile(r"(\$[^$]+\$)")
 IN_LATEX = str.maketrans(
     {letter: f"\\{letter}" for letter in "&%$#_{}"}
     | {
@@ -33,10 +35,15 @@ IN_LATEX = str.maketrans(
 )
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], form: TableForm) -> str:
-    """Return a table in the form that the options name, by default Markdown."""
+def table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], form: TableForm, labels: str | None = None
+) -> str:
+    """Return a table in the form that the options name, by default Markdown.
+
+    labels: the texts of --labels, which may contain mathematics for LaTeX, as in OSNet$_{0.25}$.
+    """
     if form.latex:
-        return _as_latex(head, rows)
+        return _as_latex(head, rows, (labels or "").split(","))
     if form.csv:
         return _as_csv(head, rows)
     return markdown_table(list(head), [list(row) for row in rows]).rstrip()
@@ -58,7 +65,7 @@ def figure_rows(runs: Mapping[str, Metrics | Seeds]) -> tuple[list[str], list[li
     return ["run", *(f"Rank@{k}" for k in RANKS), mean_ap, "mINP"], rows
 
 
-def by_seed(runs: Mapping[str, Metrics]) -> dict[str, list[Metrics]]:
+def by_seed(runs: Mapping[str, Run]) -> dict[str, list[Run]]:
     """Put the seeds of each network together, under the name that they share.
 
     A name says its seed, as net_seed7 does, or counts the runs from 0 or 1, as net_0, net_1 and
@@ -74,13 +81,15 @@ def by_seed(runs: Mapping[str, Metrics]) -> dict[str, list[Metrics]]:
             counted[_without(name, numbers[-1])][name] = int(numbers[-1][1])
     for shared, seeds in counted.items():
         first = min(seeds.values())
-        if first < 2 <= len(seeds) and sorted(seeds.values()) == [*range(first, first + len(seeds))]:
+        if first < 2 <= len(seeds) and sorted(seeds.values()) == [
+            *range(first, first + len(seeds))
+        ]:
             network |= dict.fromkeys(seeds, shared)
-    found: dict[str, list[Metrics]] = {}
-    for name, metrics in runs.items():
+    found: dict[str, list[Run]] = {}
+    for name, run in runs.items():
         shared = network.get(name, name)
         apart = name in network and shared in runs  # a run that has no seed has this name
-        found.setdefault(f"{shared} (seeds)" if apart else shared, []).append(metrics)
+        found.setdefault(f"{shared} (seeds)" if apart else shared, []).append(run)
     return found
 
 
@@ -143,10 +152,18 @@ def _as_csv(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return text.getvalue().rstrip()
 
 
-def _as_latex(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    r"""Return a tabular for a document that has \usepackage{booktabs}."""
-    first, *others = [
-        " & ".join(cell.translate(IN_LATEX) for cell in row) + r" \\" for row in (head, *rows)
-    ]
+def _as_latex(head: Sequence[str], rows: Sequence[Sequence[str]], own: Sequence[str]) -> str:
+    r"""Return a tabular for a document that has \usepackage{booktabs}.
+
+    own: cells in which $…$ is mathematics.
+    """
+
+    def escaped(cell: str) -> str:
+        parts = MATHEMATICS.split(cell) if cell in own else [cell]
+        return "".join(
+            part if place % 2 else part.translate(IN_LATEX) for place, part in enumerate(parts)
+        )
+
+    first, *others = [" & ".join(map(escaped, row)) + r" \\" for row in (head, *rows)]
     begin, end = rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\end{tabular}"
     return "\n".join([begin, r"\toprule", first, r"\midrule", *others, r"\bottomrule", end])

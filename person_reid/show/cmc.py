@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
@@ -17,12 +16,14 @@ from person_reid.retrieval.metrics import Metrics
 from person_reid.retrieval.results import RESULT
 from person_reid.retrieval.tables import Seeds, mean_and_deviation, together, with_deviation
 from person_reid.show.style import (
-    LETTERS,
     SCREEN,
     WIDTHS,
     Look,
     fitted,
     in_percent,
+    legend_below,
+    legend_height,
+    letters,
     panel,
     panels,
     shortened,
@@ -31,8 +32,7 @@ from person_reid.show.style import (
 from person_reid.text import printable
 
 NAME = 40  # characters of a run's name
-# Inches: height of a line of the legend; what stands beside its words, on a screen and on paper.
-LINE, BESIDE, BESIDE_ON_PAPER = 0.21, 1.9, 0.95
+BESIDE = 0.6  # inches: what stands beside the words of the legend
 
 
 def draw_cmc(
@@ -48,16 +48,11 @@ def draw_cmc(
     names = own_or(list(runs), look.labels)
     named = {name: together(run) for name, run in zip(names, runs.values(), strict=True)}
     best_first = sorted(named.items(), key=lambda run: -np.mean([each.rank(1) for each in run[1]]))
-    longest = max([NAME, *map(len, names)])
-    most = next(
-        n
-        for n in range(NAME, longest + 1)
-        if len({shortened(name, n) for name in names}) == len(names)
-    )
-    labels = [_label(shortened(printable(name), most), seeds, look) for name, seeds in best_first]
-    height = 4.6 + LINE * max(0, len(runs) - 6)
-    width = max(7, BESIDE + max(text_width(label, 11) for label in labels))
-    with panels(save, 1, (width, height), look) as (figure, [axes]):
+    short = _shortest(names)
+    labels = [_label(printable(short[name]), seeds, look) for name, seeds in best_first]
+    width = max(7, BESIDE + max(text_width(label, letters(look)) for label in labels))
+    below = legend_height(labels, WIDTHS.get(look.width or "", width), look)
+    with panels(save, 1, (width, 4.6), look, below=below) as (figure, [axes]):
         panel(axes, "Cumulative matching characteristic", "Rank", "Matching rate", look)
         for label, (_, seeds) in zip(labels, best_first, strict=True):
             mean, deviation = mean_and_deviation([metrics.cmc[:ranks] for metrics in seeds])
@@ -70,28 +65,33 @@ def draw_cmc(
         last = axes.dataLim.x1
         ticks = MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]).tick_values(1, last)
         axes.set(xlim=(1, None), xticks=[1, *(tick for tick in ticks if 1 < tick <= last)])
-        # leaves space for the legend below the curves
-        lines = 1 + sum(label.count("\n") + 1 for label in labels)
-        legend = 1.4 * matplotlib.rcParams["legend.fontsize"] / 72 * lines  # its height in inches
-        share = max(0.375, legend / (figure.get_figheight() - 0.7))
-        bottom = max(0, min(0.9, 1 - (1 - axes.dataLim.y0) / (1 - share)))
-        axes.set_ylim(bottom, 1.005)
+        axes.set_ylim(max(0, min(0.9, 1.05 * axes.dataLim.y0 - 0.05)), 1.005)
         in_percent(axes.yaxis)
-        words = axes.legend(loc="lower right" if bottom else "best")
-        words.set_in_layout(False)  # it is within the axes
-        for text in words.get_texts():
-            text.set_parse_math(False)  # a name may contain dollars
+        legend_below(figure, axes.lines)
+
+
+def _shortest(names: Sequence[str]) -> dict[str, str]:
+    """Return {name: at most NAME characters of it}, or more where names would be the same."""
+    longest = max([NAME, *map(len, names)])
+    return next(
+        short
+        for most in range(NAME, longest + 1)
+        if len(set((short := {name: shortened(name, most) for name in names}).values()))
+        == len(names)
+    )
 
 
 def _label(name: str, seeds: Seeds, look: Look) -> str:
-    """Return `resnet50: Rank@1 91.2, mAP 75.0`, with the deviation of several seeds."""
+    """Return `resnet50: Rank@1 91.2, mAP 75.0`, with the deviation of several seeds, and n."""
     first = with_deviation([100 * metrics.rank(1) for metrics in seeds], 1)
     figures = f"Rank@1 {first}, mAP {with_deviation([100 * metrics.mAP for metrics in seeds], 1)}"
+    if len(seeds) > 1:
+        figures += f", n = {len(seeds)}"
     if not look.width:
         return f"{name}: {figures}"
-    room = WIDTHS[look.width] - BESIDE_ON_PAPER
-    short = text_width(f"{name}: {figures}", LETTERS) <= room
-    return f"{name}: {figures}" if short else f"{fitted(name, room, LETTERS)}:\n{figures}"
+    room = WIDTHS[look.width] - BESIDE
+    fits = text_width(f"{name}: {figures}", letters(look)) <= room
+    return f"{name}: {figures}" if fits else f"{fitted(name, room, letters(look))}:\n{figures}"
 
 
 def run_names(paths: Sequence[Path]) -> dict[str, Path]:

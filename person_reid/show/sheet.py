@@ -18,14 +18,14 @@ from matplotlib.figure import Figure
 from person_reid.config.look import own_or
 from person_reid.data.images import Pixels, load_image
 from person_reid.errors import UserError
-from person_reid.show.style import ASKED, ON_DARK, SCREEN, WIDTHS, Look, fitted, picture
+from person_reid.show.style import ASKED, ON_DARK, SCREEN, WIDTHS, Look, fitted, picture, text_width
 from person_reid.text import printable
 
 COLUMNS = 10  # tiles per line at most, besides the lead
 GREY = 128  # the tile of an image that cannot be read
 SHOWN = (256, 128)  # height and width in pixels to which every photograph is resized
 FADED = 0.5  # how much of a faint photograph is left
-
+HIGHEST, LARGEST = 9, 1.6  # inches on a paper: of a sheet, and of a tile's width
 
 # Sizes: lengths in inches, letters and frames in points. `title`, `subtitle`, `above` and `caption`
 # are heights of a line of text, and `pad` lies between a tile and its caption.
@@ -92,27 +92,65 @@ def draw_sheet(rows: Sequence[Row], save: str | Path, look: Look = SCREEN) -> No
     Raises UserError for an image that cannot be read, unless its tile is optional, and for a file
     type that cannot be written.
     """
-    sizes = ON_PAPER if look.width else ON_SCREEN
     titles = iter(own_or([row.title for row in rows if row.title], look.labels))
     rows = [replace(row, title=next(titles)) if row.title else row for row in rows]
-    indent = (sizes.width + 2 * sizes.gap) if any(row.lead for row in rows) else 0
     columns = min(COLUMNS, max(1, *(len(row.tiles) for row in rows)))
+    sizes, columns = _paper(rows, columns, look) if look.width else (ON_SCREEN, columns)
+    indent = _indent(rows, sizes)
     width = max(indent + columns * (sizes.width + sizes.gap) + sizes.margin, 6)
-    if look.width:
-        width = WIDTHS[look.width]
-        columns = min(columns, int((width - indent - sizes.margin) / (sizes.width + sizes.gap)))
+    width = WIDTHS[look.width] if look.width else width
     rows = [_in_style(row, look, sizes, width - 2 * sizes.margin) for row in rows]
     if look.no_title:
         rows = [replace(row, title="", subtitle="") for row in rows]
-    gaps = [sizes.between if row.title or row.lead else sizes.gap for row in rows]
-    gaps[0] = 0
-    height = sum(row.height(columns, sizes) for row in rows) + sum(gaps) + 2 * sizes.margin
+    gaps = _gaps(rows, sizes)
+    height = _height(rows, columns, sizes)
     with picture(save, width, height, look, layout="none") as figure:
         page = _Page(figure, width, height, sizes)
         top = sizes.margin
         for row, gap in zip(rows, gaps, strict=True):
             _draw_row(page, row, top + gap, columns, indent)
             top += gap + row.height(columns, sizes)
+
+
+def _indent(rows: Sequence[Row], sizes: SimpleNamespace) -> float:
+    """Return the width of the tiles that are set apart, in inches."""
+    return float(sizes.width + 2 * sizes.gap) if any(row.lead for row in rows) else 0.0
+
+
+def _gaps(rows: Sequence[Row], sizes: SimpleNamespace) -> list[float]:
+    """Return the inches above each row."""
+    gaps = [sizes.between if row.title or row.lead else sizes.gap for row in rows]
+    return [0.0, *gaps[1:]]
+
+
+def _height(rows: Sequence[Row], columns: int, sizes: SimpleNamespace) -> float:
+    """Return the height of a sheet in inches."""
+    inside = sum(row.height(columns, sizes) for row in rows) + sum(_gaps(rows, sizes))
+    return float(inside + 2 * sizes.margin)
+
+
+def _paper(rows: Sequence[Row], columns: int, look: Look) -> tuple[SimpleNamespace, int]:
+    """Return the sizes on a paper, and how many tiles there are in a line, at most `columns`.
+
+    The tiles fill the width of the paper, unless they would be too large, or the sheet higher than
+    a page.
+    """
+    assert look.width
+    width, least = WIDTHS[look.width], ON_PAPER
+    room = width - _indent(rows, least) - least.margin
+    columns = min(columns, int(room / (least.width + least.gap)))
+
+    def enlarged(factor: float) -> SimpleNamespace:
+        tile = {"width": factor * least.width, "height": factor * least.height}
+        return SimpleNamespace(**vars(least) | tile)
+
+    lead = any(row.lead for row in rows)
+    gaps = (columns - 1 + 2 * lead) * least.gap + 2 * least.margin
+    fills = (width - gaps) / (least.width * (columns + lead))
+    styled = [_in_style(row, look, least, width) for row in rows]
+    height, twice = (_height(styled, columns, enlarged(factor)) for factor in (1, 2))
+    fits = 1 + (HIGHEST - height) / (twice - height)
+    return enlarged(max(1, min(fills, fits, LARGEST / least.width))), columns
 
 
 def _in_style(row: Row, look: Look, sizes: SimpleNamespace, across: float) -> Row:
@@ -123,10 +161,8 @@ def _in_style(row: Row, look: Look, sizes: SimpleNamespace, across: float) -> Ro
 
     def styled(tile: Tile) -> Tile:
         below, colour = tile.below, tile.colour
-        if look.width:  # one word a line
-            lines = printable(below).replace(" · ", "\n").split("\n")
-            room = sizes.width + sizes.gap
-            below = "\n".join(fitted(line, room, sizes.letters, lines=2) for line in lines)
+        if look.width:
+            below = _narrow(printable(below), sizes.width + sizes.gap, sizes.letters)
         return replace(
             tile, below=below, colour=ON_DARK.get(colour, colour) if look.dark else colour
         )
@@ -136,6 +172,16 @@ def _in_style(row: Row, look: Look, sizes: SimpleNamespace, across: float) -> Ro
         subtitle = fitted(printable(subtitle), across, sizes.letters, lines=3)
     lead = row.lead and styled(row.lead)
     return replace(row, tiles=[*map(styled, row.tiles)], subtitle=subtitle, lead=lead)
+
+
+def _narrow(caption: str, room: float, letters: float) -> str:
+    """Return a caption whose lines are as wide as a tile: one that is not ends at each ` · `."""
+    lines = [
+        part
+        for line in caption.split("\n")
+        for part in (line.split(" · ") if text_width(line, letters) > room else [line])
+    ]
+    return "\n".join(fitted(line, room, letters, lines=2) for line in lines)
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,19 @@ from matplotlib import style
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.cbook import is_math_text
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.legend import Legend
+from matplotlib.mathtext import MathTextParser
+from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from person_reid.config.look import WIDTHS, Look, own_or
 from person_reid.errors import UserError
 from person_reid.files import atomic_write
+from person_reid.text import printable
 
 RIGHT, WRONG, ASKED, INK, FAINT = "#00876c", "#cc3311", "#475569", "#1e293b", "#64748b"
 LINES = ("#0072b2", "#d55e00", "#009e73", "#b35a8e", "#a37200", "#2a9fd6")
@@ -47,7 +51,7 @@ MANY = (
     "#a96b59", "#e76300", "#b9ac70", "#e87fc3", "#92dadd",
 )  # fmt: skip
 SCREEN = Look()
-LETTERS = 8  # points, on paper
+LETTERS, SMALL = 8, 11  # points: all letters on paper, those of ticks and legends on a screen
 NARROWEST = 1.6  # inches: a panel on paper
 DOTS_PER_INCH = 130
 MOST_PIXELS = 2**16  # of a side
@@ -63,7 +67,7 @@ def theme(look: Look = SCREEN) -> dict[Any, Any]:
     """Return the settings of matplotlib that differ from its defaults."""
     light, dark = ("white", INK, FAINT, "#dbe2ea"), ("#0f172a", "#e2e8f0", "#94a3b8", "#334155")
     paper, ink, faint, grid = dark if look.dark else light
-    text, title, small = (LETTERS,) * 3 if look.width else (12, 14, 11)
+    text, title, small = (LETTERS,) * 3 if look.width else (12, 14, SMALL)
     thin = 0.55 if look.width else 1.0
     return {
         "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"],
@@ -103,10 +107,15 @@ def picture(
 
     save: a file name whose suffix is the type (.png, .pdf, .svg, .jpg). layout: as for Figure.
 
+    A text of --labels may contain mathematics, such as OSNet$_{0.25}$. All others are drawn as they
+    are, because the name of a file may contain dollars.
+
     Raises UserError, before anything is drawn, for a file type or a size that matplotlib cannot
-    write.
+    write, and for mathematics that it cannot read.
     """
     save = Path(save)
+    mathematics = [label for label in (look.labels or "").split(",") if "$" in label]
+    check_mathematics(mathematics)
     if max(width, height) * DOTS_PER_INCH >= MOST_PIXELS:
         raise UserError(
             f"--save {save}: the picture would be {max(width, height):.0f} inches long. "
@@ -120,8 +129,24 @@ def picture(
             endings = ", .".join(sorted(known))
             raise UserError(f"--save {save}: expected a file name that ends in one of .{endings}.")
         yield figure
+        for text in figure.findobj(Text):
+            if any(label in text.get_text() for label in mathematics):
+                text.set_parse_math(True)
         with atomic_write(save) as temporary:
             figure.savefig(temporary, format=file_type, **SETTINGS.get(file_type, {}))
+
+
+def check_mathematics(texts: Sequence[str]) -> None:
+    """Raise UserError for a text whose mathematics matplotlib cannot read."""
+    for text in filter(is_math_text, texts):
+        try:
+            MathTextParser("path").parse(text)
+        except ValueError as error:
+            *_, reason = str(error).strip().splitlines()
+            raise UserError(
+                f"--labels {printable(text)}: not mathematics that matplotlib reads ({reason}). "
+                r"Correct it, or write \$ for a dollar."
+            ) from None
 
 
 @contextmanager
@@ -153,12 +178,22 @@ def panels(
         yield figure, every[:count]
 
 
+def letters(look: Look) -> int:
+    """Return the size of the letters of a legend in points."""
+    return LETTERS if look.width else SMALL
+
+
+def legend_height(names: Sequence[str], width: float, look: Look) -> float:
+    """Return the inches to leave for legend_below. width: of the figure, in inches."""
+    columns = _columns(names, width, letters(look))
+    lines = -(-sum(name.count("\n") + 1 for name in names) // columns)
+    return (1.55 * lines + 0.8) * letters(look) / 72
+
+
 def legend_below(figure: Figure, keys: Sequence[Artist]) -> None:
     """Draw one legend for all panels, in as many columns as fit, or where a panel is missing."""
-    letters = matplotlib.rcParams["legend.fontsize"]
-    widest = max(text_width(str(key.get_label()), letters) for key in keys) + 4.5 * letters / 72
-    columns = min(len(keys), max(1, int(figure.get_figwidth() / widest)))
-    columns = -(-len(keys) // -(-len(keys) // columns))  # rows of about the same length
+    names = [str(key.get_label()) for key in keys]
+    columns = _columns(names, figure.get_figwidth(), matplotlib.rcParams["legend.fontsize"])
     free = [axes for axes in figure.axes if not axes.axison]
     legend = (
         free[0].legend(handles=keys, loc="center")
@@ -169,6 +204,13 @@ def legend_below(figure: Figure, keys: Sequence[Artist]) -> None:
     )
     for text in legend.get_texts():
         text.set_parse_math(False)  # a name may contain dollars
+
+
+def _columns(names: Sequence[str], width: float, size: float) -> int:
+    """Return how many columns of a legend fit into a width, with rows of about the same length."""
+    widest = max(text_width(name, size) for name in names) + 4.5 * size / 72
+    columns = min(len(names), max(1, int(width / widest)))
+    return -(-len(names) // -(-len(names) // columns))
 
 
 def share_legend(figure: Figure) -> None:

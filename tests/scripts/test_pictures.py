@@ -143,6 +143,9 @@ def test_a_table_has_the_mean_of_seeds_and_their_deviation_in_three_forms(seeds,
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == r"\begin{tabular}{lrrrrrr}" and lines[-1] == r"\end{tabular}"
     assert lines[4].startswith(r"a\_b & ") and lines[5].startswith(r"c \& d & ")
+    figures.main(["table", *seeds, "--latex", "--labels", "a_b,Net$_{0.25}$,e$f"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(" & ")[0] for line in lines[4:7]] == [r"a\_b", "Net$_{0.25}$", r"e\$f"]
     with pytest.raises(UserError, match="--labels a,b: expected 3, in place of: net_0, net_1"):
         figures.main(["table", *seeds, "--labels", "a,b"])
 

@@ -46,10 +46,10 @@ def test_long_names_of_runs_are_shortened_but_stay_different(tmp_path, drawn):
     alike = [f"{'x' * 90}_{i}" for i in range(9)], [f"{'x' * 30}{i}{'y' * 60}" for i in range(2)]
     for names in (*alike, ["W" * 90 + "1", "W" * 90 + "2"]):
         draw_cmc({name: few_metrics([0, 1, 5]) for name in names}, tmp_path / "cmc.png")
-        legend = drawn[-1].axes[0].get_legend()
+        (legend,) = drawn[-1].legends
         words = [text.get_text().partition(":")[0] for text in legend.get_texts()]
         assert len(set(words)) == len(names) and all("…" in word for word in words)
-        inside, outside = legend.get_window_extent(), drawn[-1].axes[0].get_window_extent()
+        inside, outside = legend.get_window_extent(), drawn[-1].bbox
         assert outside.x0 <= inside.x0 and inside.x1 <= outside.x1
 
 

@@ -82,7 +82,7 @@ def test_titles_are_drawn_as_they_are(tmp_path, drawn):
     assert texts == ["caf\ufffd \ufffd[2J$\\frac$.jpg"] * 2
     query, gallery = random_sets()
     draw_cmc({BAD: evaluate(query, gallery)}, tmp_path / "cmc.png")
-    assert "caf\ufffd" in drawn[1].axes[0].get_legend().texts[0].get_text()
+    assert "caf\ufffd" in drawn[1].legends[0].texts[0].get_text()
 
 
 def test_pictures_accept_what_the_printed_digits_accept(tmp_path, drawn):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from person_reid.config.look import Look
 from person_reid.config.option import OptionError
+from person_reid.errors import UserError
 from person_reid.gallery.index import Found
 from person_reid.gallery.metadata import About
 from person_reid.retrieval.metrics import evaluate
@@ -75,6 +76,61 @@ def test_a_picture_is_as_wide_as_the_paper_and_its_words_fit_in_letters_of_eight
             box = text.get_window_extent()
             assert box.x0 > -2 and box.x1 < figure.bbox.x1 + 2, text
             assert box.y0 > -2 and box.y1 < figure.bbox.y1 + 2, text
+
+
+@pytest.mark.parametrize("count", [1, 3, 9])
+@pytest.mark.parametrize("width", [None, *WIDTHS])
+def test_the_legend_of_a_cmc_is_below_its_axes_and_says_n(width, count, tmp_path, drawn):
+    seeds = [evaluate(*random_sets(seed)) for seed in range(3)]
+    runs = {f"a network with a name {number}": seeds for number in range(count)}
+    draw_cmc(runs, tmp_path / "a.png", 20, Look(width=width))
+    figure = drawn[0]
+    figure.draw_without_rendering()
+    (axes,), (legend,) = figure.axes, figure.legends
+    box = legend.get_window_extent()
+    assert box.y1 <= axes.xaxis.label.get_window_extent().y0 + 1
+    assert box.x0 >= -2 and box.x1 <= figure.bbox.x1 + 2 and box.y0 >= -2
+    assert axes.get_window_extent().height > 0.55 * axes.get_window_extent().width
+    assert all(text.get_text().endswith("n = 3") for text in legend.get_texts())
+
+
+def a_sheet(save, look, queries=1, top=5):
+    grey = save.with_name("grey.png")
+    Image.new("RGB", (64, 128), (90, 90, 90)).save(grey)
+    matches = [Match(place, 7, 2, 0.5, True, grey, place < 3, place + 1) for place in range(top)]
+    rows = [
+        ranking_row(grey, matches, f"Query {number}", "5 are right") for number in range(queries)
+    ]
+    draw_sheet(rows, save, look)
+
+
+@pytest.mark.parametrize(("width", "top"), [("page", 3), ("page", 5), ("page", 10), ("column", 3)])
+def test_the_photographs_of_a_ranking_fill_the_width_of_a_paper(width, top, tmp_path, drawn):
+    a_sheet(tmp_path / "a.png", Look(width=width), top=top)
+    right = max(axes.get_position().x1 for axes in drawn[0].axes)
+    assert 0.95 < right <= 1
+    photograph = drawn[0].axes[0].get_window_extent()
+    assert photograph.height == pytest.approx(2 * photograph.width)
+
+
+@pytest.mark.parametrize(("queries", "top"), [(1, 1), (2, 5), (4, 5)])
+def test_a_ranking_on_a_page_is_no_higher_than_a_page(queries, top, tmp_path, drawn):
+    a_sheet(tmp_path / "a.png", Look(width="page"), queries, top)
+    assert drawn[0].get_figheight() <= 9.001
+
+
+MATHEMATICS = "OSNet$_{0.25}$"
+
+
+@pytest.mark.parametrize(("kind", "count"), LABELS.items())
+def test_a_label_of_ones_own_may_hold_mathematics(kind, count, tmp_path, drawn):
+    labels = [MATHEMATICS, *(f"own {number}" for number in range(1, count))]
+    draw(kind, tmp_path / "a.png", Look(labels=",".join(labels), width="page"))
+    own = [text for text in drawn[0].findobj(Text) if MATHEMATICS in text.get_text()]
+    assert own and all(text.get_parse_math() for text in own)
+    with pytest.raises(UserError, match="--labels .*: not mathematics that matplotlib reads"):
+        draw(kind, tmp_path / "b.png", Look(labels=",".join([r"$\frac$", *labels[1:]])))
+    assert not (tmp_path / "b.png").exists()
 
 
 @pytest.mark.parametrize("kind", KINDS)
