@@ -125,6 +125,51 @@ def test_names_that_are_wrong_are_refused_with_the_nearest():
         configured(TrainConfig, {"instance_s": 1})
 
 
+@dataclass(frozen=True, kw_only=True)
+class First(Options):
+    a: bool = option(False, "one thing")
+    b: bool = option(False, "another")
+
+    def fault(self) -> str:
+        return "{a} and {b} exclude each other." if self.a and self.b else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Second(Options):
+    c: bool = option(False, "a third")
+    d: int = option(1, "its number")
+
+    def fault(self) -> str:
+        return "{d} would be ignored without {c}." if self.d != 1 and not self.c else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Both(First, Second):
+    def fault(self) -> str:
+        return "{a} does not work with {c}." if self.a and self.c else ""
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"a": True, "b": True}, "a=True and b=True exclude each other."),
+        ({"d": 2}, "d would be ignored without c."),
+        ({"a": True, "c": True, "d": 2}, "a=True does not work with c=True."),
+        ({"a": True, "c": True, "b": True}, "a=True does not work with c=True."),
+    ],
+)
+def test_the_faults_of_all_groups_of_a_configuration_count(values, message):
+    with pytest.raises(OptionError) as error:
+        Both(**values)
+    assert str(error.value) == message
+    assert Both(b=True, c=True, d=2).d == 2
+
+
+def test_a_value_that_looks_like_an_option_stays_as_it_is():
+    error = OptionError("{pool}: expected a pool, not {that}.", pool="{neck}", neck="bnneck")
+    assert str(error) == "pool='{neck}': expected a pool, not {that}."
+
+
 def test_errors_name_options_as_the_reader_writes_them():
     error = OptionError(
         "{instances} would be ignored without {sampler}.", instances=8, sampler="pk"

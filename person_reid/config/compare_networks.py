@@ -30,4 +30,4 @@ class CompareNetworksConfig(Look, TableForm, DeviceOptions):
 
     def fault(self) -> str:
         """Return why the options do not go together, each as {name}; empty if they do."""
-        return super().fault() or ("" if self.save else self.ignored_without("save"))
+        return "" if self.save else self.ignored_without("save")

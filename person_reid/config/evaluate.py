@@ -97,7 +97,7 @@ class EvaluateConfig(RankingOptions, EvaluationOptions):
             return "{single_shot} does not work with {clothes} or {gap}."
         if self.gap and (given := self.given(OF_GALLERY)):
             return f"{listed(given)} would be ignored: {{gap}} ranks the people of one frame."
-        return super().fault()
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,8 @@ from person_reid.text import did_you_mean
 # Entries of the opts.yaml of a run, ours or of the published code, that are not options. The file
 # can be the --config of a new run.
 BESIDE = {"nclasses", "local_rank", "world_size", "workers", "prefetch_factor", "profile"}
+# How the run of an opts.yaml was started. A new run that takes the file is started in its own way.
+AS_STARTED = {"config", "resume", "dry_run"}
 # Options as people guess them. A command line takes them; a file, which is kept, is told the name.
 ALIASES = {
     "epochs": "total_epoch",
@@ -39,6 +41,10 @@ def options_in(
     if ignores_stride(content):
         log.warning("%s: the published network ignored stride: 1, and so does this one.", path)
         content = {**content, "stride": 2}
+    if strict and "nclasses" in content:
+        content = {name: value for name, value in content.items() if name not in AS_STARTED}
+    if strict and content.get("config") is not None:
+        raise UserError(f"{path}: config: a file cannot name another: write its options here.")
     for name, value in content.items():
         if name not in known:
             if strict and name not in BESIDE:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from person_reid.config.forms import milestones
-from person_reid.config.option import POSITIVE, WEIGHT, WHOLE, OptionError, Options, option
+from person_reid.config.option import POSITIVE, WEIGHT, WHOLE, Options, option
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "amsgrad", "radam", "rmsprop")
 SCHEDULES = ("step", "cosine", "multistep", "warmup_cosine", "one_cycle")
@@ -18,12 +18,10 @@ class PrecisionOptions(Options):
     fp16: bool = option(False, "mixed precision with float16", published=True)
     bf16: bool = option(False, "mixed precision with bfloat16", published=True, common=True)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.fp16 and self.bf16:
-            raise OptionError(
-                "{fp16} and {bf16} exclude each other: choose one.", fp16=True, bf16=True
-            )
+    def fault(self) -> str:
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        both = self.fp16 and self.bf16
+        return "{fp16} and {bf16} exclude each other: choose one." if both else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ package imports nothing but the standard library, so that --help and mistakes do
 """
 
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
@@ -39,10 +40,12 @@ class OptionError(UserError):
 
     def spelled(self, spell: Callable[[str, Any], str]) -> str:
         """Return the message. spell: turns the name and value of an option into text."""
-        text = self.template
-        for name, value in self.options.items():
-            text = text.replace(f"{{{name}}}", spell(name, value))
-        return text
+        options = self.options
+
+        def put(found: re.Match[str]) -> str:
+            return spell(found[1], options[found[1]]) if found[1] in options else found[0]
+
+        return re.sub(r"\{(\w+)\}", put, self.template)
 
     def __str__(self) -> str:
         return self.spelled(lambda name, value: name if value is NAMED else f"{name}={value!r}")
@@ -249,11 +252,18 @@ class Options:
                 each.checked(value)
             except ValueError as error:
                 raise unfit(name, value, error) from None
-        if fault := self.fault():
-            raise OptionError(fault, **dict.fromkeys(self.declared(), NAMED))
+        faults = (vars(kind)["fault"](self) for kind in type(self).__mro__ if "fault" in vars(kind))
+        if fault := next(filter(None, faults), ""):
+            values = {name: getattr(self, name) for name in self.declared()}
+            raise OptionError(
+                fault, **{name: it if it is True else NAMED for name, it in values.items()}
+            )
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
+        """Return why the options do not go together, each as {name}; empty if they do.
+
+        Each group speaks of its own options: a configuration asks all groups that it is made of.
+        """
         return ""
 
     def given(self, names: Iterable[str]) -> dict[str, Any]:

@@ -8,9 +8,8 @@ Only the standard library and PyYAML are imported, so --help and mistakes take a
 import argparse
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any, NoReturn, TypeVar
 
 from person_reid.config.files import options_in
@@ -43,35 +42,39 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
         name.
     text: the docstring of the script, for --help.
 
-    Flags override --config FILE, whose own values KEY=VALUE override the file, which overrides the
-    defaults. With --resume, the opts.yaml of the run replaces the file. Raises UserError for
-    options that cannot work.
+    Flags override the KEY=VALUE behind --config FILE, which override the file, which overrides the
+    defaults. --resume puts the options of a run that has begun in the place of the defaults, and
+    refuses what would change the network. Raises UserError for options that cannot work.
     """
-    argv = sys.argv[1:] if argv is None else list(argv)
-    everything = argv[:1] in (["--help"], ["-h"]) and argv[1:2] == ["all"]
-    given = vars(build(kind, text, everything).parse_args(argv))
-    if given.get("loss") == "list":
-        _list_losses()
-    words = given.pop("config", None) or []
-    given = {name: tuple(it) if isinstance(it, list) else it for name, it in given.items()}
-    if words:
-        given["config"] = " ".join(words)
+    flags, words = _read_flags(kind, argv, text)
     with spelled_as_flags():
-        replaced = options_in(_pairs(words[1:], texts(kind)), kind, "--config FILE KEY=VALUE")
-        file = cache(lambda: _from_config(kind, str(shipped(words[0]))) if words else {})
-        beneath = None
-        if given.get("resume"):
-            beneath = _run_to_resume(
-                kind, _named(kind, {**replaced, **given}, file), given, replaced
-            )
-        chosen = {**(file() if beneath is None else beneath), **replaced, **given}
-        if "name" in kind.declared() and kind.declared()["name"].default:
-            chosen["name"] = _named(kind, chosen)
-            check_run_name(chosen["name"])
-        config = settled(kind(**chosen), chosen, {**replaced, **given})
-        if words and not given.get("resume"):
+        pairs = _read_pairs(kind, words[1:])
+        asked = {**_read_file(kind, words[:1]), **pairs, **flags}
+        chosen, named = asked, kind.declared().get("name")
+        if named and named.default:
+            name = _run_name(asked, named.default)
+            check_run_name(name)
+            begun = asked.get("resume") and RunFolder(name).options_file.exists()
+            chosen = _as_begun(kind, name, asked) if begun else asked
+            chosen = {**chosen, "name": name}
+        config = settled(kind(**chosen), chosen, {*pairs, *flags} & chosen.keys())
+        if words and not asked.get("resume"):
             _keep_file(words[0], config)
         return config
+
+
+def _read_flags(
+    kind: type[Options], argv: Sequence[str] | None, text: str | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Return {name: value} of the flags, and the words behind --config."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    everything = argv[:1] in (["--help"], ["-h"]) and argv[1:2] == ["all"]
+    found = vars(build(kind, text, everything).parse_args(argv))
+    if found.get("loss") == "list":
+        _list_losses()
+    words = found.pop("config", None) or []
+    flags = {name: tuple(it) if isinstance(it, list) else it for name, it in found.items()}
+    return (flags | {"config": " ".join(words)} if words else flags), words
 
 
 def parse_known(
@@ -116,17 +119,9 @@ def parse_command(
         return name, configured(kinds[name], given)
 
 
-def _named(
-    kind: type[Options], chosen: Mapping[str, Any], file: Callable[[], Mapping[str, Any]] = dict
-) -> str:
-    """Return the name of a run: the chosen one, or else its network's.
-
-    file: returns the options of --config FILE, which is read only if no name is chosen.
-    """
-    if "name" not in chosen:
-        chosen = {**file(), **chosen}
-    default = str(kind.declared()["name"].default)
-    return str(chosen.get("name") or (run_name(chosen) if default == OF_RESNET50 else default))
+def _run_name(asked: Mapping[str, Any], default: str) -> str:
+    """Return the name of a run: the one that is asked for, or else its network's."""
+    return str(asked.get("name") or (run_name(asked) if default == OF_RESNET50 else default))
 
 
 def _keep_file(path: str, config: Any) -> None:
@@ -205,31 +200,31 @@ def settings_of(each: Declared, everything: bool = True) -> dict[str, Any]:
     return {**settings, "type": kind, **({"metavar": metavar[0]} if metavar else {})}
 
 
-def _pairs(words: Sequence[str], texts: Collection[str]) -> dict[str, Any]:
+def _read_pairs(kind: type[Options], words: Sequence[str]) -> dict[str, Any]:
     """Return {name: value} for words such as `lr=0.02` and `cosine=true`, each name once.
 
-    texts: the names of options for which `true` and `false` are text. Raises UserError for any
-    other word.
+    Raises UserError for any other word, and for an unknown option.
     """
+    where = "--config FILE KEY=VALUE"
     if wrong := [word for word in words if not word.partition("=")[2]]:
-        raise UserError(
-            f"--config FILE KEY=VALUE: {wrong[0]!r}: expected an option "
-            "and its value, such as lr=0.02"
-        )
-    values = {"true": True, "false": False, "null": None}
+        raise UserError(f"{where}: {wrong[0]!r}: expected an option and its value, such as lr=0.02")
+    values, as_written = {"true": True, "false": False, "null": None}, texts(kind)
     found: dict[str, Any] = {}
     for name, _, text in (word.partition("=") for word in words):
         if name in found:
-            raise UserError(f"--config FILE KEY=VALUE: {name} is there twice; remove one of them.")
-        found[name] = text if name in texts and text != "null" else values.get(text, text)
-    return found
+            raise UserError(f"{where}: {name} is there twice; remove one of them.")
+        found[name] = text if name in as_written and text != "null" else values.get(text, text)
+    return options_in(found, kind, where)
 
 
-def _from_config(kind: type[Options], path: str) -> dict[str, Any]:
-    """Return the options of --config FILE.
+def _read_file(kind: type[Options], paths: Sequence[str]) -> dict[str, Any]:
+    """Return the options of --config FILE, none without a file.
 
     Learning rates that followed the lr of a run's opts.yaml also follow a new lr.
     """
+    if not paths:
+        return {}
+    path = str(shipped(paths[0]))
     content = read_yaml(path, texts(kind))
     if RECIPE in content:
         # it knows the data sets, and loads SciPy
@@ -245,33 +240,30 @@ def _from_config(kind: type[Options], path: str) -> dict[str, Any]:
     return values
 
 
-def _run_to_resume(
-    kind: type[Options], name: str, given: dict[str, Any], replaced: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """Return the options of the named run, which --resume continues, or None if it has not begun.
+def _as_begun(kind: type[Options], name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a run that --resume continues, and what may be asked for beside them.
 
-    Raises UserError if the command line changes one that the result depends on.
+    Raises UserError if the command line, or a file or KEY=VALUE in it, changes an option that the
+    result depends on.
     """
-    known = kind.declared()
-    file = RunFolder(name).options_file
-    if not file.exists():
-        return None
+    known, file = kind.declared(), RunFolder(name).options_file
     before = options_in(read_yaml(file, texts(kind)), kind, file, strict=False)
     was = {name: before.get(name, each.default) for name, each in known.items()}
-    now = {**replaced, **given}
-    if now.get("batchsize") == was.get("batchsize", 0) * _processes(
-        now.get("gpu_ids", was["gpu_ids"])
-    ):
-        now.pop("batchsize")  # counts the images of all GPUs
-        given.pop("batchsize", None)
-    changed = [name for name in now if known[name].about.effect and now[name] != was[name]]
+    processes = _processes(asked.get("gpu_ids", was["gpu_ids"]))
+    if asked.get("batchsize") == was.get("batchsize", 0) * processes:
+        # it counts the images of all GPUs, and opts.yaml those of one
+        asked = {name: value for name, value in asked.items() if name != "batchsize"}
+    now = settled(kind(**asked), asked, given=())
+    changed = [
+        name for name in asked if known[name].about.effect and getattr(now, name) != was[name]
+    ]
     if changed:
-        listing = ", ".join(f"{name} {was[name]} → {now[name]}" for name in changed)
+        listing = ", ".join(f"{name} {was[name]} → {getattr(now, name)}" for name in changed)
         raise UserError(
-            f"--resume continues the run as {file} describes it, but flags change it: {listing}. "
-            "Leave them out, or start a new run under another --name."
+            f"--resume continues the run as {file} describes it, but this command changes it: "
+            f"{listing}. Leave that out, or start a new run under another --name."
         )
-    return before
+    return {**before, **asked}
 
 
 def without_rank(argv: Sequence[str] | None) -> list[str]:

@@ -12,7 +12,7 @@ from person_reid.config.evaluate import EvaluateGpuConfig
 from person_reid.config.network import NetworkOptions
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.tested import TestConfig
-from person_reid.console import parse
+from person_reid.console import parse, share_batch
 from person_reid.console.options import spelled_as_flags
 from person_reid.deploy.find import run_of
 from person_reid.errors import UserError
@@ -276,6 +276,62 @@ def test_key_value_behind_the_config_file_replaces_what_it_says_and_flags_win(tm
         "new",
     )
     assert options.config == " ".join(["recipe.yaml", *words])
+
+
+def test_a_resumed_run_refuses_a_file_that_changes_it_as_it_refuses_flags(tmp_path):
+    write_run(tmp_path, lr=0.3, batchsize=8, keep=1)
+    resumed = ["--name", "old", "--resume", "--config", "recipe.yaml"]
+    with pytest.raises(FileNotFoundError, match=r"recipe\.yaml: no such options file"):
+        parse_train(resumed)
+    (tmp_path / "recipe.yaml").write_text("lr: 0.1\nkeep: 2\n")
+    with pytest.raises(UserError, match=r"lr 0\.3 → 0\.1.*--name"):
+        parse_train(resumed)
+    # what overrides the file counts
+    options = parse_train([*resumed, "lr=0.3"])
+    assert (options.lr, options.batchsize, options.keep) == (0.3, 8, 2)
+    assert parse_train([*resumed, "keep=3", "--lr", "0.3"]).keep == 3
+
+
+def test_the_first_command_continues_a_run_whose_options_it_abbreviates(tmp_path):
+    first = parse_train(["--use_dense", "--cosine", "--name", "old"])
+    write_run(tmp_path, **{key: value for key, value in asdict(first).items() if value is not None})
+    (tmp_path / "recipe.yaml").write_text("use_dense: true\ncosine: true\n")
+    resumed = parse_train(["--config", "recipe.yaml", "--name", "old", "--resume"])
+    assert resumed == replace(first, config="recipe.yaml", resume=True)
+
+
+@pytest.mark.parametrize("gpu_ids", ["0,1", None])
+@pytest.mark.parametrize("where", ["file", "pair", "flag"])
+def test_the_batch_of_all_gpus_continues_a_run_wherever_it_is_said(where, gpu_ids, tmp_path):
+    write_run(tmp_path, batchsize=4, **({} if gpu_ids else {"gpu_ids": "0,1"}))
+    (tmp_path / "recipe.yaml").write_text("batchsize: 8\n" if where == "file" else "lr: 0.05\n")
+    words = ["--config", "recipe.yaml", *(["batchsize=8"] if where == "pair" else [])]
+    words += ["--batchsize", "8"] if where == "flag" else []
+    words += ["--name", "old", "--resume", *(["--gpu_ids", gpu_ids] if gpu_ids else [])]
+    options = parse_train(words)
+    assert options.batchsize == 4 and share_batch(options, words)[-2:] == ["--batchsize", "4"]
+
+
+def test_a_file_cannot_name_another(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("config: other.yaml\n")
+    with pytest.raises(UserError, match=r"recipe\.yaml: config: a file cannot name another"):
+        parse_train(["--config", "recipe.yaml"])
+    (tmp_path / "recipe.yaml").write_text("lr: 0.1\n")
+    with pytest.raises(UserError, match="KEY=VALUE: config: a file cannot name another"):
+        parse_train(["--config", "recipe.yaml", "config=other.yaml"])
+
+
+def test_a_new_run_from_the_options_of_another_is_started_in_its_own_way(tmp_path):
+    write_run(tmp_path, config="recipe.yaml lr=0.2", resume=True, dry_run=True, lr=0.2, nclasses=5)
+    options = parse_train(["--config", "model/old/opts.yaml", "--name", "new"])
+    assert (options.lr, options.resume, options.dry_run) == (0.2, False, False)
+    assert options.config == "model/old/opts.yaml"
+
+
+def test_resume_in_a_file_is_the_flag(tmp_path):
+    write_run(tmp_path, lr=0.3)
+    (tmp_path / "recipe.yaml").write_text("resume: true\n")
+    assert parse_train(["--name", "old", "--config", "recipe.yaml"]).lr == 0.3
 
 
 @pytest.mark.parametrize("text", ["0042", "no", "true", "1e5", "1.50", "2024-1-1"])
