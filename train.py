@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None, text: str | None = __doc__) -> None:
     if config.dry_run:
         print(reid.describe_training(config))
     elif "," in config.gpu_ids and not launched():
-        reid.start_processes("train", config.gpu_ids, share_batch(config, argv))
+        reid.start_processes(__file__, config.gpu_ids, share_batch(config, argv))
     else:
         with reid.join_world(config.gpu_ids) as world:
             train(config, world)

@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -48,16 +49,29 @@ class World:
         """Return this process's entry of `--gpu_ids`, as text: the first process gets the first,
         and so on.
 
-        A single number stands for as many GPUs as this machine has processes; -1 is the CPU.
+        A single number stands for as many GPUs as this machine has processes; -1 is the CPU. A
+        process that is alone takes the first GPU, and says so if there are others.
+
+        Raises UserError for more processes than GPUs, of which nobody has named the others.
         """
         numbers = gpu_ids.split(",")
         if self.size == 1 or gpu_ids.strip() == "-1":
-            return gpu_ids
-        return (
-            numbers[self.local_rank]
-            if len(numbers) > max(1, self.local_rank)
-            else str(self.local_rank)
-        )
+            if len(numbers) > 1:
+                log.warning(
+                    "--gpu_ids %s: one process uses one GPU, the first of them. torchrun starts "
+                    "one for each.",
+                    gpu_ids,
+                )
+            return numbers[0]
+        if len(numbers) == 1:
+            return str(self.local_rank)
+        if self.local_rank >= len(numbers):
+            raise UserError(
+                f"--gpu_ids {gpu_ids}: {len(numbers)} GPUs for at least {self.local_rank + 1} "
+                "processes. Name one for each process, or start fewer: --nproc_per_node "
+                f"{len(numbers)}."
+            )
+        return numbers[self.local_rank]
 
     def device(self, gpu_ids: str) -> torch.device:
         """Return the device of this process."""
@@ -224,13 +238,18 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
 
-def start_processes(command: str, gpu_ids: str, arguments: Sequence[str]) -> None:
-    """Run a person-reid command, one process for each GPU of `--gpu_ids`, as run_processes does."""
+def start_processes(script: str, gpu_ids: str, arguments: Sequence[str]) -> None:
+    """Run a script in one process for each GPU of `--gpu_ids`, as run_processes does.
+
+    script: its file, so that a copy of train.py starts itself. An installed command is started by
+        its name, and speaks of itself by it.
+    """
     count = str(len(gpu_ids.split(",")))
+    program, _, command = sys.argv[0].partition(" ")
+    named = program == "person-reid" and Path(script).stem == command
+    started = ["-m", "person_reid", command] if named else [script]
     os.environ |= importable()
-    run_processes(
-        ["--standalone", "--nproc_per_node", count, "-m", "person_reid", command, *arguments]
-    )
+    run_processes(["--standalone", "--nproc_per_node", count, *started, *arguments])
 
 
 def run_processes(words: Sequence[str]) -> None:

@@ -32,6 +32,19 @@ def test_each_process_has_its_own_gpu(gpu_ids, chosen):
     assert World().gpu("1") == "1"
 
 
+def test_a_process_that_is_alone_takes_the_first_gpu_and_says_so(caplog):
+    assert World().gpu("2,3") == "2"
+    assert "--gpu_ids 2,3: one process uses one GPU" in caplog.text
+
+
+def test_more_processes_than_gpus_use_none_that_nobody_named():
+    worlds = [World(rank, 4, rank) for rank in range(4)]
+    assert [world.gpu("4,5") for world in worlds[:2]] == ["4", "5"]
+    for world in worlds[2:]:
+        with pytest.raises(UserError, match="--gpu_ids 4,5: 2 GPUs for at least [34] processes"):
+            world.gpu("4,5")
+
+
 @pytest.mark.parametrize(("gpu_ids", "chosen"), [("2,3", "3"), ("0", "1")])
 def test_processes_of_several_machines_have_the_gpus_of_their_own(gpu_ids, chosen):
     assert World(rank=5, size=8, local_rank=1).gpu(gpu_ids) == chosen

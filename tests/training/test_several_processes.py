@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from person_reid import create_model
+from person_reid.distributed import start_processes
 from tests.support import ROOT
 from tests.support.people import write_people
 from tests.support.plain_training import RUNS, SMALL, name_of, train_plainly
@@ -221,6 +222,45 @@ def test_gpu_ids_start_processes_that_share_out_the_images_in_training_and_evalu
     assert (
         f"Rank@1:{record['rank1']:.6f}" in shared_out and f"mAP:{record['mAP']:.6f}" in shared_out
     )
+
+
+COPY = """
+import os, pathlib
+
+def train(config, world):
+    pathlib.Path(f"mine{world.rank}").write_text(f"{config.batchsize} of {world.size}")
+"""
+
+
+def test_a_copy_of_train_py_starts_itself(tmp_path):
+    text = (ROOT / "train.py").read_text(encoding="utf-8")
+    start_of_main = 'if __name__ == "__main__":'
+    assert start_of_main in text
+    mine = tmp_path / "my_train.py"
+    mine.write_text(text.replace(start_of_main, COPY + start_of_main), encoding="utf-8")
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, mine, "--gpu_ids", "0,1", "--batchsize", "8"]
+    done = start(words, tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert [(tmp_path / f"mine{rank}").read_text() for rank in range(2)] == ["4 of 2"] * 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "script", "started"),
+    [
+        ("my_train.py", "/here/my_train.py", ["/here/my_train.py"]),
+        ("person-reid train", "/packed/train.py", ["-m", "person_reid", "train"]),
+        ("person-reid test", "/here/my_train.py", ["/here/my_train.py"]),
+    ],
+)
+def test_a_script_is_started_by_its_file_and_a_command_by_its_name(
+    typed, script, started, monkeypatch
+):
+    words = []
+    monkeypatch.setattr("person_reid.distributed.run_processes", words.extend)
+    monkeypatch.setattr("sys.argv", [typed, "--gpu_ids", "0,3"])
+    start_processes(script, "0,3", ["--gpu_ids", "0,3"])
+    assert words == ["--standalone", "--nproc_per_node", "2", *started, "--gpu_ids", "0,3"]
 
 
 @pytest.mark.slow
