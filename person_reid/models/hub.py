@@ -46,10 +46,11 @@ def _answers(address: str) -> bool:
     """
     if {"http", "https", "all"} & getproxies().keys():
         return True
-    server, answers = urlsplit(address), []
+    answers = []
 
     def connect() -> None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # the latter: an address that cannot be one
+            server = urlsplit(address)
             socket.create_connection((server.hostname or "", server.port or 443), PATIENCE).close()
             answers.append(True)
 

@@ -1,8 +1,8 @@
-"""The Hugging Face hub from a machine without a connection: in its
-cache, or one line within seconds.
-"""
+"""The Hugging Face hub without a connection: what its cache has, or one line within seconds."""
 
+import io
 import json
+import threading
 import time
 
 import huggingface_hub
@@ -86,10 +86,31 @@ def test_a_name_that_is_looked_up_for_long_takes_no_longer_than_the_patience(pro
     """Nor do the addresses of a name, of which each is tried in turn."""
     monkeypatch.setattr(hub, "PATIENCE", 0.1)
     monkeypatch.setattr(hub, "getproxies", lambda: proxies)
-    monkeypatch.setattr("socket.create_connection", lambda *_: time.sleep(2))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    found = threading.Event()
+
+    def look_up(*_):
+        found.wait(10)
+        return io.BytesIO()  # which can be closed, as a connection can
+
+    monkeypatch.setattr("socket.create_connection", look_up)
     began = time.perf_counter()
     with hub.quick_to_fail():
         assert huggingface_hub.constants.HF_HUB_OFFLINE
     assert time.perf_counter() - began < 1
     assert not huggingface_hub.constants.HF_HUB_OFFLINE
+    found.set()
+
+
+@pytest.mark.parametrize(
+    "address", ["http://host:port", f"https://{'a' * 64}.org", "http://[::1", "http://host:99999"]
+)
+def test_an_address_that_cannot_be_one_does_not_answer(address, monkeypatch):
+    monkeypatch.setattr(hub, "getproxies", dict)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    raised = []
+    monkeypatch.setattr("threading.excepthook", raised.append)
+    with pytest.raises(ConnectionError, match="does not answer"), hub.quick_to_fail():
+        raise FileNotFoundError
+    assert not raised

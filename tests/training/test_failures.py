@@ -9,7 +9,6 @@ of images in tests/data/test_bank.py.
 import re
 import signal
 import sys
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -100,6 +99,7 @@ def interrupted_by():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_interruption_that_python_loses_comes_at_the_next_step(interrupted_by):
     """It does where a callback, such as that of a weak reference, is running."""
 
@@ -108,8 +108,7 @@ def test_an_interruption_that_python_loses_comes_at_the_next_step(interrupted_by
             signal.raise_signal(signal.SIGINT)
 
     interrupted_by(signal.default_int_handler)
-    with warnings.catch_warnings(), stop_signal() as stop:
-        warnings.simplefilter("ignore", pytest.PytestUnraisableExceptionWarning)
+    with stop_signal() as stop:
         assert not stop()
         Loses()
         with pytest.raises(KeyboardInterrupt):
