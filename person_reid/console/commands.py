@@ -39,7 +39,10 @@ IN_ROOT = (
     "model",
 )  # fmt: skip
 SCRIPTS = {name: "." if name in IN_ROOT else "tools" for name in COMMANDS}
-NAMED = re.compile(rf"(?<![\w./\\-])(?:python )?(?:tools/)?({'|'.join(COMMANDS)})\.py\b")
+# a script as commands and sentences name it; what follows a colon or a quote is somebody's file
+NAMED = re.compile(
+    rf"(?<![\w./\\-])(?:python (?:tools/)?|tools/|(?<=[\w;] ))({'|'.join(COMMANDS)})\.py\b"
+)
 # which take a module, and no command
 LAUNCHED = re.compile(r"\btorchrun |torch\.distributed\.launch ")
 PAGES = re.compile(r"(?<![\w./\\-])((?:docs|recipes)/[\w/-]+\.(?:md|yaml))\b")

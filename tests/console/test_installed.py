@@ -15,6 +15,11 @@ from tests.support import ROOT
         ("Write both with test.py --multi.", "Write both with person-reid test --multi."),
         ("/home/me/test.py: not an image", "/home/me/test.py: not an image"),
         ("my-test.py and latest.py", "my-test.py and latest.py"),
+        ("no such log; train.py writes one", "no such log; person-reid train writes one"),
+        ("query 3: train.py", "query 3: train.py"),
+        ("a folder called 'train.py'", "a folder called 'train.py'"),
+        ("train.py: not an image", "train.py: not an image"),
+        (r"C:\runs\demo.py", r"C:\runs\demo.py"),
         ("python mine.py", "python mine.py"),
         (
             "torchrun --nproc_per_node 4 test.py --ms 1",
