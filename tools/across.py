@@ -32,7 +32,7 @@ from person_reid.config.across import AcrossConfig
 from person_reid.config.times import EPOCH
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
-from person_reid.data.tracks import write_identities
+from person_reid.data.track_files import write_identities
 from person_reid.deploy.find import feature_flags, network_name
 from person_reid.files import check_folder, whole_folder, write_csv
 from person_reid.gallery.gallery import Gallery, open_gallery
@@ -141,7 +141,7 @@ def write_tracks(folder: Path, tracks: list[IndexedTrack], people: list[int]) ->
     for record in {each.record.source: each.record for each in tracks}.values():
         path = Path(record.path)
         save = folder / f"{record.source}{path.suffix if path.is_file() else ''}"
-        write_identities(path, save, numbers[record.source].__getitem__)
+        write_identities(path, save, numbers[record.source].__getitem__, record.form)
 
 
 def describe(

@@ -134,7 +134,7 @@ def add_tracks(config: IndexConfig) -> None:
     crops = cut_images(folder, tracks)
 
     new = index.missing(crops)
-    abouts = {path: record.about(path) for path in crops}
+    abouts = record.about(crops, frames)
     count = add_images(index, embedder, new, abouts, config.skip_unreadable)
     index.describe(abouts)
     print(

@@ -14,9 +14,12 @@ DATA_SETS = (  # of data/datasets.py
     "vehicleid_1600", "vehicleid_800", "cub", "university", "university_satellite", "folder",
     "csv", "mot",
 )  # fmt: skip
+TRACK_FORMATS = (  # of data/track_files.py
+    "mot", "mot15", "boxmot", "boxmot_eval", "ultralytics", "ultralytics_conf",
+)  # fmt: skip
 DRAWN = ("train_identities", "test_identities", "cameras", "images", "distractors", "junk")
 PICTURES = ("save_dir", "test_identities", "images", "distractors", "junk")  # not for walks
-READ = ("pattern", "csv", "test_fraction", "min_visibility", "frame_stride", "classes")
+READ = ("pattern", "csv", "test_fraction", "min_visibility", "frame_stride", "classes", "format")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +93,11 @@ class TrackOptions(Options):
         "classes of boxes to cut out (default: people, which MOTChallenge calls 1,2,7 and COCO 0)",
         metavar="N,N",
         flags=("--class", "--classes"),
+    )
+    format: str | None = option(
+        None,
+        "format of the track files (default: what their lines look like)",
+        choices=TRACK_FORMATS,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from person_reid.config.demo import THRESHOLD
 from person_reid.config.forms import file_ending_in, picture_file, printable_text
 from person_reid.config.look import Look
-from person_reid.config.option import ANY, POSITIVE, RATE, SHARE, Options, again, option
+from person_reid.config.option import ANY, POSITIVE, RATE, SHARE, WHOLE, Options, again, option
 from person_reid.config.prepare import TrackOptions
 from person_reid.config.run import DeviceOptions
 from person_reid.config.tested import EngineOptions, ExtractionOptions, TrainedNetwork
@@ -116,6 +116,13 @@ class TrackFileOptions(Options):
         needs={"tracks": ANY},
     )
     classes: str | None = again(TrackOptions, "classes", None, needs={"tracks": ANY})
+    format: str | None = again(TrackOptions, "format", None, needs={"tracks": ANY})
+    first_frame: int | None = option(
+        None,
+        "number of the first frame in the track file: 0 or 1 (default: what names and boxes tell)",
+        range=WHOLE,
+        needs={"tracks": ANY},
+    )
     per_track: int = option(8, "images of a track", range=POSITIVE, needs={"tracks": ANY})
     crops: str | None = option(
         None,

@@ -7,6 +7,7 @@ are read once, and the sharpest candidate of each part becomes a file.
 
 import logging
 import re
+import secrets
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -21,7 +22,7 @@ from person_reid.data.frames import Frame, Images, Video
 from person_reid.data.images import DEEP
 from person_reid.data.tracks import Track, shared_area
 from person_reid.errors import UserError
-from person_reid.files import make_folder
+from person_reid.files import make_folder, remove_abandoned
 from person_reid.progress import progress
 from person_reid.text import counted
 
@@ -160,6 +161,7 @@ def cut_boxes(frames: Images | Video, candidates: Sequence[Candidate], folder: P
     lists the frames that cannot be decoded.
     """
     make_folder(folder)
+    remove_abandoned(folder.glob(".*.partial"))
     left = Counter((each.track, each.part) for each in candidates)
     best: dict[tuple[int, int], tuple[float, int, Image.Image]] = {}
     broken, count = [], 0
@@ -218,7 +220,8 @@ def suffix_of(image: Image.Image) -> str:
 
 def write_crop(crop: Image.Image, path: Path) -> None:
     """Write an image, whole or not at all; one of more than 8 bits keeps its values."""
-    temporary = path.with_name(f".{path.name}.partial")
+    own = secrets.token_hex(4)  # another process may cut the same track
+    temporary = path.with_name(f".{path.name}.{own}.partial")
     try:
         save_crop(crop, temporary)
         temporary.replace(path)

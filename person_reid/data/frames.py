@@ -1,13 +1,13 @@
 """Read the frames of a camera one after the other, from a video or a folder of images.
 
-Frames are counted from 1, as trackers count them. A video has them in the order in which they are
-shown. Images are numbered by the digits that end their names, or else in the order of their names.
+Frames are counted from 1, in the order in which they are shown. Images are numbered by the digits
+that end their names, or in the order of their names if these have none, or say a time.
 """
 
 import logging
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from configparser import ConfigParser
 from contextlib import suppress
 from functools import cached_property
@@ -16,13 +16,30 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import ImageOps
 
 from person_reid.config.option import RATE
 from person_reid.data.images import DEEP, is_image, open_image
+from person_reid.data.tracks import seconds_of
 from person_reid.errors import UserError
 from person_reid.files import SETTINGS, VIDEO, regular_file, text_of
 
 ROUNDING = 0.02  # of frame rates, such as 29.97 and 30
+SAME = 1e-4  # of frame rates that are written with few digits
+GAP = 2  # usual steps between two frames; more is a gap in the stream
+# FFmpeg also follows playlists to files that nobody named, and patterns such as p%d.jpg
+CONTAINERS = (
+    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,dv,ivf,nut,rm,wtv,h261,h263,"
+    "h264,hevc,vvc,m4v,mjpeg,av1,obu,vc1,yuv4mpegpipe,gif"
+)
+OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+LATEST = 10**9  # a larger number in a name is a time, in seconds or less since 1970
+# a date and a time of day, perhaps with fractions of a second
+TIMED = re.compile(
+    r"(?:19|20)\d\d(\D?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])\D?"
+    r"(?:[01]\d|2[0-3])\D?[0-5]\d\D?[0-5]\d\D?\d*$",
+    re.ASCII,
+)
 log = logging.getLogger(__name__)
 Frame = npt.NDArray[Any]  # (H, W, 3) uint8, RGB, or (H, W) with more than 8 bits
 Numbered = tuple[int, Frame | None]
@@ -41,29 +58,61 @@ def open_frames(place: Path, fps: float | None = None) -> "Images | Video":
     return Images(place, fps) if place.is_dir() else Video(place, fps)
 
 
-def _step(place: Path, own: float | None, seen: float | None) -> int:
-    """Return how many frames there are for each that a tracker has seen."""
-    ratio = own / seen if own and seen else 1
-    step = max(round(ratio), 1)
-    if abs(ratio / step - 1) > ROUNDING:
+def first_number(frames: "Images | Video", numbers: Iterable[int], given: int | None = None) -> int:
+    """Return the number that a track file gives to frame 1, such as 0 for a program that counts
+    from 0.
+
+    numbers: the frames that have a box there. The numbers in the names of images hold, unless
+    boxes lie outside of them. Then, and for videos, the first frame has the number 1, or else 0. A
+    remark says so where both are possible.
+    given: the number that the file gives to the first frame that is there; it decides.
+    Raises UserError if a box has a lower one.
+    """
+    numbers = {*numbers} or {1}
+    lowest, highest = min(numbers), max(numbers)
+    if given is not None and given > lowest:
+        raise UserError(f"--first_frame {given}: the tracks begin with frame {lowest}.")
+    named = frames.first + frames.zero - 1
+    possible = [first for first in dict.fromkeys((named, 1, 0)) if first <= lowest]
+    last = frames.last - frames.first
+    whole = [first for first in possible if highest <= first + last]
+    first = (whole or possible)[0] if given is None else given
+    if given is None and len(whole) > 1 and not frames.numbered:
+        log.info(
+            "%s: its first frame is taken for frame %d of the tracks. If the tracker counts "
+            "otherwise, say so: --first_frame %d.", frames.path, first, whole[1],
+        )  # fmt: skip
+    return first + 1 - frames.first
+
+
+def _every(place: Path, own: float | None, seen: float | None) -> tuple[int, float | None]:
+    """Return how many frames there are for each that a tracker has seen, and the rate of these."""
+    if not own or not seen:
+        return 1, own or seen
+    step = max(round(own / seen), 1)
+    rate = own / step
+    if abs(rate / seen - 1) > ROUNDING:
         log.warning(
             "%s: it has %g frames a second, and --fps says %g. Times follow --fps.",
             place, own, seen,
         )  # fmt: skip
-        return 1
+        return 1, seen
     if step > 1:
         log.warning(
             "%s: it has %g frames a second, and --fps says %g: 1 of %d frames is taken for a frame "
             "of the tracks.",
             place, own, seen, step,
         )  # fmt: skip
-    return step
+    if abs(rate / seen - 1) > SAME:
+        log.info("%s: times follow its own %.5g frames a second, not --fps.", place, own)
+    return step, rate
 
 
 def open_frame(path: Path) -> Frame:
-    """Return an image file as a frame. Raises Pillow's errors or OSError."""
+    """Return an image file as a frame, turned as EXIF says. Raises Pillow's errors or OSError."""
     with open_image(path) as image:
-        return np.asarray(image if image.mode[0] in DEEP else image.convert("RGB"))
+        turned = ImageOps.exif_transpose(image)
+        return np.asarray(turned if turned.mode[0] in DEEP else turned.convert("RGB"))
 
 
 def size_of(frame: Frame) -> tuple[int, int]:
@@ -74,32 +123,43 @@ def size_of(frame: Frame) -> tuple[int, int]:
 class Images:
     """The frames of a folder.
 
-    last: the number of the last frame. size: (width, height). fps: the frames in a second, which
-    MOTChallenge notes in seqinfo.ini, or None.
+    files: the images by the numbers in their names or, if `numbered` is False, by their order.
+    zero: the number of frame 1 there, 0 or 1. first, last: the first and last frame that is there.
+    size: (width, height). fps: the frames in a second, which MOTChallenge notes in seqinfo.ini, or
+    those that the tracker saw, or None.
     """
 
     def __init__(self, folder: Path, fps: float | None = None) -> None:
-        self.path, self.fps = folder, _noted_rate(folder)
+        self.path = folder
         files = sorted(path for path in folder.iterdir() if is_image(path.name))
         if not files:
             raise UserError(f"{folder}: no frames in it, such as 000001.jpg.")
-        ends = [re.search(r"\d{1,9}$", path.stem) for path in files]
-        numbers = [int(end[0]) for end in ends if end]
-        if len({*numbers}) < len(files):
-            numbers = [*range(len(files))]
-        offset = 1 - min(1, *numbers)  # some programs count from 0
-        step = _step(folder, self.fps, fps)
-        places = ((number + offset - 1, path) for number, path in zip(numbers, files, strict=True))
-        self.files = {place // step + 1: path for place, path in places if not place % step}
-        self.last = max(self.files)
+        found = _numbers_in(files)
+        self.numbered = found is not None
+        numbers = found or [*range(1, len(files) + 1)]
+        self.zero = min(1, *numbers)  # some programs count from 0
+        step, self.fps = _every(folder, _noted_rate(folder), fps)
+        places = ((number - self.zero, path) for number, path in zip(numbers, files, strict=True))
+        self.files = {place // step + self.zero: path for place, path in places if not place % step}
+        self.first, self.last = (end + 1 - self.zero for end in (min(self.files), max(self.files)))
 
     @cached_property
     def size(self) -> tuple[int, int]:
-        """The size of the first image that can be opened."""
+        """The size of the first image that can be decoded."""
         for path in self.files.values():
-            with suppress(Exception), open_image(path) as image:  # Pillow fails in many ways
-                return image.size
+            with suppress(Exception):  # Pillow fails in many ways
+                return size_of(open_frame(path))
         raise UserError(f"{self.path}: none of its images can be opened.")
+
+    @property
+    def names(self) -> dict[str, int]:
+        """The frame of the image of each name, without its ending."""
+        return {path.stem: number + 1 - self.zero for number, path in self.files.items()}
+
+    def seconds(self, numbers: Sequence[int]) -> list[float]:
+        """Return when frames are shown, in seconds since the first one that is there."""
+        assert self.fps, "the rate is not known"
+        return seconds_of([number + 1 - self.first for number in numbers], self.fps).tolist()
 
     def read(self, wanted: Iterable[int]) -> Iterator[Numbered]:
         """Yield (number, frame) of the wanted frames; None for one that is missing, cannot be
@@ -108,8 +168,20 @@ class Images:
         for number in wanted:
             frame = None
             with suppress(Exception):  # Pillow fails in many ways
-                frame = open_frame(self.files[number])
+                frame = open_frame(self.files[number + self.zero - 1])
             yield number, None if frame is None or size_of(frame) != self.size else frame
+
+
+def _numbers_in(files: Sequence[Path]) -> list[int] | None:
+    """Return the numbers that end the names of images; None if they do not number them.
+
+    Names such as cam_20261101_080000123 say a time, and so do numbers beyond LATEST.
+    """
+    ends = [re.search("[0-9]+$", path.stem) for path in files]
+    numbers = [int(end[0]) for end in ends if end]
+    if len({*numbers}) < len(files) or max(numbers) >= LATEST:
+        return None
+    return None if all(TIMED.search(path.stem) for path in files) else numbers
 
 
 def _noted_rate(folder: Path) -> float | None:
@@ -129,28 +201,45 @@ class Video:
     """The frames of a video, which PyAV decodes.
 
     Every packet of a video holds a frame. Their times say which number a frame has, even if others
-    before it cannot be decoded.
+    before it cannot be decoded, and when it is shown: cameras lose frames, and phones save them.
 
-    last: the number of the last frame. size: (width, height) as shown. fps: the frames in a second.
+    first, last: the numbers of the first and last frame. size: (width, height) as shown. fps: the
+    frames in a second where none is lost, or those that the tracker saw.
     Raises UserError if PyAV is not installed, and if the file is not a video or is damaged.
     """
+
+    first, zero, numbered = 1, 1, False
 
     def __init__(self, path: Path, fps: float | None = None) -> None:
         self.path = path
         with self._open() as container:
             stream = container.streams.video[0]
             packets = _until_damaged(container.demux(stream))
-            times = [each.pts for each in packets if each.size and not each.is_discard]
-            self.fps = float(stream.average_rate or stream.guessed_rate or 0) or None
-        self._timed = None not in times  # else, as in a bare H.264 stream, count
-        times = sorted(times) if self._timed else [*range(len(times))]
-        times = times[:: _step(path, self.fps, fps)]
-        self.last, self._numbers = len(times), {time: i for i, time in enumerate(times, 1)}
+            stamps = [each.pts for each in packets if each.size and not each.is_discard]
+            base = float(stream.time_base or 0)
+            noted = float(stream.average_rate or stream.guessed_rate or 0) or None
+        self._timed = (
+            bool(stamps) and None not in stamps and base > 0
+        )  # else, as in a bare H.264 stream, count
+        stamps = sorted(stamps) if self._timed else [*range(len(stamps))]
+        times = (np.array(stamps) - stamps[0]) * base if self._timed else np.zeros(0)
+        own = _rate(times, noted)
+        step, self.fps = _every(path, own, fps)
+        if self.fps and own and abs(self.fps * step / own - 1) > SAME:  # its times are wrong
+            times = times[:0]
+        self._times = [*enumerate(times[::step].tolist(), 1)]
+        self.last = len(stamps[::step])
+        self._numbers = {stamp: number for number, stamp in enumerate(stamps[::step], 1)}
         with self._open() as container:
             first = next(_decoded(container), None)
             if first is None:
                 raise UserError(f"{path}: none of its frames can be decoded.")
             self.size = size_of(_shown(first))
+
+    def seconds(self, numbers: Sequence[int]) -> list[float]:
+        """Return when frames are shown, in seconds since the first one."""
+        assert self.fps, "the rate is not known"
+        return seconds_of(numbers, self.fps, self._times).tolist()
 
     def read(self, wanted: Iterable[int]) -> Iterator[Numbered]:
         """Yield (number, frame) of the wanted frames, which ascend; None for one that is missing or
@@ -181,15 +270,32 @@ class Video:
             ) from None
         regular_file(self.path, VIDEO, "a video or a folder of images")
         try:
-            container = av.open(str(self.path))
+            container = av.open(
+                str(self.path), container_options=OPTIONS, metadata_errors="replace"
+            )
         except av.FFmpegError as error:
             raise UserError(
-                f"{self.path}: cannot be opened as a video ({error.strerror}). Is it whole?"
+                f"{self.path}: cannot be opened as a video ({error.strerror}). Is it whole? "
+                "Playlists are not followed."
             ) from None
         if not container.streams.video:
             container.close()
             raise UserError(f"{self.path}: no video in it.")
         return container
+
+
+def _rate(times: npt.NDArray[np.float64], noted: float | None) -> float | None:
+    """Return the frames in a second of a stream, where it has no gap.
+
+    times: of its frames, in seconds, ascending. noted: the rate that the file states, which is
+    exact if it agrees with them.
+    """
+    steps = np.diff(times)
+    usual = steps[steps <= GAP * np.median(steps)] if len(steps) else steps
+    if not usual.sum() > 0:
+        return noted
+    found = float(1 / usual.mean())
+    return noted if noted and abs(noted / found - 1) < ROUNDING else round(found, 3)
 
 
 def _until_damaged(packets: Iterator[Any]) -> Iterator[Any]:

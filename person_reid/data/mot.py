@@ -1,7 +1,8 @@
 """Cut people out of tracked videos in the format of MOTChallenge, to train and test on your own
 tracks.
 
-A sequence is a folder with the frames (`img1/000001.jpg`, …) and `gt/gt.txt`, see data/tracks.py.
+A sequence is a folder with the frames (`img1/000001.jpg`, …) and `gt/gt.txt`, see
+data/track_files.py.
 """
 
 import re
@@ -10,17 +11,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from PIL import Image
+
 from person_reid.data.crops import LEAST_SIDE, cut_box, save_crop, suffix_of
 from person_reid.data.frames import Frame, open_frame, size_of
-from person_reid.data.images import is_image, open_image
+from person_reid.data.images import is_image
 from person_reid.data.own_images import draw_split
 from person_reid.data.readers import Picture, Splits, files_below
-from person_reid.data.tracks import Box, classes_of_people, read_boxes
+from person_reid.data.track_files import Box, formats_of, read_rows
 from person_reid.errors import UserError
 
 # MOT17 has every sequence three times, with the boxes of each detector
 DETECTOR = re.compile(r"-(DPM|FRCNN|SDP)$")
-FLAGS = ("min_visibility", "frame_stride", "classes")
+FLAGS = ("min_visibility", "frame_stride", "classes", "format")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def read_sequences(
     min_visibility: float = 0.5,
     frame_stride: int = 10,
     classes: str | None = None,
+    format: str | None = None,
     test_fraction: float | None = None,
     seed: int | None = None,
 ) -> Splits:
@@ -75,8 +79,8 @@ def read_sequences(
     includes the folders above it.
     min_visibility: boxes that are less visible, from 0 to 1, are left out.
     frame_stride: every frame_stride-th frame of a sequence is read, from its first on.
-    classes: the numbers of the classes to read, such as "0" or "1,2,7"; by default people's, in the
-        numbering that all sequences together show, and -1.
+    classes: the numbers of the classes to read, such as "0" or "1,2,7"; by default people's and -1.
+    format: a key of track_files.FORMATS; by default the one that all sequences together show.
     test_fraction, seed: see draw_split.
 
     Raises UserError if no sequence is found, if a line makes no sense, and if no box is left.
@@ -86,9 +90,12 @@ def read_sequences(
     if frame_stride < 1:
         raise UserError(f"--frame_stride {frame_stride}: expected a number above 0.")
     found = _sequences(data_dir)
-    boxes = {file: read_boxes(file) for file in found.values()}
+    rows = {file: read_rows(file) for file in found.values()}
+    forms = formats_of(rows, format)
+    boxes = {file: form.boxes(rows[file]) for file, form in zip(rows, forms, strict=True)}
     every = [box for each in boxes.values() for box in each]
-    people, coco = classes_of_people(every, classes)
+    # files with places in the world have no classes
+    people = next((form for form in forms if form.people), forms[0]).classes(every, classes)
     pictures = [
         picture
         for name, file in sorted(found.items())
@@ -96,7 +103,7 @@ def read_sequences(
             name,
             file,
             [box for box in boxes[file] if box.kind in people],
-            0 if coco else min_visibility,
+            min_visibility,
             frame_stride,
         )
     ]
@@ -158,9 +165,9 @@ def _cut(
             f"{folder}: no frames in it, such as 000001.jpg. Was the download unpacked completely?"
         )
     first = min(frames)
-    with open_image(frames[first]) as image:
-        width, height = image.size
-        suffix = suffix_of(image)
+    shown = _frame(frames[first])
+    width, height = size_of(shown)
+    suffix = suffix_of(Image.fromarray(shown))
     for line, frame, track, sides, *_, visibility in boxes:
         within = min(sides[2], width) - max(sides[0], 0), min(sides[3], height) - max(sides[1], 0)
         if (

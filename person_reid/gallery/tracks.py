@@ -7,7 +7,8 @@ for record in recorded_tracks(index):
 """
 
 import hashlib
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import timedelta
 from itertools import count, takewhile
 from pathlib import Path
@@ -15,8 +16,9 @@ from pathlib import Path
 from person_reid.config.search import TrackFileOptions
 from person_reid.config.times import parsed, stored
 from person_reid.data.crops import number_and_frame
-from person_reid.data.frames import Images, Video, open_frames
-from person_reid.data.tracks import Track, files_of, read_tracks
+from person_reid.data.frames import Images, Video, first_number, open_frames
+from person_reid.data.track_files import files_of, read_boxes
+from person_reid.data.tracks import Track, frames_at_ends, read_tracks
 from person_reid.errors import UserError
 from person_reid.files import content_of, real
 from person_reid.gallery.gallery import Gallery
@@ -31,7 +33,8 @@ class TrackRecord:
     source, camera: all its images have them; no other track file has this source.
     path: the track file. frames: its video or folder of images. crops: the folder of its crops.
     fps: the frames in a second. start: the time of the first one, if it is known.
-    width, height: the size of the frames in pixels. classes: see read_tracks.
+    width, height: the size of the frames in pixels. classes, form, first_frame, times: see
+    read_tracks. named: whether labels are named as the images in `frames`.
     """
 
     source: str
@@ -44,20 +47,39 @@ class TrackRecord:
     width: int
     height: int
     classes: str | None
+    form: str | None = None
+    first_frame: int | None = None
+    times: list[list[float]] | None = None
+    named: bool = False
 
     def read(self) -> list[Track]:
         """Return the tracks of the file, see read_tracks."""
-        size = self.width, self.height
-        return read_tracks(Path(self.path), self.fps, self.start, self.classes, size)
+        return read_tracks(
+            Path(self.path),
+            self.fps,
+            self.start,
+            self.classes,
+            (self.width, self.height),
+            self.form,
+            self.first_frame,
+            self.times or (),
+            Images(Path(self.frames)).names if self.named else None,
+        )
 
-    def about(self, crop: Path) -> About:
-        """Return the facts about an image that cut_boxes made."""
-        track, frame = number_and_frame(crop)
-        time = None
-        if self.start:
-            passed = timedelta(seconds=(frame - 1) / self.fps)
-            time = stored(parsed(self.start) + passed)
-        return About(camera=self.camera, time=time, track=str(track), source=self.source)
+    def about(self, crops: Sequence[Path], frames: Images | Video) -> dict[Path, About]:
+        """Return the facts about images that cut_boxes made of frames."""
+        numbers = [number_and_frame(crop) for crop in crops]
+        passed = frames.seconds([frame for _, frame in numbers])
+        begun = parsed(self.start) if self.start else None
+        return {
+            crop: About(
+                camera=self.camera,
+                time=stored(begun + timedelta(seconds=seconds)) if begun else None,
+                track=str(track),
+                source=self.source,
+            )
+            for crop, (track, _), seconds in zip(crops, numbers, passed, strict=True)
+        }
 
 
 def describe_tracks(index: Gallery, config: TrackFileOptions) -> tuple[TrackRecord, Images | Video]:
@@ -83,7 +105,7 @@ def describe_tracks(index: Gallery, config: TrackFileOptions) -> tuple[TrackReco
         getattr(config, name) or getattr(known, name, None) for name in ("camera", "fps", "start")
     )
     frames = open_frames(place, fps)
-    if not (fps := fps or frames.fps):
+    if not frames.fps:
         raise UserError(f"{config.frames}: images have no frame rate. Give it: --fps 30, say.")
     if not camera:
         raise UserError(f"{config.tracks}: which camera is it of? Give its name: --camera NAME")
@@ -91,11 +113,30 @@ def describe_tracks(index: Gallery, config: TrackFileOptions) -> tuple[TrackReco
         crops = str(real(config.crops) / source)
     else:
         crops = known.crops if known else _crops_beside(index, source)
+    form = config.format or (known.form if known else None)
+    images = _images_of_labels(path, frames)
+    _, boxes = read_boxes(path, form, images)
+    first = 1 if images else known.first_frame if known else None
+    if first is None or config.first_frame is not None:
+        first = first_number(frames, {int(box.frame) for box in boxes}, config.first_frame)
     width, height = frames.size
     record = TrackRecord(
-        source, str(path), str(place), camera, crops, fps, start, width, height, config.classes
-    )
+        source, str(path), str(place), camera, crops, frames.fps, start, width, height,
+        config.classes, form, first, None, images is not None,
+    )  # fmt: skip
+    if isinstance(frames, Video) or frames.first > 1:  # not number / rate
+        shown = [frame + 1 - first for frame in frames_at_ends(boxes)]
+        times = [[*each] for each in zip(shown, frames.seconds(shown), strict=True)]
+        record = replace(record, times=times)
     return record, frames
+
+
+def _images_of_labels(tracks: Path, frames: Images | Video) -> dict[str, int] | None:
+    """Return the number of the image of each name if labels have these names, which are times."""
+    if not tracks.is_dir() or isinstance(frames, Video) or frames.numbered:
+        return None
+    names = frames.names
+    return names if all(file.stem in names for file in files_of(tracks)) else None
 
 
 def _digest(tracks: Path, frames: Path) -> str:
@@ -119,9 +160,11 @@ def recorded_tracks(index: Gallery) -> list[TrackRecord]:
     Raises UserError if a record is damaged.
     """
     known = takewhile(lambda values: values is not None, map(index.recall, map(_key, count(1))))
+    possible = {each.name for each in fields(TrackRecord)}
+    needed = {each.name for each in fields(TrackRecord) if each.default is MISSING}
     found = {}
     for values in known:
-        if not isinstance(values, dict) or {*values} != {each.name for each in fields(TrackRecord)}:
+        if not isinstance(values, dict) or not needed <= {*values} <= possible:
             raise UserError(f"{index.path}: damaged: it says {values!r} of a track file.")
         found[values["path"]] = TrackRecord(**values)
     return list(found.values())

@@ -6,6 +6,7 @@ numbers are seeded by the person, the camera and the moment. people.py draws the
 the surroundings, figure.py paints both.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
@@ -31,6 +32,7 @@ FOLDERS = ("bounding_box_train", "bounding_box_test", "query", "gt_bbox")
 MANIFEST = "synthetic.json"
 VERSION = 1  # raise it when a single pixel changes; tests/synthetic/test_pixels.py notices
 MOST_PICTURES = 10_000_000
+JPEG_END = b"\xff\xd9"
 LIMITS = {
     "train_identities": (1, 9999),
     "test_identities": (1, 9999),
@@ -167,8 +169,14 @@ def claim(root: Path, arguments: dict[str, int], folders: Sequence[str] = FOLDER
 
 
 def is_drawn(path: Path) -> bool:
-    """Return whether the picture is there, and not emptied by a crash of the machine."""
-    return path.is_file() and path.stat().st_size > 0
+    """Return whether the picture is there to its end: a crash of the machine, or a copy, may cut it
+    short.
+    """
+    if not path.is_file() or path.stat().st_size < len(JPEG_END):
+        return False
+    with path.open("rb") as file:
+        file.seek(-len(JPEG_END), os.SEEK_END)
+        return file.read() == JPEG_END
 
 
 def plan(
@@ -224,8 +232,11 @@ def draw_chunk(task: tuple[str, list[Drawing], int]) -> int:
 def write_drawn(path: Path, content: bytes) -> None:
     """Write a picture, whole or not at all; each is drawn by one process."""
     temporary = path.with_suffix(".partial")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:  # the disk may be full
+        temporary.unlink(missing_ok=True)
 
 
 def draw_picture(picture: Drawing, camera: Camera, backdrop: Array, seed: int) -> bytes:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from person_reid.data import crops
 from person_reid.data.crops import choose_boxes, cut_boxes, cut_images, seen_pixels, sharpness
 from person_reid.data.frames import open_frames
 from person_reid.data.tracks import Track
@@ -120,3 +121,19 @@ def test_sharpness_is_the_deviation_of_the_laplacian():
     assert sharpness(image) > 2 * sharpness(image.filter(ImageFilter.GaussianBlur(1)))
     deep = Image.fromarray(np.asarray(image, np.uint16) * 16)
     assert sharpness(deep) == pytest.approx(16 * np.std(found))
+
+
+def test_two_processes_may_write_one_crop(tmp_path, monkeypatch):
+    """The second begins and ends while the first writes."""
+    crop, path, whole = Image.new("RGB", (8, 16)), tmp_path / "000001_000002.jpg", crops.save_crop
+
+    def slowly(image, place):
+        whole(image, place)
+        monkeypatch.setattr(crops, "save_crop", whole)
+        crops.write_crop(image, path)
+
+    monkeypatch.setattr(crops, "save_crop", slowly)
+    crops.write_crop(crop, path)
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    with Image.open(path) as image:
+        assert image.size == crop.size

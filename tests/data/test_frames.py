@@ -1,5 +1,6 @@
 """The frames of a camera, from folders and videos."""
 
+import os
 import struct
 
 import numpy as np
@@ -108,3 +109,46 @@ def test_what_is_not_a_video_is_said(content, tmp_path):
     (tmp_path / "walk.mp4").write_bytes(content)
     with pytest.raises(UserError, match=r"walk\.mp4: cannot be opened as a video .* Is it whole\?"):
         open_frames(tmp_path / "walk.mp4")
+
+
+@pytest.mark.parametrize("name", ["walk.mp4", "walk.avi", "walk.mkv"])
+def test_a_title_may_be_in_another_encoding(name, tmp_path):
+    pytest.importorskip("av")
+    path = write_video(tmp_path / name, title="CAFE*")
+    content = path.read_bytes()
+    assert b"CAFE*" in content
+    path.write_bytes(content.replace(b"CAFE*", b"Caf\xe9*"))
+    assert open_frames(path).last == FRAMES
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("walk.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{}\n#EXT-X-ENDLIST\n"),
+        ("walk.mp4", "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{}\n#EXT-X-ENDLIST\n"),
+        ("walk.ffconcat", "ffconcat version 1.0\nfile '{}'\n"),
+        ("walk%d.png", "the name of a series of images"),
+    ],
+)
+def test_a_file_that_leads_to_others_is_not_followed(name, content, tmp_path):
+    pytest.importorskip("av")
+    secret = write_video(tmp_path / "secret.mp4")
+    Image.fromarray(draw_frame(1)).save(tmp_path / "walk1.png")
+    (tmp_path / name).write_text(content.format(secret))
+    with pytest.raises(UserError, match="cannot be opened as a video .* Playlists are not followe"):
+        open_frames(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    pytest.importorskip("av")
+    os.mkfifo(tmp_path / "walk.mp4")
+    with pytest.raises(UserError, match=r"walk\.mp4: a pipe; expected a video"):
+        open_frames(tmp_path / "walk.mp4")
+
+
+def test_a_date_before_the_number_of_a_frame_is_not_a_time(tmp_path):
+    """No minute has 61 seconds."""
+    for number in (1, 61):
+        Image.fromarray(draw_frame(number)).save(tmp_path / f"cam_20261101_{number:06d}.png")
+    assert open_frames(tmp_path).last == 61

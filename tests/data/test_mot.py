@@ -66,6 +66,26 @@ def test_the_boxes_that_count_are_cut_out_of_their_frames(tmp_path):
         assert np.abs(found - frame[top:bottom, left:right]).mean() < 12  # JPEG of noise
 
 
+@pytest.mark.parametrize(("orientation", "quarters"), [(3, 2), (6, 1), (8, 3)])
+def test_frames_are_turned_as_exif_says(orientation, quarters, tmp_path):
+    """The boxes are those of a tracker, which sees them upright."""
+    for folder in ("upright", "turned"):
+        write_sequence(tmp_path / folder / "walk")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for path in (tmp_path / "turned" / "walk" / "img1").iterdir():
+        with Image.open(path) as image:
+            stored = np.ascontiguousarray(np.rot90(np.asarray(image), quarters))
+        Image.fromarray(stored).save(path, exif=exif)
+    crops = []
+    for folder in ("upright", "turned"):
+        found = read_sequences(tmp_path / folder, frame_stride=1, test_fraction=0)["train_all"]
+        for picture in found:
+            picture.source.save(tmp_path / folder / picture.source.name)
+        crops.append([(tmp_path / folder / each.source.name).read_bytes() for each in found])
+    assert crops[0] == crops[1] and len(crops[0]) == 5
+
+
 def test_a_layout_of_two_sequences(tmp_path, capsys):
     for name in ("MOT17-02-DPM", "MOT17-02-SDP", "MOT17-04-SDP"):
         write_sequence(tmp_path / "train" / name)

@@ -11,7 +11,7 @@ from PIL import Image
 
 import prepare
 from person_reid.config.times import written
-from person_reid.data.tracks import read_boxes, write_identities
+from person_reid.data.track_files import read_boxes, write_identities
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter
@@ -152,7 +152,7 @@ def test_a_track_without_an_image_and_other_objects_are_nobody_elses(tmp_path):
         file.write("5,2,1,1,50,20,0.9,3,-1,-1\r\n5,77,1,1,50,20,0.9,3,-1,-1\r\n")
     people = run(index)
     assert people == {("hall", 1): 1, ("hall", 5): 1, ("hall", 2): 2, ("hall", 7): 3}
-    written = {int(box.track) for box in read_boxes(tmp_path / "people" / "hall-1.txt")}
+    written = {int(box.track) for box in read_boxes(tmp_path / "people" / "hall-1.txt")[1]}
     assert written == {-1, 1, 2, 3, 4}  # 4: the car
 
 

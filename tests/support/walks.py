@@ -31,11 +31,12 @@ def write_frames(folder, frames=FRAMES):
     return folder
 
 
-def write_video(path, frames=FRAMES, rate=10, **options):
+def write_video(path, frames=FRAMES, rate=10, title="", **options):
     """The frames as a video, by PyAV."""
     import av
 
     with av.open(str(path), "w", options=options) as container:
+        container.metadata["title"] = title
         stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height = SIZE
         stream.pix_fmt = "yuv420p"

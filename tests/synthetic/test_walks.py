@@ -2,9 +2,13 @@
 tracker with the faults that it is said to have.
 """
 
+import errno
+import os
+import shutil
 from collections import defaultdict
 from datetime import datetime
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +133,29 @@ def test_an_interrupted_run_is_completed_and_a_third_draws_nothing(small, tmp_pa
     assert walks.draw_walks(tmp_path, workers=1, **SIZES) == frames - 9
     assert content(tmp_path) == content(small)
     assert walks.draw_walks(tmp_path, workers=1, **SIZES) == 0
+
+
+def test_a_frame_that_was_cut_short_is_drawn_again(small, tmp_path):
+    shutil.copytree(small, tmp_path, dirs_exist_ok=True)
+    for frame, size in (("000003.jpg", 0), ("000004.jpg", 1), ("000005.jpg", 4000)):
+        os.truncate(tmp_path / "cam1" / "img1" / frame, size)
+    assert walks.draw_walks(tmp_path, workers=1, **SIZES) == 3
+    assert content(tmp_path) == content(small)
+
+
+def test_a_full_disk_leaves_no_part_of_a_frame(small, tmp_path, monkeypatch):
+    shutil.copytree(small, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "cam1" / "img1" / "000003.jpg").unlink()
+
+    def full(path, content):
+        with path.open("wb") as file:
+            file.write(content[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        walks.draw_walks(tmp_path, workers=1, **SIZES)
+    assert not [*tmp_path.rglob("*.partial")]
 
 
 def test_the_files_are_read_as_any_tracker_s(small):

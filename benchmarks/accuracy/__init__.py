@@ -1,1 +1,0 @@
-"""How often are answers right, and what does each decision contribute?"""

@@ -1,1 +1,0 @@
-"""How large may a gallery become, and what do searches in it cost?"""

@@ -1,1 +1,0 @@
-"""Do results agree with other people's programs, and what do these cost?"""

@@ -1,1 +1,0 @@
-"""What happens when input is nonsense, or a process is killed?"""

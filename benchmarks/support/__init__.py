@@ -1,1 +1,0 @@
-"""What benchmarks share: parser, made-up features, time and memory."""

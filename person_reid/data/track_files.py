@@ -1,0 +1,349 @@
+"""Read and write the lines of track files: a table says what each program writes.
+
+MOTChallenge's text has a line for every box:
+
+    frame, track, left, top, width, height, confidence, class, visibility
+
+Frames and pixels are counted from 1. Lines of confidence 0 are ignored; -1 is not known, and a
+track of -1 is a box without an identity. A class or visibility that is missing or -1, as Roboflow's
+trackers write it, is not known.
+
+Ultralytics writes a folder, with a file for every frame and in it a line for every box, in
+fractions of the frame:
+
+    class middle_x middle_y width height [confidence] track
+
+To add a format, add an entry to FORMATS, and its name to TRACK_FORMATS in config/prepare.py.
+
+Dendorfer et al., MOTChallenge: A Benchmark for Single-Camera Multiple Target Tracking, IJCV 2021.
+"""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from person_reid.config.forms import numbers
+from person_reid.config.option import LARGEST
+from person_reid.errors import UserError
+from person_reid.files import content_of
+from person_reid.text import counted
+
+UNKNOWN = -1
+MOT_CLASSES = 13  # numbered from 1
+BOX = ("frame", "track", "left", "top", "width", "height", "confidence")
+LABEL = ("class", "x", "y", "width", "height")
+# what a line has: the separator, how many values, and what they are
+TEXT = ",", range(7, 11), "frame,track,left,top,width,height,confidence and perhaps more"
+LABELS = None, range(5, 8), "class x y width height, perhaps confidence, and track"
+VALUE = re.compile(r"[^,\s\ufeff]+")
+NUMBERED = re.compile(r"(.*?)([0-9]+)")  # the name of a label ends in the number of its frame
+log = logging.getLogger(__name__)
+
+
+class Row(NamedTuple):
+    """The values in a line of a file, and the number of their frame."""
+
+    file: Path
+    line: int
+    frame: float
+    values: list[float]
+
+
+class Box(NamedTuple):
+    """A box: its line, frame and track, its sides, its confidence, class and visibility."""
+
+    line: int
+    frame: float
+    track: float
+    sides: tuple[float, float, float, float]
+    confidence: float
+    kind: float
+    visibility: float
+
+
+Files = Sequence[Sequence[Row]]
+
+
+@dataclass(frozen=True)
+class Format:
+    """The lines that a program writes.
+
+    columns: the values of a line, of which the last may be missing. people: the classes that are
+    people. fits: whether files have this format if they have none of those before it in the table.
+    remark: what to say of it. labels: it is a folder with a file for every frame.
+    """
+
+    columns: tuple[str, ...]
+    people: frozenset[int]
+    fits: Callable[[Files], bool]
+    remark: str = ""
+    labels: bool = False
+
+    def boxes(self, rows: Iterable[Row]) -> list[Box]:
+        """Return the boxes of some lines, without those to be ignored.
+
+        Their sides are in pixels from 0 or, for labels, in fractions of the frame.
+        """
+        return [box for box in map(self._box, rows) if box.confidence]
+
+    def _box(self, row: Row) -> Box:
+        known = dict(zip(self.columns, row.values, strict=False))
+        width, height = known["width"], known["height"]
+        if self.labels:
+            left, top = known["x"] - width / 2, known["y"] - height / 2
+        else:
+            left, top = known["left"] - 1, known["top"] - 1  # the first pixel has the number 1
+        return Box(
+            row.line,
+            row.frame,
+            known.get("track", UNKNOWN),
+            (left, top, left + width, top + height),
+            known.get("confidence", 1),
+            known.get("class", UNKNOWN),
+            known.get("visibility", UNKNOWN),
+        )
+
+    def classes(self, boxes: Iterable[Box], named: str | None = None) -> set[float]:
+        """Return the classes of boxes to read: those named, such as "0" or "1,2,7", or people's
+        and -1.
+
+        Remarks say how they are numbered, and count the boxes of the others.
+        Raises UserError if `named` does not name numbers.
+        """
+        wanted: set[float] = {UNKNOWN, *self.people}
+        if named and not (wanted := {*numbers(named)}):
+            raise UserError(f"--class {named}: expected numbers of classes, such as 0 or 1,2,7.")
+        if self.remark:
+            log.info("%s --class N chooses others, and --format another format.", self.remark)
+        for kind, count in sorted(Counter(box.kind for box in boxes).items()):
+            if kind not in wanted:
+                log.warning("class %g: %s left out.", kind, counted(count, "box", "boxes"))
+        return wanted
+
+
+def _column(files: Files, name: int) -> list[float]:
+    """Return the values of a column, where it is known."""
+    values = (row.values[name] for rows in files for row in rows if len(row.values) > name)
+    return [value for value in values if value != UNKNOWN]
+
+
+def _are_certain(files: Files) -> bool:
+    """Return whether no confidence is between 0 and 1, as a detector writes it."""
+    return not any(value % 1 for value in _column(files, 6))
+
+
+def _have_places(files: Files) -> bool:
+    """Return whether places in the world, in metres, follow the confidence."""
+    return any(value % 1 for value in _column(files, 7))
+
+
+def _number_detections(files: Files) -> bool:
+    """Return whether the last of nine columns numbers the detections of each frame, from 0.
+
+    A visibility is between 0 and 1. If it is 0 or 1 in all lines, two boxes of a frame share it.
+    """
+    rows = [(place, row) for place, rows in enumerate(files) for row in rows]
+    if _are_certain(files) or not all(len(row.values) == 9 for _, row in rows):
+        return False
+    found = [row.values[8] for _, row in rows]
+    alone = len({(place, row.frame, row.values[8]) for place, row in rows}) == len(rows)
+    whole = all(value >= 0 and not value % 1 for value in found)
+    return whole and alone and {*found} != {1} and 0 not in _column(files, 7)
+
+
+def _count_classes_from_zero(files: Files) -> bool:
+    """Return whether classes are numbered as in COCO.
+
+    It alone has a 0, and numbers beyond MOTChallenge's. Where all are between, a detector wrote
+    them if it is more or less sure of its boxes and knows nothing of their visibility.
+    """
+    kinds = _column(files, 7)
+    if any(kind == 0 or kind > MOT_CLASSES for kind in kinds):
+        return True
+    return bool(kinds) and not _are_certain(files) and not _column(files, 8)
+
+
+def _have_confidence(files: Files) -> bool:
+    """Return whether a sixth value of a label is a confidence, and not a track."""
+    rows = [row.values for each in files for row in each]
+    return any(len(values) == 7 or (len(values) == 6 and values[5] % 1) for values in rows)
+
+
+def _may_be(files: Files) -> bool:
+    return True
+
+
+IN_COCO = (
+    "The classes are numbered as in COCO, where 0 is a person, and no visibility follows them."
+)
+FORMATS = {
+    # some sequences of 2015 have places in the world
+    "mot15": Format((*BOX, "x", "y", "z"), frozenset(), _have_places),
+    # boxmot eval, in which COCO's classes are counted from 1
+    "boxmot_eval": Format(
+        (*BOX, "class", "detection"),
+        frozenset((1,)),
+        _number_detections,
+        "The classes are COCO's plus 1, as BoxMOT writes them to evaluate; 1 is a person.",
+    ),
+    # boxmot track
+    "boxmot": Format((*BOX, "class"), frozenset((0,)), _count_classes_from_zero, IN_COCO),
+    # pedestrians, people on vehicles, and static people
+    "mot": Format((*BOX, "class", "visibility"), frozenset((1, 2, 7)), _may_be),
+    "ultralytics_conf": Format(
+        (*LABEL, "confidence", "track"), frozenset((0,)), _have_confidence, IN_COCO, labels=True
+    ),
+    "ultralytics": Format((*LABEL, "track"), frozenset((0,)), _may_be, IN_COCO, labels=True),
+}
+
+
+def formats_of(files: Mapping[Path, Sequence[Row]], name: str | None = None) -> list[Format]:
+    """Return the format of each file, as one of them shows it for all, or that of a name.
+
+    Only places in the world are a matter of each file.
+    Raises UserError if a folder has a file's format, or the other way round.
+    """
+    for path in files:
+        if name and FORMATS[name].labels != path.is_dir():
+            found, expected = "a folder", "a file"
+            if FORMATS[name].labels:
+                found, expected = expected, found
+            raise UserError(
+                f"{path}: {found}; --format {name} is about {expected}. Leave --format out."
+            )
+    if name:
+        return [FORMATS[name]] * len(files)
+    labels = any(path.is_dir() for path in files)
+    seen = [[row for row in rows if labels or row.values[6]] for rows in files.values()]
+    placed = [not labels and _have_places([rows]) for rows in seen]
+    others = [rows for rows, alone in zip(seen, placed, strict=True) if not alone]
+    known = (form for form in FORMATS.values() if form.labels == labels)
+    shared = next(form for form in known if form.fits(others))
+    return [FORMATS["mot15"] if alone else shared for alone in placed]
+
+
+def read_boxes(
+    path: Path, name: str | None = None, images: Mapping[str, int] | None = None
+) -> tuple[Format, list[Box]]:
+    """Return the format of a track file or a folder of labels, and its boxes.
+
+    name: the format, a key of FORMATS; by default what the lines look like. images: see read_rows.
+    Raises UserError for a line that makes no sense.
+    """
+    rows = read_rows(path, images)
+    (form,) = formats_of({path: rows}, name)
+    boxes = form.boxes(rows)
+    for box in boxes:
+        if box.frame % 1 or box.frame < 0 or box.track % 1:
+            raise UserError(
+                f"{path}, line {box.line}: expected whole numbers of a frame and a track, found "
+                f"{box.frame:g} and {box.track:g}."
+            )
+    return form, boxes
+
+
+def read_rows(path: Path, images: Mapping[str, int] | None = None) -> list[Row]:
+    """Return the values of all lines of a track file or a folder of labels.
+
+    images: the number of the image of each name, if labels are named as images are.
+    Raises UserError for a line that makes no sense.
+    """
+    if not path.is_dir():
+        found = [(number, _values(path, number, line, *TEXT)) for number, line in _filled(path)]
+        return [Row(path, number, values[0], values) for number, values in found]
+    return [
+        Row(file, number, frame, _values(file, number, line, *LABELS))
+        for file, frame in _numbered_labels(path, images)
+        for number, line in _filled(file)
+    ]
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files of tracks: the track file, or the labels in a folder."""
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.glob("*.txt") if NUMBERED.fullmatch(file.stem))
+
+
+def _numbered_labels(folder: Path, images: Mapping[str, int] | None) -> list[tuple[Path, int]]:
+    """Return the labels of a folder and the numbers of their frames, in this order."""
+    files = files_of(folder)
+    if not files:
+        raise UserError(f"{folder}: no labels in it, such as video_1.txt, with a file a frame.")
+    if images is not None:
+        if strange := next((file for file in files if file.stem not in images), None):
+            raise UserError(f"{strange}: no frame has the name {strange.stem}.")
+        return sorted(((file, images[file.stem]) for file in files), key=lambda pair: pair[1])
+    parts = [NUMBERED.fullmatch(file.stem) for file in files]
+    videos = sorted({part[1] for part in parts if part})
+    if len(videos) > 1:
+        raise UserError(
+            f"{folder}: labels of several videos in it, such as {videos[0]} and {videos[1]}. "
+            "Track each video into a folder of its own."
+        )
+    found = [(file, int(part[2])) for file, part in zip(files, parts, strict=True) if part]
+    if too_large := next((file for file, number in found if number > LARGEST), None):
+        raise UserError(
+            f"{too_large}: {too_large.stem} is not the number of a frame. If it is an image's "
+            "name, put the folder of images back that was tracked."
+        )
+    return sorted(found, key=lambda pair: pair[1])
+
+
+def lines_of(path: Path) -> list[str]:
+    """Return the lines of a file with their ends; together, and in UTF-8, they are the file.
+
+    Bytes that are not UTF-8 stay as they are, see PEP 383.
+    """
+    return content_of(path).decode("utf-8", "surrogateescape").splitlines(keepends=True)
+
+
+def _filled(path: Path) -> Iterable[tuple[int, str]]:
+    """Return (number, line) of the lines of a file that are not blank."""
+    lines = enumerate(lines_of(path), 1)
+    return ((number, line) for number, line in lines if line.strip("\ufeff").strip())
+
+
+def _values(
+    path: Path, number: int, line: str, separator: str | None, count: range, expected: str
+) -> list[float]:
+    """Return the numbers of a line, of at most LARGEST."""
+    text = line.strip("\ufeff")  # which begins some files of Windows
+    try:
+        values = [float(value.strip()) for value in text.split(separator)]
+    except ValueError:
+        values = []
+    if len(values) not in count or not all(abs(value) <= LARGEST for value in values):
+        found = text.strip()[:60]
+        raise UserError(f"{path}, line {number}: expected {expected}, found {found!r}.")
+    return values
+
+
+def write_identities(
+    path: Path, save: Path, identity: Callable[[int], int], name: str | None = None
+) -> None:
+    """Write a track file, or a folder of labels, with other identities; nothing else changes.
+
+    identity: returns the new one of a track. Boxes without an identity stay so. name: the format,
+    see read_boxes.
+    """
+    if path.is_dir():
+        save.mkdir()
+    anything = dict.fromkeys((file.stem for file in files_of(path)), 0)  # the frames do not matter
+    rows = read_rows(path, anything)
+    (form,) = formats_of({path: rows}, name)
+    place = form.columns.index("track")
+    tracks = {(row.file, row.line): row.values[place] for row in rows if len(row.values) > place}
+    for file in files_of(path):
+        lines = lines_of(file)
+        for number, line in enumerate(lines, 1):
+            track = tracks.get((file, number), UNKNOWN)
+            if track >= 0:
+                start, end = [*VALUE.finditer(line)][place].span()
+                lines[number - 1] = f"{line[:start]}{identity(int(track))}{line[end:]}"
+        content = "".join(lines).encode("utf-8", "surrogateescape")
+        (save / file.name if path.is_dir() else save).write_bytes(content)
