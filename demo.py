@@ -63,11 +63,13 @@ def main(argv: list[str] | None = None) -> None:
         )
         missed = ranking.missed(query, gallery, index, config.top, threshold)
         summary = ranking.summary(matches, total, missed)
-        heading = f"query {index}: {ranking.headline(query, index)}  {path}"
+        heading = f"query {index}: {ranking.headline(query, index, config.test_dir)}  {path}"
         print(printable("\n".join([heading, *ranking.lines(matches), summary])))
         if precision is not None:
             summary += f"; average precision {style.decimals(precision)}"
-        title = name if config.labels else f"{name}: {ranking.headline(query, index)}"
+        title = (
+            name if config.labels else f"{name}: {ranking.headline(query, index, config.test_dir)}"
+        )
         rows.append([ranking.ranking_row(path, matches, title, summary)])
         if config.missed and missed:
             nearest = ranking.with_paths(missed[: config.top], gallery, config.test_dir)

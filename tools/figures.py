@@ -132,10 +132,13 @@ def histogram(config: HistogramConfig) -> None:
 def embedding(config: MapConfig) -> None:
     """Draw a map of features."""
     from person_reid.show.embedding import choose, draw_embedding, project
+    from person_reid.show.ranking import words_behind
 
-    images = choose(*reid.load_result(config.result), config.identities)
+    query, gallery = reid.load_result(config.result, paths=True)
+    images = choose(query, gallery, config.identities)
     points, method = project(images.features, config.method)
-    draw_embedding(points, images.labels, images.cameras, config.save, method, config)
+    words = words_behind(query)
+    draw_embedding(points, images.labels, images.cameras, config.save, method, config, words)
 
 
 DRAW: dict[str, Callable[[Any], None]] = {

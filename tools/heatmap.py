@@ -74,7 +74,7 @@ def ranked(
     path, matches, total = ranking.look_up(
         query, gallery, index, config.top, test_dir=config.test_dir
     )
-    title = f"Query {index}: {ranking.headline(query, index)}"
+    title = f"Query {index}: {ranking.headline(query, index, config.test_dir)}"
     row = ranking.ranking_row(path, matches, title)
     tiles = [tile for tile in (row.lead, *row.tiles) if tile]
     return tiles, title, ranking.summary(matches, total)

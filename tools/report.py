@@ -66,10 +66,10 @@ def main(argv: list[str] | None = None) -> None:
     tested = report.measure(query, gallery, multi_query, rescore)
     history = RunFolder(name).history() if name else []
     body = [page.numbers(about) if (about := about_network(config, history)) else Markup()]
-    body.append(report.metrics_section(tested))
+    body.append(report.metrics_section(tested, config.test_dir))
     if history:
         body.append(report.curves_section(history))
-    body += [report.thresholds_section(tested), report.map_section(tested)]
+    body += [report.thresholds_section(tested), report.map_section(tested, config.test_dir)]
     if not config.no_images:
         body += rankings(config, tested)
     if run:

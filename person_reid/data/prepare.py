@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from itertools import count
 from pathlib import Path
@@ -36,6 +36,7 @@ from person_reid.data.readers import (
     is_nobody,
     pictures_of,
 )
+from person_reid.data.words import Table, check_place, read_words, write_words
 from person_reid.errors import UserError
 from person_reid.files import content_of, only_writer, write_text
 from person_reid.progress import progress
@@ -59,12 +60,16 @@ def lay_out(
 
     Returns how many files were linked, copied, extracted, kept (already right) and removed (made by
     an earlier run and no longer part of the data set). Files that prepare.py did not make are never
-    touched. Raises UserError for a download with wrong names or an empty folder, and if `save_dir`
-    cannot be used, before anything is changed.
+    touched. The words that numbers stand for are in names.csv, see data/words.py. Raises UserError
+    for a download with wrong names or an empty folder, and if `save_dir` cannot be used, before
+    anything is changed.
     """
     data_dir, save_dir = Path(data_dir), Path(save_dir)
-    plan = plan_layout(data_set, data_dir)
+    splits = read_splits(data_set, data_dir)
+    plan = plan_of(splits, data_set, data_dir)
+    words = {**read_words(data_dir).table, **words_of(splits, data_set.distractors)}
     _check_apart(plan, data_dir, save_dir)
+    check_place(save_dir)
     origin = {"source": _relative(data_dir, save_dir), "data_set": data_set.name}
     what, done = f"--save_dir {save_dir}", Counter[str]()
     with ExitStack() as stack:
@@ -75,6 +80,7 @@ def lay_out(
             raise UserError(problem) from error
         earlier = _earlier_files(save_dir, origin)
         _write_record(save_dir, origin, earlier | plan.keys(), recorded_limits(save_dir))
+        write_words(save_dir, words)
         # First, since a.JPG and a.jpg are one file on some file systems.
         for target in sorted(earlier - plan.keys()):
             done["removed"] += _remove(save_dir / target)
@@ -91,18 +97,33 @@ def lay_out(
     return done
 
 
+def read_splits(data_set: DataSet, data_dir: str | Path) -> Splits:
+    """Return the pictures of a download by split, without junk and distractors where nobody is.
+
+    Raises UserError as people_only does.
+    """
+    assert data_set.read, "a data set without identities is not laid out"
+    splits = dict(data_set.read(Path(data_dir)))
+    if not data_set.distractors:
+        return splits
+    val = {VAL: splits.pop(VAL)} if VAL in splits else {}
+    return {**people_only(splits, data_dir), **val}
+
+
 def plan_layout(data_set: DataSet, data_dir: str | Path) -> dict[str, Source]:
-    """Return {`<split>/<identity>/<image>`: source} for every image to lay out.
+    """Return {`<split>/<identity>/<image>`: source} for every image to lay out, see plan_of."""
+    return plan_of(read_splits(data_set, data_dir), data_set, data_dir)
+
+
+def plan_of(pictures: Splits, data_set: DataSet, data_dir: str | Path) -> dict[str, Source]:
+    """Return {`<split>/<identity>/<image>`: source} for the pictures of a download.
 
     val is what the data set lists for it or else, of each identity of train_all, the first image by
     name; train is the rest. An identity with nothing left for train has its images in both, so that
     all three have the same classes. A download without training images has none of the three.
     """
-    assert data_set.read, "a data set without identities is not laid out"
-    read = dict(data_set.read(Path(data_dir)))
+    read = dict(pictures)
     listed = {picture.source for picture in read.pop(VAL, ())}
-    if data_set.distractors:
-        read = people_only(read, data_dir)
     splits = file_names(read, data_set.distractors)
     _check_test(splits, data_dir)
     plan = {
@@ -162,27 +183,40 @@ def file_names(splits: Splits, distractors: bool = True) -> dict[str, dict[str, 
         there is a 0, every identity is raised by one.
     """
     pictures = pictures_of(splits)
-    identities = _numbers(
-        {picture.identity for picture in pictures}, ("-1", "0") if distractors else ()
-    )
-    views: dict[str | Source, int] = {}
-    views.update(_numbers({picture.camera for picture in pictures if picture.camera}, ("0",)))
+    numbers = _numbers_of(pictures, distractors)
+    views: dict[str | Source, int] = dict(numbers["camera"].items())
     alone = {each.source for each in pictures if not each.camera and isinstance(each.source, Path)}
     views.update(zip(sorted(alone), count(max(views.values(), default=0) + 1)))
-    marks = _marks(pictures)
-    return {split: _place_all(found, identities, views, marks) for split, found in splits.items()}
+    return {split: _place_all(found, numbers, views) for split, found in splits.items()}
 
 
-def _marks(pictures: Sequence[Picture]) -> Callable[[Picture], str]:
-    """Return the function from a picture to what its name says of track and clothes."""
-    tracks = _numbers({each.track for each in pictures if each.track}, ())
-    clothes = _numbers({each.clothes for each in pictures if each.clothes}, ())
+def words_of(splits: Splits, distractors: bool = True) -> Table:
+    """Return {kind: {number: word}} of the words that file_names numbers; see its arguments."""
+    pictures = pictures_of({split: found for split, found in splits.items() if split != VAL})
+    meant = _meant(distractors)
+    return {
+        kind: {number: word for word, number in numbers.items() if word not in meant[kind]}
+        for kind, numbers in _numbers_of(pictures, distractors).items()
+        if not all(word in meant[kind] or NUMBER.fullmatch(word) for word in numbers)
+    }
 
-    def marks(picture: Picture) -> str:
-        track = f"t{tracks[picture.track]}" if picture.track else ""
-        return track + (f"o{clothes[picture.clothes]}" if picture.clothes else "")
 
-    return marks
+def _meant(distractors: bool) -> dict[str, tuple[str, ...]]:
+    """Return, for each kind of label, those that keep their number even among words."""
+    nobody = ("-1", "0") if distractors else ()
+    return {"identity": nobody, "camera": ("0",), "track": (), "clothes": ()}
+
+
+def _numbers_of(pictures: Sequence[Picture], distractors: bool) -> dict[str, dict[str, int]]:
+    """Return {kind: {label: number}} of all that the name of an image says in numbers."""
+    labels = {
+        "identity": {picture.identity for picture in pictures},
+        "camera": {picture.camera for picture in pictures if picture.camera},
+        "track": {picture.track for picture in pictures if picture.track},
+        "clothes": {picture.clothes for picture in pictures if picture.clothes},
+    }
+    meant = _meant(distractors)
+    return {kind: _numbers(found, meant[kind]) for kind, found in labels.items()}
 
 
 def _numbers(labels: set[str], meant: Collection[str]) -> dict[str, int]:
@@ -203,16 +237,17 @@ def _numbers(labels: set[str], meant: Collection[str]) -> dict[str, int]:
 
 def _place_all(
     pictures: Sequence[Picture],
-    identities: dict[str, int],
-    views: dict[str | Source, int],
-    marks: Callable[[Picture], str],
+    numbers: Mapping[str, Mapping[str, int]],
+    views: Mapping[str | Source, int],
 ) -> dict[str, Source]:
     places: dict[str, Source] = {}
     taken: dict[str, Source] = {}
     for picture in pictures:
-        identity = identities[picture.identity]
+        identity = numbers["identity"][picture.identity]
+        marks = f"t{numbers['track'][picture.track]}" if picture.track else ""
+        marks += f"o{numbers['clothes'][picture.clothes]}" if picture.clothes else ""
         folder = "-1" if identity == -1 else f"{identity:04d}"
-        name = _name(picture.source.name, f"{folder}_c", views[picture.view], marks(picture))
+        name = _name(picture.source.name, f"{folder}_c", views[picture.view], marks)
         target = f"{folder}/{name}"
         # Two folders may hold images of the same name, and some file systems do not distinguish
         # A.jpg from a.jpg.

@@ -10,6 +10,7 @@ from person_reid.data.layout import DISTRACTOR, JUNK, Split, read_split, read_un
 from person_reid.data.names import MARKS
 from person_reid.data.prepare import SPLITS, read_record
 from person_reid.data.readers import IF_PERSON, OPTIONAL, TRAIN, UNLABELLED
+from person_reid.data.words import FILE, read_words
 from person_reid.text import quoted
 
 Counts = tuple[int | None, int | None, int | None]  # identities, images, cameras
@@ -53,6 +54,8 @@ def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
         )
     if TRAIN in splits and len(splits[TRAIN].classes) == 1:
         notes.append(f"{TRAIN} holds a single identity; a network needs two to learn from.")
+    if table := read_words(save_dir).table:
+        notes.append(f"{FILE} says which number stands for which word: {', '.join(table)}.")
     notes += [data_set.note] if data_set.note else []
     return [*lines, *notes, *_strangers(save_dir, splits)]
 

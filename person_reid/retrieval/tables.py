@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from person_reid.config.look import TableForm
+from person_reid.data.words import NUMBERS, words_beside
 from person_reid.files import write_csv
 from person_reid.retrieval.metrics import Metrics
 from person_reid.retrieval.results import FeatureSet
@@ -121,14 +122,20 @@ def with_deviation(values: Sequence[float], digits: int = 2) -> str:
 def save_per_query(path: str, query: FeatureSet, metrics: Metrics) -> str:
     """Write a CSV file with one line per query. Return the worst ones, in words.
 
-    first_match counts from 1; it is empty without a match.
+    first_match counts from 1; it is empty without a match. Two more columns hold the words that the
+    numbers of identities and cameras stand for, if there are any.
     """
     names = [printable(path) for path in query.paths or [""] * len(query)]
+    words = words_beside(query.paths[0]) if query.paths else NUMBERS
     shares = (metrics.average_precision, metrics.inverse_negative_penalty)
     measured = [[f"{share:.6f}" for share in each] for each in shares]
     ranks = [place + 1 or "" for place in metrics.first_match.tolist()]  # -1: no match
-    header = ("query", "path", "identity", "camera", "AP", "INP", "first_match")
-    columns = (range(len(query)), names, query.labels, query.cameras, *measured, ranks)
+    header = ["query", "path", "identity", "camera", "AP", "INP", "first_match"]
+    columns = [range(len(query)), names, query.labels, query.cameras, *measured, ranks]
+    if words.table:
+        header += ["identity_name", "camera_name"]
+        columns.append([printable(words.identity(label)) for label in query.labels.tolist()])
+        columns.append([printable(words.camera(camera)) for camera in query.cameras.tolist()])
     write_csv(path, header, zip(*columns, strict=True))
     lines = [f"{path}: {len(query)} queries, the worst of them:"]
     for index in np.argsort(metrics.average_precision, kind="stable")[:WORST]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from person_reid.data.layout import DISTRACTOR
+from person_reid.data.words import NUMBERS, words_beside
 from person_reid.retrieval.label_errors import LabelErrors, Labels
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.show.sheet import COLUMNS, Row, Tile, draw_sheet
@@ -32,7 +33,7 @@ def draw_doubtful(
     nearest images of the label, green ones the nearest of the proposed identity; if that has none,
     grey ones mark anybody else's.
     """
-    units = unit_rows(features)
+    units, words = unit_rows(features), words_beside(paths[0]) if len(paths) else NUMBERS
     rows = []
     for image in shown:
         similarities = units @ units[image]
@@ -43,10 +44,16 @@ def draw_doubtful(
             chosen = np.setdiff1d(np.flatnonzero(others), image)
             nearest = chosen[np.argsort(-similarities[chosen], kind="stable")[:EACH]]
             tiles += [
-                Tile(paths[i], colour, f"{labels[i]:04d}", f"c{cameras[i]} · {similarities[i]:.3f}")
+                Tile(
+                    paths[i],
+                    colour,
+                    words.identity(int(labels[i])),
+                    f"{words.camera_mark(int(cameras[i]))} · {similarities[i]:.3f}",
+                )
                 for i in nearest
             ]
-        title = f"{found.proposal[image]} {own} → {new}, probability {found.probability[image]:.2f}"
-        lead = Tile(paths[image], ASKED, "image", f"c{cameras[image]}")
+        people = " → ".join(words.table.get("identity", {}).get(int(n), str(n)) for n in (own, new))
+        title = f"{found.proposal[image]} {people}, probability {found.probability[image]:.2f}"
+        lead = Tile(paths[image], ASKED, "image", words.camera_mark(int(cameras[image])))
         rows.append(Row(tiles, title, paths[image].name, lead))
     draw_sheet(rows, save, look)

@@ -19,12 +19,13 @@ from matplotlib.lines import Line2D
 
 from person_reid.config.look import own_or
 from person_reid.data.layout import DISTRACTOR, JUNK
+from person_reid.data.words import NUMBERS, Words
 from person_reid.errors import UserError
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.results import FeatureSet
 from person_reid.show.labels import Label, label_points
 from person_reid.show.style import MANY, SCREEN, Look, legend_below, panel, panels, towards
-from person_reid.text import counted
+from person_reid.text import counted, printable
 
 log = logging.getLogger(__name__)
 MARKERS = "osD^vPX*<>hp"
@@ -123,11 +124,14 @@ def draw_embedding(
     save: str | Path,
     method: str = "",
     look: Look = SCREEN,
+    words: Words = NUMBERS,
 ) -> None:
     """Draw points (N, 2) with their labels and cameras, each (N,), to an image file.
 
-    Each of up to NAMED identities has its number beside it, in its colour. Colours repeat after
-    ten identities, and shapes after twelve cameras.
+    Each of up to NAMED identities has its number or word beside it, in its colour. Colours repeat
+    after ten identities, and shapes after twelve cameras.
+
+    words: what the numbers of labels and cameras stand for.
     """
     people, shapes = (
         np.unique(labels),
@@ -161,12 +165,19 @@ def draw_embedding(
                     edgecolor=axes.get_facecolor(),
                 )
         keys = [
-            Line2D([], [], marker=shape, linestyle="", color="#94a3b8", label=f"camera {camera}")
+            Line2D(
+                [],
+                [],
+                marker=shape,
+                linestyle="",
+                color="#94a3b8",
+                label=printable(f"camera {words.camera(int(camera))}"),
+            )
             for camera, shape in shapes.items()
         ]
         legend_below(figure, keys)
         if len(people) <= NAMED:
-            names = own_or([f"{label:04d}" for label in people], look.labels)
+            names = own_or([printable(words.identity(int(label))) for label in people], look.labels)
             places = [label_place(points[labels == label]) for label in people]
             inks = [towards(axes.xaxis.label.get_color(), colour) for colour in colours.values()]
             named = [Label(*each) for each in zip(names, places, inks, strict=True)]

@@ -13,15 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.data.layout import JUNK, read_split
+from person_reid.data.words import NUMBERS, Words, words_beside
 from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores
 from person_reid.retrieval.thresholds import accepts
 from person_reid.show.sheet import Row, Tile
-from person_reid.show.style import ASKED, RIGHT, WRONG
+from person_reid.show.style import ASKED, RIGHT, WRONG, shortened
 from person_reid.text import counted
 
+LONGEST = 10  # letters of a word below a photograph
 PUBLISHED_TEST_DIR = "../Market/pytorch"
 Folder = str | Path | None  # that holds query and gallery; None if the images have not moved
 
@@ -32,6 +34,7 @@ class Match:
 
     index: its position in the gallery; similarity: the cosine, -1 to 1; rank: from 1.
     accepted: whether it is similar enough to count as the same person.
+    words: what the numbers of the identity and the camera stand for.
     """
 
     index: int
@@ -42,6 +45,7 @@ class Match:
     path: str | Path = ""  # filled in by look_up
     accepted: bool = True
     rank: int = 0
+    words: Words = NUMBERS  # filled in by look_up
 
 
 @dataclass(frozen=True)
@@ -179,9 +183,12 @@ def look_up(
 def with_paths(
     matches: Sequence[Match], gallery: FeatureSet, test_dir: Folder = None
 ) -> list[Match]:
-    """Return the matches with the paths of their images. Raises as find_image does."""
+    """Return the matches with the paths of their images, and their words. Raises as find_image
+    does.
+    """
     paths = paths_of(gallery, "gallery", test_dir)
-    return [replace(match, path=find_image(paths[match.index], test_dir)) for match in matches]
+    found = [(match, find_image(paths[match.index], test_dir)) for match in matches]
+    return [replace(match, path=path, words=words_beside(path)) for match, path in found]
 
 
 def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[str]:
@@ -241,19 +248,29 @@ def find_image(path: str | Path, test_dir: Folder = None) -> Path:
     return place
 
 
+def words_behind(images: FeatureSet, layout: str | Path | None = None) -> Words:
+    """Return the words of the layout that holds the images of a result; none without their paths.
+
+    layout: see words_beside.
+    """
+    return words_beside(images.paths[0], layout) if images.paths else NUMBERS
+
+
 def lines(matches: Iterable[Match]) -> Iterator[str]:
     """Yield a line of text for each match."""
     for match in matches:
         verdict = ("right" if match.right else "wrong") + ("" if match.accepted else ", rejected")
         yield (
-            f"{match.rank:4d}  {verdict}  {match.label:04d}  camera {match.camera}  "
-            f"{match.similarity:.4f}  {match.path}"
+            f"{match.rank:4d}  {verdict}  {match.words.identity(match.label)}  "
+            f"camera {match.words.camera(match.camera)}  {match.similarity:.4f}  {match.path}"
         )
 
 
-def headline(query: FeatureSet, index: int) -> str:
-    """Return `identity 0855, camera 3`."""
-    return f"identity {query.labels[index]:04d}, camera {query.cameras[index]}"
+def headline(query: FeatureSet, index: int, test_dir: Folder = None) -> str:
+    """Return `identity 0855, camera 3`, or their words."""
+    words = words_behind(query, test_dir)
+    who, where = int(query.labels[index]), int(query.cameras[index])
+    return f"identity {words.identity(who)}, camera {words.camera(where)}"
 
 
 def summary(matches: Sequence[Match], total: int, missed: Sequence[Match] = ()) -> str:
@@ -303,8 +320,10 @@ def _tiles(matches: Sequence[Match]) -> list[Tile]:
 def caption(match: Match) -> str:
     """Return identity, camera and similarity: `✓ 0855`, below it `c3 · 0.713`.
 
-    Below that stands `rejected` if it was.
+    Below that stands `rejected` if it was. A long word loses its middle.
     """
     mark = "✓" if match.right else "✗"
-    text = f"{mark} {match.label:04d}\nc{match.camera} · {match.similarity:.3f}"
+    who = shortened(match.words.identity(match.label), LONGEST)
+    where = shortened(match.words.camera_mark(match.camera), LONGEST)
+    text = f"{mark} {who}\n{where} · {match.similarity:.3f}"
     return text if match.accepted else f"{text}\nrejected"

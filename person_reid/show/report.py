@@ -42,7 +42,7 @@ class Tested:
     metrics: dict[str, Metrics]
 
 
-def metrics_section(tested: Tested) -> Markup:
+def metrics_section(tested: Tested, test_dir: ranking.Folder = None) -> Markup:
     """Return the metrics, also for each camera of the queries, and the CMC curves."""
     plain = tested.metrics["single"]
     best = {"Rank@1": plain.rank(1), "mAP": plain.mAP, "mINP": plain.mINP}
@@ -51,11 +51,13 @@ def metrics_section(tested: Tested) -> Markup:
         [name, *(percent(found.rank(k)) for k in RANKS), percent(found.mAP), percent(found.mINP)]
         for name, found in tested.metrics.items()
     ]
-    cameras = []
+    cameras, words = [], ranking.words_behind(tested.query, test_dir)
     for camera in np.unique(tested.query.cameras):
         own = tested.query.cameras == camera
         shares = (plain.first_match[own] == 0).mean(), plain.average_precision[own].mean()
-        cameras.append([f"camera {camera}", int(own.sum()), *map(percent, shares)])
+        cameras.append(
+            [f"camera {words.camera(int(camera))}", int(own.sum()), *map(percent, shares)]
+        )
     tables = page.table(header, rows, "in percent") + page.table(
         ["Queries of", "number", "Rank@1", "mAP"], cameras, "by the query's camera, in percent"
     )
@@ -105,12 +107,15 @@ def thresholds_section(tested: Tested) -> Markup:
     )
 
 
-def map_section(tested: Tested) -> Markup:
+def map_section(tested: Tested, test_dir: ranking.Folder = None) -> Markup:
     """Return a map of the features of the people with the most images."""
     images = choose(tested.query, tested.gallery)
     points, method = project(images.features)
     people = counted(len(np.unique(images.labels)), "person", "people")
-    draw = partial(draw_embedding, points, images.labels, images.cameras, method=method)
+    words = ranking.words_behind(tested.query, test_dir)
+    draw = partial(
+        draw_embedding, points, images.labels, images.cameras, method=method, words=words
+    )
     return page.section(
         "Map of the features",
         page.chart(draw, "Images of people, close together if the network finds them similar", 42),
@@ -143,7 +148,7 @@ def rankings_section(
         precision = tested.metrics["single"].average_precision[index]
         words = f"{ranking.summary(matches, total)}; AP {precision:.3f}"
         content.append(
-            page.heading(f"Query {index}: {ranking.headline(tested.query, index)}", words)
+            page.heading(f"Query {index}: {ranking.headline(tested.query, index, test_dir)}", words)
         )
         content.append(page.tiles(zip(images, kinds, captions, strict=True)))
     return page.section(title, *content, remark=remark)
