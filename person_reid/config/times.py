@@ -48,6 +48,11 @@ def stored(time: datetime, precision: str = "seconds") -> str:
     return time.astimezone(timezone.utc).replace(tzinfo=None).isoformat(" ", precision) + "Z"
 
 
+def local(text: str) -> str:
+    """Return a time as earlier versions stored it: local, without an offset."""
+    return parsed(text).astimezone().replace(tzinfo=None).isoformat(" ", "seconds")
+
+
 def written(time: str | datetime, precision: str = "seconds") -> str:
     """Return a time for people to read: local, with its offset, as 2026-11-01 09:30:00+01:00."""
     known = parsed(time) if isinstance(time, str) else time

@@ -310,7 +310,8 @@ def _checked(features: Features) -> Features:
 
 def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> None:
     """Raise UserError for arguments of Embedder that nothing can be made of."""
-    areas, sides = as_array(scales, "Embedder: scales").ravel(), as_array(size, "Embedder: size")
+    areas = as_array(scales, "Embedder: scales").ravel()
+    sides = np.asarray(size, object)  # perhaps None
     areas_fit = areas.dtype.kind in "iuf" and all(SMALLEST <= each**2 <= LARGEST for each in areas)
     sides_fit = all(
         side is None or (isinstance(side, int | np.integer) and side > 0) for side in sides.ravel()

@@ -3,7 +3,8 @@ the index file and Milvus share.
 """
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from person_reid.arrays import as_float32, flaw, whole_number
 from person_reid.errors import UserError
+from person_reid.gallery.metadata import UNKNOWN, About, Filter, settled
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.text import counted
 
@@ -54,6 +56,40 @@ def checked(
     return unit_rows(features)
 
 
+def checked_paths(paths: Iterable[str | Path], place: str | Path) -> list[str | Path]:
+    """Return the paths of images as a list.
+
+    Raises UserError for anything else; the letters of a text are not paths.
+    """
+    if not isinstance(paths, Iterable) or isinstance(paths, str | bytes | Mapping):
+        raise UserError(f"{place}: expected a list of paths, found {paths!r:.60}.")
+    listed = list(paths)
+    for path in listed:
+        if not isinstance(path, str | os.PathLike):
+            raise UserError(f"{place}: expected the path of an image, found {path!r:.60}.")
+    return listed
+
+
+def known_of(abouts: Mapping[Any, About], paths: Iterable[str | Path]) -> list[About]:
+    """Return what is known about each of some images, as it is stored.
+
+    abouts: of some of them, by the path as a text or a Path. Raises UserError for anything else.
+    """
+    if not isinstance(abouts, Mapping):
+        raise UserError(f"abouts: expected {{path: About}}, found {abouts!r:.60}.")
+    found = []
+    for path in paths:
+        about = abouts.get(path) or abouts.get(str(path)) or abouts.get(Path(path), UNKNOWN)
+        found.append(settled(about))
+    return found
+
+
+def check_filter(which: Filter) -> None:
+    """Raise UserError for anything but a Filter."""
+    if not isinstance(which, Filter):
+        raise UserError(f"expected a Filter, such as Filter(camera='3'), found {which!r:.60}.")
+
+
 def check_count(k: int) -> None:
     """Raise UserError for a number of answers that is not whole, or not positive."""
     if whole_number(k, "k") < 1:
@@ -80,6 +116,6 @@ def state_of(path: str | Path) -> str:
     """Return a file's size and the time of its last change, or "" if it is missing."""
     try:
         status = Path(path).stat()
-    except OSError:
+    except (OSError, ValueError):  # the latter for a name with a zero byte
         return ""
     return f"{status.st_size} {status.st_mtime_ns}"

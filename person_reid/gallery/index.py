@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.gallery.checks import check_count, checked
+from person_reid.gallery.checks import check_count, check_filter, checked
 from person_reid.gallery.index_file import ADDITIONS, IndexFile
 from person_reid.gallery.inverted_lists import (
     InvertedLists,
@@ -88,6 +88,7 @@ class SearchIndex(IndexFile):
         features.
         """
         check_count(k)
+        check_filter(among)
         queries = checked(queries, self.width(), self.path)
         exact = exact or not faiss_is_installed() or not self._is_large()
         lists = None if exact else self.lists()

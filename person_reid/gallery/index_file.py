@@ -19,8 +19,16 @@ from person_reid.arrays import flaw
 from person_reid.config.search import CODES
 from person_reid.errors import UserError
 from person_reid.files import STORE, make_folder, regular_file
-from person_reid.gallery.checks import are_different, checked, log_stripped, state_of
-from person_reid.gallery.metadata import EVERYTHING, UNKNOWN, About, Filter
+from person_reid.gallery.checks import (
+    are_different,
+    check_filter,
+    checked,
+    checked_paths,
+    known_of,
+    log_stripped,
+    state_of,
+)
+from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.retrieval.similarity import Features, Floats
 from person_reid.text import parse_json
 
@@ -146,7 +154,7 @@ class IndexFile:
         """Return the paths that the index does not hold or whose files have
         changed since they were added.
         """
-        paths = list(paths)
+        paths = checked_paths(paths, self.path)
         states = dict(self._where("path", list(map(_key, paths)), "state"))
         return [path for path in paths if states.get(_key(path)) != state_of(path)]
 
@@ -166,8 +174,9 @@ class IndexFile:
         this returns. Raises UserError for features that are not finite or are all zero, if their
         width differs from the index's, and if their number is not the number of paths.
         """
+        paths = checked_paths(paths, f"{self.path}: not added")
         features = checked(features, self.width(), self.path, paths).astype(self._stored)
-        known = [(abouts or {}).get(path, UNKNOWN) for path in paths]
+        known = known_of(abouts or {}, paths)
         rows = [
             (_key(path), state, feature.tobytes(), *about)
             for path, state, feature, about in zip(
@@ -203,7 +212,9 @@ class IndexFile:
 
         Returns how many of the images are there.
         """
-        rows = [(*about, _key(path)) for path, about in abouts.items()]
+        known = known_of(abouts, abouts)
+        paths = checked_paths([*abouts], self.path)
+        rows = [(*about, _key(path)) for path, about in zip(paths, known, strict=True)]
         changes = ", ".join(f"{name} = coalesce(?, {name})" for name in About._fields)
         with self._transaction():
             return self.database.executemany(
@@ -333,6 +344,7 @@ class IndexFile:
 
     def _ids(self, which: Filter) -> npt.NDArray[np.int64]:
         """Return the ids of the images that a filter admits, without a list of all rows."""
+        check_filter(which)
         condition, values = which.condition()
         with self._explained():
             rows = self.database.execute(f"SELECT id FROM images WHERE {condition}", values)
@@ -340,6 +352,7 @@ class IndexFile:
 
     def _condition(self, which: Filter) -> tuple[str, list[Any]]:
         """Return the SQL condition of a filter and its values."""
+        check_filter(which)
         condition, values = which.condition()
         if values:
             # which reads no other image's feature

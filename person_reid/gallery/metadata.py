@@ -1,16 +1,17 @@
 """Who an indexed image shows, from which camera and when, and filters by these."""
 
 import logging
+import numbers
 import os
 import re
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from person_reid.config.times import moment, stored
+from person_reid.config.times import local, moment, parsed, stored, written
 from person_reid.data.images import open_image
 from person_reid.data.readers import compiled, search_path
 from person_reid.data.tables import read_table
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 # the directory of the camera's entries, and two of them
 EXIF, TAKEN, CHANGED = 0x8769, 0x9003, 0x0132
 URI = "file://"
+# A time without Z is of an earlier version: local.
+TIME = "CASE WHEN time GLOB '*Z' THEN time {sign} ? ELSE time {sign} ? END"
 
 
 class About(NamedTuple):
@@ -41,29 +44,81 @@ class About(NamedTuple):
     source: str | None = None
 
 
+def settled(about: About) -> About:
+    """Return facts as a gallery stores them: as texts, the time in UTC.
+
+    Raises UserError for anything but texts, whole numbers, and a time.
+    """
+    if not isinstance(about, About):
+        raise UserError(f"what is known of an image: expected an About, found {about!r}.")
+    forms = {"time": _stored}
+    given = {name: value for name, value in about._asdict().items() if value is not None}
+    return About(**{name: forms.get(name, _text)(value, name) for name, value in given.items()})
+
+
+def _text(value: Any, name: str) -> str:
+    """Return a text, or a whole number as one."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, str):
+        return value
+    raise UserError(f"{name}: expected a text, found {value!r}.")
+
+
+def _stored(value: Any, name: str) -> str:
+    """Return a time as it is stored."""
+    return stored(_instant(value, name))
+
+
+def _bound(value: Any, name: str) -> str:
+    """Return the first whole second that is not before a time, since indexes hold whole seconds."""
+    time = _instant(value, name)
+    return stored(time + timedelta(microseconds=-time.microsecond % 10**6))
+
+
+def _instant(value: Any, name: str) -> datetime:
+    """Return the instant of a date, of a datetime, or of a text that says one."""
+    if isinstance(value, str | date):
+        return parsed(value if isinstance(value, str) else value.isoformat())
+    raise UserError(f"{name}: expected a datetime, or a text such as 2026-11-01, found {value!r}.")
+
+
+def _path(value: Any, name: str) -> bytes:
+    """Return a path as an index stores it."""
+    if isinstance(value, str | bytes | os.PathLike):
+        return os.fsencode(Path(os.fsdecode(value)))
+    raise UserError(f"{name}: expected a path, found {value!r}.")
+
+
 @dataclass(frozen=True)
 class Filter:
     """The images of an identity, camera, track and source, from a time on, before a time, and of a
     path.
 
-    None matches all. named: identities after this one in alphabetical order; "" is all that have an
-    identity. Raises UserError if no time is both from `after` on and before `before`.
+    None matches all. after, before: a datetime, a date, or a text such as 2026-11-01T09:30+01:00;
+    without an offset, it is local time. image: the path as it was added. named: identities after
+    this one in alphabetical order; "" is all that have an identity. Raises UserError for other
+    values, and if no time is both from `after` on and before `before`.
     """
 
     identity: str | None = None
     camera: str | None = None
     track: str | None = None
     source: str | None = None
-    after: str | None = None
-    before: str | None = None
-    image: bytes | None = None
+    after: str | date | None = None
+    before: str | date | None = None
+    image: str | os.PathLike[str] | bytes | None = None
     named: str | None = None
 
     def __post_init__(self) -> None:
-        if self.after is not None and self.before is not None and self.after >= self.before:
-            raise UserError(
-                f"from {self.after} on and before {self.before}: no time is both; exchange the two."
-            )
+        forms = {"after": _bound, "before": _bound, "image": _path}
+        for name, value in [*vars(self).items()]:
+            if value is not None:
+                object.__setattr__(self, name, forms.get(name, _text)(value, name))
+        ends = str(self.after), str(self.before)
+        if None not in (self.after, self.before) and ends[0] >= ends[1]:
+            first, last = map(written, ends)
+            raise UserError(f"from {first} on and before {last}: no time is both; exchange them.")
 
     def comparisons(self) -> list[tuple[str, str, Any]]:
         """Return (column, operator, value) of each, in SQL; an image of which a
@@ -80,10 +135,12 @@ class Filter:
 
     def condition(self) -> tuple[str, list[Any]]:
         """Return an SQL condition and its values."""
-        given = self.comparisons()
-        return " AND ".join(f"{column} {sign} ?" for column, sign, _ in given) or "1", [
-            value for *_, value in given
-        ]
+        clauses, values = [], []
+        for column, sign, value in self.comparisons():
+            of_time = column == "time"
+            clauses.append(TIME.format(sign=sign) if of_time else f"{column} {sign} ?")
+            values += [value, local(value)] if of_time else [value]
+        return " AND ".join(clauses) or "1", values
 
 
 UNKNOWN, EVERYTHING = About(), Filter()

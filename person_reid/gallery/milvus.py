@@ -24,11 +24,20 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.config.times import stored
+from person_reid.config.times import local, stored
 from person_reid.errors import UserError
-from person_reid.gallery.checks import are_different, check_count, checked, log_stripped, state_of
+from person_reid.gallery.checks import (
+    are_different,
+    check_count,
+    check_filter,
+    checked,
+    checked_paths,
+    known_of,
+    log_stripped,
+    state_of,
+)
 from person_reid.gallery.index import Found
-from person_reid.gallery.metadata import EVERYTHING, UNKNOWN, About, Filter
+from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.text import parse_json
 
@@ -114,7 +123,7 @@ class MilvusGallery:
         """Return the paths that the gallery does not hold or whose files have
         changed since they were added.
         """
-        paths = list(paths)
+        paths = checked_paths(paths, self.path)
         states = {
             key: row["state"]
             for key, row in self._rows(map(_key, paths), ["path", "state"]).items()
@@ -132,11 +141,13 @@ class MilvusGallery:
 
         Unlike there, an error may leave some of them added.
         """
+        paths = checked_paths(paths, f"{self.path}: not added")
         features = checked(features, self.width(), self.path, paths)
+        known = known_of(abouts or {}, paths)
         if not self._exists(self.name):
-            known: dict[str, Any] = {name: {"nullable": True} for name in About._fields}
+            columns: dict[str, Any] = {name: {"nullable": True} for name in About._fields}
             self._create(
-                self.name, {"path": {"is_primary": True}, "state": {}, **known}, features.shape[1]
+                self.name, {"path": {"is_primary": True}, "state": {}, **columns}, features.shape[1]
             )
         stored_features = features.astype(self._dtype())
         rows = [
@@ -152,7 +163,7 @@ class MilvusGallery:
             if was and are_different(np.stack([*_features([was]), row["feature"]])):
                 row |= {"identity": None, "track": None}
                 stripped += bool(was["identity"] or was["track"])
-        self._upsert(rows, [(abouts or {}).get(path, UNKNOWN) for path in paths])
+        self._upsert(rows, known)
         log_stripped(self.path, stripped)
 
     def describe(self, abouts: Mapping[Any, About]) -> int:
@@ -160,7 +171,9 @@ class MilvusGallery:
 
         Returns how many of the images are there.
         """
-        keys = {_key(path): about for path, about in abouts.items()}
+        known = known_of(abouts, abouts)
+        paths = checked_paths([*abouts], self.path)
+        keys = dict(zip(map(_key, paths), known, strict=True))
         there = list(self._rows(keys, ["path"]))
         self._upsert([{"path": key} for key in there], [keys[key] for key in there])
         return len(there)
@@ -190,6 +203,7 @@ class MilvusGallery:
         similar images, nearest first.
         """
         check_count(k)
+        check_filter(among)
         queries = checked(queries, self.width(), self.path)
         dtype = self._dtype()
         index = self._ask(self.client.describe_index, self.name, "feature")["index_type"]
@@ -324,17 +338,21 @@ class MilvusGallery:
 
 def _expression(which: Filter) -> str:
     """Return a filter in Milvus's words."""
+    check_filter(which)
 
     def literal(value: Any) -> str:
         return json.dumps(
             quote_from_bytes(value) if isinstance(value, bytes) else value, ensure_ascii=False
         )
 
-    signs = {"=": "=="}
-    return " and ".join(
-        f"{name} {signs.get(sign, sign)} {literal(value)}"
-        for name, sign, value in which.comparisons()
-    )
+    def clause(name: str, sign: str, value: Any) -> str:
+        if name != "time":
+            return f"{name} {'==' if sign == '=' else sign} {literal(value)}"
+        both = literal(value), literal(local(value))  # without Z, it is of an earlier version
+        in_utc, as_local = (f"{name} {sign} {each}" for each in both)
+        return f'((time like "%Z" and {in_utc}) or (not (time like "%Z") and {as_local}))'
+
+    return " and ".join(clause(*each) for each in which.comparisons())
 
 
 def _key(path: str | Path) -> str:

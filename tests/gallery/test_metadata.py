@@ -1,8 +1,11 @@
 """Who, where and when: recorded, asked for, and forgotten without a trace in any file."""
 
 import os
+import re
 import sqlite3
+import time
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,7 +33,7 @@ WHO = [
     About(
         *map(
             str,
-            (f"name{name}", camera, f"2026-11-{day:02d} 08:00:00", track, f"video{track % 3}.mp4"),
+            (f"name{name}", camera, f"2026-11-{day:02d} 08:00:00Z", track, f"video{track % 3}.mp4"),
         )
     )
     for name, camera, day, track in RANDOM.integers(1, (9, 4, 29, 50), (len(PATHS), 4)).tolist()
@@ -122,12 +125,106 @@ def test_a_filter_is_the_search_among_those_it_lets_through(index, which, by_lis
     assert all(each.about == WHO[PATHS.index(each.path.as_posix())] for each in found)
 
 
-@pytest.mark.parametrize("before", ["2026-11-01 00:00:00", "2026-10-31 23:59:59"])
+@pytest.mark.parametrize("before", ["2026-11-01 00:00:00", "2026-10-31T23:59:59"])
 def test_a_period_that_ends_before_it_begins_is_refused(before):
-    with pytest.raises(
-        UserError, match=f"from 2026-11-01 00:00:00 on and before {before}: no time is both"
-    ):
+    words = rf"from 2026-11-01 00:00:00\S+ on and before {before.replace('T', ' ')}\S+: no time is"
+    with pytest.raises(UserError, match=words):
         Filter(after="2026-11-01 00:00:00", before=before)
+
+
+DAY = {f"{hour:02d}.jpg": datetime(2026, 11, 1, hour) for hour in (8, 12, 18)}  # local
+
+
+@pytest.fixture
+def day(tmp_path):
+    """An index of three images of a day, the second as an earlier version wrote it."""
+    index = SearchIndex(tmp_path / "day.index")
+    index.add([*DAY], FEATURES[:3], {path: About(time=time) for path, time in DAY.items()})
+    index._rows("UPDATE images SET time = '2026-11-01 12:00:00' WHERE path = ?", (b"12.jpg",))
+    return index
+
+
+@pytest.fixture(params=["UTC", "Asia/Tokyo", "America/New_York"])
+def zone(request, monkeypatch):
+    """A zone in which this machine is."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("Windows keeps its zone")
+    monkeypatch.setenv("TZ", request.param)
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+NOON = datetime(2026, 11, 1, 12)
+SAME_NOON = {
+    "a text": lambda: "2026-11-01T12:00:00",
+    "a text with a blank": lambda: "2026-11-01 12:00",
+    "a datetime": lambda: NOON,
+    "an aware datetime": lambda: NOON.astimezone(timezone(timedelta(hours=-5))),
+    "an offset": lambda: NOON.astimezone(timezone(timedelta(hours=9))).isoformat(),
+    "part of a second": lambda: NOON - timedelta(microseconds=1),
+}
+
+
+@pytest.mark.parametrize("noon", SAME_NOON)
+def test_a_time_is_a_time_however_it_is_written(noon, zone, day):
+    noon = SAME_NOON[noon]()
+
+    def left(which):
+        return {str(path) for images, _ in day.entries(which) for path, _ in images}
+
+    assert left(Filter(before=noon)) == {"08.jpg"}
+    assert left(Filter(after=noon)) == {"12.jpg", "18.jpg"}
+    assert left(Filter(after="2026-11-01T09:00", before="2026-11-02")) == {"12.jpg", "18.jpg"}
+    assert left(Filter(after=NOON.date(), before=NOON + timedelta(days=1))) == {*DAY}
+    assert day.forget(Filter(before="2026-11-01T09:00:00"), "x") == 1
+    assert left(EVERYTHING) == {"12.jpg", "18.jpg"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"before": "yesterday"}, {"before": ""}, {"after": 20261101}, {"after": True},
+        {"camera": 1.5}, {"identity": b"Anna"}, {"source": ["a"]}, {"image": 7}, {"track": False},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_filter_that_means_nothing_is_refused(given):
+    with pytest.raises(UserError, match=f"{next(iter(given))}: expected|no such time"):
+        Filter(**given)
+
+
+def test_an_image_is_named_as_it_was_added_and_a_camera_by_its_number(day):
+    day.add([Path("some/a.jpg")], FEATURES[3:4], {"some/a.jpg": About(camera=3)})
+    for which in (Filter(image="./some/a.jpg"), Filter(image=Path("some/a.jpg")), Filter(camera=3)):
+        assert day.search(FEATURES[:1], 9, among=which)[0][0].about == About(camera="3")
+    assert day.forget(Filter(image="some/a.jpg"), "image") == 1
+
+
+def test_what_means_nothing_is_refused_before_anything_is_touched(day):
+    before = day.path.read_bytes()
+    new = FEATURES[5:6]
+    for work, words in {
+        lambda: day.forget("x", "x"): "expected a Filter",
+        lambda: day.search(FEATURES[:1], 3, among="x"): "expected a Filter",
+        lambda: next(day.entries({"camera": "3"})): "expected a Filter",
+        lambda: day.add("a", new): "expected a list of paths, found 'a'",
+        lambda: day.add([None], new): "expected the path of an image, found None",
+        lambda: day.add({"a": 1}, new): "expected a list of paths",
+        lambda: day.add(None, new): "expected a list of paths",
+        lambda: day.add(["a"], new, {"a": "Anna"}): "expected an About, found 'Anna'",
+        lambda: day.add(["a"], new, ["Anna"]): "expected {path: About}",
+        lambda: day.add(["a"], new, {"a": About(time="soon")}): "'soon': no such time",
+        lambda: day.describe({"08.jpg": About(identity=b"x")}): "identity: expected a text",
+        lambda: day.describe([("08.jpg", About())]): "expected {path: About}",
+        lambda: day.missing("08.jpg"): "expected a list of paths",
+    }.items():
+        with pytest.raises(UserError, match=re.escape(words)):
+            work()
+    assert day.path.read_bytes() == before and len(day) == 3
+    day.add((path for path in ["a.jpg", Path("b.jpg")]), list(FEATURES[5:7]))
+    assert len(day) == 5
 
 
 def test_lists_find_nearly_what_exact_search_finds_among_few_and_many(index, monkeypatch):

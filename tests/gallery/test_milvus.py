@@ -41,7 +41,7 @@ def known(i):
     return About(
         who,
         str(i % 3),
-        f"2026-11-{i % 20 + 1:02d} 12:00:00" if i % 5 else None,
+        f"2026-11-{i % 20 + 1:02d} 12:00:00Z" if i % 5 else None,
         None,
         "film" if i % 2 else None,
     )
@@ -256,6 +256,16 @@ def test_a_collection_of_an_earlier_version_goes_on(tmp_path, features):
     )
     gallery.add(["/b.jpg"], features[1:2], {"/b.jpg": About("Anna", "2")})
     assert gallery.describe({"/a.jpg": About("Berta", "1")}) == 1
+    # as an earlier version wrote times
+    old = [{"path": "/a.jpg", "time": "2026-11-01 12:00:00"}]
+    gallery.client.upsert("people", old, partial_update=True)
+    gallery.describe({"/b.jpg": About(time="2026-11-01T13:00")})
+    for which, there in {
+        Filter(before="2026-11-01T12:30"): ["/a.jpg"],
+        Filter(after="2026-11-01T12:30"): ["/b.jpg"],
+        Filter(after="2026-11-01T12:00", before="2026-11-01T13:00:01"): ["/a.jpg", "/b.jpg"],
+    }.items():
+        assert [str(found.path) for found in gallery.search(features[:1], 2, among=which)[0]] == there
     for camera, row in (("1", features[0]), ("2", features[1])):
         ((found,),) = gallery.search(features[:1], 2, among=Filter(camera=camera))
         assert found.similarity == pytest.approx(float(features[0] @ row), abs=1e-6)
