@@ -265,7 +265,9 @@ def test_a_collection_of_an_earlier_version_goes_on(tmp_path, features):
         Filter(after="2026-11-01T12:30"): ["/b.jpg"],
         Filter(after="2026-11-01T12:00", before="2026-11-01T13:00:01"): ["/a.jpg", "/b.jpg"],
     }.items():
-        assert [str(found.path) for found in gallery.search(features[:1], 2, among=which)[0]] == there
+        assert [
+            str(found.path) for found in gallery.search(features[:1], 2, among=which)[0]
+        ] == there
     for camera, row in (("1", features[0]), ("2", features[1])):
         ((found,),) = gallery.search(features[:1], 2, among=Filter(camera=camera))
         assert found.similarity == pytest.approx(float(features[0] @ row), abs=1e-6)
