@@ -6,6 +6,7 @@ import sqlite3
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -139,7 +140,9 @@ DAY = {f"{hour:02d}.jpg": datetime(2026, 11, 1, hour) for hour in (8, 12, 18)}  
 def day(tmp_path):
     """An index of three images of a day, the second as an earlier version wrote it."""
     index = SearchIndex(tmp_path / "day.index")
-    index.add([*DAY], FEATURES[:3], {path: About(time=time) for path, time in DAY.items()})
+    index.add(
+        [*DAY], FEATURES[:3], {path: About(time=cast(Any, time)) for path, time in DAY.items()}
+    )
     index._rows("UPDATE images SET time = '2026-11-01 12:00:00' WHERE path = ?", (b"12.jpg",))
     return index
 
@@ -196,8 +199,12 @@ def test_a_filter_that_means_nothing_is_refused(given):
 
 
 def test_an_image_is_named_as_it_was_added_and_a_camera_by_its_number(day):
-    day.add([Path("some/a.jpg")], FEATURES[3:4], {"some/a.jpg": About(camera=3)})
-    for which in (Filter(image="./some/a.jpg"), Filter(image=Path("some/a.jpg")), Filter(camera=3)):
+    day.add([Path("some/a.jpg")], FEATURES[3:4], {"some/a.jpg": About(camera=cast(Any, 3))})
+    for which in (
+        Filter(image="./some/a.jpg"),
+        Filter(image=Path("some/a.jpg")),
+        Filter(camera=cast(Any, 3)),
+    ):
         assert day.search(FEATURES[:1], 9, among=which)[0][0].about == About(camera="3")
     assert day.forget(Filter(image="some/a.jpg"), "image") == 1
 
@@ -216,7 +223,9 @@ def test_what_means_nothing_is_refused_before_anything_is_touched(day):
         lambda: day.add(["a"], new, {"a": "Anna"}): "expected an About, found 'Anna'",
         lambda: day.add(["a"], new, ["Anna"]): "expected {path: About}",
         lambda: day.add(["a"], new, {"a": About(time="soon")}): "'soon': no such time",
-        lambda: day.describe({"08.jpg": About(identity=b"x")}): "identity: expected a text",
+        lambda: day.describe(
+            {"08.jpg": About(identity=cast(Any, b"x"))}
+        ): "identity: expected a text",
         lambda: day.describe([("08.jpg", About())]): "expected {path: About}",
         lambda: day.missing("08.jpg"): "expected a list of paths",
     }.items():
