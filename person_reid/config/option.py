@@ -7,6 +7,7 @@ package imports nothing but the standard library, so that --help and mistakes do
 """
 
 import math
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -153,6 +154,10 @@ def checked_text(text: str) -> str:
         raise ValueError("expected a value, found an empty one")
     if len(text) > LONGEST:
         raise ValueError(f"{text[:20]}…: expected at most {LONGEST:,} characters")
+    try:
+        os.fsencode(text)  # which takes the halves that stand for bytes of a file's name
+    except UnicodeEncodeError:
+        raise ValueError("expected text, found half of a character") from None
     return text
 
 
@@ -214,6 +219,8 @@ class Declared(NamedTuple):
             return value
         if isinstance(value, bool) or not isinstance(value, Real | str | date):
             raise ValueError("expected one value")
+        if isinstance(value, date) and self.kind is not str:
+            raise ValueError("expected a number, found a date")
         if self.kind is str:
             text = checked_text(str(value))
             value = self.about.form(text) if self.about.form else text

@@ -1,3 +1,4 @@
+import contextlib
 from dataclasses import asdict, replace
 
 import pytest
@@ -348,6 +349,31 @@ def test_a_text_in_an_options_file_is_what_was_written(option, text, tmp_path):
     assert getattr(parse_train(["--name", "old", "--resume"]), option) == (
         text if option != "name" else "old"
     )
+
+
+VALUES = [
+    "2001-01-01", "2001-12-14 21:59:43", '"\\ud800"', "!!binary aGk=", "!!set {a}", ".nan", "-.inf",
+    "1e999", "[1, 2]", "{a: 1}", "[[1]]", "0x10", "1_000", "!!omap [a: 1]", "true", "~", '""', "\t",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("option", TrainConfig.declared())
+def test_a_value_of_any_kind_in_a_file_fits_or_is_named(option, tmp_path):
+    for value in VALUES:
+        (tmp_path / "recipe.yaml").write_text(f"{option}: {value}\n")
+        with contextlib.suppress(UserError, OSError):
+            resolved(parse_train(["--config", "recipe.yaml"]))
+
+
+def test_a_date_is_no_number_and_half_a_character_no_text(tmp_path):
+    for text, message in (
+        ("keep: 2001-01-01", "keep: .* does not fit .expected a number, found a date"),
+        (r'data_dir: "\ud800"', "data_dir: .* does not fit .expected text, found half of"),
+    ):
+        (tmp_path / "recipe.yaml").write_text(text)
+        with pytest.raises(UserError, match=message):
+            parse_train(["--config", "recipe.yaml"])
+    assert parse_train(["--data_dir", "caf\udce9"]).data_dir == "caf\udce9"
 
 
 def test_an_option_given_twice_is_refused(tmp_path):
