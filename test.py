@@ -28,6 +28,7 @@ from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import read_split
 from person_reid.data.names import tracklets_of
+from person_reid.errors import UserError
 from person_reid.files import write_json
 from person_reid.retrieval.metrics import Metrics, remark_unmatched
 from person_reid.retrieval.multi_query import merge_images
@@ -58,7 +59,13 @@ def test(config: TestConfig) -> None:
     """Test the network that the options name on the images of test_dir."""
     multi = multi_query_file(config.result) if config.multi else None
     check_outputs(config, result=[config.result, multi], json=[config.json])
-    names = ["query", "gallery", *(["multi-query"] if config.multi else [])]
+    names, problem = ["query", "gallery"], None
+    if config.multi:
+        try:
+            read_split(config.test_dir, "multi-query")
+            names.append("multi-query")
+        except UserError as error:
+            problem = error  # what single queries need is extracted all the same
     with reid.join_world(config.gpu_ids) as world:
         config = replace(config, gpu_ids=world.gpu(config.gpu_ids))
         extract = extractor(config, names, world)
@@ -75,6 +82,8 @@ def test(config: TestConfig) -> None:
             sets = {name: whitening.of(images) for name, images in sets.items()}
         if world.leads:
             report(config, **{name.replace("-", "_"): images for name, images in sets.items()})
+    if problem:
+        raise problem
 
 
 def extractor(

@@ -6,12 +6,13 @@
     python tools/reproduce.py recipes/market/osnet_x0_25.yaml --seeds 4,7    # these two seeds
     python tools/reproduce.py recipes/market/swin.yaml --bf16 --data_dir ~/Market/pytorch
     python tools/reproduce.py --table                                # write the page, train nothing
+    python tools/reproduce.py recipes/market/swin.yaml lr=0.01       # in the place of its own value
 
-Recipes come first. Flags that this program does not know go to train.py and override the recipe's.
-A data set that is not laid out yet is laid out. Every finished run is a line of --results and is
-not repeated; an interrupted one continues where it stopped. A run that fails is reported at the
-end, after the others. Networks are in model/. The results fill the tables of docs/results.md; in a
-checkout, python tools/docs/pages.py then updates the other pages.
+Recipes come first, and values KEY=VALUE that replace theirs. Flags that this program does not know
+go to train.py and override both. A data set that is not laid out yet is laid out. Every finished
+run is a line of --results and is not repeated; an interrupted one continues where it stopped. A run
+that fails is reported at the end, after the others. Networks are in model/. The results fill the
+tables of docs/results.md; in a checkout, python tools/docs/pages.py then updates the other pages.
 """
 
 import contextlib
@@ -51,7 +52,7 @@ from person_reid.run_folder import RunFolder
 from person_reid.text import parse_json, printable
 from person_reid.versions import versions
 from tools.docs.results import append_record, comparison, read_results, update_page
-from tools.recipes import Run, known_recipes, plan
+from tools.recipes import Run, known_recipes, plan, without_pairs
 
 ROOT = PACKAGE.parent
 RESULTS = ROOT / "docs" / "results.jsonl"
@@ -64,9 +65,15 @@ def main(argv: list[str] | None = None) -> None:
     """Run the recipes that have no results yet, and update the page of results."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends a training also
     config, further = parse_known(ReproduceConfig, argv, __doc__)
-    check_table(config, further)
-    recipes = [shipped(path) for path in config.recipes]
-    runs = [plan(path, seed, further) for seed in numbered(config.seeds) for path in recipes]
+    words, pairs = without_pairs(config.recipes)
+    further, more = without_pairs(further)
+    check_table(replace(config, recipes=words), [*further, *pairs, *more])
+    recipes = [shipped(path) for path in words]
+    runs = [
+        plan(path, seed, further, [*pairs, *more])
+        for seed in numbered(config.seeds)
+        for path in recipes
+    ]
 
     results = Path(config.results or RESULTS)
     if results.suffix != ".jsonl":
@@ -78,6 +85,9 @@ def main(argv: list[str] | None = None) -> None:
         for run in runs:
             if error := attempt(run, results):
                 failed.append(f"{run.recipe.name} seed {run.seed}: {error}")
+    except KeyboardInterrupt:
+        print("To continue: the same command.")
+        raise
     finally:  # the finished runs of an interrupted program also count
         write_page(results, recipes)
         print(printable(f"The table is in {page}."))
@@ -190,7 +200,7 @@ def evaluate(run: Run) -> dict[str, dict[str, Any]]:
     words += ["--gpu_ids", config.gpu_ids.split(",")[0], *shlex.split(recipe.test)]
     if "multi" in recipe.published:
         words.append("--multi")
-    call("test.py", "--result", result, *words, show=True)
+    call("test.py", "--result", result, *words, show=True, hide=f"Features are in {result}")
     scripts: dict[str, list[str]] = {"evaluate.py": []}
     if "re-ranked" in recipe.published:
         scripts["evaluate_rerank.py"] = shlex.split(recipe.rerank)
@@ -230,12 +240,13 @@ def describe_device(gpu_ids: str, dtype: torch.dtype | None = None) -> str:
     return f"{model}, {threads} {'threads' if threads > 1 else 'thread'}{instead}"
 
 
-def call(script: str, *words: str | int | Path, show: bool = False) -> str:
+def call(script: str, *words: str | int | Path, show: bool = False, hide: str = "\n") -> str:
     """Run a script of the repository with these arguments. Return its output, errors included.
 
-    show: also log each line as it comes. An exception here, such as an interruption, first asks the
-    script to end (SIGTERM), so that a training keeps the epoch it is in. Raises UserError if the
-    script fails.
+    show: also log each line as it comes, except one that begins with `hide`.
+
+    An exception here, such as an interruption, first asks the script to end (SIGTERM), so that a
+    training keeps the epoch it is in. Raises UserError if the script fails.
     """
     own = [str(ROOT / script)] if "/" in script else ["-m", "person_reid", Path(script).stem]
     printed = []
@@ -251,7 +262,7 @@ def call(script: str, *words: str | int | Path, show: bool = False) -> str:
         try:
             for line in process.stdout:
                 printed.append(line)
-                if show:
+                if show and not line.startswith(hide):
                     log.info(line.rstrip("\n"))
         except BaseException:
             process.terminate()

@@ -207,7 +207,12 @@ class TestFiles(Options):
         published=True,
         common=True,
     )
-    multi: bool = option(False, "also evaluate multiple queries", published=True, common=True)
+    multi: bool = option(
+        False,
+        "also evaluate multiple queries, the images of the split multi-query",
+        published=True,
+        common=True,
+    )
     tracks: bool = option(False, "one feature for each tracklet, the mean of its frames")
     result: str = option(
         "pytorch_result.mat",

@@ -48,7 +48,7 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
     """
     flags, words = _read_flags(kind, argv, text)
     with spelled_as_flags():
-        pairs = _read_pairs(kind, words[1:])
+        pairs = read_pairs(kind, words[1:])
         asked = {**_read_file(kind, words[:1]), **pairs, **flags}
         chosen, named = asked, kind.declared().get("name")
         if named and named.default:
@@ -200,7 +200,7 @@ def settings_of(each: Declared, everything: bool = True) -> dict[str, Any]:
     return {**settings, "type": kind, **({"metavar": metavar[0]} if metavar else {})}
 
 
-def _read_pairs(kind: type[Options], words: Sequence[str]) -> dict[str, Any]:
+def read_pairs(kind: type[Options], words: Sequence[str]) -> dict[str, Any]:
     """Return {name: value} for words such as `lr=0.02` and `cosine=true`, each name once.
 
     Raises UserError for any other word, and for an unknown option.

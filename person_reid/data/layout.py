@@ -373,6 +373,12 @@ def _check_layout(data_dir: Path, folder: Path) -> None:
             f"{folder}: no such folder: {data_dir} has nothing to train on. Test on it with "
             f"{next_command(data_dir)} and train with another --data_dir."
         )
+    if not folder.is_dir() and folder.name == "multi-query":
+        raise UserError(
+            f"{folder}: no such folder. Multiple queries are further images of the people in "
+            "query, from the same cameras: a split multi-query of the data that python prepare.py "
+            "lays out. Leave --multi out, or lay such images out."
+        )
     if not folder.is_dir():
         raise UserError(
             f"{folder}: no such folder (found {found_in(data_dir)} in {data_dir}). "

@@ -276,6 +276,15 @@ class RunJournal(Journal):
             )  # fmt: skip
         self.world.wait()
 
+    def interrupted(self) -> None:
+        """Say how to go on after Ctrl-C."""
+        if self.world.leads and self.folder.state_file.exists():
+            log.info(
+                "Interrupted in epoch %d. To continue after the last finished epoch: the same "
+                "command with --resume.",
+                self.epoch + 1,
+            )
+
     def not_finite(self, error: NotFinite) -> UserError:
         """Return what to do about a loss that is not finite; the batch's
         images are listed in not_finite.txt.
@@ -316,5 +325,8 @@ def open_journal(journal: RunJournal, state: dict[str, Any] | None) -> Iterator[
         except Stopped:
             journal.stopped()
             raise SystemExit(STOPPED) from None
+        except KeyboardInterrupt:
+            journal.interrupted()
+            raise
         except NotFinite as error:
             raise journal.not_finite(error) from error

@@ -176,6 +176,20 @@ def test_sequences_of_market_1501_are_tracklets_of_people_alone(here, capsys):
     assert sorted(gallery.labels.tolist()) == [0, 0, 2, 2]
 
 
+def test_without_multiple_queries_single_ones_are_measured_and_kept(here, capsys):
+    for split, name in (
+        ("query", "0001_c1s1_000451_03.jpg"),
+        ("gallery", "0001_c2s1_000451_03.jpg"),
+    ):
+        write_image(here / "own" / split / "0001" / name)
+    words = [*NETWORK, "--weights", "none", "--test_dir", "own", "--result", "own.mat", "--multi"]
+    with pytest.raises(
+        UserError, match="multi-query: no such folder. Multiple queries are further"
+    ):
+        test.main(words)
+    assert "Rank@1:1.0" in capsys.readouterr().out and len(load_result("own.mat")[0]) == 1
+
+
 def test_what_has_no_tracklets_is_refused_before_the_work(here, capsys):
     for split in ("query", "gallery"):
         write_image(here / "duke" / split / "0001" / "0001_c1_f0046182.jpg")

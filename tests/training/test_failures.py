@@ -91,6 +91,18 @@ def test_a_picture_that_cannot_be_drawn_costs_no_training(run, cwd, monkeypatch,
     assert caplog.text.count("train.jpg: not drawn (no fonts). The training goes on.") == 2
 
 
+def test_an_interruption_says_how_to_go_on_once_there_is_something_to_go_on_with(run, caplog):
+    caplog.set_level("INFO")
+    for epoch, said in ((0, False), (FAILING, True)):
+        caplog.clear()
+        interrupted = before_epoch(epoch, lambda: signal.raise_signal(signal.SIGINT))
+        with interrupted, pytest.raises(KeyboardInterrupt):
+            run(f"interrupted{epoch}")
+        advice = "To continue after the last finished epoch: the same command with --resume."
+        assert (f"Interrupted in epoch {epoch + 1}. {advice}" in caplog.text) == said
+    check_last_good(run, f"interrupted{FAILING}")
+
+
 @pytest.fixture
 def interrupted_by():
     """A function that says what handles an interruption during the test."""
