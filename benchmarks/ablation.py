@@ -19,7 +19,7 @@ from statistics import mean
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.parser import Parser
+from benchmarks.support.parser import Parser
 from person_reid.console import run_script
 from person_reid.progress import progress
 from person_reid.run_folder import RunFolder, read_yaml

@@ -1,6 +1,6 @@
 """What an accelerator computes is what the CPU computes.
 
-`benchmarks/gpu.py` runs these; elsewhere they are skipped.
+`benchmarks/speed/gpu.py` runs these; elsewhere they are skipped.
 """
 
 from copy import deepcopy

@@ -110,7 +110,7 @@ def known_people(gallery: Gallery, among: Filter = EVERYTHING) -> Iterator[Named
 def person_scores(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[list[str], Floats]:
     """Return the names of P people and the scores (T, P) of T tracks, means of two cosines.
 
-    It is a number from -1 to 1, but not a cosine: benchmarks/people.py measures it.
+    It is a number from -1 to 1, but not a cosine: benchmarks/accuracy/people.py measures it.
 
         s(Q, G) = (max q·g + q̄·ḡ) / 2    with q̄ = Σq / ‖Σq‖ and ḡ = Σg / ‖Σg‖
 

@@ -17,7 +17,7 @@ R is close to lognormal, because few people look like many others: hence a bound
 The added term is two more people like the one most often confused. The threshold is the lowest t at
 which and above which U is at most the given rate. It is too low only if U fails at the one t whose
 true rate is the given one (fixed-sequence testing). The bound is asymptotic in the number of
-people; benchmarks/bound.py measures how often it holds.
+people; benchmarks/accuracy/bound.py measures how often it holds.
 
 Arvesen: Jackknifing U-Statistics, Annals of Mathematical Statistics, 1969. Angelopoulos et al.:
 Learn then Test, 2021.

@@ -4,7 +4,8 @@ graph = jaccard_graph(features, radius=0.5)      # sparse (N, N): only the pairs
 labels = dbscan(graph, radius=0.5)               # (N,): 0, 1, … for the clusters, -1 for outliers
 names = group_people(features, cameras, ["Anna", "", "", ""])        # "Anna", "person 0001", or ""
 
-No N×N matrix is ever made: benchmarks/clustering.py measures time and memory for 100,000 images.
+No N×N matrix is ever made: benchmarks/speed/clustering.py measures time and memory for 100,000
+images.
 """
 
 from collections import Counter

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from benchmarks import costs as benchmark
+from benchmarks.speed import costs as benchmark
 from person_reid.config.network import NetworkOptions
 from person_reid.models.complexity import complexity
 from person_reid.models.factory import build_model

@@ -28,7 +28,10 @@ from tests.support.small_training import trained_as
 # no run and no data set of somebody's own changes how a command is read
 pytestmark = pytest.mark.usefixtures("here")
 # Pages whose commands are for other folders.
-FURTHER = [ROOT / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "recipes/README.md")]
+FURTHER = [
+    ROOT / name
+    for name in ("CONTRIBUTING.md", "CHANGELOG.md", "recipes/README.md", "benchmarks/README.md")
+]
 # What the published code's train.py and test.py take.
 PUBLISHED = {
     "train.py": """
@@ -43,8 +46,8 @@ PUBLISHED = {
 }
 SCRIPTS = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in (".", "tools", "benchmarks")
-    for path in (ROOT / folder).glob("*.py")
+    for pattern in ("*.py", "tools/*.py", "benchmarks/**/*.py")
+    for path in ROOT.glob(pattern)
     if "run_script(main)" in path.read_text(encoding="utf-8")
 )
 
@@ -168,6 +171,15 @@ def test_every_command_parses(path):
 def test_there_are_commands_of_every_script():
     named = {command.script for path in PAGES for command in commands(read(path))}
     assert named >= {path for path in SCRIPTS if not path.startswith("benchmarks/")}
+
+
+def test_every_benchmark_is_cited_by_a_page_and_listed_with_what_it_makes():
+    programs = [path for path in SCRIPTS if path.count("/") == 2]
+    listed = read(ROOT / "benchmarks" / "README.md")
+    assert [path for path in programs if f"`{Path(path).name}`" not in listed] == []
+    rows = re.findall(r"^\| `(\w+\.py)` \|", listed, flags=re.M)
+    cited = "".join(read(path) for path in PAGES)
+    assert rows and [name for name in rows if not re.search(rf"benchmarks/\w+/{name}", cited)] == []
 
 
 def test_what_is_dead_or_refused_is_named_with_its_line(tmp_path):

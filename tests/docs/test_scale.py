@@ -1,8 +1,8 @@
-"""docs/scale.md, and the arithmetic of benchmarks/scale.py."""
+"""docs/scale.md, and the arithmetic of benchmarks/gallery/scale.py."""
 
 import pytest
 
-from benchmarks import scale
+from benchmarks.gallery import scale
 from tests.support import ROOT
 
 PAGE = ROOT / "docs" / "scale.md"
@@ -13,7 +13,7 @@ def test_the_page_is_in_step_with_what_was_measured(tmp_path):
     copy.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
     scale.main(["--save", str(copy)])
     assert copy.read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8"), (
-        "python benchmarks/scale.py --save docs/scale.md"
+        "python benchmarks/gallery/scale.py --save docs/scale.md"
     )
 
 

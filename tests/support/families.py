@@ -1,6 +1,6 @@
 """The networks of published papers, with weights that a rule fills in.
 
-benchmarks/families.py writes the record of each from its authors' code.
+benchmarks/peers/families.py writes the record of each from its authors' code.
 """
 
 import zlib

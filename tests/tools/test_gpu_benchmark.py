@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py runs all its parts where there is no GPU, so that none
+"""benchmarks/speed/gpu.py runs all its parts where there is no GPU, so that none
 fails first where there is one.
 """
 
@@ -8,7 +8,7 @@ import io
 import pytest
 import torch
 
-from benchmarks import gpu
+from benchmarks.speed import gpu
 
 
 def run_part_here(part, options, room):

@@ -1,7 +1,7 @@
 """Compare what networks cost with how accurate they are on Market-1501.
 
-benchmarks/costs.py measures the networks of recipes. For other networks, the authors' figures are
-used.
+benchmarks/speed/costs.py measures the networks of recipes. For other networks, the authors'
+figures are used.
 """
 
 import re

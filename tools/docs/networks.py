@@ -27,7 +27,7 @@ HEADER = (
 PAGE = ROOT / "docs" / "networks.md"
 PUBLISHED_MARKS = "<!-- published -->", "<!-- its end -->"
 EQUAL_MARKS = "<!-- equal -->", "<!-- end of equal -->"
-RECORDS = ROOT / "tests" / "fixtures" / "families.json"  # written by benchmarks/families.py
+RECORDS = ROOT / "tests" / "fixtures" / "families.json"  # written by benchmarks/peers/families.py
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ python tools/docs/pages.py
 
 docs/results.jsonl holds the figures, and tools/docs/figures.py shows how prose marks them. The
 tables of docs/results.md are written by python tools/reproduce.py --table, and docs/scale.md by
-python benchmarks/scale.py --save docs/scale.md.
+python benchmarks/gallery/scale.py --save docs/scale.md.
 """
 
 import sys

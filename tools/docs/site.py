@@ -1,7 +1,7 @@
 """What mkdocs.yml asks of this repository: its pages with their paths, and the API by docstrings.
 
 `make site` builds the site. The pages keep their places in the repository, so a link between
-README.md, docs/ and recipes/ leads to the same place in both.
+README.md, docs/, recipes/ and benchmarks/ leads to the same place in both.
 """
 
 import re
@@ -21,7 +21,7 @@ import person_reid
 # the pages, and the files that they link to
 PUBLISHED = (
     "*.md", "LICENSE", "docs/*.md", "docs/*.ipynb", "docs/*.jsonl", "docs/*.css", "docs/images/*",
-    "recipes/*.md", "recipes/**/*.yaml", "person_reid/losses/*.py",
+    "benchmarks/*.md", "recipes/*.md", "recipes/**/*.yaml", "person_reid/losses/*.py",
 )  # fmt: skip
 REFERENCE = "docs/reference.md"
 # The chapters of the reference: package of the library, title.

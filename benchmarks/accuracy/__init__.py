@@ -1,0 +1,1 @@
+"""How often are answers right, and what does each decision contribute?"""

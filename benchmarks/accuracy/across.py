@@ -1,0 +1,185 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Measure how well tracks are linked into people across cameras, and what each part of it brings.
+
+    python benchmarks/accuracy/across.py --walks data/walks --from demo
+    python benchmarks/accuracy/across.py --walks data/walks --from osnet_x0_25 \\
+      --weights osnet_msmt17.pth
+    python benchmarks/accuracy/across.py --result market.mat
+
+prepare.py --synthetic --walks draws walks. --result is a file of features that test.py wrote, of
+images with Market-1501's names: a person, camera and sequence make a track. Prints rows
+of Markdown. IDF1 counts boxes (of Market-1501, images), and the F1 of pairs counts tracks.
+"""
+
+import csv
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+
+from benchmarks.support.measure import machine
+from benchmarks.support.parser import Parser, positive
+from person_reid.console import run_script
+from person_reid.data.crops import choose_boxes, cut_boxes, number_and_frame
+from person_reid.data.frames import Images
+from person_reid.data.tracks import read_tracks
+from person_reid.errors import UserError
+from person_reid.retrieval.association import link_tracks, read_travel
+from person_reid.retrieval.identities import identity_f1, listed_boxes, matching_boxes, pair_f1
+from person_reid.retrieval.results import load_result
+from person_reid.retrieval.tracks import track_features
+from person_reid.text import markdown_table
+
+HEADER = ["identities", "IDF1", "IDP", "IDR", "F1 of pairs", "people", "threshold"]
+MARKET = re.compile(r"(\d+)_c(\d+)s(\d+)_(\d+)")
+RATE = 25  # frames a second of Market-1501
+APART = 1e6  # seconds between two sequences of Market-1501
+
+
+class Scene(NamedTuple):
+    """The boxes of several cameras, true and computed.
+
+    people: (N,), who the true boxes show. tracks: (M,), the tracks of the computed boxes.
+    pairs: (P, 2), which of both match. spans: {track: (camera, first, last)}, in seconds.
+    features: (C, D) of crops. shown: C tracks. travel: see link_tracks.
+    """
+
+    people: np.ndarray
+    tracks: np.ndarray
+    pairs: np.ndarray
+    spans: dict
+    features: np.ndarray
+    shown: list
+    travel: dict | None = None
+
+
+def main(argv=None):
+    """Print a table for the walks or for the result file."""
+    parser = Parser(__doc__)
+    parser.add_argument("--walks", type=Path, help="folder of prepare.py --synthetic --walks")
+    parser.add_argument("--from", dest="source", help="run, network or exported file, for --walks")
+    parser.add_argument("--weights", type=Path, help="weight file of a network")
+    parser.add_argument("--per_track", type=positive(int), default=8, help="images of a track")
+    parser.add_argument("--result", type=Path, help="result file, in place of --walks")
+    parser.add_argument("--threshold", type=float, help="in place of the silhouette's")
+    options = parser.parse_args(argv)
+    if bool(options.walks) == bool(options.result) or bool(options.walks) != bool(options.source):
+        raise UserError("Give --walks FOLDER with --from NETWORK, or --result FILE.")
+    if options.walks:
+        scene = walked(options.walks, options.source, options.weights, options.per_track)
+    else:
+        scene = stored(options.result)
+    print(machine(), "", markdown_table(HEADER, list(rows(scene, options.threshold))), sep="\n")
+
+
+def rows(scene, threshold):
+    """Yield the rows: the tracker alone, the best links, all parts, and without each of them."""
+    names = list(scene.spans)
+    truth = true_people(scene)
+    yield row("each track alone", scene, truth, names, names)
+    yield row("each track linked to its person", scene, truth, names, [truth[n] for n in names])
+    variants: dict[str, dict] = {
+        "linked": {},
+        "without the times between cameras": {"travel": None},
+        "without any times": {"travel": None, "times": False},
+        "without camera_norm": {"camera_norm": False},
+        "with rerank": {"rerank": True},
+        "with one crop a track": {"mean": False},
+    }
+    if not scene.travel:
+        del variants["without the times between cameras"]
+    normal = {"times": True, "mean": True, "camera_norm": True, "travel": scene.travel}
+    for words, changed in variants.items():
+        names, people = linked(scene, threshold=threshold, **{**normal, **changed})
+        yield row(words, scene, truth, names, people.labels.astype(str), people.threshold)
+
+
+def linked(scene, times, mean, **settings):
+    """Return the tracks with features, and what link_tracks makes of them."""
+    crops = defaultdict(list)
+    for index, name in enumerate(scene.shown):
+        crops[name].append(index)
+    used = [i for some in crops.values() for i in (some if mean else [some[len(some) // 2]])]
+    names, features = track_features(scene.features[used], [scene.shown[i] for i in used])
+    cameras, *spans = zip(*(scene.spans[name] for name in names), strict=True)
+    starts, ends = spans if times else np.full((2, len(names)), np.nan)
+    return names, link_tracks(features, cameras, starts, ends, **settings)
+
+
+def row(words, scene, truth, names, people, threshold=None):
+    """Return a row. names: tracks; people: the identity of each. A track without one is alone."""
+    who = {**{name: name for name in scene.spans}, **dict(zip(names, people, strict=True))}
+    found = identity_f1(scene.people, [who[track] for track in scene.tracks], scene.pairs)
+    pairs = pair_f1([truth[name] for name in who], [*who.values()])
+    figures = [f"{100 * share:.1f}" for share in (*found, pairs.f1)]
+    limit = "" if threshold is None else f"{threshold:.2f}"
+    return [words, *figures, str(len({*who.values()})), limit]
+
+
+def true_people(scene):
+    """Return {track: the person that most of its boxes show}, the track itself if they match
+    nobody's.
+    """
+    seen = defaultdict(list)
+    for box, computed in scene.pairs:
+        seen[scene.tracks[computed]].append(scene.people[box])
+    return {name: max(seen[name], key=seen[name].count, default=name) for name in scene.spans}
+
+
+def walked(folder, source, weights, per_track):
+    """Return the scene of synthetic walks, whose crops a network embeds."""
+    from person_reid import Embedder
+
+    embed = Embedder(source, weights=weights)
+    with (folder / "cameras.csv").open(newline="") as file:
+        clocks = list(csv.DictReader(file))
+    truth, found, features, shown = list[tuple](), list[tuple](), list[np.ndarray](), list[str]()
+    for clock in clocks:
+        camera, time = clock["camera"], (float(clock["fps"]), clock["start"])
+        tracks = read_tracks(folder / camera / "tracks.txt", *time)
+        true = read_tracks(folder / camera / "gt" / "gt.txt", *time)
+        truth += [(camera, str(track.number), track) for track in true]
+        found += [(camera, f"{camera} {track.number}", track) for track in tracks]
+        frames = Images(folder / camera / "img1")
+        with TemporaryDirectory() as place:
+            cut_boxes(
+                frames, choose_boxes(tracks, frames.size, per_track, Path(place)), Path(place)
+            )
+            crops = sorted(Path(place).iterdir())
+            features.append(embed(crops))
+        shown += [f"{camera} {number_and_frame(crop)[0]}" for crop in crops]
+    spans = {name: (camera, track.first, track.last) for camera, name, track in found}
+    (places, people, boxes), (others, names, sides) = listed_boxes(truth), listed_boxes(found)
+    pairs = matching_boxes(places, boxes, others, sides)
+    travel = read_travel(folder / "travel.csv", [clock["camera"] for clock in clocks])
+    return Scene(people, names, pairs, spans, np.concatenate(features), shown, travel)
+
+
+def stored(file):
+    """Return the scene of a result file: every image is a box that matches itself."""
+    sets = load_result(file, paths=True)
+    paths = [Path(path) for each in sets for path in each.paths or []]
+    found = {i: match for i, path in enumerate(paths) if (match := MARKET.match(path.name))}
+    if not found:
+        raise UserError(f"{file}: no image with a name such as 0002_c1s1_000451_01.jpg.")
+    features = np.concatenate([each.features for each in sets])
+    labels = np.concatenate([each.labels for each in sets])
+    known = [i for i in found if labels[i] > 0]
+    times, names = defaultdict(list), []
+    for i in known:
+        person, camera, sequence, frame = found[i].groups()
+        names.append(f"{person} {camera} {sequence}")
+        times[names[-1]].append(APART * int(sequence) + int(frame) / RATE)
+    spans = {name: (name.split()[1], min(some), max(some)) for name, some in times.items()}
+    people, same = labels[known].astype(str), np.arange(len(known))
+    return Scene(people, np.array(names), np.stack([same, same], 1), spans, features[known], names)
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,171 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Measure how tools/search.py identify tells known people apart, and how well people groups unknown
+ones.
+
+    python benchmarks/accuracy/people.py --result market.mat
+    python benchmarks/accuracy/people.py --result market.mat --images 3 10 --track 5
+
+A person is known by the best image, by the mean, or by both. Half of the people of a test set are
+enrolled with some gallery images each, and all queries are asked, camera by
+camera: the images by the camera that asks are left out. Prints rows of Markdown, means over the
+draws: the share of queries of enrolled people whose best person is the right one (Rank@1), and the
+share that is also above the threshold that a tenth and a hundredth of the queries of strangers
+reach.
+
+Then the whole gallery is grouped. Purity is the share of grouped images whose group shows mostly
+their person; of the pairs of images in one group, some are right, and of the pairs of one person,
+some are found.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+
+from benchmarks.support.measure import machine
+from benchmarks.support.parser import Parser, positive
+from person_reid.console import run_script
+from person_reid.gallery.identification import best_and_mean
+from person_reid.retrieval.clusters import group_people
+from person_reid.retrieval.identities import pair_f1
+from person_reid.retrieval.results import load_result
+
+RATES = (0.1, 0.01)  # of strangers taken for somebody
+SCORES = {"best": (1, 0), "mean": (0, 1), "both": (0.5, 0.5)}  # weights of the two cosines
+HEADER = "| images a person | score | Rank@1 | {} | threshold |".format(
+    " | ".join(f"right, {rate:.0%} of strangers matched" for rate in RATES)
+)
+GROUPS = (
+    "| radius | groups | people | images in groups | purity | pairs right | pairs found | time |"
+)
+RADII = (0.4, 0.5, 0.6)
+
+
+def main(argv=None):
+    """Print a table with a row for each number of images and score."""
+    parser = Parser(__doc__)
+    parser.add_argument(
+        "--result", type=Path, required=True, metavar="FILE", help="features of test.py"
+    )
+    parser.add_argument(
+        "--images",
+        type=positive(int),
+        nargs="+",
+        default=[1, 3, 10, 1000],
+        help="most images of an enrolled person",
+    )
+    parser.add_argument(
+        "--track", type=positive(int), default=1, help="most images of a query, from one camera"
+    )
+    parser.add_argument(
+        "--draws", type=positive(int), default=5, help="times that the people are drawn"
+    )
+    options = parser.parse_args(argv)
+    query, gallery = (
+        each.select(np.flatnonzero(each.labels > 0)) for each in load_result(options.result)
+    )
+    print(machine(), f"{HEADER}\n|{'---|' * (4 + len(RATES))}", sep="\n\n", flush=True)
+    for most in options.images:
+        draws = [
+            trial(query, gallery, most, options.track, np.random.default_rng(i))
+            for i in range(options.draws)
+        ]
+        for name in SCORES:
+            rank1, *right, threshold = np.mean([draw[name] for draw in draws], axis=0)
+            print(
+                f"| {most} | {name} | "
+                f"{' | '.join(f'{100 * share:.1f}' for share in (rank1, *right))} ",
+                end="",
+            )
+            print(f"| {threshold:.3f} |", flush=True)
+    print(f"\n{GROUPS}\n|{'---|' * 8}")
+    for radius in RADII:
+        print(grouped(gallery, radius), flush=True)
+
+
+def trial(query, gallery, most, track, random):
+    """Return, for each score: Rank@1, the shares that are right at each rate, and
+    the threshold of the first rate.
+    """
+    people = np.unique(query.labels)
+    known = random.choice(people, len(people) // 2, replace=False)
+    found: dict[str, list] = {name: [] for name in SCORES}
+    for camera in np.unique(query.cameras):
+        inside = random.permutation(
+            np.flatnonzero(np.isin(gallery.labels, known) & (gallery.cameras != camera))
+        )
+        inside = inside[np.argsort(gallery.labels[inside], kind="stable")]
+        enrolled = gallery.select(inside[nth(gallery.labels[inside]) < most])
+        asked = np.flatnonzero(query.cameras == camera)
+        tracks = [track_of(query, gallery, i, track) for i in asked]
+        names, best, mean = best_and_mean(
+            tracks, [(enrolled.labels.astype(str), enrolled.features)]
+        )
+        truth = query.labels[asked]
+        # not if only this camera knows the person
+        asks = np.isin(truth, enrolled.labels) | ~np.isin(truth, known)
+        for name, (first, second) in SCORES.items():
+            score = (first * best + second * mean)[asks]
+            right = np.array(names)[score.argmax(axis=1)].astype(int) == truth[asks]
+            found[name].append((right, score.max(axis=1), np.isin(truth[asks], known)))
+    return {
+        name: rates(*map(np.concatenate, zip(*parts, strict=True))) for name, parts in found.items()
+    }
+
+
+def nth(labels):
+    """Return the number (N,) of each image among those of its person,
+    from 0; labels (N,) are sorted.
+    """
+    return np.arange(len(labels)) - np.searchsorted(labels, labels)
+
+
+def track_of(query, gallery, asked, most):
+    """Return the features (n, D) of a query and of gallery images of the
+    same person by the same camera.
+    """
+    same = (gallery.labels == query.labels[asked]) & (gallery.cameras == query.cameras[asked])
+    return np.concatenate(
+        [query.features[asked : asked + 1], gallery.features[np.flatnonzero(same)[: most - 1]]]
+    )
+
+
+def rates(right, score, known):
+    """Return [Rank@1, the shares of known people who are named at each rate,
+    the threshold of the first rate].
+    """
+    thresholds = [np.quantile(score[~known], 1 - rate, method="higher") for rate in RATES]
+    return [
+        right[known].mean(),
+        *((right & (score > t))[known].mean() for t in thresholds),
+        thresholds[0],
+    ]
+
+
+def grouped(gallery, radius):
+    """Return the row of a radius."""
+    began = time.perf_counter()
+    names = group_people(gallery.features, gallery.cameras, [""] * len(gallery), radius)
+    seconds = time.perf_counter() - began
+    inside = np.array([bool(name) for name in names])
+    groups, group = np.unique(np.array(names)[inside], return_inverse=True)
+    people, person = np.unique(gallery.labels, return_inverse=True)
+    table = np.zeros((len(groups), len(people)), int)
+    np.add.at(table, (group, person[inside]), 1)
+    alone = [name or f"alone {index}" for index, name in enumerate(names)]
+    pairs = pair_f1(gallery.labels, alone)
+    shares = (
+        inside.mean(),
+        table.max(axis=1).sum() / inside.sum(),
+        pairs.precision,
+        pairs.recall,
+    )
+    figures = " | ".join(f"{100 * share:.1f}" for share in shares)
+    return f"| {radius:g} | {len(groups)} | {len(people)} | {figures} | {seconds:.1f} s |"
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,383 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Run other packages beside the suite, on the same files and the same machine: do results agree,
+and what do they cost?
+
+    python benchmarks/peers/packages.py --result pytorch_result.mat
+    python benchmarks/peers/packages.py --what features training \\
+      --weights osnet_x0_25_msmt17.pth --data_dir ../Market/pytorch
+
+Every figure comes from a process of its own; the rows take turns and the median counts. Scripts are
+timed from start to end, functions once everything is imported. The peers are as published; what
+Python and NumPy have removed since is given back to them. Prints Markdown tables. This sets the
+peers up:
+
+    git clone https://github.com/KaiyangZhou/deep-person-reid ../torchreid
+    git clone https://github.com/JDAI-CV/fast-reid ../fast-reid
+    git clone https://github.com/layumi/Person_reID_baseline_pytorch ../baseline
+    python -m pip install cython faiss-cpu gdown opencv-python-headless \\
+      scikit-learn tabulate termcolor yacs
+    (cd ../torchreid && python setup.py build_ext --inplace)
+    (cd ../fast-reid/fastreid/evaluation/rank_cylib && python setup.py build_ext --inplace)
+"""
+
+import collections
+import collections.abc
+import contextlib
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.speed.training import suite_loop, timed
+from benchmarks.support.measure import (
+    ROOT,
+    SIZES,
+    apart,
+    describe,
+    machine,
+    make_result,
+    own_peak,
+    run_process,
+)
+from benchmarks.support.parser import Parser
+from person_reid.console import run_script
+from person_reid.data.layout import JUNK, read_split
+from person_reid.errors import UserError
+from person_reid.retrieval.results import FeatureSet, load_result
+
+NETWORK, SIZE = "osnet_x0_25", (256, 128)
+OLD_SCRIPT = (
+    "import numpy, os, runpy, sys; os.chdir({!r}); sys.path.insert(0, "
+    "{!r}); numpy.in1d = numpy.isin"
+)
+
+
+def main(argv=None):
+    parser = Parser(__doc__)
+    for name in ("torchreid", "fast-reid", "baseline"):
+        path = ROOT.parent / name
+        parser.add_argument(
+            f"--{name.replace('-', '_')}",
+            type=Path,
+            default=path,
+            metavar="DIR",
+            help="its checkout",
+        )
+    parser.add_argument(
+        "--what",
+        nargs="+",
+        metavar="TABLE",
+        choices=TABLES,
+        default=[*TABLES],
+        help=", ".join(TABLES),
+    )
+    parser.add_argument(
+        "--result",
+        type=Path,
+        help="features to rank; by default made-up ones of Market-1501's size",
+    )
+    parser.add_argument("--weights", help=f"weights of {NETWORK}, for features")
+    market = "Market-1501 as prepare.py laid it out inside its own folder, for images"
+    parser.add_argument("--data_dir", type=Path, default="../Market/pytorch", help=market)
+    parser.add_argument(
+        "--images", type=int, default=512, help="gallery images to compute features of"
+    )
+    parser.add_argument("--batchsize", type=int, default=64, help="images a batch, in training")
+    parser.add_argument("--steps", type=int, default=30, help="training steps to time")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each row")
+    options = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        result = Path(folder) / "pytorch_result.mat"  # the name that the baseline reads
+        if options.result:
+            result.symlink_to(options.result.resolve())
+        else:
+            apart(make_result, result, *SIZES["market"])
+        options.result = result
+        print(f"{machine()}; features {apart(describe, result)[0]}; {NETWORK}, {SIZE[0]}×{SIZE[1]}")
+        for name in options.what:
+            title, unit, rows = TABLES[name]
+            print(
+                f"\n| {title} | {unit} | ratio | peak GB | result "
+                "|\n| --- | --- | --- | --- | --- |",
+                flush=True,
+            )
+            compare(rows, unit, options)
+
+
+def compare(rows, unit, options):
+    """Print the rows {name: work}; the ratio says how many times better the first of them is."""
+    runs: dict = {name: [] for name in rows}
+    for _ in range(options.rounds):
+        for name, work in rows.items():
+            runs[name].append(apart(work, options=options))
+    first = reference = None
+    for name, found in runs.items():
+        figures, peaks, results = zip(*found, strict=True)
+        figure, result = statistics.median(figures), results[0]
+        if first is None:
+            first, reference = figure, result
+        ratio = figure / first if unit == "s" else first / figure
+        text = result if isinstance(result, str) else agreement(result, reference)
+        print(
+            f"| {name} | {figure:.3g} | {ratio:.2f} | {statistics.median(peaks):.2f} | {text} |",
+            flush=True,
+        )
+
+
+def agreement(features, reference):
+    """Return what two arrays (N, D) of features of the same images have in common, in words."""
+    features, reference = (
+        each / np.linalg.norm(each, axis=1, keepdims=True) for each in (features, reference)
+    )
+    cosines = (features * reference).sum(1)
+    return f"cosine {cosines.mean():.4f}, at least {cosines.min():.4f}"
+
+
+def script(name, options, old=False):
+    """Time a script of ours or, if `old`, of the baseline, which reads the
+    features in the current folder.
+    """
+    if old:
+        code = OLD_SCRIPT.format(str(options.result.parent), str(options.baseline.resolve()))
+        seconds, memory, output = run_process(
+            "-c", f"{code}; runpy.run_module({Path(name).stem!r}, None, '__main__')"
+        )
+    else:
+        seconds, memory, output = run_process(name, "--result", options.result)
+    rank, precision = re.findall(r"(?:Rank@1|top1):([\d.]+).*?mAP:([\d.]+)", output)[-1]
+    return seconds, memory, f"{100 * float(rank):.2f} / {100 * float(precision):.2f}"
+
+
+def metrics(options, rerank=False):
+    """Time our metrics, of features in memory, if `rerank` after k-reciprocal re-ranking."""
+    from person_reid.config.evaluate import RerankOptions
+    from person_reid.retrieval.metrics import evaluate
+    from person_reid.retrieval.rerank import rescorer
+
+    query, gallery = without_junk(options.result)
+    began = time.perf_counter()
+    scores = rescorer(RerankOptions())(query.features, gallery.features) if rerank else None
+    found = evaluate(query, gallery, "step", scores)
+    return measured(began, found.rank(1), found.mAP)
+
+
+def metrics_of_torchreid(options, rerank=False):
+    """Time torchreid's, compiled by Cython: what its Engine does once it has the features."""
+    with import_from(options.torchreid):
+        from torchreid import metrics
+        from torchreid.metrics.rank import IS_CYTHON_AVAI
+        from torchreid.utils import re_ranking
+    query, gallery, labels = for_peers(options.result, IS_CYTHON_AVAI, options.torchreid)
+    began = time.perf_counter()
+    distances = metrics.compute_distance_matrix(query, gallery, "cosine").numpy()
+    if rerank:
+        own = (
+            metrics.compute_distance_matrix(each, each, "cosine").numpy()
+            for each in (query, gallery)
+        )
+        distances = re_ranking(distances, *own)
+    cmc, precision = metrics.evaluate_rank(distances, *labels)
+    return measured(began, cmc[0], precision)
+
+
+def metrics_of_fast_reid(options):
+    """Time fast-reid's, compiled by Cython: what its ReidEvaluator
+    does once it has the features.
+    """
+    with import_from(options.fast_reid):
+        from fastreid.evaluation.rank import IS_CYTHON_AVAI, evaluate_rank
+        from fastreid.utils.compute_dist import build_dist
+    query, gallery, labels = for_peers(options.result, IS_CYTHON_AVAI, options.fast_reid)
+    began = time.perf_counter()
+    cmc, precisions, _ = evaluate_rank(build_dist(query, gallery, "cosine"), *labels)
+    return measured(began, cmc[0], np.mean(precisions))
+
+
+def for_peers(result, compiled, folder):
+    """Return the features as tensors, and the labels and cameras in the
+    order of the peers' evaluate_rank.
+    """
+    if not compiled:
+        raise UserError(
+            f"{folder}: its Cython module is not built. `python "
+            "benchmarks/peers/packages.py --help` says how."
+        )
+    import torch
+
+    query, gallery = without_junk(result)
+    labels = query.labels, gallery.labels, query.cameras, gallery.cameras
+    return torch.from_numpy(query.features), torch.from_numpy(gallery.features), labels
+
+
+def without_junk(result):
+    """Return query and gallery without the images that count for nothing:
+    the peers drop them beforehand.
+    """
+    query, gallery = load_result(result)
+    kept = gallery.labels != JUNK
+    return query, FeatureSet(gallery.features[kept], gallery.labels[kept], gallery.cameras[kept])
+
+
+def features(runtime, options):
+    """Time our Embedder on image files, decoded anew."""
+    from person_reid import Embedder
+
+    embed = Embedder(NETWORK, options.weights, "cpu", flip=False, runtime=runtime)
+    return features_by(embed, options)
+
+
+def features_of_torchreid(options):
+    """Time torchreid's FeatureExtractor on image files, 32 a call."""
+    with import_from(options.torchreid):
+        from torchreid.utils import FeatureExtractor
+    with contextlib.redirect_stdout(None):
+        embed = FeatureExtractor(NETWORK, str(options.weights), SIZE, device="cpu", verbose=False)
+    return features_by(
+        lambda paths: np.concatenate([embed(paths[i : i + 32]) for i in range(0, len(paths), 32)]),
+        options,
+    )
+
+
+def features_by(embed, options):
+    """Time embed(paths), after a first call on other images.
+
+    Returns (images a second, peak gigabytes, features).
+    """
+    paths = [
+        str(path) for path in read_split(options.data_dir, "gallery").paths[: options.images + 64]
+    ]
+    embed(paths[options.images :])
+    began = time.perf_counter()
+    features = embed(paths[: options.images])
+    return options.images / (time.perf_counter() - began), own_peak(), features
+
+
+def training(*flags, options):
+    """Time our Trainer: cross entropy on Market's images."""
+    own = {
+        "data_dir": options.data_dir,
+        "backbone": NETWORK,
+        "weights": "none",
+        "height": SIZE[0],
+        "width": SIZE[1],
+    }
+    own |= {"batchsize": options.batchsize, "steps": options.steps, "gpu_ids": "-1"}
+    speed, _, memory = suite_loop(own, ["--label_smoothing=0.1", *flags])
+    return speed, memory, ""
+
+
+def training_of_torchreid(options):
+    """Time the step of torchreid's ImageSoftmaxEngine with its own loader:
+    the same loss on the same images.
+    """
+    with import_from(options.torchreid):
+        import torch
+        import torchreid
+    market = options.result.parent / "market1501"
+    if not market.exists():  # where torchreid looks for it
+        market.symlink_to(options.data_dir.resolve().parent)
+    how = {
+        "height": SIZE[0],
+        "width": SIZE[1],
+        "batch_size_train": options.batchsize,
+        "workers": os.cpu_count(),
+    }
+    with contextlib.redirect_stdout(None):
+        data = torchreid.data.ImageDataManager(
+            str(market.parent),
+            "market1501",
+            transforms=["random_flip", "random_crop"],
+            use_gpu=False,
+            **how,
+        )
+        network = torchreid.models.build_model(
+            NETWORK, data.num_train_pids, "softmax", pretrained=False, use_gpu=False
+        )
+        optimiser = torchreid.optim.build_optimizer(network, "sgd", 0.05)
+        engine = torchreid.engine.ImageSoftmaxEngine(data, network, optimiser, use_gpu=False)
+    engine.set_model_mode("train")
+    device = torch.device("cpu")
+    speed, _, memory = timed(
+        iter(engine.train_loader), engine.forward_backward, vars(options), device
+    )
+    return speed, memory, ""
+
+
+@contextlib.contextmanager
+def import_from(folder):
+    """Import a peer from its checkout.
+
+    Raises UserError if it, or something it needs, is not there.
+    """
+    sys.path.insert(0, str(folder.resolve()))
+    collections.Mapping = collections.abc.Mapping  # type: ignore[attr-defined]
+    warnings.simplefilter("ignore")
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(
+            f"{folder}: {error}. "
+            "`python benchmarks/peers/packages.py --help` says how to set the peers up."
+        ) from error
+
+
+def measured(began, rank, precision):
+    """Return (seconds, peak gigabytes, both metrics in per cent)."""
+    return time.perf_counter() - began, own_peak(), f"{100 * rank:.2f} / {100 * precision:.2f}"
+
+
+def both(name):
+    """Return the rows of a script that the baseline has, too."""
+    return {"ours": partial(script, name), "the baseline's": partial(script, name, old=True)}
+
+
+TORCHREID, FAST_REID = "torchreid, Cython", "fast-reid, Cython"
+# {name: (title, unit, {row: what to time})}; other rows are compared with the first
+TABLES: dict = {
+    "evaluate": ("evaluate.py, from start to end", "s", both("evaluate.py")),
+    "evaluate_rerank": ("evaluate_rerank.py, from start to end", "s", both("evaluate_rerank.py")),
+    "metrics": (
+        "metrics of features in memory, step AP",
+        "s",
+        {"evaluate": metrics, TORCHREID: metrics_of_torchreid, FAST_REID: metrics_of_fast_reid},
+    ),
+    "rerank": (
+        "k-reciprocal re-ranking and metrics of features in memory, step AP",
+        "s",
+        {
+            "rescorer, evaluate": partial(metrics, rerank=True),
+            TORCHREID: partial(metrics_of_torchreid, rerank=True),
+        },
+    ),
+    "features": (
+        "features of image files, one view",
+        "images/s",
+        {
+            "Embedder": partial(features, "torch"),
+            "Embedder, runtime auto": partial(features, "auto"),
+            "torchreid's FeatureExtractor": features_of_torchreid,
+        },
+    ),
+    "training": (
+        "training, cross entropy",
+        "images/s",
+        {
+            "Trainer": training,
+            "Trainer, --bf16": partial(training, "--bf16"),
+            "torchreid's ImageSoftmaxEngine": training_of_torchreid,
+        },
+    ),
+}
+
+
+if __name__ == "__main__":
+    run_script(main)

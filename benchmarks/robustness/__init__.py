@@ -1,0 +1,1 @@
+"""What happens when input is nonsense, or a process is killed?"""

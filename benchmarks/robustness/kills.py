@@ -1,0 +1,273 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Kill trainings, layouts, additions to a search index and changes of its lists while they write,
+and compare with undisturbed ones.
+
+    python benchmarks/robustness/kills.py  # 200 trainings; 50 layouts, additions, changes of lists
+    python benchmarks/robustness/kills.py --trainings 20 --layouts 5 --additions 5 --lists 5 \\
+      --seed 1
+
+SIGKILL leaves a process no chance to tidy up. Each process is killed at a random one of its next
+writing acts: a file opened for writing, renamed, linked or removed, or a statement of SQLite. The
+next process goes on. After each kill, every checkpoint must be readable and every image that was
+acknowledged must be in the index; at the end, weights, layout and index must equal those of an
+undisturbed process, the weights bit for bit. Among images with lists, a search must find each
+image that was acknowledged. POSIX only.
+"""
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import prepare
+import train
+from benchmarks.robustness.children import run
+from benchmarks.support.parser import Parser
+from person_reid.console import run_script
+from person_reid.errors import UserError
+from person_reid.gallery import index as gallery_index
+from person_reid.gallery import indexing, inverted_lists
+from person_reid.gallery.index import SearchIndex
+from person_reid.progress import progress
+from tests.support.people import write_people
+from tools import search
+
+SIZES = ["--height", "64", "--width", "32", "--batchsize", "8"]
+NETWORK = ["--backbone", "osnet_x0_25", "--weights", "none", "--gpu_ids", "-1", *SIZES]
+TRAINING = [
+    *NETWORK,
+    "--train_all",
+    "--wa",
+    "--arcface",
+    "--erasing_p",
+    "0.5",
+    "--data_dir",
+    "people",
+]
+WRITING = {"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir"}
+PATIENCE = 600.0  # seconds that a process may take
+
+
+def main(argv=None):
+    """Kill, go on and compare."""
+    parser = Parser(__doc__)
+    parser.add_argument("--trainings", type=int, default=200, help="how often a training is killed")
+    parser.add_argument("--layouts", type=int, default=50, help="how often prepare.py is killed")
+    parser.add_argument(
+        "--additions", type=int, default=50, help="how often an addition to an index is killed"
+    )
+    parser.add_argument(
+        "--lists", type=int, default=50, help="how often an index that replaces its lists is killed"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws other moments")
+    options = parser.parse_args(argv)
+    random.seed(options.seed)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        room = Path(name)
+        write_people(room / "people" / "train_all", people=8, images=8)
+        kill_trainings(room, options.trainings)
+        kill_layouts(room, options.layouts)
+        kill_additions(room, options.additions)
+        kill_lists(room, options.lists)
+
+
+def kill_trainings(room, kills):
+    """Kill a training again and again.
+
+    An epoch writes about a dozen times, so it gets on by half of one each time.
+    """
+    flags = [*TRAINING, "--total_epoch", str(max(4, kills // 2))]
+    undisturbed(lambda: train.main([*flags, "--name", "whole"]), room)
+
+    def check():
+        for file in (room / "model").glob("killed/*.pth"):
+            torch.load(file, weights_only=True)
+
+    killed = kill(
+        lambda: train.main([*flags, "--name", "killed", "--resume"]), room, kills, 24, check
+    )
+    whole, resumed = (
+        torch.load(room / "model" / name / "net_last.pth") for name in ("whole", "killed")
+    )
+    if not all(torch.equal(whole[name], resumed[name]) for name in whole):
+        raise UserError(
+            f"After {killed} kills the weights are not those of the undisturbed training."
+        )
+    print(
+        f"{killed} kills of a training: every checkpoint readable, the last weights bit-identical."
+    )
+
+
+def kill_layouts(room, kills):
+    """Kill prepare.py at any of its acts, in a new folder each time, and run it again."""
+
+    def lay_out(folder):
+        words = ["--data_dir", "people/train_all", "--save_dir", folder]
+        return lambda: prepare.main([*words, "--pattern", r"(?P<id>\d+)_c(?P<camera>\d+)"])
+
+    undisturbed(lay_out("whole"), room)
+    expected = contents(room / "whole")
+    killed = 0
+    for number in range(kills):
+        killed += kill(lay_out(f"killed{number}"), room, 1, len(expected))
+        if contents(room / f"killed{number}") != expected:
+            raise UserError(
+                f"After a kill, the layout killed{number} differs from an undisturbed one."
+            )
+    print(
+        f"{killed} kills of prepare.py: run again, each layout was complete and held nothing else."
+    )
+
+
+def kill_additions(room, kills):
+    """Kill additions to an index, four images in a transaction."""
+    indexing.CHUNK = indexing.LARGEST_CHUNK = 4
+    crops = sorted((room / "people").rglob("*.png"))
+
+    def add(file):
+        return lambda: search.main(["index", "people", "--index", file, *NETWORK])
+
+    undisturbed(add("whole.index"), room)
+    acknowledged = [0]
+
+    def check():
+        if not (room / "killed.index").exists():
+            return
+        index = SearchIndex(room / "killed.index")
+        found = len(index)
+        index.close()
+        if found < acknowledged[0]:
+            raise UserError(f"The index held {acknowledged[0]} images, and {found} after a kill.")
+        acknowledged[0] = found
+        if found == len(crops):  # begin again
+            (room / "killed.index").unlink()
+            acknowledged[0] = 0
+
+    killed = kill(add("killed.index"), room, kills, 40, check)
+    whole, resumed = (sorted_features(room / f"{name}.index") for name in ("whole", "killed"))
+    if whole.keys() != resumed.keys() or any(
+        not np.allclose(whole[p], resumed[p], atol=1e-5) for p in whole
+    ):
+        raise UserError(f"After {killed} kills the index differs from an undisturbed one.")
+    print(
+        f"{killed} kills of additions to an index: no image that was in it was "
+        "lost, the features are the same."
+    )
+
+
+def kill_lists(room, kills):
+    """Kill a process that adds twenty images at a time to an index, and then replaces its lists."""
+    gallery_index.EXACT, inverted_lists.MOST_NEWER = 300, 0
+    features = np.random.default_rng(0).standard_normal((2000, 64), np.float32)
+    names = [f"{number}.jpg" for number in range(len(features))]
+    folder, acknowledged = room / "lists", room / "acknowledged"
+
+    def grow():
+        index = SearchIndex(folder / "a.index")
+        for start in range(len(index), len(features), 20):
+            index.add(names[start : start + 20], features[start : start + 20])
+            acknowledged.write_text(str(start + 20))
+            index.prepare()
+
+    def check():
+        count = int(acknowledged.read_text()) if acknowledged.exists() else 0
+        if count == 0:
+            return
+        index = SearchIndex(folder / "a.index")
+        found = [match.path.name for (match,) in index.search(features[:count], 1)]
+        index.close()
+        if found != names[:count]:
+            wrong = sum(a != b for a, b in zip(found, names, strict=False))
+            raise UserError(f"{wrong} of {count} acknowledged images are not found after a kill.")
+        if count == len(names):  # begin again
+            shutil.rmtree(folder)
+            acknowledged.unlink()
+
+    killed = kill(grow, room, kills, 60, check)
+    check()
+    print(f"{killed} kills of an index that replaces its lists: every image was found.")
+
+
+def kill(command, room, kills, most, check=lambda: None):
+    """Run a command until it was killed `kills` times, at one of its first `most` writing acts,
+    then to its end.
+
+    Returns how often it was killed: fewer if it has nothing left to do.
+    """
+    killed = 0
+    for _ in progress(range(4 * kills), desc="kills"):  # some end by themselves before that act
+        if killed == kills:
+            break
+        acts = random.randint(1, most)
+        outcome = run(lambda: doomed(command, acts), room, PATIENCE)  # noqa: B023
+        if outcome.status not in (0, -signal.SIGKILL):
+            raise UserError(f"{outcome.status}: {outcome.output}")
+        killed += outcome.status != 0
+        check()
+    undisturbed(command, room)
+    return killed
+
+
+def undisturbed(command, room):
+    """Run a command to its end. Raises UserError if it fails."""
+    outcome = run(lambda: run_script(command), room, PATIENCE)
+    if outcome.status != 0:
+        raise UserError(outcome.output)
+
+
+def doomed(command, acts):
+    """Run a command that kills itself before its writing act of this number."""
+    left = [acts]
+
+    def act():
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(event, arguments):
+        writes = (
+            event == "open"
+            and isinstance(arguments[2], int)
+            and arguments[2] & (os.O_WRONLY | os.O_RDWR)
+        )
+        if event in WRITING or writes:
+            act()
+
+    def connect(*arguments, original=sqlite3.connect, **settings):
+        database = original(*arguments, **settings)
+        database.set_trace_callback(lambda _: act())
+        return database
+
+    sqlite3.connect = connect
+    sys.addaudithook(watch)
+    run_script(command)
+
+
+def contents(folder):
+    """Return {file: bytes} of a folder, without locks."""
+    files = (
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in (".lock", ".prepared.json")
+    )
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def sorted_features(file):
+    """Return {path: feature} of an index."""
+    rows = sqlite3.connect(file).execute("SELECT path, feature FROM images")
+    return {path: np.frombuffer(feature, "<f2") for path, feature in rows}
+
+
+if __name__ == "__main__":
+    run_script(main)

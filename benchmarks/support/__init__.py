@@ -1,0 +1,1 @@
+"""What benchmarks share: parser, made-up features, time and memory."""
