@@ -113,6 +113,14 @@ def test_no_arrow_points_up_and_no_circle_closes():
     assert faults(sources(ROOT)) == []
 
 
+def test_what_is_no_test_imports_nothing_of_the_tests():
+    files = [*ROOT.glob("*.py"), *ROOT.glob("tools/**/*.py"), *ROOT.glob("benchmarks/**/*.py")]
+    pattern = re.compile(r"^ *(?:from|import) tests\b", re.M)
+    assert (
+        files and [file for file in files if pattern.search(file.read_text(encoding="utf-8"))] == []
+    )
+
+
 @pytest.mark.parametrize(
     ("module", "line", "fault"),
     [

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.support.people import write_people
 from person_reid import losses
 from person_reid.config.evaluate import RerankOptions
 from person_reid.models.factory import create_model
@@ -18,7 +19,6 @@ from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores
 from person_reid.training.recorded import Recorded, record
-from tests.support.people import write_people
 from tests.support.runs import equal_weights, log, weights
 
 pytestmark = [

@@ -6,7 +6,7 @@ Market-1501's layout.
     python benchmarks/accuracy/synthetic_difficulty.py --data_dir ../Market-1501-v15.09.15
 
 A network has learnt only as much as it exceeds these figures. The histograms come from
-tests/support/descriptors.py.
+benchmarks/support/descriptors.py.
 """
 
 import sys
@@ -15,10 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.support.descriptors import DESCRIPTORS, measure
 from benchmarks.support.parser import Parser
 from person_reid.console import run_script
 from person_reid.synthetic.dataset import draw_data_set
-from tests.support.descriptors import DESCRIPTORS, measure
 
 
 def main(argv=None):

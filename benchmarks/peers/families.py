@@ -34,9 +34,15 @@ import torch
 from torch import nn
 from torchvision.transforms import Compose, Normalize, PILToTensor, Resize, ToPILImage, ToTensor
 
+from benchmarks.support.filled_networks import (
+    FIXTURE,
+    authors_weights,
+    difference,
+    images_of,
+    our_features,
+)
+from benchmarks.support.measure import ROOT
 from benchmarks.support.parser import Parser
-from tests.support import ROOT
-from tests.support.families import FIXTURE, authors_weights, difference, images_of, our_features
 
 NUM_CLASSES, CAMERAS = 7, 3
 KEPT = 48  # numbers of each feature that the fixture has

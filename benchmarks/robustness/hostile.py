@@ -39,12 +39,12 @@ from benchmarks.robustness.python_cases import cases_of_python
 from benchmarks.robustness.room import READ, WORKING, furnish
 from benchmarks.robustness.track_cases import cases_of_tracks
 from benchmarks.support.parser import Parser
+from benchmarks.support.scripts import module_of
 from person_reid import console
 from person_reid.console import run_script
 from person_reid.console.commands import COMMANDS
 from person_reid.errors import UserError
 from person_reid.progress import progress
-from tests.support.scripts import module_of
 
 NUMBERS = [
     "nan",

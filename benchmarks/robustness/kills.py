@@ -32,13 +32,13 @@ import prepare
 import train
 from benchmarks.robustness.children import run
 from benchmarks.support.parser import Parser
+from benchmarks.support.people import write_people
 from person_reid.console import run_script
 from person_reid.errors import UserError
 from person_reid.gallery import index as gallery_index
 from person_reid.gallery import indexing, inverted_lists
 from person_reid.gallery.index import SearchIndex
 from person_reid.progress import progress
-from tests.support.people import write_people
 from tools import search
 
 SIZES = ["--height", "64", "--width", "32", "--batchsize", "8"]

@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.robustness.children import run
+from benchmarks.support.people import draw_people
+from benchmarks.support.scripts import module_of
+from benchmarks.support.walks import write_frames, write_tracks
 from person_reid.console import run_script
 from person_reid.errors import UserError
-from tests.support.people import draw_people
-from tests.support.scripts import module_of
-from tests.support.walks import write_frames, write_tracks
 
 SIZE = "--height 64 --width 32".split()  # noqa: SIM905
 SMALL = ["--backbone", "osnet_x0_25", "--weights", "none", *SIZE, "--gpu_ids", "-1"]

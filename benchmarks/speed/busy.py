@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.support.measure import ROOT, apart, machine, make_result, run_process
 from benchmarks.support.parser import Parser
+from benchmarks.support.people import draw_people
 from person_reid.console import run_script
-from tests.support.people import draw_people
 
 NETWORK = ["--backbone", "osnet_x0_25", "--weights", "none", "--gpu_ids", "-1"]
 COMMANDS = ("train", "test", "evaluate", "evaluate_rerank")

@@ -8,7 +8,7 @@ time and memory.
     python benchmarks/speed/evaluation.py --before ../earlier  # the start, beside another checkout
 
 Prints rows of Markdown. Peak memory is that of the whole process. "features" is the content of the
-file, of which a process needs one copy. The loop is benchmarks/speed/references.py.
+file, of which a process needs one copy. The loop is benchmarks/speed/run_reference.py.
 """
 
 import os
@@ -107,7 +107,7 @@ def row(path, no_reference):
     if no_reference:
         cells += ["", ""]
     else:
-        slow, _, expected = run_process("benchmarks/speed/references.py", "evaluate", path)
+        slow, _, expected = run_process("benchmarks/speed/run_reference.py", "evaluate", path)
         if line != expected:
             print(f"{line}\n{expected}: the loop differs", file=sys.stderr)
         cells += [f"{slow:.1f} s", f"{slow / seconds:.0f}×"]

@@ -7,7 +7,7 @@ paper.
     python benchmarks/speed/reranking.py --sizes msmt17 --no_reference
     python benchmarks/speed/reranking.py --gpu_ids 0
 
-Prints rows of Markdown. The dense algorithm (benchmarks/speed/references.py) needs 9 GB at
+Prints rows of Markdown. The dense algorithm (benchmarks/speed/run_reference.py) needs 9 GB at
 Market-1501's size; --no_reference leaves it out.
 """
 
@@ -64,7 +64,7 @@ def measure(path, options):
         )
         print(f"| {name} | {method} | {times[method]:.1f} s | {peak:.2f} | {line} |", flush=True)
     if not options.no_reference:
-        slow, peak, line = run_process("benchmarks/speed/references.py", "k-reciprocal", path)
+        slow, peak, line = run_process("benchmarks/speed/run_reference.py", "k-reciprocal", path)
         ratio = f" ({slow / times['k-reciprocal']:.1f}×)" if "k-reciprocal" in times else ""
         print(
             f"| {name} | dense k-reciprocal | {slow:.1f} s{ratio} | {peak:.2f} | {line} |",

@@ -24,12 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.support.measure import training_of
 from benchmarks.support.parser import Parser
+from benchmarks.support.references import half_cosine_rates
 from person_reid.console import run_script
 from person_reid.device import seed_everything, select_device
 from person_reid.models.factory import build_model
 from person_reid.progress import progress
 from person_reid.run_folder import RunFolder
-from tests.support.references import half_cosine_rates
 
 
 class UsualTraining:

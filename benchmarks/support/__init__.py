@@ -1,1 +1,1 @@
-"""What benchmarks share: parser, made-up features, time and memory."""
+"""What benchmarks share, with one another or with the tests."""

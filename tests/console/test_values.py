@@ -6,6 +6,7 @@ import os
 import pytest
 import yaml
 
+from benchmarks.support.scripts import module_of
 from person_reid.config import TrainConfig
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.option import configured
@@ -13,7 +14,7 @@ from person_reid.console.commands import COMMANDS
 from person_reid.console.parser import Parser
 from person_reid.errors import UserError
 from person_reid.retrieval.features import parse_scales
-from tests.support.scripts import module_of, refused, run
+from tests.support.scripts import refused, run
 
 
 @pytest.mark.parametrize(

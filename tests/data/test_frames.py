@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.support.walks import FRAMES, SIZE, draw_frame, write_frames, write_video
 from person_reid.data.frames import open_frames
 from person_reid.errors import UserError
-from tests.support.walks import FRAMES, SIZE, draw_frame, write_frames, write_video
 
 
 def agree(found, frame):

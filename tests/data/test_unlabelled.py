@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 
+from benchmarks.support.people import write_people
 from person_reid.data.unlabelled import read_people
 from person_reid.errors import UserError
-from tests.support.people import write_people
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import yaml
 from PIL import Image
 from torch.nn.functional import interpolate
 
+from benchmarks.support.people import draw_people
 from person_reid.config.export import PROGRAMS
 from person_reid.data.augment import MEAN, STD
 from person_reid.deploy.clients import CLIENTS, contents_for, lines_for
@@ -18,7 +19,6 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.run import import_runtime
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
-from tests.support.people import draw_people
 from tests.support.scripts import run
 from tools import export
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.support.people import draw_people
 from person_reid import Embedder, UserError
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
@@ -28,7 +29,6 @@ from person_reid.retrieval.thresholds import load_bound, load_threshold
 from person_reid.text import quoted
 from tests.deploy import test_load
 from tests.support.networks import open_embedder, tested_network
-from tests.support.people import draw_people
 from tools import compare
 from tools import save_pretrained as command
 

@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
+from benchmarks.support.people import write_people
 from tests.support import ROOT
 from tests.support.flags import NETWORK
 from tests.support.pages import commands
-from tests.support.people import write_people
 from tests.support.scripts import run
 
 COMMANDS = [

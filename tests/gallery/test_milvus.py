@@ -9,13 +9,13 @@ import os
 import numpy as np
 import pytest
 
+from benchmarks.support.people import write_people
 from person_reid.errors import UserError
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.gallery.milvus import LONGEST, MilvusGallery
 from person_reid.retrieval.similarity import unit_rows
 from tests.support.flags import SMALLEST
-from tests.support.people import write_people
 from tools import search
 
 pymilvus = pytest.importorskip("pymilvus")

@@ -6,7 +6,7 @@ import torch
 
 import test as test_script
 import train
-from tests.support.people import draw_people
+from benchmarks.support.people import draw_people
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,15 @@ import torch
 from safetensors.torch import save_file
 
 import test as test_script
+from benchmarks.support.filled_networks import (
+    FIXTURE,
+    authors_weights,
+    difference,
+    family_entry,
+    images_of,
+    our_features,
+)
+from benchmarks.support.people import draw_people
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.data.layout import read_split
@@ -17,16 +26,7 @@ from person_reid.models.factory import create_model
 from person_reid.models.families import FAMILIES
 from person_reid.retrieval.features import fused_embedding
 from person_reid.retrieval.results import load_result
-from tests.support.families import (
-    FIXTURE,
-    authors_weights,
-    difference,
-    family_entry,
-    images_of,
-    our_features,
-)
 from tests.support.networks import tested_network
-from tests.support.people import draw_people
 
 RECORDS = json.loads(FIXTURE.read_text())
 SHRUNKEN = [name for name, record in RECORDS.items() if record["changes"]]

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 import model
 import test as test_script
+from benchmarks.support.people import draw_people
 from person_reid import Embedder, UserError
 from person_reid.config import TrainConfig
 from person_reid.config.network import NetworkOptions
@@ -24,7 +25,6 @@ from person_reid.models.hub import on_disk
 from person_reid.models.registry import list_models
 from person_reid.models.weights import load_weights
 from tests.support.networks import tested_network
-from tests.support.people import draw_people
 from tools import compare_networks
 from tools.docs.networks import EQUAL_MARKS, PAGE, PUBLISHED_MARKS, equality, published_tables
 

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 import train
+from benchmarks.support.people import draw_people
 from person_reid.config.network import NetworkOptions
 from person_reid.config.option import changed
 from person_reid.config.published import NETWORK_FLAGS
@@ -25,7 +26,6 @@ from person_reid.run_folder import read_yaml
 from person_reid.training.step import train_one_epoch
 from tests.support import ROOT
 from tests.support.beginnings import begun
-from tests.support.people import draw_people
 from tests.support.small_training import trained_as
 from tools.recipes import read_recipe
 

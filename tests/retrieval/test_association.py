@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.metrics import silhouette_score
 
+from benchmarks.support.references import dense_k_reciprocal
 from person_reid.errors import UserError
 from person_reid.retrieval.association import (
     link_tracks,
@@ -19,7 +20,6 @@ from person_reid.retrieval.association import (
     silhouette,
     two_people,
 )
-from tests.support.references import dense_k_reciprocal
 
 
 def drawn_tracks(seed, count=24, people=6) -> tuple[Any, tuple[Any, Any, Any]]:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from benchmarks.support.references import loop_evaluate
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
-from tests.support.references import loop_evaluate
 
 
 def people(random, count):

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 
+from benchmarks.support.references import dense_k_reciprocal
 from person_reid.errors import UserError
 from person_reid.retrieval import clusters as module
 from person_reid.retrieval.clusters import (
@@ -26,7 +27,6 @@ from person_reid.retrieval.clusters import (
 )
 from person_reid.retrieval.neighbours import overlap
 from tests.retrieval.conftest import clusters
-from tests.support.references import dense_k_reciprocal
 
 
 def whole(graph):

@@ -7,6 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
+from benchmarks.support.references import loop_evaluate
 from person_reid.config.evaluate import RerankOptions
 from person_reid.distributed import World
 from person_reid.errors import UserError
@@ -20,7 +21,6 @@ from person_reid.retrieval.metrics import (
 from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.similarity import CosineScores, EuclideanScores, Scores
 from tests.retrieval.conftest import data_sets, figures, image_set, signs
-from tests.support.references import loop_evaluate
 
 
 def one_query(scores, labels, cameras, **options):

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.support.people import draw_people
 from person_reid.data.augment import normalise
 from person_reid.errors import UserError
 from person_reid.retrieval.normalization import CameraNorm, Whitening, reestimate_batch_norms
 from person_reid.retrieval.results import FLAGS, FeatureSet, load_result, read_note
 from tests.support.flags import ON_THE_PROCESSOR
-from tests.support.people import draw_people
 from tests.support.scripts import refused, run
 
 CPU = torch.device("cpu")

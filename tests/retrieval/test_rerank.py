@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.support.references import dense_graph, dense_k_reciprocal
 from person_reid.config.evaluate import RerankOptions
 from person_reid.errors import UserError
 from person_reid.retrieval.graph import GraphScores
@@ -18,7 +19,6 @@ from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.rerank import METHODS, rescorer
 from tests.retrieval.conftest import clusters, figures, signs
-from tests.support.references import dense_graph, dense_k_reciprocal
 
 GRAPHS = [GraphScores, DenseGraphScores]
 PUBLISHED: dict[str, Any] = METHODS["k-reciprocal"].defaults | {"neighbours": ExactNeighbours()}

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import prepare
+from benchmarks.support import walks
 from person_reid.config.times import written
 from person_reid.data.track_files import read_boxes, write_identities
 from person_reid.errors import UserError
@@ -17,7 +18,6 @@ from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.tracks import TrackRecord, record_tracks
 from person_reid.models.factory import create_model
-from tests.support import walks
 from tools import across, search
 
 # camera: {track: (person, first frame, last frame)}, at ten frames a second

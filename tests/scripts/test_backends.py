@@ -10,14 +10,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.support import walks
 from tests.scripts.test_label_errors import draw
-from tests.support import ROOT, walks
+from tests.support import ROOT
 from tests.support.ranked_people import lay_out
 from tests.test_architecture import imports, sources
 
 RUN_ALL = """
 import json, sys
-from tests.support.scripts import module_of
+from benchmarks.support.scripts import module_of
 for name, words in json.load(sys.stdin):
     print(name, file=sys.stderr)
     try:

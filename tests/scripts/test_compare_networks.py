@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from benchmarks.support.people import draw_people
 from person_reid import UserError, save_pretrained
 from person_reid.config.look import TableForm
 from person_reid.console.networks import network_named
 from tests.deploy.test_load import SMALL, save_run
-from tests.support.people import draw_people
 from tests.support.scripts import run
 from tools import compare_networks, export
 from tools.compare_networks import measure, short_names, table

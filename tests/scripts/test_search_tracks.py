@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.support.walks import FRAMES, shows, sides, write_frames, write_tracks, write_video
 from person_reid.config.times import instant, moment
 from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.tracks import recorded_tracks
 from person_reid.models.factory import create_model
-from tests.support.walks import FRAMES, shows, sides, write_frames, write_tracks, write_video
 from tools import search
 
 NETWORK = ["--backbone", "test_resnet", "--weights", "net.pth", "--height", "64", "--width", "32"]

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import test
+from benchmarks.support.people import write_people
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
-from tests.support.people import write_people
 from tools import compare, compare_networks, label_errors, search
 
 NETWORK = ["--backbone", "test_resnet", "--weights", "zero.pth", "--height", "64", "--width", "32"]

@@ -1,7 +1,7 @@
 import pytest
 from matplotlib.figure import Figure
 
-from tests.support.browser import Browser
+from tools.docs.browser import Browser
 
 
 @pytest.fixture(scope="module")

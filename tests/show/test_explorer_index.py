@@ -9,8 +9,8 @@ from PIL import Image
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About
-from tests.support.browser import chromium
 from tools import explore
+from tools.docs.browser import chromium
 
 in_a_browser = pytest.mark.skipif(
     chromium() is None, reason="no Chromium or Chrome that could be driven here"

@@ -14,9 +14,9 @@ from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet, load_gallery, save_gallery
 from person_reid.show.explorer_images import images_of
 from person_reid.show.explorer_labels import EACH, describe_proposals
-from tests.support.browser import chromium
 from tests.support.ranked_people import lay_out
 from tools import explore
+from tools.docs.browser import chromium
 
 in_a_browser = pytest.mark.skipif(
     chromium() is None, reason="no Chromium or Chrome that could be driven here"

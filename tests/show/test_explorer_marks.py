@@ -11,9 +11,9 @@ from person_reid.data.datasets import MARKET_NAME
 from person_reid.data.readers import by_name
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About
-from tests.support.browser import chromium
 from tests.support.ranked_people import lay_out
 from tools import explore, search
+from tools.docs.browser import chromium
 
 in_a_browser = pytest.mark.skipif(
     chromium() is None, reason="no Chromium or Chrome that could be driven here"

@@ -13,9 +13,9 @@ from person_reid.retrieval.metrics import evaluate, find_pairs
 from person_reid.retrieval.results import load_result, save_result
 from person_reid.retrieval.similarity import CosineScores
 from person_reid.show import explorer_page
-from tests.support.browser import Browser, chromium
 from tests.support.ranked_people import lay_out
 from tools import explore
+from tools.docs.browser import Browser, chromium
 
 pytestmark = pytest.mark.skipif(
     chromium() is None, reason="no Chromium or Chrome that could be driven here"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from person_reid.retrieval.results import save_result
-from tests.support.browser import chromium
 from tests.support.ranked_people import lay_out
 from tools import explore
+from tools.docs.browser import chromium
 
 pytestmark = pytest.mark.skipif(
     chromium() is None, reason="no Chromium or Chrome that could be driven here"

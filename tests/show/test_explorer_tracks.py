@@ -14,7 +14,7 @@ from person_reid.show.explorer_images import Images
 from person_reid.show.explorer_page import SOURCES
 from person_reid.show.explorer_tracks import describe_stays
 from person_reid.show.lanes import Stay
-from tests.support.browser import chromium
+from tools.docs.browser import chromium
 
 COLUMNS = ("path", "identity", "camera")
 EVIL = 'c1_"5",<script>window.hacked=1<&script><img src=x onerror=window.hacked=1>.png'

@@ -3,7 +3,6 @@ no start, in that of the tests.
 """
 
 import contextlib
-import importlib
 import io
 import os
 import subprocess
@@ -11,8 +10,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from benchmarks.support.scripts import module_of
 from person_reid.console import run_script
-from person_reid.console.commands import SCRIPTS
 from tests.support import ROOT
 
 
@@ -21,12 +20,6 @@ def run_process(script, *arguments, cwd, status=0):
     command = [sys.executable, str(ROOT / f"{script}.py"), *map(str, arguments)]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
     return check(done.stdout + done.stderr, done.returncode, status)
-
-
-def module_of(script):
-    """The module of a script."""
-    folder = SCRIPTS[script]
-    return importlib.import_module(script if folder == "." else f"{folder}.{script}")
 
 
 def run(script, *arguments, cwd, status=0):

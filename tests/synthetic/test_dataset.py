@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.support.descriptors import DESCRIPTORS, measure
 from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
@@ -28,7 +29,6 @@ from person_reid.synthetic.scenes import (
     panorama,
     photograph,
 )
-from tests.support.descriptors import DESCRIPTORS, measure
 
 SIZES = {
     "train_identities": 4,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.support.people import write_people
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
@@ -16,7 +17,6 @@ from person_reid.training import adaptation
 from person_reid.training.adaptation import prepare_network, report
 from tests.support.beginnings import adapting
 from tests.support.flags import SMALLEST
-from tests.support.people import write_people
 
 FLAGS = [*SMALLEST, "--gpu_ids", "-1"]
 FLAGS += [

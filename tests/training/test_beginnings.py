@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import train
+from benchmarks.support.people import write_people
 from person_reid.config import TrainConfig
 from person_reid.config.option import changed
 from person_reid.errors import UserError
@@ -20,7 +21,6 @@ from person_reid.run_folder import RunFolder
 from person_reid.training import build
 from person_reid.training.images import TrainingImages
 from tests.support.flags import NETWORK
-from tests.support.people import write_people
 from tests.support.runs import equal_weights, weights
 from tests.support.small_training import made_split
 

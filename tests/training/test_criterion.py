@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import train
+from benchmarks.support.people import draw_people
 from person_reid import losses
 from person_reid.config import TrainConfig
 from person_reid.console import parse
@@ -17,7 +18,6 @@ from person_reid.errors import UserError
 from person_reid.training.build import create_criterion
 from person_reid.training.journal import RunJournal
 from tests.support.flags import SMALLEST
-from tests.support.people import draw_people
 from tests.support.small_training import trained_as
 
 CLASSES, DIM, IMAGES = 4, 16, 8

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import train
+from benchmarks.support.people import write_people
 from person_reid import losses
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
@@ -26,7 +27,6 @@ from person_reid.training.distillation import DistillationTerm
 from person_reid.training.images import Batch
 from tests.support.flags import SMALLEST
 from tests.support.networks import open_embedder
-from tests.support.people import write_people
 from tests.support.runs import equal_weights, killed_in, log, weights
 
 SMALL = [*SMALLEST, "--train_all"]

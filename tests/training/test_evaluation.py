@@ -9,11 +9,11 @@ import pytest
 
 import test as test_script
 import train
+from benchmarks.support.people import write_people
 from person_reid.config import TrainConfig
 from person_reid.errors import UserError
 from person_reid.training.evaluation import Evaluation
 from tests.support.flags import NETWORK
-from tests.support.people import write_people
 from tests.support.runs import equal_weights, killed_in, log, weights
 
 SMALL = [*NETWORK, "--batchsize", "8", "--gpu_ids", "-1", "--train_all"]

@@ -12,9 +12,9 @@ import torch
 
 import person_reid as reid
 import train
+from benchmarks.support.people import write_people
 from tests.support import ROOT
 from tests.support.flags import ON_THE_PROCESSOR
-from tests.support.people import write_people
 from tests.support.runs import equal_weights, log, weights
 from tests.support.small_training import trained_as
 

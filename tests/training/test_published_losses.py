@@ -11,13 +11,13 @@ import pytest
 import torch
 
 import train
+from benchmarks.support.people import write_people
 from person_reid.config.published import NETWORK_FLAGS
 from person_reid.errors import UserError
 from person_reid.losses import PUBLISHED
 from person_reid.training.generalisation import GeneralisationTerm
 from tests.support import FIXTURES, runs
 from tests.support.beginnings import begun
-from tests.support.people import write_people
 from tests.support.runs import equal_weights
 
 LINES = (FIXTURES / "commands.txt").read_text().splitlines()

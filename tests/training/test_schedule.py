@@ -3,11 +3,11 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.support.references import half_cosine_rates
 from person_reid.config.optimizer import OPTIMIZERS, SCHEDULES
 from person_reid.errors import UserError
 from person_reid.training.build import create_criterion
 from person_reid.training.schedule import build_optimizer, build_scheduler
-from tests.support.references import half_cosine_rates
 from tests.support.small_training import trained_as
 
 STEPS = 5  # an epoch

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.support.people import write_people
 from person_reid import create_model
 from person_reid.distributed import start_processes
 from tests.support import ROOT
-from tests.support.people import write_people
 from tests.support.plain_training import RUNS, SMALL, name_of, train_plainly
 from tests.support.runs import equal_weights, log, weights
 from tests.support.scripts import refused, run

@@ -15,11 +15,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.compat.tensorflow_stub.io import gfile
 
 import train
+from benchmarks.support.people import write_people
 from person_reid.config import TrainConfig
 from person_reid.errors import UserError
 from person_reid.training import writers
 from tests.support.flags import ON_THE_PROCESSOR
-from tests.support.people import write_people
 from tests.support.runs import killed_in, log
 
 SMALL = [*ON_THE_PROCESSOR, "--batchsize", "4", "--data_dir", "people", "--train_all"]

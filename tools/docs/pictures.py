@@ -29,8 +29,8 @@ sys.path.insert(0, str(ROOT))
 
 import demo
 from person_reid.retrieval.results import RESULT, load_result, save_result
-from tests.support.browser import Browser, chromium
 from tools import across, augmentations, explore, figures, heatmap, label_errors
+from tools.docs.browser import Browser, chromium
 from tools.docs.pages import update
 from tools.docs.results import read_records
 from tools.reproduce import RESULTS
@@ -87,7 +87,7 @@ def main(folder: str) -> None:
         save(scaled(draw(augmentations, AUGMENTED, place), 1025), "augmentations.jpg")
         save(people(PEOPLE), "people.jpg")
         save(lanes(Path(place)), "across.jpg")
-        if chromium():  # type: ignore[no-untyped-call]
+        if chromium():
             for name, screen in explorer(Path(place)):
                 save(screen, name)
     update(read_records(RESULTS))  # draws the costs
@@ -139,7 +139,7 @@ def explorer(place: Path) -> Iterator[tuple[str, Image.Image]]:
     label_errors.main([*words, "--save", str(wrong)])
     explore.main(["--label_errors", str(wrong), "--save", str(place / "labels")])
     for name, folder, view, script, dark in SCREENS:
-        with Browser(place / f"profile of {name}", *SCREEN, dark=dark) as browser:  # type: ignore[no-untyped-call]
+        with Browser(place / f"profile of {name}", *SCREEN, dark=dark) as browser:
             browser.open(place / folder / "index.html", view)
             browser.value(script)
             browser.picture(place / "screen.png")

@@ -1,5 +1,6 @@
-"""A headless Chromium that a test drives through a pipe, by the Chrome DevTools Protocol; nothing
-to install for it.
+"""A headless Chromium, driven through a pipe by the Chrome DevTools Protocol.
+
+It takes the pictures of pages, and tests click in it. No driver needs to be installed.
 
 with Browser(folder) as browser:
     browser.open("look/index.html")
@@ -15,9 +16,20 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-pipe",
+]
 PATIENCE = 30  # seconds for anything the browser is asked
 KEYS = {
     "Enter": 13,
@@ -29,70 +41,72 @@ KEYS = {
 }
 
 
-def chromium():
-    """The path of a Chromium or Chrome that can be driven here, or None."""
+def chromium() -> str | None:
+    """Return the path of a Chromium or Chrome that can be driven here, or None."""
     return None if sys.platform == "win32" else next(filter(None, map(shutil.which, NAMES)), None)
 
 
 class Browser:
     """A browser with one page. folder: for its profile."""
 
-    def __init__(self, folder, width=1360, height=900, dark=False):
-        to_browser, from_browser = os.pipe(), os.pipe()
+    def __init__(
+        self, folder: str | Path, width: int = 1360, height: int = 900, dark: bool = False
+    ) -> None:
+        to_browser = os.pipe()
+        from_browser = os.pipe()
 
-        # in the browser's process, which reads commands from 3 and writes answers to 4
-        def connect():
+        def connect() -> None:  # in the browser's process: it reads from 3 and writes to 4
             ends = [os.dup(to_browser[0]), os.dup(from_browser[1])]
             high = [os.dup2(end, 50 + i) for i, end in enumerate(ends)]
             os.dup2(high[0], 3)
             os.dup2(high[1], 4)
 
-        flags = [
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-dev-shm-usage",
-        ]
-        flags += [
-            "--remote-debugging-pipe",
-            f"--user-data-dir={folder}",
-            f"--window-size={width},{height}",
-        ]
+        program = chromium()
+        assert program, "no Chromium that can be driven"
         self.process = subprocess.Popen(
-            [chromium(), *flags, "about:blank"], preexec_fn=connect, close_fds=False,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                program,
+                *FLAGS,
+                f"--user-data-dir={folder}",
+                f"--window-size={width},{height}",
+                "about:blank",
+            ],
+            preexec_fn=connect,
+            close_fds=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         os.close(to_browser[0])
         os.close(from_browser[1])
-        self.input, self.output, self.rest, self.number = to_browser[1], from_browser[0], b"", 0
-        self.session, self.events = None, []
-        page = next(
-            each for each in self.call("Target.getTargets")["targetInfos"] if each["type"] == "page"
-        )
-        self.session = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)[
-            "sessionId"
-        ]
+        self.input = to_browser[1]
+        self.output = from_browser[0]
+        self.rest = b""
+        self.number = 0
+        self.session: str | None = None
+        self.events: list[dict[str, Any]] = []
+        targets = self.call("Target.getTargets")["targetInfos"]
+        page = next(target["targetId"] for target in targets if target["type"] == "page")
+        self.session = self.call("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
         self.resize(width, height)
         theme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[theme])
 
-    def __enter__(self):
+    def __enter__(self) -> "Browser":
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.session = None
         self.call("Browser.close")  # a browser that is killed leaves its folders behind
         self.process.wait(PATIENCE)
         os.close(self.input)
         os.close(self.output)
 
-    def call(self, method, **parameters):
-        """The result of a command of the protocol. Events on the way are kept."""
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Return the result of a command of the protocol. Events on the way are kept."""
         self.number += 1
-        command = {"id": self.number, "method": method, "params": parameters}
+        command: dict[str, Any] = {"id": self.number, "method": method, "params": parameters}
         if self.session:
             command["sessionId"] = self.session
         content = json.dumps(command).encode() + b"\0"
@@ -105,7 +119,8 @@ class Browser:
                 return message["result"]
             self.events.append(message)
 
-    def receive(self):
+    def receive(self) -> dict[str, Any]:
+        """Return the browser's next message."""
         while b"\0" not in self.rest:
             ready, _, _ = select.select([self.output], [], [], PATIENCE)
             assert ready, "the browser does not answer"
@@ -115,34 +130,35 @@ class Browser:
         message, _, self.rest = self.rest.partition(b"\0")
         return json.loads(message)
 
-    def value(self, expression):
-        """The value of an expression in the page, once it is there if it is a promise."""
+    def value(self, expression: str) -> Any:
+        """Return the value of an expression in the page; a promise is awaited."""
         found = self.call(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
-    def wait(self, expression):
-        """The value of an expression once it is true."""
+    def wait(self, expression: str) -> Any:
+        """Return the value of an expression once it is true."""
         return self.until(lambda: self.value(expression), expression)
 
-    def until(self, check, words="it"):
-        """What `check()` returns once that is true."""
+    def until(self, check: Callable[[], Any], words: str = "it") -> Any:
+        """Return what `check()` returns once that is true."""
         end = time.monotonic() + PATIENCE
         while not (found := check()):
             assert time.monotonic() < end, f"never true: {words}"
             time.sleep(0.02)
         return found
 
-    def open(self, page, fragment=""):
+    def open(self, page: str | Path, fragment: str = "") -> None:
         """Open a page from the disk, and wait until it says that it has been drawn."""
         self.call("Page.navigate", url="about:blank")
         self.call("Page.navigate", url=Path(page).resolve().as_uri() + fragment)
         self.wait("document.readyState === 'complete' && document.body.dataset.shown !== undefined")
 
-    def resize(self, width, height):
-        """Give the window another size;
+    def resize(self, width: int, height: int) -> None:
+        """Give the window another size.
+
         `call("Emulation.clearDeviceMetricsOverride")` gives it back its own.
         """
         self.call(
@@ -153,64 +169,58 @@ class Browser:
             mobile=False,
         )
 
-    def click(self, selector, number=0):
+    def click(self, selector: str, number: int = 0) -> None:
         """Press the mouse's button over the middle of an element."""
         place = f"document.querySelectorAll({json.dumps(selector)})[{number}]"
         self.wait(f"!!{place}")
         box = self.value(
-            f"(() => {{ {place}.scrollIntoView({{block: 'center'}}); const b = "
-            f"{place}.getBoundingClientRect();"
+            f"(() => {{ {place}.scrollIntoView({{block: 'center'}});"
+            f" const b = {place}.getBoundingClientRect();"
             " return [b.left + b.width / 2, b.top + b.height / 2]; })()"
         )
         self.press(*box)
 
-    def press(self, x, y):
+    def press(self, x: float, y: float) -> None:
         """Press and release the mouse's button at a position of the page."""
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
-    def key(self, *keys):
+    def key(self, *keys: str) -> None:
         """Type keys, such as "ArrowDown" or "n"."""
         for key in keys:
             code = KEYS.get(key, 0)
             text = "\r" if key == "Enter" else key if len(key) == 1 else ""
             for kind in ("keyDown", "keyUp"):
-                typed = {"text": text} if text and kind == "keyDown" else {}
-                self.call(
-                    "Input.dispatchKeyEvent",
-                    type=kind,
-                    key=key,
-                    windowsVirtualKeyCode=code,
-                    **typed,
-                )
+                typed = {"type": kind, "key": key, "windowsVirtualKeyCode": code}
+                if text and kind == "keyDown":
+                    typed["text"] = text
+                self.call("Input.dispatchKeyEvent", **typed)
 
-    def choose(self, selector, value):
+    def choose(self, selector: str, value: object) -> None:
         """Set a field or a choice, as a person would."""
         self.value(
             f"(() => {{ const field = document.querySelector({json.dumps(selector)});"
             f" field.value = {json.dumps(str(value))};"
-            " for (const kind of ['input', 'change']) field.dispatchEvent(new "
-            "Event(kind, {bubbles: true})); })()"
+            " for (const kind of ['input', 'change'])"
+            " field.dispatchEvent(new Event(kind, {bubbles: true})); })()"
         )
 
-    def texts(self, selector):
-        """The texts of all elements that fit."""
-        return self.value(
-            f"[...document.querySelectorAll({json.dumps(selector)})]"
-            ".map((each) => each.textContent)"
-        )
+    def texts(self, selector: str) -> list[str]:
+        """Return the texts of all elements that fit."""
+        found = f"[...document.querySelectorAll({json.dumps(selector)})]"
+        return self.value(f"{found}.map((each) => each.textContent)")
 
-    def back(self):
+    def back(self) -> None:
+        """Go back to the page before."""
         self.value("history.back()")
 
-    def picture(self, path):
+    def picture(self, path: str | Path) -> None:
         """Write what is seen to a PNG file."""
-        Path(path).write_bytes(
-            base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
-        )
+        taken = self.call("Page.captureScreenshot", format="png")["data"]
+        Path(path).write_bytes(base64.b64decode(taken))
 
-    def complaints(self):
-        """The exceptions and errors of the page so far."""
+    def complaints(self) -> list[dict[str, Any]]:
+        """Return the exceptions and errors of the page so far."""
         kinds = {"Runtime.exceptionThrown", "Log.entryAdded"}
         return [event["params"] for event in self.events if event["method"] in kinds]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.support.measure import ROOT
 from person_reid.deploy.embedder import Embedder
 from person_reid.models.families import FAMILIES
-from tests.support import ROOT
 
 FIXTURE = ROOT / "tests" / "fixtures" / "families.json"
 

@@ -1,9 +1,8 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Evaluate or re-rank a file of features with the tests' straightforward programs, which are slow
-and dense.
+"""Evaluate or re-rank a file of features with the reference programs, which are slow and dense.
 
-    python benchmarks/speed/references.py evaluate pytorch_result.mat
-    python benchmarks/speed/references.py k-reciprocal pytorch_result.mat
+    python benchmarks/speed/run_reference.py evaluate pytorch_result.mat
+    python benchmarks/speed/run_reference.py k-reciprocal pytorch_result.mat
 
 benchmarks/speed/evaluation.py and benchmarks/speed/reranking.py compare the suite with them.
 """
@@ -16,9 +15,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.support.parser import Parser
+from benchmarks.support.references import dense_k_reciprocal, loop_evaluate
 from person_reid.console import run_script
 from person_reid.retrieval.results import load_result
-from tests.support.references import dense_k_reciprocal, loop_evaluate
 
 
 def main(argv=None):
