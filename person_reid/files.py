@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import StringIO
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,7 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
     make_folder(temporary)
     try:
         yield temporary
-        (temporary / mark).write_text("\n".join(_files_in(temporary)), encoding="utf-8")
+        write_text(temporary / mark, "\n".join(_files_in(temporary)))
         if place.exists():
             place.rename(older)
         temporary.rename(place)
@@ -182,7 +183,8 @@ def check_folder(path: str | Path, mark: str) -> None:
             f"{path}: exists, and was not written by this command. "
             "Remove it, or choose another name."
         )
-    written = {mark, *(place / mark).read_text(encoding="utf-8").splitlines()}
+    named = content_of(place / mark).decode("utf-8", "surrogateescape")
+    written = {mark, *named.splitlines()}
     further = (
         [] if written == {mark} else [name for name in _files_in(place) if name not in written]
     )
@@ -257,11 +259,13 @@ def write_json(path: str | Path, content: object) -> None:
 
 
 def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write a CSV file, whole or not at all."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(header)
-        table.writerows(rows)
+    """Write a CSV file in UTF-8, whole or not at all; names of files in it keep their bytes."""
+    text = StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(header)
+    table.writerows(rows)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def regular_file(path: str | Path, most: int = LIST, expected: str = "a file") -> Path:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -448,8 +449,8 @@ def check_run_name(name: str) -> None:
         )
     if DEVICE.fullmatch(name) and not here:
         raise UserError(f"--name {name}: is a reserved name on Windows. Choose another name.")
-    if len(name.encode()) > LONGEST_NAME:
+    if len(os.fsencode(name)) > LONGEST_NAME:
         raise UserError(
             f"--name {name[:20]}…: expected at most {LONGEST_NAME} "
-            f"bytes, found {len(name.encode())}."
+            f"bytes, found {len(os.fsencode(name))}."
         )

@@ -24,6 +24,7 @@ from person_reid.files import (
     set_aside,
     whole_folder,
     with_ending,
+    write_csv,
     write_text,
 )
 from person_reid.text import counted, did_you_mean, printable
@@ -88,6 +89,16 @@ def test_a_file_is_on_the_disk_before_it_replaces_another(tmp_path, monkeypatch)
 def test_a_file_keeps_the_bytes_of_names_that_are_not_utf8(tmp_path):
     write_text(tmp_path / "names.txt", "caf\udce9 é\n")
     assert (tmp_path / "names.txt").read_bytes() == b"caf\xe9 \xc3\xa9\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+def test_folders_and_tables_keep_the_bytes_of_names_that_are_not_utf8(tmp_path):
+    for content in ("old", "new"):
+        with whole_folder(tmp_path / "look", ".mark") as folder:
+            (folder / "caf\udce9.jpg").write_text(content)
+    assert (tmp_path / "look" / "caf\udce9.jpg").read_text() == "new"
+    write_csv(tmp_path / "a.csv", ["path"], [["caf\udce9.jpg"], ["é\n"]])
+    assert (tmp_path / "a.csv").read_bytes() == b'path\r\ncaf\xe9.jpg\r\n"\xc3\xa9\n"\r\n'
 
 
 def test_every_file_set_aside_has_a_name_of_its_own(tmp_path):
