@@ -17,16 +17,17 @@ import re
 import sys
 import time
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.ablation import read_results, test
 from benchmarks.support.parser import Parser
 from person_reid.console import run_script
 from person_reid.device import emulates, select_device
 from person_reid.progress import progress
-from tools.docs.results import append_record
+from person_reid.retrieval.tables import with_deviation
+from tools.ablation import test
+from tools.docs.results import append_record, read_records
 from tools.reproduce import call
 
 RECIPE = (
@@ -81,6 +82,13 @@ def main(argv=None):
     print(markdown({name: [done[name, seed, flags] for seed in options.seeds] for name in ways}))
 
 
+def read_results(path):
+    """Return {(row, seed, flags): record} of a results file; empty if the file does not exist."""
+    return {
+        (record["row"], record["seed"], record["flags"]): record for record in read_records(path)
+    }
+
+
 def one_run(name, seed, words, data):
     """Train and test a network in one of WAYS.
 
@@ -96,14 +104,13 @@ def one_run(name, seed, words, data):
 
 
 def markdown(found):
-    """Return the table for {way: records}: mean over the seeds, their
-    distance from it, and the median time.
+    """Return the table for {way: records}: mean over the seeds ± their sample deviation, in
+    percent, and the median time.
     """
-    lines = ["| | seeds | Rank@1 | ± | mAP | ± | training |", "| --- " * 7 + "|"]
+    lines = ["| | seeds | Rank@1 | mAP | training |", "| --- " * 5 + "|"]
     for name, records in found.items():
-        figures = [[record[key] for record in records] for key in ("rank1", "mAP")]
         cells = [
-            f"{mean(values):.2%} | {(max(values) - min(values)) / 2:.2%}" for values in figures
+            with_deviation([100 * record[key] for record in records]) for key in ("rank1", "mAP")
         ]
         seconds = median(record["seconds"] for record in records)
         lines.append(f"| {name} | {len(records)} | {cells[0]} | {cells[1]} | {seconds:.0f} s |")

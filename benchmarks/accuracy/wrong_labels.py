@@ -10,7 +10,7 @@ identity of anybody.
       --accept_above 0.5 --save found.csv
     python prepare.py --data_dir ../Market/wrong_20 --corrections found.csv \\
       --save_dir ../Market/mended_20
-    python benchmarks/ablation.py benchmarks/ablations/wrong_labels.yaml \\
+    python tools/ablation.py benchmarks/ablations/wrong_labels.yaml \\
       --weights osnet_x0_25_msmt17.pth
 
 Together, also with 5 percent, these measure what wrong labels cost a network, and what the

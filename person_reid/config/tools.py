@@ -1,8 +1,8 @@
-"""The options of tools/augmentations.py and tools/reproduce.py."""
+"""The options of tools/augmentations.py, tools/reproduce.py and tools/ablation.py."""
 
 from dataclasses import dataclass
 
-from person_reid.config.forms import output_path, picture_file
+from person_reid.config.forms import file_ending_in, output_path, picture_file
 from person_reid.config.look import PaperLook
 from person_reid.config.option import POSITIVE, SEED, SIDE, Options, checked_number, option
 
@@ -50,5 +50,21 @@ class ReproduceConfig(Options):
         None,
         "one line per run; its page is beside it (default: docs/results.jsonl, docs/results.md)",
         form=output_path,
+        metavar="FILE.jsonl",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationConfig(Options):
+    """All options of tools/ablation.py."""
+
+    title = "runs"
+    table: str = option("", "a YAML file, see above", positional=True, metavar="TABLE")
+    seeds: str = option("2", "how many (3), or which (4,7; default: 0,1)", form=seeds)
+    rows: tuple[str, ...] = option((), "these rows alone", several="+", metavar="ROW")
+    results: str | None = option(
+        None,
+        "one line per run (default: model/TABLE.jsonl)",
+        form=file_ending_in(".jsonl"),
         metavar="FILE.jsonl",
     )

@@ -32,6 +32,7 @@ COMMANDS = {
     "label_errors": "list images whose identity looks wrong",
     "augmentations": "draw what each augmentation does",
     "reproduce": "run recipes and compare them with the published figures",
+    "ablation": "train and test a network for every row of a table, over several seeds",
 }
 # The folder of each in a checkout.
 IN_ROOT = (

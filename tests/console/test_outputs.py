@@ -42,13 +42,14 @@ NEEDED = {
     "label_errors": ["--data_dir", "data", "--backbone", "osnet_x0_25", "--weights", "none"],
     "augmentations": ["--data_dir", "data"],
     "reproduce": ["--table"],
+    "ablation": ["FILE"],
 }  # fmt: skip
 # Flags of any script whose text is not a path. A flag that is in none of the three sets fails the
 # test below.
 WORDS = {
     "name", "backbone", "which_epoch", "attention", "identity", "camera", "track", "source",
     "pattern", "dataset", "gpu_ids", "loss", "milestones", "resize_schedule", "ms", "mean",
-    "std", "seeds", "query_index", "labels", "after", "before", "person", "classes",
+    "std", "seeds", "rows", "query_index", "labels", "after", "before", "person", "classes",
     "feature_output", "published",
 }  # fmt: skip
 READ = {
@@ -118,6 +119,7 @@ ENDINGS = {
     "explore": ".html",
     "label_errors": ".csv",
     "reproduce": ".jsonl",
+    "ablation": ".jsonl",
 }
 # Flags that mean nothing beside those of NEEDED.
 REFUSED_BEFORE = {
@@ -199,6 +201,7 @@ def test_every_flag_of_every_script_is_known_to_name_a_file_or_not():
         "prepare", "test", "evaluate", "evaluate_gpu", "evaluate_rerank", "demo", "search",
         "threshold", "export", "save_pretrained", "compare_networks", "heatmap", "figures",
         "report", "explore", "label_errors", "augmentations", "reproduce", "across",
+        "ablation",
     }  # fmt: skip
 
 

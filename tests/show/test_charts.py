@@ -21,6 +21,7 @@ from person_reid.show.histogram import draw_similarities
 from person_reid.show.sheet import Row
 from person_reid.show.style import MANY, towards
 from person_reid.show.tradeoff import Point, draw_panels
+from tests.support import ROOT
 from tests.support.ranked_people import random_sets
 
 
@@ -199,6 +200,8 @@ def test_a_map_of_many_people_says_that_colours_repeat_and_leaves_out_their_numb
     draw_embedding(points, labels, labels % 2, tmp_path / "map.png", "PCA")
     axes, title = drawn[0].axes[0], drawn[0].get_suptitle()
     assert title == f"{3 * people} images of {people} people"
+    explorer = (ROOT / "person_reid/show/templates/explorer/map.js").read_text(encoding="utf-8")
+    assert len(MANY) == 10 and "Colours repeat after ten identities" in explorer
     assert ("colours repeat after 10 people" in axes.get_xlabel()) == (people > 10)
     assert len(axes.texts) == (people if people <= 40 else 0)
     boxes = [text.get_window_extent() for text in axes.texts]

@@ -30,7 +30,7 @@ from person_reid.config.prepare import PrepareConfig
 from person_reid.config.report import ReportConfig
 from person_reid.config.tested import TestConfig, TrainedNetwork
 from person_reid.config.threshold import ThresholdConfig
-from person_reid.config.tools import AugmentationsConfig, ReproduceConfig
+from person_reid.config.tools import AblationConfig, AugmentationsConfig, ReproduceConfig
 from person_reid.files import write_text
 
 PAGE = ROOT / "docs" / "options.md"
@@ -75,6 +75,7 @@ def page() -> str:
     parts += section("tools/compare_networks.py", CompareNetworksConfig, {})
     parts += section("tools/augmentations.py", AugmentationsConfig, {})
     parts += section("tools/reproduce.py", ReproduceConfig, {}, "Further flags go to `train.py`.")
+    parts += section("tools/ablation.py", AblationConfig, {}, "Further flags go to `train.py`.")
     for name, command in search.COMMANDS.items():
         remark = named if issubclass(command, search.AddOptions) else ""
         parts += section(f"tools/search.py {name}", command, TestConfig.declared(), remark)

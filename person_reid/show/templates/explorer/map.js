@@ -61,7 +61,7 @@ function showMap(now) {
 }
 
 const LEGENDS = {
-  identity: "Colours repeat after eight identities; distractors, junk and unknown people are grey." +
+  identity: "Colours repeat after ten identities; distractors, junk and unknown people are grey." +
     (DATA.images?.queries ? " Queries are larger." : ""),
   camera: "One colour for each camera.",
   tag: "One colour for each tag; images without one are grey.",

@@ -1,0 +1,134 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Train and test one network for every row of a table, over several seeds.
+
+    python tools/ablation.py benchmarks/ablations/losses.yaml --seeds 0,1 \\
+        --data_dir ../Market/pytorch --weights osnet_x0_25_msmt17.pth
+    python tools/ablation.py mine.yaml --seeds 3 --rows plain circle --train_all
+
+A table is a YAML file. `train` holds the flags of train.py that all rows share, `test` those of
+test.py, and `rows` maps the name of each row to the flags that it adds. Flags that this program
+does not know go to every train.py. Every finished run is a line of --results and is not repeated,
+so an interrupted program continues where it stopped. The table that it prints has the mean of the
+seeds ± their sample standard deviation.
+"""
+
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from person_reid.config.tools import AblationConfig, numbered
+from person_reid.config.train import TrainConfig
+from person_reid.console import command, run_script
+from person_reid.console.commands import shipped
+from person_reid.console.options import parse_known
+from person_reid.console.outputs import check_outputs
+from person_reid.errors import UserError
+from person_reid.progress import progress
+from person_reid.retrieval.tables import with_deviation
+from person_reid.run_folder import RunFolder, read_yaml
+from person_reid.text import did_you_mean, markdown_table, parse_json, printable
+from tools.docs.results import append_record, read_records
+from tools.reproduce import call
+
+PARTS = ("train", "test", "rows")
+HEAD = ("row", "seeds", "Rank@1", "mAP", "parameters", "training", "extraction")
+Record = dict[str, Any]
+
+
+@command
+def main(argv: list[str] | None = None) -> None:
+    """Train and test the rows that have no result yet, and print the table."""
+    config, further = parse_known(AblationConfig, argv, __doc__)
+    file = shipped(config.table)
+    results = Path(config.results or Path("model") / f"{file.stem}.jsonl")
+    check_outputs(config, [file], results=[results])
+    table = read_table(file)
+    rows = chosen(table["rows"], config.rows, file)
+
+    runs = [(name, seed) for seed in numbered(config.seeds) for name in rows]
+    for name, seed in progress(runs, desc=file.stem):
+        if not any(is_of(record, name, rows[name], seed) for record in read_records(results)):
+            run = f"{file.stem}_{re.sub('[^a-z0-9_]+', '_', name.lower())}_{seed}"
+            words = [*shlex.split(table["train"]), *shlex.split(rows[name]), *further]
+            measured = one_run(run, [*words, "--name", run, "--seed", str(seed)], table["test"])
+            about = {"row": name, "seed": seed, "flags": rows[name]}
+            append_record(results, about | measured)
+    print(printable(summary(read_records(results), rows)))
+
+
+def read_table(file: Path) -> dict[str, Any]:
+    """Return the parts of a table: the flags of train.py and test.py, and {row: its flags}.
+
+    Raises UserError if it has another form.
+    """
+    table = {"train": "", "test": "", **read_yaml(file)}
+    if unknown := [name for name in table if name not in PARTS]:
+        hint = did_you_mean(str(unknown[0]), PARTS)
+        raise UserError(f"{file}: {unknown[0]}: expected {', '.join(PARTS)}.{hint}")
+    rows = table.get("rows")
+    if not isinstance(rows, dict) or not rows:
+        raise UserError(f"{file}: rows: expected lines `name: flags of train.py`.")
+    flags = {str(name): str(each or "") for name, each in rows.items()}
+    return {"train": str(table["train"] or ""), "test": str(table["test"] or ""), "rows": flags}
+
+
+def chosen(rows: Mapping[str, str], names: Sequence[str], file: Path) -> dict[str, str]:
+    """Return the rows of these names, or all. Raises UserError for one that is not there."""
+    if unknown := [name for name in names if name not in rows]:
+        raise UserError(f"--rows {unknown[0]}: {file} has {', '.join(rows)}.")
+    return {name: flags for name, flags in rows.items() if name in names or not names}
+
+
+def is_of(record: Record, name: str, flags: str, seed: int | None = None) -> bool:
+    """Return whether a record is of this row as it is now, and of this seed if one is given."""
+    same = (record["row"], str(record["flags"])) == (name, flags)
+    return same and seed in (None, record["seed"])
+
+
+def one_run(run: str, words: Sequence[str], test_flags: str) -> Record:
+    """Train and test one network as model/<run>. Return what was measured.
+
+    words: of train.py. Figures of accuracy are fractions.
+    """
+    trained = call("train.py", *words)
+    named = [words[place + 1] for place, word in enumerate(words[:-1]) if word == "--data_dir"]
+    data = [TrainConfig.data_dir, *named][-1]
+    single, tested = test(run, data, *shlex.split(test_flags))
+    epochs = RunFolder(run).history()
+    return {
+        "Rank@1": single["rank1"],
+        "mAP": single["mAP"],
+        "parameters": float(re.findall(r"([\d.]+) M parameters", trained)[0]),
+        "training": max(epoch["images_per_second"] for epoch in epochs),
+        "extraction": float(re.findall(r"gallery: .* ([\d.]+) images/s", tested)[0]),
+        "loss": epochs[-1]["loss"],
+    }
+
+
+def test(run: str, data: str, *flags: str) -> tuple[Record, str]:
+    """Test model/<run>. Return its figures with a single query, and what test.py printed."""
+    result, measured = (RunFolder(run).path / name for name in ("result.mat", "measured.json"))
+    files: tuple[str | Path, ...] = ("--result", result, "--json", measured)
+    printed = call("test.py", "--name", run, "--test_dir", data, *files, *flags)
+    result.unlink()
+    return parse_json(measured.read_bytes())["single"], printed
+
+
+def summary(records: Sequence[Record], rows: Mapping[str, str]) -> str:
+    """Return the table: means over the seeds, in percent, ± their sample standard deviation."""
+    lines = []
+    for name, flags in rows.items():
+        if runs := [record for record in records if is_of(record, name, flags)]:
+            shares = [with_deviation([100 * run[key] for run in runs]) for key in ("Rank@1", "mAP")]
+            speeds = [f"{max(run[key] for run in runs):.0f}/s" for key in HEAD[-2:]]
+            lines.append([name, str(len(runs)), *shares, f"{runs[0]['parameters']:.2f} M", *speeds])
+    return markdown_table(list(HEAD), lines).rstrip()
+
+
+if __name__ == "__main__":
+    run_script(main)
