@@ -36,7 +36,7 @@ from person_reid.gallery.checks import (
     log_stripped,
     state_of,
 )
-from person_reid.gallery.index import Found
+from person_reid.gallery.index import FEW, Found
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.text import parse_json
@@ -200,11 +200,17 @@ class MilvusGallery:
         self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
     ) -> list[list[Found]]:
         """Return, for each of the queries (Q, D), at most k Found: the most
-        similar images, nearest first.
+        Return, for each of the queries (Q, D), at most k Found: the most
+                similar images, nearest first.
+
+        If no more than FEW images pass the filter, all are compared: the graph, which Milvus builds
+        when it compacts its files, misses some of them.
         """
         check_count(k)
         check_filter(among)
         queries = checked(queries, self.width(), self.path)
+        if self._count(_expression(among)) <= FEW:
+            return self._compare_all(queries, k, among)
         dtype = self._dtype()
         index = self._ask(self.client.describe_index, self.name, "feature")["index_type"]
         step = max(1, ANSWERS // k)
@@ -222,6 +228,18 @@ class MilvusGallery:
             )
             answers += map(_compared, part, found)
         return answers
+
+    def _compare_all(self, queries: Features, k: int, among: Filter) -> list[list[Found]]:
+        """Return what `search` does, from the features of all images that pass a filter."""
+        chunks = list(self.entries(among))
+        images = [image for entries, _ in chunks for image in entries]
+        if not images:
+            return [[] for _ in queries]
+        similarities = queries @ unit_rows(np.concatenate([rows for _, rows in chunks])).T
+        return [
+            [Found(images[i][0], float(row[i]), images[i][1]) for i in np.argsort(-row)[:k]]
+            for row in similarities
+        ]
 
     def forget(self, which: Filter, asked: str) -> int:
         """Delete images.

@@ -57,21 +57,39 @@ def address(tmp_path_factory):
     return f"milvus://{tmp_path_factory.mktemp('milvus')}/people.db/people"
 
 
-@pytest.fixture(scope="module")
-def pair(address, tmp_path_factory, features):
+def filled(address, folder, features):
     """A gallery in Milvus, and an index with the same images."""
-    both = (
-        open_gallery(address),
-        open_gallery(str(tmp_path_factory.mktemp("index") / "people.index"), codes="float32"),
-    )
+    index = open_gallery(str(folder / "people.index"), codes="float32")
+    both = open_gallery(address), index
     for gallery in both:
         gallery.add(PATHS, features, {path: known(i) for i, path in enumerate(PATHS)})
+    return both
+
+
+@pytest.fixture(scope="module")
+def pair(address, tmp_path_factory, features):
+    """Two galleries with the same images, which no test changes."""
+    both = filled(address, tmp_path_factory.mktemp("index"), features)
     yield both
     both[0].close()
 
 
-@pytest.mark.parametrize("which", FILTERS.values(), ids=FILTERS)
-def test_answers_and_entries_are_those_of_an_index(pair, features, which):
+@pytest.fixture
+def own_pair(address, tmp_path, features):
+    """Two galleries with the same images, for a test that changes them."""
+    both = filled(f"{address}_{tmp_path.name.replace('-', '_')}", tmp_path, features)
+    yield both
+    both[0].close()
+
+
+@pytest.fixture
+def by_graph(monkeypatch):
+    """Answers come from Milvus's graph, as those of a large gallery do."""
+    monkeypatch.setattr("person_reid.gallery.milvus.FEW", 0)
+
+
+def assert_alike(pair, features, which):
+    """Both galleries give the same answers, and hold the same."""
     queries = unit_rows(features[:3] + 0.1)
     found, expected = (gallery.search(queries, 7, among=which) for gallery in pair)
     assert [[(match.path, match.about) for match in row] for row in found] == [
@@ -92,10 +110,25 @@ def test_answers_and_entries_are_those_of_an_index(pair, features, which):
     assert found == expected
 
 
-def test_what_is_not_given_stays_and_what_changed_is_missing(pair, features, tmp_path):
+@pytest.mark.parametrize("which", FILTERS.values(), ids=FILTERS)
+def test_answers_and_entries_are_those_of_an_index(pair, features, which):
+    assert_alike(pair, features, which)
+
+
+def test_answers_stay_those_of_an_index_once_images_were_forgotten(own_pair, features):
+    for gallery in own_pair:
+        assert gallery.forget(Filter(image=os.fsencode(PATHS[1])), "image") == 1
+        gallery.add(PATHS[1:2], features[1:2], {PATHS[1]: known(1)})
+    own_pair[0].client.release_collection(own_pair[0].name)
+    own_pair[0].client.load_collection(own_pair[0].name)  # with the graph that compaction built
+    for which in FILTERS.values():
+        assert_alike(own_pair, features, which)
+
+
+def test_what_is_not_given_stays_and_what_changed_is_missing(own_pair, features, tmp_path):
     image = tmp_path / "new.jpg"
     image.write_bytes(b"new")
-    for gallery in pair:
+    for gallery in own_pair:
         # neither is a file, which did not change
         assert gallery.missing([PATHS[0], image]) == [image]
         gallery.add([image], features[:1], {image: About("Anna", "7", track="5")})
@@ -118,9 +151,9 @@ def test_what_is_not_given_stays_and_what_changed_is_missing(pair, features, tmp
         image.write_bytes(b"new")
 
 
-def test_it_remembers_what_it_was_told_first_and_long_values(pair):
+def test_it_remembers_what_it_was_told_first_and_long_values(own_pair):
     probe = np.random.default_rng(0).random(12_288).tolist()
-    for gallery in pair:
+    for gallery in own_pair:
         assert gallery.recall("probe") is None
         assert gallery.remember({"probe": probe}) == {"probe": probe}
         assert gallery.remember({"probe": [1], "network": {"name": "x"}}) == {
@@ -197,7 +230,7 @@ def half(numbers):
 
 
 def test_a_server_holds_float16_and_a_graph_of_bytes_and_answers_as_exactly_as_float16(
-    tmp_path, monkeypatch, features
+    tmp_path, monkeypatch, features, by_graph
 ):
     monkeypatch.setattr(Server, "folder", tmp_path)
     monkeypatch.setattr("pymilvus.MilvusClient", Server)
@@ -224,7 +257,9 @@ def test_a_server_holds_float16_and_a_graph_of_bytes_and_answers_as_exactly_as_f
     gallery.close()
 
 
-def test_similarities_are_of_the_stored_features_once_the_graph_has_been_built(tmp_path, features):
+def test_similarities_are_of_the_stored_features_once_the_graph_has_been_built(
+    tmp_path, features, by_graph
+):
     gallery = MilvusGallery(f"milvus://{tmp_path}/people.db/people")
     gallery.add(PATHS, features, {path: known(i) for i, path in enumerate(PATHS)})
     gallery.client.release_collection("people")  # else two threads build the graph
