@@ -24,7 +24,7 @@ from person_reid.data.matlab import open_hdf5, read_integers
 from person_reid.data.prepare import read_record
 from person_reid.data.readers import read_lines
 from person_reid.data.tables import read_table
-from person_reid.data.tracks import read_boxes
+from person_reid.data.track_files import read_boxes
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.publish import check_output
 from person_reid.deploy.run import Engine

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from person_reid.config.forms import output_path
-from person_reid.config.option import SEED, Options, Range, listed, option
+from person_reid.config.option import BITS, SEED, Options, listed, option
 
-BITS = Range("from 9 to 16", lambda bits: 9 <= bits <= 16)
 DATA_SETS = (  # of data/datasets.py
     "market", "duke", "synthetic", "market_500k", "cuhk03_detected", "cuhk03_labeled",
     "cuhk03_original_detected", "cuhk03_original_labeled", "msmt17_v1", "msmt17_v2", "viper",

@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from person_reid.config.demo import THRESHOLD
 from person_reid.config.forms import file_ending_in, picture_file, printable_text
 from person_reid.config.look import Look
-from person_reid.config.option import ANY, POSITIVE, RATE, SHARE, WHOLE, Options, again, option
+from person_reid.config.option import (
+    ANY,
+    BITS,
+    POSITIVE,
+    RATE,
+    SHARE,
+    WHOLE,
+    Options,
+    again,
+    option,
+)
 from person_reid.config.prepare import TrackOptions
 from person_reid.config.run import DeviceOptions
 from person_reid.config.tested import EngineOptions, ExtractionOptions, TrainedNetwork
@@ -78,6 +88,9 @@ class AddOptions(ImageOptions, EngineOptions, TrainedNetwork, GalleryOptions):
 
     title = "features"
     no_flip: bool = option(False, "leave out the mirrored image: twice as fast")
+    bits: int | None = option(
+        None, "bits of the images' values, if more than 8, such as 12", range=BITS, metavar="N"
+    )
     # The index may remember the exported file that these describe.
     range: str | None = again(EngineOptions, "range", None, needs={})
     mean: str | None = again(EngineOptions, "mean", None, needs={})

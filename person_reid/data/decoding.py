@@ -69,9 +69,8 @@ def decode(sources: Sequence[Any], load: Load) -> Generator[Pixels, None, None]:
 def readable(sources: Sequence[Path]) -> list[Path]:
     """Return the images that can be decoded, for --skip_unreadable. The log lists the others."""
     with ThreadPoolExecutor(THREADS) as pool:
-        looked_at = in_order(
-            pool, partial(_attempt, partial(load_image, height=16, width=16)), sources, AHEAD
-        )
+        look = partial(load_image, height=16, width=16, shown=True)
+        looked_at = in_order(pool, partial(_attempt, look), sources, AHEAD)
         wrong = {
             path: found
             for path, found in zip(sources, looked_at, strict=True)

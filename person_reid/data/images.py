@@ -32,6 +32,11 @@ MOST = 50_000_000  # pixels that are decoded at all: 150 MB
 Pixels = npt.NDArray[np.uint8]
 Limits = tuple[float, float]  # the lowest and the highest value
 DEEP = "IF"  # how Pillow's modes begin whose values are not 0 to 255
+RANGE_UNKNOWN = (
+    "more than 8 bits, and no layout says the range of its values, without which a person is dark "
+    "in one frame and bright in the next. Say it: --bits 12 (limits=(0, 4095) in Python), or lay "
+    "the images out: prepare.py"
+)
 RECORD = ".prepared.json"  # in every folder that prepare.py has laid out
 # images that show the values of a layout, and about how many pixels of each
 SAMPLE, SAMPLED_PIXELS = 64, 65536
@@ -59,14 +64,15 @@ def load_image(
     width: int,
     limits: Limits | None = None,
     resize: str = "bicubic",
+    shown: bool = False,
 ) -> Pixels:
     """Decode one image file and fit it, see fit_image.
 
-    limits: the range of values in an image of more than 8 bits; by default its layout's or,
-    elsewhere, its own.
+    limits: the range of values in an image of more than 8 bits; by default its layout's.
+    shown: it is only looked at. Elsewhere than in a layout, the range may then be its own.
 
-    Raises ValueError for an image too large to decode, and Pillow's error or OSError if the file
-    cannot be read.
+    Raises ValueError for an image too large to decode, or of more than 8 bits and an unknown range,
+    and Pillow's error or OSError if the file cannot be read.
     """
     with open_image(path) as image:
         large = image.width * image.height > LARGE
@@ -78,7 +84,7 @@ def load_image(
                 f"{image.width}×{image.height} pixels, more than {MOST // 10**6} million: reduce it"
             )
         if not limits and image.mode[0] in DEEP:
-            limits = layout_limits(Path(path))
+            limits = layout_limits(Path(path)) or (_own_limits(image) if shown else None)
         with _large_one if large else nullcontext():
             return fit_image(image, height, width, limits, resize)
 
@@ -89,7 +95,8 @@ def read_image(path: str | Path) -> Image.Image:
     Raises Pillow's error or OSError if it cannot be read.
     """
     with open_image(path) as image:
-        limits = layout_limits(Path(path)) if image.mode[0] in DEEP else None
+        deep = image.mode[0] in DEEP
+        limits = (layout_limits(Path(path)) or _own_limits(image)) if deep else None
         return _to_rgb(ImageOps.exif_transpose(image), limits)
 
 
@@ -114,10 +121,10 @@ def fit_image(
 
     EXIF rotation is applied and transparency is drawn over white. Greyscale, palette and CMYK
     images become RGB; for images of more than 8 bits or of floating-point numbers, see
-    _grey_levels. limits: the range of their values, by default this image's. The resize is
+    _grey_levels. limits: the range of their values, which no single image shows. The resize is
     Pillow's, bicubic or bilinear, so the pixels equal those of torchvision's `Resize((height,
     width), BICUBIC)` on a PIL image. Raises ValueError for floating-point values that are not
-    finite.
+    finite, and if the limits are not known.
     """
     image = _to_rgb(ImageOps.exif_transpose(image), limits)
     return np.asarray(image.resize((width, height), Image.Resampling[resize.upper()]))
@@ -126,13 +133,20 @@ def fit_image(
 def _to_rgb(image: Image.Image, limits: Limits | None) -> Image.Image:
     if image.mode[0] in DEEP:  # which Pillow's conversion clips at 255
         values = np.asarray(image, np.float32)
-        return Image.fromarray(
-            _grey_levels(values, image.mode == "F", limits or _limits(values))
-        ).convert("RGB")
+        if not np.isfinite(values).all():
+            raise ValueError("some of its pixels are not numbers")
+        if not limits:
+            raise ValueError(RANGE_UNKNOWN)
+        return Image.fromarray(_grey_levels(values, image.mode == "F", limits)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _own_limits(image: Image.Image) -> Limits:
+    """Return the limits of an image's own values."""
+    return _limits(np.asarray(image, np.float32))
 
 
 def _limits(values: npt.NDArray[np.float32]) -> Limits:
@@ -205,8 +219,6 @@ def _grey_levels(values: npt.NDArray[np.float32], floating: bool, limits: Limits
     of such a range, or begin below 0, are a thermal camera's counts, kelvins or degrees: the lowest
     becomes 0, and the highest 255.
     """
-    if not np.isfinite(values).all():
-        raise ValueError("some of its pixels are not numbers")
     low, high = limits
     bits = max(8, 2 * math.ceil(int(high).bit_length() / 2))
     scale, span = 2.0 ** (8 - bits), high - low

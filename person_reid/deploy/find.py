@@ -19,6 +19,7 @@ from person_reid.config.option import NAMED, Options, as_flag, configured, liste
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.tested import Description, TestConfig, TrainedNetwork
 from person_reid.config.zoo import zoo
+from person_reid.data.images import Limits
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import TestedNetwork, load_network
@@ -200,15 +201,19 @@ def refuse(options: Options, names: Iterable[str], reason: str, **others: Any) -
 
 
 def open_embedder(
-    options: TestConfig, target: Callable[[tuple[int, int]], torch.Tensor] | None = None
+    options: TestConfig,
+    target: Callable[[tuple[int, int]], torch.Tensor] | None = None,
+    limits: Limits | None = None,
 ) -> Embedder:
     """Return the Embedder that options describe.
 
+    limits: of the values of images of more than 8 bits outside of a layout.
     target: (height, width) → the bank of images from which batch-norm statistics are taken.
 
     Raises OptionError for options that exclude each other.
     """
-    device, settings = select_device(options.gpu_ids), embedder_settings(options)
+    device = select_device(options.gpu_ids)
+    settings = {**embedder_settings(options), "limits": limits}
     engine = options.engine
     if engine and Path(engine).suffix.lower() not in READABLE:
         raise OptionError(

@@ -46,7 +46,8 @@ def open_network(index: Gallery, options: AddOptions | AnswerOptions) -> Embedde
             f"{index.path}: its network is the run {run}, which is not in {Path.cwd()}. "
             f"Go to the folder that holds model/{run}."
         )
-    embedder = find.open_embedder(network)
+    bits = flags.get("bits")
+    embedder = find.open_embedder(network, limits=(0.0, 2.0**bits - 1) if bits else None)
     check_network(index, embedder, flags)
     return embedder
 
@@ -62,7 +63,8 @@ def network_flags(index: Gallery, options: Options | None = None) -> dict[str, A
 
     Raises UserError for options that contradict what the index remembers.
     """
-    given = options.given(OF_FEATURES) if isinstance(options, TrainedNetwork) else {}
+    named = (*OF_FEATURES, "bits")
+    given = options.given(named) if isinstance(options, TrainedNetwork) else {}
     if start := given.pop("from_run", None):
         given["name" if names_a_run(start) else "from"] = start
     for name in ("weights", "engine", "from"):

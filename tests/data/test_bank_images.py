@@ -6,9 +6,10 @@ from PIL import Image
 from torchvision import transforms
 
 import prepare
-from person_reid.data.bank import fingerprint
+from person_reid.data.bank import fingerprint, load_bank
 from person_reid.data.images import load_image, recorded_limits
 from person_reid.data.layout import read_split
+from person_reid.errors import UserError
 from tests.data.conftest import noise
 
 
@@ -16,7 +17,7 @@ def pixels(path):
     """Loaded without a change of size."""
     with Image.open(path) as image:
         width, height = image.size
-    return load_image(path, height, width)
+    return load_image(path, height, width, shown=True)
 
 
 @pytest.mark.parametrize("size", [(128, 64), (48, 48), (301, 77), (20, 50), (1, 1), (256, 128)])
@@ -77,7 +78,7 @@ def test_cameras_of_more_than_eight_bits_give_what_a_camera_of_eight_gives(
 ):
     grey = np.linspace(0, 255, 64 * 32).astype(np.uint8).reshape(64, 32)
     Image.fromarray(offset + grey.astype(np.uint16) * scale).save(tmp_path / "a.png")
-    found = load_image(tmp_path / "a.png", 64, 32)[..., 0].astype(int)
+    found = load_image(tmp_path / "a.png", 64, 32, shown=True)[..., 0].astype(int)
     assert np.abs(found - grey).max() <= 1 and len(np.unique(found)) > 250
 
 
@@ -86,19 +87,22 @@ def test_one_bright_pixel_does_not_darken_an_image(scale, tmp_path):
     grey = np.linspace(0, 255, 64 * 32).astype(np.uint16).reshape(64, 32) * scale
     grey[10, 10] = 65535
     Image.fromarray(grey).save(tmp_path / "a.png")
-    found = load_image(tmp_path / "a.png", 64, 32)[..., 0].astype(int)
+    found = load_image(tmp_path / "a.png", 64, 32, shown=True)[..., 0].astype(int)
     assert np.abs(found - (grey // scale).clip(0, 255)).max() <= 1
 
 
 def test_a_layout_has_one_range_which_is_said_once(tmp_path, caplog):
-    """A dark image stays darker than a bright one; outside of a layout each has its own range."""
+    """A dark image stays darker than a bright one; outside of a layout it is not known."""
     caplog.set_level("INFO", "person_reid")
     folder = tmp_path / "query" / "0001"
     folder.mkdir(parents=True)
     for name, level in (("dark", 300), ("bright", 3900)):
         values = np.full((64, 32), level, np.uint16) + np.arange(32, dtype=np.uint16)
         Image.fromarray(values).save(folder / f"{name}.png")
-        assert load_image(folder / f"{name}.png", 64, 32).max() == 255  # stretched
+        path = folder / f"{name}.png"
+        assert load_image(path, 64, 32, shown=True).max() == 255  # stretched
+        with pytest.raises(UserError, match=rf"{name}\.png: more than 8 bits, and no layout says"):
+            load_bank([path], 64, 32)
     (tmp_path / ".prepared.json").write_text("{}")
     dark, bright = (
         load_image(folder / f"{name}.png", 64, 32).mean() for name in ("dark", "bright")

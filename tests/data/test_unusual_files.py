@@ -237,7 +237,19 @@ def test_a_large_photograph_is_decoded_at_a_fraction(tmp_path):
 )
 def test_pixels_of_more_than_a_byte(tmp_path, kind, values, expected):
     Image.fromarray(np.array([values], kind)).save(tmp_path / "a.tif")
-    assert load_image(tmp_path / "a.tif", 1, 3)[0, :, 0].tolist() == expected
+    assert load_image(tmp_path / "a.tif", 1, 3, shown=True)[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize("top", [255, 900, 4095])
+def test_the_range_of_deep_pixels_is_not_guessed_frame_by_frame(top, tmp_path):
+    """One camera of 12 bits, in light and in the dark: a value has one grey level."""
+    values = np.random.default_rng(0).integers(0, top, (64, 32)).astype(np.uint16)
+    values[10:20, 10:20] = 200
+    Image.fromarray(values).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="more than 8 bits, and no layout says .* --bits 12"):
+        load_image(tmp_path / "a.png", 64, 32)
+    level = load_image(tmp_path / "a.png", 64, 32, (0, 4095))[12:18, 12:18]
+    assert {*level.ravel().tolist()} == {200 // 16}
 
 
 def test_pixels_that_are_no_numbers(tmp_path):
