@@ -66,11 +66,11 @@ def main(argv: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends a training also
     config, further = parse_known(ReproduceConfig, argv, __doc__)
     words, pairs = without_pairs(config.recipes)
-    further, more = without_pairs(further)
-    check_table(replace(config, recipes=words), [*further, *pairs, *more])
+    flags, more = without_pairs(further)
+    check_table(replace(config, recipes=words), [*flags, *pairs, *more])
     recipes = [shipped(path) for path in words]
     runs = [
-        plan(path, seed, further, [*pairs, *more])
+        plan(path, seed, flags, [*pairs, *more])
         for seed in numbered(config.seeds)
         for path in recipes
     ]

@@ -109,7 +109,7 @@ def test_an_address_that_cannot_be_one_does_not_answer(address, monkeypatch):
     monkeypatch.setattr(hub, "getproxies", dict)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
-    raised = []
+    raised: list[object] = []
     monkeypatch.setattr("threading.excepthook", raised.append)
     with pytest.raises(ConnectionError, match="does not answer"), hub.quick_to_fail():
         raise FileNotFoundError

@@ -256,7 +256,7 @@ def test_a_copy_of_train_py_starts_itself(tmp_path):
 def test_a_script_is_started_by_its_file_and_a_command_by_its_name(
     typed, script, started, monkeypatch
 ):
-    words = []
+    words: list[str] = []
     monkeypatch.setattr("person_reid.distributed.run_processes", words.extend)
     monkeypatch.setattr("sys.argv", [typed, "--gpu_ids", "0,3"])
     start_processes(script, "0,3", ["--gpu_ids", "0,3"])
