@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from torch import Tensor
 
 from person_reid.config.zoo import zoo
@@ -22,7 +22,7 @@ from person_reid.models.transformer_weights import (
     timm_names_of_earlier_timm,
     timm_names_of_mmdetection,
 )
-from person_reid.text import did_you_mean
+from person_reid.text import did_you_mean, printable
 
 log = logging.getLogger(__name__)
 SAFETENSORS = "model.safetensors"  # the weight file in a folder
@@ -137,6 +137,9 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
     data += [(Unread, name) for name in foreign_objects(path)]
     try:
         if path.suffix == ".safetensors":
+            if printable(path) != str(path):  # safetensors takes names in UTF-8 alone
+                tensors = load(path.read_bytes())
+                return {name: tensor.to(device) for name, tensor in tensors.items()}
             return load_file(path, str(device))
         _check_sums(path)
         with torch.serialization.safe_globals(data):

@@ -3,6 +3,7 @@ those that are damaged or foreign.
 """
 
 import io
+import sys
 import zipfile
 from collections import defaultdict
 from datetime import datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 from torch.optim.swa_utils import AveragedModel
 
 from person_reid.errors import UserError
@@ -318,3 +320,9 @@ def test_a_training_state_with_an_unusual_tensor_or_a_circle_is_read_or_named(he
             UserError, match=rf"resume\.pth: optimizer\.state\.0\.momentum is a {kind} tensor"
         ):
             run.load_state(torch.device("cpu"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+def test_weights_in_a_folder_whose_name_is_not_utf8_are_read(tmp_path):
+    (tmp_path / "caf\udce9.safetensors").write_bytes(save({"a": torch.arange(3.0)}))
+    assert read_state_dict(tmp_path / "caf\udce9.safetensors")["a"].tolist() == [0, 1, 2]
