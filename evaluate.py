@@ -2,8 +2,10 @@
 """Compute Rank@1, Rank@5, Rank@10, mAP and mINP of the features that test.py wrote.
 
     python evaluate.py
-    python evaluate.py --result market.mat --ap step
+    python evaluate.py --result market.mat --ap step --ranks 1,5,10,20
     python evaluate.py --save_per_query queries.csv
+    python evaluate.py --by cameras                       # a table for each pair of cameras
+    python evaluate.py --scores similarities.npy          # your own matrix, queries × gallery
     python evaluate.py --clothes                          # LTCC, PRCC
     python evaluate.py --gap 30                           # people of videos, 30 frames later
 
@@ -14,119 +16,133 @@ Needs no PyTorch: NumPy, SciPy, threadpoolctl and tqdm suffice.
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import person_reid as reid
 from person_reid.config.evaluate import EvaluateConfig, EvaluationOptions, RankingOptions
+from person_reid.config.forms import numbers
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.errors import UserError
 from person_reid.files import write_json
 from person_reid.retrieval.metrics import Metrics, remark_unmatched
 from person_reid.retrieval.multi_query import read_multi_query
-from person_reid.retrieval.protocols import by_protocol, protocol, ranking_options
-from person_reid.retrieval.reassociation import evaluate_reassociation
+from person_reid.retrieval.protocols import (
+    by_cameras,
+    by_identity,
+    by_protocol,
+    ranking_options,
+    scores_by,
+)
 from person_reid.retrieval.results import FeatureSet, multi_query_file
-from person_reid.retrieval.similarity import DISTANCES, unit_rows
-from person_reid.retrieval.single_shot import evaluate_single_shot
+from person_reid.retrieval.similarity import unit_rows
 from person_reid.retrieval.tables import figure_rows, save_per_query, table
 
 if TYPE_CHECKING:
     import torch
 
-Measure = Callable[[FeatureSet, FeatureSet], dict[str, Metrics]]
-"""(query, gallery) → {protocol: the figures of a ranking}."""
+Rescore = Callable[..., Any]
+"""(query features, gallery features, device) → scores."""
 
 
 def main(argv: list[str] | None = None) -> None:
     """Evaluate on the CPU."""
-    config = parse(EvaluateConfig, argv, __doc__)
-    report(config, ranking(config))
-
-
-def ranking(
-    config: EvaluateConfig,
-    device: "torch.device | None" = None,
-    world: "reid.World | None" = None,
-) -> Measure:
-    """Return the function that ranks the gallery as the configuration says.
-
-    device: an accelerator, or None for NumPy. world: the processes that share the queries.
-    Raises UserError for several processes if the protocol has nothing to share.
-    """
-    if world and (config.single_shot or config.gap):
-        raise UserError("--single_shot and --gap do not work with torchrun: start one process.")
-
-    def measure(query: FeatureSet, gallery: FeatureSet) -> dict[str, Metrics]:
-        if config.single_shot:
-            return {"": evaluate_single_shot(query, gallery, config.ap, config.ignore_cameras)}
-        if config.gap:
-            how = (config.gap, config.query_stride, config.distance, device)
-            return {"re-associated ": evaluate_reassociation(query, gallery, *how)}
-        scores = DISTANCES[config.distance](query.features, gallery.features, device)
-        return by_protocol(config, query, gallery, scores, world)
-
-    return measure
+    report(parse(EvaluateConfig, argv, __doc__))
 
 
 @command
 def report(
     config: EvaluationOptions,
-    measure: Measure,
-    prefix: str = "",
-    leads: bool = True,
+    device: "torch.device | None" = None,
+    world: "reid.World | None" = None,
+    rescore: Rescore | None = None,
 ) -> None:
     """Measure the rankings of the features that test.py wrote, print the figures and write files.
 
-    evaluate_gpu.py and evaluate_rerank.py call it with a `measure` of their own.
-    prefix: what begins every line. leads: whether this process prints and writes.
+    evaluate_gpu.py and evaluate_rerank.py also call it.
+    device: an accelerator, or None for NumPy. world: the processes that share the queries.
+    rescore: re-ranks the gallery; see reid.rescorer.
+    Raises UserError for several processes if the protocol has nothing to share.
     """
-    with redirect_stdout(sys.stderr if config.for_files else sys.stdout):
-        measured = figures(config, measure, prefix, leads)
-    if config.for_files and leads:
-        print(table(*figure_rows(measured), config))
-
-
-def figures(
-    config: EvaluationOptions, measure: Measure, prefix: str, leads: bool
-) -> dict[str, Metrics]:
-    """Print and write the figures as `report` does; return {queries: their Metrics}."""
+    ranked, leads = ranking_options(config), world is None or world.leads
+    if world and (ranked.single_shot or ranked.gap or config.by):
+        raise UserError(
+            "--single_shot, --gap and --by do not work with torchrun: start one process."
+        )
     written = {"json": [config.json], "save_per_query": [config.save_per_query]}
     check_outputs(config, [multi_query_file(config.result)], **written)
-    gap = ranking_options(config).gap
-    named = bool(config.save_per_query or config.clothes or gap)
+
+    # Read the features, and say what is unusual about them.
+    named = bool(config.save_per_query or config.clothes or ranked.gap)
     query, gallery = reid.load_result(config.result, paths=named)
-    if leads and not gap:
+    if leads and not ranked.gap:
         describe(config, query, gallery)
-    if not gap:
+    if not ranked.gap:
         remark_unmatched(query, gallery, config.ignore_cameras)
+
+    # Re-ranking takes minutes, so multiple queries are re-ranked only on request.
     asked = {"": query}
-    # re-ranking takes minutes, so only on request
-    wanted = config.multi_query or not (prefix or gap)
+    wanted = config.multi_query or not (rescore or ranked.gap or ranked.scores)
     if wanted and (several := read_multi_query(config.result, query, config.multi_query)):
         asked["multi "] = several
 
-    found, remark = {}, protocol(config)
-    for kind, images in asked.items():
-        measured = measure(images, gallery)
-        for name, metrics in measured.items():
-            words = f"{kind}{prefix}{name}"
-            found[words.strip() or "single"] = metrics
-            if leads:
-                print(metrics.line(words) + (f" ({remark})" if remark else ""))
-        if leads and config.save_per_query and images is query:
-            print(save_per_query(config.save_per_query, query, next(iter(measured.values()))))
-    if leads and config.json:
-        write_json(config.json, {name: metrics.figures() for name, metrics in found.items()})
-    return found
+    # Measure each, and print its line.
+    ranks = numbers(config.ranks)
+    measured: dict[str, Metrics] = {}
+    parts: dict[str, dict[str, Metrics]] = {}
+    with redirect_stdout(sys.stderr if config.for_files else sys.stdout):
+        for kind, images in asked.items():
+            scores = rescore(images.features, gallery.features, device) if rescore else None
+            for protocol, metrics in by_protocol(config, images, gallery, scores, device, world):
+                words = f"{kind}{'re-ranked ' if rescore else ''}{protocol}"
+                measured[words.strip() or "single"] = metrics
+                if leads:
+                    print(metrics.line(words, ranks))
+        first = next(iter(measured.values()))
+        if config.by == "identities":
+            parts = {"identity": by_identity(query, first)}
+        if config.by == "cameras":
+            again = rescore(query.features, gallery.features, device) if rescore else None
+            how = again or scores_by(config, query, gallery, device)
+            parts = {"cameras": by_cameras(query, gallery, config.ap, how, config.ignore_cameras)}
+        if leads and config.save_per_query:
+            print(save_per_query(config.save_per_query, query, first))
+
+    # Write the figures, each with its protocol.
+    if leads:
+        show(config, measured, parts, ranks)
+
+
+def show(
+    config: EvaluationOptions,
+    measured: dict[str, Metrics],
+    parts: dict[str, dict[str, Metrics]],
+    ranks: list[int],
+) -> None:
+    """Print the tables that were asked for, and write the JSON file."""
+    if config.for_files:
+        print(table(*figure_rows(measured, ranks), config))
+    for name, figures in parts.items():
+        head, rows = figure_rows(figures, ranks)
+        print(table([name, *head[1:]], rows, config))
+    if config.json:
+        found = {name: metrics.figures(ranks) for name, metrics in measured.items()}
+        for name, figures in parts.items():
+            found[f"by {name}"] = {part: each.figures(ranks) for part, each in figures.items()}
+        write_json(config.json, found)
 
 
 def describe(config: EvaluationOptions, query: FeatureSet, gallery: FeatureSet) -> None:
     """Print how many images there are, and that the features are normalized if they were not."""
-    by_cosine = isinstance(config, RankingOptions) and config.distance == "cosine"
+    by_cosine = (
+        isinstance(config, RankingOptions) and config.distance == "cosine" and not config.scores
+    )
     if by_cosine and unit_rows(query.features) is not query.features:
         hint = "--distance euclidean ranks by distance"
-        print(f"The features are not of unit length. These are cosines; {hint}.")
+        print(
+            f"The features are not of unit length. These are cosines; {hint}.",
+            file=sys.stderr if config.for_files else sys.stdout,
+        )
     counts = f"{len(query)} queries, {len(gallery)} gallery images"
     print(f"{counts}, {config.ap} average precision", file=sys.stderr)
 

@@ -8,7 +8,7 @@ Prints one line for single queries and, if there is a multi_query.mat, one for m
 """
 
 import person_reid as reid
-from evaluate import ranking, report
+from evaluate import report
 from person_reid.config.evaluate import EvaluateGpuConfig
 from person_reid.console import parse, run_script
 
@@ -17,9 +17,7 @@ def main(argv: list[str] | None = None) -> None:
     """Evaluate on the device that --gpu_ids names."""
     config = parse(EvaluateGpuConfig, argv, __doc__)
     with reid.join_world(config.gpu_ids) as world:
-        device = world.device(config.gpu_ids)
-        measure = ranking(config, device, world if world.size > 1 else None)
-        report(config, measure, leads=world.leads)
+        report(config, world.device(config.gpu_ids), world if world.size > 1 else None)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,6 @@ from evaluate import report
 from person_reid.config.evaluate import EvaluateRerankConfig
 from person_reid.console import command, parse, run_script
 from person_reid.device import select_device
-from person_reid.retrieval.metrics import Metrics
-from person_reid.retrieval.protocols import by_protocol
-from person_reid.retrieval.results import FeatureSet
 
 
 @command
@@ -24,13 +21,7 @@ def main(argv: list[str] | None = None) -> None:
     """Re-rank and evaluate."""
     config = parse(EvaluateRerankConfig, argv, __doc__)
     device = None if config.gpu_ids == "-1" else select_device(config.gpu_ids)
-    rescore = reid.rescorer(config)
-
-    def measure(query: FeatureSet, gallery: FeatureSet) -> dict[str, Metrics]:
-        scores = rescore(query.features, gallery.features, device)
-        return by_protocol(config, query, gallery, scores)
-
-    report(config, measure, prefix="re-ranked ")
+    report(config, device, rescore=reid.rescorer(config))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +22,7 @@ Array = npt.NDArray[Any]
 REAL = "biuf"  # kinds of NumPy's types
 TEXT = "UST"
 OTHERS = {
-    "O": "objects",
+    "O": "cells or a sparse matrix of MATLAB, or other objects",
     "V": "a struct",
     "c": "complex numbers",
     "U": "text",
@@ -31,6 +31,28 @@ OTHERS = {
     "M": "dates",
     "m": "durations",
 }
+
+
+def any_array(values: Any, name: str) -> Array:
+    """Return an array of whatever the values are; it may hold texts or objects.
+
+    Raises a UserError, opening with `name`, for what is no array: rows of different lengths, masked
+    entries, and tensors that are not dense.
+    """
+    if _is_tensor(values):
+        return _of_tensor(values, name)
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise UserError(f"{name}: expected a value everywhere, found masked entries.")
+    if isinstance(values, list | tuple) and any(map(_is_nested, values)):
+        values = [any_array(each, name) for each in values]
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        if "inhomogeneous" in str(error):
+            raise UserError(
+                f"{name}: expected an array, found rows of different lengths."
+            ) from None
+        raise UserError(f"{name}: expected an array, found {_kind(values)} ({error}).") from None
 
 
 def as_array(values: Any, name: str) -> Array:
@@ -43,7 +65,7 @@ def as_array(values: Any, name: str) -> Array:
     Raises a UserError, opening with `name`, for rows of different lengths, for masked entries and
     for anything but real numbers.
     """
-    array = _as_any_array(values, name)
+    array = any_array(values, name)
     if array.dtype.kind not in REAL:
         raise UserError(f"{name}: expected real numbers, found {_found(values, array)}.")
     return array
@@ -76,7 +98,7 @@ def whole_numbers(values: Any, name: str) -> npt.NDArray[np.int64]:
 
     Raises UserError as as_array does, for another shape, and unless each is whole and fits.
     """
-    array = _in_a_row(as_array(values, name), name)
+    array = in_a_row(as_array(values, name), name)
     if array.dtype.kind in "uf":
         bad = ~((array >= -(2.0**63)) & (array < 2.0**63) & (array == np.floor(array)))
         if bad.any():
@@ -92,14 +114,31 @@ def names_or_numbers(values: Any, name: str) -> Array:
 
     Raises UserError as as_array does, and for NaN, which is equal to no other camera.
     """
-    array = _as_any_array(values, name)
+    array = any_array(values, name)
     if array.dtype.kind == "O" and all(isinstance(each, str) for each in array.flat):
         array = array.astype(str)  # a column of pandas
     if array.dtype.kind not in REAL + TEXT:
         raise UserError(f"{name}: expected numbers or words, found {_found(values, array)}.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UserError(f"{name}: expected numbers or words, found NaN or infinity.")
-    return _in_a_row(array, name)
+    return in_a_row(array, name)
+
+
+def in_a_row(array: Array, name: str) -> Array:
+    """Return an array (N,), (1, N) or (N, 1) as (N,).
+
+    Raises a UserError, opening with `name`, for another shape.
+    """
+    if array.ndim != 1 and array.size not in array.shape:
+        raise UserError(f"{name}: expected one for each image, (N,), found shape {array.shape}.")
+    return array.ravel()
+
+
+def check_lengths(**arrays: Sized) -> None:
+    """Raise a UserError, which names them, unless all have as many rows."""
+    if len({len(each) for each in arrays.values()}) > 1:
+        found = ", ".join(f"{len(each)} {name}" for name, each in arrays.items())
+        raise UserError(f"{found}: expected as many of each.")
 
 
 def whole_number(value: Any, name: str, least: int = 0) -> int:
@@ -156,24 +195,6 @@ def check_features(
         raise UserError(f"{source}: {found}.")
 
 
-def _as_any_array(values: Any, name: str) -> Array:
-    """Return an array of whatever the values are; it may hold texts or objects."""
-    if _is_tensor(values):
-        return _of_tensor(values, name)
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
-        raise UserError(f"{name}: expected a value everywhere, found masked entries.")
-    if isinstance(values, list | tuple) and any(map(_is_nested, values)):
-        values = [_as_any_array(each, name) for each in values]
-    try:
-        return np.asarray(values)
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        if "inhomogeneous" in str(error):
-            raise UserError(
-                f"{name}: expected an array, found rows of different lengths."
-            ) from None
-        raise UserError(f"{name}: expected an array, found {_kind(values)} ({error}).") from None
-
-
 def _is_nested(values: Any) -> bool:
     """Return whether NumPy would drop the mask of these values, or cannot read the tensor."""
     return isinstance(values, np.ma.MaskedArray) or _is_tensor(values)
@@ -201,16 +222,9 @@ def _of_tensor(tensor: Any, name: str) -> Array:
     return np.asarray(tensor)
 
 
-def _in_a_row(array: Array, name: str) -> Array:
-    """Return an array (N,), (1, N) or (N, 1) as (N,)."""
-    if array.ndim != 1 and array.size not in array.shape:
-        raise UserError(f"{name}: expected one for each image, (N,), found shape {array.shape}.")
-    return array.ravel()
-
-
 def _found(values: Any, array: Array) -> str:
     """Say what was handed over in place of numbers."""
-    single = array.ndim == 0 and array.dtype.kind == "O"
+    single = array.ndim == 0 and array.dtype.kind == "O" and not hasattr(values, "toarray")
     return _kind(values) if single else OTHERS.get(array.dtype.kind, str(array.dtype))
 
 

@@ -211,7 +211,11 @@ def evaluate(run: Run) -> dict[str, dict[str, Any]]:
             call(script, "--result", result, "--ap", definition, *flags, "--json", measured)
             for ranking, shares in parse_json(measured.read_bytes()).items():
                 if ranking in figures:
-                    percent = {name: round(100 * share, 4) for name, share in shares.items()}
+                    percent = {
+                        name: round(100 * share, 4)
+                        for name, share in shares.items()
+                        if isinstance(share, float)
+                    }
                     figures[ranking]["mAP"][definition] = percent.pop("mAP")
                     figures[ranking] |= percent
     for file in (result, multi_query_file(result), measured):

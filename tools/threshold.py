@@ -3,6 +3,7 @@
 threshold.
 
     python tools/threshold.py
+    python tools/threshold.py --rates 1e-2,1e-3,1e-6       # TPR (TAR) at any FPR (FAR)
     python tools/threshold.py --rule 1e-3 --save market_threshold  # and a plot in .png
 
 A pair is a query and a gallery image from different cameras: genuine if both show the same person,
@@ -41,6 +42,7 @@ from person_reid.retrieval.results import FLAGS, NETWORK, FeatureSet, load_resul
 from person_reid.retrieval.thresholds import (
     FALSE_POSITIVE_RATES,
     MEASURED_ON,
+    ROUNDING,
     error_rates,
     holds_threshold,
     pair_similarities,
@@ -63,18 +65,24 @@ def main(argv: list[str] | None = None) -> None:
 
     query, gallery = load_result(config.result)
     pairs = pair_similarities(query, gallery, config.ignore_cameras)
-    found = error_rates(pairs)
+    rates_asked = {name: float(name) for name in config.rates.split(",")}
+    found = error_rates(pairs, FALSE_POSITIVE_RATES | rates_asked)
     for name, rates in found.items():
         rules = rates["rules"]
         print(f"{name.replace('_', ' ')}: {rates['genuine']} genuine, {rates['impostor']} impostor")
         print(f"  EER {rules['eer']['error']:.4f} at threshold {rules['eer']['threshold']:.4f}")
-        for rate in FALSE_POSITIVE_RATES:
+        for rate in rates_asked:
             kept = rules[rate]
             print(f"  TPR {kept['tpr']:.4f} at FPR {rate}, threshold {kept['threshold']:.4f}")
 
     asked = config.rule or "eer"
     kind, rule = ("hardest_per_query", "eer") if asked == "hardest" else ("all_pairs", asked)
     threshold = found[kind]["rules"][rule]["threshold"]
+    if threshold > 1 and config.false_match_rate is None:
+        raise UserError(
+            f"--rule {asked}: no threshold keeps it, because images of different people have a "
+            "similarity of 1. Check the labels and the network, or take another rule."
+        )
     report = {"threshold": threshold, "rule": asked, "result": config.result, **found}
     notes = zip((MEASURED_ON, FLAGS), read_notes(config.result, NETWORK, FLAGS), strict=True)
     report |= {name: note for name, note in notes if note}
@@ -84,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
         report |= bounds(query, gallery, config)
         threshold = report["threshold"]
         curve = roc(pairs.genuine, pairs.impostor)
-        share = curve.true_positives[np.searchsorted(curve.thresholds, threshold)]
+        share = curve.true_positives[np.searchsorted(curve.thresholds, threshold - ROUNDING)]
         print(f"threshold {threshold:.4f} (TPR {share:.4f})")
     draw_similarities(pairs, threshold, plot, config)
     write_json(figures, report)

@@ -83,7 +83,8 @@ def main(argv=None):
                 sys.stdout.flush()
     print(f"\n{SEARCHES}\n{LINE}")
     for name, (query, gallery) in sets.items():
-        print(searches(name, query, gallery, max(options.rates), options), flush=True)
+        for people in options.people:
+            print(searches(name, query, gallery, max(options.rates), people, options), flush=True)
 
 
 def people_of(images):
@@ -170,17 +171,14 @@ class Pairs:
         return f"{np.mean([trial[at][1] > rate for trial in trials]):.1%}" if trials else ""
 
 
-def searches(name, query, gallery, rate, options):
-    """Return the row of searches: people are drawn once each, and the rate
-    is that of the people left out.
+def searches(name, query, gallery, rate, count, options):
+    """Return the row of searches of `count` people, drawn once each.
+
+    The rate is that of the people left out; the row says so if nobody is left.
     """
-    labels, size, count, broken, kept = (
-        np.unique(query.labels),
-        options.gallery_size,
-        options.people[1],
-        0,
-        0,
-    )
+    labels, size, broken, kept = np.unique(query.labels), options.gallery_size, 0, 0
+    if count >= len(labels):
+        return f"| {name} | {rate:g} | {size} | {count} | nobody of {len(labels)} is left | |"
     for draw in range(options.draws):
         drawn = np.random.default_rng(draw).choice(labels, count, replace=False)
         inside = [

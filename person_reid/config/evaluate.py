@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from person_reid.config.forms import file_ending_in
+from person_reid.config.forms import file_ending_in, matrix_file, ranks
 from person_reid.config.look import TableForm
 from person_reid.config.option import ANY, POSITIVE, WEIGHT, WHOLE, Options, again, listed, option
 from person_reid.config.run import DeviceOptions
@@ -10,7 +10,8 @@ from person_reid.config.run import DeviceOptions
 AVERAGE_PRECISIONS = ("trapezoidal", "step")
 DISTANCES = ("cosine", "euclidean")
 METHODS = ("k-reciprocal", "gnn", "aqe")
-OF_GALLERY = ("multi_query", "ap", "ignore_cameras", "clothes", "save_per_query")
+OF_GALLERY = ("multi_query", "ap", "ignore_cameras", "clothes", "save_per_query", "by", "scores")
+PARTS = ("cameras", "identities")
 SEARCHES = ("exact", "faiss", "faiss-hnsw")
 
 
@@ -28,6 +29,10 @@ class EvaluationOptions(TableForm):
     ap: str = option("trapezoidal", "kind of average precision", choices=AVERAGE_PRECISIONS)
     ignore_cameras: bool = option(False, "also count matches from the query's own camera")
     clothes: bool = option(False, "also evaluate matches in other clothes alone, as LTCC and PRCC")
+    ranks: str = option("1,5,10", "the k of each Rank@k", form=ranks, metavar="K,K")
+    by: str | None = option(
+        None, "also print a table for each pair of cameras, or for each identity", choices=PARTS
+    )
     json: str | None = option(
         None, "also write the figures to a file", form=file_ending_in(".json"), metavar="FILE"
     )
@@ -42,6 +47,15 @@ class RankingOptions(Options):
 
     title = "ranking"
     distance: str = option("cosine", "use euclidean after test.py --no_norm", choices=DISTANCES)
+    scores: str | None = option(
+        None,
+        "rank by your own matrix, queries × gallery, instead; higher means nearer",
+        form=matrix_file,
+        metavar="FILE.npy",
+    )
+    lower_is_nearer: bool = option(
+        False, "the numbers of --scores are distances", needs={"scores": ANY}
+    )
     single_shot: bool = option(False, "CUHK03's protocol: one random image per identity")
     gap: int | None = option(
         None,
@@ -95,6 +109,10 @@ class EvaluateConfig(RankingOptions, EvaluationOptions):
             return "{single_shot} does not work with {save_per_query} or {distance} euclidean."
         if self.single_shot and (self.clothes or self.gap):
             return "{single_shot} does not work with {clothes} or {gap}."
+        if self.single_shot and self.by:
+            return "{single_shot} does not work with {by}."
+        if self.scores and (given := self.given(("distance", "single_shot", "multi_query"))):
+            return f"{listed(given)} would be ignored: {{scores}} are of the queries' features."
         if self.gap and (given := self.given(OF_GALLERY)):
             return f"{listed(given)} would be ignored: {{gap}} ranks the people of one frame."
         return ""

@@ -40,6 +40,33 @@ def devices(text: str) -> str:
     return ",".join(map(str, found))
 
 
+def ranks(text: str) -> str:
+    """Check the text of ranks; `numbers` reads it."""
+    found = numbers(text)
+    if not found or min(found) < 1 or max(found) > LARGEST:
+        raise ValueError(f"{text}: expected ranks from 1 on, such as 1,5,10,20")
+    return ",".join(map(str, sorted(set(found))))
+
+
+def rates(text: str) -> str:
+    """Check the text of rates between 0 and 1, such as 1e-3,1e-4."""
+    parts = texts(text).split(",")
+    try:
+        fit = all(0 < float(part) < 1 for part in parts)
+    except ValueError:
+        fit = False
+    if not fit:
+        raise ValueError(f"{text}: expected rates between 0 and 1, such as 1e-3,1e-4")
+    return ",".join(parts)
+
+
+def matrix_file(text: str) -> str:
+    """Check the name of a matrix of NumPy."""
+    if Path(text).suffix.lower() != ".npy":
+        raise ValueError(f"{text}: expected a file of numpy.save, which ends in .npy")
+    return text
+
+
 def texts(text: str) -> str:
     """Return texts separated by commas, without spaces around them."""
     parts = [part.strip() for part in text.split(",")]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from person_reid.config.forms import output_path
+from person_reid.config.forms import output_path, rates
 from person_reid.config.look import Look
 from person_reid.config.option import ANY, SHARE, WHOLE, Options, option
 
@@ -17,6 +17,9 @@ class ThresholdOptions(Options):
     title = "threshold"
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
     rule: str | None = option(None, "see above (default: eer)", choices=RULES)
+    rates: str = option(
+        "1e-3,1e-4", "false positive rates at which the TPR is printed", form=rates, metavar="R,R"
+    )
     ignore_cameras: bool = option(False, "also count pairs from the same camera")
     save: str = option("threshold", "name of the .json and .png to write", form=output_path)
 

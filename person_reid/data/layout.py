@@ -14,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from person_reid.data.images import NOT_READ, is_image, read_image
+from person_reid.data.images import NOT_READ, is_image
 from person_reid.errors import UserError
 from person_reid.files import real
 from person_reid.text import counted, quoted
@@ -33,7 +32,7 @@ log = logging.getLogger(__name__)
 Numbers = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """The N images of one split, in the order in which torchvision's ImageFolder lists them.
 
@@ -55,9 +54,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        """Return an image and its target, as a torch Dataset does."""
-        return read_image(self.paths[index]), int(self.targets[index])
+    def __repr__(self) -> str:
+        cameras = counted(len(np.unique(self.cameras)), "camera")
+        people = counted(len(self.classes), "identity", "identities")
+        return f"{type(self).__name__}({counted(len(self), 'image')} of {people} from {cameras})"
 
 
 def parse_names(
@@ -135,42 +135,6 @@ def _is_identity(entry: Path) -> bool:
     if entry.name.startswith(".") or not entry.is_dir():
         return False
     return not (entry.is_symlink() and real(entry.parent).is_relative_to(real(entry)))
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """The images of a data set: to train on, and to test with.
-
-    folder: that prepare.py laid out. split: the name of the training images there.
-    train, query, gallery: the images; each is a torch Dataset of (picture, class).
-    """
-
-    folder: Path
-    split: str
-    train: Split
-    query: Split
-    gallery: Split
-
-    @property
-    def num_classes(self) -> int:
-        """The number of identities to train on."""
-        return len(self.train.classes)
-
-
-def read_dataset(folder: str | Path, split: str = "train_all") -> Dataset:
-    """List the images of a folder that prepare.py laid out.
-
-    split: what to train on, "train_all" or "train", which leaves out the images of `val`.
-
-    >>> read_dataset("data/synthetic/pytorch").num_classes
-    200
-
-    Raises UserError if the folder is not laid out.
-    """
-    folder = Path(folder)
-    train = read_split(folder, split, cameras_required=False)
-    query, gallery = (read_split(folder, name) for name in ("query", "gallery"))
-    return Dataset(folder, split, train, query, gallery)
 
 
 def _remark_contradictions(split: Split, folder: Path) -> None:

@@ -26,7 +26,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from person_reid.arrays import as_array, flaw
+from person_reid.arrays import any_array, flaw
 from person_reid.config.network import NetworkOptions
 from person_reid.config.published import PUBLISHED_CLASSES
 from person_reid.config.zoo import published
@@ -222,7 +222,7 @@ class Embedder:
 
         May be called from several threads at once. Raises UserError for anything else.
         """
-        image, edges = as_array(frame, "Embedder: frame"), as_array(boxes, "Embedder: boxes")
+        image, edges = any_array(frame, "Embedder: frame"), any_array(boxes, "Embedder: boxes")
         height, width = _accepted(image, 0).shape[:2]
         edges = edges.reshape(-1, 4) if edges.size == 0 else edges
         if edges.ndim != 2 or edges.shape[1] != 4 or edges.dtype.kind not in "iuf":
@@ -310,8 +310,8 @@ def _checked(features: Features) -> Features:
 
 def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> None:
     """Raise UserError for arguments of Embedder that nothing can be made of."""
-    areas = as_array(scales, "Embedder: scales").ravel()
-    sides = np.asarray(size, object)  # perhaps None
+    areas = any_array(scales, "Embedder: scales").ravel()
+    sides = np.asarray(size, object)  # of which any may be None, the network's own
     areas_fit = areas.dtype.kind in "iuf" and all(SMALLEST <= each**2 <= LARGEST for each in areas)
     sides_fit = all(
         side is None or (isinstance(side, int | np.integer) and side > 0) for side in sides.ravel()
@@ -342,7 +342,7 @@ def _checked_limits(limits: Any) -> Limits | None:
     """Return the limits as two numbers, or None. Raises UserError for anything else."""
     if limits is None:
         return None
-    numbers = as_array(limits, "Embedder: limits")
+    numbers = any_array(limits, "Embedder: limits")
     if (
         numbers.shape != (2,)
         or numbers.dtype.kind not in "iuf"

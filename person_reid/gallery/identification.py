@@ -13,7 +13,7 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.arrays import as_array
+from person_reid.arrays import as_float32, real_number
 from person_reid.errors import UserError
 from person_reid.gallery.checks import checked
 from person_reid.gallery.gallery import Gallery, nobody_has
@@ -72,13 +72,27 @@ def identify(
     >>> identify(index, embed(["someone.jpg"]), threshold=0.8)[0].identity
     'Anna'
     """
-    tracks = [np.atleast_2d(as_array(each, f"{gallery.path}: queries")) for each in people]
+    threshold = None if threshold is None else real_number(threshold, "threshold")
+    tracks = _tracks(people, f"{gallery.path}: people")
     if not tracks:
         return []
     features = checked(np.concatenate(tracks), gallery.width(), gallery.path)
     ends = np.cumsum([len(track) for track in tracks])[:-1]
     names, scores = person_scores(np.split(features, ends), known_people(gallery, among))
     return [_identification(names, row, threshold) for row in scores.tolist()]
+
+
+def _tracks(people: Iterable[npt.ArrayLike], name: str) -> list[Features]:
+    """Return the features (n, D) of each person. Raises UserError for other than a list of them."""
+    try:
+        tracks = [np.atleast_2d(as_float32(each, name)) for each in people]
+    except TypeError:  # no iterable
+        tracks = [as_float32(people, name)]
+    if wrong := [track.shape for track in tracks if track.ndim != 2 or not track.size]:
+        raise UserError(f"{name}: features of shape {wrong[0]}; expected (images, dimension).")
+    if len({track.shape[1] for track in tracks}) > 1:
+        raise UserError(f"{name}: features of different widths; expected those of one network.")
+    return tracks
 
 
 def _identification(

@@ -4,9 +4,13 @@ Every operation depends on shapes alone, never on values: rows are masked, not s
 therefore compiles without a graph break and never makes the accelerator wait for the host.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from person_reid.arrays import as_array, whole_numbers
 
 
 class FeatureLoss(nn.Module):
@@ -35,6 +39,7 @@ class FeatureLoss(nn.Module):
         super().__init__()
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        labels = self.checked(features, labels)
         expected = "the teacher's (N, E)" if self.needs_teacher else "labels (N,)"
         fits = features.ndim == 2 and labels.ndim == 1 + self.needs_teacher
         if not fits or len(features) != len(labels):
@@ -46,6 +51,23 @@ class FeatureLoss(nn.Module):
             return self.compute(
                 self.prepared(features), self.prepared(labels) if self.needs_teacher else labels
             )
+
+    def checked(self, features: Tensor, labels: Any) -> Tensor:
+        """Return the labels as a tensor beside the features; lists and arrays are converted.
+
+        Raises TypeError for features that are not a tensor of real numbers, UserError for labels
+        that are not numbers, or not whole ones.
+        """
+        if not isinstance(features, Tensor) or not features.is_floating_point():
+            found = getattr(features, "dtype", type(features).__name__)
+            raise TypeError(f"{self.takes}: expected a floating-point tensor, found {found}")
+        if features.layout != torch.strided or features.is_meta:
+            raise TypeError(f"{self.takes}: expected a dense tensor with values")
+        if not isinstance(labels, Tensor) or labels.layout != torch.strided or labels.is_quantized:
+            labels = torch.from_numpy(as_array(labels, "labels"))
+        if not self.needs_teacher and (labels.is_floating_point() or labels.is_complex()):
+            labels = torch.from_numpy(whole_numbers(labels, "labels"))
+        return labels.to(features.device)
 
     def prepared(self, features: Tensor) -> Tensor:
         """Return features as `compute` receives them."""

@@ -16,6 +16,14 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from person_reid.arrays import (
+    as_array,
+    as_features,
+    check_lengths,
+    in_a_row,
+    names_or_numbers,
+    real_number,
+)
 from person_reid.data.tables import read_table
 from person_reid.errors import UserError
 from person_reid.retrieval.clusters import jaccard_graph
@@ -57,7 +65,7 @@ class People:
 
 
 def link_tracks(
-    features: Features,
+    features: npt.ArrayLike,
     cameras: npt.ArrayLike,
     starts: npt.ArrayLike,
     ends: npt.ArrayLike,
@@ -86,8 +94,10 @@ def link_tracks(
     Sokal and Michener, A Statistical Method for Evaluating Systematic Relationships, 1958;
     Davidson and Ravi, Agglomerative Hierarchical Clustering with Constraints, PKDD 2005.
     """
-    cameras, features = np.asarray(cameras), np.asarray(features, np.float32)
-    starts, ends = (np.asarray(times, np.float64) for times in (starts, ends))
+    features, cameras = as_features(features, "features"), names_or_numbers(cameras, "cameras")
+    starts, ends = _times(starts, "starts"), _times(ends, "ends")
+    check_lengths(features=features, cameras=cameras, starts=starts, ends=ends)
+    threshold = None if threshold is None else real_number(threshold, "threshold")
     order = np.lexsort([*features.T[::-1], ends, cameras, starts])  # ties fall alike
     place = np.argsort(order)
     features, cameras = unit_rows(features[order]), cameras[order]
@@ -106,6 +116,14 @@ def link_tracks(
     labels = _linked(len(features), [each for each in merges if accepts(threshold, each[0])])
     margins, nearest = _margins(similar, labels, apart, threshold)
     return People(labels[place], threshold, margins[place], nearest[place])
+
+
+def _times(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
+    """Return seconds (T,), NaN where a time is unknown. Raises UserError for infinite ones."""
+    times = in_a_row(as_array(values, name).astype(np.float64, copy=False), name)
+    if np.isinf(times).any():
+        raise UserError(f"{name}: expected seconds, or NaN for an unknown time, found infinity.")
+    return times
 
 
 def reranked(features: Features) -> Floats:

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from person_reid.data.bank import load_bank
-from person_reid.data.layout import Dataset, Split
+from person_reid.data.dataset import Dataset
+from person_reid.data.layout import Split
 from person_reid.device import usable_device
 from person_reid.distributed import World
 from person_reid.models.modes_and_hooks import evaluation_mode

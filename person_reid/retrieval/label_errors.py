@@ -155,6 +155,11 @@ def check_accuracy(accuracy: float) -> None:
         f"finds the right person first for about {100 * accuracy:.0f} % "
         "of these images, by these labels"
     )
+    if np.isnan(accuracy):
+        raise UserError(
+            "everybody has one image, so nothing says whose label is wrong. Expected people with "
+            "several images, from more than one camera."
+        )
     if accuracy < LEAST_ACCURACY:
         raise UserError(
             f"this network {words}. It cannot tell these people apart, "

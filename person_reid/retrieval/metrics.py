@@ -13,22 +13,25 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from person_reid.arrays import as_array, names_or_numbers, whole_number
 from person_reid.errors import UserError
-from person_reid.retrieval.results import FeatureSet
+from person_reid.retrieval.results import FeatureSet, check_sets
 from person_reid.retrieval.similarity import (
     CHUNK_BYTES,
     CosineScores,
     Floats,
     Integers,
+    Scores,
     check_comparable,
     chunks,
+    on_cpu,
     positions,
     row_minima,
     run_chunks,
@@ -44,9 +47,14 @@ log = logging.getLogger(__name__)
 IndexPairs = tuple[Integers, Integers]  # query indices (P,) and gallery indices (P,)
 Clothes = tuple[Integers, Integers]  # queries' (Q,) and gallery's (G,)
 RECIPROCAL_RANK = "reciprocal rank"  # in place of an average precision
+RANKS = (1, 5, 10)  # the k of Rank@k that are printed
+CAMERAS_IGNORED = "cameras ignored"
+SAMPLE = 20  # queries whose scores are looked at more closely
+LEAST, MOSTLY = 10, 0.9  # such queries, and their share, before a ranking seems upside down
+TIED = 0.1  # share of the gallery that scores the same as a match; more is remarked
 
 
-@dataclass
+@dataclass(repr=False)
 class Metrics:
     """The quality of a ranking, query by query. All arrays are (Q,).
 
@@ -56,6 +64,7 @@ class Metrics:
     num_matches: the number of matches in the gallery.
     gallery_size: the number of gallery images.
     ap: the name of the average precision, a key of AVERAGE_PRECISIONS, or RECIPROCAL_RANK.
+    protocol: what differs from the usual protocol, in words, such as "cameras ignored".
     """
 
     average_precision: npt.NDArray[np.float64]
@@ -64,6 +73,7 @@ class Metrics:
     num_matches: Integers
     gallery_size: int
     ap: str = "trapezoidal"
+    protocol: str = ""
     PER_QUERY: ClassVar = (
         "average_precision",
         "inverse_negative_penalty",
@@ -92,18 +102,21 @@ class Metrics:
         """
         return float(self.inverse_negative_penalty.mean())
 
+    def of(self, queries: npt.NDArray[Any]) -> Metrics:
+        """Return the Metrics of some queries: their indices, or (Q,) whether each is meant."""
+        return replace(self, **{name: getattr(self, name)[queries] for name in self.PER_QUERY})
+
     def of_matched(self) -> Metrics:
         """Return the Metrics of the queries with a match."""
-        kept = self.num_matches > 0
-        return replace(self, **{name: getattr(self, name)[kept] for name in self.PER_QUERY})
+        return self.of(self.num_matches > 0)
 
     def rank(self, k: int) -> float:
         """Return Rank@k in [0, 1]: the share of queries with a match among their first k valid
         gallery images.
 
-        Raises UserError for a k below 1.
+        Raises UserError for a k that is not whole, or below 1.
         """
-        if k < 1:
+        if whole_number(k, "k") < 1:
             raise UserError(f"Rank@{k}: expected 1 or above.")
         return float(self.cmc[min(k, self.gallery_size) - 1])
 
@@ -113,80 +126,162 @@ class Metrics:
         usual = {"trapezoidal": "mAP", RECIPROCAL_RANK: "MRR"}
         return usual.get(self.ap, f"mAP({self.ap})")
 
-    def line(self, prefix: str = "") -> str:
-        """Return `Rank@1:0.598872 Rank@5:… Rank@10:… mAP:… mINP:…` after
-        `prefix`; an unusual AP is named.
-        """
-        ranks = " ".join(f"Rank@{k}:{self.rank(k):.6f}" for k in (1, 5, 10))
-        return f"{prefix}{ranks} {self.ap_name}:{self.mAP:.6f} mINP:{self.mINP:.6f}"
+    def line(self, prefix: str = "", ranks: Sequence[int] = RANKS) -> str:
+        """Return `Rank@1:0.598872 Rank@5:… Rank@10:… mAP:… mINP:…` after `prefix`.
 
-    def figures(self) -> dict[str, float]:
-        """Return {"rank1", "rank5", "rank10", "mAP" or "MRR", "mINP"}, each in [0, 1]."""
+        An unusual AP is named, and an unusual protocol follows in brackets.
+        """
+        found = " ".join(f"Rank@{k}:{self.rank(k):.6f}" for k in ranks)
+        protocol = f" ({self.protocol})" if self.protocol else ""
+        return f"{prefix}{found} {self.ap_name}:{self.mAP:.6f} mINP:{self.mINP:.6f}{protocol}"
+
+    def figures(self, ranks: Sequence[int] = RANKS) -> dict[str, Any]:
+        """Return {"rank1", "rank5", "rank10", "mAP" or "MRR", "mINP"}, each in [0, 1].
+
+        Also in words: "ap", the kind of average precision, and "protocol".
+        """
         return {
-            **{f"rank{k}": self.rank(k) for k in (1, 5, 10)},
+            **{f"rank{k}": self.rank(k) for k in ranks},
             "MRR" if self.ap == RECIPROCAL_RANK else "mAP": self.mAP,
             "mINP": self.mINP,
+            "ap": self.ap,
+            "protocol": self.protocol or "usual",
         }
+
+    def __repr__(self) -> str:
+        if not len(self.first_match):
+            return f"Metrics(0 queries, {self.gallery_size} gallery images)"
+        counts = f"{len(self.first_match)} queries, {self.gallery_size} gallery images"
+        return f"Metrics({counts}, {self.line()})"
+
+
+class GivenScores(Scores):
+    """The rows of a matrix (Q, G) that a user computed.
+
+    sign: 1 for similarities, -1 for distances.
+    """
+
+    def __init__(self, matrix: npt.NDArray[Any], sign: int) -> None:
+        self.matrix, self.sign = matrix, sign
+
+    def __call__(self, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return a copy of these rows as floating-point numbers, in which higher means nearer."""
+        rows = self.matrix[start:stop]
+        return np.multiply(rows, self.sign, dtype=np.result_type(rows, np.float32))
 
 
 def evaluate(
     query: FeatureSet,
     gallery: FeatureSet,
     ap: str = "trapezoidal",
-    scores: Callable[[int, int], Any] | None = None,
+    scores: Callable[[int, int], Any] | npt.ArrayLike | None = None,
     ignore_cameras: bool = False,
     world: World | None = None,
-    clothes: Clothes | None = None,
+    clothes: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    distances: npt.ArrayLike | None = None,
+    same_clothes: bool = False,
 ) -> Metrics:
     """Rank the gallery for every query and return the Metrics of the ranking.
 
     query, gallery: the images to search for and to search in.
     ap: "trapezoidal", as published, or "step", as in most other toolboxes.
-    scores: similarity.Scores to rank by, or a function like them; the cosines of the features by
-        default. The returned array is overwritten, unless it is a view of another NumPy array,
-        which is copied first.
+    scores: what to rank by, higher means nearer; the cosines of the features by default. A matrix
+        (Q, G), similarity.Scores, or a function like them. The array that a function returns is
+        overwritten, unless it is a view of another NumPy array, which is copied first.
     ignore_cameras: count every image of the identity as a match, even from the query's own camera.
     world: the processes that share the queries (see distributed.World); a single one by default.
     clothes: what query (Q,) and gallery (G,) wear, numbered within an identity. Matches in the
         query's clothes are then junk, as in LTCC: Qian et al., Long-Term Cloth-Changing Person
         Re-Identification, ACCV 2020. Queries without another match are left out and counted, as by
         Gu et al., Clothes-Changing Person Re-identification with RGB Modality Only, CVPR 2022.
+    distances: a matrix (Q, G) in place of scores; lower means nearer.
+    same_clothes: with `clothes`, matches in other clothes are junk instead.
 
+    A remark says if many scores are equal, or if matches have lower scores than other images.
     Raises UserError for an unknown `ap`, for features that cannot be compared or scores that are
     NaN, for an empty query or gallery, and if all images come from one camera, so that every match
     would be junk.
     """
-    if ap not in AVERAGE_PRECISIONS:
+    check_sets(query=query, gallery=gallery)
+    if not isinstance(ap, str) or ap not in AVERAGE_PRECISIONS:
         raise UserError(
             f"--ap {ap}: expected "
-            f"{' or '.join(AVERAGE_PRECISIONS)}.{did_you_mean(ap, AVERAGE_PRECISIONS)}"
+            f"{' or '.join(AVERAGE_PRECISIONS)}.{did_you_mean(str(ap), AVERAGE_PRECISIONS)}"
         )
     if not len(query) or not len(gallery):
         raise UserError(
             f"{len(query)} queries and {len(gallery)} gallery images: "
             "expected at least one of each."
         )
-    if scores is None:
-        check_comparable(query.features, gallery.features)
-        scores = CosineScores(query.features, gallery.features)
-    pairs, junk = find_pairs(query, gallery, ignore_cameras, clothes)
+    scores = scores_of(query, gallery, scores, distances)
+    worn = None if clothes is None else _worn(query, gallery, clothes)
+    pairs, junk = find_pairs(query, gallery, ignore_cameras, worn, same_clothes)
+    wanted = f" in {'the same' if same_clothes else 'other'} clothes" if worn else ""
     if not len(pairs[0]):
         log.warning(
-            "No query has a match in other clothes, so every figure is 0."
-            if clothes
+            f"No query has a match{wanted}, so every figure is 0."
+            if worn
             else "No query has a match in the gallery, so every figure is 0. Do "
             "both come from the same data set?"
         )
-    ranks = rank_matches(
-        scores, (len(query), len(gallery)), pairs, junk, gallery.labels == -1, world
-    )
-    metrics = summarize(ranks, pairs[0], len(query), len(gallery), ap)
-    if clothes is None or not metrics.num_matches.any():
+    shape, remarks = (len(query), len(gallery)), Remarks(len(query))
+    ranks = rank_matches(scores, shape, pairs, junk, gallery.labels == -1, world, remarks)
+    remarks.tell()
+    words = unusual({f"matches{wanted}": worn, CAMERAS_IGNORED: ignore_cameras})
+    metrics = summarize(ranks, pairs[0], len(query), len(gallery), ap, words)
+    if worn is None or not metrics.num_matches.any():
         return metrics
     if without := np.count_nonzero(metrics.num_matches == 0):
         asked = counted(len(query), "query", "queries")
-        log.warning("%s of %s have no match in other clothes and are left out.", without, asked)
+        log.warning("%s of %s have no match%s and are left out.", without, asked, wanted)
     return metrics.of_matched()
+
+
+def unusual(protocol: Mapping[str, Any]) -> str:
+    """Return a Metrics.protocol: those of some words that apply."""
+    return ", ".join(words for words, applies in protocol.items() if applies)
+
+
+def scores_of(
+    query: FeatureSet,
+    gallery: FeatureSet,
+    scores: Callable[[int, int], Any] | npt.ArrayLike | None = None,
+    distances: npt.ArrayLike | None = None,
+) -> Callable[[int, int], Any]:
+    """Return the function that `evaluate` ranks by; its parameters are explained there.
+
+    Raises UserError for features that cannot be compared, and for a matrix of another shape.
+    """
+    if scores is not None and distances is not None:
+        raise UserError("scores and distances: expected one of them.")
+    if callable(scores):
+        return scores
+    name, given, sign = ("scores", scores, 1) if distances is None else ("distances", distances, -1)
+    if given is None:
+        check_comparable(query.features, gallery.features)
+        return CosineScores(query.features, gallery.features)
+    matrix, shape = as_array(given, name), (len(query), len(gallery))
+    if matrix.shape != shape:
+        raise UserError(
+            f"{name}: expected a row for each query and a column for each gallery image, {shape}, "
+            f"found shape {matrix.shape}."
+        )
+    return GivenScores(matrix, sign)
+
+
+def _worn(
+    query: FeatureSet, gallery: FeatureSet, clothes: tuple[npt.ArrayLike, npt.ArrayLike]
+) -> Clothes:
+    """Return the clothes as arrays. Raises UserError unless there are those of every image."""
+    if not isinstance(clothes, tuple | list) or len(clothes) != 2:
+        raise UserError("clothes: expected two arrays, the queries' and the gallery's.")
+    asked, among = (names_or_numbers(each, "clothes") for each in clothes)
+    if (len(asked), len(among)) != (len(query), len(gallery)):
+        raise UserError(
+            f"clothes: found {len(asked)} and {len(among)}, for {len(query)} queries and "
+            f"{len(gallery)} gallery images; expected as many."
+        )
+    return asked, among
 
 
 def check_cameras(query: FeatureSet, gallery: FeatureSet) -> None:
@@ -225,10 +320,11 @@ def find_pairs(
     gallery: FeatureSet,
     ignore_cameras: bool = False,
     clothes: Clothes | None = None,
+    same_clothes: bool = False,
 ) -> tuple[IndexPairs, IndexPairs]:
     """Return the (query, gallery) indices of all matches and of all junk pairs, sorted by query.
 
-    ignore_cameras, clothes: see evaluate.
+    ignore_cameras, clothes, same_clothes: see evaluate.
     Raises UserError as check_cameras does, unless the cameras are ignored.
     """
     if not ignore_cameras:
@@ -244,7 +340,7 @@ def find_pairs(
     if not ignore_cameras:
         match = query.cameras[queries] != gallery.cameras[images]
     if clothes:
-        match &= clothes[0][queries] != clothes[1][images]
+        match &= (clothes[0][queries] == clothes[1][images]) == same_clothes
     return (queries[match], images[match]), (queries[~match], images[~match])
 
 
@@ -255,6 +351,7 @@ def rank_matches(
     junk: IndexPairs,
     never: npt.NDArray[np.bool_],
     world: World | None = None,
+    remarks: Remarks | None = None,
 ) -> Integers:
     """Return the rank (M,) of every match: how many valid gallery images come before it.
 
@@ -262,6 +359,7 @@ def rank_matches(
     shape: (Q, G).
     matches, junk: pairs from find_pairs.
     never: (G,) gallery images that are junk to all queries.
+    remarks: looks at a few rows of the scores.
 
     Raises UserError, which names the query, for scores that are NaN.
     """
@@ -285,6 +383,8 @@ def rank_matches(
         # neither higher than a match nor equal, even if that has -infinity
         chunk[:, always_junk] = np.nan
         chunk[junk[0][bad] - start, junk[1][bad]] = np.nan
+        if remarks:
+            remarks.look(chunk, start, matches[0][good] - start, matches[1][good])
         count = count_ahead if isinstance(chunk, np.ndarray) else count_ahead_torch
         ranks[good] = count(chunk, matches[0][good] - start, matches[1][good])
 
@@ -292,6 +392,47 @@ def rank_matches(
     spans = chunks((last - first, shape[1]), getattr(scores, "budget", CHUNK_BYTES))
     run_chunks(rank_chunk, [(first + start, first + stop) for start, stop in spans], "evaluating")
     return ranks if world is None else world.sum(ranks)
+
+
+class Remarks:
+    """What the scores of a few queries say about a ranking. Any thread may let it look at more."""
+
+    def __init__(self, num_queries: int) -> None:
+        self.sample = np.unique(np.linspace(0, num_queries - 1, SAMPLE).astype(int))
+        self.tied: list[float] = []
+        self.below: list[bool] = []
+
+    def look(self, scores: Any, start: int, rows: Integers, columns: Integers) -> None:
+        """Look at scores (B, G) of the queries from `start` on; NaN is junk.
+
+        rows, columns: the matches of all rows, rows ascending.
+        """
+        for row in (self.sample - start).tolist():
+            if not 0 <= row < len(scores):
+                continue
+            own = columns[slice(*np.searchsorted(rows, (row, row + 1)))]
+            line = on_cpu(scores[row])
+            others = np.delete(line, own)
+            others = others[~np.isnan(others)]
+            if len(own) and len(others):
+                match = line[own]
+                self.tied.append(np.mean(others == match.max()))
+                self.below.append(np.median(match) < np.median(others))
+
+    def tell(self) -> None:
+        """Log what is remarkable."""
+        if self.tied and np.mean(self.tied) > TIED:
+            log.warning(
+                "On average, %.0f %% of the other images score the same as the nearest match. "
+                "Equal scores are ordered by gallery index, so these figures depend on the order "
+                "of the files. Does the network give every image the same feature?",
+                100 * np.mean(self.tied),
+            )
+        elif len(self.below) >= LEAST and np.mean(self.below) > MOSTLY:
+            log.warning(
+                "Most matches score lower than other images. Are these distances? Pass distances= "
+                "in Python, or --lower_is_nearer to evaluate.py."
+            )
 
 
 def count_ahead(scores: Floats, rows: Integers, columns: Integers) -> Integers:
@@ -356,7 +497,12 @@ AVERAGE_PRECISIONS = {"trapezoidal": trapezoidal_precision, "step": step_precisi
 
 
 def summarize(
-    ranks: Integers, queries: Integers, num_queries: int, gallery_size: int, ap: str = "trapezoidal"
+    ranks: Integers,
+    queries: Integers,
+    num_queries: int,
+    gallery_size: int,
+    ap: str = "trapezoidal",
+    protocol: str = "",
 ) -> Metrics:
     """Return the Metrics for the ranks (M,) of all matches, given the query
     (M,) of each, sorted by query.
@@ -370,7 +516,7 @@ def summarize(
     first, penalty = np.full(num_queries, -1), np.zeros(num_queries)
     first[found] = ranks[(ends - counts)[found]]
     penalty[found] = counts[found] / (ranks[ends[found] - 1] + 1)
-    return Metrics(precision, penalty, first, counts, gallery_size, ap)
+    return Metrics(precision, penalty, first, counts, gallery_size, ap, protocol)
 
 
 def have_images(query: FeatureSet, multi_query: FeatureSet) -> npt.NDArray[np.bool_]:

@@ -5,18 +5,20 @@ Neither needs a label, and neither needs the images the network was trained on.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from person_reid.arrays import as_features, check_lengths, names_or_numbers
 from person_reid.data.augment import normalise
 from person_reid.device import autocast
 from person_reid.errors import UserError
 from person_reid.models.network import Network
 from person_reid.progress import progress
-from person_reid.retrieval.results import FeatureSet
+from person_reid.retrieval.results import FeatureSet, check_sets
 from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
 
 BATCH = 64  # images per batch; the statistics are means over the batches
@@ -72,12 +74,15 @@ class CameraNorm:
     one-way analysis of variance with random effects (Searle, Casella, McCulloch: Variance
     Components, 1992, chapter 3).
 
-    features: (N, D). cameras: (N,). scale: also divide each dimension by the deviation, averaged
-    like the mean. A camera without images gets the statistics of all.
+    features: (N, D). cameras: (N,), numbers or names. scale: also divide each dimension by the
+    deviation, averaged like the mean. A camera without images gets the statistics of all.
+    Raises UserError for anything else.
     """
 
-    def __init__(self, features: Features, cameras: npt.ArrayLike, scale: bool = False) -> None:
-        cameras = np.asarray(cameras)
+    def __init__(
+        self, features: npt.ArrayLike, cameras: npt.ArrayLike, scale: bool = False
+    ) -> None:
+        features, cameras = _of_cameras(features, cameras)
         self.scale = scale
         self.all = self._statistics(features)
         names, sizes = np.unique(cameras, return_counts=True)
@@ -100,11 +105,14 @@ class CameraNorm:
         mean = features.mean(axis=0)
         return np.stack([mean, features.std(axis=0) if self.scale else np.ones_like(mean)])
 
-    def __call__(self, features: Features, cameras: npt.ArrayLike) -> Features:
-        """Return features (N, D) of unit length; a feature that equals
-        what is subtracted stays as it is.
+    def __call__(self, features: npt.ArrayLike, cameras: npt.ArrayLike) -> Features:
+        """Return features (N, D) of unit length; one that equals what is subtracted stays as it is.
+
+        Raises UserError for features of another width than those it was fitted to.
         """
-        cameras, moved = np.asarray(cameras), np.empty_like(features)
+        features, cameras = _of_cameras(features, cameras)
+        _check_width(features, self.all.shape[1])
+        moved = np.empty_like(features)
         for camera in np.unique(cameras).tolist():
             mean, deviation = self.own.get(camera, self.all)
             divisor = np.where(deviation > SMALLEST, deviation, 1)
@@ -113,6 +121,7 @@ class CameraNorm:
 
     def of(self, images: FeatureSet) -> FeatureSet:
         """Return a FeatureSet with its features normalised."""
+        check_sets(images=images)
         return replace(images, features=self(images.features, images.cameras))
 
 
@@ -129,7 +138,8 @@ class Whitening:
     Raises UserError for a single image.
     """
 
-    def __init__(self, features: Features) -> None:
+    def __init__(self, features: npt.ArrayLike) -> None:
+        features = as_features(features, "features")
         if len(features) < 2:
             raise UserError("--whiten: a single image has no statistics. Leave the flag out.")
         self.mean = features.mean(axis=0)
@@ -139,6 +149,26 @@ class Whitening:
 
     def of(self, images: FeatureSet) -> FeatureSet:
         """Return a FeatureSet with its features whitened, each of unit length."""
+        check_sets(images=images)
+        features = as_features(images.features, "features")
+        _check_width(features, len(self.mean))
         return replace(
-            images, features=unit_rows_or_zeros((images.features - self.mean) @ self.directions)
+            images, features=unit_rows_or_zeros((features - self.mean) @ self.directions)
+        )
+
+
+def _of_cameras(
+    features: npt.ArrayLike, cameras: npt.ArrayLike
+) -> tuple[Features, npt.NDArray[Any]]:
+    """Return features (N, D) and cameras (N,); raise UserError unless there are as many."""
+    found, seen_by = as_features(features, "features"), names_or_numbers(cameras, "cameras")
+    check_lengths(features=found, cameras=seen_by)
+    return found, seen_by
+
+
+def _check_width(features: Features, width: int) -> None:
+    if features.shape[1] != width:
+        raise UserError(
+            f"features: expected {width} dimensions, those of the fitted ones, "
+            f"found {features.shape[1]}."
         )

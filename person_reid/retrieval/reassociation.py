@@ -14,7 +14,7 @@ import numpy as np
 
 from person_reid.data.names import frames_of, names_in
 from person_reid.errors import UserError
-from person_reid.retrieval.metrics import RECIPROCAL_RANK, Metrics, count_ahead, summarize
+from person_reid.retrieval.metrics import RECIPROCAL_RANK, Metrics, count_ahead, summarize, unusual
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import DISTANCES, Integers, on_cpu
 
@@ -67,7 +67,10 @@ def evaluate_reassociation(
             "prepare.py --dataset mot are --frame_stride apart."
         )
     log.info("%s of %s images of people are queries.", f"{number:,}", f"{asked:,}")
-    found = summarize(np.concatenate(ranks), np.concatenate(owners), number, len(images), "step")
+    later = f"{gap} frames later, as Roboflow's reid measures it"
+    words = unusual({"Euclidean distance": distance == "euclidean", later: True})
+    ranking = np.concatenate(ranks), np.concatenate(owners)
+    found = summarize(*ranking, number, len(images), "step", words)
     return replace(found, average_precision=1 / (found.first_match + 1), ap=RECIPROCAL_RANK)
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
+import numpy.typing as npt
 
+from person_reid.arrays import as_features
 from person_reid.config.evaluate import RerankOptions
 from person_reid.config.option import NAMED, OptionError
 from person_reid.retrieval.expansion import expanded_scores
@@ -19,9 +20,8 @@ from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch, c
 from person_reid.retrieval.similarity import (
     CHUNK_BYTES,
     MOST_ROWS,
-    Features,
     Scores,
-    check_comparable,
+    check_dimensions,
     thread_count,
 )
 
@@ -80,12 +80,11 @@ def rescorer(options: RerankOptions) -> Callable[..., Scores]:
     """
     method, settings = METHODS[options.method], _settings(options)
 
-    def rescore(query: Features, gallery: Features, device: torch.device | None = None) -> Scores:
-        query, gallery = (
-            query.astype(np.float32, copy=False),
-            gallery.astype(np.float32, copy=False),
-        )
-        check_comparable(query, gallery)
+    def rescore(
+        query: npt.ArrayLike, gallery: npt.ArrayLike, device: torch.device | None = None
+    ) -> Scores:
+        query, gallery = as_features(query, "query"), as_features(gallery, "gallery")
+        check_dimensions(query, gallery)
         if "k2" in settings:
             check_neighbours(int(settings["k1"]), int(settings["k2"]), len(gallery))
         num_images, dimension = len(query) + len(gallery), query.shape[1]

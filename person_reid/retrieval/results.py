@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.io
 
-from person_reid.arrays import as_float32, check_features, whole_numbers
+from person_reid.arrays import as_float32, check_features, check_lengths, whole_numbers
 from person_reid.errors import UserError
 from person_reid.files import TENSORS, atomic_write, regular_file, with_ending
 from person_reid.retrieval.similarity import check_dimensions
@@ -41,7 +41,7 @@ NETWORK, FLAGS, QUERY_DIGEST = NOTES = "network", "flags", "query_digest"
 PLAIN = "plain"  # `flags` without any that matter
 
 
-@dataclass
+@dataclass(repr=False)
 class FeatureSet:
     """Images of people as the network sees them.
 
@@ -71,16 +71,19 @@ class FeatureSet:
         self.features = as_float32(features, "features")
         self.labels = whole_numbers(labels, "labels")
         self.cameras = whole_numbers(cameras, "cameras")
-        self.paths = paths
-        lengths = {"features": len(self), "labels": len(self.labels), "cameras": len(self.cameras)}
-        if self.paths is not None:
-            lengths["paths"] = len(self.paths)
-        if len(set(lengths.values())) > 1:
-            found = ", ".join(f"{count} {name}" for name, count in lengths.items())
-            raise UserError(f"{found}: expected as many of each.")
+        if isinstance(paths, str):
+            raise UserError("paths: expected a name for each image, found a single text.")
+        self.paths = paths if paths is None else [*paths]
+        named = {} if self.paths is None else {"paths": self.paths}
+        check_lengths(features=self.features, labels=self.labels, cameras=self.cameras, **named)
 
     def __len__(self) -> int:
         return len(self.features)
+
+    def __repr__(self) -> str:
+        people, cameras = (len(np.unique(each)) for each in (self.labels, self.cameras))
+        shape = "×".join(map(str, self.features.shape))
+        return f"FeatureSet({shape} features of {people} identities in {cameras} cameras)"
 
     def select(self, index: Sequence[int] | npt.NDArray[np.int64]) -> FeatureSet:
         """Return the images at these positions."""
@@ -97,6 +100,13 @@ class FeatureSet:
         check_features(
             self.features, source, lambda i: f"{paths[i]} (index {i})" if paths else f"index {i}"
         )
+
+
+def check_sets(**sets: Any) -> None:
+    """Raise TypeError, which names the argument, for anything but a FeatureSet."""
+    for name, images in sets.items():
+        if not isinstance(images, FeatureSet):
+            raise TypeError(f"{name}: expected a FeatureSet, found {type(images).__name__}")
 
 
 def multi_query_file(result: str | Path) -> Path:
@@ -121,6 +131,7 @@ def save_result(
     network: what computed the features, in words. flags: the flags of test.py that change them,
     such as "--no_flip", or PLAIN.
     """
+    check_sets(query=query, gallery=gallery)
     _save(path, {"gallery": gallery, "query": query}, {NETWORK: network, FLAGS: flags})
 
 
@@ -175,6 +186,19 @@ def check_same_images(
                 f"{len(images)} of {source}. Extract both "
                 "with test.py from the same folder."
             )
+
+
+def load_matrix(path: str | Path) -> npt.NDArray[Any]:
+    """Open a matrix that numpy.save wrote; its rows are read when they are needed.
+
+    Raises UserError if it is missing, damaged or not one.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file. numpy.save({str(path)!r}, matrix) writes one.")
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (ValueError, OSError, EOFError) as error:
+        raise UserError(f"{path}: damaged, or not a matrix of numpy.save ({error}).") from None
 
 
 def load_gallery(path: str | Path) -> FeatureSet:

@@ -8,7 +8,7 @@ CVPR 2014.
 import numpy as np
 
 from person_reid.errors import UserError
-from person_reid.retrieval.metrics import Metrics, check_cameras, evaluate
+from person_reid.retrieval.metrics import CAMERAS_IGNORED, Metrics, check_cameras, evaluate, unusual
 from person_reid.retrieval.results import FeatureSet
 
 
@@ -67,4 +67,6 @@ def evaluate_single_shot(
     joined = {
         name: np.concatenate([getattr(part, name) for part in parts]) for name in Metrics.PER_QUERY
     }
-    return Metrics(**joined, gallery_size=max(part.gallery_size for part in parts), ap=ap)
+    words = unusual({CAMERAS_IGNORED: ignore_cameras, "single gallery shot": True})
+    size = max(part.gallery_size for part in parts)
+    return Metrics(**joined, gallery_size=size, ap=ap, protocol=words)

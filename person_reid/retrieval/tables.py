@@ -12,13 +12,12 @@ import numpy as np
 from person_reid.config.look import TableForm
 from person_reid.data.words import NUMBERS, words_beside
 from person_reid.files import write_csv
-from person_reid.retrieval.metrics import Metrics
+from person_reid.retrieval.metrics import RANKS, Metrics
 from person_reid.retrieval.results import FeatureSet
 from person_reid.text import markdown_table, printable
 
 Run = TypeVar("Run")
 Seeds = Sequence[Metrics]  # of one network, trained several times
-RANKS = (1, 5, 10)
 WORST = 5  # queries that save_per_query names
 # The seed in the name of a run, when it is called so, and when it is only a number at an end.
 MARKED = re.compile(r"[\W_]*seed[\W_]*(\d+)", re.IGNORECASE)
@@ -50,20 +49,24 @@ def table(
     return markdown_table(list(head), [list(row) for row in rows]).rstrip()
 
 
-def figure_rows(runs: Mapping[str, Metrics | Seeds]) -> tuple[list[str], list[list[str]]]:
+def figure_rows(
+    runs: Mapping[str, Metrics | Seeds], ranks: Sequence[int] = RANKS
+) -> tuple[list[str], list[list[str]]]:
     """Return the head of a table of rankings, and a row for each, in percent.
 
-    runs: the Metrics of each, or of each of its seeds.
+    An unusual protocol stands behind the name.
+    runs: the Metrics of each, or of each of its seeds. ranks: the k of each Rank@k.
     """
     rows = []
     for name, run in runs.items():
         seeds = together(run)
-        figures = [[100 * metrics.rank(k) for metrics in seeds] for k in RANKS]
+        figures = [[100 * metrics.rank(k) for metrics in seeds] for k in ranks]
         figures.append([100 * metrics.mAP for metrics in seeds])
         figures.append([100 * metrics.mINP for metrics in seeds])
-        rows.append([name, *map(with_deviation, figures)])
+        protocol = f" ({seeds[0].protocol})" if seeds[0].protocol else ""
+        rows.append([f"{name}{protocol}", *map(with_deviation, figures)])
     mean_ap = next(metrics.ap_name for run in runs.values() for metrics in together(run))
-    return ["run", *(f"Rank@{k}" for k in RANKS), mean_ap, "mINP"], rows
+    return ["run", *(f"Rank@{k}" for k in ranks), mean_ap, "mINP"], rows
 
 
 def by_seed(runs: Mapping[str, Run]) -> dict[str, list[Run]]:

@@ -8,9 +8,11 @@ false_positives, true_positives, threshold = curve.at_fpr(1e-3)
 import logging
 import math
 import operator
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -18,17 +20,18 @@ import numpy.typing as npt
 
 from person_reid.errors import UserError
 from person_reid.files import SETTINGS, content_of
-from person_reid.retrieval.bound import Bound
+from person_reid.retrieval.bound import STEPS, Bound
 from person_reid.retrieval.metrics import find_pairs
 from person_reid.retrieval.results import FLAGS, PLAIN, FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 from person_reid.text import parse_json
 
 log = logging.getLogger(__name__)
-BINS = 2**16  # of cosines in [-1, 1]: a threshold is accurate to 3e-5
+BINS = 2 * STEPS + 1  # of cosines in [-1, 1], one for each similarity as it is printed
 Counts = npt.NDArray[np.int64]  # a histogram (BINS,)
 Rates = npt.NDArray[np.float64]  # one for each threshold (BINS + 1,)
 DIGITS = 4  # of similarities and thresholds, as they are printed
+ROUNDING = 1e-6  # error of a threshold that was float32
 FALSE_POSITIVE_RATES = {"1e-3": 1e-3, "1e-4": 1e-4}
 MEASURED_ON = "measured_on"  # the network, in a file of tools/threshold.py
 CONFIG = "config.json"  # in a folder of save_pretrained
@@ -67,7 +70,7 @@ def pair_similarities(
         np.full(len(query), np.inf, np.float32),
         np.full(len(query), -np.inf, np.float32),
     )
-    impostors = []
+    impostors, lock = np.zeros(BINS, np.int64), Lock()
 
     def count(start: int, stop: int) -> None:
         chunk = scores(start, stop)
@@ -81,11 +84,13 @@ def pair_similarities(
         unfit |= query.labels[start:stop, None] == -1
         chunk[unfit] = -np.inf
         highest[start:stop] = chunk.max(axis=1)
-        impostors.append(histogram(chunk))
+        counts = histogram(chunk)
+        with lock:
+            impostors[:] += counts
 
     run_chunks(count, chunks(scores.shape), "pairs")
     hardest = histogram(lowest[lowest < np.inf]), histogram(highest)
-    found = PairSimilarities(histogram(genuine), np.sum(impostors, axis=0), *hardest)
+    found = PairSimilarities(histogram(genuine), impostors, *hardest)
     for name in ("genuine", "impostor"):
         if not getattr(found, name).sum():
             raise UserError(
@@ -95,15 +100,20 @@ def pair_similarities(
 
 
 def histogram(similarities: npt.NDArray[Any]) -> Counts:
-    """Return the counts (BINS,) of cosines in an array of any shape; -infinity is left out."""
+    """Return the counts (BINS,) of cosines in an array of any shape, rounded as they are printed.
+
+    -infinity is left out.
+    """
     # rounding may slightly exceed 1
-    places = np.clip((similarities + 1) * (BINS / 2), -1, BINS - 1).astype(np.int32)
+    places = np.clip(np.rint(similarities * STEPS) + STEPS, -1, BINS - 1).astype(np.int32)
     return np.bincount(places.ravel() + 1, minlength=BINS + 1)[1:]
 
 
 @dataclass
 class Roc:
-    """Error rates at every threshold: a pair at least that similar is taken for the same person.
+    """Error rates at every threshold: a pair that `accepts` it is taken for the same person.
+
+    The last threshold is above all cosines.
 
     thresholds, false_positives, true_positives: (BINS + 1,) each, thresholds ascending, rates in
     [0, 1].
@@ -141,19 +151,24 @@ def roc(genuine: Counts, impostor: Counts) -> Roc:
     def above(counts: Counts) -> Rates:
         return np.append(counts[::-1].cumsum()[::-1], 0) / counts.sum()
 
-    return Roc(np.linspace(-1, 1, BINS + 1), above(impostor), above(genuine))
+    thresholds = np.arange(-STEPS, STEPS + 2) / STEPS
+    return Roc(thresholds, above(impostor), above(genuine))
 
 
-def error_rates(pairs: PairSimilarities) -> dict[str, dict[str, Any]]:
-    """Return rates and thresholds over all pairs and over the hardest ones, as
-    plain numbers for a JSON file.
+def error_rates(
+    pairs: PairSimilarities, false_positive_rates: Mapping[str, float] = FALSE_POSITIVE_RATES
+) -> dict[str, dict[str, Any]]:
+    """Return rates and thresholds over all pairs and over the hardest ones.
+
+    They are plain numbers for a JSON file.
+    false_positive_rates: {name: rate} of the thresholds, beside that of equal errors.
     """
 
     def rates(genuine: Counts, impostor: Counts) -> dict[str, Any]:
         curve = roc(genuine, impostor)
         error, threshold = curve.equal_error()
         rules = {"eer": {"threshold": threshold, "error": error}}
-        for name, rate in FALSE_POSITIVE_RATES.items():
+        for name, rate in false_positive_rates.items():
             _, true_positives, threshold = curve.at_fpr(rate)
             rules[name] = {"threshold": threshold, "tpr": true_positives}
         return {"genuine": int(genuine.sum()), "impostor": int(impostor.sum()), "rules": rules}
@@ -165,11 +180,12 @@ def error_rates(pairs: PairSimilarities) -> dict[str, dict[str, Any]]:
 
 
 def accepts(threshold: float, similarity: float) -> bool:
-    """Return whether a similarity reaches a threshold, both as they are printed.
+    """Return whether a similarity reaches a threshold, as it is or as it is printed.
 
     The cosine of two identical images is 1 but for rounding, and reaches the threshold 1.
     """
-    return round(float(similarity), DIGITS) >= round(threshold, DIGITS)
+    similarity = float(similarity)
+    return max(similarity, round(similarity, DIGITS)) >= threshold - ROUNDING
 
 
 def load_threshold(text: str | Path, network: str = "", flags: str = "") -> float:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from person_reid.data.layout import DISTRACTOR
 from person_reid.files import check_folder, check_target, whole_folder, write_text
+from person_reid.retrieval.bound import STEPS
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import BINS, error_rates, pair_similarities
@@ -193,6 +194,7 @@ def describe_thresholds(
     rules = error_rates(pairs)["all_pairs"]["rules"]
     return {
         "bins": BINS,
+        "steps": STEPS,
         "genuine": packed(pairs.genuine.astype(np.uint32)),
         "impostor": packed(pairs.impostor.astype(np.uint32)),
         "rules": {name: values["threshold"] for name, values in rules.items()},

@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.data.layout import JUNK
-from person_reid.retrieval.metrics import Metrics, find_pairs, rank_matches, summarize
+from person_reid.retrieval.metrics import (
+    CAMERAS_IGNORED,
+    Metrics,
+    find_pairs,
+    rank_matches,
+    summarize,
+    unusual,
+)
 from person_reid.retrieval.neighbours import top_k
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CHUNK_BYTES, CosineScores, Features, on_cpu, unit_rows
@@ -66,7 +73,7 @@ def rank(
     watched.budget = getattr(scores, "budget", CHUNK_BYTES)  # type: ignore[attr-defined]
     (queries, images), junk = find_pairs(query, gallery, ignore_cameras)
     ranks = rank_matches(watched, shape, (queries, images), junk, gallery.labels == JUNK)
-    metrics = summarize(ranks, queries, *shape)
+    metrics = summarize(ranks, queries, *shape, protocol=unusual({CAMERAS_IGNORED: ignore_cameras}))
     order = np.lexsort((ranks, queries))
     rows = np.repeat(np.arange(len(query)), width)
     return Ranking(

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
+from person_reid.retrieval.bound import STEPS
 from person_reid.retrieval.thresholds import BINS, Counts, PairSimilarities, roc
 from person_reid.show import style
 from person_reid.show.style import SCREEN, Look, in_percent, legend_below, panel, panels, relabel
 
+COSINES = np.arange(-STEPS, STEPS + 1) / STEPS  # of the bins of a histogram
 MOST_BARS = 256  # across the cosines in [-1, 1]
 PAD = 0.04  # of cosine, left of the first bar
 
@@ -38,7 +40,7 @@ def draw_similarities(
             _histogram(panel(axes, title, "Cosine similarity", y, look), genuine, impostor, look)
             line = axes.axvline(threshold, color=axes.xaxis.label.get_color(), linestyle="--")
             line.set(label=f"threshold {threshold:.3f}", linewidth=0.7 * line.get_linewidth())
-            first = np.flatnonzero(genuine + impostor)[0] / BINS * 2 - 1
+            first = COSINES[np.flatnonzero(genuine + impostor)[0]]
             axes.set(xlim=(min(first, threshold) - PAD, 1 + PAD / 4))
             curve = roc(genuine, impostor)
             curves.plot(
@@ -64,7 +66,7 @@ def _histogram(axes: Axes, genuine: Counts, impostor: Counts, look: Look) -> Non
         ("", "///"),
         strict=False,
     ):
-        shares = counts.reshape(bars, -1).sum(axis=1) / counts.sum()
+        shares = np.histogram(COSINES, edges, weights=counts)[0] / counts.sum()
         axes.stairs(shares, edges, fill=True, color=colour, alpha=0.35)
         axes.stairs(
             shares, edges, fill=True, facecolor="none", edgecolor=colour, linewidth=0, hatch=hatch

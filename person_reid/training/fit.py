@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from person_reid.config import FitOptions, OptionError
-from person_reid.data.layout import Dataset
+from person_reid.data.dataset import Dataset
 from person_reid.deploy.embedder import Embedder
 from person_reid.device import prepare_training, seed_everything, usable_device
 from person_reid.errors import UserError

@@ -9,6 +9,7 @@ from person_reid.errors import UserError
 from person_reid.retrieval.results import PLAIN
 from person_reid.retrieval.thresholds import (
     BINS,
+    accepts,
     error_rates,
     histogram,
     load_threshold,
@@ -151,3 +152,19 @@ def test_a_threshold_is_a_number_or_a_file(tmp_path):
         load_threshold(path)
     with pytest.raises(UserError, match=r"neither a number nor a file; python tools/threshold\.py"):
         load_threshold(tmp_path / "none.json")
+
+
+def test_rates_are_exact_for_what_is_accepted():
+    random = np.random.default_rng(2)
+    impostor = random.normal(0.3, 0.2, 5000).clip(-1, 1).astype(np.float32)
+    curve = roc(histogram(impostor), histogram(impostor))
+    for rate in (0.1, 1e-2, 1e-3):
+        false_positives, _, threshold = curve.at_fpr(rate)
+        share = np.mean([accepts(threshold, similarity) for similarity in impostor])
+        assert share == pytest.approx(false_positives) and share <= rate
+        assert threshold == round(threshold, 4)
+
+
+def test_a_similarity_below_a_threshold_is_not_rounded_above_it():
+    assert not accepts(0.70004, 0.69996) and accepts(0.7, 0.69996)
+    assert accepts(0.70004, 0.70004) and accepts(1.0, 0.9999999)

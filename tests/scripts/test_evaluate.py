@@ -386,12 +386,13 @@ def test_no_torch_is_loaded(script, result):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("flags", [["--single_shot"], ["--gap", "5"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "flags", [["--single_shot"], ["--gap", "5"], ["--by", "cameras"]], ids=" ".join
+)
 def test_protocols_that_several_processes_cannot_share_are_refused(flags):
     config = parse(EvaluateGpuConfig, flags)
-    evaluate.ranking(config)
-    with pytest.raises(UserError, match="--single_shot and --gap do not work with torchrun"):
-        evaluate.ranking(config, world=World(size=2))
+    with pytest.raises(UserError, match="--single_shot, --gap and --by do not work with torchrun"):
+        evaluate.report(config, world=World(size=2))
 
 
 @pytest.mark.slow
@@ -470,17 +471,21 @@ def test_both_protocols_of_clothes_are_printed(script, flags, prefix, changed_cl
     out, err = capsys.readouterr()
     lines = [line for line in out.splitlines() if "mAP" in line]
     words = [line.split("Rank")[0] for line in lines]
-    assert words == [f"{prefix}general ", f"{prefix}clothes-changing "]
+    assert words == [f"{prefix}{name} " for name in ("general", "clothes-changing", "same-clothes")]
     assert "2 of 6 queries have no match in other clothes and are left out." in err
     assert len(Path("queries.csv").read_text().splitlines()) == 7
     found = json.loads(Path("figures.json").read_text())
     if not prefix:
+        assert found["same-clothes"]["protocol"] == "matches in the same clothes"
         other = (np.ones(6, int), 1 + ((gallery.cameras == 3) & (gallery.labels < 5)))
         expected = {
             "general": reid.evaluate(query, gallery).figures(),
             "clothes-changing": reid.evaluate(query, gallery, clothes=other).figures(),
+            "same-clothes": reid.evaluate(
+                query, gallery, clothes=other, same_clothes=True
+            ).figures(),
         }
-        assert found == {name: pytest.approx(value) for name, value in expected.items()}
+        assert found == expected
 
 
 def test_clothes_that_no_name_says_are_asked_for(result, changed_clothes):

@@ -109,7 +109,7 @@ def test_histograms_hold_every_pair_and_the_threshold(tmp_path, drawn):
 
 def test_a_single_bar_and_the_threshold_are_inside(tmp_path, drawn):
     one, other = np.zeros((2, BINS), int)
-    one[40_000] = other[50_000] = 1
+    one[12_000] = other[15_000] = 1
     draw_similarities(PairSimilarities(other, one, other, one), 0.1, tmp_path / "histogram.png")
     for axes in drawn[0].axes[:2]:
         assert axes.get_xlim()[0] < 0.08 and axes.get_xlim()[1] > 1

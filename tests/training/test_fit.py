@@ -132,8 +132,15 @@ def test_query_and_gallery_are_extracted_as_the_embedder_does(dataset):
 
 
 def test_splits_and_samplers_serve_a_loader_of_torch(dataset):
-    picture, target = dataset.train[0]
+    picture, target, camera = dataset.train[0]
     assert picture.mode == "RGB" and target == 0 and len(dataset.train) == 48
+    assert camera == dataset.train.cameras[0]
+    assert all(
+        isinstance(split, torch.utils.data.Dataset)
+        for split in (dataset.train, dataset.query, dataset.gallery)
+    )
+    assert repr(dataset).count("\n") == 0 and "48 images of 6 people" in repr(dataset)
+    assert repr(dataset.train).startswith("ImageSplit(48 images of 6 identities from ")
     images = reid.TrainingImages(
         [(Path("data/synthetic/pytorch/train_all"), dataset.train)],
         reid.FitOptions(batchsize=8),
@@ -142,7 +149,7 @@ def test_splits_and_samplers_serve_a_loader_of_torch(dataset):
     loader = torch.utils.data.DataLoader(
         dataset.train,
         batch_sampler=images.sampler,
-        collate_fn=lambda pairs: [target for _, target in pairs],
+        collate_fn=lambda items: [item.target for item in items],
     )
     first, second = list(loader), list(loader)
     assert (

@@ -6,8 +6,8 @@ const LEAST_RATE = 1e-5; // where the ROC begins; its axis is logarithmic
 const SHOWN_PAIRS = 8;
 
 // Position in the histograms and similarity; a pair is accepted from its threshold's position on.
-const binOf = (threshold) => Math.min(DATA.thresholds.bins, Math.max(0, Math.round(((threshold + 1) / 2) * DATA.thresholds.bins)));
-const edgeOf = (bin) => (2 * bin) / DATA.thresholds.bins - 1;
+const binOf = (threshold) => Math.min(DATA.thresholds.bins, Math.max(0, Math.ceil((threshold + 1) * DATA.thresholds.steps - 0.01)));
+const edgeOf = (bin) => bin / DATA.thresholds.steps - 1;
 const chosenThreshold = (now) => thresholdOf(now) ?? DATA.thresholds.rules.eer;
 
 // Counts the pairs at or above every position: typed arrays of bins + 1 numbers.
@@ -94,7 +94,7 @@ function drawHistogram() {
     parts.push(drawing("path", { class: name, d: `M${x(low)} ${vertical(0)} L${steps.join(" L")} L${x(high)} ${vertical(0)} Z` }));
   }
   for (const tick of roundTicks(edgeOf(low), edgeOf(high))) {
-    parts.push(label(x(((tick + 1) / 2) * DATA.thresholds.bins), PLOT.height - PLOT.bottom + 20, String(tick)));
+    parts.push(label(x((tick + 1) * DATA.thresholds.steps), PLOT.height - PLOT.bottom + 20, String(tick)));
   }
   parts.push(
     drawing("line", { class: "axis", x1: x(low), x2: x(high), y1: vertical(0), y2: vertical(0) }),

@@ -1,0 +1,81 @@
+"""A data set as PyTorch knows it: its splits are torch Datasets of pictures.
+
+dataset = read_dataset("data/synthetic/pytorch")
+picture, target, camera = dataset.train[0]
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch.utils.data
+from PIL import Image
+
+from person_reid.data.images import read_image
+from person_reid.data.layout import Split, read_split
+from person_reid.text import counted
+
+
+class Item(NamedTuple):
+    """One image of a split, the class that a network learns, and the camera, as in the name."""
+
+    picture: Image.Image
+    target: int
+    camera: int
+
+
+class ImageSplit(Split, torch.utils.data.Dataset[Item]):
+    """A split that is a torch Dataset; its arrays are explained at Split."""
+
+    def __getitem__(self, index: int) -> Item:
+        """Read an image; its target and its camera come with it."""
+        return Item(
+            read_image(self.paths[index]), int(self.targets[index]), int(self.cameras[index])
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class Dataset:
+    """The images of a data set: to train on, and to test with.
+
+    folder: that prepare.py laid out. split: the name of the training images there.
+    train, query, gallery: the images; each is a torch Dataset of Items.
+    """
+
+    folder: Path
+    split: str
+    train: ImageSplit
+    query: ImageSplit
+    gallery: ImageSplit
+
+    @property
+    def num_classes(self) -> int:
+        """The number of identities to train on."""
+        return len(self.train.classes)
+
+    def __repr__(self) -> str:
+        query, gallery = counted(len(self.query), "query", "queries"), len(self.gallery)
+        return (
+            f"Dataset({self.folder}, {self.split}: {len(self.train)} images of "
+            f"{self.num_classes} people; {query}, {gallery} gallery images)"
+        )
+
+
+def read_dataset(folder: str | Path, split: str = "train_all") -> Dataset:
+    """List the images of a folder that prepare.py laid out.
+
+    split: what to train on, "train_all" or "train", which leaves out the images of `val`.
+
+    >>> read_dataset("data/synthetic/pytorch").num_classes
+    200
+
+    Raises UserError if the folder is not laid out.
+    """
+    folder = Path(folder)
+    train = read_split(folder, split, cameras_required=False)
+    query, gallery = (read_split(folder, name) for name in ("query", "gallery"))
+    return Dataset(folder, split, *map(_as_dataset, (train, query, gallery)))
+
+
+def _as_dataset(split: Split) -> ImageSplit:
+    return ImageSplit(split.paths, split.labels, split.cameras, split.classes, split.targets)
