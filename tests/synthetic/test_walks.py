@@ -148,9 +148,11 @@ def test_a_full_disk_leaves_no_part_of_a_frame(small, tmp_path, monkeypatch):
     (tmp_path / "cam1" / "img1" / "000003.jpg").unlink()
 
     def full(path, content):
+        frame = path.parent.name == "img1"
         with path.open("wb") as file:
-            file.write(content[:100])
-        raise OSError(errno.ENOSPC, "No space left on device")
+            file.write(content[:100] if frame else content)
+        if frame:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
