@@ -34,7 +34,7 @@ def started_as(monkeypatch, *words):
         started.append(config)
         raise SystemExit
 
-    monkeypatch.setattr("person_reid.training.build.resolved", end)
+    monkeypatch.setattr("person_reid.resolved", end)
     with pytest.raises(SystemExit):
         train_DDP.main([*words])
     return started[0]
