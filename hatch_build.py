@@ -1,9 +1,10 @@
-"""Hatchling reads the README from here, with the addresses that a package index needs."""
+"""What hatchling asks of this repository: the README of the package, and the files of the wheel."""
 
 import re
 from pathlib import Path
 from typing import Any
 
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 RELATIVE = re.compile(r"(!?)\[([^]]*)\]\((?!\w+:|#)")  # a link or a picture of this repository
@@ -19,6 +20,15 @@ class Readme(MetadataHookInterface):  # type: ignore[misc, unused-ignore]
         if repository:
             text = RELATIVE.sub(lambda found: absolute(found, repository), text)
         metadata["readme"] = {"content-type": "text/markdown", "text": text}
+
+
+class Scripts(BuildHookInterface):  # type: ignore[misc, type-arg, unused-ignore]
+    """Puts the scripts into a wheel; an editable installation has those of the checkout."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Name the files to hatchling; version: "standard" or "editable"."""
+        if version == "standard":
+            build_data["force_include"] |= self.config["files"]
 
 
 def absolute(found: re.Match[str], repository: str) -> str:

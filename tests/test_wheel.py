@@ -1,5 +1,6 @@
-"""The wheel, installed without the checkout: its files, its command, a
-test of a network and an Embedder.
+"""The package, installed as a wheel without the checkout, and editably with it.
+
+Its files, its command, a test of a network and an Embedder.
 """
 
 import shutil
@@ -22,7 +23,12 @@ print(person_reid.__file__)
 embed = person_reid.Embedder("osnet_x0_25", weights="none", device="cpu")
 print(embed([np.zeros((64, 32, 3), np.uint8)]).shape)
 """
-
+CHECKOUT = """
+from importlib.util import find_spec
+import person_reid
+print(person_reid.__file__)
+print([name for name in {names} if (spec := find_spec(name)) and {root!r} in str(spec.origin)])
+"""
 
 # travel with the package
 SCRIPTS = [Path(folder, f"{name}.py").as_posix() for name, folder in main.SCRIPTS.items()]
@@ -49,26 +55,20 @@ def wheel(tmp_path_factory):
     return next(folder.glob("*.whl"))
 
 
-@pytest.fixture(scope="module")
-def run(wheel, tmp_path_factory):
-    """A function that runs a program of an environment that holds the wheel and what
-    it depends on, outside of here.
-    """
-    folder = tmp_path_factory.mktemp("environment")
+def installed(folder, *words):
+    """Make an environment, let pip install what `words` say, and return the folder of programs."""
     venv.create(folder, with_pip=False)
     programs = folder / ("Scripts" if sys.platform == "win32" else "bin")
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "--python",
-        programs / "python",
-        "install",
-        "--quiet",
-        "--no-deps",
-        wheel,
-    ]
-    subprocess.run(install, check=True)
+    pip = [sys.executable, "-m", "pip", "--python", programs / "python"]
+    subprocess.run([*pip, "install", "--quiet", "--no-deps", *words], check=True)
+    return programs
+
+
+@pytest.fixture(scope="module")
+def run(wheel, tmp_path_factory):
+    """A function that runs a program of an environment with the wheel, outside of here."""
+    folder = tmp_path_factory.mktemp("environment")
+    programs = installed(folder, wheel)
     found = subprocess.check_output(
         [programs / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
         text=True,
@@ -160,3 +160,17 @@ def test_its_recipes_are_found(run):
 def test_its_embedder_returns_features(run):
     place, shape = run("python", "-c", EMBEDDER).splitlines()[-2:]
     assert "environment" in place and shape == "(1, 512)"
+
+
+def test_an_editable_installation_has_the_package_alone_on_the_import_path(tmp_path):
+    programs = installed(tmp_path, "--editable", ROOT, "editables", "lazy_loader", "packaging")
+    names = [path.stem for path in ROOT.glob("*.py")]
+    names += [path.parent.name for path in ROOT.glob("*/__init__.py")]
+    names.remove("person_reid")
+    assert {"model", "losses", "utils", "tools", "test"} <= set(names)
+    program = CHECKOUT.format(names=names, root=str(ROOT))
+    printed = subprocess.check_output([programs / "python", "-c", program], cwd=tmp_path, text=True)
+    package, others = printed.splitlines()
+    assert Path(package) == ROOT / "person_reid" / "__init__.py"
+    assert main.script("train") == ROOT / "train.py"  # so its command runs the checkout's
+    assert others == "[]"
