@@ -33,21 +33,25 @@ def _pointer(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.data_ptr()
     if isinstance(value, list):
-        return ctypes.cast(
-            (POINTER * len(value))(*(tensor.data_ptr() for tensor in value)), POINTER
-        )
+        pointers = (POINTER * len(value))(*(tensor.data_ptr() for tensor in value))
+        return ctypes.cast(pointers, POINTER)
     return value
 
 
 def layers_fit(*maps: Tensor) -> bool:
     """Return whether the fused layers can compute with these maps (B, C, H, W)."""
     return (
-        all(
-            x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[1] % LANES == 0
-            and x.is_contiguous(memory_format=torch.channels_last)
-            for x in maps
-        )
+        all(map(_fits, maps))
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
         and library() is not None
-    )  # fmt: skip
+    )
+
+
+def _fits(x: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.shape[1] % LANES == 0
+        and x.is_contiguous(memory_format=torch.channels_last)
+    )

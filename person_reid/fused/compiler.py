@@ -42,14 +42,8 @@ def library() -> ctypes.CDLL | None:
     folder = Path(__file__).parent
     with tempfile.TemporaryDirectory() as place:
         target = Path(place) / "layers.so"
-        command = [
-            *compiler,
-            *FLAGS,
-            "-o",
-            str(target),
-            *(str(folder / name) for name in SOURCES),
-            "-lm",
-        ]
+        sources = [str(folder / name) for name in SOURCES]
+        command = [*compiler, *FLAGS, "-o", str(target), *sources, "-lm"]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
             return ctypes.CDLL(str(target))

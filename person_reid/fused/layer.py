@@ -14,10 +14,9 @@ Layer = structure(
     "Layer",
     long="threads images height width inputs channels activates",
     float="epsilon momentum",
-    pointer="x pointwise depthwise residual gamma beta running_mean "
-    "running_variance u y statistics y_gradient "
-    "x_gradient pointwise_gradient depthwise_gradient "
-    "residual_gradient gamma_gradient beta_gradient",
+    pointer="x pointwise depthwise residual gamma beta running_mean running_variance u y "
+    "statistics y_gradient x_gradient pointwise_gradient depthwise_gradient residual_gradient "
+    "gamma_gradient beta_gradient",
 )
 
 
@@ -42,7 +41,7 @@ def layer(
         x, convolution = convolution(x), None
         if depthwise is not None:
             x, depthwise = depthwise(x), None
-    values = x.numel() // x.shape[1]  # in a channel: PyTorch refuses to normalise a single one
+    values = x.numel() // x.shape[1]  # in each channel; PyTorch refuses to normalise a single one
     if learns and values > 1 and layers_fit(x):
         if residual is not None:
             residual = residual.contiguous(memory_format=torch.channels_last)

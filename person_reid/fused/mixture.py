@@ -33,7 +33,8 @@ class _Mixture(torch.autograd.Function):
     def forward(
         ctx: Any, weights: Callable[[Tensor], Tensor], count: int, *tensors: Tensor
     ) -> Tensor:
-        streams, parameters = list(tensors[:count]), tensors[count:]
+        streams = list(tensors[:count])
+        parameters = tensors[count:]
         images, channels, height, width = streams[0].shape
         ctx.sizes = {
             "images": images,
@@ -47,10 +48,8 @@ class _Mixture(torch.autograd.Function):
             ctx.weights = weights(sums.requires_grad_() / (height * width))
         y = torch.empty_like(streams[0])
         call("mixture_forward", Mixture, **ctx.sizes, x=streams, weights=ctx.weights, y=y)
-        ctx.sums, ctx.learning = (
-            sums,
-            [parameter for parameter in parameters if parameter.requires_grad],
-        )
+        ctx.sums = sums
+        ctx.learning = [parameter for parameter in parameters if parameter.requires_grad]
         ctx.save_for_backward(*streams)
         return y
 
@@ -72,7 +71,6 @@ class _Mixture(torch.autograd.Function):
             sums_gradient=of_sums.contiguous(), x_gradient=found,
         )  # fmt: skip
         learnt = iter(of_learning)
-        of_parameters = (
-            next(learnt) if needed else None for needed in ctx.needs_input_grad[2 + len(streams) :]
-        )
+        needed = ctx.needs_input_grad[2 + len(streams) :]
+        of_parameters = (next(learnt) if needs else None for needs in needed)
         return None, None, *found, *of_parameters

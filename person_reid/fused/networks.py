@@ -59,11 +59,11 @@ class _Block(nn.Module):
 
 
 class OmniScaleBlock(_Block, osnet.OmniScaleBlock):
-    """That of OSNet."""
+    """The block of OSNet."""
 
 
 class AdaptiveBlock(_Block, osnet.AdaptiveBlock):
-    """That of OSNet-AIN."""
+    """The block of OSNet-AIN."""
 
 
 FUSED: dict[type[nn.Module], type[nn.Module]] = {

@@ -37,8 +37,9 @@ def fabric(pattern: str, first: Colour, second: Colour) -> Fabric:
 
 
 def limb(cloth: Paint, skin: Paint, length: float, half: int) -> Paint:
-    """Return the paint of one half (0 the upper, 1 the lower) of a limb that
-    `cloth` covers for `length` halves.
+    """Return the paint of half a limb that `cloth` covers for `length` halves.
+
+    half: 0 for the upper one, 1 for the lower one.
     """
     if length >= half + 1:
         return cloth
@@ -88,20 +89,16 @@ def legs(person: Person, pose: Pose) -> list[Solid]:
             Solid(heel, toe, (0.03, 0.026), person.shoes, nearer=nearer - 0.004),
         ]
     if skirted:
-        top, length = (
-            person.leg + 0.045,
-            person.leg * (0.45 if person.lower_cut == "skirt" else 0.8),
-        )
+        top = person.leg + 0.045
+        length = person.leg * (0.45 if person.lower_cut == "skirt" else 0.8)
         flare = np.array((0.085, 0.1, 0.115, 0.125)) * person.width
         solids.append(
             Solid((0, top, 0), (0, top - length, 0), flare, cloth, cap=0.12, flat=0.85, nearer=0.09)
         )
     else:
-        top, bottom, seat = (
-            person.leg + 0.03,
-            person.leg - 0.035,
-            np.array((0.09, 0.088)) * person.width,
-        )
+        top = person.leg + 0.03
+        bottom = person.leg - 0.035
+        seat = np.array((0.09, 0.088)) * person.width
         seamless = person.lower if person.lower_pattern == "seam" else cloth
         solids.append(
             Solid((0, top, 0), (0, bottom, 0), seat, seamless, cap=0.5, flat=0.72, nearer=0.03)
@@ -111,7 +108,8 @@ def legs(person: Person, pose: Pose) -> list[Solid]:
 
 def torso(person: Person) -> list[Solid]:
     """Return the upper garment with its neckline, and the neck."""
-    top, bottom = 1 - 2 * person.head - 0.02, person.leg - 0.03 - person.hem
+    top = 1 - 2 * person.head - 0.02
+    bottom = person.leg - 0.03 - person.hem
     cloth = fabric(person.upper_pattern, person.upper, person.upper_second)
     skin = np.array(person.skin, np.float32)
 
@@ -165,9 +163,7 @@ def arms(person: Person, pose: Pose) -> list[Solid]:
 
 
 def head(person: Person, turn: float) -> list[Solid]:
-    """Return the head with its face, turned relative to the body by
-    `turn` radians, and hair and hat.
-    """
+    """Return the head with its face, hair and hat, turned by `turn` radians against the body."""
     radius = person.head
     steps = np.linspace(-1, 1, 17)
     egg = radius * np.sqrt(1 - steps**2) * np.where(steps > 0, 0.86, 0.9)
@@ -206,10 +202,12 @@ def face(person: Person) -> Fabric:
 
 
 def hair(person: Person, middle: Array, back: Array) -> list[Solid]:
-    """Return the hair or hat that stands out from the head. middle: its centre;
-    back: unit vector to its back.
+    """Return the hair or hat that stands out from the head.
+
+    middle: the centre of the head. back: unit vector to its back.
     """
-    radius, style = person.head, person.hair_style
+    radius = person.head
+    style = person.hair_style
 
     def place(behind: float, above: float) -> Array:
         return np.asarray(middle + radius * (behind * back + np.array((0, above, 0))))
@@ -236,7 +234,9 @@ def hair(person: Person, middle: Array, back: Array) -> list[Solid]:
 
 def bag(person: Person) -> list[Solid]:
     """Return the bag, which may be visible from some sides only."""
-    shoulder, hip, deep = 1 - 2 * person.head - 0.06, person.leg, 0.072 * person.width
+    shoulder = 1 - 2 * person.head - 0.06
+    hip = person.leg
+    deep = 0.072 * person.width
 
     def solid(start: Point, end: Point, radii: Point, **options: Any) -> Solid:
         return Solid(start, end, radii, person.bag_colour, **{"nearer": 0.1, **options})

@@ -1,5 +1,6 @@
-"""Draw a data set of synthetic people in the layout and naming of Market-1501: no download, no
-photographs of anyone.
+"""Draw a data set of synthetic people in the layout and naming of Market-1501.
+
+Nothing is downloaded, and no photograph shows anyone.
 
 The same arguments draw the same files, byte for byte, with any number of processes: all random
 numbers are seeded by the person, the camera and the moment. people.py draws the person, scenes.py
@@ -47,8 +48,9 @@ CHUNK = 64  # pictures of one camera that a process draws at a time
 
 @dataclass(frozen=True)
 class Drawing:
-    """One file of the data set. moment: number of the scene; pictures of one
-    moment differ only in their box.
+    """One file of the data set.
+
+    moment: number of the scene; pictures of one moment differ only in their box.
     """
 
     file: str
@@ -109,9 +111,7 @@ def draw_data_set(
 
 
 def check_sizes(sizes: dict[str, int]) -> None:
-    """Raise UserError for sizes that make no data set or do not fit
-    into Market-1501's file names.
-    """
+    """Raise UserError for sizes that make no data set or do not fit into its file names."""
     check_limits(sizes)
     trained, tested = sizes["train_identities"], sizes["test_identities"]
     if trained + tested > 9999:
@@ -122,8 +122,8 @@ def check_sizes(sizes: dict[str, int]) -> None:
     pictures += sizes["distractors"] + sizes["junk"]
     if pictures > MOST_PICTURES:
         raise UserError(
-            f"{pictures:,} pictures: expected {MOST_PICTURES:,} or "
-            "fewer. Draw fewer people or images."
+            f"{pictures:,} pictures: expected {MOST_PICTURES:,} or fewer. "
+            "Draw fewer people or images."
         )
 
 
@@ -169,8 +169,9 @@ def claim(root: Path, arguments: dict[str, int], folders: Sequence[str] = FOLDER
 
 
 def is_drawn(path: Path) -> bool:
-    """Return whether the picture is there to its end: a crash of the machine, or a copy, may cut it
-    short.
+    """Return whether the picture is there to its end.
+
+    A crash of the machine, or a copy, may cut it short.
     """
     if not path.is_file() or path.stat().st_size < len(JPEG_END):
         return False
@@ -244,13 +245,13 @@ def draw_picture(picture: Drawing, camera: Camera, backdrop: Array, seed: int) -
     rng = np.random.default_rng((seed, 3, picture.moment))
     person = Person.draw(np.random.default_rng((seed, 0, picture.person)))
     width, height = BOX
-    left, top = rng.integers(backdrop.shape[1] - width), rng.integers(backdrop.shape[0] - height)
+    left = rng.integers(backdrop.shape[1] - width)
+    top = rng.integers(backdrop.shape[0] - height)
     canvas = backdrop[top : top + height, left : left + width].astype(np.float32)
     if rng.random() < 0.2:
         far = rng.uniform(0.5, 0.7)
-        draw_stranger(
-            canvas, camera, rng, (rng.uniform(0, width), height * (0.4 + 0.62 * far)), far
-        )
+        feet = (rng.uniform(0, width), height * (0.4 + 0.62 * far))
+        draw_stranger(canvas, camera, rng, feet, far)
     feet, scale = cut(picture.box, rng)
     draw_walker(canvas, person, camera, rng, feet, scale)
     covered = rng.random() < 0.2
@@ -264,16 +265,22 @@ def draw_picture(picture: Drawing, camera: Camera, backdrop: Array, seed: int) -
 
 
 def cut(box: str, rng: np.random.Generator) -> tuple[tuple[float, float], float]:
-    """Return the (x, y) of a person's feet in a box and the height of a person,
-    in pixels. box: as in Drawing.
+    """Return the (x, y) of a person's feet in a box and the person's height, in pixels.
+
+    box: as in Drawing.
     """
     width, height = BOX
-    scale, x, y = rng.uniform(0.9, 1.06), rng.normal(0, 0.04), rng.normal(0, 0.015)
+    scale = rng.uniform(0.9, 1.06)
+    x = rng.normal(0, 0.04)
+    y = rng.normal(0, 0.015)
     if box == "by hand":
-        scale, x, y = 0.97 + 0.2 * (scale - 0.97), 0.2 * x, 0.2 * y
+        scale = 0.97 + 0.2 * (scale - 0.97)
+        x *= 0.2
+        y *= 0.2
     elif box == "junk":
         scale *= rng.choice((0.6, 1.9))
-        x, y = rng.choice((-0.42, 0.42)) + x, rng.uniform(-0.35, 0.8)
+        x += rng.choice((-0.42, 0.42))
+        y = rng.uniform(-0.35, 0.8)
     return (width * (0.5 + x), height * (0.945 + y)), 0.9 * height * scale
 
 
@@ -285,8 +292,9 @@ def draw_walker(
     feet: tuple[float, float],
     scale: float,
 ) -> None:
-    """Draw a person who walks past a camera, mostly in the usual
-    direction there. feet, scale: see cut.
+    """Draw a person who walks past a camera, mostly in the usual direction there.
+
+    feet, scale: see cut.
     """
     away = np.pi if rng.random() < 0.15 else 0.0
     pose = Pose(
@@ -303,8 +311,9 @@ def draw_walker(
 def draw_stranger(
     canvas: Array, camera: Camera, rng: np.random.Generator, feet: tuple[float, float], near: float
 ) -> None:
-    """Draw a passer-by who walks in any direction. near: 1 is as
-    near as the person the box is for.
+    """Draw a passer-by who walks in any direction.
+
+    near: 1 is as near as the person the box is for.
     """
     other_way = replace(camera, yaw=rng.uniform(-np.pi, np.pi))
     draw_walker(canvas, Person.draw(rng), other_way, rng, feet, near * 0.9 * BOX[1])

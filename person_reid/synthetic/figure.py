@@ -33,8 +33,9 @@ class Pose:
     light: float = -0.6  # where the light comes from; 0 is the camera, negative is the left
 
     def project(self, point: Point) -> Array:
-        """Project (x left, y up, z forward), in body heights, to (x, y,
-        nearness); y is up, the feet are near 0.
+        """Project (x left, y up, z forward) to (x, y, nearness), all in body heights.
+
+        y is up; the feet are near 0.
         """
         x, y, z = point
         across = x * np.cos(self.yaw) + z * np.sin(self.yaw)
@@ -45,12 +46,13 @@ class Pose:
 
 @dataclass(frozen=True, eq=False)
 class Solid:
-    """A solid of revolution: its axis from start to end in body coordinates, radii at equal steps
-    along it, its paint.
+    """A solid of revolution.
 
-    paint: RGB, or a function of (azimuth, t), t from 0 at start to 1 at end, that returns RGB (...,
-    3). cap: how far the ends bulge, in radii. flat: depth divided by width. nearer: nearness added
-    for the order of painting.
+    start, end: of its axis, in body coordinates. radii: at equal steps along the axis.
+    paint: RGB, or a function of (azimuth, t) that returns RGB (..., 3); t is 0 at the start and 1
+        at the end.
+    cap: how far the ends bulge, in radii. flat: depth divided by width. nearer: nearness added for
+        the order of painting.
     """
 
     start: Point
@@ -164,9 +166,7 @@ def paint_solid(
 
 
 def interpolate(t: Array, values: npt.ArrayLike) -> Array:
-    """Return np.interp(t, equal steps from 0 to 1, values) in float32,
-    with a fast path for two values.
-    """
+    """Return np.interp(t, equal steps from 0 to 1, values) in float32; fast for two values."""
     values = np.asarray(values, np.float32)
     if len(values) == 2:
         return np.asarray(values[0] + (values[1] - values[0]) * t)

@@ -1,5 +1,6 @@
-"""Draw synthetic people at random: build, hair, clothes, patterns and bags, which
-tell one identity from another.
+"""Draw synthetic people at random.
+
+Build, hair, clothes, patterns and bags tell one identity from another.
 """
 
 from collections.abc import Callable, Sequence

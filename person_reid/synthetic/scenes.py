@@ -1,7 +1,7 @@
-"""Draw what a synthetic camera sees, and photograph it: backdrops, obstacles, light and the faults
-of the camera.
+"""Draw what a synthetic camera sees, and photograph it.
 
-Everything is drawn at twice the final size and reduced at the end, so that edges are smooth.
+There are backdrops, obstacles, light, and the faults of a camera. Everything is drawn at twice the
+final size and reduced at the end, so that edges are smooth.
 """
 
 import io
@@ -79,9 +79,7 @@ def panorama(camera: Camera, number: int, seed: int) -> Image.Image:
 
 
 def blocks(rng: np.random.Generator, narrow: int, wide: int) -> Iterator[tuple[int, int]]:
-    """Divide the panorama's width into blocks of random width and
-    yield the (left, right) of each.
-    """
+    """Divide the panorama's width into blocks of random width; yield the (left, right) of each."""
     left = 0
     while left < PANORAMA[0]:
         right = left + between(rng, narrow, wide)
@@ -107,16 +105,15 @@ def ground(
     near: Sequence[int],
     lines: tuple[int, ...] | None = None,
 ) -> None:
-    """Draw the floor, from the far colour at the horizon to the near one, with
-    lines that run into the distance.
+    """Draw the floor, from the far colour at the horizon to the near one.
+
+    lines: colour of lines that run into the distance.
     """
     width, height = PANORAMA
     for y in range(horizon, height):
         part = (y - horizon) / (height - horizon)
-        draw.line(
-            (0, y, width, y),
-            fill=tuple(int(f + (n - f) * part) for f, n in zip(far, near, strict=True)),
-        )
+        colour = tuple(int(f + (n - f) * part) for f, n in zip(far, near, strict=True))
+        draw.line((0, y, width, y), fill=colour)
     if lines:
         for x in range(-width, 2 * width, 90):
             draw.line((width / 2 + (x - width / 2) * 0.6, horizon, x, height), fill=lines, width=2)
@@ -191,17 +188,20 @@ def park(draw: Draw, rng: np.random.Generator) -> None:
     draw.rectangle((0, 0, PANORAMA[0], 130), fill=(196, 214, 226))
     ground(draw, 120, (136, 162, 112), (152, 176, 118))
     for left, right in blocks(rng, 40, 110):
-        middle, size = (left + right) // 2, between(rng, 44, 80)
+        middle = (left + right) // 2
+        size = between(rng, 44, 80)
         draw.rectangle((middle - 7, 40, middle + 7, 156), fill=tint(rng, (104, 78, 58)))
         for _ in range(9):
-            x, y = middle + between(rng, -size // 2, size // 2 + 1), between(rng, -10, 80)
+            x = middle + between(rng, -size // 2, size // 2 + 1)
+            y = between(rng, -10, 80)
             r = between(rng, 18, 36)
             draw.ellipse((x - r, y - r, x + r, y + r), fill=tint(rng, (88, 128, 84), 24))
     for left, right in blocks(rng, 50, 130):
         draw.ellipse((left - 10, 138, right, 184), fill=tint(rng, (104, 140, 90), 20))
     draw.rectangle((0, 206, PANORAMA[0], 320), fill=(206, 188, 156))
     for _ in range(700):
-        x, y = between(rng, 0, PANORAMA[0]), between(rng, 206, 320)
+        x = between(rng, 0, PANORAMA[0])
+        y = between(rng, 206, 320)
         draw.ellipse((x, y, x + 5, y + 3), fill=tint(rng, (190, 172, 140), 22))
 
 
@@ -218,7 +218,8 @@ def market(draw: Draw, rng: np.random.Generator) -> None:
             fruit = tint(rng, (190, 130, 60), 60)
             draw.rectangle((x, 132, x + 30, 176), fill=(140, 106, 72))
             for _ in range(14):
-                u, v = x + between(rng, 0, 24), between(rng, 126, 152)
+                u = x + between(rng, 0, 24)
+                v = between(rng, 126, 152)
                 draw.ellipse((u, v, u + 9, v + 9), fill=tint(rng, fruit, 14))
     ground(draw, 190, (112, 100, 98), (150, 134, 124), (128, 114, 110))
 
@@ -231,7 +232,8 @@ def car_park(draw: Draw, rng: np.random.Generator) -> None:
             draw.rectangle((x, y, x + 38, y + 10), fill=tint(rng, (166, 102, 82), 12))
     ground(draw, 90, (104, 106, 110), (136, 138, 140))
     for left, right in blocks(rng, 170, 230):
-        colour, base = tint(rng, (140, 136, 140), 80), 150
+        colour = tint(rng, (140, 136, 140), 80)
+        base = 150
         draw.polygon(
             (left + 44, 104, left + 64, 76, right - 66, 76, right - 40, 104), fill=(78, 96, 110)
         )
@@ -255,13 +257,15 @@ BACKDROPS = {
 
 
 def draw_obstacle(image: Image.Image, kind: str, rng: np.random.Generator) -> None:
-    """Draw something in front of the person, into `image` in place. kind:
-    pole, railing, hedge or bench.
+    """Draw something in front of the person, into `image` in place.
+
+    kind: pole, railing, hedge or bench.
     """
     draw = ImageDraw.Draw(image)
     width, height = image.size
     if kind == "pole":
-        x, wide = between(rng, 0.1 * width, 0.9 * width), between(rng, 10, 18)
+        x = between(rng, 0.1 * width, 0.9 * width)
+        wide = between(rng, 10, 18)
         for step in range(wide):
             grey = int(70 + 90 * np.sin(np.pi * (step + 2) / (wide + 4)))
             draw.line((x + step, 0, x + step, height), fill=(grey, grey, grey + 6))
@@ -271,12 +275,15 @@ def draw_obstacle(image: Image.Image, kind: str, rng: np.random.Generator) -> No
             draw.line((x, top, x, height), fill=(66, 72, 80), width=4)
         draw.line((0, top, width, top), fill=(58, 64, 72), width=8)
     elif kind == "hedge":
-        top, edge = between(rng, 0.7 * height, 0.86 * height), between(rng, -40, 60)
+        top = between(rng, 0.7 * height, 0.86 * height)
+        edge = between(rng, -40, 60)
         for _ in range(70):
-            x, y = edge + between(rng, -10, width), between(rng, top, height)
+            x = edge + between(rng, -10, width)
+            y = between(rng, top, height)
             draw.ellipse((x - 10, y - 8, x + 10, y + 8), fill=tint(rng, (66, 116, 58), 24))
     elif kind == "bench":
-        top, left = between(rng, 0.64 * height, 0.78 * height), between(rng, -80, 80)
+        top = between(rng, 0.64 * height, 0.78 * height)
+        left = between(rng, -80, 80)
         for plank in range(3):
             y = top + 14 * plank
             draw.rectangle((left, y, left + 110, y + 9), fill=tint(rng, (146, 100, 62), 8))
@@ -293,9 +300,8 @@ def photograph(scene: Image.Image, camera: Camera, rng: np.random.Generator) -> 
     grey = light.mean(2, keepdims=True)
     light = grey + (light - grey) * camera.saturation * rng.uniform(0.9, 1.1)
     slope = np.linspace(-1, 1, light.shape[1])[:, None] * rng.uniform(-0.1, 0.1)
-    light = light * (
-        np.multiply(camera.balance, rng.uniform(0.85, 1.18)) * rng.uniform(0.96, 1.04, 3) + slope
-    )
+    balance = np.multiply(camera.balance, rng.uniform(0.85, 1.18)) * rng.uniform(0.96, 1.04, 3)
+    light = light * (balance + slope)
     light = np.maximum(light, 0) ** (camera.gamma * rng.uniform(0.92, 1.09))
     light = 0.5 + (light - 0.5) * camera.contrast
     pixels = light * 255 + rng.normal(0, camera.noise, light.shape)
