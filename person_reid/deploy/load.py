@@ -104,5 +104,5 @@ def load_network(tested: TestedNetwork, scales: Sequence[float] = (1.0,)) -> Net
         check_size(network, tested.spec.backbone, tested.size)
     for scale in scales:
         if scale != 1:
-            check_size(network, tested.spec.backbone, scaled(tested.size, scale), advice="--ms")
+            check_size(network, tested.spec.backbone, scaled(tested.size, scale), advice="{ms}")
     return network

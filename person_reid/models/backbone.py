@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from person_reid.config.option import NAMED, OptionError
 from person_reid.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ PERSON = (256, 128)
 PROBABILITIES = {"DropPath": "drop_prob", "StochasticDepth": "p"}
 # of transformers, for images that are not whole patches
 SIZE_ERRORS = (AssertionError, ZeroDivisionError)
+# what else a network can begin with; an OptionError spells {weights}
+OTHER_WEIGHTS = 'Or name a file you have with {weights}, or begin with random weights, "none".'
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,10 @@ class Backbone:
 
     def not_pooled(self) -> UserError:
         """Return the error for a pooling of a network whose feature is not pooled from a map."""
-        return UserError(
-            f"{self.name}: its feature is not pooled from a map: leave --pool and --PCB out."
+        return OptionError(
+            f"{self.name}: its feature is not pooled from a map: leave {{pool}} and {{PCB}} out.",
+            pool=NAMED,
+            PCB=NAMED,
         )
 
     def source(self) -> str:
@@ -121,7 +126,9 @@ class Backbone:
         if pooling is None and self.own_feature:
             return module(images) if sides is None else module(images, sides)
         if not self.has_map:
-            raise UserError("--pool: this network has no feature map to pool; leave --pool out.")
+            raise OptionError(
+                "This network has no feature map to pool; leave {pool} out.", pool=NAMED
+            )
         maps = self.feature_map(module, images)
         return self.after_pool(module, maps.mean((2, 3)) if pooling is None else pooling(maps))
 
@@ -131,9 +138,9 @@ def fits_images(
     name: str,
     size: tuple[int, int],
     batch_size: int | None = None,
-    advice: str = "--height and --width",
+    advice: str = "{height} and {width}",
 ) -> Iterator[None]:
-    """Raise UserError in place of what the layers of network `name` raise for images, or a batch,
+    """Raise OptionError in place of what the layers of network `name` raise for images, or a batch,
     of the wrong size.
 
     size: (height, width). advice: what to change.
@@ -148,11 +155,12 @@ def fits_images(
             advice = f"another {advice}"
         else:
             advice = (
-                f"a larger {advice}{', a larger --batchsize' if batch_size is not None else ''}"
+                f"a larger {advice}{', a larger {batchsize}' if batch_size is not None else ''}"
             )
         reason = first_line(error).rstrip(".")
-        raise UserError(
-            f"{name} cannot process {what} ({reason}). Try {advice}, or the defaults."
+        raise OptionError(
+            f"{name} cannot process {what} ({reason}). Try {advice}, or the defaults.",
+            **dict.fromkeys(("height", "width", "batchsize", "ms"), NAMED),
         ) from error
 
 

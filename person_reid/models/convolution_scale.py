@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from person_reid.errors import UserError
+from person_reid.config.option import NAMED, OptionError
 from person_reid.models.modes_and_hooks import traced
 from person_reid.models.network import Network
 
@@ -45,13 +45,15 @@ def balance(network: Network, scale: float, size: tuple[int, int]) -> None:
         largest = features.abs().max().clamp_min(torch.finfo(features.dtype).tiny)  # may be zero
         deviation = (network.embed(images) - features).abs().max() / largest
     if not factors:
-        raise UserError(
-            "--balance: this network has no convolution in front of a batch norm. Leave it out."
+        raise OptionError(
+            "{balance}: this network has no convolution in front of a batch norm. Leave it out.",
+            balance=NAMED,
         )
     if not deviation < TOLERANCE:
-        raise UserError(
-            f"--balance: the features of this network would change by {deviation:.0%}. "
-            "Leave it out."
+        raise OptionError(
+            f"{{balance}}: the features of this network would change by {deviation:.0%}. "
+            "Leave it out.",
+            balance=NAMED,
         )
 
 

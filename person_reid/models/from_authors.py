@@ -9,9 +9,9 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from person_reid.config.option import OptionError
 from person_reid.config.zoo import zoo
-from person_reid.errors import UserError
-from person_reid.models.backbone import Backbone, file_in_cache
+from person_reid.models.backbone import OTHER_WEIGHTS, Backbone, file_in_cache
 from person_reid.models.from_torchvision import TorchvisionBackbone
 
 if TYPE_CHECKING:
@@ -70,12 +70,10 @@ class OSNetBackbone(Backbone):
             named = f"{self.name}_imagenet"
             file = weight_file(named) if zoo()[named].hub else self._file()
             if not file.exists():
-                raise UserError(
-                    f"{file}: no such file, and these ImageNet weights "
-                    "cannot be downloaded automatically. "
-                    f"{self.source()} Or name a file you have with --weights FILE, or "
-                    "start from random weights with "
-                    "--weights none."
+                raise OptionError(
+                    f"{file}: no such file, and these ImageNet weights cannot be downloaded "
+                    f"automatically. {self.source()} {OTHER_WEIGHTS}",
+                    weights="FILE",
                 )
             load_matching(module, read_state_dict(file))
         return module
@@ -114,11 +112,11 @@ class FamilyBackbone(Backbone):
     """A network of a published paper, whose weights only its authors give away."""
 
     def refuse_imagenet(self, pretrained: bool) -> None:
-        """Raise UserError if ImageNet weights are asked for."""
+        """Raise OptionError if ImageNet weights are asked for."""
         if pretrained:
-            raise UserError(
-                f"{self.name} begins with its authors' weights: --weights FILE, or --weights none "
-                "for random ones."
+            raise OptionError(
+                f"{self.name} has only the weights of its authors. {OTHER_WEIGHTS}",
+                weights="FILE",
             )
 
     def licence(self) -> str:

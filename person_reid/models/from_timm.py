@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from person_reid.errors import UserError, first_line
+from person_reid.config.option import OptionError
+from person_reid.errors import first_line
 from person_reid.models.backbone import PERSON, SIZE_ERRORS, Backbone, stochastic_depth
 from person_reid.models.hub import quick_to_fail
 
@@ -121,7 +122,7 @@ def find_timm(name: str) -> TimmBackbone:
 
     Images have the shape of a person; for a transformer with a grid of patches, they are cut to
     whole patches. If the network has a fixed size and no such grid, or cannot process that shape,
-    they have the size of its weights. Raises UserError if it cannot process these either.
+    they have the size of its weights. Raises OptionError if it cannot process these either.
     """
     import torch
 
@@ -132,9 +133,9 @@ def find_timm(name: str) -> TimmBackbone:
                 return _described(name, size)
             except (RuntimeError, ValueError, *SIZE_ERRORS) as error:
                 reason = first_line(error)
-    raise UserError(
-        f"--backbone {name}: it cannot process images of {own[0]}×{own[1]} "
-        f"({reason}). Choose another one."
+    raise OptionError(
+        f"{{backbone}}: it cannot process images of {own[0]}×{own[1]} ({reason}). Choose another.",
+        backbone=name,
     )
 
 
@@ -259,7 +260,7 @@ def _is_fixed(name: str) -> bool:
 def _config(name: str) -> Any:
     """Return timm's description of a network.
 
-    Raises UserError if it is one of the hub, and cannot be fetched.
+    Raises OptionError if it is one of the hub, and cannot be fetched.
     """
     import timm
 
@@ -273,8 +274,9 @@ def _config(name: str) -> Any:
             raise ValueError(f"{architecture} is not a network of timm {timm.__version__}")
         return timm.models.PretrainedCfg(**config)
     except Exception as error:  # each cause has an exception of its own
-        raise UserError(
-            f"--backbone {name}: no network of timm was found there "
-            f"({first_line(error, 160)}). Without a connection, "
-            f"run `hf download {place}` elsewhere and copy the cache of the Hugging Face hub here."
+        raise OptionError(
+            f"{{backbone}}: no network of timm was found there ({first_line(error, 160)}). Without "
+            f"a connection, run `hf download {place}` elsewhere and copy the cache of the Hugging "
+            "Face hub here.",
+            backbone=name,
         ) from error

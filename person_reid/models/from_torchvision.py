@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from person_reid.errors import UserError
-from person_reid.models.backbone import Backbone, file_in_cache, stochastic_depth
+from person_reid.config.option import OptionError
+from person_reid.models.backbone import OTHER_WEIGHTS, Backbone, file_in_cache, stochastic_depth
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,10 +26,10 @@ class TorchvisionBackbone(Backbone):
 
         known = torchvision.models.get_model_weights(self.name).__members__
         if pretrained and WEIGHTS not in known:
-            raise UserError(
+            raise OptionError(
                 f"torchvision has no weights {WEIGHTS} of {self.name}, only "
-                f"{', '.join(known) or 'none'}: name a file "
-                "with --weights FILE, or start from random weights with --weights none."
+                f"{', '.join(known) or 'none'}. {OTHER_WEIGHTS}",
+                weights="FILE",
             )
         module = _build(self.name, WEIGHTS if pretrained else None)
         deepest = max(stochastic_depth(module), default=0.0)

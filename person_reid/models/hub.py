@@ -10,6 +10,7 @@ from threading import Thread
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from person_reid.config.option import OptionError
 from person_reid.config.zoo import Published, published, zoo
 from person_reid.errors import UserError, first_line
 from person_reid.files import checksum_of
@@ -72,10 +73,12 @@ def weight_file(weights: str | Path) -> Path:
     file = entry.local or _from_hub(entry)
     found = entry.sha256 and checksum_of(file)
     if found != entry.sha256:
-        raise UserError(
+        raise OptionError(
             f"{file}: not the published file of {entry.name}: its SHA-256 begins with "
             f"{found[:8]}, expected {entry.sha256[:8]}. Download it again from {entry.where}, or "
-            "name your own file: --backbone NAME --weights FILE."
+            "name your own file: {backbone} and {weights}.",
+            backbone="NAME",
+            weights="FILE",
         )
     return file
 

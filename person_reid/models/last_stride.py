@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from person_reid.errors import UserError
+from person_reid.config.option import NAMED, OptionError
 from person_reid.models.modes_and_hooks import evaluation_mode, traced
 
 STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
@@ -39,10 +39,12 @@ def keep_last_resolution(
     except (RuntimeError, AssertionError):  # maps of two resolutions that no longer match
         now = height
     if now < 2 * height - 1 or now == height:
-        raise UserError(
-            "--stride 1, which --PCB implies, has no meaning for this network with images of "
+        raise OptionError(
+            "{stride}, which {PCB} implies, has no meaning for this network with images of "
             f"{size[0]}×{size[1]}: it has no single last halving. "
-            "Leave it out, or try larger images."
+            "Leave it out, or try larger images.",
+            stride=1,
+            PCB=NAMED,
         )
 
 

@@ -13,9 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
 
+from person_reid.config.option import OptionError
 from person_reid.config.zoo import zoo
 from person_reid.errors import UserError, first_line
-from person_reid.models.backbone import SIZE_ERRORS, Backbone, fits_images, stochastic_depth
+from person_reid.models.backbone import (
+    OTHER_WEIGHTS,
+    SIZE_ERRORS,
+    Backbone,
+    fits_images,
+    stochastic_depth,
+)
 from person_reid.models.families import FAMILIES
 from person_reid.models.from_authors import IBNBackbone, osnet
 from person_reid.models.from_legacy import EfficientNetBackbone, NASNetBackbone
@@ -106,10 +113,10 @@ def find_backbone(name: str) -> Backbone:
     if name in torchvision_names():
         return find_torchvision(name)
     names = [*BACKBONES, *FAMILIES, *timm_names(), *torchvision_names()]
-    raise UserError(
-        f"--backbone {name}: unknown network.{did_you_mean(name, names)} "
-        "`python model.py` lists the networks; those of timm and "
-        "torchvision go by their names there."
+    raise OptionError(
+        f"{{backbone}}: unknown network.{did_you_mean(name, names)} `python model.py` lists the "
+        "networks; those of timm and torchvision go by their names there.",
+        backbone=name,
     )
 
 
@@ -134,14 +141,16 @@ def build_backbone(
     """
     entry = find_backbone(name)
     if stride == 1 and not entry.can_keep_resolution:
-        raise UserError(f"--stride 1 has no meaning for {name}; leave it out.")
+        raise OptionError(f"{{stride}} has no meaning for {name}; leave it out.", stride=1)
     size = size or entry.size
     with fits_images(name, size):
         module = _build(
             entry, name, pretrained, size, entry.drop_path if drop_path is None else drop_path
         )
     if drop_path and not stochastic_depth(module):
-        raise UserError(f"--drop_path: {name} has no stochastic depth; leave it out.")
+        raise OptionError(
+            f"{{drop_path}}: {name} has no stochastic depth; leave it out.", drop_path=drop_path
+        )
     if stride == 1:
         with fits_images(name, size):
             entry.keep_resolution(module, size)
@@ -159,12 +168,10 @@ def _build(
         if not pretrained or isinstance(error, (UserError, *SIZE_ERRORS)):
             raise
         reason = error.reason if isinstance(error, URLError) else first_line(error, 160)
-        raise UserError(
-            f"The ImageNet weights of {name} are not in the cache and "
-            f"could not be fetched ({reason}). "
-            f"{entry.source()} Or name a file you have with --weights FILE, or "
-            "start from random weights with "
-            "--weights none."
+        raise OptionError(
+            f"The ImageNet weights of {name} are not in the cache and could not be fetched "
+            f"({reason}). {entry.source()} {OTHER_WEIGHTS}",
+            weights="FILE",
         ) from error
 
 

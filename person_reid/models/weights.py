@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from person_reid.errors import UserError
+from person_reid.config.option import NAMED, OptionError
 from person_reid.models.hub import weight_file
 from person_reid.models.network import Network
 from person_reid.models.transformer_weights import resampled
@@ -86,7 +86,7 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
 
     A whole network may be a published checkpoint, an average, or have `module.` prefixes. A
     classifier of other identities is not loaded: the feature does not depend on it. If a network
-    has copies of a backbone's stages, each gets the tensors. Raises UserError if the file belongs
+    has copies of a backbone's stages, each gets the tensors. Raises OptionError if the file belongs
     to another network: a tensor of the backbone has another shape, most are missing or, with
     strict, anything is missing that the feature depends on.
     """
@@ -123,7 +123,7 @@ def _read_for(network: Network, path: str | Path) -> dict[str, Tensor]:
 def _verify(
     report: LoadReport, path: str | Path, strict: bool, whole: bool, foreign: tuple[str, ...]
 ) -> None:
-    """Raise UserError if the report shows that the file belongs to another network."""
+    """Raise OptionError if the report shows that the file belongs to another network."""
     matters = "" if strict or not whole else "model."
     wrong = [
         name
@@ -133,11 +133,11 @@ def _verify(
     wrong += [n for n in report.unknown if n.removeprefix("model.").startswith(foreign)]
     lacking = [name for name in report.missing if strict and not CLASSIFIER.fullmatch(name)]
     if wrong or lacking or len(report.loaded) < len(report.missing):
-        raise UserError(
-            f"{path}: the weights of another network ({report}). Expected those "
-            "of the network that the options "
-            "describe: check --backbone and the flags beside it (--PCB, "
-            "--linear_num, …), or the run's opts.yaml."
+        raise OptionError(
+            f"{path}: the weights of another network ({report}). Expected those of the network "
+            "that the options describe: check {backbone} and the options beside it ({PCB}, "
+            f"{{linear_num}}, …), or the run's opts.yaml.",
+            **dict.fromkeys(("backbone", "PCB", "linear_num"), NAMED),
         )
 
 

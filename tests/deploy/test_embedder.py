@@ -180,9 +180,7 @@ def test_no_temporary_folder_is_needed(folder, monkeypatch):
 
 
 def test_scales_that_the_network_cannot_process_are_refused_before_the_images_are_read():
-    message = (
-        r"test_vit cannot process images of 70×35 \(.*\)\. Try another --ms, or the defaults\."
-    )
+    message = r"test_vit cannot process images of 70×35 \(.*\)\. Try another ms, or the defaults\."
     with pytest.raises(UserError, match=message):
         person_reid.Embedder("test_vit", weights="none", size=(64, 32), scales=(1.0, 1.1))
 

@@ -139,7 +139,7 @@ def test_what_follows_the_mean_of_the_maps_is_timms_own_feature(name):
 
 def test_a_network_without_maps_refuses_a_pooling():
     module, entry, images = on_meta("coat_tiny")
-    with pytest.raises(UserError, match="--pool: this network has no feature map"):
+    with pytest.raises(UserError, match="This network has no feature map to pool; leave pool out"):
         entry.feature(module, images, lambda maps: maps.mean((2, 3)))
 
 
@@ -170,7 +170,7 @@ def test_a_network_of_the_hub_is_found_in_the_cache_and_named_if_it_is_not(monke
     network = create_model("hf-hub:someone/small", 3, weights="none").eval()
     assert network.embed(torch.zeros(1, 3, 64, 32)).shape == (1, 512)
     with pytest.raises(
-        UserError, match=r"--backbone hf-hub:someone/else: no network .*hf download someone/else"
+        UserError, match=r"backbone='hf-hub:someone/else': no network .*hf download someone/else"
     ):
         create_model("hf-hub:someone/else", 3, weights="none")
 
@@ -256,12 +256,12 @@ def test_stride_1_is_the_same_network_without_its_last_stride(name):
     "name", ["swin_base", "vit_small", "dinov3_vit_small", "hrnet_w18", "coat_tiny"]
 )
 def test_stride_1_is_refused_where_it_has_no_meaning(name):
-    with pytest.raises(UserError, match=f"--stride 1 has no meaning for {name}"):
+    with pytest.raises(UserError, match=f"stride=1 has no meaning for {name}"):
         on_meta(name, stride=1)
 
 
 def test_stride_1_is_refused_where_there_is_no_single_last_halving():
-    words = r"--stride 1, which --PCB implies, .* images of 256×128: it has no single last halving"
+    words = r"stride=1, which PCB implies, .* images of 256×128: it has no single last halving"
     with pytest.raises(UserError, match=words):
         on_meta("hrnet_w18_small", stride=1)
 
@@ -280,7 +280,7 @@ def test_the_published_networks_skip_their_deepest_block_in_every_fifth_step():
 
 @pytest.mark.parametrize("name", ["resnet18", "hrnet_w18", "osnet_x0_25"])
 def test_drop_path_is_refused_where_the_network_has_none(name):
-    with pytest.raises(UserError, match=f"--drop_path: {name} has no stochastic depth"):
+    with pytest.raises(UserError, match=f"drop_path=.*: {name} has no stochastic depth"):
         on_meta(name, drop_path=0.3)
 
 
@@ -292,7 +292,7 @@ def test_imagenet_weights_that_cannot_be_had_are_named(monkeypatch, tmp_path):
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r"resnet18-\w+\.pth into .*checkpoints.*--weights none"):
+    with pytest.raises(UserError, match=r"resnet18-\w+\.pth into .*checkpoints.*random weights"):
         create_model("resnet18", 3, pretrained=True)
     with pytest.raises(UserError, match=r"resnet50_ibn_b-\w+\.pth into .*checkpoints"):
         create_model("resnet50_ibn_b", 3, pretrained=True)

@@ -120,13 +120,13 @@ def test_features_of_zeros_stay_zero():
 
 
 def test_a_network_that_would_compute_something_else_is_refused():
-    with pytest.raises(UserError, match="--balance: the features of this network would change"):
+    with pytest.raises(UserError, match="balance: the features of this network would change"):
         balance(Small(aside=True), 0.5, SIZE)
 
 
 def test_a_network_without_such_convolutions_is_refused():
     network = create_model("vit_small", weights="none", size=SIZE)
     with pytest.raises(
-        UserError, match="--balance: this network has no convolution in front of a batch norm"
+        UserError, match="balance: this network has no convolution in front of a batch norm"
     ):
         balance(network, 0.5, SIZE)

@@ -183,7 +183,7 @@ def test_a_head_that_comes_with_a_network_is_kept_unless_another_is_asked_for():
     assert tested.num_classes
     bare = tested_network(parse(TestConfig, [*words, "--neck", "none"]))
     assert bare.spec.neck == "none" and bare.num_classes is None
-    with pytest.raises(UserError, match="--stride 1 has no meaning for fastreid_sbs_resnet50_ibn"):
+    with pytest.raises(UserError, match="stride=1 has no meaning for fastreid_sbs_resnet50_ibn"):
         create_model("fastreid_sbs_resnet50_ibn", stride=1)
 
 
@@ -200,5 +200,5 @@ def test_a_network_trains(name):
 def test_a_feature_that_is_not_pooled_refuses_a_pooling():
     record = RECORDS["TransReID JPM"]
     network = create_model(family_entry(record), weights="none", size=record["size"], pool="gem")
-    with pytest.raises(UserError, match="not pooled from a map: leave --pool and --PCB out"):
+    with pytest.raises(UserError, match="not pooled from a map: leave pool and PCB out"):
         network.eval()(torch.zeros(1, 3, *record["size"]))
