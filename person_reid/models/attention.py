@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from person_reid.errors import UserError
+from person_reid.config.option import OptionError
 from person_reid.models.modes_and_hooks import evaluation_mode, traced
 from person_reid.text import did_you_mean
 
@@ -55,10 +55,12 @@ class ChannelAttention(nn.Module):
         self.norm = _zero_norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.flatten(2)  # (B, C, N)
-        affinity = rows.float() @ rows.float().mT
-        weights = (affinity.amax(2, keepdim=True) - affinity).softmax(2)
-        return x + self.norm((weights.to(rows.dtype) @ rows).reshape(x.shape))
+        with torch.autocast(x.device.type, enabled=False):  # the products can exceed float16
+            rows = x.float().flatten(2)  # (B, C, N)
+            affinity = rows @ rows.mT
+            weights = (affinity.amax(2, keepdim=True) - affinity).softmax(2)
+            seen = (weights @ rows).reshape(x.shape)
+        return x + self.norm(seen.to(x.dtype))
 
 
 class USAM(nn.Module):
@@ -132,23 +134,28 @@ def parse_attention(text: str) -> list[tuple[str, str]]:
     """Return the pairs of a kind and a place, in order.
 
     `cbam:layer3,layer4;se:layer2` is [("cbam", "layer3"), ("cbam", "layer4"), ("se", "layer2")].
-    Raises UserError for an unknown kind, a kind without a place, and the same kind twice in one
+    Raises OptionError for an unknown kind, a kind without a place, and the same kind twice in one
     place.
     """
     pairs: list[tuple[str, str]] = []
     for group in text.split(";"):
         kind, _, places = (part.strip() for part in group.partition(":"))
         if kind not in ATTENTIONS:
-            raise UserError(
-                f"--attention {text}: unknown kind {kind!r}.{did_you_mean(kind, ATTENTIONS)} "
+            raise OptionError(
+                f"{{attention}}: unknown kind {kind!r}.{did_you_mean(kind, ATTENTIONS)} "
                 f"Known are {', '.join(ATTENTIONS)}, "
-                "each with its places: cbam:layer3,layer4;se:layer2"
+                "each with its places: cbam:layer3,layer4;se:layer2",
+                attention=text,
             )
         pairs += [(kind, place.strip()) for place in places.split(",")]
         if not all(place for _, place in pairs):
-            raise UserError(f"--attention {text}: {kind} needs a place, such as {kind}:layer3")
+            raise OptionError(
+                f"{{attention}}: {kind} needs a place, such as {kind}:layer3", attention=text
+            )
     if len(set(pairs)) < len(pairs):
-        raise UserError(f"--attention {text}: the same kind twice in one place; leave one out.")
+        raise OptionError(
+            "{attention}: the same kind twice in one place; leave one out.", attention=text
+        )
     return pairs
 
 
@@ -156,7 +163,7 @@ def add_attention(module: nn.Module, text: str, run: Callable[[], Any]) -> None:
     """Append the attention modules that `--attention` asks for to stages of a backbone, in place.
 
     run: calls the backbone with images of its size, which shows the stages and their channels.
-    Raises UserError for an unknown place, and lists the known ones.
+    Raises OptionError for an unknown place, and lists the known ones.
     """
     pairs = parse_attention(text)
     channels = stage_channels(module, run)
@@ -164,9 +171,10 @@ def add_attention(module: nn.Module, text: str, run: Callable[[], Any]) -> None:
     for kind, place in pairs:
         if place not in channels:
             there = known if channels else "It has no stages that attention fits."
-            raise UserError(
-                f"--attention {text}: this network has no stage {place!r}."
-                f"{did_you_mean(place, channels)} {there}"
+            raise OptionError(
+                f"{{attention}}: this network has no stage {place!r}."
+                f"{did_you_mean(place, channels)} {there}",
+                attention=text,
             )
         stage = module.get_submodule(place)
         attention = ATTENTIONS[kind](channels[place]).to(next(stage.parameters()).device)

@@ -90,6 +90,17 @@ def test_channels_are_compared_in_float32():
     torch.testing.assert_close(halved(maps), seen(maps.float()).half(), rtol=1e-2, atol=0.5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_weighs_channels_as_float32_does(dtype):
+    """A training with --fp16 or --bf16 runs in autocast, which would round the products."""
+    maps = 40 * torch.rand(2, 64, 16, 8, generator=torch.Generator().manual_seed(0))
+    module = with_unit_norm(ChannelAttention(64)).train()
+    expected = module(maps)
+    with torch.autocast("cpu", dtype):
+        found = module(maps)
+    assert found.dtype == torch.float32 and torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("kind, second", [("fpb", ChannelAttention), ("plr", SEModule)])
 def test_positions_come_before_channels(kind, second):
     assert [type(part) for part in ATTENTIONS[kind](C).children()] == [PositionAttention, second]
@@ -200,5 +211,5 @@ def test_published_attention_pools_as_asked():
 
 
 def test_published_attention_is_for_resnets():
-    with pytest.raises(UserError, match="--usam is for the ResNets"):
+    with pytest.raises(UserError, match="usam is for the ResNets"):
         create_model("osnet_x0_25", 3, weights="none", usam=True)
