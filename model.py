@@ -69,7 +69,7 @@ from person_reid.models.attention import USAM
 from person_reid.models.backbone import Backbone
 from person_reid.models.factory import create_model as build_model
 from person_reid.models.factory import parameter_count
-from person_reid.models.heads import Head, weights_init_kaiming
+from person_reid.models.heads import AS_PUBLISHED, Head, Seen, weights_init_kaiming
 from person_reid.models.network import Network, PlainNetwork, USAMNetwork
 from person_reid.models.registry import build_backbone, find_backbone
 from person_reid.models.weights import load_weights
@@ -116,8 +116,8 @@ class ClassBlock(Head):
         self.add_block = nn.Sequential(*layers)
         self.linear_num, self.return_f = self.dim, return_f
 
-    def forward(self, pooled: Tensor) -> Any:
-        feature, logits = super().forward(pooled)
+    def forward(self, pooled: Tensor, seen: Seen = AS_PUBLISHED) -> Any:
+        feature, logits = super().forward(pooled, seen)
         return [logits, feature] if self.return_f else logits
 
 

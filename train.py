@@ -55,6 +55,9 @@ def train(config: TrainConfig, world: "reid.World") -> None:
         if evaluation:
             evaluation.decode(network.size)
 
+    # To the device, and there fused where that is faster, or compiled.
+    reid.prepare_modules(network, criterion, config, device)
+
     # A step takes a batch forward and back, and updates the weights.
     step = reid.TrainingStep(
         network, criterion, config, images, world, terms, reid.averaging(config)
@@ -62,6 +65,7 @@ def train(config: TrainConfig, world: "reid.World") -> None:
 
     with reid.open_journal(reid.RunJournal(step, config), state) as journal:
         for epoch in journal.epochs():
+            step.begin_epoch(epoch)
             for batch in images.epoch(epoch, journal.step):
                 outcome = step(batch)  # forward, loss, backward, update
                 journal.count(outcome)

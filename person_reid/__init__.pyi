@@ -56,6 +56,7 @@ from .training.images import TrainingImages as TrainingImages
 from .training.journal import RunJournal as RunJournal
 from .training.journal import open_journal as open_journal
 from .training.step import TrainingStep as TrainingStep
+from .training.step import prepare_modules as prepare_modules
 from .training.step import train_one_epoch as train_one_epoch
 
 __version__: str

@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from threading import Thread
 from typing import Any, TypeVar
@@ -30,15 +31,27 @@ from person_reid.errors import LostProcessError, UserError, first_line
 from person_reid.files import importable
 
 log = logging.getLogger(__name__)
+PATIENCE = timedelta(days=7)
 TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # its variables, beside LOCAL_RANK
 Values = TypeVar("Values", torch.Tensor, npt.NDArray[Any])
 
 
 class World:
-    """rank: this process's number in 0..size-1; local_rank: its number on this machine."""
+    """The processes of a run, as one of them sees them.
 
-    def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0) -> None:
+    rank: this process's number in 0..size-1. local_rank: its number on this machine.
+    patient: the process group that waits for one that works alone; None for the usual one.
+    """
+
+    def __init__(
+        self,
+        rank: int = 0,
+        size: int = 1,
+        local_rank: int = 0,
+        patient: Any = None,
+    ) -> None:
         self.rank, self.size, self.local_rank = rank, size, local_rank
+        self.patient = patient
 
     @property
     def leads(self) -> bool:
@@ -46,8 +59,7 @@ class World:
         return self.rank == 0
 
     def gpu(self, gpu_ids: str) -> str:
-        """Return this process's entry of `--gpu_ids`, as text: the first process gets the first,
-        and so on.
+        """Return this process's entry of `--gpu_ids`, as text: the first process gets the first.
 
         A single number stands for as many GPUs as this machine has processes; -1 is the CPU. A
         process that is alone takes the first GPU, and says so if there are others.
@@ -78,12 +90,10 @@ class World:
         return select_device(self.gpu(gpu_ids))
 
     def sum(self, values: Values) -> Values:
-        """Return the sum over all processes of a tensor or a NumPy
-        array, the same on each process.
-        """
+        """Return the sum of a tensor or a NumPy array over all processes, the same on each one."""
         if self.size == 1:
             return values
-        total = torch.from_numpy(values) if isinstance(values, np.ndarray) else values.clone()
+        total = torch.as_tensor(values).clone()
         distributed.all_reduce(total)
         return total.numpy() if isinstance(values, np.ndarray) else total
 
@@ -118,8 +128,9 @@ class World:
         return tensor if self.size == 1 else Gather.apply(tensor)
 
     def wait(self) -> None:
-        """Wait until all processes are here."""
-        self.sum(np.zeros(1))
+        """Wait until all processes are here, however long one of them works alone."""
+        if self.size > 1:
+            distributed.all_reduce(torch.zeros(1), group=self.patient)
 
     @contextmanager
     def leader_first(self) -> Iterator[None]:
@@ -176,13 +187,16 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
     store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
+    # The usual limit of half an hour finds processes that hang; a data set may take longer to
+    # decode, and a teacher to extract.
+    patient = distributed.new_group(backend="gloo", timeout=PATIENCE)
     # In dimensions of length 1, a gradient's strides may differ from its copy's in DDP. The memory
     # is the same, but PyTorch warns of lost speed.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     if rank:  # the first process says what all of them find
         logging.getLogger("person_reid").setLevel(logging.ERROR)
     try:
-        yield World(rank, size, local_rank)
+        yield World(rank, size, local_rank, patient)
     except RuntimeError as error:
         if not any(
             name in str(error) for name in ("gloo", "Gloo", "NCCL", "Connection closed by peer")

@@ -51,10 +51,12 @@ def adapt(config: AdaptConfig, world: "reid.World") -> None:
 
     reid.seed_everything(config.seed)
     network = reid.create_network(config, images.num_classes, device, resumed=state is not None)
-    adapting.prepare_network(network)  # the loss sees the feature that is tested
+    adapting.freeze_classifiers(network)
     criterion = adapting.ClusterCriterion(config, network)
     with world.leader_first():
         images.decode(network.size, network.padding)
+
+    reid.prepare_modules(network, criterion, config, device)
 
     # The teacher, whose features are clustered, is the average of the weights.
     teacher = adapting.mean_teacher(config)
@@ -68,6 +70,7 @@ def adapt(config: AdaptConfig, world: "reid.World") -> None:
 
     with reid.open_journal(journal, state):
         for epoch in journal.epochs():
+            step.begin_epoch(epoch)
             for batch in images.epoch(epoch, journal.step):
                 journal.count(step(batch))
             step.validate()

@@ -143,6 +143,7 @@ def suite_step(config, world=None):
     criterion = reid.create_criterion(config, network)
     with world.leader_first():
         images.decode(network.size, network.padding)
+    reid.prepare_modules(network, criterion, config, device)
     return reid.TrainingStep(network, criterion, config, images, world)
 
 

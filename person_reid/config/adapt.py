@@ -14,8 +14,8 @@ SOURCES = ("names", "folders", "none")
 WITHOUT_LABELS = {
     "train_all", "sampler", "resize_schedule", "DG", "DG_dir", "eval_every", "dry_run", "PCB",
     "head", "droprate", "backbone_lr", "prototype_lr", "cosine", "freeze_epochs", "sync_bn",
-    "compile", "FSGD", "wa", "loss", "teacher", "label_smoothing", "arcface", "circle",
-    "contrast", "cosface", "instance", "instance_id", "lifted", "sphere", "triplet",
+    "compile", "FSGD", "wa", "layer_decay", "loss", "teacher", "label_smoothing", "arcface",
+    "circle", "contrast", "cosface", "instance", "instance_id", "lifted", "sphere", "triplet",
     "ins_gamma", "alpha", "adv", "aiter",
 }  # fmt: skip
 

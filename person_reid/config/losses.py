@@ -29,7 +29,9 @@ class LossOptions(Options):
         "what the teacher_ losses learn from: a run, a folder, an exported file, or BACKBONE=FILE",
         metavar="NETWORK",
     )
-    label_smoothing: float = option(0.0, "smoothing in the cross entropy, below 1", range=PART)
+    label_smoothing: float = option(
+        0.0, "smoothing in the cross entropy, below 1", range=PART, published=True
+    )
     arcface: bool = _loss("arcface")
     circle: bool = _loss("circle")
     contrast: bool = _loss("contrast")

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from person_reid.config.forms import milestones
-from person_reid.config.option import POSITIVE, WEIGHT, WHOLE, Options, option
+from person_reid.config.forms import milestones, texts
+from person_reid.config.option import POSITIVE, WEIGHT, WHOLE, Options, Range, option
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "amsgrad", "radam", "rmsprop")
 SCHEDULES = ("step", "cosine", "multistep", "warmup_cosine", "one_cycle")
+DECAY = Range("above 0, to 1", lambda number: 0 < number <= 1)
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
@@ -66,7 +67,24 @@ class OptimizerOptions(PrecisionOptions):
     warm_epoch: int = option(
         0, "epochs over which the learning rate rises", range=WHOLE, published=True, common=True
     )
-    freeze_epochs: int = option(0, "epochs in which only the head learns", range=WHOLE)
+    freeze_epochs: int = option(
+        0, "epochs in which only the head learns", range=WHOLE, published=True
+    )
+    freeze_layers: str | None = option(
+        None,
+        "layers that keep their weights and statistics, such as conv1,layer1",
+        form=texts,
+        metavar="LIST",
+    )
+    layer_decay: float | None = option(
+        None,
+        "factor of the backbone's rate from each layer to the one before it, such as 0.75 for a "
+        "ViT of timm",
+        range=DECAY,
+    )
+    clip_grad: float | None = option(
+        None, "largest norm of the gradient of all weights", range=POSITIVE, metavar="NORM"
+    )
     accumulate: int = option(1, "batches per update of the weights", range=POSITIVE)
     sync_bn: bool = option(False, "compute batch norm over the batches of all GPUs")
     compile: str | None = option(

@@ -43,7 +43,7 @@ from person_reid.deploy.load import (
 from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
 from person_reid.deploy.run import READABLE, Engine
 from person_reid.deploy.runtimes import fast_engine, kind_of_file
-from person_reid.device import usable_device
+from person_reid.device import sleep_soon, usable_device
 from person_reid.errors import UserError
 from person_reid.models.factory import options_of
 from person_reid.models.registry import find_backbone
@@ -134,6 +134,8 @@ class Embedder:
                 f"{decides} decides it. Leave it out."
             )
         device = usable_device(device)
+        if device.type == "cpu":
+            sleep_soon()
         self._process = os.getpid()
         self._check_process()
         if not file and (given := "preparation" if preparation else output and "output"):

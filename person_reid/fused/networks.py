@@ -83,6 +83,12 @@ def unfuse(network: nn.Module) -> None:
             module.__class__ = plain[type(module)]
 
 
+def is_fused(network: nn.Module) -> bool:
+    """Return whether a network has fused layers."""
+    fused = tuple(FUSED.values())
+    return any(type(module) in fused for module in network.modules())
+
+
 def fuse(network: nn.Module) -> bool:
     """Fuse the layers of a network, in place, and return whether any were fused.
 

@@ -7,10 +7,13 @@ features = network.eval()(images)        # in evaluation: (B, 512), the embeddin
 """
 
 import logging
+from contextlib import nullcontext
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,6 +21,7 @@ from person_reid.config.network import NetworkOptions
 from person_reid.config.option import OptionError, configured
 from person_reid.config.published import PUBLISHED_CLASSES
 from person_reid.config.zoo import implied, zoo
+from person_reid.device import seeded
 from person_reid.errors import UserError
 from person_reid.models.attention import add_attention, parse_attention
 from person_reid.models.backbone import fits_images
@@ -46,6 +50,7 @@ def create_model(
     pretrained: bool | str = False,
     weights: str | Path | None = None,
     size: tuple[int, int] | None = None,
+    seed: int | None = 0,
     **options: Any,
 ) -> Network:
     """Create a network by name, as timm does.
@@ -58,6 +63,8 @@ def create_model(
         `pretrained`. A published network whose tested feature follows a neck has the 751 classes of
         Market-1501 unless others are asked for.
     size: (height, width) of the images, by default the network's own.
+    seed: draws the random weights; the same seed gives the same network. None draws them from
+        torch's own generator.
     options: the other fields of NetworkOptions, such as neck="bnneck" or pool="gem".
 
     In training, a network with classes returns features and logits. In evaluation, and without
@@ -67,13 +74,17 @@ def create_model(
     >>> network(torch.zeros(2, 3, 256, 128)).shape
     torch.Size([2, 512])
 
-    Raises OptionError for an unknown option or a value that does not fit, and UserError if the
-    network cannot be built.
+    Raises OptionError for an unknown option, a value that does not fit, or one that the network
+    would ignore, and UserError if the network cannot be built.
     """
     if size is not None:
         if {"height", "width"} & options.keys():
             raise UserError(
                 "create_model: size and height or width at once: give only one of them."
+            )
+        if isinstance(size, str) or np.shape(size) != (2,):
+            raise UserError(
+                f"create_model: size {size!r}: expected (height, width), such as (256, 128)."
             )
         options["height"], options["width"] = size
     backbone = {"backbone": name}
@@ -87,7 +98,11 @@ def create_model(
     known = options_of(known["backbone"]) | known
     num_classes = num_classes or (PUBLISHED_CLASSES if "neck" in known else 0)
     described = configured(NetworkOptions, {**known, **options})
-    return build_model(described, num_classes, weights or ("imagenet" if pretrained else "none"))
+    check_network(described)
+    with nullcontext() if seed is None else seeded(seed):
+        return build_model(
+            described, num_classes, weights or ("imagenet" if pretrained else "none")
+        )
 
 
 def options_of(backbone: str) -> dict[str, Any]:
@@ -107,6 +122,7 @@ def build_model(
     Raises UserError if the network cannot be built, or if the weights cannot be fetched or belong
     to another network.
     """
+    _check_classes(num_classes)
     kind = network_kind(spec)
     size = input_size(spec)
     kept = spec.PCB and find_backbone(spec.backbone).can_keep_resolution
@@ -125,12 +141,22 @@ def build_model(
     return network
 
 
+def _check_classes(num_classes: Any) -> None:
+    """Raise UserError if this is not a number of identities."""
+    whole = isinstance(num_classes, Integral) and not isinstance(num_classes, bool)
+    if num_classes is not None and (not whole or num_classes < 0):
+        raise UserError(
+            f"num_classes {num_classes!r}: expected the number of identities, or 0 for no "
+            "classifier."
+        )
+
+
 def check_size(
     network: Network,
     name: str,
     size: tuple[int, int],
     batch_size: int | None = None,
-    advice: str = "--height and --width",
+    advice: str = "{height} and {width}",
 ) -> None:
     """Raise UserError if the network cannot process images of `size`, or cannot learn from batches
     of `batch_size`.
@@ -144,14 +170,13 @@ def check_size(
         (network.eval().embed, 1) if batch_size is None else (network.train(), min(batch_size, 2))
     )
     before = [buffer.clone() for buffer in network.buffers()]
-    with (
-        fits_images(name, size, batch_size, advice),
-        torch.no_grad(),
-        torch.random.fork_rng(devices=[]),
-    ):
-        forward(torch.zeros(kept, 3, *size))
-    for buffer, value in zip(network.buffers(), before, strict=True):
-        buffer.copy_(value)
+    place = next(network.parameters()).device
+    try:
+        with fits_images(name, size, batch_size, advice), torch.no_grad(), seeded(0, place):
+            forward(torch.zeros(kept, 3, *size, device=place))
+    finally:
+        for buffer, value in zip(network.buffers(), before, strict=True):
+            buffer.copy_(value)
 
 
 def parameter_count(network: nn.Module) -> int:

@@ -2,11 +2,27 @@
 and a classifier of identities.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from person_reid.errors import UserError
+
+
+class Seen(NamedTuple):
+    """Which feature of a Head its losses see.
+
+    dropped: the output of the neck's dropout, as published, or its input.
+    normed: the output of `bnneck`, as the test sees it, or its input, as published.
+    """
+
+    dropped: bool = True
+    normed: bool = False
+
+
+AS_PUBLISHED = Seen()
 
 
 class Head(nn.Module):
@@ -23,14 +39,7 @@ class Head(nn.Module):
         `none`: the classifier directly on the backbone's feature.
     classifier: an option of --head. All but `linear` give cosines (B, num_classes), to which the
         loss applies margin and scale.
-    drops_for_losses: whether losses on features see the output of the neck's dropout, as published,
-        or its input.
-    neck_for_losses: whether losses on features see the output of `bnneck`, as the test does,
-        instead of its input.
     """
-
-    drops_for_losses = True
-    neck_for_losses = False
 
     def __init__(
         self,
@@ -53,19 +62,17 @@ class Head(nn.Module):
         """
         return self.add_block(pooled)
 
-    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute, from (B, D), the feature that losses see (B, dim)
-        and the logits (B, num_classes).
+    def forward(self, pooled: Tensor, seen: Seen = AS_PUBLISHED) -> tuple[Tensor, Tensor]:
+        """Compute the feature that losses see and the logits (B, num_classes), from (B, D).
+
+        seen: which feature that is, (B, dim) or (B, D).
         """
-        if (
-            not self.drops_for_losses
-            and len(self.add_block)
-            and isinstance(self.add_block[-1], nn.Dropout)
-        ):
+        drops = len(self.add_block) > 0 and isinstance(self.add_block[-1], nn.Dropout)
+        if drops and not seen.dropped:
             whole = self.add_block[:-1](pooled)
             return whole, self.classifier(self.add_block[-1](whole))
         feature = self.embed(pooled)
-        before_neck = self.neck == "bnneck" and not self.neck_for_losses
+        before_neck = self.neck == "bnneck" and not seen.normed
         return pooled if before_neck else feature, self.classifier(feature)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from person_reid.config.network import NetworkOptions
 from person_reid.models.backbone import Backbone
-from person_reid.models.heads import build_classifier, frozen_bias_norm
+from person_reid.models.heads import AS_PUBLISHED, Seen, build_classifier, frozen_bias_norm
 from person_reid.models.network import BranchedNetwork, each
 from person_reid.models.osnet import OmniScaleBlock
 from person_reid.models.pooling import build_pooling, pool_stripes
@@ -112,7 +112,7 @@ class LightMBN(BranchedNetwork):
         ]
         return torch.stack(features, dim=2).flatten(1)
 
-    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def outputs(self, images: Tensor, seen: Seen = AS_PUBLISHED) -> tuple[Tensor, Tensor]:
         features, logits = each(self.necks, self.pooled(images))
         return features[:, : self.parts], logits
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from person_reid.config.network import NetworkOptions
-from person_reid.errors import UserError
+from person_reid.config.option import NAMED, OptionError
 from person_reid.models.attention import USAM
 from person_reid.models.backbone import Backbone
-from person_reid.models.heads import Head
+from person_reid.models.heads import AS_PUBLISHED, Head, Seen
 from person_reid.models.pooling import build_pooling
 
 
@@ -69,8 +69,8 @@ class Network(nn.Module):
         """Compute what the mode of the network asks for, from normalised images (B, 3, H, W)."""
         return self.outputs(images) if self.training and self.num_classes else self.embed(images)
 
-    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute features and logits in any mode."""
+    def outputs(self, images: Tensor, seen: Seen = AS_PUBLISHED) -> tuple[Tensor, Tensor]:
+        """Compute features and logits in any mode. seen: which feature the losses see."""
         raise NotImplementedError
 
     def embed(self, images: Tensor) -> Tensor:
@@ -141,8 +141,8 @@ class PlainNetwork(Network):
         feature = self.pooled(images, sides)
         return self.classifier.embed(feature) if self.classifier else feature
 
-    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        return self.classifier(self.pooled(images))
+    def outputs(self, images: Tensor, seen: Seen = AS_PUBLISHED) -> tuple[Tensor, Tensor]:
+        return self.classifier(self.pooled(images), seen)
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rename the tensors of another program's network with a BNNeck as they are named here."""
@@ -174,9 +174,10 @@ class USAMNetwork(PlainNetwork):
     ) -> None:
         super().__init__(module, entry, spec, num_classes)
         if not all(hasattr(module, name) for name in ("conv1", "bn1", "relu", "maxpool", "layer4")):
-            raise UserError(
-                "--usam is for the ResNets of torchvision; elsewhere choose "
-                "the place: --attention usam:STAGE"
+            raise OptionError(
+                "{usam} is for the ResNets of torchvision; elsewhere choose the place: {attention}",
+                usam=NAMED,
+                attention="usam:STAGE",
             )
         self.pooling = self.pooling or build_pooling("avg")
         self.usam_1, self.usam_2 = USAM(), USAM()

@@ -5,13 +5,15 @@ Sun, Zheng, Yang, Tian, Wang: Beyond Part Models: Person Retrieval with Refined 
 2018, section 3.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from person_reid.config.network import NetworkOptions
-from person_reid.errors import UserError
+from person_reid.config.option import NAMED, OptionError
 from person_reid.models.backbone import Backbone
-from person_reid.models.heads import Head
+from person_reid.models.heads import AS_PUBLISHED, Head, Seen
 from person_reid.models.network import Network, each
 from person_reid.models.pooling import build_pooling, pool_stripes
 
@@ -41,9 +43,11 @@ class PCB(Network):
     ) -> None:
         super().__init__(module, entry, spec, num_classes)
         if not entry.has_map:
-            raise UserError(
-                "--PCB: this network has no feature map to cut into "
-                "stripes; choose another --backbone."
+            raise OptionError(
+                "{PCB}: this network has no feature map to cut into stripes; choose another "
+                "{backbone}.",
+                PCB=NAMED,
+                backbone=NAMED,
             )
         self.dim = STRIPES * entry.dim
         self.pooling = build_pooling(spec.pool or "avg")
@@ -64,8 +68,8 @@ class PCB(Network):
     def embed(self, images: Tensor) -> Tensor:
         return self.stripes(images).flatten(1)
 
-    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        heads = [getattr(self, f"classifier{i}") for i in range(STRIPES)]
+    def outputs(self, images: Tensor, seen: Seen = AS_PUBLISHED) -> tuple[Tensor, Tensor]:
+        heads = [partial(getattr(self, f"classifier{i}"), seen=seen) for i in range(STRIPES)]
         return each(heads, self.dropout(self.stripes(images)).unbind(2))
 
     def _pool(self, maps: Tensor) -> Tensor:

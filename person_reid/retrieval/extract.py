@@ -11,6 +11,8 @@ from person_reid.data.dataset import Dataset
 from person_reid.data.layout import Split
 from person_reid.device import usable_device
 from person_reid.distributed import World
+from person_reid.errors import UserError
+from person_reid.models.backbone import PERSON
 from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.models.network import Network
 from person_reid.retrieval.features import extractor, side_rows
@@ -19,32 +21,43 @@ from person_reid.retrieval.similarity import Features
 
 
 def extract(
-    network: Network,
+    network: torch.nn.Module,
     dataset: Dataset,
     device: str | torch.device | None = None,
     batch_size: int = 256,
     flip: bool | None = None,
+    size: tuple[int, int] | None = None,
 ) -> tuple[FeatureSet, FeatureSet]:
     """Return the features of query and gallery, as test.py extracts them.
 
+    network: from create_model, or any module that in evaluation mode maps images (B, 3, H, W),
+        normalised by ImageNet's mean and deviation, to features (B, D).
     device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
     flip: add the mirrored image's output; by default as the network's authors do.
+    size: (height, width) of the images that another module takes; by default 256×128.
 
     >>> query, gallery = extract(network, read_dataset("data/synthetic/pytorch"))
     >>> print(evaluate(query, gallery).line())
     """
-    flip = network.entry.flips if flip is None else flip
+    sides, resize, flips = 0, "bicubic", True
+    if isinstance(network, Network):
+        if size not in (None, network.size):
+            raise UserError(f"extract: the network takes images of {network.size}, not {size}.")
+        size, sides = network.size, network.sides
+        resize, flips = network.entry.resize, network.entry.flips
     place, splits = usable_device(device), {"query": dataset.query, "gallery": dataset.gallery}
     with evaluation_mode(network):
-        features = partial(extractor(network, place), batch_size=batch_size, flip=flip)
+        features = partial(
+            extractor(network, place), batch_size=batch_size, flip=flips if flip is None else flip
+        )
         query, gallery = (
             extract_split(
-                partial(features, sides=side_rows(split.cameras, network.sides)),
-                network.size,
+                partial(features, sides=side_rows(split.cameras, sides)),
+                size or PERSON,
                 split,
                 dataset.folder,
                 name,
-                resize=network.entry.resize,
+                resize=resize,
             )
             for name, split in splits.items()
         )

@@ -50,16 +50,19 @@ def parse_scales(text: str) -> list[float]:
 
 
 def fused_embedding(
-    network: Network, device: torch.device, scales: Sequence[float] = (1.0,)
+    network: torch.nn.Module, device: torch.device, scales: Sequence[float] = (1.0,)
 ) -> torch.nn.Module:
     """Return the module images → features of a network, on `device` and in evaluation mode.
 
+    network: one of this package, or any module images (B, 3, H, W) → features (B, D).
     scales: factors by which the images are resized (bicubic); the features are summed.
 
     If the network can be traced, each convolution is fused with the batch norm after it: the same
     results, faster.
     """
     network.to(device).to(memory_format=torch.channels_last).eval()
+    if not isinstance(network, Network):
+        return _Scaled(_Called(network), scales, 1)
     if network.sides:
         return _Scaled(_SidedEmbedding(network), scales, network.pieces)
     embedding: torch.nn.Module = _Embedding(network)
@@ -76,6 +79,25 @@ class _Embedding(torch.nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network.embed(images)
+
+
+class _Called(torch.nn.Module):
+    """Call a module of another program."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.dtype = next((weight.dtype for weight in module.parameters()), torch.float32)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.module(images.to(self.dtype))
+        if not isinstance(features, Tensor) or features.ndim != 2:
+            shape = tuple(getattr(features, "shape", ()))
+            raise UserError(
+                f"{type(self.module).__name__} returns {type(features).__name__} {shape or ''} in "
+                f"evaluation mode; expected a tensor ({len(images)}, D), a feature of each image."
+            )
+        return features
 
 
 class _SidedEmbedding(_Embedding):
@@ -159,7 +181,7 @@ def extract_features(
 
 
 def extractor(
-    network: Network,
+    network: torch.nn.Module,
     device: torch.device,
     dtype: torch.dtype | None = None,
     scales: Sequence[float] = (1.0,),

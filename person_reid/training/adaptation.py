@@ -30,7 +30,7 @@ from person_reid.losses.base import unit_length
 from person_reid.losses.cluster_memory import ClusterMemory, ProxyMemory
 from person_reid.losses.plan import LossPlan
 from person_reid.models.factory import network_kind
-from person_reid.models.heads import heads_of
+from person_reid.models.heads import Seen, heads_of
 from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.models.network import Network, PlainNetwork, USAMNetwork
 from person_reid.retrieval.clusters import (
@@ -142,12 +142,9 @@ def read_images(config: AdaptConfig) -> list[tuple[Path, Split]]:
     return [unlabelled, *read_further_splits(config.roots)]
 
 
-def prepare_network(network: Network) -> None:
-    """Let the loss see the feature that is tested, and freeze the classifier,
-    which has no classes to learn.
-    """
+def freeze_classifiers(network: Network) -> None:
+    """Freeze the classifiers, which have no classes to learn."""
     for head in heads_of(network):
-        head.drops_for_losses, head.neck_for_losses = False, True
         head.classifier.requires_grad_(False)
 
 
@@ -158,6 +155,7 @@ class ClusterCriterion(Criterion):
 
     def __init__(self, config: AdaptConfig, network: Network) -> None:
         super().__init__(LossPlan(), network)
+        self.seen = Seen(dropped=False, normed=True)  # the feature that is tested
         kind = ProxyMemory if config.proxies else ClusterMemory
         self.memory = kind(config.momentum, config.temperature)
 

@@ -135,6 +135,7 @@ def find_state(config: TrainConfig, images: TrainingImages) -> dict[str, Any] | 
     """
     check_identities(config, images)
     check_writers(config)
+    _check_synchronised(config, images)
     folder, world = RunFolder(config.name), images.world
     if world.leads:
         folder.check_unused()
@@ -150,6 +151,18 @@ def find_state(config: TrainConfig, images: TrainingImages) -> dict[str, Any] | 
     return state
 
 
+def _check_synchronised(config: TrainConfig, images: TrainingImages) -> None:
+    """Raise OptionError for --sync_bn on a CPU; the log says where it changes nothing."""
+    if config.sync_bn and images.device.type != "cuda":
+        raise OptionError(
+            "{sync_bn}: PyTorch synchronises batch norms on GPUs only, and this runs on "
+            f"{images.device}.",
+            sync_bn=True,
+        )
+    if config.sync_bn and images.world.size == 1:
+        log.warning("--sync_bn changes nothing: one process has the whole batch.")
+
+
 def create_network(
     config: TrainConfig, num_classes: int, device: torch.device, resumed: bool = False
 ) -> Network:
@@ -163,12 +176,6 @@ def create_network(
     if config.balance and not resumed:
         balance(network, config.balance, network.size)
     if config.sync_bn:
-        if device.type != "cuda":
-            raise OptionError(
-                f"{{sync_bn}}: PyTorch synchronises batch norms on GPUs "
-                f"only, and this runs on {device}.",
-                sync_bn=True,
-            )  # fmt: skip
         network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return network
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from person_reid import losses
 from person_reid.losses.plan import LossPlan, LossTerm
-from person_reid.models.heads import heads_of
+from person_reid.models.heads import Seen
 from person_reid.models.network import Network
 
 
@@ -55,6 +55,7 @@ class Criterion(TermLosses):
 
     plan: the losses and their weights. network: says how many classes and features there are, and
         how wide they are.
+    seen: which of its features the losses see.
     taught_dim: the width of a teacher's features, which `taught` compares with; DistillationTerm
         adds its loss.
     """
@@ -62,9 +63,7 @@ class Criterion(TermLosses):
     def __init__(self, plan: LossPlan, network: Network, taught_dim: int = 0) -> None:
         parts, dim = network.parts, network.metric_dim
         super().__init__(plan.terms, parts, num_classes=network.num_classes or 0, dim=dim)
-        if any(term.kind.before_dropout for term in plan.terms):
-            for head in heads_of(network):
-                head.drops_for_losses = False
+        self.seen = Seen(dropped=not any(term.kind.before_dropout for term in plan.terms))
         self.classification_weight = plan.classification.weight
         self.classification = losses.create_loss(
             plan.classification.name, **plan.classification.settings

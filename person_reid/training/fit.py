@@ -8,17 +8,20 @@ from dataclasses import replace
 import torch
 
 from person_reid.config import FitOptions, OptionError
+from person_reid.config.option import settled
 from person_reid.data.dataset import Dataset
 from person_reid.deploy.embedder import Embedder
-from person_reid.device import prepare_training, seed_everything, usable_device
+from person_reid.device import prepare_training, seeded, usable_device
 from person_reid.errors import UserError
 from person_reid.fused.networks import unfuse
-from person_reid.models.heads import heads_of
+from person_reid.losses.plan import loss_plan
+from person_reid.models.convolution_scale import balance
+from person_reid.models.factory import check_size
 from person_reid.models.network import Network
 from person_reid.training.build import averaging, check_sizes, create_criterion, loss_terms
 from person_reid.training.images import TrainingImages
 from person_reid.training.journal import Journal
-from person_reid.training.step import TrainingStep
+from person_reid.training.step import TrainingStep, prepare_modules
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +41,10 @@ def fit(
     dataset: from read_dataset.
     options: how to train; FitOptions() has the defaults of train.py.
     device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
-    seed: the same seed on the same machine gives the same network.
-    teacher: a network whose features the losses called teacher_… learn from.
+    seed: the same seed on the same machine gives the same network, whatever else draws from
+        torch's generators. These go on as if nothing had been drawn.
+    teacher: a network whose features the losses called teacher_… learn from, such as
+        Embedder("RUN"); options.teacher only names one.
 
     With options.wa, the network ends with the average of its weights. Ctrl-C ends the training
     after the last finished step; the history then has the finished epochs.
@@ -52,26 +57,29 @@ def fit(
     Raises OptionError for options that cannot work, and UserError for a network with another number
     of classes.
     """
-    options = options or FitOptions()
-    if teacher:
-        options = replace(options, teacher=options.teacher or "given")
+    options = _settled(options or FitOptions(), teacher)
     _check(network, dataset, options)
     place = usable_device(device)
     prepare_training(place, tf32=not options.no_tf32)
 
     folder = dataset.folder / dataset.split
     images = TrainingImages([(folder, dataset.train)], options, place, seed=seed)
-    seed_everything(seed)
     with as_it_was(network):
-        criterion = create_criterion(options, network, teacher)
+        check_size(network, network.entry.name, network.size, options.batchsize)
+        if options.balance:
+            balance(network, options.balance, network.size)
+        with seeded(seed):  # losses draw their own weights
+            criterion = create_criterion(options, network, teacher)
         images.decode(network.size, network.padding)
         terms = loss_terms(options, images, teacher)
+        prepare_modules(network, criterion, options, place)
         step = TrainingStep(
             network, criterion, options, images, terms=terms, averaging=averaging(options)
         )
         journal = Journal(step, options.total_epoch)
         try:
             for epoch in journal.epochs():
+                step.begin_epoch(epoch)
                 for batch in images.epoch(epoch):
                     journal.count(step(batch))
                 journal.finish(step.validate())
@@ -84,8 +92,33 @@ def fit(
     return journal.history
 
 
+def _settled(options: FitOptions, teacher: Embedder | None) -> FitOptions:
+    """Apply what options stand for, and name the teacher.
+
+    Raises OptionError for options that would be ignored.
+    """
+    given = options.given(options.declared())
+    options = settled(options, given, given)
+    if teacher:
+        options = replace(options, teacher=options.teacher or "given")
+    loss_plan(options)
+    if options.teacher and not teacher:
+        raise OptionError(
+            "{teacher} only names a network. Open it: fit(..., teacher=Embedder(...)).",
+            teacher=options.teacher,
+        )
+    return options
+
+
 def _check(network: Network, dataset: Dataset, options: FitOptions) -> None:
     """Raise UserError if the network cannot learn these identities, or with these options."""
+    kinds = {weight.dtype for weight in network.parameters()}
+    if kinds != {torch.float32}:
+        found = ", ".join(sorted(map(str, kinds)))
+        raise UserError(
+            f"The network has weights of {found}. Training updates weights of torch.float32, also "
+            "with fp16 or bf16: network.float()."
+        )
     if network.num_classes != dataset.num_classes:
         raise UserError(
             f"The network has {network.num_classes or 0} classes, and the data set "
@@ -108,7 +141,6 @@ def as_it_was(network: Network) -> Iterator[None]:
     """
     training = {module: module.training for module in network.modules()}
     learns = {weight: weight.requires_grad for weight in network.parameters()}
-    drops = {head: head.drops_for_losses for head in heads_of(network)}
     try:
         yield
     finally:
@@ -117,5 +149,3 @@ def as_it_was(network: Network) -> Iterator[None]:
             module.training = mode
         for weight, learning in learns.items():
             weight.requires_grad_(learning)
-        for head, before in drops.items():
-            head.drops_for_losses = before

@@ -1,7 +1,9 @@
 """The images of a training: listed, decoded once, and drawn and augmented batch by batch."""
 
+import copy
 import logging
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -168,6 +170,16 @@ class TrainingImages:
                 images = scale(self.source(indices, generator), size)
                 indices = indices.to(self.device, non_blocking=True)
                 yield Batch(images, self.targets[indices], indices, epoch, step, seed)
+
+    def paths_of(self, epoch: int, step: int) -> list[Path]:
+        """Return the images of a step, also those of the other processes."""
+        paths = []
+        for rank in range(self.world.size):
+            sampler = copy.copy(self.sampler)
+            sampler.rank = rank
+            batch = next(islice(sampler.batches(epoch), step, None))
+            paths += [self.split.paths[index] for index in batch]
+        return paths
 
     def size_of(self, epoch: int) -> tuple[int, int] | None:
         """Return the (height, width) that an epoch is trained at; None

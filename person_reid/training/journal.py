@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from itertools import islice
 from typing import Any
 
 import torch
@@ -45,6 +44,7 @@ class Journal:
     kept.
 
         for epoch in journal.epochs():
+            step.begin_epoch(epoch)
             for batch in images.epoch(epoch, journal.step):
                 journal.count(step(batch))
             journal.finish(step.validate())
@@ -290,8 +290,7 @@ class RunJournal(Journal):
         images are listed in not_finite.txt.
         """
         images = self.training.images
-        batch = next(islice(images.sampler.batches(error.epoch), error.step, None))
-        paths = [images.split.paths[index] for index in batch]
+        paths = images.paths_of(error.epoch, error.step)
         write_text(self.folder.not_finite, "".join(f"{path}\n" for path in paths))
         advice = not_finite_advice(error, paths, self.folder, self.training.dtype, self.adapts)
         return UserError(advice)

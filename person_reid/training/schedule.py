@@ -14,9 +14,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from person_reid.config.forms import numbers
 from person_reid.config.optimizer import OptimizerOptions
+from person_reid.config.option import OptionError
+from person_reid.errors import UserError
 
-# positions of the optimiser's groups; prototypes, if there are any, are the third
-BACKBONE, HEAD = 0, 1
 IN_BACKBONE = ("model.", "usam_")  # prefixes of its parameters' names
 WARM_FROM = 0.1  # fraction of the learning rate at which a warm-up begins
 DROP = 0.1  # factor of each step down
@@ -28,24 +28,38 @@ FLOOR = 0.01  # fraction of --lr at which the cosine schedules end
 def build_optimizer(
     network: nn.Module, criterion: nn.Module, options: OptimizerOptions
 ) -> Optimizer:
-    """Build the optimiser of `--optimizer` with up to three groups, named in `group["name"]`.
+    """Build the optimiser of `--optimizer`, whose groups have names in `group["name"]`.
 
-    backbone: `model.*` and the attention of --usam, at `backbone_lr`.
+    backbone: `model.*` and the attention of --usam, at `backbone_lr`; with --layer_decay, a group
+        for each layer.
     head: the rest of the network, at `lr`.
     prototypes: the weights that losses own, at `prototype_lr`.
+
+    A group without weights that learn is left out. Raises UserError if there is none, and
+    OptionError for --layer_decay of a backbone that does not say what its layers are.
 
     Weight decay applies to all. sgd has Nesterov momentum 0.9, rmsprop momentum 0.9, radam
     decoupled weight decay as in its authors' code; the rest is PyTorch's default. Fused kernels are
     used wherever PyTorch has one, so --FSGD changes nothing.
     """
-    learns: dict[str, list[nn.Parameter]] = {"backbone": [], "head": [], "prototypes": []}
+    of_backbone, of_head, of_losses = options.learning_rates
+    backbone: list[nn.Parameter] = []
+    head: list[nn.Parameter] = []
     for name, weight in network.named_parameters():
-        learns["backbone" if name.startswith(IN_BACKBONE) else "head"].append(weight)
-    learns["prototypes"] = list(criterion.parameters())
+        (backbone if name.startswith(IN_BACKBONE) else head).append(weight)
+    layers = {of_backbone: backbone}
+    if options.layer_decay:
+        layers = _decayed(network, backbone, of_backbone, options.layer_decay)
     groups: list[dict[str, Any]] = [
-        {"name": name, "params": [weight for weight in weights if weight.requires_grad], "lr": rate}
-        for (name, weights), rate in zip(learns.items(), options.learning_rates, strict=True)
+        *({"name": "backbone", "params": weights, "lr": rate} for rate, weights in layers.items()),
+        {"name": "head", "params": head, "lr": of_head},
+        {"name": "prototypes", "params": list(criterion.parameters()), "lr": of_losses},
     ]
+    for group in groups:
+        group["params"] = [weight for weight in group["params"] if weight.requires_grad]
+    groups = [group for group in groups if group["params"]]
+    if not groups:
+        raise UserError("All weights are frozen, so there is nothing to learn.")
     kinds: dict[str, Callable[..., Optimizer]] = {
         "sgd": partial(SGD, momentum=0.9, nesterov=True, fused=True),
         "adam": partial(Adam, fused=True),
@@ -54,8 +68,31 @@ def build_optimizer(
         "radam": partial(RAdam, decoupled_weight_decay=True),
         "rmsprop": partial(RMSprop, momentum=0.9),
     }
-    groups = [group for group in groups if group["params"]]
     return kinds[options.optimizer](groups, lr=options.lr, weight_decay=options.weight_decay)
+
+
+def _decayed(
+    network: Any, backbone: list[nn.Parameter], rate: float, decay: float
+) -> dict[float, list[nn.Parameter]]:
+    """Return {learning rate: weights} of a backbone: rate · decay^(n − i) for layer i of n.
+
+    Clark, Luong, Le, Manning, ELECTRA, ICLR 2020, with the layers that timm's networks name for it:
+    the embedding, each block, and what follows the blocks.
+    """
+    from timm.models import group_parameters  # loads slowly
+
+    if not hasattr(network.model, "group_matcher"):
+        raise OptionError(
+            "{layer_decay}: this backbone does not say what its layers are; those of timm do.",
+            layer_decay=decay,
+        )
+    layer_of = group_parameters(network.model, network.model.group_matcher(), reverse=True)
+    last = max(layer_of.values())
+    depths = {weight: layer_of[name] for name, weight in network.model.named_parameters()}
+    layers: dict[float, list[nn.Parameter]] = {}
+    for weight in backbone:
+        layers.setdefault(rate * decay ** (last - depths.get(weight, last)), []).append(weight)
+    return layers
 
 
 def build_scheduler(

@@ -13,22 +13,17 @@ from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_a
 
 from person_reid.config.optimizer import OptimizerOptions
 from person_reid.data.augment import normalise, scale
-from person_reid.device import autocast, computed_in, dtype_of, seed_everything
+from person_reid.device import autocast, computed_in, dtype_of, seeded
 from person_reid.distributed import World
-from person_reid.fused.networks import fuse
+from person_reid.fused.networks import fuse, is_fused
 from person_reid.models.modes_and_hooks import evaluation_mode
+from person_reid.models.named_layers import layers_named
 from person_reid.models.network import Network
 from person_reid.progress import progress
 from person_reid.training.criterion import Criterion, predicted
 from person_reid.training.images import Batch, TrainingImages
 from person_reid.training.recorded import Recorded
-from person_reid.training.schedule import (
-    BACKBONE,
-    HEAD,
-    IN_BACKBONE,
-    build_optimizer,
-    build_scheduler,
-)
+from person_reid.training.schedule import IN_BACKBONE, build_optimizer, build_scheduler
 
 CRITERION_DECAY = 0.996  # for the average of the weights that losses own
 log = logging.getLogger(__name__)
@@ -80,21 +75,50 @@ class Objective(nn.Module):
         """Return the loss, a scalar, and this process's features and logits for
         images (B, 3, H, W), targets (B,).
         """
-        features, logits = self.network(images)
+        features, logits = self.network.outputs(images, self.criterion.seen)
         logits = self.criterion.scores(features, logits)
         gather = self.world.gather
         return self.criterion(gather(features), gather(logits), gather(targets)), features, logits
 
 
+def prepare_modules(
+    network: Network, criterion: Criterion, options: OptimizerOptions, device: torch.device
+) -> None:
+    """Move network and criterion to a device, freeze layers, and fuse others where that is faster.
+
+    The layers of --freeze_layers keep their weights. In float32 on a CPU, fused layers are faster
+    than compiled ones, and take the place of --compile's default mode.
+    """
+    network.to(device).to(memory_format=torch.channels_last)
+    criterion.to(device)
+    for layer in layers_named(network, options.freeze_layers):
+        layer.requires_grad_(False)
+    in_float32 = device.type == "cpu" and computed_in(device, dtype_of(options)) is None
+    fused = in_float32 and options.compile in (None, "default") and fuse(network)
+    if fused and options.compile:
+        log.info("--compile: in float32 on a CPU, fused layers are faster, and take its place.")
+    if device.type == "cuda" and options.compile == "default":
+        log.info(
+            "--compile: on a GPU, --compile reduce-overhead gains far more; it also records the "
+            "steps."
+        )
+
+
 class TrainingStep:
     """Call it with a batch to update the weights: forward, loss, backward, update.
 
-    network: in training mode, (features, logits) of images. criterion: (features, logits, targets)
-        → scalar.
+    network, criterion: from prepare_modules, which puts them where the images are.
     options: the optimiser, its learning rates and the precision. images: which are trained on.
     world: the processes that train together. terms: further losses.
     averaging: how to average the weights; `average` then holds them. records: whether a GPU may
         record the step and replay it.
+
+        prepare_modules(network, criterion, options, images.device)
+        step = TrainingStep(network, criterion, options, images)
+        for epoch in range(options.total_epoch):
+            step.begin_epoch(epoch)
+            for batch in images.epoch(epoch):
+                step(batch)
 
     A step is plain, in half precision, accumulated, shared by processes (DDP), recorded, compiled
     or fused; the numbers are the same up to rounding, and so are the calls.
@@ -114,10 +138,9 @@ class TrainingStep:
         self.options, self.images, self.terms = options, images, terms
         self.world, self.device = world or World(), images.device
         self.averaging, self.records = averaging, records
-        self.network = network.to(self.device).to(memory_format=torch.channels_last)
-        self.criterion = criterion.to(self.device)
+        self.network, self.criterion = network, criterion
         self.dtype = dtype_of(options)
-        self.module = Objective(self.network, self.criterion, self.world)
+        self.module = Objective(network, criterion, self.world)
         self.objective: Any = self.module  # with several processes, in DDP
         self.optimizer = build_optimizer(network, criterion, options)
         updates = math.ceil(len(images) / options.accumulate)
@@ -125,25 +148,18 @@ class TrainingStep:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.average: AveragedModel | None = None
         self.average_criterion: AveragedModel | None = None  # averages the weights that losses own
-        self.epoch = -1  # for which the modules are in their modes
-        if not self._fuse() and options.compile:
-            if self.device.type == "cuda" and options.compile == "default":
-                log.info(
-                    "--compile: on a GPU, --compile reduce-overhead gains far "
-                    "more; it also records the steps."
-                )
+        self.epoch = -1  # that begin_epoch has begun
+        if options.compile and not is_fused(network):
             self.module.compile(mode=options.compile, dynamic=False)
 
     def __call__(self, batch: Batch) -> Outcome:
-        """Train on a batch; with --accumulate, update the weights
-        after the last batch of a group.
-        """
-        if batch.epoch != self.epoch:
-            self._begin(batch.epoch)
-        seed_everything(batch.seed)  # dropout
+        """Train on a batch; with --accumulate, update the weights after the last one of a group."""
+        if batch.epoch != self.epoch:  # in a loop that has not begun it
+            self.begin_epoch(batch.epoch)
         updates, group = self._group(batch.step)
         with nullcontext() if updates or self.world.size == 1 else self.objective.no_sync():
-            with autocast(self.device, self.dtype):
+            # dropout draws
+            with seeded(batch.seed, self.device), autocast(self.device, self.dtype):
                 loss, features, logits = self.objective(batch.images, batch.targets)
                 loss = loss + sum((term(self, batch, features, logits) for term in self.terms), 0.0)
             self.scaler.scale(loss / group).backward()
@@ -161,6 +177,10 @@ class TrainingStep:
         return last, min(size, steps - (step - step % size))
 
     def _update(self) -> None:
+        if self.options.clip_grad:
+            self.scaler.unscale_(self.optimizer)
+            learnt = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+            nn.utils.clip_grad_norm_(learnt, self.options.clip_grad)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
@@ -169,10 +189,12 @@ class TrainingStep:
             self.average.update_parameters(self.network)
             self.average_criterion.update_parameters(self.criterion)
 
-    def _begin(self, epoch: int) -> None:
-        """Switch to training mode, except for the backbone in the first `freeze_epochs`. Until then
-        it keeps its weights and its batch-norm statistics, while the schedule continues, as with
-        torchreid's fixbase_epoch.
+    def begin_epoch(self, epoch: int) -> None:
+        """Switch to training mode, except for frozen layers. epoch: counted from 0.
+
+        In the first `freeze_epochs`, the backbone keeps its weights and its batch-norm statistics,
+        while the schedule continues, as with torchreid's fixbase_epoch. The layers of
+        `freeze_layers` keep theirs in all epochs.
         """
         self.epoch = epoch
         self.network.train()
@@ -181,9 +203,13 @@ class TrainingStep:
         for name, module in self.network.named_children():
             if f"{name}.".startswith(IN_BACKBONE):
                 module.train(backbone_learns)
-        # not of unused classifiers
-        for parameter in self.optimizer.param_groups[BACKBONE]["params"]:
-            parameter.requires_grad_(backbone_learns)
+        for layer in layers_named(self.network, self.options.freeze_layers):
+            if isinstance(layer, nn.Module):
+                layer.eval()
+        for group in self.optimizer.param_groups:  # no weights that never learn
+            if group["name"] == "backbone":
+                for weight in group["params"]:
+                    weight.requires_grad_(backbone_learns)
         if self.world.size > 1:  # new each epoch: DDP relies on which parameters learn
             self.objective = DistributedDataParallel(self.module)
         elif self._recorded() and (
@@ -203,45 +229,32 @@ class TrainingStep:
         plain = self.options.accumulate == 1 and not self.options.compile
         return self.records and self.device.type == "cuda" and plain
 
-    def _fuse(self) -> bool:
-        """Fuse the network's layers if that is the fastest way to train it here.
-
-        Return whether they are fused.
-        """
-        compiles = self.options.compile
-        possible = self.device.type == "cpu" and computed_in(self.device, self.dtype) is None
-        fused = possible and compiles in (None, "default") and fuse(self.network)
-        if fused and compiles:
-            log.info(
-                "--compile: in float32 on a processor, fused layers are faster, and take its place."
-            )
-        return fused
-
     @property
     def rate(self) -> float:
         """The head's learning rate at the last update, or the backbone's if no head learns."""
-        rates, group = self.scheduler, min(HEAD, len(self.scheduler.base_lrs) - 1)
+        names = [group["name"] for group in self.optimizer.param_groups]
+        group = names.index("head") if "head" in names else names.count("backbone") - 1
+        rates = self.scheduler
         return float(rates.base_lrs[group] * rates.lr_lambdas[group](rates.last_epoch - 1))
 
     def validate(self) -> dict[str, float]:
-        """End an epoch: return "val_loss", the classifier's without margin or smoothing, and
-        "val_error", top-1.
+        """Return "val_loss", the classifier's without margin or smoothing, and "val_error", top-1.
 
-        The images of `val` are not augmented; without any, nothing is returned. They have the size
-        of the epoch: a network that learns at 128×64 fails at 256×128 for a while.
+        The modules keep their modes. The images of `val` are not augmented; without any, nothing is
+        returned. They have the size of the epoch: a network that learns at 128×64 fails at 256×128
+        for a while.
         """
         # saved batch-norm statistics are those that are evaluated
         self.world.follow(self.network.buffers())
         if self.images.validation is None:
             return {}
         bank, targets = self.images.validation
-        self.network.eval()
-        self.criterion.eval()
         totals = torch.zeros(2, device=self.device)
         mine = self.world.share(torch.arange(len(bank)))
         batches = mine.split(self.images.options.batchsize) if len(mine) else ()
-        for indices in progress(batches, desc="validation"):
-            totals += self._validated(bank[indices], targets[indices].to(self.device))
+        with evaluation_mode(self.module):
+            for indices in progress(batches, desc="validation"):
+                totals += self._validated(bank[indices], targets[indices].to(self.device))
         loss, error = (self.world.sum(totals) / len(bank)).tolist()
         return {"val_loss": loss, "val_error": error}
 
@@ -280,10 +293,10 @@ class TrainingStep:
         """
         assert self.average is not None, "only --wa averages"
         epoch = self.options.total_epoch
-        seed_everything(self.images.seed_of(epoch, 0))  # dropout
         inputs = (batch.images for batch in self.images.epoch(epoch))
         bar = progress(inputs, desc="batch-norm statistics", total=len(self.images))
-        update_bn(bar, self.average)
+        with seeded(self.images.seed_of(epoch, 0), self.device):  # dropout draws
+            update_bn(bar, self.average)
         for name, statistic in self.average.named_buffers():
             if name.endswith(("running_mean", "running_var")):
                 statistic.copy_(self.world.sum(statistic) / self.world.size)

@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from person_reid.config.network import HEADS as OPTIONS
+from person_reid.config.network import NetworkOptions
+from person_reid.config.zoo import zoo
 from person_reid.errors import UserError
 from person_reid.losses import HEADS
-from person_reid.models.factory import check_size, create_model
+from person_reid.models.factory import check_network, check_size, create_model
 
 VIT = "vit_tiny_patch16_224"  # its position embedding shows the size it was built for
 
@@ -53,3 +55,42 @@ def test_trying_a_size_leaves_weights_statistics_and_random_numbers_as_they_were
     check_size(network, "resnet18", (64, 32), batch_size)
     assert torch.equal(torch.get_rng_state(), random)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_seed_decides_the_random_weights():
+    def weight(**seed):
+        return create_model("test_resnet", 3, size=(32, 16), **seed).classifier.add_block[0].weight
+
+    assert torch.equal(weight(), weight()) and torch.equal(weight(), weight(seed=0))
+    assert not torch.equal(weight(), weight(seed=1))
+    torch.manual_seed(0)
+    assert torch.equal(weight(seed=None), weight(seed=0))
+    assert not torch.equal(weight(seed=None), weight(seed=0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": "64x32"}, r"size '64x32': expected \(height, width\), such as \(256, 128\)"),
+        ({"size": (64, 32, 3)}, "expected .height, width."),
+        ({"size": 64}, "expected .height, width."),
+        ({"num_classes": -1}, "num_classes -1: expected the number of identities"),
+        ({"num_classes": 2.5}, "num_classes 2.5: expected"),
+        ({"num_classes": True}, "num_classes True: expected"),
+        ({"neck": "bnneck", "linear_num": 256}, "linear_num=256 means nothing to neck='bnneck'"),
+        ({"PCB": True, "linear_num": 256}, "linear_num=256 means nothing to PCB"),
+        ({"attention": "se"}, "attention='se': se needs a place"),
+        ({"name": "resnet5O"}, "backbone='resnet5O': unknown network. Did you mean 'resnet50'"),
+        ({"name": "vit_tiny_patch16_224", "stride": 1}, "stride=1 has no meaning for vit_tiny"),
+    ],
+)
+def test_what_makes_no_network_is_said_in_words_of_python(arguments, message):
+    with pytest.raises(UserError, match=message) as error:
+        create_model(**{"name": "test_resnet", **arguments})
+    assert "--" not in str(error.value)
+
+
+def test_every_published_network_has_the_options_that_it_needs_and_no_others():
+    for entry in zoo().values():
+        if not entry.exported and not entry.note:
+            check_network(NetworkOptions.of(entry.options))

@@ -34,7 +34,7 @@ def name_of(flags, processes):
 
 def train_plainly(*words):
     """Train each of RUNS with further flags, alone or as one of several processes."""
-    begin = TrainingStep._begin
+    begin = TrainingStep.begin_epoch
 
     def begin_plainly(step, epoch):
         begin(step, epoch)
@@ -43,7 +43,7 @@ def train_plainly(*words):
                 module.eval()
 
     with pytest.MonkeyPatch.context() as patch, join_world() as world:
-        patch.setattr(TrainingStep, "_begin", begin_plainly)
+        patch.setattr(TrainingStep, "begin_epoch", begin_plainly)
         patch.setattr(
             Augment, "__call__", lambda augment, bank, indices, generator: normalise(bank[indices])
         )

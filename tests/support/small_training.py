@@ -15,7 +15,7 @@ from person_reid.models.factory import create_model
 from person_reid.training.build import averaging, create_criterion, resolved
 from person_reid.training.images import TrainingImages
 from person_reid.training.journal import Journal
-from person_reid.training.step import TrainingStep
+from person_reid.training.step import TrainingStep, prepare_modules
 
 IMAGES, IDENTITIES, SIZE = 24, 4, (32, 16)
 CPU = torch.device("cpu")
@@ -74,6 +74,7 @@ class Trained:
         self.config, self.images = config, MadeImages(splits, config, CPU, seed=config.seed)
         self.images.decode(SIZE, padding=2)
         criterion = create_criterion(config, network)
+        prepare_modules(network, criterion, config, CPU)
         self.step = TrainingStep(
             network, criterion, config, self.images, averaging=averaging(config)
         )
@@ -88,6 +89,7 @@ class Trained:
         """Train what is left of an epoch without a validation, and return its record."""
         self.journal.stop = stop
         for epoch in self.journal.epochs():
+            self.journal.training.begin_epoch(epoch)
             for batch in self.images.epoch(epoch, self.journal.step):
                 self.journal.count(self.step(batch))
             self.journal.finish({})

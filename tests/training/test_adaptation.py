@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmarks.support.people import write_people
+from person_reid.config.adapt import AdaptConfig
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
@@ -14,7 +15,7 @@ from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.training import adaptation
-from person_reid.training.adaptation import prepare_network, report
+from person_reid.training.adaptation import ClusterCriterion, freeze_classifiers, report
 from tests.support.beginnings import adapting
 from tests.support.flags import SMALLEST
 
@@ -50,10 +51,11 @@ def begun(here):
 
 def test_the_loss_sees_what_is_tested_and_the_classifier_learns_nothing():
     network = create_model("test_resnet", 3, weights="none", neck="bnneck", size=(32, 16)).eval()
-    prepare_network(network)
+    freeze_classifiers(network)
+    seen = ClusterCriterion(AdaptConfig(), network).seen
     network.classifier.add_block[0].running_mean.fill_(1)
     images = torch.randn(2, 3, 32, 16)
-    torch.testing.assert_close(network.outputs(images)[0], network.embed(images))
+    torch.testing.assert_close(network.outputs(images, seen)[0], network.embed(images))
     assert not any(
         weight.requires_grad
         for head in heads_of(network)

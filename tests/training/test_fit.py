@@ -3,6 +3,7 @@ a network given back as it was.
 """
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,6 @@ def dataset():
 
 
 def created(dataset, name="test_resnet", **options):
-    torch.manual_seed(0)
     return reid.create_model(name, dataset.num_classes, size=(64, 32), **options)
 
 
@@ -84,8 +84,143 @@ def test_a_network_is_given_back_as_it_was(dataset):
     )
     assert [type(module) for module in network.modules()] == kinds
     assert not any(module.training for module in network.modules())
-    assert network.classifier.drops_for_losses
     assert not any(weight.requires_grad for weight in network.model.conv1.parameters())
+
+
+def bits(network):
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def test_two_fits_in_two_threads_train_what_each_trains_alone(dataset):
+    def fitted(_=None):
+        network = created(dataset, "osnet_x0_25")
+        options = reid.FitOptions(**SMALL, arcface=True)  # its prototypes are drawn as well
+        reid.fit(network, dataset, options, device="cpu")
+        return network.state_dict()
+
+    alone = fitted()
+    with ThreadPoolExecutor(2) as pool:
+        for beside in pool.map(fitted, range(2)):
+            assert equal_weights(alone, beside)
+
+
+def test_the_random_numbers_of_a_program_go_on_as_if_nothing_had_been_trained(dataset):
+    network = created(dataset)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    reid.create_model("test_resnet", 6, size=(64, 32))
+    reid.fit(network, dataset, reid.FitOptions(**SMALL, wa=True), device="cpu")
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_lines_of_the_page_give_one_network_each_time(dataset):
+    def trained():
+        network = reid.create_model("test_resnet", dataset.num_classes, size=(64, 32))
+        reid.fit(network, dataset, reid.FitOptions(**SMALL), device="cpu")
+        return network.state_dict()
+
+    assert equal_weights(trained(), trained())
+
+
+def test_options_that_stand_for_others_mean_the_same_as_in_train_py(dataset):
+    fitted = []
+    for options in ({"cosine": True}, {"schedule": "cosine"}, {}):
+        network = created(dataset)
+        reid.fit(network, dataset, reid.FitOptions(**SMALL, **options), device="cpu")
+        fitted.append(network.state_dict())
+    assert equal_weights(fitted[0], fitted[1]) and not equal_weights(fitted[0], fitted[2])
+
+
+def test_balanced_convolutions_are_those_of_train_py(dataset):
+    network = created(dataset)
+    options = reid.FitOptions(**{**SMALL, "lr": 1e-9, "total_epoch": 1}, balance=0.1)
+    reid.fit(network, dataset, options, device="cpu")
+    sizes = [
+        layer.weight.square().mean().sqrt().item()
+        for layer in network.modules()
+        if isinstance(layer, torch.nn.Conv2d)
+    ]
+    assert sizes == pytest.approx([0.1] * len(sizes), rel=1e-3)
+
+
+def test_layers_keep_their_weights_and_statistics_if_they_are_frozen(dataset):
+    network = created(dataset, "osnet_x0_25")
+    before = bits(network)
+    options = reid.FitOptions(**SMALL, freeze_layers="conv1,model.conv2.0")
+    reid.fit(network, dataset, options, device="cpu")
+    frozen = ("model.conv1.", "model.conv2.0.")
+    for name, value in network.state_dict().items():
+        if value.is_floating_point() and not name.startswith("model.classifier"):
+            assert torch.equal(value, before[name]) == name.startswith(frozen), name
+    assert all(weight.requires_grad for weight in network.model.conv1.parameters())
+
+
+def test_a_network_that_its_user_froze_is_trained_above_it(dataset):
+    network = created(dataset)
+    network.model.requires_grad_(False)
+    before = network.model.conv1[0].weight.clone()
+    history = reid.fit(network, dataset, reid.FitOptions(**SMALL), device="cpu")
+    assert torch.equal(network.model.conv1[0].weight, before)
+    assert not network.model.conv1[0].weight.requires_grad
+    assert history[0]["lr"] == SMALL["lr"]
+
+
+def frozen(network):
+    return network.requires_grad_(False)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (frozen, {}, "All weights are frozen"),
+        (torch.nn.Module.half, {}, r"weights of torch\.float16.*network\.float\(\)"),
+        (torch.nn.Module.double, {}, r"weights of torch\.float64"),
+        (torch.nn.Module.train, {"batchsize": 1}, "batches of 1 images.*a larger batchsize"),
+        (torch.nn.Module.eval, {"freeze_layers": "layer9"}, "no layer 'layer9'"),
+        (torch.nn.Module.eval, {"freeze_layers": "model,classifier"}, "All weights are frozen"),
+        (torch.nn.Module.eval, {"instances": 8}, "instances=8 would be ignored without sampler"),
+        (
+            torch.nn.Module.eval,
+            {"teacher": "nobody", "loss": "teacher_features:5"},
+            r"teacher='nobody' only names a network.*teacher=Embedder",
+        ),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_named_and_stays_as_it_was(
+    change, options, message, dataset
+):
+    network = change(created(dataset))
+    modes, before = [module.training for module in network.modules()], bits(network)
+    with pytest.raises(reid.UserError, match=message):
+        reid.fit(network, dataset, reid.FitOptions(**{**SMALL, **options}), device="cpu")
+    assert [module.training for module in network.modules()] == modes
+    assert equal_weights(network.state_dict(), before)
+
+
+def test_the_rate_of_layers_decays_only_where_they_are_known(dataset):
+    network, options = created(dataset, "osnet_x0_25"), reid.FitOptions(**SMALL, layer_decay=0.7)
+    with pytest.raises(reid.UserError, match="layer_decay=0.7: this backbone does not say what"):
+        reid.fit(network, dataset, options, device="cpu")
+
+
+def test_any_module_is_extracted(dataset):
+    network = created(dataset).eval()
+
+    class Other(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inside = network
+
+        def forward(self, images):
+            return self.inside.embed(images)
+
+    query, gallery = reid.extract(Other(), dataset, device="cpu", size=(64, 32))
+    expected = reid.extract(network, dataset, device="cpu")
+    torch.testing.assert_close(query.features, expected[0].features, rtol=1e-4, atol=1e-5)
+    assert len(gallery.features) == len(dataset.gallery)
+    with pytest.raises(reid.UserError, match=r"Conv2d returns Tensor \(.*expected a tensor"):
+        reid.extract(torch.nn.Conv2d(3, 4, 1), dataset, device="cpu", size=(64, 32))
 
 
 def test_the_averaged_weights_are_the_result_of_a_training_that_averages(dataset):

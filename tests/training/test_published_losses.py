@@ -126,8 +126,8 @@ def check_that_terms_teach(words):
     ("words", "drops"), [("--alpha 1", False), ("--loss verification", False), ("--triplet", True)]
 )
 def test_the_verification_loss_sees_features_before_the_dropout_of_the_neck(words, drops, here):
-    network: Any = begun([*SMALL.split(), "--data_dir", "people", *words.split()]).training.network
-    assert network.classifier.drops_for_losses is drops
+    training: Any = begun([*SMALL.split(), "--data_dir", "people", *words.split()]).training
+    assert training.criterion.seen.dropped is drops
 
 
 @pytest.mark.parametrize(("batch", "size"), [(8, 8), (20, 10)])

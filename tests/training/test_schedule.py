@@ -2,10 +2,12 @@ from typing import Any
 
 import pytest
 import torch
+from timm.optim import param_groups_layer_decay
 
 from benchmarks.support.references import half_cosine_rates
 from person_reid.config.optimizer import OPTIMIZERS, SCHEDULES
 from person_reid.errors import UserError
+from person_reid.models.factory import create_model
 from person_reid.training.build import create_criterion
 from person_reid.training.schedule import build_optimizer, build_scheduler
 from tests.support.small_training import trained_as
@@ -283,3 +285,20 @@ def test_the_fused_kernels_update_weights_of_any_memory_order_as_the_plain_ones_
             optimizer.zero_grad()
         runs.append(torch.cat([parameter.flatten() for parameter in network.parameters()]))
     torch.testing.assert_close(*runs, rtol=1e-6, atol=1e-7)
+
+
+def test_the_rate_of_a_transformer_decays_from_layer_to_layer():
+    """As timm's own optimisers have it, whose layers these are."""
+    network = create_model("vit_tiny_patch16_224", 3, size=(64, 32))
+    options = trained_as("--layer_decay", "0.5", "--weights", "none")
+    optimizer = build_optimizer(network, create_criterion(options, network), options)
+    rate_of = {
+        weight: group["lr"] for group in optimizer.param_groups for weight in group["params"]
+    }
+    for group in param_groups_layer_decay(network.model, layer_decay=0.5):
+        for weight in group["params"]:
+            assert rate_of[weight] == pytest.approx(options.backbone_lr * group["lr_scale"])
+    assert rate_of[network.model.patch_embed.proj.weight] < rate_of[network.model.norm.weight]
+    assert {rate_of[weight] for weight in network.classifier.parameters()} == {options.lr}
+    names = [group["name"] for group in optimizer.param_groups]
+    assert names == ["backbone"] * 13 + ["head"]

@@ -205,7 +205,7 @@ def test_the_time_of_an_epoch_is_that_of_all_its_parts(monkeypatch):
 
 def without_batch_norm(trained):
     """Let batch norms and dropout compute as in evaluation, though the network is in training."""
-    trained.step._begin(0)
+    trained.step.begin_epoch(0)
     for module in list(trained.network.modules())[1:]:
         module.eval()
 
@@ -274,7 +274,7 @@ def test_on_a_processor_the_layers_of_osnet_are_fused(caplog, monkeypatch):
         fused, compiled = (
             trainer(*flags, total=2, backbone="osnet_x0_25") for flags in ([], ["--compile"])
         )
-    assert "--compile: in float32 on a processor, fused layers are faster" in caplog.text
+    assert "--compile: in float32 on a CPU, fused layers are faster" in caplog.text
     for each in (run(fused), compiled):
         assert any(isinstance(module, LiteConv3x3) for module in each.network.modules())
     compiled.train_epoch()

@@ -8,8 +8,16 @@ from torchvision.transforms.functional import resize
 from person_reid import losses
 from person_reid.config.forms import image_sizes
 from person_reid.data.augment import normalise
+from person_reid.training.build import create_criterion
 from tests.support.runs import equal_weights
-from tests.support.small_training import IDENTITIES, SIZE, run, small_data, trainer
+from tests.support.small_training import (
+    IDENTITIES,
+    SIZE,
+    run,
+    small_data,
+    trained_as,
+    trainer,
+)
 
 
 def test_training_learns():
@@ -30,7 +38,6 @@ def test_validation_is_plain_cross_entropy_over_every_image_of_a_partial_last_ba
     assert validated["val_error"] == pytest.approx(
         (logits.argmax(1) != targets).float().mean().item()
     )
-    assert not trained.criterion.training
     trained.train_epoch()
     assert trained.criterion.training and trained.network.training
 
@@ -349,3 +356,57 @@ def test_terms_are_added_to_the_loss_with_the_step_of_the_epoch():
 def test_the_log_has_the_rate_of_the_head():
     trained = trainer("--arcface", "--prototype_lr", "0.7", "--lr", "0.03", total=1)
     assert trained.train_epoch()["lr"] == pytest.approx(0.03)
+
+
+def test_validating_within_an_epoch_changes_no_later_step():
+    plain, validated = (trainer("--droprate", "0.5") for _ in range(2))
+    for trained in (plain, validated):
+        trained.step.begin_epoch(0)
+        for batch in trained.images.epoch(0):
+            trained.step(batch)
+            if trained is validated:
+                trained.step.validate()
+                assert trained.network.training and trained.criterion.training
+    assert equal_weights(plain.network.state_dict(), validated.network.state_dict())
+
+
+def test_a_loop_that_begins_no_epoch_trains_as_one_that_does():
+    told, untold = (trainer("--freeze_epochs", "1") for _ in range(2))
+    told.step.begin_epoch(0)
+    for trained in (told, untold):
+        for batch in trained.images.epoch(0):
+            trained.step(batch)
+    assert equal_weights(told.network.state_dict(), untold.network.state_dict())
+
+
+def test_a_criterion_changes_nothing_for_the_next_one_on_the_same_network():
+    trained, images = trainer(), torch.randn(8, 3, *SIZE)
+
+    def seen(*flags):
+        criterion = create_criterion(trained_as(*flags, "--weights", "none"), trained.network)
+        torch.manual_seed(0)
+        return trained.network.train().outputs(images, criterion.seen)[0]
+
+    before, whole, after = seen("--triplet"), seen("--alpha", "1"), seen("--triplet")
+    assert (before == 0).any() and not (whole == 0).any() and torch.equal(before, after)
+
+
+@pytest.mark.parametrize("flags", [[], ["--accumulate", "2"]])
+def test_a_gradient_is_clipped_to_its_largest_norm(flags):
+    trained = trainer(*flags, "--clip_grad", "1e-3")
+    trained.step.begin_epoch(0)
+    norms = []
+
+    def note(optimizer, *_):
+        grads = [weight.grad for group in optimizer.param_groups for weight in group["params"]]
+        norms.append(torch.cat([grad.flatten() for grad in grads if grad is not None]).norm())
+
+    trained.step.optimizer.register_step_pre_hook(note)
+    for batch in trained.images.epoch(0):
+        trained.step(batch)
+    assert norms == pytest.approx([1e-3] * len(norms), rel=1e-3) and norms
+
+
+def test_a_large_norm_clips_nothing():
+    plain, clipped = run(trainer(total=1)), run(trainer("--clip_grad", "1e6", total=1))
+    assert equal_weights(plain.network.state_dict(), clipped.network.state_dict())
