@@ -123,8 +123,9 @@ def row(words, scene, truth, names, people, threshold=None):
 
 
 def true_people(scene):
-    """Return {track: the person that most of its boxes show}, the track itself if they match
-    nobody's.
+    """Return {track: the person that most of its boxes show}.
+
+    A track that matches nobody is a person of its own.
     """
     seen = defaultdict(list)
     for box, computed in scene.pairs:
@@ -139,7 +140,10 @@ def walked(folder, source, weights, per_track):
     embed = Embedder(source, weights=weights)
     with (folder / "cameras.csv").open(newline="") as file:
         clocks = list(csv.DictReader(file))
-    truth, found, features, shown = list[tuple](), list[tuple](), list[np.ndarray](), list[str]()
+    truth: list[tuple] = []
+    found: list[tuple] = []
+    features: list[np.ndarray] = []
+    shown: list[str] = []
     for clock in clocks:
         camera, time = clock["camera"], (float(clock["fps"]), clock["start"])
         tracks = read_tracks(folder / camera / "tracks.txt", *time)

@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure how often the bound of tools/threshold.py --false_match_rate holds, by drawing people
-from a test set many times.
+"""Measure how often the bound of tools/threshold.py --false_match_rate holds.
+
+It draws people from a test set many times.
 
     python benchmarks/accuracy/bound.py --results market.mat synthetic.mat
 
@@ -77,8 +78,8 @@ def main(argv=None):
                 own, point = (np.mean([pairs.accepted(trial[i]) for trial in kept]) for i in (0, 2))
                 share = len(kept) / options.draws
                 print(
-                    f"| {name} | {rate:g} | {people} | {share:.1%} | {row[0]} | "
-                    f"{row[1]} | {own:.3f} | {point:.3f} |"
+                    f"| {name} | {rate:g} | {people} | {share:.1%} | {row[0]} "
+                    f"| {row[1]} | {own:.3f} | {point:.3f} |"
                 )
                 sys.stdout.flush()
     print(f"\n{SEARCHES}\n{LINE}")
@@ -93,8 +94,9 @@ def people_of(images):
 
 
 class Pairs:
-    """The pairs of strangers in a test set: who, and how similar; only the
-    SHARE of them that is most similar.
+    """The pairs of strangers in a test set: who, and how similar.
+
+    Only the SHARE of them that is most similar is kept.
     """
 
     def __init__(self, query, gallery):
@@ -129,9 +131,7 @@ class Pairs:
         )
 
     def trial(self, random, count, rates, replace):
-        """Return, for each rate: the bounded threshold or None, its true rate, and
-        the threshold of the estimate.
-        """
+        """Return for each rate: the bounded threshold or None, its true rate, the estimated one."""
         drawn = np.sort(random.choice(self.people, count, replace))
         start, times = np.unique(drawn, return_index=True, return_counts=True)[1:]
         begin, copies = np.zeros(self.people, int), np.zeros(self.people, int)
@@ -176,7 +176,10 @@ def searches(name, query, gallery, rate, count, options):
 
     The rate is that of the people left out; the row says so if nobody is left.
     """
-    labels, size, broken, kept = np.unique(query.labels), options.gallery_size, 0, 0
+    labels = np.unique(query.labels)
+    size = options.gallery_size
+    broken = 0
+    kept = 0
     if count >= len(labels):
         return f"| {name} | {rate:g} | {size} | {count} | nobody of {len(labels)} is left | |"
     for draw in range(options.draws):
@@ -197,8 +200,8 @@ def searches(name, query, gallery, rate, count, options):
         kept += 1
         broken += counts[:, step].sum() / counts[:, 0].sum() > rate * images / size
     return (
-        f"| {name} | {rate:g} | {size} | {count} | {kept / options.draws:.1%} | "
-        f"{broken / options.draws:.1%} |"
+        f"| {name} | {rate:g} | {size} | {count} | {kept / options.draws:.1%} "
+        f"| {broken / options.draws:.1%} |"
     )
 
 

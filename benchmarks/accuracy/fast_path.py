@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure the accuracy of the fast path: train the same recipe the usual way and with the suite,
-then test it.
+"""Measure the accuracy of the fast path.
+
+Trains the same recipe the usual way and with the suite, then tests it.
 
     python benchmarks/accuracy/fast_path.py --data_dir ../Market/pytorch \\
       --weights osnet_x0_25_msmt17.pth --seeds 0 1 2
@@ -31,9 +32,9 @@ from tools.docs.results import append_record, read_records
 from tools.reproduce import call
 
 RECIPE = (
-    "--train_all --backbone osnet_x0_25 --height 128 --width 64 --linear_num 0 "
-    "--droprate 0 --batchsize 64 --lr 0.05 "
-    "--backbone_lr 0.03 --warm_epoch 1 --cosine --label_smoothing 0.1 --total_epoch 3"
+    "--train_all --backbone osnet_x0_25 --height 128 --width 64 --linear_num 0 --droprate 0 "
+    "--batchsize 64 --lr 0.05 --backbone_lr 0.03 --warm_epoch 1 --cosine --label_smoothing 0.1 "
+    "--total_epoch 3"
 )
 WAYS = {
     "usual loop, float32": ("benchmarks/speed/usual.py", []),
@@ -104,8 +105,9 @@ def one_run(name, seed, words, data):
 
 
 def markdown(found):
-    """Return the table for {way: records}: mean over the seeds ± their sample deviation, in
-    percent, and the median time.
+    """Return the table for {way: records}.
+
+    It has the mean over the seeds ± their sample deviation, in percent, and the median time.
     """
     lines = ["| | seeds | Rank@1 | mAP | training |", "| --- " * 5 + "|"]
     for name, records in found.items():

@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure how many wrong labels tools/label_errors.py finds: known labels are changed, and looked
-for.
+"""Measure how many wrong labels tools/label_errors.py finds.
+
+Known labels are changed, and looked for.
 
     python benchmarks/accuracy/label_errors.py --result features.npz
     python benchmarks/accuracy/label_errors.py --result features.npz --share 0.2 --seeds 3
@@ -80,9 +81,9 @@ def look_alike(features, labels, cameras, share, random):
 
 
 def cut(features, labels, cameras, share, random):
-    """Return labels in which a share of the people have two identities,
-    each in half of their cameras.
-    """
+    """Return labels in which a share of the people have two identities.
+
+    Each is used in half of the cameras."""
     changed, names = labels.copy(), np.unique(labels)
     for person in random.choice(names, round(share * len(names)), replace=False):
         half = np.unique(cameras[labels == person])[1::2]
@@ -91,8 +92,9 @@ def cut(features, labels, cameras, share, random):
 
 
 def mixed(features, labels, cameras, share, random):
-    """Return labels in which a share of the people include somebody
-    else, whom another camera saw.
+    """Return labels in which a share of the people include somebody else.
+
+    Another camera saw that person.
     """
     changed, names = labels.copy(), np.unique(labels)
     for person in random.choice(names, round(share * len(names)), replace=False):

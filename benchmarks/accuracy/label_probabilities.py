@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Hold the probabilities of tools/label_errors.py against the truth: labels are changed, and its
-proposals counted.
+"""Hold the probabilities of tools/label_errors.py against the truth.
+
+Labels are changed, and its proposals counted.
 
     python tools/label_errors.py --data_dir ../Market/pytorch --from osnet_msmt17 --save osnet.csv
     python benchmarks/accuracy/label_probabilities.py osnet.mat random.npz --seeds 5
@@ -46,8 +47,8 @@ def main(argv=None):
     logging.disable(logging.WARNING)
     ranges = [f"{low} to {high}" for low, high in pairwise(BINS)]
     print(
-        f"| features | Rank@1 | labels changed | {' | '.join(ranges)} "
-        f"|\n|{'---|' * (3 + len(ranges))}",
+        f"| features | Rank@1 | labels changed | {' | '.join(ranges)} |\n"
+        f"|{'---|' * (3 + len(ranges))}",
         flush=True,
     )
     for file in options.files:
@@ -67,7 +68,9 @@ def read(file):
         features, labels, cameras = (stored[name] for name in ("features", "labels", "cameras"))
     else:
         images = load_gallery(file)
-        features, labels, cameras = images.features, images.labels, images.cameras
+        features = images.features
+    labels = images.labels
+    cameras = images.cameras
     return features / np.linalg.norm(features, axis=1, keepdims=True), labels, cameras
 
 

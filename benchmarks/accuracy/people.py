@@ -1,16 +1,16 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure how tools/search.py identify tells known people apart, and how well people groups unknown
-ones.
+"""Measure how well known people are told apart, and unknown ones grouped.
+
+It holds `identify` and `people` of tools/search.py against the truth.
 
     python benchmarks/accuracy/people.py --result market.mat
     python benchmarks/accuracy/people.py --result market.mat --images 3 10 --track 5
 
 A person is known by the best image, by the mean, or by both. Half of the people of a test set are
-enrolled with some gallery images each, and all queries are asked, camera by
-camera: the images by the camera that asks are left out. Prints rows of Markdown, means over the
-draws: the share of queries of enrolled people whose best person is the right one (Rank@1), and the
-share that is also above the threshold that a tenth and a hundredth of the queries of strangers
-reach.
+enrolled with some gallery images each, and all queries are asked, camera by camera: the images by
+the camera that asks are left out. Prints rows of Markdown, means over the draws: the share of
+queries of enrolled people whose best person is the right one (Rank@1), and the share that is also
+above the threshold that a tenth and a hundredth of the queries of strangers reach.
 
 Then the whole gallery is grouped. Purity is the share of grouped images whose group shows mostly
 their person; of the pairs of images in one group, some are right, and of the pairs of one person,
@@ -87,9 +87,7 @@ def main(argv=None):
 
 
 def trial(query, gallery, most, track, random):
-    """Return, for each score: Rank@1, the shares that are right at each rate, and
-    the threshold of the first rate.
-    """
+    """Return for each score: Rank@1, the shares right at each rate, the first threshold."""
     people = np.unique(query.labels)
     known = random.choice(people, len(people) // 2, replace=False)
     found: dict[str, list] = {name: [] for name in SCORES}
@@ -105,7 +103,7 @@ def trial(query, gallery, most, track, random):
             tracks, [(enrolled.labels.astype(str), enrolled.features)]
         )
         truth = query.labels[asked]
-        # not if only this camera knows the person
+        # somebody whom only this camera knows is not asked for
         asks = np.isin(truth, enrolled.labels) | ~np.isin(truth, known)
         for name, (first, second) in SCORES.items():
             score = (first * best + second * mean)[asks]
@@ -117,16 +115,15 @@ def trial(query, gallery, most, track, random):
 
 
 def nth(labels):
-    """Return the number (N,) of each image among those of its person,
-    from 0; labels (N,) are sorted.
+    """Return the number (N,) of each image among those of its person, from 0.
+
+    labels (N,) are sorted.
     """
     return np.arange(len(labels)) - np.searchsorted(labels, labels)
 
 
 def track_of(query, gallery, asked, most):
-    """Return the features (n, D) of a query and of gallery images of the
-    same person by the same camera.
-    """
+    """Return the features (n, D) of a query and of its person's images by the same camera."""
     same = (gallery.labels == query.labels[asked]) & (gallery.cameras == query.cameras[asked])
     return np.concatenate(
         [query.features[asked : asked + 1], gallery.features[np.flatnonzero(same)[: most - 1]]]
@@ -134,9 +131,7 @@ def track_of(query, gallery, asked, most):
 
 
 def rates(right, score, known):
-    """Return [Rank@1, the shares of known people who are named at each rate,
-    the threshold of the first rate].
-    """
+    """Return [Rank@1, the shares of known people named at each rate, the first threshold]."""
     thresholds = [np.quantile(score[~known], 1 - rate, method="higher") for rate in RATES]
     return [
         right[known].mean(),

@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure how far colour alone gets: Rank@1 and mAP of colour histograms on a data set in
-Market-1501's layout.
+"""Measure how far colour alone gets on a data set in Market-1501's layout.
+
+Prints Rank@1 and mAP of colour histograms.
 
     python benchmarks/accuracy/synthetic_difficulty.py  # draws the default data set and measures it
     python benchmarks/accuracy/synthetic_difficulty.py --data_dir ../Market-1501-v15.09.15

@@ -71,7 +71,9 @@ def main(argv=None):
 def tracks_of(paths):
     """Return (person, camera, number) of the track of each image."""
     keys = [[int(part) for part in NAME.findall(path.name)[0]] for path in paths]
-    found, number, before = {}, 0, [0, 0, 0, 0]
+    found = {}
+    number = 0
+    before = [0, 0, 0, 0]
     for place in sorted(range(len(keys)), key=keys.__getitem__):
         key = keys[place]
         number += key[:3] != before[:3] or key[3] - before[3] > GAP

@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Write a list of wrong labels, for a layout in which a share of the training images have the
-identity of anybody.
+"""Write a list of wrong labels for a layout.
+
+A share of its training images get the identity of anybody.
 
     python benchmarks/accuracy/wrong_labels.py --data_dir ../Market/pytorch --percent 20 \\
       --save wrong.csv

@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure what smaller features cost a search: Rank@1, mAP and recall for each kind of codes, with
-made-up distractors among the gallery.
+"""Measure what smaller features cost a search, with made-up distractors among the gallery.
+
+Prints Rank@1, mAP and recall for each kind of codes.
 
     python benchmarks/gallery/codes.py --result market.mat
     python benchmarks/gallery/codes.py --result market.mat --distractors 0 500000 5000000 \\

@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare the search index with embedded vector databases, on the same made-up people as
-benchmarks/gallery/search.py.
+"""Compare the search index with embedded vector databases.
+
+The images are the made-up people of benchmarks/gallery/search.py.
 
     python benchmarks/gallery/engines.py
     python benchmarks/gallery/engines.py --images 100000 --engines person_reid lancedb
@@ -35,8 +36,8 @@ RECALL = 0.98
 # images in a transaction, and by a process, while others are killed or add at once
 STEP, ADDED = 20, 400
 COLUMNS = (
-    "| | add | build the lists | on the disk | memory | a query | "
-    "recall | filtered | recall | exact |"
+    "| | add | build the lists | on the disk | memory | a query "
+    "| recall | filtered | recall | exact |"
 )
 HARD = "| | acknowledged images lost, of {} kills | two processes add at once |"
 
@@ -63,16 +64,15 @@ def main(argv=None):
             print(apart(measured, name, Path(folder), options.images, queries, truths), flush=True)
     print(f"\n{HARD.format(options.kills)}\n|---|---|---|", flush=True)
     for name in names:
-        lost, together = (
-            kills(name, options.dimension, options.kills),
-            at_once(name, options.dimension),
-        )
+        lost = kills(name, options.dimension, options.kills)
+        together = at_once(name, options.dimension)
         print(f"| {name} | {lost} | {together} |", flush=True)
 
 
 def questions(count, dimension, number):
-    """Return queries (Q, D) and the paths of their nearest images: (of all, of those
-    that the filter lets through).
+    """Return queries (Q, D) and the paths of their nearest images.
+
+    The paths are (of all images, of those that the filter lets through).
     """
     chosen = np.linspace(0, count - 1, number).astype(int)
     queries = np.empty((number, dimension), np.float32)
@@ -89,9 +89,7 @@ def questions(count, dimension, number):
 
 
 def compared(count, dimension, filtered):
-    """Yield numbers (n,) and features (n, D) of the images, or of
-    those that the filter lets through.
-    """
+    """Yield numbers (n,) and features (n, D) of the images, or of those of the filter."""
     for paths, features, abouts in images(count, dimension):
         inside = [
             i
@@ -126,7 +124,9 @@ def measured(name, folder, count, queries, truths):
 
 def asking(engine, queries, truth, effort, among):
     """Return (median seconds of a query by itself, recall)."""
-    seconds, hits, wanted = [], 0, 0
+    seconds = []
+    hits = 0
+    wanted = 0
     engine.search(queries[0], effort, among)
     for query, right in zip(queries, truth, strict=False):
         began = time.perf_counter()
@@ -174,9 +174,7 @@ def kills(name, dimension, number):
 
 
 def at_once(name, dimension):
-    """Return what two processes that add ADDED images each at the
-    same time leave behind, in words.
-    """
+    """Return in words what two processes leave behind that add ADDED images each at once."""
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         apart(counted, name, Path(folder), dimension)

@@ -65,7 +65,9 @@ SEGMENT = 2**30 // (2 * WIDTH + VALUES)  # images in Milvus's largest segments, 
 REBUILT = 2  # a segment is indexed when it is sealed, and again when it is merged
 FILE_HEAD = ["images", "", "add", "build", "disk", "memory", "query", "filtered", "limits first"]
 MILVUS_HEAD = ["images", "memory", "storage", "build", "machines", "query", "queries/s", "month"]
-LATENCY, DAY, HOURS = 1000, 86_400, 730  # ms for a query, seconds to add and build, hours a month
+LATENCY = 1000  # ms for a query
+DAY = 86_400  # seconds to add and build
+HOURS = 730  # a month
 # {index: (bytes an image, why)}, in memory, for Milvus's defaults
 INDEXES = {
     "HNSW_SQ (chosen)": (WIDTH + 8 * LINKS, "a byte a number; 2 M links of 4 bytes"),

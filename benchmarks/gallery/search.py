@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure search among a million features, or ten: time to add, build the lists and answer,
-memory, disk, and recall against exact search.
+"""Measure search among a million features, or ten.
+
+Prints the time to add, build the lists and answer, memory, disk, and recall against exact search.
 
     python benchmarks/gallery/search.py
     python benchmarks/gallery/search.py --images 10000000 --folder /scratch
@@ -34,9 +35,13 @@ from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.progress import progress
 
 # of a person, on average; of people who look alike; features made at a time
-IMAGES, LOOKS, CHUNK = 10, 1000, 20_000
+IMAGES = 10
+LOOKS = 1000
+CHUNK = 20_000
 QUERIES, NEIGHBOURS = 200, 10
-CAMERAS, BEGIN, PERIOD = 8, datetime(2026, 11, 1), timedelta(days=30)
+CAMERAS = 8
+BEGIN = datetime(2026, 11, 1)
+PERIOD = timedelta(days=30)
 FILTERS = {
     "three days": Filter(after="2026-11-11 00:00:00", before="2026-11-14 00:00:00"),
     "one camera, ten days": Filter(
@@ -108,8 +113,9 @@ def images(count, dimension):
 
 
 def people(random, kinds, count):
-    """Return features (count, D) of unit length, and the person (count,) on each image: a kind, a
-    person of that kind, an image of that person.
+    """Return features (count, D) of unit length, and the person (count,) on each image.
+
+    A draw decides a kind, a person of that kind, and an image of that person.
     """
     persons = np.arange(count).repeat(random.geometric(1 / IMAGES, count))[:count]
     looks = (len(kinds) * random.random(persons[-1] + 1) ** 2).astype(int)

@@ -1,5 +1,6 @@
-"""The search index and three embedded vector databases behind one interface, for
-benchmarks/gallery/engines.py.
+"""The search index and three embedded vector databases behind one interface.
+
+benchmarks/gallery/engines.py compares them.
 
 An engine adds (paths, features, abouts), builds its lists, and searches for the NEIGHBOURS nearest:
 among all, or among the images that FILTER lets through, in as many parts of its lists as `effort`

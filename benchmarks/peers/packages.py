@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Run other packages beside the suite, on the same files and the same machine: do results agree,
-and what do they cost?
+"""Run other packages beside the suite: do results agree, and what do they cost?
+
+The files and the machine are the same.
 
     python benchmarks/peers/packages.py --result pytorch_result.mat
     python benchmarks/peers/packages.py --what features training \\
@@ -106,8 +107,8 @@ def main(argv=None):
         for name in options.what:
             title, unit, rows = TABLES[name]
             print(
-                f"\n| {title} | {unit} | ratio | peak GB | result "
-                "|\n| --- | --- | --- | --- | --- |",
+                f"\n| {title} | {unit} | ratio | peak GB | result |\n"
+                "| --- | --- | --- | --- | --- |",
                 flush=True,
             )
             compare(rows, unit, options)
@@ -143,8 +144,9 @@ def agreement(features, reference):
 
 
 def script(name, options, old=False):
-    """Time a script of ours or, if `old`, of the baseline, which reads the
-    features in the current folder.
+    """Time a script of ours or, if `old`, of the baseline.
+
+    The baseline reads the features in the current folder.
     """
     if old:
         code = OLD_SCRIPT.format(str(options.result.parent), str(options.baseline.resolve()))
@@ -190,8 +192,9 @@ def metrics_of_torchreid(options, rerank=False):
 
 
 def metrics_of_fast_reid(options):
-    """Time fast-reid's, compiled by Cython: what its ReidEvaluator
-    does once it has the features.
+    """Time fast-reid's metrics, compiled by Cython.
+
+    It is what its ReidEvaluator does once it has the features.
     """
     with import_from(options.fast_reid):
         from fastreid.evaluation.rank import IS_CYTHON_AVAI, evaluate_rank
@@ -203,9 +206,7 @@ def metrics_of_fast_reid(options):
 
 
 def for_peers(result, compiled, folder):
-    """Return the features as tensors, and the labels and cameras in the
-    order of the peers' evaluate_rank.
-    """
+    """Return features as tensors, labels and cameras in the order of the peers' evaluate_rank."""
     if not compiled:
         raise UserError(
             f"{folder}: its Cython module is not built. `python "
@@ -219,8 +220,9 @@ def for_peers(result, compiled, folder):
 
 
 def without_junk(result):
-    """Return query and gallery without the images that count for nothing:
-    the peers drop them beforehand.
+    """Return query and gallery without the images that count for nothing.
+
+    The peers drop them beforehand.
     """
     query, gallery = load_result(result)
     kept = gallery.labels != JUNK
@@ -276,8 +278,9 @@ def training(*flags, options):
 
 
 def training_of_torchreid(options):
-    """Time the step of torchreid's ImageSoftmaxEngine with its own loader:
-    the same loss on the same images.
+    """Time the step of torchreid's ImageSoftmaxEngine with its own loader.
+
+    The loss and the images are the same.
     """
     with import_from(options.torchreid):
         import torch

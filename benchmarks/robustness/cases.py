@@ -1,5 +1,6 @@
-"""Cases of hostile.py that are written down: tables, options files and rooms as other people and
-programs leave them.
+"""Cases of hostile.py that are written down.
+
+They are tables, options files and folders as other people and programs leave them.
 
 Most of these once ended in a wrong result without a word. So a case says what the right end is: the
 command refuses, or it works and leaves what it should.
@@ -72,17 +73,13 @@ def first_line(text, change):
 
 
 def each_line(text, change):
-    """Return a table whose lines below the first are changed by a
-    function of their number and text.
-    """
+    """Return a table whose lines below the first are changed by a function of (number, text)."""
     head, *lines = text.splitlines()
     return "\n".join([head, *(change(number, line) for number, line in enumerate(lines))]) + "\n"
 
 
 def again(text, **values):
-    """Return a table with its first image once more at the end, in
-    which columns have other values.
-    """
+    """Return a table with its first image once more at the end, with other values."""
     head, first, *_ = text.splitlines()
     row = dict(zip(head.split(","), first.split(","), strict=True)) | values
     return f"{text}{','.join(row.values())}\n"
@@ -94,9 +91,7 @@ def by_another_name(text):
 
 
 def cells(text, name, change):
-    """Return a table in which the values of a column are changed by a
-    function of their number and value.
-    """
+    """Return a table with a column's values changed by a function of (number, value)."""
     place = text.partition("\n")[0].split(",").index(name)
 
     def changed(number, line):
@@ -222,8 +217,9 @@ def tables():
 
 
 def rewrite(file, change, room):
-    """Write a file of the room in another way; keep it as it was, and
-    as it is given to the command.
+    """Write a file of the room in another way.
+
+    `before` keeps it as it was, `given` as the command is given it.
     """
     text = (room / file).read_text(encoding="utf-8")
     content = change(text)
@@ -233,8 +229,9 @@ def rewrite(file, change, room):
 
 
 def laid_out_as(change, room, output):
-    """Compare the images that prepare.py --csv has laid out with those of
-    list.csv, as changed by a function.
+    """Compare the images that prepare.py --csv has laid out with list.csv.
+
+    change: function that brings the text of list.csv into the usual form.
     """
     rows = csv.DictReader(change((room / "before").read_text()).splitlines())
     folders = {"train": "train_all"}
@@ -271,9 +268,7 @@ def mended(room, output):
 
 
 def lists_of_errors():
-    """Yield a case for each writing of a list of label errors that
-    label_errors.py would write anew.
-    """
+    """Yield a case for each writing of a list of label errors that label_errors.py would renew."""
     command = "label_errors again"
     for title, change in (WRITINGS | UNCLEAR).items():
         if title != "no lines":  # with which nothing is lost
@@ -386,7 +381,7 @@ def odd_weights():
         title: partial(changed_weights, change) for title, change in (changes | unusable).items()
     }
     for title, spoil in (spoils | {"a link to what is gone": link_to_nothing}).items():
-        # which compare no features
+        # these two compare no features
         of_files = [] if title in changes else ["export", "save_pretrained"]
         for command in (*commands, *of_files):
             yield Case("odd weights", command, WORKING[command], title, spoil, must_fail=True)
@@ -425,10 +420,8 @@ def odd_numbers():
             given, spoil = [*words, "--threshold", "odd.json"], partial(write, "odd.json", report)
             yield Case("odd threshold", command, given, report[:30], spoil, must_fail=True)
     for report in flags:
-        given, spoil = (
-            ["one.jpg", "two.jpg", *RUN, "--threshold", "odd.json"],
-            partial(write, "odd.json", report),
-        )
+        given = ["one.jpg", "two.jpg", *RUN, "--threshold", "odd.json"]
+        spoil = partial(write, "odd.json", report)
         yield Case("odd threshold", "compare", given, report, spoil, must_fail=True)
     for config in ('{"height": 0}', '{"height": "64"}', '{"height": true}', deep, "[]"):
         spoil = partial(described_so, config)
@@ -618,9 +611,7 @@ def model_file(room):
 
 
 def odd_sets():
-    """Yield cases of folders and lists of images that say less, or
-    something else, than they seem to.
-    """
+    """Yield cases of folders and lists that say less, or something else, than they seem to."""
     kind, command = "odd data set", "prepare --csv"
     words = ["--dataset", "folder", "--data_dir", "own", "--save_dir", "out"]
     words += ["--pattern", "(?P<id>-?[0-9]+)_c(?P<camera>[0-9])"]
@@ -637,10 +628,8 @@ def odd_sets():
         ("no gallery", ("train", "query"), False),
         ("queries alone", ("query",), True),
     ):
-        spoil, look = (
-            partial(rewrite, "list.csv", partial(splits_of, kept)),
-            partial(says, "gallery"),
-        )
+        spoil = partial(rewrite, "list.csv", partial(splits_of, kept))
+        look = partial(says, "gallery")
         yield Case(
             kind,
             command,
@@ -654,10 +643,8 @@ def odd_sets():
     spoil = partial(
         rewrite, "list.csv", lambda text: re.sub(",[a-z]+$", "", text, flags=re.MULTILINE)
     )
-    given, look = (
-        [*WORKING[command], "--test_fraction", "0.01"],
-        partial(says, "nothing to test on"),
-    )
+    given = [*WORKING[command], "--test_fraction", "0.01"]
+    look = partial(says, "nothing to test on")
     yield Case(kind, command, given, "nobody to test on", spoil, must_work=True, look=look)
     one = partial(only, "people/pytorch/train", "0001")
     yield Case(kind, "train", WORKING["train"], "one person", one, must_fail=True)
@@ -714,9 +701,7 @@ def multi_query(width, further, room):
 
 
 def kelvins(room):
-    """Write temperatures as floating-point numbers, all of them above 255,
-    beside an image that is white.
-    """
+    """Write temperatures as floating-point numbers above 255, beside an image that is white."""
     warm = np.random.default_rng(0).normal(300, 4, (64, 32)).astype(np.float32)
     warm[16:48, 8:24] += 12
     for name, pixels in {"kelvin": warm, "white": np.full_like(warm, 255)}.items():
@@ -732,15 +717,11 @@ def unlike(room, output):
 
 
 def odd_indexes():
-    """Yield cases of indexes that are other programs' files, that are put back, and
-    that grow while they are read.
-    """
+    """Yield cases of indexes: other programs' files, some put back, some that grow while read."""
     kind, command = "odd index", "search query"
     for table in ("images (name TEXT)", "images (path TEXT, feature BLOB)", "cookies (value TEXT)"):
-        words, look = (
-            ["people/query", "--index", "foreign.db", *SMALL],
-            partial(same_bytes, "foreign.db"),
-        )
+        words = ["people/query", "--index", "foreign.db", *SMALL]
+        look = partial(same_bytes, "foreign.db")
         yield Case(
             kind, "search index", words, table, partial(foreign, table), must_fail=True, look=look
         )

@@ -1,5 +1,6 @@
-"""Run a function in a forked child: with its output caught, a limit of seconds, and no effect on
-this process.
+"""Run a function in a forked child.
+
+Its output is caught, its seconds are limited, and this process stays as it is.
 
 A child starts in milliseconds, with PyTorch imported already. POSIX only.
 """
@@ -14,8 +15,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a child ended. status: its exit status, or minus the number of the signal
-    that ended it; None if it hung.
+    """How a child ended.
+
+    status: its exit status, or minus the number of the signal that ended it; None if it hung.
     """
 
     status: int | None
@@ -23,8 +25,9 @@ class Outcome:
 
 
 def start(function, folder):
-    """Fork a child that calls function() in `folder`; return its number and the end
-    of the pipe that it writes to.
+    """Fork a child that calls function() in `folder`.
+
+    Returns its number and the end of the pipe that it writes to.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -56,11 +59,11 @@ def start(function, folder):
 
 
 def wait(child, seconds):
-    """Return the Outcome of what `start` returned; a child that is not
-    done after `seconds` is killed.
-    """
+    """Return the Outcome of what `start` returned; a child is killed after `seconds`."""
     (number, reading), text = child, bytearray()
-    deadline, ended, status = time.monotonic() + seconds, 0, 0
+    deadline = time.monotonic() + seconds
+    ended = 0
+    status = 0
     while not ended and time.monotonic() < deadline:
         ended, status = os.waitpid(number, os.WNOHANG)
         with contextlib.suppress(BlockingIOError):

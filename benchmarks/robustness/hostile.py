@@ -127,15 +127,13 @@ def report(cases, ends):
         failed = sum(bool(wrong) for _, wrong in found)
         succeeded = sum(status == 0 and not wrong for status, wrong in found)
         print(
-            f"| {kind} | {len(found)} | "
-            f"{len(found) - failed - succeeded} | {succeeded} | {failed} |"
+            f"| {kind} | {len(found)} "
+            f"| {len(found) - failed - succeeded} | {succeeded} | {failed} |"
         )
 
 
 def draw(count, commands, chance):
-    """Draw cases of the commands: all that are written down, and of
-    nonsense and damage as many as fit.
-    """
+    """Draw cases of the commands: all that are written down, and as much nonsense as fits."""
     plain = [command for command in commands if not re.search(" --| again| of a run", command)]
     fixed = [case for case in (*races(), *full_disks()) if case.command in commands]
     fixed += [case for command in plain for case in over_inputs(command)]
@@ -176,7 +174,7 @@ def over_inputs(command):
     flags = {flag for action in declared(command) for flag in action.option_strings}
     for flag in sorted(OUTPUTS & flags):
         for file in (file for file, users in READ.items() if command in users):
-            # which puts its own suffixes in the place of another
+            # threshold.py replaces a suffix by its own
             must_fail = command != "threshold"
             yield Case(
                 "output over an input",
@@ -209,7 +207,9 @@ def declared(command):
 
 def damage(reading, chance):
     """Return a case of a command that reads a damaged file. reading: (file, command)."""
-    (file, command), how, seed = reading, chance.choice(sorted(DAMAGES)), chance.random()
+    file, command = reading
+    how = chance.choice(sorted(DAMAGES))
+    seed = chance.random()
 
     def spoil(room):
         path = room / file

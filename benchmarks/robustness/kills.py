@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Kill trainings, layouts, additions to a search index and changes of its lists while they write,
-and compare with undisturbed ones.
+"""Kill processes while they write, and compare what they leave with undisturbed ones.
+
+They are trainings, layouts, additions to a search index, and changes of its lists.
 
     python benchmarks/robustness/kills.py  # 200 trainings; 50 layouts, additions, changes of lists
     python benchmarks/robustness/kills.py --trainings 20 --layouts 5 --additions 5 --lists 5 \\
@@ -160,8 +161,8 @@ def kill_additions(room, kills):
     ):
         raise UserError(f"After {killed} kills the index differs from an undisturbed one.")
     print(
-        f"{killed} kills of additions to an index: no image that was in it was "
-        "lost, the features are the same."
+        f"{killed} kills of additions to an index: "
+        "no image that was in it was lost, the features are the same."
     )
 
 
@@ -199,8 +200,9 @@ def kill_lists(room, kills):
 
 
 def kill(command, room, kills, most, check=lambda: None):
-    """Run a command until it was killed `kills` times, at one of its first `most` writing acts,
-    then to its end.
+    """Run a command until it was killed `kills` times, then to its end.
+
+    It is killed at one of its first `most` writing acts.
 
     Returns how often it was killed: fewer if it has nothing left to do.
     """

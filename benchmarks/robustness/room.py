@@ -136,9 +136,7 @@ WORKING |= {
 
 
 def furnish(room):
-    """Make a room with people, a run, features, an index and
-    everything else that a command reads.
-    """
+    """Make a room with people, a run, features, an index and all else that a command reads."""
     room.mkdir()
 
     def do(command, words):

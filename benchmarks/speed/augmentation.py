@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare the time to augment a batch with torchvision's transforms of the same images, one by one,
-in the same run.
+"""Compare the time to augment a batch with torchvision's transforms of the same images.
+
+torchvision transforms one image after the other, in the same run.
 
     python benchmarks/speed/augmentation.py
     python benchmarks/speed/augmentation.py --batchsize 64 --height 384 --width 192 --gpu_ids 0
@@ -67,8 +68,9 @@ def mean_time(work, runs, device):
 
 
 def pipelines(size):
-    """Map flags to torchvision's transforms of a Pillow image and of a
-    normalised tensor; None if it has none.
+    """Map flags to torchvision's transforms, or to None if it has none.
+
+    The transforms are (of a Pillow image, of a normalised tensor).
     """
     zoom = [transforms.Resize([round(1.125 * side) for side in size]), transforms.RandomCrop(size)]
     policy = transforms.AutoAugment()

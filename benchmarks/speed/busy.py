@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare the time of the commands on a quiet machine with their time while another process keeps a
-core busy.
+"""Compare the time of the commands on a quiet machine and beside a busy process.
+
+The process keeps one core busy.
 
     python benchmarks/speed/busy.py
     python benchmarks/speed/busy.py --commands train test --threads 1

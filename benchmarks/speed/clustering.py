@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure time and memory of clustering made features as adapt.py does: neighbours, sparse Jaccard
-graph, DBSCAN.
+"""Measure time and memory of clustering made features as adapt.py does.
+
+It finds neighbours, makes the sparse Jaccard graph, and runs DBSCAN.
 
     python benchmarks/speed/clustering.py
     python benchmarks/speed/clustering.py --images 12936 100000 --radius 0.5
@@ -22,7 +23,9 @@ from benchmarks.support.parser import Parser, positive
 from person_reid.console import run_script
 from person_reid.retrieval.clusters import dbscan, jaccard_graph
 
-DIMENSION, PER_PERSON, CAMERAS = 512, 17, 6  # as in Market-1501's training images
+DIMENSION = 512
+PER_PERSON = 17  # images, as in Market-1501's training set
+CAMERAS = 6
 SPREAD = 1.8  # of a person's images around their mean, whose own spread is 1
 HEADER = (
     "| images | pairs within the radius | graph | DBSCAN | clusters | right pairs found | peak GB |"
@@ -47,9 +50,7 @@ def main(argv=None):
 
 
 def made_features(count, seed=0):
-    """Return features (count, 512) of unit length, rectified as after
-    a ReLU, and the person of each.
-    """
+    """Return features (count, 512) of unit length, as after a ReLU, and the person of each."""
     random = np.random.default_rng(seed)
     people = np.arange(count) // PER_PERSON
     features = SPREAD * random.standard_normal((count, DIMENSION), np.float32)
@@ -80,9 +81,9 @@ def measure(count, radius):
     found = right / pairs(np.unique(people, return_counts=True)[1])
     peak = own_peak()
     return (
-        f"| {count:,} | {graph.nnz:,} | {middle - began:.1f} s | "
-        f"{end - middle:.1f} s | {labels.max() + 1:,} | "
-        f"{found:.1%} | {peak:.2f} |"
+        f"| {count:,} | {graph.nnz:,} | {middle - began:.1f} s "
+        f"| {end - middle:.1f} s | {labels.max() + 1:,} "
+        f"| {found:.1%} | {peak:.2f} |"
     )
 
 

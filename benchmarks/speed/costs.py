@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure what the networks of recipes cost: parameters, multiply-adds, and milliseconds an image
-on one core.
+"""Measure what the networks of recipes cost.
+
+Prints parameters, multiply-adds, and milliseconds an image on one core.
 
     python benchmarks/speed/costs.py recipes/market/osnet_x0_25_laptop.yaml \\
       recipes/market/resnet50.yaml
@@ -63,9 +64,7 @@ def main(argv=None):
 
 
 def cost(path, options):
-    """Return the size of a recipe's network, and the milliseconds an image of
-    each precision that is asked for.
-    """
+    """Return the size of a recipe's network, and the milliseconds an image of each precision."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     spec = training_of(["--config", str(path)])

@@ -49,8 +49,8 @@ def main(argv=None):
         f"{decoding.THREADS} threads": lambda: decoding.decode(paths, load),
     }
     print(
-        f"{machine()}; {len(paths)} images at "
-        f"{options.height}×{options.width}, {options.wait:g} ms late\n"
+        f"{machine()}; "
+        f"{len(paths)} images at {options.height}×{options.width}, {options.wait:g} ms late\n"
     )
     print("| | images/s | times |\n| --- | --- | --- |")
     first = None

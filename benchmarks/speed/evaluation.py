@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare evaluate.py with a loop that sorts the gallery, and the metric with its matrix product:
-time and memory.
+"""Measure evaluate.py and its metric: time and memory.
+
+One is compared with a loop that sorts the gallery, the other with its matrix product.
 
     python benchmarks/speed/evaluation.py                        # made-up features of its size
     python benchmarks/speed/evaluation.py --result pytorch_result.mat  # real features
@@ -73,8 +74,9 @@ def main(argv=None):
 
 
 def start(before):
-    """Print the processor seconds that evaluate.py takes to its first line, here
-    and in another checkout, in turn.
+    """Print the processor seconds that evaluate.py takes to its first line.
+
+    This checkout and another one take turns.
     """
     times: dict = {ROOT: [], before.resolve(): []}
     for folder in [*times] * 15:
@@ -116,8 +118,9 @@ def row(path, no_reference):
 
 
 def in_memory(path):
-    """Return the seconds of the bare matrix product of the features in
-    `path`, and of the whole metric.
+    """Return the seconds of the bare matrix product of features, and of the whole metric.
+
+    path: the file of the features.
     """
     query, gallery = load_result(path)
 

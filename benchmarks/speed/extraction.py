@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure extraction speed by batch size, with each convolution fused with its batch norm, as in
-test.py, and without.
+"""Measure extraction speed by batch size.
+
+Each convolution is fused with its batch norm, as in test.py, or it is not.
 
     python benchmarks/speed/extraction.py
     python benchmarks/speed/extraction.py --backbone resnet50 --batches 8 32 128 --gpu_ids 0
@@ -43,8 +44,8 @@ def main(argv=None):
     network = create_model(options.backbone, weights="none")
     fused = fused_embedding(network, device)
     print(
-        "| network | batch | fused, images/s | as it is, images/s | ratio "
-        "|\n| --- | --- | --- | --- | --- |"
+        "| network | batch | fused, images/s | as it is, images/s | ratio |\n"
+        "| --- | --- | --- | --- | --- |"
     )
     for batch in options.batches:
         images = torch.randn(batch, 3, *find_backbone(options.backbone).size, device=device)

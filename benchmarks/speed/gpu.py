@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure everything that docs/benchmarks.md wants to know of a GPU, in parts that each end within
-nine minutes.
+"""Measure everything that docs/benchmarks.md wants to know of a GPU.
+
+Each part ends within nine minutes.
 
     python benchmarks/speed/gpu.py --save gpu.md                              # all parts
     python benchmarks/speed/gpu.py --save gpu.md --images bounding_box_train  # with photographs
@@ -149,10 +150,8 @@ def run_part(part, options, room):
         )
         text, status = done.stdout, done.returncode
     except subprocess.TimeoutExpired as error:
-        text, status = (
-            (error.stdout or b"").decode(errors="replace") + f"stopped after {MINUTES} minutes\n",
-            1,
-        )
+        text = (error.stdout or b"").decode(errors="replace") + f"stopped after {MINUTES} minutes\n"
+        status = 1
     return f"## {part}\n\n{text}\n({time.perf_counter() - began:.0f} s)\n\n", status == 0
 
 
@@ -174,9 +173,7 @@ def device_tests(options, device):
 
 
 def training(options, device):
-    """Print images per second of the usual loop and of the suite,
-    for each network and precision.
-    """
+    """Print images per second of the usual loop and of the suite, by network and precision."""
     compare(options, device, VARIANTS)
 
 
@@ -186,8 +183,9 @@ def compiled(options, device):
 
 
 def compare(options, device, variants):
-    """Print a row for the usual loop and for each of `variants`, {name:
-    (loop, flags)}, of each network.
+    """Print a row for the usual loop and for each of `variants`, of each network.
+
+    variants: {name: (loop, flags)}.
     """
     peaks = {name: peak(device, name) for name in ("TF32", "bfloat16")}
     print(
@@ -265,8 +263,8 @@ def epochs(options, device):
         history = RunFolder(precision).history()
         first, second = (epoch["seconds"] for epoch in history)
         print(
-            f"| {network[1]}, {precision} | {first:.1f} s | {second:.1f} s | "
-            f"{(first + 59 * second) / 60:.1f} min |"
+            f"| {network[1]}, {precision} | {first:.1f} s | {second:.1f} s "
+            f"| {(first + 59 * second) / 60:.1f} min |"
         )
 
 
@@ -300,8 +298,8 @@ def ranking(options, device):
     where = None if device.type == "cpu" else device
     logging.getLogger("person_reid").setLevel(logging.ERROR)
     print(
-        f"{describe(device)}\n\n| features | | re-ranking, ms | evaluation, ms | "
-        "result |\n|---|---|---|---|---|"
+        f"{describe(device)}\n\n| features | | re-ranking, ms | evaluation, ms | result |\n"
+        "|---|---|---|---|---|"
     )
     for name, (queries, images) in sizes.items():
         make_result("made.mat", queries, images)
@@ -362,9 +360,7 @@ def decoding(options, device):
 
 
 def cores(options, device):
-    """Print the milliseconds of evaluation and re-ranking on the machine's
-    processor, by the number of threads.
-    """
+    """Print the milliseconds of evaluation and re-ranking on the processor, by threads."""
     if options.dry_run:
         make_result("made.mat", 40, 200)
     threads.main(

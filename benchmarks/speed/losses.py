@@ -38,8 +38,9 @@ IMAGES_PER_IDENTITY = 4
 
 
 def library_losses(num_classes):
-    """Return {name: loss called as loss(features, labels)} of
-    pytorch-metric-learning, with the same settings.
+    """Return {name: loss of pytorch-metric-learning with the same settings}.
+
+    Each is called as loss(features, labels).
     """
     try:
         from pytorch_metric_learning import losses as library
@@ -50,10 +51,8 @@ def library_losses(num_classes):
         ) from None
     miner, hardest = miners.MultiSimilarityMiner(epsilon=0.1), miners.BatchHardMiner()
     soft = library.TripletMarginLoss(smooth_loss=True)
-    triplet, multi_similarity = (
-        library.TripletMarginLoss(margin=0.3),
-        library.MultiSimilarityLoss(2, 50, 0.5),
-    )
+    triplet = library.TripletMarginLoss(margin=0.3)
+    multi_similarity = library.MultiSimilarityLoss(2, 50, 0.5)
     return {
         "triplet": lambda x, y: triplet(x, y, miner(x, y)),
         "triplet_hard": lambda x, y: triplet(x, y, hardest(x, y)),
@@ -86,9 +85,10 @@ def step(loss, features, labels):
 
 
 def measure_time(pair, features, labels, repeats, clock):
-    """Return the median milliseconds of a step for each of two losses, which take turns so that the
-    machine treats both alike. After one warm-up step, runs at least `repeats` steps and at least
-    one second.
+    """Return the median milliseconds of a step for each of two losses.
+
+    They take turns, so that the machine treats both alike. After one warm-up step, runs at least
+    `repeats` steps and at least one second.
     """
     times: tuple[list, list] = ([], [])
     begin = clock()
@@ -101,8 +101,9 @@ def measure_time(pair, features, labels, repeats, clock):
 
 
 def measure_memory(loss, features, labels):
-    """Return the peak MB that a step allocates: from the allocator on a GPU, from
-    the profiler's record on a CPU.
+    """Return the peak MB that a step allocates.
+
+    They come from the allocator on a GPU, from the profiler's record on a CPU.
     """
     features.grad = None
     if features.is_cuda:
@@ -151,8 +152,8 @@ def main(argv=None):
             ours_ms, theirs_ms = measure_time(pair, features, labels, options.repeats, clock)
             ours_mb, theirs_mb = (measure_memory(loss, features, labels) for loss in pair)
             print(
-                f"| {count} | {name} | {ours_ms:.2f} | "
-                f"{theirs_ms:.2f} | {theirs_ms / ours_ms:.2f}× "
+                f"| {count} | {name} | {ours_ms:.2f} "
+                f"| {theirs_ms:.2f} | {theirs_ms / ours_ms:.2f}× "
                 f"| {ours_mb:.1f} | {theirs_mb:.1f} |",
                 flush=True,
             )

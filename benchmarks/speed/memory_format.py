@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare training speed with images in channels_last order, which the suite uses, with PyTorch's
-default order.
+"""Compare training speed with images in channels_last order and in PyTorch's default order.
+
+The suite uses channels_last.
 
     python benchmarks/speed/memory_format.py
     python benchmarks/speed/memory_format.py --backbone resnet50 --batchsize 16
@@ -34,23 +35,21 @@ def main(argv=None):
     parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
     options = parser.parse_args(argv)
     print(
-        "| network | images | channels last, images/s | default, images/s | ratio "
-        "|\n| --- | --- | --- | --- | --- |"
+        "| network | images | channels last, images/s | default, images/s | ratio |\n"
+        "| --- | --- | --- | --- | --- |"
     )
     for size in ((128, 64), (256, 128)):
         last, default = (
             speed(options, size, order) for order in (torch.channels_last, torch.contiguous_format)
         )
         print(
-            f"| {options.backbone} | {size[0]}×{size[1]} | {last:.0f} | "
-            f"{default:.0f} | {last / default:.1f} |"
+            f"| {options.backbone} | {size[0]}×{size[1]} | {last:.0f} "
+            f"| {default:.0f} | {last / default:.1f} |"
         )
 
 
 def speed(options, size, order):
-    """Return the images per second of forward and backward, with images and
-    network in the memory format `order`.
-    """
+    """Return the images per second of forward and backward in the memory format `order`."""
     device = select_device(options.gpu_ids)
     network = (
         create_model(options.backbone, 751, weights="none", size=size)

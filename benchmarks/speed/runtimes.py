@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare what computes features on a CPU: PyTorch, ONNX Runtime and OpenVINO, in float32, bfloat16
-and int8.
+"""Compare what computes features on a CPU: PyTorch, ONNX Runtime and OpenVINO.
+
+They compute in float32, bfloat16 and int8.
 
     python benchmarks/speed/runtimes.py --weights osnet_x0_25_msmt17.pth \\
       --test_dir ../Market/pytorch --int8 int8.onnx
@@ -147,8 +148,9 @@ def whole_test(ways, test_dir, options):
 
 
 def show(times, figures):
-    """Print the rows of a table from {way: [(seconds, processor seconds)]}; the first way is what
-    others are held to.
+    """Print the rows of a table from {way: [(seconds, processor seconds)]}.
+
+    The first way is what others are held to.
 
     figures: the medians (seconds, processor seconds) → their texts.
     """

@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure evaluation and re-ranking on the processor by the number of threads that take chunks of
-the queries.
+"""Measure evaluation and re-ranking on the processor by the number of threads.
+
+The threads take chunks of the queries.
 
     python benchmarks/speed/threads.py  # made-up features of Market-1501's size
     python benchmarks/speed/threads.py --result pytorch_result.mat --threads 2 4 8

@@ -1,6 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Compare the training speed of the suite with that of a usual loop, with the same network, in the
-same run.
+"""Compare the training speed of the suite with a usual loop.
+
+The network is the same, and so is the run.
 
     python benchmarks/speed/training.py --data_dir ../Market/pytorch
     python benchmarks/speed/training.py --data_dir ../Market/pytorch --backbone osnet_x0_25 \\
@@ -98,8 +99,8 @@ def main(argv=None):
         f"{options.height}×{options.width}, batch {options.batchsize}\n"
     )
     print(
-        "| | images/s | against 2 workers | waits for data | peak memory "
-        "|\n| --- | --- | --- | --- | --- |"
+        "| | images/s | against 2 workers | waits for data | peak memory |\n"
+        "| --- | --- | --- | --- | --- |"
     )
     first = statistics.median(speed for speed, _, _ in measured["usual loop, 2 workers"])
     for name, runs in measured.items():
@@ -114,9 +115,7 @@ def worker_counts():
 
 
 def usual_loop(options, workers):
-    """Return (images per second, share of the time spent waiting for data,
-    peak gigabytes) of the usual loop.
-    """
+    """Return (images per second, share of waiting for data, peak gigabytes) of the usual loop."""
     from benchmarks.speed.usual import UsualTraining
 
     training = UsualTraining(parsed(options), workers)
@@ -162,16 +161,15 @@ emulating_loop = partial(without, "device.emulates", False)
 
 
 def launched_loop(options, flags):
-    """Return the same for a step that launches a GPU's kernels one by
-    one and does not record its step.
-    """
+    """Return the same for a step that launches a GPU's kernels one by one, unrecorded."""
     with patch("person_reid.training.step.Recorded", lambda module: module):
         return suite_loop(options, flags)
 
 
 def shared_loop(options, flags):
-    """Return the same for several processes together: the sum of speeds, the
-    longest wait, the sum of memory.
+    """Return the same for several processes together.
+
+    It is the sum of speeds, the longest wait, the sum of memory.
     """
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -234,8 +232,9 @@ def synchronise(device):
 
 
 def _peak_gigabytes(device):
-    """Return the peak of the accelerator if there is one, else of this
-    process (without its loader workers).
+    """Return the peak of the accelerator or, without one, of this process.
+
+    Workers of the loader do not count.
     """
     if device.type == "cuda":
         import torch

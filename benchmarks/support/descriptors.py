@@ -42,8 +42,9 @@ def histogram(pixels, stripes=1, balanced=False):
 
 
 def describe(folder, descriptor):
-    """A FeatureSet of the images of a folder. descriptor: function of (H,
-    W, 3) uint8 that returns (D,).
+    """Return a FeatureSet of the images of a folder.
+
+    descriptor: function of (H, W, 3) uint8 that returns (D,).
     """
     paths = sorted(Path(folder).glob("*.jpg"))
     if not paths:

@@ -1,6 +1,4 @@
-"""Functions that the benchmarks share: made-up features, and the time
-and memory of a whole process.
-"""
+"""Made-up features, and the time and memory of a whole process."""
 
 import multiprocessing
 import os
@@ -65,17 +63,16 @@ def make_result(path, num_queries, num_gallery, dimension=512, seed=0):
 
 
 def describe(path):
-    """Return the size of the features in the file `path`, such as
-    (`3,368 × 19,732 × 512`, gigabytes).
-    """
+    """Return the size of the features in a file, such as (`3,368 × 19,732 × 512`, gigabytes)."""
     query, gallery = load_result(path)
     name = f"{len(query):,} × {len(gallery):,} × {gallery.features.shape[1]}"
     return name, (query.features.nbytes + gallery.features.nbytes) / 1e9
 
 
 def result_files(options, folder):
-    """Yield the file that --result names, or a file of made-up features for each of
-    --sizes, written into `folder`.
+    """Yield the file that --result names, or a made-up file for each of --sizes.
+
+    Made-up files are written into `folder`.
     """
     if options.result:
         yield options.result.resolve()
@@ -104,8 +101,9 @@ def run_process(*arguments):
 
 
 def peak_gigabytes(usage):
-    """Return the peak resident memory from os.wait4 or resource.getrusage; Linux
-    counts kilobytes, macOS bytes.
+    """Return the peak resident memory from os.wait4 or resource.getrusage.
+
+    Linux counts kilobytes, macOS bytes.
     """
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
@@ -118,8 +116,9 @@ def own_peak():
 
 
 def apart(work, *arguments, **named):
-    """Run work(*arguments, **named) in its own process, because Linux counts this
-    one's memory towards every child.
+    """Run work(*arguments, **named) in its own process.
+
+    Linux counts the memory of this one towards every child.
     """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work, *arguments, **named).result()
@@ -141,13 +140,11 @@ def best_and_result(work, times=3):
 
 
 def machine():
-    """Return a line for the documents: where and when this was
-    measured, and how busy the machine was.
-    """
+    """Return a line for the documents: where and when this was measured, and how busy it was."""
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     return (
-        f"{date.today()}, {os.cpu_count()} cores of "
-        f"{platform.machine()}{load}, NumPy {np.__version__}"
+        f"{date.today()}, {os.cpu_count()} cores of {platform.machine()}{load}, "
+        f"NumPy {np.__version__}"
     )
 
 

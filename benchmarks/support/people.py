@@ -7,8 +7,9 @@ import prepare
 
 
 def write_people(folder, people, images, seed=0):
-    """Write small images of people, noise around a colour of each, in the
-    layout of prepare.py; two cameras.
+    """Write small images of people by two cameras, in the layout of prepare.py.
+
+    Each person is noise around a colour.
     """
     random = np.random.default_rng(seed)
     for person in range(1, people + 1):
@@ -23,9 +24,7 @@ def write_people(folder, people, images, seed=0):
 
 
 def draw_people(folder, identities, tested=2, cameras=2, images=2, distractors=0, junk=0):
-    """Draw a synthetic data set and lay it out, as `prepare.py --synthetic`
-    does; returns the laid-out folder.
-    """
+    """Draw a synthetic data set, lay it out as prepare.py does, and return the layout's folder."""
     counts = {
         "identities": identities,
         "test_identities": tested,

@@ -13,24 +13,24 @@ import numpy as np
 
 
 def distinct_rows(features):
-    """(rows, of_image): the rows of `features` (N, D) without repetitions, and for
-    each image the index of its row.
-    """
+    """Return (the rows of `features` (N, D) without repetitions, each image's index of its row)."""
     rows, of_image = np.unique(features, axis=0, return_inverse=True)
     return rows, of_image.ravel()
 
 
 def products(queries, gallery):
-    """(Q, G) dot products of queries (Q, D) and gallery (G, D), bit for bit the same
-    for equal rows of the gallery.
+    """Return (Q, G) dot products of queries (Q, D) and gallery (G, D).
+
+    They are the same, bit for bit, for equal rows of the gallery.
     """
     rows, of_image = distinct_rows(gallery)
     return (queries @ rows.T)[:, of_image]
 
 
 def loop_evaluate(query, gallery, scores=None, ap="trapezoidal"):
-    """(AP, INP, rank of the first match or -1), each (Q,), by a loop over the queries that sorts
-    the gallery.
+    """Return (AP, INP, rank of the first match or -1), each (Q,).
+
+    A loop over the queries sorts the gallery.
 
     scores: (Q, G), or None for the dot products of the features. Zheng et al., Scalable Person
     Re-identification, 2015.
@@ -59,8 +59,9 @@ def _one_query(ranks, ap):
 
 
 def dense_k_reciprocal(query, gallery, k1=20, k2=6, lambda_value=0.3):
-    """(Q, G) distance of Zhong et al., Re-ranking with k-reciprocal Encoding, CVPR 2017, on (N, N)
-    matrices.
+    """Return the (Q, G) distance of k-reciprocal re-ranking, on (N, N) matrices.
+
+    Zhong et al., Re-ranking with k-reciprocal Encoding, CVPR 2017.
 
     query (Q, D), gallery (G, D): unit features. The original distance is the published (2 - 2
     cos)², each row divided by its largest; every image comes first among its own neighbours, equal
@@ -109,8 +110,9 @@ def _reciprocal(neighbours, i, k):
 
 
 def dense_graph(query, gallery, k1=26, k2=7, lambda_value=0.3):
-    """(Q, G) score of Zhang et al., Understanding Image Retrieval Re-Ranking, 2020,
-    in float64 on (N, N) matrices.
+    """Return the (Q, G) score of graph re-ranking, in float64 on (N, N) matrices.
+
+    Zhang et al., Understanding Image Retrieval Re-Ranking, 2020.
     """
     features = np.concatenate([query, gallery]).astype(np.float64)
     cosine = products(features, features)
@@ -127,9 +129,10 @@ def dense_graph(query, gallery, k1=26, k2=7, lambda_value=0.3):
 
 
 def half_cosine_rates(options, epoch, part):
-    """The learning rates of backbone and head after that part, 0 to 1, of an epoch: a half cosine
-    by the epoch, down to lr / 100, over the first warm_epoch of them times a rise by the step from
-    0.1 to 1.
+    """Return the learning rates of backbone and head after a part, 0 to 1, of an epoch.
+
+    The rate is a half cosine by the epoch, down to lr / 100. Over the first warm_epoch epochs it is
+    multiplied by a rise by the step from 0.1 to 1.
     """
     floor, cosine = options.lr / 100, (1 + math.cos(math.pi * epoch / options.total_epoch)) / 2
     warm = min(1.0, 0.1 + 0.9 * (epoch + part) / options.warm_epoch) if options.warm_epoch else 1.0

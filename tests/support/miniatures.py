@@ -1,5 +1,6 @@
-"""The files of every data set in miniature, and how they are laid out: facts,
-without a line of code to test.
+"""The files of every data set in miniature, and how they are laid out.
+
+These are facts, without a line of code to test.
 """
 
 from tests.data.conftest import FILES
@@ -191,8 +192,8 @@ MINIATURES = {
         [f"image/{number:07d}.jpg" for number in range(1, 8)],
         {
             "train_test_split/train_list.txt": "0000001 7653\n0000002 7653\n",
-            "train_test_split/test_list_800.txt": "0000003 31\n0000004 "
-            "31\n0000005 31\n0000006 40\n0000007 40\n",
+            "train_test_split/test_list_800.txt": "0000003 31\n0000004 31\n"
+            "0000005 31\n0000006 40\n0000007 40\n",
         },
         {
             "train_all": ["7653/7653_c1_0000001.jpg", "7653/7653_c2_0000002.jpg"],

@@ -17,8 +17,9 @@ PROGRAM = re.compile(r"(?:.*[/\\])?python3?")
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block. line: of its first line of text, from 1. remark: what the
-    HTML comment right above it says.
+    """A fenced block.
+
+    line: of its first line of text, from 1. remark: what the HTML comment right above it says.
     """
 
     line: int
@@ -29,8 +30,9 @@ class Block:
 
 @dataclass(frozen=True)
 class Command:
-    """A command of a script of ours. line: where it begins, from 1;
-    script: such as tools/export.py.
+    """A command of a script of ours.
+
+    line: where it begins, from 1. script: such as tools/export.py.
     """
 
     line: int
@@ -62,9 +64,7 @@ def line_of(page, position):
 
 
 def commands(page):
-    """The Commands of a page: in blocks of bash, in blocks without a language, and
-    in `python …` in running text.
-    """
+    """The Commands of a page: in blocks of bash or of no language, and in `python …` in text."""
     found = [
         command
         for block in blocks(page)
@@ -107,9 +107,7 @@ def parts(line, number):
 
 
 def script_of(words):
-    """(script, arguments) of a command in words; None where it is no script
-    of Python, such as pip or git.
-    """
+    """Return (script, arguments) of a command in words; None if it is not a script of Python."""
     while words and re.fullmatch(r"\w+=\S*", words[0]):  # OMP_NUM_THREADS=1
         words = words[1:]
     if words[:2] == ["bash", "DDP.sh"]:

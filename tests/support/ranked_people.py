@@ -7,8 +7,9 @@ from person_reid.retrieval.results import FeatureSet, save_result
 
 
 def random_sets(seed=0, queries=12, images=150):
-    """Query and gallery of 5 identities, distractors and junk in 3 cameras;
-    coarse features, so that many tie.
+    """Query and gallery of 5 identities, distractors and junk in 3 cameras.
+
+    The features are coarse, so that many tie.
     """
     rng = np.random.default_rng(seed)
     sets = []

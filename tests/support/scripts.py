@@ -1,5 +1,6 @@
-"""The scripts run as a user would: each in a process of its own, or, which costs
-no start, in that of the tests.
+"""The scripts run as a user would.
+
+Each has a process of its own or, which costs no start, that of the tests.
 """
 
 import contextlib
@@ -23,8 +24,9 @@ def run_process(script, *arguments, cwd, status=0):
 
 
 def run(script, *arguments, cwd, status=0):
-    """run_process without the seconds in which Python imports PyTorch: the
-    script's `main`, called in `cwd`.
+    """run_process without the seconds in which Python imports PyTorch.
+
+    The script's `main` is called in `cwd`.
     """
     return check(*end(script, *arguments, cwd=cwd), status)
 
@@ -32,7 +34,9 @@ def run(script, *arguments, cwd, status=0):
 def end(script, *arguments, cwd) -> tuple[str, object]:
     """(what a script printed, its status), as `run` calls it; a traceback is an exception here."""
     main = module_of(script).main
-    out, err, before = io.StringIO(), io.StringIO(), Path.cwd()
+    out = io.StringIO()
+    err = io.StringIO()
+    before = Path.cwd()
     ended: str | int | None = 0
     with (
         contextlib.redirect_stdout(out),

@@ -1,5 +1,6 @@
-"""Losses as their papers write them: Python loops over images, pairs
-and triplets: the tests' oracles.
+"""Losses as their papers write them: the tests' oracles.
+
+Python loops over images, pairs and triplets.
 """
 
 import math
@@ -73,7 +74,9 @@ def triplet_weighted(features, labels):
 
 
 def circle(features, labels, margin=0.25, gamma=32.0):
-    x, pull, push = unit(features), [], []
+    x = unit(features)
+    pull = []
+    push = []
     for i in range(len(x)):
         for j in range(i + 1, len(x)):
             s = x[i] @ x[j]
@@ -191,8 +194,9 @@ def arcface_softmax(cosines, labels, margin=20.0, scale=64.0):
 
 
 def circle_softmax(cosines, labels, margin=0.35, scale=64.0):
-    """log(1 + Σₙ exp(γ αₙ (sₙ − m)) · exp(−γ αₚ (sₚ − 1 + m))) of the one
-    right and the other class weights.
+    """log(1 + Σₙ exp(γ αₙ (sₙ − m)) · exp(−γ αₚ (sₚ − 1 + m))) of the class weights.
+
+    p is the right class, n are the others.
     """
     terms = []
     for row, y in zip(cosines, labels, strict=True):

@@ -1,5 +1,6 @@
-"""What pictures of synthetic people look like, in a few numbers that no other version of NumPy or
-Pillow changes.
+"""What pictures of synthetic people look like, in a few numbers.
+
+No other version of NumPy or Pillow changes them.
 
 python -m tests.support.synthetic_pixels        # after VERSION was raised: record what is drawn now
 """
@@ -19,8 +20,9 @@ CAMERAS = 7  # the six that are made by hand, and one that varies them
 
 
 def look():
-    """{camera: means (pictures, 4, 2, 3) of blocks, and of their differences from
-    pixel to pixel}, in grey values.
+    """{camera: means (pictures, 4, 2, 3) of blocks, and of their differences}, in grey values.
+
+    The differences are from pixel to pixel.
     """
     pictures = [
         one

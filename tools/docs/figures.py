@@ -1,5 +1,4 @@
-"""Figures in the prose of the pages: a mark names each one, and it is filled in from the results,
-never by hand.
+"""Figures in the prose of the pages: a mark names each one, and the results fill it in.
 
     <!-- = networks -->49<!-- / -->
         the number of networks that python model.py lists

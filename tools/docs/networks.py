@@ -1,7 +1,8 @@
-"""Write person_reid/models/networks.txt, the list that `python model.py` prints, and into
-docs/networks.md the published networks and how near their features are to their authors'.
+"""Write the list of networks, and the tables of published ones into docs/networks.md.
 
-Every network of the list is built to count its parameters and multiply-adds.
+The list is person_reid/models/networks.txt, which `python model.py` prints. The tables say how near
+the features are to their authors'. Every network of the list is built to count its parameters and
+multiply-adds.
 
 python tools/docs/networks.py
 """

@@ -68,8 +68,9 @@ def notebook(page: str) -> str:
 
 
 def _pieces(page: str) -> Iterator[tuple[str, str]]:
-    """Yield (kind, text) of each cell: the text before the first section, SET_UP,
-    then sections cut at their code.
+    """Yield (kind, text) of each cell.
+
+    The text before the first section comes first, then SET_UP, then sections cut at their code.
     """
     text, end = "", 0
     for match in FENCED.finditer(page):
@@ -85,8 +86,9 @@ def _pieces(page: str) -> Iterator[tuple[str, str]]:
 
 
 def _sections(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the cells of a piece of text, a new one at each heading; SET_UP
-    comes before the first section.
+    """Yield the cells of a piece of text, a new one at each heading.
+
+    SET_UP comes before the first section.
     """
     for part in re.split(r"^(?=## )", LINK_WITHIN.sub(r"\1", text), flags=re.M):
         if part.strip():
