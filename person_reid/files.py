@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.errors import UserError
-from person_reid.text import parse_json
+from person_reid.text import parse_json, printable
 
 log = logging.getLogger(__name__)
 # Bytes of a file that somebody hands over, at most; a larger one is not what it should be.
@@ -30,6 +31,10 @@ LIST = 4 * 10**9  # tables, tracks, logs
 TENSORS = 256 * 10**9  # weights, features, exported networks
 VIDEO = STORE = 10**14  # read a part at a time
 NOT_FILES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+FORMULA = re.compile(r"'*(?:[=+@\t\r\n]|-(?![0-9.]*\Z))")  # a spreadsheet computes it; not -1
+FORBIDDEN = {*"/\\\n\t", *(":" if os.name == "nt" else "")}  # in the name of a file
+DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)  # of Windows
+LONGEST = 200  # bytes of a name, so that an ending fits; file systems allow 255
 ABANDONED = 60  # seconds without a change after which nobody is writing a partial file any more
 
 
@@ -54,6 +59,31 @@ def with_ending(path: str | Path, ending: str, *known: str) -> Path:
         raise IsADirectoryError(errno.EISDIR, "a folder; expected the name of a file", str(path))
     name = path.name.removesuffix(path.suffix) if path.suffix.lower() in known else path.name
     return path.with_name(name + ending)
+
+
+def is_file_name(name: object) -> bool:
+    """Return whether a text that a file holds may become the name of a file, and nothing else.
+
+    Whoever wrote the file must not choose the folder, hide what is written, or name a device. Names
+    that Windows would change are refused everywhere, since files are passed on.
+    """
+    return (
+        isinstance(name, str)
+        and not name.startswith(".")
+        and not name.endswith((".", " "))
+        and not DEVICE.match(name)
+        and printable(name) == name
+        and not set(name) & FORBIDDEN
+        and 0 < len(os.fsencode(name)) <= LONGEST
+    )
+
+
+def as_file_name(text: str) -> str:
+    """Return a text as a name that is_file_name accepts, also with an ending of a few letters."""
+    shown = "".join("_" if sign in FORBIDDEN else sign for sign in printable(text)).lstrip(".")
+    if DEVICE.match(shown):
+        shown = f"_{shown}"
+    return shown.encode()[: LONGEST // 2].decode(errors="ignore").rstrip(". ") or "_"
 
 
 def real(path: str | Path) -> Path:
@@ -143,17 +173,18 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
     Raises UserError, before anything is written, if `path` is another folder or a file, and
     OSError, naming `path`, on a full disk. Two processes must not write one folder at once.
     """
+    check_folder(path, mark)
     place = real(path)
-    temporary, older = (place.with_name(f".{place.name}.{what}") for what in ("partial", "older"))
+    temporary, older = _beside(place)
     if older.exists() and not place.exists():  # a process was killed between the two renames below
         older.rename(place)
-    check_folder(path, mark)
     for left_behind in (temporary, older):
         shutil.rmtree(left_behind, ignore_errors=True)
     make_folder(temporary)
     try:
+        write_text(temporary / mark, "[]")  # so that a later call may remove it
         yield temporary
-        write_text(temporary / mark, "\n".join(_files_in(temporary)))
+        write_text(temporary / mark, json.dumps(_files_in(temporary)))
         if place.exists():
             place.rename(older)
         temporary.rename(place)
@@ -169,9 +200,24 @@ def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
 
 
 def check_folder(path: str | Path, mark: str) -> None:
-    """Raise UserError if whole_folder could not replace what is at `path`. Call it first."""
+    """Raise UserError if whole_folder could not replace what is at `path`. Call it first.
+
+    What a killed process may have left beside it must be such a folder as well.
+    """
     place = real(path)
     check_way(place.parent)
+    for folder in (Path(path), *_beside(place)):
+        _check_whole(folder, mark)
+
+
+def _beside(place: Path) -> tuple[Path, Path]:
+    """Return the folders beside `place` that hold what is not complete yet, and what was there."""
+    return place.with_name(f".{place.name}.partial"), place.with_name(f".{place.name}.older")
+
+
+def _check_whole(path: Path, mark: str) -> None:
+    """Raise UserError if there is anything at `path` but a folder that whole_folder wrote."""
+    place = real(path)
     own = (place / mark).is_file()
     if Path.cwd().is_relative_to(place) and (own or not any(place.iterdir())):
         # which would move
@@ -183,8 +229,7 @@ def check_folder(path: str | Path, mark: str) -> None:
             f"{path}: exists, and was not written by this command. "
             "Remove it, or choose another name."
         )
-    named = content_of(place / mark).decode("utf-8", "surrogateescape")
-    written = {mark, *named.splitlines()}
+    written = {mark, *_listed_in(place / mark)}
     further = (
         [] if written == {mark} else [name for name in _files_in(place) if name not in written]
     )
@@ -193,6 +238,15 @@ def check_folder(path: str | Path, mark: str) -> None:
             f"{path}: holds {further[0]}, which this command did not "
             "write. Move it elsewhere first."
         )
+
+
+def _listed_in(mark: Path) -> list[str]:
+    """Return the files that whole_folder listed; an earlier version wrote a line for each."""
+    text = content_of(mark).decode("utf-8", errors="surrogateescape")
+    with suppress(ValueError):
+        if isinstance(names := parse_json(text), list):
+            return [str(name) for name in names]
+    return text.splitlines()
 
 
 def _files_in(folder: Path) -> list[str]:
@@ -260,12 +314,29 @@ def write_json(path: str | Path, content: object) -> None:
 
 def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Write a CSV file in UTF-8, whole or not at all; names of files in it keep their bytes."""
-    text = StringIO(newline="")
-    table = csv.writer(text)
-    table.writerow(header)
-    table.writerows(rows)
     with atomic_write(path) as temporary:
-        temporary.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
+        content = csv_text([header, *rows]).encode("utf-8", "surrogateescape")
+        temporary.write_bytes(content)
+
+
+def csv_text(rows: Iterable[Iterable[object]], end: str = "\r\n") -> str:
+    """Return comma-separated values, whose cells are harmless in a spreadsheet."""
+    text = StringIO(newline="")
+    csv.writer(text, lineterminator=end).writerows(map(harmless, row) for row in rows)
+    return text.getvalue()
+
+
+def harmless(cell: object) -> object:
+    """Return a cell with an apostrophe before a text that begins like a formula, such as =1+1.
+
+    It also goes before apostrophes that precede such a beginning, so that plain_cell undoes it.
+    """
+    return f"'{cell}" if isinstance(cell, str) and FORMULA.match(cell) else cell
+
+
+def plain_cell(cell: str) -> str:
+    """Return a cell as it was before harmless()."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
 def regular_file(path: str | Path, most: int = LIST, expected: str = "a file") -> Path:

@@ -17,9 +17,9 @@ Two tracks of one camera that overlap in time are two people. With --travel, so 
 two cameras if the way takes longer than the time between them.
 """
 
-import re
 import sys
 from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -31,129 +31,208 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from person_reid.config.across import AcrossConfig
 from person_reid.config.times import EPOCH
 from person_reid.console import command, parse, run_script
+from person_reid.console.commands import as_installed, installed
 from person_reid.console.outputs import check_outputs
 from person_reid.data.track_files import write_identities
-from person_reid.deploy.find import feature_flags, network_name
-from person_reid.files import check_folder, whole_folder, write_csv
+from person_reid.errors import UserError
+from person_reid.files import check_folder, is_file_name, real, whole_folder, write_csv
 from person_reid.gallery.gallery import Gallery, open_gallery
 from person_reid.gallery.metadata import About, listed_path
-from person_reid.gallery.network import network_of
+from person_reid.gallery.naming import (
+    known_name,
+    name_people,
+    number_people,
+    recorded_identities,
+)
+from person_reid.gallery.network import measured_threshold
 from person_reid.gallery.people import (
+    Corrections,
     IndexedTrack,
+    NamedTrack,
     check_clocks,
-    corrected_pairs,
     indexed_tracks,
+    read_corrections,
+    read_truth,
     remark_on_times,
     score_people,
     spans,
 )
-from person_reid.retrieval.association import Pairs, People, Travel, link_tracks, read_travel
-from person_reid.retrieval.thresholds import DIGITS, load_threshold
+from person_reid.gallery.tracks import TrackRecord
+from person_reid.retrieval.association import People, Travel, link_tracks, read_travel
+from person_reid.retrieval.clusters import number_in, numbered_person
+from person_reid.retrieval.similarity import Features
+from person_reid.retrieval.thresholds import DIGITS
 from person_reid.show.explorer import write_explorer
-from person_reid.show.explorer_images import Images, person_name
+from person_reid.show.explorer_images import Images
 from person_reid.show.explorer_page import MOST, one_file_size
 from person_reid.show.explorer_tracks import DOUBTFUL, describe_stays
 from person_reid.show.lanes import Stay, draw_lanes
 from person_reid.text import counted
 
 MARK = ".person-reid-people"  # a file that only folders of this command hold
-NUMBERED = re.compile(r"person \d{4,}")
 CORRECTIONS = "corrections.csv"
+PEOPLE = "people"  # people.csv and people.html, or a folder
 SHOWN = 4  # images of a track on the page
 LEAST = 3  # images that the page's map needs
-COLUMNS = ("person", "camera", "track", "first", "last", "boxes", "margin", "source")
+COLUMNS = ("person", "camera", "track", "first", "last", "boxes", "margin", "source", "name")
+
+
+@dataclass(frozen=True)
+class Linked:
+    """The tracks of an index, and who they show.
+
+    people: (T,), from 0. found: what links the first tracks, which have images. stays: the tracks
+    as pages and pictures show them, with numbers that people keep. shown: (track, place) of each
+    image of the page. identities: all in the index, whose numbers no new person gets.
+    """
+
+    tracks: list[IndexedTrack]
+    people: list[int]
+    found: People
+    stays: list[Stay]
+    shown: list[tuple[int, int]]
+    identities: set[str]
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     """Read tracks and features, link them, and write who is who."""
     config = parse(AcrossConfig, argv, __doc__)
+    check_places(config)
+    index = open_gallery(config.index, new=False)
+    tracks, features = indexed_tracks(index)
+    check_names(config, tracks)
+    truth = read_truth(Path(config.truth), tracks) if config.truth else []
+
+    linked = link(config, index, tracks, features)
+    if config.sheet:
+        draw_lanes(linked.stays, config.sheet, begin_of(tracks), config)
+        print(f"Written: {config.sheet}")
+    write_folder(config, linked)
+    tell(config, linked)
+
+    if config.truth:
+        tell_score(config.truth, linked, truth)
+    if config.apply:
+        count = record(index, linked)
+        print(f"{config.index}: recorded the people of {counted(count, 'image')}")
+
+
+def link(
+    config: AcrossConfig, index: Gallery, tracks: list[IndexedTrack], features: Features
+) -> Linked:
+    """Return who the tracks show.
+
+    features: (S, D) of the first S tracks. A track without an image is a person of its own.
+    """
+    seen = tracks[: len(features)]
+    travel, said = known_beforehand(config, seen)
+    threshold = measured_threshold(config.threshold, index)
+    remark_on_times(seen)
+
+    cameras = [each.record.camera for each in seen]
+    starts, ends = spans(seen)
+    found = link_tracks(
+        features,
+        cameras,
+        starts,
+        ends,
+        threshold,
+        travel,
+        config.camera_norm,
+        config.rerank,
+        said.same,
+        said.different,
+    )
+    alone = np.arange(len(tracks) - len(seen)) + found.labels.max() + 1
+    people = [*found.labels.tolist(), *alone.tolist()]
+    identities = recorded_identities(index)
+    numbers = number_people(tracks, people, said, identities)
+    stays, shown = describe(tracks, people, numbers, found, said)
+    return Linked(tracks, people, found, stays, shown, identities)
+
+
+def check_places(config: AcrossConfig) -> None:
+    """Raise UserError or OSError if what is to be written has no place."""
     there = [] if Path(config.save).is_dir() else [config.save]
     check_outputs(config, save=there, sheet=[config.sheet])
     check_folder(config.save, MARK)
-    index = open_gallery(config.index, new=False)
-    tracks, features = indexed_tracks(index)
-    seen = tracks[: len(features)]
-    remark_on_times(seen)
-    travel, same, different = known_beforehand(config, seen)
-    threshold = threshold_of(config, index)
-
-    starts, ends = spans(seen)
-    found = link_tracks(
-        features, [each.record.camera for each in seen], starts, ends, threshold, travel,
-        config.camera_norm, config.rerank, same, different,
-    )  # fmt: skip
-    # A track without an image is a person of its own.
-    alone = np.arange(len(tracks) - len(seen)) + found.labels.max() + 1
-    people = [*found.labels.tolist(), *alone.tolist()]
-    given = {track for pair in (*same, *different) for track in pair}
-    stays, shown = describe(tracks, people, found, given)
-
-    if config.sheet:
-        draw_lanes(stays, config.sheet, begin_of(tracks), config)
-        print(f"Written: {config.sheet}")
-    with whole_folder(config.save, MARK) as folder:
-        write_tracks(folder, tracks, people)
-        write_people(folder / "people.csv", tracks, stays)
-        if len(shown) >= LEAST:
-            write_page(folder, Path(config.index).name, tracks, stays, shown)
-    tell(config, stays, found)
-    if config.truth:
-        truth = Path(config.truth)
-        linked, single = (score_people(tracks, who, truth) for who in (people, range(len(tracks))))
-        print(
-            f"{truth}: IDF1 {linked.f1:.1%}; {single.f1:.1%} with every track a person of its own"
+    if config.sheet and real(config.sheet).is_relative_to(real(config.save)):
+        raise UserError(
+            f"--sheet {config.sheet}: the folder {config.save} is replaced as a whole. Write the "
+            "picture beside it."
         )
-    if config.apply:
-        count = record(index, tracks, people)
-        print(f"{config.index}: recorded the people of {counted(count, 'image')}")
+
+
+def check_names(config: AcrossConfig, tracks: list[IndexedTrack]) -> None:
+    """Raise UserError if a track file would have the name of another file in the folder."""
+    for each in tracks:
+        name = track_file(each.record)
+        if not is_file_name(name) or Path(name.casefold()).stem == PEOPLE:
+            raise UserError(
+                f"{config.index}: the tracks of {each.record.path} have no place in {config.save}, "
+                f"since their source is {each.record.source!r}. Index them again, into a new index."
+            )
+
+
+def track_file(record: TrackRecord) -> str:
+    """Return the name of a track file in the folder."""
+    path = Path(record.path)
+    return f"{record.source}{path.suffix if path.is_file() else ''}"
 
 
 def known_beforehand(
     config: AcrossConfig, tracks: list[IndexedTrack]
-) -> tuple[Travel | None, Pairs, Pairs]:
-    """Return the times between cameras, and the pairs of tracks that are one person, and two."""
+) -> tuple[Travel | None, Corrections]:
+    """Return the times between cameras, and what somebody has said about the tracks."""
     travel: Travel | None = None
-    same: Pairs = ()
-    different: Pairs = ()
     if config.travel:
         travel = read_travel(Path(config.travel), {each.record.camera for each in tracks})
         check_clocks(tracks)
-    if config.corrections:
-        same, different = corrected_pairs(Path(config.corrections), tracks, travel)
-    return travel, same, different
+    if not config.corrections:
+        return travel, Corrections()
+    return travel, read_corrections(Path(config.corrections), tracks, travel)
 
 
-def threshold_of(config: AcrossConfig, index: Gallery) -> float | None:
-    """Return the threshold that was given, measured on the network of the index."""
-    if config.threshold is None:
-        return None
-    network = network_of(index)
-    return load_threshold(config.threshold, network_name(network), feature_flags(network))
+def write_folder(config: AcrossConfig, linked: Linked) -> None:
+    """Write the track files, people.csv and people.html, in place of an earlier folder."""
+    names = name_people(
+        [stay.person for stay in linked.stays], [stay.known for stay in linked.stays]
+    )
+    with whole_folder(config.save, MARK) as folder:
+        write_tracks(folder, linked.tracks, linked.stays)
+        write_people(folder / f"{PEOPLE}.csv", linked.tracks, linked.stays, names)
+        if len(linked.shown) >= LEAST:
+            write_page(folder, Path(config.index).name, linked, names)
 
 
-def write_tracks(folder: Path, tracks: list[IndexedTrack], people: list[int]) -> None:
-    """Write each track file again; person 0 has the identity 1."""
-    others = count(max(people) + 2)  # for what is not a person, such as the tracks of cars
+def write_tracks(folder: Path, tracks: list[IndexedTrack], stays: list[Stay]) -> None:
+    """Write each track file again, with the number of a person as the identity of its tracks."""
+    # for what is not a person, such as the tracks of cars
+    others = count(max(stay.person for stay in stays) + 2)
     numbers: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(lambda: next(others)))
-    for each, person in zip(tracks, people, strict=True):
-        numbers[each.record.source][each.track.number] = person + 1
+    for each, stay in zip(tracks, stays, strict=True):
+        numbers[each.record.source][each.track.number] = stay.person + 1
     for record in {each.record.source: each.record for each in tracks}.values():
-        path = Path(record.path)
-        save = folder / f"{record.source}{path.suffix if path.is_file() else ''}"
-        write_identities(path, save, numbers[record.source].__getitem__, record.form)
+        identity = numbers[record.source].__getitem__
+        write_identities(Path(record.path), folder / track_file(record), identity, record.form)
 
 
 def describe(
-    tracks: list[IndexedTrack], people: list[int], found: People, given: set[int]
+    tracks: list[IndexedTrack],
+    people: list[int],
+    numbers: list[int],
+    found: People,
+    said: Corrections,
 ) -> tuple[list[Stay], list[tuple[int, int]]]:
     """Return the tracks as a page shows them, and which images it shows: (track, place) each.
 
-    given: tracks of which the corrections say whom they show.
+    people: of the tracks. numbers: what each person is called. said: by the corrections.
     """
     unseen = len(people) - len(found.margins)
     margins = [*found.margins.tolist(), *[None] * unseen]
-    nearest = [*found.nearest.tolist(), *[-1] * unseen]
+    nearest = [numbers[k] - 1 if k >= 0 else -1 for k in [*found.nearest.tolist(), *[-1] * unseen]]
+    known = [known_name(each, said.names.get(i)) for i, each in enumerate(tracks)]
     begin = begin_of(tracks)
     start = (begin - EPOCH).total_seconds() if begin else 0
     stays: list[Stay] = []
@@ -164,7 +243,7 @@ def describe(
         chosen = [(i, place) for place in places.tolist() if each.images]
         stays.append(
             Stay(
-                people[i],
+                numbers[people[i]] - 1,
                 each.record.camera,
                 each.track.first - zero,
                 each.track.last - zero,
@@ -178,7 +257,8 @@ def describe(
                     (listed_path(path), *(value or "" for value in about))
                     for path, about in each.images
                 ),
-                given=i in given,
+                known=known[i],
+                given=i in said.names,
             )
         )
         shown += chosen
@@ -191,8 +271,10 @@ def begin_of(tracks: list[IndexedTrack]) -> datetime | None:
     return (EPOCH + timedelta(seconds=min(known))).astimezone() if known else None
 
 
-def write_people(path: Path, tracks: list[IndexedTrack], stays: list[Stay]) -> None:
-    """Write a line for each track, in the order of people and time."""
+def write_people(
+    path: Path, tracks: list[IndexedTrack], stays: list[Stay], names: dict[int, str]
+) -> None:
+    """Write a line for each track, in the order of people and time. names: of people."""
     both = zip(tracks, stays, strict=True)
     rows = [
         (
@@ -203,60 +285,72 @@ def write_people(path: Path, tracks: list[IndexedTrack], stays: list[Stay]) -> N
             stay.boxes,
             "" if stay.margin is None else f"{stay.margin:.{DIGITS}f}",
             each.record.source,
+            names.get(stay.person, ""),
         )
         for each, stay in sorted(both, key=lambda pair: (pair[1].person, pair[1].first))
     ]
     write_csv(path, COLUMNS, rows)
 
 
-def write_page(
-    folder: Path,
-    title: str,
-    tracks: list[IndexedTrack],
-    stays: list[Stay],
-    shown: list[tuple[int, int]],
-) -> None:
+def write_page(folder: Path, title: str, linked: Linked, names: dict[int, str]) -> None:
     """Write people.html, or a folder of that name for more images than one file should hold."""
+    tracks, stays, shown = linked.tracks, linked.stays, linked.shown
+    paths = [tracks[i].images[place][0] for i, place in shown]
     images = Images(
         np.stack([tracks[i].features[place] for i, place in shown]),
-        [str(tracks[i].images[place][0]) for i, place in shown],
-        [person_name(stays[i].person + 1) for i, _ in shown],
+        [str(path) for path in paths],
+        [names.get(stays[i].person) or numbered_person(stays[i].person + 1) for i, _ in shown],
         [stays[i].camera for i, _ in shown],
-        listed=[listed_path(tracks[i].images[place][0]) for i, place in shown],
+        listed=[listed_path(path) for path in paths],
     )
-    name = "people.html" if one_file_size(*images.features.shape) <= MOST else "people"
-    views = {"tracks": describe_stays(stays, CORRECTIONS, ("path", *About._fields))}
+    highest = max([*map(number_in, linked.identities), *(stay.person + 1 for stay in stays)])
+    command = f"python tools/across.py --index FILE --corrections {CORRECTIONS}"
+    columns = ("path", *About._fields)
+    views = {
+        "tracks": describe_stays(
+            stays, CORRECTIONS, columns, highest, as_installed(command) if installed() else command
+        )
+    }
+    name = f"{PEOPLE}.html" if one_file_size(*images.features.shape) <= MOST else PEOPLE
     write_explorer(folder / name, images, title, views)
 
 
-def record(index: Gallery, tracks: list[IndexedTrack], people: list[int]) -> int:
+def record(index: Gallery, linked: Linked) -> int:
     """Record in the index who the images show, unless somebody has given them a name.
 
     Returns how many images there are.
     """
     return index.describe(
         {
-            path: About(identity=f"person {person + 1:04}")
-            for each, person in zip(tracks, people, strict=True)
+            path: About(identity=numbered_person(stay.person + 1))
+            for each, stay in zip(linked.tracks, linked.stays, strict=True)
             for path, about in each.images
-            if not about.identity or NUMBERED.fullmatch(about.identity)
+            if not about.identity or number_in(about.identity)
         }
     )
 
 
-def tell(config: AcrossConfig, stays: list[Stay], found: People) -> None:
-    """Print what was found, and how to go on."""
+def tell(config: AcrossConfig, linked: Linked) -> None:
+    """Print what was found."""
     cameras: dict[int, set[str]] = defaultdict(set)
-    for stay in stays:
+    for stay in linked.stays:
         cameras[stay.person].add(stay.camera)
     several = sum(len(seen) > 1 for seen in cameras.values())
-    doubtful = sum(stay.margin is not None and stay.margin < DOUBTFUL for stay in stays)
+    doubtful = sum(stay.margin is not None and stay.margin < DOUBTFUL for stay in linked.stays)
     chosen = "" if config.threshold else ", by the silhouette"
     print(
         f"{config.save}: {counted(len(cameras), 'person', 'people')} on "
-        f"{counted(len(stays), 'track')}, {several} seen by several cameras; "
-        f"threshold {found.threshold:.{DIGITS}f}{chosen}; {counted(doubtful, 'doubtful track')}"
+        f"{counted(len(linked.stays), 'track')}, {several} seen by several cameras; "
+        f"threshold {linked.found.threshold:.{DIGITS}f}{chosen}; "
+        f"{counted(doubtful, 'doubtful track')}"
     )
+
+
+def tell_score(name: str, linked: Linked, truth: list[NamedTrack]) -> None:
+    """Print how good the links are, and how good they would be without any."""
+    tracks = linked.tracks
+    f1, alone = (score_people(tracks, who, truth).f1 for who in (linked.people, range(len(tracks))))
+    print(f"{name}: IDF1 {f1:.1%}; {alone:.1%} with every track a person of its own")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,6 @@ import person_reid as reid
 from person_reid.config.search import (
     COMMANDS,
     AddOptions,
-    AnswerOptions,
     ApplyConfig,
     EnrollConfig,
     FilterOptions,
@@ -56,7 +55,6 @@ from person_reid.config.times import ago, written
 from person_reid.console import command, parse_command, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.crops import choose_boxes, cut_boxes, cut_images, within
-from person_reid.deploy.find import feature_flags, network_name
 from person_reid.errors import UserError
 from person_reid.files import real, set_aside, write_csv, write_json
 from person_reid.gallery.gallery import Gallery, nobody_has, open_gallery
@@ -71,10 +69,10 @@ from person_reid.gallery.metadata import (
     read_abouts,
 )
 from person_reid.gallery.milvus import SCHEME
-from person_reid.gallery.network import network_of, open_network
+from person_reid.gallery.network import measured_threshold, open_network
 from person_reid.gallery.tracks import describe_tracks, record_tracks
 from person_reid.retrieval.clusters import group_people, numbered
-from person_reid.retrieval.thresholds import DIGITS, load_bound, load_threshold
+from person_reid.retrieval.thresholds import DIGITS, load_bound
 from person_reid.text import counted, printable
 
 FILTERS = ("identity", "camera", "track", "source", "after", "before")
@@ -150,7 +148,7 @@ def query(config: QueryConfig) -> None:
     queries = find_images(config.images)
     check_outputs(config, queries, json=[config.json], save=[config.save])
     index, which = open_gallery(config.index, new=False), filter_of(config)
-    threshold = threshold_for(index, config)
+    threshold = measured_threshold(config.threshold, index)
     if not len(index):
         raise UserError(
             f"{config.index}: no images in it. Add some: python tools/search.py index FOLDER "
@@ -196,7 +194,7 @@ def identify(config: IdentifyConfig) -> None:
     queries = find_images(config.images)
     check_outputs(config, queries, json=[config.json])
     index, which = open_gallery(config.index, new=False), filter_of(config)
-    threshold = threshold_for(index, config)
+    threshold = measured_threshold(config.threshold, index)
     known_people(index, which)  # so that no image is read in vain
 
     features = open_network(index, config)(queries)
@@ -316,14 +314,6 @@ def forget(config: ForgetConfig) -> None:
 def filter_of(config: FilterOptions) -> Filter:
     """Return the Filter that the options describe: EVERYTHING without any."""
     return Filter(**{name: getattr(config, name) for name in FILTERS})
-
-
-def threshold_for(index: Gallery, config: AnswerOptions) -> float | None:
-    """Return the lowest similarity of a match, measured on the network of the index."""
-    if config.threshold is None:
-        return None
-    network = network_of(index)
-    return load_threshold(config.threshold, network_name(network), feature_flags(network))
 
 
 def check_not_indexed(index: Gallery, config: FilterOptions, name: str) -> None:

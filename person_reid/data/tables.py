@@ -15,7 +15,7 @@ from io import StringIO
 from pathlib import Path
 
 from person_reid.errors import UserError
-from person_reid.files import content_of
+from person_reid.files import content_of, plain_cell
 
 log = logging.getLogger(__name__)
 Row = tuple[int, list[str]]  # the number of a line, and its cells
@@ -80,7 +80,7 @@ def _lines(file: Path, known: Sequence[str]) -> Iterator[Row]:
         table = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
         for cells in table:
             if any(cell.strip() for cell in cells):
-                yield table.line_num, [cell.strip() for cell in cells]
+                yield table.line_num, [plain_cell(cell.strip()) for cell in cells]
     except csv.Error as error:
         raise UserError(f"{file}: not readable as CSV: {error}.") from error
 

@@ -25,6 +25,7 @@ from person_reid.progress import progress
 from person_reid.retrieval.thresholds import accepts
 
 CHUNK, LARGEST_CHUNK = 512, 8192  # images added in one transaction: at first, and at most
+VIDEO_SUFFIXES = {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".ts", ".mpg", ".mpeg", ".wmv"}
 PAUSE = 5  # seconds; as long as a chunk takes less, the next one is twice as large
 
 
@@ -67,10 +68,15 @@ def add_images(
 def find_images(places: Iterable[str | Path]) -> list[Path]:
     """Return the absolute paths of image files and of all images below folders, each once.
 
-    Raises UserError if a place has none.
+    Raises UserError if a place has none, and for a video, of which people are indexed otherwise.
     """
     found: list[Path] = []
     for place in map(Path, places):
+        if place.is_file() and place.suffix.lower() in VIDEO_SUFFIXES:
+            raise UserError(
+                f"{place}: a video. Index the people that a tracker found in it, with --tracks: "
+                "docs/tracks.md says how."
+            )
         images = list_images(place) if place.is_dir() else [place]
         if not images or not place.exists():
             raise UserError(

@@ -17,6 +17,7 @@ from person_reid.errors import UserError
 from person_reid.files import real
 from person_reid.gallery.checks import SAME
 from person_reid.gallery.gallery import Gallery
+from person_reid.retrieval.thresholds import load_threshold
 from person_reid.run_folder import RunFolder, default_name, names_a_run
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,17 @@ def open_network(index: Gallery, options: AddOptions | AnswerOptions) -> Embedde
 def network_of(index: Gallery) -> TestConfig:
     """Return the network that an index remembers, or the default one."""
     return as_config(network_flags(index))
+
+
+def measured_threshold(given: str | None, index: Gallery) -> float | None:
+    """Return the threshold that an option gives, which is of the network of an index.
+
+    Raises UserError for one that was measured on another network.
+    """
+    if given is None:
+        return None
+    network = network_of(index)
+    return load_threshold(given, find.network_name(network), find.feature_flags(network))
 
 
 def network_flags(index: Gallery, options: Options | None = None) -> dict[str, Any]:

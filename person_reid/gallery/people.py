@@ -2,16 +2,17 @@
 
 tracks, features = indexed_tracks(index)              # those without an image come last
 starts, ends = spans(tracks)
-same, different = corrected_pairs(Path("corrections.csv"), tracks)
+said = read_corrections(Path("corrections.csv"), tracks)
 """
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import combinations, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from person_reid.config.times import EPOCH, written
 from person_reid.data.tracks import Track, read_tracks
 from person_reid.errors import UserError
+from person_reid.files import is_file_name
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import About, read_abouts
 from person_reid.gallery.tracks import TrackRecord, recorded_tracks
@@ -29,8 +31,10 @@ from person_reid.retrieval.tracks import track_features
 
 # seconds between the clocks of two files of which nobody knows when they began; 3,000 years
 FAR = 1e11
+MEET = 0.1  # the share of true boxes that any tracker finds in the frames that they are of
 log = logging.getLogger(__name__)
 Seconds = npt.NDArray[np.float64]
+NamedTrack = tuple[str, str, Track]  # its camera and identity come first
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,18 @@ class IndexedTrack:
             written(EPOCH + timedelta(seconds=first), "milliseconds"),
             written(EPOCH + timedelta(seconds=last), "milliseconds"),
         )
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What somebody has said about tracks, by their numbers.
+
+    same, different: pairs that are one person, and two. names: {track: what its person is called}.
+    """
+
+    same: Pairs = ()
+    different: Pairs = ()
+    names: Mapping[int, str] = field(default_factory=dict)
 
 
 def indexed_tracks(index: Gallery) -> tuple[list[IndexedTrack], Features]:
@@ -102,26 +118,78 @@ def spans(tracks: Sequence[IndexedTrack]) -> tuple[Seconds, Seconds]:
     return starts + away, ends + away
 
 
-def score_people(tracks: Sequence[IndexedTrack], people: Sequence[int], truth: Path) -> Score:
-    """Return the IDF1 of the people (T,) of tracks, over the boxes of all cameras.
+def read_truth(folder: Path, tracks: Sequence[IndexedTrack]) -> list[NamedTrack]:
+    """Return (camera, identity, track) of the people in the truth of the cameras of tracks.
 
-    truth: a folder with CAMERA/gt/gt.txt, in which an identity is one person in all cameras.
-    Raises UserError if one of these files cannot be read, and if a camera has several track files.
+    folder: holds CAMERA/gt/gt.txt, in which an identity is one person in all cameras. Remarks name
+    its cameras without tracks, and those whose boxes are elsewhere than the tracks.
+
+    Raises UserError if a file is missing or cannot be read, and if a camera has several track
+    files.
     """
     records = {each.record.source: each.record for each in tracks}.values()
-    if len({record.camera for record in records}) < len(records):
+    cameras = {record.camera for record in records}
+    if len(cameras) < len(records):
         raise UserError("--truth: a camera has several track files; index one of each camera.")
-    wanted = [
+    if odd := [camera for camera in sorted(cameras) if not is_file_name(camera)]:
+        raise UserError(
+            f"--truth: the camera {odd[0]!r} cannot be the name of a folder in {folder}."
+        )
+    truth = [
         (record.camera, str(track.number), track)
         for record in records
-        for track in read_tracks(truth / record.camera / "gt" / "gt.txt", record.fps)
+        for track in read_tracks(folder / record.camera / "gt" / "gt.txt", record.fps)
     ]
+    there = {file.parent.parent.name for file in folder.glob("*/gt/gt.txt")}
+    if left_out := sorted(there - cameras):
+        log.warning(
+            "%s: %s not in the index; the figure is over %s.",
+            folder,
+            f"{', '.join(left_out)} {'is' if len(left_out) == 1 else 'are'}",
+            ", ".join(sorted(cameras)),
+        )
+    _remark_on_places(folder, truth, tracks)
+    return truth
+
+
+def _remark_on_places(
+    folder: Path, truth: Sequence[NamedTrack], tracks: Sequence[IndexedTrack]
+) -> None:
+    """Name the cameras whose true boxes hardly ever meet a track."""
+    found = [(each.record.camera, "", each.track) for each in tracks]
+    for camera in sorted({name for name, *_ in truth}):
+        known = [each for each in truth if each[0] == camera]
+        who, _, pairs = _matched(known, found)
+        if len({*pairs[:, 0].tolist()}) < MEET * len(who):
+            log.warning(
+                "%s: hardly any box of %s meets one of its tracks. Is it of frames of another "
+                "size, or of other frames?",
+                folder,
+                camera,
+            )
+
+
+def score_people(
+    tracks: Sequence[IndexedTrack],
+    people: Iterable[int],
+    truth: Sequence[NamedTrack],
+) -> Score:
+    """Return the IDF1 of the people (T,) of tracks, over the boxes of all cameras.
+
+    truth: see read_truth.
+    """
     found = [
         (each.record.camera, str(person), each.track)
         for each, person in zip(tracks, people, strict=True)
     ]
-    (frames, who, boxes), (others, numbers, sides) = map(listed_boxes, (wanted, found))
-    return identity_f1(who, numbers, matching_boxes(frames, boxes, others, sides))
+    who, numbers, pairs = _matched(truth, found)
+    return identity_f1(who, numbers, pairs)
+
+
+def _matched(truth: Iterable[NamedTrack], found: Iterable[NamedTrack]) -> tuple[Any, Any, Any]:
+    """Return the identities of true and of found boxes, and which of these match."""
+    (frames, who, boxes), (others, numbers, sides) = map(listed_boxes, (truth, found))
+    return who, numbers, matching_boxes(frames, boxes, others, sides)
 
 
 def remark_on_times(tracks: Sequence[IndexedTrack]) -> None:
@@ -152,10 +220,10 @@ def check_clocks(tracks: Sequence[IndexedTrack]) -> None:
             )
 
 
-def corrected_pairs(
+def read_corrections(
     file: Path, tracks: Sequence[IndexedTrack], travel: Travel | None = None
-) -> tuple[Pairs, Pairs]:
-    """Return the pairs of tracks that a list of images tells to be one person, and two people.
+) -> Corrections:
+    """Return which tracks a list of images tells to be one person, and which two people.
 
     The list has the columns path and identity. Tracks whose images have one identity there are one
     person; different identities are different people. Images without an identity say nothing.
@@ -192,4 +260,5 @@ def corrected_pairs(
             )
     # A track goes with itself, so that each that the list names is in a pair.
     same = [(group[0], i) for group in people.values() for i in group]
-    return same, list(combinations([group[0] for group in people.values()], 2))
+    different = list(combinations([group[0] for group in people.values()], 2))
+    return Corrections(same, different, who)

@@ -7,23 +7,31 @@ for record in recorded_tracks(index):
 """
 
 import hashlib
-from collections.abc import Sequence
+import reprlib
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from datetime import timedelta
-from itertools import count, takewhile
+from datetime import datetime, timedelta, timezone
+from itertools import count, pairwise, takewhile
 from pathlib import Path
+from typing import Any
 
+from person_reid.config.forms import numbers
 from person_reid.config.search import TrackFileOptions
-from person_reid.config.times import parsed, stored
+from person_reid.config.times import EPOCH, parsed, stored
 from person_reid.data.crops import number_and_frame
 from person_reid.data.frames import Images, Video, first_number, open_frames
-from person_reid.data.track_files import files_of, read_boxes
+from person_reid.data.track_files import FORMATS, files_of, read_boxes
 from person_reid.data.tracks import Track, frames_at_ends, read_tracks
 from person_reid.errors import UserError
-from person_reid.files import content_of, real
+from person_reid.files import as_file_name, content_of, is_file_name, real
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.milvus import SCHEME
+from person_reid.text import quoted
+
+# Between these times a record may start, and its tracks may be.
+FIRST, LAST = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (1900, 9000))
 
 
 @dataclass(frozen=True)
@@ -52,9 +60,19 @@ class TrackRecord:
     times: list[list[float]] | None = None
     named: bool = False
 
+    def fault(self) -> str:
+        """Return which fact cannot be, as an index of somebody else may hold it, or ""."""
+        for name, (holds, expected) in FACTS.items():
+            if not holds(value := getattr(self, name)):
+                return f"{name} is {reprlib.repr(value)}; expected {expected}"
+        return ""
+
     def read(self) -> list[Track]:
-        """Return the tracks of the file, see read_tracks."""
-        return read_tracks(
+        """Return the tracks of the file, see read_tracks.
+
+        Raises UserError also if its frames lie in no year that can be written.
+        """
+        tracks = read_tracks(
             Path(self.path),
             self.fps,
             self.start,
@@ -65,6 +83,14 @@ class TrackRecord:
             self.times or (),
             Images(Path(self.frames)).names if self.named else None,
         )
+        first, last = ((each - EPOCH).total_seconds() for each in (FIRST, LAST))
+        for track in tracks if self.start else ():
+            if not first <= track.first <= track.last <= last:
+                raise UserError(
+                    f"{self.path}: by its frames, track {track.number} is not of the years "
+                    f"{FIRST.year} to {LAST.year}. Are {self.fps:g} frames a second right?"
+                )
+        return tracks
 
     def about(self, crops: Sequence[Path], frames: Images | Video) -> dict[Path, About]:
         """Return the facts about images that cut_boxes made of frames."""
@@ -82,6 +108,81 @@ class TrackRecord:
         }
 
 
+def _is_path(value: object) -> bool:
+    """Return whether a system may find a path; bytes that are not UTF-8 are half surrogates."""
+    return _is_text(value, "surrogateescape")
+
+
+def _is_text(value: object, errors: str = "strict") -> bool:
+    with suppress(UnicodeEncodeError):
+        return isinstance(value, str) and b"\0" not in value.encode(errors=errors)
+    return False
+
+
+def _is_name(value: object) -> bool:
+    return _is_text(value) and value != ""
+
+
+def _is_time(value: object) -> bool:
+    with suppress(UserError):
+        return _is_text(value) and FIRST <= parsed(str(value)) <= LAST
+    return False
+
+
+def _is_whole(value: object, least: int, most: int) -> bool:
+    return type(value) is int and least <= value <= most
+
+
+def _is_size(value: object) -> bool:
+    return _is_whole(value, 1, 10**6)
+
+
+def _is_rate(value: Any) -> bool:
+    return type(value) in (int, float) and 1e-5 <= value <= 1e6
+
+
+def _are_classes(value: object) -> bool:
+    return isinstance(value, str) and _is_text(value) and bool(numbers(value))
+
+
+def _are_times(value: object) -> bool:
+    """Return whether a value is [[frame, seconds], …], both ascending."""
+    if not isinstance(value, list) or not all(map(_is_pair, value)):
+        return False
+    return all(early[0] < late[0] and early[1] <= late[1] for early, late in pairwise(value))
+
+
+def _is_pair(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(type(each) in (int, float) and abs(each) < 1e12 for each in value)
+    )
+
+
+def _or_none(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or holds(value)
+
+
+# {fact of a record: (what holds of it, in words)}
+FACTS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "source": (is_file_name, "a name without folders"),
+    "path": (_is_path, "a path"),
+    "frames": (_is_path, "a path"),
+    "camera": (_is_name, "a name"),
+    "crops": (_is_path, "a path"),
+    "fps": (_is_rate, "a number of frames a second"),
+    "start": (_or_none(_is_time), "a time, such as 2026-11-01 08:30:00Z, or null"),
+    "width": (_is_size, "a number of pixels"),
+    "height": (_is_size, "a number of pixels"),
+    "classes": (_or_none(_are_classes), "numbers, such as 0 or 1,2,7, or null"),
+    "form": (lambda value: value is None or value in [*FORMATS], "a format, or null"),
+    "first_frame": (_or_none(lambda value: _is_whole(value, 0, 10**9)), "a whole number, or null"),
+    "times": (_or_none(_are_times), "ascending pairs of a frame and seconds, or null"),
+    "named": (lambda value: type(value) is bool, "true or false"),
+}
+
+
 def describe_tracks(index: Gallery, config: TrackFileOptions) -> tuple[TrackRecord, Images | Video]:
     """Return the record of a track file, and its frames.
 
@@ -91,7 +192,7 @@ def describe_tracks(index: Gallery, config: TrackFileOptions) -> tuple[TrackReco
     """
     path, place = real(config.tracks or ""), real(config.frames or "")
     name = place.parent.name if place.name == "img1" else place.stem
-    source = f"{name}-{_digest(path, place)}"
+    source = f"{as_file_name(name)}-{_digest(path, place)}"
     known = {record.path: record for record in recorded_tracks(index)}.get(str(path))
     if known and known.source != source:
         if any(images for images, _ in index.entries(Filter(source=known.source))):
@@ -109,10 +210,7 @@ def describe_tracks(index: Gallery, config: TrackFileOptions) -> tuple[TrackReco
         raise UserError(f"{config.frames}: images have no frame rate. Give it: --fps 30, say.")
     if not camera:
         raise UserError(f"{config.tracks}: which camera is it of? Give its name: --camera NAME")
-    if config.crops:
-        crops = str(real(config.crops) / source)
-    else:
-        crops = known.crops if known else _crops_beside(index, source)
+    crops = _crops_folder(index, source, config.crops, known)
     form = config.format or (known.form if known else None)
     images = _images_of_labels(path, frames)
     _, boxes = read_boxes(path, form, images)
@@ -147,11 +245,32 @@ def _digest(tracks: Path, frames: Path) -> str:
     return found.hexdigest()[:8]
 
 
-def _crops_beside(index: Gallery, source: str) -> str:
-    """Return the folder for the crops of a source, beside the file of the index."""
-    if str(index.path).startswith(SCHEME):
+def _crops_folder(index: Gallery, source: str, given: str | None, known: TrackRecord | None) -> str:
+    """Return the folder for the crops of a source, below the one given or beside the index.
+
+    A record alone names no folder to write to, since the index may be somebody else's.
+    """
+    if given:
+        return str(real(given) / source)
+    crops = crops_beside(index, source)
+    if known and (crops is None or real(known.crops) != crops):
+        raise UserError(
+            f"{index.path}: the images of {known.path} were cut elsewhere. Name the folder: "
+            f"--crops {quoted(Path(known.crops).parent)}"
+        )
+    if crops is None:
         raise UserError(f"{index.path}: name a folder for the images that are cut: --crops FOLDER")
-    return str(real(index.path).with_suffix(".crops") / source)
+    return str(crops)
+
+
+def crops_beside(index: Gallery, source: str) -> Path | None:
+    """Return the folder for the crops of a source beside the file of an index, if there is one.
+
+    Here alone, and in a folder that was given, are crops written and deleted.
+    """
+    if str(index.path).startswith(SCHEME):
+        return None
+    return real(index.path).with_suffix(".crops") / source
 
 
 def recorded_tracks(index: Gallery) -> list[TrackRecord]:
@@ -163,11 +282,30 @@ def recorded_tracks(index: Gallery) -> list[TrackRecord]:
     possible = {each.name for each in fields(TrackRecord)}
     needed = {each.name for each in fields(TrackRecord) if each.default is MISSING}
     found = {}
-    for values in known:
+    for number, values in enumerate(known, 1):
         if not isinstance(values, dict) or not needed <= {*values} <= possible:
             raise UserError(f"{index.path}: damaged: it says {values!r} of a track file.")
-        found[values["path"]] = TrackRecord(**values)
+        record = TrackRecord(**values)
+        if fault := record.fault():
+            raise UserError(
+                f"{index.path}: the record of track file {number} is damaged, or was not written "
+                f"by this program: {fault}. Index its tracks again, into a new index."
+            )
+        found[record.path] = record
+    _check_sources(index, found.values())
     return list(found.values())
+
+
+def _check_sources(index: Gallery, records: Iterable[TrackRecord]) -> None:
+    """Raise UserError if two track files have one source, also on a system that ignores case."""
+    paths: dict[str, str] = {}
+    for record in records:
+        other = paths.setdefault(record.source.casefold(), record.path)
+        if other != record.path:
+            raise UserError(
+                f"{index.path}: the track files {other} and {record.path} have one source, "
+                f"{record.source}. Index them again, into a new index."
+            )
 
 
 def record_tracks(index: Gallery, record: TrackRecord) -> None:

@@ -8,6 +8,7 @@ No N×N matrix is ever made: benchmarks/speed/clustering.py measures time and me
 images.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import count
@@ -25,6 +26,7 @@ from person_reid.retrieval.similarity import Features, run_chunks, unit_rows, un
 
 Labels = npt.NDArray[np.int64]
 OUTLIER = -1
+NUMBERED_PERSON = re.compile(r"person (\d{4,15})")
 MOST_BYTES = 2**27  # of one block of distances, which several threads hold at once
 
 
@@ -211,6 +213,17 @@ def numbered(names: Sequence[str]) -> tuple[list[str], Labels]:
     return distinct[1:].tolist(), positions[1:] - 1
 
 
+def numbered_person(number: int) -> str:
+    """Return what somebody is called whom nobody has named: "person 0003" of 3."""
+    return f"person {number:04}"
+
+
+def number_in(identity: str | None) -> int:
+    """Return the number of somebody whom nobody has named: 3 of "person 0003", 0 of other texts."""
+    match = NUMBERED_PERSON.fullmatch(identity or "")
+    return int(match[1]) if match else 0
+
+
 def group_people(
     features: Features,
     cameras: npt.ArrayLike,
@@ -231,7 +244,7 @@ def group_people(
     graph = jaccard_graph(CameraNorm(features, cameras)(features, cameras), radius)
     labels = dbscan(graph, radius, min_samples)
     taken = {*known, *others}
-    new = (name for number in count(1) if (name := f"person {number:04}") not in taken)
+    new = (name for number in count(1) if (name := numbered_person(number)) not in taken)
     names = {OUTLIER: ""}
     for cluster in np.argsort(-np.bincount(labels[labels >= 0]), kind="stable").tolist():
         votes = Counter(known[i] for i in np.flatnonzero(labels == cluster).tolist() if known[i])

@@ -1,7 +1,5 @@
 """Write figures as a table: Markdown, LaTeX or comma-separated values."""
 
-import csv
-import io
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,7 +9,7 @@ import numpy as np
 
 from person_reid.config.look import TableForm
 from person_reid.data.words import NUMBERS, words_beside
-from person_reid.files import write_csv
+from person_reid.files import csv_text, write_csv
 from person_reid.retrieval.metrics import RANKS, Metrics
 from person_reid.retrieval.results import FeatureSet
 from person_reid.text import markdown_table, printable
@@ -150,16 +148,13 @@ def save_per_query(path: str, query: FeatureSet, metrics: Metrics) -> str:
 
 def _as_csv(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return comma-separated values; a column with deviations gets a second one for them."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     columns = []
     for name, *cells in zip(head, *rows, strict=True):
         means, _, deviations = zip(*(cell.partition(PLUS_MINUS) for cell in cells), strict=True)
         columns.append([name, *means])
         if any(deviations):
             columns.append([f"{name} deviation", *deviations])
-    writer.writerows(zip(*columns, strict=True))
-    return text.getvalue().rstrip()
+    return csv_text(zip(*columns, strict=True), "\n").rstrip()
 
 
 def _as_latex(head: Sequence[str], rows: Sequence[Sequence[str]], own: Sequence[str]) -> str:

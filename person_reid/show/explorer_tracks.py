@@ -10,11 +10,18 @@ from person_reid.text import printable
 DOUBTFUL = 0.05  # a margin
 
 
-def describe_stays(stays: Sequence[Stay], file: str, columns: Sequence[str]) -> dict[str, Any]:
+def describe_stays(
+    stays: Sequence[Stay],
+    file: str,
+    columns: Sequence[str],
+    highest: int = 0,
+    command: str = "",
+) -> dict[str, Any]:
     """Return the tracks for the page, which saves a list of the images of people that were checked.
 
     file: the name of the list. columns: names for the cells of the stays' rows; the page fills in
-    `identity`.
+    `identity`. highest: of the numbers of people; a new one gets a higher number.
+    command: reads the list.
     """
     tracks = [
         {
@@ -29,6 +36,7 @@ def describe_stays(stays: Sequence[Stay], file: str, columns: Sequence[str]) -> 
             "nearest": stay.nearest,
             "images": stay.images,
             "rows": stay.rows,
+            "known": stay.known,
             "given": stay.given,
         }
         for stay in stays
@@ -39,5 +47,7 @@ def describe_stays(stays: Sequence[Stay], file: str, columns: Sequence[str]) -> 
         "columns": list(columns),
         "identity": list(columns).index("identity"),
         "doubtful": DOUBTFUL,
+        "highest": highest,
+        "command": command,
         "tracks": tracks,
     }

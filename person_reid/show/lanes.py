@@ -31,8 +31,8 @@ class Stay:
     person: from 0. first, last: seconds since the start. name, times: words for the track, and for
     when it begins and ends. boxes: how many it has. margin: see People; None for a track without an
     image. nearest: another person that it could show, -1 if there is none. images: places among
-    those of a page. rows: what a list of images says of each of its images. given: whether somebody
-    has said whom it shows.
+    those of a page. rows: what a list of images says of each of its images. known: what somebody
+    has called the person, "" if nobody has. given: whether somebody has said whom it shows.
     """
 
     person: int
@@ -46,6 +46,7 @@ class Stay:
     nearest: int = -1
     images: tuple[int, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
+    known: str = ""
     given: bool = False
 
 
@@ -90,7 +91,7 @@ def _colours(stays: Sequence[Stay], grey: str) -> tuple[str, dict[int, str]]:
     colours = {person: MANY[place % len(MANY)] for place, person in enumerate(several)}
     said = f"{counted(len(cameras), 'person', 'people')}, {len(several)} seen by several cameras"
     if others := len(cameras) - len(several):
-        said += f"; grey: the {others} others"
+        said += f"; grey: {counted(others, 'other person', 'other people')}"
     return said, dict.fromkeys(cameras, grey) | colours
 
 

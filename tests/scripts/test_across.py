@@ -103,7 +103,7 @@ def test_people_are_found_and_written(index, capsys):
         "person": "1", "camera": "hall", "track": "1",
         "first": written("2026-11-01 09:30:00", "milliseconds"),
         "last": written("2026-11-01 09:30:03.900", "milliseconds"),
-        "boxes": "40", "margin": "", "source": "hall-1",
+        "boxes": "40", "margin": "", "source": "hall-1", "name": "",
     }  # fmt: skip
     assert 0 < float(rows[0]["margin"]) < 1
     assert "4 people on 7 tracks, 2 seen by several cameras" in capsys.readouterr().out

@@ -38,11 +38,15 @@ const wallLength = () => DATA.images.queries || DATA.images.names.length;
 const inWords = (number) => (DATA.images.queries ? (number === 1 ? "query" : "queries") : number === 1 ? "image" : "images");
 
 // The caption of an image, "" for what is not known: `0012 · c3`.
-const whoAndWhere = (image) => [personOf(image), cameraOf(image) && `c${cameraOf(image)}`].filter(Boolean).join(" · ");
+const whoAndWhere = (image) => [personOf(image), cameraShort(image)].filter(Boolean).join(" · ");
+
+// `c3` of camera 3; a camera that has a name, such as hall, is called by it.
+const cameraShort = (image) => (/^\d+$/.test(cameraOf(image)) ? `c${cameraOf(image)}` : cameraOf(image));
 
 // "right", "wrong", "unknown"; or "junk" and "own", the same person by the same camera, which no figure counts: as
-// person_reid/retrieval/metrics.py has it.
+// person_reid/retrieval/metrics.py has it. On the page of across.py identities are computed, so that nothing is known.
 function kindOf(asked, image) {
+  if (DATA.tracks) return "unknown";
   const { person, camera, junk, distractor, unknown } = DATA.images;
   if (person[image] === junk) return "junk";
   if (person[image] === unknown || person[asked] === unknown) return "unknown";

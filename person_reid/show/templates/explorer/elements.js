@@ -51,17 +51,20 @@ function answerTiles(asked, { listed, similarities }, threshold, most = Infinity
   let rank = 0;
   for (let i = 0; i < listed.length && rank < most; i++) {
     const kind = kindOf(asked, listed[i]);
-    const lines = [MARKS[kind] + personOf(listed[i]), [cameraOf(listed[i]) && `c${cameraOf(listed[i])}`, similarities[i].toFixed(3)].filter(Boolean).join(" · ")].filter(Boolean);
+    const lines = [MARKS[kind] + personOf(listed[i]), [cameraShort(listed[i]), similarities[i].toFixed(3)].filter(Boolean).join(" · ")].filter(Boolean);
     const above = UNCOUNTED[kind] ?? ++rank;
     tiles.push(tile(listed[i], kind, lines, above, threshold !== undefined && similarities[i] < threshold));
   }
   return tiles;
 }
 
+// As harmless in person_reid/files.py: a spreadsheet would compute what begins like a formula.
+const harmless = (text) => (/^'*(?:[=+@\t\r\n]|-(?![0-9.]*$))/.test(text) ? `'${text}` : text);
+
 // Offers a table, rows of cells, as a CSV file.
 function download(name, rows) {
   const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-  const text = rows.map((row) => row.map(String).map(quoted).join(",") + "\r\n").join("");
+  const text = rows.map((row) => row.map(String).map(harmless).map(quoted).join(",") + "\r\n").join("");
   const link = element("a", { download: name, href: URL.createObjectURL(new Blob([text], { type: "text/csv" })) });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);

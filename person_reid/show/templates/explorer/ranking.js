@@ -60,7 +60,7 @@ function describeAnswer(name, asked, answer, threshold, remark = "") {
   const figures = [`AP ${about}${answer.precision.toFixed(4)}`, `INP ${about}${answer.penalty.toFixed(4)}`];
   const words = answer.count // images of unknown people may be right, so they allow no figures
     ? [...(DATA.images.unknown < 0 ? figures : []), `first match at ${answer.first + 1}`, `${answer.count} right in the gallery`]
-    : [personOf(asked) ? "no right image in the gallery" : ""];
+    : [personOf(asked) && !DATA.tracks ? "no right image in the gallery" : ""];
   const made = element("section", { className: "answer" },
     element("h2", { textContent: name }),
     element("p", { className: "faint", textContent: [...words, remark].filter(Boolean).join(" · ") }));
@@ -68,7 +68,7 @@ function describeAnswer(name, asked, answer, threshold, remark = "") {
   made.append(element("div", { className: "tiles" }, ...answerTiles(asked, answer, threshold)));
   if (answer.missed.length) {
     const late = answer.missed.map(({ image, rank, similarity }) =>
-      tile(image, "right", [`✓ ${personOf(image)}`, [cameraOf(image) && `c${cameraOf(image)}`, similarity.toFixed(3)].filter(Boolean).join(" · ")], rank + 1,
+      tile(image, "right", [`✓ ${personOf(image)}`, [cameraShort(image), similarity.toFixed(3)].filter(Boolean).join(" · ")], rank + 1,
         threshold !== undefined && similarity < threshold));
     made.append(
       element("h3", { textContent: `Right images further down: ${late.length}` }),
@@ -83,7 +83,8 @@ function verdict(asked, { listed, similarities, count, missed }, threshold) {
   listed.forEach((image, i) => {
     if (similarities[i] >= threshold) accepted[kindOf(asked, image)]++;
   });
-  const { right, wrong } = accepted;
+  const { right, wrong, unknown } = accepted;
+  if (DATA.tracks) return `At threshold ${threshold.toFixed(4)}, ${unknown} of these are accepted.`;
   return `At threshold ${threshold.toFixed(4)}, ${right + wrong} of these are accepted: ${right} right, ${wrong} wrong; ` +
     `${count - right} right are rejected.`;
 }

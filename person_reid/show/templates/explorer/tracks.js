@@ -3,10 +3,32 @@
 // in the browser until it is exported.
 
 // people: the person of each track; checked: the people that somebody has looked at; past: earlier states of both.
-const across = { people: [], checked: [], past: [] };
+// named, names: the people for which names were found, and those names.
+const across = { people: [], checked: [], past: [], named: null, names: new Map() };
 const tracksOf = (person) => across.people.flatMap((each, track) => (each === person ? [track] : []));
-const personName = (person) => `person ${String(person + 1).padStart(4, "0")}`; // as search.py people calls new ones
+const numberedName = (person) => `person ${String(person + 1).padStart(4, "0")}`; // as search.py people calls new ones
+const personName = (person) => knownNames().get(person) ?? numberedName(person);
 const marginOf = (tracks) => Math.min(...tracks.map((track) => DATA.tracks.tracks[track].margin ?? Infinity));
+
+// {person: name} of those whom somebody has named, as name_people in person_reid/gallery/naming.py has it: a person has the
+// name of most of its tracks, and a name the person with most of its tracks.
+function knownNames() {
+  if (across.named === across.people) return across.names;
+  const votes = new Map(), names = new Map(), taken = new Set();
+  across.people.forEach((person, track) => {
+    const name = DATA.tracks.tracks[track].known;
+    if (!name) return;
+    const key = JSON.stringify([person, name]);
+    votes.set(key, [(votes.get(key)?.[0] ?? 0) + 1, person, name]);
+  });
+  const sorted = [...votes.values()].sort((a, b) => b[0] - a[0] || a[1] - b[1] || (a[2] < b[2] ? -1 : 1));
+  for (const [, person, name] of sorted) {
+    if (names.has(person) || taken.has(name)) continue;
+    names.set(person, name);
+    taken.add(name);
+  }
+  return Object.assign(across, { names, named: across.people }).names;
+}
 
 function keepAcross() {
   keep(DATA.tracks.key, { people: across.people, checked: across.checked });
@@ -19,6 +41,7 @@ function countAcross() {
   byId("walked").textContent =
     `${counted(people, "person", "people")}, ${count(across.checked.length)} checked, ${counted(changed, "track", "tracks")} moved`;
   byId("save-people").textContent = `Export ${DATA.tracks.file}`;
+  byId("corrections").textContent = DATA.tracks.command;
   byId("save-people").disabled = !across.checked.length;
   byId("undo").disabled = !across.past.length;
 }
@@ -27,14 +50,14 @@ function countAcross() {
 function move(tracks, person) {
   across.past.push(JSON.stringify({ people: across.people, checked: across.checked }));
   const before = tracks.map((track) => across.people[track]);
-  for (const track of tracks) across.people[track] = person;
+  across.people = across.people.map((each, track) => (tracks.includes(track) ? person : each));
   across.checked = [...new Set([...across.checked, ...before, person])].filter((each) => across.people.includes(each));
   keepAcross();
   return before;
 }
 
-// The track becomes a person of its own, whom nobody else is.
-const cut = (track) => move([track], Math.max(...across.people) + 1);
+// The track becomes a person of its own, whom nobody else is. The numbers of people count from 1.
+const cut = (track) => move([track], Math.max(DATA.tracks.highest, ...across.people.map((person) => person + 1)));
 const join = (person, other) => move(tracksOf(person), other);
 
 function confirmPerson(person) {
@@ -60,7 +83,7 @@ function act(button) {
   if (what === "check") confirmPerson(person);
   else if (what === "cut") {
     cut(Number(track));
-    article.after(personRow(Math.max(...across.people)));
+    article.after(personRow(across.people[Number(track)]));
   } else {
     const wanted = what === "move" ? Number(other) : Number(field.value) - 1;
     if (!across.people.includes(wanted) || wanted === person) {
@@ -175,7 +198,7 @@ function trackPart(track, linked) {
   return element("section", {},
     element("h3", {}, `${camera && `camera ${camera} · `}${name}`),
     element("p", { className: "faint", textContent: `${spanOf(DATA.tracks.tracks[track])} · ${counted(boxes, "box", "boxes")}` }),
-    element("p", { className: doubtful ? "bad" : "faint", textContent: margin === null ? "no image in the index" : `margin ${margin.toFixed(3)}` }),
-    element("div", { className: "tiles" }, ...images.map((image) => tile(image, doubtful ? "wrong" : "asked", []))),
+    element("p", { className: doubtful ? "doubtful" : "faint", textContent: margin === null ? "no image in the index" : `margin ${margin.toFixed(3)}` }),
+    element("div", { className: "tiles" }, ...images.map((image) => tile(image, doubtful ? "doubtful" : "asked", []))),
     element("p", { className: "buttons" }, ...buttons));
 }

@@ -1,0 +1,78 @@
+"""What the people of linked tracks are called: by somebody, by an earlier linking, or anew.
+
+numbers = number_people(tracks, people, said, recorded_identities(index))
+names = name_people(people, [known_name(track, None) for track in tracks])
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from itertools import count
+from typing import TypeVar
+
+from person_reid.gallery.gallery import Gallery
+from person_reid.gallery.metadata import Filter
+from person_reid.gallery.people import Corrections, IndexedTrack
+from person_reid.retrieval.clusters import number_in
+
+MORE = 10**6  # votes of what somebody has said; no track has as many images
+T = TypeVar("T", int, str)
+
+
+def recorded_identities(index: Gallery) -> set[str]:
+    """Return all identities in an index, also of images that are of no track."""
+    which = Filter(named="")
+    return {about.identity or "" for images, _ in index.entries(which) for _, about in images}
+
+
+def number_people(
+    tracks: Sequence[IndexedTrack],
+    people: Sequence[int],
+    said: Corrections,
+    taken: Collection[str] = (),
+) -> list[int]:
+    """Return the numbers, from 1, of the people 0, 1, … that tracks show.
+
+    A person keeps the number that somebody has said, or that the index says of most of its images.
+    The others get numbers that nobody has.
+
+    people: (T,). taken: all identities in the index.
+    """
+    votes: Counter[tuple[int, int]] = Counter()
+    for i, (each, person) in enumerate(zip(tracks, people, strict=True)):
+        identities = [about.identity for _, about in each.images]
+        if i in said.names:
+            identities = [said.names[i]] * MORE
+        votes.update((person, number) for text in identities if (number := number_in(text)))
+    numbers = _assigned(votes)
+    used = {number_in(text) for text in {*taken, *said.names.values()}}
+    new = (number for number in count(1) if number not in used)
+    return [numbers[i] if i in numbers else next(new) for i in range(max(people) + 1)]
+
+
+def known_name(track: IndexedTrack, said: str | None) -> str:
+    """Return what somebody has called the person of a track, "" if nobody has.
+
+    said: in the corrections; by default, what most of its images are called in the index.
+    """
+    texts = [said] if said else [about.identity or "" for _, about in track.images]
+    names = Counter(text for text in texts if text and not number_in(text))
+    return names.most_common(1)[0][0] if names else ""
+
+
+def name_people(people: Sequence[int], names: Sequence[str]) -> dict[int, str]:
+    """Return {person: name} of those whom somebody has named.
+
+    people, names: (T,) of tracks, see known_name. A person has the name of most of its tracks, and
+    a name the person with most of its tracks.
+    """
+    both = zip(people, names, strict=True)
+    return _assigned(Counter(pair for pair in both if pair[1]))
+
+
+def _assigned(votes: Mapping[tuple[int, T], int]) -> dict[int, T]:
+    """Return {person: its own}: nobody has two, and nothing belongs to two; most votes first."""
+    found: dict[int, T] = {}
+    for (person, value), _ in sorted(votes.items(), key=lambda vote: (-vote[1], vote[0])):
+        if person not in found and value not in found.values():
+            found[person] = value
+    return found
