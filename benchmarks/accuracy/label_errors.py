@@ -83,7 +83,8 @@ def look_alike(features, labels, cameras, share, random):
 def cut(features, labels, cameras, share, random):
     """Return labels in which a share of the people have two identities.
 
-    Each is used in half of the cameras."""
+    Each is used in half of the cameras.
+    """
     changed, names = labels.copy(), np.unique(labels)
     for person in random.choice(names, round(share * len(names)), replace=False):
         half = np.unique(cameras[labels == person])[1::2]
