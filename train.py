@@ -16,6 +16,7 @@ and, every ten epochs, net_010.pth, net_020.pth, …
 import person_reid as reid
 from person_reid.config import TrainConfig
 from person_reid.console import command, launched, parse, run_script, share_batch
+from person_reid.console.networks import network_named
 
 
 @command
@@ -42,7 +43,9 @@ def train(config: TrainConfig, world: "reid.World") -> None:
     images = reid.TrainingImages(splits, config, device, world, config.seed)
     state = reid.find_state(config, images)  # from the run that --resume continues
     evaluation = reid.Evaluation(config) if config.eval_every else None
-    teacher = reid.open_teacher(config.teacher, device) if config.teacher else None
+    teacher = None
+    if config.teacher:
+        teacher = reid.open_embedder(network_named(config.teacher, "teacher"), device=device)
 
     # The network gives features and class scores, and the criterion judges them.
     reid.seed_everything(config.seed)

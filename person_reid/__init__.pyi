@@ -5,7 +5,6 @@ from .config import FitOptions as FitOptions
 from .config import OptionError as OptionError
 from .config.evaluate import RerankOptions as RerankOptions
 from .config.network import NetworkOptions as NetworkOptions
-from .console.networks import open_teacher as open_teacher
 from .data.bank import load_bank as load_bank
 from .data.dataset import read_dataset as read_dataset
 from .data.layout import read_training_splits as read_training_splits

@@ -25,6 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from person_reid.config.compare_networks import CompareNetworksConfig
+from person_reid.config.export import READABLE
 from person_reid.config.look import TableForm, own_or
 from person_reid.config.tested import TestConfig
 from person_reid.console import command, parse, run_script
@@ -33,7 +34,7 @@ from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.find import open_embedder, tested_network
 from person_reid.deploy.publish import accuracy, milliseconds
-from person_reid.deploy.run import READABLE, file_size
+from person_reid.deploy.run import file_size
 from person_reid.errors import UserError
 from person_reid.files import real, with_ending, write_json
 from person_reid.models.hub import on_disk, weight_file

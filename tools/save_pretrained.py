@@ -17,11 +17,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.export import SavePretrainedConfig
+from person_reid.config.tested import CONFIG_FILE
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.find import network_name, own_threshold, run_of, tested_network
-from person_reid.deploy.pretrained import CARD, CONFIG
+from person_reid.deploy.pretrained import CARD
 from person_reid.deploy.publish import about_data, accuracy, check_output
 from person_reid.device import select_device
 from person_reid.models.weight_files import SAFETENSORS
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(SavePretrainedConfig, argv, __doc__)
     check_test_sets(config.test_dirs)
     check_output(config.output)
-    files = [Path(config.output, name) for name in (CARD, CONFIG, SAFETENSORS)]
+    files = [Path(config.output, name) for name in (CARD, CONFIG_FILE, SAFETENSORS)]
     check_outputs(config, output=files)
 
     tested = tested_network(config)

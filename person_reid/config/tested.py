@@ -10,6 +10,7 @@ from person_reid.config.option import ANY, POSITIVE, SEED, SIDE, Options, again,
 from person_reid.config.run import DeviceOptions, RecordOptions
 
 OF_ENGINE = {"engine": ANY}
+CONFIG_FILE = "config.json"  # describes the network, in a folder of save_pretrained
 # Options of a network that the published test.py has.
 PUBLISHED = {"PCB", "usam", "linear_num", "ibn", "use_dense", "use_efficient", "use_hr"}
 

@@ -1,18 +1,16 @@
-"""Networks that one text names, such as a run, a file, or a file with flags of test.py."""
+"""Networks that one text names, such as a run, a file, or a file with flags of test.py.
+
+Reading the text needs no torch.
+"""
 
 import shlex
 from pathlib import Path
 
-import torch
-
+from person_reid.config.export import READABLE
 from person_reid.config.option import NAMED, as_flag
-from person_reid.config.tested import TestConfig, TestFiles
+from person_reid.config.tested import CONFIG_FILE, TestConfig, TestFiles
 from person_reid.config.zoo import published
-from person_reid.console.options import command, parse
-from person_reid.deploy.embedder import Embedder
-from person_reid.deploy.find import embedder_settings, tested_network
-from person_reid.deploy.pretrained import CONFIG
-from person_reid.deploy.run import READABLE
+from person_reid.console.options import parse
 from person_reid.errors import UserError
 
 # Options of test.py that are about its test, and not about a network.
@@ -37,7 +35,7 @@ def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestCon
     backbone, _, weights = named.partition("=")
     if Path(named).suffix.lower() in READABLE:
         words = ["--engine", named]
-    elif (Path(named) / CONFIG).exists():
+    elif (Path(named) / CONFIG_FILE).exists():
         words = ["--from", named]
     elif weights:
         words = ["--backbone", backbone, "--weights", weights]
@@ -52,16 +50,3 @@ def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestCon
         flags = ", ".join(as_flag(name, NAMED) for name in ignored)
         raise UserError(f"--{option} {text}: {flags} would be ignored; leave it out.")
     return network
-
-
-@command
-def open_teacher(text: str, device: torch.device) -> Embedder:
-    """Return the Embedder of --teacher on a device.
-
-    text: see network_named. Raises UserError or FileNotFoundError for an unknown network, and for
-    flags that mean nothing here.
-    """
-    options = network_named(text, "teacher")
-    return Embedder(
-        options.engine or tested_network(options), device=device, **embedder_settings(options)
-    )

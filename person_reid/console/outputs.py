@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from person_reid.config.tested import CONFIG_FILE
 from person_reid.data.readers import RECORD
 from person_reid.errors import UserError
 from person_reid.files import check_target, real
-from person_reid.retrieval.thresholds import CONFIG
 
 
 def check_outputs(
@@ -94,4 +94,4 @@ def files_in(value: Any) -> Iterator[str | Path]:
             yield from files_in(part)
     elif isinstance(value, str | Path):
         for path in {str(value), *re.split(r"[\s,=]+", str(value))}:
-            yield from (path, Path(path, CONFIG), Path(path, RECORD))
+            yield from (path, Path(path, CONFIG_FILE), Path(path, RECORD))

@@ -27,8 +27,10 @@ import torch
 from PIL import Image
 
 from person_reid.arrays import any_array, flaw
+from person_reid.config.export import READABLE
 from person_reid.config.network import NetworkOptions
 from person_reid.config.published import PUBLISHED_CLASSES
+from person_reid.config.tested import CONFIG_FILE
 from person_reid.config.zoo import published
 from person_reid.data.decoding import decode
 from person_reid.data.images import Limits, Pixels, fit_image, load_image
@@ -40,8 +42,8 @@ from person_reid.deploy.load import (
     network_of_name,
     network_of_run,
 )
-from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
-from person_reid.deploy.run import READABLE, Engine
+from person_reid.deploy.pretrained import find_folder, open_pretrained
+from person_reid.deploy.run import Engine
 from person_reid.deploy.runtimes import fast_engine, kind_of_file
 from person_reid.device import sleep_soon, usable_device
 from person_reid.errors import UserError
@@ -254,8 +256,8 @@ class Embedder:
         folder = find_folder(source)
         embedder = cls(open_pretrained(folder), **settings)
         with suppress(UserError):
-            embedder.threshold = load_threshold(folder / CONFIG)
-        embedder.promise = load_bound(folder / CONFIG)
+            embedder.threshold = load_threshold(folder / CONFIG_FILE)
+        embedder.promise = load_bound(folder / CONFIG_FILE)
         return embedder
 
     def probe(self) -> Features:

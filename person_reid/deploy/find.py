@@ -13,18 +13,18 @@ from typing import Any
 import torch
 
 from person_reid.config import OptionError, TrainConfig
+from person_reid.config.export import READABLE
 from person_reid.config.network import NetworkOptions
 from person_reid.config.optimizer import PrecisionOptions
 from person_reid.config.option import NAMED, Options, as_flag, configured, listed
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
-from person_reid.config.tested import Description, TestConfig, TrainedNetwork
+from person_reid.config.tested import CONFIG_FILE, Description, TestConfig, TrainedNetwork
 from person_reid.config.zoo import zoo
 from person_reid.data.images import Limits
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import TestedNetwork, load_network
-from person_reid.deploy.pretrained import CONFIG, find_folder, open_pretrained
-from person_reid.deploy.run import READABLE
+from person_reid.deploy.pretrained import find_folder, open_pretrained
 from person_reid.device import dtype_of, select_device
 from person_reid.errors import UserError
 from person_reid.models.factory import check_network, options_of, resolve
@@ -91,7 +91,7 @@ def own_threshold(options: TrainedNetwork) -> str | None:
     if not options.from_run or run_of(options) or options.height or options.width:
         return None
     with suppress(UserError):
-        file = find_folder(options.from_run) / CONFIG
+        file = find_folder(options.from_run) / CONFIG_FILE
         load_threshold(file)
         return str(file)
     return None
@@ -124,7 +124,7 @@ def tested_network(options: TrainedNetwork) -> TestedNetwork:
         return TestedNetwork(network, weights, run.num_classes(run.options()))
     if folder := options.from_run:
         names = (*OF_RUN, *OF_FILE, *DESCRIPTION)
-        refuse(options, names, f"{CONFIG} in {folder} describes the network.")
+        refuse(options, names, f"{CONFIG_FILE} in {folder} describes the network.")
         return open_pretrained(folder).resized((options.height, options.width))
     refuse(options, OF_RUN, f"--backbone {options.backbone} is a network without a run.")
     if not options.weights:
@@ -204,15 +204,17 @@ def open_embedder(
     options: TestConfig,
     target: Callable[[tuple[int, int]], torch.Tensor] | None = None,
     limits: Limits | None = None,
+    device: torch.device | None = None,
 ) -> Embedder:
     """Return the Embedder that options describe.
 
+    device: by default, the one that they name.
     limits: of the values of images of more than 8 bits outside of a layout.
     target: (height, width) → the bank of images from which batch-norm statistics are taken.
 
     Raises OptionError for options that exclude each other.
     """
-    device = select_device(options.gpu_ids)
+    device = device or select_device(options.gpu_ids)
     settings = {**embedder_settings(options), "limits": limits}
     engine = options.engine
     if engine and Path(engine).suffix.lower() not in READABLE:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.config.network import NetworkOptions
+from person_reid.config.tested import CONFIG_FILE
 from person_reid.data.augment import MEAN, STD
 from person_reid.deploy.load import TestedNetwork
 from person_reid.errors import UserError, describe, first_line
@@ -15,7 +16,6 @@ from person_reid.files import SETTINGS, checksum_of, content_of
 from person_reid.models.factory import check_network
 from person_reid.models.hub import quick_to_fail
 from person_reid.models.weight_files import SAFETENSORS
-from person_reid.retrieval.thresholds import CONFIG as CONFIG
 from person_reid.retrieval.thresholds import load_bound, load_threshold
 from person_reid.run_folder import MOST_CLASSES
 from person_reid.text import parse_json
@@ -31,7 +31,7 @@ def open_pretrained(source: str | Path) -> TestedNetwork:
     damaged or was written by another program.
     """
     folder = find_folder(source)
-    path, weights = folder / CONFIG, folder / SAFETENSORS
+    path, weights = folder / CONFIG_FILE, folder / SAFETENSORS
     try:
         config = parse_json(content_of(path, SETTINGS))
         tested = _described(config, weights)
@@ -43,7 +43,7 @@ def open_pretrained(source: str | Path) -> TestedNetwork:
     except OSError as error:
         raise UserError(
             f"{describe(error)}. Expected a folder from "
-            f"save_pretrained: {CONFIG} and {SAFETENSORS}."
+            f"save_pretrained: {CONFIG_FILE} and {SAFETENSORS}."
         ) from error
     except (UserError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(
@@ -51,7 +51,7 @@ def open_pretrained(source: str | Path) -> TestedNetwork:
         ) from error
     if found != expected:
         raise UserError(
-            f"{weights}: not the weights that {CONFIG} describes: the checksums "
+            f"{weights}: not the weights that {CONFIG_FILE} describes: the checksums "
             "differ. Copy the folder again."
         )
     return tested
@@ -104,11 +104,11 @@ def _fetched(name: str) -> Path:
 
     try:
         with quick_to_fail():
-            return Path(snapshot_download(name, allow_patterns=[CONFIG, SAFETENSORS, CARD]))
+            return Path(snapshot_download(name, allow_patterns=[CONFIG_FILE, SAFETENSORS, CARD]))
     except Exception as error:  # each cause has an exception of its own
         raise UserError(
             f"{name}: no such folder, and nothing was fetched from the Hugging "
             f"Face hub ({first_line(error)}). "
-            f"Put {CONFIG} and {SAFETENSORS} of https://huggingface.co/{name} into "
+            f"Put {CONFIG_FILE} and {SAFETENSORS} of https://huggingface.co/{name} into "
             "a folder, and name that folder."
         ) from error

@@ -22,12 +22,13 @@ import jinja2
 import torch
 from safetensors.torch import save
 
+from person_reid.config.tested import CONFIG_FILE
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
 from person_reid.data.prepare import read_record
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
-from person_reid.deploy.pretrained import CARD, CONFIG, preprocessing
+from person_reid.deploy.pretrained import CARD, preprocessing
 from person_reid.errors import UserError
 from person_reid.files import SETTINGS, atomic_write, content_of, real, write_json, write_text
 from person_reid.models.complexity import complexity
@@ -105,9 +106,12 @@ def check_output(folder: str | Path) -> None:
         raise UserError(
             f"{folder}: the root of the file system; expected the name of a folder to write."
         )
-    there = [name for name in (CARD, CONFIG, SAFETENSORS) if (folder / name).exists()]
+    there = [name for name in (CARD, CONFIG_FILE, SAFETENSORS) if (folder / name).exists()]
     try:
-        own = not there or parse_json(content_of(folder / CONFIG, SETTINGS))["library"] == LIBRARY
+        own = (
+            not there
+            or parse_json(content_of(folder / CONFIG_FILE, SETTINGS))["library"] == LIBRARY
+        )
     except (OSError, ValueError, LookupError, TypeError):
         own = False
     if not own:
@@ -169,7 +173,7 @@ def save_pretrained(
     card = jinja2.Template(text, trim_blocks=True, lstrip_blocks=True)
     with (  # all of them or, on a full disk, none
         atomic_write(folder / CARD) as new_card,
-        atomic_write(folder / CONFIG) as new_config,
+        atomic_write(folder / CONFIG_FILE) as new_config,
         atomic_write(folder / SAFETENSORS) as new_weights,
     ):
         new_weights.write_bytes(content)

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from person_reid.config.export import EXPORT_FORMATS
+from person_reid.config.export import READABLE
 from person_reid.deploy.interface import (
     KEY,
     Contents,
@@ -43,7 +43,6 @@ from person_reid.retrieval.features import CPU_BATCH, extract_features
 from person_reid.retrieval.similarity import Features
 
 # The kind of a file by its ending.
-READABLE = {**EXPORT_FORMATS, ".xml": "openvino"}
 ONNX_TYPES = {"tensor(float16)": torch.float16, "tensor(uint8)": torch.uint8}  # else float32
 PRECISIONS = {None: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}  # as OpenVINO calls them
 CAPABILITIES = "OPTIMIZATION_CAPABILITIES"  # the name of OpenVINO's property

@@ -17,9 +17,10 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from person_reid.config.export import READABLE
 from person_reid.deploy.export import TOLERANCE, deviation, export, references
 from person_reid.deploy.interface import Contents
-from person_reid.deploy.run import READABLE, Engine, import_runtime
+from person_reid.deploy.run import Engine, import_runtime
 from person_reid.device import computed_in
 from person_reid.errors import UserError, describe
 from person_reid.models.network import Network

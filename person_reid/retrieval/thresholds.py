@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from person_reid.config.tested import CONFIG_FILE
 from person_reid.errors import UserError
 from person_reid.files import SETTINGS, content_of
 from person_reid.retrieval.bound import STEPS, Bound
@@ -34,7 +35,6 @@ DIGITS = 4  # of similarities and thresholds, as they are printed
 ROUNDING = 1e-6  # error of a threshold that was float32
 FALSE_POSITIVE_RATES = {"1e-3": 1e-3, "1e-4": 1e-4}
 MEASURED_ON = "measured_on"  # the network, in a file of tools/threshold.py
-CONFIG = "config.json"  # in a folder of save_pretrained
 
 
 @dataclass
@@ -284,10 +284,10 @@ def _facts(text: str | Path) -> dict[str, Any]:
 def _report(text: str | Path) -> Any:
     """Return the JSON in a file of tools/threshold.py or in a folder of save_pretrained."""
     path = Path(text)
-    path = path / CONFIG if path.is_dir() else path
+    path = path / CONFIG_FILE if path.is_dir() else path
     report = parse_json(content_of(path, SETTINGS))
     # save_pretrained takes no other threshold
-    return {FLAGS: PLAIN} | report if path.name == CONFIG else report
+    return {FLAGS: PLAIN} | report if path.name == CONFIG_FILE else report
 
 
 def _number(value: Any) -> Any:

@@ -50,9 +50,10 @@ WORDS = {
     "name", "backbone", "which_epoch", "attention", "identity", "camera", "track", "source",
     "pattern", "dataset", "gpu_ids", "loss", "milestones", "resize_schedule", "ms", "mean",
     "std", "seeds", "rows", "query_index", "labels", "after", "before", "person", "classes",
-    "feature_output", "published",
+    "feature_output", "published", "freeze_layers", "rates", "ranks",
 }  # fmt: skip
 READ = {
+    "scores",
     "weights", "from", "from_run", "engine", "threshold", "result", "other", "index",
     "label_errors", "test_dir", "multi_query", "images", "results", "recipes", "about", "table",
     "image", "config", "data_dir", "train_with", "DG_dir", "teacher", "networks", "test_dirs",

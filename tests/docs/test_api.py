@@ -43,6 +43,40 @@ def test_torch_is_imported_when_it_is_needed():
     assert done.stdout.split() == ["False", "False", "True"]
 
 
+CHANGES = """
+import logging, os, signal, sys
+import torch
+import person_reid
+
+def state():
+    loggers = [logging.root, logging.getLogger("person_reid")]
+    return {
+        "hooks": (sys.excepthook, sys.unraisablehook, sys.stdout, sys.stderr),
+        "handlers": [(list(logger.handlers), logger.level) for logger in loggers],
+        "environment": dict(os.environ),
+        "threads": (torch.get_num_threads(), torch.get_num_interop_threads()),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        "random numbers": torch.get_rng_state().tolist(),
+    }
+
+before = state()
+for name in person_reid.__all__:
+    getattr(person_reid, name)
+    after = state()
+    changed = [what for what in before if before[what] != after[what]]
+    if changed:
+        print(name, *changed)
+    before = after
+"""
+
+
+def test_looking_up_a_name_changes_nothing_in_the_process():
+    done = subprocess.run(
+        [sys.executable, "-c", CHANGES], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == ""
+
+
 def test_a_name_that_the_package_does_not_have_is_an_attribute_error():
     name = "Embeder"
     with pytest.raises(AttributeError, match=name):

@@ -14,7 +14,7 @@ from benchmarks.support.people import write_people
 from person_reid import losses
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
-from person_reid.console.networks import open_teacher
+from person_reid.console.networks import network_named
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.distributed import World
@@ -260,6 +260,8 @@ def test_a_weight_file_with_the_flags_of_test_py_is_a_teacher():
     shape = "--linear_num 16 --height 48 --width 24"
     words = f"--backbone test_resnet --weights teacher.pth {shape} --gpu_ids -1"
     tested = open_embedder(parse(TestConfig, words.split()))
-    taught = open_teacher(f"test_resnet=teacher.pth {shape}", torch.device("cpu"))
+    taught = open_embedder(
+        network_named(f"test_resnet=teacher.pth {shape}", "teacher"), device=torch.device("cpu")
+    )
     images = [np.full((64, 32, 3), 90, np.uint8)]
     assert np.array_equal(taught(images), tested(images))
