@@ -206,7 +206,8 @@ def check_folder(path: str | Path, mark: str) -> None:
     """
     place = real(path)
     check_way(place.parent)
-    for folder in (Path(path), *_beside(place)):
+    _check_whole(Path(path), mark)
+    for folder in _beside(place):
         _check_whole(folder, mark)
 
 

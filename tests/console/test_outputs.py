@@ -217,7 +217,7 @@ def test_no_output_replaces_what_another_flag_names(script, output, cwd):
     """Every other flag names the same file, by a hard link to it."""
     if script in FOLDERS_WRITTEN:
         pytest.skip("writes a folder: see the next test, and tests/data/test_prepare.py")
-    file, link = cwd / f"precious{ending(script, output)}", cwd / "precious link"
+    file, link = cwd / f"precious{ending(script, output)}", cwd / "precious link.npy"
     written = output.option_strings[-1], file.name
     for action in valued(PARSERS[script]):
         if action.dest == output.dest or f"{script} {action.dest}" in REFUSED_BEFORE:
