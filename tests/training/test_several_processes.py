@@ -224,6 +224,31 @@ def test_gpu_ids_start_processes_that_share_out_the_images_in_training_and_evalu
     )
 
 
+ALONE = """
+import datetime, time
+from torch import distributed
+
+usual = distributed.init_process_group
+distributed.init_process_group = lambda *given, **settings: usual(
+    *given, timeout=datetime.timedelta(seconds=2), **settings
+)
+from person_reid import join_world
+
+with join_world() as world:
+    with world.leader_first():
+        time.sleep(5 * world.leads)
+    print("together")
+"""
+
+
+def test_processes_wait_for_one_that_decodes_for_longer_than_their_limit(tmp_path):
+    (tmp_path / "alone.py").write_text(ALONE)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = start([*TORCHRUN, tmp_path / "alone.py"], tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("together") == 2
+
+
 COPY = """
 import os, pathlib
 

@@ -17,6 +17,7 @@ from person_reid.distributed import World
 from person_reid.fused.compiler import library
 from person_reid.fused.networks import LiteConv3x3
 from person_reid.run_folder import RunFolder
+from person_reid.training.build import find_state
 from person_reid.training.images import Batch, TrainingImages
 from person_reid.training.interruption import NotFinite, Stopped, not_finite_advice
 from person_reid.training.journal import RunJournal
@@ -54,6 +55,24 @@ def test_the_pairs_of_a_batch_are_those_of_all_processes(caplog):
         sampled(made_split(np.arange(64) // 2), "--triplet", "--batchsize", "8", world=World(0, 2))
     # 16 · 15 / 2 pairs, each of one in 63
     assert "A shuffled batch of 16 images holds 1.9 pairs" in caplog.text
+
+
+@pytest.mark.parametrize("flags", [[], ["--sampler", "pk"]])
+def test_any_process_names_the_images_of_all_in_a_step(flags):
+    split = made_split(np.arange(64) // 4)
+    worlds = [sampled(split, "--batchsize", "8", *flags, world=World(rank, 2)) for rank in range(2)]
+    batches = [list(images.sampler.batches(3))[1] for images in worlds]
+    expected = [split.paths[index] for index in torch.cat(batches)]
+    for rank, images in enumerate(worlds):
+        assert images.paths_of(3, 1) == expected
+        assert images.sampler.rank == rank
+
+
+def test_norms_that_one_gpu_synchronises_are_remarked_upon(caplog, here):
+    images = sampled(made_split(np.arange(64) // 2))
+    images.device = torch.device("cuda")
+    find_state(replace(trained_as("--weights", "none"), sync_bn=True), images)
+    assert "--sync_bn changes nothing: one process has the whole batch" in caplog.text
 
 
 def test_a_loss_that_is_not_finite_names_the_batch():
