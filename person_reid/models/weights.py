@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
 from person_reid.config.option import NAMED, OptionError
+from person_reid.models.backbone import Backbone
+from person_reid.models.families import FAMILIES
 from person_reid.models.hub import weight_file
+from person_reid.models.matching import COUNTERS, LoadReport, load_matching
 from person_reid.models.network import Network
-from person_reid.models.transformer_weights import resampled
 from person_reid.models.weight_files import read_state_dict
 
 # The prefixes of the backbone in the files of other programs: MoCo, LUPerson and LUPerson-NL; DINO,
@@ -25,58 +27,6 @@ CONTAINERS = (
 CLASSIFIER = re.compile(
     r"(.*\.)?classifier\.(0\.)?(weight|bias)|(model\.)?(fc|_fc|head|head\.fc|last_linear)\.(weight|bias)"
 )
-
-
-@dataclass
-class LoadReport:
-    """The result of loading a file, as names of tensors.
-
-    loaded: into the network. unknown: not in the network. mismatched: of another shape. missing:
-    not in the file.
-    """
-
-    loaded: list[str] = field(default_factory=list)
-    unknown: list[str] = field(default_factory=list)
-    mismatched: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        parts = [f"{len(self.loaded)} tensors loaded"]
-        for names, what in (
-            (self.unknown, "of the file not used"),
-            (self.mismatched, "of another shape skipped"),
-            (self.missing, "left as initialised"),
-        ):
-            more = ", …" if len(names) > 3 else ""
-            parts += [f"{len(names)} ({', '.join(names[:3])}{more}) {what}"] if names else []
-        return "; ".join(parts)
-
-
-def load_matching(module: nn.Module, state_dict: dict[str, Tensor]) -> LoadReport:
-    """Load every tensor of `state_dict` that `module` has with the same name and shape; return a
-    LoadReport.
-
-    Position embeddings and biases of another grid are resampled to the module's.
-    """
-    own = module.state_dict()
-    # of norms, not in files of PyTorch before 0.4.1; nothing depends on them
-    counters = "num_batches_tracked"
-    report = LoadReport(
-        missing=[name for name in own if name not in state_dict and not name.endswith(counters)]
-    )
-    fitting = {}
-    for name, value in state_dict.items():
-        if name in own and own[name].shape != value.shape:
-            value = resampled(module, name, value)
-        if name not in own:
-            report.unknown.append(name)
-        elif own[name].shape != value.shape:
-            report.mismatched.append(name)
-        else:
-            fitting[name] = value
-            report.loaded.append(name)
-    module.load_state_dict(fitting, strict=False)
-    return report
 
 
 def load_weights(network: Network, path: str | Path, strict: bool = False) -> LoadReport:
@@ -133,12 +83,45 @@ def _verify(
     wrong += [n for n in report.unknown if n.removeprefix("model.").startswith(foreign)]
     lacking = [name for name in report.missing if strict and not CLASSIFIER.fullmatch(name)]
     if wrong or lacking or len(report.loaded) < len(report.missing):
+        fitting = fitting_backbone(path)
+        advice = f" The file fits {fitting}." if fitting else ""
         raise OptionError(
-            f"{path}: the weights of another network ({report}). Expected those of the network "
-            "that the options describe: check {backbone} and the options beside it ({PCB}, "
+            f"{path}: the weights of another network ({report}).{advice} Expected those of the "
+            "network that the options describe: check {backbone} and the options beside it ({PCB}, "
             f"{{linear_num}}, …), or the run's opts.yaml.",
             **dict.fromkeys(("backbone", "PCB", "linear_num"), NAMED),
         )
+
+
+def fitting_backbone(path: str | Path) -> str | None:
+    """Return the name of the published architecture that has the tensors of a file, if any."""
+    tensors, strange = read_state_dict(path), set()
+    for name, entry in FAMILIES.items():
+        if type(entry) in strange:
+            continue
+        with torch.device("meta"):
+            module = entry.build(False, entry.size, 0.0)
+        own = {name for name in module.state_dict() if not name.endswith(COUNTERS)}
+        given = _named_as(entry, own, tensors)
+        if not own & given.keys():  # the file of another program
+            strange.add(type(entry))
+            continue
+        entry.adopt(module, given)
+        expected = module.state_dict()
+        fits = all(name in given and given[name].shape == expected[name].shape for name in own)
+        if fits and not any(other.startswith(entry.foreign) for other in given):
+            return name
+    return None
+
+
+def _named_as(entry: Backbone, own: set[str], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a file under the names `own` that a backbone's module has."""
+
+    def named(given: dict[str, Tensor]) -> dict[str, Tensor]:
+        bare = {name.removeprefix("model."): value for name, value in given.items()}
+        return entry.renamed(bare)
+
+    return named(without_container(tensors, lambda given: len(own & named(given).keys())))
 
 
 def without_container(
