@@ -169,7 +169,12 @@ def test_who_has_one_image_or_one_camera_is_not_contradicted():
     assert not found.probability[:2].any()
     label_errors(features, labels, np.ones_like(cameras))
     label_errors(features, labels, np.arange(len(cameras)))
-    label_errors(features[::16], labels[::16], cameras[::16])
+
+
+def test_without_a_second_image_of_anybody_nothing_is_said():
+    features, labels, cameras = people()
+    with pytest.raises(UserError, match="everybody has one image"):
+        label_errors(features[::16], labels[::16], cameras[::16])
 
 
 def test_what_cannot_be_judged_is_refused():

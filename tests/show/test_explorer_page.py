@@ -75,7 +75,9 @@ def images(browser, selector):
 
 def test_the_wall_begins_with_the_worst_and_shows_the_figures(browser, people):
     metrics = people[2]
-    figures = [f"{100 * value:.2f}" for value in metrics.figures().values()]
+    figures = [
+        f"{100 * value:.2f}" for value in metrics.figures().values() if isinstance(value, float)
+    ]
     assert browser.texts("#figures b") == figures
     order = np.argsort(metrics.average_precision, kind="stable")
     assert images(browser, "#wall .tile") == order.tolist()
@@ -219,10 +221,10 @@ def test_the_slider_counts_what_is_accepted_rejected_and_wrong(browser, people):
     shown(browser, "view=threshold")
     same = query.labels[:, None] == gallery.labels
     pairs = (query.cameras[:, None] != gallery.cameras) & (gallery.labels != -1)
-    for value in (20000, 40000):
+    for value in (6_000, 12_000):
         browser.choose("#slider", value)
         place = int(browser.value("document.getElementById('slider').value"))
-        accepted = similarities >= 2 * place / 2**16 - 1
+        accepted = np.rint(similarities * 10_000) >= place - 10_000  # as they are printed
         counts = {
             "right-accepted": accepted & same, "misses": ~accepted & same,
             "false-matches": accepted & ~same, "strangers-rejected": ~accepted & ~same,
