@@ -30,6 +30,7 @@ from person_reid.config.figures import (
     MapConfig,
     TableConfig,
 )
+from person_reid.config.forms import numbers
 from person_reid.config.look import own_or
 from person_reid.config.option import OptionError
 from person_reid.console import command, parse_command, run_script
@@ -81,17 +82,18 @@ def cmc(config: CmcConfig) -> None:
 
 def table(config: TableConfig) -> str:
     """Return the table of runs, as Markdown unless the flags ask for another form."""
-    runs = compared(config)
+    runs = compared(config, config.ap)
     runs = dict(zip(own_or(list(runs), config.labels), runs.values(), strict=True))
-    head, rows = tables.figure_rows(runs)
+    head, rows = tables.figure_rows(runs, numbers(config.ranks))
     for row, run in zip(rows, runs.values(), strict=True):
         row.append(str(len(tables.together(run))))
     return tables.table([*head, "seeds"], rows, config, config.labels)
 
 
-def compared(config: ComparedResults) -> dict[str, Any]:
+def compared(config: ComparedResults, ap: str = "trapezoidal") -> dict[str, Any]:
     """Return {name of a run: its metrics}, or with --seeds a list, one entry for each seed.
 
+    ap: the average precision, as in evaluate.
     Raises UserError if the results are not of the same images, and if --seeds joins none of them.
     """
     from person_reid.show.cmc import run_names
@@ -102,7 +104,7 @@ def compared(config: ComparedResults) -> dict[str, Any]:
     for name, other in others:
         check_same_images(sets, names[first], other, names[name])
     runs = {
-        name: reid.evaluate(*found, ignore_cameras=config.ignore_cameras)
+        name: reid.evaluate(*found, ap, ignore_cameras=config.ignore_cameras)
         for name, found in results.items()
     }
     if not config.seeds:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from person_reid.config.demo import THRESHOLD
+from person_reid.config.evaluate import EvaluationOptions
 from person_reid.config.forms import picture_file
 from person_reid.config.look import Look, TableForm
 from person_reid.config.option import POSITIVE, Options, again, option
@@ -57,6 +58,8 @@ class CmcConfig(ComparedResults, FigureOptions):
 class TableConfig(TableForm, ComparedResults):
     """Print Rank@1, Rank@5, Rank@10, mAP and mINP of several runs."""
 
+    ap: str = again(EvaluationOptions, "ap", "trapezoidal")
+    ranks: str = again(EvaluationOptions, "ranks", "1,5,10")
     labels: str | None = again(Look, "labels", None)
 
 

@@ -164,7 +164,8 @@ def _as_latex(head: Sequence[str], rows: Sequence[Sequence[str]], own: Sequence[
     """
 
     def escaped(cell: str) -> str:
-        parts = MATHEMATICS.split(cell) if cell in own else [cell]
+        name = cell.partition(" (")[0]  # without the protocol
+        parts = MATHEMATICS.split(cell) if name in own else [cell]
         return "".join(
             part if place % 2 else part.translate(IN_LATEX) for place, part in enumerate(parts)
         )

@@ -146,6 +146,15 @@ def test_a_table_has_the_mean_of_seeds_and_their_deviation_in_three_forms(seeds,
     figures.main(["table", *seeds, "--latex", "--labels", "a_b,Net$_{0.25}$,e$f"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(" & ")[0] for line in lines[4:7]] == [r"a\_b", "Net$_{0.25}$", r"e\$f"]
+    labels = ["--labels", "a_b,Net$_{0.25}$,e$f"]
+    figures.main(["table", *seeds, "--latex", *labels, "--ap", "step", "--ignore_cameras"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "mAP(step)" in lines[2] and lines[5].startswith("Net$_{0.25}$ (cameras ignored) & ")
+    figures.main(["table", *seeds, "--ranks", "1,20", "--ap", "step"])
+    head, _, net, *_ = capsys.readouterr().out.splitlines()
+    assert head == "| run | Rank@1 | Rank@20 | mAP(step) | mINP | seeds |"
+    step = evaluate(*load_result(seeds[0]), ap="step")
+    assert f"| {100 * step.rank(20):.2f} | {100 * step.mAP:.2f} |" in net
     with pytest.raises(UserError, match="--labels a,b: expected 3, in place of: net_0, net_1"):
         figures.main(["table", *seeds, "--labels", "a,b"])
 
