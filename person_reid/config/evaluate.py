@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from person_reid.config.forms import file_ending_in, matrix_file, ranks
+from person_reid.config.forms import file_ending_in, ranks
 from person_reid.config.look import TableForm
 from person_reid.config.option import ANY, POSITIVE, WEIGHT, WHOLE, Options, again, listed, option
 from person_reid.config.run import DeviceOptions
@@ -50,7 +50,6 @@ class RankingOptions(Options):
     scores: str | None = option(
         None,
         "rank by your own matrix, queries × gallery, instead; higher means nearer",
-        form=matrix_file,
         metavar="FILE.npy",
     )
     lower_is_nearer: bool = option(

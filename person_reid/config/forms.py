@@ -60,13 +60,6 @@ def rates(text: str) -> str:
     return ",".join(parts)
 
 
-def matrix_file(text: str) -> str:
-    """Check the name of a matrix of NumPy."""
-    if Path(text).suffix.lower() != ".npy":
-        raise ValueError(f"{text}: expected a file of numpy.save, which ends in .npy")
-    return text
-
-
 def texts(text: str) -> str:
     """Return texts separated by commas, without spaces around them."""
     parts = [part.strip() for part in text.split(",")]
