@@ -11,6 +11,7 @@ import numbers
 import operator
 from collections.abc import Callable, Sized
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,13 @@ def real_number(value: Any, name: str) -> float:
         if array.size == 1 and array.dtype.kind != "b" and math.isfinite(array.item()):
             return float(array.item())
     raise UserError(f"{name}: expected a finite number, found {_shown(value)}.")
+
+
+def as_path(value: Any, name: str) -> Path:
+    """Return a path. Raises a UserError, opening with `name`, for anything but a text or a path."""
+    if not isinstance(value, str | Path):
+        raise UserError(f"{name}: expected a path, found {_kind(value)}.")
+    return Path(value)
 
 
 def flaw(features: Array, row: Callable[[int], object] = "index {}".format) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.io
 
-from person_reid.arrays import as_float32, check_features, check_lengths, whole_numbers
+from person_reid.arrays import as_float32, as_path, check_features, check_lengths, whole_numbers
 from person_reid.errors import UserError
 from person_reid.files import TENSORS, atomic_write, regular_file, with_ending
 from person_reid.retrieval.similarity import check_dimensions
@@ -220,6 +220,7 @@ def read_note(path: str | Path, key: str) -> str:
 def _save(
     path: str | Path, sets: Mapping[str, FeatureSet], notes: Mapping[str, str] | None = None
 ) -> None:
+    path = as_path(path, "path")
     values: dict[str, Any] = {key: np.array([text]) for key, text in (notes or {}).items() if text}
     names = "".join((notes or {}).values())
     for name, images in sets.items():
@@ -244,8 +245,9 @@ def _save(
 
 
 def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSet]:
+    path = as_path(path, "path")
     wanted = [f"{name}_{part}" for name in names for part in ("f", "label", "cam")]
-    values = _read(Path(path), wanted + [f"{name}_path" for name in names if paths])
+    values = _read(path, wanted + [f"{name}_path" for name in names if paths])
     missing = [key for key in wanted if key not in values]
     if missing:
         raise UserError(

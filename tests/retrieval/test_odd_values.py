@@ -141,6 +141,8 @@ OTHERS = {
     "evaluate, clothes": lambda v: reid.evaluate(a_set(), gallery(), clothes=(v, LABELS)),
     "rank": lambda v: reid.evaluate(a_set(), gallery()).rank(v),
     "save_result, query": saved,
+    "save_result, path": lambda v: reid.save_result(v, a_set(), gallery()),
+    "load_result": reid.load_result,
     "CameraNorm, cameras": lambda v: reid.CameraNorm(GOOD, v),
     "CameraNorm, of": lambda v: reid.CameraNorm(GOOD, CAMERAS).of(v),
     "Whitening, of": lambda v: reid.Whitening(GOOD).of(v),
