@@ -8,7 +8,10 @@ import pytest
 
 from tests.support import ROOT
 
-HOOKS = "hatchling.metadata.plugin.interface"  # hatchling is there only while a package is built
+HOOKS = {  # hatchling is there only while a package is built
+    "hatchling.metadata.plugin.interface": SimpleNamespace(MetadataHookInterface=object),
+    "hatchling.builders.hooks.plugin.interface": SimpleNamespace(BuildHookInterface=object),
+}
 REPOSITORY = "https://github.com/somebody/reid"
 
 
@@ -16,7 +19,8 @@ REPOSITORY = "https://github.com/somebody/reid"
 def described(monkeypatch):
     """A function from the table [project.urls] to the description of the package."""
     monkeypatch.delitem(sys.modules, "hatch_build", raising=False)
-    monkeypatch.setitem(sys.modules, HOOKS, SimpleNamespace(MetadataHookInterface=object))
+    for name, module in HOOKS.items():
+        monkeypatch.setitem(sys.modules, name, module)
     from hatch_build import Readme
 
     def describe(urls):
