@@ -11,6 +11,7 @@ answers from inverted lists, saved beside the file under a name that gives the l
 them; they can always be rebuilt.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from person_reid.errors import UserError
 from person_reid.gallery.checks import check_count, check_filter, checked
 from person_reid.gallery.index_file import ADDITIONS, IndexFile
 from person_reid.gallery.inverted_lists import (
@@ -33,6 +35,7 @@ from person_reid.gallery.metadata import EVERYTHING, UNKNOWN, About, Filter
 from person_reid.retrieval.neighbours import merged, nearest_of_chunks
 from person_reid.retrieval.similarity import Features
 
+log = logging.getLogger(__name__)
 EXACT = 100_000  # the most images that a search compares exhaustively
 FEW = 1000  # the most images that a filter may admit for an exact search among them
 
@@ -61,7 +64,9 @@ class SearchIndex(IndexFile):
         asked: words for the table `forgotten`, which records that and when images were forgotten,
         but not which.
         """
+        check_filter(which)
         condition, values = self._condition(which)
+        asked = str(asked)
         self._rows("PRAGMA secure_delete = ON")  # even if the file is never rewritten
         with self._transaction():
             delete_lists(self)
@@ -72,10 +77,24 @@ class SearchIndex(IndexFile):
             self._rows(
                 "INSERT INTO forgotten VALUES (datetime('now', 'localtime'), ?, ?)", (asked, count)
             )
-        self._rows("VACUUM")  # also what was replaced before
+        self._rewrite()
         delete_lists(self)  # from a search in the meantime
         self._lists = None
         return count
+
+    def _rewrite(self) -> None:
+        """Write the file anew, without what was replaced before and its system has kept.
+
+        It needs as much room as the file; a remark says if that is not there.
+        """
+        try:
+            self._rows("VACUUM")
+        except UserError as error:
+            log.warning(
+                "%s The images are forgotten and overwritten; the file is not smaller yet, and may "
+                "hold features of images that were replaced before. forget again rewrites it.",
+                error,
+            )
 
     def search(
         self, queries: npt.NDArray[Any], k: int, exact: bool = False, among: Filter = EVERYTHING
@@ -90,6 +109,7 @@ class SearchIndex(IndexFile):
         check_count(k)
         check_filter(among)
         queries = checked(queries, self.width(), self.path)
+        k = min(k, max(1, len(self)))
         exact = exact or not faiss_is_installed() or not self._is_large()
         lists = None if exact else self.lists()
         with self._transaction("DEFERRED"):  # others may add, replace and forget at any moment

@@ -4,6 +4,7 @@ SQLite's errors mean to the user.
 
 import json
 import os
+import re
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +37,8 @@ CHUNK = 50_000  # features in memory at once
 PAIRS = 5000  # pairs of a query and an image, compared at once
 ROUNDING = 1e-3  # error of a cosine or of a feature's length; more is damage
 LARGEST_ID = 2**63 - 1
+LARGEST_MAP = 2**36  # ids of which a map fits into the memory; no index counts so far
+TOKEN = re.compile("[0-9a-f]{8,16}")
 MOST_KEPT = 64  # answers of the file, nearly all of them the images that a filter admits
 BUSY = 60  # seconds to wait for another process that writes
 # bytes: several features per page; a 512-dimensional one would waste half of a page of 4096
@@ -91,7 +94,9 @@ class IndexFile:
     """
 
     def __init__(self, path: str | Path, codes: str | None = None) -> None:
-        self.path = Path(path)
+        self.path = _place(path)
+        if codes not in (None, *CODES) and not self.path.exists():
+            raise UserError(f"{self.path}: codes {codes!r}: expected one of {', '.join(CODES)}.")
         self._cache: tuple[tuple[int, int], dict[Any, Any]] = (0, 0), {}
         if self.path.exists():
             regular_file(self.path, STORE, "the file of an index")
@@ -99,6 +104,7 @@ class IndexFile:
         with self._explained():
             self.database = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None)
         self._rows(f"PRAGMA page_size = {PAGE}")
+        self._rows("PRAGMA trusted_schema = OFF")  # it may be somebody else's file
         complete = self._is_complete()
         self._place = self.path.absolute()
         self._opened = self._place.stat()
@@ -107,7 +113,7 @@ class IndexFile:
                 self._complete()
         if self.recall("token") is None and not len(self):
             self.remember({"token": secrets.token_hex(4), "codes": codes or CODES[0]})
-        self.token: str = self.remember({"token": secrets.token_hex(4)})["token"]
+        self.token: str = self._named(self.remember({"token": secrets.token_hex(4)})["token"])
         self.codes: str = self.recall("codes") or "float32"  # earlier versions wrote none
         if self.codes not in CODES:
             raise self._damaged(f"it holds codes of an unknown kind, {self.codes!r}")
@@ -146,7 +152,7 @@ class IndexFile:
         for (text,) in self._rows("SELECT value FROM about WHERE key = ?", (key,)):
             try:
                 return parse_json(text)
-            except ValueError:
+            except (ValueError, TypeError):
                 raise self._damaged(f"no JSON under {key!r}") from None
         return None
 
@@ -286,7 +292,7 @@ class IndexFile:
     def latest(self) -> tuple[str, int]:
         """Return (token, last id) of the latest addition; the token is "" if 0.2 wrote the file."""
         rows = self._additions("ORDER BY last DESC LIMIT 1")
-        return rows[0] if rows else ("", self.last_id())
+        return (self._named(rows[0][0]), rows[0][1]) if rows else ("", self.last_id())
 
     def reached(self, token: str) -> int:
         """Return the last id of the addition with this token, 0 if it is not one of this file's."""
@@ -316,6 +322,9 @@ class IndexFile:
     def _images(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
         """Return {id: (path, what is known)} of those of the images that are still there."""
         rows = self._where("id", ids, f"path, {COLUMNS}")
+        for _, path, *about in rows:
+            if not isinstance(path, bytes) or not all(isinstance(each, str | None) for each in about):
+                raise self._damaged(f"it says {(path, *about)!r:.100} of an image")
         return {number: (Path(os.fsdecode(path)), About(*about)) for number, path, *about in rows}
 
     def _where(self, key: str, values: Sequence[Any], columns: str) -> list[Any]:
@@ -336,6 +345,8 @@ class IndexFile:
 
         def read() -> tuple[npt.NDArray[np.uint8], int]:
             ids = self._ids(which)
+            if len(ids) and not 0 <= ids.min() <= ids.max() < LARGEST_MAP:
+                raise self._damaged("an image has a number that none can have")
             found = np.zeros(ids.max(initial=0) + 1, bool)
             found[ids] = True
             return np.packbits(found, bitorder="little"), len(ids)
@@ -424,6 +435,12 @@ class IndexFile:
         with self._explained():
             return self.database.execute(command, values).fetchall()
 
+    def _named(self, token: Any) -> str:
+        """Return a token, which becomes part of the names of files."""
+        if not isinstance(token, str) or not TOKEN.fullmatch(token):
+            raise self._damaged(f"{token!r:.60} is not a token")
+        return token
+
     def _damaged(self, what: str) -> UserError:
         return UserError(f"{self.path}: damaged: {what}. {INDEX_AGAIN}")
 
@@ -473,6 +490,13 @@ class IndexFile:
             raise UserError(
                 f"{self.path}: replaced or deleted since it was opened. Run this again."
             )
+
+
+def _place(path: Any) -> Path:
+    """Return the path of an index."""
+    if isinstance(path, str | os.PathLike) and str(path) and "\0" not in str(path):
+        return Path(path)
+    raise UserError(f"an index: expected the path of its file, found {path!r}.")
 
 
 def _key(path: str | Path) -> bytes:

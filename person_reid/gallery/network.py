@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from person_reid.arrays import as_float32
 from person_reid.config.option import NAMED, Options, as_flag, configured
 from person_reid.config.search import AddOptions, AnswerOptions
 from person_reid.config.tested import TestConfig, TrainedNetwork
@@ -41,7 +42,7 @@ def open_network(index: Gallery, options: AddOptions | AnswerOptions) -> Embedde
         runtime=options.runtime,
     )
     run = find.run_of(network)
-    remembered = (index.recall("network") or {}).get("name") == run  # else the options ask for it
+    remembered = known_network(index).get("name") == run  # else the options ask for it
     if run and remembered and not RunFolder(run).options_file.exists():
         raise UserError(
             f"{index.path}: its network is the run {run}, which is not in {Path.cwd()}. "
@@ -89,6 +90,18 @@ def network_flags(index: Gallery, options: Options | None = None) -> dict[str, A
     return defaults | {"from": None, "name": default_name()} | given
 
 
+def known_network(index: Gallery) -> dict[str, Any]:
+    """Return the flags of the network that an index remembers, none for a new index.
+
+    Raises UserError if the index holds something else in their place.
+    """
+    flags = index.recall("network") or {}
+    plain = str | int | float | None
+    if isinstance(flags, dict) and all(isinstance(value, plain) for value in flags.values()):
+        return flags
+    raise UserError(f"{index.path}: damaged: it says {flags!r:.100} of its network.")
+
+
 def as_config(flags: Mapping[str, Any]) -> TestConfig:
     """Return the options of test.py for flags that an index remembers, perhaps of version 0.2."""
     values = {"from_run" if name == "from" else name: value for name, value in flags.items()}
@@ -115,7 +128,8 @@ def check_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]) -> 
         )
     known = index.remember({"network": flags, "probe": probe.tolist()})
     agreed(index, flags)
-    if len(known["probe"]) != len(probe) or probe @ np.array(known["probe"]) < SAME:
+    kept = as_float32(known["probe"], f"{index.path}: damaged: the feature of its test image")
+    if kept.shape != probe.shape or not probe @ kept >= SAME:
         raise UserError(
             f"{index.path}: its features were made by another network "
             f"({_words(known['network'])}), or its "
@@ -129,7 +143,7 @@ def agreed(index: Gallery, flags: dict[str, Any]) -> dict[str, Any]:
 
     Raises UserError, which lists them, for flags that contradict what the index remembers.
     """
-    remembered: dict[str, Any] = index.recall("network") or {}
+    remembered = known_network(index)
     place = next((name for name in ("engine", "from", "weights") if remembered.get(name)), "name")
     # the name is then only the default
     typed = remembered if place == "name" else remembered | {"name": None}

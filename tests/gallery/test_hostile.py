@@ -2,7 +2,10 @@
 holding what no search can compare.
 """
 
+import json
 import sqlite3
+import tracemalloc
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +17,8 @@ from person_reid.gallery import index as module
 from person_reid.gallery import index_file, inverted_lists
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.inverted_lists import latest_file
-from person_reid.gallery.metadata import Filter
-from person_reid.gallery.network import check_network
+from person_reid.gallery.metadata import About, Filter
+from person_reid.gallery.network import check_network, network_of
 
 FEATURES = np.eye(400, 64, dtype=np.float32) + np.eye(400, 64, -64, dtype=np.float32) + 0.01
 NAMES = [f"{number}.jpg" for number in range(400)]
@@ -205,3 +208,105 @@ def test_lists_are_those_of_the_index_and_a_full_disk_costs_only_time(
     index.prepare()
     file, reached = latest_file(index)
     assert file and reached == 400 and inverted_lists._read(file, mapped=False).ntotal == 400
+
+
+OTHER_VALUES = ["7", "-1", "1e30", "NULL", "'text'", "X'00ff'", "''", "9223372036854775807"]
+CELLS = {
+    "images": ["id", "path", "state", "feature", *About._fields],
+    "about": ["key", "value"],
+    "additions": ["last", "token"],
+}
+JSON_VALUES = [7, None, [], {}, "text", "../../x", [1, "a"], {"name": []}, {"height": "x"}, True]
+
+
+def use(path):
+    """Open an index, and do with it all that the commands do."""
+    index = SearchIndex(path)
+    index.search(FEATURES[:2], 3)
+    index.search(FEATURES[:2], 3, among=Filter(camera="1"))
+    list(index.entries(Filter(named="")))
+    index.missing(NAMES)
+    network_of(index)
+    check_network(index, EMBEDDER, {"name": "ours"})
+    index.add(["new.jpg"], FEATURES[:1])
+    index.prepare()
+    index.describe({"new.jpg": About("Anna")})
+    index.forget(Filter(identity="Anna"), "words")
+
+
+EMBEDDER: Any = SimpleNamespace(probe=lambda: np.eye(1, 4)[0])
+
+
+@pytest.mark.parametrize(("table", "column"), [(t, c) for t, some in CELLS.items() for c in some])
+def test_values_of_other_types_are_named(index, table, column, monkeypatch):
+    monkeypatch.setattr(module, "EXACT", 100)
+    check_network(index, EMBEDDER, {"name": "ours"})
+    index.prepare()
+    index.close()
+    content = index.path.read_bytes()
+    for value in OTHER_VALUES:
+        index.path.write_bytes(content)
+        database = sqlite3.connect(index.path, isolation_level=None)
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("UPDATE sqlite_schema SET sql = replace(sql, ' NOT NULL', '')")
+        database.close()
+        database = sqlite3.connect(index.path, isolation_level=None)
+        with suppress(sqlite3.IntegrityError):  # two of the same
+            database.execute(f"UPDATE {table} SET {column} = {value} WHERE rowid = 1")
+        database.close()
+        with suppress(UserError):
+            use(index.path)
+
+
+@pytest.mark.parametrize("key", ["token", "codes", "network", "probe"])
+@pytest.mark.parametrize("value", JSON_VALUES, ids=str)
+def test_what_is_remembered_may_be_anything(index, key, value):
+    check_network(index, EMBEDDER, {"name": "ours"})
+    index._rows("UPDATE about SET value = ? WHERE key = ?", (json.dumps(value), key))
+    index.close()
+    with suppress(UserError):
+        use(index.path)
+
+
+def test_a_token_is_never_a_path(index, tmp_path):
+    (tmp_path / "other").mkdir()
+    innocent = tmp_path / "other" / "x-1.lists"
+    innocent.write_text("mine")
+    index._rows("UPDATE about SET value = '\"/../other/x\"' WHERE key = 'token'")
+    with pytest.raises(UserError, match="is not a token"):
+        SearchIndex(index.path).forget(Filter(identity="Anna"), "words")
+    assert innocent.read_text() == "mine"
+
+
+def test_a_place_that_is_none_and_codes_that_nobody_knows_make_no_file(tmp_path):
+    for place in (None, 7, "", b"a.index", "a\0b"):
+        with pytest.raises(UserError, match="an index: expected the path of its file"):
+            SearchIndex(place)
+    with pytest.raises(UserError, match="codes 'pq65': expected one of pq64, sq8"):
+        SearchIndex(tmp_path / "new.index", "pq65")
+    assert not (tmp_path / "new.index").exists()
+
+
+@pytest.mark.parametrize("k", [10**8, 2**62, 2**70])
+@pytest.mark.parametrize("exact", [False, True])
+def test_more_answers_than_images_cost_no_more_than_there_are(index, k, exact, monkeypatch):
+    monkeypatch.setattr(module, "EXACT", 100)
+    index.prepare()
+    tracemalloc.start()
+    found = index.search(FEATURES[:2], k, exact=exact)
+    assert [len(row) for row in found] == [400, 400] and tracemalloc.get_traced_memory()[1] < 1e8
+    tracemalloc.stop()
+
+
+def test_what_is_forgotten_is_forgotten_on_a_full_disk(index, monkeypatch, caplog):
+    run = index._rows
+
+    def full(command, values=()):
+        if command == "VACUUM":
+            raise UserError("a.index: the disk is full.")
+        return run(command, values)
+
+    monkeypatch.setattr(index, "_rows", full)
+    assert index.forget(Filter(image="7.jpg"), "image") == 1 and len(index) == 399
+    assert "disk is full" in caplog.text and "forgotten and overwritten" in caplog.text
+    assert FEATURES[7].astype("<f2").tobytes() not in index.path.read_bytes()
