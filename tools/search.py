@@ -57,7 +57,7 @@ from person_reid.console.outputs import check_outputs
 from person_reid.data.crops import choose_boxes, cut_boxes, cut_images, within
 from person_reid.errors import UserError
 from person_reid.files import real, set_aside, write_csv, write_json
-from person_reid.gallery.gallery import Gallery, nobody_has, open_gallery
+from person_reid.gallery.gallery import Gallery, growing_gallery, nobody_has, open_gallery
 from person_reid.gallery.identification import Identification, known_people
 from person_reid.gallery.indexing import add_images, describe_answers, find_images
 from person_reid.gallery.metadata import (
@@ -92,8 +92,14 @@ def add(config: AddOptions) -> None:
     paths = find_images(config.images)
     file = None if config.index.startswith(SCHEME) else Path(config.index)
     check_outputs(config, paths, index=[file])
+    codes = config.codes if isinstance(config, IndexConfig) else None
+    with growing_gallery(config.index, codes) as index:
+        add_to(index, paths, config)
+
+
+def add_to(index: Gallery, paths: list[Path], config: AddOptions) -> None:
+    """Add images to a gallery, with what is known about them."""
     indexed = config if isinstance(config, IndexConfig) else None
-    index = open_gallery(config.index, codes=indexed.codes if indexed else None)
     new = index.missing(paths)
     added = {Path(path) for path in new}
 
@@ -121,7 +127,12 @@ def add_tracks(config: IndexConfig) -> None:
     """Add the people of a track file: some images of each track, which are cut from its frames."""
     file = None if config.index.startswith(SCHEME) else Path(config.index)
     check_outputs(config, index=[file])
-    index = open_gallery(config.index, codes=config.codes)
+    with growing_gallery(config.index, config.codes) as index:
+        add_tracks_to(index, config)
+
+
+def add_tracks_to(index: Gallery, config: IndexConfig) -> None:
+    """Add the people of a track file to a gallery."""
     record, frames = describe_tracks(index, config)
     tracks = within(record.read(), frames)
     embedder = open_network(index, config)

@@ -15,6 +15,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NoReturn, TypeVar
 
 from person_reid.console.commands import as_installed
@@ -89,7 +90,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the usage and the message, and exit with status 2."""
         let_the_first_speak()
-        super().error(message)
+        super().error(message + self._dashed(message))
+
+    def _dashed(self, message: str) -> str:
+        """Return how to write a value that begins with a dash, if the message is about one."""
+        for flag, value in pairwise(self.words):
+            name = value.partition("=")[0]
+            if f"argument {flag}: " in message and name[:1] == "-" and name not in self._flags():
+                return f". If {value} is its value: {flag}={value}"
+        return ""
 
     def _get_option_tuples(self, option_string: str) -> list[Any]:
         """Return what argparse takes an abbreviation for, or only the flag in

@@ -1,5 +1,7 @@
 """A gallery by its address: a file of this machine, or a server for one that outgrows it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from person_reid.errors import UserError
@@ -28,6 +30,21 @@ def open_gallery(place: str, new: bool = True, codes: str | None = None) -> Gall
     raise UserError(
         f"{place}: no such index. Make one: python tools/search.py index FOLDER --index FILE"
     )
+
+
+@contextmanager
+def growing_gallery(place: str, codes: str | None = None) -> Iterator[Gallery]:
+    """Yield the gallery at an address, and make it if it does not exist; codes: see open_gallery.
+
+    If the block fails before any image is in a new one, nothing of it stays.
+    """
+    gallery = open_gallery(place, codes=codes)
+    try:
+        yield gallery
+    except BaseException:
+        if gallery.new and not len(gallery):
+            gallery.remove()
+        raise
 
 
 def nobody_has(gallery: Gallery, which: Filter) -> list[str]:

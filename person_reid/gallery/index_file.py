@@ -95,7 +95,8 @@ class IndexFile:
 
     def __init__(self, path: str | Path, codes: str | None = None) -> None:
         self.path = _place(path)
-        if codes not in (None, *CODES) and not self.path.exists():
+        self.new = not self.path.exists()
+        if codes not in (None, *CODES) and self.new:
             raise UserError(f"{self.path}: codes {codes!r}: expected one of {', '.join(CODES)}.")
         self._cache: tuple[tuple[int, int], dict[Any, Any]] = (0, 0), {}
         if self.path.exists():
@@ -130,6 +131,11 @@ class IndexFile:
     def close(self) -> None:
         """Release the file."""
         self.database.close()
+
+    def remove(self) -> None:
+        """Delete the file, from which others may still read."""
+        self.close()
+        self.path.unlink(missing_ok=True)
 
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Store values, as JSON, under keys that the index does not hold yet.
@@ -249,12 +255,14 @@ class IndexFile:
             there = [place for place, number in enumerate(ids.tolist()) if number in images]
             yield [images[int(ids[place])] for place in there], features[there]
 
-    def sample(self, count: int) -> Features:
-        """Return at most `count` features (n, D), of images spread evenly over the index.
+    def sample(self, count: int, after: int = 0) -> Features:
+        """Return at most `count` features (n, D), of images spread evenly over those with ids above
+        `after`.
 
-        Raises UserError if the index is empty.
+        Raises UserError if there are none.
         """
         ids = np.sort(self._ids(EVERYTHING))
+        ids = ids[ids > after]
         places = np.linspace(0, max(len(ids) - 1, 0), min(count, len(ids))).astype(int)
         found = self._where("id", ids[places].tolist(), "feature")
         if not found:
@@ -323,7 +331,9 @@ class IndexFile:
         """Return {id: (path, what is known)} of those of the images that are still there."""
         rows = self._where("id", ids, f"path, {COLUMNS}")
         for _, path, *about in rows:
-            if not isinstance(path, bytes) or not all(isinstance(each, str | None) for each in about):
+            if not isinstance(path, bytes) or not all(
+                isinstance(each, str | None) for each in about
+            ):
                 raise self._damaged(f"it says {(path, *about)!r:.100} of an image")
         return {number: (Path(os.fsdecode(path)), About(*about)) for number, path, *about in rows}
 

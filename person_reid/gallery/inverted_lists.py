@@ -22,6 +22,7 @@ from person_reid.errors import UserError, describe
 from person_reid.files import atomic_write
 from person_reid.gallery.index_file import ROUNDING, IndexFile
 from person_reid.gallery.metadata import EVERYTHING
+from person_reid.gallery.seals import seal, sealed, sum_of
 from person_reid.progress import progress
 from person_reid.retrieval.faiss_neighbours import trained_lists
 from person_reid.retrieval.neighbours import nearest_first, nearest_of_chunks, overlap
@@ -95,7 +96,7 @@ class InvertedLists:
         source.mark()
         file, self.last = latest_file(source)
         self.token = _token(file) if file else ""
-        self.index = _read(file, mapped=True)
+        self._use(_read(file, mapped=True), file)
         fits = (
             self.index is not None
             and self.index.d == source.width()
@@ -112,9 +113,44 @@ class InvertedLists:
         self.token, self.last = source.latest()
         grown = source.count_after(after) > len(source) / 10
         _extend(index, source, after, self.last)
+        if after and _told_apart(index, source, after) < RECALL:
+            log.warning("faiss: the newer images look different; the lists are learnt again")
+            index, grown, newest = _train(source), True, after
+            _extend(index, source, 0, self.last)
+            if (told := _told_apart(index, source, newest)) < RECALL:
+                log.warning(
+                    "%s: many of the newer images look so alike that its codes tell them apart "
+                    "badly: %.2f of the %d nearest are among the candidates. An index with "
+                    "--codes float16 finds them.",
+                    source.path, told, NEIGHBOURS,
+                )  # fmt: skip
         if grown:
             log.warning("faiss: %s", _tune(index, source, self.last))
-        self.index = _read(_write(index, source, self.token), mapped=True) or index
+        file = _write(index, source, self.token)
+        self._use(_read(file, mapped=True) or index, file)
+
+    def _use(self, index: Any, file: Path | None) -> None:
+        """Answer from lists: those in a file, which are checked before they are used, or in
+        memory.
+        """
+        self.index, self._file = index, file
+        self._sums = sealed(file, file.name) if index is not None and file else None
+        self._checked = np.zeros(0 if self._sums is None else len(self._sums), bool)
+        self._state = _state(file)
+
+    def _check(self, source: IndexFile, queries: Features, visited: int) -> None:
+        """Raise UserError if one of the lists that queries visit is not as it was written."""
+        if self._sums is None or self._file is None:
+            return
+        state = _state(self._file)
+        if state[0] == self._state[0] and state != self._state:
+            raise damaged_lists(source, f"{self._file.name} was written to while it was in use")
+        _, numbers = self.index.quantizer.search(queries, visited)
+        new = np.unique(numbers[numbers >= 0])
+        for number in new[~self._checked[new]].tolist():
+            if sum_of(self.index, number) != self._sums[number]:
+                raise damaged_lists(source, f"list {number} of {len(self._sums)} was changed")
+            self._checked[number] = True
 
     def is_behind(self, source: IndexFile) -> bool:
         """Return whether too many images of an IndexFile are not in the lists, or too many that
@@ -128,6 +164,7 @@ class InvertedLists:
 
     def search(
         self,
+        source: IndexFile,
         queries: Features,
         k: int,
         candidates: int,
@@ -136,8 +173,9 @@ class InvertedLists:
         """Return similarities and ids, both (Q, C), of the candidates for the k nearest images, by
         the codes of the lists.
 
-        among: as IndexFile.allowed returns it: search only the images whose bit is set. A returned
-        id is -1 if no image was found, and may belong to a replaced image.
+        source: the index of the lists. among: as IndexFile.allowed returns it: search only the
+        images whose bit is set. A returned id is -1 if no image was found, and may belong to a
+        replaced image. Raises UserError if the lists are damaged.
         """
         import faiss
 
@@ -149,6 +187,7 @@ class InvertedLists:
             settings.sel = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
             more *= self.index.ntotal // max(1, count) + 1
         settings.nprobe = min(self.index.nlist, int(self.index.nprobe * more))
+        self._check(source, queries, settings.nprobe)
         # threads share the lists of one query, or several queries
         self.index.parallel_mode = int(len(queries) == 1)
         similarities, ids = self.index.search(queries, candidates, params=settings)
@@ -183,6 +222,15 @@ def latest_file(source: IndexFile) -> tuple[Path | None, int]:
     """Return (the newest file of lists that fit an IndexFile, the last id in it), or (None, 0)."""
     fitting = [each for each in _files(source) if each[1]]
     return max(fitting, key=lambda each: each[1], default=(None, 0))
+
+
+def _state(file: Path | None) -> tuple[int, int, int]:
+    """Return which file this is, its size, and when it changed; zeros once it is gone."""
+    try:
+        status = Path(file or "").stat()
+    except OSError:
+        return 0, 0, 0
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _token(file: Path) -> str:
@@ -232,6 +280,28 @@ def _extend(index: Any, source: IndexFile, after: int, until: int) -> None:
             bar.update(len(ids))
 
 
+def _told_apart(index: Any, source: IndexFile, after: int) -> float:
+    """Return which share of the nearest images codes find among those with ids above `after`.
+
+    It is 1 for codes that are not learnt from images.
+    """
+    if held(source).each == 1 or source.count_after(after) <= NEIGHBOURS:
+        return 1.0
+    features = source.sample(MOST_NEWER, after)
+    k = min(NEIGHBOURS, len(features) - 1)
+    decoded = index.sa_decode(index.sa_encode(features))
+    itself = np.unique(np.linspace(0, len(features) - 1, SAMPLE).astype(int))
+    queries, numbers = features[itself], np.arange(len(features))
+
+    def nearest(images: Features, count: int) -> npt.NDArray[np.int64]:
+        cosines = queries @ images.T
+        cosines[np.arange(len(itself)), itself] = -np.inf
+        return nearest_first(cosines, np.tile(numbers, (len(queries), 1)), count)[1]
+
+    candidates = min(held(source).candidates(k), len(features) - 1)
+    return overlap(nearest(features, k), nearest(decoded, candidates))
+
+
 def _tune(index: Any, source: IndexFile, until: int) -> str:
     """Look at as few lists as reach RECALL of the nearest images, the image itself excluded.
 
@@ -260,6 +330,9 @@ def _read(file: Path | None, mapped: bool) -> Any:
 
     if file is None or not file.is_file():
         return None
+    if sealed(file, file.name) is None:
+        log.warning("%s: damaged, or of an earlier version; lists are made again.", file)
+        return None
     try:
         if not mapped or sys.platform == "win32":
             index: Any = faiss.read_index(str(file))
@@ -283,6 +356,7 @@ def _write(index: Any, source: IndexFile, token: str) -> Path | None:
             raise UserError(f"{source.path} is of version 0.2, and cannot be written to")
         with atomic_write(file) as temporary:
             faiss.write_index(index, str(temporary))
+            seal(temporary, index, file.name)
     # FAISS raises the latter if the disk is full
     except (UserError, OSError, RuntimeError) as error:
         log.warning(

@@ -78,6 +78,7 @@ class MilvusGallery:
         uri = f"http://{place}" if self.served else place
         token = os.environ.get("MILVUS_TOKEN", "")
         self.client: Any = self._ask(MilvusClient, uri, token=token)
+        self.new = not self.exists()
 
     def __len__(self) -> int:
         return self._count("") if self._exists(self.name) else 0
@@ -89,6 +90,11 @@ class MilvusGallery:
     def close(self) -> None:
         """End the connection."""
         self.client.close()
+
+    def remove(self) -> None:
+        """Delete the collections."""
+        for collection in filter(self._exists, (self.name, self._about)):
+            self._ask(self.client.drop_collection, collection)
 
     def prepare(self) -> None:
         """Do nothing: the server brings its indexes up to date."""

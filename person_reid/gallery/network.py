@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from person_reid.arrays import as_float32
 from person_reid.config.option import NAMED, Options, as_flag, configured
 from person_reid.config.search import AddOptions, AnswerOptions

@@ -2,6 +2,8 @@
 happens to it, to them and meanwhile.
 """
 
+import os
+import re
 import shutil
 import sqlite3
 from contextlib import suppress
@@ -18,7 +20,7 @@ from person_reid.gallery.metadata import About, Filter
 from person_reid.retrieval.neighbours import overlap
 from tests.retrieval.conftest import clusters
 
-pytest.importorskip("faiss")
+faiss = pytest.importorskip("faiss")
 FEATURES = clusters(np.random.default_rng(0), 3000, dimension=32, identities=300)
 FEATURES /= np.linalg.norm(FEATURES, axis=1, keepdims=True)
 NAMES = [f"{number}.jpg" for number in range(len(FEATURES))]
@@ -285,16 +287,15 @@ def test_a_file_that_was_vacuumed_keeps_its_lists(path):
 
 
 @pytest.mark.parametrize("count", [600, 1000])
-def test_lists_of_other_features_are_refused_or_made_again(path, count):
+def test_lists_of_other_features_are_made_again(path, count, caplog):
     (lists,) = path.parent.glob("*.lists")
     other = SearchIndex(path.with_name("b.index"), "float32")
     other.add(NAMES[:count], FEATURES[::-1][:count])
     other.prepare()
     (theirs,) = path.parent.glob("b.index*.lists")
     theirs.replace(lists)
-    advice = r"lists are damaged: .* Delete .*a\.index\.\w+-\*\.lists; the next search makes them"
-    with pytest.raises(UserError, match=advice):
-        SearchIndex(path).search(QUERIES, 10)
+    assert_right(SearchIndex(path))
+    assert f"{lists.name}: damaged, or of an earlier version" in caplog.text
     narrow = SearchIndex(path.with_name("c.index"), "float32")
     narrow.add(NAMES, FEATURES[:, :16])
     narrow.prepare()
@@ -367,3 +368,74 @@ def test_an_index_that_says_nothing_of_codes_goes_on(path):
     index.add(NAMES[1000:1500], FEATURES[1000:1500])
     assert_right(index)
     assert index._rows("SELECT DISTINCT length(feature) FROM images") == [(4 * 32,)]
+
+
+def damaged(content, place, length=1):
+    """Return bytes, `length` of which are others from a place on."""
+    other = bytes(255 - byte for byte in content[place : place + length])
+    return content[:place] + other + content[place + length :]
+
+
+@pytest.mark.parametrize("codes", CODES)
+@pytest.mark.parametrize("length", [1, 4, 4096])
+def test_no_damage_of_lists_is_answered_from(tmp_path, codes, length, wide):
+    index = SearchIndex(tmp_path / "a.index", codes)
+    index.add(NAMES[:1200], wide[:1200])
+    index.prepare()
+    right = index.search(wide[:50], 5)
+    (lists,) = tmp_path.glob("*.lists")
+    content = lists.read_bytes()
+    named = 0
+    places = np.random.default_rng(length).integers(0, len(content) - length, 12).tolist()
+    for place in [0, 50, *places, len(content) - length]:
+        lists.unlink(missing_ok=True)  # it is mapped into memory
+        lists.write_bytes(damaged(content, place, length))
+        try:
+            answers = SearchIndex(index.path).search(wide[:50], 5)
+        except UserError as error:
+            named += 1
+            assert re.search(r"lists are damaged: list \d+ .* Delete .*\.lists; the", str(error))
+        else:  # its lists were not visited, or made again
+            assert len(answers) == 50
+            found, expected = ([{m.path for m in row} for row in a] for a in (answers, right))
+            assert np.mean([len(a & b) / 5 for a, b in zip(found, expected, strict=True)]) > 0.95
+    assert named
+
+
+def test_lists_that_are_written_to_while_they_are_in_use_are_named(path):
+    index = SearchIndex(path)
+    assert_right(index)
+    (lists,) = path.parent.glob("*.lists")
+    content = lists.read_bytes()
+    with lists.open("r+b") as opened:
+        opened.write(content[:1000])
+    os.utime(lists, (1, 1))
+    with pytest.raises(UserError, match="was written to while it was in use"):
+        index.search(QUERIES, 10)
+
+
+def test_lists_of_an_earlier_version_are_made_again(path, caplog):
+    (lists,) = path.parent.glob("*.lists")
+    faiss.write_index(faiss.read_index(str(lists)), str(lists))  # without checksums
+    assert_right(SearchIndex(path))
+    assert "of an earlier version" in caplog.text
+    caplog.clear()
+    assert_right(SearchIndex(path))
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("codes", ["sq8", "pq64"])
+def test_codes_are_learnt_again_for_images_that_look_different(tmp_path, monkeypatch, codes):
+    """Images of another camera, which look alike to codes that were learnt before them."""
+    monkeypatch.setattr(inverted_lists, "MOST_NEWER", 200)
+    random = np.random.default_rng(0)
+    old = clusters(random, 3000, dimension=64, identities=300)
+    new = clusters(random, 300, dimension=64, identities=30)
+    new = new / np.linalg.norm(new, axis=1, keepdims=True) / 10 + np.eye(64, dtype="f")[0]
+    index = SearchIndex(tmp_path / "a.index", codes)
+    index.add(NAMES[:3000], old)
+    index.prepare()
+    index.add([f"new {name}" for name in NAMES[:300]], new)
+    found, right = (index.search(new, 10, exact=exact) for exact in (False, True))
+    pairs = [[{match.path for match in row} for row in rows] for rows in (found, right)]
+    assert np.mean([len(a & b) / 10 for a, b in zip(*pairs, strict=True)]) > 0.97
