@@ -316,7 +316,7 @@ def forget(config: ForgetConfig) -> None:
         before=min(filter(None, ends), default=None),
     )
     index = open_gallery(config.index, new=False)
-    count = index.forget(which, ", ".join(given))
+    count = index.forget(which, ", ".join(given), config.keep_crops)
     print(f"{config.index}: {counted(count, 'image')} forgotten, {len(index)} left")
     if not count:
         print_lines(nobody_has(index, which))

@@ -261,6 +261,7 @@ class ForgetConfig(FilterOptions):
     expire: str | None = option(
         None, "only ones older than 12h, 30d or 4w", form=age, metavar="AGE"
     )
+    keep_crops: bool = option(False, "keep the image files that index --tracks cut")
 
 
 COMMANDS: dict[str, type[GalleryOptions]] = {

@@ -12,6 +12,7 @@ them; they can always be rebuilt.
 """
 
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy.typing as npt
 
 from person_reid.errors import UserError
 from person_reid.gallery.checks import check_count, check_filter, checked
+from person_reid.gallery.crops import delete_crops
 from person_reid.gallery.index_file import ADDITIONS, IndexFile
 from person_reid.gallery.inverted_lists import (
     InvertedLists,
@@ -56,11 +58,13 @@ class SearchIndex(IndexFile):
         super().__init__(path, codes)
         self._lists: InvertedLists | None = None
 
-    def forget(self, which: Filter, asked: str) -> int:
+    def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
         """Delete images so that no file holds their paths or features any more.
 
-        Returns how many there were.
+        Returns how many there were. Images that were cut from the frames of tracks, into the folder
+        beside the index, are deleted as well.
 
+        keep_crops: leave these where they are.
         asked: words for the table `forgotten`, which records that and when images were forgotten,
         but not which.
         """
@@ -70,6 +74,8 @@ class SearchIndex(IndexFile):
         self._rows("PRAGMA secure_delete = ON")  # even if the file is never rewritten
         with self._transaction():
             delete_lists(self)
+            if not keep_crops:
+                delete_crops(self._with_source(condition, values), self.path)
             count = self.database.execute(f"DELETE FROM images WHERE {condition}", values).rowcount
             self._rows(ADDITIONS)
             self._rows("DELETE FROM additions")  # no lists from before fit any more
@@ -81,6 +87,15 @@ class SearchIndex(IndexFile):
         delete_lists(self)  # from a search in the meantime
         self._lists = None
         return count
+
+    def _with_source(self, condition: str, values: list[Any]) -> list[tuple[Path, str]]:
+        """Return path and source of the images that fulfil a condition and have a source."""
+        rows = self._rows(f"SELECT path, source FROM images WHERE {condition}", values)
+        return [
+            (Path(os.fsdecode(path)), source)
+            for path, source in rows
+            if isinstance(path, bytes) and isinstance(source, str) and source
+        ]
 
     def _rewrite(self) -> None:
         """Write the file anew, without what was replaced before and its system has kept.

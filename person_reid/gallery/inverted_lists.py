@@ -34,6 +34,7 @@ NEIGHBOURS = 10
 SAMPLE = 200  # images whose neighbours are compared with the exact ones
 TRAINING = 40  # images per list to learn its centre from; FAISS asks for 39
 LEAST_TRAINING = 10_000  # images to learn codes from; FAISS asks for 39 for each of 256
+NEWEST = 10_000  # newer images, at most, among which codes are tried
 # images that are not in the lists yet, which are compared one by one, and replaced images that
 # still are, before the lists are brought up to date
 MOST_NEWER, MOST_REPLACED = 10_000, 1000
@@ -287,7 +288,7 @@ def _told_apart(index: Any, source: IndexFile, after: int) -> float:
     """
     if held(source).each == 1 or source.count_after(after) <= NEIGHBOURS:
         return 1.0
-    features = source.sample(MOST_NEWER, after)
+    features = source.sample(NEWEST, after)
     k = min(NEIGHBOURS, len(features) - 1)
     decoded = index.sa_decode(index.sa_encode(features))
     itself = np.unique(np.linspace(0, len(features) - 1, SAMPLE).astype(int))

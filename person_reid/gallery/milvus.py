@@ -36,6 +36,7 @@ from person_reid.gallery.checks import (
     log_stripped,
     state_of,
 )
+from person_reid.gallery.crops import delete_crops
 from person_reid.gallery.index import FEW, Found
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.retrieval.similarity import Features, unit_rows
@@ -247,14 +248,19 @@ class MilvusGallery:
             for row in similarities
         ]
 
-    def forget(self, which: Filter, asked: str) -> int:
+    def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
         """Delete images.
 
         Returns how many there were. Milvus overwrites deleted data when it next compacts its files.
+        A remark names the folders of images that were cut from the frames of tracks, which stay.
 
+        keep_crops: without the remark.
         asked: words to remember, with when and how many images were forgotten, but not which.
         """
         count = self._count(_expression(which)) if self._exists(self.name) else 0
+        if count and not keep_crops:
+            every = (image for images, _ in self.entries(which) for image in images)
+            delete_crops(((path, about.source) for path, about in every if about.source), None)
         if count:
             self._ask(self.client.delete, self.name, filter=_expression(which) or 'path != ""')
             self._ask(self.client.flush, self.name)

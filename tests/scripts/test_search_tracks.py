@@ -16,6 +16,7 @@ from person_reid.config.times import instant, moment
 from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.tracks import recorded_tracks
 from person_reid.models.factory import create_model
 from tools import search
@@ -57,6 +58,40 @@ def remarks(caplog):
 def entries():
     """[(path, About)] of the images in the index."""
     return [*chain.from_iterable(images for images, _ in SearchIndex("people.index").entries())]
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_what_was_cut_from_tracks_is_forgotten_with_them(place, capsys, keep):
+    said(capsys, "--per_track", "4")
+    crops = {path: about.track for path, about in entries()}
+    assert len(crops) == 8 and all(path.is_file() for path in crops)
+    forget = ["forget", "--index", "people.index", *["--keep_crops"][:keep]]
+    search.main([*forget, "--track", "7"])
+    assert {path for path in crops if path.is_file()} == {
+        path for path, track in crops.items() if keep or track != "7"
+    }
+    search.main([*forget, "--camera", "3"])
+    assert not entries() and all(path.is_file() == keep for path in crops)
+    assert next(iter(crops)).parent.exists() == keep
+
+
+def test_only_what_was_cut_beside_the_index_is_deleted(place, capsys, caplog):
+    said(capsys, "--crops", "elsewhere")
+    elsewhere = sorted((place / "elsewhere").rglob("*.jpg"))
+    index = SearchIndex("people.index")
+    others = place / "thesis" / "000001_000001.jpg", place / "people.crops" / "x" / "mine.jpg"
+    for other in others:  # as somebody's index may say
+        other.parent.mkdir(parents=True)
+        other.write_bytes(b"mine")
+        feature = np.eye(1, index.width())
+        index.add([other], feature, {other: About(source="../thesis", camera="3")})
+    assert index.forget(Filter(camera="3"), "camera") == len(elsewhere) + 2
+    assert all(map(Path.is_file, [*others, *elsewhere]))
+    for folder, count in (
+        (elsewhere[0].parent, f"{len(elsewhere)} images"),
+        (others[0].parent, "1 image"),
+    ):
+        assert f"{folder}: {count} of what is forgotten" in caplog.text
 
 
 def test_tracks_become_images_that_know_track_camera_time_and_source(place, capsys):

@@ -1,0 +1,36 @@
+"""The images that `index --tracks` cut, which go with what a gallery holds of them."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from person_reid.data.crops import NAME
+from person_reid.files import real
+from person_reid.text import counted
+
+log = logging.getLogger(__name__)
+
+
+def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None:
+    """Delete those of some images that were cut into the folder beside an index.
+
+    A remark names other folders with images that were cut, which stay. What a file says of a folder
+    never decides what is deleted: it may be somebody else's.
+
+    images: (path, source). index: the file of the index; None for a server.
+    """
+    beside = real(index).with_suffix(".crops") if index else None
+    left = Counter[Path]()
+    for path, source in images:
+        if not NAME.fullmatch(path.name) or not path.is_file():
+            continue
+        if path.parent.parent == beside and path.parent.name == source:
+            path.unlink()
+            with suppress(OSError):  # others are in it
+                path.parent.rmdir()
+        else:
+            left[path.parent] += 1
+    for folder, count in left.items():
+        log.warning("%s: %s of what is forgotten stay there.", folder, counted(count, "image"))
