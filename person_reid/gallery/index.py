@@ -156,7 +156,7 @@ class SearchIndex(IndexFile):
             raise damaged_lists(self, f"{-replaced} images are missing")
         allowed = self.allowed(among) if among != EVERYTHING else None
         candidates = held(self).candidates(k) + replaced
-        found = lists.search(self, queries, k, candidates, allowed)
+        found = lists.search(queries, k, candidates, allowed)
         newer = nearest_of_chunks(queries, self.compared(among, lists.last), k)
         return merged(compared_again(self, queries, found), newer, k)
 

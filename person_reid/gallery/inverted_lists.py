@@ -95,6 +95,7 @@ class InvertedLists:
 
     def __init__(self, source: IndexFile) -> None:
         source.mark()
+        self._source = source
         file, self.last = latest_file(source)
         self.token = _token(file) if file else ""
         self._use(_read(file, mapped=True), file)
@@ -139,18 +140,20 @@ class InvertedLists:
         self._checked = np.zeros(0 if self._sums is None else len(self._sums), bool)
         self._state = _state(file)
 
-    def _check(self, source: IndexFile, queries: Features, visited: int) -> None:
+    def _check(self, queries: Features, visited: int) -> None:
         """Raise UserError if one of the lists that queries visit is not as it was written."""
         if self._sums is None or self._file is None:
             return
         state = _state(self._file)
         if state[0] == self._state[0] and state != self._state:
-            raise damaged_lists(source, f"{self._file.name} was written to while it was in use")
+            raise damaged_lists(
+                self._source, f"{self._file.name} was written to while it was in use"
+            )
         _, numbers = self.index.quantizer.search(queries, visited)
         new = np.unique(numbers[numbers >= 0])
         for number in new[~self._checked[new]].tolist():
             if sum_of(self.index, number) != self._sums[number]:
-                raise damaged_lists(source, f"list {number} of {len(self._sums)} was changed")
+                raise damaged_lists(self._source, f"list {number} of {len(self._sums)} was changed")
             self._checked[number] = True
 
     def is_behind(self, source: IndexFile) -> bool:
@@ -165,7 +168,6 @@ class InvertedLists:
 
     def search(
         self,
-        source: IndexFile,
         queries: Features,
         k: int,
         candidates: int,
@@ -174,9 +176,9 @@ class InvertedLists:
         """Return similarities and ids, both (Q, C), of the candidates for the k nearest images, by
         the codes of the lists.
 
-        source: the index of the lists. among: as IndexFile.allowed returns it: search only the
-        images whose bit is set. A returned id is -1 if no image was found, and may belong to a
-        replaced image. Raises UserError if the lists are damaged.
+        among: as IndexFile.allowed returns it: search only the images whose bit is set. A returned
+        id is -1 if no image was found, and may belong to a replaced image. Raises UserError if the
+        lists are damaged.
         """
         import faiss
 
@@ -188,7 +190,7 @@ class InvertedLists:
             settings.sel = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
             more *= self.index.ntotal // max(1, count) + 1
         settings.nprobe = min(self.index.nlist, int(self.index.nprobe * more))
-        self._check(source, queries, settings.nprobe)
+        self._check(queries, settings.nprobe)
         # threads share the lists of one query, or several queries
         self.index.parallel_mode = int(len(queries) == 1)
         similarities, ids = self.index.search(queries, candidates, params=settings)

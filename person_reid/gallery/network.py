@@ -96,7 +96,8 @@ def known_network(index: Gallery) -> dict[str, Any]:
     flags = index.recall("network") or {}
     plain = str | int | float | None
     if isinstance(flags, dict) and all(isinstance(value, plain) for value in flags.values()):
-        return flags
+        if flags.get("bits") in (None, *range(1, 33)):
+            return flags
     raise UserError(f"{index.path}: damaged: it says {flags!r:.100} of its network.")
 
 

@@ -65,8 +65,9 @@ def sum_of(index: Any, number: int) -> int:
     lists = faiss.downcast_InvertedLists(index.invlists)
     if not (length := lists.list_size(number)):
         return 0
-    codes = faiss.rev_swig_ptr(lists.get_codes(number), length * lists.code_size)
-    return crc32(faiss.rev_swig_ptr(lists.get_ids(number), length), crc32(codes))
+    codes: Any = faiss.rev_swig_ptr(lists.get_codes(number), length * lists.code_size)
+    ids: Any = faiss.rev_swig_ptr(lists.get_ids(number), length)
+    return crc32(ids, crc32(codes))
 
 
 def _whole(name: str, sums: bytes, header: int) -> int:

@@ -216,7 +216,18 @@ CELLS = {
     "about": ["key", "value"],
     "additions": ["last", "token"],
 }
-JSON_VALUES = [7, None, [], {}, "text", "../../x", [1, "a"], {"name": []}, {"height": "x"}, True]
+JSON_VALUES: list[Any] = [
+    7,
+    None,
+    [],
+    {},
+    "text",
+    "../../x",
+    [1, "a"],
+    {"name": []},
+    {"height": "x"},
+    True,
+]
 
 
 def use(path):
@@ -279,7 +290,8 @@ def test_a_token_is_never_a_path(index, tmp_path):
 
 
 def test_a_place_that_is_none_and_codes_that_nobody_knows_make_no_file(tmp_path):
-    for place in (None, 7, "", b"a.index", "a\0b"):
+    places: list[Any] = [None, 7, "", b"a.index", "a\0b"]
+    for place in places:
         with pytest.raises(UserError, match="an index: expected the path of its file"):
             SearchIndex(place)
     with pytest.raises(UserError, match="codes 'pq65': expected one of pq64, sq8"):

@@ -166,7 +166,7 @@ def test_an_index_without_flips_is_extended_without_flips(folder, capsys):
 
 
 def test_imagenet_is_no_file(folder, capsys, monkeypatch):
-    def opened(options):
+    def opened(options, **settings):
         raise UserError(options.weights)
 
     monkeypatch.setattr(find, "open_embedder", opened)
