@@ -95,9 +95,9 @@ def known_network(index: Gallery) -> dict[str, Any]:
     """
     flags = index.recall("network") or {}
     plain = str | int | float | None
-    if isinstance(flags, dict) and all(isinstance(value, plain) for value in flags.values()):
-        if flags.get("bits") in (None, *range(1, 33)):
-            return flags
+    fit = isinstance(flags, dict) and all(isinstance(value, plain) for value in flags.values())
+    if fit and flags.get("bits") in (None, *range(1, 33)):
+        return dict(flags)
     raise UserError(f"{index.path}: damaged: it says {flags!r:.100} of its network.")
 
 

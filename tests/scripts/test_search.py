@@ -31,10 +31,8 @@ def folder(here):
         )
     Image.new("RGB", (32, 64), "red").save("stranger.png")
     for seed in (0, 1):
-        torch.manual_seed(seed)
-        torch.save(
-            create_model("test_resnet", weights="none").model.state_dict(), f"net{seed or ''}.pth"
-        )
+        network = create_model("test_resnet", weights="none", seed=seed)
+        torch.save(network.model.state_dict(), f"net{seed or ''}.pth")
     return here
 
 
