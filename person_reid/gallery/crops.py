@@ -7,10 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 
 from person_reid.data.crops import NAME
-from person_reid.files import real
+from person_reid.files import is_file_name, real
 from person_reid.text import counted
 
 log = logging.getLogger(__name__)
+
+
+def folder_beside(index: str | Path, source: str) -> Path:
+    """Return the folder for the images of a source beside the file of an index."""
+    return real(index).with_suffix(".crops") / source
 
 
 def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None:
@@ -21,12 +26,11 @@ def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None
 
     images: (path, source). index: the file of the index; None for a server.
     """
-    beside = real(index).with_suffix(".crops") if index else None
     left = Counter[Path]()
     for path, source in images:
         if not NAME.fullmatch(path.name) or not path.is_file():
             continue
-        if path.parent.parent == beside and path.parent.name == source:
+        if index and is_file_name(source) and path.parent == folder_beside(index, source):
             path.unlink()
             with suppress(OSError):  # others are in it
                 path.parent.rmdir()

@@ -22,7 +22,7 @@ from person_reid.errors import UserError, describe
 from person_reid.files import atomic_write
 from person_reid.gallery.index_file import ROUNDING, IndexFile
 from person_reid.gallery.metadata import EVERYTHING
-from person_reid.gallery.seals import seal, sealed, sum_of
+from person_reid.gallery.seals import Sums, seal, sealed, sum_of
 from person_reid.progress import progress
 from person_reid.retrieval.faiss_neighbours import trained_lists
 from person_reid.retrieval.neighbours import nearest_first, nearest_of_chunks, overlap
@@ -136,7 +136,7 @@ class InvertedLists:
         memory.
         """
         self.index, self._file = index, file
-        self._sums = sealed(file, file.name) if index is not None and file else None
+        self._sums = _sums(file) if index is not None and file else None
         self._checked = np.zeros(0 if self._sums is None else len(self._sums), bool)
         self._state = _state(file)
 
@@ -225,6 +225,14 @@ def latest_file(source: IndexFile) -> tuple[Path | None, int]:
     """Return (the newest file of lists that fit an IndexFile, the last id in it), or (None, 0)."""
     fitting = [each for each in _files(source) if each[1]]
     return max(fitting, key=lambda each: each[1], default=(None, 0))
+
+
+def _sums(file: Path) -> Sums | None:
+    """Return the checksums of the lists in a file, or None if it is damaged or gone by now."""
+    try:
+        return sealed(file, file.name)
+    except OSError:
+        return None
 
 
 def _state(file: Path | None) -> tuple[int, int, int]:
@@ -333,7 +341,7 @@ def _read(file: Path | None, mapped: bool) -> Any:
 
     if file is None or not file.is_file():
         return None
-    if sealed(file, file.name) is None:
+    if _sums(file) is None:
         log.warning("%s: damaged, or of an earlier version; lists are made again.", file)
         return None
     try:

@@ -25,6 +25,7 @@ from person_reid.data.track_files import FORMATS, files_of, read_boxes
 from person_reid.data.tracks import Track, frames_at_ends, read_tracks
 from person_reid.errors import UserError
 from person_reid.files import as_file_name, content_of, is_file_name, real
+from person_reid.gallery.crops import folder_beside
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.milvus import SCHEME
@@ -270,7 +271,7 @@ def crops_beside(index: Gallery, source: str) -> Path | None:
     """
     if str(index.path).startswith(SCHEME):
         return None
-    return real(index.path).with_suffix(".crops") / source
+    return folder_beside(index.path, source)
 
 
 def recorded_tracks(index: Gallery) -> list[TrackRecord]:
