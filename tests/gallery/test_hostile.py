@@ -250,7 +250,8 @@ EMBEDDER: Any = SimpleNamespace(probe=lambda: np.eye(1, 4)[0])
 
 @pytest.mark.parametrize(("table", "column"), [(t, c) for t, some in CELLS.items() for c in some])
 def test_values_of_other_types_are_named(index, table, column, monkeypatch):
-    monkeypatch.setattr(module, "EXACT", 100)
+    if column in ("id", "last", "token"):
+        monkeypatch.setattr(module, "EXACT", 100)  # lists are named after additions
     check_network(index, EMBEDDER, {"name": "ours"})
     index.prepare()
     index.close()
