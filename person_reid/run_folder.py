@@ -35,6 +35,8 @@ from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.run import OF_RESNET50
 from person_reid.errors import UserError, first_line
 from person_reid.files import (
+    DEVICE,
+    LONGEST,
     SETTINGS,
     atomic_write,
     check_way,
@@ -51,8 +53,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MOST_CLASSES = 1_000_000  # identities of a run
-DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-LONGEST_NAME = 200  # bytes; file systems take 255, and .previous is added
 
 
 class RunFolder:
@@ -447,10 +447,10 @@ def check_run_name(name: str) -> None:
             "* and control characters, that "
             "does not begin with a dot, dash or space, nor end with a dot or space."
         )
-    if DEVICE.fullmatch(name) and not here:
+    if DEVICE.match(name) and not here:
         raise UserError(f"--name {name}: is a reserved name on Windows. Choose another name.")
-    if len(os.fsencode(name)) > LONGEST_NAME:
+    if len(os.fsencode(name)) > LONGEST:
         raise UserError(
-            f"--name {name[:20]}…: expected at most {LONGEST_NAME} "
+            f"--name {name[:20]}…: expected at most {LONGEST} "
             f"bytes, found {len(os.fsencode(name))}."
         )

@@ -2,6 +2,7 @@ import errno
 import functools
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -12,15 +13,22 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from person_reid.console.script import LATER, LESS_MEMORY, MORE_THREADS, run_script
 from person_reid.data.decoding import in_order
 from person_reid.errors import LostProcessError, UserError, first_line
 from person_reid.files import (
+    as_file_name,
     atomic_write,
+    check_folder,
     check_target,
+    harmless,
     importable,
+    is_file_name,
     only_writer,
+    plain_cell,
     set_aside,
     whole_folder,
     with_ending,
@@ -470,3 +478,62 @@ def test_a_file_is_written_where_its_path_leads(tmp_path, monkeypatch):
         assert error.value.filename.endswith("a.txt")
     with pytest.raises(IsADirectoryError, match=r"expected the name of a file.*'/'"):
         with_ending("/", ".json")
+
+
+NAMES = ["hall", "caf\u00e9 3", "con1", "a.b", "-x"]
+NO_NAMES = ["", ".", "..", ".hidden", "/a", "a/b", "a\\b", "a\nb", "a\tb", "a\0b", "a\x1b[2J"]
+NO_NAMES += ["\u202ea", "CON", "nul", "com1.txt", "a.", "a ", "x" * 201, "caf\udce9", "a\ud800"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_plain_name_may_become_that_of_a_file(name):
+    assert is_file_name(name) and as_file_name(name) == name
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
+def test_what_would_lead_elsewhere_is_no_name_and_can_be_made_one(name):
+    assert not is_file_name(name)
+    assert is_file_name(as_file_name(name)) and is_file_name(f"{as_file_name(name)}-12345678.txt")
+
+
+@pytest.mark.parametrize("value", [None, 3, b"hall", ["hall"]])
+def test_other_values_are_no_names(value):
+    assert not is_file_name(value)
+
+
+@given(st.text(st.sampled_from("'=+-@\t\r\n1.a ")) | st.text())
+def test_a_harmless_cell_is_no_formula_and_comes_back(cell):
+    written = str(harmless(cell))
+    assert plain_cell(written) == cell
+    assert written[:1] not in (*"=+@\t\r\n",)
+    assert not written.startswith("-") or not written.strip("-.0123456789")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_folder_with_a_newline_in_a_name_is_replaced(tmp_path):
+    for _ in range(2):
+        with whole_folder(tmp_path / "look", ".mark") as folder:
+            (folder / "a\nb").mkdir()
+            (folder / "a\nb" / "1.txt").write_text("1")
+    assert (tmp_path / "look" / "a\nb" / "1.txt").is_file()
+
+
+@pytest.mark.parametrize("name", [".look.older", ".look.partial"])
+def test_a_folder_of_somebody_else_beside_is_neither_deleted_nor_taken(name, tmp_path):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "thesis.txt").write_text("mine")
+    for begin in (check_folder, lambda *words: whole_folder(*words).__enter__()):
+        with pytest.raises(UserError, match=rf"{name}: exists, and was not written by this"):
+            begin(tmp_path / "look", ".mark")
+    assert [path.name for path in tmp_path.rglob("*")] == [name, "thesis.txt"]
+
+
+def test_what_a_killed_process_left_beside_a_folder_is_removed(tmp_path):
+    writing = whole_folder(tmp_path / "look", ".mark")
+    (writing.__enter__() / "1.txt").write_text("1")
+    shutil.copytree(tmp_path / ".look.partial", tmp_path / "kept")
+    writing.__exit__(None, None, None)
+    (tmp_path / "kept").rename(tmp_path / ".look.partial")
+    with whole_folder(tmp_path / "look", ".mark") as folder:
+        (folder / "2.txt").write_text("2")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".mark", "2.txt", "look"]

@@ -227,7 +227,7 @@ def describe(
 ) -> tuple[list[Stay], list[tuple[int, int]]]:
     """Return the tracks as a page shows them, and which images it shows: (track, place) each.
 
-    people: of the tracks. numbers: what each person is called. said: by the corrections.
+    people: (T,), from 0. numbers: one for each person. said: see read_corrections.
     """
     unseen = len(people) - len(found.margins)
     margins = [*found.margins.tolist(), *[None] * unseen]

@@ -1,4 +1,4 @@
-"""What the people of linked tracks are called: by somebody, by an earlier linking, or anew.
+"""Names and numbers of the people of linked tracks: given, of an earlier linking, or new.
 
 numbers = number_people(tracks, people, said, recorded_identities(index))
 names = name_people(people, [known_name(track, None) for track in tracks])
@@ -44,7 +44,7 @@ def number_people(
             identities = [said.names[i]] * MORE
         votes.update((person, number) for text in identities if (number := number_in(text)))
     numbers = _assigned(votes)
-    used = {number_in(text) for text in {*taken, *said.names.values()}}
+    used = {number for _, number in votes} | {number_in(text) for text in taken}
     new = (number for number in count(1) if number not in used)
     return [numbers[i] if i in numbers else next(new) for i in range(max(people) + 1)]
 

@@ -227,6 +227,8 @@ def describe_tracks(index: Gallery, config: TrackFileOptions) -> tuple[TrackReco
         shown = [frame + 1 - first for frame in frames_at_ends(boxes)]
         times = [[*each] for each in zip(shown, frames.seconds(shown), strict=True)]
         record = replace(record, times=times)
+    if fault := record.fault():
+        raise UserError(f"{config.tracks}: {fault}.")
     return record, frames
 
 

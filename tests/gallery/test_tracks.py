@@ -1,12 +1,12 @@
 """The records of track files in an index."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
-from person_reid.gallery.tracks import TrackRecord, record_tracks, recorded_tracks
+from person_reid.gallery.tracks import TrackRecord, crops_beside, record_tracks, recorded_tracks
 
 
 def record_of(path, **changes):
@@ -44,3 +44,58 @@ def test_a_damaged_record_is_said(index):
         UserError, match=r"people\.index: damaged: it says {'path': 'a'} of a track"
     ):
         recorded_tracks(index)
+
+
+PATHS: list[object] = [0, None, "a\0b", "a\ud800"]
+SIZES: list[object] = [0, 1.5, 10**400, "64", None]
+WRONG: dict[str, list[object]] = {
+    "source": ["/tmp/a", "../a", "..", "a/b", "a\nb", ".a", "", None, "CON", "nul.txt", "a.", "a "],
+    "path": PATHS,
+    "frames": PATHS,
+    "camera": ["", 3, "\udce9", None],
+    "crops": PATHS,
+    "fps": [0, -1, 1e-300, 10**400, float("nan"), "10", True, None],
+    "start": ["9999-12-31 23:59:59Z", "0001-01-01", "noon", 5],
+    "width": SIZES,
+    "height": SIZES,
+    "classes": ["x", 1, ["1"]],
+    "form": ["other", 1, []],
+    "first_frame": [-1, True, "1"],
+    "times": [[1], [[1, "0"]], [[2, 0], [1, 1]], [[1, float("inf")]]],
+    "named": [None, 1],
+}
+
+
+@pytest.mark.parametrize(
+    "name, value", [(name, value) for name, values in WRONG.items() for value in values]
+)
+def test_a_record_that_cannot_be_is_named_with_the_fact(index, name, value):
+    record_tracks(index, record_of("a"))
+    index.remember({"tracks 2": asdict(record_of("b", source="yard")) | {name: value}})
+    with pytest.raises(UserError, match=rf"people\.index: the record of track file 2 .*{name} is "):
+        recorded_tracks(index)
+
+
+def test_paths_that_are_not_utf8_are_recorded(index):
+    record = record_of("caf\udce9.txt", frames="caf\udce9.mp4")
+    record_tracks(index, record)
+    assert recorded_tracks(index) == [record]
+
+
+def test_two_track_files_of_one_source_are_refused(index):
+    for path, source in (("a", "hall"), ("b", "HALL")):
+        record_tracks(index, record_of(path, source=source))
+    with pytest.raises(UserError, match="the track files a and b have one source, HALL"):
+        recorded_tracks(index)
+
+
+def test_tracks_are_of_years_that_can_be_written(tmp_path):
+    (tmp_path / "tracks.txt").write_text("900000000,7,5,10,20,40,0.9,-1,-1\n")
+    record = record_of(tmp_path / "tracks.txt", fps=1e-3, start="2026-11-01 08:30:00Z")
+    with pytest.raises(UserError, match="track 7 is not of the years 1900 to 9000"):
+        record.read()
+    assert len(replace(record, start=None).read()) == 1
+
+
+def test_crops_are_beside_the_index_and_never_where_a_record_says(index, tmp_path):
+    assert crops_beside(index, "hall") == tmp_path / "people.crops" / "hall"

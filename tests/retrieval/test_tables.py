@@ -2,7 +2,8 @@
 
 import pytest
 
-from person_reid.retrieval.tables import by_seed
+from person_reid.config.look import TableForm
+from person_reid.retrieval.tables import by_seed, table
 
 APART = (
     ("resnet50", "resnet101"),
@@ -42,3 +43,10 @@ def test_seeds_are_together_under_the_name_that_they_share(names, shared):
 def test_a_run_without_a_seed_does_not_join_those_of_its_name():
     found = by_seed({"net": 0, "net_0": 1, "other": 2, "net_1": 3})
     assert found == {"net": [0], "net (seeds)": [1, 3], "other": [2]}
+
+
+def test_a_run_that_is_called_like_a_formula_is_no_formula():
+    text = table(
+        ["run", "mAP"], [["=1+1", "80.2 ± 0.3"], ["-1", "-0.5 ± 0.1"]], TableForm(csv=True)
+    )
+    assert text.splitlines() == ["run,mAP,mAP deviation", "'=1+1,80.2,0.3", "-1,-0.5,0.1"]

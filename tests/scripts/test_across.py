@@ -2,7 +2,10 @@
 
 import csv
 import json
+import os
 import re
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +19,9 @@ from person_reid.data.track_files import read_boxes, write_identities
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter
-from person_reid.gallery.tracks import TrackRecord, record_tracks
+from person_reid.gallery.tracks import TrackRecord, record_tracks, recorded_tracks
 from person_reid.models.factory import create_model
+from tests.support.page_in_node import run_page
 from tools import across, search
 
 # camera: {track: (person, first frame, last frame)}, at ten frames a second
@@ -305,6 +309,94 @@ def test_options_that_do_not_go_together_are_refused(index, words, said):
         run(index, *(word.format(index=index.path) for word in words))
 
 
+def changed(index, path, **facts):
+    """Change facts in the record of a track file, as somebody else could."""
+    (record,) = (each for each in recorded_tracks(index) if each.path == str(path))
+    record_tracks(index, replace(record, **facts))
+
+
+@pytest.mark.parametrize(
+    "source", ["../thesis", "{folder}/thesis", "people", ".person-reid-people"]
+)
+def test_a_source_is_no_path_and_replaces_nothing(index, tmp_path, source):
+    (tmp_path / "thesis.txt").write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    changed(index, tmp_path / "hall.txt", source=source.format(folder=tmp_path))
+    with pytest.raises(UserError, match=r"people\.index: the (record|tracks) of .*source"):
+        run(index)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_a_track_file_may_have_any_ending_but_not_the_name_of_another_file(tmp_path):
+    index = SearchIndex(tmp_path / "people.index")
+    fill(index, tmp_path, "hall", source="people")
+    with pytest.raises(UserError, match="have no place in .* their source is 'people'"):
+        run(index)
+    assert not (tmp_path / "people").exists()
+
+
+def test_a_picture_in_the_folder_is_refused_before_it_is_drawn(index, tmp_path):
+    run(index)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="--sheet .*people.png: the folder .* replaced as a whole"):
+        run(index, "--sheet", tmp_path / "people" / "people.png")
+    (tmp_path / ".people.older").mkdir()
+    (tmp_path / ".people.older" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"\.people\.older: exists, and was not written by this"):
+        run(index, "--sheet", tmp_path / "people.png")
+    assert {*tmp_path.rglob("*")} - {*before} == {*(tmp_path / ".people.older").rglob("*")} | {
+        tmp_path / ".people.older"
+    }
+
+
+def write_truth(folder, left=0, cameras=STAYS):
+    """The true boxes of cameras, shifted to the right."""
+    for camera in cameras:
+        lines = [
+            f"{frame},{person + 1},{10 * track + left},7,30,60,1,1,1\n"
+            for track, (person, first, last) in STAYS[camera].items()
+            for frame in range(first, last + 1)
+        ]
+        (folder / camera / "gt").mkdir(parents=True)
+        (folder / camera / "gt" / "gt.txt").write_text("".join(lines))
+    return folder
+
+
+def test_truth_of_other_frames_and_of_cameras_that_are_not_indexed_is_remarked_on(
+    index, tmp_path, caplog
+):
+    run(index, "--truth", write_truth(tmp_path / "truth"))
+    assert "not in the index" not in caplog.text and "hardly any box" not in caplog.text
+    more = write_truth(tmp_path / "more", left=400)
+    (more / "gate" / "gt").mkdir(parents=True)
+    (more / "gate" / "gt" / "gt.txt").write_text("1,1,1,1,9,9,1,1,1\n")
+    run(index, "--truth", more)
+    assert "gate is not in the index; the figure is over hall, yard" in caplog.text
+    assert "hardly any box of hall meets one of its tracks" in caplog.text
+    assert "hardly any box of yard meets one of its tracks" in caplog.text
+
+
+def test_truth_that_is_not_there_leaves_what_was_written(index, tmp_path):
+    run(index)
+    page = tmp_path / "people" / "people.html"
+    before = page.stat().st_mtime_ns
+    for folder in ("none", write_truth(tmp_path / "truth", cameras=["hall"])):
+        with pytest.raises((UserError, OSError)):
+            run(index, "--truth", folder)
+    assert page.stat().st_mtime_ns == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_newline_in_the_name_of_a_folder(tmp_path):
+    folder = tmp_path / "a\nb"
+    folder.mkdir()
+    index = SearchIndex(folder / "people.index")
+    for camera in STAYS:
+        fill(index, folder, camera)
+    assert run(index) == run(index) == EXPECTED
+
+
 def test_a_track_file_that_has_changed_is_refused(index, tmp_path):
     path = tmp_path / "hall.txt"
     path.write_text(re.sub("(?m)^([0-9]+),5,", r"\1,6,", path.read_text()))
@@ -367,3 +459,61 @@ def test_two_images_are_people_without_a_page(tmp_path):
     assert len(index) == 2 and len(run(index)) == 4
     names = {path.name for path in (tmp_path / "people").iterdir()}
     assert names >= {"people.csv", "hall-1.txt"} and "people.html" not in names
+
+
+def exported(folder, *steps):
+    """The list that the page saves after some steps."""
+    *_, rows = run_page(tracks_on_the_page(folder), *steps)
+    with (folder / "saved.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return folder / "saved.csv"
+
+
+def identities(index):
+    """{(camera, track): the identities of its images}."""
+    found: dict[tuple[str, int], set[str]] = {}
+    for images, _ in index.entries():
+        for _, about in images:
+            found.setdefault((about.camera, int(about.track)), set()).add(about.identity)
+    return found
+
+
+def test_a_name_outlasts_what_the_page_saves(index, tmp_path):
+    """Confirm Anna on the page, export, apply: all her tracks are Anna's."""
+    ((images, _),) = index.entries(Filter(camera="yard", track="4"))
+    index.describe({path: About(identity="Anna") for path, _ in images})
+    run(index, "--apply")
+    rows = csv.DictReader((tmp_path / "people" / "people.csv").open(encoding="utf-8"))
+    assert {row["person"]: row["name"] for row in rows} == {"1": "Anna", "2": "", "3": "", "4": ""}
+    search.main(["apply", str(exported(tmp_path, "confirmPerson(0)")), "--index", str(index.path)])
+    found = identities(index)
+    assert all(found[key] == {"Anna"} for key, person in EXPECTED.items() if person == 1)
+    assert found["hall", 2] == {"person 0002"}
+    assert run(index) == EXPECTED
+
+
+def test_strangers_stay_apart_whichever_link_is_cut(tmp_path, monkeypatch):
+    """Record people, cut a track, link again, export, apply: a person keeps the number."""
+    stays = {
+        camera: {4 * i + j: (j, 100 * i + 20 * j, 100 * i + 20 * j + 9) for j in range(1, 5)}
+        for i, camera in enumerate(("gate", "hall", "yard"))
+    }
+    monkeypatch.setattr(sys.modules[__name__], "STAYS", stays)
+    tracks = [(camera, track) for camera, each in stays.items() for track in each]
+    for cut in tracks:
+        folder = tmp_path / "_".join(map(str, cut))
+        folder.mkdir()
+        index = SearchIndex(folder / "people.index")
+        for camera in stays:
+            fill(index, folder, camera)
+        before = run(index, "--apply")
+        assert len({*before.values()}) == 4
+        place = [
+            (each["camera"], int(each["name"].split()[1]))
+            for each in tracks_on_the_page(folder)["tracks"]
+        ].index(cut)
+        after = run(index, "--corrections", exported(folder, f"cut({place})"))
+        assert after == before | {cut: 5}
+        everybody = [f"across.checked.includes({i}) || confirmPerson({i})" for i in range(5)]
+        search.main(["apply", str(exported(folder, *everybody)), "--index", str(index.path)])
+        assert identities(index) == {key: {f"person {who:04}"} for key, who in after.items()}

@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter
-from person_reid.gallery.tracks import recorded_tracks
+from person_reid.gallery.tracks import record_tracks, recorded_tracks
 from person_reid.models.factory import create_model
 from tools import search
 
@@ -268,3 +269,35 @@ def test_the_features_are_those_of_the_images(place, capsys):
     embedder = Embedder("test_resnet", weights="net.pth", device="cpu", size=(64, 32))
     found = np.concatenate([features for _, features in index.entries()])
     assert np.abs(embedder(paths) - found).max() < 1e-5
+
+
+def test_a_video_without_its_tracks_is_no_image(place):
+    (place / "film.mp4").write_bytes(b"a video")
+    (place / "folder.mp4").mkdir()
+    for name, message in (
+        ("film.mp4", "a video. .* --tracks: docs/tracks.md"),
+        ("folder.mp4", "no images in it"),
+        ("none.mp4", "no such image or folder"),
+    ):
+        with pytest.raises(UserError, match=f"{name}: {message}"):
+            search.main(["index", name, "--index", "people.index", "--gpu_ids", "-1", *NETWORK])
+
+
+def test_a_record_names_no_folder_to_write_to(place, capsys):
+    """Images are cut beside the index, or where --crops says in the same call."""
+    said(capsys, "--crops", "elsewhere")
+    with pytest.raises(UserError, match="were cut elsewhere. Name the folder: --crops .*elsewhere"):
+        said(capsys)
+    assert "16 were there already" in said(capsys, "--crops", "elsewhere")
+    index = SearchIndex("people.index")
+    (record,) = recorded_tracks(index)
+    record_tracks(index, replace(record, crops=str(place / "thesis")))
+    with pytest.raises(UserError, match="were cut elsewhere"):
+        said(capsys)
+    assert not (place / "thesis").exists() and not (place / "people.crops").exists()
+
+
+def test_a_rate_and_a_start_that_cannot_be_are_refused(place, capsys):
+    with pytest.raises(UserError, match=r"tracks\.txt: start is '0999-.*expected a time"):
+        said(capsys, "--start", "0999-11-01T09:30:00Z")
+    assert recorded_tracks(SearchIndex("people.index")) == []

@@ -2,25 +2,25 @@
 
 import csv
 import json
-import shutil
-import subprocess
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from person_reid.files import harmless
+from person_reid.gallery.naming import name_people
 from person_reid.show.explorer import write_explorer
 from person_reid.show.explorer_images import Images
-from person_reid.show.explorer_page import SOURCES
 from person_reid.show.explorer_tracks import describe_stays
 from person_reid.show.lanes import Stay
+from tests.support.page_in_node import evaluate, run_page
 from tools.docs.browser import chromium
 
 COLUMNS = ("path", "identity", "camera")
 EVIL = 'c1_"5",<script>window.hacked=1<&script><img src=x onerror=window.hacked=1>.png'
 # the person, margin and nearest other person of each track
 TRACKS = [(0, 0.3, 1), (0, 0.01, 2), (1, 0.2, 0), (2, 0.1, 1), (0, 0.25, 1), (3, None, -1)]
-STATE = "({people: across.people, checked: [...across.checked].sort()})"
 
 
 def stays(names):
@@ -40,27 +40,8 @@ def stays(names):
 @pytest.fixture
 def node():
     """A function that runs steps with the page's functions, and returns what they say."""
-    if not shutil.which("node"):
-        pytest.skip("no Node.js that could run the page's scripts")
-    files = (SOURCES / f"{name}.js" for name in ("data", "elements", "tracks"))
-    scripts = [file.read_text("utf-8") for file in files]
     content = describe_stays(stays([f"{i}.png" for i in range(5)]), "list.csv", COLUMNS)
-
-    def run(*steps):
-        begin = [
-            "const document = { getElementById: () => ({}) }, localStorage = { setItem() {} };",
-            *scripts,
-            f"DATA.tracks = {json.dumps(content)};",
-            "across.people = DATA.tracks.tracks.map(({ person }) => person);",
-        ]
-        said = [f"{step}; said.push(JSON.parse(JSON.stringify({STATE})));" for step in steps]
-        end = "said.push(checkedRows()); console.log(JSON.stringify(said));"
-        script = "\n".join([*begin, "const said = [];", *said, end]).replace('"use strict";', "")
-        answer = subprocess.run(["node", "-"], input=script, capture_output=True, text=True)
-        assert not answer.stderr
-        return json.loads(answer.stdout)
-
-    return run
+    return partial(run_page, content)
 
 
 def test_only_what_was_given_is_saved_before_anything_is_decided(node):
@@ -95,6 +76,56 @@ def test_a_person_that_is_right_is_saved_until_that_is_taken_back(node):
     *states, rows = node("confirmPerson(1)", "confirmPerson(0)", "confirmPerson(1)")
     assert [each["checked"] for each in states] == [[1], [0, 1], [0]]
     assert [row[0] for row in rows[1:]] == ["0.png", "1.png", "3.png", "4.png"]
+
+
+def test_people_have_the_names_that_the_command_gives_them():
+    """A person has the name of most of its tracks, and a name the person with most of them."""
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        people = random.integers(0, 3, 9).tolist()
+        known = random.choice(["", "Anna", "Bert", "=Eve"], 9).tolist()
+        named = [
+            Stay(person, "hall", i, i + 1, f"track {i}", ("0.000", "1.000"), 1, known=name)
+            for i, (person, name) in enumerate(zip(people, known, strict=True))
+        ]
+        found = evaluate("", "[...knownNames()]", describe_stays(named, "list.csv", COLUMNS))
+        assert dict(found) == name_people(people, known)
+
+
+def test_a_new_person_gets_a_number_that_nobody_in_the_index_has():
+    content = describe_stays(stays([f"{i}.png" for i in range(5)]), "list.csv", COLUMNS, highest=7)
+    state, rows = run_page(content, "cut(1)")
+    assert state["people"][1] == 7 and ["1.png", "person 0008", "c1"] in rows
+
+
+def test_a_cell_of_an_export_is_as_harmless_as_in_a_file_of_a_command(node):
+    cells = [
+        "=1",
+        "-1",
+        "-1.5",
+        "-",
+        "-a",
+        "+1",
+        "@x",
+        "\t=1",
+        "\r=1",
+        "\n=",
+        "'=x",
+        "''-a",
+        "'x",
+        "a=1",
+    ]
+    content = describe_stays([], "list.csv", COLUMNS)
+    assert evaluate("", f"{json.dumps(cells)}.map(harmless)", content) == list(map(harmless, cells))
+
+
+def test_a_camera_that_has_a_name_is_called_by_it_and_links_are_neither_right_nor_wrong():
+    images = (
+        "DATA.images = { camera: [0, 1], cameras: ['hall', '3'], person: [0, 0], people: ['a'] };"
+    )
+    content = describe_stays([], "list.csv", COLUMNS)
+    answer = "[cameraShort(0), cameraShort(1), kindOf(0, 1)]"
+    assert evaluate(images, answer, content) == ["hall", "c3", "unknown"]
 
 
 @pytest.fixture

@@ -1,0 +1,40 @@
+"""The scripts of a page with tracks, run by Node.js without a browser."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from person_reid.show.explorer_page import SOURCES
+
+STATE = "({people: across.people, checked: [...across.checked].sort()})"
+
+
+def run_page(content, *steps):
+    """Return the state of the page after each step, and then the rows that it exports.
+
+    content: what describe_stays returns. steps: JavaScript, with the page's functions.
+    """
+    said = [f"{step}; said.push(JSON.parse(JSON.stringify({STATE})));" for step in steps]
+    lines = ["const said = [];", *said, "said.push(checkedRows());"]
+    return evaluate("\n".join(lines), "said", content)
+
+
+def evaluate(script, answer, content):
+    """Return the value of an expression in the page's scripts once a script has run."""
+    if not shutil.which("node"):
+        pytest.skip("no Node.js that could run the page's scripts")
+    files = (SOURCES / f"{name}.js" for name in ("data", "elements", "tracks"))
+    lines = [
+        "const document = { getElementById: () => ({}) }, localStorage = { setItem() {} };",
+        *(file.read_text("utf-8") for file in files),
+        f"DATA.tracks = {json.dumps(content)};",
+        "across.people = DATA.tracks.tracks.map(({ person }) => person);",
+        script,
+        f"console.log(JSON.stringify({answer}));",
+    ]
+    source = "\n".join(lines).replace('"use strict";', "")
+    ended = subprocess.run(["node", "-"], input=source, capture_output=True, text=True)
+    assert not ended.stderr
+    return json.loads(ended.stdout)
