@@ -178,7 +178,10 @@ FACTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "height": (_is_size, "a number of pixels"),
     "classes": (_or_none(_are_classes), "numbers, such as 0 or 1,2,7, or null"),
     "form": (lambda value: value is None or value in [*FORMATS], "a format, or null"),
-    "first_frame": (_or_none(lambda value: _is_whole(value, 0, 10**9)), "a whole number, or null"),
+    "first_frame": (
+        _or_none(lambda value: _is_whole(value, -(10**12), 10**12)),
+        "a whole number, or null",
+    ),
     "times": (_or_none(_are_times), "ascending pairs of a frame and seconds, or null"),
     "named": (lambda value: type(value) is bool, "true or false"),
 }

@@ -617,7 +617,7 @@ def test_smoothing_the_labels_of_a_loss_that_is_left_out_is_refused():
 def test_a_run_of_several_devices_is_resumed_with_its_own_share_of_the_batch(tmp_path, monkeypatch):
     started = []
     monkeypatch.setattr(
-        "person_reid.distributed.start_processes",
+        "person_reid.start_processes",
         lambda script, gpu_ids, arguments: started.append(arguments),
     )
     train.main(["--name", "old", "--gpu_ids", "0,1", "--batchsize", "8", "--resume"])

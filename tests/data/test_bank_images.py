@@ -7,8 +7,8 @@ from torchvision import transforms
 
 import prepare
 from person_reid.data.bank import fingerprint, load_bank
+from person_reid.data.dataset import read_dataset
 from person_reid.data.images import load_image, recorded_limits
-from person_reid.data.layout import read_split
 from person_reid.errors import UserError
 from tests.data.conftest import noise
 
@@ -133,7 +133,7 @@ def test_prepare_says_and_notes_the_range_of_a_layout(tmp_path, caplog):
     before = fingerprint([path])
     caplog.clear()
     load_image(path, 64, 32)
-    read_split(layout, "train_all")[0]
+    read_dataset(layout).train[0]
     assert not caplog.text
     prepare.main([*words, "--bits", "12"])
     assert recorded_limits(layout) == (0, 4095) and fingerprint([path]) != before
@@ -147,7 +147,7 @@ def test_prepare_says_and_notes_the_range_of_a_layout(tmp_path, caplog):
 
 def test_a_data_set_gives_images_of_more_than_eight_bits_as_they_are_tested(tmp_path):
     prepare.main([*write_deep_images(tmp_path), "--bits", "10"])
-    split = read_split(tmp_path / "pytorch", "gallery")
+    split = read_dataset(tmp_path / "pytorch").gallery
     for i, path in enumerate(split.paths):
         assert np.array_equal(np.asarray(split[i][0]), load_image(path, 64, 32))
     assert len({split[i][0].getpixel((0, 0)) for i in range(len(split))}) > 1

@@ -27,7 +27,7 @@ def network(name="osnet_x0_25"):
     """
     torch.manual_seed(0)
     built = create_model(
-        name, 5, weights="none", size=(64, 32), neck="linear", linear_num=16, droprate=0
+        name, 5, weights="none", size=(64, 32), neck="linear", linear_num=16, droprate=0, seed=None
     ).train()
     with torch.no_grad():
         for _ in range(3):
