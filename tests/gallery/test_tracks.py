@@ -60,7 +60,7 @@ WRONG: dict[str, list[object]] = {
     "height": SIZES,
     "classes": ["x", 1, ["1"]],
     "form": ["other", 1, []],
-    "first_frame": [-1, True, "1"],
+    "first_frame": [1.5, True, "1"],
     "times": [[1], [[1, "0"]], [[2, 0], [1, 1]], [[1, float("inf")]]],
     "named": [None, 1],
 }
