@@ -92,6 +92,7 @@ def test_a_picture_that_cannot_be_drawn_costs_no_training(run, cwd, monkeypatch,
 
 
 def test_an_interruption_says_how_to_go_on_once_there_is_something_to_go_on_with(run, caplog):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its jobs ignore it
     caplog.set_level("INFO")
     for epoch, said in ((0, False), (FAILING, True)):
         caplog.clear()
