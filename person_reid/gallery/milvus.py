@@ -206,9 +206,7 @@ class MilvusGallery:
     def search(
         self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
     ) -> list[list[Found]]:
-        """Return, for each of the queries (Q, D), at most k Found: the most
-        Return, for each of the queries (Q, D), at most k Found: the most
-                similar images, nearest first.
+        """Return, for each of the queries (Q, D), at most k Found, nearest first.
 
         If no more than FEW images pass the filter, all are compared: the graph, which Milvus builds
         when it compacts its files, misses some of them.
