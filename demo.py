@@ -23,12 +23,12 @@ from person_reid.config.look import own_or
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.progress import progress
-from person_reid.retrieval.results import FLAGS, NETWORK, read_notes
+from person_reid.retrieval.results import FEATURE_FLAGS, NETWORK, read_notes
 from person_reid.retrieval.thresholds import load_bound, load_threshold
 from person_reid.text import printable
 
-SHEET = 10  # queries per sheet
-SHOWN = 777  # the query shown by default; the first if there are fewer
+QUERIES_OF_SHEET = 10  # queries per sheet
+USUAL_QUERY = 777  # the query shown by default; the first if there are fewer
 
 
 @command
@@ -41,13 +41,15 @@ def main(argv: list[str] | None = None) -> None:
     query, gallery = reid.load_result(config.result, paths=True)
     threshold = -1.0
     if config.threshold is not None:
-        threshold = load_threshold(config.threshold, *read_notes(config.result, NETWORK, FLAGS))
+        threshold = load_threshold(
+            config.threshold, *read_notes(config.result, NETWORK, FEATURE_FLAGS)
+        )
 
     # matplotlib loads slowly: only once the result is known to be good
     from person_reid.show import ranking, sheet, style
 
     if indices is None and config.best is config.worst is config.camera is None:
-        indices = [SHOWN if len(query) > SHOWN else 0]
+        indices = [USUAL_QUERY if len(query) > USUAL_QUERY else 0]
     queries = ranking.chosen(query, gallery, indices, config.worst, config.camera, config.best)
     names = own_or([f"Query {index}" for index in queries], config.labels)
     sheets = sheet_names(Path(config.save), len(queries))
@@ -77,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
             rows[-1].append(ranking.missed_row(nearest, len(missed)))
 
     for number, save in enumerate(progress(sheets, desc="sheets")):
-        here = slice(number * SHEET, (number + 1) * SHEET)
+        here = slice(number * QUERIES_OF_SHEET, (number + 1) * QUERIES_OF_SHEET)
         look = replace(config, labels=config.labels and ",".join(names[here]))
         sheet.draw_sheet([row for of_query in rows[here] for row in of_query], save, look)
         print(f"The picture is in {save}")
@@ -88,7 +90,7 @@ def sheet_names(save: Path, rows: int) -> list[Path]:
 
     The numbers have as many digits as the last one needs, at least two.
     """
-    sheets = -(-rows // SHEET)
+    sheets = -(-rows // QUERIES_OF_SHEET)
     digits = max(2, len(str(sheets)))
     names = (f"{save.stem}_{number:0{digits}d}{save.suffix}" for number in range(1, sheets + 1))
     return [save] if sheets == 1 else [save.with_name(name) for name in names]

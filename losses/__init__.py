@@ -4,8 +4,8 @@ They live in person_reid.losses.
 """
 
 from person_reid.losses import (
-    HEADS,
-    PUBLISHED,
+    LOSS_OF_HEAD,
+    PUBLISHED_LOSSES,
     REGISTRY,
     ArcFaceLoss,
     ArcFaceSoftmaxLoss,
@@ -33,9 +33,9 @@ from person_reid.losses import (
 )
 
 __all__ = [
-    "HEADS", "PUBLISHED", "REGISTRY", "ArcFaceLoss", "ArcFaceSoftmaxLoss", "CenterLoss",
-    "CircleLoss", "CircleSoftmaxLoss", "ContrastiveLoss", "CosFaceLoss", "CosineSoftmaxLoss",
-    "CrossEntropyLoss", "FeatureLoss", "FocalLoss", "InstanceLoss", "LiftedLoss",
-    "MultiSimilarityLoss", "RankedListLoss", "SphereFaceLoss", "TripletLoss",
+    "LOSS_OF_HEAD", "PUBLISHED_LOSSES", "REGISTRY", "ArcFaceLoss", "ArcFaceSoftmaxLoss",
+    "CenterLoss", "CircleLoss", "CircleSoftmaxLoss", "ContrastiveLoss", "CosFaceLoss",
+    "CosineSoftmaxLoss", "CrossEntropyLoss", "FeatureLoss", "FocalLoss", "InstanceLoss",
+    "LiftedLoss", "MultiSimilarityLoss", "RankedListLoss", "SphereFaceLoss", "TripletLoss",
     "VerificationLoss", "Weighted", "create_loss", "parse", "published", "table",
 ]  # fmt: skip

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from person_reid.config.optimizer import PrecisionOptions
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, and of the period
-FLAGS = {"torch.float16": "fp16", "torch.bfloat16": "bf16"}
+FLAG_OF_DTYPE = {"torch.float16": "fp16", "torch.bfloat16": "bf16"}
 # PyTorch has one generator for all threads, and dropout takes no other.
 DRAWING = RLock()
 log = logging.getLogger(__name__)
@@ -229,7 +229,7 @@ def emulates(device: torch.device, dtype: torch.dtype) -> bool:
     if device.type != "cpu":
         return False
     # none without oneDNN
-    computes = getattr(torch.ops.mkldnn, f"_is_mkldnn_{FLAGS[str(dtype)]}_supported", None)
+    computes = getattr(torch.ops.mkldnn, f"_is_mkldnn_{FLAG_OF_DTYPE[str(dtype)]}_supported", None)
     return not (computes and computes())
 
 
@@ -237,6 +237,6 @@ def emulates(device: torch.device, dtype: torch.dtype) -> bool:
 def _tell_of_float32(dtype: torch.dtype) -> None:
     log.warning(
         "--%s: PyTorch would emulate %s on this processor, so float32 takes its place.",
-        FLAGS[str(dtype)],
+        FLAG_OF_DTYPE[str(dtype)],
         dtype,
     )

@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 LINE_EVERY = 60  # seconds, from one line of progress in a log file to the next
-LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left{postfix}"
+PROGRESS_LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left{postfix}"
 
 
 def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
@@ -26,7 +26,7 @@ def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]
         options |= {"dynamic_ncols": True}
     else:
         seconds = dict.fromkeys(("delay", "mininterval", "maxinterval"), LINE_EVERY)
-        options |= {"file": _Lines(), "bar_format": LINE, **seconds}
+        options |= {"file": _Lines(), "bar_format": PROGRESS_LINE, **seconds}
     silent = os.environ.get("RANK", "0") != "0" or options.get("desc") == ""
     return tqdm(iterable, leave=False, disable=silent, **options)
 

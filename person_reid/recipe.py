@@ -21,13 +21,13 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from person_reid.config.evaluate import AVERAGE_PRECISIONS
+from person_reid.config.evaluate import AVERAGE_PRECISION_NAMES
 from person_reid.data.datasets import DATA_SETS
 from person_reid.errors import UserError
 from person_reid.files import real
 from person_reid.text import did_you_mean
 
-KEY = "recipe"
+RECIPE_KEY = "recipe"
 RANKINGS = ("single", "multi", "re-ranked")  # single query, multiple query, single query re-ranked
 FIGURES = ("rank1", "rank5", "rank10", "mAP", "mINP")
 
@@ -62,18 +62,19 @@ class Recipe:
     @classmethod
     def of(cls, path: Path, content: dict[str, Any]) -> Recipe:
         """Read the content of the file `path`. Raises UserError if it is not a recipe."""
-        if KEY not in content:
+        if RECIPE_KEY not in content:
             raise UserError(
-                f"{path}: not a recipe: it has no entry {KEY!r}. recipes/README.md shows the form."
+                f"{path}: not a recipe: it has no entry {RECIPE_KEY!r}. "
+                "recipes/README.md shows the form."
             )
-        check_recipe(content[KEY], path)
-        flags = {name: value for name, value in content.items() if name != KEY}
+        check_recipe(content[RECIPE_KEY], path)
+        flags = {name: value for name, value in content.items() if name != RECIPE_KEY}
         published = {
-            name: content[KEY]["published"][name]
+            name: content[RECIPE_KEY]["published"][name]
             for name in RANKINGS
-            if name in content[KEY]["published"]
+            if name in content[RECIPE_KEY]["published"]
         }
-        about = {**content[KEY], "published": published}
+        about = {**content[RECIPE_KEY], "published": published}
         return cls(f"{real(path).parent.name}/{path.stem}", flags, **about)
 
     @property
@@ -86,7 +87,7 @@ ENTRIES = {entry.name: entry for entry in fields(Recipe) if entry.name not in ("
 REQUIRED = [name for name, entry in ENTRIES.items() if entry.default is MISSING]
 CHOICES: dict[str, Collection[str]] = {
     "dataset": DATA_SETS,
-    "average_precision": AVERAGE_PRECISIONS,
+    "average_precision": AVERAGE_PRECISION_NAMES,
 }
 
 
@@ -94,15 +95,15 @@ def check_recipe(about: Any, path: str | Path) -> None:
     """Raise UserError unless the entry `recipe` of a file has the form of recipes/README.md."""
     if not isinstance(about, dict):
         raise UserError(
-            f"{path}: {KEY}: expected 'name: value' lines, found {type(about).__name__}."
+            f"{path}: {RECIPE_KEY}: expected 'name: value' lines, found {type(about).__name__}."
         )
     for name, value in about.items():
         if name not in ENTRIES:
             raise UserError(
-                f"{path}: {KEY}: unknown entry {name!r}.{did_you_mean(str(name), ENTRIES)}"
+                f"{path}: {RECIPE_KEY}: unknown entry {name!r}.{did_you_mean(str(name), ENTRIES)}"
             )
         if name != "published" and not isinstance(value, str):
-            raise UserError(f"{path}: {KEY}: {name}: expected text, found {value!r}.")
+            raise UserError(f"{path}: {RECIPE_KEY}: {name}: expected text, found {value!r}.")
         if name in CHOICES and value not in CHOICES[name]:
             expected = (
                 " or ".join(CHOICES[name])
@@ -110,13 +111,13 @@ def check_recipe(about: Any, path: str | Path) -> None:
                 else "a name that prepare.py --dataset has"
             )
             raise UserError(
-                f"{path}: {KEY}: {name}: {value!r}: expected "
+                f"{path}: {RECIPE_KEY}: {name}: {value!r}: expected "
                 f"{expected}.{did_you_mean(value, CHOICES[name])}"
             )
     missing = [name for name in REQUIRED if name not in about]
     if missing:
-        raise UserError(f"{path}: {KEY}: lacks {', '.join(missing)}.")
-    _check_published(about["published"], f"{path}: {KEY}: published")
+        raise UserError(f"{path}: {RECIPE_KEY}: lacks {', '.join(missing)}.")
+    _check_published(about["published"], f"{path}: {RECIPE_KEY}: published")
 
 
 def _check_published(published: Any, where: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from person_reid import __version__
 
-ROOT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parent.parent
 PACKAGES = ("torch", "torchvision", "timm")
 
 
@@ -23,7 +23,7 @@ def versions() -> dict[str, str]:
     found = {"suite": __version__, **libraries, "python": platform.python_version()}
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         # else git would describe a repository the suite was copied into
-        if (ROOT / ".git").exists():
+        if (CHECKOUT / ".git").exists():
             differs = _git("diff", "HEAD", "--name-only", "--", ".", ":!docs", ":!README.md")
             found = {
                 "commit": _git("rev-parse", "--short", "HEAD") + ("+" if differs else ""),
@@ -35,5 +35,5 @@ def versions() -> dict[str, str]:
 def _git(*words: str) -> str:
     """Return what git says about this repository. Raises CalledProcessError if it fails."""
     return subprocess.run(
-        ["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True
+        ["git", "-C", str(CHECKOUT), *words], capture_output=True, text=True, check=True
     ).stdout.strip()

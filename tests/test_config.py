@@ -24,7 +24,7 @@ from person_reid.config.option import (
 from person_reid.console import parse
 from person_reid.console.options import build, parse_known
 from person_reid.errors import UserError
-from person_reid.losses import HEADS, PUBLISHED
+from person_reid.losses import LOSS_OF_HEAD, PUBLISHED_LOSSES
 from tools.docs import options
 
 
@@ -189,5 +189,5 @@ def test_an_inherited_option_keeps_what_is_known_of_it():
 
 def test_tables_of_heads_and_losses_agree_with_the_options():
     known = TrainConfig.declared()
-    assert known["head"].about.choices == tuple(HEADS)
-    assert PUBLISHED.keys() <= known.keys()
+    assert known["head"].about.choices == tuple(LOSS_OF_HEAD)
+    assert PUBLISHED_LOSSES.keys() <= known.keys()

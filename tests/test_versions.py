@@ -30,7 +30,7 @@ def test_the_libraries_are_named():
 def test_the_commit_is_named_and_marked_where_files_differ_from_it(tmp_path, monkeypatch):
     if not shutil.which("git"):
         return
-    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(module, "CHECKOUT", tmp_path)
     assert "commit" not in versions()
 
     def git(*words):
@@ -56,5 +56,5 @@ def test_the_commit_is_named_and_marked_where_files_differ_from_it(tmp_path, mon
     inner = tmp_path / "inner"
     inner.mkdir()
     # a copy of the suite in a repository of something else
-    monkeypatch.setattr(module, "ROOT", inner)
+    monkeypatch.setattr(module, "CHECKOUT", inner)
     assert "commit" not in versions()

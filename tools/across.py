@@ -64,17 +64,17 @@ from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import DIGITS
 from person_reid.show.explorer import write_explorer
 from person_reid.show.explorer_images import Images
-from person_reid.show.explorer_page import MOST, one_file_size
+from person_reid.show.explorer_page import MOST_PAGE_BYTES, one_file_size
 from person_reid.show.explorer_tracks import DOUBTFUL, describe_stays
 from person_reid.show.lanes import Stay, draw_lanes
 from person_reid.text import counted
 
-MARK = ".person-reid-people"  # a file that only folders of this command hold
+PEOPLE_MARK = ".person-reid-people"  # a file that only folders of this command hold
 CORRECTIONS = "corrections.csv"
 PEOPLE = "people"  # people.csv and people.html, or a folder
-SHOWN = 4  # images of a track on the page
-LEAST = 3  # images that the page's map needs
-COLUMNS = ("person", "camera", "track", "first", "last", "boxes", "margin", "source", "name")
+SHOWN_IMAGES = 4  # images of a track on the page
+LEAST_ON_MAP = 3  # images that the page's map needs
+PEOPLE_COLUMNS = ("person", "camera", "track", "first", "last", "boxes", "margin", "source", "name")
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def check_places(config: AcrossConfig) -> None:
     """Raise UserError or OSError if what is to be written has no place."""
     there = [] if Path(config.save).is_dir() else [config.save]
     check_outputs(config, save=there, sheet=[config.sheet])
-    check_folder(config.save, MARK)
+    check_folder(config.save, PEOPLE_MARK)
     if config.sheet and real(config.sheet).is_relative_to(real(config.save)):
         raise UserError(
             f"--sheet {config.sheet}: the folder {config.save} is replaced as a whole. Write the "
@@ -199,10 +199,10 @@ def write_folder(config: AcrossConfig, linked: Linked) -> None:
     names = name_people(
         [stay.person for stay in linked.stays], [stay.known for stay in linked.stays]
     )
-    with whole_folder(config.save, MARK) as folder:
+    with whole_folder(config.save, PEOPLE_MARK) as folder:
         write_tracks(folder, linked.tracks, linked.stays)
         write_people(folder / f"{PEOPLE}.csv", linked.tracks, linked.stays, names)
-        if len(linked.shown) >= LEAST:
+        if len(linked.shown) >= LEAST_ON_MAP:
             write_page(folder, Path(config.index).name, linked, names)
 
 
@@ -239,7 +239,7 @@ def describe(
     shown: list[tuple[int, int]] = []
     for i, each in enumerate(tracks):
         zero = start if each.record.start else 0
-        places = np.unique(np.linspace(0, len(each.images) - 1, SHOWN).round().astype(int))
+        places = np.unique(np.linspace(0, len(each.images) - 1, SHOWN_IMAGES).round().astype(int))
         chosen = [(i, place) for place in places.tolist() if each.images]
         stays.append(
             Stay(
@@ -289,7 +289,7 @@ def write_people(
         )
         for each, stay in sorted(both, key=lambda pair: (pair[1].person, pair[1].first))
     ]
-    write_csv(path, COLUMNS, rows)
+    write_csv(path, PEOPLE_COLUMNS, rows)
 
 
 def write_page(folder: Path, title: str, linked: Linked, names: dict[int, str]) -> None:
@@ -311,7 +311,7 @@ def write_page(folder: Path, title: str, linked: Linked, names: dict[int, str]) 
             stays, CORRECTIONS, columns, highest, as_installed(command) if installed() else command
         )
     }
-    name = f"{PEOPLE}.html" if one_file_size(*images.features.shape) <= MOST else PEOPLE
+    name = f"{PEOPLE}.html" if one_file_size(*images.features.shape) <= MOST_PAGE_BYTES else PEOPLE
     write_explorer(folder / name, images, title, views)
 
 

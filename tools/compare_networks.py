@@ -41,7 +41,7 @@ from person_reid.models.hub import on_disk, weight_file
 from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval import tables
 
-PUBLISHED = "published"
+PUBLISHED_COLUMN = "published"
 
 
 @command
@@ -69,13 +69,13 @@ def main(argv: list[str] | None = None) -> None:
 
 def named_here(texts: Sequence[str]) -> list[str]:
     """Return the networks of --networks, with those that `published` stands for."""
-    found = on_disk() if PUBLISHED in texts else []
-    if PUBLISHED in texts and not found:
+    found = on_disk() if PUBLISHED_COLUMN in texts else []
+    if PUBLISHED_COLUMN in texts and not found:
         raise UserError(
-            f"--networks {PUBLISHED}: no file of a published network is on this machine. "
+            f"--networks {PUBLISHED_COLUMN}: no file of a published network is on this machine. "
             "`python model.py --published` lists them; --weights NAME says where a file belongs."
         )
-    return [each for text in texts for each in (found if text == PUBLISHED else [text])]
+    return [each for text in texts for each in (found if text == PUBLISHED_COLUMN else [text])]
 
 
 def short_names(texts: Sequence[str]) -> list[str]:

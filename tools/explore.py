@@ -46,7 +46,7 @@ from person_reid.show.cmc import run_names
 from person_reid.show.explorer import check_save, describe_result, write_explorer
 from person_reid.show.explorer_images import (
     JUNK_NAME,
-    UNKNOWN,
+    NO_NAME,
     Images,
     images_of,
     person_name,
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
         query, gallery = load_result(source, paths=True)
         images = images_of(query, gallery, config.test_dir)
     if config.ignore_cameras:
-        images = replace(images, cameras=[UNKNOWN] * len(images.paths))
+        images = replace(images, cameras=[NO_NAME] * len(images.paths))
     if config.label_errors:
         views["labels"] = describe_proposals(images, Path(config.label_errors))
     if config.has_queries:  # last: re-ranking takes long, and the list may be at fault
@@ -125,7 +125,7 @@ def images_in(place: str) -> Images:
 def indexed_name(identity: str | None) -> str:
     """Return the name of an identity as the index has it, unless it means junk or a distractor."""
     name = person_name(identity)
-    return name if name in (JUNK_NAME, person_name(DISTRACTOR)) else identity or UNKNOWN
+    return name if name in (JUNK_NAME, person_name(DISTRACTOR)) else identity or NO_NAME
 
 
 def search_commands(config: ExploreConfig, source: Path, images: Images) -> list[str]:

@@ -37,12 +37,12 @@ from person_reid.console import command, parse_command, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.errors import UserError
 from person_reid.retrieval import tables
-from person_reid.retrieval.results import FLAGS, NETWORK, check_same_images, read_notes
+from person_reid.retrieval.results import FEATURE_FLAGS, NETWORK, check_same_images, read_notes
 from person_reid.retrieval.thresholds import error_rates, load_threshold, pair_similarities
 from person_reid.run_folder import RunFolder, default_name, read_history
 from person_reid.text import printable
 
-COMMANDS = {
+FIGURE_COMMANDS = {
     "curves": CurvesConfig,
     "cmc": CmcConfig,
     "table": TableConfig,
@@ -54,7 +54,7 @@ COMMANDS = {
 @command
 def main(argv: list[str] | None = None) -> None:
     """Draw the figure that the command names, or print the table."""
-    name, config = parse_command(COMMANDS, argv, __doc__)
+    name, config = parse_command(FIGURE_COMMANDS, argv, __doc__)
     if name == "table":
         print(table(config))
         return
@@ -127,7 +127,9 @@ def histogram(config: HistogramConfig) -> None:
     if config.threshold is None:
         threshold = error_rates(pairs)["all_pairs"]["rules"]["eer"]["threshold"]
     else:
-        threshold = load_threshold(config.threshold, *read_notes(config.result, NETWORK, FLAGS))
+        threshold = load_threshold(
+            config.threshold, *read_notes(config.result, NETWORK, FEATURE_FLAGS)
+        )
     draw_similarities(pairs, threshold, config.save, config)
 
 

@@ -28,11 +28,11 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.config.label_errors import SPLITS, LabelErrorsConfig
+from person_reid.config.label_errors import CHECKED_SPLITS, LabelErrorsConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.data.bank import load_bank
-from person_reid.data.corrections import COLUMNS
+from person_reid.data.corrections import CORRECTION_COLUMNS
 from person_reid.data.layout import JUNK, read_split
 from person_reid.data.tables import read_table
 from person_reid.deploy.find import tested_network
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
         previous = set_aside(table)
         print(printable(f"{previous}: the earlier list, with what was decided in it"))
     names = [path.relative_to(layout).as_posix() for path in paths]
-    write_csv(table, COLUMNS, rows(config, found, names, labels, listed))
+    write_csv(table, CORRECTION_COLUMNS, rows(config, found, names, labels, listed))
     sources = [path.as_posix() for path in paths]
     save_gallery(kept, reid.FeatureSet(features, labels, cameras, sources))
     share = f"{100 * found.accuracy:.0f} %"
@@ -102,7 +102,7 @@ def rows(
     labels: npt.NDArray[np.int64],
     listed: Iterable[int],
 ) -> Iterator[tuple[object, ...]]:
-    """Yield the lines of the list, whose columns are COLUMNS."""
+    """Yield the lines of the list, whose columns are CORRECTION_COLUMNS."""
     for i in listed:
         probability = found.probability[i]
         accepted = config.accept_above is not None and probability >= config.accept_above
@@ -112,7 +112,7 @@ def rows(
 
 def highest_identity(layout: Path) -> int:
     """Return the highest identity in any folder of a layout, for new ones to be different."""
-    names = (people.name for folder in SPLITS for people in (layout / folder).glob("*"))
+    names = (people.name for folder in CHECKED_SPLITS for people in (layout / folder).glob("*"))
     return max((int(name) for name in names if re.fullmatch("[0-9]{1,9}", name)), default=0)
 
 
@@ -124,7 +124,7 @@ def holds_decisions(table: Path) -> bool:
     if not table.is_file() or not table.stat().st_size:
         return False
     try:
-        lines = read_table(table, COLUMNS, may_be_empty=True)
+        lines = read_table(table, CORRECTION_COLUMNS, may_be_empty=True)
     except UserError as error:
         raise UserError(
             f"--save {table} exists, cannot be read as a list of label errors, and is not "

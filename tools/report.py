@@ -39,7 +39,7 @@ from person_reid.models.complexity import used_parameters
 from person_reid.models.factory import build_model
 from person_reid.retrieval.metrics import remark_unmatched
 from person_reid.retrieval.multi_query import read_multi_query
-from person_reid.retrieval.results import FLAGS, PLAIN, multi_query_file, read_note
+from person_reid.retrieval.results import FEATURE_FLAGS, PLAIN, multi_query_file, read_note
 from person_reid.run_folder import RunFolder
 from person_reid.text import printable
 
@@ -131,7 +131,7 @@ def subtitle(config: ReportConfig, query: reid.FeatureSet, gallery: reid.Feature
     """Return what was tested, with which flags of test.py, and when the page was made."""
     people = len(np.unique(query.labels))
     images = f"{len(query):,} queries of {people:,} people, {len(gallery):,} gallery images"
-    flags = read_note(config.result, FLAGS)
+    flags = read_note(config.result, FEATURE_FLAGS)
     source = config.result if flags in ("", PLAIN) else f"{config.result} of test.py {flags}"
     return f"{images} · {source} · {datetime.now():%Y-%m-%d %H:%M}"
 

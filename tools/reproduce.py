@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from person_reid.config.evaluate import AVERAGE_PRECISIONS
+from person_reid.config.evaluate import AVERAGE_PRECISION_NAMES
 from person_reid.config.option import changed
 from person_reid.config.tools import ReproduceConfig, numbered
 from person_reid.console import command, run_script
@@ -56,7 +56,7 @@ from tools.recipes import Run, known_recipes, plan, without_pairs
 
 ROOT = PACKAGE.parent
 RESULTS = ROOT / "docs" / "results.jsonl"
-LAST = 600  # characters to show of a failed script's output, from its end
+SHOWN_OUTPUT = 600  # characters to show of a failed script's output, from its end
 log = logging.getLogger("person_reid.reproduce")
 
 
@@ -206,7 +206,7 @@ def evaluate(run: Run) -> dict[str, dict[str, Any]]:
         scripts["evaluate_rerank.py"] = shlex.split(recipe.rerank)
 
     figures: dict[str, dict[str, Any]] = {ranking: {"mAP": {}} for ranking in recipe.published}
-    for definition in AVERAGE_PRECISIONS:
+    for definition in AVERAGE_PRECISION_NAMES:
         for script, flags in scripts.items():
             call(script, "--result", result, "--ap", definition, *flags, "--json", measured)
             for ranking, shares in parse_json(measured.read_bytes()).items():
@@ -274,7 +274,9 @@ def call(script: str, *words: str | int | Path, show: bool = False, hide: str = 
             raise
     text = "".join(printed)
     if process.returncode:
-        raise UserError(f"python {script} {shlex.join(map(str, words))}: {text.strip()[-LAST:]}")
+        raise UserError(
+            f"python {script} {shlex.join(map(str, words))}: {text.strip()[-SHOWN_OUTPUT:]}"
+        )
     return text
 
 

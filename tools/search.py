@@ -40,7 +40,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.search import (
-    COMMANDS,
+    SEARCH_COMMANDS,
     AddOptions,
     ApplyConfig,
     EnrollConfig,
@@ -81,7 +81,7 @@ FILTERS = ("identity", "camera", "track", "source", "after", "before")
 @command
 def main(argv: list[str] | None = None) -> None:
     """Do what a command says: index images, search for them, or for the people on them."""
-    name, config = parse_command(COMMANDS, argv, __doc__)
+    name, config = parse_command(SEARCH_COMMANDS, argv, __doc__)
     WORK[name](config)
 
 

@@ -38,7 +38,13 @@ from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.errors import UserError
 from person_reid.files import with_ending, write_json
 from person_reid.retrieval.bound import Bound, bounded_threshold
-from person_reid.retrieval.results import FLAGS, NETWORK, FeatureSet, load_result, read_notes
+from person_reid.retrieval.results import (
+    FEATURE_FLAGS,
+    NETWORK,
+    FeatureSet,
+    load_result,
+    read_notes,
+)
 from person_reid.retrieval.thresholds import (
     FALSE_POSITIVE_RATES,
     MEASURED_ON,
@@ -84,7 +90,9 @@ def main(argv: list[str] | None = None) -> None:
             "similarity of 1. Check the labels and the network, or take another rule."
         )
     report = {"threshold": threshold, "rule": asked, "result": config.result, **found}
-    notes = zip((MEASURED_ON, FLAGS), read_notes(config.result, NETWORK, FLAGS), strict=True)
+    notes = zip(
+        (MEASURED_ON, FEATURE_FLAGS), read_notes(config.result, NETWORK, FEATURE_FLAGS), strict=True
+    )
     report |= {name: note for name, note in notes if note}
     if config.false_match_rate is None:
         print(f"threshold {threshold:.4f} ({asked})")

@@ -23,7 +23,12 @@ from benchmarks.support.measure import machine
 from benchmarks.support.parser import Parser, positive
 from person_reid.console import run_script
 from person_reid.errors import UserError
-from person_reid.retrieval.bound import STEPS, bounded_threshold, false_matches, lowest_step
+from person_reid.retrieval.bound import (
+    THRESHOLD_STEPS,
+    bounded_threshold,
+    false_matches,
+    lowest_step,
+)
 from person_reid.retrieval.metrics import find_pairs
 from person_reid.retrieval.results import load_result
 
@@ -116,7 +121,7 @@ class Pairs:
         parts = []
         for start in range(0, len(query), 256):
             steps = np.rint(
-                query.features[start : start + 256] @ gallery.features.T * STEPS
+                query.features[start : start + 256] @ gallery.features.T * THRESHOLD_STEPS
             ).astype(np.int32)
             steps[query.cameras[start : start + 256, None] == gallery.cameras] = -1
             steps[query.labels[start : start + 256, None] == gallery.labels] = -1
@@ -127,7 +132,10 @@ class Pairs:
         )
         rows, columns = find_pairs(query, gallery)[0]
         self.own = np.sort(
-            np.rint(np.einsum("nd,nd->n", query.features[rows], gallery.features[columns]) * STEPS)
+            np.rint(
+                np.einsum("nd,nd->n", query.features[rows], gallery.features[columns])
+                * THRESHOLD_STEPS
+            )
         )
 
     def trial(self, random, count, rates, replace):
@@ -140,9 +148,11 @@ class Pairs:
         nth = np.arange(len(pairs)) - np.searchsorted(pairs, pairs)
         first = begin[self.first[pairs]] + nth % copies[self.first[pairs]]
         second = begin[self.second[pairs]] + nth // copies[self.first[pairs]]
-        table = np.zeros(count * (STEPS + 1), np.int64)
+        table = np.zeros(count * (THRESHOLD_STEPS + 1), np.int64)
         for person in (first, second):
-            table += np.bincount(person * (STEPS + 1) + self.step[pairs], minlength=len(table))
+            table += np.bincount(
+                person * (THRESHOLD_STEPS + 1) + self.step[pairs], minlength=len(table)
+            )
         table = table.reshape(count, -1)
         table = table[:, ::-1].cumsum(axis=1)[:, ::-1]
         cells = self.cells[np.ix_(drawn, drawn)]
@@ -192,7 +202,8 @@ def searches(name, query, gallery, rate, count, options):
         ]
         try:
             step = round(
-                bounded_threshold(inside[0], inside[1], rate, 0.95, size).threshold * STEPS
+                bounded_threshold(inside[0], inside[1], rate, 0.95, size).threshold
+                * THRESHOLD_STEPS
             )
         except UserError:
             continue

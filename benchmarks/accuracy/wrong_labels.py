@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.accuracy.label_errors import anybody
 from benchmarks.support.parser import Parser
 from person_reid.console import run_script
-from person_reid.data.corrections import COLUMNS
+from person_reid.data.corrections import CORRECTION_COLUMNS
 from person_reid.data.layout import read_split
 from person_reid.files import write_csv
 
@@ -56,7 +56,7 @@ def main(argv=None):
         (path, split.labels[i], "move", changed[i], "", "yes")
         for path, i in zip(paths, wrong, strict=True)
     )
-    write_csv(options.save, COLUMNS, rows)
+    write_csv(options.save, CORRECTION_COLUMNS, rows)
     print(f"{options.save}: {len(wrong)} of {len(changed)} labels")
 
 

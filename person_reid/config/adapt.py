@@ -8,7 +8,7 @@ from person_reid.config.option import PART, POSITIVE, SHARE, Options, Range, aga
 from person_reid.config.train import TrainConfig
 
 WARM = Range("of 0.001 or above", lambda heat: heat >= 0.001)  # by which similarities are divided
-SOURCES = ("names", "folders", "none")
+CAMERA_SOURCES = ("names", "folders", "none")
 # Options of train.py that are about labels, about classifiers, or about learning rates of several
 # parts.
 WITHOUT_LABELS = {
@@ -49,7 +49,7 @@ class UnlabelledOptions(Options):
 
     title = "images without labels"
     cameras: str = option(
-        "names", "where the camera of an image is read from", choices=SOURCES, common=True
+        "names", "where the camera of an image is read from", choices=CAMERA_SOURCES, common=True
     )
     pattern: str | None = option(
         None, "regular expression with the group camera, searched in names and paths"

@@ -7,12 +7,12 @@ from person_reid.config.look import TableForm
 from person_reid.config.option import ANY, POSITIVE, WEIGHT, WHOLE, Options, again, listed, option
 from person_reid.config.run import DeviceOptions
 
-AVERAGE_PRECISIONS = ("trapezoidal", "step")
-DISTANCES = ("cosine", "euclidean")
-METHODS = ("k-reciprocal", "gnn", "aqe")
+AVERAGE_PRECISION_NAMES = ("trapezoidal", "step")
+DISTANCE_NAMES = ("cosine", "euclidean")
+RERANK_NAMES = ("k-reciprocal", "gnn", "aqe")
 OF_GALLERY = ("multi_query", "ap", "ignore_cameras", "clothes", "save_per_query", "by", "scores")
 PARTS = ("cameras", "identities")
-SEARCHES = ("exact", "faiss", "faiss-hnsw")
+SEARCH_NAMES = ("exact", "faiss", "faiss-hnsw")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class EvaluationOptions(TableForm):
         "features of multiple queries (default: what test.py --multi wrote beside --result)",
         metavar="FILE",
     )
-    ap: str = option("trapezoidal", "kind of average precision", choices=AVERAGE_PRECISIONS)
+    ap: str = option("trapezoidal", "kind of average precision", choices=AVERAGE_PRECISION_NAMES)
     ignore_cameras: bool = option(False, "also count matches from the query's own camera")
     clothes: bool = option(False, "also evaluate matches in other clothes alone, as LTCC and PRCC")
     ranks: str = option("1,5,10", "the k of each Rank@k", form=ranks, metavar="K,K")
@@ -46,7 +46,9 @@ class RankingOptions(Options):
     """How the gallery is ranked if it is not re-ranked."""
 
     title = "ranking"
-    distance: str = option("cosine", "use euclidean after test.py --no_norm", choices=DISTANCES)
+    distance: str = option(
+        "cosine", "use euclidean after test.py --no_norm", choices=DISTANCE_NAMES
+    )
     scores: str | None = option(
         None,
         "rank by your own matrix, queries × gallery, instead; higher means nearer",
@@ -76,7 +78,7 @@ class RerankOptions(Options):
     """How the gallery is re-ranked; None stands for the method's own default."""
 
     title = "re-ranking"
-    method: str = option("k-reciprocal", "method of re-ranking", choices=METHODS)
+    method: str = option("k-reciprocal", "method of re-ranking", choices=RERANK_NAMES)
     k1: int | None = option(
         None, "neighbours of an image (default: 20; gnn 26; aqe 5)", range=POSITIVE
     )
@@ -92,7 +94,7 @@ class RerankOptions(Options):
     augment: int | None = option(
         None, "aqe: neighbours added to every gallery image first (default: 0)", range=WHOLE
     )
-    neighbours: str = option("exact", "how neighbours are searched", choices=SEARCHES)
+    neighbours: str = option("exact", "how neighbours are searched", choices=SEARCH_NAMES)
     memory_gb: float = option(
         2.0, "most memory to use in addition to the features, in GB", range=POSITIVE
     )

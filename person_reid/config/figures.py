@@ -8,7 +8,7 @@ from person_reid.config.forms import picture_file
 from person_reid.config.look import Look, TableForm
 from person_reid.config.option import POSITIVE, Options, again, option
 
-METHODS = ("tsne", "pca")
+PROJECTION_NAMES = ("tsne", "pca")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,5 +79,7 @@ class MapConfig(FigureOptions):
 
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
     identities: int = option(10, "number of identities, those with the most images", range=POSITIVE)
-    method: str | None = option(None, "default: tsne if it is installed, else pca", choices=METHODS)
+    method: str | None = option(
+        None, "default: tsne if it is installed, else pca", choices=PROJECTION_NAMES
+    )
     save: str = again(FigureOptions, "save", "map.png")

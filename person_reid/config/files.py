@@ -12,7 +12,14 @@ from person_reid.text import did_you_mean
 
 # Entries of the opts.yaml of a run, ours or of the published code, that are not options. The file
 # can be the --config of a new run.
-BESIDE = {"nclasses", "local_rank", "world_size", "workers", "prefetch_factor", "profile"}
+IGNORED_IN_OPTIONS_FILES = {
+    "nclasses",
+    "local_rank",
+    "world_size",
+    "workers",
+    "prefetch_factor",
+    "profile",
+}
 # How the run of an opts.yaml was started. A new run that takes the file is started in its own way.
 AS_STARTED = {"config", "resume", "dry_run"}
 # Options as people guess them. A command line takes them; a file, which is kept, is told the name.
@@ -47,7 +54,7 @@ def options_in(
         raise UserError(f"{path}: config: a file cannot name another: write its options here.")
     for name, value in content.items():
         if name not in known:
-            if strict and name not in BESIDE:
+            if strict and name not in IGNORED_IN_OPTIONS_FILES:
                 meant = did_you_mean(ALIASES.get(str(name), str(name)), known)
                 raise UserError(f"{path}: unknown option {name!r}.{meant}")
             continue

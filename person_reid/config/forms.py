@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from person_reid.config.option import LARGEST, SIDE, checked_number
+from person_reid.config.option import LARGEST_SETTING, SIDE, checked_number
 from person_reid.errors import UserError
 from person_reid.files import real
 from person_reid.text import printable
 
-PICTURES = (  # that some matplotlib can write
+PICTURE_SUFFIXES = (  # that some matplotlib can write
     "png", "jpg", "jpeg", "pdf", "svg", "svgz", "webp", "tif", "tiff", "eps", "ps", "avif",
     "gif", "raw", "rgba",
 )  # fmt: skip
@@ -43,7 +43,7 @@ def devices(text: str) -> str:
 def ranks(text: str) -> str:
     """Check the text of ranks; `numbers` reads it."""
     found = numbers(text)
-    if not found or min(found) < 1 or max(found) > LARGEST:
+    if not found or min(found) < 1 or max(found) > LARGEST_SETTING:
         raise ValueError(f"{text}: expected ranks from 1 on, such as 1,5,10,20")
     return ",".join(map(str, sorted(set(found))))
 
@@ -115,8 +115,8 @@ def picture_file(text: str) -> str:
     Raises UserError, before the work, for an unknown ending.
     """
     path = Path(output_path(text))
-    if path.suffix.lower().lstrip(".") not in PICTURES:
-        endings = ", .".join(PICTURES[:5])
+    if path.suffix.lower().lstrip(".") not in PICTURE_SUFFIXES:
+        endings = ", .".join(PICTURE_SUFFIXES[:5])
         raise UserError(
             f"{text}: expected the name of a picture, which ends in .{endings} or the like."
         )
@@ -126,7 +126,11 @@ def picture_file(text: str) -> str:
 def milestones(text: str) -> str:
     """Check the epochs of a multistep schedule, such as 40,70."""
     found = numbers(text)
-    if not found or not 1 <= found[0] <= found[-1] <= LARGEST or found != sorted(set(found)):
+    if (
+        not found
+        or not 1 <= found[0] <= found[-1] <= LARGEST_SETTING
+        or found != sorted(set(found))
+    ):
         raise ValueError(f"{text}: expected epochs in ascending order, such as 40,70")
     return text
 

@@ -8,7 +8,12 @@ from person_reid.config.option import FRACTION, PART, POSITIVE, Options, again, 
 from person_reid.config.run import RecordOptions
 from person_reid.config.tested import TrainedNetwork
 
-SPLITS = ("train_all", "query", "gallery", "multi-query")  # train and val are made from train_all
+CHECKED_SPLITS = (
+    "train_all",
+    "query",
+    "gallery",
+    "multi-query",
+)  # train and val are made from train_all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +24,7 @@ class LabelErrorOptions(Options):
     data_dir: str = option(
         "../Market/pytorch", "folder laid out by prepare.py", metavar="DIR", common=True
     )
-    split: str = option("train_all", "folder of --data_dir", choices=SPLITS, common=True)
+    split: str = option("train_all", "folder of --data_dir", choices=CHECKED_SPLITS, common=True)
     least: float = option(
         0.3, "lowest probability of a proposal that is listed", range=PART, common=True
     )

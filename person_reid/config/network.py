@@ -7,10 +7,10 @@ from typing import Any
 from person_reid.config import zoo
 from person_reid.config.option import PART, SIDE, Options, Range, option
 
-POOLS = ("avg", "max", "avgmax", "gem", "gemp")
-NECKS = ("linear", "bnneck", "none")
-HEADS = ("linear", "cosine", "arcface", "circle")
-WIDTH = Range("from 0 to 65536", lambda width: 0 <= width <= 65536)
+POOL_NAMES = ("avg", "max", "avgmax", "gem", "gemp")
+NECK_NAMES = ("linear", "bnneck", "none")
+HEAD_NAMES = ("linear", "cosine", "arcface", "circle")
+WIDTH_RANGE = Range("from 0 to 65536", lambda width: 0 <= width <= 65536)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +38,14 @@ class NetworkOptions(Options):
         None, "modules and where they go, such as cbam:layer3,layer4 or se:layer2"
     )
     pool: str | None = option(
-        None, "pooling of the feature map (default: the network's)", choices=POOLS
+        None, "pooling of the feature map (default: the network's)", choices=POOL_NAMES
     )
-    neck: str = option("linear", "layers between the feature and the classifier", choices=NECKS)
-    head: str = option("linear", "classifier, with its margin if any", choices=HEADS)
+    neck: str = option(
+        "linear", "layers between the feature and the classifier", choices=NECK_NAMES
+    )
+    head: str = option("linear", "classifier, with its margin if any", choices=HEAD_NAMES)
     linear_num: int = option(
-        512, "width of the bottleneck; 0 for no linear layer", range=WIDTH, published=True
+        512, "width of the bottleneck; 0 for no linear layer", range=WIDTH_RANGE, published=True
     )
     droprate: float = option(0.5, "dropout before the classifier", range=PART, published=True)
     drop_path: float | None = option(

@@ -18,10 +18,10 @@ from typing import Any, ClassVar, NamedTuple, TypeVar, get_args, get_type_hints
 from person_reid.errors import UserError
 from person_reid.text import did_you_mean
 
-LONGEST = 4096  # characters of a text, as of a path on Linux
+LONGEST_TEXT = 4096  # characters of a text, as of a path on Linux
 LARGEST_SIDE = 4096  # pixels of an image that a file asks for
 # bounds of a setting; float32 can still compute with them
-SMALLEST, LARGEST = 1e-12, 10**9
+SMALLEST_SETTING, LARGEST_SETTING = 1e-12, 10**9
 Config = TypeVar("Config", bound="Options")
 Number = TypeVar("Number", int, float)
 
@@ -32,7 +32,7 @@ class OptionError(UserError):
 
     template: the message, with {name} where an option and its value belong.
     options: the value of each; an option without one, such as {lr}, is named alone if its value is
-        NAMED.
+        NAMED_ALONE.
     """
 
     def __init__(self, template: str, **options: Any) -> None:
@@ -49,7 +49,9 @@ class OptionError(UserError):
         return re.sub(r"\{(\w+)\}", put, self.template)
 
     def __str__(self) -> str:
-        return self.spelled(lambda name, value: name if value is NAMED else f"{name}={value!r}")
+        return self.spelled(
+            lambda name, value: name if value is NAMED_ALONE else f"{name}={value!r}"
+        )
 
 
 # Flags of another name than their option: `from` and `for` are words of Python's, and `output` a
@@ -60,13 +62,13 @@ FLAGS = {
     "train_identities": "identities",
     "client": "for",
 }
-NAMED = object()  # in place of a value: the message names the option alone
+NAMED_ALONE = object()  # in place of a value: the message names the option alone
 
 
 def as_flag(name: str, value: Any) -> str:
     """Return how a command line spells an option and its value."""
     flag = f"--{FLAGS.get(name, name)}"
-    if value is True or value is NAMED:
+    if value is True or value is NAMED_ALONE:
         return flag
     return f"{flag} {value:g}" if isinstance(value, float) else f"{flag} {value}"
 
@@ -84,7 +86,7 @@ SEED = Range("of 0 or above", lambda number: number >= 0)  # which alone may hav
 FRACTION = Range("from 0 to 1", lambda number: 0 <= number <= 1)
 PART = Range("from 0 to below 1", lambda number: 0 <= number < 1)
 SHARE = Range("between 0 and 1", lambda number: 0 < number < 1)
-RATE = Range("from 0.01 to 1000 a second", lambda number: 0.01 <= number <= 1000)
+FRAME_RATE = Range("from 0.01 to 1000 a second", lambda number: 0.01 <= number <= 1000)
 BITS = Range("from 9 to 16", lambda number: 9 <= number <= 16)
 SIDE = Range("from 16 to 2048 pixels", lambda number: 16 <= number <= 2048)
 
@@ -153,8 +155,8 @@ def checked_text(text: str) -> str:
     """
     if not text.strip() or "\0" in text:
         raise ValueError("expected a value, found an empty one")
-    if len(text) > LONGEST:
-        raise ValueError(f"{text[:20]}…: expected at most {LONGEST:,} characters")
+    if len(text) > LONGEST_TEXT:
+        raise ValueError(f"{text[:20]}…: expected at most {LONGEST_TEXT:,} characters")
     try:
         os.fsencode(text)  # which takes the halves that stand for bytes of a file's name
     except UnicodeEncodeError:
@@ -164,7 +166,7 @@ def checked_text(text: str) -> str:
 
 def computable(number: float) -> bool:
     """Return whether a setting is 0, or a number that float32 neither overflows nor rounds to 0."""
-    return number == 0 or SMALLEST <= abs(number) <= LARGEST
+    return number == 0 or SMALLEST_SETTING <= abs(number) <= LARGEST_SETTING
 
 
 def checked_number(kind: type[Number], value: Any, range: Range | None = None) -> Number:
@@ -186,7 +188,9 @@ def checked_number(kind: type[Number], value: Any, range: Range | None = None) -
     if range and not range.fits(number):
         raise ValueError(f"{value}: expected a number {range.words}")
     if range is not SEED and not computable(number):
-        raise ValueError(f"{value}: expected 0, or a number between {SMALLEST:g} and {LARGEST:g}")
+        raise ValueError(
+            f"{value}: expected 0, or a number between {SMALLEST_SETTING:g} and {LARGEST_SETTING:g}"
+        )
     return number
 
 
@@ -264,7 +268,7 @@ class Options:
         if fault := next(filter(None, faults), ""):
             values = {name: getattr(self, name) for name in self.declared()}
             raise OptionError(
-                fault, **{name: it if it is True else NAMED for name, it in values.items()}
+                fault, **{name: it if it is True else NAMED_ALONE for name, it in values.items()}
             )
 
     def fault(self) -> str:
@@ -369,7 +373,8 @@ def settled(config: Config, chosen: Collection[str], given: Iterable[str]) -> Co
             continue
         if not any(_met(getattr(config, other), values) for other, values in needs.items()):
             wanted = {
-                other: NAMED if values is ANY else values[0] for other, values in needs.items()
+                other: NAMED_ALONE if values is ANY else values[0]
+                for other, values in needs.items()
             }
             words = " or ".join(f"{{{other}}}" for other in wanted)
             value = getattr(config, name)

@@ -6,7 +6,7 @@ from typing import Any
 from person_reid.config.forms import output_path
 from person_reid.config.option import BITS, SEED, Options, listed, option
 
-DATA_SETS = (  # of data/datasets.py
+DATA_SET_NAMES = (  # of data/datasets.py
     "market", "duke", "synthetic", "market_500k", "cuhk03_detected", "cuhk03_labeled",
     "cuhk03_original_detected", "cuhk03_original_labeled", "msmt17_v1", "msmt17_v2", "viper",
     "lpw", "dg_market", "mars", "lsvid", "ltcc", "prcc", "veri", "vehicleid_2400",
@@ -17,7 +17,7 @@ TRACK_FORMATS = (  # of data/track_files.py
     "mot", "mot15", "boxmot", "boxmot_eval", "ultralytics", "ultralytics_conf",
 )  # fmt: skip
 DRAWN = ("train_identities", "test_identities", "cameras", "images", "distractors", "junk")
-PICTURES = ("save_dir", "test_identities", "images", "distractors", "junk")  # not for walks
+PICTURE_OPTIONS = ("save_dir", "test_identities", "images", "distractors", "junk")  # not for walks
 READ = ("pattern", "csv", "test_fraction", "min_visibility", "frame_stride", "classes", "format")
 
 
@@ -36,7 +36,7 @@ class LayoutOptions(Options):
     )
     dataset: str | None = option(
         None,
-        f"{', '.join(DATA_SETS)} (default: recognised by its files)",
+        f"{', '.join(DATA_SET_NAMES)} (default: recognised by its files)",
         metavar="NAME",
     )
     seed: int | None = option(
@@ -151,7 +151,7 @@ class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
         if self.synthetic and read:
             reason = "people are drawn, or images are read"
             return f"{{synthetic}} and {read} exclude each other: {reason}."
-        if self.walks and (pictures := listed(self.given(PICTURES))):
+        if self.walks and (pictures := listed(self.given(PICTURE_OPTIONS))):
             return f"{pictures} would be ignored: {{walks}} draws videos, and lays nothing out."
         if self.corrections and not self.data_dir:
             return "{corrections} needs {data_dir} LAYOUT, the folder that the list was made from."

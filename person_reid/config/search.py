@@ -8,8 +8,8 @@ from person_reid.config.look import Look
 from person_reid.config.option import (
     ANY,
     BITS,
+    FRAME_RATE,
     POSITIVE,
-    RATE,
     SHARE,
     WHOLE,
     Options,
@@ -23,7 +23,7 @@ from person_reid.config.times import ago, instant, moment
 
 # how the lists of an index hold features, from the smallest
 CODES = ("pq64", "sq8", "float16", "float32")
-COLUMNS = "columns path,identity,camera,time,track,source, any that are known"
+COLUMNS_HELP = "columns path,identity,camera,time,track,source, any that are known"
 
 
 def age(text: str) -> str:
@@ -118,7 +118,7 @@ class TrackFileOptions(Options):
     fps: float | None = option(
         None,
         "frames in a second that the tracker saw (default: the video's)",
-        range=RATE,
+        range=FRAME_RATE,
         needs={"tracks": ANY},
     )
     start: str | None = option(
@@ -151,7 +151,7 @@ class IndexConfig(TrackFileOptions, AddOptions):
 
     title = "what is known of the images"
     images: tuple[str, ...] = again(ImageOptions, "images", (), several="*")
-    about: str | None = option(None, COLUMNS, metavar="CSV")
+    about: str | None = option(None, COLUMNS_HELP, metavar="CSV")
     pattern: str | None = option(
         None,
         "regular expression for names, with groups of id, camera, track, source",
@@ -249,7 +249,7 @@ class ApplyConfig(GalleryOptions):
     """Record who images show, from a list that the command people wrote."""
 
     title = "list"
-    table: str = option("", COLUMNS, positional=True, metavar="CSV")
+    table: str = option("", COLUMNS_HELP, positional=True, metavar="CSV")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +264,7 @@ class ForgetConfig(FilterOptions):
     keep_crops: bool = option(False, "keep the image files that index --tracks cut")
 
 
-COMMANDS: dict[str, type[GalleryOptions]] = {
+SEARCH_COMMANDS: dict[str, type[GalleryOptions]] = {
     "index": IndexConfig,
     "query": QueryConfig,
     "enroll": EnrollConfig,

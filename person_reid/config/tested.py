@@ -12,7 +12,7 @@ from person_reid.config.run import DeviceOptions, RecordOptions
 OF_ENGINE = {"engine": ANY}
 CONFIG_FILE = "config.json"  # describes the network, in a folder of save_pretrained
 # Options of a network that the published test.py has.
-PUBLISHED = {"PCB", "usam", "linear_num", "ibn", "use_dense", "use_efficient", "use_hr"}
+PUBLISHED_OPTIONS = {"PCB", "usam", "linear_num", "ibn", "use_dense", "use_efficient", "use_hr"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def _described(name: str) -> Any:
     """Declare an option of a training again; None stands for what the run says, or the default."""
     kind = PublishedNetworks if name in PublishedNetworks.declared() else NetworkOptions
     default = False if kind.declared()[name].kind is bool else None
-    published = name in PUBLISHED
+    published = name in PUBLISHED_OPTIONS
     return again(kind, name, default, stands_for=None, common=False, published=published)
 
 

@@ -6,7 +6,7 @@ from person_reid.config.forms import output_path, rates
 from person_reid.config.look import Look
 from person_reid.config.option import ANY, SHARE, WHOLE, Options, option
 
-RULES = ("eer", "1e-3", "1e-4", "hardest")
+RULE_NAMES = ("eer", "1e-3", "1e-4", "hardest")
 BOUND = {"false_match_rate": ANY}
 
 
@@ -16,7 +16,7 @@ class ThresholdOptions(Options):
 
     title = "threshold"
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
-    rule: str | None = option(None, "see above (default: eer)", choices=RULES)
+    rule: str | None = option(None, "see above (default: eer)", choices=RULE_NAMES)
     rates: str = option(
         "1e-3,1e-4", "false positive rates at which the TPR is printed", form=rates, metavar="R,R"
     )

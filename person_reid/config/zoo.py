@@ -1,8 +1,8 @@
 """Networks that others have published, by name.
 
 zoo.csv has a row for each: the options of the network, the data it was trained on, its published
-figures and its file. FAMILIES holds the facts that the networks of one program share. Both come
-from the authors' pages and code, and are empty where those say nothing.
+figures and its file. FAMILIES_OF_ZOO holds the facts that the networks of one program share. Both
+come from the authors' pages and code, and are empty where those say nothing.
 """
 
 import csv
@@ -16,15 +16,15 @@ from typing import Any, NamedTuple
 
 from person_reid.errors import UserError
 
-TABLE = Path(__file__).with_name("zoo.csv")
+ZOO_TABLE = Path(__file__).with_name("zoo.csv")
 GITHUB, DRIVE = "https://github.com", "https://drive.google.com"
-EXPORTED = (".xml", ".onnx")
+EXPORTED_SUFFIXES = (".xml", ".onnx")
 Colour = tuple[float, float, float]
 # of ImageNet's pixels, RGB, for values in [0, 1]: what networks of images are normalised with
 IMAGENET = MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 LUPERSON = (0.3525, 0.3106, 0.3140), (0.2660, 0.2522, 0.2505)
-BYTES = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # for values from 0 to 255
+BYTE_RANGE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # for values from 0 to 255
 
 
 class Family(NamedTuple):
@@ -45,7 +45,7 @@ class Family(NamedTuple):
     flip: bool = False
 
 
-FAMILIES = {
+FAMILIES_OF_ZOO = {
     "torchreid": Family(
         "https://kaiyangzhou.github.io/deep-person-reid/MODEL_ZOO", "MIT", padding=0
     ),
@@ -68,7 +68,7 @@ FAMILIES = {
     ),
     "LightMBN": Family(f"{GITHUB}/jixunbo/LightMBN", "MIT", padding=None, flip=True),
     "Intel": Family(
-        f"{GITHUB}/openvinotoolkit/open_model_zoo", "Apache-2.0", "", BYTES, padding=None
+        f"{GITHUB}/openvinotoolkit/open_model_zoo", "Apache-2.0", "", BYTE_RANGE, padding=None
     ),
     "MegaDescriptor": Family(
         "https://huggingface.co/BVRA/MegaDescriptor-L-384", "CC-BY-NC-4.0", "", padding=None
@@ -106,7 +106,7 @@ class Published:
     @property
     def shared(self) -> Family:
         """Return what the networks of its program share."""
-        return FAMILIES[self.family]
+        return FAMILIES_OF_ZOO[self.family]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -116,7 +116,7 @@ class Published:
     @property
     def exported(self) -> bool:
         """Return whether it is an exported file, whose layers no option describes."""
-        return self.file.endswith(EXPORTED)
+        return self.file.endswith(EXPORTED_SUFFIXES)
 
     @property
     def file_names(self) -> list[str]:
@@ -151,7 +151,7 @@ class Published:
 @cache
 def zoo() -> Mapping[str, Published]:
     """Return {name: network} of all published networks that are known."""
-    with TABLE.open(newline="", encoding="utf-8") as rows:
+    with ZOO_TABLE.open(newline="", encoding="utf-8") as rows:
         return {row["name"]: _read(row) for row in csv.DictReader(rows)}
 
 
@@ -220,7 +220,7 @@ def folder() -> Path:
 def listing(pattern: str = "*") -> str:
     """Return the table of published networks as text, by family. pattern: of their names."""
     lines = []
-    for family, about in FAMILIES.items():
+    for family, about in FAMILIES_OF_ZOO.items():
         rows = [
             (each.name, *cells(each))
             for each in of_family(family)
@@ -257,7 +257,7 @@ def facts(family: Family) -> str:
         IMAGENET: "ImageNet's mean and deviation",
         HALF: "mean and deviation 0.5",
         LUPERSON: "LUPerson's mean and deviation, in whose place ImageNet's are used here",
-        BYTES: "pixels from 0 to 255",
+        BYTE_RANGE: "pixels from 0 to 255",
         None: "an unknown mean and deviation",
     }
     return ", ".join(

@@ -41,7 +41,7 @@ IN_ROOT = (
 )  # fmt: skip
 SCRIPTS = {name: "." if name in IN_ROOT else "tools" for name in COMMANDS}
 # a script as commands and sentences name it; what follows a colon or a quote is somebody's file
-NAMED = re.compile(
+SCRIPT_NAMES = re.compile(
     rf"(?<![\w./\\-])(?:python (?:tools/)?|tools/|(?<=[\w;] ))({'|'.join(COMMANDS)})\.py\b"
 )
 # which take a module, and no command
@@ -63,7 +63,7 @@ def as_installed(text: str) -> str:
     """
     lines = text.split("\n")
     commands = (
-        NAMED.sub(r"-m person_reid \1" if LAUNCHED.search(line) else r"person-reid \1", line)
+        SCRIPT_NAMES.sub(r"-m person_reid \1" if LAUNCHED.search(line) else r"person-reid \1", line)
         for line in lines
     )
     return PAGES.sub(lambda found: str(shipped(found[1])), "\n".join(commands))

@@ -34,7 +34,7 @@ HINTS: dict[str, dict[str, str]] = {
     "amp": {"bf16": "--bf16 computes in half precision; so does --fp16."},
     "eval": {"eval_every": "--eval_every N tests every N epochs, and python test.py tests a run."},
 }  # fmt: skip
-SAME = {  # guesses that mean another one
+SAME_FLAGS = {  # guesses that mean another one
     "num_workers": "workers", "cfg": "config_file", "output_dir": "output", "out": "output",
     "re_rank": "rerank", "re_ranking": "rerank", "arch": "model", "network": "model",
     "ckpt": "checkpoint", "eval_only": "eval", "evaluate": "eval", "test_only": "eval",
@@ -76,7 +76,7 @@ def hint(words: Sequence[str], flags: Mapping[str, object]) -> str:
     """
     guess = next((word for word in words if word.startswith("--")), "").partition("=")[0]
     name = guess[2:].replace("-", "_").lower()
-    for needed, text in HINTS.get(SAME.get(name, name), {}).items():
+    for needed, text in HINTS.get(SAME_FLAGS.get(name, name), {}).items():
         if needed == OTHERS or f"--{needed}" in flags:
             return f" {text}"
     alike = next((flag for flag in flags if flag.lower() == f"--{name}"), None)

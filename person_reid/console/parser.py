@@ -23,7 +23,7 @@ from person_reid.console.guesses import as_meant, hint
 from person_reid.console.script import let_the_first_speak, print_remarks
 
 WIDEST = 120  # columns of the help, at most
-FEW = 5  # flags that the usage line may name; more would hide the rest of the line
+MOST_FLAGS_OF_USAGE = 5  # flags that the usage line may name; more would hide the rest of the line
 METAVARS = {  # placeholders for values, by type
     "int": "N", "float": "X", "Path": "FILE", "output_file": "FILE", "picture_file": "FILE",
 }  # fmt: skip
@@ -125,9 +125,9 @@ class Help(argparse.RawDescriptionHelpFormatter):
         groups: Iterable[Any],
         prefix: str | None = None,
     ) -> None:
-        """Add the usage line; more than FEW optional flags are shown as [flags]."""
+        """Add the usage line; more than MOST_FLAGS_OF_USAGE optional flags are shown as [flags]."""
         flags = [action for action in actions if action.option_strings and not action.required]
-        if len(flags) > FEW:
+        if len(flags) > MOST_FLAGS_OF_USAGE:
             several = argparse.Action([], dest="flags", metavar="[flags]")
             actions, groups = [several, *(action for action in actions if action not in flags)], []
         super().add_usage(usage, actions, groups, prefix)

@@ -22,7 +22,7 @@ from person_reid.config.zoo import STD as STD
 from person_reid.data.boxes import draw_boxes, draw_squares, erase, turn_grey
 from person_reid.data.colours import adjust_colours, change_where
 
-JITTER = 0.1  # brightness, contrast and saturation are each scaled by 1 ± JITTER
+COLOR_JITTER = 0.1  # brightness, contrast and saturation are each scaled by 1 ± COLOR_JITTER
 ENLARGEMENT = 1.125  # scale applied before a random 2D translation
 
 
@@ -99,7 +99,7 @@ class Augment(AugmentationOptions):
             images = autoaugment(images, self.autoaugment_p, **draw)
         if self.color_jitter:
             images = adjust_colours(
-                images, *(1 + JITTER * (2 * torch.rand(3, len(images), **draw) - 1))
+                images, *(1 + COLOR_JITTER * (2 * torch.rand(3, len(images), **draw) - 1))
             )
         return images
 

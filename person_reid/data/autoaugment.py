@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-LEVELS = 9  # the highest level
+HIGHEST_LEVEL = 9  # the highest level
 # at the highest level
-LARGEST = {"color": 0.9, "contrast": 0.9, "sharpness": 0.9, "rotate": 30, "shear_x": 0.3}
-TABLE = """
+STRENGTH_OF_LEVEL = {"color": 0.9, "contrast": 0.9, "sharpness": 0.9, "rotate": 30, "shear_x": 0.3}
+POLICY_TABLE = """
     posterize 0.4 8     rotate 0.6 9
     solarize 0.6 5      autocontrast 0.6 0
     equalize 0.8 0      equalize 0.6 0
@@ -45,10 +45,11 @@ TABLE = """
     color 0.6 4         contrast 1.0 8
     equalize 0.8 0      equalize 0.6 0
 """  # operation, probability, level; twice in each line
-STEPS = [
-    (name, float(p), int(level)) for name, p, level in zip(*[iter(TABLE.split())] * 3, strict=True)
+POLICY_STEPS = [
+    (name, float(p), int(level))
+    for name, p, level in zip(*[iter(POLICY_TABLE.split())] * 3, strict=True)
 ]
-POLICIES = list(zip(STEPS[::2], STEPS[1::2], strict=True))
+POLICIES = list(zip(POLICY_STEPS[::2], POLICY_STEPS[1::2], strict=True))
 
 
 def shear_x(images: Tensor, magnitude: float) -> Tensor:
@@ -103,8 +104,8 @@ def magnitude_of(name: str, level: int, negative: bool) -> float:
     matters if it may have either sign.
     """
     if name == "posterize":  # bits that stay
-        return 8 - round(4 * level / LEVELS)
+        return 8 - round(4 * level / HIGHEST_LEVEL)
     if name == "solarize":  # the threshold
-        return 255 * (1 - level / LEVELS)
-    magnitude = LARGEST.get(name, 0) * level / LEVELS
+        return 255 * (1 - level / HIGHEST_LEVEL)
+    magnitude = STRENGTH_OF_LEVEL.get(name, 0) * level / HIGHEST_LEVEL
     return -magnitude if negative else magnitude

@@ -5,13 +5,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-GREY = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it
+GREY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it
 
 
 def grey(images: Tensor) -> Tensor:
     """Return the grey values (...) of colours (..., 3), float32."""
     red, green, blue = images.float().unbind(-1)
-    return (GREY[0] * red).add_(green, alpha=GREY[1]).add_(blue, alpha=GREY[2])
+    return (
+        (GREY_WEIGHTS[0] * red).add_(green, alpha=GREY_WEIGHTS[1]).add_(blue, alpha=GREY_WEIGHTS[2])
+    )
 
 
 def adjust_colours(

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from person_reid.config.label_errors import SPLITS
+from person_reid.config.label_errors import CHECKED_SPLITS
 from person_reid.data.datasets import MARKET_NAME, DataSet
 from person_reid.data.layout import JUNK
 from person_reid.data.readers import (
@@ -28,9 +28,9 @@ from person_reid.data.tables import read_table
 from person_reid.errors import UserError
 
 PROPOSALS = ("move", "junk", "somebody", "merge", "split")
-COLUMNS = ("path", "identity", "proposal", "new_identity", "probability", "accept")
+CORRECTION_COLUMNS = ("path", "identity", "proposal", "new_identity", "probability", "accept")
 YES, NO = ("yes", "y", "true", "1", "x"), ("no", "n", "false", "0")
-ANSWERS = {"": None, **dict.fromkeys(YES, True), **dict.fromkeys(NO, False)}
+ANSWER_OF_WORD = {"": None, **dict.fromkeys(YES, True), **dict.fromkeys(NO, False)}
 TESTED = (QUERY, GALLERY, MULTI_QUERY)  # they show the same people
 
 
@@ -68,11 +68,14 @@ def read_corrected(layout: Path, corrections: Path) -> Splits:
     folder that is not a layout, in the cases of read_list, and if nothing is accepted.
     """
     splits = by_name(
-        layout, {folder: folder for folder in SPLITS if (layout / folder).is_dir()}, MARKET_NAME
+        layout,
+        {folder: folder for folder in CHECKED_SPLITS if (layout / folder).is_dir()},
+        MARKET_NAME,
     )
     if not splits:
         raise UserError(
-            f"--data_dir {layout}: expected a layout of prepare.py, with {', '.join(SPLITS)}."
+            f"--data_dir {layout}: expected a layout of prepare.py, "
+            f"with {', '.join(CHECKED_SPLITS)}."
         )
     pictures = {
         picture.source.relative_to(layout).as_posix(): picture
@@ -138,8 +141,10 @@ def read_list(file: Path, identities: Mapping[str, int]) -> list[Correction]:
     """
     found: list[Correction] = []
     accepted: dict[str, int] = {}
-    for line, row in read_table(file, COLUMNS):
-        path, identity, proposal, new, probability, accept = (row[column] for column in COLUMNS)
+    for line, row in read_table(file, CORRECTION_COLUMNS):
+        path, identity, proposal, new, probability, accept = (
+            row[column] for column in CORRECTION_COLUMNS
+        )
 
         def refuse(what: str, line: int = line) -> UserError:
             return UserError(f"{file}, line {line}: {what}")
@@ -147,7 +152,7 @@ def read_list(file: Path, identities: Mapping[str, int]) -> list[Correction]:
         if path not in identities:
             raise refuse(
                 f"there is no image {path}. Expected a path below "
-                f"{', '.join(SPLITS)} of the layout."
+                f"{', '.join(CHECKED_SPLITS)} of the layout."
             )
         if identity != str(identities[path]):
             raise refuse(
@@ -156,7 +161,7 @@ def read_list(file: Path, identities: Mapping[str, int]) -> list[Correction]:
             )
         if proposal not in PROPOSALS:
             raise refuse(f"proposal {proposal!r}: expected one of {', '.join(PROPOSALS)}.")
-        if accept.lower() not in ANSWERS:
+        if accept.lower() not in ANSWER_OF_WORD:
             raise refuse(f"accept {accept!r}: expected yes, no, or nothing if it is not decided.")
         wanted = str(JUNK) if proposal == "junk" else "0*[1-9][0-9]{0,8}"
         if not re.fullmatch(wanted, new, re.ASCII) or int(new) == identities[path]:
@@ -164,7 +169,7 @@ def read_list(file: Path, identities: Mapping[str, int]) -> list[Correction]:
             raise refuse(f"new_identity {new!r}: expected {expected}.")
         found.append(
             Correction(
-                path, int(identity), proposal, int(new), probability, ANSWERS[accept.lower()]
+                path, int(identity), proposal, int(new), probability, ANSWER_OF_WORD[accept.lower()]
             )
         )
         if found[-1].accepted and accepted.setdefault(path, int(new)) != int(new):

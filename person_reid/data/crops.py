@@ -27,12 +27,12 @@ from person_reid.progress import progress
 from person_reid.text import counted
 
 LEAST_SIDE = 8  # pixels of a box within the frame
-CANDIDATES = 3  # boxes of a part that are decoded
-LEAST_SEEN = 0.05  # share of a box that counts as seen even if other boxes cover it
-SHARPNESS = (32, 64)  # (width, height) at which images are compared
+DECODED_BOXES = 3  # boxes of a part that are decoded
+LEAST_UNCOVERED = 0.05  # share of a box that counts as seen even if other boxes cover it
+SHARPNESS_SIZE = (32, 64)  # (width, height) at which images are compared
 MOST_OUTSIDE = 0.2  # share of boxes whose middle may be outside the frames without a remark
 DEEP_SUFFIX = ".tif"
-NAME = re.compile(rf"\d{{6,}}_\d{{6,}}(\.jpg|{DEEP_SUFFIX})")
+CROP_NAME = re.compile(rf"\d{{6,}}_\d{{6,}}(\.jpg|{DEEP_SUFFIX})")
 Floats = npt.NDArray[np.float64]
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def choose_boxes(
         for part, places in enumerate(np.array_split(np.arange(len(seen)), per_track)):
             if any((track.number, frame) in cut for frame in track.frames[places].tolist()):
                 continue
-            best = places[np.argsort(-seen[places], kind="stable")][:CANDIDATES].tolist()
+            best = places[np.argsort(-seen[places], kind="stable")][:DECODED_BOXES].tolist()
             for place in (place for place in best if seen[place]):
                 frame, box = int(track.frames[place]), tuple(track.boxes[place].tolist())
                 found.append(Candidate(track.number, part, frame, box, float(seen[place])))
@@ -137,7 +137,7 @@ def seen_pixels(tracks: Sequence[Track], size: tuple[int, int]) -> list[Floats]:
     order = np.argsort(frames, kind="stable")
     for places in np.split(order, np.flatnonzero(np.diff(frames[order])) + 1):
         covered[places] = _covered(inside[places], boxes[places, 3])
-    seen = np.sqrt(area) * area / whole * np.maximum(1 - covered, LEAST_SEEN)
+    seen = np.sqrt(area) * area / whole * np.maximum(1 - covered, LEAST_UNCOVERED)
     seen[sides.min(1) < LEAST_SIDE] = 0
     return np.split(seen, np.cumsum([len(track.frames) for track in tracks])[:-1])
 
@@ -203,7 +203,7 @@ def number_and_frame(path: Path) -> tuple[int, int]:
 def cut_images(folder: Path, tracks: Iterable[Track]) -> list[Path]:
     """Return the images of some tracks that cut_boxes wrote into a folder."""
     numbers = {track.number for track in tracks}
-    named = (path for path in folder.glob("*_*") if NAME.fullmatch(path.name))
+    named = (path for path in folder.glob("*_*") if CROP_NAME.fullmatch(path.name))
     return sorted(path for path in named if number_and_frame(path)[0] in numbers)
 
 
@@ -242,7 +242,7 @@ def sharpness(image: Image.Image) -> float:
     """
     if image.mode[0] in DEEP:
         image = Image.fromarray(np.asarray(image, np.float32))
-    grey = image.convert("F").resize(SHARPNESS, Image.Resampling.BOX)
+    grey = image.convert("F").resize(SHARPNESS_SIZE, Image.Resampling.BOX)
     values = np.asarray(grey, np.float64)
     middle = values[1:-1, 1:-1]
     around = values[:-2, 1:-1] + values[2:, 1:-1] + values[1:-1, :-2] + values[1:-1, 2:]

@@ -20,7 +20,7 @@ from person_reid.data.readers import GALLERY, QUERY, TRAIN, Picture, Splits, by_
 from person_reid.errors import UserError
 from person_reid.files import regular_file
 
-FOLDERS = {TRAIN: "bounding_box_train", QUERY: "query", GALLERY: "bounding_box_test"}
+FOLDER_OF_SPLIT = {TRAIN: "bounding_box_train", QUERY: "query", GALLERY: "bounding_box_test"}
 PROTOCOL = "https://github.com/zhunzhong07/person-re-ranking"
 PATTERN = r"(?P<id>\d+)_c(?P<camera>\d)_\d+"
 
@@ -46,8 +46,8 @@ def read_new_protocol(data_dir: Path, kind: str) -> Splits:
     distributed, or `cuhk-03.mat` with `cuhk03_new_protocol_config_<kind>.mat`. Zhong et al.,
     Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017.
     """
-    if (data_dir / FOLDERS[QUERY]).is_dir():
-        return by_name(data_dir, FOLDERS, PATTERN)
+    if (data_dir / FOLDER_OF_SPLIT[QUERY]).is_dir():
+        return by_name(data_dir, FOLDER_OF_SPLIT, PATTERN)
     images = {image.name: image for image in read_images(data_dir, kind)}
     file = data_dir / f"cuhk03_new_protocol_config_{kind}.mat"
     if not file.exists():

@@ -78,7 +78,7 @@ read_market = partial(by_name, folders=MARKET_FOLDERS, pattern=MARKET_NAME)
 MARKET_SOURCE = "https://zheng-lab-anu.github.io/Project/project_reid.html"
 RESEARCH = "research only, not to be passed on"
 TRACKLETS = "A feature for each tracklet: python test.py --tracks."
-CLOTHES = "Matches in other clothes: after test.py, python evaluate.py --clothes."
+CLOTHES_HINT = "Matches in other clothes: after test.py, python evaluate.py --clothes."
 NO_CAMERAS = (
     "There are no cameras: each image gets one of its own, so that a query finds "
     "every other image of its identity."
@@ -348,7 +348,7 @@ DATA_SETS = {
             pattern=r"^(?P<id>\d+)_(?P<clothes>\d+)_c(?P<camera>\d+)_",
         ),
         published={TRAIN: (77, 9576, 12), QUERY: (75, 493, 12), GALLERY: (75, 7050, 12)},
-        note=CLOTHES,
+        note=CLOTHES_HINT,
     ),
     "prcc": DataSet(
         name="PRCC",
@@ -372,7 +372,7 @@ DATA_SETS = {
         ),
         published={TRAIN: (150, 22898, 3), QUERY: (71, None, 2), GALLERY: (71, None, 1)},
         note="train_all is train and val, which show the same people. Camera A is the gallery; "
-        "the queries are of B, in the same clothes, and of C, in others. " + CLOTHES,
+        "the queries are of B, in the same clothes, and of C, in others. " + CLOTHES_HINT,
     ),
     "veri": DataSet(
         name="VeRi-776",
@@ -407,5 +407,7 @@ DATA_SETS = {
         "a folder", own_images.own_folder, ("pattern",), "--data_dir FOLDER --pattern EXPRESSION"
     ),
     "csv": _own("a CSV file", own_images.own_csv, ("csv",), "--csv FILE"),
-    "mot": _own("tracked videos", mot.read_sequences, mot.FLAGS, "--dataset mot --data_dir FOLDER"),
+    "mot": _own(
+        "tracked videos", mot.read_sequences, mot.OPTIONS_OF_MOT, "--dataset mot --data_dir FOLDER"
+    ),
 }

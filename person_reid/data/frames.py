@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageOps
 
-from person_reid.config.option import RATE
+from person_reid.config.option import FRAME_RATE
 from person_reid.data.images import DEEP, is_image, open_image
 from person_reid.data.tracks import seconds_of
 from person_reid.errors import UserError
 from person_reid.files import SETTINGS, VIDEO, regular_file, text_of
 
-ROUNDING = 0.02  # of frame rates, such as 29.97 and 30
+RATE_ROUNDING = 0.02  # of frame rates, such as 29.97 and 30
 SAME = 1e-4  # of frame rates that are written with few digits
 GAP = 2  # usual steps between two frames; more is a gap in the stream
 # FFmpeg also follows playlists to files that nobody named, and patterns such as p%d.jpg
@@ -91,7 +91,7 @@ def _every(place: Path, own: float | None, seen: float | None) -> tuple[int, flo
         return 1, own or seen
     step = max(round(own / seen), 1)
     rate = own / step
-    if abs(rate / seen - 1) > ROUNDING:
+    if abs(rate / seen - 1) > RATE_ROUNDING:
         log.warning(
             "%s: it has %g frames a second, and --fps says %g. Times follow --fps.",
             place, own, seen,
@@ -193,7 +193,7 @@ def _noted_rate(folder: Path) -> float | None:
         for text in texts:
             found.read_string(text)
         rate = found.getfloat("Sequence", "frameRate")
-        return rate if RATE.fits(rate) else None
+        return rate if FRAME_RATE.fits(rate) else None
     return None
 
 
@@ -295,7 +295,7 @@ def _rate(times: npt.NDArray[np.float64], noted: float | None) -> float | None:
     if not usual.sum() > 0:
         return noted
     found = float(1 / usual.mean())
-    return noted if noted and abs(noted / found - 1) < ROUNDING else round(found, 3)
+    return noted if noted and abs(noted / found - 1) < RATE_ROUNDING else round(found, 3)
 
 
 def _until_damaged(packets: Iterator[Any]) -> Iterator[Any]:

@@ -27,7 +27,7 @@ SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffi
 NOT_READ = frozenset((".heic", ".heif"))  # of phones; Pillow needs a package for them
 # pixels; larger images are decoded one at a time, and JPEGs of this size at a fraction of theirs
 LARGE = 4_000_000
-MOST = 50_000_000  # pixels that are decoded at all: 150 MB
+MOST_DECODED_PIXELS = 50_000_000  # pixels that are decoded at all: 150 MB
 
 Pixels = npt.NDArray[np.uint8]
 Limits = tuple[float, float]  # the lowest and the highest value
@@ -39,7 +39,7 @@ RANGE_UNKNOWN = (
 )
 RECORD = ".prepared.json"  # in every folder that prepare.py has laid out
 # images that show the values of a layout, and about how many pixels of each
-SAMPLE, SAMPLED_PIXELS = 64, 65536
+SAMPLED_OF_LAYOUT, SAMPLED_PIXELS = 64, 65536
 _large_one, _one_looks = threading.Lock(), threading.Lock()
 log = logging.getLogger(__name__)
 
@@ -79,9 +79,10 @@ def load_image(
         if large:
             # JPEG: decoded at a half, a quarter or an eighth
             image.draft(None, (4 * max(height, width),) * 2)
-        if image.width * image.height > MOST:
+        if image.width * image.height > MOST_DECODED_PIXELS:
             raise ValueError(
-                f"{image.width}×{image.height} pixels, more than {MOST // 10**6} million: reduce it"
+                f"{image.width}×{image.height} pixels, "
+                f"more than {MOST_DECODED_PIXELS // 10**6} million: reduce it"
             )
         if not limits and image.mode[0] in DEEP:
             limits = layout_limits(Path(path)) or (_own_limits(image) if shown else None)
@@ -183,8 +184,9 @@ def _limits_of(layout: Path) -> Limits | None:
 
 
 def seen_limits(folder: Path) -> Limits | None:
-    """Return the limits of the values below a folder, from SAMPLE of its images of more than 8
-    bits.
+    """Return the limits of the values below a folder.
+
+    They come from SAMPLED_OF_LAYOUT of its images of more than 8 bits.
 
     A line of the log says them. None if none of these images has more than 8 bits.
     """
@@ -192,7 +194,7 @@ def seen_limits(folder: Path) -> Limits | None:
         Path(root, name) for root, _, names in os.walk(folder) for name in names if is_image(name)
     )
     found = []
-    for path in names[:: max(1, len(names) // SAMPLE)]:
+    for path in names[:: max(1, len(names) // SAMPLED_OF_LAYOUT)]:
         with suppress(Exception), open_image(path) as image:  # decoding will report it
             if image.mode[0] in DEEP:
                 values = np.asarray(image, np.float32).ravel()

@@ -24,9 +24,9 @@ from person_reid.progress import progress
 GRID = (16, 8)  # cells of the small copy; colours are compared between twice as large ones
 LIGHT = 15 * 8 + 16 * 7  # the first bits of a hash, which are about brightness
 DIFFERENT = 0.2  # most bits in which two images differ that are nearly the same
-RISE = 1  # of 255; less is noise of a grey image
+LEAST_RISE = 1  # of 255; less is noise of a grey image
 AT_ONCE = 512  # images compared with all others
-SHOWN = 20  # lines of each list
+SHOWN_LINES = 20  # lines of each list
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def perceptual_hash(pixels: Pixels) -> npt.NDArray[np.uint8]:
     )
     parts = [small.mean(axis=2), red - green, blue - (red + green) / 2]
     steps = [np.diff(part, axis=axis).ravel() for part in parts for axis in (1, 0)]
-    return (np.concatenate(steps) > RISE).astype(np.uint8)
+    return (np.concatenate(steps) > LEAST_RISE).astype(np.uint8)
 
 
 def describe_leakage(layout: str | Path, found: Leakage) -> list[str]:
@@ -115,16 +115,16 @@ def describe_leakage(layout: str | Path, found: Leakage) -> list[str]:
 
     same = [both(*pair) for pair in found.same]
     near = [f"{both(mine, other)} ({share:.0%} alike)" for mine, other, share in found.near]
-    numbers = ", ".join(map(str, found.identities[:SHOWN])) + (
-        ", …" if len(found.identities) > SHOWN else ""
+    numbers = ", ".join(map(str, found.identities[:SHOWN_LINES])) + (
+        ", …" if len(found.identities) > SHOWN_LINES else ""
     )
     return [
         "Identities in training and in test: "
         f"{len(found.identities):,}{f' ({numbers})' if numbers else ''}",
         f"Images in training and in test: {len(same):,}",
-        *([some_of(same, SHOWN)] if same else []),
+        *([some_of(same, SHOWN_LINES)] if same else []),
         f"Training images that nearly equal one in test: {len(near):,}",
-        *([some_of(near, SHOWN)] if near else []),
+        *([some_of(near, SHOWN_LINES)] if near else []),
     ]
 
 

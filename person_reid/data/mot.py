@@ -23,7 +23,7 @@ from person_reid.errors import UserError
 
 # MOT17 has every sequence three times, with the boxes of each detector
 DETECTOR = re.compile(r"-(DPM|FRCNN|SDP)$")
-FLAGS = ("min_visibility", "frame_stride", "classes", "format")
+OPTIONS_OF_MOT = ("min_visibility", "frame_stride", "classes", "format")
 
 
 @dataclass(frozen=True)

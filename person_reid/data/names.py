@@ -23,7 +23,7 @@ MARKS = re.compile(
 )
 FRAME = re.compile(r"_f?(?P<frame>[0-9]{6,})[_.]", re.ASCII)
 VIDEO_FRAME = re.compile(r"_(?P<video>.+)_(?P<frame>[0-9]{6,})_[0-9]+\.", re.ASCII)
-SHOWN = 5  # names in a message
+SHOWN_NAMES = 5  # names in a message
 Numbers = npt.NDArray[np.int64]
 
 
@@ -110,5 +110,5 @@ def _check_known(
     if wrong:
         raise UserError(
             f"{len(wrong)} of {len(paths)} names of images do not say {what}\n"
-            f"{some_of(wrong, SHOWN)}"
+            f"{some_of(wrong, SHOWN_NAMES)}"
         )

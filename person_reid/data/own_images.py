@@ -10,7 +10,7 @@ from pathlib import Path
 
 from person_reid.data.images import is_image
 from person_reid.data.layout import some_of
-from person_reid.data.own_labels import UNKNOWN, checked
+from person_reid.data.own_labels import UNKNOWN_WORD, checked
 from person_reid.data.readers import (
     GALLERY,
     MULTI_QUERY,
@@ -157,7 +157,7 @@ def own_csv(
                 f"{', '.join(SPLIT_NAMES)}; found "
                 f"{', '.join(f'{name} {value!r}' for name, value in row.items())}."
             )
-        who, path = row["identity"] or UNKNOWN, data_dir / row["path"]
+        who, path = row["identity"] or UNKNOWN_WORD, data_dir / row["path"]
         camera, clothes = (row.get(name) or None for name in ("camera", "clothes"))
         splits[split].append(Picture(path, who, camera, clothes=clothes))
     splits = checked(all_there(splits, data_dir), csv)

@@ -25,7 +25,7 @@ from person_reid.progress import progress
 from person_reid.text import counted
 
 log = logging.getLogger(__name__)
-UNKNOWN = "unknown"  # an identity or a camera
+UNKNOWN_WORD = "unknown"  # an identity or a camera
 
 
 def checked(splits: Splits, source: str | Path) -> Splits:
@@ -39,7 +39,7 @@ def checked(splits: Splits, source: str | Path) -> Splits:
     """
     splits = numbered_from_one(changed(splits, _known), source)
     pictures = pictures_of(splits)
-    if count := sum(picture.identity == UNKNOWN for picture in pictures):
+    if count := sum(picture.identity == UNKNOWN_WORD for picture in pictures):
         unknown = counted(count, "image")
         log.warning("%s: %s without a known identity, taken for distractors (0).", source, unknown)
     if without := sum(picture.camera is None for picture in pictures):
@@ -52,18 +52,18 @@ def checked(splits: Splits, source: str | Path) -> Splits:
     _check_readable(pictures, source)
 
     def numbered(picture: Picture) -> Picture:
-        return replace(picture, identity="0") if picture.identity == UNKNOWN else picture
+        return replace(picture, identity="0") if picture.identity == UNKNOWN_WORD else picture
 
     return once(spelled_alike(changed(splits, numbered)), source)
 
 
 def _known(picture: Picture) -> Picture:
-    """Return a picture whose identity is UNKNOWN, and whose camera is None, if nobody knows it."""
-    who, camera = (label or UNKNOWN for label in (picture.identity, picture.camera))
+    """Return a picture whose identity is UNKNOWN_WORD and whose camera is None, if nobody knows."""
+    who, camera = (label or UNKNOWN_WORD for label in (picture.identity, picture.camera))
     return replace(
         picture,
-        identity=UNKNOWN if who.casefold() == UNKNOWN else who,
-        camera=None if camera.casefold() in (UNKNOWN, "-1") else camera,
+        identity=UNKNOWN_WORD if who.casefold() == UNKNOWN_WORD else who,
+        camera=None if camera.casefold() in (UNKNOWN_WORD, "-1") else camera,
     )
 
 
@@ -75,7 +75,7 @@ def numbered_from_one(splits: Splits, source: str | Path) -> Splits:
     or an identity that is not a number, 0 means them, and also where the gallery has it and queries
     do not. An image without a camera counts as one from a camera of its own.
     """
-    images = Counter(each.identity for each in pictures_of(splits) if each.identity != UNKNOWN)
+    images = Counter(each.identity for each in pictures_of(splits) if each.identity != UNKNOWN_WORD)
     counts = {int(name): count for name, count in images.items() if re.fullmatch("[0-9]+", name)}
     consecutive = sorted(counts) == list(range(len(images))) and len(images) > 1
     if not consecutive or counts[0] >= 2 * max(counts[number] for number in counts if number):
@@ -98,7 +98,7 @@ def numbered_from_one(splits: Splits, source: str | Path) -> Splits:
 
     def raised(picture: Picture) -> Picture:
         who = picture.identity
-        return replace(picture, identity=who if who == UNKNOWN else str(int(who) + 1))
+        return replace(picture, identity=who if who == UNKNOWN_WORD else str(int(who) + 1))
 
     return changed(splits, raised)
 

@@ -43,10 +43,10 @@ from person_reid.progress import progress
 from person_reid.text import parse_json
 
 log = logging.getLogger(__name__)
-SPLITS = ("train", VAL, TRAIN, QUERY, GALLERY, MULTI_QUERY)
-OWN_FILE = re.compile(rf"({'|'.join(SPLITS)})/[^/\\:]+/[^/\\:]+")
+PREPARED_SPLITS = ("train", VAL, TRAIN, QUERY, GALLERY, MULTI_QUERY)
+OWN_FILE = re.compile(rf"({'|'.join(PREPARED_SPLITS)})/[^/\\:]+/[^/\\:]+")
 NUMBER = re.compile(r"[0-9]{1,9}")
-LONGEST = 180  # bytes kept of a name; file systems allow 255
+LONGEST_FILE_NAME = 180  # bytes kept of a name; file systems allow 255
 
 
 def lay_out(
@@ -272,8 +272,8 @@ def _name(name: str, beginning: str, camera: int, marks: str) -> str:
             return name
     stem, suffix = Path(name).stem, Path(name).suffix
     stem = re.sub(r"[\\/:]", "_", stem)
-    if len(encoded := os.fsencode(stem)) > LONGEST:
-        stem = encoded[:LONGEST].decode(errors="ignore")
+    if len(encoded := os.fsencode(stem)) > LONGEST_FILE_NAME:
+        stem = encoded[:LONGEST_FILE_NAME].decode(errors="ignore")
     return f"{beginning}{camera}{marks}_{stem}{suffix}"
 
 
@@ -285,7 +285,7 @@ def _check_apart(plan: Mapping[str, Source], data_dir: Path, save_dir: Path) -> 
     sources = {download} | {
         source.parent.resolve() for source in plan.values() if isinstance(source, Path)
     }
-    for target in ((save_dir / split).resolve() for split in SPLITS):
+    for target in ((save_dir / split).resolve() for split in PREPARED_SPLITS):
         # A folder below the download is the default, even if the images are in the download's own
         # folder.
         between = set(target.parents) & sources - (

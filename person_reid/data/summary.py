@@ -8,7 +8,7 @@ import numpy as np
 from person_reid.data.datasets import DataSet
 from person_reid.data.layout import DISTRACTOR, JUNK, Split, read_split, read_unlabelled, some_of
 from person_reid.data.names import MARKS
-from person_reid.data.prepare import SPLITS, read_record
+from person_reid.data.prepare import PREPARED_SPLITS, read_record
 from person_reid.data.readers import IF_PERSON, OPTIONAL, TRAIN, UNLABELLED
 from person_reid.data.words import FILE, read_words
 from person_reid.text import quoted
@@ -22,7 +22,7 @@ def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
     """
     lines = [f"{'split':<12}{'identities':>12}{'images':>9}{'cameras':>9}    published"]
     notes = []
-    there = [name for name in SPLITS if Path(save_dir, name).is_dir()]
+    there = [name for name in PREPARED_SPLITS if Path(save_dir, name).is_dir()]
     splits = {name: read_split(save_dir, name, cameras_required=False) for name in there}
     for name, split in splits.items():
         people = ~np.isin(split.labels, (JUNK, DISTRACTOR))

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 Row = tuple[int, list[str]]  # the number of a line, and its cells
 DELIMITERS = ",;\t"
 # Columns of whole numbers or words.
-NUMBERED = ("identity", "new_identity", "camera", "track", "clothes", "accept")
+NUMBERED_COLUMNS = ("identity", "new_identity", "camera", "track", "clothes", "accept")
 # What pandas, R and spreadsheets write for an empty cell.
 GAPS = ("nan", "NaN", "NaT", "None", "<NA>", "NULL", "null", "NA", "N/A", "n/a", "#N/A")
 # What people add to the name of a column, as in cam_id: the rest may be an abbreviation.
@@ -152,7 +152,7 @@ def _value(file: Path, line: int, name: str, text: str) -> str:
         return text
     if text in GAPS:
         return ""
-    if name not in NUMBERED:
+    if name not in NUMBERED_COLUMNS:
         return text
     if ROUNDED.fullmatch(text):
         raise UserError(

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from person_reid.config.forms import numbers
-from person_reid.config.option import LARGEST
+from person_reid.config.option import LARGEST_SETTING
 from person_reid.errors import UserError
 from person_reid.files import content_of
 from person_reid.text import counted
@@ -286,7 +286,7 @@ def _numbered_labels(folder: Path, images: Mapping[str, int] | None) -> list[tup
             "Track each video into a folder of its own."
         )
     found = [(file, int(part[2])) for file, part in zip(files, parts, strict=True) if part]
-    if too_large := next((file for file, number in found if number > LARGEST), None):
+    if too_large := next((file for file, number in found if number > LARGEST_SETTING), None):
         raise UserError(
             f"{too_large}: {too_large.stem} is not the number of a frame. If it is an image's "
             "name, put the folder of images back that was tracked."
@@ -311,13 +311,13 @@ def _filled(path: Path) -> Iterable[tuple[int, str]]:
 def _values(
     path: Path, number: int, line: str, separator: str | None, count: range, expected: str
 ) -> list[float]:
-    """Return the numbers of a line, of at most LARGEST."""
+    """Return the numbers of a line, of at most LARGEST_SETTING."""
     text = line.strip("\ufeff")  # which begins some files of Windows
     try:
         values = [float(value.strip()) for value in text.split(separator)]
     except ValueError:
         values = []
-    if len(values) not in count or not all(abs(value) <= LARGEST for value in values):
+    if len(values) not in count or not all(abs(value) <= LARGEST_SETTING for value in values):
         found = text.strip()[:60]
         raise UserError(f"{path}, line {number}: expected {expected}, found {found!r}.")
     return values

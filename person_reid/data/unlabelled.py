@@ -15,7 +15,7 @@ from person_reid.errors import UserError
 from person_reid.files import content_of
 
 log = logging.getLogger(__name__)
-UNKNOWN = -1
+UNKNOWN_LABEL = -1
 # of prepare.py; their images are taken, and not those of query and gallery
 LAID_OUT = ("train_all", "train")
 
@@ -62,8 +62,8 @@ def read_people(
         name: place
         for place, name in enumerate(sorted({name for name in names if name is not None}))
     }
-    numbers = np.array([number.get(names[i], UNKNOWN) for i in order], np.int64)
-    unlabelled, zeros = np.full(len(paths), UNKNOWN, np.int64), np.zeros(len(paths), np.int64)
+    numbers = np.array([number.get(names[i], UNKNOWN_LABEL) for i in order], np.int64)
+    unlabelled, zeros = np.full(len(paths), UNKNOWN_LABEL, np.int64), np.zeros(len(paths), np.int64)
     return folder, Split([paths[i] for i in order], unlabelled, numbers, ["unlabelled"], zeros)
 
 
@@ -80,8 +80,8 @@ def _cameras(paths: list[Path], folder: Path, source: str, pattern: str | None) 
     if source == "folders":
         return [path.parts[0] if len(path.parts) > 1 else None for path in below]
     if source == "names":
-        cameras = parse_names(paths, [UNKNOWN] * len(paths))[1]
-        without = np.flatnonzero(cameras == UNKNOWN)
+        cameras = parse_names(paths, [UNKNOWN_LABEL] * len(paths))[1]
+        without = np.flatnonzero(cameras == UNKNOWN_LABEL)
         if not len(without):
             return [f"{camera:020}" for camera in cameras]
         if len(without) < len(paths):

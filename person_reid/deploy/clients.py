@@ -15,7 +15,13 @@ from pathlib import Path
 
 import torch
 
-from person_reid.deploy.export import TOLERANCE, check_deviation, deviation, export, references
+from person_reid.deploy.export import (
+    TOLERANCE_OF_DTYPE,
+    check_deviation,
+    deviation,
+    export,
+    references,
+)
 from person_reid.deploy.interface import Contents
 from person_reid.deploy.run import Engine, import_runtime
 from person_reid.files import atomic_write
@@ -134,7 +140,7 @@ def _export_openvino(network: Network, contents: Contents, path: Path) -> float:
             new_path.write_bytes(written.read_bytes())
             new_weights.write_bytes(written.with_suffix(".bin").read_bytes())
         check_deviation(
-            path, "run by OpenVINO,", found, TOLERANCE["float32"],
+            path, "run by OpenVINO,", found, TOLERANCE_OF_DTYPE["float32"],
             "Export to ONNX instead: leave --for out.",
         )  # fmt: skip
     return found

@@ -51,11 +51,11 @@ from person_reid.models.factory import options_of
 from person_reid.models.registry import find_backbone
 from person_reid.progress import progress
 from person_reid.retrieval.bound import Bound
-from person_reid.retrieval.features import LARGEST, SMALLEST, extractor, side_rows
+from person_reid.retrieval.features import LARGEST_AREA, SMALLEST_AREA, extractor, side_rows
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import load_bound, load_threshold
 
-CHUNK = 1024  # images of a list that are in memory at once
+IMAGES_IN_MEMORY = 1024  # images of a list that are in memory at once
 Cameras = Numbers | Sequence[int]
 ImageLike = str | Path | Image.Image | Pixels
 
@@ -207,10 +207,10 @@ class Embedder:
         images = iter(progress(decoded, total=len(sources), desc="features", unit=" images"))
         features: list[Features] = []
         rows = side_rows(cameras, self.sides)
-        while chunk := list(islice(images, CHUNK)):
+        while chunk := list(islice(images, IMAGES_IN_MEMORY)):
             known: dict[str, Any] = {}
             if rows is not None:
-                known = {"sides": rows[CHUNK * len(features) :][: len(chunk)]}
+                known = {"sides": rows[IMAGES_IN_MEMORY * len(features) :][: len(chunk)]}
             features.append(
                 self._extract(torch.from_numpy(np.stack(chunk)), description="", **known)
             )
@@ -316,7 +316,9 @@ def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> 
     """Raise UserError for arguments of Embedder that nothing can be made of."""
     areas = any_array(scales, "Embedder: scales").ravel()
     sides = np.asarray(size, object)  # of which any may be None, the network's own
-    areas_fit = areas.dtype.kind in "iuf" and all(SMALLEST <= each**2 <= LARGEST for each in areas)
+    areas_fit = areas.dtype.kind in "iuf" and all(
+        SMALLEST_AREA <= each**2 <= LARGEST_AREA for each in areas
+    )
     sides_fit = all(
         side is None or (isinstance(side, int | np.integer) and side > 0) for side in sides.ravel()
     )
@@ -330,9 +332,8 @@ def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> 
         f"dtype {dtype!r}: expected torch.float16, torch.bfloat16, or None for float32": (
             dtype in (None, torch.float16, torch.bfloat16)
         ),
-        f"scales {scales!r}: expected numbers whose squares are {SMALLEST} to {LARGEST}": (
-            len(areas) and areas_fit
-        ),
+        f"scales {scales!r}: expected numbers whose squares are "
+        f"{SMALLEST_AREA} to {LARGEST_AREA}": (len(areas) and areas_fit),
         f"size {size!r}: expected (height, width), whole numbers above 0": (
             sides.shape == (2,) and sides_fit
         ),

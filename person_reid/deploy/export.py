@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from person_reid.data.augment import MEAN, STD
-from person_reid.deploy.interface import KEY, Contents
+from person_reid.deploy.interface import CONTENTS_KEY, Contents
 from person_reid.deploy.quantise import int8
 from person_reid.deploy.run import STREAM_BATCH, Engine, import_runtime, providers, quiet
 from person_reid.errors import UserError
@@ -28,7 +28,7 @@ from person_reid.retrieval.features import CPU_BATCH, fused_embedding, unit_piec
 CHECKED_BATCHES = (1, STREAM_BATCH, CPU_BATCH)
 # Relative to the largest feature; int8 is measured but has no limit. The images checked are noise,
 # for which bfloat16 deviates by up to 0.2, so its limit only finds gross errors.
-TOLERANCE = {"float32": 1e-4, "float16": 5e-2, "bfloat16": 0.5}
+TOLERANCE_OF_DTYPE = {"float32": 1e-4, "float16": 5e-2, "bfloat16": 0.5}
 OPSET = 18
 
 
@@ -85,8 +85,8 @@ def export(
     Each convolution is fused with the norm after it. The file is run (ONNX by onnxruntime) at the
     CHECKED_BATCHES and compared with PyTorch. Returns the largest deviation as a fraction of the
     largest feature. Raises UserError if the network cannot be exported, if its file deviates by
-    more than TOLERANCE, and if a library is missing. Raises OSError if the file cannot be written,
-    before the work if possible.
+    more than TOLERANCE_OF_DTYPE, and if a library is missing. Raises OSError if the file cannot be
+    written, before the work if possible.
     """
     if kind == "onnx":
         check_onnx()
@@ -96,7 +96,7 @@ def export(
         expected = references(embedding, contents)
         try:
             with quiet(), torch.no_grad():
-                content = WRITERS[kind](Deployed(embedding, contents).eval(), contents)
+                content = EXPORT_WRITERS[kind](Deployed(embedding, contents).eval(), contents)
             if contents.precision == "int8":
                 images = None if calibration is None else contents.input(calibration)
                 content = int8(content, images)
@@ -111,7 +111,7 @@ def export(
             ) from error
         temporary.write_bytes(content)
         difference = deviation(Engine(temporary, kind=kind), expected)
-        limit = TOLERANCE.get(contents.precision, float("inf"))
+        limit = TOLERANCE_OF_DTYPE.get(contents.precision, float("inf"))
         check_deviation(path, f"as {kind}", difference, limit, "Try another --format.")
     return difference
 
@@ -175,14 +175,14 @@ def _onnx(module: nn.Module, contents: Contents) -> bytes:
     assert program is not None, "without a file, the exporter returns what it made"
     # OpenVINO knows no functions of a model; PyTorch 2.6 writes some
     model = onnx.inliner.inline_local_functions(program.model_proto)
-    onnx.helper.set_model_props(model, {KEY: contents.to_json()})
+    onnx.helper.set_model_props(model, {CONTENTS_KEY: contents.to_json()})
     return model.SerializeToString()
 
 
 def _torchscript(module: nn.Module, contents: Contents) -> bytes:
     example, file = (contents.images(2),), io.BytesIO()
     traced = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call, unused-ignore]
-    torch.jit.save(torch.jit.freeze(traced), file, _extra_files={KEY: contents.to_json()})
+    torch.jit.save(torch.jit.freeze(traced), file, _extra_files={CONTENTS_KEY: contents.to_json()})
     return file.getvalue()
 
 
@@ -190,11 +190,11 @@ def _exported(module: nn.Module, contents: Contents) -> bytes:
     file = io.BytesIO()
     batch = {"images": {0: torch.export.Dim("batch")}}
     program = torch.export.export(module, (contents.images(2),), dynamic_shapes=batch)
-    torch.export.save(program, file, extra_files={KEY: contents.to_json()})
+    torch.export.save(program, file, extra_files={CONTENTS_KEY: contents.to_json()})
     return file.getvalue()
 
 
-WRITERS = {"onnx": _onnx, "torchscript": _torchscript, "export": _exported}
+EXPORT_WRITERS = {"onnx": _onnx, "torchscript": _torchscript, "export": _exported}
 
 
 def tensorrt_advice(path: str | Path, contents: Contents) -> str:

@@ -16,7 +16,7 @@ from person_reid.config import OptionError, TrainConfig
 from person_reid.config.export import READABLE
 from person_reid.config.network import NetworkOptions
 from person_reid.config.optimizer import PrecisionOptions
-from person_reid.config.option import NAMED, Options, as_flag, configured, listed
+from person_reid.config.option import NAMED_ALONE, Options, as_flag, configured, listed
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.tested import CONFIG_FILE, Description, TestConfig, TrainedNetwork
 from person_reid.config.zoo import zoo
@@ -196,7 +196,9 @@ def refuse(options: Options, names: Iterable[str], reason: str, **others: Any) -
     """
     if given := options.given(names):
         raise OptionError(
-            f"{listed(given)} would be ignored: {reason}", **dict.fromkeys(given, NAMED), **others
+            f"{listed(given)} would be ignored: {reason}",
+            **dict.fromkeys(given, NAMED_ALONE),
+            **others,
         )
 
 
@@ -238,7 +240,7 @@ def embedder_settings(options: TestConfig) -> dict[str, Any]:
         raise OptionError(
             f"{{engine}}: {listed(decided)} was decided when the file was written; leave it out.",
             engine=options.engine,
-            **dict.fromkeys(decided, NAMED),
+            **dict.fromkeys(decided, NAMED_ALONE),
         )
     prepared = options.given(PREPARED) if options.engine else {}
     return {
@@ -259,5 +261,5 @@ def _preparation(options: TestConfig, given: Iterable[str]) -> Preparation:
         tuple(map(float, text.split(","))) if text else None for text in (options.mean, options.std)
     )
     up_to = 255 if options.range == "0..255" else 1
-    words = ", ".join(as_flag(name, NAMED) for name in given)
+    words = ", ".join(as_flag(name, NAMED_ALONE) for name in given)
     return Preparation(mean, std, options.bgr, up_to, (options.height, options.width), words)

@@ -23,7 +23,7 @@ from person_reid.data.augment import MEAN, STD, normalise
 from person_reid.errors import UserError
 from person_reid.text import parse_json
 
-KEY = "person-reid"  # under which a file holds its Contents
+CONTENTS_KEY = "person-reid"  # under which a file holds its Contents
 USUAL = (256, 128)  # the size of images if a file of another program does not say it
 Run = Callable[[torch.Tensor], torch.Tensor]
 log = logging.getLogger(__name__)

@@ -19,11 +19,11 @@ from person_reid.errors import UserError
 from person_reid.retrieval.similarity import unit_rows_or_zeros
 
 log = logging.getLogger(__name__)
-LAYERS = ["Conv", "Gemm", "MatMul"]
+QUANTISED_OPERATORS = ["Conv", "Gemm", "MatMul"]
 # The images taken from a folder; every HELD_OUT-th measures the result, the others the ranges.
 MOST_IMAGES = 256
 HELD_OUT = 4
-BATCH = 8
+CALIBRATION_BATCH = 8
 
 
 def read_calibration(folder: str | Path, height: int, width: int) -> torch.Tensor:
@@ -88,7 +88,7 @@ def _quantise(plain: Path, quantised: Path, batches: "_Batches") -> None:
         plain,
         quantised,
         batches,
-        op_types_to_quantize=LAYERS,
+        op_types_to_quantize=QUANTISED_OPERATORS,
         per_channel=True,
         # a processor without VNNI adds products of 8 bits in 16, which 8-bit weights overflow
         reduce_range=True,
@@ -103,7 +103,9 @@ class _Batches:
     """The images in batches, as ONNX Runtime's quantiser asks for them (CalibrationDataReader)."""
 
     def __init__(self, images: np.ndarray[Any, Any]) -> None:
-        self.batches = [images[i : i + BATCH] for i in range(0, len(images), BATCH)]
+        self.batches = [
+            images[i : i + CALIBRATION_BATCH] for i in range(0, len(images), CALIBRATION_BATCH)
+        ]
         self.left = iter(self.batches)
 
     def __len__(self) -> int:

@@ -29,7 +29,7 @@ import torch
 
 from person_reid.config.export import READABLE
 from person_reid.deploy.interface import (
-    KEY,
+    CONTENTS_KEY,
     Contents,
     Declared,
     Preparation,
@@ -289,7 +289,7 @@ def _open_onnx(engine: Engine) -> str | None:
     settings.log_severity_level = 3
     with readable(engine.path) as source:
         session = onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
-        text: str | None = session.get_modelmeta().custom_metadata_map.get(KEY)
+        text: str | None = session.get_modelmeta().custom_metadata_map.get(CONTENTS_KEY)
         tensorrt = bool(text and Contents.from_json(text).tensorrt)
         chosen = providers(engine.device, tensorrt)
         if len(chosen) > 1:
@@ -362,7 +362,7 @@ def _open_openvino(engine: Engine) -> str | None:
         return torch.tensor(found[feature])  # a copy: the next images overwrite the output
 
     engine.run = run
-    place = ["framework", KEY]  # where OpenVINO keeps the metadata of ONNX
+    place = ["framework", CONTENTS_KEY]  # where OpenVINO keeps the metadata of ONNX
     return model.get_rt_info(place).astype(str) if model.has_rt_info(place) else None
 
 
@@ -373,14 +373,14 @@ def _lengths(port: Any) -> list[int | None]:
 
 
 def _open_torchscript(engine: Engine) -> str:
-    extra = {KEY: ""}
+    extra = {CONTENTS_KEY: ""}
     module = torch.jit.load(engine.path, engine.device, _extra_files=extra).eval()  # type: ignore[no-untyped-call, unused-ignore]
     engine.run = lambda images: module(images.to(engine.device))
-    return extra[KEY]
+    return extra[CONTENTS_KEY]
 
 
 def _open_export(engine: Engine) -> str:
-    extra = {KEY: ""}
+    extra = {CONTENTS_KEY: ""}
     program = torch.export.load(engine.path, extra_files=extra)
     if engine.device.type != "cpu":
         from torch.export.passes import move_to_device_pass
@@ -388,7 +388,7 @@ def _open_export(engine: Engine) -> str:
         program = move_to_device_pass(program, engine.device)
     module = program.module()
     engine.run = lambda images: module(images.to(engine.device))
-    return extra[KEY]
+    return extra[CONTENTS_KEY]
 
 
 # Each fills in what an Engine needs to run its file, and returns the JSON in the file.

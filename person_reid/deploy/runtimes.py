@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from person_reid.config.export import READABLE
-from person_reid.deploy.export import TOLERANCE, deviation, export, references
+from person_reid.deploy.export import TOLERANCE_OF_DTYPE, deviation, export, references
 from person_reid.deploy.interface import Contents
 from person_reid.deploy.run import Engine, import_runtime
 from person_reid.device import computed_in
@@ -68,9 +68,9 @@ def fast_engine(
     level: at which the log says what computes the features.
 
     An Engine is used only if its features deviate from PyTorch's in float32 by at most the
-    TOLERANCE of its precision, 1e-4 of their scale in float32. For auto, every other outcome means
-    PyTorch, and the log says why. Raises UserError or OSError if another runtime that was asked for
-    is not installed, does not agree, or cannot be used; also for an unknown one.
+    TOLERANCE_OF_DTYPE of its precision, 1e-4 of their scale in float32. For auto, every other
+    outcome means PyTorch, and the log says why. Raises UserError or OSError if another runtime that
+    was asked for is not installed, does not agree, or cannot be used; also for an unknown one.
     """
     if runtime == "torch":
         return None
@@ -164,7 +164,7 @@ def _first_agreeing(
                 found = deviation(engine, references(embedding, contents))
             known = f"{name} {version(name)}" + (f" in {precision}" if dtype else "")
             far = f"deviate from PyTorch's by {found:.0e} of their scale"
-            if found <= TOLERANCE[precision]:
+            if found <= TOLERANCE_OF_DTYPE[precision]:
                 return engine, f"{known}; they {far}"
             log.warning(f"{known}: its features {far}: not used.")
     raise UserError(f"the features of {' and '.join(names)} do not agree with PyTorch's.")

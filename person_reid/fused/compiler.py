@@ -10,10 +10,10 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-SOURCES = ("layer.c", "mixture.c")
+C_SOURCES = ("layer.c", "mixture.c")
 # For speed, errno and floating-point traps are given up: nothing here reads them, and no result
 # depends on them.
-FLAGS = (
+COMPILER_FLAGS = (
     "-O3",
     "-march=native",
     "-fno-math-errno",
@@ -42,8 +42,8 @@ def library() -> ctypes.CDLL | None:
     folder = Path(__file__).parent
     with tempfile.TemporaryDirectory() as place:
         target = Path(place) / "layers.so"
-        sources = [str(folder / name) for name in SOURCES]
-        command = [*compiler, *FLAGS, "-o", str(target), *sources, "-lm"]
+        sources = [str(folder / name) for name in C_SOURCES]
+        command = [*compiler, *COMPILER_FLAGS, "-o", str(target), *sources, "-lm"]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
             return ctypes.CDLL(str(target))

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from person_reid.fused.calls import LANES, call, layers_fit, structure
 
-LARGEST = 2**16  # weights of a pointwise convolution; with more, oneDNN's is faster
+MOST_FUSED_WEIGHTS = 2**16  # weights of a pointwise convolution; with more, oneDNN's is faster
 
 Layer = structure(
     "Layer",
@@ -60,7 +60,10 @@ def _is_small_pointwise(convolution: nn.Conv2d) -> bool:
     inputs, outputs = convolution.in_channels, convolution.out_channels
     plain = convolution.kernel_size == convolution.stride == (1, 1) and convolution.groups == 1
     return (
-        plain and convolution.bias is None and outputs % LANES == 0 and inputs * outputs < LARGEST
+        plain
+        and convolution.bias is None
+        and outputs % LANES == 0
+        and inputs * outputs < MOST_FUSED_WEIGHTS
     )
 
 

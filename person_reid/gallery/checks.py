@@ -17,7 +17,7 @@ from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.text import counted
 
 log = logging.getLogger(__name__)
-SAME = 0.999  # least cosine between two features of one picture by one network
+SAME_PICTURE = 0.999  # least cosine between two features of one picture by one network
 
 
 def checked(
@@ -99,7 +99,7 @@ def check_count(k: int) -> None:
 def are_different(pair: Features) -> bool:
     """Return whether two features (2, D) of one network show different pictures."""
     first, second = unit_rows(pair)
-    return bool(first @ second < SAME)
+    return bool(first @ second < SAME_PICTURE)
 
 
 def log_stripped(place: str | Path, count: int) -> None:

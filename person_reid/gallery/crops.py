@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from person_reid.data.crops import NAME
+from person_reid.data.crops import CROP_NAME
 from person_reid.files import is_file_name, real
 from person_reid.text import counted
 
@@ -28,7 +28,7 @@ def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None
     """
     left = Counter[Path]()
     for path, source in images:
-        if not NAME.fullmatch(path.name) or not path.is_file():
+        if not CROP_NAME.fullmatch(path.name) or not path.is_file():
             continue
         if index and is_file_name(source) and path.parent == folder_beside(index, source):
             path.unlink()

@@ -39,7 +39,7 @@ from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
 EXACT = 100_000  # the most images that a search compares exhaustively
-FEW = 1000  # the most images that a filter may admit for an exact search among them
+MOST_ADMITTED = 1000  # the most images that a filter may admit for an exact search among them
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class SearchIndex(IndexFile):
         return inside
 
     def _admits_few(self, which: Filter) -> bool:
-        return which != EVERYTHING and self.allowed(which)[1] <= FEW
+        return which != EVERYTHING and self.allowed(which)[1] <= MOST_ADMITTED
 
     def prepare(self) -> None:
         """Bring the inverted lists up to date if there are enough images;

@@ -35,7 +35,7 @@ from person_reid.text import parse_json
 
 CHUNK = 50_000  # features in memory at once
 PAIRS = 5000  # pairs of a query and an image, compared at once
-ROUNDING = 1e-3  # error of a cosine or of a feature's length; more is damage
+FEATURE_ROUNDING = 1e-3  # error of a cosine or of a feature's length; more is damage
 LARGEST_ID = 2**63 - 1
 LARGEST_MAP = 2**36  # ids of which a map fits into the memory; no index counts so far
 TOKEN = re.compile("[0-9a-f]{8,16}")
@@ -397,7 +397,7 @@ class IndexFile:
         if found := flaw(features, lambda i: self._images([rows[i][0]])[rows[i][0]][0]):
             raise self._damaged(found)
         squares = np.einsum("nd,nd->n", features, features)
-        if (np.abs(squares - 1) > ROUNDING).any():
+        if (np.abs(squares - 1) > FEATURE_ROUNDING).any():
             raise self._damaged("a feature is not of length 1, as all are that were added")
         # an image's cosine with itself is 1
         return features if self.codes == "float32" else features / np.sqrt(squares)[:, None]

@@ -26,7 +26,7 @@ from person_reid.retrieval.thresholds import accepts
 
 CHUNK, LARGEST_CHUNK = 512, 8192  # images added in one transaction: at first, and at most
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".ts", ".mpg", ".mpeg", ".wmv"}
-PAUSE = 5  # seconds; as long as a chunk takes less, the next one is twice as large
+LONGEST_CHUNK_SECONDS = 5  # seconds; as long as a chunk takes less, the next one is twice as large
 
 
 def add_images(
@@ -60,7 +60,7 @@ def add_images(
             index.add(chunk, embedder(chunk), abouts, states)
             bar.update(len(chunk))
             done += len(chunk)
-            if time.monotonic() - began < PAUSE:
+            if time.monotonic() - began < LONGEST_CHUNK_SECONDS:
                 size = min(2 * size, LARGEST_CHUNK)
     return len(missing)
 

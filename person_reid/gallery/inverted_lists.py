@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from person_reid.errors import UserError, describe
 from person_reid.files import atomic_write
-from person_reid.gallery.index_file import ROUNDING, IndexFile
+from person_reid.gallery.index_file import FEATURE_ROUNDING, IndexFile
 from person_reid.gallery.metadata import EVERYTHING
 from person_reid.gallery.seals import Sums, seal, sealed, sum_of
 from person_reid.progress import progress
@@ -31,7 +31,7 @@ from person_reid.retrieval.similarity import Features
 log = logging.getLogger(__name__)
 RECALL = 0.98  # wanted of the NEIGHBOURS nearest; decides how many lists a query looks at
 NEIGHBOURS = 10
-SAMPLE = 200  # images whose neighbours are compared with the exact ones
+SAMPLED_IMAGES = 200  # images whose neighbours are compared with the exact ones
 TRAINING = 40  # images per list to learn its centre from; FAISS asks for 39
 LEAST_TRAINING = 10_000  # images to learn codes from; FAISS asks for 39 for each of 256
 NEWEST = 10_000  # newer images, at most, among which codes are tried
@@ -64,8 +64,8 @@ class Held(NamedTuple):
 
 
 HELD = {
-    "float32": Held("Flat", ROUNDING),
-    "float16": Held("SQfp16", 2 * ROUNDING),
+    "float32": Held("Flat", FEATURE_ROUNDING),
+    "float16": Held("SQfp16", 2 * FEATURE_ROUNDING),
     "sq8": Held("SQ8", 1.0, 4),
     "pq64": Held("PQ64np", 1.0, 20, 500),
 }
@@ -301,7 +301,7 @@ def _told_apart(index: Any, source: IndexFile, after: int) -> float:
     features = source.sample(NEWEST, after)
     k = min(NEIGHBOURS, len(features) - 1)
     decoded = index.sa_decode(index.sa_encode(features))
-    itself = np.unique(np.linspace(0, len(features) - 1, SAMPLE).astype(int))
+    itself = np.unique(np.linspace(0, len(features) - 1, SAMPLED_IMAGES).astype(int))
     queries, numbers = features[itself], np.arange(len(features))
 
     def nearest(images: Features, count: int) -> npt.NDArray[np.int64]:
@@ -318,7 +318,7 @@ def _tune(index: Any, source: IndexFile, until: int) -> str:
 
     Returns the outcome.
     """
-    queries = source.sample(SAMPLE)
+    queries = source.sample(SAMPLED_IMAGES)
     exact = nearest_of_chunks(queries, source.chunks(until=until), NEIGHBOURS + 1)[1][:, 1:]
     candidates = held(source).candidates(NEIGHBOURS + 1)
     index.nprobe, recall, gain = 4, 0.0, 1.0

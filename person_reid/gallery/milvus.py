@@ -37,7 +37,7 @@ from person_reid.gallery.checks import (
     state_of,
 )
 from person_reid.gallery.crops import delete_crops
-from person_reid.gallery.index import FEW, Found
+from person_reid.gallery.index import MOST_ADMITTED, Found
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.text import parse_json
@@ -45,7 +45,7 @@ from person_reid.text import parse_json
 SCHEME = "milvus:"
 CHUNK = 1000  # images in a message, of which Milvus takes 64 MB
 ANSWERS = 20_000  # images in an answer, with features, of which Milvus takes 100 MB
-LONGEST = 65_535  # bytes of a text in Milvus
+LONGEST_TEXT_BYTES = 65_535  # bytes of a text in Milvus
 SHARDS = 5  # Milvus advises one for 200 million images; they cannot be changed later
 CODES = "HNSW_SQ"  # a graph of codes of a byte a number, which stays complete under a filter
 GRAPH: dict[str, Any] = {"M": 16, "efConstruction": 200, "sq_type": "SQ8"}
@@ -110,7 +110,10 @@ class MilvusGallery:
         for key, value in values.items():
             if self.recall(key) is None:
                 text = json.dumps(value)
-                parts = [text[start : start + LONGEST] for start in range(0, len(text), LONGEST)]
+                parts = [
+                    text[start : start + LONGEST_TEXT_BYTES]
+                    for start in range(0, len(text), LONGEST_TEXT_BYTES)
+                ]
                 rows = [
                     {"key": f"{key} {i:03d}", "value": part, "feature": [1, 0]}
                     for i, part in enumerate(parts)
@@ -208,13 +211,13 @@ class MilvusGallery:
     ) -> list[list[Found]]:
         """Return, for each of the queries (Q, D), at most k Found, nearest first.
 
-        If no more than FEW images pass the filter, all are compared: the graph, which Milvus builds
-        when it compacts its files, misses some of them.
+        If no more than MOST_ADMITTED images pass the filter, all are compared: the graph, which
+        Milvus builds when it compacts its files, misses some of them.
         """
         check_count(k)
         check_filter(among)
         queries = checked(queries, self.width(), self.path)
-        if self._count(_expression(among)) <= FEW:
+        if self._count(_expression(among)) <= MOST_ADMITTED:
             return self._compare_all(queries, k, among)
         dtype = self._dtype()
         index = self._ask(self.client.describe_index, self.name, "feature")["index_type"]
@@ -286,7 +289,9 @@ class MilvusGallery:
         images = collection == self.name
         schema, indexes = self.client.create_schema(), self.client.prepare_index_params()
         for name, how in texts.items():
-            schema.add_field(name, DataType.VARCHAR, max_length=LONGEST, mmap_enabled=True, **how)
+            schema.add_field(
+                name, DataType.VARCHAR, max_length=LONGEST_TEXT_BYTES, mmap_enabled=True, **how
+            )
             if how.get("nullable"):
                 indexes.add_index(name, index_type="INVERTED")
         # Milvus Lite has no float16

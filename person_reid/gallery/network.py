@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.arrays import as_float32
-from person_reid.config.option import NAMED, Options, as_flag, configured
+from person_reid.config.option import NAMED_ALONE, Options, as_flag, configured
 from person_reid.config.search import AddOptions, AnswerOptions
 from person_reid.config.tested import TestConfig, TrainedNetwork
 from person_reid.deploy import find
 from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
 from person_reid.files import real
-from person_reid.gallery.checks import SAME
+from person_reid.gallery.checks import SAME_PICTURE
 from person_reid.gallery.gallery import Gallery
 from person_reid.retrieval.thresholds import load_threshold
 from person_reid.run_folder import RunFolder, default_name, names_a_run
@@ -128,7 +128,7 @@ def check_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]) -> 
     known = index.remember({"network": flags, "probe": probe.tolist()})
     agreed(index, flags)
     kept = as_float32(known["probe"], f"{index.path}: damaged: the feature of its test image")
-    if kept.shape != probe.shape or not probe @ kept >= SAME:
+    if kept.shape != probe.shape or not probe @ kept >= SAME_PICTURE:
         raise UserError(
             f"{index.path}: its features were made by another network "
             f"({_words(known['network'])}), or its "
@@ -147,7 +147,8 @@ def agreed(index: Gallery, flags: dict[str, Any]) -> dict[str, Any]:
     # the name is then only the default
     typed = remembered if place == "name" else remembered | {"name": None}
     wrong = [
-        f"{as_flag(name, NAMED)} (remembered: {_value(typed.get(name))}, asked: {_value(value)})"
+        f"{as_flag(name, NAMED_ALONE)} "
+        f"(remembered: {_value(typed.get(name))}, asked: {_value(value)})"
         for name, value in flags.items()
         if _value(remembered.get(name)) != _value(value) and not (name == place and name in MOVABLE)
     ]

@@ -223,7 +223,7 @@ REGISTRY = {
     ),
 }
 # The loss of each classifier of --head.
-HEADS = {
+LOSS_OF_HEAD = {
     "linear": "cross_entropy",
     "cosine": "cosine_softmax",
     "arcface": "arcface_softmax",
@@ -233,7 +233,7 @@ HEADS = {
 
 # The published flags that add a loss of the same name, with its default settings and weight 1:
 # whether the published training divides it by the number of images.
-PUBLISHED = {
+PUBLISHED_LOSSES = {
     "arcface": True,
     "circle": True,
     "contrast": False,
@@ -293,7 +293,9 @@ def published(
     flag: str, num_classes: int | None = None, dim: int | None = None, **settings: Any
 ) -> Weighted:
     """Create the loss of a published flag ("triplet" for `--triplet`), weighted as published."""
-    return Weighted(create_loss(flag, num_classes, dim, **settings), per_image=PUBLISHED[flag])
+    return Weighted(
+        create_loss(flag, num_classes, dim, **settings), per_image=PUBLISHED_LOSSES[flag]
+    )
 
 
 def parse(text: str) -> dict[str, float]:

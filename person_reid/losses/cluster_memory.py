@@ -8,11 +8,11 @@ Dai et al., Cluster Contrast for Unsupervised Person Re-Identification, ACCV 202
 instances.
 
 With proxies, c_k is the part k of a cluster that one camera shows. The loss has two terms: an image
-of part y is compared with the parts A of its own camera, and, weighted by LAMBDA, with the parts P
-of its cluster in other cameras against Q, the HARDEST most similar parts of other clusters:
+of part y is compared with the parts A of its own camera, and, weighted by INSTANCE_WEIGHT, with the
+parts P of its cluster in other cameras against Q, the HARDEST most similar parts of other clusters:
 
     L = −log softmax over A of (f · c / τ)[y]
-        − LAMBDA / |P| · Σ over u in P of log (S_u / Σ over P and Q of S)
+        − INSTANCE_WEIGHT / |P| · Σ over u in P of log (S_u / Σ over P and Q of S)
     S_u = exp(f · c_u / τ)
 
 Wang et al., Camera-aware Proxies for Unsupervised Person Re-Identification, AAAI 2021, eq. 4, 6 and
@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from person_reid.losses.base import FeatureLoss, unit_length
 
-LAMBDA = 0.5  # as in the paper
+INSTANCE_WEIGHT = 0.5  # as in the paper
 HARDEST = 50  # as in the paper
 
 
@@ -114,4 +114,4 @@ class ProxyMemory(ClusterMemory):
         across = torch.where(
             count > 0, compared - (scores * elsewhere).sum(1) / count.clamp(min=1), 0
         )
-        return within + LAMBDA * across.mean()
+        return within + INSTANCE_WEIGHT * across.mean()

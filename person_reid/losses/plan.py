@@ -8,8 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from person_reid.config.losses import LossOptions
-from person_reid.config.option import NAMED, OptionError
-from person_reid.losses import HEADS, PUBLISHED, REGISTRY, create_loss, parse_terms, typed
+from person_reid.config.option import NAMED_ALONE, OptionError
+from person_reid.losses import (
+    LOSS_OF_HEAD,
+    PUBLISHED_LOSSES,
+    REGISTRY,
+    create_loss,
+    parse_terms,
+    typed,
+)
 from person_reid.losses.base import FeatureLoss
 
 
@@ -66,13 +73,13 @@ def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
         raise OptionError(
             "{loss}: choose the smoothing by {label_smoothing}.",
             loss=options.loss,
-            label_smoothing=NAMED,
+            label_smoothing=NAMED_ALONE,
         )
     terms = [LossTerm(name, weight, typed(name, given)) for name, (weight, given) in listed.items()]
     taught = tuple(term for term in terms if term.kind.needs_teacher)
     rest = tuple(term for term in (*by_flag.values(), *terms) if not term.kind.needs_teacher)
-    of_head = {"smoothing": options.label_smoothing, **typed(HEADS[head], settings)}
-    plan = LossPlan(LossTerm(HEADS[head], weight, of_head), rest, taught)
+    of_head = {"smoothing": options.label_smoothing, **typed(LOSS_OF_HEAD[head], settings)}
+    plan = LossPlan(LossTerm(LOSS_OF_HEAD[head], weight, of_head), rest, taught)
     _refuse_ignored(options, plan)
     return plan
 
@@ -82,7 +89,7 @@ def _flagged(options: LossOptions) -> dict[str, LossTerm]:
     settings = {name: {"gamma": options.ins_gamma} for name in ("instance", "instance_id")}
     terms = {
         name: LossTerm(name, 1.0, settings.get(name, {}), per_image)
-        for name, per_image in PUBLISHED.items()
+        for name, per_image in PUBLISHED_LOSSES.items()
         if getattr(options, name)
     }
     if options.alpha:
@@ -128,7 +135,7 @@ def _check_head(name: str, listed: str | None, head: str) -> None:
     """
     if name == "cross_entropy" or REGISTRY[name].loss.takes != "logits":
         return
-    if name in HEADS.values():
+    if name in LOSS_OF_HEAD.values():
         raise OptionError(
             f"{{loss}}: {name} is the loss of a classifier, not an "
             f"additional one. Choose it by {{head}}; "

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from person_reid.config.option import NAMED, OptionError
+from person_reid.config.option import NAMED_ALONE, OptionError
 from person_reid.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ class Backbone:
         """Return the error for a pooling of a network whose feature is not pooled from a map."""
         return OptionError(
             f"{self.name}: its feature is not pooled from a map: leave {{pool}} and {{PCB}} out.",
-            pool=NAMED,
-            PCB=NAMED,
+            pool=NAMED_ALONE,
+            PCB=NAMED_ALONE,
         )
 
     def source(self) -> str:
@@ -127,7 +127,7 @@ class Backbone:
             return module(images) if sides is None else module(images, sides)
         if not self.has_map:
             raise OptionError(
-                "This network has no feature map to pool; leave {pool} out.", pool=NAMED
+                "This network has no feature map to pool; leave {pool} out.", pool=NAMED_ALONE
             )
         maps = self.feature_map(module, images)
         return self.after_pool(module, maps.mean((2, 3)) if pooling is None else pooling(maps))
@@ -160,7 +160,7 @@ def fits_images(
         reason = first_line(error).rstrip(".")
         raise OptionError(
             f"{name} cannot process {what} ({reason}). Try {advice}, or the defaults.",
-            **dict.fromkeys(("height", "width", "batchsize", "ms"), NAMED),
+            **dict.fromkeys(("height", "width", "batchsize", "ms"), NAMED_ALONE),
         ) from error
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torchvision.models.resnet import Bottleneck, ResNet
 
-HEADS = 32
+ATTENTION_HEADS = 32
 
 
 class PooledBottleneck(Bottleneck):  # type: ignore[misc, unused-ignore]  # torchvision has no types
@@ -46,7 +46,7 @@ class AttentionPool(nn.Module):
         x = maps.flatten(2).mT
         x = torch.cat([x.mean(1, keepdim=True), x], dim=1) + self.positional_embedding
         query, key, value = (
-            part.unflatten(2, (HEADS, -1)).transpose(1, 2)
+            part.unflatten(2, (ATTENTION_HEADS, -1)).transpose(1, 2)
             for part in (self.q_proj(x[:, :1]), self.k_proj(x), self.v_proj(x))
         )
         return self.c_proj(scaled_dot_product_attention(query, key, value).flatten(1))

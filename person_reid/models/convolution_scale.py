@@ -5,12 +5,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from person_reid.config.option import NAMED, OptionError
+from person_reid.config.option import NAMED_ALONE, OptionError
 from person_reid.models.modes_and_hooks import traced
 from person_reid.models.network import Network
 
 Chain = tuple[nn.Conv2d, ...]
-TOLERANCE = 1e-3  # relative to the features' scale
+SCALE_TOLERANCE = 1e-3  # relative to the features' scale
 
 
 def balance(network: Network, scale: float, size: tuple[int, int]) -> None:
@@ -47,13 +47,13 @@ def balance(network: Network, scale: float, size: tuple[int, int]) -> None:
     if not factors:
         raise OptionError(
             "{balance}: this network has no convolution in front of a batch norm. Leave it out.",
-            balance=NAMED,
+            balance=NAMED_ALONE,
         )
-    if not deviation < TOLERANCE:
+    if not deviation < SCALE_TOLERANCE:
         raise OptionError(
             f"{{balance}}: the features of this network would change by {deviation:.0%}. "
             "Leave it out.",
-            balance=NAMED,
+            balance=NAMED_ALONE,
         )
 
 

@@ -22,7 +22,7 @@ TEST: dict[str, Any] = {
     "can_keep_resolution": False,
     "own_feature": True,
 }
-TINY: dict[str, Any] = {"embed_dim": 192, "depth": 12, "num_heads": 3}
+TINY_VIT: dict[str, Any] = {"embed_dim": 192, "depth": 12, "num_heads": 3}
 SMALL = {"embed_dim": 384, "depth": 12, "num_heads": 6}
 BASE = {"embed_dim": 768, "depth": 12, "num_heads": 12}
 # timm's first ViT-S, which TransReID begins with
@@ -30,7 +30,7 @@ SHALLOW = {
     "embed_dim": 768, "depth": 8, "num_heads": 8, "mlp_ratio": 3.0, "qkv_bias": False,
     "scale": 768**-0.5,
 }  # fmt: skip
-POOLS = {"bot": "avg", "agw": "gem", "sbs": "gemp"}
+POOL_OF_METHOD = {"bot": "avg", "agw": "gem", "sbs": "gemp"}
 CLIP = {"side": 1.0, "pre_norm": True, "act_layer": "quick_gelu"}
 
 
@@ -80,7 +80,7 @@ def fastreid(method: str, kind: str) -> Backbone:
             *(() if attends else ("NL_",)),
             *(() if method == "sbs" else ("pooling.p",)),
         ),
-        options={"neck": "bnneck", "pool": POOLS[method]},
+        options={"neck": "bnneck", "pool": POOL_OF_METHOD[method]},
     )
 
 
@@ -151,7 +151,7 @@ FAMILIES: dict[str, Backbone] = {
         transreid("pass_vit_base", BASE | {"reg_tokens": 3}, "parts"),
         without_labels(transreid("pass_vit_small", SMALL | {"reg_tokens": 3}, "normed")),
         # Hu et al., PersonViT, 2024
-        transreid("personvit_vit_tiny", TINY),
+        transreid("personvit_vit_tiny", TINY_VIT),
         transreid("personvit_vit_small", SMALL),
         transreid("personvit_vit_base", BASE),
         # Li, Sun, Li: CLIP-ReID, AAAI 2023
@@ -165,7 +165,7 @@ FAMILIES: dict[str, Backbone] = {
         # fast-reid's configurations
         *(
             fastreid(method, kind)
-            for method in POOLS
+            for method in POOL_OF_METHOD
             for kind in ("resnet50", "resnet50_ibn", "resnet101", "resnet101_ibn", "resnest50")
         ),
         mgn("fastreid", "resnet50"),

@@ -20,8 +20,8 @@ from person_reid.models.ibn import with_instance_norms
 from person_reid.models.pixels import unnormalised
 from person_reid.models.pooling import GeneralizedMeanPool
 
-WIDTH = 256  # channels in each feature of MGN
-HEADS = (1, 2, 3, 21, 22, 31, 32, 33)
+FASTREID_WIDTH = 256  # channels in each feature of MGN
+MGN_HEADS = (1, 2, 3, 21, 22, 31, 32, 33)
 
 
 class NonLocal(nn.Module):
@@ -90,13 +90,16 @@ def resnest() -> Any:
 
 
 class ReducedNeck(nn.Module):
-    """(B, C, h, w) → generalised mean → a linear layer to WIDTH → batch norm, (B, WIDTH)."""
+    """Pool a map by the generalised mean, and reduce it to FASTREID_WIDTH numbers.
+
+    (B, C, h, w) → mean → linear layer → batch norm → (B, FASTREID_WIDTH).
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.pool_layer = GeneralizedMeanPool(learn=True)
         self.bottleneck = nn.Sequential(
-            nn.Conv2d(channels, WIDTH, 1, bias=False), nn.BatchNorm2d(WIDTH)
+            nn.Conv2d(channels, FASTREID_WIDTH, 1, bias=False), nn.BatchNorm2d(FASTREID_WIDTH)
         )
         self.bottleneck[1].bias.requires_grad_(False)
 
@@ -105,7 +108,7 @@ class ReducedNeck(nn.Module):
 
 
 class FastReIDMGN(nn.Module):
-    """Eight features of WIDTH in a row: of three branches as a whole, of two halves, three thirds.
+    """Eight features in a row: of three branches as a whole, of two halves, three thirds.
 
     Wang et al., Learning Discriminative Features with Multiple Granularities for Person
     Re-Identification, ACM Multimedia 2018. All branches keep the resolution of their last stage.
@@ -132,13 +135,13 @@ class FastReIDMGN(nn.Module):
             self.add_module(f"b{number}", copy.deepcopy(branch))
             if of_luperson:
                 self.add_module(f"heads_extra_bn_b{number}", nn.BatchNorm2d(2048))
-        for number in HEADS:
+        for number in MGN_HEADS:
             self.add_module(f"b{number}_head", ReducedNeck(2048))
 
     def forward(self, images: Tensor) -> Tensor:
         whole, halves, thirds = self.maps(images)
         parts = [whole, halves, thirds, *_stripes(halves, 2), *_stripes(thirds, 3)]
-        heads = [getattr(self, f"b{name}_head") for name in HEADS]
+        heads = [getattr(self, f"b{name}_head") for name in MGN_HEADS]
         return torch.cat([head(part) for head, part in zip(heads, parts, strict=True)], dim=1)
 
     def maps(self, images: Tensor) -> list[Tensor]:

@@ -37,7 +37,7 @@ class IBNBackbone(TorchvisionBackbone):
         module = getattr(ibn, self.variant)(self.depth)
         if pretrained:
             weights = torch.hub.load_state_dict_from_url(
-                ibn.WEIGHTS[self.name], map_location="cpu", weights_only=True
+                ibn.IBN_WEIGHTS[self.name], map_location="cpu", weights_only=True
             )
             module.load_state_dict(weights)
         return module
@@ -45,7 +45,7 @@ class IBNBackbone(TorchvisionBackbone):
     def source(self) -> str:
         from person_reid.models import ibn
 
-        return file_in_cache(ibn.WEIGHTS[self.name])
+        return file_in_cache(ibn.IBN_WEIGHTS[self.name])
 
     def licence(self) -> str:
         return "MIT"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-WEIGHTS = "IMAGENET1K_V1"
+TORCHVISION_WEIGHTS = "IMAGENET1K_V1"
 # Of networks from random weights. Two more classifiers, minutes of SciPy, and the preprocessing of
 # the trained one.
 UNTRAINED = {"googlenet": {"aux_logits": False, "init_weights": False, "transform_input": True}}
@@ -25,13 +25,13 @@ class TorchvisionBackbone(Backbone):
         import torchvision
 
         known = torchvision.models.get_model_weights(self.name).__members__
-        if pretrained and WEIGHTS not in known:
+        if pretrained and TORCHVISION_WEIGHTS not in known:
             raise OptionError(
-                f"torchvision has no weights {WEIGHTS} of {self.name}, only "
+                f"torchvision has no weights {TORCHVISION_WEIGHTS} of {self.name}, only "
                 f"{', '.join(known) or 'none'}. {OTHER_WEIGHTS}",
                 weights="FILE",
             )
-        module = _build(self.name, WEIGHTS if pretrained else None)
+        module = _build(self.name, TORCHVISION_WEIGHTS if pretrained else None)
         deepest = max(stochastic_depth(module), default=0.0)
         for layer in module.modules():
             if isinstance(layer, torchvision.ops.StochasticDepth) and deepest:
@@ -46,7 +46,9 @@ class TorchvisionBackbone(Backbone):
     def source(self) -> str:
         import torchvision
 
-        return file_in_cache(torchvision.models.get_model_weights(self.name)[WEIGHTS].url)
+        return file_in_cache(
+            torchvision.models.get_model_weights(self.name)[TORCHVISION_WEIGHTS].url
+        )
 
     def licence(self) -> str:
         return "BSD-3-Clause"

@@ -15,7 +15,7 @@ from person_reid.config.zoo import Published, published, zoo
 from person_reid.errors import UserError, first_line
 from person_reid.files import checksum_of
 
-PATIENCE = 3  # seconds
+HUB_PATIENCE = 3  # seconds
 
 
 @contextmanager
@@ -52,12 +52,14 @@ def _answers(address: str) -> bool:
     def connect() -> None:
         with suppress(OSError, ValueError):  # the latter: an address that cannot be one
             server = urlsplit(address)
-            socket.create_connection((server.hostname or "", server.port or 443), PATIENCE).close()
+            socket.create_connection(
+                (server.hostname or "", server.port or 443), HUB_PATIENCE
+            ).close()
             answers.append(True)
 
     thread = Thread(target=connect, daemon=True)
     thread.start()
-    thread.join(PATIENCE)
+    thread.join(HUB_PATIENCE)
     return bool(answers)
 
 

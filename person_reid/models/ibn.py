@@ -14,7 +14,7 @@ from person_reid.models.osnet import InstanceNorm
 
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}  # blocks per stage
 RELEASE = "https://github.com/XingangPan/IBN-Net/releases/download/v1.0/"
-WEIGHTS = {
+IBN_WEIGHTS = {
     "resnet50_ibn_a": f"{RELEASE}resnet50_ibn_a-d9d0bb7b.pth",
     "resnet101_ibn_a": f"{RELEASE}resnet101_ibn_a-59ea0ac6.pth",
     "resnet50_ibn_b": f"{RELEASE}resnet50_ibn_b-9ca61e85.pth",

@@ -20,7 +20,7 @@ from person_reid.models.network import BranchedNetwork, each
 from person_reid.models.osnet import OmniScaleBlock
 from person_reid.models.pooling import build_pooling, pool_stripes
 
-WIDTH = 512
+LIGHTMBN_WIDTH = 512
 DROPPED = 0.33  # share of the rows, in training
 BRANCHES = ("global_branch", "partial_branch", "channel_branch")
 STAGES = {r"backbone\.0": "conv1", r"backbone\.2": "conv2", r"backbone\.3": "conv3.0"} | {
@@ -41,8 +41,8 @@ class LightMBN(BranchedNetwork):
     normalises each on its own, as in the authors' code. --pool replaces all averages and maxima.
     """
 
-    dim = 7 * WIDTH
-    metric_dim = WIDTH
+    dim = 7 * LIGHTMBN_WIDTH
+    metric_dim = LIGHTMBN_WIDTH
     parts = 3
     pieces = 7
 
@@ -59,9 +59,9 @@ class LightMBN(BranchedNetwork):
         )
         self.average = build_pooling(spec.pool or "avg")
         self.largest = build_pooling(spec.pool or "max")
-        shared = nn.Conv2d(channels // 2, WIDTH, 1, bias=False)
+        shared = nn.Conv2d(channels // 2, LIGHTMBN_WIDTH, 1, bias=False)
         nn.init.kaiming_normal_(shared.weight)
-        self.shared = nn.Sequential(shared, nn.BatchNorm2d(WIDTH), nn.ReLU())
+        self.shared = nn.Sequential(shared, nn.BatchNorm2d(LIGHTMBN_WIDTH), nn.ReLU())
         for i in range(5):
             self.add_module(f"reduction_{i}", Neck(spec, num_classes, channels))
         for i in range(2):
@@ -125,10 +125,10 @@ class Neck(nn.Module):
     ) -> None:
         super().__init__()
         # linear, in the authors' shape
-        self.reduction = nn.Conv2d(dim, WIDTH, 1, bias=False) if dim else None
-        self.bn = frozen_bias_norm(WIDTH)
+        self.reduction = nn.Conv2d(dim, LIGHTMBN_WIDTH, 1, bias=False) if dim else None
+        self.bn = frozen_bias_norm(LIGHTMBN_WIDTH)
         if num_classes:
-            self.classifier = build_classifier(WIDTH, num_classes, "bnneck", spec.head)
+            self.classifier = build_classifier(LIGHTMBN_WIDTH, num_classes, "bnneck", spec.head)
 
     def reduce(self, pooled: Tensor) -> Tensor:
         """Compute the feature before the neck: (B, D) → (B, 512)."""

@@ -19,7 +19,7 @@ from person_reid.models.heads import AS_PUBLISHED, Seen, build_classifier
 from person_reid.models.network import BranchedNetwork, each
 from person_reid.models.pooling import build_pooling, pool_stripes
 
-WIDTH = 256
+MGN_WIDTH = 256
 
 
 class MGN(BranchedNetwork):
@@ -35,8 +35,8 @@ class MGN(BranchedNetwork):
     it also learns without a loss on features.
     """
 
-    dim = 8 * WIDTH
-    metric_dim = WIDTH
+    dim = 8 * MGN_WIDTH
+    metric_dim = MGN_WIDTH
     parts = 3
 
     def __init__(
@@ -89,11 +89,11 @@ class ReducedHead(nn.Module):
 
     def __init__(self, dim: int, spec: NetworkOptions, num_classes: int | None) -> None:
         super().__init__()
-        linear = nn.Linear(dim, WIDTH, bias=False)
+        linear = nn.Linear(dim, MGN_WIDTH, bias=False)
         nn.init.kaiming_normal_(linear.weight)
-        self.reduction = nn.Sequential(linear, nn.BatchNorm1d(WIDTH), nn.ReLU())
+        self.reduction = nn.Sequential(linear, nn.BatchNorm1d(MGN_WIDTH), nn.ReLU())
         if num_classes:
-            self.classifier = build_classifier(WIDTH, num_classes, classifier=spec.head)
+            self.classifier = build_classifier(MGN_WIDTH, num_classes, classifier=spec.head)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         feature = self.reduction(pooled)

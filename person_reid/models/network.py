@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from person_reid.config.network import NetworkOptions
-from person_reid.config.option import NAMED, OptionError
+from person_reid.config.option import NAMED_ALONE, OptionError
 from person_reid.models.attention import USAM
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import AS_PUBLISHED, Head, Seen
@@ -86,13 +86,13 @@ class Network(nn.Module):
 
 # How the names of other networks with a BNNeck begin, the norm's first, and ours:
 # reid-strong-baseline and Ranked_Person_ReID, then fast-reid.
-NORM, WEIGHT = "classifier.add_block.0.", "classifier.classifier.0.weight"
+NORM, CLASSIFIER_WEIGHT = "classifier.add_block.0.", "classifier.classifier.0.weight"
 BNNECKS = (
-    {"bottleneck.": NORM, "base.": "model.", "classifier.weight": WEIGHT},
+    {"bottleneck.": NORM, "base.": "model.", "classifier.weight": CLASSIFIER_WEIGHT},
     {
         "heads.bottleneck.0.": NORM,
         "backbone.": "model.",
-        "heads.weight": WEIGHT,
+        "heads.weight": CLASSIFIER_WEIGHT,
         "heads.pool_layer.": "pooling.",
     },
 )
@@ -176,7 +176,7 @@ class USAMNetwork(PlainNetwork):
         if not all(hasattr(module, name) for name in ("conv1", "bn1", "relu", "maxpool", "layer4")):
             raise OptionError(
                 "{usam} is for the ResNets of torchvision; elsewhere choose the place: {attention}",
-                usam=NAMED,
+                usam=NAMED_ALONE,
                 attention="usam:STAGE",
             )
         self.pooling = self.pooling or build_pooling("avg")

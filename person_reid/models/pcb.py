@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from person_reid.config.network import NetworkOptions
-from person_reid.config.option import NAMED, OptionError
+from person_reid.config.option import NAMED_ALONE, OptionError
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import AS_PUBLISHED, Head, Seen
 from person_reid.models.network import Network, each
 from person_reid.models.pooling import build_pooling, pool_stripes
 
 STRIPES = 6
-WIDTH = 256  # each head's bottleneck
+PCB_WIDTH = 256  # each head's bottleneck
 
 
 class PCB(Network):
@@ -32,7 +32,7 @@ class PCB(Network):
     own_size = (384, 192)
     padding = 0
     pieces = parts = STRIPES
-    metric_dim = WIDTH
+    metric_dim = PCB_WIDTH
 
     def __init__(
         self,
@@ -46,8 +46,8 @@ class PCB(Network):
             raise OptionError(
                 "{PCB}: this network has no feature map to cut into stripes; choose another "
                 "{backbone}.",
-                PCB=NAMED,
-                backbone=NAMED,
+                PCB=NAMED_ALONE,
+                backbone=NAMED_ALONE,
             )
         self.dim = STRIPES * entry.dim
         self.pooling = build_pooling(spec.pool or "avg")
@@ -55,7 +55,7 @@ class PCB(Network):
         if num_classes:
             for i in range(STRIPES):
                 classifier = Head(
-                    entry.dim, num_classes, WIDTH, spec.droprate, classifier=spec.head
+                    entry.dim, num_classes, PCB_WIDTH, spec.droprate, classifier=spec.head
                 )
                 self.add_module(f"classifier{i}", classifier)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from person_reid.errors import UserError
 from person_reid.text import did_you_mean
 
-FLOOR = 1e-6  # least activation that a generalised mean sees
+LEAST_ACTIVATION = 1e-6  # least activation that a generalised mean sees
 
 
 class AveragePool(nn.Module):
@@ -40,8 +40,8 @@ class AverageMaxPool(nn.Module):
 class GeneralizedMeanPool(nn.Module):
     """f = (1/N · Σ x^p)^(1/p) over the N positions: the mean at p = 1, the largest value as p → ∞.
 
-    p: the initial power. learn: make it a parameter, `p` in the state dict. Activations below FLOOR
-        count as FLOOR.
+    p: the initial power. learn: make it a parameter, `p` in the state dict. Activations below
+        LEAST_ACTIVATION count as LEAST_ACTIVATION.
     Radenović, Tolias, Chum: Fine-tuning CNN Image Retrieval with No Human Annotation, TPAMI 2019,
         equation 3.
     """
@@ -51,7 +51,7 @@ class GeneralizedMeanPool(nn.Module):
         self.p = nn.Parameter(torch.tensor([float(p)])) if learn else float(p)
 
     def forward(self, maps: Tensor) -> Tensor:
-        maps = maps.float().clamp(min=FLOOR)
+        maps = maps.float().clamp(min=LEAST_ACTIVATION)
         # Dividing by the largest value keeps the powers from under- or overflowing; f and its
         # gradient do not change.
         largest = maps.detach().amax((2, 3), keepdim=True)

@@ -20,9 +20,9 @@ from torch.nn.functional import normalize
 from person_reid.models.ibn import InstanceBatchNorm
 from person_reid.models.pixels import HalfRange
 
-SHIFT, GROUPS, PARTS = 5, 2, 4  # the settings of the jigsaw patch module
+JIGSAW_SHIFT, JIGSAW_GROUPS, JIGSAW_PARTS = 5, 2, 4  # the settings of the jigsaw patch module
 STEM = 64  # channels
-NECKS = ("bottleneck", "bottleneck_pt1", "bottleneck_pt2", "bottleneck_pt3")  # of PASS
+PASS_NECKS = ("bottleneck", "bottleneck_pt1", "bottleneck_pt2", "bottleneck_pt3")  # of PASS
 CLIP_NAMES = (
     ("transformer.resblocks.", "blocks."), ("ln_pre.", "norm_pre."), ("ln_post.", "norm."),
     ("ln_1.", "norm1."), ("ln_2.", "norm2."), ("in_proj_", "qkv."), ("out_proj.", "proj."),
@@ -110,7 +110,7 @@ class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
         if feature == "jigsaw":
             _branch_out(self)
         if feature == "normed":
-            for name in NECKS:
+            for name in PASS_NECKS:
                 self.add_module(name, nn.BatchNorm1d(self.embed_dim))
         if feature == "projected":
             self.proj = nn.Parameter(self.embed_dim**-0.5 * torch.randn(self.embed_dim, projection))
@@ -144,7 +144,7 @@ class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
         if self.feature == "parts":
             return torch.cat([token, tokens[:, 1:4].mean(1)], dim=1)
         if self.feature == "normed":
-            parts = [normalize(getattr(self, n)(tokens[:, i])) for i, n in enumerate(NECKS)]
+            parts = [normalize(getattr(self, n)(tokens[:, i])) for i, n in enumerate(PASS_NECKS)]
             return torch.cat([parts[0], torch.stack(parts[1:]).mean(0)], dim=1)
         return torch.cat([token, token @ self.proj], dim=1) if self.feature != "token" else token
 
@@ -157,12 +157,12 @@ class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
     def _jigsaw(self, tokens: Tensor) -> Tensor:
         """Compute the features of TransReID from the tokens before its last block: (B, 5D)."""
         token, patches = tokens[:, :1], tokens[:, 1:]
-        size = patches.shape[1] // PARTS
+        size = patches.shape[1] // JIGSAW_PARTS
         shuffled = _shuffled(patches)
         features = [self.b1(tokens)[:, 0]]
-        for i in range(PARTS):
+        for i in range(JIGSAW_PARTS):
             part = torch.cat([token, shuffled[:, i * size : (i + 1) * size]], dim=1)
-            features.append(self.b2(part)[:, 0] / PARTS)
+            features.append(self.b2(part)[:, 0] / JIGSAW_PARTS)
         return torch.cat(features, dim=1)
 
 
@@ -179,10 +179,10 @@ def _shuffled(patches: Tensor) -> Tensor:
 
     If N is odd, the last but one patch is repeated, as in the authors' code.
     """
-    moved = patches.roll(1 - SHIFT, 1)
-    if moved.shape[1] % GROUPS:
+    moved = patches.roll(1 - JIGSAW_SHIFT, 1)
+    if moved.shape[1] % JIGSAW_GROUPS:
         moved = torch.cat([moved, moved[:, -2:-1]], dim=1)
-    return moved.unflatten(1, (GROUPS, -1)).transpose(1, 2).flatten(1, 2)
+    return moved.unflatten(1, (JIGSAW_GROUPS, -1)).transpose(1, 2).flatten(1, 2)
 
 
 def timm_names_of_authors(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 SAFETENSORS = "model.safetensors"  # the weight file in a folder
 OTHER_SAFETENSORS = "weights.safetensors"  # in a folder of Roboflow's save_pretrained
 WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and AveragedModel, torch.compile
-EXPORTED = (".onnx", ".xml", ".pt2")
+NETWORK_SUFFIXES = (".onnx", ".xml", ".pt2")
 RUNS_ITSELF = "an exported network, not a weight file. Run it as it is: --engine"
 DATA_OF_PYTHON = (
     "argparse.Namespace", "builtins.dict", "builtins.list", "builtins.set", "collections.",
@@ -123,7 +123,7 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
     if not path.exists():
         near = did_you_mean(path.name, zoo())
         raise FileNotFoundError(f"{path}: no such weight file.{near}")
-    if path.suffix.lower() in EXPORTED:
+    if path.suffix.lower() in NETWORK_SUFFIXES:
         raise UserError(f"{path}: {RUNS_ITSELF} {path}")
     regular_file(path, TENSORS, "a weight file")
     scalar, array = np.float64().__reduce__()[0], np.zeros(1).__reduce__()[0]

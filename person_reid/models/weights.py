@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from person_reid.config.option import NAMED, OptionError
+from person_reid.config.option import NAMED_ALONE, OptionError
 from person_reid.models.backbone import Backbone
 from person_reid.models.families import FAMILIES
 from person_reid.models.hub import weight_file
@@ -89,7 +89,7 @@ def _verify(
             f"{path}: the weights of another network ({report}).{advice} Expected those of the "
             "network that the options describe: check {backbone} and the options beside it ({PCB}, "
             f"{{linear_num}}, …), or the run's opts.yaml.",
-            **dict.fromkeys(("backbone", "PCB", "linear_num"), NAMED),
+            **dict.fromkeys(("backbone", "PCB", "linear_num"), NAMED_ALONE),
         )
 
 

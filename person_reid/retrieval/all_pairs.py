@@ -12,7 +12,7 @@ import numpy as np
 
 from person_reid.retrieval.similarity import Features, Floats, Integers, positions, run_chunks
 
-BLOCK = 1024  # images; a larger product gains nothing, and its bounds rise later
+IMAGES_OF_PRODUCT = 1024  # images; a larger product gains nothing, and its bounds rise later
 ITSELF = np.float32(2)  # above any cosine: the image itself comes first
 
 
@@ -94,7 +94,7 @@ def search_all_pairs(
     farthest: also find the lowest similarities, which takes a tenth more time. Returns indices (N,
     k), similarities (N, k) and the lowest similarities (N,) or None.
     """
-    size = min(BLOCK, math.isqrt(max(budget // 4, len(features))), len(features))
+    size = min(IMAGES_OF_PRODUCT, math.isqrt(max(budget // 4, len(features))), len(features))
     count = math.ceil(len(features) / max(size, 1))
     ends = np.linspace(0, len(features), count + 1).astype(int)
     spans = [slice(*span) for span in itertools.pairwise(ends)]

@@ -37,12 +37,12 @@ Pairs = Iterable[tuple[int, int]]
 Travel = Mapping[tuple[str, str], float]  # seconds between two cameras, in either direction
 Apart = npt.NDArray[np.bool_]  # (T, T), symmetric: these two tracks are two people
 Merge = tuple[float, int, int]  # the mean cosine between two groups, and a track of each
-SMALLEST = 1e-6  # distance above rounding
-TRAVEL = ("from", "to", "seconds")
-LAMBDA = 0.3  # share of the cosine in a re-ranked similarity
+LEAST_DISTANCE = 1e-6  # distance above rounding
+TRAVEL_COLUMNS = ("from", "to", "seconds")
+COSINE_SHARE = 0.3  # share of the cosine in a re-ranked similarity
 ALL = 0.999  # a Jaccard distance; pairs beyond it share nothing
 CERTAIN = 1e30  # in place of a cosine; divided by any number of pairs it is above 1
-CANDIDATES = 50  # thresholds of which the silhouette chooses
+THRESHOLD_CANDIDATES = 50  # thresholds of which the silhouette chooses
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,9 @@ def reranked(features: Features) -> Floats:
     """
     shared = jaccard_graph(features, radius=ALL)
     shared.data = 1 - shared.data
-    return np.asarray(LAMBDA * (features @ features.T) + (1 - LAMBDA) * shared.toarray())
+    return np.asarray(
+        COSINE_SHARE * (features @ features.T) + (1 - COSINE_SHARE) * shared.toarray()
+    )
 
 
 def two_people(
@@ -169,7 +171,7 @@ def read_travel(file: Path, cameras: Collection[str]) -> dict[tuple[str, str], f
     Raises UserError if none is left, and, naming the line, for one that makes no sense.
     """
     found: dict[tuple[str, str], float] = {}
-    for line, row in read_table(file, TRAVEL):
+    for line, row in read_table(file, TRAVEL_COLUMNS):
         first, second = sorted((row["from"], row["to"]))
         if not first or first == second:
             raise UserError(f"{file}, line {line}: expected two cameras in from and to.")
@@ -227,7 +229,7 @@ def _best_threshold(similar: Floats, merges: Sequence[Merge]) -> float:
     """Return the threshold, midway between two merges, whose groups have the highest silhouette."""
     cosines = [min(cosine, 1.0) for cosine, *_ in merges]
     found = {}
-    for count in np.linspace(0, len(merges), CANDIDATES + 1).astype(int).tolist():
+    for count in np.linspace(0, len(merges), THRESHOLD_CANDIDATES + 1).astype(int).tolist():
         between = [*cosines[:count][-1:], *cosines[count : count + 1]] or [1.0]
         labels = _linked(len(similar), merges[:count])
         found[silhouette(similar, labels)] = float(np.mean(between))
@@ -246,7 +248,7 @@ def silhouette(similar: Floats, labels: Labels) -> float:
     own, others = _means(similar, labels)
     a, b = 1 - own, 1 - others.max(axis=1)
     most = np.maximum(a, b)
-    apart = np.isfinite(most) & (most > SMALLEST)
+    apart = np.isfinite(most) & (most > LEAST_DISTANCE)
     return float(((b - a)[apart] / most[apart]).sum() / len(labels))
 
 

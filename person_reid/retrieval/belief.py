@@ -25,12 +25,15 @@ import numpy.typing as npt
 
 from person_reid.retrieval.similarity import Floats
 
-SHARPNESS = np.geomspace(0.1, 30, 40)  # the values of β that are tried
+SHARPNESS_TRIED = np.geomspace(0.1, 30, 40)  # the values of β that are tried
 FITTED = 2000  # images from which β and w are estimated
-MOST = (0.5, 0.1)  # w₁ and w₂ at most: look-alikes cannot be told from right labels if p is flat
-STEPS = 50  # of expectation maximisation
+MOST_CONFUSED = (
+    0.5,
+    0.1,
+)  # w₁ and w₂ at most: look-alikes cannot be told from right labels if p is flat
+EM_STEPS = 50  # of expectation maximisation
 SUREST = 0.99  # no similarity makes a proposal more probable than this
-TINY = 1e-9
+LEAST_PROBABILITY = 1e-9
 Labels = npt.NDArray[np.int64]
 Shares = npt.NDArray[np.float64]
 
@@ -51,7 +54,7 @@ class Belief:
         evidence, labels = evidence[judged], labels[judged]
         self._fits, self.accuracy = [(1.0, np.array([1.0, 0, 0]), 1.0)], float("nan")
         if len(judged):
-            fits = [_fit(sharpness, evidence, labels) for sharpness in SHARPNESS]
+            fits = [_fit(sharpness, evidence, labels) for sharpness in SHARPNESS_TRIED]
             most = max(likelihood for *_, likelihood in fits)
             self._fits = [
                 (b, w, float(np.exp(likelihood - most)))
@@ -80,7 +83,7 @@ class Belief:
             if rivals is None:
                 return 1 - ways[:, 0] * shares[0] / likely
             rival = p[rows, rivals]
-            alike = p[rows, labels] / np.maximum(1 - rival, TINY)
+            alike = p[rows, labels] / np.maximum(1 - rival, LEAST_PROBABILITY)
             return rival * (shares[1] / np.maximum(_count(p) - 1, 1) + shares[2] * alike) / likely
 
         known = np.isfinite(evidence[rows, labels])
@@ -117,7 +120,7 @@ def _ways(p: Floats, labels: Labels) -> Shares:
     """Return the probability (N, 3) of each label if it is right, if it is
     anybody's, if it is a look-alike's.
     """
-    own, odds = p[np.arange(len(labels)), labels], p / np.maximum(1 - p, TINY)
+    own, odds = p[np.arange(len(labels)), labels], p / np.maximum(1 - p, LEAST_PROBABILITY)
     others = odds.sum(axis=1) - odds[np.arange(len(labels)), labels]
     ways = np.stack([own, (1 - own) / np.maximum(_count(p) - 1, 1), own * others], axis=1)
     return np.asarray(np.maximum(ways, 1e-12), np.float64)
@@ -125,11 +128,13 @@ def _ways(p: Floats, labels: Labels) -> Shares:
 
 def _shares(ways: Shares) -> Shares:
     """Return the shares w (3,) of the ways that make the labels most likely, w₁ and w₂ at most
-    MOST.
+    MOST_CONFUSED.
     """
     shares = np.array([0.9, 0.05, 0.05])
-    for _ in range(STEPS):
+    for _ in range(EM_STEPS):
         found = shares * ways
-        wrong = np.minimum((found / found.sum(axis=1, keepdims=True)).mean(axis=0)[1:], MOST)
+        wrong = np.minimum(
+            (found / found.sum(axis=1, keepdims=True)).mean(axis=0)[1:], MOST_CONFUSED
+        )
         shares = np.array([1 - wrong.sum(), *wrong])
     return shares

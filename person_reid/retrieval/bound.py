@@ -36,7 +36,7 @@ from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 
 FEWEST = 50  # people: the fewest with whom the bound has been measured
-STEPS = 10_000  # thresholds from cosine 0 to 1, as they are printed
+THRESHOLD_STEPS = 10_000  # thresholds from cosine 0 to 1, as they are printed
 BUDGET = 2**25  # bytes of scores at a time, for each thread
 Counts = npt.NDArray[np.int64]
 
@@ -102,15 +102,16 @@ def bounded_threshold(
             f"({people:,}): at least {needed:,} people"
             " needed. Test on more people, or ask for a higher rate."
         )
-    return Bound(step / STEPS, rate, confidence, len(counts), gallery_size, ignore_cameras)
+    return Bound(
+        step / THRESHOLD_STEPS, rate, confidence, len(counts), gallery_size, ignore_cameras
+    )
 
 
 def lowest_step(counts: Counts, rate: float, confidence: float) -> tuple[int | None, float]:
-    """Return (the lowest threshold in STEPS whose bound keeps to the rate, the bound at the highest
-    similarity).
+    """Return the lowest threshold whose bound keeps to the rate, and the bound of the highest.
 
-    The threshold is None if not even that bound keeps to the rate. counts: (n, STEPS + 1) of
-    false_matches.
+    The threshold counts in THRESHOLD_STEPS. It is None if not even the bound at the highest
+    similarity keeps to the rate. counts: (n, THRESHOLD_STEPS + 1) of false_matches.
     """
     if len(counts) < FEWEST:
         return None, 0
@@ -126,8 +127,9 @@ def lowest_step(counts: Counts, rate: float, confidence: float) -> tuple[int | N
 def false_matches(
     query: FeatureSet, gallery: FeatureSet, size: int = 1, ignore_cameras: bool = False
 ) -> tuple[Counts, float]:
-    """Return the cells (n, STEPS + 1) that involve each person and reach each threshold, and the
-    images in a cell.
+    """Return the cells that involve each person and reach each threshold, and the images in a cell.
+
+    The cells are (n, THRESHOLD_STEPS + 1).
 
     size: images in a block, some of which may be of the query's person or camera and do not count.
     A cell involves the person of its query and the person of the most similar image of its block. A
@@ -138,9 +140,13 @@ def false_matches(
     drawn = np.random.default_rng(0).permutation(len(gallery))
     gallery = gallery.select(drawn[: len(gallery) // size * size])
     labels = np.union1d(query.labels, gallery.labels)
-    counts, images, lock = np.zeros(len(labels) * (STEPS + 1), np.int64), np.zeros(2), Lock()
+    counts, images, lock = (
+        np.zeros(len(labels) * (THRESHOLD_STEPS + 1), np.int64),
+        np.zeros(2),
+        Lock(),
+    )
     askers, others = (
-        np.searchsorted(labels, each.labels) * (STEPS + 1) for each in (query, gallery)
+        np.searchsorted(labels, each.labels) * (THRESHOLD_STEPS + 1) for each in (query, gallery)
     )
     scores = CosineScores(query.features, gallery.features)
 
@@ -152,7 +158,7 @@ def false_matches(
         places = chunk.argmax(axis=1)
         best = chunk[np.arange(len(chunk)), places]
         some = np.flatnonzero(best > -np.inf)
-        steps = np.rint(best[some].clip(0, 1) * STEPS).astype(np.int64)
+        steps = np.rint(best[some].clip(0, 1) * THRESHOLD_STEPS).astype(np.int64)
         rows, blocks = np.divmod(some, len(gallery) // size)
         with lock:
             images[:] += unfit.size - unfit.sum(), len(some)
@@ -160,7 +166,7 @@ def false_matches(
             np.add.at(counts, others[blocks * size + places[some]] + steps, 1)
 
     run_chunks(count, chunks(scores.shape, BUDGET), "false matches")
-    table = counts.reshape(-1, STEPS + 1)
+    table = counts.reshape(-1, THRESHOLD_STEPS + 1)
     table = table[:, ::-1].cumsum(axis=1)[:, ::-1]
     return table[table[:, 0] > 0], float(images[0] / images[1]) if images[1] else 1.0
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from person_reid.errors import UserError
-from person_reid.retrieval.k_reciprocal import BLOCK, k_reciprocal_encoding, shared_weight
+from person_reid.retrieval.k_reciprocal import QUERIES_AT_ONCE, k_reciprocal_encoding, shared_weight
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import Features, run_chunks, unit_rows, unit_rows_or_zeros
@@ -44,7 +44,10 @@ def jaccard_graph(features: Features, radius: float = 0.5, k1: int = 20, k2: int
     """
     k1 = max(1, min(k1, len(features) - 1))
     encoding, _ = k_reciprocal_encoding(unit_rows(features), k1, min(k2, k1), ExactNeighbours())
-    columns, block = encoding.tocsc(), max(1, min(BLOCK, MOST_BYTES // (16 * len(features))))
+    columns, block = (
+        encoding.tocsc(),
+        max(1, min(QUERIES_AT_ONCE, MOST_BYTES // (16 * len(features)))),
+    )
     spans = [(start, min(start + block, len(features))) for start in range(0, len(features), block)]
     rows: dict[int, Any] = {}
 

@@ -10,7 +10,7 @@ from person_reid.retrieval.neighbours import ExactNeighbours, Neighbours, overla
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
-SAMPLE = 200  # queries whose neighbours are compared with the exact ones
+SAMPLED_QUERIES = 200  # queries whose neighbours are compared with the exact ones
 
 
 class FaissNeighbours:
@@ -49,7 +49,7 @@ class FaissNeighbours:
         similarities, indices = index.search(queries, k)
         lowest = -index.search(-queries, 1)[0][:, 0] if farthest else None
         found = Neighbours(indices, similarities, lowest)
-        sample = np.random.default_rng(0).permutation(len(queries))[:SAMPLE]
+        sample = np.random.default_rng(0).permutation(len(queries))[:SAMPLED_QUERIES]
         exact = ExactNeighbours().search(queries[sample], gallery, k).indices
         log.warning(
             "faiss %s: recall %.4f of the %d nearest, over %d images",

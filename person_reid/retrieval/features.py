@@ -29,22 +29,22 @@ log = logging.getLogger(__name__)
 # the most images at a time on a CPU: a larger batch's layer outputs do not fit into the cache
 CPU_BATCH = 32
 
-SMALLEST, LARGEST = 0.1, 10  # area of a resized image, as a multiple of the network's
+SMALLEST_AREA, LARGEST_AREA = 0.1, 10  # area of a resized image, as a multiple of the network's
 
 
 def parse_scales(text: str) -> list[float]:
     """Return the resize factors of a `--ms` value: the square roots of areas such as "1,1.1,1.2".
 
-    Raises UserError if one is not a number from SMALLEST to LARGEST.
+    Raises UserError if one is not a number from SMALLEST_AREA to LARGEST_AREA.
     """
     try:
         areas = [float(part) for part in text.split(",")]
     except ValueError:
         areas = []
-    if not areas or not all(SMALLEST <= area <= LARGEST for area in areas):
+    if not areas or not all(SMALLEST_AREA <= area <= LARGEST_AREA for area in areas):
         raise UserError(
-            f"--ms {text}: expected numbers from {SMALLEST} to {LARGEST}, separated by commas, "
-            "such as 1,1.1,1.2"
+            f"--ms {text}: expected numbers from {SMALLEST_AREA} to {LARGEST_AREA}, "
+            "separated by commas, such as 1,1.1,1.2"
         )
     return [area**0.5 for area in areas]
 

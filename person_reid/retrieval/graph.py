@@ -38,7 +38,7 @@ from person_reid.retrieval.similarity import (
 
 # queries at a time, a cache line of float32; neighbours in the file often reach much the same
 # images
-BLOCK = 16
+IMAGES_OF_BLOCK = 16
 
 
 class GraphScores(Scores):
@@ -89,8 +89,8 @@ class GraphScores(Scores):
         """Return the (stop - start, G) float32 scores of these queries."""
         scores = self.cosines(start, stop)
         scores *= self.lambda_value
-        for first in range(start, stop, BLOCK):
-            last = min(first + BLOCK, stop)
+        for first in range(start, stop, IMAGES_OF_BLOCK):
+            last = min(first + IMAGES_OF_BLOCK, stop)
             scores[first - start : last - start] += (
                 self.gallery_weights @ self._reach(first, last)
             ).T

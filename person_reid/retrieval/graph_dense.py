@@ -9,7 +9,7 @@ from torch.nn.functional import embedding_bag, normalize
 from person_reid.retrieval.neighbours import NeighbourSearch
 from person_reid.retrieval.similarity import CosineScores, Features, Scores, unit_rows
 
-BLOCK = 1024  # rows whose k2 neighbours are gathered at a time
+ROWS_AT_ONCE = 1024  # rows whose k2 neighbours are gathered at a time
 
 
 class DenseGraphScores(Scores):
@@ -34,8 +34,8 @@ class DenseGraphScores(Scores):
     def _propagate(self, graph: torch.Tensor) -> torch.Tensor:
         """Return S (A + Aᵀ) with rows of unit norm; it overwrites A, `graph` (N, N)."""
         symmetric = graph + graph.T
-        for start in range(0, len(graph), BLOCK):
-            rows = slice(start, start + BLOCK)
+        for start in range(0, len(graph), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
             weights = self.weights[rows]
             graph[rows] = normalize(
                 embedding_bag(

@@ -25,7 +25,7 @@ from person_reid.retrieval.similarity import (
     unit_rows,
 )
 
-BLOCK = 32  # queries whose shared entries are listed at a time
+QUERIES_AT_ONCE = 32  # queries whose shared entries are listed at a time
 
 
 class KReciprocalScores(Scores):
@@ -65,8 +65,8 @@ class KReciprocalScores(Scores):
         scores *= scores
         scores *= -4 * self.lambda_value / self.farthest[start:stop, None]
         scores -= 1 - self.lambda_value
-        for first in range(start, stop, BLOCK):
-            last = min(first + BLOCK, stop)
+        for first in range(start, stop, QUERIES_AT_ONCE):
+            last = min(first + QUERIES_AT_ONCE, stop)
             shared = shared_weight(self.query_encoding[first:last], self.gallery_columns)
             scores[first - start : last - start] += (1 - self.lambda_value) * (
                 shared / (2 - shared)

@@ -32,7 +32,7 @@ from person_reid.retrieval.similarity import (
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
 
-GROUPS = 32  # columns under one maximum, to bound the k-th largest score from below
+COLUMNS_OF_GROUP = 32  # columns under one maximum, to bound the k-th largest score from below
 
 
 @dataclass
@@ -195,9 +195,13 @@ def top_k(scores: Floats, k: int) -> Integers:
     num_rows, num_columns = scores.shape
     # The columns fall into disjoint groups. The k-th largest of the groups' maxima is at most the
     # k-th largest entry, so few entries reach it, and the first k are among them.
-    width = num_columns // GROUPS
+    width = num_columns // COLUMNS_OF_GROUP
     if width >= 4 * k:
-        maxima = scores[:, : GROUPS * width].reshape(num_rows, GROUPS, width).max(axis=1)
+        maxima = (
+            scores[:, : COLUMNS_OF_GROUP * width]
+            .reshape(num_rows, COLUMNS_OF_GROUP, width)
+            .max(axis=1)
+        )
         bound = np.partition(maxima, width - k, axis=1)[:, width - k]
     else:
         bound = np.partition(scores, num_columns - k, axis=1)[:, num_columns - k]

@@ -21,10 +21,12 @@ from person_reid.progress import progress
 from person_reid.retrieval.results import FeatureSet, check_sets
 from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
 
-BATCH = 64  # images per batch; the statistics are means over the batches
+STATISTICS_BATCH = 64  # images per batch; the statistics are means over the batches
 # standard deviation of a dimension; below it, standardising leaves the dimension as it is
-SMALLEST = 1e-6
-TINY = 1e-30  # variance; equal features of equal cameras have variance 0, and 0 / 0 is undefined
+LEAST_DEVIATION = 1e-6
+LEAST_VARIANCE = (
+    1e-30  # variance; equal features of equal cameras have variance 0, and 0 / 0 is undefined
+)
 
 
 @torch.inference_mode()
@@ -55,7 +57,7 @@ def reestimate_batch_norms(
         norm.momentum = None  # a plain mean over the batches
     order = torch.randperm(len(bank), generator=torch.Generator().manual_seed(0))
     # equal in size, so that no batch is too small
-    batches = order.tensor_split(-(-len(bank) // BATCH))
+    batches = order.tensor_split(-(-len(bank) // STATISTICS_BATCH))
     for indices in progress(batches, desc="batch norms"):
         with autocast(device, dtype):
             network.embed(normalise(bank[indices].to(device)))
@@ -95,9 +97,9 @@ class CameraNorm:
         )
         within = (total - apart) / max(freedom, 1)
         between = max(0.0, apart - (len(names) - 1) * within) / max(spread, 1) if freedom else 0.0
-        share = (sizes * between / np.maximum(sizes * between + within, TINY)).astype(np.float32)[
-            :, None, None
-        ]
+        share = (sizes * between / np.maximum(sizes * between + within, LEAST_VARIANCE)).astype(
+            np.float32
+        )[:, None, None]
         self.own = dict(zip(names.tolist(), share * own + (1 - share) * self.all, strict=True))
 
     def _statistics(self, features: Features) -> Features:
@@ -115,7 +117,7 @@ class CameraNorm:
         moved = np.empty_like(features)
         for camera in np.unique(cameras).tolist():
             mean, deviation = self.own.get(camera, self.all)
-            divisor = np.where(deviation > SMALLEST, deviation, 1)
+            divisor = np.where(deviation > LEAST_DEVIATION, deviation, 1)
             moved[cameras == camera] = (features[cameras == camera] - mean) / divisor
         return unit_rows_or_zeros(np.where(moved.any(axis=1, keepdims=True), moved, features))
 
@@ -144,7 +146,7 @@ class Whitening:
             raise UserError("--whiten: a single image has no statistics. Leave the flag out.")
         self.mean = features.mean(axis=0)
         eigenvalues, vectors = np.linalg.eigh(np.cov(features.T.astype(np.float64)))
-        damped = np.maximum(eigenvalues, 0) + max(eigenvalues.mean(), SMALLEST**2)
+        damped = np.maximum(eigenvalues, 0) + max(eigenvalues.mean(), LEAST_DEVIATION**2)
         self.directions = (vectors * damped**-0.25).astype(np.float32)
 
     def of(self, images: FeatureSet) -> FeatureSet:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from person_reid.arrays import as_features
 from person_reid.config.evaluate import RerankOptions
-from person_reid.config.option import NAMED, OptionError
+from person_reid.config.option import NAMED_ALONE, OptionError
 from person_reid.retrieval.expansion import expanded_scores
 from person_reid.retrieval.faiss_neighbours import FaissNeighbours
 from person_reid.retrieval.graph import GraphScores
@@ -19,7 +19,7 @@ from person_reid.retrieval.k_reciprocal import KReciprocalScores
 from person_reid.retrieval.neighbours import ExactNeighbours, NeighbourSearch, check_neighbours
 from person_reid.retrieval.similarity import (
     CHUNK_BYTES,
-    MOST_ROWS,
+    MOST_CHUNK_ROWS,
     Scores,
     check_dimensions,
     thread_count,
@@ -39,7 +39,7 @@ class Method(NamedTuple):
     bytes_per_image: Callable[..., float]
 
 
-METHODS = {
+RERANK_METHODS = {
     # neighbours; two encodings that hold about half of k1 · k2 entries
     "k-reciprocal": Method(
         KReciprocalScores,
@@ -59,7 +59,7 @@ METHODS = {
         lambda k1, augment, **_: 12 * (k1 + augment),
     ),
 }
-SEARCHES: dict[str, Callable[..., NeighbourSearch]] = {
+NEIGHBOUR_SEARCHES: dict[str, Callable[..., NeighbourSearch]] = {
     "exact": ExactNeighbours,
     "faiss": lambda device, budget: FaissNeighbours("ivf"),
     "faiss-hnsw": lambda device, budget: FaissNeighbours("hnsw"),
@@ -78,7 +78,7 @@ def rescorer(options: RerankOptions) -> Callable[..., Scores]:
     >>> rescore = rescorer(RerankOptions(method="k-reciprocal", k1=10))
     >>> evaluate(query, gallery, scores=rescore(query.features, gallery.features))
     """
-    method, settings = METHODS[options.method], _settings(options)
+    method, settings = RERANK_METHODS[options.method], _settings(options)
 
     def rescore(
         query: npt.ArrayLike, gallery: npt.ArrayLike, device: torch.device | None = None
@@ -98,7 +98,10 @@ def rescorer(options: RerankOptions) -> Callable[..., Scores]:
             if matrix_fits(num_images, device):
                 build = partial(DenseGraphScores, device=device)
         scores = build(
-            query, gallery, **settings, neighbours=SEARCHES[options.neighbours](device, budget)
+            query,
+            gallery,
+            **settings,
+            neighbours=NEIGHBOUR_SEARCHES[options.neighbours](device, budget),
         )
         scores.budget = budget
         return scores
@@ -108,14 +111,14 @@ def rescorer(options: RerankOptions) -> Callable[..., Scores]:
 
 def _settings(options: RerankOptions) -> dict[str, Any]:
     """Return the options of the method, with its own values where none is given."""
-    defaults = METHODS[options.method].defaults
-    known = {name for method in METHODS.values() for name in method.defaults}
+    defaults = RERANK_METHODS[options.method].defaults
+    known = {name for method in RERANK_METHODS.values() for name in method.defaults}
     given = {name: value for name in known if (value := getattr(options, name)) is not None}
     for name in given.keys() - defaults.keys():
         takes = ", ".join(f"{{{each}}}" for each in defaults)
         raise OptionError(
             f"{{{name}}}: {{method}} does not use it; it takes {takes}.",
-            **dict.fromkeys((name, *defaults), NAMED),
+            **dict.fromkeys((name, *defaults), NAMED_ALONE),
             method=options.method,
         )
     if not 0 <= given.get("lambda_value", 0) <= 1:
@@ -136,7 +139,7 @@ def plan_memory(options: RerankOptions, num_images: int, bytes_per_image: float)
             f"{{memory_gb}}: {num_images} images need at least {least:.4f}.",
             memory_gb=options.memory_gb,
         )
-    budget = int(min(CHUNK_BYTES, row * MOST_ROWS, left / copies))
+    budget = int(min(CHUNK_BYTES, row * MOST_CHUNK_ROWS, left / copies))
     log.warning(
         "%s: about %.2f GB in addition to the features (limit %g)",
         options.method,

@@ -37,7 +37,7 @@ LARGEST_VARIABLE = 2**31 - 1  # bytes, in MATLAB's format
 ZIP, HDF5 = b"PK\3\4", b"\x89HDF\r\n\x1a\n"  # the first bytes of a .npz file, and of HDF5
 USER_BLOCK = 512  # where HDF5 begins in a file of MATLAB 7.3
 COMPRESSION = 1100  # bytes that one byte of an HDF5 file may stand for; gzip reaches 1032
-NETWORK, FLAGS, QUERY_DIGEST = NOTES = "network", "flags", "query_digest"
+NETWORK, FEATURE_FLAGS, QUERY_DIGEST = NOTES = "network", "flags", "query_digest"
 PLAIN = "plain"  # `flags` without any that matter
 
 
@@ -132,7 +132,7 @@ def save_result(
     such as "--no_flip", or PLAIN.
     """
     check_sets(query=query, gallery=gallery)
-    _save(path, {"gallery": gallery, "query": query}, {NETWORK: network, FLAGS: flags})
+    _save(path, {"gallery": gallery, "query": query}, {NETWORK: network, FEATURE_FLAGS: flags})
 
 
 def save_multi_query(path: str | Path, multi_query: FeatureSet, query: FeatureSet) -> None:

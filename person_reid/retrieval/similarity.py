@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
 
 CHUNK_BYTES = 2**28  # of float32 scores at a time, for each thread; smaller products are slower
-MOST_ROWS = 512
+MOST_CHUNK_ROWS = 512
 MOST_THREADS = 4
 Features = npt.NDArray[np.float32]  # (images, dimension)
 Floats = npt.NDArray[np.float32]  # of any other shape
@@ -170,7 +170,7 @@ def chunks(shape: tuple[int, int], budget: int = CHUNK_BYTES) -> list[tuple[int,
 
     They are of equal size, and the threads get equally many, so that none waits for the last one.
     """
-    rows = max(1, min(MOST_ROWS, budget // (4 * max(shape[1], 1))))
+    rows = max(1, min(MOST_CHUNK_ROWS, budget // (4 * max(shape[1], 1))))
     rounds = math.ceil(shape[0] / (rows * thread_count()))
     ends = np.linspace(0, shape[0], min(rounds * thread_count(), shape[0]) + 1).astype(int).tolist()
     return list(itertools.pairwise(ends))

@@ -21,14 +21,14 @@ import numpy.typing as npt
 from person_reid.config.tested import CONFIG_FILE
 from person_reid.errors import UserError
 from person_reid.files import SETTINGS, content_of
-from person_reid.retrieval.bound import STEPS, Bound
+from person_reid.retrieval.bound import THRESHOLD_STEPS, Bound
 from person_reid.retrieval.metrics import find_pairs
-from person_reid.retrieval.results import FLAGS, PLAIN, FeatureSet
+from person_reid.retrieval.results import FEATURE_FLAGS, PLAIN, FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 from person_reid.text import parse_json
 
 log = logging.getLogger(__name__)
-BINS = 2 * STEPS + 1  # of cosines in [-1, 1], one for each similarity as it is printed
+BINS = 2 * THRESHOLD_STEPS + 1  # of cosines in [-1, 1], one for each similarity as it is printed
 Counts = npt.NDArray[np.int64]  # a histogram (BINS,)
 Rates = npt.NDArray[np.float64]  # one for each threshold (BINS + 1,)
 DIGITS = 4  # of similarities and thresholds, as they are printed
@@ -105,7 +105,9 @@ def histogram(similarities: npt.NDArray[Any]) -> Counts:
     -infinity is left out.
     """
     # rounding may slightly exceed 1
-    places = np.clip(np.rint(similarities * STEPS) + STEPS, -1, BINS - 1).astype(np.int32)
+    places = np.clip(
+        np.rint(similarities * THRESHOLD_STEPS) + THRESHOLD_STEPS, -1, BINS - 1
+    ).astype(np.int32)
     return np.bincount(places.ravel() + 1, minlength=BINS + 1)[1:]
 
 
@@ -151,7 +153,7 @@ def roc(genuine: Counts, impostor: Counts) -> Roc:
     def above(counts: Counts) -> Rates:
         return np.append(counts[::-1].cumsum()[::-1], 0) / counts.sum()
 
-    thresholds = np.arange(-STEPS, STEPS + 2) / STEPS
+    thresholds = np.arange(-THRESHOLD_STEPS, THRESHOLD_STEPS + 2) / THRESHOLD_STEPS
     return Roc(thresholds, above(impostor), above(genuine))
 
 
@@ -202,7 +204,7 @@ def load_threshold(text: str | Path, network: str = "", flags: str = "") -> floa
     try:
         report = _report(text)
         threshold = _number(report["threshold"])
-        measured, extracted = report.get(MEASURED_ON), report.get(FLAGS)
+        measured, extracted = report.get(MEASURED_ON), report.get(FEATURE_FLAGS)
     except FileNotFoundError:
         raise UserError(
             f"--threshold {text}: neither a number nor a file; python "
@@ -239,7 +241,7 @@ def measured_flags(text: str | Path) -> str:
     """Return the flags of test.py on whose features a threshold was
     measured; "" if nothing says it.
     """
-    found = _facts(text).get(FLAGS)
+    found = _facts(text).get(FEATURE_FLAGS)
     return found if isinstance(found, str) and found != PLAIN else ""
 
 
@@ -287,7 +289,7 @@ def _report(text: str | Path) -> Any:
     path = path / CONFIG_FILE if path.is_dir() else path
     report = parse_json(content_of(path, SETTINGS))
     # save_pretrained takes no other threshold
-    return {FLAGS: PLAIN} | report if path.name == CONFIG_FILE else report
+    return {FEATURE_FLAGS: PLAIN} | report if path.name == CONFIG_FILE else report
 
 
 def _number(value: Any) -> Any:

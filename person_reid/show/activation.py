@@ -19,13 +19,16 @@ from person_reid.models.modes_and_hooks import hooked
 from person_reid.models.network import Network, USAMNetwork
 from person_reid.models.pcb import PCB, STRIPES
 
-CHUNK = 32  # images at a time
+MAPPED_AT_ONCE = 32  # images at a time
 MOST_PREFIX = 16  # class and register tokens before the patch tokens, at most
 
 
 @torch.inference_mode()
 def activations(
-    network: Network, bank: torch.Tensor, device: torch.device | str = "cpu", batchsize: int = CHUNK
+    network: Network,
+    bank: torch.Tensor,
+    device: torch.device | str = "cpu",
+    batchsize: int = MAPPED_AT_ONCE,
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Return heat maps of a bank of images, uint8 (N, H, W, 3), as {branch: (N, H, W)}, each from 0
     to 1.

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from person_reid.retrieval.clusters import Labels, margins
 from person_reid.retrieval.similarity import Features
-from person_reid.show.sheet import COLUMNS, Row, Tile, draw_sheet, file_caption
+from person_reid.show.sheet import TILES_OF_LINE, Row, Tile, draw_sheet, file_caption
 from person_reid.show.style import SCREEN, Look
 from person_reid.text import counted
 
-EACH = 4  # clusters of a kind
+CLUSTERS_OF_KIND = 4  # clusters of a kind
 
 
 def draw_clusters(
@@ -37,8 +37,10 @@ def draw_clusters(
         return
     doubt, seen_by = margins(features, clusters), np.array(cameras)
     means = np.bincount(clusters[clusters >= 0], doubt[clusters >= 0]) / sizes
-    largest = np.argsort(-sizes, kind="stable")[:EACH]
-    doubtful = np.setdiff1d(np.argsort(means, kind="stable"), largest, assume_unique=True)[:EACH]
+    largest = np.argsort(-sizes, kind="stable")[:CLUSTERS_OF_KIND]
+    doubtful = np.setdiff1d(np.argsort(means, kind="stable"), largest, assume_unique=True)[
+        :CLUSTERS_OF_KIND
+    ]
     rows = [
         _row(
             f"{kind}: {names[cluster] if names else f'cluster {cluster}'}",
@@ -62,9 +64,9 @@ def _row(
     cameras: npt.NDArray[np.str_],
     remark: str = "",
 ) -> Row:
-    """Return a row of at most COLUMNS members, spread evenly over their cameras' order."""
+    """Return a row of at most TILES_OF_LINE members, spread evenly over their cameras' order."""
     ordered = members[np.argsort(cameras[members], kind="stable")]
-    shown = ordered[np.linspace(0, len(ordered) - 1, min(COLUMNS, len(ordered))).astype(int)]
+    shown = ordered[np.linspace(0, len(ordered) - 1, min(TILES_OF_LINE, len(ordered))).astype(int)]
     known = {camera for camera in cameras[members].tolist() if camera}
     tiles = [
         Tile(

@@ -31,8 +31,8 @@ from person_reid.show.style import (
 )  # fmt: skip
 from person_reid.text import printable
 
-NAME = 40  # characters of a run's name
-BESIDE = 0.6  # inches: what stands beside the words of the legend
+MOST_NAME_LETTERS = 40  # characters of a run's name
+BESIDE_LEGEND = 0.6  # inches: what stands beside the words of the legend
 
 
 def draw_cmc(
@@ -43,14 +43,15 @@ def draw_cmc(
     runs: the Metrics of each, or of each of its seeds. Seeds are drawn as their mean, in a band
         that shows their deviation.
 
-    Names of more than NAME characters lose their middle, unless they differ only there.
+    Names of more than MOST_NAME_LETTERS characters lose their middle, unless they differ only
+    there.
     """
     names = own_or(list(runs), look.labels)
     named = {name: together(run) for name, run in zip(names, runs.values(), strict=True)}
     best_first = sorted(named.items(), key=lambda run: -np.mean([each.rank(1) for each in run[1]]))
     short = _shortest(names)
     labels = [_label(printable(short[name]), seeds, look) for name, seeds in best_first]
-    width = max(7, BESIDE + max(text_width(label, letters(look)) for label in labels))
+    width = max(7, BESIDE_LEGEND + max(text_width(label, letters(look)) for label in labels))
     below = legend_height(labels, WIDTHS.get(look.width or "", width), look)
     with panels(save, 1, (width, 4.6), look, below=below) as (figure, [axes]):
         panel(axes, "Cumulative matching characteristic", "Rank", "Matching rate", look)
@@ -71,11 +72,11 @@ def draw_cmc(
 
 
 def _shortest(names: Sequence[str]) -> dict[str, str]:
-    """Return {name: at most NAME characters of it}, or more where names would be the same."""
-    longest = max([NAME, *map(len, names)])
+    """Return {name: at most MOST_NAME_LETTERS of it}, or more where names would be the same."""
+    longest = max([MOST_NAME_LETTERS, *map(len, names)])
     return next(
         short
-        for most in range(NAME, longest + 1)
+        for most in range(MOST_NAME_LETTERS, longest + 1)
         if len(set((short := {name: shortened(name, most) for name in names}).values()))
         == len(names)
     )
@@ -89,7 +90,7 @@ def _label(name: str, seeds: Seeds, look: Look) -> str:
         figures += f", n = {len(seeds)}"
     if not look.width:
         return f"{name}: {figures}"
-    room = WIDTHS[look.width] - BESIDE
+    room = WIDTHS[look.width] - BESIDE_LEGEND
     fits = text_width(f"{name}: {figures}", letters(look)) <= room
     return f"{name}: {figures}" if fits else f"{fitted(name, room, letters(look))}:\n{figures}"
 

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from person_reid.show import style
 from person_reid.show.style import (
-    PATTERNS,
+    LINE_PATTERNS,
     SCREEN,
     Look,
     in_percent,
@@ -27,7 +27,7 @@ PANELS = {  # title: {name in a record: label of the line}
     "Learning rate": {"lr": "learning rate"},
     "Test": {"mAP": "mAP", "rank1": "Rank@1"},
 }
-FEW = 30  # epochs; with more, the markers run into one another
+MOST_MARKED_EPOCHS = 30  # epochs; with more, the markers run into one another
 HIGHEST = 1e30  # a number above, or one that is not finite, is not drawn: no axis reaches it
 
 
@@ -76,7 +76,7 @@ def _draw_panel(
     axes: Axes, history: Sequence[Mapping[str, Any]], lines: Mapping[str, str], look: Look
 ) -> None:
     for (name, label), colour, pattern in zip(
-        lines.items(), style.lines(look), PATTERNS, strict=False
+        lines.items(), style.lines(look), LINE_PATTERNS, strict=False
     ):
         points = [(record["epoch"], record[name]) for record in history if name in record]
         if points:
@@ -85,7 +85,7 @@ def _draw_panel(
                 label=label,
                 color=colour,
                 linestyle=pattern,
-                marker="." if len(points) <= FEW else "",
+                marker="." if len(points) <= MOST_MARKED_EPOCHS else "",
                 drawstyle="steps-mid" if name == "lr" else "default",  # one rate for each epoch
             )
     first, last = history[0]["epoch"], history[-1]["epoch"]

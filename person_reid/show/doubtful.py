@@ -11,10 +11,10 @@ from person_reid.data.layout import DISTRACTOR
 from person_reid.data.words import NUMBERS, words_beside
 from person_reid.retrieval.label_errors import LabelErrors, Labels
 from person_reid.retrieval.similarity import Features, unit_rows
-from person_reid.show.sheet import COLUMNS, Row, Tile, draw_sheet
+from person_reid.show.sheet import TILES_OF_LINE, Row, Tile, draw_sheet
 from person_reid.show.style import ASKED, RIGHT, SCREEN, WRONG, Look
 
-EACH = COLUMNS // 2  # images of an identity
+IMAGES_OF_IDENTITY = TILES_OF_LINE // 2  # images of an identity
 
 
 def draw_doubtful(
@@ -42,7 +42,7 @@ def draw_doubtful(
         tiles = []
         for others, colour in (((labels == own) & (own != DISTRACTOR), WRONG), (of_new, frame)):
             chosen = np.setdiff1d(np.flatnonzero(others), image)
-            nearest = chosen[np.argsort(-similarities[chosen], kind="stable")[:EACH]]
+            nearest = chosen[np.argsort(-similarities[chosen], kind="stable")[:IMAGES_OF_IDENTITY]]
             tiles += [
                 Tile(
                     paths[i],

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 MARKERS = "osD^vPX*<>hp"
 Array = npt.NDArray[Any]
 PERPLEXITY = 12.0  # effective number of neighbours: about half the images of a person
-NAMED = 40  # people; with more, their numbers would cover the points
+MOST_NAMED = 40  # people; with more, their numbers would cover the points
 NEAREST = 3  # projected images, between which project_all places the others
 
 
@@ -63,7 +63,7 @@ def project(features: Array, method: str | None = None) -> tuple[Array, str]:
     if len(features) < 3:
         raise UserError(f"a map of {len(features)} images: expected at least three.")
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
-    name, reduce = METHODS[method or "tsne"]
+    name, reduce = PROJECTIONS[method or "tsne"]
     try:
         return reduce(unit), name
     except ImportError:
@@ -111,7 +111,7 @@ def _pca(features: Array) -> Array:
     return np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
 
 
-METHODS: dict[str, tuple[str, Callable[[Array], Array]]] = {
+PROJECTIONS: dict[str, tuple[str, Callable[[Array], Array]]] = {
     "tsne": ("t-SNE", _tsne),
     "pca": ("PCA", _pca),
 }
@@ -128,8 +128,8 @@ def draw_embedding(
 ) -> None:
     """Draw points (N, 2) with their labels and cameras, each (N,), to an image file.
 
-    Each of up to NAMED identities has its number or word beside it, in its colour. Colours repeat
-    after ten identities, and shapes after twelve cameras.
+    Each of up to MOST_NAMED identities has its number or word beside it, in its colour. Colours
+    repeat after ten identities, and shapes after twelve cameras.
 
     words: what the numbers of labels and cameras stand for.
     """
@@ -176,7 +176,7 @@ def draw_embedding(
             for camera, shape in shapes.items()
         ]
         legend_below(figure, keys)
-        if len(people) <= NAMED:
+        if len(people) <= MOST_NAMED:
             names = own_or([printable(words.identity(int(label))) for label in people], look.labels)
             places = [label_place(points[labels == label]) for label in people]
             inks = [towards(axes.xaxis.label.get_color(), colour) for colour in colours.values()]

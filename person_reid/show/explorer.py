@@ -22,14 +22,14 @@ import numpy.typing as npt
 
 from person_reid.data.layout import DISTRACTOR
 from person_reid.files import check_folder, check_target, whole_folder, write_text
-from person_reid.retrieval.bound import STEPS
+from person_reid.retrieval.bound import THRESHOLD_STEPS
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import BINS, error_rates, pair_similarities
 from person_reid.show.embedding import project_all
 from person_reid.show.explorer_images import (
     JUNK_NAME,
-    UNKNOWN,
+    NO_NAME,
     Images,
     fingerprint,
     person_name,
@@ -37,13 +37,13 @@ from person_reid.show.explorer_images import (
 from person_reid.show.explorer_page import check_size, in_one_file, is_one_file, write_page
 from person_reid.show.explorer_rankings import LISTED, Ranking
 from person_reid.show.ranking import Folder
-from person_reid.show.sprites import COLUMNS, ROWS, write_sprites
+from person_reid.show.sprites import SPRITE_COLUMNS, SPRITE_ROWS, write_sprites
 from person_reid.show.style import MANY
 from person_reid.text import printable
 
-MARK = ".person-reid-explorer"  # a file that only folders of explorers hold
+EXPLORER_MARK = ".person-reid-explorer"  # a file that only folders of explorers hold
 PIECE = 2048  # features in a script, so that the page never stops for long to decode one
-LEVELS = 127  # of int8
+INT8_LEVELS = 127  # of int8
 TYPES = {  # JavaScript's, by NumPy's
     "f4": "Float32Array", "f8": "Float64Array", "i1": "Int8Array", "i4": "Int32Array",
     "u2": "Uint16Array", "u4": "Uint32Array",
@@ -71,7 +71,7 @@ def write_explorer(
     views = {"rankings": [{"name": printable(title), "width": LISTED}]} | dict(views or {})
     if is_one_file(save):
         check_size(save, *images.features.shape)
-    target = _one_file(save) if is_one_file(save) else whole_folder(save, MARK)
+    target = _one_file(save) if is_one_file(save) else whole_folder(save, EXPLORER_MARK)
     with target as folder:
         missing = write_sprites(images.paths, folder / "sheets", test_dir)
         (folder / "data").mkdir()
@@ -101,7 +101,7 @@ def check_save(save: str | Path) -> None:
     if is_one_file(save):
         check_target(save)
     else:
-        check_folder(save, MARK)
+        check_folder(save, EXPLORER_MARK)
 
 
 @contextmanager
@@ -120,8 +120,8 @@ def describe_images(images: Images) -> dict[str, Any]:
     """
     about: dict[str, Any] = {
         "queries": images.queries,
-        "columns": COLUMNS,
-        "rows": ROWS,
+        "columns": SPRITE_COLUMNS,
+        "rows": SPRITE_ROWS,
         "palette": MANY,
         "names": [printable(path) for path in images.short_paths],
         "listed": images.listed,
@@ -137,7 +137,7 @@ def describe_images(images: Images) -> dict[str, Any]:
         about[names] = list(map(printable, found))
         about[name] = packed(np.array([place[word] for word in each], np.int32))
         if name == "person":
-            special = {"junk": JUNK_NAME, "distractor": person_name(DISTRACTOR), "unknown": UNKNOWN}
+            special = {"junk": JUNK_NAME, "distractor": person_name(DISTRACTOR), "unknown": NO_NAME}
             about |= {key: place.get(word, -1) for key, word in special.items()}
     return about
 
@@ -194,7 +194,7 @@ def describe_thresholds(
     rules = error_rates(pairs)["all_pairs"]["rules"]
     return {
         "bins": BINS,
-        "steps": STEPS,
+        "steps": THRESHOLD_STEPS,
         "genuine": packed(pairs.genuine.astype(np.uint32)),
         "impostor": packed(pairs.impostor.astype(np.uint32)),
         "rules": {name: values["threshold"] for name, values in rules.items()},
@@ -203,7 +203,7 @@ def describe_thresholds(
 
 def quantise(features: Features) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
     """Return features (N, D) as int8 and the scales (N,): features ≈ int8 · scale."""
-    scales = np.abs(features).max(axis=1) / LEVELS
+    scales = np.abs(features).max(axis=1) / INT8_LEVELS
     return np.rint(features / scales[:, None]).astype(np.int8), scales.astype(np.float32)
 
 

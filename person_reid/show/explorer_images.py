@@ -14,14 +14,14 @@ from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.show.ranking import Folder, paths_of
 
-JUNK_NAME, UNKNOWN = "junk", ""
+JUNK_NAME, NO_NAME = "junk", ""
 
 
 @dataclass(frozen=True)
 class Images:
     """N images, the queries first.
 
-    features: (N, D). paths: N file names. people, cameras: N names; UNKNOWN if nothing is known.
+    features: (N, D). paths: N file names. people, cameras: N names; NO_NAME if nothing is known.
     queries: how many of them are queries; if none are, any image may be asked for. listed: N names
     for a list that other commands read; without them, short_paths serve. commands: lines for a
     terminal that search these images with a picture of one's own.
@@ -61,7 +61,7 @@ def person_name(identity: int | str | None) -> str:
     -1; other text is its own name.
     """
     if identity is None:
-        return UNKNOWN
+        return NO_NAME
     # int() would also take "3_12"
     if isinstance(identity, str) and not re.fullmatch("-?[0-9]{1,18}", identity):
         return identity

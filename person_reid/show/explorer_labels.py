@@ -7,24 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.data.corrections import COLUMNS, Correction, read_list
+from person_reid.data.corrections import CORRECTION_COLUMNS, Correction, read_list
 from person_reid.data.layout import DISTRACTOR
 from person_reid.data.readers import group
 from person_reid.show.explorer_images import Images, fingerprint, person_name
 from person_reid.text import printable
 
-EACH = 5  # images of a strip
+IMAGES_OF_STRIP = 5  # images of a strip
 # proposals that are about all images of a person, or by a camera, at once
 TOGETHER = ("merge", "split")
 
 
 def describe_proposals(images: Images, file: Path) -> dict[str, Any]:
-    """Return the proposals of a list, as tools/label_errors.py writes it, each with strips of
-    images.
+    """Return the proposals of a list of tools/label_errors.py, each with strips of images.
 
-    Beside the images that it is about are the EACH nearest of all others, of those with the same
-    label, of those that have the proposed identity, and of those that the list also proposes for
-    it. Raises UserError as read_list does.
+    Beside the images that it is about are the IMAGES_OF_STRIP nearest of all others, of those with
+    the same label, of those that have the proposed identity, and of those that the list also
+    proposes for it. Raises UserError as read_list does.
     """
     places = {path: place for place, path in enumerate(images.short_paths)}
     identities = {path: number for path in places if (number := _folder(path)) is not None}
@@ -43,7 +42,10 @@ def describe_proposals(images: Images, file: Path) -> dict[str, Any]:
         order = np.argsort(-similarities, kind="stable")
         order = order[~np.isin(order, found)]
         strips = {
-            name: [[int(i), round(float(similarities[i]), 4)] for i in order[which[order]][:EACH]]
+            name: [
+                [int(i), round(float(similarities[i]), 4)]
+                for i in order[which[order]][:IMAGES_OF_STRIP]
+            ]
             for name, which in {
                 "nearest": np.full(len(people), True),
                 "own": labelled,
@@ -67,7 +69,7 @@ def describe_proposals(images: Images, file: Path) -> dict[str, Any]:
     return {
         "key": fingerprint([each["lines"] for each in proposals]),
         "file": f"{printable(file.stem)}_accepted.csv",
-        "columns": COLUMNS,
+        "columns": CORRECTION_COLUMNS,
         "proposals": proposals,
     }
 

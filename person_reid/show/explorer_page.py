@@ -12,12 +12,14 @@ from person_reid.show.page import TEMPLATES, data_uri, palette
 from person_reid.show.style import LINES, LINES_ON_DARK
 from person_reid.text import printable
 
-SOURCES = Path(__file__).parent / "templates" / "explorer"
-BESIDE = re.compile(r'<link rel="stylesheet" href="([\w./]+)">|<script src="([\w./]+)"></script>')
-SHEET = re.compile(r'url\("(sheets/\d+\.jpg)"\)')
+PAGE_SOURCES = Path(__file__).parent / "templates" / "explorer"
+LINKED_FILES = re.compile(
+    r'<link rel="stylesheet" href="([\w./]+)">|<script src="([\w./]+)"></script>'
+)
+SHEET_ADDRESS = re.compile(r'url\("(sheets/\d+\.jpg)"\)')
 ONE_FILE = (".html", ".htm")
-MOST = 25e6  # bytes of a page in one file, which mail programs still carry
-BYTES = 1400  # for a small photograph
+MOST_PAGE_BYTES = 25e6  # bytes of a page in one file, which mail programs still carry
+THUMBNAIL_BYTES = 1400  # for a small photograph
 
 
 def is_one_file(save: str | Path) -> bool:
@@ -27,17 +29,18 @@ def is_one_file(save: str | Path) -> bool:
 
 def one_file_size(images: int, dimension: int) -> float:
     """Return about how many bytes one file has, in base64."""
-    return images * (BYTES + dimension) * 4 / 3
+    return images * (THUMBNAIL_BYTES + dimension) * 4 / 3
 
 
 def check_size(save: str | Path, images: int, dimension: int) -> None:
     """Raise UserError if images with features of that dimension are too many for one file."""
     size = one_file_size(images, dimension)
-    if size > MOST:
+    if size > MOST_PAGE_BYTES:
         raise UserError(
             f"--save {save}: {images:,} images would make one file of "
             f"about {size / 1e6:.0f} MB; at most "
-            f"{MOST / 1e6:.0f}. Write a folder instead: --save {Path(save).with_suffix('')}"
+            f"{MOST_PAGE_BYTES / 1e6:.0f}. "
+            f"Write a folder instead: --save {Path(save).with_suffix('')}"
         )
 
 
@@ -49,7 +52,7 @@ def write_page(
     views: names of the scripts in data/ that it waits for. queries: whether there are any. pieces:
     the number of scripts with features that are loaded with the page; the others are loaded later.
     """
-    for source in SOURCES.iterdir():
+    for source in PAGE_SOURCES.iterdir():
         if source.suffix in (".js", ".css"):
             shutil.copy(source, folder / source.name)
     rules = (
@@ -81,9 +84,9 @@ def in_one_file(folder: Path) -> str:
     def content(found: re.Match[str]) -> str:
         text = (folder / (found[1] or found[2])).read_text(encoding="utf-8")
         return (
-            f"<style>\n{SHEET.sub(sheet, text)}</style>"
+            f"<style>\n{SHEET_ADDRESS.sub(sheet, text)}</style>"
             if found[1]
             else f"<script>\n{text}</script>"
         )
 
-    return BESIDE.sub(content, (folder / "index.html").read_text(encoding="utf-8"))
+    return LINKED_FILES.sub(content, (folder / "index.html").read_text(encoding="utf-8"))

@@ -23,7 +23,7 @@ from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CHUNK_BYTES, CosineScores, Features, on_cpu, unit_rows
 
 LISTED = 60  # gallery images of each query, junk included
-PAIRS = 4096  # multiplied at a time
+PAIRS_AT_ONCE = 4096  # multiplied at a time
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def cosines(
     """Return the cosines (P,) of pairs of query (Q, D) and gallery (G, D)."""
     query, gallery = unit_rows(query), unit_rows(gallery)
     found = np.empty(len(rows), np.float32)
-    for start in range(0, len(rows), PAIRS):
-        part = slice(start, start + PAIRS)
+    for start in range(0, len(rows), PAIRS_AT_ONCE):
+        part = slice(start, start + PAIRS_AT_ONCE)
         found[part] = np.einsum("pd,pd->p", query[rows[part]], gallery[columns[part]])
     return found

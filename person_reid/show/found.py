@@ -13,7 +13,7 @@ from person_reid.show.sheet import OF_CAPTIONS, Row, Tile, draw_sheet, file_capt
 from person_reid.show.style import ACCEPTED, ASKED, FAINT, SCREEN, Look, fitted
 from person_reid.text import printable
 
-MOST_ROWS = 20  # queries on a sheet
+MOST_ON_SHEET = 20  # queries on a sheet
 
 
 def draw_found(
@@ -23,15 +23,16 @@ def draw_found(
     threshold: float = -1.0,
     look: Look = SCREEN,
 ) -> None:
-    """Draw the first MOST_ROWS queries and their answers (lists of Found), one row per query, to an
-    image file.
+    """Draw the first MOST_ON_SHEET queries and their answers to an image file, a row a query.
+
+    The answers are lists of Found.
 
     With a threshold, images at least that similar have a blue frame and the others are faded; a row
     without a blue one says so. An answer whose image cannot be read is a grey tile: an index
     outlives the images in it.
     Raises UserError for a query that cannot be read and for a file type that cannot be written.
     """
-    pairs = list(zip(queries, answers, strict=True))[:MOST_ROWS]
+    pairs = list(zip(queries, answers, strict=True))[:MOST_ON_SHEET]
     draw_sheet([_row(query, found, threshold) for query, found in pairs], save, look)
 
 

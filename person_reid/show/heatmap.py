@@ -10,7 +10,7 @@ from PIL import Image
 
 from person_reid.data.bank import Pixels
 from person_reid.models.network import Network
-from person_reid.show.activation import CHUNK, activations, parts_of
+from person_reid.show.activation import MAPPED_AT_ONCE, activations, parts_of
 from person_reid.show.sheet import Row, Tile, pixels_of
 
 # black to yellow, steadily lighter: legible in grey and to colour-blind readers
@@ -36,7 +36,7 @@ def heat_rows(
     device: torch.device | str = "cpu",
     title: str = "",
     subtitle: str = "",
-    batchsize: int = CHUNK,
+    batchsize: int = MAPPED_AT_ONCE,
 ) -> list[Row]:
     """Return rows of a sheet: the tiles, then the same images under the network's heat, a row for
     each branch.

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from person_reid.retrieval.bound import STEPS
+from person_reid.retrieval.bound import THRESHOLD_STEPS
 from person_reid.retrieval.thresholds import BINS, Counts, PairSimilarities, roc
 from person_reid.show import style
 from person_reid.show.style import SCREEN, Look, in_percent, legend_below, panel, panels, relabel
 
-COSINES = np.arange(-STEPS, STEPS + 1) / STEPS  # of the bins of a histogram
+COSINES = (
+    np.arange(-THRESHOLD_STEPS, THRESHOLD_STEPS + 1) / THRESHOLD_STEPS
+)  # of the bins of a histogram
 MOST_BARS = 256  # across the cosines in [-1, 1]
 PAD = 0.04  # of cosine, left of the first bar
 

@@ -13,15 +13,15 @@ from person_reid.show.style import text_width
 
 Points = npt.NDArray[np.floating]
 DIRECTIONS = np.deg2rad([90, 270, 0, 180, 45, 135, 315, 225, *range(15, 360, 10)])
-DISTANCES = np.arange(7, 60, 2)  # points between a dot and its label
-FAR = 3  # distances; a label that is farther away hangs on a line
+LABEL_DISTANCES = np.arange(7, 60, 2)  # points between a dot and its label
+FAR_LABEL = 3  # distances; a label that is farther away hangs on a line
 CLEAR, NEAR = (
     6,
     14,
 )  # points that a label has to keep from the middle of a dot, and those that it should keep
 ROUNDS = 5
 NOWHERE = np.empty((0, 2))
-OUTSIDE, LABEL, DOT, BESIDE, LINE = 100, 10, 5, 0.4, 0.1  # how bad it is
+OUTSIDE, LABEL, DOT, BESIDE_WEIGHT, LINE_WEIGHT = 100, 10, 5, 0.4, 0.1  # how bad it is
 
 
 class Label(NamedTuple):
@@ -53,7 +53,7 @@ def label_points(
         np.array([text_width(label.text, size, weight) * figure.dpi, 1.25 * size * point]) / 2
         for label in labels
     ]
-    away = DISTANCES[:, None, None] * point
+    away = LABEL_DISTANCES[:, None, None] * point
     rays = np.stack([np.cos(DIRECTIONS), np.sin(DIRECTIONS)], axis=1)
     middles = [
         place + (rays * (away + half)).reshape(-1, 2)
@@ -80,7 +80,8 @@ def label_points(
         }
         text = axes.annotate(
             label.text, label.place, (middle[choice] - place) / point, textcoords="offset points",
-            ha="center", va="center", arrowprops=line if choice >= FAR * len(DIRECTIONS) else None,
+            ha="center", va="center",
+            arrowprops=line if choice >= FAR_LABEL * len(DIRECTIONS) else None,
         )  # fmt: skip
         text.set(color=label.colour, size=size, weight=weight, parse_math=False, in_layout=False)
 
@@ -92,8 +93,8 @@ def _faults(axes: Axes, boxes: Points, dots: Points, lines: Points, point: float
     faults = OUTSIDE * outside + np.arange(len(boxes)) // len(DIRECTIONS) * 0.3
     for badness, points, clear, most in (
         (DOT, dots, CLEAR, np.inf),
-        (BESIDE, dots, NEAR, 2),
-        (LINE, lines, CLEAR, np.inf),
+        (BESIDE_WEIGHT, dots, NEAR, 2),
+        (LINE_WEIGHT, lines, CLEAR, np.inf),
     ):
         at = axes.transData.transform(points)[:, None]
         low, high = boxes[:, :2] - clear * point, boxes[:, 2:] + clear * point

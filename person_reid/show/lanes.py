@@ -17,8 +17,28 @@ from person_reid.show.style import FAINT, INK, MANY, ON_DARK, SCREEN, Look, pict
 from person_reid.text import counted, printable
 
 ROW, BAR = 0.2, 0.8  # inches of a row, and the share of it that a bar takes
-WIDTH = 11  # inches
-STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
+LANES_WIDTH = 11  # inches
+TICK_STEPS = (
+    0.1,
+    0.2,
+    0.5,
+    1,
+    2,
+    5,
+    10,
+    15,
+    30,
+    60,
+    120,
+    300,
+    600,
+    900,
+    1800,
+    3600,
+    7200,
+    14400,
+    43200,
+)
 TICKS = 9  # at most
 ZERO = timedelta()
 LUMINANCE, PALE = (0.299, 0.587, 0.114), 0.62  # a number is dark on a bar that is paler
@@ -61,7 +81,7 @@ def draw_lanes(
     lanes = {camera: packed(each) for camera, each in _by_camera(stays).items()}
     titles = own_or([f"camera {printable(camera)}" for camera in lanes], look.labels)
     people, colours = _colours(stays, ON_DARK[FAINT] if look.dark else FAINT)
-    width = WIDTHS[look.width] if look.width else WIDTH
+    width = WIDTHS[look.width] if look.width else LANES_WIDTH
     rows = sum(len(lane) for lane in lanes.values()) + len(lanes)
     with picture(save, width, ROW * rows + 1.2, look) as figure:
         axes = figure.add_subplot()
@@ -134,7 +154,7 @@ def _name_times(axes: Axes, begin: datetime | None) -> None:
         return f"{begin + passed:%H:%M:%S}" if begin else str(passed)
 
     whole = axes.get_xlim()[1]
-    step = next((step for step in STEPS if whole / step <= TICKS), whole / TICKS)
+    step = next((step for step in TICK_STEPS if whole / step <= TICKS), whole / TICKS)
     of_day = (begin - begin.replace(hour=0, minute=0, second=0, microsecond=0)) if begin else ZERO
     passed = of_day.total_seconds()
     axes.set_xticks(np.arange(-(-passed // step) * step - passed, whole, step))

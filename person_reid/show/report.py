@@ -25,8 +25,12 @@ from person_reid.show.histogram import draw_similarities
 from person_reid.show.sheet import pixels_of
 from person_reid.text import counted
 
-RANKS = (1, 5, 10)
-RULES = {"eer": "equal error rate", "1e-3": "1 stranger in 1,000", "1e-4": "1 stranger in 10,000"}
+REPORT_RANKS = (1, 5, 10)
+RULE_TITLES = {
+    "eer": "equal error rate",
+    "1e-3": "1 stranger in 1,000",
+    "1e-4": "1 stranger in 10,000",
+}
 PAIR_SETS = {"all_pairs": "all pairs", "hardest_per_query": "hardest of every query"}
 Heat = Callable[[Sequence[str | Path]], list[list[Pixels]]]
 
@@ -46,9 +50,14 @@ def metrics_section(tested: Tested, test_dir: ranking.Folder = None) -> Markup:
     """Return the metrics, also for each camera of the queries, and the CMC curves."""
     plain = tested.metrics["single"]
     best = {"Rank@1": plain.rank(1), "mAP": plain.mAP, "mINP": plain.mINP}
-    header = ["Query", *(f"Rank@{k}" for k in RANKS), "mAP", "mINP"]
+    header = ["Query", *(f"Rank@{k}" for k in REPORT_RANKS), "mAP", "mINP"]
     rows = [
-        [name, *(percent(found.rank(k)) for k in RANKS), percent(found.mAP), percent(found.mINP)]
+        [
+            name,
+            *(percent(found.rank(k)) for k in REPORT_RANKS),
+            percent(found.mAP),
+            percent(found.mINP),
+        ]
         for name, found in tested.metrics.items()
     ]
     cameras, words = [], ranking.words_behind(tested.query, test_dir)
@@ -87,7 +96,7 @@ def thresholds_section(tested: Tested) -> Markup:
     found = error_rates(pairs)
     rows = []
     for kind, name in PAIR_SETS.items():
-        for rule, words in RULES.items():
+        for rule, words in RULE_TITLES.items():
             values = found[kind]["rules"][rule]
             accepted = 1 - values["error"] if rule == "eer" else values["tpr"]
             rows.append([f"{name}, {words}", f"{values['threshold']:.3f}", percent(accepted)])

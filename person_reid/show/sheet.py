@@ -21,9 +21,9 @@ from person_reid.errors import UserError
 from person_reid.show.style import ASKED, ON_DARK, SCREEN, WIDTHS, Look, fitted, picture, text_width
 from person_reid.text import printable
 
-COLUMNS = 10  # tiles per line at most, besides the lead
-GREY = 128  # the tile of an image that cannot be read
-SHOWN = (256, 128)  # height and width in pixels to which every photograph is resized
+TILES_OF_LINE = 10  # tiles per line at most, besides the lead
+UNREADABLE_GREY = 128  # the tile of an image that cannot be read
+SHOWN_SIZE = (256, 128)  # height and width in pixels to which every photograph is resized
 FADED = 0.5  # how much of a faint photograph is left
 HIGHEST, LARGEST = 9, 1.6  # inches on a paper: of a sheet, and of a tile's width
 
@@ -94,7 +94,7 @@ def draw_sheet(rows: Sequence[Row], save: str | Path, look: Look = SCREEN) -> No
     """
     titles = iter(own_or([row.title for row in rows if row.title], look.labels))
     rows = [replace(row, title=next(titles)) if row.title else row for row in rows]
-    columns = min(COLUMNS, max(1, *(len(row.tiles) for row in rows)))
+    columns = min(TILES_OF_LINE, max(1, *(len(row.tiles) for row in rows)))
     sizes, columns = _paper(rows, columns, look) if look.width else (ON_SCREEN, columns)
     indent = _indent(rows, sizes)
     width = max(indent + columns * (sizes.width + sizes.gap) + sizes.margin, 6)
@@ -233,8 +233,10 @@ def _draw_tile(axes: Axes, tile: Tile, sizes: SimpleNamespace) -> None:
     except UserError:
         if not tile.optional:
             raise
-        pixels = np.full((*SHOWN, 3), GREY, np.uint8)
-        axes.text(SHOWN[1] / 2, SHOWN[0] / 2, "no image", ha="center", color="black", **style)
+        pixels = np.full((*SHOWN_SIZE, 3), UNREADABLE_GREY, np.uint8)
+        axes.text(
+            SHOWN_SIZE[1] / 2, SHOWN_SIZE[0] / 2, "no image", ha="center", color="black", **style
+        )
     axes.imshow(pixels, aspect="auto", interpolation="lanczos", alpha=FADED if tile.faint else 1)
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
@@ -263,6 +265,6 @@ def pixels_of(image: Path | str | Pixels) -> Pixels:
     if isinstance(image, np.ndarray):
         return image
     try:
-        return load_image(image, *SHOWN, shown=True)
+        return load_image(image, *SHOWN_SIZE, shown=True)
     except Exception as error:  # decoders fail in many ways, and every failure means the same here
         raise UserError(f"{image}: not a readable image ({error}).") from None

@@ -10,10 +10,10 @@ from person_reid.data.decoding import decode
 from person_reid.data.images import Pixels, load_image
 from person_reid.errors import UserError, describe
 from person_reid.show.ranking import Folder, find_image
-from person_reid.show.sheet import GREY
+from person_reid.show.sheet import UNREADABLE_GREY
 
 TILE = (112, 56)  # height and width in pixels
-COLUMNS, ROWS = 10, 10  # tiles of a file
+SPRITE_COLUMNS, SPRITE_ROWS = 10, 10  # tiles of a file
 QUALITY = 75
 
 
@@ -37,15 +37,15 @@ def write_sprites(paths: Sequence[str], folder: Path, test_dir: Folder = None) -
                 if isinstance(error, UserError)
                 else f"{paths[index]}: {describe(error)}"
             )
-            return np.full((*TILE, 3), GREY, np.uint8)
+            return np.full((*TILE, 3), UNREADABLE_GREY, np.uint8)
 
     height, width = TILE
-    sheet = np.zeros((ROWS * height, COLUMNS * width, 3), np.uint8)
+    sheet = np.zeros((SPRITE_ROWS * height, SPRITE_COLUMNS * width, 3), np.uint8)
     for index, pixels in enumerate(decode(range(len(paths)), load)):
-        number, place = divmod(index, ROWS * COLUMNS)
-        row, column = divmod(place, COLUMNS)
+        number, place = divmod(index, SPRITE_ROWS * SPRITE_COLUMNS)
+        row, column = divmod(place, SPRITE_COLUMNS)
         sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = pixels
-        if place == ROWS * COLUMNS - 1 or index == len(paths) - 1:
+        if place == SPRITE_ROWS * SPRITE_COLUMNS - 1 or index == len(paths) - 1:
             Image.fromarray(sheet).save(folder / f"{number}.jpg", quality=QUALITY, optimize=True)
             sheet[:] = 0
     lines = [wrong[index] for index in sorted(wrong)]

@@ -45,7 +45,7 @@ ON_DARK = {  # lighter, for a dark screen
     RIGHT: LINES_ON_DARK[2], WRONG: "#f87c5c", ACCEPTED: LINES_ON_DARK[0],
     ASKED: "#94a3b8", FAINT: "#94a3b8",
 }  # fmt: skip
-PATTERNS = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (8, 2)))
+LINE_PATTERNS = ("-", "--", "-.", ":", (0, (6, 1.5, 1, 1.5, 1, 1.5)), (0, (8, 2)))
 MANY = (
     "#3f90da", "#ffa90e", "#bd1f01", "#2e9e5b", "#832db6",
     "#a96b59", "#e76300", "#b9ac70", "#e87fc3", "#92dadd",
@@ -79,7 +79,7 @@ def theme(look: Look = SCREEN) -> dict[Any, Any]:
         "axes.titlelocation": "left", "axes.labelsize": text, "axes.linewidth": 0.8 * thin,
         "axes.spines.top": False, "axes.spines.right": False,
         "axes.grid": True, "axes.axisbelow": True,
-        "axes.prop_cycle": cycler(color=lines(look)) + cycler(linestyle=PATTERNS),
+        "axes.prop_cycle": cycler(color=lines(look)) + cycler(linestyle=LINE_PATTERNS),
         "grid.color": grid, "grid.linewidth": 0.8 * thin,
         "xtick.color": faint, "xtick.labelcolor": ink, "xtick.labelsize": small,
         "ytick.color": faint, "ytick.labelcolor": ink, "ytick.labelsize": small,

@@ -16,8 +16,8 @@ from person_reid.show.labels import Label, label_points
 from person_reid.show.style import SCREEN, Look, legend_below, lines, panel, panels
 from person_reid.text import printable
 
-WIDE, HIGH = 5.4, 4.8  # inches of a panel
-LEAST = 3  # inches of a panel on paper, which has to hold the names
+PANEL_WIDTH, PANEL_HEIGHT = 5.4, 4.8  # inches of a panel
+LEAST_PANEL = 3  # inches of a panel on paper, which has to hold the names
 FRONT = "#94a3b8"  # colour of the line that connects the best
 
 
@@ -63,7 +63,9 @@ def draw_panels(
     shown = dict(zip(names, own_or(names, look.labels), strict=True))
     families = list(dict.fromkeys(point.family for point in points))
     colours = {family: lines(look)[i % len(lines(look))] for i, family in enumerate(families)}
-    with panels(save, len(found), (WIDE, HIGH), look, narrowest=LEAST, below=0.5) as (
+    with panels(
+        save, len(found), (PANEL_WIDTH, PANEL_HEIGHT), look, narrowest=LEAST_PANEL, below=0.5
+    ) as (
         figure,
         every,
     ):

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from person_reid.synthetic.figure import Fabric, Paint, Point, Pose, Solid
-from person_reid.synthetic.people import PATTERNS, Array, Colour, Person
+from person_reid.synthetic.people import CLOTHES_PATTERNS, Array, Colour, Person
 
 FACE = np.array((46, 30, 30), np.float32)  # eyes and mouth
 # length in half legs
 TROUSERS = {"trousers": 2.0, "slim": 2.0, "shorts": 0.85, "skirt": 0.0, "long skirt": 0.0}
-WIDE = {"trousers": 0.012, "shorts": 0.01}
+SLEEVE_WIDTHS = {"trousers": 0.012, "shorts": 0.01}
 HATS = ("beanie", "cap", "hat")
 
 
@@ -33,7 +33,7 @@ def solids_of(person: Person, pose: Pose) -> list[Solid]:
 def fabric(pattern: str, first: Colour, second: Colour) -> Fabric:
     """Return the paint of a garment, which is `second` inside the pattern and `first` elsewhere."""
     colours = np.array((first, second), np.float32)
-    return lambda azimuth, t: colours[PATTERNS[pattern](azimuth, t).astype(np.intp)]
+    return lambda azimuth, t: colours[CLOTHES_PATTERNS[pattern](azimuth, t).astype(np.intp)]
 
 
 def limb(cloth: Paint, skin: Paint, length: float, half: int) -> Paint:
@@ -62,7 +62,7 @@ def legs(person: Person, pose: Pose) -> list[Solid]:
     The thighs swing in opposite directions.
     """
     cloth = fabric(person.lower_pattern, person.lower, person.lower_second)
-    covered, wide = TROUSERS[person.lower_cut], WIDE.get(person.lower_cut, 0.0)
+    covered, wide = TROUSERS[person.lower_cut], SLEEVE_WIDTHS.get(person.lower_cut, 0.0)
     below = limb(person.skin, person.shoes, 1.45, 1) if person.boots else person.skin
     skirted = covered == 0
     stride, nearer = (0.6 * pose.stride, -0.15) if skirted else (pose.stride, 0.0)

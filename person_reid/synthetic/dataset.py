@@ -29,9 +29,9 @@ from person_reid.synthetic.people import Array, Person
 from person_reid.synthetic.scenes import BOX, Camera, camera_of, draw_obstacle, panorama, photograph
 from person_reid.text import parse_json
 
-FOLDERS = ("bounding_box_train", "bounding_box_test", "query", "gt_bbox")
+DRAWN_FOLDERS = ("bounding_box_train", "bounding_box_test", "query", "gt_bbox")
 MANIFEST = "synthetic.json"
-VERSION = 1  # raise it when a single pixel changes; tests/synthetic/test_pixels.py notices
+PEOPLE_VERSION = 1  # raise it when a single pixel changes; tests/synthetic/test_pixels.py notices
 MOST_PICTURES = 10_000_000
 JPEG_END = b"\xff\xd9"
 LIMITS = {
@@ -43,7 +43,7 @@ LIMITS = {
     "junk": (0, MOST_PICTURES),
     "seed": (0, 2**63 - 1),
 }
-CHUNK = 64  # pictures of one camera that a process draws at a time
+PICTURES_AT_ONCE = 64  # pictures of one camera that a process draws at a time
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,14 @@ def draw_data_set(
     }  # fmt: skip
     check_sizes(sizes)
     root = Path(root)
-    claim(root, {**sizes, "version": VERSION})
+    claim(root, {**sizes, "version": PEOPLE_VERSION})
     pictures = list(plan(train_identities, test_identities, cameras, images, distractors, junk))
     missing = [picture for picture in pictures if not is_drawn(root / picture.file)]
     by_camera = [[p for p in missing if p.camera == camera] for camera in range(1, cameras + 1)]
     chunks = [
-        (str(root), some[start : start + CHUNK], seed)
+        (str(root), some[start : start + PICTURES_AT_ONCE], seed)
         for some in by_camera
-        for start in range(0, len(some), CHUNK)
+        for start in range(0, len(some), PICTURES_AT_ONCE)
     ]
     # a process takes time to start, and Windows waits for at most 61
     workers = workers or min(available_cores(), 1 + len(missing) // 500, 61)
@@ -135,7 +135,7 @@ def check_limits(sizes: dict[str, int]) -> None:
             raise UserError(f"{FLAGS.get(name, name)} {value}: expected {least:,} to {most:,}.")
 
 
-def claim(root: Path, arguments: dict[str, int], folders: Sequence[str] = FOLDERS) -> None:
+def claim(root: Path, arguments: dict[str, int], folders: Sequence[str] = DRAWN_FOLDERS) -> None:
     """Note in `root` what is drawn there, and make its folders.
 
     Raises UserError if `root` holds another data set.
@@ -158,7 +158,7 @@ def claim(root: Path, arguments: dict[str, int], folders: Sequence[str] = FOLDER
                 f"{root}: holds synthetic people drawn with {', '.join(changes)}. "
                 "Delete it or choose another folder."
             )
-    elif any((root / folder).exists() for folder in FOLDERS):
+    elif any((root / folder).exists() for folder in DRAWN_FOLDERS):
         raise UserError(f"{root}: holds a data set that was not drawn here. Choose another folder.")
     elif root.is_dir() and any(not path.name.startswith(".") for path in root.iterdir()):
         raise UserError(f"{root}: is not empty. Choose a new or an empty folder.")

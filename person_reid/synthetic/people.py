@@ -15,7 +15,7 @@ Colour = tuple[int, int, int]
 
 # One small wardrobe for everybody: many people share colours and differ only in cut and pattern. An
 # entry that is listed twice is worn twice as often.
-CLOTHES = {
+WARDROBE = {
     "white": (238, 236, 230),
     "grey": (142, 146, 152),
     "black": (44, 45, 52),
@@ -50,7 +50,7 @@ SLEEVES = (0.0, 0.75, 0.75, 2.0, 2.0, 2.0)
 
 # Where the second colour of a garment is: azimuth a in radians (0 is the middle of the front), t
 # from 0 (top) to 1.
-PATTERNS: dict[str, Callable[[Array, Array], Array]] = {
+CLOTHES_PATTERNS: dict[str, Callable[[Array, Array], Array]] = {
     "plain": lambda a, t: np.zeros(np.broadcast_shapes(a.shape, t.shape), bool),
     "hoops": lambda a, t: (t * 4 + 0.5) % 1 > 0.5,
     "stripes": lambda a, t: (a * 1.6 + 0.25) % 1 > 0.5,
@@ -66,7 +66,7 @@ PATTERNS: dict[str, Callable[[Array, Array], Array]] = {
     "sash": lambda a, t: np.abs(np.sin(a / 2 + 0.4) * 0.9 + 0.35 - t) < 0.13,
     "seam": lambda a, t: np.abs(np.abs(a) - np.pi / 2) < 0.35,
 }
-UPPER_PATTERNS = ("plain", *(name for name in PATTERNS if name != "seam"))
+UPPER_PATTERNS = ("plain", *(name for name in CLOTHES_PATTERNS if name != "seam"))
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Person:
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Person":
         """Draw a person at random."""
-        colours = list(CLOTHES.values())
+        colours = list(WARDROBE.values())
         upper, upper_second = (colours[i] for i in rng.choice(len(colours), 2, replace=False))
         lower, lower_second = (colours[i] for i in rng.choice(len(colours), 2, replace=False))
 

@@ -30,7 +30,7 @@ from person_reid.synthetic.figure import Pose, draw_solids, extent
 from person_reid.synthetic.people import Array, Person
 from person_reid.synthetic.scenes import PANORAMA, camera_of, panorama, photograph
 
-VERSION = 1  # raise it when a file of a walk changes
+WALKS_VERSION = 1  # raise it when a file of a walk changes
 SCENE = (960, 540)  # width and height in pixels while a frame is drawn; it is halved at the end
 FPS = 5
 BEGIN = datetime(2026, 1, 5, 9)  # when the first camera starts
@@ -40,24 +40,24 @@ DELAY = 5  # seconds from the start of a camera to that of the next
 HORIZON, ABOVE, FOCAL = 0.37 * SCENE[1], 1.25, 1.2 * SCENE[1]  # in pixels, except ABOVE the ground
 FARTHEST = 5.5  # from the camera; nobody is seen beyond
 INSIDE = 0.6  # share of a figure within the frame from which somebody is in it
-LEAST_SEEN = 0.3  # share of a figure; who shows less is neither in the truth nor tracked
+LEAST_VISIBLE = 0.3  # share of a figure; who shows less is neither in the truth nor tracked
 SPEED = 0.8  # a second
 CYCLE, POSES = 0.85, 8  # the length of two steps, and how many figures are drawn of them
 FIGURE = 256  # pixels of a body height in a drawn figure
-MARGIN = 40  # pixels around it, in which its shadow fades
+SHADOW_MARGIN = 40  # pixels around it, in which its shadow fades
 
-PAUSE = 2.0  # seconds from one person's first appearance to the next person's
-TRAVEL = 6.0  # the least seconds from a camera to the one numbered next to it
+PAUSE_BETWEEN_PEOPLE = 2.0  # seconds from one person's first appearance to the next person's
+LEAST_TRAVEL = 6.0  # the least seconds from a camera to the one numbered next to it
 RETURN = 0.25  # share of the people who come back to the camera that saw them first
 
 # The faults of the tracker.
 MISS = 0.03  # share of the other boxes that it misses
-JITTER = 0.02  # standard deviation of the sides of a box, in its widths and heights
-PATIENCE = 5  # frames: who was not seen for longer gets a new track
+BOX_JITTER = 0.02  # standard deviation of the sides of a box, in its widths and heights
+TRACKER_PATIENCE = 5  # frames: who was not seen for longer gets a new track
 FRAGMENT = 0.02  # the chance of a new track at every box
 CROSSING, SWITCH = 0.3, 0.1  # two boxes of this IoU swap their tracks with this chance
 
-CHUNK = 100  # frames of one camera that a process draws at a time
+FRAMES_AT_ONCE = 100  # frames of one camera that a process draws at a time
 WALK, TRACKER, EXPOSURE = 4, 5, 6  # streams of random numbers beside those of the other modules
 
 
@@ -123,7 +123,7 @@ def draw_walks(
     check_limits(sizes)
     root = Path(root)
     folders = [f"cam{i + 1}/{part}" for i in range(cameras) for part in ("gt", "img1")]
-    claim(root, {**sizes, "walks": VERSION}, folders)
+    claim(root, {**sizes, "walks": WALKS_VERSION}, folders)
     walks = list(passages(identities, cameras, seed))
     last = min(seconds, max(passage.leave for passage in walks))
     tasks = []
@@ -134,8 +134,8 @@ def draw_walks(
         files = [root / f"cam{number}/img1/{i:06d}.jpg" for i in range(1, len(frames) + 1)]
         missing = [pair for pair in zip(files, frames, strict=True) if not is_drawn(pair[0])]
         tasks += [
-            (number, missing[start : start + CHUNK], seed)
-            for start in range(0, len(missing), CHUNK)
+            (number, missing[start : start + FRAMES_AT_ONCE], seed)
+            for start in range(0, len(missing), FRAMES_AT_ONCE)
         ]
     write_clocks(root, cameras)
     workers = workers or min(available_cores(), len(tasks), 61)
@@ -155,7 +155,7 @@ def start_of(camera: int) -> float:
 
 def travel(camera: int, other: int) -> float:
     """Return the least seconds that somebody needs from one camera to another."""
-    return TRAVEL * abs(camera - other)
+    return LEAST_TRAVEL * abs(camera - other)
 
 
 def passages(identities: int, cameras: int, seed: int) -> Iterator[Passage]:
@@ -166,7 +166,7 @@ def passages(identities: int, cameras: int, seed: int) -> Iterator[Passage]:
         way = [1 + int(index) for index in rng.permutation(cameras)]
         if rng.random() < RETURN:
             way.append(way[0])
-        now = PAUSE * (person - 1 + rng.random())
+        now = PAUSE_BETWEEN_PEOPLE * (person - 1 + rng.random())
         for number, before in zip(way, [way[0], *way], strict=False):
             now += travel(number, before) * rng.uniform(1, 1.6)
             passage = walk_past(person, look, number, seed, rng)
@@ -242,7 +242,7 @@ def write_tracks(folder: Path, frames: Sequence[Sequence[Sight]], rng: np.random
         line(number, each.passage.person, each.box, f"1,1,{each.visible:.2f}")
         for number, seen in enumerate(frames, 1)
         for each in seen
-        if each.visible >= LEAST_SEEN
+        if each.visible >= LEAST_VISIBLE
     ]
     found = [
         line(number, track, box, f"{rng.uniform(0.6, 1):.2f},-1,-1,-1")
@@ -273,10 +273,10 @@ def tracked(
         found = {
             each.passage.person: each.box
             for each in seen
-            if each.visible >= LEAST_SEEN and rng.random() >= MISS
+            if each.visible >= LEAST_VISIBLE and rng.random() >= MISS
         }
         for person in found:
-            late = number - last.get(person, -PATIENCE - 1) > PATIENCE
+            late = number - last.get(person, -TRACKER_PATIENCE - 1) > TRACKER_PATIENCE
             if late or rng.random() < FRAGMENT:
                 tracks[person] = most = most + 1
             last[person] = number
@@ -285,7 +285,7 @@ def tracked(
                 tracks[one], tracks[other] = tracks[other], tracks[one]
         for person, box in found.items():
             size = np.tile(box[2:] - box[:2], 2)
-            yield number, tracks[person], box + rng.normal(0, JITTER, 4) * size
+            yield number, tracks[person], box + rng.normal(0, BOX_JITTER, 4) * size
 
 
 def write_clocks(root: Path, cameras: int) -> None:
@@ -321,7 +321,7 @@ def paste_figure(scene: Image.Image, each: Sight) -> None:
     figure = drawn_figure(each.passage.look, each.passage.pose, each.step)
     zoom = each.scale / FIGURE
     small = figure.resize((round(figure.width * zoom), round(figure.height * zoom)))
-    corner = each.sides[:2] - MARGIN * zoom
+    corner = each.sides[:2] - SHADOW_MARGIN * zoom
     scene.paste(small, tuple(corner.round().astype(int).tolist()), small)
 
 
@@ -340,11 +340,11 @@ def drawn_figure(look: Person, pose: Pose, step: int) -> Image.Image:
     backgrounds therefore tell c and a.
     """
     left, top, right, bottom = FIGURE * figure_extent(look, pose, step)
-    size = round(bottom - top + 2 * MARGIN), round(right - left + 2 * MARGIN), 3
+    size = round(bottom - top + 2 * SHADOW_MARGIN), round(right - left + 2 * SHADOW_MARGIN), 3
     pose = replace(pose, phase=2 * np.pi * step / POSES)
     black, white = np.zeros(size, np.float32), np.full(size, 255, np.float32)
     for canvas in (black, white):
-        feet = MARGIN - left, MARGIN - top
+        feet = SHADOW_MARGIN - left, SHADOW_MARGIN - top
         draw_solids(canvas, solids_of(look, pose), pose, feet, FIGURE * look.height)
     opacity = 1 - (white - black).mean(axis=2, keepdims=True) / 255
     colour = black / np.maximum(opacity, 1e-6)

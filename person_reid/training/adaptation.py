@@ -60,12 +60,21 @@ from person_reid.training.writers import drawing
 log = logging.getLogger(__name__)
 LEAST_KEPT = 0.1  # docs/adaptation.md has measured values of good and bad runs
 MOST_QUERIES = 2000  # in the report
-LAYERS = ("backbone", "stride", "pool", "attention", "neck", "linear_num", "drop_path", "usam")
+LAYER_OPTIONS = (
+    "backbone",
+    "stride",
+    "pool",
+    "attention",
+    "neck",
+    "linear_num",
+    "drop_path",
+    "usam",
+)
 SEVERAL_FEATURES = (
     "this network has several features for the parts of an image, and "
     "one is clustered. Choose another."
 )
-MARGIN = 0.02  # around the radius: images whose cluster changes within it are not reliable
+RADIUS_MARGIN = 0.02  # around the radius: images whose cluster changes within it are not reliable
 
 
 class AdaptationImages(TrainingImages):
@@ -121,11 +130,13 @@ def started(config: AdaptConfig) -> AdaptConfig:
 def _from_run(config: AdaptConfig) -> AdaptConfig:
     """Take the network and its weights from the run to start from."""
     reason = "{from_run} says what the network is."
-    refuse(config, ("weights", *LAYERS), reason, from_run=config.from_run)
+    refuse(config, ("weights", *LAYER_OPTIONS), reason, from_run=config.from_run)
     named = config.from_run or ""
     of_run = names_a_run(named) or not (Path(named).is_dir() or "/" in named)
     start = network_of_run(named) if of_run else open_pretrained(named)
-    layers = {name: getattr(start.spec, name) for name in (*LAYERS, "PCB", "height", "width")}
+    layers = {
+        name: getattr(start.spec, name) for name in (*LAYER_OPTIONS, "PCB", "height", "width")
+    }
     return replace(config, **layers, weights=str(start.weights))
 
 
@@ -260,7 +271,7 @@ class Adaptation:
         """Return the cluster (N,) of each image, -1 for outliers, by features (N, D)."""
         config = self.config
         smaller, larger = np.clip(
-            [config.radius - MARGIN, config.radius + MARGIN], 0.001, 0.999
+            [config.radius - RADIUS_MARGIN, config.radius + RADIUS_MARGIN], 0.001, 0.999
         ).tolist()
         graph = jaccard_graph(
             features, larger if config.reliable else config.radius, config.k1, config.k2

@@ -13,7 +13,7 @@ from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.training.images import Batch
 from person_reid.training.step import TrainingStep
 
-RATE = 16  # grey values, out of 255: the most by which a pixel is moved
+ADVERSARIAL_RATE = 16  # grey values, out of 255: the most by which a pixel is moved
 
 
 class AdversarialTerm:
@@ -37,7 +37,9 @@ class AdversarialTerm:
         return self.weight * step.criterion.classify(attacked, batch.targets)
 
 
-def opposite_direction_attack(network: Any, images: torch.Tensor, rate: int = RATE) -> torch.Tensor:
+def opposite_direction_attack(
+    network: Any, images: torch.Tensor, rate: int = ADVERSARIAL_RATE
+) -> torch.Tensor:
     """Move each pixel by at most `rate` grey values so that the feature f turns in the opposite
     direction (ODFA).
 

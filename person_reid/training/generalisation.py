@@ -15,12 +15,13 @@ from person_reid.data.bank import BatchSource
 from person_reid.training.images import Batch
 from person_reid.training.step import TrainingStep
 
-WEIGHT = 0.1  # as in the published training
+ADVERSARIAL_WEIGHT = 0.1  # as in the published training
 
 
 class GeneralisationTerm:
-    """Add WEIGHT · the divergence of student and teacher on unlabelled images, once the weights are
-    averaged.
+    """Add the divergence of student and teacher on unlabelled images, times ADVERSARIAL_WEIGHT.
+
+    It begins once the weights are averaged.
 
     source: makes the unlabelled images. size: how many of them this process draws in a step.
     """
@@ -41,7 +42,9 @@ class GeneralisationTerm:
             _, teacher = teacher_network.outputs(second)
         # a head that returns cosines has one
         scale = getattr(step.criterion.classification, "scale", 1.0)
-        return WEIGHT * symmetric_divergence(scale * student.float(), scale * teacher.float())
+        return ADVERSARIAL_WEIGHT * symmetric_divergence(
+            scale * student.float(), scale * teacher.float()
+        )
 
     def draw(self, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return two augmentations, each (size, 3, H, W), of the

@@ -21,8 +21,8 @@ IN_BACKBONE = ("model.", "usam_")  # prefixes of its parameters' names
 WARM_FROM = 0.1  # fraction of the learning rate at which a warm-up begins
 DROP = 0.1  # factor of each step down
 # of one_cycle, as PyTorch's pct_start, div_factor and final_div_factor
-RISE, START, END = 0.3, 25, 1e4
-FLOOR = 0.01  # fraction of --lr at which the cosine schedules end
+ONE_CYCLE_RISE, START, END = 0.3, 25, 1e4
+COSINE_FLOOR = 0.01  # fraction of --lr at which the cosine schedules end
 
 
 def build_optimizer(
@@ -104,7 +104,7 @@ def build_scheduler(
     Chained schedulers (SequentialLR) multiply the rate from step to step and accumulate rounding
     errors.
     """
-    floors = [min(1.0, options.lr * FLOOR / group["lr"]) for group in optimizer.param_groups]
+    floors = [min(1.0, options.lr * COSINE_FLOOR / group["lr"]) for group in optimizer.param_groups]
     return LambdaLR(optimizer, [_factor(options, steps_per_epoch, floor) for floor in floors])
 
 
@@ -129,7 +129,9 @@ def _factor(
     milestones = numbers(options.milestones)
     if options.schedule == "one_cycle":
         steps = options.total_epoch * steps_per_epoch
-        return partial(_one_cycle, peak=max(0.0, (warm_steps or RISE * steps) - 1), last=steps - 1)
+        return partial(
+            _one_cycle, peak=max(0.0, (warm_steps or ONE_CYCLE_RISE * steps) - 1), last=steps - 1
+        )
 
     def factor(step: int) -> float:
         epoch = step // steps_per_epoch

@@ -62,7 +62,7 @@ def to_mlflow(config: TrainConfig, folder: Path) -> Writer:
 
 
 # by flag, which is also the package
-WRITERS = {"tensorboard": to_tensorboard, "wandb": to_wandb, "mlflow": to_mlflow}
+METRIC_WRITERS = {"tensorboard": to_tensorboard, "wandb": to_wandb, "mlflow": to_mlflow}
 """Each is called as writer(config, run folder) and returns (a context manager
 that closes it, write(record)).
 """
@@ -70,7 +70,7 @@ that closes it, write(record)).
 
 def chosen_writers(config: TrainConfig) -> list[str]:
     """Return the names of the writers that are asked for."""
-    return [name for name in WRITERS if getattr(config, name)]
+    return [name for name in METRIC_WRITERS if getattr(config, name)]
 
 
 def check_writers(config: TrainConfig) -> None:
@@ -102,7 +102,7 @@ def open_writers(
         stack.enter_context(quiet_threads())
         for name in chosen_writers(config):
             try:
-                closing, write = WRITERS[name](config, folder)
+                closing, write = METRIC_WRITERS[name](config, folder)
             except Exception as error:  # each package fails in its own ways
                 reason = " ".join(str(error).split())[:200]
                 raise UserError(f"--{name}: {name} could not start ({reason}).") from error

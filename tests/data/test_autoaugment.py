@@ -10,7 +10,13 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torchvision.transforms import AutoAugment
 
-from person_reid.data.autoaugment import LARGEST, OPERATIONS, POLICIES, autoaugment, magnitude_of
+from person_reid.data.autoaugment import (
+    OPERATIONS,
+    POLICIES,
+    STRENGTH_OF_LEVEL,
+    autoaugment,
+    magnitude_of,
+)
 from tests.data.test_augment import DEVICES, generator, noise
 
 
@@ -65,7 +71,7 @@ def test_policies_and_magnitudes_are_torchvisions():
         [name for policy in table for name, *_ in policy] for table in (POLICIES, library.policies)
     )
     assert names == [{"ShearX": "shear_x"}.get(name, name.lower()) for name in theirs]
-    assert len(expected) == 50 and {*LARGEST} <= {*names} <= {*OPERATIONS}
+    assert len(expected) == 50 and {*STRENGTH_OF_LEVEL} <= {*names} <= {*OPERATIONS}
 
 
 def test_a_policy_happens_as_often_as_it_says(monkeypatch):

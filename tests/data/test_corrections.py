@@ -5,13 +5,13 @@ import shutil
 import pytest
 
 import prepare
-from person_reid.data.corrections import COLUMNS, read_corrected
+from person_reid.data.corrections import CORRECTION_COLUMNS, read_corrected
 from person_reid.data.layout import read_split
 from person_reid.errors import UserError
 from tests.data.conftest import write_image
 from tests.data.test_prepare import names, state
 
-HEAD = ",".join(COLUMNS) + "\n"
+HEAD = ",".join(CORRECTION_COLUMNS) + "\n"
 FIRST = "train_all/0002/0002_c1s1_000451_03.jpg,2,"
 
 

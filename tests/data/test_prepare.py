@@ -359,10 +359,11 @@ def test_real_people(real_people, tmp_path):
     plan = plan_layout(MARKET, real_people)
     found = {
         split: {target.split("/")[1] for target in plan if target.startswith(f"{split}/")}
-        for split in laying.SPLITS
+        for split in laying.PREPARED_SPLITS
     }
     sizes = {
-        split: sum(target.startswith(f"{split}/") for target in plan) for split in laying.SPLITS
+        split: sum(target.startswith(f"{split}/") for target in plan)
+        for split in laying.PREPARED_SPLITS
     }
     assert sizes == {
         "train": 570,

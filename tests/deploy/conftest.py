@@ -16,7 +16,7 @@ def written_once(monkeypatch):
     The file is checked each time.
     """
 
-    def write(module, contents, original=export.WRITERS["onnx"]):
+    def write(module, contents, original=export.EXPORT_WRITERS["onnx"]):
         described = hashlib.sha256(f"{module}{contents}{module.embed.scales}".encode())
         for tensor in module.state_dict().values():
             described.update(tensor.contiguous().numpy())
@@ -25,4 +25,4 @@ def written_once(monkeypatch):
             WRITTEN[key] = original(module, contents)
         return WRITTEN[key]
 
-    monkeypatch.setitem(export.WRITERS, "onnx", write)
+    monkeypatch.setitem(export.EXPORT_WRITERS, "onnx", write)

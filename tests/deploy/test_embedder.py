@@ -111,7 +111,7 @@ def test_arrays_of_opencv(embedder, paths, expected):
 
 def test_many_images_and_none(embedder, paths, expected, monkeypatch):
     monkeypatch.setattr("person_reid.data.decoding.AHEAD", 7)
-    monkeypatch.setattr("person_reid.deploy.embedder.CHUNK", 9)
+    monkeypatch.setattr("person_reid.deploy.embedder.IMAGES_IN_MEMORY", 9)
     np.testing.assert_allclose(embedder(paths * 4), np.tile(expected, (4, 1)), atol=1e-6)
     empty = embedder([])
     assert empty.shape == (0, embedder.dim) and empty.dtype == np.float32

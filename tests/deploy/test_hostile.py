@@ -14,7 +14,7 @@ from torch import nn
 
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.export import export
-from person_reid.deploy.interface import KEY, Contents
+from person_reid.deploy.interface import CONTENTS_KEY, Contents
 from person_reid.deploy.run import Engine
 from person_reid.errors import UserError
 from person_reid.models.network import Network
@@ -52,7 +52,7 @@ def written(path, **entries):
     about = json.loads(Contents(64, 32, 8).to_json()) | entries
     text = json.dumps({name: value for name, value in about.items() if value is not None})
     traced = torch.jit.trace(Flat(), torch.zeros(2, 3, 64, 32), check_trace=False)
-    torch.jit.save(traced, str(path), _extra_files={KEY: text})
+    torch.jit.save(traced, str(path), _extra_files={CONTENTS_KEY: text})
     return path
 
 

@@ -31,7 +31,7 @@ QUERIES = FEATURES[::50]
 def small_limit(monkeypatch):
     """Inverted lists from 500 images on, of all images, for searches with filters as well."""
     monkeypatch.setattr(module, "EXACT", 500)
-    monkeypatch.setattr(module, "FEW", 0)
+    monkeypatch.setattr(module, "MOST_ADMITTED", 0)
     monkeypatch.setattr(inverted_lists, "MOST_NEWER", 0)
 
 
@@ -192,7 +192,7 @@ def test_lists_that_take_in_images_lose_those_that_were_replaced(path, monkeypat
 
 def test_a_filter_that_admits_few_images_compares_them_all(path, monkeypatch):
     SearchIndex(path).describe({name: About(camera="7") for name in NAMES[5:900:30]})
-    monkeypatch.setattr(module, "FEW", 30)
+    monkeypatch.setattr(module, "MOST_ADMITTED", 30)
     monkeypatch.setattr(inverted_lists.InvertedLists, "search", None)
     index, camera = SearchIndex(path), Filter(camera="7")
     expected = sorted(-FEATURES[5:900:30] @ FEATURES[0])[:10]

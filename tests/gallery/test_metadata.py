@@ -54,7 +54,7 @@ def use_lists(monkeypatch):
     """Search by inverted lists, not exactly."""
     pytest.importorskip("faiss")
     monkeypatch.setattr(module, "EXACT", 500)
-    monkeypatch.setattr(module, "FEW", 0)
+    monkeypatch.setattr(module, "MOST_ADMITTED", 0)
 
 
 def fits(about, which):

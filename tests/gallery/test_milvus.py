@@ -13,7 +13,7 @@ from benchmarks.support.people import write_people
 from person_reid.errors import UserError
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
-from person_reid.gallery.milvus import LONGEST, MilvusGallery
+from person_reid.gallery.milvus import LONGEST_TEXT_BYTES, MilvusGallery
 from person_reid.retrieval.similarity import unit_rows
 from tests.support.flags import SMALLEST
 from tools import search
@@ -281,7 +281,7 @@ def test_a_collection_of_an_earlier_version_goes_on(tmp_path, features):
     schema = gallery.client.create_schema()
     for name in ("path", "state", *About._fields):
         how = {"is_primary": True} if name == "path" else {"nullable": name in About._fields}
-        schema.add_field(name, pymilvus.DataType.VARCHAR, max_length=LONGEST, **how)
+        schema.add_field(name, pymilvus.DataType.VARCHAR, max_length=LONGEST_TEXT_BYTES, **how)
     schema.add_field("feature", pymilvus.DataType.FLOAT_VECTOR, dim=16)
     indexes = gallery.client.prepare_index_params()
     indexes.add_index("feature", index_type="AUTOINDEX", metric_type="IP")

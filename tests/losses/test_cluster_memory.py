@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from person_reid.losses import cluster_memory
-from person_reid.losses.cluster_memory import LAMBDA, ClusterMemory, ProxyMemory
+from person_reid.losses.cluster_memory import INSTANCE_WEIGHT, ClusterMemory, ProxyMemory
 
 CLUSTERS, DIM = 5, 6
 
@@ -132,7 +132,7 @@ def slow_proxy_loss(features, labels, loss, hardest):
         )[:hardest]
         everything = sum(scores[k].exp() for k in positive) + sum(score.exp() for score in negative)
         for k in positive:
-            total = total - LAMBDA / len(positive) * (scores[k] - everything.log())
+            total = total - INSTANCE_WEIGHT / len(positive) * (scores[k] - everything.log())
     return total / len(labels)
 
 

@@ -53,7 +53,7 @@ def test_wrong_shapes_are_named():
 
 
 def test_every_published_flag_has_its_loss_and_weight():
-    assert sorted(losses.PUBLISHED) == PUBLISHED_FLAGS
+    assert sorted(losses.PUBLISHED_LOSSES) == PUBLISHED_FLAGS
     features, labels = batch()
     divided = {"arcface", "circle", "cosface", "instance", "instance_id", "sphere"}
     for flag in PUBLISHED_FLAGS:
@@ -141,7 +141,7 @@ def test_losses_of_pairs_need_images_of_one_identity():
         "sphere",
         "center",
         "focal",
-        *losses.HEADS.values(),
+        *losses.LOSS_OF_HEAD.values(),
     }
     others |= {name for name, entry in losses.REGISTRY.items() if entry.loss.needs_teacher}
     assert {name for name, entry in losses.REGISTRY.items() if not entry.needs_positives} == others
@@ -149,16 +149,18 @@ def test_losses_of_pairs_need_images_of_one_identity():
 
 @pytest.mark.parametrize("head", ["cosine", "arcface", "circle"])
 def test_every_head_has_its_loss_and_the_linear_one_cross_entropy(head):
-    assert losses.HEADS["linear"] == "cross_entropy"
-    assert losses.HEADS[head] == f"{head}_softmax"
-    assert losses.create_loss(losses.HEADS[head]).takes == "logits"
+    assert losses.LOSS_OF_HEAD["linear"] == "cross_entropy"
+    assert losses.LOSS_OF_HEAD[head] == f"{head}_softmax"
+    assert losses.create_loss(losses.LOSS_OF_HEAD[head]).takes == "logits"
 
 
 @pytest.mark.parametrize("name", ["arcface", "cosface", "sphere", "verification"])
 def test_parameters_train_and_travel_in_the_state(name):
     features, labels = batch()
     loss = (
-        losses.published(name, 4, 8) if name in losses.PUBLISHED else losses.create_loss(name, 4, 8)
+        losses.published(name, 4, 8)
+        if name in losses.PUBLISHED_LOSSES
+        else losses.create_loss(name, 4, 8)
     )
     before = [parameter.detach().clone() for parameter in loss.parameters()]
     optimizer = torch.optim.SGD(loss.parameters(), lr=0.1)
@@ -168,7 +170,9 @@ def test_parameters_train_and_travel_in_the_state(name):
         (parameter != old).any() for parameter, old in zip(loss.parameters(), before, strict=True)
     )
     other = (
-        losses.published(name, 4, 8) if name in losses.PUBLISHED else losses.create_loss(name, 4, 8)
+        losses.published(name, 4, 8)
+        if name in losses.PUBLISHED_LOSSES
+        else losses.create_loss(name, 4, 8)
     )
     other.load_state_dict(loss.state_dict())
     torch.testing.assert_close(other.eval()(features, labels), loss.eval()(features, labels))

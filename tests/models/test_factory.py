@@ -5,11 +5,11 @@ import copy
 import pytest
 import torch
 
-from person_reid.config.network import HEADS as OPTIONS
+from person_reid.config.network import HEAD_NAMES as OPTIONS
 from person_reid.config.network import NetworkOptions
 from person_reid.config.zoo import zoo
 from person_reid.errors import UserError
-from person_reid.losses import HEADS
+from person_reid.losses import LOSS_OF_HEAD
 from person_reid.models.factory import check_network, check_size, create_model
 
 VIT = "vit_tiny_patch16_224"  # its position embedding shows the size it was built for
@@ -38,7 +38,7 @@ def test_an_unknown_head_is_refused_and_each_known_one_has_a_loss():
         match="head='arcfase': expected one of linear, .*, circle. Did you mean 'arcface'?",
     ):
         create_model("resnet18", 3, weights="none", head="arcfase")
-    assert tuple(HEADS) == OPTIONS
+    assert tuple(LOSS_OF_HEAD) == OPTIONS
 
 
 def test_weights_may_be_a_path(tmp_path):

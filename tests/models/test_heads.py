@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from person_reid.config.network import HEADS, NECKS, POOLS
+from person_reid.config.network import HEAD_NAMES, NECK_NAMES, POOL_NAMES
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.models.heads import CosineClassifier, Head, Seen
@@ -122,7 +122,7 @@ def network(backbone, pool, neck, head):
     )
 
 
-@pytest.mark.parametrize(("pool", "neck"), itertools.product(POOLS, NECKS))
+@pytest.mark.parametrize(("pool", "neck"), itertools.product(POOL_NAMES, NECK_NAMES))
 @pytest.mark.parametrize(
     "backbone", [pytest.param("osnet_x0_25", marks=pytest.mark.slow), "test_resnet"]
 )
@@ -146,7 +146,7 @@ def test_every_pooling_neck_and_classifier_trains_and_reloads(backbone, pool, ne
 
 
 def test_the_classifiers_with_margins_are_cosine_classifiers():
-    for head in set(HEADS) - {"linear"}:
+    for head in set(HEAD_NAMES) - {"linear"}:
         assert isinstance(
             network("osnet_x0_25", None, "linear", head).classifier.classifier[0], CosineClassifier
         )

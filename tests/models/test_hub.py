@@ -84,7 +84,7 @@ def test_weights_that_a_silent_hub_has_are_said_to_be_out_of_reach(put):
 @pytest.mark.parametrize("proxies", [{}, {"no": "localhost"}])
 def test_a_name_that_is_looked_up_for_long_takes_no_longer_than_the_patience(proxies, monkeypatch):
     """Nor do the addresses of a name, of which each is tried in turn."""
-    monkeypatch.setattr(hub, "PATIENCE", 0.1)
+    monkeypatch.setattr(hub, "HUB_PATIENCE", 0.1)
     monkeypatch.setattr(hub, "getproxies", lambda: proxies)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     found = threading.Event()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from person_reid.config.network import POOLS
+from person_reid.config.network import POOL_NAMES
 from person_reid.models.pooling import POOLINGS, GeneralizedMeanPool, build_pooling, pool_stripes
 
 
@@ -22,17 +22,17 @@ def slow(name, values):
 
 
 def test_every_flag_has_its_pooling():
-    assert tuple(POOLINGS) == POOLS
+    assert tuple(POOLINGS) == POOL_NAMES
 
 
-@pytest.mark.parametrize("name", POOLS)
+@pytest.mark.parametrize("name", POOL_NAMES)
 def test_a_pooling_is_its_definition(name):
     maps = torch.randn(2, 3, 4, 5)
     expected = [[slow(name, channel.flatten().tolist()) for channel in image] for image in maps]
     torch.testing.assert_close(build_pooling(name)(maps), torch.tensor(expected))
 
 
-@pytest.mark.parametrize("name", POOLS)
+@pytest.mark.parametrize("name", POOL_NAMES)
 @pytest.mark.parametrize(
     "maps", [torch.zeros(2, 3, 4, 2), torch.full((2, 3, 4, 2), 1e4), -torch.ones(2, 3, 4, 2)]
 )
@@ -44,7 +44,7 @@ def test_gradients_stay_finite(name, maps):
     assert all(parameter.grad.isfinite().all() for parameter in pooling.parameters())
 
 
-@pytest.mark.parametrize("name", POOLS)
+@pytest.mark.parametrize("name", POOL_NAMES)
 def test_half_precision_is_pooled_in_float32(name):
     maps = torch.rand(2, 3, 16, 8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -74,7 +74,7 @@ def test_gem_lies_between_the_mean_and_the_largest_value():
 
 
 def test_only_gemp_learns_its_power():
-    assert [len(list(build_pooling(name).parameters())) for name in POOLS] == [0, 0, 0, 0, 1]
+    assert [len(list(build_pooling(name).parameters())) for name in POOL_NAMES] == [0, 0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("height", [24, 16, 6, 3])

@@ -16,7 +16,7 @@ from person_reid.config import TrainConfig
 from person_reid.config.network import NetworkOptions
 from person_reid.config.option import configured
 from person_reid.config.tested import TestConfig
-from person_reid.config.zoo import FAMILIES, folder, listing, zoo
+from person_reid.config.zoo import FAMILIES_OF_ZOO, folder, listing, zoo
 from person_reid.console import parse
 from person_reid.console.networks import network_named
 from person_reid.deploy.load import load_network, network_of_name
@@ -35,7 +35,7 @@ AVAILABLE = {name: entry for name, entry in zoo().items() if not entry.note}
 
 
 def test_every_family_has_networks_and_every_network_a_family():
-    assert {entry.family for entry in zoo().values()} == {*FAMILIES}
+    assert {entry.family for entry in zoo().values()} == {*FAMILIES_OF_ZOO}
 
 
 def test_networks_without_an_architecture_are_counted():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from person_reid.errors import UserError
-from person_reid.recipe import KEY
+from person_reid.recipe import RECIPE_KEY
 from tests.reproduce.test_reproduce import ABOUT, a_record, write_recipe
 from tests.support.scripts import refused
 from tools import reproduce
@@ -50,7 +50,7 @@ def never(monkeypatch):
     ],
 )
 def test_a_recipe_neither_writes_elsewhere_nor_measures_another_network(entry, text, flag, tiny):
-    write_recipe(tiny, **{KEY: {**ABOUT, entry: text}})
+    write_recipe(tiny, **{RECIPE_KEY: {**ABOUT, entry: text}})
     with pytest.raises(
         UserError, match=rf"tiny\.yaml: recipe: {entry}: --{flag} is set by this program"
     ):
@@ -69,7 +69,7 @@ def test_the_training_flags_of_a_recipe_do_not_choose_its_run(flag, tiny):
 
 @pytest.mark.parametrize("entry", ["test", "rerank"])
 def test_a_text_of_flags_that_no_shell_could_split_is_refused(entry, tiny, tmp_path):
-    write_recipe(tiny, **{KEY: {**ABOUT, entry: "--k1 '5"}})
+    write_recipe(tiny, **{RECIPE_KEY: {**ABOUT, entry: "--k1 '5"}})
     assert f'recipe: {entry}: "--k1 \'5" does not fit, (No closing quotation)' in refused(
         "reproduce", tiny, "--results", "out.jsonl", cwd=tmp_path
     )
@@ -137,7 +137,7 @@ def test_a_line_without_an_end_stays_a_line_of_its_own(tmp_path):
 
 def test_texts_of_recipes_and_records_stay_in_their_cells(tiny):
     text = f"a\n\n| b | <script>alert(1)</script> {END} \x1b[31m"
-    write_recipe(tiny, **{KEY: {**ABOUT, "title": text, "source": text}})
+    write_recipe(tiny, **{RECIPE_KEY: {**ABOUT, "title": text, "source": text}})
     record = a_record(plan(tiny, 0), device=text, date=text, versions={"torch": text})
     record["changes"] = {"weights": text}
     page = tables([read_recipe(tiny)], [record])

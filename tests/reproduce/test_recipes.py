@@ -21,7 +21,7 @@ from person_reid.config.network import NetworkOptions
 from person_reid.config.option import changed
 from person_reid.config.published import NETWORK_FLAGS
 from person_reid.errors import UserError
-from person_reid.recipe import KEY, check_recipe
+from person_reid.recipe import RECIPE_KEY, check_recipe
 from person_reid.run_folder import read_yaml
 from person_reid.training.step import train_one_epoch
 from tests.support import ROOT
@@ -113,7 +113,7 @@ def trained():
 
 def small(path, people):
     """The flags of a recipe with a light network, small images and few epochs."""
-    left_out = {KEY, *NETWORK_FLAGS, "drop_path", "compile", "train_with", "resize_schedule"}
+    left_out = {RECIPE_KEY, *NETWORK_FLAGS, "drop_path", "compile", "train_with", "resize_schedule"}
     flags = {name: value for name, value in read_yaml(path).items() if name not in left_out}
     if flags.get("backbone") not in LIGHT:
         of_resnets = flags.get("usam") or "layer" in flags.get("attention", "")
@@ -177,7 +177,7 @@ def test_a_complete_entry_is_accepted():
 )
 def test_a_wrong_entry_is_refused_by_name(change, message, tmp_path):
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump({"lr": 0.1, KEY: {**GOOD, **change}}))
+    path.write_text(yaml.safe_dump({"lr": 0.1, RECIPE_KEY: {**GOOD, **change}}))
     with pytest.raises(UserError, match=rf"recipe\.yaml: recipe: .*{message}"):
         trained_as("--config", str(path))
 
@@ -193,7 +193,7 @@ def test_entries_that_must_be_there_are_named(tmp_path):
 @pytest.mark.parametrize(("entry", "flags"), [("test", "--no_flp"), ("rerank", "--method knn")])
 def test_flags_of_other_scripts_are_checked_before_anything_runs(entry, flags, tmp_path, capsys):
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump({KEY: {**GOOD, entry: flags}}))
+    path.write_text(yaml.safe_dump({RECIPE_KEY: {**GOOD, entry: flags}}))
     with pytest.raises(UserError, match=f"recipe: {entry}: '{flags}' does not fit"):
         read_recipe(path)
 

@@ -16,7 +16,7 @@ import yaml
 import prepare
 from person_reid.config.tools import numbered
 from person_reid.errors import UserError
-from person_reid.recipe import KEY
+from person_reid.recipe import RECIPE_KEY
 from person_reid.run_folder import RunFolder
 from tests.support.scripts import run
 from tools import reproduce
@@ -43,7 +43,7 @@ ABOUT: dict[str, Any] = {
 TINY: dict[str, Any] = {
     "backbone": "test_resnet", "weights": "none", "height": 64, "width": 32, "batchsize": 8,
     "total_epoch": 3, "train_all": True, "gpu_ids": "-1", "data_dir": "people/pytorch",
-    KEY: ABOUT,
+    RECIPE_KEY: ABOUT,
 }  # fmt: skip
 
 
@@ -205,7 +205,7 @@ def test_a_row_holds_the_mean_of_its_seeds_and_the_ap_of_its_definition(tiny):
     records = [a_record(plan(tiny, 0)), a_record(plan(tiny, 1), rank1=51.0, step=43.0)]
     row = recipe_rows(read_recipe(tiny), records)[0]
     assert row[6:] == ["50.50 ± 0.71", "41.50 ± 2.12", "10.00 ± 0.00", "2"]  # of a sample: √½, √4½
-    write_recipe(tiny, **{KEY: {**ABOUT, "average_precision": "trapezoidal"}})
+    write_recipe(tiny, **{RECIPE_KEY: {**ABOUT, "average_precision": "trapezoidal"}})
     assert recipe_rows(read_recipe(tiny), records)[0][7] == "33.30 ± 0.00"
     assert recipe_rows(read_recipe(tiny), records[:1])[0][6] == "50.00"
 
@@ -378,7 +378,7 @@ def test_a_training_on_several_devices_is_known_by_its_whole_batch(tiny, tmp_pat
 
 def test_a_missing_layout_is_prepared_and_another_data_set_refused(tiny, tmp_path, monkeypatch):
     market = {**TINY, "data_dir": "laid_out"}
-    market[KEY] = {**ABOUT, "dataset": "market"}
+    market[RECIPE_KEY] = {**ABOUT, "dataset": "market"}
     run = plan(write_recipe(tiny, **market), 0)
     called = []
 

@@ -60,7 +60,7 @@ def test_candidates_are_ordered_by_row_similarity_and_column(seed, number, equal
 
 
 def test_lists_that_are_trimmed_often_lose_nothing(monkeypatch):
-    monkeypatch.setattr(all_pairs, "BLOCK", 20)
+    monkeypatch.setattr(all_pairs, "IMAGES_OF_PRODUCT", 20)
     random = np.random.default_rng(0)
     features = signs(random, 900, 64)
     # later blocks are nearer than the next ones

@@ -11,7 +11,7 @@ from benchmarks.support.people import draw_people
 from person_reid.data.augment import normalise
 from person_reid.errors import UserError
 from person_reid.retrieval.normalization import CameraNorm, Whitening, reestimate_batch_norms
-from person_reid.retrieval.results import FLAGS, FeatureSet, load_result, read_note
+from person_reid.retrieval.results import FEATURE_FLAGS, FeatureSet, load_result, read_note
 from tests.support.flags import ON_THE_PROCESSOR
 from tests.support.scripts import refused, run
 
@@ -170,7 +170,7 @@ def test_flags_of_the_command(tmp_path):
     files = [tmp_path / f"{number}.mat" for number in range(5)]
     assert len({load_result(file)[0].digest() for file in files}) == 5 and all(lines.values())
     notes = ["plain", "--adapt_bn", "--camera_norm center", "--camera_norm standardise", "--whiten"]
-    assert [read_note(file, FLAGS) for file in files] == notes
+    assert [read_note(file, FEATURE_FLAGS) for file in files] == notes
     run("threshold", "--result", files[2], cwd=tmp_path)  # of features that no single image has
     image = next((people / "query").rglob("*.jpg"))
     network = [flag for flag in usual if flag not in ("--gpu_ids", "-1")]

@@ -17,11 +17,13 @@ from person_reid.retrieval.graph_dense import DenseGraphScores
 from person_reid.retrieval.k_reciprocal import KReciprocalScores
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.neighbours import ExactNeighbours
-from person_reid.retrieval.rerank import METHODS, rescorer
+from person_reid.retrieval.rerank import RERANK_METHODS, rescorer
 from tests.retrieval.conftest import clusters, figures, signs
 
 GRAPHS = [GraphScores, DenseGraphScores]
-PUBLISHED: dict[str, Any] = METHODS["k-reciprocal"].defaults | {"neighbours": ExactNeighbours()}
+PUBLISHED: dict[str, Any] = RERANK_METHODS["k-reciprocal"].defaults | {
+    "neighbours": ExactNeighbours()
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def test_published_scores_and_figures(published, rerank, kind):
         scores = kind(
             query.features,
             gallery.features,
-            **METHODS["gnn"].defaults,
+            **RERANK_METHODS["gnn"].defaults,
             neighbours=ExactNeighbours(),
         )
         matrix, key = rerank["gnn_score"], "gnn k1=26 k2=7 lambda=0.3"
@@ -106,21 +108,21 @@ def test_a_setting_is_a_number_of_its_kind(value, words):
         RerankOptions(k1=value)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", RERANK_METHODS)
 def test_too_many_neighbours_are_named_before_the_memory_they_would_take(published, method):
     query, gallery, *_ = published
     with pytest.raises(UserError, match="^k1=100000: expected"):
         rescorer(RerankOptions(method=method, k1=100_000))(query.features, gallery.features)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", RERANK_METHODS)
 def test_scores_come_in_chunks_that_fit_into_the_memory(method):
     features = clusters(np.random.default_rng(0), 60)
     scores = rescorer(RerankOptions(method=method, memory_gb=0.001))(features[:10], features[10:])
     assert 0 < scores.budget < 1e6
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", RERANK_METHODS)
 def test_features_of_double_precision(published, method):
     query, gallery, *_ = published
     rescore = rescorer(RerankOptions(method=method))

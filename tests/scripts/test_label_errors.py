@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import prepare
-from person_reid.data.corrections import COLUMNS
+from person_reid.data.corrections import CORRECTION_COLUMNS
 from person_reid.errors import UserError
 from tests.support.flags import ON_THE_PROCESSOR
 from tests.support.scripts import run
@@ -90,7 +90,7 @@ def test_a_list_with_decisions_is_kept_in_every_writing_and_never_replaced_unrea
 ):
     save = tmp_path / "list.csv"
     words = ["--data_dir", str(people), *NETWORK, "--save", str(save)]
-    first, line = ",".join(COLUMNS), "train_all/0003/0003_c1_wrong.png,3,move,7,0.9,"
+    first, line = ",".join(CORRECTION_COLUMNS), "train_all/0003/0003_c1_wrong.png,3,move,7,0.9,"
     decided = f"{first}\n{line}yes\n".replace(",", ";").encode("utf-16")
     save.write_bytes(decided)
     label_errors.main(words)

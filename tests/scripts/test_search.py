@@ -255,7 +255,7 @@ def test_broken_images_are_listed_and_passed_over_when_asked(indexed, capsys, ca
 @pytest.mark.parametrize(("pause", "sizes"), [(0, [1, 2, 2, 2, 2]), (60, [1, 2, 4, 2])])
 def test_chunks_grow_as_long_as_they_take_little_time(folder, capsys, monkeypatch, pause, sizes):
     monkeypatch.setattr(indexing, "CHUNK", 2)
-    monkeypatch.setattr(indexing, "PAUSE", pause)
+    monkeypatch.setattr(indexing, "LONGEST_CHUNK_SECONDS", pause)
     embed, found = indexing.Embedder.__call__, []
 
     def noting(self, images):

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 import prepare
-from person_reid.data.corrections import COLUMNS
+from person_reid.data.corrections import CORRECTION_COLUMNS
 from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet, load_gallery, save_gallery
 from person_reid.show.explorer_images import images_of
-from person_reid.show.explorer_labels import EACH, describe_proposals
+from person_reid.show.explorer_labels import IMAGES_OF_STRIP, describe_proposals
 from tests.support.ranked_people import lay_out
 from tools import explore
 from tools.docs.browser import chromium
@@ -66,7 +66,7 @@ def look(tmp_path_factory):
     )
     rows = [*proposed(ROWS), (f"train_all/0002/{names[6]}", 2, "move", 3, "0.31", "")]
     with (folder / "list.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
+        csv.writer(file).writerows([CORRECTION_COLUMNS, *rows])
     explore.main(["--label_errors", str(folder / "list.csv"), "--save", str(folder / "look")])
     return folder
 
@@ -103,15 +103,17 @@ def test_strips_are_those_of_a_slow_loop(look):
         }
         for name, strip in wanted.items():
             shown = each["strips"][name]
-            assert [i for i, _ in shown] == strip[:EACH], (each["number"], name)
+            assert [i for i, _ in shown] == strip[:IMAGES_OF_STRIP], (each["number"], name)
             np.testing.assert_allclose(
-                [s for _, s in shown], [similar[i] for i in strip[:EACH]], atol=1e-4
+                [s for _, s in shown], [similar[i] for i in strip[:IMAGES_OF_STRIP]], atol=1e-4
             )
 
 
 def test_only_images_of_the_proposed_identity_stand_below_it(look, tmp_path):
     with (tmp_path / "list.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([COLUMNS, *proposed(["3,1,move,4,0.9,", "5,2,move,4,0.8,"])])
+        csv.writer(file).writerows(
+            [CORRECTION_COLUMNS, *proposed(["3,1,move,4,0.9,", "5,2,move,4,0.8,"])]
+        )
     first, second = describe_proposals(
         images_of(None, load_gallery(look / "list.mat")), tmp_path / "list.csv"
     )["proposals"]
@@ -122,7 +124,7 @@ def test_only_images_of_the_proposed_identity_stand_below_it(look, tmp_path):
 def test_images_of_a_person_that_were_decided_differently_are_shown_apart(look, tmp_path):
     rows = proposed(["1,0,merge,2,0.5,yes", "1,1,merge,2,0.5,no", "1,2,merge,2,0.5,"])
     with (tmp_path / "list.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
+        csv.writer(file).writerows([CORRECTION_COLUMNS, *rows])
     found = describe_proposals(
         images_of(None, load_gallery(look / "list.mat")), tmp_path / "list.csv"
     )["proposals"]
@@ -143,7 +145,7 @@ def test_what_cannot_be_shown_is_refused(look, tmp_path):
             explore.main([*words, flag])
     (tmp_path / "list.mat").write_bytes((look / "list.mat").read_bytes())
     (tmp_path / "list.csv").write_text(
-        ",".join(COLUMNS) + "\ntrain_all/0001/gone.jpg,1,move,2,0.9,\n", "utf-8"
+        ",".join(CORRECTION_COLUMNS) + "\ntrain_all/0001/gone.jpg,1,move,2,0.9,\n", "utf-8"
     )
     with pytest.raises(UserError, match="line 2: there is no image"):
         explore.main(words)
@@ -157,7 +159,7 @@ def test_the_labels_of_a_result_beside_its_rankings(tmp_path):
         gallery.labels[-1],
     )
     (tmp_path / "list.csv").write_text(
-        f"{','.join(COLUMNS)}\n{path},{label},move,{label + 1},0.9,\n", "utf-8"
+        f"{','.join(CORRECTION_COLUMNS)}\n{path},{label},move,{label + 1},0.9,\n", "utf-8"
     )
     words = [
         "--result",
@@ -174,7 +176,7 @@ def test_the_labels_of_a_result_beside_its_rankings(tmp_path):
 
 def test_a_list_without_a_label_is_refused_before_the_ranking(tmp_path, monkeypatch):
     result, *_ = lay_out(tmp_path)
-    (tmp_path / "list.csv").write_text(f"{','.join(COLUMNS)}\n", "utf-8")
+    (tmp_path / "list.csv").write_text(f"{','.join(CORRECTION_COLUMNS)}\n", "utf-8")
     monkeypatch.setattr(explore, "rank_all", lambda *_: pytest.fail("ranked"))
     with pytest.raises(UserError, match=r"list\.csv"):
         explore.main(
@@ -228,7 +230,7 @@ def test_decisions_by_mouse_and_key_are_exported_and_applied(browser, look, tmp_
     rows = list(proposed(ROWS))
     wanted = [[*rows[i][:5], "yes"] for i in (0, 2, 3)]
     assert lines == [
-        list(COLUMNS),
+        list(CORRECTION_COLUMNS),
         *wanted,
         [f"train_all/0002/{EVIL}", "2", "move", "3", "0.31", "yes"],
     ]

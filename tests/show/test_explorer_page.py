@@ -406,7 +406,7 @@ def test_one_file_needs_nothing_beside_it(shared_browser, look, tmp_path):
 
 
 def test_one_file_of_many_images_is_refused(look, tmp_path, monkeypatch):
-    monkeypatch.setattr(explorer_page, "MOST", 42 * 1400)
+    monkeypatch.setattr(explorer_page, "MOST_PAGE_BYTES", 42 * 1400)
     words = ["--result", str(look.parent / "result.mat"), "--save"]
     with pytest.raises(
         UserError, match=r"42 images would make one file of about .* --save .*look$"

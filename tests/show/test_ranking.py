@@ -14,7 +14,7 @@ from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.show import ranking
 from person_reid.show.ranking import Match, chosen, find_image, nearest, paths_of, ranking_row
-from person_reid.show.sheet import COLUMNS, Row, Tile, draw_sheet
+from person_reid.show.sheet import TILES_OF_LINE, Row, Tile, draw_sheet
 from person_reid.show.style import RIGHT, WRONG
 from tests.support.ranked_people import lay_out, random_sets
 
@@ -158,8 +158,8 @@ def test_demo_shows_the_published_query_where_there_are_so_many(
     shown, expected, laid_out, monkeypatch, capsys
 ):
     result, query, _ = laid_out
-    assert demo.SHOWN == 777 and len(query) == 12
-    monkeypatch.setattr(demo, "SHOWN", shown)
+    assert demo.USUAL_QUERY == 777 and len(query) == 12
+    monkeypatch.setattr(demo, "USUAL_QUERY", shown)
     demo.main(["--result", str(result), "--save", str(result.with_name("show.png"))])
     assert capsys.readouterr().out.startswith(f"query {expected}: ")
 
@@ -183,7 +183,7 @@ def test_every_image_has_a_frame_of_its_colour(verdicts, tmp_path):
 def test_more_than_a_row_is_drawn_in_rows(tmp_path):
     Image.new("L", (64, 128), 90).save(tmp_path / "grey.png")  # greyscale, too
     heights = []
-    for number in (COLUMNS, COLUMNS + 1, 3 * COLUMNS):
+    for number in (TILES_OF_LINE, TILES_OF_LINE + 1, 3 * TILES_OF_LINE):
         matches = [Match(i, 7, 2, 0.5, True, tmp_path / "grey.png") for i in range(number)]
         draw_sheet([ranking_row(tmp_path / "grey.png", matches, "title")], tmp_path / "show.png")
         with Image.open(tmp_path / "show.png") as picture:
@@ -344,7 +344,7 @@ def test_several_queries_stand_on_one_sheet(laid_out, tmp_path, capsys, drawn):
 
 def test_many_queries_fill_numbered_sheets(laid_out, tmp_path, capsys, monkeypatch, drawn):
     result, query, _ = laid_out
-    monkeypatch.setattr(demo, "SHEET", 2)
+    monkeypatch.setattr(demo, "QUERIES_OF_SHEET", 2)
     camera = np.bincount(query.cameras).argmax()
     arguments = ["--result", str(result), "--save", str(tmp_path / "show.pdf"), "--top", "2"]
     demo.main([*arguments, "--camera", str(camera)])

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from person_reid.show.explorer_page import SOURCES
+from person_reid.show.explorer_page import PAGE_SOURCES
 
 STATE = "({people: across.people, checked: [...across.checked].sort()})"
 
@@ -25,7 +25,7 @@ def evaluate(script, answer, content):
     """Return the value of an expression in the page's scripts once a script has run."""
     if not shutil.which("node"):
         pytest.skip("no Node.js that could run the page's scripts")
-    files = (SOURCES / f"{name}.js" for name in ("data", "elements", "tracks"))
+    files = (PAGE_SOURCES / f"{name}.js" for name in ("data", "elements", "tracks"))
     lines = [
         "const document = { getElementById: () => ({}) }, localStorage = { setItem() {} };",
         *(file.read_text("utf-8") for file in files),

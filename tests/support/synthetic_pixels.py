@@ -2,7 +2,7 @@
 
 No other version of NumPy or Pillow changes them.
 
-python -m tests.support.synthetic_pixels        # after VERSION was raised: record what is drawn now
+python -m tests.support.synthetic_pixels   # after PEOPLE_VERSION was raised: record what is drawn
 """
 
 import io
@@ -11,7 +11,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from person_reid.synthetic.dataset import VERSION, draw_picture, plan
+from person_reid.synthetic.dataset import PEOPLE_VERSION, draw_picture, plan
 from person_reid.synthetic.scenes import camera_of, panorama
 from tests.support import FIXTURES
 
@@ -54,5 +54,5 @@ def means(pixels):
 
 if __name__ == "__main__":
     FILE.write_text(
-        json.dumps({"version": VERSION, "pictures": look()}, separators=(",", ":")) + "\n"
+        json.dumps({"version": PEOPLE_VERSION, "pictures": look()}, separators=(",", ":")) + "\n"
     )

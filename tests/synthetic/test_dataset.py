@@ -18,9 +18,16 @@ from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.synthetic import dataset as synthetic
 from person_reid.synthetic.body import solids_of
-from person_reid.synthetic.dataset import FOLDERS, MANIFEST, cut, draw_data_set, draw_walker, plan
+from person_reid.synthetic.dataset import (
+    DRAWN_FOLDERS,
+    MANIFEST,
+    cut,
+    draw_data_set,
+    draw_walker,
+    plan,
+)
 from person_reid.synthetic.figure import Pose, Solid, draw_solids, paint_solid
-from person_reid.synthetic.people import BAGS, HAIR_STYLES, LOWER_CUTS, PATTERNS, Person
+from person_reid.synthetic.people import BAGS, CLOTHES_PATTERNS, HAIR_STYLES, LOWER_CUTS, Person
 from person_reid.synthetic.scenes import (
     BOX,
     CAMERAS,
@@ -68,7 +75,7 @@ def names(root, folder):
 
 
 def test_counts_follow_from_the_arguments(small):
-    assert sorted(path.name for path in small.iterdir()) == sorted((*FOLDERS, MANIFEST))
+    assert sorted(path.name for path in small.iterdir()) == sorted((*DRAWN_FOLDERS, MANIFEST))
     assert Counter(names(small, "bounding_box_train")) == {
         (f"000{i}", c): 2 for i in range(1, 5) for c in "123"
     }
@@ -297,7 +304,7 @@ def test_every_wardrobe_is_drawn_finite_within_range(style, cut):
         assert (np.abs(canvas - 200).max(2) > 20).mean() > 0.1
 
 
-@pytest.mark.parametrize("pattern", sorted(set(PATTERNS) - {"plain"}))
+@pytest.mark.parametrize("pattern", sorted(set(CLOTHES_PATTERNS) - {"plain"}))
 def test_every_pattern_shows_from_some_side(pattern):
     plain = replace(
         Person.draw(np.random.default_rng(2)), upper_pattern="plain", bag="none", hem=0.0

@@ -111,7 +111,7 @@ def test_people_are_where_the_truth_says(small):
 
 
 def test_two_processes_write_the_same_bytes(small, tmp_path, monkeypatch):
-    monkeypatch.setattr(walks, "CHUNK", 40)
+    monkeypatch.setattr(walks, "FRAMES_AT_ONCE", 40)
     walks.draw_walks(tmp_path, workers=2, **SIZES)
     assert content(tmp_path) == content(small)
 
@@ -194,7 +194,7 @@ def test_people_pass_every_camera_and_are_in_one_at_a_time():
             assert 2 < before.leave - before.enter < 20
     assert 3 < returned < 20
     starts = [way[0].enter for way in people.values()]
-    assert np.diff(starts).mean() == pytest.approx(walks.PAUSE, rel=0.1)
+    assert np.diff(starts).mean() == pytest.approx(walks.PAUSE_BETWEEN_PEOPLE, rel=0.1)
 
 
 def test_who_is_near_is_large_and_covers_who_is_far(crowd):
@@ -220,7 +220,7 @@ def test_the_tracker_has_its_faults_as_often_as_documented(crowd):
         boxes = list(walks.tracked(frames, np.random.default_rng(camera)))
         assert len({(number, track) for number, track, _ in boxes}) == len(boxes)
         truth = [{each.passage.person: each for each in seen} for seen in frames]
-        visible += sum(each.visible >= walks.LEAST_SEEN for seen in frames for each in seen)
+        visible += sum(each.visible >= walks.LEAST_VISIBLE for seen in frames for each in seen)
         found += len(boxes)
         for number, track, box in boxes:
             near = {who: iou(box, each.box) for who, each in truth[number - 1].items()}
@@ -234,7 +234,7 @@ def test_the_tracker_has_its_faults_as_often_as_documented(crowd):
         switched += sum(len(who) > 1 for who in people.values())
     passages = len(list(walks.passages(40, 3, seed=0)))
     assert found / visible == pytest.approx(1 - walks.MISS, abs=0.01)
-    assert np.median(np.abs(offsets)) == pytest.approx(0.674 * walks.JITTER, rel=0.15)
+    assert np.median(np.abs(offsets)) == pytest.approx(0.674 * walks.BOX_JITTER, rel=0.15)
     assert matched / found > 0.99
     assert 1.4 * passages < tracks < 2.5 * passages
     assert 0.01 * tracks < switched < 0.15 * tracks
@@ -242,7 +242,7 @@ def test_the_tracker_has_its_faults_as_often_as_documented(crowd):
 
 def test_a_walk_changes_with_its_version_only(crowd):
     """The means of boxes, in pixels, which rounding hardly moves."""
-    assert walks.VERSION == 1, "VERSION was raised: write down what is drawn now"
+    assert walks.WALKS_VERSION == 1, "VERSION was raised: write down what is drawn now"
     means = {
         1: (1004, [221.9, 127.2, 258.0, 222.0]),
         2: (1009, [218.4, 124.3, 254.1, 221.7]),

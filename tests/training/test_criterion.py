@@ -101,7 +101,7 @@ def test_the_list_may_weigh_cross_entropy(weight):
 def test_the_head_decides_the_loss_of_the_classifier(head):
     found = criterion("--head", head, "--label_smoothing", "0.1")
     features, cosines, labels = batch()
-    expected = losses.create_loss(losses.HEADS[head], smoothing=0.1)
+    expected = losses.create_loss(losses.LOSS_OF_HEAD[head], smoothing=0.1)
     torch.testing.assert_close(found(features, cosines, labels), expected(cosines, labels))
     scale = 1.0 if head == "linear" else expected.scale
     torch.testing.assert_close(

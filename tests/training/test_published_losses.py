@@ -14,7 +14,7 @@ import train
 from benchmarks.support.people import write_people
 from person_reid.config.published import NETWORK_FLAGS
 from person_reid.errors import UserError
-from person_reid.losses import PUBLISHED
+from person_reid.losses import PUBLISHED_LOSSES
 from person_reid.training.generalisation import GeneralisationTerm
 from tests.support import FIXTURES, runs
 from tests.support.beginnings import begun
@@ -28,7 +28,7 @@ TERMS = {
     "--aiter": 2,
     "--DG": 1,
     "--ins_gamma": 2,
-    **{f"--{name}": 1 for name in PUBLISHED},
+    **{f"--{name}": 1 for name in PUBLISHED_LOSSES},
 }
 # not what is learnt, nor how
 WHICH = {"--name": 2, "--data_dir": 2, "--batchsize": 2, "--batch": 2, "--total": 2}

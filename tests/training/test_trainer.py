@@ -157,7 +157,7 @@ def test_weight_averaging_begins_with_the_epoch_in_which_four_fifths_are_over(to
     assert trained.step.average is not None
 
 
-@pytest.mark.parametrize("flag", losses.PUBLISHED)
+@pytest.mark.parametrize("flag", losses.PUBLISHED_LOSSES)
 def test_every_published_loss_is_added_to_cross_entropy_and_trains_what_it_owns(flag):
     trained = trainer(f"--{flag}")
     features, logits = 1 + 0.5 * torch.randn(8, 16), torch.randn(8, IDENTITIES)

@@ -127,7 +127,7 @@ def test_a_writer_that_fails_ends_no_training_and_hides_no_other_error(
 
         return contextlib.closing(SimpleNamespace(close=lambda: write({}))), write
 
-    monkeypatch.setitem(writers.WRITERS, "tensorboard", full)
+    monkeypatch.setitem(writers.METRIC_WRITERS, "tensorboard", full)
     config = TrainConfig(tensorboard=True)
     with writers.open_writers(config, tmp_path, [{"epoch": 1}]) as send:
         send({"epoch": 2, "loss": 0.5})
@@ -152,7 +152,7 @@ def test_the_thread_of_tensorboard_prints_no_traceback_on_a_full_disk(
     assert caplog.text.count("--tensorboard: figures are lost there") == 1
 
 
-@pytest.mark.parametrize("name", list(writers.WRITERS))
+@pytest.mark.parametrize("name", list(writers.METRIC_WRITERS))
 def test_a_missing_package_is_one_line_before_anything_is_written(name, here, monkeypatch):
     monkeypatch.setitem(sys.modules, name, None)
     before = set(here.rglob("*"))
@@ -174,7 +174,7 @@ def test_a_folder_of_that_name_is_not_the_package(tmp_path, monkeypatch):
 
 
 def test_no_package_is_imported_that_nobody_asked_for(here, monkeypatch):
-    for name in writers.WRITERS:
+    for name in writers.METRIC_WRITERS:
         monkeypatch.setitem(sys.modules, name, None)
     train.main([*SMALL, "--total", "1"])
     assert len(log("small")) == 1

@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from person_reid.config.zoo import FAMILIES, cells, facts, of_family, place
+from person_reid.config.zoo import FAMILIES_OF_ZOO, cells, facts, of_family, place
 from person_reid.files import write_text
 from person_reid.models.complexity import complexity, without_weights
 from person_reid.models.registry import BACKBONES, LIST
@@ -42,7 +42,7 @@ def published_tables() -> str:
     """Return the published networks, a table for each family."""
     head = ["network", "input", "trained on", "Rank@1 / mAP", "file"]
     parts = []
-    for family, about in FAMILIES.items():
+    for family, about in FAMILIES_OF_ZOO.items():
         rows = [
             [f"`{each.name}`", *cells(each)[:3], each.note or f"[{place(each)}]({each.where})"]
             for each in of_family(family)

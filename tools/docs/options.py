@@ -76,7 +76,7 @@ def page() -> str:
     parts += section("tools/augmentations.py", AugmentationsConfig, {})
     parts += section("tools/reproduce.py", ReproduceConfig, {}, "Further flags go to `train.py`.")
     parts += section("tools/ablation.py", AblationConfig, {}, "Further flags go to `train.py`.")
-    for name, command in search.COMMANDS.items():
+    for name, command in search.SEARCH_COMMANDS.items():
         remark = named if issubclass(command, search.AddOptions) else ""
         parts += section(f"tools/search.py {name}", command, TestConfig.declared(), remark)
     parts += section("tools/across.py", AcrossConfig, {})

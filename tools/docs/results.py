@@ -6,7 +6,7 @@ from itertools import compress
 from pathlib import Path
 from typing import Any
 
-from person_reid.config.evaluate import AVERAGE_PRECISIONS
+from person_reid.config.evaluate import AVERAGE_PRECISION_NAMES
 from person_reid.config.option import as_flag
 from person_reid.errors import UserError
 from person_reid.files import make_folder, read_json_lines, write_text
@@ -224,7 +224,7 @@ def read_results(path: Path) -> list[dict[str, Any]]:
 def are_figures(figures: Any) -> bool:
     """Return whether these are the figures of one ranking, in percent."""
     try:
-        by_definition = [figures["mAP"][name] for name in AVERAGE_PRECISIONS]
+        by_definition = [figures["mAP"][name] for name in AVERAGE_PRECISION_NAMES]
         percents = [figures["rank1"], figures["mINP"], *by_definition]
     except (KeyError, TypeError):
         return False
