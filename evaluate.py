@@ -25,6 +25,7 @@ from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.errors import UserError
 from person_reid.files import write_json
+from person_reid.retrieval.metric_tables import figure_rows, save_per_query, table
 from person_reid.retrieval.metrics import Metrics, remark_unmatched
 from person_reid.retrieval.multi_query import read_multi_query
 from person_reid.retrieval.protocols import (
@@ -36,7 +37,6 @@ from person_reid.retrieval.protocols import (
 )
 from person_reid.retrieval.results import FeatureSet, multi_query_file
 from person_reid.retrieval.similarity import unit_rows
-from person_reid.retrieval.tables import figure_rows, save_per_query, table
 
 if TYPE_CHECKING:
     import torch

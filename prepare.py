@@ -22,11 +22,11 @@ from pathlib import Path
 
 from person_reid.config.prepare import PrepareConfig
 from person_reid.console import command, parse, run_script
-from person_reid.data.corrections import corrected
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import data_set_named, find_data_set, with_flags
 from person_reid.data.layout import next_command
 from person_reid.data.leakage import describe_leakage, find_leakage
+from person_reid.data.own.corrections import corrected
 from person_reid.data.prepare import lay_out
 from person_reid.data.summary import describe_layout, describe_unlabelled
 from person_reid.errors import UserError

@@ -26,8 +26,8 @@ import person_reid as reid
 from person_reid.config.tested import TestConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
+from person_reid.data.file_names import tracklets_of
 from person_reid.data.layout import read_split
-from person_reid.data.names import tracklets_of
 from person_reid.errors import UserError
 from person_reid.files import write_json
 from person_reid.retrieval.metrics import Metrics, remark_unmatched
@@ -41,7 +41,7 @@ from person_reid.retrieval.results import (
     save_result,
 )
 from person_reid.retrieval.similarity import DISTANCES
-from person_reid.retrieval.tracks import merge_tracklets
+from person_reid.retrieval.track_features import merge_tracklets
 from person_reid.run_folder import RunFolder
 from person_reid.text import counted, quoted
 

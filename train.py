@@ -16,7 +16,7 @@ and, every ten epochs, net_010.pth, net_020.pth, …
 import person_reid as reid
 from person_reid.config import TrainConfig
 from person_reid.console import command, launched, parse, run_script, share_batch
-from person_reid.console.networks import network_named
+from person_reid.console.named_network import network_named
 
 
 @command

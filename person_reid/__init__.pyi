@@ -5,9 +5,9 @@ from .config import FitOptions as FitOptions
 from .config import OptionError as OptionError
 from .config.evaluate import RerankOptions as RerankOptions
 from .config.network import NetworkOptions as NetworkOptions
-from .data.bank import load_bank as load_bank
-from .data.dataset import read_dataset as read_dataset
+from .data.images.bank import load_bank as load_bank
 from .data.layout import read_training_splits as read_training_splits
+from .data.torch_dataset import read_dataset as read_dataset
 from .deploy.embedder import Embedder as Embedder
 from .deploy.find import feature_flags as feature_flags
 from .deploy.find import network_name as network_name
@@ -51,12 +51,12 @@ from .training.build import resolved as resolved
 from .training.criterion import Criterion as Criterion
 from .training.evaluation import Evaluation as Evaluation
 from .training.fit import fit as fit
-from .training.images import TrainingImages as TrainingImages
 from .training.journal import RunJournal as RunJournal
 from .training.journal import open_journal as open_journal
 from .training.step import TrainingStep as TrainingStep
 from .training.step import prepare_modules as prepare_modules
 from .training.step import train_one_epoch as train_one_epoch
+from .training.training_images import TrainingImages as TrainingImages
 
 __version__: str
 __all__: list[str]

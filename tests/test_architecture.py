@@ -61,7 +61,7 @@ def imports(source, modules):
 
 
 def module_of(name, modules):
-    """`person_reid.data.bank` for `person_reid.data.bank.load_bank`."""
+    """`person_reid.data.images.bank` for `person_reid.data.images.bank.load_bank`."""
     while name not in modules and f"{name}.__init__" not in modules:
         name = name.rpartition(".")[0]
     return name if name in modules else f"{name}.__init__"

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from person_reid.console.script import LATER, LESS_MEMORY, MORE_THREADS, run_script
-from person_reid.data.decoding import in_order
+from person_reid.data.images.decoding import in_order
 from person_reid.errors import LostProcessError, UserError, first_line
 from person_reid.files import (
     as_file_name,

@@ -15,23 +15,23 @@ import numpy as np
 import pytest
 
 from person_reid.config import zoo
-from person_reid.data.corrections import read_list
 from person_reid.data.cuhk03 import read_new_protocol
-from person_reid.data.frames import Images, Video
-from person_reid.data.images import RECORD, load_image
+from person_reid.data.images.image_files import RECORD, load_image
 from person_reid.data.leakage import same_files
 from person_reid.data.matlab import open_hdf5, read_integers
+from person_reid.data.own.corrections import read_list
+from person_reid.data.own.csv_tables import read_table
 from person_reid.data.prepare import read_record
 from person_reid.data.readers import read_lines
-from person_reid.data.tables import read_table
-from person_reid.data.track_files import read_boxes
+from person_reid.data.video.frames import Images, Video
+from person_reid.data.video.track_files import read_boxes
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.publish import check_output
 from person_reid.deploy.run import Engine
 from person_reid.errors import UserError
 from person_reid.files import checksum_of, content_of, read_json_lines, regular_file, text_of
 from person_reid.gallery.index import SearchIndex
-from person_reid.models.hub import weight_file
+from person_reid.models.published.hub import weight_file
 from person_reid.models.weight_files import read_state_dict
 from person_reid.retrieval.association import read_travel
 from person_reid.retrieval.results import load_result

@@ -29,7 +29,7 @@ from person_reid.console.options import parse_known
 from person_reid.console.outputs import check_outputs
 from person_reid.errors import UserError
 from person_reid.progress import progress
-from person_reid.retrieval.tables import with_deviation
+from person_reid.retrieval.metric_tables import with_deviation
 from person_reid.run_folder import RunFolder, read_yaml
 from person_reid.text import did_you_mean, markdown_table, parse_json, printable
 from tools.docs.results import append_record, read_records

@@ -33,7 +33,7 @@ from person_reid.config.times import EPOCH
 from person_reid.console import command, parse, run_script
 from person_reid.console.commands import as_installed, installed
 from person_reid.console.outputs import check_outputs
-from person_reid.data.track_files import write_identities
+from person_reid.data.video.track_files import write_identities
 from person_reid.errors import UserError
 from person_reid.files import check_folder, is_file_name, real, whole_folder, write_csv
 from person_reid.gallery.gallery import Gallery, open_gallery

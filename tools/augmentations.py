@@ -20,8 +20,8 @@ import torch
 from person_reid.config.tools import AugmentationsConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
-from person_reid.data.augment import MEAN, STD, Augment
-from person_reid.data.bank import load_bank
+from person_reid.data.images.augment import MEAN, STD, Augment
+from person_reid.data.images.bank import load_bank
 from person_reid.data.layout import read_split
 
 ALWAYS = {  # each augmentation, on every image

@@ -29,7 +29,7 @@ from person_reid.config.export import READABLE
 from person_reid.config.look import TableForm, own_or
 from person_reid.config.tested import TestConfig
 from person_reid.console import command, parse, run_script
-from person_reid.console.networks import network_named
+from person_reid.console.named_network import network_named
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.find import open_embedder, tested_network
@@ -37,9 +37,9 @@ from person_reid.deploy.publish import accuracy, milliseconds
 from person_reid.deploy.run import file_size
 from person_reid.errors import UserError
 from person_reid.files import real, with_ending, write_json
-from person_reid.models.hub import on_disk, weight_file
+from person_reid.models.published.hub import on_disk, weight_file
 from person_reid.models.weight_files import SAFETENSORS
-from person_reid.retrieval import tables
+from person_reid.retrieval import metric_tables
 
 PUBLISHED_COLUMN = "published"
 
@@ -122,7 +122,7 @@ def megabytes(network: TestConfig) -> float:
 def table(rows: Sequence[dict[str, Any]], form: TableForm, labels: str | None = None) -> str:
     """Return a table; the AP is the trapezoidal one. People read both figures in one cell.
 
-    labels: see tables.table.
+    labels: see metric_tables.table.
     """
     sets, cells = list(rows[0]["accuracy"]), []
     for row in rows:
@@ -134,7 +134,7 @@ def table(rows: Sequence[dict[str, Any]], form: TableForm, labels: str | None = 
         cells.append([row["network"], *figures, str(row["milliseconds"]), str(row["megabytes"])])
     names = ("Rank@1, %", "mAP, %") if form.for_files else ("Rank@1 / mAP, %",)
     of_sets = [f"{each}: {name}" for each in sets for name in names]
-    return tables.table(["network", *of_sets, "ms an image", "MB"], cells, form, labels)
+    return metric_tables.table(["network", *of_sets, "ms an image", "MB"], cells, form, labels)
 
 
 if __name__ == "__main__":

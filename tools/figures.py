@@ -36,7 +36,7 @@ from person_reid.config.option import OptionError
 from person_reid.console import command, parse_command, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.errors import UserError
-from person_reid.retrieval import tables
+from person_reid.retrieval import metric_tables
 from person_reid.retrieval.results import FEATURE_FLAGS, NETWORK, check_same_images, read_notes
 from person_reid.retrieval.thresholds import error_rates, load_threshold, pair_similarities
 from person_reid.run_folder import RunFolder, default_name, read_history
@@ -84,10 +84,10 @@ def table(config: TableConfig) -> str:
     """Return the table of runs, as Markdown unless the flags ask for another form."""
     runs = compared(config, config.ap)
     runs = dict(zip(own_or(list(runs), config.labels), runs.values(), strict=True))
-    head, rows = tables.figure_rows(runs, numbers(config.ranks))
+    head, rows = metric_tables.figure_rows(runs, numbers(config.ranks))
     for row, run in zip(rows, runs.values(), strict=True):
-        row.append(str(len(tables.together(run))))
-    return tables.table([*head, "seeds"], rows, config, config.labels)
+        row.append(str(len(metric_tables.together(run))))
+    return metric_tables.table([*head, "seeds"], rows, config, config.labels)
 
 
 def compared(config: ComparedResults, ap: str = "trapezoidal") -> dict[str, Any]:
@@ -109,7 +109,7 @@ def compared(config: ComparedResults, ap: str = "trapezoidal") -> dict[str, Any]
     }
     if not config.seeds:
         return runs
-    together = tables.by_seed(runs)
+    together = metric_tables.by_seed(runs)
     if len(together) == len(runs):
         apart = ", ".join(map(printable, runs))
         raise UserError(

@@ -22,7 +22,7 @@ from person_reid.config.forms import numbers_in
 from person_reid.config.heatmap import HeatmapConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
-from person_reid.data.bank import load_bank
+from person_reid.data.images.bank import load_bank
 from person_reid.deploy.find import check_result_of, tested_network
 from person_reid.deploy.load import load_network
 from person_reid.device import select_device

@@ -31,10 +31,10 @@ import person_reid as reid
 from person_reid.config.label_errors import CHECKED_SPLITS, LabelErrorsConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
-from person_reid.data.bank import load_bank
-from person_reid.data.corrections import CORRECTION_COLUMNS
+from person_reid.data.images.bank import load_bank
 from person_reid.data.layout import JUNK, read_split
-from person_reid.data.tables import read_table
+from person_reid.data.own.corrections import CORRECTION_COLUMNS
+from person_reid.data.own.csv_tables import read_table
 from person_reid.deploy.find import tested_network
 from person_reid.device import select_device
 from person_reid.errors import UserError

@@ -54,7 +54,7 @@ from person_reid.config.search import (
 from person_reid.config.times import ago, written
 from person_reid.console import command, parse_command, run_script
 from person_reid.console.outputs import check_outputs
-from person_reid.data.crops import choose_boxes, cut_boxes, cut_images, within
+from person_reid.data.video.crops import choose_boxes, cut_boxes, cut_images, within
 from person_reid.errors import UserError
 from person_reid.files import real, set_aside, write_csv, write_json
 from person_reid.gallery.gallery import Gallery, growing_gallery, nobody_has, open_gallery
@@ -268,7 +268,7 @@ def people(config: PeopleConfig) -> None:
     grouped = sum(map(bool, found))
     print(f"{config.save}: {len(names)} people on {grouped} of {len(paths)} images")
     if config.sheet and names:
-        from person_reid.show.clusters import draw_clusters  # matplotlib loads slowly
+        from person_reid.show.cluster_sheets import draw_clusters  # matplotlib loads slowly
 
         draw_clusters(paths, features, cameras, labels, config.sheet, names, config)
         print(f"Written: {config.sheet}")

@@ -26,14 +26,14 @@ import numpy as np
 from benchmarks.support.measure import machine
 from benchmarks.support.parser import Parser, positive
 from person_reid.console import run_script
-from person_reid.data.crops import choose_boxes, cut_boxes, number_and_frame
-from person_reid.data.frames import Images
-from person_reid.data.tracks import read_tracks
+from person_reid.data.video.crops import choose_boxes, cut_boxes, number_and_frame
+from person_reid.data.video.frames import Images
+from person_reid.data.video.tracked_boxes import read_tracks
 from person_reid.errors import UserError
 from person_reid.retrieval.association import link_tracks, read_travel
 from person_reid.retrieval.identities import identity_f1, listed_boxes, matching_boxes, pair_f1
 from person_reid.retrieval.results import load_result
-from person_reid.retrieval.tracks import track_features
+from person_reid.retrieval.track_features import track_features
 from person_reid.text import markdown_table
 
 HEADER = ["identities", "IDF1", "IDP", "IDR", "F1 of pairs", "people", "threshold"]

@@ -26,7 +26,7 @@ from benchmarks.support.parser import Parser
 from person_reid.console import run_script
 from person_reid.device import emulates, select_device
 from person_reid.progress import progress
-from person_reid.retrieval.tables import with_deviation
+from person_reid.retrieval.metric_tables import with_deviation
 from tools.ablation import test
 from tools.docs.results import append_record, read_records
 from tools.reproduce import call

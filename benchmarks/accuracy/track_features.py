@@ -20,9 +20,9 @@ from PIL import Image
 from benchmarks.support.measure import machine
 from benchmarks.support.parser import Parser
 from person_reid.console import run_script
-from person_reid.data.crops import sharpness
 from person_reid.data.layout import read_split
-from person_reid.retrieval.tracks import track_features
+from person_reid.data.video.crops import sharpness
+from person_reid.retrieval.track_features import track_features
 
 NAME = re.compile(r"(\d+)_c(\d+)s(\d+)_(\d+)")
 GAP = 250  # frames

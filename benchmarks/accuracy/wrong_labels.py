@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.accuracy.label_errors import anybody
 from benchmarks.support.parser import Parser
 from person_reid.console import run_script
-from person_reid.data.corrections import CORRECTION_COLUMNS
 from person_reid.data.layout import read_split
+from person_reid.data.own.corrections import CORRECTION_COLUMNS
 from person_reid.files import write_csv
 
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.support.parser import Parser
 from person_reid.console import run_script
-from person_reid.data.augment import MEAN, STD, Augment
+from person_reid.data.images.augment import MEAN, STD, Augment
 from person_reid.device import select_device
 
 

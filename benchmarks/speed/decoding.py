@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.support.measure import machine
 from benchmarks.support.parser import Parser
 from person_reid.console import run_script
-from person_reid.data import decoding
-from person_reid.data.images import load_image
+from person_reid.data.images import decoding
+from person_reid.data.images.image_files import load_image
 from person_reid.data.layout import read_split
 
 

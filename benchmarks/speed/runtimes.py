@@ -36,7 +36,7 @@ from benchmarks.support.parser import Parser
 from person_reid.config.optimizer import PrecisionOptions
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse, run_script
-from person_reid.data.bank import load_bank
+from person_reid.data.images.bank import load_bank
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.device import dtype_of

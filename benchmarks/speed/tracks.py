@@ -24,7 +24,7 @@ from PIL import Image
 from benchmarks.support.measure import apart, machine, run_process
 from benchmarks.support.parser import Parser
 from person_reid.console import run_script
-from person_reid.data.frames import open_frames
+from person_reid.data.video.frames import open_frames
 from person_reid.synthetic.scenes import camera_of, panorama
 
 SIZE, FPS = (1920, 1080), 30

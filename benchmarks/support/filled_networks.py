@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.support.measure import ROOT
 from person_reid.deploy.embedder import Embedder
-from person_reid.models.families import FAMILIES
+from person_reid.models.published.families import FAMILIES
 
 FIXTURE = ROOT / "tests" / "fixtures" / "families.json"
 

@@ -13,7 +13,7 @@ DATA_SET_NAMES = (  # of data/datasets.py
     "vehicleid_1600", "vehicleid_800", "cub", "university", "university_satellite", "folder",
     "csv", "mot",
 )  # fmt: skip
-TRACK_FORMATS = (  # of data/track_files.py
+TRACK_FORMATS = (  # of data/video/track_files.py
     "mot", "mot15", "boxmot", "boxmot_eval", "ultralytics", "ultralytics_conf",
 )  # fmt: skip
 DRAWN = ("train_identities", "test_identities", "cameras", "images", "distractors", "junk")

@@ -1,3 +1,1 @@
-"""From files on disk to batches on a device: names, layouts, the
-image bank, augmentation, samplers.
-"""
+"""Data sets: file names, layouts, downloads, and the choice of each batch's images."""

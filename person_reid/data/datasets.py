@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from person_reid.data import cuhk03, mot, own_images, tracklets
+from person_reid.data import cuhk03
 from person_reid.data.layout import DG_MARKET
+from person_reid.data.own import folder_or_list
 from person_reid.data.readers import (
     GALLERY,
     MULTI_QUERY,
@@ -22,6 +23,7 @@ from person_reid.data.readers import (
     random_halves,
     with_distractors,
 )
+from person_reid.data.video import mot, tracklets
 
 
 @dataclass(frozen=True)
@@ -404,9 +406,12 @@ DATA_SETS = {
     "university": _university("drone", "satellite", (37855, 951)),
     "university_satellite": _university("satellite", "drone", (701, 51355)),
     "folder": _own(
-        "a folder", own_images.own_folder, ("pattern",), "--data_dir FOLDER --pattern EXPRESSION"
+        "a folder",
+        folder_or_list.own_folder,
+        ("pattern",),
+        "--data_dir FOLDER --pattern EXPRESSION",
     ),
-    "csv": _own("a CSV file", own_images.own_csv, ("csv",), "--csv FILE"),
+    "csv": _own("a CSV file", folder_or_list.own_csv, ("csv",), "--csv FILE"),
     "mot": _own(
         "tracked videos", mot.read_sequences, mot.OPTIONS_OF_MOT, "--dataset mot --data_dir FOLDER"
     ),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.data.datasets import DATA_SETS, DataSet
-from person_reid.data.images import is_image
+from person_reid.data.images.image_files import is_image
 from person_reid.data.layout import found_in, next_command
 from person_reid.data.readers import RECORD, TRAIN
 from person_reid.errors import UserError

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.data.images import NOT_READ, is_image
+from person_reid.data.images.image_files import NOT_READ, is_image
 from person_reid.errors import UserError
 from person_reid.files import real
 from person_reid.text import counted, quoted

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.data.decoding import decode
-from person_reid.data.images import Pixels, load_image
+from person_reid.data.images.decoding import decode
+from person_reid.data.images.image_files import Pixels, load_image
 from person_reid.data.layout import DISTRACTOR, JUNK, read_split, some_of
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
 from person_reid.errors import UserError

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.data.datasets import DataSet
-from person_reid.data.images import Limits, recorded_limits, seen_limits
+from person_reid.data.images.image_files import Limits, recorded_limits, seen_limits
+from person_reid.data.own.words import Table, check_place, read_words, write_words
 from person_reid.data.readers import (
     GALLERY,
     MULTI_QUERY,
@@ -36,7 +37,6 @@ from person_reid.data.readers import (
     is_nobody,
     pictures_of,
 )
-from person_reid.data.words import Table, check_place, read_words, write_words
 from person_reid.errors import UserError
 from person_reid.files import content_of, only_writer, write_text
 from person_reid.progress import progress
@@ -60,9 +60,9 @@ def lay_out(
 
     Returns how many files were linked, copied, extracted, kept (already right) and removed (made by
     an earlier run and no longer part of the data set). Files that prepare.py did not make are never
-    touched. The words that numbers stand for are in names.csv, see data/words.py. Raises UserError
-    for a download with wrong names or an empty folder, and if `save_dir` cannot be used, before
-    anything is changed.
+    touched. The words that numbers stand for are in names.csv, see data/own/words.py. Raises
+    UserError for a download with wrong names or an empty folder, and if `save_dir` cannot be used,
+    before anything is changed.
     """
     data_dir, save_dir = Path(data_dir), Path(save_dir)
     splits = read_splits(data_set, data_dir)

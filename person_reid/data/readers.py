@@ -14,8 +14,8 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from person_reid.data.images import RECORD as RECORD
-from person_reid.data.images import is_image
+from person_reid.data.images.image_files import RECORD as RECORD
+from person_reid.data.images.image_files import is_image
 from person_reid.data.layout import some_of, walk
 from person_reid.errors import UserError
 from person_reid.files import text_of

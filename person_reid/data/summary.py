@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from person_reid.data.datasets import DataSet
+from person_reid.data.file_names import MARKS
 from person_reid.data.layout import DISTRACTOR, JUNK, Split, read_split, read_unlabelled, some_of
-from person_reid.data.names import MARKS
+from person_reid.data.own.words import FILE, read_words
 from person_reid.data.prepare import PREPARED_SPLITS, read_record
 from person_reid.data.readers import IF_PERSON, OPTIONAL, TRAIN, UNLABELLED
-from person_reid.data.words import FILE, read_words
 from person_reid.text import quoted
 
 Counts = tuple[int | None, int | None, int | None]  # identities, images, cameras

@@ -32,8 +32,8 @@ from person_reid.config.network import NetworkOptions
 from person_reid.config.published import PUBLISHED_CLASSES
 from person_reid.config.tested import CONFIG_FILE
 from person_reid.config.zoo import published
-from person_reid.data.decoding import decode
-from person_reid.data.images import Limits, Pixels, fit_image, load_image
+from person_reid.data.images.decoding import decode
+from person_reid.data.images.image_files import Limits, Pixels, fit_image, load_image
 from person_reid.data.layout import Numbers
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import (

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from person_reid.data.augment import MEAN, STD
+from person_reid.data.images.augment import MEAN, STD
 from person_reid.deploy.interface import CONTENTS_KEY, Contents
 from person_reid.deploy.quantise import int8
 from person_reid.deploy.run import STREAM_BATCH, Engine, import_runtime, providers, quiet

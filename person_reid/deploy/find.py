@@ -20,7 +20,7 @@ from person_reid.config.option import NAMED_ALONE, Options, as_flag, configured,
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.tested import CONFIG_FILE, Description, TestConfig, TrainedNetwork
 from person_reid.config.zoo import zoo
-from person_reid.data.images import Limits
+from person_reid.data.images.image_files import Limits
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import TestedNetwork, load_network

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 
 from person_reid.config.option import LARGEST_SIDE
-from person_reid.data.augment import MEAN, STD, normalise
+from person_reid.data.images.augment import MEAN, STD, normalise
 from person_reid.errors import UserError
 from person_reid.text import parse_json
 

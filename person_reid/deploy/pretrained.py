@@ -9,12 +9,12 @@ from typing import Any
 
 from person_reid.config.network import NetworkOptions
 from person_reid.config.tested import CONFIG_FILE
-from person_reid.data.augment import MEAN, STD
+from person_reid.data.images.augment import MEAN, STD
 from person_reid.deploy.load import TestedNetwork
 from person_reid.errors import UserError, describe, first_line
 from person_reid.files import SETTINGS, checksum_of, content_of
 from person_reid.models.factory import check_network
-from person_reid.models.hub import quick_to_fail
+from person_reid.models.published.hub import quick_to_fail
 from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval.thresholds import load_bound, load_threshold
 from person_reid.run_folder import MOST_CLASSES

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from person_reid.data.bank import load_bank
+from person_reid.data.images.bank import load_bank
 from person_reid.data.layout import list_images
 from person_reid.deploy.run import import_runtime, quiet
 from person_reid.errors import UserError

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from person_reid.data.crops import CROP_NAME
+from person_reid.data.video.crops import CROP_NAME
 from person_reid.files import is_file_name, real
 from person_reid.text import counted
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from person_reid.data.decoding import readable
+from person_reid.data.images.decoding import readable
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError

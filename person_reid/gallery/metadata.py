@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from person_reid.config.times import local, moment, parsed, stored, written
-from person_reid.data.images import open_image
+from person_reid.data.images.image_files import open_image
+from person_reid.data.own.csv_tables import read_table
 from person_reid.data.readers import compiled, search_path
-from person_reid.data.tables import read_table
 from person_reid.errors import UserError
 from person_reid.files import real
 from person_reid.text import printable

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.config.times import EPOCH, written
-from person_reid.data.tracks import Track, read_tracks
+from person_reid.data.video.tracked_boxes import Track, read_tracks
 from person_reid.errors import UserError
 from person_reid.files import is_file_name
 from person_reid.gallery.gallery import Gallery
@@ -27,7 +27,7 @@ from person_reid.gallery.tracks import TrackRecord, recorded_tracks
 from person_reid.retrieval.association import Pairs, Travel, two_people
 from person_reid.retrieval.identities import Score, identity_f1, listed_boxes, matching_boxes
 from person_reid.retrieval.similarity import Features
-from person_reid.retrieval.tracks import track_features
+from person_reid.retrieval.track_features import track_features
 
 # seconds between the clocks of two files of which nobody knows when they began; 3,000 years
 FAR = 1e11

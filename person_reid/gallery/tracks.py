@@ -19,10 +19,10 @@ from typing import Any
 from person_reid.config.forms import numbers
 from person_reid.config.search import TrackFileOptions
 from person_reid.config.times import EPOCH, parsed, stored
-from person_reid.data.crops import number_and_frame
-from person_reid.data.frames import Images, Video, first_number, open_frames
-from person_reid.data.track_files import FORMATS, files_of, read_boxes
-from person_reid.data.tracks import Track, frames_at_ends, read_tracks
+from person_reid.data.video.crops import number_and_frame
+from person_reid.data.video.frames import Images, Video, first_number, open_frames
+from person_reid.data.video.track_files import FORMATS, files_of, read_boxes
+from person_reid.data.video.tracked_boxes import Track, frames_at_ends, read_tracks
 from person_reid.errors import UserError
 from person_reid.files import as_file_name, content_of, is_file_name, real
 from person_reid.gallery.crops import folder_beside

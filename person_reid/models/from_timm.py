@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from person_reid.config.option import OptionError
 from person_reid.errors import first_line
 from person_reid.models.backbone import PERSON, SIZE_ERRORS, Backbone, stochastic_depth
-from person_reid.models.hub import quick_to_fail
+from person_reid.models.published.hub import quick_to_fail
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

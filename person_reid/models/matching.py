@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from person_reid.models.transformer_weights import resampled
+from person_reid.models.published.transformer_weights import resampled
 
 # of norms, not in files of PyTorch before 0.4.1; nothing depends on them
 COUNTERS = "num_batches_tracked"

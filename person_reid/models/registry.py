@@ -23,8 +23,6 @@ from person_reid.models.backbone import (
     fits_images,
     stochastic_depth,
 )
-from person_reid.models.families import FAMILIES
-from person_reid.models.from_authors import IBNBackbone, osnet
 from person_reid.models.from_legacy import EfficientNetBackbone, NASNetBackbone
 from person_reid.models.from_timm import current_name, find_timm, is_timm, timm_entry, timm_names
 from person_reid.models.from_torchvision import (
@@ -33,6 +31,8 @@ from person_reid.models.from_torchvision import (
     find_torchvision,
     torchvision_names,
 )
+from person_reid.models.published.families import FAMILIES
+from person_reid.models.published.from_authors import IBNBackbone, osnet
 from person_reid.text import did_you_mean
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from torch import Tensor
 from person_reid.config.zoo import zoo
 from person_reid.errors import UserError, first_line
 from person_reid.files import TENSORS, regular_file
-from person_reid.models.transformer_weights import (
+from person_reid.models.published.transformer_weights import (
     timm_names_of_earlier_timm,
     timm_names_of_mmdetection,
 )

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from person_reid.config.option import NAMED_ALONE, OptionError
 from person_reid.models.backbone import Backbone
-from person_reid.models.families import FAMILIES
-from person_reid.models.hub import weight_file
 from person_reid.models.matching import COUNTERS, LoadReport, load_matching
 from person_reid.models.network import Network
+from person_reid.models.published.families import FAMILIES
+from person_reid.models.published.hub import weight_file
 from person_reid.models.weight_files import read_state_dict
 
 # The prefixes of the backbone in the files of other programs: MoCo, LUPerson and LUPerson-NL; DINO,

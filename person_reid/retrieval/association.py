@@ -24,7 +24,7 @@ from person_reid.arrays import (
     names_or_numbers,
     real_number,
 )
-from person_reid.data.tables import read_table
+from person_reid.data.own.csv_tables import read_table
 from person_reid.errors import UserError
 from person_reid.retrieval.clusters import jaccard_graph
 from person_reid.retrieval.normalization import CameraNorm

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from person_reid.data.bank import load_bank
-from person_reid.data.dataset import Dataset
+from person_reid.data.images.bank import load_bank
 from person_reid.data.layout import Split
+from person_reid.data.torch_dataset import Dataset
 from person_reid.device import usable_device
 from person_reid.distributed import World
 from person_reid.errors import UserError

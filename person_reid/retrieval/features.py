@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.fx.experimental.optimization import fuse
 from torch.nn.functional import interpolate, normalize
 
-from person_reid.data.augment import normalise
-from person_reid.data.decoding import in_order
+from person_reid.data.images.augment import normalise
+from person_reid.data.images.decoding import in_order
 from person_reid.data.layout import Numbers
 from person_reid.device import autocast
 from person_reid.errors import UserError

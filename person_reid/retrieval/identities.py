@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from person_reid.data.tracks import Track, shared_area
+from person_reid.data.video.tracked_boxes import Track, shared_area
 
 Boxes = npt.NDArray[np.float64]
 Pairs = npt.NDArray[np.int64]

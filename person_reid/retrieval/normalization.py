@@ -13,7 +13,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from person_reid.arrays import as_features, check_lengths, names_or_numbers
-from person_reid.data.augment import normalise
+from person_reid.data.images.augment import normalise
 from person_reid.device import autocast
 from person_reid.errors import UserError
 from person_reid.models.network import Network

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from person_reid.config.evaluate import EvaluationOptions, RankingOptions
-from person_reid.data.names import clothes_of, names_in
+from person_reid.data.file_names import clothes_of, names_in
 from person_reid.errors import UserError
 from person_reid.retrieval.metrics import (
     CAMERAS_IGNORED,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from person_reid.data.names import frames_of, names_in
+from person_reid.data.file_names import frames_of, names_in
 from person_reid.errors import UserError
 from person_reid.retrieval.metrics import RECIPROCAL_RANK, Metrics, count_ahead, summarize, unusual
 from person_reid.retrieval.results import FeatureSet
@@ -40,7 +40,7 @@ def evaluate_reassociation(
         MRR = mean over queries of 1 / rank of the person's first image, which counts from 1
 
     query, gallery: their images together, each once, with paths that say video and frame (see
-        data/names.py). Distractors are candidates and never queries; junk is left out.
+        data/file_names.py). Distractors are candidates and never queries; junk is left out.
     query_stride: queries are taken from the frames whose numbers it divides; reid's default is 60.
     distance, device: see DISTANCES.
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
-from person_reid.data.augment import normalise
+from person_reid.data.images.augment import normalise
 from person_reid.errors import UserError
 from person_reid.models.lightmbn import BRANCHES, LightMBN
 from person_reid.models.mgn import MGN

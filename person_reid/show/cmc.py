@@ -12,9 +12,9 @@ from matplotlib.ticker import MaxNLocator
 from person_reid.config.look import own_or
 from person_reid.errors import UserError
 from person_reid.files import with_ending
+from person_reid.retrieval.metric_tables import Seeds, mean_and_deviation, together, with_deviation
 from person_reid.retrieval.metrics import Metrics
 from person_reid.retrieval.results import RESULT
-from person_reid.retrieval.tables import Seeds, mean_and_deviation, together, with_deviation
 from person_reid.show.style import (
     SCREEN,
     WIDTHS,

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.data.corrections import CORRECTION_COLUMNS, Correction, read_list
 from person_reid.data.layout import DISTRACTOR
+from person_reid.data.own.corrections import CORRECTION_COLUMNS, Correction, read_list
 from person_reid.data.readers import group
 from person_reid.show.explorer_images import Images, fingerprint, person_name
 from person_reid.text import printable

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from person_reid.data.bank import Pixels
+from person_reid.data.images.bank import Pixels
 from person_reid.models.network import Network
 from person_reid.show.activation import MAPPED_AT_ONCE, activations, parts_of
 from person_reid.show.sheet import Row, Tile, pixels_of

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.data.layout import JUNK, read_split
-from person_reid.data.words import NUMBERS, Words, words_beside
+from person_reid.data.own.words import NUMBERS, Words, words_beside
 from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet

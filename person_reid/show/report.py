@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from markupsafe import Markup
 
-from person_reid.data.bank import Pixels, load_bank
+from person_reid.data.images.bank import Pixels, load_bank
 from person_reid.models.network import Network
 from person_reid.retrieval.metrics import Metrics, evaluate
 from person_reid.retrieval.results import FeatureSet

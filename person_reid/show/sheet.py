@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from person_reid.config.look import own_or
-from person_reid.data.images import Pixels, load_image
+from person_reid.data.images.image_files import Pixels, load_image
 from person_reid.errors import UserError
 from person_reid.show.style import ASKED, ON_DARK, SCREEN, WIDTHS, Look, fitted, picture, text_width
 from person_reid.text import printable

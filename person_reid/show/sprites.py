@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from person_reid.data.decoding import decode
-from person_reid.data.images import Pixels, load_image
+from person_reid.data.images.decoding import decode
+from person_reid.data.images.image_files import Pixels, load_image
 from person_reid.errors import UserError, describe
 from person_reid.show.ranking import Folder, find_image
 from person_reid.show.sheet import UNREADABLE_GREY

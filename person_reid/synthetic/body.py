@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from person_reid.synthetic.appearance import CLOTHES_PATTERNS, Array, Colour, Person
 from person_reid.synthetic.figure import Fabric, Paint, Point, Pose, Solid
-from person_reid.synthetic.people import CLOTHES_PATTERNS, Array, Colour, Person
 
 FACE = np.array((46, 30, 30), np.float32)  # eyes and mouth
 # length in half legs

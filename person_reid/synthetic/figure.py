@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.synthetic.people import Array, Colour
+from person_reid.synthetic.appearance import Array, Colour
 
 Point = Sequence[float] | Array
 Fabric = Callable[[Array, Array], Array]  # (azimuth, t) -> RGB (..., 3)

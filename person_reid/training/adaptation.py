@@ -19,8 +19,8 @@ from person_reid.arrays import flaw
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.option import OptionError
 from person_reid.data.layout import Split, parse_names, read_further_splits
+from person_reid.data.own.unlabelled import read_people
 from person_reid.data.samplers import ClusterSampler
-from person_reid.data.unlabelled import read_people
 from person_reid.deploy.find import refuse
 from person_reid.deploy.load import network_of_run
 from person_reid.deploy.pretrained import open_pretrained
@@ -52,9 +52,9 @@ from person_reid.retrieval.similarity import Features
 from person_reid.run_folder import RunFolder, names_a_run
 from person_reid.training.build import unlabelled_bank
 from person_reid.training.criterion import Criterion
-from person_reid.training.images import TrainingImages
 from person_reid.training.journal import RunJournal
 from person_reid.training.step import Averaging, TrainingStep
+from person_reid.training.training_images import TrainingImages
 from person_reid.training.writers import drawing
 
 log = logging.getLogger(__name__)
@@ -303,7 +303,7 @@ class Adaptation:
             return
         cameras = [str(number + 1) if number >= 0 else "" for number in self.split.cameras.tolist()]
         with drawing(run.clusters):
-            from person_reid.show.clusters import draw_clusters  # matplotlib loads slowly
+            from person_reid.show.cluster_sheets import draw_clusters  # matplotlib loads slowly
 
             draw_clusters(self.split.paths, self.features, cameras, self.labels, run.clusters)
 

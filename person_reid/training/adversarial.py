@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from person_reid.data.augment import normalise
+from person_reid.data.images.augment import normalise
 from person_reid.losses.base import unit_length
 from person_reid.models.modes_and_hooks import evaluation_mode
-from person_reid.training.images import Batch
 from person_reid.training.step import TrainingStep
+from person_reid.training.training_images import Batch
 
 ADVERSARIAL_RATE = 16  # grey values, out of 255: the most by which a pixel is moved
 

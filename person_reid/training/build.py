@@ -19,8 +19,8 @@ from person_reid.config import FitOptions, OptionError, TrainConfig
 from person_reid.config.forms import numbers
 from person_reid.config.losses import LossOptions
 from person_reid.config.published import PUBLISHED_CLASSES
-from person_reid.data.augment import Augment
-from person_reid.data.bank import BatchSource, load_bank
+from person_reid.data.images.augment import Augment
+from person_reid.data.images.bank import BatchSource, load_bank
 from person_reid.data.layout import join_splits, read_training_splits, read_unlabelled
 from person_reid.errors import UserError
 from person_reid.losses.plan import LossPlan, learns, loss_plan
@@ -35,9 +35,9 @@ from person_reid.models.factory import (
 from person_reid.models.network import Network
 from person_reid.run_folder import RunFolder
 from person_reid.training.criterion import Criterion
-from person_reid.training.images import TrainingImages
 from person_reid.training.interruption import check_resumed
 from person_reid.training.step import Averaging, Term
+from person_reid.training.training_images import TrainingImages
 from person_reid.training.writers import check_writers
 
 AVERAGE_FROM = 0.8  # fraction of the epochs after which --wa averages
@@ -206,7 +206,7 @@ def loss_terms(
 
         terms.insert(0, AdversarialTerm(options.adv, options.aiter))
     if teacher:
-        from person_reid.training.distillation import DistillationTerm, teacher_features
+        from person_reid.training.teacher import DistillationTerm, teacher_features
 
         taught = teacher_features(teacher, images.splits)
         terms.append(DistillationTerm(taught, images.targets.cpu(), images.device, images.world))

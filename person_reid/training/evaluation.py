@@ -5,7 +5,7 @@ from functools import partial
 import torch
 
 from person_reid.config import TrainConfig
-from person_reid.data.bank import load_bank
+from person_reid.data.images.bank import load_bank
 from person_reid.data.layout import read_split
 from person_reid.deploy.runtimes import present_extractor
 from person_reid.distributed import World

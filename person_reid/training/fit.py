@@ -9,19 +9,19 @@ import torch
 
 from person_reid.config import FitOptions, OptionError
 from person_reid.config.option import settled
-from person_reid.data.dataset import Dataset
+from person_reid.data.torch_dataset import Dataset
 from person_reid.deploy.embedder import Embedder
 from person_reid.device import prepare_training, seeded, usable_device
 from person_reid.errors import UserError
-from person_reid.fused.networks import unfuse
+from person_reid.fused.replacement import unfuse
 from person_reid.losses.plan import loss_plan
 from person_reid.models.convolution_scale import balance
 from person_reid.models.factory import check_size
 from person_reid.models.network import Network
 from person_reid.training.build import averaging, check_sizes, create_criterion, loss_terms
-from person_reid.training.images import TrainingImages
 from person_reid.training.journal import Journal
 from person_reid.training.step import TrainingStep, prepare_modules
+from person_reid.training.training_images import TrainingImages
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from person_reid.data.bank import BatchSource
-from person_reid.training.images import Batch
+from person_reid.data.images.bank import BatchSource
 from person_reid.training.step import TrainingStep
+from person_reid.training.training_images import Batch
 
 ADVERSARIAL_WEIGHT = 0.1  # as in the published training
 

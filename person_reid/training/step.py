@@ -12,18 +12,18 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, update_bn
 
 from person_reid.config.optimizer import OptimizerOptions
-from person_reid.data.augment import normalise, scale
+from person_reid.data.images.augment import normalise, scale
 from person_reid.device import autocast, computed_in, dtype_of, seeded
 from person_reid.distributed import World
-from person_reid.fused.networks import fuse, is_fused
+from person_reid.fused.replacement import fuse, is_fused
 from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.models.named_layers import layers_named
 from person_reid.models.network import Network
 from person_reid.progress import progress
 from person_reid.training.criterion import Criterion, predicted
-from person_reid.training.images import Batch, TrainingImages
 from person_reid.training.recorded import Recorded
 from person_reid.training.schedule import IN_BACKBONE, build_optimizer, build_scheduler
+from person_reid.training.training_images import Batch, TrainingImages
 
 CRITERION_DECAY = 0.996  # for the average of the weights that losses own
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""person_reid/data/augment.py against torchvision image by image, and statistics of the draws."""
+"""data/images/augment.py against torchvision image by image, and statistics of the draws."""
 
 import hashlib
 
@@ -10,9 +10,9 @@ from torchvision import transforms
 from torchvision.transforms import functional
 
 from person_reid.config import FitOptions
-from person_reid.data import augment as augment_module
-from person_reid.data.augment import MEAN, STD, Augment, normalise, pad_crop_flip, translate
-from person_reid.data.bank import load_bank
+from person_reid.data.images import augment as augment_module
+from person_reid.data.images.augment import MEAN, STD, Augment, normalise, pad_crop_flip, translate
+from person_reid.data.images.bank import load_bank
 
 SHARES = ("autoaugment_p", "cutout_p", "lgt_p", "grayscale_erasing_p", "translation_p")
 ALL: dict = {"erasing_p": 0.5, "color_jitter": True, **dict.fromkeys(SHARES, 0.5)}

@@ -1,4 +1,4 @@
-"""person_reid/data/autoaugment.py against Pillow, one image after the
+"""person_reid/data/images/autoaugment.py against Pillow, one image after the
 other, and statistics of the draws.
 """
 
@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torchvision.transforms import AutoAugment
 
-from person_reid.data.autoaugment import (
+from person_reid.data.images.autoaugment import (
     OPERATIONS,
     POLICIES,
     STRENGTH_OF_LEVEL,

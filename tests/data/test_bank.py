@@ -1,4 +1,4 @@
-"""person_reid/data/bank.py: a cache that never lies and never breaks.
+"""person_reid/data/images/bank.py: a cache that never lies and never breaks.
 
 The pixels are in test_bank_images.py.
 """
@@ -17,9 +17,9 @@ import pytest
 import torch
 from PIL import Image
 
-from person_reid.data import bank as bank_module
-from person_reid.data.bank import fingerprint, load_bank
-from person_reid.data.images import load_image
+from person_reid.data.images import bank as bank_module
+from person_reid.data.images.bank import fingerprint, load_bank
+from person_reid.data.images.image_files import load_image
 from person_reid.errors import UserError
 from person_reid.files import ABANDONED
 from tests.data.conftest import noise
@@ -39,7 +39,7 @@ def photographs(tmp_path):
 
 
 def test_bank_keeps_the_order_with_and_without_a_cache(tmp_path, photographs, monkeypatch):
-    monkeypatch.setattr("person_reid.data.decoding.AHEAD", 4)
+    monkeypatch.setattr("person_reid.data.images.decoding.AHEAD", 4)
     expected = np.stack([load_image(path, 32, 16) for path in photographs])
     in_memory = load_bank(photographs, 32, 16)
     assert in_memory.dtype == torch.uint8 and in_memory.shape == (6, 32, 16, 3)
@@ -227,8 +227,8 @@ def test_killed_while_writing(tmp_path, photographs):
     script = f"""
 import sys, time
 from pathlib import Path
-import person_reid.data.bank as bank
-import person_reid.data.decoding as decoding
+import person_reid.data.images.bank as bank
+import person_reid.data.images.decoding as decoding
 load, decoding.AHEAD = bank.load_image, 2
 bank.load_image = lambda path, **size: time.sleep(0.2) or load(path, **size)
 bank.load_bank({[str(path) for path in photographs]!r} * 50, 32, 16,

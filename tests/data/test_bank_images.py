@@ -1,4 +1,4 @@
-"""load_image of person_reid/data/bank.py: the pixels a viewer shows, and torchvision's resize."""
+"""load_image of data/images/bank.py: the pixels a viewer shows, and torchvision's resize."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,9 @@ from PIL import Image
 from torchvision import transforms
 
 import prepare
-from person_reid.data.bank import fingerprint, load_bank
-from person_reid.data.dataset import read_dataset
-from person_reid.data.images import load_image, recorded_limits
+from person_reid.data.images.bank import fingerprint, load_bank
+from person_reid.data.images.image_files import load_image, recorded_limits
+from person_reid.data.torch_dataset import read_dataset
 from person_reid.errors import UserError
 from tests.data.conftest import noise
 

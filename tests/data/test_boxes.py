@@ -1,4 +1,4 @@
-"""person_reid/data/boxes.py: squares, grey boxes and erased ones
+"""person_reid/data/images/random_boxes.py: squares, grey boxes and erased ones
 against loops, and Zhong's algorithm.
 """
 
@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from person_reid.data.augment import normalise
-from person_reid.data.boxes import draw_boxes, draw_squares, erase, turn_grey
+from person_reid.data.images.augment import normalise
+from person_reid.data.images.random_boxes import draw_boxes, draw_squares, erase, turn_grey
 from tests.data.test_augment import generator, noise
 
 

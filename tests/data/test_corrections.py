@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 import prepare
-from person_reid.data.corrections import CORRECTION_COLUMNS, read_corrected
 from person_reid.data.layout import read_split
+from person_reid.data.own.corrections import CORRECTION_COLUMNS, read_corrected
 from person_reid.errors import UserError
 from tests.data.conftest import write_image
 from tests.data.test_prepare import names, state

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from person_reid.data import crops
-from person_reid.data.crops import choose_boxes, cut_boxes, cut_images, seen_pixels, sharpness
-from person_reid.data.frames import open_frames
-from person_reid.data.tracks import Track
+from person_reid.data.video import crops
+from person_reid.data.video.crops import choose_boxes, cut_boxes, cut_images, seen_pixels, sharpness
+from person_reid.data.video.frames import open_frames
+from person_reid.data.video.tracked_boxes import Track
 from tests.data.conftest import noise
 
 

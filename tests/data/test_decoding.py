@@ -1,4 +1,4 @@
-"""person_reid/data/decoding.py: images in order, and one message for all that fail."""
+"""person_reid/data/images/decoding.py: images in order, and one message for all that fail."""
 
 import re
 import warnings
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from person_reid.data import decoding
-from person_reid.data.decoding import decode, readable
-from person_reid.data.images import load_image
+from person_reid.data.images import decoding
+from person_reid.data.images.decoding import decode, readable
+from person_reid.data.images.image_files import load_image
 from person_reid.errors import UserError
 from tests.data.conftest import noise
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.support.walks import FRAMES, SIZE, draw_frame, write_frames, write_video
-from person_reid.data.frames import open_frames
+from person_reid.data.video.frames import open_frames
 from person_reid.errors import UserError
 
 

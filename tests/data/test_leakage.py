@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import prepare
-from person_reid.data.images import load_image
+from person_reid.data.images.image_files import load_image
 from person_reid.data.leakage import LIGHT, find_leakage, nearly_the_same, perceptual_hash
 from person_reid.errors import UserError
 from tests.data.test_prepare import state

@@ -6,7 +6,7 @@ from PIL import Image
 
 import prepare
 from person_reid.data.layout import read_split
-from person_reid.data.mot import read_sequences
+from person_reid.data.video.mot import read_sequences
 from person_reid.errors import UserError
 from tests.data.conftest import noise
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from person_reid.data.names import clothes_of, frames_of, names_in, tracklets_of
+from person_reid.data.file_names import clothes_of, frames_of, names_in, tracklets_of
 from person_reid.errors import UserError
 
 

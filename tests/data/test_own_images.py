@@ -11,7 +11,7 @@ import prepare
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import find_data_set, with_flags
 from person_reid.data.layout import read_split
-from person_reid.data.own_images import draw_split, own_csv, own_folder, with_queries
+from person_reid.data.own.folder_or_list import draw_split, own_csv, own_folder, with_queries
 from person_reid.data.prepare import file_names, lay_out
 from person_reid.data.readers import Picture, draw_identities, images_below
 from person_reid.errors import UserError

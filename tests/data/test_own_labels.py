@@ -12,11 +12,11 @@ import pytest
 import prepare
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split, read_training_splits
-from person_reid.data.own_images import own_csv, own_folder
-from person_reid.data.own_labels import numbered_from_one
+from person_reid.data.own.folder_or_list import own_csv, own_folder
+from person_reid.data.own.labels import numbered_from_one
+from person_reid.data.own.unlabelled import read_people
 from person_reid.data.prepare import people_only
 from person_reid.data.readers import Picture
-from person_reid.data.unlabelled import read_people
 from person_reid.errors import UserError
 from person_reid.gallery.metadata import about_images
 from tests.data.conftest import write_image, write_images

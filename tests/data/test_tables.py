@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import prepare
-from person_reid.data.corrections import read_list
-from person_reid.data.own_images import own_csv
-from person_reid.data.tables import read_table
+from person_reid.data.own.corrections import read_list
+from person_reid.data.own.csv_tables import read_table
+from person_reid.data.own.folder_or_list import own_csv
 from person_reid.errors import UserError
 from person_reid.files import read_json_lines
 from person_reid.gallery.metadata import read_abouts
@@ -132,10 +132,10 @@ def test_every_table_of_a_user_is_read_by_one_function():
     reading = {
         name for name, code in text.items() if re.search(r"DictReader|csv\.reader|read_csv", code)
     }
-    assert reading == {"tables.py", "zoo.py"}  # the latter reads a file of the package
+    assert reading == {"csv_tables.py", "zoo.py"}  # the latter reads a file of the package
     users = {name for name, code in text.items() if "import read_table" in code}
     assert users == {
-        "own_images.py",
+        "folder_or_list.py",
         "corrections.py",
         "label_errors.py",
         "metadata.py",

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from person_reid.config.prepare import TRACK_FORMATS
-from person_reid.data.mot import read_sequences
-from person_reid.data.track_files import FORMATS, files_of, read_boxes, write_identities
-from person_reid.data.tracks import read_tracks
+from person_reid.data.video.mot import read_sequences
+from person_reid.data.video.track_files import FORMATS, files_of, read_boxes, write_identities
+from person_reid.data.video.tracked_boxes import read_tracks
 from person_reid.errors import UserError
 from tests.data.test_mot import write_sequence
 from tests.data.test_tracks import write

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from person_reid.data.tracks import read_tracks
+from person_reid.data.video.tracked_boxes import read_tracks
 from person_reid.synthetic.walks import FPS, draw_walks
 
 pytestmark = pytest.mark.clients

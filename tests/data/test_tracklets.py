@@ -7,8 +7,8 @@ import scipy.io
 
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import find_data_set
+from person_reid.data.file_names import tracklets_of
 from person_reid.data.layout import read_split
-from person_reid.data.names import tracklets_of
 from person_reid.data.prepare import lay_out
 from person_reid.data.summary import describe_layout
 from person_reid.errors import UserError

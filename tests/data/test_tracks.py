@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from person_reid.data.tracks import read_tracks
+from person_reid.data.video.tracked_boxes import read_tracks
 from person_reid.errors import UserError
 
 # One walk of two people, of whom the second is seen in the second frame alone, as each program

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.support.people import write_people
-from person_reid.data.unlabelled import read_people
+from person_reid.data.own.unlabelled import read_people
 from person_reid.errors import UserError
 
 

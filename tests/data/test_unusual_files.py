@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from person_reid.data.bank import load_bank
-from person_reid.data.images import FORMATS, is_readable, load_image
+from person_reid.data.images.bank import load_bank
+from person_reid.data.images.image_files import FORMATS, is_readable, load_image
 from person_reid.data.layout import list_images, parse_names, read_split
 from person_reid.data.readers import images_below
 from person_reid.errors import UserError

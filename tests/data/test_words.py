@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 import demo
-from person_reid.data.corrections import corrected
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import with_flags
 from person_reid.data.layout import read_split
+from person_reid.data.own.corrections import corrected
+from person_reid.data.own.words import FILE, NUMBERS, Words, read_words, words_beside
 from person_reid.data.prepare import lay_out
-from person_reid.data.words import FILE, NUMBERS, Words, read_words, words_beside
 from person_reid.errors import UserError
+from person_reid.retrieval.metric_tables import save_per_query
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet, load_result, save_result
-from person_reid.retrieval.tables import save_per_query
 from person_reid.show import report
 from tests.data.conftest import write_image
 

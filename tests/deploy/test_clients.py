@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from benchmarks.support.people import draw_people
 from person_reid.config.export import PROGRAMS
-from person_reid.data.augment import MEAN, STD
+from person_reid.data.images.augment import MEAN, STD
 from person_reid.deploy.clients import CLIENTS, contents_for, lines_for
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.run import import_runtime

@@ -16,7 +16,7 @@ import person_reid
 from person_reid.config.network import NetworkOptions
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
-from person_reid.data.bank import load_bank
+from person_reid.data.images.bank import load_bank
 from person_reid.deploy.export import export
 from person_reid.deploy.interface import Contents, Preparation
 from person_reid.deploy.load import TestedNetwork
@@ -110,7 +110,7 @@ def test_arrays_of_opencv(embedder, paths, expected):
 
 
 def test_many_images_and_none(embedder, paths, expected, monkeypatch):
-    monkeypatch.setattr("person_reid.data.decoding.AHEAD", 7)
+    monkeypatch.setattr("person_reid.data.images.decoding.AHEAD", 7)
     monkeypatch.setattr("person_reid.deploy.embedder.IMAGES_IN_MEMORY", 9)
     np.testing.assert_allclose(embedder(paths * 4), np.tile(expected, (4, 1)), atol=1e-6)
     empty = embedder([])

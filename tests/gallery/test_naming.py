@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from person_reid.data.tracks import Track
+from person_reid.data.video.tracked_boxes import Track
 from person_reid.gallery.metadata import About
 from person_reid.gallery.naming import known_name, name_people, number_people
 from person_reid.gallery.people import Corrections, IndexedTrack

@@ -184,7 +184,7 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
 
     asked: list[tuple] = []
     monkeypatch.setattr("socket.create_connection", refuse)
-    monkeypatch.setattr("person_reid.models.hub.getproxies", dict)
+    monkeypatch.setattr("person_reid.models.published.hub.getproxies", dict)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(UserError, match="could not be fetched"):
         create_model("mobilenetv3_small", 3, pretrained=True)

@@ -23,7 +23,7 @@ from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
-from person_reid.models.families import FAMILIES
+from person_reid.models.published.families import FAMILIES
 from person_reid.retrieval.features import fused_embedding
 from person_reid.retrieval.results import load_result
 from tests.support.networks import tested_network
@@ -34,7 +34,7 @@ SHRUNKEN = [name for name, record in RECORDS.items() if record["changes"]]
 
 @pytest.fixture(autouse=True)
 def the_table_stays(monkeypatch):
-    for name in ("person_reid.models.families", "person_reid.models.registry"):
+    for name in ("person_reid.models.published.families", "person_reid.models.registry"):
         monkeypatch.setattr(f"{name}.FAMILIES", FAMILIES)
     before = dict(FAMILIES)
     yield

@@ -11,9 +11,9 @@ import timm
 from safetensors.torch import save_file
 
 from person_reid.errors import UserError
-from person_reid.models import hub
 from person_reid.models.factory import create_model
 from person_reid.models.from_timm import find_timm
+from person_reid.models.published import hub
 
 CONFIG = {
     "architecture": "resnet18",

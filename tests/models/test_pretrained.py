@@ -18,7 +18,7 @@ from person_reid.console import parse
 from person_reid.deploy.load import load_network
 from person_reid.errors import UserError
 from person_reid.models.factory import build_model, create_model, load_weights
-from person_reid.models.transformer_weights import timm_names_of_mmdetection
+from person_reid.models.published.transformer_weights import timm_names_of_mmdetection
 from tests.support.networks import tested_network
 
 

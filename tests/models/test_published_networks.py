@@ -104,8 +104,8 @@ def test_a_published_run_with_an_ignored_stride_gives_the_published_features(fix
 
 
 def test_osnet_gives_the_features_of_the_published_network(fixtures, real_people):
-    from person_reid.data.augment import normalise
-    from person_reid.data.bank import load_bank
+    from person_reid.data.images.augment import normalise
+    from person_reid.data.images.bank import load_bank
 
     weights = real_people.parent / "weights" / "osnet_x0_25_msmt17.pth"
     network = create_model("osnet_x0_25", weights=str(weights)).eval()

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from person_reid.data.augment import normalise
-from person_reid.data.bank import load_bank
+from person_reid.data.images.augment import normalise
+from person_reid.data.images.bank import load_bank
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.retrieval.features import (

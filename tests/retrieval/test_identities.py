@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import pair_confusion_matrix
 
-from person_reid.data.tracks import Track
+from person_reid.data.video.tracked_boxes import Track
 from person_reid.retrieval.identities import identity_f1, listed_boxes, matching_boxes, pair_f1
 
 

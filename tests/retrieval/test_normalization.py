@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from benchmarks.support.people import draw_people
-from person_reid.data.augment import normalise
+from person_reid.data.images.augment import normalise
 from person_reid.errors import UserError
 from person_reid.retrieval.normalization import CameraNorm, Whitening, reestimate_batch_norms
 from person_reid.retrieval.results import FEATURE_FLAGS, FeatureSet, load_result, read_note

@@ -3,7 +3,7 @@
 import pytest
 
 from person_reid.config.look import TableForm
-from person_reid.retrieval.tables import by_seed, table
+from person_reid.retrieval.metric_tables import by_seed, table
 
 APART = (
     ("resnet50", "resnet101"),

@@ -5,7 +5,7 @@ import pytest
 
 from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet
-from person_reid.retrieval.tracks import merge_tracklets, track_features
+from person_reid.retrieval.track_features import merge_tracklets, track_features
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -15,7 +15,7 @@ from PIL import Image
 import prepare
 from benchmarks.support import walks
 from person_reid.config.times import written
-from person_reid.data.track_files import read_boxes, write_identities
+from person_reid.data.video.track_files import read_boxes, write_identities
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter

@@ -9,7 +9,7 @@ from PIL import Image
 from benchmarks.support.people import draw_people
 from person_reid import UserError, save_pretrained
 from person_reid.config.look import TableForm
-from person_reid.console.networks import network_named
+from person_reid.console.named_network import network_named
 from tests.deploy.test_load import SMALL, save_run
 from tests.support.scripts import run
 from tools import compare_networks, export

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import prepare
-from person_reid.data.corrections import CORRECTION_COLUMNS
+from person_reid.data.own.corrections import CORRECTION_COLUMNS
 from person_reid.errors import UserError
 from tests.support.flags import ON_THE_PROCESSOR
 from tests.support.scripts import run

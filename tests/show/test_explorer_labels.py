@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import prepare
-from person_reid.data.corrections import CORRECTION_COLUMNS
+from person_reid.data.own.corrections import CORRECTION_COLUMNS
 from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet, load_gallery, save_gallery
 from person_reid.show.explorer_images import images_of

@@ -22,7 +22,7 @@ def images_of(size=SIZE, number=2):
 
 
 def normalised(bank):
-    from person_reid.data.augment import normalise
+    from person_reid.data.images.augment import normalise
 
     return normalise(bank)
 

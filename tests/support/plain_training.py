@@ -15,7 +15,7 @@ from torch import nn
 import train
 from person_reid.config import TrainConfig
 from person_reid.console import parse
-from person_reid.data.augment import Augment, normalise
+from person_reid.data.images.augment import Augment, normalise
 from person_reid.distributed import join_world
 from person_reid.training.build import resolved
 from person_reid.training.step import TrainingStep

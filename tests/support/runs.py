@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from person_reid.training.images import TrainingImages
+from person_reid.training.training_images import TrainingImages
 
 
 def weights(name, file="net_last.pth", cwd="."):

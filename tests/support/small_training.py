@@ -13,9 +13,9 @@ from person_reid.data.layout import Split
 from person_reid.device import seed_everything
 from person_reid.models.factory import create_model
 from person_reid.training.build import averaging, create_criterion, resolved
-from person_reid.training.images import TrainingImages
 from person_reid.training.journal import Journal
 from person_reid.training.step import TrainingStep, prepare_modules
+from person_reid.training.training_images import TrainingImages
 
 IMAGES, IDENTITIES, SIZE = 24, 4, (32, 16)
 CPU = torch.device("cpu")

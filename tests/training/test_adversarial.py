@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from person_reid.data.augment import MEAN, STD, normalise
+from person_reid.data.images.augment import MEAN, STD, normalise
 from person_reid.device import autocast
 from person_reid.models.factory import create_model
 from person_reid.training.adversarial import AdversarialTerm, opposite_direction_attack
-from person_reid.training.images import Batch
+from person_reid.training.training_images import Batch
 
 CPU = torch.device("cpu")
 

@@ -19,7 +19,7 @@ from person_reid.config.option import changed
 from person_reid.errors import UserError
 from person_reid.run_folder import RunFolder
 from person_reid.training import build
-from person_reid.training.images import TrainingImages
+from person_reid.training.training_images import TrainingImages
 from tests.support.flags import NETWORK
 from tests.support.runs import equal_weights, weights
 from tests.support.small_training import made_split

@@ -14,17 +14,16 @@ from benchmarks.support.people import write_people
 from person_reid import losses
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
-from person_reid.console.networks import network_named
+from person_reid.console.named_network import network_named
 from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.distributed import World
 from person_reid.errors import UserError
 from person_reid.losses.plan import LossPlan, LossTerm
 from person_reid.run_folder import RunFolder
-from person_reid.training import distillation
 from person_reid.training.criterion import Criterion
-from person_reid.training.distillation import DistillationTerm
-from person_reid.training.images import Batch
+from person_reid.training.teacher import DistillationTerm
+from person_reid.training.training_images import Batch
 from tests.support.flags import SMALLEST
 from tests.support.networks import open_embedder
 from tests.support.runs import equal_weights, killed_in, log, weights
@@ -81,7 +80,7 @@ def kept():
 
 def test_a_name_in_use_is_refused_before_the_teacher_looks_at_an_image(monkeypatch):
     monkeypatch.setattr(
-        "person_reid.training.distillation.teacher_features",
+        "person_reid.training.teacher.teacher_features",
         lambda *_: pytest.fail("features were computed"),
     )
     with (
@@ -169,12 +168,12 @@ def test_features_that_cannot_be_kept_are_used_all_the_same(monkeypatch, caplog)
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(distillation, "atomic_write", full)
+    monkeypatch.setattr("person_reid.training.teacher.atomic_write", full)
     names: Any = {"probe": lambda: np.zeros(2), "dim": 4, "size": (8, 4)}
     teacher: Any = SimpleNamespace(
         features=lambda bank, name: np.ones((len(bank), 4), np.float32), **names
     )
-    found = distillation.teacher_features(
+    found = teacher.teacher_features(
         teacher, [(Path("people/train_all"), read_split("people", "train_all"))]
     )
     assert (
@@ -196,7 +195,7 @@ def test_features_of_images_that_have_changed_are_computed_again(tmp_path):
         split = read_split(tmp_path, "train_all")
         if time is not None:
             os.utime(split.paths[0], (time, time))
-        distillation.teacher_features(teacher, [(tmp_path / "train_all", split)])
+        teacher.teacher_features(teacher, [(tmp_path / "train_all", split)])
     assert len(computed) == 2
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from person_reid.data.bank import BatchSource
+from person_reid.data.images.bank import BatchSource
 from person_reid.distributed import World
 from person_reid.training.generalisation import GeneralisationTerm, symmetric_divergence
-from person_reid.training.images import TrainingImages
+from person_reid.training.training_images import TrainingImages
 
 CPU = torch.device("cpu")
 

@@ -15,12 +15,12 @@ import torch
 from person_reid.data.samplers import PKSampler
 from person_reid.distributed import World
 from person_reid.fused.compiler import library
-from person_reid.fused.networks import LiteConv3x3
+from person_reid.fused.replacement import LiteConv3x3
 from person_reid.run_folder import RunFolder
 from person_reid.training.build import find_state
-from person_reid.training.images import Batch, TrainingImages
 from person_reid.training.interruption import NotFinite, Stopped, not_finite_advice
 from person_reid.training.journal import RunJournal
+from person_reid.training.training_images import Batch, TrainingImages
 from tests.support.runs import equal_weights
 from tests.support.small_training import (
     CPU,

@@ -7,7 +7,7 @@ from torchvision.transforms.functional import resize
 
 from person_reid import losses
 from person_reid.config.forms import image_sizes
-from person_reid.data.augment import normalise
+from person_reid.data.images.augment import normalise
 from person_reid.training.build import create_criterion
 from tests.support.runs import equal_weights
 from tests.support.small_training import (

@@ -26,7 +26,7 @@ from typing import Any
 from person_reid.config.zoo import zoo
 from person_reid.errors import UserError
 from person_reid.models.registry import BACKBONES
-from person_reid.retrieval.tables import with_deviation
+from person_reid.retrieval.metric_tables import with_deviation
 from tools.docs.results import figure
 
 MARKED = re.compile(r"(<!-- = ([^\n]*?) -->)([^<]*)(<!-- / -->)")

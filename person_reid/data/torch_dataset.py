@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch.utils.data
 from PIL import Image
 
-from person_reid.data.images import read_image
+from person_reid.data.images.image_files import read_image
 from person_reid.data.layout import Split, read_split
 from person_reid.text import counted
 

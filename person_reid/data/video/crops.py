@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from person_reid.data.frames import Frame, Images, Video
-from person_reid.data.images import DEEP
-from person_reid.data.tracks import Track, shared_area
+from person_reid.data.images.image_files import DEEP
+from person_reid.data.video.frames import Frame, Images, Video
+from person_reid.data.video.tracked_boxes import Track, shared_area
 from person_reid.errors import UserError
 from person_reid.files import make_folder, remove_abandoned
 from person_reid.progress import progress

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from person_reid.data.images import SUFFIXES, is_readable
+from person_reid.data.images.image_files import SUFFIXES, is_readable
 from person_reid.data.layout import some_of
 from person_reid.data.readers import (
     GALLERY,

@@ -17,8 +17,8 @@ from torchvision.models.resnet import Bottleneck, ResNet
 
 from person_reid.config.zoo import MEAN, STD
 from person_reid.models.ibn import with_instance_norms
-from person_reid.models.pixels import unnormalised
 from person_reid.models.pooling import GeneralizedMeanPool
+from person_reid.models.published.pixels import unnormalised
 
 FASTREID_WIDTH = 256  # channels in each feature of MGN
 MGN_HEADS = (1, 2, 3, 21, 22, 31, 32, 33)

@@ -18,8 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from person_reid.data.decoding import decode
-from person_reid.data.images import Pixels, load_image, recorded_limits
+from person_reid.data.images.decoding import decode
+from person_reid.data.images.image_files import Pixels, load_image, recorded_limits
 from person_reid.errors import describe
 from person_reid.files import TENSORS, atomic_write, regular_file, remove_abandoned
 from person_reid.progress import progress

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from person_reid.models.ibn import InstanceBatchNorm
-from person_reid.models.pixels import HalfRange
+from person_reid.models.published.pixels import HalfRange
 
 JIGSAW_SHIFT, JIGSAW_GROUPS, JIGSAW_PARTS = 5, 2, 4  # the settings of the jigsaw patch module
 STEM = 64  # channels

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from PIL import ImageOps
 
 from person_reid.config.option import FRAME_RATE
-from person_reid.data.images import DEEP, is_image, open_image
-from person_reid.data.tracks import seconds_of
+from person_reid.data.images.image_files import DEEP, is_image, open_image
+from person_reid.data.video.tracked_boxes import seconds_of
 from person_reid.errors import UserError
 from person_reid.files import SETTINGS, VIDEO, regular_file, text_of
 

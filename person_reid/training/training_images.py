@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from person_reid.config import FitOptions
-from person_reid.data.augment import Augment, scale
-from person_reid.data.bank import BatchSource, fingerprint, load_bank
+from person_reid.data.images.augment import Augment, scale
+from person_reid.data.images.bank import BatchSource, fingerprint, load_bank
 from person_reid.data.layout import Split, join_splits, read_split
 from person_reid.data.samplers import PKSampler, Sampler, ShuffleSampler, expected_pairs
 from person_reid.distributed import World

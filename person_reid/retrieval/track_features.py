@@ -47,7 +47,8 @@ def merge_tracklets(images: FeatureSet, tracklets: Sequence[Name]) -> FeatureSet
     As in the evaluation of MARS with mean pooling, in which frames have their own length: Zheng et
     al., MARS: A Video Benchmark for Large-Scale Person Re-Identification, ECCV 2016.
 
-    tracklets: N names, see data/names.py. Raises UserError for frames that no metric could rank.
+    tracklets: N names, see data/file_names.py. Raises UserError for frames that no metric could
+    rank.
     """
     images.check("frames")
     names, features = track_features(images.features, tracklets)

@@ -59,9 +59,9 @@ class OSNetBackbone(Backbone):
     variant: str = "plain"
 
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
-        from person_reid.models.hub import weight_file
         from person_reid.models.matching import load_matching
         from person_reid.models.osnet import OSNet, OSNetAIN
+        from person_reid.models.published.hub import weight_file
         from person_reid.models.weight_files import read_state_dict
 
         ain, ibn = self.variant == "ain", self.variant == "ibn"
@@ -142,7 +142,7 @@ class TransReIDBackbone(FamilyBackbone):
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         from functools import partial
 
-        from person_reid.models.transreid import Patches, PersonTransformer
+        from person_reid.models.published.transreid import Patches, PersonTransformer
 
         self.refuse_imagenet(pretrained)
         return PersonTransformer(
@@ -167,7 +167,7 @@ class TransReIDBackbone(FamilyBackbone):
         return pooled
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        from person_reid.models.transreid import timm_names_of_authors
+        from person_reid.models.published.transreid import timm_names_of_authors
 
         return timm_names_of_authors(state_dict)
 
@@ -194,7 +194,7 @@ class FastReIDBackbone(FamilyBackbone):
     of_luperson: bool = False
 
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
-        from person_reid.models.fastreid import FastReIDMGN, resnest, resnet
+        from person_reid.models.published.fastreid import FastReIDMGN, resnest, resnet
 
         self.refuse_imagenet(pretrained)
         if self.split:
@@ -203,7 +203,7 @@ class FastReIDBackbone(FamilyBackbone):
         return FastReIDMGN(network, self.of_luperson) if self.branched else network
 
     def feature_map(self, module: Any, images: Tensor) -> Tensor:
-        from person_reid.models.fastreid import feature_map
+        from person_reid.models.published.fastreid import feature_map
 
         if self.split or self.branched:
             return module.forward_features(images)
@@ -223,7 +223,7 @@ class SoliderBackbone(FamilyBackbone):
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
-        from person_reid.models.solider import SemanticSwin
+        from person_reid.models.published.solider import SemanticSwin
 
         self.refuse_imagenet(pretrained)
         return SemanticSwin(img_size=size, drop_path_rate=drop_path, **self.settings)
@@ -240,7 +240,7 @@ class ClipResNetBackbone(FamilyBackbone):
     layers: tuple[int, ...] = (3, 4, 6, 3)
 
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
-        from person_reid.models.clip_resnet import ClipResNet
+        from person_reid.models.published.clip_resnet import ClipResNet
 
         self.refuse_imagenet(pretrained)
         return ClipResNet(size, self.layers)

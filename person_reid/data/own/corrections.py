@@ -15,6 +15,7 @@ from typing import NamedTuple
 from person_reid.config.label_errors import CHECKED_SPLITS
 from person_reid.data.datasets import MARKET_NAME, DataSet
 from person_reid.data.layout import JUNK
+from person_reid.data.own.csv_tables import read_table
 from person_reid.data.readers import (
     GALLERY,
     MULTI_QUERY,
@@ -24,7 +25,6 @@ from person_reid.data.readers import (
     by_name,
     pictures_of,
 )
-from person_reid.data.tables import read_table
 from person_reid.errors import UserError
 
 PROPOSALS = ("move", "junk", "somebody", "merge", "split")

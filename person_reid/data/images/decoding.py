@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from PIL import UnidentifiedImageError
 
-from person_reid.data.images import Pixels, load_image
+from person_reid.data.images.image_files import Pixels, load_image
 from person_reid.data.layout import some_of
 from person_reid.errors import UserError, first_line
 

@@ -19,8 +19,8 @@ from torch.nn.functional import interpolate
 from person_reid.config.data import AugmentationOptions
 from person_reid.config.zoo import MEAN as MEAN
 from person_reid.config.zoo import STD as STD
-from person_reid.data.boxes import draw_boxes, draw_squares, erase, turn_grey
-from person_reid.data.colours import adjust_colours, change_where
+from person_reid.data.images.colours import adjust_colours, change_where
+from person_reid.data.images.random_boxes import draw_boxes, draw_squares, erase, turn_grey
 
 COLOR_JITTER = 0.1  # brightness, contrast and saturation are each scaled by 1 ± COLOR_JITTER
 ENLARGEMENT = 1.125  # scale applied before a random 2D translation
@@ -94,7 +94,7 @@ class Augment(AugmentationOptions):
 
     def _recolour(self, images: Tensor, draw: dict[str, Any]) -> Tensor:
         if self.autoaugment_p > 0:
-            from person_reid.data.autoaugment import autoaugment  # torchvision loads slowly
+            from person_reid.data.images.autoaugment import autoaugment  # torchvision loads slowly
 
             images = autoaugment(images, self.autoaugment_p, **draw)
         if self.color_jitter:

@@ -1,7 +1,7 @@
 """Read what a tracker wrote: which boxes of which frames show the same person.
 
-data/track_files.py knows the formats. Here boxes become tracks: of people, in pixels, in frames
-counted from 1, and in seconds.
+track_files.py knows the formats. Here boxes become tracks: of people, in pixels, in frames counted
+from 1, and in seconds.
 """
 
 import logging
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.config.times import EPOCH, parsed
-from person_reid.data.track_files import Box, read_boxes
+from person_reid.data.video.track_files import Box, read_boxes
 from person_reid.errors import UserError
 from person_reid.text import counted
 

@@ -7,7 +7,7 @@ height 0 leaves its image unchanged.
 import torch
 from torch import Tensor
 
-from person_reid.data.colours import change_where, grey
+from person_reid.data.images.colours import change_where, grey
 
 AREA, ASPECT = (0.02, 0.4), (0.3, 1 / 0.3)  # ranges for a box, Zhong et al., AAAI 2020
 ATTEMPTS = 100  # boxes tried before an image is left whole, as in their code

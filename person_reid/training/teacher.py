@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from person_reid.data.bank import fingerprint, load_bank, open_array
+from person_reid.data.images.bank import fingerprint, load_bank, open_array
 from person_reid.data.layout import Split
 from person_reid.distributed import World
 from person_reid.errors import describe
 from person_reid.files import atomic_write
-from person_reid.training.images import Batch
 from person_reid.training.step import TrainingStep
+from person_reid.training.training_images import Batch
 
 if TYPE_CHECKING:  # most trainings have no teacher
     from person_reid.deploy.embedder import Embedder

@@ -2,7 +2,7 @@
 tracks.
 
 A sequence is a folder with the frames (`img1/000001.jpg`, …) and `gt/gt.txt`, see
-data/track_files.py.
+data/video/track_files.py.
 """
 
 import re
@@ -13,12 +13,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from person_reid.data.crops import LEAST_SIDE, cut_box, save_crop, suffix_of
-from person_reid.data.frames import Frame, open_frame, size_of
-from person_reid.data.images import is_image
-from person_reid.data.own_images import draw_split
+from person_reid.data.images.image_files import is_image
+from person_reid.data.own.folder_or_list import draw_split
 from person_reid.data.readers import Picture, Splits, files_below
-from person_reid.data.track_files import Box, formats_of, read_rows
+from person_reid.data.video.crops import LEAST_SIDE, cut_box, save_crop, suffix_of
+from person_reid.data.video.frames import Frame, open_frame, size_of
+from person_reid.data.video.track_files import Box, formats_of, read_rows
 from person_reid.errors import UserError
 
 # MOT17 has every sequence three times, with the boxes of each detector

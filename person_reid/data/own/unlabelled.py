@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from person_reid.data.decoding import readable
+from person_reid.data.images.decoding import readable
 from person_reid.data.layout import Split, found_in, list_images, parse_names, some_of
 from person_reid.data.readers import compiled, search_path
 from person_reid.errors import UserError

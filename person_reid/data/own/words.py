@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from person_reid.data.tables import read_table
+from person_reid.data.own.csv_tables import read_table
 from person_reid.errors import UserError
 from person_reid.files import write_csv
 

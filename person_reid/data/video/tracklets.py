@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from person_reid.data.images import is_image
+from person_reid.data.images.image_files import is_image
 from person_reid.data.layout import some_of
 from person_reid.data.matlab import read_integers
 from person_reid.data.readers import (

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from person_reid.models.backbone import Backbone
-from person_reid.models.from_authors import (
+from person_reid.models.published.from_authors import (
     ClipResNetBackbone,
     FastReIDBackbone,
     SoliderBackbone,

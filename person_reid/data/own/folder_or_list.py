@@ -8,9 +8,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from person_reid.data.images import is_image
+from person_reid.data.images.image_files import is_image
 from person_reid.data.layout import some_of
-from person_reid.data.own_labels import UNKNOWN_WORD, checked
+from person_reid.data.own.csv_tables import read_table
+from person_reid.data.own.labels import UNKNOWN_WORD, checked
 from person_reid.data.readers import (
     GALLERY,
     MULTI_QUERY,
@@ -26,7 +27,6 @@ from person_reid.data.readers import (
     group,
     is_nobody,
 )
-from person_reid.data.tables import read_table
 from person_reid.errors import UserError
 from person_reid.text import counted
 

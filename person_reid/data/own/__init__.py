@@ -1,0 +1,1 @@
+"""People's own images: folders, lists and tables, and corrections of them."""

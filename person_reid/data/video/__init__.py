@@ -1,0 +1,1 @@
+"""Videos: frames, the files of trackers, and the images that are cut from both."""

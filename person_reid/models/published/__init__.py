@@ -1,0 +1,1 @@
+"""Networks that others have published, under their own names, to test and to export."""
