@@ -50,10 +50,12 @@ def main(argv: list[str] | None = None) -> None:
 
     if indices is None and config.best is config.worst is config.camera is None:
         indices = [USUAL_QUERY if len(query) > USUAL_QUERY else 0]
-    queries = ranking.chosen(query, gallery, indices, config.worst, config.camera, config.best)
+    queries = ranking.chosen_queries(
+        query, gallery, indices, config.worst, config.camera, config.best
+    )
     names = own_or([f"Query {index}" for index in queries], config.labels)
     sheets = sheet_names(Path(config.save), len(queries))
-    check_outputs(config, ranking.images_of(query, gallery, config.test_dir), save=sheets)
+    check_outputs(config, ranking.paths_of_images(query, gallery, config.test_dir), save=sheets)
     check_beside("save", *sheets)
     if bound := load_bound(config.threshold):
         print(bound)
@@ -64,9 +66,9 @@ def main(argv: list[str] | None = None) -> None:
             query, gallery, index, config.top, threshold, config.test_dir
         )
         missed = ranking.missed(query, gallery, index, config.top, threshold)
-        summary = ranking.summary(matches, total, missed)
+        summary = ranking.summary_of_matches(matches, total, missed)
         heading = f"query {index}: {ranking.headline(query, index, config.test_dir)}  {path}"
-        print(printable("\n".join([heading, *ranking.lines(matches), summary])))
+        print(printable("\n".join([heading, *ranking.match_lines(matches), summary])))
         if precision is not None:
             summary += f"; average precision {style.decimals(precision)}"
         title = (
@@ -75,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
         rows.append([ranking.ranking_row(path, matches, title, summary)])
         if config.missed and missed:
             nearest = ranking.with_paths(missed[: config.top], gallery, config.test_dir)
-            print(printable("\n".join(ranking.lines(nearest))))
+            print(printable("\n".join(ranking.match_lines(nearest))))
             rows[-1].append(ranking.missed_row(nearest, len(missed)))
 
     for number, save in enumerate(progress(sheets, desc="sheets")):

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import person_reid as reid
 from person_reid.config.evaluate import EvaluateConfig, EvaluationOptions, RankingOptions
-from person_reid.config.forms import numbers
+from person_reid.config.forms import listed_numbers
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.errors import UserError
 from person_reid.files import write_json
-from person_reid.retrieval.metric_tables import figure_rows, save_per_query, table
+from person_reid.retrieval.metric_tables import figure_rows, save_per_query, written_table
 from person_reid.retrieval.metrics import Metrics, remark_unmatched
 from person_reid.retrieval.multi_query import read_multi_query
 from person_reid.retrieval.protocols import (
@@ -87,7 +87,7 @@ def report(
         asked["multi "] = several
 
     # Measure each, and print its line.
-    ranks = numbers(config.ranks)
+    ranks = listed_numbers(config.ranks)
     measured: dict[str, Metrics] = {}
     parts: dict[str, dict[str, Metrics]] = {}
     with redirect_stdout(sys.stderr if config.for_files else sys.stdout):
@@ -121,10 +121,10 @@ def show(
 ) -> None:
     """Print the tables that were asked for, and write the JSON file."""
     if config.for_files:
-        print(table(*figure_rows(measured, ranks), config))
+        print(written_table(*figure_rows(measured, ranks), config))
     for name, figures in parts.items():
         head, rows = figure_rows(figures, ranks)
-        print(table([name, *head[1:]], rows, config))
+        print(written_table([name, *head[1:]], rows, config))
     if config.json:
         found = {name: metrics.figures(ranks) for name, metrics in measured.items()}
         for name, figures in parts.items():

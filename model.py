@@ -39,9 +39,9 @@ def main(argv: list[str] | None = None) -> None:
     if options.published:
         print(listing(options.published), end="")
     elif name:
-        from person_reid.models.complexity import summary
+        from person_reid.models.complexity import layer_table
 
-        print(summary(name))
+        print(layer_table(name))
     else:
         print(LIST.read_text(encoding="utf-8"), end="")
 
@@ -253,7 +253,7 @@ class ft_net_NAS(PublishedNetwork):
         super().__init__("nasnetalarge", class_num, droprate, linear_num, **weights)
 
 
-class PCB(pcb.PCB):
+class PCB(pcb.PCBNetwork):
     """ResNet-50 in six stripes: a list of six logits (B, class_num), from top to bottom."""
 
     def __init__(self, class_num: int, **weights: Any) -> None:
@@ -265,7 +265,7 @@ class PCB(pcb.PCB):
         return list(self.outputs(images)[1].unbind(1))
 
 
-class PCB_test(pcb.PCB):
+class PCB_test(pcb.PCBNetwork):
     """The pooled stripes of a PCB, whose `model.*` it shares, for
     testing: (B, 3, H, W) → (B, 2048, 6).
     """

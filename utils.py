@@ -7,7 +7,7 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from person_reid.console import run_script
 from person_reid.device import autocast, seed_everything, select_device
-from person_reid.errors import UserError, describe
+from person_reid.errors import UserError
 from person_reid.files import atomic_write
 from person_reid.models.matching import load_matching
 from person_reid.models.weight_files import read_state_dict
@@ -16,7 +16,7 @@ from person_reid.run_folder import RunFolder
 from person_reid.text import did_you_mean
 
 __all__ = [
-    "CrossEntropyLabelSmooth", "UserError", "atomic_write", "autocast", "describe",
+    "CrossEntropyLabelSmooth", "UserError", "atomic_write", "autocast",
     "did_you_mean", "fuse_all_conv_bn", "load_network", "load_state_dict_mute", "progress",
     "run_script", "save_network", "seed_everything", "select_device",
 ]  # fmt: skip

@@ -27,9 +27,9 @@ from person_reid.losses import (
     VerificationLoss,
     Weighted,
     create_loss,
-    parse,
-    published,
-    table,
+    parse_losses,
+    published_loss,
+    table_of_losses,
 )
 
 __all__ = [
@@ -37,5 +37,6 @@ __all__ = [
     "CenterLoss", "CircleLoss", "CircleSoftmaxLoss", "ContrastiveLoss", "CosFaceLoss",
     "CosineSoftmaxLoss", "CrossEntropyLoss", "FeatureLoss", "FocalLoss", "InstanceLoss",
     "LiftedLoss", "MultiSimilarityLoss", "RankedListLoss", "SphereFaceLoss", "TripletLoss",
-    "VerificationLoss", "Weighted", "create_loss", "parse", "published", "table",
+    "VerificationLoss", "Weighted", "create_loss", "parse_losses", "published_loss",
+    "table_of_losses",
 ]  # fmt: skip

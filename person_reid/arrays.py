@@ -20,9 +20,11 @@ import numpy.typing as npt
 from person_reid.errors import UserError
 
 Array = npt.NDArray[Any]
+Integers = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.int64]  # (N,): identities, clusters or cameras
 REAL = "biuf"  # kinds of NumPy's types
 TEXT = "UST"
-OTHERS = {
+OTHER_KINDS = {
     "O": "cells or a sparse matrix of MATLAB, or other objects",
     "V": "a struct",
     "c": "complex numbers",
@@ -233,7 +235,7 @@ def _of_tensor(tensor: Any, name: str) -> Array:
 def _found(values: Any, array: Array) -> str:
     """Say what was handed over in place of numbers."""
     single = array.ndim == 0 and array.dtype.kind == "O" and not hasattr(values, "toarray")
-    return _kind(values) if single else OTHERS.get(array.dtype.kind, str(array.dtype))
+    return _kind(values) if single else OTHER_KINDS.get(array.dtype.kind, str(array.dtype))
 
 
 def _shown(value: Any) -> str:

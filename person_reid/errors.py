@@ -20,7 +20,7 @@ class LostProcessError(UserError):
     """Another process of the run has ended; this one may be the only one left to say so."""
 
 
-def describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return the message of an exception as a person would put it: `disk.mat: No space left on
     device`.
 
@@ -41,5 +41,5 @@ def first_line(error: BaseException, most: int = 200) -> str:
 
     Codes that color a terminal are left out.
     """
-    text = COLOR.sub("", describe(error)).strip()
+    text = COLOR.sub("", describe_error(error)).strip()
     return (text.splitlines() or [type(error).__name__])[0][:most]

@@ -26,15 +26,15 @@ from person_reid.text import parse_json, printable
 
 log = logging.getLogger(__name__)
 # Bytes of a file that somebody hands over, at most; a larger one is not what it should be.
-SETTINGS = 16 * 10**6  # options, config.json, a threshold
-LIST = 4 * 10**9  # tables, tracks, logs
+SETTINGS_BYTES = 16 * 10**6  # options, config.json, a threshold
+LIST_BYTES = 4 * 10**9  # tables, tracks, logs
 TENSORS = 256 * 10**9  # weights, features, exported networks
 VIDEO = STORE = 10**14  # read a part at a time
 NOT_FILES = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
 FORMULA = re.compile(r"'*(?:[=+@\t\r\n]|-(?![0-9.]*\Z))")  # a spreadsheet computes it; not -1
 FORBIDDEN = {*"/\\\n\t", *(":" if os.name == "nt" else "")}  # in the name of a file
 DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³]) *(\.|$)", re.IGNORECASE)  # of Windows
-LONGEST = 200  # bytes of a name, so that an ending fits; file systems allow 255
+LONGEST_NAME = 200  # bytes of a name, so that an ending fits; file systems allow 255
 ABANDONED = 60  # seconds without a change after which nobody is writing a partial file any more
 
 
@@ -74,7 +74,7 @@ def is_file_name(name: object) -> bool:
         and not DEVICE.match(name)
         and printable(name) == name
         and not set(name) & FORBIDDEN
-        and 0 < len(os.fsencode(name)) <= LONGEST
+        and 0 < len(os.fsencode(name)) <= LONGEST_NAME
     )
 
 
@@ -83,7 +83,7 @@ def as_file_name(text: str) -> str:
     shown = "".join("_" if sign in FORBIDDEN else sign for sign in printable(text)).lstrip(".")
     if DEVICE.match(shown):
         shown = f"_{shown}"
-    return shown.encode()[: LONGEST // 2].decode(errors="ignore").rstrip(". ") or "_"
+    return shown.encode()[: LONGEST_NAME // 2].decode(errors="ignore").rstrip(". ") or "_"
 
 
 def real(path: str | Path) -> Path:
@@ -340,13 +340,14 @@ def plain_cell(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
-def regular_file(path: str | Path, most: int = LIST, expected: str = "a file") -> Path:
+def regular_file(path: str | Path, most: int = LIST_BYTES, expected: str = "a file") -> Path:
     """Return the path of a file that somebody hands over, once it is known to be one that ends.
 
     All readers of users' files begin here or with content_of: a pipe would be waited for, and a
     device such as /dev/zero read for ever, also through a link.
 
-    most: bytes, such as SETTINGS, LIST or TENSORS. expected: names the file in messages.
+    most: bytes, such as SETTINGS_BYTES, LIST_BYTES or TENSORS. expected: names the file in
+        messages.
 
     Raises OSError if it is not there, and UserError if it is not a regular file or too large.
     """
@@ -360,12 +361,12 @@ def regular_file(path: str | Path, most: int = LIST, expected: str = "a file") -
     return Path(path)
 
 
-def content_of(path: str | Path, most: int = LIST, expected: str = "a file") -> bytes:
+def content_of(path: str | Path, most: int = LIST_BYTES, expected: str = "a file") -> bytes:
     """Return what a file that somebody hands over holds. Raises as regular_file does."""
     return regular_file(path, most, expected).read_bytes()
 
 
-def text_of(path: str | Path, most: int = LIST, expected: str = "a file") -> str:
+def text_of(path: str | Path, most: int = LIST_BYTES, expected: str = "a file") -> str:
     """Return the text in a file that somebody hands over, without a byte order mark.
 
     Raises as regular_file does, and UserError if the text is not UTF-8.

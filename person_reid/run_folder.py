@@ -30,14 +30,14 @@ import yaml
 
 from person_reid.config import OptionError, TrainConfig
 from person_reid.config.files import options_in
-from person_reid.config.option import settled, texts
+from person_reid.config.option import settled_options, text_options
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.run import OF_RESNET50
 from person_reid.errors import UserError, first_line
 from person_reid.files import (
     DEVICE,
-    LONGEST,
-    SETTINGS,
+    LONGEST_NAME,
+    SETTINGS_BYTES,
     atomic_write,
     check_way,
     content_of,
@@ -216,7 +216,7 @@ class RunFolder:
         Raises UserError for an unknown run, or a value that does not fit.
         """
         values = options_in(
-            self.options(texts(TrainConfig)), TrainConfig, self.options_file, strict=False
+            self.options(text_options(TrainConfig)), TrainConfig, self.options_file, strict=False
         )
         named = values.get("backbone") or any(values.get(flag) for flag in NETWORK_FLAGS)
         unsaid = {
@@ -226,7 +226,7 @@ class RunFolder:
         }
         values = {**unsaid, **values, "name": self.name}
         try:
-            return settled(TrainConfig(**values), values, given=())
+            return settled_options(TrainConfig(**values), values, given=())
         except OptionError as error:
             raise UserError(f"{self.options_file}: {error}") from None
 
@@ -377,7 +377,7 @@ def read_yaml(path: str | Path, texts: Collection[str] = ()) -> dict[str, Any]:
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: no such options file.")
-    text = content_of(path, SETTINGS, "a file of options")
+    text = content_of(path, SETTINGS_BYTES, "a file of options")
     try:
         loader = PlainLoader(text.decode())
         root = loader.get_single_node()
@@ -449,8 +449,8 @@ def check_run_name(name: str) -> None:
         )
     if DEVICE.match(name) and not here:
         raise UserError(f"--name {name}: is a reserved name on Windows. Choose another name.")
-    if len(os.fsencode(name)) > LONGEST:
+    if len(os.fsencode(name)) > LONGEST_NAME:
         raise UserError(
-            f"--name {name[:20]}…: expected at most {LONGEST} "
+            f"--name {name[:20]}…: expected at most {LONGEST_NAME} "
             f"bytes, found {len(os.fsencode(name))}."
         )

@@ -102,7 +102,7 @@ def test_defaults_fit_what_is_declared_of_them():
 
 
 def test_the_page_of_options_is_written_from_the_declarations():
-    assert options.PAGE.read_text(encoding="utf-8") == options.page(), (
+    assert options.OPTIONS_PAGE.read_text(encoding="utf-8") == options.page(), (
         "python tools/docs/options.py"
     )
     assert all(f"`--{name}`" in options.page() for name in TrainConfig.declared())

@@ -18,7 +18,7 @@ from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores
-from person_reid.training.recorded import Recorded, record
+from person_reid.training.recorded import Recorded, recorded_step
 from tests.support.runs import equal_weights, log, weights
 
 pytestmark = [
@@ -169,7 +169,7 @@ def test_every_loss_can_be_recorded(name):
     images, targets = torch.randn(32, 16, device=DEVICE), torch.arange(32, device=DEVICE) // 4
     with torch.no_grad():
         loss, _, _ = deepcopy(module)(images, targets)  # the centres of a loss move at every call
-    replay = record(module, images, targets)
+    replay = recorded_step(module, images, targets)
     torch.testing.assert_close(replay(images, targets)[0], loss)
 
 

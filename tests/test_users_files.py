@@ -16,14 +16,14 @@ import pytest
 
 from person_reid.config import zoo
 from person_reid.data.cuhk03 import read_new_protocol
-from person_reid.data.images.image_files import RECORD, load_image
+from person_reid.data.images.image_files import PREPARED_RECORD, load_image
 from person_reid.data.leakage import same_files
 from person_reid.data.matlab import open_hdf5, read_integers
 from person_reid.data.own.corrections import read_list
 from person_reid.data.own.csv_tables import read_table
 from person_reid.data.prepare import read_record
 from person_reid.data.readers import read_lines
-from person_reid.data.video.frames import Images, Video
+from person_reid.data.video.frames import FrameFolder, Video
 from person_reid.data.video.track_files import read_boxes
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.publish import check_output
@@ -58,7 +58,7 @@ def published(folder: Path) -> object:
 
 def frames(folder: Path) -> object:
     (folder / "000001.jpg").touch()
-    return Images(folder)
+    return FrameFolder(folder)
 
 
 READERS: dict[str, Callable[[Path], object]] = {
@@ -81,7 +81,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "an image that is compared": lambda file: same_files([file], [file]),
     "weights": read_state_dict,
     "safetensors": named("model.safetensors", read_state_dict),
-    "published weights": named(zoo.published(NAME).file_names[0], published),
+    "published weights": named(zoo.published_network(NAME).file_names[0], published),
     "an exported network": lambda file: Engine(file, kind="onnx"),
     "features": load_result,
     "a matrix": lambda file: read_integers(file, "query"),
@@ -89,7 +89,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "CUHK03": named("cuhk-03.mat", partial(read_new_protocol, kind="detected")),
     "the network of a folder": named("config.json", open_pretrained),
     "what is replaced": named("config.json", check_output),
-    "the record of a layout": named(RECORD, read_record),
+    "the record of a layout": named(PREPARED_RECORD, read_record),
     "what is drawn": named(MANIFEST, lambda folder: claim(folder, {})),
     "an index": SearchIndex,
 }

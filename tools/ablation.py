@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from person_reid.config.tools import AblationConfig, numbered
+from person_reid.config.tools import AblationConfig, listed_seeds
 from person_reid.config.train import TrainConfig
 from person_reid.console import command, run_script
 from person_reid.console.commands import shipped
@@ -35,8 +35,8 @@ from person_reid.text import did_you_mean, markdown_table, parse_json, printable
 from tools.docs.results import append_record, read_records
 from tools.reproduce import call
 
-PARTS = ("train", "test", "rows")
-HEAD = ("row", "seeds", "Rank@1", "mAP", "parameters", "training", "extraction")
+ABLATION_PARTS = ("train", "test", "rows")
+ABLATION_HEAD = ("row", "seeds", "Rank@1", "mAP", "parameters", "training", "extraction")
 Record = dict[str, Any]
 
 
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     table = read_table(file)
     rows = chosen(table["rows"], config.rows, file)
 
-    runs = [(name, seed) for seed in numbered(config.seeds) for name in rows]
+    runs = [(name, seed) for seed in listed_seeds(config.seeds) for name in rows]
     for name, seed in progress(runs, desc=file.stem):
         if not any(is_of(record, name, rows[name], seed) for record in read_records(results)):
             run = f"{file.stem}_{re.sub('[^a-z0-9_]+', '_', name.lower())}_{seed}"
@@ -67,9 +67,9 @@ def read_table(file: Path) -> dict[str, Any]:
     Raises UserError if it has another form.
     """
     table = {"train": "", "test": "", **read_yaml(file)}
-    if unknown := [name for name in table if name not in PARTS]:
-        hint = did_you_mean(str(unknown[0]), PARTS)
-        raise UserError(f"{file}: {unknown[0]}: expected {', '.join(PARTS)}.{hint}")
+    if unknown := [name for name in table if name not in ABLATION_PARTS]:
+        hint = did_you_mean(str(unknown[0]), ABLATION_PARTS)
+        raise UserError(f"{file}: {unknown[0]}: expected {', '.join(ABLATION_PARTS)}.{hint}")
     rows = table.get("rows")
     if not isinstance(rows, dict) or not rows:
         raise UserError(f"{file}: rows: expected lines `name: flags of train.py`.")
@@ -125,9 +125,9 @@ def summary(records: Sequence[Record], rows: Mapping[str, str]) -> str:
     for name, flags in rows.items():
         if runs := [record for record in records if is_of(record, name, flags)]:
             shares = [with_deviation([100 * run[key] for run in runs]) for key in ("Rank@1", "mAP")]
-            speeds = [f"{max(run[key] for run in runs):.0f}/s" for key in HEAD[-2:]]
+            speeds = [f"{max(run[key] for run in runs):.0f}/s" for key in ABLATION_HEAD[-2:]]
             lines.append([name, str(len(runs)), *shares, f"{runs[0]['parameters']:.2f} M", *speeds])
-    return markdown_table(list(HEAD), lines).rstrip()
+    return markdown_table(list(ABLATION_HEAD), lines).rstrip()
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import DIGITS
 from person_reid.show.explorer import write_explorer
-from person_reid.show.explorer_images import Images
+from person_reid.show.explorer_images import ExplorerImages
 from person_reid.show.explorer_page import MOST_PAGE_BYTES, one_file_size
 from person_reid.show.explorer_tracks import DOUBTFUL, describe_stays
 from person_reid.show.lanes import Stay, draw_lanes
@@ -296,7 +296,7 @@ def write_page(folder: Path, title: str, linked: Linked, names: dict[int, str]) 
     """Write people.html, or a folder of that name for more images than one file should hold."""
     tracks, stays, shown = linked.tracks, linked.stays, linked.shown
     paths = [tracks[i].images[place][0] for i, place in shown]
-    images = Images(
+    images = ExplorerImages(
         np.stack([tracks[i].features[place] for i, place in shown]),
         [str(path) for path in paths],
         [names.get(stays[i].person) or numbered_person(stays[i].person + 1) for i, _ in shown],

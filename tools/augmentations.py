@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = []
     for name, chosen in settings.items():
         images = augmented(bank, config.seed, chosen)
-        rows.append(sheet.Row([sheet.Tile(image) for image in images], name))
+        rows.append(sheet.SheetRow([sheet.Tile(image) for image in images], name))
     sheet.draw_sheet(rows, Path(config.save), config.look)
     print(f"{config.save}: {len(first)} people, {len(rows)} rows.")
 

@@ -122,7 +122,7 @@ def megabytes(network: TestConfig) -> float:
 def table(rows: Sequence[dict[str, Any]], form: TableForm, labels: str | None = None) -> str:
     """Return a table; the AP is the trapezoidal one. People read both figures in one cell.
 
-    labels: see metric_tables.table.
+    labels: see metric_tables.written_table.
     """
     sets, cells = list(rows[0]["accuracy"]), []
     for row in rows:
@@ -134,7 +134,9 @@ def table(rows: Sequence[dict[str, Any]], form: TableForm, labels: str | None = 
         cells.append([row["network"], *figures, str(row["milliseconds"]), str(row["megabytes"])])
     names = ("Rank@1, %", "mAP, %") if form.for_files else ("Rank@1 / mAP, %",)
     of_sets = [f"{each}: {name}" for each in sets for name in names]
-    return metric_tables.table(["network", *of_sets, "ms an image", "MB"], cells, form, labels)
+    return metric_tables.written_table(
+        ["network", *of_sets, "ms an image", "MB"], cells, form, labels
+    )
 
 
 if __name__ == "__main__":

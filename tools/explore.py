@@ -47,13 +47,13 @@ from person_reid.show.explorer import check_save, describe_result, write_explore
 from person_reid.show.explorer_images import (
     JUNK_NAME,
     NO_NAME,
-    Images,
+    ExplorerImages,
     images_of,
     person_name,
 )
 from person_reid.show.explorer_labels import describe_proposals
 from person_reid.show.explorer_page import is_one_file
-from person_reid.show.explorer_rankings import Ranking, rank
+from person_reid.show.explorer_rankings import RankedGallery, rank
 from person_reid.text import printable, quoted
 
 
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
     check_save(save)
     check_outputs(config, save=[save] if is_one_file(save) else [])
 
-    rankings: list[Ranking] = []
+    rankings: list[RankedGallery] = []
     views: dict[str, Any] = {}
     if config.index:
         source, images = Path(config.index), images_in(config.index)
@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"Open {page} in a browser ({size / 1e6:.1f} MB)")
 
 
-def images_in(place: str) -> Images:
+def images_in(place: str) -> ExplorerImages:
     """Return the images of a search index.
 
     Raises UserError if it has none, or more than a page can compare.
@@ -113,7 +113,7 @@ def images_in(place: str) -> Images:
         )
     chunks, features = zip(*index.entries(), strict=True)
     entries = [entry for chunk in chunks for entry in chunk]
-    return Images(
+    return ExplorerImages(
         np.concatenate(features),
         [image.as_posix() for image, _ in entries],
         [indexed_name(about.identity) for _, about in entries],
@@ -128,7 +128,7 @@ def indexed_name(identity: str | None) -> str:
     return name if name in (JUNK_NAME, person_name(DISTRACTOR)) else identity or NO_NAME
 
 
-def search_commands(config: ExploreConfig, source: Path, images: Images) -> list[str]:
+def search_commands(config: ExploreConfig, source: Path, images: ExplorerImages) -> list[str]:
     """Return the commands that search these images with a picture of one's own."""
     index = quoted(config.index or source.with_suffix(".index"))
     commands = [f"python tools/search.py query PICTURE.jpg --index {index} --save found.png"]
@@ -155,7 +155,7 @@ def features_beside(list_: Path) -> Path:
     return path
 
 
-def rank_all(config: ExploreConfig, query: FeatureSet, gallery: FeatureSet) -> list[Ranking]:
+def rank_all(config: ExploreConfig, query: FeatureSet, gallery: FeatureSet) -> list[RankedGallery]:
     """Return the plain ranking, and those to compare it with."""
     result = config.result or RESULT
     others = load_result(config.other, paths=True) if config.other else None

@@ -30,7 +30,7 @@ from person_reid.config.figures import (
     MapConfig,
     TableConfig,
 )
-from person_reid.config.forms import numbers
+from person_reid.config.forms import listed_numbers
 from person_reid.config.look import own_or
 from person_reid.config.option import OptionError
 from person_reid.console import command, parse_command, run_script
@@ -84,10 +84,10 @@ def table(config: TableConfig) -> str:
     """Return the table of runs, as Markdown unless the flags ask for another form."""
     runs = compared(config, config.ap)
     runs = dict(zip(own_or(list(runs), config.labels), runs.values(), strict=True))
-    head, rows = metric_tables.figure_rows(runs, numbers(config.ranks))
+    head, rows = metric_tables.figure_rows(runs, listed_numbers(config.ranks))
     for row, run in zip(rows, runs.values(), strict=True):
         row.append(str(len(metric_tables.together(run))))
-    return metric_tables.table([*head, "seeds"], rows, config, config.labels)
+    return metric_tables.written_table([*head, "seeds"], rows, config, config.labels)
 
 
 def compared(config: ComparedResults, ap: str = "trapezoidal") -> dict[str, Any]:

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         ]
     else:
         query, gallery = load_result(config.result, paths=True)
-        images = ranking.images_of(query, gallery, config.test_dir)
+        images = ranking.paths_of_images(query, gallery, config.test_dir)
         check_outputs(config, images, save=[config.save])
         check_result_of(config.result, config)
         sheets = [ranked(query, gallery, i, config) for i in numbers_in(config.query_index)]
@@ -77,7 +77,7 @@ def ranked(
     title = f"Query {index}: {ranking.headline(query, index, config.test_dir)}"
     row = ranking.ranking_row(path, matches, title)
     tiles = [tile for tile in (row.lead, *row.tiles) if tile]
-    return tiles, title, ranking.summary(matches, total)
+    return tiles, title, ranking.summary_of_matches(matches, total)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ OF_TEST = (
 OF_RERANKING = ("result", "multi_query", "ap", "json", "save_per_query", "gpu_ids")
 
 
-class Run(NamedTuple):
+class PlannedRun(NamedTuple):
     """A recipe with a seed.
 
     words: its flags of train.py.
@@ -76,7 +76,7 @@ def without_pairs(words: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
 
 def plan(
     path: str | Path, seed: int, further: Sequence[str] = (), pairs: Sequence[str] = ()
-) -> Run:
+) -> PlannedRun:
     """Return the Run of a recipe's file with a seed.
 
     further: flags of train.py. pairs: words such as `lr=0.01`. Both override the recipe's options.
@@ -98,7 +98,7 @@ def plan(
     }
     name = run_name(recipe.name, seed, changes)
     words = ["--config", str(path), *pairs, *further, "--seed", str(seed), "--name", name]
-    return Run(recipe, seed, words, trained(words), changes)
+    return PlannedRun(recipe, seed, words, trained(words), changes)
 
 
 def run_name(recipe: str, seed: int, changes: dict[str, Any]) -> str:

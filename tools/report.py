@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     from person_reid.show import page, report  # matplotlib loads slowly
 
     rescore = None if config.no_rerank else reid.rescorer(config)
-    tested = report.measure(query, gallery, multi_query, rescore)
+    tested = report.measured_rankings(query, gallery, multi_query, rescore)
     history = RunFolder(name).history() if name else []
     body = [page.numbers(about) if (about := about_network(config, history)) else Markup()]
     body.append(report.metrics_section(tested, config.test_dir))
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
         body.append(page.details("Options of the run", options))
 
     title = name or config.from_run or config.backbone or ""
-    write_text(save, printable(page.page(title, subtitle(config, query, gallery), body)))
+    write_text(save, printable(page.html_page(title, subtitle(config, query, gallery), body)))
     print(f"The report is in {save} ({save.stat().st_size / 1e6:.1f} MB)")
 
 
@@ -94,7 +94,7 @@ def rankings(config: ReportConfig, tested: "Tested") -> list[Markup]:
     if config.queries:
         shown["Rankings"] = report.spread(len(tested.query), config.queries)
     if config.worst:
-        worst = ranking.chosen(tested.query, tested.gallery, worst=config.worst)
+        worst = ranking.chosen_queries(tested.query, tested.gallery, worst=config.worst)
         shown["The worst rankings"] = worst
     return [
         report.rankings_section(title, tested, indices, config.test_dir, heat, remark)

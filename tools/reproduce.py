@@ -35,7 +35,7 @@ import torch
 
 from person_reid.config.evaluate import AVERAGE_PRECISION_NAMES
 from person_reid.config.option import changed
-from person_reid.config.tools import ReproduceConfig, numbered
+from person_reid.config.tools import ReproduceConfig, listed_seeds
 from person_reid.console import command, run_script
 from person_reid.console.commands import PACKAGE, shipped
 from person_reid.console.options import build, parse_known
@@ -45,14 +45,14 @@ from person_reid.data.downloads import find_data_set
 from person_reid.data.layout import read_split
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
 from person_reid.device import dtype_of, emulates, select_device
-from person_reid.errors import UserError, describe
+from person_reid.errors import UserError, describe_error
 from person_reid.files import importable, real
 from person_reid.retrieval.results import multi_query_file
 from person_reid.run_folder import RunFolder
 from person_reid.text import parse_json, printable
 from person_reid.versions import versions
 from tools.docs.results import append_record, comparison, read_results, update_page
-from tools.recipes import Run, known_recipes, plan, without_pairs
+from tools.recipes import PlannedRun, known_recipes, plan, without_pairs
 
 ROOT = PACKAGE.parent
 RESULTS = ROOT / "docs" / "results.jsonl"
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> None:
     recipes = [shipped(path) for path in words]
     runs = [
         plan(path, seed, flags, [*pairs, *more])
-        for seed in numbered(config.seeds)
+        for seed in listed_seeds(config.seeds)
         for path in recipes
     ]
 
@@ -109,7 +109,7 @@ def check_table(config: ReproduceConfig, further: Sequence[str]) -> None:
         )
 
 
-def attempt(run: Run, results: Path) -> str:
+def attempt(run: PlannedRun, results: Path) -> str:
     """Do a run that has no record yet, add its record and print its figures.
 
     Returns the message of the error that ended it, or "".
@@ -122,8 +122,8 @@ def attempt(run: Run, results: Path) -> str:
     try:
         record = reproduce(run)
     except (UserError, OSError) as error:
-        print(printable(f"error: {describe(error)}"), file=sys.stderr, flush=True)
-        return describe(error)
+        print(printable(f"error: {describe_error(error)}"), file=sys.stderr, flush=True)
+        return describe_error(error)
     append_record(results, record)
     lines = comparison(run.recipe, run.seed, record["figures"], run.changes)
     print(printable("\n".join(lines)), flush=True)
@@ -133,7 +133,7 @@ def attempt(run: Run, results: Path) -> str:
 # ----- the steps of a run
 
 
-def reproduce(run: Run) -> dict[str, Any]:
+def reproduce(run: PlannedRun) -> dict[str, Any]:
     """Prepare, train, test and evaluate, skipping what is done already. Return the record."""
     prepare(run)
     train(run)
@@ -147,7 +147,7 @@ def reproduce(run: Run) -> dict[str, Any]:
     }
 
 
-def prepare(run: Run) -> None:
+def prepare(run: PlannedRun) -> None:
     """Lay out the data set unless that is done.
 
     Raises UserError if the folder holds another data set, whose figures could not be compared.
@@ -174,7 +174,7 @@ def prepare(run: Run) -> None:
             )
 
 
-def train(run: Run) -> None:
+def train(run: PlannedRun) -> None:
     """Train the network from the beginning, or resume an interrupted training of the same options.
 
     A finished training is left as it is.
@@ -189,7 +189,7 @@ def train(run: Run) -> None:
         call("train.py", *run.words, *(["--resume"] if resume else []), show=True)
 
 
-def evaluate(run: Run) -> dict[str, dict[str, Any]]:
+def evaluate(run: PlannedRun) -> dict[str, dict[str, Any]]:
     """Test the network and rank as the recipe asks.
 
     Returns {ranking: {"rank1", "rank5", "rank10", "mINP": percent, "mAP": {definition: percent}}}.

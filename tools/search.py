@@ -71,7 +71,7 @@ from person_reid.gallery.metadata import (
 from person_reid.gallery.milvus import SCHEME
 from person_reid.gallery.network import measured_threshold, open_network
 from person_reid.gallery.tracks import describe_tracks, record_tracks
-from person_reid.retrieval.clusters import group_people, numbered
+from person_reid.retrieval.clusters import group_people, numbered_names
 from person_reid.retrieval.thresholds import DIGITS, load_bound
 from person_reid.text import counted, printable
 
@@ -264,7 +264,7 @@ def people(config: PeopleConfig) -> None:
     rows = [(listed_path(paths[i]), *for_people(abouts[i], found[i])) for i in order]
     write_list(Path(config.save), rows)
 
-    names, labels = numbered(found)
+    names, labels = numbered_names(found)
     grouped = sum(map(bool, found))
     print(f"{config.save}: {len(names)} people on {grouped} of {len(paths)} images")
     if config.sheet and names:

@@ -27,7 +27,7 @@ from benchmarks.support.measure import machine
 from benchmarks.support.parser import Parser, positive
 from person_reid.console import run_script
 from person_reid.data.video.crops import choose_boxes, cut_boxes, number_and_frame
-from person_reid.data.video.frames import Images
+from person_reid.data.video.frames import FrameFolder
 from person_reid.data.video.tracked_boxes import read_tracks
 from person_reid.errors import UserError
 from person_reid.retrieval.association import link_tracks, read_travel
@@ -150,7 +150,7 @@ def walked(folder, source, weights, per_track):
         true = read_tracks(folder / camera / "gt" / "gt.txt", *time)
         truth += [(camera, str(track.number), track) for track in true]
         found += [(camera, f"{camera} {track.number}", track) for track in tracks]
-        frames = Images(folder / camera / "img1")
+        frames = FrameFolder(folder / camera / "img1")
         with TemporaryDirectory() as place:
             cut_boxes(
                 frames, choose_boxes(tracks, frames.size, per_track, Path(place)), Path(place)

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.gallery.search import CHUNK, IMAGES, NEIGHBOURS, timed
 from benchmarks.support.measure import machine
 from benchmarks.support.parser import Parser, positive
-from person_reid.config.search import CODES
+from person_reid.config.search import CODE_NAMES
 from person_reid.console import run_script
 from person_reid.gallery import index as gallery_index
 from person_reid.gallery.index import SearchIndex
@@ -87,7 +87,7 @@ def compare(file, query, gallery, count):
         )
 
     row("exact, float16", " | ", exact=True)
-    for codes in CODES:
+    for codes in CODE_NAMES:
         index = SearchIndex(file)
         index.codes = codes
         delete_lists(index)

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.support.measure import apart, machine, own_peak
 from benchmarks.support.parser import Parser
-from person_reid.config.search import CODES
+from person_reid.config.search import CODE_NAMES
 from person_reid.console import run_script
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
@@ -61,7 +61,7 @@ def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("--images", type=int, default=1_000_000, help="features in the index")
     parser.add_argument("--dimension", type=int, default=512, help="their width")
-    parser.add_argument("--codes", choices=CODES, help="how the index holds features")
+    parser.add_argument("--codes", choices=CODE_NAMES, help="how the index holds features")
     parser.add_folder()
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:

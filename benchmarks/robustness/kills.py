@@ -132,7 +132,7 @@ def kill_layouts(room, kills):
 
 def kill_additions(room, kills):
     """Kill additions to an index, four images in a transaction."""
-    indexing.CHUNK = indexing.LARGEST_CHUNK = 4
+    indexing.FIRST_CHUNK = indexing.LARGEST_CHUNK = 4
     crops = sorted((room / "people").rglob("*.png"))
 
     def add(file):

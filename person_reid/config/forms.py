@@ -20,7 +20,7 @@ Sizes = tuple[tuple[int, tuple[int, int]], ...]
 """(first epoch, (height, width)) of the sizes of a training, in order."""
 
 
-def numbers(text: str) -> list[int]:
+def listed_numbers(text: str) -> list[int]:
     """Return the whole numbers in a text, separated by commas; none
     if one of them is not a number.
     """
@@ -32,7 +32,7 @@ def numbers(text: str) -> list[int]:
 
 def devices(text: str) -> str:
     """Check the text of gpu_ids: different GPUs, or -1 for the CPU."""
-    found = numbers(text)
+    found = listed_numbers(text)
     if any(abs(number) >= 2**63 for number in found):
         raise ValueError(f"{text[:20]}…: expected a number of at most 18 digits")
     if not found or len(found) > len(set(found)) or (found != [-1] and min(found) < 0):
@@ -42,7 +42,7 @@ def devices(text: str) -> str:
 
 def ranks(text: str) -> str:
     """Check the text of ranks; `numbers` reads it."""
-    found = numbers(text)
+    found = listed_numbers(text)
     if not found or min(found) < 1 or max(found) > LARGEST_SETTING:
         raise ValueError(f"{text}: expected ranks from 1 on, such as 1,5,10,20")
     return ",".join(map(str, sorted(set(found))))
@@ -125,7 +125,7 @@ def picture_file(text: str) -> str:
 
 def milestones(text: str) -> str:
     """Check the epochs of a multistep schedule, such as 40,70."""
-    found = numbers(text)
+    found = listed_numbers(text)
     if (
         not found
         or not 1 <= found[0] <= found[-1] <= LARGEST_SETTING

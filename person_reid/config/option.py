@@ -194,7 +194,7 @@ def checked_number(kind: type[Number], value: Any, range: Range | None = None) -
     return number
 
 
-class Declared(NamedTuple):
+class DeclaredOption(NamedTuple):
     """An option as its group declares it. kind: bool, int, float or str, of each of its values."""
 
     name: str
@@ -285,7 +285,7 @@ class Options:
         return {name: value for name, value in values.items() if value != defaults[name]}
 
     @classmethod
-    def declared(cls) -> dict[str, Declared]:
+    def declared(cls) -> dict[str, DeclaredOption]:
         """Return {name: option} of the group or configuration, the
         groups in the order of --help.
         """
@@ -296,7 +296,7 @@ class Options:
             for name in vars(kind).get("__annotations__", ())
         }
         return {
-            each.name: Declared(
+            each.name: DeclaredOption(
                 each.name,
                 _kind(types[each.name]),
                 each.default,
@@ -313,7 +313,7 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(f"{{{name}}}" for name in names)
 
 
-def texts(kind: type[Options]) -> set[str]:
+def text_options(kind: type[Options]) -> set[str]:
     """Return the names of the options whose values are text, and
     neither numbers nor true or false.
     """
@@ -340,7 +340,7 @@ def configured(kind: type[Config], values: Mapping[str, Any]) -> Config:
             typed[name] = known[name].checked(value)
         except ValueError as error:
             raise unfit(name, value, error) from None
-    return settled(kind(**typed), typed, typed)
+    return settled_options(kind(**typed), typed, typed)
 
 
 def unfit(name: str, value: Any, reason: ValueError) -> OptionError:
@@ -349,7 +349,7 @@ def unfit(name: str, value: Any, reason: ValueError) -> OptionError:
     return OptionError(f"{{{name}}}: {text}", **{name: value})
 
 
-def settled(config: Config, chosen: Collection[str], given: Iterable[str]) -> Config:
+def settled_options(config: Config, chosen: Collection[str], given: Iterable[str]) -> Config:
     """Apply what published flags stand for, and refuse options that mean nothing beside the others.
 
     chosen: the names of the given options; by default, of those that differ from their default.
@@ -397,7 +397,7 @@ def _met(value: Any, values: tuple[Any, ...]) -> bool:
 
 
 def _meant(
-    config: Options, known: Mapping[str, Declared], chosen: Collection[str]
+    config: Options, known: Mapping[str, DeclaredOption], chosen: Collection[str]
 ) -> dict[str, Any]:
     """Return {option: value} that the published flags stand for.
 

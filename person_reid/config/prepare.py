@@ -13,7 +13,7 @@ DATA_SET_NAMES = (  # of data/datasets.py
     "vehicleid_1600", "vehicleid_800", "cub", "university", "university_satellite", "folder",
     "csv", "mot",
 )  # fmt: skip
-TRACK_FORMATS = (  # of data/video/track_files.py
+TRACK_FORMAT_NAMES = (  # of data/video/track_files.py
     "mot", "mot15", "boxmot", "boxmot_eval", "ultralytics", "ultralytics_conf",
 )  # fmt: skip
 DRAWN = ("train_identities", "test_identities", "cameras", "images", "distractors", "junk")
@@ -96,7 +96,7 @@ class TrackOptions(Options):
     format: str | None = option(
         None,
         "format of the track files (default: what their lines look like)",
-        choices=TRACK_FORMATS,
+        choices=TRACK_FORMAT_NAMES,
     )
 
 

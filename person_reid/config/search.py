@@ -22,7 +22,7 @@ from person_reid.config.tested import EngineOptions, ExtractionOptions, TrainedN
 from person_reid.config.times import ago, instant, moment
 
 # how the lists of an index hold features, from the smallest
-CODES = ("pq64", "sq8", "float16", "float32")
+CODE_NAMES = ("pq64", "sq8", "float16", "float32")
 COLUMNS_HELP = "columns path,identity,camera,time,track,source, any that are known"
 
 
@@ -69,7 +69,7 @@ class FilterOptions(GalleryOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageOptions(ExtractionOptions):
+class IndexedImageOptions(ExtractionOptions):
     """Which images are read."""
 
     title = "images"
@@ -83,7 +83,7 @@ class ImageOptions(ExtractionOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AddOptions(ImageOptions, EngineOptions, TrainedNetwork, GalleryOptions):
+class AddOptions(IndexedImageOptions, EngineOptions, TrainedNetwork, GalleryOptions):
     """What is added to an index, and the network that computes its features."""
 
     title = "features"
@@ -150,7 +150,7 @@ class IndexConfig(TrackFileOptions, AddOptions):
     """Add images or folders of images to an index, or the people that a tracker found."""
 
     title = "what is known of the images"
-    images: tuple[str, ...] = again(ImageOptions, "images", (), several="*")
+    images: tuple[str, ...] = again(IndexedImageOptions, "images", (), several="*")
     about: str | None = option(None, COLUMNS_HELP, metavar="CSV")
     pattern: str | None = option(
         None,
@@ -159,8 +159,8 @@ class IndexConfig(TrackFileOptions, AddOptions):
     skip_unreadable: bool = option(False, "list images that cannot be read, and go on without them")
     codes: str | None = option(
         None,
-        f"how a new index holds features, the smallest first (default: {CODES[0]})",
-        choices=CODES,
+        f"how a new index holds features, the smallest first (default: {CODE_NAMES[0]})",
+        choices=CODE_NAMES,
     )
 
     def fault(self) -> str:
@@ -193,7 +193,7 @@ class EnrollConfig(AddOptions, PersonOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerOptions(ImageOptions, FilterOptions):
+class AnswerOptions(IndexedImageOptions, FilterOptions):
     """How an image is compared with those of the index, and where the answers go."""
 
     title = "answers"

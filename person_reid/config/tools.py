@@ -22,7 +22,7 @@ class AugmentationsConfig(PaperLook):
     save: str = option("augmentations.jpg", "picture to write", form=picture_file, metavar="FILE")
 
 
-def numbered(text: str) -> list[int]:
+def listed_seeds(text: str) -> list[int]:
     """Return the seeds that a text counts or lists: [0, 1, 2] for "3" and [4, 7] for "4,7"."""
     numbers = [checked_number(int, part, SEED) for part in text.split(",") if part]
     if not numbers or ("," not in text and not 1 <= numbers[0] <= MOST_SEEDS):
@@ -32,7 +32,7 @@ def numbered(text: str) -> list[int]:
 
 def seeds(text: str) -> str:
     """Check the form of seeds; `numbered` reads it."""
-    numbered(text)
+    listed_seeds(text)
     return text
 
 

@@ -19,7 +19,7 @@ from person_reid.errors import UserError
 ZOO_TABLE = Path(__file__).with_name("zoo.csv")
 GITHUB, DRIVE = "https://github.com", "https://drive.google.com"
 EXPORTED_SUFFIXES = (".xml", ".onnx")
-Colour = tuple[float, float, float]
+ChannelValues = tuple[float, float, float]
 # of ImageNet's pixels, RGB, for values in [0, 1]: what networks of images are normalised with
 IMAGENET = MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
@@ -40,7 +40,7 @@ class Family(NamedTuple):
     page: str
     licence: str
     ap: str = "step"
-    pixels: tuple[Colour, Colour] | None = IMAGENET
+    pixels: tuple[ChannelValues, ChannelValues] | None = IMAGENET
     padding: int | None = 10
     flip: bool = False
 
@@ -175,7 +175,7 @@ def _value(text: str) -> Any:
     return True if text == "true" else int(text) if text.isdecimal() else text
 
 
-def published(text: Any) -> Published | None:
+def published_network(text: Any) -> Published | None:
     """Return the network that a text names, or None for a file and anything else.
 
     A file of that name in the current folder comes first. Raises UserError for a network that this
@@ -193,7 +193,7 @@ def implied(weights: Any, known: Collection[str]) -> dict[str, Any]:
     known: the options that the configuration has. Raises UserError for an exported file that is not
     here, or that nothing can run.
     """
-    entry = published(weights)
+    entry = published_network(weights)
     if not entry:
         return {}
     options = dict(entry.options)

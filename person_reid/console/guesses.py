@@ -6,10 +6,10 @@ from person_reid.config.files import ALIASES
 from person_reid.text import did_you_mean
 
 DEVICES = {"cpu": "-1", "cuda": "0", "gpu": "0", "mps": "0"}  # values of --device, besides cuda:1
-OTHERS = ""  # any script
+OTHER_TOOLBOXES = ""  # any script
 # {guess: {flag that a script must have: what to do}}, the first that it has
 HINTS: dict[str, dict[str, str]] = {
-    "workers": {OTHERS: "There are no workers: images are decoded once, and kept."},
+    "workers": {OTHER_TOOLBOXES: "There are no workers: images are decoded once, and kept."},
     "pretrained": {
         "weights": "--weights FILE begins with a file; --weights imagenet "
                    "and none are the other choices.",
@@ -77,7 +77,7 @@ def hint(words: Sequence[str], flags: Mapping[str, object]) -> str:
     guess = next((word for word in words if word.startswith("--")), "").partition("=")[0]
     name = guess[2:].replace("-", "_").lower()
     for needed, text in HINTS.get(SAME_FLAGS.get(name, name), {}).items():
-        if needed == OTHERS or f"--{needed}" in flags:
+        if needed == OTHER_TOOLBOXES or f"--{needed}" in flags:
             return f" {text}"
     alike = next((flag for flag in flags if flag.lower() == f"--{name}"), None)
     return did_you_mean(alike or guess, flags)

@@ -9,7 +9,7 @@ from pathlib import Path
 from person_reid.config.export import READABLE
 from person_reid.config.option import NAMED_ALONE, as_flag
 from person_reid.config.tested import CONFIG_FILE, TestConfig, TestFiles
-from person_reid.config.zoo import published
+from person_reid.config.zoo import published_network
 from person_reid.console.options import parse
 from person_reid.errors import UserError
 
@@ -39,7 +39,7 @@ def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestCon
         words = ["--from", named]
     elif weights:
         words = ["--backbone", backbone, "--weights", weights]
-    elif published(named):
+    elif published_network(named):
         words = ["--weights", named]
     else:
         words = ["--name", named]

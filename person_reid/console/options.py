@@ -14,13 +14,13 @@ from typing import Any, NoReturn, TypeVar
 
 from person_reid.config.files import options_in
 from person_reid.config.option import (
-    Declared,
+    DeclaredOption,
     OptionError,
     Options,
     as_flag,
     configured,
-    settled,
-    texts,
+    settled_options,
+    text_options,
 )
 from person_reid.config.published import run_name
 from person_reid.config.run import OF_RESNET50
@@ -57,7 +57,7 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
             begun = asked.get("resume") and RunFolder(name).options_file.exists()
             chosen = _as_begun(kind, name, asked) if begun else asked
             chosen = {**chosen, "name": name}
-        config = settled(kind(**chosen), chosen, {*pairs, *flags} & chosen.keys())
+        config = settled_options(kind(**chosen), chosen, {*pairs, *flags} & chosen.keys())
         if words and not asked.get("resume"):
             _keep_file(words[0], config)
         return config
@@ -139,7 +139,7 @@ def _list_losses() -> NoReturn:
     """Print the table of losses, and end."""
     from person_reid import losses  # needs torch
 
-    print(losses.table())
+    print(losses.table_of_losses())
     sys.exit()
 
 
@@ -168,12 +168,12 @@ def declare(kind: type[Options], parser: Parser, everything: bool = False) -> No
         groups[title].add_argument(*spellings(each), **settings_of(each, everything))
 
 
-def spellings(each: Declared) -> tuple[str, ...]:
+def spellings(each: DeclaredOption) -> tuple[str, ...]:
     """Return how a command line spells an option; no word for values that stand without a flag."""
     return () if each.about.positional else each.about.flags or (f"--{each.name}",)
 
 
-def settings_of(each: Declared, everything: bool = True) -> dict[str, Any]:
+def settings_of(each: DeclaredOption, everything: bool = True) -> dict[str, Any]:
     """Return what argparse has to know about an option, which has no default there.
 
     everything: whether the help shows an option that is not common.
@@ -208,7 +208,7 @@ def read_pairs(kind: type[Options], words: Sequence[str]) -> dict[str, Any]:
     where = "--config FILE KEY=VALUE"
     if wrong := [word for word in words if not word.partition("=")[2]]:
         raise UserError(f"{where}: {wrong[0]!r}: expected an option and its value, such as lr=0.02")
-    values, as_written = {"true": True, "false": False, "null": None}, texts(kind)
+    values, as_written = {"true": True, "false": False, "null": None}, text_options(kind)
     found: dict[str, Any] = {}
     for name, _, text in (word.partition("=") for word in words):
         if name in found:
@@ -225,7 +225,7 @@ def _read_file(kind: type[Options], paths: Sequence[str]) -> dict[str, Any]:
     if not paths:
         return {}
     path = str(shipped(paths[0]))
-    content = read_yaml(path, texts(kind))
+    content = read_yaml(path, text_options(kind))
     if RECIPE in content:
         # it knows the data sets, and loads SciPy
         from person_reid.recipe import check_recipe
@@ -247,13 +247,13 @@ def _as_begun(kind: type[Options], name: str, asked: Mapping[str, Any]) -> dict[
     result depends on.
     """
     known, file = kind.declared(), RunFolder(name).options_file
-    before = options_in(read_yaml(file, texts(kind)), kind, file, strict=False)
+    before = options_in(read_yaml(file, text_options(kind)), kind, file, strict=False)
     was = {name: before.get(name, each.default) for name, each in known.items()}
     processes = _processes(asked.get("gpu_ids", was["gpu_ids"]))
     if asked.get("batchsize") == was.get("batchsize", 0) * processes:
         # it counts the images of all GPUs, and opts.yaml those of one
         asked = {name: value for name, value in asked.items() if name != "batchsize"}
-    now = settled(kind(**asked), asked, given=())
+    now = settled_options(kind(**asked), asked, given=())
     changed = [
         name for name in asked if known[name].about.effect and getattr(now, name) != was[name]
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.config.tested import CONFIG_FILE
-from person_reid.data.readers import RECORD
+from person_reid.data.images.image_files import PREPARED_RECORD
 from person_reid.errors import UserError
 from person_reid.files import check_target, real
 
@@ -94,4 +94,4 @@ def files_in(value: Any) -> Iterator[str | Path]:
             yield from files_in(part)
     elif isinstance(value, str | Path):
         for path in {str(value), *re.split(r"[\s,=]+", str(value))}:
-            yield from (path, Path(path, CONFIG_FILE), Path(path, RECORD))
+            yield from (path, Path(path, CONFIG_FILE), Path(path, PREPARED_RECORD))

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from person_reid.config.option import OptionError, as_flag
 from person_reid.console.commands import InstalledTerminal, installed
-from person_reid.errors import LostProcessError, UserError, describe, first_line
+from person_reid.errors import LostProcessError, UserError, describe_error, first_line
 from person_reid.text import printable
 
 LATER = 3  # seconds; torchrun looks ten times a second whether a process has ended
@@ -95,7 +95,7 @@ def run_script(main: Callable[[], object]) -> None:
                 sys.exit(1)
             raise OSError(problem.errno, problem.strerror, "standard output")
     except (UserError, OSError) as error:
-        said = error.spelled(as_flag) if isinstance(error, OptionError) else describe(error)
+        said = error.spelled(as_flag) if isinstance(error, OptionError) else describe_error(error)
         fail(said, wait=not isinstance(error, LostProcessError))
     except (MemoryError, RuntimeError) as error:
         if str(error) == NO_THREADS:

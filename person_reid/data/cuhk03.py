@@ -16,7 +16,7 @@ import scipy.io
 from PIL import Image
 
 from person_reid.data.matlab import open_hdf5
-from person_reid.data.readers import GALLERY, QUERY, TRAIN, Picture, Splits, by_name
+from person_reid.data.readers import GALLERY, QUERY, TRAIN, Picture, PicturesBySplit, by_name
 from person_reid.errors import UserError
 from person_reid.files import regular_file
 
@@ -39,7 +39,7 @@ class Matrix:
         Image.fromarray(np.ascontiguousarray(self.dataset[()].T)).save(path, format="PNG")
 
 
-def read_new_protocol(data_dir: Path, kind: str) -> Splits:
+def read_new_protocol(data_dir: Path, kind: str) -> PicturesBySplit:
     """Read the new split: 767 people to train on, 700 to test on.
 
     kind: "detected" or "labeled". Reads the folders of images in which the split is usually
@@ -48,7 +48,7 @@ def read_new_protocol(data_dir: Path, kind: str) -> Splits:
     """
     if (data_dir / FOLDER_OF_SPLIT[QUERY]).is_dir():
         return by_name(data_dir, FOLDER_OF_SPLIT, PATTERN)
-    images = {image.name: image for image in read_images(data_dir, kind)}
+    images = {image.name: image for image in read_cuhk03(data_dir, kind)}
     file = data_dir / f"cuhk03_new_protocol_config_{kind}.mat"
     if not file.exists():
         raise UserError(f"{file}: no such file. It is in evaluation/data/CUHK03 of {PROTOCOL}.")
@@ -75,7 +75,7 @@ def read_new_protocol(data_dir: Path, kind: str) -> Splits:
     }
 
 
-def read_original_protocol(data_dir: Path, kind: str, seed: int = 0) -> Splits:
+def read_original_protocol(data_dir: Path, kind: str, seed: int = 0) -> PicturesBySplit:
     """Read the original split number `seed` of 20: 100 people to test on, the rest to train on.
 
     All images of the 100 are both query and gallery: python evaluate.py --single_shot draws from
@@ -88,13 +88,13 @@ def read_original_protocol(data_dir: Path, kind: str, seed: int = 0) -> Splits:
     tested = {f"{pair}_{person:03d}" for pair, person in file[splits[seed]][()].T.astype(int)}
     train: list[Picture] = []
     test: list[Picture] = []
-    for image in read_images(data_dir, kind):
+    for image in read_cuhk03(data_dir, kind):
         person, view = image.name[:5], image.name[6]
         (test if person in tested else train).append(Picture(image, person.replace("_", ""), view))
     return {TRAIN: train, QUERY: test, GALLERY: test}
 
 
-def read_images(data_dir: Path, kind: str) -> list[Matrix]:
+def read_cuhk03(data_dir: Path, kind: str) -> list[Matrix]:
     """Return all images of one kind, "detected" or "labeled"."""
     file = _open(data_dir)
     return [

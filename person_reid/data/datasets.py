@@ -14,7 +14,7 @@ from person_reid.data.readers import (
     TRAIN,
     UNLABELLED,
     VAL,
-    Splits,
+    PicturesBySplit,
     by_lists,
     by_name,
     clothes_by_camera,
@@ -53,7 +53,7 @@ class DataSet:
     name: str
     source: str
     licence: str
-    read: Callable[..., Splits] | None
+    read: Callable[..., PicturesBySplit] | None
     requires: tuple[str, ...] = ()
     locations: tuple[str, ...] = ()
     get: str = ""
@@ -187,7 +187,9 @@ def _university(query: str, gallery: str, counts: tuple[int, int]) -> DataSet:
     )
 
 
-def _own(kind: str, read: Callable[..., Splits], flags: tuple[str, ...], arguments: str) -> DataSet:
+def _own(
+    kind: str, read: Callable[..., PicturesBySplit], flags: tuple[str, ...], arguments: str
+) -> DataSet:
     return DataSet(
         name=f"{kind} of one's own",
         source="you",

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.data.datasets import DATA_SETS, DataSet
-from person_reid.data.images.image_files import is_image
+from person_reid.data.images.image_files import PREPARED_RECORD, is_image
 from person_reid.data.layout import found_in, next_command
-from person_reid.data.readers import RECORD, TRAIN
+from person_reid.data.readers import TRAIN
 from person_reid.errors import UserError
 from person_reid.files import real
 from person_reid.text import did_you_mean
@@ -146,7 +146,7 @@ def _wrong_folder(folder: Path, candidates: Sequence[DataSet]) -> str:
     message = (
         f"--data_dir {folder}: found {found_in(folder)}; expected the folders {expected}{others}."
     )
-    if (folder / TRAIN).is_dir() or (folder / RECORD).is_file():
+    if (folder / TRAIN).is_dir() or (folder / PREPARED_RECORD).is_file():
         return f"{message} This folder is laid out already. Next: {next_command(folder)}"
     for below in sorted(path for path in folder.iterdir() if path.is_dir()):
         if any(_has_parts(candidate, below) for candidate in candidates):

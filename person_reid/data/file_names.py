@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 import numpy as np
 import numpy.typing as npt
 
+from person_reid.arrays import Integers
 from person_reid.data.layout import some_of
 from person_reid.errors import UserError
 
@@ -24,7 +25,6 @@ MARKS = re.compile(
 FRAME = re.compile(r"_f?(?P<frame>[0-9]{6,})[_.]", re.ASCII)
 VIDEO_FRAME = re.compile(r"_(?P<video>.+)_(?P<frame>[0-9]{6,})_[0-9]+\.", re.ASCII)
 SHOWN_NAMES = 5  # names in a message
-Numbers = npt.NDArray[np.int64]
 
 
 def tracklets_of(paths: Sequence[str] | Sequence[Path]) -> list[str]:
@@ -59,7 +59,7 @@ def names_in(paths: Sequence[str] | None) -> Sequence[str]:
     return paths
 
 
-def clothes_of(paths: Sequence[str], labels: npt.ArrayLike) -> Numbers:
+def clothes_of(paths: Sequence[str], labels: npt.ArrayLike) -> Integers:
     """Return the number of the clothes in each of N images: (N,) int64, -1 if it is not known.
 
     labels: (N,) identities. Raises UserError if the name of a person's image does not say the
@@ -75,7 +75,7 @@ def clothes_of(paths: Sequence[str], labels: npt.ArrayLike) -> Numbers:
     return clothes
 
 
-def frames_of(paths: Sequence[str], labels: npt.ArrayLike) -> tuple[list[str], Numbers]:
+def frames_of(paths: Sequence[str], labels: npt.ArrayLike) -> tuple[list[str], Integers]:
     """Return the video of each of N images, and its frame there: N names and (N,) int64.
 
     A video is a sequence, or all that a camera took. labels: (N,) identities. Raises UserError if

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from person_reid.arrays import Integers
 from person_reid.data.images.image_files import NOT_READ, is_image
 from person_reid.errors import UserError
 from person_reid.files import real
@@ -29,7 +29,6 @@ DG_MARKET = "https://github.com/NVlabs/DG-Net#dg-market"
 _NAME = re.compile(r"(-1|[0-9]{1,18})_c([0-9]{1,18})(?![0-9])", re.ASCII)
 _NUMBER = re.compile(r"-?[0-9]{1,18}")  # of a folder
 log = logging.getLogger(__name__)
-Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,10 +45,10 @@ class Split:
     """
 
     paths: list[Path]
-    labels: Numbers
-    cameras: Numbers
+    labels: Integers
+    cameras: Integers
     classes: list[str]
-    targets: Numbers
+    targets: Integers
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -62,7 +61,7 @@ class Split:
 
 def parse_names(
     paths: Sequence[Path], identities: Sequence[int] | None = None
-) -> tuple[Numbers, Numbers]:
+) -> tuple[Integers, Integers]:
     """Return the identities (N,) and cameras (N,), int64, of N images.
 
     identities: for images whose names do not say them; such an image has camera -1. Without
@@ -302,7 +301,7 @@ def some_of(lines: Sequence[str], most: int = 50) -> str:
     return "\n".join(f"  {line}" for line in [*lines[:most], *more])
 
 
-def _append(numbers: Numbers, more: Numbers) -> Numbers:
+def _append(numbers: Integers, more: Integers) -> Integers:
     """Concatenate two arrays; numbers of the second, except -1, are raised above all numbers of the
     first.
     """

@@ -20,18 +20,22 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.data.datasets import DataSet
-from person_reid.data.images.image_files import Limits, recorded_limits, seen_limits
+from person_reid.data.images.image_files import (
+    PREPARED_RECORD,
+    Limits,
+    recorded_limits,
+    seen_limits,
+)
 from person_reid.data.own.words import Table, check_place, read_words, write_words
 from person_reid.data.readers import (
     GALLERY,
     MULTI_QUERY,
     QUERY,
-    RECORD,
     TRAIN,
     VAL,
     Picture,
+    PicturesBySplit,
     Source,
-    Splits,
     described_nobody,
     group,
     is_nobody,
@@ -97,7 +101,7 @@ def lay_out(
     return done
 
 
-def read_splits(data_set: DataSet, data_dir: str | Path) -> Splits:
+def read_splits(data_set: DataSet, data_dir: str | Path) -> PicturesBySplit:
     """Return the pictures of a download by split, without junk and distractors where nobody is.
 
     Raises UserError as people_only does.
@@ -115,7 +119,9 @@ def plan_layout(data_set: DataSet, data_dir: str | Path) -> dict[str, Source]:
     return plan_of(read_splits(data_set, data_dir), data_set, data_dir)
 
 
-def plan_of(pictures: Splits, data_set: DataSet, data_dir: str | Path) -> dict[str, Source]:
+def plan_of(
+    pictures: PicturesBySplit, data_set: DataSet, data_dir: str | Path
+) -> dict[str, Source]:
     """Return {`<split>/<identity>/<image>`: source} for the pictures of a download.
 
     val is what the data set lists for it or else, of each identity of train_all, the first image by
@@ -140,7 +146,7 @@ def plan_of(pictures: Splits, data_set: DataSet, data_dir: str | Path) -> dict[s
     return plan
 
 
-def people_only(splits: Splits, data_dir: str | Path) -> Splits:
+def people_only(splits: PicturesBySplit, data_dir: str | Path) -> PicturesBySplit:
     """Return the splits without junk and distractors among training images and queries.
 
     The log counts them. Raises UserError if nothing is left.
@@ -171,7 +177,7 @@ def _check_test(splits: Mapping[str, object], data_dir: str | Path) -> None:
     log.warning("%s. Add the %s images, and run this again.", problem, lacking)
 
 
-def file_names(splits: Splits, distractors: bool = True) -> dict[str, dict[str, Source]]:
+def file_names(splits: PicturesBySplit, distractors: bool = True) -> dict[str, dict[str, Source]]:
     """Return {split: {`<identity>/<image>`: source}} for {split: [Picture]}.
 
     A name that already begins with its identity (four digits or more) and camera is kept; others
@@ -190,7 +196,7 @@ def file_names(splits: Splits, distractors: bool = True) -> dict[str, dict[str, 
     return {split: _place_all(found, numbers, views) for split, found in splits.items()}
 
 
-def words_of(splits: Splits, distractors: bool = True) -> Table:
+def words_of(splits: PicturesBySplit, distractors: bool = True) -> Table:
     """Return {kind: {number: word}} of the words that file_names numbers; see its arguments."""
     pictures = pictures_of({split: found for split, found in splits.items() if split != VAL})
     meant = _meant(distractors)
@@ -319,7 +325,7 @@ def _earlier_files(save_dir: Path, origin: Mapping[str, str]) -> set[str]:
 def read_record(save_dir: Path) -> dict[str, Any]:
     """Return the record of earlier runs, {} if missing or damaged, without foreign paths."""
     try:
-        record = parse_json(content_of(save_dir / RECORD))
+        record = parse_json(content_of(save_dir / PREPARED_RECORD))
         files = [
             target
             for target in record["files"]
@@ -339,9 +345,9 @@ def _write_record(
     record = {**origin, "files": sorted(files)} | ({"limits": limits} if limits else {})
     text = json.dumps(record, indent=0)
     with suppress(OSError):
-        if (save_dir / RECORD).read_bytes() == text.encode():
+        if (save_dir / PREPARED_RECORD).read_bytes() == text.encode():
             return
-    write_text(save_dir / RECORD, text)
+    write_text(save_dir / PREPARED_RECORD, text)
 
 
 def _relative(data_dir: Path, save_dir: Path) -> str:

@@ -14,8 +14,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from person_reid.data.images.image_files import RECORD as RECORD
-from person_reid.data.images.image_files import is_image
+from person_reid.data.images.image_files import PREPARED_RECORD, is_image
 from person_reid.data.layout import some_of, walk
 from person_reid.errors import UserError
 from person_reid.files import text_of
@@ -62,24 +61,26 @@ class Picture:
         return self.camera or self.source
 
 
-Splits = dict[str, list[Picture]]
+PicturesBySplit = dict[str, list[Picture]]
 Names = str | Sequence[str]  # one folder or several
 DESCRIBED = ("camera", "track", "clothes")  # what a name may say besides the identity
 Item = TypeVar("Item")
 Key = TypeVar("Key", bound=Hashable)
 
 
-def pictures_of(splits: Splits) -> list[Picture]:
+def pictures_of(splits: PicturesBySplit) -> list[Picture]:
     """Return the pictures of all splits."""
     return [picture for found in splits.values() for picture in found]
 
 
-def changed(splits: Splits, change: Callable[[Picture], Picture]) -> Splits:
+def pictures_changed(
+    splits: PicturesBySplit, change: Callable[[Picture], Picture]
+) -> PicturesBySplit:
     """Return the splits with change(picture) in the place of each picture."""
     return {split: [change(picture) for picture in found] for split, found in splits.items()}
 
 
-def by_name(data_dir: Path, folders: Mapping[str, Names], pattern: str) -> Splits:
+def by_name(data_dir: Path, folders: Mapping[str, Names], pattern: str) -> PicturesBySplit:
     """Read pictures whose file names, or paths below data_dir, give identity and camera.
 
     folders: split -> one folder or several; those that exist are read at any depth.
@@ -96,7 +97,7 @@ def by_name(data_dir: Path, folders: Mapping[str, Names], pattern: str) -> Split
             f"--pattern {pattern}: expected the named group id and, if the names give them, "
             r"camera, track and clothes, such as (?P<id>-?\d+)_c(?P<camera>\d+)"
         )
-    splits: Splits = defaultdict(list)
+    splits: PicturesBySplit = defaultdict(list)
     wrong = []
     for split, names in folders.items():
         for path in _images_of(data_dir, split, names):
@@ -127,7 +128,9 @@ def search_path(expression: re.Pattern[str], path: Path) -> re.Match[str] | None
     return expression.search(path.name) or expression.search(path.as_posix())
 
 
-def with_distractors(data_dir: Path, read: Callable[[Path], Splits], folders: Names) -> Splits:
+def with_distractors(
+    data_dir: Path, read: Callable[[Path], PicturesBySplit], folders: Names
+) -> PicturesBySplit:
     """Add the images of `folders` as distractors (identity 0) to the gallery of another reader."""
     splits = read(data_dir)
     for path in _images_of(data_dir, GALLERY, folders):
@@ -141,7 +144,7 @@ def by_lists(
     lists: Mapping[str, Sequence[tuple[str, str]]],
     camera: str | None = None,
     suffix: str = "",
-) -> Splits:
+) -> PicturesBySplit:
     """Read pictures listed in text files with one `path identity` per line.
 
     lists: split -> pairs (list file, folder that its paths start from). VAL repeats some of the
@@ -152,7 +155,7 @@ def by_lists(
 
     Raises UserError for malformed lines, for missing images, and for names without a camera.
     """
-    splits: Splits = defaultdict(list)
+    splits: PicturesBySplit = defaultdict(list)
     wrong: list[str] = []
     for split, pairs in lists.items():
         if split in (TRAIN, VAL) and not any(
@@ -174,7 +177,9 @@ def by_lists(
     return all_there(splits, data_dir)
 
 
-def one_in_gallery(data_dir: Path, read: Callable[[Path], Splits], seed: int = 0) -> Splits:
+def one_in_gallery(
+    data_dir: Path, read: Callable[[Path], PicturesBySplit], seed: int = 0
+) -> PicturesBySplit:
     """Split by VehicleID's protocol: one random image of each test identity is the
     gallery, the others are queries.
     """
@@ -189,13 +194,15 @@ def one_in_gallery(data_dir: Path, read: Callable[[Path], Splits], seed: int = 0
 
 
 def clothes_by_camera(
-    data_dir: Path, read: Callable[[Path], Splits], clothes: Mapping[str, str]
-) -> Splits:
+    data_dir: Path, read: Callable[[Path], PicturesBySplit], clothes: Mapping[str, str]
+) -> PicturesBySplit:
     """Read PRCC, where everybody wears `clothes[camera]` before a camera."""
-    return changed(read(data_dir), lambda each: replace(each, clothes=clothes[each.camera or ""]))
+    return pictures_changed(
+        read(data_dir), lambda each: replace(each, clothes=clothes[each.camera or ""])
+    )
 
 
-def random_halves(data_dir: Path, folders: Names, pattern: str, seed: int = 0) -> Splits:
+def random_halves(data_dir: Path, folders: Names, pattern: str, seed: int = 0) -> PicturesBySplit:
     """Split by VIPeR's protocol: train on a random half of the identities, test on the rest.
 
     The first camera's images are the queries, the second's the gallery.
@@ -211,7 +218,7 @@ def random_halves(data_dir: Path, folders: Names, pattern: str, seed: int = 0) -
     }
 
 
-def first_classes(data_dir: Path, training_classes: int) -> Splits:
+def first_classes(data_dir: Path, training_classes: int) -> PicturesBySplit:
     """Read CUB-200-2011, where `images.txt` lists the images and `image_class_labels.txt` their
     classes.
 
@@ -267,9 +274,11 @@ def files_below(folder: Path) -> Iterator[Path]:
     """Yield all files below a folder, as images_below finds the images among them."""
     for root, folders, names in walk(folder):
         folders[:] = (
-            [] if RECORD in names else [name for name in folders if not name.startswith(".")]
+            []
+            if PREPARED_RECORD in names
+            else [name for name in folders if not name.startswith(".")]
         )
-        if RECORD not in names:
+        if PREPARED_RECORD not in names:
             yield from (Path(root, name) for name in sorted(names))
 
 
@@ -286,7 +295,7 @@ def _images_of(data_dir: Path, split: str, names: Names) -> list[Path]:
     return images
 
 
-def all_there(splits: Splits, data_dir: Path) -> Splits:
+def all_there(splits: PicturesBySplit, data_dir: Path) -> PicturesBySplit:
     """Return the splits unchanged. Raises UserError if a file that they list is missing."""
     listed = {picture.source for picture in pictures_of(splits)}
     missing = sorted(str(path) for path in listed if isinstance(path, Path) and not path.is_file())

@@ -13,7 +13,7 @@ from person_reid.data.prepare import PREPARED_SPLITS, read_record
 from person_reid.data.readers import IF_PERSON, OPTIONAL, TRAIN, UNLABELLED
 from person_reid.text import quoted
 
-Counts = tuple[int | None, int | None, int | None]  # identities, images, cameras
+SplitCounts = tuple[int | None, int | None, int | None]  # identities, images, cameras
 
 
 def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
@@ -82,7 +82,7 @@ def describe_unlabelled(data_set: DataSet, folder: str | Path) -> list[str]:
     ]
 
 
-def _compare(found: Counts, data_set: DataSet, split: str) -> str:
+def _compare(found: SplitCounts, data_set: DataSet, split: str) -> str:
     if split not in data_set.published:
         return ""
     return (
@@ -91,7 +91,7 @@ def _compare(found: Counts, data_set: DataSet, split: str) -> str:
     )
 
 
-def _warning(found: Counts, data_set: DataSet, split: str) -> list[str]:
+def _warning(found: SplitCounts, data_set: DataSet, split: str) -> list[str]:
     """Return a line if the counts differ from those published, else nothing."""
     published = data_set.published.get(split, found)
     if all(theirs in (ours, None) for ours, theirs in zip(found, published, strict=True)):
@@ -102,7 +102,7 @@ def _warning(found: Counts, data_set: DataSet, split: str) -> list[str]:
     ]
 
 
-def _counts(numbers: Counts) -> str:
+def _counts(numbers: SplitCounts) -> str:
     return " / ".join("-" if number is None else f"{number:,}" for number in numbers)
 
 

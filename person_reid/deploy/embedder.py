@@ -26,15 +26,14 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from person_reid.arrays import any_array, flaw
+from person_reid.arrays import Integers, any_array, flaw
 from person_reid.config.export import READABLE
 from person_reid.config.network import NetworkOptions
 from person_reid.config.published import PUBLISHED_CLASSES
 from person_reid.config.tested import CONFIG_FILE
-from person_reid.config.zoo import published
+from person_reid.config.zoo import published_network
 from person_reid.data.images.decoding import decode
 from person_reid.data.images.image_files import Limits, Pixels, fit_image, load_image
-from person_reid.data.layout import Numbers
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import (
     TestedNetwork,
@@ -56,7 +55,7 @@ from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import load_bound, load_threshold
 
 IMAGES_IN_MEMORY = 1024  # images of a list that are in memory at once
-Cameras = Numbers | Sequence[int]
+Cameras = Integers | Sequence[int]
 ImageLike = str | Path | Image.Image | Pixels
 
 
@@ -375,7 +374,7 @@ def _network(
     """Return the network that a source and its weights name."""
     if isinstance(source, TestedNetwork):
         return source.resized(size)
-    if weights is None and published(source):
+    if weights is None and published_network(source):
         return network_of_name(str(source)).resized(size)
     if weights is None:
         return network_of_run(str(source), which_epoch, size)

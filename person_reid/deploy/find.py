@@ -124,9 +124,9 @@ def tested_network(options: TrainedNetwork) -> TestedNetwork:
         return TestedNetwork(network, weights, run.num_classes(run.options()))
     if folder := options.from_run:
         names = (*OF_RUN, *OF_FILE, *DESCRIPTION)
-        refuse(options, names, f"{CONFIG_FILE} in {folder} describes the network.")
+        refuse_ignored(options, names, f"{CONFIG_FILE} in {folder} describes the network.")
         return open_pretrained(folder).resized((options.height, options.width))
-    refuse(options, OF_RUN, f"--backbone {options.backbone} is a network without a run.")
+    refuse_ignored(options, OF_RUN, f"--backbone {options.backbone} is a network without a run.")
     if not options.weights:
         raise OptionError(
             "{backbone} needs {weights}, or none for random weights.",
@@ -160,7 +160,7 @@ def run_to_test(options: TrainedNetwork) -> NetworkOptions:
     named = options.name or options.from_run
     if file and not (named or run.options_file.exists()):
         raise OptionError(f"{{weights}} is not a run: {advice}", weights=file)
-    refuse(
+    refuse_ignored(
         options,
         OF_FILE,
         f"{run.options_file} describes the network of the run. "
@@ -189,7 +189,7 @@ def _layers(config: TrainConfig) -> NetworkOptions:
     return NetworkOptions.of(asdict(resolve(config)))
 
 
-def refuse(options: Options, names: Iterable[str], reason: str, **others: Any) -> None:
+def refuse_ignored(options: Options, names: Iterable[str], reason: str, **others: Any) -> None:
     """Raise OptionError if one of these options was given, which would be ignored for a reason.
 
     others: the options that the reason names.

@@ -164,7 +164,7 @@ class Preparation:
         return f"{channels}, --range 0..{self.up_to}, --mean {mean}, --std {std}"
 
 
-class Declared(NamedTuple):
+class DeclaredInterface(NamedTuple):
     """The declarations of an ONNX or OpenVINO file.
 
     shape, dtype: the input's, with None for a length that is free.
@@ -176,8 +176,8 @@ class Declared(NamedTuple):
     remark: str
 
 
-def adapt(
-    path: Path, declared: Declared, run: Run, preparation: Preparation
+def adapt_interface(
+    path: Path, declared: DeclaredInterface, run: Run, preparation: Preparation
 ) -> tuple[Contents, Run]:
     """Make a network of another program look like one of ours; log what is assumed of it.
 

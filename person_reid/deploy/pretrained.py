@@ -11,8 +11,8 @@ from person_reid.config.network import NetworkOptions
 from person_reid.config.tested import CONFIG_FILE
 from person_reid.data.images.augment import MEAN, STD
 from person_reid.deploy.load import TestedNetwork
-from person_reid.errors import UserError, describe, first_line
-from person_reid.files import SETTINGS, checksum_of, content_of
+from person_reid.errors import UserError, describe_error, first_line
+from person_reid.files import SETTINGS_BYTES, checksum_of, content_of
 from person_reid.models.factory import check_network
 from person_reid.models.published.hub import quick_to_fail
 from person_reid.models.weight_files import SAFETENSORS
@@ -33,7 +33,7 @@ def open_pretrained(source: str | Path) -> TestedNetwork:
     folder = find_folder(source)
     path, weights = folder / CONFIG_FILE, folder / SAFETENSORS
     try:
-        config = parse_json(content_of(path, SETTINGS))
+        config = parse_json(content_of(path, SETTINGS_BYTES))
         tested = _described(config, weights)
         found = checksum_of(weights)
         expected = config["sha256"]
@@ -42,12 +42,12 @@ def open_pretrained(source: str | Path) -> TestedNetwork:
         load_bound(path)
     except OSError as error:
         raise UserError(
-            f"{describe(error)}. Expected a folder from "
+            f"{describe_error(error)}. Expected a folder from "
             f"save_pretrained: {CONFIG_FILE} and {SAFETENSORS}."
         ) from error
     except (UserError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{path}: not written by save_pretrained, or damaged ({describe(error)})."
+            f"{path}: not written by save_pretrained, or damaged ({describe_error(error)})."
         ) from error
     if found != expected:
         raise UserError(

@@ -30,7 +30,7 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
 from person_reid.deploy.pretrained import CARD, preprocessing
 from person_reid.errors import UserError
-from person_reid.files import SETTINGS, atomic_write, content_of, real, write_json, write_text
+from person_reid.files import SETTINGS_BYTES, atomic_write, content_of, real, write_json, write_text
 from person_reid.models.complexity import complexity
 from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval.bound import Bound
@@ -41,7 +41,7 @@ from person_reid.text import parse_json
 from person_reid.versions import versions
 
 LIBRARY = "person_reid"
-TIMED = 64  # images
+TIMED_IMAGES = 64  # images
 TEMPLATE = Path(__file__).parent / "card.md.jinja"
 
 
@@ -110,7 +110,7 @@ def check_output(folder: str | Path) -> None:
     try:
         own = (
             not there
-            or parse_json(content_of(folder / CONFIG_FILE, SETTINGS))["library"] == LIBRARY
+            or parse_json(content_of(folder / CONFIG_FILE, SETTINGS_BYTES))["library"] == LIBRARY
         )
     except (OSError, ValueError, LookupError, TypeError):
         own = False
@@ -184,8 +184,8 @@ def save_pretrained(
 
 def milliseconds(embedder: Embedder) -> float:
     """Return the time in which an embedder turns an image into a feature, without decoding."""
-    images = torch.zeros(TIMED, *embedder.size, 3, dtype=torch.uint8)
+    images = torch.zeros(TIMED_IMAGES, *embedder.size, 3, dtype=torch.uint8)
     embedder.features(images)
     began = time.perf_counter()
     embedder.features(images)
-    return 1000 * (time.perf_counter() - began) / TIMED
+    return 1000 * (time.perf_counter() - began) / TIMED_IMAGES

@@ -31,10 +31,10 @@ from person_reid.config.export import READABLE
 from person_reid.deploy.interface import (
     CONTENTS_KEY,
     Contents,
-    Declared,
+    DeclaredInterface,
     Preparation,
     Run,
-    adapt,
+    adapt_interface,
     chosen_output,
 )
 from person_reid.errors import UserError, first_line
@@ -71,7 +71,7 @@ class Engine:
 
     contents: Contents
     run: Run
-    declared: Declared | None = None
+    declared: DeclaredInterface | None = None
     streams = 1  # batches that run side by side
 
     def __init__(
@@ -106,7 +106,9 @@ class Engine:
                 text = OPENERS[self.kind](self)
             if text is None and self.declared:
                 preparation = preparation or Preparation()
-                self.contents, self.run = adapt(path, self.declared, self.run, preparation)
+                self.contents, self.run = adapt_interface(
+                    path, self.declared, self.run, preparation
+                )
             else:
                 self.contents = Contents.from_json(text or "")
         except UserError:
@@ -257,7 +259,7 @@ def file_size(path: Path) -> int:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[bytes | str]:
+def open_for_library(path: Path) -> Iterator[bytes | str]:
     """Yield what the libraries read: the content of a file, or its path if weights lie beside it.
 
     The Hugging Face hub keeps what it downloads as links, which libraries refuse to follow: then it
@@ -287,7 +289,7 @@ def _open_onnx(engine: Engine) -> str | None:
     # other processes need the cores as well
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.log_severity_level = 3
-    with readable(engine.path) as source:
+    with open_for_library(engine.path) as source:
         session = onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
         text: str | None = session.get_modelmeta().custom_metadata_map.get(CONTENTS_KEY)
         tensorrt = bool(text and Contents.from_json(text).tensorrt)
@@ -298,7 +300,7 @@ def _open_onnx(engine: Engine) -> str | None:
     shape = [length if isinstance(length, int) else None for length in taken.shape]
     shapes = {each.name: each.shape for each in session.get_outputs()}
     feature, remark = chosen_output(engine.path, shapes, engine.output)
-    engine.declared = Declared(shape, ONNX_TYPES.get(taken.type, torch.float32), remark)
+    engine.declared = DeclaredInterface(shape, ONNX_TYPES.get(taken.type, torch.float32), remark)
 
     def run(images: torch.Tensor) -> torch.Tensor:
         given = {taken.name: images.contiguous().cpu().numpy()}
@@ -330,7 +332,7 @@ def _open_openvino(engine: Engine) -> str | None:
         # training leaves weights near 1e-40, which slow a processor down
         "CPU_DENORMALS_OPTIMIZATION": True,
     }
-    with readable(engine.path) as source:
+    with open_for_library(engine.path) as source:
         model = core.read_model(source)
         compiled = {0: core.compile_model(model, "CPU", settings)}
     engine.streams = compiled[0].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
@@ -342,7 +344,7 @@ def _open_openvino(engine: Engine) -> str | None:
     feature = list(shapes).index(name)
     taken = model.inputs[0]
     dtype = torch.from_numpy(np.empty(0, taken.get_element_type().to_dtype())).dtype
-    engine.declared = Declared(_lengths(taken), dtype, remark)
+    engine.declared = DeclaredInterface(_lengths(taken), dtype, remark)
     one_compiles = threading.Lock()
     of_thread = threading.local()
 

@@ -22,7 +22,7 @@ from person_reid.deploy.export import TOLERANCE_OF_DTYPE, deviation, export, ref
 from person_reid.deploy.interface import Contents
 from person_reid.deploy.run import Engine, import_runtime
 from person_reid.device import computed_in
-from person_reid.errors import UserError, describe
+from person_reid.errors import UserError, describe_error
 from person_reid.models.network import Network
 from person_reid.retrieval.features import extractor, fused_embedding, side_rows
 from person_reid.retrieval.similarity import Features
@@ -86,7 +86,7 @@ def fast_engine(
     except (UserError, OSError) as error:
         if runtime != "auto":
             raise
-        log.info(f"--runtime auto: PyTorch, because {describe(error)}")
+        log.info(f"--runtime auto: PyTorch, because {describe_error(error)}")
         return None
     log.log(level, f"Features by {known}.")
     return engine

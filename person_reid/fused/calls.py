@@ -19,7 +19,7 @@ def structure(name: str, **fields: str) -> type[ctypes.Structure]:
     return type(name, (ctypes.Structure,), {"_fields_": pairs})
 
 
-def call(function: str, kind: type[ctypes.Structure], **values: Any) -> None:
+def call_compiled(function: str, kind: type[ctypes.Structure], **values: Any) -> None:
     """Call a C function with a structure.
 
     values: numbers, tensors, lists of tensors, and None for what is missing.

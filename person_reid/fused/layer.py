@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from person_reid.fused.calls import LANES, call, layers_fit, structure
+from person_reid.fused.calls import LANES, call_compiled, layers_fit, structure
 
 MOST_FUSED_WEIGHTS = 2**16  # weights of a pointwise convolution; with more, oneDNN's is faster
 
@@ -97,7 +97,7 @@ class _Layer(torch.autograd.Function):
             "images": images, "height": height, "width": width, "inputs": inputs,
             "channels": len(gamma), "activates": activates,
         }  # fmt: skip
-        call(
+        call_compiled(
             "layer_forward", Layer, **ctx.sizes, epsilon=norm.eps, momentum=norm.momentum, x=x,
             pointwise=pointwise, depthwise=depthwise, residual=residual, gamma=gamma, beta=beta,
             running_mean=norm.running_mean, running_variance=norm.running_var, u=u, y=y,
@@ -120,7 +120,7 @@ class _Layer(torch.autograd.Function):
             "gamma_gradient": torch.empty_like(gamma),
             "beta_gradient": torch.empty_like(gamma),
         }
-        call(
+        call_compiled(
             "layer_backward", Layer, **ctx.sizes, x=x, pointwise=pointwise, depthwise=depthwise,
             gamma=gamma, u=u, y=y, statistics=statistics, y_gradient=y_gradient, **found,
         )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from person_reid.fused.calls import call, structure
+from person_reid.fused.calls import call_compiled, structure
 
 Mixture = structure(
     "Mixture",
@@ -43,11 +43,11 @@ class _Mixture(torch.autograd.Function):
             "streams": count,
         }
         sums = streams[0].new_empty(count, images, channels)
-        call("mixture_sums", Mixture, **ctx.sizes, x=streams, sums=sums)
+        call_compiled("mixture_sums", Mixture, **ctx.sizes, x=streams, sums=sums)
         with torch.enable_grad():
             ctx.weights = weights(sums.requires_grad_() / (height * width))
         y = torch.empty_like(streams[0])
-        call("mixture_forward", Mixture, **ctx.sizes, x=streams, weights=ctx.weights, y=y)
+        call_compiled("mixture_forward", Mixture, **ctx.sizes, x=streams, weights=ctx.weights, y=y)
         ctx.sums = sums
         ctx.learning = [parameter for parameter in parameters if parameter.requires_grad]
         ctx.save_for_backward(*streams)
@@ -59,14 +59,14 @@ class _Mixture(torch.autograd.Function):
         streams = list(ctx.saved_tensors)
         y_gradient = gradients[0].contiguous(memory_format=torch.channels_last)
         of_weights = torch.empty_like(ctx.weights)
-        call(
+        call_compiled(
             "mixture_sums", Mixture, **ctx.sizes, x=streams, y_gradient=y_gradient, sums=of_weights
         )
         of_sums, *of_learning = torch.autograd.grad(
             ctx.weights, [ctx.sums, *ctx.learning], of_weights
         )
         found = [torch.empty_like(stream) for stream in streams]
-        call(
+        call_compiled(
             "mixture_backward", Mixture, **ctx.sizes, weights=ctx.weights, y_gradient=y_gradient,
             sums_gradient=of_sums.contiguous(), x_gradient=found,
         )  # fmt: skip

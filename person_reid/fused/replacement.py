@@ -15,7 +15,7 @@ from person_reid.fused.mixture import mixture
 from person_reid.models import osnet
 
 
-class ConvNorm(osnet.ConvNorm):
+class FusedConvNorm(osnet.ConvNorm):
     """Convolution, norm and ReLU.
 
     A residual is added to the norm; there is a ReLU behind it in any case.
@@ -26,14 +26,14 @@ class ConvNorm(osnet.ConvNorm):
         return layer(x, self.bn, activates, self.conv, residual=residual)
 
 
-class LiteConv3x3(osnet.LiteConv3x3):
+class FusedLiteConv3x3(osnet.LiteConv3x3):
     """Pointwise and depthwise convolution, norm and ReLU."""
 
     def forward(self, x: Tensor) -> Tensor:
         return layer(x, self.bn, True, self.conv1, self.conv2)
 
 
-class Gate(osnet.Gate):
+class FusedGate(osnet.Gate):
     """Averages of the streams, and their mixture."""
 
     def forward(self, streams: Sequence[Tensor]) -> Tensor:
@@ -58,20 +58,20 @@ class _Block(nn.Module):
         return self.conv3(self.mixed(x), self.downsample(x)) if fused else super().forward(x)
 
 
-class OmniScaleBlock(_Block, osnet.OmniScaleBlock):
+class FusedOmniScaleBlock(_Block, osnet.OmniScaleBlock):
     """The block of OSNet."""
 
 
-class AdaptiveBlock(_Block, osnet.AdaptiveBlock):
+class FusedAdaptiveBlock(_Block, osnet.AdaptiveBlock):
     """The block of OSNet-AIN."""
 
 
 FUSED: dict[type[nn.Module], type[nn.Module]] = {
-    osnet.ConvNorm: ConvNorm,
-    osnet.LiteConv3x3: LiteConv3x3,
-    osnet.Gate: Gate,
-    osnet.OmniScaleBlock: OmniScaleBlock,
-    osnet.AdaptiveBlock: AdaptiveBlock,
+    osnet.ConvNorm: FusedConvNorm,
+    osnet.LiteConv3x3: FusedLiteConv3x3,
+    osnet.Gate: FusedGate,
+    osnet.OmniScaleBlock: FusedOmniScaleBlock,
+    osnet.AdaptiveBlock: FusedAdaptiveBlock,
 }
 
 

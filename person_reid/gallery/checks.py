@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from person_reid.arrays import as_float32, flaw, whole_number
 from person_reid.errors import UserError
-from person_reid.gallery.metadata import UNKNOWN, About, Filter, settled
+from person_reid.gallery.metadata import UNKNOWN_ABOUT, About, Filter, stored_facts
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.text import counted
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 SAME_PICTURE = 0.999  # least cosine between two features of one picture by one network
 
 
-def checked(
+def checked_features(
     features: npt.NDArray[Any],
     width: int | None,
     place: str | Path,
@@ -79,8 +79,8 @@ def known_of(abouts: Mapping[Any, About], paths: Iterable[str | Path]) -> list[A
         raise UserError(f"abouts: expected {{path: About}}, found {abouts!r:.60}.")
     found = []
     for path in paths:
-        about = abouts.get(path) or abouts.get(str(path)) or abouts.get(Path(path), UNKNOWN)
-        found.append(settled(about))
+        about = abouts.get(path) or abouts.get(str(path)) or abouts.get(Path(path), UNKNOWN_ABOUT)
+        found.append(stored_facts(about))
     return found
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from person_reid.arrays import as_float32, real_number
 from person_reid.errors import UserError
-from person_reid.gallery.checks import checked
+from person_reid.gallery.checks import checked_features
 from person_reid.gallery.gallery import Gallery, nobody_has
 from person_reid.gallery.metadata import EVERYTHING, Filter
 from person_reid.retrieval.similarity import (
@@ -76,7 +76,7 @@ def identify(
     tracks = _tracks(people, f"{gallery.path}: people")
     if not tracks:
         return []
-    features = checked(np.concatenate(tracks), gallery.width(), gallery.path)
+    features = checked_features(np.concatenate(tracks), gallery.width(), gallery.path)
     ends = np.cumsum([len(track) for track in tracks])[:-1]
     names, scores = person_scores(np.split(features, ends), known_people(gallery, among))
     return [_identification(names, row, threshold) for row in scores.tolist()]

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.errors import UserError
-from person_reid.gallery.checks import check_count, check_filter, checked
+from person_reid.gallery.checks import check_count, check_filter, checked_features
 from person_reid.gallery.crops import delete_crops
 from person_reid.gallery.index_file import ADDITIONS, IndexFile
 from person_reid.gallery.inverted_lists import (
@@ -33,7 +33,7 @@ from person_reid.gallery.inverted_lists import (
     faiss_is_installed,
     held,
 )
-from person_reid.gallery.metadata import EVERYTHING, UNKNOWN, About, Filter
+from person_reid.gallery.metadata import EVERYTHING, UNKNOWN_ABOUT, About, Filter
 from person_reid.retrieval.neighbours import merged, nearest_of_chunks
 from person_reid.retrieval.similarity import Features
 
@@ -48,7 +48,7 @@ class Found:
 
     path: Path
     similarity: float
-    about: About = UNKNOWN
+    about: About = UNKNOWN_ABOUT
 
 
 class SearchIndex(IndexFile):
@@ -123,7 +123,7 @@ class SearchIndex(IndexFile):
         """
         check_count(k)
         check_filter(among)
-        queries = checked(queries, self.width(), self.path)
+        queries = checked_features(queries, self.width(), self.path)
         k = min(k, max(1, len(self)))
         exact = exact or not faiss_is_installed() or not self._is_large()
         lists = None if exact else self.lists()

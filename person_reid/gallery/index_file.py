@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.arrays import flaw
-from person_reid.config.search import CODES
+from person_reid.config.search import CODE_NAMES
 from person_reid.errors import UserError
 from person_reid.files import STORE, make_folder, regular_file
 from person_reid.gallery.checks import (
     are_different,
     check_filter,
-    checked,
+    checked_features,
     checked_paths,
     known_of,
     log_stripped,
@@ -96,8 +96,10 @@ class IndexFile:
     def __init__(self, path: str | Path, codes: str | None = None) -> None:
         self.path = _place(path)
         self.new = not self.path.exists()
-        if codes not in (None, *CODES) and self.new:
-            raise UserError(f"{self.path}: codes {codes!r}: expected one of {', '.join(CODES)}.")
+        if codes not in (None, *CODE_NAMES) and self.new:
+            raise UserError(
+                f"{self.path}: codes {codes!r}: expected one of {', '.join(CODE_NAMES)}."
+            )
         self._cache: tuple[tuple[int, int], dict[Any, Any]] = (0, 0), {}
         if self.path.exists():
             regular_file(self.path, STORE, "the file of an index")
@@ -113,10 +115,10 @@ class IndexFile:
             with self._transaction():
                 self._complete()
         if self.recall("token") is None and not len(self):
-            self.remember({"token": secrets.token_hex(4), "codes": codes or CODES[0]})
+            self.remember({"token": secrets.token_hex(4), "codes": codes or CODE_NAMES[0]})
         self.token: str = self._named(self.remember({"token": secrets.token_hex(4)})["token"])
         self.codes: str = self.recall("codes") or "float32"  # earlier versions wrote none
-        if self.codes not in CODES:
+        if self.codes not in CODE_NAMES:
             raise self._damaged(f"it holds codes of an unknown kind, {self.codes!r}")
         if codes not in (None, self.codes):
             raise UserError(
@@ -187,7 +189,7 @@ class IndexFile:
         width differs from the index's, and if their number is not the number of paths.
         """
         paths = checked_paths(paths, f"{self.path}: not added")
-        features = checked(features, self.width(), self.path, paths).astype(self._stored)
+        features = checked_features(features, self.width(), self.path, paths).astype(self._stored)
         known = known_of(abouts or {}, paths)
         rows = [
             (_key(path), state, feature.tobytes(), *about)

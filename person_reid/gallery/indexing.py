@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from person_reid.data.images.decoding import readable
+from person_reid.data.images.decoding import decodable
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
@@ -24,7 +24,7 @@ from person_reid.gallery.metadata import About
 from person_reid.progress import progress
 from person_reid.retrieval.thresholds import accepts
 
-CHUNK, LARGEST_CHUNK = 512, 8192  # images added in one transaction: at first, and at most
+FIRST_CHUNK, LARGEST_CHUNK = 512, 8192  # images added in one transaction: at first, and at most
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".ts", ".mpg", ".mpeg", ".wmv"}
 LONGEST_CHUNK_SECONDS = 5  # seconds; as long as a chunk takes less, the next one is twice as large
 
@@ -40,7 +40,7 @@ def add_images(
 
     Returns their number.
 
-    A chunk of images is on the disk before the next begins: CHUNK images, and more on a fast
+    A chunk of images is on the disk before the next begins: FIRST_CHUNK images, and more on a fast
     machine. Raises UserError naming all images of a chunk that cannot be read; earlier chunks stay.
 
     skip_unreadable: list such images and pass over them; every new image is then decoded twice.
@@ -48,10 +48,10 @@ def add_images(
     """
     missing = new = index.missing(paths)
     if skip_unreadable:
-        missing = [*readable(list(map(Path, new)))]
+        missing = [*decodable(list(map(Path, new)))]
         if new and not missing and not len(index):
             raise UserError(f"{index.path}: none of the images can be read, so it stays empty.")
-    done, size = 0, CHUNK
+    done, size = 0, FIRST_CHUNK
     with progress(total=len(missing), desc="indexing", unit=" images") as bar:
         while chunk := missing[done : done + size]:
             began = time.monotonic()

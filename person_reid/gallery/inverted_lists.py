@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.errors import UserError, describe
+from person_reid.errors import UserError, describe_error
 from person_reid.files import atomic_write
 from person_reid.gallery.index_file import FEATURE_ROUNDING, IndexFile
 from person_reid.gallery.metadata import EVERYTHING
@@ -371,7 +371,9 @@ def _write(index: Any, source: IndexFile, token: str) -> Path | None:
     # FAISS raises the latter if the disk is full
     except (UserError, OSError, RuntimeError) as error:
         log.warning(
-            "%s: not saved (%s); the next search makes the lists again.", file, describe(error)
+            "%s: not saved (%s); the next search makes the lists again.",
+            file,
+            describe_error(error),
         )
         return None
     last = source.reached(token)

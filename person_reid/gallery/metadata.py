@@ -44,7 +44,7 @@ class About(NamedTuple):
     source: str | None = None
 
 
-def settled(about: About) -> About:
+def stored_facts(about: About) -> About:
     """Return facts as a gallery stores them: as texts, the time in UTC.
 
     Raises UserError for anything but texts, whole numbers, and a time.
@@ -143,7 +143,7 @@ class Filter:
         return " AND ".join(clauses) or "1", values
 
 
-UNKNOWN, EVERYTHING = About(), Filter()
+UNKNOWN_ABOUT, EVERYTHING = About(), Filter()
 
 
 def about_images(
@@ -172,7 +172,7 @@ def about_images(
     for path in paths:
         match = search_path(expression, Path(printable(path)))
         matched = matched or match is not None
-        named, known = match.groupdict() if match else {}, listed.get(path, UNKNOWN)._asdict()
+        named, known = match.groupdict() if match else {}, listed.get(path, UNKNOWN_ABOUT)._asdict()
         named["identity"] = named.pop("id", None) or named.get("identity")
         about = About(**{name: value or named.get(name) or None for name, value in known.items()})
         found[path] = (

@@ -30,7 +30,7 @@ from person_reid.gallery.checks import (
     are_different,
     check_count,
     check_filter,
-    checked,
+    checked_features,
     checked_paths,
     known_of,
     log_stripped,
@@ -43,7 +43,7 @@ from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.text import parse_json
 
 SCHEME = "milvus:"
-CHUNK = 1000  # images in a message, of which Milvus takes 64 MB
+ROWS_OF_MESSAGE = 1000  # images in a message, of which Milvus takes 64 MB
 ANSWERS = 20_000  # images in an answer, with features, of which Milvus takes 100 MB
 LONGEST_TEXT_BYTES = 65_535  # bytes of a text in Milvus
 SHARDS = 5  # Milvus advises one for 200 million images; they cannot be changed later
@@ -152,7 +152,7 @@ class MilvusGallery:
         Unlike there, an error may leave some of them added.
         """
         paths = checked_paths(paths, f"{self.path}: not added")
-        features = checked(features, self.width(), self.path, paths)
+        features = checked_features(features, self.width(), self.path, paths)
         known = known_of(abouts or {}, paths)
         if not self._exists(self.name):
             columns: dict[str, Any] = {name: {"nullable": True} for name in About._fields}
@@ -199,7 +199,7 @@ class MilvusGallery:
         found = self._ask(
             self.client.query_iterator,
             self.name,
-            batch_size=CHUNK,
+            batch_size=ROWS_OF_MESSAGE,
             filter=_expression(which),
             output_fields=[*KNOWN, "feature"],
         )
@@ -216,7 +216,7 @@ class MilvusGallery:
         """
         check_count(k)
         check_filter(among)
-        queries = checked(queries, self.width(), self.path)
+        queries = checked_features(queries, self.width(), self.path)
         if self._count(_expression(among)) <= MOST_ADMITTED:
             return self._compare_all(queries, k, among)
         dtype = self._dtype()
@@ -334,17 +334,17 @@ class MilvusGallery:
         whole = [row for row in whole if len(row) > 1]  # not the path alone
         for _, alike in groupby(sorted(whole, key=sorted), key=sorted):
             some = list(alike)
-            for start in range(0, len(some), CHUNK):
-                part = some[start : start + CHUNK]
+            for start in range(0, len(some), ROWS_OF_MESSAGE):
+                part = some[start : start + ROWS_OF_MESSAGE]
                 self._ask(self.client.upsert, self.name, part, partial_update=True)
 
     def _rows(self, keys: Iterable[str], columns: list[str]) -> dict[str, dict[str, Any]]:
         """Return {key: row} of the images that are there."""
         found: dict[str, dict[str, Any]] = {}
         keys = list(keys) if self._exists(self.name) else []
-        for start in range(0, len(keys), CHUNK):
+        for start in range(0, len(keys), ROWS_OF_MESSAGE):
             rows = self._query(
-                self.name, f"path in {json.dumps(keys[start : start + CHUNK])}", columns
+                self.name, f"path in {json.dumps(keys[start : start + ROWS_OF_MESSAGE])}", columns
             )
             found |= {str(row["path"]): row for row in rows}
         return found

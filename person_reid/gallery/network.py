@@ -48,7 +48,7 @@ def open_network(index: Gallery, options: AddOptions | AnswerOptions) -> Embedde
         )
     bits = flags.get("bits")
     embedder = find.open_embedder(network, limits=(0.0, 2.0**bits - 1) if bits else None)
-    check_network(index, embedder, flags)
+    check_same_network(index, embedder, flags)
     return embedder
 
 
@@ -111,7 +111,7 @@ def as_config(flags: Mapping[str, Any]) -> TestConfig:
     return configured(TestConfig, given)
 
 
-def check_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]) -> None:
+def check_same_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]) -> None:
     """Check that the index holds features of this embedder's network, by a synthetic image whose
     feature it keeps.
 

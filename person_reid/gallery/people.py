@@ -24,7 +24,7 @@ from person_reid.files import is_file_name
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import About, read_abouts
 from person_reid.gallery.tracks import TrackRecord, recorded_tracks
-from person_reid.retrieval.association import Pairs, Travel, two_people
+from person_reid.retrieval.association import TrackPairs, Travel, two_people
 from person_reid.retrieval.identities import Score, identity_f1, listed_boxes, matching_boxes
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.track_features import track_features
@@ -68,8 +68,8 @@ class Corrections:
     same, different: pairs that are one person, and two. names: {track: what its person is called}.
     """
 
-    same: Pairs = ()
-    different: Pairs = ()
+    same: TrackPairs = ()
+    different: TrackPairs = ()
     names: Mapping[int, str] = field(default_factory=dict)
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 Sums = npt.NDArray[np.uint32]
 SUM = np.dtype("<u4")
 # bytes of the header, how many lists there are, the checksum of all checksums, what this is
-END = struct.Struct("<QQI8s")
+SEAL_END = struct.Struct("<QQI8s")
 MARK = b"seals 01"
 ID = 8  # bytes
 
@@ -32,7 +32,7 @@ def seal(file: Path, index: Any, name: str) -> None:
         opened.seek(0)
         sums = np.array([*lists, crc32(opened.read(header))], SUM).tobytes()
         opened.seek(size)
-        opened.write(sums + END.pack(header, index.nlist, _whole(name, sums, header), MARK))
+        opened.write(sums + SEAL_END.pack(header, index.nlist, _whole(name, sums, header), MARK))
 
 
 def sealed(file: Path, name: str) -> Sums | None:
@@ -41,12 +41,12 @@ def sealed(file: Path, name: str) -> Sums | None:
     Returns None if there are none, if they or the header are damaged, or under another name.
     """
     size = file.stat().st_size
-    if size < END.size:
+    if size < SEAL_END.size:
         return None
     with file.open("rb") as opened:
-        opened.seek(size - END.size)
-        header, lists, whole, mark = END.unpack(opened.read(END.size))
-        begin = size - END.size - SUM.itemsize * (lists + 1)
+        opened.seek(size - SEAL_END.size)
+        header, lists, whole, mark = SEAL_END.unpack(opened.read(SEAL_END.size))
+        begin = size - SEAL_END.size - SUM.itemsize * (lists + 1)
         if mark != MARK or not 0 <= header <= begin:
             return None
         opened.seek(begin)

@@ -16,12 +16,12 @@ from itertools import count, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
-from person_reid.config.forms import numbers
+from person_reid.config.forms import listed_numbers
 from person_reid.config.search import TrackFileOptions
 from person_reid.config.times import EPOCH, parsed, stored
 from person_reid.data.video.crops import number_and_frame
-from person_reid.data.video.frames import Images, Video, first_number, open_frames
-from person_reid.data.video.track_files import FORMATS, files_of, read_boxes
+from person_reid.data.video.frames import FrameFolder, Video, first_number, open_frames
+from person_reid.data.video.track_files import TRACK_FORMATS, files_of, read_boxes
 from person_reid.data.video.tracked_boxes import Track, frames_at_ends, read_tracks
 from person_reid.errors import UserError
 from person_reid.files import as_file_name, content_of, is_file_name, real
@@ -82,7 +82,7 @@ class TrackRecord:
             self.form,
             self.first_frame,
             self.times or (),
-            Images(Path(self.frames)).names if self.named else None,
+            FrameFolder(Path(self.frames)).names if self.named else None,
         )
         first, last = ((each - EPOCH).total_seconds() for each in (FIRST, LAST))
         for track in tracks if self.start else ():
@@ -93,7 +93,7 @@ class TrackRecord:
                 )
         return tracks
 
-    def about(self, crops: Sequence[Path], frames: Images | Video) -> dict[Path, About]:
+    def about(self, crops: Sequence[Path], frames: FrameFolder | Video) -> dict[Path, About]:
         """Return the facts about images that cut_boxes made of frames."""
         numbers = [number_and_frame(crop) for crop in crops]
         passed = frames.seconds([frame for _, frame in numbers])
@@ -143,7 +143,7 @@ def _is_rate(value: Any) -> bool:
 
 
 def _are_classes(value: object) -> bool:
-    return isinstance(value, str) and _is_text(value) and bool(numbers(value))
+    return isinstance(value, str) and _is_text(value) and bool(listed_numbers(value))
 
 
 def _are_times(value: object) -> bool:
@@ -177,7 +177,7 @@ FACTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "width": (_is_size, "a number of pixels"),
     "height": (_is_size, "a number of pixels"),
     "classes": (_or_none(_are_classes), "numbers, such as 0 or 1,2,7, or null"),
-    "form": (lambda value: value is None or value in [*FORMATS], "a format, or null"),
+    "form": (lambda value: value is None or value in [*TRACK_FORMATS], "a format, or null"),
     "first_frame": (
         _or_none(lambda value: _is_whole(value, -(10**12), 10**12)),
         "a whole number, or null",
@@ -187,7 +187,9 @@ FACTS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def describe_tracks(index: Gallery, config: TrackFileOptions) -> tuple[TrackRecord, Images | Video]:
+def describe_tracks(
+    index: Gallery, config: TrackFileOptions
+) -> tuple[TrackRecord, FrameFolder | Video]:
     """Return the record of a track file, and its frames.
 
     Camera, rate and start need not be given again for a file that the index knows.
@@ -235,7 +237,7 @@ def describe_tracks(index: Gallery, config: TrackFileOptions) -> tuple[TrackReco
     return record, frames
 
 
-def _images_of_labels(tracks: Path, frames: Images | Video) -> dict[str, int] | None:
+def _images_of_labels(tracks: Path, frames: FrameFolder | Video) -> dict[str, int] | None:
     """Return the number of the image of each name if labels have these names, which are times."""
     if not tracks.is_dir() or isinstance(frames, Video) or frames.numbered:
         return None

@@ -289,7 +289,7 @@ def create_loss(
     return entry.loss(**settings)
 
 
-def published(
+def published_loss(
     flag: str, num_classes: int | None = None, dim: int | None = None, **settings: Any
 ) -> Weighted:
     """Create the loss of a published flag ("triplet" for `--triplet`), weighted as published."""
@@ -298,7 +298,7 @@ def published(
     )
 
 
-def parse(text: str) -> dict[str, float]:
+def parse_losses(text: str) -> dict[str, float]:
     """Parse a list such as "triplet:1.0,center:1e-3" into {name: weight}, as parse_terms does."""
     return {name: weight for name, (weight, _) in parse_terms(text).items()}
 
@@ -381,7 +381,7 @@ def list_losses() -> list[str]:
     return [*REGISTRY]
 
 
-def table() -> str:
+def table_of_losses() -> str:
     """Return a table of all losses as text: one line each, with the paper."""
     return "\n".join(f"{name:<20}{entry.summary}" for name, entry in REGISTRY.items())
 

@@ -80,7 +80,7 @@ def used_parameters(module: nn.Module) -> int:
     )
 
 
-def summary(name: str) -> str:
+def layer_table(name: str) -> str:
     """Return a table of a network's layers and stages, with their total in the last line."""
     network, entry = without_weights(name), find_backbone(name)
     lines = [f"{'':24}{'output':>16}{'parameters':>14}{'multiply-adds':>18}"]

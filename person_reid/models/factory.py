@@ -28,7 +28,7 @@ from person_reid.models.backbone import fits_images
 from person_reid.models.lightmbn import LightMBN
 from person_reid.models.mgn import MGN
 from person_reid.models.network import Network, PlainNetwork, USAMNetwork, unused_classifiers
-from person_reid.models.pcb import PCB as PartNetwork
+from person_reid.models.pcb import PCBNetwork as PartNetwork
 from person_reid.models.registry import build_backbone, find_backbone
 from person_reid.models.weights import load_weights
 from person_reid.text import did_you_mean

@@ -21,7 +21,7 @@ STRIPES = 6
 PCB_WIDTH = 256  # each head's bottleneck
 
 
-class PCB(Network):
+class PCBNetwork(Network):
     """Cut the last feature map into six stripes, each with pooling, dropout and a Head of 256,
     `classifier0.*` to 5.
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.retrieval.similarity import Features, Floats, Integers, positions, run_chunks
+from person_reid.arrays import Integers
+from person_reid.retrieval.similarity import Features, Floats, positions, run_chunks
 
 IMAGES_OF_PRODUCT = 1024  # images; a larger product gains nothing, and its bounds rise later
 ITSELF = np.float32(2)  # above any cosine: the image itself comes first
@@ -56,7 +57,7 @@ class Shortlist:
         rows, columns, similarities = (
             np.concatenate(parts) for parts in zip(*self.found, strict=True)
         )
-        order = nearest_first(rows, columns, similarities)
+        order = pairs_by_similarity(rows, columns, similarities)
         kept = order[positions(np.bincount(rows)) < self.k]
         rows, columns, similarities = rows[kept], columns[kept], similarities[kept]
         ends = np.searchsorted(rows, np.arange(len(self.bound)), side="right")
@@ -66,7 +67,7 @@ class Shortlist:
         return columns, similarities
 
 
-def nearest_first(rows: Any, columns: Any, cosines: Floats) -> Integers:
+def pairs_by_similarity(rows: Any, columns: Any, cosines: Floats) -> Integers:
     """Return np.lexsort((columns, -cosines, rows)), in a tenth of the time where
     NumPy has vectors for argsort.
     """

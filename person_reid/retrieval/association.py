@@ -17,6 +17,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from person_reid.arrays import (
+    Labels,
     as_array,
     as_features,
     check_lengths,
@@ -32,8 +33,7 @@ from person_reid.retrieval.similarity import Features, Floats, unit_rows
 from person_reid.retrieval.thresholds import accepts
 
 log = logging.getLogger(__name__)
-Labels = npt.NDArray[np.int64]
-Pairs = Iterable[tuple[int, int]]
+TrackPairs = Iterable[tuple[int, int]]
 Travel = Mapping[tuple[str, str], float]  # seconds between two cameras, in either direction
 Apart = npt.NDArray[np.bool_]  # (T, T), symmetric: these two tracks are two people
 Merge = tuple[float, int, int]  # the mean cosine between two groups, and a track of each
@@ -73,8 +73,8 @@ def link_tracks(
     travel: Travel | None = None,
     camera_norm: bool = False,
     rerank: bool = False,
-    same: Pairs = (),
-    different: Pairs = (),
+    same: TrackPairs = (),
+    different: TrackPairs = (),
 ) -> People:
     """Return who each of T tracks shows. The order of the tracks does not matter.
 

@@ -23,6 +23,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from person_reid.arrays import Labels
 from person_reid.retrieval.similarity import Floats
 
 SHARPNESS_TRIED = np.geomspace(0.1, 30, 40)  # the values of β that are tried
@@ -34,7 +35,6 @@ MOST_CONFUSED = (
 EM_STEPS = 50  # of expectation maximisation
 SUREST = 0.99  # no similarity makes a proposal more probable than this
 LEAST_PROBABILITY = 1e-9
-Labels = npt.NDArray[np.int64]
 Shares = npt.NDArray[np.float64]
 
 

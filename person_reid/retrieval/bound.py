@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
+from person_reid.arrays import Integers
 from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
@@ -38,7 +39,6 @@ from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 FEWEST = 50  # people: the fewest with whom the bound has been measured
 THRESHOLD_STEPS = 10_000  # thresholds from cosine 0 to 1, as they are printed
 BUDGET = 2**25  # bytes of scores at a time, for each thread
-Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def bounded_threshold(
     )
 
 
-def lowest_step(counts: Counts, rate: float, confidence: float) -> tuple[int | None, float]:
+def lowest_step(counts: Integers, rate: float, confidence: float) -> tuple[int | None, float]:
     """Return the lowest threshold whose bound keeps to the rate, and the bound of the highest.
 
     The threshold counts in THRESHOLD_STEPS. It is None if not even the bound at the highest
@@ -126,7 +126,7 @@ def lowest_step(counts: Counts, rate: float, confidence: float) -> tuple[int | N
 
 def false_matches(
     query: FeatureSet, gallery: FeatureSet, size: int = 1, ignore_cameras: bool = False
-) -> tuple[Counts, float]:
+) -> tuple[Integers, float]:
     """Return the cells that involve each person and reach each threshold, and the images in a cell.
 
     The cells are (n, THRESHOLD_STEPS + 1).
@@ -171,7 +171,7 @@ def false_matches(
     return table[table[:, 0] > 0], float(images[0] / images[1]) if images[1] else 1.0
 
 
-def upper_bounds(counts: Counts, confidence: float) -> npt.NDArray[np.float64]:
+def upper_bounds(counts: Integers, confidence: float) -> npt.NDArray[np.float64]:
     """Return U (T,) from the cells of each person: all (the first column) and those
     that reach each of T thresholds.
     """

@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from person_reid.arrays import Labels
 from person_reid.errors import UserError
 from person_reid.retrieval.k_reciprocal import QUERIES_AT_ONCE, k_reciprocal_encoding, shared_weight
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import Features, run_chunks, unit_rows, unit_rows_or_zeros
 
-Labels = npt.NDArray[np.int64]
 OUTLIER = -1
 NUMBERED_PERSON = re.compile(r"person (\d{4,15})")
 MOST_BYTES = 2**27  # of one block of distances, which several threads hold at once
@@ -194,7 +194,7 @@ def agreement(labels: Labels, others: Labels) -> float:
     return float(adjusted_rand_score(labels[both], others[both])) if both.any() else 0.0
 
 
-def nearest(features: Features, count: int = 5, most: int = 2000) -> Labels:
+def nearest_others(features: Features, count: int = 5, most: int = 2000) -> Labels:
     """Return the `count` nearest other images of the first `most` images, (most, count), fewer if
     there are fewer.
 
@@ -208,7 +208,7 @@ def nearest(features: Features, count: int = 5, most: int = 2000) -> Labels:
     return np.take_along_axis(indices, others_first, axis=1)
 
 
-def numbered(names: Sequence[str]) -> tuple[list[str], Labels]:
+def numbered_names(names: Sequence[str]) -> tuple[list[str], Labels]:
     """Return the distinct names in alphabetical order, and the position
     among them of each name, -1 for "".
     """

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from person_reid.arrays import Integers
 from person_reid.config.option import OptionError
 from person_reid.retrieval.neighbours import NeighbourSearch
-from person_reid.retrieval.similarity import CosineScores, Features, Floats, Integers, unit_rows
+from person_reid.retrieval.similarity import CosineScores, Features, Floats, unit_rows
 
 # a cosine that rounding puts above 1 stays near 1 when it is raised to this power
 MOST_ALPHA = 1000

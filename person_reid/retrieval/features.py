@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.fx.experimental.optimization import fuse
 from torch.nn.functional import interpolate, normalize
 
+from person_reid.arrays import Integers
 from person_reid.data.images.augment import normalise
 from person_reid.data.images.decoding import in_order
-from person_reid.data.layout import Numbers
 from person_reid.device import autocast
 from person_reid.errors import UserError
 from person_reid.models.network import Network
@@ -194,7 +194,7 @@ def extractor(
     return partial(extract_features, embed, device=device, dtype=dtype)
 
 
-def side_rows(cameras: Numbers | Sequence[int] | None, sides: int) -> Tensor | None:
+def side_rows(cameras: Integers | Sequence[int] | None, sides: int) -> Tensor | None:
     """Return the rows (N,) of the side information of a network, of `sides` cameras, for images.
 
     cameras: (N,) as written in the names, from 1. A line of the log says that the mean of all

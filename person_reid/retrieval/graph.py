@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from person_reid.arrays import Integers
 from person_reid.retrieval.neighbours import NeighbourSearch
 from person_reid.retrieval.similarity import (
     CosineScores,
     Features,
     Floats,
-    Integers,
     Scores,
     chunks,
     run_chunks,

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
+from person_reid.arrays import Integers
 from person_reid.data.video.tracked_boxes import Track, shared_area
 
 Boxes = npt.NDArray[np.float64]
-Pairs = npt.NDArray[np.int64]
 
 
 class Score(NamedTuple):
@@ -26,7 +26,9 @@ class Score(NamedTuple):
     recall: float
 
 
-def identity_f1(people: npt.ArrayLike, found: npt.ArrayLike, pairs: Pairs | None = None) -> Score:
+def identity_f1(
+    people: npt.ArrayLike, found: npt.ArrayLike, pairs: Integers | None = None
+) -> Score:
     """Return IDF1, IDP and IDR of computed identities.
 
         IDF1 = 2 IDTP / (N + M)
@@ -64,7 +66,7 @@ def matching_boxes(
     others_frames: npt.ArrayLike,
     others: Boxes,
     least: float = 0.5,
-) -> Pairs:
+) -> Integers:
     """Return the indices (P, 2) of boxes that lie in the same frame and whose intersection is at
     least `least` of their union.
 
@@ -101,8 +103,8 @@ def listed_boxes(
 
 
 def _contingency(
-    people: npt.ArrayLike, found: npt.ArrayLike, pairs: Pairs | None = None
-) -> tuple[Pairs, Pairs, Pairs]:
+    people: npt.ArrayLike, found: npt.ArrayLike, pairs: Integers | None = None
+) -> tuple[Integers, Integers, Integers]:
     """Return how many pairs each person shares with each identity, and the boxes of both."""
     _, true, sizes = np.unique(people, return_inverse=True, return_counts=True)
     _, computed, others = np.unique(found, return_inverse=True, return_counts=True)

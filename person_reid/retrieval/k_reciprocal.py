@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from person_reid.arrays import Integers
 from person_reid.retrieval.graph import sparse_rows
 from person_reid.retrieval.neighbours import Neighbours, NeighbourSearch
 from person_reid.retrieval.similarity import (
     CosineScores,
     Features,
     Floats,
-    Integers,
     Scores,
     positions,
     unit_rows,

@@ -48,6 +48,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.optimize import isotonic_regression
 
+from person_reid.arrays import Labels
 from person_reid.data.layout import DISTRACTOR, JUNK
 from person_reid.errors import UserError
 from person_reid.progress import progress
@@ -66,7 +67,6 @@ WEAK = 0.8  # the same; below it, many errors stay hidden
 NOBODY = -1  # in place of a person
 
 log = logging.getLogger(__name__)
-Labels = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

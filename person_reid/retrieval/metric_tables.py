@@ -14,7 +14,7 @@ from person_reid.retrieval.metrics import RANKS, Metrics
 from person_reid.retrieval.results import FeatureSet
 from person_reid.text import markdown_table, printable
 
-Run = TypeVar("Run")
+Measured = TypeVar("Measured")
 Seeds = Sequence[Metrics]  # of one network, trained several times
 WORST = 5  # queries that save_per_query names
 # The seed in the name of a run, when it is called so, and when it is only a number at an end.
@@ -33,7 +33,7 @@ IN_LATEX = str.maketrans(
 )
 
 
-def table(
+def written_table(
     head: Sequence[str], rows: Sequence[Sequence[str]], form: TableForm, labels: str | None = None
 ) -> str:
     """Return a table in the form that the options name, by default Markdown.
@@ -67,7 +67,7 @@ def figure_rows(
     return ["run", *(f"Rank@{k}" for k in ranks), mean_ap, "mINP"], rows
 
 
-def by_seed(runs: Mapping[str, Run]) -> dict[str, list[Run]]:
+def by_seed(runs: Mapping[str, Measured]) -> dict[str, list[Measured]]:
     """Put the seeds of each network together, under the name that they share.
 
     A name says its seed, as net_seed7 does, or counts the runs from 0 or 1, as net_0, net_1 and
@@ -87,7 +87,7 @@ def by_seed(runs: Mapping[str, Run]) -> dict[str, list[Run]]:
             *range(first, first + len(seeds))
         ]:
             network |= dict.fromkeys(seeds, shared)
-    found: dict[str, list[Run]] = {}
+    found: dict[str, list[Measured]] = {}
     for name, run in runs.items():
         shared = network.get(name, name)
         apart = name in network and shared in runs  # a run that has no seed has this name

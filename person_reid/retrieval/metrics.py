@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.arrays import as_array, names_or_numbers, whole_number
+from person_reid.arrays import Integers, as_array, names_or_numbers, whole_number
 from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet, check_sets
 from person_reid.retrieval.similarity import (
     CHUNK_BYTES,
     CosineScores,
     Floats,
-    Integers,
     Scores,
     check_comparable,
     chunks,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from person_reid.arrays import Integers
 from person_reid.config.option import OptionError
 from person_reid.retrieval.all_pairs import search_all_pairs
 from person_reid.retrieval.similarity import (
@@ -19,7 +20,6 @@ from person_reid.retrieval.similarity import (
     CosineScores,
     Features,
     Floats,
-    Integers,
     chunks,
     on_cpu,
     positions,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # evaluate.py starts without torch
 
     from person_reid.distributed import World
 
-Scores = Callable[[int, int], Any]
+ScoreFunction = Callable[[int, int], Any]
 
 
 def ranking_options(config: EvaluationOptions) -> RankingOptions:
@@ -44,7 +44,7 @@ def scores_by(
     query: FeatureSet,
     gallery: FeatureSet,
     device: torch.device | None = None,
-) -> Scores:
+) -> ScoreFunction:
     """Return the scores by which a gallery is ranked unless it is re-ranked."""
     ranked = ranking_options(config)
     if not ranked.scores:
@@ -61,7 +61,7 @@ def by_protocol(
     config: EvaluationOptions,
     query: FeatureSet,
     gallery: FeatureSet,
-    scores: Scores | None = None,
+    scores: ScoreFunction | None = None,
     device: torch.device | None = None,
     world: World | None = None,
 ) -> Iterator[tuple[str, Metrics]]:
@@ -116,7 +116,7 @@ def by_cameras(
     query: FeatureSet,
     gallery: FeatureSet,
     ap: str,
-    scores: Scores,
+    scores: ScoreFunction,
     ignore_cameras: bool = False,
 ) -> dict[str, Metrics]:
     """Return {"1-2": the Metrics of the queries of camera 1 among the gallery images of camera 2}.

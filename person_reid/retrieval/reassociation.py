@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from person_reid.arrays import Integers
 from person_reid.data.file_names import frames_of, names_in
 from person_reid.errors import UserError
 from person_reid.retrieval.metrics import RECIPROCAL_RANK, Metrics, count_ahead, summarize, unusual
 from person_reid.retrieval.results import FeatureSet
-from person_reid.retrieval.similarity import DISTANCES, Integers, on_cpu
+from person_reid.retrieval.similarity import DISTANCES, on_cpu
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch

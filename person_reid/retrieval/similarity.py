@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
-from person_reid.arrays import check_features
+from person_reid.arrays import Integers, check_features
 from person_reid.device import available_cores
 from person_reid.errors import UserError
 from person_reid.progress import progress
@@ -29,7 +29,6 @@ MOST_CHUNK_ROWS = 512
 MOST_THREADS = 4
 Features = npt.NDArray[np.float32]  # (images, dimension)
 Floats = npt.NDArray[np.float32]  # of any other shape
-Integers = npt.NDArray[np.int64]
 T = TypeVar("T")
 blas_threads = cache(ThreadpoolController)  # finding the libraries takes milliseconds
 

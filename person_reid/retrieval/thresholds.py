@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from person_reid.config.tested import CONFIG_FILE
 from person_reid.errors import UserError
-from person_reid.files import SETTINGS, content_of
+from person_reid.files import SETTINGS_BYTES, content_of
 from person_reid.retrieval.bound import THRESHOLD_STEPS, Bound
 from person_reid.retrieval.metrics import find_pairs
 from person_reid.retrieval.results import FEATURE_FLAGS, PLAIN, FeatureSet
@@ -287,7 +287,7 @@ def _report(text: str | Path) -> Any:
     """Return the JSON in a file of tools/threshold.py or in a folder of save_pretrained."""
     path = Path(text)
     path = path / CONFIG_FILE if path.is_dir() else path
-    report = parse_json(content_of(path, SETTINGS))
+    report = parse_json(content_of(path, SETTINGS_BYTES))
     # save_pretrained takes no other threshold
     return {FEATURE_FLAGS: PLAIN} | report if path.name == CONFIG_FILE else report
 

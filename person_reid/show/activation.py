@@ -17,7 +17,7 @@ from person_reid.models.lightmbn import BRANCHES, LightMBN
 from person_reid.models.mgn import MGN
 from person_reid.models.modes_and_hooks import hooked
 from person_reid.models.network import Network, USAMNetwork
-from person_reid.models.pcb import PCB, STRIPES
+from person_reid.models.pcb import STRIPES, PCBNetwork
 
 MAPPED_AT_ONCE = 32  # images at a time
 MOST_PREFIX = 16  # class and register tokens before the patch tokens, at most
@@ -70,7 +70,7 @@ def stretched(heat: torch.Tensor, parts: int = 1) -> torch.Tensor:
 
 def parts_of(network: Network) -> int:
     """Return the number of stripes into which the network cuts its map."""
-    return STRIPES if isinstance(network, PCB) else 1
+    return STRIPES if isinstance(network, PCBNetwork) else 1
 
 
 def feature_maps(network: Network, images: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from person_reid.retrieval.clusters import Labels, margins
 from person_reid.retrieval.similarity import Features
-from person_reid.show.sheet import TILES_OF_LINE, Row, Tile, draw_sheet, file_caption
+from person_reid.show.sheet import TILES_OF_LINE, SheetRow, Tile, draw_sheet, file_caption
 from person_reid.show.style import SCREEN, Look
 from person_reid.text import counted
 
@@ -63,7 +63,7 @@ def _row(
     paths: Sequence[Path],
     cameras: npt.NDArray[np.str_],
     remark: str = "",
-) -> Row:
+) -> SheetRow:
     """Return a row of at most TILES_OF_LINE members, spread evenly over their cameras' order."""
     ordered = members[np.argsort(cameras[members], kind="stable")]
     shown = ordered[np.linspace(0, len(ordered) - 1, min(TILES_OF_LINE, len(ordered))).astype(int)]
@@ -78,6 +78,6 @@ def _row(
         for i in shown
     ]
     seen = counted(len(known), "camera") if known else ""
-    return Row(
+    return SheetRow(
         tiles, title, ", ".join(filter(None, [counted(len(members), "image"), seen, remark]))
     )

@@ -28,7 +28,7 @@ PANELS = {  # title: {name in a record: label of the line}
     "Test": {"mAP": "mAP", "rank1": "Rank@1"},
 }
 MOST_MARKED_EPOCHS = 30  # epochs; with more, the markers run into one another
-HIGHEST = 1e30  # a number above, or one that is not finite, is not drawn: no axis reaches it
+HIGHEST_ERROR = 1e30  # a number above, or one that is not finite, is not drawn: no axis reaches it
 
 
 def draw_curves(
@@ -46,7 +46,7 @@ def draw_curves(
         if any(name in record for name in lines for record in history)
     ]
     history = [
-        {name: value for name, value in record.items() if abs(value) <= HIGHEST}
+        {name: value for name, value in record.items() if abs(value) <= HIGHEST_ERROR}
         for record in history
     ]
     with panels(
@@ -76,7 +76,7 @@ def _draw_panel(
     axes: Axes, history: Sequence[Mapping[str, Any]], lines: Mapping[str, str], look: Look
 ) -> None:
     for (name, label), colour, pattern in zip(
-        lines.items(), style.lines(look), LINE_PATTERNS, strict=False
+        lines.items(), style.line_colours(look), LINE_PATTERNS, strict=False
     ):
         points = [(record["epoch"], record[name]) for record in history if name in record]
         if points:

@@ -11,7 +11,7 @@ from person_reid.data.layout import DISTRACTOR
 from person_reid.data.own.words import NUMBERS, words_beside
 from person_reid.retrieval.label_errors import LabelErrors, Labels
 from person_reid.retrieval.similarity import Features, unit_rows
-from person_reid.show.sheet import TILES_OF_LINE, Row, Tile, draw_sheet
+from person_reid.show.sheet import TILES_OF_LINE, SheetRow, Tile, draw_sheet
 from person_reid.show.style import ASKED, RIGHT, SCREEN, WRONG, Look
 
 IMAGES_OF_IDENTITY = TILES_OF_LINE // 2  # images of an identity
@@ -55,5 +55,5 @@ def draw_doubtful(
         people = " → ".join(words.table.get("identity", {}).get(int(n), str(n)) for n in (own, new))
         title = f"{found.proposal[image]} {people}, probability {found.probability[image]:.2f}"
         lead = Tile(paths[image], ASKED, "image", words.camera_mark(int(cameras[image])))
-        rows.append(Row(tiles, title, paths[image].name, lead))
+        rows.append(SheetRow(tiles, title, paths[image].name, lead))
     draw_sheet(rows, save, look)

@@ -10,26 +10,24 @@ draw_embedding(points, images.labels, images.cameras, "map.png", method)
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
-import numpy.typing as npt
 from matplotlib.lines import Line2D
 
+from person_reid.arrays import Array
 from person_reid.config.look import own_or
 from person_reid.data.layout import DISTRACTOR, JUNK
 from person_reid.data.own.words import NUMBERS, Words
 from person_reid.errors import UserError
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.results import FeatureSet
-from person_reid.show.labels import Label, label_points
+from person_reid.show.label_placement import Label, label_points
 from person_reid.show.style import MANY, SCREEN, Look, legend_below, panel, panels, towards
 from person_reid.text import counted, printable
 
 log = logging.getLogger(__name__)
 MARKERS = "osD^vPX*<>hp"
-Array = npt.NDArray[Any]
 PERPLEXITY = 12.0  # effective number of neighbours: about half the images of a person
 MOST_NAMED = 40  # people; with more, their numbers would cover the points
 NEAREST = 3  # projected images, between which project_all places the others

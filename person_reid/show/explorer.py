@@ -30,12 +30,17 @@ from person_reid.show.embedding import project_all
 from person_reid.show.explorer_images import (
     JUNK_NAME,
     NO_NAME,
-    Images,
-    fingerprint,
+    ExplorerImages,
+    content_key,
     person_name,
 )
-from person_reid.show.explorer_page import check_size, in_one_file, is_one_file, write_page
-from person_reid.show.explorer_rankings import LISTED, Ranking
+from person_reid.show.explorer_page import (
+    check_page_size,
+    in_one_file,
+    is_one_file,
+    write_explorer_page,
+)
+from person_reid.show.explorer_rankings import LISTED, RankedGallery
 from person_reid.show.ranking import Folder
 from person_reid.show.sprites import SPRITE_COLUMNS, SPRITE_ROWS, write_sprites
 from person_reid.show.style import MANY
@@ -52,7 +57,7 @@ TYPES = {  # JavaScript's, by NumPy's
 
 def write_explorer(
     save: str | Path,
-    images: Images,
+    images: ExplorerImages,
     title: str,
     views: Mapping[str, Any] | None = None,
     test_dir: Folder = None,
@@ -70,7 +75,7 @@ def write_explorer(
     """
     views = {"rankings": [{"name": printable(title), "width": LISTED}]} | dict(views or {})
     if is_one_file(save):
-        check_size(save, *images.features.shape)
+        check_page_size(save, *images.features.shape)
     target = _one_file(save) if is_one_file(save) else whole_folder(save, EXPLORER_MARK)
     with target as folder:
         missing = write_sprites(images.paths, folder / "sheets", test_dir)
@@ -81,12 +86,12 @@ def write_explorer(
             **describe_images(images),
             "pieces": pieces,
             "piece": PIECE,
-            "points": packed(to_square(points)),
+            "points": packed_array(to_square(points)),
             "method": method,
         }
         for name, content in {"images": about, **views}.items():
             write_script(folder / "data" / f"{name}.js", name, content)
-        write_page(
+        write_explorer_page(
             folder,
             title,
             ["images", *views],
@@ -112,7 +117,7 @@ def _one_file(save: str | Path) -> Iterator[Path]:
         write_text(save, in_one_file(Path(folder)))
 
 
-def describe_images(images: Images) -> dict[str, Any]:
+def describe_images(images: ExplorerImages) -> dict[str, Any]:
     """Return names, identities and cameras of all images.
 
     Identities and cameras are positions in lists of names: JavaScript would round numbers beyond
@@ -126,7 +131,7 @@ def describe_images(images: Images) -> dict[str, Any]:
         "names": [printable(path) for path in images.short_paths],
         "listed": images.listed,
         "commands": images.commands,
-        "key": fingerprint(images.paths),
+        "key": content_key(images.paths),
     }
     for name, names, each in (
         ("person", "people", images.people),
@@ -135,7 +140,7 @@ def describe_images(images: Images) -> dict[str, Any]:
         found = sorted(set(each), key=lambda word: (len(word), word))
         place = {word: number for number, word in enumerate(found)}
         about[names] = list(map(printable, found))
-        about[name] = packed(np.array([place[word] for word in each], np.int32))
+        about[name] = packed_array(np.array([place[word] for word in each], np.int32))
         if name == "person":
             special = {"junk": JUNK_NAME, "distractor": person_name(DISTRACTOR), "unknown": NO_NAME}
             about |= {key: place.get(word, -1) for key, word in special.items()}
@@ -145,7 +150,7 @@ def describe_images(images: Images) -> dict[str, Any]:
 def describe_result(
     query: FeatureSet,
     gallery: FeatureSet,
-    rankings: Sequence[Ranking],
+    rankings: Sequence[RankedGallery],
     ignore_cameras: bool = False,
 ) -> dict[str, Any]:
     """Return what the page shows of a result beside its images.
@@ -162,7 +167,7 @@ def describe_result(
     }
 
 
-def describe_ranking(ranking: Ranking) -> dict[str, Any]:
+def describe_ranking(ranking: RankedGallery) -> dict[str, Any]:
     """Return a ranking for the page: its figures, and the numbers of every query."""
     metrics = ranking.metrics
     numbers: dict[str, npt.NDArray[Any]] = {
@@ -180,7 +185,7 @@ def describe_ranking(ranking: Ranking) -> dict[str, Any]:
         "name": printable(ranking.name),
         "figures": metrics.figures(),
         "width": ranking.listed.shape[1],
-        **{name: packed(values) for name, values in numbers.items()},
+        **{name: packed_array(values) for name, values in numbers.items()},
     }
 
 
@@ -195,8 +200,8 @@ def describe_thresholds(
     return {
         "bins": BINS,
         "steps": THRESHOLD_STEPS,
-        "genuine": packed(pairs.genuine.astype(np.uint32)),
-        "impostor": packed(pairs.impostor.astype(np.uint32)),
+        "genuine": packed_array(pairs.genuine.astype(np.uint32)),
+        "impostor": packed_array(pairs.impostor.astype(np.uint32)),
         "rules": {name: values["threshold"] for name, values in rules.items()},
     }
 
@@ -216,8 +221,8 @@ def write_features(features: Features, folder: Path) -> int:
         piece = {
             "number": number,
             "dimension": features.shape[1],
-            "values": packed(values[part]),
-            "scales": packed(scales[part]),
+            "values": packed_array(values[part]),
+            "scales": packed_array(scales[part]),
         }
         write_script(folder / f"features_{number}.js", "features", piece)
     return len(starts)
@@ -230,7 +235,7 @@ def to_square(points: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
     return np.asarray(np.rint((centred + 0.5) * 65535), np.uint16)
 
 
-def packed(values: npt.NDArray[Any]) -> dict[str, str]:
+def packed_array(values: npt.NDArray[Any]) -> dict[str, str]:
     """Return an array as the name of JavaScript's type and base64, little-endian."""
     kind = f"{values.dtype.kind}{values.dtype.itemsize}"
     content = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes()

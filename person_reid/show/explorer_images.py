@@ -18,7 +18,7 @@ JUNK_NAME, NO_NAME = "junk", ""
 
 
 @dataclass(frozen=True)
-class Images:
+class ExplorerImages:
     """N images, the queries first.
 
     features: (N, D). paths: N file names. people, cameras: N names; NO_NAME if nothing is known.
@@ -41,13 +41,15 @@ class Images:
         return ["/".join(PurePosixPath(path).parts[-3:]) for path in self.paths]
 
 
-def images_of(query: FeatureSet | None, gallery: FeatureSet, test_dir: Folder = None) -> Images:
+def images_of(
+    query: FeatureSet | None, gallery: FeatureSet, test_dir: Folder = None
+) -> ExplorerImages:
     """Return the Images of a result, or of a gallery alone.
 
     Raises UserError for one that does not name its images.
     """
     sets = [(name, images) for name, images in (("query", query), ("gallery", gallery)) if images]
-    return Images(
+    return ExplorerImages(
         np.concatenate([unit_rows(images.features) for _, images in sets]),
         [path for name, images in sets for path in paths_of(images, name, test_dir)],
         [person_name(label) for _, images in sets for label in images.labels.tolist()],
@@ -69,6 +71,6 @@ def person_name(identity: int | str | None) -> str:
     return JUNK_NAME if number == JUNK else f"{number:04d}"
 
 
-def fingerprint(content: object) -> str:
+def content_key(content: object) -> str:
     """Return a key by which a browser keeps what a person says of this content."""
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

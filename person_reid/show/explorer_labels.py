@@ -10,7 +10,7 @@ import numpy as np
 from person_reid.data.layout import DISTRACTOR
 from person_reid.data.own.corrections import CORRECTION_COLUMNS, Correction, read_list
 from person_reid.data.readers import group
-from person_reid.show.explorer_images import Images, fingerprint, person_name
+from person_reid.show.explorer_images import ExplorerImages, content_key, person_name
 from person_reid.text import printable
 
 IMAGES_OF_STRIP = 5  # images of a strip
@@ -18,7 +18,7 @@ IMAGES_OF_STRIP = 5  # images of a strip
 TOGETHER = ("merge", "split")
 
 
-def describe_proposals(images: Images, file: Path) -> dict[str, Any]:
+def describe_proposals(images: ExplorerImages, file: Path) -> dict[str, Any]:
     """Return the proposals of a list of tools/label_errors.py, each with strips of images.
 
     Beside the images that it is about are the IMAGES_OF_STRIP nearest of all others, of those with
@@ -67,7 +67,7 @@ def describe_proposals(images: Images, file: Path) -> dict[str, Any]:
             }
         )
     return {
-        "key": fingerprint([each["lines"] for each in proposals]),
+        "key": content_key([each["lines"] for each in proposals]),
         "file": f"{printable(file.stem)}_accepted.csv",
         "columns": CORRECTION_COLUMNS,
         "proposals": proposals,

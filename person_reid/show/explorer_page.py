@@ -32,7 +32,7 @@ def one_file_size(images: int, dimension: int) -> float:
     return images * (THUMBNAIL_BYTES + dimension) * 4 / 3
 
 
-def check_size(save: str | Path, images: int, dimension: int) -> None:
+def check_page_size(save: str | Path, images: int, dimension: int) -> None:
     """Raise UserError if images with features of that dimension are too many for one file."""
     size = one_file_size(images, dimension)
     if size > MOST_PAGE_BYTES:
@@ -44,7 +44,7 @@ def check_size(save: str | Path, images: int, dimension: int) -> None:
         )
 
 
-def write_page(
+def write_explorer_page(
     folder: Path, title: str, views: Sequence[str], queries: bool, pieces: int = 0
 ) -> None:
     """Write index.html, and copy the styles and scripts beside it.

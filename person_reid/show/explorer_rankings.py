@@ -27,7 +27,7 @@ PAIRS_AT_ONCE = 4096  # multiplied at a time
 
 
 @dataclass(frozen=True)
-class Ranking:
+class RankedGallery:
     """A ranking of the gallery for every query.
 
     Similarities are cosines of the features, whatever ranked the images.
@@ -56,7 +56,7 @@ def rank(
     gallery: FeatureSet,
     scores: Callable[[int, int], Any] | None = None,
     ignore_cameras: bool = False,
-) -> Ranking:
+) -> RankedGallery:
     """Return the Ranking by these scores, by default by the cosines of the features.
 
     scores, ignore_cameras: as for metrics.evaluate. Raises UserError as metrics.evaluate does.
@@ -76,7 +76,7 @@ def rank(
     metrics = summarize(ranks, queries, *shape, protocol=unusual({CAMERAS_IGNORED: ignore_cameras}))
     order = np.lexsort((ranks, queries))
     rows = np.repeat(np.arange(len(query)), width)
-    return Ranking(
+    return RankedGallery(
         name,
         metrics,
         listed,

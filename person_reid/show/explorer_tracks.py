@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from person_reid.show.explorer_images import fingerprint
+from person_reid.show.explorer_images import content_key
 from person_reid.show.lanes import Stay
 from person_reid.text import printable
 
@@ -42,7 +42,7 @@ def describe_stays(
         for stay in stays
     ]
     return {
-        "key": fingerprint(tracks),
+        "key": content_key(tracks),
         "file": file,
         "columns": list(columns),
         "identity": list(columns).index("identity"),

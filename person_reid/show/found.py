@@ -9,7 +9,7 @@ from typing import Any
 
 from person_reid.config.times import written
 from person_reid.retrieval.thresholds import DIGITS, accepts
-from person_reid.show.sheet import OF_CAPTIONS, Row, Tile, draw_sheet, file_caption
+from person_reid.show.sheet import OF_CAPTIONS, SheetRow, Tile, draw_sheet, file_caption
 from person_reid.show.style import ACCEPTED, ASKED, FAINT, SCREEN, Look, fitted
 from person_reid.text import printable
 
@@ -36,7 +36,7 @@ def draw_found(
     draw_sheet([_row(query, found, threshold) for query, found in pairs], save, look)
 
 
-def _row(query: str | Path, found: Sequence[Any], threshold: float) -> Row:
+def _row(query: str | Path, found: Sequence[Any], threshold: float) -> SheetRow:
     accepted = [accepts(threshold, match.similarity) for match in found]
     frame = {True: ASKED if threshold <= -1 else ACCEPTED, False: FAINT}
     tiles = [
@@ -45,7 +45,7 @@ def _row(query: str | Path, found: Sequence[Any], threshold: float) -> Row:
     ]
     words = f"known: {sum(accepted)} of {len(tiles)}" if any(accepted) else "nobody I know: none"
     subtitle = "" if threshold <= -1 else f"{words} at {threshold:.{DIGITS}f} or above"
-    return Row(tiles, Path(query).name, subtitle, lead=Tile(query, ASKED, "query"))
+    return SheetRow(tiles, Path(query).name, subtitle, lead=Tile(query, ASKED, "query"))
 
 
 def _caption(match: Any) -> str:

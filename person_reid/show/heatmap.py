@@ -11,7 +11,7 @@ from PIL import Image
 from person_reid.data.images.bank import Pixels
 from person_reid.models.network import Network
 from person_reid.show.activation import MAPPED_AT_ONCE, activations, parts_of
-from person_reid.show.sheet import Row, Tile, pixels_of
+from person_reid.show.sheet import SheetRow, Tile, pixels_of
 
 # black to yellow, steadily lighter: legible in grey and to colour-blind readers
 COLOURS = "inferno"
@@ -37,7 +37,7 @@ def heat_rows(
     title: str = "",
     subtitle: str = "",
     batchsize: int = MAPPED_AT_ONCE,
-) -> list[Row]:
+) -> list[SheetRow]:
     """Return rows of a sheet: the tiles, then the same images under the network's heat, a row for
     each branch.
 
@@ -45,7 +45,7 @@ def heat_rows(
     PCB's stripes.
     """
     images = [pixels_of(tile.image) for tile in tiles]
-    rows = [Row(tiles, title, subtitle)]
+    rows = [SheetRow(tiles, title, subtitle)]
     parts = parts_of(network)
     lines = [part / parts for part in range(1, parts)]
     for name, heats in activations(network, bank, device, batchsize).items():
@@ -53,5 +53,7 @@ def heat_rows(
             Tile(overlay(image, heat), tile.colour, lines=lines)
             for image, heat, tile in zip(images, heats, tiles, strict=True)
         ]
-        rows.append(Row(hot, f"Branch: {name}" if name else "Where its features are strongest"))
+        rows.append(
+            SheetRow(hot, f"Branch: {name}" if name else "Where its features are strongest")
+        )
     return rows

@@ -64,7 +64,7 @@ def _histogram(axes: Axes, genuine: Counts, impostor: Counts, look: Look) -> Non
     for counts, name, colour, hatch in zip(
         (genuine, impostor),
         ("same person", "strangers"),
-        style.lines(look),
+        style.line_colours(look),
         ("", "///"),
         strict=False,
     ):

@@ -78,7 +78,7 @@ def draw_lanes(
     A person whom a single camera saw is grey, so that colours stand for links. Numbers of people
     count from 1.
     """
-    lanes = {camera: packed(each) for camera, each in _by_camera(stays).items()}
+    lanes = {camera: packed_rows(each) for camera, each in _by_camera(stays).items()}
     titles = own_or([f"camera {printable(camera)}" for camera in lanes], look.labels)
     people, colours = _colours(stays, ON_DARK[FAINT] if look.dark else FAINT)
     width = WIDTHS[look.width] if look.width else LANES_WIDTH
@@ -115,7 +115,7 @@ def _colours(stays: Sequence[Stay], grey: str) -> tuple[str, dict[int, str]]:
     return said, dict.fromkeys(cameras, grey) | colours
 
 
-def packed(stays: Sequence[Stay]) -> list[list[Stay]]:
+def packed_rows(stays: Sequence[Stay]) -> list[list[Stay]]:
     """Return stays in as few rows as hold them side by side, the first free row each."""
     rows: list[list[Stay]] = []
     for stay in sorted(stays, key=lambda each: (each.first, each.last, each.person)):

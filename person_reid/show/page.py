@@ -24,7 +24,7 @@ SECTION = re.compile(r'<section id="([^"]*)">\n<h2>(.*)</h2>')
 THUMBNAIL = (96, 192)  # width and height in pixels, for a screen with two pixels per CSS pixel
 
 
-def page(title: str, subtitle: str, body: Iterable[Markup]) -> str:
+def html_page(title: str, subtitle: str, body: Iterable[Markup]) -> str:
     """Return the whole page, with links to its sections at the top."""
     body = list(body)
     sections = [tuple(map(Markup, each)) for each in SECTION.findall("\n".join(body))]
@@ -38,7 +38,7 @@ def palette() -> dict[str, str]:
     return {"INK": INK, "RIGHT": RIGHT, "WRONG": WRONG}
 
 
-def section(title: str, *content: Markup, remark: str = "") -> Markup:
+def html_section(title: str, *content: Markup, remark: str = "") -> Markup:
     """Return a heading, a remark below it, and content."""
     return Markup(_BLOCKS.section(title, content, remark))
 
@@ -62,7 +62,7 @@ def chart(
     return Markup(_BLOCKS.picture(*themes, description, widest, wide))
 
 
-def photograph(pixels: npt.NDArray[Any]) -> str:
+def photograph_uri(pixels: npt.NDArray[Any]) -> str:
     """Return a data URI of uint8 pixels (H, W, 3) as a small JPEG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).resize(THUMBNAIL, Image.Resampling.LANCZOS).save(
@@ -82,7 +82,7 @@ TEMPLATES = Environment(
     undefined=StrictUndefined,
     trim_blocks=True,
 )
-TEMPLATES.filters["photograph"] = photograph
+TEMPLATES.filters["photograph"] = photograph_uri
 _BLOCKS: Any = TEMPLATES.get_template("blocks.html").module
 heading, numbers, table = _BLOCKS.heading, _BLOCKS.numbers, _BLOCKS.table
 details, tiles, halves = _BLOCKS.details, _BLOCKS.tiles, _BLOCKS.halves

@@ -19,7 +19,7 @@ from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores
 from person_reid.retrieval.thresholds import accepts
-from person_reid.show.sheet import Row, Tile
+from person_reid.show.sheet import SheetRow, Tile
 from person_reid.show.style import ASKED, RIGHT, WRONG, shortened
 from person_reid.text import counted
 
@@ -73,7 +73,7 @@ class Ranking:
         return found
 
 
-def ranked(query: FeatureSet, gallery: FeatureSet, index: int) -> Ranking:
+def ranked_gallery(query: FeatureSet, gallery: FeatureSet, index: int) -> Ranking:
     """Rank the gallery for one query, from 0. Junk is left out as in the metric.
 
     Ties are ordered by index. Raises UserError for an index out of range, and if the whole gallery
@@ -96,7 +96,7 @@ def ranked(query: FeatureSet, gallery: FeatureSet, index: int) -> Ranking:
     return Ranking(gallery, order, scores[order], same[order])
 
 
-def nearest(
+def nearest_matches(
     query: FeatureSet, gallery: FeatureSet, index: int, top: int = 10, threshold: float = -1.0
 ) -> tuple[list[Match], int]:
     """Return the matches nearest to one query, and the number of right images in the gallery.
@@ -106,7 +106,7 @@ def nearest(
     """
     if top < 1:
         raise UserError(f"--top {top}: expected 1 or more.")
-    ranking = ranked(query, gallery, index)
+    ranking = ranked_gallery(query, gallery, index)
     matches = ranking.matches(range(min(top, len(ranking.order))), threshold)
     return matches, int(ranking.right.sum())
 
@@ -118,11 +118,11 @@ def missed(
 
     Takes the arguments of nearest, and raises as it does.
     """
-    ranking = ranked(query, gallery, index)
+    ranking = ranked_gallery(query, gallery, index)
     return ranking.matches((np.flatnonzero(ranking.right[top:]) + top).tolist(), threshold)
 
 
-def chosen(
+def chosen_queries(
     query: FeatureSet,
     gallery: FeatureSet,
     indices: Sequence[int] | None = None,
@@ -175,7 +175,7 @@ def look_up(
 
     Arguments and errors are as for nearest and find_image.
     """
-    matches, total = nearest(query, gallery, index, top, threshold)
+    matches, total = nearest_matches(query, gallery, index, top, threshold)
     path = find_image(paths_of(query, "query", test_dir)[index], test_dir)
     return path, with_paths(matches, gallery, test_dir), total
 
@@ -220,7 +220,9 @@ def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[st
     return images.paths
 
 
-def images_of(query: FeatureSet, gallery: FeatureSet, test_dir: Folder = None) -> Iterator[Path]:
+def paths_of_images(
+    query: FeatureSet, gallery: FeatureSet, test_dir: Folder = None
+) -> Iterator[Path]:
     """Yield where all images of a result are now, whether they are there or not.
 
     Raises as paths_of does.
@@ -256,7 +258,7 @@ def words_behind(images: FeatureSet, layout: str | Path | None = None) -> Words:
     return words_beside(images.paths[0], layout) if images.paths else NUMBERS
 
 
-def lines(matches: Iterable[Match]) -> Iterator[str]:
+def match_lines(matches: Iterable[Match]) -> Iterator[str]:
     """Yield a line of text for each match."""
     for match in matches:
         verdict = ("right" if match.right else "wrong") + ("" if match.accepted else ", rejected")
@@ -273,7 +275,7 @@ def headline(query: FeatureSet, index: int, test_dir: Folder = None) -> str:
     return f"identity {words.identity(who)}, camera {words.camera(where)}"
 
 
-def summary(matches: Sequence[Match], total: int, missed: Sequence[Match] = ()) -> str:
+def summary_of_matches(matches: Sequence[Match], total: int, missed: Sequence[Match] = ()) -> str:
     """Return `7 of the first 10 are right, the first at rank 1; the gallery holds 12 right ones`.
 
     total: the number of right images in the gallery. missed: those that are not among the matches.
@@ -292,15 +294,15 @@ def _be(count: int) -> str:
 
 def ranking_row(
     query_path: str | Path, matches: Sequence[Match], title: str, subtitle: str = ""
-) -> Row:
+) -> SheetRow:
     """Return the row of a sheet: the query, then its matches, which need paths."""
-    return Row(_tiles(matches), title, subtitle, Tile(query_path, ASKED, "query"))
+    return SheetRow(_tiles(matches), title, subtitle, Tile(query_path, ASKED, "query"))
 
 
-def missed_row(missed: Sequence[Match], total: int) -> Row:
+def missed_row(missed: Sequence[Match], total: int) -> SheetRow:
     """Return the row below a ranking: right images that it misses, the nearest of `total`."""
     nearest = f", the nearest {len(missed)}" if len(missed) < total else ""
-    return Row(_tiles(missed), "", f"Missed: {counted(total, 'right image')}{nearest}")
+    return SheetRow(_tiles(missed), "", f"Missed: {counted(total, 'right image')}{nearest}")
 
 
 def _tiles(matches: Sequence[Match]) -> list[Tile]:

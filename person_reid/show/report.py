@@ -70,7 +70,7 @@ def metrics_section(tested: Tested, test_dir: ranking.Folder = None) -> Markup:
     tables = page.table(header, rows, "in percent") + page.table(
         ["Queries of", "number", "Rank@1", "mAP"], cameras, "by the query's camera, in percent"
     )
-    return page.section(
+    return page.html_section(
         "Metrics",
         page.numbers({name: f"{percent(value)} %" for name, value in best.items()}),
         page.halves([tables, page.chart(partial(draw_cmc, tested.metrics), "CMC curves", 42)]),
@@ -87,7 +87,7 @@ def curves_section(history: Sequence[Mapping[str, Any]]) -> Markup:
         f"error {percent(last['error'])} %."
     )
     chart = page.chart(partial(draw_curves, history), "Training curves", 56, wide=True)
-    return page.section("Training", chart, remark=text)
+    return page.html_section("Training", chart, remark=text)
 
 
 def thresholds_section(tested: Tested) -> Markup:
@@ -101,7 +101,7 @@ def thresholds_section(tested: Tested) -> Markup:
             accepted = 1 - values["error"] if rule == "eer" else values["tpr"]
             rows.append([f"{name}, {words}", f"{values['threshold']:.3f}", percent(accepted)])
     threshold = found["all_pairs"]["rules"]["eer"]["threshold"]
-    return page.section(
+    return page.html_section(
         "Same person or not",
         page.chart(
             partial(draw_similarities, pairs, threshold),
@@ -125,7 +125,7 @@ def map_section(tested: Tested, test_dir: ranking.Folder = None) -> Markup:
     draw = partial(
         draw_embedding, points, images.labels, images.cameras, method=method, words=words
     )
-    return page.section(
+    return page.html_section(
         "Map of the features",
         page.chart(draw, "Images of people, close together if the network finds them similar", 42),
         remark=f"The {people} with the most images; colour: identity, shape: camera.",
@@ -155,12 +155,12 @@ def rankings_section(
         for branch in heat(files) if heat else []:
             images = [[*below, hot] for below, hot in zip(images, branch, strict=True)]
         precision = tested.metrics["single"].average_precision[index]
-        words = f"{ranking.summary(matches, total)}; AP {precision:.3f}"
+        words = f"{ranking.summary_of_matches(matches, total)}; AP {precision:.3f}"
         content.append(
             page.heading(f"Query {index}: {ranking.headline(tested.query, index, test_dir)}", words)
         )
         content.append(page.tiles(zip(images, kinds, captions, strict=True)))
-    return page.section(title, *content, remark=remark)
+    return page.html_section(title, *content, remark=remark)
 
 
 def heated(
@@ -186,7 +186,7 @@ def spread(count: int, number: int) -> Iterable[int]:
     ]
 
 
-def measure(
+def measured_rankings(
     query: FeatureSet,
     gallery: FeatureSet,
     multi_query: FeatureSet | None = None,

@@ -25,7 +25,7 @@ TILES_OF_LINE = 10  # tiles per line at most, besides the lead
 UNREADABLE_GREY = 128  # the tile of an image that cannot be read
 SHOWN_SIZE = (256, 128)  # height and width in pixels to which every photograph is resized
 FADED = 0.5  # how much of a faint photograph is left
-HIGHEST, LARGEST = 9, 1.6  # inches on a paper: of a sheet, and of a tile's width
+TALLEST_PAPER, LARGEST = 9, 1.6  # inches on a paper: of a sheet, and of a tile's width
 
 # Sizes: lengths in inches, letters and frames in points. `title`, `subtitle`, `above` and `caption`
 # are heights of a line of text, and `pad` lies between a tile and its caption.
@@ -62,7 +62,7 @@ class Tile:
 
 
 @dataclass(frozen=True)
-class Row:
+class SheetRow:
     """Tiles in as many lines as they need. lead: a tile set apart before them."""
 
     tiles: Sequence[Tile]
@@ -86,7 +86,7 @@ class Row:
         )
 
 
-def draw_sheet(rows: Sequence[Row], save: str | Path, look: Look = SCREEN) -> None:
+def draw_sheet(rows: Sequence[SheetRow], save: str | Path, look: Look = SCREEN) -> None:
     """Draw rows below one another to an image file.
 
     Raises UserError for an image that cannot be read, unless its tile is optional, and for a file
@@ -112,24 +112,24 @@ def draw_sheet(rows: Sequence[Row], save: str | Path, look: Look = SCREEN) -> No
             top += gap + row.height(columns, sizes)
 
 
-def _indent(rows: Sequence[Row], sizes: SimpleNamespace) -> float:
+def _indent(rows: Sequence[SheetRow], sizes: SimpleNamespace) -> float:
     """Return the width of the tiles that are set apart, in inches."""
     return float(sizes.width + 2 * sizes.gap) if any(row.lead for row in rows) else 0.0
 
 
-def _gaps(rows: Sequence[Row], sizes: SimpleNamespace) -> list[float]:
+def _gaps(rows: Sequence[SheetRow], sizes: SimpleNamespace) -> list[float]:
     """Return the inches above each row."""
     gaps = [sizes.between if row.title or row.lead else sizes.gap for row in rows]
     return [0.0, *gaps[1:]]
 
 
-def _height(rows: Sequence[Row], columns: int, sizes: SimpleNamespace) -> float:
+def _height(rows: Sequence[SheetRow], columns: int, sizes: SimpleNamespace) -> float:
     """Return the height of a sheet in inches."""
     inside = sum(row.height(columns, sizes) for row in rows) + sum(_gaps(rows, sizes))
     return float(inside + 2 * sizes.margin)
 
 
-def _paper(rows: Sequence[Row], columns: int, look: Look) -> tuple[SimpleNamespace, int]:
+def _paper(rows: Sequence[SheetRow], columns: int, look: Look) -> tuple[SimpleNamespace, int]:
     """Return the sizes on a paper, and how many tiles there are in a line, at most `columns`.
 
     The tiles fill the width of the paper, unless they would be too large, or the sheet higher than
@@ -149,11 +149,11 @@ def _paper(rows: Sequence[Row], columns: int, look: Look) -> tuple[SimpleNamespa
     fills = (width - gaps) / (least.width * (columns + lead))
     styled = [_in_style(row, look, least, width) for row in rows]
     height, twice = (_height(styled, columns, enlarged(factor)) for factor in (1, 2))
-    fits = 1 + (HIGHEST - height) / (twice - height)
+    fits = 1 + (TALLEST_PAPER - height) / (twice - height)
     return enlarged(max(1, min(fills, fits, LARGEST / least.width))), columns
 
 
-def _in_style(row: Row, look: Look, sizes: SimpleNamespace, across: float) -> Row:
+def _in_style(row: SheetRow, look: Look, sizes: SimpleNamespace, across: float) -> SheetRow:
     """Return a row in the colours of a dark screen, or with texts that fit a paper.
 
     across: the width of the subtitle's lines in inches.
@@ -208,7 +208,7 @@ class _Page:
         )
 
 
-def _draw_row(page: _Page, row: Row, top: float, columns: int, indent: float) -> None:
+def _draw_row(page: _Page, row: SheetRow, top: float, columns: int, indent: float) -> None:
     sizes = page.sizes
     if row.title:
         page.text(sizes.margin, top, row.title, sizes.heading, "bold")

@@ -8,7 +8,7 @@ from PIL import Image
 
 from person_reid.data.images.decoding import decode
 from person_reid.data.images.image_files import Pixels, load_image
-from person_reid.errors import UserError, describe
+from person_reid.errors import UserError, describe_error
 from person_reid.show.ranking import Folder, find_image
 from person_reid.show.sheet import UNREADABLE_GREY
 
@@ -33,9 +33,9 @@ def write_sprites(paths: Sequence[str], folder: Path, test_dir: Folder = None) -
         # decoders fail in many ways, and every failure means the same here
         except Exception as error:
             wrong[index] = (
-                describe(error)
+                describe_error(error)
                 if isinstance(error, UserError)
-                else f"{paths[index]}: {describe(error)}"
+                else f"{paths[index]}: {describe_error(error)}"
             )
             return np.full((*TILE, 3), UNREADABLE_GREY, np.uint8)
 

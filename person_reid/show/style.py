@@ -51,11 +51,11 @@ MANY = (
     "#a96b59", "#e76300", "#b9ac70", "#e87fc3", "#92dadd",
 )  # fmt: skip
 SCREEN = Look()
-LETTERS, SMALL = 8, 11  # points: all letters on paper, those of ticks and legends on a screen
+LETTERS, SMALL_TEXT = 8, 11  # points: all letters on paper, those of ticks and legends on a screen
 NARROWEST = 1.6  # inches: a panel on paper
 DOTS_PER_INCH = 130
 MOST_PIXELS = 2**16  # of a side
-SETTINGS: dict[str, dict[str, Any]] = {  # no date, so that the same picture is the same file
+STYLE_SETTINGS: dict[str, dict[str, Any]] = {  # no date, so that the same picture is the same file
     "svg": {"metadata": {"Date": None}},
     "pdf": {"metadata": {"CreationDate": None}},
     "jpg": {"pil_kwargs": {"quality": 90}},
@@ -67,7 +67,7 @@ def theme(look: Look = SCREEN) -> dict[Any, Any]:
     """Return the settings of matplotlib that differ from its defaults."""
     light, dark = ("white", INK, FAINT, "#dbe2ea"), ("#0f172a", "#e2e8f0", "#94a3b8", "#334155")
     paper, ink, faint, grid = dark if look.dark else light
-    text, title, small = (LETTERS,) * 3 if look.width else (12, 14, SMALL)
+    text, title, small = (LETTERS,) * 3 if look.width else (12, 14, SMALL_TEXT)
     thin = 0.55 if look.width else 1.0
     return {
         "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"],
@@ -79,7 +79,7 @@ def theme(look: Look = SCREEN) -> dict[Any, Any]:
         "axes.titlelocation": "left", "axes.labelsize": text, "axes.linewidth": 0.8 * thin,
         "axes.spines.top": False, "axes.spines.right": False,
         "axes.grid": True, "axes.axisbelow": True,
-        "axes.prop_cycle": cycler(color=lines(look)) + cycler(linestyle=LINE_PATTERNS),
+        "axes.prop_cycle": cycler(color=line_colours(look)) + cycler(linestyle=LINE_PATTERNS),
         "grid.color": grid, "grid.linewidth": 0.8 * thin,
         "xtick.color": faint, "xtick.labelcolor": ink, "xtick.labelsize": small,
         "ytick.color": faint, "ytick.labelcolor": ink, "ytick.labelsize": small,
@@ -94,7 +94,7 @@ def theme(look: Look = SCREEN) -> dict[Any, Any]:
     }  # fmt: skip
 
 
-def lines(look: Look) -> Sequence[str]:
+def line_colours(look: Look) -> Sequence[str]:
     """Return the colours of lines."""
     return LINES_ON_DARK if look.dark else LINES
 
@@ -133,7 +133,7 @@ def picture(
             if any(label in text.get_text() for label in mathematics):
                 text.set_parse_math(True)
         with atomic_write(save) as temporary:
-            figure.savefig(temporary, format=file_type, **SETTINGS.get(file_type, {}))
+            figure.savefig(temporary, format=file_type, **STYLE_SETTINGS.get(file_type, {}))
 
 
 def check_mathematics(texts: Sequence[str]) -> None:
@@ -180,7 +180,7 @@ def panels(
 
 def letters(look: Look) -> int:
     """Return the size of the letters of a legend in points."""
-    return LETTERS if look.width else SMALL
+    return LETTERS if look.width else SMALL_TEXT
 
 
 def legend_height(names: Sequence[str], width: float, look: Look) -> float:

@@ -12,8 +12,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from matplotlib.typing import ColorType
 
 from person_reid.config.look import own_or
-from person_reid.show.labels import Label, label_points
-from person_reid.show.style import SCREEN, Look, legend_below, lines, panel, panels
+from person_reid.show.label_placement import Label, label_points
+from person_reid.show.style import SCREEN, Look, legend_below, line_colours, panel, panels
 from person_reid.text import printable
 
 PANEL_WIDTH, PANEL_HEIGHT = 5.4, 4.8  # inches of a panel
@@ -62,7 +62,9 @@ def draw_panels(
     names = list(dict.fromkeys(point.name for point in points))
     shown = dict(zip(names, own_or(names, look.labels), strict=True))
     families = list(dict.fromkeys(point.family for point in points))
-    colours = {family: lines(look)[i % len(lines(look))] for i, family in enumerate(families)}
+    colours = {
+        family: line_colours(look)[i % len(line_colours(look))] for i, family in enumerate(families)
+    }
     with panels(
         save, len(found), (PANEL_WIDTH, PANEL_HEIGHT), look, narrowest=LEAST_PANEL, below=0.5
     ) as (

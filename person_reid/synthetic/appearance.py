@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from person_reid.arrays import Array
+
 Colour = tuple[int, int, int]
 
 # One small wardrobe for everybody: many people share colours and differ only in cut and pattern. An

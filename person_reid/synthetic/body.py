@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from person_reid.synthetic.appearance import CLOTHES_PATTERNS, Array, Colour, Person
-from person_reid.synthetic.figure import Fabric, Paint, Point, Pose, Solid
+from person_reid.synthetic.figure import Fabric, Paint, Pose, Position, Solid
 
 FACE = np.array((46, 30, 30), np.float32)  # eyes and mouth
 # length in half legs
@@ -213,7 +213,7 @@ def hair(person: Person, middle: Array, back: Array) -> list[Solid]:
         return np.asarray(middle + radius * (behind * back + np.array((0, above, 0))))
 
     # start, end, radii, and what else the solid has
-    shapes: dict[str, tuple[Array, Array, Point, dict[str, float]]] = {
+    shapes: dict[str, tuple[Array, Array, Position, dict[str, float]]] = {
         "bob": (place(0.3, 0.3), place(0.75, -1.1), (0.95, 1.02, 0.8), {"cap": 0.4}),
         "long": (place(0.3, 0.3), place(0.75, -2.6), (0.95, 1.02, 0.8), {"cap": 0.4}),
         "ponytail": (place(0.85, 0.35), place(1.75, -1.35), (0.3, 0.42, 0.15), {}),
@@ -238,7 +238,7 @@ def bag(person: Person) -> list[Solid]:
     hip = person.leg
     deep = 0.072 * person.width
 
-    def solid(start: Point, end: Point, radii: Point, **options: Any) -> Solid:
+    def solid(start: Position, end: Position, radii: Position, **options: Any) -> Solid:
         return Solid(start, end, radii, person.bag_colour, **{"nearer": 0.1, **options})
 
     strap, right, left = np.multiply((0.06, -0.12, 0.16), person.width)

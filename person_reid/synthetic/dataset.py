@@ -26,7 +26,14 @@ from person_reid.progress import progress
 from person_reid.synthetic.appearance import Array, Person
 from person_reid.synthetic.body import solids_of
 from person_reid.synthetic.figure import Pose, draw_solids
-from person_reid.synthetic.scenes import BOX, Camera, camera_of, draw_obstacle, panorama, photograph
+from person_reid.synthetic.scenes import (
+    BOX,
+    Camera,
+    camera_of,
+    draw_obstacle,
+    panorama,
+    photograph_scene,
+)
 from person_reid.text import parse_json
 
 DRAWN_FOLDERS = ("bounding_box_train", "bounding_box_test", "query", "gt_bbox")
@@ -88,10 +95,12 @@ def draw_data_set(
         "cameras": cameras, "images": images, "distractors": distractors, "junk": junk,
         "seed": seed,
     }  # fmt: skip
-    check_sizes(sizes)
+    check_drawn_sizes(sizes)
     root = Path(root)
     claim(root, {**sizes, "version": PEOPLE_VERSION})
-    pictures = list(plan(train_identities, test_identities, cameras, images, distractors, junk))
+    pictures = list(
+        planned_pictures(train_identities, test_identities, cameras, images, distractors, junk)
+    )
     missing = [picture for picture in pictures if not is_drawn(root / picture.file)]
     by_camera = [[p for p in missing if p.camera == camera] for camera in range(1, cameras + 1)]
     chunks = [
@@ -110,7 +119,7 @@ def draw_data_set(
     return len(missing)
 
 
-def check_sizes(sizes: dict[str, int]) -> None:
+def check_drawn_sizes(sizes: dict[str, int]) -> None:
     """Raise UserError for sizes that make no data set or do not fit into its file names."""
     check_limits(sizes)
     trained, tested = sizes["train_identities"], sizes["test_identities"]
@@ -180,7 +189,7 @@ def is_drawn(path: Path) -> bool:
         return file.read() == JPEG_END
 
 
-def plan(
+def planned_pictures(
     train_identities: int,
     test_identities: int,
     cameras: int,
@@ -261,7 +270,7 @@ def draw_picture(picture: Drawing, camera: Camera, backdrop: Array, seed: int) -
     scene = Image.fromarray(canvas.clip(0, 255).astype(np.uint8))
     if covered:
         draw_obstacle(scene, camera.obstacle, rng)
-    return photograph(scene, camera, rng)
+    return photograph_scene(scene, camera, rng)
 
 
 def cut(box: str, rng: np.random.Generator) -> tuple[tuple[float, float], float]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from person_reid.synthetic.appearance import Array, Colour
 
-Point = Sequence[float] | Array
+Position = Sequence[float] | Array
 Fabric = Callable[[Array, Array], Array]  # (azimuth, t) -> RGB (..., 3)
 Paint = Colour | Fabric
 
@@ -32,7 +32,7 @@ class Pose:
     turn: float = 0.0  # the head relative to the body
     light: float = -0.6  # where the light comes from; 0 is the camera, negative is the left
 
-    def project(self, point: Point) -> Array:
+    def project(self, point: Position) -> Array:
         """Project (x left, y up, z forward) to (x, y, nearness), all in body heights.
 
         y is up; the feet are near 0.
@@ -55,9 +55,9 @@ class Solid:
         the order of painting.
     """
 
-    start: Point
-    end: Point
-    radii: Point
+    start: Position
+    end: Position
+    radii: Position
     paint: Paint
     cap: float = 1.0
     flat: float = 1.0

@@ -291,7 +291,7 @@ def draw_obstacle(image: Image.Image, kind: str, rng: np.random.Generator) -> No
             draw.rectangle((x, top, x + 6, height), fill=(58, 58, 62))
 
 
-def photograph(scene: Image.Image, camera: Camera, rng: np.random.Generator) -> bytes:
+def photograph_scene(scene: Image.Image, camera: Camera, rng: np.random.Generator) -> bytes:
     """Return the JPEG that a camera takes of a scene, an RGB image of BOX's size."""
     image = scene.reduce(2)
     if camera.blur:

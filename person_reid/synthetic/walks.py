@@ -28,7 +28,7 @@ from person_reid.synthetic.appearance import Array, Person
 from person_reid.synthetic.body import solids_of
 from person_reid.synthetic.dataset import check_limits, claim, is_drawn, write_drawn
 from person_reid.synthetic.figure import Pose, draw_solids, extent
-from person_reid.synthetic.scenes import PANORAMA, camera_of, panorama, photograph
+from person_reid.synthetic.scenes import PANORAMA, camera_of, panorama, photograph_scene
 
 WALKS_VERSION = 1  # raise it when a file of a walk changes
 SCENE = (960, 540)  # width and height in pixels while a frame is drawn; it is halved at the end
@@ -130,7 +130,7 @@ def draw_walks(
     for number in range(1, cameras + 1):
         here = [passage for passage in walks if passage.camera == number]
         frames = [sights(here, time) for time in np.arange(start_of(number), last, 1 / FPS)]
-        write_tracks(root / f"cam{number}", frames, np.random.default_rng((seed, TRACKER, number)))
+        write_walks(root / f"cam{number}", frames, np.random.default_rng((seed, TRACKER, number)))
         files = [root / f"cam{number}/img1/{i:06d}.jpg" for i in range(1, len(frames) + 1)]
         missing = [pair for pair in zip(files, frames, strict=True) if not is_drawn(pair[0])]
         tasks += [
@@ -236,16 +236,16 @@ def iou(box: Array, other: Array) -> float:
     return shared / (area(box) + area(other) - shared)
 
 
-def write_tracks(folder: Path, frames: Sequence[Sequence[Sight]], rng: np.random.Generator) -> None:
+def write_walks(folder: Path, frames: Sequence[Sequence[Sight]], rng: np.random.Generator) -> None:
     """Write the truth of a camera's frames, and what the tracker makes of them."""
     truth = [
-        line(number, each.passage.person, each.box, f"1,1,{each.visible:.2f}")
+        mot_line(number, each.passage.person, each.box, f"1,1,{each.visible:.2f}")
         for number, seen in enumerate(frames, 1)
         for each in seen
         if each.visible >= LEAST_VISIBLE
     ]
     found = [
-        line(number, track, box, f"{rng.uniform(0.6, 1):.2f},-1,-1,-1")
+        mot_line(number, track, box, f"{rng.uniform(0.6, 1):.2f},-1,-1,-1")
         for number, track, box in tracked(frames, rng)
     ]
     write_text(folder / "gt" / "gt.txt", "".join(truth))
@@ -255,7 +255,7 @@ def write_tracks(folder: Path, frames: Sequence[Sequence[Sight]], rng: np.random
     write_text(folder / "seqinfo.ini", sequence + "imExt=.jpg\n")
 
 
-def line(frame: int, track: int, box: Array, rest: str) -> str:
+def mot_line(frame: int, track: int, box: Array, rest: str) -> str:
     """Return the line of a box in the format of MOTChallenge, whose first pixel is 1, 1."""
     left, top, right, bottom = box
     sides = f"{left + 1:.1f},{top + 1:.1f},{right - left:.1f},{bottom - top:.1f}"
@@ -312,7 +312,7 @@ def draw_frames(task: tuple[int, list[tuple[Path, list[Sight]]], int]) -> int:
         scene = backdrop.copy()
         for each in seen:
             paste_figure(scene, each)
-        write_drawn(file, photograph(scene, camera, np.random.default_rng(exposure)))
+        write_drawn(file, photograph_scene(scene, camera, np.random.default_rng(exposure)))
     return len(frames)
 
 

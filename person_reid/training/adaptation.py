@@ -21,7 +21,7 @@ from person_reid.config.option import OptionError
 from person_reid.data.layout import Split, parse_names, read_further_splits
 from person_reid.data.own.unlabelled import read_people
 from person_reid.data.samplers import ClusterSampler
-from person_reid.deploy.find import refuse
+from person_reid.deploy.find import refuse_ignored
 from person_reid.deploy.load import network_of_run
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.runtimes import present_extractor
@@ -41,7 +41,7 @@ from person_reid.retrieval.clusters import (
     cluster_means,
     dbscan,
     jaccard_graph,
-    nearest,
+    nearest_others,
     reliable,
 )
 from person_reid.retrieval.metrics import evaluate
@@ -130,7 +130,7 @@ def started(config: AdaptConfig) -> AdaptConfig:
 def _from_run(config: AdaptConfig) -> AdaptConfig:
     """Take the network and its weights from the run to start from."""
     reason = "{from_run} says what the network is."
-    refuse(config, ("weights", *LAYER_OPTIONS), reason, from_run=config.from_run)
+    refuse_ignored(config, ("weights", *LAYER_OPTIONS), reason, from_run=config.from_run)
     named = config.from_run or ""
     of_run = names_a_run(named) or not (Path(named).is_dir() or "/" in named)
     start = network_of_run(named) if of_run else open_pretrained(named)
@@ -256,12 +256,12 @@ class Adaptation:
             "clusters": float(labels.max(initial=-1) + 1),
             "clustered": float((labels >= 0).mean()),
         }
-        neighbours = nearest(features)
+        neighbours = nearest_others(features)
         self.first = neighbours if self.first is None else self.first
         self.kept = overlap(self.first, neighbours)
         found |= {"agreement": agreement(labels, self.labels), "kept": self.kept}
         if self.people is not None:
-            found |= report(features, self.people, cameras, labels)
+            found |= report_clusters(features, self.people, cameras, labels)
         if world.leads:
             log.info(", ".join(f"{name} {round(value, 4):g}" for name, value in found.items()))
         self.use(alone(labels) if config.outliers == "instances" else labels, everything)
@@ -389,7 +389,7 @@ class AdaptationJournal(RunJournal):
         self.tell()
 
 
-def report(
+def report_clusters(
     features: Features, people: Labels, cameras: Labels, clusters: Labels
 ) -> dict[str, float]:
     """Measure the present state by labels, which training never sees.

@@ -16,7 +16,7 @@ import torch
 import yaml
 
 from person_reid.config import FitOptions, OptionError, TrainConfig
-from person_reid.config.forms import numbers
+from person_reid.config.forms import listed_numbers
 from person_reid.config.losses import LossOptions
 from person_reid.config.published import PUBLISHED_CLASSES
 from person_reid.data.images.augment import Augment
@@ -67,12 +67,12 @@ def resolved(config: Config) -> Config:
     config = resolve(config)
     backbone_lr, _, prototype_lr = config.learning_rates
     config = replace(config, backbone_lr=backbone_lr, prototype_lr=prototype_lr)
-    check_sizes(config, (config.height or 0, config.width or 0))
+    check_size_schedule(config, (config.height or 0, config.width or 0))
     _warn(config)
     return config
 
 
-def check_sizes(options: FitOptions, size: tuple[int, int]) -> None:
+def check_size_schedule(options: FitOptions, size: tuple[int, int]) -> None:
     """Raise OptionError if a training would end at another size than the network's, (height,
     width).
     """
@@ -118,7 +118,7 @@ def _warn(config: TrainConfig) -> None:
             "The training ends before the learning rate has risen: "
             "--warm_epoch is more than --total_epoch."
         )
-    if config.schedule == "multistep" and numbers(config.milestones)[0] >= epochs:
+    if config.schedule == "multistep" and listed_numbers(config.milestones)[0] >= epochs:
         log.warning(
             "The learning rate never drops: --milestones %s are not below --total_epoch.",
             config.milestones,

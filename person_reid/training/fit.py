@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from person_reid.config import FitOptions, OptionError
-from person_reid.config.option import settled
+from person_reid.config.option import settled_options
 from person_reid.data.torch_dataset import Dataset
 from person_reid.deploy.embedder import Embedder
 from person_reid.device import prepare_training, seeded, usable_device
@@ -18,7 +18,7 @@ from person_reid.losses.plan import loss_plan
 from person_reid.models.convolution_scale import balance
 from person_reid.models.factory import check_size
 from person_reid.models.network import Network
-from person_reid.training.build import averaging, check_sizes, create_criterion, loss_terms
+from person_reid.training.build import averaging, check_size_schedule, create_criterion, loss_terms
 from person_reid.training.journal import Journal
 from person_reid.training.step import TrainingStep, prepare_modules
 from person_reid.training.training_images import TrainingImages
@@ -98,7 +98,7 @@ def _settled(options: FitOptions, teacher: Embedder | None) -> FitOptions:
     Raises OptionError for options that would be ignored.
     """
     given = options.given(options.declared())
-    options = settled(options, given, given)
+    options = settled_options(options, given, given)
     if teacher:
         options = replace(options, teacher=options.teacher or "given")
     loss_plan(options)
@@ -131,7 +131,7 @@ def _check(network: Network, dataset: Dataset, options: FitOptions) -> None:
             "fit has one. Use train_DDP.py.",
             sync_bn=True,
         )  # fmt: skip
-    check_sizes(options, network.size)
+    check_size_schedule(options, network.size)
 
 
 @contextmanager

@@ -39,13 +39,13 @@ class Recorded:
             self.call = self.module  # the earlier recording's memory is free for the new one
             self.shape = images.shape
             try:
-                self.call = record(self.module, images, targets)
+                self.call = recorded_step(self.module, images, targets)
             except RuntimeError as error:
                 log.info("The steps are launched one by one: %s", first_line(error))
         return self.call(images, targets)
 
 
-def record(module: nn.Module, images: Tensor, targets: Tensor) -> nn.Module:
+def recorded_step(module: nn.Module, images: Tensor, targets: Tensor) -> nn.Module:
     """Return a module that replays module(images, targets) and its gradients, for other images of
     the same shape.
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RAdam, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
-from person_reid.config.forms import numbers
+from person_reid.config.forms import listed_numbers
 from person_reid.config.optimizer import OptimizerOptions
 from person_reid.config.option import OptionError
 from person_reid.errors import UserError
@@ -21,7 +21,7 @@ IN_BACKBONE = ("model.", "usam_")  # prefixes of its parameters' names
 WARM_FROM = 0.1  # fraction of the learning rate at which a warm-up begins
 DROP = 0.1  # factor of each step down
 # of one_cycle, as PyTorch's pct_start, div_factor and final_div_factor
-ONE_CYCLE_RISE, START, END = 0.3, 25, 1e4
+ONE_CYCLE_RISE, START, ONE_CYCLE_END = 0.3, 25, 1e4
 COSINE_FLOOR = 0.01  # fraction of --lr at which the cosine schedules end
 
 
@@ -126,7 +126,7 @@ def _factor(
         Super-Convergence, 2018), the momentum constant.
     """
     warm_steps = options.warm_epoch * steps_per_epoch
-    milestones = numbers(options.milestones)
+    milestones = listed_numbers(options.milestones)
     if options.schedule == "one_cycle":
         steps = options.total_epoch * steps_per_epoch
         return partial(
@@ -158,5 +158,5 @@ def _one_cycle(step: int, peak: float, last: int) -> float:
     if step <= peak:
         position, start, end = step / peak if peak else 1.0, 1 / START, 1.0
     else:
-        position, start, end = (step - peak) / max(1, last - peak), 1.0, 1 / START / END
+        position, start, end = (step - peak) / max(1, last - peak), 1.0, 1 / START / ONE_CYCLE_END
     return end + (start - end) * (1 + math.cos(math.pi * position)) / 2

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from person_reid.data.images.bank import fingerprint, load_bank, open_array
 from person_reid.data.layout import Split
 from person_reid.distributed import World
-from person_reid.errors import describe
+from person_reid.errors import describe_error
 from person_reid.files import atomic_write
 from person_reid.training.step import TrainingStep
 from person_reid.training.training_images import Batch
@@ -91,5 +91,6 @@ def _write(features: Features, file: Path) -> None:
             np.save(stream, features)
     except OSError as error:
         log.warning(
-            "%s: no cache; the next run computes the teacher's features again.", describe(error)
+            "%s: no cache; the next run computes the teacher's features again.",
+            describe_error(error),
         )

@@ -116,7 +116,7 @@ def test_the_file_may_lie_where_the_release_unpacks_it(folder):
 
 
 def test_a_split_that_is_missing_or_of_other_images_is_named(folder, monkeypatch):
-    monkeypatch.setattr("person_reid.data.cuhk03.read_images", lambda *_: [])
+    monkeypatch.setattr("person_reid.data.cuhk03.read_cuhk03", lambda *_: [])
     with pytest.raises(
         UserError, match=r"lists 5 images that are not in cuhk-03\.mat, such as 1_001_1_01\.png"
     ):

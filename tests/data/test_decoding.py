@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from person_reid.data.images import decoding
-from person_reid.data.images.decoding import decode, readable
+from person_reid.data.images.decoding import decodable, decode
 from person_reid.data.images.image_files import load_image
 from person_reid.errors import UserError
 from tests.data.conftest import noise
@@ -45,9 +45,11 @@ def test_all_that_fail_are_named_once(photographs):
 def test_what_cannot_be_read_is_listed_and_left_out(photographs, caplog):
     photographs[3].write_bytes(b"nothing")
     photographs[30].write_bytes(photographs[30].read_bytes()[:200])  # whose beginning is right
-    assert readable(photographs) == [path for i, path in enumerate(photographs) if i not in (3, 30)]
+    assert decodable(photographs) == [
+        path for i, path in enumerate(photographs) if i not in (3, 30)
+    ]
     assert "cannot be read: 2." in caplog.text and "3.png: not an image" in caplog.text
-    assert readable(photographs[3:4]) == []
+    assert decodable(photographs[3:4]) == []
 
 
 def test_only_so_many_images_are_decoded_ahead(monkeypatch):

@@ -16,8 +16,9 @@ import pytest
 from person_reid.data import prepare as laying
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import with_flags
+from person_reid.data.images.image_files import PREPARED_RECORD
 from person_reid.data.layout import read_split
-from person_reid.data.prepare import RECORD, file_names, lay_out, plan_layout
+from person_reid.data.prepare import file_names, lay_out, plan_layout
 from person_reid.data.readers import TRAIN, Picture
 from person_reid.data.summary import describe_layout
 from person_reid.errors import UserError
@@ -52,7 +53,7 @@ def test_layout(download, tmp_path):
     before = state(download)
     done = lay_out(MARKET, download, tmp_path / "out")
     assert names(tmp_path / "out") == sorted(
-        [".lock", RECORD]
+        [".lock"]
         + [f"train_all/{name[:4]}/{name}" for name in FILES["bounding_box_train"]]
         + [f"gallery/{name.split('_')[0]}/{name}" for name in FILES["bounding_box_test"]]
         + [f"query/0001/{name}" for name in FILES["query"]]
@@ -272,7 +273,7 @@ def test_moved_data_set_is_recognised(download, tmp_path):
 def test_damaged_or_hostile_record_removes_nothing(download, tmp_path, content):
     out = tmp_path / "out"
     out.mkdir()
-    (out / RECORD).write_text(content)
+    (out / PREPARED_RECORD).write_text(content)
     write_image(tmp_path / "victim.jpg")
     assert lay_out(MARKET, download, out) == {"linked": 19}
     assert (tmp_path / "victim.jpg").exists()

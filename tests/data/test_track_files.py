@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from person_reid.config.prepare import TRACK_FORMATS
+from person_reid.config.prepare import TRACK_FORMAT_NAMES
 from person_reid.data.video.mot import read_sequences
-from person_reid.data.video.track_files import FORMATS, files_of, read_boxes, write_identities
+from person_reid.data.video.track_files import TRACK_FORMATS, files_of, read_boxes, write_identities
 from person_reid.data.video.tracked_boxes import read_tracks
 from person_reid.errors import UserError
 from tests.data.test_mot import write_sequence
@@ -105,7 +105,7 @@ def test_boxmots_evaluation_has_people_and_no_visibility(chair, tmp_path, caplog
     assert "COCO's plus 1, as BoxMOT writes them to evaluate" in caplog.text
     assert ("class 57: 10 boxes left out." in caplog.text) == chair
     form, boxes = read_boxes(path)
-    assert form is FORMATS["boxmot_eval"] and {box.visibility for box in boxes} == {-1}
+    assert form is TRACK_FORMATS["boxmot_eval"] and {box.visibility for box in boxes} == {-1}
 
 
 @pytest.mark.parametrize("chair", [False, True])
@@ -134,7 +134,7 @@ def test_people_of_boxmots_evaluation_become_images(chair, tmp_path):
     ],
 )
 def test_lines_show_their_format(lines, name, tmp_path):
-    assert read_boxes(write(tmp_path / "tracks", lines))[0] is FORMATS[name]
+    assert read_boxes(write(tmp_path / "tracks", lines))[0] is TRACK_FORMATS[name]
 
 
 def test_a_format_that_is_named_decides(tmp_path):
@@ -151,7 +151,7 @@ def test_a_format_that_is_named_decides(tmp_path):
 
 
 def test_every_format_can_be_named():
-    assert {*TRACK_FORMATS} == {*FORMATS}
+    assert {*TRACK_FORMAT_NAMES} == {*TRACK_FORMATS}
 
 
 def test_random_lines_are_read_and_written_alike(tmp_path):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from person_reid.data.images.bank import load_bank
-from person_reid.data.images.image_files import FORMATS, is_readable, load_image
+from person_reid.data.images.image_files import IMAGE_FORMATS, is_readable, load_image
 from person_reid.data.layout import list_images, parse_names, read_split
 from person_reid.data.readers import images_below
 from person_reid.errors import UserError
@@ -45,7 +45,7 @@ def laid_out(folder):
     )
 
 
-@pytest.mark.parametrize("image_format", FORMATS)
+@pytest.mark.parametrize("image_format", IMAGE_FORMATS)
 def test_every_format_is_read_by_its_content(tmp_path, image_format):
     Image.init()
     if image_format not in Image.SAVE:

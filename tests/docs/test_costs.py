@@ -13,7 +13,7 @@ from person_reid.models.complexity import complexity
 from person_reid.models.factory import build_model
 from person_reid.recipe import Recipe
 from person_reid.show.tradeoff import draw_panels
-from tools.docs.costs import FOREIGN, cost_panels, cost_table, costs, short_name
+from tools.docs.costs import FOREIGN_NETWORKS, cost_panels, cost_table, costs, short_name
 from tools.docs.pages import COST_MARKS, COST_PICTURE, COSTS
 from tools.docs.results import put, read_records
 from tools.recipes import known_recipes
@@ -64,9 +64,9 @@ def test_accuracy_is_that_of_the_last_runs_or_published():
 
 def test_networks_without_an_accuracy_are_left_out_and_the_others_sorted():
     unknown = dataclasses.replace(SMALL, published={"single": {"mAP": 75.0}})
-    assert costs([unknown], [], [LINE]) == FOREIGN
+    assert costs([unknown], [], [LINE]) == FOREIGN_NETWORKS
     rows = costs([SMALL], [], [LINE])
-    assert [row.name for row in rows] == ["Small", *(row.name for row in FOREIGN)]
+    assert [row.name for row in rows] == ["Small", *(row.name for row in FOREIGN_NETWORKS)]
 
 
 def test_a_cell_that_is_not_known_is_empty():
@@ -77,7 +77,7 @@ def test_a_cell_that_is_not_known_is_empty():
 def test_only_what_was_timed_is_drawn_against_time(tmp_path):
     panels = cost_panels(costs([SMALL], [run(0, 90, 80)], [LINE]))
     (by_work, by_time) = panels.values()
-    names = ["Small", *(short_name(row.name) for row in FOREIGN)]
+    names = ["Small", *(short_name(row.name) for row in FOREIGN_NETWORKS)]
     assert [point.name for point in by_work] == names
     assert [point.family for point in by_work] == ["Small", "Intel", "Intel", "Intel"]
     assert [(point.cost, point.mean_ap, point.full) for point in by_time] == [(4.25, 80, True)]

@@ -7,7 +7,7 @@ import pytest
 from person_reid.errors import UserError
 from person_reid.models.registry import BACKBONES
 from tests.support.pages import PAGES
-from tools.docs.figures import MARKED, fill, value, without_marks
+from tools.docs.figures import MARKED_FIGURES, fill, value, without_marks
 from tools.docs.pages import MEASURED_MARKS, README, fill_pages, measured_table
 from tools.docs.results import read_records
 from tools.reproduce import RESULTS
@@ -19,7 +19,7 @@ AGAIN = "python tools/docs/pages.py writes the figures again"
 def test_the_figures_of_every_page_are_those_of_the_results(path):
     page = path.read_text(encoding="utf-8")
     assert fill(page, read_records(RESULTS)) == page, AGAIN
-    assert len(re.findall("<!-- [=/]", page)) == 2 * len(MARKED.findall(page)), (
+    assert len(re.findall("<!-- [=/]", page)) == 2 * len(MARKED_FIGURES.findall(page)), (
         "a mark without its end"
     )
     assert re.findall(r"^ *<!-- =.*", page, re.M) == [], (
@@ -29,7 +29,7 @@ def test_the_figures_of_every_page_are_those_of_the_results(path):
 
 def test_the_pages_say_how_many_networks_there_are_and_what_the_laptop_recipe_reached():
     marked = {
-        path.name: {key for _, key, *_ in MARKED.findall(path.read_text(encoding="utf-8"))}
+        path.name: {key for _, key, *_ in MARKED_FIGURES.findall(path.read_text(encoding="utf-8"))}
         for path in PAGES
     }
     assert {name for name, keys in marked.items() if "networks" in keys} == {"networks.md"}

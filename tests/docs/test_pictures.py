@@ -13,7 +13,7 @@ from PIL import Image
 import prepare
 from person_reid.retrieval.results import load_result
 from person_reid.show.tradeoff import draw_panels
-from person_reid.synthetic.dataset import draw_chunk, plan
+from person_reid.synthetic.dataset import draw_chunk, planned_pictures
 from tests.support import ROOT
 from tests.support.pages import PAGES
 from tools import augmentations
@@ -48,7 +48,9 @@ def test_the_ranking_is_current(tmp_path, monkeypatch):
     shown = {
         Path(path).name: Path(path) for images in (query, gallery) for path in images.paths or []
     }
-    of_demo = [each for each in plan(200, 30, 6, 3, 150, 50) if Path(each.file).name in shown]
+    of_demo = [
+        each for each in planned_pictures(200, 30, 6, 3, 150, 50) if Path(each.file).name in shown
+    ]
     for picture in of_demo:
         path = shown[Path(picture.file).name]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +62,7 @@ def test_people_and_augmentations_are_current(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     few = ["--identities", "10", "--test_identities", "2", "--distractors", "0", "--junk", "0"]
     prepare.main(["--synthetic", "--data_dir", "people", *few])
-    assert difference(pictures.people(pictures.PEOPLE), "people.jpg") < 3
+    assert difference(pictures.people(pictures.PICTURED_PEOPLE), "people.jpg") < 3
     drawn = pictures.draw(augmentations, pictures.AUGMENTED, str(tmp_path))
     assert difference(drawn, "augmentations.jpg") < 3
 

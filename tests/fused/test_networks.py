@@ -7,7 +7,7 @@ import torch
 
 from person_reid.fused import compiler
 from person_reid.fused.compiler import library
-from person_reid.fused.replacement import FUSED, Gate, fuse
+from person_reid.fused.replacement import FUSED, FusedGate, fuse
 from person_reid.models import osnet
 from person_reid.models.osnet import OSNet, OSNetAIN
 
@@ -65,7 +65,7 @@ def test_a_gate_mixes_as_the_paper_says():
     torch.manual_seed(0)
     gate = osnet.Gate(32)
     exact, fused = copy.deepcopy(gate).double(), fused_copy(torch.nn.Sequential(gate))[0]
-    assert type(fused) is Gate
+    assert type(fused) is FusedGate
     streams = [torch.randn(3, 32, 5, 7).to(memory_format=torch.channels_last) for _ in range(4)]
     found = []
     for each, kind in ((exact, torch.float64), (fused, torch.float32)):

@@ -11,7 +11,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from person_reid.config.search import CODES
+from person_reid.config.search import CODE_NAMES
 from person_reid.errors import UserError
 from person_reid.gallery import index as module
 from person_reid.gallery import inverted_lists
@@ -95,7 +95,7 @@ def test_lists_of_a_restored_index_are_used_again_if_they_fit(path):
     assert lists.stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("codes", CODES)
+@pytest.mark.parametrize("codes", CODE_NAMES)
 def test_codes_find_candidates_and_the_features_of_the_file_rank_them(tmp_path, codes, wide):
     index = SearchIndex(tmp_path / "a.index", codes)
     index.add(NAMES[:2000], wide[:2000])
@@ -150,7 +150,7 @@ def test_more_answers_come_from_more_lists(path):
 
 def test_an_index_keeps_its_codes_and_smaller_ones_make_smaller_files(tmp_path, wide):
     sizes = []
-    for codes in CODES:
+    for codes in CODE_NAMES:
         index = SearchIndex(tmp_path / f"{codes}.index", codes)
         index.add(NAMES, wide)
         index.prepare()
@@ -376,7 +376,7 @@ def damaged(content, place, length=1):
     return content[:place] + other + content[place + length :]
 
 
-@pytest.mark.parametrize("codes", CODES)
+@pytest.mark.parametrize("codes", CODE_NAMES)
 @pytest.mark.parametrize("length", [1, 4, 4096])
 def test_no_damage_of_lists_is_answered_from(tmp_path, codes, length, wide):
     index = SearchIndex(tmp_path / "a.index", codes)

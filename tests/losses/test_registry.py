@@ -60,25 +60,25 @@ def test_every_published_flag_has_its_loss_and_weight():
         torch.manual_seed(1)
         plain = losses.create_loss(flag, 4, 8)(features, labels)
         torch.manual_seed(1)
-        found = losses.published(flag, 4, 8)(features, labels)
+        found = losses.published_loss(flag, 4, 8)(features, labels)
         torch.testing.assert_close(found, plain / 16 if flag in divided else plain)
 
 
 def test_gamma_of_the_instance_flag_is_free():
     features, labels = batch()
-    assert losses.published("instance", gamma=1.0)(features, labels) > losses.published("instance")(
-        features, labels
-    )
+    assert losses.published_loss("instance", gamma=1.0)(features, labels) > losses.published_loss(
+        "instance"
+    )(features, labels)
 
 
 def test_lists_of_losses_are_read_and_refused():
-    assert losses.parse("triplet:0.5, center:5e-4,circle") == {
+    assert losses.parse_losses("triplet:0.5, center:5e-4,circle") == {
         "triplet": 0.5,
         "center": 5e-4,
         "circle": 1.0,
     }
     with pytest.raises(UserError, match="Did you mean 'circle'"):
-        losses.parse("cirle:1")
+        losses.parse_losses("cirle:1")
     wrong_lists = [
         "triplet:half",
         "triplet:1:2",
@@ -89,7 +89,7 @@ def test_lists_of_losses_are_read_and_refused():
     ]
     for wrong in [*wrong_lists, "triplet:margin=1:margin=2"]:
         with pytest.raises(UserError, match="name:weight"):
-            losses.parse(wrong)
+            losses.parse_losses(wrong)
 
 
 def test_settings_of_listed_losses_have_the_types_of_the_losses_own():
@@ -158,7 +158,7 @@ def test_every_head_has_its_loss_and_the_linear_one_cross_entropy(head):
 def test_parameters_train_and_travel_in_the_state(name):
     features, labels = batch()
     loss = (
-        losses.published(name, 4, 8)
+        losses.published_loss(name, 4, 8)
         if name in losses.PUBLISHED_LOSSES
         else losses.create_loss(name, 4, 8)
     )
@@ -170,7 +170,7 @@ def test_parameters_train_and_travel_in_the_state(name):
         (parameter != old).any() for parameter, old in zip(loss.parameters(), before, strict=True)
     )
     other = (
-        losses.published(name, 4, 8)
+        losses.published_loss(name, 4, 8)
         if name in losses.PUBLISHED_LOSSES
         else losses.create_loss(name, 4, 8)
     )

@@ -8,7 +8,7 @@ from person_reid.config.option import OptionError
 from person_reid.models.factory import check_network, create_model, load_weights, parameter_count
 from person_reid.models.heads import CosineClassifier
 from person_reid.models.lightmbn import drop_top_rows
-from person_reid.models.pcb import PCB
+from person_reid.models.pcb import PCBNetwork
 from person_reid.models.registry import build_backbone
 from person_reid.retrieval.features import extract_features, fused_embedding, unit_pieces
 from person_reid.training.criterion import predicted
@@ -50,7 +50,7 @@ def test_a_part_network_trains_whole_and_gives_its_features(name):
 
 def test_pcb_cuts_the_map_into_six_stripes():
     module, entry = build_backbone("resnet18")
-    network = PCB(module, entry, NetworkOptions(), 5).eval()
+    network = PCBNetwork(module, entry, NetworkOptions(), 5).eval()
     images = torch.randn(2, 3, 384, 64)
     with torch.inference_mode():
         maps = entry.feature_map(module, images)  # (2, 512, 12, 2)

@@ -26,7 +26,13 @@ from person_reid.models.registry import list_models
 from person_reid.models.weights import load_weights
 from tests.support.networks import tested_network
 from tools import compare_networks
-from tools.docs.networks import EQUAL_MARKS, PAGE, PUBLISHED_MARKS, equality, published_tables
+from tools.docs.networks import (
+    EQUAL_MARKS,
+    NETWORKS_PAGE,
+    PUBLISHED_MARKS,
+    equality,
+    published_tables,
+)
 
 NOT_HERE = "architecture not here yet"
 # Networks of the table that no backbone can build yet, by family.
@@ -78,7 +84,7 @@ def test_the_list_names_every_published_network_once(capsys):
 
 
 def test_the_page_of_networks_holds_the_table():
-    page = PAGE.read_text(encoding="utf-8")
+    page = NETWORKS_PAGE.read_text(encoding="utf-8")
     expected = f"{PUBLISHED_MARKS[0]}\n\n{published_tables()}\n{PUBLISHED_MARKS[1]}\n"
     assert expected in page, "python tools/docs/networks.py writes it again"
     equal = f"{EQUAL_MARKS[0]}\n\n{equality()}\n{EQUAL_MARKS[1]}\n"

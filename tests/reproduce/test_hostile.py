@@ -13,7 +13,7 @@ from tests.reproduce.test_reproduce import ABOUT, a_record, write_recipe
 from tests.support.scripts import refused
 from tools import reproduce
 from tools.docs.figures import fill
-from tools.docs.results import END, append_record, read_records, read_results, tables
+from tools.docs.results import RESULTS_END, append_record, read_records, read_results, tables
 from tools.recipes import plan, read_recipe
 
 
@@ -136,7 +136,7 @@ def test_a_line_without_an_end_stays_a_line_of_its_own(tmp_path):
 
 
 def test_texts_of_recipes_and_records_stay_in_their_cells(tiny):
-    text = f"a\n\n| b | <script>alert(1)</script> {END} \x1b[31m"
+    text = f"a\n\n| b | <script>alert(1)</script> {RESULTS_END} \x1b[31m"
     write_recipe(tiny, **{RECIPE_KEY: {**ABOUT, "title": text, "source": text}})
     record = a_record(plan(tiny, 0), device=text, date=text, versions={"torch": text})
     record["changes"] = {"weights": text}

@@ -14,15 +14,15 @@ import torch
 import yaml
 
 import prepare
-from person_reid.config.tools import numbered
+from person_reid.config.tools import listed_seeds
 from person_reid.errors import UserError
 from person_reid.recipe import RECIPE_KEY
 from person_reid.run_folder import RunFolder
 from tests.support.scripts import run
 from tools import reproduce
 from tools.docs.results import (
-    BEGIN,
-    END,
+    RESULTS_BEGIN,
+    RESULTS_END,
     append_record,
     comparison,
     lacking,
@@ -278,12 +278,12 @@ def test_a_record_without_a_ranking_that_the_recipe_asks_for_is_not_done(tiny):
 
 def test_what_a_person_wrote_on_the_page_stays(tiny, tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    page.write_text(f"before\n{RESULTS_BEGIN}\nold\n{RESULTS_END}\nafter\n")
     update_page(page, [read_recipe(tiny)], [])
     text = page.read_text()
     assert (
-        text.startswith(f"before\n{BEGIN}\n")
-        and text.endswith(f"{END}\nafter\n")
+        text.startswith(f"before\n{RESULTS_BEGIN}\n")
+        and text.endswith(f"{RESULTS_END}\nafter\n")
         and "old" not in text
     )
     page.write_text("something else")
@@ -295,7 +295,7 @@ def test_what_a_person_wrote_on_the_page_stays(tiny, tmp_path):
     ("text", "expected"), [("1", [0]), ("3", [0, 1, 2]), ("4,7", [4, 7]), ("0,", [0])]
 )
 def test_seeds_are_counted_or_listed(text, expected):
-    assert numbered(text) == expected
+    assert listed_seeds(text) == expected
 
 
 @pytest.mark.parametrize("words", [["--seeds", "0"], ["--seeds", "-1"], ["--seeds", "few"], []])

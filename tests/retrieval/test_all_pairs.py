@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from person_reid.retrieval import all_pairs
-from person_reid.retrieval.all_pairs import nearest_first
+from person_reid.retrieval.all_pairs import pairs_by_similarity
 from person_reid.retrieval.neighbours import ExactNeighbours
 from tests.retrieval.conftest import signs
 
@@ -56,7 +56,7 @@ def test_candidates_are_ordered_by_row_similarity_and_column(seed, number, equal
             np.array([0, -0.0, 0.5, -0.5, 1e-40, -1e-40, 2], np.float32), number
         )
     expected = np.lexsort((columns, -similarities, rows))
-    np.testing.assert_array_equal(nearest_first(rows, columns, similarities), expected)
+    np.testing.assert_array_equal(pairs_by_similarity(rows, columns, similarities), expected)
 
 
 def test_lists_that_are_trimmed_often_lose_nothing(monkeypatch):

@@ -22,7 +22,7 @@ from person_reid.retrieval.clusters import (
     group_people,
     jaccard_graph,
     margins,
-    nearest,
+    nearest_others,
     reliable,
 )
 from person_reid.retrieval.neighbours import overlap
@@ -125,11 +125,11 @@ def test_nearest_leaves_the_image_itself_out_and_overlap_counts_the_rest():
     cosines = features.astype(float) @ features.T.astype(float)
     np.fill_diagonal(cosines, -np.inf)
     expected = np.argsort(-cosines, axis=1, kind="stable")[:12, :5]
-    found = nearest(features, most=12)
+    found = nearest_others(features, most=12)
     assert (found == expected).all() and overlap(found, found[:, ::-1]) == 1
     assert overlap(found, np.full_like(found, 99)) == 0
     assert overlap(np.array([[1, 2], [3, 4]]), np.array([[2, 5], [7, 8]])) == 0.25
-    assert nearest(features[:3]).shape == (3, 2)
+    assert nearest_others(features[:3]).shape == (3, 2)
 
 
 def slow_reliable(labels, tight, loose, least):

@@ -3,7 +3,7 @@
 import pytest
 
 from person_reid.config.look import TableForm
-from person_reid.retrieval.metric_tables import by_seed, table
+from person_reid.retrieval.metric_tables import by_seed, written_table
 
 APART = (
     ("resnet50", "resnet101"),
@@ -46,7 +46,7 @@ def test_a_run_without_a_seed_does_not_join_those_of_its_name():
 
 
 def test_a_run_that_is_called_like_a_formula_is_no_formula():
-    text = table(
+    text = written_table(
         ["run", "mAP"], [["=1+1", "80.2 ± 0.3"], ["-1", "-0.5 ± 0.1"]], TableForm(csv=True)
     )
     assert text.splitlines() == ["run,mAP,mAP deviation", "'=1+1,80.2,0.3", "-1,-0.5,0.1"]

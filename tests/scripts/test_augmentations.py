@@ -10,7 +10,7 @@ from PIL import Image
 
 from person_reid.config.look import Look
 from person_reid.show import sheet
-from person_reid.show.sheet import Row, draw_sheet
+from person_reid.show.sheet import SheetRow, draw_sheet
 from tools import augmentations
 
 
@@ -22,9 +22,9 @@ def test_picture_has_a_row_for_each_flag(tmp_path, suffix, capsys, monkeypatch):
         Image.fromarray(
             np.random.default_rng(0).integers(256, size=(40, 20, 3), dtype=np.uint8)
         ).save(path)
-    drawn: list[Row] = []
+    drawn: list[SheetRow] = []
 
-    def draw(rows: list[Row], save: Path, look: Look) -> None:
+    def draw(rows: list[SheetRow], save: Path, look: Look) -> None:
         drawn.extend(rows)
         draw_sheet(rows, save, look)
 

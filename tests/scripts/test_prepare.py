@@ -10,8 +10,8 @@ import prepare
 from person_reid.config import prepare as config
 from person_reid.console import parse
 from person_reid.data.datasets import DATA_SETS
+from person_reid.data.images.image_files import PREPARED_RECORD
 from person_reid.data.layout import read_split
-from person_reid.data.prepare import RECORD
 from person_reid.errors import UserError
 from person_reid.synthetic.dataset import draw_data_set
 from tests.data.test_prepare import state
@@ -85,7 +85,7 @@ def test_synthetic_people(tmp_path, capsys):
     assert "DIFFERS" not in capsys.readouterr().out
     prepare.main(command)
     assert "kept" in capsys.readouterr().out
-    record = json.loads((tmp_path / "pytorch" / RECORD).read_text())
+    record = json.loads((tmp_path / "pytorch" / PREPARED_RECORD).read_text())
     assert record["source"] == ".." and len(record["files"]) > 12
 
 

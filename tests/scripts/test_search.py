@@ -227,7 +227,7 @@ def test_an_identical_image_reaches_the_threshold_1(indexed, capsys):
 
 
 def test_what_was_added_before_a_broken_image_stays(indexed, capsys, monkeypatch):
-    monkeypatch.setattr(indexing, "CHUNK", 2)
+    monkeypatch.setattr(indexing, "FIRST_CHUNK", 2)
     (indexed / "second" / "deeper" / "10.png").write_bytes(b"broken")
     with pytest.raises(UserError, match=r"10\.png"):
         said(capsys, "index", "second")
@@ -254,7 +254,7 @@ def test_broken_images_are_listed_and_passed_over_when_asked(indexed, capsys, ca
 
 @pytest.mark.parametrize(("pause", "sizes"), [(0, [1, 2, 2, 2, 2]), (60, [1, 2, 4, 2])])
 def test_chunks_grow_as_long_as_they_take_little_time(folder, capsys, monkeypatch, pause, sizes):
-    monkeypatch.setattr(indexing, "CHUNK", 2)
+    monkeypatch.setattr(indexing, "FIRST_CHUNK", 2)
     monkeypatch.setattr(indexing, "LONGEST_CHUNK_SECONDS", pause)
     embed, found = indexing.Embedder.__call__, []
 

@@ -18,7 +18,7 @@ from person_reid.show.cluster_sheets import draw_clusters
 from person_reid.show.cmc import draw_cmc, run_names
 from person_reid.show.embedding import choose, draw_embedding, label_place, project
 from person_reid.show.histogram import draw_similarities
-from person_reid.show.sheet import Row
+from person_reid.show.sheet import SheetRow
 from person_reid.show.style import MANY, towards
 from person_reid.show.tradeoff import Point, draw_panels
 from tests.support import ROOT
@@ -214,7 +214,7 @@ def test_a_map_of_one_person_counts_it_as_one(tmp_path, drawn):
 
 
 def test_a_sheet_of_clusters_counts_one_image_and_one_camera_as_one(tmp_path, monkeypatch):
-    rows: list[Row] = []
+    rows: list[SheetRow] = []
     monkeypatch.setattr(
         "person_reid.show.cluster_sheets.draw_sheet", lambda drawn, save, look: rows.extend(drawn)
     )
@@ -229,7 +229,7 @@ def test_a_sheet_of_clusters_counts_one_image_and_one_camera_as_one(tmp_path, mo
 
 
 def test_a_sheet_of_clusters_shows_each_once_and_names_its_files(tmp_path, monkeypatch):
-    rows: list[Row] = []
+    rows: list[SheetRow] = []
     monkeypatch.setattr(
         "person_reid.show.cluster_sheets.draw_sheet", lambda drawn, save, look: rows.extend(drawn)
     )

@@ -126,7 +126,7 @@ def test_features_of_8_bits_are_near_and_numbers_keep_their_order():
     values, scales = explorer.quantise(features)
     near = values * scales[:, None]
     assert values.dtype == np.int8 and np.abs(near @ near.T - features @ features.T).max() < 0.01
-    unpacked = explorer.packed(np.array([1, -2, 3], ">i4"))
+    unpacked = explorer.packed_array(np.array([1, -2, 3], ">i4"))
     assert np.frombuffer(base64.b64decode(unpacked["base64"]), "<i4").tolist() == [1, -2, 3]
     square = explorer.to_square(np.array([[0.0, 0], [10, 0], [5, 5]]))
     assert square.tolist() == [[0, 16384], [65535, 16384], [32768, 49151]]

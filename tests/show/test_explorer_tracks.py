@@ -11,7 +11,7 @@ from PIL import Image
 from person_reid.files import harmless
 from person_reid.gallery.naming import name_people
 from person_reid.show.explorer import write_explorer
-from person_reid.show.explorer_images import Images
+from person_reid.show.explorer_images import ExplorerImages
 from person_reid.show.explorer_tracks import describe_stays
 from person_reid.show.lanes import Stay
 from tests.support.page_in_node import evaluate, run_page
@@ -137,7 +137,9 @@ def page(tmp_path):
         Image.fromarray(random.integers(60, 200, (64, 32, 3), np.uint8)).save(name)
     features = random.normal(size=(5, 8)).astype(np.float32)
     paths = [str(name) for name in names]
-    images = Images(features, paths, [f"{each[0] + 1:04}" for each in TRACKS[:5]], ["c0"] * 5)
+    images = ExplorerImages(
+        features, paths, [f"{each[0] + 1:04}" for each in TRACKS[:5]], ["c0"] * 5
+    )
     views = {"tracks": describe_stays(stays(paths), "list.csv", COLUMNS)}
     write_explorer(tmp_path / "people.html", images, "people", views)
     return tmp_path / "people.html"

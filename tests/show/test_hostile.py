@@ -14,8 +14,8 @@ from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet, load_result, save_result
 from person_reid.show.cmc import draw_cmc
 from person_reid.show.found import draw_found
-from person_reid.show.ranking import nearest
-from person_reid.show.sheet import Row, Tile, draw_sheet
+from person_reid.show.ranking import nearest_matches
+from person_reid.show.sheet import SheetRow, Tile, draw_sheet
 from tests.support.ranked_people import lay_out, random_sets
 from tests.support.scripts import run
 
@@ -77,7 +77,7 @@ def test_heat_maps_and_the_report_show_such_names(renamed, drawn):
 
 
 def test_titles_are_drawn_as_they_are(tmp_path, drawn):
-    draw_sheet([Row([Tile(PIXELS, above=BAD, below=BAD)], BAD, BAD)], tmp_path / "a.png")
+    draw_sheet([SheetRow([Tile(PIXELS, above=BAD, below=BAD)], BAD, BAD)], tmp_path / "a.png")
     texts = [text.get_text() for text in drawn[0].texts]
     assert texts == ["caf\ufffd \ufffd[2J$\\frac$.jpg"] * 2
     query, gallery = random_sets()
@@ -96,7 +96,9 @@ def test_pictures_accept_what_the_printed_digits_accept(tmp_path, drawn):
     both = FeatureSet(features, np.array([1, 1]), np.array([1, 2]))
     for threshold, accepted in ((0.7, True), (0.7001, False)):
         assert (
-            nearest(both.select([0]), both.select([1]), 0, threshold=threshold)[0][0].accepted
+            nearest_matches(both.select([0]), both.select([1]), 0, threshold=threshold)[0][
+                0
+            ].accepted
             == accepted
         )
 
@@ -106,4 +108,4 @@ def test_a_picture_that_no_file_can_hold_is_refused(tmp_path):
         UserError,
         match=r"--save .*a\.png: the picture would be \d+ inches long\. Show fewer images",
     ):
-        draw_sheet([Row([Tile(PIXELS)] * 3000)], tmp_path / "a.png")
+        draw_sheet([SheetRow([Tile(PIXELS)] * 3000)], tmp_path / "a.png")

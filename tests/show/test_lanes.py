@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from person_reid.config.look import Look, OptionError
-from person_reid.show.lanes import Stay, draw_lanes, packed
+from person_reid.show.lanes import Stay, draw_lanes, packed_rows
 
 MOMENTS = st.tuples(st.integers(0, 50), st.integers(0, 20))
 
@@ -16,7 +16,7 @@ MOMENTS = st.tuples(st.integers(0, 50), st.integers(0, 20))
 @given(st.lists(MOMENTS, max_size=30))
 def test_no_two_bars_of_a_row_meet_and_no_row_is_in_vain(moments):
     stays = [Stay(i, "1", first, first + length) for i, (first, length) in enumerate(moments)]
-    rows = packed(stays)
+    rows = packed_rows(stays)
     assert sorted(stay.person for row in rows for stay in row) == list(range(len(stays)))
     for row in rows:
         assert all(early.last < late.first for early, late in pairwise(row))

@@ -23,7 +23,7 @@ from person_reid.show.embedding import draw_embedding
 from person_reid.show.found import draw_found
 from person_reid.show.histogram import draw_similarities
 from person_reid.show.ranking import Match, ranking_row
-from person_reid.show.sheet import Row, Tile, draw_sheet
+from person_reid.show.sheet import SheetRow, Tile, draw_sheet
 from person_reid.show.style import ACCEPTED, ASKED, FAINT, RIGHT, WRONG
 from person_reid.show.tradeoff import draw_tradeoff
 from tests.support.ranked_people import random_sets
@@ -179,7 +179,7 @@ def test_names_of_files_below_photographs_do_not_run_into_one_another(tmp_path, 
 @pytest.mark.parametrize("kind", [RIGHT, WRONG, ACCEPTED, ASKED, FAINT])
 def test_captions_stand_out_from_a_dark_screen(kind, tmp_path, drawn):
     pixels = np.zeros((4, 2, 3), np.uint8)
-    draw_sheet([Row([Tile(pixels, kind, "1", "a")])], tmp_path / "a.png", Look(dark=True))
+    draw_sheet([SheetRow([Tile(pixels, kind, "1", "a")])], tmp_path / "a.png", Look(dark=True))
     (axes,) = drawn[0].axes
     paper = luminance(drawn[0].get_facecolor())
     for text in (axes.xaxis.label, axes.title):

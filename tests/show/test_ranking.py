@@ -13,8 +13,15 @@ from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.show import ranking
-from person_reid.show.ranking import Match, chosen, find_image, nearest, paths_of, ranking_row
-from person_reid.show.sheet import TILES_OF_LINE, Row, Tile, draw_sheet
+from person_reid.show.ranking import (
+    Match,
+    chosen_queries,
+    find_image,
+    nearest_matches,
+    paths_of,
+    ranking_row,
+)
+from person_reid.show.sheet import TILES_OF_LINE, SheetRow, Tile, draw_sheet
 from person_reid.show.style import RIGHT, WRONG
 from tests.support.ranked_people import lay_out, random_sets
 
@@ -38,7 +45,7 @@ def slow_ranking(query, gallery, index):
 @pytest.mark.parametrize("index", range(12))
 def test_the_ranking_is_the_definition(index):
     query, gallery = random_sets()
-    matches, total = nearest(query, gallery, index, top=1000)
+    matches, total = nearest_matches(query, gallery, index, top=1000)
     expected = slow_ranking(query, gallery, index)
     assert len(matches) == len(expected)
     np.testing.assert_allclose(
@@ -58,7 +65,7 @@ def test_equal_similarities_are_ordered_by_index():
     query, gallery = random_sets(images=3000)
     gallery.features[:] = query.features[0]
     gallery.features[::3] *= -1
-    matches, _ = nearest(query, gallery, 0, top=3000)
+    matches, _ = nearest_matches(query, gallery, 0, top=3000)
     assert [match.index for match in matches] == [i for i, _ in slow_ranking(query, gallery, 0)]
 
 
@@ -70,22 +77,22 @@ def test_the_ranking_agrees_with_the_metrics():
     )
     first = evaluate(query, gallery).first_match
     for index in range(len(query)):
-        verdicts = [match.right for match in nearest(query, gallery, index, top=1000)[0]]
+        verdicts = [match.right for match in nearest_matches(query, gallery, index, top=1000)[0]]
         assert (verdicts.index(True) if any(verdicts) else -1) == first[index]
 
 
 def test_top_bounds_the_ranking():
     query, gallery = random_sets()
-    every, total = nearest(query, gallery, 2, top=1000)
+    every, total = nearest_matches(query, gallery, 2, top=1000)
     for top in (1, 7, 10):
-        assert nearest(query, gallery, 2, top) == (every[:top], total)
+        assert nearest_matches(query, gallery, 2, top) == (every[:top], total)
 
 
 def test_a_gallery_of_junk_alone_is_refused():
     query, gallery = random_sets()
     gallery.labels[:] = -1
     with pytest.raises(UserError, match="junk"):
-        nearest(query, gallery, 0)
+        nearest_matches(query, gallery, 0)
 
 
 @pytest.fixture
@@ -101,17 +108,17 @@ def count(picture, colour):
 def test_summary_of_one_is_singular():
     one, none = Match(0, 1, 1, 0.9, right=True), Match(1, 2, 1, 0.5, right=False, accepted=False)
     words = "1 of the first 2 is right; the gallery holds 1 right one; 1 is below the threshold"
-    assert ranking.summary([one, none], 1) == words
+    assert ranking.summary_of_matches([one, none], 1) == words
 
 
 def test_the_right_images_that_a_ranking_misses_have_their_ranks():
     query, gallery = random_sets()
     for index in range(len(query)):
-        every, total = nearest(query, gallery, index, top=1000)
+        every, total = nearest_matches(query, gallery, index, top=1000)
         below = ranking.missed(query, gallery, index, top=3)
         assert below == [match for match in every if match.right and match.rank > 3]
         first = 1 + evaluate(query, gallery).first_match[index]
-        words = ranking.summary(every[:3], total, below)
+        words = ranking.summary_of_matches(every[:3], total, below)
         assert (f"the first at rank {first};" in words) == (total > 0)
 
 
@@ -134,7 +141,7 @@ def test_demo_prints_and_draws_the_ranking(laid_out, tmp_path, capsys):
     result, query, gallery = laid_out
     demo.main(["--query_index", "4", "--result", str(result), "--save", str(tmp_path / "show.png")])
     lines = capsys.readouterr().out.splitlines()
-    matches, total = nearest(query, gallery, 4)
+    matches, total = nearest_matches(query, gallery, 4)
     assert lines[0].startswith(
         f"query 4: identity {query.labels[4]:04d}, camera {query.cameras[4]}"
     )
@@ -195,7 +202,7 @@ def test_an_unreadable_image_is_named_and_the_old_picture_kept(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     (tmp_path / "show.png").write_bytes(b"old")
     with pytest.raises(UserError, match=r"broken\.jpg: not a readable image"):
-        draw_sheet([Row([Tile(tmp_path / "broken.jpg")])], tmp_path / "show.png")
+        draw_sheet([SheetRow([Tile(tmp_path / "broken.jpg")])], tmp_path / "show.png")
     assert (tmp_path / "show.png").read_bytes() == b"old"
 
 
@@ -305,7 +312,7 @@ def test_the_worst_queries_are_those_of_the_lowest_average_precision():
     )
     gallery.labels[gallery.labels == query.labels[3]] = 99  # a query without a right answer
     metrics = evaluate(query, gallery)
-    found = chosen(query, gallery, worst=4)
+    found = chosen_queries(query, gallery, worst=4)
     assert (
         list(found)
         == sorted(np.flatnonzero(metrics.num_matches), key=lambda i: metrics.average_precision[i])[
@@ -315,16 +322,18 @@ def test_the_worst_queries_are_those_of_the_lowest_average_precision():
     assert all(
         precision == pytest.approx(metrics.average_precision[i]) for i, precision in found.items()
     )
-    assert 3 not in chosen(query, gallery, worst=100)
+    assert 3 not in chosen_queries(query, gallery, worst=100)
     for camera in np.unique(query.cameras):
-        own = chosen(query, gallery, camera=camera)
+        own = chosen_queries(query, gallery, camera=camera)
         assert list(own) == np.flatnonzero(query.cameras == camera).tolist()
-        worst_of_all = [i for i in chosen(query, gallery, worst=100) if query.cameras[i] == camera]
-        assert list(chosen(query, gallery, camera=camera, worst=2)) == worst_of_all[:2]
-    assert list(chosen(query, gallery, [7, 3])) == [7, 3]
-    best = list(chosen(query, gallery, best=2))
-    assert best == list(chosen(query, gallery, worst=100))[::-1][:2]
-    assert list(chosen(query, gallery, best=2, worst=4)) == [*best, *found]
+        worst_of_all = [
+            i for i in chosen_queries(query, gallery, worst=100) if query.cameras[i] == camera
+        ]
+        assert list(chosen_queries(query, gallery, camera=camera, worst=2)) == worst_of_all[:2]
+    assert list(chosen_queries(query, gallery, [7, 3])) == [7, 3]
+    best = list(chosen_queries(query, gallery, best=2))
+    assert best == list(chosen_queries(query, gallery, worst=100))[::-1][:2]
+    assert list(chosen_queries(query, gallery, best=2, worst=4)) == [*best, *found]
 
 
 def test_several_queries_stand_on_one_sheet(laid_out, tmp_path, capsys, drawn):

@@ -8,7 +8,7 @@ import pytest
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.thresholds import error_rates, pair_similarities
 from person_reid.show import report
-from person_reid.show.report import measure, thresholds_section
+from person_reid.show.report import measured_rankings, thresholds_section
 from tests.retrieval.test_bound import people
 from tests.retrieval.test_thresholds import slow_pairs
 from tests.show.test_page import Checker
@@ -17,7 +17,7 @@ from tests.show.test_page import Checker
 def test_beside_a_threshold_stands_the_share_of_own_images_that_it_accepts():
     sets = people(60)
     genuine = np.array(slow_pairs(*sets, ignore_cameras=False)[0])
-    text = "\n".join(Checker(str(thresholds_section(measure(*sets)))).text)
+    text = "\n".join(Checker(str(thresholds_section(measured_rankings(*sets)))).text)
     rules = error_rates(pair_similarities(*sets))["all_pairs"]["rules"]
     for name, rule in (("equal error rate", "eer"), ("1 stranger in 1,000", "1e-3")):
         found = re.search(rf"all pairs, {name}\s+(\S+)\s+(\S+)", text)

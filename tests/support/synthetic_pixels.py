@@ -11,7 +11,7 @@ import json
 import numpy as np
 from PIL import Image
 
-from person_reid.synthetic.dataset import PEOPLE_VERSION, draw_picture, plan
+from person_reid.synthetic.dataset import PEOPLE_VERSION, draw_picture, planned_pictures
 from person_reid.synthetic.scenes import camera_of, panorama
 from tests.support import FIXTURES
 
@@ -26,7 +26,7 @@ def look():
     """
     pictures = [
         one
-        for one in plan(1, 1, CAMERAS, 1, 3 * CAMERAS, CAMERAS)
+        for one in planned_pictures(1, 1, CAMERAS, 1, 3 * CAMERAS, CAMERAS)
         if not one.file.startswith("gt_bbox")
     ]
     found = {}

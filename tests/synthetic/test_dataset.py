@@ -25,7 +25,7 @@ from person_reid.synthetic.dataset import (
     cut,
     draw_data_set,
     draw_walker,
-    plan,
+    planned_pictures,
 )
 from person_reid.synthetic.figure import Pose, Solid, draw_solids, paint_solid
 from person_reid.synthetic.scenes import (
@@ -34,7 +34,7 @@ from person_reid.synthetic.scenes import (
     camera_of,
     draw_obstacle,
     panorama,
-    photograph,
+    photograph_scene,
 )
 
 SIZES = {
@@ -356,7 +356,9 @@ def test_a_camera_gives_what_is_grey_its_own_balance():
     grey = Image.new("RGB", BOX, (120, 120, 120))
     for camera in CAMERAS:
         if max(camera.balance) - min(camera.balance) > 0.05:
-            taken = [photograph(grey, camera, np.random.default_rng(seed)) for seed in range(8)]
+            taken = [
+                photograph_scene(grey, camera, np.random.default_rng(seed)) for seed in range(8)
+            ]
             means = np.mean(
                 [np.asarray(Image.open(io.BytesIO(data))).mean((0, 1)) for data in taken], axis=0
             )
@@ -394,10 +396,13 @@ def test_boxes_by_hand_are_tighter_than_detected_ones_and_junk_is_far_off():
 
 def test_every_camera_sees_distractors_and_junk():
     seen = Counter(
-        (picture.box, picture.camera) for picture in plan(1, 1, 3, 1, distractors=9, junk=6)
+        (picture.box, picture.camera)
+        for picture in planned_pictures(1, 1, 3, 1, distractors=9, junk=6)
     )
     assert [seen["junk", camera] for camera in (1, 2, 3)] == [2, 2, 2]
     strangers = [
-        picture for picture in plan(1, 1, 3, 1, distractors=9, junk=6) if "/0000_" in picture.file
+        picture
+        for picture in planned_pictures(1, 1, 3, 1, distractors=9, junk=6)
+        if "/0000_" in picture.file
     ]
     assert Counter(picture.camera for picture in strangers) == {1: 3, 2: 3, 3: 3}

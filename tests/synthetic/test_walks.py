@@ -117,7 +117,7 @@ def test_two_processes_write_the_same_bytes(small, tmp_path, monkeypatch):
 
 
 def test_an_interrupted_run_is_completed_and_a_third_draws_nothing(small, tmp_path, monkeypatch):
-    drawn, whole = list[tuple](), walks.photograph
+    drawn, whole = list[tuple](), walks.photograph_scene
 
     def interrupted(*arguments):
         if len(drawn) == 9:
@@ -125,7 +125,7 @@ def test_an_interrupted_run_is_completed_and_a_third_draws_nothing(small, tmp_pa
         drawn.append(arguments)
         return whole(*arguments)
 
-    monkeypatch.setattr(walks, "photograph", interrupted)
+    monkeypatch.setattr(walks, "photograph_scene", interrupted)
     with pytest.raises(KeyboardInterrupt):
         walks.draw_walks(tmp_path, workers=1, **SIZES)
     monkeypatch.undo()

@@ -15,7 +15,7 @@ from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.training import adaptation
-from person_reid.training.adaptation import ClusterCriterion, freeze_classifiers, report
+from person_reid.training.adaptation import ClusterCriterion, freeze_classifiers, report_clusters
 from tests.support.beginnings import adapting
 from tests.support.flags import SMALLEST
 
@@ -67,7 +67,7 @@ def test_purity_is_of_clustered_images_and_unknown_cameras_exclude_nothing():
     people = np.array([0, 0, 1, 1, 1])
     clusters, unknown = np.array([0, 0, 0, 1, -1]), np.full(5, -1)
     features = np.eye(2, dtype=np.float32)[people]
-    found = report(features, people, unknown, clusters)
+    found = report_clusters(features, people, unknown, clusters)
     assert found == {"purity": 3 / 4, "own_mAP": 1.0}
 
 

@@ -25,7 +25,7 @@ def test_each_shape_is_recorded_once(monkeypatch):
         shapes.append(images.shape[2])
         return module
 
-    monkeypatch.setattr(recorded, "record", record)
+    monkeypatch.setattr(recorded, "recorded_step", record)
     objective = Recorded(Objective())
     assert [objective(*batch(height)).item() for height in (8, 8, 16, 16)] == [195, 195, 387, 387]
     assert shapes == [8, 16]
@@ -36,7 +36,7 @@ def test_what_cannot_be_recorded_runs_as_it_is(height, monkeypatch, caplog):
     def record(module, images, targets):
         raise RuntimeError("operation not permitted when stream is capturing\nand a trace")
 
-    monkeypatch.setattr(recorded, "record", record)
+    monkeypatch.setattr(recorded, "recorded_step", record)
     caplog.set_level("INFO")
     objective = Recorded(Objective())
     assert objective(*batch(height)) == objective(*batch(height)) == 24 * height + 3

@@ -15,7 +15,7 @@ import torch
 from person_reid.data.samplers import PKSampler
 from person_reid.distributed import World
 from person_reid.fused.compiler import library
-from person_reid.fused.replacement import LiteConv3x3
+from person_reid.fused.replacement import FusedLiteConv3x3
 from person_reid.run_folder import RunFolder
 from person_reid.training.build import find_state
 from person_reid.training.interruption import NotFinite, Stopped, not_finite_advice
@@ -295,7 +295,7 @@ def test_on_a_processor_the_layers_of_osnet_are_fused(caplog, monkeypatch):
         )
     assert "--compile: in float32 on a CPU, fused layers are faster" in caplog.text
     for each in (run(fused), compiled):
-        assert any(isinstance(module, LiteConv3x3) for module in each.network.modules())
+        assert any(isinstance(module, FusedLiteConv3x3) for module in each.network.modules())
     compiled.train_epoch()
     resumed = trainer(total=2, backbone="osnet_x0_25")
     resumed.load_state_dict(copy.deepcopy(compiled.state_dict()))
@@ -306,10 +306,10 @@ def test_on_a_processor_the_layers_of_osnet_are_fused(caplog, monkeypatch):
 def test_other_modes_of_compilation_have_their_own_way(monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: None)
     network = trainer("--compile", "max-autotune", backbone="osnet_x0_25").network
-    assert not any(isinstance(module, LiteConv3x3) for module in network.modules())
+    assert not any(isinstance(module, FusedLiteConv3x3) for module in network.modules())
 
 
 @pytest.mark.usefixtures("half_precision")
 def test_in_half_precision_they_are_pytorchs():
     network = trainer("--bf16", backbone="osnet_x0_25").network
-    assert not any(isinstance(module, LiteConv3x3) for module in network.modules())
+    assert not any(isinstance(module, FusedLiteConv3x3) for module in network.modules())

@@ -162,7 +162,7 @@ def test_every_published_loss_is_added_to_cross_entropy_and_trains_what_it_owns(
     trained = trainer(f"--{flag}")
     features, logits = 1 + 0.5 * torch.randn(8, 16), torch.randn(8, IDENTITIES)
     labels = torch.arange(8) % IDENTITIES
-    metric_loss = losses.published(flag, IDENTITIES, 16)
+    metric_loss = losses.published_loss(flag, IDENTITIES, 16)
     metric_loss.load_state_dict(trained.criterion.metric_losses[flag].state_dict())
     expected = torch.nn.functional.cross_entropy(logits, labels) + metric_loss(features, labels)
     torch.testing.assert_close(trained.criterion(features, logits, labels), expected)
@@ -184,7 +184,7 @@ def test_ins_gamma_is_the_scale_of_the_instance_losses(flag):
         for gamma in ("1", "64")
     )
     torch.testing.assert_close(
-        sharp(features, labels), losses.published(flag, gamma=64.0)(features, labels)
+        sharp(features, labels), losses.published_loss(flag, gamma=64.0)(features, labels)
     )
     assert mild(features, labels) != sharp(features, labels)
 

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = [
+BROWSER_FLAGS = [
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
@@ -30,8 +30,8 @@ FLAGS = [
     "--disable-dev-shm-usage",
     "--remote-debugging-pipe",
 ]
-PATIENCE = 30  # seconds for anything the browser is asked
-KEYS = {
+BROWSER_PATIENCE = 30  # seconds for anything the browser is asked
+BROWSER_KEYS = {
     "Enter": 13,
     "Escape": 27,
     "ArrowLeft": 37,
@@ -66,7 +66,7 @@ class Browser:
         self.process = subprocess.Popen(
             [
                 program,
-                *FLAGS,
+                *BROWSER_FLAGS,
                 f"--user-data-dir={folder}",
                 f"--window-size={width},{height}",
                 "about:blank",
@@ -99,7 +99,7 @@ class Browser:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.session = None
         self.call("Browser.close")  # a browser that is killed leaves its folders behind
-        self.process.wait(PATIENCE)
+        self.process.wait(BROWSER_PATIENCE)
         os.close(self.input)
         os.close(self.output)
 
@@ -122,7 +122,7 @@ class Browser:
     def receive(self) -> dict[str, Any]:
         """Return the browser's next message."""
         while b"\0" not in self.rest:
-            ready, _, _ = select.select([self.output], [], [], PATIENCE)
+            ready, _, _ = select.select([self.output], [], [], BROWSER_PATIENCE)
             assert ready, "the browser does not answer"
             found = os.read(self.output, 2**20)
             assert found, "the browser has ended"
@@ -144,7 +144,7 @@ class Browser:
 
     def until(self, check: Callable[[], Any], words: str = "it") -> Any:
         """Return what `check()` returns once that is true."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + BROWSER_PATIENCE
         while not (found := check()):
             assert time.monotonic() < end, f"never true: {words}"
             time.sleep(0.02)
@@ -189,7 +189,7 @@ class Browser:
     def key(self, *keys: str) -> None:
         """Type keys, such as "ArrowDown" or "n"."""
         for key in keys:
-            code = KEYS.get(key, 0)
+            code = BROWSER_KEYS.get(key, 0)
             text = "\r" if key == "Enter" else key if len(key) == 1 else ""
             for kind in ("keyDown", "keyUp"):
                 typed = {"type": kind, "key": key, "windowsVirtualKeyCode": code}

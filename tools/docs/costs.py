@@ -40,7 +40,7 @@ class Cost(NamedTuple):
 # docs.openvino.ai, Open Model Zoo, person-reidentification-retail-*; its GFlops count a
 # multiply-add as two.
 INTEL = "Intel's person-reidentification-retail"
-FOREIGN = [
+FOREIGN_NETWORKS = [
     Cost(f"{INTEL}-0287", 92.9, 76.6, "", False, 0.595e6, 0.564e9 / 2),
     Cost(f"{INTEL}-0286", 94.8, 83.7, "", False, 1.234e6, 1.170e9 / 2),
     Cost(f"{INTEL}-0277", 96.2, 87.7, "", False, 2.103e6, 1.993e9 / 2),
@@ -56,7 +56,7 @@ def costs(
     published if it was never run.
     """
     known = {recipe.name: recipe for recipe in recipes}
-    found = list(FOREIGN)
+    found = list(FOREIGN_NETWORKS)
     for line in (line for line in lines if line["network"] in known):
         recipe = known[line["network"]]
         if runs := last_runs(recipe.name, records):

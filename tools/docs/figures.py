@@ -29,8 +29,8 @@ from person_reid.models.registry import BACKBONES
 from person_reid.retrieval.metric_tables import with_deviation
 from tools.docs.results import figure
 
-MARKED = re.compile(r"(<!-- = ([^\n]*?) -->)([^<]*)(<!-- / -->)")
-COUNTED = {
+MARKED_FIGURES = re.compile(r"(<!-- = ([^\n]*?) -->)([^<]*)(<!-- / -->)")
+COUNTED_FIGURES = {
     "networks": lambda: len(BACKBONES),
     "published": lambda: len(zoo()),
     "downloaded": lambda: sum(bool(entry.hub and not entry.note) for entry in zoo().values()),
@@ -40,18 +40,18 @@ ALIKE = ("flags", "test", "rerank", "changes")
 
 def fill(text: str, records: list[dict[str, Any]]) -> str:
     """Fill a page's marked figures in from the records. Raises UserError if a figure is unknown."""
-    return MARKED.sub(lambda match: match[1] + value(match[2], records) + match[4], text)
+    return MARKED_FIGURES.sub(lambda match: match[1] + value(match[2], records) + match[4], text)
 
 
 def without_marks(text: str) -> str:
     """Return the text of a page with its figures but without their marks."""
-    return MARKED.sub(r"\3", text)
+    return MARKED_FIGURES.sub(r"\3", text)
 
 
 def value(key: str, records: list[dict[str, Any]]) -> str:
     """Return the figure that a mark names, as text."""
-    if key in COUNTED:
-        return str(COUNTED[key]())
+    if key in COUNTED_FIGURES:
+        return str(COUNTED_FIGURES[key]())
     try:
         name, what, *rest = key.split()
         runs = last_runs(name, records)

@@ -21,11 +21,11 @@ from person_reid.models.registry import BACKBONES, LIST
 from person_reid.text import markdown_table
 from tools.docs.results import put
 
-HEADER = (
+NETWORKS_HEADER = (
     f"{'':18}{'parameters':>12}{'multiply-adds':>15}{'feature':>9}{'input':>10}   "
     "licence of the weights"
 )
-PAGE = ROOT / "docs" / "networks.md"
+NETWORKS_PAGE = ROOT / "docs" / "networks.md"
 PUBLISHED_MARKS = "<!-- published -->", "<!-- its end -->"
 EQUAL_MARKS = "<!-- equal -->", "<!-- end of equal -->"
 RECORDS = ROOT / "tests" / "fixtures" / "families.json"  # written by benchmarks/peers/families.py
@@ -34,8 +34,8 @@ RECORDS = ROOT / "tests" / "fixtures" / "families.json"  # written by benchmarks
 def main() -> None:
     """Write the list and the page."""
     write_text(LIST, table())
-    put(PAGE, *PUBLISHED_MARKS, published_tables())
-    put(PAGE, *EQUAL_MARKS, equality())
+    put(NETWORKS_PAGE, *PUBLISHED_MARKS, published_tables())
+    put(NETWORKS_PAGE, *EQUAL_MARKS, equality())
 
 
 def published_tables() -> str:
@@ -72,7 +72,7 @@ def equality() -> str:
 
 def table() -> str:
     """Return the list of all networks: their size, computations, feature, input and licence."""
-    lines = [HEADER, *map(line, BACKBONES)]
+    lines = [NETWORKS_HEADER, *map(line, BACKBONES)]
     return "\n".join([*lines, "and every network of timm and torchvision, by its name there.\n"])
 
 

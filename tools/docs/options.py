@@ -25,7 +25,7 @@ from person_reid.config.explore import ExploreConfig
 from person_reid.config.export import ExportConfig, SavePretrainedConfig
 from person_reid.config.heatmap import HeatmapConfig
 from person_reid.config.label_errors import LabelErrorsConfig
-from person_reid.config.option import Declared, Options
+from person_reid.config.option import DeclaredOption, Options
 from person_reid.config.prepare import PrepareConfig
 from person_reid.config.report import ReportConfig
 from person_reid.config.tested import TestConfig, TrainedNetwork
@@ -33,8 +33,8 @@ from person_reid.config.threshold import ThresholdConfig
 from person_reid.config.tools import AblationConfig, AugmentationsConfig, ReproduceConfig
 from person_reid.files import write_text
 
-PAGE = ROOT / "docs" / "options.md"
-HEAD = """# Options
+OPTIONS_PAGE = ROOT / "docs" / "options.md"
+OPTIONS_HEAD = """# Options
 
 This page is for those who look up an option of a script. It is written from the declarations in
 `person_reid/config/`, and `python train.py --help all` shows the same. The name of an option is its
@@ -44,12 +44,12 @@ flag, its key in a file for `--config` and in `opts.yaml`, and its name in Pytho
 
 def main() -> None:
     """Write the page."""
-    write_text(PAGE, page())
+    write_text(OPTIONS_PAGE, page())
 
 
 def page() -> str:
     """Return the page."""
-    parts = [HEAD, *section("prepare.py", PrepareConfig, {})]
+    parts = [OPTIONS_HEAD, *section("prepare.py", PrepareConfig, {})]
     parts += section("train.py", TrainConfig, {})
     without = "Those of `train.py` that mean something without labels, and these:"
     parts += section("tools/adapt.py", AdaptConfig, TrainConfig.declared(), without)
@@ -84,13 +84,13 @@ def page() -> str:
 
 
 def section(
-    script: str, kind: type[Options], known: dict[str, Declared], remark: str = ""
+    script: str, kind: type[Options], known: dict[str, DeclaredOption], remark: str = ""
 ) -> list[str]:
     """Return the lines about a script's options, a table for each group.
 
     known: options to leave out. remark: a sentence above the tables.
     """
-    groups: dict[str, list[Declared]] = {}
+    groups: dict[str, list[DeclaredOption]] = {}
     for each in kind.declared().values():
         if each != known.get(each.name):
             groups.setdefault(each.group, []).append(each)
@@ -107,7 +107,7 @@ def section(
     return lines
 
 
-def row(each: Declared) -> str:
+def row(each: DeclaredOption) -> str:
     """Return the row of an option."""
     flag = (each.about.flags or (f"--{each.name}",))[0]
     if each.about.positional:

@@ -37,15 +37,15 @@ from tools.reproduce import RESULTS
 
 IMAGES = ROOT / "docs" / "images"
 RANKED = ROOT / "tests" / "fixtures" / "ranking.mat"  # the features that ranking.jpg shows
-WIDTH, GAP, QUALITY = 1400, 12, 88
-PEOPLE = Path("people", "pytorch")
-SHOWN, EACH = 4, 12  # people of the data set, and images of each
+WIDTH, PICTURE_GAP, PICTURE_QUALITY = 1400, 12, 88
+PICTURED_PEOPLE = Path("people", "pytorch")
+PICTURED_QUERY, EACH = 4, 12  # people of the data set, and images of each
 SEEDS = [f"osnet_x0_25_{seed}.mat" for seed in range(3)]
-NETWORK = ["--name", "demo_0", "--result", SEEDS[0]]
+PICTURED_NETWORK = ["--name", "demo_0", "--result", SEEDS[0]]
 SHEET = [  # rows of (script, its command line)
     [
         (demo, ["--result", SEEDS[0], "--worst", "1", "--missed"]),
-        (heatmap, [*NETWORK, "--query_index", "7", "--top", "9"]),
+        (heatmap, [*PICTURED_NETWORK, "--query_index", "7", "--top", "9"]),
     ],
     [
         (figures, ["curves", "--name", "demo_0"]),
@@ -57,7 +57,7 @@ SHEET = [  # rows of (script, its command line)
         (figures, ["cmc", *SEEDS, "--ranks", "20", "--seeds", "--dark"]),
     ],
 ]
-SCREEN = (1360, 760)
+SCREEN_SIZE = (1360, 760)
 LASSO = "[[470, 60], [600, 20], [680, 90], [650, 150], [600, 200], [480, 190]]"
 SCREENS = [  # name, explorer, address, what is done in the page, whether the screen is dark
     ("ranking", "look", "#view=ranking&image=2&beside=1", "", False),
@@ -71,9 +71,9 @@ SCREENS = [  # name, explorer, address, what is done in the page, whether the sc
     ("threshold", "look", "#view=threshold&threshold=0.55", "", True),
     ("labels", "labels", "", "decide(0, true); decide(1, false)", False),
 ]
-WRONG = 8  # images that get a wrong label, for the view of labels
+WRONG_PICTURE = 8  # images that get a wrong label, for the view of labels
 WALKS = ["--index", "walks.index", "--camera_norm", "--travel", "data/walks/travel.csv"]
-AUGMENTED = ["--data_dir", str(PEOPLE), "--people", "10"]
+AUGMENTED = ["--data_dir", str(PICTURED_PEOPLE), "--people", "10"]
 
 
 def main(folder: str) -> None:
@@ -85,7 +85,7 @@ def main(folder: str) -> None:
         rows = [side_by_side([draw(*each, place) for each in row]) for row in SHEET]
         save(stacked(rows), "pictures.jpg")
         save(scaled(draw(augmentations, AUGMENTED, place), 1025), "augmentations.jpg")
-        save(people(PEOPLE), "people.jpg")
+        save(people(PICTURED_PEOPLE), "people.jpg")
         save(lanes(Path(place)), "across.jpg")
         if chromium():
             for name, screen in explorer(Path(place)):
@@ -117,7 +117,7 @@ def ranking(result: Path, place: str) -> Image.Image:
 def people(layout: Path) -> Image.Image:
     """Return images of the first people of a layout, a row for each."""
     rows = []
-    for person in islice(sorted((layout / "train_all").iterdir()), SHOWN):
+    for person in islice(sorted((layout / "train_all").iterdir()), PICTURED_QUERY):
         files = sorted(person.iterdir())
         shown = [files[i * len(files) // EACH] for i in range(EACH)]
         rows.append(side_by_side([Image.open(file) for file in shown]))
@@ -139,7 +139,7 @@ def explorer(place: Path) -> Iterator[tuple[str, Image.Image]]:
     label_errors.main([*words, "--save", str(wrong)])
     explore.main(["--label_errors", str(wrong), "--save", str(place / "labels")])
     for name, folder, view, script, dark in SCREENS:
-        with Browser(place / f"profile of {name}", *SCREEN, dark=dark) as browser:
+        with Browser(place / f"profile of {name}", *SCREEN_SIZE, dark=dark) as browser:
             browser.open(place / folder / "index.html", view)
             browser.value(script)
             browser.picture(place / "screen.png")
@@ -148,10 +148,10 @@ def explorer(place: Path) -> Iterator[tuple[str, Image.Image]]:
 
 def mislabelled(place: Path) -> Path:
     """Return a layout whose gallery has some images of other people, as copies."""
-    folders = sorted((PEOPLE / "gallery").glob("0[1-9]*"))
+    folders = sorted((PICTURED_PEOPLE / "gallery").glob("0[1-9]*"))
     for folder in folders:
         shutil.copytree(folder, place / "mislabelled" / "gallery" / folder.name)
-    for number in range(WRONG):
+    for number in range(WRONG_PICTURE):
         folder, other = folders[3 * number], folders[3 * number + 1].name
         file = sorted(folder.iterdir())[number]
         copy = place / "mislabelled" / "gallery" / folder.name / file.name
@@ -162,23 +162,23 @@ def mislabelled(place: Path) -> Path:
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
     """Return pictures of one height beside each other, WIDTH wide together."""
     shapes = [picture.width / picture.height for picture in pictures]
-    height = (WIDTH - GAP * (len(pictures) - 1)) / sum(shapes)
+    height = (WIDTH - PICTURE_GAP * (len(pictures) - 1)) / sum(shapes)
     row = Image.new("RGB", (WIDTH, round(height)), "white")
     left = 0.0
     for picture, shape in zip(pictures, shapes, strict=True):
         row.paste(scaled(picture, round(height * shape)), (round(left), 0))
-        left += height * shape + GAP
+        left += height * shape + PICTURE_GAP
     return row
 
 
 def stacked(rows: Sequence[Image.Image]) -> Image.Image:
     """Return rows of one width below one another."""
-    height = sum(row.height for row in rows) + GAP * (len(rows) - 1)
+    height = sum(row.height for row in rows) + PICTURE_GAP * (len(rows) - 1)
     sheet = Image.new("RGB", (WIDTH, height), "white")
     top = 0
     for row in rows:
         sheet.paste(row, (0, top))
-        top += row.height + GAP
+        top += row.height + PICTURE_GAP
     return sheet
 
 
@@ -190,7 +190,7 @@ def scaled(picture: Image.Image, width: int) -> Image.Image:
 
 def save(picture: Image.Image, name: str) -> None:
     """Write a picture of modest size to docs/images."""
-    picture.save(IMAGES / name, quality=QUALITY, optimize=True)
+    picture.save(IMAGES / name, quality=PICTURE_QUALITY, optimize=True)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,12 @@ from person_reid.text import in_markdown, markdown_table
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
-BEGIN, END = "<!-- python tools/reproduce.py --table -->", "<!-- the end of what it writes -->"
+RESULTS_BEGIN, RESULTS_END = (
+    "<!-- python tools/reproduce.py --table -->",
+    "<!-- the end of what it writes -->",
+)
 NOT_RUN = "not run"
-SHOWN = {"rank1": "Rank@1", "mAP": "mAP", "mINP": "mINP"}
+SHOWN_RESULTS = {"rank1": "Rank@1", "mAP": "mAP", "mINP": "mINP"}
 
 
 def update_page(
@@ -32,7 +35,7 @@ def update_page(
     linked: make links of the names of this repository's recipes, which lead there from its folder
     docs.
     """
-    put(page, BEGIN, END, tables(recipes, records, linked))
+    put(page, RESULTS_BEGIN, RESULTS_END, tables(recipes, records, linked))
 
 
 def put(page: str | Path, begin: str, end: str, text: str) -> None:
@@ -113,7 +116,7 @@ def is_of(record: dict[str, Any], identity: dict[str, Any]) -> bool:
 
 def named(kind: str) -> list[str]:
     """Return the heads of three columns: `published Rank@1`, `published mAP`, `published mINP`."""
-    return [f"{kind} {name}" for name in SHOWN.values()]
+    return [f"{kind} {name}" for name in SHOWN_RESULTS.values()]
 
 
 def recipe_rows(
@@ -132,8 +135,8 @@ def recipe_rows(
             found = [run["figures"][ranking] for run in runs if ranking in run["figures"]]
             name = _link(recipe.name) if linked else recipe.name
             cells = [f"{name}: {recipe.title}{_with(changes)}", ranking, recipe.average_precision]
-            cells += [_number(published.get(key)) for key in SHOWN]
-            for key in SHOWN:
+            cells += [_number(published.get(key)) for key in SHOWN_RESULTS]
+            for key in SHOWN_RESULTS:
                 values = [figure(one, key, recipe.average_precision) for one in found]
                 cells.append(with_deviation(values) if values else NOT_RUN)
             rows.append([*cells, str(len(found) or "")])
@@ -168,7 +171,7 @@ def comparison(
     """Yield a line for each ranking of a run, with its published and its measured figures."""
     for ranking, published in recipe.published.items():
         parts = []
-        for key, name in SHOWN.items():
+        for key, name in SHOWN_RESULTS.items():
             title = f"{name} ({recipe.average_precision})" if key == "mAP" else name
             measured = figure(figures[ranking], key, recipe.average_precision)
             against = f"published {_number(published[key])}, " if key in published else ""
@@ -198,7 +201,7 @@ def _number(value: float | None) -> str:
 
 # ----- the file of results: a line for every run
 
-RECORD: dict[str, tuple[type, ...]] = {  # the types of its entries
+RESULTS_RECORD: dict[str, tuple[type, ...]] = {  # the types of its entries
     "recipe": (str,), "flags": (dict,), "test": (str,), "rerank": (str,), "seed": (int,),
     "changes": (dict,), "figures": (dict,), "minutes": (int, float), "device": (str,),
     "versions": (dict,), "date": (str,),
@@ -212,11 +215,11 @@ def read_results(path: Path) -> list[dict[str, Any]]:
     """
     records = read_records(path)
     for number, record in enumerate(records, 1):
-        typed = all(type(record.get(name)) in types for name, types in RECORD.items())
+        typed = all(type(record.get(name)) in types for name, types in RESULTS_RECORD.items())
         if not typed or not all(map(are_figures, record["figures"].values())):
             raise UserError(
-                f"{path}: record {number}: expected {', '.join(RECORD)}, as tools/reproduce.py "
-                "writes them. Correct or remove that line."
+                f"{path}: record {number}: expected {', '.join(RESULTS_RECORD)}, "
+                "as tools/reproduce.py writes them. Correct or remove that line."
             )
     return records
 

@@ -35,7 +35,7 @@ CHAPTERS = {
     "deploy": "Trained networks",
     "config": "Options",
 }
-OTHERS = "Devices, processes and errors"
+OTHER_PAGES = "Devices, processes and errors"
 ITEM = re.compile(r"^(?=\*{0,2}\w+(?:, \*{0,2}\w+)*: )", re.M)
 EXAMPLE = re.compile(r"(?:^>>> .*\n(?:^(?!$).*\n?)*)", re.M)
 
@@ -64,10 +64,10 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def reference() -> str:
     """Return the page of all public names, which mkdocstrings fills in."""
-    names: dict[str, list[str]] = {title: [] for title in [*CHAPTERS.values(), OTHERS]}
+    names: dict[str, list[str]] = {title: [] for title in [*CHAPTERS.values(), OTHER_PAGES]}
     for name in sorted(person_reid.__all__, key=str.lower):
         package = getattr(person_reid, name).__module__.split(".")[1]
-        names[CHAPTERS.get(package, OTHERS)].append(name)
+        names[CHAPTERS.get(package, OTHER_PAGES)].append(name)
     head = (
         "# API\n\nThis page is for those who program with the library: every public name, as its "
         "docstring describes it. [From Python](api.md) shows how they work together.\n"

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from person_reid.data.images.decoding import decode
 from person_reid.data.images.image_files import Pixels, load_image, recorded_limits
-from person_reid.errors import describe
+from person_reid.errors import describe_error
 from person_reid.files import TENSORS, atomic_write, regular_file, remove_abandoned
 from person_reid.progress import progress
 
@@ -68,7 +68,9 @@ def load_bank(
                 _write(images(), file, shape)
             except OSError as error:
                 log.warning(
-                    "%s: no cache; the next run decodes %s again.", describe(error), description
+                    "%s: no cache; the next run decodes %s again.",
+                    describe_error(error),
+                    description,
                 )
             # even then: another process may have written it
             bank = open_array(file, shape, np.uint8)

@@ -66,7 +66,7 @@ def decode(sources: Sequence[Any], load: Load) -> Generator[Pixels, None, None]:
         )
 
 
-def readable(sources: Sequence[Path]) -> list[Path]:
+def decodable(sources: Sequence[Path]) -> list[Path]:
     """Return the images that can be decoded, for --skip_unreadable. The log lists the others."""
     with ThreadPoolExecutor(THREADS) as pool:
         look = partial(load_image, height=16, width=16, shown=True)

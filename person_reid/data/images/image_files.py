@@ -18,12 +18,12 @@ from person_reid.text import parse_json
 
 # The formats that are read, by Pillow's name. It knows others, some of which start another program
 # (EPS).
-FORMATS = {
+IMAGE_FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",),
     "AVIF": (".avif",), "BMP": (".bmp",), "TIFF": (".tif", ".tiff"),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"), "GIF": (".gif",),
 }  # fmt: skip
-SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+SUFFIXES = frozenset(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 NOT_READ = frozenset((".heic", ".heif"))  # of phones; Pillow needs a package for them
 # pixels; larger images are decoded one at a time, and JPEGs of this size at a fraction of theirs
 LARGE = 4_000_000
@@ -37,7 +37,7 @@ RANGE_UNKNOWN = (
     "in one frame and bright in the next. Say it: --bits 12 (limits=(0, 4095) in Python), or lay "
     "the images out: prepare.py"
 )
-RECORD = ".prepared.json"  # in every folder that prepare.py has laid out
+PREPARED_RECORD = ".prepared.json"  # in every folder that prepare.py has laid out
 # images that show the values of a layout, and about how many pixels of each
 SAMPLED_OF_LAYOUT, SAMPLED_PIXELS = 64, 65536
 _large_one, _one_looks = threading.Lock(), threading.Lock()
@@ -103,7 +103,7 @@ def read_image(path: str | Path) -> Image.Image:
 
 @contextmanager
 def open_image(path: str | Path) -> Iterator[Image.Image]:
-    """Open an image file of one of the FORMATS, whatever its name.
+    """Open an image file of one of the IMAGE_FORMATS, whatever its name.
 
     Raises Pillow's error, OSError, or UserError for what is not a regular file.
     """
@@ -165,7 +165,9 @@ def layout_limits(path: Path) -> Limits | None:
     So all its images become grey levels in the same way. None if the image is not in a layout:
     images of any kind may lie side by side elsewhere.
     """
-    layout = next((parent for parent in path.parents[:3] if (parent / RECORD).is_file()), None)
+    layout = next(
+        (parent for parent in path.parents[:3] if (parent / PREPARED_RECORD).is_file()), None
+    )
     with _one_looks:
         return _limits_of(layout.absolute()) if layout else None
 
@@ -173,7 +175,7 @@ def layout_limits(path: Path) -> Limits | None:
 def recorded_limits(layout: Path) -> Limits | None:
     """Return the limits that prepare.py noted for a layout's images; None without a note."""
     with suppress(OSError, ValueError, TypeError, KeyError):
-        low, high = map(float, parse_json(content_of(layout / RECORD))["limits"])
+        low, high = map(float, parse_json(content_of(layout / PREPARED_RECORD))["limits"])
         return low, high
     return None
 
@@ -236,6 +238,6 @@ def _grey_levels(values: npt.NDArray[np.float32], floating: bool, limits: Limits
 
 @cache
 def _formats() -> list[str]:
-    """Return the FORMATS that this Pillow reads; AVIF came with 11.3."""
+    """Return the IMAGE_FORMATS that this Pillow reads; AVIF came with 11.3."""
     Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]
+    return [name for name in IMAGE_FORMATS if name in Image.OPEN]

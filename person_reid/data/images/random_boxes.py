@@ -14,7 +14,7 @@ ATTEMPTS = 100  # boxes tried before an image is left whole, as in their code
 # side of the square as a fraction of the image's shorter side: 16 of 32 pixels, DeVries and Taylor
 CUTOUT = 0.5
 
-Boxes = tuple[Tensor, Tensor, Tensor, Tensor]
+RandomBoxes = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def draw_boxes(
@@ -24,7 +24,7 @@ def draw_boxes(
     probability: float,
     generator: torch.Generator,
     device: torch.device | str,
-) -> Boxes:
+) -> RandomBoxes:
     """Draw a box for each of `batch` images: (tops, lefts, heights, widths), each (B, 1), in whole
     pixels.
 
@@ -57,7 +57,7 @@ def draw_squares(
     probability: float,
     generator: torch.Generator,
     device: torch.device | str,
-) -> Boxes:
+) -> RandomBoxes:
     """Draw the square of Cutout for each of `batch` images, like draw_boxes, with half the shorter
     side as its side.
 

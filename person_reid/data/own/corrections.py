@@ -21,7 +21,7 @@ from person_reid.data.readers import (
     MULTI_QUERY,
     QUERY,
     Picture,
-    Splits,
+    PicturesBySplit,
     by_name,
     pictures_of,
 )
@@ -58,7 +58,7 @@ def corrected(corrections: str | Path) -> DataSet:
     )
 
 
-def read_corrected(layout: Path, corrections: Path) -> Splits:
+def read_corrected(layout: Path, corrections: Path) -> PicturesBySplit:
     """Return the images of a layout with their identities corrected.
 
     Junk stays only in the gallery.
@@ -93,7 +93,7 @@ def read_corrected(layout: Path, corrections: Path) -> Splits:
         )
     new = {line.path: line.new_identity for line in accepted}
     people, listed = _renamed(accepted, new, pictures), {line.path for line in lines}
-    changed: Splits = {split: [] for split in splits}
+    changed: PicturesBySplit = {split: [] for split in splits}
     for place, picture in pictures.items():
         folder, before = _folder(place), int(picture.identity)
         identity = new.get(place, before)

@@ -18,7 +18,7 @@ from person_reid.errors import UserError
 from person_reid.files import content_of, plain_cell
 
 log = logging.getLogger(__name__)
-Row = tuple[int, list[str]]  # the number of a line, and its cells
+TableRow = tuple[int, list[str]]  # the number of a line, and its cells
 DELIMITERS = ",;\t"
 # Columns of whole numbers or words.
 NUMBERED_COLUMNS = ("identity", "new_identity", "camera", "track", "clothes", "accept")
@@ -65,7 +65,7 @@ def read_table(
     ]
 
 
-def _lines(file: Path, known: Sequence[str]) -> Iterator[Row]:
+def _lines(file: Path, known: Sequence[str]) -> Iterator[TableRow]:
     """Yield the number and the cells of each non-empty line; blanks around the cells are cut."""
     text = _text(file)
     first = next((line for line in text.splitlines() if line.strip()), "")
@@ -127,7 +127,7 @@ def _meant(name: str, lacking: Sequence[str]) -> str | None:
     return next(iter([*near, *abbreviated]), None)
 
 
-def _check_cells(file: Path, names: Sequence[str], rows: Sequence[Row]) -> None:
+def _check_cells(file: Path, names: Sequence[str], rows: Sequence[TableRow]) -> None:
     """Raise UserError for values without a column, or in a column without a name.
 
     A first column without a name may hold the numbers of the lines, as pandas writes them.

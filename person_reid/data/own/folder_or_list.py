@@ -11,14 +11,14 @@ from pathlib import Path
 from person_reid.data.images.image_files import is_image
 from person_reid.data.layout import some_of
 from person_reid.data.own.csv_tables import read_table
-from person_reid.data.own.labels import UNKNOWN_WORD, checked
+from person_reid.data.own.labels import UNKNOWN_WORD, checked_pictures
 from person_reid.data.readers import (
     GALLERY,
     MULTI_QUERY,
     QUERY,
     TRAIN,
     Picture,
-    Splits,
+    PicturesBySplit,
     all_there,
     by_name,
     described_nobody,
@@ -57,7 +57,7 @@ def own_folder(
     pattern: str | None = None,
     test_fraction: float | None = None,
     seed: int | None = None,
-) -> Splits:
+) -> PicturesBySplit:
     """Read any folder of images: its folders train, query and gallery (or test) if it has them, or
     else a drawn split.
 
@@ -84,10 +84,10 @@ def own_folder(
     else:
         _say_hidden_splits(data_dir, images)
         folders = {data_dir: TRAIN}
-    splits: Splits = defaultdict(list)
+    splits: PicturesBySplit = defaultdict(list)
     for folder, split in folders.items():
         splits[split] += by_name(folder, {split: "."}, pattern).get(split, [])
-    splits = checked(splits, data_dir)
+    splits = checked_pictures(splits, data_dir)
     if not is_split:
         return draw_split(splits[TRAIN], test_fraction, seed)
     return with_queries(splits, "take the test images out of the folder")
@@ -131,7 +131,7 @@ def own_csv(
     csv: str | Path | None = None,
     test_fraction: float | None = None,
     seed: int | None = None,
-) -> Splits:
+) -> PicturesBySplit:
     """Read the images that a CSV file lists.
 
     Its columns are path (relative to data_dir), identity and, if known, camera, clothes and split:
@@ -148,7 +148,7 @@ def own_csv(
     is_split = any(row.get("split") for _, row in rows)
     if "split" in rows[0][1] and not is_split:
         log.warning("%s: the column split is empty, so a split is drawn.", csv)
-    splits: Splits = defaultdict(list)
+    splits: PicturesBySplit = defaultdict(list)
     for line, row in rows:
         split = split_named(row["split"]) if is_split else TRAIN
         if not row["path"] or split is None:
@@ -160,7 +160,7 @@ def own_csv(
         who, path = row["identity"] or UNKNOWN_WORD, data_dir / row["path"]
         camera, clothes = (row.get(name) or None for name in ("camera", "clothes"))
         splits[split].append(Picture(path, who, camera, clothes=clothes))
-    splits = checked(all_there(splits, data_dir), csv)
+    splits = checked_pictures(all_there(splits, data_dir), csv)
     if is_split:
         _refuse_drawing(f"{csv} has a column split", test_fraction, seed)
         return with_queries(splits, "take the lines of test images out of the list")
@@ -169,7 +169,7 @@ def own_csv(
 
 def draw_split(
     pictures: list[Picture], test_fraction: float | None = None, seed: int | None = None
-) -> Splits:
+) -> PicturesBySplit:
     """Draw a random fraction of the identities, by default half, to test on; the rest is for
     training.
 
@@ -197,7 +197,9 @@ def draw_split(
     return with_queries({split: found for split, found in splits.items() if found})
 
 
-def with_queries(splits: Splits, training_alone: str = "--test_fraction 0") -> Splits:
+def with_queries(
+    splits: PicturesBySplit, training_alone: str = "--test_fraction 0"
+) -> PicturesBySplit:
     """Add queries to splits that have a gallery and no query.
 
     They are the first image from each camera of every identity that at least two cameras see. The

@@ -14,10 +14,10 @@ from person_reid.data.readers import (
     QUERY,
     TRAIN,
     Picture,
+    PicturesBySplit,
     Source,
-    Splits,
-    changed,
     group,
+    pictures_changed,
     pictures_of,
 )
 from person_reid.errors import UserError
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 UNKNOWN_WORD = "unknown"  # an identity or a camera
 
 
-def checked(splits: Splits, source: str | Path) -> Splits:
+def checked_pictures(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
     """Return pictures of readable files, each of one identity, camera and split.
 
     Numbers are spelled alike. An image whose identity is empty or called unknown, as in animal data
@@ -37,7 +37,7 @@ def checked(splits: Splits, source: str | Path) -> Splits:
 
     source: the folder or list, for messages.
     """
-    splits = numbered_from_one(changed(splits, _known), source)
+    splits = numbered_from_one(pictures_changed(splits, _known), source)
     pictures = pictures_of(splits)
     if count := sum(picture.identity == UNKNOWN_WORD for picture in pictures):
         unknown = counted(count, "image")
@@ -54,7 +54,7 @@ def checked(splits: Splits, source: str | Path) -> Splits:
     def numbered(picture: Picture) -> Picture:
         return replace(picture, identity="0") if picture.identity == UNKNOWN_WORD else picture
 
-    return once(spelled_alike(changed(splits, numbered)), source)
+    return once(spelled_alike(pictures_changed(splits, numbered)), source)
 
 
 def _known(picture: Picture) -> Picture:
@@ -67,7 +67,7 @@ def _known(picture: Picture) -> Picture:
     )
 
 
-def numbered_from_one(splits: Splits, source: str | Path) -> Splits:
+def numbered_from_one(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
     """Return the splits with every identity raised by one if 0 is a person and not distractors.
 
     It is a person if identities are counted from 0 without a gap, several cameras see it, and it
@@ -100,10 +100,10 @@ def numbered_from_one(splits: Splits, source: str | Path) -> Splits:
         who = picture.identity
         return replace(picture, identity=who if who == UNKNOWN_WORD else str(int(who) + 1))
 
-    return changed(splits, raised)
+    return pictures_changed(splits, raised)
 
 
-def once(splits: Splits, source: str | Path) -> Splits:
+def once(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
     """Return the splits with each file under one path, the first, and once in a split.
 
     Links, and paths that are spelled in two ways, lead to the same file. Query and gallery may both
@@ -119,7 +119,9 @@ def once(splits: Splits, source: str | Path) -> Splits:
             f"file; found more in {len(wrong)} case(s):\n{some_of(wrong)}"
         )
     first = {each.source: same[0][1].source for same in files.values() for _, each in same}
-    splits = changed(splits, lambda picture: replace(picture, source=first[picture.source]))
+    splits = pictures_changed(
+        splits, lambda picture: replace(picture, source=first[picture.source])
+    )
     kept = {split: list(dict.fromkeys(found)) for split, found in splits.items()}
     if repeated := len(pairs) - sum(map(len, kept.values())):
         images = counted(repeated, "image")
@@ -153,7 +155,7 @@ def _file_number(source: Source) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def spelled_alike(splits: Splits) -> Splits:
+def spelled_alike(splits: PicturesBySplit) -> PicturesBySplit:
     """Write every number among identities and cameras as its shortest: 7, 07 and 0007 become 7.
 
     The layout compares numbers, and what is drawn compares texts. A number that is always written
@@ -167,7 +169,7 @@ def spelled_alike(splits: Splits) -> Splits:
         camera = picture.camera and cameras[picture.camera]
         return replace(picture, identity=identities[picture.identity], camera=camera)
 
-    return changed(splits, alike)
+    return pictures_changed(splits, alike)
 
 
 def _shortest(labels: Iterable[str]) -> dict[str, str]:

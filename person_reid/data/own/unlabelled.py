@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from person_reid.data.images.decoding import readable
+from person_reid.data.images.decoding import decodable
 from person_reid.data.layout import Split, found_in, list_images, parse_names, some_of
 from person_reid.data.readers import compiled, search_path
 from person_reid.errors import UserError
@@ -47,7 +47,7 @@ def read_people(
     folder = next((root / name for name in LAID_OUT if (root / name).is_dir()), root)
     paths = list_images(folder)
     if skip_unreadable:
-        paths = readable(paths)
+        paths = decodable(paths)
     if len(paths) < 2:
         found = f"{len(paths)} image(s) in it" if folder.is_dir() else "no such folder"
         listing = f" (found {found_in(folder)})" if folder.is_dir() else ""

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from person_reid.data.images.image_files import DEEP
-from person_reid.data.video.frames import Frame, Images, Video
+from person_reid.data.video.frames import Frame, FrameFolder, Video
 from person_reid.data.video.tracked_boxes import Track, shared_area
 from person_reid.errors import UserError
 from person_reid.files import make_folder, remove_abandoned
@@ -33,7 +33,7 @@ SHARPNESS_SIZE = (32, 64)  # (width, height) at which images are compared
 MOST_OUTSIDE = 0.2  # share of boxes whose middle may be outside the frames without a remark
 DEEP_SUFFIX = ".tif"
 CROP_NAME = re.compile(rf"\d{{6,}}_\d{{6,}}(\.jpg|{DEEP_SUFFIX})")
-Floats = npt.NDArray[np.float64]
+BoxArray = npt.NDArray[np.float64]
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +49,7 @@ class Candidate(NamedTuple):
     seen: float
 
 
-def within(tracks: Sequence[Track], frames: Images | Video) -> list[Track]:
+def within(tracks: Sequence[Track], frames: FrameFolder | Video) -> list[Track]:
     """Return the tracks without their boxes after the last frame.
 
     Remarks count these, and say if tracks and frames hardly fit together otherwise.
@@ -120,7 +120,7 @@ def choose_boxes(
     return sorted(found, key=lambda each: each.frame)
 
 
-def seen_pixels(tracks: Sequence[Track], size: tuple[int, int]) -> list[Floats]:
+def seen_pixels(tracks: Sequence[Track], size: tuple[int, int]) -> list[BoxArray]:
     """Return, for each track, how much of the person each of its boxes shows (B,).
 
     It is the root of the area within the frame, in pixels, times the shares of the box that are
@@ -142,7 +142,7 @@ def seen_pixels(tracks: Sequence[Track], size: tuple[int, int]) -> list[Floats]:
     return np.split(seen, np.cumsum([len(track.frames) for track in tracks])[:-1])
 
 
-def _covered(boxes: Floats, bottoms: Floats) -> Floats:
+def _covered(boxes: BoxArray, bottoms: BoxArray) -> BoxArray:
     """Return the share of each of the boxes (n, 4) of a frame that the nearer ones cover, at
     most 1.
 
@@ -154,7 +154,7 @@ def _covered(boxes: Floats, bottoms: Floats) -> Floats:
     return np.minimum((common * nearer).sum(1) / areas, 1)
 
 
-def cut_boxes(frames: Images | Video, candidates: Sequence[Candidate], folder: Path) -> int:
+def cut_boxes(frames: FrameFolder | Video, candidates: Sequence[Candidate], folder: Path) -> int:
     """Write the sharpest candidate of each part as an image, and return how many there are.
 
     Each is written whole or not at all, as soon as the last candidate of its part is read. A remark

@@ -22,20 +22,20 @@ from person_reid.config.option import FRAME_RATE
 from person_reid.data.images.image_files import DEEP, is_image, open_image
 from person_reid.data.video.tracked_boxes import seconds_of
 from person_reid.errors import UserError
-from person_reid.files import SETTINGS, VIDEO, regular_file, text_of
+from person_reid.files import SETTINGS_BYTES, VIDEO, regular_file, text_of
 
 RATE_ROUNDING = 0.02  # of frame rates, such as 29.97 and 30
 SAME = 1e-4  # of frame rates that are written with few digits
-GAP = 2  # usual steps between two frames; more is a gap in the stream
+GAP_IN_SECONDS = 2  # usual steps between two frames; more is a gap in the stream
 # FFmpeg also follows playlists to files that nobody named, and patterns such as p%d.jpg
-CONTAINERS = (
+VIDEO_CONTAINERS = (
     "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,dv,ivf,nut,rm,wtv,h261,h263,"
     "h264,hevc,vvc,m4v,mjpeg,av1,obu,vc1,yuv4mpegpipe,gif"
 )
-OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+OPTIONS = {"format_whitelist": VIDEO_CONTAINERS, "protocol_whitelist": "file"}
 LATEST = 10**9  # a larger number in a name is a time, in seconds or less since 1970
 # a date and a time of day, perhaps with fractions of a second
-TIMED = re.compile(
+TIME_IN_NAME = re.compile(
     r"(?:19|20)\d\d(\D?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])\D?"
     r"(?:[01]\d|2[0-3])\D?[0-5]\d\D?[0-5]\d\D?\d*$",
     re.ASCII,
@@ -45,7 +45,7 @@ Frame = npt.NDArray[Any]  # (H, W, 3) uint8, RGB, or (H, W) with more than 8 bit
 Numbered = tuple[int, Frame | None]
 
 
-def open_frames(place: Path, fps: float | None = None) -> "Images | Video":
+def open_frames(place: Path, fps: float | None = None) -> "FrameFolder | Video":
     """Return the frames of a video file or of a folder of images.
 
     fps: the frames a second that the tracker saw. If there are several times as many, as for
@@ -55,10 +55,12 @@ def open_frames(place: Path, fps: float | None = None) -> "Images | Video":
     """
     if not place.exists():
         raise UserError(f"{place}: no such video or folder of frames.")
-    return Images(place, fps) if place.is_dir() else Video(place, fps)
+    return FrameFolder(place, fps) if place.is_dir() else Video(place, fps)
 
 
-def first_number(frames: "Images | Video", numbers: Iterable[int], given: int | None = None) -> int:
+def first_number(
+    frames: "FrameFolder | Video", numbers: Iterable[int], given: int | None = None
+) -> int:
     """Return the number that a track file gives to frame 1, such as 0 for a program that counts
     from 0.
 
@@ -120,7 +122,7 @@ def size_of(frame: Frame) -> tuple[int, int]:
     return frame.shape[1], frame.shape[0]
 
 
-class Images:
+class FrameFolder:
     """The frames of a folder.
 
     files: the images by the numbers in their names or, if `numbered` is False, by their order.
@@ -181,14 +183,16 @@ def _numbers_in(files: Sequence[Path]) -> list[int] | None:
     numbers = [int(end[0]) for end in ends if end]
     if len({*numbers}) < len(files) or max(numbers) >= LATEST:
         return None
-    return None if all(TIMED.search(path.stem) for path in files) else numbers
+    return None if all(TIME_IN_NAME.search(path.stem) for path in files) else numbers
 
 
 def _noted_rate(folder: Path) -> float | None:
     """Return the rate in the seqinfo.ini of a folder of frames, or of the folder above it."""
     found = ConfigParser()
     files = (place / "seqinfo.ini" for place in (folder, folder.parent))
-    texts = [text_of(file, SETTINGS, "the notes of a sequence") for file in files if file.exists()]
+    texts = [
+        text_of(file, SETTINGS_BYTES, "the notes of a sequence") for file in files if file.exists()
+    ]
     with suppress(Exception):  # none is there, or it is damaged
         for text in texts:
             found.read_string(text)
@@ -291,7 +295,7 @@ def _rate(times: npt.NDArray[np.float64], noted: float | None) -> float | None:
     exact if it agrees with them.
     """
     steps = np.diff(times)
-    usual = steps[steps <= GAP * np.median(steps)] if len(steps) else steps
+    usual = steps[steps <= GAP_IN_SECONDS * np.median(steps)] if len(steps) else steps
     if not usual.sum() > 0:
         return noted
     found = float(1 / usual.mean())

@@ -15,7 +15,7 @@ from PIL import Image
 
 from person_reid.data.images.image_files import is_image
 from person_reid.data.own.folder_or_list import draw_split
-from person_reid.data.readers import Picture, Splits, files_below
+from person_reid.data.readers import Picture, PicturesBySplit, files_below
 from person_reid.data.video.crops import LEAST_SIDE, cut_box, save_crop, suffix_of
 from person_reid.data.video.frames import Frame, open_frame, size_of
 from person_reid.data.video.track_files import Box, formats_of, read_rows
@@ -71,7 +71,7 @@ def read_sequences(
     format: str | None = None,
     test_fraction: float | None = None,
     seed: int | None = None,
-) -> Splits:
+) -> PicturesBySplit:
     """Read the people of all sequences below a folder. A track is an identity, a frame a camera.
 
     So a query finds its person in every other frame. Tracks of different sequences are different

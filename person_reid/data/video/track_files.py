@@ -13,7 +13,8 @@ fractions of the frame:
 
     class middle_x middle_y width height [confidence] track
 
-To add a format, add an entry to FORMATS, and its name to TRACK_FORMATS in config/prepare.py.
+To add a format, add an entry to TRACK_FORMATS, and its name to TRACK_FORMAT_NAMES in
+config/prepare.py.
 
 Dendorfer et al., MOTChallenge: A Benchmark for Single-Camera Multiple Target Tracking, IJCV 2021.
 """
@@ -26,25 +27,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from person_reid.config.forms import numbers
+from person_reid.config.forms import listed_numbers
 from person_reid.config.option import LARGEST_SETTING
 from person_reid.errors import UserError
 from person_reid.files import content_of
 from person_reid.text import counted
 
-UNKNOWN = -1
+UNKNOWN_VALUE = -1
 MOT_CLASSES = 13  # numbered from 1
-BOX = ("frame", "track", "left", "top", "width", "height", "confidence")
-LABEL = ("class", "x", "y", "width", "height")
+BOX_COLUMNS = ("frame", "track", "left", "top", "width", "height", "confidence")
+LABEL_COLUMNS = ("class", "x", "y", "width", "height")
 # what a line has: the separator, how many values, and what they are
-TEXT = ",", range(7, 11), "frame,track,left,top,width,height,confidence and perhaps more"
+MOT_TEXT = ",", range(7, 11), "frame,track,left,top,width,height,confidence and perhaps more"
 LABELS = None, range(5, 8), "class x y width height, perhaps confidence, and track"
 VALUE = re.compile(r"[^,\s\ufeff]+")
 NUMBERED = re.compile(r"(.*?)([0-9]+)")  # the name of a label ends in the number of its frame
 log = logging.getLogger(__name__)
 
 
-class Row(NamedTuple):
+class TrackRow(NamedTuple):
     """The values in a line of a file, and the number of their frame."""
 
     file: Path
@@ -65,7 +66,7 @@ class Box(NamedTuple):
     visibility: float
 
 
-Files = Sequence[Sequence[Row]]
+Files = Sequence[Sequence[TrackRow]]
 
 
 @dataclass(frozen=True)
@@ -83,14 +84,14 @@ class Format:
     remark: str = ""
     labels: bool = False
 
-    def boxes(self, rows: Iterable[Row]) -> list[Box]:
+    def boxes(self, rows: Iterable[TrackRow]) -> list[Box]:
         """Return the boxes of some lines, without those to be ignored.
 
         Their sides are in pixels from 0 or, for labels, in fractions of the frame.
         """
         return [box for box in map(self._box, rows) if box.confidence]
 
-    def _box(self, row: Row) -> Box:
+    def _box(self, row: TrackRow) -> Box:
         known = dict(zip(self.columns, row.values, strict=False))
         width, height = known["width"], known["height"]
         if self.labels:
@@ -100,11 +101,11 @@ class Format:
         return Box(
             row.line,
             row.frame,
-            known.get("track", UNKNOWN),
+            known.get("track", UNKNOWN_VALUE),
             (left, top, left + width, top + height),
             known.get("confidence", 1),
-            known.get("class", UNKNOWN),
-            known.get("visibility", UNKNOWN),
+            known.get("class", UNKNOWN_VALUE),
+            known.get("visibility", UNKNOWN_VALUE),
         )
 
     def classes(self, boxes: Iterable[Box], named: str | None = None) -> set[float]:
@@ -114,8 +115,8 @@ class Format:
         Remarks say how they are numbered, and count the boxes of the others.
         Raises UserError if `named` does not name numbers.
         """
-        wanted: set[float] = {UNKNOWN, *self.people}
-        if named and not (wanted := {*numbers(named)}):
+        wanted: set[float] = {UNKNOWN_VALUE, *self.people}
+        if named and not (wanted := {*listed_numbers(named)}):
             raise UserError(f"--class {named}: expected numbers of classes, such as 0 or 1,2,7.")
         if self.remark:
             log.info("%s --class N chooses others, and --format another format.", self.remark)
@@ -128,7 +129,7 @@ class Format:
 def _column(files: Files, name: int) -> list[float]:
     """Return the values of a column, where it is known."""
     values = (row.values[name] for rows in files for row in rows if len(row.values) > name)
-    return [value for value in values if value != UNKNOWN]
+    return [value for value in values if value != UNKNOWN_VALUE]
 
 
 def _are_certain(files: Files) -> bool:
@@ -180,50 +181,56 @@ def _may_be(files: Files) -> bool:
 IN_COCO = (
     "The classes are numbered as in COCO, where 0 is a person, and no visibility follows them."
 )
-FORMATS = {
+TRACK_FORMATS = {
     # some sequences of 2015 have places in the world
-    "mot15": Format((*BOX, "x", "y", "z"), frozenset(), _have_places),
+    "mot15": Format((*BOX_COLUMNS, "x", "y", "z"), frozenset(), _have_places),
     # boxmot eval, in which COCO's classes are counted from 1
     "boxmot_eval": Format(
-        (*BOX, "class", "detection"),
+        (*BOX_COLUMNS, "class", "detection"),
         frozenset((1,)),
         _number_detections,
         "The classes are COCO's plus 1, as BoxMOT writes them to evaluate; 1 is a person.",
     ),
     # boxmot track
-    "boxmot": Format((*BOX, "class"), frozenset((0,)), _count_classes_from_zero, IN_COCO),
+    "boxmot": Format((*BOX_COLUMNS, "class"), frozenset((0,)), _count_classes_from_zero, IN_COCO),
     # pedestrians, people on vehicles, and static people
-    "mot": Format((*BOX, "class", "visibility"), frozenset((1, 2, 7)), _may_be),
+    "mot": Format((*BOX_COLUMNS, "class", "visibility"), frozenset((1, 2, 7)), _may_be),
     "ultralytics_conf": Format(
-        (*LABEL, "confidence", "track"), frozenset((0,)), _have_confidence, IN_COCO, labels=True
+        (*LABEL_COLUMNS, "confidence", "track"),
+        frozenset((0,)),
+        _have_confidence,
+        IN_COCO,
+        labels=True,
     ),
-    "ultralytics": Format((*LABEL, "track"), frozenset((0,)), _may_be, IN_COCO, labels=True),
+    "ultralytics": Format(
+        (*LABEL_COLUMNS, "track"), frozenset((0,)), _may_be, IN_COCO, labels=True
+    ),
 }
 
 
-def formats_of(files: Mapping[Path, Sequence[Row]], name: str | None = None) -> list[Format]:
+def formats_of(files: Mapping[Path, Sequence[TrackRow]], name: str | None = None) -> list[Format]:
     """Return the format of each file, as one of them shows it for all, or that of a name.
 
     Only places in the world are a matter of each file.
     Raises UserError if a folder has a file's format, or the other way round.
     """
     for path in files:
-        if name and FORMATS[name].labels != path.is_dir():
+        if name and TRACK_FORMATS[name].labels != path.is_dir():
             found, expected = "a folder", "a file"
-            if FORMATS[name].labels:
+            if TRACK_FORMATS[name].labels:
                 found, expected = expected, found
             raise UserError(
                 f"{path}: {found}; --format {name} is about {expected}. Leave --format out."
             )
     if name:
-        return [FORMATS[name]] * len(files)
+        return [TRACK_FORMATS[name]] * len(files)
     labels = any(path.is_dir() for path in files)
     seen = [[row for row in rows if labels or row.values[6]] for rows in files.values()]
     placed = [not labels and _have_places([rows]) for rows in seen]
     others = [rows for rows, alone in zip(seen, placed, strict=True) if not alone]
-    known = (form for form in FORMATS.values() if form.labels == labels)
+    known = (form for form in TRACK_FORMATS.values() if form.labels == labels)
     shared = next(form for form in known if form.fits(others))
-    return [FORMATS["mot15"] if alone else shared for alone in placed]
+    return [TRACK_FORMATS["mot15"] if alone else shared for alone in placed]
 
 
 def read_boxes(
@@ -231,7 +238,9 @@ def read_boxes(
 ) -> tuple[Format, list[Box]]:
     """Return the format of a track file or a folder of labels, and its boxes.
 
-    name: the format, a key of FORMATS; by default what the lines look like. images: see read_rows.
+    name: the format, a key of TRACK_FORMATS; by default what the lines look like. images: see
+        read_rows.
+
     Raises UserError for a line that makes no sense.
     """
     rows = read_rows(path, images)
@@ -246,17 +255,17 @@ def read_boxes(
     return form, boxes
 
 
-def read_rows(path: Path, images: Mapping[str, int] | None = None) -> list[Row]:
+def read_rows(path: Path, images: Mapping[str, int] | None = None) -> list[TrackRow]:
     """Return the values of all lines of a track file or a folder of labels.
 
     images: the number of the image of each name, if labels are named as images are.
     Raises UserError for a line that makes no sense.
     """
     if not path.is_dir():
-        found = [(number, _values(path, number, line, *TEXT)) for number, line in _filled(path)]
-        return [Row(path, number, values[0], values) for number, values in found]
+        found = [(number, _values(path, number, line, *MOT_TEXT)) for number, line in _filled(path)]
+        return [TrackRow(path, number, values[0], values) for number, values in found]
     return [
-        Row(file, number, frame, _values(file, number, line, *LABELS))
+        TrackRow(file, number, frame, _values(file, number, line, *LABELS))
         for file, frame in _numbered_labels(path, images)
         for number, line in _filled(file)
     ]
@@ -341,7 +350,7 @@ def write_identities(
     for file in files_of(path):
         lines = lines_of(file)
         for number, line in enumerate(lines, 1):
-            track = tracks.get((file, number), UNKNOWN)
+            track = tracks.get((file, number), UNKNOWN_VALUE)
             if track >= 0:
                 start, end = [*VALUE.finditer(line)][place].span()
                 lines[number - 1] = f"{line[:start]}{identity(int(track))}{line[end:]}"

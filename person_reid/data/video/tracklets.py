@@ -16,7 +16,7 @@ from person_reid.data.readers import (
     QUERY,
     TRAIN,
     Picture,
-    Splits,
+    PicturesBySplit,
     all_there,
     group,
     read_columns,
@@ -30,7 +30,7 @@ LSVID_NAME = re.compile("[^_]+_[^_]+_([0-9]+)_")
 LSVID_NAMES = "<identity>_<tracklet>_<camera>_<frame>"
 
 
-def read_mars(data_dir: Path) -> Splits:
+def read_mars(data_dir: Path) -> PicturesBySplit:
     """Read MARS. A tracklet's number is its row in tracks_train_info or tracks_test_info.
 
     A row has four numbers: the first and the last line of train_name.txt or test_name.txt with its
@@ -75,7 +75,7 @@ def _mars_pictures(data_dir: Path, part: str) -> list[Picture]:
     return pictures
 
 
-def read_lsvid(data_dir: Path) -> Splits:
+def read_lsvid(data_dir: Path) -> PicturesBySplit:
     """Read LS-VID. A tracklet's number is its line in list_seq_train.txt or list_seq_test.txt.
 
     A line is the beginning of the paths of its frames, and the identity. `query` of

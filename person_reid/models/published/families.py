@@ -23,7 +23,7 @@ TEST: dict[str, Any] = {
     "own_feature": True,
 }
 TINY_VIT: dict[str, Any] = {"embed_dim": 192, "depth": 12, "num_heads": 3}
-SMALL = {"embed_dim": 384, "depth": 12, "num_heads": 6}
+SMALL_VIT = {"embed_dim": 384, "depth": 12, "num_heads": 6}
 BASE = {"embed_dim": 768, "depth": 12, "num_heads": 12}
 # timm's first ViT-S, which TransReID begins with
 SHALLOW = {
@@ -139,20 +139,20 @@ FAMILIES: dict[str, Backbone] = {
         transreid("transreid_vit_base_jpm_sie_12", BASE, "jigsaw", stride=12),
         transreid("transreid_deit_base_jpm_sie_12", BASE, "jigsaw", stride=12),
         transreid("transreid_vit_small", SHALLOW),
-        transreid("transreid_deit_small", SMALL),
+        transreid("transreid_deit_small", SMALL_VIT),
         # Luo et al., arXiv 2111.12084
-        transreid("transreid_ssl_vit_small", SMALL),
-        transreid("transreid_ssl_vit_small_ics", SMALL, stem=True),
+        transreid("transreid_ssl_vit_small", SMALL_VIT),
+        transreid("transreid_ssl_vit_small_ics", SMALL_VIT, stem=True),
         transreid("transreid_ssl_vit_base_ics", BASE, stem=True),
-        without_labels(transreid("transreid_ssl_vit_small", SMALL)),
-        without_labels(transreid("transreid_ssl_vit_small_ics", SMALL, stem=True)),
+        without_labels(transreid("transreid_ssl_vit_small", SMALL_VIT)),
+        without_labels(transreid("transreid_ssl_vit_small_ics", SMALL_VIT, stem=True)),
         # Zhu et al., ECCV 2022
-        transreid("pass_vit_small", SMALL | {"reg_tokens": 3}, "parts"),
+        transreid("pass_vit_small", SMALL_VIT | {"reg_tokens": 3}, "parts"),
         transreid("pass_vit_base", BASE | {"reg_tokens": 3}, "parts"),
-        without_labels(transreid("pass_vit_small", SMALL | {"reg_tokens": 3}, "normed")),
+        without_labels(transreid("pass_vit_small", SMALL_VIT | {"reg_tokens": 3}, "normed")),
         # Hu et al., PersonViT, 2024
         transreid("personvit_vit_tiny", TINY_VIT),
-        transreid("personvit_vit_small", SMALL),
+        transreid("personvit_vit_small", SMALL_VIT),
         transreid("personvit_vit_base", BASE),
         # Li, Sun, Li: CLIP-ReID, AAAI 2023
         transreid("clip_reid_vit_base", BASE | CLIP, "projected"),

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from person_reid.config.option import OptionError
-from person_reid.config.zoo import Published, published, zoo
+from person_reid.config.zoo import Published, published_network, zoo
 from person_reid.errors import UserError, first_line
 from person_reid.files import checksum_of
 
@@ -69,7 +69,7 @@ def weight_file(weights: str | Path) -> Path:
     Such a file is in the folder of weights, or on the Hugging Face hub or in its cache. Raises
     UserError, which names file and place, if it is in neither, or is another file.
     """
-    entry = published(weights)
+    entry = published_network(weights)
     if not entry:
         return Path(weights)
     file = entry.local or _from_hub(entry)
