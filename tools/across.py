@@ -37,15 +37,8 @@ from person_reid.data.video.track_files import write_identities
 from person_reid.errors import UserError
 from person_reid.files import check_folder, is_file_name, real, whole_folder, write_csv
 from person_reid.gallery.gallery import Gallery, open_gallery
-from person_reid.gallery.metadata import About, listed_path
-from person_reid.gallery.naming import (
-    known_name,
-    name_people,
-    number_people,
-    recorded_identities,
-)
-from person_reid.gallery.network import measured_threshold
-from person_reid.gallery.people import (
+from person_reid.gallery.indexed_network import measured_threshold
+from person_reid.gallery.indexed_tracks import (
     Corrections,
     IndexedTrack,
     NamedTrack,
@@ -57,7 +50,14 @@ from person_reid.gallery.people import (
     score_people,
     spans,
 )
-from person_reid.gallery.tracks import TrackRecord
+from person_reid.gallery.metadata import About, listed_path
+from person_reid.gallery.naming import (
+    known_name,
+    name_people,
+    number_people,
+    recorded_identities,
+)
+from person_reid.gallery.track_records import TrackRecord
 from person_reid.retrieval.association import People, Travel, link_tracks, read_travel
 from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.similarity import Features

@@ -59,6 +59,7 @@ from person_reid.errors import UserError
 from person_reid.files import real, set_aside, write_csv, write_json
 from person_reid.gallery.gallery import Gallery, growing_gallery, nobody_has, open_gallery
 from person_reid.gallery.identification import Identification, known_people
+from person_reid.gallery.indexed_network import measured_threshold, open_network
 from person_reid.gallery.indexing import add_images, describe_answers, find_images
 from person_reid.gallery.metadata import (
     EVERYTHING,
@@ -69,8 +70,7 @@ from person_reid.gallery.metadata import (
     read_abouts,
 )
 from person_reid.gallery.milvus import SCHEME
-from person_reid.gallery.network import measured_threshold, open_network
-from person_reid.gallery.tracks import describe_tracks, record_tracks
+from person_reid.gallery.track_records import describe_tracks, record_tracks
 from person_reid.retrieval.clusters import group_people, numbered_names
 from person_reid.retrieval.thresholds import DIGITS, load_bound
 from person_reid.text import counted, printable

@@ -23,7 +23,6 @@ import numpy.typing as npt
 
 from person_reid.errors import UserError
 from person_reid.gallery.checks import check_count, check_filter, checked_features
-from person_reid.gallery.crops import delete_crops
 from person_reid.gallery.index_file import ADDITIONS, IndexFile
 from person_reid.gallery.inverted_lists import (
     InvertedLists,
@@ -34,6 +33,7 @@ from person_reid.gallery.inverted_lists import (
     held,
 )
 from person_reid.gallery.metadata import EVERYTHING, UNKNOWN_ABOUT, About, Filter
+from person_reid.gallery.track_crops import delete_crops
 from person_reid.retrieval.neighbours import merged, nearest_of_chunks
 from person_reid.retrieval.similarity import Features
 

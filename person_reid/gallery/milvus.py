@@ -36,9 +36,9 @@ from person_reid.gallery.checks import (
     log_stripped,
     state_of,
 )
-from person_reid.gallery.crops import delete_crops
 from person_reid.gallery.index import MOST_ADMITTED, Found
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
+from person_reid.gallery.track_crops import delete_crops
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.text import parse_json
 

@@ -10,8 +10,8 @@ from itertools import count
 from typing import TypeVar
 
 from person_reid.gallery.gallery import Gallery
+from person_reid.gallery.indexed_tracks import Corrections, IndexedTrack
 from person_reid.gallery.metadata import Filter
-from person_reid.gallery.people import Corrections, IndexedTrack
 from person_reid.retrieval.clusters import number_in
 
 MORE = 10**6  # votes of what somebody has said; no track has as many images

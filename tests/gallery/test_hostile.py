@@ -16,9 +16,9 @@ from person_reid.errors import UserError
 from person_reid.gallery import index as module
 from person_reid.gallery import index_file, inverted_lists
 from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.indexed_network import check_same_network, network_of
 from person_reid.gallery.inverted_lists import latest_file
 from person_reid.gallery.metadata import About, Filter
-from person_reid.gallery.network import check_same_network, network_of
 
 FEATURES = np.eye(400, 64, dtype=np.float32) + np.eye(400, 64, -64, dtype=np.float32) + 0.01
 NAMES = [f"{number}.jpg" for number in range(400)]

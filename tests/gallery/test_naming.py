@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from person_reid.data.video.tracked_boxes import Track
+from person_reid.gallery.indexed_tracks import Corrections, IndexedTrack
 from person_reid.gallery.metadata import About
 from person_reid.gallery.naming import known_name, name_people, number_people
-from person_reid.gallery.people import Corrections, IndexedTrack
-from person_reid.gallery.tracks import TrackRecord
+from person_reid.gallery.track_records import TrackRecord
 
 RECORD = TrackRecord("hall", "a", "b", "3", "c", 10.0, None, 100, 60, None)
 

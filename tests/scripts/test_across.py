@@ -19,7 +19,7 @@ from person_reid.data.video.track_files import read_boxes, write_identities
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter
-from person_reid.gallery.tracks import TrackRecord, record_tracks, recorded_tracks
+from person_reid.gallery.track_records import TrackRecord, record_tracks, recorded_tracks
 from person_reid.models.factory import create_model
 from tests.support.page_in_node import run_page
 from tools import across, search

@@ -21,7 +21,7 @@ from person_reid.config.times import EPOCH, parsed
 from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
-from person_reid.gallery.tracks import recorded_tracks
+from person_reid.gallery.track_records import recorded_tracks
 from person_reid.models.factory import create_model
 from tests.support import ROOT
 from tools import search

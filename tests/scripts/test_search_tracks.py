@@ -18,7 +18,7 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter
-from person_reid.gallery.tracks import record_tracks, recorded_tracks
+from person_reid.gallery.track_records import record_tracks, recorded_tracks
 from person_reid.models.factory import create_model
 from tools import search
 

@@ -25,10 +25,10 @@ from person_reid.data.video.track_files import TRACK_FORMATS, files_of, read_box
 from person_reid.data.video.tracked_boxes import Track, frames_at_ends, read_tracks
 from person_reid.errors import UserError
 from person_reid.files import as_file_name, content_of, is_file_name, real
-from person_reid.gallery.crops import folder_beside
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.milvus import SCHEME
+from person_reid.gallery.track_crops import folder_beside
 from person_reid.text import quoted
 
 # Between these times a record may start, and its tracks may be.

@@ -4,7 +4,7 @@ import pytest
 
 from person_reid.deploy.find import run_of
 from person_reid.gallery.index import SearchIndex
-from person_reid.gallery.network import network_of
+from person_reid.gallery.indexed_network import network_of
 
 NOTHING = {
     **dict.fromkeys(("from", "backbone", "weights", "engine", "height", "width", "range")),

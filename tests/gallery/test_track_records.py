@@ -6,7 +6,12 @@ import pytest
 
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
-from person_reid.gallery.tracks import TrackRecord, crops_beside, record_tracks, recorded_tracks
+from person_reid.gallery.track_records import (
+    TrackRecord,
+    crops_beside,
+    record_tracks,
+    recorded_tracks,
+)
 
 
 def record_of(path, **changes):

@@ -23,7 +23,7 @@ from person_reid.errors import UserError
 from person_reid.files import is_file_name
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import About, read_abouts
-from person_reid.gallery.tracks import TrackRecord, recorded_tracks
+from person_reid.gallery.track_records import TrackRecord, recorded_tracks
 from person_reid.retrieval.association import TrackPairs, Travel, two_people
 from person_reid.retrieval.identities import Score, identity_f1, listed_boxes, matching_boxes
 from person_reid.retrieval.similarity import Features
