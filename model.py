@@ -8,7 +8,7 @@ python model.py --published "osnet*"     # list networks that others have publis
 The classes have the published names, arguments, state-dict keys and outputs. The published
 constructors always load ImageNet weights. If the cache has none, or a checkpoint follows anyway,
 pass weights="none" (by keyword) to any class. Swin, SwinV2, DINOv3 and ConvNeXt ignore `stride`, as
-published. New code should call build_model, which has every network and every option.
+published. New code should call create_model, which has every network and every option.
 """
 
 import sys
@@ -67,16 +67,15 @@ from person_reid.errors import UserError
 from person_reid.models import pcb
 from person_reid.models.attention import USAM
 from person_reid.models.backbone import Backbone
-from person_reid.models.factory import create_model as build_model
-from person_reid.models.factory import parameter_count
+from person_reid.models.factory import create_model, parameter_count
 from person_reid.models.heads import AS_PUBLISHED, Head, Seen, weights_init_kaiming
 from person_reid.models.network import Network, PlainNetwork, USAMNetwork
 from person_reid.models.registry import build_backbone, find_backbone
 from person_reid.models.weights import load_weights
 
 __all__ = [
-    "PCB", "USAM", "ClassBlock", "PCB_test", "activate_drop", "build_model", "ft_net", "ft_net_NAS",
-    "ft_net_convnext", "ft_net_dense", "ft_net_dino", "ft_net_efficient", "ft_net_hr",
+    "PCB", "USAM", "ClassBlock", "PCB_test", "activate_drop", "create_model", "ft_net",
+    "ft_net_NAS", "ft_net_convnext", "ft_net_dense", "ft_net_dino", "ft_net_efficient", "ft_net_hr",
     "ft_net_middle", "ft_net_swin", "ft_net_swinv2", "load_weights", "parameter_count",
     "weights_init_classifier", "weights_init_kaiming",
 ]  # fmt: skip
@@ -181,32 +180,32 @@ class ft_net_dense(PublishedNetwork):
 class ft_net_swin(PublishedNetwork):
     """Swin-B for images of 224×224."""
 
-    backbone = "swin_base"
+    backbone_name = "swin_base"
 
     def __init__(
         self, class_num: int, droprate: float = 0.5, stride: int = 2, circle: bool = False,
         linear_num: int = 512, **weights: Any,
     ) -> None:  # fmt: skip
-        super().__init__(self.backbone, class_num, droprate, linear_num, circle, **weights)
+        super().__init__(self.backbone_name, class_num, droprate, linear_num, circle, **weights)
 
 
 class ft_net_convnext(ft_net_swin):
     """ConvNeXt-B."""
 
-    backbone = "convnext_base"
+    backbone_name = "convnext_base"
 
 
 class ft_net_swinv2(PublishedNetwork):
     """SwinV2-B for images of `input_size` (height, width)."""
 
-    backbone = "swinv2_base"
+    backbone_name = "swinv2_base"
 
     def __init__(
         self, class_num: int, input_size: tuple[int, int] = (256, 128), droprate: float = 0.5,
         stride: int = 2, circle: bool = False, linear_num: int = 512, **weights: Any,
     ) -> None:  # fmt: skip
         super().__init__(
-            self.backbone,
+            self.backbone_name,
             class_num,
             droprate,
             linear_num,
@@ -219,13 +218,13 @@ class ft_net_swinv2(PublishedNetwork):
 class ft_net_dino(ft_net_swinv2):
     """ViT-B/16 of DINOv3 for images of `input_size` (height, width)."""
 
-    backbone = "dinov3_vit_base"
+    backbone_name = "dinov3_vit_base"
 
 
 class ft_net_hr(PublishedNetwork):
     """HRNet-W18."""
 
-    backbone = "hrnet_w18"
+    backbone_name = "hrnet_w18"
 
     def __init__(
         self,
@@ -235,13 +234,13 @@ class ft_net_hr(PublishedNetwork):
         linear_num: int = 512,
         **weights: Any,
     ) -> None:
-        super().__init__(self.backbone, class_num, droprate, linear_num, circle, **weights)
+        super().__init__(self.backbone_name, class_num, droprate, linear_num, circle, **weights)
 
 
 class ft_net_efficient(ft_net_hr):
     """EfficientNet-B4."""
 
-    backbone = "efficientnet_b4"
+    backbone_name = "efficientnet_b4"
 
 
 class ft_net_NAS(PublishedNetwork):

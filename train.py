@@ -23,7 +23,7 @@ from person_reid.console.named_network import network_named
 def main(argv: list[str] | None = None, text: str | None = __doc__) -> None:
     """Train in this process, in one for each GPU, or as one of those that torchrun started."""
     config = parse(TrainConfig, argv, text)  # defaults < --config FILE < flags; without torch
-    config = reid.resolved(config)  # what only the network and the losses know
+    config = reid.completed_options(config)  # what only the network and the losses know
     if config.dry_run:
         print(reid.describe_training(config))
     elif "," in config.gpu_ids and not launched():
@@ -54,7 +54,7 @@ def train(config: TrainConfig, world: "reid.World") -> None:
 
     with world.leader_first():  # one process decodes, and the others open its caches
         images.decode(network.size, network.padding)
-        terms = reid.further_terms(config, images, network, teacher)  # --adv, --DG, --teacher
+        terms = reid.added_losses(config, images, network, teacher)  # --adv, --DG, --teacher
         if evaluation:
             evaluation.decode(network.size)
 
@@ -63,7 +63,7 @@ def train(config: TrainConfig, world: "reid.World") -> None:
 
     # A step takes a batch forward and back, and updates the weights.
     step = reid.TrainingStep(
-        network, criterion, config, images, world, terms, reid.averaging(config)
+        network, criterion, config, images, world, terms, reid.weight_averaging(config)
     )
 
     with reid.open_journal(reid.RunJournal(step, config), state) as journal:

@@ -13,7 +13,7 @@ from .deploy.find import feature_flags as feature_flags
 from .deploy.find import network_name as network_name
 from .deploy.find import open_embedder as open_embedder
 from .deploy.find import run_of as run_of
-from .deploy.load import TestedNetwork as TestedNetwork
+from .deploy.load import NetworkToTest as NetworkToTest
 from .deploy.publish import save_pretrained as save_pretrained
 from .device import prepare_training as prepare_training
 from .device import seed_everything as seed_everything
@@ -27,7 +27,7 @@ from .gallery.metadata import About as About
 from .gallery.metadata import Filter as Filter
 from .losses import create_loss as create_loss
 from .losses import list_losses as list_losses
-from .models.factory import build_model as build_model
+from .models.factory import build_network as build_network
 from .models.factory import create_model as create_model
 from .models.registry import list_models as list_models
 from .models.weights import load_weights as load_weights
@@ -41,13 +41,13 @@ from .retrieval.rerank import rescorer as rescorer
 from .retrieval.results import FeatureSet as FeatureSet
 from .retrieval.results import load_result as load_result
 from .retrieval.results import save_result as save_result
-from .training.build import averaging as averaging
+from .training.build import added_losses as added_losses
+from .training.build import completed_options as completed_options
 from .training.build import create_criterion as create_criterion
 from .training.build import create_network as create_network
 from .training.build import describe_training as describe_training
 from .training.build import find_state as find_state
-from .training.build import further_terms as further_terms
-from .training.build import resolved as resolved
+from .training.build import weight_averaging as weight_averaging
 from .training.criterion import Criterion as Criterion
 from .training.evaluation import Evaluation as Evaluation
 from .training.fit import fit as fit

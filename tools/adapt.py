@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     """Adapt, in one process or under torchrun."""
     from person_reid.training.adaptation import started
 
-    config = reid.resolved(started(parse(AdaptConfig, argv, __doc__)))
+    config = reid.completed_options(started(parse(AdaptConfig, argv, __doc__)))
     with reid.join_world(config.gpu_ids) as world:
         adapt(config, world)
 

@@ -71,7 +71,7 @@ def check(config: ExportConfig) -> None:
     check_test_sets([config.test_dir] if config.test_dir else [])
 
 
-def write_file(config: ExportConfig, tested: reid.TestedNetwork) -> Path:
+def write_file(config: ExportConfig, tested: reid.NetworkToTest) -> Path:
     """Write the file that the options describe, say what it is, and return its path."""
     kind, path = chosen_format(config)
     check_outputs(config, [tested.weights], output=[path])
@@ -101,7 +101,7 @@ def write_file(config: ExportConfig, tested: reid.TestedNetwork) -> Path:
     return path
 
 
-def write_for_client(config: ExportConfig, tested: reid.TestedNetwork) -> Path:
+def write_for_client(config: ExportConfig, tested: reid.NetworkToTest) -> Path:
     """Write the file that the program of --for loads, and say what to type there.
 
     Returns the file's path.

@@ -109,7 +109,7 @@ def run_name(recipe: str, seed: int, changes: dict[str, Any]) -> str:
 
 def trained(words: Sequence[str]) -> TrainConfig:
     """Return the training that flags of train.py describe."""
-    return reid.resolved(parse(TrainConfig, words))
+    return reid.completed_options(parse(TrainConfig, words))
 
 
 def without_folders(value: Any) -> Any:

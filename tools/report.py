@@ -36,7 +36,7 @@ from person_reid.device import select_device
 from person_reid.errors import UserError
 from person_reid.files import write_text
 from person_reid.models.complexity import used_parameters
-from person_reid.models.factory import build_model
+from person_reid.models.factory import build_network
 from person_reid.retrieval.metrics import remark_unmatched
 from person_reid.retrieval.multi_query import read_multi_query
 from person_reid.retrieval.results import FEATURE_FLAGS, PLAIN, multi_query_file, read_note
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     """Measure, draw and write the page."""
     config = parse(ReportConfig, argv, __doc__)
     name = run_of(config)
-    run = reid.resolved(RunFolder(name).config()) if name else None
+    run = reid.completed_options(RunFolder(name).config()) if name else None
     save = Path(config.save or (RunFolder(name).report if name else "report.html"))
     check_outputs(config, [multi_query_file(config.result)], save=[save])
     query, gallery = reid.load_result(config.result, paths=True)
@@ -112,7 +112,7 @@ def about_network(config: ReportConfig, history: Sequence[Mapping[str, Any]]) ->
     except (UserError, FileNotFoundError):
         return {}
     with torch.device("meta"):  # shapes without values
-        network = build_model(tested.spec, tested.num_classes, "none")
+        network = build_network(tested.spec, tested.num_classes, "none")
     label = Path(tested.weights).name
     if run_of(config):
         label = Path(label).stem.removeprefix("net_")

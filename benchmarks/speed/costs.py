@@ -34,7 +34,7 @@ from person_reid.deploy.interface import Contents
 from person_reid.deploy.publish import milliseconds
 from person_reid.files import atomic_write
 from person_reid.models.complexity import complexity
-from person_reid.models.factory import build_model, input_size
+from person_reid.models.factory import build_network, input_size
 from tools.docs.pages import COSTS
 from tools.docs.results import read_records
 from tools.recipes import read_recipe
@@ -69,7 +69,7 @@ def cost(path, options):
     torch.manual_seed(0)
     spec = training_of(["--config", str(path)])
     height, width = input_size(spec)
-    network = build_model(spec, None, weights="none").eval()
+    network = build_network(spec, None, weights="none").eval()
     found = complexity(network, (height, width))
     times = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -27,7 +27,7 @@ from benchmarks.support.parser import Parser
 from benchmarks.support.references import half_cosine_rates
 from person_reid.console import run_script
 from person_reid.device import seed_everything, select_device
-from person_reid.models.factory import build_model
+from person_reid.models.factory import build_network
 from person_reid.progress import progress
 from person_reid.run_folder import RunFolder
 
@@ -62,7 +62,7 @@ class UsualTraining:
             drop_last=True,
         )
         self.num_classes = len(images.classes)
-        network = build_model(options, self.num_classes, options.weights)
+        network = build_network(options, self.num_classes, options.weights)
         self.network = network.to(self.device).train()
         backbone = list(self.network.model.parameters())
         head = [

@@ -152,6 +152,6 @@ def training_of(words):
     """Return the training that flags of train.py describe."""
     from person_reid.config import TrainConfig
     from person_reid.console import parse
-    from person_reid.training.build import resolved
+    from person_reid.training.build import completed_options
 
-    return resolved(parse(TrainConfig, words))
+    return completed_options(parse(TrainConfig, words))

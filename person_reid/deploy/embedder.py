@@ -36,7 +36,7 @@ from person_reid.data.images.decoding import decode
 from person_reid.data.images.image_files import Limits, Pixels, fit_image, load_image
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import (
-    TestedNetwork,
+    NetworkToTest,
     load_network,
     network_of_name,
     network_of_run,
@@ -63,7 +63,7 @@ class Embedder:
     """A network, ready to turn images into features.
 
     source: the name of a run (model/NAME), of a network (with weights), of a published network of
-        list_models(pretrained=True), or an exported file; also a TestedNetwork.
+        list_models(pretrained=True), or an exported file; also a NetworkToTest.
     weights: the weight file of a network, or "none".
     device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
     flip: add the mirrored image's output, as test.py does; False takes half the time, for slightly
@@ -92,7 +92,7 @@ class Embedder:
 
     # from_pretrained: two images at least this similar count as the same person
     threshold: float | None = None
-    promise: Bound | None = None  # and its bound
+    bound: Bound | None = None  # and its bound
     sides = 0  # cameras that the network has side information on
     resize = "bicubic"
     flips_inside = False  # whether an exported file adds the mirrored image itself
@@ -101,7 +101,7 @@ class Embedder:
 
     def __init__(
         self,
-        source: str | Path | TestedNetwork,
+        source: str | Path | NetworkToTest,
         weights: str | Path | None = None,
         device: str | torch.device | None = None,
         flip: bool | None = None,
@@ -121,7 +121,7 @@ class Embedder:
         scales = np.ravel(scales).tolist()
         file = _exported_file(source)
         # a run, or with weights a network
-        named = not file and not isinstance(source, TestedNetwork)
+        named = not file and not isinstance(source, NetworkToTest)
         ignored = {
             "weights": weights is not None and not named,
             "which_epoch": which_epoch != "last" and not (named and weights is None),
@@ -249,14 +249,14 @@ class Embedder:
     def from_pretrained(cls, source: str | Path, **settings: Any) -> "Embedder":
         """Open a folder of save_pretrained, or a model of that kind on the Hugging Face hub.
 
-        settings: device, flip, size and so on, as above. `threshold` and `promise` come from the
+        settings: device, flip, size and so on, as above. `threshold` and `bound` come from the
         folder, if it has them. Raises UserError if the folder does not exist or is damaged.
         """
         folder = find_folder(source)
         embedder = cls(open_pretrained(folder), **settings)
         with suppress(UserError):
             embedder.threshold = load_threshold(folder / CONFIG_FILE)
-        embedder.promise = load_bound(folder / CONFIG_FILE)
+        embedder.bound = load_bound(folder / CONFIG_FILE)
         return embedder
 
     def probe(self) -> Features:
@@ -323,7 +323,7 @@ def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> 
     )
     fitting = {
         f"{source!r} is not a network; expected the name of a run or a network, or a file": (
-            isinstance(source, str | Path | TestedNetwork) and str(source)
+            isinstance(source, str | Path | NetworkToTest) and str(source)
         ),
         f"batch_size {batch_size!r}: expected a whole number of 1 or above": (
             isinstance(batch_size, int) and batch_size >= 1
@@ -359,20 +359,20 @@ def _checked_limits(limits: Any) -> Limits | None:
     return float(numbers[0]), float(numbers[1])
 
 
-def _exported_file(source: str | Path | TestedNetwork) -> Path | None:
+def _exported_file(source: str | Path | NetworkToTest) -> Path | None:
     """Return the exported file that a source is, or None for a network or the name of one."""
-    file = None if isinstance(source, TestedNetwork) else Path(source)
+    file = None if isinstance(source, NetworkToTest) else Path(source)
     return file if file and file.suffix.lower() in READABLE else None
 
 
 def _network(
-    source: str | Path | TestedNetwork,
+    source: str | Path | NetworkToTest,
     weights: str | Path | None,
     which_epoch: str | int,
     size: tuple[int | None, int | None],
-) -> TestedNetwork:
+) -> NetworkToTest:
     """Return the network that a source and its weights name."""
-    if isinstance(source, TestedNetwork):
+    if isinstance(source, NetworkToTest):
         return source.resized(size)
     if weights is None and published_network(source):
         return network_of_name(str(source)).resized(size)
@@ -381,7 +381,7 @@ def _network(
     chosen = options_of(str(source))
     classes = PUBLISHED_CLASSES if "neck" in chosen else None  # no feature depends on their number
     network = NetworkOptions(**chosen, height=size[0], width=size[1])
-    return TestedNetwork(network, str(weights), classes, seed=0)
+    return NetworkToTest(network, str(weights), classes, seed=0)
 
 
 def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:

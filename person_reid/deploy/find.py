@@ -23,7 +23,7 @@ from person_reid.config.zoo import zoo
 from person_reid.data.images.image_files import Limits
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.interface import Preparation
-from person_reid.deploy.load import TestedNetwork, load_network
+from person_reid.deploy.load import NetworkToTest, load_network
 from person_reid.deploy.pretrained import find_folder, open_pretrained
 from person_reid.device import dtype_of, select_device
 from person_reid.errors import UserError
@@ -112,7 +112,7 @@ def check_result_of(result: str | Path, options: TrainedNetwork) -> None:
         )
 
 
-def tested_network(options: TrainedNetwork) -> TestedNetwork:
+def tested_network(options: TrainedNetwork) -> NetworkToTest:
     """Return the network of a folder, of the run model/NAME, or of a weight file.
 
     Raises UserError or FileNotFoundError if there is no such run, checkpoint or network, and
@@ -121,7 +121,7 @@ def tested_network(options: TrainedNetwork) -> TestedNetwork:
     if name := run_of(options):
         network, run = run_to_test(options), RunFolder(name)
         weights = run.weights_file(options.which_epoch)
-        return TestedNetwork(network, weights, run.num_classes(run.options()))
+        return NetworkToTest(network, weights, run.num_classes(run.options()))
     if folder := options.from_run:
         names = (*OF_RUN, *OF_FILE, *DESCRIPTION)
         refuse_ignored(options, names, f"{CONFIG_FILE} in {folder} describes the network.")
@@ -137,7 +137,7 @@ def tested_network(options: TrainedNetwork) -> TestedNetwork:
     described = configured(TrainConfig, chosen)
     has_head = chosen.get("neck", "none") != "none" or {"head", "linear_num"} & chosen.keys()
     classes = PUBLISHED_CLASSES if has_head else None  # no feature depends on their number
-    return TestedNetwork(_layers(described), options.weights, classes, options.seed)
+    return NetworkToTest(_layers(described), options.weights, classes, options.seed)
 
 
 def run_to_test(options: TrainedNetwork) -> NetworkOptions:

@@ -10,7 +10,7 @@ import torch
 from person_reid.config.network import NetworkOptions
 from person_reid.config.published import PUBLISHED_CLASSES
 from person_reid.config.zoo import implied
-from person_reid.models.factory import build_model, check_size, input_size, options_of, resolve
+from person_reid.models.factory import build_network, check_size, input_size, options_of, resolve
 from person_reid.models.network import Network
 from person_reid.models.weights import load_weights
 from person_reid.retrieval.features import scaled
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class TestedNetwork:
+class NetworkToTest:
     """Which network to test.
 
     spec: its layers and the size of its images; a size that it leaves open becomes the network's
@@ -51,7 +51,7 @@ class TestedNetwork:
         assert self.spec.height and self.spec.width, "a resolved spec has a size"
         return self.spec.height, self.spec.width
 
-    def resized(self, size: tuple[int | None, int | None]) -> "TestedNetwork":
+    def resized(self, size: tuple[int | None, int | None]) -> "NetworkToTest":
         """Return the same network for images of another (height, width).
 
         None leaves a side as it is.
@@ -64,7 +64,7 @@ class TestedNetwork:
 
 def network_of_run(
     name: str, which_epoch: str | int = "last", size: tuple[int | None, int | None] = (None, None)
-) -> TestedNetwork:
+) -> NetworkToTest:
     """Find the network of the run model/NAME. size: (height, width), by default as in training.
 
     Raises UserError or FileNotFoundError if the run or the checkpoint does not exist.
@@ -72,18 +72,18 @@ def network_of_run(
     run = RunFolder(name)
     network = NetworkOptions.of(asdict(run.config()))
     weights = run.weights_file(which_epoch)
-    return TestedNetwork(network, weights, run.num_classes(run.options())).resized(size)
+    return NetworkToTest(network, weights, run.num_classes(run.options())).resized(size)
 
 
-def network_of_name(name: str) -> TestedNetwork:
+def network_of_name(name: str) -> NetworkToTest:
     """Find the network that others have published under a name of list_models(pretrained=True)."""
     layers = implied(name, NetworkOptions.declared())
     layers = options_of(layers["backbone"]) | layers
     classes = PUBLISHED_CLASSES if "neck" in layers else None
-    return TestedNetwork(NetworkOptions(**layers), name, classes, seed=0)
+    return NetworkToTest(NetworkOptions(**layers), name, classes, seed=0)
 
 
-def load_network(tested: TestedNetwork, scales: Sequence[float] = (1.0,)) -> Network:
+def load_network(tested: NetworkToTest, scales: Sequence[float] = (1.0,)) -> Network:
     """Build a network and load its weights.
 
     scales: factors by which images will be resized. Raises UserError or FileNotFoundError for
@@ -93,7 +93,7 @@ def load_network(tested: TestedNetwork, scales: Sequence[float] = (1.0,)) -> Net
     with torch.random.fork_rng(devices=[]):
         if tested.seed is not None:
             torch.random.default_generator.manual_seed(tested.seed)
-        network = build_model(
+        network = build_network(
             tested.spec, tested.num_classes, "none" if tested.from_file else str(tested.weights)
         )
     if tested.from_file:

@@ -10,7 +10,7 @@ from typing import Any
 from person_reid.config.network import NetworkOptions
 from person_reid.config.tested import CONFIG_FILE
 from person_reid.data.images.augment import MEAN, STD
-from person_reid.deploy.load import TestedNetwork
+from person_reid.deploy.load import NetworkToTest
 from person_reid.errors import UserError, describe_error, first_line
 from person_reid.files import SETTINGS_BYTES, checksum_of, content_of
 from person_reid.models.factory import check_network
@@ -24,7 +24,7 @@ CARD = "README.md"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def open_pretrained(source: str | Path) -> TestedNetwork:
+def open_pretrained(source: str | Path) -> NetworkToTest:
     """Find the network in a folder of save_pretrained, or in such a model on Hugging Face's hub.
 
     source: the folder, or the hub's owner/name. Raises UserError, in one line, for a folder that is
@@ -71,7 +71,7 @@ def preprocessing(size: tuple[int, int]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _described(config: dict[str, Any], weights: Path) -> TestedNetwork:
+def _described(config: dict[str, Any], weights: Path) -> NetworkToTest:
     """Return the network in a config.
 
     Raises UserError, ValueError, TypeError or KeyError if there cannot be one.
@@ -83,7 +83,7 @@ def _described(config: dict[str, Any], weights: Path) -> TestedNetwork:
     if type(width) is not int or width < 1:
         raise ValueError(f"feature_size {width!r}: expected a number of 1 or above")
     check_network(spec)
-    tested = TestedNetwork(spec, weights, classes)
+    tested = NetworkToTest(spec, weights, classes)
     for name, value in preprocessing(tested.size).items():
         if (found := config["preprocessing"][name]) != value or type(found) is not type(value):
             raise ValueError(f"preprocessing: {name} {found!r}: images are prepared with {value!r}")

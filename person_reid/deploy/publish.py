@@ -27,7 +27,7 @@ from person_reid.data.datasets import DATA_SETS
 from person_reid.data.layout import read_split
 from person_reid.data.prepare import read_record
 from person_reid.deploy.embedder import Embedder
-from person_reid.deploy.load import TestedNetwork, load_network, network_of_run
+from person_reid.deploy.load import NetworkToTest, load_network, network_of_run
 from person_reid.deploy.pretrained import CARD, preprocessing
 from person_reid.errors import UserError
 from person_reid.files import SETTINGS_BYTES, atomic_write, content_of, real, write_json, write_text
@@ -122,20 +122,20 @@ def check_output(folder: str | Path) -> None:
 
 
 def save_pretrained(
-    source: str | TestedNetwork,
+    source: str | NetworkToTest,
     folder: str | Path,
     accuracies: Sequence[Accuracy] = (),
     trained_on: tuple[str, str] | None = None,
     threshold: float | None = None,
-    promise: Bound | None = None,
+    bound: Bound | None = None,
 ) -> Path:
     """Write a network to a folder; return the folder.
 
-    source: the name of a run (model/NAME), or a TestedNetwork.
+    source: the name of a run (model/NAME), or a NetworkToTest.
     accuracies: for the card.
     trained_on: name and terms of the training data.
     threshold: the cosine similarity from which two images show the same person.
-    promise: the bound on its errors.
+    bound: the bound on its errors.
 
     Raises UserError for weights that do not fit, and for a card or configuration that it did not
     write. Raises OSError, naming the file, if one cannot be written.
@@ -155,7 +155,7 @@ def save_pretrained(
         "feature_size": network.dim,
         "preprocessing": preprocessing(tested.size),
         "threshold": threshold,
-        "promise": promise and asdict(promise),
+        "promise": bound and asdict(bound),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     machine = platform.processor() or platform.machine()
@@ -165,7 +165,7 @@ def save_pretrained(
         "complexity": complexity(network, tested.size),
         "accuracies": accuracies,
         "trained_on": trained_on,
-        "promise": promise,
+        "promise": bound,
         "milliseconds": milliseconds(Embedder(tested, device="cpu", flip=False)),
         "machine": f"{machine}, {torch.get_num_threads()} threads",
     }

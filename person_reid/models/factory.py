@@ -100,7 +100,7 @@ def create_model(
     described = configured(NetworkOptions, {**known, **options})
     check_network(described)
     with nullcontext() if seed is None else seeded(seed):
-        return build_model(
+        return build_network(
             described, num_classes, weights or ("imagenet" if pretrained else "none")
         )
 
@@ -110,7 +110,7 @@ def options_of(backbone: str) -> dict[str, Any]:
     return {"backbone": backbone, **find_backbone(backbone).options}
 
 
-def build_model(
+def build_network(
     spec: NetworkOptions, num_classes: int | None = None, weights: str | Path = "imagenet"
 ) -> Network:
     """Build the network that `spec` describes.

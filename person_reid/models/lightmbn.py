@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from person_reid.config.network import NetworkOptions
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import AS_PUBLISHED, Seen, build_classifier, frozen_bias_norm
-from person_reid.models.network import BranchedNetwork, each
+from person_reid.models.network import BranchedNetwork, per_part
 from person_reid.models.osnet import OmniScaleBlock
 from person_reid.models.pooling import build_pooling, pool_stripes
 
@@ -94,7 +94,7 @@ class LightMBN(BranchedNetwork):
         lower half, two groups of channels.
         """
         shared = self.model["backbone"](images)
-        half = self.entry.channels // 2
+        half = self.backbone.channels // 2
         body, part, channel = (self.model[name](shared) for name in BRANCHES)
         body = self.batch_drop_block["drop_batch_bottleneck"](body)
         dropped = drop_top_rows(body) if self.training else body
@@ -113,7 +113,7 @@ class LightMBN(BranchedNetwork):
         return torch.stack(features, dim=2).flatten(1)
 
     def outputs(self, images: Tensor, seen: Seen = AS_PUBLISHED) -> tuple[Tensor, Tensor]:
-        features, logits = each(self.necks, self.pooled(images))
+        features, logits = per_part(self.necks, self.pooled(images))
         return features[:, : self.parts], logits
 
 

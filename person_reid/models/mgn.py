@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from person_reid.config.network import NetworkOptions
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import AS_PUBLISHED, Seen, build_classifier
-from person_reid.models.network import BranchedNetwork, each
+from person_reid.models.network import BranchedNetwork, per_part
 from person_reid.models.pooling import build_pooling, pool_stripes
 
 MGN_WIDTH = 256
@@ -80,7 +80,7 @@ class MGN(BranchedNetwork):
         return torch.cat(features, dim=1)
 
     def outputs(self, images: Tensor, seen: Seen = AS_PUBLISHED) -> tuple[Tensor, Tensor]:
-        features, logits = each(self.heads, self.pooled(images))
+        features, logits = per_part(self.heads, self.pooled(images))
         return features[:, : self.parts], logits
 
 

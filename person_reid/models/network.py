@@ -28,7 +28,7 @@ class Network(nn.Module):
 
     module, entry: the results of registry.build_backbone. spec: describes the heads. num_classes:
         identities; None or 0 leaves the classifiers out.
-    head: the classifier, an option of --head. size: (height, width) of the images.
+    head_name: the classifier, an option of --head. size: (height, width) of the images.
     padding: black pixels around a training image before it is cropped.
     dim: the width of the test feature.
     metric_dim: D, the width of the features that losses see. parts: P, the number of those features
@@ -54,9 +54,9 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self.model = module
-        self.entry = entry
+        self.backbone = entry
         self.num_classes = num_classes or None
-        self.head = spec.head
+        self.head_name = spec.head
         height, width = self.own_size or entry.size
         self.size = spec.height or height, spec.width or width
 
@@ -135,7 +135,7 @@ class PlainNetwork(Network):
 
     def pooled(self, images: Tensor, sides: Tensor | None = None) -> Tensor:
         """Compute the backbone's feature: (B, 3, H, W) → (B, D)."""
-        return self.entry.feature(self.model, images, self.pooling, sides)
+        return self.backbone.feature(self.model, images, self.pooling, sides)
 
     def embed(self, images: Tensor, sides: Tensor | None = None) -> Tensor:
         feature = self.pooled(images, sides)
@@ -146,7 +146,7 @@ class PlainNetwork(Network):
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rename the tensors of another program's network with a BNNeck as they are named here."""
-        state_dict = self.entry.renamed(state_dict)
+        state_dict = self.backbone.renamed(state_dict)
         names = next(
             (names for names in BNNECKS if f"{next(iter(names))}running_mean" in state_dict), None
         )
@@ -189,7 +189,7 @@ class USAMNetwork(PlainNetwork):
         return self.pooling(resnet.layer4(resnet.layer3(resnet.layer2(x))))
 
 
-def each(
+def per_part(
     heads: Sequence[Callable[[Tensor], Any]], pooled: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Apply one head to each of P pooled features (B, D): features (B, P, dim)

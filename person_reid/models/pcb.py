@@ -14,7 +14,7 @@ from person_reid.config.network import NetworkOptions
 from person_reid.config.option import NAMED_ALONE, OptionError
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import AS_PUBLISHED, Head, Seen
-from person_reid.models.network import Network, each
+from person_reid.models.network import Network, per_part
 from person_reid.models.pooling import build_pooling, pool_stripes
 
 STRIPES = 6
@@ -62,7 +62,7 @@ class PCBNetwork(Network):
     def stripes(self, images: Tensor) -> Tensor:
         """Compute the pooled stripes, from top to bottom: (B, 3, H, W) → (B, D, 6)."""
         return torch.stack(
-            pool_stripes(self.entry.feature_map(self.model, images), STRIPES, self._pool), dim=2
+            pool_stripes(self.backbone.feature_map(self.model, images), STRIPES, self._pool), dim=2
         )
 
     def embed(self, images: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class PCBNetwork(Network):
 
     def outputs(self, images: Tensor, seen: Seen = AS_PUBLISHED) -> tuple[Tensor, Tensor]:
         heads = [partial(getattr(self, f"classifier{i}"), seen=seen) for i in range(STRIPES)]
-        return each(heads, self.dropout(self.stripes(images)).unbind(2))
+        return per_part(heads, self.dropout(self.stripes(images)).unbind(2))
 
     def _pool(self, maps: Tensor) -> Tensor:
-        return self.entry.after_pool(self.model, self.pooling(maps))
+        return self.backbone.after_pool(self.model, self.pooling(maps))

@@ -46,7 +46,7 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
     matters = [name for name in network.state_dict() if not CLASSIFIER.fullmatch(name)]
     further = strict and not all(name.startswith("model.") for name in matters)  # are found missing
     report = load_matching(network if whole or further else network.model, state_dict)
-    _verify(report, path, strict, whole, network.entry.foreign)
+    _verify(report, path, strict, whole, network.backbone.foreign)
     return report
 
 
@@ -59,7 +59,7 @@ def _read_for(network: Network, path: str | Path) -> dict[str, Tensor]:
         read_state_dict(path), lambda names: len(own & network.renamed(names).keys())
     )
     state_dict = network.renamed(state_dict)
-    network.entry.adopt(network.model, state_dict)
+    network.backbone.adopt(network.model, state_dict)
     if network.num_classes is not None or not any(name.startswith("model.") for name in state_dict):
         return state_dict
     layers = network.state_dict()

@@ -44,7 +44,7 @@ def extract(
         if size not in (None, network.size):
             raise UserError(f"extract: the network takes images of {network.size}, not {size}.")
         size, sides = network.size, network.sides
-        resize, flips = network.entry.resize, network.entry.flips
+        resize, flips = network.backbone.resize, network.backbone.flips
     place, splits = usable_device(device), {"query": dataset.query, "gallery": dataset.gallery}
     with evaluation_mode(network):
         features = partial(

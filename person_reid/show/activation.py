@@ -90,8 +90,8 @@ def feature_maps(network: Network, images: torch.Tensor) -> dict[str, torch.Tens
         return {"": _input_of(network.pooling, lambda: network.pooled(images))}
     module = network.model
     last = (
-        network.entry.feature_map(module, images)
-        if network.entry.has_map
+        network.backbone.feature_map(module, images)
+        if network.backbone.has_map
         else _last_map(module, images)
     )
     return {"": on_grid(last, images.shape[2:], getattr(module, "num_prefix_tokens", None))}

@@ -26,7 +26,7 @@ from person_reid.errors import UserError
 from person_reid.losses.plan import LossPlan, learns, loss_plan
 from person_reid.models.convolution_scale import balance
 from person_reid.models.factory import (
-    build_model,
+    build_network,
     check_network,
     check_size,
     parameter_count,
@@ -48,7 +48,7 @@ Config = TypeVar("Config", bound=TrainConfig)
 log = logging.getLogger(__name__)
 
 
-def resolved(config: Config) -> Config:
+def completed_options(config: Config) -> Config:
     """Fill in what only the network and the losses know: the size of the images, learning rates,
     stochastic depth.
 
@@ -170,7 +170,7 @@ def create_network(
 
     Raises UserError if it cannot process images of the sizes that it is trained at.
     """
-    network = build_model(config, num_classes, "none" if resumed else config.weights)
+    network = build_network(config, num_classes, "none" if resumed else config.weights)
     for size in (network.size, *(size for _, size in config.sizes)):
         check_size(network, config.backbone, size, config.batchsize)
     if config.balance and not resumed:
@@ -186,17 +186,17 @@ def create_criterion(
     """Build what the training of a network minimises. teacher: what the
     teacher_ losses compare it with.
     """
-    return Criterion(loss_plan(config, network.head), network, teacher.dim if teacher else 0)
+    return Criterion(loss_plan(config, network.head_name), network, teacher.dim if teacher else 0)
 
 
-def averaging(options: FitOptions) -> Averaging | None:
+def weight_averaging(options: FitOptions) -> Averaging | None:
     """Return how --wa averages the weights; --DG asks for it,
     because its teacher is the average.
     """
     return Averaging(first_epoch=int(AVERAGE_FROM * options.total_epoch)) if options.wa else None
 
 
-def loss_terms(
+def losses_beside(
     options: LossOptions, images: TrainingImages, teacher: Embedder | None, *others: Term
 ) -> list[Term]:
     """Return the losses of --adv, --teacher and others, which are added to the criterion's."""
@@ -213,12 +213,12 @@ def loss_terms(
     return terms
 
 
-def further_terms(
+def added_losses(
     config: TrainConfig, images: TrainingImages, network: Network, teacher: Embedder | None
 ) -> list[Term]:
     """Return the losses of --adv, --DG and --teacher."""
     if not config.DG:
-        return loss_terms(config, images, teacher)
+        return losses_beside(config, images, teacher)
     from person_reid.training.generalisation import GeneralisationTerm
 
     folder = Path(config.DG_dir)
@@ -226,7 +226,7 @@ def further_terms(
     source = BatchSource(bank, Augment.of(config, *network.size, network.padding), images.device)
     # the published number
     unlabelled = GeneralisationTerm(source, size=max(8, config.batchsize // 2))
-    return loss_terms(config, images, teacher, unlabelled)
+    return losses_beside(config, images, teacher, unlabelled)
 
 
 def describe_training(config: TrainConfig) -> str:
@@ -238,7 +238,7 @@ def describe_training(config: TrainConfig) -> str:
     if laid_out := folder.is_dir():
         classes = len(join_splits(read_training_splits(config.roots, config.split)).classes)
     with torch.device("meta"):
-        network = build_model(config, classes, "none")
+        network = build_network(config, classes, "none")
     size = f"# {parameter_count(network) / 1e6:.2f} M parameters, {classes} identities"
     note = "" if laid_out else f" (Market-1501's: {config.data_dir} is not laid out)"
     return f"{yaml.safe_dump(asdict(config))}{size}{note}"

@@ -18,7 +18,12 @@ from person_reid.losses.plan import loss_plan
 from person_reid.models.convolution_scale import balance
 from person_reid.models.factory import check_size
 from person_reid.models.network import Network
-from person_reid.training.build import averaging, check_size_schedule, create_criterion, loss_terms
+from person_reid.training.build import (
+    check_size_schedule,
+    create_criterion,
+    losses_beside,
+    weight_averaging,
+)
 from person_reid.training.journal import Journal
 from person_reid.training.step import TrainingStep, prepare_modules
 from person_reid.training.training_images import TrainingImages
@@ -65,16 +70,16 @@ def fit(
     folder = dataset.folder / dataset.split
     images = TrainingImages([(folder, dataset.train)], options, place, seed=seed)
     with as_it_was(network):
-        check_size(network, network.entry.name, network.size, options.batchsize)
+        check_size(network, network.backbone.name, network.size, options.batchsize)
         if options.balance:
             balance(network, options.balance, network.size)
         with seeded(seed):  # losses draw their own weights
             criterion = create_criterion(options, network, teacher)
         images.decode(network.size, network.padding)
-        terms = loss_terms(options, images, teacher)
+        terms = losses_beside(options, images, teacher)
         prepare_modules(network, criterion, options, place)
         step = TrainingStep(
-            network, criterion, options, images, terms=terms, averaging=averaging(options)
+            network, criterion, options, images, terms=terms, averaging=weight_averaging(options)
         )
         journal = Journal(step, options.total_epoch)
         try:

@@ -18,7 +18,7 @@ from person_reid.console.options import spelled_as_flags
 from person_reid.deploy.find import run_of
 from person_reid.errors import UserError
 from person_reid.run_folder import RunFolder
-from person_reid.training.build import resolved
+from person_reid.training.build import completed_options
 from tests.support.small_training import started_as, trained_as
 from tools import figures
 
@@ -33,7 +33,7 @@ def parse_train(words):
 
 def load_run(name):
     """The resolved options of a run."""
-    return resolved(RunFolder(name).config())
+    return completed_options(RunFolder(name).config())
 
 
 def write_run(tmp_path, **content):
@@ -362,7 +362,7 @@ def test_a_value_of_any_kind_in_a_file_fits_or_is_named(option, tmp_path):
     for value in VALUES:
         (tmp_path / "recipe.yaml").write_text(f"{option}: {value}\n")
         with contextlib.suppress(UserError, OSError):
-            resolved(parse_train(["--config", "recipe.yaml"]))
+            completed_options(parse_train(["--config", "recipe.yaml"]))
 
 
 def test_a_date_is_no_number_and_half_a_character_no_text(tmp_path):

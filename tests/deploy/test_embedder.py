@@ -19,7 +19,7 @@ from person_reid.console import parse
 from person_reid.data.images.bank import load_bank
 from person_reid.deploy.export import export
 from person_reid.deploy.interface import Contents, Preparation
-from person_reid.deploy.load import TestedNetwork
+from person_reid.deploy.load import NetworkToTest
 from person_reid.deploy.run import quiet
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
@@ -246,7 +246,7 @@ def test_several_threads_may_ask_at_once(runtime, folder):
 
 def test_what_nothing_can_be_made_of_is_refused(folder, paths, tmp_path):
     file, weights, unit = folder / "net.pt", folder / "net.pth", tmp_path / "unit.pt"
-    network = TestedNetwork(
+    network = NetworkToTest(
         NetworkOptions(backbone="test_resnet", height=SIZE[0], width=SIZE[1]), weights
     )
     small = create_model("test_resnet", size=SIZE)

@@ -7,13 +7,13 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from person_reid import Embedder, TestedNetwork
+from person_reid import Embedder, NetworkToTest
 from person_reid.config.network import NetworkOptions
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.deploy.load import load_network
 from person_reid.errors import UserError
-from person_reid.models.factory import build_model
+from person_reid.models.factory import build_network
 from person_reid.run_folder import RunFolder
 from tests.support.networks import open_embedder, run_to_test, tested_network
 from tests.support.small_training import trained_as
@@ -32,7 +32,7 @@ def save_run(*flags, classes=5, backbone="resnet18"):
     )
     RunFolder("run").save_options({**asdict(options), "nclasses": classes})
     torch.manual_seed(7)
-    network = build_model(options, classes, "none").train()
+    network = build_network(options, classes, "none").train()
     network(torch.randn(8, 3, 64, 32))
     RunFolder("run").save_weights("last", network.state_dict())
 
@@ -266,7 +266,7 @@ def test_options_without_a_number_of_identities_are_refused():
 
 
 def test_what_a_description_leaves_open_is_the_networks_own():
-    tested = TestedNetwork(NetworkOptions(backbone="osnet_x0_25"), "none")
+    tested = NetworkToTest(NetworkOptions(backbone="osnet_x0_25"), "none")
     assert tested.size == (256, 128) and Embedder(tested, device="cpu").size == (256, 128)
 
 

@@ -161,7 +161,7 @@ def test_a_folder_keeps_the_threshold_and_its_bound(tmp_path, capsys):
     Path("threshold.json").write_text(json.dumps({"threshold": 0.75, "promise": promise}))
     command.main(["--name", "run", "--output", "with", "--threshold", "threshold.json"])
     embedder = Embedder.from_pretrained("with", device="cpu")
-    assert embedder.threshold == 0.75 and embedder.promise == Bound(**promise) == load_bound("with")
+    assert embedder.threshold == 0.75 and embedder.bound == Bound(**promise) == load_bound("with")
     assert "from 0.7500 on, which accepts at most 0.001 of pairs" in Path(
         "with", "README.md"
     ).read_text(encoding="utf-8")
@@ -176,7 +176,7 @@ def test_a_folder_keeps_the_threshold_and_its_bound(tmp_path, capsys):
     )
     command.main(["--name", "run", "--output", "without"])
     embedder = Embedder.from_pretrained("without", device="cpu")
-    assert embedder.threshold is None and embedder.promise is None
+    assert embedder.threshold is None and embedder.bound is None
 
 
 def change(spec=(), **entries):

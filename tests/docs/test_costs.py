@@ -10,7 +10,7 @@ from PIL import Image
 from benchmarks.speed import costs as benchmark
 from person_reid.config.network import NetworkOptions
 from person_reid.models.complexity import complexity
-from person_reid.models.factory import build_model
+from person_reid.models.factory import build_network
 from person_reid.recipe import Recipe
 from person_reid.show.tradeoff import draw_panels
 from tools.docs.costs import FOREIGN_NETWORKS, cost_panels, cost_table, costs, short_name
@@ -122,7 +122,7 @@ def test_the_benchmark_writes_a_line_for_each_network_once(tmp_path, monkeypatch
     (line,) = read_records(file)
     assert line["network"] == "market/tiny" and line["float32"] > 0 and line["int8"] is None
     options = NetworkOptions(backbone="test_resnet", height=64, width=32)
-    network = build_model(options, None, weights="none").eval()
+    network = build_network(options, None, weights="none").eval()
     found = complexity(network, (64, 32))
     assert line["parameters"] == found.parameters
     assert line["multiply_adds"] == found.multiply_adds

@@ -30,7 +30,7 @@ def test_a_network_of_ones_own_is_one_entry_and_trains(blocks, stride, height):
         "tiny", num_classes=5, weights="none", stride=stride, size=(64, 32), pool="gem"
     )
     images, labels = torch.randn(4, 3, 64, 32), torch.arange(4)
-    assert network.entry.feature_map(network.model, images).shape == (4, 64, height, height // 2)
+    assert network.backbone.feature_map(network.model, images).shape == (4, 64, height, height // 2)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     before = network.model[0].weight.clone()
     features, logits = network(images)

@@ -10,7 +10,7 @@ import torchvision
 import model
 from person_reid.config.network import NetworkOptions
 from person_reid.models.complexity import complexity, stages, used_parameters
-from person_reid.models.factory import build_model, create_model
+from person_reid.models.factory import build_network, create_model
 from person_reid.models.osnet import Gate
 from person_reid.models.registry import BACKBONES, LIST
 from tests.support import ROOT
@@ -164,7 +164,7 @@ def test_stages_add_up_to_the_whole(name):
 
 @pytest.mark.parametrize("classes", [10, 1000])
 def test_classifiers_of_people_are_not_counted(classes):
-    network = build_model(
+    network = build_network(
         NetworkOptions(backbone="osnet_x0_25", neck="none"), classes, weights="none"
     )
     assert used_parameters(network) == used_parameters(bare("osnet_x0_25"))

@@ -202,7 +202,7 @@ def test_a_network_trains(name):
     features, logits = network(torch.randn(2, 3, *record["size"]))
     logits.sum().backward()
     assert features.shape == (2, network.metric_dim) and logits.shape == (2, 5)
-    assert network.entry.feature_map(network.model, torch.zeros(1, 3, *record["size"])).ndim == 4
+    assert network.backbone.feature_map(network.model, torch.zeros(1, 3, *record["size"])).ndim == 4
 
 
 def test_a_feature_that_is_not_pooled_refuses_a_pooling():

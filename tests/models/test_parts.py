@@ -75,7 +75,7 @@ def test_pcb_drops_some_of_what_its_heads_see_in_training(monkeypatch):
 def test_pcb_keeps_the_resolution_of_any_backbone():
     network = create_model("osnet_x0_25", 5, weights="none", PCB=True)
     with torch.inference_mode():
-        assert network.entry.feature_map(network.model, torch.zeros(1, 3, 96, 48)).shape[2:] == (
+        assert network.backbone.feature_map(network.model, torch.zeros(1, 3, 96, 48)).shape[2:] == (
             12,
             6,
         )

@@ -17,7 +17,7 @@ from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.deploy.load import load_network
 from person_reid.errors import UserError
-from person_reid.models.factory import build_model, create_model, load_weights
+from person_reid.models.factory import build_network, create_model, load_weights
 from person_reid.models.published.transformer_weights import timm_names_of_mmdetection
 from tests.support.networks import tested_network
 
@@ -182,7 +182,7 @@ def test_the_neck_of_another_program_is_loaded(program, backbone, tmp_path, caps
     """Its feature is the one after the norm."""
     pool = ["--pool", "gemp"] if program == "fast-reid" else []
     spec = NetworkOptions(backbone="resnet18", neck="bnneck", pool="gemp" if pool else None)
-    trained = build_model(spec, 5, weights="none").eval()
+    trained = build_network(spec, 5, weights="none").eval()
     with torch.no_grad():
         for value in trained.classifier.add_block.state_dict().values():
             value.add_(2)
@@ -197,7 +197,7 @@ def test_the_neck_of_another_program_is_loaded(program, backbone, tmp_path, caps
     images = torch.randn(2, 3, 64, 32)
     found = load_network(tested_network(parse(TestConfig, words))).eval().embed(images)
     torch.testing.assert_close(found, trained.embed(images))
-    report = load_weights(build_model(spec, 5, weights="none"), file)
+    report = load_weights(build_network(spec, 5, weights="none"), file)
     assert not report.missing and not report.unknown
 
 

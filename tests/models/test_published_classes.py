@@ -18,7 +18,7 @@ from model import (
     PCB,
     ClassBlock,
     PCB_test,
-    build_model,
+    create_model,
     ft_net,
     ft_net_dense,
     weights_init_classifier,
@@ -82,7 +82,7 @@ def built(call):
 @pytest.mark.parametrize("name", CLASSES)
 def test_arguments_and_keys_are_the_published_ones(name, fixtures):
     """Without values, so fast: the features of all of them are compared for
-    build_model, which shares the path.
+    create_model, which shares the path.
     """
     call, parameters = CLASSES[name]
     published = json.loads((fixtures / "models.json").read_text())["models"][name]
@@ -162,7 +162,7 @@ def test_class_block_has_the_layers_that_its_arguments_ask_for(arguments, layers
 
 
 def test_a_run_of_ours_loads_into_the_published_class_and_ranks_alike():
-    ours = build_model("resnet50", 6, weights="none").eval()
+    ours = create_model("resnet50", 6, weights="none").eval()
     theirs = ft_net(6, weights="none").eval()
     theirs.load_state_dict(ours.state_dict())
     images = torch.randn(2, 3, 64, 32)

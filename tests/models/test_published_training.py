@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from person_reid.models.backbone import stochastic_depth
-from person_reid.models.factory import build_model, create_model
+from person_reid.models.factory import build_network, create_model
 from person_reid.training.schedule import build_optimizer
 from tests.support import FIXTURES
 from tests.support.small_training import trained_as
@@ -43,7 +43,7 @@ def name(request):
 def network(name):
     """The network as train.py builds it, without numbers."""
     with torch.device("meta"):
-        return build_model(options_of(FLAGS[name]), 751, "none").train()
+        return build_network(options_of(FLAGS[name]), 751, "none").train()
 
 
 def count(parameters):
@@ -113,7 +113,7 @@ def test_the_classifier_begins_at_the_published_scale():
 def test_the_options_say_what_is_trained(flags, rate):
     options = options_of(flags)
     with torch.device("meta"):
-        network = build_model(options, 751, "none")
+        network = build_network(options, 751, "none")
     assert (
         options.drop_path
         == rate

@@ -14,7 +14,7 @@ from PIL import Image
 from person_reid.deploy.load import load_network, network_of_run
 from person_reid.errors import UserError
 from person_reid.models.complexity import used_parameters
-from person_reid.models.factory import build_model
+from person_reid.models.factory import build_network
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet, load_result, save_result
 from person_reid.run_folder import RunFolder
@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
         path.parent.mkdir(parents=True)
         RunFolder("small").save_options({**asdict(options), "nclasses": 5})
         torch.manual_seed(0)
-        torch.save(build_model(options, 5, "none").state_dict(), path.with_name("net_last.pth"))
+        torch.save(build_network(options, 5, "none").state_dict(), path.with_name("net_last.pth"))
         path.with_name("log.jsonl").write_text(
             "".join(json.dumps(record) + "\n" for record in HISTORY)
         )

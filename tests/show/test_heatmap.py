@@ -96,7 +96,7 @@ def test_the_mean_of_the_map_is_what_the_network_pools(backbone):
     bank = images_of()
     with torch.inference_mode():
         maps = feature_maps(network, normalised(bank))[""]
-        entry = network.entry
+        entry = network.backbone
         whole = entry.feature_map(network.model, normalised(bank))
     assert maps.shape[2:] == ((2, 1) if backbone == "mobilenetv3_small" else (4, 2))
     assert maps.shape[1] == entry.channels
@@ -127,7 +127,7 @@ def test_usam_and_branches_show_the_maps_that_they_pool():
 
 def test_of_an_opaque_network_the_last_layer_with_positions_is_shown():
     network = create_model("shufflenet_v2_x0_5", weights="none").eval()  # torchvision's
-    assert not network.entry.has_map
+    assert not network.backbone.has_map
     maps = feature_maps(network, normalised(images_of()))[""]
     with torch.inference_mode():
         torch.testing.assert_close(maps.mean((2, 3)), network.embed(normalised(images_of())))

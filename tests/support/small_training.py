@@ -12,7 +12,7 @@ from person_reid.console import parse
 from person_reid.data.layout import Split
 from person_reid.device import seed_everything
 from person_reid.models.factory import create_model
-from person_reid.training.build import averaging, create_criterion, resolved
+from person_reid.training.build import completed_options, create_criterion, weight_averaging
 from person_reid.training.journal import Journal
 from person_reid.training.step import TrainingStep, prepare_modules
 from person_reid.training.training_images import TrainingImages
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 def trained_as(*flags):
     """The training that flags of train.py describe."""
-    return resolved(parse(TrainConfig, [*flags]))
+    return completed_options(parse(TrainConfig, [*flags]))
 
 
 def started_as(monkeypatch, *words):
@@ -34,7 +34,7 @@ def started_as(monkeypatch, *words):
         started.append(config)
         raise SystemExit
 
-    monkeypatch.setattr("person_reid.resolved", end)
+    monkeypatch.setattr("person_reid.completed_options", end)
     with pytest.raises(SystemExit):
         train_DDP.main([*words])
     return started[0]
@@ -76,7 +76,7 @@ class Trained:
         criterion = create_criterion(config, network)
         prepare_modules(network, criterion, config, CPU)
         self.step = TrainingStep(
-            network, criterion, config, self.images, averaging=averaging(config)
+            network, criterion, config, self.images, averaging=weight_averaging(config)
         )
         self.journal = Journal(self.step, config.total_epoch)
         self.network, self.criterion = network, criterion

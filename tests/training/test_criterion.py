@@ -27,7 +27,7 @@ def criterion(*flags, parts=1):
     torch.manual_seed(0)
     config = parse(TrainConfig, flags)
     network: Any = torch.nn.Module()
-    vars(network).update(head=config.head, parts=parts, metric_dim=DIM, num_classes=CLASSES)
+    vars(network).update(head_name=config.head, parts=parts, metric_dim=DIM, num_classes=CLASSES)
     return create_criterion(config, network)
 
 

@@ -261,7 +261,7 @@ def test_query_and_gallery_are_extracted_as_the_embedder_does(dataset):
     query, gallery = reid.extract(network, dataset, device="cpu")
     assert network.training and len(query.labels) == 8 and len(gallery.labels) == 8
     spec = reid.NetworkOptions(backbone="test_resnet", height=64, width=32)
-    embed = reid.Embedder(reid.TestedNetwork(spec, "net.pth", 6), device="cpu")
+    embed = reid.Embedder(reid.NetworkToTest(spec, "net.pth", 6), device="cpu")
     torch.testing.assert_close(query.features, embed(dataset.query.paths), rtol=1e-4, atol=1e-5)
     assert 0 < reid.evaluate(query, gallery).mAP <= 1
 
