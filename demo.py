@@ -1,6 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Show rankings: a query and the gallery images nearest to it, green for the right person, red for
-a wrong one.
+"""Show rankings: a query and its nearest gallery images, green if right and red if wrong.
 
     python demo.py --query_index 777
     python demo.py --query_index 777 --result market.mat --test_dir ../Market/pytorch \\

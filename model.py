@@ -265,8 +265,9 @@ class PCB(pcb.PCBNetwork):
 
 
 class PCB_test(pcb.PCBNetwork):
-    """The pooled stripes of a PCB, whose `model.*` it shares, for
-    testing: (B, 3, H, W) → (B, 2048, 6).
+    """A PCB for testing, which returns its pooled stripes: (B, 3, H, W) → (B, 2048, 6).
+
+    It shares the `model.*` of the PCB.
     """
 
     def __init__(self, model: Network) -> None:

@@ -39,11 +39,10 @@ class CrossEntropyLabelSmooth(nn.Module):
 
 
 def fuse_all_conv_bn(model: nn.Module) -> nn.Module:
-    """Fold every BatchNorm2d into the convolution before it, in place; return the model, which must
-    be in eval mode.
+    """Fold every BatchNorm2d into the convolution before it, in place, and return the model.
 
-    The norm becomes an Identity. Only norms that follow their convolution in the same module are
-    folded.
+    The model must be in eval mode. The norm becomes an Identity. Only norms that follow their
+    convolution in the same module are folded.
     """
     name_before, before = "", nn.Module()
     for name, module in list(model.named_children()):
@@ -59,9 +58,7 @@ def fuse_all_conv_bn(model: nn.Module) -> nn.Module:
 def save_network(
     network: nn.Module, dirname: str, epoch_label: str | int, local_rank: int = -1
 ) -> None:
-    """Write model/DIRNAME/net_LABEL.pth, whole or not at all; of
-    several processes the first writes.
-    """
+    """Write model/DIRNAME/net_LABEL.pth, whole or not at all; only the first process writes."""
     if local_rank <= 0:
         RunFolder(dirname).save_weights(epoch_label, network.state_dict())
 
@@ -80,8 +77,7 @@ def load_network(
 def load_state_dict_mute(
     network: nn.Module, state_dict: dict[str, torch.Tensor], strict: bool = True
 ) -> None:
-    """Load the tensors that fit a network by name and shape, and leave out the others without an
-    error.
+    """Load the tensors that fit a network by name and shape, and leave out the others silently.
 
     strict: nothing, as in the published function.
     """

@@ -1,6 +1,4 @@
-"""`python -m person_reid COMMAND` is the command `person-reid COMMAND`, even
-if the package is not installed.
-"""
+"""Run the command `person-reid`, installed or not: `python -m person_reid COMMAND`."""
 
 from person_reid.console.main import main
 

@@ -1,5 +1,4 @@
-"""Every option of every script, once: a field of a frozen dataclass, with its help, choices and
-default beside it.
+"""Every option of every script, once: a field of a frozen dataclass with help, choices and default.
 
 The name of the field is the flag, the key in opts.yaml and the attribute. There are two exceptions.
 `--batchsize` of train.py counts the images of all GPUs of --gpu_ids, and opts.yaml stores the share

@@ -1,5 +1,6 @@
-"""The forms of texts that options have: each function returns the
-canonical text or raises ValueError.
+"""The forms of texts that options have.
+
+Each function returns the canonical text or raises ValueError.
 """
 
 import re
@@ -21,8 +22,9 @@ Sizes = tuple[tuple[int, tuple[int, int]], ...]
 
 
 def listed_numbers(text: str) -> list[int]:
-    """Return the whole numbers in a text, separated by commas; none
-    if one of them is not a number.
+    """Return the whole numbers in a text, separated by commas.
+
+    The list is empty if one of them is not a number.
     """
     try:
         return [int(part) for part in text.split(",")]
@@ -69,9 +71,7 @@ def texts(text: str) -> str:
 
 
 def numbers_in(text: str) -> list[int]:
-    """Return the whole numbers that a list of numbers and ranges
-    names: [3, 7, 8, 9] for "3,7-9".
-    """
+    """Return the numbers that a list of numbers and ranges names: [3, 7, 8, 9] for "3,7-9"."""
     found: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(-?\d{1,9})(?:-(\d{1,9}))?\s*", part, re.ASCII)
@@ -94,8 +94,9 @@ def output_path(text: str) -> str:
 
 
 def file_ending_in(*endings: str) -> Callable[[str], str]:
-    """Return a form that checks how the path of a written file ends, so that a slip replaces no
-    other kind of file.
+    """Return a form that checks how the path of a written file ends.
+
+    So a slip replaces no file of another kind.
     """
 
     def output_file(text: str) -> str:

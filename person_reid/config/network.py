@@ -54,8 +54,9 @@ class NetworkOptions(Options):
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "NetworkOptions":
-        """Return the options of a network among others, such as an opts.yaml; None stands for the
-        default.
+        """Return the options of a network among others, such as an opts.yaml.
+
+        None stands for the default.
         """
         known = NetworkOptions.declared()
         return NetworkOptions(

@@ -27,8 +27,9 @@ Number = TypeVar("Number", int, float)
 
 
 class OptionError(UserError):
-    """An error about options, spelled as the reader writes them: `--instances 4`, or `instances=4`
-    in Python.
+    """An error about options, spelled as the reader writes them.
+
+    That is `--instances 4`, or `instances=4` in Python.
 
     template: the message, with {name} where an option and its value belong.
     options: the value of each; an option without one, such as {lr}, is named alone if its value is
@@ -150,8 +151,9 @@ def again(kind: "type[Options]", name: str, default: Any, **changes: Any) -> Any
 
 
 def checked_text(text: str) -> str:
-    """Return a text that a flag, a file or Python gives. Raises ValueError if it is empty or too
-    long.
+    """Return a text that a flag, a file or Python gives.
+
+    Raises ValueError if it is empty or too long.
     """
     if not text.strip() or "\0" in text:
         raise ValueError("expected a value, found an empty one")
@@ -286,9 +288,7 @@ class Options:
 
     @classmethod
     def declared(cls) -> dict[str, DeclaredOption]:
-        """Return {name: option} of the group or configuration, the
-        groups in the order of --help.
-        """
+        """Return {name: option} of the group or configuration, in the order of --help."""
         types = get_type_hints(cls)
         titles = {
             name: getattr(kind, "title", "")
@@ -314,9 +314,7 @@ def listed(names: Iterable[str]) -> str:
 
 
 def text_options(kind: type[Options]) -> set[str]:
-    """Return the names of the options whose values are text, and
-    neither numbers nor true or false.
-    """
+    """Return the names of the options whose values are text, not numbers or true and false."""
     return {name for name, each in kind.declared().items() if each.kind is str}
 
 

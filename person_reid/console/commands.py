@@ -55,8 +55,7 @@ def installed() -> bool:
 
 
 def as_installed(text: str) -> str:
-    """Return a text in which scripts are the commands of an installed program, and pages are where
-    it keeps them.
+    """Return a text in which scripts are commands, and pages are where an installation has them.
 
     `python test.py --multi` becomes `person-reid test --multi`, and `torchrun test.py` becomes
     `torchrun -m person_reid test`.
@@ -70,9 +69,7 @@ def as_installed(text: str) -> str:
 
 
 def shipped(path: str | Path) -> Path:
-    """Return a recipe or a page: the file itself or, if it is not there,
-    the one that the package holds.
-    """
+    """Return a recipe or a page: the file itself, or else the one that the package holds."""
     kept = [folder / path for folder in (PACKAGE, PACKAGE.parent) if (folder / path).is_file()]
     return Path(path) if Path(path).exists() or not kept else kept[0]
 

@@ -42,8 +42,7 @@ SAME_FLAGS = {  # guesses that mean another one
 
 
 def as_meant(words: Sequence[str], flags: Collection[str]) -> list[str]:
-    """Return a command line in which aliases, and hyphens inside a name, are the flags that a
-    parser has.
+    """Return a command line in which aliases and hyphenated names are the flags of a parser.
 
     flags: the parser's, such as --batchsize. `--batch-size 8` becomes `--batchsize 8`, and
     `--device cpu` becomes `--gpu_ids -1`.
@@ -71,8 +70,9 @@ def _device(text: str) -> str:
 
 
 def hint(words: Sequence[str], flags: Mapping[str, object]) -> str:
-    """Return what to do about words that a parser with these flags does not know,
-    after a space; "" without an idea.
+    """Return, after a space, what to do about words that a parser with these flags does not know.
+
+    The text is empty if nothing comes to mind.
     """
     guess = next((word for word in words if word.startswith("--")), "").partition("=")[0]
     name = guess[2:].replace("-", "_").lower()

@@ -1,5 +1,4 @@
-"""The command `person-reid`, which has every script of the repository as a subcommand with the same
-name and flags.
+"""The command `person-reid`: each script of the repository is a subcommand with the same flags.
 
 person-reid train --name ft_ResNet50 --train_all
 person-reid test --name ft_ResNet50
@@ -35,9 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def script(name: str) -> Path:
-    """Return the file of a script: the one in the wheel, or that of the
-    checkout that the package belongs to.
-    """
+    """Return the file of a script, in the wheel or in the checkout that the package belongs to."""
     packed = PACKAGE / "scripts"
     return (packed if packed.is_dir() else PACKAGE.parent) / SCRIPTS[name] / f"{name}.py"
 

@@ -267,8 +267,9 @@ def _as_begun(kind: type[Options], name: str, asked: Mapping[str, Any]) -> dict[
 
 
 def without_rank(argv: Sequence[str] | None) -> list[str]:
-    """Return a command line without the rank that torch.distributed.launch adds;
-    the environment holds it as well.
+    """Return a command line without the rank that torch.distributed.launch adds.
+
+    The environment holds it as well.
     """
     launcher = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     launcher.add_argument("--local-rank", "--local_rank")
@@ -281,9 +282,7 @@ def launched() -> bool:
 
 
 def _processes(gpu_ids: str) -> int:
-    """Return how many processes a script starts, one for each GPU; one
-    that torchrun started is alone.
-    """
+    """Return how many processes a script starts: one for each GPU, or one under torchrun."""
     return 1 if launched() else len(gpu_ids.split(","))
 
 

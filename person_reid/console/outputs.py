@@ -54,10 +54,10 @@ def check_outputs(
 
 
 def check_beside(flag: str, named: Path, *beside: Path) -> None:
-    """Refuse to write files that go along with the one that a flag names over files of something
-    else.
+    """Refuse to replace files of something else that lie beside the file that a flag names.
 
-    They are the command's own if the named file is there as well. Raises UserError otherwise.
+    The command writes them along with the named file. They are the command's own if the named file
+    is there as well. Raises UserError otherwise.
     """
     there = [path for path in beside if path.exists()]
     if there and not named.exists():
@@ -84,10 +84,10 @@ def identity(path: str | Path) -> object:
 
 
 def files_in(value: Any) -> Iterator[str | Path]:
-    """Yield what a flag's value may name: its path, or those in a list, in `BACKBONE=FILE` or in
-    `NET.onnx --bgr`.
+    """Yield the paths that a flag's value may name.
 
-    If it is a folder, also the files in it that describe a network or a layout.
+    That is the value itself, each of a list, or the file in `BACKBONE=FILE` or `NET.onnx --bgr`. If
+    it is a folder, also the files in it that describe a network or a layout.
     """
     if isinstance(value, list | tuple):
         for part in value:

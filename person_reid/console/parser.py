@@ -101,8 +101,9 @@ class Parser(argparse.ArgumentParser):
         return ""
 
     def _get_option_tuples(self, option_string: str) -> list[Any]:
-        """Return what argparse takes an abbreviation for, or only the flag in
-        `first_meant` if exactly one matches.
+        """Return what an abbreviation may stand for.
+
+        That is argparse's answer, or only the flag in `first_meant` if exactly one matches.
         """
         found: list[Any] = super()._get_option_tuples(option_string)
         meant = [each for each in found if each[1] in self.first_meant]
@@ -110,8 +111,9 @@ class Parser(argparse.ArgumentParser):
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """Format the help: no wider than a page, N and X for numbers, and the
-    defaults that a help text leaves out.
+    """Format the help: no wider than a page, numbers as N and X, with the defaults.
+
+    A default is added where the help text leaves it out.
     """
 
     def __init__(self, prog: str, **settings: Any) -> None:
@@ -180,9 +182,7 @@ def paragraphs(text: str | None) -> list[str]:
 
 
 def example_lines(text: str | None, word: str = "") -> list[str]:
-    """Return the lines of a docstring that are commands and contain a
-    word, without their indentation.
-    """
+    """Return the lines of a docstring that are commands and contain a word, unindented."""
     lines = "\n".join(part for part, example in _parts(text) if example)
     return [
         line for line in textwrap.dedent(lines).splitlines() if word in line.split() or not word
@@ -190,8 +190,9 @@ def example_lines(text: str | None, word: str = "") -> list[str]:
 
 
 def _parts(text: str | None) -> list[tuple[str, bool]]:
-    """Return the paragraphs of a docstring, and whether each is one of examples:
-    commands that no colon introduces.
+    """Return the paragraphs of a docstring, and whether each is one of examples.
+
+    Examples are commands that no colon introduces.
     """
     parts = paragraphs(text)
     return [

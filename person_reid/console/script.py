@@ -74,12 +74,11 @@ def open_terminals() -> list[Terminal]:
 
 
 def run_script(main: Callable[[], object]) -> None:
-    """Call `main()` as a script: an error the user can fix ends in one line and status 1, Ctrl-C in
-    status 130.
+    """Call `main()` as a script: an error that the user can mend ends in one line and status 1.
 
-    A UserError, an OSError (no such file, disk full), or too little memory or too few threads
-    prints no traceback. Any other exception is a bug and keeps it. If the output could not be
-    written, a line says so after the work.
+    Ctrl-C ends in status 130. A UserError, an OSError (no such file, disk full), or too little
+    memory or too few threads prints no traceback. Any other exception is a bug and keeps it. If the
+    output could not be written, a line says so after the work.
     """
     terminals = open_terminals()
     for stream in (sys.stdout, sys.stderr):
@@ -112,8 +111,7 @@ def run_script(main: Callable[[], object]) -> None:
 
 
 def let_the_first_speak() -> None:
-    """Wait, before an error is printed, if this is not the first of torchrun's processes on this
-    machine.
+    """Wait before an error is printed, unless this is torchrun's first process on this machine.
 
     An error of all processes is printed once: torchrun ends the others as soon as the first has. An
     error of this process alone is printed a little later.
@@ -143,8 +141,9 @@ def print_remarks() -> None:
 def report_interruption(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Print an error that nobody caught, without a traceback if it is Ctrl-C
-    while a command is being imported.
+    """Print an error that nobody caught.
+
+    Ctrl-C while a command is being imported prints no traceback.
     """
     if issubclass(kind, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)

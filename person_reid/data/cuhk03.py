@@ -1,5 +1,4 @@
-"""Read CUHK03 as its authors distribute it: `cuhk-03.mat`, an HDF5 file in which images are
-matrices.
+"""Read CUHK03 as its authors distribute it: `cuhk-03.mat`, an HDF5 file of matrices.
 
 `detected` and `labeled` are (5, 1) MATLAB cells, one for each pair of cameras, of (people, 10)
 cells: five images from the first camera of the pair, then five from the second, any of which may be
@@ -27,8 +26,9 @@ PATTERN = r"(?P<id>\d+)_c(?P<camera>\d)_\d+"
 
 @dataclass(frozen=True)
 class Matrix:
-    """An image inside the file. name: `<camera
-    pair>_<person>_<view>_<image>.png`, each counted from 1.
+    """An image inside the file.
+
+    name: `<camera pair>_<person>_<view>_<image>.png`, each counted from 1.
     """
 
     name: str

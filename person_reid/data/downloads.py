@@ -55,8 +55,7 @@ def find_data_set(
 
 
 def data_set_named(text: str) -> str:
-    """Return the key in DATA_SETS for a name in any writing: `market1501`, `Market-1501` or
-    `DukeMTMC`.
+    """Return the key in DATA_SETS for a name in any writing: `Market-1501`, `DukeMTMC`.
 
     It may be the key, the authors' name, the name of the download's folder, or the beginning of one
     of them. Raises UserError for a name that fits none, or several.
@@ -108,8 +107,9 @@ def _has_parts(known_set: DataSet, folder: Path) -> bool:
 
 
 def _has_names(known_set: DataSet, folder: Path) -> bool:
-    """Return whether the first image of the first part, as `<folder>/<image>`, is named as in this
-    data set.
+    """Return whether the first image of the first part is named as in this data set.
+
+    The name is `<folder>/<image>`.
     """
     if not known_set.file_name:
         return True

@@ -83,8 +83,7 @@ def parse_names(
 def read_split(
     data_dir: str | Path, split: str, cameras_required: bool = True, with_junk: bool = True
 ) -> Split:
-    """List the images of `<data_dir>/<split>/<identity>/` and read identities and cameras from
-    their names.
+    """List the images of `<data_dir>/<split>/<identity>/` with identities and cameras.
 
     split: a folder that prepare.py makes: train, val, train_all, query, gallery or multi-query.
     cameras_required: whether every name must give a camera, as evaluation needs. If False, as in
@@ -157,8 +156,9 @@ def _remark_contradictions(split: Split, folder: Path) -> None:
 
 
 def check_test_sets(folders: Iterable[str | Path]) -> None:
-    """Raise UserError, before the work, if the query or gallery of one
-    of these layouts cannot be read.
+    """Raise UserError if the query or gallery of one of these layouts cannot be read.
+
+    A script asks before its work begins.
     """
     for folder in folders:
         for split in ("query", "gallery"):
@@ -201,12 +201,12 @@ def _to_train_on(root: str | Path, split: str) -> tuple[Path, Split]:
 
 
 def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
-    """Join the results of read_training_splits into one Split; the data sets share no identity and
-    no camera.
+    """Join the results of read_training_splits into one Split.
 
-    The first keeps its labels, cameras, classes and targets. The numbers of each further one
-    continue after those before it (-1, an unknown camera or junk, stays -1). Its classes are named
-    by their full path, so that person 2 of one data set differs from person 2 of another.
+    The data sets share no identity and no camera. The first keeps its labels, cameras, classes and
+    targets. The numbers of each further one continue after those before it (-1, an unknown camera
+    or junk, stays -1). Its classes are named by their full path, so that person 2 of one data set
+    differs from person 2 of another.
     """
     joined = splits[0][1]
     for folder, more in splits[1:]:
@@ -221,19 +221,17 @@ def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
 
 
 def next_command(data_dir: str | Path) -> str:
-    """Return the next command to run on a layout: train, or test
-    if there is nothing to train on.
-    """
+    """Return the next command to run on a layout: train, or test if it holds no training images."""
     if (Path(data_dir) / "train_all").is_dir():
         return f"python train.py --data_dir {quoted(data_dir)}"
     return f"python test.py --name NAME --test_dir {quoted(data_dir)}"
 
 
 def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Walk down a folder as os.walk does, through links as well; each real folder is visited once,
-    however linked.
+    """Walk down a folder as os.walk does, through links as well.
 
-    A path that is not a folder yields nothing. Raises OSError for a folder that cannot be listed.
+    Each real folder is visited once, however many links lead to it. A path that is not a folder
+    yields nothing. Raises OSError for a folder that cannot be listed.
     """
 
     def fail(error: OSError) -> None:
@@ -254,8 +252,7 @@ def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """List the images below a folder at any depth, sorted like ImageFolder: folder by folder, then
-    by name.
+    """List the images below a folder at any depth, sorted by folder and name like ImageFolder.
 
     The log counts phones' files, which are ignored.
     """
@@ -287,9 +284,7 @@ def read_unlabelled(folder: str | Path) -> list[Path]:
 
 
 def found_in(folder: str | Path, most: int = 8) -> str:
-    """Describe the contents of a folder for a message: `query,
-    readme.txt and 3 more`, `nothing`.
-    """
+    """Describe the contents of a folder for a message, such as `query, readme.txt and 3 more`."""
     names = sorted(entry.name for entry in Path(folder).iterdir())
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return (", ".join(names[:most]) or "nothing") + more
@@ -302,15 +297,17 @@ def some_of(lines: Sequence[str], most: int = 50) -> str:
 
 
 def _append(numbers: Integers, more: Integers) -> Integers:
-    """Concatenate two arrays; numbers of the second, except -1, are raised above all numbers of the
-    first.
+    """Concatenate two arrays, the numbers of the second raised above all of the first.
+
+    -1 stays -1.
     """
     return np.concatenate([numbers, np.where(more >= 0, more + numbers.max() + 1, more)])
 
 
 def _check_layout(data_dir: Path, folder: Path) -> None:
-    """Raise a UserError if `folder` is missing; it tells a download or a
-    parent folder from a mistyped path.
+    """Raise a UserError if `folder` is missing.
+
+    It tells a download or a parent folder from a mistyped path.
     """
     if not data_dir.is_dir():
         raise UserError(

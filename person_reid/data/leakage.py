@@ -76,8 +76,9 @@ def same_files(training: Sequence[Path], test: Sequence[Path]) -> list[tuple[Pat
 def nearly_the_same(
     training: Sequence[Path], test: Sequence[Path]
 ) -> list[tuple[Path, Path, float]]:
-    """Return training images with the test image most like them, and the share of
-    equal bits, the highest first.
+    """Return training images that look like a test image, the most alike first.
+
+    Each comes with the test image most like it and the share of equal bits.
     """
     mine, theirs = (
         np.where(_hashes(paths), np.float32(1), np.float32(-1)) for paths in (training, test)

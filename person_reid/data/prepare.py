@@ -56,8 +56,7 @@ LONGEST_FILE_NAME = 180  # bytes kept of a name; file systems allow 255
 def lay_out(
     data_set: DataSet, data_dir: str | Path, save_dir: str | Path, limits: Limits | None = None
 ) -> Counter[str]:
-    """Lay the data set out in `save_dir`, and remove what an earlier, different layout of it left
-    there.
+    """Lay the data set out in `save_dir`, and remove what an earlier layout of it left there.
 
     limits: the range of values in images of more than 8 bits; by default the one recorded in
         `data_dir`, if that is a layout, or else the range in a sample of them.
@@ -267,8 +266,9 @@ def _place_all(
 
 
 def _name(name: str, beginning: str, camera: int, marks: str) -> str:
-    """Return `name` if it gives the identity (`beginning`), the camera and the marks that follow
-    it, otherwise prefix them.
+    """Return `name`, with identity, camera and marks in front of it unless it has them.
+
+    beginning: the identity, as the name gives it.
     """
     if name.startswith(beginning):
         said = NUMBER.match(name, len(beginning))
@@ -284,8 +284,9 @@ def _name(name: str, beginning: str, camera: int, marks: str) -> str:
 
 
 def _check_apart(plan: Mapping[str, Source], data_dir: Path, save_dir: Path) -> None:
-    """Raise UserError if the layout would mix with the download: both may have a
-    folder `query`, as in Market-1501.
+    """Raise UserError if the layout would mix with the download.
+
+    Both may have a folder `query`, as in Market-1501.
     """
     download = data_dir.resolve()
     sources = {download} | {
@@ -379,8 +380,9 @@ def _place(source: Source, target: Path) -> str:
 
 
 def _equal(one: Path, other: Path) -> bool:
-    """Return whether two files have the same content; names and times prove nothing once people are
-    renumbered.
+    """Return whether two files have the same content.
+
+    Names and times prove nothing once people are renumbered.
     """
     return filecmp.cmp(one, other, shallow=False)
 

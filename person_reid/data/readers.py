@@ -180,8 +180,9 @@ def by_lists(
 def one_in_gallery(
     data_dir: Path, read: Callable[[Path], PicturesBySplit], seed: int = 0
 ) -> PicturesBySplit:
-    """Split by VehicleID's protocol: one random image of each test identity is the
-    gallery, the others are queries.
+    """Split by VehicleID's protocol.
+
+    One random image of each test identity is the gallery; the others are queries.
     """
     splits = read(data_dir)
     random = np.random.default_rng(seed)
@@ -219,8 +220,7 @@ def random_halves(data_dir: Path, folders: Names, pattern: str, seed: int = 0) -
 
 
 def first_classes(data_dir: Path, training_classes: int) -> PicturesBySplit:
-    """Read CUB-200-2011, where `images.txt` lists the images and `image_class_labels.txt` their
-    classes.
+    """Read CUB-200-2011 from its lists `images.txt` and `image_class_labels.txt`.
 
     The first `training_classes` classes are for training; every image of the others is both query
     and gallery.
@@ -252,8 +252,9 @@ def read_lines(file: Path) -> list[str]:
 
 
 def read_columns(file: Path, first: bool = False) -> list[list[str]]:
-    """Return the pairs of words in a text file, split at the last space of each
-    line (at the first if `first`).
+    """Return the pairs of words in a text file, each line split at its last space.
+
+    first: split at the first space instead.
     """
     lines = read_lines(file)
     pairs = [line.split(maxsplit=1) if first else line.rsplit(maxsplit=1) for line in lines]
@@ -264,8 +265,9 @@ def read_columns(file: Path, first: bool = False) -> list[list[str]]:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Return the images below a folder at any depth, sorted; skip hidden folders and
-    those that prepare.py laid out.
+    """Return the images below a folder at any depth, sorted.
+
+    Hidden folders and those that prepare.py laid out are skipped.
     """
     return [path for path in files_below(folder) if is_image(path.name)]
 

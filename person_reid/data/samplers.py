@@ -18,8 +18,9 @@ from person_reid.errors import UserError
 
 
 class BatchSampler(torch.utils.data.Sampler[list[int]]):
-    """The base of the samplers, which also serve a DataLoader as its
-    batch_sampler: each pass is the next epoch.
+    """The base of the samplers.
+
+    A sampler also serves a DataLoader as its batch_sampler: each pass is the next epoch.
     """
 
     epoch = 0
@@ -34,8 +35,9 @@ class BatchSampler(torch.utils.data.Sampler[list[int]]):
 
 
 class ShuffleSampler(BatchSampler):
-    """Draw every image once per epoch, in random order, and leave out those that do not fill a step
-    of all ranks.
+    """Draw every image once per epoch, in random order.
+
+    Images that do not fill a step of all ranks are left out.
 
     count: number of images.
     batch_size: images of this rank in one step.
@@ -134,14 +136,16 @@ class PKSampler(BatchSampler):
         self.hands = -(-self.sizes // instances)
 
     def __len__(self) -> int:
-        """Return the steps in an epoch: the fewest that show every image with
-        no identity twice in one step.
+        """Return the steps in an epoch, the fewest that show every image.
+
+        No identity is twice in one step.
         """
         return int(max(self.hands.max(), -(-self.hands.sum() // self.identities_per_step)))
 
     def batches(self, epoch: int) -> Iterator[torch.Tensor]:
-        """Yield the indices of each step, LongTensor (P·K,), with the K
-        images of an identity side by side.
+        """Yield the indices of each step, LongTensor (P·K,).
+
+        The K images of an identity are side by side.
         """
         random = np.random.default_rng((self.seed, epoch))
         order, starts = self._shuffle_decks(random), np.cumsum(self.sizes) - self.sizes
@@ -154,8 +158,7 @@ class PKSampler(BatchSampler):
             yield torch.from_numpy(np.split(indices, self.world_size)[self.rank].reshape(-1))
 
     def _shuffle_decks(self, random: np.random.Generator) -> npt.NDArray[Any]:
-        """Return image indices (N,): one identity after another, the images of each in random
-        order.
+        """Return image indices (N,), grouped by identity and in random order within each.
 
         With cameras, the images of a camera are spread over all hands of their identity: sorted by
         camera, they are dealt to one hand after another.
@@ -169,11 +172,10 @@ class PKSampler(BatchSampler):
     def _choose_identities(
         self, hands_left: npt.NDArray[Any], steps_left: int, random: np.random.Generator
     ) -> npt.NDArray[Any]:
-        """Draw P identities, each with probability proportional to its remaining hands (Gumbel
-        top-k).
+        """Draw P identities, each with probability proportional to its remaining hands.
 
-        An identity with as many hands left as there are steps must be in every step, and one with
-        no hands left only fills up a step that would be too small.
+        The draw is a Gumbel top-k. An identity with as many hands left as there are steps must be
+        in every step, and one with no hands left only fills up a step that would be too small.
         """
         with np.errstate(divide="ignore"):
             score = np.log(np.maximum(hands_left, 0)) + random.gumbel(size=len(hands_left))
@@ -184,8 +186,9 @@ class PKSampler(BatchSampler):
 
 
 class ClusterSampler(BatchSampler):
-    """Draw `steps` batches of P clusters × K images per epoch; `assign` says, before an epoch,
-    which images form them.
+    """Draw `steps` batches of P clusters × K images per epoch.
+
+    `assign` says, before an epoch, which images form the clusters.
 
     batch_size, instances, seed, cameras, rank, world_size: see PKSampler, whose epochs follow one
         another here. If there are fewer than P clusters, a batch holds them all and is smaller.
@@ -242,8 +245,9 @@ class ClusterSampler(BatchSampler):
         return self.steps
 
     def batches(self, epoch: int) -> Iterator[torch.Tensor]:
-        """Yield the indices of each step, LongTensor (P·K,), with the K
-        images of a cluster side by side.
+        """Yield the indices of each step, LongTensor (P·K,).
+
+        The K images of a cluster are side by side.
         """
         parts = np.unique(self.parts)
         streams = [
@@ -259,8 +263,9 @@ class ClusterSampler(BatchSampler):
     def _of(
         self, shown: npt.NDArray[np.int64], batch_size: int, epoch: int
     ) -> Iterator[torch.Tensor]:
-        """Yield batches of the images `shown` without end: each is shown as
-        often as any other of its cluster.
+        """Yield batches of the images `shown` without end.
+
+        Each image is shown as often as any other of its cluster.
         """
         clusters = min(
             batch_size // self.instances, len(np.unique(self.labels[shown])) // self.world_size

@@ -17,9 +17,7 @@ SplitCounts = tuple[int | None, int | None, int | None]  # identities, images, c
 
 
 def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
-    """Return lines of text: identities, images and cameras of every split on
-    disk, beside the published numbers.
-    """
+    """Describe each split on disk: identities, images and cameras, beside the published numbers."""
     lines = [f"{'split':<12}{'identities':>12}{'images':>9}{'cameras':>9}    published"]
     notes = []
     there = [name for name in PREPARED_SPLITS if Path(save_dir, name).is_dir()]

@@ -1,5 +1,4 @@
-"""Augment a whole batch at once on the device of the image bank, with independent random draws for
-each image.
+"""Augment a whole batch at once on the image bank's device, with its own random draws per image.
 
 All work is on tensors: except in AutoAugment, no loop over images, no value that the host waits
 for. The pipeline equals the published baseline's: pad with black -> random crop -> horizontal flip
@@ -69,8 +68,7 @@ class Augment(AugmentationOptions):
         return cls(height, width, padding, **chosen)
 
     def __call__(self, bank: Tensor, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """Return float32 (B, 3, height, width), channels_last, drawn from the state of the
-        generator alone.
+        """Return float32 (B, 3, height, width), channels_last, drawn from the generator alone.
 
         bank: uint8 (N, H, W, 3).
         indices: (B,) int64, on the device of the bank.
@@ -138,8 +136,9 @@ def pad_crop_flip(
 
 
 def scale(images: Tensor, size: tuple[int, int] | None) -> Tensor:
-    """Scale normalised images (B, 3, H, W) to (B, 3, *size), bilinearly and without
-    aliasing; None keeps their size.
+    """Scale normalised images (B, 3, H, W) to (B, 3, *size), bilinearly and without aliasing.
+
+    size: None keeps their size.
     """
     if size in (None, images.shape[2:]):
         return images
@@ -149,8 +148,9 @@ def scale(images: Tensor, size: tuple[int, int] | None) -> Tensor:
 
 
 def translate(images: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
-    """Enlarge uint8 images (B, H, W, 3) by an eighth, bilinearly, and crop each back to its size at
-    its own place.
+    """Enlarge uint8 images (B, H, W, 3) by an eighth and crop each back to its size.
+
+    The scaling is bilinear, and each image has a crop of its own.
 
     tops, lefts: (B,) in [0, 1], the crop's corner as a fraction of the possible positions.
     """

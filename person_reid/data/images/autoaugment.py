@@ -76,8 +76,9 @@ OPERATIONS: dict[str, Callable[[Tensor, Any], Tensor]] = {
 def autoaugment(
     images: Tensor, probability: float, generator: torch.Generator, device: torch.device | str
 ) -> Tensor:
-    """Send each of the uint8 images (B, H, W, 3), with the given probability, through a sub-policy
-    of its own.
+    """Send each of the uint8 images (B, H, W, 3) through a sub-policy of its own, by chance.
+
+    probability: that an image is changed at all.
 
     The images whose operation and magnitude are the same are changed together.
     """
@@ -100,8 +101,9 @@ def autoaugment(
 
 
 def magnitude_of(name: str, level: int, negative: bool) -> float:
-    """Return the magnitude of an operation at a level from 0 to 9; `negative`
-    matters if it may have either sign.
+    """Return the magnitude of an operation at a level from 0 to 9.
+
+    negative: its sign, for an operation that may have either.
     """
     if name == "posterize":  # bits that stay
         return 8 - round(4 * level / HIGHEST_LEVEL)

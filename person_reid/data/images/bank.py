@@ -38,8 +38,7 @@ def load_bank(
     description: str = "images",
     resize: str = "bicubic",
 ) -> Tensor:
-    """Decode N images into one uint8 tensor (N, height, width, 3), or open the file that an earlier
-    call wrote.
+    """Decode N images into one uint8 tensor (N, height, width, 3), or open the file of an earlier call.
 
     cache: folder of that file, such as `<data_dir>/.cache`; None keeps the images in memory. The
         file name contains a fingerprint of the images' names, sizes and times, so a stale cache is
@@ -83,8 +82,9 @@ def load_bank(
 
 
 def fingerprint(paths: Iterable[str | Path], times: bool = True) -> str:
-    """Return 16 hexadecimal digits that depend on every image's name, folder, size
-    and, with `times`, last change.
+    """Return 16 hexadecimal digits that depend on every image's name, folder and size.
+
+    times: whether they also depend on the last change of each image.
     """
     files = list(map(Path, paths))
     limits = recorded_limits(files[0].parents[2]) if files and len(files[0].parents) > 2 else None
@@ -104,8 +104,9 @@ def fingerprint(paths: Iterable[str | Path], times: bool = True) -> str:
 def open_array(
     file: Path, shape: tuple[int, ...], kind: type[Scalar]
 ) -> npt.NDArray[Scalar] | None:
-    """Return the array in a cache file, or None if it is missing, damaged,
-    unreadable, or of another shape or type.
+    """Return the array in a cache file, or None if the file does not hold it.
+
+    The file may be missing, damaged, unreadable, or of another shape or type.
     """
     try:
         # copy on write: torch warns about read-only arrays
@@ -116,8 +117,9 @@ def open_array(
 
 
 def _write(images: Iterable[Pixels], file: Path, shape: tuple[int, ...]) -> None:
-    """Write images to a .npy file one after the other, and remove outdated files of the same split
-    and size.
+    """Write images to a .npy file one by one, and remove older files of the split and size.
+
+    It uses no memory map, through which a full disk would kill the process.
 
     Not through a memory map, because a full disk would then kill the process.
     """
@@ -135,8 +137,9 @@ def _write(images: Iterable[Pixels], file: Path, shape: tuple[int, ...]) -> None
 
 
 class BatchSource:
-    """Turn indices (B,) and a torch.Generator of the device into augmented images (B, 3, H, W) on
-    the device.
+    """Turn indices (B,) and a generator into augmented images (B, 3, H, W) on the device.
+
+    The torch.Generator belongs to the device.
 
     augment: (bank, indices, generator) → images. bank: uint8 (N, H, W, 3). It is moved to the
     device if it fits. Otherwise it stays in memory or in its memory-mapped file, and each batch is

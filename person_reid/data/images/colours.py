@@ -19,12 +19,11 @@ def grey(images: Tensor) -> Tensor:
 def adjust_colours(
     images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor
 ) -> Tensor:
-    """Scale the brightness, contrast and saturation of uint8 images (B, H, W, 3), each image by its
-    own factors (B,).
+    """Scale the brightness, contrast and saturation of uint8 images (B, H, W, 3).
 
-    The definitions are torchvision's, computed in float with one rounding at the end. The order is
-    fixed: except for values clipped at 0 and 255 the three commute, so torchvision's random order
-    gives no other images.
+    Each image has its own factors (B,). The definitions are torchvision's, computed in float with
+    one rounding at the end. The order is fixed: except for values clipped at 0 and 255 the three
+    commute, so torchvision's random order gives no other images.
     """
     brightness, contrast, saturation = (
         factor[:, None, None, None] for factor in (brightness, contrast, saturation)
@@ -40,8 +39,9 @@ def adjust_colours(
 def change_where(
     chosen: Tensor, images: Tensor, change: Callable[..., Tensor], *arguments: Tensor
 ) -> Tensor:
-    """Apply change(images, *arguments) to the images (B, …) where chosen (B,) is true; leave the
-    others unchanged.
+    """Apply change(images, *arguments) to the images (B, …) where chosen (B,) is true.
+
+    The others stay unchanged.
 
     change: maps K images, and the K matching entries of each argument, to K images of the same
         shape.

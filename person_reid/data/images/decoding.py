@@ -1,5 +1,6 @@
-"""Decode images in threads, ahead of their use: Pillow decodes and
-resizes without Python's global lock.
+"""Decode images in threads, ahead of their use.
+
+Pillow decodes and resizes without Python's global lock.
 """
 
 import logging
@@ -29,8 +30,7 @@ Load = Callable[[Any], Pixels]
 def in_order(
     pool: Executor, work: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Iterator[Result]:
-    """Yield work(item) for each item, in order, while the pool already works on the next `ahead`
-    items.
+    """Yield work(item) in order, while the pool already works on the next `ahead` items.
 
     Items whose work has not begun when the caller stops are dropped.
     """

@@ -151,19 +151,20 @@ def _own_limits(image: Image.Image) -> Limits:
 
 
 def _limits(values: npt.NDArray[np.float32]) -> Limits:
-    """Return the lowest and highest value but for a thousandth on each side:
-    one bright pixel decides nothing.
+    """Return the lowest and highest value but for a thousandth on each side.
+
+    So one bright pixel decides nothing.
     """
     low, high = np.quantile(values, (0.001, 0.999), method="closest_observation")
     return float(low), float(high)
 
 
 def layout_limits(path: Path) -> Limits | None:
-    """Return the limits of the values in the layout that an image is in: those that prepare.py
-    noted, or that are seen.
+    """Return the limits of the values in the layout that an image is in.
 
-    So all its images become grey levels in the same way. None if the image is not in a layout:
-    images of any kind may lie side by side elsewhere.
+    prepare.py notes them there; otherwise they are measured. So all its images become grey levels
+    in the same way. None if the image is not in a layout: images of any kind may lie side by side
+    elsewhere.
     """
     layout = next(
         (parent for parent in path.parents[:3] if (parent / PREPARED_RECORD).is_file()), None
@@ -215,8 +216,7 @@ def seen_limits(folder: Path) -> Limits | None:
 
 
 def _grey_levels(values: npt.NDArray[np.float32], floating: bool, limits: Limits) -> Pixels:
-    """Return the grey levels (H, W) of an image with other numbers; the lowest and highest value
-    decide how.
+    """Return the grey levels (H, W) of an image of any numbers, by its lowest and highest.
 
     Whole numbers from 0 to 255 are levels, and floating-point values from 0 to 1 are shares of 255.
     A camera of 10, 12, 14 or 16 bits keeps its 8 high bits. Numbers that fill less than a quarter

@@ -25,8 +25,9 @@ def draw_boxes(
     generator: torch.Generator,
     device: torch.device | str,
 ) -> RandomBoxes:
-    """Draw a box for each of `batch` images: (tops, lefts, heights, widths), each (B, 1), in whole
-    pixels.
+    """Draw a box for each of `batch` images, in whole pixels.
+
+    Returns (tops, lefts, heights, widths), each (B, 1).
 
     A box covers 2 to 40 % of the image, its height is 0.3 to 3.3 times its width, and it is redrawn
     until it fits. An image is changed with the given probability; if it is not, the height of its
@@ -58,12 +59,11 @@ def draw_squares(
     generator: torch.Generator,
     device: torch.device | str,
 ) -> RandomBoxes:
-    """Draw the square of Cutout for each of `batch` images, like draw_boxes, with half the shorter
-    side as its side.
+    """Draw the square of Cutout for each of `batch` images, as draw_boxes draws boxes.
 
-    Its centre is anywhere in the image, so part of the square may lie outside (tops and lefts may
-    be negative). DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with
-    Cutout, arXiv 1708.04552.
+    Its side is half the shorter side of the image. Its centre is anywhere in the image, so part of
+    the square may lie outside (tops and lefts may be negative). DeVries and Taylor, Improved
+    Regularization of Convolutional Neural Networks with Cutout, arXiv 1708.04552.
     """
     side = max(round(CUTOUT * min(height, width)), 1)
     chance, row, column = torch.rand(3, batch, 1, generator=generator, device=device)
@@ -73,8 +73,9 @@ def draw_squares(
 
 
 def erase(images: Tensor, *box: Tensor) -> None:
-    """Set a box of each image (B, 3, H, W), channels_last, to 0 in place; after normalisation this
-    is the mean colour.
+    """Set a box of each image (B, 3, H, W), channels_last, to 0 in place.
+
+    After normalisation 0 is the mean colour.
 
     box: tops, lefts, heights, widths as draw_boxes returns them.
     """
@@ -85,8 +86,9 @@ def erase(images: Tensor, *box: Tensor) -> None:
 
 
 def turn_grey(images: Tensor, *box: Tensor) -> Tensor:
-    """Replace the colours in a box of each image (B, H, W, 3) by their grey value, the same in all
-    three channels.
+    """Replace the colours in a box of each image (B, H, W, 3) by their grey value.
+
+    All three channels have the same value.
 
     On uint8 images this is the local grayscale transformation of Gong et al., arXiv 2101.08533. On
     normalised float images it is the published RandomGrayscaleErasing: the grey weights apply to
@@ -107,8 +109,9 @@ def _grey_inside(images: Tensor, *box: Tensor) -> Tensor:
 def _inside(
     rows: Tensor, columns: Tensor, tops: Tensor, lefts: Tensor, heights: Tensor, widths: Tensor
 ) -> Tensor:
-    """Return (B, H, W) bool: whether the pixels at these rows (H,) and columns
-    (W,) lie in the box of each image.
+    """Return (B, H, W) bool: whether each pixel lies in the box of its image.
+
+    rows: (H,); columns: (W,).
     """
     rows = (rows >= tops) & (rows < tops + heights)
     columns = (columns >= lefts) & (columns < lefts + widths)

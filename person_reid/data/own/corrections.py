@@ -1,5 +1,6 @@
-"""Apply corrections of labels to a layout: a list, as tools/label_errors.py writes it and a person
-has decided on it.
+"""Apply corrections of labels to a layout, from a list of tools/label_errors.py.
+
+A person has decided on each line of the list.
 
 The list is a CSV file with a line for each image: path (relative to the layout), identity,
 proposal, new_identity, probability, and accept: yes, no, or nothing if it is not decided.
@@ -46,9 +47,7 @@ class Correction(NamedTuple):
 
 
 def corrected(corrections: str | Path) -> DataSet:
-    """Return a layout with the accepted corrections of a file as a data
-    set, to be laid out elsewhere.
-    """
+    """Return a layout with a file's accepted corrections as a data set to lay out elsewhere."""
     return DataSet(
         name="a corrected layout",
         source="tools/label_errors.py",
@@ -109,10 +108,11 @@ def read_corrected(layout: Path, corrections: Path) -> PicturesBySplit:
 def _renamed(
     accepted: Sequence[Correction], new: Mapping[str, int], pictures: Mapping[str, Picture]
 ) -> dict[tuple[int, str | None], int]:
-    """Return {(identity, camera): new identity} of the people, or their images by a camera, that
-    are somebody else.
+    """Return {(identity, camera): new identity} of the people who are somebody else.
 
-    They are if that is accepted of all their images in a test folder. camera: None for all.
+    camera: the one whose images alone are somebody else's; None for all cameras.
+
+    The correction must be accepted for all their images in a test folder.
     """
     together: dict[tuple[str, int, str | None], list[str]] = defaultdict(list)
     for place, picture in pictures.items():

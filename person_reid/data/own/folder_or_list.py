@@ -1,6 +1,4 @@
-"""Read your own data set: a folder of images whose names give the identity,
-or a CSV file that lists them.
-"""
+"""Read your own data set: a folder of images named by identity, or a CSV file that lists them."""
 
 import logging
 import re
@@ -58,8 +56,9 @@ def own_folder(
     test_fraction: float | None = None,
     seed: int | None = None,
 ) -> PicturesBySplit:
-    """Read any folder of images: its folders train, query and gallery (or test) if it has them, or
-    else a drawn split.
+    """Read any folder of images.
+
+    Its folders train, query and gallery (or test) are the splits; without them, a split is drawn.
 
     pattern: see by_name.
     test_fraction, seed: see draw_split; a folder that is already split takes neither.
@@ -170,11 +169,10 @@ def own_csv(
 def draw_split(
     pictures: list[Picture], test_fraction: float | None = None, seed: int | None = None
 ) -> PicturesBySplit:
-    """Draw a random fraction of the identities, by default half, to test on; the rest is for
-    training.
+    """Draw a random fraction of the identities, by default half, to test on.
 
-    Junk and distractors are part of the test. If nobody is drawn, as with a fraction of 0, the test
-    is left out.
+    The rest is for training. Junk and distractors are part of the test. If nobody is drawn, as with
+    a fraction of 0, the test is left out.
     """
     fraction = 0.5 if test_fraction is None else test_fraction
     if not 0 <= fraction <= 1:
@@ -225,9 +223,7 @@ def with_queries(
 
 
 def _refuse_drawing(reason: str, test_fraction: float | None, seed: int | None) -> None:
-    """Raise a UserError if a flag of draw_split was given although
-    the data set is already split.
-    """
+    """Raise a UserError if a flag of draw_split was given for a data set that is split already."""
     given = [
         name
         for name, value in (("--test_fraction", test_fraction), ("--seed", seed))

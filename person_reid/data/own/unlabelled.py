@@ -1,6 +1,4 @@
-"""Read a folder of images of unknown people: the camera of each may
-be known, its identity never is.
-"""
+"""Read a folder of images of unknown people, with or without cameras and never with identities."""
 
 import logging
 from hashlib import blake2b
@@ -26,8 +24,9 @@ def read_people(
     pattern: str | None = None,
     skip_unreadable: bool = False,
 ) -> tuple[Path, Split]:
-    """List the images below a folder, or below its train_all if prepare.py laid it out, all of one
-    class.
+    """List the images below a folder, all of one class.
+
+    If prepare.py laid the folder out, they are those of its train_all.
 
     cameras: what tells them. "names": file names like Market-1501's, or the group `camera` of a
         regular expression `pattern`, searched in the file name, then in the path. "folders": the

@@ -38,8 +38,9 @@ log = logging.getLogger(__name__)
 
 
 class Candidate(NamedTuple):
-    """A box that may become an image: its track, the part of the track, frame, sides, and how much
-    of the person is seen, in pixels.
+    """A box that may become an image.
+
+    seen: how much of the person is seen, in pixels.
     """
 
     track: int
@@ -143,8 +144,7 @@ def seen_pixels(tracks: Sequence[Track], size: tuple[int, int]) -> list[BoxArray
 
 
 def _covered(boxes: BoxArray, bottoms: BoxArray) -> BoxArray:
-    """Return the share of each of the boxes (n, 4) of a frame that the nearer ones cover, at
-    most 1.
+    """Return the share of each of a frame's boxes (n, 4) that nearer ones cover, at most 1.
 
     bottoms: (n,), also of people whose feet are outside the frame.
     """

@@ -61,8 +61,7 @@ def open_frames(place: Path, fps: float | None = None) -> "FrameFolder | Video":
 def first_number(
     frames: "FrameFolder | Video", numbers: Iterable[int], given: int | None = None
 ) -> int:
-    """Return the number that a track file gives to frame 1, such as 0 for a program that counts
-    from 0.
+    """Return the number of frame 1 in a track file: 0 for a program that counts from 0.
 
     numbers: the frames that have a box there. The numbers in the names of images hold, unless
     boxes lie outside of them. Then, and for videos, the first frame has the number 1, or else 0. A
@@ -164,8 +163,9 @@ class FrameFolder:
         return seconds_of([number + 1 - self.first for number in numbers], self.fps).tolist()
 
     def read(self, wanted: Iterable[int]) -> Iterator[Numbered]:
-        """Yield (number, frame) of the wanted frames; None for one that is missing, cannot be
-        decoded, or has another size.
+        """Yield (number, frame) of the wanted frames.
+
+        The frame is None if it is missing, cannot be decoded, or has another size.
         """
         for number in wanted:
             frame = None
@@ -246,10 +246,10 @@ class Video:
         return seconds_of(numbers, self.fps, self._times).tolist()
 
     def read(self, wanted: Iterable[int]) -> Iterator[Numbered]:
-        """Yield (number, frame) of the wanted frames, which ascend; None for one that is missing or
-        cannot be decoded.
+        """Yield (number, frame) of the wanted frames, which ascend.
 
-        All frames up to the last one wanted are decoded, and only the wanted ones converted to RGB.
+        The frame is None if it is missing or cannot be decoded. All frames up to the last one
+        wanted are decoded, and only the wanted ones converted to RGB.
         """
         left = deque(wanted)
         with self._open() as container:

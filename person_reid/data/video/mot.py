@@ -1,8 +1,7 @@
-"""Cut people out of tracked videos in the format of MOTChallenge, to train and test on your own
-tracks.
+"""Cut people out of tracked videos in the format of MOTChallenge.
 
-A sequence is a folder with the frames (`img1/000001.jpg`, …) and `gt/gt.txt`, see
-data/video/track_files.py.
+So a network is trained and tested on your own tracks. A sequence is a folder with the frames
+(`img1/000001.jpg`, …) and `gt/gt.txt`, see data/video/track_files.py.
 """
 
 import re
@@ -120,8 +119,9 @@ def read_sequences(
 
 
 def _sequences(data_dir: Path) -> dict[str, Path]:
-    """Return {name: gt.txt} of the sequences below a folder; each is
-    read once, whatever its detectors.
+    """Return {name: gt.txt} of the sequences below a folder.
+
+    Each is read once, however many detectors it has.
     """
     root = data_dir.resolve()
     files = [

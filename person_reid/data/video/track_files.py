@@ -109,11 +109,12 @@ class Format:
         )
 
     def classes(self, boxes: Iterable[Box], named: str | None = None) -> set[float]:
-        """Return the classes of boxes to read: those named, such as "0" or "1,2,7", or people's
-        and -1.
+        """Return the classes of boxes to read.
 
-        Remarks say how they are numbered, and count the boxes of the others.
-        Raises UserError if `named` does not name numbers.
+        named: numbers, such as "0" or "1,2,7"; without it, people's classes and -1.
+
+        Remarks say how they are numbered, and count the boxes of the others. Raises UserError if
+        `named` does not name numbers.
         """
         wanted: set[float] = {UNKNOWN_VALUE, *self.people}
         if named and not (wanted := {*listed_numbers(named)}):
