@@ -38,7 +38,7 @@ def load_bank(
     description: str = "images",
     resize: str = "bicubic",
 ) -> Tensor:
-    """Decode N images into one uint8 tensor (N, height, width, 3), or open the file of an earlier call.
+    """Decode N images into one uint8 tensor (N, height, width, 3), or open the file of them.
 
     cache: folder of that file, such as `<data_dir>/.cache`; None keeps the images in memory. The
         file name contains a fingerprint of the images' names, sizes and times, so a stale cache is
