@@ -58,8 +58,7 @@ def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
 
 
 def available_cores() -> int:
-    """Return how many cores this process may use: not those that `taskset` or a container
-    withholds.
+    """Return how many cores this process may use: `taskset` or a container may withhold some.
 
     https://docs.kernel.org/admin-guide/cgroup-v2.html, cpu.max
     """
@@ -195,10 +194,10 @@ def dtype_of(options: PrecisionOptions) -> torch.dtype | None:
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
-    """Return torch.autocast on `device` with torch.float16 or torch.bfloat16; None computes in
-    float32.
+    """Return torch.autocast on `device` with torch.float16 or torch.bfloat16.
 
-    So does a processor without instructions for the type: see `computed_in`.
+    None computes in float32. So does a processor without instructions for the type: see
+    `computed_in`.
     """
     import torch
 
@@ -207,8 +206,9 @@ def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
 
 
 def computed_in(device: torch.device, dtype: torch.dtype | None) -> torch.dtype | None:
-    """Return the type to compute in if `dtype` is requested; None means float32, as argument and as
-    result.
+    """Return the type to compute in if `dtype` is requested.
+
+    None means float32, as argument and as result.
 
     PyTorch emulates a type that a processor lacks, and takes ten times as long as in float32, which
     replaces it. The first time, the log says so.
@@ -221,8 +221,9 @@ def computed_in(device: torch.device, dtype: torch.dtype | None) -> torch.dtype 
 
 @cache
 def emulates(device: torch.device, dtype: torch.dtype) -> bool:
-    """Return whether PyTorch has to emulate torch.float16 or torch.bfloat16 on a
-    device; only processors lack types.
+    """Return whether PyTorch emulates torch.float16 or torch.bfloat16 on a device.
+
+    Only processors lack types.
     """
     import torch
 

@@ -98,14 +98,16 @@ class World:
         return total.numpy() if isinstance(values, np.ndarray) else total
 
     def share(self, images: Any) -> Any:
-        """Return this rank's strided slice of a bank, list or array; `collect`
-        puts the results back in order.
+        """Return this rank's strided slice of a bank, list or array.
+
+        `collect` puts the results back in order.
         """
         return images[self.rank :: self.size]
 
     def part(self, count: int) -> tuple[int, int]:
-        """Return (start, stop) of this process's part of `count` things,
-        which all processes together cover.
+        """Return (start, stop) of this process's part of `count` things.
+
+        All processes together cover them.
         """
         return count * self.rank // self.size, count * (self.rank + 1) // self.size
 
@@ -134,8 +136,9 @@ class World:
 
     @contextmanager
     def leader_first(self) -> Iterator[None]:
-        """Run a block on the first process before the others enter it,
-        so that they find what it wrote.
+        """Run a block on the first process before the others enter it.
+
+        The others then find what it wrote.
         """
         if not self.leads:
             self.wait()
@@ -145,8 +148,9 @@ class World:
 
 
 class Gather(torch.autograd.Function):
-    """Implement World.gather: all_gather of torch.distributed.nn is
-    deprecated, and cannot be compiled.
+    """Implement World.gather.
+
+    all_gather of torch.distributed.nn is deprecated, and cannot be compiled.
     """
 
     @staticmethod
@@ -165,8 +169,9 @@ class Gather(torch.autograd.Function):
 
 @contextmanager
 def join_world(gpu_ids: str = "-1") -> Iterator[World]:
-    """Join the other processes and yield the World; a world of one if torchrun did not start this
-    process.
+    """Join the other processes and yield the World.
+
+    It is a world of one if torchrun did not start this process.
 
     The processes talk through NCCL if each has a GPU, else through gloo. They end if torchrun is
     killed.
@@ -235,11 +240,11 @@ def _place_of_torchrun() -> int:
 
 
 def _end_with(parent: int) -> None:
-    """End this process within a second of its parent: nobody else would, once `kill -9` has ended
-    torchrun.
+    """End this process within a second of its parent.
 
-    All files are written whole or not at all, so it may end at any moment. Windows keeps the number
-    of a parent that has ended, so there this waits for ever.
+    Nobody else would, once `kill -9` has ended torchrun. All files are written whole or not at all,
+    so it may end at any moment. Windows keeps the number of a parent that has ended, so there this
+    waits for ever.
     """
     while os.getppid() == parent:
         time.sleep(0.5)

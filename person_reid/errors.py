@@ -21,8 +21,7 @@ class LostProcessError(UserError):
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the message of an exception as a person would put it: `disk.mat: No space left on
-    device`.
+    """Return an exception's message for a person to read: `disk.mat: No space left on device`.
 
     An error while writing to an open file does not say which file; either the folder's disk or the
     temporary one is full.

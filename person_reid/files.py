@@ -39,8 +39,9 @@ ABANDONED = 60  # seconds without a change after which nobody is writing a parti
 
 
 def importable() -> dict[str, str]:
-    """Return {"PYTHONPATH": …} that lets another process import this
-    very package, installed or not.
+    """Return {"PYTHONPATH": …} that lets another process import this very package.
+
+    It need not be installed.
     """
     package = str(Path(__file__).resolve().parent.parent)
     # python -E, python -I
@@ -164,8 +165,9 @@ def remove_abandoned(files: Iterable[Path]) -> None:
 
 @contextmanager
 def whole_folder(path: str | Path, mark: str) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; move it to `path` once it is complete, in place of an
-    older one.
+    """Yield a temporary folder beside `path`, and move it to `path` once it is complete.
+
+    It replaces an older one.
 
     mark: a file that only such folders hold, and that lists the others; `path` is replaced only if
         it has one and no further files, or is empty.
@@ -251,16 +253,18 @@ def _listed_in(mark: Path) -> list[str]:
 
 
 def _files_in(folder: Path) -> list[str]:
-    """Return the files below a folder, as paths in it, without hidden ones such as a file
-    manager's.
+    """Return the files below a folder, as paths in it.
+
+    Hidden ones are left out, such as a file manager's.
     """
     files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file that must not be lost, list.csv to list.previous.csv, .previous2.csv and so on.
-    Return the new name.
+    """Rename a file that must not be lost, and return its new name.
+
+    list.csv becomes list.previous.csv, then list.previous2.csv, and so on.
     """
     names = (
         path.with_suffix(f".previous{number}{path.suffix}") for number in chain([""], count(2))

@@ -14,11 +14,10 @@ PROGRESS_LINE = "{desc}: {n_fmt} of {total_fmt}, {rate_fmt}, {remaining} left{po
 
 
 def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]:
-    """Return a tqdm bar on a terminal, and elsewhere one that writes a line a minute: a log file
-    holds lines, not bars.
+    """Return a tqdm bar on a terminal, and elsewhere one that writes a line a minute.
 
-    If several processes work together, only the first shows its progress. An empty desc shows
-    nothing.
+    A log file holds lines, not bars. If several processes work together, only the first shows its
+    progress. An empty desc shows nothing.
     """
     if sys.stderr is None:  # in a program without a console
         return tqdm(iterable, disable=True, **options)
@@ -32,8 +31,9 @@ def progress(iterable: Iterable[Any] | None = None, **options: Any) -> tqdm[Any]
 
 
 class _Lines:
-    """A stream that ends every state of a bar with a new line, where tqdm would
-    return to the line's beginning.
+    """A stream that ends every state of a bar with a new line.
+
+    tqdm would return to the line's beginning.
     """
 
     def write(self, text: str) -> None:

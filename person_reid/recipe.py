@@ -1,5 +1,4 @@
-"""The form of a recipe: an options file of train.py with one more key, `recipe`, that states the
-expected results.
+"""The form of a recipe: an options file of train.py that also states the expected results.
 
     use_dense: true
     train_all: true

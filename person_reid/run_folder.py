@@ -81,10 +81,9 @@ class RunFolder:
         return only_writer(self._lock(), str(self.path))
 
     def check_unused(self) -> None:
-        """Raise UserError if another process trains under the name, or OSError if a file is there,
-        before any work.
+        """Raise UserError if another process trains under the name, or OSError if a file is there.
 
-        Writes nothing.
+        Call it before any work. It writes nothing.
         """
         check_way(self.path)
         if self._lock().exists():
@@ -99,11 +98,10 @@ class RunFolder:
         return any(self.path.glob("*.pth"))
 
     def set_aside(self) -> None:
-        """Rename the folder of an earlier run to model/NAME.previous, so that a new run can take
-        the name.
+        """Rename the folder of an earlier run to model/NAME.previous.
 
-        Nothing is deleted: an older model/NAME.previous becomes model/NAME.previous.2, or the first
-        free number.
+        A new run can then take the name. Nothing is deleted: an older model/NAME.previous becomes
+        model/NAME.previous.2, or the first free number.
         """
         if not self.holds_weights():
             return
@@ -180,8 +178,9 @@ class RunFolder:
         return read_history(self.log) if self.log.exists() else []
 
     def minutes(self) -> float:
-        """Return the minutes of training, without validation,
-        interruptions and epochs logged before 0.2.
+        """Return the minutes of training.
+
+        Validation, interruptions and epochs logged before 0.2 do not count.
         """
         return float(sum(epoch.get("seconds", 0.0) for epoch in self.history()) / 60)
 
@@ -231,8 +230,9 @@ class RunFolder:
             raise UserError(f"{self.options_file}: {error}") from None
 
     def num_classes(self, options: Mapping[str, Any]) -> int:
-        """Return the number of identities in the run's options. Raises UserError if it is
-        invalid.
+        """Return the number of identities in the run's options.
+
+        Raises UserError if it is invalid.
         """
         found = options.get("nclasses", PUBLISHED_CLASSES)
         if type(found) is not int or not 1 <= found <= MOST_CLASSES:
@@ -244,8 +244,9 @@ class RunFolder:
         return found
 
     def add_results(self, lines: Iterable[str]) -> None:
-        """Append lines to result.txt; only warn if the folder cannot be written to, such as another
-        user's.
+        """Append lines to result.txt.
+
+        It only warns if the folder cannot be written to, such as another user's.
         """
         try:
             with (self.path / "result.txt").open(
@@ -259,8 +260,9 @@ class RunFolder:
             )
 
     def save_versions(self, versions: Mapping[str, Any], goes_on: bool) -> None:
-        """Write {what: version} as a line of versions.jsonl, after the
-        earlier lines if the run is resumed.
+        """Write {what: version} as a line of versions.jsonl.
+
+        The earlier lines stay if the run is resumed.
         """
         path = self.versions_file
         before = text_of(path) if goes_on and path.exists() else ""
@@ -315,8 +317,9 @@ def _label(label: str | int) -> str:
 
 
 def default_name() -> str:
-    """Return the name of the run that a command takes if none is given:
-    ft_ResNet50, or the only one there is.
+    """Return the name of the run that a command takes if none is given.
+
+    It is ft_ResNet50, or the only run there is.
     """
     runs = [
         file.parent.name
@@ -327,8 +330,9 @@ def default_name() -> str:
 
 
 def save_tensors(content: Any, path: Path) -> None:
-    """Save `content` whole or not at all. torch.save reports a full disk by a
-    RuntimeError; raise OSError instead.
+    """Save `content` whole or not at all.
+
+    torch.save reports a full disk by a RuntimeError; this raises OSError instead.
     """
     import torch
 
@@ -422,8 +426,9 @@ class PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: Any) -> Any:
-        """Return the number that a person reads in the file, or the
-        text if it is one only in YAML.
+        """Return the number that a person reads in the file.
+
+        It is the text if only YAML takes it for a number.
         """
         text = str(self.construct_scalar(node))
         if re.fullmatch("[-+]?[0-9]+", text):
@@ -436,9 +441,7 @@ for kind in ("int", "float"):
 
 
 def check_run_name(name: str) -> None:
-    """Raise UserError for a name that some system refuses for a folder, or that would be taken for
-    a flag.
-    """
+    """Raise UserError for a name that a system refuses for a folder or that looks like a flag."""
     here = RunFolder(name).path.exists()  # made by an earlier version, or not meant for Windows
     forbidden = set("/\\") if here else set('/\\<>:"|?*')
     if not name.isprintable() or set(name) & forbidden or name[:1] in " .-" or name[-1:] in " .":

@@ -18,8 +18,9 @@ UNSEEN = re.compile(
 
 
 def printable(text: object) -> str:
-    """Return text, such as a file's name, that any terminal, figure or page can show,
-    with U+FFFD for what cannot be shown.
+    """Return text, such as a file's name, that any terminal, figure or page can show.
+
+    U+FFFD stands for what cannot be shown.
     """
     return UNSEEN.sub("\ufffd", str(text))
 
@@ -51,8 +52,9 @@ def quoted(path: str | Path) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean 'resnet50'?` with the name in `known` closest to
-    `name`, or "" if none is close.
+    """Return ` Did you mean 'resnet50'?` with the name in `known` closest to `name`.
+
+    The text is empty if none is close.
     """
     near = difflib.get_close_matches(name, known, n=1)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -79,8 +79,9 @@ def named_here(texts: Sequence[str]) -> list[str]:
 
 
 def short_names(texts: Sequence[str]) -> list[str]:
-    """Return names for the networks of --networks: without folders, endings
-    and flags, if those still differ.
+    """Return names for the networks of --networks, without folders, endings and flags.
+
+    Where such names would be the same, they stay as they are.
     """
     named = [shlex.split(text)[0].rpartition("=")[2] for text in texts]
     short = [
@@ -91,10 +92,10 @@ def short_names(texts: Sequence[str]) -> list[str]:
 
 
 def measure(name: str, network: TestConfig, test_dirs: Sequence[str]) -> dict[str, Any]:
-    """Return {"network", "milliseconds", "megabytes", "accuracy": {test set: {"rank1", "mAP",
-    "mAP_step"}}}.
+    """Return the figures of a network, for a line of the table.
 
-    Figures of accuracy are fractions, as in every file of figures.
+    They are {"network", "milliseconds", "megabytes", "accuracy": {test set: {"rank1", "mAP",
+    "mAP_step"}}}. Figures of accuracy are fractions, as in every file of figures.
     """
     embedder = open_embedder(network)
     found = {}

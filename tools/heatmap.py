@@ -1,6 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Draw where a network looks: the energy of its last feature map over a query and its ranking, or
-over any images.
+"""Draw where a network looks: the energy of its last feature map over a ranking or any images.
 
     python tools/heatmap.py --name ft_ResNet50 --query_index 777
     python tools/heatmap.py --name ft_ResNet50 --query_index 0-5
@@ -66,9 +65,7 @@ def main(argv: list[str] | None = None) -> None:
 def ranked(
     query: FeatureSet, gallery: FeatureSet, index: int, config: HeatmapConfig
 ) -> "tuple[list[Tile], str, str]":
-    """Return the photographs of a query and its ranking, with the title and the subtitle of their
-    row.
-    """
+    """Return the photographs of a query and its ranking, and their row's title and subtitle."""
     from person_reid.show import ranking
 
     path, matches, total = ranking.look_up(

@@ -1,6 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""List images whose identity the features contradict, with a proposal and the probability that it
-is right.
+"""List images whose identity the features contradict, with a proposal and its probability.
 
     python tools/label_errors.py --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth
     python tools/label_errors.py --data_dir mine/pytorch --from osnet_msmt17 --split gallery

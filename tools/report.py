@@ -1,6 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Write a tested run on one page, model/NAME/report.html: network, metrics, curves, thresholds,
-rankings and heat maps.
+"""Write a tested run on one page: network, metrics, curves, thresholds, rankings and heat maps.
 
     python tools/report.py --name ft_ResNet50
     python tools/report.py --name ft_ResNet50 --result market.mat --save report.html

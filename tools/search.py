@@ -239,9 +239,7 @@ def answered(images: list[Path], person: Identification) -> dict[str, Any]:
 
 
 def people(config: PeopleConfig) -> None:
-    """Write a list of the images of an index, grouped into people by their features, and draw some
-    of the groups.
-    """
+    """Write a list of an index's images, grouped by person, and draw some of the groups."""
     check_outputs(config, save=[config.save], sheet=[config.sheet])
     index, which = open_gallery(config.index, new=False), filter_of(config)
     check_not_indexed(index, config, "sheet")

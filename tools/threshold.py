@@ -1,6 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure the similarity above which two images show the same person, and the errors at this
-threshold.
+"""Measure the similarity above which two images show one person, and the errors at this threshold.
 
     python tools/threshold.py
     python tools/threshold.py --rates 1e-2,1e-3,1e-6       # TPR (TAR) at any FPR (FAR)
@@ -137,8 +136,9 @@ def bounds(query: FeatureSet, gallery: FeatureSet, config: ThresholdConfig) -> d
 def of_cameras(
     query: FeatureSet, gallery: FeatureSet, rate: float, confidence: float
 ) -> Iterator[tuple[str, Bound | str]]:
-    """Yield each pair of cameras, such as "1-2", and the Bound for images from
-    the two, or why it has none.
+    """Yield each pair of cameras, such as "1-2", and the Bound for images from the two.
+
+    The reason stands in its place if there is none.
     """
     cameras = np.union1d(query.cameras, gallery.cameras)
     for pair in combinations(cameras.tolist() if len(cameras) > 2 else [], 2):

@@ -96,7 +96,7 @@ def output_path(text: str) -> str:
 def file_ending_in(*endings: str) -> Callable[[str], str]:
     """Return a form that checks how the path of a written file ends.
 
-    So a slip replaces no file of another kind.
+    A slip then replaces no file of another kind.
     """
 
     def output_file(text: str) -> str:

@@ -1,6 +1,4 @@
-"""Draw curves, rankings, heat maps, histograms and feature maps, and
-the report that holds them all.
-"""
+"""Draw curves, rankings, heat maps, histograms, feature maps, and a report of them all."""
 
 import os
 import sys

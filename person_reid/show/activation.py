@@ -1,6 +1,4 @@
-"""Show where in an image a network finds its features: the energy of its
-last feature map, for any network.
-"""
+"""Show where in an image any network finds its features: the energy of its last feature map."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,8 +28,9 @@ def activations(
     device: torch.device | str = "cpu",
     batchsize: int = MAPPED_AT_ONCE,
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Return heat maps of a bank of images, uint8 (N, H, W, 3), as {branch: (N, H, W)}, each from 0
-    to 1.
+    """Return heat maps of a bank of images as {branch: (N, H, W)}, each from 0 to 1.
+
+    bank: uint8 (N, H, W, 3).
 
     A network with branches has a map for each; any other network has one, named "". The heat at a
     position is
@@ -58,8 +57,9 @@ def activations(
 
 
 def stretched(heat: torch.Tensor, parts: int = 1) -> torch.Tensor:
-    """Stretch maps (N, H, W) to 0..1, each of `parts` horizontal stripes
-    separately; flat ones become 0.
+    """Stretch maps (N, H, W) to 0..1, each of `parts` horizontal stripes separately.
+
+    Flat ones become 0.
     """
     stripes = []
     for stripe in heat.tensor_split(parts, dim=1):
@@ -75,6 +75,7 @@ def parts_of(network: Network) -> int:
 
 def feature_maps(network: Network, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """Return the feature maps before pooling, {branch or "": (B, C, h, w)}.
+
     images: (B, 3, H, W), normalised.
     """
     if isinstance(network, MGN):
@@ -98,8 +99,9 @@ def feature_maps(network: Network, images: torch.Tensor) -> dict[str, torch.Tens
 
 
 def on_grid(maps: torch.Tensor, size: Sequence[int], prefix: int | None = None) -> torch.Tensor:
-    """Return the patch tokens of a transformer, (B, C, N, 1), as a map (B, C, h, w); a map is
-    returned as it is.
+    """Return the patch tokens of a transformer, (B, C, N, 1), as a map (B, C, h, w).
+
+    A map is returned as it is.
 
     size: (height, width) of the images; prefix: number of tokens before the patches' tokens, None
     if unknown. The grid is the one of square patches that fits the numbers. Raises UserError if
@@ -129,8 +131,9 @@ def _input_of(module: nn.Module, call: Callable[[], object]) -> torch.Tensor:
 
 
 def _last_map(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """Return the last output with several positions of any layer of an opaque
-    network: maps (B, C, h, w) or tokens.
+    """Return the last output of an opaque network's layers that has several positions.
+
+    It is maps (B, C, h, w) or tokens.
     """
     last: list[torch.Tensor] = []
 

@@ -1,6 +1,4 @@
-"""Draw clusters of unlabelled images as sheets of photographs: the largest,
-the most doubtful, and outliers.
-"""
+"""Draw sheets of clusters of unlabelled images: the largest, the most doubtful, and outliers."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""Draw the cumulative matching characteristics of runs: the share of
-queries with a match in the first k.
-"""
+"""Draw cumulative matching characteristics: the share of queries with a match in the first k."""
 
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
@@ -96,11 +94,10 @@ def _label(name: str, seeds: Seeds, look: Look) -> str:
 
 
 def run_names(paths: Sequence[Path]) -> dict[str, Path]:
-    """Name the runs of result files, {name: path}: by file name without .mat, or by path if file
-    names repeat.
+    """Name the runs of result files, {name: path}.
 
-    Folders that all paths begin with are left out where that suffices. Raises UserError if a file
-    is given twice.
+    The name is the file's without .mat, or its path if names repeat. Folders that all paths begin
+    with are left out where that suffices. Raises UserError if a file is given twice.
     """
     if len(set(paths)) < len(paths):
         raise UserError(f"{', '.join(map(str, paths))}: the same file twice. Name each file once.")

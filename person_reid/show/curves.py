@@ -1,6 +1,4 @@
-"""Draw training curves: loss, top-1 error, learning rate and, if it was
-measured, mAP, epoch by epoch.
-"""
+"""Draw loss, top-1 error, learning rate and, if it was measured, mAP, epoch by epoch."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

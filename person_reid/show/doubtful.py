@@ -1,6 +1,4 @@
-"""Draw images with doubtful labels, each beside the nearest images of its own
-identity and of the proposed one.
-"""
+"""Draw images with doubtful labels beside the nearest of their own and of the proposed identity."""
 
 from collections.abc import Sequence
 from pathlib import Path

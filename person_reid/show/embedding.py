@@ -34,8 +34,9 @@ NEAREST = 3  # projected images, between which project_all places the others
 
 
 def choose(query: FeatureSet, gallery: FeatureSet, identities: int = 10) -> FeatureSet:
-    """Return the images, of both sets, of the identities with the most images;
-    distractors and junk do not count.
+    """Return the images, of both sets, of the identities with the most images.
+
+    Distractors and junk do not count.
     """
     both = FeatureSet(
         np.concatenate([query.features, gallery.features]),
@@ -74,11 +75,10 @@ def project(features: Array, method: str | None = None) -> tuple[Array, str]:
 
 
 def project_all(features: Array, most: int = 4000) -> tuple[Array, str]:
-    """Project any number of features (N, D) to the plane as `project` does, in about the time that
-    `most` take.
+    """Project any number of features (N, D) to the plane in about the time that `most` take.
 
-    A random sample of `most` is projected. Every other image lies between the NEAREST of the sample
-    that are most similar to it.
+    The method is that of `project`. A random sample of `most` is projected. Every other image lies
+    between the NEAREST of the sample that are most similar to it.
     """
     if len(features) <= most:
         return project(features)
@@ -183,10 +183,10 @@ def draw_embedding(
 
 
 def label_place(cloud: Array) -> tuple[float, float]:
-    """Return where to write the number of an identity: above the half of its points (N, 2) nearest
-    to the medoid.
+    """Return where to write the number of an identity with these points (N, 2).
 
-    The mean of a cloud in two pieces would lie between them, among other identities.
+    It is above the half of the points nearest to the medoid. The mean of a cloud in two pieces
+    would lie between them, among other identities.
     """
     distances = np.linalg.norm(cloud[:, None] - cloud[None], axis=2)
     centre = np.median(distances, axis=1).argmin()

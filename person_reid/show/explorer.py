@@ -1,5 +1,4 @@
-"""Write the explorer: a folder whose index.html shows all images, rankings and thresholds in a
-browser, offline.
+"""Write the explorer, a folder to browse offline: index.html shows images, rankings and thresholds.
 
     views = describe_result(query, gallery, [rank("cosine", query, gallery)])
     write_explorer("look", images_of(query, gallery), "market.mat", views)
@@ -62,8 +61,9 @@ def write_explorer(
     views: Mapping[str, Any] | None = None,
     test_dir: Folder = None,
 ) -> list[str]:
-    """Write the folder `save`, or one file if it ends in .html, whole or not at all; an older
-    explorer is replaced.
+    """Write the folder `save`, or one file if it ends in .html, whole or not at all.
+
+    An older explorer is replaced.
 
     title: for the page.
     views: what describe_result returns (without it, the page shows no figures); "labels":
@@ -192,9 +192,7 @@ def describe_ranking(ranking: RankedGallery) -> dict[str, Any]:
 def describe_thresholds(
     query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False
 ) -> dict[str, Any]:
-    """Return the histograms of similarities, and the thresholds that
-    tools/threshold.py would choose.
-    """
+    """Return the histograms of similarities, and the thresholds that tools/threshold.py chooses."""
     pairs = pair_similarities(query, gallery, ignore_cameras)
     rules = error_rates(pairs)["all_pairs"]["rules"]
     return {

@@ -59,8 +59,9 @@ def images_of(
 
 
 def person_name(identity: int | str | None) -> str:
-    """Return the name of an identity: "0012" for 12 and "12", JUNK_NAME for
-    -1; other text is its own name.
+    """Return the name of an identity: "0012" for 12 and "12", JUNK_NAME for -1.
+
+    Other text is its own name.
     """
     if identity is None:
         return NO_NAME

@@ -1,6 +1,4 @@
-"""Doubtful labels for the explorer: each proposal of a list beside the images
-that speak for and against it.
-"""
+"""Doubtful labels for the explorer: each proposal beside the images for and against it."""
 
 from pathlib import Path
 from typing import Any

@@ -1,6 +1,4 @@
-"""The page of an explorer: index.html with styles and scripts beside
-it, or all of them in one file.
-"""
+"""The page of an explorer: index.html with styles and scripts beside it, or in it."""
 
 import re
 import shutil

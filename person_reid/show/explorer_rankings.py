@@ -1,5 +1,6 @@
-"""Rank the gallery for the explorer: the metrics of evaluate.py, the first images
-of every query, and all matches.
+"""Rank the gallery for the explorer.
+
+It shows the metrics of evaluate.py, the first images of every query, and all matches.
 """
 
 from collections.abc import Callable

@@ -38,8 +38,9 @@ def heat_rows(
     subtitle: str = "",
     batchsize: int = MAPPED_AT_ONCE,
 ) -> list[SheetRow]:
-    """Return rows of a sheet: the tiles, then the same images under the network's heat, a row for
-    each branch.
+    """Return rows of a sheet: the tiles, then the same images under the network's heat.
+
+    Each branch of the network has a row of heat.
 
     bank: the images of the tiles as the network sees them, uint8 (N, H, W, 3). White lines separate
     PCB's stripes.

@@ -1,5 +1,6 @@
-"""Draw how similar images of one person are, and of two: histograms
-with a threshold, and the ROC.
+"""Draw histograms of the similarity of images of one person and of two, and the ROC.
+
+The histograms show a threshold.
 """
 
 from pathlib import Path

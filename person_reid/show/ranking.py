@@ -183,8 +183,9 @@ def look_up(
 def with_paths(
     matches: Sequence[Match], gallery: FeatureSet, test_dir: Folder = None
 ) -> list[Match]:
-    """Return the matches with the paths of their images, and their words. Raises as find_image
-    does.
+    """Return the matches with the paths of their images, and their words.
+
+    Raises as find_image does.
     """
     paths = paths_of(gallery, "gallery", test_dir)
     found = [(match, find_image(paths[match.index], test_dir)) for match in matches]
@@ -236,8 +237,7 @@ def _place(path: str | Path, test_dir: Folder) -> Path:
 
 
 def find_image(path: str | Path, test_dir: Folder = None) -> Path:
-    """Return where an image of a result file is now: below `test_dir` if that is given, else in its
-    old place.
+    """Return where an image of a result file is now: below `test_dir`, or in its old place.
 
     path: as in the file, ending in <split>/<identity>/<name>. Raises UserError if it is not there.
     """

@@ -37,8 +37,9 @@ Heat = Callable[[Sequence[str | Path]], list[list[Pixels]]]
 
 @dataclass
 class Tested:
-    """The result of a test. metrics: {how the gallery was ranked: Metrics}; "single" is the plain
-    ranking.
+    """The result of a test.
+
+    metrics: {how the gallery was ranked: Metrics}; "single" is the plain ranking.
     """
 
     query: FeatureSet
@@ -140,8 +141,9 @@ def rankings_section(
     heat: Heat | None,
     remark: str,
 ) -> Markup:
-    """Return queries and their nearest gallery images. heat: heated, of a network; None shows the
-    photographs alone.
+    """Return queries and their nearest gallery images.
+
+    heat: of the network that is shown; None shows the photographs alone.
     """
     content = []
     for index in indices:
@@ -178,9 +180,7 @@ def heated(
 
 
 def spread(count: int, number: int) -> Iterable[int]:
-    """Return `number` indices spread evenly over range(count), or all of them if there are
-    fewer.
-    """
+    """Return `number` indices spread evenly over range(count), or all if there are fewer."""
     return [
         int(index) for index in np.unique(np.linspace(0, count - 1, min(number, count)).round())
     ]
@@ -192,8 +192,9 @@ def measured_rankings(
     multi_query: FeatureSet | None = None,
     rescore: Callable[[Any, Any], Any] | None = None,
 ) -> Tested:
-    """Evaluate a plain ranking and, if given, a re-ranked (see
-    rescorer) and a multi-query ranking.
+    """Evaluate a plain ranking and, if given, a re-ranked and a multi-query ranking.
+
+    rescore: see rescorer.
     """
     metrics = {"single": evaluate(query, gallery)}
     if rescore:

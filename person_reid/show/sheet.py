@@ -47,9 +47,13 @@ OF_CAPTIONS = (
 
 @dataclass(frozen=True)
 class Tile:
-    """One framed photograph. image: a file, or pixels (H, W, 3); colour: of frame and caption;
-    faint: fade the photograph; lines: heights, 0..1 from the top, at which to draw a line across
-    it; optional: grey if the file cannot be read.
+    """One framed photograph.
+
+    image: a file, or pixels (H, W, 3).
+    colour: of frame and caption.
+    faint: whether the photograph is faded.
+    lines: heights, 0..1 from the top, at which to draw a line across it.
+    optional: whether it is grey if the file cannot be read.
     """
 
     image: Path | str | Pixels

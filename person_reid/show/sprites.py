@@ -18,11 +18,10 @@ QUALITY = 75
 
 
 def write_sprites(paths: Sequence[str], folder: Path, test_dir: Folder = None) -> list[str]:
-    """Write a tile for each image; image i is tile i % 100 of file i // 100, from left to right,
-    then down.
+    """Write a tile for each image, 100 to a file.
 
-    An image that cannot be read is a grey tile. Returns a line for each of those. Raises UserError
-    if none can be read.
+    Image i is tile i % 100 of file i // 100, from left to right, then down. An image that cannot be
+    read is a grey tile. Returns a line for each of those. Raises UserError if none can be read.
     """
     folder.mkdir(parents=True)
     wrong: dict[int, str] = {}

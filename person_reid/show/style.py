@@ -274,8 +274,7 @@ def shortened(text: str, most: int) -> str:
 
 
 def fitted(text: str, width: float, size: float, weight: str = "normal", lines: int = 1) -> str:
-    """Return text, such as a file's name, in as many of `lines` lines as it needs, shortened to
-    what they hold.
+    """Return text, such as a file's name, in at most `lines` lines, shortened to what they hold.
 
     width: line width in inches. size: letter size in points. A line ends after a space, _ or - if
     it can.

@@ -153,7 +153,7 @@ def _own_limits(image: Image.Image) -> Limits:
 def _limits(values: npt.NDArray[np.float32]) -> Limits:
     """Return the lowest and highest value but for a thousandth on each side.
 
-    So one bright pixel decides nothing.
+    One bright pixel then decides nothing.
     """
     low, high = np.quantile(values, (0.001, 0.999), method="closest_observation")
     return float(low), float(high)

@@ -1,6 +1,6 @@
 """Cut people out of tracked videos in the format of MOTChallenge.
 
-So a network is trained and tested on your own tracks. A sequence is a folder with the frames
+A network can then be trained and tested on your own tracks. A sequence is a folder with the frames
 (`img1/000001.jpg`, …) and `gt/gt.txt`, see data/video/track_files.py.
 """
 
