@@ -1,6 +1,4 @@
-"""Where the tests find the repository, the published numbers and, if
-they are there, real photographs.
-"""
+"""Where the tests find the repository, the published numbers and any real photographs."""
 
 import gc
 import os
@@ -49,8 +47,9 @@ def pytest_xdist_auto_num_workers():
 
 
 def pytest_collection_modifyitems(items):
-    """The files that start processes, and wait for them, come first, or all but
-    one of the cores wait at the end.
+    """Files that start processes and wait for them come first.
+
+    Otherwise all but one of the cores wait at the end.
     """
     items.sort(key=lambda item: item.path.stem not in LONG)
 
@@ -63,8 +62,9 @@ def fixtures():
 
 @pytest.fixture(scope="session")
 def real_people():
-    """A small data set of real photographs in Market-1501's layout
-    (REID_REAL_DATA names its folder).
+    """A small data set of real photographs in Market-1501's layout.
+
+    REID_REAL_DATA names its folder.
     """
     folder = (
         Path(os.environ.get("REID_REAL_DATA", ROOT.parent / "shared" / "data")) / "Market-1501-mini"
@@ -86,7 +86,5 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def half_precision(monkeypatch):
-    """PyTorch computes in float16 and bfloat16, although this
-    processor may have to emulate them.
-    """
+    """PyTorch computes in float16 and bfloat16, even if this processor has to emulate them."""
     monkeypatch.setattr("person_reid.device.emulates", lambda device, dtype: False)

@@ -1,6 +1,4 @@
-"""The architecture: imports between packages point down, no modules import one another in a
-circle, and modules that hand on names hold no code.
-"""
+"""The architecture: imports point down, form no circle, and modules of names hold no code."""
 
 import ast
 import re
@@ -174,9 +172,7 @@ def test_the_published_losses_are_only_handed_on(path):
 
 
 def test_the_package_and_the_root_leave_the_path_alone():
-    """The command person-reid, which runs a script as Python itself does,
-    is alone in adding its folder.
-    """
+    """Only the command person-reid, which runs a script as Python itself does, adds its folder."""
     files = {*(ROOT / "person_reid").rglob("*.py"), *ROOT.glob("*.py")} - {
         ROOT / "person_reid" / "console" / "main.py"
     }
@@ -188,8 +184,9 @@ def test_the_package_and_the_root_leave_the_path_alone():
 
 
 def test_only_the_console_uses_argparse():
-    """Below it nothing parses or prints. weight_files.py names the class of a
-    namespace that checkpoints hold.
+    """Nothing below the console parses or prints.
+
+    weight_files.py names the class of a namespace that checkpoints hold.
     """
     files = [
         file
@@ -222,9 +219,7 @@ for module in {modules}:
 
 
 def test_json_is_read_by_one_function():
-    """json.loads raises RecursionError for brackets in brackets, which no reader
-    thinks of; parse_json does not.
-    """
+    """parse_json raises no RecursionError for nested brackets, which json.loads does."""
     files = [
         file
         for file in (ROOT / "person_reid").rglob("*.py")
@@ -234,8 +229,9 @@ def test_json_is_read_by_one_function():
 
 
 def test_a_training_imports_what_its_flags_ask_for():
-    """A ResNet is torchvision's; timm, retrieval and deploy wait for
-    --eval_every, --teacher and tools/adapt.py.
+    """A ResNet is torchvision's.
+
+    timm, retrieval and deploy wait for --eval_every, --teacher and tools/adapt.py.
     """
     code = """
 import sys, train

@@ -1,6 +1,4 @@
-"""Options are declared once: what is added to a group is in the help, in opts.yaml,
-in FitOptions and on the page.
-"""
+"""An option that is declared once is in the help, opts.yaml, FitOptions and on the page."""
 
 from dataclasses import asdict, dataclass
 

@@ -422,7 +422,7 @@ def test_a_full_disk_behind_the_terminal_ends_no_command_before_its_files_are_wr
 
 @pytest.mark.parametrize("unbuffered", [[], ["-u"]])
 def test_a_reader_that_ends_costs_no_command_its_files(unbuffered, tmp_path):
-    """python test.py | head -1"""
+    """The command is of the kind `python test.py | head -1`."""
     code = (
         "import sys, time; from pathlib import Path; from person_reid.console import run_script\n"
         "def main():\n"

@@ -1,4 +1,4 @@
-"""Write small copies of many images as tiles of a few large JPEG files: 0.jpg, 1.jpg, …"""
+"""Write small copies of many images as tiles of a few large JPEG files, 0.jpg, 1.jpg and so on."""
 
 from collections.abc import Sequence
 from pathlib import Path

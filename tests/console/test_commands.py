@@ -42,8 +42,9 @@ def commands(script):
 
 
 def said(words):
-    """What the words of a command say, read without argparse: option
-    → value, True for a bare flag.
+    """The options that the words of a command give, read without argparse: {option: value}.
+
+    A bare flag is True.
     """
     pairs = {}
     for position, word in enumerate(words):
@@ -87,8 +88,9 @@ def test_training_command_resolves_to_what_it_says_and_touches_nothing(words, he
 
 
 def trained(name):
-    """The options of the run that a published command trains under this name; of
-    train.py's defaults for any other.
+    """The options of the run that a published command trains under this name.
+
+    Any other name has train.py's defaults.
     """
     runs = [
         words[1:]

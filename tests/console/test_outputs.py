@@ -150,6 +150,7 @@ def cwd(tmp_path_factory):
 
 def command_line(script, *words, needed="photo.jpg", first=()):
     """The words of a script, with those that it needs before these.
+
     first: words before all flags.
     """
     name, _, command = script.partition(" ")

@@ -1,6 +1,4 @@
-"""The help of every script: complete, no wider than a page, and its examples
-parse; and completion by the shell.
-"""
+"""Help is complete and no wider than a page, its examples parse, and the shell completes flags."""
 
 import importlib
 import os

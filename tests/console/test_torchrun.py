@@ -1,6 +1,4 @@
-"""Variables of torchrun that are incomplete or contradict each other: one line in
-every script that joins others.
-"""
+"""Incomplete or contradictory variables of torchrun give one line in every script."""
 
 import pytest
 

@@ -1,6 +1,4 @@
-"""What the tests of all that reads images share: pixels, and a small
-download in Market-1501's folders.
-"""
+"""Pixels and a small download in Market-1501's folders, for all tests that read images."""
 
 import numpy as np
 import pytest

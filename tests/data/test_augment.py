@@ -140,8 +140,9 @@ def test_each_augmentation_changes_its_share_of_the_images(flag):
 
 
 def test_default_pipeline_keeps_its_bits():
-    """The hash of a batch that the first version of this pipeline made: a
-    seed stands for the same training.
+    """The hash is of a batch that the first version of this pipeline made.
+
+    A seed therefore stands for the same training.
     """
     bank = (torch.arange(6 * 32 * 16 * 3) * 7919 % 256).to(torch.uint8).view(6, 32, 16, 3)
     draws = torch.Generator().manual_seed(1)
@@ -157,8 +158,9 @@ def test_options_of_a_training_describe_it():
 
 
 def coordinates(height, width):
-    """A bank of one image whose red is the row + 1 and whose green is
-    the column + 1: black is outside.
+    """A bank of one image whose red is the row + 1 and whose green is the column + 1.
+
+    Black is outside.
     """
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     return torch.stack([rows + 1, columns + 1, rows], dim=2).to(torch.uint8)[None]

@@ -1,6 +1,4 @@
-"""person_reid/data/images/autoaugment.py against Pillow, one image after the
-other, and statistics of the draws.
-"""
+"""AutoAugment against Pillow, one image after the other, and statistics of the draws."""
 
 from functools import partial
 

@@ -1,6 +1,4 @@
-"""person_reid/data/images/random_boxes.py: squares, grey boxes and erased ones
-against loops, and Zhong's algorithm.
-"""
+"""Squares, grey boxes and erased ones against loops, and Zhong's algorithm."""
 
 import math
 import random

@@ -69,8 +69,9 @@ def test_the_layout_may_be_the_folder_one_is_in(layout, monkeypatch):
 
 
 def test_what_is_said_of_a_person_in_the_gallery_holds_for_the_queries(layout):
-    """Of all images, or of those by a camera; a query that is junk is asked no
-    more, in the gallery it stays.
+    """A correction of a person moves all queries, or those by the camera it is about.
+
+    A query that becomes junk is left out; in the gallery it stays.
     """
     gallery, query, multi = (
         read_split(layout, split) for split in ("gallery", "query", "multi-query")

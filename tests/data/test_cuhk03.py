@@ -1,6 +1,4 @@
-"""cuhk03.py: a cuhk-03.mat of two camera pairs with three people: cells
-of references, axes in reverse.
-"""
+"""A cuhk-03.mat of two camera pairs with three people: cells of references, axes in reverse."""
 
 import sys
 

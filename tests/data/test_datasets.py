@@ -1,6 +1,4 @@
-"""person_reid/data/datasets.py: which data set is meant, where it lies, and
-what is said where there is none.
-"""
+"""Which data set is meant, where it lies, and what the message says if there is none."""
 
 import shutil
 from pathlib import Path

@@ -1,6 +1,4 @@
-"""person_reid/data/layout.py against torchvision's ImageFolder and
-the names of published data sets.
-"""
+"""The layout against torchvision's ImageFolder and the names of published data sets."""
 
 from pathlib import Path
 

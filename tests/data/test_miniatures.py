@@ -1,6 +1,4 @@
-"""Every data set of the table in miniature: its real folders, lists and names,
-with pictures of a few pixels.
-"""
+"""Every data set of the table in miniature: its folders, lists and names, with tiny pictures."""
 
 import re
 from dataclasses import replace
@@ -119,9 +117,7 @@ def test_query_and_gallery_of_ones_own_are_laid_out_for_testing(key, tmp_path):
 
 
 def check_for_testing_alone(data_set, folder):
-    """Query, gallery, perhaps multi-query; the report and whoever wants to train
-    say so, and what to do instead.
-    """
+    """A layout of query and gallery alone: report and train.py say so, and what to do instead."""
     splits = {path.name for path in folder.iterdir() if path.is_dir()}
     assert {"query", "gallery"} <= splits <= {"query", "gallery", "multi-query"}
     assert "train_all: the download has none." in describe_layout(data_set, folder)
@@ -134,8 +130,9 @@ def check_for_testing_alone(data_set, folder):
 
 
 def check_report(data_set, folder, splits):
-    """The miniature's counts differ from those published, which the report says;
-    its own counts are as they are.
+    """The report says that the miniature's counts differ from the published ones.
+
+    Its own counts are as they are.
     """
     report = "\n".join(describe_layout(data_set, folder))
     assert (

@@ -222,9 +222,7 @@ def tracks_in(tmp_path, truth, **settings):
 
 
 def test_a_detectors_classes_are_those_of_coco_and_what_is_left_out_is_counted(tmp_path, caplog):
-    """As BoxMOT and Ultralytics write them: 0 is a person, 1 a
-    bicycle, and no visibility follows.
-    """
+    """BoxMOT and Ultralytics write class 0 for a person and 1 for a bicycle, and no visibility."""
     caplog.set_level("INFO", "person_reid")
     assert tracks_in(tmp_path, TRACKER) == ["walk-1", "walk-2"]
     assert "numbered as in COCO" in caplog.text and "class 1: 2 boxes left out." in caplog.text
@@ -262,9 +260,7 @@ def test_classes_that_are_not_there_or_not_numbers_are_refused(flag, tmp_path):
 
 
 def test_a_detectors_file_without_people_is_not_taken_for_motchallenges(tmp_path):
-    """Bicycles (1) and cars (2) of COCO, where MOTChallenge has
-    pedestrians and people on vehicles.
-    """
+    """COCO's bicycles (1) and cars (2) are MOTChallenge's pedestrians and people on vehicles."""
     with pytest.raises(UserError, match="no box is left .* the classes -1, 0 of 1, 2"):
         tracks_in(tmp_path, "1,1,5,10,20,40,0.9,1,-1\n1,2,60,10,20,40,0.8,2,-1\n")
 

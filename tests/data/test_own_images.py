@@ -1,6 +1,4 @@
-"""Data sets of one's own: folders and lists, words for numbers, odd names,
-splits that are there or drawn.
-"""
+"""Data sets of one's own: folders and lists, words for numbers, odd names, split or not."""
 
 from pathlib import Path
 
@@ -24,8 +22,9 @@ PATTERN = r"(?P<id>\d+)_c(?P<camera>\d+)"
 
 
 def laid_out(folder, **flags):
-    """{split: names} of an own folder or list, laid out into `out` beside
-    it and checked to stay as it is.
+    """{split: names} of an own folder or list that is laid out into `out` beside it.
+
+    The original must stay as it is.
     """
     data_set = with_flags(DATA_SETS["csv" if "csv" in flags else "folder"], flags)
     out = folder.parent / "out"
@@ -335,8 +334,9 @@ def test_a_fraction_that_rounds_to_nobody_is_said_in_one_line(crops, fraction, l
 
 
 def written(folder, kind, *splits):
-    """Two images of each of two people in these splits, as a folder or as a list;
-    returns the flags to read them.
+    """The flags to read two images of each of two people in these splits.
+
+    They are written as a folder or as a list.
     """
     names = [
         f"{split}/{who}_c{camera}.jpg" for split in splits for who in (1, 2) for camera in (1, 2)
@@ -386,9 +386,7 @@ def test_junk_and_distractors_are_neither_trained_on_nor_asked_nor_a_test_alone(
 
 
 def test_images_without_cameras_find_the_others_and_never_themselves(tmp_path):
-    """What the layout means, against the evaluation: with features that only an
-    image itself shares, Rank@1 is 0.
-    """
+    """Rank@1 is 0 if the only feature of an image is one that it alone has."""
     for number in range(8):
         write_image(tmp_path / ("anna" if number % 2 else "bob") / f"{number}.jpg", number)
     prepare.main(

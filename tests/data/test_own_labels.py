@@ -1,6 +1,4 @@
-"""One file, one identity, one camera, and either training or test; nobody
-trains on junk and distractors.
-"""
+"""A file has one identity and one camera and is in training or test; junk is never trained on."""
 
 import os
 import signal

@@ -1,6 +1,4 @@
-"""person_reid/data/prepare.py: the layout that is made, and everything that
-must not happen to a download.
-"""
+"""The layout that prepare.py makes, and everything that must not happen to a download."""
 
 import os
 import shutil

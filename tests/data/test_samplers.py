@@ -142,8 +142,9 @@ def test_impossible_batches_are_refused():
     st.integers(1, 3),
 )
 def test_batches_of_clusters(seed, clusters, steps, instances, ranks):
-    """Each step shows different clusters on all ranks, K images of each, no outlier,
-    and as many steps as asked for.
+    """Each step shows different clusters on all ranks, K images of each, and no outlier.
+
+    There are as many steps as asked for.
     """
     random = np.random.default_rng(seed)
     labels = random.permutation(

@@ -1,6 +1,4 @@
-"""Several data sets and every augmentation, from the flags of train.py
-to the network that was trained.
-"""
+"""Several data sets and every augmentation, from the flags of train.py to the trained network."""
 
 from pathlib import Path
 
@@ -29,8 +27,9 @@ AUGMENTED += ["--translation_p", "0.5", "--erasing_p", "0.5", "--color_jitter"]
 
 @pytest.fixture
 def roots(here):
-    """Two data sets of three and four people, whose numbers are the same; the first
-    has a person of val in common.
+    """Two data sets of three and four people with the same numbers.
+
+    The first has a person in common with its val.
     """
     random = np.random.default_rng(0)
     folders = {"first/train": 3, "first/val": 1, "second/train_all": 4}

@@ -1,6 +1,4 @@
-"""Folders of unknown people: cameras from names, patterns and
-folders; identities have no influence.
-"""
+"""Folders of unknown people: cameras from names, patterns and folders, and no use of identities."""
 
 import shutil
 

@@ -1,6 +1,4 @@
-"""Files that are no images, or unusual ones; folders that link to
-themselves; names in other encodings.
-"""
+"""Unusual files and other files than images, folders with links to themselves, odd encodings."""
 
 import io
 import os

@@ -1,5 +1,6 @@
-"""The files of `tools/export.py --for`, run as each client runs them; with `-m
-clients`, by the clients themselves.
+"""The files of `tools/export.py --for`, run as each client runs them.
+
+With `-m clients` the clients themselves run them.
 """
 
 from pathlib import Path
@@ -60,8 +61,9 @@ def ours():
 
 @pytest.fixture(scope="module")
 def write(tmp_path_factory):
-    """A function that writes the file for a client, once, and returns its
-    path and what the command printed.
+    """A function that writes the file for a client once.
+
+    It returns the file's path and what the command printed.
     """
     done = {}
 
@@ -81,8 +83,9 @@ def write(tmp_path_factory):
 
 
 def cut(frame, boxes, height, width):
-    """The people as clients resize them, bilinearly without antialiasing: float32
-    (N, 3, height, width), 0 to 255.
+    """The people as clients resize them: float32 (N, 3, height, width), 0 to 255.
+
+    The scaling is bilinear without antialiasing.
     """
     crops = [
         torch.from_numpy(frame[top:bottom, left:right].copy()) for left, top, right, bottom in boxes
@@ -128,8 +131,9 @@ def as_openvino(name, frame, boxes):
 
 
 def assert_alike(found, expected):
-    """Cosines of at least 0.99; of 0.9 without what all people share,
-    which swapped colours do not reach.
+    """Cosines are at least 0.99, or 0.9 without what all people share.
+
+    Swapped colours do not reach that.
     """
     found = found / np.linalg.norm(found, axis=1, keepdims=True)
     assert (found * expected).sum(1).min() >= 0.99
@@ -179,8 +183,9 @@ def test_the_lines_to_type_are_printed(write):
 
 
 def test_deepstream_is_told_what_the_file_takes():
-    """By its names: 0 is NCHW as input order, RGB as colour format; people are
-    stretched to the size, as ours are.
+    """DeepStream's name for NCHW as input order is 0, and so is that for RGB as colour format.
+
+    People are stretched to the size, as ours are.
     """
     network = create_model("test_resnet", weights="none", size=SIZE)
     lines = lines_for(

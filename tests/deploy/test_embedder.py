@@ -443,8 +443,9 @@ for threads, again in ((1, False), (2, False), (2, True)):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_in_a_forked_process_it_answers_or_says_why_not():
-    """gunicorn --preload; with two threads it waited for ever, and so did one
-    that was made in the new process.
+    """A process of gunicorn --preload must not wait for ever.
+
+    It did with two threads, and so did an embedder that was made in the new process.
     """
     done = subprocess.run(
         [sys.executable, "-c", FORKED], cwd=ROOT, capture_output=True, text=True, timeout=120

@@ -1,6 +1,4 @@
-"""Files of other programs give the features of the network in them,
-whatever they want their pixels to be.
-"""
+"""Files of other programs give the features of their network, whatever pixels they expect."""
 
 import os
 from pathlib import Path
@@ -44,8 +42,9 @@ class Foreign(nn.Module):
 
 
 def write(path, network, batch=None, size=SIZE, dtype=torch.float32):
-    """Write a network to ONNX or OpenVINO; a free batch if `batch` is
-    None, free sides if `size` is.
+    """Write a network to ONNX or OpenVINO.
+
+    The batch is free if `batch` is None, and the sides are free if `size` is.
     """
     sides = size or SIZE
     shape = (*sides, 3) if network.channels_last else (3, *sides)

@@ -1,6 +1,4 @@
-"""Full disks, files that say of themselves what is not true, and arguments
-that are no networks or devices.
-"""
+"""Full disks, files with untrue statements about themselves, and arguments of the wrong kind."""
 
 import json
 import subprocess
@@ -46,8 +44,9 @@ class Flat(nn.Module):
 
 
 def written(path, **entries):
-    """A TorchScript file of Flat that says of itself what `entries`
-    say; None leaves an entry out.
+    """A TorchScript file of Flat that states `entries` about itself.
+
+    None leaves an entry out.
     """
     about = json.loads(Contents(64, 32, 8).to_json()) | entries
     text = json.dumps({name: value for name, value in about.items() if value is not None})

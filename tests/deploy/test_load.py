@@ -1,6 +1,4 @@
-"""The network of a run is the network of its weight file with the
-flags that it was trained with.
-"""
+"""The network of a run is that of its weight file with the flags that it was trained with."""
 
 from dataclasses import asdict
 
@@ -24,8 +22,9 @@ IMAGES = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
 
 
 def save_run(*flags, classes=5, backbone="resnet18"):
-    """A run of an untrained network as train.py leaves it, with batch
-    norms that have seen some images.
+    """A run of an untrained network as train.py leaves it.
+
+    Its batch norms have seen some images.
     """
     options = trained_as(
         "--backbone", backbone, "--weights", "none", "--name", "run", *SMALL, *flags

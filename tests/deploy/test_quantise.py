@@ -1,6 +1,4 @@
-"""int8 with ranges measured on images: what the file holds, how near its
-features are, and what goes wrong.
-"""
+"""int8 with measured ranges: what the file holds, how near its features are, what goes wrong."""
 
 import re
 

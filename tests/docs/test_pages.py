@@ -261,8 +261,9 @@ def test_every_flag_in_running_text_is_there():
 
 
 def test_who_comes_from_the_baseline_is_told_every_new_flag():
-    """test.py takes the network's flags of train.py for a bare weight file,
-    which the page says as a whole.
+    """The page need not repeat the network's flags of train.py that test.py takes.
+
+    They are for a bare weight file, and the page names them as a whole.
     """
     page = read(ROOT / "docs" / "coming-from-the-baseline.md")
     train, test = (

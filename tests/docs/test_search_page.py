@@ -1,6 +1,4 @@
-"""docs/search.md: its commands of tools/search.py do what they say, one after
-another, on a few small images.
-"""
+"""The commands of docs/search.md do what the page says, one by one, on a few small images."""
 
 import shutil
 

@@ -1,6 +1,4 @@
-"""The tutorial and its notebook: every command runs, in order, and what the
-page works out by hand is right.
-"""
+"""Every command of the tutorial and its notebook runs in order, and its worked example is right."""
 
 import importlib
 import json
@@ -43,11 +41,10 @@ def smaller(text):
 
 
 def run(source, names):
-    """Do what a cell of the notebook says, in the current folder: write its file, run its Python or
-    its commands.
+    """Do what a cell of the notebook says, in the current folder.
 
-    A command is a call of its script's main, which is what `!python SCRIPT` does, but torch is
-    imported only once.
+    It writes its file, or runs its Python or its commands. A command is a call of its script's
+    main, which is what `!python SCRIPT` does, but torch is imported only once.
     """
     text = smaller(source)
     if text.startswith("%%writefile "):
@@ -126,8 +123,9 @@ def test_the_notebook_has_the_form_that_jupyter_reads():
 
 @pytest.mark.parametrize("place", ["docs", ".", "clone", "nowhere"])
 def test_the_notebook_finds_its_repository(place, tmp_path, monkeypatch):
-    """In docs, in the repository's own folder, and alone, where it clones it;
-    nothing that is there is installed.
+    """It finds it in docs, in its own folder, and alone, where it clones it.
+
+    Nothing that is there is installed.
     """
     (tmp_path / "docs").mkdir()
     if place in ("docs", "."):
@@ -208,8 +206,9 @@ g = 1
 
 
 def row(line):
-    """(identity, camera, similarity, verdict, rank) of a line of the worked
-    example; rank 0 where it has none.
+    """(identity, camera, similarity, verdict, rank) of a line of the worked example.
+
+    The rank is 0 where the line has none.
     """
     image, similarity, verdict, rank = (cell.strip(" `") for cell in line.strip("|").split("|"))
     identity, camera = image.split("_c")

@@ -57,9 +57,7 @@ def results(module, forward, tensors):
 
 
 def assert_fused_is_exact(module, tensors):
-    """Assert that the fused layer deviates from double precision as
-    PyTorch's single precision does.
-    """
+    """Assert that the fused layer is as near to float64 as PyTorch's float32 layers are."""
     exact, plain = copy.deepcopy(module).double(), copy.deepcopy(module)
     truth = results(exact, exact, [tensor.double() for tensor in tensors])
     usual = results(plain, plain, tensors)

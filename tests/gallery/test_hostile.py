@@ -1,6 +1,4 @@
-"""An index on a full disk, damaged, locked, made by two processes at once, or
-holding what no search can compare.
-"""
+"""An index on a full disk, damaged, locked, made by two processes, or with odd values."""
 
 import json
 import sqlite3

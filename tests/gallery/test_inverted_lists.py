@@ -1,6 +1,4 @@
-"""Inverted lists answer for the index that they were made from, whatever
-happens to it, to them and meanwhile.
-"""
+"""Inverted lists answer for the index that they were made from, whatever happens to either."""
 
 import os
 import re

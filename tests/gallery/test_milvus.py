@@ -1,6 +1,4 @@
-"""person_reid/gallery/milvus.py against Milvus Lite, the server's embedded form,
-beside an index of the same images.
-"""
+"""Milvus Lite, the server's embedded form, against an index of the same images."""
 
 import csv
 import json

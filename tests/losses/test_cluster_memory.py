@@ -116,8 +116,9 @@ def test_half_precision_computes_in_float32():
 
 
 def slow_proxy_loss(features, labels, loss, hardest):
-    """The paper's equations, image by image; proxies of one camera
-    compete, then those of one cluster.
+    """The paper's equations, image by image.
+
+    The proxies of one camera compete, then those of one cluster.
     """
     total = 0.0
     for feature, label in zip(unit(features.double()), labels.tolist(), strict=True):

@@ -56,8 +56,9 @@ def assert_finite(value, gradient):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_autocast_computes_in_float32(name, dtype):
-    """What a half-precision network, or a teacher, gives inside autocast: exactly
-    the loss of the same in float32.
+    """Half-precision input inside autocast has exactly the loss of the same values in float32.
+
+    A network or a teacher may give it.
     """
     features, labels = batch()
     features = features.to(dtype)
@@ -115,9 +116,7 @@ def test_zero_without_positives_or_negatives_or_for_one_image(name, identities):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_copies_of_an_image_have_finite_gradients(name):
-    """Two copies within an identity, the same photograph under two
-    identities, and a batch of copies alone.
-    """
+    """Two copies within an identity, one photograph under two identities, and copies alone."""
     features, labels = batch(count=16)
     features[8] = features[0]
     features[1] = features[0]
@@ -176,8 +175,9 @@ def test_focal_of_a_certain_answer_has_a_finite_gradient():
 @pytest.mark.parametrize("backend", ["eager", pytest.param("aot_eager", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
 def test_compiles_without_a_graph_break(name, backend):
-    """eager traces the forward pass; aot_eager also the backward one, as the full compiler does,
-    without the minutes of its code generation.
+    """eager traces the forward pass, and aot_eager the backward pass as well.
+
+    So does the full compiler, but it spends minutes on generating code.
     """
     torch._dynamo.reset()
     loss = create(name)
@@ -191,8 +191,9 @@ def test_compiles_without_a_graph_break(name, backend):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_never_waits_for_the_accelerator(name):
-    """Fake tensors have shapes and no values: to read a number, or to
-    select by a condition, raises.
+    """Fake tensors have shapes and no values.
+
+    To read a number, or to select by a condition, raises.
     """
     with FakeTensorMode():
         value, gradient = value_and_gradient(create(name), *batch())

@@ -53,8 +53,9 @@ def test_its_settings_are_those_of_the_published_sum():
 
 
 def test_it_grows_with_the_number_of_groups_where_the_mean_does_not():
-    """Twice the people, at a right angle to the first: twice the sum of
-    the positives, and the same mean.
+    """Twice the people have twice the sum of the positives, and the same mean.
+
+    The second half is at a right angle to the first.
     """
     features, labels = batch(4, count=24)
     apart = torch.cat(

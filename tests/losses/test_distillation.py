@@ -40,8 +40,9 @@ def angles(features):
 
 
 def relations(student, teacher, angle_weight=2.0):
-    """Park et al., equations 5 to 9; the pair of an image with itself
-    counts in the mean, with nothing.
+    """The loss of Park et al., equations 5 to 9.
+
+    The pair of an image with itself adds nothing to the sum and counts in the mean.
     """
     total = 0.0
     for function, weight, size in ((distances, 1, IMAGES**2), (angles, angle_weight, IMAGES**3)):

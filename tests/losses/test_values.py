@@ -1,6 +1,4 @@
-"""Values and gradients, against pytorch-metric-learning where it has the loss, else
-against loops from the papers.
-"""
+"""Values and gradients against pytorch-metric-learning, or else against loops from the papers."""
 
 import math
 from copy import deepcopy
@@ -23,8 +21,9 @@ CLASSES, DIM = 9, 16
 
 
 def batch(seed, count=24, spread=1.0, classes=CLASSES):
-    """Features around one direction per identity, so that pairs are neither
-    all satisfied nor all violated.
+    """Features around one direction per identity.
+
+    Pairs are neither all satisfied nor all violated.
     """
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(classes, (count,), generator=generator)
@@ -33,8 +32,9 @@ def batch(seed, count=24, spread=1.0, classes=CLASSES):
 
 
 def check(loss, oracle, features, labels, tolerance=1e-5):
-    """The loss in float32 and the oracle in float64 agree, and so do their
-    gradients, relative to the largest one.
+    """The loss in float32 and the oracle in float64 agree, and so do their gradients.
+
+    The tolerance is relative to the largest gradient.
     """
     ours = features.float().clone().requires_grad_()
     value = loss(ours, labels)
@@ -104,8 +104,9 @@ def test_options_equal_the_library():
 
 
 def test_ranked_is_near_the_library():
-    """The library adds 1e-5 to every weight of a row, so the agreement is
-    coarser; the loop below is exact.
+    """The agreement is coarser, because the library adds 1e-5 to every weight of a row.
+
+    The loop below is exact.
     """
     features, labels = batch(3)
     oracle = library.RankedListLoss(margin=1.3, Tn=1, alpha=2.0, imbalance=0.5, Tp=0)
@@ -133,8 +134,9 @@ def test_ranked_with_a_temperature_that_would_overflow():
 @pytest.mark.parametrize("spread", [0.0, 1.0])
 @pytest.mark.parametrize("name", PROTOTYPES)
 def test_prototype_losses_equal_the_library(name, spread):
-    """Features all around, on the side away from the prototype too; the
-    prototypes' gradients agree as well.
+    """Features lie all around, also on the side away from the prototype.
+
+    The prototypes' gradients agree as well.
     """
     torch.manual_seed(0)
     features, labels = batch(4, count=64, spread=spread)
@@ -190,8 +192,9 @@ def test_variants_equal_loops_from_their_papers():
 
 
 def test_centers_move_as_in_their_paper_but_not_in_evaluation():
-    """Equation 4 for a batch with two, one and no image of a class; the
-    value is that before the move.
+    """Equation 4 holds for a batch with two, one and no image of a class.
+
+    The value is the one before the move.
     """
     features, _ = batch(7, count=3)
     labels = torch.tensor([1, 1, 2])
@@ -229,8 +232,9 @@ HEADS = ["cosine_softmax", "arcface_softmax", "circle_softmax"]
 
 
 def cosines_of(seed, spread=1.0):
-    """Cosines (24, CLASSES) of features and class directions, and labels: near
-    the right class, and all around.
+    """Cosines (24, CLASSES) of features and class directions, and labels.
+
+    The features are near the right class, and all around.
     """
     features, labels = batch(seed, spread=spread)
     prototypes = torch.randn(CLASSES, DIM, generator=torch.Generator().manual_seed(seed))
@@ -310,8 +314,9 @@ def test_k_means_finds_separate_groups():
 
 
 def lloyd(points, count, iterations):
-    """The clusters of points by definition, begun at the point farthest from the
-    centers so far, again and again.
+    """The clusters of points by definition.
+
+    Each begins at the point farthest from the centers so far.
     """
     centers = [points[0]]
     while len(centers) < count:

@@ -18,8 +18,9 @@ def trained_a_little():
 
 
 def check_with_parameters(loss, oracle, features, labels):
-    """Loss, oracle(features, labels, weight, bias) and all their gradients
-    agree; one seed decides the dropout.
+    """Loss, oracle(features, labels, weight, bias) and all their gradients agree.
+
+    One seed decides the dropout.
     """
     weight, bias = (parameter.detach().double().requires_grad_() for parameter in loss.parameters())
     torch.manual_seed(2)

@@ -112,10 +112,12 @@ def test_figures_are_those_of_the_papers(name, parameters, multiply_adds):
 
 
 def test_lightmbn_is_as_large_and_as_slow_as_its_authors_program_says():
-    """Herzog et al., ICIP 2021: the network of github.com/jixunbo/LightMBN (1f4ec0d), built for
-    Market-1501, has 9,152,280 parameters, and its compute_model_complexity, with which a run
-    begins, says 9,348,768 and 2,430,837,088. That counts layers as often as they are used (OSNet's
-    gates four times, the reduction of the channel groups twice), biases, and the classifiers.
+    """The parameters are those of the network of github.com/jixunbo/LightMBN (1f4ec0d): 9,152,280.
+
+    Herzog et al., ICIP 2021, built it for Market-1501. Its compute_model_complexity, with which a
+    run begins, says 9,348,768 and 2,430,837,088. That counts layers as often as they are used
+    (OSNet's gates four times, the reduction of the channel groups twice), biases, and the
+    classifiers.
     """
     with torch.device("meta"):
         network = create_model("lightmbn", 751, weights="none").eval()

@@ -23,8 +23,9 @@ NETWORKS = [
 
 
 class Small(Network):
-    """A chain of convolutions, a norm, and a convolution with a bias; `aside`
-    adds what a norm does not see.
+    """A chain of convolutions, a norm, and a convolution with a bias.
+
+    `aside` adds what a norm does not see.
     """
 
     def __init__(self, aside=False):
@@ -47,8 +48,9 @@ class Small(Network):
 
 
 def trained_for_long(network):
-    """Scale the convolutions as training may, until the variance in front of some
-    norms is as small as their eps.
+    """Scale the convolutions as training may.
+
+    The variance in front of some norms becomes as small as their eps.
     """
     generator = torch.Generator().manual_seed(0)
     for norm, chain in chains(network).items():

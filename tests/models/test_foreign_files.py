@@ -1,6 +1,4 @@
-"""Weight files with something beside the tensors: the tensors are taken, the
-rest is neither imported nor run.
-"""
+"""Weight files with more than tensors: the tensors are taken, the rest is not imported or run."""
 
 import collections
 import datetime

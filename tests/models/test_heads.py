@@ -1,6 +1,4 @@
-"""Necks and classifiers against their definitions, and every
-pooling, neck and classifier together.
-"""
+"""Necks and classifiers against their definitions, and every combination with a pooling."""
 
 import itertools
 from typing import Any

@@ -24,9 +24,7 @@ CONFIG = {
 
 @pytest.fixture
 def put(monkeypatch, tmp_path):
-    """Return put(name, config), which makes the folder of a network in the cache
-    of a machine without a network.
-    """
+    """Return put(name, config), which makes a network's folder in an offline machine's cache."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.file_download.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(hub, "_answers", lambda address: False)

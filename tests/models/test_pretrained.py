@@ -1,6 +1,4 @@
-"""Checkpoints that other programs left: the names are theirs, the
-tensors end up in our networks.
-"""
+"""Checkpoints of other programs: the names are theirs, the tensors end up in our networks."""
 
 import re
 from argparse import Namespace

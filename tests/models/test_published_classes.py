@@ -1,6 +1,4 @@
-"""The published class names: their arguments, keys, features and outputs, and the
-code of the published tutorial.
-"""
+"""The published classes: their arguments, keys, features and outputs, and the tutorial's code."""
 
 import inspect
 import json
@@ -81,8 +79,9 @@ def built(call):
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_arguments_and_keys_are_the_published_ones(name, fixtures):
-    """Without values, so fast: the features of all of them are compared for
-    create_model, which shares the path.
+    """The weights have no values, so the test is fast.
+
+    The features of all networks are compared for create_model, which shares the path.
     """
     call, parameters = CLASSES[name]
     published = json.loads((fixtures / "models.json").read_text())["models"][name]

@@ -1,6 +1,4 @@
-"""State-dict keys, shapes and features of the published networks, against
-numbers made by the published code.
-"""
+"""State-dict keys, shapes and features of published networks, as the published code has them."""
 
 import json
 
@@ -35,8 +33,9 @@ NETWORKS: dict[str, dict] = {
 
 
 def as_published(network, name, fixtures):
-    """Check keys and shapes and fill the weights in; returns the images (B, 3, H,
-    W) and the published features.
+    """Check keys and shapes and fill the weights in.
+
+    Returns the images (B, 3, H, W) and the published features.
     """
     published = json.loads((fixtures / "models.json").read_text())["models"][name]
     state = network.state_dict()

@@ -1,6 +1,4 @@
-"""The published networks in training mode: stochastic depth, dropout, groups of
-the optimiser and first weights.
-"""
+"""Published networks in training: stochastic depth, dropout, optimiser groups and first weights."""
 
 import json
 
@@ -65,9 +63,7 @@ def test_stochastic_depth_and_dropout_are_the_published_ones(name, network):
 
 
 def test_the_groups_of_the_optimiser_have_the_published_sizes(name, network):
-    """The ImageNet classifiers that are never used are in a
-    published group, but in none of ours.
-    """
+    """The unused ImageNet classifiers are in a published group, but in none of ours."""
     options = options_of(FLAGS[name])
     optimizer = build_optimizer(network, nn.Identity(), options)
     groups = {group["name"]: group for group in optimizer.param_groups}

@@ -1,6 +1,4 @@
-"""Weight files: whatever wrapped them, of whole networks and of backbones, and
-those that are damaged or foreign.
-"""
+"""Weight files: wrapped, of whole networks and of backbones, damaged and foreign ones."""
 
 import io
 import sys

@@ -1,6 +1,4 @@
-"""Recipes and results files that would write elsewhere, record other figures, break
-the page or end in a traceback.
-"""
+"""Recipes and results files that would write elsewhere, record other figures or break the page."""
 
 import json
 from pathlib import Path

@@ -105,8 +105,9 @@ def people(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained():
-    """{what was trained: losses}, since many recipes are the same once their
-    networks and images are small.
+    """{what was trained: losses}.
+
+    Many recipes are the same once their networks and images are small.
     """
     return {}
 

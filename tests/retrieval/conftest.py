@@ -56,8 +56,9 @@ def image_set(features, labels, cameras):
 
 
 def signs(random, count, dimension=16):
-    """(count, dimension) unit features of +-dimension^-1/2, for powers of 4:
-    cosines are exact and often equal.
+    """(count, dimension) unit features of +-dimension^-1/2.
+
+    If the dimension is a power of 4, cosines are exact and often equal.
     """
     return random.choice([-(dimension**-0.5), dimension**-0.5], (count, dimension)).astype(
         np.float32

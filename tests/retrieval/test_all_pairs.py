@@ -31,8 +31,9 @@ def by_sorting(cosine, k):
     st.data(),
 )
 def test_each_row_is_the_sorted_one(seed, number, copies, budget, data):
-    """Small, middle and large blocks; features of few signs, so
-    many are equally near or the same.
+    """Blocks are small, middle and large, and features have few signs.
+
+    Many are therefore equally near or the same.
     """
     random = np.random.default_rng(seed)
     features = signs(random, number, data.draw(st.sampled_from([1, 4, 16])))

@@ -1,6 +1,4 @@
-"""Probabilities from evidence: the shares of wrong labels are recovered, and the
-mixture is one of probabilities.
-"""
+"""Probabilities from evidence, by which the shares of wrong labels are recovered."""
 
 import numpy as np
 import pytest
@@ -10,8 +8,9 @@ from person_reid.retrieval.belief import Belief
 
 
 def drawn(sharpness, images=3000, people=20, seed=0):
-    """Evidence (N, P) as sharp as said, and the people (N,) whom the
-    images show, drawn by its softmax.
+    """Evidence (N, P) as sharp as said, and the people (N,) whom the images show.
+
+    The people are drawn by its softmax.
     """
     rng = np.random.default_rng(seed)
     evidence = rng.gumbel(size=(images, people)).astype(np.float32)

@@ -25,8 +25,9 @@ from tests.retrieval.conftest import image_set
 def people(
     count: int, seed: int = 0, images: int = 2, dimension: int = 6
 ) -> tuple[FeatureSet, FeatureSet]:
-    """(query, gallery) of people seen by two cameras, some of whom look like many
-    others; junk and a distractor.
+    """(query, gallery) of people seen by two cameras; there are junk and a distractor.
+
+    Some of the people look like many others.
     """
     random = np.random.default_rng(seed)
     centres = (
@@ -50,8 +51,9 @@ def people(
 
 
 def slow_cells(query, gallery, size):
-    """A list of (person, person, similarity in ten thousandths) and the
-    mean number of images, by loops.
+    """A list of (person, person, similarity in ten thousandths) and the mean number of images.
+
+    Loops compute them.
     """
     known = [i for i in range(len(gallery)) if gallery.labels[i] > 0]
     order = [known[i] for i in np.random.default_rng(0).permutation(len(known))]
@@ -71,8 +73,9 @@ def slow_cells(query, gallery, size):
 
 
 def slow_threshold(cells, rate, confidence):
-    """The lowest threshold at which and above which the bound holds, from the
-    formulas, one threshold at a time.
+    """The lowest threshold at which and above which the bound holds.
+
+    The formulas are computed for one threshold at a time.
     """
     everybody = sorted({person for cell in cells for person in cell[:2]})
     involved = [np.array([cell[2] for cell in cells if person in cell[:2]]) for person in everybody]
@@ -164,8 +167,9 @@ def test_more_confidence_or_a_lower_rate_never_lowers_it(seed, rates, confidence
 
 
 def test_it_is_kept():
-    """Of 100 draws of people from many, at most a tenth exceed a bound of 95 %;
-    half break the point estimate.
+    """At most a tenth of 100 draws of people from many exceed a bound of 95 %.
+
+    Half of them break the point estimate.
     """
     query, gallery = people(600, images=1, dimension=24)
     counts = false_matches(query, gallery)[0].sum(axis=0)

@@ -18,8 +18,9 @@ def people(random, count):
 
 
 def loop(query, asked, gallery, among, ap):
-    """(first matches, APs) of the queries with a match: a gallery image of the query's identity is
-    left out if the camera or the clothes are the same.
+    """(first matches, APs) of the queries with a match.
+
+    A gallery image of the query's identity is left out if the camera or the clothes are the same.
     """
     firsts, precisions = [], []
     for i in range(len(query)):

@@ -1,6 +1,4 @@
-"""Clusters of unlabelled images: the sparse graph against a dense program, DBSCAN
-against DBSCAN on all distances.
-"""
+"""The sparse graph of clusters against a dense program, and DBSCAN against all distances."""
 
 import sys
 
@@ -41,9 +39,7 @@ def whole(graph):
 @settings(max_examples=40)
 @given(st.integers(0, 2**32), st.integers(8, 40), st.sampled_from([0.3, 0.5, 0.8]), st.data())
 def test_the_sparse_graph_equals_the_dense_distances(seed, count, radius, data):
-    """Those between two parts of the images, as the re-ranking of one
-    part among the other gives them.
-    """
+    """The distances between two parts are those that re-ranking one part among the other gives."""
     features = clusters(np.random.default_rng(seed), count)
     k1 = data.draw(st.integers(2, min(12, count - 2)))
     k2, split = data.draw(st.integers(1, k1)), data.draw(st.integers(count // 4, count // 2))
@@ -196,8 +192,9 @@ def test_alone_and_proxies():
 
 
 def crowd(people, images, cameras=2):
-    """Features of people who are far apart, seen by cameras that shift all of
-    theirs; who, and by which camera.
+    """Features of people who are far apart, and who and which camera each image is of.
+
+    Each camera shifts all of its images.
     """
     random = np.random.default_rng(1)
     who = np.repeat(np.arange(people), images)

@@ -1,5 +1,7 @@
-"""Computed identities against true ones: IDF1 against the paper's bipartite graph and against
-motmetrics, pairs against scikit-learn, both against cases that are counted by hand.
+"""Computed identities against true ones, by other programs and by hand.
+
+IDF1 is compared with the paper's bipartite graph and with motmetrics, pairs with scikit-learn, and
+both with cases that are counted by hand.
 """
 
 from itertools import combinations, permutations
@@ -38,9 +40,10 @@ def iou(one, other):
 
 
 def slow_identity_f1(truth, found, pairs):
-    """(IDF1, IDP, IDR) from the paper's graph: a node for each true and each computed identity, and
-    a false positive for each true one and a false negative for each computed one. All assignments
-    are tried.
+    """(IDF1, IDP, IDR) from the paper's graph; all assignments are tried.
+
+    The graph has a node for each true and each computed identity, a false positive for each true
+    one and a false negative for each computed one.
     """
     people, computed = sorted(set(truth)), sorted(set(found))
     pairs = [(truth[i], found[j]) for i, j in pairs]

@@ -1,6 +1,4 @@
-"""Label errors of made people: found, proposed as they were, with
-probabilities that add up to their number.
-"""
+"""Label errors of made people are found, and their probabilities add up to their number."""
 
 import numpy as np
 import pytest
@@ -11,8 +9,9 @@ from person_reid.retrieval.label_errors import label_errors
 
 
 def people(seed=0, identities=60, images=16, cameras=4, noise=0.45):
-    """Features (N, 32) of people who differ, in cameras that shift them all;
-    labels that are names, and cameras.
+    """Features (N, 32) of different people, labels that are names, and cameras.
+
+    Each camera shifts all of its images.
     """
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(identities), images)

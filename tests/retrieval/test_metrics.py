@@ -205,8 +205,9 @@ def test_one_camera_is_explained_rather_than_measured():
 
 
 def test_lengths_near_one_do_not_count():
-    """As those of features rounded to float16: what is similar to everybody
-    is not the nearest to everybody.
+    """Features rounded to float16 have such lengths.
+
+    An image that is similar to everybody is not the nearest to everybody.
     """
     random = np.random.default_rng(0)
     features = random.random((60, 8), np.float32) + 4

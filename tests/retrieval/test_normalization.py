@@ -49,8 +49,9 @@ def test_statistics_are_those_of_the_images():
 
 
 def test_statistics_of_several_batches_are_their_mean():
-    """Of 65 images, in two batches: not those of one batch, but no
-    batch of a single image either.
+    """The statistics of 65 images in two batches are not those of one batch.
+
+    No batch has a single image either.
     """
     network: Any = Small()
     bank = images(65)

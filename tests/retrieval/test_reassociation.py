@@ -35,8 +35,10 @@ def crops(random, twice=False):
 
 
 def loop(features, rows, gap, stride):
-    """(Rank@1, mean reciprocal rank, queries): every identity in the frame `gap` later is a
-    candidate; a query needs its own among at least two.
+    """(Rank@1, mean reciprocal rank, queries).
+
+    Every identity in the frame `gap` later is a candidate; a query needs its own among at least
+    two.
     """
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     reciprocal = []

@@ -1,6 +1,4 @@
-"""k-reciprocal and graph re-ranking against the published numbers and
-dense programs from the papers.
-"""
+"""k-reciprocal and graph re-ranking against published numbers and dense programs."""
 
 from typing import Any
 

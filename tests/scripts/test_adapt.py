@@ -177,8 +177,9 @@ def test_labelled_images_fill_half_of_each_batch(people, tmp_path, monkeypatch):
 
 
 def test_identities_are_never_read(people, cwd, tmp_path):
-    """Other names, in files and folders, give the same bits; --report_labels,
-    which reads them, changes nothing.
+    """Other names of files and folders give the same bits.
+
+    --report_labels, which reads them, changes nothing.
     """
     random = np.random.default_rng(0)
     for path in sorted((people / "train_all").rglob("*.png")):
@@ -244,8 +245,9 @@ def test_the_start_may_be_in_a_configuration(tmp_path):
 
 
 def test_a_start_that_is_better_is_kept(people, tmp_path, monkeypatch):
-    """Neighbours that have nothing to do with the first ones: the result is judged
-    worse, and the run is its start.
+    """A result whose neighbours have nothing to do with the first ones is judged worse.
+
+    The run then is its start.
     """
     monkeypatch.setattr(
         "person_reid.training.adaptation.overlap", lambda first, now: LEAST_KEPT - 0.01

@@ -1,6 +1,4 @@
-"""tools/augmentations.py draws a row for each augmentation, and every
-row differs from the plain one.
-"""
+"""tools/augmentations.py draws a row for each augmentation, and each differs from the plain one."""
 
 from pathlib import Path
 

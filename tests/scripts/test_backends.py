@@ -1,7 +1,7 @@
-"""Every script that draws, where MPLBACKEND names what matplotlib does not know, as in a notebook's
-`!python train.py`.
+"""Every script that draws runs where MPLBACKEND names what matplotlib does not know.
 
-matplotlib reads the variable once, when it is imported: one process without it runs all of them.
+A notebook's `!python train.py` is such a place. matplotlib reads the variable once, when it is
+imported: one process without it runs all of them.
 """
 
 import json

@@ -33,9 +33,7 @@ SMALL = [*NETWORK, "--linear_num", "8"]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder with a run, its result file and the photographs; and the
-    query and gallery of that file.
-    """
+    """A folder with a run, its result file and photographs, and the file's query and gallery."""
     place = tmp_path_factory.mktemp("run")
     result, *sets = lay_out(place)
     with pytest.MonkeyPatch.context() as patch:

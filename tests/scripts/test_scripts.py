@@ -1,6 +1,4 @@
-"""The scripts as a user runs them: in order, by hand, and with
-everything that goes wrong by hand.
-"""
+"""The scripts as a user runs them: in order, by hand, and with everything that goes wrong."""
 
 import os
 import re
@@ -384,9 +382,7 @@ class TestWhatGoesWrong:
         assert "smaller --batchsize" in output
 
     def test_a_full_disk_keeps_what_was_there(self, copy, people):
-        """A file-size limit stands in for a full disk: both end a
-        write half-way with an OSError.
-        """
+        """A file-size limit ends a write half-way with an OSError, as a full disk does."""
         resource = pytest.importorskip("resource", reason="needs a limit on file sizes")
         before = {
             path: path.read_bytes()
@@ -404,8 +400,9 @@ class TestWhatGoesWrong:
 
 
 def test_real_people_from_download_to_ranking(real_people, tmp_path):
-    """The whole chain on photographs: an OSNet trained on other people,
-    fine-tuned, beats itself as it was.
+    """An OSNet trained on other people and fine-tuned beats itself as it was.
+
+    The whole chain runs on photographs.
     """
     run(
         "prepare",

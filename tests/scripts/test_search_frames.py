@@ -1,5 +1,4 @@
-"""tools/search.py index --tracks: every crop is of the frame that the tracker saw, and knows when
-that was.
+"""Every crop of tools/search.py index --tracks is of the tracker's frame and knows its time.
 
 Frame n is filled with the grey level 10 + 8 n, and a person is a white box whose n leftmost columns
 are black: a crop tells which frame it is of, and whether it is upright.

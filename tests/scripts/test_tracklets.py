@@ -1,5 +1,4 @@
-"""MARS in miniature from the download to the figures, against a loop written from the authors'
-evaluation."""
+"""MARS in miniature, from download to figures, against a loop of the authors' evaluation."""
 
 import json
 

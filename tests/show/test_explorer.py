@@ -1,4 +1,5 @@
-"""The explorer's folder, read as a script would;
+"""The explorer's folder, read as a script would.
+
 tests/show/test_explorer_page.py looks at it in a browser.
 """
 

@@ -1,6 +1,4 @@
-"""The explorer of a search index: no queries, and only some images of which
-identity and camera are known.
-"""
+"""The explorer of a search index: no queries, and some images of unknown identity and camera."""
 
 import numpy as np
 import pytest

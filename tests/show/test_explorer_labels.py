@@ -1,6 +1,4 @@
-"""Doubtful labels in the explorer: decided in a browser, exported, and
-applied by prepare.py --corrections.
-"""
+"""Doubtful labels, decided in a browser, exported, and applied by prepare.py --corrections."""
 
 import csv
 

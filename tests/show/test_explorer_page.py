@@ -1,6 +1,4 @@
-"""The explorer in a browser: clicks, keys, filters, the slider, the address,
-and a file name with <script>.
-"""
+"""The explorer in a browser: clicks, keys, filters, slider, address, a file name with <script>."""
 
 import json
 from pathlib import Path

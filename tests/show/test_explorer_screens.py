@@ -1,6 +1,4 @@
-"""The explorer on other screens: a phone, or a large window at 200 %, and a wall
-of monitors; or without a mouse.
-"""
+"""The explorer on a phone, a large window at 200 %, a wall of monitors, and without a mouse."""
 
 import shutil
 

@@ -28,8 +28,9 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def renamed(tmp_path_factory):
-    """A folder with result.mat, whose images have names that are not
-    UTF-8 and hold control characters.
+    """A folder with result.mat, whose images have names with control characters.
+
+    The names are not UTF-8.
     """
     folder = tmp_path_factory.mktemp("hostile")
     result, query, gallery = lay_out(folder)

@@ -14,8 +14,9 @@ VOID = {"meta", "link", "img", "source", "br", "wbr"}
 
 
 class Checker(HTMLParser):
-    """Raises where tags do not close in order; collects all that a
-    browser would load, and the text.
+    """Raises where tags do not close in order.
+
+    It collects all that a browser would load, and the text.
     """
 
     def __init__(self, text):

@@ -29,9 +29,7 @@ GREEN, RED = (tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) for colour in
 
 
 def slow_ranking(query, gallery, index):
-    """The definition, image by image: (gallery index, cosine) of all
-    that is not junk, nearest first.
-    """
+    """The definition, image by image: (gallery index, cosine) of all but junk, nearest first."""
     feature, kept = query.features[index] / np.linalg.norm(query.features[index]), []
     for i, (other, label, camera) in enumerate(
         zip(gallery.features, gallery.labels, gallery.cameras, strict=True)

@@ -1,6 +1,4 @@
-"""Synthetic people: the layout, the same bytes again, and pictures that
-colour alone does not tell apart.
-"""
+"""Synthetic people: layout, the same bytes again, and people that colour cannot tell apart."""
 
 import io
 import re
@@ -65,9 +63,7 @@ def content(root):
 
 
 def names(root, folder):
-    """(label, camera) as text of every file, by a reading of the names
-    that is not the repository's own.
-    """
+    """(label, camera) as text of every file, by a reading of names not the repository's own."""
     files = [path.name for path in sorted((root / folder).iterdir())]
     found = [match.groups() for match in map(MARKET_NAME.fullmatch, files) if match]
     assert len(found) == len(files)

@@ -9,8 +9,9 @@ from tests.support import synthetic_pixels
 
 
 def test_pixels_change_with_the_version_only():
-    """A data set of a version can be drawn again, as long as nothing but
-    roundings of single pixels differs.
+    """A data set of a version can be drawn again.
+
+    Its pixels may only differ by roundings of single ones.
     """
     known = json.loads(synthetic_pixels.FILE.read_text())
     assert known["version"] == PEOPLE_VERSION, (

@@ -1,6 +1,4 @@
-"""Synthetic walks: frames that show their truth, people who need time from camera to camera, and a
-tracker with the faults that it is said to have.
-"""
+"""Frames that show their truth, people between cameras, and a tracker with known faults."""
 
 import errno
 import os

@@ -1,5 +1,6 @@
-"""benchmarks/speed/gpu.py runs all its parts where there is no GPU, so that none
-fails first where there is one.
+"""benchmarks/speed/gpu.py runs all its parts without a GPU.
+
+None of them then fails first where there is one.
 """
 
 import contextlib

@@ -1,4 +1,5 @@
-"""What adapt.py clusters, learns from and reports, on a few people;
+"""What adapt.py clusters, learns from and reports, on a few people.
+
 tests/scripts/test_adapt.py has whole runs.
 """
 
@@ -38,8 +39,9 @@ FLAGS += [
 
 @pytest.fixture
 def begun(here):
-    """A function that sets up a training on sixteen images of four
-    people, and returns its Adaptation.
+    """A function that sets up a training on sixteen images of four people.
+
+    It returns the Adaptation.
     """
     write_people(here / "people", 4, 4)
 
@@ -82,8 +84,9 @@ def test_known_identities_are_classes_after_the_clusters(begun, tmp_path):
 
 
 def clustered(found, labels, monkeypatch):
-    """Refresh with these clusters; returns the features that were clustered, and
-    what is known of the clusters.
+    """Refresh with these clusters.
+
+    Returns the features that were clustered, and what is known of the clusters.
     """
     seen = []
 

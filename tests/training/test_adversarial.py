@@ -17,9 +17,7 @@ CPU = torch.device("cpu")
 
 
 class SmallNetwork(nn.Module):
-    """Two convolutions with a batch norm whose statistics are not those of a
-    new one, and a head with dropout.
-    """
+    """Two convolutions with a batch norm of unusual statistics, and a head with dropout."""
 
     def __init__(self, droprate=0.5):
         super().__init__()
@@ -63,9 +61,9 @@ def grey(images):
 
 
 def by_loop(built, image, rate):
-    """One image at a time, in grey values: x − d, d by the sign of the gradient of cos(f(x − d),
-    f(x)).
+    """The attacked image, one image at a time, in grey values.
 
+    It is x − d, where d is the sign of the gradient of cos(f(x − d), f(x)).
     There is none at d = 0, where the first step descends cos(f(x − d), f(x)) · ‖f(x − d)‖.
     """
     mean, deviation = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
@@ -163,8 +161,9 @@ def test_without_dropout_an_image_is_attacked_the_same_in_any_batch():
 @pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_in_half_precision_inside_autocast_weights_still_learn(dtype):
-    """A forward pass with a gradient, the attack and the pass over attacked images
-    share autocast's cached weights.
+    """The forward pass, the attack and the pass over attacked images share cached weights.
+
+    The first has a gradient; autocast caches the weights.
     """
     built, images = SmallNetwork(), photographs()
     with autocast(CPU, dtype):

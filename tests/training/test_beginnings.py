@@ -1,6 +1,4 @@
-"""How a training begins or goes on: nothing moves before all is checked, and only the
-run that was begun is resumed.
-"""
+"""A training moves nothing before all is checked, and only the run that was begun is resumed."""
 
 import os
 import shutil

@@ -1,6 +1,4 @@
-"""What a run minimises: the flags and --loss, from the sum of losses
-to a network trained with them.
-"""
+"""The objective of a run: its flags, --loss, the sum of losses, and a network trained with them."""
 
 from typing import Any
 
@@ -238,8 +236,9 @@ def test_losses_train_from_the_command_line(flags, people, here):
 def test_losses_that_need_pairs_say_so_when_a_shuffled_batch_hardly_has_any(
     flags, warned, people, here, monkeypatch, capsys
 ):
-    """Six images of each of six people: a batch of 4 has 6 · 5 / 35
-    pairs on average, one of 36 all 90.
+    """A batch of 4 has 6 · 5 / 35 pairs on average, and one of 36 all 90.
+
+    There are six images of each of six people.
     """
     # none is needed to see the message
     monkeypatch.setattr(RunJournal, "epochs", lambda journal: iter(()))

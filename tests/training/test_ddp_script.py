@@ -89,9 +89,7 @@ def test_several_machines_find_the_first(tmp_path):
 
 
 def test_python3_is_taken_where_there_is_no_python(tmp_path):
-    """A folder of programs that holds bash and what the script
-    calls, and python3 but not python.
-    """
+    """A folder of programs has bash, the programs of the script, and python3 but not python."""
     for name in ("bash", "dirname", "wc"):
         (tmp_path / name).symlink_to(shutil.which(name) or name)
     done = ddp(tmp_path, NPROC="1", PYTHON="", PATH=str(tmp_path))

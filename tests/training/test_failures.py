@@ -1,5 +1,6 @@
-"""A full disk and a loss that is no number in the middle of a run: what they say and leave, and
-that the run goes on to the weights of one to which nothing happened.
+"""A full disk, or a loss that is not a number, in the middle of a run.
+
+The message is right, nothing is lost, and the run goes on to the weights of an undisturbed one.
 
 A process that dies, a restart and SIGTERM are in test_several_processes.py, SIGKILL at any moment,
 broken images and a disk that is full when features are written in tests/test_scripts.py, the cache
@@ -37,9 +38,7 @@ def cwd(tmp_path_factory):
 
 @pytest.fixture
 def run(cwd, monkeypatch):
-    """A function that trains the run of a name, with further
-    flags, and returns its last weights.
-    """
+    """A function that trains the run of a name, with further flags, and returns its weights."""
     monkeypatch.chdir(cwd)
     monkeypatch.setattr("person_reid.show.curves.draw_curves", lambda *_: None)
 
@@ -51,8 +50,9 @@ def run(cwd, monkeypatch):
 
 
 def check_last_good(run, name):
-    """The checkpoints are those of the epoch before, and the run goes on to
-    the end of an undisturbed one.
+    """The checkpoints are those of the epoch before.
+
+    The run goes on to the end of an undisturbed one.
     """
     state, last = weights(name, "resume.pth"), weights(name)
     assert state["epoch"] == FAILING and equal_weights(last, state["network"])

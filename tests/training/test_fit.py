@@ -1,6 +1,4 @@
-"""Training from Python: the README's lines, the same bits as train.py, and
-a network given back as it was.
-"""
+"""Training from Python: the README's lines, the bits of train.py, and an unchanged network."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor

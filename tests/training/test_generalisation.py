@@ -88,8 +88,9 @@ def test_fewer_images_than_a_step_takes_are_drawn_repeatedly():
 
 
 class Scorer(nn.Module):
-    """An image's brightness, weighed into three class scores; with dropout
-    that training mode would show.
+    """An image's brightness, weighed into three class scores.
+
+    Its dropout would show training mode.
     """
 
     def __init__(self, heads):

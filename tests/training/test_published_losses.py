@@ -1,5 +1,6 @@
-"""Every published training command with a loss of its own, in process,
-for two epochs of a few people.
+"""Every published training command with its own loss, in process, on a few people.
+
+Each trains for two epochs.
 """
 
 import shlex
@@ -71,8 +72,9 @@ def without(words, flags):
 
 
 def published():
-    """The training commands that add a loss, without what says which data,
-    network and run; each of them once.
+    """The training commands that add a loss, each once.
+
+    The words for data, network and run are left out.
     """
     commands = [shlex.split(line)[2:] for line in LINES if line.startswith("python train.py")]
     commands = [

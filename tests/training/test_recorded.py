@@ -1,5 +1,6 @@
-"""What Recorded does around a recording; tests/test_gpu.py compares what a GPU
-recorded with what it computes.
+"""What Recorded does around a recording.
+
+tests/test_gpu.py compares what a GPU recorded with what it computes.
 """
 
 import pytest

@@ -42,8 +42,9 @@ class ConvolutionalNetwork(torch.nn.Module):
 
 
 def learning_rates(*flags, resumed_at=None):
-    """Learning rates of backbone and head at every step, (steps, 2); through the
-    state dicts at step resumed_at.
+    """Learning rates of backbone and head at every step, (steps, 2).
+
+    resumed_at: the step at which they go through the state dicts.
     """
     options = trained_as(*flags, "--weights", "none")
     optimizer, scheduler = new_run(options)
@@ -67,8 +68,9 @@ def new_run(options):
 
 
 def by_pytorch(make_scheduler, total, by_step=False):
-    """The same, by a scheduler of PyTorch's stepped once an epoch, as the published
-    training does, or once a step.
+    """The same by a scheduler of PyTorch's.
+
+    It is stepped once an epoch, as the published training does, or once a step.
     """
     optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr": lr} for lr in (0.01, 0.1)])
     scheduler = make_scheduler(optimizer)

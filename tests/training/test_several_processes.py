@@ -1,6 +1,4 @@
-"""Two processes on the CPU, started by torchrun as a user would,
-against one with the batch of both.
-"""
+"""Two processes on the CPU, started by torchrun, against one with the batch of both."""
 
 import os
 import shutil
@@ -77,8 +75,9 @@ def test_two_processes_train_the_network_of_one_with_the_batch_of_both(plain_run
 
 
 def test_averaged_statistics_are_of_the_images_of_all_processes(plain_runs):
-    """The first means exactly, since what goes in is the same; further in, the
-    norms of half a batch play a part.
+    """The first means agree exactly, since what goes in is the same.
+
+    Further in, the norms of half a batch play a part.
     """
     one, two = (weights(name, "net_average_bn.pth", plain_runs) for name in names(RUNS[0]))
     means = [name for name in one if name.endswith("running_mean")]
@@ -90,8 +89,10 @@ def test_averaged_statistics_are_of_the_images_of_all_processes(plain_runs):
 
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves(cwd):
-    """One of two is killed once an epoch is saved. torchrun starts both again, and is told to end
-    (SIGTERM) once they have saved another. A run with --resume comes to the end.
+    """One of two processes is killed once an epoch is saved.
+
+    torchrun starts both again, and gets SIGTERM once they have saved another. A run with --resume
+    comes to the end.
     """
     command = [
         *TORCHRUN,
@@ -155,8 +156,9 @@ def start_in_background(command, cwd):
 
 
 def children_of(process):
-    """The processes that it has started; where they cannot be found, it
-    is killed and the test skipped.
+    """The processes that it has started.
+
+    If they cannot be found, it is killed and the test skipped.
     """
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     if not children.exists():
@@ -195,9 +197,7 @@ def test_sigterm_saves_and_a_resumed_run_ends_with_the_same_bits(cwd):
 
 @pytest.fixture(scope="module")
 def shared_out(cwd):
-    """The run "tested", trained and evaluated by two processes on the CPU, and the
-    line that test.py prints of it.
-    """
+    """The run "tested", trained and tested by two processes, and test.py's line of it."""
     write_people(cwd / "people" / "query", people=5, images=2, seed=3)
     write_people(cwd / "people" / "gallery", people=5, images=3, seed=4)
     words = [word for word in SMALL if word not in ("--gpu_ids", "-1")] + ["--gpu_ids", "0,1"]

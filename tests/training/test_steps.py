@@ -1,6 +1,4 @@
-"""Stops within an epoch, accumulated batches, compiled steps, fused
-layers, losses that are no number.
-"""
+"""Stops within an epoch, accumulated batches, compiled steps, fused layers, losses not finite."""
 
 import contextlib
 import copy
@@ -264,8 +262,9 @@ def test_the_last_batch_of_an_epoch_counts_whole_if_it_is_alone_in_its_update():
 
 
 def test_a_compiled_run_trains_to_nearly_the_same_weights(monkeypatch):
-    """One graph of network and criterion; the slow generation of machine code
-    is left to PyTorch's own tests.
+    """Network and criterion are one graph.
+
+    The slow generation of machine code is left to PyTorch's own tests.
     """
     modes = []
 

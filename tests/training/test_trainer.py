@@ -192,8 +192,10 @@ def test_ins_gamma_is_the_scale_of_the_instance_losses(flag):
 @pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize("precision", ["--fp16", "--bf16"])
 def test_half_precision_trains_to_nearly_the_same_loss(precision):
-    """In bfloat16, PyTorch 2.14 leaves parts of the gradient of a ResNet's
-    convolution from 2×1 to 1×1 unwritten.
+    """Half precision has nearly the loss of single precision.
+
+    In bfloat16, PyTorch 2.14 leaves parts of the gradient of a ResNet's convolution from 2×1 to 1×1
+    unwritten.
     """
     slowly = ["--lr", "0.005", "--backbone_lr", "0.005"]  # steps at a high rate amplify rounding
     several = ([*slowly, *flags] for flags in ([], [precision]))
@@ -213,9 +215,7 @@ def test_label_smoothing_is_that_of_the_paper():
 
 
 def test_a_bank_that_stays_on_the_host_gives_the_same_batches():
-    """As where a data set does not fit on the accelerator: batches are
-    gathered on the host, then moved.
-    """
+    """Batches of a data set too large for the accelerator are gathered on the host, then moved."""
     flags = ["--erasing_p", "1"]
     here, apart = trainer(*flags), trainer(*flags)
     apart.images.source.bank_is_here = False
@@ -280,8 +280,9 @@ def test_every_epoch_augments_the_same_image_differently():
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_while_the_backbone_is_frozen_only_the_rest_learns(optimizer):
-    """Neither weight decay, momentum nor batch norms move it; the schedule goes
-    on, and then everything learns.
+    """Neither weight decay, momentum nor batch norms move the backbone.
+
+    The schedule goes on, and then everything learns.
     """
     trained, free = (
         trainer("--optimizer", optimizer, "--arcface", *flags) for flags in (["--freeze", "2"], [])
