@@ -106,8 +106,8 @@ def whole_numbers(values: Any, name: str) -> npt.NDArray[np.int64]:
         bad = ~((array >= -(2.0**63)) & (array < 2.0**63) & (array == np.floor(array)))
         if bad.any():
             raise UserError(
-                f"{name}: expected whole numbers below 2^63, found "
-                f"{array[bad][0]} at {bad.argmax()}."
+                f"{name}: expected whole numbers below 2^63, "
+                f"found {array[bad][0]} at {bad.argmax()}."
             )
     return array.astype(np.int64, copy=False)
 
@@ -183,8 +183,8 @@ def flaw(features: Array, row: Callable[[int], object] = "index {}".format) -> s
     for bad, what in ((~np.isfinite(squares), "NaN or infinite"), (squares == 0, "all zero")):
         if bad.any():
             return (
-                f"{bad.sum()} of {len(features)} features are {what}, the "
-                f"first is {row(int(bad.argmax()))}"
+                f"{bad.sum()} of {len(features)} features are {what}, "
+                f"the first is {row(int(bad.argmax()))}"
             )
     return ""
 

@@ -222,9 +222,8 @@ def _place_of_torchrun() -> int:
     lacking = [name for name in TORCHRUN if not os.environ.get(name)]
     if lacking:
         raise UserError(
-            f"LOCAL_RANK is set, but not {', '.join(lacking)}: torchrun sets them "
-            "all. For a single process, unset "
-            "LOCAL_RANK; for several, start them with torchrun."
+            f"LOCAL_RANK is set, but not {', '.join(lacking)}: torchrun sets them all. "
+            "For a single process, unset LOCAL_RANK; for several, start them with torchrun."
         )
     numbers = {
         name: os.environ[name] for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "MASTER_PORT")
@@ -250,8 +249,8 @@ def _end_with(parent: int) -> None:
         time.sleep(0.5)
     try:
         log.error(
-            "torchrun has ended, so this process also ends. What was saved is "
-            "complete: continue with --resume."
+            "torchrun has ended, so this process also ends. "
+            "What was saved is complete: continue with --resume."
         )
     finally:  # also if nobody reads the message any more
         os._exit(1)

@@ -238,8 +238,8 @@ def _check_whole(path: Path, mark: str) -> None:
     )
     if further:  # the mark of an earlier version lists nothing
         raise UserError(
-            f"{path}: holds {further[0]}, which this command did not "
-            "write. Move it elsewhere first."
+            f"{path}: holds {further[0]}, which this command did not write. "
+            "Move it elsewhere first."
         )
 
 
@@ -407,8 +407,8 @@ def read_json_lines(path: str | Path) -> list[dict[str, Any]]:
                 raise ValueError(f"found {type(record).__name__}")
         except ValueError as error:
             raise UserError(
-                f"{path}: line {number}: expected a JSON object "
-                f"({error}). Correct or remove that line."
+                f"{path}: line {number}: expected a JSON object ({error}). "
+                "Correct or remove that line."
             ) from error
         records.append(record)
     return records

@@ -152,8 +152,8 @@ class RunFolder:
             return None
         if not self.options_file.exists():
             raise UserError(
-                f"{self.options_file}: no such file, so nothing says how "
-                f"{self.state_file} was trained."
+                f"{self.options_file}: no such file, "
+                f"so nothing says how {self.state_file} was trained."
             )
         from person_reid.models.weight_files import read_tensors, refuse_unusual
 
@@ -161,8 +161,8 @@ class RunFolder:
         refuse_unusual(state, self.state_file)
         if not isinstance(state, dict):
             raise UserError(
-                f"{self.state_file}: expected the state of a "
-                f"training, found {type(state).__name__}."
+                f"{self.state_file}: expected the state of a training, "
+                f"found {type(state).__name__}."
             )
         return state
 
@@ -237,9 +237,8 @@ class RunFolder:
         found = options.get("nclasses", PUBLISHED_CLASSES)
         if type(found) is not int or not 1 <= found <= MOST_CLASSES:
             raise UserError(
-                f"{self.options_file}: nclasses: expected the number of "
-                "identities that were trained, from 1 to "
-                f"{MOST_CLASSES:,}, found {found!r}."
+                f"{self.options_file}: nclasses: expected the number of identities "
+                f"that were trained, from 1 to {MOST_CLASSES:,}, found {found!r}."
             )
         return found
 
@@ -447,13 +446,13 @@ def check_run_name(name: str) -> None:
     if not name.isprintable() or set(name) & forbidden or name[:1] in " .-" or name[-1:] in " .":
         raise UserError(
             f'--name {name!r}: expected a plain name, without any of / \\ < > : " | ? '
-            "* and control characters, that "
-            "does not begin with a dot, dash or space, nor end with a dot or space."
+            "* and control characters, that does not begin with a dot, dash or space, "
+            "nor end with a dot or space."
         )
     if DEVICE.match(name) and not here:
         raise UserError(f"--name {name}: is a reserved name on Windows. Choose another name.")
     if len(os.fsencode(name)) > LONGEST_NAME:
         raise UserError(
-            f"--name {name[:20]}…: expected at most {LONGEST_NAME} "
-            f"bytes, found {len(os.fsencode(name))}."
+            f"--name {name[:20]}…: expected at most {LONGEST_NAME} bytes, "
+            f"found {len(os.fsencode(name))}."
         )

@@ -71,8 +71,8 @@ def real_people():
     )
     if not folder.is_dir():
         pytest.skip(
-            f"no real photographs at {folder}; REID_REAL_DATA=FOLDER names "
-            "the folder of Market-1501-mini"
+            f"no real photographs at {folder}; "
+            "REID_REAL_DATA=FOLDER names the folder of Market-1501-mini"
         )
     return folder
 

@@ -63,8 +63,8 @@ class BatchOptions(Options):
     )
     sampler: str = option(
         "shuffle",
-        "pk: identities × instances per batch; pk_camera: the same, with the "
-        "cameras of each identity mixed",
+        "pk: identities × instances per batch; pk_camera: the same, "
+        "with the cameras of each identity mixed",
         choices=SAMPLERS,
         common=True,
     )
@@ -76,8 +76,8 @@ class BatchOptions(Options):
     )
     resize_schedule: str | None = option(
         None,
-        "sizes to train at one after the other, such as "
-        "128x64,192x96,256x128; the last is height × width",
+        "sizes to train at one after the other, such as 128x64,192x96,256x128; "
+        "the last is height × width",
         form=sizes,
         metavar="SIZES",
     )

@@ -164,9 +164,8 @@ def image_sizes(text: str | None, epochs: int | None) -> Sizes:
     lengths = [length for *_, length in found[:-1]]
     if not all(parts) or found[-1][2] or (any(lengths) and not all(lengths)):
         raise ValueError(
-            f"{text}: expected sizes such as 128x64,192x96,256x128, or with epochs "
-            "for all but the last, such as "
-            "128x64:20,256x128"
+            f"{text}: expected sizes such as 128x64,192x96,256x128, "
+            "or with epochs for all but the last, such as 128x64:20,256x128"
         )
     if epochs is None:
         return ()

@@ -48,9 +48,9 @@ class OptimizerOptions(PrecisionOptions):
     )
     balance: float | None = option(
         None,
-        "first scale the convolutions in front of batch norms to this root mean "
-        "square, such as 0.1: the network "
-        "computes the same, and with Adam its layers learn alike; 0 leaves them as they are",
+        "first scale the convolutions in front of batch norms to this root mean square, "
+        "such as 0.1: the network computes the same, and with Adam its layers learn alike; "
+        "0 leaves them as they are",
         range=WEIGHT,
         metavar="SCALE",
     )

@@ -63,8 +63,8 @@ class RecordOptions(Options):
     )
     runtime: str | None = option(
         None,
-        "on a CPU, what computes the features; auto is the fastest that "
-        "agrees with PyTorch (default: torch)",
+        "on a CPU, what computes the features; auto is the fastest that agrees "
+        "with PyTorch (default: torch)",
         choices=RUNTIMES,
         needs={"eval_every": ANY},
     )

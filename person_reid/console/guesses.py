@@ -11,8 +11,8 @@ OTHER_TOOLBOXES = ""  # any script
 HINTS: dict[str, dict[str, str]] = {
     "workers": {OTHER_TOOLBOXES: "There are no workers: images are decoded once, and kept."},
     "pretrained": {
-        "weights": "--weights FILE begins with a file; --weights imagenet "
-                   "and none are the other choices.",
+        "weights": "--weights FILE begins with a file; "
+                   "--weights imagenet and none are the other choices.",
     },
     "config_file": {"config": "--config FILE reads options from a file."},
     "output": {
@@ -27,8 +27,8 @@ HINTS: dict[str, dict[str, str]] = {
         "name": "--name NAME chooses the run.",
     },
     "dataset": {"data_dir": "--data_dir FOLDER is what prepare.py laid out."},
-    "checkpoint": {"which_epoch": "--name NAME --which_epoch N chooses a "
-                                  "checkpoint, and --weights FILE any file.",
+    "checkpoint": {"which_epoch": "--name NAME --which_epoch N chooses a checkpoint, "
+                                  "and --weights FILE any file.",
                    "weights": "--weights FILE begins with a file."},
     "learning_rate": {"lr": "--lr X is the learning rate."},
     "amp": {"bf16": "--bf16 computes in half precision; so does --fp16."},

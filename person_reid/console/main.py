@@ -43,7 +43,7 @@ def usage() -> str:
     """Return the help text of the command itself."""
     lines = [f"  {name:<17}{summary}" for name, summary in COMMANDS.items()]
     head = (
-        "usage: person-reid COMMAND [flags]\n\nPerson re-identification. Each "
-        "command has its own --help.\n\n"
+        "usage: person-reid COMMAND [flags]\n\nPerson re-identification. "
+        "Each command has its own --help.\n\n"
     )
     return head + "\n".join(["commands:", *lines])

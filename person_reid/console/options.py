@@ -299,8 +299,8 @@ def share_batch(config: Any, argv: Sequence[str] | None) -> list[str]:
         share, rest = config.batchsize, 0  # opts.yaml holds the share
     if rest:
         raise UserError(
-            f"--batchsize {config.batchsize} does not divide evenly among "
-            f"the {count} GPUs of --gpu_ids."
+            f"--batchsize {config.batchsize} does not divide evenly among the {count} GPUs "
+            "of --gpu_ids."
         )
     return [*words, "--batchsize", str(share)]
 

@@ -62,9 +62,8 @@ def check_beside(flag: str, named: Path, *beside: Path) -> None:
     there = [path for path in beside if path.exists()]
     if there and not named.exists():
         raise UserError(
-            f"--{flag} {named}: {there[0]}, which goes along with it, is there "
-            "already and is something else. "
-            "Move it, or choose another name."
+            f"--{flag} {named}: {there[0]}, which goes along with it, "
+            "is there already and is something else. Move it, or choose another name."
         )
 
 

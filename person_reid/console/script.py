@@ -18,9 +18,8 @@ LATER = 3  # seconds; torchrun looks ten times a second whether a process has en
 # in PyTorch's messages of an accelerator and of a processor
 NO_MEMORY = ("out of memory", "DefaultCPUAllocator: ")
 LESS_MEMORY = (
-    "A network needs less memory with a smaller --batchsize or smaller images "
-    "(--height, --width), in training also "
-    "with --bf16; re-ranking with a smaller --memory_gb."
+    "A network needs less memory with a smaller --batchsize or smaller images (--height, --width), "
+    "in training also with --bf16; re-ranking with a smaller --memory_gb."
 )
 NO_THREADS = "can't start new thread"  # Python's words
 MORE_THREADS = (

@@ -58,8 +58,8 @@ def read_new_protocol(data_dir: Path, kind: str) -> PicturesBySplit:
     missing = [name for name in names if name not in images]
     if missing:
         raise UserError(
-            f"{file}: lists {len(missing)} images that are not in "
-            f"cuhk-03.mat, such as {missing[0]}."
+            f"{file}: lists {len(missing)} images that are not in cuhk-03.mat, "
+            f"such as {missing[0]}."
         )
 
     def pictures(key: str) -> list[Picture]:

@@ -82,8 +82,8 @@ RESEARCH = "research only, not to be passed on"
 TRACKLETS = "A feature for each tracklet: python test.py --tracks."
 CLOTHES_HINT = "Matches in other clothes: after test.py, python evaluate.py --clothes."
 NO_CAMERAS = (
-    "There are no cameras: each image gets one of its own, so that a query finds "
-    "every other image of its identity."
+    "There are no cameras: each image gets one of its own, "
+    "so that a query finds every other image of its identity."
 )
 
 
@@ -134,10 +134,9 @@ def _msmt17(version: int, train: str, test: str) -> DataSet:
         requires=(test, "list_query.txt", "list_gallery.txt"),
         read=partial(by_lists, lists=lists, camera=r"^\d+_\d+_(\d+)_"),
         published={TRAIN: (1041, 32621, 15), QUERY: (3060, 11659, 15), GALLERY: (3060, 82161, 15)},
-        note="train_all is list_train and list_val, val is list_val. Identities are "
-        "numbered from 1 here, from 0 in "
-        "the original; those to train on and those to test on are "
-        "different people of the same numbers.",
+        note="train_all is list_train and list_val, val is list_val. "
+        "Identities are numbered from 1 here, from 0 in the original; "
+        "those to train on and those to test on are different people of the same numbers.",
     )
 
 
@@ -182,8 +181,8 @@ def _university(query: str, gallery: str, counts: tuple[int, int]) -> DataSet:
             QUERY: (701, counts[0], 1),
             GALLERY: (951, counts[1], 1),
         },
-        note="The views are the cameras: 1 drone, 2 satellite, 3 street. The "
-        "images of train/google are left out.",
+        note="The views are the cameras: 1 drone, 2 satellite, 3 street. "
+        "The images of train/google are left out.",
     )
 
 
@@ -234,9 +233,9 @@ DATA_SETS = {
         read=read_market,
         distractors=True,
         published={TRAIN: (702, 16522, 8), QUERY: (702, 2228, 8), GALLERY: (1110, 17661, 8)},
-        note="Duke University withdrew DukeMTMC in 2019: it was recorded outdoors "
-        "and put on an open site, neither "
-        "as approved. Use it to check earlier figures, if at all, not for new work.",
+        note="Duke University withdrew DukeMTMC in 2019: it was recorded outdoors and put "
+        "on an open site, neither as approved. Use it to check earlier figures, "
+        "if at all, not for new work.",
     ),
     "synthetic": DataSet(
         name="synthetic people",
@@ -295,8 +294,8 @@ DATA_SETS = {
             pattern=r"(?P<camera>scen(?P<id>\d)/view\d)/(?P<id_2>\d+)/",
         ),
         published={TRAIN: (1975, 418739, 8), QUERY: (756, 63118, 1), GALLERY: (756, 108690, 2)},
-        note="Scenes 2 and 3 to train on; in scene 1, view 2 holds the "
-        "queries, views 1 and 3 the gallery.",
+        note="Scenes 2 and 3 to train on; in scene 1, view 2 holds the queries, "
+        "views 1 and 3 the gallery.",
     ),
     "dg_market": DataSet(
         name="DG-Market",

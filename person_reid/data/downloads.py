@@ -129,9 +129,8 @@ def _not_found(wanted: Sequence[DataSet]) -> str:
     return (
         f"no data set found from {Path.cwd()}. Looked for:\n{looked}\n"
         f"To get {known_set.name}: {known_set.get or known_set.source}. "
-        "docs/datasets.md has all sources and terms.\n"
-        "--data_dir FOLDER names another place; python prepare.py --synthetic "
-        "draws people instead of a download."
+        "docs/datasets.md has all sources and terms.\n--data_dir FOLDER names another place; "
+        "python prepare.py --synthetic draws people instead of a download."
     )
 
 

@@ -276,10 +276,9 @@ def read_unlabelled(folder: str | Path) -> list[Path]:
         return paths
     problem = f"no images in it (found {found_in(folder)})" if folder.is_dir() else "no such folder"
     raise UserError(
-        f"{folder}: {problem}. Expected images at any depth, such as those of "
-        "DG-Market. Nothing is downloaded "
-        f"automatically: get its 128,307 images from {DG_MARKET}, unpack them, and "
-        "pass their folder as --DG_dir."
+        f"{folder}: {problem}. Expected images at any depth, such as those of DG-Market. "
+        f"Nothing is downloaded automatically: get its 128,307 images from {DG_MARKET}, "
+        "unpack them, and pass their folder as --DG_dir."
     )
 
 
@@ -311,19 +310,19 @@ def _check_layout(data_dir: Path, folder: Path) -> None:
     """
     if not data_dir.is_dir():
         raise UserError(
-            f"{data_dir}: no such folder. python prepare.py lays out a "
-            "data set and prints its folder."
+            f"{data_dir}: no such folder. "
+            "python prepare.py lays out a data set and prints its folder."
         )
     if (data_dir / "bounding_box_train").is_dir() or (data_dir / "bounding_box_test").is_dir():
         raise UserError(
-            f"{data_dir}: this is the data set as downloaded. Lay it out "
-            "with: python prepare.py --data_dir "
-            f"{quoted(data_dir)} and then pass {data_dir / 'pytorch'}"
+            f"{data_dir}: this is the data set as downloaded. "
+            f"Lay it out with: python prepare.py --data_dir {quoted(data_dir)} "
+            f"and then pass {data_dir / 'pytorch'}"
         )
     if not folder.is_dir() and (data_dir / "pytorch" / folder.name).is_dir():
         raise UserError(
-            f"{folder}: no such folder, but {data_dir / 'pytorch'} has "
-            "one: pass that folder instead."
+            f"{folder}: no such folder, but {data_dir / 'pytorch'} has one: "
+            "pass that folder instead."
         )
     parts = {
         name for name in ("train", "train_all", "query", "gallery") if (data_dir / name).is_dir()

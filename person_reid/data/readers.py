@@ -229,8 +229,8 @@ def first_classes(data_dir: Path, training_classes: int) -> PicturesBySplit:
     names = read_columns(data_dir / "images.txt", first=True)
     if without := [name for number, name in names if number not in labels]:
         raise UserError(
-            f"{data_dir / 'image_class_labels.txt'}: no class of "
-            f"{len(without)} images:\n{some_of(without)}"
+            f"{data_dir / 'image_class_labels.txt'}: no class of {len(without)} images:\n"
+            f"{some_of(without)}"
         )
     pictures = [Picture(data_dir / "images" / name, labels[number]) for number, name in names]
     tested = [picture for picture in pictures if int(picture.identity) > training_classes]
@@ -291,8 +291,8 @@ def _images_of(data_dir: Path, split: str, names: Names) -> list[Path]:
     lacking = split in (TRAIN, VAL) and not any(folder.exists() for folder in folders)
     if not images and split not in OPTIONAL and not lacking:
         raise UserError(
-            f"{folders[0]}: no images in it, so there is no {split}. Was "
-            "the download unpacked completely?"
+            f"{folders[0]}: no images in it, so there is no {split}. "
+            "Was the download unpacked completely?"
         )
     return images
 

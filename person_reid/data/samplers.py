@@ -55,8 +55,8 @@ class ShuffleSampler(BatchSampler):
         self.seed, self.rank, self.world_size = seed, rank, world_size
         if count < self.step_size:
             raise UserError(
-                f"{count} images do not fill one batch of "
-                f"{self.step_size}: choose a smaller --batchsize."
+                f"{count} images do not fill one batch of {self.step_size}: "
+                "choose a smaller --batchsize."
             )
 
     def __len__(self) -> int:
@@ -117,8 +117,8 @@ class PKSampler(BatchSampler):
     ) -> None:
         if instances < 2 or batch_size % instances:
             raise UserError(
-                f"--instances {instances} with --batchsize {batch_size}: expected "
-                "at least 2 images per identity, "
+                f"--instances {instances} with --batchsize {batch_size}: "
+                "expected at least 2 images per identity, "
                 "and a batch size that is a multiple of that number."
             )
         identities, self.labels, self.sizes = np.unique(
@@ -127,9 +127,9 @@ class PKSampler(BatchSampler):
         self.identities_per_step = batch_size // instances * world_size
         if len(identities) < self.identities_per_step:
             raise UserError(
-                f"{len(identities)} identities do not fill one batch of "
-                f"{self.identities_per_step} identities × "
-                f"{instances} images: choose a smaller --batchsize or more --instances."
+                f"{len(identities)} identities do not fill one batch of {self.identities_per_step} "
+                f"identities × {instances} images: "
+                "choose a smaller --batchsize or more --instances."
             )
         self.cameras = np.zeros_like(self.labels) if cameras is None else np.asarray(cameras)
         self.instances, self.seed, self.rank, self.world_size = instances, seed, rank, world_size
@@ -216,8 +216,7 @@ class ClusterSampler(BatchSampler):
         if batch_size < least:
             raise UserError(
                 f"--batchsize {batch_size}: expected at least {least}: "
-                f"--instances {instances} for each of "
-                f"{least // instances} sets of images."
+                f"--instances {instances} for each of {least // instances} sets of images."
             )
         self.batch_size, self.instances, self.steps, self.seed = batch_size, instances, steps, seed
         self.cameras = np.zeros(num_images, np.int64) if cameras is None else np.asarray(cameras)
@@ -232,10 +231,9 @@ class ClusterSampler(BatchSampler):
         clusters = min(len(np.unique(part)) for part in shown)
         if clusters < 2 * self.world_size:
             raise UserError(
-                f"{clusters} cluster(s) of {len(labels)} images: nothing tells people "
-                "apart. Expected images of some "
-                "dozens of people, several of each. A larger --radius or a smaller "
-                "--min_samples finds more clusters "
+                f"{clusters} cluster(s) of {len(labels)} images: nothing tells people apart. "
+                "Expected images of some dozens of people, several of each. "
+                "A larger --radius or a smaller --min_samples finds more clusters "
                 "if there are none, a smaller --radius if there is one."
             )
         self.labels = labels

@@ -230,8 +230,8 @@ class Embedder:
         edges = edges.reshape(-1, 4) if edges.size == 0 else edges
         if edges.ndim != 2 or edges.shape[1] != 4 or edges.dtype.kind not in "iuf":
             raise UserError(
-                f"Embedder: boxes {edges.dtype} {edges.shape}; expected numbers "
-                "(N, 4): left, top, right, bottom."
+                f"Embedder: boxes {edges.dtype} {edges.shape}; "
+                "expected numbers (N, 4): left, top, right, bottom."
             )
         edges = edges.astype(np.float64)
         _remark_on(edges, (height, width))
@@ -331,8 +331,8 @@ def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> 
         f"dtype {dtype!r}: expected torch.float16, torch.bfloat16, or None for float32": (
             dtype in (None, torch.float16, torch.bfloat16)
         ),
-        f"scales {scales!r}: expected numbers whose squares are "
-        f"{SMALLEST_AREA} to {LARGEST_AREA}": (len(areas) and areas_fit),
+        f"scales {scales!r}: expected numbers whose squares are {SMALLEST_AREA} "
+        f"to {LARGEST_AREA}": (len(areas) and areas_fit),
         f"size {size!r}: expected (height, width), whole numbers above 0": (
             sides.shape == (2,) and sides_fit
         ),
@@ -353,8 +353,8 @@ def _checked_limits(limits: Any) -> Limits | None:
         or not -np.inf < numbers[0] < numbers[1] < np.inf
     ):
         raise UserError(
-            f"Embedder: limits {limits!r}: expected the lowest and the "
-            "highest value, such as (0, 4095)."
+            f"Embedder: limits {limits!r}: expected the lowest and the highest value, "
+            "such as (0, 4095)."
         )
     return float(numbers[0]), float(numbers[1])
 
@@ -392,8 +392,8 @@ def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:
     if not len(edges):
         return
     problems = {
-        "all are within 0 to 1. Multiply them by the frame's width "
-        f"{size[1]} and height {size[0]}": np.abs(edges).max() <= 1,
+        "all are within 0 to 1. Multiply them "
+        f"by the frame's width {size[1]} and height {size[0]}": np.abs(edges).max() <= 1,
         # near the corner of the frame, some boxes do not run backwards
         "most run backwards, as left, top, width, height do. Add left to the width and top to "
         "the height": (sides < 0).any(axis=1).mean() > 0.5,
@@ -420,6 +420,6 @@ def _accepted(image: Any, position: int) -> Any:
             return image
         found = f"an array {image.dtype} {image.shape}"
     raise UserError(
-        f"Embedder: image {position} is {found}; expected a path, a PIL image or a "
-        "uint8 array (height, width, 3)."
+        f"Embedder: image {position} is {found}; expected a path, "
+        "a PIL image or a uint8 array (height, width, 3)."
     )

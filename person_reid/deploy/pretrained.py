@@ -42,8 +42,8 @@ def open_pretrained(source: str | Path) -> NetworkToTest:
         load_bound(path)
     except OSError as error:
         raise UserError(
-            f"{describe_error(error)}. Expected a folder from "
-            f"save_pretrained: {CONFIG_FILE} and {SAFETENSORS}."
+            f"{describe_error(error)}. Expected a folder from save_pretrained: "
+            f"{CONFIG_FILE} and {SAFETENSORS}."
         ) from error
     except (UserError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(
@@ -97,8 +97,8 @@ def _fetched(name: str) -> Path:
     """
     if not HUB_NAME.fullmatch(name):
         raise UserError(
-            f"{name}: no such folder; expected one from save_pretrained, or "
-            "owner/name on the Hugging Face hub."
+            f"{name}: no such folder; expected one from save_pretrained, "
+            "or owner/name on the Hugging Face hub."
         )
     from huggingface_hub import snapshot_download  # loads slowly
 
@@ -107,8 +107,7 @@ def _fetched(name: str) -> Path:
             return Path(snapshot_download(name, allow_patterns=[CONFIG_FILE, SAFETENSORS, CARD]))
     except Exception as error:  # each cause has an exception of its own
         raise UserError(
-            f"{name}: no such folder, and nothing was fetched from the Hugging "
-            f"Face hub ({first_line(error)}). "
-            f"Put {CONFIG_FILE} and {SAFETENSORS} of https://huggingface.co/{name} into "
-            "a folder, and name that folder."
+            f"{name}: no such folder, and nothing was fetched from the Hugging Face hub "
+            f"({first_line(error)}). Put {CONFIG_FILE} and {SAFETENSORS} "
+            f"of https://huggingface.co/{name} into a folder, and name that folder."
         ) from error

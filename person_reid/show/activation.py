@@ -150,7 +150,7 @@ def _last_map(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
         module(images)
     if not last:
         raise UserError(
-            "no layer of this network has an output with several "
-            "positions, so there is no heat map."
+            "no layer of this network has an output with several positions, "
+            "so there is no heat map."
         )
     return last[0]

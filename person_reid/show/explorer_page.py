@@ -35,9 +35,8 @@ def check_page_size(save: str | Path, images: int, dimension: int) -> None:
     size = one_file_size(images, dimension)
     if size > MOST_PAGE_BYTES:
         raise UserError(
-            f"--save {save}: {images:,} images would make one file of "
-            f"about {size / 1e6:.0f} MB; at most "
-            f"{MOST_PAGE_BYTES / 1e6:.0f}. "
+            f"--save {save}: {images:,} images would make one file of about {size / 1e6:.0f} MB; "
+            f"at most {MOST_PAGE_BYTES / 1e6:.0f}. "
             f"Write a folder instead: --save {Path(save).with_suffix('')}"
         )
 

@@ -203,8 +203,8 @@ def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[st
         folder = Path(test_dir or PUBLISHED_TEST_DIR)
         if not test_dir and not folder.is_dir():
             raise UserError(
-                "The result does not name its images. Pass the folder of "
-                "query and gallery as --test_dir."
+                "The result does not name its images. "
+                "Pass the folder of query and gallery as --test_dir."
             )
         found = read_split(folder, split)
         if not (
@@ -213,9 +213,9 @@ def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[st
         ):
             raise UserError(
                 f"{folder / split}: holds {len(found)} images, not the {len(images)} "
-                "of the result file, which does "
-                "not name them. Pass the folder above them as --test_dir, or extract "
-                "the features again with test.py."
+                "of the result file, which does not name them. "
+                "Pass the folder above them as --test_dir, "
+                "or extract the features again with test.py."
             )
         images.paths = [path.as_posix() for path in found.paths]
     return images.paths
@@ -244,8 +244,8 @@ def find_image(path: str | Path, test_dir: Folder = None) -> Path:
     place = _place(path, test_dir)
     if not place.is_file():
         raise UserError(
-            f"{place}: no such image. If they moved, pass the folder of "
-            "query and gallery as --test_dir."
+            f"{place}: no such image. If they moved, "
+            "pass the folder of query and gallery as --test_dir."
         )
     return place
 

@@ -75,8 +75,8 @@ def metrics_section(tested: Tested, test_dir: ranking.Folder = None) -> Markup:
         "Metrics",
         page.numbers({name: f"{percent(value)} %" for name, value in best.items()}),
         page.halves([tables, page.chart(partial(draw_cmc, tested.metrics), "CMC curves", 42)]),
-        remark="Market-1501's protocol: matches from the query's own camera are left "
-        "out, as is junk; trapezoidal AP.",
+        remark="Market-1501's protocol: matches from the query's own camera are left out, "
+        "as is junk; trapezoidal AP.",
     )
 
 
@@ -84,8 +84,8 @@ def curves_section(history: Sequence[Mapping[str, Any]]) -> Markup:
     """Return the training curves. history: see draw_curves."""
     last = history[-1]
     text = (
-        f"{counted(len(history), 'epoch')}; the last: loss {last['loss']:.4g}, top-1 "
-        f"error {percent(last['error'])} %."
+        f"{counted(len(history), 'epoch')}; the last: loss {last['loss']:.4g}, "
+        f"top-1 error {percent(last['error'])} %."
     )
     chart = page.chart(partial(draw_curves, history), "Training curves", 56, wide=True)
     return page.html_section("Training", chart, remark=text)
@@ -111,9 +111,9 @@ def thresholds_section(tested: Tested) -> Markup:
             wide=True,
         ),
         page.table(["Rule", "threshold", "own images accepted, %"], rows),
-        remark=f"{found['all_pairs']['genuine']:,} pairs of one person and "
-        f"{found['all_pairs']['impostor']:,} of "
-        "strangers, of different cameras; hatched: strangers.",
+        remark=f"{found['all_pairs']['genuine']:,} pairs of one person "
+        f"and {found['all_pairs']['impostor']:,} of strangers, of different cameras; "
+        "hatched: strangers.",
     )
 
 

@@ -28,8 +28,8 @@ from tests.support.small_training import started_as, trained_as
 LINES = (FIXTURES / "commands.txt").read_text().splitlines()
 LINES += ["python train_DDP.py"]  # of DDP.sh, under torch.distributed.launch
 LINES += [
-    "python train.py --gpu_ids 0 --name ft_ResNet50 --alpha 1.0 "
-    "--batchsize 32 --data_dir your_data_path"
+    "python train.py --gpu_ids 0 --name ft_ResNet50 "
+    "--alpha 1.0 --batchsize 32 --data_dir your_data_path"
 ]
 # Published scripts that are a flag of another here.
 RENAMED = {"train_new.py": ["train.py"], "prepare_Duke.py": ["prepare.py", "--dataset", "duke"]}

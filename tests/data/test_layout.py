@@ -159,8 +159,8 @@ def test_images_that_lie_outside_the_folders_of_people_are_counted(tmp_path, cap
     (tmp_path / "query" / "list.txt").write_text("not an image")
     assert len(read_split(tmp_path, "query")) == 3
     words = (
-        "passed over 2 images directly in it, such as "
-        "0005_c1_loose.jpg. Expected <identity>/<image>."
+        "passed over 2 images directly in it, such as 0005_c1_loose.jpg. "
+        "Expected <identity>/<image>."
     )
     assert caplog.messages == [f"{tmp_path / 'query'}: {words}"]
 

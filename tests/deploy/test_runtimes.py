@@ -203,8 +203,8 @@ class TestMistakes:
     def test_a_gpu(self):
         with pytest.raises(
             UserError,
-            match="the network runs on cuda:0, which only PyTorch can do "
-            "here. Leave --runtime openvino out",
+            match="the network runs on cuda:0, which only PyTorch can do here. "
+            "Leave --runtime openvino out",
         ):
             gpu = torch.device("cuda", 0)
             module.fast_engine(lambda: pytest.fail("loaded"), "net", "openvino", gpu)

@@ -33,8 +33,8 @@ def test_the_table_lists_what_the_package_offers():
 
 def test_torch_is_imported_when_it_is_needed():
     code = (
-        "import sys, person_reid as p; p.list_models(); print('torch' in "
-        "sys.modules, 'timm' in sys.modules); "
+        "import sys, person_reid as p; p.list_models(); "
+        "print('torch' in sys.modules, 'timm' in sys.modules); "
     )
     code += "p.Embedder; print('torch' in sys.modules)"
     done = subprocess.run(

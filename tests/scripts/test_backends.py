@@ -31,8 +31,8 @@ NETWORK = "--backbone test_resnet --weights none --height 32 --width 16 --gpu_id
 TRAINING = f"{NETWORK} --data_dir people --train_all --batchsize 8 --total_epoch 1"
 COMMANDS = {
     "train": [f"{TRAINING} --name trained"],
-    "adapt": [f"{NETWORK} --data_dir people/train_all --name adapted --batchsize 8 "
-              "--steps 2 --total_epoch 1 --k1 4"],
+    "adapt": [f"{NETWORK} --data_dir people/train_all --name adapted "
+              "--batchsize 8 --steps 2 --total_epoch 1 --k1 4"],
     "demo": ["--result result.mat --query_index 0"],
     "figures": [
         "curves --name trained", "cmc result.mat", "histogram --result result.mat",

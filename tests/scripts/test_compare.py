@@ -92,9 +92,8 @@ def test_the_bound_of_the_threshold_is_repeated(folder, capsys):
     promise = {"threshold": 0.9, "rate": 0.01, "confidence": 0.95, "people": 60, "gallery_size": 90}
     (folder / "threshold.json").write_text(json.dumps({"threshold": 0.9, "promise": promise}))
     assert said(capsys, "a.png", "a.png", "threshold.json").endswith(
-        "(threshold.json: accepts at most 0.01 of searches among 90 images "
-        "of strangers from other cameras "
-        "(confidence 0.95, 60 people))"
+        "(threshold.json: accepts at most 0.01 of searches among 90 images of strangers "
+        "from other cameras (confidence 0.95, 60 people))"
     )
 
 

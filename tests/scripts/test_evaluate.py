@@ -327,9 +327,8 @@ def test_a_bound_is_printed_written_and_kept_to(capsys, tmp_path):
     expected = bounded_threshold(query, gallery, 0.02, 0.95)
     assert report["threshold"] == expected.threshold and Bound(**report["promise"]) == expected
     assert (
-        f"threshold {expected.threshold:.4f} accepts at most 0.02 of pairs of "
-        "strangers from different cameras "
-        "(confidence 0.95, 200" in printed
+        f"threshold {expected.threshold:.4f} accepts at most 0.02 of pairs of strangers "
+        "from different cameras (confidence 0.95, 200" in printed
     )
     asked, there = (each.select((each.cameras != 3).nonzero()[0]) for each in (query, gallery))
     of_two = bounded_threshold(asked, there, 0.02, 0.95)

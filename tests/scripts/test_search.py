@@ -99,8 +99,8 @@ def test_a_folder_of_queries_and_a_threshold_file(indexed, capsys):
     (indexed / "threshold.json").write_text(json.dumps({"threshold": 0.5, "promise": promise}))
     output = said(capsys, "query", "first", "--threshold", "threshold.json", "--json", "found.json")
     words = (
-        "accepts at most 0.01 of searches among 8 images of strangers from other "
-        "cameras (confidence 0.95, 60 people)"
+        "accepts at most 0.01 of searches among 8 images of strangers "
+        "from other cameras (confidence 0.95, 60 people)"
     )
     assert f"threshold 0.5000 {words}\n" in output
     assert json.loads((indexed / "found.json").read_text())["promise"] == words

@@ -264,8 +264,8 @@ def test_the_page_says_that_not_all_false_matches_are_looked_through(browser, pe
     total = int(browser.texts("#false-matches b")[0])
     browser.value("showPairs(-1, 1234567)")
     words = (
-        f"Of 1,234,567 false matches, the {total} among the first "
-        f"{len(people[1])} images of their query"
+        "Of 1,234,567 false matches, "
+        f"the {total} among the first {len(people[1])} images of their query"
     )
     assert browser.texts("#partial")[0].startswith(words)
 

@@ -74,8 +74,8 @@ def test_two_runs_of_a_name_at_once(cwd):
     [
         (
             ["--batchsize", "1"],
-            "batches of 1 images of 64×32 .* Try a larger --height and --width, a "
-            "larger --batchsize, or the defaults",
+            "batches of 1 images of 64×32 .* Try a larger --height and --width, "
+            "a larger --batchsize, or the defaults",
         ),
         (
             ["--backbone", "inception_v3", "--height", "16", "--width", "16"],
@@ -175,8 +175,8 @@ def test_what_is_not_validated_is_said_in_one_line(tmp_path, caplog):
     assert [message for name, _, message in caplog.record_tuples if name.endswith("images")] == [
         f"No validation: there is no folder {folder}.",
         f"No validation: none of the identities in {folder} is trained on.",
-        f"Validation leaves out 2 of 6 images in {folder}, of 1 "
-        "identity not trained on, such as 0002.",
+        f"Validation leaves out 2 of 6 images in {folder}, "
+        "of 1 identity not trained on, such as 0002.",
     ]
 
 

@@ -240,8 +240,8 @@ def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learn
 
 @pytest.mark.parametrize("words, message", [
     (["--loss", "teacher_similarity"], "teacher_similarity needs a teacher: --teacher"),
-    (["--teacher", "teacher"], "--teacher teacher would be ignored. Say how to "
-                               "learn: --loss teacher_features:5"),
+    (["--teacher", "teacher"], "--teacher teacher would be ignored. "
+                               "Say how to learn: --loss teacher_features:5"),
     ([*TAUGHT, "teacher_classes", "--head", "cosine"], "teacher_classes needs class scores"),
     (["--teacher", "nobody", "--loss", "teacher_similarity"], "nobody"),
     (["--teacher", "teacher --multi", "--loss", "teacher_similarity"], "--multi would be ignored"),

@@ -61,8 +61,8 @@ def decode(sources: Sequence[Any], load: Load) -> Generator[Pixels, None, None]:
                 yield found
     if wrong:
         raise UserError(
-            f"{len(wrong)} of {len(sources)} images cannot be read. Replace or "
-            "remove them, then run again:\n" + some_of(wrong)
+            f"{len(wrong)} of {len(sources)} images cannot be read. "
+            "Replace or remove them, then run again:\n" + some_of(wrong)
         )
 
 

@@ -87,8 +87,8 @@ def read_corrected(layout: Path, corrections: Path) -> PicturesBySplit:
     accepted = [line for line in lines if line.accepted]
     if not accepted:
         raise UserError(
-            f"{corrections}: no correction is accepted. Write yes into the column "
-            "accept of those that are right."
+            f"{corrections}: no correction is accepted. "
+            "Write yes into the column accept of those that are right."
         )
     new = {line.path: line.new_identity for line in accepted}
     people, listed = _renamed(accepted, new, pictures), {line.path for line in lines}
@@ -151,8 +151,8 @@ def read_list(file: Path, identities: Mapping[str, int]) -> list[Correction]:
 
         if path not in identities:
             raise refuse(
-                f"there is no image {path}. Expected a path below "
-                f"{', '.join(CHECKED_SPLITS)} of the layout."
+                f"there is no image {path}. "
+                f"Expected a path below {', '.join(CHECKED_SPLITS)} of the layout."
             )
         if identity != str(identities[path]):
             raise refuse(

@@ -152,9 +152,8 @@ def own_csv(
         split = split_named(row["split"]) if is_split else TRAIN
         if not row["path"] or split is None:
             raise UserError(
-                f"{csv}, line {line}: expected a path and a split of "
-                f"{', '.join(SPLIT_NAMES)}; found "
-                f"{', '.join(f'{name} {value!r}' for name, value in row.items())}."
+                f"{csv}, line {line}: expected a path and a split of {', '.join(SPLIT_NAMES)}; "
+                f"found {', '.join(f'{name} {value!r}' for name, value in row.items())}."
             )
         who, path = row["identity"] or UNKNOWN_WORD, data_dir / row["path"]
         camera, clothes = (row.get(name) or None for name in ("camera", "clothes"))
@@ -215,9 +214,8 @@ def with_queries(
     if not queries:
         raise UserError(
             "nobody to test on is seen by two cameras, so no query would have a match. "
-            "Leave the cameras out if they "
-            "are not known: each image then gets a camera of its own. To train "
-            f"without a test: {training_alone}"
+            "Leave the cameras out if they are not known: each image then gets a camera "
+            f"of its own. To train without a test: {training_alone}"
         )
     return {**splits, QUERY: queries}
 

@@ -51,8 +51,8 @@ def read_people(
         found = f"{len(paths)} image(s) in it" if folder.is_dir() else "no such folder"
         listing = f" (found {found_in(folder)})" if folder.is_dir() else ""
         raise UserError(
-            f"{folder}: {found}{listing}. Expected the images of some "
-            "dozens of people, at any depth."
+            f"{folder}: {found}{listing}. Expected the images of some dozens of people, "
+            "at any depth."
         )
     names = _cameras(paths, folder, cameras, pattern)
     digests = [blake2b(content_of(path)).digest() for path in paths]

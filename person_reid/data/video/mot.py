@@ -109,11 +109,10 @@ def read_sequences(
     if not pictures:
         kinds = sorted({box.kind for box in every})
         raise UserError(
-            f"--data_dir {data_dir}: no box is left of {len(found)} sequences with "
-            f"--min_visibility {min_visibility}, "
-            f"--frame_stride {frame_stride} and the classes "
-            f"{', '.join(f'{kind:g}' for kind in sorted(people))} of "
-            f"{', '.join(f'{kind:g}' for kind in kinds) or 'no box'}. Try others."
+            f"--data_dir {data_dir}: no box is left of {len(found)} sequences "
+            f"with --min_visibility {min_visibility}, --frame_stride {frame_stride} "
+            f"and the classes {', '.join(f'{kind:g}' for kind in sorted(people))} "
+            f"of {', '.join(f'{kind:g}' for kind in kinds) or 'no box'}. Try others."
         )
     return draw_split(pictures, test_fraction, seed)
 
@@ -139,8 +138,8 @@ def _sequences(data_dir: Path) -> dict[str, Path]:
         }
     if len(found) < len(folders):
         raise UserError(
-            f"--data_dir {data_dir}: sequences of one name in it, such as "
-            f"{min(found)}. Rename one of them."
+            f"--data_dir {data_dir}: sequences of one name in it, such as {min(found)}. "
+            "Rename one of them."
         )
     if not found:
         raise UserError(
@@ -179,9 +178,8 @@ def _cut(
         # -1 is what detections without an identity have; they would become one person
         if track < 0 or track % 1:
             raise UserError(
-                f"{truth}, line {line}: track {track:g} is not an identity; expected "
-                "a whole number of 0 or above. "
-                "Leave boxes without an identity out."
+                f"{truth}, line {line}: track {track:g} is not an identity; "
+                "expected a whole number of 0 or above. Leave boxes without an identity out."
             )
         if frame not in frames:
             raise UserError(f"{truth}, line {line}: frame {frame:g} is not in {folder}.")
