@@ -103,9 +103,15 @@ class ClassBlock(Head):
     """
 
     def __init__(
-        self, input_dim: int, class_num: int, droprate: float = 0.5, relu: bool = False,
-        bnorm: bool = True, linear: int = 512, return_f: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        input_dim: int,
+        class_num: int,
+        droprate: float = 0.5,
+        relu: bool = False,
+        bnorm: bool = True,
+        linear: int = 512,
+        return_f: bool = False,
+    ) -> None:
         super().__init__(input_dim, class_num, linear, droprate)
         layers = [
             layer for layer in self.add_block if bnorm or not isinstance(layer, nn.BatchNorm1d)
@@ -124,9 +130,15 @@ class PublishedNetwork(PlainNetwork):
     """A backbone, its pooled feature and a ClassBlock, as in all published networks except PCB."""
 
     def __init__(
-        self, backbone: str, class_num: int, droprate: float, linear_num: int, circle: bool = False,
-        weights: str = "imagenet", **settings: Any,
-    ) -> None:  # fmt: skip
+        self,
+        backbone: str,
+        class_num: int,
+        droprate: float,
+        linear_num: int,
+        circle: bool = False,
+        weights: str = "imagenet",
+        **settings: Any,
+    ) -> None:
         module, entry = _build(backbone, weights, **settings)
         super().__init__(module, entry, NetworkOptions())
         self.circle = circle
@@ -144,10 +156,16 @@ class ft_net(PublishedNetwork, USAMNetwork):
     """ResNet-50. ibn: IBN-Net-a. usam: attention after the stem and after the first stage."""
 
     def __init__(
-        self, class_num: int = 751, droprate: float = 0.5, stride: int = 2,
-        circle: bool = False, ibn: bool = False, linear_num: int = 512, usam: bool = False,
+        self,
+        class_num: int = 751,
+        droprate: float = 0.5,
+        stride: int = 2,
+        circle: bool = False,
+        ibn: bool = False,
+        linear_num: int = 512,
+        usam: bool = False,
         **weights: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         backbone = "resnet50_ibn_a" if ibn else "resnet50"
         super().__init__(
             backbone, class_num, droprate, linear_num, circle, stride=stride, **weights
@@ -169,9 +187,14 @@ class ft_net_dense(PublishedNetwork):
     """DenseNet-121."""
 
     def __init__(
-        self, class_num: int, droprate: float = 0.5, stride: int = 2, circle: bool = False,
-        linear_num: int = 512, **weights: Any,
-    ) -> None:  # fmt: skip
+        self,
+        class_num: int,
+        droprate: float = 0.5,
+        stride: int = 2,
+        circle: bool = False,
+        linear_num: int = 512,
+        **weights: Any,
+    ) -> None:
         super().__init__(
             "densenet121", class_num, droprate, linear_num, circle, stride=stride, **weights
         )
@@ -183,9 +206,14 @@ class ft_net_swin(PublishedNetwork):
     backbone_name = "swin_base"
 
     def __init__(
-        self, class_num: int, droprate: float = 0.5, stride: int = 2, circle: bool = False,
-        linear_num: int = 512, **weights: Any,
-    ) -> None:  # fmt: skip
+        self,
+        class_num: int,
+        droprate: float = 0.5,
+        stride: int = 2,
+        circle: bool = False,
+        linear_num: int = 512,
+        **weights: Any,
+    ) -> None:
         super().__init__(self.backbone_name, class_num, droprate, linear_num, circle, **weights)
 
 
@@ -201,9 +229,15 @@ class ft_net_swinv2(PublishedNetwork):
     backbone_name = "swinv2_base"
 
     def __init__(
-        self, class_num: int, input_size: tuple[int, int] = (256, 128), droprate: float = 0.5,
-        stride: int = 2, circle: bool = False, linear_num: int = 512, **weights: Any,
-    ) -> None:  # fmt: skip
+        self,
+        class_num: int,
+        input_size: tuple[int, int] = (256, 128),
+        droprate: float = 0.5,
+        stride: int = 2,
+        circle: bool = False,
+        linear_num: int = 512,
+        **weights: Any,
+    ) -> None:
         super().__init__(
             self.backbone_name,
             class_num,

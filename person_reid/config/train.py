@@ -31,8 +31,9 @@ class FitOptions(LossOptions, OptimizerOptions, AugmentationOptions, BatchOption
         except ValueError as error:
             raise OptionError(
                 f"{{resize_schedule}}: {error} of {{total_epoch}}.",
-                resize_schedule=self.resize_schedule, total_epoch=self.total_epoch,
-            ) from None  # fmt: skip
+                resize_schedule=self.resize_schedule,
+                total_epoch=self.total_epoch,
+            ) from None
 
 
 @dataclass(frozen=True, kw_only=True)

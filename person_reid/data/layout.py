@@ -103,8 +103,10 @@ def read_split(
     if loose:
         log.warning(
             "%s: passed over %s directly in it, such as %s. Expected <identity>/<image>.",
-            folder, counted(len(loose), "image"), loose[0],
-        )  # fmt: skip
+            folder,
+            counted(len(loose), "image"),
+            loose[0],
+        )
     images = {entry.name: list_images(entry) for entry in entries if _is_identity(entry)}
     images = {name: found for name, found in images.items() if found}
     junk = [] if with_junk else images.pop(JUNK_FOLDER, [])
@@ -151,8 +153,10 @@ def _remark_contradictions(split: Split, folder: Path) -> None:
         log.warning(
             "%s: %s with a name that contradicts the folder. A test goes by the name, a training "
             "by the folder: rename or move what is wrong.\n%s",
-            folder, counted(len(wrong), "image"), some_of(wrong, most=5),
-        )  # fmt: skip
+            folder,
+            counted(len(wrong), "image"),
+            some_of(wrong, most=5),
+        )
 
 
 def check_test_sets(folders: Iterable[str | Path]) -> None:
@@ -260,8 +264,10 @@ def list_images(folder: str | Path) -> list[Path]:
     if passed := [path for path in files if path.suffix.lower() in NOT_READ]:
         log.warning(
             "%s: HEIC is not read, so %s passed over, such as %s. Convert them to JPEG.",
-            folder, counted(len(passed), "image is", "images are"), passed[0].name,
-        )  # fmt: skip
+            folder,
+            counted(len(passed), "image is", "images are"),
+            passed[0].name,
+        )
     return [path for path in files if is_image(path.name)]
 
 

@@ -269,9 +269,14 @@ class ClusterSampler(BatchSampler):
             batch_size // self.instances, len(np.unique(self.labels[shown])) // self.world_size
         )
         sampler = PKSampler(
-            self.labels[shown], clusters * self.instances, self.instances, self.seed,
-            self.cameras[shown], self.rank, self.world_size,
-        )  # fmt: skip
+            self.labels[shown],
+            clusters * self.instances,
+            self.instances,
+            self.seed,
+            self.cameras[shown],
+            self.rank,
+            self.world_size,
+        )
         passes = (sampler.batches(epoch * self.steps + number) for number in count())
         for indices in chain.from_iterable(passes):
             yield torch.from_numpy(shown)[indices]

@@ -99,9 +99,15 @@ def contents_for(name: str, size: tuple[int, int], network: Network, source: str
     """
     client = CLIENTS[name]
     return Contents(
-        *size, network.dim, network.pieces, source,
-        normalised=client.normalised, l2=True, up_to=client.up_to, bgr=client.bgr,
-    )  # fmt: skip
+        *size,
+        network.dim,
+        network.pieces,
+        source,
+        normalised=client.normalised,
+        l2=True,
+        up_to=client.up_to,
+        bgr=client.bgr,
+    )
 
 
 def lines_for(name: str, contents: Contents, path: str | Path) -> str:
@@ -140,7 +146,10 @@ def _export_openvino(network: Network, contents: Contents, path: Path) -> float:
             new_path.write_bytes(written.read_bytes())
             new_weights.write_bytes(written.with_suffix(".bin").read_bytes())
         check_deviation(
-            path, "run by OpenVINO,", found, TOLERANCE_OF_DTYPE["float32"],
+            path,
+            "run by OpenVINO,",
+            found,
+            TOLERANCE_OF_DTYPE["float32"],
             "Export to ONNX instead: leave --for out.",
-        )  # fmt: skip
+        )
     return found

@@ -222,8 +222,11 @@ def adapt_interface(
         raise UserError(f"{path}: gives {_shown(found.shape)} for an image; expected a feature.")
     log.info(
         "%s: not written by tools/export.py. Assumed: images of %d×%d, %s.",
-        path, height, width, preparation,
-    )  # fmt: skip
+        path,
+        height,
+        width,
+        preparation,
+    )
     return Contents(height, width, found.shape[1], source=path.name, normalised=True), in_batches
 
 

@@ -26,7 +26,7 @@ from person_reid.show.style import (
     panels,
     shortened,
     text_width,
-)  # fmt: skip
+)
 from person_reid.text import printable
 
 MOST_NAME_LETTERS = 40  # characters of a run's name

@@ -79,10 +79,14 @@ def label_points(
             "shrinkB": 3,
         }
         text = axes.annotate(
-            label.text, label.place, (middle[choice] - place) / point, textcoords="offset points",
-            ha="center", va="center",
+            label.text,
+            label.place,
+            (middle[choice] - place) / point,
+            textcoords="offset points",
+            ha="center",
+            va="center",
             arrowprops=line if choice >= FAR_LABEL * len(DIRECTIONS) else None,
-        )  # fmt: skip
+        )
         text.set(color=label.colour, size=size, weight=weight, parse_math=False, in_layout=False)
 
 

@@ -141,9 +141,14 @@ def _draw_stay(axes: Axes, stay: Stay, row: int, colour: str, inch: float) -> No
     if text_width(number, size) < 0.9 * length / inch:
         pale = np.dot(to_rgb(colour), LUMINANCE) > PALE
         axes.text(
-            stay.first + length / 2, row, number,
-            ha="center", va="center_baseline", size=size, color=INK if pale else "white",
-        )  # fmt: skip
+            stay.first + length / 2,
+            row,
+            number,
+            ha="center",
+            va="center_baseline",
+            size=size,
+            color=INK if pale else "white",
+        )
 
 
 def _name_times(axes: Axes, begin: datetime | None) -> None:

@@ -62,8 +62,11 @@ def test_policies_and_magnitudes_are_torchvisions():
             values, signed = space[name]
             magnitude = float(values[level]) if level is not None else 0.0
             expected.append([probability, magnitude, -magnitude if signed else magnitude])
-    ours = [(p, *(magnitude_of(name, level, minus) for minus in (False, True)))
-            for policy in POLICIES for name, p, level in policy]  # fmt: skip
+    ours = [
+        (p, *(magnitude_of(name, level, minus) for minus in (False, True)))
+        for policy in POLICIES
+        for name, p, level in policy
+    ]
     assert torch.allclose(torch.tensor(ours), torch.tensor(expected), atol=1e-4)
     names, theirs = (
         [name for policy in table for name, *_ in policy] for table in (POLICIES, library.policies)

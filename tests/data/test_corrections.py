@@ -90,8 +90,10 @@ def test_what_is_said_of_a_person_in_the_gallery_holds_for_the_queries(layout):
             found = read_split(corrected, split)
             assert (found.labels == 99).sum() == moved.sum(), (kind, split)
             assert (found.labels == 1).sum() == (before.labels == 1).sum() - moved.sum()
-    junk = [f"{split.paths[0].relative_to(layout).as_posix()},{split.labels[0]},junk,-1,0.9,yes"
-            for split in (query, multi)]  # fmt: skip
+    junk = [
+        f"{split.paths[0].relative_to(layout).as_posix()},{split.labels[0]},junk,-1,0.9,yes"
+        for split in (query, multi)
+    ]
     corrected = correct(layout, "\n".join(junk) + "\n")
     assert [len(names(corrected / split)) for split in ("query", "multi-query")] == [
         len(query) - 1,

@@ -17,7 +17,7 @@ from person_reid.data.layout import (
     read_training_splits,
     read_unlabelled,
     some_of,
-)  # fmt: skip
+)
 from person_reid.errors import UserError
 from tests.data.conftest import write_image
 

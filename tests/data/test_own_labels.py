@@ -148,8 +148,10 @@ def of_kind(kind, folder):
 @pytest.mark.parametrize("kind", [name for name in KINDS if name not in ("mot", "mars")])
 def test_no_data_set_with_junk_trains_on_it(kind, tmp_path, caplog):
     prepare.main([*of_kind(kind, tmp_path / "data"), "--save_dir", str(tmp_path / "out")])
-    people = {split: {name.split("/")[0] for name in names(tmp_path / "out" / split)}
-              for split in ("train_all", "train", "val", "query", "gallery")}  # fmt: skip
+    people = {
+        split: {name.split("/")[0] for name in names(tmp_path / "out" / split)}
+        for split in ("train_all", "train", "val", "query", "gallery")
+    }
     assert people.pop("gallery") == {"-1", "0000", "0001", "0002"}
     assert all(who == {"0001", "0002"} for who in people.values())
     assert sum("left out of" in message for message in caplog.messages) == 2

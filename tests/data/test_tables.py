@@ -22,7 +22,7 @@ CORRECTIONS = (
     "path,identity,proposal,new_identity,probability,accept\n"
     "1.jpg,7,move,8,0.9,1\n"
     "ü.jpg,8,move,7,0.8,\n"
-)  # fmt: skip
+)
 ABOUT = "path,identity,camera\n1.jpg,7,1\nü.jpg,8,2\n"
 # explore.py --label_errors reads as prepare.py --corrections does.
 READERS = {

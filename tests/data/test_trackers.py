@@ -135,9 +135,17 @@ def test_ultralytics(confidence, video, place, caplog, monkeypatch):
 
     source = write_video(place) if video else place / "img1"
     YOLO("yolo11n.yaml").track(
-        str(source), predictor=Predictor, tracker="bytetrack.yaml", save_txt=True,
-        save_conf=confidence, project=str(place), name="run", device="cpu", imgsz=64, verbose=False,
-    )  # fmt: skip
+        str(source),
+        predictor=Predictor,
+        tracker="bytetrack.yaml",
+        save_txt=True,
+        save_conf=confidence,
+        project=str(place),
+        name="run",
+        device="cpu",
+        imgsz=64,
+        verbose=False,
+    )
     assert_read(place / "run" / "labels", place, caplog)
 
 

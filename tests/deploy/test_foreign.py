@@ -235,9 +235,14 @@ def write_several(path, names, width=64, classes=751):
     free = {name: {0: "batch"} for name in ("images", *names)}
     with quiet():
         torch.onnx.export(
-            network, (torch.zeros(2, 3, *SIZE),), str(path), dynamo=False, input_names=["images"],
-            output_names=list(names), dynamic_axes=free,
-        )  # fmt: skip
+            network,
+            (torch.zeros(2, 3, *SIZE),),
+            str(path),
+            dynamo=False,
+            input_names=["images"],
+            output_names=list(names),
+            dynamic_axes=free,
+        )
     return network
 
 

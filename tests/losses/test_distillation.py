@@ -32,8 +32,9 @@ def angles(features):
     """{(i, j, k): the cosine of the angle at i}."""
     direction = {
         (i, j): torch.nn.functional.normalize(features[j] - features[i], dim=0)
-        for i in range(IMAGES) for j in range(IMAGES)
-    }  # fmt: skip
+        for i in range(IMAGES)
+        for j in range(IMAGES)
+    }
     return {
         (i, j, k): direction[i, j] @ direction[i, k] for i, j in direction for k in range(IMAGES)
     }

@@ -45,8 +45,11 @@ def loop(features, rows, gap, stride):
     for query, (video, frame, who) in enumerate(rows):
         if frame % stride or who < 1:
             continue
-        then = [i for i, row in enumerate(rows)
-                if row[0] == video and row[1] == frame + gap and row[2] != -1]  # fmt: skip
+        then = [
+            i
+            for i, row in enumerate(rows)
+            if row[0] == video and row[1] == frame + gap and row[2] != -1
+        ]
         if not any(rows[i][2] == who for i in then) or all(rows[i][2] == who for i in then):
             continue
         order = sorted(then, key=lambda i: -float(unit[query] @ unit[i]))

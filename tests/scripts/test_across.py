@@ -51,9 +51,17 @@ def fill(index, folder, camera, start="2026-11-01 09:30:00", unseen=(), source=N
     path = write_tracks(folder, camera)
     source = source or f"{camera}-1"
     record = TrackRecord(
-        source=source, path=str(path), frames="", camera=camera, crops="", fps=10.0, start=start,
-        width=640, height=480, classes=None,
-    )  # fmt: skip
+        source=source,
+        path=str(path),
+        frames="",
+        camera=camera,
+        crops="",
+        fps=10.0,
+        start=start,
+        width=640,
+        height=480,
+        classes=None,
+    )
     record_tracks(index, record)
     random = np.random.default_rng(len(camera) + ord(camera[0]))
     paths, features, abouts = [], [], {}

@@ -121,8 +121,9 @@ def _say_hidden_splits(data_dir: Path, images: Sequence[Path]) -> None:
         log.warning(
             "%s are called like splits and are mixed, because they are not directly in --data_dir "
             "%s. To keep the split, pass the folder that holds them.",
-            " and ".join(found), data_dir,
-        )  # fmt: skip
+            " and ".join(found),
+            data_dir,
+        )
 
 
 def own_csv(
@@ -182,9 +183,10 @@ def draw_split(
     if people and 0 < fraction < 1 and not (train and tested):
         log.warning(
             "--test_fraction %g of %s is %s, so there is nothing to %s.",
-            fraction, counted(len(people), "person", "people"),
+            fraction,
+            counted(len(people), "person", "people"),
             *(("everybody", "train on") if tested else ("nobody", "test on")),
-        )  # fmt: skip
+        )
     if nobody := [] if tested else [each for each in pictures if is_nobody(each.identity)]:
         log.warning("Left out, because nobody is tested: %s.", described_nobody(nobody))
     splits = {

@@ -47,8 +47,10 @@ def checked_pictures(splits: PicturesBySplit, source: str | Path) -> PicturesByS
             logging.WARNING if without < len(pictures) else logging.INFO,
             "%s: no camera for %d of %d images. Each of these counts as taken by a camera of its "
             "own, so a query may find an image that the same camera took.",
-            source, without, len(pictures),
-        )  # fmt: skip
+            source,
+            without,
+            len(pictures),
+        )
     _check_readable(pictures, source)
 
     def numbered(picture: Picture) -> Picture:
@@ -92,9 +94,11 @@ def numbered_from_one(splits: PicturesBySplit, source: str | Path) -> PicturesBy
     log.warning(
         "%s: identity 0 is taken for a person: it is one of %s from 0 to %d, and %s it. "
         "They are numbered from 1 here. If 0 means distractors, call them unknown.",
-        source, counted(len(counts), "identity", "identities"), max(counts),
+        source,
+        counted(len(counts), "identity", "identities"),
+        max(counts),
         f"{len(views)} cameras see" if by_cameras else f"{len(zeros)} images show",
-    )  # fmt: skip
+    )
 
     def raised(picture: Picture) -> Picture:
         who = picture.identity
@@ -127,7 +131,7 @@ def once(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
         images = counted(repeated, "image")
         log.warning(
             "%s: %s listed again, under the same path or another, and taken once.", source, images
-        )  # fmt: skip
+        )
     return kept
 
 

@@ -87,8 +87,10 @@ def _cameras(paths: list[Path], folder: Path, source: str, pattern: str | None) 
             log.warning(
                 "%d of %d images have no camera in their names, so cameras are ignored. "
                 "--pattern says where it is. The first is %s",
-                len(without), len(paths), paths[without[0]],
-            )  # fmt: skip
+                len(without),
+                len(paths),
+                paths[without[0]],
+            )
     return [None] * len(paths)
 
 

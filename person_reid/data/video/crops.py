@@ -72,8 +72,10 @@ def within(tracks: Sequence[Track], frames: FrameFolder | Video) -> list[Track]:
         log.warning(
             "%s: ends with frame %d, and the tracks with %d. If the tracker has seen fewer frames "
             "in a second, say how many: --fps.",
-            frames.path, frames.last, last,
-        )  # fmt: skip
+            frames.path,
+            frames.last,
+            last,
+        )
     boxes = np.concatenate([track.boxes for track in left])
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
     outside = ((middle < 0) | (middle > frames.size)).any(1).mean()
@@ -81,8 +83,10 @@ def within(tracks: Sequence[Track], frames: FrameFolder | Video) -> list[Track]:
         log.warning(
             "%s: %.0f %% of the boxes lie outside its frames of %d×%d pixels. Are the tracks of "
             "another video, or of another size?",
-            frames.path, 100 * outside, *frames.size,
-        )  # fmt: skip
+            frames.path,
+            100 * outside,
+            *frames.size,
+        )
     return left
 
 
@@ -116,8 +120,10 @@ def choose_boxes(
     if unseen:
         log.warning(
             "%s without a box of at least %d×%d pixels within the frames left out.",
-            counted(unseen, "track"), LEAST_SIDE, LEAST_SIDE,
-        )  # fmt: skip
+            counted(unseen, "track"),
+            LEAST_SIDE,
+            LEAST_SIDE,
+        )
     return sorted(found, key=lambda each: each.frame)
 
 
@@ -189,8 +195,10 @@ def cut_boxes(frames: FrameFolder | Video, candidates: Sequence[Candidate], fold
         some = ", ".join(map(str, broken[:10])) + (", …" if len(broken) > 10 else "")
         log.warning(
             "%s: passed over, because they cannot be decoded: frames %s (%d).",
-            frames.path, some, len(broken),
-        )  # fmt: skip
+            frames.path,
+            some,
+            len(broken),
+        )
     return count
 
 

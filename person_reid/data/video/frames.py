@@ -81,8 +81,11 @@ def first_number(
     if given is None and len(whole) > 1 and not frames.numbered:
         log.info(
             "%s: its first frame is taken for frame %d of the tracks. If the tracker counts "
-            "otherwise, say so: --first_frame %d.", frames.path, first, whole[1],
-        )  # fmt: skip
+            "otherwise, say so: --first_frame %d.",
+            frames.path,
+            first,
+            whole[1],
+        )
     return first + 1 - frames.first
 
 
@@ -95,15 +98,20 @@ def _every(place: Path, own: float | None, seen: float | None) -> tuple[int, flo
     if abs(rate / seen - 1) > RATE_ROUNDING:
         log.warning(
             "%s: it has %g frames a second, and --fps says %g. Times follow --fps.",
-            place, own, seen,
-        )  # fmt: skip
+            place,
+            own,
+            seen,
+        )
         return 1, seen
     if step > 1:
         log.warning(
             "%s: it has %g frames a second, and --fps says %g: 1 of %d frames is taken for a frame "
             "of the tracks.",
-            place, own, seen, step,
-        )  # fmt: skip
+            place,
+            own,
+            seen,
+            step,
+        )
     if abs(rate / seen - 1) > SAME:
         log.info("%s: times follow its own %.5g frames a second, not --fps.", place, own)
     return step, rate
