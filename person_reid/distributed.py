@@ -50,7 +50,9 @@ class World:
         local_rank: int = 0,
         patient: Any = None,
     ) -> None:
-        self.rank, self.size, self.local_rank = rank, size, local_rank
+        self.rank = rank
+        self.size = size
+        self.local_rank = local_rank
         self.patient = patient
 
     @property

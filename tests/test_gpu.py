@@ -150,10 +150,8 @@ class WithLoss(torch.nn.Module):
 
     def __init__(self, name):
         super().__init__()
-        self.layer, self.loss = (
-            torch.nn.Linear(16, 64),
-            losses.create_loss(name, 64, 64, taught_dim=64),
-        )
+        self.layer = torch.nn.Linear(16, 64)
+        self.loss = losses.create_loss(name, 64, 64, taught_dim=64)
 
     def forward(self, images, targets):
         features = self.layer(images)

@@ -294,7 +294,9 @@ def write_people(
 
 def write_page(folder: Path, title: str, linked: Linked, names: dict[int, str]) -> None:
     """Write people.html, or a folder of that name for more images than one file should hold."""
-    tracks, stays, shown = linked.tracks, linked.stays, linked.shown
+    tracks = linked.tracks
+    stays = linked.stays
+    shown = linked.shown
     paths = [tracks[i].images[place][0] for i, place in shown]
     images = ExplorerImages(
         np.stack([tracks[i].features[place] for i, place in shown]),

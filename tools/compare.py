@@ -46,10 +46,8 @@ def main(argv: list[str] | None = None) -> None:
     alike = flags if flags and views else PLAIN
     threshold = load_threshold(measured, network_name(config), alike)
 
-    flip, scales = (
-        False if views and views["no_flip"] else None,
-        parse_scales((views and views["ms"]) or "1"),
-    )
+    flip = False if views and views["no_flip"] else None
+    scales = parse_scales((views and views["ms"]) or "1")
     device = select_device(config.gpu_ids)
     embed = reid.Embedder(network, device=device, flip=flip, scales=scales)
     first, second = embed(config.images)

@@ -194,7 +194,9 @@ def evaluate(run: PlannedRun) -> dict[str, dict[str, Any]]:
 
     Returns {ranking: {"rank1", "rank5", "rank10", "mINP": percent, "mAP": {definition: percent}}}.
     """
-    recipe, config, folder = run.recipe, run.config, RunFolder(run.config.name).path
+    recipe = run.recipe
+    config = run.config
+    folder = RunFolder(run.config.name).path
     result, measured = folder / "result.mat", folder / "measured.json"
     words = ["--name", config.name, "--test_dir", str(config.roots[0])]
     words += ["--gpu_ids", config.gpu_ids.split(",")[0], *shlex.split(recipe.test)]

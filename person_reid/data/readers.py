@@ -20,7 +20,11 @@ from person_reid.errors import UserError
 from person_reid.files import text_of
 from person_reid.text import counted
 
-TRAIN, VAL, QUERY, GALLERY, MULTI_QUERY = "train_all", "val", "query", "gallery", "multi-query"
+TRAIN = "train_all"
+VAL = "val"
+QUERY = "query"
+GALLERY = "gallery"
+MULTI_QUERY = "multi-query"
 UNLABELLED = "unlabelled"  # of data sets without identities
 OPTIONAL = (MULTI_QUERY,)  # splits that a download may lack
 IF_PERSON = "If 0 is a person, number the people from 1"

@@ -52,7 +52,9 @@ class ShuffleSampler(BatchSampler):
         self, count: int, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1
     ) -> None:
         self.count, self.step_size = count, batch_size * world_size
-        self.seed, self.rank, self.world_size = seed, rank, world_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
         if count < self.step_size:
             raise UserError(
                 f"{count} images do not fill one batch of {self.step_size}: "
@@ -132,7 +134,10 @@ class PKSampler(BatchSampler):
                 "choose a smaller --batchsize or more --instances."
             )
         self.cameras = np.zeros_like(self.labels) if cameras is None else np.asarray(cameras)
-        self.instances, self.seed, self.rank, self.world_size = instances, seed, rank, world_size
+        self.instances = instances
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
         self.hands = -(-self.sizes // instances)
 
     def __len__(self) -> int:
@@ -218,7 +223,10 @@ class ClusterSampler(BatchSampler):
                 f"--batchsize {batch_size}: expected at least {least}: "
                 f"--instances {instances} for each of {least // instances} sets of images."
             )
-        self.batch_size, self.instances, self.steps, self.seed = batch_size, instances, steps, seed
+        self.batch_size = batch_size
+        self.instances = instances
+        self.steps = steps
+        self.seed = seed
         self.cameras = np.zeros(num_images, np.int64) if cameras is None else np.asarray(cameras)
         self.rank, self.world_size = rank, world_size
 

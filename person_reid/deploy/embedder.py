@@ -164,10 +164,14 @@ class Embedder:
             self.resize, flip = entry.resize, entry.flips if flip is None else flip
             engine = fast_engine(load, words, runtime, device, dtype, scales)
         if engine:
-            self.size, self.dim, extract = engine.size, engine.contents.dim, engine.features
+            self.size = engine.size
+            self.dim = engine.contents.dim
+            extract = engine.features
         else:
             network = load()
-            self.size, self.dim, self.sides = tested.size, network.dim, network.sides
+            self.size = tested.size
+            self.dim = network.dim
+            self.sides = network.sides
             extract = extractor(network, device, dtype, scales)
         self._extract = partial(extract, batch_size=batch_size, flip=flip, unit=unit_length)
         self._forkable = device.type == "cpu" and (not engine or torch.get_num_threads() == 1)

@@ -90,7 +90,10 @@ class Contents:
                 raise ValueError(
                     f"its description says {name} {value!r}, expected a value of type {kind}"
                 )
-        height, width, dim, pieces = contents.height, contents.width, contents.dim, contents.pieces
+        height = contents.height
+        width = contents.width
+        dim = contents.dim
+        pieces = contents.pieces
         problems = {
             f"{height} x {width} pixels": not _is_size(height, width),
             f"values from 0 to {contents.up_to}": contents.up_to not in (0, 1, 255),

@@ -84,7 +84,9 @@ class Engine:
         output: str | None = None,
     ) -> None:
         self.path = path = Path(path)
-        self.device, self.dtype, self.output = device or torch.device("cpu"), dtype, output
+        self.device = device or torch.device("cpu")
+        self.dtype = dtype
+        self.output = output
         self.kind = kind or READABLE.get(path.suffix.lower(), "")
         if not path.exists():
             raise FileNotFoundError(

@@ -131,10 +131,8 @@ def draw_embedding(
 
     words: what the numbers of labels and cameras stand for.
     """
-    people, shapes = (
-        np.unique(labels),
-        dict(zip(np.unique(cameras), MARKERS * len(cameras), strict=False)),
-    )
+    people = np.unique(labels)
+    shapes = dict(zip(np.unique(cameras), MARKERS * len(cameras), strict=False))
     colours = {label: MANY[number % len(MANY)] for number, label in enumerate(people)}
     notes = [f"{method}: near means similar, axes have no unit"]
     if len(people) > len(MANY):

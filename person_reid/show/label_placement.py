@@ -15,13 +15,17 @@ Points = npt.NDArray[np.floating]
 DIRECTIONS = np.deg2rad([90, 270, 0, 180, 45, 135, 315, 225, *range(15, 360, 10)])
 LABEL_DISTANCES = np.arange(7, 60, 2)  # points between a dot and its label
 FAR_LABEL = 3  # distances; a label that is farther away hangs on a line
-CLEAR, NEAR = (
-    6,
-    14,
-)  # points that a label has to keep from the middle of a dot, and those that it should keep
+CLEAR = 6  # points that a label must keep from the middle of a dot
+NEAR = 14  # points that it should keep
 ROUNDS = 5
 NOWHERE = np.empty((0, 2))
-OUTSIDE, LABEL, DOT, BESIDE_WEIGHT, LINE_WEIGHT = 100, 10, 5, 0.4, 0.1  # how bad it is
+
+# How bad a place is outside the axes, on a label, on a dot, near one, and on a line.
+OUTSIDE = 100
+LABEL = 10
+DOT = 5
+BESIDE_WEIGHT = 0.4
+LINE_WEIGHT = 0.1
 
 
 class Label(NamedTuple):

@@ -84,5 +84,9 @@ TEMPLATES = Environment(
 )
 TEMPLATES.filters["photograph"] = photograph_uri
 _BLOCKS: Any = TEMPLATES.get_template("blocks.html").module
-heading, numbers, table = _BLOCKS.heading, _BLOCKS.numbers, _BLOCKS.table
-details, tiles, halves = _BLOCKS.details, _BLOCKS.tiles, _BLOCKS.halves
+heading = _BLOCKS.heading
+numbers = _BLOCKS.numbers
+table = _BLOCKS.table
+details = _BLOCKS.details
+tiles = _BLOCKS.tiles
+halves = _BLOCKS.halves

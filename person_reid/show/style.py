@@ -37,7 +37,11 @@ from person_reid.errors import UserError
 from person_reid.files import atomic_write
 from person_reid.text import printable
 
-RIGHT, WRONG, ASKED, INK, FAINT = "#00876c", "#cc3311", "#475569", "#1e293b", "#64748b"
+RIGHT = "#00876c"
+WRONG = "#cc3311"
+ASKED = "#475569"
+INK = "#1e293b"
+FAINT = "#64748b"
 LINES = ("#0072b2", "#d55e00", "#009e73", "#b35a8e", "#a37200", "#2a9fd6")
 ACCEPTED = LINES[0]  # above a threshold, right or wrong
 LINES_ON_DARK = ("#56b4e9", "#f0824a", "#2fc79a", "#e29ac5", "#e8b23a", "#9fd8ff")

@@ -79,10 +79,8 @@ def legs(person: Person, pose: Pose) -> list[Solid]:
         knee = hip + half * hanging(swing)
         ankle = knee + half * hanging(swing - bend)
         lift = 0.05 * np.sin(max(0.0, bend - swing) / 2)
-        heel, toe = (
-            np.add(ankle, (0, -0.008, -0.012)),
-            np.add(ankle, (side * 0.014, -0.012 - lift, 0.075)),
-        )
+        heel = np.add(ankle, (0, -0.008, -0.012))
+        toe = np.add(ankle, (side * 0.014, -0.012 - lift, 0.075))
         solids += [
             Solid(hip, knee, thigh, limb(cloth, person.skin, covered, 0), nearer=nearer),
             Solid(knee, ankle, shin, limb(cloth, below, covered, 1), nearer=nearer + 0.002),

@@ -37,7 +37,9 @@ BEGIN = datetime(2026, 1, 5, 9)  # when the first camera starts
 DELAY = 5  # seconds from the start of a camera to that of the next
 
 # Everybody walks straight ahead on the ground. Lengths are in body heights.
-HORIZON, ABOVE, FOCAL = 0.37 * SCENE[1], 1.25, 1.2 * SCENE[1]  # in pixels, except ABOVE the ground
+HORIZON = 0.37 * SCENE[1]  # pixels from the top
+ABOVE = 1.25  # the camera's height above the ground
+FOCAL = 1.2 * SCENE[1]  # in pixels
 FARTHEST = 5.5  # from the camera; nobody is seen beyond
 INSIDE = 0.6  # share of a figure within the frame from which somebody is in it
 LEAST_VISIBLE = 0.3  # share of a figure; who shows less is neither in the truth nor tracked
@@ -58,7 +60,11 @@ FRAGMENT = 0.02  # the chance of a new track at every box
 CROSSING, SWITCH = 0.3, 0.1  # two boxes of this IoU swap their tracks with this chance
 
 FRAMES_AT_ONCE = 100  # frames of one camera that a process draws at a time
-WALK, TRACKER, EXPOSURE = 4, 5, 6  # streams of random numbers beside those of the other modules
+
+# Streams of random numbers beside those of the other modules.
+WALK = 4
+TRACKER = 5
+EXPOSURE = 6
 
 
 @dataclass(frozen=True)

@@ -239,14 +239,18 @@ def test_same_generator_state_same_batch(device):
 
 
 def test_half_precision_around_it_changes_nothing():
-    bank, indices, augment = noise(6, 32, 16, 3), torch.arange(6), Augment(32, 16, **ALL)
+    bank = noise(6, 32, 16, 3)
+    indices = torch.arange(6)
+    augment = Augment(32, 16, **ALL)
     expected = augment(bank, indices, generator())
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(augment(bank, indices, generator()), expected)
 
 
 def test_generator_resumes_from_its_state():
-    bank, indices, augment = noise(6, 32, 16, 3), torch.arange(6), Augment(32, 16, **ALL)
+    bank = noise(6, 32, 16, 3)
+    indices = torch.arange(6)
+    augment = Augment(32, 16, **ALL)
     straight, resumed = generator(), generator()
     augment(bank, indices, straight)
     state = straight.get_state()

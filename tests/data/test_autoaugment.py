@@ -90,10 +90,8 @@ def test_a_policy_happens_as_often_as_it_says(monkeypatch):
         rate = sum(0.5 * p / 25 for policy in POLICIES for step, p, _ in policy if step == name)
         assert abs(sum(count for step, _, count in happened if step == name) / number - rate) < 0.01
     degrees = [(degree, count) for step, degree, count in happened if step == "rotate"]
-    positive, turned = (
-        sum(count for degree, count in degrees if degree > 0),
-        sum(count for _, count in degrees),
-    )
+    positive = sum(count for degree, count in degrees if degree > 0)
+    turned = sum(count for _, count in degrees)
     assert abs(positive / turned - 0.5) < 0.03
     assert len({abs(degree) for degree, _ in degrees}) == 3
 

@@ -125,7 +125,9 @@ def test_sharpness_is_the_deviation_of_the_laplacian():
 
 def test_two_processes_may_write_one_crop(tmp_path, monkeypatch):
     """The second begins and ends while the first writes."""
-    crop, path, whole = Image.new("RGB", (8, 16)), tmp_path / "000001_000002.jpg", crops.save_crop
+    crop = Image.new("RGB", (8, 16))
+    path = tmp_path / "000001_000002.jpg"
+    whole = crops.save_crop
 
     def slowly(image, place):
         whole(image, place)

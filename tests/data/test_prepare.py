@@ -68,10 +68,8 @@ def test_layout(download, tmp_path):
     )
     assert done == {"linked": 19}
     assert state(download) == before
-    source, target = (
-        download / "query" / FILES["query"][0],
-        tmp_path / "out" / "query" / "0001" / FILES["query"][0],
-    )
+    source = download / "query" / FILES["query"][0]
+    target = tmp_path / "out" / "query" / "0001" / FILES["query"][0]
     assert source.samefile(target)
     assert read_split(tmp_path / "out", "gallery").labels.tolist() == [-1, 0, 1]
     classes = [

@@ -245,7 +245,9 @@ def test_several_threads_may_ask_at_once(runtime, folder):
 
 
 def test_what_nothing_can_be_made_of_is_refused(folder, paths, tmp_path):
-    file, weights, unit = folder / "net.pt", folder / "net.pth", tmp_path / "unit.pt"
+    file = folder / "net.pt"
+    weights = folder / "net.pth"
+    unit = tmp_path / "unit.pt"
     network = NetworkToTest(
         NetworkOptions(backbone="test_resnet", height=SIZE[0], width=SIZE[1]), weights
     )

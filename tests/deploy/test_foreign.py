@@ -29,11 +29,9 @@ class Foreign(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.layer = nn.Conv2d(3, 5, 3)
-        self.channels_last, self.whole_numbers, self.spatial = (
-            channels_last,
-            whole_numbers,
-            spatial,
-        )
+        self.channels_last = channels_last
+        self.whole_numbers = whole_numbers
+        self.spatial = spatial
 
     def forward(self, images):
         images = images.permute(0, 3, 1, 2) if self.channels_last else images

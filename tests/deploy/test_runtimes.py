@@ -132,10 +132,8 @@ class TestPrecision:
     @pytest.mark.parametrize("runtime", ["openvino", "auto"])
     def test_openvino_computes_in_bfloat16(self, place, bank, remarks, runtime):
         lacking("BF16")
-        exact, found = (
-            embedder(place).features(bank),
-            embedder(place, runtime, dtype=torch.bfloat16).features(bank),
-        )
+        exact = embedder(place).features(bank)
+        found = embedder(place, runtime, dtype=torch.bfloat16).features(bank)
         off = re.search(
             r"in bfloat16; they deviate from PyTorch's by (\S+) of their scale", remarks.text
         )

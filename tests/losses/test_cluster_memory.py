@@ -160,7 +160,9 @@ def test_the_fifty_hardest_parts_of_other_clusters_are_compared():
     """As in the paper; here sixty-two are more than that."""
     loss, parts = ProxyMemory(temperature=0.2), torch.arange(64)
     torch.manual_seed(3)
-    loss.centers, loss.clusters, loss.cameras = unit(torch.randn(64, DIM)), parts // 2, parts % 2
+    loss.centers = unit(torch.randn(64, DIM))
+    loss.clusters = parts // 2
+    loss.cameras = parts % 2
     features, labels = torch.randn(4, DIM), torch.arange(4)
     expected = slow_proxy_loss(features, labels, loss, hardest=50)
     torch.testing.assert_close(
@@ -170,11 +172,9 @@ def test_the_fifty_hardest_parts_of_other_clusters_are_compared():
 
 def test_proxies_of_one_camera_are_clusters():
     plain, proxies = memory(), ProxyMemory()
-    proxies.centers, proxies.clusters, proxies.cameras = (
-        plain.centers,
-        torch.arange(CLUSTERS),
-        torch.zeros(CLUSTERS),
-    )
+    proxies.centers = plain.centers
+    proxies.clusters = torch.arange(CLUSTERS)
+    proxies.cameras = torch.zeros(CLUSTERS)
     features, labels = batch()
     torch.testing.assert_close(proxies(features, labels), plain(features, labels))
     torch.testing.assert_close(proxies.centers, plain.centers)

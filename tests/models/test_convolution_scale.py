@@ -30,15 +30,11 @@ class Small(Network):
 
     def __init__(self, aside=False):
         super().__init__(nn.Module(), find_backbone("osnet_x0_25"), NetworkOptions())
-        self.first, self.second = (
-            nn.Conv2d(3, 8, 1, bias=False),
-            nn.Conv2d(8, 8, 3, groups=8, bias=False),
-        )
-        self.norm, self.last, self.last_norm = (
-            nn.BatchNorm2d(8),
-            nn.Conv2d(8, 4, 1),
-            nn.BatchNorm2d(4),
-        )
+        self.first = nn.Conv2d(3, 8, 1, bias=False)
+        self.second = nn.Conv2d(8, 8, 3, groups=8, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.last = nn.Conv2d(8, 4, 1)
+        self.last_norm = nn.BatchNorm2d(4)
         self.aside = aside
 
     def embed(self, images):

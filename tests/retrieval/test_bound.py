@@ -79,7 +79,9 @@ def slow_threshold(cells, rate, confidence):
     """
     everybody = sorted({person for cell in cells for person in cell[:2]})
     involved = [np.array([cell[2] for cell in cells if person in cell[:2]]) for person in everybody]
-    every, n, kept = np.array([cell[2] for cell in cells]), len(everybody), None
+    every = np.array([cell[2] for cell in cells])
+    n = len(everybody)
+    kept = None
     for step in range(every.max(), -1, -1):
         y = (every >= step).sum()
         without = [(y - (own >= step).sum()) / (len(cells) - len(own)) for own in involved]
@@ -105,10 +107,8 @@ def test_it_equals_loops_over_people_and_thresholds(size, rate):
 
 
 def test_a_similarity_counts_as_it_is_printed():
-    query, gallery = (
-        image_set([[1.0, 0]], [1], [1]),
-        image_set([[0.70006, np.sqrt(1 - 0.70006**2)]], [2], [2]),
-    )
+    query = image_set([[1.0, 0]], [1], [1])
+    gallery = image_set([[0.70006, np.sqrt(1 - 0.70006**2)]], [2], [2])
     assert false_matches(query, gallery)[0][:, 7001].tolist() == [1, 1]  # 0.7001
 
 

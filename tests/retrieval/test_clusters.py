@@ -210,13 +210,11 @@ def crowd(people, images, cameras=2):
 def test_people_are_grouped_across_cameras_and_keep_the_names_they_have():
     features, who, cameras = crowd(8, 12)
     known = [""] * len(who)
-    known[0], known[1], known[12], known[24], known[36] = (
-        "Anna",
-        "Anna",
-        "person 0001",
-        "Ben",
-        "Cleo",
-    )
+    known[0] = "Anna"
+    known[1] = "Anna"
+    known[12] = "person 0001"
+    known[24] = "Ben"
+    known[36] = "Cleo"
     known[37], known[38] = "Ben", "Ben"
     found = group_people(features, cameras, known)
     assert [name for name, own in zip(found, known, strict=True) if own] == [

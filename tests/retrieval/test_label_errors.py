@@ -95,10 +95,8 @@ def test_evidence_is_that_of_a_slow_loop():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(12, 5)).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    whose, cameras = (
-        np.array([0, 1, 2, -1, 0, 1, 1, 0, 0, -1, 1, 0]),
-        np.array([3, 1, 1, 3, 1, 1, 3, 3, 1, 1, 1, 3]),
-    )
+    whose = np.array([0, 1, 2, -1, 0, 1, 1, 0, 0, -1, 1, 0])
+    cameras = np.array([3, 1, 1, 3, 1, 1, 3, 3, 1, 1, 1, 3])
     found = module._evidence(features, whose, cameras)[:2]
     for i in range(12):
         for person in range(3):

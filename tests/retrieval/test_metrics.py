@@ -159,10 +159,8 @@ def test_junk_is_not_ahead_of_a_match_that_scores_minus_infinity(convert):
 
 @pytest.mark.parametrize("kind", [np.int64, np.uint8, np.float16, np.float64])
 def test_scores_may_be_numbers_of_any_kind(kind):
-    query, gallery = (
-        image_set([[1.0]], [1], [1]),
-        image_set(np.ones((4, 1)), [1, 2, 1, 2], [1, 2, 2, 2]),
-    )
+    query = image_set([[1.0]], [1], [1])
+    gallery = image_set(np.ones((4, 1)), [1, 2, 1, 2], [1, 2, 2, 2])
     scores = np.array([[9, 8, 7, 7]], kind)
     assert evaluate(
         query, gallery, scores=lambda start, stop: scores[start:stop]

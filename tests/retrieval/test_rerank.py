@@ -66,10 +66,8 @@ def test_published_scores_and_figures(published, rerank, kind):
 )
 def test_sparse_equals_dense(seed, make, num_queries, num_gallery, data):
     random = np.random.default_rng(seed)
-    query, gallery = (
-        make(random, num_queries),
-        make(random, num_gallery)[:, : 16 if make is signs else 24],
-    )
+    query = make(random, num_queries)
+    gallery = make(random, num_gallery)[:, : 16 if make is signs else 24]
     # twins
     gallery[: num_gallery // 4] = gallery[num_gallery // 2 : num_gallery // 2 + num_gallery // 4]
     k1 = data.draw(st.integers(1, min(num_gallery, 25)))

@@ -21,7 +21,10 @@ from tests.retrieval.conftest import data_sets, image_set
 
 def slow_pairs(query, gallery, ignore_cameras):
     """Lists of similarities by two loops: genuine, impostor, hardest genuine, hardest impostor."""
-    genuine, impostor, hardest_genuine, hardest_impostor = [], [], [], []
+    genuine = []
+    impostor = []
+    hardest_genuine = []
+    hardest_impostor = []
     for i in range(len(query)):
         own: list[np.float32] = []
         strangers: list[np.float32] = []
@@ -69,10 +72,8 @@ def test_extreme_cosines_stay_in_the_histogram():
 
 def test_curve_is_scikit_learns():
     random = np.random.default_rng(0)
-    genuine, impostor = (
-        random.normal(0.5, 0.2, 300).clip(-1, 1),
-        random.normal(0.1, 0.2, 4000).clip(-1, 1),
-    )
+    genuine = random.normal(0.5, 0.2, 300).clip(-1, 1)
+    impostor = random.normal(0.1, 0.2, 4000).clip(-1, 1)
     curve = roc(histogram(genuine), histogram(impostor))
     truth = np.repeat([1, 0], [300, 4000])
     false_positives, true_positives, _ = roc_curve(truth, np.concatenate([genuine, impostor]))

@@ -64,7 +64,9 @@ def fill(index, folder, camera, start="2026-11-01 09:30:00", unseen=(), source=N
     )
     record_tracks(index, record)
     random = np.random.default_rng(len(camera) + ord(camera[0]))
-    paths, features, abouts = [], [], {}
+    paths = []
+    features = []
+    abouts = {}
     for track, (person, *_) in STAYS[camera].items():
         for number in range(3 * (track not in unseen)):
             paths.append(folder / f'{camera}_{track}_"{number}".png')

@@ -72,10 +72,8 @@ def test_which_multiple_query_belongs_to_a_result_tells_its_name(
 ):
     """Under the published names both; beside market.mat, multi_query.mat is another network's."""
     shutil.copy(result, tmp_path / "market.mat")
-    single, both = (
-        expect(published[3]["single_query"]),
-        expect(published[3]["multi_query"], "multi "),
-    )
+    single = expect(published[3]["single_query"])
+    both = expect(published[3]["multi_query"], "multi ")
     for name, expected in (("multi_query.mat", single), ("market_multi_query.mat", single + both)):
         shutil.copy(fixtures / "retrieval" / "multi_query.mat", tmp_path / name)
         evaluate.main(["--result", str(tmp_path / "market.mat")])

@@ -142,7 +142,9 @@ def test_nothing_wrong_is_an_empty_list(tmp_path, capsys):
 
 
 def test_a_network_that_cannot_tell_these_people_apart_lists_nobody(tmp_path):
-    rng, folder, save = np.random.default_rng(0), tmp_path / "noise", tmp_path / "list.csv"
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "noise"
+    save = tmp_path / "list.csv"
     for person in range(1, 11):
         (folder / "train_all" / f"{person:04d}").mkdir(parents=True)
         for i in range(6):

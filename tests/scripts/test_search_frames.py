@@ -25,7 +25,9 @@ from person_reid.models.factory import create_model
 from tests.support import ROOT
 from tools import search
 
-WIDTH, HEIGHT, BOX = 96, 72, (11, 11, 40, 50)  # left and top from 1, width, height
+WIDTH = 96
+HEIGHT = 72
+BOX = (11, 11, 40, 50)  # left and top from 1, width, height
 NETWORK = ["--backbone", "test_resnet", "--weights", "net.pth", "--height", "64", "--width", "32"]
 
 
@@ -55,7 +57,9 @@ def video(path, stamps, number_from=1):
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.width = WIDTH
+        stream.height = HEIGHT
+        stream.pix_fmt = "yuv420p"
         stream.options = {"crf": "4"}
         stream.codec_context.time_base = Fraction(1, 1000)
         for number, stamp in enumerate(stamps, number_from):

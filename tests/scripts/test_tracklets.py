@@ -95,7 +95,11 @@ def evaluation_mars(frames):
         same = labels == labels[query]
         junk = (labels == -1) | (same & (cameras == cameras[query]))
         good = same & (cameras != cameras[query])
-        curve, area, found, place, before = np.zeros(len(rows)), 0.0, 0, 0, 1.0
+        curve = np.zeros(len(rows))
+        area = 0.0
+        found = 0
+        place = 0
+        before = 1.0
         for index in order:
             if junk[index]:
                 continue

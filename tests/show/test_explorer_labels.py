@@ -152,10 +152,8 @@ def test_what_cannot_be_shown_is_refused(look, tmp_path):
 
 def test_the_labels_of_a_result_beside_its_rankings(tmp_path):
     result, _, gallery = lay_out(tmp_path)
-    path, label = (
-        gallery.paths[-1].removeprefix(f"{tmp_path.as_posix()}/pytorch/"),
-        gallery.labels[-1],
-    )
+    path = gallery.paths[-1].removeprefix(f"{tmp_path.as_posix()}/pytorch/")
+    label = gallery.labels[-1]
     (tmp_path / "list.csv").write_text(
         f"{','.join(CORRECTION_COLUMNS)}\n{path},{label},move,{label + 1},0.9,\n", "utf-8"
     )

@@ -17,7 +17,9 @@ from person_reid.training.journal import Journal
 from person_reid.training.step import TrainingStep, prepare_modules
 from person_reid.training.training_images import TrainingImages
 
-IMAGES, IDENTITIES, SIZE = 24, 4, (32, 16)
+IMAGES = 24
+IDENTITIES = 4
+SIZE = (32, 16)
 CPU = torch.device("cpu")
 
 

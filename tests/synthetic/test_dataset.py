@@ -316,10 +316,8 @@ def test_a_logo_and_a_backpack_show_from_one_side_only():
     plain = replace(
         Person.draw(np.random.default_rng(3)), upper_pattern="plain", bag="none", hair_style="crop"
     )
-    logo, pack = (
-        replace(plain, upper_pattern="logo"),
-        replace(plain, bag="backpack", bag_colour=(255, 0, 255)),
-    )
+    logo = replace(plain, upper_pattern="logo")
+    pack = replace(plain, bag="backpack", bag_colour=(255, 0, 255))
     front, back = Pose(0.0), Pose(np.pi)
     assert (drawn(plain, front) != drawn(logo, front)).any()
     np.testing.assert_array_equal(drawn(plain, back), drawn(logo, back))

@@ -212,7 +212,12 @@ def test_who_is_near_is_large_and_covers_who_is_far(crowd):
 
 
 def test_the_tracker_has_its_faults_as_often_as_documented(crowd):
-    visible, found, matched, tracks, switched, offsets = 0, 0, 0, 0, 0, []
+    visible = 0
+    found = 0
+    matched = 0
+    tracks = 0
+    switched = 0
+    offsets = []
     for camera, frames in crowd.items():
         people, before = defaultdict(set), {}
         boxes = list(walks.tracked(frames, np.random.default_rng(camera)))

@@ -18,7 +18,9 @@ from person_reid.training.journal import RunJournal
 from tests.support.flags import SMALLEST
 from tests.support.small_training import trained_as
 
-CLASSES, DIM, IMAGES = 4, 16, 8
+CLASSES = 4
+DIM = 16
+IMAGES = 8
 
 
 def criterion(*flags, parts=1):
@@ -154,10 +156,8 @@ def test_a_run_refuses_it_before_it_reads_any_image():
 
 
 def test_weights_that_losses_own_are_saved_and_restored():
-    first, second = (
-        criterion("--arcface", "--loss", "center"),
-        criterion("--arcface", "--loss", "center"),
-    )
+    first = criterion("--arcface", "--loss", "center")
+    second = criterion("--arcface", "--loss", "center")
     with torch.no_grad():
         for parameter in first.parameters():
             parameter.add_(1)

@@ -209,10 +209,8 @@ class Pair(World):
 def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learns():
     generator = torch.Generator().manual_seed(0)
     taught, targets = torch.randn(10, 6, generator=generator), torch.arange(10) % 3
-    features, logits = (
-        torch.randn(4, 2, 5, generator=generator),
-        torch.randn(4, 2, 3, generator=generator),
-    )
+    features = torch.randn(4, 2, 5, generator=generator)
+    logits = torch.randn(4, 2, 3, generator=generator)
     plan = LossPlan(taught=(LossTerm("teacher_similarity", 2.0), LossTerm("teacher_classes", 0.5)))
     network: Any = torch.nn.Module()
     vars(network).update(num_classes=3, metric_dim=5, parts=2)

@@ -18,7 +18,10 @@ STEPS = 5  # an epoch
 class TwoPartNetwork(torch.nn.Module):
     """A backbone, a frozen leftover in it, and a head."""
 
-    head, parts, metric_dim, num_classes = "linear", 1, 2, 3
+    head = "linear"
+    parts = 1
+    metric_dim = 2
+    num_classes = 3
 
     def __init__(self):
         super().__init__()

@@ -151,7 +151,9 @@ def test_a_gpu_records_steps_that_nothing_else_interferes_with():
 
 def test_several_processes_ask_for_a_stop_at_the_first_update_after_every_tenth_step():
     journal = trainer("--accumulate", "4").journal
-    journal.world, journal.losses, journal.stop = Third(), torch.zeros(24), lambda: True
+    journal.world = Third()
+    journal.losses = torch.zeros(24)
+    journal.stop = lambda: True
     answers = {}
     for journal.step in (4, 8, 12, 16, 20):
         answers[journal.step] = journal._agreed_to_stop()
@@ -234,10 +236,8 @@ def part_of(batch, part, step):
 
 def test_accumulated_batches_are_one_large_batch():
     """Without batch norm and augmentation, two batches of 4 and an update are one batch of 8."""
-    large, small = (
-        trainer("--batchsize", "8", total=1),
-        trainer("--batchsize", "4", "--accumulate", "2", total=1),
-    )
+    large = trainer("--batchsize", "8", total=1)
+    small = trainer("--batchsize", "4", "--accumulate", "2", total=1)
     assert len(small.images) == 2 * len(large.images)
     batch = next(large.images.epoch(0))
     for trained in (large, small):

@@ -287,10 +287,8 @@ def test_while_the_backbone_is_frozen_only_the_rest_learns(optimizer):
     trained, free = (
         trainer("--optimizer", optimizer, "--arcface", *flags) for flags in (["--freeze", "2"], [])
     )
-    before, untrained = (
-        copy.deepcopy(trained.network.state_dict()),
-        copy.deepcopy(trained.criterion.state_dict()),
-    )
+    before = copy.deepcopy(trained.network.state_dict())
+    untrained = copy.deepcopy(trained.criterion.state_dict())
     trained.train_epoch()
     trained.train_epoch()
     assert (
@@ -388,7 +386,9 @@ def test_a_criterion_changes_nothing_for_the_next_one_on_the_same_network():
         torch.manual_seed(0)
         return trained.network.train().outputs(images, criterion.seen)[0]
 
-    before, whole, after = seen("--triplet"), seen("--alpha", "1"), seen("--triplet")
+    before = seen("--triplet")
+    whole = seen("--alpha", "1")
+    after = seen("--triplet")
     assert (before == 0).any() and not (whole == 0).any() and torch.equal(before, after)
 
 

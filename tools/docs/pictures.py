@@ -37,7 +37,9 @@ from tools.reproduce import RESULTS
 
 IMAGES = ROOT / "docs" / "images"
 RANKED = ROOT / "tests" / "fixtures" / "ranking.mat"  # the features that ranking.jpg shows
-WIDTH, PICTURE_GAP, PICTURE_QUALITY = 1400, 12, 88
+WIDTH = 1400
+PICTURE_GAP = 12
+PICTURE_QUALITY = 88
 PICTURED_PEOPLE = Path("people", "pytorch")
 PICTURED_QUERY, EACH = 4, 12  # people of the data set, and images of each
 SEEDS = [f"osnet_x0_25_{seed}.mat" for seed in range(3)]

@@ -16,10 +16,8 @@ from person_reid.text import in_markdown, markdown_table
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
-RESULTS_BEGIN, RESULTS_END = (
-    "<!-- python tools/reproduce.py --table -->",
-    "<!-- the end of what it writes -->",
-)
+RESULTS_BEGIN = "<!-- python tools/reproduce.py --table -->"
+RESULTS_END = "<!-- the end of what it writes -->"
 NOT_RUN = "not run"
 SHOWN_RESULTS = {"rank1": "Rank@1", "mAP": "mAP", "mINP": "mINP"}
 

@@ -220,7 +220,9 @@ class Video:
     Raises UserError if PyAV is not installed, and if the file is not a video or is damaged.
     """
 
-    first, zero, numbered = 1, 1, False
+    first = 1
+    zero = 1
+    numbered = False
 
     def __init__(self, path: Path, fps: float | None = None) -> None:
         self.path = path
