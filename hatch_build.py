@@ -1,4 +1,4 @@
-"""What hatchling asks of this repository: the README of the package, and the files of the wheel."""
+"""Build hooks for hatchling: the README for the package index, and the files of the wheel."""
 
 import re
 from pathlib import Path

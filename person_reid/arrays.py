@@ -39,8 +39,8 @@ OTHER_KINDS = {
 def any_array(values: Any, name: str) -> Array:
     """Return an array of whatever the values are; it may hold texts or objects.
 
-    Raises a UserError, opening with `name`, for what is no array: rows of different lengths, masked
-    entries, and tensors that are not dense.
+    Raises a UserError that begins with `name` for values that do not form an array: rows of
+    different lengths, masked entries, and tensors that are not dense.
     """
     if _is_tensor(values):
         return _of_tensor(values, name)
