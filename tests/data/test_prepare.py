@@ -51,7 +51,7 @@ def test_layout(download, tmp_path):
     before = state(download)
     done = lay_out(MARKET, download, tmp_path / "out")
     assert names(tmp_path / "out") == sorted(
-        [".lock"]
+        [".lock", PREPARED_RECORD]
         + [f"train_all/{name[:4]}/{name}" for name in FILES["bounding_box_train"]]
         + [f"gallery/{name.split('_')[0]}/{name}" for name in FILES["bounding_box_test"]]
         + [f"query/0001/{name}" for name in FILES["query"]]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from person_reid.data.images.image_files import PREPARED_RECORD
 from person_reid.data.prepare import read_record
 from person_reid.deploy.interface import Contents
 from person_reid.deploy.pretrained import open_pretrained
@@ -62,7 +63,7 @@ def test_json_that_is_nested_too_deeply_is_refused_in_one_line(reader, text, her
 
 @pytest.mark.parametrize("text", DEEP, ids=["lists", "objects", "cut short"])
 def test_notes_that_are_nested_too_deeply_are_like_none(text, here):
-    for name in "config.json":
+    for name in (PREPARED_RECORD, "config.json"):
         (here / name).write_text(text)
     assert read_record(here) == {} and load_bound(here) is None
     with pytest.raises(ValueError, match="nested too deeply|Expecting|delimiter"):
