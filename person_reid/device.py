@@ -229,7 +229,7 @@ def emulates(device: torch.device, dtype: torch.dtype) -> bool:
 
     if device.type != "cpu":
         return False
-    # none without oneDNN
+    # There is no such function without oneDNN.
     computes = getattr(torch.ops.mkldnn, f"_is_mkldnn_{FLAG_OF_DTYPE[str(dtype)]}_supported", None)
     return not (computes and computes())
 

@@ -44,7 +44,7 @@ def importable() -> dict[str, str]:
     It need not be installed.
     """
     package = str(Path(__file__).resolve().parent.parent)
-    # python -E, python -I
+    # Python ignores PYTHONPATH with -E and -I.
     further = None if sys.flags.ignore_environment else os.environ.get("PYTHONPATH")
     return {"PYTHONPATH": os.pathsep.join(filter(None, [package, further]))}
 
@@ -139,7 +139,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         yield path
         return
     make_folder(path.parent)
-    # threads share the number of their process, and containers have the same ones
+    # Threads share the number of their process, and containers have the same ones.
     own = secrets.token_hex(4)
     temporary = path.with_name(f".{path.name}.{own}.partial")
     remove_abandoned(path.parent.glob(f".{glob.escape(path.name)}.{8 * '[0-9a-f]'}.partial"))
@@ -223,7 +223,7 @@ def _check_whole(path: Path, mark: str) -> None:
     place = real(path)
     own = (place / mark).is_file()
     if Path.cwd().is_relative_to(place) and (own or not any(place.iterdir())):
-        # which would move
+        # The folder would move away.
         raise UserError(f"{path}: the folder you are in, or one above it. Choose another name.")
     if not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return

@@ -141,7 +141,7 @@ class RunFolder:
         checkpoints are.
         """
         if not self.state_file.exists():
-            # and stopped while its first epoch was saved
+            # The run may have stopped while its first epoch was saved.
             begun = self.versions_file.exists() and not self.log.exists()
             if any(self.path.glob("*.pth")) and not begun:
                 raise UserError(
@@ -306,7 +306,7 @@ def _candidates(which_epoch: str | int) -> list[str]:
         return [str(which_epoch)]
     epoch = int(which_epoch)
     same = {9: [epoch, epoch + 1], 0: [epoch, epoch - 1]}.get(epoch % 10, [epoch])
-    # as earlier versions of the published code wrote them
+    # Earlier versions of the published code wrote them without zeros.
     unpadded = (str(number) for number in same)
     return [*(_label(number) for number in same), str(which_epoch), *unpadded]
 

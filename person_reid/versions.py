@@ -22,7 +22,7 @@ def versions() -> dict[str, str]:
     libraries = {name: importlib.metadata.version(name) for name in PACKAGES}
     found = {"suite": __version__, **libraries, "python": platform.python_version()}
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        # else git would describe a repository the suite was copied into
+        # Otherwise git would describe a repository that the suite was copied into.
         if (CHECKOUT / ".git").exists():
             differs = _git("diff", "HEAD", "--name-only", "--", ".", ":!docs", ":!README.md")
             found = {

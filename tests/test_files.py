@@ -210,7 +210,7 @@ def test_a_point_in_a_name_is_no_ending():
     assert with_ending("a/x0.25", ".md", ".jsonl").as_posix() == "a/x0.25.md"
     assert with_ending("a/x0.25.jsonl", ".md", ".jsonl").as_posix() == "a/x0.25.md"
     assert with_ending("net.ONNX", ".engine", ".onnx").name == "net.engine"
-    # and not the file itself
+    # The file itself is not the answer.
     assert with_ending("results.md", ".md", ".jsonl").name == "results.md.md"
 
 

@@ -41,7 +41,7 @@ def test_a_result_may_name_a_folder_that_is_not_utf8(run):
 def test_figures_of_a_run_that_cannot_be_written_to_are_not_lost(run, caplog):
     (run.path / "result.txt").mkdir()
     run.add_results(["last: 1"])
-    # each system has its own words for the reason
+    # Each system has its own words for the reason.
     assert re.search(r"result\.txt: .+: the figures are not noted there\.", caplog.text)
 
 
@@ -227,7 +227,7 @@ def test_a_text_is_what_was_written_whatever_yaml_would_make_of_it(text, tmp_pat
     (tmp_path / "opts.yaml").write_text(f"name: {text}\nother: null\n")
     found = read_yaml(tmp_path / "opts.yaml", {"name", "other"})
     assert found == {"name": text, "other": None} and type(found["name"]) is str
-    # as every version writes its options
+    # Every version writes its options so.
     (tmp_path / "opts.yaml").write_text(yaml.safe_dump({"name": text}))
     assert (
         read_yaml(tmp_path / "opts.yaml", {"name"})

@@ -55,6 +55,6 @@ def test_the_commit_is_named_and_marked_where_files_differ_from_it(tmp_path, mon
     assert versions()["commit"] == f"{commit}+"
     inner = tmp_path / "inner"
     inner.mkdir()
-    # a copy of the suite in a repository of something else
+    # A copy of the suite in a repository of something else.
     monkeypatch.setattr(module, "CHECKOUT", inner)
     assert "commit" not in versions()

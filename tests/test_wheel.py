@@ -30,9 +30,9 @@ print(person_reid.__file__)
 print([name for name in {names} if (spec := find_spec(name)) and {root!r} in str(spec.origin)])
 """
 
-# travel with the package
+# These files travel with the package.
 SCRIPTS = [Path(folder, f"{name}.py").as_posix() for name, folder in main.SCRIPTS.items()]
-# for tools/reproduce.py
+# tools/reproduce.py needs these.
 SCRIPTS += ["tools/__init__.py", "tools/recipes.py", "tools/docs/results.py"]
 
 

@@ -208,7 +208,7 @@ def write_folder(config: AcrossConfig, linked: Linked) -> None:
 
 def write_tracks(folder: Path, tracks: list[IndexedTrack], stays: list[Stay]) -> None:
     """Write each track file again, with the number of a person as the identity of its tracks."""
-    # for what is not a person, such as the tracks of cars
+    # Numbers for tracks of other things than people, such as cars.
     others = count(max(stay.person for stay in stays) + 2)
     numbers: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(lambda: next(others)))
     for each, stay in zip(tracks, stays, strict=True):

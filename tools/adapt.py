@@ -65,7 +65,7 @@ def adapt(config: AdaptConfig, world: "reid.World") -> None:
     )
     journal = adapting.AdaptationJournal(step, config)
     if not state:
-        # cluster by the features of the start, before anything is written
+        # Cluster by the features of the start, before anything is written.
         journal.adaptation.refresh()
 
     with reid.open_journal(journal, state):

@@ -60,7 +60,7 @@ def options_in(
             continue
         if value is None and not strict and known[name].default is not None:
             continue  # earlier versions wrote null for the default
-        # as the published code writes it; [] is the CPU
+        # The published code writes a list; [] is the CPU.
         if name == "gpu_ids" and isinstance(value, list):
             value = ",".join(map(str, value)) or "-1"
         try:

@@ -20,7 +20,7 @@ from person_reid.text import did_you_mean
 
 LONGEST_TEXT = 4096  # characters of a text, as of a path on Linux
 LARGEST_SIDE = 4096  # pixels of an image that a file asks for
-# bounds of a setting; float32 can still compute with them
+# Bounds of a setting: float32 can still compute with them.
 SMALLEST_SETTING, LARGEST_SETTING = 1e-12, 10**9
 Config = TypeVar("Config", bound="Options")
 Number = TypeVar("Number", int, float)

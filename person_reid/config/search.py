@@ -21,7 +21,7 @@ from person_reid.config.run import DeviceOptions
 from person_reid.config.tested import EngineOptions, ExtractionOptions, TrainedNetwork
 from person_reid.config.times import ago, instant, moment
 
-# how the lists of an index hold features, from the smallest
+# How the lists of an index hold features, from the smallest.
 CODE_NAMES = ("pq64", "sq8", "float16", "float32")
 COLUMNS_HELP = "columns path,identity,camera,time,track,source, any that are known"
 

@@ -20,7 +20,7 @@ ZOO_TABLE = Path(__file__).with_name("zoo.csv")
 GITHUB, DRIVE = "https://github.com", "https://drive.google.com"
 EXPORTED_SUFFIXES = (".xml", ".onnx")
 ChannelValues = tuple[float, float, float]
-# of ImageNet's pixels, RGB, for values in [0, 1]: what networks of images are normalised with
+# Mean and standard deviation of ImageNet's pixels, RGB in [0, 1], for normalisation.
 IMAGENET = MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 LUPERSON = (0.3525, 0.3106, 0.3140), (0.2660, 0.2522, 0.2505)

@@ -40,11 +40,11 @@ IN_ROOT = (
     "model",
 )  # fmt: skip
 SCRIPTS = {name: "." if name in IN_ROOT else "tools" for name in COMMANDS}
-# a script as commands and sentences name it; what follows a colon or a quote is somebody's file
+# A script as commands and sentences name it; what follows a colon or a quote is somebody's file.
 SCRIPT_NAMES = re.compile(
     rf"(?<![\w./\\-])(?:python (?:tools/)?|tools/|(?<=[\w;] ))({'|'.join(COMMANDS)})\.py\b"
 )
-# which take a module, and no command
+# These take a module and not a command.
 LAUNCHED = re.compile(r"\btorchrun |torch\.distributed\.launch ")
 PAGES = re.compile(r"(?<![\w./\\-])((?:docs|recipes)/[\w/-]+\.(?:md|yaml))\b")
 

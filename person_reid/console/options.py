@@ -127,7 +127,7 @@ def _run_name(asked: Mapping[str, Any], default: str) -> str:
 def _keep_file(path: str, config: Any) -> None:
     """Raise UserError if a training would write its opts.yaml over the file of --config."""
     run = RunFolder(config.name)
-    # a run with weights is set aside
+    # A run with weights is set aside.
     if not run.holds_weights() and real(path) == real(run.options_file):
         raise UserError(
             f"--config {path}: the run {config.name} would write its own options to that file. "
@@ -227,7 +227,7 @@ def _read_file(kind: type[Options], paths: Sequence[str]) -> dict[str, Any]:
     path = str(shipped(paths[0]))
     content = read_yaml(path, text_options(kind))
     if RECIPE in content:
-        # it knows the data sets, and loads SciPy
+        # It is imported here because it loads SciPy.
         from person_reid.recipe import check_recipe
 
         check_recipe(content.pop(RECIPE), path)
@@ -251,7 +251,7 @@ def _as_begun(kind: type[Options], name: str, asked: Mapping[str, Any]) -> dict[
     was = {name: before.get(name, each.default) for name, each in known.items()}
     processes = _processes(asked.get("gpu_ids", was["gpu_ids"]))
     if asked.get("batchsize") == was.get("batchsize", 0) * processes:
-        # it counts the images of all GPUs, and opts.yaml those of one
+        # The flag counts the images of all GPUs, and opts.yaml those of one.
         asked = {name: value for name, value in asked.items() if name != "batchsize"}
     now = settled_options(kind(**asked), asked, given=())
     changed = [

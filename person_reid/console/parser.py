@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
 
     completing = False
     words: Sequence[str] = ()  # the command line
-    # flags that an abbreviation means, if it could also mean others
+    # Flags that an abbreviation means, if it could also mean others.
     first_meant: frozenset[str] = frozenset()
 
     def __init__(

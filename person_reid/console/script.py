@@ -15,7 +15,7 @@ from person_reid.errors import LostProcessError, UserError, describe_error, firs
 from person_reid.text import printable
 
 LATER = 3  # seconds; torchrun looks ten times a second whether a process has ended
-# in PyTorch's messages of an accelerator and of a processor
+# Words of PyTorch's messages about an accelerator and about a processor.
 NO_MEMORY = ("out of memory", "DefaultCPUAllocator: ")
 LESS_MEMORY = (
     "A network needs less memory with a smaller --batchsize or smaller images (--height, --width), "
@@ -61,7 +61,7 @@ def open_terminals() -> list[Terminal]:
         stream = getattr(sys, name)
         buffer = getattr(stream, "buffer", None)
         raw = getattr(buffer, "raw", buffer)  # python -u has no buffer
-        # else a test's, a notebook's, or that of a console of Windows
+        # Any other stream belongs to a test, a notebook or a console of Windows.
         if type(raw) is io.FileIO and stream is getattr(sys, f"__{name}__"):
             stream.flush()
             found.append(Terminal(stream.fileno(), "w", closefd=False))
@@ -82,7 +82,7 @@ def run_script(main: Callable[[], object]) -> None:
     terminals = open_terminals()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # printing a file's name must never end a program
+            # Printing a file's name must never end a program.
             stream.reconfigure(errors="replace")
     try:
         main()

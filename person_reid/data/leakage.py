@@ -91,7 +91,7 @@ def nearly_the_same(
         best = agreement.argmax(axis=1)
         shares = (1 + agreement.max(axis=1) / bits) / 2
         light = (1 + np.einsum("nb,nb->n", rows[:, :LIGHT], theirs[best, :LIGHT]) / LIGHT) / 2
-        # a grey image has no colours to differ in
+        # A grey image has no colours to differ in.
         for i in np.flatnonzero(np.minimum(shares, light) >= 1 - DIFFERENT):
             found.append((training[start + i], test[best[i]], float(shares[i])))
     return sorted(found, key=lambda pair: pair[2], reverse=True)

@@ -332,7 +332,7 @@ def read_record(save_dir: Path) -> dict[str, Any]:
             for target in record["files"]
             if OWN_FILE.fullmatch(target) and ".." not in target.split("/")
         ]
-        # missing in earlier versions
+        # Earlier versions did not record it.
         known = {"data_set": str(record["data_set"])} if "data_set" in record else {}
         return {"source": str(record["source"]), **known, "files": files}
     except (OSError, ValueError, TypeError, KeyError):
@@ -393,7 +393,7 @@ def _link_or_copy(source: Source, target: Path) -> str:
         source.save(target)
         return "extracted"
     try:
-        # resolved: a hard link to a relative symbolic link would lead nowhere
+        # The path is resolved: a hard link to a relative symbolic link would lead nowhere.
         os.link(source.resolve(), target)
         return "linked"
     except OSError:  # another disk, or a file system without hard links

@@ -291,7 +291,7 @@ def files_below(folder: Path) -> Iterator[Path]:
 def _images_of(data_dir: Path, split: str, names: Names) -> list[Path]:
     folders = [data_dir / name for name in ([names] if isinstance(names, str) else names)]
     images = [path for folder in folders for path in images_below(folder)]
-    # test images only
+    # Some data sets have test images only.
     lacking = split in (TRAIN, VAL) and not any(folder.exists() for folder in folders)
     if not images and split not in OPTIONAL and not lacking:
         raise UserError(

@@ -90,7 +90,7 @@ class Embedder:
     UserError or FileNotFoundError if the run, file or device does not exist or does not fit.
     """
 
-    # from_pretrained: two images at least this similar count as the same person
+    # Two images at least this similar count as one person: see from_pretrained.
     threshold: float | None = None
     bound: Bound | None = None  # and its bound
     sides = 0  # cameras that the network has side information on
@@ -120,7 +120,7 @@ class Embedder:
         self.limits = _checked_limits(limits)
         scales = np.ravel(scales).tolist()
         file = _exported_file(source)
-        # a run, or with weights a network
+        # The source is the name of a run or, with weights, of a network.
         named = not file and not isinstance(source, NetworkToTest)
         ignored = {
             "weights": weights is not None and not named,
@@ -241,7 +241,7 @@ class Embedder:
         _remark_on(edges, (height, width))
         edges = np.round(edges).clip(0, (width, height, width, height))
         found = np.zeros((len(edges), self.dim), np.float32)
-        # not so with a NaN
+        # A box with a NaN passes neither comparison.
         some = np.flatnonzero((edges[:, 0] < edges[:, 2]) & (edges[:, 1] < edges[:, 3]))
         found[some] = self(
             [image[top:bottom, left:right] for left, top, right, bottom in edges[some].astype(int)],
@@ -390,7 +390,7 @@ def _network(
 
 def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:
     """Warn of boxes (N, 4) that do not look like left, top, right, bottom in pixels."""
-    # zeros fill up a detector's list
+    # Zeros fill up a detector's list.
     edges = edges[np.isfinite(edges).all(axis=1) & edges.any(axis=1)]
     sides = edges[:, 2:] - edges[:, :2]
     if not len(edges):
@@ -398,7 +398,7 @@ def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:
     problems = {
         "all are within 0 to 1. Multiply them "
         f"by the frame's width {size[1]} and height {size[0]}": np.abs(edges).max() <= 1,
-        # near the corner of the frame, some boxes do not run backwards
+        # Near the corner of the frame, some boxes do not run backwards.
         "most run backwards, as left, top, width, height do. Add left to the width and top to "
         "the height": (sides < 0).any(axis=1).mean() > 0.5,
         "all are smaller than two pixels": sides.max() < 2,

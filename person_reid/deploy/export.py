@@ -160,7 +160,7 @@ def _onnx(module: nn.Module, contents: Contents) -> bytes:
     import onnx
     import onnx.inliner
 
-    # or PyTorch 2.7 pools by as_strided
+    # Otherwise PyTorch 2.7 pools by as_strided.
     module = deepcopy(module).to(memory_format=torch.contiguous_format)
     program = torch.onnx.export(
         module,

@@ -89,7 +89,7 @@ def load_network(tested: NetworkToTest, scales: Sequence[float] = (1.0,)) -> Net
     scales: factors by which images will be resized. Raises UserError or FileNotFoundError for
     weights that do not fit the network, and UserError if it cannot process images of these sizes.
     """
-    # the caller's random numbers go on as if nothing had been drawn
+    # The caller's random numbers go on as if nothing had been drawn.
     with torch.random.fork_rng(devices=[]):
         if tested.seed is not None:
             torch.random.default_generator.manual_seed(tested.seed)

@@ -62,7 +62,7 @@ def int8(content: bytes, images: torch.Tensor | None = None) -> bytes:
     with quiet(), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         plain, quantised = Path(folder, "plain.onnx"), Path(folder, "int8.onnx")
         if images is None:
-            # signed: no kernel for convolutions
+            # Unsigned, because convolutions have no kernel for signed weights.
             quantize_dynamic(model, quantised, weight_type=QuantType.QUInt8)
         else:
             measured, held_out = _parted(images.contiguous().numpy())
@@ -90,7 +90,7 @@ def _quantise(plain: Path, quantised: Path, batches: "_Batches") -> None:
         batches,
         op_types_to_quantize=QUANTISED_OPERATORS,
         per_channel=True,
-        # a processor without VNNI adds products of 8 bits in 16, which 8-bit weights overflow
+        # A processor without VNNI adds products of 8 bits in 16, which 8-bit weights overflow.
         reduce_range=True,
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,

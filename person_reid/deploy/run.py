@@ -288,7 +288,7 @@ def _open_onnx(engine: Engine) -> str | None:
     onnxruntime = import_runtime("onnxruntime")
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
-    # other processes need the cores as well
+    # Other processes need the cores as well.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.log_severity_level = 3
     with open_for_library(engine.path) as source:
@@ -331,7 +331,7 @@ def _open_openvino(engine: Engine) -> str | None:
         "PERFORMANCE_HINT": "THROUGHPUT",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": precision,
-        # training leaves weights near 1e-40, which slow a processor down
+        # Training leaves weights near 1e-40, which slow a processor down.
         "CPU_DENORMALS_OPTIMIZATION": True,
     }
     with open_for_library(engine.path) as source:
@@ -357,7 +357,7 @@ def _open_openvino(engine: Engine) -> str | None:
                 fixed = model.clone()
                 fixed.reshape(list(images.shape))
                 compiled[batch] = core.compile_model(fixed, "CPU", settings)
-        # making a request takes a tenth of a batch
+        # Making a request takes a tenth of a batch.
         requests: dict[int, Any] = of_thread.__dict__.setdefault("requests", {})
         if batch not in requests:
             requests[batch] = compiled[batch].create_infer_request()

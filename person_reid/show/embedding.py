@@ -85,7 +85,7 @@ def project_all(features: Array, most: int = 4000) -> tuple[Array, str]:
     sample = np.sort(np.random.default_rng(0).choice(len(features), most, replace=False))
     points, method = project(features[sample])
     found = ExactNeighbours().search(features, features[sample], NEAREST)
-    # near the most similar one, if one stands out
+    # The image lies near the most similar one, if one stands out.
     weights = np.maximum(found.similarities, 1e-6)[..., None] ** 8
     placed = (points[found.indices] * weights).sum(axis=1) / weights.sum(axis=1)
     placed[sample] = points

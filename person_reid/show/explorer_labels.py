@@ -12,7 +12,7 @@ from person_reid.show.explorer_images import ExplorerImages, content_key, person
 from person_reid.text import printable
 
 IMAGES_OF_STRIP = 5  # images of a strip
-# proposals that are about all images of a person, or by a camera, at once
+# Proposals about all images of a person, or about all of them by a camera.
 TOGETHER = ("merge", "split")
 
 

@@ -13,7 +13,7 @@ from person_reid.models.network import Network
 from person_reid.show.activation import MAPPED_AT_ONCE, activations, parts_of
 from person_reid.show.sheet import SheetRow, Tile, pixels_of
 
-# black to yellow, steadily lighter: legible in grey and to colour-blind readers
+# Black to yellow, steadily lighter: legible in grey and to colour-blind readers.
 COLOURS = "inferno"
 STRENGTH = 0.6
 

@@ -29,7 +29,7 @@ def write_sprites(paths: Sequence[str], folder: Path, test_dir: Folder = None) -
     def load(index: int) -> Pixels:
         try:
             return load_image(find_image(paths[index], test_dir), *TILE, shown=True)
-        # decoders fail in many ways, and every failure means the same here
+        # Decoders fail in many ways, and every failure means the same here.
         except Exception as error:
             wrong[index] = (
                 describe_error(error)

@@ -13,7 +13,7 @@ from person_reid.synthetic.appearance import CLOTHES_PATTERNS, Array, Colour, Pe
 from person_reid.synthetic.figure import Fabric, Paint, Pose, Position, Solid
 
 FACE = np.array((46, 30, 30), np.float32)  # eyes and mouth
-# length in half legs
+# Lengths in half legs.
 TROUSERS = {"trousers": 2.0, "slim": 2.0, "shorts": 0.85, "skirt": 0.0, "long skirt": 0.0}
 SLEEVE_WIDTHS = {"trousers": 0.012, "shorts": 0.01}
 HATS = ("beanie", "cap", "hat")
@@ -180,7 +180,7 @@ def face(person: Person) -> Fabric:
         np.array(colour, np.float32) for colour in (person.skin, person.hair, person.hat)
     )
     style = person.hair_style
-    # how far down the hair reaches; 1 is the chin
+    # How far down the hair reaches; 1 is the chin.
     front = {"short": 0.34, "crop": 0.24, "bald": 0.0}.get(style, 0.3)
     back = {"short": 0.62, "crop": 0.5, "bob": 1.1, "long": 1.1, "bald": 0.0}.get(style, 0.66)
 
@@ -210,7 +210,7 @@ def hair(person: Person, middle: Array, back: Array) -> list[Solid]:
     def place(behind: float, above: float) -> Array:
         return np.asarray(middle + radius * (behind * back + np.array((0, above, 0))))
 
-    # start, end, radii, and what else the solid has
+    # Start, end, radii, and what else the solid has.
     shapes: dict[str, tuple[Array, Array, Position, dict[str, float]]] = {
         "bob": (place(0.3, 0.3), place(0.75, -1.1), (0.95, 1.02, 0.8), {"cap": 0.4}),
         "long": (place(0.3, 0.3), place(0.75, -2.6), (0.95, 1.02, 0.8), {"cap": 0.4}),

@@ -108,7 +108,7 @@ def draw_data_set(
         for some in by_camera
         for start in range(0, len(some), PICTURES_AT_ONCE)
     ]
-    # a process takes time to start, and Windows waits for at most 61
+    # A process takes time to start, and Windows waits for at most 61.
     workers = workers or min(available_cores(), 1 + len(missing) // 500, 61)
     with (
         progress(total=len(missing), desc="drawing people", unit="image") as bar,

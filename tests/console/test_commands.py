@@ -121,7 +121,7 @@ def test_the_network_of_a_run_may_be_named_again(here):
 
 @pytest.mark.parametrize("words", commands("train_DDP.py"))
 def test_training_command_of_several_processes_resolves(words, monkeypatch):
-    # as torch.distributed.launch calls it
+    # As torch.distributed.launch calls it.
     started = started_as(monkeypatch, "--local-rank=0", *words)
     check_options(asdict(started), said(words))
 
@@ -139,7 +139,7 @@ def test_every_command_of_the_documents_is_among_these():
         [*RENAMED.get(command.script, [command.script]), *command.arguments]
         for command in in_page(documents())
     ]
-    # which installs torchvision
+    # setup.py installs torchvision.
     ours = [words for words in found if "/" not in words[0] and words[0] != "setup.py"]
     assert {words[0] for words in ours} >= {
         "train.py",

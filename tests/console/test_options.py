@@ -287,7 +287,7 @@ def test_a_resumed_run_refuses_a_file_that_changes_it_as_it_refuses_flags(tmp_pa
     (tmp_path / "recipe.yaml").write_text("lr: 0.1\nkeep: 2\n")
     with pytest.raises(UserError, match=r"lr 0\.3 → 0\.1.*--name"):
         parse_train(resumed)
-    # what overrides the file counts
+    # A word that overrides the file counts.
     options = parse_train([*resumed, "lr=0.3"])
     assert (options.lr, options.batchsize, options.keep) == (0.3, 8, 2)
     assert parse_train([*resumed, "keep=3", "--lr", "0.3"]).keep == 3
@@ -421,9 +421,9 @@ PUBLISHED_FILE = PUBLISHED_DEFAULTS | dict(
     ("written", "gpu_ids"), [([0], "0"), ([0, 2], "0,2"), ([], "-1"), ("0", "0"), (1, "1")]
 )
 def test_a_published_options_file_is_a_config_file(written, gpu_ids, tmp_path):
-    # of its train_DDP.py
+    # Keys that its train_DDP.py adds.
     of_several = dict(local_rank=0, world_size=2, workers=4, prefetch_factor=2)
-    # what argparse there leaves of --aiter 40
+    # Its argparse makes 40.0 of --aiter 40.
     (tmp_path / "opts.yaml").write_text(
         yaml.safe_dump(PUBLISHED_FILE | of_several | dict(gpu_ids=written, aiter=40.0))
     )
@@ -623,7 +623,7 @@ def test_a_run_of_several_devices_is_resumed_with_its_own_share_of_the_batch(tmp
     train.main(["--name", "old", "--gpu_ids", "0,1", "--batchsize", "8", "--resume"])
     write_run(tmp_path, batchsize=4)
     train.main(["--name", "old", "--gpu_ids", "0,1", "--resume"])
-    # the first command, repeated
+    # The first command, repeated.
     train.main(["--name", "old", "--gpu_ids", "0,1", "--batchsize", "8", "--resume"])
     assert [arguments[-2:] for arguments in started] == [["--batchsize", "4"]] * 3
     with pytest.raises(UserError, match="batchsize 4 → 16"):

@@ -275,7 +275,7 @@ def test_no_output_replaces_a_file_of_another_kind(script, output, cwd):
     weights.write_bytes(b"weights")
     said, status = end(*given(script, output, weights), cwd=cwd)
     assert weights.read_bytes() == b"weights"
-    # which write net_last.pth.json, net_last.pth.csv
+    # Those two write net_last.pth.json and net_last.pth.csv.
     if script not in ("threshold", "label_errors"):
         assert status and re.search(r"net_last\.pth: .*(expected|exists|a file)", said), said
 
@@ -305,7 +305,7 @@ WAYS = {
     "an absolute path": lambda file: file.resolve(),
     "a path with a point": lambda file: f"./{file.name}",
     "a folder and back": lambda file: f"folder/../{file.name}",
-    # as output_path returns it
+    # The path is the one that output_path returns.
     "a missing folder and back": lambda file: real(f"none/../{file.name}"),
     "a link": lambda file: linked(file, "symlink_to"),
     "a link to a link": lambda file: linked(linked(file, "symlink_to"), "symlink_to"),
@@ -406,7 +406,7 @@ def ranked(here):
 def test_no_picture_replaces_an_image_of_the_gallery(script, words, ranked):
     image = next((ranked / "data" / "gallery").rglob("*.png"))
     before = image.read_bytes()
-    # as prepare.py lays out a download
+    # prepare.py lays a download out by links.
     mine = linked(image, "hardlink_to").rename(ranked / "mine.png")
     for save in (image, mine):
         said, status = end(script, *words, save, cwd=ranked)

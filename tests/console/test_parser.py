@@ -56,14 +56,14 @@ def test_help_is_complete_and_ends_with_commands_that_parse(path, here, monkeypa
         ending = text.partition("\nexamples:\n")[2]
         examples = in_block(Block(0, "bash", ending, ""))
         assert path in {example.script for example in examples}
-        # every line is a command
+        # Every line is a command.
         assert len(examples) == len(ending.replace("\\\n", "").splitlines())
         assert [refused for example in examples if (refused := refusal(example))] == []
 
 
 @pytest.mark.parametrize("path", SCRIPTS)
 def test_every_script_can_be_completed(path):
-    # argcomplete reads no more
+    # argcomplete reads no more than 1,024 bytes.
     assert b"PYTHON_ARGCOMPLETE_OK" in (ROOT / path).read_bytes()[:1024]
 
 

@@ -178,7 +178,7 @@ def test_crops_are_uniform_and_half_are_flipped(monkeypatch):
         counts = torch.bincount(offset + 10, minlength=21)
         expected = 8000 / 21
         assert len(counts) == 21
-        # chi-squared, 20 degrees of freedom, p = 0.001
+        # Chi-squared, 20 degrees of freedom, p = 0.001.
         assert ((counts - expected) ** 2 / expected).sum() < 45
     assert abs(flip.float().mean() - 0.5) < 0.02
     together = torch.stack([top, left, flip]).numpy()

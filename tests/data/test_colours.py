@@ -11,7 +11,7 @@ from tests.data.test_augment import generator, noise
 
 def test_colour_jitter_equals_torchvision():
     images = noise(20, 16, 8, 3)
-    # and the factors go further than the augmentation does, so that values are cut off
+    # The factors go further than the augmentation's, so that values are cut off.
     images[0], images[1] = 0, 255
     factors = 0.5 + torch.rand(3, 20, generator=generator(1))
     result = adjust_colours(images, *factors)
@@ -29,7 +29,7 @@ def test_colour_jitter_equals_torchvision():
 def test_colour_jitter_is_near_pillows():
     image = torch.randint(60, 190, (1, 16, 8, 3), dtype=torch.uint8, generator=generator())
     ours = adjust_colours(image, torch.tensor([1.1]), torch.tensor([0.9]), torch.tensor([1.05]))[0]
-    # another order
+    # The operations in another order.
     theirs = functional.adjust_saturation(functional.to_pil_image(image[0].numpy()), 1.05)
     theirs = functional.adjust_brightness(functional.adjust_contrast(theirs, 0.9), 1.1)
     assert (ours.int() - torch.from_numpy(np.array(theirs)).int()).abs().max() <= 3
@@ -44,7 +44,7 @@ def test_only_the_chosen_images_change():
 
 
 def test_on_an_accelerator_all_are_computed_without_asking_which():
-    # a device without values: whatever asks for one fails
+    # A device without values: whatever asks for one fails.
     chosen = torch.tensor([True, False], device="meta")
     images = torch.empty(2, 4, 2, 3, device="meta")
     seen = []

@@ -66,7 +66,7 @@ def scene(tmp_path):
 
 def test_each_part_of_a_track_gives_its_sharpest_large_box(scene, tmp_path):
     frames = list(range(1, 31))
-    # far away from frame 13 on
+    # The person is far away from frame 13 on.
     boxes = [[10, 5, 40, 55] if frame < 13 else [10, 5, 20, 20] for frame in frames]
     tracks = [track_of(3, frames, boxes), track_of(4, [2], [[50, 5, 80, 55]])]
     chosen = choose_boxes(tracks, scene.size, 3, tmp_path / "crops")

@@ -84,7 +84,7 @@ def test_people_and_images_in_both_are_listed(layout, capsys):
     for name in ("0003_c1s1_000.png", "0003_c1s1_001.png"):  # the first is named
         shutil.copy(layout / "train_all" / "0003" / "0003_c1s1_0.png", place / name)
     save(draw(51), layout / "gallery" / "0000" / "0000_c2s1_9.jpg", quality=40)
-    # a distractor is nobody in particular
+    # A distractor is nobody in particular.
     save(draw(51), layout / "train_all" / "0000" / "0000_c2s1_9.bmp")
     for number, split in enumerate(("train_all", "gallery")):  # nor is junk
         save(draw(900 + number), layout / split / "-1" / f"-1_c1s1_{number}.png")

@@ -91,7 +91,7 @@ def test_query_and_gallery_alone_are_laid_out_for_testing(key, tmp_path):
     data_set = find_data_set(folder, key)[0]
     lay_out(data_set, folder, folder / "pytorch")
     check_for_testing_alone(data_set, folder / "pytorch")
-    # cameras that no name says are numbered: other numbers
+    # Cameras that no name gives are numbered, and have other numbers here.
     for split in laid_out.keys() & {"query", "gallery"}:
         expected = [name.split("/")[0] for name in laid_out[split]]
         assert sorted(

@@ -90,7 +90,7 @@ def test_a_layout_of_two_sequences(tmp_path, capsys):
     for name in ("MOT17-02-DPM", "MOT17-02-SDP", "MOT17-04-SDP"):
         write_sequence(tmp_path / "train" / name)
     splits = cut(tmp_path, "--frame_stride", "2", "--seed", "3")
-    # two people, two frames
+    # Two people, two frames.
     assert len(splits["train_all"]) == len(splits["gallery"]) == len(splits["query"]) == 4
     assert len(splits["val"]) == len(splits["train"]) == 2
     gallery = read_split(tmp_path / "pytorch", "gallery")

@@ -144,7 +144,7 @@ def of_kind(kind, folder):
     return [*flags, "--pattern", r"(?P<id>-?\d+)_c(?P<camera>\d+)"] if kind == "folder" else flags
 
 
-# the tracks of mot are words; mars has lists of its own, see test_tracklets.py
+# The tracks of mot are words; mars has lists of its own, see test_tracklets.py.
 @pytest.mark.parametrize("kind", [name for name in KINDS if name not in ("mot", "mars")])
 def test_no_data_set_with_junk_trains_on_it(kind, tmp_path, caplog):
     prepare.main([*of_kind(kind, tmp_path / "data"), "--save_dir", str(tmp_path / "out")])

@@ -63,7 +63,7 @@ def test_layout(download, tmp_path):
         ]
         + ["train/0002/0002_c1s1_000551_01.jpg", "train/0002/0002_c2s1_000001_01.jpg"]
         + ["train/0007/0007_c3s1_000451_03.JPG"]
-        # its single image: otherwise train would lack a class
+        # It is the only image of its class, which train would lack otherwise.
         + ["train/0011/0011_c6s1_000451_03.jpg.jpg"]
     )
     assert done == {"linked": 19}
@@ -329,7 +329,7 @@ prepare.lay_out(DATA_SETS["market"], Path(sys.argv[1]), Path(sys.argv[2]))
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert 5 <= len(names(out)) < 20
-    # planned by the first run, gone before the second
+    # Planned by the first run, gone before the second.
     (download / "query" / FILES["query"][0]).unlink()
     write_image(download / "query" / "0001_c3s1_000001_00.jpg")
     lay_out(MARKET, download, out)

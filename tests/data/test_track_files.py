@@ -119,7 +119,7 @@ def test_people_of_boxmots_evaluation_become_images(chair, tmp_path):
 @pytest.mark.parametrize(
     ("lines", "name"),
     [
-        # a visibility: of one box a frame, of two, and in part
+        # A visibility of one box a frame, of two, and of some.
         ("1,1,5,9,9,9,0.9,1,1\n2,1,5,9,9,9,0.9,1,1\n", "mot"),
         ("1,1,5,9,9,9,0.9,1,1\n1,2,5,9,9,9,0.9,1,1\n", "mot"),
         ("1,1,5,9,9,9,0.9,1,0.5\n1,2,5,9,9,9,0.9,1,1\n", "mot"),

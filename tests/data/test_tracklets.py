@@ -51,7 +51,7 @@ def test_mars_is_recognised_and_laid_out_by_its_own_lists(tmp_path):
     lay_out(data_set, folder, folder / "pytorch")
     assert state(folder, folder / "pytorch") == before
     assert "query/0002/0002_c1t3_0002C1T0001F001.jpg" in names(folder / "pytorch")
-    # by hand: a tracklet of one frame is a query, and a query stays in the gallery
+    # By hand: a tracklet of one frame is a query, and a query stays in the gallery.
     expected = {"train_all": (5, 2), "query": (3, 2), "gallery": (17, 7)}
     for split, (images, tracklets) in expected.items():
         found = read_split(folder / "pytorch", split)
@@ -123,7 +123,7 @@ def test_lsvid_is_recognised_and_laid_out_by_its_own_lists(version, tmp_path):
         split: [name for name in names(folder / "pytorch" / split) if not name.startswith(".")]
         for split in ("query", "gallery", "train_all")
     }
-    # people are counted from 0 in the lists, and from 1 here
+    # People are counted from 0 in the lists, and from 1 here.
     assert laid_out["query"] == [
         "0001/0001_c15t1_0000_0001_15_0001.jpg",
         "0001/0001_c15t1_0000_0001_15_0002.jpg",

@@ -217,7 +217,7 @@ def test_a_large_photograph_is_decoded_at_a_fraction(tmp_path):
     [(np.float32, [0, 0.5, 1], [0, 127, 255]), (np.float32, [-3, 100, 400], [0, 65, 255])]
     + [(np.float32, [0.5, 100.5, 254.5], [0, 100, 254])]  # an image of 8 bits that was resized
     + [(np.float32, [293.15, 300.65, 310.15], [0, 112, 255])]  # kelvins
-    # degrees
+    # Degrees Celsius.
     + [(np.float32, [20, 28.5, 37], [0, 127, 255]), (np.float32, [-10, 15, 40], [0, 127, 255])]
     + [(np.float32, [5, 5.5, 5.5], [0, 255, 255]), (np.float32, [300, 300, 300], [75, 75, 75])]
     + [(kind, [0, 100, 255], [0, 100, 255]) for kind in (np.int32, np.uint16, np.float32)]
@@ -226,7 +226,7 @@ def test_a_large_photograph_is_decoded_at_a_fraction(tmp_path):
     + [(kind, [0, 16, 4095], [0, 1, 255]) for kind in (np.int32, np.uint16, np.float32)]  # 12 bits
     # 14 bits
     + [(kind, [0, 640, 16383], [0, 10, 255]) for kind in (np.int32, np.uint16, np.float32)]
-    # thermal, 14 bits
+    # A thermal camera of 14 bits.
     + [(kind, [7400, 7700, 8165], [0, 100, 255]) for kind in (np.int32, np.uint16, np.float32)]
     + [
         (np.int32, [-100, 0, 155], [0, 100, 255]),

@@ -105,7 +105,7 @@ def test_arrays_of_opencv(embedder, paths, expected):
     arrays = [np.asarray(Image.open(path).convert("RGB"))[:, :, ::-1] for path in paths]
     np.testing.assert_allclose(embedder(arrays, bgr=True), expected, atol=1e-6)
     assert np.abs(embedder(arrays)[:4] - expected[:4]).max() > 1e-3
-    # files are as ever
+    # Files give the same features as before.
     np.testing.assert_allclose(embedder([paths[0], arrays[1]], bgr=True), expected[:2], atol=1e-6)
 
 

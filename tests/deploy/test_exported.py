@@ -121,7 +121,7 @@ def test_lower_precision_is_near_and_smaller(network, bank, suffix, precision, l
     assert (tmp_path / f"low{suffix}").stat().st_size < 0.6 * 4 * sum(
         value.numel() for value in network.parameters()
     )
-    # the network itself is as it was
+    # The network itself is unchanged.
     np.testing.assert_array_equal(expected(network, bank), features)
 
 

@@ -120,6 +120,6 @@ def test_the_command_says_how_near_the_features_are(people, here, capsys):
     assert re.search(
         r"int8: the features' mean cosine to float32 is 0\.9[89]\d+ on 6 images", printed
     )
-    # which would be on noise
+    # A comparison would be on noise.
     assert "without --calibrate" not in printed and "against PyTorch" not in printed
     assert [path.name for path in here.iterdir()] == ["test_resnet.onnx"]

@@ -139,7 +139,7 @@ class TestPrecision:
         )
         assert off and 1e-4 < float(off[1]) < 0.1
         assert np.abs(found - exact).max() > 1e-4 and (found * exact).sum(1).min() > 0.999
-        # float32 is what it was
+        # float32 gives the same features as before.
         np.testing.assert_allclose(embedder(place, runtime).features(bank), exact, atol=1e-5)
 
     def test_an_exported_file_in_bfloat16(self, place, bank):

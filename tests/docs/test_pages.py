@@ -25,7 +25,7 @@ from tests.support import ROOT
 from tests.support.pages import INLINE, PAGES, anchors, blocks, commands, line_of, links, prose
 from tests.support.small_training import trained_as
 
-# no run and no data set of somebody's own changes how a command is read
+# No run and no data set of somebody's own changes how a command is read.
 pytestmark = pytest.mark.usefixtures("here")
 # Pages whose commands are for other folders.
 FURTHER = [

@@ -46,7 +46,7 @@ def test_a_fused_network_is_the_same_network(name):
     for value, other, of_fused in zip(*[each[:2] for each in found], strict=True):
         assert (of_fused - value).norm() <= 3 * (other - value).norm() + 1e-5 * value.norm()
     exactly, _, of_fused = (each[2] for each in found)
-    # rounding switches ReLUs, with and without fused layers
+    # Rounding switches ReLUs, with and without fused layers.
     assert (of_fused - exactly).norm() < 0.2 * exactly.norm()
 
 

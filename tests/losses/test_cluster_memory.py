@@ -24,7 +24,7 @@ def memory(**settings):
 def batch(count=12, seed=1):
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(count, DIM, generator=generator, requires_grad=True)
-    # no image of the last cluster
+    # The last cluster has no image.
     return features, torch.randint(0, CLUSTERS - 1, (count,), generator=generator)
 
 

@@ -40,7 +40,7 @@ def slow_cranked(features, labels, alpha=2.0, margin=1.3, temperature=1.0, clust
 def test_it_is_half_of_the_published_sum(seed):
     features, labels = batch(seed, count=40)
     sizes = k_means(slow.unit(features), 8).bincount()
-    # groups that are left out, and groups that are not
+    # Some groups are left out, and some are not.
     assert 0 < sizes[sizes > 0].min() <= 3 < sizes.max()
     check(losses.create_loss("cranked"), lambda f, y: slow_cranked(f, y) / 2, features, labels)
 

@@ -87,7 +87,7 @@ def test_options_equal_the_library():
         features,
         labels,
     )
-    # not every pair violates its own
+    # Not every pair violates its own.
     contrast = losses.create_loss("contrast", positive_margin=1.0, negative_margin=1.3)
     check(contrast, library.ContrastiveLoss(pos_margin=1.0, neg_margin=1.3), features, labels)
     lifted = losses.create_loss("lifted", positive_margin=0.2, negative_margin=0.5)
@@ -97,7 +97,7 @@ def test_options_equal_the_library():
         features,
         labels,
     )
-    # some of a few images are satisfied
+    # Some of a few images are satisfied.
     lifted = losses.create_loss("lifted", positive_margin=1.2, negative_margin=0.3)
     oracle = library.GeneralizedLiftedStructureLoss(neg_margin=0.3, pos_margin=1.2)
     check(lifted, oracle, *batch(2, count=5, classes=2))
@@ -292,7 +292,7 @@ def test_smoothing_of_a_head_is_that_of_cross_entropy(name):
 
 def test_one_image_per_cluster_has_no_negative_and_one_cluster_has_all():
     features, labels = batch(8)
-    # as in Qian's code
+    # Qian's code has 8 as well.
     assert (
         losses.create_loss("ranked_kmeans").clusters == losses.create_loss("cranked").clusters == 8
     )

@@ -72,7 +72,7 @@ def test_on_average_it_is_the_loss_with_a_mask_of_its_own_for_every_pair():
     theirs = with_products_dropped(masks, features, labels, *loss.parameters()).detach()
     error = (ours.var() / len(ours) + theirs.var() / len(theirs)).sqrt()
     assert abs(ours.mean() - theirs.mean()) < 4 * error
-    # enough draws to tell dropout from none
+    # There are enough draws to tell dropout from its absence.
     assert abs(ours.mean() - loss.eval()(features, labels)) > 8 * error
 
 

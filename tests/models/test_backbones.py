@@ -110,7 +110,7 @@ def check_embedding(name, size):
         ("vit_small_patch14_dinov2", (252, 126), (2, 384, 18, 9), 384),
         ("mixer_s16_224", (224, 224), (2, 512, 196, 1), 512),
         ("coat_tiny", (224, 224), None, 152),
-        # these cannot process images of the shape of a person
+        # These cannot process images of the shape of a person.
         ("mvitv2_tiny", (224, 224), (2, 768, 49, 1), 768),
         ("halonet26t", (256, 256), (2, 2048, 8, 8), 2048),
     ],
@@ -150,7 +150,7 @@ def test_every_name_of_an_earlier_timm_is_the_network_that_has_it_today(caplog):
     for name in sorted(renamed)[:120:40]:
         assert find_backbone(name) == find_backbone(renamed[name])
         assert caplog.text.count(f"timm calls {name} {renamed[name]} now.") == 1
-    # its weights are gone
+    # Its weights are gone.
     assert find_backbone("vit_base_patch32_224_sam") == find_backbone("vit_base_patch32_224")
 
 

@@ -154,7 +154,7 @@ def test_stages_add_up_to_the_whole(name):
     size = BACKBONES[name].size
     rows, total = stages(network, size), complexity(network, size)
     assert sum(row.multiply_adds for row in rows) == total.multiply_adds
-    # class token, position embedding
+    # Class token, position embedding.
     of_itself = sum(p.numel() for p in network.model.parameters(recurse=False))
     assert (
         sum(row.parameters for row in rows) + of_itself

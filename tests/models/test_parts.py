@@ -22,7 +22,7 @@ NETWORKS: dict[str, dict] = {
     "LightMBN, attention": dict(name="lightmbn", attention="gc:conv2,conv3,conv4", pool="gemp"),
     "MGN": dict(name="mgn"),
 }
-# parts, width, classifiers
+# Parts, width, classifiers.
 SHAPES = {"PCB": (6, 256, 6), "LightMBN": (3, 512, 7), "MGN": (3, 256, 8)}
 # What each reduces its test feature to, in all and by piece.
 FEATURES = {"PCB": (6 * 512, 6), "LightMBN": (7 * 512, 7), "MGN": (8 * 256, 1)}
@@ -182,7 +182,7 @@ def test_the_strongest_third_of_the_rows_is_dropped():
     expected = maps.clone()
     expected[0, :, [1, 4]] = expected[1, :, [0, 5]] = 0
     assert drop_top_rows(maps).equal(expected)
-    # the height of its usual maps
+    # Maps of the usual height.
     assert (drop_top_rows(torch.rand(1, 3, 24, 8)) == 0).all(3).all(1).sum() == 8
 
 

@@ -152,7 +152,7 @@ def test_circle_gives_the_feature_beside_the_logits():
 def test_class_block_has_the_layers_that_its_arguments_ask_for(arguments, layers):
     block = ClassBlock(16, 5, **arguments).eval()
     assert [type(layer).__name__ for layer in block.add_block] == layers.split()
-    # of the published LeakyReLU
+    # The slope of the published LeakyReLU.
     assert {getattr(layer, "negative_slope", 0.1) for layer in block.add_block} == {0.1}
     assert block.linear_num == (arguments.get("linear", 512) or 16)
     assert block(torch.randn(3, 16)).shape == (3, 5)

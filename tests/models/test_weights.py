@@ -147,7 +147,7 @@ def test_a_whole_network_gives_its_backbone_to_a_network_without_head(tmp_path):
         images = torch.randn(2, 3, 64, 32)
         torch.testing.assert_close(bare.eval().embed(images), trained.eval().model(images))
     report = load_weights(bare, tmp_path / "net.pth")
-    # a classifier that nobody asked for is not worth a word
+    # A classifier that nobody asked for is not worth a word.
     assert not report.unknown and not report.missing
 
 

@@ -47,7 +47,7 @@ OF_COMMANDS = of_paths(
     ]
 )
 LIGHT = {"osnet_x0_25", "lightmbn"}
-# of a later README
+# Recipes of a later README.
 LATER = {"market/resnet50_usam", "market/resnet50_ibn_usam", "market/dinov3_tricks_circle"}
 
 
@@ -119,7 +119,7 @@ def small(path, people):
     if flags.get("backbone") not in LIGHT:
         of_resnets = flags.get("usam") or "layer" in flags.get("attention", "")
         flags["backbone"] = "resnet18" if of_resnets else "test_resnet"
-    # which CPUs compute slowly
+    # CPUs compute these slowly.
     tall, slow = flags.get("PCB") or flags["backbone"] == "lightmbn", flags.get("fp16")
     size = {"height": 96 if tall else 32 if slow else 64, "width": 16 if slow else 32}
     if "teacher" in flags:

@@ -104,7 +104,7 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_is_not_repeated(
     finished = log.read_text().splitlines()
     assert 1 <= len(finished) < 3 and read_records("out.jsonl") == []
 
-    # the process above has shown that the scripts start
+    # The process above has shown that the scripts start.
     monkeypatch.setattr(reproduce, "call", call_here)
     reproduce.main(words)
     output = capsys.readouterr().out

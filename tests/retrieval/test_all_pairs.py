@@ -50,7 +50,7 @@ def test_each_row_is_the_sorted_one(seed, number, copies, budget, data):
 def test_candidates_are_ordered_by_row_similarity_and_column(seed, number, equal):
     random = np.random.default_rng(seed)
     rows, columns = random.integers(0, 5, number), random.permutation(1000)[:number]
-    # many differ by less than 1e-12
+    # Many differ by less than 1e-12.
     similarities = (random.uniform(-1, 1, number) ** 99).astype(np.float32)
     if equal:
         similarities = random.choice(
@@ -64,7 +64,7 @@ def test_lists_that_are_trimmed_often_lose_nothing(monkeypatch):
     monkeypatch.setattr(all_pairs, "IMAGES_OF_PRODUCT", 20)
     random = np.random.default_rng(0)
     features = signs(random, 900, 64)
-    # later blocks are nearer than the next ones
+    # Later blocks are nearer than the next ones.
     features = features[np.argsort(features[:, 0] + features[:, 1])]
     found = search(features, 7, 2**20)
     for part, expected in zip(found, by_sorting(features @ features.T, 7), strict=True):

@@ -64,7 +64,7 @@ def test_cameras_can_be_ignored_and_clothes_not():
 def test_a_query_without_a_match_in_other_clothes_is_left_out_and_counted(caplog):
     query = FeatureSet(np.eye(3), [1, 2, 3], [1, 1, 1])
     gallery = FeatureSet(np.eye(3)[[0, 0, 1, 1]], [1, 1, 2, 9], [2, 3, 2, 2])
-    # person 2 always wears the same, person 3 is never seen again
+    # Person 2 always wears the same, person 3 is never seen again.
     clothes = np.array([1, 1, 1]), np.array([1, 2, 1, 1])
     assert len(evaluate(query, gallery).first_match) == 3
     found = evaluate(query, gallery, clothes=clothes)

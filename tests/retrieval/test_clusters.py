@@ -224,7 +224,7 @@ def test_people_are_grouped_across_cameras_and_keep_the_names_they_have():
         {name for name, own, at in zip(found, known, who, strict=True) if at == i and not own}
         for i in range(8)
     ]
-    # the last by two votes to one
+    # The last is decided by two votes to one.
     assert groups[:4] == [{"Anna"}, {"person 0001"}, {"Ben"}, {"Ben"}]
     assert sorted(name for group in groups[4:] for name in group) == [
         f"person {i:04}" for i in (2, 3, 4, 5)

@@ -126,7 +126,7 @@ def test_step_precision_is_scikit_learns():
 
 
 def test_trapezoid_by_hand():
-    # right, wrong, right: (1 + 1) / 2 and (1/2 + 2/3) / 2, over two matches
+    # Right, wrong, right: (1 + 1) / 2 and (1/2 + 2/3) / 2, over two matches.
     metrics = one_query([3, 2, 1], [1, 2, 1], [2, 2, 2])
     assert metrics.mAP == pytest.approx((1 + (1 / 2 + 2 / 3) / 2) / 2)
     assert metrics.mINP == pytest.approx(2 / 3)
@@ -134,7 +134,7 @@ def test_trapezoid_by_hand():
 
 
 def test_junk_is_neither_right_nor_wrong():
-    # own camera, label -1, a distractor, the match
+    # Own camera, label -1, a distractor, the match.
     metrics = one_query([9, 8, 7, 6], [1, -1, 0, 1], [1, 2, 2, 2])
     assert metrics.first_match.tolist() == [1] and metrics.num_matches.tolist() == [1]
 
@@ -147,7 +147,7 @@ def test_equal_scores_are_ordered_by_gallery_index(labels, rank):
 @pytest.mark.parametrize("convert", [np.array, torch.tensor])
 def test_junk_is_not_ahead_of_a_match_that_scores_minus_infinity(convert):
     query = image_set(np.ones((2, 1)), [1, 1], [1, 1])
-    # own camera, label -1, the match, another person
+    # Own camera, label -1, the match, another person.
     gallery = image_set(np.ones((4, 1)), [1, -1, 1, 2], [1, 2, 2, 2])
     ruled_out = -np.inf
     scores = np.array(
@@ -290,7 +290,7 @@ def test_multi_query_is_the_mean_of_identity_and_camera():
     query = image_set(np.eye(3), [1, 1, 2], [1, 2, 1])
     images = image_set([[2, 0, 0], [0, 2, 0], [9, 9, 9], [5, 5, 5]], [1, 1, 1, 3], [1, 1, 3, 1])
     merged = merge_multi_query(query, images)
-    # the second and third have no image of their identity in their camera and keep their own
+    # The second and third have no image of their identity in their camera and keep their own
     # feature
     np.testing.assert_array_equal(merged.features, [[1, 1, 0], [0, 1, 0], [0, 0, 1]])
     np.testing.assert_array_equal(query.features, np.eye(3))

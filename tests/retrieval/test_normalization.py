@@ -133,7 +133,7 @@ def test_whitening_decorrelates_and_evens_out_the_variances():
     eigenvalues, vectors = np.linalg.eigh(covariance)
     expected = (mixed - mixed.mean(0)) @ vectors / (eigenvalues + np.trace(covariance) / 6) ** 0.25
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
-    # whatever the directions' signs
+    # The directions' signs do not matter.
     np.testing.assert_allclose(found @ found.T, expected @ expected.T, atol=1e-4)
 
 

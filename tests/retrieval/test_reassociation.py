@@ -87,7 +87,7 @@ def test_the_line_names_the_mean_reciprocal_rank():
 @pytest.mark.parametrize(
     ("names", "labels", "words"),
     [
-        # the person alone, another video, another gap: no query
+        # The person alone, another video, another gap: no query.
         (["1_c1s1_000001_1.jpg", "1_c1s1_000026_1.jpg"], [1, 1], "none of 2 images of people has"),
         (["1_c1s1_000001_1.jpg", "1_c2s1_000026_1.jpg", "2_c2s1_000026_1.jpg"], [1, 1, 2],
          "none of 3 images"),
@@ -109,5 +109,5 @@ def test_market_1501_has_videos_of_a_camera_and_a_sequence():
     features = np.array([[1, 0], [1, 1], [1, 0.5], [1, 0], [1, 0]])
     images = FeatureSet(features, [1, 1, 0, -1, 2], [1] * 5, names)
     found = evaluate_reassociation(images.select([0]), images.select([1, 2, 3, 4]), 25)
-    # the distractor is nearer; junk and another sequence are not among the candidates
+    # The distractor is nearer; junk and another sequence are not among the candidates.
     assert found.first_match.tolist() == [1] and found.mAP == 0.5

@@ -68,7 +68,7 @@ def test_sparse_equals_dense(seed, make, num_queries, num_gallery, data):
     random = np.random.default_rng(seed)
     query = make(random, num_queries)
     gallery = make(random, num_gallery)[:, : 16 if make is signs else 24]
-    # twins
+    # Some images are twins.
     gallery[: num_gallery // 4] = gallery[num_gallery // 2 : num_gallery // 2 + num_gallery // 4]
     k1 = data.draw(st.integers(1, min(num_gallery, 25)))
     k2 = data.draw(st.integers(1, k1))

@@ -28,7 +28,7 @@ def test_the_mean_over_trials_is_the_expectation():
     cosine = (query.features @ gallery.features.T).reshape(12, 12, 3)  # query, person, image
     expected = np.zeros(12)
     for i in range(12):
-        # each own image is drawn in a third of the trials, and all else independently of it
+        # Each own image is drawn in a third of the trials, and all else independently of it.
         for score in cosine[i, i]:
             others = [np.mean(cosine[i, j] < score) for j in range(12) if j != i]
             expected[i] += np.prod(others) / 3

@@ -56,7 +56,7 @@ def test_pairs_equal_two_loops(sets):
     kinds = (found.genuine, found.impostor, found.hardest_genuine, found.hardest_impostor)
     for counts, similarities in zip(kinds, expected, strict=True):
         assert counts.sum() == len(similarities)
-        # the same values but for rounding, which may move one into the next bin
+        # The same values but for rounding, which may move one into the next bin.
         assert (
             np.abs(
                 np.repeat(np.arange(BINS), counts) - np.sort(np.array(similarities) + 1) * BINS / 2

@@ -77,7 +77,7 @@ def test_a_run_a_folder_a_file_and_weights(here, capsys):
         "-1",
         cwd=here,
     )
-    # the same keys, in the same unit
+    # The same keys, in the same unit.
     tested = json.loads((here / "test.json").read_text())["single"]
     for name in ("rank1", "mAP"):
         assert figures[0][name] == pytest.approx(tested[name], abs=1e-4)

@@ -439,7 +439,7 @@ def changed_clothes(here):
         for camera, part in ((1, "query"), (2, "gallery"), (3, "gallery")):
             name = f"{who}-{camera}.jpg"
             Image.fromarray(random.integers(0, 255, (8, 4, 3), np.uint8)).save(name)
-            # persons 5 and 6 always wear the same
+            # Persons 5 and 6 always wear the same.
             lines.append(f"{name},{who},{camera},{1 + (camera == 3 and who < 5)},{part}")
     Path("list.csv").write_text("\n".join(lines))
     prepare.main(["--csv", "list.csv", "--save_dir", "people"])
@@ -508,7 +508,7 @@ def video(here):
 def test_a_gap_asks_who_is_found_again(script, video, capsys):
     script.main(["--gap", "25", "--json", "figures.json"])
     out, err = capsys.readouterr()
-    # by hand: persons 1 and 2 are exchanged in frame 26, before and after it
+    # By hand: persons 1 and 2 are exchanged in frame 26, before and after it.
     assert "\nre-associated Rank@1:0.333333 " in out and " MRR:0.611111 " in out
     assert out.rstrip().endswith("(25 frames later, as Roboflow's reid measures it)")
     assert "6 of 9 images of people are queries." in out and "average precision" not in err

@@ -294,7 +294,7 @@ def test_the_report_holds_it_all_and_needs_nothing_else(inside, capsys):
     worst = int(metrics.average_precision.argmin())
     assert f"Query {worst}: " in text and "Query 0: " in text
     photographs = sum(source.startswith("data:image/jpeg") for source in checked.sources)
-    # each ranking: the query and ten; each of them as it is, and with its heat
+    # Each ranking: the query and ten; each of them as it is, and with its heat.
     assert photographs == 3 * 11 * 2
     assert sum(source.startswith("data:image/svg") for source in checked.sources) == 4 * 2
 

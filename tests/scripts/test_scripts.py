@@ -287,7 +287,7 @@ def test_killed_at_any_moment_and_resumed_training_ends_with_the_same_weights(pe
     run("train", *flags, cwd=tmp_path / "whole")
     command = [sys.executable, str(ROOT / "train.py"), *map(str, flags), "--resume"]
     folder = tmp_path / "killed" / "model" / "small"
-    # before the first epoch has ended, then as soon as the files of the second are being written
+    # Before the first epoch has ended, then as soon as the files of the second are being written.
     for epoch in (0, 2):
         process = subprocess.Popen(
             command, cwd=tmp_path / "killed", stdout=subprocess.PIPE, stderr=subprocess.STDOUT

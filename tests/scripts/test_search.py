@@ -145,7 +145,7 @@ def test_flags_that_contradict_the_index_are_refused(indexed, capsys):
         ):
             said(capsys, "index", "second", *flags)
     (indexed / "net.pth").rename(indexed / "moved.pth")
-    # the same network
+    # It is the same network.
     assert "4 images added" in said(capsys, "index", "second", "--weights", "moved.pth")
 
 
@@ -372,7 +372,7 @@ def test_who_and_where_are_filled_in_asked_for_and_forgotten(indexed, capsys):
     assert said(capsys, "forget", "--camera", "0", "--after", "2020-01-01").startswith(
         "people.index: 1 "
     )
-    # they are indexed again if asked
+    # They are indexed again if asked.
     assert "2 images added, 4 were there" not in said(capsys, "index", "first")
     with pytest.raises(UserError, match="say which images"):
         said(capsys, "forget")
@@ -384,7 +384,7 @@ def test_no_picture_replaces_an_indexed_image_that_is_no_answer(indexed, capsys)
         UserError, match=r"--save first/deeper/07\.png: this command reads that file"
     ):
         said(capsys, "query", "first/deeper/00.png", "--top", "1", "--save", "first/deeper/07.png")
-    # as prepare.py makes
+    # prepare.py makes such links.
     (indexed / "download.png").hardlink_to(indexed / "first" / "deeper" / "07.png")
     for command in (
         ["query", "first/deeper/00.png", "--save"],

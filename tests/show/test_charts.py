@@ -100,7 +100,7 @@ def test_histograms_hold_every_pair_and_the_threshold(tmp_path, drawn):
     ]
     same = (query.labels[:, None] == gallery.labels) & (query.cameras[:, None] != gallery.cameras)
     same &= query.labels[:, None] != -1
-    # coarse features lie on edges
+    # Coarse features lie on edges.
     counts, _ = np.histogram((unit[0] @ unit[1].T)[same] + 1e-4, own.edges + 1e-6)
     assert np.abs(own.values.cumsum() - counts.cumsum() / counts.sum()).max() < 0.2
     assert len(roc.lines) == 2 and roc.lines[0].get_ydata()[0] == 1

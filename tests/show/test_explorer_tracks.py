@@ -19,7 +19,7 @@ from tools.docs.browser import chromium
 
 COLUMNS = ("path", "identity", "camera")
 EVIL = 'c1_"5",<script>window.hacked=1<&script><img src=x onerror=window.hacked=1>.png'
-# the person, margin and nearest other person of each track
+# The person, margin and nearest other person of each track.
 TRACKS = [(0, 0.3, 1), (0, 0.01, 2), (1, 0.2, 0), (2, 0.1, 1), (0, 0.25, 1), (3, None, -1)]
 
 

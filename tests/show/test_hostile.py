@@ -59,7 +59,7 @@ def test_heat_maps_and_the_report_show_such_names(renamed, drawn):
     run("heatmap", *small, image, "0001_c1s1_000001_00.png", "--save", "heat.png", cwd=renamed)
     first, second = (axes.get_xlabel() for axes in drawn[0].axes[:2])
     check(first)
-    # whole, in lines that fit below the image
+    # The name is whole, in lines that fit below the image.
     assert second.replace("\n", "") == "0001_c1s1_000001_00"
     (renamed / BAD).write_bytes((renamed / "result.mat").read_bytes())
     run(

@@ -215,7 +215,7 @@ def test_images_that_moved_are_found_by_test_dir(laid_out, tmp_path, capsys):
     assert (tmp_path / "show.png").is_file()
     assert find_image(query.paths[0], tmp_path / "moved").is_file()
     (tmp_path / "moved").rename(tmp_path / "pytorch")
-    # not in silence from the old place
+    # The image in the old place is not taken in silence.
     with pytest.raises(UserError, match=r"moved.*no such image"):
         demo.main([*arguments, "--test_dir", str(tmp_path / "moved")])
 

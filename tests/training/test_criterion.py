@@ -240,7 +240,7 @@ def test_losses_that_need_pairs_say_so_when_a_shuffled_batch_hardly_has_any(
 
     There are six images of each of six people.
     """
-    # none is needed to see the message
+    # No epoch is needed to see the message.
     monkeypatch.setattr(RunJournal, "epochs", lambda journal: iter(()))
     train_on(people, "--train_all", *flags)
     output = capsys.readouterr().out

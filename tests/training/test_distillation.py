@@ -218,7 +218,7 @@ def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learn
     indices = torch.tensor([7, 1, 4, 2])
     batch = Batch(torch.zeros(4, 3, 2, 2), targets[indices], indices, epoch=0, step=0, seed=0)
     step: Any = SimpleNamespace(criterion=criterion)
-    # as with --bf16; the loss is computed in float32 all the same
+    # As with --bf16; the loss is computed in float32 all the same.
     with torch.autocast("cpu", torch.bfloat16):
         found = DistillationTerm(taught.numpy(), targets, torch.device("cpu"), Pair())(
             step, batch, features, logits

@@ -73,7 +73,7 @@ def test_the_last_record_has_the_figures_of_test_py(here, capsys):
 def test_a_killed_run_goes_on_with_the_same_bits_and_records(here):
     with killed_in(epoch=3):
         train.main([*SMALL, *FLAGS, "--name", "killed"])
-    # from here on, though it did not begin so
+    # The resumed run evaluates, although it did not begin so.
     train.main(["--resume", "--name", "killed", "--eval_every", "2"])
     assert equal_weights(weights("plain"), weights("killed"))
     measured = {record["epoch"]: record["mAP"] for record in log("evaluated") if "mAP" in record}

@@ -23,7 +23,7 @@ from tests.support.runs import equal_weights
 
 LINES = (FIXTURES / "commands.txt").read_text().splitlines()
 SMALL = "--backbone test_resnet --weights none --height 64 --width 32 --batchsize 8 --gpu_ids -1"
-# their words
+# How many words each adds.
 TERMS = {
     "--adv": 2,
     "--aiter": 2,
@@ -31,7 +31,7 @@ TERMS = {
     "--ins_gamma": 2,
     **{f"--{name}": 1 for name in PUBLISHED_LOSSES},
 }
-# not what is learnt, nor how
+# These say which data and run, not what is learnt, nor how.
 WHICH = {"--name": 2, "--data_dir": 2, "--batchsize": 2, "--batch": 2, "--total": 2}
 WHICH |= {f"--{flag}": 1 for flag in NETWORK_FLAGS}
 
@@ -112,7 +112,7 @@ def check_that_terms_teach(words):
     assert len(log) == 2 and all(
         np.isfinite([epoch["loss"], epoch["val_loss"]]).all() for epoch in log
     )
-    # the images of a few are told apart at once: at 64 the softmax is 1 to the last bit
+    # The images of a few are told apart at once: at 64 the softmax is 1 to the last bit.
     if "--ins_gamma" in words:
         words = [*words, "--ins_gamma", "1"]
         weights, _ = run(words, name_of(words))

@@ -258,7 +258,7 @@ def test_the_optimisers_are_pytorchs():
     for name, kind in kinds.items():
         optimizer, _ = new_run(trained_as("--optimizer", name))
         assert type(optimizer) is kind
-        # which have no such kernel
+        # RAdam and RMSprop have no such kernel.
         assert optimizer.defaults.get("fused", False) == (name not in ("radam", "rmsprop"))
         assert optimizer.defaults.get("amsgrad", False) == (name == "amsgrad")
         assert optimizer.defaults.get("decoupled_weight_decay", name == "adamw") == (

@@ -27,7 +27,7 @@ TESTED = ["--name", "tested", "--test_dir", "people", "--gpu_ids", "-1"]
 def cwd(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     write_people(folder / "people" / "train_all", people=8, images=10, seed=0)
-    # one of them not trained on
+    # One of these people is not trained on.
     write_people(folder / "people" / "val", people=9, images=1, seed=0)
     torch.save(create_model("test_resnet", weights="none").state_dict(), folder / "teacher.pth")
     return folder
@@ -112,7 +112,7 @@ def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves
         wait_for(saved.exists, run)
         os.kill(children_of(run)[-1], signal.SIGKILL)
         before = len(log("restarted", cwd))
-        # at most one was being written
+        # At most one was being written.
         wait_for(lambda: len(log("restarted", cwd)) > before + 1, run)
         run.terminate()
         output, _ = run.communicate(timeout=100)
@@ -203,7 +203,7 @@ def shared_out(cwd):
     words = [word for word in SMALL if word not in ("--gpu_ids", "-1")] + ["--gpu_ids", "0,1"]
     flags = [*words, "--total", "1", "--eval_every", "1", "--name", "tested"]
     assert "does not divide" in refused("train", *flags, "--batchsize", "15", cwd=cwd)
-    # without a GPU, both processes are on the CPU
+    # Without a GPU, both processes are on the CPU.
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     trained = start(
         [sys.executable, ROOT / "train.py", *flags, "--batchsize", "8"], cwd, env=environment

@@ -132,7 +132,7 @@ def test_weight_averaging_is_the_exponential_mean_from_the_last_fifth_on():
     trained.step = averaging_step
     run(trained)
     trained.step = step
-    # it is the teacher of --DG
+    # The average is the teacher of --DG.
     assert not any(module.training for module in trained.step.average.modules())
     averaged = trained.step.average.module.state_dict()
     prototypes = trained.step.average_criterion.module.state_dict()

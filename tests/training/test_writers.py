@@ -165,7 +165,7 @@ def test_a_missing_package_is_one_line_before_anything_is_written(name, here, mo
 
 def test_a_folder_of_that_name_is_not_the_package(tmp_path, monkeypatch):
     (tmp_path / "wandb" / "run-1").mkdir(parents=True)  # as wandb leaves where it runs
-    # so that what is imported here is forgotten afterwards
+    # What is imported here is forgotten afterwards.
     monkeypatch.setitem(sys.modules, "wandb", None)
     del sys.modules["wandb"]
     monkeypatch.setattr(sys, "path", [str(tmp_path)])

@@ -81,7 +81,7 @@ def fill_pages(pages: Iterable[Path], records: list[dict[str, Any]]) -> None:
     for page in pages:
         try:
             replace(page, fill(page.read_text(encoding="utf-8"), records))
-        # the last runs of a recipe need not have every seed that a page speaks of
+        # The last runs of a recipe need not have every seed that a page speaks of.
         except UserError as error:
             print(printable(f"{page} stays as it is: {error}"), file=sys.stderr)
 

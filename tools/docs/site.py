@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 import person_reid
 
-# the pages, and the files that they link to
+# The pages, and the files that they link to.
 PUBLISHED = (
     "*.md", "LICENSE", "docs/*.md", "docs/*.ipynb", "docs/*.jsonl", "docs/*.css", "docs/images/*",
     "benchmarks/*.md", "recipes/*.md", "recipes/**/*.yaml", "person_reid/losses/*.py",

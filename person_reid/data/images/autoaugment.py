@@ -16,7 +16,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 HIGHEST_LEVEL = 9  # the highest level
-# at the highest level
+# Magnitudes at the highest level.
 STRENGTH_OF_LEVEL = {"color": 0.9, "contrast": 0.9, "sharpness": 0.9, "rotate": 30, "shear_x": 0.3}
 POLICY_TABLE = """
     posterize 0.4 8     rotate 0.6 9
@@ -58,7 +58,7 @@ def shear_x(images: Tensor, magnitude: float) -> Tensor:
     return functional.affine(images, 0.0, [0, 0], 1.0, [degrees, 0.0], center=[0, 0])
 
 
-# of uint8 images (K, 3, H, W) and one magnitude
+# Functions of uint8 images (K, 3, H, W) and one magnitude.
 OPERATIONS: dict[str, Callable[[Tensor, Any], Tensor]] = {
     "posterize": functional.posterize,
     "solarize": functional.solarize,
@@ -85,7 +85,7 @@ def autoaugment(
     draw: dict[str, Any] = {"generator": generator, "device": device}
     policies = torch.randint(len(POLICIES), (len(images),), **draw).tolist()
     chosen = (torch.rand(len(images), **draw) < probability).tolist()
-    # for each step: whether it happens, whether it is minus
+    # For each step: does it happen, and is its sign minus?
     chances = torch.rand(len(images), 2, 2, **draw).tolist()
     images = images.clone().permute(0, 3, 1, 2)
     for step in range(2):

@@ -25,7 +25,7 @@ from person_reid.files import TENSORS, atomic_write, regular_file, remove_abando
 from person_reid.progress import progress
 
 log = logging.getLogger(__name__)
-# part of the fingerprint: raise it when the pixels that load_image returns change
+# Part of the fingerprint: raise it when load_image returns other pixels.
 DECODER_VERSION = 5
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -71,7 +71,7 @@ def load_bank(
                     describe_error(error),
                     description,
                 )
-            # even then: another process may have written it
+            # Another process may still have written it.
             bank = open_array(file, shape, np.uint8)
         if bank is not None:
             return torch.from_numpy(bank)
@@ -109,7 +109,7 @@ def open_array(
     The file may be missing, damaged, unreadable, or of another shape or type.
     """
     try:
-        # copy on write: torch warns about read-only arrays
+        # Copy on write, because torch warns about read-only arrays.
         array = np.load(regular_file(file, TENSORS), mmap_mode="c")
     except (OSError, ValueError, EOFError):
         return None

@@ -28,7 +28,7 @@ def adjust_colours(
     brightness, contrast, saturation = (
         factor[:, None, None, None] for factor in (brightness, contrast, saturation)
     )
-    # in place: on a CPU, fresh memory costs the most time
+    # In place, because fresh memory costs the most time on a CPU.
     pixels = images.float().mul_(brightness).clamp_(0, 255)
     mean = grey(pixels.mean((1, 2)))[:, None, None, None]
     pixels.mul_(contrast).add_(mean * (1 - contrast)).clamp_(0, 255)

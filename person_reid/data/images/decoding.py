@@ -20,7 +20,7 @@ from person_reid.errors import UserError, first_line
 
 log = logging.getLogger(__name__)
 AHEAD = 512  # images decoded ahead of use, at most; they are held in memory
-# more than two cores need, for files that come slowly; many more would wait for Python's lock
+# Two cores need fewer, but files may come slowly. Many more would wait for Python's lock.
 THREADS = 6
 Item = TypeVar("Item")
 Result = TypeVar("Result")

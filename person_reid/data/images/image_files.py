@@ -25,7 +25,7 @@ IMAGE_FORMATS = {
 }  # fmt: skip
 SUFFIXES = frozenset(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 NOT_READ = frozenset((".heic", ".heif"))  # of phones; Pillow needs a package for them
-# pixels; larger images are decoded one at a time, and JPEGs of this size at a fraction of theirs
+# In pixels. Larger images are decoded one at a time, and such JPEGs at a fraction of their size.
 LARGE = 4_000_000
 MOST_DECODED_PIXELS = 50_000_000  # pixels that are decoded at all: 150 MB
 
@@ -38,7 +38,7 @@ RANGE_UNKNOWN = (
     "the images out: prepare.py"
 )
 PREPARED_RECORD = ".prepared.json"  # in every folder that prepare.py has laid out
-# images that show the values of a layout, and about how many pixels of each
+# The images that show the values of a layout, and about how many pixels of each.
 SAMPLED_OF_LAYOUT, SAMPLED_PIXELS = 64, 65536
 _large_one, _one_looks = threading.Lock(), threading.Lock()
 log = logging.getLogger(__name__)

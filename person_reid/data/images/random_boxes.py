@@ -11,7 +11,7 @@ from person_reid.data.images.colours import change_where, grey
 
 AREA, ASPECT = (0.02, 0.4), (0.3, 1 / 0.3)  # ranges for a box, Zhong et al., AAAI 2020
 ATTEMPTS = 100  # boxes tried before an image is left whole, as in their code
-# side of the square as a fraction of the image's shorter side: 16 of 32 pixels, DeVries and Taylor
+# The square's side as a fraction of the image's shorter one. DeVries and Taylor: 16 of 32 pixels.
 CUTOUT = 0.5
 
 RandomBoxes = tuple[Tensor, Tensor, Tensor, Tensor]

@@ -14,7 +14,7 @@ from person_reid.files import content_of
 
 log = logging.getLogger(__name__)
 UNKNOWN_LABEL = -1
-# of prepare.py; their images are taken, and not those of query and gallery
+# Folders of prepare.py. Their images are taken; those of query and gallery are not.
 LAID_OUT = ("train_all", "train")
 
 

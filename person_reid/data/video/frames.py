@@ -34,7 +34,7 @@ VIDEO_CONTAINERS = (
 )
 OPTIONS = {"format_whitelist": VIDEO_CONTAINERS, "protocol_whitelist": "file"}
 LATEST = 10**9  # a larger number in a name is a time, in seconds or less since 1970
-# a date and a time of day, perhaps with fractions of a second
+# A date and a time of day, perhaps with fractions of a second.
 TIME_IN_NAME = re.compile(
     r"(?:19|20)\d\d(\D?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12]\d|3[01])\D?"
     r"(?:[01]\d|2[0-3])\D?[0-5]\d\D?[0-5]\d\D?\d*$",

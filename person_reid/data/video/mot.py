@@ -93,7 +93,7 @@ def read_sequences(
     forms = formats_of(rows, format)
     boxes = {file: form.boxes(rows[file]) for file, form in zip(rows, forms, strict=True)}
     every = [box for each in boxes.values() for box in each]
-    # files with places in the world have no classes
+    # Files with places in the world have no classes.
     people = next((form for form in forms if form.people), forms[0]).classes(every, classes)
     pictures = [
         picture

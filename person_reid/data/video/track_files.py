@@ -37,7 +37,7 @@ UNKNOWN_VALUE = -1
 MOT_CLASSES = 13  # numbered from 1
 BOX_COLUMNS = ("frame", "track", "left", "top", "width", "height", "confidence")
 LABEL_COLUMNS = ("class", "x", "y", "width", "height")
-# what a line has: the separator, how many values, and what they are
+# A line's separator, how many values it has, and what they are.
 MOT_TEXT = ",", range(7, 11), "frame,track,left,top,width,height,confidence and perhaps more"
 LABELS = None, range(5, 8), "class x y width height, perhaps confidence, and track"
 VALUE = re.compile(r"[^,\s\ufeff]+")
@@ -183,18 +183,18 @@ IN_COCO = (
     "The classes are numbered as in COCO, where 0 is a person, and no visibility follows them."
 )
 TRACK_FORMATS = {
-    # some sequences of 2015 have places in the world
+    # Some sequences of 2015 have places in the world.
     "mot15": Format((*BOX_COLUMNS, "x", "y", "z"), frozenset(), _have_places),
-    # boxmot eval, in which COCO's classes are counted from 1
+    # `boxmot eval` counts COCO's classes from 1.
     "boxmot_eval": Format(
         (*BOX_COLUMNS, "class", "detection"),
         frozenset((1,)),
         _number_detections,
         "The classes are COCO's plus 1, as BoxMOT writes them to evaluate; 1 is a person.",
     ),
-    # boxmot track
+    # `boxmot track` counts them from 0.
     "boxmot": Format((*BOX_COLUMNS, "class"), frozenset((0,)), _count_classes_from_zero, IN_COCO),
-    # pedestrians, people on vehicles, and static people
+    # The classes are pedestrians, people on vehicles, and static people.
     "mot": Format((*BOX_COLUMNS, "class", "visibility"), frozenset((1, 2, 7)), _may_be),
     "ultralytics_conf": Format(
         (*LABEL_COLUMNS, "confidence", "track"),
