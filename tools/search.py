@@ -57,7 +57,7 @@ from person_reid.console.outputs import check_outputs
 from person_reid.data.video.crops import choose_boxes, cut_boxes, cut_images, within
 from person_reid.errors import UserError
 from person_reid.files import real, set_aside, write_csv, write_json
-from person_reid.gallery.gallery import Gallery, growing_gallery, nobody_has, open_gallery
+from person_reid.gallery.gallery import Gallery, file_at, growing_gallery, nobody_has, open_gallery
 from person_reid.gallery.identification import Identification, known_people
 from person_reid.gallery.indexed_network import measured_threshold, open_network
 from person_reid.gallery.indexing import add_images, describe_answers, find_images
@@ -69,7 +69,6 @@ from person_reid.gallery.metadata import (
     listed_path,
     read_abouts,
 )
-from person_reid.gallery.milvus import SCHEME
 from person_reid.gallery.track_records import describe_tracks, record_tracks
 from person_reid.retrieval.clusters import group_people, numbered_names
 from person_reid.retrieval.thresholds import DIGITS, load_bound
@@ -90,8 +89,7 @@ def add(config: AddOptions) -> None:
     if isinstance(config, IndexConfig) and config.tracks:
         return add_tracks(config)
     paths = find_images(config.images)
-    file = None if config.index.startswith(SCHEME) else Path(config.index)
-    check_outputs(config, paths, index=[file])
+    check_outputs(config, paths, index=[file_at(config.index)])
     codes = config.codes if isinstance(config, IndexConfig) else None
     with growing_gallery(config.index, codes) as index:
         add_to(index, paths, config)
@@ -125,8 +123,7 @@ def add_to(index: Gallery, paths: list[Path], config: AddOptions) -> None:
 
 def add_tracks(config: IndexConfig) -> None:
     """Add the people of a track file: some images of each track, which are cut from its frames."""
-    file = None if config.index.startswith(SCHEME) else Path(config.index)
-    check_outputs(config, index=[file])
+    check_outputs(config, index=[file_at(config.index)])
     with growing_gallery(config.index, config.codes) as index:
         add_tracks_to(index, config)
 
@@ -253,8 +250,7 @@ def people(config: PeopleConfig) -> None:
     known = [about.identity or "" for about in abouts]
 
     # No new group gets the name of somebody whom a filter left out.
-    named = index.entries(Filter(named="")) if which != EVERYTHING else ()
-    others = {about.identity or "" for images, _ in named for _, about in images}
+    others = {*index.values("identity")} if which != EVERYTHING else set()
     found = group_people(features, cameras, known, config.radius, config.min_samples, others)
     order = sorted(
         range(len(paths)), key=lambda i: (not found[i], found[i], cameras[i], abouts[i].time or "")
@@ -332,7 +328,7 @@ def check_not_indexed(index: Gallery, config: FilterOptions, name: str) -> None:
         return
     several = picture.stat().st_nlink > 1  # prepare.py lays out a data set in hard links
     which = EVERYTHING if several else Filter(image=os.fsencode(real(picture)))
-    paths = (path for images, _ in index.entries(which) for path, _ in images)
+    paths = (path for images in index.images(which) for path, _ in images)
     check_outputs(config, paths, **{name: [picture]})
 
 

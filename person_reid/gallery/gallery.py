@@ -1,30 +1,140 @@
-"""A gallery by its address: a file of this machine, or a server for one that outgrows it."""
+"""What a gallery does, and how one is opened by its address: a file, or an engine by its scheme."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
 
 from person_reid.errors import UserError
-from person_reid.gallery.index import SearchIndex
-from person_reid.gallery.metadata import Filter
-from person_reid.gallery.milvus import SCHEME, MilvusGallery
+from person_reid.gallery.index import Found, SearchIndex
+from person_reid.gallery.metadata import EVERYTHING, About, Filter
+from person_reid.gallery.milvus import MilvusGallery
+from person_reid.retrieval.similarity import Features
 from person_reid.text import did_you_mean
 
-Gallery = SearchIndex | MilvusGallery  # mypy checks that both have what the commands call
+Image = tuple[Path, About]
+
+
+class Gallery(Protocol):
+    """What the commands ask of a gallery; an engine of one's own derives from it.
+
+    Images are known by their paths, features are rows of unit length, and every method raises
+    UserError for what a person can mend. Methods with a body below need not be written again.
+    docs/extending.md shows an engine of thirty lines; tests/gallery/test_contract.py holds for all.
+    """
+
+    @property
+    def path(self) -> str | Path:
+        """The address, as it was given."""
+
+    @property
+    def new(self) -> bool:
+        """Whether nothing had been stored there when it was opened."""
+
+    @property
+    def file(self) -> Path | None:
+        """The file on this machine beside which the images of tracks are cut, if it is one."""
+        return None
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def width(self) -> int | None:
+        """Return the number of values of a feature, or None without images."""
+
+    def add(
+        self,
+        paths: Sequence[str | Path],
+        features: npt.NDArray[Any],
+        abouts: Mapping[Any, About] | None = None,
+        states: Sequence[str] | None = None,
+    ) -> None:
+        """Add or replace N images: see SearchIndex.add."""
+
+    def describe(self, abouts: Mapping[Any, About]) -> int:
+        """Record what is known of images that are there, and return how many are."""
+
+    def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
+        """Return the paths that are not there, or whose files have changed."""
+
+    def search(
+        self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
+    ) -> list[list[Found]]:
+        """Return for each query (Q, D) the k most similar images, nearest first."""
+
+    def entries(self, which: Filter = EVERYTHING) -> Iterator[tuple[list[Image], Features]]:
+        """Yield the images in chunks, and their features (n, D)."""
+
+    def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
+        """Delete images and return how many there were: see SearchIndex.forget."""
+
+    def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Store values under keys that hold none yet, and return what the keys hold."""
+
+    def recall(self, key: str) -> Any:
+        """Return what a key holds, or None."""
+
+    def images(self, which: Filter = EVERYTHING) -> Iterator[list[Image]]:
+        """Yield the images in chunks, without their features."""
+        return (images for images, _ in self.entries(which))
+
+    def values(self, name: str) -> list[str]:
+        """Return the values of a column of About that some image has, in alphabetical order."""
+        found = {getattr(about, name) for images in self.images() for _, about in images}
+        return sorted(filter(None, found))
+
+    def prepare(self) -> None:
+        """Do what would otherwise slow the next search down."""
+        return
+
+    def remove(self) -> None:
+        """Delete the gallery."""
+        return
+
+    def close(self) -> None:
+        """Release files and connections."""
+        return
+
+
+Opener = Callable[[str], Gallery]
+# by the scheme of an address: "milvus" opens milvus://localhost:19530/people
+GALLERIES: dict[str, Opener] = {"milvus": MilvusGallery}
+
+
+def register_gallery(scheme: str, opener: Opener) -> None:
+    """Open the galleries whose addresses begin with SCHEME: by opener(address)."""
+    if scheme in GALLERIES:
+        raise UserError(f"There is a gallery {scheme!r} already. Choose another name.")
+    GALLERIES[scheme] = opener
+
+
+def scheme_of(place: str) -> str:
+    """Return the registered scheme with which an address begins, or "" for the path of a file."""
+    scheme, colon, rest = str(place).partition(":")
+    if scheme not in GALLERIES and rest.startswith("//"):
+        raise UserError(f"{place}: no gallery {scheme!r}. There are: {', '.join(GALLERIES)}.")
+    return scheme if colon and scheme in GALLERIES else ""
+
+
+def file_at(place: str) -> Path | None:
+    """Return the file that an address names, or None if an engine keeps the gallery elsewhere."""
+    return None if scheme_of(place) else Path(place)
 
 
 def open_gallery(place: str, new: bool = True, codes: str | None = None) -> Gallery:
-    """Return the gallery at an address: a file, or milvus://HOST:PORT/NAME.
+    """Return the gallery at an address: a file, or SCHEME://..., such as milvus://HOST:PORT/NAME.
 
     new: make the gallery if it does not exist; otherwise a UserError says how to make it.
     codes: how a new file holds features, see SearchIndex.
     """
-    if place.startswith(SCHEME):
+    if scheme := scheme_of(place):
         if codes:
-            raise UserError(f"{place}: --codes is for files; the server has its own settings.")
-        cluster = MilvusGallery(place)
-        if new or cluster.exists():
-            return cluster
+            raise UserError(f"{place}: --codes is for files; {scheme} has its own settings.")
+        gallery = GALLERIES[scheme](place)
+        if new or not gallery.new:
+            return gallery
     elif new or Path(place).exists():
         return SearchIndex(place, codes)
     raise UserError(
@@ -54,14 +164,10 @@ def nobody_has(gallery: Gallery, which: Filter) -> list[str]:
     """
     names = ("identity", "camera", "track", "source")
     asked = {name: value for name in names if (value := getattr(which, name)) is not None}
-    there: dict[str, set[str]] = {name: set() for name in asked}
-    for images, _ in gallery.entries() if asked else ():
-        for name, values in there.items():
-            values.update(getattr(about, name) or "" for _, about in images)
     sentences = []
     for name, value in asked.items():
-        if value not in there[name]:
-            known = sorted(there[name] - {""})
+        known = gallery.values(name)
+        if value not in known:
             listing = f" There are: {', '.join(known[:20])}." if known else ""
             near = did_you_mean(value, known) or listing
             sentences.append(f"No image has the {name} {value}.{near}")

@@ -130,6 +130,11 @@ class IndexFile:
     def __len__(self) -> int:
         return self._kept("count", lambda: int(self._rows("SELECT count(*) FROM images")[0][0]))
 
+    @property
+    def file(self) -> Path:
+        """The file on this machine."""
+        return self.path
+
     def close(self) -> None:
         """Release the file."""
         self.database.close()
@@ -241,9 +246,8 @@ class IndexFile:
         """Yield (ids (n,), features (n, D)) of the images with ids above `after`, up to `until`."""
         condition, values = self._condition(which)
         condition += " AND id > ? AND id <= ?"
-        command = f"SELECT id, feature FROM images WHERE {condition} ORDER BY id LIMIT ?"
-        while rows := self._rows(command, (*values, after, until, CHUNK)):
-            after = rows[-1][0]
+        command = f"SELECT id, feature FROM images WHERE {condition} ORDER BY id"
+        for rows in self._read(command, (*values, after, until)):
             yield np.array([number for number, _ in rows], np.int64), self._matrix(rows)
 
     def entries(
@@ -256,6 +260,18 @@ class IndexFile:
             images = self._images(ids.tolist())
             there = [place for place, number in enumerate(ids.tolist()) if number in images]
             yield [images[int(ids[place])] for place in there], features[there]
+
+    def images(self, which: Filter = EVERYTHING) -> Iterator[list[tuple[Path, About]]]:
+        """Yield the images in chunks: (path, what is known) of each, without reading features."""
+        condition, values = self._condition(which)
+        command = f"SELECT id, path, {COLUMNS} FROM images WHERE {condition} ORDER BY id"
+        for rows in self._read(command, values):
+            yield [*self._known(rows).values()]
+
+    def values(self, name: str) -> list[str]:
+        """Return the values of a column of About that some image has, in alphabetical order."""
+        command = f"SELECT DISTINCT {_column(name)} FROM images ORDER BY 1"
+        return [str(value) for (value,) in self._rows(command) if value]
 
     def sample(self, count: int, after: int = 0) -> Features:
         """Return at most `count` features (n, D), of images spread evenly over those with ids above
@@ -331,7 +347,10 @@ class IndexFile:
 
     def _images(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
         """Return {id: (path, what is known)} of those of the images that are still there."""
-        rows = self._where("id", ids, f"path, {COLUMNS}")
+        return self._known(self._where("id", ids, f"path, {COLUMNS}"))
+
+    def _known(self, rows: Sequence[Any]) -> dict[int, tuple[Path, About]]:
+        """Return {id: (path, what is known)} of rows (id, path, *what is known)."""
         for _, path, *about in rows:
             if not isinstance(path, bytes) or not all(
                 isinstance(each, str | None) for each in about
@@ -447,6 +466,20 @@ class IndexFile:
         with self._explained():
             return self.database.execute(command, values).fetchall()
 
+    def _read(self, command: str, values: Sequence[Any]) -> Iterator[list[Any]]:
+        """Yield the rows of an SQL query in chunks, of one state of the file."""
+        with self._explained():
+            cursor = self.database.execute(command, values)
+        try:
+            while rows := self._next(cursor):
+                yield rows
+        finally:
+            cursor.close()
+
+    def _next(self, cursor: sqlite3.Cursor) -> list[Any]:
+        with self._explained():
+            return cursor.fetchmany(CHUNK)
+
     def _named(self, token: Any) -> str:
         """Return a token, which becomes part of the names of files."""
         if not isinstance(token, str) or not TOKEN.fullmatch(token):
@@ -509,6 +542,13 @@ def _place(path: Any) -> Path:
     if isinstance(path, str | os.PathLike) and str(path) and "\0" not in str(path):
         return Path(path)
     raise UserError(f"an index: expected the path of its file, found {path!r}.")
+
+
+def _column(name: str) -> str:
+    """Return the name of a column of About."""
+    if name in About._fields:
+        return name
+    raise UserError(f"no column {name!r}; there are {COLUMNS}.")
 
 
 def _key(path: str | Path) -> bytes:

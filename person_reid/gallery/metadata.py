@@ -2,6 +2,7 @@
 
 import logging
 import numbers
+import operator
 import os
 import re
 from collections.abc import Container, Iterable, Sequence
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 # the directory of the camera's entries, and two of them
 EXIF, TAKEN, CHANGED = 0x8769, 0x9003, 0x0132
 URI = "file://"
+SIGNS = {"=": operator.eq, ">": operator.gt, ">=": operator.ge, "<": operator.lt}
 # A time without Z is of an earlier version: local.
 TIME = "CASE WHEN time GLOB '*Z' THEN time {sign} ? ELSE time {sign} ? END"
 
@@ -42,6 +44,12 @@ class About(NamedTuple):
     time: str | None = None
     track: str | None = None
     source: str | None = None
+
+
+def merged_about(old: About, new: About) -> About:
+    """Return what is known: the new facts, and the old ones where a new one is None."""
+    both = zip(old, new, strict=True)
+    return About(*(before if now is None else now for before, now in both))
 
 
 def stored_facts(about: About) -> About:
@@ -132,6 +140,17 @@ class Filter:
         }
         given = {name: value for name, value in vars(self).items() if value is not None}
         return [(*others.get(name, (name, "=")), value) for name, value in given.items()]
+
+    def admits(self, path: str | os.PathLike[str], about: About) -> bool:
+        """Return whether an image passes; for galleries without a language of their own."""
+        known = about._asdict() | {"path": os.fsencode(path)}
+        for column, sign, value in self.comparisons():
+            found = known[column]
+            if column == "time" and found and not found.endswith("Z"):
+                value = local(value)
+            if found is None or not SIGNS[sign](found, value):
+                return False
+        return True
 
     def condition(self) -> tuple[str, list[Any]]:
         """Return an SQL condition and its values."""

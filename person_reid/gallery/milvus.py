@@ -42,7 +42,6 @@ from person_reid.gallery.track_crops import delete_crops
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.text import parse_json
 
-SCHEME = "milvus:"
 ROWS_OF_MESSAGE = 1000  # images in a message, of which Milvus takes 64 MB
 ANSWERS = 20_000  # images in an answer, with features, of which Milvus takes 100 MB
 LONGEST_TEXT_BYTES = 65_535  # bytes of a text in Milvus
@@ -80,6 +79,10 @@ class MilvusGallery:
         token = os.environ.get("MILVUS_TOKEN", "")
         self.client: Any = self._ask(MilvusClient, uri, token=token)
         self.new = not self.exists()
+
+    @property
+    def file(self) -> None:
+        """None: a server keeps its files to itself."""
 
     def __len__(self) -> int:
         return self._count("") if self._exists(self.name) else 0
@@ -194,17 +197,32 @@ class MilvusGallery:
         """Yield the images in chunks: (path, what is known) of n
         images, and their features (n, D).
         """
+        for rows in self._read(_expression(which), [*KNOWN, "feature"]):
+            yield [_entry(row) for row in rows], _features(rows)
+
+    def images(self, which: Filter = EVERYTHING) -> Iterator[list[tuple[Path, About]]]:
+        """Yield the images in chunks: (path, what is known) of each, without reading features."""
+        return ([*map(_entry, rows)] for rows in self._read(_expression(which), KNOWN))
+
+    def values(self, name: str) -> list[str]:
+        """Return the values of a column of About that some image has, in alphabetical order."""
+        if name not in About._fields:
+            raise UserError(f"no column {name!r}; there are {', '.join(About._fields)}.")
+        return sorted({row[name] or "" for rows in self._read("", [name]) for row in rows} - {""})
+
+    def _read(self, condition: str, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
+        """Yield the rows of the images that fulfil a condition, in chunks."""
         if not self._exists(self.name):
             return
         found = self._ask(
             self.client.query_iterator,
             self.name,
             batch_size=ROWS_OF_MESSAGE,
-            filter=_expression(which),
-            output_fields=[*KNOWN, "feature"],
+            filter=condition,
+            output_fields=columns,
         )
         while rows := self._ask(found.next):
-            yield [_entry(row) for row in rows], _features(rows)
+            yield rows
 
     def search(
         self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
@@ -260,7 +278,7 @@ class MilvusGallery:
         """
         count = self._count(_expression(which)) if self._exists(self.name) else 0
         if count and not keep_crops:
-            every = (image for images, _ in self.entries(which) for image in images)
+            every = (image for images in self.images(which) for image in images)
             delete_crops(((path, about.source) for path, about in every if about.source), None)
         if count:
             self._ask(self.client.delete, self.name, filter=_expression(which) or 'path != ""')

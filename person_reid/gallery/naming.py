@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.indexed_tracks import Corrections, IndexedTrack
-from person_reid.gallery.metadata import Filter
 from person_reid.retrieval.clusters import number_in
 
 MORE = 10**6  # votes of what somebody has said; no track has as many images
@@ -20,8 +19,7 @@ T = TypeVar("T", int, str)
 
 def recorded_identities(index: Gallery) -> set[str]:
     """Return all identities in an index, also of images that are of no track."""
-    which = Filter(named="")
-    return {about.identity or "" for images, _ in index.entries(which) for _, about in images}
+    return {*index.values("identity")}
 
 
 def number_people(

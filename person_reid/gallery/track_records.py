@@ -27,7 +27,6 @@ from person_reid.errors import UserError
 from person_reid.files import as_file_name, content_of, is_file_name, real
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import About, Filter
-from person_reid.gallery.milvus import SCHEME
 from person_reid.gallery.track_crops import folder_beside
 from person_reid.text import quoted
 
@@ -201,7 +200,7 @@ def describe_tracks(
     source = f"{as_file_name(name)}-{_digest(path, place)}"
     known = {record.path: record for record in recorded_tracks(index)}.get(str(path))
     if known and known.source != source:
-        if any(images for images, _ in index.entries(Filter(source=known.source))):
+        if any(index.images(Filter(source=known.source))):
             raise UserError(
                 f"{config.tracks}: it or its --frames changed since its images were indexed. "
                 f"Forget these first: python tools/search.py forget --source {known.source} "
@@ -276,9 +275,7 @@ def crops_beside(index: Gallery, source: str) -> Path | None:
 
     Here alone, and in a folder that was given, are crops written and deleted.
     """
-    if str(index.path).startswith(SCHEME):
-        return None
-    return folder_beside(index.path, source)
+    return folder_beside(index.file, source) if index.file else None
 
 
 def recorded_tracks(index: Gallery) -> list[TrackRecord]:

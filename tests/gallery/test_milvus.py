@@ -83,7 +83,7 @@ def own_pair(address, tmp_path, features):
 @pytest.fixture
 def by_graph(monkeypatch):
     """Answers come from Milvus's graph, as those of a large gallery do."""
-    monkeypatch.setattr("person_reid.gallery.milvus.FEW", 0)
+    monkeypatch.setattr("person_reid.gallery.milvus.MOST_ADMITTED", 0)
 
 
 def assert_alike(pair, features, which):
@@ -232,7 +232,7 @@ def test_a_server_holds_float16_and_a_graph_of_bytes_and_answers_as_exactly_as_f
 ):
     monkeypatch.setattr(Server, "folder", tmp_path)
     monkeypatch.setattr("pymilvus.MilvusClient", Server)
-    gallery = open_gallery("milvus://server:19530/people")
+    gallery = MilvusGallery("milvus://server:19530/people")
     for _ in range(2):  # the second time, they are the same pictures
         gallery.add(PATHS, features, {path: known(i) for i, path in enumerate(PATHS)})
     kinds, indexes, how = gallery.client.created["people"]

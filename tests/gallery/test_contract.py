@@ -1,0 +1,135 @@
+"""What every gallery does: the file of an index, Milvus Lite, and the dictionary of the docs."""
+
+import importlib.util
+import os
+
+import numpy as np
+import pytest
+
+from person_reid.errors import UserError
+from person_reid.gallery.gallery import (
+    GALLERIES,
+    Gallery,
+    file_at,
+    growing_gallery,
+    nobody_has,
+    open_gallery,
+    register_gallery,
+)
+from person_reid.gallery.metadata import About, Filter
+from tests.support.dictionary_gallery import DictionaryGallery
+
+PATHS = [f"/crops/{number} ü.jpg" for number in range(8)]
+FEATURES = np.eye(8, 16, dtype=np.float32) + 0.1
+ABOUTS = {
+    path: About("Anna" if i % 2 else None, str(i % 3), "2026-11-01 08:30:00Z", str(i), "film")
+    for i, path in enumerate(PATHS)
+}
+UNIT = FEATURES / np.linalg.norm(FEATURES, axis=1, keepdims=True)
+
+
+@pytest.fixture(params=["file", "milvus", "dictionary"])
+def gallery(request, tmp_path, monkeypatch):
+    monkeypatch.setitem(GALLERIES, "dictionary", DictionaryGallery)
+    places = {"file": tmp_path / "a.index", "milvus": f"milvus://{tmp_path}/a.db/people"}
+    if request.param == "milvus" and not importlib.util.find_spec("milvus_lite"):
+        pytest.skip("Milvus Lite is not installed")
+    opened: Gallery = open_gallery(str(places.get(request.param, "dictionary:a")))
+    yield opened
+    opened.close()
+
+
+def test_a_new_gallery_is_empty(gallery):
+    assert gallery.new and len(gallery) == 0 and gallery.width() is None
+    assert gallery.recall("network") is None and list(gallery.entries()) == []
+    assert gallery.values("camera") == [] and gallery.missing(PATHS) == PATHS
+
+
+def test_what_was_added_is_there_and_can_be_searched_described_and_forgotten(gallery):
+    gallery.add(PATHS, FEATURES, ABOUTS, ["state"] * 8)
+    assert len(gallery) == 8 and gallery.width() == 16
+    assert str(gallery.path) and (gallery.file is None or gallery.file == gallery.path)
+    for call in (gallery.images(), (images for images, _ in gallery.entries())):
+        found = {str(path): about for images in call for path, about in images}
+        assert found == ABOUTS
+    rows = {
+        str(path): row
+        for images, features in gallery.entries()
+        for (path, _), row in zip(images, features, strict=True)
+    }
+    np.testing.assert_allclose([rows[path] for path in PATHS], UNIT, atol=1e-3)
+
+    answers = gallery.search(FEATURES[2:4], 3)
+    assert [str(found[0].path) for found in answers] == PATHS[2:4]
+    assert answers[0][0].about == ABOUTS[PATHS[2]]
+    np.testing.assert_allclose(
+        [match.similarity for match in answers[0]], sorted(UNIT @ UNIT[2])[::-1][:3], atol=1e-3
+    )
+    among = Filter(camera="1")
+    assert {str(m.path) for m in gallery.search(FEATURES[:1], 9, among=among)[0]} == {*PATHS[1::3]}
+    assert gallery.values("camera") == ["0", "1", "2"] and gallery.values("identity") == ["Anna"]
+    assert "nearest" not in "".join(nobody_has(gallery, Filter(camera="7")))
+
+    assert gallery.describe({PATHS[0]: About("Berta"), "/other.jpg": About("Carla")}) == 1
+    (described,) = next(iter(gallery.images(Filter(image=os.fsencode(PATHS[0])))))
+    assert described[1] == ABOUTS[PATHS[0]]._replace(identity="Berta")
+
+    assert gallery.forget(Filter(identity="Anna"), "identity") == 4 and len(gallery) == 4
+    assert not any(gallery.images(Filter(identity="Anna")))
+    assert len(gallery.search(FEATURES[:1], 9)[0]) == 4
+    assert gallery.forget(Filter(identity="Anna"), "identity") == 0
+
+
+def test_an_image_is_there_once_and_keeps_what_is_not_said_anew(gallery):
+    gallery.add(PATHS[:2], FEATURES[:2], ABOUTS)
+    gallery.add(PATHS[:1], FEATURES[:1], {PATHS[0]: About(camera="9")})
+    about = {str(path): about for images in gallery.images() for path, about in images}
+    assert about[PATHS[0]] == ABOUTS[PATHS[0]]._replace(camera="9") and len(gallery) == 2
+
+
+def test_a_file_is_missing_until_it_is_added_and_when_it_changes(gallery, tmp_path):
+    image = tmp_path / "a.jpg"
+    image.write_bytes(b"one")
+    assert gallery.missing([image]) == [image]
+    gallery.add([image], FEATURES[:1])
+    assert gallery.missing([image]) == []
+    image.write_bytes(b"another")
+    assert gallery.missing([image]) == [image]
+
+
+def test_what_is_remembered_stays_as_it_was(gallery):
+    assert gallery.remember({"network": {"name": "ours"}, "n": 1}) == {
+        "network": {"name": "ours"},
+        "n": 1,
+    }
+    assert gallery.remember({"network": "other"}) == {"network": {"name": "ours"}}
+    assert gallery.recall("n") == 1 and gallery.recall("absent") is None
+
+
+@pytest.mark.parametrize(
+    "features", [np.zeros((1, 16)), np.full((1, 16), np.nan), np.ones((2, 16))]
+)
+def test_what_cannot_be_compared_is_refused(gallery, features):
+    gallery.add(PATHS[:2], FEATURES[:2])
+    with pytest.raises(UserError):
+        gallery.add(PATHS[2:3], features)
+    with pytest.raises(UserError):
+        gallery.search(np.ones((1, 3)), 1)
+    with pytest.raises(UserError):
+        gallery.search(FEATURES[:1], 0)
+    assert len(gallery) == 2
+
+
+def test_an_address_names_a_file_or_a_registered_engine(monkeypatch, tmp_path):
+    monkeypatch.setattr("person_reid.gallery.gallery.GALLERIES", dict(GALLERIES))
+    register_gallery("mine", DictionaryGallery)
+    assert open_gallery("mine://x").path == "mine://x"
+    assert file_at("mine:x") is None and file_at("C:\\a.index") is not None
+    with pytest.raises(UserError, match="There is a gallery 'mine' already"):
+        register_gallery("mine", DictionaryGallery)
+    with pytest.raises(UserError, match=r"redis://x: no gallery 'redis'. There are: milvus, mine"):
+        open_gallery("redis://x")
+    with pytest.raises(UserError, match="no such index"):
+        open_gallery("mine:x", new=False)
+    with pytest.raises(UserError, match="--codes is for files"), growing_gallery("mine:x", "sq8"):
+        pass
