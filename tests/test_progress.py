@@ -24,7 +24,7 @@ def test_a_long_task_leaves_a_line_now_and_then(monkeypatch, capsys):
     )
 
 
-def test_of_several_processes_the_first_shows_it(monkeypatch, capsys):
+def test_of_several_processes_the_first_shows_its_progress(monkeypatch, capsys):
     monkeypatch.setattr("person_reid.progress.LINE_EVERY", 0)
     for rank, speaks in (("0", True), ("1", False)):
         monkeypatch.setenv("RANK", rank)

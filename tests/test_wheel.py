@@ -86,7 +86,7 @@ def run(wheel, tmp_path_factory):
     return run
 
 
-def test_it_holds_the_package_and_nothing_beside_it(wheel):
+def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     info = f"person_reid-{person_reid.__version__}.dist-info"
     assert {name.split("/")[0] for name in names} == {"person_reid", info}
@@ -99,7 +99,7 @@ def test_it_holds_the_package_and_nothing_beside_it(wheel):
     assert modules | scripts == {name for name in names if name.endswith(".py")}
 
 
-def test_it_asks_for_what_requirements_txt_lists():
+def test_the_wheel_requires_what_requirements_txt_lists():
     tomllib = pytest.importorskip("tomllib")  # of Python 3.11
     asked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
         "dependencies"
@@ -108,7 +108,7 @@ def test_it_asks_for_what_requirements_txt_lists():
     assert asked == [found for line in lines if (found := line.partition("#")[0].strip())]
 
 
-def test_its_command_prepares_and_tests(run):
+def test_the_installed_command_prepares_and_tests(run):
     assert "evaluate_rerank" in run("person-reid", "--help")
     people = [
         "--identities",
@@ -137,13 +137,13 @@ def test_its_command_prepares_and_tests(run):
     assert "torchrun" in run("person-reid", "train_DDP", "--help")
 
 
-def test_it_describes_itself_by_the_readme(wheel):
+def test_the_wheel_describes_itself_by_the_readme(wheel):
     with zipfile.ZipFile(wheel) as file:
         metadata = next(name for name in file.namelist() if name.endswith("METADATA"))
         assert (ROOT / "README.md").read_text("utf-8") in file.read(metadata).decode()
 
 
-def test_its_errors_name_commands_and_pages_that_are_there(run):
+def test_the_errors_of_the_wheel_name_commands_and_pages_that_are_there(run):
     assert "person-reid test" in run("person-reid", "evaluate", "--result", "none.mat", status=1)
     said = run("person-reid", "prepare", status=1)  # finds no data set in the usual places
     assert "person-reid prepare --synthetic draws people" in said and "python " not in said
@@ -151,13 +151,13 @@ def test_its_errors_name_commands_and_pages_that_are_there(run):
     assert Path(page).is_file()
 
 
-def test_its_recipes_are_found(run):
+def test_the_recipes_of_the_wheel_are_found(run):
     assert "backbone: osnet_x0_25" in run(
         "person-reid", "train", "--config", "recipes/demo.yaml", "weights=none", "--dry_run"
     )
 
 
-def test_its_embedder_returns_features(run):
+def test_the_embedder_of_the_wheel_returns_features(run):
     place, shape = run("python", "-c", EMBEDDER).splitlines()[-2:]
     assert "environment" in place and shape == "(1, 512)"
 

@@ -119,7 +119,7 @@ def test_commands_that_a_colon_introduces_stay_below_it():
 
 
 @pytest.mark.parametrize("path", SCRIPTS)
-def test_no_paragraph_of_a_help_ends_in_the_air(path, here):
+def test_every_colon_of_a_help_introduces_something(path, here):
     parser = parser_of(path)
     for shown in (parser, *commands_of(parser)):
         paragraphs = [*filter(str.strip, (shown.description or "").split("\n\n"))]

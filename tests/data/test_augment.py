@@ -186,7 +186,7 @@ def test_crops_are_uniform_and_half_are_flipped(monkeypatch):
 
 
 @pytest.mark.parametrize("flip_p", [0.0, 1.0])
-def test_flip_alone(flip_p):
+def test_a_flip_alone_mirrors_every_image_or_none(flip_p):
     images = noise(4, 12, 6, 3)
     result = Augment(12, 6, padding=0, flip_p=flip_p)(images, torch.tensor([2, 0]), generator())
     expected = normalise(images[[2, 0]])
@@ -223,7 +223,7 @@ def test_cutout_erases_a_square_of_half_the_width():
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_same_generator_state_same_batch(device):
+def test_the_same_generator_state_gives_the_same_batch(device):
     bank = noise(6, 32, 16, 3).to(device)
     indices = torch.tensor([3, 1, 1, 5], device=device)
     augment = Augment(32, 16, **ALL)

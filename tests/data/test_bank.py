@@ -223,7 +223,7 @@ def test_whatever_a_decoder_fails_with_is_named(photographs, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
-def test_killed_while_writing(tmp_path, photographs):
+def test_a_kill_while_writing_leaves_no_broken_cache(tmp_path, photographs):
     script = f"""
 import sys, time
 from pathlib import Path

@@ -28,7 +28,7 @@ def test_resize_is_torchvisions_bicubic(tmp_path, size):
     assert np.array_equal(load_image(tmp_path / "a.png", 256, 128), expected)
 
 
-def test_greyscale_and_one_bit(tmp_path):
+def test_greyscale_and_one_bit_images_become_three_channels(tmp_path):
     grey = noise(9, 5, 1)[..., 0]
     Image.fromarray(grey).save(tmp_path / "grey.png")
     Image.fromarray(grey > 127).save(tmp_path / "bit.png")
@@ -36,7 +36,7 @@ def test_greyscale_and_one_bit(tmp_path):
     assert np.array_equal(pixels(tmp_path / "bit.png")[..., 1], np.where(grey > 127, 255, 0))
 
 
-def test_palette(tmp_path):
+def test_a_palette_becomes_its_colours(tmp_path):
     image = Image.new("P", (2, 1))
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.putpixel((1, 0), 1)
@@ -182,7 +182,7 @@ def test_the_bits_of_a_layout_can_be_said(tmp_path):
             prepare.main([*words, "--bits", wrong])
 
 
-def test_cmyk_with_adobes_inverted_values(tmp_path):
+def test_cmyk_with_adobes_inverted_values_keeps_its_colours(tmp_path):
     path = tmp_path / "a.jpg"
     Image.new("RGB", (16, 16), (200, 30, 40)).convert("CMYK").save(path, quality=95)
     assert b"Adobe" in path.read_bytes()
@@ -202,7 +202,7 @@ def test_cmyk_with_adobes_inverted_values(tmp_path):
         (8, np.rot90),
     ],
 )
-def test_exif_rotation(tmp_path, orientation, upright):
+def test_an_image_is_turned_as_exif_says(tmp_path, orientation, upright):
     values = noise(8, 4)
     exif = Image.Exif()
     exif[0x0112] = orientation

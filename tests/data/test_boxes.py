@@ -40,7 +40,7 @@ def test_squares_are_centred_anywhere_and_half_as_wide_as_the_image():
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.4, 1.0])
-def test_rate_of_squares(probability):
+def test_squares_come_with_the_given_probability(probability):
     heights = draw_squares(5000, 64, 32, probability, generator(), "cpu")[2]
     assert abs((heights > 0).float().mean() - probability) <= 0.02 * (0 < probability < 1)
 
@@ -83,7 +83,7 @@ def test_grey_boxes_of_normalised_images_weigh_the_channels_that_the_network_see
     assert torch.allclose(result, torch.where(inside(box)[:, None], weighed, images), atol=1e-6)
 
 
-def test_no_box_no_change():
+def test_an_image_without_a_box_does_not_change():
     images = noise(40, 32, 16, 3)
     assert torch.equal(turn_grey(images, *boxes(probability=0.0)), images)
 
@@ -134,7 +134,7 @@ def test_an_image_in_which_no_box_fits_stays_whole():
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
-def test_rate_of_erasing(probability):
+def test_boxes_come_with_the_given_probability(probability):
     heights = draw_boxes(5000, 64, 32, probability, generator(), "cpu")[2]
     assert abs((heights > 0).float().mean() - probability) <= 0.02 * (0 < probability < 1)
 

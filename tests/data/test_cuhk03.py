@@ -67,7 +67,7 @@ def picture_of(pair, person, number, kind):
 
 
 @pytest.mark.parametrize("kind", ["detected", "labeled"])
-def test_new_protocol(folder, kind):
+def test_the_new_protocol_is_laid_out_from_the_file(folder, kind):
     before = state(folder)
     data_set, _ = find_data_set(folder, f"cuhk03_{kind}")
     assert lay_out(data_set, folder, folder / "out") == {"extracted": 9}
@@ -97,7 +97,7 @@ def read(key, folder, **flags):
     return reader(folder)
 
 
-def test_original_protocol(folder):
+def test_the_original_protocol_tests_on_the_people_of_its_seed(folder):
     splits = read("cuhk03_original_detected", folder, seed=19)
     assert {picture.identity for picture in splits["query"]} == {"1002"}
     assert {picture.identity for picture in splits["train_all"]} == {"1001", "2001"}
@@ -126,7 +126,7 @@ def test_a_split_that_is_missing_or_of_other_images_is_named(folder, monkeypatch
         read("cuhk03_detected", folder)
 
 
-def test_without_h5py_or_with_half_a_download(folder, monkeypatch):
+def test_half_a_download_or_a_missing_h5py_is_named(folder, monkeypatch):
     (folder / "cuhk-03.mat").write_bytes(b"half")
     with pytest.raises(UserError, match="not readable as HDF5"):
         read("cuhk03_detected", folder)

@@ -33,7 +33,7 @@ def test_data_sets_are_recognised(download, tmp_path):
     assert find_data_set(duke, "duke")[0] is DATA_SETS["duke"]
 
 
-def test_default_locations(download, tmp_path, monkeypatch):
+def test_default_locations_are_named_and_searched(download, tmp_path, monkeypatch):
     (tmp_path / "repository").mkdir()
     monkeypatch.chdir(tmp_path / "repository")
     with pytest.raises(UserError) as error:

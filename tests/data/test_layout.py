@@ -223,7 +223,7 @@ def test_a_layout_to_test_on_has_nothing_to_train_on(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["nothing", "flat", "no images"])
-def test_empty_split(tmp_path, content):
+def test_a_split_without_images_is_refused(tmp_path, content):
     (tmp_path / "query").mkdir()
     if content == "flat":
         write_image(tmp_path / "query" / "0001_c1s1_0.jpg")
@@ -330,7 +330,7 @@ def test_missing_unlabelled_images_say_where_to_get_them(tmp_path, there):
         assert expected in str(error.value)
 
 
-def test_real_names(real_people):
+def test_real_names_give_distractors_junk_and_cameras(real_people):
     labels, cameras = parse_names(list_images(real_people / "bounding_box_test"))
     assert (labels == 0).sum() == 64 and (labels == -1).sum() == 40
     assert set(cameras.tolist()) == {1, 2}

@@ -70,7 +70,7 @@ def test_the_hash_is_that_of_a_slow_loop():
     assert perceptual_hash(pixels).tolist() == bits
 
 
-def test_nothing_in_common(layout, capsys):
+def test_a_layout_with_nothing_in_common_reports_zeros(layout, capsys):
     before = state(layout)
     prepare.main(["--data_dir", str(layout), "--check"])
     lines = capsys.readouterr().out.splitlines()
@@ -114,7 +114,7 @@ def test_people_and_images_in_both_are_listed(layout, capsys):
         lambda image: image.crop((1, 2, 64, 128)),
     ],
 )
-def test_what_is_nearly_the_same(change, tmp_path, monkeypatch):
+def test_images_that_are_nearly_the_same_are_found(change, tmp_path, monkeypatch):
     monkeypatch.setattr("person_reid.data.leakage.AT_ONCE", 3)
     mine = [save(draw(seed), tmp_path / f"{seed}.png") for seed in range(8)]
     theirs = [save(change(draw(seed)), tmp_path / f"changed_{seed}.png") for seed in range(4, 30)]

@@ -201,7 +201,7 @@ def test_viper_seeds_draw_other_halves(tmp_path):
     assert halves[0] != halves[1]
 
 
-def test_lists_with_missing_images_other_lines_and_other_names(tmp_path):
+def test_lists_with_missing_images_other_lines_or_other_names_are_refused(tmp_path):
     for folder in ("train", "test"):
         (tmp_path / folder).mkdir()
     for name, text in MSMT17.items():

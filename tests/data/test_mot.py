@@ -86,7 +86,7 @@ def test_frames_are_turned_as_exif_says(orientation, quarters, tmp_path):
     assert crops[0] == crops[1] and len(crops[0]) == 5
 
 
-def test_a_layout_of_two_sequences(tmp_path, capsys):
+def test_two_sequences_are_laid_out_together(tmp_path, capsys):
     for name in ("MOT17-02-DPM", "MOT17-02-SDP", "MOT17-04-SDP"):
         write_sequence(tmp_path / "train" / name)
     splits = cut(tmp_path, "--frame_stride", "2", "--seed", "3")
@@ -109,7 +109,7 @@ def test_a_layout_of_two_sequences(tmp_path, capsys):
         ({"min_visibility": 0.95}, 1),
     ],
 )
-def test_limits_on_visibility_and_frames(flags, count, tmp_path):
+def test_limits_on_visibility_and_frames_leave_boxes_out(flags, count, tmp_path):
     write_sequence(tmp_path / "walk")
     assert len(read_sequences(tmp_path, **flags, test_fraction=0)["train_all"]) == count
 
@@ -173,7 +173,7 @@ def test_a_corrected_box_is_cut_again(tmp_path, capsys):
     assert changed == {"0001_c1_walk_000001_1.jpg"}
 
 
-def test_a_byte_order_mark_and_lines_to_be_ignored_without_a_track(tmp_path):
+def test_a_byte_order_mark_and_ignored_lines_without_a_track_are_read_over(tmp_path):
     write_sequence(tmp_path / "walk", "\ufeff1,1,5,10,20,40,1\n1,-1,5,10,20,40,0\n")
     assert len(read_sequences(tmp_path, test_fraction=0)["train_all"]) == 1
 
@@ -188,7 +188,7 @@ def test_a_frame_of_another_size_is_named(tmp_path):
         cut(tmp_path, "--frame_stride", "1")
 
 
-def test_no_sequence_no_frames_and_a_broken_frame(tmp_path):
+def test_missing_sequences_missing_frames_and_a_broken_frame_are_named(tmp_path):
     with pytest.raises(UserError, match=r"no gt/gt\.txt at any depth"):
         read_sequences(tmp_path)
     write_sequence(tmp_path / "walk", frames=0)

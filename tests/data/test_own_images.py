@@ -66,7 +66,7 @@ def test_drawn_split_has_other_people_in_training_and_test(crops):
 @pytest.mark.parametrize(
     ("fraction", "splits"), [(0, {"train", "val", "train_all"}), (1, {"query", "gallery"})]
 )
-def test_everybody_to_train_or_to_test_on(crops, fraction, splits, capsys):
+def test_a_test_fraction_of_0_or_1_leaves_out_a_side(crops, fraction, splits, capsys):
     prepare.main(["--data_dir", str(crops), "--pattern", PATTERN, "--test_fraction", str(fraction)])
     assert {path.name for path in (crops / "pytorch").iterdir() if path.is_dir()} == splits
     assert "8" in capsys.readouterr().out
@@ -86,7 +86,7 @@ def test_default_place_is_no_part_of_the_next_run(crops, capsys):
         prepare.main([*command, "--save_dir", str(crops)])
 
 
-def test_odd_names(tmp_path):
+def test_odd_names_are_read(tmp_path):
     folder = tmp_path / "crops"
     odd = [
         "anna/holiday 1.PNG",
@@ -125,7 +125,7 @@ def numbered(*identities, distractors=True):
     ]
 
 
-def test_numbers_of_identities():
+def test_identities_are_numbered_by_their_words():
     assert numbered("0", "-1", "12", "00012") == ["0000", "-1", "0012", "0012"]
     assert numbered("0", "12", distractors=False) == ["0001", "0013"]
     assert numbered("1", "12", distractors=False) == ["0001", "0012"]
@@ -153,7 +153,7 @@ def test_folders_of_splits_are_taken_as_they_are(tmp_path):
         laid_out(folder, pattern=PATTERN)
 
 
-def test_folder_of_each_identity_below_folders_of_splits(tmp_path):
+def test_folders_of_identities_below_folders_of_splits_are_read(tmp_path):
     folder = tmp_path / "crops"
     write_images(
         folder, ["train/anna/1.jpg", "train/bob/1.jpg", "gallery/carl/1.jpg", "gallery/carl/2.jpg"]
@@ -163,12 +163,12 @@ def test_folder_of_each_identity_below_folders_of_splits(tmp_path):
     assert splits["query"] == splits["gallery"] == ["0003/0003_c1_1.jpg", "0003/0003_c2_2.jpg"]
 
 
-def test_list_with_every_column(tmp_path):
+def test_a_list_with_every_column_is_laid_out(tmp_path):
     folder = tmp_path / "crops"
     write_images(folder, ["a b.jpg", "ü/1.png", "q.jpg", "g.jpg"])
     text = (
-        "path,identity,camera,split\na "
-        "b.jpg,anna,door,train\nü/1.png,anna,hall,val\nq.jpg,bob,door,query\n"
+        "path,identity,camera,split\na b.jpg,anna,door,train\n"
+        "ü/1.png,anna,hall,val\nq.jpg,bob,door,query\n"
     )
     (tmp_path / "list.csv").write_text(text + "g.jpg, bob ,hall,Gallery\n", encoding="utf-8-sig")
     splits = laid_out(folder, csv=str(tmp_path / "list.csv"))
@@ -212,7 +212,7 @@ def test_list_without_splits_and_cameras_lies_beside_its_images(tmp_path, capsys
         ("path,identity\na\0.jpg,1\n", "zero byte|contains NUL"),
     ],
 )
-def test_list_that_cannot_be_right(tmp_path, text, message):
+def test_a_list_that_cannot_be_right_is_refused(tmp_path, text, message):
     write_image(tmp_path / "1.jpg")
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(UserError, match=message):
@@ -220,7 +220,7 @@ def test_list_that_cannot_be_right(tmp_path, text, message):
     assert not (tmp_path / "pytorch").exists()
 
 
-def test_flags_that_are_missing_wrong_or_ignored(crops, tmp_path):
+def test_flags_that_are_missing_wrong_or_ignored_are_refused(crops, tmp_path):
     refused = {
         "--pattern must say where": ["--dataset", "folder"],
         "name the folder with --data_dir": ["--pattern", PATTERN],
@@ -278,7 +278,7 @@ def test_numbers_with_zeros_in_front_are_the_same_person_and_the_same_camera(kin
     assert {picture.identity for picture in read(0)["train_all"]} == {"7", "8"}
 
 
-def test_nobody_seen_twice():
+def test_a_test_needs_somebody_whom_two_cameras_see():
     pictures = [
         Picture(Path(name), name[:-1], camera)
         for name, camera in (("anna1", "1"), ("anna2", "1"), ("bob1", "2"))

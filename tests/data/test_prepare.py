@@ -47,7 +47,7 @@ def names(folder):
     )
 
 
-def test_layout(download, tmp_path):
+def test_the_layout_holds_the_images_of_the_download(download, tmp_path):
     before = state(download)
     done = lay_out(MARKET, download, tmp_path / "out")
     assert names(tmp_path / "out") == sorted(
@@ -141,7 +141,7 @@ def test_wrong_names_are_reported_all_at_once_and_nothing_is_made(download, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_empty_folder_of_the_download(download, tmp_path):
+def test_an_empty_folder_of_the_download_is_refused(download, tmp_path):
     shutil.rmtree(download / "query")
     (download / "query").mkdir()
     with pytest.raises(UserError, match="query: no images"):
@@ -227,7 +227,7 @@ def test_a_name_that_changes_only_its_case_is_not_lost_where_case_does_not_count
     assert order.index(name) < order.index(name.replace(".jpg", ".JPG"))
 
 
-def test_the_longest_names_of_a_file_system(download, tmp_path):
+def test_the_longest_names_of_a_file_system_are_kept(download, tmp_path):
     name = f"0001_c2s1_{'x' * 241}.jpg"
     (download / "query" / FILES["query"][0]).rename(download / "query" / name)
     lay_out(MARKET, download, tmp_path / "out")
@@ -275,7 +275,7 @@ def test_damaged_or_hostile_record_removes_nothing(download, tmp_path, content):
     assert (tmp_path / "victim.jpg").exists()
 
 
-def test_folder_that_cannot_be_written(download, tmp_path):
+def test_a_folder_that_cannot_be_written_is_named(download, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written .* Choose another"):
         lay_out(MARKET, download, tmp_path / "file" / "out")
@@ -339,7 +339,7 @@ prepare.lay_out(DATA_SETS["market"], Path(sys.argv[1]), Path(sys.argv[2]))
     assert all((out / name).read_bytes() == (fresh / name).read_bytes() for name in names(fresh))
 
 
-def test_counts_beside_those_published(download, tmp_path):
+def test_counts_stand_beside_those_published(download, tmp_path):
     lay_out(MARKET, download, tmp_path / "out")
     report = [" ".join(line.split()) for line in describe_layout(MARKET, tmp_path / "out")]
     assert "train_all 3 6 4 751 / 12,936 / 6 DIFFERS" in report
@@ -352,7 +352,7 @@ def test_counts_beside_those_published(download, tmp_path):
     )
 
 
-def test_real_people(real_people, tmp_path):
+def test_real_people_are_planned_as_their_names_say(real_people, tmp_path):
     plan = plan_layout(MARKET, real_people)
     found = {
         split: {target.split("/")[1] for target in plan if target.startswith(f"{split}/")}

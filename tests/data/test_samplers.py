@@ -141,7 +141,7 @@ def test_impossible_batches_are_refused():
     st.integers(2, 4),
     st.integers(1, 3),
 )
-def test_batches_of_clusters(seed, clusters, steps, instances, ranks):
+def test_batches_show_different_clusters_on_all_ranks(seed, clusters, steps, instances, ranks):
     """Each step shows different clusters on all ranks, K images of each, and no outlier.
 
     There are as many steps as asked for.

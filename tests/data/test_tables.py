@@ -182,7 +182,7 @@ def test_words_and_fractions_stay_as_they_are(table):
     assert [row["identity"] for _, row in rows] == ["1.5", "c1.0", "-1", "0", "007", "7e5"]
 
 
-def test_a_list_of_images_whose_camera_or_split_is_half_empty(table, caplog):
+def test_a_list_says_which_lines_lack_a_camera_or_a_split(table, caplog):
     table.write_text("path,identity,camera\n1.jpg,7,1\nü.jpg,8,\n", encoding="utf-8")
     own_csv(table.parent, table, 0)
     assert f"{table}: no camera for 1 of 2 images." in caplog.text

@@ -48,7 +48,7 @@ def test_spaces_and_digits_of_any_script_are_read_and_written(space, tmp_path):
 
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("space", SPACES)
-def test_labels_as_well(end, space, tmp_path):
+def test_labels_are_read_with_any_spaces_and_line_ends(end, space, tmp_path):
     line = space.join(("0", "0.5", "0.5", "0.1", "0.2", "{}"))
     text = end.join((line.format(7), line.format(8) + space))
     folder = write(tmp_path / "labels", {})

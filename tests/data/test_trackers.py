@@ -68,7 +68,7 @@ def assert_read(path, place, caplog, remarks=0):
     assert len(found) > 0.9 * sum(map(len, boxes.values()))
 
 
-def test_boxmot(place, caplog):
+def test_boxmot_writes_tracks_that_are_read(place, caplog):
     pytest.importorskip("boxmot")
     import torch
     from boxmot.detectors import DetectorCapabilities
@@ -94,7 +94,7 @@ def test_boxmot(place, caplog):
     assert_read(run_track(words, detector=Detector()).mot_path, place, caplog)
 
 
-def test_roboflows_trackers(place, caplog, monkeypatch):
+def test_roboflows_trackers_write_tracks_that_are_read(place, caplog, monkeypatch):
     pytest.importorskip("trackers")
     from trackers.scripts.__main__ import main
 
@@ -113,7 +113,7 @@ def test_roboflows_trackers(place, caplog, monkeypatch):
 
 @pytest.mark.parametrize("confidence", [False, True])
 @pytest.mark.parametrize("video", [False, True])
-def test_ultralytics(confidence, video, place, caplog, monkeypatch):
+def test_ultralytics_writes_tracks_that_are_read(confidence, video, place, caplog, monkeypatch):
     monkeypatch.setenv("YOLO_AUTOINSTALL", "false")
     monkeypatch.setenv("YOLO_OFFLINE", "true")
     pytest.importorskip("ultralytics")

@@ -89,7 +89,7 @@ def test_files_that_a_pattern_leaves_out_are_counted(tmp_path):
     assert "1_c1_notes.txt" in output
 
 
-def test_a_pattern_whose_identity_may_be_missing(tmp_path):
+def test_a_pattern_whose_identity_may_be_missing_is_refused(tmp_path):
     write_crops(tmp_path)
     output = refused(
         "prepare", "--data_dir", tmp_path, "--pattern", r"(?P<id>x)?_c(?P<camera>\d+)", cwd=tmp_path
@@ -139,7 +139,7 @@ def test_a_broken_source_is_named(tmp_path):
 
 
 @POSIX
-def test_links_to_the_folder_itself(tmp_path):
+def test_links_to_the_folder_itself_are_followed_once(tmp_path):
     write_crops(tmp_path / "crops")
     (tmp_path / "crops" / "self").symlink_to(".")
     (tmp_path / "crops" / "up").symlink_to("..")
@@ -233,7 +233,7 @@ def test_a_large_photograph_is_decoded_at_a_fraction(tmp_path):
         (np.int32, [0, 2**30, 2**31 - 2**9], [0, 64, 127]),
     ],
 )
-def test_pixels_of_more_than_a_byte(tmp_path, kind, values, expected):
+def test_pixels_of_more_than_a_byte_become_grey_levels(tmp_path, kind, values, expected):
     Image.fromarray(np.array([values], kind)).save(tmp_path / "a.tif")
     assert load_image(tmp_path / "a.tif", 1, 3, shown=True)[0, :, 0].tolist() == expected
 
@@ -250,7 +250,7 @@ def test_the_range_of_deep_pixels_is_not_guessed_frame_by_frame(top, tmp_path):
     assert {*level.ravel().tolist()} == {200 // 16}
 
 
-def test_pixels_that_are_no_numbers(tmp_path):
+def test_pixels_that_are_not_numbers_are_named(tmp_path):
     Image.fromarray(np.array([[np.nan, 1]], np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(UserError, match=r"a\.tif: some of its pixels are not numbers"):
         load_bank([tmp_path / "a.tif"], 8, 4)
@@ -292,7 +292,7 @@ def test_numbers_beyond_64_bits_are_not_identities(tmp_path):
     assert read_split(tmp_path, "train", cameras_required=False).labels.tolist() == [0]
 
 
-def test_two_layouts_at_once(tmp_path):
+def test_two_layouts_at_once_wait_for_each_other(tmp_path):
     """Each waits for the other, and the second finds everything made."""
     write_crops(tmp_path / "crops")
     from person_reid.data.datasets import DATA_SETS

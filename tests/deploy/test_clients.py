@@ -225,7 +225,7 @@ def test_flags_that_a_client_decides_are_refused(flags, message, here):
 class TestRealClients:
     """The clients themselves, if they are installed. Frames are in OpenCV's channel order."""
 
-    def test_boxmot(self, scene, ours, write):
+    def test_boxmot_gets_our_features(self, scene, ours, write):
         pytest.importorskip("boxmot")
         from boxmot import BotSort
         from boxmot.reid.core.runtime import ReID
@@ -236,7 +236,7 @@ class TestRealClients:
         found = np.column_stack([boxes, np.full(len(boxes), 0.9), np.zeros(len(boxes))])
         assert len(BotSort(reid_weights=name).update(found, bgr)) == len(boxes)
 
-    def test_ultralytics(self, scene, ours, write, monkeypatch):
+    def test_ultralytics_gets_our_features(self, scene, ours, write, monkeypatch):
         monkeypatch.setenv("YOLO_AUTOINSTALL", "false")
         monkeypatch.setenv("YOLO_OFFLINE", "true")
         pytest.importorskip("ultralytics")
@@ -252,7 +252,7 @@ class TestRealClients:
         wider = np.trunc(np.hstack([middle - size / 2, middle + size / 2]))
         assert_alike(np.stack(found), ours.crops(frame, wider))
 
-    def test_deep_sort_realtime(self, scene, ours, write):
+    def test_deep_sort_realtime_gets_our_features(self, scene, ours, write):
         pytest.importorskip("deep_sort_realtime")
         from deep_sort_realtime.deepsort_tracker import DeepSort
 

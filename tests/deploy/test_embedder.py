@@ -101,7 +101,7 @@ def test_the_range_of_images_of_more_than_eight_bits_can_be_said(folder, tmp_pat
             embedder(limits=wrong)
 
 
-def test_arrays_of_opencv(embedder, paths, expected):
+def test_arrays_of_opencv_are_read_as_bgr(embedder, paths, expected):
     arrays = [np.asarray(Image.open(path).convert("RGB"))[:, :, ::-1] for path in paths]
     np.testing.assert_allclose(embedder(arrays, bgr=True), expected, atol=1e-6)
     assert np.abs(embedder(arrays)[:4] - expected[:4]).max() > 1e-3
@@ -109,7 +109,7 @@ def test_arrays_of_opencv(embedder, paths, expected):
     np.testing.assert_allclose(embedder([paths[0], arrays[1]], bgr=True), expected[:2], atol=1e-6)
 
 
-def test_many_images_and_none(embedder, paths, expected, monkeypatch):
+def test_many_images_and_none_have_features(embedder, paths, expected, monkeypatch):
     monkeypatch.setattr("person_reid.data.images.decoding.AHEAD", 7)
     monkeypatch.setattr("person_reid.deploy.embedder.IMAGES_IN_MEMORY", 9)
     np.testing.assert_allclose(embedder(paths * 4), np.tile(expected, (4, 1)), atol=1e-6)
@@ -117,25 +117,25 @@ def test_many_images_and_none(embedder, paths, expected, monkeypatch):
     assert empty.shape == (0, embedder.dim) and empty.dtype == np.float32
 
 
-def test_an_array_of_equal_crops(embedder, paths):
+def test_equal_crops_of_an_array_have_equal_features(embedder, paths):
     crops = np.stack([np.asarray(Image.open(paths[1]))] * 3)
     assert np.ptp(embedder(crops), axis=0).max() < 1e-6
 
 
-def test_an_exported_file(folder, paths, expected):
+def test_an_exported_file_gives_the_features_of_its_network(folder, paths, expected):
     np.testing.assert_allclose(
         person_reid.Embedder(folder / "net.pt", device="cpu")(paths), expected, atol=1e-6
     )
 
 
-def test_without_the_mirrored_image(folder, paths, expected):
+def test_features_without_the_mirrored_image_differ(folder, paths, expected):
     plain = person_reid.Embedder("test_resnet", folder / "net.pth", "cpu", flip=False, size=SIZE)
     other = person_reid.Embedder(folder / "net.pt", device="cpu", flip=False)
     np.testing.assert_allclose(plain(paths), other(paths), atol=1e-6)
     assert np.abs(plain(paths) - expected).max() > 1e-5
 
 
-def test_the_name_of_a_run_that_is_not_there(here):
+def test_a_run_that_is_not_there_is_named(here):
     with pytest.raises(UserError, match=r"absent.opts\.yaml: no run of that name"):
         person_reid.Embedder("absent")
 
@@ -444,7 +444,7 @@ for threads, again in ((1, False), (2, False), (2, True)):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_in_a_forked_process_it_answers_or_says_why_not():
+def test_an_embedder_in_a_forked_process_answers_or_says_why_not():
     """A process of gunicorn --preload must not wait for ever.
 
     It did with two threads, and so did an embedder that was made in the new process.

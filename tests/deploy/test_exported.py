@@ -93,7 +93,7 @@ def test_an_exported_file_gives_the_features_of_the_network(
 
 
 @pytest.mark.parametrize("name", ["test_vit", "PCB"])
-def test_transformers_and_parts_as_onnx(name, bank, tmp_path):
+def test_transformers_and_parts_run_as_onnx(name, bank, tmp_path):
     pytest.importorskip("onnxruntime")
     network = network_of("test_resnet", PCB=True) if name == "PCB" else network_of(name)
     assert (network.pieces > 1) == (name == "PCB")
@@ -145,7 +145,7 @@ def test_a_file_that_deviates_is_refused_and_the_old_one_stays(
 
 
 class TestWhatGoesWrong:
-    def test_files_that_are_no_engines(self, tmp_path):
+    def test_files_that_are_not_engines_are_refused(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"absent\.onnx: no such exported network"):
             Engine(tmp_path / "absent.onnx")
         for name in ("net.onnx", "net.pt", "net.pt2"):
@@ -158,7 +158,7 @@ class TestWhatGoesWrong:
         with pytest.raises(UserError, match=r"ends in \.onnx, \.pt, \.pt2"):
             Engine(tmp_path / "net.pth")
 
-    def test_a_file_of_another_program(self, tmp_path):
+    def test_a_torchscript_file_of_another_program_is_refused(self, tmp_path):
         torch.jit.save(torch.jit.script(nn.Linear(2, 2)), str(tmp_path / "net.pt"))
         with pytest.raises(UserError, match="not a network written by"):
             Engine(tmp_path / "net.pt")
@@ -171,7 +171,9 @@ class TestWhatGoesWrong:
         with pytest.raises(UserError, match="python -m pip install onnxruntime"):
             export(network, contents_of(network), tmp_path / "net.onnx", "onnx")
 
-    def test_a_network_that_cannot_be_exported(self, network, tmp_path, monkeypatch):
+    def test_a_network_that_cannot_be_exported_is_named_with_the_advice(
+        self, network, tmp_path, monkeypatch
+    ):
         def branching(self, images):
             return self.embed(images) if images.sum() > 0 else images
 

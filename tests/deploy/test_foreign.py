@@ -80,7 +80,7 @@ def expected(network, mean=MEAN, std=STD, up_to=1, bgr=False):
 
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
 @pytest.mark.parametrize("batch", [None, 1, 4])
-def test_batches_of_any_size_and_of_a_fixed_one(suffix, batch, tmp_path):
+def test_batches_of_any_size_and_of_a_fixed_one_are_run(suffix, batch, tmp_path):
     network = Foreign(spatial=batch == 1)
     engine = Engine(write(tmp_path / f"net{suffix}", network, batch))
     assert engine.size == SIZE and engine.contents.dim == 5

@@ -95,7 +95,9 @@ def test_every_runtime_gives_the_features_of_pytorch(place, bank, runtime, setti
 
 
 class TestAuto:
-    def test_it_takes_the_first_and_leaves_no_file(self, place, remarks, tmp_path, monkeypatch):
+    def test_auto_takes_the_first_runtime_and_leaves_no_file(
+        self, place, remarks, tmp_path, monkeypatch
+    ):
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         embedder(place, "auto")
         assert "Features by openvino" in remarks.text and not list(tmp_path.iterdir())
@@ -142,7 +144,7 @@ class TestPrecision:
         # float32 gives the same features as before.
         np.testing.assert_allclose(embedder(place, runtime).features(bank), exact, atol=1e-5)
 
-    def test_an_exported_file_in_bfloat16(self, place, bank):
+    def test_an_exported_file_computes_in_bfloat16(self, place, bank):
         lacking("BF16")
         found = Embedder(
             place / "0.onnx", device="cpu", runtime="openvino", dtype=torch.bfloat16
@@ -159,7 +161,7 @@ class TestPrecision:
         np.testing.assert_array_equal(found, embedder(place, "openvino").features(bank))
 
     @pytest.mark.usefixtures("half_precision")
-    def test_a_processor_without_it(self, place, bank, remarks, monkeypatch):
+    def test_a_processor_without_half_precision_is_named(self, place, bank, remarks, monkeypatch):
         import openvino
 
         monkeypatch.setattr(openvino.Core, "get_property", lambda *names: ["FP32"])
@@ -198,7 +200,7 @@ class TestMistakes:
         with pytest.raises(UserError, match=f"python -m pip install {runtime}"):
             embedder(place, runtime)
 
-    def test_a_gpu(self):
+    def test_a_gpu_is_refused_by_other_runtimes(self):
         with pytest.raises(
             UserError,
             match="the network runs on cuda:0, which only PyTorch can do here. "
@@ -207,7 +209,7 @@ class TestMistakes:
             gpu = torch.device("cuda", 0)
             module.fast_engine(lambda: pytest.fail("loaded"), "net", "openvino", gpu)
 
-    def test_an_unknown_one(self, place):
+    def test_an_unknown_runtime_is_refused(self, place):
         with pytest.raises(
             UserError, match="runtime 'tensorflow': expected torch, auto, openvino, onnxruntime"
         ):

@@ -56,7 +56,7 @@ def test_the_page_has_every_command():
     assert asked == {"index", "query", "enroll", "identify", "people", "apply", "forget"}
 
 
-def test_commands_in_their_order(cwd):
+def test_the_commands_of_the_page_run_in_their_order(cwd):
     pytest.importorskip("milvus_lite", reason="Milvus Lite stands in for a server")
     # Not while a command runs: the import closes the handlers of other libraries' logs, and that of
     # absl, which OpenVINO imports, closes its stream unless it is sys.stderr, which `run`

@@ -72,7 +72,7 @@ def assert_fused_is_exact(module, tensors):
 @pytest.mark.parametrize("parts", PARTS)
 @pytest.mark.parametrize("activates", [True, False])
 @pytest.mark.parametrize("shortcut", [True, False])
-def test_equals_the_layers_of_pytorch(parts, activates, shortcut):
+def test_a_fused_layer_equals_the_layers_of_pytorch(parts, activates, shortcut):
     torch.manual_seed(0)
     inputs = 24 if parts == "norm" else 40
     tensors = [maps(5, inputs, 11, 7) * 3 + 50, *([maps(5, 24, 11, 7)] if shortcut else [])]
@@ -87,7 +87,7 @@ def test_equals_the_layers_of_pytorch(parts, activates, shortcut):
     width=st.integers(1, 15), inputs=st.integers(1, 5), channels=st.integers(1, 9),
     shortcut=st.booleans(), threads=st.integers(1, 3),
 )  # fmt: skip
-def test_equals_them_for_any_size(
+def test_a_fused_layer_equals_them_for_any_size(
     parts, images, height, width, inputs, channels, shortcut, threads
 ):
     torch.manual_seed(images)

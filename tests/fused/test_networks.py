@@ -51,7 +51,7 @@ def test_a_fused_network_is_the_same_network(name):
 
 
 @needs_compiler
-def test_in_testing_it_gives_the_same_bits():
+def test_a_fused_network_in_testing_gives_the_same_bits():
     network = OSNet(0.25).eval()
     x = images()
     with torch.inference_mode():

@@ -64,7 +64,7 @@ def test_exact_search_is_a_sort_of_all_similarities(features, tmp_path, monkeypa
         index.search(queries, 0)
 
 
-def test_more_answers_than_images(features, tmp_path):
+def test_a_search_answers_with_no_more_than_its_images(features, tmp_path):
     assert len(filled(tmp_path / "a.index", features[:3]).search(features[:1], 10)[0]) == 3
 
 

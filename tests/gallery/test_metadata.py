@@ -511,7 +511,7 @@ def test_years_have_four_digits():
         moment("0001-01-01T00:00+14:00")
 
 
-def test_times_and_ages():
+def test_times_and_ages_are_read():
     assert moment(" 2026-11-01T09:30Z ") == "2026-11-01 09:30:00Z"
     assert moment("2026-11-01T09:30+01:00") == "2026-11-01 08:30:00Z"
     assert instant("2026-11-01T09:30:00.5Z") == "2026-11-01 09:30:00.500000Z"

@@ -149,7 +149,7 @@ def test_what_is_not_given_stays_and_what_changed_is_missing(own_pair, features,
         image.write_bytes(b"new")
 
 
-def test_it_remembers_what_it_was_told_first_and_long_values(own_pair):
+def test_a_gallery_remembers_what_it_was_told_first_and_long_values(own_pair):
     probe = np.random.default_rng(0).random(12_288).tolist()
     for gallery in own_pair:
         assert gallery.recall("probe") is None
@@ -160,7 +160,7 @@ def test_it_remembers_what_it_was_told_first_and_long_values(own_pair):
         }
 
 
-def test_features_of_another_network_and_addresses_that_are_none(pair, features, address):
+def test_features_of_another_network_and_wrong_addresses_are_refused(pair, features, address):
     for gallery in pair:
         with pytest.raises(UserError, match="width 16, not 8"):
             gallery.add(["a.jpg"], features[:1, :8])
@@ -315,7 +315,7 @@ def test_nobody_listens():
         open_gallery("milvus://127.0.0.1:9/people")
 
 
-def test_the_commands_of_search(here, capsys):
+def test_the_commands_of_search_take_an_address(here, capsys):
     """Index, enroll, ask, identify and forget, with nothing but another --index."""
     write_people(here / "people", people=3, images=4)
     address = f"milvus://{here}/people.db/people"

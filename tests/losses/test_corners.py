@@ -72,14 +72,14 @@ def test_autocast_computes_in_float32(name, dtype):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dim", [2, 64, 1000, 4096])
-def test_any_dimension(name, dim):
+def test_a_loss_takes_any_dimension(name, dim):
     if losses.REGISTRY[name].loss.takes == "logits" and dim < CLASSES:
         pytest.skip("fewer scores than classes")
     assert_finite(*value_and_gradient(create(name, dim), *batch(dim)))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_identity_and_no_positive_and_a_single_image(name):
+def test_one_identity_no_positive_and_a_single_image_have_finite_losses(name):
     features, _ = batch(count=8)
     for labels in (torch.zeros(8, dtype=torch.int64), torch.arange(8)):
         assert_finite(*value_and_gradient(create(name), features, labels))
@@ -107,7 +107,7 @@ ZERO_FOR_ONE_IMAGE += ["cranked", "instance", "verification"]
     + [(name, 8 * [0]) for name in ZERO_WITHOUT_NEGATIVES]
     + [(name, [0]) for name in ZERO_FOR_ONE_IMAGE],
 )
-def test_zero_without_positives_or_negatives_or_for_one_image(name, identities):
+def test_a_loss_is_zero_without_positives_or_negatives_or_for_one_image(name, identities):
     labels = torch.tensor(identities)
     value, gradient = value_and_gradient(create(name), batch(count=len(labels))[0], labels)
     assert value.item() == pytest.approx(0, abs=1e-6)
@@ -174,7 +174,7 @@ def test_focal_of_a_certain_answer_has_a_finite_gradient():
 
 @pytest.mark.parametrize("backend", ["eager", pytest.param("aot_eager", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
-def test_compiles_without_a_graph_break(name, backend):
+def test_a_loss_compiles_without_a_graph_break(name, backend):
     """eager traces the forward pass, and aot_eager the backward pass as well.
 
     So does the full compiler, but it spends minutes on generating code.
@@ -190,7 +190,7 @@ def test_compiles_without_a_graph_break(name, backend):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_never_waits_for_the_accelerator(name):
+def test_a_loss_never_waits_for_the_accelerator(name):
     """Fake tensors have shapes and no values.
 
     To read a number, or to select by a condition, raises.

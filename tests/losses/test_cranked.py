@@ -37,7 +37,7 @@ def slow_cranked(features, labels, alpha=2.0, margin=1.3, temperature=1.0, clust
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_it_is_half_of_the_published_sum(seed):
+def test_the_loss_is_half_of_the_published_sum(seed):
     features, labels = batch(seed, count=40)
     sizes = k_means(slow.unit(features), 8).bincount()
     # Some groups are left out, and some are not.
@@ -45,14 +45,14 @@ def test_it_is_half_of_the_published_sum(seed):
     check(losses.create_loss("cranked"), lambda f, y: slow_cranked(f, y) / 2, features, labels)
 
 
-def test_its_settings_are_those_of_the_published_sum():
+def test_the_settings_are_those_of_the_published_sum():
     features, labels = batch(3, count=32)
     settings: dict[str, Any] = {"alpha": 1.4, "margin": 0.9, "clusters": 3}
     ours = losses.create_loss("cranked", balance=0.5, negative_temperature=4.0, **settings)
     check(ours, lambda f, y: slow_cranked(f, y, temperature=4.0, **settings) / 2, features, labels)
 
 
-def test_it_grows_with_the_number_of_groups_where_the_mean_does_not():
+def test_the_loss_grows_with_the_number_of_groups_where_the_mean_does_not():
     """Twice the people have twice the sum of the positives, and the same mean.
 
     The second half is at a right angle to the first.

@@ -120,7 +120,7 @@ PROTOTYPES = {
 }
 
 
-def test_ranked_with_a_temperature_that_would_overflow():
+def test_ranked_stays_finite_with_a_temperature_that_would_overflow():
     features, labels = batch(3, spread=0.03, classes=3)
     settings: dict[str, Any] = {"positive_temperature": 2.0, "negative_temperature": 200.0}
     check(
@@ -219,7 +219,7 @@ def test_centers_move_as_in_their_paper_but_not_in_evaluation():
 @pytest.mark.parametrize(
     ("name", "angle"), [("sphere", slow.sphere_angle), ("arcface", slow.arc_angle)]
 )
-def test_margin_as_a_function_of_the_angle(name, angle):
+def test_a_margin_is_its_function_of_the_angle(name, angle):
     thetas = torch.linspace(0, math.pi, 181)
     found = losses.create_loss(name, CLASSES, DIM).with_margin(thetas.cos())
     expected = torch.tensor([angle(theta.item()) for theta in thetas])

@@ -31,7 +31,7 @@ def check_with_parameters(loss, oracle, features, labels):
     torch.testing.assert_close(loss.classifier.bias.grad.double(), bias.grad, rtol=1e-5, atol=1e-6)
 
 
-def test_in_evaluation_mode_it_equals_a_loop_over_pairs_of_unit_length():
+def test_the_loss_in_evaluation_mode_equals_a_loop_over_pairs_of_unit_length():
     features, labels = batch(7, count=12)
     check_with_parameters(
         trained_a_little().eval(),
@@ -49,7 +49,7 @@ def with_products_dropped(masks, features, labels, weight, bias):
     return -(log_p[..., 1][..., positive].mean(-1) + log_p[..., 0][..., negative].mean(-1)) / 2
 
 
-def test_in_training_mode_it_drops_three_quarters_of_each_product():
+def test_the_loss_in_training_mode_drops_three_quarters_of_each_product():
     features, labels = batch(7, count=12)
     torch.manual_seed(2)
     mask = dropout(torch.ones(12, DIM), 0.75)
@@ -62,7 +62,7 @@ def test_in_training_mode_it_drops_three_quarters_of_each_product():
     )
 
 
-def test_on_average_it_is_the_loss_with_a_mask_of_its_own_for_every_pair():
+def test_the_loss_is_on_average_that_with_a_mask_of_its_own_for_every_pair():
     """Person-reID-verification drops out the product of each pair by itself."""
     features, labels = batch(8, count=6, classes=3)
     loss = trained_a_little()
@@ -76,7 +76,7 @@ def test_on_average_it_is_the_loss_with_a_mask_of_its_own_for_every_pair():
     assert abs(ours.mean() - loss.eval()(features, labels)) > 8 * error
 
 
-def test_its_weights_have_the_names_and_initial_values_of_its_authors():
+def test_the_weights_have_the_names_and_initial_values_of_the_authors():
     torch.manual_seed(0)
     weights = losses.create_loss("verification", dim=512).state_dict()
     assert set(weights) == {"classifier.weight", "classifier.bias"}

@@ -197,7 +197,7 @@ def test_dropout_is_switched_on_for_a_network_in_evaluation():
     assert layers[0].training and not layers[1].training
 
 
-def test_the_published_functions_of_utils(here):
+def test_the_published_functions_of_utils_work(here):
     network = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))
     )

@@ -97,7 +97,7 @@ def slow_threshold(cells, rate, confidence):
 
 
 @pytest.mark.parametrize(("size", "rate"), [(1, 0.1), (20, 0.5)])
-def test_it_equals_loops_over_people_and_thresholds(size, rate):
+def test_the_bound_equals_loops_over_people_and_thresholds(size, rate):
     query, gallery = people(FEWEST, images=1)
     cells, images = slow_cells(query, gallery, size)
     found = bounded_threshold(query, gallery, rate, 0.8, size)
@@ -159,14 +159,14 @@ def threshold(query, gallery, *asked):
     st.lists(st.floats(0.1, 0.99), min_size=2, max_size=2),
     st.sampled_from([1, 9, 500]),
 )
-def test_more_confidence_or_a_lower_rate_never_lowers_it(seed, rates, confidences, size):
+def test_more_confidence_or_a_lower_rate_never_lowers_the_threshold(seed, rates, confidences, size):
     sets = people(FEWEST + seed % 9, seed)
     (low, high), (unsure, sure) = sorted(rates), sorted(confidences)
     assert threshold(*sets, low, unsure, size) >= threshold(*sets, high, unsure, size)
     assert threshold(*sets, high, sure, size) >= threshold(*sets, high, unsure, size)
 
 
-def test_it_is_kept():
+def test_other_people_keep_the_bound():
     """At most a tenth of 100 draws of people from many exceed a bound of 95 %.
 
     Half of them break the point estimate.
@@ -207,7 +207,7 @@ def test_too_few_people_are_told_how_many_it_takes():
     assert bounded_threshold(*people(2 * needed(1e-4)), rate=1e-4, confidence=0.95).threshold < 1
 
 
-def test_one_camera_and_equal_scores():
+def test_one_camera_is_too_few_and_equal_scores_are_bounded():
     query, gallery = people(FEWEST)
     query.cameras[:] = gallery.cameras[:] = 1
     with pytest.raises(UserError, match=r"so few people \(0\)"):

@@ -73,7 +73,7 @@ def test_the_blocks_of_rows_do_not_matter(monkeypatch):
     assert (found != expected).nnz == 0 and found.nnz == expected.nnz > 50
 
 
-def test_few_and_identical_images():
+def test_few_and_identical_images_are_clustered():
     same = np.ones((5, 3), np.float32)
     assert (dbscan(jaccard_graph(same)) == 0).all()
     two = np.eye(2, dtype=np.float32)
@@ -181,7 +181,7 @@ def test_reliable_clusters_equal_the_sets_of_the_paper(seed, count, most, least)
     assert sorted(set(found[inside])) == list(range(len(set(found[inside]))))
 
 
-def test_alone_and_proxies():
+def test_outliers_are_alone_and_proxies_belong_to_clusters_and_cameras():
     labels = np.array([1, -1, 0, 1, -1, 1])
     assert alone(labels).tolist() == [1, 2, 0, 1, 3, 1]
     proxies, of_cluster, of_camera = camera_proxies(labels, np.array([5, 5, 5, 7, 7, 5]))

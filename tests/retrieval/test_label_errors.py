@@ -138,7 +138,7 @@ def test_what_a_camera_saw_of_somebody_else_is_to_be_split():
     assert found.identity[found.proposal == "split"].min() == 5001
 
 
-def test_distractors_that_are_somebody_and_people_who_are_nobody():
+def test_distractors_who_are_somebody_and_people_who_are_nobody_are_found():
     features, labels, cameras = people()
     rng = np.random.default_rng(5)
     strangers = rng.normal(size=(200, 32)).astype(np.float32)

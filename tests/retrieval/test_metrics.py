@@ -32,14 +32,14 @@ def one_query(scores, labels, cameras, **options):
     )
 
 
-def test_published_single_query(published):
+def test_single_queries_have_the_published_figures(published):
     query, gallery, _, expected = published
     metrics = evaluate(query, gallery)
     np.testing.assert_allclose(figures(metrics), expected["single_query"], atol=1e-6)
     assert (metrics.num_matches == 0).sum() >= 3
 
 
-def test_published_multi_query(published):
+def test_multiple_queries_have_the_published_figures(published):
     query, gallery, multi_query, expected = published
     metrics = evaluate(merge_multi_query(query, multi_query), gallery)
     np.testing.assert_allclose(figures(metrics), expected["multi_query"], atol=1e-6)
@@ -125,7 +125,7 @@ def test_step_precision_is_scikit_learns():
     )
 
 
-def test_trapezoid_by_hand():
+def test_the_trapezoid_is_that_worked_out_by_hand():
     # Right, wrong, right: (1 + 1) / 2 and (1/2 + 2/3) / 2, over two matches.
     metrics = one_query([3, 2, 1], [1, 2, 1], [2, 2, 2])
     assert metrics.mAP == pytest.approx((1 + (1 / 2 + 2 / 3) / 2) / 2)
@@ -176,7 +176,7 @@ def test_a_query_without_match_counts_zero():
 
 
 @pytest.mark.parametrize(("label", "expected"), [(1, 1.0), (2, 0.0), (-1, 0.0)])
-def test_gallery_of_one_image(label, expected):
+def test_a_gallery_of_one_image_is_right_or_wrong(label, expected):
     metrics = one_query([1], [label], [2])
     assert metrics.mAP == expected and metrics.rank(10) == expected
 

@@ -144,7 +144,7 @@ def test_whitening_of_equal_features_stays_finite():
         Whitening(images.features[:1])
 
 
-def test_flags_of_the_command(tmp_path):
+def test_the_flags_of_the_command_change_the_features(tmp_path):
     people = draw_people(tmp_path / "people", 3, tested=3)
     usual = [
         *ON_THE_PROCESSOR,

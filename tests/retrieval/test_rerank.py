@@ -38,7 +38,7 @@ def whole(scores, rows):
 
 
 @pytest.mark.parametrize("kind", [KReciprocalScores, *GRAPHS])
-def test_published_scores_and_figures(published, rerank, kind):
+def test_scores_and_figures_are_the_published_ones(published, rerank, kind):
     query, gallery, _, expected = published
     if kind is KReciprocalScores:
         scores = kind(query.features, gallery.features, **PUBLISHED)
@@ -119,7 +119,7 @@ def test_scores_come_in_chunks_that_fit_into_the_memory(method):
 
 
 @pytest.mark.parametrize("method", RERANK_METHODS)
-def test_features_of_double_precision(published, method):
+def test_features_of_double_precision_give_the_same_scores(published, method):
     query, gallery, *_ = published
     rescore = rescorer(RerankOptions(method=method))
     exact = [np.asarray(each.features, np.float64) for each in (query, gallery)]
@@ -127,7 +127,7 @@ def test_features_of_double_precision(published, method):
     np.testing.assert_array_equal(whole(rescore(*exact), len(query)), expected)
 
 
-def test_one_and_the_same_image_everywhere():
+def test_equal_images_everywhere_have_finite_scores():
     features = signs(np.random.default_rng(0), 1).repeat(9, axis=0)
     for method in (KReciprocalScores, *GRAPHS):
         assert np.isfinite(

@@ -398,7 +398,7 @@ def test_truth_that_is_not_there_leaves_what_was_written(index, tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
-def test_a_newline_in_the_name_of_a_folder(tmp_path):
+def test_a_newline_in_the_name_of_a_folder_changes_nothing(tmp_path):
     folder = tmp_path / "a\nb"
     folder.mkdir()
     index = SearchIndex(folder / "people.index")
@@ -447,7 +447,7 @@ def test_what_the_page_saves_names_people_for_search_and_for_training(index, tmp
     assert people < {f"{number:04}" for number in range(1, 5)} and people
 
 
-def test_from_frames_and_a_tracker_to_people(here):
+def test_frames_and_a_tracker_lead_to_people(here):
     torch.manual_seed(0)
     torch.save(create_model("test_resnet", weights="none").model.state_dict(), "net.pth")
     network = ["--backbone", "test_resnet", "--weights", "net.pth", "--height", "64"]

@@ -191,7 +191,7 @@ def test_identities_are_never_read(people, cwd, tmp_path):
         assert equal_weights(weights("renamed", file, tmp_path), weights("whole", file, cwd))
 
 
-def test_start_from_a_run_and_unknown_cameras(people, cwd):
+def test_an_adaptation_starts_from_a_run_without_cameras(people, cwd):
     folder = cwd / "plain"
     folder.mkdir()
     for number, path in enumerate(sorted((people / "train_all").rglob("*.png"))):
@@ -265,7 +265,7 @@ def image(path, colour, seed=0):
     Image.fromarray((np.array(colour) + noise).astype(np.uint8)).save(path)
 
 
-def test_folders_with_nothing_to_learn_from(tmp_path):
+def test_folders_with_nothing_to_learn_from_are_refused(tmp_path):
     image(tmp_path / "one" / "a.png", (90, 90, 90))
     for number in range(12):
         image(tmp_path / "same" / f"{number}.png", (90, 90, 90))
@@ -295,7 +295,7 @@ def test_folders_with_nothing_to_learn_from(tmp_path):
     assert not (tmp_path / "model" / "x").exists()
 
 
-def test_mistaken_flags(tmp_path):
+def test_mistaken_flags_are_refused(tmp_path):
     assert "--from RUN" in refused("adapt", "--data_dir", "x", cwd=tmp_path)
     assert "for the parts" in refused(
         "adapt", "--data_dir", "x", "--backbone", "mgn", "--weights", "none", cwd=tmp_path

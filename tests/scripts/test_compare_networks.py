@@ -16,7 +16,7 @@ from tools import compare_networks, export
 from tools.compare_networks import measure, short_names, table
 
 
-def test_a_run_a_folder_a_file_and_weights(here, capsys):
+def test_a_run_a_folder_a_file_and_weights_are_compared(here, capsys):
     draw_people(here / "people", 2, 2, 2, 2, 2, 2)
     save_run("--neck", "none", backbone="test_resnet")
     save_pretrained("run", "as_folder")
@@ -105,7 +105,7 @@ def test_a_table_for_a_file_has_a_column_for_each_figure():
         (["run.2"], ["run.2"]),
     ],
 )
-def test_short_names_that_differ(texts, names):
+def test_short_names_differ(texts, names):
     assert short_names(texts) == names
 
 

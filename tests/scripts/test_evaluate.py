@@ -50,14 +50,14 @@ def expect(figures, prefix=""):
 
 
 @pytest.mark.parametrize("script", [evaluate, evaluate_gpu])
-def test_single_and_multiple_query(script, result, published, capsys):
+def test_single_and_multiple_queries_have_the_published_figures(script, result, published, capsys):
     script.main(["--result", result])
     expected = published[3]
     lines = expect(expected["single_query"]) + expect(expected["multi_query"], "multi ")
     assert re.fullmatch(lines, capsys.readouterr().out)
 
 
-def test_the_default_file_and_no_multiple_query(result, published, capsys, here):
+def test_the_default_file_is_read_without_a_multiple_query(result, published, capsys, here):
     with pytest.raises(
         UserError, match=r"^pytorch_result\.mat: no features there\. .*python test\.py"
     ):
@@ -181,7 +181,7 @@ def test_the_distance_is_named_where_it_is_not_the_usual(result, published, caps
     ("method", "key"),
     [("k-reciprocal", "k_reciprocal k1=20 k2=6 lambda=0.3"), ("gnn", "gnn k1=26 k2=7 lambda=0.3")],
 )
-def test_re_ranking(result, published, capsys, method, key):
+def test_re_ranking_gives_the_published_figures(result, published, capsys, method, key):
     evaluate_rerank.main(["--result", result, "--method", method])
     out, err = capsys.readouterr()
     assert re.fullmatch(expect(published[3][key], "re-ranked "), out)

@@ -196,7 +196,7 @@ def test_figures_of_one_camera_need_a_flag(inside, tmp_path):
         assert picture.is_file()
 
 
-def test_heat_maps_of_a_ranking_and_of_any_images(inside, tmp_path, drawn_sizes):
+def test_heat_maps_show_a_ranking_and_any_images(inside, tmp_path, drawn_sizes):
     _, query, gallery = inside
     heatmap.main(
         [
@@ -267,7 +267,7 @@ def drawn_sizes(monkeypatch):
     return counts
 
 
-def test_the_report_holds_it_all_and_needs_nothing_else(inside, capsys):
+def test_the_report_holds_all_results_and_needs_no_other_file(inside, capsys):
     place, query, gallery = inside
     report.main(["--name", "small", "--queries", "2", "--worst", "1", "--k1", "5", "--k2", "2"])
     path = place / "model" / "small" / "report.html"

@@ -32,7 +32,7 @@ def test_published_command_puts_the_layout_where_the_published_code_did(
     assert "19 kept" in capsys.readouterr().out
 
 
-def test_script_with_flags(download, tmp_path, capsys):
+def test_the_script_takes_a_folder_and_a_data_set(download, tmp_path, capsys):
     prepare.main(["--data_dir", str(download)])
     assert (download / "pytorch" / "query" / "0001").is_dir()
     prepare.main(
@@ -56,7 +56,7 @@ def test_flags_of_images_that_are_read_are_refused_before_people_are_drawn(flag,
     assert not (tmp_path / "people").exists()
 
 
-def test_synthetic_people(tmp_path, capsys):
+def test_synthetic_people_are_drawn_and_laid_out(tmp_path, capsys):
     command = [
         "--synthetic",
         "--data_dir",

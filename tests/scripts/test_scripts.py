@@ -331,7 +331,7 @@ class TestWhatGoesWrong:
         assert output.startswith("error: nowhere: no such folder") and output.count("\n") == 1
         assert not (tmp_path / "model").exists()
 
-    def test_empty_split(self, people, tmp_path):
+    def test_an_empty_split_is_named(self, people, tmp_path):
         (tmp_path / "data" / "train" / "0001").mkdir(parents=True)
         assert "no images in it" in refused("train", "--data_dir", "data", *SMALL, cwd=tmp_path)
 
@@ -367,7 +367,7 @@ class TestWhatGoesWrong:
         output = refused("test", "--name", "smal", "--test_dir", people, cwd=copy)
         assert "Did you mean 'small'?" in output
 
-    def test_checkpoint_of_another_network(self, copy, people):
+    def test_a_checkpoint_of_another_network_is_refused(self, copy, people):
         options = copy / "model" / "small" / "opts.yaml"
         options.write_text(options.read_text().replace("test_resnet", "osnet_x0_25"))
         before = (copy / "pytorch_result.mat").read_bytes()
@@ -375,7 +375,7 @@ class TestWhatGoesWrong:
         assert "net_last.pth: the weights of another network" in output
         assert (copy / "pytorch_result.mat").read_bytes() == before
 
-    def test_batch_larger_than_the_data(self, people, tmp_path):
+    def test_a_batch_larger_than_the_data_is_refused(self, people, tmp_path):
         output = refused("train", "--data_dir", people, *SMALL, "--batchsize", "4000", cwd=tmp_path)
         assert "smaller --batchsize" in output
 
@@ -397,7 +397,7 @@ class TestWhatGoesWrong:
         assert not list(copy.glob(".*.partial"))
 
 
-def test_real_people_from_download_to_ranking(real_people, tmp_path):
+def test_real_people_go_from_download_to_ranking(real_people, tmp_path):
     """An OSNet trained on other people and fine-tuned beats itself as it was.
 
     The whole chain runs on photographs.

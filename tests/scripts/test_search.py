@@ -89,7 +89,7 @@ def test_a_query_finds_its_image_and_a_stranger_is_nobody(indexed, capsys):
     assert Image.open(indexed / "found.png").size[1] > 500
 
 
-def test_a_folder_of_queries_and_a_threshold_file(indexed, capsys):
+def test_a_folder_of_queries_is_judged_by_a_threshold_file(indexed, capsys):
     (indexed / "threshold.json").write_text('{"threshold": 0.5}')
     output = said(capsys, "query", "first", "--threshold", "threshold.json")
     assert output.count("1.0000 ") == 8 and "nobody" not in output
@@ -330,7 +330,7 @@ def test_a_camera_whose_name_begins_with_a_dash_is_forgotten(indexed, capsys):
     assert "1 image forgotten" in said(capsys, "forget", "--camera=-2+3")
 
 
-def test_who_and_where_are_filled_in_asked_for_and_forgotten(indexed, capsys):
+def test_people_and_cameras_are_filled_in_asked_for_and_forgotten(indexed, capsys):
     lines = [
         f"first/deeper/{number:02}.png,{'Anna' if number < 2 else 'Ben'},{number % 3}"
         for number in range(4)

@@ -65,7 +65,7 @@ def test_images_of_one_camera_need_a_flag_and_then_show_none(inside):
     np.testing.assert_array_equal(read(Path("look/data/thresholds.js"))["genuine"], pairs.genuine)
 
 
-def test_its_figures_are_those_of_evaluate(inside, capsys):
+def test_the_figures_are_those_of_evaluate(inside, capsys):
     query, gallery = inside
     explore.main(["--result", "result.mat", "--rerank", "--method", "aqe", "--k1", "3"])
     plain, reranked = read(Path("look/data/rankings.js"))

@@ -150,7 +150,7 @@ def test_what_cannot_be_shown_is_refused(look, tmp_path):
     assert not (tmp_path / "look").exists()
 
 
-def test_the_labels_of_a_result_beside_its_rankings(tmp_path):
+def test_the_labels_of_a_result_stand_beside_its_rankings(tmp_path):
     result, _, gallery = lay_out(tmp_path)
     path = gallery.paths[-1].removeprefix(f"{tmp_path.as_posix()}/pytorch/")
     label = gallery.labels[-1]

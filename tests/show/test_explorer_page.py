@@ -360,7 +360,7 @@ def test_queries_that_differ_most_come_first(browser, look):
     ]  # fmt: skip
 
 
-def test_it_is_dark_on_a_dark_screen(look, tmp_path):
+def test_the_page_is_dark_on_a_dark_screen(look, tmp_path):
     backgrounds = []
     for dark in (False, True):
         with Browser(tmp_path / str(dark), dark=dark) as browser:

@@ -62,7 +62,7 @@ def files():
     }
 
 
-def test_two_runs_of_a_name_at_once(cwd):
+def test_two_runs_of_a_name_cannot_train_at_once(cwd):
     with RunFolder("run").writing():
         refused("model.run: another process is writing there")
         refused("another process is writing there", "--resume")
@@ -271,7 +271,7 @@ def flip(path):
     path.write_bytes(content)
 
 
-def test_a_state_that_was_damaged_on_the_disk(cwd):
+def test_a_state_that_was_damaged_on_the_disk_is_named(cwd):
     flip(RunFolder("run").state_file)
     refused("resume.pth: not a readable weight file.*differs from its checksum", "--resume")
 
@@ -312,7 +312,7 @@ def test_the_state_of_an_osnet_without_its_channels_of_zeros_says_where_to_begin
         ),
     ],
 )
-def test_a_state_that_is_none(cwd, change, words):
+def test_a_file_that_is_not_a_state_is_named(cwd, change, words):
     file = RunFolder("run").state_file
     torch.save(change(torch.load(file, weights_only=True)), file)
     refused(words, "--resume")

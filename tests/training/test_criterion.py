@@ -39,7 +39,7 @@ def batch(parts=None, heads=None):
     return features, logits, torch.arange(IMAGES) % CLASSES
 
 
-def test_by_default_it_is_cross_entropy():
+def test_the_default_loss_is_cross_entropy():
     features, logits, labels = batch()
     torch.testing.assert_close(criterion()(features, logits, labels), cross_entropy(logits, labels))
 
@@ -150,7 +150,7 @@ def test_what_does_not_go_together_is_refused(flags, message):
         criterion(*flags)
 
 
-def test_a_run_refuses_it_before_it_reads_any_image():
+def test_a_run_refuses_a_loss_asked_for_twice_before_it_reads_any_image():
     with pytest.raises(UserError, match="asked for twice"):
         trained_as("--loss", "circle", "--circle", "--data_dir", "nowhere")
 

@@ -66,7 +66,7 @@ def test_what_is_no_number_is_refused_in_one_line(environment, named, tmp_path):
     )
 
 
-def test_it_starts_where_the_user_is(tmp_path):
+def test_the_script_starts_where_the_user_is(tmp_path):
     done = ddp(tmp_path, "--data_dir", "people", NPROC="3")
     assert done.returncode == 0, done.stderr
     words = done.stdout.split()

@@ -45,7 +45,7 @@ def here(runs, monkeypatch):
 
 
 @pytest.mark.parametrize("file", ["net_last.pth", "net_average.pth", "net_average_bn.pth"])
-def test_a_run_ends_with_the_same_bits_as_without(here, file):
+def test_an_evaluated_run_ends_with_the_bits_of_a_plain_one(here, file):
     assert equal_weights(weights("plain", file), weights("evaluated", file))
     assert [record["loss"] for record in log("plain")] == [
         record["loss"] for record in log("evaluated")

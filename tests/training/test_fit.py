@@ -58,7 +58,7 @@ def test_the_lines_of_the_readme_train_and_test_a_network(capsys):
     assert re.search(r"loss \d.*\nRank@1 .*%, mAP .*%", capsys.readouterr().out, re.S)
 
 
-def test_it_trains_the_network_of_train_py(dataset):
+def test_fit_trains_the_network_of_train_py(dataset):
     flags = [f"--{name}={value}" for name, value in SMALL.items()]
     words = [
         *ON_THE_PROCESSOR,
@@ -228,7 +228,9 @@ def test_the_averaged_weights_are_the_result_of_a_training_that_averages(dataset
     assert not equal_weights(plain.state_dict(), averaged.state_dict())
 
 
-def test_an_interruption_ends_it_and_the_finished_epochs_are_returned(dataset, monkeypatch):
+def test_an_interruption_ends_the_training_and_the_finished_epochs_are_returned(
+    dataset, monkeypatch
+):
     epochs = []
 
     def epoch(images, number, first=0, original=reid.TrainingImages.epoch):

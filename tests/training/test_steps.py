@@ -309,6 +309,6 @@ def test_other_modes_of_compilation_have_their_own_way(monkeypatch):
 
 
 @pytest.mark.usefixtures("half_precision")
-def test_in_half_precision_they_are_pytorchs():
+def test_the_layers_of_osnet_in_half_precision_are_pytorchs():
     network = trainer("--bf16", backbone="osnet_x0_25").network
     assert not any(isinstance(module, FusedLiteConv3x3) for module in network.modules())

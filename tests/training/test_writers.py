@@ -93,7 +93,7 @@ def test_every_epoch_is_handed_on_once_and_the_run_is_closed(name, began, standi
     assert (settings["config"] or settings)["backbone"] == "test_resnet"
 
 
-def test_a_run_that_goes_on_is_whole_there(standin, monkeypatch):
+def test_a_resumed_run_is_whole_in_each_writer(standin, monkeypatch):
     module = standin("wandb")
     with killed_in(1):
         train.main([*SMALL, "--wandb"])
