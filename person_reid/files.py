@@ -65,7 +65,7 @@ def with_ending(path: str | Path, ending: str, *known: str) -> Path:
 def is_file_name(name: object) -> bool:
     """Return whether a text that a file holds may become the name of a file, and nothing else.
 
-    Whoever wrote the file must not choose the folder, hide what is written, or name a device. Names
+    The author of the file must not choose the folder, hide what is written, or name a device. Names
     that Windows would change are refused everywhere, since files are passed on.
     """
     return (

@@ -1,4 +1,4 @@
-"""What users hand over becomes an array, or is refused under the argument's name."""
+"""Arguments of users become arrays, or are refused under the argument's name."""
 
 import warnings
 

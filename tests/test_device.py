@@ -193,7 +193,7 @@ def test_only_processors_lack_types(monkeypatch):
 def test_a_type_that_the_processor_lacks_is_not_emulated(dtype, computes, monkeypatch, caplog):
     name = {torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype]
     monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{name}_supported", lambda: computes)
-    # What it returned before does not count.
+    # An earlier answer does not count.
     monkeypatch.setattr(device, "emulates", device.emulates.__wrapped__)
     monkeypatch.setattr(device, "_tell_of_float32", cache(device._tell_of_float32.__wrapped__))
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""What an accelerator computes is what the CPU computes.
+"""An accelerator computes what the CPU computes.
 
 `benchmarks/speed/gpu.py` runs these; elsewhere they are skipped.
 """

@@ -1,4 +1,4 @@
-"""What somebody hands over is read only if it is a regular file of a size that it can have.
+"""A user's file is read only if it is a regular file of a plausible size.
 
 Every reader is given a pipe, which would be waited for, a link to a device that never ends, a
 folder, and a file that is far too large. It answers in one line that names the file.
@@ -140,7 +140,7 @@ def test_a_folder_is_named(reader, tmp_path):
 @pytest.mark.parametrize("reader", [each for each in READERS if each not in OF_ANY_SIZE])
 def test_a_file_that_is_far_too_large_is_not_read(reader, tmp_path):
     with (tmp_path / "file").open("wb") as file:
-        file.truncate(300 * 10**9)  # which takes no room
+        file.truncate(300 * 10**9)  # which takes no space
     assert "300,000,000,000 bytes; expected" in refusal(reader, tmp_path / "file")
 
 

@@ -1,4 +1,4 @@
-"""What a run says about the code and the libraries that it comes from."""
+"""A run states the code and the libraries that it comes from."""
 
 import re
 import shutil

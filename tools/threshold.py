@@ -138,7 +138,7 @@ def of_cameras(
 ) -> Iterator[tuple[str, Bound | str]]:
     """Yield each pair of cameras, such as "1-2", and the Bound for images from the two.
 
-    The reason stands in its place if there is none.
+    The reason stands in the place of a bound that cannot be had.
     """
     cameras = np.union1d(query.cameras, gallery.cameras)
     for pair in combinations(cameras.tolist() if len(cameras) > 2 else [], 2):

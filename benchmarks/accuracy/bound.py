@@ -6,10 +6,10 @@ It draws people from a test set many times.
     python benchmarks/accuracy/bound.py --results market.mat synthetic.mat
 
 Prints rows of Markdown. "Drawn": people are drawn with replacement, so that the test set is the
-population and its rate is the true one. "Others": people are drawn once each, and the rate is that
-of the people left out, which itself scatters if few are left. A bound fails if the rate exceeds
-the requested one; at most one in twenty may fail. "Own images accepted" compares the threshold
-with the point estimate of the same people.
+population and its rate is the true one. "Others": people are drawn once each, and the rate is
+measured on the people left out; it scatters if few are left. A bound fails if the rate exceeds the
+requested one; at most one in twenty may fail. "Own images accepted" compares the threshold with the
+point estimate of the same people.
 """
 
 import sys
@@ -184,7 +184,7 @@ class Pairs:
 def searches(name, query, gallery, rate, count, options):
     """Return the row of searches of `count` people, drawn once each.
 
-    The rate is that of the people left out; the row says so if nobody is left.
+    The rate is measured on the people left out; the row says so if nobody is left.
     """
     labels = np.unique(query.labels)
     size = options.gallery_size

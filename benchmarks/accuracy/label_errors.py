@@ -59,7 +59,7 @@ def main(argv=None):
 
 
 def anybody(features, labels, cameras, share, random):
-    """Return labels of which a share is that of another person at random."""
+    """Return labels, a share of which names another person at random."""
     changed, names = labels.copy(), np.unique(labels)
     for image in random.choice(len(labels), round(share * len(labels)), replace=False):
         changed[image] = random.choice(names[names != labels[image]])
@@ -67,7 +67,7 @@ def anybody(features, labels, cameras, share, random):
 
 
 def look_alike(features, labels, cameras, share, random):
-    """Return labels of which a share is that of the most similar image of another person."""
+    """Return labels, a share of which names the person in the most similar other image."""
     near = (
         ExactNeighbours()
         .search(features, features, min(101, len(labels)), itself=True)
@@ -117,7 +117,7 @@ MISTAKES = {
 def row(kind, features, labels, changed, cameras):
     """Return the row of a kind of error.
 
-    Of an identity that was cut in two, either half is right to be listed.
+    Either half of an identity that was cut in two may be listed.
     """
     bad = labels != changed
     if kind == "identity cut in two":

@@ -339,7 +339,7 @@ def measured(began, rank, precision):
 
 
 def both(name):
-    """Return the rows of a script that the baseline has, too."""
+    """Return the rows of a script that the baseline also has."""
     return {"ours": partial(script, name), "the baseline's": partial(script, name, old=True)}
 
 

@@ -6,8 +6,7 @@ It finds neighbours, makes the sparse Jaccard graph, and runs DBSCAN.
     python benchmarks/speed/clustering.py
     python benchmarks/speed/clustering.py --images 12936 100000 --radius 0.5
 
-Prints rows of Markdown. Each size is a process of its own, whose peak of memory is that of the
-whole process.
+Prints rows of Markdown. Each size has its own process; the peak of memory is the whole process's.
 """
 
 import sys

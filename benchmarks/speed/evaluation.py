@@ -8,7 +8,7 @@ One is compared with a loop that sorts the gallery, the other with its matrix pr
     python benchmarks/speed/evaluation.py --sizes market msmt17 market+500k --no_reference
     python benchmarks/speed/evaluation.py --before ../earlier  # the start, beside another checkout
 
-Prints rows of Markdown. Peak memory is that of the whole process. "features" is the content of the
+Prints rows of Markdown. Peak memory is the whole process's. "features" is the content of the
 file, of which a process needs one copy. The loop is benchmarks/speed/run_reference.py.
 """
 

@@ -10,8 +10,8 @@ Each part ends within nine minutes.
 
 For a bare machine with one GPU and no network: without --images it draws synthetic people of
 Market-1501's size. Each part runs in a process of its own and is added to --save when it ends; one
-that fails or takes too long costs the others nothing. The share of the peak is that of a large
-matrix product measured in the same process; a training step is counted as three forward passes.
+that fails or takes too long costs the others nothing. The peak is the speed of a large matrix
+product measured in the same process; a training step is counted as three forward passes.
 """
 
 import gc

@@ -1,4 +1,4 @@
-"""Find the network that options name: of a run, a weight file, a folder or an exported file."""
+"""Find the network that options name by a run, a weight file, a folder or an exported file."""
 
 import logging
 from collections.abc import Callable, Iterable

@@ -77,8 +77,8 @@ def project(features: Array, method: str | None = None) -> tuple[Array, str]:
 def project_all(features: Array, most: int = 4000) -> tuple[Array, str]:
     """Project any number of features (N, D) to the plane in about the time that `most` take.
 
-    The method is that of `project`. A random sample of `most` is projected. Every other image lies
-    between the NEAREST of the sample that are most similar to it.
+    The method is the same as in `project`. A random sample of `most` is projected. Every other
+    image lies between the NEAREST of the sample that are most similar to it.
     """
     if len(features) <= most:
         return project(features)

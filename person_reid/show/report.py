@@ -143,7 +143,7 @@ def rankings_section(
 ) -> Markup:
     """Return queries and their nearest gallery images.
 
-    heat: of the network that is shown; None shows the photographs alone.
+    heat: a network's, shown below the photographs; None leaves it out.
     """
     content = []
     for index in indices:

@@ -179,7 +179,7 @@ def _in_style(row: SheetRow, look: Look, sizes: SimpleNamespace, across: float) 
 
 
 def _narrow(caption: str, room: float, letters: float) -> str:
-    """Return a caption whose lines are as wide as a tile: one that is not ends at each ` · `."""
+    """Return a caption in lines no wider than a tile: wider lines end at each ` · `."""
     lines = [
         part
         for line in caption.split("\n")

@@ -1,4 +1,4 @@
-"""What an installed program says of its scripts and pages."""
+"""An installed program speaks of its own scripts and pages."""
 
 import pytest
 

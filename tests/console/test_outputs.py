@@ -113,7 +113,7 @@ def valued(parser):
 WRITERS = [
     (script, a) for script, parser in PARSERS.items() for a in valued(parser) if kind(a) in OUTPUTS
 ]
-# What a flag writes whose type does not say it.
+# The file that a flag writes although its type does not say so.
 ENDINGS = {
     "threshold": ".json",
     "export": ".pt",

@@ -158,7 +158,7 @@ def test_options_of_a_training_describe_it():
 
 
 def coordinates(height, width):
-    """A bank of one image whose red is the row + 1 and whose green is the column + 1.
+    """A bank of one image: its red is the row + 1, and its green is the column + 1.
 
     Black is outside.
     """

@@ -102,7 +102,7 @@ def test_what_is_said_of_a_person_in_the_gallery_holds_for_the_queries(layout):
 
 
 @pytest.mark.parametrize(
-    ("answers", "expected"),  # the last answer is that of the query by camera 1 itself
+    ("answers", "expected"),  # the last answer is the query's by camera 1 itself
     [
         (("yes", "yes", "yes"), {"1": 99, "2": 99}),
         (("yes", "no", "yes"), {"1": 1, "2": 1}),

@@ -1,4 +1,4 @@
-"""Which data set is meant, where it lies, and what the message says if there is none."""
+"""Which data set is meant, where it lies, and how a missing one is reported."""
 
 import shutil
 from pathlib import Path

@@ -68,7 +68,7 @@ def test_the_boxes_that_count_are_cut_out_of_their_frames(tmp_path):
 
 @pytest.mark.parametrize(("orientation", "quarters"), [(3, 2), (6, 1), (8, 3)])
 def test_frames_are_turned_as_exif_says(orientation, quarters, tmp_path):
-    """The boxes are those of a tracker, which sees them upright."""
+    """A tracker, which sees the boxes upright, gives them."""
     for folder in ("upright", "turned"):
         write_sequence(tmp_path / folder / "walk")
     exif = Image.Exif()

@@ -1,4 +1,4 @@
-"""What names of images say: tracklets, clothes, frames of videos."""
+"""Names of images tell tracklets, clothes and frames of videos."""
 
 import pytest
 

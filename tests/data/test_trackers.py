@@ -1,6 +1,6 @@
 """Track files that trackers write themselves, with `-m clients`, are read without a flag.
 
-The frames are those of a synthetic walk. A detector that knows the truth takes the place of a
+The frames show a synthetic walk. A detector that knows the truth takes the place of a
 network.
 """
 

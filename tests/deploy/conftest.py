@@ -11,7 +11,7 @@ WRITTEN: dict[str, bytes] = {}
 
 @pytest.fixture(autouse=True)
 def written_once(monkeypatch):
-    """PyTorch writes the same module to ONNX once; whoever asks again gets the same bytes.
+    """PyTorch writes the same module to ONNX once, and the next test gets the same bytes.
 
     The file is checked each time.
     """

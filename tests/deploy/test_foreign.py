@@ -252,7 +252,7 @@ def write_several(path, names, width=64, classes=751):
         # It is found by its name, although 40 is not a usual width.
         (("output", "output_1", "embedding"), 40, 1041),
         (("class_scores", "prob_maps", "output"), 64, 768),  # by the names of the others
-        (("output", "feature_map", "output_1"), 64, 751),  # a map is none, whatever its name
+        (("output", "feature_map", "output_1"), 64, 751),  # a map is not a feature
         (("logits", "maps", "pre_logits"), 40, 1024),
     ],
 )

@@ -1,4 +1,4 @@
-"""The network of a run is that of its weight file with the flags that it was trained with."""
+"""A run holds the network of its weight file with the flags that it was trained with."""
 
 from dataclasses import asdict
 

@@ -180,7 +180,7 @@ def test_a_folder_keeps_the_threshold_and_its_bound(tmp_path, capsys):
 
 
 def change(spec=(), **entries):
-    """A damage: other entries of config.json. spec: of the network in it."""
+    """A damage: other entries of config.json. spec: the entries of its network."""
 
     def damage(folder):
         config = json.loads((folder / "config.json").read_text())
@@ -199,7 +199,7 @@ def change_preprocessing(name, value):
     return damage
 
 
-# Of every entry of config.json, values of another type and values out of range.
+# Values of another type and values out of range for every entry of config.json.
 WRONG_LAYERS = [
     *[
         (name, value)

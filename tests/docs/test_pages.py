@@ -32,7 +32,7 @@ FURTHER = [
     ROOT / name
     for name in ("CONTRIBUTING.md", "CHANGELOG.md", "recipes/README.md", "benchmarks/README.md")
 ]
-# What the published code's train.py and test.py take.
+# Flags that the published code's train.py and test.py take.
 PUBLISHED = {
     "train.py": """
         gpu_ids name data_dir train_all batchsize color_jitter erasing_p DG lr weight_decay
@@ -85,7 +85,7 @@ def parses_only(name):
 
 
 def refusal(command):
-    """What the command's script says against it; None where it would begin to work."""
+    """The message of a script that refuses the command; None if it would begin to work."""
     if not (ROOT / command.script).is_file():
         return "no such script"
     words, said = filled_in(command.arguments), io.StringIO()
@@ -216,7 +216,7 @@ gone.py`, `python tools/figures.py cmc a.mat --ranks N`
 
 
 def all_flags():
-    """The flags of all scripts, those of their commands too."""
+    """The flags of all scripts and of their commands."""
 
     class Found(Exception):
         pass
@@ -246,7 +246,7 @@ def flags_of(parser):
 def test_every_flag_in_running_text_is_there():
     """A flag may be shortened, as on the command line.
 
-    Pages for those who come from elsewhere name theirs, too.
+    Pages for those who come from elsewhere also name theirs.
     """
     known, missing = all_flags(), list[str]()
     for path in PAGES:

@@ -379,5 +379,5 @@ def test_imagenet_classifier_is_kept_for_its_keys_but_not_trained():
     network = create_model("resnet18", 3, weights="none")
     assert "model.fc.weight" in network.state_dict()
     assert not network.model.fc.weight.requires_grad
-    network.model.fc = nn.Linear(512, 256)  # a layer of the name that is no ImageNet classifier
+    network.model.fc = nn.Linear(512, 256)  # a layer of that name, but not an ImageNet classifier
     assert unused_classifiers(network) == []

@@ -112,7 +112,7 @@ def test_figures_are_those_of_the_papers(name, parameters, multiply_adds):
 
 
 def test_lightmbn_is_as_large_and_as_slow_as_its_authors_program_says():
-    """The parameters are those of the network of github.com/jixunbo/LightMBN (1f4ec0d): 9,152,280.
+    """The network of github.com/jixunbo/LightMBN (1f4ec0d) has 9,152,280 parameters.
 
     Herzog et al., ICIP 2021, built it for Market-1501. Its compute_model_complexity, with which a
     run begins, says 9,348,768 and 2,430,837,088. That counts layers as often as they are used

@@ -23,7 +23,7 @@ class CfgNode(dict):
 
 
 class Caller:
-    """What a file would like to have called."""
+    """A class that a file would like to have called."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments

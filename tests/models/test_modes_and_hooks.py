@@ -1,4 +1,4 @@
-"""What looks into a network leaves it as it was, also after an error."""
+"""Functions that look into a network leave it as it was, also after an error."""
 
 import pytest
 import torch

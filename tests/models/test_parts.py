@@ -24,7 +24,7 @@ NETWORKS: dict[str, dict] = {
 }
 # Parts, width, classifiers.
 SHAPES = {"PCB": (6, 256, 6), "LightMBN": (3, 512, 7), "MGN": (3, 256, 8)}
-# What each reduces its test feature to, in all and by piece.
+# The sizes to which each reduces its test feature, in all and by piece.
 FEATURES = {"PCB": (6 * 512, 6), "LightMBN": (7 * 512, 7), "MGN": (8 * 256, 1)}
 
 

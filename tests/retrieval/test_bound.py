@@ -145,7 +145,7 @@ def test_every_higher_threshold_must_hold_too(monkeypatch):
 
 
 def threshold(query, gallery, *asked):
-    """The threshold with a bound, or infinity if there is none."""
+    """The threshold with a bound, or infinity if it has none."""
     try:
         return bounded_threshold(query, gallery, *asked).threshold
     except UserError:

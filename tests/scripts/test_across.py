@@ -185,7 +185,7 @@ def test_labels_of_ultralytics_are_written_as_they_were(tmp_path):
 
 
 def tracks_on_the_page(folder):
-    """What the page knows of the tracks."""
+    """The tracks, as the page knows them."""
     page = (folder / "people" / "people.html").read_text("utf-8")
     return json.loads(re.search(r'receive\("tracks", (.*)\);', page)[1])
 

@@ -133,7 +133,7 @@ def test_features_that_keep_their_length_are_ranked_by_euclidean_distance(copy, 
 
 
 def test_multiple_queries_without_an_image_repeat_no_figure(copy, people, tmp_path):
-    """Its multi-query folder is that of other people, then that of all but one."""
+    """Its multi-query folder shows other people, then all but one."""
     layout = tmp_path / "layout"
     asked = ["test", "--name", "small", "--no_flip", "--multi", "--test_dir"]
     for split in ("query", "gallery"):

@@ -1,7 +1,7 @@
 """Every crop of tools/search.py index --tracks is of the tracker's frame and knows its time.
 
-Frame n is filled with the grey level 10 + 8 n, and a person is a white box whose n leftmost columns
-are black: a crop tells which frame it is of, and whether it is upright.
+Frame n is filled with the grey level 10 + 8 n, and a person is a white box with n black columns on
+the left. A crop then tells its frame, and whether it is upright.
 """
 
 import os

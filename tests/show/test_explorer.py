@@ -30,7 +30,7 @@ TYPES |= {"Uint16Array": "<u2", "Uint32Array": "<u4"}
 
 
 def read(script):
-    """What a script hands to the page, with arrays in place of base64."""
+    """The content that a script hands to the page, with arrays in place of base64."""
     text = script.read_text(encoding="ascii")
     name, _, content = text.removeprefix("receive(").removesuffix(");\n").partition(", ")
     assert script.stem.startswith(json.loads(name))

@@ -1,4 +1,4 @@
-"""What a page of the documentation holds: blocks of code, commands, headings and links."""
+"""Blocks of code, commands, headings and links of a page of the documentation."""
 
 import re
 import shlex
@@ -124,7 +124,7 @@ def script_of(words):
 
 
 def links(page):
-    """(line, target) of every link and image of a page, those of other sites left out."""
+    """(line, target) of every link and image of a page, without other sites."""
     text = INLINE.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), prose(page))
     found = [(line_of(text, match.start()), match[1] or match[2]) for match in LINK.finditer(text)]
     return [(line, target) for line, target in found if not re.match(r"[a-z]+:", target)]

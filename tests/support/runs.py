@@ -1,4 +1,4 @@
-"""What a run left on the disk, for tests that compare runs."""
+"""Files that a run left on the disk, for tests that compare runs."""
 
 import json
 from contextlib import contextmanager

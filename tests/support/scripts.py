@@ -1,6 +1,6 @@
 """The scripts run as a user would.
 
-Each has a process of its own or, which costs no start, that of the tests.
+Each has a process of its own or shares the tests' process, which costs no start.
 """
 
 import contextlib
@@ -61,7 +61,7 @@ def check(output, ended, status):
 
 
 def refused(script, *arguments, cwd, status=1):
-    """What a script says that refuses in one line."""
+    """The one line of a script that refuses."""
     output = run(script, *arguments, cwd=cwd, status=status)
     assert sum(line.startswith("error: ") for line in output.splitlines()) == 1, output
     return output

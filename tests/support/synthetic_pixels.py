@@ -1,4 +1,4 @@
-"""What pictures of synthetic people look like, in a few numbers.
+"""The look of pictures of synthetic people, in a few numbers.
 
 No other version of NumPy or Pillow changes them.
 

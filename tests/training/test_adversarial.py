@@ -64,7 +64,7 @@ def by_loop(built, image, rate):
     """The attacked image, one image at a time, in grey values.
 
     It is x − d, where d is the sign of the gradient of cos(f(x − d), f(x)).
-    There is none at d = 0, where the first step descends cos(f(x − d), f(x)) · ‖f(x − d)‖.
+    At d = 0 that has no sign, and the first step descends cos(f(x − d), f(x)) · ‖f(x − d)‖.
     """
     mean, deviation = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     start, moved = grey(image), grey(image)
@@ -201,7 +201,7 @@ class PartNetwork(nn.Module):
 
 
 class Recorder:
-    """What a term sees of a training."""
+    """The parts of a training that a term sees."""
 
     def __init__(self, built):
         self.network, self.criterion = built, self

@@ -50,7 +50,7 @@ def run(cwd, monkeypatch):
 
 
 def check_last_good(run, name):
-    """The checkpoints are those of the epoch before.
+    """The epoch before has left its checkpoints.
 
     The run goes on to the end of an undisturbed one.
     """

@@ -218,7 +218,7 @@ def test_the_time_of_an_epoch_is_that_of_all_its_parts(monkeypatch):
     resumed.load_state_dict(copy.deepcopy(stopped.state_dict()))
     record = resumed.train_epoch()
     assert [record["seconds"], resumed.journal.spent] == [13.0, 0.0]
-    # The speed is that of the two steps after the stop.
+    # The speed counts the two steps after the stop.
     assert record["images_per_second"] == pytest.approx(2 * 8 / 3, abs=0.1)
 
 

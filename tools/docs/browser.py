@@ -131,7 +131,7 @@ class Browser:
         return json.loads(message)
 
     def value(self, expression: str) -> Any:
-        """Return the value of an expression in the page; a promise is awaited."""
+        """Return the value of an expression in the page; a JavaScript promise is awaited."""
         found = self.call(
             "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
         )

@@ -53,7 +53,7 @@ def update(records: list[dict[str, Any]]) -> None:
 def measured_table(records: list[dict[str, Any]]) -> str:
     """Return the table of the README: what some recipes reached, each over its seeds.
 
-    The minutes are those of the first seed.
+    The minutes are the first seed's.
     """
     head = ["network", "training", "Rank@1", "mAP", "re-ranked Rank@1", "mAP", "seeds"]
     rows = []

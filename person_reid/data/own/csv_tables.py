@@ -24,7 +24,7 @@ DELIMITERS = ",;\t"
 NUMBERED_COLUMNS = ("identity", "new_identity", "camera", "track", "clothes", "accept")
 # What pandas, R and spreadsheets write for an empty cell.
 GAPS = ("nan", "NaN", "NaT", "None", "<NA>", "NULL", "null", "NA", "N/A", "n/a", "#N/A")
-# What people add to the name of a column, as in cam_id: the rest may be an abbreviation.
+# Words that people add to the name of a column, as in cam_id. The rest may be an abbreviation.
 ADDED = re.compile(r"_?(id|no|nr|number)$")
 WITH_POINT = re.compile(r"([-+]?[0-9]+)[.,]0*")
 ROUNDED = re.compile(r"[0-9]+([.,][0-9]+)?[eE]\+[0-9]+")

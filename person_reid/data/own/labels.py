@@ -60,7 +60,7 @@ def checked_pictures(splits: PicturesBySplit, source: str | Path) -> PicturesByS
 
 
 def _known(picture: Picture) -> Picture:
-    """Return a picture whose identity is UNKNOWN_WORD and whose camera is None, if nobody knows."""
+    """Return a picture with UNKNOWN_WORD for an unknown identity and None for an unknown camera."""
     who, camera = (label or UNKNOWN_WORD for label in (picture.identity, picture.camera))
     return replace(
         picture,

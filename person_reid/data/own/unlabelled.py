@@ -14,7 +14,7 @@ from person_reid.files import content_of
 
 log = logging.getLogger(__name__)
 UNKNOWN_LABEL = -1
-# Folders of prepare.py. Their images are taken; those of query and gallery are not.
+# Folders of prepare.py. Their images are taken; query and gallery are not.
 LAID_OUT = ("train_all", "train")
 
 
@@ -26,7 +26,7 @@ def read_people(
 ) -> tuple[Path, Split]:
     """List the images below a folder, all of one class.
 
-    If prepare.py laid the folder out, they are those of its train_all.
+    If prepare.py laid the folder out, only its train_all is listed.
 
     cameras: what tells them. "names": file names like Market-1501's, or the group `camera` of a
         regular expression `pattern`, searched in the file name, then in the path. "folders": the

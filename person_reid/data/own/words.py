@@ -98,7 +98,7 @@ def check_place(layout: str | Path) -> None:
 
 
 def write_words(layout: str | Path, table: Table) -> None:
-    """Write the table of a layout, or remove that of an earlier one if there are no words."""
+    """Write the table of a layout, or remove an earlier layout's if words are lacking."""
     file = Path(layout, FILE)
     if not table:
         file.unlink(missing_ok=True)
