@@ -37,10 +37,12 @@ def number_people(
     """
     votes: Counter[tuple[int, int]] = Counter()
     for i, (each, person) in enumerate(zip(tracks, people, strict=True)):
-        identities = [about.identity for _, about in each.images]
+        identities = Counter(about.identity for _, about in each.images)
         if i in said.names:
-            identities = [said.names[i]] * MORE
-        votes.update((person, number) for text in identities if (number := number_in(text)))
+            identities = Counter({said.names[i]: MORE})
+        for text, times in identities.items():
+            if number := number_in(text):
+                votes[person, number] += times
     numbers = _assigned(votes)
     used = {number for _, number in votes} | {number_in(text) for text in taken}
     new = (number for number in count(1) if number not in used)
