@@ -246,6 +246,7 @@ def use(path):
 EMBEDDER: Any = SimpleNamespace(probe=lambda: np.eye(1, 4)[0])
 
 
+@pytest.mark.usefixtures("quick_codes")
 @pytest.mark.parametrize(("table", "column"), [(t, c) for t, some in CELLS.items() for c in some])
 def test_values_of_other_types_are_named(index, table, column, monkeypatch):
     if column in ("id", "last", "token"):
