@@ -24,6 +24,7 @@ from person_reid.config.prepare import PrepareConfig
 from person_reid.console import command, parse, run_script
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import data_set_named, find_data_set, with_flags
+from person_reid.data.images.image_files import limits_of_bits
 from person_reid.data.layout import next_command
 from person_reid.data.leakage import describe_leakage, find_leakage
 from person_reid.data.own.corrections import corrected
@@ -69,8 +70,7 @@ def main(argv: list[str] | None = None) -> None:
 
     # Lay them out, and say what is there now.
     data_set = with_flags(data_set, config.reading)
-    limits = (0.0, 2.0**config.bits - 1) if config.bits else None
-    done = lay_out(data_set, download, save_dir, limits)
+    done = lay_out(data_set, download, save_dir, limits_of_bits(config.bits))
     counts = ", ".join(f"{number:,} {what}" for what, number in done.items())
     say(
         f"{data_set.name}: {download} -> {save_dir}",

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import person_reid as reid
 from person_reid.config.compare import CompareConfig
 from person_reid.console import command, parse, run_script
+from person_reid.data.images.image_files import limits_of_bits
 from person_reid.deploy.find import network_name, own_threshold, tested_network
 from person_reid.device import select_device
 from person_reid.retrieval.features import parse_scales
@@ -49,7 +50,8 @@ def main(argv: list[str] | None = None) -> None:
     flip = False if views and views["no_flip"] else None
     scales = parse_scales((views and views["ms"]) or "1")
     device = select_device(config.gpu_ids)
-    embed = reid.Embedder(network, device=device, flip=flip, scales=scales)
+    limits = limits_of_bits(config.bits)
+    embed = reid.Embedder(network, device=device, flip=flip, scales=scales, limits=limits)
     first, second = embed(config.images)
     similarity = float(first @ second)
 

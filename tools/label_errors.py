@@ -120,7 +120,7 @@ def holds_decisions(table: Path) -> bool:
 
     Raises UserError if there is a file that cannot be read as such a list.
     """
-    if not table.is_file() or not table.stat().st_size:
+    if not table.exists() or (table.is_file() and not table.stat().st_size):
         return False
     try:
         lines = read_table(table, CORRECTION_COLUMNS, may_be_empty=True)

@@ -79,6 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     if results.suffix != ".jsonl":
         raise UserError(f"--results {results}: expected a name that ends in .jsonl.")
     check_outputs(config, recipes, results=[results, results.with_suffix(".md")])
+    read_results(results)
     results.open("a").close()  # what cannot be written is known before hours of work
     page, failed = write_page(results, recipes), []
     try:

@@ -658,6 +658,8 @@ def odd_sets():
             kind, command, WORKING[command], title, change, must_work=True, look=partial(says, said)
         )
     given = ["kelvin.tif", "white.tif", "--threshold", "0.5", *RUN]
+    yield Case(kind, "compare", given, "temperatures of an unknown range", kelvins, must_fail=True)
+    given += ["--bits", "9"]
     yield Case(kind, "compare", given, "temperatures", kelvins, must_work=True, look=unlike)
 
 

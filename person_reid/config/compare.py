@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from person_reid.config.demo import THRESHOLD
-from person_reid.config.option import Options, option
+from person_reid.config.option import BITS, Options, option
 from person_reid.config.tested import TrainedNetwork
 
 
@@ -14,6 +14,9 @@ class CompareOptions(Options):
     title = "images"
     images: tuple[str, ...] = option(
         (), "the two images", several=2, positional=True, metavar="IMAGE", common=True
+    )
+    bits: int | None = option(
+        None, "bits of the images' values, if more than 8, such as 12", range=BITS, metavar="N"
     )
     threshold: str | None = option(
         None, f"{THRESHOLD} (default: the one of --from, or threshold.json)", common=True

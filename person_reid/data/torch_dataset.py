@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch.utils.data
 from PIL import Image
 
+from person_reid.arrays import as_path
 from person_reid.data.images.image_files import read_image
 from person_reid.data.layout import Split, read_split
 from person_reid.text import counted
@@ -71,7 +72,7 @@ def read_dataset(folder: str | Path, split: str = "train_all") -> Dataset:
 
     Raises UserError if the folder is not laid out.
     """
-    folder = Path(folder)
+    folder = as_path(folder, "folder")
     train = read_split(folder, split, cameras_required=False)
     query, gallery = (read_split(folder, name) for name in ("query", "gallery"))
     return Dataset(folder, split, *map(_as_dataset, (train, query, gallery)))

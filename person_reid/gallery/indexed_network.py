@@ -10,6 +10,7 @@ from person_reid.arrays import as_float32
 from person_reid.config.option import NAMED_ALONE, Options, as_flag, configured
 from person_reid.config.search import AddOptions, AnswerOptions
 from person_reid.config.tested import TestConfig, TrainedNetwork
+from person_reid.data.images.image_files import limits_of_bits
 from person_reid.deploy import find
 from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
@@ -46,8 +47,7 @@ def open_network(index: Gallery, options: AddOptions | AnswerOptions) -> Embedde
             f"{index.path}: its network is the run {run}, which is not in {Path.cwd()}. "
             f"Go to the folder that holds model/{run}."
         )
-    bits = flags.get("bits")
-    embedder = find.open_embedder(network, limits=(0.0, 2.0**bits - 1) if bits else None)
+    embedder = find.open_embedder(network, limits=limits_of_bits(flags.get("bits")))
     check_same_network(index, embedder, flags)
     return embedder
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from person_reid.arrays import as_path
 from person_reid.config.network import NetworkOptions
 from person_reid.config.option import OptionError, configured
 from person_reid.config.published import PUBLISHED_CLASSES
@@ -94,6 +95,8 @@ def create_model(
             raise UserError(
                 f"create_model: no published network {weights!r}.{did_you_mean(weights, zoo())}"
             )
+    if weights is not None:
+        as_path(weights, "create_model: weights")
     known = implied(weights, NetworkOptions.declared()) | backbone
     known = options_of(known["backbone"]) | known
     num_classes = num_classes or (PUBLISHED_CLASSES if "neck" in known else 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from person_reid.arrays import as_path
 from person_reid.config.option import NAMED_ALONE, OptionError
 from person_reid.models.backbone import Backbone
 from person_reid.models.matching import COUNTERS, LoadReport, load_matching
@@ -40,7 +41,7 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
     to another network: a tensor of the backbone has another shape, most are missing or, with
     strict, anything is missing that the feature depends on.
     """
-    path = weight_file(path)
+    path = weight_file(as_path(path, "path"))
     state_dict = _read_for(network, path)
     whole = any(name.startswith("model.") for name in state_dict)
     matters = [name for name in network.state_dict() if not CLASSIFIER.fullmatch(name)]

@@ -5,7 +5,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from person_reid.arrays import check_kind
 from person_reid.data.images.bank import load_bank
 from person_reid.data.layout import Split
 from person_reid.data.torch_dataset import Dataset
@@ -39,6 +41,8 @@ def extract(
     >>> query, gallery = extract(network, read_dataset("data/synthetic/pytorch"))
     >>> print(evaluate(query, gallery).line())
     """
+    check_kind(network, nn.Module, "network", "a module, such as create_model returns")
+    check_kind(dataset, Dataset, "dataset", "what read_dataset returns")
     sides, resize, flips = 0, "bicubic", True
     if isinstance(network, Network):
         if size not in (None, network.size):

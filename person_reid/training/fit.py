@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from person_reid.arrays import check_kind
 from person_reid.config import FitOptions, OptionError
 from person_reid.config.option import settled_options
 from person_reid.data.torch_dataset import Dataset
@@ -62,6 +63,8 @@ def fit(
     Raises OptionError for options that cannot work, and UserError for a network with another number
     of classes.
     """
+    check_kind(network, Network, "network", "what create_model returns")
+    check_kind(dataset, Dataset, "dataset", "what read_dataset returns")
     options = _settled(options or FitOptions(), teacher)
     _check(network, dataset, options)
     place = usable_device(device)

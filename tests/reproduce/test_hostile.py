@@ -1,6 +1,7 @@
 """Recipes and results files that would write elsewhere, record other figures or break the page."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,13 @@ def test_results_that_cannot_be_written_are_named_before_anything_is_trained(tin
     }.items():
         assert expected in refused("reproduce", tiny, "--results", name, cwd=tmp_path)
     assert (tmp_path / "page.md").read_text() == "a page of somebody else" and never == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_results_that_are_a_pipe_are_not_waited_for(tiny, tmp_path, never):
+    os.mkfifo(tmp_path / "out.jsonl")
+    said = refused("reproduce", tiny, "--results", "out.jsonl", cwd=tmp_path)
+    assert "out.jsonl: a pipe" in said and never == []
 
 
 def test_a_recipe_in_a_hidden_folder_has_a_run_that_is_not(tiny, tmp_path):

@@ -1,6 +1,7 @@
 """tools/label_errors.py as a user calls it, and the way from its list to a training."""
 
 import csv
+import os
 import shutil
 
 import numpy as np
@@ -107,6 +108,12 @@ def test_a_list_with_decisions_is_kept_in_every_writing_and_never_replaced_unrea
         ):
             label_errors.main(["--data_dir", str(people), "--weights", "none", "--save", str(save)])
         assert save.read_bytes() == content
+    save.unlink()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(save)
+        with pytest.raises(UserError, match="is not replaced.* a pipe; expected"):
+            label_errors.main(["--data_dir", str(people), "--weights", "none", "--save", str(save)])
+        save.unlink()
     for content in (b"", f"{first}\n".encode()):  # nothing is lost
         save.write_bytes(content)
         label_errors.main(words)

@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -315,3 +316,26 @@ def test_a_network_for_other_people_is_refused(dataset):
         reid.UserError, match=r"has 0 classes, and the data set 6 identities: create_model"
     ):
         reid.fit(reid.create_model("test_resnet", size=(64, 32)), dataset)
+
+
+@pytest.mark.parametrize("other", [3, 1.5, [], np.eye(3), None], ids=repr)
+def test_a_network_and_a_data_set_are_nothing_else(other, dataset):
+    network = created(dataset)
+    with pytest.raises(reid.UserError, match=r"^network: expected what create_model returns, found"):
+        reid.fit(other, dataset)
+    with pytest.raises(reid.UserError, match=r"^dataset: expected what read_dataset returns, found"):
+        reid.fit(network, other)
+    with pytest.raises(reid.UserError, match=r"^network: expected a module"):
+        reid.extract(other, dataset)
+    with pytest.raises(reid.UserError, match=r"^dataset: expected what read_dataset returns"):
+        reid.extract(network, other)
+
+
+@pytest.mark.parametrize("other", [3, {}, np.eye(3), [1]], ids=repr)
+def test_a_path_is_nothing_else(other, dataset):
+    with pytest.raises(reid.UserError, match=r"^folder: expected a path"):
+        reid.read_dataset(other)
+    with pytest.raises(reid.UserError, match=r"^create_model: weights: expected a path"):
+        reid.create_model("test_resnet", weights=other)
+    with pytest.raises(reid.UserError, match=r"^path: expected a path"):
+        reid.load_weights(created(dataset), other)

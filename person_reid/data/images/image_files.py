@@ -159,6 +159,11 @@ def _limits(values: npt.NDArray[np.float32]) -> Limits:
     return float(low), float(high)
 
 
+def limits_of_bits(bits: int | None) -> Limits | None:
+    """Return the limits of values of so many bits: (0, 4095) of 12; None of None."""
+    return (0.0, 2.0**bits - 1) if bits else None
+
+
 def layout_limits(path: Path) -> Limits | None:
     """Return the limits of the values in the layout that an image is in.
 
