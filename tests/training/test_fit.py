@@ -321,9 +321,9 @@ def test_a_network_for_other_people_is_refused(dataset):
 @pytest.mark.parametrize("other", [3, 1.5, [], np.eye(3), None], ids=repr)
 def test_a_network_and_a_data_set_are_nothing_else(other, dataset):
     network = created(dataset)
-    with pytest.raises(reid.UserError, match=r"^network: expected what create_model returns, found"):
+    with pytest.raises(reid.UserError, match=r"^network: expected what create_model returns"):
         reid.fit(other, dataset)
-    with pytest.raises(reid.UserError, match=r"^dataset: expected what read_dataset returns, found"):
+    with pytest.raises(reid.UserError, match=r"^dataset: expected what read_dataset returns"):
         reid.fit(network, other)
     with pytest.raises(reid.UserError, match=r"^network: expected a module"):
         reid.extract(other, dataset)
