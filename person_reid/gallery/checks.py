@@ -1,6 +1,4 @@
-"""Checks of the features and files that a gallery is given, which
-the index file and Milvus share.
-"""
+"""Checks of features and files that the index file and Milvus share."""
 
 import logging
 import os
@@ -45,8 +43,8 @@ def checked_features(
         )
     if paths is not None and len(paths) != len(features):
         raise UserError(
-            f"{place}: not added: {len(features)} features for "
-            f"{len(paths)} paths; expected one each."
+            f"{place}: not added: {len(features)} features for {len(paths)} paths; "
+            "expected one each."
         )
     if found := flaw(features, lambda i: f"query {i}" if paths is None else str(paths[i])):
         raise UserError(

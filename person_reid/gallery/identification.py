@@ -47,8 +47,9 @@ class Identification:
 
     @property
     def identity(self) -> str | None:
-        """The name, or None for a stranger. Nobody is named without a threshold: a stranger also
-        has somebody nearest.
+        """The name, or None for a stranger.
+
+        Nobody is named without a threshold: a stranger also has somebody nearest.
         """
         return self.nearest if self.known else None
 
@@ -137,8 +138,7 @@ def person_scores(tracks: Sequence[Features], images: Iterable[Named]) -> tuple[
 def best_and_mean(
     tracks: Sequence[Features], images: Iterable[Named]
 ) -> tuple[list[str], Floats, Floats]:
-    """Return the names of P people in alphabetical order, and two cosines (T, P) of each track and
-    person.
+    """Return the names of P people, sorted, and two cosines (T, P) of each track and person.
 
     The first compares their most similar images, max q·g; the second their means, q̄·ḡ.
 

@@ -69,8 +69,9 @@ def measured_threshold(given: str | None, index: Gallery) -> float | None:
 
 
 def network_flags(index: Gallery, options: Options | None = None) -> dict[str, Any]:
-    """Return {flag of test.py: value} of the network that an index remembers, or, for a new index,
-    of the one that the options name.
+    """Return {flag of test.py: value} of an index's network.
+
+    A new index has the network that the options name.
 
     Raises UserError for options that contradict what the index remembers.
     """
@@ -112,8 +113,9 @@ def as_config(flags: Mapping[str, Any]) -> TestConfig:
 
 
 def check_same_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]) -> None:
-    """Check that the index holds features of this embedder's network, by a synthetic image whose
-    feature it keeps.
+    """Check that the index holds features of this embedder's network.
+
+    The index keeps the feature of a synthetic image for that.
 
     flags: {flag of test.py: value} that name the network; a new index remembers them. Raises
     UserError if the index belongs to another network, to other weights, or to other flags.
@@ -131,14 +133,14 @@ def check_same_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]
     if kept.shape != probe.shape or not probe @ kept >= SAME_PICTURE:
         raise UserError(
             f"{index.path}: its features were made by another network "
-            f"({_words(known['network'])}), or its "
-            f"weights have changed since. {_again(index)}"
+            f"({_words(known['network'])}), or its weights have changed since. {_again(index)}"
         )
 
 
 def agreed(index: Gallery, flags: dict[str, Any]) -> dict[str, Any]:
-    """Return the flags of an index's network: those that it remembers, and where `flags` say that
-    the network is now.
+    """Return the flags of an index's network, as the index remembers them.
+
+    `flags` may say where the network is now.
 
     Raises UserError, which lists them, for flags that contradict what the index remembers.
     """

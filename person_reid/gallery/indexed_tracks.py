@@ -199,8 +199,11 @@ def remark_on_times(tracks: Sequence[IndexedTrack]) -> None:
     if unknown and len(files) > 1:
         log.warning(
             "nobody knows when %s of %d files begin, such as %s: their times are compared with no "
-            "other file's.", len(unknown), len(files), unknown[0],
-        )  # fmt: skip
+            "other file's.",
+            len(unknown),
+            len(files),
+            unknown[0],
+        )
     starts, ends = spans(tracks)
     cameras = np.array([track.record.camera for track in tracks])
     each = [cameras == name for name in np.unique(cameras)]

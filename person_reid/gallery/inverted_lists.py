@@ -117,23 +117,28 @@ class InvertedLists:
         _extend(index, source, after, self.last)
         if after and _told_apart(index, source, after) < RECALL:
             log.warning("faiss: the newer images look different; the lists are learnt again")
-            index, grown, newest = _train(source), True, after
+            index = _train(source)
+            grown = True
+            newest = after
             _extend(index, source, 0, self.last)
             if (told := _told_apart(index, source, newest)) < RECALL:
                 log.warning(
                     "%s: many of the newer images look so alike that its codes tell them apart "
                     "badly: %.2f of the %d nearest are among the candidates. An index with "
                     "--codes float16 finds them.",
-                    source.path, told, NEIGHBOURS,
-                )  # fmt: skip
+                    source.path,
+                    told,
+                    NEIGHBOURS,
+                )
         if grown:
             log.warning("faiss: %s", _tune(index, source, self.last))
         file = _write(index, source, self.token)
         self._use(_read(file, mapped=True) or index, file)
 
     def _use(self, index: Any, file: Path | None) -> None:
-        """Answer from lists: those in a file, which are checked before they are used, or in
-        memory.
+        """Answer from lists in a file or in memory.
+
+        A file is checked before it is used.
         """
         self.index, self._file = index, file
         self._sums = _sums(file) if index is not None and file else None
@@ -157,8 +162,9 @@ class InvertedLists:
             self._checked[number] = True
 
     def is_behind(self, source: IndexFile) -> bool:
-        """Return whether too many images of an IndexFile are not in the lists, or too many that
-        were replaced still are.
+        """Return whether too many images of an IndexFile are not in the lists.
+
+        Lists that still hold too many replaced images are behind as well.
         """
         return source.count_after(self.last) > MOST_NEWER or self.replaced(source) > MOST_REPLACED
 
@@ -173,8 +179,7 @@ class InvertedLists:
         candidates: int,
         among: tuple[npt.NDArray[np.uint8], int] | None = None,
     ) -> tuple[Features, npt.NDArray[np.int64]]:
-        """Return similarities and ids, both (Q, C), of the candidates for the k nearest images, by
-        the codes of the lists.
+        """Return similarities and ids (Q, C) of candidates for the k nearest images, by codes.
 
         among: as IndexFile.allowed returns it: search only the images whose bit is set. A returned
         id is -1 if no image was found, and may belong to a replaced image. Raises UserError if the
@@ -200,8 +205,9 @@ class InvertedLists:
 def compared_again(
     source: IndexFile, queries: Features, found: tuple[Features, npt.NDArray[np.int64]]
 ) -> tuple[Features, npt.NDArray[np.int64]]:
-    """Return what lists have found, similarities and ids (Q, C), with the cosines of the features
-    that the file holds; they are −∞ where no image has the id any more.
+    """Return the finds of lists with the cosines of the features that the file holds.
+
+    found: similarities and ids (Q, C). A similarity becomes −∞ where no image has the id any more.
 
     Raises UserError if the codes of the lists differ more than they can.
     """
@@ -256,8 +262,9 @@ def _files(source: IndexFile) -> Iterator[tuple[Path, int]]:
 
 
 def delete_lists(source: IndexFile) -> None:
-    """Delete the lists of an IndexFile, unfinished ones as well;
-    the next search makes them again.
+    """Delete the lists of an IndexFile, unfinished ones as well.
+
+    The next search makes them again.
     """
     unfinished = source.path.parent.glob(
         f".{escape(source.path.name)}.{escape(source.token)}-*.partial"
@@ -321,7 +328,9 @@ def _tune(index: Any, source: IndexFile, until: int) -> str:
     queries = source.sample(SAMPLED_IMAGES)
     exact = nearest_of_chunks(queries, source.chunks(until=until), NEIGHBOURS + 1)[1][:, 1:]
     candidates = held(source).candidates(NEIGHBOURS + 1)
-    index.nprobe, recall, gain = 4, 0.0, 1.0
+    index.nprobe = 4
+    recall = 0.0
+    gain = 1.0
     while recall < RECALL and gain > 0 and index.nprobe < index.nlist:
         index.nprobe = min(2 * index.nprobe, index.nlist)
         compared = compared_again(source, queries, index.search(queries, candidates))
@@ -334,8 +343,9 @@ def _tune(index: Any, source: IndexFile, until: int) -> str:
 
 
 def _read(file: Path | None, mapped: bool) -> Any:
-    """Read lists, or return None without a file and for a damaged one. mapped: leave them on the
-    disk, where they cannot be extended.
+    """Read lists; None stands for a missing or a damaged file.
+
+    mapped: leave them on the disk, where they cannot be extended.
     """
     import faiss
 

@@ -1,5 +1,4 @@
-"""A gallery in Milvus, on one machine or on many, with the methods of a SearchIndex that
-tools/search.py uses.
+"""A gallery in Milvus, on one machine or on many, with the methods of a SearchIndex.
 
     gallery = MilvusGallery("milvus://localhost:19530/people")
     gallery = MilvusGallery("milvus:///home/anna/people.db/people")  # a file, by Milvus Lite
@@ -52,8 +51,9 @@ KNOWN = ["path", *About._fields]
 
 
 class MilvusGallery:
-    """The gallery at an address, `milvus://HOST:PORT/NAME` or `milvus:///FILE/NAME`; it need not
-    exist.
+    """The gallery at an address, `milvus://HOST:PORT/NAME` or `milvus:///FILE/NAME`.
+
+    It need not exist.
 
     Every method raises UserError if Milvus cannot be reached or refuses. The server's index may
     miss images; the similarities of those it finds come from their stored features.
@@ -133,9 +133,7 @@ class MilvusGallery:
         return parse_json(text) if text else None
 
     def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
-        """Return the paths that the gallery does not hold or whose files have
-        changed since they were added.
-        """
+        """Return the paths that the gallery lacks or whose files have changed since."""
         paths = checked_paths(paths, self.path)
         states = {
             key: row["state"]
@@ -194,9 +192,7 @@ class MilvusGallery:
     def entries(
         self, which: Filter = EVERYTHING
     ) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
-        """Yield the images in chunks: (path, what is known) of n
-        images, and their features (n, D).
-        """
+        """Yield the images in chunks of n: (path, what is known), and their features (n, D)."""
         for rows in self._read(_expression(which), [*KNOWN, "feature"]):
             yield [_entry(row) for row in rows], _features(rows)
 
@@ -297,10 +293,10 @@ class MilvusGallery:
         return bool(self._ask(self.client.has_collection, collection))
 
     def _create(self, collection: str, texts: Mapping[str, dict[str, Any]], width: int) -> None:
-        """Create a collection of texts with a feature each; strong consistency:
-        what was added is found at once.
+        """Create a collection of texts with a feature each.
 
-        Values stay on the disk, mapped into memory. Images are also found by the nullable texts.
+        Its consistency is strong: what was added is found at once. Values stay on the disk, mapped
+        into memory. Images are also found by the nullable texts.
         """
         from pymilvus import DataType
 
@@ -382,8 +378,8 @@ class MilvusGallery:
             return work(*given, **settings)
         except MilvusException as error:
             raise UserError(
-                f"{self.path}: {error.message}. Check that Milvus "
-                "runs there: https://milvus.io/docs"
+                f"{self.path}: {error.message}. "
+                "Check that Milvus runs there: https://milvus.io/docs"
             ) from error
 
 

@@ -224,9 +224,21 @@ def describe_tracks(
         first = first_number(frames, {int(box.frame) for box in boxes}, config.first_frame)
     width, height = frames.size
     record = TrackRecord(
-        source, str(path), str(place), camera, crops, frames.fps, start, width, height,
-        config.classes, form, first, None, images is not None,
-    )  # fmt: skip
+        source,
+        str(path),
+        str(place),
+        camera,
+        crops,
+        frames.fps,
+        start,
+        width,
+        height,
+        config.classes,
+        form,
+        first,
+        None,
+        images is not None,
+    )
     if isinstance(frames, Video) or frames.first > 1:  # not number / rate
         shown = [frame + 1 - first for frame in frames_at_ends(boxes)]
         times = [[*each] for each in zip(shown, frames.seconds(shown), strict=True)]

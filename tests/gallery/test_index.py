@@ -96,10 +96,8 @@ def test_a_path_is_held_once_and_a_changed_file_is_missing(features, tmp_path):
 
 def test_lists_find_nearly_what_exact_search_finds(features, tmp_path, small_limit, capsys):
     index = filled(tmp_path / "a.index", features)
-    approximate, exact = (
-        index.search(features[:200], 10),
-        index.search(features[:200], 10, exact=True),
-    )
+    approximate = index.search(features[:200], 10)
+    exact = index.search(features[:200], 10, exact=True)
     pairs = zip(paths(approximate), paths(exact), strict=True)
     assert np.mean([len({*a} & {*b}) / 10 for a, b in pairs]) > 0.95
     assert index.lists().index.nprobe < index.lists().index.nlist

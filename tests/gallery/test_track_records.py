@@ -16,9 +16,17 @@ from person_reid.gallery.track_records import (
 
 def record_of(path, **changes):
     record = TrackRecord(
-        source="hall", path=str(path), frames="hall.mp4", camera="3", crops="people.crops/hall",
-        fps=10.0, start=None, width=100, height=60, classes=None,
-    )  # fmt: skip
+        source="hall",
+        path=str(path),
+        frames="hall.mp4",
+        camera="3",
+        crops="people.crops/hall",
+        fps=10.0,
+        start=None,
+        width=100,
+        height=60,
+        classes=None,
+    )
     return replace(record, **changes)
 
 
