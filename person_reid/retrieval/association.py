@@ -253,8 +253,9 @@ def silhouette(similar: Floats, labels: Labels) -> float:
 
 
 def _means(similar: Floats, labels: Labels) -> tuple[Floats, Floats]:
-    """Return the mean similarities (N,) to the others of the own group, NaN without any, and to all
-    of each group, (N, C), the own one -∞.
+    """Return the mean similarity of each image to the others of its group and to all other groups.
+
+    The first is (N,), NaN in a group of one image. The second is (N, C), -∞ for the own group.
     """
     rows, sizes = np.arange(len(labels)), np.bincount(labels)
     member = sparse.csr_array((np.ones(len(rows), np.float32), (labels, rows)))

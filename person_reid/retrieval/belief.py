@@ -68,8 +68,9 @@ class Belief:
         return self._mean(lambda sharpness, _: _softmax(sharpness * evidence))
 
     def wrong(self, evidence: Floats, labels: Labels, rivals: Labels | None = None) -> Floats:
-        """Return the probability (N,) that each image does not show what its label says; 0 without
-        evidence.
+        """Return the probability (N,) that each image does not show what its label says.
+
+        It is 0 without evidence.
 
         rivals: (N,), people. With them, how probably the label is wrong and the image shows its
         rival.
@@ -117,8 +118,9 @@ def _count(p: Floats) -> npt.NDArray[np.int64]:
 
 
 def _ways(p: Floats, labels: Labels) -> Shares:
-    """Return the probability (N, 3) of each label if it is right, if it is
-    anybody's, if it is a look-alike's.
+    """Return the probability (N, 3) of each label under the three ways to get it.
+
+    The label is right, it is anybody's, or it is a look-alike's.
     """
     own, odds = p[np.arange(len(labels)), labels], p / np.maximum(1 - p, LEAST_PROBABILITY)
     others = odds.sum(axis=1) - odds[np.arange(len(labels)), labels]
@@ -127,8 +129,9 @@ def _ways(p: Floats, labels: Labels) -> Shares:
 
 
 def _shares(ways: Shares) -> Shares:
-    """Return the shares w (3,) of the ways that make the labels most likely, w₁ and w₂ at most
-    MOST_CONFUSED.
+    """Return the shares w (3,) of the ways that make the labels most likely.
+
+    w₁ and w₂ are at most MOST_CONFUSED.
     """
     shares = np.array([0.9, 0.05, 0.05])
     for _ in range(EM_STEPS):

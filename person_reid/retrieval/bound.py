@@ -172,8 +172,9 @@ def false_matches(
 
 
 def upper_bounds(counts: Integers, confidence: float) -> npt.NDArray[np.float64]:
-    """Return U (T,) from the cells of each person: all (the first column) and those
-    that reach each of T thresholds.
+    """Return U (T,) from the cells of each person.
+
+    The first column counts all cells, the others those that reach each of T thresholds.
     """
     people, total, own = len(counts), counts[:, :1], counts[:, 1:]
     cells, reached = total.sum() / 2, own.sum(axis=0) / 2  # each cell involves two people

@@ -31,8 +31,7 @@ MOST_BYTES = 2**27  # of one block of distances, which several threads hold at o
 
 
 def jaccard_graph(features: Features, radius: float = 0.5, k1: int = 20, k2: int = 6) -> Any:
-    """Return the Jaccard distances of at most `radius` between the k-reciprocal encodings of N
-    images.
+    """Return the Jaccard distances up to `radius` between the k-reciprocal encodings of N images.
 
         d(i, j) = 1 − Σ min(e_i, e_j) / Σ max(e_i, e_j)
 
@@ -120,9 +119,7 @@ def reliable(
 
 
 def _shared(labels: Labels, others: Labels) -> npt.NDArray[np.float64]:
-    """Return |I ∩ J| / |I ∪ J| (N,) of the clusters I and J to which two
-    clusterings assign each image.
-    """
+    """Return |I ∩ J| / |I ∪ J| (N,) for each image, which lies in the clusters I and J."""
     first, second = alone(labels), alone(others)
     _, pairs, counts = np.unique(
         np.stack([first, second]), axis=1, return_inverse=True, return_counts=True
@@ -165,10 +162,10 @@ def cluster_means(features: Features, labels: Labels) -> Features:
 
 
 def margins(features: Features, labels: Labels) -> npt.NDArray[np.float32]:
-    """Return by how much each image (N,) is nearer to the mean of its cluster than to any other, in
-    cosines.
+    """Return by how much each image (N,) is nearer to the mean of its cluster than to any other.
 
-    It is 0 for outliers, and if there are fewer than two clusters.
+    The margin is a difference of cosines. It is 0 for outliers, and if there are fewer than two
+    clusters.
     """
     found = np.zeros(len(labels), np.float32)
     means, inside = cluster_means(features, labels), np.flatnonzero(labels >= 0)
@@ -182,11 +179,11 @@ def margins(features: Features, labels: Labels) -> npt.NDArray[np.float32]:
 
 
 def agreement(labels: Labels, others: Labels) -> float:
-    """Return the adjusted Rand index of two clusterings (N,) of the same images: 1 if equal, about
-    0 by chance.
+    """Return the adjusted Rand index of two clusterings (N,) of the same images.
 
-    Only images that both put into a cluster count; without any, the index is 0. Hubert and Arabie,
-    Comparing Partitions, Journal of Classification 1985.
+    It is 1 if they are equal and about 0 by chance. Only images that both put into a cluster count;
+    without any, the index is 0. Hubert and Arabie, Comparing Partitions, Journal of Classification
+    1985.
     """
     from sklearn.metrics import adjusted_rand_score
 
@@ -195,8 +192,9 @@ def agreement(labels: Labels, others: Labels) -> float:
 
 
 def nearest_others(features: Features, count: int = 5, most: int = 2000) -> Labels:
-    """Return the `count` nearest other images of the first `most` images, (most, count), fewer if
-    there are fewer.
+    """Return the nearest other images of the first `most` images, (most, count).
+
+    Where there are fewer images, the array is smaller.
 
     features: (N, D), in an order that does not matter, so that the first images stand for all.
     """
@@ -209,8 +207,9 @@ def nearest_others(features: Features, count: int = 5, most: int = 2000) -> Labe
 
 
 def numbered_names(names: Sequence[str]) -> tuple[list[str], Labels]:
-    """Return the distinct names in alphabetical order, and the position
-    among them of each name, -1 for "".
+    """Return the distinct names in alphabetical order, and the position of each name among them.
+
+    The position of "" is -1.
     """
     distinct, positions = np.unique(["", *names], return_inverse=True)
     return distinct[1:].tolist(), positions[1:] - 1

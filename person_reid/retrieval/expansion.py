@@ -1,5 +1,4 @@
-"""Query expansion and database augmentation: a feature becomes the weighted sum of itself and its
-neighbours.
+"""Query expansion and database augmentation: add to each feature its neighbours, weighted.
 
 query, gallery = expand(query, gallery, k1=5, alpha=3.0, augment=0, neighbours=ExactNeighbours())
 """
@@ -18,8 +17,9 @@ MOST_ALPHA = 1000
 
 
 def expanded_scores(query: Features, gallery: Features, **settings: Any) -> CosineScores:
-    """Return the cosines between expanded features, `scores` for metrics.evaluate. settings: as for
-    expand.
+    """Return the cosines between expanded features, as `scores` for metrics.evaluate.
+
+    settings: as for expand.
     """
     return CosineScores(*expand(query, gallery, **settings))
 
@@ -32,8 +32,9 @@ def expand(
     augment: int,
     neighbours: NeighbourSearch,
 ) -> tuple[Features, Features]:
-    """Expand each query by its k1 nearest gallery images, and return both feature sets with rows of
-    unit length.
+    """Expand each query by its k1 nearest gallery images.
+
+    Returns both feature sets, with rows of unit length.
 
         query ← query + Σ over its k1 nearest of max(cos, 0)^alpha · neighbour
 
@@ -72,8 +73,9 @@ def expand(
 def _add(
     features: Features, gallery: Features, indices: Integers, similarities: Floats, alpha: float
 ) -> Features:
-    """Add to each feature (N, D) the weighted sum of its neighbours (N, k),
-    and return rows of unit length.
+    """Add to each feature (N, D) the weighted sum of its neighbours (N, k).
+
+    Returns rows of unit length.
     """
     weights = np.maximum(similarities, 0) ** np.float32(alpha)
     total = np.array(features)

@@ -39,8 +39,9 @@ class FaissNeighbours:
         itself: bool = False,
         farthest: bool = False,
     ) -> Neighbours:
-        """Search like ExactNeighbours.search, approximately: a few neighbours are
-        missed, `lowest` may be too high.
+        """Search approximately, with the arguments of ExactNeighbours.search.
+
+        A few neighbours are missed, and `lowest` may be too high.
         """
         queries, gallery = (
             np.ascontiguousarray(features, np.float32) for features in (queries, gallery)

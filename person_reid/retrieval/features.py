@@ -1,5 +1,6 @@
-"""From images to features: the network's outputs, summed over mirrored and resized
-copies and scaled to unit length.
+"""From images to features: the outputs of a network, summed over copies of an image.
+
+The copies are mirrored and resized; the sum is scaled to unit length.
 """
 
 import logging
@@ -213,8 +214,9 @@ def side_rows(cameras: Integers | Sequence[int] | None, sides: int) -> Tensor | 
 
 
 def on_device(chunks: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
-    """Yield each chunk on the device; a thread reads the next one into memory that a
-    GPU reaches, while it computes.
+    """Yield each chunk on the device.
+
+    While it computes, a thread reads the next chunk into memory that a GPU reaches.
     """
     if device.type != "cuda":
         yield from (chunk.to(device) for chunk in chunks)
@@ -228,8 +230,9 @@ def on_device(chunks: Iterable[Tensor], device: torch.device) -> Iterator[Tensor
 
 
 def unit_pieces(features: Tensor, pieces: int = 1) -> Tensor:
-    """Scale features (B, D) to length 1, or each piece of a flattened (B, D
-    / pieces, pieces) to 1/√pieces.
+    """Scale features (B, D) to length 1.
+
+    With several pieces, scale each piece of the flattened (B, D / pieces, pieces) to 1/√pieces.
     """
     return normalize(torch.unflatten(features, 1, (-1, pieces)), dim=1).flatten(1) / pieces**0.5
 

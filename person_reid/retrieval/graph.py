@@ -117,9 +117,7 @@ def present(matrix: Any) -> Integers:
 
 
 def sparse_rows(indices: Integers, values: Floats) -> Any:
-    """Return the (N, N) CSR matrix whose row i has `values` (N, k)
-    at the columns `indices` (N, k).
-    """
+    """Return the (N, N) CSR matrix that has `values` (N, k) at the columns `indices` (N, k)."""
     num_images, k = indices.shape
     # 32-bit indices, if they can count the entries: half the memory that SciPy would take
     kind = np.int32 if indices.size < 2**31 else np.int64

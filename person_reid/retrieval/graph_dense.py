@@ -1,5 +1,6 @@
-"""Graph re-ranking with dense matrices on an accelerator, if they fit: the
-formula of graph.py as it is written.
+"""Graph re-ranking with dense matrices on an accelerator, if they fit.
+
+It is the formula of graph.py as it is written.
 """
 
 import numpy as np
@@ -52,7 +53,5 @@ class DenseGraphScores(Scores):
 
 
 def matrix_fits(num_images: int, device: torch.device) -> bool:
-    """Return whether the two (N, N) float32 matrices of N images fit into the
-    free memory of a CUDA `device`.
-    """
+    """Return whether the two (N, N) float32 matrices of N images fit into the free memory."""
     return 2 * 4 * num_images**2 < 0.9 * torch.cuda.mem_get_info(device)[0]

@@ -67,8 +67,9 @@ def matching_boxes(
     others: Boxes,
     least: float = 0.5,
 ) -> Integers:
-    """Return the indices (P, 2) of boxes that lie in the same frame and whose intersection is at
-    least `least` of their union.
+    """Return the indices (P, 2) of boxes of the same frame that overlap.
+
+    Two boxes overlap if their intersection is at least `least` of their union.
 
     frames: (N,), whatever tells frames of all cameras apart, numbers or names. boxes: (N, 4), left,
     top, right, bottom. others_frames: (M,); others: (M, 4).
@@ -89,8 +90,7 @@ def matching_boxes(
 def listed_boxes(
     tracks: Iterable[tuple[str, str, Track]],
 ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_], Boxes]:
-    """Return frames (N,), identities (N,) and boxes (N, 4) of tracks, as the other functions take
-    them.
+    """Return frames (N,), identities (N,) and boxes (N, 4) of tracks.
 
     tracks: the camera of each, whose frames are others than those of the other cameras, and its
         identity.

@@ -55,8 +55,9 @@ class KReciprocalScores(Scores):
         self.gallery_columns = encoding[len(query) :].tocsc()
 
     def __call__(self, start: int, stop: int) -> Floats:
-        """Return the (stop - start, G) float32 scores of these queries, in
-        [-1, 0]: the negated distances.
+        """Return the (stop - start, G) float32 scores of these queries: the negated distances.
+
+        They are in [-1, 0].
         """
         scores = self.cosines(start, stop)
         # minus lambda · (2 - 2 cos)² / farthest, minus (1 - lambda) · Jaccard distance, without a
@@ -77,8 +78,9 @@ class KReciprocalScores(Scores):
 def k_reciprocal_encoding(
     features: Features, k1: int, k2: int, neighbours: NeighbourSearch
 ) -> tuple[Any, Floats]:
-    """Encode N images by their k-reciprocal neighbours, eq. 7, averaged over the k2 nearest, eq.
-    11.
+    """Encode N images by their k-reciprocal neighbours (eq. 7).
+
+    The encodings are averaged over the k2 nearest images (eq. 11).
 
     features: (N, D), rows of unit length. neighbours: the search to use.
     Returns a sparse (N, N) matrix, each row of sum 1, and for each image the distance to the
@@ -92,8 +94,9 @@ def k_reciprocal_encoding(
 
 
 def _weighted(pattern: Any, found: Neighbours, features: Features, farthest: Floats) -> Any:
-    """Give each member j of i's set the weight exp(-d(i, j)), eq. 7,
-    and scale each row to the sum 1.
+    """Give each member j of i's set the weight exp(-d(i, j)), eq. 7.
+
+    Each row is scaled to the sum 1.
     """
     rows = np.repeat(np.arange(pattern.shape[0]), np.diff(pattern.indptr))
     weights = np.exp(
@@ -127,15 +130,17 @@ def pair_cosines(
 
 
 def squared_distance(cosine: Floats) -> Floats:
-    """Return the published original distance, the square of the
-    squared Euclidean one: (2 - 2 cos)².
+    """Return the published original distance, (2 - 2 cos)².
+
+    It is the square of the squared Euclidean distance.
     """
     return np.square(2 - 2 * cosine)
 
 
 def reciprocal_sets(indices: Integers) -> Any:
-    """Return R(i), eq. 1, as a sparse (N, N) matrix: j is in i's neighbours
-    `indices` (N, k + 1), and i in j's.
+    """Return R(i), eq. 1, as a sparse (N, N) matrix.
+
+    It holds j if j is in i's neighbours `indices` (N, k + 1), and i in j's.
     """
     forward = sparse_rows(indices, np.ones(indices.shape, np.float32))
     return forward.multiply(forward.T).tocsr()
@@ -159,15 +164,17 @@ def reciprocal_expansion(indices: Integers, k1: int) -> Any:
 
 
 def average_rows(encoding: Any, indices: Integers) -> Any:
-    """Replace each row by the mean of the rows of its neighbours `indices`
-    (N, k2): local query expansion.
+    """Replace each row by the mean of the rows of its neighbours `indices` (N, k2).
+
+    This is the local query expansion.
     """
     return sparse_rows(indices, np.full(indices.shape, 1 / indices.shape[1], np.float32)) @ encoding
 
 
 def shared_weight(rows: Any, columns: Any) -> Floats:
-    """Return Σ min(row, column) over the entries, eq. 10, (B, G) float32, visiting only images that
-    have the entry.
+    """Return Σ min(row, column) over the entries (eq. 10), (B, G) float32.
+
+    Only the images that have an entry are visited.
 
     rows: (B, N) CSR, the encodings of some queries; columns: (G, N) CSC, the encodings of the
     gallery.

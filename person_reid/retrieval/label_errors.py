@@ -92,8 +92,9 @@ class LabelErrors:
         return np.lexsort((-self.doubt, -self.probability))
 
     def propose(self, images: Labels, name: str, identity: npt.ArrayLike, by: Floats) -> None:
-        """Record a proposal of probability `by` (n,) for images (n,) without an equally probable
-        one.
+        """Record a proposal for images (n,), unless another is as probable.
+
+        by: the probability (n,) of the proposal.
         """
         better = by > self.probability[images]
         chosen = images[better]
@@ -148,8 +149,9 @@ def label_errors(
 
 
 def check_accuracy(accuracy: float) -> None:
-    """Raise UserError if features of this accuracy cannot tell whose label is wrong; warn of a weak
-    one.
+    """Raise UserError if features of this accuracy cannot tell whose label is wrong.
+
+    It warns of a low accuracy.
     """
     words = (
         f"finds the right person first for about {100 * accuracy:.0f} % "
@@ -182,6 +184,7 @@ def _propose_for_people(
     highest: int,
 ) -> None:
     """Propose to split and to merge people, by what the trusted images say.
+
     others, groups: see _evidence.
     """
     known = np.flatnonzero(people != NOBODY)
@@ -215,8 +218,9 @@ def _propose_for_people(
 
 
 def _evidence(features: Features, people: Labels, cameras: Labels) -> tuple[Floats, Floats, Labels]:
-    """Return the evidence e (N, P), the same as other cameras see it, and the group of each image
-    (N,).
+    """Return the evidence of all cameras, that of the other cameras, and the groups.
+
+    The evidence is (N, P); the group of each image is (N,).
 
     features: (N, D) of unit length. people: (N,) in 0..P-1, or NOBODY. A group is all images of a
     person by one camera, numbered by person; NOBODY is in none. The evidence for a person without
@@ -262,8 +266,9 @@ def _minus(one: Floats, other: Floats) -> Floats:
 
 
 def _means(evidence: Floats, groups: Labels, count: int) -> Floats:
-    """Return the mean of the rows (N, P) of each group (N,) in
-    0..count-1; −∞ for a group without rows.
+    """Return the mean of the rows (N, P) of each group (N,) in 0..count-1.
+
+    It is −∞ for a group without rows.
     """
     shape, size = (count, len(groups)), np.bincount(groups, minlength=count)[:, None]
     sums = (
@@ -278,8 +283,10 @@ def _means(evidence: Floats, groups: Labels, count: int) -> Floats:
 def _rivals(
     evidence: Floats, own: Labels, random: np.random.Generator
 ) -> tuple[Floats, Floats, Labels, Floats]:
-    """Return for each row of evidence (N, P) its own column's evidence, the best other column's,
-    that column, and the evidence of another one drawn at random, (N,) each.
+    """Return, for each row of evidence (N, P), what its own person and two rivals have.
+
+    These are its own column's evidence, the best other column's, that column, and the evidence of
+    another one drawn at random, (N,) each.
     """
     rows, count = np.arange(len(evidence)), evidence.shape[1]
     others = evidence.copy()

@@ -82,8 +82,9 @@ class Metrics:
 
     @property
     def cmc(self) -> npt.NDArray[np.float64]:
-        """Return the cumulative matching characteristic (gallery_size,):
-        cmc[k - 1] is Rank@k, in [0, 1].
+        """Return the cumulative matching characteristic (gallery_size,).
+
+        Its entry k - 1 is Rank@k, in [0, 1].
         """
         found = self.first_match[self.first_match >= 0]
         return np.bincount(found, minlength=self.gallery_size).cumsum() / len(self.first_match)
@@ -110,8 +111,7 @@ class Metrics:
         return self.of(self.num_matches > 0)
 
     def rank(self, k: int) -> float:
-        """Return Rank@k in [0, 1]: the share of queries with a match among their first k valid
-        gallery images.
+        """Return Rank@k: the share of queries with a match among the first k valid gallery images.
 
         Raises UserError for a k that is not whole, or below 1.
         """
@@ -284,8 +284,9 @@ def _worn(
 
 
 def check_cameras(query: FeatureSet, gallery: FeatureSet) -> None:
-    """Raise UserError if there are matches but all images come from one camera, so
-    that every match would be junk.
+    """Raise UserError if there are matches, but all images come from one camera.
+
+    Every match is then junk.
     """
     cameras = np.concatenate([query.cameras, gallery.cameras])
     has_match = np.isin(query.labels[query.labels != -1], gallery.labels).any()
@@ -435,8 +436,9 @@ class Remarks:
 
 
 def count_ahead(scores: Floats, rows: Integers, columns: Integers) -> Integers:
-    """Count, for each (row, column) of `scores`, the entries of the row that are higher, or equal
-    and further left.
+    """Count, for each (row, column) of `scores`, the entries of its row that are ranked ahead.
+
+    These are higher, or equal and further left.
 
     scores: entries that are NaN do not count.
     rows: ascending.
@@ -472,8 +474,7 @@ def count_ahead_torch(scores: torch.Tensor, rows: Integers, columns: Integers) -
 
 
 def trapezoidal_precision(ranks: Integers, before: Integers) -> npt.NDArray[np.float64]:
-    """Return, for each match, the mean of the precision at the match and the precision just before
-    it.
+    """Return the mean of the precision at each match and the precision just before it.
 
     The precision before rank 0 is 1. Zheng et al., Scalable Person Re-identification: A Benchmark,
     ICCV 2015, evaluation code.
@@ -486,8 +487,9 @@ def trapezoidal_precision(ranks: Integers, before: Integers) -> npt.NDArray[np.f
 
 
 def step_precision(ranks: Integers, before: Integers) -> npt.NDArray[np.float64]:
-    """Return the precision at each match; the mean is the AP of information
-    retrieval, and of scikit-learn.
+    """Return the precision at each match.
+
+    The mean is the AP of information retrieval, and of scikit-learn.
     """
     return (before + 1) / (ranks + 1)
 
@@ -503,8 +505,9 @@ def summarize(
     ap: str = "trapezoidal",
     protocol: str = "",
 ) -> Metrics:
-    """Return the Metrics for the ranks (M,) of all matches, given the query
-    (M,) of each, sorted by query.
+    """Return the Metrics for the ranks (M,) of all matches.
+
+    queries: (M,), the query of each match, sorted.
     """
     ranks = ranks[np.lexsort((ranks, queries))]
     counts = np.bincount(queries, minlength=num_queries)
@@ -526,11 +529,10 @@ def have_images(query: FeatureSet, multi_query: FeatureSet) -> npt.NDArray[np.bo
 
 
 def merge_multi_query(query: FeatureSet, multi_query: FeatureSet) -> FeatureSet:
-    """Return the queries with the mean feature of the images in `multi_query` of the same identity
-    and camera.
+    """Return the queries with mean features of their identity and camera.
 
-    A query that has no such image keeps its own feature. Raises UserError if the features differ in
-    dimension.
+    The mean is taken over the images of `multi_query`. A query that has no such image keeps its own
+    feature. Raises UserError if the features differ in dimension.
     """
     if multi_query.features.shape[1] != query.features.shape[1]:
         raise UserError(

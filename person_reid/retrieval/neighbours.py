@@ -85,8 +85,9 @@ class ExactNeighbours:
         itself: bool = False,
         farthest: bool = False,
     ) -> Neighbours:
-        """Find the k nearest gallery images of every query; equal similarities are ordered by
-        index.
+        """Find the k nearest gallery images of every query.
+
+        Equal similarities are ordered by index.
 
         queries, gallery: features (Q, D) and (G, D).
         k: the number of neighbours, at most G.
@@ -138,8 +139,9 @@ class ExactNeighbours:
 
 
 def put_itself_first(found: Neighbours) -> None:
-    """Move every image to the front of its own list; if it is missing
-    there, it replaces the last one.
+    """Move every image to the front of its own list.
+
+    If it is missing there, it replaces the last one.
     """
     for i, row in enumerate(found.indices):
         places = np.flatnonzero(row == i)
@@ -152,8 +154,9 @@ def put_itself_first(found: Neighbours) -> None:
 def nearest_of_chunks(
     queries: Features, chunks: Iterable[tuple[Integers, Features]], k: int
 ) -> tuple[Features, Integers]:
-    """Return similarities and ids, both (Q, min(k, N)), of the nearest of N images, of which not
-    all fit in memory.
+    """Return similarities and ids, both (Q, min(k, N)), of the nearest of N images.
+
+    The images come in chunks, because not all of them fit in memory.
 
     chunks: ids (n,) and features (n, D); equal similarities are in their order.
     """
@@ -180,17 +183,14 @@ def nearest_first(similarities: Features, ids: Integers, k: int) -> tuple[Featur
 
 
 def overlap(neighbours: Integers, others: Integers) -> float:
-    """Return the share of each image's neighbours (N, K) that are also in its other list (N, L), in
-    [0, 1].
-    """
+    """Return the share of each image's neighbours (N, K) that are also in its other list (N, L)."""
     return float((neighbours[:, :, None] == others[:, None, :]).any(axis=2).mean())
 
 
 def top_k(scores: Floats, k: int) -> Integers:
-    """Return the columns (B, k) of the k largest entries of each row of `scores` (B, N), largest
-    first.
+    """Return the columns (B, k) of the k largest entries of each row of `scores` (B, N).
 
-    Equal entries are ordered by column.
+    The largest comes first. Equal entries are ordered by column.
     """
     num_rows, num_columns = scores.shape
     # The columns fall into disjoint groups. The k-th largest of the groups' maxima is at most the
@@ -217,8 +217,9 @@ def top_k(scores: Floats, k: int) -> Integers:
 
 
 def top_k_torch(scores: torch.Tensor, k: int) -> Integers:
-    """Return top_k of a tensor on any device, as a NumPy array; torch.topk leaves
-    the order of equal entries open.
+    """Return top_k of a tensor on any device, as a NumPy array.
+
+    torch.topk leaves the order of equal entries open.
     """
     scores = scores + 0.0  # makes -0 equal to 0 where a GPU sorts bits
     return scores.sort(dim=1, descending=True, stable=True).indices[:, :k].cpu().numpy()

@@ -1,7 +1,7 @@
-"""Fit a network to the images it is tested on without training it: its batch norms, or its
-features.
+"""Fit a network to the images it is tested on without training it.
 
-Neither needs a label, and neither needs the images the network was trained on.
+Either its batch norms or its features are fitted. Neither needs a label, and neither needs the
+images the network was trained on.
 """
 
 from dataclasses import replace
@@ -33,8 +33,9 @@ LEAST_VARIANCE = (
 def reestimate_batch_norms(
     network: Network, bank: torch.Tensor, device: torch.device, dtype: torch.dtype | None = None
 ) -> None:
-    """Measure the running statistics of all batch norms anew, in place, on a bank of images (N, H,
-    W, 3) uint8.
+    """Measure the running statistics of all batch norms anew, in place, on a bank of images.
+
+    bank: (N, H, W, 3) uint8.
 
     Each statistic is the mean over batches of images in random order, so that a batch resembles the
     whole. The network ends in evaluation mode. dtype: of autocast. Raises UserError if the network
@@ -128,8 +129,9 @@ class CameraNorm:
 
 
 class Whitening:
-    """Make the dimensions of features uncorrelated and their variances more alike, fitted on one
-    set.
+    """Make the dimensions of features uncorrelated and their variances more alike.
+
+    The whitening is fitted on one set.
 
         g = (Λ + λ̄ I)^(-1/4) Uᵀ (f − mean) / ‖·‖
         U Λ Uᵀ: the covariance; λ̄: the mean of its eigenvalues

@@ -78,8 +78,9 @@ def evaluate_reassociation(
 def _frames_apart(
     images: FeatureSet, gap: int, query_stride: int
 ) -> Iterator[tuple[Integers, Integers]]:
-    """Yield, for each frame with queries, the indices of its people and of all that the frame
-    `gap` later shows, without junk.
+    """Yield the people of each frame with queries and those of the frame `gap` later.
+
+    Both are indices of images, without junk.
     """
     videos, frames = frames_of(names_in(images.paths), images.labels)
     groups: dict[tuple[str, int], list[int]] = defaultdict(list)

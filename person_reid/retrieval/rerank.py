@@ -30,8 +30,9 @@ if TYPE_CHECKING:  # evaluate.py starts without torch
 
 
 class Method(NamedTuple):
-    """A way to re-rank: its Scores, its flags with their published values, and the
-    bytes it keeps for each image.
+    """A way to re-rank: its Scores, its flags and its memory.
+
+    The flags have the published values; the memory is the number of bytes it keeps for each image.
     """
 
     scores: Callable[..., Scores]

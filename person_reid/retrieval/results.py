@@ -110,11 +110,10 @@ def check_sets(**sets: Any) -> None:
 
 
 def multi_query_file(result: str | Path) -> Path:
-    """Return the path, in the same folder, of the multiple-query features that belong to a result
-    file.
+    """Return the path of the multiple-query features that belong to a result file.
 
-    multi_query.mat for pytorch_result.mat, the published names; market_multi_query.mat for
-    market.mat.
+    It is in the same folder. multi_query.mat for pytorch_result.mat, the published names;
+    market_multi_query.mat for market.mat.
     """
     result = Path(result)
     own = "" if result.name == RESULT.name else f"{with_ending(result, '', RESULT.suffix).name}_"
@@ -136,8 +135,9 @@ def save_result(
 
 
 def save_multi_query(path: str | Path, multi_query: FeatureSet, query: FeatureSet) -> None:
-    """Write multi_query.mat: the images of every query's identity in
-    its camera. query: the queries.
+    """Write multi_query.mat: the images of every query's identity in its camera.
+
+    query: the queries.
     """
     _save(path, {"mquery": multi_query}, {QUERY_DIGEST: query.digest()})
 
@@ -167,8 +167,9 @@ def check_same_images(
     sets: tuple[FeatureSet, FeatureSet], source: str | Path,
     others: tuple[FeatureSet, FeatureSet], other_source: str | Path,
 ) -> None:  # fmt: skip
-    """Raise UserError unless two results are of the same images in the same order, so that they can
-    be compared.
+    """Raise UserError unless two results are of the same images in the same order.
+
+    Only then can they be compared.
 
     sets, others: their (query, gallery), with paths if the files have them. source, other_source:
     for the message.

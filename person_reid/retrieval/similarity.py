@@ -1,5 +1,6 @@
-"""Cosine similarities and Euclidean distances, computed here and nowhere else: in
-float32, in chunks of queries.
+"""Cosine similarities and Euclidean distances, in float32 and in chunks of queries.
+
+They are computed here and nowhere else.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ blas_threads = cache(ThreadpoolController)  # finding the libraries takes millis
 
 
 def unit_rows(features: Features) -> Features:
-    """Return features (N, D) with rows of norm 1: the same array if they are
-    already, as in the files of test.py.
+    """Return features (N, D) with rows of norm 1.
+
+    It is the same array if they have it already, as in the files of test.py.
     """
     norms = np.sqrt(np.einsum("nd,nd->n", features, features))
     if np.all(np.abs(norms - 1) < 1e-5):
@@ -50,16 +52,18 @@ def unit_rows_or_zeros(features: Features) -> Features:
 
 
 def positions(sizes: Integers) -> Integers:
-    """Count from 0 within each of some consecutive groups: [0, 1, 0, 0,
-    1, 2] for the sizes 2, 1 and 3.
+    """Count from 0 within each of some consecutive groups.
+
+    The sizes 2, 1 and 3 give [0, 1, 0, 0, 1, 2].
     """
     starts = sizes.cumsum() - sizes
     return np.arange(sizes.sum()) - np.repeat(starts, sizes)
 
 
 def check_dimensions(query: npt.NDArray[Any], gallery: npt.NDArray[Any], source: str = "") -> None:
-    """Raise a UserError, opening with `source`, unless features (Q,
-    D) and (G, D) have the same D.
+    """Raise a UserError unless features (Q, D) and (G, D) have the same D.
+
+    source: the beginning of the message.
     """
     if query.shape[1] != gallery.shape[1]:
         raise UserError(
@@ -77,8 +81,9 @@ def check_comparable(query: npt.NDArray[Any], gallery: npt.NDArray[Any]) -> None
 
 
 def twins(features: Features) -> tuple[Integers, Integers]:
-    """Return (later, first): the rows of features (N, D) that repeat an earlier
-    row bit for bit, and that row.
+    """Return (later, first): the rows of features (N, D) that repeat earlier ones, and these.
+
+    They are equal bit for bit.
     """
     features = np.ascontiguousarray(features)
     rows = features.view(np.dtype((np.void, features.strides[0]))).ravel()
@@ -96,17 +101,17 @@ class Scores:
     budget: int = CHUNK_BYTES
 
     def __call__(self, start: int, stop: int) -> Any:
-        """Return the (stop - start, G) float32 scores of these queries; the caller may overwrite
-        them.
+        """Return the (stop - start, G) float32 scores of these queries.
 
-        They are a NumPy array, or a torch tensor on an accelerator.
+        The caller may overwrite them. They are a NumPy array, or a torch tensor on an accelerator.
         """
         raise NotImplementedError
 
 
 class CosineScores(Scores):
-    """Cosines between queries (Q, D) and gallery (G, D), computed when asked for; identical images
-    score the same.
+    """Cosines between queries (Q, D) and gallery (G, D), computed when asked for.
+
+    Identical images score the same.
 
     device: an accelerator's torch.device; NumPy computes if it is None or the CPU.
     """
@@ -145,8 +150,9 @@ class CosineScores(Scores):
 
 
 class EuclideanScores(CosineScores):
-    """Scores that rank the gallery (G, D) by Euclidean distance to the queries (Q, D), for features
-    of any length.
+    """Scores that rank the gallery (G, D) by Euclidean distance to the queries (Q, D).
+
+    The features may have any length.
 
     q·g − |g|²/2 = (|q|² − |q − g|²)/2, where |q|² is the same for the whole gallery.
     """
@@ -164,10 +170,10 @@ DISTANCES = {"cosine": CosineScores, "euclidean": EuclideanScores}
 
 
 def chunks(shape: tuple[int, int], budget: int = CHUNK_BYTES) -> list[tuple[int, int]]:
-    """Split the rows of a float32 matrix into (start, stop) chunks of at most `budget` bytes, or of
-    a single row.
+    """Split the rows of a float32 matrix into (start, stop) chunks.
 
-    They are of equal size, and the threads get equally many, so that none waits for the last one.
+    Each has at most `budget` bytes, or a single row. They are of equal size, and the threads get
+    equally many, so that none waits for the last one.
     """
     rows = max(1, min(MOST_CHUNK_ROWS, budget // (4 * max(shape[1], 1))))
     rounds = math.ceil(shape[0] / (rows * thread_count()))
@@ -181,8 +187,9 @@ def on_cpu(values: Any) -> npt.NDArray[Any]:
 
 
 def row_minima(scores: Any) -> npt.NDArray[Any]:
-    """Return the least entry (B,) of each row of an array or a tensor
-    (B, G), NaN if the row has one.
+    """Return the least entry (B,) of each row of an array or a tensor (B, G).
+
+    It is NaN if the row has one.
     """
     return (
         scores.min(axis=1, initial=np.inf)
@@ -199,11 +206,10 @@ def thread_count() -> int:
 def run_chunks(
     work: Callable[[int, int], T], spans: Collection[tuple[int, int]], description: str
 ) -> list[T]:
-    """Return work(start, stop) of every span, in a few threads: one chunk is counted while another
-    is multiplied.
+    """Return work(start, stop) of every span, in a few threads.
 
-    The threads share the cores among them. Two products that each used all cores would wait for
-    each other.
+    One chunk is counted while another is multiplied. The threads share the cores among them. Two
+    products that each used all cores would wait for each other.
     """
     threads = thread_count()
     each = max(1, available_cores() // threads)

@@ -1,5 +1,6 @@
-"""The single-gallery-shot protocol of the original CUHK03: the gallery holds one random image of
-each identity.
+"""The single-gallery-shot protocol of the original CUHK03.
+
+The gallery holds one random image of each identity.
 
 Li, Zhao, Xiao, Wang, DeepReID: Deep Filter Pairing Neural Network for Person Re-identification,
 CVPR 2014.

@@ -126,14 +126,16 @@ class Roc:
     true_positives: Rates
 
     def at_fpr(self, rate: float) -> tuple[float, float, float]:
-        """Return (false positive rate, true positive rate, threshold) for a false
-        positive rate of at most `rate`.
+        """Return the point of the curve whose false positive rate is at most `rate`.
+
+        Returns (false positive rate, true positive rate, threshold).
         """
         return self._at(int(np.argmax(self.false_positives <= rate)))
 
     def equal_error(self) -> tuple[float, float]:
-        """Return (equal error rate, threshold), where impostors are accepted as
-        often as genuine pairs are refused.
+        """Return (equal error rate, threshold).
+
+        There, impostors are accepted as often as genuine pairs are refused.
         """
         index = int(np.argmin(np.abs(self.false_positives + self.true_positives - 1)))
         false_positives, true_positives, threshold = self._at(index)
@@ -238,16 +240,18 @@ def holds_threshold(path: str | Path) -> bool:
 
 
 def measured_flags(text: str | Path) -> str:
-    """Return the flags of test.py on whose features a threshold was
-    measured; "" if nothing says it.
+    """Return the flags of test.py on whose features a threshold was measured.
+
+    It is "" if nothing says it.
     """
     found = _facts(text).get(FEATURE_FLAGS)
     return found if isinstance(found, str) and found != PLAIN else ""
 
 
 def load_bound(text: str | Path | None) -> Bound | None:
-    """Read the bound of a threshold that load_threshold reads; None without a bound, or if it is
-    for another threshold.
+    """Read the bound of a threshold that load_threshold reads.
+
+    It is None without a bound, or if the bound is for another threshold.
 
     Raises UserError for a malformed bound.
     """

@@ -17,13 +17,15 @@ Name = TypeVar("Name", bound=Hashable)
 def track_features(
     features: Features, tracks: Sequence[Name], weights: npt.NDArray[Any] | None = None
 ) -> tuple[list[Name], Features]:
-    """Return the names of the tracks, in the order of their first image, and a feature of unit
-    length for each: (T, D).
+    """Return the names of the tracks and a feature of unit length for each: (T, D).
 
-    It is the mean of the track's features, each of unit length; zeros if all weights are 0.
-    features: (N, D), not zero. tracks: N names, whatever tells tracks apart, such as (source,
-        number).
+    The tracks are in the order of their first image. The feature is the mean of the track's
+    features, each of unit length; zeros if all weights are 0.
+
+    features: (N, D), not zero.
+    tracks: N names, whatever tells tracks apart, such as (source, number).
     weights: (N,), not negative; by default all images count the same.
+
     Raises UserError if their numbers differ.
     """
     weights = np.ones(len(features)) if weights is None else np.asarray(weights)
