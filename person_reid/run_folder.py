@@ -354,8 +354,8 @@ def read_history(path: str | Path) -> list[dict[str, Any]]:
     history = read_json_lines(path)
     if not history or not all(map(_of_an_epoch, history)):
         raise UserError(
-            f"{path}: expected a line for each epoch with the numbers epoch, loss and "
-            "error, as train.py writes them."
+            f"{path}: expected a line for each epoch with the numbers epoch, loss and error, "
+            "as train.py writes them."
         )
     return history
 

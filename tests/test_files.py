@@ -398,8 +398,8 @@ def test_a_full_disk_behind_the_terminal_ends_no_command_before_its_files_are_wr
     full, unbuffered, tmp_path
 ):
     code = (
-        "import sys, logging; from pathlib import Path; from "
-        "person_reid.console import run_script\n"
+        "import sys, logging; from pathlib import Path; "
+        "from person_reid.console import run_script\n"
         "def main():\n"
         "    print('query: 10 images', flush=True); print('a bar', file=sys.stderr, flush=True)\n"
         f"    Path({str(tmp_path / 'features')!r}).write_text('all'); print('x' * 100_000)\n"

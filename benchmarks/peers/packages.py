@@ -209,8 +209,8 @@ def for_peers(result, compiled, folder):
     """Return features as tensors, labels and cameras in the order of the peers' evaluate_rank."""
     if not compiled:
         raise UserError(
-            f"{folder}: its Cython module is not built. `python "
-            "benchmarks/peers/packages.py --help` says how."
+            f"{folder}: its Cython module is not built. "
+            "`python benchmarks/peers/packages.py --help` says how."
         )
     import torch
 

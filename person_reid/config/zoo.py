@@ -202,8 +202,8 @@ def implied(weights: Any, known: Collection[str]) -> dict[str, Any]:
     if entry.exported:
         if "engine" not in known:
             raise UserError(
-                f"{entry.name}: an exported network, not weights. test.py and "
-                f"tools/compare_networks.py run it: --weights {entry.name}"
+                f"{entry.name}: an exported network, not weights. "
+                f"test.py and tools/compare_networks.py run it: --weights {entry.name}"
             )
         if not entry.local:
             raise UserError(entry.absent())

@@ -300,8 +300,8 @@ def _check_apart(plan: Mapping[str, Source], data_dir: Path, save_dir: Path) -> 
         )
         if target in sources or between or any(target in source.parents for source in sources):
             raise UserError(
-                f"--save_dir {save_dir}: {target.name} would mix with the download's "
-                "images. Choose another folder."
+                f"--save_dir {save_dir}: {target.name} would mix with the download's images. "
+                "Choose another folder."
             )
 
 

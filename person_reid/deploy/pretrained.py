@@ -51,8 +51,8 @@ def open_pretrained(source: str | Path) -> NetworkToTest:
         ) from error
     if found != expected:
         raise UserError(
-            f"{weights}: not the weights that {CONFIG_FILE} describes: the checksums "
-            "differ. Copy the folder again."
+            f"{weights}: not the weights that {CONFIG_FILE} describes: the checksums differ. "
+            "Copy the folder again."
         )
     return tested
 

@@ -264,7 +264,8 @@ TOGETHER = """
 import sys
 import numpy as np
 from person_reid.gallery.index import SearchIndex
-index, features, first = SearchIndex(sys.argv[1]), np.eye(400, dtype=np.float32), int(sys.argv[2])
+index, features = SearchIndex(sys.argv[1]), np.eye(400, dtype=np.float32)
+first = int(sys.argv[2])
 for start in range(first, first + 200, 10) if first >= 0 else ():
     index.add([f"{i}.jpg" for i in range(start, start + 10)], features[start : start + 10])
 while True:

@@ -47,8 +47,8 @@ COMMANDS = {
     "label_errors": [f"{NETWORK} --data_dir people --least 0 --shown 2"],
     "search": [
         f"index people/train_all --index people.index {NETWORK}",
-        "query people/train_all/0001/0001_c1_0.png --index "
-        "people.index --save found.png --gpu_ids -1",
+        "query people/train_all/0001/0001_c1_0.png "
+        "--index people.index --save found.png --gpu_ids -1",
         "people --index people.index --radius 0.9 --min_samples 2 --sheet sheet.png",
         "index --tracks tracks.txt --frames frames --camera hall --fps 10 --index tracks.index "
         f"{NETWORK}",

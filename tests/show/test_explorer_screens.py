@@ -54,8 +54,8 @@ def test_a_phone_shows_the_map_and_small_queries_beside_their_rankings(browser, 
 
 def test_a_phone_folds_the_filters_until_they_are_asked_for(browser, look):
     shown = (
-        "[...document.querySelectorAll('#filters > "
-        "label')].filter((each) => each.offsetHeight).length"
+        "[...document.querySelectorAll('#filters > label')]"
+        ".filter((each) => each.offsetHeight).length"
     )
     browser.resize(1360, 900)
     browser.open(look)

@@ -296,8 +296,8 @@ def test_what_is_below_the_threshold_is_marked_as_rejected(laid_out, tmp_path, c
     )
     demo.main([*flags[:-1], str(tmp_path / "threshold.json"), "--save", str(tmp_path / "some.png")])
     words = (
-        "accepts at most 0.01 of pairs of strangers from different "
-        "cameras (confidence 0.95, 60 people)"
+        "accepts at most 0.01 of pairs of strangers "
+        "from different cameras (confidence 0.95, 60 people)"
     )
     assert capsys.readouterr().out.splitlines()[0] == f"threshold {threshold:.4f} {words}"
 

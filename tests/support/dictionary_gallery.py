@@ -16,7 +16,9 @@ class DictionaryGallery(Gallery):
     path, new = "", True
 
     def __init__(self, address):
-        self.path, self.rows, self.told = address, {}, {}
+        self.path = address
+        self.rows = {}
+        self.told = {}
 
     def __len__(self):
         return len(self.rows)

@@ -141,8 +141,8 @@ def own_csv(
     """
     if csv is None:
         raise UserError(
-            "--dataset csv: name the file with --csv FILE; its columns are "
-            "path,identity,camera,split."
+            "--dataset csv: name the file with --csv FILE; "
+            "its columns are path,identity,camera,split."
         )
     rows = read_table(Path(csv), ("path", "identity"), ("camera", "split", "clothes"))
     is_split = any(row.get("split") for _, row in rows)
