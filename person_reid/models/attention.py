@@ -43,8 +43,9 @@ class PositionAttention(nn.Module):
 
 
 class ChannelAttention(nn.Module):
-    """Let every channel see those unlike itself: y_c = x_c + norm(Σ_d softmax_d(max_e x_c·x_e −
-    x_c·x_d) x_d).
+    """Let every channel see those unlike itself.
+
+        y_c = x_c + norm(Σ_d softmax_d(max_e x_c·x_e − x_c·x_d) x_d)
 
     The products run over all positions. Fu et al., Dual Attention Network for Scene Segmentation,
     CVPR 2019, section 3.3, with the softmax of their code.
@@ -64,8 +65,9 @@ class ChannelAttention(nn.Module):
 
 
 class USAM(nn.Module):
-    """Amplify what stands out: y = x · (1 + a), a = f(norm(9 s − Σ over the 3×3 neighbourhood of
-    s)), s = Σ_c x_c.
+    """Amplify what stands out from its surroundings.
+
+        y = x · (1 + a), a = f(norm(9 s − Σ over the 3×3 neighbourhood of s)), s = Σ_c x_c
 
     f(z) = z, or z / 10 below 0. a = 0 on the border, where half of the surroundings are padding.
     The filters are constants.

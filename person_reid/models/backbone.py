@@ -64,16 +64,16 @@ class Backbone:
             object.__setattr__(self, "channels", self.dim)
 
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
-        """Build the library's module for images of `size`, from ImageNet weights or from random
-        ones.
+        """Build the library's module for images of `size`, from ImageNet or random weights.
 
         A network without stochastic depth ignores drop_path.
         """
         raise NotImplementedError
 
     def feature_map(self, module: Any, images: Tensor) -> Tensor:
-        """Compute the last feature map: (B, 3, H, W) → (B, channels, h, w), or
-        (B, channels, N, 1) for tokens.
+        """Compute the last feature map: (B, 3, H, W) → (B, channels, h, w).
+
+        For tokens it is (B, channels, N, 1).
         """
         return module.forward_features(images)
 
@@ -140,8 +140,9 @@ def fits_images(
     batch_size: int | None = None,
     advice: str = "{height} and {width}",
 ) -> Iterator[None]:
-    """Raise OptionError in place of what the layers of network `name` raise for images, or a batch,
-    of the wrong size.
+    """Raise OptionError where a network's layers refuse images or a batch of the wrong size.
+
+    The errors that the layers raise inside the with block are replaced.
 
     size: (height, width). advice: what to change.
     """
@@ -165,8 +166,9 @@ def fits_images(
 
 
 def stochastic_depth(module: nn.Module) -> list[float]:
-    """Return the probabilities with which a module skips its blocks in training, in
-    order; empty if it skips none.
+    """Return the probabilities with which a module skips its blocks in training.
+
+    They are in the order of the blocks; the list is empty if it skips none.
     """
     rates = [
         getattr(layer, PROBABILITIES[kind])

@@ -1,5 +1,6 @@
-"""The size of a network and the computations of its forward pass, counted without data or weights
-(meta device).
+"""Count the weights of a network and the computations of its forward pass.
+
+The count needs neither data nor the values of weights (meta device).
 
 A multiply-add is one multiplication and one addition of a convolution or a matrix product; papers
 call the same number MAdds, MACs or FLOPs.
@@ -103,8 +104,9 @@ def without_weights(name: str) -> Network:
 
 
 def _parts(module: nn.Module, prefix: str = "") -> dict[str, nn.Module]:
-    """Return the children of a module by name; a ModuleList or ModuleDict, which
-    never runs, gives its own children.
+    """Return the children of a module by name.
+
+    A ModuleList or ModuleDict never runs: its own children are returned in its place.
     """
     parts: dict[str, nn.Module] = {}
     for name, child in module.named_children():

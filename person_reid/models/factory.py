@@ -1,5 +1,6 @@
-"""Build a network from a NetworkOptions: a backbone, and a head that turns its output into a
-feature and class scores.
+"""Build a network from a NetworkOptions: a backbone and a head.
+
+The head turns the backbone's output into a feature and class scores.
 
 network = create_model("resnet50", num_classes=751)
 features, logits = network(images)       # in training: (B, 512), (B, 751)
@@ -161,8 +162,9 @@ def check_size(
     batch_size: int | None = None,
     advice: str = "{height} and {width}",
 ) -> None:
-    """Raise UserError if the network cannot process images of `size`, or cannot learn from batches
-    of `batch_size`.
+    """Raise UserError if the network cannot process images of `size`.
+
+    With batch_size, also if it cannot learn from batches of that many images.
 
     advice: see fits_images.
 
@@ -213,9 +215,7 @@ def input_size(options: NetworkOptions) -> tuple[int, int]:
 
 
 def resolve(options: Described) -> Described:
-    """Fill in what options leave to the network: the size of the
-    images and the stochastic depth.
-    """
+    """Fill in what options leave to the network: size of the images and stochastic depth."""
     height, width = input_size(options)
     own = find_backbone(options.backbone).drop_path
     drop_path = own if options.drop_path is None else options.drop_path
@@ -223,9 +223,7 @@ def resolve(options: Described) -> Described:
 
 
 def check_network(options: NetworkOptions) -> None:
-    """Raise OptionError for options that exclude each other, and for those
-    that the network would ignore.
-    """
+    """Raise OptionError for options that exclude each other or have no effect on the network."""
     kind = network_kind(options)
     if options.attention:
         parse_attention(options.attention)

@@ -1,6 +1,4 @@
-"""Backbones of libraries that are no longer developed:
-efficientnet_pytorch and pretrainedmodels.
-"""
+"""Backbones of two libraries no longer developed: efficientnet_pytorch and pretrainedmodels."""
 
 from __future__ import annotations
 
@@ -13,8 +11,9 @@ if TYPE_CHECKING:
 
 
 class EfficientNetBackbone(Backbone):
-    """EfficientNet-b4 of efficientnet_pytorch, as published; its
-    drop_connect_rate is the stochastic depth.
+    """EfficientNet-b4 of efficientnet_pytorch, as published.
+
+    Its drop_connect_rate is the stochastic depth.
     """
 
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
@@ -27,8 +26,9 @@ class EfficientNetBackbone(Backbone):
         return module.extract_features(images)
 
     def keep_resolution(self, module: nn.Module, size: tuple[int, int]) -> None:
-        """Also replace the padding, a layer before each convolution
-        that was made for its old stride.
+        """Also replace the padding, which is a layer before each convolution.
+
+        It was made for the old stride.
         """
         from torch import nn
 

@@ -66,8 +66,9 @@ class TimmBackbone(Backbone):
         return features.mT[..., None] if self.layout == "tokens" else features
 
     def after_pool(self, module: Any, pooled: Tensor) -> Tensor:
-        """Apply timm's head, which pools as well: it gets a single
-        position, whose mean is itself.
+        """Apply timm's head, which pools as well.
+
+        It gets a single position, and the mean of one position is itself.
         """
         if self.without_head or self.layout == "tokens":
             return pooled
@@ -117,8 +118,9 @@ def current_name(name: str) -> str:
 
 @cache
 def find_timm(name: str) -> TimmBackbone:
-    """Return the Backbone of any network of timm; a run without data shows its layout, widths and
-    stochastic depth.
+    """Return the Backbone of any network of timm.
+
+    A run without data shows its layout, widths and stochastic depth.
 
     Images have the shape of a person; for a transformer with a grid of patches, they are cut to
     whole patches. If the network has a fixed size and no such grid, or cannot process that shape,
@@ -140,8 +142,9 @@ def find_timm(name: str) -> TimmBackbone:
 
 
 def _person_size(name: str) -> tuple[int, int] | None:
-    """Return the size of images of a person that suits a network; None if its
-    size is fixed and it has no grid.
+    """Return the size of images of a person that suits a network.
+
+    It is None for a network of fixed size without a grid.
     """
     from timm.layers.helpers import to_2tuple
 
@@ -226,8 +229,9 @@ def timm_names() -> list[str]:
 
 
 def _create(name: str, **settings: Any) -> Any:
-    """Build timm's module without its classifier, and without a
-    drop_path_rate if the network takes none.
+    """Build timm's module without its classifier.
+
+    It is built without drop_path_rate if the network does not take it.
     """
     import timm
     import torch

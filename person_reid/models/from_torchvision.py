@@ -58,8 +58,9 @@ class DenseNetBackbone(TorchvisionBackbone):
     """A DenseNet."""
 
     def feature_map(self, module: Any, images: Tensor) -> Tensor:
-        """Compute the map before torchvision's last ReLU, as published: (B, 3,
-        H, W) → (B, 1024, H/32, W/32).
+        """Compute the map before torchvision's last ReLU, as published.
+
+        (B, 3, H, W) → (B, 1024, H/32, W/32)
         """
         return module.features(images)
 
@@ -79,8 +80,9 @@ class OpaqueBackbone(TorchvisionBackbone):
 
 @cache
 def find_torchvision(name: str) -> TorchvisionBackbone:
-    """Return the Backbone of any network of torchvision: a ResNet has
-    feature maps, the others are opaque.
+    """Return the Backbone of any network of torchvision.
+
+    A ResNet has feature maps, the others are opaque.
     """
     import torch
     import torchvision
@@ -117,10 +119,9 @@ def _build(name: str, weights: str | None = None) -> Any:
 
 
 def _leave_out_classifier(module: nn.Module) -> int:
-    """Replace the last linear layer, in order of registration, by an identity, or else the last
-    convolution.
+    """Replace the last linear layer by an identity, or else the last convolution.
 
-    Returns the width of its input.
+    The last one is meant in order of registration. Returns the width of its input.
     """
     from torch import nn
 

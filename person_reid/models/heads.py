@@ -1,5 +1,6 @@
-"""The head after the backbone: a neck, whose output is the feature at test time,
-and a classifier of identities.
+"""The head after the backbone: a neck and a classifier of identities.
+
+The neck's output is the feature at test time.
 """
 
 from typing import NamedTuple
@@ -26,8 +27,9 @@ AS_PUBLISHED = Seen()
 
 
 class Head(nn.Module):
-    """A neck and a classifier; the state dict has the published names, `add_block.*` and
-    `classifier.0.*`.
+    """A neck and a classifier.
+
+    The state dict has the published names, `add_block.*` and `classifier.0.*`.
 
     dim: D, the width of the backbone's feature.
     neck:
@@ -57,9 +59,7 @@ class Head(nn.Module):
         self.classifier = nn.Sequential(build_classifier(self.dim, num_classes, neck, classifier))
 
     def embed(self, pooled: Tensor) -> Tensor:
-        """Compute the input of the classifier from the backbone's
-        pooled feature: (B, D) → (B, dim).
-        """
+        """Compute the classifier's input from the backbone's pooled feature: (B, D) → (B, dim)."""
         return self.add_block(pooled)
 
     def forward(self, pooled: Tensor, seen: Seen = AS_PUBLISHED) -> tuple[Tensor, Tensor]:
@@ -82,8 +82,9 @@ def heads_of(network: nn.Module) -> list[Head]:
 
 
 class CosineClassifier(nn.Module):
-    """The cosine between each feature and the weight of each class, in
-    float32: (B, dim) → (B, num_classes).
+    """The cosine between each feature and the weight of each class, in float32.
+
+    (B, dim) → (B, num_classes)
     """
 
     def __init__(self, dim: int, num_classes: int) -> None:
@@ -101,8 +102,9 @@ class CosineClassifier(nn.Module):
 def build_classifier(
     dim: int, num_classes: int, neck: str = "linear", classifier: str = "linear"
 ) -> nn.Module:
-    """Build the classifier of a Head, with the initial values of the
-    code that its neck comes from.
+    """Build the classifier of a Head.
+
+    Its initial values are those of the code that its neck comes from.
     """
     if classifier != "linear":
         return CosineClassifier(dim, num_classes)

@@ -53,10 +53,10 @@ class NormalisedSum(Bottleneck):  # type: ignore[misc, unused-ignore]  # torchvi
 
 
 def ibn_a(depth: int) -> ResNet:
-    """Build IBN-Net-a of 50 or 101 layers: an InstanceBatchNorm after the first convolution of
-    every block.
+    """Build IBN-Net-a of 50 or 101 layers.
 
-    The last stage has none: it has to keep what tells classes apart.
+    An InstanceBatchNorm follows the first convolution of every block. The last stage has none: it
+    has to keep what tells classes apart.
     """
     return with_instance_norms(ResNet(Bottleneck, DEPTHS[depth]))
 
@@ -70,8 +70,9 @@ def with_instance_norms(network: ResNet) -> ResNet:
 
 
 def ibn_b(depth: int) -> ResNet:
-    """Build IBN-Net-b of 50 or 101 layers: instance norms after the stem and after
-    the last sum of stages 1 and 2.
+    """Build IBN-Net-b of 50 or 101 layers.
+
+    Instance norms follow the stem and the last sum of stages 1 and 2.
     """
     network = ResNet(NormalisedSum, DEPTHS[depth])
     network.bn1 = InstanceNorm(64)

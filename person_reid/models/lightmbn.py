@@ -1,5 +1,6 @@
-"""LightMBN, the lightweight multi-branch network: an OSNet whose last stages branch into body,
-parts and channels.
+"""LightMBN, the lightweight multi-branch network.
+
+It is an OSNet whose last stages branch into body, parts and channels.
 
 Herzog, Ji, Teepe, Hörmann, Gilg, Rigoll: Lightweight Multi-Branch Network for Person
 Re-Identification, ICIP 2021, section 3. The layers have the authors' names (in copied stages, after
@@ -90,8 +91,10 @@ class LightMBN(BranchedNetwork):
         return super().renamed(state_dict)
 
     def pooled(self, images: Tensor) -> list[Tensor]:
-        """Compute seven (B, ·): body, dropped body, part branch, its upper and
-        lower half, two groups of channels.
+        """Compute seven pooled features (B, ·).
+
+        They are the body, the dropped body, the part branch, its upper and lower half, and two
+        groups of channels.
         """
         shared = self.model["backbone"](images)
         half = self.backbone.channels // 2
@@ -144,8 +147,9 @@ class Neck(nn.Module):
 
 
 def drop_top_rows(maps: Tensor) -> Tensor:
-    """Set the share DROPPED of each map's rows with the highest peak energy Σ_c x² to 0: (B, C, h,
-    w) → (B, C, h, w).
+    """Set the rows with the highest peak energy Σ_c x² to 0: the share DROPPED of each map.
+
+    (B, C, h, w) → (B, C, h, w)
 
     Quispe, Pedrini: Top-DB-Net: Top DropBlock for Activation Enhancement in Person
     Re-Identification, ICPR 2020.

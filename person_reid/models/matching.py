@@ -36,10 +36,10 @@ class LoadReport:
 
 
 def load_matching(module: nn.Module, state_dict: dict[str, Tensor]) -> LoadReport:
-    """Load every tensor of `state_dict` that `module` has with the same name and shape; return a
-    LoadReport.
+    """Load every tensor of `state_dict` that `module` has with the same name and shape.
 
-    Position embeddings and biases of another grid are resampled to the module's.
+    Returns a LoadReport. Position embeddings and biases of another grid are resampled to the
+    module's.
     """
     own = module.state_dict()
     report = LoadReport(

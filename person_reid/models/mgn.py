@@ -1,5 +1,6 @@
-"""MGN, the multiple granularity network: a ResNet-50 whose last stages branch into whole body,
-halves and thirds.
+"""MGN, the multiple granularity network.
+
+It is a ResNet-50 whose last stages branch into whole body, halves and thirds.
 
 Wang, Yuan, Chen, Li, Zhou: Learning Discriminative Features with Multiple Granularities for Person
 Re-Identification, ACM Multimedia 2018, section 3 and table 1.

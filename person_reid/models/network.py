@@ -1,5 +1,6 @@
-"""Networks: a backbone, `model.*` in the state dict, and heads;
-images in, features and logits out.
+"""Networks: images in, features and logits out.
+
+A network has a backbone, `model.*` in the state dict, and heads.
 """
 
 import re
@@ -74,8 +75,9 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def embed(self, images: Tensor) -> Tensor:
-        """Compute the test feature, not normalised, of normalised
-        images: (B, 3, H, W) → (B, dim).
+        """Compute the test feature of normalised images: (B, 3, H, W) → (B, dim).
+
+        The feature is not normalised.
         """
         raise NotImplementedError
 
@@ -99,8 +101,9 @@ BNNECKS = (
 
 
 def unused_classifiers(network: Network) -> list[nn.Linear]:
-    """Return the ImageNet classifier, if any, that published checkpoints contain
-    (`model.fc`) and nothing uses.
+    """Return the ImageNet classifier that published checkpoints contain (`model.fc`), if any.
+
+    Nothing uses it.
     """
     layers = [getattr(network.model, name, None) for name in ("fc", "_fc", "classifier")]
     return [
@@ -109,8 +112,9 @@ def unused_classifiers(network: Network) -> list[nn.Linear]:
 
 
 class PlainNetwork(Network):
-    """One feature of the whole image and one head, `classifier.*`; without
-    classes, the backbone's own feature.
+    """One feature of the whole image and one head, `classifier.*`.
+
+    Without classes, the feature is the backbone's own.
     """
 
     def __init__(
@@ -192,8 +196,9 @@ class USAMNetwork(PlainNetwork):
 def per_part(
     heads: Sequence[Callable[[Tensor], Any]], pooled: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Apply one head to each of P pooled features (B, D): features (B, P, dim)
-    and logits (B, P, num_classes).
+    """Apply one head to each of P pooled features (B, D).
+
+    Returns features (B, P, dim) and logits (B, P, num_classes).
     """
     outputs = [head(feature) for head, feature in zip(heads, pooled, strict=True)]
     features, logits = zip(*outputs, strict=True)
@@ -211,8 +216,9 @@ class BranchedNetwork(Network):
         raise NotImplementedError
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of a backbone, bare or in a plain network, under the
-        names of all their copies here.
+        """Return the tensors of a backbone under the names of all their copies here.
+
+        The backbone may be bare or in a plain network.
         """
         sources = {f"model.{name}": self.base_name(name) for name in self.model.state_dict()}
         if any(name in sources for name in state_dict):

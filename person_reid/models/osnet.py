@@ -54,13 +54,13 @@ class LiteConv3x3(nn.Module):
 
 
 class Gate(nn.Module):
-    """The unified aggregation gate G (eq. 3): weights the channels of each stream by its own global
-    average.
+    """The unified aggregation gate G (eq. 3).
 
-    Its layers are the authors' 1×1 convolutions. On averages they are linear, and computed as such
-    for all streams at
-    once: as forty-eight small convolutions they took up to a tenth of OSNet's training step on a
-    processor.
+    It weights the channels of each stream by its own global average.
+
+    Its layers are the authors' 1×1 convolutions. On averages they are linear, and are computed as
+    such for all streams at once: as forty-eight small convolutions they took up to a tenth of
+    OSNet's training step on a processor.
     """
 
     def __init__(self, channels: int) -> None:

@@ -1,5 +1,6 @@
-"""PCB, the part-based convolutional baseline: six stripes of the feature map, each with its own
-classifier.
+"""PCB, the part-based convolutional baseline.
+
+Each of six stripes of the feature map has its own classifier.
 
 Sun, Zheng, Yang, Tian, Wang: Beyond Part Models: Person Retrieval with Refined Part Pooling, ECCV
 2018, section 3.
@@ -22,8 +23,9 @@ PCB_WIDTH = 256  # each head's bottleneck
 
 
 class PCBNetwork(Network):
-    """Cut the last feature map into six stripes, each with pooling, dropout and a Head of 256,
-    `classifier0.*` to 5.
+    """Cut the last feature map into six stripes, each with pooling, dropout and a Head of 256.
+
+    The heads are `classifier0.*` to `classifier5.*`.
 
     The losses see the six bottlenecks (B, 6, 256). The test feature is the pooled stripes (B, D,
     6), flattened; each stripe is normalised on its own.

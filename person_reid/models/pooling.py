@@ -82,8 +82,9 @@ def build_pooling(name: str) -> nn.Module:
 
 
 def pool_stripes(maps: Tensor, count: int, pooling: Callable[[Tensor], Tensor]) -> list[Tensor]:
-    """Pool each of `count` horizontal stripes of maps (B, C, h, w); return a list of (B, C), from
-    top to bottom.
+    """Pool each of `count` horizontal stripes of maps (B, C, h, w).
+
+    Returns a list of (B, C), from top to bottom.
 
     Stripe i has the rows from ⌊i·h/count⌋ to before ⌈(i + 1)·h/count⌉, as in PyTorch's adaptive
     pooling: neighbouring stripes share a row if h is not a multiple of count.

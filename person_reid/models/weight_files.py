@@ -149,8 +149,9 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
 
 
 def _problem(path: Path, message: str, reason: str) -> str:
-    """Return what is wrong with a file and what to do. message:
-    PyTorch's; reason: its first line.
+    """Return what is wrong with a file and what to do.
+
+    message: PyTorch's. reason: its first line.
     """
     if "TorchScript archive" in message:
         return f"{RUNS_ITSELF} {path}"
@@ -170,8 +171,9 @@ def _problem(path: Path, message: str, reason: str) -> str:
 
 
 class Unread:
-    """Stands for an object of another program in a file: it becomes a dict, and
-    nothing of the program is run.
+    """Stands for an object of another program in a file.
+
+    It becomes a dict, and nothing of the program is run.
     """
 
     def __new__(cls, *arguments: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
@@ -180,10 +182,10 @@ class Unread:
 
 
 def foreign_objects(path: str | Path) -> list[str]:
-    """Return the kinds of objects of other programs in a file, and of Python's that hold data, as
-    `module.name`.
+    """Return the kinds of foreign objects in a file, as `module.name`.
 
-    Nothing of Python's own beyond those: it could be code to run.
+    They are objects of other programs, and those of Python that hold data. Nothing of Python's own
+    beyond those: it could be code to run.
     """
     return [
         name
@@ -194,8 +196,9 @@ def foreign_objects(path: str | Path) -> list[str]:
 
 
 def _objects(path: str | Path) -> list[str]:
-    """Return the kinds of objects in a file that PyTorch does not read as
-    data; none before PyTorch 1.6.
+    """Return the kinds of objects in a file that PyTorch does not read as data.
+
+    There are none before PyTorch 1.6.
     """
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
@@ -204,10 +207,9 @@ def _objects(path: str | Path) -> list[str]:
 
 
 def refuse_unusual(content: Any, path: str | Path) -> None:
-    """Raise UserError, naming `path`, if a tensor anywhere in a file's content cannot be copied
-    into a network.
+    """Raise UserError if a tensor anywhere in a file's content cannot be copied into a network.
 
-    Complex ones can, but lose their imaginary part.
+    The error names `path`. Complex ones can, but lose their imaginary part.
     """
     left, seen = [("", content)], set()
     while left:
@@ -233,8 +235,9 @@ def refuse_unusual(content: Any, path: str | Path) -> None:
 
 
 def _check_sums(path: str | Path) -> None:
-    """Raise ValueError if a part of the file differs from its checksum,
-    which torch.load does not look at.
+    """Raise ValueError if a part of the file differs from its checksum.
+
+    torch.load does not look at checksums.
     """
     if zipfile.is_zipfile(path):  # files from before PyTorch 1.6 are not
         with zipfile.ZipFile(path) as archive:

@@ -17,8 +17,9 @@ ADVERSARIAL_RATE = 16  # grey values, out of 255: the most by which a pixel is m
 
 
 class AdversarialTerm:
-    """Add weight · the classifier's loss on attacked images in every `every`-th batch of an epoch,
-    from the first on.
+    """Add weight · the classifier's loss on attacked images in some batches of an epoch.
+
+    It is added in every `every`-th batch, from the first on.
 
     every: above 0. A fraction, as in published commands, takes the batches whose number, from 0, it
     divides.
@@ -40,8 +41,9 @@ class AdversarialTerm:
 def opposite_direction_attack(
     network: Any, images: torch.Tensor, rate: int = ADVERSARIAL_RATE
 ) -> torch.Tensor:
-    """Move each pixel by at most `rate` grey values so that the feature f turns in the opposite
-    direction (ODFA).
+    """Move each pixel a little so that the feature f turns in the opposite direction (ODFA).
+
+    Each pixel moves by at most `rate` grey values.
 
         d ← clip(d + sign ∂ cos(f(x − d), f(x)) / ∂(x − d), ±rate)
         from d = 0, min(1.25 · rate, rate + 4) times

@@ -1,6 +1,4 @@
-"""The loss of a training run: the classifier's loss over the identities,
-plus those that the plan adds.
-"""
+"""The loss of a training run: the classifier's loss over the identities and what the plan adds."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -36,8 +34,10 @@ class TermLosses(nn.Module):
     def compare(
         self, features: Tensor, logits: Tensor, feature_targets: Tensor, logit_targets: Tensor
     ) -> Tensor:
-        """Return a float32 scalar. features: (B, D) or (B, P, D). logits: (B, C) or
-        (B, H, C); and what they aim at.
+        """Return a float32 scalar.
+
+        features: (B, D) or (B, P, D). logits: (B, C) or (B, H, C). The targets are what they aim
+        at.
         """
         zero = features.new_zeros((), dtype=torch.float32)
         of_logits = sum(
@@ -71,21 +71,21 @@ class Criterion(TermLosses):
         self.taught = TermLosses(plan.taught, parts, dim=dim, taught_dim=taught_dim)
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return a float32 scalar. features: (B, D) or (B, P, D). logits: (B, C) or
-        (B, H, C). labels: (B,) below C.
+        """Return a float32 scalar.
+
+        features: (B, D) or (B, P, D). logits: (B, C) or (B, H, C). labels: (B,) below C.
         """
         classification = self.classification_weight * self.classify(logits, labels)
         return classification + self.compare(features, logits, labels, labels)
 
     def scores(self, features: Tensor, logits: Tensor) -> Tensor:
-        """Return the class scores that the loss and the error are
-        computed from: the network's logits.
-        """
+        """Return the class scores for the loss and the error: the network's logits."""
         return logits
 
     def classify(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the classifier's loss, a scalar; in evaluation mode plain cross
-        entropy: no margin, no smoothing.
+        """Return the classifier's loss, a scalar.
+
+        In evaluation mode it is plain cross entropy, without margin or smoothing.
         """
         return over_parts(self.classification, logits, labels)
 
@@ -98,16 +98,15 @@ class PartLosses(nn.ModuleList):
 
 
 def over_parts(loss: nn.Module, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Sum a loss over the outputs (B, P, D) of the parts of a part
-    network, or over the only one, (B, D).
-    """
+    """Sum a loss over the outputs (B, P, D) of a part network, or over the only one, (B, D)."""
     return sum(
         loss(part, targets) for part in (outputs.unbind(1) if outputs.ndim == 3 else [outputs])
     )
 
 
 def predicted(logits: Tensor) -> Tensor:
-    """Return the identities (B,) predicted by logits (B, C), or (B, H, C) of H
-    classifiers, summing probabilities.
+    """Return the identities (B,) that logits (B, C) predict.
+
+    For logits (B, H, C) of H classifiers, their probabilities are summed.
     """
     return (logits.float().softmax(2).sum(1) if logits.ndim == 3 else logits).argmax(1)

@@ -16,8 +16,7 @@ from person_reid.retrieval.metrics import check_cameras, evaluate, remark_unmatc
 
 
 class Evaluation:
-    """Measure Rank@1 and mAP of a network on query and gallery of a data set, as test.py does
-    without further flags.
+    """Measure Rank@1 and mAP of a network on a data set, as test.py does without further flags.
 
     config: the training's. Raises UserError if query or gallery are missing or cannot be ranked.
     """
@@ -38,16 +37,17 @@ class Evaluation:
         }
 
     def due(self, epoch: int) -> bool:
-        """Return whether to evaluate after an epoch, counted from 0: after every
-        --eval_every, and after the last.
+        """Return whether to evaluate after an epoch, counted from 0.
+
+        It is due after every --eval_every epochs, and after the last.
         """
         return (epoch + 1) % self.config.eval_every == 0 or epoch + 1 == self.config.total_epoch
 
     def __call__(self, network: Network, device: torch.device, world: World) -> dict[str, float]:
-        """Return {"rank1", "mAP"} in [0, 1], the same on every process of the world; each extracts
-        and ranks a share.
+        """Return {"rank1", "mAP"} in [0, 1], the same on every process of the world.
 
-        The network is left unchanged, with each module in its own mode.
+        Each process extracts and ranks a share. The network is left unchanged, with each module in
+        its own mode.
         """
         with evaluation_mode(network):
             extract = partial(

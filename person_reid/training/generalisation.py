@@ -47,8 +47,9 @@ class GeneralisationTerm:
         )
 
     def draw(self, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return two augmentations, each (size, 3, H, W), of the
-        same images, chosen by the seed.
+        """Return two augmentations of the same images, each (size, 3, H, W).
+
+        The seed chooses the images.
         """
         random = np.random.default_rng(seed)
         count = len(self.source.bank)
@@ -58,8 +59,9 @@ class GeneralisationTerm:
 
 
 def symmetric_divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """Return (KL(p‖q) + KL(q‖p)) / 2 = Σ (p − q) · (log p − log q) / 2, p and q being the softmax
-    of class scores.
+    """Return the symmetric Kullback-Leibler divergence of the softmax of class scores.
+
+        (KL(p‖q) + KL(q‖p)) / 2 = Σ (p − q) · (log p − log q) / 2, p and q the two softmaxes
 
     first, second: (B, C), or (B, H, C) of a part network. Sums over classes and heads, averages
     over images.

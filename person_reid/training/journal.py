@@ -1,6 +1,4 @@
-"""The journal of a training: where it is, its figures, and the files that it
-leaves in the folder of a run.
-"""
+"""The journal of a training: where it is, its figures and the files of its run."""
 
 import logging
 import math
@@ -40,8 +38,9 @@ log = logging.getLogger(__name__)
 
 
 class Journal:
-    """Count the steps of a training, and yield its epochs; without a folder, only the figures are
-    kept.
+    """Count the steps of a training, and yield its epochs.
+
+    Without a folder, only the figures are kept.
 
         for epoch in journal.epochs():
             step.begin_epoch(epoch)
@@ -106,8 +105,9 @@ class Journal:
             self._write()
 
     def _check(self, found: dict[str, float]) -> None:
-        """Raise NotFinite for a network that has diverged in the last update; its loss was computed
-        before.
+        """Raise NotFinite for a network that has diverged in the last update.
+
+        Its loss was computed before.
         """
         what = "" if self.training.weights_are_finite() else "weights are"
         if not what and self.epoch + 1 == self.last:  # a later step would tell
@@ -117,8 +117,9 @@ class Journal:
             raise NotFinite(self.epoch, len(self.losses) - 1, what)
 
     def _figures(self) -> dict[str, float]:
-        """Return the mean loss of the epoch, its top-1 error, learning rate,
-        images per second and seconds.
+        """Return the figures of the epoch.
+
+        They are mean loss, top-1 error, learning rate, images per second and seconds.
         """
         loss, error, seen = self._read(together=True)
         elapsed = time.perf_counter() - self.began
@@ -148,8 +149,9 @@ class Journal:
         return total / seen, wrong / seen, seen
 
     def _agreed_to_stop(self) -> bool:
-        """Return whether any process wants to stop; several ask at readings of
-        the loss and at the last step.
+        """Return whether any process wants to stop.
+
+        Several processes ask at readings of the loss and at the last step.
         """
         if self.world.size == 1:
             return self.stop()
@@ -178,8 +180,9 @@ class Journal:
 
 
 class RunJournal(Journal):
-    """A journal that writes the files of a run after each epoch, resume.pth after the checkpoints
-    it relies on.
+    """A journal that writes the files of a run after each epoch.
+
+    resume.pth is written after the checkpoints it relies on.
 
     training: what is trained. config: the training's; its name names the folder.
     adapts: whether tools/adapt.py trains, for messages.
@@ -239,9 +242,7 @@ class RunJournal(Journal):
         self.send(self.history[-1])
 
     def conclude(self) -> None:
-        """End the training: write the averaged weights, if there are
-        any, and say how to test the run.
-        """
+        """End the training: write the averaged weights, if any, and say how to test the run."""
         if self.training.average is not None:
             self._save("average", self.training.average.state_dict())
             self._save("average_bn", self.training.averaged_statistics())
@@ -263,9 +264,7 @@ class RunJournal(Journal):
             self.folder.save_weights(label, weights)
 
     def stopped(self) -> None:
-        """Save the state on SIGTERM, which a cluster sends to a job
-        before it withdraws the machine.
-        """
+        """Save the state on SIGTERM, which a cluster sends before it withdraws the machine."""
         if self.world.leads:
             self.folder.save_state(self.state_dict())
             log.info(
@@ -286,8 +285,9 @@ class RunJournal(Journal):
             )
 
     def not_finite(self, error: NotFinite) -> UserError:
-        """Return what to do about a loss that is not finite; the batch's
-        images are listed in not_finite.txt.
+        """Return what to do about a loss that is not finite.
+
+        The batch's images are listed in not_finite.txt.
         """
         images = self.training.images
         paths = images.paths_of(error.epoch, error.step)

@@ -1,5 +1,6 @@
-"""Record a training step once on a GPU, and replay it: the processor launches two graphs and not a
-thousand kernels.
+"""Record a training step once on a GPU, and replay it.
+
+The processor then launches two graphs and not a thousand kernels.
 
 Launching takes longer than computing unless the network is large: a step of OSNet takes as long at
 128×64 as at 256×128. NVIDIA's graphs hold all its kernels and their addresses
@@ -19,8 +20,9 @@ log = logging.getLogger(__name__)
 
 
 class Recorded:
-    """Call an Objective, recorded for images of one shape; another shape, which begins with an
-    epoch, replaces it.
+    """Call an Objective, recorded for images of one shape.
+
+    Another shape, which begins with an epoch, replaces it.
 
     An objective that cannot be recorded, because the host reads a number of the GPU in it or
     because the memory does not suffice, is called as it is.
@@ -46,8 +48,9 @@ class Recorded:
 
 
 def recorded_step(module: nn.Module, images: Tensor, targets: Tensor) -> nn.Module:
-    """Return a module that replays module(images, targets) and its gradients, for other images of
-    the same shape.
+    """Return a module that replays module(images, targets) and its gradients.
+
+    It serves other images of the same shape.
 
     The module runs inside the autocast that is active now. Recording runs it several times; its
     statistics and the state of the random numbers are put back. Raises RuntimeError if it cannot be
@@ -75,8 +78,9 @@ def recorded_step(module: nn.Module, images: Tensor, targets: Tensor) -> nn.Modu
 
 
 class _Call(nn.Module):
-    """Call a module in the autocast that is active when this is made, without its cache of weights:
-    these change.
+    """Call a module in the autocast that is active when this is made.
+
+    The cache of weights is off, because the weights change.
 
     What is recorded replaces this forward and not the module's own.
     """

@@ -1,5 +1,6 @@
-"""Learn from the --teacher, a better network: its features of the training images are computed
-once.
+"""Learn from the --teacher, a better network.
+
+Its features of the training images are computed once.
 
 The teacher sees each image as it is and mirrored. The student must give the augmented image the
 same neighbours.
@@ -63,8 +64,9 @@ class DistillationTerm:
 
 
 def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) -> Features:
-    """Return a teacher's features (N, E) of the images of some splits, computed now or in an
-    earlier call.
+    """Return a teacher's features (N, E) of the images of some splits.
+
+    They are computed now, or were in an earlier call.
 
     splits: (folder, images) of each. The features are kept beside the decoded images, under a name
     that depends on the images and on what the teacher says of a synthetic one.

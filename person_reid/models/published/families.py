@@ -119,8 +119,9 @@ def solider(kind: str, width: int, depths: tuple[int, ...]) -> Backbone:
 
 
 def without_labels(backbone: Backbone) -> Backbone:
-    """Return a transformer as the programs that train without labels test it: with ImageNet's
-    pixels, resized bicubically, after the norm.
+    """Return a transformer as the programs that train without labels test it.
+
+    It has ImageNet's pixels, resized bicubically, and the feature after the norm.
     """
     normed = isinstance(backbone, TransReIDBackbone) and backbone.feature_of == "normed"
     options = {} if normed else {"neck": "bnneck"}

@@ -76,8 +76,9 @@ def feature_map(network: Any, images: Tensor) -> Tensor:
 
 
 def resnest() -> Any:
-    """Build the ResNeSt-50 that fast-reid calls S50: timm's with dilation in place of the last
-    stride.
+    """Build the ResNeSt-50 that fast-reid calls S50.
+
+    It is timm's with dilation in place of the last stride.
     """
     import timm
 

@@ -1,5 +1,7 @@
-"""Backbones that this suite builds like their authors' code: IBN-Net, OSNet, the transformers of
-TransReID and SOLIDER, and the ResNets of CLIP-ReID and fast-reid.
+"""Backbones that this suite builds like their authors' code.
+
+They are IBN-Net, OSNet, the transformers of TransReID and SOLIDER, and the ResNets of CLIP-ReID and
+fast-reid.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ OSNET_ZOO = "https://kaiyangzhou.github.io/deep-person-reid/MODEL_ZOO"
 
 @dataclass(frozen=True)
 class IBNBackbone(TorchvisionBackbone):
-    """An IBN-Net, a ResNet with instance norms. variant: ibn_a or ibn_b
-    of models.ibn; depth: 50 or 101.
+    """An IBN-Net, a ResNet with instance norms.
+
+    variant: ibn_a or ibn_b of models.ibn. depth: 50 or 101.
     """
 
     variant: str = "ibn_a"
@@ -181,8 +184,12 @@ class TransReIDBackbone(FamilyBackbone):
 
 @dataclass(frozen=True)
 class FastReIDBackbone(FamilyBackbone):
-    """A ResNet of fast-reid. layers, ibn, non_local: arguments of models.fastreid.resnet; split: a
-    ResNeSt instead; branched: its MGN; of_luperson: LUPerson's.
+    """A ResNet of fast-reid.
+
+    layers, ibn, non_local: arguments of models.fastreid.resnet.
+    split: a ResNeSt instead.
+    branched: its MGN.
+    of_luperson: LUPerson's.
     """
 
     _: KW_ONLY

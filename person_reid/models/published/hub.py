@@ -1,5 +1,6 @@
-"""The Hugging Face hub, from a machine that may have no connection, and the files of published
-networks.
+"""The Hugging Face hub and the files of published networks.
+
+The machine may have no connection.
 """
 
 import socket
@@ -86,8 +87,9 @@ def weight_file(weights: str | Path) -> Path:
 
 
 def _from_hub(entry: Published) -> Path:
-    """Return a network's file from the Hugging Face hub or its cache. Raises UserError if it is in
-    neither.
+    """Return a network's file from the Hugging Face hub or its cache.
+
+    Raises UserError if it is in neither.
     """
     if not entry.hub:
         raise UserError(entry.absent())

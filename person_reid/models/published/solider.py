@@ -14,8 +14,9 @@ from person_reid.models.published.pixels import HalfRange
 
 
 class PaddedBlock(SwinTransformerBlock):  # type: ignore[misc, unused-ignore]
-    """timm's block, but for maps that are not whole windows: they are padded before the shift, as
-    in mmdetection, and not after it.
+    """timm's block for maps that are not whole windows.
+
+    They are padded before the shift, as in mmdetection, and not after it.
     """
 
     def _attn(self, x: Tensor) -> Tensor:
@@ -25,8 +26,9 @@ class PaddedBlock(SwinTransformerBlock):  # type: ignore[misc, unused-ignore]
 
 
 class SemanticSwin(SwinTransformer):  # type: ignore[misc, unused-ignore]
-    """A Swin Transformer with y = x · softplus(w(λ, 1 − λ)) + b(λ, 1 − λ) before the blocks of
-    stages 2 to 4; w and b are linear.
+    """A Swin Transformer with a semantic scale and shift before the blocks of stages 2 to 4.
+
+        y = x · softplus(w(λ, 1 − λ)) + b(λ, 1 − λ), w and b linear
 
     semantic: λ, from 0 (appearance) to 1 (meaning); its authors re-identify people with 0.2.
     """

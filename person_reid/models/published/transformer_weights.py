@@ -1,5 +1,6 @@
-"""Convert the weights of transformers from other programs, or for other
-image shapes, to the form of timm.
+"""Convert the weights of transformers to the form of timm.
+
+They come from other programs, or are for other image shapes.
 """
 
 import re
@@ -24,8 +25,9 @@ COMPUTED = ("relative_position_index", "relative_coords_table", "attn_mask")
 
 
 def timm_names_of_mmdetection(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give a state dict of mmdetection's Swin Transformer timm's names and order; return any other
-    unchanged.
+    """Give a state dict of mmdetection's Swin Transformer timm's names and order.
+
+    Any other is returned unchanged.
 
     mmdetection merges patches at the end of a stage in the order (channel, row, column); timm
     merges them at the start of the next stage in the order (column, row, channel).
@@ -45,8 +47,9 @@ def timm_names_of_mmdetection(state_dict: dict[str, Tensor]) -> dict[str, Tensor
 
 
 def timm_names_of_earlier_timm(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give a Swin Transformer of timm before 0.9, or of its authors, the names of today; return any
-    other unchanged.
+    """Give a Swin Transformer of timm before 0.9, or of its authors, the names of today.
+
+    Any other state dict is returned unchanged.
 
     Patches were merged at the end of a stage; today they are at the start of the next one.
     """
