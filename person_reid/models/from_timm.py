@@ -88,9 +88,8 @@ class TimmBackbone(Backbone):
 
         folder = f"models--{hub.replace('/', '--')}"
         return (
-            f"Run `hf download {hub} model.safetensors` on a machine with internet "
-            f"access, and copy {folder} from its "
-            f"cache to {HF_HUB_CACHE} here."
+            f"Run `hf download {hub} model.safetensors` on a machine with internet access, "
+            f"and copy {folder} from its cache to {HF_HUB_CACHE} here."
         )
 
     def licence(self) -> str:

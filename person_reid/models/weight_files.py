@@ -157,9 +157,9 @@ def _problem(path: Path, message: str, reason: str) -> str:
         return f"{RUNS_ITSELF} {path}"
     if code := _objects(path) or re.findall(r"GLOBAL (\S+)", message):
         return (
-            "not a readable weight file: PyTorch would have to run "
-            f"{', '.join(code[:3])}. Save the "
-            "weights alone in the program that wrote it: torch.save(model.state_dict(), FILE)"
+            f"not a readable weight file: PyTorch would have to run {', '.join(code[:3])}. "
+            "Save the weights alone in the program that wrote it: "
+            "torch.save(model.state_dict(), FILE)"
         )
     # PyTorch's own advice stands before it
     explained = re.search(r"WeightsUnpickler error:\s*(.*)", message)
@@ -222,10 +222,9 @@ def refuse_unusual(content: Any, path: str | Path) -> None:
             }  # fmt: skip
             if found := [kind for kind, is_that in kinds.items() if is_that]:
                 raise UserError(
-                    f"{path}: {name.strip('.')} is a {found[0]} tensor; expected "
-                    "plain numbers. Save the weights "
-                    "again as dense tensors: of a quantised network with dequantize(), "
-                    "of a sparse one with to_dense()."
+                    f"{path}: {name.strip('.')} is a {found[0]} tensor; expected plain numbers. "
+                    "Save the weights again as dense tensors: of a quantised network "
+                    "with dequantize(), of a sparse one with to_dense()."
                 )
         # a file may refer to itself
         elif isinstance(value, dict | list | tuple) and id(value) not in seen:

@@ -98,9 +98,8 @@ def bounded_threshold(
         # cells grow with the square of people
         needed = max(FEWEST, math.ceil(people * (highest / asked) ** 0.5))
         raise UserError(
-            f"cannot promise a false-match rate of {rate:g} with so few people "
-            f"({people:,}): at least {needed:,} people"
-            " needed. Test on more people, or ask for a higher rate."
+            f"cannot promise a false-match rate of {rate:g} with so few people ({people:,}): "
+            f"at least {needed:,} people needed. Test on more people, or ask for a higher rate."
         )
     return Bound(
         step / THRESHOLD_STEPS, rate, confidence, len(counts), gallery_size, ignore_cameras

@@ -154,8 +154,8 @@ def check_accuracy(accuracy: float) -> None:
     It warns of a low accuracy.
     """
     words = (
-        f"finds the right person first for about {100 * accuracy:.0f} % "
-        "of these images, by these labels"
+        f"finds the right person first for about {100 * accuracy:.0f} % of these images, "
+        "by these labels"
     )
     if np.isnan(accuracy):
         raise UserError(
@@ -165,9 +165,8 @@ def check_accuracy(accuracy: float) -> None:
     if accuracy < LEAST_ACCURACY:
         raise UserError(
             f"this network {words}. It cannot tell these people apart, "
-            "and so not whose label is wrong; "
-            f"{100 * LEAST_ACCURACY:.0f} % are needed. Use another that was "
-            "trained on people, but not on these."
+            f"and so not whose label is wrong; {100 * LEAST_ACCURACY:.0f} % are needed. "
+            "Use another that was trained on people, but not on these."
         )
     if accuracy < WEAK:
         log.warning("This network %s: many wrong labels will not be listed.", words)

@@ -183,9 +183,8 @@ def check_same_images(
             and np.array_equal(images.cameras, same.cameras)
         ):
             raise UserError(
-                f"{other_source}: its {len(same)} {name} images are not the "
-                f"{len(images)} of {source}. Extract both "
-                "with test.py from the same folder."
+                f"{other_source}: its {len(same)} {name} images are not the {len(images)} "
+                f"of {source}. Extract both with test.py from the same folder."
             )
 
 
@@ -252,8 +251,8 @@ def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSe
     missing = [key for key in wanted if key not in values]
     if missing:
         raise UserError(
-            f"{path}: no {missing[0]!r} in it; expected "
-            f"{', '.join(wanted)}, as test.py writes them."
+            f"{path}: no {missing[0]!r} in it; expected {', '.join(wanted)}, "
+            "as test.py writes them."
         )
     sets = []
     for name in names:

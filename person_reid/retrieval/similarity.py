@@ -67,9 +67,8 @@ def check_dimensions(query: npt.NDArray[Any], gallery: npt.NDArray[Any], source:
     """
     if query.shape[1] != gallery.shape[1]:
         raise UserError(
-            f"{source}query features have {query.shape[1]} dimensions, gallery "
-            f"features {gallery.shape[1]}; expected "
-            "the same network for both."
+            f"{source}query features have {query.shape[1]} dimensions, "
+            f"gallery features {gallery.shape[1]}; expected the same network for both."
         )
 
 

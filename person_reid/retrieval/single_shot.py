@@ -50,10 +50,9 @@ def evaluate_single_shot(
     without = sum(len(asked) for asked, candidates in groups if not len(candidates))
     if without:
         raise UserError(
-            f"--single_shot: for {without} of {len(query)} queries no gallery image can "
-            "be drawn: all are junk (label "
-            "-1) or from the query's own camera. Check the gallery, or draw from all "
-            "cameras with --ignore_cameras."
+            f"--single_shot: for {without} of {len(query)} queries no gallery image can be drawn: "
+            "all are junk (label -1) or from the query's own camera. "
+            "Check the gallery, or draw from all cameras with --ignore_cameras."
         )
     random = np.random.default_rng(seed)
     parts = []

@@ -268,9 +268,8 @@ class RunJournal(Journal):
         if self.world.leads:
             self.folder.save_state(self.state_dict())
             log.info(
-                "Stopped by SIGTERM in epoch %d after batch %d; %s holds it. To "
-                "continue: the same command with "
-                "--resume.",
+                "Stopped by SIGTERM in epoch %d after batch %d; %s holds it. "
+                "To continue: the same command with --resume.",
                 self.epoch + 1, self.step, self.folder.state_file,
             )  # fmt: skip
         self.world.wait()

@@ -93,9 +93,9 @@ class TrainingImages:
         losses = pair_losses(self.options)
         if losses and pairs < FEW_PAIRS * batch and self.world.leads:
             log.info(
-                "A shuffled batch of %d images holds %.1f pairs of one identity on "
-                "average, which is what %s learns "
-                "from. --sampler pk puts %d images of each identity into a batch.",
+                "A shuffled batch of %d images holds %.1f pairs of one identity on average, "
+                "which is what %s learns from. "
+                "--sampler pk puts %d images of each identity into a batch.",
                 batch, pairs, " + ".join(losses), self.options.instances,
             )  # fmt: skip
 
