@@ -103,7 +103,7 @@ def trial(query, gallery, most, track, random):
             tracks, [(enrolled.labels.astype(str), enrolled.features)]
         )
         truth = query.labels[asked]
-        # somebody whom only this camera knows is not asked for
+        # Somebody whom only this camera knows is not asked for.
         asks = np.isin(truth, enrolled.labels) | ~np.isin(truth, known)
         for name, (first, second) in SCORES.items():
             score = (first * best + second * mean)[asks]

@@ -33,7 +33,7 @@ from person_reid.console import run_script
 from person_reid.retrieval.neighbours import nearest_of_chunks
 
 RECALL = 0.98
-# images in a transaction, and by a process, while others are killed or add at once
+# The images of a transaction, and of a process, while others are killed or add at once.
 STEP, ADDED = 20, 400
 COLUMNS = (
     "| | add | build the lists | on the disk | memory | a query "

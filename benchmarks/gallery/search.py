@@ -34,10 +34,9 @@ from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.progress import progress
 
-# of a person, on average; of people who look alike; features made at a time
-IMAGES = 10
-LOOKS = 1000
-CHUNK = 20_000
+IMAGES = 10  # of a person, on average
+LOOKS = 1000  # groups of people who look alike
+CHUNK = 20_000  # features made at a time
 QUERIES, NEIGHBOURS = 200, 10
 CAMERAS = 8
 BEGIN = datetime(2026, 11, 1)

@@ -373,7 +373,7 @@ CASES = {
         ),
         test=of_cluster_contrast,
     ),
-    # whole
+    # The whole network.
     "CLIP-ReID ResNet, whole": Case(
         CLIP_REID, clip_resnet, "clip_reid_resnet50", test=with_imagenet
     ),

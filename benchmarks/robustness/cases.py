@@ -175,7 +175,7 @@ UNCLEAR_IMAGES: dict[str, Change] = {
     ),
     "an image that is not there": lambda text: again(text, path="people/nobody.jpg"),
 }
-# as the identity of a training image
+# Identities of a training image.
 NOBODIES = ("-1", "0", "-1.0", "0.0", "nan", "", "unknown", "NULL")
 
 
@@ -381,7 +381,7 @@ def odd_weights():
         title: partial(changed_weights, change) for title, change in (changes | unusable).items()
     }
     for title, spoil in (spoils | {"a link to what is gone": link_to_nothing}).items():
-        # these two compare no features
+        # These two compare no features.
         of_files = [] if title in changes else ["export", "save_pretrained"]
         for command in (*commands, *of_files):
             yield Case("odd weights", command, WORKING[command], title, spoil, must_fail=True)

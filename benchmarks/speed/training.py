@@ -152,7 +152,7 @@ def without(function, instead, options, flags):
         return suite_loop(options, flags)
 
 
-# the C library gives large blocks back to the kernel
+# The C library gives large blocks back to the kernel.
 forgetful_loop = partial(without, "device.keep_memory", None)
 # PyTorch's layers where it would fuse them
 unfused_loop = partial(without, "training.step.fuse", False)

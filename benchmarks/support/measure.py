@@ -19,7 +19,7 @@ from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet, load_result, save_result
 
 ROOT = Path(__file__).resolve().parents[2]
-# numbers of queries and gallery images
+# Numbers of queries and gallery images.
 SIZES = {"market": (3368, 19732), "msmt17": (11659, 82161), "market+500k": (3368, 519732)}
 CAMERAS = 6
 

@@ -89,7 +89,7 @@ def dense_k_reciprocal(query, gallery, k1=20, k2=6, lambda_value=0.3):
         shared = np.zeros(len(features), np.float32)
         for j in np.flatnonzero(encoding[i]):  # eq. 10
             shared[columns[j]] += np.minimum(encoding[i, j], encoding[columns[j], j])
-        # eq. 12
+        # Equation 12.
         result[i] = (1 - lambda_value) * (1 - shared / (2 - shared)) + lambda_value * distance[i]
     return result[:, len(query) :]
 

@@ -146,7 +146,7 @@ def agreed(index: Gallery, flags: dict[str, Any]) -> dict[str, Any]:
     """
     remembered = known_network(index)
     place = next((name for name in ("engine", "from", "weights") if remembered.get(name)), "name")
-    # the name is then only the default
+    # The name is then only the default.
     typed = remembered if place == "name" else remembered | {"name": None}
     wrong = [
         f"{as_flag(name, NAMED_ALONE)} "

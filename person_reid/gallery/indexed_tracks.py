@@ -29,7 +29,7 @@ from person_reid.retrieval.identities import Score, identity_f1, listed_boxes, m
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.track_features import track_features
 
-# seconds between the clocks of two files of which nobody knows when they began; 3,000 years
+# Seconds between the clocks of two files with unknown beginnings: 3,000 years.
 FAR = 1e11
 MEET = 0.1  # the share of true boxes that any tracker finds in the frames that they are of
 log = logging.getLogger(__name__)

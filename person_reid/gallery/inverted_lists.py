@@ -35,7 +35,7 @@ SAMPLED_IMAGES = 200  # images whose neighbours are compared with the exact ones
 TRAINING = 40  # images per list to learn its centre from; FAISS asks for 39
 LEAST_TRAINING = 10_000  # images to learn codes from; FAISS asks for 39 for each of 256
 NEWEST = 10_000  # newer images, at most, among which codes are tried
-# images that are not in the lists yet, which are compared one by one, and replaced images that
+# Images that are not in the lists yet, which are compared one by one, and replaced images that
 # still are, before the lists are brought up to date
 MOST_NEWER, MOST_REPLACED = 10_000, 1000
 
@@ -196,7 +196,7 @@ class InvertedLists:
             more *= self.index.ntotal // max(1, count) + 1
         settings.nprobe = min(self.index.nlist, int(self.index.nprobe * more))
         self._check(queries, settings.nprobe)
-        # threads share the lists of one query, or several queries
+        # Threads share the lists of one query, or several queries.
         self.index.parallel_mode = int(len(queries) == 1)
         similarities, ids = self.index.search(queries, candidates, params=settings)
         return similarities, ids
@@ -360,7 +360,7 @@ def _read(file: Path | None, mapped: bool) -> Any:
         else:
             index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
             lists: Any = faiss.downcast_InvertedLists(index.invlists)
-            # its threads would read whole lists, also what a filter leaves out
+            # Threads would read whole lists, also what a filter leaves out.
             lists.prefetch_nthread = 0
     except (RuntimeError, MemoryError, AttributeError):  # the latter two: wrong first bytes
         return None

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 Sums = npt.NDArray[np.uint32]
 SUM = np.dtype("<u4")
-# bytes of the header, how many lists there are, the checksum of all checksums, what this is
+# The header's bytes, the number of lists, the checksum of all checksums, and a mark.
 SEAL_END = struct.Struct("<QQI8s")
 MARK = b"seals 01"
 ID = 8  # bytes

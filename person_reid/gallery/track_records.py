@@ -330,7 +330,7 @@ def record_tracks(index: Gallery, record: TrackRecord) -> None:
     values = asdict(record)
     if values in map(asdict, recorded_tracks(index)):
         return
-    # another process may take a number first
+    # Another process may take a number first.
     next(n for n in count(1) if index.remember({_key(n): values})[_key(n)] == values)
 
 

@@ -77,7 +77,7 @@ def test_lists_from_before_an_index_was_restored_are_not_used(path, again):
         add(path, 2000, 2000 + again)
     assert_right(index)
     found = index.search(FEATURES[1200:1201], 3)[0]
-    # this image is not in the index any more
+    # This image is not in the index any more.
     assert all(match.similarity < 0.999 for match in found)
 
 
@@ -185,7 +185,7 @@ def test_lists_that_take_in_images_lose_those_that_were_replaced(path, monkeypat
     held = index.lists().index.invlists
     ids = [held.get_single_id(part, i) for part in range(31) for i in range(held.list_size(part))]
     assert sorted(ids) == list(range(51, 1051))
-    # a twentieth is too few to find out again how many lists a query looks at
+    # A twentieth is too few to find out again how many lists a query looks at.
     assert "recall" not in capsys.readouterr().err
 
 

@@ -20,7 +20,7 @@ pymilvus = pytest.importorskip("pymilvus")
 pytest.importorskip("milvus_lite", reason="Milvus Lite stands in for a server")
 
 COUNT = 300
-# the last is no UTF-8
+# The last is not UTF-8.
 PATHS = [f'/crops/Anna\'s "{i}" schön_%.jpg' for i in range(COUNT - 1)] + ["/crops/\udcff.jpg"]
 FILTERS = {
     "none": EVERYTHING,
@@ -127,7 +127,7 @@ def test_what_is_not_given_stays_and_what_changed_is_missing(own_pair, features,
     image = tmp_path / "new.jpg"
     image.write_bytes(b"new")
     for gallery in own_pair:
-        # neither is a file, which did not change
+        # The other path is not a file, which counts as unchanged.
         assert gallery.missing([PATHS[0], image]) == [image]
         gallery.add([image], features[:1], {image: About("Anna", "7", track="5")})
         gallery.add([image], features[:1] + 0.001)
@@ -289,7 +289,7 @@ def test_a_collection_of_an_earlier_version_goes_on(tmp_path, features):
     )
     gallery.add(["/b.jpg"], features[1:2], {"/b.jpg": About("Anna", "2")})
     assert gallery.describe({"/a.jpg": About("Berta", "1")}) == 1
-    # as an earlier version wrote times
+    # An earlier version wrote times so.
     old = [{"path": "/a.jpg", "time": "2026-11-01 12:00:00"}]
     gallery.client.upsert("people", old, partial_update=True)
     gallery.describe({"/b.jpg": About(time="2026-11-01T13:00")})
