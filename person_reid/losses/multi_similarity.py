@@ -26,7 +26,10 @@ class MultiSimilarityLoss(FeatureLoss):
         self, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5, epsilon: float | None = 0.1
     ) -> None:
         super().__init__()
-        self.alpha, self.beta, self.base, self.epsilon = alpha, beta, base, epsilon
+        self.alpha = alpha
+        self.beta = beta
+        self.base = base
+        self.epsilon = epsilon
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         similarities = features @ features.T

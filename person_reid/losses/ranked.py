@@ -34,13 +34,21 @@ class RankedListLoss(FeatureLoss):
     fewest = 0  # clusters
 
     def __init__(
-        self, alpha: float = 2.0, margin: float = 1.3, balance: float = 0.5,
-        positive_temperature: float = 0.0, negative_temperature: float = 1.0, clusters: int = 0,
-    ) -> None:  # fmt: skip
+        self,
+        alpha: float = 2.0,
+        margin: float = 1.3,
+        balance: float = 0.5,
+        positive_temperature: float = 0.0,
+        negative_temperature: float = 1.0,
+        clusters: int = 0,
+    ) -> None:
         super().__init__()
         if clusters < self.fewest:
             raise UserError(f"clusters {clusters}: expected {self.fewest} or more.")
-        self.alpha, self.margin, self.balance, self.clusters = alpha, margin, balance, clusters
+        self.alpha = alpha
+        self.margin = margin
+        self.balance = balance
+        self.clusters = clusters
         self.positive_temperature = positive_temperature
         self.negative_temperature = negative_temperature
 
@@ -72,9 +80,13 @@ class ClusteredRankedListLoss(RankedListLoss):
     fewest = 1  # cluster
 
     def __init__(
-        self, alpha: float = 2.0, margin: float = 1.3, balance: float = 0.5,
-        negative_temperature: float = 1.0, clusters: int = 8,
-    ) -> None:  # fmt: skip
+        self,
+        alpha: float = 2.0,
+        margin: float = 1.3,
+        balance: float = 0.5,
+        negative_temperature: float = 1.0,
+        clusters: int = 8,
+    ) -> None:
         super().__init__(alpha, margin, balance, 0.0, negative_temperature, clusters)
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:

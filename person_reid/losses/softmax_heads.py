@@ -34,7 +34,9 @@ class SoftmaxHead(FeatureLoss):
 
     def __init__(self, margin: float = 0.35, scale: float = 64.0, smoothing: float = 0.0) -> None:
         super().__init__()
-        self.margin, self.scale, self.smoothing = margin, scale, smoothing
+        self.margin = margin
+        self.scale = scale
+        self.smoothing = smoothing
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         if not self.training:

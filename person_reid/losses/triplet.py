@@ -56,7 +56,10 @@ class TripletLoss(FeatureLoss):
             raise UserError(
                 f"the soft margin needs mining=hard or mining=weighted, found mining={mining}."
             )
-        self.margin, self.mining, self.epsilon, self.soft = margin, mining, epsilon, soft
+        self.margin = margin
+        self.mining = mining
+        self.epsilon = epsilon
+        self.soft = soft
 
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         similarities = features @ features.T

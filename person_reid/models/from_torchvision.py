@@ -93,9 +93,13 @@ def find_torchvision(name: str) -> TorchvisionBackbone:
         return TorchvisionBackbone(name, module.fc.in_features)
     depth = max(stochastic_depth(module), default=0.0)
     return OpaqueBackbone(
-        name, _leave_out_classifier(module), drop_path=round(depth, 6),
-        has_map=False, own_feature=True, can_keep_resolution=False,
-    )  # fmt: skip
+        name,
+        _leave_out_classifier(module),
+        drop_path=round(depth, 6),
+        has_map=False,
+        own_feature=True,
+        can_keep_resolution=False,
+    )
 
 
 def torchvision_names() -> list[str]:

@@ -24,9 +24,14 @@ class ConvNorm(nn.Module):
     """A convolution, a norm and, if `activate`, a ReLU."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, activate: bool = True,
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        stride: int = 1,
+        activate: bool = True,
         norm: Norm = nn.BatchNorm2d,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
         self.bn = norm(outputs)

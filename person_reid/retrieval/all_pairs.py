@@ -60,7 +60,9 @@ class Shortlist:
         )
         order = pairs_by_similarity(rows, columns, similarities)
         kept = order[positions(np.bincount(rows)) < self.k]
-        rows, columns, similarities = rows[kept], columns[kept], similarities[kept]
+        rows = rows[kept]
+        columns = columns[kept]
+        similarities = similarities[kept]
         ends = np.searchsorted(rows, np.arange(len(self.bound)), side="right")
         full = np.diff(ends, prepend=0) == self.k
         self.bound[full] = similarities[ends[full] - 1]

@@ -43,10 +43,8 @@ def jaccard_graph(features: Features, radius: float = 0.5, k1: int = 20, k2: int
     """
     k1 = max(1, min(k1, len(features) - 1))
     encoding, _ = k_reciprocal_encoding(unit_rows(features), k1, min(k2, k1), ExactNeighbours())
-    columns, block = (
-        encoding.tocsc(),
-        max(1, min(QUERIES_AT_ONCE, MOST_BYTES // (16 * len(features)))),
-    )
+    columns = encoding.tocsc()
+    block = max(1, min(QUERIES_AT_ONCE, MOST_BYTES // (16 * len(features))))
     spans = [(start, min(start + block, len(features))) for start in range(0, len(features), block)]
     rows: dict[int, Any] = {}
 

@@ -43,7 +43,9 @@ def extract(
     """
     check_kind(network, nn.Module, "network", "a module, such as create_model returns")
     check_kind(dataset, Dataset, "dataset", "what read_dataset returns")
-    sides, resize, flips = 0, "bicubic", True
+    sides = 0
+    resize = "bicubic"
+    flips = True
     if isinstance(network, Network):
         if size not in (None, network.size):
             raise UserError(f"extract: the network takes images of {network.size}, not {size}.")

@@ -113,7 +113,9 @@ class _Scaled(torch.nn.Module):
 
     def __init__(self, embed: torch.nn.Module, scales: Sequence[float], pieces: int) -> None:
         super().__init__()
-        self.embed, self.scales, self.pieces = embed, scales, pieces
+        self.embed = embed
+        self.scales = scales
+        self.pieces = pieces
 
     def forward(self, images: Tensor, *sides: Tensor) -> Tensor:
         features: list[Tensor] = [
@@ -206,9 +208,11 @@ def side_rows(cameras: Integers | Sequence[int] | None, sides: int) -> Tensor | 
     if cameras is None or not all(1 <= camera <= sides for camera in np.unique(cameras)):
         found = "not given" if cameras is None else f"{min(cameras)} to {max(cameras)}"
         log.warning(
-            "The network knows the cameras 1 to %d, and those of the images are %s. The mean of "
-            "its cameras is taken.", sides, found,
-        )  # fmt: skip
+            "The network knows the cameras 1 to %d, and those of the images are %s. "
+            "The mean of its cameras is taken.",
+            sides,
+            found,
+        )
         return None
     return torch.from_numpy(np.asarray(cameras) - 1)
 

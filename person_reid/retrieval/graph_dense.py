@@ -17,9 +17,15 @@ class DenseGraphScores(Scores):
     """GraphScores on `device`, with the same arguments."""
 
     def __init__(
-        self, query: Features, gallery: Features, k1: int, k2: int, lambda_value: float,
-        neighbours: NeighbourSearch, device: torch.device | str = "cpu",
-    ) -> None:  # fmt: skip
+        self,
+        query: Features,
+        gallery: Features,
+        k1: int,
+        k2: int,
+        lambda_value: float,
+        neighbours: NeighbourSearch,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.num_queries, self.lambda_value = len(query), lambda_value
         features = unit_rows(np.concatenate([query, gallery]))
         found = neighbours.search(features, features, k1, itself=True)

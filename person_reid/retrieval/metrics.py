@@ -311,8 +311,9 @@ def remark_unmatched(query: FeatureSet, gallery: FeatureSet, ignore_cameras: boo
     if 0 < without < len(query):
         log.warning(
             "%s of %s have no match in the gallery and count as 0 in every figure.",
-            f"{without:,}", counted(len(query), "query", "queries"),
-        )  # fmt: skip
+            f"{without:,}",
+            counted(len(query), "query", "queries"),
+        )
 
 
 def find_pairs(

@@ -92,10 +92,8 @@ class CameraNorm:
         own = np.stack([self._statistics(features[cameras == name]) for name in names])  # (C, 2, D)
         apart = float(sizes @ np.square(own[:, 0] - self.all[0]).sum(axis=1))
         total = float(len(features) * features.var(axis=0).sum())
-        freedom, spread = (
-            len(features) - len(names),
-            len(features) - np.square(sizes).sum() / len(features),
-        )
+        freedom = len(features) - len(names)
+        spread = len(features) - np.square(sizes).sum() / len(features)
         within = (total - apart) / max(freedom, 1)
         between = max(0.0, apart - (len(names) - 1) * within) / max(spread, 1) if freedom else 0.0
         share = (sizes * between / np.maximum(sizes * between + within, LEAST_VARIANCE)).astype(

@@ -48,7 +48,10 @@ def evaluate_reassociation(
     Raises UserError for names without a frame, and if there is no query.
     """
     images = _once(query, gallery)
-    ranks, owners, asked, number = [], [], 0, 0
+    ranks = []
+    owners = []
+    asked = 0
+    number = 0
     for people, then in _frames_apart(images, gap, query_stride):
         asked += len(people)
         same = images.labels[people][:, None] == images.labels[then]

@@ -132,7 +132,9 @@ def plan_memory(options: RerankOptions, num_images: int, bytes_per_image: float)
 
     Raises UserError if not even one row of scores fits.
     """
-    fixed, row, copies = num_images * bytes_per_image, 4 * num_images, COPIES * thread_count()
+    fixed = num_images * bytes_per_image
+    row = 4 * num_images
+    copies = COPIES * thread_count()
     left = options.memory_gb * 1e9 - fixed
     if left < copies * row:
         least = (fixed + copies * row) / 1e9

@@ -164,9 +164,11 @@ def load_multi_query(path: str | Path = "multi_query.mat", paths: bool = False) 
 
 
 def check_same_images(
-    sets: tuple[FeatureSet, FeatureSet], source: str | Path,
-    others: tuple[FeatureSet, FeatureSet], other_source: str | Path,
-) -> None:  # fmt: skip
+    sets: tuple[FeatureSet, FeatureSet],
+    source: str | Path,
+    others: tuple[FeatureSet, FeatureSet],
+    other_source: str | Path,
+) -> None:
     """Raise UserError unless two results are of the same images in the same order.
 
     Only then can they be compared.

@@ -63,7 +63,9 @@ def opposite_direction_attack(
     extremes = torch.tensor([0, 255], dtype=torch.uint8, device=images.device)
     black, white = normalise(extremes[:, None, None, None].expand(2, 1, 1, 3))
     grey_value = (white - black) / 255
-    moved, distance, feature = images.detach(), torch.zeros_like(images), None
+    moved = images.detach()
+    distance = torch.zeros_like(images)
+    feature = None
     with evaluation_mode(network):
         for _ in range(round(min(1.25 * rate, rate + 4))):
             moved.requires_grad_()

@@ -88,10 +88,8 @@ class _Call(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
-        self.enabled, self.dtype = (
-            torch.is_autocast_enabled("cuda"),
-            torch.get_autocast_dtype("cuda"),
-        )
+        self.enabled = torch.is_autocast_enabled("cuda")
+        self.dtype = torch.get_autocast_dtype("cuda")
 
     def forward(self, images: Tensor, targets: Tensor) -> Any:
         with torch.autocast("cuda", self.dtype, self.enabled, cache_enabled=False):

@@ -20,7 +20,9 @@ from torch.nn.functional import normalize
 from person_reid.models.ibn import InstanceBatchNorm
 from person_reid.models.published.pixels import HalfRange
 
-JIGSAW_SHIFT, JIGSAW_GROUPS, JIGSAW_PARTS = 5, 2, 4  # the settings of the jigsaw patch module
+JIGSAW_SHIFT = 5  # settings of the jigsaw patch module
+JIGSAW_GROUPS = 2
+JIGSAW_PARTS = 4
 STEM = 64  # channels
 PASS_NECKS = ("bottleneck", "bottleneck_pt1", "bottleneck_pt2", "bottleneck_pt3")  # of PASS
 CLIP_NAMES = (
@@ -58,7 +60,9 @@ class Patches(nn.Module):
         self.pixels = HalfRange() if half_range else nn.Identity()
         self.conv = _stem(in_chans) if convolutions else nn.Identity()
         if convolutions:
-            in_chans, patch_size, stride = STEM, patch_size // 2, stride // 2
+            in_chans = STEM
+            patch_size = patch_size // 2
+            stride = stride // 2
         self.proj = nn.Conv2d(in_chans, embed_dim, patch_size, stride, bias=bias)
 
     def forward(self, images: Tensor) -> Tensor:
