@@ -174,7 +174,7 @@ def over_inputs(command):
     flags = {flag for action in declared(command) for flag in action.option_strings}
     for flag in sorted(OUTPUTS & flags):
         for file in (file for file, users in READ.items() if command in users):
-            # threshold.py replaces a suffix by its own
+            # threshold.py replaces a suffix by its own.
             must_fail = command != "threshold"
             yield Case(
                 "output over an input",

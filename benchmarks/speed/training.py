@@ -156,7 +156,7 @@ def without(function, instead, options, flags):
 forgetful_loop = partial(without, "device.keep_memory", None)
 # PyTorch's layers where it would fuse them
 unfused_loop = partial(without, "training.step.fuse", False)
-# bfloat16 on a processor without instructions for it
+# bfloat16 on a processor that has no instructions for it.
 emulating_loop = partial(without, "device.emulates", False)
 
 

@@ -81,7 +81,7 @@ class ClusterMemory(FeatureLoss):
         seen = first < len(labels)
         chosen = features[first.clamp(max=len(labels) - 1)]
         moved = unit_length(self.momentum * self.centers + (1 - self.momentum) * chosen)
-        # not in place: the gradient needs the old ones
+        # The centers are not changed in place: the gradient needs the old ones.
         self.centers = torch.where(seen[:, None], moved, self.centers)
 
     def get_extra_state(self) -> Tensor:

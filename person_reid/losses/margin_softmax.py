@@ -30,7 +30,7 @@ def angular_margin(cosines: Tensor, margin: float) -> Tensor:
     Beyond θ = π − margin, where it would rise again, the function continues as cos θ − margin ·
     sin(margin).
     """
-    # the floor: a finite gradient on the prototype itself
+    # The floor keeps the gradient finite where a feature lies on its prototype.
     sines = (1 - cosines.square()).clamp(min=1e-12).sqrt()
     turned = cosines * math.cos(margin) - sines * math.sin(margin)
     return turned.where(cosines >= -math.cos(margin), cosines - margin * math.sin(margin))

@@ -114,10 +114,10 @@ def weighted_violation(violation: Tensor, mask: Tensor, temperature: float) -> T
     """
     mask = mask & (violation > 0)
     exponent = temperature * violation
-    # else a high temperature overflows
+    # Without this, a high temperature overflows.
     exponent = exponent - exponent.detach().where(mask, 0).amax(1, keepdim=True)
     weights = exponent.where(mask, -1e4).exp()
-    # the largest weight is 1; a row may have none
+    # The largest weight of a row is 1; a row without weights divides by 0.5 instead of 0.
     return (weights * violation).sum(1) / weights.sum(1).clamp(min=0.5)
 
 

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 PERSON = (256, 128)
-# layers of timm and torchvision that skip a block, named without an import, and their probability
+# Layers of timm and torchvision that skip a block, by name to spare an import, and their
+# probability.
 PROBABILITIES = {"DropPath": "drop_prob", "StochasticDepth": "p"}
-# of transformers, for images that are not whole patches
+# What transformers raise for images that are not whole patches.
 SIZE_ERRORS = (AssertionError, ZeroDivisionError)
-# what else a network can begin with; an OptionError spells {weights}
+# Other weights that a network can begin with. An OptionError spells {weights}.
 OTHER_WEIGHTS = 'Or name a file you have with {weights}, or begin with random weights, "none".'
 
 
@@ -175,7 +176,7 @@ def stochastic_depth(module: nn.Module) -> list[float]:
         for layer in module.modules()
         if (kind := type(layer).__name__) in PROBABILITIES
     ]
-    # efficientnet_pytorch
+    # efficientnet_pytorch keeps the probability in its parameters.
     connect = getattr(getattr(module, "_global_params", None), "drop_connect_rate", None)
     return [*rates, connect] if connect else rates
 

@@ -233,7 +233,7 @@ def check_network(options: NetworkOptions) -> None:
     )
     for name in ignored:
         value = getattr(options, name)
-        # as it is; a network of parts has its own linear layers
+        # The value that asks for nothing. A network of parts has linear layers of its own.
         absent = 0 if plain or name == "droprate" else None
         if value not in (getattr(NetworkOptions(), name), absent):
             what = "{neck}" if plain else kind.__name__

@@ -196,7 +196,7 @@ def _channels(entry: TimmBackbone, module: nn.Module, images: Tensor) -> int:
     try:
         maps = entry.feature_map(module, images)
         pooled = entry.after_pool(module, maps.mean((2, 3)))
-    # tokens that are not patches, or a head with a pooling of its own
+    # The tokens are not patches, or the head has a pooling of its own.
     except (RuntimeError, TypeError):
         return 0
     return maps.shape[1] if pooled.shape == (1, entry.dim) else 0
@@ -245,7 +245,7 @@ def _create(name: str, **settings: Any) -> Any:
         except TypeError as error:
             if "drop_path_rate" not in settings or "drop_path_rate" not in str(error):
                 raise
-            # timm drops None
+            # timm drops an argument of None.
             module = timm.create_model(name, num_classes=0, **(settings | {"drop_path_rate": None}))
     return module.to(place)  # timm 1.0.22 leaves the periods of rotary embeddings on the CPU
 

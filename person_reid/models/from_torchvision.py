@@ -114,10 +114,10 @@ def _build(name: str, weights: str | None = None) -> Any:
     import torch
     import torchvision
 
-    # get_default_device ignores `with torch.device` up to PyTorch 2.7
+    # Up to PyTorch 2.7, get_default_device ignores `with torch.device`.
     place = torch.empty(0).device
     settings = {} if weights else UNTRAINED.get(name, {})
-    # it computes its widths with tensors
+    # A RegNet computes its widths with tensors, which need a device with values.
     with torch.device("cpu" if name.startswith("regnet") else place):
         return torchvision.models.get_model(name, weights=weights, **settings).to(place)
 

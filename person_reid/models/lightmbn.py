@@ -127,7 +127,7 @@ class Neck(nn.Module):
         self, spec: NetworkOptions, num_classes: int | None, dim: int | None = None
     ) -> None:
         super().__init__()
-        # linear, in the authors' shape
+        # A linear layer, in the shape that the authors' weights have.
         self.reduction = nn.Conv2d(dim, LIGHTMBN_WIDTH, 1, bias=False) if dim else None
         self.bn = frozen_bias_norm(LIGHTMBN_WIDTH)
         if num_classes:

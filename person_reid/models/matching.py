@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from person_reid.models.published.transformer_weights import resampled
 
-# of norms, not in files of PyTorch before 0.4.1; nothing depends on them
+# Norms count their batches since PyTorch 0.4.1. Older files lack the counts; nothing depends on
+# them.
 COUNTERS = "num_batches_tracked"
 
 

@@ -64,7 +64,7 @@ POOLINGS: dict[str, Callable[[], nn.Module]] = {
     "max": MaxPool,
     "avgmax": AverageMaxPool,
     "gem": GeneralizedMeanPool,  # p = 3: FastReID's GeneralizedMeanPooling
-    # p learned, starting at 3: its GeneralizedMeanPoolingP
+    # p is learned and starts at 3, as in FastReID's GeneralizedMeanPoolingP.
     "gemp": lambda: GeneralizedMeanPool(learn=True),
 }
 

@@ -76,7 +76,7 @@ BACKBONES: dict[str, Backbone] = {
     "osnet_ain_x0_5": osnet("osnet_ain_x0_5", 0.5, "ain"),
     "osnet_ain_x0_75": osnet("osnet_ain_x0_75", 0.75, "ain"),
     "osnet_ain_x1_0": osnet("osnet_ain_x1_0", 1.0, "ain"),
-    # branched in factory.py, like the next one
+    # factory.py branches this network and the next one.
     "mgn": TorchvisionBackbone("resnet50", 2048, size=(384, 128)),
     "lightmbn": replace(osnet("osnet_x1_0", 1.0), size=(384, 128)),
     "swin_tiny": timm_entry(
@@ -163,7 +163,7 @@ def _build(
     """Build the module of an entry. Raises UserError if its weights cannot be fetched."""
     try:
         return entry.build(pretrained, size, drop_path)
-    # each library, and each layer of the network stack below it, raises errors of its own
+    # Each library, and each layer of the network stack below it, raises errors of its own.
     except Exception as error:
         if not pretrained or isinstance(error, (UserError, *SIZE_ERRORS)):
             raise

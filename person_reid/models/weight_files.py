@@ -34,7 +34,7 @@ DATA_OF_PYTHON = (
     "argparse.Namespace", "builtins.dict", "builtins.list", "builtins.set", "collections.",
     "datetime.", "pathlib.",
 )  # fmt: skip
-# keys of the weights in training states
+# Keys under which training states hold the weights.
 ENVELOPES = ("state_dict", "model", "network", "teacher", "student")
 
 
@@ -226,7 +226,7 @@ def refuse_unusual(content: Any, path: str | Path) -> None:
                     "Save the weights again as dense tensors: of a quantised network "
                     "with dequantize(), of a sparse one with to_dense()."
                 )
-        # a file may refer to itself
+        # A file may refer to itself.
         elif isinstance(value, dict | list | tuple) and id(value) not in seen:
             seen.add(id(value))
             entries = value.items() if isinstance(value, dict) else enumerate(value)

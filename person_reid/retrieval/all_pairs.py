@@ -25,7 +25,7 @@ class Shortlist:
     """
 
     def __init__(self, size: int, k: int) -> None:
-        # candidates; more would cost memory, fewer would be sorted more often
+        # `most` candidates: more would cost memory, fewer would be sorted more often.
         self.k, self.most = k, 2 * k * size
         self.bound = np.full(size, -np.inf, np.float32)
         self.lowest = np.full(size, np.inf, np.float32)

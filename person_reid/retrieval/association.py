@@ -154,7 +154,7 @@ def two_people(
     for pair, seconds in (travel or {}).items():
         i, j = (np.flatnonzero(names == name) for name in pair)
         least[i, j] = least[j, i] = seconds
-    # no pause at all is too short; some processes take a smaller number than this for 0
+    # A pause of 0 is too short. Some processes take a number smaller than this one for 0.
     np.fill_diagonal(least, np.finfo(np.float64).tiny)
     starts, ends = (np.asarray(times, np.float64) for times in (starts, ends))
     apart = np.empty((len(starts), len(starts)), np.bool_)

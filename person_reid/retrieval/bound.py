@@ -90,12 +90,12 @@ def bounded_threshold(
     """
     size = min(gallery_size, max(1, int((gallery.labels > 0).sum())))
     counts, images = false_matches(query, gallery, size, ignore_cameras)
-    # a larger gallery is several of this size: at most the sum of their rates
+    # A larger gallery is several of this size: its rate is at most the sum of theirs.
     asked = rate * images / gallery_size
     step, highest = lowest_step(counts, asked, confidence)
     if step is None:
         people = len(counts)
-        # cells grow with the square of people
+        # The number of cells grows with the square of the number of people.
         needed = max(FEWEST, math.ceil(people * (highest / asked) ** 0.5))
         raise UserError(
             f"cannot promise a false-match rate of {rate:g} with so few people ({people:,}): "
@@ -116,7 +116,7 @@ def lowest_step(counts: Integers, rate: float, confidence: float) -> tuple[int |
         return None, 0
     reached = counts.sum(axis=0)
     last = np.count_nonzero(reached) - 1
-    # before, R itself is above the rate
+    # At the thresholds before it, R itself is above the rate.
     first = min(last, int(np.argmax(reached <= rate * reached[0])))
     bounds = upper_bounds(counts[:, [0, *range(first, last + 1)]], confidence)
     kept = np.cumprod(bounds[::-1] <= rate)[::-1]
@@ -135,7 +135,7 @@ def false_matches(
     similarity below 0 counts as 0, so the first column holds all cells of a person.
     """
     query, gallery = (each.select(np.flatnonzero(each.labels > 0)) for each in (query, gallery))
-    # in the order of a folder, a block is of a few people
+    # In the order of a folder, a block would show only a few people.
     drawn = np.random.default_rng(0).permutation(len(gallery))
     gallery = gallery.select(drawn[: len(gallery) // size * size])
     labels = np.union1d(query.labels, gallery.labels)

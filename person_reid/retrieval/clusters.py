@@ -50,7 +50,7 @@ def jaccard_graph(features: Features, radius: float = 0.5, k1: int = 20, k2: int
 
     def find_near(start: int, stop: int) -> None:
         shared = shared_weight(encoding[start:stop], columns)
-        # d ≤ radius, without a division
+        # This is d ≤ radius without a division.
         row, column = np.nonzero(shared * (2 - radius) >= 2 * (1 - radius))
         within = shared[row, column]
         distance = np.maximum(1 - within / (2 - within), 0)

@@ -12,7 +12,7 @@ from person_reid.config.option import OptionError
 from person_reid.retrieval.neighbours import NeighbourSearch
 from person_reid.retrieval.similarity import CosineScores, Features, Floats, unit_rows
 
-# a cosine that rounding puts above 1 stays near 1 when it is raised to this power
+# A cosine that rounding puts above 1 stays near 1 when it is raised to this power.
 MOST_ALPHA = 1000
 
 
@@ -79,9 +79,9 @@ def _add(
     """
     weights = np.maximum(similarities, 0) ** np.float32(alpha)
     total = np.array(features)
-    # one neighbour at a time: (N, k, D) would be large
+    # One neighbour at a time: an array (N, k, D) would be large.
     for column, weight in zip(indices.T, weights.T, strict=True):
         total += weight[:, None] * gallery[column]
-    # neighbours may cancel the feature; metrics.evaluate refuses NaN
+    # Neighbours may cancel the feature, which gives NaN; metrics.evaluate refuses that.
     with np.errstate(invalid="ignore"):
         return total / np.linalg.norm(total, axis=1, keepdims=True)

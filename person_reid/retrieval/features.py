@@ -27,7 +27,7 @@ from person_reid.progress import progress
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
-# the most images at a time on a CPU: a larger batch's layer outputs do not fit into the cache
+# Most images at a time on a CPU: the layer outputs of a larger batch do not fit into the cache.
 CPU_BATCH = 32
 
 SMALLEST_AREA, LARGEST_AREA = 0.1, 10  # area of a resized image, as a multiple of the network's
@@ -67,7 +67,7 @@ def fused_embedding(
     if network.sides:
         return _Scaled(_SidedEmbedding(network), scales, network.pieces)
     embedding: torch.nn.Module = _Embedding(network)
-    # tracing fails in as many ways as networks branch; then the network runs as it is
+    # Tracing fails in as many ways as networks branch; then the network runs as it is.
     with suppress(Exception):
         embedding = fuse(embedding)  # a GraphModule that computes the same
     return _Scaled(embedding, scales, network.pieces)

@@ -60,8 +60,8 @@ class KReciprocalScores(Scores):
         They are in [-1, 0].
         """
         scores = self.cosines(start, stop)
-        # minus lambda · (2 - 2 cos)² / farthest, minus (1 - lambda) · Jaccard distance, without a
-        # second matrix
+        # The score is −lambda · (2 − 2 cos)² / farthest − (1 − lambda) · Jaccard distance, computed
+        # in place, without a second matrix.
         scores -= 1
         scores *= scores
         scores *= -4 * self.lambda_value / self.farthest[start:stop, None]

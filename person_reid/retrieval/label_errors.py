@@ -57,11 +57,11 @@ from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import Features, Floats, chunks
 
 TEMPERATURE = 0.06
-# shares of the highest compared scores, from which π is estimated
+# Shares of the highest compared scores, from which π is estimated.
 TAILS = np.array([0.3, 0.5, 0.7, 0.9])
 LOOK_ALIKES = np.float32(0.5)  # the share of look-alikes that are expected to be the same person
 LIKELY = 0.5  # probability from which an image does not count for its group
-# share of people found first; a network below it cannot tell whose label is wrong
+# Share of people found first. A network below it cannot tell whose label is wrong.
 LEAST_ACCURACY = 0.5
 WEAK = 0.8  # the same; below it, many errors stay hidden
 NOBODY = -1  # in place of a person
@@ -311,7 +311,7 @@ def _probability(scores: Floats, *kinds: Floats) -> Floats:
             at = np.quantile(compared, 1 - TAILS)
             explained = np.interp(-at, -scores[order], right, left=0)
             found = _tail(scores, at)
-            # a single one need not be among the highest
+            # A single one need not be among the highest.
             found = np.maximum(found, min(found[-1], 1 / len(scores)))
             share = max(0.0, float(((found - explained) / TAILS).min()))
             share *= LOOK_ALIKES if number else 1

@@ -369,7 +369,7 @@ def rank_matches(
 
     def rank_chunk(start: int, stop: int) -> None:
         chunk = scores(start, stop)
-        # rows of a matrix that the caller keeps, or whole numbers, which cannot be NaN
+        # These are rows of a matrix that the caller keeps, or whole numbers, which cannot be NaN.
         if isinstance(chunk, np.ndarray) and (chunk.base is not None or chunk.dtype.kind != "f"):
             chunk = chunk.astype(np.result_type(chunk, np.float32))
         unknown = np.flatnonzero(np.isnan(row_minima(chunk)))
@@ -381,7 +381,7 @@ def rank_matches(
                 "or opposite features cancel out."
             )
         bad, good = (slice(*np.searchsorted(pairs[0], (start, stop))) for pairs in (junk, matches))
-        # neither higher than a match nor equal, even if that has -infinity
+        # NaN is neither higher than a match nor equal to it, even if the match has -infinity.
         chunk[:, always_junk] = np.nan
         chunk[junk[0][bad] - start, junk[1][bad]] = np.nan
         if remarks:
@@ -453,7 +453,7 @@ def count_ahead(scores: Floats, rows: Integers, columns: Integers) -> Integers:
         near = np.sort(line[line >= matches.min()])
         last = near.searchsorted(matches, "right")
         counts[start:stop] = len(near) - last
-        # other images score the same
+        # Of the images that score the same, those further left are ahead.
         for match in start + np.flatnonzero(last - near.searchsorted(matches) > 1):
             counts[match] += np.count_nonzero(line[: columns[match]] == own[match])
     return counts

@@ -109,7 +109,7 @@ class ExactNeighbours:
                 lowest[start:stop] = row_minima(chunk)
             if itself:
                 own = on_cpu(chunk[rows, rows + start])
-                # the image itself comes first, however an identical one is rounded
+                # The image itself comes first, however an identical one is rounded.
                 chunk[rows, rows + start] = np.inf
             columns = top_k(chunk, k) if isinstance(chunk, np.ndarray) else top_k_torch(chunk, k)
             indices[start:stop] = columns

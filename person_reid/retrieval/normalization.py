@@ -22,11 +22,10 @@ from person_reid.retrieval.results import FeatureSet, check_sets
 from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
 
 STATISTICS_BATCH = 64  # images per batch; the statistics are means over the batches
-# standard deviation of a dimension; below it, standardising leaves the dimension as it is
+# Standard deviation of a dimension. Below it, standardising leaves the dimension as it is.
 LEAST_DEVIATION = 1e-6
-LEAST_VARIANCE = (
-    1e-30  # variance; equal features of equal cameras have variance 0, and 0 / 0 is undefined
-)
+# Variance. Equal features of equal cameras have variance 0, and 0 / 0 is undefined.
+LEAST_VARIANCE = 1e-30
 
 
 @torch.inference_mode()
@@ -57,7 +56,7 @@ def reestimate_batch_norms(
         norm.train()
         norm.momentum = None  # a plain mean over the batches
     order = torch.randperm(len(bank), generator=torch.Generator().manual_seed(0))
-    # equal in size, so that no batch is too small
+    # The batches are of equal size, so that none is too small.
     batches = order.tensor_split(-(-len(bank) // STATISTICS_BATCH))
     for indices in progress(batches, desc="batch norms"):
         with autocast(device, dtype):

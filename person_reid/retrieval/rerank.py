@@ -41,14 +41,14 @@ class Method(NamedTuple):
 
 
 RERANK_METHODS = {
-    # neighbours; two encodings that hold about half of k1 · k2 entries
+    # Bytes: the neighbours, and two encodings that hold about half of k1 · k2 entries.
     "k-reciprocal": Method(
         KReciprocalScores,
         {"k1": 20, "k2": 6, "lambda_value": 0.3},
         lambda k1, k2, **_: 12 * (k1 + 1) + 2 * 16 * k1 * k2 / 2,
     ),
-    # neighbours; A + Aᵀ of the first step; A + Aᵀ of the second step, which has up to three times
-    # k1 · k2 entries and is held twice while it is built
+    # Bytes: the neighbours, A + Aᵀ of the first step, and A + Aᵀ of the second step. The last has
+    # up to three times k1 · k2 entries, and is held twice while it is built.
     "gnn": Method(
         GraphScores,
         {"k1": 26, "k2": 7, "lambda_value": 0.3},

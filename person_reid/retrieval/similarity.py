@@ -126,7 +126,7 @@ class CosineScores(Scores):
         if device is not None and device.type != "cpu":
             import torch
 
-            # from the threads of run_chunks, at their first product; cuBLAS makes the context
+            # The threads of run_chunks warn at their first product; cuBLAS then makes the context.
             warnings.filterwarnings(
                 "ignore", "Attempting to run cuBLAS, but there was no current CUDA context"
             )

@@ -59,7 +59,7 @@ def evaluate_single_shot(
     for _ in range(trials):
         for asked, candidates in groups:
             shuffled = random.permutation(candidates)
-            # the first of each identity
+            # The first image of each identity is its draw.
             drawn = shuffled[np.unique(gallery.labels[shuffled], return_index=True)[1]]
             parts.append(
                 evaluate(query.select(asked), gallery.select(drawn), ap, ignore_cameras=True)

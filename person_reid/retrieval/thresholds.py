@@ -104,7 +104,7 @@ def histogram(similarities: npt.NDArray[Any]) -> Counts:
 
     -infinity is left out.
     """
-    # rounding may slightly exceed 1
+    # Rounding may take a similarity slightly above 1.
     places = np.clip(
         np.rint(similarities * THRESHOLD_STEPS) + THRESHOLD_STEPS, -1, BINS - 1
     ).astype(np.int32)
@@ -292,7 +292,7 @@ def _report(text: str | Path) -> Any:
     path = Path(text)
     path = path / CONFIG_FILE if path.is_dir() else path
     report = parse_json(content_of(path, SETTINGS_BYTES))
-    # save_pretrained takes no other threshold
+    # save_pretrained accepts no threshold of other features.
     return {FEATURE_FLAGS: PLAIN} | report if path.name == CONFIG_FILE else report
 
 

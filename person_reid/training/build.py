@@ -143,7 +143,7 @@ def find_state(config: TrainConfig, images: TrainingImages) -> dict[str, Any] | 
         from person_reid.deploy.runtimes import check_runtime
 
         check_runtime(config.runtime, images.device)
-    # by torchrun, after a process died
+    # torchrun restarts the processes after one of them died.
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
     state = folder.load_state(images.device) if config.resume or restarted else None
     if state:
@@ -224,7 +224,7 @@ def added_losses(
     folder = Path(config.DG_dir)
     bank = unlabelled_bank(read_unlabelled(folder), folder, network.size, config.roots[0])
     source = BatchSource(bank, Augment.of(config, *network.size, network.padding), images.device)
-    # the published number
+    # At least 8 images, as published.
     unlabelled = GeneralisationTerm(source, size=max(8, config.batchsize // 2))
     return losses_beside(config, images, teacher, unlabelled)
 

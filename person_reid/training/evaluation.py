@@ -25,7 +25,7 @@ class Evaluation:
         self.config, self.data_dir = config, config.roots[0]
         self.splits = {name: read_split(self.data_dir, name) for name in ("query", "gallery")}
         self.banks: dict[str, torch.Tensor] = {}
-        # labels and cameras suffice
+        # Labels and cameras suffice here.
         check_cameras(self.splits["query"], self.splits["gallery"])  # type: ignore[arg-type]
         remark_unmatched(self.splits["query"], self.splits["gallery"])  # type: ignore[arg-type]
 

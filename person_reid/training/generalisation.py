@@ -40,7 +40,7 @@ class GeneralisationTerm:
         with torch.no_grad():
             teacher_network: Any = step.average.module
             _, teacher = teacher_network.outputs(second)
-        # a head that returns cosines has one
+        # Only a head that returns cosines has a scale.
         scale = getattr(step.criterion.classification, "scale", 1.0)
         return ADVERSARIAL_WEIGHT * symmetric_divergence(
             scale * student.float(), scale * teacher.float()

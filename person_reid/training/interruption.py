@@ -65,7 +65,7 @@ def stop_signal() -> Iterator[Callable[[], bool]]:
     before = {
         signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     }
-    # not of a process that ignores it, by nohup
+    # A process that nohup started ignores the signal, and goes on ignoring it.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
     try:

@@ -31,7 +31,7 @@ from person_reid.training.writers import drawing, log_line, open_writers
 from person_reid.versions import versions
 
 CHECKPOINT_EVERY = 10  # epochs
-# steps from one reading of the loss to the next; each makes the host wait for the accelerator
+# Steps from one reading of the loss to the next; each makes the host wait for the accelerator.
 READ_EVERY = 10
 DRAW_EVERY = 10  # seconds; drawing the curves can take as long as a short epoch
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Journal:
         self.training, self.world, self.last = training, training.world, last
         self.history: list[dict[str, float]] = []
         self.epoch = self.step = 0  # finished epochs, and finished steps of the next one
-        # of that epoch: Σ loss, Σ wrong, images
+        # The sums of that epoch: loss, wrong predictions, images.
         self.totals = torch.zeros(3, device=training.device)
         self.spent = 0.0  # seconds on that epoch, before a stop
         self.stop: Callable[[], bool] = lambda: False
@@ -233,7 +233,7 @@ class RunJournal(Journal):
             folder.keep_latest(self.config.keep)
         if self.epoch == self.last or time.monotonic() > self.drawn + DRAW_EVERY:
             with drawing(folder.curves):
-                # matplotlib loads slowly: only one draws
+                # matplotlib loads slowly, and only the first process draws.
                 from person_reid.show.curves import draw_curves
 
                 draw_curves(self.history, folder.curves)

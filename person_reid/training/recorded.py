@@ -63,7 +63,7 @@ def recorded_step(module: nn.Module, images: Tensor, targets: Tensor) -> nn.Modu
     # It is so in every recording: gradients are added up on the stream that recorded them.
     warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
     try:
-        # the backward pass has no autocast
+        # The backward pass has no autocast.
         with torch.random.fork_rng([images.device]), torch.autocast("cuda", enabled=False):
             torch.cuda.make_graphed_callables(
                 call, (images.clone(), targets.clone()), allow_unused_input=True

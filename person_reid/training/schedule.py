@@ -20,7 +20,7 @@ from person_reid.errors import UserError
 IN_BACKBONE = ("model.", "usam_")  # prefixes of its parameters' names
 WARM_FROM = 0.1  # fraction of the learning rate at which a warm-up begins
 DROP = 0.1  # factor of each step down
-# of one_cycle, as PyTorch's pct_start, div_factor and final_div_factor
+# one_cycle has PyTorch's pct_start, div_factor and final_div_factor.
 ONE_CYCLE_RISE, START, ONE_CYCLE_END = 0.3, 25, 1e4
 COSINE_FLOOR = 0.01  # fraction of --lr at which the cosine schedules end
 

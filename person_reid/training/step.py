@@ -158,7 +158,7 @@ class TrainingStep:
             self.begin_epoch(batch.epoch)
         updates, group = self._group(batch.step)
         with nullcontext() if updates or self.world.size == 1 else self.objective.no_sync():
-            # dropout draws
+            # Dropout draws random numbers.
             with seeded(batch.seed, self.device), autocast(self.device, self.dtype):
                 loss, features, logits = self.objective(batch.images, batch.targets)
                 loss = loss + sum((term(self, batch, features, logits) for term in self.terms), 0.0)
@@ -244,7 +244,7 @@ class TrainingStep:
         returned. They have the size of the epoch: a network that learns at 128×64 fails at 256×128
         for a while.
         """
-        # saved batch-norm statistics are those that are evaluated
+        # The batch-norm statistics of the first process are evaluated, because they are saved.
         self.world.follow(self.network.buffers())
         if self.images.validation is None:
             return {}

@@ -25,7 +25,7 @@ TEST: dict[str, Any] = {
 TINY_VIT: dict[str, Any] = {"embed_dim": 192, "depth": 12, "num_heads": 3}
 SMALL_VIT = {"embed_dim": 384, "depth": 12, "num_heads": 6}
 BASE = {"embed_dim": 768, "depth": 12, "num_heads": 12}
-# timm's first ViT-S, which TransReID begins with
+# The first ViT-S of timm, with which TransReID begins.
 SHALLOW = {
     "embed_dim": 768, "depth": 8, "num_heads": 8, "mlp_ratio": 3.0, "qkv_bias": False,
     "scale": 768**-0.5,
@@ -74,7 +74,7 @@ def fastreid(method: str, kind: str) -> Backbone:
         split=kind == "resnest50",
         can_keep_resolution=False,
         flips=False,
-        # a deeper network, one with attention, one with a learned pooling
+        # Weights of a deeper network, of one with attention, and of one with a learned pooling.
         foreign=(
             *(() if deep else ("layer3.6.",)),
             *(() if attends else ("NL_",)),
@@ -163,7 +163,7 @@ FAMILIES: dict[str, Backbone] = {
         solider("tiny", 96, (2, 2, 6, 2)),
         solider("small", 96, (2, 2, 18, 2)),
         solider("base", 128, (2, 2, 18, 2)),
-        # fast-reid's configurations
+        # The configurations of fast-reid.
         *(
             fastreid(method, kind)
             for method in POOL_OF_METHOD

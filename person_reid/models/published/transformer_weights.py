@@ -20,7 +20,7 @@ SWIN_NAMES = (
 )
 
 PATCH = 16  # pixels; for patches side by side, any size gives the same grid
-# by timm, from the size of the images
+# timm computes these from the size of the images.
 COMPUTED = ("relative_position_index", "relative_coords_table", "attn_mask")
 
 
