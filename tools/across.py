@@ -50,7 +50,7 @@ from person_reid.gallery.indexed_tracks import (
     score_people,
     spans,
 )
-from person_reid.gallery.metadata import About, listed_path
+from person_reid.gallery.metadata import FACT_NAMES, About, listed_path
 from person_reid.gallery.naming import (
     known_name,
     name_people,
@@ -254,7 +254,7 @@ def describe(
                 nearest[i],
                 tuple(range(len(shown), len(shown) + len(chosen))),
                 tuple(
-                    (listed_path(path), *(value or "" for value in about))
+                    (listed_path(path), *(value or "" for value in about[:-1]))
                     for path, about in each.images
                 ),
                 known=known[i],
@@ -307,7 +307,7 @@ def write_page(folder: Path, title: str, linked: Linked, names: dict[int, str]) 
     )
     highest = max([*map(number_in, linked.identities), *(stay.person + 1 for stay in stays)])
     command = f"python tools/across.py --index FILE --corrections {CORRECTIONS}"
-    columns = ("path", *About._fields)
+    columns = ("path", *FACT_NAMES)
     views = {
         "tracks": describe_stays(
             stays, CORRECTIONS, columns, highest, as_installed(command) if installed() else command

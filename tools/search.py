@@ -29,7 +29,7 @@ whom they show.
 
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,7 @@ from person_reid.gallery.indexed_network import measured_threshold, open_network
 from person_reid.gallery.indexing import add_images, describe_answers, find_images
 from person_reid.gallery.metadata import (
     EVERYTHING,
+    FACT_NAMES,
     About,
     Filter,
     about_images,
@@ -255,7 +256,7 @@ def people(config: PeopleConfig) -> None:
     order = sorted(
         range(len(paths)), key=lambda i: (not found[i], found[i], cameras[i], abouts[i].time or "")
     )
-    rows = [(listed_path(paths[i]), *for_people(abouts[i], found[i])) for i in order]
+    rows = {listed_path(paths[i]): for_people(abouts[i], found[i]) for i in order}
     write_list(Path(config.save), rows)
 
     names, labels = numbered_names(found)
@@ -273,11 +274,16 @@ def for_people(about: About, identity: str) -> About:
     return about._replace(identity=identity, time=about.time and written(about.time))
 
 
-def write_list(path: Path, rows: Iterable[tuple[str | None, ...]]) -> None:
+def write_list(path: Path, rows: dict[str, About]) -> None:
     """Write a list of images. Somebody may have corrected an earlier one, which is set aside."""
     target = real(path)
     earlier = set_aside(target) if target.is_file() else None
-    write_csv(path, ("path", *About._fields), rows)
+    further = sorted({name for about in rows.values() for name in about.more or ()})
+    lines = (
+        (image, *about[:-1], *((about.more or {}).get(name) for name in further))
+        for image, about in rows.items()
+    )
+    write_csv(path, ("path", *FACT_NAMES, *further), lines)
     if earlier and earlier.read_bytes() == path.read_bytes():
         earlier.unlink()
     elif earlier:

@@ -13,7 +13,7 @@ them; they can always be rebuilt.
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from person_reid.errors import UserError
 from person_reid.gallery.checks import check_count, check_filter, checked_features
-from person_reid.gallery.index_file import ADDITIONS, IndexFile
+from person_reid.gallery.index_file import IndexFile
 from person_reid.gallery.inverted_lists import (
     InvertedLists,
     compared_again,
@@ -33,12 +33,14 @@ from person_reid.gallery.inverted_lists import (
     held,
 )
 from person_reid.gallery.metadata import EVERYTHING, UNKNOWN_ABOUT, About, Filter
+from person_reid.gallery.sqlite_errors import BUSY
 from person_reid.gallery.track_crops import delete_crops
 from person_reid.retrieval.neighbours import merged, nearest_of_chunks
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
 EXACT = 100_000  # the most images that a search compares exhaustively
+LONGEST_WAIT = 600  # seconds that forgetting waits for a search which reads the old state
 MOST_ADMITTED = 1000  # the most images that a filter may admit for an exact search among them
 
 
@@ -77,13 +79,15 @@ class SearchIndex(IndexFile):
             if not keep_crops:
                 delete_crops(self._with_source(condition, values), self.path)
             count = self.database.execute(f"DELETE FROM images WHERE {condition}", values).rowcount
-            self._rows(ADDITIONS)
             self._rows("DELETE FROM additions")  # no lists from before fit any more
             self._mark()
             self._rows(
                 "INSERT INTO forgotten VALUES (datetime('now', 'localtime'), ?, ?)", (asked, count)
             )
-        self._rewrite()
+        try:
+            self._rewrite()
+        finally:
+            self._empty_log()
         delete_lists(self)  # from a search in the meantime
         self._lists = None
         return count
@@ -111,6 +115,30 @@ class SearchIndex(IndexFile):
                 error,
             )
 
+    def _empty_log(self) -> None:
+        """Bring what was written into the file, and empty the log, which holds what was there.
+
+        A search that began before still reads it: this waits for it, and says so.
+        """
+        for waited in range(LONGEST_WAIT):
+            self._rows(f"PRAGMA busy_timeout = {1000 if waited else 0}")
+            busy = self._rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
+            if not busy:
+                break
+            if not waited:
+                log.warning(
+                    "%s: forgotten; waiting for another process that still reads what was there "
+                    "before, such as a search.",
+                    self.path,
+                )
+        else:
+            log.warning(
+                "%s: another process still reads what was there before, and keeps it in the files "
+                "of the index. It goes when that process ends; forget again makes sure of it.",
+                self.path,
+            )
+        self._rows(f"PRAGMA busy_timeout = {1000 * BUSY}")
+
     def search(
         self, queries: npt.NDArray[Any], k: int, exact: bool = False, among: Filter = EVERYTHING
     ) -> list[list[Found]]:
@@ -134,6 +162,7 @@ class SearchIndex(IndexFile):
             else:
                 similarities, ids = nearest_of_chunks(queries, self.compared(among), k)
             images = self._images(sorted({int(i) for i in ids.flat if i >= 0}))
+            self._check_admitted(images.values(), among)
         return [
             [
                 Found(images[i][0], similarity, images[i][1])
@@ -167,16 +196,40 @@ class SearchIndex(IndexFile):
         search; few of them stay in memory.
         """
         if self.count_after(after) <= EXACT:
-            for ids, features in self._kept(("images", after), lambda: list(self.chunks(after))):
+            for ids, features in self._kept(self._every, after):
                 if which != EVERYTHING:
                     inside = self._admitted(which, ids)
                     ids, features = ids[inside], features[inside]
                 if len(ids):
                     yield ids, features
         elif self._admits_few(which):
-            yield from self._kept(("few", after, which), lambda: list(self.chunks(after, which)))
+            yield from self._kept(self._few, after, which)
         else:
             yield from self.chunks(after, which)
+
+    def _every(self, after: int) -> list[tuple[npt.NDArray[np.int64], Features]]:
+        """Return the images with ids above `after`, and their features."""
+        found = list(self.chunks(after))
+        self._check_number(sum(len(ids) for ids, _ in found), self.count_after(after))
+        return found
+
+    def _few(self, after: int, which: Filter) -> list[tuple[npt.NDArray[np.int64], Features]]:
+        """Return those of them that a filter admits, and their features."""
+        found = list(self.chunks(after, which))
+        if not after:
+            self._check_number(sum(len(ids) for ids, _ in found), self.allowed(which)[1])
+        return found
+
+    def _check_number(self, found: int, expected: int) -> None:
+        """Raise UserError if the rows are not as many as SQLite's indexes say."""
+        if found != expected:
+            raise self._damaged(f"{expected} images are listed, and {found} are there")
+
+    def _check_admitted(self, images: Iterable[tuple[Path, About]], which: Filter) -> None:
+        """Raise UserError if the row of an image says other than the index that found it."""
+        for path, about in images:
+            if not which.admits(path, about):
+                raise self._damaged(f"what is listed of {os.fsdecode(path)!r} is not what it says")
 
     def _admitted(self, which: Filter, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Return whether a filter admits each of the images ids (n,)."""

@@ -100,7 +100,7 @@ def describe_answers(
                 "similarity": match.similarity,
                 "accepted": accepts(threshold, match.similarity),
             }
-            | {name: value for name, value in match.about._asdict().items() if value}
+            | match.about.facts()
             for match in found
         ]
         known = any(match["accepted"] for match in matches)

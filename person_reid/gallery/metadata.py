@@ -5,7 +5,7 @@ import numbers
 import operator
 import os
 import re
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 # the directory of the camera's entries, and two of them
 EXIF, TAKEN, CHANGED = 0x8769, 0x9003, 0x0132
 URI = "file://"
+OF_MORE = "more IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(more) WHERE key = ? AND value = ?)"
 SIGNS = {"=": operator.eq, ">": operator.gt, ">=": operator.ge, "<": operator.lt}
 # A time without Z is of an earlier version: local.
 TIME = "CASE WHEN time GLOB '*Z' THEN time {sign} ? ELSE time {sign} ? END"
@@ -36,7 +37,8 @@ class About(NamedTuple):
 
     time: UTC, such as "2026-11-01 08:30:00Z", so that text sorts by time; local time without the Z,
     as earlier versions stored it. track: images of one person in a row, by a tracker. source: the
-    video or collection that the image was cut from.
+    video or collection that the image was cut from. more: further columns of one's own, {name:
+    value}, such as {"store": "3"}.
     """
 
     identity: str | None = None
@@ -44,12 +46,23 @@ class About(NamedTuple):
     time: str | None = None
     track: str | None = None
     source: str | None = None
+    more: Any = None
+
+    def facts(self) -> dict[str, str]:
+        """Return {name: value} of all that is known, the further columns among them."""
+        *known, more = self
+        facts = zip(self._fields, known, strict=False)
+        return {**{name: value for name, value in facts if value}, **(more or {})}
+
+
+FACT_NAMES = About._fields[:5]  # of all images; `more` holds the others
 
 
 def merged_about(old: About, new: About) -> About:
     """Return what is known: the new facts, and the old ones where a new one is None."""
     both = zip(old, new, strict=True)
-    return About(*(before if now is None else now for before, now in both))
+    merged = About(*(before if now is None else now for before, now in both))
+    return merged._replace(more={**old.more, **new.more}) if old.more and new.more else merged
 
 
 def stored_facts(about: About) -> About:
@@ -59,7 +72,7 @@ def stored_facts(about: About) -> About:
     """
     if not isinstance(about, About):
         raise UserError(f"what is known of an image: expected an About, found {about!r}.")
-    forms = {"time": _stored}
+    forms: dict[str, Any] = {"time": _stored, "more": _own}
     given = {name: value for name, value in about._asdict().items() if value is not None}
     return About(**{name: forms.get(name, _text)(value, name) for name, value in given.items()})
 
@@ -71,6 +84,22 @@ def _text(value: Any, name: str) -> str:
     if isinstance(value, str):
         return value
     raise UserError(f"{name}: expected a text, found {value!r}.")
+
+
+def _own(value: Any, name: str) -> dict[str, str]:
+    """Return further columns as {name: text}."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) and key for key in value):
+        raise UserError(f"{name}: expected {{column: text}}, found {value!r:.60}.")
+    if wrong := {*value} & {"path", *About._fields}:
+        raise UserError(
+            f"{name}: {sorted(wrong)[0]} is a column of every index, not a further one."
+        )
+    return {key: _text(each, f"{name} {key}") for key, each in value.items() if each is not None}
+
+
+def _pairs(value: Any, name: str) -> tuple[tuple[str, str], ...]:
+    """Return further columns as sorted pairs, which a dictionary of filters can hold."""
+    return tuple(sorted(_own(dict(value) if isinstance(value, tuple) else value, name).items()))
 
 
 def _stored(value: Any, name: str) -> str:
@@ -105,8 +134,9 @@ class Filter:
 
     None matches all. after, before: a datetime, a date, or a text such as 2026-11-01T09:30+01:00;
     without an offset, it is local time. image: the path as it was added. named: identities after
-    this one in alphabetical order; "" is all that have an identity. Raises UserError for other
-    values, and if no time is both from `after` on and before `before`.
+    this one in alphabetical order; "" is all that have an identity. where: values of further
+    columns, such as {"store": "3"}. Raises UserError for other values, and if no time is both from
+    `after` on and before `before`.
     """
 
     identity: str | None = None
@@ -117,9 +147,11 @@ class Filter:
     before: str | date | None = None
     image: str | os.PathLike[str] | bytes | None = None
     named: str | None = None
+    where: Any = None
 
     def __post_init__(self) -> None:
-        forms = {"after": _bound, "before": _bound, "image": _path}
+        forms: dict[str, Any]
+        forms = {"after": _bound, "before": _bound, "image": _path, "where": _pairs}
         for name, value in [*vars(self).items()]:
             if value is not None:
                 object.__setattr__(self, name, forms.get(name, _text)(value, name))
@@ -139,11 +171,14 @@ class Filter:
             "named": ("identity", ">"),
         }
         given = {name: value for name, value in vars(self).items() if value is not None}
+        given.pop("where", None)  # see condition()
         return [(*others.get(name, (name, "=")), value) for name, value in given.items()]
 
     def admits(self, path: str | os.PathLike[str], about: About) -> bool:
         """Return whether an image passes; for galleries without a language of their own."""
         known = about._asdict() | {"path": os.fsencode(path)}
+        if not {*(self.where or ())} <= {*(about.more or {}).items()}:
+            return False
         for column, sign, value in self.comparisons():
             found = known[column]
             if column == "time" and found and not found.endswith("Z"):
@@ -159,6 +194,9 @@ class Filter:
             of_time = column == "time"
             clauses.append(TIME.format(sign=sign) if of_time else f"{column} {sign} ?")
             values += [value, local(value)] if of_time else [value]
+        for pair in self.where or ():
+            clauses.append(OF_MORE)
+            values += pair
         return " AND ".join(clauses) or "1", values
 
 
@@ -174,11 +212,11 @@ def about_images(
     """Find the facts about images: from a CSV file, from their names, from EXIF, or when the file
     last changed.
 
-    csv: columns path (relative to the file) and some of those of About. pattern: a regular
-    expression with some of the groups id, camera, track and source, searched in the name of a file,
-    then in its path. dated: those that get the time of EXIF or of the file if the list gives none;
-    by default all. Raises UserError for an invalid time or pattern, and for a list of other images.
-    A remark says if a pattern matches none.
+    csv: columns path (relative to the file), some of those of About, and further ones. pattern: a
+    regular expression with some of the groups id, camera, track and source, searched in the name of
+    a file, then in its path. dated: those that get the time of EXIF or of the file if the list
+    gives none; by default all. Raises UserError for an invalid time or pattern, and for a list of
+    other images. A remark says if a pattern matches none.
     """
     paths = list(paths)
     listed, expression = read_abouts(csv) if csv else {}, _compiled(pattern or "")
@@ -230,14 +268,17 @@ def listed_path(path: Path) -> str:
 def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, About]:
     """Read the facts about images from a CSV file.
 
-    Raises UserError if it lacks a needed column, for a line without a path, for an invalid time,
+    Columns with other names are further facts of one's own. Raises UserError if it lacks a needed
+    column, for a line without a path, for an invalid time,
     and for lines that contradict one another.
     """
     listed: dict[Path, About] = {}
-    for line, row in read_table(csv, needed, About._fields):
-        values = {name: row.get(name) or None for name in About._fields}
+    for line, row in read_table(csv, needed, FACT_NAMES, others=True):
+        values = {name: row.pop(name, "") or None for name in FACT_NAMES}
+        own = {name: value for name, value in row.items() if value and name != "path"}
+        time = values["time"]
         try:
-            known = About(**values | {"time": values["time"] and moment(values["time"])})
+            known = About(**values | {"time": time and moment(time)}, more=own or None)
         except UserError as error:
             raise UserError(f"{csv}, line {line}: {error}") from None
         if not (path := row["path"]):

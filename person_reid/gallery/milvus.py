@@ -36,7 +36,7 @@ from person_reid.gallery.checks import (
     state_of,
 )
 from person_reid.gallery.index import MOST_ADMITTED, Found
-from person_reid.gallery.metadata import EVERYTHING, About, Filter
+from person_reid.gallery.metadata import EVERYTHING, FACT_NAMES, About, Filter
 from person_reid.gallery.track_crops import delete_crops
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.text import parse_json
@@ -47,7 +47,7 @@ LONGEST_TEXT_BYTES = 65_535  # bytes of a text in Milvus
 SHARDS = 5  # Milvus advises one for 200 million images; they cannot be changed later
 CODES = "HNSW_SQ"  # a graph of codes of a byte a number, which stays complete under a filter
 GRAPH: dict[str, Any] = {"M": 16, "efConstruction": 200, "sq_type": "SQ8"}
-KNOWN = ["path", *About._fields]
+KNOWN = ["path", *FACT_NAMES]
 
 
 class MilvusGallery:
@@ -156,7 +156,7 @@ class MilvusGallery:
         features = checked_features(features, self.width(), self.path, paths)
         known = known_of(abouts or {}, paths)
         if not self._exists(self.name):
-            columns: dict[str, Any] = {name: {"nullable": True} for name in About._fields}
+            columns: dict[str, Any] = {name: {"nullable": True} for name in FACT_NAMES}
             self._create(
                 self.name, {"path": {"is_primary": True}, "state": {}, **columns}, features.shape[1]
             )
@@ -202,8 +202,8 @@ class MilvusGallery:
 
     def values(self, name: str) -> list[str]:
         """Return the values of a column of About that some image has, in alphabetical order."""
-        if name not in About._fields:
-            raise UserError(f"no column {name!r}; there are {', '.join(About._fields)}.")
+        if name not in FACT_NAMES:
+            raise UserError(f"no column {name!r}; there are {', '.join(FACT_NAMES)}.")
         return sorted({row[name] or "" for rows in self._read("", [name]) for row in rows} - {""})
 
     def _read(self, condition: str, columns: list[str]) -> Iterator[list[dict[str, Any]]]:
@@ -408,7 +408,7 @@ def _key(path: str | Path) -> str:
 
 def _entry(row: Mapping[str, Any]) -> tuple[Path, About]:
     return Path(os.fsdecode(unquote_to_bytes(row["path"]))), About(
-        *(row.get(name) for name in About._fields)
+        *(row.get(name) for name in FACT_NAMES)
     )
 
 

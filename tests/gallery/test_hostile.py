@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import tracemalloc
-from contextlib import suppress
+from contextlib import closing, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from person_reid.errors import UserError
 from person_reid.gallery import index as module
-from person_reid.gallery import index_file, inverted_lists
+from person_reid.gallery import inverted_lists, sqlite_errors, sqlite_file
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.indexed_network import check_same_network, network_of
 from person_reid.gallery.inverted_lists import latest_file
@@ -43,21 +43,25 @@ def test_a_full_disk_is_named_and_loses_nothing(index):
 def test_damage_in_the_middle_is_named(index):
     index.close()
     content = index.path.read_bytes()
-    for page in range(0, len(content), index_file.PAGE):
+    for page in range(0, len(content), sqlite_file.PAGE):
         index.path.write_bytes(
-            content[:page] + b"\xff" * index_file.PAGE + content[page + index_file.PAGE :]
+            content[:page] + b"\xff" * sqlite_file.PAGE + content[page + sqlite_file.PAGE :]
         )
-        with pytest.raises(
-            UserError,
-            match=r"a\.index: (damaged.* Index the images again: --index ANOTHER|not a search)",
+        with (
+            pytest.raises(
+                UserError,
+                match=r"a\.index: (damaged.* Index the images again: --index ANOTHER|not a search)",
+            ),
+            closing(SearchIndex(index.path)) as damaged,
         ):
-            damaged = SearchIndex(index.path)
             damaged.search(FEATURES[:1], 3)
             damaged.missing(NAMES)
             damaged.add([f"more {name}" for name in NAMES], FEATURES)
             damaged.forget(
                 Filter(image=b"none"), "the page of what was forgotten is read only here"
             )
+        for log in index.path.parent.glob("a.index-*"):  # it would mend the next damage
+            log.unlink()
 
 
 def test_a_damaged_schema_is_named(index):
@@ -121,7 +125,7 @@ def test_features_that_nothing_can_compare_are_not_added_or_sought(index, value)
 def test_a_long_lock_is_named(index, monkeypatch):
     other = sqlite3.connect(index.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    monkeypatch.setattr(index_file, "BUSY", 0.05)
+    monkeypatch.setattr(sqlite_errors, "BUSY", 0.05)
     second = SearchIndex(index.path)
     with pytest.raises(
         UserError, match=r"a\.index: another process has been writing to it for 0\.05 s\. Wait"
@@ -210,7 +214,7 @@ def test_lists_are_those_of_the_index_and_a_full_disk_costs_only_time(
 
 OTHER_VALUES = ["7", "-1", "1e30", "NULL", "'text'", "X'00ff'", "''", "9223372036854775807"]
 CELLS = {
-    "images": ["id", "path", "state", "feature", *About._fields],
+    "images": ["id", "path", "state", "feature", "checksum", *About._fields],
     "about": ["key", "value"],
     "additions": ["last", "token"],
 }

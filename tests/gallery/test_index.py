@@ -12,8 +12,8 @@ import pytest
 
 from person_reid.errors import UserError
 from person_reid.gallery import index as module
-from person_reid.gallery import index_file
 from person_reid.gallery import inverted_lists as lists
+from person_reid.gallery import sqlite_file
 from person_reid.gallery.index import Found, SearchIndex
 from person_reid.gallery.inverted_lists import latest_file
 from person_reid.gallery.metadata import About, Filter
@@ -51,7 +51,7 @@ def paths(answers):
 
 
 def test_exact_search_is_a_sort_of_all_similarities(features, tmp_path, monkeypatch):
-    monkeypatch.setattr(index_file, "CHUNK", 701)  # several chunks, the last one not full
+    monkeypatch.setattr(sqlite_file, "CHUNK", 701)  # several chunks, the last one not full
     index = filled(tmp_path / "a.index", features)
     queries = features[:20]
     order = np.argsort(-(queries @ features.T), axis=1, kind="stable")[:, :7]
@@ -152,18 +152,18 @@ def test_an_open_index_finds_what_another_process_has_left(features, tmp_path, s
 
 
 def test_what_is_kept_is_of_the_present_file_and_of_few_filters(features, tmp_path, monkeypatch):
-    monkeypatch.setattr(index_file, "MOST_KEPT", 5)
+    monkeypatch.setattr(sqlite_file, "MOST_KEPT", 5)
     index = filled(tmp_path / "a.index", features)
     for track in range(9):
         index.search(features[:1], 3, among=Filter(track=str(track)))
     assert {*index._cache[1]} == {
-        "count",
-        ("images", 0),
-        *(Filter(track=str(track)) for track in (6, 7, 8)),
+        ("_count_after", 0),
+        ("_every", 0),
+        *(("_allowed", Filter(track=str(track))) for track in (6, 7, 8)),
     }
     SearchIndex(index.path).describe({"3.jpg": About(camera="new")})
     index.search(features[:1], 3)
-    assert {*index._cache[1]} == {"count", ("images", 0)}
+    assert {*index._cache[1]} == {("_count_after", 0), ("_every", 0)}
 
 
 def test_images_that_come_while_lists_are_made_are_listed_once(

@@ -19,6 +19,7 @@ from person_reid.gallery import inverted_lists
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import (
     EVERYTHING,
+    FACT_NAMES,
     About,
     Filter,
     about_images,
@@ -373,7 +374,7 @@ IN_02 = (  # the commands of version 0.2: the last four only with the first imag
     "CREATE TABLE images (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL, "
     "state TEXT NOT NULL, feature BLOB NOT NULL)",
     "INSERT INTO about VALUES ('token', '\"0123abcd\"'), ('network', '{\"name\": \"ours\"}')",
-    *(f"ALTER TABLE images ADD COLUMN {name} TEXT" for name in About._fields),
+    *(f"ALTER TABLE images ADD COLUMN {name} TEXT" for name in FACT_NAMES),
     "CREATE INDEX by_about ON images (identity, camera, time, track, source)",
     "CREATE TABLE forgotten (time TEXT NOT NULL, asked TEXT NOT NULL, images INTEGER NOT NULL)",
 )
@@ -391,8 +392,8 @@ def written_in_02(tmp_path):
         rows = [(key, "", row.tobytes()) for key, row in zip(keys, FEATURES, strict=False)]
         old.executemany("INSERT INTO images (path, state, feature) VALUES (?, ?, ?)", rows)
         if len(commands) == len(IN_02):
-            known = [(*about, key) for about, key in zip(WHO, keys, strict=True)]
-            values = ", ".join(f"{name} = ?" for name in About._fields)
+            known = [(*about[:5], key) for about, key in zip(WHO, keys, strict=True)]
+            values = ", ".join(f"{name} = ?" for name in FACT_NAMES)
             old.executemany(f"UPDATE images SET {values} WHERE path = ?", known)
         old.commit()
         old.close()

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.support.people import write_people
 from person_reid.errors import UserError
 from person_reid.gallery.gallery import open_gallery
-from person_reid.gallery.metadata import EVERYTHING, About, Filter
+from person_reid.gallery.metadata import EVERYTHING, FACT_NAMES, About, Filter
 from person_reid.gallery.milvus import LONGEST_TEXT_BYTES, MilvusGallery
 from person_reid.retrieval.similarity import unit_rows
 from tests.support.flags import SMALLEST
@@ -239,7 +239,7 @@ def test_a_server_holds_float16_and_a_graph_of_bytes_and_answers_as_exactly_as_f
     assert kinds["feature"] == pymilvus.DataType.FLOAT16_VECTOR
     assert {name: index.index_type for name, index in indexes.items()} == {
         "feature": "HNSW_SQ",
-        **dict.fromkeys(About._fields, "INVERTED"),
+        **dict.fromkeys(FACT_NAMES, "INVERTED"),
     }
     assert how["num_shards"] == 5 and how["consistency_level"] == "Strong"
     queries = unit_rows(features[:3] + 0.1)
@@ -270,15 +270,15 @@ def test_similarities_are_of_the_stored_features_once_the_graph_has_been_built(
         assert found == sorted(found, reverse=True) and found[0] == pytest.approx(1, abs=1e-6)
     index = gallery.client.describe_index("people", "feature")
     assert index["index_type"] == "HNSW_SQ"
-    assert set(gallery.client.list_indexes("people")) == {"feature", *About._fields}
+    assert set(gallery.client.list_indexes("people")) == {"feature", *FACT_NAMES}
     gallery.close()
 
 
 def test_a_collection_of_an_earlier_version_goes_on(tmp_path, features):
     gallery = MilvusGallery(f"milvus://{tmp_path}/people.db/people")
     schema = gallery.client.create_schema()
-    for name in ("path", "state", *About._fields):
-        how = {"is_primary": True} if name == "path" else {"nullable": name in About._fields}
+    for name in ("path", "state", *FACT_NAMES):
+        how = {"is_primary": True} if name == "path" else {"nullable": name in FACT_NAMES}
         schema.add_field(name, pymilvus.DataType.VARCHAR, max_length=LONGEST_TEXT_BYTES, **how)
     schema.add_field("feature", pymilvus.DataType.FLOAT_VECTOR, dim=16)
     indexes = gallery.client.prepare_index_params()

@@ -31,12 +31,17 @@ ROUNDED = re.compile(r"[0-9]+([.,][0-9]+)?[eE]\+[0-9]+")
 
 
 def read_table(
-    file: Path, needed: Sequence[str], optional: Sequence[str] = (), may_be_empty: bool = False
+    file: Path,
+    needed: Sequence[str],
+    optional: Sequence[str] = (),
+    may_be_empty: bool = False,
+    others: bool = False,
 ) -> list[tuple[int, dict[str, str]]]:
     """Return (number, {column: value}) of each line below the first.
 
     needed, optional: columns to return; an optional one that the file lacks is not in the result.
-    may_be_empty: whether a file without lines below the first is right.
+    may_be_empty: whether a file without lines below the first is right. others: also return all
+    other columns that have a name.
 
     Empty lines are left out. Names of columns match without regard to case and blanks. A whole
     number that pandas wrote with a point, because its column has gaps, loses the point: 3.0 is 3.
@@ -55,8 +60,11 @@ def read_table(
     if not rows and not may_be_empty:
         raise UserError(f"{file}: nothing is listed below the first line.")
     _check_names(file, names, known)
+    wanted = dict.fromkeys([*known, *filter(None, names)]) if others else known
+    if not others and (unread := [name for name in names if name and name not in known]):
+        log.warning("%s: columns that are not read: %s.", file, ", ".join(unread))
     _check_cells(file, names, rows)
-    places = {name: names.index(name) for name in known if name in names}
+    places = {name: names.index(name) for name in wanted if name in names}
     width = len(names)  # cells may lack at the end of a line
     full = ((line, cells + [""] * (width - len(cells))) for line, cells in rows)
     return [
@@ -115,8 +123,6 @@ def _check_names(file: Path, names: Sequence[str], known: Sequence[str]) -> None
                 f"{file}: there is a column {name} and no column {meant}. If it is that one, "
                 f"call it {meant}; if not, remove it or give it another name."
             )
-    if others:
-        log.warning("%s: columns that are not read: %s.", file, ", ".join(others))
 
 
 def _meant(name: str, lacking: Sequence[str]) -> str | None:

@@ -1,0 +1,157 @@
+"""Indexes of earlier and later versions, columns of one's own, and readers beside writers."""
+
+import gzip
+import shutil
+import sqlite3
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from person_reid.errors import UserError
+from person_reid.gallery import schema
+from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.metadata import About, Filter
+from tests.support import ROOT
+
+FEATURES = np.eye(6, 8, dtype=np.float32) + 0.1
+PATHS = [f"/crops/{number}.jpg" for number in range(6)]
+
+
+@pytest.fixture
+def old(tmp_path):
+    """An index as version 1 wrote it: six images, of which Berta is on the first."""
+    with gzip.open(ROOT / "tests/fixtures/version_1.index.gz") as packed:
+        (tmp_path / "old.index").write_bytes(packed.read())
+    return tmp_path / "old.index"
+
+
+def version(path):
+    return SearchIndex(path)._rows("PRAGMA user_version")[0][0]
+
+
+def test_a_file_of_version_1_is_read_as_it_is(old):
+    content = old.read_bytes()
+    index = SearchIndex(old)
+    found = index.search(FEATURES, 1)
+    assert [str(match.path) for (match,) in found] == PATHS
+    berta = About("Berta", "0", "2026-11-01 08:30:00Z", "4", "film")
+    assert found[0][0].about == berta and index.recall("network") == {"name": "ours"}
+    assert next(index.images(Filter(identity="Berta")))[0][1] == berta
+    assert not any(index.images(Filter(where={"store": "3"})))
+    index.close()
+    assert old.read_bytes() == content and version(old) == 0
+
+
+def test_it_is_brought_up_to_date_when_something_is_first_written(old, caplog):
+    caplog.set_level("INFO")
+    index, reader = SearchIndex(old), SearchIndex(old)
+    assert len(reader.search(FEATURES[:1], 9)[0]) == 6
+    assert index.describe({PATHS[0]: About(more={"store": "3"})}) == 1
+    assert "brought to version 2" in caplog.text and version(old) == schema.VERSION
+    for each in (index, reader):
+        found = each.search(FEATURES[:1], 9, among=Filter(where={"store": "3"}))[0]
+        assert [(str(match.path), match.about.more) for match in found] == [
+            (PATHS[0], {"store": "3"})
+        ]
+    assert len(index.search(FEATURES[:1], 9)[0]) == 6
+    index.add(["/new.jpg"], FEATURES[:1])
+    assert index.forget(Filter(identity="Anna"), "identity") == 3 and len(reader) == 4
+
+
+def test_an_upgrade_that_is_interrupted_changes_nothing(old, monkeypatch):
+    monkeypatch.setitem(schema.STEPS, 2, (*schema.STEPS[2], "NO SQL"))
+    index = SearchIndex(old)
+    with pytest.raises(sqlite3.OperationalError):
+        index.describe({PATHS[0]: About("Carla")})
+    assert index.search(FEATURES[:1], 1)[0][0].about.identity == "Berta"
+    monkeypatch.undo()
+    index.describe({PATHS[0]: About("Carla")})
+    assert index.search(FEATURES[:1], 1)[0][0].about.identity == "Carla"
+
+
+def test_a_file_of_a_later_version_is_refused_and_stays_as_it_is(old):
+    index = SearchIndex(old)
+    index.remember({"written": True})
+    index._rows("PRAGMA user_version = 99")
+    index.close()
+    content = old.read_bytes()
+    words = r"old\.index: of version 99; this program knows versions up to 2\. Update it: python"
+    with pytest.raises(UserError, match=words):
+        SearchIndex(old)
+    assert old.read_bytes() == content
+
+
+def test_a_program_of_version_1_may_change_what_this_one_wrote(old):
+    index = SearchIndex(old)
+    index.add(PATHS, FEATURES, {PATHS[1]: About("Anna", more={"store": "3"})})
+    index._rows("UPDATE images SET camera = '7' WHERE path = ?", (PATHS[1].encode(),))
+    found = index.search(FEATURES[1:2], 1, among=Filter(camera="7"))[0][0]
+    assert found.about.camera == "7" and found.about.more == {"store": "3"}
+
+
+def test_columns_of_ones_own_are_kept_filtered_and_joined(tmp_path):
+    index = SearchIndex(tmp_path / "a.index")
+    own = {"store": "3", 'a "strange" name': "x"}
+    index.add(PATHS, FEATURES, {PATHS[0]: About(more=own), PATHS[1]: About(more={"store": "4"})})
+    index.describe({PATHS[0]: About("Anna", more={"store": "5"})})
+    for where in ({"store": "5"}, {'a "strange" name': "x"}, {**own, "store": "5"}):
+        found = index.search(FEATURES[:1], 9, among=Filter(where=where))[0]
+        assert [str(match.path) for match in found] == [PATHS[0]]
+    assert found[0].about.facts() == {"identity": "Anna", **own, "store": "5"}
+    assert not any(index.images(Filter(where={"store": "3"})))
+    wrong: Any
+    for wrong in ({"camera": "3"}, {"store": 2.5}, {3: "x"}, "store=3"):
+        with pytest.raises(UserError):
+            Filter(where=wrong)
+        with pytest.raises(UserError):
+            index.describe({PATHS[0]: About(more=wrong)})
+
+
+def test_a_search_sees_its_own_state_while_others_write_and_forget(tmp_path):
+    """Neither waits for the other; what is forgotten leaves the files when the search ends."""
+    index, other = SearchIndex(tmp_path / "a.index"), SearchIndex(tmp_path / "a.index")
+    index.add(PATHS, FEATURES)
+    with index._transaction("DEFERRED"):
+        assert len(index) == 6
+        other.add(["/new.jpg"], FEATURES[:1])
+        forgetting = threading.Thread(target=forget_first, args=(tmp_path / "a.index",))
+        forgetting.start()
+        forgetting.join(0.3)
+        assert forgetting.is_alive() and len(other) == 6  # it waits for the search to end
+        assert len(index._rows("SELECT * FROM images")) == 6
+    forgetting.join(20)
+    assert not forgetting.is_alive() and len(index) == 6
+    for file in tmp_path.iterdir():
+        assert PATHS[0].encode() not in file.read_bytes()
+
+
+def forget_first(path):
+    SearchIndex(path).forget(Filter(image=PATHS[0]), "image")
+
+
+def test_an_index_that_nobody_writes_to_is_one_file(tmp_path):
+    index = SearchIndex(tmp_path / "a.index")
+    index.add(PATHS, FEATURES)
+    index.close()
+    assert [file.name for file in tmp_path.iterdir()] == ["a.index"]
+    shutil.copy(tmp_path / "a.index", tmp_path / "b.index")
+    assert len(SearchIndex(tmp_path / "b.index")) == 6
+
+
+@pytest.mark.parametrize("column", ["path", "state", "identity", "camera", "more", "feature"])
+def test_a_changed_value_is_named(tmp_path, column):
+    path = tmp_path / "a.index"
+    index = SearchIndex(path)
+    known = About("Anna Maria", "camera 17", more={"store": "nearby"})
+    index.add(PATHS, FEATURES, {PATHS[0]: known}, ["state of it"] * 6)
+    value = index._rows(f"SELECT {column} FROM images WHERE id = 1")[0][0]
+    value = value if isinstance(value, bytes) else value.encode()
+    index.close()
+    content = path.read_bytes()
+    assert value in content
+    changed = value[:5] + bytes([value[5] ^ 2]) + value[6:]
+    path.write_bytes(content.replace(value, changed))
+    with pytest.raises(UserError, match=r"a\.index: damaged: "):
+        SearchIndex(path).search(FEATURES[:1], 3)
