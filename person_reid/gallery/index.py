@@ -1,5 +1,4 @@
-"""The saved search index: path, feature and the known facts of each image, in one file that
-survives crashes.
+"""The saved search index: path, feature and facts of each image, in a file that survives crashes.
 
     index = SearchIndex("people.index")
     index.add(paths, features)                        # one transaction: all of them or none
@@ -142,8 +141,7 @@ class SearchIndex(IndexFile):
     def search(
         self, queries: npt.NDArray[Any], k: int, exact: bool = False, among: Filter = EVERYTHING
     ) -> list[list[Found]]:
-        """Return, for each of the queries (Q, D), at most k Found: the most similar images, nearest
-        first.
+        """Return at most k Found for each of the queries (Q, D), the most similar image first.
 
         exact: compare with all images, however many there are. among: search only these. Raises
         UserError if k is not positive, and for queries that the index cannot compare with its
@@ -192,8 +190,9 @@ class SearchIndex(IndexFile):
     def compared(
         self, which: Filter, after: int = 0
     ) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
-        """Yield (ids (n,), features (n, D)) of the images with ids above `after`, for an exact
-        search; few of them stay in memory.
+        """Yield (ids (n,), features (n, D)) of the images with ids above `after`.
+
+        An exact search compares them; few of them stay in memory.
         """
         if self.count_after(after) <= EXACT:
             for ids, features in self._kept(self._every, after):
@@ -243,8 +242,9 @@ class SearchIndex(IndexFile):
         return which != EVERYTHING and self.allowed(which)[1] <= MOST_ADMITTED
 
     def prepare(self) -> None:
-        """Bring the inverted lists up to date if there are enough images;
-        otherwise the next search would do it.
+        """Bring the inverted lists up to date if there are enough images.
+
+        Otherwise the next search would do it.
         """
         if self._is_large() and faiss_is_installed():
             self.lists()

@@ -115,9 +115,7 @@ class IndexFile(SqliteFile):
         return None
 
     def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
-        """Return the paths that the index does not hold or whose files have
-        changed since they were added.
-        """
+        """Return the paths that the index lacks or whose files have changed since."""
         paths = checked_paths(paths, self.path)
         states = dict(self._where("path", list(map(_key, paths)), "state"))
         return [path for path in paths if states.get(_key(path)) != state_of(path)]
@@ -129,8 +127,9 @@ class IndexFile(SqliteFile):
         abouts: Mapping[Any, About] | None = None,
         states: Sequence[str] | None = None,
     ) -> None:
-        """Add N images with features (N, D), normalised to unit length; replace those whose path is
-        already there.
+        """Add N images with features (N, D), normalised to unit length.
+
+        They replace those whose path is already there.
 
         abouts: what is known about some of them. The others keep what was known before, but lose
         identity and track if the file now shows another picture. states: the files' states before
@@ -209,9 +208,7 @@ class IndexFile(SqliteFile):
     def entries(
         self, which: Filter = EVERYTHING
     ) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
-        """Yield the images in chunks: (path, what is known) of n
-        images, and their features (n, D).
-        """
+        """Yield the images in chunks of n: (path, what is known), and their features (n, D)."""
         for ids, features in self.chunks(0, which):
             images = self._images(ids.tolist())
             there = [place for place, number in enumerate(ids.tolist()) if number in images]
@@ -230,8 +227,7 @@ class IndexFile(SqliteFile):
         return [str(value) for (value,) in self._rows(command) if value]
 
     def sample(self, count: int, after: int = 0) -> Features:
-        """Return at most `count` features (n, D), of images spread evenly over those with ids above
-        `after`.
+        """Return at most `count` features (n, D), spread evenly over the ids above `after`.
 
         Raises UserError if there are none.
         """

@@ -89,8 +89,9 @@ def find_images(places: Iterable[str | Path]) -> list[Path]:
 def describe_answers(
     queries: list[Path], answers: list[list[Found]], threshold: float
 ) -> list[dict[str, Any]]:
-    """Return the answers as plain values for a JSON file: for each query,
-    whether it is known, and its matches.
+    """Return the answers to each query as plain values for a JSON file.
+
+    They say whether the query is known, and give its matches.
     """
     described = []
     for query, found in zip(queries, answers, strict=True):

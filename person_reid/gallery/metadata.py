@@ -21,8 +21,10 @@ from person_reid.files import real
 from person_reid.text import printable
 
 log = logging.getLogger(__name__)
-# the directory of the camera's entries, and two of them
-EXIF, TAKEN, CHANGED = 0x8769, 0x9003, 0x0132
+# The directory of the camera's entries, and two of them.
+EXIF = 0x8769
+TAKEN = 0x9003
+CHANGED = 0x0132
 URI = "file://"
 OF_MORE = "more IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(more) WHERE key = ? AND value = ?)"
 SIGNS = {"=": operator.eq, ">": operator.gt, ">=": operator.ge, "<": operator.lt}
@@ -129,8 +131,7 @@ def _path(value: Any, name: str) -> bytes:
 
 @dataclass(frozen=True)
 class Filter:
-    """The images of an identity, camera, track and source, from a time on, before a time, and of a
-    path.
+    """The images of an identity, camera, track, source, period and path.
 
     None matches all. after, before: a datetime, a date, or a text such as 2026-11-01T09:30+01:00;
     without an offset, it is local time. image: the path as it was added. named: identities after
@@ -161,8 +162,9 @@ class Filter:
             raise UserError(f"from {first} on and before {last}: no time is both; exchange them.")
 
     def comparisons(self) -> list[tuple[str, str, Any]]:
-        """Return (column, operator, value) of each, in SQL; an image of which a
-        value is not known fulfils none.
+        """Return (column, operator, value) of each, in SQL.
+
+        An image of which a value is not known fulfils none.
         """
         others = {
             "after": ("time", ">="),
@@ -209,8 +211,7 @@ def about_images(
     pattern: str | None = None,
     dated: Container[Path] | None = None,
 ) -> dict[Path, About]:
-    """Find the facts about images: from a CSV file, from their names, from EXIF, or when the file
-    last changed.
+    """Find the facts about images: in a CSV file, in their names, in EXIF, or by the file's time.
 
     csv: columns path (relative to the file), some of those of About, and further ones. pattern: a
     regular expression with some of the groups id, camera, track and source, searched in the name of
@@ -223,8 +224,8 @@ def about_images(
     found, matched = {}, False
     if listed and not listed.keys() & set(paths):
         raise UserError(
-            f"{csv}: lists none of the {len(paths)} images; its paths are "
-            "relative to the folder that it is in."
+            f"{csv}: lists none of the {len(paths)} images; "
+            "its paths are relative to the folder that it is in."
         )
     for path in paths:
         match = search_path(expression, Path(printable(path)))
@@ -257,8 +258,9 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def listed_path(path: Path) -> str:
-    """Return an absolute path as a list names it: as a file: URI if a terminal or a spreadsheet
-    would change it.
+    """Return an absolute path as a list names it.
+
+    It is a file: URI if a terminal or a spreadsheet would change the path.
 
     read_abouts reads it back.
     """
@@ -295,8 +297,9 @@ def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, Abou
 
 
 def _taken(path: Path) -> str | None:
-    """Return when a photograph was taken by EXIF, or else when its file
-    changed, or None without a file.
+    """Return when a photograph was taken by EXIF, or else when its file changed.
+
+    None stands for a missing file.
     """
     try:
         with open_image(path) as image:

@@ -134,8 +134,9 @@ class SqliteFile:
 
     @contextmanager
     def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
-        """Run a block whose changes are on the disk afterwards: all, or none after an error or a
-        kill. A file of an earlier version is first brought up to date.
+        """Run a block whose changes are all on the disk afterwards.
+
+        An error or a kill leaves none of them.
 
         kind: DEFERRED for a block that only reads. It sees one state of the file.
         Raises UserError if another file has taken the place of this one.
@@ -159,8 +160,9 @@ class SqliteFile:
             raise
 
     def _check_place(self) -> None:
-        """Raise UserError if the open file is not at its path:
-        what is added to it would be lost.
+        """Raise UserError if the open file is not at its path.
+
+        All that is added to it would be lost.
         """
         try:
             same = os.path.samestat(self._place.stat(), self._opened)
