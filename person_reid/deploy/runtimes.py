@@ -109,7 +109,6 @@ def present_extractor(
     runtime: as in fast_engine; the network is exported anew, and nothing of it stays on the disk.
     dtype: see extract_features; another runtime than PyTorch computes in float32.
     """
-
     copy = partial(deepcopy, network)  # its own parameters go on being trained
     engine = fast_engine(copy, type(network).__name__, runtime, device, level=logging.DEBUG)
     return engine.features if engine else extractor(network, device, dtype)

@@ -19,13 +19,11 @@ from person_reid.models.pooling import build_pooling
 
 
 class Network(nn.Module):
-    """The base of all networks. Calling one returns
+    """The base of all networks.
 
-        in training: features (B, D) and logits (B, num_classes); (B, P, D) and (B, H, num_classes)
-        with P parts
-            and H classifiers.
-        in evaluation, or without classes: the embedding (B, dim) that test.py tests, not
-        normalised.
+    A call returns, in training, features (B, D) and logits (B, num_classes); with P parts and H
+    classifiers they are (B, P, D) and (B, H, num_classes). In evaluation, or without classes, it
+    returns the embedding (B, dim) that test.py tests, not normalised.
 
     module, entry: the results of registry.build_backbone. spec: describes the heads. num_classes:
         identities; None or 0 leaves the classifiers out.
