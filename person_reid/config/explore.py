@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from person_reid.config.demo import ShownFiles
 from person_reid.config.evaluate import RerankOptions
 from person_reid.config.forms import output_path
-from person_reid.config.option import Options, again, listed, option
+from person_reid.config.option import again, listed, option
+from person_reid.config.run import PluginOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExploreOptions(Options):
+class ExploreOptions(PluginOptions):
     """The contents of the page, and where it is written."""
 
     title = "explorer"

@@ -7,12 +7,13 @@ from person_reid.config.evaluate import EvaluationOptions
 from person_reid.config.forms import picture_file
 from person_reid.config.look import Look, TableForm
 from person_reid.config.option import POSITIVE, Options, again, option
+from person_reid.config.run import PluginOptions
 
 PROJECTION_NAMES = ("tsne", "pca")
 
 
 @dataclass(frozen=True, kw_only=True)
-class FigureOptions(Look):
+class FigureOptions(Look, PluginOptions):
     """Which picture is written, and how it is drawn."""
 
     title = "picture"

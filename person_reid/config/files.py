@@ -8,12 +8,14 @@ from typing import Any
 from person_reid.config.option import Options
 from person_reid.config.published import ignores_stride
 from person_reid.errors import UserError
+from person_reid.registration import check_loaded
 from person_reid.text import did_you_mean
 
 # Entries of the opts.yaml of a run, ours or of the published code, that are not options. The file
 # can be the --config of a new run.
 IGNORED_IN_OPTIONS_FILES = {
     "nclasses",
+    "plugin_files",
     "local_rank",
     "world_size",
     "workers",
@@ -42,9 +44,12 @@ def options_in(
     strict: refuse unknown names; otherwise they are ignored, since files of other versions have
         some.
 
-    Raises UserError for a value that does not fit.
+    Raises UserError for a value that does not fit, and for a plugin that is not loaded: a file never
+    causes code to run.
     """
     known, values = kind.declared(), {}
+    if content.get("plugin"):
+        check_loaded(str(content["plugin"]).split(","), content.get("plugin_files"), path)
     if ignores_stride(content):
         log.warning("%s: the published network ignored stride: 1, and so does this one.", path)
         content = {**content, "stride": 2}

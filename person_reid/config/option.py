@@ -9,7 +9,7 @@ package imports nothing but the standard library, so that --help and mistakes do
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import date
 from numbers import Integral, Real
@@ -98,6 +98,7 @@ class Option:
 
     help: one line for --help and the page of options.
     choices: the values it may have; empty for any.
+    names: what its help lists besides, such as the names there are.
     range: the numbers it may be.
     form: turns a text into its canonical form. Raises ValueError if the text does not fit.
     needs: {other option: values with which this one means something}; ANY stands for any that is
@@ -119,7 +120,8 @@ class Option:
     """
 
     help: str
-    choices: tuple[Any, ...] = ()
+    choices: Sequence[Any] = ()
+    names: Sequence[str] = ()
     range: Range | None = None
     form: Callable[[str], str] | None = None
     needs: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
@@ -134,6 +136,11 @@ class Option:
     several: int | str | None = None
     positional: bool = False
     required: bool = False
+
+    @property
+    def text(self) -> str:
+        """The help, with the names that it lists."""
+        return f"{self.help}: {', '.join(self.names)}" if self.names else self.help
 
 
 ANY = (object(),)

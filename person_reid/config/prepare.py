@@ -5,6 +5,7 @@ from typing import Any
 
 from person_reid.config.forms import output_path
 from person_reid.config.option import BITS, SEED, Options, listed, option
+from person_reid.config.run import PluginOptions
 
 DATA_SET_NAMES = (  # of data/datasets.py
     "market", "duke", "synthetic", "market_500k", "cuhk03_detected", "cuhk03_labeled",
@@ -22,7 +23,7 @@ READ = ("pattern", "csv", "test_fraction", "min_visibility", "frame_stride", "cl
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayoutOptions(Options):
+class LayoutOptions(PluginOptions):
     """Which data set is laid out, and where."""
 
     title = "layout"

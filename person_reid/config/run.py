@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from person_reid.config.forms import devices
+from person_reid.config.forms import devices, texts
 from person_reid.config.option import ANY, SEED, WHOLE, Options, option
 
 OF_RESNET50 = "ft_ResNet50"  # the published name of a run
@@ -10,7 +10,21 @@ RUNTIMES = ("torch", "onnxruntime", "openvino", "auto")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceOptions(Options):
+class PluginOptions(Options):
+    """Which code of one's own takes part."""
+
+    title = "extensions"
+    plugin: str | None = option(
+        None,
+        "files or modules of your own that register networks, losses, … (docs/extending.md)",
+        form=texts,
+        metavar="FILE,FILE",
+        effect=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions(PluginOptions):
     """Where a script computes."""
 
     title = "device"

@@ -17,7 +17,7 @@ from person_reid.config.option import (
     option,
 )
 from person_reid.config.prepare import TrackOptions
-from person_reid.config.run import DeviceOptions
+from person_reid.config.run import DeviceOptions, PluginOptions
 from person_reid.config.tested import EngineOptions, ExtractionOptions, TrainedNetwork
 from person_reid.config.times import ago, instant, moment
 
@@ -41,7 +41,7 @@ def _only(name: str) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GalleryOptions(Options):
+class GalleryOptions(PluginOptions):
     """Which index is meant."""
 
     title = "index"

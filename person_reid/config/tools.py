@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from person_reid.config.forms import file_ending_in, output_path, picture_file
 from person_reid.config.look import PaperLook
 from person_reid.config.option import POSITIVE, SEED, SIDE, Options, checked_number, option
+from person_reid.config.run import PluginOptions
 
 MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class AugmentationsConfig(PaperLook):
+class AugmentationsConfig(PaperLook, PluginOptions):
     """All options of tools/augmentations.py."""
 
     title = "picture"

@@ -10,11 +10,12 @@ from person_reid.config.export import READABLE
 from person_reid.config.option import NAMED_ALONE, as_flag
 from person_reid.config.tested import CONFIG_FILE, TestConfig, TestFiles
 from person_reid.config.zoo import published_network
-from person_reid.console.options import parse
+from person_reid.console.options import parse_words
 from person_reid.errors import UserError
 
-# Options of test.py that are about its test, and not about a network.
-OF_TESTS = (*TestFiles.declared(), "adapt_bn", "camera_norm", "whiten")
+# Options of test.py that are about its test, and not about a network. A text, which may stand in a
+# file, names no code to run.
+OF_TESTS = (*TestFiles.declared(), "adapt_bn", "camera_norm", "whiten", "plugin")
 
 
 def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestConfig:
@@ -44,7 +45,7 @@ def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestCon
     else:
         words = ["--name", named]
     placed = [] if gpu_ids is None else ["--gpu_ids", gpu_ids]
-    network = parse(TestConfig, [*words, *placed, *further])
+    network = parse_words(TestConfig, [*words, *placed, *further])
     unused = OF_TESTS if placed else (*OF_TESTS, "gpu_ids")
     if ignored := network.given(unused):
         flags = ", ".join(as_flag(name, NAMED_ALONE) for name in ignored)

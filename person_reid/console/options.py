@@ -28,6 +28,7 @@ from person_reid.console.commands import shipped
 from person_reid.console.parser import Parser, example_lines, flag_type, with_default
 from person_reid.errors import UserError
 from person_reid.files import real
+from person_reid.registration import load_installed, load_plugin
 from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 
 RECIPE = "recipe"  # the entry of a recipe that is not an option
@@ -44,7 +45,18 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
 
     Flags override the KEY=VALUE behind --config FILE, which override the file, which overrides the
     defaults. --resume puts the options of a run that has begun in the place of the defaults, and
-    refuses what would change the network. Raises UserError for options that cannot work.
+    refuses what would change the network. The plugins that the flags name are loaded first, since
+    they add to what the flags may say. Raises UserError for options that cannot work.
+    """
+    load_plugins(argv)
+    return parse_words(kind, argv, text)
+
+
+def parse_words(
+    kind: type[Config], argv: Sequence[str] | None = None, text: str | None = ""
+) -> Config:
+    """Return a configuration as `parse` does, of words that may come from a file: no plugin that
+    they name is loaded.
     """
     flags, words = _read_flags(kind, argv, text)
     with spelled_as_flags():
@@ -61,6 +73,16 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
         if words and not asked.get("resume"):
             _keep_file(words[0], config)
         return config
+
+
+def load_plugins(argv: Sequence[str] | None = None) -> None:
+    """Load the plugins of installed packages, and those that a command line names."""
+    flag = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    flag.add_argument("--plugin", nargs="?", const="", default="")  # the parser itself checks it
+    named, _ = flag.parse_known_args(argv)
+    load_installed()
+    for name in filter(None, map(str.strip, named.plugin.split(","))):
+        load_plugin(name)
 
 
 def _read_flags(
@@ -99,6 +121,7 @@ def parse_command(
     kinds: {command: its configuration, whose docstring says what it does}.
     text: the docstring of the script, whose examples of a command are shown in its help.
     """
+    load_plugins(argv)
     parser = Parser(text)
     title = "commands, each with its own --help"
     commands = parser.add_subparsers(
@@ -178,7 +201,7 @@ def settings_of(each: DeclaredOption, everything: bool = True) -> dict[str, Any]
 
     everything: whether the help shows an option that is not common.
     """
-    text, shown = each.about.help.replace("%", "%%"), everything or each.about.common
+    text, shown = each.about.text.replace("%", "%%"), everything or each.about.common
     settings: dict[str, Any] = {
         "dest": each.name,
         "help": with_default(text, each.default) if shown else argparse.SUPPRESS,

@@ -15,6 +15,7 @@ from person_reid.errors import UserError
 from person_reid.files import write_text
 from person_reid.models.factory import parameter_count
 from person_reid.progress import progress
+from person_reid.registration import files_of_plugins
 from person_reid.run_folder import RunFolder
 from person_reid.text import counted, quoted
 from person_reid.training.interruption import (
@@ -204,7 +205,10 @@ class RunJournal(Journal):
             if config.resume:
                 log.info("%s: nothing to resume yet, so the training begins.", folder.path)
             folder.set_aside()
-            folder.save_options({**asdict(config), "nclasses": images.num_classes})
+            about: dict[str, Any] = {"nclasses": images.num_classes}
+            if config.plugin:
+                about["plugin_files"] = files_of_plugins(config.plugin)
+            folder.save_options({**asdict(config), **about})
         folder.save_versions({"epoch": self.epoch, **versions()}, resumed)
         several = f", {self.world.size} processes" if self.world.size > 1 else ""
         log.info(

@@ -116,7 +116,7 @@ def row(each: DeclaredOption) -> str:
     default = "" if plain else f"`{each.default}`"
     choices = f" One of {', '.join(map(str, each.about.choices))}." if each.about.choices else ""
     limits = f" A number {each.about.range.words}." if each.about.range else ""
-    return f"| `{flag}` | {default} | {each.about.help}.{choices}{limits} |"
+    return f"| `{flag}` | {default} | {each.about.text}.{choices}{limits} |"
 
 
 if __name__ == "__main__":
