@@ -23,7 +23,7 @@ NAME = re.compile(r"[A-Za-z]\w*(?:[.-]\w+)*")
 Entry = TypeVar("Entry")
 
 
-class Table(dict[str, Entry]):
+class Registry(dict[str, Entry]):
     """The things of one kind by their names, to which `register` adds.
 
     kind: what they are, for messages. entries: those of the suite. names: the list of their names
@@ -99,7 +99,7 @@ def load_installed() -> None:
 def check_loaded(names: Iterable[str], files: Any, where: object) -> None:
     """Raise UserError for a plugin that a file mentions and nobody has loaded.
 
-    names: as they were given. files: {name: its file} as the file notes it. where: the file itself.
+    names: as they were given. files: {name: its file}, as noted there. where: what mentions them.
     """
     files = files if isinstance(files, Mapping) else {}
     absent = [name for name in names if module_of(name) not in sys.modules]
@@ -116,7 +116,7 @@ def check_loaded(names: Iterable[str], files: Any, where: object) -> None:
 
 
 def files_of_plugins(names: str | None) -> dict[str, str]:
-    """Return {name: file} of loaded plugins, named as on a command line, for the record of a run."""
+    """Return {name: file} of loaded plugins, for the record of a run."""
     modules = {name: sys.modules[module_of(name)] for name in (names or "").split(",") if name}
     return {name: str(getattr(module, "__file__", "")) for name, module in modules.items()}
 

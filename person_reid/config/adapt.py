@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from person_reid.config.losses import LossOptions
 from person_reid.config.network import PublishedNetworks
 from person_reid.config.option import PART, POSITIVE, SHARE, Options, Range, again, option
 from person_reid.config.train import TrainConfig
@@ -14,9 +15,7 @@ CAMERA_SOURCES = ("names", "folders", "none")
 WITHOUT_LABELS = {
     "train_all", "sampler", "resize_schedule", "DG", "DG_dir", "eval_every", "dry_run", "PCB",
     "head", "droprate", "backbone_lr", "prototype_lr", "cosine", "freeze_epochs", "sync_bn",
-    "compile", "FSGD", "wa", "layer_decay", "loss", "teacher", "label_smoothing", "arcface",
-    "circle", "contrast", "cosface", "instance", "instance_id", "lifted", "sphere", "triplet",
-    "ins_gamma", "alpha", "adv", "aiter",
+    "compile", "FSGD", "wa", "layer_decay", *LossOptions.declared(),
 }  # fmt: skip
 
 

@@ -6,7 +6,29 @@ from pathlib import Path
 from person_reid.config.forms import sizes, texts
 from person_reid.config.option import ANY, FRACTION, POSITIVE, Options, option
 
-SAMPLERS = ("shuffle", "pk", "pk_camera")
+SAMPLER_NAMES = ["shuffle", "pk", "pk_camera"]
+AUGMENTATION_NAMES: list[str] = []  # of one's own
+
+
+def chances(text: str | None) -> dict[str, float]:
+    """Return the probabilities in a text such as "fog:0.5,rain:0.1", {name: probability}."""
+    pairs = (part.partition(":") for part in (text or "").split(",") if part)
+    return {name: float(chance) for name, _, chance in pairs}
+
+
+def augmentations(text: str) -> str:
+    """Check the text of augment; `chances` reads it."""
+    text = texts(text)
+    try:
+        found = chances(text)
+    except ValueError:
+        raise ValueError(f"{text}: expected names and probabilities, such as fog:0.5") from None
+    if not all(0 <= chance <= 1 for chance in found.values()):
+        raise ValueError(f"{text}: expected probabilities from 0 to 1")
+    if unknown := [name for name in found if name not in AUGMENTATION_NAMES]:
+        there = ", ".join(AUGMENTATION_NAMES) or "none, see --plugin"
+        raise ValueError(f"{unknown[0]}: no such augmentation. There are: {there}")
+    return text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +87,7 @@ class BatchOptions(Options):
         "shuffle",
         "pk: identities × instances per batch; pk_camera: the same, "
         "with the cameras of each identity mixed",
-        choices=SAMPLERS,
+        choices=SAMPLER_NAMES,
         common=True,
     )
     instances: int = option(
@@ -99,3 +121,10 @@ class AugmentationOptions(Options):
     lgt_p: float = option(0.0, "probability of a local grayscale transformation", range=FRACTION)
     grayscale_erasing_p: float = option(0.0, "like lgt_p, after normalisation", range=FRACTION)
     translation_p: float = option(0.0, "probability of a random 2D translation", range=FRACTION)
+    augment: str | None = option(
+        None,
+        "registered augmentations and their probabilities, such as fog:0.5",
+        form=augmentations,
+        names=AUGMENTATION_NAMES,
+        metavar="LIST",
+    )

@@ -44,8 +44,8 @@ def options_in(
     strict: refuse unknown names; otherwise they are ignored, since files of other versions have
         some.
 
-    Raises UserError for a value that does not fit, and for a plugin that is not loaded: a file never
-    causes code to run.
+    Raises UserError for a value that does not fit, and for a plugin that is not loaded: a file
+    never causes code to run.
     """
     known, values = kind.declared(), {}
     if content.get("plugin"):

@@ -6,7 +6,7 @@ from person_reid.config.forms import milestones, texts
 from person_reid.config.option import POSITIVE, WEIGHT, WHOLE, Options, Range, option
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "amsgrad", "radam", "rmsprop")
-SCHEDULES = ("step", "cosine", "multistep", "warmup_cosine", "one_cycle")
+SCHEDULE_NAMES = ["step", "cosine", "multistep", "warmup_cosine", "one_cycle"]
 DECAY = Range("above 0, to 1", lambda number: 0 < number <= 1)
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
@@ -54,7 +54,7 @@ class OptimizerOptions(PrecisionOptions):
         range=WEIGHT,
         metavar="SCALE",
     )
-    schedule: str = option("step", "schedule of the learning rate", choices=SCHEDULES)
+    schedule: str = option("step", "schedule of the learning rate", choices=SCHEDULE_NAMES)
     cosine: bool = option(
         False, "the same as --schedule cosine", stands_for=("schedule", "cosine"), published=True
     )

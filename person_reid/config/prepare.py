@@ -7,16 +7,16 @@ from person_reid.config.forms import output_path
 from person_reid.config.option import BITS, SEED, Options, listed, option
 from person_reid.config.run import PluginOptions
 
-DATA_SET_NAMES = (  # of data/datasets.py
+DATA_SET_NAMES = [  # of data/datasets.py
     "market", "duke", "synthetic", "market_500k", "cuhk03_detected", "cuhk03_labeled",
     "cuhk03_original_detected", "cuhk03_original_labeled", "msmt17_v1", "msmt17_v2", "viper",
     "lpw", "dg_market", "mars", "lsvid", "ltcc", "prcc", "veri", "vehicleid_2400",
     "vehicleid_1600", "vehicleid_800", "cub", "university", "university_satellite", "folder",
     "csv", "mot",
-)  # fmt: skip
-TRACK_FORMAT_NAMES = (  # of data/video/track_files.py
+]  # fmt: skip
+TRACK_FORMAT_NAMES = [  # of data/video/track_files.py
     "mot", "mot15", "boxmot", "boxmot_eval", "ultralytics", "ultralytics_conf",
-)  # fmt: skip
+]  # fmt: skip
 DRAWN = ("train_identities", "test_identities", "cameras", "images", "distractors", "junk")
 PICTURE_OPTIONS = ("save_dir", "test_identities", "images", "distractors", "junk")  # not for walks
 READ = ("pattern", "csv", "test_fraction", "min_visibility", "frame_stride", "classes", "format")
@@ -37,7 +37,8 @@ class LayoutOptions(PluginOptions):
     )
     dataset: str | None = option(
         None,
-        f"{', '.join(DATA_SET_NAMES)} (default: recognised by its files)",
+        "name of the data set (default: recognised by its files)",
+        names=DATA_SET_NAMES,
         metavar="NAME",
     )
     seed: int | None = option(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from person_reid.config.forms import devices, texts
 from person_reid.config.option import ANY, SEED, WHOLE, Options, option
 
+WRITER_NAMES: list[str] = []  # of one's own
 OF_RESNET50 = "ft_ResNet50"  # the published name of a run
 RUNTIMES = ("torch", "onnxruntime", "openvino", "auto")
 
@@ -90,3 +91,11 @@ class RecordOptions(Options):
         False, "also log to Weights & Biases (with WANDB_MODE=offline, to files)", effect=False
     )
     mlflow: bool = option(False, "also log to MLflow at MLFLOW_TRACKING_URI", effect=False)
+    writers: str | None = option(
+        None,
+        "registered writers that also get the figures of every epoch",
+        form=texts,
+        names=WRITER_NAMES,
+        metavar="LIST",
+        effect=False,
+    )

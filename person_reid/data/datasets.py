@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
+from person_reid.config.prepare import DATA_SET_NAMES
 from person_reid.data import cuhk03
 from person_reid.data.layout import DG_MARKET
 from person_reid.data.own import folder_or_list
@@ -24,6 +26,7 @@ from person_reid.data.readers import (
     with_distractors,
 )
 from person_reid.data.video import mot, tracklets
+from person_reid.registration import Registry
 
 
 @dataclass(frozen=True)
@@ -202,7 +205,7 @@ def _own(
 
 
 # If several entries fit a folder, the first of those with the most requirements is chosen.
-DATA_SETS = {
+_DATA_SETS = {
     "market": DataSet(
         name="Market-1501",
         source=MARKET_SOURCE,
@@ -417,3 +420,14 @@ DATA_SETS = {
         "tracked videos", mot.read_sequences, mot.OPTIONS_OF_MOT, "--dataset mot --data_dir FOLDER"
     ),
 }
+DATA_SETS: Registry[DataSet] = Registry("data set", _DATA_SETS, DATA_SET_NAMES)
+
+
+def register_dataset(name: str, read: Callable[..., PicturesBySplit], **about: Any) -> None:
+    """Give a data set a name, which prepare.py --dataset then knows.
+
+    read: folder of the download → {split: [Picture]}. about: other fields of DataSet, such as
+    `requires`, by whose files it is recognised, and `published`, its counts.
+    """
+    about = {"name": name, "source": "", "licence": "", "guess": "requires" in about, **about}
+    DATA_SETS.register(name, DataSet(read=read, **about))

@@ -6,7 +6,7 @@ per step, the same for the same (seed, epoch) on every machine. With `world_size
 ranks together equals one step of a single device whose batch is `world_size` times as large.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, count, islice
 from typing import Any
 
@@ -14,7 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from person_reid.config.data import SAMPLER_NAMES, BatchOptions
+from person_reid.data.layout import Split
 from person_reid.errors import UserError
+from person_reid.registration import Registry
 
 
 class BatchSampler(torch.utils.data.Sampler[list[int]]):
@@ -24,6 +27,11 @@ class BatchSampler(torch.utils.data.Sampler[list[int]]):
     """
 
     epoch = 0
+    rank = 0
+
+    def __len__(self) -> int:
+        """Return the number of steps in an epoch, the same on every rank."""
+        raise NotImplementedError
 
     def batches(self, epoch: int) -> Iterator[torch.Tensor]:
         """Yield the indices of each step."""
@@ -290,4 +298,34 @@ class ClusterSampler(BatchSampler):
             yield torch.from_numpy(shown)[indices]
 
 
-Sampler = ShuffleSampler | PKSampler | ClusterSampler
+MakeSampler = Callable[[Split, BatchOptions, int, int, int], BatchSampler]
+"""(images, options, seed, rank, world_size) → what chooses the images of each step."""
+
+
+def _shuffled(
+    images: Split, options: BatchOptions, seed: int, rank: int, world_size: int
+) -> ShuffleSampler:
+    return ShuffleSampler(len(images), options.batchsize, seed, rank, world_size)
+
+
+def _balanced(
+    images: Split, options: BatchOptions, seed: int, rank: int, world_size: int
+) -> PKSampler:
+    cameras = images.cameras if options.sampler == "pk_camera" else None
+    return PKSampler(
+        images.targets, options.batchsize, options.instances, seed, cameras, rank, world_size
+    )
+
+
+SAMPLERS: Registry[MakeSampler] = Registry(
+    "sampler", {"shuffle": _shuffled, "pk": _balanced, "pk_camera": _balanced}, SAMPLER_NAMES
+)
+
+
+def register_sampler(name: str, make: MakeSampler) -> None:
+    """Give a sampler a name, which --sampler then knows.
+
+    make: the class, or a function: (images, options, seed, rank, world_size) → BatchSampler, whose
+    `batches(epoch)` depend on nothing else, so that a resumed run sees the same images.
+    """
+    SAMPLERS.register(name, make)

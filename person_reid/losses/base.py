@@ -4,13 +4,14 @@ Every operation depends on shapes alone, never on values: rows are masked, not s
 therefore compiles without a graph break and never makes the accelerator wait for the host.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from person_reid.arrays import as_array, whole_numbers
+from person_reid.registration import Registry
 
 
 class FeatureLoss(nn.Module):
@@ -25,6 +26,7 @@ class FeatureLoss(nn.Module):
     takes: "features" of the network, or "logits", its class scores.
     normalised: whether `compute` receives features of unit length, whose products are cosines;
         "logits" stay as they are.
+    needs_positives: whether it learns from pairs of images of one identity.
     before_dropout: whether the loss expects the features that enter the neck's dropout.
     needs_teacher: whether a teacher's features (N, E) stand in place of the labels; if the loss
         takes "logits", the cosines (N, C) between these features and the classes do.
@@ -32,6 +34,7 @@ class FeatureLoss(nn.Module):
 
     normalised = True
     takes = "features"
+    needs_positives = False
     before_dropout = False
     needs_teacher = False
 
@@ -77,6 +80,25 @@ class FeatureLoss(nn.Module):
     def compute(self, features: Tensor, labels: Tensor) -> Tensor:
         """Return the loss, a scalar, of float32 features (N, D) and labels (N,)."""
         raise NotImplementedError
+
+
+class Entry(NamedTuple):
+    """A loss by its name: its class, settings that differ from the class's own, and a summary."""
+
+    loss: type[FeatureLoss]
+    settings: dict[str, Any]
+    summary: str
+
+
+REGISTRY: Registry[Entry] = Registry("loss")
+
+
+def register_loss(name: str, loss: type[FeatureLoss], summary: str, **settings: Any) -> None:
+    """Give a loss a name, which --loss and create_loss then know.
+
+    summary: a few words and the paper, for --loss list. settings: of the class, for this name.
+    """
+    REGISTRY.register(name, Entry(loss, settings, summary))
 
 
 def unit_length(features: Tensor) -> Tensor:

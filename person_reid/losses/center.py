@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from person_reid.errors import UserError
-from person_reid.losses.base import FeatureLoss
+from person_reid.losses.base import FeatureLoss, register_loss
 
 
 class CenterLoss(FeatureLoss):
@@ -47,3 +47,6 @@ class CenterLoss(FeatureLoss):
         # Not a scattered sum, whose terms a GPU adds in any order: all images of a class write the
         # move of its first.
         self.centers[labels] += moves[same.argmax(1)]
+
+
+register_loss("center", CenterLoss, "distance to a learnt center (Wen 2016)")

@@ -10,11 +10,13 @@ Sun et al., Circle Loss: A Unified Perspective of Pair Similarity Optimization, 
 from torch import Tensor
 from torch.nn import functional as F
 
-from person_reid.losses.base import FeatureLoss, masked_logsumexp, pair_masks
+from person_reid.losses.base import FeatureLoss, masked_logsumexp, pair_masks, register_loss
 
 
 class CircleLoss(FeatureLoss):
     """Compute the circle loss. margin: m, the relaxation, in cosines. gamma: γ, the scale."""
+
+    needs_positives = True
 
     def __init__(self, margin: float = 0.25, gamma: float = 32.0) -> None:
         super().__init__()
@@ -29,3 +31,6 @@ class CircleLoss(FeatureLoss):
         logit = masked_logsumexp((self.gamma * pull).flatten(), positive.flatten(), dim=0)
         logit = logit + masked_logsumexp((self.gamma * push).flatten(), negative.flatten(), dim=0)
         return F.softplus(logit).where(positive.any() & negative.any(), 0)
+
+
+register_loss("circle", CircleLoss, "circle, pairwise (Sun 2020)")

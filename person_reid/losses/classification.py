@@ -11,7 +11,7 @@ p is the softmax of the scores of C identities. Both losses are means over the b
 from torch import Tensor
 from torch.nn import functional as F
 
-from person_reid.losses.base import FeatureLoss
+from person_reid.losses.base import FeatureLoss, register_loss
 
 
 class CrossEntropyLoss(FeatureLoss):
@@ -49,3 +49,9 @@ class FocalLoss(FeatureLoss):
         return (
             (-log_probability.expm1()).clamp(min=1e-12).pow(self.gamma) * -log_probability
         ).mean()
+
+
+register_loss("focal", FocalLoss, "cross entropy that favours hard images (Lin 2017)")
+register_loss(
+    "cross_entropy", CrossEntropyLoss, "cross entropy, label smoothing if wanted (Szegedy 2016)"
+)

@@ -14,6 +14,7 @@ from person_reid.losses.base import (
     euclidean_distances,
     masked_mean,
     pair_masks,
+    register_loss,
 )
 
 
@@ -22,6 +23,8 @@ class ContrastiveLoss(FeatureLoss):
 
     positive_margin, negative_margin: in distances of unit vectors, within [0, 2].
     """
+
+    needs_positives = True
 
     def __init__(self, positive_margin: float = 0.0, negative_margin: float = 1.0) -> None:
         super().__init__()
@@ -35,3 +38,8 @@ class ContrastiveLoss(FeatureLoss):
         return masked_mean(too_far, positive & (too_far > 0)) + masked_mean(
             too_near, negative & (too_near > 0)
         )
+
+
+register_loss(
+    "contrast", ContrastiveLoss, "contrastive: pairs nearer or farther than a margin (Hadsell 2006)"
+)

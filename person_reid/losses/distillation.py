@@ -30,6 +30,7 @@ from torch.nn import functional as F
 from person_reid.losses.base import (
     FeatureLoss,
     euclidean_distances,
+    register_loss,
 )
 
 
@@ -136,3 +137,22 @@ def _angles(features: Tensor) -> Tensor:
     squares = directions.square().sum(2, keepdim=True)
     directions = directions / squares.clamp(min=1e-6).sqrt()
     return directions @ directions.transpose(1, 2)
+
+
+register_loss(
+    "teacher_relations", RelationsLoss, "of --teacher: its distances and angles (Park 2019)"
+)
+register_loss(
+    "teacher_similarity",
+    SimilarityLoss,
+    "of --teacher: its similarities within the batch (Tung 2019)",
+)
+register_loss(
+    "teacher_neighbours",
+    NeighboursLoss,
+    "of --teacher: its neighbours in the batch (Koohpayegani 2020)",
+)
+register_loss(
+    "teacher_features", FeaturesLoss, "of --teacher: its features, by a linear layer (Romero 2015)"
+)
+register_loss("teacher_classes", ClassesLoss, "of --teacher: its class probabilities (Hinton 2015)")

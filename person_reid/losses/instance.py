@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from person_reid.losses.base import FeatureLoss, unit_length
+from person_reid.losses.base import FeatureLoss, register_loss, unit_length
 
 
 class InstanceLoss(FeatureLoss):
@@ -38,3 +38,12 @@ class InstanceLoss(FeatureLoss):
         scores = self.gamma * (means @ means.T)
         losses = (scores + weights.log()).logsumexp(1) - scores.diagonal()
         return (weights * losses).sum() / weights.sum()
+
+
+register_loss("instance", InstanceLoss, "every image its own class (Zheng 2020)")
+register_loss(
+    "instance_id",
+    InstanceLoss,
+    "every identity of the batch its own class (Zheng 2020)",
+    by_identity=True,
+)

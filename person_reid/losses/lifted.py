@@ -14,6 +14,7 @@ from person_reid.losses.base import (
     euclidean_distances,
     masked_logsumexp,
     pair_masks,
+    register_loss,
 )
 
 
@@ -27,6 +28,8 @@ class LiftedLoss(FeatureLoss):
     positives.
     """
 
+    needs_positives = True
+
     def __init__(self, positive_margin: float = 0.0, negative_margin: float = 1.0) -> None:
         super().__init__()
         self.positive_margin, self.negative_margin = positive_margin, negative_margin
@@ -37,3 +40,6 @@ class LiftedLoss(FeatureLoss):
         pull = masked_logsumexp(distances - self.positive_margin, positive, dim=1)
         push = masked_logsumexp(self.negative_margin - distances, negative, dim=1)
         return F.relu(pull + push).mean()
+
+
+register_loss("lifted", LiftedLoss, "generalised lifted structure (Song 2016, Hermans 2017)")

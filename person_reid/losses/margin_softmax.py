@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from person_reid.losses.base import FeatureLoss, unit_length
+from person_reid.losses.base import FeatureLoss, register_loss, unit_length
 
 
 def angular_margin(cosines: Tensor, margin: float) -> Tensor:
@@ -110,3 +110,8 @@ class SphereFaceLoss(MarginSoftmax):
 
     def with_margin(self, cosines: Tensor) -> Tensor:
         return multiplied_angle(cosines, int(self.margin))
+
+
+register_loss("arcface", ArcFaceLoss, "prototypes with an angular margin (Deng 2019)")
+register_loss("cosface", CosFaceLoss, "prototypes with a cosine margin (Wang 2018)")
+register_loss("sphere", SphereFaceLoss, "prototypes with a multiplied angle (Liu 2017)")

@@ -13,6 +13,7 @@ from person_reid.losses.base import (
     FeatureLoss,
     multi_similarity_pairs,
     pair_masks,
+    register_loss,
 )
 
 
@@ -21,6 +22,8 @@ class MultiSimilarityLoss(FeatureLoss):
 
     alpha, beta: α and β. base: λ, in cosines. epsilon: ε of the miner; None takes all pairs.
     """
+
+    needs_positives = True
 
     def __init__(
         self, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5, epsilon: float | None = 0.1
@@ -46,3 +49,8 @@ class MultiSimilarityLoss(FeatureLoss):
 def one_plus_sum(exponents: Tensor, mask: Tensor) -> Tensor:
     """Return log(1 + Σ exp(exponents)) of each row under `mask`: (N, N) → (N,)."""
     return F.pad(exponents.masked_fill(~mask, -1e4), (1, 0)).logsumexp(1)
+
+
+register_loss(
+    "multi_similarity", MultiSimilarityLoss, "multi-similarity, with its miner (Wang 2019)"
+)

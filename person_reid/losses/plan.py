@@ -3,21 +3,17 @@
 Criterion builds the modules.
 """
 
+import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
-from person_reid.config.losses import LossOptions
-from person_reid.config.option import NAMED_ALONE, OptionError
-from person_reid.losses import (
-    LOSS_OF_HEAD,
-    PUBLISHED_LOSSES,
-    REGISTRY,
-    create_loss,
-    parse_terms,
-    typed,
-)
-from person_reid.losses.base import FeatureLoss
+from person_reid.config.losses import PUBLISHED_LOSSES, LossOptions
+from person_reid.config.option import NAMED_ALONE, OptionError, computable
+from person_reid.errors import UserError
+from person_reid.losses import LOSS_OF_HEAD, check_setting, create_loss
+from person_reid.losses.base import REGISTRY, FeatureLoss
 
 
 @dataclass(frozen=True)
@@ -125,7 +121,7 @@ def learns(plan: LossPlan) -> bool:
 def pair_losses(options: LossOptions) -> list[str]:
     """Return the names of the losses that learn from pairs of images of one identity."""
     listed = [*_flagged(options), *parse_terms(options.loss or "")]
-    return [name for name in listed if REGISTRY[name].needs_positives]
+    return [name for name in listed if REGISTRY[name].loss.needs_positives]
 
 
 def _check_head(name: str, listed: str | None, head: str) -> None:
@@ -149,3 +145,72 @@ def _check_head(name: str, listed: str | None, head: str) -> None:
             "out, or choose the linear head.",
             loss=listed, head=head,
         )  # fmt: skip
+
+
+def parse_losses(text: str) -> dict[str, float]:
+    """Parse a list such as "triplet:1.0,center:1e-3" into {name: weight}, as parse_terms does."""
+    return {name: weight for name, (weight, _) in parse_terms(text).items()}
+
+
+def parse_terms(text: str) -> dict[str, tuple[float, dict[str, str]]]:
+    """Parse a list such as "triplet:0.5:margin=0.2,center" into {name: (weight, {setting: text})}.
+
+    Raises UserError for an unknown name, a repeated name or setting, and a weight that is not a
+    number of 0 or above.
+    """
+    terms: dict[str, tuple[float, dict[str, str]]] = {}
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, *words = part.split(":")
+        REGISTRY.named(name)
+        pairs = [word.split("=", 1) for word in words if "=" in word]
+        settings = dict(pairs)
+        weights = [word for word in words if "=" not in word]
+        try:
+            weight = float("".join(weights) or 1.0)
+        except ValueError:
+            weight = math.nan
+        if (
+            not (weight >= 0 and computable(weight))
+            or len(weights) > 1
+            or name in terms
+            or len(settings) < len(pairs)
+        ):
+            raise UserError(
+                f"loss {part!r}: expected name:weight or name:weight:setting=value, "
+                "such as triplet:0.5:margin=0.2, "
+                "each name once, and each setting."
+            )
+        terms[name] = weight, settings
+    return terms
+
+
+def typed(name: str, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Return settings of the loss called `name`, given as text, as float, int, bool or str.
+
+    Raises UserError for an unknown setting and for a value that does not fit.
+    """
+    parameters = inspect.signature(REGISTRY[name].loss).parameters.values()
+    known = {each.name: each.default for each in parameters if each.default is not each.empty}
+    optional = {each.name for each in parameters if type(None) in get_args(each.annotation)}
+    values: dict[str, Any] = {}
+    for setting, text in settings.items():
+        check_setting(name, setting, known)
+        kind = type(known[setting])
+        if setting in optional and text.lower() == "none":
+            values[setting] = None
+            continue
+        try:
+            values[setting] = (
+                {"true": True, "false": False}[text.lower()] if kind is bool else kind(text)
+            )
+            if kind in (int, float) and not (values[setting] >= 0 and computable(values[setting])):
+                raise ValueError
+        except (KeyError, ValueError):
+            expected = {bool: "true or false", int: "a whole number"}.get(
+                kind, "a number of 0 or above"
+            )
+            raise UserError(
+                f"loss {name}: {setting}={text}: expected {expected}, such as {known[setting]}."
+            ) from None
+    create_loss(name, num_classes=2, dim=2, taught_dim=2, **values)  # it checks them
+    return values

@@ -15,6 +15,7 @@ from person_reid.losses.base import (
     FeatureLoss,
     euclidean_distances,
     pair_masks,
+    register_loss,
 )
 
 ITERATIONS = 10  # of k-means
@@ -32,6 +33,8 @@ class RankedListLoss(FeatureLoss):
     """
 
     fewest = 0  # clusters
+
+    needs_positives = True
 
     def __init__(
         self,
@@ -146,3 +149,12 @@ def k_means(features: Tensor, clusters: int) -> Tensor:
         size = members.sum(1, keepdim=True)
         centers = (members @ features / size.clamp(min=1)).where(size > 0, centers)
     return torch.cdist(features, centers).argmin(1)
+
+
+register_loss("ranked", RankedListLoss, "ranked list (Wang 2019)")
+register_loss(
+    "ranked_kmeans", RankedListLoss, "ranked list, negatives by k-means cluster (Qian)", clusters=8
+)
+register_loss(
+    "cranked", ClusteredRankedListLoss, "the same, summed over clusters and identities (Qian)"
+)

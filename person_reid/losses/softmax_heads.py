@@ -20,7 +20,7 @@ import math
 from torch import Tensor
 from torch.nn import functional as F
 
-from person_reid.losses.base import FeatureLoss
+from person_reid.losses.base import FeatureLoss, register_loss
 from person_reid.losses.margin_softmax import angular_margin, replace_at_labels
 
 
@@ -77,3 +77,10 @@ class CircleSoftmaxLoss(SoftmaxHead):
         target = cosines.gather(1, labels[:, None])
         pull = F.relu(1 + self.margin - target.detach()) * (target - 1 + self.margin)
         return push.scatter(1, labels[:, None], pull)
+
+
+register_loss("cosine_softmax", CosineSoftmaxLoss, "of --head cosine: a cosine margin (Wang 2018)")
+register_loss(
+    "arcface_softmax", ArcFaceSoftmaxLoss, "of --head arcface: an angular margin (Deng 2019)"
+)
+register_loss("circle_softmax", CircleSoftmaxLoss, "of --head circle: circle, by class (Sun 2020)")

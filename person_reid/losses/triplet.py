@@ -17,6 +17,7 @@ from person_reid.losses.base import (
     masked_mean,
     multi_similarity_pairs,
     pair_masks,
+    register_loss,
 )
 from person_reid.text import did_you_mean
 
@@ -38,6 +39,8 @@ class TripletLoss(FeatureLoss):
     instead of the margin (Hermans et al., section 2), for "hard" and "weighted" only. Raises
     UserError for settings that do not exist.
     """
+
+    needs_positives = True
 
     def __init__(
         self,
@@ -119,3 +122,26 @@ def mean_violation(distances: Tensor, positive: Tensor, negative: Tensor, margin
         )
         count = violated_negatives.sum()
     return (weights * distances).sum() / count.clamp(min=1) + torch.where(count > 0, margin, 0.0)
+
+
+register_loss(
+    "triplet",
+    TripletLoss,
+    "triplets of the multi-similarity miner's pairs (Schroff 2015, Wang 2019)",
+)
+register_loss(
+    "triplet_hard", TripletLoss, "hardest positive and negative (Hermans 2017)", mining="hard"
+)
+register_loss(
+    "triplet_soft",
+    TripletLoss,
+    "the same with a soft margin (Hermans 2017)",
+    mining="hard",
+    soft=True,
+)
+register_loss(
+    "triplet_weighted",
+    TripletLoss,
+    "softmax-weighted positives and negatives (Ristani 2018)",
+    mining="weighted",
+)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from person_reid.errors import UserError
-from person_reid.losses.base import FeatureLoss, masked_mean, pair_masks
+from person_reid.losses.base import FeatureLoss, masked_mean, pair_masks, register_loss
 
 
 class VerificationLoss(FeatureLoss):
@@ -23,6 +23,7 @@ class VerificationLoss(FeatureLoss):
     verification. The mean over positive or negative pairs is zero if the batch has none.
     """
 
+    needs_positives = True
     before_dropout = True  # it has its own dropout, as the classifier of identities has the neck's
 
     def __init__(self, dim: int, dropout: float = 0.75) -> None:
@@ -44,3 +45,8 @@ class VerificationLoss(FeatureLoss):
         positive, negative = pair_masks(labels)
         losses = F.cross_entropy(scores, positive.long(), reduction="none")  # (N, N)
         return (masked_mean(losses, positive) + masked_mean(losses, negative)) / 2
+
+
+register_loss(
+    "verification", VerificationLoss, "same or different, by x∘y through a classifier (Zheng 2017)"
+)

@@ -6,16 +6,17 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RAdam, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
 from person_reid.config.forms import listed_numbers
-from person_reid.config.optimizer import OptimizerOptions
+from person_reid.config.optimizer import SCHEDULE_NAMES, OptimizerOptions
 from person_reid.config.option import OptionError
 from person_reid.errors import UserError
+from person_reid.registration import Registry
 
 IN_BACKBONE = ("model.", "usam_")  # prefixes of its parameters' names
 WARM_FROM = 0.1  # fraction of the learning rate at which a warm-up begins
@@ -95,68 +96,133 @@ def _decayed(
     return layers
 
 
+class Update(NamedTuple):
+    """An update of the weights, as a schedule sees it.
+
+    step: its number in the training, from 0. steps_per_epoch: how many an epoch has.
+    floor: the factor at which the learning rate of its group is --lr / 100.
+    """
+
+    step: int
+    steps_per_epoch: int
+    floor: float = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch, from 0."""
+        return self.step // self.steps_per_epoch
+
+
+Schedule = Callable[[Update, OptimizerOptions], float]
+"""(update, options) → the factor of the learning rate."""
+
+
 def build_scheduler(
-    optimizer: Optimizer, options: OptimizerOptions, steps_per_epoch: int
+    optimizer: Optimizer,
+    options: OptimizerOptions,
+    steps_per_epoch: int,
+    schedule: Schedule | None = None,
 ) -> LambdaLR:
-    """Build a LambdaLR to step once per update: warm-up × decay, computed alike for every group.
+    """Build a LambdaLR to step once per update, computed alike for every group.
+
+    schedule: in place of that of options.schedule; the warm-up of options.warm_epoch precedes it.
 
     The rate depends on the step number alone, so a resumed run continues exactly where it was.
     Chained schedulers (SequentialLR) multiply the rate from step to step and accumulate rounding
     errors.
     """
+    factor = warmed(schedule) if schedule else SCHEDULES.named(options.schedule)
     floors = [min(1.0, options.lr * COSINE_FLOOR / group["lr"]) for group in optimizer.param_groups]
-    return LambdaLR(optimizer, [_factor(options, steps_per_epoch, floor) for floor in floors])
+    return LambdaLR(optimizer, [_of_group(factor, options, steps_per_epoch, it) for it in floors])
 
 
-def _factor(
-    options: OptimizerOptions, steps_per_epoch: int, floor: float
+def _of_group(
+    factor: Schedule, options: OptimizerOptions, steps_per_epoch: int, floor: float
 ) -> Callable[[int], float]:
-    """Return factor(step) of the learning rate: a linear warm-up from WARM_FROM to 1, times the
-    decay of --schedule.
+    return lambda step: factor(Update(step, steps_per_epoch, floor), options)
 
-    step: × 0.1 after two thirds of the epochs. multistep: × 0.1 after each milestone.
-    cosine: floor + (1 - floor)·(1 + cos(π·t/T))/2 at epoch t of T, from 1 to `floor`, which makes
-        the rate of every group end at --lr / 100 (Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5,
-        without restarts); a rate that begins below that stays as it is.
-    warmup_cosine: the same per step, t and T counted from the end of the warm-up.
-        (WarmupCosineAnnealingLR of many person toolboxes moves once per epoch, begins its warm-up
-        at a third, and ends at eta_min, by default 0.)
-    one_cycle: per step, up along half a cosine from 1/25 to 1 in the warm-up, by default 30 % of
-        the steps, and down along another to almost 0: PyTorch's OneCycleLR (Smith and Topin,
-        Super-Convergence, 2018), the momentum constant.
-    """
-    warm_steps = options.warm_epoch * steps_per_epoch
-    milestones = listed_numbers(options.milestones)
-    if options.schedule == "one_cycle":
-        steps = options.total_epoch * steps_per_epoch
-        return partial(
-            _one_cycle, peak=max(0.0, (warm_steps or ONE_CYCLE_RISE * steps) - 1), last=steps - 1
-        )
 
-    def factor(step: int) -> float:
-        epoch = step // steps_per_epoch
-        warm = min(1.0, WARM_FROM + (1 - WARM_FROM) * step / warm_steps) if warm_steps else 1.0
-        if options.schedule == "step":
-            return warm * DROP ** (epoch // max(1, options.total_epoch * 2 // 3))
-        if options.schedule == "multistep":
-            return warm * DROP ** bisect_right(milestones, epoch)
-        position, length = epoch, options.total_epoch
-        if options.schedule == "warmup_cosine":
-            position, length = (
-                max(0, step - warm_steps),
-                max(1, options.total_epoch * steps_per_epoch - warm_steps),
-            )
-        return warm * (floor + (1 - floor) * (1 + math.cos(math.pi * position / length)) / 2)
+def warmed(decay: Schedule) -> Schedule:
+    """Return a schedule with a linear warm-up from WARM_FROM to 1 in front, times the decay."""
+
+    def factor(update: Update, options: OptimizerOptions) -> float:
+        steps = options.warm_epoch * update.steps_per_epoch
+        warm = min(1.0, WARM_FROM + (1 - WARM_FROM) * update.step / steps) if steps else 1.0
+        return warm * decay(update, options)
 
     return factor
 
 
-def _one_cycle(step: int, peak: float, last: int) -> float:
-    """Return the factor of the learning rate at a step: 1 at the
-    step `peak`, almost 0 at the last.
+def step_decay(update: Update, options: OptimizerOptions) -> float:
+    """Return × 0.1 after two thirds of the epochs."""
+    return DROP ** (update.epoch // max(1, options.total_epoch * 2 // 3))
+
+
+def multistep(update: Update, options: OptimizerOptions) -> float:
+    """Return × 0.1 after each milestone."""
+    return DROP ** bisect_right(listed_numbers(options.milestones), update.epoch)
+
+
+def cosine(update: Update, options: OptimizerOptions) -> float:
+    """Return floor + (1 - floor)·(1 + cos(π·t/T))/2 at epoch t of T, from 1 to `floor`.
+
+    The rate of every group ends at --lr / 100; a rate that begins below that stays as it is.
+    Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5, without restarts.
     """
-    if step <= peak:
-        position, start, end = step / peak if peak else 1.0, 1 / START, 1.0
+    return _half_cosine(update.epoch, options.total_epoch, update.floor)
+
+
+def warmup_cosine(update: Update, options: OptimizerOptions) -> float:
+    """Return the same per step, t and T counted from the end of the warm-up.
+
+    WarmupCosineAnnealingLR of many person toolboxes moves once per epoch, begins its warm-up at a
+    third, and ends at eta_min, by default 0.
+    """
+    warm_steps = options.warm_epoch * update.steps_per_epoch
+    length = max(1, options.total_epoch * update.steps_per_epoch - warm_steps)
+    return _half_cosine(max(0, update.step - warm_steps), length, update.floor)
+
+
+def _half_cosine(position: int, length: int, floor: float) -> float:
+    return floor + (1 - floor) * (1 + math.cos(math.pi * position / length)) / 2
+
+
+def one_cycle(update: Update, options: OptimizerOptions) -> float:
+    """Return, per step, half a cosine up from 1/25 to 1 in the warm-up, and another to almost 0.
+
+    The warm-up is by default 30 % of the steps. PyTorch's OneCycleLR (Smith and Topin,
+    Super-Convergence, 2018), the momentum constant.
+    """
+    steps = options.total_epoch * update.steps_per_epoch
+    warm_steps = options.warm_epoch * update.steps_per_epoch
+    peak, last = max(0.0, (warm_steps or ONE_CYCLE_RISE * steps) - 1), steps - 1
+    if update.step <= peak:
+        position, start, end = update.step / peak if peak else 1.0, 1 / START, 1.0
     else:
-        position, start, end = (step - peak) / max(1, last - peak), 1.0, 1 / START / ONE_CYCLE_END
+        position, start, end = (
+            (update.step - peak) / max(1, last - peak),
+            1.0,
+            1 / START / ONE_CYCLE_END,
+        )
     return end + (start - end) * (1 + math.cos(math.pi * position)) / 2
+
+
+SCHEDULES: Registry[Schedule] = Registry(
+    "schedule",
+    {
+        "step": warmed(step_decay),
+        "cosine": warmed(cosine),
+        "multistep": warmed(multistep),
+        "warmup_cosine": warmed(warmup_cosine),
+        "one_cycle": one_cycle,  # which rises by itself
+    },
+    SCHEDULE_NAMES,
+)
+
+
+def register_schedule(name: str, decay: Schedule) -> None:
+    """Give a schedule a name, which --schedule then knows.
+
+    decay: (update, options) → the factor of the learning rate after the warm-up of --warm_epoch.
+    """
+    SCHEDULES.register(name, warmed(decay))

@@ -22,7 +22,12 @@ from person_reid.models.network import Network
 from person_reid.progress import progress
 from person_reid.training.criterion import Criterion, predicted
 from person_reid.training.recorded import Recorded
-from person_reid.training.schedule import IN_BACKBONE, build_optimizer, build_scheduler
+from person_reid.training.schedule import (
+    IN_BACKBONE,
+    Schedule,
+    build_optimizer,
+    build_scheduler,
+)
 from person_reid.training.training_images import Batch, TrainingImages
 
 CRITERION_DECAY = 0.996  # for the average of the weights that losses own
@@ -111,7 +116,7 @@ class TrainingStep:
     options: the optimiser, its learning rates and the precision. images: which are trained on.
     world: the processes that train together. terms: further losses.
     averaging: how to average the weights; `average` then holds them. records: whether a GPU may
-        record the step and replay it.
+        record the step and replay it. schedule: see build_scheduler.
 
         prepare_modules(network, criterion, options, images.device)
         step = TrainingStep(network, criterion, options, images)
@@ -134,6 +139,7 @@ class TrainingStep:
         terms: Sequence[Term] = (),
         averaging: Averaging | None = None,
         records: bool = True,
+        schedule: Schedule | None = None,
     ) -> None:
         self.options, self.images, self.terms = options, images, terms
         self.world, self.device = world or World(), images.device
@@ -144,7 +150,7 @@ class TrainingStep:
         self.objective: Any = self.module  # with several processes, in DDP
         self.optimizer = build_optimizer(network, criterion, options)
         updates = math.ceil(len(images) / options.accumulate)
-        self.scheduler = build_scheduler(self.optimizer, options, updates)
+        self.scheduler = build_scheduler(self.optimizer, options, updates, schedule)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.average: AveragedModel | None = None
         self.average_criterion: AveragedModel | None = None  # averages the weights that losses own
@@ -279,9 +285,8 @@ class TrainingStep:
         """Return whether features and logits of a few training images are
         finite when the network is tested.
         """
-        images = self.images.bank[: self.images.options.batchsize]
         with evaluation_mode(self.network):
-            outputs = self.network.outputs(normalise(images.to(self.device)))
+            outputs = self.network.outputs(self.images.some().to(self.device))
         return all(bool(output.isfinite().all()) for output in outputs)
 
     def averaged_statistics(self) -> dict[str, Any]:

@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.config import TrainConfig
+from person_reid.config.run import WRITER_NAMES
 from person_reid.errors import UserError, first_line
+from person_reid.registration import Registry
 
 log = logging.getLogger(__name__)
 Write = Callable[[dict[str, float]], None]
@@ -61,21 +63,35 @@ def to_mlflow(config: TrainConfig, folder: Path) -> Writer:
     return run, lambda record: mlflow.log_metrics(record, step=record["epoch"])
 
 
+OpenWriter = Callable[[TrainConfig, Path], Writer]
 # by flag, which is also the package
-METRIC_WRITERS = {"tensorboard": to_tensorboard, "wandb": to_wandb, "mlflow": to_mlflow}
-"""Each is called as writer(config, run folder) and returns (a context manager
-that closes it, write(record)).
-"""
+METRIC_WRITERS: dict[str, OpenWriter] = {
+    "tensorboard": to_tensorboard,
+    "wandb": to_wandb,
+    "mlflow": to_mlflow,
+}
+OWN_WRITERS: Registry[OpenWriter] = Registry("writer", names=WRITER_NAMES)
 
 
-def chosen_writers(config: TrainConfig) -> list[str]:
-    """Return the names of the writers that are asked for."""
-    return [name for name in METRIC_WRITERS if getattr(config, name)]
+def register_writer(name: str, writer: OpenWriter) -> None:
+    """Give a metric writer a name, which --writers then knows.
+
+    writer: (config, folder of the run) → (what closes it, write(record)); a record has
+    the figures of an epoch, {name: number}.
+    """
+    OWN_WRITERS.register(name, writer)
+
+
+def chosen_writers(config: TrainConfig) -> dict[str, OpenWriter]:
+    """Return the writers that are asked for, by their names."""
+    flagged = {name: it for name, it in METRIC_WRITERS.items() if getattr(config, name)}
+    own = config.writers.split(",") if config.writers else []
+    return flagged | {name: OWN_WRITERS.named(name) for name in own}
 
 
 def check_writers(config: TrainConfig) -> None:
-    """Raise UserError if the package of a writer is not installed."""
-    for name in chosen_writers(config):
+    """Raise UserError for an unknown writer, and if the package of one is not installed."""
+    for name in chosen_writers(config).keys() & METRIC_WRITERS:
         try:
             module = importlib.import_module(name)
         except ImportError:
@@ -100,9 +116,9 @@ def open_writers(
         writes: dict[str, Write] = {}
         failed: set[str] = set()
         stack.enter_context(quiet_threads())
-        for name in chosen_writers(config):
+        for name, open_writer in chosen_writers(config).items():
             try:
-                closing, write = METRIC_WRITERS[name](config, folder)
+                closing, write = open_writer(config, folder)
             except Exception as error:  # each package fails in its own ways
                 reason = " ".join(str(error).split())[:200]
                 raise UserError(f"--{name}: {name} could not start ({reason}).") from error

@@ -7,6 +7,7 @@ import torch
 
 from person_reid import losses
 from person_reid.errors import UserError
+from person_reid.losses import plan
 from tests.support import ROOT
 
 PUBLISHED_FLAGS = [
@@ -72,13 +73,13 @@ def test_gamma_of_the_instance_flag_is_free():
 
 
 def test_lists_of_losses_are_read_and_refused():
-    assert losses.parse_losses("triplet:0.5, center:5e-4,circle") == {
+    assert plan.parse_losses("triplet:0.5, center:5e-4,circle") == {
         "triplet": 0.5,
         "center": 5e-4,
         "circle": 1.0,
     }
     with pytest.raises(UserError, match="Did you mean 'circle'"):
-        losses.parse_losses("cirle:1")
+        plan.parse_losses("cirle:1")
     wrong_lists = [
         "triplet:half",
         "triplet:1:2",
@@ -89,7 +90,7 @@ def test_lists_of_losses_are_read_and_refused():
     ]
     for wrong in [*wrong_lists, "triplet:margin=1:margin=2"]:
         with pytest.raises(UserError, match="name:weight"):
-            losses.parse_losses(wrong)
+            plan.parse_losses(wrong)
 
 
 def test_settings_of_listed_losses_have_the_types_of_the_losses_own():
@@ -98,8 +99,8 @@ def test_settings_of_listed_losses_have_the_types_of_the_losses_own():
         "multi_similarity:epsilon=None"
     )
     found = {
-        name: (weight, losses.typed(name, given))
-        for name, (weight, given) in losses.parse_terms(text).items()
+        name: (weight, plan.typed(name, given))
+        for name, (weight, given) in plan.parse_terms(text).items()
     }
     assert found == {
         "triplet_hard": (0.5, {"margin": 0.2, "soft": True}),
@@ -128,7 +129,7 @@ def test_settings_of_listed_losses_have_the_types_of_the_losses_own():
         ("verification", {"dropout": "1"}, "dropout"),
     ):
         with pytest.raises(UserError, match=message):
-            losses.typed(name, setting)
+            plan.typed(name, setting)
 
 
 def test_losses_of_pairs_need_images_of_one_identity():
@@ -144,7 +145,9 @@ def test_losses_of_pairs_need_images_of_one_identity():
         *losses.LOSS_OF_HEAD.values(),
     }
     others |= {name for name, entry in losses.REGISTRY.items() if entry.loss.needs_teacher}
-    assert {name for name, entry in losses.REGISTRY.items() if not entry.needs_positives} == others
+    assert {
+        name for name, entry in losses.REGISTRY.items() if not entry.loss.needs_positives
+    } == others
 
 
 @pytest.mark.parametrize("head", ["cosine", "arcface", "circle"])

@@ -5,7 +5,7 @@ import torch
 from timm.optim import param_groups_layer_decay
 
 from benchmarks.support.references import half_cosine_rates
-from person_reid.config.optimizer import OPTIMIZERS, SCHEDULES
+from person_reid.config.optimizer import OPTIMIZERS, SCHEDULE_NAMES
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.training.build import create_criterion
@@ -191,7 +191,7 @@ def test_a_schedule_of_few_steps_stays_finite(schedule, epochs, warm):
     assert rates.isfinite().all() and (rates > 0).all() and rates.max() <= 0.05
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", SCHEDULE_NAMES)
 def test_a_resumed_schedule_goes_on_to_the_digit(schedule):
     flags = ["--schedule", schedule, "--total", "6", "--warm", "2"]
     flags += ["--milestones", "3,5"] if schedule == "multistep" else []

@@ -2,11 +2,12 @@
 
 All work is on tensors: except in AutoAugment, no loop over images, no value that the host waits
 for. The pipeline equals the published baseline's: pad with black -> random crop -> horizontal flip
--> ImageNet normalisation. Optional steps run in this order: AutoAugment -> colour jitter -> random
-2D translation -> crop and flip -> local grayscale transformation -> normalisation -> grayscale
-erasing -> random erasing -> Cutout.
+-> ImageNet normalisation. Optional steps run in this order: AutoAugment -> colour jitter -> those
+of --augment -> random 2D translation -> crop and flip -> local grayscale transformation ->
+normalisation -> grayscale erasing -> random erasing -> Cutout.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from person_reid.config.data import AugmentationOptions
+from person_reid.config.data import AUGMENTATION_NAMES, AugmentationOptions, chances
 from person_reid.config.zoo import MEAN as MEAN
 from person_reid.config.zoo import STD as STD
 from person_reid.data.images.colours import adjust_colours, change_where
 from person_reid.data.images.random_boxes import draw_boxes, draw_squares, erase, turn_grey
+from person_reid.registration import Registry
 
 COLOR_JITTER = 0.1  # brightness, contrast and saturation are each scaled by 1 ± COLOR_JITTER
 ENLARGEMENT = 1.125  # scale applied before a random 2D translation
@@ -99,6 +101,10 @@ class Augment(AugmentationOptions):
             images = adjust_colours(
                 images, *(1 + COLOR_JITTER * (2 * torch.rand(3, len(images), **draw) - 1))
             )
+        for name, chance in chances(self.augment).items():
+            chosen = torch.rand(len(images), **draw) < chance
+            changed = AUGMENTATIONS.named(name)(images, draw["generator"])
+            images = torch.where(chosen[:, None, None, None], changed, images)
         return images
 
     def _move(self, images: Tensor, draw: dict[str, Any]) -> Tensor:
@@ -110,6 +116,20 @@ class Augment(AugmentationOptions):
         lefts = torch.randint(images.shape[2] + 2 * self.padding - self.width + 1, (batch,), **draw)
         flips = torch.rand(batch, **draw) < self.flip_p
         return pad_crop_flip(images, (self.height, self.width), self.padding, tops, lefts, flips)
+
+
+Change = Callable[[Tensor, torch.Generator], Tensor]
+"""(images, generator) → images, both uint8 (B, H, W, 3)."""
+AUGMENTATIONS: Registry[Change] = Registry("augmentation", names=AUGMENTATION_NAMES)
+
+
+def register_augmentation(name: str, change: Change) -> None:
+    """Give an augmentation a name, which --augment NAME:PROBABILITY then knows.
+
+    change: (images, generator) → images, both uint8 (B, H, W, 3). Each image is changed with the
+    probability. What it draws comes from the generator, so that a resumed run draws the same.
+    """
+    AUGMENTATIONS.register(name, change)
 
 
 def pad_crop_flip(

@@ -13,8 +13,8 @@ fractions of the frame:
 
     class middle_x middle_y width height [confidence] track
 
-To add a format, add an entry to TRACK_FORMATS, and its name to TRACK_FORMAT_NAMES in
-config/prepare.py.
+To add a format, add an entry to the table, and its name to TRACK_FORMAT_NAMES in config/prepare.py;
+register_track_format adds one of one's own.
 
 Dendorfer et al., MOTChallenge: A Benchmark for Single-Camera Multiple Target Tracking, IJCV 2021.
 """
@@ -29,8 +29,10 @@ from typing import NamedTuple
 
 from person_reid.config.forms import listed_numbers
 from person_reid.config.option import LARGEST_SETTING
+from person_reid.config.prepare import TRACK_FORMAT_NAMES
 from person_reid.errors import UserError
 from person_reid.files import content_of
+from person_reid.registration import Registry
 from person_reid.text import counted
 
 UNKNOWN_VALUE = -1
@@ -182,7 +184,7 @@ def _may_be(files: Files) -> bool:
 IN_COCO = (
     "The classes are numbered as in COCO, where 0 is a person, and no visibility follows them."
 )
-TRACK_FORMATS = {
+_TRACK_FORMATS = {
     # Some sequences of 2015 have places in the world.
     "mot15": Format((*BOX_COLUMNS, "x", "y", "z"), frozenset(), _have_places),
     # `boxmot eval` counts COCO's classes from 1.
@@ -207,6 +209,19 @@ TRACK_FORMATS = {
         (*LABEL_COLUMNS, "track"), frozenset((0,)), _may_be, IN_COCO, labels=True
     ),
 }
+
+
+TRACK_FORMATS: Registry[Format] = Registry("track format", _TRACK_FORMATS, TRACK_FORMAT_NAMES)
+
+
+def register_track_format(
+    name: str, columns: Sequence[str], people: Iterable[int] = (), labels: bool = False
+) -> None:
+    """Give the lines of a tracker a name, which --format then knows.
+
+    columns, people, labels: see Format. A format of one's own is never guessed from the lines.
+    """
+    TRACK_FORMATS.register(name, Format((*columns,), frozenset(people), _may_be, labels=labels))
 
 
 def formats_of(files: Mapping[Path, Sequence[TrackRow]], name: str | None = None) -> list[Format]:
