@@ -4,10 +4,19 @@
 from .config import FitOptions as FitOptions
 from .config import OptionError as OptionError
 from .config.evaluate import RerankOptions as RerankOptions
+from .config.figures import FigureOptions as FigureOptions
+from .config.figures import register_figure as register_figure
 from .config.network import NetworkOptions as NetworkOptions
+from .config.option import option as option
+from .data.datasets import register_dataset as register_dataset
+from .data.images.augment import register_augmentation as register_augmentation
 from .data.images.bank import load_bank as load_bank
 from .data.layout import read_training_splits as read_training_splits
+from .data.readers import Picture as Picture
+from .data.samplers import BatchSampler as BatchSampler
+from .data.samplers import register_sampler as register_sampler
 from .data.torch_dataset import read_dataset as read_dataset
+from .data.video.track_files import register_track_format as register_track_format
 from .deploy.embedder import Embedder as Embedder
 from .deploy.find import feature_flags as feature_flags
 from .deploy.find import network_name as network_name
@@ -27,10 +36,15 @@ from .gallery.metadata import About as About
 from .gallery.metadata import Filter as Filter
 from .losses import create_loss as create_loss
 from .losses import list_losses as list_losses
+from .losses.base import FeatureLoss as FeatureLoss
+from .losses.base import register_loss as register_loss
+from .models.backbone import Backbone as Backbone
 from .models.factory import build_network as build_network
 from .models.factory import create_model as create_model
 from .models.registry import list_models as list_models
+from .models.registry import register_backbone as register_backbone
 from .models.weights import load_weights as load_weights
+from .registration import load_plugin as load_plugin
 from .retrieval.association import link_tracks as link_tracks
 from .retrieval.extract import extract as extract
 from .retrieval.extract import extract_split as extract_split
@@ -53,10 +67,13 @@ from .training.evaluation import Evaluation as Evaluation
 from .training.fit import fit as fit
 from .training.journal import RunJournal as RunJournal
 from .training.journal import open_journal as open_journal
+from .training.schedule import register_schedule as register_schedule
 from .training.step import TrainingStep as TrainingStep
 from .training.step import prepare_modules as prepare_modules
 from .training.step import train_one_epoch as train_one_epoch
+from .training.training_images import LoadedBatches as LoadedBatches
 from .training.training_images import TrainingImages as TrainingImages
+from .training.writers import register_writer as register_writer
 
 __version__: str
 __all__: list[str]

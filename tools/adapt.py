@@ -45,7 +45,7 @@ def adapt(config: AdaptConfig, world: "reid.World") -> None:
     reid.prepare_training(device, tf32=not config.no_tf32)
 
     images = adapting.AdaptationImages(
-        adapting.read_images(config), config, device, world, config.seed
+        adapting.read_images(config), config, device, world, config.seed, adapting.cluster_sampler
     )
     state = reid.find_state(config, images)
 

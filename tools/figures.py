@@ -15,7 +15,6 @@ another. For rankings see python demo.py, for heat maps python tools/heatmap.py.
 """
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.figures import (
+    FIGURES,
     CmcConfig,
     ComparedResults,
     CurvesConfig,
+    Figure,
     HistogramConfig,
     MapConfig,
     TableConfig,
@@ -34,6 +35,7 @@ from person_reid.config.forms import listed_numbers
 from person_reid.config.look import own_or
 from person_reid.config.option import OptionError
 from person_reid.console import command, parse_command, run_script
+from person_reid.console.options import load_plugins
 from person_reid.console.outputs import check_outputs
 from person_reid.errors import UserError
 from person_reid.retrieval import metric_tables
@@ -42,24 +44,19 @@ from person_reid.retrieval.thresholds import error_rates, load_threshold, pair_s
 from person_reid.run_folder import RunFolder, default_name, read_history
 from person_reid.text import printable
 
-FIGURE_COMMANDS = {
-    "curves": CurvesConfig,
-    "cmc": CmcConfig,
-    "table": TableConfig,
-    "histogram": HistogramConfig,
-    "map": MapConfig,
-}
-
 
 @command
 def main(argv: list[str] | None = None) -> None:
     """Draw the figure that the command names, or print the table."""
-    name, config = parse_command(FIGURE_COMMANDS, argv, __doc__)
+    load_plugins(argv)  # which may register figures
+    figures = {**DRAWN_HERE, **FIGURES}
+    kinds = {name: figure.options for name, figure in figures.items()}
+    name, config = parse_command({**kinds, "table": TableConfig}, argv, __doc__)
     if name == "table":
         print(table(config))
         return
     check_outputs(config, save=[config.save])
-    DRAW[name](config)
+    figures[name].draw(config)
     print(f"The picture is in {config.save}")
 
 
@@ -145,11 +142,11 @@ def embedding(config: MapConfig) -> None:
     draw_embedding(points, images.labels, images.cameras, config.save, method, config, words)
 
 
-DRAW: dict[str, Callable[[Any], None]] = {
-    "curves": curves,
-    "cmc": cmc,
-    "histogram": histogram,
-    "map": embedding,
+DRAWN_HERE = {
+    "curves": Figure(CurvesConfig, curves),
+    "cmc": Figure(CmcConfig, cmc),
+    "histogram": Figure(HistogramConfig, histogram),
+    "map": Figure(MapConfig, embedding),
 }
 
 if __name__ == "__main__":

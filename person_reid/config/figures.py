@@ -1,6 +1,8 @@
 """The options of tools/figures.py, and of every script that draws."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from person_reid.config.demo import THRESHOLD
 from person_reid.config.evaluate import EvaluationOptions
@@ -8,6 +10,7 @@ from person_reid.config.forms import picture_file
 from person_reid.config.look import Look, TableForm
 from person_reid.config.option import POSITIVE, Options, again, option
 from person_reid.config.run import PluginOptions
+from person_reid.registration import Registry
 
 PROJECTION_NAMES = ("tsne", "pca")
 
@@ -84,3 +87,24 @@ class MapConfig(FigureOptions):
         None, "default: tsne if it is installed, else pca", choices=PROJECTION_NAMES
     )
     save: str = again(FigureOptions, "save", "map.png")
+
+
+class Figure(NamedTuple):
+    """A command of tools/figures.py: its options, and what draws it with them."""
+
+    options: type[Options]
+    draw: Callable[[Any], None]
+
+
+FIGURES: Registry[Figure] = Registry("figure")  # of one's own
+
+
+def register_figure(
+    name: str, draw: Callable[[Any], None], options: type[Options] = FigureOptions
+) -> None:
+    """Give a figure a name, which tools/figures.py then has as a command.
+
+    draw: draws it, called with the options of the command line; config.save is the file.
+    options: a frozen dataclass of options, derived from FigureOptions; its docstring is the help.
+    """
+    FIGURES.register(name, Figure(options, draw))

@@ -78,10 +78,12 @@ def parse_words(
 def load_plugins(argv: Sequence[str] | None = None) -> None:
     """Load the plugins of installed packages, and those that a command line names."""
     flag = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    flag.add_argument("--plugin", nargs="?", const="", default="")  # the parser itself checks it
+    for name in ("--plugin", "--backbone"):
+        flag.add_argument(name, nargs="?", const="", default="")  # the parser itself checks them
     named, _ = flag.parse_known_args(argv)
+    module = named.backbone.rpartition(":")[0]  # of MODULE:CLASS
     load_installed()
-    for name in filter(None, map(str.strip, named.plugin.split(","))):
+    for name in filter(None, map(str.strip, [*named.plugin.split(","), module])):
         load_plugin(name)
 
 

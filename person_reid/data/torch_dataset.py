@@ -6,14 +6,17 @@ picture, target, camera = dataset.train[0]
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch.utils.data
 from PIL import Image
 
 from person_reid.arrays import as_path
-from person_reid.data.images.image_files import read_image
+from person_reid.data.images.image_files import fit_image, read_image
 from person_reid.data.layout import Split, read_split
+from person_reid.errors import UserError
+from person_reid.progress import progress
 from person_reid.text import counted
 
 
@@ -76,6 +79,45 @@ def read_dataset(folder: str | Path, split: str = "train_all") -> Dataset:
     train = read_split(folder, split, cameras_required=False)
     query, gallery = (read_split(folder, name) for name in ("query", "gallery"))
     return Dataset(folder, split, *map(_as_dataset, (train, query, gallery)))
+
+
+def decode_items(items: Any, size: tuple[int, int]) -> tuple[Split, torch.Tensor]:
+    """Decode any torch Dataset of (image, identity, camera) into an image bank.
+
+    items: its images are pictures of Pillow, uint8 arrays (H, W, 3), or tensors (3, H, W), uint8 or
+        from 0 to 1; its identities are numbers or words. size: (height, width).
+
+    Returns the split, whose paths only number the images, and uint8 (N, height, width, 3).
+    """
+    bank = torch.empty(len(items), *size, 3, dtype=torch.uint8)
+    people, cameras = [], []
+    for index in progress(range(len(items)), desc="decoding", unit=" images"):
+        image, identity, camera = items[index][:3]
+        bank[index] = torch.from_numpy(fit_image(_as_picture(image, index), *size).copy())
+        people.append(identity.item() if hasattr(identity, "item") else identity)
+        cameras.append(int(camera))
+    names = sorted(set(people))
+    targets = np.array([names.index(who) for who in people], np.int64)
+    paths = [Path(f"image {index}") for index in range(len(items))]
+    return Split(paths, targets, np.array(cameras), list(map(str, names)), targets), bank
+
+
+def _as_picture(image: Any, index: int) -> Image.Image:
+    """Return an image of a torch Dataset as a picture. Raises UserError for what is not one."""
+    if isinstance(image, Image.Image):
+        return image
+    values = image
+    if isinstance(image, torch.Tensor):
+        values = (image * 255).round().to(torch.uint8) if image.is_floating_point() else image
+        values = values.movedim(0, -1).cpu().numpy()
+    shape: tuple[int, ...] = getattr(values, "shape", ())
+    kind = getattr(values, "dtype", type(image).__name__)
+    if len(shape) != 3 or shape[2] != 3 or kind != np.uint8:
+        raise UserError(
+            f"Image {index} of the data set: expected a picture, a tensor (3, H, W) or an array "
+            f"(H, W, 3) of uint8, found {kind} {tuple(shape)}."
+        )
+    return Image.fromarray(values)
 
 
 def _as_dataset(split: Split) -> ImageSplit:

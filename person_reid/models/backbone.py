@@ -5,9 +5,11 @@ torch is imported only where it is used, so that the table of all backbones can 
 
 from __future__ import annotations
 
+import inspect
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from person_reid.config.option import NAMED_ALONE, OptionError
@@ -16,6 +18,7 @@ from person_reid.errors import UserError, first_line
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+log = logging.getLogger(__name__)
 PERSON = (256, 128)
 # Layers of timm and torchvision that skip a block, by name to spare an import, and their
 # probability.
@@ -95,6 +98,10 @@ class Backbone:
     def adopt(self, module: Any, state_dict: dict[str, Tensor]) -> None:
         """Give a module the shapes that only its weight file knows, such as a number of cameras."""
 
+    def measured(self, module: nn.Module, size: tuple[int, int]) -> Backbone:
+        """Return the entry with what only the module itself shows; nothing is left to see here."""
+        return self
+
     def not_pooled(self) -> UserError:
         """Return the error for a pooling of a network whose feature is not pooled from a map."""
         return OptionError(
@@ -132,6 +139,57 @@ class Backbone:
             )
         maps = self.feature_map(module, images)
         return self.after_pool(module, maps.mean((2, 3)) if pooling is None else pooling(maps))
+
+
+@dataclass(frozen=True)
+class OwnBackbone(Backbone):
+    """A module of one's own: what it returns for images is its feature map, or its feature.
+
+    make: returns the module; if it takes an argument `pretrained`, it is told whether to load
+    weights of its own. The widths are found by running the module once.
+    """
+
+    dim: int = 0
+    make: Callable[..., nn.Module] = field(kw_only=True)
+
+    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+        if "pretrained" in inspect.signature(self.make).parameters:
+            return self.make(pretrained=pretrained)
+        if pretrained:
+            log.info("%s begins with the weights that its own code gives it.", self.name)
+        return self.make()
+
+    def feature_map(self, module: Any, images: Tensor) -> Tensor:
+        return module(images)
+
+    def measured(self, module: nn.Module, size: tuple[int, int]) -> Backbone:
+        from person_reid.models.modes_and_hooks import evaluation_mode
+
+        images = _zeros(module, size)
+        with evaluation_mode(module), fits_images(self.name, size):
+            found = module(images)
+        shape = tuple(getattr(found, "shape", ()))
+        if len(shape) == 4:
+            return replace(self, dim=shape[1], channels=shape[1])
+        if len(shape) == 2:
+            return replace(
+                self,
+                dim=shape[1],
+                channels=shape[1],
+                has_map=False,
+                own_feature=True,
+                can_keep_resolution=False,
+            )
+        raise UserError(
+            f"{self.name}: expected a feature map (B, C, h, w) or a feature (B, D) for images of "
+            f"(B, 3, {size[0]}, {size[1]}), found {shape or type(found).__name__}."
+        )
+
+
+def _zeros(module: nn.Module, size: tuple[int, int]) -> Tensor:
+    import torch
+
+    return torch.zeros(2, 3, *size, device=next(module.parameters()).device)
 
 
 @contextmanager

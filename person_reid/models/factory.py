@@ -8,6 +8,7 @@ features = network.eval()(images)        # in evaluation: (B, 512), the embeddin
 """
 
 import logging
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from numbers import Integral
@@ -26,7 +27,7 @@ from person_reid.config.zoo import implied, zoo
 from person_reid.device import seeded
 from person_reid.errors import UserError
 from person_reid.models.attention import add_attention, parse_attention
-from person_reid.models.backbone import fits_images
+from person_reid.models.backbone import Backbone, OwnBackbone, fits_images
 from person_reid.models.lightmbn import LightMBN
 from person_reid.models.mgn import MGN
 from person_reid.models.network import Network, PlainNetwork, USAMNetwork, unused_classifiers
@@ -47,7 +48,7 @@ log = logging.getLogger(__name__)
 
 
 def create_model(
-    name: str,
+    name: str | nn.Module,
     num_classes: int = 0,
     pretrained: bool | str = False,
     weights: str | Path | None = None,
@@ -57,7 +58,8 @@ def create_model(
 ) -> Network:
     """Create a network by name, as timm does.
 
-    name: a network of list_models(), timm or torchvision.
+    name: a network of list_models(), timm or torchvision; or a module of one's own, which returns a
+        feature map (B, C, h, w) or a feature (B, D) for images (B, 3, H, W) and has no classifier.
     num_classes: the number of identities; 0 leaves the classifier out.
     pretrained: whether to begin with ImageNet weights; otherwise they are random. Or the end of a
         name of list_models(pretrained=True): "msmt17" is the published network `name`_msmt17.
@@ -89,6 +91,10 @@ def create_model(
                 f"create_model: size {size!r}: expected (height, width), such as (256, 128)."
             )
         options["height"], options["width"] = size
+    if isinstance(name, nn.Module):
+        if pretrained or weights:
+            raise UserError("create_model: a module of your own has its weights already.")
+        return _around(name, num_classes, seed, options)
     backbone = {"backbone": name}
     if isinstance(pretrained, str):
         weights, backbone = f"{name}_{pretrained}", {}
@@ -109,35 +115,50 @@ def create_model(
         )
 
 
+def _around(
+    module: nn.Module, num_classes: int, seed: int | None, options: Mapping[str, Any]
+) -> Network:
+    """Build the network whose backbone is a module of one's own."""
+    entry = OwnBackbone(type(module).__name__, make=lambda: module)
+    described = configured(NetworkOptions, {**options, "backbone": entry.name})
+    check_network(described)
+    with nullcontext() if seed is None else seeded(seed):
+        return build_network(described, num_classes, "none", entry)
+
+
 def options_of(backbone: str) -> dict[str, Any]:
     """Return the options that come with a backbone, its name among them."""
     return {"backbone": backbone, **find_backbone(backbone).options}
 
 
 def build_network(
-    spec: NetworkOptions, num_classes: int | None = None, weights: str | Path = "imagenet"
+    spec: NetworkOptions,
+    num_classes: int | None = None,
+    weights: str | Path = "imagenet",
+    entry: Backbone | None = None,
 ) -> Network:
     """Build the network that `spec` describes.
 
     num_classes: the number of identities; None leaves the classifiers out.
     weights: "imagenet", "none", or the file of a whole network or a backbone; tensors that do not
         fit are logged.
+    entry: the backbone, if it is not the one that spec.backbone names.
 
     Raises UserError if the network cannot be built, or if the weights cannot be fetched or belong
     to another network.
     """
     _check_classes(num_classes)
     kind = network_kind(spec)
-    size = input_size(spec)
-    kept = spec.PCB and find_backbone(spec.backbone).can_keep_resolution
-    module, entry = build_backbone(
-        spec.backbone, weights == "imagenet", 1 if kept else spec.stride, size, spec.drop_path
-    )
+    entry = entry or find_backbone(spec.backbone)
+    size = input_size(spec, entry)
+    stride = 1 if spec.PCB and entry.can_keep_resolution else spec.stride
+    pretrained = weights == "imagenet"
+    module, found = build_backbone(spec.backbone, pretrained, stride, size, spec.drop_path, entry)
     if spec.attention:
         images = torch.zeros(1, 3, *size, device=next(module.parameters()).device)
         with fits_images(spec.backbone, size):
-            add_attention(module, spec.attention, lambda: entry.feature(module, images))
-    network = kind(module, entry, spec, num_classes)
+            add_attention(module, spec.attention, lambda: found.feature(module, images))
+    network = kind(module, found, spec, num_classes)
     for layer in unused_classifiers(network):
         layer.requires_grad_(False)
     if weights not in ("imagenet", "none"):
@@ -207,10 +228,10 @@ def network_kind(options: NetworkOptions) -> type[Network]:
     return next(iter(kinds.values()), PlainNetwork)
 
 
-def input_size(options: NetworkOptions) -> tuple[int, int]:
+def input_size(options: NetworkOptions, entry: Backbone | None = None) -> tuple[int, int]:
     """Return the (height, width) of the images, from the options or else the network's own."""
     own = PartNetwork.own_size if options.PCB else None
-    height, width = own or find_backbone(options.backbone).size
+    height, width = own or (entry or find_backbone(options.backbone)).size
     return options.height or height, options.width or width
 
 

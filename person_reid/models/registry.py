@@ -8,9 +8,11 @@ keys, because published checkpoints use them. To add one, write an entry of `BAC
 from __future__ import annotations
 
 import fnmatch
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
 from person_reid.config.option import OptionError
@@ -20,6 +22,7 @@ from person_reid.models.backbone import (
     OTHER_WEIGHTS,
     SIZE_ERRORS,
     Backbone,
+    OwnBackbone,
     fits_images,
     stochastic_depth,
 )
@@ -33,13 +36,14 @@ from person_reid.models.from_torchvision import (
 )
 from person_reid.models.published.families import FAMILIES
 from person_reid.models.published.from_authors import IBNBackbone, osnet
+from person_reid.registration import Registry, check_loaded, module_of
 from person_reid.text import did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
 
 LIST = Path(__file__).with_name("networks.txt")  # written by tools/docs/networks.py
-BACKBONES: dict[str, Backbone] = {
+_BACKBONES: dict[str, Backbone] = {
     "resnet18": TorchvisionBackbone("resnet18", 512),
     "resnet34": TorchvisionBackbone("resnet34", 512),
     "resnet50": TorchvisionBackbone("resnet50", 2048),
@@ -99,6 +103,32 @@ BACKBONES: dict[str, Backbone] = {
 }
 
 
+BACKBONES: Registry[Backbone] = Registry("backbone", _BACKBONES)
+
+
+def register_backbone(
+    name: str, network: Backbone | Callable[..., nn.Module], **about: Any
+) -> None:
+    """Give a network of one's own a name, which --backbone and create_model then know.
+
+    network: the class of a module, or a function that returns one. For images (B, 3, H, W) it
+    returns its feature map (B, C, h, w) or its feature (B, D); no classifier. For more control, a
+    Backbone (docs/adding-a-network.md). about: other fields of Backbone, such as size=(384, 128).
+    """
+    entry = network if isinstance(network, Backbone) else OwnBackbone(name, make=network, **about)
+    BACKBONES.register(name, entry)
+
+
+def _of_plugin(name: str) -> Backbone:
+    """Return the network MODULE:CLASS of a plugin. Raises UserError if that is not loaded."""
+    place, _, attribute = name.rpartition(":")
+    check_loaded([place], None, f"--backbone {name}")
+    plugin = sys.modules[module_of(place)]
+    if not hasattr(plugin, attribute):
+        raise OptionError(f"{{backbone}}: {place} has no {attribute}.", backbone=name)
+    return OwnBackbone(name, make=getattr(plugin, attribute))
+
+
 def find_backbone(name: str) -> Backbone:
     """Return the Backbone called `name`: an entry of BACKBONES or FAMILIES, else the network that
     timm or torchvision calls so.
@@ -107,6 +137,8 @@ def find_backbone(name: str) -> Backbone:
     """
     if known := BACKBONES.get(name) or FAMILIES.get(name):
         return known
+    if ":" in name:
+        return _of_plugin(name)
     name = current_name(name)
     if is_timm(name):
         return find_timm(name)
@@ -115,7 +147,8 @@ def find_backbone(name: str) -> Backbone:
     names = [*BACKBONES, *FAMILIES, *timm_names(), *torchvision_names()]
     raise OptionError(
         f"{{backbone}}: unknown network.{did_you_mean(name, names)} `python model.py` lists the "
-        "networks; those of timm and torchvision go by their names there.",
+        "networks; those of timm and torchvision go by their names there. One of your own is known "
+        "after --plugin FILE.",
         backbone=name,
     )
 
@@ -126,6 +159,7 @@ def build_backbone(
     stride: int = 2,
     size: tuple[int, int] | None = None,
     drop_path: float | None = None,
+    entry: Backbone | None = None,
 ) -> tuple[nn.Module, Backbone]:
     """Build the module of backbone `name` for images of `size` (height, width); return it and its
     Backbone entry.
@@ -135,11 +169,12 @@ def build_backbone(
     drop_path: the probability of skipping the deepest block, and proportionally less for those
         before it (stochastic depth: Huang, Sun, Liu, Sedra, Weinberger, ECCV 2016); by default the
         entry's.
+    entry: the backbone, if it is not the one of that name.
 
     Raises UserError if the weights cannot be fetched (it names the file), or if stride 1 or
     drop_path has no meaning for the network.
     """
-    entry = find_backbone(name)
+    entry = entry or find_backbone(name)
     if stride == 1 and not entry.can_keep_resolution:
         raise OptionError(f"{{stride}} has no meaning for {name}; leave it out.", stride=1)
     size = size or entry.size
@@ -147,6 +182,7 @@ def build_backbone(
         module = _build(
             entry, name, pretrained, size, entry.drop_path if drop_path is None else drop_path
         )
+    entry = entry.measured(module, size)
     if drop_path and not stochastic_depth(module):
         raise OptionError(
             f"{{drop_path}}: {name} has no stochastic depth; leave it out.", drop_path=drop_path

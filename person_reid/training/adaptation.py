@@ -77,6 +77,16 @@ SEVERAL_FEATURES = (
 RADIUS_MARGIN = 0.02  # around the radius: images whose cluster changes within it are not reliable
 
 
+def cluster_sampler(
+    images: Split, options: Any, seed: int, rank: int, world_size: int
+) -> ClusterSampler:
+    """Return what draws batches of clusters, once they are assigned. options: an AdaptConfig."""
+    return ClusterSampler(
+        len(images), options.batchsize, options.instances, options.steps, seed,
+        images.cameras, rank, world_size, parts=images.targets > 0,
+    )  # fmt: skip
+
+
 class AdaptationImages(TrainingImages):
     """The images of an adaptation: first the unlabelled ones, then labelled data sets.
 
@@ -85,13 +95,6 @@ class AdaptationImages(TrainingImages):
     """
 
     options: AdaptConfig
-
-    def _sampler(self) -> ClusterSampler:
-        options, split = self.options, self.split
-        return ClusterSampler(
-            len(split), options.batchsize, options.instances, options.steps, self.seed,
-            split.cameras, self.world.rank, self.world.size, parts=split.targets > 0,
-        )  # fmt: skip
 
     def _bank_of(self, folder: Path, split: Split, size: tuple[int, int]) -> torch.Tensor:
         """Return the bank of a folder's images; those without labels have an

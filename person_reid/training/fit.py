@@ -1,16 +1,22 @@
 """Train a network from Python, in one call: what train.py does, without its files."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch.utils import data
 
 from person_reid.arrays import check_kind
 from person_reid.config import FitOptions, OptionError
 from person_reid.config.option import settled_options
-from person_reid.data.torch_dataset import Dataset
+from person_reid.data.images.augment import Augment
+from person_reid.data.images.bank import BatchSource
+from person_reid.data.samplers import MakeSampler
+from person_reid.data.torch_dataset import Dataset, decode_items
 from person_reid.deploy.embedder import Embedder
 from person_reid.device import prepare_training, seeded, usable_device
 from person_reid.errors import UserError
@@ -26,31 +32,41 @@ from person_reid.training.build import (
     weight_averaging,
 )
 from person_reid.training.journal import Journal
-from person_reid.training.step import TrainingStep, prepare_modules
-from person_reid.training.training_images import TrainingImages
+from person_reid.training.schedule import Schedule
+from person_reid.training.step import Term, TrainingStep, prepare_modules
+from person_reid.training.training_images import Batches, LoadedBatches, TrainingImages
 
 log = logging.getLogger(__name__)
 
 
 def fit(
     network: Network,
-    dataset: Dataset,
+    dataset: Dataset | data.Dataset[Any] | data.DataLoader[Any],
     options: FitOptions | None = None,
     device: str | torch.device | None = None,
     seed: int = 0,
     teacher: Embedder | None = None,
+    sampler: MakeSampler | None = None,
+    schedule: Schedule | None = None,
+    on_epoch_end: Callable[[int, dict[str, float]], object] | None = None,
 ) -> list[dict[str, float]]:
     """Train a network on a data set, and return the history: a record for each epoch.
 
     network: from create_model, with dataset.num_classes classes. It is changed in place, and keeps
         its mode.
-    dataset: from read_dataset.
+    dataset: from read_dataset; or any torch Dataset of (image, identity, camera), whose images are
+        decoded once and augmented as the options say; or a DataLoader of (images, identities,
+        cameras), whose normalised images (B, 3, H, W) and classes are taken as they are.
     options: how to train; FitOptions() has the defaults of train.py.
     device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
     seed: the same seed on the same machine gives the same network, whatever else draws from
         torch's generators. These go on as if nothing had been drawn.
     teacher: a network whose features the losses called teacher_… learn from, such as
         Embedder("RUN"); options.teacher only names one.
+    sampler: (images, options, seed, rank, world_size) → BatchSampler, in place of options.sampler.
+    schedule: (update, options) → factor of the learning rate, in place of options.schedule.
+    on_epoch_end: called with the number of the finished epoch, from 1, and its figures; if it
+        returns something true, the training ends.
 
     With options.wa, the network ends with the average of its weights. Ctrl-C ends the training
     after the last finished step; the history then has the finished epochs.
@@ -66,23 +82,25 @@ def fit(
     check_kind(network, Network, "network", "what create_model returns")
     check_kind(dataset, Dataset, "dataset", "what read_dataset returns")
     options = _settled(options or FitOptions(), teacher)
-    _check(network, dataset, options)
+    _check(network, options)
     place = usable_device(device)
     prepare_training(place, tf32=not options.no_tf32)
 
-    folder = dataset.folder / dataset.split
-    images = TrainingImages([(folder, dataset.train)], options, place, seed=seed)
+    images = _images(network, dataset, options, place, seed, sampler, teacher)
     with as_it_was(network):
         check_size(network, network.backbone.name, network.size, options.batchsize)
         if options.balance:
             balance(network, options.balance, network.size)
         with seeded(seed):  # losses draw their own weights
             criterion = create_criterion(options, network, teacher)
-        images.decode(network.size, network.padding)
-        terms = losses_beside(options, images, teacher)
+        terms: list[Term] = []
+        if isinstance(images, TrainingImages):
+            images.decode(network.size, network.padding)
+            terms = losses_beside(options, images, teacher)
         prepare_modules(network, criterion, options, place)
+        averaging = weight_averaging(options)
         step = TrainingStep(
-            network, criterion, options, images, terms=terms, averaging=weight_averaging(options)
+            network, criterion, options, images, None, terms, averaging, schedule=schedule
         )
         journal = Journal(step, options.total_epoch)
         try:
@@ -91,6 +109,8 @@ def fit(
                 for batch in images.epoch(epoch):
                     journal.count(step(batch))
                 journal.finish(step.validate())
+                if on_epoch_end and on_epoch_end(epoch + 1, journal.history[-1]):
+                    break
         except KeyboardInterrupt:
             log.info("Interrupted in epoch %d of %d.", journal.epoch + 1, options.total_epoch)
         else:
@@ -118,20 +138,57 @@ def _settled(options: FitOptions, teacher: Embedder | None) -> FitOptions:
     return options
 
 
-def _check(network: Network, dataset: Dataset, options: FitOptions) -> None:
-    """Raise UserError if the network cannot learn these identities, or with these options."""
+def _images(
+    network: Network,
+    dataset: Any,
+    options: FitOptions,
+    device: torch.device,
+    seed: int,
+    sampler: MakeSampler | None,
+    teacher: Embedder | None,
+) -> Batches:
+    """Return the batches of a data set of any kind.
+
+    Raises UserError if the network cannot learn these identities, and for what would be ignored.
+    """
+    if isinstance(dataset, Dataset):
+        _check_classes(network, dataset.num_classes)
+        splits = [(dataset.folder / dataset.split, dataset.train)]
+        return TrainingImages(splits, options, device, seed=seed, sampler=sampler)
+    if teacher or options.adv:
+        what = "a teacher" if teacher else "adv"
+        raise UserError(f"fit: {what} needs a data set from read_dataset.")
+    if isinstance(dataset, data.DataLoader):
+        if sampler:
+            raise UserError("fit: a DataLoader has a sampler already.")
+        _check_classes(network)
+        return LoadedBatches(dataset, network.num_classes or 0, options, device, seed)
+    split, bank = decode_items(dataset, network.size)
+    _check_classes(network, len(split.classes))
+    source = BatchSource(bank, Augment.of(options, *network.size, network.padding), device)
+    return TrainingImages(
+        [(Path(), split)], options, device, seed=seed, sampler=sampler, source=source
+    )
+
+
+def _check_classes(network: Network, expected: int | None = None) -> None:
+    """Raise UserError if the network has no classes, or another number than the data set."""
+    if not network.num_classes or expected not in (None, network.num_classes):
+        raise UserError(
+            f"The network has {network.num_classes or 0} classes, and the data set "
+            f"{'some' if expected is None else expected} identities: "
+            f"create_model(..., num_classes={expected or 'N'})."
+        )
+
+
+def _check(network: Network, options: FitOptions) -> None:
+    """Raise UserError if the network cannot learn with these options."""
     kinds = {weight.dtype for weight in network.parameters()}
     if kinds != {torch.float32}:
         found = ", ".join(sorted(map(str, kinds)))
         raise UserError(
             f"The network has weights of {found}. Training updates weights of torch.float32, also "
             "with fp16 or bf16: network.float()."
-        )
-    if network.num_classes != dataset.num_classes:
-        raise UserError(
-            f"The network has {network.num_classes or 0} classes, and the data set "
-            f"{dataset.num_classes} identities: "
-            f"create_model(..., num_classes={dataset.num_classes})."
         )
     if options.sync_bn:
         raise OptionError(

@@ -28,7 +28,7 @@ from person_reid.training.schedule import (
     build_optimizer,
     build_scheduler,
 )
-from person_reid.training.training_images import Batch, TrainingImages
+from person_reid.training.training_images import Batch, Batches
 
 CRITERION_DECAY = 0.996  # for the average of the weights that losses own
 log = logging.getLogger(__name__)
@@ -134,14 +134,15 @@ class TrainingStep:
         network: Network,
         criterion: Criterion,
         options: OptimizerOptions,
-        images: TrainingImages,
+        images: Batches,
         world: World | None = None,
         terms: Sequence[Term] = (),
         averaging: Averaging | None = None,
         records: bool = True,
         schedule: Schedule | None = None,
     ) -> None:
-        self.options, self.images, self.terms = options, images, terms
+        self.options, self.terms = options, terms
+        self.images: Any = images  # the journal of a run knows that they are TrainingImages
         self.world, self.device = world or World(), images.device
         self.averaging, self.records = averaging, records
         self.network, self.criterion = network, criterion

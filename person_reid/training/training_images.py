@@ -2,21 +2,23 @@
 
 import copy
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from person_reid.config import FitOptions
-from person_reid.data.images.augment import Augment, scale
+from person_reid.data.images.augment import Augment, normalise, scale
 from person_reid.data.images.bank import BatchSource, fingerprint, load_bank
 from person_reid.data.layout import Split, join_splits, read_split
-from person_reid.data.samplers import PKSampler, Sampler, ShuffleSampler, expected_pairs
+from person_reid.data.samplers import SAMPLERS, BatchSampler, MakeSampler, expected_pairs
 from person_reid.distributed import World
+from person_reid.errors import UserError
 from person_reid.losses.plan import pair_losses
 from person_reid.text import counted
 
@@ -24,6 +26,8 @@ FEW_PAIRS = 0.25  # same-identity pairs per image of a batch; PK's 4 instances g
 log = logging.getLogger(__name__)
 Splits = Sequence[tuple[Path, Split]]
 """(folder, images) of each data set."""
+Source = Callable[[Tensor, torch.Generator], Tensor]
+"""(indices, generator) → augmented images (B, 3, H, W)."""
 
 
 class Batch(NamedTuple):
@@ -42,14 +46,101 @@ class Batch(NamedTuple):
     seed: int
 
 
-class TrainingImages:
-    """The images of a training.
+class Batches:
+    """The batches of a training: what a training step asks of its images.
 
     All randomness of a step depends on (seed, epoch, step, rank), not on what came before.
+    """
+
+    fingerprint = ""
+    validation: tuple[Tensor, Tensor] | None = None
+
+    def __init__(
+        self, options: FitOptions, device: torch.device, world: World | None = None, seed: int = 0
+    ) -> None:
+        self.options, self.device, self.seed = options, device, seed
+        self.world = world or World()
+
+    def __len__(self) -> int:
+        """Return the number of steps in an epoch."""
+        raise NotImplementedError
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, counted from 0, from step `first` on."""
+        raise NotImplementedError
+
+    def some(self) -> Tensor:
+        """Return a few images (B, 3, H, W), not augmented."""
+        raise NotImplementedError
+
+    def size_of(self, epoch: int) -> tuple[int, int] | None:
+        """Return the (height, width) that an epoch is trained at; None leaves the images as they
+        are.
+        """
+        return None
+
+    def seed_of(self, epoch: int, step: int) -> int:
+        """Return the seed of everything that this process draws at random in a step."""
+        entropy = np.random.SeedSequence((self.seed, epoch, step, self.world.rank))
+        return int(entropy.generate_state(1, np.uint64)[0]) >> 1
+
+
+class LoadedBatches(Batches):
+    """The batches that a DataLoader of (images, identities, …) makes, as they are.
+
+    images: float (B, 3, H, W), normalised as the network wants them. identities: (B,), the classes,
+    from 0. What the loader draws, it draws from its own generator or from torch's.
+    """
+
+    def __init__(
+        self, loader: DataLoader[Any], classes: int, options: FitOptions, device: torch.device,
+        seed: int = 0,
+    ) -> None:  # fmt: skip
+        super().__init__(options, device, seed=seed)
+        self.loader, self.classes = loader, classes
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        for step, (images, identities, *_) in enumerate(self.loader):
+            targets = torch.as_tensor(identities)
+            self._check(images, targets)
+            if step >= first:
+                places = step * len(targets) + torch.arange(len(targets))
+                images, targets, places = (
+                    it.to(self.device, non_blocking=True) for it in (images, targets, places)
+                )
+                images = images.contiguous(memory_format=torch.channels_last)
+                yield Batch(images, targets, places, epoch, step, self.seed_of(epoch, step))
+
+    def some(self) -> Tensor:
+        return next(iter(self.loader))[0]
+
+    def _check(self, images: Any, targets: Tensor) -> None:
+        """Raise UserError for a batch that no network could learn from."""
+        shape = tuple(getattr(images, "shape", ()))
+        if len(shape) != 4 or shape[1] != 3 or not images.is_floating_point():
+            raise UserError(
+                "The loader gives images of "
+                f"{getattr(images, 'dtype', type(images).__name__)} {shape}: expected normalised "
+                "floating-point images (B, 3, H, W)."
+            )
+        if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < self.classes:
+            raise UserError(
+                f"The loader gives identities from {int(targets.min())} to {int(targets.max())}, "
+                f"and the network has {self.classes} classes: expected classes from 0 on."
+            )
+
+
+class TrainingImages(Batches):
+    """The images of a training.
 
     splits: the data sets. options: how images are augmented and put into batches.
     device: where batches are made. world: the processes that train together. seed: seeds everything
-        random. The images are listed at once, decoded by `decode`, and yielded by `epoch`.
+        random. sampler: what makes the sampler, in place of options.sampler. source: (indices,
+        generator) → augmented images (B, 3, H, W), in place of the files.
+    The images are listed at once, decoded by `decode`, and yielded by `epoch`.
     """
 
     def __init__(
@@ -59,30 +150,29 @@ class TrainingImages:
         device: torch.device,
         world: World | None = None,
         seed: int = 0,
+        sampler: MakeSampler | None = None,
+        source: Source | None = None,
     ) -> None:
+        super().__init__(options, device, world, seed)
         self.splits, self.split = splits, join_splits(splits)
-        self.options, self.device, self.seed = options, device, seed
-        self.world = world or World()
         self.fingerprint = fingerprint(self.split.paths, times=False)
-        self.sampler = self._sampler()
+        self.sampler = self._sampler(sampler)
+        self.source, self.decodes = source, source is None
         self.targets = torch.from_numpy(self.split.targets).to(device)
-        self.validation: tuple[Tensor, Tensor] | None = None
+
+    bank: Tensor | None = None
 
     @property
     def num_classes(self) -> int:
         """The number of identities."""
         return len(self.split.classes)
 
-    def _sampler(self) -> Sampler:
+    def _sampler(self, make: MakeSampler | None) -> BatchSampler:
         """Return what chooses the images of each step."""
-        options, ranks = self.options, (self.world.rank, self.world.size)
-        if options.sampler != "shuffle":
-            cameras = self.split.cameras if options.sampler == "pk_camera" else None
-            return PKSampler(
-                self.split.targets, options.batchsize, options.instances, self.seed, cameras, *ranks
-            )
-        self._warn_of_few_pairs()
-        return ShuffleSampler(len(self.split), options.batchsize, self.seed, *ranks)
+        if not make and self.options.sampler == "shuffle":
+            self._warn_of_few_pairs()
+        make = make or SAMPLERS.named(self.options.sampler)
+        return make(self.split, self.options, self.seed, self.world.rank, self.world.size)
 
     def _warn_of_few_pairs(self) -> None:
         """Log a hint if shuffled batches hold hardly any of the
@@ -101,10 +191,12 @@ class TrainingImages:
 
     def decode(self, size: tuple[int, int], padding: int = Augment.padding) -> None:
         """Decode all images, or open the caches beside them. size:
-        (height, width). padding: see Augment.
+        (height, width). padding: see Augment. A source of one's own has them already.
         """
-        self.bank = self._bank(size)
-        self.source = BatchSource(self.bank, Augment.of(self.options, *size, padding), self.device)
+        if not self.decodes:
+            return
+        self.bank = bank = self._bank(size)
+        self.source = BatchSource(bank, Augment.of(self.options, *size, padding), self.device)
         self.validation = self._validation(size)
 
     def _bank(self, size: tuple[int, int]) -> Tensor:
@@ -156,11 +248,10 @@ class TrainingImages:
         return all(same and same.stat().st_size == path.stat().st_size for path, same in pairs)
 
     def __len__(self) -> int:
-        """Return the number of steps in an epoch."""
         return len(self.sampler)
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch, counted from 0, from step `first` on."""
+        assert self.source, "images are decoded first"
         generator = torch.Generator(self.device)
         size = self.size_of(epoch)
         for step, indices in enumerate(self.sampler.batches(epoch)):
@@ -181,14 +272,13 @@ class TrainingImages:
             paths += [self.split.paths[index] for index in batch]
         return paths
 
+    def some(self) -> Tensor:
+        indices = torch.arange(min(self.options.batchsize, len(self.split)))
+        if self.bank is not None:
+            return normalise(self.bank[indices].to(self.device))
+        assert self.source, "images are decoded first"
+        return self.source(indices, torch.Generator(self.device).manual_seed(self.seed))
+
     def size_of(self, epoch: int) -> tuple[int, int] | None:
-        """Return the (height, width) that an epoch is trained at; None
-        leaves the images as they are.
-        """
         begun = [size for begin, size in self.options.sizes if begin <= epoch]
         return begun[-1] if begun else None
-
-    def seed_of(self, epoch: int, step: int) -> int:
-        """Return the seed of everything that this process draws at random in a step."""
-        entropy = np.random.SeedSequence((self.seed, epoch, step, self.world.rank))
-        return int(entropy.generate_state(1, np.uint64)[0]) >> 1

@@ -9,12 +9,14 @@ from torch.nn.functional import cross_entropy
 from person_reid.models import registry as backbones
 from person_reid.models.factory import create_model
 from person_reid.models.from_timm import timm_entry
+from person_reid.registration import Registry
 from tests.support import ROOT
 
 
 @pytest.fixture
 def blocks(monkeypatch):
-    monkeypatch.setattr(backbones, "BACKBONES", dict(backbones.BACKBONES))
+    known = Registry("backbone", backbones.BACKBONES)
+    monkeypatch.setattr(backbones, "BACKBONES", known)
     return re.findall(
         r"```python\n(.*?)```",
         (ROOT / "docs" / "adding-a-network.md").read_text("utf-8"),

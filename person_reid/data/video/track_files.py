@@ -102,7 +102,7 @@ class Format:
             left, top = known["left"] - 1, known["top"] - 1  # the first pixel has the number 1
         return Box(
             row.line,
-            row.frame,
+            known.get("frame", row.frame),
             known.get("track", UNKNOWN_VALUE),
             (left, top, left + width, top + height),
             known.get("confidence", 1),
