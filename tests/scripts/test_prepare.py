@@ -118,7 +118,7 @@ def test_a_seed_is_that_of_the_people_who_are_drawn():
 
 
 def test_help_names_every_data_set():
-    assert tuple(DATA_SETS) == config.DATA_SET_NAMES
+    assert [*DATA_SETS] == config.DATA_SET_NAMES
 
 
 def test_help_tells_how_many_people_are_drawn(capsys):
