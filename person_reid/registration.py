@@ -51,7 +51,7 @@ class Registry(dict[str, Entry]):
         if name not in self:
             raise UserError(
                 f"no {self.kind} {name!r}.{did_you_mean(name, self)} There are: {', '.join(self)}. "
-                "One of your own: --plugin FILE."
+                "A plugin registers others."
             )
         return self[name]
 

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.figures import (
-    FIGURES,
+    OWN_FIGURES,
     CmcConfig,
     ComparedResults,
     CurvesConfig,
@@ -49,7 +49,7 @@ from person_reid.text import printable
 def main(argv: list[str] | None = None) -> None:
     """Draw the figure that the command names, or print the table."""
     load_plugins(argv)  # which may register figures
-    figures = {**DRAWN_HERE, **FIGURES}
+    figures = {**DRAWN_HERE, **OWN_FIGURES}
     kinds = {name: figure.options for name, figure in figures.items()}
     name, config = parse_command({**kinds, "table": TableConfig}, argv, __doc__)
     if name == "table":

@@ -96,7 +96,7 @@ class Figure(NamedTuple):
     draw: Callable[[Any], None]
 
 
-FIGURES: Registry[Figure] = Registry("figure")  # of one's own
+OWN_FIGURES: Registry[Figure] = Registry("figure")  # of one's own
 
 
 def register_figure(
@@ -107,4 +107,4 @@ def register_figure(
     draw: draws it, called with the options of the command line; config.save is the file.
     options: a frozen dataclass of options, derived from FigureOptions; its docstring is the help.
     """
-    FIGURES.register(name, Figure(options, draw))
+    OWN_FIGURES.register(name, Figure(options, draw))

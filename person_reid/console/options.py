@@ -77,14 +77,23 @@ def parse_words(
 
 def load_plugins(argv: Sequence[str] | None = None) -> None:
     """Load the plugins of installed packages, and those that a command line names."""
-    flag = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--plugin", "--backbone"):
-        flag.add_argument(name, nargs="?", const="", default="")  # the parser itself checks them
-    named, _ = flag.parse_known_args(argv)
-    module = named.backbone.rpartition(":")[0]  # of MODULE:CLASS
+    words = sys.argv[1:] if argv is None else list(argv)
+    modules = [value.rpartition(":")[0] for value in _values_of("--backbone", words)]
     load_installed()
-    for name in filter(None, map(str.strip, [*named.plugin.split(","), module])):
-        load_plugin(name)
+    for text in [*_values_of("--plugin", words), *modules]:  # --backbone MODULE:CLASS
+        for name in filter(None, map(str.strip, text.split(","))):
+            load_plugin(name)
+
+
+def _values_of(flag: str, words: Sequence[str]) -> list[str]:
+    """Return the values of a flag among words that no parser has read yet."""
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    values = (
+        following if word == flag else word.removeprefix(f"{flag}=")
+        for word, following in pairs
+        if word == flag or word.startswith(f"{flag}=")
+    )
+    return [value for value in values if not value.startswith("--")]
 
 
 def _read_flags(

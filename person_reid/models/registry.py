@@ -147,8 +147,8 @@ def find_backbone(name: str) -> Backbone:
     names = [*BACKBONES, *FAMILIES, *timm_names(), *torchvision_names()]
     raise OptionError(
         f"{{backbone}}: unknown network.{did_you_mean(name, names)} `python model.py` lists the "
-        "networks; those of timm and torchvision go by their names there. One of your own is known "
-        "after --plugin FILE.",
+        "networks; those of timm and torchvision go by their names there. A plugin "
+        "registers others.",
         backbone=name,
     )
 

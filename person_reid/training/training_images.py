@@ -26,7 +26,7 @@ FEW_PAIRS = 0.25  # same-identity pairs per image of a batch; PK's 4 instances g
 log = logging.getLogger(__name__)
 Splits = Sequence[tuple[Path, Split]]
 """(folder, images) of each data set."""
-Source = Callable[[Tensor, torch.Generator], Tensor]
+ImageSource = Callable[[Tensor, torch.Generator], Tensor]
 """(indices, generator) → augmented images (B, 3, H, W)."""
 
 
@@ -151,7 +151,7 @@ class TrainingImages(Batches):
         world: World | None = None,
         seed: int = 0,
         sampler: MakeSampler | None = None,
-        source: Source | None = None,
+        source: ImageSource | None = None,
     ) -> None:
         super().__init__(options, device, world, seed)
         self.splits, self.split = splits, join_splits(splits)

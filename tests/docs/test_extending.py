@@ -16,7 +16,7 @@ import train
 from benchmarks.support.people import draw_people
 from person_reid.config import TrainConfig
 from person_reid.config.data import AUGMENTATION_NAMES, SAMPLER_NAMES
-from person_reid.config.figures import FIGURES
+from person_reid.config.figures import OWN_FIGURES
 from person_reid.config.optimizer import SCHEDULE_NAMES
 from person_reid.config.prepare import DATA_SET_NAMES, TRACK_FORMAT_NAMES
 from person_reid.config.run import WRITER_NAMES
@@ -39,7 +39,7 @@ from tools import figures
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 REGISTRIES: list[Registry] = [
-    AUGMENTATIONS, BACKBONES, DATA_SETS, FIGURES, OWN_WRITERS, REGISTRY, SAMPLERS, SCHEDULES,
+    AUGMENTATIONS, BACKBONES, DATA_SETS, OWN_FIGURES, OWN_WRITERS, REGISTRY, SAMPLERS, SCHEDULES,
     TRACK_FORMATS,
 ]  # fmt: skip
 NAMES = [

@@ -95,8 +95,11 @@ def refusal(command):
                 WITH_CHECKS[command.script](words)
             else:
                 main = script(command.script).main
-                with patch.multiple(
-                    argparse.ArgumentParser, **{name: parses_only(name) for name in ORIGINALS}
+                with (
+                    patch("person_reid.console.options.load_plugin"),  # no page's file is there
+                    patch.multiple(
+                        argparse.ArgumentParser, **{name: parses_only(name) for name in ORIGINALS}
+                    ),
                 ):
                     main(words)
     except Parsed:

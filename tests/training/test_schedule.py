@@ -18,7 +18,7 @@ STEPS = 5  # an epoch
 class TwoPartNetwork(torch.nn.Module):
     """A backbone, a frozen leftover in it, and a head."""
 
-    head = "linear"
+    head_name = "linear"
     parts = 1
     metric_dim = 2
     num_classes = 3
