@@ -30,6 +30,8 @@ from .distributed import World as World
 from .distributed import join_world as join_world
 from .distributed import start_processes as start_processes
 from .errors import UserError as UserError
+from .gallery.gallery import Gallery as Gallery
+from .gallery.gallery import register_gallery as register_gallery
 from .gallery.identification import identify as identify
 from .gallery.index import SearchIndex as SearchIndex
 from .gallery.metadata import About as About

@@ -87,7 +87,7 @@ def load_plugins(argv: Sequence[str] | None = None) -> None:
 
 def _values_of(flag: str, words: Sequence[str]) -> list[str]:
     """Return the values of a flag among words that no parser has read yet."""
-    pairs = zip(words, [*words[1:], ""], strict=True)
+    pairs = zip(words, [*words[1:], ""], strict=False)
     values = (
         following if word == flag else word.removeprefix(f"{flag}=")
         for word, following in pairs

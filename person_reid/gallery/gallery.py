@@ -11,6 +11,7 @@ from person_reid.errors import UserError
 from person_reid.gallery.index import Found, SearchIndex
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.gallery.milvus import MilvusGallery
+from person_reid.registration import Registry
 from person_reid.retrieval.similarity import Features
 from person_reid.text import did_you_mean
 
@@ -100,14 +101,12 @@ class Gallery(Protocol):
 
 Opener = Callable[[str], Gallery]
 # by the scheme of an address: "milvus" opens milvus://localhost:19530/people
-GALLERIES: dict[str, Opener] = {"milvus": MilvusGallery}
+GALLERIES: Registry[Opener] = Registry("gallery", {"milvus": MilvusGallery})
 
 
 def register_gallery(scheme: str, opener: Opener) -> None:
     """Open the galleries whose addresses begin with SCHEME: by opener(address)."""
-    if scheme in GALLERIES:
-        raise UserError(f"There is a gallery {scheme!r} already. Choose another name.")
-    GALLERIES[scheme] = opener
+    GALLERIES.register(scheme, opener)
 
 
 def scheme_of(place: str) -> str:

@@ -27,6 +27,7 @@ from person_reid.data.images.augment import AUGMENTATIONS, Augment
 from person_reid.data.samplers import SAMPLERS
 from person_reid.data.video.track_files import TRACK_FORMATS, read_boxes
 from person_reid.errors import UserError
+from person_reid.gallery.gallery import GALLERIES, open_gallery
 from person_reid.losses.base import REGISTRY
 from person_reid.models.registry import BACKBONES
 from person_reid.registration import Registry, check_loaded, load_installed, load_plugin
@@ -39,8 +40,8 @@ from tools import figures
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 REGISTRIES: list[Registry] = [
-    AUGMENTATIONS, BACKBONES, DATA_SETS, OWN_FIGURES, OWN_WRITERS, REGISTRY, SAMPLERS, SCHEDULES,
-    TRACK_FORMATS,
+    AUGMENTATIONS, BACKBONES, DATA_SETS, GALLERIES, OWN_FIGURES, OWN_WRITERS, REGISTRY, SAMPLERS,
+    SCHEDULES, TRACK_FORMATS,
 ]  # fmt: skip
 NAMES = [
     AUGMENTATION_NAMES, DATA_SET_NAMES, SAMPLER_NAMES, SCHEDULE_NAMES, TRACK_FORMAT_NAMES,
@@ -211,6 +212,15 @@ def test_a_picture_of_ones_own_is_a_command(plugin, tmp_path, capsys):
     reid.save_result("own.mat", features, features)
     figures.main(["lengths", "--plugin", file, "--result", "own.mat", "--save", "lengths.png"])
     assert (tmp_path / "lengths.png").exists() and "lengths.png" in capsys.readouterr().out
+
+
+def test_a_gallery_of_ones_own_is_the_one_that_keeps_the_contract(plugin):
+    """tests/gallery/test_contract.py holds the same class to the contract of all galleries."""
+    load_plugin(plugin("A gallery engine"))
+    (example,) = examples("A gallery engine")
+    tested = (ROOT / "tests" / "support" / "dictionary_gallery.py").read_text(encoding="utf-8")
+    assert tested.partition("class ")[2].strip() in example
+    assert type(open_gallery("memory://people")).__name__ == "DictionaryGallery"
 
 
 @pytest.mark.parametrize("number", [0, 1])
