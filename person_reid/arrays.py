@@ -174,7 +174,7 @@ def as_path(value: Any, name: str) -> Path:
     return Path(value)
 
 
-def check_kind(value: Any, kind: type, name: str, expected: str) -> None:
+def check_kind(value: Any, kind: type | tuple[type, ...], name: str, expected: str) -> None:
     """Raise a UserError, opening with `name`, for a value of another kind than a function takes."""
     if not isinstance(value, kind):
         raise UserError(f"{name}: expected {expected}, found {_kind(value)}.")

@@ -80,7 +80,8 @@ def fit(
     of classes.
     """
     check_kind(network, Network, "network", "what create_model returns")
-    check_kind(dataset, Dataset, "dataset", "what read_dataset returns")
+    kinds = (Dataset, data.Dataset, data.DataLoader)
+    check_kind(dataset, kinds, "dataset", "what read_dataset returns, or a Dataset of torch")
     options = _settled(options or FitOptions(), teacher)
     _check(network, options)
     place = usable_device(device)

@@ -51,13 +51,14 @@ WORDS = {
     "pattern", "dataset", "gpu_ids", "loss", "milestones", "resize_schedule", "ms", "mean",
     "std", "seeds", "rows", "query_index", "labels", "after", "before", "person", "classes",
     "feature_output", "published", "freeze_layers", "rates", "ranks", "augment", "writers",
+    "plugin",
 }  # fmt: skip
 READ = {
     "scores",
     "weights", "from", "from_run", "engine", "threshold", "result", "other", "index",
     "label_errors", "test_dir", "multi_query", "images", "results", "recipes", "about", "table",
     "image", "config", "data_dir", "train_with", "DG_dir", "teacher", "networks", "test_dirs",
-    "calibrate", "csv", "corrections", "tracks", "frames", "travel", "truth", "plugin",
+    "calibrate", "csv", "corrections", "tracks", "frames", "travel", "truth",
     "crops",  # of which a folder of its own is written
 }  # fmt: skip
 FOLDERS = {

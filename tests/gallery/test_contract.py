@@ -17,6 +17,7 @@ from person_reid.gallery.gallery import (
     register_gallery,
 )
 from person_reid.gallery.metadata import About, Filter
+from person_reid.registration import Registry
 from tests.support.dictionary_gallery import DictionaryGallery
 
 PATHS = [f"/crops/{number} ü.jpg" for number in range(8)]
@@ -121,7 +122,7 @@ def test_what_cannot_be_compared_is_refused(gallery, features):
 
 
 def test_an_address_names_a_file_or_a_registered_engine(monkeypatch, tmp_path):
-    monkeypatch.setattr("person_reid.gallery.gallery.GALLERIES", dict(GALLERIES))
+    monkeypatch.setattr("person_reid.gallery.gallery.GALLERIES", Registry("gallery", GALLERIES))
     register_gallery("mine", DictionaryGallery)
     assert open_gallery("mine://x").path == "mine://x"
     assert file_at("mine:x") is None and file_at("C:\\a.index") is not None

@@ -125,7 +125,7 @@ def test_neighbours_are_compared_with_those_of_the_start(begun, monkeypatch):
         compared.append((first, now))
         return 0.5
 
-    monkeypatch.setattr(adaptation, "nearest", lambda features: len(compared))
+    monkeypatch.setattr(adaptation, "nearest_others", lambda features: len(compared))
     monkeypatch.setattr(adaptation, "overlap", overlap)
     for _ in range(3):
         clustered(found, [0, 1] * 8, monkeypatch)
