@@ -32,7 +32,7 @@ from person_reid.retrieval.bound import (
 from person_reid.retrieval.metrics import find_pairs
 from person_reid.retrieval.results import load_result
 
-SHARE = 0.06  # of the pairs of strangers: the most similar ones, which alone matter
+SHARE = 0.06  # the most similar pairs of strangers, as a share of all; only these matter
 HEADER = (
     "| test set | rate | people | with a bound | fails, drawn | fails, others | own images "
     "accepted | by point estimate |"

@@ -34,7 +34,7 @@ from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.progress import progress
 
-IMAGES = 10  # of a person, on average
+IMAGES = 10  # images per person, on average
 LOOKS = 1000  # groups of people who look alike
 CHUNK = 20_000  # features made at a time
 QUERIES, NEIGHBOURS = 200, 10

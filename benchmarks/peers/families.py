@@ -171,7 +171,7 @@ def clip_resnet(folder: Path, size: tuple[int, int], layers: Any = (3, 4, 6, 3))
 
 
 def solider(folder: Path, size: tuple[int, int], kind: str = "", **settings: Any) -> Any:
-    """Build SOLIDER's network; settings: those of a shrunken one."""
+    """Build SOLIDER's network. settings: the settings of a shrunken one."""
     for name in ("mmcv", "mmcv.runner", "cv2"):
         sys.modules.setdefault(name, types.ModuleType(name))
     sys.modules["mmcv.runner"].load_checkpoint = None  # type: ignore[attr-defined]
@@ -244,9 +244,13 @@ def as_fastreid(network: Any, images: list[Any], size: tuple[int, int], sides: A
 class Case:
     """A network of authors, and ours.
 
-    repository: the checkout, and a folder in it. build: (folder, size, **model) → their module.
-    backbone: the name of ours. model: what the builder takes. size: of the images. changes: fields
-    of our entry that shrink it. test: (network, images, size, cameras) → the authors' features.
+    repository: the checkout, and a folder in it.
+    build: (folder, size, **model) → their module.
+    backbone: the name of ours.
+    model: arguments of the builder.
+    size: (height, width) of the images.
+    changes: fields of our entry that shrink it.
+    test: (network, images, size, cameras) → the authors' features.
     """
 
     repository: str

@@ -24,7 +24,7 @@ import yaml
 from PIL import Image
 
 from benchmarks.robustness.children import run
-from benchmarks.robustness.room import RUN, SMALL, WORKING, call
+from benchmarks.robustness.workspace import RUN, SMALL, WORKING, call
 from person_reid.files import write_json
 from person_reid.gallery.index import SearchIndex
 from person_reid.retrieval.results import FeatureSet, load_result, save_multi_query
@@ -36,12 +36,14 @@ Change = Callable[[str], str | bytes]
 
 @dataclass(frozen=True)
 class Case:
-    """A command line in a room, and how it may end.
+    """A command line in a workspace, and how it may end.
 
-    kind: for the table. title: what is odd about it. spoil: changes the room before. before: is
-    called in the process of the command. must_fail, must_work: status 0 is no good end, or the only
-    one. look: (room, output) → what is wrong with what the command left or said, or "". beside:
-    (command, words) at the same time. call: (command, words, before) runs it, not a script.
+    kind: its row in the table. title: what is odd about it.
+    spoil: changes the workspace before the command. before: is called in the command's process.
+    must_fail, must_work: whether status 0 is wrong, or the only right one.
+    look: (workspace, output) → what is wrong with what the command left or said, or "".
+    beside: (command, words) of commands that run at the same time.
+    call: (command, words, before) runs it in place of a script.
     """
 
     kind: str
@@ -216,40 +218,43 @@ def tables():
         yield Case(kind, command, WORKING[command], title, spoil, must_work=True, look=look)
 
 
-def rewrite(file, change, room):
-    """Write a file of the room in another way.
+def rewrite(file, change, workspace):
+    """Write a file of the workspace in another way.
 
     `before` keeps it as it was, `given` as the command is given it.
     """
-    text = (room / file).read_text(encoding="utf-8")
+    text = (workspace / file).read_text(encoding="utf-8")
     content = change(text)
-    (room / "before").write_text(text)
-    (room / "given").write_bytes(content if isinstance(content, bytes) else content.encode())
-    (room / file).write_bytes((room / "given").read_bytes())
+    (workspace / "before").write_text(text)
+    (workspace / "given").write_bytes(content if isinstance(content, bytes) else content.encode())
+    (workspace / file).write_bytes((workspace / "given").read_bytes())
 
 
-def laid_out_as(change, room, output):
+def laid_out_as(change, workspace, output):
     """Compare the images that prepare.py --csv has laid out with list.csv.
 
     change: function that brings the text of list.csv into the usual form.
     """
-    rows = csv.DictReader(change((room / "before").read_text()).splitlines())
+    rows = csv.DictReader(change((workspace / "before").read_text()).splitlines())
     folders = {"train": "train_all"}
     wanted = Counter(
         (folders.get(row["split"], row["split"]), int(row["identity"]), row["camera"])
         for row in rows
     )
     pattern = re.compile("(train_all|query|gallery)/([^/]+)/.*_c([^_s]+)s?[^/]*")
-    places = (path.relative_to(room / "out").as_posix() for path in (room / "out").rglob("*.jpg"))
+    places = (
+        path.relative_to(workspace / "out").as_posix()
+        for path in (workspace / "out").rglob("*.jpg")
+    )
     matches = (pattern.fullmatch(place) for place in places)
     found = Counter((match[1], int(match[2]), match[3]) for match in matches if match)
     return "" if found == wanted else f"laid out {found - wanted}, not {wanted - found}"
 
 
-def recorded(room, output):
+def recorded(workspace, output):
     """Compare the identities in the index with those in who.csv."""
-    rows = csv.DictReader((room / "before").read_text().splitlines())
-    index = SearchIndex(room / "people.index")
+    rows = csv.DictReader((workspace / "before").read_text().splitlines())
+    index = SearchIndex(workspace / "people.index")
     found = {
         str(path): about.identity or "" for images, _ in index.entries() for path, about in images
     }
@@ -258,12 +263,13 @@ def recorded(room, output):
     return "" if wanted.items() <= found.items() else f"recorded {found}, not {wanted}"
 
 
-def mended(room, output):
+def mended(workspace, output):
     """Compare a layout with that of the list in the usual writing."""
     found = {
-        path.relative_to(room / "mended").as_posix() for path in (room / "mended").glob("*/*/*.jpg")
+        path.relative_to(workspace / "mended").as_posix()
+        for path in (workspace / "mended").glob("*/*/*.jpg")
     }
-    wanted = set((room / "mended.txt").read_text().split())
+    wanted = set((workspace / "mended.txt").read_text().split())
     return "" if found == wanted else f"laid out {sorted(found ^ wanted)}"
 
 
@@ -283,10 +289,10 @@ def lists_of_errors():
             )
 
 
-def decisions_are_there(room, output):
+def decisions_are_there(workspace, output):
     """Look for the list that was there."""
-    given = (room / "given").read_bytes()
-    kept = any(path.read_bytes() == given for path in room.glob("errors*.csv"))
+    given = (workspace / "given").read_bytes()
+    kept = any(path.read_bytes() == given for path in workspace.glob("errors*.csv"))
     return "" if kept else "the list with decisions is gone"
 
 
@@ -344,12 +350,14 @@ def options_files():
         yield Case(kind, command, WORKING[command], title, spoil, must_work=True, look=look)
 
 
-def options_are(wanted, room, output):
+def options_are(wanted, workspace, output):
     """Compare the options of the new run with those wanted."""
     runs = [
-        path.name for path in (room / "model").iterdir() if path.name != "run" and path.is_dir()
+        path.name
+        for path in (workspace / "model").iterdir()
+        if path.name != "run" and path.is_dir()
     ]
-    file = room / "model" / str(wanted.get("name", (runs or [""])[0])) / "opts.yaml"
+    file = workspace / "model" / str(wanted.get("name", (runs or [""])[0])) / "opts.yaml"
     if not file.is_file():
         return f"the runs are {runs}"
     found = yaml.safe_load(file.read_text())
@@ -363,7 +371,7 @@ def options_are(wanted, room, output):
 # ----- weights, numbers, environments
 
 
-def says(pattern, room, output):
+def says(pattern, workspace, output):
     """Look for a regular expression in the output."""
     return "" if re.search(pattern, output) else f"does not say {pattern!r}"
 
@@ -387,9 +395,9 @@ def odd_weights():
             yield Case("odd weights", command, WORKING[command], title, spoil, must_fail=True)
 
 
-def changed_weights(change, room):
+def changed_weights(change, workspace):
     """Write the weights of the run with each tensor changed by a function."""
-    file = room / "model" / "run" / "net_last.pth"
+    file = workspace / "model" / "run" / "net_last.pth"
     tensors = torch.load(file, weights_only=True)
     file.unlink()
     torch.save(
@@ -397,10 +405,10 @@ def changed_weights(change, room):
     )
 
 
-def link_to_nothing(room):
+def link_to_nothing(workspace):
     """Put a link to what is gone in the place of the weights."""
-    (room / "model" / "run" / "net_last.pth").unlink()
-    (room / "model" / "run" / "net_last.pth").symlink_to("/nowhere/net_last.pth")
+    (workspace / "model" / "run" / "net_last.pth").unlink()
+    (workspace / "model" / "run" / "net_last.pth").symlink_to("/nowhere/net_last.pth")
 
 
 def odd_numbers():
@@ -440,20 +448,20 @@ def odd_numbers():
         yield Case("odd number", command, given, words[-1], must_fail=True, look=no_resume)
 
 
-def no_resume(room, output):
+def no_resume(workspace, output):
     """--resume would repeat a loss that is not a number."""
     return "advises --resume" if "continue with --resume" in output else ""
 
 
-def write(name, text, room):
-    """Write a file of the room."""
-    (room / name).write_text(text)
+def write(name, text, workspace):
+    """Write a file of the workspace."""
+    (workspace / name).write_text(text)
 
 
-def described_so(config, room):
+def described_so(config, workspace):
     """Make a folder of save_pretrained whose config.json says something else."""
-    run(partial(call, "save_pretrained", WORKING["save_pretrained"]), room, 60)
-    file = room / "folder" / "config.json"
+    run(partial(call, "save_pretrained", WORKING["save_pretrained"]), workspace, 60)
+    file = workspace / "folder" / "config.json"
     if config.startswith("{"):
         write_json(file, yaml.safe_load(file.read_text()) | yaml.safe_load(config))
     else:
@@ -496,19 +504,19 @@ def odd_environments():
             yield Case(kind, command, WORKING[command], title, spoil, spoilt, look=look)
 
 
-def setting(variables, room):
+def setting(variables, workspace):
     """Set variables of the environment."""
     os.environ.update(variables)
 
 
-def unread(room):
+def unread(workspace):
     """Let standard output lead to a program that has ended, as head does."""
     reading, writing = os.pipe()
     os.close(reading)
     print_to(writing)
 
 
-def full(room):
+def full(workspace):
     """Let standard output lead to a full disk."""
     print_to(os.open("/dev/full", os.O_WRONLY))
 
@@ -519,14 +527,14 @@ def print_to(number):
     sys.__stdout__ = sys.stdout  # type: ignore[assignment, misc]  # as in a process of its own
 
 
-def remove(file, room):
-    """Remove a file of the room."""
-    (room / file).unlink(missing_ok=True)
+def remove(file, workspace):
+    """Remove a file of the workspace."""
+    (workspace / file).unlink(missing_ok=True)
 
 
-def is_there(file, room, output):
+def is_there(file, workspace, output):
     """Look for a file."""
-    return "" if (room / file).is_file() else f"{file} is lost"
+    return "" if (workspace / file).is_file() else f"{file} is lost"
 
 
 # ----- outputs and paths
@@ -575,36 +583,38 @@ def odd_files():
     yield Case(kind, "train", WORKING["train"], "model is a file", model_file, must_fail=True)
 
 
-def copy(source, target, room):
-    """Copy a file of the room, and keep what it holds."""
-    shutil.copy(room / source, room / target)
-    shutil.copy(room / source, room / "given")
+def copy(source, target, workspace):
+    """Copy a file of the workspace, and keep what it holds."""
+    shutil.copy(workspace / source, workspace / target)
+    shutil.copy(workspace / source, workspace / "given")
 
 
-def same_bytes(file, room, output):
+def same_bytes(file, workspace, output):
     """Compare a file with what it was."""
     return (
-        "" if (room / file).read_bytes() == (room / "given").read_bytes() else f"{file} is another"
+        ""
+        if (workspace / file).read_bytes() == (workspace / "given").read_bytes()
+        else f"{file} is another"
     )
 
 
-def indexed(file, room):
+def indexed(file, workspace):
     """Add an image to the index that is not the nearest of any."""
-    Image.fromarray(np.zeros((64, 32, 3), np.uint8)).save(room / file)
-    shutil.copy(room / file, room / "given")
-    run(partial(call, "search index", [file, "--index", "people.index", *SMALL]), room, 60)
+    Image.fromarray(np.zeros((64, 32, 3), np.uint8)).save(workspace / file)
+    shutil.copy(workspace / file, workspace / "given")
+    run(partial(call, "search index", [file, "--index", "people.index", *SMALL]), workspace, 60)
 
 
-def loops(room):
+def loops(workspace):
     """Make links that lead back to themselves."""
     for name in ("loop", "loop.mat", "loop.json", "loop.png"):
-        (room / name).symlink_to(name)
+        (workspace / name).symlink_to(name)
 
 
-def model_file(room):
+def model_file(workspace):
     """Put a file where the folder of runs should be."""
-    shutil.rmtree(room / "model")
-    (room / "model").write_text("mine")
+    shutil.rmtree(workspace / "model")
+    (workspace / "model").write_text("mine")
 
 
 # ----- data sets
@@ -663,10 +673,12 @@ def odd_sets():
     yield Case(kind, "compare", given, "temperatures", kelvins, must_work=True, look=unlike)
 
 
-def own_folder(names, room):
-    """Make a folder of images by copying those of the room. names: {folder of the room: name}."""
+def own_folder(names, workspace):
+    """Make a folder of images by copying folders of the workspace. names: {folder: its copy}."""
     for source, target in names.items():
-        shutil.copytree(room / "people" / source, room / "own" / target, dirs_exist_ok=True)
+        shutil.copytree(
+            workspace / "people" / source, workspace / "own" / target, dirs_exist_ok=True
+        )
 
 
 def splits_of(kept, text):
@@ -675,42 +687,42 @@ def splits_of(kept, text):
     return "".join([head, *(line for line in lines if line.rstrip().rpartition(",")[2] in kept)])
 
 
-def only(folder, name, room):
+def only(folder, name, workspace):
     """Leave only one person of a folder."""
-    for path in (room / folder).iterdir():
+    for path in (workspace / folder).iterdir():
         if path.name != name:
             shutil.rmtree(path)
 
 
-def strangers(room):
+def strangers(workspace):
     """Let the images for validation show people that are not trained on."""
-    for path in (room / "people" / "pytorch" / "val").iterdir():
+    for path in (workspace / "people" / "pytorch" / "val").iterdir():
         path.rename(path.with_name(f"9{path.name}"))
 
 
-def moved(room):
+def moved(workspace):
     """Put an image of one person into the folder of another."""
-    image = next((room / "people" / "pytorch" / "query" / "0005").glob("*.jpg"))
+    image = next((workspace / "people" / "pytorch" / "query" / "0005").glob("*.jpg"))
     image.rename(image.parent.parent / "0006" / image.name)
 
 
-def multi_query(width, further, room):
+def multi_query(width, further, workspace):
     """Write multiple-query features that do not belong to the result."""
-    query, _ = load_result(room / "pytorch_result.mat")
+    query, _ = load_result(workspace / "pytorch_result.mat")
     features = np.eye(len(query), width, dtype=np.float32)
     images = FeatureSet(features, query.labels + further, query.cameras)
-    save_multi_query(room / "multi_query.mat", images, images if further else query)
+    save_multi_query(workspace / "multi_query.mat", images, images if further else query)
 
 
-def kelvins(room):
+def kelvins(workspace):
     """Write temperatures as floating-point numbers above 255, beside an image that is white."""
     warm = np.random.default_rng(0).normal(300, 4, (64, 32)).astype(np.float32)
     warm[16:48, 8:24] += 12
     for name, pixels in {"kelvin": warm, "white": np.full_like(warm, 255)}.items():
-        Image.fromarray(pixels).save(room / f"{name}.tif")
+        Image.fromarray(pixels).save(workspace / f"{name}.tif")
 
 
-def unlike(room, output):
+def unlike(workspace, output):
     """Temperatures above 255 are not white."""
     return "the temperatures are clipped" if "similarity 1.0000" in output else ""
 
@@ -735,23 +747,23 @@ def odd_indexes():
     yield grown(["people/query", "people/bounding_box_train", *asked], "it was put back", put_back)
 
 
-def foreign(table, room):
+def foreign(table, workspace):
     """Make a database of another program."""
-    database = sqlite3.connect(room / "foreign.db")
+    database = sqlite3.connect(workspace / "foreign.db")
     database.execute(f"CREATE TABLE {table}")
     database.commit()
     database.close()
-    shutil.copy(room / "foreign.db", room / "given")
+    shutil.copy(workspace / "foreign.db", workspace / "given")
 
 
-def few(room):
+def few(workspace):
     """Let an index of a few images be searched as one of more than 100,000 is."""
     from person_reid.gallery import index
 
     index.EXACT = 3
 
 
-def put_back(room):
+def put_back(workspace):
     """Let an index grow, put its copy in its place, and let it grow otherwise."""
 
     def grow(folder):
@@ -759,20 +771,20 @@ def put_back(room):
             ("search index", [folder, *SMALL]),
             ("search query", ["one.jpg", "--gpu_ids", "-1"]),
         ):
-            run(partial(call, command, [*words, "--index", "people.index"], few), room, 60)
+            run(partial(call, command, [*words, "--index", "people.index"], few), workspace, 60)
 
-    shutil.copy(room / "people.index", room / "copy")
+    shutil.copy(workspace / "people.index", workspace / "copy")
     grow("people/bounding_box_test")
-    shutil.copy(room / "copy", room / "people.index")
+    shutil.copy(workspace / "copy", workspace / "people.index")
     grow("people/bounding_box_train")
 
 
-def nearest_itself(room, output):
+def nearest_itself(workspace, output):
     """Look for each query among its answers: all are in the index."""
-    if not (room / "found.json").is_file():
+    if not (workspace / "found.json").is_file():
         return ""
     wrong = []
-    for query in yaml.safe_load((room / "found.json").read_text())["queries"]:
+    for query in yaml.safe_load((workspace / "found.json").read_text())["queries"]:
         same = [
             Path(match["image"]).name for match in query["matches"] if match["similarity"] > 0.9999
         ]

@@ -5,15 +5,19 @@
     python benchmarks/robustness/hostile.py --cases 200 --seed 1 --save failures.txt
     python benchmarks/robustness/hostile.py --kinds odd table  # only the kinds that are called so
 
-Nonsense for every flag, by its type; outputs that would replace what is read; files that are
-damaged by chance; two processes at once; disks that fill up; the cases of cases.py: tables, options
-files and rooms as other people and programs leave them; those of track_cases.py: pipes and devices
-in the place of files, track files, records of somebody else; and those of python_cases.py: calls
-from Python. The flags are those that the parsers declare. A case fails if it prints a traceback, is
-killed by a signal, takes more than 30 seconds (reproduce.py, which trains and tests, 120), leaves a
-partial file, ends with another status than 0, 1 or 2, with 1 or 2 and no line that says why, with 0
-although the value cannot be meant, or otherwise than cases.py says, or if a command that should
-have refused changed a file that it reads.
+The cases are nonsense for every flag that the parsers declare, by its type; outputs that would
+replace an input; files with random damage; two processes at once; and disks that fill up. cases.py
+adds tables, options files and folders as other people and programs leave them. track_cases.py adds
+pipes and devices in the place of files, track files, and records of somebody else.
+python_cases.py adds calls from Python.
+
+A case fails if the command
+- prints a traceback or is killed by a signal,
+- takes more than 30 seconds (120 for reproduce.py, which trains and tests),
+- leaves a partial file, or should have refused but changed an input,
+- ends with another status than 0, 1 or 2, or with 1 or 2 and no line that says why,
+- ends with 0 although the value cannot be meant, or otherwise than cases.py says.
+
 Prints a table and each failure; the status is 1 if there is any. POSIX only.
 """
 
@@ -36,8 +40,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.robustness.cases import Case, unread, written_down
 from benchmarks.robustness.children import Outcome, start, wait
 from benchmarks.robustness.python_cases import cases_of_python
-from benchmarks.robustness.room import READ, WORKING, furnish
 from benchmarks.robustness.track_cases import cases_of_tracks
+from benchmarks.robustness.workspace import READ, WORKING, make_workspace
 from benchmarks.support.parser import Parser
 from benchmarks.support.scripts import module_of
 from person_reid import console
@@ -77,7 +81,7 @@ CASES: list[Case] = []  # the processes that run them inherit it
 
 
 def main(argv=None):
-    """Make the room, run the cases, print the table."""
+    """Make the workspace, run the cases, print the table."""
     parser = Parser(__doc__)
     parser.add_argument("--cases", type=int, default=2000, help="how many cases to draw at random")
     parser.add_argument(
@@ -85,7 +89,7 @@ def main(argv=None):
         nargs="+",
         choices=WORKING,
         metavar="NAME",
-        help="only these of benchmarks/robustness/room.py",
+        help="only these commands of benchmarks/robustness/workspace.py",
     )
     parser.add_argument(
         "--kinds", nargs="+", metavar="WORDS", help="only these of the kinds that the table names"
@@ -95,8 +99,8 @@ def main(argv=None):
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
-        room = Path(name) / "room"
-        furnish(room)
+        workspace = Path(name) / "workspace"
+        make_workspace(workspace)
         cases = draw(options.cases, options.commands or WORKING, random.Random(options.seed))
         cases = [
             case
@@ -105,7 +109,7 @@ def main(argv=None):
         ]
         CASES.extend(cases)
         with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
-            attempts = pool.imap(partial(attempt, room), range(len(cases)))
+            attempts = pool.imap(partial(attempt, workspace), range(len(cases)))
             ends = list(progress(attempts, total=len(cases), desc="cases"))
     report(cases, ends)
     tried = [f"{case.command} {case.words}, {case.title}" for case in cases]
@@ -211,8 +215,8 @@ def damage(reading, chance):
     how = chance.choice(sorted(DAMAGES))
     seed = chance.random()
 
-    def spoil(room):
-        path = room / file
+    def spoil(workspace):
+        path = workspace / file
         content = bytearray(path.read_bytes())
         path.unlink()
         path.write_bytes(DAMAGES[how](content, random.Random(seed)))
@@ -270,7 +274,7 @@ def races():
 def full_disks():
     """Return cases in which files may grow to a few sizes only, as on a full disk."""
 
-    def limit(size, room):
+    def limit(size, workspace):
         import resource
         import signal
 
@@ -293,14 +297,14 @@ def full_disks():
     ]
 
 
-def attempt(room, number):
-    """Run a case in a copy of the room.
+def attempt(workspace, number):
+    """Run a case in a copy of the workspace.
 
     Return its highest status, and what is wrong with its end or "".
     """
     # ../.. is nobody else's
-    case, place = CASES[number], room.with_name(f"{number}") / "some" / "where"
-    shutil.copytree(room, place, symlinks=True)
+    case, place = CASES[number], workspace.with_name(f"{number}") / "some" / "where"
+    shutil.copytree(workspace, place, symlinks=True)
     try:
         if case.spoil:
             case.spoil(place)
@@ -333,7 +337,7 @@ def content(file):
 
 
 def complaint(case, outcome: Outcome, found):
-    """Return what is wrong with an outcome, or "". found: what is wrong with the room."""
+    """Return what is wrong with an outcome, or "". found: what is wrong with the workspace."""
     said = case.before is unread or any("error: " in line for line in outcome.output.splitlines())
     problems = {
         "hung": outcome.status is None,

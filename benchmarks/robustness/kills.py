@@ -74,31 +74,31 @@ def main(argv=None):
     random.seed(options.seed)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
-        room = Path(name)
-        write_people(room / "people" / "train_all", people=8, images=8)
-        kill_trainings(room, options.trainings)
-        kill_layouts(room, options.layouts)
-        kill_additions(room, options.additions)
-        kill_lists(room, options.lists)
+        workspace = Path(name)
+        write_people(workspace / "people" / "train_all", people=8, images=8)
+        kill_trainings(workspace, options.trainings)
+        kill_layouts(workspace, options.layouts)
+        kill_additions(workspace, options.additions)
+        kill_lists(workspace, options.lists)
 
 
-def kill_trainings(room, kills):
+def kill_trainings(workspace, kills):
     """Kill a training again and again.
 
     An epoch writes about a dozen times, so it gets on by half of one each time.
     """
     flags = [*TRAINING, "--total_epoch", str(max(4, kills // 2))]
-    undisturbed(lambda: train.main([*flags, "--name", "whole"]), room)
+    undisturbed(lambda: train.main([*flags, "--name", "whole"]), workspace)
 
     def check():
-        for file in (room / "model").glob("killed/*.pth"):
+        for file in (workspace / "model").glob("killed/*.pth"):
             torch.load(file, weights_only=True)
 
     killed = kill(
-        lambda: train.main([*flags, "--name", "killed", "--resume"]), room, kills, 24, check
+        lambda: train.main([*flags, "--name", "killed", "--resume"]), workspace, kills, 24, check
     )
     whole, resumed = (
-        torch.load(room / "model" / name / "net_last.pth") for name in ("whole", "killed")
+        torch.load(workspace / "model" / name / "net_last.pth") for name in ("whole", "killed")
     )
     if not all(torch.equal(whole[name], resumed[name]) for name in whole):
         raise UserError(
@@ -109,19 +109,19 @@ def kill_trainings(room, kills):
     )
 
 
-def kill_layouts(room, kills):
+def kill_layouts(workspace, kills):
     """Kill prepare.py at any of its acts, in a new folder each time, and run it again."""
 
     def lay_out(folder):
         words = ["--data_dir", "people/train_all", "--save_dir", folder]
         return lambda: prepare.main([*words, "--pattern", r"(?P<id>\d+)_c(?P<camera>\d+)"])
 
-    undisturbed(lay_out("whole"), room)
-    expected = contents(room / "whole")
+    undisturbed(lay_out("whole"), workspace)
+    expected = contents(workspace / "whole")
     killed = 0
     for number in range(kills):
-        killed += kill(lay_out(f"killed{number}"), room, 1, len(expected))
-        if contents(room / f"killed{number}") != expected:
+        killed += kill(lay_out(f"killed{number}"), workspace, 1, len(expected))
+        if contents(workspace / f"killed{number}") != expected:
             raise UserError(
                 f"After a kill, the layout killed{number} differs from an undisturbed one."
             )
@@ -130,32 +130,32 @@ def kill_layouts(room, kills):
     )
 
 
-def kill_additions(room, kills):
+def kill_additions(workspace, kills):
     """Kill additions to an index, four images in a transaction."""
     indexing.FIRST_CHUNK = indexing.LARGEST_CHUNK = 4
-    crops = sorted((room / "people").rglob("*.png"))
+    crops = sorted((workspace / "people").rglob("*.png"))
 
     def add(file):
         return lambda: search.main(["index", "people", "--index", file, *NETWORK])
 
-    undisturbed(add("whole.index"), room)
+    undisturbed(add("whole.index"), workspace)
     acknowledged = [0]
 
     def check():
-        if not (room / "killed.index").exists():
+        if not (workspace / "killed.index").exists():
             return
-        index = SearchIndex(room / "killed.index")
+        index = SearchIndex(workspace / "killed.index")
         found = len(index)
         index.close()
         if found < acknowledged[0]:
             raise UserError(f"The index held {acknowledged[0]} images, and {found} after a kill.")
         acknowledged[0] = found
         if found == len(crops):  # begin again
-            (room / "killed.index").unlink()
+            (workspace / "killed.index").unlink()
             acknowledged[0] = 0
 
-    killed = kill(add("killed.index"), room, kills, 40, check)
-    whole, resumed = (sorted_features(room / f"{name}.index") for name in ("whole", "killed"))
+    killed = kill(add("killed.index"), workspace, kills, 40, check)
+    whole, resumed = (sorted_features(workspace / f"{name}.index") for name in ("whole", "killed"))
     if whole.keys() != resumed.keys() or any(
         not np.allclose(whole[p], resumed[p], atol=1e-5) for p in whole
     ):
@@ -166,12 +166,12 @@ def kill_additions(room, kills):
     )
 
 
-def kill_lists(room, kills):
+def kill_lists(workspace, kills):
     """Kill a process that adds twenty images at a time to an index, and then replaces its lists."""
     gallery_index.EXACT, inverted_lists.MOST_NEWER = 300, 0
     features = np.random.default_rng(0).standard_normal((2000, 64), np.float32)
     names = [f"{number}.jpg" for number in range(len(features))]
-    folder, acknowledged = room / "lists", room / "acknowledged"
+    folder, acknowledged = workspace / "lists", workspace / "acknowledged"
 
     def grow():
         index = SearchIndex(folder / "a.index")
@@ -194,12 +194,12 @@ def kill_lists(room, kills):
             shutil.rmtree(folder)
             acknowledged.unlink()
 
-    killed = kill(grow, room, kills, 60, check)
+    killed = kill(grow, workspace, kills, 60, check)
     check()
     print(f"{killed} kills of an index that replaces its lists: every image was found.")
 
 
-def kill(command, room, kills, most, check=lambda: None):
+def kill(command, workspace, kills, most, check=lambda: None):
     """Run a command until it was killed `kills` times, then to its end.
 
     It is killed at one of its first `most` writing acts.
@@ -211,18 +211,18 @@ def kill(command, room, kills, most, check=lambda: None):
         if killed == kills:
             break
         acts = random.randint(1, most)
-        outcome = run(lambda: doomed(command, acts), room, PATIENCE)  # noqa: B023
+        outcome = run(lambda: doomed(command, acts), workspace, PATIENCE)  # noqa: B023
         if outcome.status not in (0, -signal.SIGKILL):
             raise UserError(f"{outcome.status}: {outcome.output}")
         killed += outcome.status != 0
         check()
-    undisturbed(command, room)
+    undisturbed(command, workspace)
     return killed
 
 
-def undisturbed(command, room):
+def undisturbed(command, workspace):
     """Run a command to its end. Raises UserError if it fails."""
-    outcome = run(lambda: run_script(command), room, PATIENCE)
+    outcome = run(lambda: run_script(command), workspace, PATIENCE)
     if outcome.status != 0:
         raise UserError(outcome.output)
 

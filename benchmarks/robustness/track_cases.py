@@ -1,4 +1,4 @@
-"""Cases of hostile.py about files that are no regular files, and about tracks.
+"""Cases of hostile.py about tracks, and about files that are not regular files.
 
 Somebody's folder may hold a pipe, a folder or an endless device under the name of a file that is
 read. Track files come in the lines and digits of other programs. The records of an index may name
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.robustness.cases import Case, rewrite
 from benchmarks.robustness.children import run
-from benchmarks.robustness.room import READ, WORKING, call
+from benchmarks.robustness.workspace import READ, WORKING, call
 
 GIGABYTES = 6  # of memory for a command that reads from an endless device
 
@@ -28,7 +28,7 @@ def cases_of_tracks():
     return [case for cases in (irregular_files, track_files, records) for case in cases()]
 
 
-# ----- what is no regular file
+# ----- files that are not regular files
 
 
 def irregular_files():
@@ -48,31 +48,31 @@ def irregular_files():
                 )
 
 
-def pipe(file, room):
+def pipe(file, workspace):
     """Put a pipe into the place of a file."""
-    (room / file).unlink()
-    os.mkfifo(room / file)
+    (workspace / file).unlink()
+    os.mkfifo(workspace / file)
 
 
-def endless(file, room):
+def endless(file, workspace):
     """Put a link to an endless device into the place of a file."""
-    (room / file).unlink()
-    (room / file).symlink_to("/dev/zero")
+    (workspace / file).unlink()
+    (workspace / file).symlink_to("/dev/zero")
 
 
-def folder(file, room):
+def folder(file, workspace):
     """Put a folder into the place of a file."""
-    (room / file).unlink()
-    (room / file).mkdir()
+    (workspace / file).unlink()
+    (workspace / file).mkdir()
 
 
-def bounded(room):
+def bounded(workspace):
     """Let this process have a few gigabytes of memory."""
     most = GIGABYTES << 30
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
-def nothing_named(text, room, output):
+def nothing_named(text, workspace, output):
     """Look for what no output should say."""
     return f"says {text}" if text in output else ""
 
@@ -143,17 +143,17 @@ def numbered(text, first):
     return "".join(f"{frame},{first + int(who)},{rest}\n" for frame, who, rest in lines).encode()
 
 
-def linked_alike(room, output):
+def linked_alike(workspace, output):
     """Compare the identities in the track file that across.py writes with those of people.csv."""
     if "error: " in output:
-        return "left an index" if (room / "new.index").exists() else ""
+        return "left an index" if (workspace / "new.index").exists() else ""
     words = ["--index", "new.index", "--save", "linked"]
-    outcome = run(partial(call, "across", words), room, 60)
+    outcome = run(partial(call, "across", words), workspace, 60)
     if outcome.status != 0:
         return f"across says {outcome.output[-500:]}"
-    rows = list(csv.DictReader((room / "linked" / "people.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((workspace / "linked" / "people.csv").read_text().splitlines()))
     told = {row["person"] for row in rows}
-    (written,) = (path for path in (room / "linked").glob("*.txt"))
+    (written,) = (path for path in (workspace / "linked").glob("*.txt"))
     found = {line.split(",")[1] for line in written.read_text().splitlines() if line}
     return "" if len(told) == len(found) else f"people.csv has {told}, the track file {found}"
 
@@ -191,28 +191,28 @@ def records():
             )
 
 
-def recorded_as(field, value, room):
+def recorded_as(field, value, workspace):
     """Change a field of the first record of tracks."""
-    with sqlite3.connect(room / "tracks.index") as index:
+    with sqlite3.connect(workspace / "tracks.index") as index:
         records = index.execute("SELECT key, value FROM about WHERE key LIKE 'tracks %'").fetchall()
         key, text = records[0]
         changed = json.dumps(json.loads(text) | {field: value})
         index.execute("UPDATE about SET value = ? WHERE key = ?", (changed, key))
     index.close()
-    shutil.copytree(room, room.parent / "before", symlinks=True)
+    shutil.copytree(workspace, workspace.parent / "before", symlinks=True)
 
 
-def nothing_outside(room, output):
+def nothing_outside(workspace, output):
     """Compare everything but the folder that across.py writes with what was there."""
-    before = room.parent / "before"
+    before = workspace.parent / "before"
     mine = {"linked", "linked.png"}
     changed = [
-        path.relative_to(room).as_posix()
-        for path in room.rglob("*")
-        if path.is_file() and path.relative_to(room).parts[0] not in mine
-        if not is_same(path, before / path.relative_to(room))
+        path.relative_to(workspace).as_posix()
+        for path in workspace.rglob("*")
+        if path.is_file() and path.relative_to(workspace).parts[0] not in mine
+        if not is_same(path, before / path.relative_to(workspace))
     ]
-    changed += [path.name for path in room.parent.iterdir() if path not in (room, before)]
+    changed += [path.name for path in workspace.parent.iterdir() if path not in (workspace, before)]
     return f"wrote {changed[:5]}" if changed else ""
 
 

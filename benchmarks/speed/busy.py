@@ -49,14 +49,14 @@ def main(argv=None):
         sep="\n",
     )
     print("| --- | --- | --- | --- | --- |")
-    with tempfile.TemporaryDirectory() as room:
-        apart(draw_people, Path(room) / "people", 40, 20, 3, 4, 100, 20)
-        apart(make_result, Path(room) / "made.mat", 3368, 19732)
+    with tempfile.TemporaryDirectory() as workspace:
+        apart(draw_people, Path(workspace) / "people", 40, 20, 3, 4, 100, 20)
+        apart(make_result, Path(workspace) / "made.mat", 3368, 19732)
         lines = {
             "train": [
                 *NETWORK,
                 "--data_dir",
-                f"{room}/people/pytorch",
+                f"{workspace}/people/pytorch",
                 "--train_all",
                 "--name",
                 "busy",
@@ -64,20 +64,20 @@ def main(argv=None):
             "test": [
                 *NETWORK,
                 "--test_dir",
-                f"{room}/people/pytorch",
+                f"{workspace}/people/pytorch",
                 "--result",
-                f"{room}/tested.mat",
+                f"{workspace}/tested.mat",
             ],
-            "evaluate": ["--result", f"{room}/made.mat"],
-            "evaluate_rerank": ["--result", f"{room}/made.mat"],
+            "evaluate": ["--result", f"{workspace}/made.mat"],
+            "evaluate_rerank": ["--result", f"{workspace}/made.mat"],
         }
         lines["train"] += ["--total_epoch", "2", "--height", "128", "--width", "64"]
         for command in options.commands:
             words = [str(ROOT / f"{command}.py"), *lines[command]]
-            print(row(command, words, options.threads, room, options.rounds), flush=True)
+            print(row(command, words, options.threads, workspace, options.rounds), flush=True)
 
 
-def row(command, words, threads, room, rounds):
+def row(command, words, threads, workspace, rounds):
     """Return the row of a command line."""
     settings: list[dict[str, str]] = [
         {},
@@ -89,7 +89,7 @@ def row(command, words, threads, room, rounds):
         with patch.dict(os.environ, setting):
             return run_process(*words)[0]
 
-    with patch("benchmarks.support.measure.ROOT", room):
+    with patch("benchmarks.support.measure.ROOT", workspace):
         quiet = median(seconds({}) for _ in range(rounds))
         with busy_core():
             turns = [[seconds(setting) for setting in settings] for _ in range(rounds)]

@@ -25,7 +25,7 @@ from person_reid.retrieval.clusters import dbscan, jaccard_graph
 DIMENSION = 512
 PER_PERSON = 17  # images, as in Market-1501's training set
 CAMERAS = 6
-SPREAD = 1.8  # of a person's images around their mean, whose own spread is 1
+SPREAD = 1.8  # how far a person's images lie from their mean; the means' spread is 1
 HEADER = (
     "| images | pairs within the radius | graph | DBSCAN | clusters | right pairs found | peak GB |"
 )

@@ -104,10 +104,10 @@ def main(argv=None):
         PARTS[options.only](options, select_device(options.gpu_ids))
         return
     failed = []
-    with tempfile.TemporaryDirectory() as room:
-        lay_out(options, room)
+    with tempfile.TemporaryDirectory() as workspace:
+        lay_out(options, workspace)
         for part in options.parts:
-            text, ended_well = run_part(part, options, room)
+            text, ended_well = run_part(part, options, workspace)
             failed += [] if ended_well else [part]
             print(text, flush=True)
             if options.save:
@@ -117,20 +117,20 @@ def main(argv=None):
         raise UserError(f"parts that failed: {', '.join(failed)}; the reasons are above.")
 
 
-def lay_out(options, room):
-    """Put people of Market-1501's size into `room`/people."""
+def lay_out(options, workspace):
+    """Put people of Market-1501's size into `workspace`/people."""
     if options.images:
         named = ["--pattern", r"(?P<id>-?\d+)_c(?P<camera>\d+)", "--test_fraction", "0"]
         prepare.main(
-            ["--data_dir", str(options.images), "--save_dir", f"{room}/people/pytorch", *named]
+            ["--data_dir", str(options.images), "--save_dir", f"{workspace}/people/pytorch", *named]
         )
         return
     sizes = ["--identities", "4"] if options.dry_run else ["--identities", "719"]
     nobody = ["--test_identities", "1", "--distractors", "0", "--junk", "0"]
-    prepare.main(["--synthetic", "--data_dir", f"{room}/people", *sizes, *nobody])
+    prepare.main(["--synthetic", "--data_dir", f"{workspace}/people", *sizes, *nobody])
 
 
-def run_part(part, options, room):
+def run_part(part, options, workspace):
     """Run a part in a process of its own.
 
     Return its output as a section, and whether it ended well.
@@ -142,7 +142,7 @@ def run_part(part, options, room):
     try:
         done = subprocess.run(
             command,
-            cwd=room,
+            cwd=workspace,
             timeout=60 * MINUTES,
             text=True,
             stdout=subprocess.PIPE,

@@ -11,12 +11,12 @@ They compute in float32, bfloat16 and int8.
       --engines openvino
 
 --int8 is a file of tools/export.py --int8 --calibrate; --bf16 needs a processor that computes in
-it. The ways take turns, so that a busy machine slows all of them. Seconds are those of a clock and
-of the processor; the latter depend little on what else runs. "PyTorch alone" is the network as it
-is (benchmarks/speed/eager.py), channels first and nothing fused, in batches that suit the cache
-like the others'. --people also measures the whole process of test.py, on the first people of the
-test set and 15 distractors for each, and prints its mAP; --whole takes all images. Images are
-decoded and networks exported beforehand, as in every run but the first.
+it. The ways take turns, so that a busy machine slows all of them. The table has seconds by the
+clock and seconds of the processor; these depend little on what else runs. "PyTorch alone" is the
+network as it is (benchmarks/speed/eager.py), channels first and nothing fused, in batches that suit
+the cache like the others'. --people also measures the whole process of test.py, on the first people
+of the test set and 15 distractors for each, and prints its mAP; --whole takes all images. Images
+are decoded and networks exported beforehand, as in every run but the first.
 """
 
 import json

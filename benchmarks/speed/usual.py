@@ -33,7 +33,7 @@ from person_reid.run_folder import RunFolder
 
 
 class UsualTraining:
-    """A network and its loader. options: those of train.py. workers: processes that load images."""
+    """A network and its loader. options: train.py's. workers: processes that load images."""
 
     def __init__(self, options, workers):
         seed_everything(options.seed)
@@ -109,7 +109,10 @@ class UsualTraining:
 def main(argv=None):
     parser = Parser(__doc__, allow_abbrev=False)
     parser.add_argument(
-        "--workers", type=int, default=2, help="the other flags are those of train.py"
+        "--workers",
+        type=int,
+        default=2,
+        help="processes that load images; train.py has the other flags",
     )
     own, train_flags = parser.parse_known_args(argv)
     options = training_of(train_flags)

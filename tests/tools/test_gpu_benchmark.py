@@ -12,7 +12,7 @@ import torch
 from benchmarks.speed import gpu
 
 
-def run_part_here(part, options, room):
+def run_part_here(part, options, workspace):
     """What `run_part` does, in this process, which has loaded the libraries."""
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         gpu.PARTS[part](options, torch.device("cpu"))
@@ -23,10 +23,10 @@ def run_part_here(part, options, room):
 def test_every_part_runs_on_the_cpu(here, monkeypatch):
     in_a_process = gpu.run_part
 
-    def run_part(part, options, room):
-        monkeypatch.chdir(room)
+    def run_part(part, options, workspace):
+        monkeypatch.chdir(workspace)
         quiet = part in ("ranking", "cores")  # they silence the log of their process
-        return (in_a_process if quiet else run_part_here)(part, options, room)
+        return (in_a_process if quiet else run_part_here)(part, options, workspace)
 
     monkeypatch.setattr(gpu, "run_part", run_part)
     gpu.main(["--dry_run", "--gpu_ids", "-1", "--save", str(here / "gpu.md")])

@@ -1,4 +1,4 @@
-"""A room in which every command has what it reads, and a command line of each that works there."""
+"""A workspace with the inputs of every command, and a command line of each that works there."""
 
 import shutil
 import sys
@@ -19,7 +19,7 @@ PEOPLE = "people/pytorch"
 TRAIN = [*SMALL, "--data_dir", PEOPLE, "--batchsize", "8", "--total_epoch", "1"]
 TRACKED = "--camera hall --frames hall --fps 10 --start 2026-11-01T09:00:00Z".split()  # noqa: SIM905
 ADAPTED = ["--total_epoch", "1", "--batchsize", "8", "--k1", "3", "--k2", "2", "--min_samples", "2"]
-# A command line of each command that works in the room that `furnish` makes.
+# A command line of each command that works in the workspace of `make_workspace`.
 WORKING = {
     "prepare": ["--data_dir", "people", "--save_dir", "out"],
     "train": [*TRAIN, "--name", "new"],
@@ -135,45 +135,45 @@ WORKING |= {
 }
 
 
-def furnish(room):
-    """Make a room with people, a run, features, an index and all else that a command reads."""
-    room.mkdir()
+def make_workspace(workspace):
+    """Make a workspace with people, a run, features, an index and every other input."""
+    workspace.mkdir()
 
     def do(command, words):
-        outcome = run(partial(call, command, words), room, 300)
+        outcome = run(partial(call, command, words), workspace, 300)
         if outcome.status != 0:
             raise UserError(f"{command} {words}: {outcome.output}")
 
-    run(partial(draw_people, room / "people", 4, 2, 2, 2, 2, 2), room, 300)
+    run(partial(draw_people, workspace / "people", 4, 2, 2, 2, 2, 2), workspace, 300)
     do("train", [*TRAIN, "--name", "run", "--train_all"])
     do("test", WORKING["test"])
     do("search index", ["people/query", "--index", "people.index", *SMALL])
     do("export", [*RUN, "--output", "net.onnx"])
     do("label_errors", [*WORKING["label_errors"], "--save", "errors.csv", "--accept_above", "0"])
-    crops = sorted((room / "people" / "query").glob("*.jpg"))
+    crops = sorted((workspace / "people" / "query").glob("*.jpg"))
     for name, crop in zip(("one.jpg", "two.jpg"), crops, strict=False):
-        shutil.copy(crop, room / name)
+        shutil.copy(crop, workspace / name)
     do("search enroll", ["Anna", "one.jpg", *WORKING["search enroll"][2:]])
     do("search people", [*WORKING["search people"], "--save", "who.csv"])
     do("prepare --corrections", WORKING["prepare --corrections"])
-    mended = room / "mended"
-    (room / "mended.txt").write_text(
+    mended = workspace / "mended"
+    (workspace / "mended.txt").write_text(
         "\n".join(str(path.relative_to(mended)) for path in mended.glob("*/*/*.jpg"))
     )
     shutil.rmtree(mended)
     lines = [
-        f"{path.relative_to(room)},{path.name[:4]},{path.name[6]},{split}\n"
+        f"{path.relative_to(workspace)},{path.name[:4]},{path.name[6]},{split}\n"
         for split, folder in (
             ("train", "bounding_box_train"),
             ("query", "query"),
             ("gallery", "bounding_box_test"),
         )
-        for path in sorted((room / "people" / folder).glob("0*.jpg"))
+        for path in sorted((workspace / "people" / folder).glob("0*.jpg"))
         if not path.name.startswith("0000")
     ]
-    (room / "list.csv").write_text("path,identity,camera,split\n" + "".join(lines))
-    (room / "precious").mkdir()
-    (room / "precious" / "thesis.txt").write_text("years of work")
+    (workspace / "list.csv").write_text("path,identity,camera,split\n" + "".join(lines))
+    (workspace / "precious").mkdir()
+    (workspace / "precious" / "thesis.txt").write_text("years of work")
     about = (
         "{title: t, source: s, dataset: synthetic, average_precision: step, "
         "published: {single: {mAP: 50}}}"
@@ -181,28 +181,28 @@ def furnish(room):
     flags = {
         flag.removeprefix("--"): value for flag, value in zip(TRAIN[::2], TRAIN[1::2], strict=True)
     }
-    (room / "recipe.yaml").write_text(
+    (workspace / "recipe.yaml").write_text(
         "".join(f"{k}: '{v}'\n" for k, v in flags.items()) + f"recipe: {about}\n"
     )
-    (room / "options.yaml").write_text("".join(f"{k}: {v}\n" for k, v in flags.items()))
-    (room / "results.jsonl").touch()
-    furnish_tracks(room, do)
+    (workspace / "options.yaml").write_text("".join(f"{k}: {v}\n" for k, v in flags.items()))
+    (workspace / "results.jsonl").touch()
+    add_tracks(workspace, do)
 
 
-def furnish_tracks(room, do):
+def add_tracks(workspace, do):
     """Make an index of the tracks of two cameras, the truth of one, and what across.py reads."""
     for camera, second in (("hall", 0), ("yard", 1)):
-        write_frames(room / camera)
-        write_tracks(room / f"{camera}.txt")
+        write_frames(workspace / camera)
+        write_tracks(workspace / f"{camera}.txt")
         words = ["--tracks", f"{camera}.txt", "--frames", camera, "--camera", camera]
         words += ["--fps", "10", "--start", f"2026-11-01T09:00:0{second}Z"]
         do("search index --tracks", [*words, "--index", "tracks.index", *SMALL])
-        (room / "truth" / camera / "gt").mkdir(parents=True)
-        write_tracks(room / "truth" / camera / "gt" / "gt.txt")
-    (room / "travel.csv").write_text("from,to,seconds\nhall,yard,5\n")
-    crops = sorted((room / "tracks.crops").rglob("*.jpg"))
-    named = "".join(f"{crop.relative_to(room)},{crop.stem[:6]}\n" for crop in crops)
-    (room / "corrections.csv").write_text(f"path,identity\n{named}")
+        (workspace / "truth" / camera / "gt").mkdir(parents=True)
+        write_tracks(workspace / "truth" / camera / "gt" / "gt.txt")
+    (workspace / "travel.csv").write_text("from,to,seconds\nhall,yard,5\n")
+    crops = sorted((workspace / "tracks.crops").rglob("*.jpg"))
+    named = "".join(f"{crop.relative_to(workspace)},{crop.stem[:6]}\n" for crop in crops)
+    (workspace / "corrections.csv").write_text(f"path,identity\n{named}")
 
 
 def call(command, words, before=None):
