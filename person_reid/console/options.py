@@ -55,8 +55,9 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
 def parse_words(
     kind: type[Config], argv: Sequence[str] | None = None, text: str | None = ""
 ) -> Config:
-    """Return a configuration as `parse` does, of words that may come from a file: no plugin that
-    they name is loaded.
+    """Return a configuration as `parse` does, of words that may come from a file.
+
+    No plugin that they name is loaded.
     """
     flags, words = _read_flags(kind, argv, text)
     with spelled_as_flags():
