@@ -37,7 +37,9 @@ class Weighted(torch.nn.Module):
 
     def __init__(self, loss: FeatureLoss, weight: float = 1.0, per_image: bool = False) -> None:
         super().__init__()
-        self.loss, self.weight, self.per_image = loss, weight, per_image
+        self.loss = loss
+        self.weight = weight
+        self.per_image = per_image
         self.takes = loss.takes
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:

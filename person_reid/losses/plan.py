@@ -61,8 +61,9 @@ def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
             flag = "alpha" if name == "verification" else name
             raise OptionError(
                 f"The loss {name} is asked for twice, by {{{flag}}} and by {{loss}}.",
-                **{flag: getattr(options, flag)}, loss=options.loss,
-            )  # fmt: skip
+                **{flag: getattr(options, flag)},
+                loss=options.loss,
+            )
         _check_head(name, options.loss, head)
     weight, settings = listed.pop("cross_entropy", (1.0, {}))
     if "smoothing" in settings:
@@ -98,18 +99,21 @@ def _refuse_ignored(options: LossOptions, plan: LossPlan) -> None:
     if plan.taught and not options.teacher:
         raise OptionError(
             f"{{loss}}: {plan.taught[0].name} needs a teacher: {{teacher}}.",
-            loss=options.loss, teacher="RUN or FILE",
-        )  # fmt: skip
+            loss=options.loss,
+            teacher="RUN or FILE",
+        )
     if options.teacher and not plan.taught:
         raise OptionError(
             "{teacher} would be ignored. Say how to learn: {loss}.",
-            teacher=options.teacher, loss="teacher_features:5",
-        )  # fmt: skip
+            teacher=options.teacher,
+            loss="teacher_features:5",
+        )
     if options.label_smoothing and not plan.classification.weight:
         raise OptionError(
             "{label_smoothing} would be ignored without cross entropy, which {loss} leaves out.",
-            label_smoothing=options.label_smoothing, loss="cross_entropy:0",
-        )  # fmt: skip
+            label_smoothing=options.label_smoothing,
+            loss="cross_entropy:0",
+        )
 
 
 def learns(plan: LossPlan) -> bool:
@@ -133,18 +137,18 @@ def _check_head(name: str, listed: str | None, head: str) -> None:
         return
     if name in LOSS_OF_HEAD.values():
         raise OptionError(
-            f"{{loss}}: {name} is the loss of a classifier, not an "
-            f"additional one. Choose it by {{head}}; "
-            "cross_entropy:0.5 in its place gives it a weight.",
-            loss=listed, head=name.removesuffix("_softmax"),
-        )  # fmt: skip
+            f"{{loss}}: {name} is the loss of a classifier, not an additional one. "
+            "Choose it by {head}; cross_entropy:0.5 in its place gives it a weight.",
+            loss=listed,
+            head=name.removesuffix("_softmax"),
+        )
     if head != "linear":
         raise OptionError(
-            f"{{loss}} with {{head}}: {name} needs class scores, but that classifier "
-            f"returns cosines. Leave {name} "
-            "out, or choose the linear head.",
-            loss=listed, head=head,
-        )  # fmt: skip
+            f"{{loss}} with {{head}}: {name} needs class scores, "
+            f"but that classifier returns cosines. Leave {name} out, or choose the linear head.",
+            loss=listed,
+            head=head,
+        )
 
 
 def parse_losses(text: str) -> dict[str, float]:

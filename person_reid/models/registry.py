@@ -130,9 +130,9 @@ def _of_plugin(name: str) -> Backbone:
 
 
 def find_backbone(name: str) -> Backbone:
-    """Return the Backbone called `name`: an entry of BACKBONES or FAMILIES, else the network that
-    timm or torchvision calls so.
+    """Return the Backbone called `name`.
 
+    It is an entry of BACKBONES or FAMILIES, else the network that timm or torchvision calls so.
     Raises UserError, with the nearest known name, for an unknown name.
     """
     if known := BACKBONES.get(name) or FAMILIES.get(name):
@@ -161,8 +161,9 @@ def build_backbone(
     drop_path: float | None = None,
     entry: Backbone | None = None,
 ) -> tuple[nn.Module, Backbone]:
-    """Build the module of backbone `name` for images of `size` (height, width); return it and its
-    Backbone entry.
+    """Build the module of backbone `name` for images of `size` (height, width).
+
+    Returns it and its Backbone entry.
 
     pretrained: load ImageNet weights.
     stride: 1 keeps the resolution of the last stage.
@@ -212,8 +213,9 @@ def _build(
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
-    """Return our names of networks, as `python model.py` orders them; timm's and torchvision's also
-    work.
+    """Return our names of networks, as `python model.py` orders them.
+
+    timm's and torchvision's names also work.
 
     pattern: as of file names, such as "osnet*".
     pretrained: list the published networks, which have weights, by the names that weights take.

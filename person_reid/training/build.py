@@ -49,8 +49,9 @@ log = logging.getLogger(__name__)
 
 
 def completed_options(config: Config) -> Config:
-    """Fill in what only the network and the losses know: the size of the images, learning rates,
-    stochastic depth.
+    """Fill in the options that only the network and the losses know.
+
+    They are the size of the images, learning rates and stochastic depth.
 
     Raises OptionError for options that the network or the losses would ignore, and warns of those
     that come too late to matter.
@@ -58,10 +59,11 @@ def completed_options(config: Config) -> Config:
     plan = loss_plan(config, config.head)
     if config.prototype_lr and not learns(plan) and config.prototype_lr != config.lr:
         raise OptionError(
-            "{prototype_lr} would be ignored without a loss with weights "
-            "of its own, such as {arcface}.",
-            prototype_lr=config.prototype_lr, arcface=True,
-        )  # fmt: skip
+            "{prototype_lr} would be ignored without a loss with weights of its own, "
+            "such as {arcface}.",
+            prototype_lr=config.prototype_lr,
+            arcface=True,
+        )
     _refuse_weightless(config, plan)
     check_network(config)
     config = resolve(config)
@@ -73,15 +75,18 @@ def completed_options(config: Config) -> Config:
 
 
 def check_size_schedule(options: FitOptions, size: tuple[int, int]) -> None:
-    """Raise OptionError if a training would end at another size than the network's, (height,
-    width).
+    """Raise OptionError if a training would end at another size than the network's.
+
+    size: (height, width) of the network.
     """
     if options.sizes and options.sizes[-1][1] != size:
         raise OptionError(
             "{resize_schedule}: the last size is that of the trained network, "
             "which is {height} and {width}.",
-            resize_schedule=options.resize_schedule, height=size[0], width=size[1],
-        )  # fmt: skip
+            resize_schedule=options.resize_schedule,
+            height=size[0],
+            width=size[1],
+        )
 
 
 def _refuse_weightless(config: TrainConfig, plan: LossPlan) -> None:
@@ -89,10 +94,10 @@ def _refuse_weightless(config: TrainConfig, plan: LossPlan) -> None:
     weights = [term.weight for term in (plan.classification, *plan.terms, *plan.taught)]
     if not any(weights) and not config.adv and not config.DG:
         raise OptionError(
-            "{loss}: every loss has the weight 0, so there is nothing to learn. Give "
-            "one a weight, such as triplet:1.",
+            "{loss}: every loss has the weight 0, so there is nothing to learn. "
+            "Give one a weight, such as triplet:1.",
             loss=config.loss,
-        )  # fmt: skip
+        )
 
 
 def check_identities(config: TrainConfig, images: TrainingImages) -> None:
@@ -104,9 +109,8 @@ def check_identities(config: TrainConfig, images: TrainingImages) -> None:
     taught = config.teacher or config.DG or not config.labelled
     if images.num_classes < 2 and not taught:
         raise UserError(
-            f"{config.roots[0] / config.split}: a single identity, "
-            f"{images.split.classes[0]}, so there is nothing to "
-            "learn. A network learns to tell two or more apart."
+            f"{config.roots[0] / config.split}: a single identity, {images.split.classes[0]}, "
+            "so there is nothing to learn. A network learns to tell two or more apart."
         )
 
 
@@ -183,15 +187,17 @@ def create_network(
 def create_criterion(
     config: LossOptions, network: Network, teacher: Embedder | None = None
 ) -> Criterion:
-    """Build what the training of a network minimises. teacher: what the
-    teacher_ losses compare it with.
+    """Build what the training of a network minimises.
+
+    teacher: the network that the teacher_ losses compare it with.
     """
     return Criterion(loss_plan(config, network.head_name), network, teacher.dim if teacher else 0)
 
 
 def weight_averaging(options: FitOptions) -> Averaging | None:
-    """Return how --wa averages the weights; --DG asks for it,
-    because its teacher is the average.
+    """Return how --wa averages the weights.
+
+    --DG asks for it, because its teacher is the average.
     """
     return Averaging(first_epoch=int(AVERAGE_FROM * options.total_epoch)) if options.wa else None
 
@@ -230,8 +236,9 @@ def added_losses(
 
 
 def describe_training(config: TrainConfig) -> str:
-    """Return the options as YAML and the size of the network, which is built
-    without memory for its weights.
+    """Return the options as YAML and the size of the network.
+
+    The network is built without memory for its weights.
     """
     folder = config.roots[0] / config.split
     classes = PUBLISHED_CLASSES
@@ -247,8 +254,9 @@ def describe_training(config: TrainConfig) -> str:
 def unlabelled_bank(
     paths: list[Path], folder: Path, size: tuple[int, int], otherwise: Path
 ) -> torch.Tensor:
-    """Return the bank of any folder of images; its cache lies there, or below
-    `otherwise` if nobody may write there.
+    """Return the bank of any folder of images.
+
+    Its cache lies there, or below `otherwise` if nobody may write there.
     """
     cache = folder / ".cache"
     if not cache.is_dir() and not os.access(folder, os.W_OK):

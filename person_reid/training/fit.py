@@ -176,8 +176,8 @@ def _check_classes(network: Network, expected: int | None = None) -> None:
     """Raise UserError if the network has no classes, or another number than the data set."""
     if not network.num_classes or expected not in (None, network.num_classes):
         raise UserError(
-            f"The network has {network.num_classes or 0} classes, and the data set "
-            f"{'some' if expected is None else expected} identities: "
+            f"The network has {network.num_classes or 0} classes, "
+            f"and the data set {'some' if expected is None else expected} identities: "
             f"create_model(..., num_classes={expected or 'N'})."
         )
 
@@ -193,18 +193,16 @@ def _check(network: Network, options: FitOptions) -> None:
         )
     if options.sync_bn:
         raise OptionError(
-            "{sync_bn}: batch norms are synchronised between processes, and "
-            "fit has one. Use train_DDP.py.",
+            "{sync_bn}: batch norms are synchronised between processes, "
+            "and fit has one. Use train_DDP.py.",
             sync_bn=True,
-        )  # fmt: skip
+        )
     check_size_schedule(options, network.size)
 
 
 @contextmanager
 def as_it_was(network: Network) -> Iterator[None]:
-    """Give a network back in its own mode, with its own kinds of layers, and
-    learning what it learnt before.
-    """
+    """Give a network back as it was: its mode, its kinds of layers and the weights that learn."""
     training = {module: module.training for module in network.modules()}
     learns = {weight: weight.requires_grad for weight in network.parameters()}
     try:

@@ -1,6 +1,4 @@
-"""Build the optimiser of a training run, with its parameter groups,
-and its learning-rate schedule.
-"""
+"""Build the optimiser of a training, with its parameter groups, and its schedule."""
 
 import math
 from bisect import bisect_right
@@ -22,7 +20,9 @@ IN_BACKBONE = ("model.", "usam_")  # prefixes of its parameters' names
 WARM_FROM = 0.1  # fraction of the learning rate at which a warm-up begins
 DROP = 0.1  # factor of each step down
 # one_cycle has PyTorch's pct_start, div_factor and final_div_factor.
-ONE_CYCLE_RISE, START, ONE_CYCLE_END = 0.3, 25, 1e4
+ONE_CYCLE_RISE = 0.3
+START = 25
+ONE_CYCLE_END = 1e4
 COSINE_FLOOR = 0.01  # fraction of --lr at which the cosine schedules end
 
 
@@ -197,13 +197,13 @@ def one_cycle(update: Update, options: OptimizerOptions) -> float:
     warm_steps = options.warm_epoch * update.steps_per_epoch
     peak, last = max(0.0, (warm_steps or ONE_CYCLE_RISE * steps) - 1), steps - 1
     if update.step <= peak:
-        position, start, end = update.step / peak if peak else 1.0, 1 / START, 1.0
+        position = update.step / peak if peak else 1.0
+        start = 1 / START
+        end = 1.0
     else:
-        position, start, end = (
-            (update.step - peak) / max(1, last - peak),
-            1.0,
-            1 / START / ONE_CYCLE_END,
-        )
+        position = (update.step - peak) / max(1, last - peak)
+        start = 1.0
+        end = 1 / START / ONE_CYCLE_END
     return end + (start - end) * (1 + math.cos(math.pi * position)) / 2
 
 

@@ -65,8 +65,9 @@ Term = Callable[["TrainingStep", Batch, Tensor, Tensor], Tensor | float]
 
 
 class Objective(nn.Module):
-    """Network and criterion together, to be recorded, compiled, or synchronised between processes
-    by DDP.
+    """Network and criterion in one module.
+
+    It is recorded, compiled, or synchronised between processes by DDP.
 
     Every process computes the loss of the whole batch, across all processes. The gradient that DDP
     averages therefore equals the gradient of one process with the whole batch (see World.gather).
@@ -74,11 +75,14 @@ class Objective(nn.Module):
 
     def __init__(self, network: Network, criterion: Criterion, world: World) -> None:
         super().__init__()
-        self.network, self.criterion, self.world = network, criterion, world
+        self.network = network
+        self.criterion = criterion
+        self.world = world
 
     def forward(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the loss, a scalar, and this process's features and logits for
-        images (B, 3, H, W), targets (B,).
+        """Return the loss, a scalar, and this process's features and logits.
+
+        images: (B, 3, H, W). targets: (B,).
         """
         features, logits = self.network.outputs(images, self.criterion.seen)
         logits = self.criterion.scores(features, logits)
@@ -176,9 +180,7 @@ class TrainingStep:
         return Outcome(loss.detach(), wrong, len(batch.targets), updates)
 
     def _group(self, step: int) -> tuple[bool, int]:
-        """Return whether the weights are updated after a step of an epoch, and
-        how many batches they learn from.
-        """
+        """Return whether a step updates the weights, and from how many batches they then learn."""
         size, steps = self.options.accumulate, len(self.images)
         last = (step + 1) % size == 0 or step + 1 == steps
         return last, min(size, steps - (step - step % size))
@@ -227,8 +229,9 @@ class TrainingStep:
             self._begin_average()
 
     def _recorded(self) -> bool:
-        """Return whether a GPU records the steps: only if nothing else handles the objective or its
-        gradients.
+        """Return whether a GPU records the steps.
+
+        It does only if nothing else handles the objective or its gradients.
 
         A recording overwrites the gradients that --accumulate would add to, and --compile has a
         mode of its own for it.
@@ -283,19 +286,16 @@ class TrainingStep:
 
     @torch.inference_mode()
     def outputs_are_finite(self) -> bool:
-        """Return whether features and logits of a few training images are
-        finite when the network is tested.
-        """
+        """Return whether the tested network gives finite outputs for a few training images."""
         with evaluation_mode(self.network):
             outputs = self.network.outputs(self.images.some().to(self.device))
         return all(bool(output.isfinite().all()) for output in outputs)
 
     def averaged_statistics(self) -> dict[str, Any]:
-        """Return the averaged network's state dict with batch-norm statistics of its own, from one
-        more pass.
+        """Return the averaged network's state dict, with batch-norm statistics of its own.
 
-        They are means over the batches of all processes, as one process with smaller batches would
-        compute them.
+        Another pass over the images gives the statistics. They are means over the batches of all
+        processes, as one process with smaller batches would compute them.
         """
         assert self.average is not None, "only --wa averages"
         epoch = self.options.total_epoch
@@ -309,8 +309,9 @@ class TrainingStep:
         return self.average.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that `load_state_dict` needs to continue after the last
-        update as if nothing had happened.
+        """Return all that `load_state_dict` needs to continue after the last update.
+
+        The training goes on as if nothing had happened.
         """
         return {name: getattr(self, name).state_dict() for name in self._parts()}
 
@@ -326,9 +327,7 @@ class TrainingStep:
         return parts if self.average is None else [*parts, "average", "average_criterion"]
 
     def _begin_average(self) -> None:
-        """Begin the moving averages of the network and of the weights that losses
-        own, from their present values.
-        """
+        """Begin the moving averages of the network and of the losses' weights at their values."""
         assert self.averaging is not None
         update = get_ema_multi_avg_fn(self.averaging.decay)
         self.average = AveragedModel(

@@ -58,7 +58,9 @@ class Batches:
     def __init__(
         self, options: FitOptions, device: torch.device, world: World | None = None, seed: int = 0
     ) -> None:
-        self.options, self.device, self.seed = options, device, seed
+        self.options = options
+        self.device = device
+        self.seed = seed
         self.world = world or World()
 
     def __len__(self) -> int:
@@ -74,9 +76,7 @@ class Batches:
         raise NotImplementedError
 
     def size_of(self, epoch: int) -> tuple[int, int] | None:
-        """Return the (height, width) that an epoch is trained at; None leaves the images as they
-        are.
-        """
+        """Return the (height, width) of an epoch's images; None leaves them as they are."""
         return None
 
     def seed_of(self, epoch: int, step: int) -> int:
@@ -93,9 +93,13 @@ class LoadedBatches(Batches):
     """
 
     def __init__(
-        self, loader: DataLoader[Any], classes: int, options: FitOptions, device: torch.device,
+        self,
+        loader: DataLoader[Any],
+        classes: int,
+        options: FitOptions,
+        device: torch.device,
         seed: int = 0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(options, device, seed=seed)
         self.loader, self.classes = loader, classes
 
@@ -122,9 +126,8 @@ class LoadedBatches(Batches):
         shape = tuple(getattr(images, "shape", ()))
         if len(shape) != 4 or shape[1] != 3 or not images.is_floating_point():
             raise UserError(
-                "The loader gives images of "
-                f"{getattr(images, 'dtype', type(images).__name__)} {shape}: expected normalised "
-                "floating-point images (B, 3, H, W)."
+                f"The loader gives images of {getattr(images, 'dtype', type(images).__name__)} "
+                f"{shape}: expected normalised floating-point images (B, 3, H, W)."
             )
         if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < self.classes:
             raise UserError(
@@ -175,9 +178,7 @@ class TrainingImages(Batches):
         return make(self.split, self.options, self.seed, self.world.rank, self.world.size)
 
     def _warn_of_few_pairs(self) -> None:
-        """Log a hint if shuffled batches hold hardly any of the
-        pairs that the losses learn from.
-        """
+        """Log a hint if shuffled batches hold hardly any pairs that the losses learn from."""
         batch = self.options.batchsize * self.world.size
         pairs = expected_pairs(self.split.targets, batch)
         losses = pair_losses(self.options)
@@ -186,12 +187,16 @@ class TrainingImages(Batches):
                 "A shuffled batch of %d images holds %.1f pairs of one identity on average, "
                 "which is what %s learns from. "
                 "--sampler pk puts %d images of each identity into a batch.",
-                batch, pairs, " + ".join(losses), self.options.instances,
-            )  # fmt: skip
+                batch,
+                pairs,
+                " + ".join(losses),
+                self.options.instances,
+            )
 
     def decode(self, size: tuple[int, int], padding: int = Augment.padding) -> None:
-        """Decode all images, or open the caches beside them. size:
-        (height, width). padding: see Augment. A source of one's own has them already.
+        """Decode all images, or open the caches beside them.
+
+        size: (height, width). padding: see Augment. A source of one's own has its images already.
         """
         if not self.decodes:
             return
@@ -231,15 +236,17 @@ class TrainingImages(Batches):
         if dropped := sorted({split.classes[i] for i in split.targets[targets < 0]}):
             log.warning(
                 "Validation leaves out %d of %d images in %s, of %s not trained on, such as %s.",
-                len(split) - len(known), len(split), folder,
-                counted(len(dropped), "identity", "identities"), dropped[0],
-            )  # fmt: skip
+                len(split) - len(known),
+                len(split),
+                folder,
+                counted(len(dropped), "identity", "identities"),
+                dropped[0],
+            )
         bank = self._bank_of(folder, split, size)
         return bank[torch.from_numpy(known)], torch.from_numpy(targets[known])
 
     def _trains_on(self, split: Split) -> bool:
-        """Return whether all images of a split of the first data set are among those that are
-        trained on.
+        """Return whether the training's images contain all of a split of the first data set.
 
         `train_all` has them under the same names, as links or copies.
         """

@@ -1,7 +1,7 @@
-"""Send each epoch's figures to experiment trackers as well as to log.jsonl: --tensorboard, --wandb,
---mlflow.
+"""Send each epoch's figures to experiment trackers: --tensorboard, --wandb, --mlflow.
 
-Pictures of a run are drawn through `drawing`, so that none of them can end a training.
+log.jsonl holds them as well. Pictures of a run are drawn through `drawing`, so that none of them
+can end a training.
 
 A package is imported only if its flag is given. Its own environment variables decide where it
 writes, under which project, and whether it may use the network:
@@ -54,7 +54,7 @@ def to_wandb(config: TrainConfig, folder: Path) -> Writer:
 
 def to_mlflow(config: TrainConfig, folder: Path) -> Writer:
     """Log to a run of MLflow, with the flags as its parameters."""
-    # otherwise MLflow 3 refuses file: URIs
+    # Without it, MLflow 3 refuses URIs of files.
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     import mlflow
 
@@ -64,7 +64,7 @@ def to_mlflow(config: TrainConfig, folder: Path) -> Writer:
 
 
 OpenWriter = Callable[[TrainConfig, Path], Writer]
-# by flag, which is also the package
+# Each is named by its flag, which is also the name of the package.
 METRIC_WRITERS: dict[str, OpenWriter] = {
     "tensorboard": to_tensorboard,
     "wandb": to_wandb,
@@ -105,8 +105,9 @@ def check_writers(config: TrainConfig) -> None:
 def open_writers(
     config: TrainConfig, folder: Path, history: Iterable[dict[str, float]] = ()
 ) -> Iterator[Write]:
-    """Yield write(record), which passes the figures of an epoch, {name: number}, to every writer of
-    the run.
+    """Yield write(record), which passes the figures of an epoch to every writer of the run.
+
+    record: {name: number}.
 
     history: the records of earlier epochs. A resumed run starts afresh in each writer, and these
     make it complete.
@@ -156,10 +157,11 @@ def going_on(name: str, failed: set[str]) -> Iterator[None]:
     except Exception as error:  # each package fails in its own ways
         if name not in failed:
             log.warning(
-                "--%s: figures are lost there (%s). log.jsonl has all of "
-                "them, and the training goes on.",
-                name, first_line(error),
-            )  # fmt: skip
+                "--%s: figures are lost there (%s). log.jsonl has all of them, "
+                "and the training goes on.",
+                name,
+                first_line(error),
+            )
         failed.add(name)
 
 
