@@ -14,6 +14,11 @@
     python tools/search.py apply people.csv --index people.index               # after corrections
     python tools/search.py forget --index people.index --identity Anna
     python tools/search.py forget --index people.index --expire 30d            # daily, say
+    python tools/search.py info --index people.index
+    python tools/search.py check --index people.index                          # reads every byte
+    python tools/search.py backup copy.index --index people.index              # while others write
+    python tools/search.py relocate /old/crops /new/crops --index people.index
+    python tools/search.py prune --index people.index                          # files that are gone
 
 The index remembers its network. An indexed image that has not changed is not read again, and what
 was added before a crash stays. With --threshold (python tools/threshold.py), a query without a
@@ -31,6 +36,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +49,19 @@ from person_reid.config.search import (
     SEARCH_COMMANDS,
     AddOptions,
     ApplyConfig,
+    BackupConfig,
+    CheckConfig,
     EnrollConfig,
     FilterOptions,
     ForgetConfig,
     IdentifyConfig,
     IndexConfig,
+    InfoConfig,
     PeopleConfig,
+    PruneConfig,
     QueryConfig,
+    RelocateConfig,
+    UpgradeConfig,
 )
 from person_reid.config.times import ago, written
 from person_reid.console import command, parse_command, run_script
@@ -71,10 +83,21 @@ from person_reid.gallery.metadata import (
     read_abouts,
 )
 from person_reid.gallery.track_records import describe_tracks, record_tracks
+from person_reid.gallery.upkeep import (
+    back_up,
+    facts_of_index,
+    faults_of,
+    gone,
+    open_file,
+    relocate,
+    upgrade_file,
+)
 from person_reid.retrieval.clusters import group_people, numbered_names
 from person_reid.retrieval.thresholds import DIGITS, load_bound
 from person_reid.text import counted, printable
 
+MOST_FAULTS = 20  # damages that are printed
+PRUNED_AT_ONCE = 5000  # images
 FILTERS = ("identity", "camera", "track", "source", "after", "before")
 
 
@@ -305,8 +328,8 @@ def apply(config: ApplyConfig) -> None:
 
 def forget(config: ForgetConfig) -> None:
     """Delete the images that all options together describe."""
-    names = ("image", *FILTERS, "expire")
-    if not (given := [name for name in names if getattr(config, name) is not None]):
+    names = ("image", *FILTERS, "where", "expire")
+    if not (given := [name for name in names if getattr(config, name)]):
         flags = ", ".join(f"--{name}" for name in names[:-1])
         raise UserError(f"forget: say which images: {flags} or --expire.")
     ends = [config.before, config.expire and ago(config.expire)]
@@ -320,11 +343,80 @@ def forget(config: ForgetConfig) -> None:
     print(f"{config.index}: {counted(count, 'image')} forgotten, {len(index)} left")
     if not count:
         print_lines(nobody_has(index, which))
+        if config.image:
+            print_lines([f"No such image: {real(config.image)}"])
+
+
+def info(config: InfoConfig) -> None:
+    """Print and write what an index holds."""
+    check_outputs(config, json=[config.json])
+    facts = facts_of_index(open_gallery(config.index, new=False))
+    for name, value in facts.items():
+        shown = value
+        if name == "network":
+            given = (value or {}).items()
+            shown = [f"{key} {each}" for key, each in given if each not in (None, False)]
+        if name == "forgotten":
+            shown = [f"{each['images']} on {each['time']} by {each['asked']}" for each in value]
+        if isinstance(shown, list):
+            shown = ", ".join(shown)
+        print(printable(f"{name}: {'-' if shown in (None, '') else shown}"))
+    if config.json:
+        write_json(config.json, facts)
+        print(f"Written: {config.json}")
+
+
+def check(config: CheckConfig) -> None:
+    """Name what is damaged in an index and its lists. Raises UserError if anything is."""
+    index = open_file(config.index)
+    faults = list(islice(faults_of(index), MOST_FAULTS))
+    print_lines(faults)
+    if faults:
+        raise UserError(f"{config.index}: damaged; the lines above say where.")
+    print(f"{config.index}: {counted(len(index), 'image')}, and no damage")
+
+
+def upgrade(config: UpgradeConfig) -> None:
+    """Bring the file of an index to the latest version."""
+    before, now = upgrade_file(open_file(config.index))
+    print(f"{config.index}: version {now}" + (" already" if before == now else f", was {before}"))
+
+
+def backup(config: BackupConfig) -> None:
+    """Write a copy of an index."""
+    check_outputs(config, copy=[config.copy])
+    index = open_file(config.index)
+    back_up(index, config.copy)
+    print(f"Written: {config.copy}")
+
+
+def move(config: RelocateConfig) -> None:
+    """Say where images, track files and weights are now."""
+    old, new = map(real, config.places)
+    count = relocate(open_file(config.index), old, new)
+    print(f"{config.index}: {counted(count, 'image')} of {old} now in {new}")
+
+
+def prune(config: PruneConfig) -> None:
+    """Forget the images whose files are gone."""
+    index = open_gallery(config.index, new=False)
+    paths = gone(index)
+    if paths and len(paths) == len(index):
+        raise UserError(
+            f"{config.index}: none of its images is there, such as {paths[0]}. Have they moved? "
+            "python tools/search.py relocate OLD NEW --index FILE"
+        )
+    count = 0
+    for start in range(0, len(paths), PRUNED_AT_ONCE):
+        some = paths[start : start + PRUNED_AT_ONCE]
+        count += index.forget(Filter(images=tuple(map(os.fsencode, some))), "prune")
+    print(f"{config.index}: {counted(count, 'image')} forgotten, {len(index)} left")
 
 
 def filter_of(config: FilterOptions) -> Filter:
     """Return the Filter that the options describe: EVERYTHING without any."""
-    return Filter(**{name: getattr(config, name) for name in FILTERS})
+    where = dict(each.split("=", 1) for each in config.where) or None
+    return Filter(**{name: getattr(config, name) for name in FILTERS}, where=where)
 
 
 def check_not_indexed(index: Gallery, config: FilterOptions, name: str) -> None:
@@ -352,6 +444,12 @@ WORK: dict[str, Callable[[Any], None]] = {
     "people": people,
     "apply": apply,
     "forget": forget,
+    "info": info,
+    "check": check,
+    "upgrade": upgrade,
+    "backup": backup,
+    "relocate": move,
+    "prune": prune,
 }
 
 

@@ -32,6 +32,14 @@ def age(text: str) -> str:
     return text
 
 
+def pair(text: str) -> str:
+    """Check the form of a value of --where."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise ValueError("expected NAME=VALUE, such as store=3")
+    return printable_text(text)
+
+
 def _only(name: str) -> str | None:
     """Declare a filter for images of a person, a camera, a track or a source."""
     filtered: str | None = option(
@@ -65,6 +73,13 @@ class FilterOptions(GalleryOptions):
     )
     before: str | None = option(
         None, "only images from before this time", form=moment, metavar="TIME"
+    )
+    where: tuple[str, ...] = option(
+        (),
+        "only images with these values of further columns, as in store=3",
+        form=pair,
+        several="+",
+        metavar="NAME=VALUE",
     )
 
 
@@ -264,6 +279,53 @@ class ForgetConfig(FilterOptions):
     keep_crops: bool = option(False, "keep the image files that index --tracks cut")
 
 
+@dataclass(frozen=True, kw_only=True)
+class InfoConfig(GalleryOptions):
+    """Say what an index holds: network, images, cameras, version, lists and size."""
+
+    title = "output"
+    json: str | None = option(
+        None, "write it there as well", form=file_ending_in(".json"), metavar="FILE"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckConfig(GalleryOptions):
+    """Read every byte of an index and of its lists, and name what is damaged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpgradeConfig(GalleryOptions):
+    """Bring the file of an index to the latest version, which the first addition does as well."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupConfig(GalleryOptions):
+    """Write a copy of an index, of one state, while others search and add."""
+
+    title = "copy"
+    copy: str = option("", "the file to write", positional=True, metavar="FILE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelocateConfig(GalleryOptions):
+    """Say that images, track files and weights are at another place now."""
+
+    title = "places"
+    places: tuple[str, ...] = option(
+        (),
+        "folder or file as it was called, and as it is now",
+        several=2,
+        positional=True,
+        metavar="PLACE",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneConfig(GalleryOptions):
+    """Forget the images whose files are gone."""
+
+
 SEARCH_COMMANDS: dict[str, type[GalleryOptions]] = {
     "index": IndexConfig,
     "query": QueryConfig,
@@ -272,4 +334,10 @@ SEARCH_COMMANDS: dict[str, type[GalleryOptions]] = {
     "people": PeopleConfig,
     "apply": ApplyConfig,
     "forget": ForgetConfig,
+    "info": InfoConfig,
+    "check": CheckConfig,
+    "upgrade": UpgradeConfig,
+    "backup": BackupConfig,
+    "relocate": RelocateConfig,
+    "prune": PruneConfig,
 }

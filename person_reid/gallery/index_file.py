@@ -226,6 +226,50 @@ class IndexFile(SqliteFile):
         command = f"SELECT DISTINCT {_column(name)} FROM images ORDER BY 1"
         return [str(value) for (value,) in self._rows(command) if value]
 
+    def changed_rows(self) -> Iterator[str]:
+        """Yield a sentence for each image whose row is not as it was written."""
+        command = f"SELECT id, {ROW_FACTS}, feature FROM images ORDER BY id"
+        for rows in self._read(command, ()):
+            for number, *facts, feature in rows:
+                try:
+                    self._known([(number, *facts)])
+                    self._features([feature], [facts[2]])
+                except UserError as error:
+                    yield f"{error} (image {number})"
+
+    def forgettings(self) -> list[dict[str, Any]]:
+        """Return when images were forgotten, by which words, and how many."""
+        rows = self._rows("SELECT time, asked, images FROM forgotten ORDER BY rowid")
+        return [dict(zip(("time", "asked", "images"), row, strict=True)) for row in rows]
+
+    def version(self) -> int:
+        """Return the version of the file."""
+        return self._version()
+
+    def move(self, moved: Callable[[str], str]) -> int:
+        """Give images, and all that is remembered, the paths that a function says.
+
+        Returns how many images moved. An image that is already at the new path is replaced.
+        """
+        count = 0
+        with self._transaction():
+            rows = self._rows("SELECT id, path FROM images")
+            new = {number: os.fsencode(moved(os.fsdecode(path))) for number, path in rows}
+            ids = [number for number, path in rows if new[number] != path]
+            for number, key, state, checksum, *facts in self._where("id", ids, ROW_FACTS):
+                about = self._known([(number, key, state, checksum, *facts)])[number][1]
+                of_feature = (checksum or 0) >> SUM_BITS & LOW_BITS
+                path, _, whole, *_ = _row(new[number], state, about, of_feature)
+                self._rows(
+                    "UPDATE OR REPLACE images SET path = ?, checksum = ? WHERE id = ?",
+                    (path, None if checksum is None else whole, number),
+                )
+                count += 1
+            for key, text in self._rows("SELECT key, value FROM about"):
+                if (now := _moved_texts(parse_json(text), moved)) != parse_json(text):
+                    self._rows("UPDATE about SET value = ? WHERE key = ?", (json.dumps(now), key))
+        return count
+
     def sample(self, count: int, after: int = 0) -> Features:
         """Return at most `count` features (n, D), spread evenly over the ids above `after`.
 
@@ -432,6 +476,15 @@ def _row(key: bytes, state: str, about: About, of_feature: int, *feature: bytes)
     *facts, more = about
     texts = (*facts, more and json.dumps(more, ensure_ascii=False, sort_keys=True))
     return key, state, joined(of_feature, sum_of_facts(key, (state, *texts))), *texts, *feature
+
+
+def _moved_texts(value: Any, moved: Callable[[str], str]) -> Any:
+    """Return a value of JSON in which every text is what a function says of it."""
+    if isinstance(value, dict):
+        return {key: _moved_texts(each, moved) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_moved_texts(each, moved) for each in value]
+    return moved(value) if isinstance(value, str) else value
 
 
 def _column(name: str) -> str:

@@ -261,6 +261,22 @@ def _files(source: IndexFile) -> Iterator[tuple[Path, int]]:
         yield file, source.reached(_token(file))
 
 
+def files_of_lists(source: IndexFile) -> list[Path]:
+    """Return the files of lists that fit an IndexFile."""
+    return [file for file, reached in _files(source) if reached]
+
+
+def damaged_in(file: Path) -> Iterator[str]:
+    """Yield a sentence for each list in a file that is not as it was written."""
+    sums, index = _sums(file), _read(file, mapped=True)
+    if sums is None or index is None:
+        yield f"{file}: damaged. Delete it; the next search makes it again."
+        return
+    for number, expected in enumerate(sums.tolist()):
+        if sum_of(index, number) != expected:
+            yield f"{file}: list {number} was changed. Delete it; the next search makes it again."
+
+
 def delete_lists(source: IndexFile) -> None:
     """Delete the lists of an IndexFile, unfinished ones as well.
 

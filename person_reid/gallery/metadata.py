@@ -99,6 +99,11 @@ def _own(value: Any, name: str) -> dict[str, str]:
     return {key: _text(each, f"{name} {key}") for key, each in value.items() if each is not None}
 
 
+def _paths(value: Any, name: str) -> tuple[bytes, ...]:
+    """Return paths as an index stores them."""
+    return tuple(_path(each, name) for each in value)
+
+
 def _pairs(value: Any, name: str) -> tuple[tuple[str, str], ...]:
     """Return further columns as sorted pairs, which a dictionary of filters can hold."""
     return tuple(sorted(_own(dict(value) if isinstance(value, tuple) else value, name).items()))
@@ -136,8 +141,8 @@ class Filter:
     None matches all. after, before: a datetime, a date, or a text such as 2026-11-01T09:30+01:00;
     without an offset, it is local time. image: the path as it was added. named: identities after
     this one in alphabetical order; "" is all that have an identity. where: values of further
-    columns, such as {"store": "3"}. Raises UserError for other values, and if no time is both from
-    `after` on and before `before`.
+    columns, such as {"store": "3"}. images: paths as they were added. Raises UserError for other
+    values, and if no time is both from `after` on and before `before`.
     """
 
     identity: str | None = None
@@ -149,10 +154,17 @@ class Filter:
     image: str | os.PathLike[str] | bytes | None = None
     named: str | None = None
     where: Any = None
+    images: tuple[bytes, ...] | None = None
 
     def __post_init__(self) -> None:
         forms: dict[str, Any]
-        forms = {"after": _bound, "before": _bound, "image": _path, "where": _pairs}
+        forms = {
+            "after": _bound,
+            "before": _bound,
+            "image": _path,
+            "where": _pairs,
+            "images": _paths,
+        }
         for name, value in [*vars(self).items()]:
             if value is not None:
                 object.__setattr__(self, name, forms.get(name, _text)(value, name))
@@ -173,13 +185,15 @@ class Filter:
             "named": ("identity", ">"),
         }
         given = {name: value for name, value in vars(self).items() if value is not None}
-        given.pop("where", None)  # see condition()
+        given = {name: value for name, value in given.items() if name not in ("where", "images")}
         return [(*others.get(name, (name, "=")), value) for name, value in given.items()]
 
     def admits(self, path: str | os.PathLike[str], about: About) -> bool:
         """Return whether an image passes; for galleries without a language of their own."""
         known = about._asdict() | {"path": os.fsencode(path)}
         if not {*(self.where or ())} <= {*(about.more or {}).items()}:
+            return False
+        if self.images is not None and os.fsencode(path) not in self.images:
             return False
         for column, sign, value in self.comparisons():
             found = known[column]
@@ -199,6 +213,9 @@ class Filter:
         for pair in self.where or ():
             clauses.append(OF_MORE)
             values += pair
+        if self.images is not None:
+            clauses.append(f"path IN ({', '.join('?' * len(self.images))})")
+            values += self.images
         return " AND ".join(clauses) or "1", values
 
 

@@ -386,6 +386,8 @@ class MilvusGallery:
 def _expression(which: Filter) -> str:
     """Return a filter in Milvus's words."""
     check_filter(which)
+    if which.where or which.images is not None:
+        raise UserError("--where: only an index in a file has further columns.")
 
     def literal(value: Any) -> str:
         return json.dumps(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import finalize
 
 from person_reid.errors import UserError
 from person_reid.files import STORE, make_folder, regular_file
@@ -38,6 +39,7 @@ class SqliteFile:
         make_folder(self.path.parent)
         self._place = self.path.absolute()
         self.database = self._connect()
+        finalize(self, _close, self.database)  # the last to close it removes the log
         with self._closed_by_errors():
             self._opened = self._place.stat()
             version = self._version()
@@ -178,6 +180,12 @@ class SqliteFile:
 
     def _damaged(self, what: str) -> UserError:
         return sqlite_errors.damaged_file(self.path, what)
+
+
+def _close(database: sqlite3.Connection) -> None:
+    """Close a connection, unless it is of another thread, which closes it itself."""
+    with suppress(sqlite3.Error):
+        database.close()
 
 
 def _path_of(path: Any) -> Path:

@@ -1,0 +1,101 @@
+"""What keeps the file of an index in good order over years: checks, copies, moves."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from person_reid.errors import UserError
+from person_reid.files import atomic_write
+from person_reid.gallery.gallery import Gallery, open_gallery
+from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.inverted_lists import damaged_in, faiss_is_installed, files_of_lists
+from person_reid.gallery.metadata import FACT_NAMES
+from person_reid.gallery.schema import VERSION
+
+MOST_VALUES = 10  # values of a column
+
+
+def open_file(place: str) -> SearchIndex:
+    """Return the index in a file. Raises UserError for a gallery that an engine keeps."""
+    index = open_gallery(place, new=False)
+    if isinstance(index, SearchIndex):
+        return index
+    raise UserError(f"{place}: not a file; use the tools of its engine.")
+
+
+def faults_of(index: SearchIndex) -> Iterator[str]:
+    """Yield a sentence for each damage of an index and its lists; it reads every byte."""
+    for (found,) in index._rows("PRAGMA integrity_check"):
+        if found != "ok":
+            yield f"{index.path}: {found}"
+    yield from index.changed_rows()
+    if faiss_is_installed():
+        for file in files_of_lists(index):
+            yield from damaged_in(file)
+
+
+def back_up(index: SearchIndex, place: str | Path) -> None:
+    """Write a copy of one state of an index, while others read and write."""
+    with (
+        atomic_write(place) as temporary,
+        closing(sqlite3.connect(temporary)) as copy,
+        index._explained(),
+    ):
+        index.database.backup(copy)
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file
+
+
+def facts_of_index(index: Gallery) -> dict[str, Any]:
+    """Return what an index holds: its network, images, values of columns, and size."""
+    columns = {name: index.values(name) for name in FACT_NAMES if name != "time"}
+    facts: dict[str, Any] = {
+        "index": str(index.path),
+        "images": len(index),
+        "network": index.recall("network"),
+        "width": index.width(),
+        **{name: _some(values) for name, values in columns.items()},
+    }
+    if isinstance(index, SearchIndex):
+        lists = files_of_lists(index)
+        facts |= {
+            "version": index.version(),
+            "codes": index.codes,
+            "bytes": sum(file.stat().st_size for file in (index.path, *lists)),
+            "lists": [file.name for file in lists],
+            "forgotten": index.forgettings(),
+        }
+    return facts
+
+
+def _some(values: list[str]) -> list[str]:
+    more = len(values) - MOST_VALUES
+    return [*values[:MOST_VALUES], f"and {more} more"] if more > 0 else values
+
+
+def upgrade_file(index: SearchIndex) -> tuple[int, int]:
+    """Bring a file to the latest version. Returns the version before, and now."""
+    before = index.version()
+    with index._transaction():
+        pass
+    return before, VERSION
+
+
+def relocate(index: SearchIndex, old: Path, new: Path) -> int:
+    """Say that a folder, or a file, is at another place now, and return how many images moved.
+
+    Track files, frames and weights that the index names move as well. The images keep all that is
+    known about them; one that was indexed at the new place meanwhile is replaced.
+    """
+
+    def moved(text: str) -> str:
+        inside = Path(text).is_absolute() and Path(text).is_relative_to(old)
+        return str(new / Path(text).relative_to(old)) if inside else text
+
+    return index.move(moved)
+
+
+def gone(index: Gallery) -> list[Path]:
+    """Return the images whose files are not there any more."""
+    return [path for images in index.images() for path, _ in images if not path.exists()]

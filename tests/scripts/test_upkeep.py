@@ -1,0 +1,138 @@
+"""search.py info, check, upgrade, backup, relocate and prune, and columns of one's own."""
+
+import json
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from person_reid.errors import UserError
+from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.metadata import About, Filter, about_images, read_abouts
+from person_reid.gallery.track_records import TrackRecord, record_tracks, recorded_tracks
+from tools import search
+
+FEATURES = np.eye(6, 8, dtype=np.float32) + 0.1
+
+
+@pytest.fixture
+def images(here):
+    """Six files that are on the disk and in people.index."""
+    (here / "crops").mkdir()
+    paths = [here / "crops" / f"{number}.jpg" for number in range(6)]
+    for path in paths:
+        path.write_bytes(path.name.encode())
+    with closing(SearchIndex("people.index")) as index:
+        index.add(paths, FEATURES, {paths[0]: About("Anna", "3", more={"store": "north"})})
+        index.remember({"network": {"name": "ours", "weights": str(here / "crops" / "net.pth")}})
+    return paths
+
+
+def said(capsys, *words):
+    search.main([*map(str, words), "--index", "people.index"])
+    return capsys.readouterr().out
+
+
+def test_info_says_what_an_index_holds(images, capsys):
+    printed = said(capsys, "info", "--json", "info.json")
+    assert "images: 6\n" in printed and "network: name ours" in printed
+    assert "identity: Anna\ncamera: 3\n" in printed and "version: 2\n" in printed
+    facts = json.loads(Path("info.json").read_text(encoding="utf-8"))
+    assert (facts["codes"], facts["lists"], facts["forgotten"]) == ("pq64", [], [])
+
+
+def test_check_names_damage_and_says_if_there_is_none(images, here, capsys):
+    assert "6 images, and no damage" in said(capsys, "check")
+    file = here / "people.index"
+    file.write_bytes(file.read_bytes().replace(b"north", b"nurth"))
+    with pytest.raises(UserError, match="damaged; the lines above"):
+        said(capsys, "check")
+    assert "0.jpg' was changed" in capsys.readouterr().out
+
+
+def test_a_backup_is_of_one_state_while_others_write(images, here, capsys):
+    writer = SearchIndex("people.index")
+    stop = threading.Event()
+
+    def write():
+        with closing(SearchIndex(here / "people.index")) as index:
+            while not stop.is_set():
+                index.describe({images[1]: About("Berta"), images[2]: About("Berta")})
+                index.describe({images[1]: About("Carla"), images[2]: About("Carla")})
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        for number in range(5):
+            assert f"Written: {number}.index" in said(capsys, "backup", f"{number}.index")
+    finally:
+        stop.set()
+        thread.join()
+    writer.close()
+    for number in range(5):
+        with closing(SearchIndex(f"{number}.index")) as copy:
+            names = {about.identity for some in copy.images() for _, about in some}
+            assert len(names & {"Berta", "Carla"}) <= 1 and len(copy) == 6
+    assert not [*here.glob("*.index-*"), *here.glob("*.partial")]
+
+
+def test_an_index_of_another_place_knows_its_images_again(images, here, capsys):
+    tracks = TrackRecord(
+        "film-1", str(here / "crops" / "t.txt"), str(here / "film.mp4"), "3",
+        str(here / "crops" / "cut"), 25.0, None, 64, 128, None,
+    )  # fmt: skip
+    with closing(SearchIndex("people.index")) as index:
+        record_tracks(index, tracks)
+    (here / "crops").rename(here / "moved")
+    assert "6 images of" in said(capsys, "relocate", here / "crops", here / "moved")
+    with closing(SearchIndex("people.index")) as index:
+        new = [here / "moved" / path.name for path in images]
+        assert index.missing(new) == [] and len(index) == 6
+        assert index.search(FEATURES[:1], 1)[0][0].about.identity == "Anna"
+        assert recorded_tracks(index)[0].path == str(here / "moved" / "t.txt")
+        assert recorded_tracks(index)[0].frames == tracks.frames
+        assert index.recall("network")["weights"] == str(here / "moved" / "net.pth")
+    assert "0 images of" in said(capsys, "relocate", here / "crops", here / "moved")
+
+
+def test_images_whose_files_are_gone_are_pruned_but_never_all(images, here, capsys):
+    images[4].unlink()
+    assert "1 image forgotten, 5 left" in said(capsys, "prune")
+    assert "0 images forgotten, 5 left" in said(capsys, "prune")
+    (here / "crops").rename(here / "moved")
+    with pytest.raises(UserError, match=r"Have they moved\? python tools/search\.py relocate"):
+        said(capsys, "prune")
+
+
+def test_an_image_that_is_not_there_is_named_by_forget(images, capsys):
+    printed = said(capsys, "forget", "--image", "nosuch.jpg")
+    assert "0 images forgotten, 6 left" in printed and "No such image: " in printed
+
+
+def test_a_list_keeps_its_further_columns(images, here, capsys):
+    (here / "list.csv").write_text(
+        "path,camera,Store,note\ncrops/1.jpg,3,south,\ncrops/2.jpg,,,x\n"
+    )
+    assert about_images(images[1:3], here / "list.csv", dated=()) == {
+        images[1]: About(camera="3", more={"store": "south"}),
+        images[2]: About(more={"note": "x"}),
+    }
+    with closing(SearchIndex("people.index")) as index:
+        index.describe(about_images(images[1:3], here / "list.csv", dated=()))
+        found = index.search(FEATURES[:1], 9, among=Filter(where={"store": "south"}))[0]
+        assert [match.path for match in found] == [images[1]]
+    search.write_list(here / "people.csv", {str(images[1]): About("Anna", more={"store": "x"})})
+    assert read_abouts(here / "people.csv")[images[1]] == About("Anna", more={"store": "x"})
+    assert "1 image forgotten" in said(capsys, "forget", "--where", "store=south")
+
+
+def test_an_upgrade_says_what_it_did(images, capsys):
+    assert "version 2 already" in said(capsys, "upgrade")
+
+
+def test_what_is_no_file_has_tools_of_its_own(images, monkeypatch):
+    monkeypatch.setattr("person_reid.gallery.upkeep.open_gallery", lambda place, new: object())
+    with pytest.raises(UserError, match="not a file"):
+        search.open_file("other:people")
