@@ -17,6 +17,7 @@
     python tools/search.py info --index people.index
     python tools/search.py check --index people.index                          # reads every byte
     python tools/search.py backup copy.index --index people.index              # while others write
+    python tools/search.py upgrade --index people.index                        # the first addition also does
     python tools/search.py relocate /old/crops /new/crops --index people.index
     python tools/search.py prune --index people.index                          # files that are gone
 
