@@ -22,7 +22,7 @@ def structure(name: str, **fields: str) -> type[ctypes.Structure]:
 def call_compiled(function: str, kind: type[ctypes.Structure], **values: Any) -> None:
     """Call a C function with a structure.
 
-    values: numbers, tensors, lists of tensors, and None for what is missing.
+    values: numbers, tensors, lists of tensors, and None for a missing one.
     """
     fields = {name: _pointer(value) for name, value in values.items() if value is not None}
     filled = kind(threads=torch.get_num_threads(), **fields)

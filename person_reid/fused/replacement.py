@@ -18,7 +18,7 @@ from person_reid.models import osnet
 class FusedConvNorm(osnet.ConvNorm):
     """Convolution, norm and ReLU.
 
-    A residual is added to the norm; there is a ReLU behind it in any case.
+    A residual is added to the norm; a ReLU always follows.
     """
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:

@@ -18,8 +18,7 @@ class InstanceLoss(FeatureLoss):
 
     gamma: γ, the scale of the cosines.
     by_identity: average the images of each identity first; mean, softmax and classes then run over
-    the
-        identities of the batch. The loss is zero if there is only one.
+        the identities of the batch. The loss is zero if there is only one.
     """
 
     def __init__(self, gamma: float = 32.0, by_identity: bool = False) -> None:

@@ -129,9 +129,9 @@ def pair_losses(options: LossOptions) -> list[str]:
 
 
 def _check_head(name: str, listed: str | None, head: str) -> None:
-    """Raise OptionError for a listed loss that cannot be added to that of the head.
+    """Raise OptionError for a listed loss that cannot be added to the loss of the head.
 
-    It is on class scores, and belongs to a classifier or does not fit the head.
+    Such a loss is on class scores, and belongs to a classifier or does not fit the head.
     """
     if name == "cross_entropy" or REGISTRY[name].loss.takes != "logits":
         return

@@ -36,7 +36,7 @@ class Backbone:
     Each library has a subclass that says how to build and use it.
 
     name: its name in the library. dim: the width D of its feature.
-    channels: how many its last feature map has; 0 for D.
+    channels: the channels of its last feature map; 0 stands for D.
     size: the default (height, width) of the input.
     drop_path: the default stochastic depth in training.
     has_map: whether it has a last feature map to pool.
@@ -45,8 +45,8 @@ class Backbone:
     can_keep_resolution: whether `--stride 1` has a meaning for it.
     resize: how its authors resize test images: bicubic or bilinear.
     flips: whether the mirrored image's feature is added unless asked otherwise.
-    foreign: how the names of tensors begin that only a file of a related network has.
-    options: those of NetworkOptions that its authors chose, and that hold unless others are given.
+    foreign: prefixes of tensors that only the file of a related network has.
+    options: fields of NetworkOptions as its authors chose them; other values override them.
     """
 
     name: str

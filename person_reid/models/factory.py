@@ -185,12 +185,10 @@ def check_size(
 ) -> None:
     """Raise UserError if the network cannot process images of `size`.
 
-    With batch_size, also if it cannot learn from batches of that many images.
+    With batch_size, also if it cannot learn from batches of that many images. It tries, with two
+    images at most, and leaves weights, statistics and random numbers as they were.
 
     advice: see fits_images.
-
-    It tries, with two images at most, and leaves weights, statistics and random numbers as they
-    were.
     """
     forward, kept = (
         (network.eval().embed, 1) if batch_size is None else (network.train(), min(batch_size, 2))

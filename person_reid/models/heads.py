@@ -65,7 +65,7 @@ class Head(nn.Module):
     def forward(self, pooled: Tensor, seen: Seen = AS_PUBLISHED) -> tuple[Tensor, Tensor]:
         """Compute the feature that losses see and the logits (B, num_classes), from (B, D).
 
-        seen: which feature that is, (B, dim) or (B, D).
+        seen: which feature the losses see, (B, dim) or (B, D).
         """
         drops = len(self.add_block) > 0 and isinstance(self.add_block[-1], nn.Dropout)
         if drops and not seen.dropped:
@@ -104,7 +104,7 @@ def build_classifier(
 ) -> nn.Module:
     """Build the classifier of a Head.
 
-    Its initial values are those of the code that its neck comes from.
+    Its initial values come from the same code as its neck.
     """
     if classifier != "linear":
         return CosineClassifier(dim, num_classes)

@@ -108,8 +108,7 @@ def _tensors_of_module(content: Any) -> dict[str, Tensor]:
 def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
     """Read what torch.save or safetensors wrote to a file as data: nothing in it is executed.
 
-    path: the file, or a folder with a model.safetensors or Roboflow's
-        weights.safetensors.
+    path: the file, or a folder with a model.safetensors or Roboflow's weights.safetensors.
 
     Beside tensors it may hold NumPy arrays, scalars and the flags of a training program, as the
     files of DINO, MoCo and torchreid do. Objects of other programs are read as empty dicts. Raises
@@ -171,7 +170,7 @@ def _problem(path: Path, message: str, reason: str) -> str:
 
 
 class Unread:
-    """Stands for an object of another program in a file.
+    """The stand-in for an object of another program in a file.
 
     It becomes a dict, and nothing of the program is run.
     """
@@ -184,8 +183,8 @@ class Unread:
 def foreign_objects(path: str | Path) -> list[str]:
     """Return the kinds of foreign objects in a file, as `module.name`.
 
-    They are objects of other programs, and those of Python that hold data. Nothing of Python's own
-    beyond those: it could be code to run.
+    They are objects of other programs, and Python's own that hold data. Other objects of Python are
+    left out: they could be code to run.
     """
     return [
         name
@@ -198,7 +197,7 @@ def foreign_objects(path: str | Path) -> list[str]:
 def _objects(path: str | Path) -> list[str]:
     """Return the kinds of objects in a file that PyTorch does not read as data.
 
-    There are none before PyTorch 1.6.
+    Files of PyTorch before 1.6 do not list them.
     """
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
@@ -209,7 +208,7 @@ def _objects(path: str | Path) -> list[str]:
 def refuse_unusual(content: Any, path: str | Path) -> None:
     """Raise UserError if a tensor anywhere in a file's content cannot be copied into a network.
 
-    The error names `path`. Complex ones can, but lose their imaginary part.
+    The error names `path`. Complex tensors can be copied, but lose their imaginary part.
     """
     left, seen = [("", content)], set()
     while left:

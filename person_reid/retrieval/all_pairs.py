@@ -18,7 +18,9 @@ ITSELF = np.float32(2)  # above any cosine: the image itself comes first
 
 
 class Shortlist:
-    """The k nearest images of some images, among those offered so far. Any thread may offer more.
+    """The k nearest images of some images, among the images offered so far.
+
+    Any thread may offer more.
 
     bound: (B,) float32, the similarity below which an image is not among the k nearest.
     lowest: (B,) float32, the lowest similarity so far.
@@ -95,8 +97,9 @@ def search_all_pairs(
     k: the number of neighbours, 1 to N. The image itself comes first; equal similarities are
         ordered by index.
     budget: the most bytes of a block of similarities, but not less than a row of them takes.
-    farthest: also find the lowest similarities, which takes a tenth more time. Returns indices (N,
-    k), similarities (N, k) and the lowest similarities (N,) or None.
+    farthest: also find the lowest similarities, which takes a tenth more time.
+
+    Returns indices (N, k), similarities (N, k) and the lowest similarities (N,) or None.
     """
     size = min(IMAGES_OF_PRODUCT, math.isqrt(max(budget // 4, len(features))), len(features))
     count = math.ceil(len(features) / max(size, 1))

@@ -47,7 +47,7 @@ THRESHOLD_CANDIDATES = 50  # thresholds of which the silhouette chooses
 
 @dataclass(frozen=True)
 class People:
-    """Who T tracks show.
+    """The people whom T tracks show.
 
     labels: (T,), 0, 1, … in the order in which the people came.
     threshold: the least mean cosine between the tracks of two groups that were linked.
@@ -55,7 +55,7 @@ class People:
         person's other tracks, less the threshold, or less its mean cosine with the most similar
         person that it could be, whichever is less. For a track that is alone, the threshold less
         the latter. The link of a track whose margin is small, or negative, is doubtful.
-    nearest: (T,), the label of that most similar person, -1 if there is none.
+    nearest: (T,), the label of that most similar person, or -1 without one.
     """
 
     labels: Labels
@@ -76,7 +76,7 @@ def link_tracks(
     same: TrackPairs = (),
     different: TrackPairs = (),
 ) -> People:
-    """Return who each of T tracks shows. The order of the tracks does not matter.
+    """Return the person whom each of T tracks shows; the order of the tracks does not matter.
 
     Groups of tracks are linked by average linkage, the most similar first, as long as the mean
     cosine between the tracks of two groups reaches the threshold and no track of one is known to
@@ -145,9 +145,10 @@ def two_people(
 ) -> Apart:
     """Return which pairs of T tracks must be two people, (T, T).
 
-    Two tracks of one camera are if some moment belongs to both. Those of two cameras are if less
-    time passes between them than somebody needs from one to the other, so also if they overlap.
-    A pair without a known time is never among them. The parameters are explained at link_tracks.
+    Two tracks of one camera must be if they share a moment. Tracks of two cameras must be if less
+    time passes between them than a person needs from one camera to the other, and so also if they
+    overlap. A pair without a known time is never among them. The parameters are explained at
+    link_tracks.
     """
     names, which = np.unique(np.asarray(cameras).astype(str), return_inverse=True)
     least = np.full((len(names), len(names)), -np.inf)

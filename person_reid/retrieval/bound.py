@@ -65,7 +65,7 @@ class Bound:
         return f"threshold {self.threshold:.4f} {self.words()}"
 
     def words(self) -> str:
-        """Say the bound in words."""
+        """Describe the bound in words."""
         pair = self.gallery_size == 1
         what = "pairs" if pair else f"searches among {self.gallery_size:,} images"
         where = "" if self.ignore_cameras else f" from {'different' if pair else 'other'} cameras"
@@ -98,7 +98,7 @@ def bounded_threshold(
         # The number of cells grows with the square of the number of people.
         needed = max(FEWEST, math.ceil(people * (highest / asked) ** 0.5))
         raise UserError(
-            f"cannot promise a false-match rate of {rate:g} with so few people ({people:,}): "
+            f"cannot guarantee a false-match rate of {rate:g} with so few people ({people:,}): "
             f"at least {needed:,} people needed. Test on more people, or ask for a higher rate."
         )
     return Bound(

@@ -90,17 +90,17 @@ def reliable(
     """Make outliers of the images whose cluster depends on the radius.
 
     labels: clusters (N,). tight, loose: the clusters at a smaller and at a larger radius. An image
-    stays
-        if
+    stays if
 
     - its cluster is independent: |I ∩ J| / |I ∪ J| of the cluster I and the loose one J reaches
-    `least`, and
+      `least`, and
     - the image is in the compact part: |I ∩ J| / |I ∪ J|, J now the tight cluster, is the largest
-    in I.
+      in I.
 
-    least: None for the value that nine tenths of the clusters reach. Returns new labels (N,), and
-        `least` for the next call. Ge et al., Self-paced Contrastive Learning with Hybrid Memory,
-        NeurIPS 2020, section 3.3.
+    least: None for the value that nine tenths of the clusters reach.
+
+    Returns new labels (N,), and `least` for the next call. Ge et al., Self-paced Contrastive
+    Learning with Hybrid Memory, NeurIPS 2020, section 3.3.
     """
     inside = labels >= 0
     independence, compactness = np.zeros((2, labels.max(initial=-1) + 1))
@@ -214,12 +214,12 @@ def numbered_names(names: Sequence[str]) -> tuple[list[str], Labels]:
 
 
 def numbered_person(number: int) -> str:
-    """Return what somebody is called whom nobody has named: "person 0003" of 3."""
+    """Return the name of a person whom nobody has named, by number: "person 0003" for 3."""
     return f"person {number:04}"
 
 
 def number_in(identity: str | None) -> int:
-    """Return the number of somebody whom nobody has named: 3 of "person 0003", 0 of other texts."""
+    """Return the number in the name of an unnamed person: 3 for "person 0003", else 0."""
     match = NUMBERED_PERSON.fullmatch(identity or "")
     return int(match[1]) if match else 0
 

@@ -200,8 +200,8 @@ def extractor(
 def side_rows(cameras: Integers | Sequence[int] | None, sides: int) -> Tensor | None:
     """Return the rows (N,) of the side information of a network, of `sides` cameras, for images.
 
-    cameras: (N,) as written in the names, from 1. A line of the log says that the mean of all
-    cameras is taken, None, if they are unknown or others than those of the training.
+    cameras: (N,) as written in the names, from 1. If they are unknown, or are not the cameras of
+    the training, None stands for the mean of all cameras, and the log says so.
     """
     if not sides:
         return None

@@ -92,8 +92,7 @@ def listed_boxes(
 ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_], Boxes]:
     """Return frames (N,), identities (N,) and boxes (N, 4) of tracks.
 
-    tracks: the camera of each, whose frames are others than those of the other cameras, and its
-        identity.
+    tracks: (camera, identity, track) of each. A frame belongs to one camera.
     """
     known = [each for each in tracks if len(each[2].frames)]
     frames = [f"{camera} {frame}" for camera, _, track in known for frame in track.frames.tolist()]

@@ -10,9 +10,8 @@ The evidence that image i shows person c is the similarity to the images of c, i
 Features are centred for each camera first. The doubt about a label is the evidence for the best
 other person minus the evidence for the label's own.
 
-A proposal to move an image is as probable as retrieval.belief says, which learns from all labels
-how far to trust this
-evidence: where a network cannot separate these people, no probability is high.
+retrieval.belief gives the probability of a proposal to move an image. It learns from all labels how
+far to trust this evidence: where a network cannot separate these people, no probability is high.
 
 The other proposals compare a score with what the same score would be if the proposal were right,
 which the labels themselves show:
@@ -108,9 +107,11 @@ def label_errors(
     """Return the LabelErrors of N images: features (N, D), labels (N,) and cameras (N,).
 
     Distractors do not count as similar to anybody. The features must not come from a network that
-    was trained on these
-    labels: it would have memorised them. highest: the highest identity that exists; new ones are
-    above it. Raises UserError for junk, for fewer than two identities, and for features that cannot
+    was trained on these labels: it would have memorised them.
+
+    highest: the highest identity that exists; new ones are above it.
+
+    Raises UserError for junk, for fewer than two identities, and for features that cannot
     tell the people apart.
     """
     names = np.unique(labels[labels != DISTRACTOR])
@@ -217,7 +218,7 @@ def _propose_for_people(
 
 
 def _evidence(features: Features, people: Labels, cameras: Labels) -> tuple[Floats, Floats, Labels]:
-    """Return the evidence of all cameras, that of the other cameras, and the groups.
+    """Return the evidence of all cameras, the evidence of the other cameras, and the groups.
 
     The evidence is (N, P); the group of each image is (N,).
 

@@ -121,7 +121,7 @@ def with_deviation(values: Sequence[float], digits: int = 2) -> str:
 
 
 def save_per_query(path: str, query: FeatureSet, metrics: Metrics) -> str:
-    """Write a CSV file with one line per query. Return the worst ones, in words.
+    """Write a CSV file with one line per query, and return the worst ones in words.
 
     first_match counts from 1; it is empty without a match. Two more columns hold the words that the
     numbers of identities and cameras stand for, if there are any.

@@ -55,7 +55,9 @@ TIED = 0.1  # share of the gallery that scores the same as a match; more is rema
 
 @dataclass(repr=False)
 class Metrics:
-    """The quality of a ranking, query by query. All arrays are (Q,).
+    """The quality of a ranking, query by query.
+
+    All arrays are (Q,).
 
     average_precision: in [0, 1].
     inverse_negative_penalty: in [0, 1].
@@ -237,7 +239,7 @@ def evaluate(
 
 
 def unusual(protocol: Mapping[str, Any]) -> str:
-    """Return a Metrics.protocol: those of some words that apply."""
+    """Return the words that apply, as Metrics.protocol has them."""
     return ", ".join(words for words, applies in protocol.items() if applies)
 
 
@@ -271,7 +273,7 @@ def scores_of(
 def _worn(
     query: FeatureSet, gallery: FeatureSet, clothes: tuple[npt.ArrayLike, npt.ArrayLike]
 ) -> Clothes:
-    """Return the clothes as arrays. Raises UserError unless there are those of every image."""
+    """Return the clothes as arrays, after checking that there are as many as images."""
     if not isinstance(clothes, tuple | list) or len(clothes) != 2:
         raise UserError("clothes: expected two arrays, the queries' and the gallery's.")
     asked, among = (names_or_numbers(each, "clothes") for each in clothes)
@@ -396,7 +398,7 @@ def rank_matches(
 
 
 class Remarks:
-    """What the scores of a few queries say about a ranking. Any thread may let it look at more."""
+    """Remarks on a ranking from the scores of a few queries; any thread may show it more."""
 
     def __init__(self, num_queries: int) -> None:
         self.sample = np.unique(np.linspace(0, num_queries - 1, SAMPLE).astype(int))
@@ -421,7 +423,7 @@ class Remarks:
                 self.below.append(np.median(match) < np.median(others))
 
     def tell(self) -> None:
-        """Log what is remarkable."""
+        """Log the remarks."""
         if self.tied and np.mean(self.tied) > TIED:
             log.warning(
                 "On average, %.0f %% of the other images score the same as the nearest match. "
@@ -453,7 +455,7 @@ def count_ahead(scores: Floats, rows: Integers, columns: Integers) -> Integers:
         near = np.sort(line[line >= matches.min()])
         last = near.searchsorted(matches, "right")
         counts[start:stop] = len(near) - last
-        # Of the images that score the same, those further left are ahead.
+        # Where images score the same, the ones further left are ahead.
         for match in start + np.flatnonzero(last - near.searchsorted(matches) > 1):
             counts[match] += np.count_nonzero(line[: columns[match]] == own[match])
     return counts

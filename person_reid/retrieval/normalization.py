@@ -71,10 +71,10 @@ class CameraNorm:
 
         g = (f − m_c) / ‖·‖,   m_c = (n_c b · mean of camera c + w · mean of all) / (n_c b + w)
 
-    w is the variance within cameras and b that between them, summed over the dimensions: n_c images
-    say little about their camera if people differ more than cameras do. Both are the estimates of a
-    one-way analysis of variance with random effects (Searle, Casella, McCulloch: Variance
-    Components, 1992, chapter 3).
+    w is the variance within cameras and b the variance between them, summed over the dimensions:
+    n_c images say little about their camera if people differ more than cameras do. Both are the
+    estimates of a one-way analysis of variance with random effects (Searle, Casella, McCulloch:
+    Variance Components, 1992, chapter 3).
 
     features: (N, D). cameras: (N,), numbers or names. scale: also divide each dimension by the
     deviation, averaged like the mean. A camera without images gets the statistics of all.
@@ -108,7 +108,7 @@ class CameraNorm:
     def __call__(self, features: npt.ArrayLike, cameras: npt.ArrayLike) -> Features:
         """Return features (N, D) of unit length; one that equals what is subtracted stays as it is.
 
-        Raises UserError for features of another width than those it was fitted to.
+        Raises UserError for features of another width than the fitted ones.
         """
         features, cameras = _of_cameras(features, cameras)
         _check_width(features, self.all.shape[1])

@@ -68,7 +68,7 @@ def by_protocol(
     """Yield (the name of a protocol, the figures of a ranking) for each that the options ask for.
 
     The name begins a line; it is empty for the usual protocol.
-    scores: of a re-ranked gallery; by default, as the options say.
+    scores: the scores of a re-ranked gallery; by default, as the options say.
     device: an accelerator, or None for NumPy. world: the processes that share the queries.
     """
     ranked = ranking_options(config)
@@ -104,7 +104,7 @@ def _by_distance(metrics: Metrics, ranked: RankingOptions) -> Metrics:
 def by_identity(query: FeatureSet, metrics: Metrics) -> dict[str, Metrics]:
     """Return the Metrics of the queries of each identity, the lowest mAP first.
 
-    metrics: of all queries.
+    metrics: the Metrics of all queries.
     """
     found = {
         str(label): metrics.of(query.labels == label) for label in np.unique(query.labels).tolist()

@@ -33,7 +33,7 @@ def evaluate_reassociation(
     distance: str = "cosine",
     device: "torch.device | None" = None,
 ) -> Metrics:
-    """Return the Metrics of finding every person again among those of `gap` frames later.
+    """Return the Metrics of finding every person again among the people `gap` frames later.
 
     A person's image in frame t of a video is a query if the person is also in frame t + gap of that
     video, among at least one other. All images of that frame are ranked for it, and no others.
@@ -45,7 +45,7 @@ def evaluate_reassociation(
     query_stride: queries are taken from the frames whose numbers it divides; reid's default is 60.
     distance, device: see DISTANCES.
 
-    Raises UserError for names without a frame, and if there is no query.
+    Raises UserError for names without a frame, and without a query.
     """
     images = _once(query, gallery)
     ranks = []
@@ -81,7 +81,7 @@ def evaluate_reassociation(
 def _frames_apart(
     images: FeatureSet, gap: int, query_stride: int
 ) -> Iterator[tuple[Integers, Integers]]:
-    """Yield the people of each frame with queries and those of the frame `gap` later.
+    """Yield the people of each frame with queries and the people `gap` frames later.
 
     Both are indices of images, without junk.
     """

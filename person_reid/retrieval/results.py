@@ -112,7 +112,7 @@ def check_sets(**sets: Any) -> None:
 def multi_query_file(result: str | Path) -> Path:
     """Return the path of the multiple-query features that belong to a result file.
 
-    It is in the same folder. multi_query.mat for pytorch_result.mat, the published names;
+    It is in the same folder: multi_query.mat for pytorch_result.mat, the published names, and
     market_multi_query.mat for market.mat.
     """
     result = Path(result)

@@ -15,9 +15,9 @@ from person_reid.models.network import Network
 class TermLosses(nn.Module):
     """Σ over terms and parts of weight · loss.
 
-    terms: the losses and their weights. sizes: the numbers that create_loss asks for. parts: P, the
-    features of an image. Each part has its own losses on features, and so prototypes of its
-    own, which are parameters here.
+    terms: the losses and their weights. sizes: the numbers that create_loss asks for.
+    parts: P, the features of an image. Each part has its own losses on features, and its own
+        prototypes, which are parameters here.
     """
 
     def __init__(self, terms: Sequence[LossTerm], parts: int, **sizes: int) -> None:

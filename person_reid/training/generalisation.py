@@ -1,4 +1,4 @@
-"""Train on unlabelled images too: `--DG`, named after the DG-Market images it was made for.
+"""Also train on unlabelled images: `--DG`, named after the DG-Market images it was made for.
 
 The network in training is the student; the average of its weights is the teacher. Shown two
 augmentations of an image, both should predict the same identities. Zheng and Yang, Unsupervised

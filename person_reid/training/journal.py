@@ -197,7 +197,7 @@ class RunJournal(Journal):
         self.send: Callable[[dict[str, float]], None] = lambda record: None
 
     def begin(self, resumed: bool) -> None:
-        """Make the folder ready, or go on in it, and say what is trained."""
+        """Prepare the folder, or continue in it, and log what is trained."""
         config, folder, images = self.config, self.folder, self.training.images
         if resumed:
             log.info("%s: continuing after epoch %d, batch %d.", folder.path, self.epoch, self.step)

@@ -270,7 +270,7 @@ class TrainingImages(Batches):
                 yield Batch(images, self.targets[indices], indices, epoch, step, seed)
 
     def paths_of(self, epoch: int, step: int) -> list[Path]:
-        """Return the images of a step, also those of the other processes."""
+        """Return the images of a step in all processes."""
         paths = []
         for rank in range(self.world.size):
             sampler = copy.copy(self.sampler)

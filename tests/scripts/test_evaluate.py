@@ -340,7 +340,7 @@ def test_a_bound_is_printed_written_and_kept_to(capsys, tmp_path):
     )
     threshold.main([*words, "0.0008"])
     assert (
-        "  cameras 1-2: cannot promise a false-match rate of 0.0008 with so few peop"
+        "  cameras 1-2: cannot guarantee a false-match rate of 0.0008 with so few pe"
         in capsys.readouterr().out
     )
 

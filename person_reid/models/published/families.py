@@ -1,4 +1,4 @@
-"""The networks of published papers under names of ours, for the files that their authors give away.
+"""The networks of published papers under names of ours, for the files that their authors publish.
 
 An entry says what the authors test: architecture, size, feature, and how images are resized.
 """

@@ -1,6 +1,6 @@
 """The Hugging Face hub and the files of published networks.
 
-The machine may have no connection.
+Without a connection, only the hub's cache is read.
 """
 
 import socket

@@ -86,8 +86,8 @@ class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
     """A transformer whose feature (B, dim) is what its authors test.
 
     feature: `token`: the class token (B, D).
-        `jigsaw`: the class token of the whole image, and a quarter of those of four groups of
-            shuffled patches, (B, 5D). TransReID, section 3.2.
+        `jigsaw`: the class token of the whole image, and a quarter of the class tokens of four
+            groups of shuffled patches, (B, 5D). TransReID, section 3.2.
         `parts`: the class token and the mean of three part tokens (B, 2D), as in PASS.
         `normed`: the same, each token after a norm of its own and made unit length.
         `projected`: the class token before and after CLIP's projection (B, D + projection).
@@ -179,7 +179,7 @@ def _branch_out(network: Any) -> None:
 
 
 def _shuffled(patches: Tensor) -> Tensor:
-    """Shift N patches (B, N, D) in a circle, and take those of two halves in turn.
+    """Shift N patches (B, N, D) in a circle, and take patches of the two halves in turn.
 
     If N is odd, the last but one patch is repeated, as in the authors' code.
     """
