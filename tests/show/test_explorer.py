@@ -205,7 +205,7 @@ def test_only_an_explorer_is_replaced(inside, monkeypatch):
     explore.main(["--result", "result.mat"])
     Path("look/.stale").touch()
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-        patch.setattr(explorer, "write_page", lambda *_: 1 / 0)
+        patch.setattr(explorer, "write_explorer_page", lambda *_: 1 / 0)
         explore.main(["--result", "result.mat"])
     assert Path("look/.stale").exists()
     explore.main(["--result", "result.mat"])
