@@ -180,22 +180,44 @@ class Engine:
         )
 
 
+class OfOtherThreads(logging.Filter):
+    """A filter of what this thread logs: only errors pass, and all of other threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.thread = threading.get_ident()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is an error, or of another thread."""
+        return record.levelno > logging.WARNING or record.thread != self.thread
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the notices of libraries, and undo what they change about logging.
+    """Silence the notices that libraries give to this thread, and undo what they change in logging.
 
-    One thread at a time.
+    One thread at a time. Others log as before, but their warnings are lost before Python 3.14.
     """
     with SILENCE:
-        disabled, handlers = logging.root.manager.disable, logging.root.handlers[:]
-        logging.disable(logging.WARNING)
+        there, handlers = logging.root.handlers[:], _handlers()
+        silence = OfOtherThreads()
+        for handler in handlers:
+            handler.addFilter(silence)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 yield
         finally:
-            logging.disable(disabled)
-            logging.root.handlers[:] = handlers
+            for handler in handlers:
+                handler.removeFilter(silence)
+            logging.root.handlers[:] = there
+
+
+def _handlers() -> list[logging.Handler]:
+    """Return all handlers of all loggers, and the one for those without any."""
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    found = {each for logger in loggers for each in getattr(logger, "handlers", ())}
+    return [*found, *filter(None, [logging.lastResort])]
 
 
 INSTALL = {

@@ -1,6 +1,8 @@
 """Files of other programs give the features of their network, whatever pixels they expect."""
 
+import logging
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -352,3 +354,17 @@ def write_in_two(folder, network, weights="net.onnx.data"):
         onnx.load(whole), file, save_as_external_data=True, location=weights, size_threshold=0
     )
     return file
+
+
+def test_while_a_file_opens_other_threads_are_heard_and_this_one_is_not(caplog):
+    def warn(words):
+        logging.getLogger("service").warning(words)
+
+    with quiet():
+        warn("of the library")
+        other = threading.Thread(target=warn, args=["of a service"])
+        other.start()
+        other.join()
+        logging.getLogger("service").error("failed")
+    warn("afterwards")
+    assert caplog.messages == ["of a service", "failed", "afterwards"]
