@@ -11,6 +11,7 @@ from person_reid.errors import UserError
 from person_reid.gallery.index import Found, SearchIndex
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.gallery.milvus import MilvusGallery
+from person_reid.gallery.milvus_server import SCHEMES
 from person_reid.registration import Registry
 from person_reid.retrieval.similarity import Features
 from person_reid.text import did_you_mean
@@ -18,17 +19,44 @@ from person_reid.text import did_you_mean
 Image = tuple[Path, About]
 
 
-class Gallery(Protocol):
+class ReadGallery(Protocol):
+    """What is asked of a gallery that is only read and searched."""
+
+    @property
+    def path(self) -> str | Path:
+        """The address, as it was given."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def width(self) -> int | None:
+        """Return the number of values of a feature, or None without images."""
+
+    def search(
+        self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
+    ) -> list[list[Found]]:
+        """Return for each query (Q, D) the k most similar images, nearest first."""
+
+    def entries(self, which: Filter = EVERYTHING) -> Iterator[tuple[list[Image], Features]]:
+        """Yield the images in chunks, and their features (n, D)."""
+
+    def images(self, which: Filter = EVERYTHING) -> Iterator[list[Image]]:
+        """Yield the images in chunks, without their features."""
+        return (images for images, _ in self.entries(which))
+
+    def values(self, name: str) -> list[str]:
+        """Return the values of a column of About that some image has, in alphabetical order."""
+        found = {getattr(about, name) for images in self.images() for _, about in images}
+        return sorted(filter(None, found))
+
+
+class Gallery(ReadGallery, Protocol):
     """What the commands ask of a gallery; an engine of one's own derives from it.
 
     Images are known by their paths, features are rows of unit length, and every method raises
     UserError for what a person can mend. Methods with a body below need not be written again.
     docs/extending.md shows an engine of thirty lines; tests/gallery/test_contract.py holds for all.
     """
-
-    @property
-    def path(self) -> str | Path:
-        """The address, as it was given."""
 
     @property
     def new(self) -> bool:
@@ -38,12 +66,6 @@ class Gallery(Protocol):
     def file(self) -> Path | None:
         """The file on this machine beside which the images of tracks are cut, if it is one."""
         return None
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-
-    def width(self) -> int | None:
-        """Return the number of values of a feature, or None without images."""
 
     def add(
         self,
@@ -60,14 +82,6 @@ class Gallery(Protocol):
     def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
         """Return the paths that are not there, or whose files have changed."""
 
-    def search(
-        self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
-    ) -> list[list[Found]]:
-        """Return for each query (Q, D) the k most similar images, nearest first."""
-
-    def entries(self, which: Filter = EVERYTHING) -> Iterator[tuple[list[Image], Features]]:
-        """Yield the images in chunks, and their features (n, D)."""
-
     def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
         """Delete images and return how many there were: see SearchIndex.forget."""
 
@@ -76,15 +90,6 @@ class Gallery(Protocol):
 
     def recall(self, key: str) -> Any:
         """Return what a key holds, or None."""
-
-    def images(self, which: Filter = EVERYTHING) -> Iterator[list[Image]]:
-        """Yield the images in chunks, without their features."""
-        return (images for images, _ in self.entries(which))
-
-    def values(self, name: str) -> list[str]:
-        """Return the values of a column of About that some image has, in alphabetical order."""
-        found = {getattr(about, name) for images in self.images() for _, about in images}
-        return sorted(filter(None, found))
 
     def prepare(self) -> None:
         """Do what would otherwise slow the next search down."""
@@ -101,7 +106,7 @@ class Gallery(Protocol):
 
 Opener = Callable[[str], Gallery]
 # by the scheme of an address: "milvus" opens milvus://localhost:19530/people
-GALLERIES: Registry[Opener] = Registry("gallery", {"milvus": MilvusGallery})
+GALLERIES: Registry[Opener] = Registry("gallery", dict.fromkeys(SCHEMES, MilvusGallery))
 
 
 def register_gallery(scheme: str, opener: Opener) -> None:
@@ -156,7 +161,7 @@ def growing_gallery(place: str, codes: str | None = None) -> Iterator[Gallery]:
         raise
 
 
-def nobody_has(gallery: Gallery, which: Filter) -> list[str]:
+def nobody_has(gallery: ReadGallery, which: Filter) -> list[str]:
     """Return a sentence for each value of a filter that no image of a gallery has.
 
     It names the nearest value that some image has, or else what there is.

@@ -3,6 +3,12 @@
 import csv
 import json
 import os
+import shutil
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -11,13 +17,18 @@ from benchmarks.support.people import write_people
 from person_reid.errors import UserError
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.metadata import EVERYTHING, FACT_NAMES, About, Filter
-from person_reid.gallery.milvus import LONGEST_TEXT_BYTES, MilvusGallery
+from person_reid.gallery.milvus import MilvusGallery
+from person_reid.gallery.milvus_notes import MilvusNotes
+from person_reid.gallery.milvus_server import LONGEST_TEXT_BYTES, MilvusServer
 from person_reid.retrieval.similarity import unit_rows
+from tests.support import ROOT
 from tests.support.flags import SMALLEST
 from tools import search
 
 pymilvus = pytest.importorskip("pymilvus")
-pytest.importorskip("milvus_lite", reason="Milvus Lite stands in for a server")
+milvus_lite = pytest.importorskip("milvus_lite", reason="Milvus Lite stands in for a server")
+milvus_lite_server = pytest.importorskip("milvus_lite.adapter.grpc.server")
+grpc = pytest.importorskip("grpc")
 
 COUNT = 300
 # The last is not UTF-8.
@@ -305,6 +316,116 @@ def test_a_collection_of_an_earlier_version_goes_on(tmp_path, features):
         ((found,),) = gallery.search(features[:1], 2, among=Filter(camera=camera))
         assert found.similarity == pytest.approx(float(features[0] @ row), abs=1e-6)
     assert gallery.client.describe_index("people", "feature")["index_type"] == "AUTOINDEX"
+    gallery.close()
+
+
+@pytest.fixture
+def token(monkeypatch):
+    monkeypatch.setenv("MILVUS_TOKEN", "anna:secret")
+
+
+@pytest.mark.parametrize(
+    ("address", "uri"),
+    [
+        ("milvus://localhost:1/people", "http://localhost:1"),
+        ("milvus://[::1]:1/people", "http://[::1]:1"),
+        ("milvus+tls://far.example:1/people", "https://far.example:1"),
+        ("milvus+insecure://far.example:1/people", "http://far.example:1"),
+    ],
+)
+def test_a_token_travels_encrypted_or_on_this_machine_or_as_asked(token, monkeypatch, address, uri):
+    asked: dict[str, object] = {}
+    monkeypatch.setattr(
+        "pymilvus.MilvusClient", lambda place, **more: asked.update(more, uri=place)
+    )
+    MilvusServer(address)
+    secure = {"secure": True} if "tls" in address else {}
+    assert asked == {"uri": uri, "token": "anna:secret", **secure}
+
+
+@pytest.mark.parametrize("host", ["far.example:1", "10.0.0.1:1", "localhost.example:1"])
+def test_a_token_does_not_travel_in_the_clear(token, host):
+    with pytest.raises(UserError, match=rf"milvus\+tls://{host}/people.*milvus\+insecure://{host}"):
+        open_gallery(f"milvus://{host}/people")
+
+
+def test_an_address_holds_no_password_and_a_certificate_is_a_file(monkeypatch):
+    with pytest.raises(UserError, match="MILVUS_TOKEN=USER:PASSWORD") as error:
+        open_gallery("milvus://anna:secret@localhost:1/people")
+    assert "secret" not in str(error.value)
+    monkeypatch.setenv("MILVUS_CERTIFICATE", "none.pem")
+    with pytest.raises(UserError, match=r"MILVUS_CERTIFICATE=none\.pem: no such file"):
+        open_gallery("milvus+tls://localhost:1/people")
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificate")
+def test_a_server_with_tls_and_a_token(token, tmp_path, monkeypatch, features):
+    """Milvus Lite, whose own server listens in the clear alone, behind a port with TLS."""
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem "
+    words += "-out cert.pem -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    subprocess.run(["openssl", *words.split()], cwd=tmp_path, check=True, capture_output=True)
+    key, certificate = ((tmp_path / name).read_bytes() for name in ("key.pem", "cert.pem"))
+    database = milvus_lite.MilvusLite(str(tmp_path / "people.db"))
+    server = milvus_lite_server._build_server(database, 4)
+    credentials = grpc.ssl_server_credentials([(key, certificate)])
+    port = server.add_secure_port("localhost:0", credentials)
+    server.start()
+    monkeypatch.setenv("MILVUS_CERTIFICATE", str(tmp_path / "cert.pem"))
+    gallery = MilvusGallery(f"milvus+tls://localhost:{port}/people")
+    gallery.server.served = False  # Milvus Lite has no float16
+    gallery.add(PATHS[:3], features[:3])
+    assert len(gallery) == 3 and gallery.remember({"a": 1}) == {"a": 1}
+    gallery.close()
+    server.stop(0)
+    database.close()
+
+
+def test_a_second_process_finds_what_the_first_has_made(tmp_path, features):
+    """Milvus Lite releases collections when a process ends."""
+    address = f"milvus://{tmp_path}/people.db/people"
+    code = (
+        "import sys; import numpy as np; from person_reid.gallery.gallery import open_gallery\n"
+        "gallery = open_gallery(sys.argv[1])\n"
+        "gallery.add(['/a.jpg'], np.eye(1, 16, dtype=np.float32))\n"
+        "gallery.remember({'network': 1})"
+    )
+    subprocess.run([sys.executable, "-c", code, address], check=True, cwd=ROOT)
+    gallery = open_gallery(address, new=False)
+    assert gallery.recall("network") == 1 and len(gallery) == 1
+    assert str(gallery.search(features[:1], 1)[0][0].path) == "/a.jpg"
+    gallery.close()
+
+
+def test_of_two_who_remember_at_once_one_is_told_what_the_other_stored(tmp_path, monkeypatch):
+    """Both have seen that nothing is there before either stores anything."""
+    address = f"milvus://{tmp_path}/people.db/people"
+    galleries = [MilvusGallery(address) for _ in range(2)]
+    galleries[0].remember({"there": 1})
+    recall, both = MilvusNotes.recall, threading.Barrier(2)
+
+    def recall_together(self, key):
+        found = recall(self, key)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(0.3)
+        return found
+
+    monkeypatch.setattr(MilvusNotes, "recall", recall_together)
+    with ThreadPoolExecutor() as pool:
+        told = list(pool.map(lambda i: galleries[i].remember({"tracks 1": i}), range(2)))
+    monkeypatch.undo()
+    assert told[0] == told[1] == {"tracks 1": galleries[0].recall("tracks 1")}
+    rows = galleries[0].server.query("people_about", 'key != ""', ["key"])
+    assert {row["key"] for row in rows} == {"there 000", "tracks 1 000"}
+    for gallery in galleries:
+        gallery.close()
+
+
+def test_a_turn_of_a_process_that_was_killed_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr("person_reid.gallery.milvus_notes.LONGEST_TURN", 0)
+    gallery = MilvusGallery(f"milvus://{tmp_path}/people.db/people")
+    gallery.remember({"there": 1})
+    gallery.notes._put({"turn of a process that was killed": "0"})
+    assert gallery.remember({"network": 2}) == {"network": 2}
     gallery.close()
 
 
