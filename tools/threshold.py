@@ -10,6 +10,12 @@ else an impostor. --rule eer takes the threshold at which the share of impostors
 share of genuine pairs rejected; 1e-3 and 1e-4 accept that share of impostors; hardest is eer on
 each query's least similar genuine pair and most similar impostor.
 
+    python tools/threshold.py --for person                 # for search.py identify
+    python tools/threshold.py --for track --camera_norm    # for across.py --camera_norm
+
+identify compares an image with all images of a person, and across.py whole tracks. These are other
+scores, so each has its threshold, and a command refuses one that was measured for another score.
+
     python tools/threshold.py --false_match_rate 1e-3 --confidence 0.95    # for pairs
     python tools/threshold.py --false_match_rate 1e-2 --gallery_size 5000  # for searches
 
@@ -48,6 +54,7 @@ from person_reid.retrieval.thresholds import (
     FALSE_POSITIVE_RATES,
     MEASURED_ON,
     ROUNDING,
+    PairSimilarities,
     error_rates,
     holds_threshold,
     pair_similarities,
@@ -68,8 +75,13 @@ def main(argv: list[str] | None = None) -> None:
             f"--save {figures}: not a file of this program. Move it, or choose another name."
         )
 
-    query, gallery = load_result(config.result)
-    pairs = pair_similarities(query, gallery, config.ignore_cameras)
+    query, gallery = load_result(config.result, paths=config.compared == "track")
+    if config.camera_norm and config.compared != "track":
+        from person_reid.retrieval.normalization import CameraNorm  # torch loads slowly
+
+        norm = CameraNorm(gallery.features, gallery.cameras)
+        query, gallery = norm.of(query), norm.of(gallery)
+    pairs = similarities(query, gallery, config)
     rates_asked = {name: float(name) for name in config.rates.split(",")}
     found = error_rates(pairs, FALSE_POSITIVE_RATES | rates_asked)
     for name, rates in found.items():
@@ -89,6 +101,8 @@ def main(argv: list[str] | None = None) -> None:
             "similarity of 1. Check the labels and the network, or take another rule."
         )
     report = {"threshold": threshold, "rule": asked, "result": config.result, **found}
+    report |= {"for": config.compared, "protocol": protocol(config)}
+    report["camera_norm"] = config.camera_norm
     notes = zip(
         (MEASURED_ON, FEATURE_FLAGS), read_notes(config.result, NETWORK, FEATURE_FLAGS), strict=True
     )
@@ -104,6 +118,30 @@ def main(argv: list[str] | None = None) -> None:
     draw_similarities(pairs, threshold, plot, config)
     write_json(figures, report)
     print(f"{figures}, {plot}")
+
+
+def similarities(
+    query: FeatureSet, gallery: FeatureSet, config: ThresholdConfig
+) -> PairSimilarities:
+    """Return the histograms of what is compared."""
+    if config.compared == "pair":
+        return pair_similarities(query, gallery, config.ignore_cameras)
+
+    from person_reid.gallery.score_histograms import person_similarities, track_similarities
+
+    if config.compared == "person":
+        return person_similarities(query, gallery, config.ignore_cameras)
+    return track_similarities(query, gallery, config.ignore_cameras, config.camera_norm)
+
+
+def protocol(config: ThresholdConfig) -> str:
+    """Say what was compared with what."""
+    cameras = "any camera" if config.ignore_cameras else "another camera"
+    return {
+        "pair": f"a query image and a gallery image from {cameras}",
+        "person": f"a query image and all of a person's gallery images from {cameras}",
+        "track": f"the mean of a track and the mean of a track from {cameras}",
+    }[config.compared]
 
 
 def bounds(query: FeatureSet, gallery: FeatureSet, config: ThresholdConfig) -> dict[str, Any]:

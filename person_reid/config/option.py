@@ -62,6 +62,7 @@ FLAGS = {
     "feature_output": "output",
     "train_identities": "identities",
     "client": "for",
+    "compared": "for",
 }
 NAMED_ALONE = object()  # in place of a value: the message names the option alone
 

@@ -6,6 +6,7 @@ from person_reid.config.forms import output_path, rates
 from person_reid.config.look import Look
 from person_reid.config.option import ANY, SHARE, WHOLE, Options, option
 
+COMPARED = ("pair", "person", "track")
 RULE_NAMES = ("eer", "1e-3", "1e-4", "hardest")
 BOUND = {"false_match_rate": ANY}
 
@@ -20,6 +21,13 @@ class ThresholdOptions(Options):
     rates: str = option(
         "1e-3,1e-4", "false positive rates at which the TPR is printed", form=rates, metavar="R,R"
     )
+    compared: str = option(
+        "pair",
+        "what is compared: two images, an image and a person (identify), two tracks (across.py)",
+        choices=COMPARED,
+        flags=("--for",),
+    )
+    camera_norm: bool = option(False, "give the features of every camera the same mean")
     ignore_cameras: bool = option(False, "also count pairs from the same camera")
     save: str = option("threshold", "name of the .json and .png to write", form=output_path)
 
@@ -51,4 +59,6 @@ class ThresholdConfig(Look, BoundOptions, ThresholdOptions):
         """Return why the options do not go together, each as {name}; empty if they do."""
         if self.rule and self.false_match_rate is not None:
             return "{rule} and {false_match_rate} both choose the threshold: leave one out."
+        if self.compared != "pair" and self.false_match_rate is not None:
+            return "{false_match_rate} is about images, not about {compared}: leave one out."
         return ""

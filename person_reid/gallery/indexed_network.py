@@ -57,15 +57,19 @@ def network_of(index: Gallery) -> TestConfig:
     return as_config(network_flags(index))
 
 
-def measured_threshold(given: str | None, index: Gallery) -> float | None:
+def measured_threshold(
+    given: str | None, index: Gallery, score: str, camera_norm: bool = False
+) -> float | None:
     """Return the threshold that an option gives, which is of the network of an index.
 
-    Raises UserError for one that was measured on another network.
+    score, camera_norm: what it is compared with, see load_threshold.
+    Raises UserError for one that was measured on another network, or for another score.
     """
     if given is None:
         return None
     network = network_of(index)
-    return load_threshold(given, find.network_name(network), find.feature_flags(network))
+    features = find.network_name(network), find.feature_flags(network)
+    return load_threshold(given, *features, score=score, camera_norm=camera_norm)
 
 
 def network_flags(index: Gallery, options: Options | None = None) -> dict[str, Any]:

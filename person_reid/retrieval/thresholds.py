@@ -34,6 +34,11 @@ Rates = npt.NDArray[np.float64]  # one for each threshold (BINS + 1,)
 DIGITS = 4  # of similarities and thresholds, as they are printed
 ROUNDING = 1e-6  # error of a threshold that was float32
 FALSE_POSITIVE_RATES = {"1e-3": 1e-3, "1e-4": 1e-4}
+COMPARED_WORDS = {  # what a threshold may be compared with, and who does so
+    "pair": "two images",
+    "person": "an image with all images of a person",
+    "track": "two whole tracks",
+}
 MEASURED_ON = "measured_on"  # the network, in a file of tools/threshold.py
 
 
@@ -192,12 +197,21 @@ def accepts(threshold: float, similarity: float) -> bool:
     return max(similarity, round(similarity, DIGITS)) >= threshold - ROUNDING
 
 
-def load_threshold(text: str | Path, network: str = "", flags: str = "") -> float:
+def load_threshold(
+    text: str | Path,
+    network: str = "",
+    flags: str = "",
+    *,
+    score: str = "pair",
+    camera_norm: bool = False,
+) -> float:
     """Read a threshold: a cosine, a file of tools/threshold.py, or a folder of save_pretrained.
 
     network, flags: how the features were made, as their result file says, or "" if it does not say.
+    score: what is compared with it, one of COMPARED_WORDS. camera_norm: whether every camera's features
+    have the same mean. A number is taken as it is.
     A remark says if it was measured on another network. Raises UserError if it was measured on
-    features of other flags, and for anything else.
+    features of other flags or for another score, and for anything else.
     """
     with suppress(ValueError):
         if -1 <= (number := float(str(text))) <= 1:
@@ -207,6 +221,7 @@ def load_threshold(text: str | Path, network: str = "", flags: str = "") -> floa
         report = _report(text)
         threshold = _number(report["threshold"])
         measured, extracted = report.get(MEASURED_ON), report.get(FEATURE_FLAGS)
+        kind, moved = report.get("for", "pair"), report.get("camera_norm", False)
     except FileNotFoundError:
         raise UserError(
             f"--threshold {text}: neither a number nor a file; python "
@@ -220,6 +235,12 @@ def load_threshold(text: str | Path, network: str = "", flags: str = "") -> floa
         raise UserError(
             f"--threshold {text}: the threshold in it is {threshold:g}; expected a cosine, -1 to 1."
         )
+    if (kind, moved) != (score, camera_norm):
+        raise UserError(
+            f"--threshold {text}: measured for {_score_words(kind, moved)}, and here it is "
+            f"compared with {_score_words(score, camera_norm)}. Measure that one: python "
+            f"tools/threshold.py --for {score}{' --camera_norm' * camera_norm}"
+        )
     if flags and extracted and extracted != flags:
         found, here = (
             f"python test.py {words}".removesuffix(f" {PLAIN}") for words in (extracted, flags)
@@ -232,6 +253,12 @@ def load_threshold(text: str | Path, network: str = "", flags: str = "") -> floa
     if network and measured and measured != network:
         log.warning(f"--threshold {text} was measured on {measured!r}, and this is {network!r}.")
     return threshold
+
+
+def _score_words(score: Any, camera_norm: Any) -> str:
+    """Return what a score compares, in words."""
+    compared = COMPARED_WORDS.get(score) if isinstance(score, str) else None
+    return f"{compared or repr(score)}{' by --camera_norm' if camera_norm else ''}"
 
 
 def holds_threshold(path: str | Path) -> bool:

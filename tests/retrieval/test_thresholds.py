@@ -169,3 +169,26 @@ def test_rates_are_exact_for_what_is_accepted():
 def test_a_similarity_below_a_threshold_is_not_rounded_above_it():
     assert not accepts(0.70004, 0.69996) and accepts(0.7, 0.69996)
     assert accepts(0.70004, 0.70004) and accepts(1.0, 0.9999999)
+
+
+@pytest.mark.parametrize(
+    ("measured", "compared", "advice"),
+    [
+        ({}, {"score": "person"}, "--for person$"),
+        ({"for": "person"}, {"score": "track"}, "--for track$"),
+        ({"for": "track"}, {"score": "track", "camera_norm": True}, "--for track --camera_norm$"),
+        ({"for": "track", "camera_norm": True}, {}, "--for pair$"),
+        ({"for": [1]}, {}, "--for pair$"),
+    ],
+)
+def test_a_threshold_of_another_score_is_refused_with_the_command_that_measures_it(
+    tmp_path, measured, compared, advice
+):
+    path = tmp_path / "threshold.json"
+    path.write_text(json.dumps({"threshold": 0.5} | measured))
+    with pytest.raises(UserError, match=rf"compared with .*tools/threshold\.py {advice}"):
+        load_threshold(path, **compared)
+    assert load_threshold("0.5", **compared) == 0.5  # somebody has typed it
+    if measured.get("for") in ("person", "track"):
+        own = {"score": measured["for"], "camera_norm": measured.get("camera_norm", False)}
+        assert load_threshold(path, **own) == 0.5
