@@ -36,6 +36,7 @@ from person_reid.console.outputs import check_outputs
 from person_reid.data.video.track_files import write_identities
 from person_reid.errors import UserError
 from person_reid.files import check_folder, is_file_name, real, whole_folder, write_csv
+from person_reid.gallery.decisions import decide, decided_names
 from person_reid.gallery.gallery import Gallery, open_gallery
 from person_reid.gallery.indexed_network import measured_threshold
 from person_reid.gallery.indexed_tracks import (
@@ -43,8 +44,9 @@ from person_reid.gallery.indexed_tracks import (
     IndexedTrack,
     NamedTrack,
     check_clocks,
+    corrections_of,
     indexed_tracks,
-    read_corrections,
+    listed_names,
     read_truth,
     remark_on_times,
     score_people,
@@ -79,16 +81,16 @@ PEOPLE_COLUMNS = ("person", "camera", "track", "first", "last", "boxes", "margin
 
 @dataclass(frozen=True)
 class Linked:
-    """The tracks of an index, and who they show.
+    """The tracks of an index that have images, and who they show.
 
-    people: (T,), from 0. found: what links the first tracks, which have images. stays: the tracks
-    as pages and pictures show them, with numbers that people keep. shown: (track, place) of each
-    image of the page. identities: all in the index, whose numbers no new person gets.
+    found: what links them. said: what somebody has said about them. stays: the tracks as pages and
+    pictures show them, with numbers that people keep. shown: (track, place) of each image of the
+    page. identities: all in the index, whose numbers no new person gets.
     """
 
     tracks: list[IndexedTrack]
-    people: list[int]
     found: People
+    said: Corrections
     stays: list[Stay]
     shown: list[tuple[int, int]]
     identities: set[str]
@@ -100,8 +102,12 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(AcrossConfig, argv, __doc__)
     check_places(config)
     index = open_gallery(config.index, new=False)
-    tracks, features = indexed_tracks(index)
-    check_names(config, tracks)
+    every, features = indexed_tracks(index)
+    check_names(config, every)
+    tracks = every[: len(features)]
+    if len(tracks) < len(every):
+        without = counted(len(every) - len(tracks), "track")
+        print(f"{config.index}: {without} without an image, forgotten or never cut, left out")
     truth = read_truth(Path(config.truth), tracks) if config.truth else []
 
     linked = link(config, index, tracks, features)
@@ -123,15 +129,14 @@ def link(
 ) -> Linked:
     """Return who the tracks show.
 
-    features: (S, D) of the first S tracks. A track without an image is a person of its own.
+    features: (T, D).
     """
-    seen = tracks[: len(features)]
-    travel, said = known_beforehand(config, seen)
-    threshold = measured_threshold(config.threshold, index)
-    remark_on_times(seen)
+    travel, said = known_beforehand(config, index, tracks)
+    threshold = measured_threshold(config.threshold, index, "track", config.camera_norm)
+    remark_on_times(tracks)
 
-    cameras = [each.record.camera for each in seen]
-    starts, ends = spans(seen)
+    cameras = [each.record.camera for each in tracks]
+    starts, ends = spans(tracks)
     found = link_tracks(
         features,
         cameras,
@@ -144,12 +149,10 @@ def link(
         said.same,
         said.different,
     )
-    alone = np.arange(len(tracks) - len(seen)) + found.labels.max() + 1
-    people = [*found.labels.tolist(), *alone.tolist()]
     identities = recorded_identities(index)
-    numbers = number_people(tracks, people, said, identities)
-    stays, shown = describe(tracks, people, numbers, found, said)
-    return Linked(tracks, people, found, stays, shown, identities)
+    numbers = number_people(tracks, found.labels.tolist(), said, identities)
+    stays, shown = describe(tracks, numbers, found, said)
+    return Linked(tracks, found, said, stays, shown, identities)
 
 
 def check_places(config: AcrossConfig) -> None:
@@ -182,16 +185,24 @@ def track_file(record: TrackRecord) -> str:
 
 
 def known_beforehand(
-    config: AcrossConfig, tracks: list[IndexedTrack]
+    config: AcrossConfig, index: Gallery, tracks: list[IndexedTrack]
 ) -> tuple[Travel | None, Corrections]:
-    """Return the times between cameras, and what somebody has said about the tracks."""
+    """Return the times between cameras, and what somebody has said about the tracks.
+
+    A list counts more than what the index remembers.
+    """
     travel: Travel | None = None
     if config.travel:
         travel = read_travel(Path(config.travel), {each.record.camera for each in tracks})
         check_clocks(tracks)
-    if not config.corrections:
-        return travel, Corrections()
-    return travel, read_corrections(Path(config.corrections), tracks, travel)
+    names = decided_names(index, tracks)
+    if names:
+        print(f"{config.index}: somebody has said whom {counted(len(names), 'track')} show")
+    origins = [config.index] if names else []
+    if config.corrections:
+        names |= listed_names(Path(config.corrections), tracks)
+        origins.insert(0, config.corrections)
+    return travel, corrections_of(names, tracks, travel, " and ".join(origins))
 
 
 def write_folder(config: AcrossConfig, linked: Linked) -> None:
@@ -219,19 +230,14 @@ def write_tracks(folder: Path, tracks: list[IndexedTrack], stays: list[Stay]) ->
 
 
 def describe(
-    tracks: list[IndexedTrack],
-    people: list[int],
-    numbers: list[int],
-    found: People,
-    said: Corrections,
+    tracks: list[IndexedTrack], numbers: list[int], found: People, said: Corrections
 ) -> tuple[list[Stay], list[tuple[int, int]]]:
     """Return the tracks as a page shows them, and which images it shows: (track, place) each.
 
-    people: (T,), from 0. numbers: one for each person. said: see read_corrections.
+    numbers: one for each person of found.
     """
-    unseen = len(people) - len(found.margins)
-    margins = [*found.margins.tolist(), *[None] * unseen]
-    nearest = [numbers[k] - 1 if k >= 0 else -1 for k in [*found.nearest.tolist(), *[-1] * unseen]]
+    margins = found.margins.tolist()
+    nearest = [numbers[k] - 1 if k >= 0 else -1 for k in found.nearest.tolist()]
     known = [known_name(each, said.names.get(i)) for i, each in enumerate(tracks)]
     begin = begin_of(tracks)
     start = (begin - EPOCH).total_seconds() if begin else 0
@@ -243,7 +249,7 @@ def describe(
         chosen = [(i, place) for place in places.tolist() if each.images]
         stays.append(
             Stay(
-                numbers[people[i]] - 1,
+                numbers[found.labels[i]] - 1,
                 each.record.camera,
                 each.track.first - zero,
                 each.track.last - zero,
@@ -320,16 +326,20 @@ def write_page(folder: Path, title: str, linked: Linked, names: dict[int, str]) 
 def record(index: Gallery, linked: Linked) -> int:
     """Record in the index who the images show, unless somebody has given them a name.
 
-    Returns how many images there are.
+    What was said about tracks in a list is recorded as it was said. Returns how many images there
+    are.
     """
-    return index.describe(
-        {
-            path: About(identity=numbered_person(stay.person + 1))
-            for each, stay in zip(linked.tracks, linked.stays, strict=True)
-            for path, about in each.images
-            if not about.identity or number_in(about.identity)
-        }
-    )
+    names, said = {}, {}
+    for i, (each, stay) in enumerate(zip(linked.tracks, linked.stays, strict=True)):
+        name = linked.said.names.get(i)
+        for path, about in each.images:
+            if name or not about.identity or number_in(about.identity):
+                names[path] = About(identity=name or numbered_person(stay.person + 1))
+            if name:
+                said[path] = name
+    count = index.describe(names)
+    decide(index, said)
+    return count
 
 
 def tell(config: AcrossConfig, linked: Linked) -> None:
@@ -350,8 +360,8 @@ def tell(config: AcrossConfig, linked: Linked) -> None:
 
 def tell_score(name: str, linked: Linked, truth: list[NamedTrack]) -> None:
     """Print how good the links are, and how good they would be without any."""
-    tracks = linked.tracks
-    f1, alone = (score_people(tracks, who, truth).f1 for who in (linked.people, range(len(tracks))))
+    both = linked.found.labels, range(len(linked.tracks))
+    f1, alone = (score_people(linked.tracks, people, truth).f1 for people in both)
     print(f"{name}: IDF1 {f1:.1%}; {alone:.1%} with every track a person of its own")
 
 

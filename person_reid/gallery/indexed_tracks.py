@@ -2,7 +2,7 @@
 
 tracks, features = indexed_tracks(index)              # those without an image come last
 starts, ends = spans(tracks)
-said = read_corrections(Path("corrections.csv"), tracks)
+said = corrections_of(listed_names(Path("corrections.csv"), tracks), tracks)
 """
 
 import logging
@@ -22,7 +22,7 @@ from person_reid.data.video.tracked_boxes import Track, read_tracks
 from person_reid.errors import UserError
 from person_reid.files import is_file_name
 from person_reid.gallery.gallery import Gallery
-from person_reid.gallery.metadata import About, read_abouts
+from person_reid.gallery.metadata import About, Filter, read_abouts
 from person_reid.gallery.track_records import TrackRecord, recorded_tracks
 from person_reid.retrieval.association import TrackPairs, Travel, two_people
 from person_reid.retrieval.identities import Score, identity_f1, listed_boxes, matching_boxes
@@ -78,23 +78,9 @@ def indexed_tracks(index: Gallery) -> tuple[list[IndexedTrack], Features]:
 
     The others have no image in the index. Raises UserError if there are no features.
     """
-    entries: dict[tuple[str, str], list[tuple[Path, About]]] = defaultdict(list)
-    rows: dict[tuple[str, str], list[Features]] = defaultdict(list)
-    for some, features in index.entries():
-        for image, feature in zip(some, features, strict=True):
-            key = image[1].source or "", image[1].track or ""
-            entries[key].append(image)
-            rows[key].append(feature)
-    every = []
+    every: list[IndexedTrack] = []
     for record in recorded_tracks(index):
-        keys = {(record.source, str(track.number)): track for track in record.read()}
-        every += [IndexedTrack(record, keys[k], entries[k], np.array(rows[k])) for k in keys]
-        for source, number in entries:
-            if source == record.source and (source, number) not in keys:
-                raise UserError(
-                    f"{record.path}: has no track {number} any more, which {index.path} knows. "
-                    "Put the old file back, or index this one under another name."
-                )
+        every += _tracks_of(index, record)
     seen = [each for each in every if each.images]
     if not seen:
         raise UserError(
@@ -104,6 +90,26 @@ def indexed_tracks(index: Gallery) -> tuple[list[IndexedTrack], Features]:
     numbers = np.repeat(np.arange(len(seen)), [len(each.images) for each in seen])
     _, means = track_features(np.concatenate([each.features for each in seen]), numbers.tolist())
     return [*seen, *(each for each in every if not each.images)], means
+
+
+def _tracks_of(index: Gallery, record: TrackRecord) -> list[IndexedTrack]:
+    """Return the tracks of a track file. Raises UserError if it lacks one that the index knows."""
+    images: dict[str, list[tuple[Path, About]]] = defaultdict(list)
+    rows: dict[str, list[Features]] = defaultdict(list)
+    for some, features in index.entries(Filter(source=record.source)):
+        for image, feature in zip(some, features, strict=True):
+            images[image[1].track or ""].append(image)
+            rows[image[1].track or ""].append(feature)
+    tracks = {str(track.number): track for track in record.read()}
+    if gone := [number for number in images if number not in tracks]:
+        raise UserError(
+            f"{record.path}: has no track {gone[0]} any more, which {index.path} knows. "
+            "Put the old file back, or index this one under another name."
+        )
+    return [
+        IndexedTrack(record, track, images[number], np.array(rows[number]))
+        for number, track in tracks.items()
+    ]
 
 
 def spans(tracks: Sequence[IndexedTrack]) -> tuple[Seconds, Seconds]:
@@ -223,14 +229,11 @@ def check_clocks(tracks: Sequence[IndexedTrack]) -> None:
             )
 
 
-def read_corrections(
-    file: Path, tracks: Sequence[IndexedTrack], travel: Travel | None = None
-) -> Corrections:
-    """Return which tracks a list of images tells to be one person, and which two people.
+def listed_names(file: Path, tracks: Sequence[IndexedTrack]) -> dict[int, str]:
+    """Return {track: its identity} by a list of images with the columns path and identity.
 
-    The list has the columns path and identity. Tracks whose images have one identity there are one
-    person; different identities are different people. Images without an identity say nothing.
-    Raises UserError if the list contradicts itself, the times of the tracks, or travel.
+    Images without an identity say nothing. Raises UserError if the list contradicts itself, or says
+    nothing of any track.
     """
     place = {path: i for i, each in enumerate(tracks) for path, _ in each.images}
     listed = read_abouts(file, ("path", "identity"))
@@ -249,6 +252,21 @@ def read_corrections(
             f"{file}: no image in it has an identity and is of a track in the index. Save the list "
             "from people.html."
         )
+    return who
+
+
+def corrections_of(
+    who: Mapping[int, str],
+    tracks: Sequence[IndexedTrack],
+    travel: Travel | None = None,
+    origin: object = "corrections",
+) -> Corrections:
+    """Return which tracks are one person, and which two people, by the identities of some.
+
+    Tracks of one identity are one person; different identities are different people.
+    origin: who says so, for messages. Raises UserError if it contradicts the times of the tracks,
+    or travel.
+    """
     people = defaultdict(list)
     for i, name in who.items():
         people[name].append(i)
@@ -258,10 +276,11 @@ def read_corrections(
         if apart.any():
             first, second = (some[k] for k in np.argwhere(apart)[0])
             raise UserError(
-                f"{file}: {first} and {second} are both {name} there, and nobody is at two places "
-                "at once. Give one of them another identity."
+                f"{origin}: {first} and {second} are both {name} there, and nobody is at two "
+                "places at once. Give one of them another identity, in a list: python "
+                "tools/search.py apply LIST --index FILE"
             )
-    # A track goes with itself, so that each that the list names is in a pair.
+    # A track goes with itself, so that each that somebody has named is in a pair.
     same = [(group[0], i) for group in people.values() for i in group]
     different = list(combinations([group[0] for group in people.values()], 2))
     return Corrections(same, different, who)

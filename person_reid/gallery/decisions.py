@@ -1,0 +1,84 @@
+"""Of which tracks of an index somebody has said whom they show, so that no linking says otherwise.
+
+decide(index, {path: "Anna", other: ""})      # as tools/search.py apply does
+names = decided_names(index, tracks)          # {place of a track: name}
+
+An index remembers which tracks were decided. The names stay with their images: forgotten images
+leave none behind.
+"""
+
+import logging
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count, takewhile
+from pathlib import Path
+from typing import Any
+
+from person_reid.errors import UserError
+from person_reid.gallery.gallery import Gallery
+from person_reid.gallery.indexed_tracks import IndexedTrack
+from person_reid.gallery.metadata import Filter
+from person_reid.gallery.track_records import recorded_tracks
+from person_reid.retrieval.clusters import number_in
+
+log = logging.getLogger(__name__)
+Decided = dict[str, dict[str, bool]]  # {source: {track: whether somebody is named}}
+
+
+def decide(index: Gallery, names: Mapping[Path, str]) -> None:
+    """Remember that somebody has named the tracks of some images, or has cleared their names.
+
+    names: {path: name, or ""}, as the images in the index now have them.
+    """
+    found: Decided = {}
+    for record in recorded_tracks(index) if names else ():
+        for images in index.images(Filter(source=record.source)):
+            for path, about in images:
+                if path in names and about.track:
+                    tracks = found.setdefault(record.source, {})
+                    tracks[about.track] = tracks.get(about.track, False) or bool(names[path])
+    if not found:
+        return
+    # no two are equal, so what is decided again counts again
+    value = {"tracks": found, "id": secrets.token_hex(4)}
+    next(n for n in count(1) if index.remember({_key(n): value})[_key(n)] == value)
+
+
+def decided_names(index: Gallery, tracks: Sequence[IndexedTrack]) -> dict[int, str]:
+    """Return {place of a track: whom somebody has said that it shows}.
+
+    A name counts more than a number. A remark says if the images of a track have several names.
+    """
+    decided: dict[tuple[str, str], bool] = {}
+    for tracks_of in _decisions(index):
+        for source, said in tracks_of.items():
+            decided |= {(source, number): named for number, named in said.items()}
+    found = {}
+    for place, each in enumerate(tracks):
+        if not decided.get((each.record.source, str(each.track.number))):
+            continue
+        every = {about.identity for _, about in each.images if about.identity}
+        names = {name for name in every if not number_in(name)} or every
+        if len(names) == 1:
+            found[place] = names.pop()
+        elif names:
+            several = ", ".join(sorted(names))
+            log.warning("%s: its images are of several people: %s. Who is right?", each, several)
+    return found
+
+
+def _decisions(index: Gallery) -> Iterator[Decided]:
+    """Yield what was decided, the latest last. Raises UserError if it is damaged."""
+    for value in takewhile(lambda value: value is not None, map(index.recall, map(_key, count(1)))):
+        tracks = value.get("tracks") if isinstance(value, dict) else None
+        if not isinstance(tracks, dict) or not all(map(_are_named, tracks.values())):
+            raise UserError(f"{index.path}: damaged: it says {value!r:.100} of decided tracks.")
+        yield tracks
+
+
+def _are_named(value: Any) -> bool:
+    return isinstance(value, dict) and all(type(each) is bool for each in value.values())
+
+
+def _key(number: int) -> str:
+    return f"decided {number}"
