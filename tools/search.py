@@ -17,7 +17,7 @@
     python tools/search.py info --index people.index
     python tools/search.py check --index people.index                          # reads every byte
     python tools/search.py backup copy.index --index people.index              # while others write
-    python tools/search.py upgrade --index people.index                        # the first addition also does
+    python tools/search.py upgrade --index people.index                        # an old file
     python tools/search.py relocate /old/crops /new/crops --index people.index
     python tools/search.py prune --index people.index                          # files that are gone
 
@@ -35,7 +35,8 @@ whom they show.
 
 import os
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -49,6 +50,7 @@ import person_reid as reid
 from person_reid.config.search import (
     SEARCH_COMMANDS,
     AddOptions,
+    AnswerOptions,
     ApplyConfig,
     BackupConfig,
     CheckConfig,
@@ -70,19 +72,32 @@ from person_reid.console.outputs import check_outputs
 from person_reid.data.video.crops import choose_boxes, cut_boxes, cut_images, within
 from person_reid.errors import UserError
 from person_reid.files import real, set_aside, write_csv, write_json
-from person_reid.gallery.gallery import Gallery, file_at, growing_gallery, nobody_has, open_gallery
-from person_reid.gallery.identification import Identification, known_people
+from person_reid.gallery.asked_images import known_abouts, one_person_each
+from person_reid.gallery.decisions import decide
+from person_reid.gallery.gallery import (
+    Gallery,
+    ReadGallery,
+    file_at,
+    growing_gallery,
+    nobody_has,
+    open_gallery,
+)
+from person_reid.gallery.identification import Identification, known_people, person_scores
 from person_reid.gallery.indexed_network import measured_threshold, open_network
 from person_reid.gallery.indexing import add_images, describe_answers, find_images
 from person_reid.gallery.metadata import (
     EVERYTHING,
     FACT_NAMES,
+    UNKNOWN_ABOUT,
     About,
     Filter,
     about_images,
     listed_path,
     read_abouts,
 )
+from person_reid.gallery.naming import near_names
+from person_reid.gallery.normalized_gallery import NormalizedGallery
+from person_reid.gallery.score_histograms import Booleans, threshold_among
 from person_reid.gallery.track_records import describe_tracks, record_tracks
 from person_reid.gallery.upkeep import (
     back_up,
@@ -93,8 +108,9 @@ from person_reid.gallery.upkeep import (
     relocate,
     upgrade_file,
 )
-from person_reid.retrieval.clusters import group_people, numbered_names
-from person_reid.retrieval.thresholds import DIGITS, load_bound
+from person_reid.retrieval.clusters import Labels, Resembles, group_people, numbered_names
+from person_reid.retrieval.similarity import Features
+from person_reid.retrieval.thresholds import DIGITS, accepts, load_bound
 from person_reid.text import counted, printable
 
 MOST_FAULTS = 20  # damages that are printed
@@ -125,6 +141,8 @@ def add_to(index: Gallery, paths: list[Path], config: AddOptions) -> None:
     indexed = config if isinstance(config, IndexConfig) else None
     new = index.missing(paths)
     added = {Path(path) for path in new}
+    if isinstance(config, EnrollConfig):
+        check_name(index, config)
 
     # What is there already keeps its time, unless the list gives another.
     table, pattern = (indexed.about, indexed.pattern) if indexed else (None, None)
@@ -133,17 +151,37 @@ def add_to(index: Gallery, paths: list[Path], config: AddOptions) -> None:
     abouts = about_images(paths if every else added, listed, pattern, dated=added)
     if isinstance(config, EnrollConfig):
         abouts = {path: about._replace(identity=config.person) for path, about in abouts.items()}
+        tell_renamed(index, paths, config.person)
 
     embedder = open_network(index, config)
     skip_unreadable = indexed is not None and indexed.skip_unreadable
     count = add_images(index, embedder, new, abouts, skip_unreadable)
     if every:
         index.describe({path: about for path, about in abouts.items() if path not in added})
+        decide(index, {path: about.identity for path, about in abouts.items() if about.identity})
     print(
         f"{config.index}: {counted(count, 'image')} added, {len(paths) - len(new)} were there "
         f"already, {len(index)} in all"
     )
     index.prepare()
+
+
+def check_name(index: Gallery, config: EnrollConfig) -> None:
+    """Raise UserError if somebody of nearly the same name is known, unless it is another person."""
+    for name, other in near_names([config.person], index.values("identity")):
+        if not config.another:
+            raise UserError(
+                f"{config.index}: knows {other!r}. If {name!r} is the same person, enroll that "
+                "name; if it is another, say so: --another"
+            )
+
+
+def tell_renamed(index: Gallery, paths: Iterable[Path], person: str) -> None:
+    """Print how many images showed somebody else before."""
+    names = [about.identity for about in known_abouts(index, paths).values()]
+    for name, count in Counter(names).items():
+        if name and name != person:
+            print_lines([f"{counted(count, 'image')} had the name {name} before"])
 
 
 def add_tracks(config: IndexConfig) -> None:
@@ -181,7 +219,7 @@ def query(config: QueryConfig) -> None:
     queries = find_images(config.images)
     check_outputs(config, queries, json=[config.json], save=[config.save])
     index, which = open_gallery(config.index, new=False), filter_of(config)
-    threshold = measured_threshold(config.threshold, index)
+    threshold = measured_threshold(config.threshold, index, "pair", config.normalized)
     if not len(index):
         raise UserError(
             f"{config.index}: no images in it. Add some: python tools/search.py index FOLDER "
@@ -190,9 +228,9 @@ def query(config: QueryConfig) -> None:
     check_not_indexed(index, config, "save")
 
     features = open_network(index, config)(queries)
-    answers = index.search(features, config.top, among=which)
-    lowest = -1.0 if threshold is None else threshold
-    described = describe_answers(queries, answers, lowest)
+    shown, features = compared(index, queries, features, config)
+    answers = shown.search(features, config.top, among=which)
+    described = describe_answers(queries, answers, threshold)
     for answer in described:
         print_answer(answer)
     if not any(answers):
@@ -201,22 +239,38 @@ def query(config: QueryConfig) -> None:
         print(bound)
 
     if config.json:
-        asked = {"threshold": threshold, "promise": bound and bound.words()}
-        write_json(config.json, {"index": config.index, **asked, "queries": described})
+        asked = {**asked_of(config, "pair", threshold), "promise": bound and bound.words()}
+        write_json(config.json, {**asked, "queries": described})
     if config.save:
         from person_reid.show.found import draw_found  # matplotlib loads slowly
 
+        lowest = -1.0 if threshold is None else threshold
         draw_found(queries, answers, config.save, lowest, config)
     for path in filter(None, (config.json, config.save)):
         print(f"Written: {path}")
 
 
+def compared(
+    index: Gallery, queries: list[Path], features: Features, config: AnswerOptions
+) -> tuple[ReadGallery, Features]:
+    """Return the gallery and the features (Q, D) of the queries as they are compared."""
+    if not config.normalized:
+        return index, features
+    shown, known = NormalizedGallery(index), known_abouts(index, queries)
+    cameras = [config.query_camera or known.get(query, UNKNOWN_ABOUT).camera for query in queries]
+    if unknown := cameras.count(None):
+        advice = "Say which with --query_camera; without it, the mean of all cameras stands for it."
+        print(f"Nobody knows which camera took {counted(unknown, 'image')}. {advice}")
+    return shown, shown.moved(features, cameras)
+
+
 def print_answer(answer: dict[str, Any]) -> None:
     """Print a query and the images that were found for it."""
-    nobody = "nobody I know" if answer["matches"] else "no image passes the filters"
-    print(printable(answer["image"]) + ("" if answer["known"] else f": {nobody}"))
+    nobody = ": nobody I know" if answer["known"] is False else ""
+    none = "" if answer["matches"] else ": no image passes the filters"
+    print(f"{printable(answer['image'])}{none or nobody}")
     for match in answer["matches"]:
-        remark = "" if match["accepted"] else "(too low) "
+        remark = "(too low) " if match["accepted"] is False else ""
         known = [f"{name} {match[name]}" for name in ("identity", "camera") if name in match]
         place = f"({', '.join(known)}) {match['image']}" if known else match["image"]
         print(f"  {match['similarity']:.{DIGITS}f} {remark}{printable(place)}")
@@ -227,37 +281,56 @@ def identify(config: IdentifyConfig) -> None:
     queries = find_images(config.images)
     check_outputs(config, queries, json=[config.json])
     index, which = open_gallery(config.index, new=False), filter_of(config)
-    threshold = measured_threshold(config.threshold, index)
+    threshold = measured_threshold(config.threshold, index, "person", config.normalized)
     known_people(index, which)  # so that no image is read in vain
 
     features = open_network(index, config)(queries)
-    groups = [queries] if config.together else [[query] for query in queries]
-    found = reid.identify(index, [features] if config.together else features, threshold, which)
-    answers = [answered(*each) for each in zip(groups, found, strict=True)]
+    shown, features = compared(index, queries, features, config)
+    tracks = asked_tracks(index, queries) if config.together else [("", [each]) for each in queries]
+    rows = {query: row for row, query in enumerate(queries)}
+    people = [features[[rows[image] for image in images]] for _, images in tracks]
+    found = reid.identify(shown, people, threshold, which)
+    answers = [answered(*track, person) for track, person in zip(tracks, found, strict=True)]
     if threshold is None:
         print(
             "Who is nearest is not an identification: a stranger also has somebody nearest. "
             "Give --threshold."
         )
     if config.json:
-        asked = {"index": config.index, "threshold": threshold}
-        write_json(config.json, {**asked, "queries": answers})
+        write_json(config.json, {**asked_of(config, "person", threshold), "queries": answers})
         print(f"Written: {config.json}")
 
 
-def answered(images: list[Path], person: Identification) -> dict[str, Any]:
+def asked_tracks(index: Gallery, queries: list[Path]) -> list[tuple[str, list[Path]]]:
+    """Return the images of each track, with its name, and the others as those of one person."""
+    tracks = one_person_each(queries, known_abouts(index, queries))
+    if len(tracks) > 1:
+        others = ", and other images of one person" if "" in tracks else ""
+        print(f"{counted(len(tracks) - ('' in tracks), 'track')}, each of one person{others}")
+    return list(tracks.items())
+
+
+def answered(track: str, images: list[Path], person: Identification) -> dict[str, Any]:
     """Print whom some images show. Returns the same as plain values for a JSON file."""
-    named = "nearest" if person.known is None else "identity"
     answer: dict[str, Any] = {"images": list(map(str, images)), "known": person.known}
-    answer |= {named: person.nearest, "score": person.score}
+    answer |= {"track": track} if track else {}
+    answer |= {"identity": person.identity} if person.known else {}
+    answer |= {"nearest": person.nearest, "score": person.score}
     who = f"{person.nearest} {person.score:.{DIGITS}f}"
     if person.second:
         answer |= {"second": person.second, "margin": person.margin}
         who += f", {person.margin:.{DIGITS}f} ahead of {person.second}"
     what = str(images[0]) if len(images) == 1 else f"{len(images)} images"
+    what = f"{track}, {what}" if track else what
     said = {True: who, False: f"nobody I know ({who})", None: f"nearest is {who}"}
     print(printable(f"{what}: {said[person.known]}"))
     return answer
+
+
+def asked_of(config: AnswerOptions, score: str, threshold: float | None) -> dict[str, Any]:
+    """Return what a JSON file says of the question: what was compared, and the threshold used."""
+    found = {"index": config.index, "score": score, "threshold": threshold}
+    return found | {"threshold_from": config.threshold, "camera_norm": config.normalized}
 
 
 def people(config: PeopleConfig) -> None:
@@ -276,7 +349,10 @@ def people(config: PeopleConfig) -> None:
 
     # No new group gets the name of somebody whom a filter left out.
     others = {*index.values("identity")} if which != EVERYTHING else set()
-    found = group_people(features, cameras, known, config.radius, config.min_samples, others)
+    resembles = resemblance(config, index, features, known)
+    found = group_people(
+        features, cameras, known, config.radius, config.min_samples, others, resembles
+    )
     order = sorted(
         range(len(paths)), key=lambda i: (not found[i], found[i], cameras[i], abouts[i].time or "")
     )
@@ -291,6 +367,32 @@ def people(config: PeopleConfig) -> None:
 
         draw_clusters(paths, features, cameras, labels, config.sheet, names, config)
         print(f"Written: {config.sheet}")
+
+
+def resemblance(
+    config: PeopleConfig, index: Gallery, features: Features, known: list[str]
+) -> Resembles:
+    """Return what tells whether unnamed images resemble somebody known well enough for the name.
+
+    By default the people who are named tell how well that is; without enough of them, nobody does.
+    """
+    named = np.flatnonzero([bool(name) for name in known])
+    threshold = measured_threshold(config.threshold, index, "person")
+    if threshold is None and len(named):
+        threshold = threshold_among(features[named], [known[i] for i in named])
+        if threshold is None:
+            print("Too few people are named to say who resembles them. Give --threshold.")
+        else:
+            print(f"threshold {threshold:.{DIGITS}f}, measured on those who are named")
+
+    def resembles(name: str, rows: Labels) -> Booleans:
+        if threshold is None:
+            return np.zeros(len(rows), np.bool_)
+        own = features[[each == name for each in known]]
+        _, scores = person_scores(list(features[rows][:, None]), [([name] * len(own), own)])
+        return np.array([accepts(threshold, score) for score in scores[:, 0]])
+
+    return resembles
 
 
 def for_people(about: About, identity: str) -> About:
@@ -318,11 +420,15 @@ def apply(config: ApplyConfig) -> None:
     """Record what a list says of images; an image without a name there loses its identity."""
     listed = read_abouts(Path(config.table), ("path", "identity"))
     index = open_gallery(config.index, new=False)
+    names = {about.identity for about in listed.values() if about.identity}
+    for name, other in near_names(names, index.values("identity")):
+        print_lines([f"{name!r} is nearly {other!r}: are they one person? Apply one name, then."])
     count = index.describe(
         {path: about._replace(identity=about.identity or "") for path, about in listed.items()}
     )
     if not count:
         raise UserError(f"{config.table}: none of its {len(listed)} images is in {config.index}.")
+    decide(index, {path: about.identity or "" for path, about in listed.items()})
     counts = f"{count} of its {len(listed)} images"
     print(f"{config.index}: recorded what {config.table} says of {counts}")
 

@@ -206,6 +206,11 @@ class PersonOptions(Options):
 class EnrollConfig(AddOptions, PersonOptions):
     """Add images of a person you know, so that identify can name the person."""
 
+    title = "person"
+    another: bool = option(
+        False, "the person is not the one of nearly the same name, such as Anna beside anna"
+    )
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerOptions(IndexedImageOptions, FilterOptions):
@@ -214,9 +219,23 @@ class AnswerOptions(IndexedImageOptions, FilterOptions):
     title = "answers"
     gpu_ids: str = again(DeviceOptions, "gpu_ids", "0", help="GPU to use; -1 for the CPU")
     threshold: str | None = option(None, f"lowest similarity of a match: {THRESHOLD}")
+    camera_norm: bool = option(
+        False, "give the features of every camera the same mean; all images are then compared"
+    )
+    query_camera: str | None = option(
+        None,
+        "camera that took the images (default: what the index knows); implies --camera_norm",
+        form=printable_text,
+        metavar="NAME",
+    )
     json: str | None = option(
         None, "write the answers there", form=file_ending_in(".json"), metavar="FILE"
     )
+
+    @property
+    def normalized(self) -> bool:
+        """Whether the features of every camera get the same mean."""
+        return self.camera_norm or self.query_camera is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +272,12 @@ class PeopleConfig(Look, FilterOptions):
     )
     radius: float = option(0.5, "largest Jaccard distance of neighbours", range=SHARE)
     min_samples: int = option(4, "neighbours needed to begin a group", range=POSITIVE)
+    threshold: str | None = option(
+        None,
+        "lowest score of an image that gets the name of somebody known: a number, or a file of "
+        "tools/threshold.py --for person (default: measured on those who are named)",
+        metavar="THRESHOLD",
+    )
 
     def fault(self) -> str:
         """Return which options are about a sheet that is not drawn."""

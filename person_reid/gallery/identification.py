@@ -16,7 +16,7 @@ import numpy.typing as npt
 from person_reid.arrays import as_float32, real_number
 from person_reid.errors import UserError
 from person_reid.gallery.checks import checked_features
-from person_reid.gallery.gallery import Gallery, nobody_has
+from person_reid.gallery.gallery import ReadGallery, nobody_has
 from person_reid.gallery.metadata import EVERYTHING, Filter
 from person_reid.retrieval.similarity import (
     CosineScores,
@@ -55,7 +55,7 @@ class Identification:
 
 
 def identify(
-    gallery: Gallery,
+    gallery: ReadGallery,
     people: Iterable[npt.ArrayLike],
     threshold: float | None = None,
     among: Filter = EVERYTHING,
@@ -108,7 +108,7 @@ def _identification(
     return Identification(nearest, score, others[0][1], score - others[0][0], known)
 
 
-def known_people(gallery: Gallery, among: Filter = EVERYTHING) -> Iterator[Named]:
+def known_people(gallery: ReadGallery, among: Filter = EVERYTHING) -> Iterator[Named]:
     """Return the images of a gallery that have an identity and pass a filter, in chunks.
 
     Raises UserError, at once, if a filter leaves none of them.

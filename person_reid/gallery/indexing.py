@@ -87,23 +87,22 @@ def find_images(places: Iterable[str | Path]) -> list[Path]:
 
 
 def describe_answers(
-    queries: list[Path], answers: list[list[Found]], threshold: float
+    queries: list[Path], answers: list[list[Found]], threshold: float | None
 ) -> list[dict[str, Any]]:
-    """Return the answers to each query as plain values for a JSON file.
+    """Return the answers as plain values for a JSON file: each query and its matches.
 
-    They say whether the query is known, and give its matches.
+    Nobody is known and nothing accepted or refused without a threshold: null says so.
     """
     described = []
     for query, found in zip(queries, answers, strict=True):
-        matches = [
-            {
-                "image": str(match.path),
-                "similarity": match.similarity,
-                "accepted": accepts(threshold, match.similarity),
-            }
-            | match.about.facts()
-            for match in found
+        accepted = [
+            None if threshold is None else accepts(threshold, match.similarity) for match in found
         ]
-        known = any(match["accepted"] for match in matches)
+        matches = [
+            {"image": str(match.path), "similarity": match.similarity, "accepted": fits}
+            | match.about.facts()
+            for match, fits in zip(found, accepted, strict=True)
+        ]
+        known = None if threshold is None else any(accepted)
         described.append({"image": str(query), "known": known, "matches": matches})
     return described

@@ -104,9 +104,7 @@ class MilvusGallery:
         return self.notes.recall(key)
 
     def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
-        """Return the paths that the gallery does not hold or whose files have
-        changed since they were added.
-        """
+        """Return the paths that the gallery lacks or whose files have changed since."""
         paths = checked_paths(paths, self.path)
         states = {
             key: row["state"]

@@ -42,10 +42,12 @@ def milvus_filter(which: Filter) -> str:
 
 
 def row_key(path: str | Path) -> str:
+    """Return the key of an image's row."""
     return quote_from_bytes(os.fsencode(Path(path)))
 
 
 def entry_of(row: Mapping[str, Any]) -> tuple[Path, About]:
+    """Return the image in a row, and the facts about it."""
     return Path(os.fsdecode(unquote_to_bytes(row["path"]))), About(
         *(row.get(name) for name in FACT_NAMES)
     )

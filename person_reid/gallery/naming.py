@@ -4,8 +4,9 @@ numbers = number_people(tracks, people, said, recorded_identities(index))
 names = name_people(people, [known_name(track, None) for track in tracks])
 """
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count
 from typing import TypeVar
 
@@ -20,6 +21,23 @@ T = TypeVar("T", int, str)
 def recorded_identities(index: Gallery) -> set[str]:
     """Return all identities in an index, also of images that are of no track."""
     return {*index.values("identity")}
+
+
+def near_names(names: Iterable[str], known: Iterable[str]) -> list[tuple[str, str]]:
+    """Return each new name with one that differs from it in case, spaces, accents or width alone.
+
+    The other one is known, or also new.
+    """
+    new, alike = {*names} - {*known}, defaultdict(set)
+    for name in {*new, *known}:
+        alike[_bare(name)].add(name)
+    return [(name, other) for name in sorted(new) for other in sorted(alike[_bare(name)] - {name})]
+
+
+def _bare(name: str) -> str:
+    """Return a name without case, spaces, punctuation and accents."""
+    letters = unicodedata.normalize("NFKD", name).casefold()
+    return "".join(each for each in letters if each.isalnum()) or name
 
 
 def number_people(

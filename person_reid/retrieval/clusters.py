@@ -10,7 +10,7 @@ images.
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import count
 from typing import Any
 
@@ -25,6 +25,7 @@ from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import Features, run_chunks, unit_rows, unit_rows_or_zeros
 
+Resembles = Callable[[str, Labels], npt.NDArray[np.bool_]]
 OUTLIER = -1
 NUMBERED_PERSON = re.compile(r"person (\d{4,15})")
 MOST_BYTES = 2**27  # of one block of distances, which several threads hold at once
@@ -231,22 +232,36 @@ def group_people(
     radius: float = 0.5,
     min_samples: int = 4,
     others: Collection[str] = (),
+    resembles: Resembles | None = None,
 ) -> list[str]:
     """Return who each of N images shows, by clusters of their features: "" for an image in none.
 
     An image with a known identity keeps it. The others get the name that most named images of their
-    cluster have, or, if it has none, a new one: "person 0001" for the largest cluster, and so on.
+    cluster have if they resemble that person, and else a new one: "person 0001" for the largest
+    cluster, and so on. Fewer than min_samples who do not resemble the person get none.
 
     features: (N, D). cameras: (N,), numbers or names. known: N names, or "".
     radius, min_samples: see dbscan.
     others: names of people on further images, which no new group gets.
+    resembles: resembles(name, rows) → (n,) bool, whether images do; by default all of a cluster.
     """
     graph = jaccard_graph(CameraNorm(features, cameras)(features, cameras), radius)
     labels = dbscan(graph, radius, min_samples)
     taken = {*known, *others}
     new = (name for number in count(1) if (name := numbered_person(number)) not in taken)
-    names = {OUTLIER: ""}
+    found = list(known)
     for cluster in np.argsort(-np.bincount(labels[labels >= 0]), kind="stable").tolist():
-        votes = Counter(known[i] for i in np.flatnonzero(labels == cluster).tolist() if known[i])
-        names[cluster] = votes.most_common(1)[0][0] if votes else next(new)
-    return [name or names[label] for name, label in zip(known, labels.tolist(), strict=True)]
+        members = np.flatnonzero(labels == cluster)
+        votes = Counter(known[i] for i in members.tolist() if known[i])
+        unnamed = members[[not known[i] for i in members.tolist()]]
+        if votes and len(unnamed):
+            name = votes.most_common(1)[0][0]
+            alike = resembles(name, unnamed) if resembles else np.ones(len(unnamed), np.bool_)
+            for i in unnamed[alike].tolist():
+                found[i] = name
+            unnamed = unnamed[~alike]
+        if len(unnamed) >= (min_samples if votes else 1):
+            name = next(new)
+            for i in unnamed.tolist():
+                found[i] = name
+    return found

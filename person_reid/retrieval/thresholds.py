@@ -208,8 +208,8 @@ def load_threshold(
     """Read a threshold: a cosine, a file of tools/threshold.py, or a folder of save_pretrained.
 
     network, flags: how the features were made, as their result file says, or "" if it does not say.
-    score: what is compared with it, one of COMPARED_WORDS. camera_norm: whether every camera's features
-    have the same mean. A number is taken as it is.
+    score: what is compared with it, one of COMPARED_WORDS. camera_norm: whether the features of
+    every camera have the same mean. A number is taken as it is.
     A remark says if it was measured on another network. Raises UserError if it was measured on
     features of other flags or for another score, and for anything else.
     """

@@ -68,7 +68,7 @@ def test_dbscan_on_the_graph_equals_dbscan_on_all_distances(radius):
 def test_the_blocks_of_rows_do_not_matter(monkeypatch):
     features = clusters(np.random.default_rng(4), 50)
     expected = jaccard_graph(features, 0.6, 8, 3)
-    monkeypatch.setattr(module, "BLOCK", 7)
+    monkeypatch.setattr(module, "QUERIES_AT_ONCE", 7)
     found = jaccard_graph(features, 0.6, 8, 3)
     assert (found != expected).nnz == 0 and found.nnz == expected.nnz > 50
 
@@ -231,6 +231,23 @@ def test_people_are_grouped_across_cameras_and_keep_the_names_they_have():
     ]
     found = group_people(features, cameras, known, others={"person 0003", "person 0004"})
     assert set(found[48:]) == {f"person {i:04}" for i in (2, 5, 6, 7)}
+
+
+def test_who_does_not_resemble_the_known_person_of_a_group_is_somebody_new():
+    features, who, cameras = crowd(3, 12)
+    known = ["Anna" if i == 0 else "" for i in range(len(who))]
+    asked = {}
+
+    def resembles(name, rows):
+        asked[name] = rows.tolist()
+        return rows < 6
+
+    found = group_people(features, cameras, known, resembles=resembles)
+    assert asked == {"Anna": list(range(1, 12))}
+    assert found[:6] == ["Anna"] * 6 and len({*found[6:12]}) == 1
+    assert not {*found[6:12]} & {"Anna", "", *found[12:]}
+    few = group_people(features, cameras, known, resembles=lambda name, rows: rows < 10)
+    assert few[10:12] == ["", ""]
 
 
 def test_who_is_alone_is_in_no_group():

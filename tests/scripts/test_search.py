@@ -93,8 +93,6 @@ def test_a_folder_of_queries_is_judged_by_a_threshold_file(indexed, capsys):
     (indexed / "threshold.json").write_text('{"threshold": 0.5}')
     output = said(capsys, "query", "first", "--threshold", "threshold.json")
     assert output.count("1.0000 ") == 8 and "nobody" not in output
-    output = said(capsys, "query", "stranger.png")  # without a threshold everybody is known
-    assert "nobody" not in output and "too low" not in output
     promise = {"threshold": 0.5, "rate": 0.01, "confidence": 0.95, "people": 60, "gallery_size": 8}
     (indexed / "threshold.json").write_text(json.dumps({"threshold": 0.5, "promise": promise}))
     output = said(capsys, "query", "first", "--threshold", "threshold.json", "--json", "found.json")
@@ -104,6 +102,37 @@ def test_a_folder_of_queries_is_judged_by_a_threshold_file(indexed, capsys):
     )
     assert f"threshold 0.5000 {words}\n" in output
     assert json.loads((indexed / "found.json").read_text())["promise"] == words
+
+
+def test_without_a_threshold_nothing_is_known_and_nothing_refused(indexed, capsys):
+    output = said(capsys, "query", "stranger.png", "--json", "found.json")
+    assert "nobody" not in output and "too low" not in output
+    report = json.loads((indexed / "found.json").read_text())
+    (query,) = report["queries"]
+    assert query["known"] is None and {match["accepted"] for match in query["matches"]} == {None}
+    assert report["threshold"] is None and report["threshold_from"] is None
+
+
+def test_a_threshold_of_pairs_is_for_query_and_one_of_people_for_identify(indexed, capsys):
+    said(capsys, "enroll", "Anna", "second/deeper/08.png")
+    commands = {"pair": ["query", "first/deeper/00.png"], "person": ["identify", "stranger.png"]}
+    for score in commands:
+        written = json.dumps({"threshold": 1, "for": score})
+        (indexed / f"{score}.json").write_text(written)
+    for score, words in commands.items():
+        for other in commands:
+            asked = [*words, "--threshold", f"{other}.json", "--json", "found.json"]
+            if other != score:
+                with pytest.raises(UserError, match=rf"tools/threshold\.py --for {score}"):
+                    said(capsys, *asked)
+                continue
+            said(capsys, *asked)
+            report = json.loads((indexed / "found.json").read_text())
+            assert report["threshold"] == 1 and report["score"] == score
+            assert report["threshold_from"] == f"{score}.json"
+    (stranger,) = report["queries"]
+    assert stranger["known"] is False and "identity" not in stranger
+    assert stranger["nearest"] == "Anna" and stranger["score"] < 1
 
 
 def test_a_threshold_measured_on_another_network_is_remarked(indexed, capsys, caplog):
@@ -624,3 +653,80 @@ def test_an_index_keeps_the_codes_that_it_was_made_with(folder, capsys):
         said(capsys, "index", "second", "--codes", "pq64")
     with pytest.raises(UserError, match=r"milvus:.*: --codes is for files"):
         search.main(["index", "first", "--index", "milvus://none:1/people", "--codes", "sq8"])
+
+
+@pytest.mark.parametrize("name", ["anna", " Anna", "ANNA", "Änna", "An na", "Ａnna"])
+def test_a_name_nearly_that_of_somebody_is_asked_about(indexed, capsys, name):
+    said(capsys, "enroll", "Anna", "first/deeper/00.png")
+    with pytest.raises(UserError, match=r"people\.index: knows 'Anna'\. .*: --another"):
+        said(capsys, "enroll", name, "first/deeper/01.png")
+    assert "identity" not in said(capsys, "query", "first/deeper/01.png", "--top", "1")
+    said(capsys, "enroll", name, "first/deeper/01.png", "--another")
+    for person in ("Anna", name, "Ann"):  # all are known by now, or differ by a letter
+        said(capsys, "enroll", person, "first/deeper/02.png")
+
+
+def test_enroll_says_who_an_image_was_before_and_apply_which_names_are_alike(indexed, capsys):
+    said(capsys, "enroll", "Anna", "first/deeper/00.png")
+    words = said(capsys, "enroll", "Ben", "first/deeper/00.png", "first/deeper/01.png")
+    assert "1 image had the name Anna before\n" in words and "Ben before" not in words
+    (indexed / "about.csv").write_text("path,identity\nfirst/deeper/02.png,ben\n")
+    assert "'ben' is nearly 'Ben': are they one person?" in said(capsys, "apply", "about.csv")
+
+
+def test_images_of_several_tracks_are_several_people(indexed, capsys):
+    lines = [f"first/deeper/{n:02}.png,{n},{'Anna' * (n == 0)}\n" for n in (0, 1)]
+    (indexed / "about.csv").write_text("path,track,identity\n" + "".join(lines))
+    said(capsys, "index", "first", "--about", "about.csv")
+    crops = indexed / "hall"
+    crops.mkdir()
+    for track, frame, image in ((7, 1, 0), (7, 9, 2), (8, 1, 1)):
+        shutil.copy(f"first/deeper/{image:02}.png", crops / f"{track:06}_{frame:06}.jpg")
+    shutil.copy("stranger.png", crops / "stranger.png")
+    asked = ["--together", "--threshold", "0", "--json", "found.json"]
+    lines = said(capsys, "identify", crops, "first/deeper/01.png", *asked).splitlines()
+    assert lines[0] == "3 tracks, each of one person, and other images of one person"
+    assert lines[1].startswith(f"track 7 in {crops}, 2 images: Anna")
+    answers = json.loads((indexed / "found.json").read_text())["queries"]
+    assert [len(each["images"]) for each in answers] == [2, 1, 1, 1]
+    assert [each.get("track") for each in answers] == [
+        f"track 7 in {crops}",
+        f"track 8 in {crops}",
+        None,
+        "track 1",
+    ]
+
+
+def test_cameras_get_one_mean_if_asked(indexed, capsys):
+    lines = [f"first/deeper/{n:02}.png,{n % 2 + 1},{'Anna' * (n < 2)}\n" for n in range(8)]
+    (indexed / "about.csv").write_text("path,camera,identity\n" + "".join(lines))
+    with pytest.raises(UserError, match="needs the cameras of the images"):
+        said(capsys, "query", "stranger.png", "--camera_norm")
+    said(capsys, "index", "first", "--about", "about.csv")
+    (indexed / "pair.json").write_text('{"threshold": 0.5, "camera_norm": true}')
+    for words in (
+        ["stranger.png", "--query_camera", "2"],
+        ["first/deeper/03.png", "--camera_norm"],
+    ):
+        asked = ["query", *words, "--threshold", "pair.json", "--json", "found.json"]
+        assert "Nobody knows" not in said(capsys, *asked)
+        assert json.loads((indexed / "found.json").read_text())["camera_norm"] is True
+    assert "1.0000 (camera 2)" in said(capsys, *asked).splitlines()[1]
+    assert "which camera took 1 image" in said(capsys, "identify", "stranger.png", "--camera_norm")
+    with pytest.raises(UserError, match=r"--for pair$"):
+        said(capsys, "query", "stranger.png", "--threshold", "pair.json")
+
+
+def test_only_who_resembles_somebody_gets_the_name(indexed, capsys):
+    for number in range(8):
+        shutil.copy("stranger.png", indexed / "first" / f"{number}.png")
+    said(capsys, "index", "first")
+    said(capsys, "enroll", "Anna", "first/0.png")
+    group = ["people", "--min_samples", "2"]
+    assert "Too few people are named" in said(capsys, *group)
+    found = {Path(row["path"]).name: row["identity"] for row in rows_of(indexed / "people.csv")}
+    assert found["0.png"] == "Anna" and found["1.png"] == found["7.png"]
+    assert found["1.png"].startswith("person ")
+    said(capsys, *group, "--threshold", "0.9999")
+    named = [row["path"] for row in rows_of(indexed / "people.csv") if row["identity"] == "Anna"]
+    assert len(named) == 8 and all("deeper" not in path for path in named)

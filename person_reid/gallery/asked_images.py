@@ -1,0 +1,39 @@
+"""Facts about the images that somebody asks about, and the tracks among them.
+
+abouts = known_abouts(gallery, paths)
+for track, images in one_person_each(paths, abouts).items():
+    ...
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from person_reid.data.video.crops import CROP_NAME, number_and_frame
+from person_reid.gallery.gallery import Gallery
+from person_reid.gallery.metadata import UNKNOWN_ABOUT, About, Filter
+
+
+def known_abouts(gallery: Gallery, paths: Iterable[Path]) -> dict[Path, About]:
+    """Return {path: the facts} of those images that are in a gallery."""
+    found = (gallery.images(Filter(image=path)) for path in paths)
+    return dict(image for some in found for images in some for image in images)
+
+
+def one_person_each(paths: Sequence[Path], abouts: Mapping[Path, About]) -> dict[str, list[Path]]:
+    """Return {track: its images}; images of no track come under "", as one person.
+
+    What is known of an image says its track, or else its name, as `search.py index --tracks` cuts.
+    """
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(_track(path, abouts.get(path, UNKNOWN_ABOUT)), []).append(path)
+    return groups
+
+
+def _track(path: Path, about: About) -> str:
+    """Return what tells the track of an image from others, in words."""
+    if about.track:
+        return f"track {about.track}" + (f" of {about.source}" if about.source else "")
+    if CROP_NAME.fullmatch(path.name):
+        return f"track {number_and_frame(path)[0]} in {path.parent}"
+    return ""

@@ -1,0 +1,88 @@
+"""A gallery as it looks when the features of every camera have one mean.
+
+    index = NormalizedGallery(open_gallery("people.index", new=False))
+    answers = index.search(index.moved(features, ["3"]), k=10)
+
+The same person then looks more alike on two cameras. All images are compared, however many there
+are, since inverted lists hold the features as they were.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from person_reid.errors import UserError
+from person_reid.gallery.checks import check_count, checked_features
+from person_reid.gallery.gallery import Image, ReadGallery
+from person_reid.gallery.index import Found
+from person_reid.gallery.metadata import EVERYTHING, Filter
+from person_reid.retrieval.normalization import CameraNorm
+from person_reid.retrieval.similarity import Features
+
+MOST_FITTED = 100_000  # images from which the means are estimated
+
+
+class NormalizedGallery(ReadGallery):
+    """A gallery, to be read and searched, whose features CameraNorm has moved.
+
+    Images without a camera get the statistics of all. Raises UserError if no image has a camera.
+    """
+
+    def __init__(self, gallery: ReadGallery) -> None:
+        self.gallery = gallery
+        step = max(1, len(gallery) // MOST_FITTED)
+        cameras: list[str] = []
+        parts = []
+        for images, features in gallery.entries():
+            known = [i for i in range(0, len(images), step) if images[i][1].camera]
+            cameras += [images[i][1].camera or "" for i in known]
+            parts.append(features[known])
+        if not cameras:
+            raise UserError(
+                f"{gallery.path}: --camera_norm needs the cameras of the images. Say them: python "
+                "tools/search.py index FOLDER --about CSV --index FILE"
+            )
+        self.norm = CameraNorm(np.concatenate(parts), cameras)
+
+    @property
+    def path(self) -> str | Path:
+        """The address of the gallery."""
+        return self.gallery.path
+
+    def __len__(self) -> int:
+        return len(self.gallery)
+
+    def width(self) -> int | None:
+        """Return the number of values of a feature."""
+        return self.gallery.width()
+
+    def values(self, name: str) -> list[str]:
+        """Return the values of a column that some image has."""
+        return self.gallery.values(name)
+
+    def moved(self, features: npt.NDArray[Any], cameras: Sequence[str | None]) -> Features:
+        """Return features (N, D) as they are compared here; None is an unknown camera."""
+        features = checked_features(features, self.width(), self.path)
+        return self.norm(features, [camera or "" for camera in cameras])
+
+    def entries(self, which: Filter = EVERYTHING) -> Iterator[tuple[list[Image], Features]]:
+        """Yield the images in chunks, and their moved features (n, D)."""
+        for images, features in self.gallery.entries(which):
+            yield images, self.moved(features, [about.camera for _, about in images])
+
+    def search(
+        self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
+    ) -> list[list[Found]]:
+        """Return for each moved query (Q, D) the k most similar images, nearest first."""
+        check_count(k)
+        answers: list[list[Found]] = [[] for _ in queries]
+        for images, features in self.entries(among):
+            for answer, row in zip(answers, queries @ features.T, strict=True):
+                nearest = np.argsort(-row, kind="stable")[:k]
+                answer += [Found(images[i][0], float(row[i]), images[i][1]) for i in nearest]
+                answer.sort(key=lambda found: -found.similarity)
+                del answer[k:]
+        return answers
