@@ -129,50 +129,47 @@ def without_labels(backbone: Backbone) -> Backbone:
     return replace(backbone, name=f"{backbone.name}_usl", **changes)
 
 
-FAMILIES: dict[str, Backbone] = {
-    each.name: each
-    for each in (
-        # He et al., ICCV 2021. ViT-B and DeiT-B are one architecture; the side information is the
-        # file's
-        transreid("transreid_vit_base", BASE),
-        transreid("transreid_vit_base_12", BASE, stride=12),
-        transreid("transreid_vit_base_jpm_sie", BASE, "jigsaw"),
-        transreid("transreid_vit_base_jpm_sie_12", BASE, "jigsaw", stride=12),
-        transreid("transreid_deit_base_jpm_sie_12", BASE, "jigsaw", stride=12),
-        transreid("transreid_vit_small", SHALLOW),
-        transreid("transreid_deit_small", SMALL_VIT),
-        # Luo et al., arXiv 2111.12084
-        transreid("transreid_ssl_vit_small", SMALL_VIT),
-        transreid("transreid_ssl_vit_small_ics", SMALL_VIT, stem=True),
-        transreid("transreid_ssl_vit_base_ics", BASE, stem=True),
-        without_labels(transreid("transreid_ssl_vit_small", SMALL_VIT)),
-        without_labels(transreid("transreid_ssl_vit_small_ics", SMALL_VIT, stem=True)),
-        # Zhu et al., ECCV 2022
-        transreid("pass_vit_small", SMALL_VIT | {"reg_tokens": 3}, "parts"),
-        transreid("pass_vit_base", BASE | {"reg_tokens": 3}, "parts"),
-        without_labels(transreid("pass_vit_small", SMALL_VIT | {"reg_tokens": 3}, "normed")),
-        # Hu et al., PersonViT, 2024
-        transreid("personvit_vit_tiny", TINY_VIT),
-        transreid("personvit_vit_small", SMALL_VIT),
-        transreid("personvit_vit_base", BASE),
-        # Li, Sun, Li: CLIP-ReID, AAAI 2023
-        transreid("clip_reid_vit_base", BASE | CLIP, "projected"),
-        transreid("clip_reid_vit_base_sie_olp", BASE | CLIP, "projected", stride=12),
-        ClipResNetBackbone("clip_reid_resnet50", 3072, channels=2048, **TEST),
-        # Chen et al., SOLIDER, CVPR 2023
-        solider("tiny", 96, (2, 2, 6, 2)),
-        solider("small", 96, (2, 2, 18, 2)),
-        solider("base", 128, (2, 2, 18, 2)),
-        # The configurations of fast-reid.
-        *(
-            fastreid(method, kind)
-            for method in POOL_OF_METHOD
-            for kind in ("resnet50", "resnet50_ibn", "resnet101", "resnet101_ibn", "resnest50")
-        ),
-        mgn("fastreid", "resnet50"),
-        mgn("fastreid", "resnet50_ibn"),
-        # Fu et al., LUPerson, CVPR 2021
-        mgn("luperson", "resnet50"),
-        mgn("luperson", "resnet101"),
-    )
-}
+FASTREID_BACKBONES = [
+    fastreid(method, kind)
+    for method in POOL_OF_METHOD
+    for kind in ("resnet50", "resnet50_ibn", "resnet101", "resnet101_ibn", "resnest50")
+]
+FAMILY_BACKBONES = (
+    # He et al., ICCV 2021. ViT-B and DeiT-B are one architecture; the file has side information.
+    transreid("transreid_vit_base", BASE),
+    transreid("transreid_vit_base_12", BASE, stride=12),
+    transreid("transreid_vit_base_jpm_sie", BASE, "jigsaw"),
+    transreid("transreid_vit_base_jpm_sie_12", BASE, "jigsaw", stride=12),
+    transreid("transreid_deit_base_jpm_sie_12", BASE, "jigsaw", stride=12),
+    transreid("transreid_vit_small", SHALLOW),
+    transreid("transreid_deit_small", SMALL_VIT),
+    # Luo et al., arXiv 2111.12084
+    transreid("transreid_ssl_vit_small", SMALL_VIT),
+    transreid("transreid_ssl_vit_small_ics", SMALL_VIT, stem=True),
+    transreid("transreid_ssl_vit_base_ics", BASE, stem=True),
+    without_labels(transreid("transreid_ssl_vit_small", SMALL_VIT)),
+    without_labels(transreid("transreid_ssl_vit_small_ics", SMALL_VIT, stem=True)),
+    # Zhu et al., ECCV 2022
+    transreid("pass_vit_small", SMALL_VIT | {"reg_tokens": 3}, "parts"),
+    transreid("pass_vit_base", BASE | {"reg_tokens": 3}, "parts"),
+    without_labels(transreid("pass_vit_small", SMALL_VIT | {"reg_tokens": 3}, "normed")),
+    # Hu et al., PersonViT, 2024
+    transreid("personvit_vit_tiny", TINY_VIT),
+    transreid("personvit_vit_small", SMALL_VIT),
+    transreid("personvit_vit_base", BASE),
+    # Li, Sun, Li: CLIP-ReID, AAAI 2023
+    transreid("clip_reid_vit_base", BASE | CLIP, "projected"),
+    transreid("clip_reid_vit_base_sie_olp", BASE | CLIP, "projected", stride=12),
+    ClipResNetBackbone("clip_reid_resnet50", 3072, channels=2048, **TEST),
+    # Chen et al., SOLIDER, CVPR 2023
+    solider("tiny", 96, (2, 2, 6, 2)),
+    solider("small", 96, (2, 2, 18, 2)),
+    solider("base", 128, (2, 2, 18, 2)),
+    *FASTREID_BACKBONES,
+    mgn("fastreid", "resnet50"),
+    mgn("fastreid", "resnet50_ibn"),
+    # Fu et al., LUPerson, CVPR 2021
+    mgn("luperson", "resnet50"),
+    mgn("luperson", "resnet101"),
+)
+FAMILIES: dict[str, Backbone] = {backbone.name: backbone for backbone in FAMILY_BACKBONES}
