@@ -30,7 +30,8 @@ If neither gives the time, EXIF or the file's last change does. A filter leaves 
 value is unknown. identify asks for people instead of images: all images with an identity take part.
 people groups images without one. After forget, no file of the index holds the paths or features any
 more; the table "forgotten" records when images were forgotten, by which flag and how many, but not
-whom they show.
+whom they show. Hashes tell index and enroll what was forgotten, so that it does not come back
+without --allow_forgotten.
 """
 
 import os
@@ -74,6 +75,7 @@ from person_reid.errors import UserError
 from person_reid.files import real, set_aside, write_csv, write_json
 from person_reid.gallery.asked_images import known_abouts, one_person_each
 from person_reid.gallery.decisions import decide
+from person_reid.gallery.forgotten import not_forgotten, tracks_not_forgotten
 from person_reid.gallery.gallery import (
     Gallery,
     ReadGallery,
@@ -139,7 +141,7 @@ def add(config: AddOptions) -> None:
 def add_to(index: Gallery, paths: list[Path], config: AddOptions) -> None:
     """Add images to a gallery, with what is known about them."""
     indexed = config if isinstance(config, IndexConfig) else None
-    new = index.missing(paths)
+    new = not_forgotten(index, index.missing(paths), config.allow_forgotten)
     added = {Path(path) for path in new}
     if isinstance(config, EnrollConfig):
         check_name(index, config)
@@ -194,7 +196,9 @@ def add_tracks(config: IndexConfig) -> None:
 def add_tracks_to(index: Gallery, config: IndexConfig) -> None:
     """Add the people of a track file to a gallery."""
     record, frames = describe_tracks(index, config)
-    tracks = within(record.read(), frames)
+    tracks = tracks_not_forgotten(
+        index, record, within(record.read(), frames), config.allow_forgotten
+    )
     embedder = open_network(index, config)
     record_tracks(index, record)
 

@@ -103,6 +103,7 @@ class AddOptions(IndexedImageOptions, EngineOptions, TrainedNetwork, GalleryOpti
 
     title = "features"
     no_flip: bool = option(False, "leave out the mirrored image: twice as fast")
+    allow_forgotten: bool = option(False, "also add images and tracks that were forgotten once")
     bits: int | None = option(
         None, "bits of the images' values, if more than 8, such as 12", range=BITS, metavar="N"
     )

@@ -91,6 +91,14 @@ class Gallery(ReadGallery, Protocol):
     def recall(self, key: str) -> Any:
         """Return what a key holds, or None."""
 
+    def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Return those of some keys, see forgotten.py, of which something was forgotten."""
+        return set()
+
+    def allow(self, keys: Sequence[bytes]) -> None:
+        """Let what was forgotten come back."""
+        return
+
     def prepare(self) -> None:
         """Do what would otherwise slow the next search down."""
         return

@@ -10,10 +10,13 @@ answers from inverted lists, saved beside the file under a name that gives the l
 them; they can always be rebuilt.
 """
 
+import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,7 @@ import numpy.typing as npt
 
 from person_reid.errors import UserError
 from person_reid.gallery.checks import check_count, check_filter, checked_features
+from person_reid.gallery.forgotten_keys import image_key, track_key
 from person_reid.gallery.index_file import IndexFile
 from person_reid.gallery.inverted_lists import (
     InvertedLists,
@@ -32,7 +36,8 @@ from person_reid.gallery.inverted_lists import (
     held,
 )
 from person_reid.gallery.metadata import EVERYTHING, UNKNOWN_ABOUT, About, Filter
-from person_reid.gallery.sqlite_errors import BUSY
+from person_reid.gallery.schema import VERSION
+from person_reid.gallery.sqlite_errors import BUSY, DAMAGED
 from person_reid.gallery.track_crops import delete_crops
 from person_reid.retrieval.neighbours import merged, nearest_of_chunks
 from person_reid.retrieval.similarity import Features
@@ -75,13 +80,18 @@ class SearchIndex(IndexFile):
         self._rows("PRAGMA secure_delete = ON")  # even if the file is never rewritten
         with self._transaction():
             delete_lists(self)
+            rows = self._identified(condition, values)
             if not keep_crops:
-                delete_crops(self._with_source(condition, values), self.path)
-            count = self.database.execute(f"DELETE FROM images WHERE {condition}", values).rowcount
+                delete_crops(
+                    ((Path(os.fsdecode(path)), source) for path, _, source, _ in rows if source),
+                    self.path,
+                )
+            number = self.database.execute(f"DELETE FROM images WHERE {condition}", values).rowcount
+            self._bar(rows)
             self._rows("DELETE FROM additions")  # no lists from before fit any more
             self._mark()
             self._rows(
-                "INSERT INTO forgotten VALUES (datetime('now', 'localtime'), ?, ?)", (asked, count)
+                "INSERT INTO forgotten VALUES (datetime('now', 'localtime'), ?, ?)", (asked, number)
             )
         try:
             self._rewrite()
@@ -89,16 +99,62 @@ class SearchIndex(IndexFile):
             self._empty_log()
         delete_lists(self)  # from a search in the meantime
         self._lists = None
-        return count
+        return number
 
-    def _with_source(self, condition: str, values: list[Any]) -> list[tuple[Path, str]]:
-        """Return path and source of the images that fulfil a condition and have a source."""
-        rows = self._rows(f"SELECT path, source FROM images WHERE {condition}", values)
-        return [
-            (Path(os.fsdecode(path)), source)
-            for path, source in rows
-            if isinstance(path, bytes) and isinstance(source, str) and source
-        ]
+    def _bar(self, rows: list[tuple[bytes, str, str, str]]) -> None:
+        """Record hashes of images that were deleted, and of tracks of which none is left.
+
+        The records of track files without images are deleted. rows: see _identified.
+        """
+        keys = [image_key(path, state) for path, state, *_ in rows]
+        for source, track in {(source, track) for *_, source, track in rows if source and track}:
+            same = "SELECT 1 FROM images WHERE source = ? AND track = ? LIMIT 1"
+            if not self._rows(same, (source, track)):
+                keys.append(track_key(source, track))
+        self.database.executemany(
+            "INSERT OR IGNORE INTO barred VALUES (?)", ((self._hash(key),) for key in keys)
+        )
+        there = {source for (source,) in self._rows("SELECT DISTINCT source FROM images")}
+        if gone := {source for *_, source, _ in rows if source} - there:
+            self._drop_records(gone)
+
+    def _drop_records(self, sources: set[str]) -> None:
+        """Delete the records of track files; the others are counted from 1 again."""
+        every = []
+        for number in count(1):
+            if (values := self.recall(f"tracks {number}")) is None:
+                break
+            self._rows("DELETE FROM about WHERE key = ?", (f"tracks {number}",))
+            every.append(values)
+        left = (each for each in every if each.get("source") not in sources)
+        for number, values in enumerate(left, 1):
+            text = json.dumps(values)
+            self._rows("INSERT INTO about VALUES (?, ?)", (f"tracks {number}", text))
+
+    def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Return those of some keys, see forgotten.py, of which something was forgotten."""
+        if self.version() < VERSION:
+            return set()
+        hashes = {self._hash(key): key for key in keys}
+        found = self._where("hash", list(hashes), "hash", "barred")
+        return {hashes[each] for each, _ in found}
+
+    def allow(self, keys: Sequence[bytes]) -> None:
+        """Let what was forgotten come back."""
+        with self._transaction():
+            self.database.executemany(
+                "DELETE FROM barred WHERE hash = ?", ((self._hash(key),) for key in keys)
+            )
+
+    def _hash(self, key: bytes) -> bytes:
+        return blake2b(key, digest_size=16, key=self.token.encode()).digest()
+
+    def _identified(self, condition: str, values: list[Any]) -> list[tuple[bytes, str, str, str]]:
+        """Return path, state, source and track, "" if unknown, of images; not of damaged rows."""
+        columns = "path, state, coalesce(source, ''), coalesce(track, '')"
+        rows = self._rows(f"SELECT {columns} FROM images WHERE {condition}", values)
+        kinds = (bytes, str, str, str)
+        return [row for row in rows if all(map(isinstance, row, kinds))]
 
     def _rewrite(self) -> None:
         """Write the file anew, without what was replaced before and its system has kept.
@@ -108,6 +164,8 @@ class SearchIndex(IndexFile):
         try:
             self._rows("VACUUM")
         except UserError as error:
+            if DAMAGED in str(error):
+                raise
             log.warning(
                 "%s The images are forgotten and overwritten; the file is not smaller yet, and may "
                 "hold features of images that were replaced before. forget again rewrites it.",

@@ -373,13 +373,15 @@ class IndexFile(SqliteFile):
                 return About(*facts)._replace(more=own)
         raise self._damaged(f"it says {more!r:.100} of an image")
 
-    def _where(self, key: str, values: Sequence[Any], columns: str) -> list[Any]:
+    def _where(
+        self, key: str, values: Sequence[Any], columns: str, table: str = "images"
+    ) -> list[Any]:
         """Return the rows (key, *columns) of the images that are there, by ids or paths."""
         rows = []
         for start in range(0, len(values), 500):  # SQLite limits the number of question marks
             some = values[start : start + 500]
             marks = ",".join("?" * len(some))
-            command = f"SELECT {key}, {columns} FROM images WHERE {key} IN ({marks})"
+            command = f"SELECT {key}, {columns} FROM {table} WHERE {key} IN ({marks})"
             rows += self._rows(command, some)
         return rows
 

@@ -89,6 +89,13 @@ class MilvusGallery:
         for collection in filter(self.server.exists, (self.name, self.notes.collection)):
             self.server.ask(self.client.drop_collection, collection)
 
+    def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Return none: a server keeps no record of what was forgotten."""
+        return set()
+
+    def allow(self, keys: Sequence[bytes]) -> None:
+        """Do nothing: a server keeps no record of what was forgotten."""
+
     def prepare(self) -> None:
         """Do nothing: the server brings its indexes up to date."""
 

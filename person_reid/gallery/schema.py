@@ -37,6 +37,8 @@ STEPS: dict[int, Sequence[str]] = {
         "CREATE TRIGGER IF NOT EXISTS unsealed AFTER UPDATE ON images "
         "WHEN new.checksum IS old.checksum AND new.checksum NOTNULL "
         "BEGIN UPDATE images SET checksum = NULL WHERE id = new.id; END",
+        # hashes of what was forgotten and comes back only if somebody allows it
+        "CREATE TABLE IF NOT EXISTS barred (hash BLOB PRIMARY KEY) WITHOUT ROWID",
     ),
 }
 # Shows a file of version 1 as one of version 2; names are first looked up among what is temporary.

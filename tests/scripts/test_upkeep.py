@@ -4,11 +4,14 @@ import json
 import threading
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from person_reid.errors import UserError
+from person_reid.gallery.forgotten import not_forgotten, tracks_not_forgotten
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter, about_images, read_abouts
 from person_reid.gallery.track_records import TrackRecord, record_tracks, recorded_tracks
@@ -136,3 +139,41 @@ def test_what_is_no_file_has_tools_of_its_own(images, monkeypatch):
     monkeypatch.setattr("person_reid.gallery.upkeep.open_gallery", lambda place, new: object())
     with pytest.raises(UserError, match="not a file"):
         search.open_file("other:people")
+
+
+def test_what_was_forgotten_comes_back_only_if_somebody_allows_it(images, here, caplog):
+    with closing(SearchIndex("people.index")) as index:
+        assert index.forget(Filter(image=images[2]), "image") == 1
+        new = index.missing(images)
+        assert new == [images[2]] and not_forgotten(index, new) == []
+        assert "forgotten once, and not added again: 1 image" in caplog.text
+        images[1].write_bytes(b"another picture")
+        assert not_forgotten(index, index.missing(images)) == [images[1]]
+        assert not_forgotten(index, new, allowed=True) == new == not_forgotten(index, new)
+    content = (here / "people.index").read_bytes()
+    assert str(images[2]).encode() not in content and b"another" not in content
+
+
+def test_forgotten_tracks_are_known_again_and_their_record_is_gone(images, here):
+    def record(name):
+        return TrackRecord(
+            name, str(here / name), "film.mp4", "3", "cut", 25.0, None, 64, 128, None
+        )  # fmt: skip
+
+    with closing(SearchIndex("people.index")) as index:
+        for name in ("film-1", "film-2", "film-3"):
+            record_tracks(index, record(name))
+        of_track = {
+            path: About(source="film-1", track=str(i // 2)) for i, path in enumerate(images)
+        }
+        index.describe(of_track)
+        tracks: list[Any] = [SimpleNamespace(number=number) for number in range(3)]
+        index.forget(Filter(image=images[0]), "image")  # another image of track 0 is left
+        index.forget(Filter(track="1"), "track")
+        left = tracks_not_forgotten(index, record("film-1"), tracks)
+        assert [track.number for track in left] == [0, 2]
+        assert len(recorded_tracks(index)) == 3
+        index.forget(Filter(source="film-1"), "source")
+        assert [each.source for each in recorded_tracks(index)] == ["film-2", "film-3"]
+        record_tracks(index, record("film-1"))
+        assert len(recorded_tracks(index)) == 3
