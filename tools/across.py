@@ -326,7 +326,7 @@ def write_page(folder: Path, title: str, linked: Linked, names: dict[int, str]) 
 def record(index: Gallery, linked: Linked) -> int:
     """Record in the index who the images show, unless somebody has given them a name.
 
-    What was said about tracks in a list is recorded as it was said. Returns how many images there
+    A list's statements about tracks are recorded as they are. Returns how many images there
     are.
     """
     names, said = {}, {}

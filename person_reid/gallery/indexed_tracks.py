@@ -63,7 +63,7 @@ class IndexedTrack:
 
 @dataclass(frozen=True)
 class Corrections:
-    """What somebody has said about tracks, by their numbers.
+    """Facts that somebody has stated about tracks, by their numbers.
 
     same, different: pairs that are one person, and two. names: {track: what its person is called}.
     """
@@ -276,9 +276,9 @@ def corrections_of(
         if apart.any():
             first, second = (some[k] for k in np.argwhere(apart)[0])
             raise UserError(
-                f"{origin}: {first} and {second} are both {name} there, and nobody is at two "
-                "places at once. Give one of them another identity, in a list: python "
-                "tools/search.py apply LIST --index FILE"
+                f"{origin}: {first} and {second} are both {name} there, "
+                "and nobody is at two places at once. Give one of them another identity, "
+                "in a list: python tools/search.py apply LIST --index FILE"
             )
     # A track goes with itself, so that each that somebody has named is in a pair.
     same = [(group[0], i) for group in people.values() for i in group]

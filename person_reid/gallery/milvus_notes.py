@@ -1,4 +1,4 @@
-"""What a gallery in Milvus remembers beside its images: values under keys, in a collection.
+"""Notes of a gallery in Milvus beside its images: values under keys, in a collection.
 
 notes = MilvusNotes(server, "people_about")
 notes.remember({"network": {"name": "ft_ResNet50"}})

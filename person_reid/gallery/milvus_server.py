@@ -40,8 +40,8 @@ class MilvusServer:
         place, _, self.name = f"{parts.netloc}{parts.path}".rpartition("/")
         if not (place and self.name.isidentifier()):
             raise UserError(
-                f"{address}: expected milvus://HOST:PORT/NAME, such as "
-                "milvus://localhost:19530/people."
+                f"{address}: expected milvus://HOST:PORT/NAME, "
+                "such as milvus://localhost:19530/people."
             )
         try:
             from pymilvus import MilvusClient

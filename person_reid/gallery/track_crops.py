@@ -21,8 +21,8 @@ def folder_beside(index: str | Path, source: str) -> Path:
 def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None:
     """Delete those of some images that were cut into the folder beside an index.
 
-    A remark names other folders with images that were cut, which stay. What a file says of a folder
-    never decides what is deleted: it may be somebody else's.
+    A remark names other folders with images that were cut, which stay. A folder that a record names
+    is not deleted on its word alone: it may be somebody else's.
 
     images: (path, source). index: the file of the index; None for a server.
     """

@@ -23,7 +23,7 @@ PERSON = (256, 128)
 # Layers of timm and torchvision that skip a block, by name to spare an import, and their
 # probability.
 PROBABILITIES = {"DropPath": "drop_prob", "StochasticDepth": "p"}
-# What transformers raise for images that are not whole patches.
+# Errors that transformers raise for images that are not whole patches.
 SIZE_ERRORS = (AssertionError, ZeroDivisionError)
 # Other weights that a network can begin with. An OptionError spells {weights}.
 OTHER_WEIGHTS = 'Or name a file you have with {weights}, or begin with random weights, "none".'

@@ -59,7 +59,7 @@ def examples(title):
 
 @pytest.fixture(autouse=True)
 def registries(monkeypatch):
-    """What a test registers and loads is forgotten after it."""
+    """Parts that a test registers and loads are forgotten after it."""
     before = [dict(registry) for registry in REGISTRIES], [[*names] for names in NAMES]
     loaded, path = set(sys.modules), [*sys.path]
     yield

@@ -1,4 +1,4 @@
-"""What the tests of galleries share."""
+"""Fixtures that the tests of galleries share."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What every gallery does: the file of an index, Milvus Lite, and the dictionary of the docs."""
+"""Every gallery keeps the contract: an index file, Milvus Lite, and the dictionary of the docs."""
 
 import importlib.util
 import os

@@ -79,7 +79,7 @@ def test_what_was_added_later_is_found_and_a_reopened_index_holds_all(features, 
 
 
 def test_a_path_is_held_once_and_a_changed_file_is_missing(features, tmp_path):
-    image = tmp_path / "schön \udcff.jpg"  # a name that is no UTF-8
+    image = tmp_path / "schön \udcff.jpg"  # a name that is not UTF-8
     image.write_bytes(b"old")
     index = SearchIndex(tmp_path / "a.index")
     index.add([image], features[:1])

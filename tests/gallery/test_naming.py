@@ -1,4 +1,4 @@
-"""What the people of linked tracks are called."""
+"""People of linked tracks are called by names and numbers."""
 
 from pathlib import Path
 

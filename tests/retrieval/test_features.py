@@ -135,7 +135,7 @@ def test_scales_that_are_none_are_refused(text):
 
 
 class Chunk:
-    """What a GPU is given, without one."""
+    """A stand-in for the images that a GPU is given."""
 
     def __init__(self, number):
         self.number = number

@@ -127,7 +127,7 @@ def register_augmentation(name: str, change: Change) -> None:
     """Give an augmentation a name, which --augment NAME:PROBABILITY then knows.
 
     change: (images, generator) → images, both uint8 (B, H, W, 3). Each image is changed with the
-    probability. What it draws comes from the generator, so that a resumed run draws the same.
+    probability. Its draws come from the generator, so that a resumed run draws the same.
     """
     AUGMENTATIONS.register(name, change)
 
