@@ -9,17 +9,21 @@ plugin, such as the opts.yaml of a run, is refused with the flag that loads it.
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 from person_reid.errors import UserError
 from person_reid.text import did_you_mean, quoted
 
 GROUP = "person_reid.plugins"  # of the entry points of an installed package
+# MODULE:CLASS, which --backbone takes; timm's networks of a hub have a slash or a hyphen
+OWN_CLASS = re.compile(r"(?P<plugin>[\w./\\:]+):(?P<name>[A-Za-z_]\w*)")
 NAME = re.compile(r"[A-Za-z]\w*(?:[.-]\w+)*")
+PLUGINS: dict[str, ModuleType] = {}  # loaded by name
 Entry = TypeVar("Entry")
 
 
@@ -70,6 +74,7 @@ def load_plugin(name: str) -> None:
             raise UserError(
                 f"--plugin {name}: Python has another module {module}. Rename the file."
             )
+        PLUGINS[module] = sys.modules[module]
         return
     if file and str(file.parent) not in sys.path:
         sys.path.append(str(file.parent))
@@ -82,6 +87,7 @@ def load_plugin(name: str) -> None:
     except BaseException:
         del sys.modules[module]
         raise
+    PLUGINS[module] = plugin
 
 
 def load_installed() -> None:
@@ -96,13 +102,19 @@ def load_installed() -> None:
             point.load()
 
 
-def check_loaded(names: Iterable[str], files: Any, where: object) -> None:
-    """Raise UserError for a plugin that a file mentions and nobody has loaded.
+def check_loaded(
+    names: Iterable[str],
+    where: object,
+    files: Any = None,
+    loaded: Container[str] = sys.modules.keys(),
+) -> None:
+    """Raise UserError for a plugin that is mentioned and that nobody has loaded.
 
-    names: as they were given. files: {name: its file}, as noted there. where: what mentions them.
+    names: as they were given. where: what mentions them. files: {name: its file}, as noted there.
+    loaded: the modules that count; by default, a plugin may also have been imported.
     """
     files = files if isinstance(files, Mapping) else {}
-    absent = [name for name in names if module_of(name) not in sys.modules]
+    absent = [name for name in names if module_of(name) not in loaded]
     if absent:
         places = [
             str(files[name]) if Path(str(files.get(name, ""))).is_file() else name

@@ -49,7 +49,7 @@ def options_in(
     """
     known, values = kind.declared(), {}
     if content.get("plugin"):
-        check_loaded(str(content["plugin"]).split(","), content.get("plugin_files"), path)
+        check_loaded(str(content["plugin"]).split(","), path, content.get("plugin_files"))
     if ignores_stride(content):
         log.warning("%s: the published network ignored stride: 1, and so does this one.", path)
         content = {**content, "stride": 2}

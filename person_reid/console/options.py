@@ -28,7 +28,7 @@ from person_reid.console.commands import shipped
 from person_reid.console.parser import Parser, example_lines, flag_type, with_default
 from person_reid.errors import UserError
 from person_reid.files import real
-from person_reid.registration import load_installed, load_plugin
+from person_reid.registration import OWN_CLASS, check_loaded, load_installed, load_plugin
 from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 
 RECIPE = "recipe"  # the entry of a recipe that is not an option
@@ -49,7 +49,10 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
     they add to what the flags may say. Raises UserError for options that cannot work.
     """
     load_plugins(argv)
-    return parse_words(kind, argv, text)
+    config = parse_words(kind, argv, text)
+    if plugins := getattr(config, "plugin", None):
+        check_loaded(plugins.split(","), "The command line")  # which may have shortened --plugin
+    return config
 
 
 def parse_words(
@@ -79,9 +82,9 @@ def parse_words(
 def load_plugins(argv: Sequence[str] | None = None) -> None:
     """Load the plugins of installed packages, and those that a command line names."""
     words = sys.argv[1:] if argv is None else list(argv)
-    modules = [value.rpartition(":")[0] for value in _values_of("--backbone", words)]
+    found = map(OWN_CLASS.fullmatch, _values_of("--backbone", words))
     load_installed()
-    for text in [*_values_of("--plugin", words), *modules]:  # --backbone MODULE:CLASS
+    for text in [*_values_of("--plugin", words), *(match["plugin"] for match in found if match)]:
         for name in filter(None, map(str.strip, text.split(","))):
             load_plugin(name)
 

@@ -8,7 +8,6 @@ keys, because published checkpoints use them. To add one, write an entry of `BAC
 from __future__ import annotations
 
 import fnmatch
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +35,7 @@ from person_reid.models.from_torchvision import (
 )
 from person_reid.models.published.families import FAMILIES
 from person_reid.models.published.from_authors import IBNBackbone, osnet
-from person_reid.registration import Registry, check_loaded, module_of
+from person_reid.registration import OWN_CLASS, PLUGINS, Registry, check_loaded, module_of
 from person_reid.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -119,14 +118,19 @@ def register_backbone(
     BACKBONES.register(name, entry)
 
 
-def _of_plugin(name: str) -> Backbone:
-    """Return the network MODULE:CLASS of a plugin. Raises UserError if that is not loaded."""
-    place, _, attribute = name.rpartition(":")
-    check_loaded([place], None, f"--backbone {name}")
-    plugin = sys.modules[module_of(place)]
-    if not hasattr(plugin, attribute):
-        raise OptionError(f"{{backbone}}: {place} has no {attribute}.", backbone=name)
-    return OwnBackbone(name, make=getattr(plugin, attribute))
+def _of_plugin(name: str, place: str, attribute: str) -> Backbone:
+    """Return the network MODULE:CLASS of a plugin.
+
+    The name may stand in a file of somebody else's. It is therefore a class of networks, in a
+    module that was loaded as a plugin. Raises UserError for any other.
+    """
+    from torch import nn
+
+    check_loaded([place], f"The backbone {name}", loaded=PLUGINS)
+    found = getattr(PLUGINS[module_of(place)], attribute, None)
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise OptionError(f"{{backbone}}: {place} has no network {attribute}.", backbone=name)
+    return OwnBackbone(name, make=found)
 
 
 def find_backbone(name: str) -> Backbone:
@@ -137,8 +141,8 @@ def find_backbone(name: str) -> Backbone:
     """
     if known := BACKBONES.get(name) or FAMILIES.get(name):
         return known
-    if ":" in name:
-        return _of_plugin(name)
+    if own := OWN_CLASS.fullmatch(name):
+        return _of_plugin(name, *own.groups())
     name = current_name(name)
     if is_timm(name):
         return find_timm(name)

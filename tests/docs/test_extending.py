@@ -30,7 +30,7 @@ from person_reid.errors import UserError
 from person_reid.gallery.gallery import GALLERIES, open_gallery
 from person_reid.losses.base import REGISTRY
 from person_reid.models.registry import BACKBONES
-from person_reid.registration import Registry, check_loaded, load_installed, load_plugin
+from person_reid.registration import PLUGINS, Registry, check_loaded, load_installed, load_plugin
 from person_reid.retrieval.results import FeatureSet
 from person_reid.run_folder import RunFolder
 from person_reid.training.schedule import SCHEDULES
@@ -71,6 +71,7 @@ def registries(monkeypatch):
     for name in set(sys.modules) - loaded:
         if name.startswith("my_"):
             del sys.modules[name]
+    PLUGINS.clear()
     sys.path[:] = path
 
 
@@ -97,6 +98,7 @@ def forget(*names):
     """Let the process be one that has not loaded these plugins."""
     for name in names:
         sys.modules.pop(name.removesuffix(".py"), None)
+        PLUGINS.pop(name.removesuffix(".py"), None)
     for registry in REGISTRIES:
         for name in ("small", "soft_margin", "halving", "sorted", "fog", "text"):
             registry.pop(name, None)
@@ -261,7 +263,21 @@ def test_a_file_never_causes_code_to_run(tmp_path, monkeypatch):
         network_named("RUN --plugin my_code.py", "teacher")  # which a file may say
     for files in (None, [1], {"my_code.py": 7}):
         with pytest.raises(UserError, match="needs code of its own"):
-            check_loaded(["my_code.py"], files, "opts.yaml")
+            check_loaded(["my_code.py"], "opts.yaml", files)
+    for name in ("os:abort", "my_code:Net", "json:JSONEncoder"):
+        with pytest.raises(UserError, match=f"The backbone {name}: needs code of its own"):
+            reid.create_model(name)
+    with pytest.raises(UserError, match="The command line: needs .* add --plugin my_code.py"):
+        parse(TrainConfig, ["--plug", "my_code.py"])
+
+
+def test_only_a_network_of_a_plugin_is_a_backbone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_tools.py").write_text("def end():\n    raise SystemExit\n")
+    load_plugin("my_tools")
+    for name in ("my_tools:end", "my_tools:Absent"):
+        with pytest.raises(UserError, match="my_tools has no network"):
+            reid.create_model(name)
 
 
 def test_an_installed_package_registers_by_an_entry_point(tmp_path, monkeypatch):
