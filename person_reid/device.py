@@ -190,7 +190,9 @@ def dtype_of(options: PrecisionOptions) -> torch.dtype | None:
     """Return autocast's dtype for mixed precision, or None for float32."""
     import torch
 
-    return torch.float16 if options.fp16 else torch.bfloat16 if options.bf16 else None
+    names = (name for name, flag in FLAG_OF_DTYPE.items() if getattr(options, flag))
+    chosen = next(names, "")
+    return getattr(torch, chosen.removeprefix("torch.")) if chosen else None
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:

@@ -111,6 +111,7 @@ class Option:
     published: whether the published code has it, so that its abbreviations mean it; also true of an
         older option that a newer one would make ambiguous.
     effect: whether a trained network depends on it; a run is not resumed with another value.
+    alters: whether features with different values of it cannot be compared.
     bare: the value of the flag without one, as in `--compile`.
     metavar: the placeholder in --help, by default N or X for numbers; more than one word for
         several values.
@@ -131,6 +132,7 @@ class Option:
     common: bool = False
     published: bool = False
     effect: bool = True
+    alters: bool = False
     bare: str | int | None = None
     metavar: str | None = None
     flags: tuple[str, ...] = ()

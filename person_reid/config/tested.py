@@ -1,16 +1,19 @@
 """The options that name a trained network, and the options of test.py."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 from person_reid.config import zoo
 from person_reid.config.forms import file_ending_in, printable_text, three_numbers
 from person_reid.config.network import NetworkOptions, PublishedNetworks
+from person_reid.config.optimizer import PrecisionOptions
 from person_reid.config.option import ANY, POSITIVE, SEED, SIDE, Options, again, listed, option
 from person_reid.config.run import DeviceOptions, RecordOptions
 
 OF_ENGINE = {"engine": ANY}
 CONFIG_FILE = "config.json"  # describes the network, in a folder of save_pretrained
+# Options of a network in training that no test needs, or that another group declares.
+NOT_DESCRIBED = {"backbone", "height", "width", "droprate", "drop_path"}
 # Options of a network that the published test.py has.
 PUBLISHED_OPTIONS = {"PCB", "usam", "linear_num", "ibn", "use_dense", "use_efficient", "use_hr"}
 
@@ -66,41 +69,35 @@ class FolderToTest(Options):
     )
 
 
-def _described(name: str) -> Any:
-    """Declare an option of a training again; None stands for what the run says, or the default."""
-    kind = PublishedNetworks if name in PublishedNetworks.declared() else NetworkOptions
-    default = False if kind.declared()[name].kind is bool else None
-    published = name in PUBLISHED_OPTIONS
-    return again(kind, name, default, stands_for=None, common=False, published=published)
+def describing(kind: type[Options]) -> type[Options]:
+    """Declare the layers of a network in a class of options again.
+
+    None stands for what the run says, or for the default.
+    """
+    for source in (NetworkOptions, PublishedNetworks):
+        for name, each in source.declared().items():
+            if name not in NOT_DESCRIBED:
+                default = False if each.kind is bool else None
+                published = name in PUBLISHED_OPTIONS
+                changes = {"stands_for": None, "common": False, "published": published}
+                kind.__annotations__[name] = each.kind if each.kind is bool else each.kind | None
+                setattr(kind, name, again(source, name, default, **changes))
+    return kind
 
 
 @dataclass(frozen=True, kw_only=True)
+@describing
 class Description(Options):
-    """The layers of the network.
+    """The layers of the network: the options of a training that describe it.
 
     A run is described by its opts.yaml, with which these options must agree. They describe a
     weight file: with neck, head or linear_num its feature follows the neck, else it is the
     backbone's own.
     """
 
-    title = "description of a weight file's network; one of a run must agree with its opts.yaml"
-    PCB: bool = _described("PCB")
-    usam: bool = _described("usam")
-    stride: int | None = _described("stride")
-    attention: str | None = _described("attention")
-    pool: str | None = _described("pool")
-    neck: str | None = _described("neck")
-    head: str | None = _described("head")
-    linear_num: int | None = _described("linear_num")
-    ibn: bool = _described("ibn")
-    use_dense: bool = _described("use_dense")
-    use_swin: bool = _described("use_swin")
-    use_swinv2: bool = _described("use_swinv2")
-    use_dino: bool = _described("use_dino")
-    use_efficient: bool = _described("use_efficient")
-    use_NAS: bool = _described("use_NAS")
-    use_hr: bool = _described("use_hr")
-    use_convnext: bool = _described("use_convnext")
+    title: ClassVar[str] = (
+        "description of a weight file's network; one of a run must agree with its opts.yaml"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,24 +173,43 @@ class ExtractionOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureOptions(ExtractionOptions):
-    """How images become features, and what is done to the features afterwards."""
+class DecidedFeatures(Options):
+    """What an exported file has decided about its features."""
 
+    title = "features"
     ms: str = option(
-        "1", "scales whose square roots resize the image, such as 1,1.1,1.2", published=True
+        "1",
+        "scales whose square roots resize the image, such as 1,1.1,1.2",
+        published=True,
+        alters=True,
     )
-    no_flip: bool = option(False, "leave out the mirrored image")
     no_norm: bool = option(False, "keep the features' length; use Euclidean distance")
-    fp16: bool = option(False, "extract in float16", published=True)
-    bf16: bool = option(False, "extract in bfloat16")
-    adapt_bn: bool = option(False, "use batch-norm statistics of the gallery's images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureOptions(PrecisionOptions, DecidedFeatures, ExtractionOptions):
+    """How images become features."""
+
+    no_flip: bool = option(False, "leave out the mirrored image", alters=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedFeatures(Options):
+    """What is done to the features of the images that are tested."""
+
+    title = "features"
+    adapt_bn: bool = option(False, "use batch-norm statistics of the gallery's images", alters=True)
+    tracks: bool = option(
+        False, "one feature for each tracklet, the mean of its frames", alters=True
+    )
     camera_norm: str | None = option(
         None,
         "give the features of every camera the same mean; standardise: also the same deviation",
         choices=("center", "standardise"),
         bare="center",
+        alters=True,
     )
-    whiten: bool = option(False, "make the features' dimensions uncorrelated")
+    whiten: bool = option(False, "make the features' dimensions uncorrelated", alters=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +230,6 @@ class TestFiles(Options):
         published=True,
         common=True,
     )
-    tracks: bool = option(False, "one feature for each tracklet, the mean of its frames")
     result: str = option(
         "pytorch_result.mat",
         "file to write the features to",
@@ -228,7 +243,7 @@ class TestFiles(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestConfig(FeatureOptions, EngineOptions, TrainedNetwork, TestFiles):
+class TestConfig(FittedFeatures, FeatureOptions, EngineOptions, TrainedNetwork, TestFiles):
     """All options of test.py."""
 
     __test__ = False  # for pytest, which would take a class of this name for tests

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from person_reid.config.export import READABLE
 from person_reid.config.option import NAMED_ALONE, as_flag
-from person_reid.config.tested import CONFIG_FILE, TestConfig, TestFiles
+from person_reid.config.tested import CONFIG_FILE, FittedFeatures, TestConfig, TestFiles
 from person_reid.config.zoo import published_network
 from person_reid.console.options import parse_words
 from person_reid.errors import UserError
 
 # Options of test.py that are about its test, and not about a network. A text, which may stand in a
 # file, names no code to run.
-OF_TESTS = (*TestFiles.declared(), "adapt_bn", "camera_norm", "whiten", "plugin")
+OF_TESTS = (*TestFiles.declared(), *FittedFeatures.declared(), "plugin")
 
 
 def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestConfig:

@@ -13,10 +13,19 @@ import torch
 from person_reid.config import OptionError, TrainConfig
 from person_reid.config.export import READABLE
 from person_reid.config.network import NetworkOptions
-from person_reid.config.optimizer import PrecisionOptions
 from person_reid.config.option import NAMED_ALONE, Options, as_flag, configured, listed
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
-from person_reid.config.tested import CONFIG_FILE, Description, TestConfig, TrainedNetwork
+from person_reid.config.tested import (
+    CONFIG_FILE,
+    DecidedFeatures,
+    Description,
+    EngineOptions,
+    FileToTest,
+    RunToTest,
+    SizeToTest,
+    TestConfig,
+    TrainedNetwork,
+)
 from person_reid.config.zoo import zoo
 from person_reid.data.images.image_files import Limits
 from person_reid.deploy.embedder import Embedder
@@ -34,14 +43,17 @@ from person_reid.run_folder import RunFolder, default_name, names_a_run, save_te
 from person_reid.text import did_you_mean
 
 log = logging.getLogger(__name__)
-OF_RUN = ("name", "which_epoch")
-OF_FILE = ("backbone", "weights", "seed")
+OF_RUN = tuple(RunToTest.declared())
+OF_FILE = tuple(FileToTest.declared())
 DESCRIPTION = tuple(Description.declared())
 # Options that an exported file has decided, and options that a file of another program might need.
-DECIDED = ("from_run", *OF_RUN, *OF_FILE, *DESCRIPTION, "ms", "no_norm")
-PREPARED = ("height", "width", "range", "mean", "std", "bgr", "feature_output")
+DECIDED = ("from_run", *OF_RUN, *OF_FILE, *DESCRIPTION, *DecidedFeatures.declared())
+PREPARED = (
+    *SizeToTest.declared(),
+    *(name for name in EngineOptions.declared() if name != "engine"),
+)
 # Features with different values of these cannot be compared.
-ALTERING = ("ms", "no_flip", "adapt_bn", "tracks", "camera_norm", "whiten")
+ALTERING = tuple(name for name, each in TestConfig.declared().items() if each.about.alters)
 
 
 def run_of(options: TrainedNetwork) -> str | None:
@@ -245,7 +257,7 @@ def embedder_settings(options: TestConfig) -> dict[str, Any]:
         "flip": False if options.no_flip else None,
         "batch_size": options.batchsize,
         "scales": parse_scales(options.ms),
-        "dtype": dtype_of(PrecisionOptions(fp16=options.fp16, bf16=options.bf16)),
+        "dtype": dtype_of(options),
         "unit_length": not options.no_norm,
         "runtime": options.runtime,
         "preparation": _preparation(options, prepared) if prepared else None,

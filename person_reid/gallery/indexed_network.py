@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.arrays import as_float32
+from person_reid.config.optimizer import PrecisionOptions
 from person_reid.config.option import NAMED_ALONE, Options, as_flag, configured
 from person_reid.config.search import AddOptions, AnswerOptions
 from person_reid.config.tested import TestConfig, TrainedNetwork
@@ -22,7 +23,9 @@ from person_reid.run_folder import RunFolder, default_name, names_a_run
 
 log = logging.getLogger(__name__)
 # The options on which features depend. An index remembers from_run as "from".
-OF_FEATURES = (*find.DECIDED, *find.PREPARED, "engine", "no_flip", "fp16", "bf16")
+OF_FEATURES = (
+    *find.DECIDED, *find.PREPARED, "engine", "no_flip", *PrecisionOptions.declared()
+)  # fmt: skip
 # Options that say where a network is; whether it is the same, its features tell.
 MOVABLE = ("name", "weights", "engine")
 

@@ -30,6 +30,6 @@ def test_the_network_that_version_02_remembers_is_found(tmp_path, flags, run):
     index = SearchIndex(tmp_path / "a.index")
     index.remember({"network": NOTHING | flags})
     found = network_of(index)
-    assert run_of(found) == run and found.no_flip and found.linear_num is None
+    assert run_of(found) == run and found.no_flip and vars(found)["linear_num"] is None
     assert found.from_run == flags.get("from") and found.height == flags.get("height")
     assert (found.backbone, found.engine) == (flags.get("backbone"), flags.get("engine"))

@@ -220,10 +220,14 @@ def test_a_file_of_another_checksum_is_refused(offline):
 
 def test_a_name_decides_what_flags_leave_open():
     named = parse(TestConfig, ["--weights", "baseline_pcb_market1501"])
-    assert (named.backbone, named.PCB, named.height) == ("resnet50", True, 384)
+    assert (named.backbone, vars(named)["PCB"], named.height) == ("resnet50", True, 384)
     assert not named.no_flip
     named = parse(TestConfig, ["--weights", "bot_resnet50_duke", "--stride", "2"])
-    assert (named.backbone, named.neck, named.stride) == ("resnet50", "bnneck", 2)
+    assert named.given(["backbone", "neck", "stride"]) == {
+        "backbone": "resnet50",
+        "neck": "bnneck",
+        "stride": 2,
+    }
     assert named.no_flip
     trains = parse(TrainConfig, ["--weights", NAME])
     assert (trains.backbone, trains.weights) == ("osnet_x0_25", NAME)
