@@ -4,6 +4,7 @@
 python model.py                          # list the networks
 python model.py osnet_x0_25              # build one, run it, print its stages
 python model.py --published "osnet*"     # list networks that others have published
+python model.py --plugin my_network.py   # list yours as well
 
 The classes have the published names, arguments, state-dict keys and outputs. The published
 constructors always load ImageNet weights. If the cache has none, or a checkpoint follows anyway,
@@ -15,8 +16,9 @@ import sys
 
 from person_reid.config.zoo import listing
 from person_reid.console import run_script
+from person_reid.console.options import load_plugins
 from person_reid.console.parser import Parser
-from person_reid.models.registry import LIST
+from person_reid.models.registry import LIST, own_backbones
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,6 +34,10 @@ def main(argv: list[str] | None = None) -> None:
         metavar="PATTERN",
         help="list the published networks with such names, by default all",
     )
+    parser.add_argument(
+        "--plugin", metavar="FILE,FILE", help="files or modules of your own that register networks"
+    )
+    load_plugins(argv)
     options = parser.parse_args(argv)
     if options.backbone and options.published:
         parser.error("--published and a network: choose one")
@@ -44,6 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         print(layer_table(name))
     else:
         print(LIST.read_text(encoding="utf-8"), end="")
+        print("".join(f"{name}\n" for name in own_backbones()), end="")
 
 
 if __name__ == "__main__":  # ends before the classes, because the list needs no PyTorch

@@ -25,7 +25,7 @@ from person_reid.config.tools import AblationConfig, listed_seeds
 from person_reid.config.train import TrainConfig
 from person_reid.console import command, run_script
 from person_reid.console.commands import shipped
-from person_reid.console.options import parse_known
+from person_reid.console.options import parse_known, plugins_named
 from person_reid.console.outputs import check_outputs
 from person_reid.errors import UserError
 from person_reid.progress import progress
@@ -49,13 +49,15 @@ def main(argv: list[str] | None = None) -> None:
     check_outputs(config, [file], results=[results])
     table = read_table(file)
     rows = chosen(table["rows"], config.rows, file)
+    plugins = ",".join(plugins_named(further))
+    test_flags = table["test"] + (f" --plugin {shlex.quote(plugins)}" if plugins else "")
 
     runs = [(name, seed) for seed in listed_seeds(config.seeds) for name in rows]
     for name, seed in progress(runs, desc=file.stem):
         if not any(is_of(record, name, rows[name], seed) for record in read_records(results)):
             run = f"{file.stem}_{re.sub('[^a-z0-9_]+', '_', name.lower())}_{seed}"
             words = [*shlex.split(table["train"]), *shlex.split(rows[name]), *further]
-            measured = one_run(run, [*words, "--name", run, "--seed", str(seed)], table["test"])
+            measured = one_run(run, [*words, "--name", run, "--seed", str(seed)], test_flags)
             about = {"row": name, "seed": seed, "flags": rows[name]}
             append_record(results, about | measured)
     print(printable(summary(read_records(results), rows)))
@@ -74,7 +76,12 @@ def read_table(file: Path) -> dict[str, Any]:
     if not isinstance(rows, dict) or not rows:
         raise UserError(f"{file}: rows: expected lines `name: flags of train.py`.")
     flags = {str(name): str(each or "") for name, each in rows.items()}
-    return {"train": str(table["train"] or ""), "test": str(table["test"] or ""), "rows": flags}
+    train, test_flags = (str(table[name] or "") for name in ("train", "test"))
+    if any(plugins_named(shlex.split(text)) for text in (train, test_flags, *flags.values())):
+        raise UserError(
+            f"{file}: a table names no code. Name it on the command line: --plugin FILE"
+        )
+    return {"train": train, "test": test_flags, "rows": flags}
 
 
 def chosen(rows: Mapping[str, str], names: Sequence[str], file: Path) -> dict[str, str]:

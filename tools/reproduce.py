@@ -201,6 +201,7 @@ def evaluate(run: PlannedRun) -> dict[str, dict[str, Any]]:
     result, measured = folder / "result.mat", folder / "measured.json"
     words = ["--name", config.name, "--test_dir", str(config.roots[0])]
     words += ["--gpu_ids", config.gpu_ids.split(",")[0], *shlex.split(recipe.test)]
+    words += ["--plugin", config.plugin] if config.plugin else []
     if "multi" in recipe.published:
         words.append("--multi")
     call("test.py", "--result", result, *words, show=True, hide=f"Features are in {result}")

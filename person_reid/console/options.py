@@ -81,12 +81,16 @@ def parse_words(
 
 def load_plugins(argv: Sequence[str] | None = None) -> None:
     """Load the plugins of installed packages, and those that a command line names."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    found = map(OWN_CLASS.fullmatch, _values_of("--backbone", words))
     load_installed()
-    for text in [*_values_of("--plugin", words), *(match["plugin"] for match in found if match)]:
-        for name in filter(None, map(str.strip, text.split(","))):
-            load_plugin(name)
+    for name in plugins_named(sys.argv[1:] if argv is None else argv):
+        load_plugin(name)
+
+
+def plugins_named(words: Sequence[str]) -> list[str]:
+    """Return the plugins that a command line names, by --plugin or as --backbone MODULE:CLASS."""
+    found = map(OWN_CLASS.fullmatch, _values_of("--backbone", words))
+    texts = [*_values_of("--plugin", words), *(match["plugin"] for match in found if match)]
+    return [name for text in texts for name in map(str.strip, text.split(",")) if name]
 
 
 def _values_of(flag: str, words: Sequence[str]) -> list[str]:
@@ -121,6 +125,7 @@ def parse_known(
 
     Flags are not abbreviated, since the other script may have longer ones.
     """
+    load_plugins(argv)
     parser = build(kind, text)
     parser.allow_abbrev = False
     given, further = parser.parse_known_args(argv)

@@ -118,6 +118,11 @@ def register_backbone(
     BACKBONES.register(name, entry)
 
 
+def own_backbones() -> list[str]:
+    """Return the names that plugins have registered."""
+    return [name for name in BACKBONES if name not in _BACKBONES]
+
+
 def _of_plugin(name: str, place: str, attribute: str) -> Backbone:
     """Return the network MODULE:CLASS of a plugin.
 

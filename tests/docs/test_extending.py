@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import model
 import person_reid as reid
 import prepare
 import test as testing
@@ -37,6 +38,7 @@ from person_reid.training.schedule import SCHEDULES
 from person_reid.training.writers import OWN_WRITERS
 from tests.support import ROOT
 from tools import figures
+from tools.ablation import read_table
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 REGISTRIES: list[Registry] = [
@@ -155,6 +157,14 @@ def test_a_class_of_a_file_is_a_backbone_without_registration(plugin, people, ca
     testing.main([*test, "--plugin", name])
 
 
+def test_networks_of_ones_own_are_listed_and_described(plugin, capsys):
+    file = plugin("A backbone")
+    model.main(["--plugin", file])
+    assert capsys.readouterr().out.splitlines()[-1] == "small"
+    model.main(["small", "--plugin", file])
+    assert "small" in capsys.readouterr().out and reid.list_models("small") == ["small"]
+
+
 def test_a_module_is_a_backbone_in_python(plugin):
     load_plugin(plugin("A backbone"))
     small = sys.modules["my_backbone"].Small()
@@ -261,6 +271,10 @@ def test_a_file_never_causes_code_to_run(tmp_path, monkeypatch):
         parse(TrainConfig, ["--config", "options.yaml"])
     with pytest.raises(UserError, match="--plugin would be ignored"):
         network_named("RUN --plugin my_code.py", "teacher")  # which a file may say
+    for words in ("--plugin my_code.py", "--plugin=my_code", "--backbone my_code:Net"):
+        (tmp_path / "table.yaml").write_text(f"rows:\n  one: {words}\n")
+        with pytest.raises(UserError, match="a table names no code"):
+            read_table(tmp_path / "table.yaml")
     for files in (None, [1], {"my_code.py": 7}):
         with pytest.raises(UserError, match="needs code of its own"):
             check_loaded(["my_code.py"], "opts.yaml", files)
