@@ -99,7 +99,7 @@ def bounded_threshold(
         needed = max(FEWEST, math.ceil(people * (highest / asked) ** 0.5))
         raise UserError(
             f"cannot guarantee a false-match rate of {rate:g} with so few people ({people:,}): "
-            f"at least {needed:,} people needed. Test on more people, or ask for a higher rate."
+            f"at least {needed:,} people are needed. Test on more people, or ask for a higher rate."
         )
     return Bound(
         step / THRESHOLD_STEPS, rate, confidence, len(counts), gallery_size, ignore_cameras

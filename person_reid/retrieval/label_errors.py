@@ -119,8 +119,7 @@ def label_errors(
         raise UserError("junk has no identity that could be wrong; leave it out.")
     if len(names) < 2:
         raise UserError(
-            f"{len(names)} identity: a wrong label is that of another, "
-            "so there must be two at least."
+            f"{len(names)} identity: a wrong label is another person's, so at least two are needed."
         )
     people = np.where(labels == DISTRACTOR, NOBODY, np.searchsorted(names, labels))
     known, strangers = np.flatnonzero(people != NOBODY), np.flatnonzero(people == NOBODY)
@@ -166,7 +165,7 @@ def check_accuracy(accuracy: float) -> None:
     if accuracy < LEAST_ACCURACY:
         raise UserError(
             f"this network {words}. It cannot tell these people apart, "
-            f"and so not whose label is wrong; {100 * LEAST_ACCURACY:.0f} % are needed. "
+            f"nor whose label is wrong; {100 * LEAST_ACCURACY:.0f} % are needed. "
             "Use another that was trained on people, but not on these."
         )
     if accuracy < WEAK:

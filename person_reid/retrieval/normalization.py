@@ -170,6 +170,5 @@ def _of_cameras(
 def _check_width(features: Features, width: int) -> None:
     if features.shape[1] != width:
         raise UserError(
-            f"features: expected {width} dimensions, those of the fitted ones, "
-            f"found {features.shape[1]}."
+            f"features: expected {width} dimensions, as fitted, found {features.shape[1]}."
         )

@@ -84,7 +84,7 @@ def _decayed(
 
     if not hasattr(network.model, "group_matcher"):
         raise OptionError(
-            "{layer_decay}: this backbone does not say what its layers are; those of timm do.",
+            "{layer_decay}: this backbone does not say what its layers are; timm's do.",
             layer_decay=decay,
         )
     layer_of = group_parameters(network.model, network.model.group_matcher(), reverse=True)

@@ -191,7 +191,7 @@ def test_too_few_people_are_told_how_many_it_takes():
         found = count if count > 1 else 0  # nobody has a pair with a stranger
         with pytest.raises(
             UserError,
-            match=rf"rate of 0.1 with so few people \({found}\): at least 50 people needed",
+            match=rf"rate of 0.1 with so few people \({found}\): at least 50 people are needed",
         ):
             bounded_threshold(*people(count), rate=0.1, confidence=0.95)
     query, gallery = people(1)

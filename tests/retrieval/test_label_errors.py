@@ -86,7 +86,7 @@ def test_a_stated_probability_is_the_share_that_is_right_however_weak_the_networ
 def test_a_network_that_finds_few_of_these_people_proposes_nothing(noise):
     features, labels, cameras = people(noise=noise)
     with pytest.raises(
-        UserError, match=r"about [1-4]?[0-9] % of these images.* not whose label is wrong"
+        UserError, match=r"about [1-4]?[0-9] % of these images.* nor whose label is wrong"
     ):
         label_errors(features, flipped(labels)[0], cameras)
 
@@ -176,7 +176,7 @@ def test_without_a_second_image_of_anybody_nothing_is_said():
 
 def test_what_cannot_be_judged_is_refused():
     features, labels, cameras = people(identities=12)
-    with pytest.raises(UserError, match="1 identity: .* there must be two"):
+    with pytest.raises(UserError, match="1 identity: .* at least two are needed"):
         label_errors(features, np.ones(len(labels), np.int64), cameras)
     with pytest.raises(UserError, match="junk"):
         label_errors(features, labels - 8, cameras)
