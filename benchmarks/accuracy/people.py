@@ -33,7 +33,7 @@ from person_reid.retrieval.clusters import group_people
 from person_reid.retrieval.identities import pair_f1
 from person_reid.retrieval.results import load_result
 
-RATES = (0.1, 0.01)  # of strangers taken for somebody
+RATES = (0.1, 0.01)  # shares of strangers taken for somebody
 SCORES = {"best": (1, 0), "mean": (0, 1), "both": (0.5, 0.5)}  # weights of the two cosines
 HEADER = "| images a person | score | Rank@1 | {} | threshold |".format(
     " | ".join(f"right, {rate:.0%} of strangers matched" for rate in RATES)

@@ -26,7 +26,7 @@ from person_reid.retrieval.track_features import track_features
 
 NAME = re.compile(r"(\d+)_c(\d+)s(\d+)_(\d+)")
 GAP = 250  # frames
-DRAWS = 5  # of one image for each track
+DRAWS = 5  # draws of one image for each track
 
 
 def main(argv=None):

@@ -54,7 +54,7 @@ MEASURED = [
 SOURCE = "Measured on two cores of an AMD EPYC, 2026-11-28 ([speed](search.md#speed))."
 # A graph of Milvus's default index, by FAISS on one core: images added a second, ms a query, recall
 GRAPH = {"images": 200_000, "added": 1867.8, "query": 0.247, "recall": 0.989}
-EMBEDDED = "market/osnet_x1_0"  # of docs/costs.jsonl: OSNet x1.0 at 256×128
+EMBEDDED = "market/osnet_x1_0"  # in docs/costs.jsonl: OSNet x1.0 at 256×128
 ON_A_GPU = 5970  # images a second: OSNet x1.0 in bfloat16, docs/benchmarks.md
 
 SIZES = [10**7, 10**8, 10**9]

@@ -20,7 +20,7 @@ from benchmarks.robustness.cases import Case, rewrite
 from benchmarks.robustness.children import run
 from benchmarks.robustness.workspace import READ, WORKING, call
 
-GIGABYTES = 6  # of memory for a command that reads from an endless device
+GIGABYTES = 6  # memory for a command that reads from an endless device
 
 
 def cases_of_tracks():

@@ -57,7 +57,7 @@ class RelationsLoss(DistillationLoss):
 class SimilarityLoss(DistillationLoss):
     """Compare the rows of the batch's cosines."""
 
-    def __init__(self) -> None:  # no settings, not even torch's Module's
+    def __init__(self) -> None:  # without the settings of torch's Module
         super().__init__()
 
     def compute(self, features: Tensor, taught: Tensor) -> Tensor:

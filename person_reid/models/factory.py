@@ -36,7 +36,7 @@ from person_reid.models.registry import build_backbone, find_backbone
 from person_reid.models.weights import load_weights
 from person_reid.text import did_you_mean
 
-BRANCHED = {"mgn": MGN, "lightmbn": LightMBN}  # by the name of their backbone in BACKBONES
+BRANCHED = {"mgn": MGN, "lightmbn": LightMBN}  # each by its backbone in BACKBONES
 # The fields of NetworkOptions that each kind of network ignores.
 IGNORED: dict[type[Network], tuple[str, ...]] = {
     PartNetwork: ("neck", "linear_num"),

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 TORCHVISION_WEIGHTS = "IMAGENET1K_V1"
-# Of networks from random weights. Two more classifiers, minutes of SciPy, and the preprocessing of
-# the trained one.
+# Settings of networks with random weights: without two more classifiers and SciPy's slow initial
+# values, and with the preprocessing of the trained network.
 UNTRAINED = {"googlenet": {"aux_logits": False, "init_weights": False, "transform_input": True}}
 
 

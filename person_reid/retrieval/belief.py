@@ -28,11 +28,9 @@ from person_reid.retrieval.similarity import Floats
 
 SHARPNESS_TRIED = np.geomspace(0.1, 30, 40)  # the values of β that are tried
 FITTED = 2000  # images from which β and w are estimated
-MOST_CONFUSED = (
-    0.5,
-    0.1,
-)  # w₁ and w₂ at most: look-alikes cannot be told from right labels if p is flat
-EM_STEPS = 50  # of expectation maximisation
+# The most that w₁ and w₂ may be: if p is flat, look-alikes cannot be told from right labels.
+MOST_CONFUSED = (0.5, 0.1)
+EM_STEPS = 50  # steps of expectation maximisation
 SUREST = 0.99  # no similarity makes a proposal more probable than this
 LEAST_PROBABILITY = 1e-9
 Shares = npt.NDArray[np.float64]

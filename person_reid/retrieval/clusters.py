@@ -28,7 +28,7 @@ from person_reid.retrieval.similarity import Features, run_chunks, unit_rows, un
 Resembles = Callable[[str, Labels], npt.NDArray[np.bool_]]
 OUTLIER = -1
 NUMBERED_PERSON = re.compile(r"person (\d{4,15})")
-MOST_BYTES = 2**27  # of one block of distances, which several threads hold at once
+MOST_BYTES = 2**27  # the largest block of distances; each thread holds one
 
 
 def jaccard_graph(features: Features, radius: float = 0.5, k1: int = 20, k2: int = 6) -> Any:

@@ -62,7 +62,7 @@ LOOK_ALIKES = np.float32(0.5)  # the share of look-alikes that are expected to b
 LIKELY = 0.5  # probability from which an image does not count for its group
 # Share of people found first. A network below it cannot tell whose label is wrong.
 LEAST_ACCURACY = 0.5
-WEAK = 0.8  # the same; below it, many errors stay hidden
+WEAK = 0.8  # share of people found first; below it, many errors stay hidden
 NOBODY = -1  # in place of a person
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from person_reid.retrieval.results import FeatureSet
 from person_reid.text import markdown_table, printable
 
 Measured = TypeVar("Measured")
-Seeds = Sequence[Metrics]  # of one network, trained several times
+Seeds = Sequence[Metrics]  # one network, trained several times
 WORST = 5  # queries that save_per_query names
 # The seed in the name of a run, when it is called so, and when it is only a number at an end.
 MARKED = re.compile(r"[\W_]*seed[\W_]*(\d+)", re.IGNORECASE)

@@ -25,7 +25,7 @@ from person_reid.progress import progress
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
 
-CHUNK_BYTES = 2**28  # of float32 scores at a time, for each thread; smaller products are slower
+CHUNK_BYTES = 2**28  # float32 scores at a time, for each thread; smaller products are slower
 MOST_CHUNK_ROWS = 512
 MOST_THREADS = 4
 Features = npt.NDArray[np.float32]  # (images, dimension)

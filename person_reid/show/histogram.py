@@ -13,9 +13,8 @@ from person_reid.retrieval.thresholds import BINS, Counts, PairSimilarities, roc
 from person_reid.show import style
 from person_reid.show.style import SCREEN, Look, in_percent, legend_below, panel, panels, relabel
 
-COSINES = (
-    np.arange(-THRESHOLD_STEPS, THRESHOLD_STEPS + 1) / THRESHOLD_STEPS
-)  # of the bins of a histogram
+# The cosine of each bin of a histogram.
+COSINES = np.arange(-THRESHOLD_STEPS, THRESHOLD_STEPS + 1) / THRESHOLD_STEPS
 MOST_BARS = 256  # across the cosines in [-1, 1]
 PAD = 0.04  # of cosine, left of the first bar
 

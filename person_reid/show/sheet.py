@@ -39,10 +39,8 @@ ON_PAPER = SimpleNamespace(
     title=0.17, subtitle=0.17, above=0.16, caption=0.14, pad=0.03,
     letters=8, heading=8, frame=1.5,
 )  # fmt: skip
-OF_CAPTIONS = (
-    ON_SCREEN.width + ON_SCREEN.gap / 2,
-    ON_SCREEN.letters,
-)  # inches of a line, points of its letters
+# The inches of a line, and the points of its letters.
+OF_CAPTIONS = (ON_SCREEN.width + ON_SCREEN.gap / 2, ON_SCREEN.letters)
 
 
 @dataclass(frozen=True)

@@ -192,9 +192,8 @@ def test_a_safetensors_file_is_taken_by_the_name_of_the_network(offline):
     assert create_model("osnet_x1_0", weights=name).dim == 512
     assert on_disk() == [name]
 
-    save_file(
-        state, offline / "weights.safetensors"
-    )  # in a folder, as Roboflow's program writes it
+    # Roboflow's program writes it into a folder.
+    save_file(state, offline / "weights.safetensors")
     assert load_weights(trained("osnet_x1_0"), offline).missing == []
 
 

@@ -232,9 +232,8 @@ class Video:
             stamps = [each.pts for each in packets if each.size and not each.is_discard]
             base = float(stream.time_base or 0)
             noted = float(stream.average_rate or stream.guessed_rate or 0) or None
-        self._timed = (
-            bool(stamps) and None not in stamps and base > 0
-        )  # else, as in a bare H.264 stream, count
+        # A bare H.264 stream has no stamps: its frames are counted.
+        self._timed = bool(stamps) and None not in stamps and base > 0
         stamps = sorted(stamps) if self._timed else [*range(len(stamps))]
         times = (np.array(stamps) - stamps[0]) * base if self._timed else np.zeros(0)
         own = _rate(times, noted)

@@ -107,7 +107,7 @@ class PersonTransformer(VisionTransformer):  # type: ignore[misc, unused-ignore]
         **settings: Any,
     ) -> None:
         if feature == "projected":
-            settings["norm_layer"] = nn.LayerNorm  # of CLIP's eps, 1e-5
+            settings["norm_layer"] = nn.LayerNorm  # with CLIP's eps, 1e-5
         super().__init__(num_classes=0, **settings)
         self.feature, self.side = feature, side
         self.register_parameter("sie_embed", None)
