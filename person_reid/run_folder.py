@@ -388,7 +388,7 @@ def read_yaml(path: str | Path, texts: Collection[str] = ()) -> dict[str, Any]:
             if name.value in texts and value.tag in NOT_TEXT:
                 value.tag = "tag:yaml.org,2002:str"
         content = loader.construct_document(root) if root else None
-    # PyYAML passes on whatever a conversion raises: ValueError, IndexError, RecursionError
+    # PyYAML passes on whatever a conversion raises: ValueError, IndexError, RecursionError.
     except Exception as error:
         raise UserError(
             f"{path}: not readable as YAML: {' '.join(str(error).split())[:200]}"

@@ -7,8 +7,8 @@
     python benchmarks/accuracy/across.py --result market.mat
 
 prepare.py --synthetic --walks draws walks. --result is a file of features that test.py wrote, of
-images with Market-1501's names: a person, camera and sequence make a track. Prints rows
-of Markdown. IDF1 counts boxes (of Market-1501, images), and the F1 of pairs counts tracks.
+images with Market-1501's names: a person, camera and sequence make a track. Prints rows of
+Markdown. IDF1 counts boxes (of Market-1501, images), and the F1 of pairs counts tracks.
 """
 
 import csv

@@ -394,7 +394,7 @@ def _write(index: Any, source: IndexFile, token: str) -> Path | None:
         with atomic_write(file) as temporary:
             faiss.write_index(index, str(temporary))
             seal(temporary, index, file.name)
-    # FAISS raises the latter if the disk is full
+    # FAISS raises RuntimeError if the disk is full.
     except (UserError, OSError, RuntimeError) as error:
         log.warning(
             "%s: not saved (%s); the next search makes the lists again.",

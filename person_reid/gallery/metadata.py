@@ -288,8 +288,8 @@ def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, Abou
     """Read the facts about images from a CSV file.
 
     Columns with other names are further facts of one's own. Raises UserError if it lacks a needed
-    column, for a line without a path, for an invalid time,
-    and for lines that contradict one another.
+    column, for a line without a path, for an invalid time, and for lines that contradict one
+    another.
     """
     listed: dict[Path, About] = {}
     for line, row in read_table(csv, needed, FACT_NAMES, others=True):

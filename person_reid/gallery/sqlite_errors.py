@@ -38,7 +38,7 @@ def explained(path: Path) -> Iterator[None]:
     """Turn SQLite's errors in a block into a UserError that says what to do."""
     try:
         yield
-    # the latter if a message quotes a damaged schema
+    # A UnicodeDecodeError comes from a message that quotes a damaged schema.
     except (sqlite3.Error, UnicodeDecodeError) as error:
         # Python 3.10 does not say that it cannot decode a schema
         message = str(error) or "malformed"

@@ -30,8 +30,8 @@ class Crop:
     """A box of a frame.
 
     name: `<sequence>_<frame>_<track>.jpg`, or .tif if its frame has more than 8 bits.
-    box: left, top, right, bottom, not clipped yet. size: the (width, height)
-    of the frames of its sequence.
+    box: left, top, right, bottom, not clipped yet.
+    size: the (width, height) of the frames of its sequence.
     """
 
     name: str
