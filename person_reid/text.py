@@ -51,12 +51,12 @@ def quoted(path: str | Path) -> str:
     return list2cmdline([str(path)])
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return ` Did you mean 'resnet50'?` with the name in `known` closest to `name`.
 
     The text is empty if none is close.
     """
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(str(name), known, n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

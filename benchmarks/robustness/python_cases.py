@@ -1,7 +1,8 @@
 """Cases of hostile.py that are calls from Python, with values that nobody should hand over.
 
-A call succeeds, or it raises an exception of this package that says why: a UserError, a TypeError
-or a ValueError. An exception that rises from the inside of NumPy, PyTorch or SQLite is a failure.
+A call succeeds, or it raises an exception of this package that says why: a UserError, an OSError,
+a TypeError or a ValueError. An exception that rises from the inside of NumPy, PyTorch or SQLite is
+a failure.
 """
 
 import traceback
@@ -185,7 +186,7 @@ def hand_over(command, words, before):
     name, title = words
     try:
         calls()[name](odd_values()[title])
-    except (person_reid.UserError, TypeError, ValueError) as error:
+    except (person_reid.UserError, OSError, TypeError, ValueError) as error:
         if not is_ours(error):
             raise
         print(f"error: {error}")

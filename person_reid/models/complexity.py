@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
-from person_reid.models.modes_and_hooks import hooked
+from person_reid.models.modes_and_hooks import hooked, shapes_alone
 from person_reid.models.network import Network, unused_classifiers
 from person_reid.models.registry import find_backbone
 
@@ -99,7 +99,7 @@ def without_weights(name: str) -> Network:
     """Return a network whose tensors have shapes but no values."""
     import torchvision  # noqa: F401  # PyTorch 2.6 cannot import it on the meta device
 
-    with torch.device("meta"):
+    with shapes_alone():
         return create_model(name, weights="none").eval()
 
 

@@ -15,11 +15,10 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import nn
 
-from person_reid.arrays import as_path
+from person_reid.arrays import as_path, whole_numbers
 from person_reid.config.network import NetworkOptions
 from person_reid.config.option import OptionError, configured
 from person_reid.config.published import PUBLISHED_CLASSES
@@ -86,11 +85,7 @@ def create_model(
             raise UserError(
                 "create_model: size and height or width at once: give only one of them."
             )
-        if isinstance(size, str) or np.shape(size) != (2,):
-            raise UserError(
-                f"create_model: size {size!r}: expected (height, width), such as (256, 128)."
-            )
-        options["height"], options["width"] = size
+        options["height"], options["width"] = _checked_size(size)
     if isinstance(name, nn.Module):
         if pretrained or weights:
             raise UserError("create_model: a module of your own has its weights already.")
@@ -106,6 +101,7 @@ def create_model(
         as_path(weights, "create_model: weights")
     known = implied(weights, NetworkOptions.declared()) | backbone
     known = options_of(known["backbone"]) | known
+    _check_classes(num_classes)
     num_classes = num_classes or (PUBLISHED_CLASSES if "neck" in known else 0)
     described = configured(NetworkOptions, {**known, **options})
     check_network(described)
@@ -164,6 +160,17 @@ def build_network(
     if weights not in ("imagenet", "none"):
         log.info("%s: %s.", weights, load_weights(network, weights))
     return network
+
+
+def _checked_size(size: Any) -> list[int]:
+    """Return height and width as whole numbers. Raises UserError for anything else."""
+    try:
+        height, width = whole_numbers(size, "size").tolist()
+    except (UserError, TypeError, ValueError):
+        raise UserError(
+            f"create_model: size {size!r}: expected (height, width), such as (256, 128)."
+        ) from None
+    return [height, width]
 
 
 def _check_classes(num_classes: Any) -> None:

@@ -125,10 +125,10 @@ def find_timm(name: str) -> TimmBackbone:
     whole patches. If the network has a fixed size and no such grid, or cannot process that shape,
     they have the size of its weights. Raises OptionError if it cannot process these either.
     """
-    import torch
+    from person_reid.models.modes_and_hooks import shapes_alone
 
     own = _config(name).input_size[1:]
-    with torch.device("meta"):
+    with shapes_alone():
         for size in (_person_size(name) or own, own):
             try:
                 return _described(name, size)

@@ -1,12 +1,41 @@
-"""Look into a network, and leave it as it was: its modes come back, and its hooks are removed."""
+"""Look into a network, and leave it as it was: its modes come back, and its hooks are removed.
+
+Or build one that has shapes alone, to look at these.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
+
+# What draws or changes initial values in place.
+INITIAL_VALUES = frozenset(
+    ("add_", "clamp_", "copy_", "div_", "erfinv_", "fill_", "mul_", "normal_", "uniform_", "zero_")
+)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Initial values of tensors that have none are not computed, which takes seconds."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        given = [*args, *(kwargs or {}).values()]
+        if getattr(function, "__name__", "") in INITIAL_VALUES and given[0].is_meta:
+            return given[0]
+        return function(*args, **(kwargs or {}))
+
+
+@contextmanager
+def shapes_alone() -> Iterator[None]:
+    """Build modules whose tensors have shapes but no values, on the meta device."""
+    with torch.device("meta"), _Undrawn():
+        yield
 
 
 @contextmanager

@@ -4,13 +4,13 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from person_reid.arrays import as_path
 from person_reid.config.option import NAMED_ALONE, OptionError
 from person_reid.models.backbone import Backbone
 from person_reid.models.matching import COUNTERS, LoadReport, load_matching
+from person_reid.models.modes_and_hooks import shapes_alone
 from person_reid.models.network import Network
 from person_reid.models.published.families import FAMILIES
 from person_reid.models.published.hub import weight_file
@@ -100,7 +100,7 @@ def fitting_backbone(path: str | Path) -> str | None:
     for name, entry in FAMILIES.items():
         if type(entry) in strange:
             continue
-        with torch.device("meta"):
+        with shapes_alone():
             module = entry.build(False, entry.size, 0.0)
         own = {name for name in module.state_dict() if not name.endswith(COUNTERS)}
         given = _named_as(entry, own, tensors)

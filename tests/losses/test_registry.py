@@ -46,6 +46,12 @@ def test_unknown_names_and_settings_are_answered_with_the_known_ones():
         losses.create_loss("triplet", soft=True)
 
 
+@pytest.mark.parametrize("name", [3, True, None, float("nan")], ids=repr)
+def test_a_name_is_a_text(name):
+    with pytest.raises(UserError, match="^no loss .* There are: "):
+        losses.create_loss(name)
+
+
 def test_wrong_shapes_are_named():
     with pytest.raises(ValueError, match=r"\(4, 2, 2\) and \(4,\)"):
         losses.create_loss("triplet")(torch.zeros(4, 2, 2), torch.zeros(4))

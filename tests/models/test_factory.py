@@ -71,6 +71,8 @@ def test_a_seed_decides_the_random_weights():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"size": [[64.0, 32.0], [64.0]]}, r"size .*: expected \(height, width\), such as"),
+        ({"num_classes": torch.ones(2, 2)}, r"num_classes tensor[^:]*: expected the number"),
         ({"size": "64x32"}, r"size '64x32': expected \(height, width\), such as \(256, 128\)"),
         ({"size": (64, 32, 3)}, "expected .height, width."),
         ({"size": 64}, "expected .height, width."),

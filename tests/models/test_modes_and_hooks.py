@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from person_reid.models.modes_and_hooks import evaluation_mode, hooked
+from person_reid.models.factory import create_model
+from person_reid.models.modes_and_hooks import evaluation_mode, hooked, shapes_alone
 
 
 @pytest.fixture
@@ -30,3 +31,15 @@ def test_hooks_stay_until_an_error(network):
         raise ValueError
     network(torch.zeros(1, 2))
     assert called == list(network)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "osnet_x0_25", "resnet18"])
+def test_shapes_alone_are_those_of_the_network(name):
+    whole = create_model(name)
+    with shapes_alone():
+        outline = create_model(name)
+    assert all(tensor.is_meta for tensor in outline.state_dict().values())
+    assert [(key, tensor.shape) for key, tensor in outline.state_dict().items()] == [
+        (key, tensor.shape) for key, tensor in whole.state_dict().items()
+    ]
+    assert torch.ones(2).add_(1).tolist() == [2, 2]

@@ -1,11 +1,7 @@
 """The scripts as a user runs them: in order, by hand, and with everything that goes wrong."""
 
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,10 +13,9 @@ from PIL import Image
 
 from person_reid.device import emulates
 from person_reid.models.factory import create_model
-from tests.support import ROOT
 from tests.support.flags import NETWORK
 from tests.support.runs import equal_weights, log, weights
-from tests.support.scripts import refused, run, run_process
+from tests.support.scripts import begin, refused, run, run_process
 
 SMALL = [*NETWORK, "--batchsize", "8"]
 PEOPLE = ["--identities", "6", "--test_identities", "5", "--cameras", "3", "--images", "2"]
@@ -285,18 +280,15 @@ def test_killed_at_any_moment_and_resumed_training_ends_with_the_same_weights(pe
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     run("train", *flags, cwd=tmp_path / "whole")
-    command = [sys.executable, str(ROOT / "train.py"), *map(str, flags), "--resume"]
     folder = tmp_path / "killed" / "model" / "small"
     # Before the first epoch has ended, then as soon as the files of the second are being written.
     for epoch in (0, 2):
-        process = subprocess.Popen(
-            command, cwd=tmp_path / "killed", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        process = begin("train", *flags, "--resume", cwd=tmp_path / "killed")
         deadline = time.monotonic() + 120
-        while not reached(folder, epoch) and process.poll() is None and time.monotonic() < deadline:
+        while not reached(folder, epoch) and process.is_alive() and time.monotonic() < deadline:
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
-        process.communicate()
+        process.kill()
+        process.join()
         for path in folder.glob("net_*.pth"):
             torch.load(path, weights_only=True)
     assert "continuing after epoch" in run("train", *flags, "--resume", cwd=tmp_path / "killed")
@@ -423,10 +415,11 @@ def test_real_people_go_from_download_to_ranking(real_people, tmp_path):
         "--width",
         "64",
     ]
-    before = run("test", *network, "--test_dir", "data", cwd=tmp_path)
+    quick = ["--test_dir", "data", "--no_flip"]
+    before = run("test", *network, *quick, cwd=tmp_path)
     flags = ["--train_all", "--total", "3", "--linear_num", "0", "--lr", "0.01"]
     run("train", *network, *flags, "--data_dir", "data", cwd=tmp_path)
-    after = run("test", "--test_dir", "data", "--multi", cwd=tmp_path)
+    after = run("test", *quick, "--multi", cwd=tmp_path)
     assert mean_ap(after) > 2 * mean_ap(before), before + after
     assert "multi Rank@1" in after and "re-ranked Rank@1" in run("evaluate_rerank", cwd=tmp_path)
     assert "show.png" in run("demo", cwd=tmp_path)

@@ -4,9 +4,6 @@ Frame n is filled with the grey level 10 + 8 n, and a person is a white box with
 the left. A crop then tells its frame, and whether it is upright.
 """
 
-import os
-import subprocess
-import sys
 import time
 from fractions import Fraction
 from itertools import chain
@@ -22,7 +19,7 @@ from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.track_records import recorded_tracks
 from person_reid.models.factory import create_model
-from tests.support import ROOT
+from tests.support.scripts import begin
 from tools import search
 
 WIDTH = 96
@@ -320,11 +317,9 @@ def test_two_processes_index_the_same_tracks_at_once(place):
     tracks(place / "tracks.txt", range(1, 25))
     words = ["--tracks", "tracks.txt", "--frames", "img1", "--camera", "3", "--fps", "10"]
     index = ["--index", "people.index", "--gpu_ids", "-1", "--per_track", "24"]
-    command = [sys.executable, str(ROOT / "tools/search.py"), "index", *words, *index, *NETWORK]
-    running = [
-        subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ})
-        for _ in range(2)
-    ]
-    ended = [(each.communicate(timeout=300)[1], each.returncode) for each in running]
-    assert [status for _, status in ended] == [0, 0], ended
+    command = ["search", "index", *words, *index, *NETWORK]
+    running = [begin(*command, cwd=place) for _ in range(2)]
+    for each in running:
+        each.join(300)
+    assert [each.exitcode for each in running] == [0, 0]
     assert seen() == [*range(1, 25)] and len(recorded_tracks(SearchIndex("people.index"))) == 1

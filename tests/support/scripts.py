@@ -5,6 +5,7 @@ Each has a process of its own or shares the tests' process, which costs no start
 
 import contextlib
 import io
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -29,6 +30,17 @@ def run(script, *arguments, cwd, status=0):
     The script's `main` is called in `cwd`.
     """
     return check(*end(script, *arguments, cwd=cwd), status)
+
+
+def begin(script, *arguments, cwd):
+    """Start a process that calls the `main` of a script in `cwd`, and return it.
+
+    On Linux it is a fork, which has imported PyTorch already.
+    """
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    process = context.Process(target=run, args=(script, *arguments), kwargs={"cwd": cwd})
+    process.start()
+    return process
 
 
 def end(script, *arguments, cwd) -> tuple[str, object]:
