@@ -37,8 +37,10 @@ def begin(script, *arguments, cwd):
 
     On Linux it is a fork, which has imported PyTorch already.
     """
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    process = context.Process(target=run, args=(script, *arguments), kwargs={"cwd": cwd})
+    get = multiprocessing.get_context
+    process = (get("fork") if sys.platform == "linux" else get("spawn")).Process(
+        target=run, args=(script, *arguments), kwargs={"cwd": cwd}
+    )
     process.start()
     return process
 
