@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Hold the probabilities of tools/label_errors.py against the truth.
+"""Compare the probabilities of tools/label_errors.py with the truth.
 
 Labels are changed, and its proposals counted.
 

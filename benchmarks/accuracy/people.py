@@ -1,7 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
 """Measure how well known people are told apart, and unknown ones grouped.
 
-It holds `identify` and `people` of tools/search.py against the truth.
+It compares `identify` and `people` of tools/search.py with the truth.
 
     python benchmarks/accuracy/people.py --result market.mat
     python benchmarks/accuracy/people.py --result market.mat --images 3 10 --track 5

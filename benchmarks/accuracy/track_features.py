@@ -5,7 +5,7 @@
 
 The gallery of a layout in Market-1501's format becomes tracks: the images of a person from one
 camera and sequence whose frames follow each other by at most ten seconds. Every track then searches
-those of the other cameras. Prints a Markdown table of Rank@1 and stepwise mAP.
+the tracks of the other cameras. Prints a Markdown table of Rank@1 and stepwise mAP.
 """
 
 import re

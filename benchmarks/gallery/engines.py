@@ -89,7 +89,7 @@ def questions(count, dimension, number):
 
 
 def compared(count, dimension, filtered):
-    """Yield numbers (n,) and features (n, D) of the images, or of those of the filter."""
+    """Yield numbers (n,) and features (n, D) of all images, or of the filtered ones."""
     for paths, features, abouts in images(count, dimension):
         inside = [
             i

@@ -7,8 +7,8 @@ Prints the time to add, build the lists and answer, memory, disk, and recall aga
     python benchmarks/gallery/search.py --images 10000000 --folder /scratch
     python benchmarks/gallery/search.py --codes float32
 
-The features are made-up people, some alike. The number of images of a person and of people who
-look alike are uneven, as those of real ones are. Cameras are drawn at random, and the times of a
+The features are made-up people, some alike. The numbers of images of a person, and of people
+who look alike, are as uneven as real ones. Cameras are drawn at random, and the times of a
 person are close to one another. One process adds the images and builds the lists, another searches.
 Prints rows of three Markdown tables: making the index, searches of all of it, and with filters. A
 "cold" search is the first after the system has let go of the files, "warm" is the median of

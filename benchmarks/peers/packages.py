@@ -1,7 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
 """Run other packages beside the suite: do results agree, and what do they cost?
 
-The files and the machine are the same.
+All read the same files on the same machine.
 
     python benchmarks/peers/packages.py --result pytorch_result.mat
     python benchmarks/peers/packages.py --what features training \\

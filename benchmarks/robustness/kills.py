@@ -1,7 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
 """Kill processes while they write, and compare what they leave with undisturbed ones.
 
-They are trainings, layouts, additions to a search index, and changes of its lists.
+The processes are trainings, layouts, additions to a search index, and changes of its lists.
 
     python benchmarks/robustness/kills.py  # 200 trainings; 50 layouts, additions, changes of lists
     python benchmarks/robustness/kills.py --trainings 20 --layouts 5 --additions 5 --lists 5 \\

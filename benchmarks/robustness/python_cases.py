@@ -182,7 +182,7 @@ def cases_of_python():
 
 
 def hand_over(command, words, before):
-    """Call a function with an odd value; a refusal ends as that of a command does."""
+    """Call a function with an odd value; a refusal ends as a command's does."""
     name, title = words
     try:
         calls()[name](odd_values()[title])

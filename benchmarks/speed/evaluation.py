@@ -1,7 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
 """Measure evaluate.py and its metric: time and memory.
 
-One is compared with a loop that sorts the gallery, the other with its matrix product.
+Beside them run a loop that sorts the gallery, and the metric's bare matrix product.
 
     python benchmarks/speed/evaluation.py                        # made-up features of its size
     python benchmarks/speed/evaluation.py --result pytorch_result.mat  # real features

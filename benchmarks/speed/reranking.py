@@ -1,7 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
 """Compare time and memory of evaluate_rerank.py with the dense algorithm written from the paper.
 
-Each is a whole process.
+Each runs as a whole process.
 
     python benchmarks/speed/reranking.py                         # made-up features of its size
     python benchmarks/speed/reranking.py --result pytorch_result.mat  # real features

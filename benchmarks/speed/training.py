@@ -1,7 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
 """Compare the training speed of the suite with a usual loop.
 
-The network is the same, and so is the run.
+Both train the same network in one run of this program.
 
     python benchmarks/speed/training.py --data_dir ../Market/pytorch
     python benchmarks/speed/training.py --data_dir ../Market/pytorch --backbone osnet_x0_25 \\
