@@ -353,7 +353,7 @@ def people(config: PeopleConfig) -> None:
 
     # No new group gets the name of somebody whom a filter left out.
     others = {*index.values("identity")} if which != EVERYTHING else set()
-    resembles = resemblance(config, index, features, known)
+    resembles, remark = resemblance(config, index, features, known)
     found = group_people(
         features, cameras, known, config.radius, config.min_samples, others, resembles
     )
@@ -366,6 +366,7 @@ def people(config: PeopleConfig) -> None:
     names, labels = numbered_names(found)
     grouped = sum(map(bool, found))
     print(f"{config.save}: {len(names)} people on {grouped} of {len(paths)} images")
+    print_lines([remark] if remark else [])
     if config.sheet and names:
         from person_reid.show.cluster_sheets import draw_clusters  # matplotlib loads slowly
 
@@ -375,19 +376,18 @@ def people(config: PeopleConfig) -> None:
 
 def resemblance(
     config: PeopleConfig, index: Gallery, features: Features, known: list[str]
-) -> Resembles:
-    """Return what tells whether unnamed images resemble somebody known well enough for the name.
+) -> tuple[Resembles, str]:
+    """Return what tells whether images resemble somebody known well enough, and how it was found.
 
     By default the people who are named tell how well that is; without enough of them, nobody does.
     """
     named = np.flatnonzero([bool(name) for name in known])
-    threshold = measured_threshold(config.threshold, index, "person")
+    threshold, remark = measured_threshold(config.threshold, index, "person"), ""
     if threshold is None and len(named):
         threshold = threshold_among(features[named], [known[i] for i in named])
-        if threshold is None:
-            print("Too few people are named to say who resembles them. Give --threshold.")
-        else:
-            print(f"threshold {threshold:.{DIGITS}f}, measured on those who are named")
+        remark = "Too few people are named to say who resembles them. Give --threshold."
+        if threshold is not None:
+            remark = f"threshold {threshold:.{DIGITS}f}, measured on those who are named"
 
     def resembles(name: str, rows: Labels) -> Booleans:
         if threshold is None:
@@ -396,7 +396,7 @@ def resemblance(
         _, scores = person_scores(list(features[rows][:, None]), [([name] * len(own), own)])
         return np.array([accepts(threshold, score) for score in scores[:, 0]])
 
-    return resembles
+    return resembles, remark
 
 
 def for_people(about: About, identity: str) -> About:

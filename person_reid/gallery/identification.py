@@ -113,7 +113,7 @@ def known_people(gallery: ReadGallery, among: Filter = EVERYTHING) -> Iterator[N
 
     Raises UserError, at once, if a filter leaves none of them.
     """
-    entries = gallery.entries(replace(among, named=""))
+    entries = gallery.entries(replace(among, has_identity=True))
     first = next(entries, None)
     if first is None and among != EVERYTHING:
         explained = ["no image of a known person passes the filters.", *nobody_has(gallery, among)]

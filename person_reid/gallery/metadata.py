@@ -104,6 +104,12 @@ def _paths(value: Any, name: str) -> tuple[bytes, ...]:
     return tuple(_path(each, name) for each in value)
 
 
+def _yes_or_no(value: Any, name: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise UserError(f"{name}: expected True or False, found {value!r}.")
+
+
 def _pairs(value: Any, name: str) -> tuple[tuple[str, str], ...]:
     """Return further columns as sorted pairs, which a dictionary of filters can hold."""
     return tuple(sorted(_own(dict(value) if isinstance(value, tuple) else value, name).items()))
@@ -139,8 +145,8 @@ class Filter:
     """The images of an identity, camera, track, source, period and path.
 
     None matches all. after, before: a datetime, a date, or a text such as 2026-11-01T09:30+01:00;
-    without an offset, it is local time. image: the path as it was added. named: identities after
-    this one in alphabetical order; "" is all that have an identity. where: values of further
+    without an offset, it is local time. image: the path as it was added. has_identity: only images
+    of somebody. named: identities after this one in alphabetical order. where: values of further
     columns, such as {"store": "3"}. images: paths as they were added. Raises UserError for other
     values, and if no time is both from `after` on and before `before`.
     """
@@ -155,6 +161,7 @@ class Filter:
     named: str | None = None
     where: Any = None
     images: tuple[bytes, ...] | None = None
+    has_identity: bool = False
 
     def __post_init__(self) -> None:
         forms: dict[str, Any]
@@ -164,6 +171,7 @@ class Filter:
             "image": _path,
             "where": _pairs,
             "images": _paths,
+            "has_identity": _yes_or_no,
         }
         for name, value in [*vars(self).items()]:
             if value is not None:
@@ -185,8 +193,10 @@ class Filter:
             "named": ("identity", ">"),
         }
         given = {name: value for name, value in vars(self).items() if value is not None}
-        given = {name: value for name, value in given.items() if name not in ("where", "images")}
-        return [(*others.get(name, (name, "=")), value) for name, value in given.items()]
+        for name in ("where", "images", "has_identity"):
+            given.pop(name, None)
+        found = [(*others.get(name, (name, "=")), value) for name, value in given.items()]
+        return [*found, *[("identity", ">", "")] * self.has_identity]
 
     def admits(self, path: str | os.PathLike[str], about: About) -> bool:
         """Return whether an image passes; for galleries without a language of their own."""

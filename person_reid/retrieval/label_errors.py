@@ -40,7 +40,9 @@ AISTATS 2015 (π).
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -90,15 +92,43 @@ class LabelErrors:
         """Return the images (N,), the most suspicious first."""
         return np.lexsort((-self.doubt, -self.probability))
 
-    def propose(self, images: Labels, name: str, identity: npt.ArrayLike, by: Floats) -> None:
-        """Record a proposal for images (n,), unless another is as probable.
 
-        by: the probability (n,) of the proposal.
-        """
-        better = by > self.probability[images]
-        chosen = images[better]
-        self.proposal[chosen], self.probability[chosen] = name, by[better]
-        self.identity[chosen] = np.broadcast_to(identity, by.shape)[better]
+class Proposal(NamedTuple):
+    """A kind of proposal for images (n,): the identities it would give, and how probably (n,)."""
+
+    name: str
+    images: Labels
+    identity: npt.ArrayLike
+    by: Floats
+
+
+class Listed(NamedTuple):
+    """Whom N images show by their labels.
+
+    names: (P,), the identities. people: (N,) in 0..P-1, NOBODY for a distractor. groups: (N,), see
+    _evidence.
+    """
+
+    names: Labels
+    people: Labels
+    groups: Labels
+
+    @property
+    def known(self) -> Labels:
+        """The images that show somebody."""
+        return np.flatnonzero(self.people != NOBODY)
+
+
+class Across(NamedTuple):
+    """What the trusted images of G groups look like to the other cameras.
+
+    evidence: (G, P). person: (G,), of each group. sizes: (G,), its trusted images.
+    """
+
+    evidence: Floats
+    person: Labels
+    sizes: Labels
+    belief: Belief
 
 
 def label_errors(
@@ -122,29 +152,50 @@ def label_errors(
             f"{len(names)} identity: a wrong label is another person's, so at least two are needed."
         )
     people = np.where(labels == DISTRACTOR, NOBODY, np.searchsorted(names, labels))
-    known, strangers = np.flatnonzero(people != NOBODY), np.flatnonzero(people == NOBODY)
     moved, random = CameraNorm(features, cameras)(features, cameras), np.random.default_rng(0)
     evidence, others, groups = _evidence(moved, people, cameras)
+    listed = Listed(names, people, groups)
+    known, strangers = listed.known, np.flatnonzero(people == NOBODY)
     own, best, rival, anybody = _rivals(evidence[known], people[known], random)
-    likeliest, doubt = np.maximum(own, best), _minus(best, own)
     belief = Belief(evidence[known], people[known], random)
-    by, accuracy = belief.wrong(evidence[known], people[known], rival), belief.accuracy
-    check_accuracy(accuracy)
+    moves = belief.wrong(evidence[known], people[known], rival)
+    check_accuracy(belief.accuracy)
+
+    doubt = _minus(best, own)
+    likeliest = np.where(np.isfinite(doubt), -np.maximum(own, best), -np.inf)
+    junk = _probability(likeliest, -anybody) * belief.accuracy
+    proposals = [Proposal("move", known, names[rival], moves), Proposal("junk", known, JUNK, junk)]
+    if len(strangers):
+        proposals.append(_somebody(listed, evidence[strangers], own, belief))
+    trusted = known[moves < LIKELY]
+    across = _across(listed, others[trusted], trusted, random)
+    if across.belief.accuracy >= LEAST_ACCURACY:  # and not NaN, as if nothing is known
+        proposals.append(_split(listed, across, max(highest, names[-1]) + 1))
+        between = _means(others[trusted], people[trusted], len(names))
+        proposals.append(_merge(listed, across, between, random))
+    return _likeliest(labels, proposals, known, doubt, belief.accuracy)
+
+
+def _likeliest(
+    labels: Labels,
+    proposals: Sequence[Proposal],
+    known: Labels,
+    doubt: Floats,
+    accuracy: float,
+) -> LabelErrors:
+    """Return the most probable proposal for each image; of equal ones, the first.
+
+    doubt: of the known images.
+    """
     zeros = np.zeros(len(labels), np.float32)
     moves = np.full(len(labels), "move", "U8")
     found = LabelErrors(moves, labels.copy(), zeros, np.full_like(zeros, -np.inf), accuracy)
     found.doubt[known] = doubt
-    found.propose(known, "move", names[rival], by)
-    trusted = known[by < LIKELY]
-    by = _probability(np.where(np.isfinite(doubt), -likeliest, -np.inf), -anybody)
-    found.propose(known, "junk", JUNK, by * accuracy)
-    if len(strangers):
-        by = _probability(evidence[strangers].max(axis=1), own)
-        by *= belief.shows(evidence[strangers]).max(axis=1)
-        found.propose(strangers, "somebody", names[evidence[strangers].argmax(axis=1)], by)
-    _propose_for_people(
-        found, names, people, others, groups, trusted, random, max(highest, names[-1])
-    )
+    for name, images, identity, by in proposals:
+        better = by > found.probability[images]
+        chosen = images[better]
+        found.proposal[chosen], found.probability[chosen] = name, by[better]
+        found.identity[chosen] = np.broadcast_to(identity, by.shape)[better]
     return found
 
 
@@ -172,48 +223,60 @@ def check_accuracy(accuracy: float) -> None:
         log.warning("This network %s: many wrong labels will not be listed.", words)
 
 
-def _propose_for_people(
-    found: LabelErrors,
-    names: Labels,
-    people: Labels,
-    others: Floats,
-    groups: Labels,
-    trusted: Labels,
-    random: np.random.Generator,
-    highest: int,
-) -> None:
-    """Propose to split and to merge people, by what the trusted images say.
+def _somebody(listed: Listed, evidence: Floats, own: Floats, belief: Belief) -> Proposal:
+    """Propose whom distractors show.
 
-    others, groups: see _evidence.
+    evidence: theirs. own: what known images have for their own person.
     """
-    known = np.flatnonzero(people != NOBODY)
-    person = np.empty(groups.max() + 1, np.int64)
-    person[groups[known]] = people[known]
-    across = _means(others[trusted], groups[trusted], len(person))
-    belief = Belief(across, person, random)
-    if not belief.accuracy >= LEAST_ACCURACY:  # also if nothing is known, NaN
-        return
-    by = belief.wrong(across, person) * np.float32(belief.accuracy)
-    by[np.bincount(groups[trusted], minlength=len(person)) < 2] = 0  # a single image is moved
-    fresh = np.empty(len(by), np.int64)
-    fresh[np.argsort(-by, kind="stable")] = highest + 1 + np.arange(len(by))
-    found.propose(known, "split", fresh[groups[known]], by[groups[known]])
+    strangers = np.flatnonzero(listed.people == NOBODY)
+    by = _probability(evidence.max(axis=1), own) * belief.shows(evidence).max(axis=1)
+    return Proposal("somebody", strangers, listed.names[evidence.argmax(axis=1)], by)
 
-    between = _means(others[trusted], people[trusted], len(names))
+
+def _across(listed: Listed, others: Floats, trusted: Labels, random: np.random.Generator) -> Across:
+    """Return what the groups look like to the other cameras, by the trusted images.
+
+    others: (n, P), the evidence of the other cameras for the trusted images (n,).
+    """
+    groups, known = listed.groups, listed.known
+    person = np.empty(groups.max() + 1, np.int64)
+    person[groups[known]] = listed.people[known]
+    evidence = _means(others, groups[trusted], len(person))
+    sizes = np.bincount(groups[trusted], minlength=len(person))
+    return Across(evidence, person, sizes, Belief(evidence, person, random))
+
+
+def _split(listed: Listed, across: Across, first: int) -> Proposal:
+    """Propose to make a person's images by one camera somebody new, whose number is `first` on."""
+    belief, known = across.belief, listed.known
+    by = belief.wrong(across.evidence, across.person) * np.float32(belief.accuracy)
+    by[across.sizes < 2] = 0  # a single image is moved
+    fresh = np.empty(len(by), np.int64)
+    fresh[np.argsort(-by, kind="stable")] = first + np.arange(len(by))
+    groups = listed.groups[known]
+    return Proposal("split", known, fresh[groups], by[groups])
+
+
+def _merge(
+    listed: Listed, across: Across, between: Floats, random: np.random.Generator
+) -> Proposal:
+    """Propose to give a person the identity of another, who has more images.
+
+    between: (P, P), the evidence of the images of one person for another.
+    """
+    person, people, known = across.person, listed.people, listed.known
     own = between.diagonal().copy()
-    usual = np.where(
-        np.isfinite(own),
-        own,
-        np.median(own[np.isfinite(own)]) if np.isfinite(own).any() else np.inf,
-    )
+    there = np.isfinite(own)
+    usual = np.where(there, own, np.median(own[there]) if there.any() else np.inf)
     between = (_minus(between, usual[:, None]) + _minus(between, usual[:, None]).T) / 2
-    _, best, other, _ = _rivals(between, np.arange(len(names)), random)
-    by = _probability(best, _minus(across[np.arange(len(across)), person], usual[person]))
-    by *= belief.accuracy
-    size, number = np.bincount(people[known]), np.arange(len(names))
+    _, best, other, _ = _rivals(between, np.arange(len(own)), random)
+    of_groups = across.evidence[np.arange(len(person)), person]
+    by = _probability(best, _minus(of_groups, usual[person]))
+    by *= across.belief.accuracy
+    size, number = np.bincount(people[known]), np.arange(len(own))
     smaller = (size < size[other]) | ((size == size[other]) & (number > other))
     by = LOOK_ALIKES * np.where((other[other] == number) & smaller, by, 0)
-    found.propose(known, "merge", names[other[people[known]]], by[people[known]])
+    return Proposal("merge", known, listed.names[other[people[known]]], by[people[known]])
 
 
 def _evidence(features: Features, people: Labels, cameras: Labels) -> tuple[Floats, Floats, Labels]:

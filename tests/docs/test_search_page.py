@@ -46,6 +46,7 @@ def cwd(tmp_path_factory):
         "path,identity,camera,time\ncrops/0007_c3.jpg,Anna,3,2026-10-01\n"
     )
     (cwd / "threshold.json").write_text('{"threshold": 0.5}')
+    (cwd / "person.json").write_text('{"threshold": 0.5, "for": "person"}')
     words = ["--name", "ft_ResNet50", "--output", "osnet_market", "--threshold", "threshold.json"]
     run("save_pretrained", *words, cwd=cwd)
     return cwd

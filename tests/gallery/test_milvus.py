@@ -38,7 +38,7 @@ FILTERS = {
     "a camera": Filter(camera="2"),
     "a period": Filter(after="2026-11-05 00:00:00", before="2026-11-09 00:00:00"),
     "a name with quotes": Filter(identity='O"Neil \\ Ünal'),
-    "all who have a name": Filter(named=""),
+    "all who have a name": Filter(has_identity=True),
     "nobody": Filter(camera="2", source="nowhere"),
     "an image": Filter(image=os.fsencode(PATHS[-1])),
 }
