@@ -11,6 +11,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 from benchmarks.support.scripts import module_of
 from person_reid.console import run_script
@@ -37,10 +38,8 @@ def begin(script, *arguments, cwd):
 
     On Linux it is a fork, which has imported PyTorch already.
     """
-    get = multiprocessing.get_context
-    process = (get("fork") if sys.platform == "linux" else get("spawn")).Process(
-        target=run, args=(script, *arguments), kwargs={"cwd": cwd}
-    )
+    context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    process = context.Process(target=run, args=(script, *arguments), kwargs={"cwd": cwd})
     process.start()
     return process
 
