@@ -64,7 +64,9 @@ def threshold_among(features: Features, names: Sequence[str]) -> float | None:
     if len(np.unique(which[several])) < FEWEST_KNOWN:
         return None
     asked = several[np.linspace(0, len(several) - 1, min(len(several), MOST_ASKED)).astype(int)]
-    _, scores = person_scores(list(features[asked][:, None]), [(names, features)])
+    parts = range(0, len(names), IMAGES_AT_ONCE)
+    images = ((names[i : i + IMAGES_AT_ONCE], features[i : i + IMAGES_AT_ONCE]) for i in parts)
+    _, scores = person_scores(list(features[asked][:, None]), images)
     right = which[asked][:, None] == np.arange(len(people))
     for row, image in enumerate(asked.tolist()):
         rest = np.flatnonzero(which == which[image])

@@ -120,7 +120,7 @@ class Listed(NamedTuple):
 
 
 class Across(NamedTuple):
-    """What the trusted images of G groups look like to the other cameras.
+    """The looks of G groups to the other cameras, by their trusted images.
 
     evidence: (G, P). person: (G,), of each group. sizes: (G,), its trusted images.
     """
@@ -185,7 +185,7 @@ def _likeliest(
 ) -> LabelErrors:
     """Return the most probable proposal for each image; of equal ones, the first.
 
-    doubt: of the known images.
+    doubt: about the labels of the known images.
     """
     zeros = np.zeros(len(labels), np.float32)
     moves = np.full(len(labels), "move", "U8")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from person_reid.errors import UserError
+from person_reid.gallery import score_histograms
 from person_reid.gallery.identification import person_scores
 from person_reid.gallery.score_histograms import (
     person_similarities,
@@ -102,7 +103,9 @@ def test_one_camera_and_names_without_tracks_are_refused():
         track_similarities(one, one)
 
 
-def test_the_people_of_an_index_tell_a_threshold_between_their_scores():
+@pytest.mark.parametrize("chunk", [7, 2000])
+def test_the_people_of_an_index_tell_a_threshold_between_their_scores(monkeypatch, chunk):
+    monkeypatch.setattr(score_histograms, "IMAGES_AT_ONCE", chunk)
     names = [f"p{i // 3}" for i in range(36)]
     centres = 2 * np.eye(12, 32, dtype=np.float32).repeat(3, axis=0)
     features = unit_rows(centres + 0.5 * RANDOM.standard_normal((36, 32)).astype(np.float32))
