@@ -61,10 +61,12 @@ def main(argv: list[str] | None = None) -> None:
     if config.json:
         write_json(config.json, rows)
     if config.save:
-        from person_reid.show.tradeoff import draw_tradeoff  # matplotlib loads slowly
+        from person_reid.show.accuracy_by_time import (
+            draw_accuracy_by_time,  # matplotlib loads slowly
+        )
 
         labels = config.labels and ",".join(dict.fromkeys(names))  # the rows already have them
-        draw_tradeoff(rows, config.save, replace(config, labels=labels))
+        draw_accuracy_by_time(rows, config.save, replace(config, labels=labels))
 
 
 def named_here(texts: Sequence[str]) -> list[str]:

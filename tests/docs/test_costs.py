@@ -5,6 +5,7 @@ import json
 
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks.speed import costs as benchmark
@@ -12,10 +13,10 @@ from person_reid.config.network import NetworkOptions
 from person_reid.models.complexity import complexity
 from person_reid.models.factory import build_network
 from person_reid.recipe import Recipe
-from person_reid.show.tradeoff import draw_panels
 from tools.docs.costs import FOREIGN_NETWORKS, cost_panels, cost_table, costs, short_name
 from tools.docs.pages import COST_MARKS, COST_PICTURE, COSTS
 from tools.docs.results import put, read_records
+from tools.docs.tradeoff import Point, draw_panels
 from tools.recipes import known_recipes
 from tools.reproduce import RESULTS
 
@@ -130,3 +131,21 @@ def test_the_benchmark_writes_a_line_for_each_network_once(tmp_path, monkeypatch
     monkeypatch.setattr(benchmark, "cost", lambda *_: {"float32": 2.5})  # measured again
     benchmark.main(words)
     assert read_records(file) == [{**line, "float32": 2.5, "int8": 1.5}]
+
+
+def test_a_line_connects_what_is_the_best_for_its_cost(tmp_path, monkeypatch):
+    figures: list[Figure] = []
+    write = Figure.savefig
+
+    def remember(self, *arguments, **settings):
+        figures.append(self)
+        write(self, *arguments, **settings)
+
+    monkeypatch.setattr(Figure, "savefig", remember)
+    points = [Point("a", 1, 50), Point("b", 2, 40), Point("c", 2, 70), Point("d", 4, 70)]
+    draw_panels({("title", "cost"): points}, tmp_path / "costs.png")
+    axes = figures[0].axes[0]
+    front = next(line for line in axes.lines if line.get_drawstyle() == "steps-post")
+    assert front.get_xydata().tolist() == [[1, 50], [2, 70]]
+    assert {text.get_text() for text in axes.texts} == {"a", "b", "c", "d"}
+    assert "the best for its cost" in [text.get_text() for text in figures[0].legends[0].texts]

@@ -12,7 +12,6 @@ from PIL import Image
 
 import prepare
 from person_reid.retrieval.results import load_result
-from person_reid.show.tradeoff import draw_panels
 from person_reid.synthetic.dataset import draw_chunk, planned_pictures
 from tests.support import ROOT
 from tests.support.pages import PAGES
@@ -21,6 +20,7 @@ from tools.docs import pictures
 from tools.docs.costs import cost_panels, costs
 from tools.docs.pages import COST_PICTURE, COSTS
 from tools.docs.results import read_records
+from tools.docs.tradeoff import draw_panels
 from tools.recipes import known_recipes
 from tools.reproduce import RESULTS
 

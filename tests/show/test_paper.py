@@ -17,6 +17,7 @@ from person_reid.gallery.index import Found
 from person_reid.gallery.metadata import About
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.thresholds import pair_similarities
+from person_reid.show.accuracy_by_time import draw_accuracy_by_time
 from person_reid.show.cmc import draw_cmc
 from person_reid.show.curves import draw_curves
 from person_reid.show.embedding import draw_embedding
@@ -25,7 +26,6 @@ from person_reid.show.histogram import draw_similarities
 from person_reid.show.ranking import Match, ranking_row
 from person_reid.show.sheet import SheetRow, Tile, draw_sheet
 from person_reid.show.style import ACCEPTED, ASKED, FAINT, RIGHT, WRONG
-from person_reid.show.tradeoff import draw_tradeoff
 from tests.support.ranked_people import random_sets
 
 WIDTHS = {"column": 3.3, "page": 6.9}
@@ -52,7 +52,7 @@ def draw(kind, save, look):
         accuracy = {"Market": {"mAP": 0.8}, "Duke": {"mAP": 0.7}}
         names = {"small": 3.0, "large": 30.0}
         rows = [{"network": n, "milliseconds": ms, "accuracy": accuracy} for n, ms in names.items()]
-        draw_tradeoff(rows, save, look)
+        draw_accuracy_by_time(rows, save, look)
     else:
         grey = save.with_name("grey.png")
         Image.new("RGB", (64, 128), (90, 90, 90)).save(grey)

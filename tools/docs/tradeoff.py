@@ -12,9 +12,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from matplotlib.typing import ColorType
 
 from person_reid.config.look import own_or
-from person_reid.show.label_placement import Label, label_points
 from person_reid.show.style import SCREEN, Look, legend_below, line_colours, panel, panels
 from person_reid.text import printable
+from tools.docs.label_placement import Label, label_points
 
 PANEL_WIDTH, PANEL_HEIGHT = 5.4, 4.8  # inches of a panel
 LEAST_PANEL = 3  # inches of a panel on paper, which has to hold the names
@@ -29,22 +29,6 @@ class Point(NamedTuple):
     mean_ap: float
     full: bool = True
     family: str = ""
-
-
-def draw_tradeoff(rows: Sequence[Mapping[str, Any]], save: str | Path, look: Look = SCREEN) -> None:
-    """Draw mAP against milliseconds, a panel for each test set.
-
-    rows: {"network", "milliseconds", "accuracy": {test set: {"mAP"}}} of each network; mAP in
-        [0, 1].
-    """
-    panels = {
-        (f"{printable(name)}: mAP by time", "Milliseconds an image, on the CPU"): [
-            Point(row["network"], row["milliseconds"], 100 * row["accuracy"][name]["mAP"])
-            for row in rows
-        ]
-        for name in rows[0]["accuracy"]
-    }
-    draw_panels(panels, save, look)
 
 
 def draw_panels(
