@@ -34,9 +34,7 @@ from person_reid.retrieval.similarity import check_dimensions
 log = logging.getLogger(__name__)
 RESULT = Path("pytorch_result.mat")  # unless --result says otherwise
 LARGEST_VARIABLE = 2**31 - 1  # bytes, in MATLAB's format
-ZIP, HDF5 = b"PK\3\4", b"\x89HDF\r\n\x1a\n"  # the first bytes of a .npz file, and of HDF5
-USER_BLOCK = 512  # where HDF5 begins in a file of MATLAB 7.3
-COMPRESSION = 1100  # bytes that one byte of an HDF5 file may stand for; gzip reaches 1032
+ZIP = b"PK\3\4"  # the first bytes of a .npz file
 NETWORK, FEATURE_FLAGS, QUERY_DIGEST = NOTES = "network", "flags", "query_digest"
 PLAIN = "plain"  # `flags` without any that matter
 
@@ -283,45 +281,13 @@ def _read(path: Path, names: list[str]) -> dict[str, Any]:
             f"{path}: no features there. Extract them first: python test.py --name NAME"
         )
     with regular_file(path, TENSORS, "a result of test.py").open("rb") as file:
-        start = file.read(USER_BLOCK + len(HDF5))
+        start = file.read(len(ZIP))
     try:
-        if start.startswith(ZIP):
+        if start == ZIP:
             with np.load(path) as arrays:
                 return {name: arrays[name] for name in names if name in arrays}
-        if start.startswith(HDF5) or start.endswith(HDF5):
-            return _read_hdf5(path, names)
         return dict(scipy.io.loadmat(path, variable_names=names))
-    except UserError:
-        raise
     except Exception as error:  # the readers may raise any exception for a damaged file
         raise UserError(
             f"{path}: damaged, or not a file of test.py ({error}). Extract the features again."
         ) from None
-
-
-def _read_hdf5(path: Path, names: list[str]) -> dict[str, Any]:
-    """Read a file of MATLAB 7.3, in which version 0.2 wrote large results.
-
-    Everything in it is transposed, and text is a matrix of UTF-16 units.
-    """
-    try:
-        import h5py
-    except ImportError:
-        raise UserError(f"{path}: MATLAB 7.3, which needs: python -m pip install h5py") from None
-    values: dict[str, Any] = {}
-    with h5py.File(path) as file:
-        for name in filter(file.keys().__contains__, names):
-            # A link could lead out of the file.
-            linked = not isinstance(file.get(name, getlink=True), h5py.HardLink)
-            data: Any = None if linked else file[name]
-            inside = isinstance(data, h5py.Dataset) and not (data.external or data.is_virtual)
-            if not inside or data.ndim != 2 or data.nbytes > COMPRESSION * path.stat().st_size:
-                raise UserError(
-                    f"{path}: {name!r} is not a matrix that the file holds itself. "
-                    "Extract the features again with test.py."
-                )
-            values[name] = data[()].T
-            if name.endswith("_path") or name in NOTES:
-                texts = (row.astype("<u2").tobytes() for row in values[name])
-                values[name] = [text.decode("utf-16-le", "surrogatepass") for text in texts]
-    return values

@@ -128,34 +128,6 @@ def check_resumed(
         )
 
 
-def check_widths(
-    saved: Mapping[str, torch.Tensor],
-    network: torch.nn.Module,
-    run: RunFolder,
-    adapts: bool = False,
-) -> None:
-    """Raise UserError for the weights of an OSNet that 0.2 trained without its channels of zeros.
-
-    saved: the network's weights in resume.pth. Such an OSNet has its own width at the end, and less
-    of it before. The checkpoints beside it have all channels. adapts: whether tools/adapt.py
-    trains.
-    """
-    shapes = {name: tensor.shape for name, tensor in network.state_dict().items() if name in saved}
-    fits = {name for name, shape in shapes.items() if saved[name].shape == shape}
-    if fits != set(shapes) and any(name.endswith("conv5.bn.weight") for name in fits):
-        start = (
-            f"--from {quoted(run.name)}"
-            if adapts
-            else f"--weights {quoted(run.path / 'net_last.pth')}"
-        )
-        raise UserError(
-            f"{run.state_file}: an earlier version left channels of zeros out of this "
-            "training, and this one cannot "
-            f"continue it. Begin with its last weights instead: {start} --name "
-            "OTHER in the place of --resume."
-        )
-
-
 @contextmanager
 def state_that_fits(folder: RunFolder) -> Iterator[None]:
     """Raise UserError if the state that is loaded in the with block lacks a

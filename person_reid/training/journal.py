@@ -22,7 +22,6 @@ from person_reid.training.interruption import (
     STOPPED,
     NotFinite,
     Stopped,
-    check_widths,
     not_finite_advice,
     state_that_fits,
     stop_signal,
@@ -311,7 +310,6 @@ def open_journal(journal: RunJournal, state: dict[str, Any] | None) -> Iterator[
     world, folder = journal.world, journal.folder
     if state:
         with state_that_fits(folder):
-            check_widths(state["network"], journal.training.network, folder, journal.adapts)
             journal.load_state_dict(state)
     with ExitStack() as stack:
         if world.leads:

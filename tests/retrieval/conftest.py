@@ -22,29 +22,6 @@ def published(fixtures):
     )
 
 
-def write_matlab73(path, query, gallery, network):
-    """Write a result as version 0.2 wrote large ones: MATLAB 7.3, which is HDF5."""
-    h5py = pytest.importorskip("h5py")
-    with h5py.File(path, "w", userblock_size=512) as file:
-        for name, images in (("query", query), ("gallery", gallery)):
-            file[f"{name}_f"] = images.features.T
-            file[f"{name}_label"] = images.labels[:, None]
-            file[f"{name}_cam"] = images.cameras[:, None]
-            if images.paths is not None:
-                file[f"{name}_path"] = in_utf16(images.paths)
-        file["network"] = in_utf16([network])
-    with path.open("rb+") as file:
-        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
-
-
-def in_utf16(texts):
-    """(width, N) uint16: texts as MATLAB 7.3 holds them, filled up with spaces."""
-    units = [np.frombuffer(text.encode("utf-16-le", "surrogatepass"), "<u2") for text in texts]
-    width = max(map(len, units))
-    filled = [np.pad(each, (0, width - len(each)), constant_values=32) for each in units]
-    return np.stack(filled, axis=1)
-
-
 def figures(metrics):
     """Those that the published code prints."""
     return [metrics.rank(1), metrics.rank(5), metrics.rank(10), metrics.mAP]

@@ -1,5 +1,4 @@
 import os
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,7 +17,6 @@ from person_reid.retrieval.results import (
     save_multi_query,
     save_result,
 )
-from tests.retrieval.conftest import write_matlab73
 
 
 def people(count, dimension=8, seed=0, paths=True):
@@ -125,19 +123,6 @@ def test_what_matlab_cannot_hold_is_a_file_of_numpy(tmp_path, monkeypatch, caplo
     with np.load(tmp_path / "r.mat") as arrays:
         assert arrays["gallery_f"].shape == (9, 8) and arrays["gallery_label"].shape == (1, 9)
         assert arrays["query_path"].tolist() == people(5).paths
-
-
-def test_a_file_of_version_02_in_matlab_73_is_read(tmp_path, monkeypatch):
-    query, gallery = people(5), people(200, seed=1)
-    gallery.paths[7] = "caf\udce9 \U0001f600.jpg"
-    path = tmp_path / "r.mat"
-    write_matlab73(path, query, gallery, "réseau 60")
-    for found, expected in zip(load_result(path, paths=True), (query, gallery), strict=True):
-        assert_same(found, expected)
-    assert read_note(path, NETWORK) == "réseau 60"
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(UserError, match=r"r\.mat: MATLAB 7\.3, which needs: .*pip install h5py"):
-        load_result(path)
 
 
 def test_the_published_file_is_read(fixtures):
