@@ -34,7 +34,7 @@ from person_reid.errors import UserError
 from person_reid.files import check_way, real
 from person_reid.synthetic.dataset import draw_data_set
 from person_reid.synthetic.walks import draw_walks
-from person_reid.text import printable, quoted
+from person_reid.text import as_command, printable, quoted
 
 
 @command
@@ -109,7 +109,8 @@ def draw_videos(config: PrepareConfig) -> None:
     camera = quoted(Path(folder, "cam1"))
     say(
         f"drew {drawn:,} frames in {folder}: of each camera img1, gt/gt.txt and tracks.txt",
-        f"Next: python tools/search.py index --tracks {camera}/tracks.txt --frames {camera}/img1 "
+        f"Next: {as_command('tools/search.py')} "
+        f"index --tracks {camera}/tracks.txt --frames {camera}/img1 "
         "--camera cam1 --index walks.index",
     )
 

@@ -43,7 +43,7 @@ from person_reid.retrieval.results import (
 from person_reid.retrieval.similarity import DISTANCES
 from person_reid.retrieval.track_features import merge_tracklets
 from person_reid.run_folder import RunFolder
-from person_reid.text import counted, quoted
+from person_reid.text import as_command, counted, quoted
 
 if TYPE_CHECKING:
     import torch
@@ -158,10 +158,11 @@ def report(
         RunFolder(run).add_results(f"{where}: {line}" for line in lines)
     there = "" if Path(config.result) == RESULT else f" --result {quoted(config.result)}"
     print(
-        f"Features are in {config.result}. Look at a ranking: python demo.py --query_index 0{there}"
+        f"Features are in {config.result}. Look at a ranking: "
+        f"{as_command('demo.py')} --query_index 0{there}"
     )
     if config.no_norm:
-        again = f"python evaluate.py --distance euclidean{there}"
+        again = f"{as_command('evaluate.py')} --distance euclidean{there}"
         print(f"They are not of unit length: {again} ranks them as these figures do.")
 
 

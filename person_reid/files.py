@@ -25,6 +25,7 @@ from person_reid.errors import UserError
 from person_reid.text import parse_json, printable
 
 log = logging.getLogger(__name__)
+PACKAGE = Path(__file__).resolve().parent
 # Bytes of a file that somebody hands over, at most; a larger one is not what it should be.
 SETTINGS_BYTES = 16 * 10**6  # options, config.json, a threshold
 LIST_BYTES = 4 * 10**9  # tables, tracks, logs
@@ -85,6 +86,12 @@ def as_file_name(text: str) -> str:
     if DEVICE.match(shown):
         shown = f"_{shown}"
     return shown.encode()[: LONGEST_NAME // 2].decode(errors="ignore").rstrip(". ") or "_"
+
+
+def shipped(path: str | Path) -> Path:
+    """Return a recipe or a page: the file itself or, if it is not there, the package's own."""
+    kept = [folder / path for folder in (PACKAGE, PACKAGE.parent) if (folder / path).is_file()]
+    return Path(path) if Path(path).exists() or not kept else kept[0]
 
 
 def real(path: str | Path) -> Path:

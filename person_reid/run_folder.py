@@ -46,7 +46,7 @@ from person_reid.files import (
     text_of,
     write_text,
 )
-from person_reid.text import did_you_mean
+from person_reid.text import as_command, did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -199,7 +199,7 @@ class RunFolder:
             there = (
                 f"There are: {', '.join(runs)}."
                 if runs
-                else f"Train one: python train.py --name {self.name}"
+                else f"Train one: {as_command('train.py')} --name {self.name}"
             )
             raise UserError(
                 f"{self.options_file}: no run of that name.{did_you_mean(self.name, runs)} {there}"
@@ -288,7 +288,8 @@ class RunFolder:
         if labels:
             advice = f"There are: --which_epoch {', '.join(labels)}."
         else:
-            advice = f"There is no checkpoint yet. Train first: python train.py --name {self.name}"
+            advice = "There is no checkpoint yet. Train first: "
+            f"{as_command('train.py')} --name {self.name}"
         raise FileNotFoundError(
             f"{self.path}: no checkpoint for --which_epoch {which_epoch}. {advice}"
         )

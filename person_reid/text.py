@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,15 @@ def quoted(path: str | Path) -> str:
     from subprocess import list2cmdline
 
     return list2cmdline([str(path)])
+
+
+def as_command(script: str) -> str:
+    """Return how one types a script: `python tools/search.py`, or `person-reid search` where the
+    installed program runs.
+    """
+    if sys.argv[0].startswith("person-reid "):
+        return f"person-reid {Path(script).stem}"
+    return f"python {script}"
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:

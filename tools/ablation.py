@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from person_reid.config.tools import AblationConfig, listed_seeds
 from person_reid.config.train import TrainConfig
 from person_reid.console import command, run_script
-from person_reid.console.commands import shipped
 from person_reid.console.options import parse_known, plugins_named
 from person_reid.console.outputs import check_outputs
 from person_reid.errors import UserError
+from person_reid.files import shipped
 from person_reid.progress import progress
 from person_reid.retrieval.metric_tables import with_deviation
 from person_reid.run_folder import RunFolder, read_yaml

@@ -31,7 +31,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from person_reid.config.across import AcrossConfig
 from person_reid.config.times import EPOCH
 from person_reid.console import command, parse, run_script
-from person_reid.console.commands import as_installed, installed
 from person_reid.console.outputs import check_outputs
 from person_reid.data.video.track_files import write_identities
 from person_reid.errors import UserError
@@ -69,7 +68,7 @@ from person_reid.show.explorer_images import ExplorerImages
 from person_reid.show.explorer_page import MOST_PAGE_BYTES, one_file_size
 from person_reid.show.explorer_tracks import DOUBTFUL, describe_stays
 from person_reid.show.lanes import Stay, draw_lanes
-from person_reid.text import counted
+from person_reid.text import as_command, counted
 
 PEOPLE_MARK = ".person-reid-people"  # a file that only folders of this command hold
 CORRECTIONS = "corrections.csv"
@@ -312,13 +311,9 @@ def write_page(folder: Path, title: str, linked: Linked, names: dict[int, str]) 
         listed=[listed_path(path) for path in paths],
     )
     highest = max([*map(number_in, linked.identities), *(stay.person + 1 for stay in stays)])
-    command = f"python tools/across.py --index FILE --corrections {CORRECTIONS}"
+    command = f"{as_command('tools/across.py')} --index FILE --corrections {CORRECTIONS}"
     columns = ("path", *FACT_NAMES)
-    views = {
-        "tracks": describe_stays(
-            stays, CORRECTIONS, columns, highest, as_installed(command) if installed() else command
-        )
-    }
+    views = {"tracks": describe_stays(stays, CORRECTIONS, columns, highest, command)}
     name = f"{PEOPLE}.html" if one_file_size(*images.features.shape) <= MOST_PAGE_BYTES else PEOPLE
     write_explorer(folder / name, images, title, views)
 

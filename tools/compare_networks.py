@@ -40,6 +40,7 @@ from person_reid.files import real, with_ending, write_json
 from person_reid.models.published.hub import on_disk, weight_file
 from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval import metric_tables
+from person_reid.text import as_command
 
 PUBLISHED_COLUMN = "published"
 
@@ -75,7 +76,8 @@ def named_here(texts: Sequence[str]) -> list[str]:
     if PUBLISHED_COLUMN in texts and not found:
         raise UserError(
             f"--networks {PUBLISHED_COLUMN}: no file of a published network is on this machine. "
-            "`python model.py --published` lists them; --weights NAME says where a file belongs."
+            f"`{as_command('model.py')} "
+            "--published` lists them; --weights NAME says where a file belongs."
         )
     return [each for text in texts for each in (found if text == PUBLISHED_COLUMN else [text])]
 

@@ -24,7 +24,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from person_reid.config.explore import ExploreConfig
 from person_reid.console import command, parse, run_script
-from person_reid.console.commands import as_installed, installed
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import DISTRACTOR, some_of
 from person_reid.errors import UserError
@@ -54,7 +53,7 @@ from person_reid.show.explorer_images import (
 from person_reid.show.explorer_labels import describe_proposals
 from person_reid.show.explorer_page import is_one_file
 from person_reid.show.explorer_rankings import RankedGallery, rank
-from person_reid.text import printable, quoted
+from person_reid.text import as_command, printable, quoted
 
 
 @command
@@ -131,12 +130,16 @@ def indexed_name(identity: str | None) -> str:
 def search_commands(config: ExploreConfig, source: Path, images: ExplorerImages) -> list[str]:
     """Return the commands that search these images with a picture of one's own."""
     index = quoted(config.index or source.with_suffix(".index"))
-    commands = [f"python tools/search.py query PICTURE.jpg --index {index} --save found.png"]
+    commands = [
+        f"{as_command('tools/search.py')} query PICTURE.jpg --index {index} --save found.png"
+    ]
     if not config.index:
         folder = quoted(Path(images.paths[-1]).parent.parent)
         run = read_note(source, NETWORK).partition(" ")[0] or "NAME"
-        commands.insert(0, f"python tools/search.py index {folder} --index {index} --name {run}")
-    return [as_installed(line) if installed() else line for line in commands]
+        commands.insert(
+            0, f"{as_command('tools/search.py')} index {folder} --index {index} --name {run}"
+        )
+    return commands
 
 
 def features_beside(list_: Path) -> Path:

@@ -40,7 +40,7 @@ from person_reid.errors import UserError
 from person_reid.files import set_aside, with_ending, write_csv
 from person_reid.retrieval.label_errors import LabelErrors, label_errors
 from person_reid.retrieval.results import save_gallery
-from person_reid.text import printable, quoted
+from person_reid.text import as_command, printable, quoted
 
 PRINTED = 10  # images
 
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
 
         shown = listed[: config.shown]
         draw_doubtful(paths, features, labels, cameras, found, shown, sheet, config.look)
-        decide = f"python tools/explore.py --label_errors {quoted(table)}"
+        decide = f"{as_command('tools/explore.py')} --label_errors {quoted(table)}"
         print(f"The picture is in {sheet}. To decide: {decide}")
 
 

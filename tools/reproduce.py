@@ -37,7 +37,6 @@ from person_reid.config.evaluate import AVERAGE_PRECISION_NAMES
 from person_reid.config.option import changed
 from person_reid.config.tools import ReproduceConfig, listed_seeds
 from person_reid.console import command, run_script
-from person_reid.console.commands import PACKAGE, shipped
 from person_reid.console.options import build, parse_known
 from person_reid.console.outputs import check_outputs
 from person_reid.data.datasets import DATA_SETS
@@ -46,7 +45,7 @@ from person_reid.data.layout import read_split
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
 from person_reid.device import dtype_of, emulates, select_device
 from person_reid.errors import UserError, describe_error
-from person_reid.files import importable, real
+from person_reid.files import PACKAGE, importable, real, shipped
 from person_reid.retrieval.results import multi_query_file
 from person_reid.run_folder import RunFolder
 from person_reid.text import parse_json, printable

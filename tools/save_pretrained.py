@@ -29,7 +29,7 @@ from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval.results import PLAIN
 from person_reid.retrieval.thresholds import load_bound, load_threshold
 from person_reid.run_folder import RunFolder
-from person_reid.text import quoted
+from person_reid.text import as_command, quoted
 
 
 @command
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     for row in accuracies:
         figures = f"mAP {row.mean_ap:.2f} % (step {row.step_ap:.2f} %)"
         print(f"{row.data_set}: Rank@1 {row.rank1:.2f} %, {figures}")
-    print(f"The network is in {written}. Test it: python test.py --from {quoted(written)}")
+    print(f"The network is in {written}. Test it: {as_command('test.py')} --from {quoted(written)}")
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ from person_reid.gallery.upkeep import (
 from person_reid.retrieval.clusters import Labels, Resembles, group_people, numbered_names
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import DIGITS, accepts, load_bound
-from person_reid.text import counted, printable
+from person_reid.text import as_command, counted, printable
 
 MOST_FAULTS = 20  # damages that are printed
 PRUNED_AT_ONCE = 5000  # images
@@ -226,7 +226,8 @@ def query(config: QueryConfig) -> None:
     threshold = measured_threshold(config.threshold, index, "pair", config.normalized)
     if not len(index):
         raise UserError(
-            f"{config.index}: no images in it. Add some: python tools/search.py index FOLDER "
+            f"{config.index}: no images in it. Add some: "
+            f"{as_command('tools/search.py')} index FOLDER "
             "--index FILE"
         )
     check_not_indexed(index, config, "save")

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from person_reid.errors import UserError
+from person_reid.text import as_command
 
 ZOO_TABLE = Path(__file__).with_name("zoo.csv")
 GITHUB, DRIVE = "https://github.com", "https://drive.google.com"
@@ -183,7 +184,9 @@ def published_network(text: Any) -> Published | None:
     """
     entry = None if text is None or Path(text).exists() else zoo().get(str(text))
     if entry and entry.note:
-        raise UserError(f"{entry.name}: {entry.note}. `python model.py --published` lists others.")
+        raise UserError(
+            f"{entry.name}: {entry.note}. `{as_command('model.py')} --published` lists others."
+        )
     return entry
 
 

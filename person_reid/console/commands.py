@@ -1,11 +1,7 @@
 """The scripts and commands, and the names that an installed program uses for them."""
 
-import io
 import re
-import sys
-from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent.parent
 # {name: summary for the help}
 COMMANDS = {
     "prepare": "lay out a data set, or draw one",
@@ -40,44 +36,20 @@ IN_ROOT = (
     "model",
 )  # fmt: skip
 SCRIPTS = {name: "." if name in IN_ROOT else "tools" for name in COMMANDS}
-# A script as commands and sentences name it; what follows a colon or a quote is somebody's file.
 SCRIPT_NAMES = re.compile(
-    rf"(?<![\w./\\-])(?:python (?:tools/)?|tools/|(?<=[\w;] ))({'|'.join(COMMANDS)})\.py\b"
+    rf"\b(?:python (?:tools/)?|tools/|(?<=[\w;] ))({'|'.join(COMMANDS)})\.py\b"
 )
 # These take a module and not a command.
 LAUNCHED = re.compile(r"\btorchrun |torch\.distributed\.launch ")
-PAGES = re.compile(r"(?<![\w./\\-])((?:docs|recipes)/[\w/-]+\.(?:md|yaml))\b")
-
-
-def installed() -> bool:
-    """Return whether the user has typed `person-reid NAME`, and may have no checkout."""
-    return sys.argv[0].startswith("person-reid ")
 
 
 def as_installed(text: str) -> str:
-    """Return a text in which scripts are commands, and pages are where an installation has them.
+    """Return a help in which scripts are the commands of an installed program.
 
     `python test.py --multi` becomes `person-reid test --multi`, and `torchrun test.py` becomes
     `torchrun -m person_reid test`.
     """
-    lines = text.split("\n")
-    commands = (
+    return "\n".join(
         SCRIPT_NAMES.sub(r"-m person_reid \1" if LAUNCHED.search(line) else r"person-reid \1", line)
-        for line in lines
+        for line in text.split("\n")
     )
-    return PAGES.sub(lambda found: str(shipped(found[1])), "\n".join(commands))
-
-
-def shipped(path: str | Path) -> Path:
-    """Return a recipe or a page: the file itself, or else the one that the package holds."""
-    kept = [folder / path for folder in (PACKAGE, PACKAGE.parent) if (folder / path).is_file()]
-    return Path(path) if Path(path).exists() or not kept else kept[0]
-
-
-class InstalledTerminal(io.TextIOWrapper):
-    """A terminal on which an installed program names its own commands."""
-
-    def write(self, text: str) -> int:
-        """Write a text, see as_installed."""
-        super().write(as_installed(text))
-        return len(text)

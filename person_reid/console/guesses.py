@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from person_reid.config.files import ALIASES
-from person_reid.text import did_you_mean
+from person_reid.text import as_command, did_you_mean
 
 DEVICES = {"cpu": "-1", "cuda": "0", "gpu": "0", "mps": "0"}  # values of --device, besides cuda:1
 OTHER_TOOLBOXES = ""  # any script
@@ -21,9 +21,9 @@ HINTS: dict[str, dict[str, str]] = {
         "result": "--result FILE says where the features are.",
         "total_epoch": "--name NAME says where to write: model/NAME.",
     },
-    "rerank": {"result": "python evaluate_rerank.py re-ranks the gallery."},
+    "rerank": {"result": f"{as_command('evaluate_rerank.py')} re-ranks the gallery."},
     "model": {
-        "backbone": "--backbone NAME chooses the network; python model.py lists them.",
+        "backbone": f"--backbone NAME chooses the network; {as_command('model.py')} lists them.",
         "name": "--name NAME chooses the run.",
     },
     "dataset": {"data_dir": "--data_dir FOLDER is what prepare.py laid out."},
@@ -32,7 +32,8 @@ HINTS: dict[str, dict[str, str]] = {
                    "weights": "--weights FILE begins with a file."},
     "learning_rate": {"lr": "--lr X is the learning rate."},
     "amp": {"bf16": "--bf16 computes in half precision; so does --fp16."},
-    "eval": {"eval_every": "--eval_every N tests every N epochs, and python test.py tests a run."},
+    "eval": {"eval_every": "--eval_every N tests every N epochs, and "
+                           f"{as_command('test.py')} tests a run."},
 }  # fmt: skip
 SAME_FLAGS = {  # guesses that mean another one
     "num_workers": "workers", "cfg": "config_file", "output_dir": "output", "out": "output",

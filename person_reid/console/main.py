@@ -8,7 +8,8 @@ import runpy
 import sys
 from pathlib import Path
 
-from person_reid.console.commands import COMMANDS, PACKAGE, SCRIPTS
+from person_reid.console.commands import COMMANDS, SCRIPTS
+from person_reid.files import PACKAGE
 from person_reid.text import did_you_mean
 
 

@@ -24,10 +24,9 @@ from person_reid.config.option import (
 )
 from person_reid.config.published import run_name
 from person_reid.config.run import OF_RESNET50
-from person_reid.console.commands import shipped
 from person_reid.console.parser import Parser, example_lines, flag_type, with_default
 from person_reid.errors import UserError
-from person_reid.files import real
+from person_reid.files import real, shipped
 from person_reid.registration import OWN_CLASS, check_loaded, load_installed, load_plugin
 from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 

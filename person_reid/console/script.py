@@ -7,10 +7,9 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from person_reid.config.option import OptionError, as_flag
-from person_reid.console.commands import InstalledTerminal, installed
 from person_reid.errors import LostProcessError, UserError, describe_error, first_line
 from person_reid.text import printable
 
@@ -36,62 +35,23 @@ def fail(message: str, wait: bool = True) -> NoReturn:
     sys.exit(1)
 
 
-class Terminal(io.FileIO):
-    """Standard output or error.
-
-    Neither a full disk nor a reader that ends, such as head, costs a command its work.
-    """
-
-    problem: OSError | None = None
-
-    def write(self, text: Any) -> int:
-        """Write, or note why that failed; what is left goes nowhere."""
-        if not isinstance(self.problem, BrokenPipeError):
-            try:
-                return super().write(text) or 0
-            except OSError as error:
-                self.problem = error
-        return memoryview(text).nbytes
-
-
-def open_terminals() -> list[Terminal]:
-    """Replace Python's own standard output and error by Terminals. Return them."""
-    found = []
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        buffer = getattr(stream, "buffer", None)
-        raw = getattr(buffer, "raw", buffer)  # python -u has no buffer
-        # Any other stream belongs to a test, a notebook or a console of Windows.
-        if type(raw) is io.FileIO and stream is getattr(sys, f"__{name}__"):
-            stream.flush()
-            found.append(Terminal(stream.fileno(), "w", closefd=False))
-            below = found[-1] if raw is buffer else io.BufferedWriter(found[-1])
-            how = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
-            kind = InstalledTerminal if installed() else io.TextIOWrapper
-            setattr(sys, name, kind(below, stream.encoding, **how))
-    return found
-
-
 def run_script(main: Callable[[], object]) -> None:
     """Call `main()` as a script: an error that the user can mend ends in one line and status 1.
 
     Ctrl-C ends in status 130. A UserError, an OSError (no such file, disk full), or too little
-    memory or too few threads prints no traceback. Any other exception is a bug and keeps it. If the
-    output could not be written, a line says so after the work.
+    memory or too few threads prints no traceback. Any other exception is a bug and keeps it. If a
+    reader of the output, such as head, ends, the script ends silently.
     """
-    terminals = open_terminals()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Printing a file's name must never end a program.
             stream.reconfigure(errors="replace")
     try:
         main()
-        if sys.stdout:  # None in a program without a console
-            sys.stdout.flush()
-        if terminals and (problem := terminals[0].problem):
-            if isinstance(problem, BrokenPipeError):
-                sys.exit(1)
-            raise OSError(problem.errno, problem.strerror, "standard output")
+        flush_output()
+    except BrokenPipeError:
+        close_output()
+        sys.exit(1)
     except (UserError, OSError) as error:
         said = error.spelled(as_flag) if isinstance(error, OptionError) else describe_error(error)
         fail(said, wait=not isinstance(error, LostProcessError))
@@ -107,6 +67,23 @@ def run_script(main: Callable[[], object]) -> None:
         if "LOCAL_RANK" not in os.environ:  # else the process that started several says so
             print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def flush_output() -> None:
+    """Write what is still to be printed. Raises OSError, which names the output, if that fails."""
+    try:
+        if sys.stdout:  # None in a program without a console
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        close_output()
+        raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def close_output() -> None:
+    """Let what is still to be printed go nowhere; else Python would fail at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def let_the_first_speak() -> None:

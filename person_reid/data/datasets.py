@@ -27,6 +27,7 @@ from person_reid.data.readers import (
 )
 from person_reid.data.video import mot, tracklets
 from person_reid.registration import Registry
+from person_reid.text import as_command
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def _own(
         name=f"{kind} of one's own",
         source="you",
         licence="yours",
-        get=f"python prepare.py {arguments}",
+        get=f"{as_command('prepare.py')} {arguments}",
         guess=False,
         read=read,
         flags=(*flags, "test_fraction", "seed"),

@@ -12,8 +12,8 @@ from person_reid.data.images.image_files import PREPARED_RECORD, is_image
 from person_reid.data.layout import found_in, next_command
 from person_reid.data.readers import TRAIN
 from person_reid.errors import UserError
-from person_reid.files import real
-from person_reid.text import did_you_mean
+from person_reid.files import real, shipped
+from person_reid.text import as_command, did_you_mean
 
 
 def find_data_set(
@@ -129,8 +129,9 @@ def _not_found(wanted: Sequence[DataSet]) -> str:
     return (
         f"no data set found from {Path.cwd()}. Looked for:\n{looked}\n"
         f"To get {known_set.name}: {known_set.get or known_set.source}. "
-        "docs/datasets.md has all sources and terms.\n--data_dir FOLDER names another place; "
-        "python prepare.py --synthetic draws people instead of a download."
+        f"{shipped('docs/datasets.md')} has all sources and terms.\n"
+        f"--data_dir FOLDER names another place; "
+        f"{as_command('prepare.py')} --synthetic draws people instead of a download."
     )
 
 
@@ -140,7 +141,7 @@ def _wrong_folder(folder: Path, candidates: Sequence[DataSet]) -> str:
     others = (
         ""
         if len(candidates) == 1
-        else f" as {known_set.name}, or those of another data set of docs/datasets.md"
+        else f" as {known_set.name}, or those of another data set of {shipped('docs/datasets.md')}"
     )
     message = (
         f"--data_dir {folder}: found {found_in(folder)}; expected the folders {expected}{others}."

@@ -18,7 +18,7 @@ from person_reid.arrays import Integers
 from person_reid.data.images.image_files import NOT_READ, is_image
 from person_reid.errors import UserError
 from person_reid.files import real
-from person_reid.text import counted, quoted
+from person_reid.text import as_command, counted, quoted
 
 JUNK = -1  # a poorly cropped box: neither right nor wrong, left out of every ranking
 JUNK_FOLDER = "-1"
@@ -118,7 +118,7 @@ def read_split(
     if not images:
         raise UserError(
             f"{folder}: no images in it (found {found_in(folder)}). Expected "
-            f"{folder}/<identity>/<image>, which python prepare.py lays out."
+            f"{folder}/<identity>/<image>, which {as_command('prepare.py')} lays out."
         )
     classes, paths = list(images), [path for found in images.values() for path in found]
     targets = np.repeat(np.arange(len(classes)), [len(found) for found in images.values()])
@@ -227,8 +227,8 @@ def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
 def next_command(data_dir: str | Path) -> str:
     """Return the next command to run on a layout: train, or test if it holds no training images."""
     if (Path(data_dir) / "train_all").is_dir():
-        return f"python train.py --data_dir {quoted(data_dir)}"
-    return f"python test.py --name NAME --test_dir {quoted(data_dir)}"
+        return f"{as_command('train.py')} --data_dir {quoted(data_dir)}"
+    return f"{as_command('test.py')} --name NAME --test_dir {quoted(data_dir)}"
 
 
 def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
@@ -317,12 +317,12 @@ def _check_layout(data_dir: Path, folder: Path) -> None:
     if not data_dir.is_dir():
         raise UserError(
             f"{data_dir}: no such folder. "
-            "python prepare.py lays out a data set and prints its folder."
+            f"{as_command('prepare.py')} lays out a data set and prints its folder."
         )
     if (data_dir / "bounding_box_train").is_dir() or (data_dir / "bounding_box_test").is_dir():
         raise UserError(
             f"{data_dir}: this is the data set as downloaded. "
-            f"Lay it out with: python prepare.py --data_dir {quoted(data_dir)} "
+            f"Lay it out with: {as_command('prepare.py')} --data_dir {quoted(data_dir)} "
             f"and then pass {data_dir / 'pytorch'}"
         )
     if not folder.is_dir() and (data_dir / "pytorch" / folder.name).is_dir():
@@ -341,11 +341,12 @@ def _check_layout(data_dir: Path, folder: Path) -> None:
     if not folder.is_dir() and folder.name == "multi-query":
         raise UserError(
             f"{folder}: no such folder. Multiple queries are further images of the people in "
-            "query, from the same cameras: a split multi-query of the data that python prepare.py "
+            "query, from the same cameras: a split multi-query of the data that "
+            f"{as_command('prepare.py')} "
             "lays out. Leave --multi out, or lay such images out."
         )
     if not folder.is_dir():
         raise UserError(
             f"{folder}: no such folder (found {found_in(data_dir)} in {data_dir}). "
-            "python prepare.py lays it out."
+            f"{as_command('prepare.py')} lays it out."
         )

@@ -11,7 +11,7 @@ from person_reid.data.layout import DISTRACTOR, JUNK, Split, read_split, read_un
 from person_reid.data.own.words import FILE, read_words
 from person_reid.data.prepare import PREPARED_SPLITS, read_record
 from person_reid.data.readers import IF_PERSON, OPTIONAL, TRAIN, UNLABELLED
-from person_reid.text import quoted
+from person_reid.text import as_command, quoted
 
 SplitCounts = tuple[int | None, int | None, int | None]  # identities, images, cameras
 
@@ -76,7 +76,7 @@ def describe_unlabelled(data_set: DataSet, folder: str | Path) -> list[str]:
     return [
         f"{images:,} images without identities: there is nothing to lay out.",
         *_warning((None, images, None), data_set, UNLABELLED),
-        f"Next: python train.py --DG --DG_dir {quoted(folder)}",
+        f"Next: {as_command('train.py')} --DG --DG_dir {quoted(folder)}",
     ]
 
 

@@ -41,6 +41,7 @@ from person_reid.errors import UserError, first_line
 from person_reid.files import TENSORS, content_of, regular_file
 from person_reid.retrieval.features import CPU_BATCH, extract_features
 from person_reid.retrieval.similarity import Features
+from person_reid.text import as_command
 
 # The kind of a file by its ending.
 ONNX_TYPES = {"tensor(float16)": torch.float16, "tensor(uint8)": torch.uint8}  # else float32
@@ -90,7 +91,8 @@ class Engine:
         self.kind = kind or READABLE.get(path.suffix.lower(), "")
         if not path.exists():
             raise FileNotFoundError(
-                f"{path}: no such exported network. Write one: python tools/export.py --output FILE"
+                f"{path}: no such exported network. Write one: "
+                f"{as_command('tools/export.py')} --output FILE"
             )
         if self.kind not in OPENERS:
             raise UserError(

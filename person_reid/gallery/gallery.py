@@ -14,7 +14,7 @@ from person_reid.gallery.milvus import MilvusGallery
 from person_reid.gallery.milvus_server import SCHEMES
 from person_reid.registration import Registry
 from person_reid.retrieval.similarity import Features
-from person_reid.text import did_you_mean
+from person_reid.text import as_command, did_you_mean
 
 Image = tuple[Path, About]
 
@@ -150,7 +150,8 @@ def open_gallery(place: str, new: bool = True, codes: str | None = None) -> Gall
     elif new or Path(place).exists():
         return SearchIndex(place, codes)
     raise UserError(
-        f"{place}: no such index. Make one: python tools/search.py index FOLDER --index FILE"
+        f"{place}: no such index. Make one: "
+        f"{as_command('tools/search.py')} index FOLDER --index FILE"
     )
 
 

@@ -25,6 +25,7 @@ from person_reid.retrieval.similarity import (
     unit_rows_or_zeros,
 )
 from person_reid.retrieval.thresholds import accepts
+from person_reid.text import as_command
 
 Named = tuple[Sequence[str], Features]  # whom each of n images shows, and their features (n, D)
 
@@ -163,7 +164,7 @@ def best_and_mean(
     if not (people := sorted(best)):
         raise UserError(
             "nobody is known yet. "
-            "Enroll people: python tools/search.py enroll NAME IMAGES --index FILE"
+            f"Enroll people: {as_command('tools/search.py')} enroll NAME IMAGES --index FILE"
         )
     of_people = unit_rows_or_zeros(np.stack([sums[name] for name in people]))
     of_tracks = unit_rows_or_zeros(np.add.reduceat(queries, starts, axis=0))

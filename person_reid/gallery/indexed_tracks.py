@@ -28,6 +28,7 @@ from person_reid.retrieval.association import TrackPairs, Travel, two_people
 from person_reid.retrieval.identities import Score, identity_f1, listed_boxes, matching_boxes
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.track_features import track_features
+from person_reid.text import as_command
 
 # Seconds between the clocks of two files with unknown beginnings: 3,000 years.
 FAR = 1e11
@@ -84,7 +85,7 @@ def indexed_tracks(index: Gallery) -> tuple[list[IndexedTrack], Features]:
     seen = [each for each in every if each.images]
     if not seen:
         raise UserError(
-            f"{index.path}: no tracks in it. Add some: python tools/search.py index "
+            f"{index.path}: no tracks in it. Add some: {as_command('tools/search.py')} index "
             "--tracks cam1.txt --frames cam1.mp4 --camera 1 --index FILE"
         )
     numbers = np.repeat(np.arange(len(seen)), [len(each.images) for each in seen])
@@ -224,8 +225,9 @@ def check_clocks(tracks: Sequence[IndexedTrack]) -> None:
     for each in tracks:
         if not each.record.start:
             raise UserError(
-                f"--travel: nobody knows when {each.record.path} begins. Say it, as in: python "
-                f"tools/search.py index --tracks {each.record.path} --start 2026-11-01T09:30"
+                f"--travel: nobody knows when {each.record.path} begins. Say it, as in: "
+                f"{as_command('tools/search.py')} "
+                f"index --tracks {each.record.path} --start 2026-11-01T09:30"
             )
 
 

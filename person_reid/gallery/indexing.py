@@ -16,7 +16,7 @@ from person_reid.data.images.decoding import decodable
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
-from person_reid.files import real
+from person_reid.files import real, shipped
 from person_reid.gallery.checks import state_of
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.index import Found
@@ -75,7 +75,7 @@ def find_images(places: Iterable[str | Path]) -> list[Path]:
         if place.is_file() and place.suffix.lower() in VIDEO_SUFFIXES:
             raise UserError(
                 f"{place}: a video. Index the people that a tracker found in it, with --tracks: "
-                "docs/tracks.md says how."
+                f"{shipped('docs/tracks.md')} says how."
             )
         images = list_images(place) if place.is_dir() else [place]
         if not images or not place.exists():

@@ -28,7 +28,7 @@ from person_reid.files import as_file_name, content_of, is_file_name, real
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.track_crops import folder_beside
-from person_reid.text import quoted
+from person_reid.text import as_command, quoted
 
 # Between these times a record may start, and its tracks may be.
 FIRST, LAST = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (1900, 9000))
@@ -203,7 +203,8 @@ def describe_tracks(
         if any(index.images(Filter(source=known.source))):
             raise UserError(
                 f"{config.tracks}: it or its --frames changed since its images were indexed. "
-                f"Forget these first: python tools/search.py forget --source {known.source} "
+                "Forget these first: "
+                f"{as_command('tools/search.py')} forget --source {known.source} "
                 f"--index {index.path}"
             )
         known = None

@@ -3,7 +3,7 @@
 from torch import nn
 
 from person_reid.config.option import OptionError
-from person_reid.text import did_you_mean
+from person_reid.text import as_command, did_you_mean
 
 
 def layers_named(network: nn.Module, text: str | None) -> list[nn.Module | nn.Parameter]:
@@ -23,7 +23,7 @@ def layers_named(network: nn.Module, text: str | None) -> list[nn.Module | nn.Pa
         if layer is None:
             raise OptionError(
                 f"{{freeze_layers}}: this network has no layer {name!r}.{did_you_mean(name, known)}"
-                " `python model.py NETWORK` shows its stages.",
+                f" `{as_command('model.py')} NETWORK` shows its stages.",
                 freeze_layers=text,
             )
         found.append(layer)

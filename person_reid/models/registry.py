@@ -36,7 +36,7 @@ from person_reid.models.from_torchvision import (
 from person_reid.models.published.families import FAMILIES
 from person_reid.models.published.from_authors import IBNBackbone, osnet
 from person_reid.registration import OWN_CLASS, PLUGINS, Registry, check_loaded, module_of
-from person_reid.text import did_you_mean
+from person_reid.text import as_command, did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
@@ -155,8 +155,8 @@ def find_backbone(name: str) -> Backbone:
         return find_torchvision(name)
     names = [*BACKBONES, *FAMILIES, *timm_names(), *torchvision_names()]
     raise OptionError(
-        f"{{backbone}}: unknown network.{did_you_mean(name, names)} `python model.py` lists the "
-        "networks; those of timm and torchvision go by their names there. A plugin "
+        f"{{backbone}}: unknown network.{did_you_mean(name, names)} `{as_command('model.py')}` lists "
+        "the networks; those of timm and torchvision go by their names there. A plugin "
         "registers others.",
         backbone=name,
     )

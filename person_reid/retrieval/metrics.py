@@ -35,7 +35,7 @@ from person_reid.retrieval.similarity import (
     row_minima,
     run_chunks,
 )
-from person_reid.text import counted, did_you_mean
+from person_reid.text import as_command, counted, did_you_mean
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
@@ -542,7 +542,7 @@ def merge_multi_query(query: FeatureSet, multi_query: FeatureSet) -> FeatureSet:
             f"multiple query: features of {multi_query.features.shape[1]} "
             "dimensions, the queries' have "
             f"{query.features.shape[1]}. Extract both with the same network: "
-            "python test.py --multi --name NAME"
+            f"{as_command('test.py')} --multi --name NAME"
         )
     merged = np.array(query.features)
     for i, (label, camera) in enumerate(zip(query.labels, query.cameras, strict=True)):

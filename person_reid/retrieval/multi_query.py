@@ -15,7 +15,7 @@ from person_reid.retrieval.results import (
     multi_query_file,
     read_note,
 )
-from person_reid.text import counted
+from person_reid.text import as_command, counted
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,8 @@ def read_multi_query(
         return None
     if not file.is_file():
         raise OptionError(
-            "{multi_query}: not a file. Write it first: python test.py --name NAME --multi",
+            f"{{multi_query}}: not a file. Write it first: "
+            f"{as_command('test.py')} --name NAME --multi",
             multi_query=file,
         )
     written_for = read_note(file, QUERY_DIGEST)

@@ -30,6 +30,7 @@ from person_reid.arrays import as_float32, as_path, check_features, check_length
 from person_reid.errors import UserError
 from person_reid.files import TENSORS, atomic_write, regular_file, with_ending
 from person_reid.retrieval.similarity import check_dimensions
+from person_reid.text import as_command
 
 log = logging.getLogger(__name__)
 RESULT = Path("pytorch_result.mat")  # unless --result says otherwise
@@ -278,7 +279,7 @@ def _read(path: Path, names: list[str]) -> dict[str, Any]:
     """
     if not path.exists():
         raise UserError(
-            f"{path}: no features there. Extract them first: python test.py --name NAME"
+            f"{path}: no features there. Extract them first: {as_command('test.py')} --name NAME"
         )
     with regular_file(path, TENSORS, "a result of test.py").open("rb") as file:
         start = file.read(len(ZIP))

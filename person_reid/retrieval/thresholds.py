@@ -25,7 +25,7 @@ from person_reid.retrieval.bound import THRESHOLD_STEPS, Bound
 from person_reid.retrieval.metrics import find_pairs
 from person_reid.retrieval.results import FEATURE_FLAGS, PLAIN, FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
-from person_reid.text import parse_json
+from person_reid.text import as_command, parse_json
 
 log = logging.getLogger(__name__)
 BINS = 2 * THRESHOLD_STEPS + 1  # of cosines in [-1, 1], one for each similarity as it is printed
@@ -224,8 +224,8 @@ def load_threshold(
         kind, moved = report.get("for", "pair"), report.get("camera_norm", False)
     except FileNotFoundError:
         raise UserError(
-            f"--threshold {text}: neither a number nor a file; python "
-            "tools/threshold.py writes one."
+            f"--threshold {text}: neither a number nor a file; "
+            f"{as_command('tools/threshold.py')} writes one."
         ) from None
     except (ValueError, KeyError, TypeError, OverflowError):
         raise UserError(
@@ -243,12 +243,13 @@ def load_threshold(
         )
     if flags and extracted and extracted != flags:
         found, here = (
-            f"python test.py {words}".removesuffix(f" {PLAIN}") for words in (extracted, flags)
+            f"{as_command('test.py')} {words}".removesuffix(f" {PLAIN}")
+            for words in (extracted, flags)
         )
         raise UserError(
             f"--threshold {text}: measured on features of {found!r}, and these are "
             f"like those of {here!r}. Extract "
-            "features that way, then measure it: python tools/threshold.py"
+            f"features that way, then measure it: {as_command('tools/threshold.py')}"
         )
     if network and measured and measured != network:
         log.warning(f"--threshold {text} was measured on {measured!r}, and this is {network!r}.")

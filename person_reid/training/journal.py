@@ -17,7 +17,7 @@ from person_reid.models.factory import parameter_count
 from person_reid.progress import progress
 from person_reid.registration import files_of_plugins
 from person_reid.run_folder import RunFolder
-from person_reid.text import counted, quoted
+from person_reid.text import as_command, counted, quoted
 from person_reid.training.interruption import (
     STOPPED,
     NotFinite,
@@ -258,7 +258,7 @@ class RunJournal(Journal):
             tested = all((root / name).is_dir() for name in ("query", "gallery"))
             place = f" --test_dir {quoted(root)}" if tested else ""
             log.info(
-                "Done: %s/net_last.pth. Test it: python test.py --name %s%s",
+                f"Done: %s/net_last.pth. Test it: {as_command('test.py')} --name %s%s",
                 self.folder.path, quoted(self.folder.name), place,
             )  # fmt: skip
 
