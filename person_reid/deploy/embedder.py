@@ -34,23 +34,20 @@ from person_reid.config.tested import CONFIG_FILE
 from person_reid.config.zoo import published_network
 from person_reid.data.images.decoding import decode
 from person_reid.data.images.image_files import Limits, Pixels, fit_image, load_image
+from person_reid.deploy.extraction import extraction_of_file, extraction_of_network
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import (
     NetworkToTest,
-    load_network,
     network_of_name,
     network_of_run,
 )
 from person_reid.deploy.pretrained import find_folder, open_pretrained
-from person_reid.deploy.run import Engine
-from person_reid.deploy.runtimes import fast_engine, kind_of_file
 from person_reid.device import sleep_soon, usable_device
 from person_reid.errors import UserError
 from person_reid.models.factory import options_of
-from person_reid.models.registry import find_backbone
 from person_reid.progress import progress
 from person_reid.retrieval.bound import Bound
-from person_reid.retrieval.features import LARGEST_AREA, SMALLEST_AREA, extractor, side_rows
+from person_reid.retrieval.features import LARGEST_AREA, SMALLEST_AREA, side_rows
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import load_bound, load_threshold
 
@@ -93,9 +90,6 @@ class Embedder:
     # Two images at least this similar count as one person: see from_pretrained.
     threshold: float | None = None
     bound: Bound | None = None  # and its bound
-    sides = 0  # cameras that the network has side information on
-    resize = "bicubic"
-    flips_inside = False  # whether an exported file adds the mirrored image itself
     _first_process: ClassVar[int] = 0  # that made an Embedder of several threads
     _forkable = True
 
@@ -119,62 +113,42 @@ class Embedder:
         _check(source, batch_size, dtype, scales, size)
         self.limits = _checked_limits(limits)
         scales = np.ravel(scales).tolist()
-        file = _exported_file(source)
-        # The source is the name of a run or, with weights, of a network.
-        named = not file and not isinstance(source, NetworkToTest)
-        ignored = {
-            "weights": weights is not None and not named,
-            "which_epoch": which_epoch != "last" and not (named and weights is None),
-            "size": any(size) and file,
-            "scales": scales != [1.0] and file,
-        }
-        if names := [name for name, unread in ignored.items() if unread]:
-            decides = weights if named else "the source"
-            raise UserError(
-                f"Embedder: {', '.join(names)} would be ignored: "
-                f"{decides} decides it. Leave it out."
-            )
         device = usable_device(device)
         if device.type == "cpu":
             sleep_soon()
         self._process = os.getpid()
         self._check_process()
-        if not file and (given := "preparation" if preparation else output and "output"):
-            raise UserError(
-                f"Embedder: {given} is for an ONNX or OpenVINO file, and {source} is not one."
+
+        of_network = {"size": any(size), "scales": scales != [1.0]}
+        of_name = {"weights": weights is not None, "which_epoch": which_epoch != "last"}
+        if file := _exported_file(source):
+            _refuse_ignored(source, of_name | of_network)
+            opened = extraction_of_file(
+                file, device, flip, dtype, unit_length, runtime, preparation, output
             )
-        engine: Engine | None
-        if file:
-            engine = Engine(file, device, kind_of_file(file, runtime), preparation, dtype, output)
-            self.flips_inside = engine.contents.flip
-            flip = True if flip is None else flip
-            if self.flips_inside and not flip:
-                raise UserError(
-                    f"{source}: the mirrored image is inside the file; leave --no_flip out."
-                )
-            if engine.contents.l2 and not unit_length:
-                raise UserError(
-                    f"{source}: its features have unit length; leave unit_length=False out."
-                )
         else:
+            if isinstance(source, NetworkToTest):
+                _refuse_ignored("the source", of_name)
+            elif weights is not None:
+                _refuse_ignored(weights, {"which_epoch": of_name["which_epoch"]})
+            if given := "preparation" if preparation else output and "output":
+                raise UserError(
+                    f"Embedder: {given} is for an ONNX or OpenVINO file, and {source} is not one."
+                )
             tested = _network(source, weights, which_epoch, size)
-            load = partial(load_network, tested, scales)
-            words, runtime = str(tested.weights), runtime or "torch"
-            entry = find_backbone(tested.spec.backbone)
-            self.resize, flip = entry.resize, entry.flips if flip is None else flip
-            engine = fast_engine(load, words, runtime, device, dtype, scales)
-        if engine:
-            self.size = engine.size
-            self.dim = engine.contents.dim
-            extract = engine.features
-        else:
-            network = load()
-            self.size = tested.size
-            self.dim = network.dim
-            self.sides = network.sides
-            extract = extractor(network, device, dtype, scales)
-        self._extract = partial(extract, batch_size=batch_size, flip=flip, unit=unit_length)
-        self._forkable = device.type == "cpu" and (not engine or torch.get_num_threads() == 1)
+            opened = extraction_of_network(tested, device, flip, dtype, scales, runtime)
+
+        self.size = opened.size
+        self.dim = opened.dim
+        self.sides = opened.sides
+        self.resize = opened.resize
+        self.flips_inside = opened.flips_inside
+        self._extract = partial(
+            opened.extract, batch_size=batch_size, flip=opened.flip, unit=unit_length
+        )
+        self._forkable = device.type == "cpu" and (
+            not opened.engine or torch.get_num_threads() == 1
+        )
 
     def __call__(
         self,
@@ -386,6 +360,14 @@ def _network(
     classes = PUBLISHED_CLASSES if "neck" in chosen else None  # no feature depends on their number
     network = NetworkOptions(**chosen, height=size[0], width=size[1])
     return NetworkToTest(network, str(weights), classes, seed=0)
+
+
+def _refuse_ignored(decides: object, given: dict[str, bool]) -> None:
+    """Raise UserError if arguments were given that something else decides."""
+    if names := [name for name, is_given in given.items() if is_given]:
+        raise UserError(
+            f"Embedder: {', '.join(names)} would be ignored: {decides} decides it. Leave it out."
+        )
 
 
 def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:

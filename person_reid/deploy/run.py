@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,6 +51,20 @@ STREAM_BATCH = 8  # images in each of the batches that run side by side; larger 
 SILENCE = threading.RLock()  # logging and warnings belong to the whole process
 
 
+class OpenedFile(NamedTuple):
+    """An exported file as its library opens it.
+
+    run: computes the features of images. text: the JSON that tools/export.py wrote into the file.
+    declared: what a file of another program says of its input. streams: batches that run side by
+    side.
+    """
+
+    run: Run
+    text: str | None
+    declared: DeclaredInterface | None = None
+    streams: int = 1
+
+
 class Engine:
     """An exported file, ready to run.
 
@@ -70,11 +84,6 @@ class Engine:
     onnxruntime or openvino is missing.
     """
 
-    contents: Contents
-    run: Run
-    declared: DeclaredInterface | None = None
-    streams = 1  # batches that run side by side
-
     def __init__(
         self,
         path: str | Path,
@@ -85,9 +94,7 @@ class Engine:
         output: str | None = None,
     ) -> None:
         self.path = path = Path(path)
-        self.device = device or torch.device("cpu")
-        self.dtype = dtype
-        self.output = output
+        self.device = device = device or torch.device("cpu")
         self.kind = kind or READABLE.get(path.suffix.lower(), "")
         if not path.exists():
             raise FileNotFoundError(
@@ -107,14 +114,12 @@ class Engine:
         regular_file(path, TENSORS, "an exported network")
         try:
             with quiet():
-                text = OPENERS[self.kind](self)
-            if text is None and self.declared:
+                run, text, declared, self.streams = OPENERS[self.kind](path, device, dtype, output)
+            if text is None and declared:
                 preparation = preparation or Preparation()
-                self.contents, self.run = adapt_interface(
-                    path, self.declared, self.run, preparation
-                )
+                self.contents, self.run = adapt_interface(path, declared, run, preparation)
             else:
-                self.contents = Contents.from_json(text or "")
+                self.contents, self.run = Contents.from_json(text or ""), run
         except UserError:
             raise
         except Exception as error:  # each library fails in its own way on a file it cannot read
@@ -308,48 +313,50 @@ def open_for_library(path: Path) -> Iterator[bytes | str]:
         yield str(Path(folder, path.name))
 
 
-def _open_onnx(engine: Engine) -> str | None:
+def _open_onnx(
+    path: Path, device: torch.device, dtype: torch.dtype | None, output: str | None
+) -> OpenedFile:
     onnxruntime = import_runtime("onnxruntime")
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = torch.get_num_threads()
     # Other processes need the cores as well.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.log_severity_level = 3
-    with open_for_library(engine.path) as source:
+    with open_for_library(path) as source:
         session = onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
         text: str | None = session.get_modelmeta().custom_metadata_map.get(CONTENTS_KEY)
         tensorrt = bool(text and Contents.from_json(text).tensorrt)
-        chosen = providers(engine.device, tensorrt)
+        chosen = providers(device, tensorrt)
         if len(chosen) > 1:
             session = onnxruntime.InferenceSession(source, settings, providers=chosen)
     taken = session.get_inputs()[0]
     shape = [length if isinstance(length, int) else None for length in taken.shape]
     shapes = {each.name: each.shape for each in session.get_outputs()}
-    feature, remark = chosen_output(engine.path, shapes, engine.output)
-    engine.declared = DeclaredInterface(shape, ONNX_TYPES.get(taken.type, torch.float32), remark)
+    feature, remark = chosen_output(path, shapes, output)
+    declared = DeclaredInterface(shape, ONNX_TYPES.get(taken.type, torch.float32), remark)
 
     def run(images: torch.Tensor) -> torch.Tensor:
         given = {taken.name: images.contiguous().cpu().numpy()}
         return torch.from_numpy(session.run([feature], given)[0])
 
-    engine.run = run
-    return text
+    return OpenedFile(run, text, declared)
 
 
-def _open_openvino(engine: Engine) -> str | None:
+def _open_openvino(
+    path: Path, device: torch.device, dtype: torch.dtype | None, output: str | None
+) -> OpenedFile:
     """Compile a network for several batches at a time, each on its own cores.
 
     It is compiled once for any number of images, and again when the first full batch comes: a fixed
     shape is faster. Raises UserError if the processor cannot compute in the type asked for.
     """
     openvino = import_runtime("openvino")
-    if engine.device.type != "cpu":
-        raise UserError(f"{engine.path}: OpenVINO computes on the CPU: --gpu_ids -1.")
-    core, precision = openvino.Core(), PRECISIONS[engine.dtype]
-    if engine.dtype and precision.upper() not in core.get_property("CPU", CAPABILITIES):
+    if device.type != "cpu":
+        raise UserError(f"{path}: OpenVINO computes on the CPU: --gpu_ids -1.")
+    core, precision = openvino.Core(), PRECISIONS[dtype]
+    if dtype and precision.upper() not in core.get_property("CPU", CAPABILITIES):
         raise UserError(
-            f"OpenVINO does not compute in {engine.dtype} on this processor: "
-            "leave --fp16 and --bf16 out."
+            f"OpenVINO does not compute in {dtype} on this processor: leave --fp16 and --bf16 out."
         )
     settings = {
         "PERFORMANCE_HINT": "THROUGHPUT",
@@ -358,19 +365,19 @@ def _open_openvino(engine: Engine) -> str | None:
         # Training leaves weights near 1e-40, which slow a processor down.
         "CPU_DENORMALS_OPTIMIZATION": True,
     }
-    with open_for_library(engine.path) as source:
+    with open_for_library(path) as source:
         model = core.read_model(source)
         compiled = {0: core.compile_model(model, "CPU", settings)}
-    engine.streams = compiled[0].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+    streams = compiled[0].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
     shapes = {
         port.get_any_name() if port.get_names() else str(i): _lengths(port)
         for i, port in enumerate(model.outputs)
     }
-    name, remark = chosen_output(engine.path, shapes, engine.output)
+    name, remark = chosen_output(path, shapes, output)
     feature = list(shapes).index(name)
     taken = model.inputs[0]
-    dtype = torch.from_numpy(np.empty(0, taken.get_element_type().to_dtype())).dtype
-    engine.declared = DeclaredInterface(_lengths(taken), dtype, remark)
+    taken_type = torch.from_numpy(np.empty(0, taken.get_element_type().to_dtype())).dtype
+    declared = DeclaredInterface(_lengths(taken), taken_type, remark)
     one_compiles = threading.Lock()
     of_thread = threading.local()
 
@@ -389,9 +396,9 @@ def _open_openvino(engine: Engine) -> str | None:
         found = requests[batch].infer(given, share_inputs=True, share_outputs=True)
         return torch.tensor(found[feature])  # a copy: the next images overwrite the output
 
-    engine.run = run
     place = ["framework", CONTENTS_KEY]  # where OpenVINO keeps the metadata of ONNX
-    return model.get_rt_info(place).astype(str) if model.has_rt_info(place) else None
+    text = model.get_rt_info(place).astype(str) if model.has_rt_info(place) else None
+    return OpenedFile(run, text, declared, streams)
 
 
 def _lengths(port: Any) -> list[int | None]:
@@ -400,27 +407,24 @@ def _lengths(port: Any) -> list[int | None]:
     return [length.get_length() if length.is_static else None for length in shape]
 
 
-def _open_torchscript(engine: Engine) -> str:
+def _open_torchscript(path: Path, device: torch.device, *_: object) -> OpenedFile:
     extra = {CONTENTS_KEY: ""}
-    module = torch.jit.load(engine.path, engine.device, _extra_files=extra).eval()  # type: ignore[no-untyped-call, unused-ignore]
-    engine.run = lambda images: module(images.to(engine.device))
-    return extra[CONTENTS_KEY]
+    module = torch.jit.load(path, device, _extra_files=extra).eval()  # type: ignore[no-untyped-call, unused-ignore]
+    return OpenedFile(lambda images: module(images.to(device)), extra[CONTENTS_KEY])
 
 
-def _open_export(engine: Engine) -> str:
+def _open_export(path: Path, device: torch.device, *_: object) -> OpenedFile:
     extra = {CONTENTS_KEY: ""}
-    program = torch.export.load(engine.path, extra_files=extra)
-    if engine.device.type != "cpu":
+    program = torch.export.load(path, extra_files=extra)
+    if device.type != "cpu":
         from torch.export.passes import move_to_device_pass
 
-        program = move_to_device_pass(program, engine.device)
+        program = move_to_device_pass(program, device)
     module = program.module()
-    engine.run = lambda images: module(images.to(engine.device))
-    return extra[CONTENTS_KEY]
+    return OpenedFile(lambda images: module(images.to(device)), extra[CONTENTS_KEY])
 
 
-# Each fills in what an Engine needs to run its file, and returns the JSON in the file.
-OPENERS: dict[str, Callable[[Engine], str | None]] = {
+OPENERS: dict[str, Callable[[Path, torch.device, torch.dtype | None, str | None], OpenedFile]] = {
     "onnx": _open_onnx,
     "openvino": _open_openvino,
     "torchscript": _open_torchscript,
