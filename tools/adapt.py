@@ -40,6 +40,7 @@ def main(argv: list[str] | None = None) -> None:
 def adapt(config: AdaptConfig, world: "reid.World") -> None:
     """Adapt as the configuration says, together with the other processes of the world."""
     from person_reid.training import adaptation as adapting
+    from person_reid.training.cluster_criterion import ClusterCriterion
 
     device = world.device(config.gpu_ids)
     reid.prepare_training(device, tf32=not config.no_tf32)
@@ -52,7 +53,7 @@ def adapt(config: AdaptConfig, world: "reid.World") -> None:
     reid.seed_everything(config.seed)
     network = reid.create_network(config, images.num_classes, device, resumed=state is not None)
     adapting.freeze_classifiers(network)
-    criterion = adapting.ClusterCriterion(config, network)
+    criterion = ClusterCriterion(config, network)
     with world.leader_first():
         images.decode(network.size, network.padding)
 
@@ -63,7 +64,7 @@ def adapt(config: AdaptConfig, world: "reid.World") -> None:
     step = reid.TrainingStep(
         network, criterion, config, images, world, averaging=teacher, records=False
     )
-    journal = adapting.AdaptationJournal(step, config)
+    journal = adapting.AdaptationJournal(step, config, images, criterion)
     if not state:
         # Cluster by the features of the start, before anything is written.
         journal.adaptation.refresh()

@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from person_reid.arrays import flaw
 from person_reid.config.adapt import AdaptConfig
@@ -26,32 +25,22 @@ from person_reid.deploy.load import network_of_run
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.runtimes import present_extractor
 from person_reid.errors import UserError
-from person_reid.losses.base import unit_length
-from person_reid.losses.cluster_memory import ClusterMemory, ProxyMemory
-from person_reid.losses.plan import LossPlan
 from person_reid.models.factory import network_kind
-from person_reid.models.heads import Seen, heads_of
+from person_reid.models.heads import heads_of
 from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.models.network import Network, PlainNetwork, USAMNetwork
 from person_reid.retrieval.clusters import (
     Labels,
     agreement,
     alone,
-    camera_proxies,
-    cluster_means,
-    dbscan,
-    jaccard_graph,
     nearest_others,
-    reliable,
 )
-from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.image_clusters import clusters_of_epoch, report_clusters
 from person_reid.retrieval.neighbours import overlap
-from person_reid.retrieval.normalization import CameraNorm
-from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features
 from person_reid.run_folder import RunFolder, names_a_run
 from person_reid.training.build import unlabelled_bank
-from person_reid.training.criterion import Criterion
+from person_reid.training.cluster_criterion import ClusterCriterion
 from person_reid.training.journal import RunJournal
 from person_reid.training.step import Averaging, TrainingStep
 from person_reid.training.training_images import TrainingImages
@@ -59,7 +48,6 @@ from person_reid.training.writers import drawing
 
 log = logging.getLogger(__name__)
 LEAST_KEPT = 0.1  # docs/adaptation.md has measured values of good and bad runs
-MOST_QUERIES = 2000  # in the report
 LAYER_OPTIONS = (
     "backbone",
     "stride",
@@ -74,7 +62,6 @@ SEVERAL_FEATURES = (
     "this network has several features for the parts of an image, and "
     "one is clustered. Choose another."
 )
-RADIUS_MARGIN = 0.02  # around the radius: images whose cluster changes within it are not reliable
 
 
 def cluster_sampler(
@@ -108,6 +95,11 @@ class AdaptationImages(TrainingImages):
 
     def _validation(self, size: tuple[int, int]) -> None:
         return None
+
+    def assign(self, clusters: Labels, classes: Labels) -> None:
+        """Draw batches by these clusters (N,), with these classes (N,) as targets."""
+        cast(ClusterSampler, self.sampler).assign(clusters)
+        self.targets = torch.from_numpy(classes).to(self.device)
 
 
 def started(config: AdaptConfig) -> AdaptConfig:
@@ -162,41 +154,22 @@ def freeze_classifiers(network: Network) -> None:
         head.classifier.requires_grad_(False)
 
 
-class ClusterCriterion(Criterion):
-    """The loss of images without labels: their clusters, which change between
-    epochs, are told apart by a memory.
-    """
-
-    def __init__(self, config: AdaptConfig, network: Network) -> None:
-        super().__init__(LossPlan(), network)
-        self.seen = Seen(dropped=False, normed=True)  # the feature that is tested
-        kind = ProxyMemory if config.proxies else ClusterMemory
-        self.memory = kind(config.momentum, config.temperature)
-
-    def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return a float32 scalar. features: (B, D). labels: (B,), the clusters.
-
-        The logits are not used.
-        """
-        return self.memory(features, labels)
-
-    @torch.no_grad()
-    def scores(self, features: Tensor, logits: Tensor) -> Tensor:
-        """Return the similarity (B, C) of features to every cluster;
-        it gives the error, no gradient.
-        """
-        return self.memory.scores(unit_length(features.float()))
-
-
 class Adaptation:
     """The clusters of a training without labels.
 
-    config: how to cluster. step: the training, with AdaptationImages and a ClusterCriterion.
+    config: how to cluster. step: the training, with these images and this criterion.
     """
 
-    def __init__(self, config: AdaptConfig, step: TrainingStep) -> None:
-        self.config, self.step, self.split = config, step, step.images.split
-        split = self.split
+    def __init__(
+        self,
+        config: AdaptConfig,
+        step: TrainingStep,
+        images: AdaptationImages,
+        criterion: ClusterCriterion,
+    ) -> None:
+        self.config, self.step = config, step
+        self.images, self.criterion = images, criterion
+        self.split = split = images.split
         self.known = split.targets[split.targets > 0] - 1  # the identities of labelled images
         self.count = len(split) - len(self.known)  # of images without labels
         self.paths, self.cameras = split.paths[: self.count], split.cameras[: self.count]
@@ -249,10 +222,7 @@ class Adaptation:
         if reason := flaw(everything):
             raise UserError(f"{reason}: nothing can be clustered. Try a lower --lr.")
         self.features = features = everything[: self.count]
-        centred = (
-            features if config.no_camera_norm else CameraNorm(features, cameras)(features, cameras)
-        )
-        labels = self.cluster(centred)
+        labels, self.independence = clusters_of_epoch(features, cameras, config, self.independence)
         # other machines may round differently
         labels = world.sum(labels if world.leads else np.zeros_like(labels))
         found = {
@@ -269,23 +239,6 @@ class Adaptation:
             log.info(", ".join(f"{name} {round(value, 4):g}" for name, value in found.items()))
         self.use(alone(labels) if config.outliers == "instances" else labels, everything)
         return found
-
-    def cluster(self, features: Features) -> Labels:
-        """Return the cluster (N,) of each image, -1 for outliers, by features (N, D)."""
-        config = self.config
-        smaller, larger = np.clip(
-            [config.radius - RADIUS_MARGIN, config.radius + RADIUS_MARGIN], 0.001, 0.999
-        ).tolist()
-        graph = jaccard_graph(
-            features, larger if config.reliable else config.radius, config.k1, config.k2
-        )
-        labels = dbscan(graph, config.radius, config.min_samples)
-        if config.reliable:
-            tight, loose = (
-                dbscan(graph, radius, config.min_samples) for radius in (smaller, larger)
-            )
-            labels, self.independence = reliable(labels, tight, loose, self.independence)
-        return labels
 
     def conclude(self, run: RunFolder) -> None:
         """Write the teacher and the clusters; keep the start instead of the
@@ -310,29 +263,16 @@ class Adaptation:
 
             draw_clusters(self.split.paths, self.features, cameras, self.labels, run.clusters)
 
-    def use(self, labels: Labels, features: Features | None = None) -> None:
+    def use(self, clusters: Labels, features: Features | None = None) -> None:
         """Train on these clusters (N,) and the known identities as classes.
 
         features: all images' features, labelled images last; the classes' means fill the memory.
         """
-        self.labels = labels
-        images, criterion = self.step.images, self.step.criterion
-        assert isinstance(images.sampler, ClusterSampler) and isinstance(
-            criterion, ClusterCriterion
-        )
-        labels, memory = (
-            np.concatenate([labels, self.known + labels.max(initial=-1) + 1]),
-            criterion.memory,
-        )
-        images.sampler.assign(labels)
-        if isinstance(memory, ProxyMemory):
-            labels, *parts = camera_proxies(labels, self.split.cameras)
-            memory.clusters, memory.cameras = (
-                torch.from_numpy(part).to(images.device) for part in parts
-            )
-        images.targets = torch.from_numpy(labels).to(images.device)
-        if features is not None:
-            memory.centers = torch.from_numpy(cluster_means(features, labels)).to(images.device)
+        self.labels = clusters
+        clusters = np.concatenate([clusters, self.known + clusters.max(initial=-1) + 1])
+        device = self.images.device
+        classes = self.criterion.begin(clusters, self.split.cameras, features, device)
+        self.images.assign(clusters, classes)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs besides the state of the step, which holds the memory."""
@@ -362,9 +302,15 @@ class AdaptationJournal(RunJournal):
 
     adapts = True
 
-    def __init__(self, training: TrainingStep, config: AdaptConfig) -> None:
+    def __init__(
+        self,
+        training: TrainingStep,
+        config: AdaptConfig,
+        images: AdaptationImages,
+        criterion: ClusterCriterion,
+    ) -> None:
         super().__init__(training, config)
-        self.adaptation = Adaptation(config, training)
+        self.adaptation = Adaptation(config, training, images, criterion)
 
     @property
     def weights(self) -> dict[str, Any]:
@@ -390,30 +336,3 @@ class AdaptationJournal(RunJournal):
         if self.world.leads:
             self.adaptation.conclude(self.folder)
         self.tell()
-
-
-def report_clusters(
-    features: Features, people: Labels, cameras: Labels, clusters: Labels
-) -> dict[str, float]:
-    """Measure the present state by labels, which training never sees.
-
-    features (N, D); people, cameras, clusters (N,). purity: the share of clustered images whose
-    cluster belongs mostly to their person. own_mAP: the mAP with some of these images as queries
-    and all as gallery, not a test set's.
-    """
-    inside = clusters >= 0
-    pairs, sizes = np.unique(
-        np.stack([clusters[inside], people[inside]]), axis=1, return_counts=True
-    )
-    largest = np.zeros(clusters.max(initial=-1) + 1, np.int64)
-    np.maximum.at(largest, pairs[0], sizes)
-    if not (cameras >= 0).all():
-        cameras = np.arange(len(cameras))  # each image gets a camera of its own
-    everyone = FeatureSet(features, people, cameras)
-    asked = everyone.select(
-        np.linspace(0, len(people) - 1, min(len(people), MOST_QUERIES)).astype(np.int64)
-    )
-    return {
-        "purity": float(largest.sum() / max(inside.sum(), 1)),
-        "own_mAP": evaluate(asked, everyone).mAP,
-    }

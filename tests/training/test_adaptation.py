@@ -9,14 +9,18 @@ import torch
 
 from benchmarks.support.people import write_people
 from person_reid.config.adapt import AdaptConfig
+from person_reid.console import parse
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
 from person_reid.models.modes_and_hooks import evaluation_mode
+from person_reid.retrieval import image_clusters
 from person_reid.retrieval.features import extract_features, fused_embedding
+from person_reid.retrieval.image_clusters import Clusters, clusters_of_epoch, report_clusters
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.training import adaptation
-from person_reid.training.adaptation import ClusterCriterion, freeze_classifiers, report_clusters
+from person_reid.training.adaptation import freeze_classifiers
+from person_reid.training.cluster_criterion import ClusterCriterion
 from tests.support.beginnings import adapting
 from tests.support.flags import SMALLEST
 
@@ -84,35 +88,40 @@ def test_known_identities_are_classes_after_the_clusters(begun, tmp_path):
 
 
 def clustered(found, labels, monkeypatch):
-    """Refresh with these clusters.
-
-    Returns the features that were clustered, and what is known of the clusters.
-    """
-    seen = []
-
-    def cluster(features):
-        seen.append(features)
-        return np.array(labels)
-
-    monkeypatch.setattr(found, "cluster", cluster)
-    known = found.refresh()
-    return seen[0], known
+    """Refresh with these clusters. Return what is known of them."""
+    clusters = Clusters(np.array(labels))
+    monkeypatch.setattr(adaptation, "clusters_of_epoch", lambda *_: clusters)
+    return found.refresh()
 
 
-def test_cameras_get_one_mean_before_images_are_clustered(begun, monkeypatch):
-    found, plain = begun("--name", "found"), begun("--name", "plain", "--no_camera_norm")
-    features, _ = clustered(found, [0, 1] * 8, monkeypatch)
-    expected = CameraNorm(found.features, found.cameras)(found.features, found.cameras)
-    assert np.array_equal(features, expected) and not np.array_equal(features, found.features)
-    features, _ = clustered(plain, [0, 1] * 8, monkeypatch)
-    assert np.array_equal(features, plain.features)
+def graphs_of(monkeypatch):
+    """The features and radii of all graphs from now on."""
+    asked = []
+
+    def graph(features, radius, k1, k2, original=image_clusters.jaccard_graph):
+        asked.append((features, radius))
+        return original(features, radius, k1, k2)
+
+    monkeypatch.setattr(image_clusters, "jaccard_graph", graph)
+    return asked
+
+
+def test_cameras_get_one_mean_before_images_are_clustered(monkeypatch):
+    asked = graphs_of(monkeypatch)
+    features = np.random.default_rng(0).normal(size=(16, 8)).astype(np.float32)
+    cameras = np.arange(16) % 2
+    for options in (AdaptConfig(k1=4, k2=2), AdaptConfig(k1=4, k2=2, no_camera_norm=True)):
+        clusters_of_epoch(features, cameras, options)
+    (normed, _), (plain, _) = asked
+    assert np.array_equal(normed, CameraNorm(features, cameras)(features, cameras))
+    assert np.array_equal(plain, features) and not np.array_equal(normed, features)
 
 
 def test_outliers_are_left_out_or_are_clusters_of_their_own(begun, monkeypatch):
     labels = [0] * 6 + [1] * 6 + [-1] * 4
     dropped, kept = begun("--name", "dropped"), begun("--name", "kept", "--outliers", "instances")
     for found in (dropped, kept):
-        _, known = clustered(found, labels, monkeypatch)
+        known = clustered(found, labels, monkeypatch)
         assert (known["clusters"], known["clustered"]) == (2, 12 / 16)
     assert dropped.step.images.targets.tolist() == labels
     assert kept.step.images.targets.tolist() == [*labels[:12], 2, 3, 4, 5]
@@ -174,17 +183,12 @@ def test_features_that_are_no_numbers_are_not_clustered(begun):
 
 
 @pytest.mark.parametrize(("flags", "largest"), [([], 0.5), (["--reliable"], 0.52)])
-def test_the_graph_has_every_radius_that_is_compared(flags, largest, begun, monkeypatch):
-    radii = []
-
-    def graph(features, radius, k1, k2, original=adaptation.jaccard_graph):
-        radii.append(radius)
-        return original(features, radius, k1, k2)
-
-    monkeypatch.setattr(adaptation, "jaccard_graph", graph)
-    found = begun("--radius", "0.5", *flags)
-    found.cluster(np.eye(2, dtype=np.float32)[np.arange(16) % 2])
-    assert radii == pytest.approx([largest])
+def test_the_graph_has_every_radius_that_is_compared(flags, largest, monkeypatch):
+    asked = graphs_of(monkeypatch)
+    options = parse(AdaptConfig, ["--radius", "0.5", "--k1", "4", "--k2", "2", *flags])
+    features = np.eye(2, dtype=np.float32)[np.arange(16) % 2]
+    clusters_of_epoch(features, np.zeros(16, int), options)
+    assert [radius for _, radius in asked] == pytest.approx([largest])
 
 
 def test_cameras_that_nobody_knows_are_no_single_one(begun, caplog):
