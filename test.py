@@ -16,7 +16,7 @@ model/NAME/result.txt.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from person_reid.config.tested import TestConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.file_names import tracklets_of
-from person_reid.data.layout import read_split
+from person_reid.data.layout import Split, read_split
 from person_reid.errors import UserError
 from person_reid.files import write_json
 from person_reid.retrieval.metrics import Metrics, remark_unmatched
@@ -68,8 +68,17 @@ def test(config: TestConfig) -> None:
             problem = error  # what single queries need is extracted all the same
     with reid.join_world(config.gpu_ids) as world:
         config = replace(config, gpu_ids=world.gpu(config.gpu_ids))
-        extract = extractor(config, names, world)
-        sets = {name: extract(name) for name in names}
+
+        # The names of all images and the weights are read before any image is decoded, so that a
+        # mistake costs no time.
+        splits = {name: read_split(config.test_dir, name) for name in names}
+        tracks = {name: tracklets_of(splits[name].paths) for name in names if config.tracks}
+        of_gallery = partial(bank_of, splits["gallery"], config, world)
+        embedder = reid.open_embedder(config, of_gallery if config.adapt_bn else None)
+        sets = {
+            name: extract(name, splits[name], tracks.get(name), embedder, config, world)
+            for name in names
+        }
 
         # Both are fitted to the gallery, and need no labels.
         gallery = sets["gallery"]
@@ -86,41 +95,44 @@ def test(config: TestConfig) -> None:
         raise problem
 
 
-def extractor(
-    config: TestConfig, names: Iterable[str], world: "reid.World"
-) -> Callable[[str], FeatureSet]:
-    """Return a function from the name of a split to its features. The processes share the images.
+def bank_of(
+    gallery: Split, config: TestConfig, world: "reid.World", size: tuple[int, int]
+) -> "torch.Tensor":
+    """Return the images of the gallery, from which batch-norm statistics are taken."""
+    with world.leader_first():
+        cache = Path(config.test_dir) / ".cache"
+        return reid.load_bank(gallery.paths, *size, cache, "gallery")
 
-    It reads the weights and the names of all images before any image is decoded, so that a mistake
-    costs no time.
-    """
-    splits = {name: read_split(config.test_dir, name) for name in names}
-    tracks = {name: tracklets_of(splits[name].paths) for name in splits if config.tracks}
 
-    def bank_of_gallery(size: tuple[int, int]) -> "torch.Tensor":
-        with world.leader_first():
-            cache = Path(config.test_dir) / ".cache"
-            return reid.load_bank(splits["gallery"].paths, *size, cache, "gallery")
+def extract(
+    name: str,
+    split: Split,
+    tracklets: Sequence[str] | None,
+    embedder: "reid.Embedder",
+    config: TestConfig,
+    world: "reid.World",
+) -> FeatureSet:
+    """Return the features of a split, or of its tracklets. The processes share the images."""
+    started = time.perf_counter()
+    # Only networks with side information ask for the cameras.
+    cameras = world.share(split.cameras) if embedder.sides else None
+    features = partial(embedder.features, cameras=cameras)
+    found = reid.extract_split(
+        features, embedder.size, split, config.test_dir, name, world, embedder.resize
+    )
+    found = merge_tracklets(found, tracklets) if tracklets is not None else found
+    if world.leads:
+        speed = len(split) / (time.perf_counter() - started)
+        images = f"{len(split)} images"
+        images += f" of {counted(len(found), 'tracklet')}" if config.tracks else ""
+        print(f"{name}: {images}, {speed:.0f} images/s", flush=True)
+    return found
 
-    embedder = reid.open_embedder(config, bank_of_gallery if config.adapt_bn else None)
 
-    def extract(name: str) -> FeatureSet:
-        started, split = time.perf_counter(), splits[name]
-        # Only networks with side information ask for the cameras.
-        cameras = world.share(split.cameras) if embedder.sides else None
-        features = partial(embedder.features, cameras=cameras)
-        found = reid.extract_split(
-            features, embedder.size, split, config.test_dir, name, world, embedder.resize
-        )
-        found = merge_tracklets(found, tracks[name]) if config.tracks else found
-        if world.leads:
-            speed = len(split) / (time.perf_counter() - started)
-            images = f"{len(split)} images"
-            images += f" of {counted(len(found), 'tracklet')}" if config.tracks else ""
-            print(f"{name}: {images}, {speed:.0f} images/s", flush=True)
-        return found
-
-    return extract
+def measure(queries: FeatureSet, gallery: FeatureSet, distance: str) -> Metrics:
+    """Return the metrics of a ranking by a distance."""
+    scores = DISTANCES[distance](queries.features, gallery.features)
+    return reid.evaluate(queries, gallery, scores=scores)
 
 
 def report(
@@ -134,16 +146,12 @@ def report(
     save_result(config.result, query, gallery, reid.network_name(config), flags)
     distance, remark = ("euclidean", " (Euclidean distance)") if config.no_norm else ("cosine", "")
 
-    def measure(queries: FeatureSet) -> Metrics:
-        scores = DISTANCES[distance](queries.features, gallery.features)
-        return reid.evaluate(queries, gallery, scores=scores)
-
     remark_unmatched(query, gallery)
-    found = {"single": measure(query)}
+    found = {"single": measure(query, gallery, distance)}
     if multi_query:
         save_multi_query(multi_query_file(config.result), multi_query, query)
         merged = merge_images(query, multi_query, Path(config.test_dir, "multi-query"))
-        found |= {"multi": measure(merged)} if merged else {}
+        found |= {"multi": measure(merged, gallery, distance)} if merged else {}
     lines = [
         metrics.line("multi " if name == "multi" else "") + remark
         for name, metrics in found.items()

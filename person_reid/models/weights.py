@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
+from torch.nn import Module
 
 from person_reid.arrays import as_path
 from person_reid.config.option import NAMED_ALONE, OptionError
@@ -42,48 +43,14 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
     strict, anything is missing that the feature depends on.
     """
     path = weight_file(as_path(path, "path"))
-    state_dict = _read_for(network, path)
-    whole = any(name.startswith("model.") for name in state_dict)
-    matters = [name for name in network.state_dict() if not CLASSIFIER.fullmatch(name)]
-    further = strict and not all(name.startswith("model.") for name in matters)  # are found missing
-    report = load_matching(network if whole or further else network.model, state_dict)
-    _verify(report, path, strict, whole, network.backbone.foreign)
-    return report
+    tensors = _renamed(read_state_dict(path), network)
+    of_network = any(name.startswith("model.") for name in tensors)  # else of a backbone
+    report = load_matching(_place(network, of_network, strict), tensors)
 
-
-def _read_for(network: Network, path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a file under the network's names, without a classifier that the network
-    lacks.
-    """
-    own = {*network.state_dict(), *network.model.state_dict()}
-    state_dict = without_container(
-        read_state_dict(path), lambda names: len(own & network.renamed(names).keys())
-    )
-    state_dict = network.renamed(state_dict)
-    network.backbone.adopt(network.model, state_dict)
-    if network.num_classes is not None or not any(name.startswith("model.") for name in state_dict):
-        return state_dict
-    layers = network.state_dict()
-    return {
-        name: value
-        for name, value in state_dict.items()
-        if name in layers or name.startswith("model.")
-    }
-
-
-def _verify(
-    report: LoadReport, path: str | Path, strict: bool, whole: bool, foreign: tuple[str, ...]
-) -> None:
-    """Raise OptionError if the report shows that the file belongs to another network."""
-    matters = "" if strict or not whole else "model."
-    wrong = [
-        name
-        for name in report.mismatched
-        if name.startswith(matters) and not CLASSIFIER.fullmatch(name)
-    ]
-    wrong += [n for n in report.unknown if n.removeprefix("model.").startswith(foreign)]
-    lacking = [name for name in report.missing if strict and not CLASSIFIER.fullmatch(name)]
-    if wrong or lacking or len(report.loaded) < len(report.missing):
+    # Beside its backbone, a whole network may differ where no feature is asked for.
+    compared = "model." if of_network and not strict else ""
+    fits = _fits(report, compared, strict, network.backbone.foreign)
+    if not fits or len(report.loaded) < len(report.missing):
         fitting = fitting_backbone(path)
         advice = f" The file fits {fitting}." if fitting else ""
         raise OptionError(
@@ -92,6 +59,48 @@ def _verify(
             f"{{linear_num}}, …), or the run's opts.yaml.",
             **dict.fromkeys(("backbone", "PCB", "linear_num"), NAMED_ALONE),
         )
+    return report
+
+
+def _renamed(tensors: dict[str, Tensor], network: Network) -> dict[str, Tensor]:
+    """Return the tensors of a file under the network's names.
+
+    A classifier that the network lacks is left out.
+    """
+    own = {*network.state_dict(), *network.model.state_dict()}
+    tensors = without_container(tensors, lambda names: len(own & network.renamed(names).keys()))
+    tensors = network.renamed(tensors)
+    network.backbone.adopt(network.model, tensors)
+    if network.num_classes is not None or not any(name.startswith("model.") for name in tensors):
+        return tensors
+    layers = network.state_dict()
+    return {
+        name: value
+        for name, value in tensors.items()
+        if name in layers or name.startswith("model.")
+    }
+
+
+def _place(network: Network, of_network: bool, strict: bool) -> Module:
+    """Return what tensors are loaded into: the network, or its backbone alone.
+
+    With strict, layers beside the backbone that the feature depends on are then found missing.
+    """
+    needed = (name for name in network.state_dict() if not CLASSIFIER.fullmatch(name))
+    beside = strict and not all(name.startswith("model.") for name in needed)
+    return network if of_network or beside else network.model
+
+
+def _fits(report: LoadReport, compared: str, strict: bool, foreign: tuple[str, ...]) -> bool:
+    """Return whether a report shows that the file belongs to the network.
+
+    compared: the prefix of tensors whose shapes count. strict: whether none may be missing.
+    foreign: how tensors of other networks begin. Classifiers never count.
+    """
+    wrong = (name for name in report.mismatched if name.startswith(compared))
+    missing = report.missing if strict else []
+    strange = any(name.removeprefix("model.").startswith(foreign) for name in report.unknown)
+    return not strange and all(map(CLASSIFIER.fullmatch, [*wrong, *missing]))
 
 
 def fitting_backbone(path: str | Path) -> str | None:
