@@ -358,38 +358,70 @@ def unfit(name: str, value: Any, reason: ValueError) -> OptionError:
 
 
 def settled_options(config: Config, chosen: Collection[str], given: Iterable[str]) -> Config:
-    """Apply what published flags stand for, and refuse options that mean nothing beside the others.
+    """Apply what options decide about others, and refuse those that mean nothing beside the others.
 
-    chosen: the names of the given options; by default, of those that differ from their default.
+    chosen: the names of the options that somebody has set, now or in a file.
     given: the names given just now. An option from a file is never refused as meaningless.
+    """
+    config = expand_published(imply_options(config, chosen), chosen)
+    refuse_meaningless(config, given)
+    return config
+
+
+def imply_options(config: Config, chosen: Collection[str]) -> Config:
+    """Return the configuration with what its options decide about others, unless those are chosen.
+
+    `--weights osnet_x0_25_msmt17` implies the backbone of that published network.
     """
     known = type(config).declared()
     for name, each in known.items():
         if each.about.implies and name in chosen:
             implied = each.about.implies(getattr(config, name), known)
-            new = {
-                other: value
-                for other, value in implied.items()
-                if other == name or other not in chosen
-            }
-            config = replace(config, **new)  # type: ignore[type-var]
-    config = replace(config, **_meant(config, known, chosen))  # type: ignore[type-var]
-    for name in given:
-        declared = known[name]
-        needs = declared.about.needs
-        if getattr(config, name) == declared.default or not needs:
-            continue
-        if not any(_met(getattr(config, other), values) for other, values in needs.items()):
-            wanted = {
-                other: NAMED_ALONE if values is ANY else values[0]
-                for other, values in needs.items()
-            }
-            words = " or ".join(f"{{{other}}}" for other in wanted)
-            value = getattr(config, name)
-            raise OptionError(
-                f"{{{name}}} would be ignored without {words}.", **{name: value}, **wanted
-            )
+            free = {other for other in implied if other == name or other not in chosen}
+            config = replace(config, **{other: implied[other] for other in free})  # type: ignore[type-var]
     return config
+
+
+def expand_published(config: Config, chosen: Collection[str]) -> Config:
+    """Return the configuration with the options that published flags stand for.
+
+    `--use_swin` stands for `--backbone swin`. Raises OptionError if two choose different values.
+    """
+    meant: dict[str, Any] = {}
+    values = {name: getattr(config, name) for name in chosen}
+    # {option: what chose it}
+    asked = {name: {name: value} for name, value in values.items() if value is not False}
+    for name, declared in type(config).declared().items():
+        if not declared.about.stands_for or not getattr(config, name):
+            continue
+        other, value = declared.about.stands_for
+        if other in asked and meant.get(other, getattr(config, other)) != value:
+            words = " and ".join(f"{{{each}}}" for each in (*asked[other], name))
+            raise OptionError(
+                f"{words} exclude each other: choose one.", **asked[other], **{name: True}
+            )
+        meant[other], asked[other] = value, {name: True}
+    return replace(config, **meant)  # type: ignore[type-var]
+
+
+def refuse_meaningless(config: Options, given: Iterable[str]) -> None:
+    """Raise OptionError if an option was given, and none of those that it needs has such a value.
+
+    `--instances 4` means nothing without `--sampler pk`.
+    """
+    known = type(config).declared()
+    for name in given:
+        needs, value = known[name].about.needs, getattr(config, name)
+        met = (_met(getattr(config, other), values) for other, values in needs.items())
+        if not needs or value == known[name].default or any(met):
+            continue
+        wanted = {
+            other: NAMED_ALONE if values is ANY else values[0] for other, values in needs.items()
+        }
+        words = " or ".join(f"{{{other}}}" for other in wanted)
+        raise OptionError(
+            f"{{{name}}} would be ignored without {words}.", **{name: value}, **wanted
+        )
 
 
 def changed(before: Mapping[str, Any], now: Options) -> list[str]:
@@ -402,27 +434,3 @@ def changed(before: Mapping[str, Any], now: Options) -> list[str]:
 
 def _met(value: Any, values: tuple[Any, ...]) -> bool:
     return bool(value) if values is ANY else value in values
-
-
-def _meant(
-    config: Options, known: Mapping[str, DeclaredOption], chosen: Collection[str]
-) -> dict[str, Any]:
-    """Return {option: value} that the published flags stand for.
-
-    Raises OptionError if two contradict each other.
-    """
-    meant: dict[str, Any] = {}
-    values = {name: getattr(config, name) for name in chosen}
-    # {option: what chose it}
-    asked = {name: {name: value} for name, value in values.items() if value is not False}
-    for name, declared in known.items():
-        if not declared.about.stands_for or not getattr(config, name):
-            continue
-        other, value = declared.about.stands_for
-        if other in asked and meant.get(other, getattr(config, other)) != value:
-            words = " and ".join(f"{{{each}}}" for each in (*asked[other], name))
-            raise OptionError(
-                f"{words} exclude each other: choose one.", **asked[other], **{name: True}
-            )
-        meant[other], asked[other] = value, {name: True}
-    return meant
