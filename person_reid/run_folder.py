@@ -288,8 +288,8 @@ class RunFolder:
         if labels:
             advice = f"There are: --which_epoch {', '.join(labels)}."
         else:
-            advice = "There is no checkpoint yet. Train first: "
-            f"{as_command('train.py')} --name {self.name}"
+            train = f"{as_command('train.py')} --name {self.name}"
+            advice = f"There is no checkpoint yet. Train first: {train}"
         raise FileNotFoundError(
             f"{self.path}: no checkpoint for --which_epoch {which_epoch}. {advice}"
         )

@@ -136,6 +136,12 @@ def milestones(text: str) -> str:
     return text
 
 
+EXPECTED_SIZES = (
+    "expected sizes such as 128x64,192x96,256x128, "
+    "or with epochs for all but the last, such as 128x64:20,256x128"
+)
+
+
 def sizes(text: str) -> str:
     """Check the form of resize_schedule; image_sizes reads it."""
     image_sizes(texts(text), epochs=None)
@@ -154,29 +160,30 @@ def image_sizes(text: str | None, epochs: int | None) -> Sizes:
     """
     if text is None:
         return ()
-    parts = [
-        re.fullmatch(r"(\d{2,4})x(\d{2,4})(?::(\d{1,6}))?", part.strip())
-        for part in text.split(",")
-    ]
-    found = [tuple(int(number) for number in part.groups("0")) for part in parts if part]
-    if not all(SIDE.fits(number) for *size, _ in found for number in size):
-        raise ValueError(f"{text}: expected sides {SIDE.words}")
-    lengths = [length for *_, length in found[:-1]]
-    if not all(parts) or found[-1][2] or (any(lengths) and not all(lengths)):
-        raise ValueError(
-            f"{text}: expected sizes such as 128x64,192x96,256x128, "
-            "or with epochs for all but the last, such as 128x64:20,256x128"
-        )
+    found: list[tuple[int, int]] = []
+    lengths: list[int] = []
+    for part in text.split(","):
+        size, _, length = part.strip().partition(":")
+        if not re.fullmatch(r"\d{2,4}x\d{2,4}", size) or not re.fullmatch(r"\d{0,6}", length):
+            raise ValueError(f"{text}: {EXPECTED_SIZES}")
+        height, width = map(int, size.split("x"))
+        if not (SIDE.fits(height) and SIDE.fits(width)):
+            raise ValueError(f"{text}: expected sides {SIDE.words}")
+        found.append((height, width))
+        lengths.append(int(length or 0))
+
+    *before, last = lengths
+    if last or (any(before) and not all(before)):
+        raise ValueError(f"{text}: {EXPECTED_SIZES}")
     if epochs is None:
         return ()
-    shared = [epochs * index // len(found) for index in range(len(found))]
-    given = [sum(lengths[:index]) for index in range(len(found))]
-    firsts = given if all(lengths) else shared
+    if any(before):
+        firsts = [sum(before[:index]) for index in range(len(found))]
+    else:
+        firsts = [epochs * index // len(found) for index in range(len(found))]
     if sorted({*firsts, epochs}) != [*firsts, epochs]:
         raise ValueError("not every size has an epoch")
-    return tuple(
-        (first, (height, width)) for first, (height, width, _) in zip(firsts, found, strict=True)
-    )
+    return tuple(zip(firsts, found, strict=True))
 
 
 def printable_text(text: str) -> str:

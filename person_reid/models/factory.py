@@ -197,14 +197,15 @@ def check_size(
 
     advice: see fits_images.
     """
-    forward, kept = (
-        (network.eval().embed, 1) if batch_size is None else (network.train(), min(batch_size, 2))
-    )
+    if batch_size is None:
+        count, forward = 1, network.eval().embed
+    else:
+        count, forward = min(batch_size, 2), network.train()
     before = [buffer.clone() for buffer in network.buffers()]
     place = next(network.parameters()).device
     try:
         with fits_images(name, size, batch_size, advice), torch.no_grad(), seeded(0, place):
-            forward(torch.zeros(kept, 3, *size, device=place))
+            forward(torch.zeros(count, 3, *size, device=place))
     finally:
         for buffer, value in zip(network.buffers(), before, strict=True):
             buffer.copy_(value)

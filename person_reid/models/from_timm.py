@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 HUB = "hf-hub:"
+# Networks that are not as timm describes them, by the beginning of their names.
+BUILT_ON_CPU = "regnet"  # PyTorch 2.6 has no torch.unique on meta
+RESAMPLES = "resnet"  # CLIP's: their pooling resamples its position embeddings in each forward pass
 # The fields that follow from a layout. map: (B, C, h, w); grid: the same with the channels last;
 # patches: tokens on a grid, beside the class token and registers; tokens: tokens without a grid;
 # opaque: anything else.
@@ -236,8 +239,7 @@ def _create(name: str, **settings: Any) -> Any:
     import torch
 
     place = torch.empty(0).device
-    # PyTorch 2.6 has no torch.unique on meta
-    built_on = "cpu" if name.startswith("regnet") else place
+    built_on = "cpu" if name.startswith(BUILT_ON_CPU) else place
     fetches = settings.get("pretrained") or name.startswith(HUB)
     with quick_to_fail() if fetches else nullcontext(), torch.device(built_on):
         try:
@@ -251,12 +253,9 @@ def _create(name: str, **settings: Any) -> Any:
 
 
 def _is_fixed(name: str) -> bool:
-    """Say whether a network is built for one size of images, to which timm resamples its weights.
-
-    CLIP's ResNets are
-    not: their attention pooling resamples its position embeddings in each forward pass.
-    """
-    return bool(getattr(_config(name), "fixed_input_size", False)) and not name.startswith("resnet")
+    """Say whether timm resamples a network's weights to the one size of images it is built for."""
+    fixed = bool(getattr(_config(name), "fixed_input_size", False))
+    return fixed and not name.startswith(RESAMPLES)
 
 
 @cache

@@ -33,6 +33,7 @@ from scipy.special import stdtrit
 
 from person_reid.arrays import Integers
 from person_reid.errors import UserError
+from person_reid.retrieval.metrics import are_strangers
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 
@@ -139,28 +140,24 @@ def false_matches(
     drawn = np.random.default_rng(0).permutation(len(gallery))
     gallery = gallery.select(drawn[: len(gallery) // size * size])
     labels = np.union1d(query.labels, gallery.labels)
-    counts, images, lock = (
-        np.zeros(len(labels) * (THRESHOLD_STEPS + 1), np.int64),
-        np.zeros(2),
-        Lock(),
-    )
+    counts = np.zeros(len(labels) * (THRESHOLD_STEPS + 1), np.int64)
+    images = np.zeros(2)  # that count in all cells, and cells
+    lock = Lock()
     askers, others = (
         np.searchsorted(labels, each.labels) * (THRESHOLD_STEPS + 1) for each in (query, gallery)
     )
     scores = CosineScores(query.features, gallery.features)
 
     def count(start: int, stop: int) -> None:
-        unfit = gallery.labels == query.labels[start:stop, None]
-        if not ignore_cameras:
-            unfit |= gallery.cameras == query.cameras[start:stop, None]
-        chunk = np.where(unfit, np.float32(-np.inf), scores(start, stop)).reshape(-1, size)
+        strangers = are_strangers(query, gallery, start, stop, ignore_cameras)
+        chunk = np.where(strangers, scores(start, stop), np.float32(-np.inf)).reshape(-1, size)
         places = chunk.argmax(axis=1)
         best = chunk[np.arange(len(chunk)), places]
         some = np.flatnonzero(best > -np.inf)
         steps = np.rint(best[some].clip(0, 1) * THRESHOLD_STEPS).astype(np.int64)
         rows, blocks = np.divmod(some, len(gallery) // size)
         with lock:
-            images[:] += unfit.size - unfit.sum(), len(some)
+            images[:] += strangers.sum(), len(some)
             np.add.at(counts, askers[start + rows] + steps, 1)
             np.add.at(counts, others[blocks * size + places[some]] + steps, 1)
 

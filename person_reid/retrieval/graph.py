@@ -39,6 +39,38 @@ from person_reid.retrieval.similarity import (
 # queries at a time, a cache line of float32; neighbours in the file often reach much the same
 # images
 IMAGES_OF_BLOCK = 16
+InChunks = Callable[[Callable[[int, int], Any]], list[Any]]
+
+
+class Propagation:
+    """B = N⁻¹ S G + G Sᵀ N⁻¹, symmetric (N, N), as a matrix and as its factors.
+
+    weights: S, (N, N) CSR. adjacency: G, symmetric (N, N) CSR.
+    in_chunks: in_chunks(work) → [work(start, stop), ...] for chunks of the N images, in threads.
+    """
+
+    def __init__(self, weights: Any, adjacency: Any, in_chunks: InChunks) -> None:
+        norms = in_chunks(lambda start, stop: row_norms(weights[start:stop] @ adjacency))
+        self.step = sparse.diags_array(1 / np.concatenate(norms)) @ weights
+        self.adjacency = adjacency
+        # both terms in a single product
+        left = sparse.hstack([self.step, adjacency], format="csr")
+        right = sparse.vstack([adjacency, self.step.T], format="csr")
+        parts = in_chunks(lambda start, stop: left[start:stop] @ right)
+        self.product = sparse.vstack(parts, format="csr")
+
+    def apply(self, rows: Any) -> Floats:
+        """Return B rowsᵀ, dense (N, q), for rows (q, N) CSR."""
+        some = present(rows)
+        values = np.ascontiguousarray(rows.toarray()[:, some].T)
+        # B has fewer entries here than one of its factors
+        if np.diff(self.product.indptr)[some].sum() < self.step.nnz:
+            return self.product[some].T @ values
+        step = self.step[some]
+        beyond = present(step)
+        reached = self.step @ (self.adjacency[some].T @ values)
+        reached += self.adjacency[beyond].T @ (step.T @ values)[beyond]
+        return reached
 
 
 class GraphScores(Scores):
@@ -63,7 +95,7 @@ class GraphScores(Scores):
         self.cosines = CosineScores(features[: len(query)], features[len(query) :])
         found = neighbours.search(features, features, k1, itself=True)
         adjacency = sparse_rows(found.indices, np.ones(found.indices.shape, np.float32))
-        self.adjacency = (adjacency + adjacency.T).tocsr()
+        adjacency = (adjacency + adjacency.T).tocsr()
         weights = sparse_rows(found.indices[:, :k2], np.square(found.similarities[:, :k2]))
         spans = chunks((len(features), 1))
 
@@ -71,16 +103,9 @@ class GraphScores(Scores):
         def in_chunks(work: Callable[[int, int], Any]) -> list[Any]:
             return run_chunks(work, spans, "graph")
 
-        norms = in_chunks(lambda start, stop: row_norms(weights[start:stop] @ self.adjacency))
-        self.step = sparse.diags_array(1 / np.concatenate(norms)) @ weights
-        # B = N⁻¹ S G + G Sᵀ N⁻¹ in a single product
-        left = sparse.hstack([self.step, self.adjacency], format="csr")
-        right = sparse.vstack([self.adjacency, self.step.T], format="csr")
-        self.graph = sparse.vstack(
-            in_chunks(lambda start, stop: left[start:stop] @ right), format="csr"
-        )
+        self.graph = graph = Propagation(weights, adjacency, in_chunks)
         # not A itself, which would be the largest matrix
-        norms = in_chunks(lambda start, stop: row_norms(weights[start:stop] @ self.graph))
+        norms = in_chunks(lambda start, stop: row_norms(weights[start:stop] @ graph.product))
         weights = sparse.diags_array(1 / np.concatenate(norms)) @ weights
         self.query_weights = weights[: len(query)]
         self.gallery_weights = (1 - lambda_value) * weights[len(query) :]
@@ -91,24 +116,10 @@ class GraphScores(Scores):
         scores *= self.lambda_value
         for first in range(start, stop, IMAGES_OF_BLOCK):
             last = min(first + IMAGES_OF_BLOCK, stop)
-            scores[first - start : last - start] += (
-                self.gallery_weights @ self._reach(first, last)
-            ).T
+            queries = self.query_weights[first:last] @ self.graph.product  # A_q
+            reached = self.gallery_weights @ self.graph.apply(queries)
+            scores[first - start : last - start] += reached.T
         return scores
-
-    def _reach(self, first: int, last: int) -> Floats:
-        """Return A_q B of these queries, transposed: (N, last - first)."""
-        queries = self.query_weights[first:last] @ self.graph
-        rows = present(queries)
-        values = np.ascontiguousarray(queries.toarray()[:, rows].T)
-        # B has fewer entries here than one of its factors
-        if np.diff(self.graph.indptr)[rows].sum() < self.step.nnz:
-            return self.graph[rows].T @ values
-        step = self.step[rows]
-        beyond = present(step)
-        reached = self.step @ (self.adjacency[rows].T @ values)
-        reached += self.adjacency[beyond].T @ (step.T @ values)[beyond]
-        return reached
 
 
 def present(matrix: Any) -> Integers:

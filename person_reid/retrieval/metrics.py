@@ -347,6 +347,21 @@ def find_pairs(
     return (queries[match], images[match]), (queries[~match], images[~match])
 
 
+def are_strangers(
+    query: FeatureSet, gallery: FeatureSet, start: int, stop: int, ignore_cameras: bool = False
+) -> npt.NDArray[np.bool_]:
+    """Return which pairs show two people, to different cameras: (stop - start, G).
+
+    Junk is nobody; a distractor is somebody else. start, stop: of the queries.
+    ignore_cameras: also take pairs from one camera.
+    """
+    labels = query.labels[start:stop, None]
+    strangers = (gallery.labels != labels) & (gallery.labels != -1) & (labels != -1)
+    if not ignore_cameras:
+        strangers &= gallery.cameras != query.cameras[start:stop, None]
+    return strangers
+
+
 def rank_matches(
     scores: Callable[[int, int], Any],
     shape: tuple[int, int],

@@ -22,7 +22,7 @@ from person_reid.config.tested import CONFIG_FILE
 from person_reid.errors import UserError
 from person_reid.files import SETTINGS_BYTES, content_of
 from person_reid.retrieval.bound import THRESHOLD_STEPS, Bound
-from person_reid.retrieval.metrics import find_pairs
+from person_reid.retrieval.metrics import are_strangers, find_pairs
 from person_reid.retrieval.results import FEATURE_FLAGS, PLAIN, FeatureSet
 from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 from person_reid.text import as_command, parse_json
@@ -71,11 +71,10 @@ def pair_similarities(
     matches, _ = find_pairs(query, gallery, ignore_cameras)
     scores = CosineScores(query.features, gallery.features)
     genuine = np.empty(len(matches[0]), np.float32)
-    lowest, highest = (
-        np.full(len(query), np.inf, np.float32),
-        np.full(len(query), -np.inf, np.float32),
-    )
-    impostors, lock = np.zeros(BINS, np.int64), Lock()
+    lowest = np.full(len(query), np.inf, np.float32)
+    highest = np.full(len(query), -np.inf, np.float32)
+    impostors = np.zeros(BINS, np.int64)
+    lock = Lock()
 
     def count(start: int, stop: int) -> None:
         chunk = scores(start, stop)
@@ -83,11 +82,7 @@ def pair_similarities(
         rows, columns = matches[0][part], matches[1][part]
         genuine[part] = chunk[rows - start, columns]
         np.minimum.at(lowest, rows, genuine[part])
-        unfit = (gallery.labels == -1) | (gallery.labels == query.labels[start:stop, None])
-        if not ignore_cameras:
-            unfit |= gallery.cameras == query.cameras[start:stop, None]
-        unfit |= query.labels[start:stop, None] == -1
-        chunk[unfit] = -np.inf
+        chunk[~are_strangers(query, gallery, start, stop, ignore_cameras)] = -np.inf
         highest[start:stop] = chunk.max(axis=1)
         counts = histogram(chunk)
         with lock:

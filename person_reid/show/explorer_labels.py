@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from person_reid.arrays import Integers
 from person_reid.data.layout import DISTRACTOR
 from person_reid.data.own.corrections import CORRECTION_COLUMNS, Correction, read_list
 from person_reid.data.readers import group
+from person_reid.retrieval.similarity import Features
 from person_reid.show.explorer_images import ExplorerImages, content_key, person_name
 from person_reid.text import printable
 
@@ -39,18 +41,13 @@ def describe_proposals(images: ExplorerImages, file: Path) -> dict[str, Any]:
         similarities = images.features[found].mean(axis=0) @ images.features.T
         order = np.argsort(-similarities, kind="stable")
         order = order[~np.isin(order, found)]
-        strips = {
-            name: [
-                [int(i), round(float(similarities[i]), 4)]
-                for i in order[which[order]][:IMAGES_OF_STRIP]
-            ]
-            for name, which in {
-                "nearest": np.full(len(people), True),
-                "own": labelled,
-                "new": people == new,
-                "coming": (people != new) & (wanted == new),
-            }.items()
+        shown = {
+            "nearest": np.full(len(people), True),
+            "own": labelled,
+            "new": people == new,
+            "coming": (people != new) & (wanted == new),
         }
+        strips = {name: _strip(order[which[order]], similarities) for name, which in shown.items()}
         proposals.append(
             {
                 "number": number,
@@ -70,6 +67,11 @@ def describe_proposals(images: ExplorerImages, file: Path) -> dict[str, Any]:
         "columns": CORRECTION_COLUMNS,
         "proposals": proposals,
     }
+
+
+def _strip(order: Integers, similarities: Features) -> list[list[float]]:
+    """Return [image, similarity] of the first images of an order (K,)."""
+    return [[int(i), round(float(similarities[i]), 4)] for i in order[:IMAGES_OF_STRIP]]
 
 
 def _decided_as_one(line: Correction) -> tuple[object, ...]:

@@ -8,9 +8,10 @@ are read once, and the sharpest candidate of each part becomes a file.
 import logging
 import re
 import secrets
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -163,34 +164,32 @@ def _covered(boxes: BoxArray, bottoms: BoxArray) -> BoxArray:
 def cut_boxes(frames: FrameFolder | Video, candidates: Sequence[Candidate], folder: Path) -> int:
     """Write the sharpest candidate of each part as an image, and return how many there are.
 
+    candidates: in the order of their frames.
+
     Each is written whole or not at all, as soon as the last candidate of its part is read. A remark
     lists the frames that cannot be decoded.
     """
     make_folder(folder)
     remove_abandoned(folder.glob(".*.partial"))
-    left = Counter((each.track, each.part) for each in candidates)
+    of_frames = {number: list(found) for number, found in groupby(candidates, attrgetter("frame"))}
+    last = {(each.track, each.part): each for each in candidates}
     best: dict[tuple[int, int], tuple[float, int, Image.Image]] = {}
     broken, count = [], 0
-    wanted = sorted({each.frame for each in candidates})
-    waiting = iter([*candidates, None])
-    each = next(waiting)
-    bar = progress(frames.read(wanted), total=len(wanted), desc="cutting", unit=" frames")
+    bar = progress(frames.read([*of_frames]), total=len(of_frames), desc="cutting", unit=" frames")
     for number, frame in bar:
         if frame is None:
             broken.append(number)
-        while each and each.frame == number:
+        for each in of_frames[number]:
             key = each.track, each.part
             if frame is not None:
                 crop = cut_box(frame, each.box)
                 score = each.seen * sharpness(crop)
                 if key not in best or score > best[key][0]:
                     best[key] = score, number, crop
-            left[key] -= 1
-            if not left[key] and key in best:
+            if each is last[key] and key in best:
                 _, chosen, crop = best.pop(key)
                 write_crop(crop, folder / f"{each.track:06d}_{chosen:06d}{suffix_of(crop)}")
                 count += 1
-            each = next(waiting)
     if broken:
         some = ", ".join(map(str, broken[:10])) + (", …" if len(broken) > 10 else "")
         log.warning(
