@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,34 +30,91 @@ OF_FEATURES = (
 MOVABLE = ("name", "weights", "engine")
 
 
+@dataclass(frozen=True)
+class NetworkRef:
+    """The network of an index: where it is, and the options that its features depend on.
+
+    kind: the option of test.py that says where it is: name (of a run), from, weights or engine.
+    place: the value of that option.
+    options: (option, value) of the others that are set, in alphabetical order.
+    """
+
+    kind: str
+    place: str
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def from_json(cls, flags: Mapping[str, Any]) -> "NetworkRef":
+        """Return the network that {option: value} name; a name beside another place is ignored."""
+        kind = next((name for name in ("engine", "from", "weights") if flags.get(name)), "name")
+        others = (
+            (name, value)
+            for name, value in flags.items()
+            if name not in (kind, "name") and value is not None and value is not False
+        )
+        return cls(kind, str(flags.get(kind) or ""), tuple(sorted(others)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return {option: value}."""
+        return {self.kind: self.place, **dict(self.options)}
+
+    def config(self) -> TestConfig:
+        """Return the options of test.py; those that it does not know are left out."""
+        values = self.to_json()
+        values["from_run"] = values.pop("from", None)
+        known = {name: value for name, value in values.items() if name in TestConfig.declared()}
+        return configured(TestConfig, {k: v for k, v in known.items() if v is not None})
+
+    def contradicted(self, asked: Mapping[str, Any]) -> list[str]:
+        """Return, in words, which of the options {option: value} contradict this network.
+
+        It may have moved: what tells whether a network at another place is the same one is a
+        feature.
+        """
+        own = self.to_json()
+        return [
+            f"{as_flag(name, NAMED_ALONE)} "
+            f"(remembered: {_value(own.get(name))}, asked: {_value(value)})"
+            for name, value in asked.items()
+            if _value(own.get(name)) != _value(value)
+            and not (name == self.kind and name in MOVABLE)
+        ]
+
+    def __str__(self) -> str:
+        backbone = dict(self.options).get("backbone")
+        return f"{backbone} {self.place}" if backbone else self.place
+
+
 def open_network(index: Gallery, options: AddOptions | AnswerOptions) -> Embedder:
     """Return the Embedder that an index remembers, or that the options name for a new index.
 
     Raises UserError for options that name another network than the index remembers, and if its
     features or those of its run's weights are others by now.
     """
-    flags = network_flags(index, options)
-    network = replace(
-        as_config(flags),
+    network = network_ref(index, options)
+    config = replace(
+        network.config(),
         gpu_ids=options.gpu_ids,
         batchsize=options.batchsize,
         runtime=options.runtime,
     )
-    run = find.run_of(network)
-    remembered = known_network(index).get("name") == run  # else the options ask for it
+    run = find.run_of(config)
+    known = known_network(index)
+    remembered = known and (known.kind, known.place) == ("name", run)  # else the options ask for it
     if run and remembered and not RunFolder(run).options_file.exists():
         raise UserError(
             f"{index.path}: its network is the run {run}, which is not in {Path.cwd()}. "
             f"Go to the folder that holds model/{run}."
         )
-    embedder = find.open_embedder(network, limits=limits_of_bits(flags.get("bits")))
-    check_same_network(index, embedder, flags)
+    bits = dict(network.options).get("bits")
+    embedder = find.open_embedder(config, limits=limits_of_bits(bits))
+    check_same_network(index, embedder, network)
     return embedder
 
 
 def network_of(index: Gallery) -> TestConfig:
     """Return the network that an index remembers, or the default one."""
-    return as_config(network_flags(index))
+    return network_ref(index).config()
 
 
 def measured_threshold(
@@ -75,57 +132,45 @@ def measured_threshold(
     return load_threshold(given, *features, score=score, camera_norm=camera_norm)
 
 
-def network_flags(index: Gallery, options: Options | None = None) -> dict[str, Any]:
-    """Return {flag of test.py: value} of an index's network.
-
-    A new index has the network that the options name.
+def network_ref(index: Gallery, options: Options | None = None) -> NetworkRef:
+    """Return the network that an index remembers, or, for a new index, that the options name.
 
     Raises UserError for options that contradict what the index remembers.
     """
-    named = (*OF_FEATURES, "bits")
-    given = options.given(named) if isinstance(options, TrainedNetwork) else {}
+    given = options.given((*OF_FEATURES, "bits")) if isinstance(options, TrainedNetwork) else {}
     if start := given.pop("from_run", None):
         given["name" if names_a_run(start) else "from"] = start
     for name in ("weights", "engine", "from"):
         if name in given and Path(given[name]).exists():
             given[name] = str(real(given[name]))
-    if index.recall("network") is not None:
-        return agreed(index, given)
+    if remembered := known_network(index):
+        check_agrees(index, remembered, given)
+        return NetworkRef.from_json(remembered.to_json() | given)
     known = TestConfig.declared()
     defaults = {name: known[name].default for name in OF_FEATURES if name != "from_run"}
-    return defaults | {"from": None, "name": default_name()} | given
+    return NetworkRef.from_json(defaults | {"name": default_name()} | given)
 
 
-def known_network(index: Gallery) -> dict[str, Any]:
-    """Return the flags of the network that an index remembers, none for a new index.
+def known_network(index: Gallery) -> NetworkRef | None:
+    """Return the network that an index remembers, or None for a new index.
 
-    Raises UserError if the index holds something else in their place.
+    Raises UserError if the index holds something else in its place.
     """
-    flags = index.recall("network") or {}
+    flags = index.recall("network")
+    if flags is None:
+        return None
     plain = str | int | float | None
     fit = isinstance(flags, dict) and all(isinstance(value, plain) for value in flags.values())
     if fit and flags.get("bits") in (None, *range(1, 33)):
-        return dict(flags)
+        return NetworkRef.from_json(flags)
     raise UserError(f"{index.path}: damaged: it says {flags!r:.100} of its network.")
 
 
-def as_config(flags: Mapping[str, Any]) -> TestConfig:
-    """Return the options of test.py for flags that an index remembers, perhaps of version 0.2."""
-    values = {"from_run" if name == "from" else name: value for name, value in flags.items()}
-    if any(values.get(name) for name in ("from_run", "backbone", "engine")):
-        values["name"] = None  # it was only the default
-    known = TestConfig.declared()
-    given = {name: value for name, value in values.items() if name in known and value is not None}
-    return configured(TestConfig, given)
+def check_same_network(index: Gallery, embedder: Embedder, network: NetworkRef) -> None:
+    """Check by a synthetic image, whose feature the index keeps, that this is its network.
 
-
-def check_same_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]) -> None:
-    """Check that the index holds features of this embedder's network.
-
-    The index keeps the feature of a synthetic image for that.
-
-    flags: {flag of test.py: value} that name the network; a new index remembers them. Raises
-    UserError if the index belongs to another network, to other weights, or to other flags.
+    network: what the embedder embeds with; a new index remembers it. Raises UserError if the index
+    belongs to another network, to other weights, or to other options.
     """
     probe = embedder.probe()
     if len(index) and index.recall("network") is None:
@@ -134,39 +179,25 @@ def check_same_network(index: Gallery, embedder: Embedder, flags: dict[str, Any]
             index.path,
             len(index),
         )
-    known = index.remember({"network": flags, "probe": probe.tolist()})
-    agreed(index, flags)
-    kept = as_float32(known["probe"], f"{index.path}: damaged: the feature of its test image")
+    asked = network.to_json()
+    kept = index.remember({"network": asked, "probe": probe.tolist()})["probe"]
+    known = known_network(index) or network
+    check_agrees(index, known, asked)
+    kept = as_float32(kept, f"{index.path}: damaged: the feature of its test image")
     if kept.shape != probe.shape or not probe @ kept >= SAME_PICTURE:
         raise UserError(
-            f"{index.path}: its features were made by another network "
-            f"({_words(known['network'])}), or its weights have changed since. {_again(index)}"
+            f"{index.path}: its features were made by another network ({known}), or its weights "
+            f"have changed since. {_again(index)}"
         )
 
 
-def agreed(index: Gallery, flags: dict[str, Any]) -> dict[str, Any]:
-    """Return the flags of an index's network, as the index remembers them.
-
-    `flags` may say where the network is now.
-
-    Raises UserError, which lists them, for flags that contradict what the index remembers.
-    """
-    remembered = known_network(index)
-    place = next((name for name in ("engine", "from", "weights") if remembered.get(name)), "name")
-    # The name is then only the default.
-    typed = remembered if place == "name" else remembered | {"name": None}
-    wrong = [
-        f"{as_flag(name, NAMED_ALONE)} "
-        f"(remembered: {_value(typed.get(name))}, asked: {_value(value)})"
-        for name, value in flags.items()
-        if _value(remembered.get(name)) != _value(value) and not (name == place and name in MOVABLE)
-    ]
-    if remembered and wrong:
+def check_agrees(index: Gallery, known: NetworkRef, asked: Mapping[str, Any]) -> None:
+    """Raise UserError for options {option: value} that contradict the network of an index."""
+    if wrong := known.contradicted(asked):
         raise UserError(
             f"{index.path}: made with other flags: {', '.join(wrong)}. "
             f"Leave them out, or take another index. {_again(index)}"
         )
-    return remembered | flags
 
 
 def _again(index: Gallery) -> str:
@@ -174,13 +205,6 @@ def _again(index: Gallery) -> str:
     return (
         f"Index the images {'again' if len(index) else '(it holds none yet)'}: --index ANOTHER_FILE"
     )
-
-
-def _words(flags: dict[str, Any]) -> str:
-    """Return the network that the flags of test.py name, in words."""
-    if flags.get("backbone"):
-        return f"{flags['backbone']} {flags.get('weights')}"
-    return str(flags.get("engine") or flags.get("name"))
 
 
 def _value(value: Any) -> str:

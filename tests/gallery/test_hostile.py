@@ -14,7 +14,7 @@ from person_reid.errors import UserError
 from person_reid.gallery import index as module
 from person_reid.gallery import inverted_lists, sqlite_errors, sqlite_file
 from person_reid.gallery.index import SearchIndex
-from person_reid.gallery.indexed_network import check_same_network, network_of
+from person_reid.gallery.indexed_network import NetworkRef, check_same_network, network_of
 from person_reid.gallery.inverted_lists import latest_file
 from person_reid.gallery.metadata import About, Filter
 
@@ -167,12 +167,12 @@ def test_two_networks_that_race_for_a_new_index_agree_on_one(tmp_path, monkeypat
         found = recall(self, key)
         if self is first and found is None:
             monkeypatch.undo()
-            check_same_network(second, embedders[1], {"name": "theirs"})
+            check_same_network(second, embedders[1], NetworkRef.from_json({"name": "theirs"}))
         return found
 
     monkeypatch.setattr(SearchIndex, "recall", interrupted)
     with pytest.raises(UserError, match=r"made by another network \(theirs\)"):
-        check_same_network(first, embedders[0], {"name": "ours"})
+        check_same_network(first, embedders[0], NetworkRef.from_json({"name": "ours"}))
     assert first.recall("network") == {"name": "theirs"}
     assert first.recall("probe") == [0, 1, 0, 0]
 
@@ -181,14 +181,16 @@ def test_flags_that_contradict_the_index_are_listed(tmp_path):
     index = SearchIndex(tmp_path / "a.index")
     embedder: Any = SimpleNamespace(probe=lambda: np.eye(1, 4)[0])
     flags = {"backbone": "osnet", "weights": "/a/net.pth", "no_flip": False, "linear_num": None}
-    check_same_network(index, embedder, flags)
+    check_same_network(index, embedder, NetworkRef.from_json(flags))
     # it has moved: the probe decides
-    check_same_network(index, embedder, flags | {"weights": "/b/net.pth"})
-    listed = r"--no_flip \(remembered: off, asked: on\), --linear_num \(remembered: off, asked: 0\)"
+    check_same_network(index, embedder, NetworkRef.from_json(flags | {"weights": "/b/net.pth"}))
+    listed = r"--linear_num \(remembered: off, asked: 0\), --no_flip \(remembered: off, asked: on\)"
     with pytest.raises(
         UserError, match=rf"a\.index: made with other flags: {listed}\. Leave them out"
     ):
-        check_same_network(index, embedder, flags | {"no_flip": True, "linear_num": 0})
+        check_same_network(
+            index, embedder, NetworkRef.from_json(flags | {"no_flip": True, "linear_num": 0})
+        )
 
 
 def test_lists_are_those_of_the_index_and_a_full_disk_costs_only_time(
@@ -240,7 +242,7 @@ def use(path):
     list(index.entries(Filter(named="")))
     index.missing(NAMES)
     network_of(index)
-    check_same_network(index, EMBEDDER, {"name": "ours"})
+    check_same_network(index, EMBEDDER, NetworkRef.from_json({"name": "ours"}))
     index.add(["new.jpg"], FEATURES[:1])
     index.prepare()
     index.describe({"new.jpg": About("Anna")})
@@ -255,7 +257,7 @@ EMBEDDER: Any = SimpleNamespace(probe=lambda: np.eye(1, 4)[0])
 def test_values_of_other_types_are_named(index, table, column, monkeypatch):
     if column in ("id", "last", "token"):
         monkeypatch.setattr(module, "EXACT", 100)  # lists are named after additions
-    check_same_network(index, EMBEDDER, {"name": "ours"})
+    check_same_network(index, EMBEDDER, NetworkRef.from_json({"name": "ours"}))
     index.prepare()
     index.close()
     content = index.path.read_bytes()
@@ -276,7 +278,7 @@ def test_values_of_other_types_are_named(index, table, column, monkeypatch):
 @pytest.mark.parametrize("key", ["token", "codes", "network", "probe"])
 @pytest.mark.parametrize("value", JSON_VALUES, ids=str)
 def test_what_is_remembered_may_be_anything(index, key, value):
-    check_same_network(index, EMBEDDER, {"name": "ours"})
+    check_same_network(index, EMBEDDER, NetworkRef.from_json({"name": "ours"}))
     index._rows("UPDATE about SET value = ? WHERE key = ?", (json.dumps(value), key))
     index.close()
     with suppress(UserError):

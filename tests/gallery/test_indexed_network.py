@@ -1,10 +1,10 @@
-"""The network that an index remembers, also one of version 0.2."""
+"""The network that an index remembers, in every form that one may have."""
 
 import pytest
 
 from person_reid.deploy.find import run_of
 from person_reid.gallery.index import SearchIndex
-from person_reid.gallery.indexed_network import network_of
+from person_reid.gallery.indexed_network import NetworkRef, network_of
 
 NOTHING = {
     **dict.fromkeys(("from", "backbone", "weights", "engine", "height", "width", "range")),
@@ -13,7 +13,7 @@ NOTHING = {
     **dict.fromkeys(("ibn", "use_dense", "PCB", "usam", "no_norm", "bgr", "fp16", "bf16"), False),
     "name": "small", "which_epoch": "last", "seed": 0, "ms": "1", "no_flip": True,
 }  # fmt: skip
-"""As version 0.2 wrote it: with the name of a run even where another flag names the network."""
+"""With the name of a run even where another flag names the network."""
 
 
 @pytest.mark.parametrize(
@@ -26,10 +26,21 @@ NOTHING = {
         ({"a_flag_of_another_version": 1}, "small"),
     ],
 )
-def test_the_network_that_version_02_remembers_is_found(tmp_path, flags, run):
+def test_the_network_that_an_index_remembers_is_found(tmp_path, flags, run):
     index = SearchIndex(tmp_path / "a.index")
     index.remember({"network": NOTHING | flags})
     found = network_of(index)
     assert run_of(found) == run and found.no_flip and vars(found)["linear_num"] is None
     assert found.from_run == flags.get("from") and found.height == flags.get("height")
     assert (found.backbone, found.engine) == (flags.get("backbone"), flags.get("engine"))
+
+
+def test_networks_are_equal_whatever_is_said_of_them_besides():
+    flags = {"weights": "a.pth", "backbone": "test_resnet", "no_flip": True}
+    network = NetworkRef.from_json(flags)
+    assert network == NetworkRef.from_json({"name": "small", "height": None, "bgr": False} | flags)
+    assert network == NetworkRef.from_json(network.to_json()) and hash(network)
+    assert network != NetworkRef.from_json(flags | {"height": 64})
+    assert (network.kind, network.place, str(network)) == ("weights", "a.pth", "test_resnet a.pth")
+    assert network.contradicted(flags | {"weights": "b.pth"}) == []
+    assert network.contradicted({"name": "run"}) == ["--name (remembered: off, asked: run)"]
