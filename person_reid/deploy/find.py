@@ -1,7 +1,7 @@
 """Find the network that options name by a run, a weight file, a folder or an exported file."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -178,6 +178,15 @@ def run_to_test(options: TrainedNetwork) -> NetworkOptions:
     )
     given = options.given(DESCRIPTION)
     trained = _layers(run.config(given))
+    _refuse_contradictions(given, trained, run)
+    height, width = options.height or trained.height, options.width or trained.width
+    return replace(trained, height=height, width=width)
+
+
+def _refuse_contradictions(
+    given: Mapping[str, Any], trained: NetworkOptions, run: RunFolder
+) -> None:
+    """Raise OptionError for options {option: value} that describe another network than a run's."""
     for option, value in given.items():
         name, asked = (
             ("backbone", NETWORK_FLAGS[option]) if option in NETWORK_FLAGS else (option, value)
@@ -189,8 +198,6 @@ def run_to_test(options: TrainedNetwork) -> NetworkOptions:
                 "as it was trained: leave the flag out, or choose another run with --name.",
                 **{option: value},
             )
-    height, width = options.height or trained.height, options.width or trained.width
-    return replace(trained, height=height, width=width)
 
 
 def _layers(config: TrainConfig) -> NetworkOptions:

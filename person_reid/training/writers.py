@@ -13,7 +13,6 @@ MLFLOW_TRACKING_URI=file:runs python train.py --mlflow  # files in runs/
 import importlib
 import logging
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
@@ -116,7 +115,6 @@ def open_writers(
     with ExitStack() as stack:
         writes: dict[str, Write] = {}
         failed: set[str] = set()
-        stack.enter_context(quiet_threads())
         for name, open_writer in chosen_writers(config).items():
             try:
                 closing, write = open_writer(config, folder)
@@ -163,24 +161,6 @@ def going_on(name: str, failed: set[str]) -> Iterator[None]:
                 first_line(error),
             )
         failed.add(name)
-
-
-@contextmanager
-def quiet_threads() -> Iterator[None]:
-    """Print no traceback of a thread that ends with an OSError, as TensorBoard's
-    does before the next write fails.
-    """
-    before = threading.excepthook
-
-    def report(args: threading.ExceptHookArgs) -> None:
-        if not issubclass(args.exc_type, OSError):
-            before(args)
-
-    threading.excepthook = report
-    try:
-        yield
-    finally:
-        threading.excepthook = before
 
 
 @contextmanager
