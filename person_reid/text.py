@@ -53,8 +53,9 @@ def quoted(path: str | Path) -> str:
 
 
 def as_command(script: str) -> str:
-    """Return how one types a script: `python tools/search.py`, or `person-reid search` where the
-    installed program runs.
+    """Return how one types a script: `python tools/search.py`, or `person-reid search`.
+
+    The latter is the installed program, if that is what runs.
     """
     if sys.argv[0].startswith("person-reid "):
         return f"person-reid {Path(script).stem}"
