@@ -195,18 +195,38 @@ def test_sigterm_saves_and_a_resumed_run_ends_with_the_same_bits(cwd):
     assert equal_weights(weights("whole", cwd=cwd), weights("stopped", cwd=cwd))
 
 
+COPY = """
+import pathlib
+
+def train(config, world, original=train):
+    pathlib.Path(f"mine{world.rank}").write_text(f"{config.batchsize} of {world.size}")
+    return original(config, world)
+
+"""
+
+
+def copy_of_train(folder):
+    """Write a copy of train.py that leaves a file for each process, and return its path."""
+    text = (ROOT / "train.py").read_text(encoding="utf-8")
+    start_of_main = 'if __name__ == "__main__":'
+    assert start_of_main in text
+    mine = folder / "my_train.py"
+    mine.write_text(text.replace(start_of_main, COPY + start_of_main), encoding="utf-8")
+    return mine
+
+
 @pytest.fixture(scope="module")
 def shared_out(cwd):
-    """The run "tested", trained and tested by two processes, and test.py's line of it."""
+    """The run "tested", trained and tested by two processes of a copy of train.py, and its line."""
     write_people(cwd / "people" / "query", people=5, images=2, seed=3)
     write_people(cwd / "people" / "gallery", people=5, images=3, seed=4)
     words = [word for word in SMALL if word not in ("--gpu_ids", "-1")] + ["--gpu_ids", "0,1"]
     flags = [*words, "--total", "1", "--eval_every", "1", "--name", "tested"]
     assert "does not divide" in refused("train", *flags, "--batchsize", "15", cwd=cwd)
     # Without a GPU, both processes are on the CPU.
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
     trained = start(
-        [sys.executable, ROOT / "train.py", *flags, "--batchsize", "8"], cwd, env=environment
+        [sys.executable, copy_of_train(cwd), *flags, "--batchsize", "8"], cwd, env=environment
     )
     assert trained.returncode == 0 and "2 processes" in trained.stdout, (
         trained.stdout + trained.stderr
@@ -222,6 +242,10 @@ def test_gpu_ids_start_processes_that_share_out_the_images_in_training_and_evalu
     assert (
         f"Rank@1:{record['rank1']:.6f}" in shared_out and f"mAP:{record['mAP']:.6f}" in shared_out
     )
+
+
+def test_a_copy_of_train_py_starts_itself(cwd, shared_out):
+    assert [(cwd / f"mine{rank}").read_text() for rank in range(2)] == ["4 of 2"] * 2
 
 
 ALONE = """
@@ -247,27 +271,6 @@ def test_processes_wait_for_one_that_decodes_for_longer_than_their_limit(tmp_pat
     done = start([*TORCHRUN, tmp_path / "alone.py"], tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("together") == 2
-
-
-COPY = """
-import os, pathlib
-
-def train(config, world):
-    pathlib.Path(f"mine{world.rank}").write_text(f"{config.batchsize} of {world.size}")
-"""
-
-
-def test_a_copy_of_train_py_starts_itself(tmp_path):
-    text = (ROOT / "train.py").read_text(encoding="utf-8")
-    start_of_main = 'if __name__ == "__main__":'
-    assert start_of_main in text
-    mine = tmp_path / "my_train.py"
-    mine.write_text(text.replace(start_of_main, COPY + start_of_main), encoding="utf-8")
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, mine, "--gpu_ids", "0,1", "--batchsize", "8"]
-    done = start(words, tmp_path, env=environment)
-    assert done.returncode == 0, done.stderr
-    assert [(tmp_path / f"mine{rank}").read_text() for rank in range(2)] == ["4 of 2"] * 2
 
 
 @pytest.mark.parametrize(
