@@ -109,9 +109,8 @@ def draw_videos(config: PrepareConfig) -> None:
     camera = quoted(Path(folder, "cam1"))
     say(
         f"drew {drawn:,} frames in {folder}: of each camera img1, gt/gt.txt and tracks.txt",
-        f"Next: {as_command('tools/search.py')} "
-        f"index --tracks {camera}/tracks.txt --frames {camera}/img1 "
-        "--camera cam1 --index walks.index",
+        f"Next: {as_command('tools/search.py')} index --tracks {camera}/tracks.txt --frames "
+        f"{camera}/img1 --camera cam1 --index walks.index",
     )
 
 

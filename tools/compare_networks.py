@@ -76,8 +76,8 @@ def named_here(texts: Sequence[str]) -> list[str]:
     if PUBLISHED_COLUMN in texts and not found:
         raise UserError(
             f"--networks {PUBLISHED_COLUMN}: no file of a published network is on this machine. "
-            f"`{as_command('model.py')} "
-            "--published` lists them; --weights NAME says where a file belongs."
+            f"`{as_command('model.py')} --published` lists them; "
+            "--weights NAME says where a file belongs."
         )
     return [each for text in texts for each in (found if text == PUBLISHED_COLUMN else [text])]
 

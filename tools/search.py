@@ -226,9 +226,8 @@ def query(config: QueryConfig) -> None:
     threshold = measured_threshold(config.threshold, index, "pair", config.normalized)
     if not len(index):
         raise UserError(
-            f"{config.index}: no images in it. Add some: "
-            f"{as_command('tools/search.py')} index FOLDER "
-            "--index FILE"
+            f"{config.index}: no images in it. Add some: {as_command('tools/search.py')} "
+            "index FOLDER --index FILE"
         )
     check_not_indexed(index, config, "save")
 

@@ -340,10 +340,9 @@ def _check_layout(data_dir: Path, folder: Path) -> None:
         )
     if not folder.is_dir() and folder.name == "multi-query":
         raise UserError(
-            f"{folder}: no such folder. Multiple queries are further images of the people in "
-            "query, from the same cameras: a split multi-query of the data that "
-            f"{as_command('prepare.py')} "
-            "lays out. Leave --multi out, or lay such images out."
+            f"{folder}: no such folder. Multiple queries are further images of the people "
+            "in query, from the same cameras: a split multi-query of the data "
+            f"that {as_command('prepare.py')} lays out. Leave --multi out, or lay such images out."
         )
     if not folder.is_dir():
         raise UserError(

@@ -225,8 +225,8 @@ def check_clocks(tracks: Sequence[IndexedTrack]) -> None:
     for each in tracks:
         if not each.record.start:
             raise UserError(
-                f"--travel: nobody knows when {each.record.path} begins. Say it, as in: "
-                f"{as_command('tools/search.py')} "
+                f"--travel: nobody knows when {each.record.path} begins. "
+                f"Say it, as in: {as_command('tools/search.py')} "
                 f"index --tracks {each.record.path} --start 2026-11-01T09:30"
             )
 

@@ -353,8 +353,8 @@ def _tune(index: Any, source: IndexFile, until: int) -> str:
         found = overlap(exact, nearest_first(*compared, NEIGHBOURS + 1)[1])
         recall, gain = found, found - recall
     return (
-        f"{index.nprobe} of {index.nlist} lists, recall {recall:.4f} of the "
-        f"{NEIGHBOURS} nearest against exact search"
+        f"{index.nprobe} of {index.nlist} lists, "
+        f"recall {recall:.4f} of the {NEIGHBOURS} nearest against exact search"
     )
 
 

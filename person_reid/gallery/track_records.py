@@ -203,9 +203,8 @@ def describe_tracks(
         if any(index.images(Filter(source=known.source))):
             raise UserError(
                 f"{config.tracks}: it or its --frames changed since its images were indexed. "
-                "Forget these first: "
-                f"{as_command('tools/search.py')} forget --source {known.source} "
-                f"--index {index.path}"
+                f"Forget these first: {as_command('tools/search.py')} "
+                f"forget --source {known.source} --index {index.path}"
             )
         known = None
     camera, fps, start = (

@@ -155,9 +155,9 @@ def find_backbone(name: str) -> Backbone:
         return find_torchvision(name)
     names = [*BACKBONES, *FAMILIES, *timm_names(), *torchvision_names()]
     raise OptionError(
-        f"{{backbone}}: unknown network.{did_you_mean(name, names)} "
-        f"`{as_command('model.py')}` lists the networks; those of timm and torchvision "
-        "go by their names there. A plugin registers others.",
+        f"{{backbone}}: unknown network.{did_you_mean(name, names)} `{as_command('model.py')}` "
+        "lists the networks; those of timm and torchvision go by their names there. "
+        "A plugin registers others.",
         backbone=name,
     )
 

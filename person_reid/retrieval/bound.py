@@ -172,7 +172,9 @@ def upper_bounds(counts: Integers, confidence: float) -> npt.NDArray[np.float64]
 
     The first column counts all cells, the others those that reach each of T thresholds.
     """
-    people, total, own = len(counts), counts[:, :1], counts[:, 1:]
+    people = len(counts)
+    total = counts[:, :1]
+    own = counts[:, 1:]
     cells, reached = total.sum() / 2, own.sum(axis=0) / 2  # each cell involves two people
     rates = reached / cells
     without = (reached - own) / np.maximum(cells - total, 1)

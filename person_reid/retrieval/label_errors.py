@@ -264,7 +264,9 @@ def _merge(
 
     between: (P, P), the evidence of the images of one person for another.
     """
-    person, people, known = across.person, listed.people, listed.known
+    person = across.person
+    people = listed.people
+    known = listed.known
     own = between.diagonal().copy()
     there = np.isfinite(own)
     usual = np.where(there, own, np.median(own[there]) if there.any() else np.inf)

@@ -222,8 +222,8 @@ def evaluate(
         log.warning(
             f"No query has a match{wanted}, so every figure is 0."
             if worn
-            else "No query has a match in the gallery, so every figure is 0. Do "
-            "both come from the same data set?"
+            else "No query has a match in the gallery, so every figure is 0. "
+            "Do both come from the same data set?"
         )
     shape, remarks = (len(query), len(gallery)), Remarks(len(query))
     ranks = rank_matches(scores, shape, pairs, junk, gallery.labels == -1, world, remarks)
@@ -294,11 +294,9 @@ def check_cameras(query: FeatureSet, gallery: FeatureSet) -> None:
     has_match = np.isin(query.labels[query.labels != -1], gallery.labels).any()
     if has_match and (cameras == cameras[0]).all():
         raise UserError(
-            f"all images are of camera {cameras[0]}: a match in the "
-            "query's own camera is junk, so every "
-            "figure would be 0. If the cameras are unknown, count these matches: "
-            "--ignore_cameras of evaluate.py, "
-            "threshold.py, figures.py and explore.py."
+            f"all images are of camera {cameras[0]}: a match in the query's own camera is junk, "
+            "so every figure would be 0. If the cameras are unknown, count these matches: "
+            "--ignore_cameras of evaluate.py, threshold.py, figures.py and explore.py."
         )
 
 
@@ -392,10 +390,9 @@ def rank_matches(
         unknown = np.flatnonzero(np.isnan(row_minima(chunk)))
         if len(unknown):
             raise UserError(
-                f"query {start + unknown[0]}: NaN scores cannot be ranked. A feature "
-                "is all zero or not finite, or "
-                "re-ranking gave them because a setting is too large "
-                "or opposite features cancel out."
+                f"query {start + unknown[0]}: NaN scores cannot be ranked. "
+                "A feature is all zero or not finite, or re-ranking gave them because a setting is "
+                "too large or opposite features cancel out."
             )
         bad, good = (slice(*np.searchsorted(pairs[0], (start, stop))) for pairs in (junk, matches))
         # NaN is neither higher than a match nor equal to it, even if the match has -infinity.
@@ -554,10 +551,9 @@ def merge_multi_query(query: FeatureSet, multi_query: FeatureSet) -> FeatureSet:
     """
     if multi_query.features.shape[1] != query.features.shape[1]:
         raise UserError(
-            f"multiple query: features of {multi_query.features.shape[1]} "
-            "dimensions, the queries' have "
-            f"{query.features.shape[1]}. Extract both with the same network: "
-            f"{as_command('test.py')} --multi --name NAME"
+            f"multiple query: features of {multi_query.features.shape[1]} dimensions, "
+            f"the queries' have {query.features.shape[1]}. "
+            f"Extract both with the same network: {as_command('test.py')} --multi --name NAME"
         )
     merged = np.array(query.features)
     for i, (label, camera) in enumerate(zip(query.labels, query.cameras, strict=True)):

@@ -36,7 +36,10 @@ log = logging.getLogger(__name__)
 RESULT = Path("pytorch_result.mat")  # unless --result says otherwise
 LARGEST_VARIABLE = 2**31 - 1  # bytes, in MATLAB's format
 ZIP = b"PK\3\4"  # the first bytes of a .npz file
-NETWORK, FEATURE_FLAGS, QUERY_DIGEST = NOTES = "network", "flags", "query_digest"
+NETWORK = "network"
+FEATURE_FLAGS = "flags"
+QUERY_DIGEST = "query_digest"
+NOTES = (NETWORK, FEATURE_FLAGS, QUERY_DIGEST)
 PLAIN = "plain"  # `flags` without any that matter
 
 

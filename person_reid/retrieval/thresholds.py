@@ -242,9 +242,9 @@ def load_threshold(
             for words in (extracted, flags)
         )
         raise UserError(
-            f"--threshold {text}: measured on features of {found!r}, and these are "
-            f"like those of {here!r}. Extract "
-            f"features that way, then measure it: {as_command('tools/threshold.py')}"
+            f"--threshold {text}: measured on features of {found!r}, "
+            f"and these are like those of {here!r}. Extract features that way, then measure it: "
+            f"{as_command('tools/threshold.py')}"
         )
     if network and measured and measured != network:
         log.warning(f"--threshold {text} was measured on {measured!r}, and this is {network!r}.")
@@ -289,8 +289,8 @@ def load_bound(text: str | Path | None) -> Bound | None:
         found = Bound(threshold, rate, confidence, people, size, said.get("ignore_cameras") is True)
     except (UserError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(
-            f"{text}: the bound in it is damaged ({error}). Measure it "
-            "again with tools/threshold.py."
+            f"{text}: the bound in it is damaged ({error}). "
+            "Measure it again with tools/threshold.py."
         ) from None
     return found if threshold == report["threshold"] else None
 

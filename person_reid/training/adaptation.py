@@ -59,8 +59,8 @@ LAYER_OPTIONS = (
     "usam",
 )
 SEVERAL_FEATURES = (
-    "this network has several features for the parts of an image, and "
-    "one is clustered. Choose another."
+    "this network has several features for the parts of an image, "
+    "and one is clustered. Choose another."
 )
 
 
@@ -84,8 +84,9 @@ class AdaptationImages(TrainingImages):
     options: AdaptConfig
 
     def _bank_of(self, folder: Path, split: Split, size: tuple[int, int]) -> torch.Tensor:
-        """Return the bank of a folder's images; those without labels have an
-        order, and so a cache, of their own.
+        """Return the bank of a folder's images.
+
+        Images without labels have an order, and so a cache, of their own.
         """
         if split is not self.splits[0][1]:
             return super()._bank_of(folder, split, size)
@@ -182,14 +183,14 @@ class Adaptation:
         self.people = parse_names(self.paths)[0] if config.report_labels else None
         if config.proxies and len(np.unique(split.cameras[split.cameras >= 0])) < 2:
             raise UserError(
-                "--proxies would be ignored: it tells cameras apart, and the images "
-                "are not known to be of two. Say "
-                "where their cameras are, by --cameras or --pattern, or leave it out."
+                "--proxies would be ignored: it tells cameras apart, "
+                "and the images are not known to be of two. "
+                "Say where their cameras are, by --cameras or --pattern, or leave it out."
             )
         if step.world.leads and len(np.unique(self.cameras)) == 1 and self.cameras[0] >= 0:
             log.warning(
-                "All images are of one camera: nothing in them shows how "
-                "a person looks in another one."
+                "All images are of one camera: "
+                "nothing in them shows how a person looks in another one."
             )
 
     @property
@@ -200,7 +201,9 @@ class Adaptation:
 
     def extract(self) -> Features:
         """Extract the features of all images, (N, D); the processes share the work."""
-        config, step, world = self.config, self.step, self.step.world
+        config = self.config
+        step = self.step
+        world = self.step.world
         # the statistics of the first process are those that are saved
         world.follow(self.network.buffers())
         bank, runtime = world.share(step.images.bank), config.runtime or "torch"
@@ -210,8 +213,9 @@ class Adaptation:
         return world.collect(found, len(self.split))
 
     def refresh(self) -> dict[str, float]:
-        """Cluster the images with the present features; return what can be said about the clusters
-        without labels.
+        """Cluster the images with the present features, and return facts about the clusters.
+
+        The facts need no labels.
 
         agreement: between these clusters and the previous ones. kept: the share of the nearest
         neighbours at the start that still are. Raises UserError for fewer than two clusters, and
@@ -241,8 +245,9 @@ class Adaptation:
         return found
 
     def conclude(self, run: RunFolder) -> None:
-        """Write the teacher and the clusters; keep the start instead of the
-        teacher if it is judged to be better.
+        """Write the teacher and the clusters.
+
+        The start is kept instead of the teacher if it is judged to be better.
         """
         run.save_weights("average", self.network.state_dict())
         if self.kept < LEAST_KEPT:
@@ -286,18 +291,17 @@ class Adaptation:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state that `state_dict` returned."""
-        self.first, self.kept, self.start = (
-            state["first"].cpu().numpy(),
-            state["kept"],
-            state["start"],
-        )
+        self.first = state["first"].cpu().numpy()
+        self.kept = state["kept"]
+        self.start = state["start"]
         self.independence = state.get("independence")  # older runs have none
         self.use(state["labels"].cpu().numpy())
 
 
 class AdaptationJournal(RunJournal):
-    """The journal of an adaptation: net_last.pth holds the teacher, and
-    resume.pth the clusters as well.
+    """The journal of an adaptation.
+
+    net_last.pth holds the teacher, and resume.pth the clusters as well.
     """
 
     adapts = True

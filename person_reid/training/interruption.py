@@ -1,6 +1,4 @@
-"""End a training run early, on a signal or because its loss is not finite; check
-what a resumed run goes on with.
-"""
+"""End a training run early, by a signal or a loss that is not finite, and check a resumed state."""
 
 import signal
 import threading
@@ -34,15 +32,17 @@ class NotFinite(Exception):
 
 
 class Stopped(Exception):
-    """The epoch was left early because `stop` asked for it;
+    """The epoch was left early because `stop` asked for it.
+
     `state_dict` can be saved and resumed.
     """
 
 
 @contextmanager
 def stop_signal() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether SIGTERM has come; the process can then end at its next
-    safe point.
+    """Yield a function that returns whether SIGTERM has come.
+
+    The process can then end at its next safe point.
 
     Ctrl-C raises KeyboardInterrupt as ever and, if Python has lost that in a callback, at the next
     call.
@@ -98,8 +98,8 @@ def not_finite_advice(
         last = quoted(run.path / "net_last.pth")
         start = f"--from {quoted(run.name)}" if adapts else f"--weights {last}"
         advice = (
-            f"--resume would take the same steps to the same loss. {advice} "
-            f"To begin with the weights of {last}, add {start} --name OTHER."
+            "--resume would take the same steps to the same loss. "
+            f"{advice} To begin with the weights of {last}, add {start} --name OTHER."
         )
     return (
         f"{error} Its {len(paths)} images, {paths[0]} among them, are listed in "
@@ -116,28 +116,28 @@ def check_resumed(
     """
     if state.get("images", images) != images:
         raise UserError(
-            f"--resume: {folder.path} was trained on images other than those of "
-            f"{', '.join(map(str, data))}. Name "
-            "their folder with --data_dir, or start a run of another --name."
+            f"--resume: {folder.path} was trained on images other than those "
+            f"of {', '.join(map(str, data))}. Name their folder with --data_dir, "
+            "or start a run of another --name."
         )
     if state.get("processes", processes) != processes:
         raise UserError(
-            f"--resume: {folder.path} was trained by {state['processes']} "
-            f"processes, and this is {processes}, for "
-            "which batches and learning rates differ. Start as many as before."
+            f"--resume: {folder.path} was trained by {state['processes']} processes, "
+            f"and this is {processes}, for which batches and learning rates differ. "
+            "Start as many as before."
         )
 
 
 @contextmanager
 def state_that_fits(folder: RunFolder) -> Iterator[None]:
-    """Raise UserError if the state that is loaded in the with block lacks a
-    part or is of another network.
+    """Raise UserError if the state loaded in the with block does not fit.
+
+    It may lack a part, or be of another network.
     """
     try:
         yield
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise UserError(
-            f"{folder.state_file}: not the state of the training that "
-            "opts.yaml beside it describes "
-            f"({first_line(error)}). Start a new run under another --name."
+            f"{folder.state_file}: not the state of the training that opts.yaml beside it "
+            f"describes ({first_line(error)}). Start a new run under another --name."
         ) from error

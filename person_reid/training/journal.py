@@ -52,7 +52,9 @@ class Journal:
     """
 
     def __init__(self, training: TrainingStep, last: int) -> None:
-        self.training, self.world, self.last = training, training.world, last
+        self.training = training
+        self.world = training.world
+        self.last = last
         self.history: list[dict[str, float]] = []
         self.epoch = self.step = 0  # finished epochs, and finished steps of the next one
         # The sums of that epoch: loss, wrong predictions, images.
@@ -97,7 +99,9 @@ class Journal:
         """
         record = self._figures() | found
         self._check(found)
-        self.epoch, self.step, self.spent = self.epoch + 1, 0, 0.0
+        self.epoch += 1
+        self.step = 0
+        self.spent = 0.0
         self.totals.zero_()
         rounded = {name: float(f"{value:.6g}") for name, value in record.items()}
         self.history.append({"epoch": self.epoch, **rounded})
@@ -175,7 +179,9 @@ class Journal:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state that `state_dict` returned."""
         self.training.load_state_dict(state)
-        self.epoch, self.step, self.history = state["epoch"], state["step"], state["history"]
+        self.epoch = state["epoch"]
+        self.step = state["step"]
+        self.history = state["history"]
         self.totals, self.spent = state["totals"].to(self.totals.device), state.get("spent", 0.0)
 
 
@@ -192,12 +198,16 @@ class RunJournal(Journal):
 
     def __init__(self, training: TrainingStep, config: TrainConfig) -> None:
         super().__init__(training, config.total_epoch)
-        self.config, self.folder, self.drawn = config, RunFolder(config.name), -math.inf
+        self.config = config
+        self.folder = RunFolder(config.name)
+        self.drawn = -math.inf
         self.send: Callable[[dict[str, float]], None] = lambda record: None
 
     def begin(self, resumed: bool) -> None:
         """Prepare the folder, or continue in it, and log what is trained."""
-        config, folder, images = self.config, self.folder, self.training.images
+        config = self.config
+        folder = self.folder
+        images = self.training.images
         if resumed:
             log.info("%s: continuing after epoch %d, batch %d.", folder.path, self.epoch, self.step)
         else:

@@ -136,8 +136,9 @@ def open_writers(
 
 
 def close(closing: AbstractContextManager[Any], name: str, failed: set[str], *error: Any) -> None:
-    """Close a writer, which is told of the error that ends the
-    training, if any; it swallows none.
+    """Close a writer.
+
+    The writer is told of the error that ends the training, if any, and swallows none.
     """
     with going_on(name, failed):
         closing.__exit__(*error)
@@ -145,8 +146,9 @@ def close(closing: AbstractContextManager[Any], name: str, failed: set[str], *er
 
 @contextmanager
 def going_on(name: str, failed: set[str]) -> Iterator[None]:
-    """Let no full disk or lost connection of a writer end a training: the first time, a warning
-    says so.
+    """Let no full disk or lost connection of a writer end a training.
+
+    The first time, a warning says so.
 
     failed: the names of the writers of which one has said so.
     """
