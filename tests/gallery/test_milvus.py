@@ -359,7 +359,7 @@ def test_an_address_holds_no_password_and_a_certificate_is_a_file(monkeypatch):
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificate")
-def test_a_server_with_tls_and_a_token(token, tmp_path, monkeypatch, features):
+def test_a_server_with_tls_and_a_token_is_reached(token, tmp_path, monkeypatch, features):
     """Milvus Lite, whose own server listens in the clear alone, behind a port with TLS."""
     words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout key.pem "
     words += "-out cert.pem -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"

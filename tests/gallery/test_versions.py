@@ -44,7 +44,7 @@ def test_a_file_of_version_1_is_read_as_it_is(old):
     assert old.read_bytes() == content and version(old) == 0
 
 
-def test_it_is_brought_up_to_date_when_something_is_first_written(old, caplog):
+def test_an_index_is_brought_up_to_date_when_something_is_first_written(old, caplog):
     caplog.set_level("INFO")
     index, reader = SearchIndex(old), SearchIndex(old)
     assert len(reader.search(FEATURES[:1], 9)[0]) == 6
