@@ -34,6 +34,7 @@ from .gallery.gallery import Gallery as Gallery
 from .gallery.gallery import register_gallery as register_gallery
 from .gallery.identification import identify as identify
 from .gallery.index import SearchIndex as SearchIndex
+from .gallery.indexed_network import open_network as open_network
 from .gallery.metadata import About as About
 from .gallery.metadata import Filter as Filter
 from .losses import create_loss as create_loss

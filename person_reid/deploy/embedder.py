@@ -111,6 +111,7 @@ class Embedder:
         output: str | None = None,
     ) -> None:
         _check(source, batch_size, dtype, scales, size)
+        self.source, self.weights, self.flip = source, weights, flip is not False
         self.limits = _checked_limits(limits)
         scales = np.ravel(scales).tolist()
         device = usable_device(device)
@@ -232,6 +233,7 @@ class Embedder:
         """
         folder = find_folder(source)
         embedder = cls(open_pretrained(folder), **settings)
+        embedder.source = folder
         with suppress(UserError):
             embedder.threshold = load_threshold(folder / CONFIG_FILE)
         embedder.bound = load_bound(folder / CONFIG_FILE)

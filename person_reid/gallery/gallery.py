@@ -1,116 +1,18 @@
 """What a gallery does, and how one is opened by its address: a file, or an engine by its scheme."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy.typing as npt
 
 from person_reid.errors import UserError
-from person_reid.gallery.index import Found, SearchIndex
-from person_reid.gallery.metadata import EVERYTHING, About, Filter
+from person_reid.gallery.contract import Gallery as Gallery
+from person_reid.gallery.contract import ReadGallery as ReadGallery
+from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.metadata import Filter
 from person_reid.gallery.milvus import MilvusGallery
 from person_reid.gallery.milvus_server import SCHEMES
 from person_reid.registration import Registry
-from person_reid.retrieval.similarity import Features
 from person_reid.text import as_command, did_you_mean
-
-Image = tuple[Path, About]
-
-
-class ReadGallery(Protocol):
-    """What is asked of a gallery that is only read and searched."""
-
-    @property
-    def path(self) -> str | Path:
-        """The address, as it was given."""
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-
-    def width(self) -> int | None:
-        """Return the number of values of a feature, or None without images."""
-
-    def search(
-        self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
-    ) -> list[list[Found]]:
-        """Return for each query (Q, D) the k most similar images, nearest first."""
-
-    def entries(self, which: Filter = EVERYTHING) -> Iterator[tuple[list[Image], Features]]:
-        """Yield the images in chunks, and their features (n, D)."""
-
-    def images(self, which: Filter = EVERYTHING) -> Iterator[list[Image]]:
-        """Yield the images in chunks, without their features."""
-        return (images for images, _ in self.entries(which))
-
-    def values(self, name: str) -> list[str]:
-        """Return the values of a column of About that some image has, in alphabetical order."""
-        found = {getattr(about, name) for images in self.images() for _, about in images}
-        return sorted(filter(None, found))
-
-
-class Gallery(ReadGallery, Protocol):
-    """What the commands ask of a gallery; an engine of one's own derives from it.
-
-    Images are known by their paths, features are rows of unit length, and every method raises
-    UserError for what a person can mend. Methods with a body below need not be written again.
-    docs/extending.md shows an engine of thirty lines; tests/gallery/test_contract.py holds for all.
-    """
-
-    @property
-    def new(self) -> bool:
-        """Whether nothing had been stored there when it was opened."""
-
-    @property
-    def file(self) -> Path | None:
-        """The file on this machine beside which the images of tracks are cut, if it is one."""
-        return None
-
-    def add(
-        self,
-        paths: Sequence[str | Path],
-        features: npt.NDArray[Any],
-        abouts: Mapping[Any, About] | None = None,
-        states: Sequence[str] | None = None,
-    ) -> None:
-        """Add or replace N images: see SearchIndex.add."""
-
-    def describe(self, abouts: Mapping[Any, About]) -> int:
-        """Record what is known of images that are there, and return how many are."""
-
-    def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
-        """Return the paths that are not there, or whose files have changed."""
-
-    def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
-        """Delete images and return how many there were: see SearchIndex.forget."""
-
-    def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Store values under keys that hold none yet, and return what the keys hold."""
-
-    def recall(self, key: str) -> Any:
-        """Return what a key holds, or None."""
-
-    def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return those of some keys, see forgotten.py, of which something was forgotten."""
-        return set()
-
-    def allow(self, keys: Sequence[bytes]) -> None:
-        """Let what was forgotten come back."""
-        return
-
-    def prepare(self) -> None:
-        """Do what would otherwise slow the next search down."""
-        return
-
-    def remove(self) -> None:
-        """Delete the gallery."""
-        return
-
-    def close(self) -> None:
-        """Release files and connections."""
-        return
-
 
 Opener = Callable[[str], Gallery]
 # by the scheme of an address: "milvus" opens milvus://localhost:19530/people

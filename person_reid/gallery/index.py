@@ -14,11 +14,10 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,12 +34,16 @@ from person_reid.gallery.inverted_lists import (
     faiss_is_installed,
     held,
 )
-from person_reid.gallery.metadata import EVERYTHING, UNKNOWN_ABOUT, About, Filter
+from person_reid.gallery.metadata import EVERYTHING, About, Filter
+from person_reid.gallery.metadata import Found as Found
 from person_reid.gallery.schema import VERSION
 from person_reid.gallery.sqlite_errors import BUSY, DAMAGED
 from person_reid.gallery.track_crops import delete_crops
 from person_reid.retrieval.neighbours import merged, nearest_of_chunks
 from person_reid.retrieval.similarity import Features
+
+if TYPE_CHECKING:
+    from person_reid.deploy.embedder import Embedder
 
 log = logging.getLogger(__name__)
 EXACT = 100_000  # the most images that a search compares exhaustively
@@ -48,21 +51,23 @@ LONGEST_WAIT = 600  # seconds that forgetting waits for a search which reads the
 MOST_ADMITTED = 1000  # the most images that a filter may admit for an exact search among them
 
 
-@dataclass(frozen=True)
-class Found:
-    """One image of an answer, its similarity to the query, a cosine, and what is known about it."""
-
-    path: Path
-    similarity: float
-    about: About = UNKNOWN_ABOUT
-
-
 class SearchIndex(IndexFile):
-    """An index file and its inverted lists. codes: see IndexFile."""
+    """An index file and its inverted lists. codes: see IndexFile.
 
-    def __init__(self, path: str | Path, codes: str | None = None) -> None:
+    network: the Embedder of its features. The index remembers it, so that the commands can search;
+    UserError says if the index is of another network.
+    """
+
+    def __init__(
+        self, path: str | Path, codes: str | None = None, network: "Embedder | None" = None
+    ) -> None:
         super().__init__(path, codes)
         self._lists: InvertedLists | None = None
+        if network is not None:
+            from person_reid.gallery.indexed_network import check_same_embedder  # imports this one
+
+            with self._closed_by_errors():
+                check_same_embedder(self, network)
 
     def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
         """Delete images so that no file holds their paths or features any more.

@@ -349,15 +349,17 @@ class IndexFile(SqliteFile):
         """Return {id: (path, what is known)} of rows (id, *ROW_FACTS), which are checked."""
         found = {}
         for number, path, state, checksum, *facts in rows:
-            if not isinstance(path, bytes) or not all(
-                isinstance(each, str | None) for each in (state, *facts)
+            texts = state, *facts
+            try:
+                same = checksum is None or checksum & LOW_BITS == sum_of_facts(path, texts)
+            except TypeError:  # a value of another type
+                same = False
+            if not same:
+                raise self._damaged(f"what it says of {path!r:.100} was changed")
+            if checksum is None and not (
+                isinstance(path, bytes) and all(isinstance(each, str | None) for each in texts)
             ):
                 raise self._damaged(f"it says {(path, *facts)!r:.100} of an image")
-            if checksum is not None and (
-                not isinstance(checksum, int)
-                or checksum & LOW_BITS != sum_of_facts(path, (state, *facts))
-            ):
-                raise self._damaged(f"what it says of {os.fsdecode(path)!r} was changed")
             found[number] = Path(os.fsdecode(path)), self._about(facts)
         return found
 

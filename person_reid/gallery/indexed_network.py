@@ -14,10 +14,12 @@ from person_reid.config.tested import TestConfig, TrainedNetwork
 from person_reid.data.images.image_files import limits_of_bits
 from person_reid.deploy import find
 from person_reid.deploy.embedder import Embedder
+from person_reid.deploy.load import NetworkToTest
 from person_reid.errors import UserError
 from person_reid.files import real
 from person_reid.gallery.checks import SAME_PICTURE
-from person_reid.gallery.gallery import Gallery
+from person_reid.gallery.contract import Gallery
+from person_reid.models.factory import options_of
 from person_reid.retrieval.thresholds import load_threshold
 from person_reid.run_folder import RunFolder, default_name, names_a_run
 
@@ -85,12 +87,15 @@ class NetworkRef:
         return f"{backbone} {self.place}" if backbone else self.place
 
 
-def open_network(index: Gallery, options: AddOptions | AnswerOptions) -> Embedder:
+def open_network(index: Gallery, options: AddOptions | AnswerOptions | None = None) -> Embedder:
     """Return the Embedder that an index remembers, or that the options name for a new index.
+
+    >>> embed = open_network(SearchIndex("people.index"))
 
     Raises UserError for options that name another network than the index remembers, and if its
     features or those of its run's weights are others by now.
     """
+    options = options or AnswerOptions(index=str(index.path))
     network = network_ref(index, options)
     config = replace(
         network.config(),
@@ -110,6 +115,38 @@ def open_network(index: Gallery, options: AddOptions | AnswerOptions) -> Embedde
     embedder = find.open_embedder(config, limits=limits_of_bits(bits))
     check_same_network(index, embedder, network)
     return embedder
+
+
+def ref_of(embedder: Embedder) -> NetworkRef:
+    """Return the network of an Embedder that was made in Python, as an index remembers it.
+
+    Raises UserError if no options name it: a command could not open it again.
+    """
+    source, weights = embedder.source, embedder.weights
+    if isinstance(source, NetworkToTest):
+        raise UserError(
+            "network: no command could open it again. Make the Embedder of the name of a run, of "
+            "weights, of an exported file, or by Embedder.from_pretrained."
+        )
+    known = TestConfig.declared()
+    flags = {name: known[name].default for name in OF_FEATURES if name != "from_run"}
+    flags["no_flip"] = not embedder.flip
+    if weights:
+        height, width = embedder.size
+        place = {"weights": str(real(weights)), "height": height, "width": width}
+        return NetworkRef.from_json(flags | options_of(str(source)) | place)
+    kind = "name"
+    if Path(source).exists():
+        source, kind = str(real(source)), "from" if Path(source).is_dir() else "engine"
+    return NetworkRef.from_json(flags | {kind: str(source)})
+
+
+def check_same_embedder(index: Gallery, embedder: Embedder) -> None:
+    """Check that an index holds features of an Embedder's network; a new one remembers it.
+
+    Raises UserError if it does not, and, for a new index, if no options name the network.
+    """
+    check_same_network(index, embedder, known_network(index) or ref_of(embedder))
 
 
 def network_of(index: Gallery) -> TestConfig:

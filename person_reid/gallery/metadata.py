@@ -232,6 +232,15 @@ class Filter:
 UNKNOWN_ABOUT, EVERYTHING = About(), Filter()
 
 
+@dataclass(frozen=True)
+class Found:
+    """One image of an answer, its similarity to the query, a cosine, and what is known about it."""
+
+    path: Path
+    similarity: float
+    about: About = UNKNOWN_ABOUT
+
+
 def about_images(
     paths: Iterable[Path],
     csv: Path | None = None,

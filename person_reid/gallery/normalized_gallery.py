@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from person_reid.errors import UserError
 from person_reid.gallery.checks import check_count, checked_features
-from person_reid.gallery.gallery import Image, ReadGallery
+from person_reid.gallery.contract import Image, ReadGallery
 from person_reid.gallery.index import Found
 from person_reid.gallery.metadata import EVERYTHING, Filter
 from person_reid.retrieval.normalization import CameraNorm

@@ -27,8 +27,8 @@ def sums_of_features(stored: npt.NDArray[Any]) -> FeatureSums:
 
 def sum_of_facts(path: bytes, facts: Sequence[str | None]) -> int:
     """Return the sum, of 32 bits, of a path and of texts or None."""
-    texts = (b"-" if each is None else b"+" + each.encode(errors="surrogatepass") for each in facts)
-    return crc32(b"\0".join((path, *texts)))
+    texts = "\0".join(["-" if each is None else "+" + each for each in facts])
+    return crc32(texts.encode(errors="surrogatepass"), crc32(path))
 
 
 def joined(of_feature: int, of_facts: int) -> int:

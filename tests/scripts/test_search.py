@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import person_reid as reid
 from person_reid.deploy import find
 from person_reid.errors import UserError
 from person_reid.gallery import indexing
@@ -730,3 +731,18 @@ def test_only_who_resembles_somebody_gets_the_name(indexed, capsys):
     said(capsys, *group, "--threshold", "0.9999")
     named = [row["path"] for row in rows_of(indexed / "people.csv") if row["identity"] == "Anna"]
     assert len(named) == 8 and all("deeper" not in path for path in named)
+
+
+def test_an_index_made_in_python_is_of_one_network_and_searched_by_the_commands(folder, capsys):
+    embed = reid.Embedder("test_resnet", "net.pth", size=(64, 32), device="cpu")
+    paths = indexing.find_images(["first"])
+    index = reid.SearchIndex("people.index", network=embed)
+    index.add(paths, embed(paths))
+    index.close()
+    assert "1.0000 " in said(capsys, "query", paths[0], "--top", "1")
+    assert "4 images added" in said(capsys, "index", "second")
+    again = reid.SearchIndex("people.index", network=embed)
+    np.testing.assert_allclose(reid.open_network(again)(paths[:1]), embed(paths[:1]), atol=1e-5)
+    other = reid.Embedder("test_resnet", "net1.pth", size=(64, 32), device="cpu")
+    with pytest.raises(UserError, match="its features were made by another network"):
+        reid.SearchIndex("people.index", network=other)
