@@ -8,12 +8,8 @@ from person_reid.config.option import FRACTION, PART, POSITIVE, Options, again, 
 from person_reid.config.run import RecordOptions
 from person_reid.config.tested import TrainedNetwork
 
-CHECKED_SPLITS = (
-    "train_all",
-    "query",
-    "gallery",
-    "multi-query",
-)  # train and val are made from train_all
+# train and val are made from train_all.
+CHECKED_SPLITS = ("train_all", "query", "gallery", "multi-query")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,9 +111,8 @@ def current_name(name: str) -> str:
 
     known = str(timm.models.get_deprecated_models().get(name) or name)
     if known != name:
-        known = (
-            known if is_timm(known) else known.partition(".")[0]
-        )  # the weights of a few are gone
+        # The weights of a few are gone.
+        known = known if is_timm(known) else known.partition(".")[0]
         log.info("timm calls %s %s now.", name, known)
     return known
 

@@ -54,9 +54,9 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
         fitting = fitting_backbone(path)
         advice = f" The file fits {fitting}." if fitting else ""
         raise OptionError(
-            f"{path}: the weights of another network ({report}).{advice} Expected those of the "
-            "network that the options describe: check {backbone} and the options beside it ({PCB}, "
-            f"{{linear_num}}, …), or the run's opts.yaml.",
+            f"{path}: the weights of another network ({report}).{advice} Expected the weights of "
+            "the network that the options describe: check {backbone} and the options beside it "
+            "({PCB}, {linear_num}, …), or the run's opts.yaml.",
             **dict.fromkeys(("backbone", "PCB", "linear_num"), NAMED_ALONE),
         )
     return report

@@ -36,8 +36,7 @@ from person_reid.retrieval.similarity import (
     unit_rows,
 )
 
-# queries at a time, a cache line of float32; neighbours in the file often reach much the same
-# images
+# Queries at a time: a cache line of float32. Neighbours in the file often reach the same images.
 IMAGES_OF_BLOCK = 16
 InChunks = Callable[[Callable[[int, int], Any]], list[Any]]
 
@@ -99,12 +98,12 @@ class GraphScores(Scores):
         weights = sparse_rows(found.indices[:, :k2], np.square(found.similarities[:, :k2]))
         spans = chunks((len(features), 1))
 
-        # a product of chunks takes all threads
+        # A product in chunks uses all threads.
         def in_chunks(work: Callable[[int, int], Any]) -> list[Any]:
             return run_chunks(work, spans, "graph")
 
         self.graph = graph = Propagation(weights, adjacency, in_chunks)
-        # not A itself, which would be the largest matrix
+        # The chunks spare A itself, which would be the largest matrix.
         norms = in_chunks(lambda start, stop: row_norms(weights[start:stop] @ graph.product))
         weights = sparse.diags_array(1 / np.concatenate(norms)) @ weights
         self.query_weights = weights[: len(query)]

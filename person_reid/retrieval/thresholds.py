@@ -28,10 +28,10 @@ from person_reid.retrieval.similarity import CosineScores, chunks, run_chunks
 from person_reid.text import as_command, parse_json
 
 log = logging.getLogger(__name__)
-BINS = 2 * THRESHOLD_STEPS + 1  # of cosines in [-1, 1], one for each similarity as it is printed
+BINS = 2 * THRESHOLD_STEPS + 1  # cosines in [-1, 1], one for each similarity as it is printed
 Counts = npt.NDArray[np.int64]  # a histogram (BINS,)
 Rates = npt.NDArray[np.float64]  # one for each threshold (BINS + 1,)
-DIGITS = 4  # of similarities and thresholds, as they are printed
+DIGITS = 4  # decimals of similarities and thresholds, as they are printed
 ROUNDING = 1e-6  # error of a threshold that was float32
 FALSE_POSITIVE_RATES = {"1e-3": 1e-3, "1e-4": 1e-4}
 COMPARED_WORDS = {  # what a threshold may be compared with, and who does so

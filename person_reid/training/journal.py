@@ -222,9 +222,14 @@ class RunJournal(Journal):
         several = f", {self.world.size} processes" if self.world.size > 1 else ""
         log.info(
             "%s, %.2f M parameters; %d images of %s; %s on %s%s.",
-            config.backbone, parameter_count(self.training.network) / 1e6, len(images.split),
-            self.people(), counted(self.last, "epoch"), images.device, several,
-        )  # fmt: skip
+            config.backbone,
+            parameter_count(self.training.network) / 1e6,
+            len(images.split),
+            self.people(),
+            counted(self.last, "epoch"),
+            images.device,
+            several,
+        )
 
     def people(self) -> str:
         """Describe the people in the images."""
@@ -269,8 +274,10 @@ class RunJournal(Journal):
             place = f" --test_dir {quoted(root)}" if tested else ""
             log.info(
                 f"Done: %s/net_last.pth. Test it: {as_command('test.py')} --name %s%s",
-                self.folder.path, quoted(self.folder.name), place,
-            )  # fmt: skip
+                self.folder.path,
+                quoted(self.folder.name),
+                place,
+            )
 
     def _save(self, label: str, weights: dict[str, Any]) -> None:
         if self.world.leads:
@@ -283,8 +290,10 @@ class RunJournal(Journal):
             log.info(
                 "Stopped by SIGTERM in epoch %d after batch %d; %s holds it. "
                 "To continue: the same command with --resume.",
-                self.epoch + 1, self.step, self.folder.state_file,
-            )  # fmt: skip
+                self.epoch + 1,
+                self.step,
+                self.folder.state_file,
+            )
         self.world.wait()
 
     def interrupted(self) -> None:

@@ -241,7 +241,7 @@ def test_another_number_of_processes_is_refused(cwd):
     file = RunFolder("run").state_file
     torch.save(torch.load(file) | {"processes": 2}, file)
     refused(
-        "was trained by 2 processes, and this is 1, for which batches and learning rates differ",
+        "was trained by 2 processes, and this is 1. Batches and learning rates depend",
         "--resume",
     )
 
