@@ -87,9 +87,8 @@ def _draw_panel(
                 drawstyle="steps-mid" if name == "lr" else "default",  # one rate for each epoch
             )
     first, last = history[0]["epoch"], history[-1]["epoch"]
-    axes.set_xlim(
-        first - 0.05 * (last - first) - 0.1, last + 0.05 * (last - first) + 0.1
-    )  # the same in all panels
+    # All panels have the same range.
+    axes.set_xlim(first - 0.05 * (last - first) - 0.1, last + 0.05 * (last - first) + 0.1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if len(axes.lines) > 1 or lines == PANELS["Test"]:
         axes.legend()
