@@ -156,8 +156,7 @@ def find_backbone(name: str) -> Backbone:
     names = [*BACKBONES, *FAMILIES, *timm_names(), *torchvision_names()]
     raise OptionError(
         f"{{backbone}}: unknown network.{did_you_mean(name, names)} `{as_command('model.py')}` "
-        "lists the networks; those of timm and torchvision go by their names there. "
-        "A plugin registers others.",
+        "lists the networks; timm's and torchvision's keep their names. A plugin registers others.",
         backbone=name,
     )
 

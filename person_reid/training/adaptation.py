@@ -172,11 +172,11 @@ class Adaptation:
         self.images, self.criterion = images, criterion
         self.split = split = images.split
         self.known = split.targets[split.targets > 0] - 1  # the identities of labelled images
-        self.count = len(split) - len(self.known)  # of images without labels
+        self.count = len(split) - len(self.known)  # images without labels
         self.paths, self.cameras = split.paths[: self.count], split.cameras[: self.count]
         self.labels: Labels = np.full(self.count, -1, np.int64)
         self.features: Features | None = None  # from the last refresh
-        self.independence: float | None = None  # that a reliable cluster needs
+        self.independence: float | None = None  # what a reliable cluster needs
         self.first: Labels | None = None  # the nearest neighbours at the start
         self.kept = 1.0
         self.start = {name: value.clone() for name, value in step.network.state_dict().items()}

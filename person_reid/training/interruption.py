@@ -123,8 +123,8 @@ def check_resumed(
     if state.get("processes", processes) != processes:
         raise UserError(
             f"--resume: {folder.path} was trained by {state['processes']} processes, "
-            f"and this is {processes}, for which batches and learning rates differ. "
-            "Start as many as before."
+            f"and this is {processes}. Batches and learning rates depend on the number: "
+            "start as many as before."
         )
 
 
