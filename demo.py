@@ -23,7 +23,6 @@ from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.progress import progress
 from person_reid.retrieval.results import FEATURE_FLAGS, NETWORK, read_notes
-from person_reid.retrieval.thresholds import load_bound, load_threshold
 from person_reid.text import printable
 
 QUERIES_OF_SHEET = 10  # queries per sheet
@@ -40,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     query, gallery = reid.load_result(config.result, paths=True)
     threshold = -1.0
     if config.threshold is not None:
-        threshold = load_threshold(
+        threshold = reid.load_threshold(
             config.threshold, *read_notes(config.result, NETWORK, FEATURE_FLAGS)
         )
 
@@ -56,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     sheets = sheet_names(Path(config.save), len(queries))
     check_outputs(config, ranking.paths_of_images(query, gallery, config.test_dir), save=sheets)
     check_beside("save", *sheets)
-    if bound := load_bound(config.threshold):
+    if bound := reid.load_bound(config.threshold):
         print(bound)
 
     rows = []

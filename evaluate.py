@@ -23,19 +23,9 @@ from person_reid.config.evaluate import EvaluateConfig, EvaluationOptions, Ranki
 from person_reid.config.forms import listed_numbers
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
-from person_reid.errors import UserError
 from person_reid.files import write_json
-from person_reid.retrieval.metric_tables import figure_rows, save_per_query, written_table
-from person_reid.retrieval.metrics import Metrics, remark_unmatched
-from person_reid.retrieval.multi_query import read_multi_query
-from person_reid.retrieval.protocols import (
-    by_cameras,
-    by_identity,
-    by_protocol,
-    ranking_options,
-    scores_by,
-)
-from person_reid.retrieval.results import FeatureSet, multi_query_file
+from person_reid.retrieval.metric_tables import figure_rows, written_table
+from person_reid.retrieval.protocols import by_protocol, ranking_options, scores_by
 from person_reid.retrieval.similarity import unit_rows
 
 if TYPE_CHECKING:
@@ -66,11 +56,11 @@ def report(
     """
     ranked, leads = ranking_options(config), world is None or world.leads
     if world and (ranked.single_shot or ranked.gap or config.by):
-        raise UserError(
+        raise reid.UserError(
             "--single_shot, --gap and --by do not work with torchrun: start one process."
         )
     written = {"json": [config.json], "save_per_query": [config.save_per_query]}
-    check_outputs(config, [multi_query_file(config.result)], **written)
+    check_outputs(config, [reid.multi_query_file(config.result)], **written)
 
     # Read the features, and say what is unusual about them.
     named = bool(config.save_per_query or config.clothes or ranked.gap)
@@ -78,18 +68,18 @@ def report(
     if leads and not ranked.gap:
         describe(config, query, gallery)
     if not ranked.gap:
-        remark_unmatched(query, gallery, config.ignore_cameras)
+        reid.remark_unmatched(query, gallery, config.ignore_cameras)
 
     # Re-ranking takes minutes, so multiple queries are re-ranked only on request.
     asked = {"": query}
     wanted = config.multi_query or not (rescore or ranked.gap or ranked.scores)
-    if wanted and (several := read_multi_query(config.result, query, config.multi_query)):
+    if wanted and (several := reid.read_multi_query(config.result, query, config.multi_query)):
         asked["multi "] = several
 
     # Measure each, and print its line.
     ranks = listed_numbers(config.ranks)
-    measured: dict[str, Metrics] = {}
-    parts: dict[str, dict[str, Metrics]] = {}
+    measured: dict[str, reid.Metrics] = {}
+    parts: dict[str, dict[str, reid.Metrics]] = {}
     with redirect_stdout(sys.stderr if config.for_files else sys.stdout):
         for kind, images in asked.items():
             scores = rescore(images.features, gallery.features, device) if rescore else None
@@ -100,13 +90,15 @@ def report(
                     print(metrics.line(words, ranks))
         first = next(iter(measured.values()))
         if config.by == "identities":
-            parts = {"identity": by_identity(query, first)}
+            parts = {"identity": reid.by_identity(query, first)}
         if config.by == "cameras":
             again = rescore(query.features, gallery.features, device) if rescore else None
             how = again or scores_by(config, query, gallery, device)
-            parts = {"cameras": by_cameras(query, gallery, config.ap, how, config.ignore_cameras)}
+            parts = {
+                "cameras": reid.by_cameras(query, gallery, config.ap, how, config.ignore_cameras)
+            }
         if leads and config.save_per_query:
-            print(save_per_query(config.save_per_query, query, first))
+            print(reid.save_per_query(config.save_per_query, query, first))
 
     # Write the figures, each with its protocol.
     if leads:
@@ -115,8 +107,8 @@ def report(
 
 def show(
     config: EvaluationOptions,
-    measured: dict[str, Metrics],
-    parts: dict[str, dict[str, Metrics]],
+    measured: dict[str, reid.Metrics],
+    parts: dict[str, dict[str, reid.Metrics]],
     ranks: list[int],
 ) -> None:
     """Print the tables that were asked for, and write the JSON file."""
@@ -132,7 +124,7 @@ def show(
         write_json(config.json, found)
 
 
-def describe(config: EvaluationOptions, query: FeatureSet, gallery: FeatureSet) -> None:
+def describe(config: EvaluationOptions, query: reid.FeatureSet, gallery: reid.FeatureSet) -> None:
     """Print how many images there are, and that the features are normalized if they were not."""
     by_cosine = (
         isinstance(config, RankingOptions) and config.distance == "cosine" and not config.scores

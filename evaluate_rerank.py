@@ -13,14 +13,13 @@ import person_reid as reid
 from evaluate import report
 from person_reid.config.evaluate import EvaluateRerankConfig
 from person_reid.console import command, parse, run_script
-from person_reid.device import select_device
 
 
 @command
 def main(argv: list[str] | None = None) -> None:
     """Re-rank and evaluate."""
     config = parse(EvaluateRerankConfig, argv, __doc__)
-    device = None if config.gpu_ids == "-1" else select_device(config.gpu_ids)
+    device = None if config.gpu_ids == "-1" else reid.select_device(config.gpu_ids)
     report(config, device, rescore=reid.rescorer(config))
 
 

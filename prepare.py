@@ -20,20 +20,17 @@ for testing.
 
 from pathlib import Path
 
+import person_reid as reid
 from person_reid.config.prepare import PrepareConfig
 from person_reid.console import command, parse, run_script
 from person_reid.data.datasets import DATA_SETS
-from person_reid.data.downloads import data_set_named, find_data_set, with_flags
+from person_reid.data.downloads import data_set_named, with_flags
 from person_reid.data.images.image_files import limits_of_bits
 from person_reid.data.layout import next_command
-from person_reid.data.leakage import describe_leakage, find_leakage
+from person_reid.data.leakage import describe_leakage
 from person_reid.data.own.corrections import corrected
-from person_reid.data.prepare import lay_out
 from person_reid.data.summary import describe_layout, describe_unlabelled
-from person_reid.errors import UserError
 from person_reid.files import check_way, real
-from person_reid.synthetic.dataset import draw_data_set
-from person_reid.synthetic.walks import draw_walks
 from person_reid.text import as_command, printable, quoted
 
 
@@ -42,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     """Lay out the data set that the options name, or draw one."""
     config = parse(PrepareConfig, argv, __doc__)
     if config.check and config.data_dir:
-        say(*describe_leakage(config.data_dir, find_leakage(config.data_dir)))
+        say(*describe_leakage(config.data_dir, reid.find_leakage(config.data_dir)))
         return
     if config.walks:
         draw_videos(config)
@@ -61,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
         data_set, download = corrected(config.corrections), Path(folder)
         save_dir = config.save_dir or f"{real(folder)}_corrected"
     else:
-        data_set, download = find_data_set(folder, name)
+        data_set, download = reid.find_data_set(folder, name)
         # A download found without --data_dir goes where train.py and test.py look for it.
         save_dir = config.save_dir or Path(folder or data_set.locations[0], "pytorch")
     if data_set.read is None:
@@ -70,7 +67,7 @@ def main(argv: list[str] | None = None) -> None:
 
     # Lay them out, and say what is there now.
     data_set = with_flags(data_set, config.reading)
-    done = lay_out(data_set, download, save_dir, limits_of_bits(config.bits))
+    done = reid.lay_out(data_set, download, save_dir, limits_of_bits(config.bits))
     counts = ", ".join(f"{number:,} {what}" for what, number in done.items())
     say(
         f"{data_set.name}: {download} -> {save_dir}",
@@ -84,7 +81,7 @@ def named(config: PrepareConfig) -> str | None:
     """Return the key in DATA_SETS of the data set that the options name, or None without one."""
     name = config.dataset and data_set_named(config.dataset)
     if config.synthetic and name not in (None, "synthetic"):
-        raise UserError(f"--synthetic and --dataset {name} exclude each other.")
+        raise reid.UserError(f"--synthetic and --dataset {name} exclude each other.")
     implied = {"synthetic": config.synthetic, "csv": config.csv, "folder": config.pattern}
     return name or next((key for key, given in implied.items() if given), None)
 
@@ -92,7 +89,7 @@ def named(config: PrepareConfig) -> str | None:
 def draw(config: PrepareConfig) -> str:
     """Draw people, and return the folder of their pictures."""
     folder = config.data_dir or DATA_SETS["synthetic"].locations[0]
-    drawn = draw_data_set(folder, **config.drawing)
+    drawn = reid.draw_data_set(folder, **config.drawing)
     if drawn:
         say(f"drew {drawn:,} pictures in {folder}")
     else:
@@ -105,7 +102,7 @@ def draw_videos(config: PrepareConfig) -> None:
     folder, given = config.data_dir or "data/walks", config.drawing
     if "train_identities" in given:
         given["identities"] = given.pop("train_identities")
-    drawn = draw_walks(folder, **given)
+    drawn = reid.draw_walks(folder, **given)
     camera = quoted(Path(folder, "cam1"))
     say(
         f"drew {drawn:,} frames in {folder}: of each camera img1, gt/gt.txt and tracks.txt",

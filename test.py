@@ -26,23 +26,9 @@ import person_reid as reid
 from person_reid.config.tested import TestConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
-from person_reid.data.file_names import tracklets_of
-from person_reid.data.layout import Split, read_split
-from person_reid.errors import UserError
 from person_reid.files import write_json
-from person_reid.retrieval.metrics import Metrics, remark_unmatched
-from person_reid.retrieval.multi_query import merge_images
-from person_reid.retrieval.results import (
-    PLAIN,
-    RESULT,
-    FeatureSet,
-    multi_query_file,
-    save_multi_query,
-    save_result,
-)
+from person_reid.retrieval.results import PLAIN, RESULT
 from person_reid.retrieval.similarity import DISTANCES
-from person_reid.retrieval.track_features import merge_tracklets
-from person_reid.run_folder import RunFolder
 from person_reid.text import as_command, counted, quoted
 
 if TYPE_CHECKING:
@@ -57,22 +43,22 @@ def main(argv: list[str] | None = None) -> None:
 @command
 def test(config: TestConfig) -> None:
     """Test the network that the options name on the images of test_dir."""
-    multi = multi_query_file(config.result) if config.multi else None
+    multi = reid.multi_query_file(config.result) if config.multi else None
     check_outputs(config, result=[config.result, multi], json=[config.json])
     names, problem = ["query", "gallery"], None
     if config.multi:
         try:
-            read_split(config.test_dir, "multi-query")
+            reid.read_split(config.test_dir, "multi-query")
             names.append("multi-query")
-        except UserError as error:
+        except reid.UserError as error:
             problem = error  # what single queries need is extracted all the same
     with reid.join_world(config.gpu_ids) as world:
         config = replace(config, gpu_ids=world.gpu(config.gpu_ids))
 
         # The names of all images and the weights are read before any image is decoded, so that a
         # mistake costs no time.
-        splits = {name: read_split(config.test_dir, name) for name in names}
-        tracks = {name: tracklets_of(splits[name].paths) for name in names if config.tracks}
+        splits = {name: reid.read_split(config.test_dir, name) for name in names}
+        tracks = {name: reid.tracklets_of(splits[name].paths) for name in names if config.tracks}
         of_gallery = partial(bank_of, splits["gallery"], config, world)
         embedder = reid.open_embedder(config, of_gallery if config.adapt_bn else None)
         sets = {
@@ -96,7 +82,7 @@ def test(config: TestConfig) -> None:
 
 
 def bank_of(
-    gallery: Split, config: TestConfig, world: "reid.World", size: tuple[int, int]
+    gallery: reid.Split, config: TestConfig, world: "reid.World", size: tuple[int, int]
 ) -> "torch.Tensor":
     """Return the images of the gallery, from which batch-norm statistics are taken."""
     with world.leader_first():
@@ -106,12 +92,12 @@ def bank_of(
 
 def extract(
     name: str,
-    split: Split,
+    split: reid.Split,
     tracklets: Sequence[str] | None,
     embedder: "reid.Embedder",
     config: TestConfig,
     world: "reid.World",
-) -> FeatureSet:
+) -> reid.FeatureSet:
     """Return the features of a split, or of its tracklets. The processes share the images."""
     started = time.perf_counter()
     # Only networks with side information ask for the cameras.
@@ -120,7 +106,7 @@ def extract(
     found = reid.extract_split(
         features, embedder.size, split, config.test_dir, name, world, embedder.resize
     )
-    found = merge_tracklets(found, tracklets) if tracklets is not None else found
+    found = reid.merge_tracklets(found, tracklets) if tracklets is not None else found
     if world.leads:
         speed = len(split) / (time.perf_counter() - started)
         images = f"{len(split)} images"
@@ -129,7 +115,7 @@ def extract(
     return found
 
 
-def measure(queries: FeatureSet, gallery: FeatureSet, distance: str) -> Metrics:
+def measure(queries: reid.FeatureSet, gallery: reid.FeatureSet, distance: str) -> reid.Metrics:
     """Return the metrics of a ranking by a distance."""
     scores = DISTANCES[distance](queries.features, gallery.features)
     return reid.evaluate(queries, gallery, scores=scores)
@@ -137,20 +123,20 @@ def measure(queries: FeatureSet, gallery: FeatureSet, distance: str) -> Metrics:
 
 def report(
     config: TestConfig,
-    query: FeatureSet,
-    gallery: FeatureSet,
-    multi_query: FeatureSet | None = None,
+    query: reid.FeatureSet,
+    gallery: reid.FeatureSet,
+    multi_query: reid.FeatureSet | None = None,
 ) -> None:
     """Write the result files and print the metrics."""
     flags = reid.feature_flags(config)
-    save_result(config.result, query, gallery, reid.network_name(config), flags)
+    reid.save_result(config.result, query, gallery, reid.network_name(config), flags)
     distance, remark = ("euclidean", " (Euclidean distance)") if config.no_norm else ("cosine", "")
 
-    remark_unmatched(query, gallery)
+    reid.remark_unmatched(query, gallery)
     found = {"single": measure(query, gallery, distance)}
     if multi_query:
-        save_multi_query(multi_query_file(config.result), multi_query, query)
-        merged = merge_images(query, multi_query, Path(config.test_dir, "multi-query"))
+        reid.save_multi_query(reid.multi_query_file(config.result), multi_query, query)
+        merged = reid.merge_images(query, multi_query, Path(config.test_dir, "multi-query"))
         found |= {"multi": measure(merged, gallery, distance)} if merged else {}
     lines = [
         metrics.line("multi " if name == "multi" else "") + remark
@@ -163,7 +149,7 @@ def report(
     if run := reid.run_of(config):
         where = f"{run} {config.which_epoch} {config.test_dir}"
         where += "" if flags == PLAIN else f" {flags}"
-        RunFolder(run).add_results(f"{where}: {line}" for line in lines)
+        reid.RunFolder(run).add_results(f"{where}: {line}" for line in lines)
     there = "" if Path(config.result) == RESULT else f" --result {quoted(config.result)}"
     print(
         f"Features are in {config.result}. Look at a ranking: "

@@ -1,6 +1,7 @@
 """One name, one meaning: what is defined twice in the repository."""
 
 import ast
+import re
 from collections import defaultdict
 
 import pytest
@@ -60,6 +61,25 @@ def test_every_module_of_the_library_has_a_name_of_its_own():
         if file.parent.name != "config" and file.stem != "__init__":
             found[file.stem].append(str(file.relative_to(ROOT)))
     assert {name: files for name, files in found.items() if len(files) > 1} == {}
+
+
+def test_scripts_take_the_names_of_the_api_from_one_place():
+    """`reid.NAME`; what is not on the list of the API is imported from its module."""
+    stub = (ROOT / "person_reid" / "__init__.pyi").read_text(encoding="utf-8")
+    home = dict(re.findall(r"^from \.[\w.]+ import (\w+) as (\w+)$", stub, re.M))
+    deep = defaultdict(set)
+    for file in (*ROOT.glob("*.py"), *ROOT.glob("tools/*.py")):
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("person_reid."):
+                deep[file.name] |= {alias.name for alias in node.names} & home.keys()
+    # the names of the published code, which model.py and utils.py hand on
+    handed_on = {"model.py", "utils.py"}
+    # a configuration is imported with the others of its script
+    assert {
+        name: found
+        for name, found in deep.items()
+        if found - {"FitOptions", "OptionError"} and name not in handed_on
+    } == {}
 
 
 @pytest.mark.parametrize("source", ["def name(): ...", "class name: ...", "other, name = 1, 2"])

@@ -21,16 +21,16 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import person_reid as reid
 from person_reid.config.tools import AblationConfig, listed_seeds
 from person_reid.config.train import TrainConfig
 from person_reid.console import command, run_script
 from person_reid.console.options import parse_known, plugins_named
 from person_reid.console.outputs import check_outputs
-from person_reid.errors import UserError
 from person_reid.files import shipped
 from person_reid.progress import progress
 from person_reid.retrieval.metric_tables import with_deviation
-from person_reid.run_folder import RunFolder, read_yaml
+from person_reid.run_folder import read_yaml
 from person_reid.text import did_you_mean, markdown_table, parse_json, printable
 from tools.docs.results import append_record, read_records
 from tools.reproduce import call
@@ -71,14 +71,14 @@ def read_table(file: Path) -> dict[str, Any]:
     table = {"train": "", "test": "", **read_yaml(file)}
     if unknown := [name for name in table if name not in ABLATION_PARTS]:
         hint = did_you_mean(str(unknown[0]), ABLATION_PARTS)
-        raise UserError(f"{file}: {unknown[0]}: expected {', '.join(ABLATION_PARTS)}.{hint}")
+        raise reid.UserError(f"{file}: {unknown[0]}: expected {', '.join(ABLATION_PARTS)}.{hint}")
     rows = table.get("rows")
     if not isinstance(rows, dict) or not rows:
-        raise UserError(f"{file}: rows: expected lines `name: flags of train.py`.")
+        raise reid.UserError(f"{file}: rows: expected lines `name: flags of train.py`.")
     flags = {str(name): str(each or "") for name, each in rows.items()}
     train, test_flags = (str(table[name] or "") for name in ("train", "test"))
     if any(plugins_named(shlex.split(text)) for text in (train, test_flags, *flags.values())):
-        raise UserError(
+        raise reid.UserError(
             f"{file}: a table names no code. Name it on the command line: --plugin FILE"
         )
     return {"train": train, "test": test_flags, "rows": flags}
@@ -87,7 +87,7 @@ def read_table(file: Path) -> dict[str, Any]:
 def chosen(rows: Mapping[str, str], names: Sequence[str], file: Path) -> dict[str, str]:
     """Return the rows of these names, or all. Raises UserError for one that is not there."""
     if unknown := [name for name in names if name not in rows]:
-        raise UserError(f"--rows {unknown[0]}: {file} has {', '.join(rows)}.")
+        raise reid.UserError(f"--rows {unknown[0]}: {file} has {', '.join(rows)}.")
     return {name: flags for name, flags in rows.items() if name in names or not names}
 
 
@@ -106,7 +106,7 @@ def one_run(run: str, words: Sequence[str], test_flags: str) -> Record:
     named = [words[place + 1] for place, word in enumerate(words[:-1]) if word == "--data_dir"]
     data = [TrainConfig.data_dir, *named][-1]
     single, tested = test(run, data, *shlex.split(test_flags))
-    epochs = RunFolder(run).history()
+    epochs = reid.RunFolder(run).history()
     return {
         "Rank@1": single["rank1"],
         "mAP": single["mAP"],
@@ -119,7 +119,7 @@ def one_run(run: str, words: Sequence[str], test_flags: str) -> Record:
 
 def test(run: str, data: str, *flags: str) -> tuple[Record, str]:
     """Test model/<run>. Return its figures with a single query, and what test.py printed."""
-    result, measured = (RunFolder(run).path / name for name in ("result.mat", "measured.json"))
+    result, measured = (reid.RunFolder(run).path / name for name in ("result.mat", "measured.json"))
     files: tuple[str | Path, ...] = ("--result", result, "--json", measured)
     printed = call("test.py", "--name", run, "--test_dir", data, *files, *flags)
     result.unlink()

@@ -28,15 +28,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import person_reid as reid
 from person_reid.config.across import AcrossConfig
 from person_reid.config.times import EPOCH
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.video.track_files import write_identities
-from person_reid.errors import UserError
 from person_reid.files import check_folder, is_file_name, real, whole_folder, write_csv
 from person_reid.gallery.decisions import decide, decided_names
-from person_reid.gallery.gallery import Gallery, open_gallery
+from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.indexed_network import measured_threshold
 from person_reid.gallery.indexed_tracks import (
     Corrections,
@@ -51,7 +51,7 @@ from person_reid.gallery.indexed_tracks import (
     score_people,
     spans,
 )
-from person_reid.gallery.metadata import FACT_NAMES, About, listed_path
+from person_reid.gallery.metadata import FACT_NAMES, listed_path
 from person_reid.gallery.naming import (
     known_name,
     name_people,
@@ -59,7 +59,7 @@ from person_reid.gallery.naming import (
     recorded_identities,
 )
 from person_reid.gallery.track_records import TrackRecord
-from person_reid.retrieval.association import People, Travel, link_tracks, read_travel
+from person_reid.retrieval.association import People, Travel, read_travel
 from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import DIGITS
@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def link(
-    config: AcrossConfig, index: Gallery, tracks: list[IndexedTrack], features: Features
+    config: AcrossConfig, index: reid.Gallery, tracks: list[IndexedTrack], features: Features
 ) -> Linked:
     """Return who the tracks show.
 
@@ -136,7 +136,7 @@ def link(
 
     cameras = [each.record.camera for each in tracks]
     starts, ends = spans(tracks)
-    found = link_tracks(
+    found = reid.link_tracks(
         features,
         cameras,
         starts,
@@ -160,7 +160,7 @@ def check_places(config: AcrossConfig) -> None:
     check_outputs(config, save=there, sheet=[config.sheet])
     check_folder(config.save, PEOPLE_MARK)
     if config.sheet and real(config.sheet).is_relative_to(real(config.save)):
-        raise UserError(
+        raise reid.UserError(
             f"--sheet {config.sheet}: the folder {config.save} is replaced as a whole. Write the "
             "picture beside it."
         )
@@ -171,7 +171,7 @@ def check_names(config: AcrossConfig, tracks: list[IndexedTrack]) -> None:
     for each in tracks:
         name = track_file(each.record)
         if not is_file_name(name) or Path(name.casefold()).stem == PEOPLE:
-            raise UserError(
+            raise reid.UserError(
                 f"{config.index}: the tracks of {each.record.path} have no place in {config.save}, "
                 f"since their source is {each.record.source!r}. Index them again, into a new index."
             )
@@ -184,7 +184,7 @@ def track_file(record: TrackRecord) -> str:
 
 
 def known_beforehand(
-    config: AcrossConfig, index: Gallery, tracks: list[IndexedTrack]
+    config: AcrossConfig, index: reid.Gallery, tracks: list[IndexedTrack]
 ) -> tuple[Travel | None, Corrections]:
     """Return the times between cameras, and what somebody has said about the tracks.
 
@@ -318,7 +318,7 @@ def write_page(folder: Path, title: str, linked: Linked, names: dict[int, str]) 
     write_explorer(folder / name, images, title, views)
 
 
-def record(index: Gallery, linked: Linked) -> int:
+def record(index: reid.Gallery, linked: Linked) -> int:
     """Record in the index who the images show, unless somebody has given them a name.
 
     A list's statements about tracks are recorded as they are. Returns how many images there
@@ -329,7 +329,7 @@ def record(index: Gallery, linked: Linked) -> int:
         name = linked.said.names.get(i)
         for path, about in each.images:
             if name or not about.identity or number_in(about.identity):
-                names[path] = About(identity=name or numbered_person(stay.person + 1))
+                names[path] = reid.About(identity=name or numbered_person(stay.person + 1))
             if name:
                 said[path] = name
     count = index.describe(names)

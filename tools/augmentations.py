@@ -17,12 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+import person_reid as reid
 from person_reid.config.tools import AugmentationsConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.images.augment import MEAN, STD, Augment
-from person_reid.data.images.bank import load_bank
-from person_reid.data.layout import read_split
 
 ALWAYS = {  # each augmentation, on every image
     "color_jitter": True, "autoaugment_p": 1.0, "translation_p": 1.0, "lgt_p": 1.0,
@@ -34,11 +33,11 @@ ALWAYS = {  # each augmentation, on every image
 def main(argv: list[str] | None = None) -> None:
     """Draw the sheet and save it."""
     config = parse(AugmentationsConfig, argv, __doc__)
-    split = read_split(config.data_dir, "train_all", cameras_required=False)
+    split = reid.read_split(config.data_dir, "train_all", cameras_required=False)
     check_outputs(config, split.paths, save=[config.save])
 
     first = np.unique(split.targets, return_index=True)[1][: config.people]
-    bank = load_bank([split.paths[i] for i in first], config.height, config.width)
+    bank = reid.load_bank([split.paths[i] for i in first], config.height, config.width)
     settings: dict[str, dict[str, Any]] = {"crop and flip": {}}
     settings |= {f"--{flag}": {flag: value} for flag, value in ALWAYS.items()}
 

@@ -19,17 +19,10 @@ import person_reid as reid
 from person_reid.config.compare import CompareConfig
 from person_reid.console import command, parse, run_script
 from person_reid.data.images.image_files import limits_of_bits
-from person_reid.deploy.find import network_name, own_threshold, tested_network
-from person_reid.device import select_device
+from person_reid.deploy.find import own_threshold, tested_network
 from person_reid.retrieval.features import parse_scales
 from person_reid.retrieval.results import PLAIN
-from person_reid.retrieval.thresholds import (
-    DIGITS,
-    accepts,
-    load_threshold,
-    measured_flags,
-    with_bound,
-)
+from person_reid.retrieval.thresholds import DIGITS, accepts, measured_flags, with_bound
 from person_reid.text import printable
 
 # Flags of test.py, as a result notes them, that mean something to a single image.
@@ -45,11 +38,11 @@ def main(argv: list[str] | None = None) -> None:
     flags = measured_flags(measured)
     views = OF_AN_IMAGE.fullmatch(flags)
     alike = flags if flags and views else PLAIN
-    threshold = load_threshold(measured, network_name(config), alike)
+    threshold = reid.load_threshold(measured, reid.network_name(config), alike)
 
     flip = False if views and views["no_flip"] else None
     scales = parse_scales((views and views["ms"]) or "1")
-    device = select_device(config.gpu_ids)
+    device = reid.select_device(config.gpu_ids)
     limits = limits_of_bits(config.bits)
     embed = reid.Embedder(network, device=device, flip=flip, scales=scales, limits=limits)
     first, second = embed(config.images)

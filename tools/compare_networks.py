@@ -24,6 +24,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import person_reid as reid
 from person_reid.config.compare_networks import CompareNetworksConfig
 from person_reid.config.export import READABLE
 from person_reid.config.look import TableForm, own_or
@@ -32,10 +33,9 @@ from person_reid.console import command, parse, run_script
 from person_reid.console.named_network import network_named
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import check_test_sets
-from person_reid.deploy.find import open_embedder, tested_network
+from person_reid.deploy.find import tested_network
 from person_reid.deploy.publish import accuracy, milliseconds
 from person_reid.deploy.run import file_size
-from person_reid.errors import UserError
 from person_reid.files import real, with_ending, write_json
 from person_reid.models.published.hub import on_disk, weight_file
 from person_reid.models.weight_files import SAFETENSORS
@@ -74,7 +74,7 @@ def named_here(texts: Sequence[str]) -> list[str]:
     """Return the networks of --networks, with those that `published` stands for."""
     found = on_disk() if PUBLISHED_COLUMN in texts else []
     if PUBLISHED_COLUMN in texts and not found:
-        raise UserError(
+        raise reid.UserError(
             f"--networks {PUBLISHED_COLUMN}: no file of a published network is on this machine. "
             f"`{as_command('model.py')} --published` lists them; "
             "--weights NAME says where a file belongs."
@@ -101,14 +101,14 @@ def measure(name: str, network: TestConfig, test_dirs: Sequence[str]) -> dict[st
     They are {"network", "milliseconds", "megabytes", "accuracy": {test set: {"rank1", "mAP",
     "mAP_step"}}}. Figures of accuracy are fractions, as in every file of figures.
     """
-    embedder = open_embedder(network)
+    embedder = reid.open_embedder(network)
     found = {}
     for test_dir in test_dirs:
         row = accuracy(embedder, test_dir)
         title = row.data_set if row.data_set not in found else test_dir
         percents = {"rank1": row.rank1, "mAP": row.mean_ap, "mAP_step": row.step_ap}
         found[title] = {name: round(percent / 100, 4) for name, percent in percents.items()}
-    on_cpu = open_embedder(replace(network, gpu_ids="-1", no_flip=not embedder.flips_inside))
+    on_cpu = reid.open_embedder(replace(network, gpu_ids="-1", no_flip=not embedder.flips_inside))
     return {
         "network": name,
         "milliseconds": round(milliseconds(on_cpu), 2),

@@ -22,23 +22,20 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import person_reid as reid
 from person_reid.config.explore import ExploreConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import DISTRACTOR, some_of
-from person_reid.errors import UserError
 from person_reid.files import with_ending
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.index import EXACT
 from person_reid.gallery.metadata import listed_path
-from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import (
     NETWORK,
     RESULT,
-    FeatureSet,
     check_same_images,
     load_gallery,
-    load_result,
     read_note,
 )
 from person_reid.show.cmc import run_names
@@ -73,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
         images = images_of(None, load_gallery(source), config.test_dir)
     else:
         source = Path(config.result or RESULT)
-        query, gallery = load_result(source, paths=True)
+        query, gallery = reid.load_result(source, paths=True)
         images = images_of(query, gallery, config.test_dir)
     if config.ignore_cameras:
         images = replace(images, cameras=[NO_NAME] * len(images.paths))
@@ -106,7 +103,7 @@ def images_in(place: str) -> ExplorerImages:
     """
     index = open_gallery(place, new=False)
     if not 3 <= len(index) <= EXACT:
-        raise UserError(
+        raise reid.UserError(
             f"{place}: {len(index):,} images; expected 3 to {EXACT:,}, "
             "all of which the page compares."
         )
@@ -148,27 +145,29 @@ def features_beside(list_: Path) -> Path:
     Raises UserError if they are not there.
     """
     if not list_.is_file():
-        raise UserError(f"{list_}: no such list. tools/label_errors.py writes one.")
+        raise reid.UserError(f"{list_}: no such list. tools/label_errors.py writes one.")
     path = with_ending(list_, ".mat", ".csv")
     if not path.is_file():
-        raise UserError(
+        raise reid.UserError(
             f"{path}: not there. tools/label_errors.py writes it beside the list. A result with "
             "these images also serves: --result FILE"
         )
     return path
 
 
-def rank_all(config: ExploreConfig, query: FeatureSet, gallery: FeatureSet) -> list[RankedGallery]:
+def rank_all(
+    config: ExploreConfig, query: reid.FeatureSet, gallery: reid.FeatureSet
+) -> list[RankedGallery]:
     """Return the plain ranking, and those to compare it with."""
     result = config.result or RESULT
-    others = load_result(config.other, paths=True) if config.other else None
+    others = reid.load_result(config.other, paths=True) if config.other else None
     if others:
         check_same_images((query, gallery), result, others, f"--other {config.other}")
     name, *more = run_names([Path(path) for path in (result, config.other) if path])
     ignored = config.ignore_cameras
     rankings = [rank(name, query, gallery, ignore_cameras=ignored)]
     if config.rerank:
-        scores = rescorer(config)(query.features, gallery.features)
+        scores = reid.rescorer(config)(query.features, gallery.features)
         rankings.append(rank(f"{name}, re-ranked", query, gallery, scores, ignored))
     if others:
         rankings.append(rank(more[0], *others, ignore_cameras=ignored))

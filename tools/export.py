@@ -29,13 +29,12 @@ from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.clients import CLIENTS, contents_for, export_for, lines_for
 from person_reid.deploy.export import export, tensorrt_advice
-from person_reid.deploy.find import open_embedder, run_of, tested_network, title
+from person_reid.deploy.find import tested_network, title
 from person_reid.deploy.interface import Contents
 from person_reid.deploy.load import load_network
 from person_reid.deploy.publish import query_and_gallery
 from person_reid.deploy.quantise import read_calibration
 from person_reid.deploy.run import file_size
-from person_reid.errors import UserError
 
 DECIDED_BY_CLIENT = (
     "format",
@@ -111,7 +110,9 @@ def write_for_client(config: ExportConfig, tested: reid.NetworkToTest) -> Path:
     backbone = Path(tested.spec.backbone or "").name
     path = Path(config.output or f"{backbone}_{client}{ending}")
     if path.suffix != ending:
-        raise UserError(f"--output {path}: expected a name that ends in {ending}, for {client}.")
+        raise reid.UserError(
+            f"--output {path}: expected a name that ends in {ending}, for {client}."
+        )
     beside = path.with_suffix(".bin") if ending == ".xml" else None  # the weights
     check_outputs(config, [tested.weights], output=[path, beside])
     if beside:
@@ -137,14 +138,14 @@ def chosen_format(config: ExportConfig) -> tuple[str, Path]:
     Raises UserError if --format and --output disagree.
     """
     suffixes = {kind: suffix for suffix, kind in EXPORT_FORMATS.items()}
-    named = Path(config.from_run or config.backbone or run_of(config) or "").name
+    named = Path(config.from_run or config.backbone or reid.run_of(config) or "").name
     path = Path(config.output or f"{named}{suffixes[config.format or 'onnx']}")
     kind = EXPORT_FORMATS.get(path.suffix.lower())
     if kind is None or config.format not in (None, kind):
         expected = suffixes[config.format] if config.format else ", ".join(EXPORT_FORMATS)
-        raise UserError(f"--output {path}: expected a name that ends in {expected}.")
+        raise reid.UserError(f"--output {path}: expected a name that ends in {expected}.")
     if kind != "onnx" and (config.int8 or config.tensorrt):
-        raise UserError(f"--format {kind}: --int8 and --tensorrt need --format onnx.")
+        raise reid.UserError(f"--format {kind}: --int8 and --tensorrt need --format onnx.")
     return kind, path
 
 
@@ -153,7 +154,7 @@ def compare(config: ExportConfig, path: Path) -> None:
     network = TestConfig(**{name: getattr(config, name) for name in TrainedNetwork.declared()})
     file = TestConfig(engine=str(path), gpu_ids=config.gpu_ids)
     for name, options in (("network", network), ("file", file)):
-        query, gallery = query_and_gallery(open_embedder(options), config.test_dir or "")
+        query, gallery = query_and_gallery(reid.open_embedder(options), config.test_dir or "")
         print(reid.evaluate(query, gallery).line(f"{name:8}"))
 
 

@@ -33,15 +33,13 @@ from person_reid.config.figures import (
 )
 from person_reid.config.forms import listed_numbers
 from person_reid.config.look import own_or
-from person_reid.config.option import OptionError
 from person_reid.console import command, parse_command, run_script
 from person_reid.console.options import load_plugins
 from person_reid.console.outputs import check_outputs
-from person_reid.errors import UserError
 from person_reid.retrieval import metric_tables
 from person_reid.retrieval.results import FEATURE_FLAGS, NETWORK, check_same_images, read_notes
-from person_reid.retrieval.thresholds import error_rates, load_threshold, pair_similarities
-from person_reid.run_folder import RunFolder, default_name, read_history
+from person_reid.retrieval.thresholds import error_rates, pair_similarities
+from person_reid.run_folder import default_name, read_history
 from person_reid.text import printable
 
 
@@ -64,7 +62,7 @@ def curves(config: CurvesConfig) -> None:
     """Draw loss, error, learning rate and mAP."""
     from person_reid.show.curves import draw_curves  # matplotlib loads slowly, here and below
 
-    history = read_history(RunFolder(config.name or default_name()).log)
+    history = read_history(reid.RunFolder(config.name or default_name()).log)
     draw_curves(history, config.save, config)
 
 
@@ -73,7 +71,7 @@ def cmc(config: CmcConfig) -> None:
     from person_reid.show.cmc import draw_cmc
 
     if config.ranks < 2:
-        raise OptionError("{ranks}: expected 2 or more.", ranks=config.ranks)
+        raise reid.OptionError("{ranks}: expected 2 or more.", ranks=config.ranks)
     draw_cmc(compared(config), config.save, config.ranks, config)
 
 
@@ -109,7 +107,7 @@ def compared(config: ComparedResults, ap: str = "trapezoidal") -> dict[str, Any]
     together = metric_tables.by_seed(runs)
     if len(together) == len(runs):
         apart = ", ".join(map(printable, runs))
-        raise UserError(
+        raise reid.UserError(
             f"--seeds: no two of these are seeds of one network: {apart}. "
             "Call them NET_seed3.mat and NET_seed7.mat, or NET_0.mat and NET_1.mat."
         )
@@ -124,7 +122,7 @@ def histogram(config: HistogramConfig) -> None:
     if config.threshold is None:
         threshold = error_rates(pairs)["all_pairs"]["rules"]["eer"]["threshold"]
     else:
-        threshold = load_threshold(
+        threshold = reid.load_threshold(
             config.threshold, *read_notes(config.result, NETWORK, FEATURE_FLAGS)
         )
     draw_similarities(pairs, threshold, config.save, config)

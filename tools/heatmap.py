@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import person_reid as reid
 from person_reid.config.forms import numbers_in
 from person_reid.config.heatmap import HeatmapConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
-from person_reid.data.images.bank import load_bank
 from person_reid.deploy.find import check_result_of, tested_network
 from person_reid.deploy.load import load_network
-from person_reid.device import select_device
-from person_reid.retrieval.results import FeatureSet, load_result
 
 if TYPE_CHECKING:
     from person_reid.show.sheet import Tile
@@ -36,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     """Draw the heat maps."""
     config = parse(HeatmapConfig, argv, __doc__)
     check_outputs(config, save=[config.save])
-    device = select_device(config.gpu_ids)
+    device = reid.select_device(config.gpu_ids)
 
     from person_reid.show import ranking  # matplotlib loads slowly
     from person_reid.show.heatmap import heat_rows
@@ -47,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
             ([Tile(path, below=file_caption(path)) for path in map(Path, config.images)], "", "")
         ]
     else:
-        query, gallery = load_result(config.result, paths=True)
+        query, gallery = reid.load_result(config.result, paths=True)
         images = ranking.paths_of_images(query, gallery, config.test_dir)
         check_outputs(config, images, save=[config.save])
         check_result_of(config.result, config)
@@ -56,14 +54,14 @@ def main(argv: list[str] | None = None) -> None:
     tested = tested_network(config)
     network, rows = load_network(tested), []
     for tiles, title, subtitle in sheets:
-        bank = load_bank([str(tile.image) for tile in tiles], *tested.size)
+        bank = reid.load_bank([str(tile.image) for tile in tiles], *tested.size)
         rows += heat_rows(network, tiles, bank, device, title, subtitle, config.batchsize)
     draw_sheet(rows, config.save, config.look)
     print(f"The picture is in {config.save}")
 
 
 def ranked(
-    query: FeatureSet, gallery: FeatureSet, index: int, config: HeatmapConfig
+    query: reid.FeatureSet, gallery: reid.FeatureSet, index: int, config: HeatmapConfig
 ) -> "tuple[list[Tile], str, str]":
     """Return the photographs of a query and its ranking, and their row's title and subtitle."""
     from person_reid.show import ranking

@@ -30,13 +30,10 @@ import person_reid as reid
 from person_reid.config.label_errors import CHECKED_SPLITS, LabelErrorsConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
-from person_reid.data.images.bank import load_bank
-from person_reid.data.layout import JUNK, read_split
+from person_reid.data.layout import JUNK
 from person_reid.data.own.corrections import CORRECTION_COLUMNS
 from person_reid.data.own.csv_tables import read_table
 from person_reid.deploy.find import tested_network
-from person_reid.device import select_device
-from person_reid.errors import UserError
 from person_reid.files import set_aside, with_ending, write_csv
 from person_reid.retrieval.label_errors import LabelErrors, label_errors
 from person_reid.retrieval.results import save_gallery
@@ -50,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     """Extract the features, find the errors, write the list and draw the sheet."""
     config = parse(LabelErrorsConfig, argv, __doc__)
     layout = Path(config.data_dir)
-    split = read_split(layout, config.split)
+    split = reid.read_split(layout, config.split)
     people = np.flatnonzero(split.labels != JUNK)
     paths = [split.paths[i] for i in people]
     labels, cameras = split.labels[people], split.cameras[people]
@@ -61,10 +58,10 @@ def main(argv: list[str] | None = None) -> None:
     check_beside("save", table, sheet, kept)
     holds_decisions(table)  # before the work: a list that cannot be read is not replaced
 
-    device = select_device(config.gpu_ids)
+    device = reid.select_device(config.gpu_ids)
     embedder = reid.Embedder(tested_network(config), device=device, runtime=config.runtime)
     cache = layout / ".cache"
-    bank = load_bank(split.paths, *embedder.size, cache, config.split, embedder.resize)
+    bank = reid.load_bank(split.paths, *embedder.size, cache, config.split, embedder.resize)
     features = embedder.features(bank, config.split)[people]
     found = label_errors(features, labels, cameras, highest_identity(layout))
     least = max(config.least, np.finfo(float).tiny)
@@ -124,8 +121,8 @@ def holds_decisions(table: Path) -> bool:
         return False
     try:
         lines = read_table(table, CORRECTION_COLUMNS, may_be_empty=True)
-    except UserError as error:
-        raise UserError(
+    except reid.UserError as error:
+        raise reid.UserError(
             f"--save {table} exists, cannot be read as a list of label errors, and is not "
             f"replaced. Move it, or choose another name. {error}"
         ) from error

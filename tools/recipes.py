@@ -13,7 +13,6 @@ from person_reid.config.option import NAMED_ALONE, Options, as_flag
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.console.options import build, read_pairs
-from person_reid.errors import UserError
 from person_reid.files import real
 from person_reid.recipe import Recipe
 from person_reid.run_folder import read_yaml
@@ -121,7 +120,7 @@ def refuse(given: Iterable[str], ours: Sequence[str], where: str = "") -> None:
     """Raise UserError if one of our flags is given."""
     if taken := [name for name in ours if name in given]:
         flag = as_flag(taken[0], NAMED_ALONE)
-        raise UserError(
+        raise reid.UserError(
             f"{where}{flag} is set by this program: leave it out (--seeds chooses the runs)."
         )
 
@@ -132,7 +131,7 @@ def check_flags(kind: type[Options], text: str, ours: Sequence[str], where: str)
         given = vars(build(kind).parse_args(shlex.split(text)))
     except (SystemExit, ValueError) as error:
         reason = f"({error})" if isinstance(error, ValueError) else "see above"
-        raise UserError(f"{where}{text!r} does not fit, {reason}.") from None
+        raise reid.UserError(f"{where}{text!r} does not fit, {reason}.") from None
     refuse(given, ours, where)
 
 

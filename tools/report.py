@@ -29,17 +29,11 @@ import person_reid as reid
 from person_reid.config.report import ReportConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
-from person_reid.deploy.find import check_result_of, run_of, tested_network
+from person_reid.deploy.find import check_result_of, tested_network
 from person_reid.deploy.load import load_network
-from person_reid.device import select_device
-from person_reid.errors import UserError
 from person_reid.files import write_text
 from person_reid.models.complexity import used_parameters
-from person_reid.models.factory import build_network
-from person_reid.retrieval.metrics import remark_unmatched
-from person_reid.retrieval.multi_query import read_multi_query
-from person_reid.retrieval.results import FEATURE_FLAGS, PLAIN, multi_query_file, read_note
-from person_reid.run_folder import RunFolder
+from person_reid.retrieval.results import FEATURE_FLAGS, PLAIN, read_note
 from person_reid.text import printable
 
 if TYPE_CHECKING:
@@ -50,20 +44,20 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> None:
     """Measure, draw and write the page."""
     config = parse(ReportConfig, argv, __doc__)
-    name = run_of(config)
-    run = reid.completed_options(RunFolder(name).config()) if name else None
-    save = Path(config.save or (RunFolder(name).report if name else "report.html"))
-    check_outputs(config, [multi_query_file(config.result)], save=[save])
+    name = reid.run_of(config)
+    run = reid.completed_options(reid.RunFolder(name).config()) if name else None
+    save = Path(config.save or (reid.RunFolder(name).report if name else "report.html"))
+    check_outputs(config, [reid.multi_query_file(config.result)], save=[save])
     query, gallery = reid.load_result(config.result, paths=True)
     check_result_of(config.result, config)
-    remark_unmatched(query, gallery)
-    multi_query = read_multi_query(config.result, query, config.multi_query)
+    reid.remark_unmatched(query, gallery)
+    multi_query = reid.read_multi_query(config.result, query, config.multi_query)
 
     from person_reid.show import page, report  # matplotlib loads slowly
 
     rescore = None if config.no_rerank else reid.rescorer(config)
     tested = report.measured_rankings(query, gallery, multi_query, rescore)
-    history = RunFolder(name).history() if name else []
+    history = reid.RunFolder(name).history() if name else []
     body = [page.numbers(about) if (about := about_network(config, history)) else Markup()]
     body.append(report.metrics_section(tested, config.test_dir))
     if history:
@@ -86,7 +80,7 @@ def rankings(config: ReportConfig, tested: "Tested") -> list[Markup]:
 
     heat, remark = None, ""
     if not config.no_heatmaps:
-        network, device = tested_network(config), select_device(config.gpu_ids)
+        network, device = tested_network(config), reid.select_device(config.gpu_ids)
         heat = partial(report.heated, load_network(network), network.size, device)
         remark = "Below each image: where the network's last feature map is strongest."
     shown = {}
@@ -108,12 +102,12 @@ def about_network(config: ReportConfig, history: Sequence[Mapping[str, Any]]) ->
     """
     try:
         tested = tested_network(config)
-    except (UserError, FileNotFoundError):
+    except (reid.UserError, FileNotFoundError):
         return {}
     with torch.device("meta"):  # shapes without values
-        network = build_network(tested.spec, tested.num_classes, "none")
+        network = reid.build_network(tested.spec, tested.num_classes, "none")
     label = Path(tested.weights).name
-    if run_of(config):
+    if reid.run_of(config):
         label = Path(label).stem.removeprefix("net_")
         epoch = history[-1]["epoch"] if label == "last" and history else label
         label = f"epoch {int(epoch)}" if str(epoch).isdecimal() else label

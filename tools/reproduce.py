@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
+import person_reid as reid
 from person_reid.config.evaluate import AVERAGE_PRECISION_NAMES
 from person_reid.config.option import changed
 from person_reid.config.tools import ReproduceConfig, listed_seeds
@@ -40,14 +41,10 @@ from person_reid.console import command, run_script
 from person_reid.console.options import build, parse_known
 from person_reid.console.outputs import check_outputs
 from person_reid.data.datasets import DATA_SETS
-from person_reid.data.downloads import find_data_set
-from person_reid.data.layout import read_split
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
-from person_reid.device import dtype_of, emulates, select_device
-from person_reid.errors import UserError, describe_error
+from person_reid.device import dtype_of, emulates
+from person_reid.errors import describe_error
 from person_reid.files import PACKAGE, importable, real, shipped
-from person_reid.retrieval.results import multi_query_file
-from person_reid.run_folder import RunFolder
 from person_reid.text import parse_json, printable
 from person_reid.versions import versions
 from tools.docs.results import append_record, comparison, read_results, update_page
@@ -76,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
 
     results = Path(config.results or RESULTS)
     if results.suffix != ".jsonl":
-        raise UserError(f"--results {results}: expected a name that ends in .jsonl.")
+        raise reid.UserError(f"--results {results}: expected a name that ends in .jsonl.")
     check_outputs(config, recipes, results=[results, results.with_suffix(".md")])
     read_results(results)
     results.open("a").close()  # what cannot be written is known before hours of work
@@ -94,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
         if results == RESULTS:
             print("Other pages repeat its figures: python tools/docs/pages.py")
     if failed:
-        raise UserError(f"{len(failed)} of {len(runs)} runs failed:\n" + "\n".join(failed))
+        raise reid.UserError(f"{len(failed)} of {len(runs)} runs failed:\n" + "\n".join(failed))
 
 
 def check_table(config: ReproduceConfig, further: Sequence[str]) -> None:
@@ -104,7 +101,7 @@ def check_table(config: ReproduceConfig, further: Sequence[str]) -> None:
     given = ["--seeds"] if config.seeds != ReproduceConfig.seeds else []
     if config.table and (given or further):
         ignored = " ".join([*given, *further])
-        raise UserError(
+        raise reid.UserError(
             f"{ignored} would be ignored beside --table, which trains nothing: leave it out."
         )
 
@@ -121,7 +118,7 @@ def attempt(run: PlannedRun, results: Path) -> str:
     print(printable(f"--- {run.recipe.name}, seed {run.seed}"), flush=True)
     try:
         record = reproduce(run)
-    except (UserError, OSError) as error:
+    except (reid.UserError, OSError) as error:
         print(printable(f"error: {describe_error(error)}"), file=sys.stderr, flush=True)
         return describe_error(error)
     append_record(results, record)
@@ -140,7 +137,7 @@ def reproduce(run: PlannedRun) -> dict[str, Any]:
     return {
         **run.identity,
         "figures": evaluate(run),
-        "minutes": round(RunFolder(run.config.name).minutes(), 1),
+        "minutes": round(reid.RunFolder(run.config.name).minutes(), 1),
         "device": describe_device(run.config.gpu_ids, dtype_of(run.config)),
         "versions": versions(),
         "date": str(date.today()),
@@ -155,19 +152,19 @@ def prepare(run: PlannedRun) -> None:
     folder, data_set = run.config.roots[0], DATA_SETS[run.recipe.dataset]
     if (folder / "pytorch" / TRAIN).is_dir():
         inner = folder / "pytorch"
-        raise UserError(
+        raise reid.UserError(
             f"--data_dir {folder}: not a layout, but {inner} is one: pass that folder instead."
         )
     if not (folder / TRAIN).is_dir():
         words: list[str | Path] = ["--dataset", run.recipe.dataset, "--save_dir", folder]
-        with contextlib.suppress(UserError):  # prepare.py then looks in the usual places
-            words += ["--data_dir", find_data_set(folder.parent, run.recipe.dataset)[1]]
+        with contextlib.suppress(reid.UserError):  # prepare.py then looks in the usual places
+            words += ["--data_dir", reid.find_data_set(folder.parent, run.recipe.dataset)[1]]
         call("prepare.py", *words, show=True)
     for split in (TRAIN, QUERY, GALLERY):
         expected = data_set.published.get(split, (None, None, None))[1]
-        count = len(read_split(folder, split)) if expected else None
+        count = len(reid.read_split(folder, split)) if expected else None
         if count != expected:
-            raise UserError(
+            raise reid.UserError(
                 f"{folder}: {count:,} images in {split}; {data_set.name}, which "
                 f"{run.recipe.name} is for, has {expected:,}. Figures of another data set are not "
                 "comparable: name its folder with --data_dir."
@@ -179,7 +176,7 @@ def train(run: PlannedRun) -> None:
 
     A finished training is left as it is.
     """
-    config, folder = run.config, RunFolder(run.config.name)
+    config, folder = run.config, reid.RunFolder(run.config.name)
     resume = folder.state_file.exists() and folder.options_file.exists()
     if resume:
         share = config.batchsize // len(config.gpu_ids.split(","))  # as train.py notes it
@@ -196,7 +193,7 @@ def evaluate(run: PlannedRun) -> dict[str, dict[str, Any]]:
     """
     recipe = run.recipe
     config = run.config
-    folder = RunFolder(run.config.name).path
+    folder = reid.RunFolder(run.config.name).path
     result, measured = folder / "result.mat", folder / "measured.json"
     words = ["--name", config.name, "--test_dir", str(config.roots[0])]
     words += ["--gpu_ids", config.gpu_ids.split(",")[0], *shlex.split(recipe.test)]
@@ -221,7 +218,7 @@ def evaluate(run: PlannedRun) -> dict[str, dict[str, Any]]:
                     }
                     figures[ranking]["mAP"][definition] = percent.pop("mAP")
                     figures[ranking] |= percent
-    for file in (result, multi_query_file(result), measured):
+    for file in (result, reid.multi_query_file(result), measured):
         file.unlink(missing_ok=True)
     return figures
 
@@ -232,7 +229,7 @@ def describe_device(gpu_ids: str, dtype: torch.dtype | None = None) -> str:
     dtype: that the run asked for; a processor that lacks it is `AMD EPYC, 2 threads, in float32`.
     """
     count = len(gpu_ids.split(","))
-    device = select_device(gpu_ids.split(",")[0])
+    device = reid.select_device(gpu_ids.split(",")[0])
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         return f"{count} × {name}" if count > 1 else name
@@ -277,7 +274,7 @@ def call(script: str, *words: str | int | Path, show: bool = False, hide: str = 
             raise
     text = "".join(printed)
     if process.returncode:
-        raise UserError(
+        raise reid.UserError(
             f"python {script} {shlex.join(map(str, words))}: {text.strip()[-SHOWN_OUTPUT:]}"
         )
     return text

@@ -21,14 +21,11 @@ from person_reid.config.tested import CONFIG_FILE
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import check_test_sets
-from person_reid.deploy.find import network_name, own_threshold, run_of, tested_network
+from person_reid.deploy.find import own_threshold, tested_network
 from person_reid.deploy.pretrained import CARD
 from person_reid.deploy.publish import about_data, accuracy, check_output
-from person_reid.device import select_device
 from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval.results import PLAIN
-from person_reid.retrieval.thresholds import load_bound, load_threshold
-from person_reid.run_folder import RunFolder
 from person_reid.text import as_command, quoted
 
 
@@ -43,17 +40,19 @@ def main(argv: list[str] | None = None) -> None:
 
     tested = tested_network(config)
     measured = config.threshold or own_threshold(config)
-    threshold = load_threshold(measured, network_name(config), PLAIN) if measured else None
+    threshold = (
+        reid.load_threshold(measured, reid.network_name(config), PLAIN) if measured else None
+    )
     accuracies = []
     if config.test_dirs:
-        embedder = reid.Embedder(tested, device=select_device(config.gpu_ids))
+        embedder = reid.Embedder(tested, device=reid.select_device(config.gpu_ids))
         accuracies = [accuracy(embedder, test_dir) for test_dir in config.test_dirs]
     trained_on = None
-    if run := run_of(config):
-        options = RunFolder(run).options({"data_dir"})
+    if run := reid.run_of(config):
+        options = reid.RunFolder(run).options({"data_dir"})
         trained_on = about_data(options.get("data_dir", "")) if options else None
 
-    bound = load_bound(measured)
+    bound = reid.load_bound(measured)
     written = reid.save_pretrained(tested, config.output, accuracies, trained_on, threshold, bound)
     for row in accuracies:
         figures = f"mAP {row.mean_ap:.2f} % (step {row.step_ap:.2f} %)"

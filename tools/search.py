@@ -71,13 +71,11 @@ from person_reid.config.times import ago, written
 from person_reid.console import command, parse_command, run_script
 from person_reid.console.outputs import check_outputs
 from person_reid.data.video.crops import choose_boxes, cut_boxes, cut_images, within
-from person_reid.errors import UserError
 from person_reid.files import real, set_aside, write_csv, write_json
 from person_reid.gallery.asked_images import known_abouts, one_person_each
 from person_reid.gallery.decisions import decide
 from person_reid.gallery.forgotten import not_forgotten, tracks_not_forgotten
 from person_reid.gallery.gallery import (
-    Gallery,
     ReadGallery,
     file_at,
     growing_gallery,
@@ -91,8 +89,6 @@ from person_reid.gallery.metadata import (
     EVERYTHING,
     FACT_NAMES,
     UNKNOWN_ABOUT,
-    About,
-    Filter,
     about_images,
     listed_path,
     read_abouts,
@@ -112,7 +108,7 @@ from person_reid.gallery.upkeep import (
 )
 from person_reid.retrieval.clusters import Labels, Resembles, group_people, numbered_names
 from person_reid.retrieval.similarity import Features
-from person_reid.retrieval.thresholds import DIGITS, accepts, load_bound
+from person_reid.retrieval.thresholds import DIGITS, accepts
 from person_reid.text import as_command, counted, printable
 
 MOST_FAULTS = 20  # damages that are printed
@@ -138,7 +134,7 @@ def add(config: AddOptions) -> None:
         add_to(index, paths, config)
 
 
-def add_to(index: Gallery, paths: list[Path], config: AddOptions) -> None:
+def add_to(index: reid.Gallery, paths: list[Path], config: AddOptions) -> None:
     """Add images to a gallery, with what is known about them."""
     indexed = config if isinstance(config, IndexConfig) else None
     new = not_forgotten(index, index.missing(paths), config.allow_forgotten)
@@ -168,17 +164,17 @@ def add_to(index: Gallery, paths: list[Path], config: AddOptions) -> None:
     index.prepare()
 
 
-def check_name(index: Gallery, config: EnrollConfig) -> None:
+def check_name(index: reid.Gallery, config: EnrollConfig) -> None:
     """Raise UserError if somebody of nearly the same name is known, unless it is another person."""
     for name, other in near_names([config.person], index.values("identity")):
         if not config.another:
-            raise UserError(
+            raise reid.UserError(
                 f"{config.index}: knows {other!r}. If {name!r} is the same person, enroll that "
                 "name; if it is another, say so: --another"
             )
 
 
-def tell_renamed(index: Gallery, paths: Iterable[Path], person: str) -> None:
+def tell_renamed(index: reid.Gallery, paths: Iterable[Path], person: str) -> None:
     """Print how many images showed somebody else before."""
     names = [about.identity for about in known_abouts(index, paths).values()]
     for name, count in Counter(names).items():
@@ -193,7 +189,7 @@ def add_tracks(config: IndexConfig) -> None:
         add_tracks_to(index, config)
 
 
-def add_tracks_to(index: Gallery, config: IndexConfig) -> None:
+def add_tracks_to(index: reid.Gallery, config: IndexConfig) -> None:
     """Add the people of a track file to a gallery."""
     record, frames = describe_tracks(index, config)
     tracks = tracks_not_forgotten(
@@ -225,7 +221,7 @@ def query(config: QueryConfig) -> None:
     index, which = open_gallery(config.index, new=False), filter_of(config)
     threshold = measured_threshold(config.threshold, index, "pair", config.normalized)
     if not len(index):
-        raise UserError(
+        raise reid.UserError(
             f"{config.index}: no images in it. Add some: {as_command('tools/search.py')} "
             "index FOLDER --index FILE"
         )
@@ -239,7 +235,7 @@ def query(config: QueryConfig) -> None:
         print_answer(answer)
     if not any(answers):
         print_lines(nobody_has(index, which))
-    if bound := load_bound(config.threshold):
+    if bound := reid.load_bound(config.threshold):
         print(bound)
 
     if config.json:
@@ -255,7 +251,7 @@ def query(config: QueryConfig) -> None:
 
 
 def compared(
-    index: Gallery, queries: list[Path], features: Features, config: AnswerOptions
+    index: reid.Gallery, queries: list[Path], features: Features, config: AnswerOptions
 ) -> tuple[ReadGallery, Features]:
     """Return the gallery and the features (Q, D) of the queries as they are compared."""
     if not config.normalized:
@@ -305,7 +301,7 @@ def identify(config: IdentifyConfig) -> None:
         print(f"Written: {config.json}")
 
 
-def asked_tracks(index: Gallery, queries: list[Path]) -> list[tuple[str, list[Path]]]:
+def asked_tracks(index: reid.Gallery, queries: list[Path]) -> list[tuple[str, list[Path]]]:
     """Return the images of each track, with its name, and the others as those of one person."""
     tracks = one_person_each(queries, known_abouts(index, queries))
     if len(tracks) > 1:
@@ -345,7 +341,7 @@ def people(config: PeopleConfig) -> None:
     if not (parts := list(index.entries(which))):
         explained = ["no images in it, or none that the filters let through."]
         explained += nobody_has(index, which)
-        raise UserError(f"{config.index}: {' '.join(explained)}")
+        raise reid.UserError(f"{config.index}: {' '.join(explained)}")
     features = np.concatenate([matrix for _, matrix in parts])
     paths, abouts = zip(*[each for images, _ in parts for each in images], strict=True)
     cameras = [about.camera or "" for about in abouts]
@@ -375,7 +371,7 @@ def people(config: PeopleConfig) -> None:
 
 
 def resemblance(
-    config: PeopleConfig, index: Gallery, features: Features, known: list[str]
+    config: PeopleConfig, index: reid.Gallery, features: Features, known: list[str]
 ) -> tuple[Resembles, str]:
     """Return what tells whether images resemble somebody known well enough, and how it was found.
 
@@ -399,12 +395,12 @@ def resemblance(
     return resembles, remark
 
 
-def for_people(about: About, identity: str) -> About:
+def for_people(about: reid.About, identity: str) -> reid.About:
     """Return what a list says of an image: its time is local, with the offset."""
     return about._replace(identity=identity, time=about.time and written(about.time))
 
 
-def write_list(path: Path, rows: dict[str, About]) -> None:
+def write_list(path: Path, rows: dict[str, reid.About]) -> None:
     """Write a list of images. Somebody may have corrected an earlier one, which is set aside."""
     target = real(path)
     earlier = set_aside(target) if target.is_file() else None
@@ -431,7 +427,9 @@ def apply(config: ApplyConfig) -> None:
         {path: about._replace(identity=about.identity or "") for path, about in listed.items()}
     )
     if not count:
-        raise UserError(f"{config.table}: none of its {len(listed)} images is in {config.index}.")
+        raise reid.UserError(
+            f"{config.table}: none of its {len(listed)} images is in {config.index}."
+        )
     decide(index, {path: about.identity or "" for path, about in listed.items()})
     counts = f"{count} of its {len(listed)} images"
     print(f"{config.index}: recorded what {config.table} says of {counts}")
@@ -442,7 +440,7 @@ def forget(config: ForgetConfig) -> None:
     names = ("image", *FILTERS, "where", "expire")
     if not (given := [name for name in names if getattr(config, name)]):
         flags = ", ".join(f"--{name}" for name in names[:-1])
-        raise UserError(f"forget: say which images: {flags} or --expire.")
+        raise reid.UserError(f"forget: say which images: {flags} or --expire.")
     ends = [config.before, config.expire and ago(config.expire)]
     which = replace(
         filter_of(config),
@@ -483,7 +481,7 @@ def check(config: CheckConfig) -> None:
     faults = list(islice(faults_of(index), MOST_FAULTS))
     print_lines(faults)
     if faults:
-        raise UserError(f"{config.index}: damaged; the lines above say where.")
+        raise reid.UserError(f"{config.index}: damaged; the lines above say where.")
     print(f"{config.index}: {counted(len(index), 'image')}, and no damage")
 
 
@@ -513,30 +511,30 @@ def prune(config: PruneConfig) -> None:
     index = open_gallery(config.index, new=False)
     paths = gone(index)
     if paths and len(paths) == len(index):
-        raise UserError(
+        raise reid.UserError(
             f"{config.index}: none of its images is there, such as {paths[0]}. Have they moved? "
             "python tools/search.py relocate OLD NEW --index FILE"
         )
     count = 0
     for start in range(0, len(paths), PRUNED_AT_ONCE):
         some = paths[start : start + PRUNED_AT_ONCE]
-        count += index.forget(Filter(images=tuple(map(os.fsencode, some))), "prune")
+        count += index.forget(reid.Filter(images=tuple(map(os.fsencode, some))), "prune")
     print(f"{config.index}: {counted(count, 'image')} forgotten, {len(index)} left")
 
 
-def filter_of(config: FilterOptions) -> Filter:
+def filter_of(config: FilterOptions) -> reid.Filter:
     """Return the Filter that the options describe: EVERYTHING without any."""
     where = dict(each.split("=", 1) for each in config.where) or None
-    return Filter(**{name: getattr(config, name) for name in FILTERS}, where=where)
+    return reid.Filter(**{name: getattr(config, name) for name in FILTERS}, where=where)
 
 
-def check_not_indexed(index: Gallery, config: FilterOptions, name: str) -> None:
+def check_not_indexed(index: reid.Gallery, config: FilterOptions, name: str) -> None:
     """Raise UserError if the picture that an option names would replace an image of the index."""
     picture = Path(getattr(config, name) or "")
     if not picture.is_file():
         return
     several = picture.stat().st_nlink > 1  # prepare.py lays out a data set in hard links
-    which = EVERYTHING if several else Filter(image=os.fsencode(real(picture)))
+    which = EVERYTHING if several else reid.Filter(image=os.fsencode(real(picture)))
     paths = (path for images in index.images(which) for path, _ in images)
     check_outputs(config, paths, **{name: [picture]})
 

@@ -37,19 +37,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import person_reid as reid
 from person_reid.config.threshold import ThresholdConfig
 from person_reid.console import command, parse, run_script
 from person_reid.console.outputs import check_beside, check_outputs
-from person_reid.errors import UserError
 from person_reid.files import with_ending, write_json
 from person_reid.retrieval.bound import Bound, bounded_threshold
-from person_reid.retrieval.results import (
-    FEATURE_FLAGS,
-    NETWORK,
-    FeatureSet,
-    load_result,
-    read_notes,
-)
+from person_reid.retrieval.results import FEATURE_FLAGS, NETWORK, read_notes
 from person_reid.retrieval.thresholds import (
     FALSE_POSITIVE_RATES,
     MEASURED_ON,
@@ -71,11 +65,11 @@ def main(argv: list[str] | None = None) -> None:
     check_outputs(config, save=[figures, plot])
     check_beside("save", figures, plot)
     if figures.is_file() and not holds_threshold(figures):
-        raise UserError(
+        raise reid.UserError(
             f"--save {figures}: not a file of this program. Move it, or choose another name."
         )
 
-    query, gallery = load_result(config.result, paths=config.compared == "track")
+    query, gallery = reid.load_result(config.result, paths=config.compared == "track")
     if config.camera_norm and config.compared != "track":
         from person_reid.retrieval.normalization import CameraNorm  # torch loads slowly
 
@@ -96,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     kind, rule = ("hardest_per_query", "eer") if asked == "hardest" else ("all_pairs", asked)
     threshold = found[kind]["rules"][rule]["threshold"]
     if threshold > 1 and config.false_match_rate is None:
-        raise UserError(
+        raise reid.UserError(
             f"--rule {asked}: no threshold keeps it, because images of different people have a "
             "similarity of 1. Check the labels and the network, or take another rule."
         )
@@ -121,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def similarities(
-    query: FeatureSet, gallery: FeatureSet, config: ThresholdConfig
+    query: reid.FeatureSet, gallery: reid.FeatureSet, config: ThresholdConfig
 ) -> PairSimilarities:
     """Return the histograms of what is compared."""
     if config.compared == "pair":
@@ -144,7 +138,9 @@ def protocol(config: ThresholdConfig) -> str:
     }[config.compared]
 
 
-def bounds(query: FeatureSet, gallery: FeatureSet, config: ThresholdConfig) -> dict[str, Any]:
+def bounds(
+    query: reid.FeatureSet, gallery: reid.FeatureSet, config: ThresholdConfig
+) -> dict[str, Any]:
     """Print the bound, for pairs also for each two cameras; return what the file says about it."""
     size = 1  # pairs
     if config.gallery_size is not None:
@@ -172,7 +168,7 @@ def bounds(query: FeatureSet, gallery: FeatureSet, config: ThresholdConfig) -> d
 
 
 def of_cameras(
-    query: FeatureSet, gallery: FeatureSet, rate: float, confidence: float
+    query: reid.FeatureSet, gallery: reid.FeatureSet, rate: float, confidence: float
 ) -> Iterator[tuple[str, Bound | str]]:
     """Yield each pair of cameras, such as "1-2", and the Bound for images from the two.
 
@@ -185,7 +181,7 @@ def of_cameras(
         )
         try:
             bound: Bound | str = bounded_threshold(asked, there, rate, confidence)
-        except UserError as error:
+        except reid.UserError as error:
             bound = str(error).partition(". ")[0]
         yield f"{pair[0]}-{pair[1]}", bound
 
