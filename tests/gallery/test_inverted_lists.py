@@ -386,8 +386,7 @@ def test_no_damage_of_lists_is_answered_from(tmp_path, codes, length, wide):
     (lists,) = tmp_path.glob("*.lists")
     content = lists.read_bytes()
     named = 0
-    tries = 3 if codes == "pq64" else 12  # its codes are learnt again each time
-    places = np.random.default_rng(length).integers(0, len(content) - length, tries).tolist()
+    places = np.random.default_rng(length).integers(0, len(content) - length, 12).tolist()
     for place in [0, 50, *places, len(content) - length]:
         lists.unlink(missing_ok=True)  # it is mapped into memory
         lists.write_bytes(damaged(content, place, length))
