@@ -10,6 +10,7 @@ goes on as it is.
 """
 
 import json
+import logging
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -46,6 +47,7 @@ from person_reid.gallery.milvus_server import MilvusServer
 from person_reid.gallery.track_crops import delete_crops
 from person_reid.retrieval.similarity import Features, unit_rows
 
+log = logging.getLogger(__name__)
 ROWS_OF_MESSAGE = 1000  # images in a message, of which Milvus takes 64 MB
 ANSWERS = 20_000  # images in an answer, with features, of which Milvus takes 100 MB
 SHARDS = 5  # Milvus advises one for 200 million images; they cannot be changed later
@@ -295,8 +297,11 @@ class MilvusGallery:
 
         The rows of a message have the same columns.
         """
+        if any(about.more for about in abouts):
+            log.warning("%s: further columns are kept in a file alone.", self.path)
         whole = [
-            row | {name: value for name, value in about._asdict().items() if value is not None}
+            row
+            | {name: value for name in FACT_NAMES if (value := getattr(about, name)) is not None}
             for row, about in zip(rows, abouts, strict=True)
         ]
         whole = [row for row in whole if len(row) > 1]  # not the path alone
