@@ -14,6 +14,7 @@ from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
+from weakref import proxy
 
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +96,7 @@ class InvertedLists:
 
     def __init__(self, source: IndexFile) -> None:
         source.mark()
-        self._source = source
+        self._source = proxy(source)  # the lists do not keep the file open
         file, self.last = latest_file(source)
         self.token = _token(file) if file else ""
         self._use(_read(file, mapped=True), file)
