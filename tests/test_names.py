@@ -67,7 +67,7 @@ def test_scripts_take_the_names_of_the_api_from_one_place():
     """`reid.NAME`; what is not on the list of the API is imported from its module."""
     stub = (ROOT / "person_reid" / "__init__.pyi").read_text(encoding="utf-8")
     home = dict(re.findall(r"^from \.[\w.]+ import (\w+) as (\w+)$", stub, re.M))
-    deep = defaultdict(set)
+    deep: dict[str, set[str]] = defaultdict(set)
     for file in (*ROOT.glob("*.py"), *ROOT.glob("tools/*.py")):
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("person_reid."):
