@@ -39,10 +39,10 @@ def main(argv: list[str] | None = None) -> None:
     )
     load_plugins(argv)
     options = parser.parse_args(argv)
-    if options.backbone and options.published:
+    if options.backbone and options.published is not None:
         parser.error("--published and a network: choose one")
     name = options.backbone
-    if options.published:
+    if options.published is not None:
         print(listing(options.published), end="")
     elif name:
         from person_reid.models.complexity import layer_table

@@ -669,7 +669,7 @@ def odd_sets():
         )
     given = ["kelvin.tif", "white.tif", "--threshold", "0.5", *RUN]
     yield Case(kind, "compare", given, "temperatures of an unknown range", kelvins, must_fail=True)
-    given += ["--bits", "9"]
+    given = [*given, "--bits", "9"]
     yield Case(kind, "compare", given, "temperatures", kelvins, must_work=True, look=unlike)
 
 

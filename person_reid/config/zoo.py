@@ -221,7 +221,10 @@ def folder() -> Path:
 
 
 def listing(pattern: str = "*") -> str:
-    """Return the table of published networks as text, by family. pattern: of their names."""
+    """Return the table of published networks as text, by family.
+
+    pattern: of their names. Raises UserError if none has such a name.
+    """
     lines = []
     for family, about in FAMILIES_OF_ZOO.items():
         rows = [
@@ -233,7 +236,12 @@ def listing(pattern: str = "*") -> str:
             widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
             padded = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
             lines += [f"{family}: {facts(about)}", about.page, "", *padded, "", ""]
-    return "\n".join(lines[:-1]) or f"No published network is called {pattern}.\n"
+    if not lines:
+        raise UserError(
+            f"--published {pattern}: no published network has such a name. "
+            f"{as_command('model.py')} --published lists all."
+        )
+    return "\n".join(lines[:-1])
 
 
 def of_family(family: str) -> list[Published]:

@@ -20,6 +20,7 @@ from person_reid.config.zoo import FAMILIES_OF_ZOO, folder, listing, zoo
 from person_reid.console import parse
 from person_reid.console.named_network import network_named
 from person_reid.deploy.load import load_network, network_of_name
+from person_reid.errors import UserError
 from person_reid.models.factory import check_network, create_model, input_size
 from person_reid.models.published.hub import on_disk
 from person_reid.models.registry import list_models
@@ -80,7 +81,8 @@ def test_the_list_names_every_published_network_once(capsys):
     )
     assert list_models("osnet_ain*msmt17", pretrained=True) == ["osnet_ain_x1_0_msmt17"]
     assert listing("intel_0288").count("×") == 1
-    assert listing("nothing") == "No published network is called nothing.\n"
+    with pytest.raises(UserError, match="--published nothing: no published network"):
+        listing("nothing")
 
 
 def test_the_page_of_networks_holds_the_table():
