@@ -20,7 +20,6 @@ from person_reid.config.zoo import FAMILIES_OF_ZOO, folder, listing, zoo
 from person_reid.console import parse
 from person_reid.console.named_network import network_named
 from person_reid.deploy.load import load_network, network_of_name
-from person_reid.errors import UserError
 from person_reid.models.factory import check_network, create_model, input_size
 from person_reid.models.published.hub import on_disk
 from person_reid.models.registry import list_models
