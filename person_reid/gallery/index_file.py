@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from person_reid.gallery.row_checksums import (
     sum_of_facts,
     sums_of_features,
 )
-from person_reid.gallery.schema import COLUMNS
+from person_reid.gallery.schema import COLUMNS, VERSION
 from person_reid.gallery.sqlite_file import SqliteFile
 from person_reid.retrieval.similarity import Features, Floats
 from person_reid.text import parse_json
@@ -48,6 +48,7 @@ from person_reid.text import parse_json
 PAIRS = 5000  # pairs of a query and an image, compared at once
 FEATURE_ROUNDING = 1e-3  # error of a cosine or of a feature's length; more is damage
 LARGEST_ID = 2**63 - 1
+CONFIRMED = 100_000  # the most images of which all rows are read before a filter chooses some
 LARGEST_MAP = 2**36  # ids of which a map fits into the memory; no index counts so far
 TOKEN = re.compile("[0-9a-f]{8,16}")
 ROW_FACTS = f"path, state, checksum, {COLUMNS}, more"  # all of a row but its id and feature
@@ -199,6 +200,7 @@ class IndexFile(SqliteFile):
         self, after: int = 0, which: Filter = EVERYTHING, until: int = LARGEST_ID
     ) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
         """Yield (ids (n,), features (n, D)) of the images with ids above `after`, up to `until`."""
+        self._confirm(which)
         condition, values = self._condition(which)
         condition += " AND id > ? AND id <= ?"
         command = f"SELECT id, feature, checksum FROM images WHERE {condition} ORDER BY id"
@@ -216,6 +218,7 @@ class IndexFile(SqliteFile):
 
     def images(self, which: Filter = EVERYTHING) -> Iterator[list[tuple[Path, About]]]:
         """Yield the images in chunks: (path, what is known) of each, without reading features."""
+        self._confirm(which)
         condition, values = self._condition(which)
         command = f"SELECT id, {ROW_FACTS} FROM images WHERE {condition} ORDER BY id"
         for rows in self._read(command, values):
@@ -224,6 +227,7 @@ class IndexFile(SqliteFile):
     def values(self, name: str) -> list[str]:
         """Return the values of a column of About that some image has, in alphabetical order."""
         command = f"SELECT DISTINCT {_column(name)} FROM images ORDER BY 1"
+        self._confirm()
         return [str(value) for (value,) in self._rows(command) if value]
 
     def changed_rows(self) -> Iterator[str]:
@@ -395,6 +399,7 @@ class IndexFile(SqliteFile):
         return self._kept(self._allowed, which)
 
     def _allowed(self, which: Filter) -> tuple[npt.NDArray[np.uint8], int]:
+        self._confirm(which)
         ids = self._ids(which)
         if len(ids) and not 0 <= ids.min() <= ids.max() < LARGEST_MAP:
             raise self._damaged("an image has a number that none can have")
@@ -409,6 +414,38 @@ class IndexFile(SqliteFile):
         with self._explained():
             rows = self.database.execute(f"SELECT id FROM images WHERE {condition}", values)
             return np.fromiter(chain.from_iterable(rows), np.int64)
+
+    def _confirm(self, which: Filter | None = None) -> None:
+        """Raise UserError if damage may hide an image from a filter.
+
+        A larger file than CONFIRMED would take too long to read: `check` does it.
+        """
+        if which != EVERYTHING and len(self) <= CONFIRMED:
+            in_one = self.database.in_transaction
+            with nullcontext() if in_one else self._transaction("DEFERRED"):
+                self._kept(self._confirmed)
+
+    def _confirmed(self) -> bool:
+        """Check all rows, and whether SQLite's own indexes say the same of them.
+
+        Returns whether it could: a file of an earlier version has no checksums. Raises UserError
+        for damage.
+        """
+        if self.version() < VERSION:
+            return False
+        every = f"SELECT id, {ROW_FACTS} FROM main.images NOT INDEXED"
+        by_path = "SELECT id, path FROM main.images INDEXED BY sqlite_autoindex_images_1"
+        by_about = f"SELECT id, {COLUMNS} FROM main.images INDEXED BY by_about"
+        paths: dict[int, tuple[Any, ...]] = {}
+        facts: dict[int, tuple[Any, ...]] = {}
+        for rows in self._read(every, ()):
+            self._known(rows)
+            paths |= {number: (path,) for number, path, *_ in rows}
+            facts |= {number: tuple(known) for number, _, _, _, *known, _ in rows}
+        for command, expected in ((by_path, paths), (by_about, facts)):
+            if {number: tuple(values) for number, *values in self._rows(command)} != expected:
+                raise self._damaged("what is listed of an image is not what its row says")
+        return True
 
     def _condition(self, which: Filter) -> tuple[str, list[Any]]:
         """Return the SQL condition of a filter and its values."""

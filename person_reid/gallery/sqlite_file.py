@@ -17,6 +17,7 @@ from person_reid.errors import UserError
 from person_reid.files import STORE, make_folder, regular_file
 from person_reid.gallery import sqlite_errors
 from person_reid.gallery.schema import AS_LATEST, VERSION, upgrade, version_of
+from person_reid.gallery.write_ahead_log import check_log, stamp
 
 log = logging.getLogger(__name__)
 CHUNK = 50_000  # rows in memory at once
@@ -36,6 +37,7 @@ class SqliteFile:
         self._cache: tuple[tuple[int, int], dict[Any, Any]] = (0, 0), {}
         if not self.new:
             regular_file(self.path, STORE, "the file of an index")
+            check_log(self.path)
         make_folder(self.path.parent)
         self._place = self.path.absolute()
         self.database = self._connect()
@@ -154,6 +156,8 @@ class SqliteFile:
                     upgrade(self._rows, version)
                     if version:
                         log.info("%s: brought to version %d of its form.", self.path, VERSION)
+                if kind != "DEFERRED":
+                    stamp(self._rows)
                 yield
             self._rows("COMMIT")
         except BaseException:

@@ -30,6 +30,7 @@ from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.track_crops import folder_beside
 from person_reid.text import as_command, quoted
 
+RECORD_VERSION = 1  # of the form of a record; a later one says its number
 # Between these times a record may start, and its tracks may be.
 FIRST, LAST = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (1900, 9000))
 
@@ -293,16 +294,23 @@ def crops_beside(index: Gallery, source: str) -> Path | None:
 def recorded_tracks(index: Gallery) -> list[TrackRecord]:
     """Return the record of each track file that was indexed, as it was indexed last.
 
-    Raises UserError if a record is damaged.
+    Further facts, of another version of this program, stay in the index. Raises UserError if a
+    record is damaged, or of a later form.
     """
     known = takewhile(lambda values: values is not None, map(index.recall, map(_key, count(1))))
     possible = {each.name for each in fields(TrackRecord)}
     needed = {each.name for each in fields(TrackRecord) if each.default is MISSING}
     found = {}
     for number, values in enumerate(known, 1):
-        if not isinstance(values, dict) or not needed <= {*values} <= possible:
+        if not isinstance(values, dict) or not (_is_later(values) or needed <= {*values}):
             raise UserError(f"{index.path}: damaged: it says {values!r} of a track file.")
-        record = TrackRecord(**values)
+        if _is_later(values):
+            raise UserError(
+                f"{index.path}: the record of track file {number} is of form {values['version']}; "
+                f"this program knows forms up to {RECORD_VERSION}. Update it: "
+                "python -m pip install --upgrade person-reid"
+            )
+        record = TrackRecord(**{name: values[name] for name in possible & {*values}})
         if fault := record.fault():
             raise UserError(
                 f"{index.path}: the record of track file {number} is damaged, or was not written "
@@ -311,6 +319,12 @@ def recorded_tracks(index: Gallery) -> list[TrackRecord]:
         found[record.path] = record
     _check_sources(index, found.values())
     return list(found.values())
+
+
+def _is_later(values: dict[str, Any]) -> bool:
+    """Return whether a record is of a later form than this program knows."""
+    version = values.get("version", RECORD_VERSION)
+    return type(version) is int and version > RECORD_VERSION
 
 
 def _check_sources(index: Gallery, records: Iterable[TrackRecord]) -> None:

@@ -159,7 +159,8 @@ def test_what_is_kept_is_of_the_present_file_and_of_few_filters(features, tmp_pa
     assert {*index._cache[1]} == {
         ("_count_after", 0),
         ("_every", 0),
-        *(("_allowed", Filter(track=str(track))) for track in (6, 7, 8)),
+        ("_confirmed",),
+        *(("_allowed", Filter(track=str(track))) for track in (7, 8)),
     }
     SearchIndex(index.path).describe({"3.jpg": About(camera="new")})
     index.search(features[:1], 3)

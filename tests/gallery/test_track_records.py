@@ -59,6 +59,21 @@ def test_a_damaged_record_is_said(index):
         recorded_tracks(index)
 
 
+def test_a_record_of_another_version_is_read_or_named(index):
+    """A further fact stays, a missing one has its default, and a later form is named as that."""
+    record = record_of("a")
+    values = {name: value for name, value in asdict(record).items() if name != "named"}
+    index.remember({"tracks 1": values | {"weather": "rain"}})
+    assert recorded_tracks(index) == [record]
+    record_tracks(index, record)
+    assert index.recall("tracks 1")["weather"] == "rain" and index.recall("tracks 2") is None
+    index.remember({"tracks 2": {"version": 9, "file": "b"}})
+    with pytest.raises(
+        UserError, match=r"record of track file 2 is of form 9; .* up to 1\. Update"
+    ):
+        recorded_tracks(index)
+
+
 PATHS: list[object] = [0, None, "a\0b", "a\ud800"]
 SIZES: list[object] = [0, 1.5, 10**400, "64", None]
 WRONG: dict[str, list[object]] = {

@@ -13,6 +13,7 @@ from person_reid.errors import UserError
 from person_reid.gallery import schema
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter
+from person_reid.gallery.sqlite_file import PAGE
 from tests.support import ROOT
 
 FEATURES = np.eye(6, 8, dtype=np.float32) + 0.1
@@ -155,3 +156,25 @@ def test_a_changed_value_is_named(tmp_path, column):
     path.write_bytes(content.replace(value, changed))
     with pytest.raises(UserError, match=r"a\.index: damaged: "):
         SearchIndex(path).search(FEATURES[:1], 3)
+
+
+def test_an_image_that_damage_hides_from_a_filter_is_named(tmp_path):
+    """An entry of SQLite's own index says another camera; the row still says the right one."""
+    path, third = tmp_path / "a.index", Filter(camera="camera 3")
+    index = SearchIndex(path)
+    index.add(PATHS, FEATURES, {PATHS[0]: About(camera="camera 3"), PATHS[1]: About("Anna")})
+    assert len(index.search(FEATURES[:1], 3, among=third)[0]) == 1
+    root = index._rows("SELECT rootpage FROM sqlite_master WHERE name = 'by_about'")[0][0]
+    index.close()
+    content = path.read_bytes()
+    place = content.index(b"camera 3", (root - 1) * PAGE)
+    assert place < root * PAGE
+    path.write_bytes(content[:place] + b"camera 7" + content[place + 8 :])
+    for ask in (
+        lambda index: index.search(FEATURES[:1], 3, among=third),
+        lambda index: [*index.images(third)],
+        lambda index: [*index.entries(third)],
+        lambda index: index.values("camera"),
+    ):
+        with pytest.raises(UserError, match=r"a\.index: damaged: what is listed of an image"):
+            ask(SearchIndex(path))

@@ -1,0 +1,92 @@
+"""Whether the write-ahead log beside the file of an index belongs to this file.
+
+A log stays if a process was killed. SQLite would apply it to any file that is put in the place of
+its own. So every transaction gives the file a stamp, the number that SQLite calls application_id,
+whose lower half is new and whose upper half is the lower half of the stamp before. SQLite keeps it
+in the first page, of which the log has a copy for each transaction.
+"""
+
+import secrets
+import sqlite3
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from person_reid.errors import UserError
+
+HALF_STAMP = 2**16
+LOG_HEADER, LOG_FRAME = struct.Struct(">3I4x4s4s8x"), struct.Struct(">I4x4s4s8x")  # 32 and 24 bytes
+MAGIC = 0x377F0682  # the lowest bit says the order of bytes of checksums
+STAMP = struct.Struct(">68xI")  # of the first page
+TRIES = 5  # while others write
+
+
+def stamp(run: Callable[..., list[Any]]) -> None:
+    """Give a file a new stamp, within a transaction."""
+    before = int(run("PRAGMA main.application_id")[0][0])
+    number = before % HALF_STAMP * HALF_STAMP + 1 + secrets.randbelow(HALF_STAMP - 1)
+    run(f"PRAGMA main.application_id = {number - 2**32 * (number >= 2**31)}")
+
+
+def check_log(path: Path) -> None:
+    """Raise UserError if the log beside a file is of another file, or of another state of it."""
+    log = path.with_name(f"{path.name}-wal")
+    if not log.is_file() or any(_fits(_stamp_of(path), log) for _ in range(TRIES)):
+        return
+    raise UserError(
+        f"{log}: not the log of {path.name}, or of another state of it. A process that wrote to "
+        f"the index was ended, and another file was put in its place since. To take the file as "
+        f"it is, delete {log.name} and {path.name}-shm. To keep what the log holds, put the file "
+        "back that was there."
+    )
+
+
+def _stamp_of(path: Path) -> int | None:
+    """Return the stamp of a file without its log, or None if it says none.
+
+    SQLite reads it: to open and close the file here would release the locks of this process.
+    """
+    with suppress(sqlite3.Error):
+        place = f"{path.absolute().as_uri()}?immutable=1"
+        with closing(sqlite3.connect(place, uri=True)) as database:
+            return int(database.execute("PRAGMA application_id").fetchone()[0]) % 2**32
+    return None
+
+
+def _fits(alone: int | None, log: Path) -> bool:
+    """Return whether a log begins after a stamp, or has it, if its file was partly written.
+
+    None fits all: SQLite says itself what is wrong with such a file.
+    """
+    if alone is None:
+        return True
+    try:
+        stamps = _stamps(log)
+        first = next(stamps, None)
+        return (
+            first is None or first // HALF_STAMP == alone % HALF_STAMP or alone in (first, *stamps)
+        )
+    except OSError:
+        return True  # it is gone
+
+
+def _stamps(log: Path) -> Iterator[int]:
+    """Yield the stamps in a log, which SQLite has begun anew where the salt changes."""
+    with log.open("rb") as file:
+        header = file.read(LOG_HEADER.size)
+        if len(header) < LOG_HEADER.size:
+            return
+        magic, _, size, *salt = LOG_HEADER.unpack(header)
+        if magic | 1 != MAGIC | 1:
+            return
+        while len(frame := file.read(LOG_FRAME.size)) == LOG_FRAME.size:
+            page, *of_frame = LOG_FRAME.unpack(frame)
+            if of_frame != salt:
+                return
+            if page == 1 and len(start := file.read(STAMP.size)) == STAMP.size:
+                yield STAMP.unpack(start)[0]
+                file.seek(size - STAMP.size, 1)
+            else:
+                file.seek(size, 1)
