@@ -11,9 +11,11 @@ goes on as it is.
 
 import json
 import logging
+import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from hashlib import blake2b
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ from person_reid.gallery.checks import (
     log_stripped,
     state_of,
 )
+from person_reid.gallery.forgotten_keys import image_key, track_key
 from person_reid.gallery.index import MOST_ADMITTED, Found
 from person_reid.gallery.metadata import EVERYTHING, FACT_NAMES, About, Filter
 from person_reid.gallery.milvus_notes import MilvusNotes
@@ -54,6 +57,8 @@ SHARDS = 5  # Milvus advises one for 200 million images; they cannot be changed 
 CODES = "HNSW_SQ"  # a graph of codes of a byte a number, which stays complete under a filter
 GRAPH: dict[str, Any] = {"M": 16, "efConstruction": 200, "sq_type": "SQ8"}
 KNOWN = ["path", *FACT_NAMES]
+NO_MORE = "an earlier version made this gallery, without them. Index into a new one."
+COLLECTION_VERSION = 2  # 1 had no further columns
 
 
 class MilvusGallery:
@@ -70,6 +75,12 @@ class MilvusGallery:
         self.notes = MilvusNotes(self.server, f"{self.name}_about")
         self.server.load(self.name)
         self.new = not self.exists()
+        version = self.recall("version") or 1
+        if version > COLLECTION_VERSION:
+            raise UserError(
+                f"{address}: of version {version}; this program knows versions up to "
+                f"{COLLECTION_VERSION}. Update it: python -m pip install --upgrade person-reid"
+            )
 
     @property
     def file(self) -> None:
@@ -92,11 +103,17 @@ class MilvusGallery:
             self.server.ask(self.client.drop_collection, collection)
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return none: a server keeps no record of what was forgotten."""
-        return set()
+        """Return those of some keys, see forgotten.py, of which something was forgotten."""
+        hashes = dict(zip(self._hashes(keys), keys, strict=True))
+        return {hashes[each] for each in self.notes.marked([*hashes])}
 
     def allow(self, keys: Sequence[bytes]) -> None:
-        """Do nothing: a server keeps no record of what was forgotten."""
+        """Let what was forgotten come back."""
+        self.notes.unmark(self._hashes(keys))
+
+    def _hashes(self, keys: Sequence[bytes]) -> list[str]:
+        token = (self.recall("token") or "").encode()
+        return [blake2b(key, digest_size=16, key=token).hexdigest() for key in keys]
 
     def prepare(self) -> None:
         """Do nothing: the server brings its indexes up to date."""
@@ -170,12 +187,12 @@ class MilvusGallery:
         self, which: Filter = EVERYTHING
     ) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
         """Yield the images in chunks: (path, facts) of each, and their features (n, D)."""
-        for rows in self._read(milvus_filter(which), [*KNOWN, "feature"]):
+        for rows in self._read(self._asked(which), [*self._known(), "feature"]):
             yield [entry_of(row) for row in rows], features_of_rows(rows)
 
     def images(self, which: Filter = EVERYTHING) -> Iterator[list[tuple[Path, About]]]:
         """Yield the images in chunks: (path, what is known) of each, without reading features."""
-        return ([*map(entry_of, rows)] for rows in self._read(milvus_filter(which), KNOWN))
+        return ([*map(entry_of, rows)] for rows in self._read(self._asked(which), self._known()))
 
     def values(self, name: str) -> list[str]:
         """Return the values of a column of About that some image has, in alphabetical order."""
@@ -208,7 +225,7 @@ class MilvusGallery:
         check_count(k)
         check_filter(among)
         queries = checked_features(queries, self.width(), self.path)
-        if self._count(milvus_filter(among)) <= MOST_ADMITTED:
+        if self._count(self._asked(among)) <= MOST_ADMITTED:
             return self._compare_all(queries, k, among)
         dtype = self._dtype()
         index = self.server.ask(self.client.describe_index, self.name, "feature")["index_type"]
@@ -220,9 +237,9 @@ class MilvusGallery:
                 self.client.search,
                 self.name,
                 list(part.astype(dtype)),
-                filter=milvus_filter(among),
+                filter=self._asked(among),
                 limit=k,
-                output_fields=[*KNOWN, "feature"],
+                output_fields=[*self._known(), "feature"],
                 search_params={"params": {"ef": max(128, 2 * k)} if index == CODES else {}},
             )
             answers += map(found_by_features, part, found)
@@ -249,20 +266,31 @@ class MilvusGallery:
         keep_crops: without the remark.
         asked: words to remember, with when and how many images were forgotten, but not which.
         """
-        count = self._count(milvus_filter(which)) if self._exists() else 0
-        if count and not keep_crops:
-            every = (image for images in self.images(which) for image in images)
-            delete_crops(((path, about.source) for path, about in every if about.source), None)
-        if count:
-            self.server.ask(
-                self.client.delete, self.name, filter=milvus_filter(which) or 'path != ""'
-            )
+        condition = self._asked(which)
+        rows = [
+            row
+            for rows in self._read(condition, ["path", "state", "source", "track"])
+            for row in rows
+        ]
+        if rows and not keep_crops:
+            delete_crops(((entry_of(row)[0], row["source"]) for row in rows if row["source"]), None)
+        if rows:
+            self.remember({"token": secrets.token_hex(4)})
+            self.notes.mark(self._hashes([_image_key_of(row) for row in rows]))
+            self.server.ask(self.client.delete, self.name, filter=condition or 'path != ""')
             self.server.ask(self.client.flush, self.name)
             self.server.ask(self.client.compact, self.name)
+            tracks = {(row["source"], row["track"]) for row in rows if row["source"]}
+            gone = [
+                track_key(source, track)
+                for source, track in sorted(each for each in tracks if each[1])
+                if not self._count(milvus_filter(Filter(source=source, track=track)))
+            ]
+            self.notes.mark(self._hashes(gone))
         now = stored(datetime.now())
-        told = {"time": now, "asked": asked, "images": count}
+        told = {"time": now, "asked": asked, "images": len(rows)}
         self.remember({f"forgotten {now} {secrets.token_hex(4)}": told})
-        return count
+        return len(rows)
 
     def _exists(self) -> bool:
         return self.server.exists(self.name)
@@ -276,7 +304,8 @@ class MilvusGallery:
         columns: dict[str, Any] = {name: {"nullable": True} for name in FACT_NAMES}
         texts = {"path": {"is_primary": True}, "state": {}, **columns}
         graph = {"index_type": CODES, "params": GRAPH}
-        self.server.create(self.name, texts, (kind, width), graph, SHARDS)
+        self.remember({"version": COLLECTION_VERSION})
+        self.server.create(self.name, texts, (kind, width), graph, SHARDS, ["more"])
 
     def width(self) -> int | None:
         """Return the width of the features in the gallery, if it is known."""
@@ -289,18 +318,32 @@ class MilvusGallery:
 
     def _feature(self) -> dict[str, Any]:
         """Return what Milvus tells about the field of the features."""
-        fields = self.server.ask(self.client.describe_collection, self.name)["fields"]
-        return next(field for field in fields if field["name"] == "feature")
+        return next(each for each in self.server.columns(self.name) if each["name"] == "feature")
+
+    def _has_more(self) -> bool:
+        """Return whether the collection has further columns; an earlier version's has none."""
+        return not self._exists() or any(
+            column["name"] == "more" for column in self.server.columns(self.name)
+        )
+
+    def _known(self) -> list[str]:
+        return [*KNOWN, *["more"] * self._has_more()]
+
+    def _asked(self, which: Filter) -> str:
+        """Return a filter in Milvus's words."""
+        if which.where and not self._has_more():
+            raise UserError(f"{self.path}: --where: {NO_MORE}")
+        return milvus_filter(which)
 
     def _upsert(self, rows: Sequence[dict[str, Any]], abouts: Sequence[About]) -> None:
         """Write rows and what is known; what is None stays.
 
         The rows of a message have the same columns.
         """
-        if any(about.more for about in abouts):
-            log.warning("%s: further columns are kept in a file alone.", self.path)
+        own = self._own(rows, abouts)
         whole = [
             row
+            | own.get(row["path"], {})
             | {name: value for name in FACT_NAMES if (value := getattr(about, name)) is not None}
             for row, about in zip(rows, abouts, strict=True)
         ]
@@ -310,6 +353,22 @@ class MilvusGallery:
             for start in range(0, len(some), ROWS_OF_MESSAGE):
                 part = some[start : start + ROWS_OF_MESSAGE]
                 self.server.ask(self.client.upsert, self.name, part, partial_update=True)
+
+    def _own(
+        self, rows: Sequence[dict[str, Any]], abouts: Sequence[About]
+    ) -> dict[str, dict[str, Any]]:
+        """Return {key: {"more": further columns}} of rows that get some, with those from before."""
+        new = {
+            row["path"]: about.more for row, about in zip(rows, abouts, strict=True) if about.more
+        }
+        if new and not self._has_more():
+            log.warning("%s: further columns are left out: %s", self.path, NO_MORE)
+            return {}
+        old = self._rows(new, ["path", "more"])
+        return {
+            key: {"more": {**(old.get(key, {}).get("more") or {}), **more}}
+            for key, more in new.items()
+        }
 
     def _rows(self, keys: Iterable[str], columns: list[str]) -> dict[str, dict[str, Any]]:
         """Return {key: row} of the images that are there."""
@@ -324,3 +383,8 @@ class MilvusGallery:
 
     def _count(self, condition: str) -> int:
         return int(self.server.query(self.name, condition, ["count(*)"])[0]["count(*)"])
+
+
+def _image_key_of(row: Mapping[str, Any]) -> bytes:
+    """Return the key of a row's image, see forgotten_keys.py."""
+    return image_key(os.fsencode(entry_of(row)[0]), row["state"])

@@ -17,6 +17,8 @@ from person_reid.gallery.milvus_server import LONGEST_TEXT_BYTES, MilvusServer
 from person_reid.text import parse_json
 
 TURN = "turn "  # begins the key of a process that waits for its turn
+MARKED = "mark "  # begins the key of a name that is stored without a value
+MARKS_OF_MESSAGE = 1000
 TURN_PAUSE = 0.05  # seconds until it asks again
 LONGEST_TURN = 30  # seconds; a process that takes longer has ended
 
@@ -54,6 +56,27 @@ class MilvusNotes:
                 if self.recall(key) is None:
                     self._store(key, json.dumps(value))
             return {key: self.recall(key) for key in values}
+
+    def mark(self, names: Sequence[str]) -> None:
+        """Store names, of which `marked` tells which are there."""
+        if names and not self.exist():
+            self._create()
+        for some in _messages(names):
+            self._put({f"{MARKED}{name}": "" for name in some})
+
+    def marked(self, names: Sequence[str]) -> set[str]:
+        """Return those of some names that were stored."""
+        found: set[str] = set()
+        for some in _messages(names) if self.exist() else ():
+            condition = f"key in {json.dumps([f'{MARKED}{name}' for name in some])}"
+            rows = self.server.query(self.collection, condition, ["key"])
+            found |= {str(row["key"]).removeprefix(MARKED) for row in rows}
+        return found
+
+    def unmark(self, names: Sequence[str]) -> None:
+        """Delete names that were stored."""
+        for some in _messages(names) if self.exist() else ():
+            self._drop([f"{MARKED}{name}" for name in some])
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -105,3 +128,9 @@ class MilvusNotes:
         condition = f"key like {json.dumps(f'{start}%')}"
         rows = self.server.query(self.collection, condition, ["key", "value"])
         return {str(row["key"]): str(row["value"]) for row in rows}
+
+
+def _messages(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (
+        names[start : start + MARKS_OF_MESSAGE] for start in range(0, len(names), MARKS_OF_MESSAGE)
+    )

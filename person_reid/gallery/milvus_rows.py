@@ -13,7 +13,6 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 import numpy as np
 
 from person_reid.config.times import local
-from person_reid.errors import UserError
 from person_reid.gallery.checks import check_filter
 from person_reid.gallery.index import Found
 from person_reid.gallery.metadata import FACT_NAMES, About, Filter
@@ -23,8 +22,6 @@ from person_reid.retrieval.similarity import Features, unit_rows
 def milvus_filter(which: Filter) -> str:
     """Return a filter in Milvus's words."""
     check_filter(which)
-    if which.where or which.images is not None:
-        raise UserError("--where: only an index in a file has further columns.")
 
     def literal(value: Any) -> str:
         return json.dumps(
@@ -38,7 +35,11 @@ def milvus_filter(which: Filter) -> str:
         in_utc, as_local = (f"{name} {sign} {each}" for each in both)
         return f'((time like "%Z" and {in_utc}) or (not (time like "%Z") and {as_local}))'
 
-    return " and ".join(clause(*each) for each in which.comparisons())
+    clauses = [clause(*each) for each in which.comparisons()]
+    clauses += [f"more[{literal(name)}] == {literal(value)}" for name, value in which.where or ()]
+    if which.images is not None:
+        clauses.append(f"path in {json.dumps([*map(quote_from_bytes, which.images)])}")
+    return " and ".join(clauses)
 
 
 def row_key(path: str | Path) -> str:
@@ -48,9 +49,9 @@ def row_key(path: str | Path) -> str:
 
 def entry_of(row: Mapping[str, Any]) -> tuple[Path, About]:
     """Return the image in a row, and the facts about it."""
-    return Path(os.fsdecode(unquote_to_bytes(row["path"]))), About(
-        *(row.get(name) for name in FACT_NAMES)
-    )
+    about = About(*(row.get(name) for name in FACT_NAMES))
+    path = Path(os.fsdecode(unquote_to_bytes(row["path"])))
+    return path, about._replace(more=row.get("more") or None)
 
 
 def features_of_rows(rows: Iterable[Mapping[str, Any]]) -> Features:

@@ -16,7 +16,7 @@ file of a certificate that no authority known to the system has signed.
 
 import ipaddress
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,10 @@ class MilvusServer:
         """Return whether the server has a collection of that name."""
         return bool(self.ask(self.client.has_collection, collection))
 
+    def columns(self, collection: str) -> list[dict[str, Any]]:
+        """Return what Milvus tells about each field of a collection."""
+        return list(self.ask(self.client.describe_collection, collection)["fields"])
+
     def load(self, collection: str) -> None:
         """Load a collection that exists, so that it answers: another process may have made it."""
         if self.exists(collection):
@@ -88,6 +92,7 @@ class MilvusServer:
         feature: tuple[Any, int],
         index: Mapping[str, Any],
         shards: int,
+        objects: Sequence[str] = (),
     ) -> None:
         """Create a collection of texts with a feature each, unless another process is faster.
 
@@ -95,6 +100,7 @@ class MilvusServer:
         into memory. Rows are also found by the nullable texts.
 
         texts: {name: settings}. feature: its type and width. index: the settings of its index.
+        objects: names of fields of JSON, which may be null.
         """
         from pymilvus import DataType
 
@@ -105,6 +111,8 @@ class MilvusServer:
             )
             if how.get("nullable"):
                 indexes.add_index(name, index_type="INVERTED")
+        for name in objects:
+            schema.add_field(name, DataType.JSON, nullable=True, mmap_enabled=True)
         kind, width = feature
         schema.add_field("feature", kind, dim=width, mmap_enabled=True)
         indexes.add_index("feature", metric_type="IP", **index)

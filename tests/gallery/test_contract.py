@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from person_reid.errors import UserError
+from person_reid.gallery.forgotten_keys import image_key, track_key
 from person_reid.gallery.gallery import (
     GALLERIES,
     Gallery,
@@ -86,6 +87,36 @@ def test_an_image_is_there_once_and_keeps_what_is_not_said_anew(gallery):
     gallery.add(PATHS[:1], FEATURES[:1], {PATHS[0]: About(camera="9")})
     about = {str(path): about for images in gallery.images() for path, about in images}
     assert about[PATHS[0]] == ABOUTS[PATHS[0]]._replace(camera="9") and len(gallery) == 2
+
+
+def test_further_columns_are_kept_joined_and_asked_for(gallery):
+    own = {"store": "3", 'a "strange" näme': "50 %_"}
+    gallery.add(PATHS[:3], FEATURES[:3], {PATHS[0]: About("Anna", more=own)})
+    gallery.describe({PATHS[0]: About(more={"store": "5"}), PATHS[1]: About(more={"store": "3"})})
+    for where in ({"store": "5"}, {'a "strange" näme': "50 %_"}, {**own, "store": "5"}):
+        (found,) = gallery.search(FEATURES[:1], 9, among=Filter(where=where))[0]
+        assert found.about == About("Anna", more={**own, "store": "5"})
+    (images,) = gallery.images(Filter(where={"store": "3"}))
+    assert [(str(path), about.more) for path, about in images] == [(PATHS[1], {"store": "3"})]
+    among = Filter(images=tuple(map(os.fsencode, PATHS[1:3])))
+    assert {str(path) for images in gallery.images(among) for path, _ in images} == {*PATHS[1:3]}
+
+
+def test_what_was_forgotten_is_known_until_it_is_allowed(gallery):
+    if isinstance(gallery, DictionaryGallery):
+        pytest.skip("an engine need not keep a record")
+    gallery.add(
+        PATHS[:3], FEATURES[:3], {path: About("A", track="1", source="film") for path in PATHS}
+    )
+    image, track = image_key(os.fsencode(PATHS[0]), "state"), track_key("film", "1")
+    gallery.add(PATHS[:1], FEATURES[:1], states=["state"])
+    assert gallery.forgotten([image, track]) == set()
+    assert gallery.forget(Filter(image=os.fsencode(PATHS[0])), "image") == 1
+    assert gallery.forgotten([image, track]) == {image}  # others of the track are there
+    assert gallery.forget(Filter(identity="A"), "identity") == 2
+    assert gallery.forgotten([image, track, b"other"]) == {image, track}
+    gallery.allow([image])
+    assert gallery.forgotten([image, track]) == {track}
 
 
 def test_a_file_is_missing_until_it_is_added_and_when_it_changes(gallery, tmp_path):

@@ -285,7 +285,7 @@ def test_similarities_are_of_the_stored_features_once_the_graph_has_been_built(
     gallery.close()
 
 
-def test_a_collection_of_an_earlier_version_goes_on(tmp_path, features):
+def test_a_collection_of_an_earlier_version_goes_on(tmp_path, features, caplog):
     gallery = MilvusGallery(f"milvus://{tmp_path}/people.db/people")
     schema = gallery.client.create_schema()
     for name in ("path", "state", *FACT_NAMES):
@@ -316,7 +316,22 @@ def test_a_collection_of_an_earlier_version_goes_on(tmp_path, features):
         ((found,),) = gallery.search(features[:1], 2, among=Filter(camera=camera))
         assert found.similarity == pytest.approx(float(features[0] @ row), abs=1e-6)
     assert gallery.client.describe_index("people", "feature")["index_type"] == "AUTOINDEX"
+    assert gallery.describe({"/a.jpg": About("Carla", more={"store": "3"})}) == 1
+    assert "further columns are left out" in caplog.text and gallery.recall("version") is None
+    with pytest.raises(UserError, match="--where: an earlier version made this gallery"):
+        gallery.search(features[:1], 2, among=Filter(where={"store": "3"}))
+    assert gallery.forget(Filter(identity="Carla"), "identity") == 1 and len(gallery) == 1
     gallery.close()
+
+
+def test_a_collection_of_a_later_version_is_refused(tmp_path):
+    gallery = MilvusGallery(f"milvus://{tmp_path}/people.db/people")
+    gallery.remember({"version": 99})
+    gallery.close()
+    with pytest.raises(
+        UserError, match=r"people: of version 99; this .* up to 2\. Update it: python"
+    ):
+        MilvusGallery(gallery.path)
 
 
 @pytest.fixture
