@@ -17,7 +17,7 @@ from person_reid.gallery.milvus_server import LONGEST_TEXT_BYTES, MilvusServer
 from person_reid.text import parse_json
 
 TURN = "turn "  # begins the key of a process that waits for its turn
-MARKED = "mark "  # begins the key of a name that is stored without a value
+NAME_MARK = "mark "  # begins the key of a name that is stored without a value
 MARKS_OF_MESSAGE = 1000
 TURN_PAUSE = 0.05  # seconds until it asks again
 LONGEST_TURN = 30  # seconds; a process that takes longer has ended
@@ -62,21 +62,21 @@ class MilvusNotes:
         if names and not self.exist():
             self._create()
         for some in _messages(names):
-            self._put({f"{MARKED}{name}": "" for name in some})
+            self._put({f"{NAME_MARK}{name}": "" for name in some})
 
     def marked(self, names: Sequence[str]) -> set[str]:
         """Return those of some names that were stored."""
         found: set[str] = set()
         for some in _messages(names) if self.exist() else ():
-            condition = f"key in {json.dumps([f'{MARKED}{name}' for name in some])}"
+            condition = f"key in {json.dumps([f'{NAME_MARK}{name}' for name in some])}"
             rows = self.server.query(self.collection, condition, ["key"])
-            found |= {str(row["key"]).removeprefix(MARKED) for row in rows}
+            found |= {str(row["key"]).removeprefix(NAME_MARK) for row in rows}
         return found
 
     def unmark(self, names: Sequence[str]) -> None:
         """Delete names that were stored."""
         for some in _messages(names) if self.exist() else ():
-            self._drop([f"{MARKED}{name}" for name in some])
+            self._drop([f"{NAME_MARK}{name}" for name in some])
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
