@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import person_reid as reid
 from person_reid.config.evaluate import EvaluateConfig, EvaluationOptions, RankingOptions
 from person_reid.config.forms import listed_numbers
-from person_reid.console import command, parse, run_script
+from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
 from person_reid.files import write_json
 from person_reid.retrieval.metric_tables import figure_rows, written_table
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> None:
     report(parse(EvaluateConfig, argv, __doc__))
 
 
-@command
+@spelled_as_flags()
 def report(
     config: EvaluationOptions,
     device: "torch.device | None" = None,

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import person_reid as reid
 from person_reid.config.prepare import PrepareConfig
-from person_reid.console import command, parse, run_script
+from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import data_set_named, with_flags
 from person_reid.data.images.image_files import limits_of_bits
@@ -34,7 +34,7 @@ from person_reid.files import check_way, real
 from person_reid.text import as_command, printable, quoted
 
 
-@command
+@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Lay out the data set that the options name, or draw one."""
     config = parse(PrepareConfig, argv, __doc__)

@@ -14,10 +14,10 @@ from person_reid.config.option import (
     FRACTION,
     POSITIVE,
     Options,
-    again,
     as_flag,
     configured,
     option,
+    redeclared,
 )
 from person_reid.console import parse
 from person_reid.console.options import build, parse_known
@@ -179,7 +179,7 @@ def test_errors_name_options_as_the_reader_writes_them():
 def test_an_inherited_option_keeps_what_is_known_of_it():
     @dataclass(frozen=True, kw_only=True)
     class Slow(FitOptions):
-        lr: float = again(FitOptions, "lr", 1e-4)
+        lr: float = redeclared(FitOptions, "lr", 1e-4)
 
     assert Slow().lr == 1e-4 and Slow.declared()["lr"].about == FitOptions.declared()["lr"].about
     assert issubclass(Slow, Options)

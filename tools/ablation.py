@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import person_reid as reid
 from person_reid.config.tools import AblationConfig, listed_seeds
 from person_reid.config.train import TrainConfig
-from person_reid.console import command, run_script
+from person_reid.console import run_script, spelled_as_flags
 from person_reid.console.options import parse_known, plugins_named
 from person_reid.console.outputs import check_outputs
 from person_reid.files import shipped
@@ -40,7 +40,7 @@ ABLATION_HEAD = ("row", "seeds", "Rank@1", "mAP", "parameters", "training", "ext
 Record = dict[str, Any]
 
 
-@command
+@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Train and test the rows that have no result yet, and print the table."""
     config, further = parse_known(AblationConfig, argv, __doc__)

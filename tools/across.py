@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import person_reid as reid
 from person_reid.config.across import AcrossConfig
 from person_reid.config.times import EPOCH
-from person_reid.console import command, parse, run_script
+from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
 from person_reid.data.video.track_files import write_identities
 from person_reid.files import check_folder, is_file_name, real, whole_folder, write_csv
@@ -95,7 +95,7 @@ class Linked:
     identities: set[str]
 
 
-@command
+@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Read tracks and features, link them, and write who is who."""
     config = parse(AcrossConfig, argv, __doc__)

@@ -19,7 +19,7 @@ import torch
 
 import person_reid as reid
 from person_reid.config.tools import AugmentationsConfig
-from person_reid.console import command, parse, run_script
+from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
 from person_reid.data.images.augment import MEAN, STD, Augment
 
@@ -29,7 +29,7 @@ ALWAYS = {  # each augmentation, on every image
 }  # fmt: skip
 
 
-@command
+@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Draw the sheet and save it."""
     config = parse(AugmentationsConfig, argv, __doc__)

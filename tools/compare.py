@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.compare import CompareConfig
-from person_reid.console import command, parse, run_script
+from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.data.images.image_files import limits_of_bits
 from person_reid.deploy.find import own_threshold, tested_network
 from person_reid.retrieval.features import parse_scales
@@ -29,7 +29,7 @@ from person_reid.text import printable
 OF_AN_IMAGE = re.compile("(--ms (?P<ms>[^ ]+))? ?(?P<no_flip>--no_flip)?")
 
 
-@command
+@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Compare two images and print the verdict."""
     config = parse(CompareConfig, argv, __doc__)

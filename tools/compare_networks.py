@@ -29,7 +29,7 @@ from person_reid.config.compare_networks import CompareNetworksConfig
 from person_reid.config.export import READABLE
 from person_reid.config.look import TableForm, own_or
 from person_reid.config.tested import TestConfig
-from person_reid.console import command, parse, run_script
+from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.named_network import network_named
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import check_test_sets
@@ -45,7 +45,7 @@ from person_reid.text import as_command
 PUBLISHED_COLUMN = "published"
 
 
-@command
+@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Measure every network on every test set; print, write and draw the result."""
     config = parse(CompareNetworksConfig, argv, __doc__)

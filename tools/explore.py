@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.explore import ExploreConfig
-from person_reid.console import command, parse, run_script
+from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import DISTRACTOR, some_of
 from person_reid.files import with_ending
@@ -53,7 +53,7 @@ from person_reid.show.explorer_rankings import RankedGallery, rank
 from person_reid.text import as_command, printable, quoted
 
 
-@command
+@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Rank, draw and write the folder."""
     config = parse(ExploreConfig, argv, __doc__)

@@ -24,7 +24,7 @@ from person_reid.config import OptionError
 from person_reid.config.export import EXPORT_FORMATS, ExportConfig
 from person_reid.config.option import NAMED_ALONE, as_flag
 from person_reid.config.tested import TestConfig, TrainedNetwork
-from person_reid.console import command, parse, run_script
+from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.clients import CLIENTS, contents_for, export_for, lines_for
@@ -48,7 +48,7 @@ DECIDED_BY_CLIENT = (
 )
 
 
-@command
+@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Export a network, and compare its accuracy before and after if --test_dir is given."""
     config = parse(ExportConfig, argv, __doc__)
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def check(config: ExportConfig) -> None:
     """Raise an error for options that exclude each other, and for a test set that is missing."""
-    if config.client and (decided := config.given(DECIDED_BY_CLIENT)):
+    if config.client and (decided := config.not_default(DECIDED_BY_CLIENT)):
         flags = ", ".join(as_flag(name, NAMED_ALONE) for name in decided)
         raise OptionError(f"{{client}} decides {flags}: leave that out.", client=config.client)
     if config.fp16 and config.int8:

@@ -33,7 +33,7 @@ from person_reid.config.figures import (
 )
 from person_reid.config.forms import listed_numbers
 from person_reid.config.look import own_or
-from person_reid.console import command, parse_command, run_script
+from person_reid.console import parse_command, run_script, spelled_as_flags
 from person_reid.console.options import load_plugins
 from person_reid.console.outputs import check_outputs
 from person_reid.retrieval import metric_tables
@@ -43,7 +43,7 @@ from person_reid.run_folder import default_name, read_history
 from person_reid.text import printable
 
 
-@command
+@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Draw the figure that the command names, or print the table."""
     load_plugins(argv)  # which may register figures

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import person_reid as reid
 from person_reid.config.forms import numbers_in
 from person_reid.config.heatmap import HeatmapConfig
-from person_reid.console import command, parse, run_script
+from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
 from person_reid.deploy.find import check_result_of, tested_network
 from person_reid.deploy.load import load_network
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from person_reid.show.sheet import Tile
 
 
-@command
+@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Draw the heat maps."""
     config = parse(HeatmapConfig, argv, __doc__)

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.label_errors import CHECKED_SPLITS, LabelErrorsConfig
-from person_reid.console import command, parse, run_script
+from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.data.layout import JUNK
 from person_reid.data.own.corrections import CORRECTION_COLUMNS
@@ -42,7 +42,7 @@ from person_reid.text import as_command, printable, quoted
 PRINTED = 10  # images
 
 
-@command
+@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Extract the features, find the errors, write the list and draw the sheet."""
     config = parse(LabelErrorsConfig, argv, __doc__)

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.report import ReportConfig
-from person_reid.console import command, parse, run_script
+from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
 from person_reid.deploy.find import check_result_of, tested_network
 from person_reid.deploy.load import load_network
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from person_reid.show.report import Tested
 
 
-@command
+@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Measure, draw and write the page."""
     config = parse(ReportConfig, argv, __doc__)

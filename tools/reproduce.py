@@ -37,7 +37,7 @@ import person_reid as reid
 from person_reid.config.evaluate import AVERAGE_PRECISION_NAMES
 from person_reid.config.option import changed
 from person_reid.config.tools import ReproduceConfig, listed_seeds
-from person_reid.console import command, run_script
+from person_reid.console import run_script, spelled_as_flags
 from person_reid.console.options import build, parse_known
 from person_reid.console.outputs import check_outputs
 from person_reid.data.datasets import DATA_SETS
@@ -56,7 +56,7 @@ SHOWN_OUTPUT = 600  # characters to show of a failed script's output, from its e
 log = logging.getLogger("person_reid.reproduce")
 
 
-@command
+@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Run the recipes that have no results yet, and update the page of results."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends a training also

@@ -68,7 +68,7 @@ from person_reid.config.search import (
     UpgradeConfig,
 )
 from person_reid.config.times import ago, written
-from person_reid.console import command, parse_command, run_script
+from person_reid.console import parse_command, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
 from person_reid.data.video.crops import choose_boxes, cut_boxes, cut_images, within
 from person_reid.files import real, set_aside, write_csv, write_json
@@ -83,7 +83,7 @@ from person_reid.gallery.gallery import (
     open_gallery,
 )
 from person_reid.gallery.identification import Identification, known_people, person_scores
-from person_reid.gallery.indexed_network import measured_threshold, open_network
+from person_reid.gallery.indexed_network import measured_threshold
 from person_reid.gallery.indexing import add_images, describe_answers, find_images
 from person_reid.gallery.metadata import (
     EVERYTHING,
@@ -116,7 +116,7 @@ PRUNED_AT_ONCE = 5000  # images
 FILTERS = ("identity", "camera", "track", "source", "after", "before")
 
 
-@command
+@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Do what a command says: index images, search for them, or for the people on them."""
     name, config = parse_command(SEARCH_COMMANDS, argv, __doc__)
@@ -151,7 +151,7 @@ def add_to(index: reid.Gallery, paths: list[Path], config: AddOptions) -> None:
         abouts = {path: about._replace(identity=config.person) for path, about in abouts.items()}
         tell_renamed(index, paths, config.person)
 
-    embedder = open_network(index, config)
+    embedder = reid.open_network(index, config)
     skip_unreadable = indexed is not None and indexed.skip_unreadable
     count = add_images(index, embedder, new, abouts, skip_unreadable)
     if every:
@@ -195,7 +195,7 @@ def add_tracks_to(index: reid.Gallery, config: IndexConfig) -> None:
     tracks = tracks_not_forgotten(
         index, record, within(record.read(), frames), config.allow_forgotten
     )
-    embedder = open_network(index, config)
+    embedder = reid.open_network(index, config)
     record_tracks(index, record)
 
     folder = Path(record.crops)
@@ -227,7 +227,7 @@ def query(config: QueryConfig) -> None:
         )
     check_not_indexed(index, config, "save")
 
-    features = open_network(index, config)(queries)
+    features = reid.open_network(index, config)(queries)
     shown, features = compared(index, queries, features, config)
     answers = shown.search(features, config.top, among=which)
     described = describe_answers(queries, answers, threshold)
@@ -284,7 +284,7 @@ def identify(config: IdentifyConfig) -> None:
     threshold = measured_threshold(config.threshold, index, "person", config.normalized)
     known_people(index, which)  # so that no image is read in vain
 
-    features = open_network(index, config)(queries)
+    features = reid.open_network(index, config)(queries)
     shown, features = compared(index, queries, features, config)
     tracks = asked_tracks(index, queries) if config.together else [("", [each]) for each in queries]
     rows = {query: row for row, query in enumerate(queries)}

@@ -39,7 +39,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.threshold import ThresholdConfig
-from person_reid.console import command, parse, run_script
+from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.files import with_ending, write_json
 from person_reid.retrieval.bound import Bound, bounded_threshold
@@ -57,7 +57,7 @@ from person_reid.retrieval.thresholds import (
 from person_reid.show.histogram import draw_similarities
 
 
-@command
+@spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Measure, print, and write SAVE.json and SAVE.png."""
     config = parse(ThresholdConfig, argv, __doc__)

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from person_reid.config.losses import LossOptions
 from person_reid.config.network import PublishedNetworks
-from person_reid.config.option import PART, POSITIVE, SHARE, Options, Range, again, option
+from person_reid.config.option import PART, POSITIVE, SHARE, Options, Range, option, redeclared
 from person_reid.config.train import TrainConfig
 
 WARM = Range("of 0.001 or above", lambda heat: heat >= 0.001)  # by which similarities are divided
@@ -73,18 +73,18 @@ class AdaptConfig(ClusterOptions, UnlabelledOptions, TrainConfig):
         WITHOUT_LABELS | PublishedNetworks.declared().keys()
     )
 
-    name: str = again(
+    name: str = redeclared(
         TrainConfig, "name", "adapted", help="name of the run, whose files go to model/NAME"
     )
-    batchsize: int = again(TrainConfig, "batchsize", 64)
-    instances: int = again(TrainConfig, "instances", 4, needs={})
-    erasing_p: float = again(TrainConfig, "erasing_p", 0.5)
-    neck: str = again(TrainConfig, "neck", "none")
-    total_epoch: int = again(TrainConfig, "total_epoch", 20)
-    lr: float = again(TrainConfig, "lr", 3.5e-4)
-    optimizer: str = again(TrainConfig, "optimizer", "adam")
-    runtime: str | None = again(TrainConfig, "runtime", None, needs={})
-    train_with: str | None = again(
+    batchsize: int = redeclared(TrainConfig, "batchsize", 64)
+    instances: int = redeclared(TrainConfig, "instances", 4, needs={})
+    erasing_p: float = redeclared(TrainConfig, "erasing_p", 0.5)
+    neck: str = redeclared(TrainConfig, "neck", "none")
+    total_epoch: int = redeclared(TrainConfig, "total_epoch", 20)
+    lr: float = redeclared(TrainConfig, "lr", 3.5e-4)
+    optimizer: str = redeclared(TrainConfig, "optimizer", "adam")
+    runtime: str | None = redeclared(TrainConfig, "runtime", None, needs={})
+    train_with: str | None = redeclared(
         TrainConfig,
         "train_with",
         None,

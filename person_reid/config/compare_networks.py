@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from person_reid.config.forms import file_ending_in, picture_file
 from person_reid.config.look import Look, TableForm
-from person_reid.config.option import again, option
+from person_reid.config.option import option, redeclared
 from person_reid.config.run import DeviceOptions
 
 
@@ -18,7 +18,7 @@ class CompareNetworksConfig(Look, TableForm, DeviceOptions):
     test_dirs: tuple[str, ...] = option(
         (), "layouts of prepare.py", metavar="DIR", several="+", required=True
     )
-    gpu_ids: str = again(
+    gpu_ids: str = redeclared(
         DeviceOptions, "gpu_ids", "0", help="GPU for the accuracy; -1 for the CPU", common=False
     )
     json: str | None = option(

@@ -4,7 +4,16 @@ from dataclasses import dataclass
 
 from person_reid.config.forms import file_ending_in, ranks
 from person_reid.config.look import TableForm
-from person_reid.config.option import ANY, POSITIVE, WEIGHT, WHOLE, Options, again, listed, option
+from person_reid.config.option import (
+    ANY,
+    POSITIVE,
+    WEIGHT,
+    WHOLE,
+    Options,
+    listed,
+    option,
+    redeclared,
+)
 from person_reid.config.run import DeviceOptions
 
 AVERAGE_PRECISION_NAMES = ("trapezoidal", "step")
@@ -112,9 +121,9 @@ class EvaluateConfig(RankingOptions, EvaluationOptions):
             return "{single_shot} does not work with {clothes} or {gap}."
         if self.single_shot and self.by:
             return "{single_shot} does not work with {by}."
-        if self.scores and (given := self.given(("distance", "single_shot", "multi_query"))):
+        if self.scores and (given := self.not_default(("distance", "single_shot", "multi_query"))):
             return f"{listed(given)} would be ignored: {{scores}} are of the queries' features."
-        if self.gap and (given := self.given(OF_GALLERY)):
+        if self.gap and (given := self.not_default(OF_GALLERY)):
             return f"{listed(given)} would be ignored: {{gap}} ranks the people of one frame."
         return ""
 
@@ -123,7 +132,7 @@ class EvaluateConfig(RankingOptions, EvaluationOptions):
 class EvaluateGpuConfig(DeviceOptions, EvaluateConfig):
     """All options of evaluate_gpu.py."""
 
-    gpu_ids: str = again(
+    gpu_ids: str = redeclared(
         DeviceOptions, "gpu_ids", "0", help="GPU to use; -1 for the CPU", common=False
     )
 
@@ -132,13 +141,13 @@ class EvaluateGpuConfig(DeviceOptions, EvaluateConfig):
 class EvaluateRerankConfig(DeviceOptions, RerankOptions, EvaluationOptions):
     """All options of evaluate_rerank.py."""
 
-    multi_query: str | None = again(
+    multi_query: str | None = redeclared(
         EvaluationOptions,
         "multi_query",
         None,
         help="also re-rank these features, written by test.py --multi",
     )
-    gpu_ids: str = again(
+    gpu_ids: str = redeclared(
         DeviceOptions,
         "gpu_ids",
         "-1",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from person_reid.config.demo import ShownFiles
 from person_reid.config.evaluate import RerankOptions
 from person_reid.config.forms import output_path
-from person_reid.config.option import again, listed, option
+from person_reid.config.option import listed, option, redeclared
 from person_reid.config.run import PluginOptions
 
 
@@ -14,7 +14,7 @@ class ExploreOptions(PluginOptions):
     """The contents of the page, and where it is written."""
 
     title = "explorer"
-    result: str | None = again(
+    result: str | None = redeclared(
         ShownFiles, "result", None, help="features written by test.py (default: pytorch_result.mat)"
     )
     other: str | None = option(None, "features of another network, to compare with", metavar="FILE")
@@ -29,7 +29,7 @@ class ExploreOptions(PluginOptions):
         "file beside it",
         metavar="FILE.csv",
     )
-    test_dir: str | None = again(ShownFiles, "test_dir", None)
+    test_dir: str | None = redeclared(ShownFiles, "test_dir", None)
     save: str = option("look", "folder to write, or one file: NAME.html", form=output_path)
     ignore_cameras: bool = option(
         False, "also count matches from the query's own camera; the page then shows no cameras"
@@ -48,7 +48,7 @@ class ExploreConfig(RerankOptions, ExploreOptions):
 
     def fault(self) -> str:
         """Return why the options do not go together, each as {name}; empty if they do."""
-        given = self.given(RerankOptions.declared())
+        given = self.not_default(RerankOptions.declared())
         if given and not self.rerank:
             return f"{listed(given)} would be ignored without {{rerank}}."
         if self.index and (self.result or self.label_errors):

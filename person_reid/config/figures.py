@@ -8,7 +8,7 @@ from person_reid.config.demo import THRESHOLD
 from person_reid.config.evaluate import EvaluationOptions
 from person_reid.config.forms import picture_file
 from person_reid.config.look import Look, TableForm
-from person_reid.config.option import POSITIVE, Options, again, option
+from person_reid.config.option import POSITIVE, Options, option, redeclared
 from person_reid.config.run import PluginOptions
 from person_reid.registration import Registry
 
@@ -28,7 +28,7 @@ class CurvesConfig(FigureOptions):
     """Draw loss, error, learning rate and mAP of a run, epoch by epoch."""
 
     name: str | None = option(None, "name of the run (default: ft_ResNet50, or the only one)")
-    save: str = again(FigureOptions, "save", "curves.png")
+    save: str = redeclared(FigureOptions, "save", "curves.png")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,16 +55,16 @@ class CmcConfig(ComparedResults, FigureOptions):
     """Draw the cumulative matching characteristics of several runs."""
 
     ranks: int = option(50, "last rank to draw")
-    save: str = again(FigureOptions, "save", "cmc.png")
+    save: str = redeclared(FigureOptions, "save", "cmc.png")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableConfig(TableForm, ComparedResults):
     """Print Rank@1, Rank@5, Rank@10, mAP and mINP of several runs."""
 
-    ap: str = again(EvaluationOptions, "ap", "trapezoidal")
-    ranks: str = again(EvaluationOptions, "ranks", "1,5,10")
-    labels: str | None = again(Look, "labels", None)
+    ap: str = redeclared(EvaluationOptions, "ap", "trapezoidal")
+    ranks: str = redeclared(EvaluationOptions, "ranks", "1,5,10")
+    labels: str | None = redeclared(Look, "labels", None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class HistogramConfig(FigureOptions):
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
     threshold: str | None = option(None, f"{THRESHOLD} (default: equal error rate)")
     ignore_cameras: bool = option(False, "also count pairs from the same camera")
-    save: str = again(FigureOptions, "save", "histogram.png")
+    save: str = redeclared(FigureOptions, "save", "histogram.png")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,7 @@ class MapConfig(FigureOptions):
     method: str | None = option(
         None, "default: tsne if it is installed, else pca", choices=PROJECTION_NAMES
     )
-    save: str = again(FigureOptions, "save", "map.png")
+    save: str = redeclared(FigureOptions, "save", "map.png")
 
 
 class Figure(NamedTuple):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from person_reid.config.forms import output_path
 from person_reid.config.look import PaperLook
-from person_reid.config.option import FRACTION, PART, POSITIVE, Options, again, option
+from person_reid.config.option import FRACTION, PART, POSITIVE, Options, option, redeclared
 from person_reid.config.run import RecordOptions
 from person_reid.config.tested import TrainedNetwork
 
@@ -37,7 +37,7 @@ class LabelErrorOptions(Options):
     shown: int = option(
         20, "number of images in the picture beside it", range=POSITIVE, common=True
     )
-    runtime: str | None = again(RecordOptions, "runtime", None, needs={}, common=True)
+    runtime: str | None = redeclared(RecordOptions, "runtime", None, needs={}, common=True)
 
 
 @dataclass(frozen=True, kw_only=True)

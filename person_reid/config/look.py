@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from person_reid.config.forms import texts
-from person_reid.config.option import OptionError, Options, again, listed, option
+from person_reid.config.option import OptionError, Options, listed, option, redeclared
 from person_reid.text import printable
 
 WIDTHS = {"column": 3.3, "page": 6.9}  # inches of a paper with two columns
@@ -28,7 +28,7 @@ class Look(Options):
 
     def ignored_without(self, save: str) -> str:
         """Return, for `fault`, which of these options mean nothing without the option `save`."""
-        ignored = self.given(Look.declared())
+        ignored = self.not_default(Look.declared())
         return f"{listed(ignored)} would be ignored without {{{save}}}." if ignored else ""
 
 
@@ -37,10 +37,10 @@ class PaperLook(Options):
     """How a picture is drawn by a script whose --width is in pixels."""
 
     title = "look"
-    paper_width: str | None = again(Look, "width", None)
-    no_title: bool = again(Look, "no_title", False)
-    labels: str | None = again(Look, "labels", None)
-    dark: bool = again(Look, "dark", False)
+    paper_width: str | None = redeclared(Look, "width", None)
+    no_title: bool = redeclared(Look, "no_title", False)
+    labels: str | None = redeclared(Look, "labels", None)
+    dark: bool = redeclared(Look, "dark", False)
 
     @property
     def look(self) -> Look:

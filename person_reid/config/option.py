@@ -154,7 +154,7 @@ def option(default: Any, help: str, **about: Any) -> Any:
     return field(default=default, metadata={"option": Option(help, **about)})
 
 
-def again(kind: "type[Options]", name: str, default: Any, **changes: Any) -> Any:
+def redeclared(kind: "type[Options]", name: str, default: Any, **changes: Any) -> Any:
     """Declare an inherited option again, with another default or other changes."""
     inherited = kind.declared()[name].about
     return field(default=default, metadata={"option": replace(inherited, **changes)})
@@ -290,7 +290,7 @@ class Options:
         """
         return ""
 
-    def given(self, names: Iterable[str]) -> dict[str, Any]:
+    def not_default(self, names: Iterable[str]) -> dict[str, Any]:
         """Return {name: value} of the options among these that do not have their default."""
         defaults = {name: each.default for name, each in self.declared().items()}
         values = {name: getattr(self, name) for name in names if name in defaults}

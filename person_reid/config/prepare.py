@@ -130,16 +130,16 @@ class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
     @property
     def drawing(self) -> dict[str, Any]:
         """The arguments of draw_data_set that were given."""
-        return self.given((*DRAWN, "seed"))
+        return self.not_default((*DRAWN, "seed"))
 
     @property
     def reading(self) -> dict[str, Any]:
         """The arguments of a data set's reader that were given."""
-        return self.given((*READ, *(() if self.synthetic else ("seed",))))
+        return self.not_default((*READ, *(() if self.synthetic else ("seed",))))
 
     def fault(self) -> str:
         """Return why the options do not go together, each as {name}; empty if they do."""
-        drawn, read = listed(self.given(("walks", *DRAWN))), listed(self.reading)
+        drawn, read = listed(self.not_default(("walks", *DRAWN))), listed(self.reading)
         beside = self.dataset or self.synthetic or read
         if drawn and not self.synthetic:
             return f"{drawn} would be ignored without {{synthetic}}, which draws people."
@@ -153,7 +153,7 @@ class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
         if self.synthetic and read:
             reason = "people are drawn, or images are read"
             return f"{{synthetic}} and {read} exclude each other: {reason}."
-        if self.walks and (pictures := listed(self.given(PICTURE_OPTIONS))):
+        if self.walks and (pictures := listed(self.not_default(PICTURE_OPTIONS))):
             return f"{pictures} would be ignored: {{walks}} draws videos, and lays nothing out."
         if self.corrections and not self.data_dir:
             return "{corrections} needs {data_dir} LAYOUT, the folder that the list was made from."

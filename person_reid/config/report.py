@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from person_reid.config.demo import ShownFiles
 from person_reid.config.evaluate import EvaluationOptions, RerankOptions
 from person_reid.config.forms import file_ending_in
-from person_reid.config.option import WHOLE, Options, again, listed, option
+from person_reid.config.option import WHOLE, Options, listed, option, redeclared
 from person_reid.config.tested import TrainedNetwork
 
 
@@ -14,9 +14,9 @@ class ReportFiles(Options):
     """Which features are read, and which page is written."""
 
     title = "files"
-    result: str = again(ShownFiles, "result", "pytorch_result.mat", common=True)
-    multi_query: str | None = again(EvaluationOptions, "multi_query", None)
-    test_dir: str | None = again(ShownFiles, "test_dir", None, common=True)
+    result: str = redeclared(ShownFiles, "result", "pytorch_result.mat", common=True)
+    multi_query: str | None = redeclared(EvaluationOptions, "multi_query", None)
+    test_dir: str | None = redeclared(ShownFiles, "test_dir", None, common=True)
     save: str | None = option(
         None,
         "page to write (default: model/NAME/report.html)",
@@ -46,13 +46,15 @@ class ReportConfig(RerankOptions, TrainedNetwork, ReportContent, ReportFiles):
 
     def fault(self) -> str:
         """Return which options are about something that the page leaves out."""
-        if self.no_rerank and (ignored := self.given(RerankOptions.declared())):
+        if self.no_rerank and (ignored := self.not_default(RerankOptions.declared())):
             return f"{listed(ignored)} would be ignored beside {{no_rerank}}: leave them out."
-        if self.no_images and (ignored := self.given(("queries", "worst", "test_dir"))):
+        if self.no_images and (ignored := self.not_default(("queries", "worst", "test_dir"))):
             return (
                 f"{listed(ignored)} would be ignored beside {{no_images}}: leave one of them out."
             )
-        if (self.no_images or self.no_heatmaps) and (ignored := self.given(("height", "width"))):
+        if (self.no_images or self.no_heatmaps) and (
+            ignored := self.not_default(("height", "width"))
+        ):
             beside = "{no_images}" if self.no_images else "{no_heatmaps}"
             reason = "heat maps alone need the size. Leave it out."
             return f"{listed(ignored)} would be ignored beside {beside}: {reason}"

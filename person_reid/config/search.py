@@ -13,8 +13,8 @@ from person_reid.config.option import (
     SHARE,
     WHOLE,
     Options,
-    again,
     option,
+    redeclared,
 )
 from person_reid.config.prepare import TrackOptions
 from person_reid.config.run import DeviceOptions, PluginOptions
@@ -108,11 +108,11 @@ class AddOptions(IndexedImageOptions, EngineOptions, TrainedNetwork, GalleryOpti
         None, "bits of the images' values, if more than 8, such as 12", range=BITS, metavar="N"
     )
     # The index may remember the exported file that these describe.
-    range: str | None = again(EngineOptions, "range", None, needs={})
-    mean: str | None = again(EngineOptions, "mean", None, needs={})
-    std: str | None = again(EngineOptions, "std", None, needs={})
-    feature_output: str | None = again(EngineOptions, "feature_output", None, needs={})
-    bgr: bool = again(EngineOptions, "bgr", False, needs={})
+    range: str | None = redeclared(EngineOptions, "range", None, needs={})
+    mean: str | None = redeclared(EngineOptions, "mean", None, needs={})
+    std: str | None = redeclared(EngineOptions, "std", None, needs={})
+    feature_output: str | None = redeclared(EngineOptions, "feature_output", None, needs={})
+    bgr: bool = redeclared(EngineOptions, "bgr", False, needs={})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +144,8 @@ class TrackFileOptions(Options):
         metavar="TIME",
         needs={"tracks": ANY},
     )
-    classes: str | None = again(TrackOptions, "classes", None, needs={"tracks": ANY})
-    format: str | None = again(TrackOptions, "format", None, needs={"tracks": ANY})
+    classes: str | None = redeclared(TrackOptions, "classes", None, needs={"tracks": ANY})
+    format: str | None = redeclared(TrackOptions, "format", None, needs={"tracks": ANY})
     first_frame: int | None = option(
         None,
         "number of the first frame in the track file: 0 or 1 (default: what names and boxes tell)",
@@ -166,7 +166,7 @@ class IndexConfig(TrackFileOptions, AddOptions):
     """Add images or folders of images to an index, or the people that a tracker found."""
 
     title = "what is known of the images"
-    images: tuple[str, ...] = again(IndexedImageOptions, "images", (), several="*")
+    images: tuple[str, ...] = redeclared(IndexedImageOptions, "images", (), several="*")
     about: str | None = option(None, COLUMNS_HELP, metavar="CSV")
     pattern: str | None = option(
         None,
@@ -218,7 +218,7 @@ class AnswerOptions(IndexedImageOptions, FilterOptions):
     """How an image is compared with those of the index, and where the answers go."""
 
     title = "answers"
-    gpu_ids: str = again(DeviceOptions, "gpu_ids", "0", help="GPU to use; -1 for the CPU")
+    gpu_ids: str = redeclared(DeviceOptions, "gpu_ids", "0", help="GPU to use; -1 for the CPU")
     threshold: str | None = option(None, f"lowest similarity of a match: {THRESHOLD}")
     camera_norm: bool = option(
         False, "give the features of every camera the same mean; all images are then compared"

@@ -7,7 +7,7 @@ from person_reid.config import zoo
 from person_reid.config.forms import file_ending_in, printable_text, three_numbers
 from person_reid.config.network import NetworkOptions, PublishedNetworks
 from person_reid.config.optimizer import PrecisionOptions
-from person_reid.config.option import ANY, POSITIVE, SEED, SIDE, Options, again, listed, option
+from person_reid.config.option import ANY, POSITIVE, SEED, SIDE, Options, listed, option, redeclared
 from person_reid.config.run import DeviceOptions, RecordOptions
 
 OF_ENGINE = {"engine": ANY}
@@ -81,7 +81,7 @@ def describing(kind: type[Options]) -> type[Options]:
                 published = name in PUBLISHED_OPTIONS
                 changes = {"stands_for": None, "common": False, "published": published}
                 kind.__annotations__[name] = each.kind if each.kind is bool else each.kind | None
-                setattr(kind, name, again(source, name, default, **changes))
+                setattr(kind, name, redeclared(source, name, default, **changes))
     return kind
 
 
@@ -113,7 +113,7 @@ class SizeToTest(Options):
 class TrainedNetwork(SizeToTest, Description, FolderToTest, FileToTest, RunToTest, DeviceOptions):
     """Which trained network a command works with: one of a run, a weight file or a folder."""
 
-    gpu_ids: str = again(
+    gpu_ids: str = redeclared(
         DeviceOptions,
         "gpu_ids",
         "0",
@@ -169,7 +169,7 @@ class ExtractionOptions(Options):
 
     title = "features"
     batchsize: int = option(256, "images per batch", range=POSITIVE, published=True, common=True)
-    runtime: str | None = again(RecordOptions, "runtime", None, needs={}, common=True)
+    runtime: str | None = redeclared(RecordOptions, "runtime", None, needs={}, common=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,7 +252,7 @@ class TestConfig(FittedFeatures, FeatureOptions, EngineOptions, TrainedNetwork, 
         """Return why the options do not go together, each as {name}; empty if they do."""
         if self.engine and self.adapt_bn:
             return "{engine} has no batch norms left to adapt: leave {adapt_bn} out."
-        if self.no_norm and (unit := self.given(("camera_norm", "whiten", "tracks"))):
+        if self.no_norm and (unit := self.not_default(("camera_norm", "whiten", "tracks"))):
             given = listed(unit)
             return f"{given} gives features unit length, and {{no_norm}} keeps theirs: choose one."
         return ""

@@ -4,15 +4,16 @@ argparse ends here. Below this package, functions take configurations and return
 """
 
 from person_reid.console.options import (
-    command,
     launched,
     parse,
     parse_command,
     share_batch,
+    spelled_as_flags,
     without_rank,
 )
 from person_reid.console.script import run_script
 
 __all__ = [
-    "command", "launched", "parse", "parse_command", "run_script", "share_batch", "without_rank",
+    "launched", "parse", "parse_command", "run_script", "share_batch", "spelled_as_flags",
+    "without_rank",
 ]  # fmt: skip

@@ -47,7 +47,7 @@ def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestCon
     placed = [] if gpu_ids is None else ["--gpu_ids", gpu_ids]
     network = parse_words(TestConfig, [*words, *placed, *further])
     unused = OF_TESTS if placed else (*OF_TESTS, "gpu_ids")
-    if ignored := network.given(unused):
+    if ignored := network.not_default(unused):
         flags = ", ".join(as_flag(name, NAMED_ALONE) for name in ignored)
         raise UserError(f"--{option} {text}: {flags} would be ignored; leave it out.")
     return network

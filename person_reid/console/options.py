@@ -349,11 +349,8 @@ def share_batch(config: Any, argv: Sequence[str] | None) -> list[str]:
 
 @contextmanager
 def spelled_as_flags() -> Iterator[None]:
-    """Let errors about options name them as the command line does."""
+    """Let errors about options name them as flags; decorates what a script does."""
     try:
         yield
     except OptionError as error:
         raise UserError(error.spelled(as_flag)) from None
-
-
-command = spelled_as_flags()  # decorates what a script does

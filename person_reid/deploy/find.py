@@ -143,7 +143,9 @@ def tested_network(options: TrainedNetwork) -> NetworkToTest:
             backbone=options.backbone,
             weights="FILE",
         )
-    chosen = options_of(str(options.backbone)) | options.given((*DESCRIPTION, "height", "width"))
+    chosen = options_of(str(options.backbone)) | options.not_default(
+        (*DESCRIPTION, "height", "width")
+    )
     described = configured(TrainConfig, chosen)
     has_head = chosen.get("neck", "none") != "none" or {"head", "linear_num"} & chosen.keys()
     classes = PUBLISHED_CLASSES if has_head else None  # no feature depends on their number
@@ -176,7 +178,7 @@ def run_to_test(options: TrainedNetwork) -> NetworkOptions:
         f"{run.options_file} describes the network of the run. "
         f"For a weight file without a run, {advice}",
     )
-    given = options.given(DESCRIPTION)
+    given = options.not_default(DESCRIPTION)
     trained = _layers(run.config(given))
     _refuse_contradictions(given, trained, run)
     height, width = options.height or trained.height, options.width or trained.width
@@ -211,7 +213,7 @@ def refuse_ignored(options: Options, names: Iterable[str], reason: str, **others
 
     others: the options that the reason names.
     """
-    if given := options.given(names):
+    if given := options.not_default(names):
         raise OptionError(
             f"{listed(given)} would be ignored: {reason}",
             **dict.fromkeys(given, NAMED_ALONE),
@@ -253,13 +255,13 @@ def open_embedder(
 
 def embedder_settings(options: TestConfig) -> dict[str, Any]:
     """Return the arguments of Embedder, without network and device, that options stand for."""
-    if options.engine and (decided := options.given(DECIDED)):
+    if options.engine and (decided := options.not_default(DECIDED)):
         raise OptionError(
             f"{{engine}}: {listed(decided)} was decided when the file was written; leave it out.",
             engine=options.engine,
             **dict.fromkeys(decided, NAMED_ALONE),
         )
-    prepared = options.given(PREPARED) if options.engine else {}
+    prepared = options.not_default(PREPARED) if options.engine else {}
     return {
         "flip": False if options.no_flip else None,
         "batch_size": options.batchsize,

@@ -174,7 +174,9 @@ def network_ref(index: Gallery, options: Options | None = None) -> NetworkRef:
 
     Raises UserError for options that contradict what the index remembers.
     """
-    given = options.given((*OF_FEATURES, "bits")) if isinstance(options, TrainedNetwork) else {}
+    given = (
+        options.not_default((*OF_FEATURES, "bits")) if isinstance(options, TrainedNetwork) else {}
+    )
     if start := given.pop("from_run", None):
         given["name" if names_a_run(start) else "from"] = start
     for name in ("weights", "engine", "from"):

@@ -126,7 +126,7 @@ def _settled(options: FitOptions, teacher: Embedder | None) -> FitOptions:
 
     Raises OptionError for options that would be ignored.
     """
-    given = options.given(options.declared())
+    given = options.not_default(options.declared())
     options = settled_options(options, given, given)
     if teacher:
         options = replace(options, teacher=options.teacher or "given")

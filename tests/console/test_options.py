@@ -88,7 +88,7 @@ def test_published_abbreviations_stay_unambiguous(short, name, value):
     assert getattr(parse_train([short, str(value)]), name) == value
     assert parse_train(["--train"]).train_all and parse_train(["--con"]).contrast
     assert parse(TestConfig, ["--ba", "8", "--whi", "60"]).which_epoch == "60"
-    assert parse(TestConfig, ["--use_d"]).given(["use_dense"])  # train.py also has use_dino
+    assert parse(TestConfig, ["--use_d"]).not_default(["use_dense"])  # train.py also has use_dino
 
 
 @pytest.mark.parametrize(

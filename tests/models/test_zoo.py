@@ -223,7 +223,7 @@ def test_a_name_decides_what_flags_leave_open():
     assert (named.backbone, vars(named)["PCB"], named.height) == ("resnet50", True, 384)
     assert not named.no_flip
     named = parse(TestConfig, ["--weights", "bot_resnet50_duke", "--stride", "2"])
-    assert named.given(["backbone", "neck", "stride"]) == {
+    assert named.not_default(["backbone", "neck", "stride"]) == {
         "backbone": "resnet50",
         "neck": "bnneck",
         "stride": 2,
