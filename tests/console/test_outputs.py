@@ -441,7 +441,7 @@ def test_no_picture_of_a_search_replaces_an_answer(ranked, monkeypatch):
     image = next((ranked / "data" / "gallery").rglob("*.png"))
     before = image.read_bytes()
     monkeypatch.setattr(
-        "tools.search.open_network", lambda *_: lambda queries: np.eye(1, 8, dtype="f4")
+        "person_reid.open_network", lambda *_: lambda queries: np.eye(1, 8, dtype="f4")
     )
     query = next((ranked / "data" / "query").rglob("*.png"))
     words = ["query", query, "--index", "people.index", "--json", "found.json", "--save", image]
