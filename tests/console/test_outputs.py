@@ -51,7 +51,7 @@ WORDS = {
     "pattern", "dataset", "gpu_ids", "loss", "milestones", "resize_schedule", "ms", "mean",
     "std", "seeds", "rows", "query_index", "labels", "after", "before", "person", "classes",
     "feature_output", "published", "freeze_layers", "rates", "ranks", "augment", "writers",
-    "plugin",
+    "plugin", "where", "query_camera", "places",
 }  # fmt: skip
 READ = {
     "scores",
@@ -59,6 +59,7 @@ READ = {
     "label_errors", "test_dir", "multi_query", "images", "results", "recipes", "about", "table",
     "image", "config", "data_dir", "train_with", "DG_dir", "teacher", "networks", "test_dirs",
     "calibrate", "csv", "corrections", "tracks", "frames", "travel", "truth",
+    "copy",  # written by `search backup`, which checks it as an output
     "crops",  # of which a folder of its own is written
 }  # fmt: skip
 FOLDERS = {
