@@ -21,6 +21,7 @@ REASONS = {  # what SQLite says, and what to do
     "Could not decode": DAMAGED,
     "codec can't decode": DAMAGED,
     "malformed": DAMAGED,
+    "too big": DAMAGED,  # the length of a value, by a changed byte
     "not a database": NO_INDEX,
     "no such table": NO_INDEX,
     "no such column": NO_INDEX,

@@ -178,3 +178,9 @@ def test_an_image_that_damage_hides_from_a_filter_is_named(tmp_path):
     ):
         with pytest.raises(UserError, match=r"a\.index: damaged: what is listed of an image"):
             ask(SearchIndex(path))
+
+
+def test_a_length_that_damage_made_too_big_is_named(tmp_path):
+    index = SearchIndex(tmp_path / "a.index")
+    with pytest.raises(UserError, match=r"a\.index: damaged\. Index the images again"):
+        index._rows("SELECT zeroblob(2147483647)")
