@@ -250,9 +250,12 @@ class IndexFile(SqliteFile):
         """Return the version of the file."""
         return self._version()
 
-    def move(self, moved: Callable[[str], str]) -> int:
+    def move(
+        self, moved: Callable[[str], str], kept: Callable[[Any, Any], Any] = lambda _, new: new
+    ) -> int:
         """Give images, and all that is remembered, the paths that a function says.
 
+        kept: (remembered value, the same with new paths) → the value to remember.
         Returns how many images moved. An image that is already at the new path is replaced.
         """
         count = 0
@@ -270,7 +273,8 @@ class IndexFile(SqliteFile):
                 )
                 count += 1
             for key, text in self._rows("SELECT key, value FROM about"):
-                if (now := _moved_texts(parse_json(text), moved)) != parse_json(text):
+                before = parse_json(text)
+                if (now := kept(before, _moved_texts(before, moved))) != before:
                     self._rows("UPDATE about SET value = ? WHERE key = ?", (json.dumps(now), key))
         return count
 

@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from person_reid.deploy import find
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.load import NetworkToTest
 from person_reid.errors import UserError
-from person_reid.files import real
+from person_reid.files import checksum_of, real
 from person_reid.gallery.checks import SAME_PICTURE
 from person_reid.gallery.contract import Gallery
 from person_reid.models.factory import options_of
@@ -29,7 +31,9 @@ OF_FEATURES = (
     *find.DECIDED, *find.PREPARED, "engine", "no_flip", *PrecisionOptions.declared()
 )  # fmt: skip
 # Options that say where a network is; whether it is the same, its features tell.
-MOVABLE = ("name", "weights", "engine")
+MOVABLE = ("name", "weights", "engine", "from")
+MOVED_FILES = ("weights", "engine", "from")  # are found beside an index as well
+WEIGHT_ENDINGS = (".pth", ".pt", ".safetensors", ".onnx")
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def open_network(index: Gallery, options: AddOptions | AnswerOptions | None = No
     features or those of its run's weights are others by now.
     """
     options = options or AnswerOptions(index=str(index.path))
-    network = network_ref(index, options)
+    network = found_again(index, network_ref(index, options))
     config = replace(
         network.config(),
         gpu_ids=options.gpu_ids,
@@ -115,6 +119,52 @@ def open_network(index: Gallery, options: AddOptions | AnswerOptions | None = No
     embedder = find.open_embedder(config, limits=limits_of_bits(bits))
     check_same_network(index, embedder, network)
     return embedder
+
+
+def found_again(index: Gallery, network: NetworkRef) -> NetworkRef:
+    """Return a network with the place of its weights: as remembered, or else beside the index.
+
+    There they have their name, or the checksum that the index remembers. Whether they are the same,
+    check_same_network says. Raises UserError if they are in neither place.
+    """
+    place = Path(network.place)
+    if network.kind not in MOVED_FILES or not place.is_absolute() or place.exists():
+        return network
+    if not index.file or not known_network(index):
+        return network
+    beside = real(index.file).parent
+    digest = index.recall("weights_sha256")
+    others = sorted(beside.iterdir()) if digest else []
+    alike = (each for each in others if _weights_digest(each) == digest)
+    named = beside / place.name
+    if found := named if named.exists() else next(alike, None):
+        log.info("%s: its network is now %s", index.path, found)
+        return replace(network, place=str(real(found)))
+    raise UserError(
+        f"{index.path}: its network is neither {place} nor in {beside}. Put it there, or name its "
+        f"new place once: {as_flag(network.kind, NAMED_ALONE)} PLACE"
+    )
+
+
+def _places(index: Gallery) -> list[str]:
+    """Return where the network was found after it had moved, in this order."""
+    values = map(index.recall, map(_place_key, count(1)))
+    return list(map(str, takewhile(lambda value: value is not None, values)))
+
+
+def _remember_place(index: Gallery, place: str) -> None:
+    free = count(len(_places(index)) + 1)  # another process may take a number first
+    next(n for n in free if index.remember({_place_key(n): place})[_place_key(n)] == place)
+
+
+def _place_key(number: int) -> str:
+    return f"network place {number}"
+
+
+def _weights_digest(place: str | Path) -> str | None:
+    """Return the SHA-256 of a file of weights, or of that in a published folder, if it is one."""
+    file = Path(place, "model.safetensors") if Path(place).is_dir() else Path(place)
+    return checksum_of(file) if file.suffix in WEIGHT_ENDINGS and file.is_file() else None
 
 
 def ref_of(embedder: Embedder) -> NetworkRef:
@@ -201,7 +251,8 @@ def known_network(index: Gallery) -> NetworkRef | None:
     plain = str | int | float | None
     fit = isinstance(flags, dict) and all(isinstance(value, plain) for value in flags.values())
     if fit and flags.get("bits") in (None, *range(1, 33)):
-        return NetworkRef.from_json(flags)
+        first = NetworkRef.from_json(flags)
+        return replace(first, place=_places(index)[-1]) if _places(index) else first
     raise UserError(f"{index.path}: damaged: it says {flags!r:.100} of its network.")
 
 
@@ -219,7 +270,11 @@ def check_same_network(index: Gallery, embedder: Embedder, network: NetworkRef) 
             len(index),
         )
     asked = network.to_json()
-    kept = index.remember({"network": asked, "probe": probe.tolist()})["probe"]
+    values = {"network": asked, "probe": probe.tolist()}
+    new = network.kind in MOVED_FILES and index.recall("network") is None
+    if new and (digest := _weights_digest(network.place)):
+        values["weights_sha256"] = digest
+    kept = index.remember(values)["probe"]
     known = known_network(index) or network
     check_agrees(index, known, asked)
     kept = as_float32(kept, f"{index.path}: damaged: the feature of its test image")
@@ -228,6 +283,10 @@ def check_same_network(index: Gallery, embedder: Embedder, network: NetworkRef) 
             f"{index.path}: its features were made by another network ({known}), or its weights "
             f"have changed since. {_again(index)}"
         )
+    moved = network.kind in MOVED_FILES and network.place != known.place
+    if moved and not Path(known.place).exists():
+        with suppress(UserError):  # a file that may only be read
+            _remember_place(index, network.place)
 
 
 def check_agrees(index: Gallery, known: NetworkRef, asked: Mapping[str, Any]) -> None:

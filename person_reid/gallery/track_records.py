@@ -43,7 +43,8 @@ class TrackRecord:
     path: the track file. frames: its video or folder of images. crops: the folder of its crops.
     fps: the frames in a second. start: the time of the first one, if it is known.
     width, height: the size of the frames in pixels. classes, form, first_frame, times: see
-    read_tracks. named: whether labels are named as the images in `frames`.
+    read_tracks. named: whether labels are named as the images in `frames`. indexed_at: where the
+    track file and its frames were when they were indexed, if they have moved since.
     """
 
     source: str
@@ -60,6 +61,7 @@ class TrackRecord:
     first_frame: int | None = None
     times: list[list[float]] | None = None
     named: bool = False
+    indexed_at: list[str] | None = None
 
     def fault(self) -> str:
         """Return which fact cannot be, as an index of somebody else may hold it, or ""."""
@@ -161,6 +163,10 @@ def _is_pair(value: object) -> bool:
     )
 
 
+def _are_two_places(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_path, value))
+
+
 def _or_none(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or holds(value)
 
@@ -184,6 +190,7 @@ FACTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "times": (_or_none(_are_times), "ascending pairs of a frame and seconds, or null"),
     "named": (lambda value: type(value) is bool, "true or false"),
+    "indexed_at": (_or_none(_are_two_places), "two paths, or null"),
 }
 
 
@@ -197,9 +204,9 @@ def describe_tracks(
     still in the index.
     """
     path, place = real(config.tracks or ""), real(config.frames or "")
-    name = place.parent.name if place.name == "img1" else place.stem
-    source = f"{as_file_name(name)}-{_digest(path, place)}"
     known = {record.path: record for record in recorded_tracks(index)}.get(str(path))
+    indexed_at = known.indexed_at if known and known.frames == str(place) else None
+    source = _source(path, *map(Path, indexed_at or (path, place)))
     if known and known.source != source:
         if any(index.images(Filter(source=known.source))):
             raise UserError(
@@ -239,6 +246,7 @@ def describe_tracks(
         first,
         None,
         images is not None,
+        indexed_at,
     )
     if isinstance(frames, Video) or frames.first > 1:  # not number / rate
         shown = [frame + 1 - first for frame in frames_at_ends(boxes)]
@@ -249,6 +257,14 @@ def describe_tracks(
     return record, frames
 
 
+def kept_source(before: Any, moved: Any) -> Any:
+    """Return a value of an index with moved paths; the record of a track file keeps its source."""
+    if before == moved or not isinstance(before, dict) or not {"source", "path"} <= {*before}:
+        return moved
+    places = before.get("indexed_at") or [before["path"], before["frames"]]
+    return {**moved, "indexed_at": places}
+
+
 def _images_of_labels(tracks: Path, frames: FrameFolder | Video) -> dict[str, int] | None:
     """Return the number of the image of each name if labels have these names, which are times."""
     if not tracks.is_dir() or isinstance(frames, Video) or frames.numbered:
@@ -257,12 +273,13 @@ def _images_of_labels(tracks: Path, frames: FrameFolder | Video) -> dict[str, in
     return names if all(file.stem in names for file in files_of(tracks)) else None
 
 
-def _digest(tracks: Path, frames: Path) -> str:
-    """Return eight digits that name a content of a track file, and where it and its frames are."""
+def _source(file: Path, tracks: Path, frames: Path) -> str:
+    """Return a name for a track file's content, and for where it and its frames were at first."""
+    name = frames.parent.name if frames.name == "img1" else frames.stem
     found = hashlib.sha256(f"{tracks}\n{frames}\n".encode(errors="surrogateescape"))
-    for file in files_of(tracks):
-        found.update(file.name.encode(errors="surrogateescape") + content_of(file))
-    return found.hexdigest()[:8]
+    for each in files_of(file):
+        found.update(each.name.encode(errors="surrogateescape") + content_of(each))
+    return f"{as_file_name(name)}-{found.hexdigest()[:8]}"
 
 
 def _crops_folder(index: Gallery, source: str, given: str | None, known: TrackRecord | None) -> str:

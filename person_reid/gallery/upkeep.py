@@ -13,6 +13,7 @@ from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.inverted_lists import damaged_in, faiss_is_installed, files_of_lists
 from person_reid.gallery.metadata import FACT_NAMES
 from person_reid.gallery.schema import VERSION
+from person_reid.gallery.track_records import kept_source
 
 MOST_VALUES = 10  # values of a column
 
@@ -93,7 +94,7 @@ def relocate(index: SearchIndex, old: Path, new: Path) -> int:
         inside = Path(text).is_absolute() and Path(text).is_relative_to(old)
         return str(new / Path(text).relative_to(old)) if inside else text
 
-    return index.move(moved)
+    return index.move(moved, kept_source)
 
 
 def gone(index: Gallery) -> list[Path]:

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -177,6 +178,24 @@ def test_flags_that_contradict_the_index_are_refused(indexed, capsys):
     (indexed / "net.pth").rename(indexed / "moved.pth")
     # It is the same network.
     assert "4 images added" in said(capsys, "index", "second", "--weights", "moved.pth")
+
+
+def test_weights_that_moved_are_found_beside_the_index_or_named_once(indexed, capsys):
+    (indexed / "far").mkdir()
+    (indexed / "net.pth").rename(indexed / "renamed.pth")  # beside, by their checksum
+    assert "0 images added" in said(capsys, "index", "first")
+    (indexed / "renamed.pth").rename(indexed / "far" / "net.pth")
+    lost = re.escape(f"neither {indexed / 'renamed.pth'} nor in {indexed}. Put it there, or name")
+    with pytest.raises(UserError, match=rf"{lost} its new place once: --weights PLACE"):
+        said(capsys, "index", "first")
+    with pytest.raises(UserError, match="its weights have changed since"):
+        said(capsys, "index", "first", "--weights", "net1.pth")
+    assert "0 images added" in said(capsys, "index", "first", "--weights", "far/net.pth")
+    assert "4 images added" in said(capsys, "index", "second")
+    (indexed / "far" / "net.pth").rename(indexed / "net.pth")  # beside, by name
+    (indexed / "net1.pth").unlink()
+    embedder = reid.open_network(reid.SearchIndex("people.index"))
+    assert Path(embedder.source.weights) == indexed / "net.pth"
 
 
 def test_a_run_is_refused_for_the_index_of_a_weight_file(indexed, capsys):

@@ -61,6 +61,20 @@ def entries():
     return [*chain.from_iterable(images for images, _ in SearchIndex("people.index").entries())]
 
 
+def test_a_relocated_track_file_is_the_same_source(place, capsys):
+    said(capsys, "--per_track", "4")
+    (place / "films").mkdir()
+    for name in ("hall", "tracks.txt"):
+        Path(name).rename(place / "films" / name)
+        search.main(["relocate", name, f"films/{name}", "--index", "people.index"])
+    again = ["--per_track", "4", "--tracks", "films/tracks.txt"]
+    assert "0 images added, 8 were there already" in said(capsys, *again, frames="films/hall")
+    with (place / "films" / "tracks.txt").open("a") as file:
+        file.write("\n")
+    with pytest.raises(UserError, match="changed since its images were indexed"):
+        said(capsys, *again, frames="films/hall")
+
+
 @pytest.mark.parametrize("keep", [False, True])
 def test_what_was_cut_from_tracks_is_forgotten_with_them(place, capsys, keep):
     said(capsys, "--per_track", "4")
