@@ -4,7 +4,6 @@
 python model.py                          # list the networks
 python model.py osnet_x0_25              # build one, run it, print its stages
 python model.py --published "osnet*"     # list networks that others have published
-python model.py --plugin my_network.py   # list yours as well
 
 The classes have the published names, arguments, state-dict keys and outputs. The published
 constructors always load ImageNet weights. If the cache has none, or a checkpoint follows anyway,

@@ -32,7 +32,8 @@ from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.gallery.upkeep import faults_of
 
 KINDS = ("named", "harmless", "wrong, named by check", "wrong, named by nothing")
-IMAGES, WIDTH, BLOCK_BYTES = 3000, 64, 4096
+IMAGES, WIDTH = 3000, 64
+BLOCK_BYTES = 4096
 QUESTIONS = (EVERYTHING, Filter(camera="3"), Filter(identity="p7"), Filter(after="2026-11-15"))
 
 

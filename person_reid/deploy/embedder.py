@@ -111,7 +111,8 @@ class Embedder:
         output: str | None = None,
     ) -> None:
         _check(source, batch_size, dtype, scales, size)
-        self.source, self.weights, self.flip = source, weights, flip is not False
+        self.source, self.weights = source, weights
+        self.flip = flip is not False
         self.limits = _checked_limits(limits)
         scales = np.ravel(scales).tolist()
         device = usable_device(device)

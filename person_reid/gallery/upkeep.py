@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.errors import UserError
-from person_reid.files import atomic_write
+from person_reid.files import STORE, atomic_write, regular_file
 from person_reid.gallery.gallery import Gallery, open_gallery
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.inverted_lists import damaged_in, faiss_is_installed, files_of_lists
@@ -16,6 +16,7 @@ from person_reid.gallery.schema import VERSION
 from person_reid.gallery.track_records import kept_source
 
 MOST_VALUES = 10  # values of a column
+BEGINNING = b"SQLite format 3\0"  # of every file of SQLite
 
 
 def open_file(place: str) -> SearchIndex:
@@ -38,7 +39,14 @@ def faults_of(index: SearchIndex) -> Iterator[str]:
 
 
 def back_up(index: SearchIndex, place: str | Path) -> None:
-    """Write a copy of one state of an index, while others read and write."""
+    """Write a copy of one state of an index, while others read and write.
+
+    Raises UserError if something that is not an index is there.
+    """
+    if Path(place).exists():
+        with regular_file(place, STORE, "the copy of an index").open("rb") as file:
+            if file.read(len(BEGINNING)) != BEGINNING:
+                raise UserError(f"{place}: is there already, and is not an index; choose a name.")
     with (
         atomic_write(place) as temporary,
         closing(sqlite3.connect(temporary)) as copy,

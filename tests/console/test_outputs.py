@@ -59,7 +59,7 @@ READ = {
     "label_errors", "test_dir", "multi_query", "images", "results", "recipes", "about", "table",
     "image", "config", "data_dir", "train_with", "DG_dir", "teacher", "networks", "test_dirs",
     "calibrate", "csv", "corrections", "tracks", "frames", "travel", "truth",
-    "copy",  # written by `search backup`, which checks it as an output
+    "copy",  # written by `search backup`, over an older copy alone
     "crops",  # of which a folder of its own is written
 }  # fmt: skip
 FOLDERS = {

@@ -55,6 +55,15 @@ def test_check_names_damage_and_says_if_there_is_none(images, here, capsys):
     assert "0.jpg' was changed" in capsys.readouterr().out
 
 
+def test_a_backup_replaces_an_older_one_and_nothing_else(images, here, capsys):
+    said(capsys, "backup", "copy.index")
+    said(capsys, "backup", "copy.index")
+    Path("photo.jpg").write_bytes(b"precious")
+    with pytest.raises(UserError, match=r"photo.jpg: is there already, and is not an index"):
+        said(capsys, "backup", "photo.jpg")
+    assert Path("photo.jpg").read_bytes() == b"precious"
+
+
 def test_a_backup_is_of_one_state_while_others_write(images, here, capsys):
     writer = SearchIndex("people.index")
     stop = threading.Event()
