@@ -127,7 +127,7 @@ def test_the_time_is_that_of_one_view_on_the_cpu(monkeypatch):
         opened.append((flags.no_flip, flags.gpu_ids))
         return SimpleNamespace(flips_inside=False)
 
-    monkeypatch.setattr(compare_networks, "open_embedder", open_embedder)
+    monkeypatch.setattr("person_reid.open_embedder", open_embedder)
     for name in ("milliseconds", "megabytes"):
         monkeypatch.setattr(compare_networks, name, lambda _: 1.0)
     measure("random", network_named("test_resnet=none", "networks", "0"), [])

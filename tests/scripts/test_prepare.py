@@ -96,7 +96,7 @@ def test_people_walk_past_cameras(tmp_path, capsys, monkeypatch):
         asked.append(sizes)
         return 1234
 
-    monkeypatch.setattr(prepare, "draw_walks", draw_walks)
+    monkeypatch.setattr("person_reid.draw_walks", draw_walks)
     command = ["--synthetic", "--walks", "--data_dir", str(tmp_path)]
     prepare.main([*command, "--identities", "5", "--cameras", "2", "--seed", "3"])
     prepare.main(command)

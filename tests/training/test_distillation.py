@@ -22,7 +22,7 @@ from person_reid.errors import UserError
 from person_reid.losses.plan import LossPlan, LossTerm
 from person_reid.run_folder import RunFolder
 from person_reid.training.criterion import Criterion
-from person_reid.training.teacher import DistillationTerm
+from person_reid.training.teacher import DistillationTerm, teacher_features
 from person_reid.training.training_images import Batch
 from tests.support.flags import SMALLEST
 from tests.support.networks import open_embedder
@@ -173,7 +173,7 @@ def test_features_that_cannot_be_kept_are_used_all_the_same(monkeypatch, caplog)
     teacher: Any = SimpleNamespace(
         features=lambda bank, name: np.ones((len(bank), 4), np.float32), **names
     )
-    found = teacher.teacher_features(
+    found = teacher_features(
         teacher, [(Path("people/train_all"), read_split("people", "train_all"))]
     )
     assert (
@@ -195,7 +195,7 @@ def test_features_of_images_that_have_changed_are_computed_again(tmp_path):
         split = read_split(tmp_path, "train_all")
         if time is not None:
             os.utime(split.paths[0], (time, time))
-        teacher.teacher_features(teacher, [(tmp_path / "train_all", split)])
+        teacher_features(teacher, [(tmp_path / "train_all", split)])
     assert len(computed) == 2
 
 
