@@ -9,7 +9,9 @@
 PYTHON ?= python3
 VENV   := .venv
 RUN     = $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
-PIP     = $(RUN) -m pip install --quiet --disable-pip-version-check
+# pip would compile on one core.
+PIP     = $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
+COMPILE = -$(RUN) -m compileall -qq -j 0 $(VENV)/lib
 PYTEST  = $(RUN) -m pytest -n auto --dist worksteal
 PEOPLE := demo/people
 SIZES  := --test_identities 30 --distractors 150 --junk 50
@@ -66,10 +68,12 @@ lint: $(VENV)/.ready-dev
 $(VENV)/.ready: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) -r requirements.txt
+	$(COMPILE)
 	touch $@
 
 $(VENV)/.ready-dev: pyproject.toml requirements-dev.txt $(VENV)/.ready
 	$(PIP) -r requirements-dev.txt
+	$(COMPILE)
 	touch $@
 
 $(VENV)/.ready-docs: pyproject.toml $(VENV)/.ready

@@ -5,6 +5,7 @@ import re
 import shutil
 import sqlite3
 from contextlib import suppress
+from itertools import product
 
 import numpy as np
 import pytest
@@ -376,8 +377,7 @@ def damaged(content, place, length=1):
 
 
 @pytest.mark.usefixtures("quick_codes")
-@pytest.mark.parametrize("codes", CODE_NAMES)
-@pytest.mark.parametrize("length", [1, 4, 4096])
+@pytest.mark.parametrize(("codes", "length"), [*product(CODE_NAMES, [1, 4096]), ("float32", 4)])
 def test_no_damage_of_lists_is_answered_from(tmp_path, codes, length, wide):
     index = SearchIndex(tmp_path / "a.index", codes)
     index.add(NAMES[:1200], wide[:1200])

@@ -389,6 +389,7 @@ class TestWhatGoesWrong:
         assert not list(copy.glob(".*.partial"))
 
 
+@pytest.mark.slow  # the synthetic people above go the same way
 def test_real_people_go_from_download_to_ranking(real_people, tmp_path):
     """An OSNet trained on other people and fine-tuned beats itself as it was.
 
