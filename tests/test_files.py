@@ -392,37 +392,54 @@ def test_a_folder_of_an_earlier_version_whose_mark_lists_nothing_is_replaced(tmp
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("unbuffered", [[], ["-u"]])
 @pytest.mark.parametrize("full", ["stdout", "stderr"])
-def test_a_full_disk_behind_the_terminal_ends_a_command_without_a_traceback(full):
+def test_a_full_disk_behind_the_terminal_ends_no_command_before_its_files_are_written(
+    full, unbuffered, tmp_path
+):
     code = (
-        "import sys; from person_reid.console import run_script\n"
+        "import sys, logging; from pathlib import Path; "
+        "from person_reid.console import run_script\n"
         "def main():\n"
         "    print('query: 10 images', flush=True); print('a bar', file=sys.stderr, flush=True)\n"
+        f"    Path({str(tmp_path / 'features')!r}).write_text('all'); print('x' * 100_000)\n"
         "run_script(main)"
     )
     with Path("/dev/full").open("w") as disk:
         streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, full: disk}
-        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, **streams, timeout=60)
-    assert done.returncode == 1
+        done = subprocess.run(
+            [sys.executable, *unbuffered, "-c", code], cwd=ROOT, **streams, timeout=60
+        )
+    assert (tmp_path / "features").read_text() == "all"
     if full == "stdout":
-        assert done.stderr.count(b"\n") == 1 and b"No space left on device" in done.stderr
+        assert done.returncode == 1
+        assert done.stderr == b"a bar\nerror: standard output: No space left on device\n"
+    else:
+        assert (
+            done.returncode == 0 and done.stdout == b"query: 10 images\n" + b"x" * 100_000 + b"\n"
+        )
 
 
-def test_a_command_ends_silently_with_its_reader():
+@pytest.mark.parametrize("unbuffered", [[], ["-u"]])
+def test_a_reader_that_ends_costs_no_command_its_files(unbuffered, tmp_path):
     """The command is of the kind `python test.py | head -1`."""
     code = (
-        "import time; from person_reid.console import run_script\n"
+        "import sys, time; from pathlib import Path; from person_reid.console import run_script\n"
         "def main():\n"
         "    print('query: 10 images', flush=True); time.sleep(0.5); print('gallery', flush=True)\n"
+        "    print('x' * 100_000)\n"
+        f"    Path({str(tmp_path / 'features')!r}).write_text('all')\n"
         "run_script(main)"
     )
+    command = [sys.executable, *unbuffered, "-c", code]
     with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout and process.stderr
         assert process.stdout.readline() == b"query: 10 images\n"
         process.stdout.close()
         assert process.stderr.read() == b"" and process.wait(60) == 1
+    assert (tmp_path / "features").read_text() == "all"
 
 
 def test_a_folder_is_compared_once_its_path_is_resolved(tmp_path, monkeypatch):

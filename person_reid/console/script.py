@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO
 
 from person_reid.config.option import OptionError, as_flag
 from person_reid.errors import LostProcessError, UserError, describe_error, first_line
@@ -35,23 +35,63 @@ def fail(message: str, wait: bool = True) -> NoReturn:
     sys.exit(1)
 
 
+class Output(io.FileIO):
+    """Standard output or error, whose failure costs a command none of its work.
+
+    The disk behind it may be full, or its reader, such as head, may have ended. The command goes on
+    to write its files, and `failure` says in the end what became of the output.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write bytes, or remember why that failed. Return their number."""
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            self.failure = error
+            return memoryview(data).nbytes
+
+
+def open_output(stream: TextIO) -> tuple[TextIO, Output | None]:
+    """Return a stream that prints every file name and never fails, and its Output.
+
+    Only Python's own has one: a test, a notebook and a console of Windows have streams of others.
+    """
+    if not isinstance(stream, io.TextIOWrapper):  # None in a program without a console
+        return stream, None
+    stream.reconfigure(errors="replace")
+    own = stream in (sys.__stdout__, sys.__stderr__)
+    if not own or type(getattr(stream.buffer, "raw", stream.buffer)) is not io.FileIO:
+        return stream, None
+    stream.flush()
+    output = Output(stream.fileno(), "w", closefd=False)
+    unbuffered = stream.write_through  # python -u
+    text = io.TextIOWrapper(
+        output if unbuffered else io.BufferedWriter(output),
+        stream.encoding,
+        "replace",
+        line_buffering=stream.line_buffering,
+        write_through=unbuffered,
+    )
+    return text, output
+
+
 def run_script(main: Callable[[], object]) -> None:
     """Call `main()` as a script: an error that the user can mend ends in one line and status 1.
 
     Ctrl-C ends in status 130. A UserError, an OSError (no such file, disk full), or too little
-    memory or too few threads prints no traceback. Any other exception is a bug and keeps it. If a
-    reader of the output, such as head, ends, the script ends silently.
+    memory or too few threads prints no traceback. Any other exception is a bug and keeps it. If the
+    output cannot be written, the script ends its work first. Status 1 tells it, and a line unless a
+    reader such as head has ended.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # Printing a file's name must never end a program.
-            stream.reconfigure(errors="replace")
+    sys.stderr, _ = open_output(sys.stderr)
+    sys.stdout, output = open_output(sys.stdout)
     try:
         main()
-        flush_output()
-    except BrokenPipeError:
-        close_output()
-        sys.exit(1)
+        if output:
+            sys.stdout.flush()
+            check_output(output.failure)
     except (UserError, OSError) as error:
         said = error.spelled(as_flag) if isinstance(error, OptionError) else describe_error(error)
         fail(said, wait=not isinstance(error, LostProcessError))
@@ -69,21 +109,12 @@ def run_script(main: Callable[[], object]) -> None:
         sys.exit(130)
 
 
-def flush_output() -> None:
-    """Write what is still to be printed. Raises OSError, which names the output, if that fails."""
-    try:
-        if sys.stdout:  # None in a program without a console
-            sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        close_output()
-        raise OSError(error.errno, error.strerror, "standard output") from None
-
-
-def close_output() -> None:
-    """Let what is still to be printed go nowhere; else Python would fail at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def check_output(failure: OSError | None) -> None:
+    """Raise OSError, which names the output, if writing to it failed."""
+    if isinstance(failure, BrokenPipeError):
+        sys.exit(1)
+    if failure:
+        raise OSError(failure.errno, failure.strerror, "standard output")
 
 
 def let_the_first_speak() -> None:
