@@ -377,7 +377,8 @@ def resemblance(
 
     By default the people who are named tell how well that is; without enough of them, nobody does.
     """
-    named = np.flatnonzero([bool(name) for name in known])
+    names = np.array(known)
+    named = np.flatnonzero(names != "")
     threshold, remark = measured_threshold(config.threshold, index, "person"), ""
     if threshold is None and len(named):
         threshold = threshold_among(features[named], [known[i] for i in named])
@@ -388,7 +389,7 @@ def resemblance(
     def resembles(name: str, rows: Labels) -> Booleans:
         if threshold is None:
             return np.zeros(len(rows), np.bool_)
-        own = features[[each == name for each in known]]
+        own = features[names == name]
         _, scores = person_scores(list(features[rows][:, None]), [([name] * len(own), own)])
         return np.array([accepts(threshold, score) for score in scores[:, 0]])
 
@@ -513,12 +514,12 @@ def prune(config: PruneConfig) -> None:
     if paths and len(paths) == len(index):
         raise reid.UserError(
             f"{config.index}: none of its images is there, such as {paths[0]}. Have they moved? "
-            "python tools/search.py relocate OLD NEW --index FILE"
+            f"{as_command('tools/search.py')} relocate OLD NEW --index FILE"
         )
     count = 0
     for start in range(0, len(paths), PRUNED_AT_ONCE):
         some = paths[start : start + PRUNED_AT_ONCE]
-        count += index.forget(reid.Filter(images=tuple(map(os.fsencode, some))), "prune")
+        count += index.forget(reid.Filter(images=tuple(some)), "prune")
     print(f"{config.index}: {counted(count, 'image')} forgotten, {len(index)} left")
 
 

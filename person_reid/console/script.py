@@ -91,7 +91,7 @@ def run_script(main: Callable[[], object]) -> None:
         main()
         if output:
             sys.stdout.flush()
-            check_output(output.failure)
+            check_printed(output.failure)
     except (UserError, OSError) as error:
         said = error.spelled(as_flag) if isinstance(error, OptionError) else describe_error(error)
         fail(said, wait=not isinstance(error, LostProcessError))
@@ -109,8 +109,8 @@ def run_script(main: Callable[[], object]) -> None:
         sys.exit(130)
 
 
-def check_output(failure: OSError | None) -> None:
-    """Raise OSError, which names the output, if writing to it failed."""
+def check_printed(failure: OSError | None) -> None:
+    """Raise OSError, which names the output, if something could not be printed."""
     if isinstance(failure, BrokenPipeError):
         sys.exit(1)
     if failure:

@@ -97,7 +97,8 @@ def decode_items(items: Any, size: tuple[int, int]) -> tuple[Split, torch.Tensor
         people.append(identity.item() if hasattr(identity, "item") else identity)
         cameras.append(int(camera))
     names = sorted(set(people))
-    targets = np.array([names.index(who) for who in people], np.int64)
+    numbers = {name: number for number, name in enumerate(names)}
+    targets = np.array([numbers[who] for who in people], np.int64)
     paths = [Path(f"image {index}") for index in range(len(items))]
     return Split(paths, targets, np.array(cameras), list(map(str, names)), targets), bank
 

@@ -12,11 +12,18 @@ from person_reid.data.video.crops import CROP_NAME, number_and_frame
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import UNKNOWN_ABOUT, About, Filter
 
+ASKED_AT_ONCE = 500  # images of one filter
+
 
 def known_abouts(gallery: Gallery, paths: Iterable[Path]) -> dict[Path, About]:
     """Return {path: the facts} of those images that are in a gallery."""
-    found = (gallery.images(Filter(image=path)) for path in paths)
-    return dict(image for some in found for images in some for image in images)
+    asked = list(paths)
+    found: dict[Path, About] = {}
+    for start in range(0, len(asked), ASKED_AT_ONCE):
+        some = Filter(images=tuple(asked[start : start + ASKED_AT_ONCE]))
+        for images in gallery.images(some):
+            found.update(images)
+    return found
 
 
 def one_person_each(paths: Sequence[Path], abouts: Mapping[Path, About]) -> dict[str, list[Path]]:

@@ -94,6 +94,15 @@ def check_count(k: int) -> None:
         raise UserError(f"k {k}: expected 1 or more.")
 
 
+def check_version(place: str | Path, version: int, known: int) -> None:
+    """Raise UserError for what a later version of this program has written."""
+    if version > known:
+        raise UserError(
+            f"{place}: of version {version}; this program knows versions up to {known}. "
+            "Update it: python -m pip install --upgrade person-reid"
+        )
+
+
 def are_different(pair: Features) -> bool:
     """Return whether two features (2, D) of one network show different pictures."""
     first, second = unit_rows(pair)

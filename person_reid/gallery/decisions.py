@@ -10,18 +10,19 @@ leave none behind.
 import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
 from person_reid.errors import UserError
+from person_reid.gallery.asked_images import known_abouts
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.indexed_tracks import IndexedTrack
-from person_reid.gallery.metadata import Filter
+from person_reid.gallery.numbered_notes import add_note, numbered_notes
 from person_reid.gallery.track_records import recorded_tracks
 from person_reid.retrieval.clusters import number_in
 
 log = logging.getLogger(__name__)
+DECISIONS = "decided"  # the name of the notes
 Decided = dict[str, dict[str, bool]]  # {source: {track: whether somebody is named}}
 
 
@@ -31,17 +32,15 @@ def decide(index: Gallery, names: Mapping[Path, str]) -> None:
     names: {path: name, or ""}, as the images in the index now have them.
     """
     found: Decided = {}
-    for record in recorded_tracks(index) if names else ():
-        for images in index.images(Filter(source=record.source)):
-            for path, about in images:
-                if path in names and about.track:
-                    tracks = found.setdefault(record.source, {})
-                    tracks[about.track] = tracks.get(about.track, False) or bool(names[path])
+    sources = {record.source for record in recorded_tracks(index)} if names else set()
+    for path, about in known_abouts(index, names).items():
+        if about.track and about.source in sources:
+            tracks = found.setdefault(about.source, {})
+            tracks[about.track] = tracks.get(about.track, False) or bool(names[path])
     if not found:
         return
     # no two are equal, so what is decided again counts again
-    value = {"tracks": found, "id": secrets.token_hex(4)}
-    next(n for n in count(1) if index.remember({_key(n): value})[_key(n)] == value)
+    add_note(index, DECISIONS, {"tracks": found, "id": secrets.token_hex(4)})
 
 
 def decided_names(index: Gallery, tracks: Sequence[IndexedTrack]) -> dict[int, str]:
@@ -69,7 +68,7 @@ def decided_names(index: Gallery, tracks: Sequence[IndexedTrack]) -> dict[int, s
 
 def _decisions(index: Gallery) -> Iterator[Decided]:
     """Yield what was decided, the latest last. Raises UserError if it is damaged."""
-    for value in takewhile(lambda value: value is not None, map(index.recall, map(_key, count(1)))):
+    for value in numbered_notes(index, DECISIONS):
         tracks = value.get("tracks") if isinstance(value, dict) else None
         if not isinstance(tracks, dict) or not all(map(_are_named, tracks.values())):
             raise UserError(f"{index.path}: damaged: it says {value!r:.100} of decided tracks.")
@@ -78,7 +77,3 @@ def _decisions(index: Gallery) -> Iterator[Decided]:
 
 def _are_named(value: Any) -> bool:
     return isinstance(value, dict) and all(type(each) is bool for each in value.values())
-
-
-def _key(number: int) -> str:
-    return f"decided {number}"

@@ -3,6 +3,13 @@
 A hash tells neither a path nor a name; whoever has the index and guesses a path can check it.
 """
 
+from hashlib import blake2b
+
+
+def hash_of_key(key: bytes, token: str) -> bytes:
+    """Return what a gallery with this token stores of a key."""
+    return blake2b(key, digest_size=16, key=token.encode()).digest()
+
 
 def image_key(path: bytes, state: str) -> bytes:
     """Return the key of an image: its path, and the size and time of its file."""

@@ -14,8 +14,6 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from hashlib import blake2b
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +22,7 @@ import numpy.typing as npt
 
 from person_reid.errors import UserError
 from person_reid.gallery.checks import check_count, check_filter, checked_features
-from person_reid.gallery.forgotten_keys import image_key, track_key
+from person_reid.gallery.forgotten_keys import hash_of_key, image_key, track_key
 from person_reid.gallery.index_file import IndexFile
 from person_reid.gallery.inverted_lists import (
     InvertedLists,
@@ -36,6 +34,7 @@ from person_reid.gallery.inverted_lists import (
 )
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.gallery.metadata import Found as Found
+from person_reid.gallery.numbered_notes import TRACK_RECORDS, note_key, numbered_notes
 from person_reid.gallery.schema import VERSION
 from person_reid.gallery.sqlite_errors import BUSY, DAMAGED
 from person_reid.gallery.track_crops import delete_crops
@@ -125,16 +124,13 @@ class SearchIndex(IndexFile):
 
     def _drop_records(self, sources: set[str]) -> None:
         """Delete the records of track files; the others are counted from 1 again."""
-        every = []
-        for number in count(1):
-            if (values := self.recall(f"tracks {number}")) is None:
-                break
-            self._rows("DELETE FROM about WHERE key = ?", (f"tracks {number}",))
-            every.append(values)
-        left = (each for each in every if each.get("source") not in sources)
-        for number, values in enumerate(left, 1):
-            text = json.dumps(values)
-            self._rows("INSERT INTO about VALUES (?, ?)", (f"tracks {number}", text))
+        records = [*numbered_notes(self, TRACK_RECORDS)]
+        left = [each for each in records if each.get("source") not in sources]
+        for number in range(1, len(records) + 1):
+            self._rows("DELETE FROM about WHERE key = ?", (note_key(TRACK_RECORDS, number),))
+        for number, record in enumerate(left, 1):
+            row = note_key(TRACK_RECORDS, number), json.dumps(record)
+            self._rows("INSERT INTO about VALUES (?, ?)", row)
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
         """Return those of some keys, see forgotten.py, of which something was forgotten."""
@@ -152,7 +148,7 @@ class SearchIndex(IndexFile):
             )
 
     def _hash(self, key: bytes) -> bytes:
-        return blake2b(key, digest_size=16, key=self.token.encode()).digest()
+        return hash_of_key(key, self.token)
 
     def _identified(self, condition: str, values: list[Any]) -> list[tuple[bytes, str, str, str]]:
         """Return path, state, source and track, "" if unknown, of images; not of damaged rows."""

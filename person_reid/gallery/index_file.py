@@ -189,10 +189,8 @@ class IndexFile(SqliteFile):
             for key, number, _, state, checksum, *_ in rows:
                 old = known[number][1]
                 if (about := merged_about(old, new[key])) != old:
-                    _, _, whole, *facts = _row(
-                        key, state, about, (checksum or 0) >> SUM_BITS & LOW_BITS
-                    )
-                    changed.append((*facts, None if checksum is None else whole, number))
+                    _, _, new_sum, *facts = _changed_row(key, state, about, checksum)
+                    changed.append((*facts, new_sum, number))
             self.database.executemany(f"UPDATE images SET {changes} WHERE id = ?", changed)
         return len(rows)
 
@@ -246,10 +244,6 @@ class IndexFile(SqliteFile):
         rows = self._rows("SELECT time, asked, images FROM forgotten ORDER BY rowid")
         return [dict(zip(("time", "asked", "images"), row, strict=True)) for row in rows]
 
-    def version(self) -> int:
-        """Return the version of the file."""
-        return self._version()
-
     def move(
         self, moved: Callable[[str], str], kept: Callable[[Any, Any], Any] = lambda _, new: new
     ) -> int:
@@ -265,11 +259,10 @@ class IndexFile(SqliteFile):
             ids = [number for number, path in rows if new[number] != path]
             for number, key, state, checksum, *facts in self._where("id", ids, ROW_FACTS):
                 about = self._known([(number, key, state, checksum, *facts)])[number][1]
-                of_feature = (checksum or 0) >> SUM_BITS & LOW_BITS
-                path, _, whole, *_ = _row(new[number], state, about, of_feature)
+                path, _, new_sum, *_ = _changed_row(new[number], state, about, checksum)
                 self._rows(
                     "UPDATE OR REPLACE images SET path = ?, checksum = ? WHERE id = ?",
-                    (path, None if checksum is None else whole, number),
+                    (path, new_sum, number),
                 )
                 count += 1
             for key, text in self._rows("SELECT key, value FROM about"):
@@ -521,6 +514,14 @@ def _row(key: bytes, state: str, about: About, of_feature: int, *feature: bytes)
     *facts, more = about
     texts = (*facts, more and json.dumps(more, ensure_ascii=False, sort_keys=True))
     return key, state, joined(of_feature, sum_of_facts(key, (state, *texts))), *texts, *feature
+
+
+def _changed_row(key: bytes, state: str, about: About, checksum: int | None) -> tuple[Any, ...]:
+    """Return the row of an image whose feature stays, without it; no checksum remains none."""
+    if checksum is None:
+        path, state, _, *texts = _row(key, state, about, 0)
+        return path, state, None, *texts
+    return _row(key, state, about, checksum >> SUM_BITS & LOW_BITS)
 
 
 def _moved_texts(value: Any, moved: Callable[[str], str]) -> Any:

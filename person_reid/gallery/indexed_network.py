@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from person_reid.errors import UserError
 from person_reid.files import checksum_of, real
 from person_reid.gallery.checks import SAME_PICTURE
 from person_reid.gallery.contract import Gallery
+from person_reid.gallery.numbered_notes import add_note, numbered_notes
 from person_reid.models.factory import options_of
 from person_reid.retrieval.thresholds import load_threshold
 from person_reid.run_folder import RunFolder, default_name, names_a_run
@@ -33,6 +33,7 @@ OF_FEATURES = (
 # Options that say where a network is; whether it is the same, its features tell.
 MOVABLE = ("name", "weights", "engine", "from")
 MOVED_FILES = ("weights", "engine", "from")  # are found beside an index as well
+PLACES = "network place"  # the name of notes: where it was found after it had moved
 WEIGHT_ENDINGS = (".pth", ".pt", ".safetensors", ".onnx")
 
 
@@ -146,21 +147,6 @@ def found_again(index: Gallery, network: NetworkRef) -> NetworkRef:
     )
 
 
-def _places(index: Gallery) -> list[str]:
-    """Return where the network was found after it had moved, in this order."""
-    values = map(index.recall, map(_place_key, count(1)))
-    return list(map(str, takewhile(lambda value: value is not None, values)))
-
-
-def _remember_place(index: Gallery, place: str) -> None:
-    free = count(len(_places(index)) + 1)  # another process may take a number first
-    next(n for n in free if index.remember({_place_key(n): place})[_place_key(n)] == place)
-
-
-def _place_key(number: int) -> str:
-    return f"network place {number}"
-
-
 def _weights_digest(place: str | Path) -> str | None:
     """Return the SHA-256 of a file of weights, or of that in a published folder, if it is one."""
     file = Path(place, "model.safetensors") if Path(place).is_dir() else Path(place)
@@ -178,9 +164,7 @@ def ref_of(embedder: Embedder) -> NetworkRef:
             "network: no command could open it again. Make the Embedder of the name of a run, of "
             "weights, of an exported file, or by Embedder.from_pretrained."
         )
-    known = TestConfig.declared()
-    flags = {name: known[name].default for name in OF_FEATURES if name != "from_run"}
-    flags["no_flip"] = not embedder.flip
+    flags = _defaults() | {"no_flip": not embedder.flip}
     if weights:
         height, width = embedder.size
         place = {"weights": str(real(weights)), "height": height, "width": width}
@@ -229,15 +213,19 @@ def network_ref(index: Gallery, options: Options | None = None) -> NetworkRef:
     )
     if start := given.pop("from_run", None):
         given["name" if names_a_run(start) else "from"] = start
-    for name in ("weights", "engine", "from"):
+    for name in MOVED_FILES:
         if name in given and Path(given[name]).exists():
             given[name] = str(real(given[name]))
     if remembered := known_network(index):
         check_agrees(index, remembered, given)
         return NetworkRef.from_json(remembered.to_json() | given)
+    return NetworkRef.from_json(_defaults() | {"name": default_name()} | given)
+
+
+def _defaults() -> dict[str, Any]:
+    """Return {option: its default} of those on which features depend."""
     known = TestConfig.declared()
-    defaults = {name: known[name].default for name in OF_FEATURES if name != "from_run"}
-    return NetworkRef.from_json(defaults | {"name": default_name()} | given)
+    return {name: known[name].default for name in OF_FEATURES if name != "from_run"}
 
 
 def known_network(index: Gallery) -> NetworkRef | None:
@@ -252,7 +240,8 @@ def known_network(index: Gallery) -> NetworkRef | None:
     fit = isinstance(flags, dict) and all(isinstance(value, plain) for value in flags.values())
     if fit and flags.get("bits") in (None, *range(1, 33)):
         first = NetworkRef.from_json(flags)
-        return replace(first, place=_places(index)[-1]) if _places(index) else first
+        *_, place = first.place, *numbered_notes(index, PLACES)
+        return replace(first, place=str(place))
     raise UserError(f"{index.path}: damaged: it says {flags!r:.100} of its network.")
 
 
@@ -286,7 +275,7 @@ def check_same_network(index: Gallery, embedder: Embedder, network: NetworkRef) 
     moved = network.kind in MOVED_FILES and network.place != known.place
     if moved and not Path(known.place).exists():
         with suppress(UserError):  # a file that may only be read
-            _remember_place(index, network.place)
+            add_note(index, PLACES, network.place)
 
 
 def check_agrees(index: Gallery, known: NetworkRef, asked: Mapping[str, Any]) -> None:

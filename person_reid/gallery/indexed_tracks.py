@@ -280,7 +280,7 @@ def corrections_of(
             raise UserError(
                 f"{origin}: {first} and {second} are both {name} there, "
                 "and nobody is at two places at once. Give one of them another identity, "
-                "in a list: python tools/search.py apply LIST --index FILE"
+                f"in a list: {as_command('tools/search.py')} apply LIST --index FILE"
             )
     # A track goes with itself, so that each that somebody has named is in a pair.
     same = [(group[0], i) for group in people.values() for i in group]

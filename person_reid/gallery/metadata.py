@@ -160,7 +160,7 @@ class Filter:
     image: str | os.PathLike[str] | bytes | None = None
     named: str | None = None
     where: Any = None
-    images: tuple[bytes, ...] | None = None
+    images: tuple[str | os.PathLike[str] | bytes, ...] | None = None
     has_identity: bool = False
 
     def __post_init__(self) -> None:

@@ -15,7 +15,6 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from hashlib import blake2b
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -29,13 +28,15 @@ from person_reid.gallery.checks import (
     are_different,
     check_count,
     check_filter,
+    check_version,
     checked_features,
     checked_paths,
     known_of,
     log_stripped,
     state_of,
 )
-from person_reid.gallery.forgotten_keys import image_key, track_key
+from person_reid.gallery.exact_search import nearest_images
+from person_reid.gallery.forgotten_keys import hash_of_key, image_key, track_key
 from person_reid.gallery.index import MOST_ADMITTED, Found
 from person_reid.gallery.metadata import EVERYTHING, FACT_NAMES, About, Filter
 from person_reid.gallery.milvus_notes import MilvusNotes
@@ -48,7 +49,7 @@ from person_reid.gallery.milvus_rows import (
 )
 from person_reid.gallery.milvus_server import MilvusServer
 from person_reid.gallery.track_crops import delete_crops
-from person_reid.retrieval.similarity import Features, unit_rows
+from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
 ROWS_OF_MESSAGE = 1000  # images in a message, of which Milvus takes 64 MB
@@ -75,12 +76,7 @@ class MilvusGallery:
         self.notes = MilvusNotes(self.server, f"{self.name}_about")
         self.server.load(self.name)
         self.new = not self.exists()
-        version = self.recall("version") or 1
-        if version > COLLECTION_VERSION:
-            raise UserError(
-                f"{address}: of version {version}; this program knows versions up to "
-                f"{COLLECTION_VERSION}. Update it: python -m pip install --upgrade person-reid"
-            )
+        check_version(address, self.recall("version") or 1, COLLECTION_VERSION)
 
     @property
     def file(self) -> None:
@@ -112,8 +108,8 @@ class MilvusGallery:
         self.notes.unmark(self._hashes(keys))
 
     def _hashes(self, keys: Sequence[bytes]) -> list[str]:
-        token = (self.recall("token") or "").encode()
-        return [blake2b(key, digest_size=16, key=token).hexdigest() for key in keys]
+        token = self.recall("token") or ""
+        return [hash_of_key(key, token).hex() for key in keys]
 
     def prepare(self) -> None:
         """Do nothing: the server brings its indexes up to date."""
@@ -226,7 +222,7 @@ class MilvusGallery:
         check_filter(among)
         queries = checked_features(queries, self.width(), self.path)
         if self._count(self._asked(among)) <= MOST_ADMITTED:
-            return self._compare_all(queries, k, among)
+            return nearest_images(queries, self.entries(among), k)
         dtype = self._dtype()
         index = self.server.ask(self.client.describe_index, self.name, "feature")["index_type"]
         step = max(1, ANSWERS // k)
@@ -244,18 +240,6 @@ class MilvusGallery:
             )
             answers += map(found_by_features, part, found)
         return answers
-
-    def _compare_all(self, queries: Features, k: int, among: Filter) -> list[list[Found]]:
-        """Return what `search` does, from the features of all images that pass a filter."""
-        chunks = list(self.entries(among))
-        images = [image for entries, _ in chunks for image in entries]
-        if not images:
-            return [[] for _ in queries]
-        similarities = queries @ unit_rows(np.concatenate([rows for _, rows in chunks])).T
-        return [
-            [Found(images[i][0], float(row[i]), images[i][1]) for i in np.argsort(-row)[:k]]
-            for row in similarities
-        ]
 
     def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
         """Delete images.

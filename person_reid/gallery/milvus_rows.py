@@ -38,7 +38,8 @@ def milvus_filter(which: Filter) -> str:
     clauses = [clause(*each) for each in which.comparisons()]
     clauses += [f"more[{literal(name)}] == {literal(value)}" for name, value in which.where or ()]
     if which.images is not None:
-        clauses.append(f"path in {json.dumps([*map(quote_from_bytes, which.images)])}")
+        paths = [quote_from_bytes(os.fsencode(path)) for path in which.images]
+        clauses.append(f"path in {json.dumps(paths)}")
     return " and ".join(clauses)
 
 

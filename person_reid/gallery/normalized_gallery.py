@@ -17,10 +17,11 @@ import numpy.typing as npt
 from person_reid.errors import UserError
 from person_reid.gallery.checks import check_count, checked_features
 from person_reid.gallery.contract import Image, ReadGallery
-from person_reid.gallery.index import Found
-from person_reid.gallery.metadata import EVERYTHING, Filter
+from person_reid.gallery.exact_search import nearest_images
+from person_reid.gallery.metadata import EVERYTHING, Filter, Found
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import Features
+from person_reid.text import as_command
 
 MOST_FITTED = 100_000  # images from which the means are estimated
 
@@ -42,8 +43,8 @@ class NormalizedGallery(ReadGallery):
             parts.append(features[known])
         if not cameras:
             raise UserError(
-                f"{gallery.path}: --camera_norm needs the cameras of the images. Say them: python "
-                "tools/search.py index FOLDER --about CSV --index FILE"
+                f"{gallery.path}: --camera_norm needs the cameras of the images. Say them: "
+                f"{as_command('tools/search.py')} index FOLDER --about CSV --index FILE"
             )
         self.norm = CameraNorm(np.concatenate(parts), cameras)
 
@@ -78,11 +79,4 @@ class NormalizedGallery(ReadGallery):
     ) -> list[list[Found]]:
         """Return for each moved query (Q, D) the k most similar images, nearest first."""
         check_count(k)
-        answers: list[list[Found]] = [[] for _ in queries]
-        for images, features in self.entries(among):
-            for answer, row in zip(answers, queries @ features.T, strict=True):
-                nearest = np.argsort(-row, kind="stable")[:k]
-                answer += [Found(images[i][0], float(row[i]), images[i][1]) for i in nearest]
-                answer.sort(key=lambda found: -found.similarity)
-                del answer[k:]
-        return answers
+        return nearest_images(queries, self.entries(among), k)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.errors import UserError
+from person_reid.gallery.checks import check_version
 from person_reid.gallery.metadata import FACT_NAMES
 from person_reid.gallery.sqlite_errors import INDEX_AGAIN, NO_INDEX
 
@@ -61,11 +62,7 @@ def version_of(run: RunCommand, path: Path) -> int:
         return 0
     if not ("about" in tables and columns >= {"path", "feature"}):
         raise UserError(f"{path}: {NO_INDEX}")
-    if version > VERSION:
-        raise UserError(
-            f"{path}: of version {version}; this program knows versions up to {VERSION}. Update "
-            "it: python -m pip install --upgrade person-reid"
-        )
+    check_version(path, version, VERSION)
     if columns >= {*FACT_NAMES}:
         return max(version, 1)
     if run("SELECT 1 FROM main.images LIMIT 1"):

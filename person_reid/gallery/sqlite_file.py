@@ -44,7 +44,7 @@ class SqliteFile:
         finalize(self, _close, self.database)  # the last to close it removes the log
         with self._closed_by_errors():
             self._opened = self._place.stat()
-            version = self._version()
+            version = self.version()
             if not version:
                 with self._transaction():
                     pass  # which makes the tables
@@ -99,7 +99,8 @@ class SqliteFile:
         database.execute("PRAGMA trusted_schema = OFF")  # it may be somebody else's file
         return database
 
-    def _version(self) -> int:
+    def version(self) -> int:
+        """Return the version of the file."""
         return version_of(self._rows, self.path)
 
     def _rows(self, command: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -145,18 +146,16 @@ class SqliteFile:
         kind: DEFERRED for a block that only reads. It sees one state of the file.
         Raises UserError if another file has taken the place of this one.
         """
-        if kind != "DEFERRED" and self._rows("PRAGMA journal_mode") != [("wal",)]:
+        writes = kind != "DEFERRED"
+        if writes and self._rows("PRAGMA journal_mode") != [("wal",)]:
             with suppress(UserError):  # others read a file of an earlier version
                 self._rows("PRAGMA journal_mode = WAL")
         self._rows(f"BEGIN {kind}")
         try:
             with self._explained():
                 self._check_place()
-                if kind != "DEFERRED" and (version := self._version()) < VERSION:
-                    upgrade(self._rows, version)
-                    if version:
-                        log.info("%s: brought to version %d of its form.", self.path, VERSION)
-                if kind != "DEFERRED":
+                if writes:
+                    self._upgrade()
                     stamp(self._rows)
                 yield
             self._rows("COMMIT")
@@ -164,6 +163,14 @@ class SqliteFile:
             if self.database.in_transaction:  # SQLite has ended it already if the disk is full
                 self._rows("ROLLBACK")
             raise
+
+    def _upgrade(self) -> None:
+        """Bring a file of an earlier version, or a new one, to the latest."""
+        if (version := self.version()) == VERSION:
+            return
+        upgrade(self._rows, version)
+        if version:
+            log.info("%s: brought to version %d of its form.", self.path, VERSION)
 
     def _check_place(self) -> None:
         """Raise UserError if the open file is not at its path.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import datetime, timedelta, timezone
-from itertools import count, pairwise, takewhile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,14 @@ from person_reid.data.video.track_files import TRACK_FORMATS, files_of, read_box
 from person_reid.data.video.tracked_boxes import Track, frames_at_ends, read_tracks
 from person_reid.errors import UserError
 from person_reid.files import as_file_name, content_of, is_file_name, real
+from person_reid.gallery.checks import check_version
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import About, Filter
+from person_reid.gallery.numbered_notes import TRACK_RECORDS, add_note, numbered_notes
 from person_reid.gallery.track_crops import folder_beside
 from person_reid.text import as_command, quoted
 
-RECORD_VERSION = 1  # of the form of a record; a later one says its number
+RECORD_VERSION = 1  # a later record says its number
 # Between these times a record may start, and its tracks may be.
 FIRST, LAST = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (1900, 9000))
 
@@ -312,21 +314,19 @@ def recorded_tracks(index: Gallery) -> list[TrackRecord]:
     """Return the record of each track file that was indexed, as it was indexed last.
 
     Further facts, of another version of this program, stay in the index. Raises UserError if a
-    record is damaged, or of a later form.
+    record is damaged, or of a later version.
     """
-    known = takewhile(lambda values: values is not None, map(index.recall, map(_key, count(1))))
     possible = {each.name for each in fields(TrackRecord)}
     needed = {each.name for each in fields(TrackRecord) if each.default is MISSING}
     found = {}
-    for number, values in enumerate(known, 1):
-        if not isinstance(values, dict) or not (_is_later(values) or needed <= {*values}):
-            raise UserError(f"{index.path}: damaged: it says {values!r} of a track file.")
-        if _is_later(values):
-            raise UserError(
-                f"{index.path}: the record of track file {number} is of form {values['version']}; "
-                f"this program knows forms up to {RECORD_VERSION}. Update it: "
-                "python -m pip install --upgrade person-reid"
+    for number, values in enumerate(numbered_notes(index, TRACK_RECORDS), 1):
+        version = values.get("version") if isinstance(values, dict) else None
+        if type(version) is int:
+            check_version(
+                f"{index.path}: the record of track file {number}", version, RECORD_VERSION
             )
+        if not isinstance(values, dict) or not needed <= {*values}:
+            raise UserError(f"{index.path}: damaged: it says {values!r} of a track file.")
         record = TrackRecord(**{name: values[name] for name in possible & {*values}})
         if fault := record.fault():
             raise UserError(
@@ -336,12 +336,6 @@ def recorded_tracks(index: Gallery) -> list[TrackRecord]:
         found[record.path] = record
     _check_sources(index, found.values())
     return list(found.values())
-
-
-def _is_later(values: dict[str, Any]) -> bool:
-    """Return whether a record is of a later form than this program knows."""
-    version = values.get("version", RECORD_VERSION)
-    return type(version) is int and version > RECORD_VERSION
 
 
 def _check_sources(index: Gallery, records: Iterable[TrackRecord]) -> None:
@@ -359,11 +353,5 @@ def _check_sources(index: Gallery, records: Iterable[TrackRecord]) -> None:
 def record_tracks(index: Gallery, record: TrackRecord) -> None:
     """Keep a record in an index. It takes the place of an earlier one of the same track file."""
     values = asdict(record)
-    if values in map(asdict, recorded_tracks(index)):
-        return
-    # Another process may take a number first.
-    next(n for n in count(1) if index.remember({_key(n): values})[_key(n)] == values)
-
-
-def _key(number: int) -> str:
-    return f"tracks {number}"
+    if values not in map(asdict, recorded_tracks(index)):
+        add_note(index, TRACK_RECORDS, values)

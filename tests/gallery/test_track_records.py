@@ -69,7 +69,7 @@ def test_a_record_of_another_version_is_read_or_named(index):
     assert index.recall("tracks 1")["weather"] == "rain" and index.recall("tracks 2") is None
     index.remember({"tracks 2": {"version": 9, "file": "b"}})
     with pytest.raises(
-        UserError, match=r"record of track file 2 is of form 9; .* up to 1\. Update"
+        UserError, match=r"record of track file 2: of version 9; .* up to 1\. Update"
     ):
         recorded_tracks(index)
 

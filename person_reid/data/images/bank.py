@@ -120,8 +120,6 @@ def _write(images: Iterable[Pixels], file: Path, shape: tuple[int, ...]) -> None
     """Write images to a .npy file one by one, and remove older files of the split and size.
 
     It uses no memory map, through which a full disk would kill the process.
-
-    Not through a memory map, because a full disk would then kill the process.
     """
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
     with atomic_write(file) as temporary, temporary.open("wb") as out:
