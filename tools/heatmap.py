@@ -22,6 +22,7 @@ from person_reid.config.forms import numbers_in
 from person_reid.config.heatmap import HeatmapConfig
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
+from person_reid.data.images.image_files import limits_of_bits
 from person_reid.deploy.find import check_result_of, tested_network
 from person_reid.deploy.load import load_network
 
@@ -52,9 +53,9 @@ def main(argv: list[str] | None = None) -> None:
         sheets = [ranked(query, gallery, i, config) for i in numbers_in(config.query_index)]
 
     tested = tested_network(config)
-    network, rows = load_network(tested), []
+    network, rows, limits = load_network(tested), [], limits_of_bits(config.bits)
     for tiles, title, subtitle in sheets:
-        bank = reid.load_bank([str(tile.image) for tile in tiles], *tested.size)
+        bank = reid.load_bank([str(tile.image) for tile in tiles], *tested.size, limits=limits)
         rows += heat_rows(network, tiles, bank, device, title, subtitle, config.batchsize)
     draw_sheet(rows, config.save, config.look)
     print(f"The picture is in {config.save}")

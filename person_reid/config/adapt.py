@@ -5,7 +5,16 @@ from typing import ClassVar
 
 from person_reid.config.losses import LossOptions
 from person_reid.config.network import PublishedNetworks
-from person_reid.config.option import PART, POSITIVE, SHARE, Options, Range, option, redeclared
+from person_reid.config.option import (
+    BITS,
+    PART,
+    POSITIVE,
+    SHARE,
+    Options,
+    Range,
+    option,
+    redeclared,
+)
 from person_reid.config.train import TrainConfig
 
 WARM = Range("of 0.001 or above", lambda heat: heat >= 0.001)  # by which similarities are divided
@@ -52,6 +61,9 @@ class UnlabelledOptions(Options):
     )
     pattern: str | None = option(
         None, "regular expression with the group camera, searched in names and paths"
+    )
+    bits: int | None = option(
+        None, "bits of the images' values, if more than 8, such as 12", range=BITS, metavar="N"
     )
     skip_unreadable: bool = option(False, "list images that cannot be read, and go on without them")
     report_labels: bool = option(False, "report purity and mAP; learns nothing from them")

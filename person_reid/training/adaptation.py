@@ -17,6 +17,7 @@ import torch
 from person_reid.arrays import flaw
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.option import OptionError
+from person_reid.data.images.image_files import limits_of_bits
 from person_reid.data.layout import Split, parse_names, read_further_splits
 from person_reid.data.own.unlabelled import read_people
 from person_reid.data.samplers import ClusterSampler
@@ -90,9 +91,8 @@ class AdaptationImages(TrainingImages):
         """
         if split is not self.splits[0][1]:
             return super()._bank_of(folder, split, size)
-        return unlabelled_bank(
-            split.paths, self.options.roots[0], size, RunFolder(self.options.name).path
-        )
+        run, limits = RunFolder(self.options.name).path, limits_of_bits(self.options.bits)
+        return unlabelled_bank(split.paths, self.options.roots[0], size, run, limits)
 
     def _validation(self, size: tuple[int, int]) -> None:
         return None

@@ -21,6 +21,7 @@ from person_reid.config.losses import LossOptions
 from person_reid.config.published import PUBLISHED_CLASSES
 from person_reid.data.images.augment import Augment
 from person_reid.data.images.bank import BatchSource, load_bank
+from person_reid.data.images.image_files import Limits
 from person_reid.data.layout import join_splits, read_training_splits, read_unlabelled
 from person_reid.errors import UserError
 from person_reid.losses.plan import LossPlan, learns, loss_plan
@@ -252,13 +253,17 @@ def describe_training(config: TrainConfig) -> str:
 
 
 def unlabelled_bank(
-    paths: list[Path], folder: Path, size: tuple[int, int], otherwise: Path
+    paths: list[Path],
+    folder: Path,
+    size: tuple[int, int],
+    otherwise: Path,
+    limits: Limits | None = None,
 ) -> torch.Tensor:
     """Return the bank of any folder of images.
 
-    Its cache lies there, or below `otherwise` if nobody may write there.
+    Its cache lies there, or below `otherwise` if nobody may write there. limits: see load_bank.
     """
     cache = folder / ".cache"
     if not cache.is_dir() and not os.access(folder, os.W_OK):
         cache = otherwise / ".cache"
-    return load_bank(paths, *size, cache, "unlabelled")
+    return load_bank(paths, *size, cache, "unlabelled", limits=limits)

@@ -7,7 +7,7 @@ from torchvision import transforms
 
 import prepare
 from person_reid.data.images.bank import fingerprint, load_bank
-from person_reid.data.images.image_files import load_image, recorded_limits
+from person_reid.data.images.image_files import limits_of_bits, load_image, recorded_limits
 from person_reid.data.torch_dataset import read_dataset
 from person_reid.errors import UserError
 from tests.data.conftest import noise
@@ -111,6 +111,18 @@ def test_a_layout_has_one_range_which_is_said_once(tmp_path, caplog):
     assert (
         caplog.text.count("more than 8 bits. Their values are taken to be from 300 to 3931.") == 1
     )
+
+
+def test_a_bank_of_deep_images_outside_a_layout_takes_the_range_that_is_given(tmp_path):
+    """Another range is another cache."""
+    path = tmp_path / "deep.png"
+    Image.fromarray(np.full((64, 32), 2048, np.uint16)).save(path)
+    cache = tmp_path / ".cache"
+    means = [
+        load_bank([path], 64, 32, cache, limits=limits_of_bits(bits)).float().mean().item()
+        for bits in (12, 16, 12)
+    ]
+    assert means == [128, 8, 128]
 
 
 def write_deep_images(folder, step=200):

@@ -184,7 +184,7 @@ def test_the_images_of_a_folder_that_nobody_may_write_to_are_cached_elsewhere(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(os, "access", lambda *_: False)
-    monkeypatch.setattr(build, "load_bank", lambda *arguments: arguments[3])
+    monkeypatch.setattr(build, "load_bank", lambda *arguments, **_: arguments[3])
     places: list[Any] = [build.unlabelled_bank([], tmp_path, (32, 16), Path("run"))]
     (tmp_path / ".cache").mkdir()  # by somebody who may
     places.append(build.unlabelled_bank([], tmp_path, (32, 16), Path("run")))

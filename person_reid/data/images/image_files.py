@@ -32,10 +32,10 @@ MOST_DECODED_PIXELS = 50_000_000  # pixels that are decoded at all: 150 MB
 Pixels = npt.NDArray[np.uint8]
 Limits = tuple[float, float]  # the lowest and the highest value
 DEEP = "IF"  # how Pillow's modes begin whose values are not 0 to 255
+# Without it, a person would be dark in one frame and bright in the next.
 RANGE_UNKNOWN = (
-    "more than 8 bits, and no layout says the range of its values, without which a person is dark "
-    "in one frame and bright in the next. Say it: --bits 12 (limits=(0, 4095) in Python), or lay "
-    "the images out: prepare.py"
+    "more than 8 bits, and no layout says the range of its values. Say it: --bits 12 "
+    "(limits=(0, 4095) in Python), or lay the images out: prepare.py"
 )
 PREPARED_RECORD = ".prepared.json"  # in every folder that prepare.py has laid out
 # The images that show the values of a layout, and about how many pixels of each.
