@@ -70,11 +70,10 @@ from person_reid.config.search import (
 from person_reid.config.times import ago, written
 from person_reid.console import parse_command, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
-from person_reid.data.video.crops import choose_boxes, cut_boxes, cut_images, within
 from person_reid.files import real, set_aside, write_csv, write_json
 from person_reid.gallery.asked_images import known_abouts, one_person_each
 from person_reid.gallery.decisions import decide
-from person_reid.gallery.forgotten import not_forgotten, tracks_not_forgotten
+from person_reid.gallery.forgotten import not_forgotten
 from person_reid.gallery.gallery import (
     ReadGallery,
     file_at,
@@ -96,7 +95,7 @@ from person_reid.gallery.metadata import (
 from person_reid.gallery.naming import near_names
 from person_reid.gallery.normalized_gallery import NormalizedGallery
 from person_reid.gallery.score_histograms import Booleans, threshold_among
-from person_reid.gallery.track_records import describe_tracks, record_tracks
+from person_reid.gallery.tracks_to_index import index_tracks
 from person_reid.gallery.upkeep import (
     back_up,
     facts_of_index,
@@ -186,32 +185,13 @@ def add_tracks(config: IndexConfig) -> None:
     """Add the people of a track file: some images of each track, which are cut from its frames."""
     check_outputs(config, index=[file_at(config.index)])
     with growing_gallery(config.index, config.codes) as index:
-        add_tracks_to(index, config)
-
-
-def add_tracks_to(index: reid.Gallery, config: IndexConfig) -> None:
-    """Add the people of a track file to a gallery."""
-    record, frames = describe_tracks(index, config)
-    tracks = tracks_not_forgotten(
-        index, record, within(record.read(), frames), config.allow_forgotten
-    )
-    embedder = reid.open_network(index, config)
-    record_tracks(index, record)
-
-    folder = Path(record.crops)
-    cut_boxes(frames, choose_boxes(tracks, frames.size, config.per_track, folder), folder)
-    crops = cut_images(folder, tracks)
-
-    new = index.missing(crops)
-    abouts = record.about(crops, frames)
-    count = add_images(index, embedder, new, abouts, config.skip_unreadable)
-    index.describe(abouts)
-    print(
-        f"{config.index}: {counted(len(tracks), 'track')} of camera {record.camera}: "
-        f"{counted(count, 'image')} added, {len(crops) - len(new)} were there already, "
-        f"{len(index)} in all"
-    )
-    index.prepare()
+        added = index_tracks(index, config)
+        print(
+            f"{config.index}: {counted(added.tracks, 'track')} of camera {added.camera}: "
+            f"{counted(added.new, 'image')} added, {added.known} were there already, "
+            f"{len(index)} in all"
+        )
+        index.prepare()
 
 
 def query(config: QueryConfig) -> None:

@@ -1,0 +1,174 @@
+"""Link the tracks of an index into people, and remember who they are.
+
+every, features = indexed_tracks(index)
+linked = link_indexed(index, every[: len(features)], features, options)
+record_people(index, linked)                          # their names, in the index
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from person_reid.config.across import LinkOptions
+from person_reid.config.times import EPOCH
+from person_reid.gallery.decisions import decide, decided_names
+from person_reid.gallery.gallery import Gallery
+from person_reid.gallery.indexed_network import measured_threshold
+from person_reid.gallery.indexed_tracks import (
+    Corrections,
+    IndexedTrack,
+    check_clocks,
+    corrections_of,
+    listed_names,
+    remark_on_times,
+    spans,
+)
+from person_reid.gallery.metadata import About, listed_path
+from person_reid.gallery.naming import known_name, number_people, recorded_identities
+from person_reid.retrieval.association import People, Travel, link_tracks, read_travel
+from person_reid.retrieval.clusters import number_in, numbered_person
+from person_reid.retrieval.similarity import Features
+from person_reid.show.lanes import Stay
+from person_reid.text import counted
+
+SHOWN_IMAGES = 4  # images of a track on the page
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LinkedTracks:
+    """The tracks of an index that have images, and who they show.
+
+    found: what links them. said: what somebody has said about them. stays: the tracks as pages and
+    pictures show them, with numbers that people keep. shown: (track, place) of each image of the
+    page. identities: all in the index, whose numbers no new person gets.
+    """
+
+    tracks: list[IndexedTrack]
+    found: People
+    said: Corrections
+    stays: list[Stay]
+    shown: list[tuple[int, int]]
+    identities: set[str]
+
+
+def link_indexed(
+    index: Gallery, tracks: list[IndexedTrack], features: Features, options: LinkOptions
+) -> LinkedTracks:
+    """Return who the tracks of an index show.
+
+    features: (T, D).
+    """
+    travel, said = _known_beforehand(index, tracks, options)
+    threshold = measured_threshold(options.threshold, index, "track", options.camera_norm)
+    remark_on_times(tracks)
+
+    cameras = [each.record.camera for each in tracks]
+    starts, ends = spans(tracks)
+    found = link_tracks(
+        features,
+        cameras,
+        starts,
+        ends,
+        threshold,
+        travel,
+        options.camera_norm,
+        options.rerank,
+        said.same,
+        said.different,
+    )
+    identities = recorded_identities(index)
+    numbers = number_people(tracks, found.labels.tolist(), said, identities)
+    stays, shown = _describe(tracks, numbers, found, said)
+    return LinkedTracks(tracks, found, said, stays, shown, identities)
+
+
+def _known_beforehand(
+    index: Gallery, tracks: list[IndexedTrack], options: LinkOptions
+) -> tuple[Travel | None, Corrections]:
+    """Return the times between cameras, and what somebody has said about the tracks.
+
+    A list counts more than what the index remembers.
+    """
+    travel: Travel | None = None
+    if options.travel:
+        travel = read_travel(Path(options.travel), {each.record.camera for each in tracks})
+        check_clocks(tracks)
+    names = decided_names(index, tracks)
+    if names:
+        log.info("%s: somebody has said whom %s show", index.path, counted(len(names), "track"))
+    origins = [str(index.path)] if names else []
+    if options.corrections:
+        names |= listed_names(Path(options.corrections), tracks)
+        origins.insert(0, options.corrections)
+    return travel, corrections_of(names, tracks, travel, " and ".join(origins))
+
+
+def _describe(
+    tracks: list[IndexedTrack], numbers: list[int], found: People, said: Corrections
+) -> tuple[list[Stay], list[tuple[int, int]]]:
+    """Return the tracks as a page shows them, and which images it shows: (track, place) each.
+
+    numbers: one for each person of found.
+    """
+    margins = found.margins.tolist()
+    nearest = [numbers[k] - 1 if k >= 0 else -1 for k in found.nearest.tolist()]
+    known = [known_name(each, said.names.get(i)) for i, each in enumerate(tracks)]
+    begin = begin_of(tracks)
+    start = (begin - EPOCH).total_seconds() if begin else 0
+    stays: list[Stay] = []
+    shown: list[tuple[int, int]] = []
+    for i, each in enumerate(tracks):
+        zero = start if each.record.start else 0
+        places = np.unique(np.linspace(0, len(each.images) - 1, SHOWN_IMAGES).round().astype(int))
+        chosen = [(i, place) for place in places.tolist() if each.images]
+        stays.append(
+            Stay(
+                numbers[found.labels[i]] - 1,
+                each.record.camera,
+                each.track.first - zero,
+                each.track.last - zero,
+                f"track {each.track.number}",
+                each.times(),
+                len(each.track.frames),
+                margins[i],
+                nearest[i],
+                tuple(range(len(shown), len(shown) + len(chosen))),
+                tuple(
+                    (listed_path(path), *(value or "" for value in about[:-1]))
+                    for path, about in each.images
+                ),
+                known=known[i],
+                given=i in said.names,
+            )
+        )
+        shown += chosen
+    return stays, shown
+
+
+def begin_of(tracks: list[IndexedTrack]) -> datetime | None:
+    """Return when the first track begins, in local time, if the time of any is known."""
+    known = [each.track.first for each in tracks if each.record.start]
+    return (EPOCH + timedelta(seconds=min(known))).astimezone() if known else None
+
+
+def record_people(index: Gallery, linked: LinkedTracks) -> int:
+    """Record in the index who the images show, unless somebody has given them a name.
+
+    A list's statements about tracks are recorded as they are. Returns how many images there
+    are.
+    """
+    names, said = {}, {}
+    for i, (each, stay) in enumerate(zip(linked.tracks, linked.stays, strict=True)):
+        name = linked.said.names.get(i)
+        for path, about in each.images:
+            if name or not about.identity or number_in(about.identity):
+                names[path] = About(identity=name or numbered_person(stay.person + 1))
+            if name:
+                said[path] = name
+    count = index.describe(names)
+    decide(index, said)
+    return count

@@ -1,0 +1,118 @@
+"""Write the folder of people: their track files, a table, and the page that corrects links.
+
+check_track_names("people", tracks, index)                  # before anything is computed
+write_people_folder("people", linked, index)
+"""
+
+from collections import defaultdict
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from person_reid.data.video.track_files import write_identities
+from person_reid.errors import UserError
+from person_reid.files import is_file_name, whole_folder, write_csv
+from person_reid.gallery.gallery import Gallery
+from person_reid.gallery.indexed_tracks import IndexedTrack
+from person_reid.gallery.linked_tracks import LinkedTracks
+from person_reid.gallery.metadata import FACT_NAMES, listed_path
+from person_reid.gallery.naming import name_people
+from person_reid.gallery.track_records import TrackRecord
+from person_reid.retrieval.clusters import number_in, numbered_person
+from person_reid.retrieval.thresholds import DIGITS
+from person_reid.show.explorer import write_explorer
+from person_reid.show.explorer_images import ExplorerImages
+from person_reid.show.explorer_page import MOST_PAGE_BYTES, one_file_size
+from person_reid.show.explorer_tracks import describe_stays
+from person_reid.show.lanes import Stay
+from person_reid.text import as_command
+
+PEOPLE_MARK = ".person-reid-people"  # a file that only these folders hold
+CORRECTIONS = "corrections.csv"
+PEOPLE = "people"  # people.csv and people.html, or a folder
+LEAST_ON_MAP = 3  # images that the page's map needs
+PEOPLE_COLUMNS = ("person", "camera", "track", "first", "last", "boxes", "margin", "source", "name")
+
+
+def check_track_names(save: str, tracks: list[IndexedTrack], index: Gallery) -> None:
+    """Raise UserError if a track file would have the name of another file in the folder."""
+    for each in tracks:
+        name = _track_file(each.record)
+        if not is_file_name(name) or Path(name.casefold()).stem == PEOPLE:
+            raise UserError(
+                f"{index.path}: the tracks of {each.record.path} have no place in {save}, "
+                f"since their source is {each.record.source!r}. Index them again, into a new index."
+            )
+
+
+def _track_file(record: TrackRecord) -> str:
+    """Return the name of a track file in the folder."""
+    path = Path(record.path)
+    return f"{record.source}{path.suffix if path.is_file() else ''}"
+
+
+def write_people_folder(save: str, linked: LinkedTracks, index: Gallery) -> None:
+    """Write the track files, people.csv and people.html, in place of an earlier folder."""
+    names = name_people(
+        [stay.person for stay in linked.stays], [stay.known for stay in linked.stays]
+    )
+    with whole_folder(save, PEOPLE_MARK) as folder:
+        _write_tracks(folder, linked.tracks, linked.stays)
+        _write_people(folder / f"{PEOPLE}.csv", linked.tracks, linked.stays, names)
+        if len(linked.shown) >= LEAST_ON_MAP:
+            _write_page(folder, Path(str(index.path)).name, linked, names)
+
+
+def _write_tracks(folder: Path, tracks: list[IndexedTrack], stays: list[Stay]) -> None:
+    """Write each track file again, with the number of a person as the identity of its tracks."""
+    # Numbers for tracks of other things than people, such as cars.
+    others = count(max(stay.person for stay in stays) + 2)
+    numbers: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(lambda: next(others)))
+    for each, stay in zip(tracks, stays, strict=True):
+        numbers[each.record.source][each.track.number] = stay.person + 1
+    for record in {each.record.source: each.record for each in tracks}.values():
+        identity = numbers[record.source].__getitem__
+        write_identities(Path(record.path), folder / _track_file(record), identity, record.form)
+
+
+def _write_people(
+    path: Path, tracks: list[IndexedTrack], stays: list[Stay], names: dict[int, str]
+) -> None:
+    """Write a line for each track, in the order of people and time. names: of people."""
+    both = zip(tracks, stays, strict=True)
+    rows = [
+        (
+            stay.person + 1,
+            stay.camera,
+            each.track.number,
+            *stay.times,
+            stay.boxes,
+            "" if stay.margin is None else f"{stay.margin:.{DIGITS}f}",
+            each.record.source,
+            names.get(stay.person, ""),
+        )
+        for each, stay in sorted(both, key=lambda pair: (pair[1].person, pair[1].first))
+    ]
+    write_csv(path, PEOPLE_COLUMNS, rows)
+
+
+def _write_page(folder: Path, title: str, linked: LinkedTracks, names: dict[int, str]) -> None:
+    """Write people.html, or a folder of that name for more images than one file should hold."""
+    tracks = linked.tracks
+    stays = linked.stays
+    shown = linked.shown
+    paths = [tracks[i].images[place][0] for i, place in shown]
+    images = ExplorerImages(
+        np.stack([tracks[i].features[place] for i, place in shown]),
+        [str(path) for path in paths],
+        [names.get(stays[i].person) or numbered_person(stays[i].person + 1) for i, _ in shown],
+        [stays[i].camera for i, _ in shown],
+        listed=[listed_path(path) for path in paths],
+    )
+    highest = max([*map(number_in, linked.identities), *(stay.person + 1 for stay in stays)])
+    command = f"{as_command('tools/across.py')} --index FILE --corrections {CORRECTIONS}"
+    columns = ("path", *FACT_NAMES)
+    views = {"tracks": describe_stays(stays, CORRECTIONS, columns, highest, command)}
+    name = f"{PEOPLE}.html" if one_file_size(*images.features.shape) <= MOST_PAGE_BYTES else PEOPLE
+    write_explorer(folder / name, images, title, views)
