@@ -3,6 +3,7 @@
 
 from .config import FitOptions as FitOptions
 from .config import OptionError as OptionError
+from .config.detector import DetectorOptions as DetectorOptions
 from .config.evaluate import RerankOptions as RerankOptions
 from .config.figures import FigureOptions as FigureOptions
 from .config.figures import register_figure as register_figure
@@ -99,6 +100,9 @@ from .training.step import train_one_epoch as train_one_epoch
 from .training.training_images import LoadedBatches as LoadedBatches
 from .training.training_images import TrainingImages as TrainingImages
 from .training.writers import register_writer as register_writer
+from .video.detectors import Detector as Detector
+from .video.detectors import open_detector as open_detector
+from .video.detectors import register_detector as register_detector
 
 __version__: str
 __all__: list[str]

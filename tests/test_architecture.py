@@ -23,7 +23,7 @@ FLOORS = [
     ["run_folder", "retrieval", "recipe", "fused"],
     ["show"],
     ["deploy"],
-    ["training"],
+    ["training", "video"],
     ["gallery"],
     ["console"],
     ["__main__"],

@@ -17,6 +17,7 @@ import train
 from benchmarks.support.people import draw_people
 from person_reid.config import TrainConfig
 from person_reid.config.data import AUGMENTATION_NAMES, SAMPLER_NAMES
+from person_reid.config.detector import DETECTOR_NAMES, DetectorOptions
 from person_reid.config.figures import OWN_FIGURES
 from person_reid.config.optimizer import SCHEDULE_NAMES
 from person_reid.config.prepare import DATA_SET_NAMES, TRACK_FORMAT_NAMES
@@ -36,18 +37,19 @@ from person_reid.retrieval.results import FeatureSet
 from person_reid.run_folder import RunFolder
 from person_reid.training.schedule import SCHEDULES
 from person_reid.training.writers import OWN_WRITERS
+from person_reid.video.detectors import DETECTORS, open_detector
 from tests.support import ROOT
 from tools import figures
 from tools.ablation import read_table
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 REGISTRIES: list[Registry] = [
-    AUGMENTATIONS, BACKBONES, DATA_SETS, GALLERIES, OWN_FIGURES, OWN_WRITERS, REGISTRY, SAMPLERS,
-    SCHEDULES, TRACK_FORMATS,
+    AUGMENTATIONS, BACKBONES, DATA_SETS, DETECTORS, GALLERIES, OWN_FIGURES, OWN_WRITERS, REGISTRY,
+    SAMPLERS, SCHEDULES, TRACK_FORMATS,
 ]  # fmt: skip
 NAMES = [
-    AUGMENTATION_NAMES, DATA_SET_NAMES, SAMPLER_NAMES, SCHEDULE_NAMES, TRACK_FORMAT_NAMES,
-    WRITER_NAMES,
+    AUGMENTATION_NAMES, DATA_SET_NAMES, DETECTOR_NAMES, SAMPLER_NAMES, SCHEDULE_NAMES,
+    TRACK_FORMAT_NAMES, WRITER_NAMES,
 ]  # fmt: skip
 SMALL = ["--batchsize", "12", "--total", "2", "--gpu_ids", "-1", "--weights", "none"]
 
@@ -215,6 +217,14 @@ def test_a_track_format_of_ones_own_is_read(plugin, tmp_path):
     form, (box,) = read_boxes(tmp_path / "tracks.txt", "noted")
     assert form is TRACK_FORMATS["noted"]
     assert (box.track, box.frame, box.sides) == (7, 3, (10, 20, 40, 80))
+
+
+def test_a_detector_of_ones_own_is_opened_by_its_name(plugin):
+    load_plugin(plugin("A detector"))
+    detector = open_detector(DetectorOptions(detector="bright"), torch.device("cpu"))
+    frame = np.zeros((40, 60, 3), np.uint8)
+    frame[10:30, 20:28] = 255
+    assert detector(frame)[0].tolist() == [[20, 10, 28, 30]]
 
 
 def test_a_picture_of_ones_own_is_a_command(plugin, tmp_path, capsys):

@@ -1,0 +1,40 @@
+"""The options of a detector of people."""
+
+from dataclasses import dataclass
+
+from person_reid.config.option import FRACTION, WHOLE, Options, Range, option
+
+# Detectors that are known by name; register_detector adds others.
+DETECTOR_NAMES = ["ssdlite", "fasterrcnn"]
+# How a detector in a file takes a picture and gives boxes.
+DETECTOR_FORMATS = ("ssd", "tensorflow", "yolox", "yolov8", "yolov10", "rtdetr", "rfdetr")
+TILES = Range("from 2 to 16, or 0 for none", lambda number: number == 0 or 2 <= number <= 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorOptions(Options):
+    """Which detector finds the people in a frame."""
+
+    title = "detector"
+    detector: str = option(
+        DETECTOR_NAMES[0],
+        "a name, or a file in ONNX, OpenVINO (.xml) or frozen TensorFlow (.pb) form",
+        names=DETECTOR_NAMES,
+        metavar="DETECTOR",
+    )
+    detector_format: str | None = option(
+        None,
+        "form of the file's output (default: what its shapes show)",
+        choices=DETECTOR_FORMATS,
+    )
+    detector_class: int | None = option(
+        None, "number of the class of people (default: the form's)", range=WHOLE
+    )
+    detector_score: float = option(
+        0.1, "least score of a box; the tracker decides on the others", range=FRACTION
+    )
+    detector_tiles: int = option(
+        0,
+        "also look at this many parts of a frame, side by side, for people who are small in it",
+        range=TILES,
+    )

@@ -1,0 +1,1 @@
+"""From frames to people: detectors, a tracker, and tracks that are split where people change."""

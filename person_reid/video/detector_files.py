@@ -1,0 +1,230 @@
+"""Run detectors that other programs exported, in ONNX, OpenVINO or frozen TensorFlow form.
+
+detector = DetectorFile(Path("yolox_nano.onnx"), torch.device("cpu"))
+boxes, scores = detector(frame)
+
+A detector is tried once on an empty picture. The shapes of its outputs show which program it comes
+from, and so how pictures are prepared and what the numbers mean.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from person_reid.data.video.frames import Frame, size_of
+from person_reid.deploy.run import import_runtime, open_for_library, providers, quiet
+from person_reid.device import available_cores
+from person_reid.errors import UserError, first_line
+from person_reid.files import TENSORS, regular_file
+from person_reid.video.detector_formats import FORMATS_OF_DETECTORS, Size, Values
+
+if TYPE_CHECKING:
+    import torch
+
+DETECTOR_ENDINGS = (".onnx", ".xml", ".pb")
+FREE_SIZE = (640, 640)  # pixels of a picture whose size a file leaves open, at most
+EMPTY = 114  # grey, with which YOLO fills what a frame leaves free
+OVERLAP = 0.7  # IoU above which the weaker of two boxes of a YOLO is left out
+# ImageNet's, by which a form may normalize
+MEAN_COLOUR = (0.485, 0.456, 0.406)
+COLOUR_DEVIATION = (0.229, 0.224, 0.225)
+log = logging.getLogger(__name__)
+
+
+class OpenedDetector(NamedTuple):
+    """A file as its library opens it.
+
+    sides: the lengths of its input, None where they are free. dtype: NumPy's type of the input.
+    run: {name: values} of the outputs for a picture.
+    """
+
+    sides: list[int | None]
+    dtype: Any
+    run: Callable[[Values], dict[str, Values]]
+
+
+class DetectorFile:
+    """A detector in a file.
+
+    device: for ONNX Runtime, which has to support it. form: a key of FORMATS_OF_DETECTORS; by
+    default the one that the outputs show, which a remark says. person: the class of people.
+    Raises UserError for a file that is not a detector, or one of a form that is not known.
+    """
+
+    def __init__(
+        self, path: Path, device: torch.device, form: str | None = None, person: int | None = None
+    ) -> None:
+        self.path = path
+        with self._named_errors("cannot be opened as a detector. Is it whole?"):
+            self.opened = _opened(path, device)
+        self.colours_last = self._order()
+        size = self._size(FREE_SIZE)
+        outputs = self._run(np.full((size[1], size[0], 3), EMPTY, np.uint8))
+
+        fitting = [name for name, each in FORMATS_OF_DETECTORS.items() if each.fits(outputs, size)]
+        if form not in (*fitting, None) or not fitting:
+            shown = ", ".join(f"{name} {list(each.shape)}" for name, each in outputs.items())
+            raise UserError(
+                f"{path}: its outputs are {shown}, for a picture of {size[0]}×{size[1]} pixels. "
+                f"That is not the form {form or 'of a detector that is known'}. "
+                f"Known are {', '.join(FORMATS_OF_DETECTORS)}."
+            )
+        name = form or fitting[0]
+        self.form = FORMATS_OF_DETECTORS[name]
+        self.person = self.form.person if person is None else person
+        log.info("%s: a detector of the form %s; class %d is a person.", path, name, self.person)
+
+    def __call__(self, frame: Frame, /) -> tuple[Values, Values]:
+        """Return the boxes (N, 4) and scores (N,) of the people in a frame (H, W, 3)."""
+        picture, scale, offset = self._fitted(frame)
+        size = size_of(picture)
+        found = self.form.read(self._run(self._prepared(picture)), size)
+        people = found.classes == self.person
+        boxes = (found.boxes[people] * np.tile(size, 2) - np.tile(offset, 2)) / np.tile(scale, 2)
+        scores = found.scores[people]
+        if self.form.overlapping:
+            kept = thinned(boxes, scores, OVERLAP)
+            boxes, scores = boxes[kept], scores[kept]
+        return boxes, scores
+
+    def _order(self) -> bool:
+        """Return whether the colours of a picture come last. Raises UserError for other inputs."""
+        sides = self.opened.sides
+        if len(sides) == 4 and sides[0] in (1, None) and 3 in (sides[1], sides[3]):
+            return sides[3] == 3
+        shown = ", ".join(str(side or "any") for side in sides)
+        raise UserError(f"{self.path}: its input is ({shown}); expected one picture in colour.")
+
+    def _size(self, free: Size) -> Size:
+        """Return the size of the picture. free: the one to take where the file leaves it open."""
+        height, width = self.opened.sides[1:3] if self.colours_last else self.opened.sides[2:4]
+        return width or free[0], height or free[1]
+
+    def _fitted(self, frame: Frame) -> tuple[Values, Values, Values]:
+        """Return a frame as a picture (h, w, 3), its scale (2,) and its offset (2,) there."""
+        whole = np.array(size_of(frame))
+        if not self.form.letterbox:
+            free = np.maximum(np.round(whole * max(FREE_SIZE) / whole.max() / 32), 1) * 32
+            size = self._size((int(free[0]), int(free[1])))
+            return _resized(frame, size), size / whole, np.zeros(2)
+
+        size = self._size(FREE_SIZE)
+        scale = np.min(size / whole)
+        width, height = np.maximum(np.round(whole * scale), 1).astype(int).tolist()
+        left, top = 0, 0
+        if self.form.letterbox == "both":
+            left, top = (size[0] - width) // 2, (size[1] - height) // 2
+        picture = np.full((size[1], size[0], 3), EMPTY, np.uint8)
+        picture[top : top + height, left : left + width] = _resized(frame, (width, height))
+        return picture, np.full(2, scale), np.array([left, top])
+
+    def _prepared(self, picture: Values) -> Values:
+        """Return a picture with the values that the form expects."""
+        values = picture[..., ::-1] if self.form.bgr else picture
+        if self.form.scale == 1:
+            return values
+        scaled = values.astype(np.float32) / self.form.scale
+        return (scaled - MEAN_COLOUR) / COLOUR_DEVIATION if self.form.normalize else scaled
+
+    def _run(self, values: Values) -> dict[str, Values]:
+        """Return the outputs for the values (h, w, 3) of a picture."""
+        ordered = values if self.colours_last else values.transpose(2, 0, 1)
+        with self._named_errors("fails on a picture"):
+            return self.opened.run(np.ascontiguousarray(ordered[None], self.opened.dtype))
+
+    @contextmanager
+    def _named_errors(self, said: str) -> Iterator[None]:
+        """Raise UserError in place of what a library raises; each fails in its own way."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            raise UserError(f"{self.path}: {said} ({first_line(error)}).") from error
+
+
+def _resized(frame: Frame, size: Size) -> Values:
+    """Return a frame (H, W, 3) at another (width, height)."""
+    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))
+
+
+def thinned(boxes: Values, scores: Values, overlap: float) -> Values:
+    """Return the places of boxes (N, 4) that remain if the weaker of two that overlap goes.
+
+    overlap: the IoU above which two boxes are one person.
+    """
+    import torch
+    from torchvision.ops import nms
+
+    values = (torch.from_numpy(np.ascontiguousarray(each, np.float32)) for each in (boxes, scores))
+    return np.asarray(nms(*values, overlap))
+
+
+def _opened(path: Path, device: torch.device) -> OpenedDetector:
+    """Open a file with the library that reads it."""
+    ending = path.suffix.lower()
+    if not path.exists():
+        raise UserError(f"{path}: no such file of a detector.")
+    if ending not in DETECTOR_ENDINGS:
+        raise UserError(
+            f"{path}: expected a detector in ONNX, OpenVINO or frozen TensorFlow form, a file "
+            f"whose name ends in {', '.join(DETECTOR_ENDINGS)}. Export it, as with `yolo export "
+            "model=yolo11n.pt format=onnx`."
+        )
+    regular_file(path, TENSORS, "a detector")
+    with quiet():
+        return _open_in_onnx(path, device) if ending == ".onnx" else _open_in_openvino(path)
+
+
+def _open_in_onnx(path: Path, device: torch.device) -> OpenedDetector:
+    onnxruntime = import_runtime("onnxruntime")
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = available_cores()
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.log_severity_level = 3
+    with open_for_library(path) as source:
+        session = onnxruntime.InferenceSession(source, settings, providers=providers(device))
+    taken = _one_input(path, {each.name: each for each in session.get_inputs()})
+    sides = [side if isinstance(side, int) else None for side in taken.shape]
+    dtype = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}.get(taken.type, np.float32)
+    names = [each.name for each in session.get_outputs()]
+
+    def run(picture: Values) -> dict[str, Values]:
+        return dict(zip(names, session.run(names, {taken.name: picture}), strict=True))
+
+    return OpenedDetector(sides, dtype, run)
+
+
+def _open_in_openvino(path: Path) -> OpenedDetector:
+    openvino = import_runtime("openvino")
+    core = openvino.Core()
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": available_cores()}
+    model = core.read_model(str(path))
+    taken = _one_input(path, {"/".join(port.get_names()): port for port in model.inputs})
+    sides = [side.get_length() if side.is_static else None for side in taken.get_partial_shape()]
+    # TensorFlow gives an output several names.
+    names = [" ".join(sorted(port.get_names())) or str(i) for i, port in enumerate(model.outputs)]
+    request = core.compile_model(model, "CPU", settings).create_infer_request()
+
+    def run(picture: Values) -> dict[str, Values]:
+        found = request.infer([picture])
+        return {name: np.array(found[i]) for i, name in enumerate(names)}
+
+    return OpenedDetector(sides, taken.get_element_type().to_dtype(), run)
+
+
+def _one_input(path: Path, inputs: Mapping[str, Any]) -> Any:
+    """Return the only input of a file. Raises UserError if it has several."""
+    if len(inputs) > 1:
+        raise UserError(
+            f"{path}: takes {', '.join(inputs)}; expected a picture alone. Export the detector "
+            "without what it needs besides."
+        )
+    return next(iter(inputs.values()))

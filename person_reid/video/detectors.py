@@ -1,0 +1,191 @@
+"""Find people in frames: with detectors by name, from files, or of one's own.
+
+detector = open_detector(DetectorOptions(detector="people.onnx"), torch.device("cpu"))
+boxes, scores = detector(frame)                        # uint8 (H, W, 3), RGB
+
+register_detector("mine", lambda device: my_function)  # then --detector mine
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from person_reid.arrays import as_float32
+from person_reid.config.detector import DETECTOR_NAMES, DetectorOptions
+from person_reid.config.option import OptionError
+from person_reid.data.video.frames import Frame, size_of
+from person_reid.errors import UserError
+from person_reid.registration import Registry
+from person_reid.text import counted, did_you_mean
+from person_reid.video.detector_files import DETECTOR_ENDINGS, DetectorFile, thinned
+from person_reid.video.torchvision_detectors import TORCHVISION_DETECTORS, TorchvisionDetector
+
+if TYPE_CHECKING:
+    import torch
+
+MOST_BOXES = 1000  # in a frame; COCO's detectors give 100 or 300
+LEAST_BOX = 2  # pixels of a side within the frame
+CUT = 0.01  # share of a tile's width; a box that is nearer to its side is cut off there
+ONE_PERSON = 0.5  # IoU of two tiles' boxes
+FoundBoxes = npt.NDArray[np.float32]  # (N, 4): left, top, right, bottom in pixels
+BoxScores = npt.NDArray[np.float32]  # (N,), from 0 to 1
+
+
+class Detector(Protocol):
+    """Whatever finds people in a frame; any function of Python's will do."""
+
+    def __call__(self, frame: Frame, /) -> tuple[Any, Any]:
+        """Return boxes (N, 4), left, top, right, bottom in pixels, and scores (N,).
+
+        frame: uint8 (H, W, 3), RGB.
+        """
+
+
+OpenDetector = Callable[["torch.device"], Detector]
+DETECTORS: Registry[OpenDetector] = Registry(
+    "detector",
+    {name: partial(TorchvisionDetector, name) for name in TORCHVISION_DETECTORS},
+    DETECTOR_NAMES,
+)
+
+
+def register_detector(name: str, open_one: OpenDetector) -> None:
+    """Give a detector a name, which --detector then knows.
+
+    open_one: returns the detector for a torch.device. Raises UserError for a name that is taken.
+    """
+    DETECTORS.register(name, open_one)
+
+
+def open_detector(options: DetectorOptions, device: torch.device) -> CheckedDetector:
+    """Return the detector that options name.
+
+    Raises UserError if there is none of that name, if its weights or its file cannot be had, and
+    for options of a file without one.
+    """
+    return CheckedDetector(
+        _opened(options, device),
+        options.detector,
+        options.detector_score,
+        options.detector_tiles,
+    )
+
+
+def _opened(options: DetectorOptions, device: torch.device) -> Detector:
+    """Return the detector of a name or of a file."""
+    name, path = options.detector, Path(options.detector)
+    if name in DETECTORS:
+        if given := options.not_default(("detector_format", "detector_class")):
+            ignored = " and ".join(f"{{{each}}}" for each in given)
+            raise OptionError(
+                f"{ignored} would be ignored: a file needs it, and {{detector}} is not one.",
+                detector=name,
+                **given,
+            )
+        return DETECTORS[name](device)
+    if not path.exists() and path.suffix.lower() not in DETECTOR_ENDINGS:
+        raise OptionError(
+            "{detector}: no such file, and no detector of that name."
+            f"{did_you_mean(name, DETECTORS)} There are: {', '.join(DETECTORS)}.",
+            detector=name,
+        )
+    return DetectorFile(path, device, options.detector_format, options.detector_class)
+
+
+class CheckedDetector:
+    """A detector whose boxes a tracker can use: finite, within the frame, not too many.
+
+    detector: the one to check. name: what to call it. least: the lowest score of a box that counts.
+    tiles: see whole_and_tiles; 0 for the whole frame alone.
+    unusable, surplus: how many boxes were left out so far, since they are unusable or too many.
+    """
+
+    def __init__(self, detector: Detector, name: str, least: float = 0.0, tiles: int = 0) -> None:
+        self.detector = detector
+        self.name = name
+        self.least = least
+        self.tiles = tiles
+        self.unusable = self.surplus = 0
+
+    def __call__(self, frame: Frame, /) -> tuple[FoundBoxes, BoxScores]:
+        """Return the boxes (N, 4) and scores (N,) of a frame, the highest score first.
+
+        Boxes are clipped. Raises UserError if the detector gives anything but boxes and scores.
+        """
+        if self.tiles and frame.shape[1] > self.tiles:
+            return whole_and_tiles(self._checked, self.tiles, frame)
+        return self._checked(frame)
+
+    def _checked(self, frame: Frame) -> tuple[FoundBoxes, BoxScores]:
+        """Return the boxes that a tracker can use."""
+        if frame.ndim != 3 or frame.dtype != np.uint8:
+            raise UserError(
+                f"{self.name}: detectors read frames of 8 bits in colour, and these have more "
+                "bits. Convert them, or give the tracks of another program: --tracks FILE."
+            )
+        boxes, scores = self._given(frame)
+        boxes = np.clip(boxes, 0, np.tile(size_of(frame), 2).astype(np.float32))
+        sides = boxes[:, 2:] - boxes[:, :2]  # NaN compares as False
+        usable = (sides >= LEAST_BOX).all(1) & (scores >= 0) & (scores <= 1)
+        self.unusable += int((~usable).sum())
+
+        places = np.flatnonzero(usable & (scores >= self.least))
+        places = places[np.argsort(-scores[places], kind="stable")]
+        self.surplus += max(len(places) - MOST_BOXES, 0)
+        return boxes[places[:MOST_BOXES]], scores[places[:MOST_BOXES]]
+
+    def _given(self, frame: Frame) -> tuple[FoundBoxes, BoxScores]:
+        """Return what the detector gives, as arrays of the right shapes."""
+        found: Any = self.detector(frame)
+        if not isinstance(found, tuple | list) or len(found) != 2:
+            raise UserError(
+                f"{self.name}: expected (boxes, scores) for a frame, found {type(found).__name__}."
+            )
+        boxes = as_float32(found[0], f"{self.name}: boxes")
+        scores = as_float32(found[1], f"{self.name}: scores")
+        if not boxes.size and not scores.size:
+            return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+        if boxes.ndim != 2 or boxes.shape[1] != 4 or scores.shape != boxes.shape[:1]:
+            raise UserError(
+                f"{self.name}: expected boxes (N, 4) and scores (N,) for a frame, found "
+                f"{boxes.shape} and {scores.shape}."
+            )
+        return boxes, scores
+
+    def left_out(self) -> str:
+        """Return how many boxes were left out so far, in words; "" for none."""
+        words = [
+            (
+                self.unusable,
+                "that lie outside the frame or are not finite, or whose score is not from 0 to 1",
+            ),
+            (self.surplus, f"beyond the {MOST_BOXES} with the highest scores of a frame"),
+        ]
+        found = [f"{counted(count, 'box', 'boxes')} {which}" for count, which in words if count]
+        return f"{self.name}: left out {' and '.join(found)}" if found else ""
+
+
+def whole_and_tiles(detector: Detector, tiles: int, frame: Frame) -> tuple[FoundBoxes, BoxScores]:
+    """Return the boxes (N, 4) and scores (N,) that a detector finds in a frame and in its parts.
+
+    The parts are tiles of the frame's height, side by side, each of which overlaps the next by
+    half. Boxes that are cut off at the side of a tile are left out: the next one has them whole.
+    """
+    width = frame.shape[1]
+    wide = 2 * width // (tiles + 1)
+    boxes, scores = (list(each) for each in zip(detector(frame), strict=True))
+    for left in np.linspace(0, width - wide, tiles).round().astype(int).tolist():
+        found, sure = detector(np.ascontiguousarray(frame[:, left : left + wide]))
+        whole = (found[:, 0] > CUT * wide) | (left == 0)
+        whole &= (found[:, 2] < (1 - CUT) * wide) | (left + wide == width)
+        boxes.append(found[whole] + np.array([left, 0, left, 0], np.float32))
+        scores.append(sure[whole])
+    every, sure = np.concatenate(boxes), np.concatenate(scores)
+    kept = thinned(every, sure, ONE_PERSON)
+    return every[kept], sure[kept]

@@ -1,0 +1,161 @@
+"""Detectors in files that see one person, at PERSON, in every frame of 128×64 pixels."""
+
+import numpy as np
+
+SIDE = 64  # of the picture
+PERSON = [32, 16, 64, 48]  # left, top, right, bottom in the frame
+SURE, UNLIKELY = 0.9, 0.01
+CELLS = 84  # of the grids of 8×8, 4×4 and 2×2 cells
+
+
+def logit(share):
+    return np.log(share / (1 - share))
+
+
+def ssd():
+    """Rows of picture, class, score, left, top, right, bottom; what follows -1 does not count."""
+    box = [0.25, 0.25, 0.5, 0.75]
+    rows = [[0, 1, SURE, *box], [0, 2, SURE, *box], [0, 1, UNLIKELY, *box], [-1] + [0] * 6]
+    return {"detections": np.array([[[*rows, [0, 1, SURE, 0, 0, 1, 1]]]])}
+
+
+def tensorflow():
+    """Top, left, bottom, right; the last row is beyond the number of detections."""
+    box = [0.25, 0.25, 0.75, 0.5]
+    return {
+        "detection_boxes": np.array([[box, box, [0, 0, 1, 1]]]),
+        "detection_classes": np.array([[1, 18, 1]]),
+        "detection_scores": np.array([[SURE, SURE, SURE]]),
+        "num_detections": np.array([2]),
+    }
+
+
+def yolox():
+    """A box at x 16 to 32, y 8 to 24 of the picture, whose lower half the frame leaves free."""
+    values = np.zeros((1, CELLS, 5 + 2))
+    values[0, 64 + 1] = [0.5, 1, 0, 0, 1, SURE, 0.1]  # in the second cell of stride 16
+    values[0, 64 + 2] = [-0.5, 1, 0, 0, 1, 0.2, 0.1]  # the same box, less sure
+    values[0, 80] = [0.5, 0.5, 0, 0, 1, 0, SURE]  # a dog
+    return {"output": values}
+
+
+def yolov8():
+    """A box at x 16 to 32, y 24 to 40 of the picture, above and below which nothing is."""
+    values = np.zeros((1, 4 + 2, CELLS))
+    values[0, :, 5] = [24, 32, 16, 16, SURE, 0.1]
+    values[0, :, 6] = [24, 32, 16, 15, 0.2, 0.1]
+    values[0, :, 7] = [24, 32, 16, 16, 0.1, SURE]
+    return {"output0": values}
+
+
+def yolov10():
+    rows = [[16, 24, 32, 40, SURE, 0], [16, 24, 32, 40, SURE, 1], [0] * 6]
+    return {"output0": np.array([rows])}
+
+
+def rtdetr(classes=80, person=0):
+    logits = np.full((1, 3, classes), logit(UNLIKELY))
+    logits[0, 1, person] = logit(SURE)
+    logits[0, 2, person + 1] = logit(SURE)
+    return {"logits": logits, "pred_boxes": np.array([[[0.375, 0.5, 0.25, 0.5]] * 3])}
+
+
+def rfdetr():
+    found = rtdetr(91, 1)
+    return {"dets": found["pred_boxes"], "labels": found["logits"]}
+
+
+FORMS = {each.__name__: each for each in (ssd, tensorflow, yolox, yolov8, yolov10, rtdetr, rfdetr)}
+# Where the score of the person is: output, place, and its unit in values of a picture.
+SCORES = {
+    "ssd": ("detections", (0, 0, 0, 2), 255),
+    "yolox": ("output", (0, 65, 5), 255),
+    "yolov8": ("output0", (0, 4, 5), 1),
+    "yolov10": ("output0", (0, 0, 4), 1),
+    "rtdetr": ("logits", (0, 1, 0), 1),
+    "rfdetr": ("labels", (0, 1, 1), 1),
+}
+
+
+def write_detector(path, form, outputs=None, measured=False, shape=None, further=()):
+    """Write an ONNX file.
+
+    outputs: in place of the form's own. measured: the person's score is the mean of the first
+    colour of the picture. shape: of the input; names stand for sides that are free. further: inputs
+    that the detector wants besides.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    last = form == "tensorflow"
+    shape = shape or ([1, SIDE, SIDE, 3] if last else [1, 3, SIDE, SIDE])
+    nodes = [
+        helper.make_node("Cast", ["picture"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", ["values", "first"], ["colour"], axis=3 if last else 1),
+        helper.make_node("ReduceMean", ["colour"], ["mean"], keepdims=0),
+    ]
+    constants, shown = [numpy_helper.from_array(np.array(0), "first")], []
+    for name, values in (outputs or FORMS[form]()).items():
+        share = np.zeros(values.shape)
+        if measured and name == SCORES[form][0]:
+            _, place, unit = SCORES[form]
+            share[place] = 1 / unit
+            values = np.where(share > 0, 0, values)
+        for part, array in (("share", share), ("rest", values)):
+            constants.append(numpy_helper.from_array(array.astype(np.float32), f"{name}_{part}"))
+        nodes.append(helper.make_node("Mul", ["mean", f"{name}_share"], [f"{name}_seen"]))
+        nodes.append(helper.make_node("Add", [f"{name}_seen", f"{name}_rest"], [name]))
+        shown.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, values.shape))
+    kind = TensorProto.UINT8 if last else TensorProto.FLOAT
+    taken = [helper.make_tensor_value_info("picture", kind, shape)]
+    taken += [helper.make_tensor_value_info(name, TensorProto.INT64, [1, 2]) for name in further]
+    graph = helper.make_graph(nodes, "tiny", taken, shown, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+def write_openvino(path, form):
+    """Write an OpenVINO file, .xml, and its weights beside it."""
+    import openvino
+
+    source = write_detector(path.with_suffix(".onnx"), form)
+    openvino.save_model(openvino.Core().read_model(str(source)), str(path), compress_to_fp16=False)
+    return path
+
+
+def write_frozen_graph(path):
+    """Write a frozen graph of TensorFlow in the form of its Object Detection API.
+
+    The mean of the picture, times 0, is added to constants: OpenVINO wants outputs of inputs.
+    """
+    from tensorboard.compat.proto import graph_pb2, types_pb2
+
+    graph = graph_pb2.GraphDef()
+
+    def add(name, op, *inputs, **kinds):
+        node = graph.node.add(name=name, op=op, input=inputs)
+        for attribute, kind in kinds.items():
+            node.attr[attribute].type = getattr(types_pb2, f"DT_{kind}")
+        return node
+
+    def add_constant(name, values, kind="FLOAT"):
+        tensor = add(name, "Const", dtype=kind).attr["value"].tensor
+        tensor.dtype = getattr(types_pb2, f"DT_{kind}")
+        tensor.tensor_content = values.astype(np.float32 if kind == "FLOAT" else np.int32).tobytes()
+        for side in values.shape:
+            tensor.tensor_shape.dim.add(size=side)
+
+    picture = add("image_tensor", "Placeholder", dtype="UINT8")
+    for side in (-1, -1, -1, 3):
+        picture.attr["shape"].shape.dim.add(size=side)
+    add("values", "Cast", "image_tensor", SrcT="UINT8", DstT="FLOAT")
+    add_constant("axes", np.arange(4), "INT32")
+    add("mean", "Mean", "values", "axes", T="FLOAT", Tidx="INT32")
+    add_constant("zero", np.zeros(()))
+    add("nothing", "Mul", "mean", "zero", T="FLOAT")
+    for name, values in tensorflow().items():
+        add_constant(f"{name}/value", values)
+        add(name, "AddV2", f"{name}/value", "nothing", T="FLOAT")
+    path.write_bytes(graph.SerializeToString())
+    return path

@@ -1,0 +1,256 @@
+"""Detectors by name, from files in the forms of several programs, and of one's own."""
+
+import numpy as np
+import pytest
+import torch
+
+import person_reid as reid
+from person_reid.config.detector import DETECTOR_FORMATS, DETECTOR_NAMES
+from person_reid.errors import UserError
+from person_reid.video.detector_formats import FORMATS_OF_DETECTORS
+from person_reid.video.detectors import DETECTORS, LEAST_BOX, MOST_BOXES, CheckedDetector
+from tests.support.tiny_detectors import (
+    FORMS,
+    PERSON,
+    SCORES,
+    SURE,
+    tensorflow,
+    write_detector,
+    write_frozen_graph,
+    write_openvino,
+)
+
+FRAME = np.full((64, 128, 3), (200, 100, 30), np.uint8)
+
+
+def opened(path, **options):
+    return reid.open_detector(
+        reid.DetectorOptions(detector=str(path), **options), torch.device("cpu")
+    )
+
+
+def assert_finds_the_person(detector, frame=FRAME):
+    boxes, scores = detector(frame)
+    np.testing.assert_allclose(boxes, [PERSON], atol=1e-3)
+    np.testing.assert_allclose(scores, [SURE], atol=1e-3)
+
+
+def test_every_form_has_a_name_and_a_tiny_detector():
+    assert [*FORMATS_OF_DETECTORS] == [*DETECTOR_FORMATS] == [*FORMS]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_outputs_show_the_form_and_lead_to_boxes_in_pixels_of_the_frame(form, tmp_path, caplog):
+    """The tiny detectors also give other classes, the same person again, and what is unlikely."""
+    caplog.set_level("INFO", "person_reid")
+    assert_finds_the_person(opened(write_detector(tmp_path / "tiny.onnx", form)))
+    assert f"a detector of the form {form};" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("form", "first"),
+    [
+        ("ssd", 30 / 255),  # blue
+        ("yolox", (30 + 114) / 2 / 255),  # half of the picture is empty
+        ("yolov8", (200 + 114) / 2 / 255),
+        ("yolov10", (200 + 114) / 2 / 255),
+        ("rtdetr", 200 / 255),
+        ("rfdetr", (200 / 255 - 0.485) / 0.229),
+    ],
+)
+def test_pictures_have_the_colours_and_values_of_the_form(form, first, tmp_path):
+    path = write_detector(tmp_path / "tiny.onnx", form, measured=True)
+    _, scores = opened(path)(FRAME)
+    expected = 1 / (1 + np.exp(-first)) if "detr" in form else first
+    assert scores[:1] == pytest.approx([expected], abs=1e-4)
+    assert form in SCORES
+
+
+@pytest.mark.parametrize("form", ["yolov8", "ssd"])
+def test_openvino_reads_its_own_files(form, tmp_path):
+    assert_finds_the_person(opened(write_openvino(tmp_path / "tiny.xml", form)))
+
+
+def test_openvino_reads_a_frozen_graph_of_tensorflow(tmp_path):
+    assert_finds_the_person(opened(write_frozen_graph(tmp_path / "tiny.pb")))
+
+
+def test_a_picture_of_any_size_is_as_large_as_640_pixels(tmp_path):
+    """Of 128×64 pixels, the frame becomes 640×320."""
+    shape = [1, 3, "height", "width"]
+    assert_finds_the_person(opened(write_detector(tmp_path / "a.onnx", "ssd", shape=shape)))
+
+
+def test_a_form_and_a_class_that_are_named_count(tmp_path, caplog):
+    caplog.set_level("INFO", "person_reid")
+    path = write_detector(tmp_path / "tiny.onnx", "rtdetr")
+    _, scores = opened(path, detector_class=1)(FRAME)
+    assert scores == pytest.approx([SURE], abs=1e-3)
+    assert "class 1 is a person" in caplog.text
+    with pytest.raises(UserError, match=r"logits \[1, 3, 80\].*not the form ssd"):
+        opened(path, detector_format="ssd")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "said"),
+    [
+        ({"feature": np.zeros((1, 512))}, r"its outputs are feature \[1, 512\]"),
+        ({"a": np.zeros((1, 9, 4)), "b": np.zeros((1, 8, 3))}, "its outputs are a"),
+        ({**tensorflow(), "num_detections": np.zeros((1, 1))}, "its outputs are detection_boxes"),
+    ],
+)
+def test_outputs_of_no_known_form_are_named(outputs, said, tmp_path):
+    with pytest.raises(UserError, match=said):
+        opened(write_detector(tmp_path / "other.onnx", "ssd", outputs))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("walk.mp4", b"...", "expected a detector in ONNX"),
+        ("yolo11n.pt", b"PK", "yolo export"),
+        ("empty.onnx", b"", "cannot be opened as a detector"),
+        ("text.onnx", b"a text\n", "cannot be opened as a detector"),
+        ("text.pb", b"a text\n", "cannot be opened as a detector"),
+        ("text.xml", b"<xml></xml>", "weights are in text.bin|cannot be opened as a detector"),
+        ("gone.onnx", None, "no such file"),
+        ("ssdlit", None, "Did you mean 'ssdlite'"),
+    ],
+)
+def test_a_file_that_is_no_detector_is_refused(name, content, said, tmp_path):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        opened(name if "." not in name else path)
+
+
+def test_inputs_that_are_no_picture_in_colour_are_refused(tmp_path):
+    sized = write_detector(tmp_path / "sized.onnx", "ssd", further=["orig_target_sizes"])
+    with pytest.raises(UserError, match="takes picture, orig_target_sizes"):
+        opened(sized)
+    grey = write_detector(tmp_path / "grey.onnx", "ssd", shape=[1, 1, 64, 64])
+    with pytest.raises(UserError, match=r"its input is \(1, 1, 64, 64\)"):
+        opened(grey)
+
+
+def given(boxes, scores):
+    """A detector that gives these in every frame."""
+    return CheckedDetector(lambda frame: (boxes, scores), "mine")
+
+
+def test_what_a_tracker_cannot_use_is_left_out_and_counted():
+    boxes = [PERSON, [np.nan, 0, 9, 9], [0, 0, np.inf, 9], [5, 5, 5 + LEAST_BOX / 2, 60]]
+    boxes += [[200, 0, 240, 60], [40, 20, 30, 10], [-5, -5, 300, 300]]
+    scores = [0.5, 0.9, 0.9, 0.9, 0.9, 0.9, np.nan]
+    detector = given(boxes, scores)
+    found, sure = detector(FRAME)
+    assert found[sure == np.float32(0.5)].tolist() == [PERSON]
+    assert [0, 0, 128, 9] in found.tolist()
+    assert detector.left_out().startswith("mine: left out 5 boxes that lie outside")
+
+
+def test_boxes_beyond_the_most_of_a_frame_are_counted():
+    random = np.random.default_rng(0)
+    scores = random.random(10_000)
+    detector = given(np.tile(PERSON, (10_000, 1)), scores)
+    _, kept = detector(FRAME)
+    assert kept.tolist() == sorted(scores.astype(np.float32).tolist(), reverse=True)[:MOST_BOXES]
+    assert "9,000 boxes beyond the 1000" in detector.left_out()
+
+
+def test_nobody_is_no_fault():
+    nothing: list = [[], np.zeros((0, 4)), torch.zeros(0, 4)]
+    for boxes in nothing:
+        detector = given(boxes, [])
+        found, scores = detector(FRAME)
+        assert found.shape == (0, 4)
+        assert scores.shape == (0,)
+        assert detector.left_out() == ""
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (None, "found NoneType"),
+        (([PERSON], [0.5, 0.5]), r"found \(1, 4\) and \(2,\)"),
+        (([PERSON[:3]], [0.5]), r"found \(1, 3\) and \(1,\)"),
+        (([["left", 1, 2, 3]], [0.5]), "boxes: expected real numbers"),
+    ],
+)
+def test_a_detector_of_other_results_is_named(found, said):
+    with pytest.raises(UserError, match=f"^mine: .*{said}"):
+        CheckedDetector(lambda frame: found, "mine")(FRAME)
+
+
+def test_frames_of_more_bits_are_refused():
+    with pytest.raises(UserError, match="frames of 8 bits in colour"):
+        given([PERSON], [0.5])(np.zeros((64, 128), np.uint16))
+
+
+def test_tiles_find_who_is_small_and_count_nobody_twice():
+    """The detector sees who fills a fifth of a picture's width; tiles may cut the person off."""
+
+    def find(frame):
+        bright = np.flatnonzero(frame[32].max(1) > 128)
+        if not len(bright) or len(bright) < frame.shape[1] / 5:
+            return [], []
+        return [[bright[0], 16, bright[-1] + 1, 48]], [0.9]
+
+    frame = np.zeros((64, 256, 3), np.uint8)
+    frame[:, 100:140] = 255
+    assert not len(CheckedDetector(find, "near")(frame)[0])
+    boxes, _ = CheckedDetector(find, "near", tiles=3)(frame)
+    assert boxes.tolist() == [[100, 16, 140, 48]]
+
+
+@pytest.fixture
+def mine():
+    reid.register_detector("mine", lambda device: lambda frame: ([PERSON], [SURE]))
+    yield "mine"
+    del DETECTORS["mine"]
+    DETECTOR_NAMES.remove("mine")
+
+
+def test_a_detector_of_ones_own_has_a_name(mine):
+    assert_finds_the_person(opened(mine))
+    with pytest.raises(UserError, match="There is a detector 'mine' already"):
+        reid.register_detector(mine, lambda device: lambda frame: ([], []))
+    with pytest.raises(UserError, match="detector_class=0 would be ignored"):
+        opened(mine, detector_class=0)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A folder of torch.hub's, which is empty."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    return tmp_path / "checkpoints"
+
+
+def test_without_internet_the_file_and_its_place_are_named(cache, monkeypatch):
+    def fail(*words, **settings):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    file = "ssdlite320_mobilenet_v3_large_coco-a79551df.pth"
+    with pytest.raises(UserError, match="Name or service not known.*Put") as raised:
+        opened("ssdlite")
+    assert f"Put {file} from https://" in str(raised.value)
+    assert f"into {cache}" in str(raised.value)
+
+
+def test_the_default_is_torchvisions_ssdlite_with_the_weights_of_its_file(cache):
+    from torchvision.models import get_model
+
+    torch.manual_seed(0)
+    network = get_model("ssdlite320_mobilenet_v3_large", weights=None, weights_backbone=None).eval()
+    cache.mkdir()
+    torch.save(network.state_dict(), cache / "ssdlite320_mobilenet_v3_large_coco-a79551df.pth")
+    detector = opened(reid.DetectorOptions().detector, detector_score=0.0)
+    boxes, scores = detector(FRAME)
+    with torch.inference_mode():
+        (expected,) = network([torch.from_numpy(FRAME).permute(2, 0, 1) / 255])
+    people = expected["labels"] == 1
+    sure = expected["scores"][people].sort(descending=True).values.numpy()
+    assert boxes.shape == (len(scores), 4)
+    assert set(scores.tolist()) <= set(sure.tolist())
