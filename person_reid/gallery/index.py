@@ -34,6 +34,7 @@ from person_reid.gallery.inverted_lists import (
 )
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.gallery.metadata import Found as Found
+from person_reid.gallery.moved_folder import beside
 from person_reid.gallery.numbered_notes import TRACK_RECORDS, note_key, numbered_notes
 from person_reid.gallery.schema import VERSION
 from person_reid.gallery.sqlite_errors import BUSY, DAMAGED
@@ -79,10 +80,10 @@ class SearchIndex(IndexFile):
         but not which.
         """
         check_filter(which)
-        condition, values = self._condition(which)
         asked = str(asked)
         self._rows("PRAGMA secure_delete = ON")  # even if the file is never rewritten
         with self._transaction():
+            condition, values = self._condition(which)  # after a move, of what is stored now
             delete_lists(self)
             rows = self._identified(condition, values)
             if not keep_crops:
@@ -110,7 +111,7 @@ class SearchIndex(IndexFile):
 
         The records of track files without images are deleted. rows: see _identified.
         """
-        keys = [image_key(path, state) for path, state, *_ in rows]
+        keys = [image_key(beside(self.file, path), state) for path, state, *_ in rows]
         for source, track in {(source, track) for *_, source, track in rows if source and track}:
             same = "SELECT 1 FROM images WHERE source = ? AND track = ? LIMIT 1"
             if not self._rows(same, (source, track)):

@@ -1,6 +1,7 @@
 """The images in the file of an index, with their features and what is known about them."""
 
 import json
+import logging
 import os
 import re
 import secrets
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from person_reid.arrays import flaw
 from person_reid.config.search import CODE_NAMES
 from person_reid.errors import UserError
+from person_reid.files import real
 from person_reid.gallery.checks import (
     are_different,
     check_filter,
@@ -33,6 +35,7 @@ from person_reid.gallery.metadata import (
     Filter,
     merged_about,
 )
+from person_reid.gallery.moved_folder import MovedFolder, ends_below, moved_value
 from person_reid.gallery.row_checksums import (
     LOW_BITS,
     SUM_BITS,
@@ -45,6 +48,9 @@ from person_reid.gallery.sqlite_file import SqliteFile
 from person_reid.retrieval.similarity import Features, Floats
 from person_reid.text import parse_json
 
+log = logging.getLogger(__name__)
+FOLDER = "folder"  # the key of a note: the folder of the file when all paths were last written
+MOST_SOUGHT = 50  # images by which an index knows whether they were moved with it
 PAIRS = 5000  # pairs of a query and an image, compared at once
 FEATURE_ROUNDING = 1e-3  # error of a cosine or of a feature's length; more is damage
 LARGEST_ID = 2**63 - 1
@@ -108,6 +114,11 @@ class IndexFile(SqliteFile):
 
     def recall(self, key: str) -> Any:
         """Return the value stored under a key, or None."""
+        value, moved = self._noted(key), self._moved()
+        return moved_value(value, moved.now) if moved else value
+
+    def _noted(self, key: str) -> Any:
+        """Return what the file holds under a key, with paths as they were written."""
         for (text,) in self._rows("SELECT value FROM about WHERE key = ?", (key,)):
             try:
                 return parse_json(text)
@@ -115,11 +126,40 @@ class IndexFile(SqliteFile):
                 raise self._damaged(f"no JSON under {key!r}") from None
         return None
 
+    def _moved(self) -> MovedFolder | None:
+        """Return how the folder of the file was moved with the images in it, if it was."""
+        noted, here = self._noted(FOLDER), real(self._place).parent
+        if not isinstance(noted, str) or noted == str(here) or not Path(noted).is_absolute():
+            return None
+        return self._kept(self._found_move, MovedFolder(Path(noted), here))
+
+    def _found_move(self, moved: MovedFolder) -> MovedFolder | None:
+        """Return a possible move if the images went along; a copy of an index leaves them."""
+        command = "SELECT path FROM images WHERE path >= ? AND path < ? LIMIT ?"
+        rows = self._rows(command, (*ends_below(moved.old), MOST_SOUGHT))
+        paths = [path for (path,) in rows]
+        stayed = any(map(_is_there, paths))
+        return moved if not stayed and any(map(_is_there, map(moved.now_of, paths))) else None
+
+    def _upgrade(self) -> None:
+        """Bring the file to the latest version, and its paths to where the folder is now."""
+        super()._upgrade()
+        here, noted = str(real(self._place).parent), self._noted(FOLDER)
+        if moved := self._moved():
+            count = self._rename(moved)
+            log.info("%s: was moved from %s, with %d images.", self.path, moved.old, count)
+        if moved or noted is None:
+            row = FOLDER, json.dumps(here)
+            self._rows("INSERT OR REPLACE INTO about VALUES (?, ?)", row)
+
     def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
         """Return the paths that the index lacks or whose files have changed since."""
-        paths = checked_paths(paths, self.path)
-        states = dict(self._where("path", list(map(_key, paths)), "state"))
-        return [path for path in paths if states.get(_key(path)) != state_of(path)]
+        paths, moved = checked_paths(paths, self.path), self._moved()
+        keys = [moved.stored(_key(path)) if moved else _key(path) for path in paths]
+        states = dict(self._where("path", keys, "state"))
+        return [
+            path for path, key in zip(paths, keys, strict=True) if states.get(key) != state_of(path)
+        ]
 
     def add(
         self,
@@ -244,31 +284,32 @@ class IndexFile(SqliteFile):
         rows = self._rows("SELECT time, asked, images FROM forgotten ORDER BY rowid")
         return [dict(zip(("time", "asked", "images"), row, strict=True)) for row in rows]
 
-    def move(
-        self, moved: Callable[[str], str], kept: Callable[[Any, Any], Any] = lambda _, new: new
-    ) -> int:
-        """Give images, and all that is remembered, the paths that a function says.
+    def move(self, moved: MovedFolder) -> int:
+        """Give images, and all that is remembered, their paths after a move.
 
-        kept: (remembered value, the same with new paths) → the value to remember.
         Returns how many images moved. An image that is already at the new path is replaced.
         """
-        count = 0
         with self._transaction():
-            rows = self._rows("SELECT id, path FROM images")
-            new = {number: os.fsencode(moved(os.fsdecode(path))) for number, path in rows}
-            ids = [number for number, path in rows if new[number] != path]
-            for number, key, state, checksum, *facts in self._where("id", ids, ROW_FACTS):
-                about = self._known([(number, key, state, checksum, *facts)])[number][1]
-                path, _, new_sum, *_ = _changed_row(new[number], state, about, checksum)
-                self._rows(
-                    "UPDATE OR REPLACE images SET path = ?, checksum = ? WHERE id = ?",
-                    (path, new_sum, number),
-                )
-                count += 1
-            for key, text in self._rows("SELECT key, value FROM about"):
-                before = parse_json(text)
-                if (now := kept(before, _moved_texts(before, moved))) != before:
-                    self._rows("UPDATE about SET value = ? WHERE key = ?", (json.dumps(now), key))
+            return self._rename(moved)
+
+    def _rename(self, moved: MovedFolder) -> int:
+        """Write all paths as they are after a move, within a transaction."""
+        count = 0
+        rows = self._rows("SELECT id, path FROM images")
+        new = {number: os.fsencode(moved.now(os.fsdecode(path))) for number, path in rows}
+        ids = [number for number, path in rows if new[number] != path]
+        for number, key, state, checksum, *facts in self._where("id", ids, ROW_FACTS):
+            about = self._known([(number, key, state, checksum, *facts)])[number][1]
+            path, _, new_sum, *_ = _changed_row(new[number], state, about, checksum)
+            self._rows(
+                "UPDATE OR REPLACE images SET path = ?, checksum = ? WHERE id = ?",
+                (path, new_sum, number),
+            )
+            count += 1
+        for key, text in self._rows("SELECT key, value FROM about WHERE key != ?", (FOLDER,)):
+            before = parse_json(text)
+            if (now := moved_value(before, moved.now)) != before:
+                self._rows("UPDATE about SET value = ? WHERE key = ?", (json.dumps(now), key))
         return count
 
     def sample(self, count: int, after: int = 0) -> Features:
@@ -348,7 +389,7 @@ class IndexFile(SqliteFile):
 
     def _known(self, rows: Sequence[Any]) -> dict[int, tuple[Path, About]]:
         """Return {id: (path, what is known)} of rows (id, *ROW_FACTS), which are checked."""
-        found = {}
+        found, moved = {}, self._moved()
         for number, path, state, checksum, *facts in rows:
             texts = state, *facts
             try:
@@ -361,7 +402,8 @@ class IndexFile(SqliteFile):
                 isinstance(path, bytes) and all(isinstance(each, str | None) for each in texts)
             ):
                 raise self._damaged(f"it says {(path, *facts)!r:.100} of an image")
-            found[number] = Path(os.fsdecode(path)), self._about(facts)
+            place = moved.now_of(path) if moved else path
+            found[number] = Path(os.fsdecode(place)), self._about(facts)
         return found
 
     def _about(self, facts: Sequence[str | None]) -> About:
@@ -406,8 +448,7 @@ class IndexFile(SqliteFile):
 
     def _ids(self, which: Filter) -> npt.NDArray[np.int64]:
         """Return the ids of the images that a filter admits, without a list of all rows."""
-        check_filter(which)
-        condition, values = which.condition()
+        condition, values = self._clauses(which)
         with self._explained():
             rows = self.database.execute(f"SELECT id FROM images WHERE {condition}", values)
             return np.fromiter(chain.from_iterable(rows), np.int64)
@@ -446,11 +487,18 @@ class IndexFile(SqliteFile):
 
     def _condition(self, which: Filter) -> tuple[str, list[Any]]:
         """Return the SQL condition of a filter and its values."""
-        check_filter(which)
-        condition, values = which.condition()
+        condition, values = self._clauses(which)
         if values:
             # which reads no other image's feature
             condition = f"id IN (SELECT id FROM images WHERE {condition})"
+        return condition, values
+
+    def _clauses(self, which: Filter) -> tuple[str, list[Any]]:
+        """Return the condition of a filter, with paths as they are stored."""
+        check_filter(which)
+        condition, values = which.condition()
+        if moved := self._moved():
+            values = [moved.stored(each) if isinstance(each, bytes) else each for each in values]
         return condition, values
 
     def width(self) -> int | None:
@@ -524,13 +572,8 @@ def _changed_row(key: bytes, state: str, about: About, checksum: int | None) -> 
     return _row(key, state, about, checksum >> SUM_BITS & LOW_BITS)
 
 
-def _moved_texts(value: Any, moved: Callable[[str], str]) -> Any:
-    """Return a value of JSON in which every text is what a function says of it."""
-    if isinstance(value, dict):
-        return {key: _moved_texts(each, moved) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_moved_texts(each, moved) for each in value]
-    return moved(value) if isinstance(value, str) else value
+def _is_there(path: bytes) -> bool:
+    return state_of(os.fsdecode(path)) != ""
 
 
 def _column(name: str) -> str:

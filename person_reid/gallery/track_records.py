@@ -259,14 +259,6 @@ def describe_tracks(
     return record, frames
 
 
-def kept_source(before: Any, moved: Any) -> Any:
-    """Return a value of an index with moved paths; the record of a track file keeps its source."""
-    if before == moved or not isinstance(before, dict) or not {"source", "path"} <= {*before}:
-        return moved
-    places = before.get("indexed_at") or [before["path"], before["frames"]]
-    return {**moved, "indexed_at": places}
-
-
 def _images_of_labels(tracks: Path, frames: FrameFolder | Video) -> dict[str, int] | None:
     """Return the number of the image of each name if labels have these names, which are times."""
     if not tracks.is_dir() or isinstance(frames, Video) or frames.numbered:

@@ -12,8 +12,8 @@ from person_reid.gallery.gallery import Gallery, open_gallery
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.inverted_lists import damaged_in, faiss_is_installed, files_of_lists
 from person_reid.gallery.metadata import FACT_NAMES
+from person_reid.gallery.moved_folder import MovedFolder
 from person_reid.gallery.schema import VERSION
-from person_reid.gallery.track_records import kept_source
 
 MOST_VALUES = 10  # values of a column
 BEGINNING = b"SQLite format 3\0"  # of every file of SQLite
@@ -97,12 +97,7 @@ def relocate(index: SearchIndex, old: Path, new: Path) -> int:
     Track files, frames and weights that the index names move as well. The images keep all that is
     known about them; one that was indexed at the new place meanwhile is replaced.
     """
-
-    def moved(text: str) -> str:
-        inside = Path(text).is_absolute() and Path(text).is_relative_to(old)
-        return str(new / Path(text).relative_to(old)) if inside else text
-
-    return index.move(moved, kept_source)
+    return index.move(MovedFolder(old, new))
 
 
 def gone(index: Gallery) -> list[Path]:
