@@ -20,6 +20,7 @@
     python tools/search.py upgrade --index people.index                        # an old file
     python tools/search.py relocate /old/crops /new/crops --index people.index
     python tools/search.py prune --index people.index                          # files that are gone
+    python tools/search.py reindex --index people.index --name better          # another network
 
 The index remembers its network. An indexed image that has not changed is not read again, and what
 was added before a crash stays. With --threshold (python tools/threshold.py), a query without a
@@ -64,6 +65,7 @@ from person_reid.config.search import (
     PeopleConfig,
     PruneConfig,
     QueryConfig,
+    ReindexConfig,
     RelocateConfig,
     UpgradeConfig,
 )
@@ -82,7 +84,7 @@ from person_reid.gallery.gallery import (
     open_gallery,
 )
 from person_reid.gallery.identification import Identification, known_people, person_scores
-from person_reid.gallery.indexed_network import measured_threshold
+from person_reid.gallery.indexed_network import known_network, measured_threshold
 from person_reid.gallery.indexing import add_images, describe_answers, find_images
 from person_reid.gallery.metadata import (
     EVERYTHING,
@@ -94,6 +96,7 @@ from person_reid.gallery.metadata import (
 )
 from person_reid.gallery.naming import near_names
 from person_reid.gallery.normalized_gallery import NormalizedGallery
+from person_reid.gallery.reindexing import reindex_images
 from person_reid.gallery.score_histograms import Booleans, threshold_among
 from person_reid.gallery.tracks_to_index import index_tracks
 from person_reid.gallery.upkeep import (
@@ -503,6 +506,14 @@ def prune(config: PruneConfig) -> None:
     print(f"{config.index}: {counted(count, 'image')} forgotten, {len(index)} left")
 
 
+def reindex(config: ReindexConfig) -> None:
+    """Replace the features of an index by those of another network."""
+    index = open_file(config.index)
+    count = reindex_images(index, config)
+    print(f"{config.index}: {counted(count, 'image')} with features of {known_network(index)}")
+    index.prepare()
+
+
 def filter_of(config: FilterOptions) -> reid.Filter:
     """Return the Filter that the options describe: EVERYTHING without any."""
     where = dict(each.split("=", 1) for each in config.where) or None
@@ -540,6 +551,7 @@ WORK: dict[str, Callable[[Any], None]] = {
     "backup": backup,
     "relocate": move,
     "prune": prune,
+    "reindex": reindex,
 }
 
 

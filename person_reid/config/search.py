@@ -98,12 +98,11 @@ class IndexedImageOptions(ExtractionOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AddOptions(IndexedImageOptions, EngineOptions, TrainedNetwork, GalleryOptions):
-    """What is added to an index, and the network that computes its features."""
+class NetworkOfIndex(ExtractionOptions, EngineOptions, TrainedNetwork, GalleryOptions):
+    """The network that computes the features of an index."""
 
     title = "features"
     no_flip: bool = option(False, "leave out the mirrored image: twice as fast")
-    allow_forgotten: bool = option(False, "also add images and tracks that were forgotten once")
     bits: int | None = option(
         None, "bits of the images' values, if more than 8, such as 12", range=BITS, metavar="N"
     )
@@ -113,6 +112,14 @@ class AddOptions(IndexedImageOptions, EngineOptions, TrainedNetwork, GalleryOpti
     std: str | None = redeclared(EngineOptions, "std", None, needs={})
     feature_output: str | None = redeclared(EngineOptions, "feature_output", None, needs={})
     bgr: bool = redeclared(EngineOptions, "bgr", False, needs={})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddOptions(IndexedImageOptions, NetworkOfIndex):
+    """What is added to an index, and the network that computes its features."""
+
+    title = "features"
+    allow_forgotten: bool = option(False, "also add images and tracks that were forgotten once")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -352,6 +359,16 @@ class PruneConfig(GalleryOptions):
     """Forget the images whose files are gone."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReindexConfig(NetworkOfIndex):
+    """Replace the features of an index by another network's; names and other facts stay."""
+
+    def fault(self) -> str:
+        """Return what is wrong if no network is named."""
+        named = self.name or self.weights or self.from_run or self.engine
+        return "" if named else "Name the network: {name}, {weights}, {from_run} or {engine}."
+
+
 SEARCH_COMMANDS: dict[str, type[GalleryOptions]] = {
     "index": IndexConfig,
     "query": QueryConfig,
@@ -366,4 +383,5 @@ SEARCH_COMMANDS: dict[str, type[GalleryOptions]] = {
     "backup": BackupConfig,
     "relocate": RelocateConfig,
     "prune": PruneConfig,
+    "reindex": ReindexConfig,
 }

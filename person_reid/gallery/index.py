@@ -13,7 +13,9 @@ them; they can always be rebuilt.
 import json
 import logging
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,7 @@ import numpy.typing as npt
 from person_reid.errors import UserError
 from person_reid.gallery.checks import check_count, check_filter, checked_features
 from person_reid.gallery.forgotten_keys import hash_of_key, image_key, track_key
-from person_reid.gallery.index_file import IndexFile
+from person_reid.gallery.index_file import REINDEXED, IndexFile
 from person_reid.gallery.inverted_lists import (
     InvertedLists,
     compared_again,
@@ -36,6 +38,7 @@ from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.gallery.metadata import Found as Found
 from person_reid.gallery.moved_folder import beside
 from person_reid.gallery.numbered_notes import TRACK_RECORDS, note_key, numbered_notes
+from person_reid.gallery.row_checksums import LOW_BITS
 from person_reid.gallery.schema import VERSION
 from person_reid.gallery.sqlite_errors import BUSY, DAMAGED
 from person_reid.gallery.track_crops import delete_crops
@@ -49,6 +52,19 @@ log = logging.getLogger(__name__)
 EXACT = 100_000  # the most images that a search compares exhaustively
 LONGEST_WAIT = 600  # seconds that forgetting waits for a search which reads the old state
 MOST_ADMITTED = 1000  # the most images that a filter may admit for an exact search among them
+
+
+# Whether another index lacks an image, or has it of another state of the file.
+LACKED = (
+    "SELECT 1 FROM main.images AS own LEFT JOIN other.images AS new "
+    "ON new.path = own.path AND new.state = own.state WHERE new.id IS NULL LIMIT 1"
+)
+# The upper half of a checksum is of the feature, the lower one of what is known.
+TAKE = (
+    "UPDATE images SET feature = new.feature, "
+    f"checksum = (new.checksum & ~{LOW_BITS}) | (images.checksum & {LOW_BITS}) "
+    "FROM other.images AS new WHERE new.path = images.path AND new.feature != images.feature"
+)
 
 
 class SearchIndex(IndexFile):
@@ -81,6 +97,7 @@ class SearchIndex(IndexFile):
         """
         check_filter(which)
         asked = str(asked)
+        self._forget_next(which, asked)
         self._rows("PRAGMA secure_delete = ON")  # even if the file is never rewritten
         with self._transaction():
             condition, values = self._condition(which)  # after a move, of what is stored now
@@ -105,6 +122,15 @@ class SearchIndex(IndexFile):
         delete_lists(self)  # from a search in the meantime
         self._lists = None
         return number
+
+    def _forget_next(self, which: Filter, asked: str) -> None:
+        """Forget the images in the file where features of another network are gathered."""
+        if not next_file(self.path).exists():
+            return
+        with closing(SearchIndex(next_file(self.path))) as following:
+            for images in self.images(which):
+                some = Filter(images=tuple(path for path, _ in images))
+                following.forget(some, asked, keep_crops=True)
 
     def _bar(self, rows: list[tuple[bytes, str, str, str]]) -> None:
         """Record hashes of images that were deleted, and of tracks of which none is left.
@@ -132,6 +158,34 @@ class SearchIndex(IndexFile):
         for number, record in enumerate(left, 1):
             row = note_key(TRACK_RECORDS, number), json.dumps(record)
             self._rows("INSERT INTO about VALUES (?, ?)", row)
+
+    def take_features(self, other: "SearchIndex", notes: Sequence[str]) -> bool:
+        """Replace all features by those that another index holds of the same files.
+
+        notes: the keys of what is remembered of its network, which replace one's own. Who has this
+        index open is told so. Returns False, and changes nothing, if an image is not there.
+        """
+        token = secrets.token_hex(8)
+        self._rows("ATTACH ? AS other", (str(other.path),))
+        try:
+            with self._transaction():
+                if self._rows(LACKED):
+                    return False
+                self._rows(TAKE)
+                for key in notes:
+                    self._rows("DELETE FROM about WHERE key = ?", (key,))
+                    same = "INSERT INTO about SELECT key, value FROM other.about WHERE key = ?"
+                    self._rows(same, (key,))
+                self._rows("DELETE FROM additions")  # no lists from before fit any more
+                self._mark()
+                row = REINDEXED, json.dumps(token)
+                self._rows("INSERT OR REPLACE INTO about VALUES (?, ?)", row)
+        finally:
+            self._rows("DETACH other")
+        self._features_token = token
+        delete_lists(self)
+        self._lists = None
+        return True
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
         """Return those of some keys, see forgotten.py, of which something was forgotten."""
@@ -214,6 +268,7 @@ class SearchIndex(IndexFile):
         exact = exact or not faiss_is_installed() or not self._is_large()
         lists = None if exact else self.lists()
         with self._transaction("DEFERRED"):  # others may add, replace and forget at any moment
+            self._check_features()
             # a token from before images were forgotten is not known: all that is left is compared
             if lists and self.knows(lists.token) and not self._admits_few(among):
                 similarities, ids = self._nearest(lists, queries, k, among)
@@ -319,3 +374,8 @@ class SearchIndex(IndexFile):
         if lists is None or not self.knows(lists.token) or lists.is_behind(self):
             lists = self._lists = InvertedLists(self)
         return lists
+
+
+def next_file(index: str | Path) -> Path:
+    """Return the file beside an index in which features of another network are gathered."""
+    return Path(f"{index}.next")

@@ -49,6 +49,7 @@ from person_reid.retrieval.similarity import Features, Floats
 from person_reid.text import parse_json
 
 log = logging.getLogger(__name__)
+REINDEXED = "reindexed"  # the key of a token, another one for features of another network
 FOLDER = "folder"  # the key of a note: the folder of the file when all paths were last written
 MOST_SOUGHT = 50  # images by which an index knows whether they were moved with it
 PAIRS = 5000  # pairs of a query and an image, compared at once
@@ -77,6 +78,7 @@ class IndexFile(SqliteFile):
         super().__init__(path)
         with self._closed_by_errors():
             self._read_settings(codes)
+        self._features_token = self._noted(REINDEXED)
         self._stored = np.dtype("<f4" if self.codes == "float32" else "<f2")
 
     def _read_settings(self, codes: str | None) -> None:
@@ -152,6 +154,13 @@ class IndexFile(SqliteFile):
             row = FOLDER, json.dumps(here)
             self._rows("INSERT OR REPLACE INTO about VALUES (?, ?)", row)
 
+    def _check_features(self) -> None:
+        """Raise UserError if the features are of another network than when the file was opened."""
+        if self._noted(REINDEXED) != self._features_token:
+            raise UserError(
+                f"{self.path}: reindexed with another network since it was opened. Run this again."
+            )
+
     def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
         """Return the paths that the index lacks or whose files have changed since."""
         paths, moved = checked_paths(paths, self.path), self._moved()
@@ -186,6 +195,7 @@ class IndexFile(SqliteFile):
         stripped = 0
         rows: dict[bytes, tuple[Any, ...]] = {}
         with self._transaction():
+            self._check_features()
             keys = list(map(_key, paths))
             before = self._before(keys)
             for key, state, row, of_feature, new in zip(
@@ -238,6 +248,7 @@ class IndexFile(SqliteFile):
         self, after: int = 0, which: Filter = EVERYTHING, until: int = LARGEST_ID
     ) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
         """Yield (ids (n,), features (n, D)) of the images with ids above `after`, up to `until`."""
+        self._check_features()
         self._confirm(which)
         condition, values = self._condition(which)
         condition += " AND id > ? AND id <= ?"

@@ -10,7 +10,7 @@ from typing import Any
 from person_reid.arrays import as_float32
 from person_reid.config.optimizer import PrecisionOptions
 from person_reid.config.option import NAMED_ALONE, Options, as_flag, configured
-from person_reid.config.search import AddOptions, AnswerOptions
+from person_reid.config.search import AnswerOptions, NetworkOfIndex
 from person_reid.config.tested import TestConfig, TrainedNetwork
 from person_reid.data.images.image_files import limits_of_bits
 from person_reid.deploy import find
@@ -24,6 +24,7 @@ from person_reid.gallery.numbered_notes import add_note, numbered_notes
 from person_reid.models.factory import options_of
 from person_reid.retrieval.thresholds import load_threshold
 from person_reid.run_folder import RunFolder, default_name, names_a_run
+from person_reid.text import as_command
 
 log = logging.getLogger(__name__)
 # The options on which features depend. An index remembers from_run as "from".
@@ -33,6 +34,7 @@ OF_FEATURES = (
 # Options that say where a network is; whether it is the same, its features tell.
 MOVABLE = ("name", "weights", "engine", "from")
 MOVED_FILES = ("weights", "engine", "from")  # are found beside an index as well
+NETWORK_NOTES = ("network", "probe", "weights_sha256")  # the keys of what an index says of it
 PLACES = "network place"  # the name of notes: where it was found after it had moved
 WEIGHT_ENDINGS = (".pth", ".pt", ".safetensors", ".onnx")
 
@@ -92,7 +94,7 @@ class NetworkRef:
         return f"{backbone} {self.place}" if backbone else self.place
 
 
-def open_network(index: Gallery, options: AddOptions | AnswerOptions | None = None) -> Embedder:
+def open_network(index: Gallery, options: NetworkOfIndex | AnswerOptions | None = None) -> Embedder:
     """Return the Embedder that an index remembers, or that the options name for a new index.
 
     >>> embed = open_network(SearchIndex("people.index"))
@@ -289,9 +291,10 @@ def check_agrees(index: Gallery, known: NetworkRef, asked: Mapping[str, Any]) ->
 
 def _again(index: Gallery) -> str:
     """Return how to go on with another network."""
-    return (
-        f"Index the images {'again' if len(index) else '(it holds none yet)'}: --index ANOTHER_FILE"
-    )
+    if not len(index):
+        return "Index the images (it holds none yet): --index ANOTHER_FILE"
+    words = f", or give all this network: {as_command('tools/search.py')} reindex"
+    return f"Index the images again: --index ANOTHER_FILE{words if index.file else ''}"
 
 
 def _value(value: Any) -> str:

@@ -164,6 +164,29 @@ def test_another_network_is_refused_and_nothing_is_lost(indexed, capsys):
         said(capsys, "query", "stranger.png")
 
 
+def test_another_network_takes_the_place_and_all_that_is_known_stays(indexed, capsys):
+    Path("known.csv").write_text("path,identity,store\nfirst/deeper/03.png,Anna,north\n")
+    said(capsys, "index", "first", "--about", "known.csv")
+    other = [*NETWORK, "--weights", "net1.pth"]
+    with pytest.raises(UserError, match=r"all this network: python tools/search\.py reindex"):
+        said(capsys, "index", "second", *other)
+    printed = said(capsys, "reindex", *other)
+    assert "people.index: 8 images with features of test_resnet" in printed
+    assert "net1.pth" in printed and not Path("people.index.next").exists()
+    assert "4 images added" in said(capsys, "index", "second")
+    said(capsys, "query", "stranger.png", "--where", "store=north", "--json", "found.json")
+    (match,) = json.loads(Path("found.json").read_text(encoding="utf-8"))["queries"][0]["matches"]
+    search.main(["index", "first", "second", "--index", "fresh.index", *other, "--gpu_ids", "-1"])
+    search.main(
+        ["query", "stranger.png", "--index", "fresh.index", "--json", "fresh.json", "--gpu_ids=-1"]
+    )
+    expected = json.loads(Path("fresh.json").read_text(encoding="utf-8"))["queries"][0]["matches"]
+    (alike,) = (each for each in expected if each["image"] == match["image"])
+    assert match == pytest.approx(alike | {"identity": "Anna", "store": "north"}, abs=1e-3)
+    with pytest.raises(UserError, match="Name the network: --name, --weights, --from or --engine"):
+        said(capsys, "reindex")
+
+
 def test_flags_that_contradict_the_index_are_refused(indexed, capsys):
     for flags, words in (
         (["--no_flip"], r"--no_flip \(remembered: off, asked: on\)"),

@@ -77,7 +77,7 @@ def page() -> str:
     parts += section("tools/reproduce.py", ReproduceConfig, {}, "Further flags go to `train.py`.")
     parts += section("tools/ablation.py", AblationConfig, {}, "Further flags go to `train.py`.")
     for name, command in search.SEARCH_COMMANDS.items():
-        remark = named if issubclass(command, search.AddOptions) else ""
+        remark = named if issubclass(command, search.NetworkOfIndex) else ""
         parts += section(f"tools/search.py {name}", command, TestConfig.declared(), remark)
     parts += section("tools/across.py", AcrossConfig, {})
     return "\n".join(parts)

@@ -1,0 +1,61 @@
+"""Give an index the features of another network; all that is known of its images stays.
+
+reindex_images(index, ReindexConfig(index="people.index", name="better"))
+"""
+
+from contextlib import closing
+from pathlib import Path
+
+from person_reid.config.search import ReindexConfig
+from person_reid.errors import UserError
+from person_reid.gallery.index import SearchIndex, next_file
+from person_reid.gallery.indexed_network import NETWORK_NOTES, PLACES, open_network
+from person_reid.gallery.indexing import add_images
+from person_reid.gallery.numbered_notes import note_key, numbered_notes
+from person_reid.text import as_command, counted
+
+
+def reindex_images(index: SearchIndex, config: ReindexConfig) -> int:
+    """Replace the features of an index by those of the network that the options name.
+
+    The new ones are gathered in a file beside it, where an interrupted run goes on; until all are
+    there, the index stays as it is. Images that others add meanwhile join in. Returns their number.
+
+    Raises UserError if images have changed or are gone.
+    """
+    paths = unchanged_images(index)
+    place = next_file(index.path)
+    with closing(SearchIndex(place, index.codes)) as following:
+        try:
+            embedder = open_network(following, config)
+        except UserError as error:
+            if not len(following):
+                following.remove()
+                raise
+            advice = f"To begin anew instead of going on with what is in it, delete {place}."
+            raise UserError(f"{error} {advice}") from error
+        add_images(following, embedder, paths)
+        while not index.take_features(following, _network_keys(index, following)):
+            paths = unchanged_images(index)
+            add_images(following, embedder, paths)
+        following.remove()
+    return len(paths)
+
+
+def unchanged_images(index: SearchIndex) -> list[Path]:
+    """Return the images of an index. Raises UserError if files have changed or are gone."""
+    paths = [path for images in index.images() for path, _ in images]
+    if changed := index.missing(paths):
+        raise UserError(
+            f"{index.path}: {counted(len(changed), 'image')} changed or gone since indexed, such "
+            f"as {changed[0]}. Beforehand, index those that changed with the network of the index, "
+            f"and name what moved or forget the rest: {as_command('tools/search.py')} relocate, "
+            "prune"
+        )
+    return paths
+
+
+def _network_keys(*indexes: SearchIndex) -> list[str]:
+    """Return the keys under which indexes remember their networks."""
+    most = max(sum(1 for _ in numbered_notes(each, PLACES)) for each in indexes)
+    return [*NETWORK_NOTES, *(note_key(PLACES, number + 1) for number in range(most))]
