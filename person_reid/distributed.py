@@ -26,6 +26,7 @@ from torch import distributed
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
+from person_reid.config.option import OptionError
 from person_reid.device import select_device
 from person_reid.errors import LostProcessError, UserError, first_line
 from person_reid.files import importable
@@ -80,10 +81,11 @@ class World:
         if len(numbers) == 1:
             return str(self.local_rank)
         if self.local_rank >= len(numbers):
-            raise UserError(
-                f"--gpu_ids {gpu_ids}: {len(numbers)} GPUs for at least {self.local_rank + 1} "
+            raise OptionError(
+                f"{{gpu_ids}}: {len(numbers)} GPUs for at least {self.local_rank + 1} "
                 "processes. Name one for each process, or start fewer: --nproc_per_node "
-                f"{len(numbers)}."
+                f"{len(numbers)}.",
+                gpu_ids=gpu_ids,
             )
         return numbers[self.local_rank]
 

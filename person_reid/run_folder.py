@@ -144,9 +144,9 @@ class RunFolder:
             # The run may have stopped while its first epoch was saved.
             begun = self.versions_file.exists() and not self.log.exists()
             if any(self.path.glob("*.pth")) and not begun:
-                raise UserError(
+                raise OptionError(
                     f"{self.state_file}: no such file, so the run cannot be resumed. "
-                    "Without --resume it begins anew, "
+                    "Without {resume} it begins anew, "
                     f"and what is in {self.path} is kept beside it."
                 )
             return None
@@ -451,9 +451,9 @@ def check_run_name(name: str) -> None:
             "nor end with a dot or space."
         )
     if DEVICE.match(name) and not here:
-        raise UserError(f"--name {name}: is a reserved name on Windows. Choose another name.")
+        raise OptionError("{name}: is a reserved name on Windows. Choose another name.", name=name)
     if len(os.fsencode(name)) > LONGEST_NAME:
-        raise UserError(
-            f"--name {name[:20]}…: expected at most {LONGEST_NAME} bytes, "
-            f"found {len(os.fsencode(name))}."
+        raise OptionError(
+            f"{{name}}…: expected at most {LONGEST_NAME} bytes, found {len(os.fsencode(name))}.",
+            name=name[:20],
         )

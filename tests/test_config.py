@@ -1,6 +1,7 @@
 """An option that is declared once is in the help, opts.yaml, FitOptions and on the page."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import pytest
 import yaml
@@ -164,8 +165,8 @@ def test_the_faults_of_all_groups_of_a_configuration_count(values, message):
 
 
 def test_a_value_that_looks_like_an_option_stays_as_it_is():
-    error = OptionError("{pool}: expected a pool, not {that}.", pool="{neck}", neck="bnneck")
-    assert str(error) == "pool='{neck}': expected a pool, not {that}."
+    error = OptionError("{pool}: expected a pool.", pool="{neck}", neck="bnneck")
+    assert str(error) == "pool='{neck}': expected a pool."
 
 
 def test_errors_name_options_as_the_reader_writes_them():
@@ -174,6 +175,12 @@ def test_errors_name_options_as_the_reader_writes_them():
     )
     assert str(error) == "instances=8 would be ignored without sampler='pk'."
     assert error.spelled(as_flag) == "--instances 8 would be ignored without --sampler pk."
+
+
+def test_an_option_without_a_value_is_named_alone_and_a_path_is_text():
+    error = OptionError("{save}: leave {fp16} or {from_run} out.", save=Path("a.png"))
+    assert str(error) == "save='a.png': leave fp16 or from_run out."
+    assert error.spelled(as_flag) == "--save a.png: leave --fp16 or --from out."
 
 
 def test_an_inherited_option_keeps_what_is_known_of_it():

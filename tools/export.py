@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import person_reid as reid
 from person_reid.config import OptionError
 from person_reid.config.export import EXPORT_FORMATS, ExportConfig
-from person_reid.config.option import NAMED_ALONE, as_flag
+from person_reid.config.option import listed
 from person_reid.config.tested import TestConfig, TrainedNetwork
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_beside, check_outputs
@@ -63,8 +63,9 @@ def main(argv: list[str] | None = None) -> None:
 def check(config: ExportConfig) -> None:
     """Raise an error for options that exclude each other, and for a test set that is missing."""
     if config.client and (decided := config.not_default(DECIDED_BY_CLIENT)):
-        flags = ", ".join(as_flag(name, NAMED_ALONE) for name in decided)
-        raise OptionError(f"{{client}} decides {flags}: leave that out.", client=config.client)
+        raise OptionError(
+            f"{{client}} decides {listed(decided)}: leave that out.", client=config.client
+        )
     if config.fp16 and config.int8:
         raise OptionError("{fp16} and {int8} exclude each other: choose one.", fp16=True, int8=True)
     check_test_sets([config.test_dir] if config.test_dir else [])

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import person_reid as reid
 from person_reid.config import TrainConfig
 from person_reid.config.evaluate import EvaluateRerankConfig
-from person_reid.config.option import NAMED_ALONE, Options, as_flag
+from person_reid.config.option import Options, as_flag
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.console.options import build, read_pairs
@@ -119,7 +119,7 @@ def without_folders(value: Any) -> Any:
 def refuse(given: Iterable[str], ours: Sequence[str], where: str = "") -> None:
     """Raise UserError if one of our flags is given."""
     if taken := [name for name in ours if name in given]:
-        flag = as_flag(taken[0], NAMED_ALONE)
+        flag = as_flag(taken[0])
         raise reid.UserError(
             f"{where}{flag} is set by this program: leave it out (--seeds chooses the runs)."
         )

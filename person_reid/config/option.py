@@ -15,44 +15,45 @@ from datetime import date
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, TypeVar, get_args, get_type_hints
 
-from person_reid.errors import UserError
+from person_reid.errors import UserError, describe_error
 from person_reid.text import did_you_mean
 
 LONGEST_TEXT = 4096  # characters of a text, as of a path on Linux
 LARGEST_SIDE = 4096  # pixels of an image that a file asks for
 # Bounds of a setting: float32 can still compute with them.
 SMALLEST_SETTING, LARGEST_SETTING = 1e-12, 10**9
+NAMED_OPTION = re.compile(r"\{([A-Za-z_]\w*)\}")  # in the message of an OptionError
 Config = TypeVar("Config", bound="Options")
 Number = TypeVar("Number", int, float)
 
 
 class OptionError(UserError):
-    """An error about options, spelled as the reader writes them.
+    """An error about options, which a command line spells `--instances 4`, Python `instances=4`.
 
-    That is `--instances 4`, or `instances=4` in Python.
-
-    template: the message, with {name} where an option and its value belong.
-    options: the value of each; an option without one, such as {lr}, is named alone if its value is
-        NAMED_ALONE.
+    message: each {name} in it is an option.
+    values: what to say of options besides their names, {name: value}.
     """
 
-    def __init__(self, template: str, **options: Any) -> None:
-        super().__init__(template)
-        self.template, self.options = template, options
+    def __init__(self, message: str, **values: Any) -> None:
+        super().__init__(message)
+        self.message, self.values = message, values
 
-    def spelled(self, spell: Callable[[str, Any], str]) -> str:
-        """Return the message. spell: turns the name and value of an option into text."""
-        options = self.options
+    def spelled(self, spell: Callable[..., str]) -> str:
+        """Return the message. spell: turns a name, or a name and a value, into text."""
 
         def put(found: re.Match[str]) -> str:
-            return spell(found[1], options[found[1]]) if found[1] in options else found[0]
+            name = found[1]
+            return spell(name, self.values[name]) if name in self.values else spell(name)
 
-        return re.sub(r"\{(\w+)\}", put, self.template)
+        return NAMED_OPTION.sub(put, self.message)
 
     def __str__(self) -> str:
-        return self.spelled(
-            lambda name, value: name if value is NAMED_ALONE else f"{name}={value!r}"
-        )
+        return self.spelled(as_argument)
+
+
+def on_command_line(error: BaseException) -> str:
+    """Return an exception's message, in which a command's options are flags."""
+    return error.spelled(as_flag) if isinstance(error, OptionError) else describe_error(error)
 
 
 # Flags of another name than their option: `from` and `for` are words of Python's, and `output` a
@@ -64,13 +65,18 @@ FLAGS = {
     "client": "for",
     "compared": "for",
 }
-NAMED_ALONE = object()  # in place of a value: the message names the option alone
 
 
-def as_flag(name: str, value: Any) -> str:
+def as_argument(name: str, *value: Any) -> str:
+    """Return how Python spells an option and, if it is given, its value."""
+    plain = (os.fspath(each) if isinstance(each, os.PathLike) else each for each in value)
+    return "=".join([name, *map(repr, plain)])
+
+
+def as_flag(name: str, value: Any = True) -> str:
     """Return how a command line spells an option and its value."""
     flag = f"--{FLAGS.get(name, name)}"
-    if value is True or value is NAMED_ALONE:
+    if value is True:
         return flag
     return f"{flag} {value:g}" if isinstance(value, float) else f"{flag} {value}"
 
@@ -278,10 +284,8 @@ class Options:
                 raise unfit(name, value, error) from None
         faults = (vars(kind)["fault"](self) for kind in type(self).__mro__ if "fault" in vars(kind))
         if fault := next(filter(None, faults), ""):
-            values = {name: getattr(self, name) for name in self.declared()}
-            raise OptionError(
-                fault, **{name: it if it is True else NAMED_ALONE for name, it in values.items()}
-            )
+            given = {name: True for name in self.declared() if getattr(self, name) is True}
+            raise OptionError(fault, **given)
 
     def fault(self) -> str:
         """Return why the options do not go together, each as {name}; empty if they do.
@@ -415,10 +419,8 @@ def refuse_meaningless(config: Options, given: Iterable[str]) -> None:
         met = (_met(getattr(config, other), values) for other, values in needs.items())
         if not needs or value == known[name].default or any(met):
             continue
-        wanted = {
-            other: NAMED_ALONE if values is ANY else values[0] for other, values in needs.items()
-        }
-        words = " or ".join(f"{{{other}}}" for other in wanted)
+        words = " or ".join(f"{{{other}}}" for other in needs)
+        wanted = {other: values[0] for other, values in needs.items() if values is not ANY}
         raise OptionError(
             f"{{{name}}} would be ignored without {words}.", **{name: value}, **wanted
         )

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from person_reid.config.export import READABLE
-from person_reid.config.option import NAMED_ALONE, as_flag
+from person_reid.config.option import as_flag
 from person_reid.config.tested import CONFIG_FILE, FittedFeatures, TestConfig, TestFiles
 from person_reid.config.zoo import published_network
 from person_reid.console.options import parse_words
@@ -48,6 +48,6 @@ def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestCon
     network = parse_words(TestConfig, [*words, *placed, *further])
     unused = OF_TESTS if placed else (*OF_TESTS, "gpu_ids")
     if ignored := network.not_default(unused):
-        flags = ", ".join(as_flag(name, NAMED_ALONE) for name in ignored)
+        flags = ", ".join(as_flag(name) for name in ignored)
         raise UserError(f"--{option} {text}: {flags} would be ignored; leave it out.")
     return network

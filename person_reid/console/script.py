@@ -9,8 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, NoReturn, TextIO
 
-from person_reid.config.option import OptionError, as_flag
-from person_reid.errors import LostProcessError, UserError, describe_error, first_line
+from person_reid.config.option import on_command_line
+from person_reid.errors import LostProcessError, UserError, first_line
 from person_reid.text import printable
 
 LATER = 3  # seconds; torchrun looks ten times a second whether a process has ended
@@ -93,8 +93,7 @@ def run_script(main: Callable[[], object]) -> None:
             sys.stdout.flush()
             check_printed(output.failure)
     except (UserError, OSError) as error:
-        said = error.spelled(as_flag) if isinstance(error, OptionError) else describe_error(error)
-        fail(said, wait=not isinstance(error, LostProcessError))
+        fail(on_command_line(error), wait=not isinstance(error, LostProcessError))
     except (MemoryError, RuntimeError) as error:
         if str(error) == NO_THREADS:
             fail(f"{error}. {MORE_THREADS}")

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from person_reid.config.option import OptionError, listed
 from person_reid.data.datasets import DATA_SETS, DataSet
 from person_reid.data.images.image_files import PREPARED_RECORD, is_image
 from person_reid.data.layout import found_in, next_command
@@ -42,14 +43,15 @@ def find_data_set(
             raise UserError(_not_found(wanted))
         return found[0]
     if not Path(data_dir).is_dir():
-        raise UserError(f"--data_dir {data_dir}: no such folder.")
+        raise OptionError("{data_dir}: no such folder.", data_dir=data_dir)
     if not fitting:
         raise UserError(_wrong_folder(Path(data_dir), wanted))
     if not found:
         of_folders = " or ".join(known.name for known, _ in fitting)
-        raise UserError(
-            f"--data_dir {data_dir}: its folders are those of {of_folders}, its file names are "
-            "not. If it is one of them, say which with --dataset."
+        raise OptionError(
+            f"{{data_dir}}: its folders are those of {of_folders}, its file names are not. "
+            "If it is one of them, say which with {dataset}.",
+            data_dir=data_dir,
         )
     return max(found, key=lambda pair: len(pair[0].requires))
 
@@ -82,7 +84,7 @@ def data_set_named(text: str) -> str:
     near = (
         f" It could be {' or '.join(found)}." if found else did_you_mean(plain(text), known_names)
     )
-    raise UserError(f"--dataset {text}: expected one of {', '.join(DATA_SETS)}.{near}")
+    raise OptionError(f"{{dataset}}: expected one of {', '.join(DATA_SETS)}.{near}", dataset=text)
 
 
 def with_flags(data_set: DataSet, flags: dict[str, Any]) -> DataSet:
@@ -92,11 +94,8 @@ def with_flags(data_set: DataSet, flags: dict[str, Any]) -> DataSet:
     """
     ignored = [flag for flag in flags if flag not in data_set.flags]
     if ignored:
-        accepted = ", ".join(f"--{flag}" for flag in data_set.flags) or "none of these flags"
-        raise UserError(
-            f"{', '.join(f'--{flag}' for flag in ignored)} would be ignored: "
-            f"{data_set.name} takes {accepted}."
-        )
+        accepted = listed(data_set.flags) or "none of these flags"
+        raise OptionError(f"{listed(ignored)} would be ignored: {data_set.name} takes {accepted}.")
     return replace(data_set, read=partial(data_set.read, **flags)) if data_set.read else data_set
 
 

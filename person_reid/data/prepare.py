@@ -19,6 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from person_reid.config.option import OptionError
 from person_reid.data.datasets import DataSet
 from person_reid.data.images.image_files import (
     PREPARED_RECORD,
@@ -299,9 +300,10 @@ def _check_apart(plan: Mapping[str, Source], data_dir: Path, save_dir: Path) -> 
             {download} if target.parent != download else set()
         )
         if target in sources or between or any(target in source.parents for source in sources):
-            raise UserError(
-                f"--save_dir {save_dir}: {target.name} would mix with the download's images. "
-                "Choose another folder."
+            raise OptionError(
+                f"{{save_dir}}: {target.name} would mix with the download's images. "
+                "Choose another folder.",
+                save_dir=save_dir,
             )
 
 
@@ -316,9 +318,9 @@ def _earlier_files(save_dir: Path, origin: Mapping[str, str]) -> set[str]:
         what = os.path.normpath(save_dir / before["source"])
         if differing == ["data_set"]:
             what += f", read as {before['data_set']}"
-        raise UserError(
-            f"--save_dir {save_dir}: holds the layout of {what}. Delete it first, "
-            "or choose another folder."
+        raise OptionError(
+            f"{{save_dir}}: holds the layout of {what}. Delete it first, or choose another folder.",
+            save_dir=save_dir,
         )
     return set(before.get("files", ()))
 

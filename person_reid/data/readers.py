@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from person_reid.config.option import OptionError
 from person_reid.data.images.image_files import PREPARED_RECORD, is_image
 from person_reid.data.layout import some_of, walk
 from person_reid.errors import UserError
@@ -97,9 +98,10 @@ def by_name(data_dir: Path, folders: Mapping[str, Names], pattern: str) -> Pictu
     expression = compiled(pattern)
     groups = sorted(name for name in expression.groupindex if re.fullmatch(r"id(_\d)?", name))
     if not groups or set(expression.groupindex) - {*DESCRIBED, *groups}:
-        raise UserError(
-            f"--pattern {pattern}: expected the named group id and, if the names give them, "
-            r"camera, track and clothes, such as (?P<id>-?\d+)_c(?P<camera>\d+)"
+        raise OptionError(
+            "{pattern}: expected the named group id and, if the names give them, "
+            r"camera, track and clothes, such as (?P<id>-?\d+)_c(?P<camera>\d+)",
+            pattern=pattern,
         )
     splits: PicturesBySplit = defaultdict(list)
     wrong = []
@@ -124,7 +126,9 @@ def compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise UserError(f"--pattern {pattern}: not a regular expression ({error}).") from error
+        raise OptionError(
+            f"{{pattern}}: not a regular expression ({error}).", pattern=pattern
+        ) from error
 
 
 def search_path(expression: re.Pattern[str], path: Path) -> re.Match[str] | None:

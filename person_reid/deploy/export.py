@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from person_reid.config.option import OptionError
 from person_reid.data.images.augment import MEAN, STD
 from person_reid.deploy.interface import CONTENTS_KEY, Contents
 from person_reid.deploy.quantise import int8
@@ -130,9 +131,10 @@ def check_onnx() -> None:
     import_runtime("onnxruntime")
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if missing:
-        raise UserError(
-            f"--format onnx: not installed: {', '.join(missing)}. "
-            f"python -m pip install {' '.join(missing)}"
+        raise OptionError(
+            f"{{format}}: not installed: {', '.join(missing)}. "
+            f"python -m pip install {' '.join(missing)}",
+            format="onnx",
         )
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from person_reid.config.option import OptionError
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import NetworkToTest, load_network
 from person_reid.deploy.run import Engine
@@ -54,7 +55,7 @@ def extraction_of_file(
     engine = Engine(file, device, kind_of_file(file, runtime), preparation, dtype, output)
     contents = engine.contents
     if contents.flip and flip is False:
-        raise UserError(f"{file}: the mirrored image is inside the file; leave --no_flip out.")
+        raise OptionError(f"{file}: the mirrored image is inside the file; leave {{no_flip}} out.")
     if contents.l2 and not unit_length:
         raise UserError(f"{file}: its features have unit length; leave unit_length=False out.")
     return Extraction(engine.features, engine.size, contents.dim, flip is not False, contents.flip)

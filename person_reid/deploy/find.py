@@ -13,7 +13,7 @@ import torch
 from person_reid.config import OptionError, TrainConfig
 from person_reid.config.export import READABLE
 from person_reid.config.network import NetworkOptions
-from person_reid.config.option import NAMED_ALONE, Options, as_flag, configured, listed
+from person_reid.config.option import Options, as_flag, configured, listed
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.tested import (
     CONFIG_FILE,
@@ -136,7 +136,9 @@ def tested_network(options: TrainedNetwork) -> NetworkToTest:
         names = (*OF_RUN, *OF_FILE, *DESCRIPTION)
         refuse_ignored(options, names, f"{CONFIG_FILE} in {folder} describes the network.")
         return open_pretrained(folder).resized((options.height, options.width))
-    refuse_ignored(options, OF_RUN, f"--backbone {options.backbone} is a network without a run.")
+    refuse_ignored(
+        options, OF_RUN, "{backbone} is a network without a run.", backbone=options.backbone
+    )
     if not options.weights:
         raise OptionError(
             "{backbone} needs {weights}, or none for random weights.",
@@ -167,16 +169,17 @@ def run_to_test(options: TrainedNetwork) -> NetworkOptions:
         )
     file = options.weights or ""
     if Path(file).suffix.lower() in READABLE:
-        raise UserError(f"{file}: an exported network. Run it as it is: --engine {file}")
-    advice = "name its network: --backbone NAME." + did_you_mean(file, zoo())
+        raise OptionError(f"{file}: an exported network. Run it as it is: {{engine}}", engine=file)
+    advice = "name its network: {backbone}." + did_you_mean(file, zoo())
     named = options.name or options.from_run
     if file and not (named or run.options_file.exists()):
-        raise OptionError(f"{{weights}} is not a run: {advice}", weights=file)
+        raise OptionError(f"{{weights}} is not a run: {advice}", weights=file, backbone="NAME")
     refuse_ignored(
         options,
         OF_FILE,
         f"{run.options_file} describes the network of the run. "
         f"For a weight file without a run, {advice}",
+        backbone="NAME",
     )
     given = options.not_default(DESCRIPTION)
     trained = _layers(run.config(given))
@@ -197,7 +200,7 @@ def _refuse_contradictions(
         if found != asked:
             raise OptionError(
                 f"{{{option}}} contradicts {run.options_file} ({name}: {found}). A run is tested "
-                "as it was trained: leave the flag out, or choose another run with --name.",
+                "as it was trained: leave the flag out, or choose another run with {name}.",
                 **{option: value},
             )
 
@@ -214,11 +217,7 @@ def refuse_ignored(options: Options, names: Iterable[str], reason: str, **others
     others: the options that the reason names.
     """
     if given := options.not_default(names):
-        raise OptionError(
-            f"{listed(given)} would be ignored: {reason}",
-            **dict.fromkeys(given, NAMED_ALONE),
-            **others,
-        )
+        raise OptionError(f"{listed(given)} would be ignored: {reason}", **others)
 
 
 def open_embedder(
@@ -259,7 +258,6 @@ def embedder_settings(options: TestConfig) -> dict[str, Any]:
         raise OptionError(
             f"{{engine}}: {listed(decided)} was decided when the file was written; leave it out.",
             engine=options.engine,
-            **dict.fromkeys(decided, NAMED_ALONE),
         )
     prepared = options.not_default(PREPARED) if options.engine else {}
     return {
@@ -280,5 +278,5 @@ def _preparation(options: TestConfig, given: Iterable[str]) -> Preparation:
         tuple(map(float, text.split(","))) if text else None for text in (options.mean, options.std)
     )
     up_to = 255 if options.range == "0..255" else 1
-    words = ", ".join(as_flag(name, NAMED_ALONE) for name in given)
+    words = ", ".join(as_flag(name) for name in given)
     return Preparation(mean, std, options.bgr, up_to, (options.height, options.width), words)

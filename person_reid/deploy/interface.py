@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from person_reid.config.option import LARGEST_SIDE
+from person_reid.config.option import LARGEST_SIDE, OptionError
 from person_reid.data.images.augment import MEAN, STD, normalise
 from person_reid.errors import UserError
 from person_reid.text import parse_json
@@ -205,7 +205,7 @@ def adapt_interface(
     )
     takes = f"{path}: takes images of {height}×{width}"
     if any(side and own not in (None, side) for side, own in zip(sides, asked, strict=True)):
-        raise UserError(f"{takes}; leave --height and --width out.")
+        raise OptionError(f"{takes}; leave {{height}} and {{width}} out.")
     if not _is_size(height, width):
         raise UserError(f"{takes} pixels; expected at most {LARGEST_SIDE} on a side.")
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from person_reid.config.option import OptionError
 from person_reid.data.images.bank import load_bank
 from person_reid.data.layout import list_images
 from person_reid.deploy.run import import_runtime, quiet
-from person_reid.errors import UserError
 from person_reid.retrieval.similarity import unit_rows_or_zeros
 
 log = logging.getLogger(__name__)
@@ -35,9 +35,9 @@ def read_calibration(folder: str | Path, height: int, width: int) -> torch.Tenso
     """
     paths = list_images(folder) if Path(folder).is_dir() else []
     if not paths:
-        raise UserError(
-            f"--calibrate {folder}: no images there; "
-            "expected a folder of people, such as pytorch/train."
+        raise OptionError(
+            "{calibrate}: no images there; expected a folder of people, such as pytorch/train.",
+            calibrate=folder,
         )
     count = min(len(paths), MOST_IMAGES)
     return load_bank([paths[i * len(paths) // count] for i in range(count)], height, width)

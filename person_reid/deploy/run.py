@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from person_reid.config.export import READABLE
+from person_reid.config.option import OptionError
 from person_reid.deploy.interface import (
     CONTENTS_KEY,
     Contents,
@@ -107,9 +108,11 @@ class Engine:
                 f"a file name that ends in {', '.join(READABLE)}."
             )
         if dtype and self.kind != "openvino":
-            raise UserError(
-                f"{path}: its precision was decided when it was written; leave --fp16 and --bf16 "
-                "out. They are for OpenVINO, which runs ONNX and its own files: --runtime openvino."
+            raise OptionError(
+                f"{path}: its precision was decided when it was written; "
+                "leave {fp16} and {bf16} out. They are for OpenVINO, "
+                "which runs ONNX and its own files: {runtime}.",
+                runtime="openvino",
             )
         regular_file(path, TENSORS, "an exported network")
         try:
@@ -141,10 +144,10 @@ class Engine:
         try:
             features = self.run(images).float().cpu()
         except Exception as error:  # each library fails in its own way
-            raise UserError(
+            raise OptionError(
                 f"{self.path}: fails on images {tuple(images.shape)}, although it declares that "
                 f"size ({first_line(error)}). Export the network again, or take a smaller "
-                "--batchsize."
+                "{batchsize}."
             ) from error
         if features.shape != (len(images), self.contents.dim):
             raise UserError(
@@ -352,11 +355,12 @@ def _open_openvino(
     """
     openvino = import_runtime("openvino")
     if device.type != "cpu":
-        raise UserError(f"{path}: OpenVINO computes on the CPU: --gpu_ids -1.")
+        raise OptionError(f"{path}: OpenVINO computes on the CPU: {{gpu_ids}}.", gpu_ids="-1")
     core, precision = openvino.Core(), PRECISIONS[dtype]
     if dtype and precision.upper() not in core.get_property("CPU", CAPABILITIES):
-        raise UserError(
-            f"OpenVINO does not compute in {dtype} on this processor: leave --fp16 and --bf16 out."
+        raise OptionError(
+            f"OpenVINO does not compute in {dtype} on this processor: "
+            "leave {fp16} and {bf16} out."
         )
     settings = {
         "PERFORMANCE_HINT": "THROUGHPUT",

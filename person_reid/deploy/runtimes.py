@@ -18,11 +18,12 @@ from tempfile import TemporaryDirectory
 import torch
 
 from person_reid.config.export import READABLE
+from person_reid.config.option import OptionError, on_command_line
 from person_reid.deploy.export import TOLERANCE_OF_DTYPE, deviation, export, references
 from person_reid.deploy.interface import Contents
 from person_reid.deploy.run import Engine, import_runtime
 from person_reid.device import computed_in
-from person_reid.errors import UserError, describe_error
+from person_reid.errors import UserError
 from person_reid.models.network import Network
 from person_reid.retrieval.features import extractor, fused_embedding, side_rows
 from person_reid.retrieval.similarity import Features
@@ -40,8 +41,9 @@ def kind_of_file(path: Path, runtime: str | None) -> str:
     kind = READABLE[path.suffix.lower()]
     runs = {"onnx": ("onnxruntime", "openvino"), "openvino": ("openvino",)}.get(kind, ("torch",))
     if runtime not in (None, *runs):
-        raise UserError(
-            f"{path}: --runtime {runtime} does not run this file; {' or '.join(runs)} does."
+        raise OptionError(
+            f"{path}: {{runtime}} does not run this file; {' or '.join(runs)} does.",
+            runtime=runtime,
         )
     return ENGINE_KINDS.get(runtime or "", kind)
 
@@ -86,7 +88,7 @@ def fast_engine(
     except (UserError, OSError) as error:
         if runtime != "auto":
             raise
-        log.info(f"--runtime auto: PyTorch, because {describe_error(error)}")
+        log.info(f"--runtime auto: PyTorch, because {on_command_line(error)}")
         return None
     log.log(level, f"Features by {known}.")
     return engine
@@ -119,15 +121,15 @@ def _usable(runtime: str, device: torch.device, dtype: torch.dtype | None = None
     if runtime not in ("auto", *ENGINE_KINDS):
         raise UserError(f"runtime {runtime!r}: expected torch, auto, {', '.join(ENGINE_KINDS)}.")
     if device.type != "cpu":
-        raise UserError(
-            f"the network runs on {device}, which only PyTorch can do here. "
-            f"Leave --runtime {runtime} out"
+        raise OptionError(
+            f"the network runs on {device}, which only PyTorch can do here. Leave {{runtime}} out",
+            runtime=runtime,
         )
     kinds = ENGINE_KINDS if dtype is None else ("openvino",)
     if runtime not in ("auto", *kinds):
-        raise UserError(
-            f"--runtime {runtime} computes in float32; "
-            "--fp16 and --bf16 are for torch and openvino."
+        raise OptionError(
+            "{runtime} computes in float32; {fp16} and {bf16} are for torch and openvino.",
+            runtime=runtime,
         )
     usable = [name for name in kinds if find_spec(name)] if runtime == "auto" else [runtime]
     if not usable:

@@ -9,7 +9,7 @@ from typing import Any
 
 from person_reid.arrays import as_float32
 from person_reid.config.optimizer import PrecisionOptions
-from person_reid.config.option import NAMED_ALONE, Options, as_flag, configured
+from person_reid.config.option import Options, as_flag, configured
 from person_reid.config.search import AnswerOptions, NetworkOfIndex
 from person_reid.config.tested import TestConfig, TrainedNetwork
 from person_reid.data.images.image_files import limits_of_bits
@@ -82,8 +82,7 @@ class NetworkRef:
         """
         own = self.to_json()
         return [
-            f"{as_flag(name, NAMED_ALONE)} "
-            f"(remembered: {_value(own.get(name))}, asked: {_value(value)})"
+            f"{as_flag(name)} (remembered: {_value(own.get(name))}, asked: {_value(value)})"
             for name, value in asked.items()
             if _value(own.get(name)) != _value(value)
             and not (name == self.kind and name in MOVABLE)
@@ -145,7 +144,7 @@ def found_again(index: Gallery, network: NetworkRef) -> NetworkRef:
         return replace(network, place=str(real(found)))
     raise UserError(
         f"{index.path}: its network is neither {place} nor in {beside}. Put it there, or name its "
-        f"new place once: {as_flag(network.kind, NAMED_ALONE)} PLACE"
+        f"new place once: {as_flag(network.kind)} PLACE"
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from person_reid.config.losses import PUBLISHED_LOSSES, LossOptions
-from person_reid.config.option import NAMED_ALONE, OptionError, computable
+from person_reid.config.option import OptionError, computable
 from person_reid.errors import UserError
 from person_reid.losses import LOSS_OF_HEAD, check_setting, create_loss
 from person_reid.losses.base import REGISTRY, FeatureLoss
@@ -70,7 +70,6 @@ def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
         raise OptionError(
             "{loss}: choose the smoothing by {label_smoothing}.",
             loss=options.loss,
-            label_smoothing=NAMED_ALONE,
         )
     terms = [LossTerm(name, weight, typed(name, given)) for name, (weight, given) in listed.items()]
     taught = tuple(term for term in terms if term.kind.needs_teacher)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from person_reid.config.option import NAMED_ALONE, OptionError
+from person_reid.config.option import OptionError
 from person_reid.errors import UserError, first_line
 
 if TYPE_CHECKING:
@@ -106,8 +106,6 @@ class Backbone:
         """Return the error for a pooling of a network whose feature is not pooled from a map."""
         return OptionError(
             f"{self.name}: its feature is not pooled from a map: leave {{pool}} and {{PCB}} out.",
-            pool=NAMED_ALONE,
-            PCB=NAMED_ALONE,
         )
 
     def source(self) -> str:
@@ -134,9 +132,7 @@ class Backbone:
         if pooling is None and self.own_feature:
             return module(images) if sides is None else module(images, sides)
         if not self.has_map:
-            raise OptionError(
-                "This network has no feature map to pool; leave {pool} out.", pool=NAMED_ALONE
-            )
+            raise OptionError("This network has no feature map to pool; leave {pool} out.")
         maps = self.feature_map(module, images)
         return self.after_pool(module, maps.mean((2, 3)) if pooling is None else pooling(maps))
 
@@ -219,8 +215,7 @@ def fits_images(
             )
         reason = first_line(error).rstrip(".")
         raise OptionError(
-            f"{name} cannot process {what} ({reason}). Try {advice}, or the defaults.",
-            **dict.fromkeys(("height", "width", "batchsize", "ms"), NAMED_ALONE),
+            f"{name} cannot process {what} ({reason}). Try {advice}, or the defaults."
         ) from error
 
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from person_reid.config.option import NAMED_ALONE, OptionError
+from person_reid.config.option import OptionError
 from person_reid.models.modes_and_hooks import traced
 from person_reid.models.network import Network
 
@@ -46,14 +46,12 @@ def balance(network: Network, scale: float, size: tuple[int, int]) -> None:
         deviation = (network.embed(images) - features).abs().max() / largest
     if not factors:
         raise OptionError(
-            "{balance}: this network has no convolution in front of a batch norm. Leave it out.",
-            balance=NAMED_ALONE,
+            "{balance}: this network has no convolution in front of a batch norm. Leave it out."
         )
     if not deviation < SCALE_TOLERANCE:
         raise OptionError(
             f"{{balance}}: the features of this network would change by {deviation:.0%}. "
-            "Leave it out.",
-            balance=NAMED_ALONE,
+            "Leave it out."
         )
 
 

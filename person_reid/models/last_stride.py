@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from person_reid.config.option import NAMED_ALONE, OptionError
+from person_reid.config.option import OptionError
 from person_reid.models.modes_and_hooks import evaluation_mode, traced
 
 STRIDED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
@@ -44,7 +44,6 @@ def keep_last_resolution(
             f"{size[0]}×{size[1]}: it has no single last halving. "
             "Leave it out, or try larger images.",
             stride=1,
-            PCB=NAMED_ALONE,
         )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from person_reid.config.network import NetworkOptions
-from person_reid.config.option import NAMED_ALONE, OptionError
+from person_reid.config.option import OptionError
 from person_reid.models.attention import USAM
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import AS_PUBLISHED, Head, Seen
@@ -178,7 +178,6 @@ class USAMNetwork(PlainNetwork):
         if not all(hasattr(module, name) for name in ("conv1", "bn1", "relu", "maxpool", "layer4")):
             raise OptionError(
                 "{usam} is for the ResNets of torchvision; elsewhere choose the place: {attention}",
-                usam=NAMED_ALONE,
                 attention="usam:STAGE",
             )
         self.pooling = self.pooling or build_pooling("avg")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from person_reid.config.network import NetworkOptions
-from person_reid.config.option import NAMED_ALONE, OptionError
+from person_reid.config.option import OptionError
 from person_reid.models.backbone import Backbone
 from person_reid.models.heads import AS_PUBLISHED, Head, Seen
 from person_reid.models.network import Network, per_part
@@ -47,9 +47,7 @@ class PCBNetwork(Network):
         if not entry.has_map:
             raise OptionError(
                 "{PCB}: this network has no feature map to cut into stripes; choose another "
-                "{backbone}.",
-                PCB=NAMED_ALONE,
-                backbone=NAMED_ALONE,
+                "{backbone}."
             )
         self.dim = STRIPES * entry.dim
         self.pooling = build_pooling(spec.pool or "avg")

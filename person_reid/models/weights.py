@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from person_reid.arrays import as_path
-from person_reid.config.option import NAMED_ALONE, OptionError
+from person_reid.config.option import OptionError
 from person_reid.models.backbone import Backbone
 from person_reid.models.matching import COUNTERS, LoadReport, load_matching
 from person_reid.models.modes_and_hooks import shapes_alone
@@ -56,8 +56,7 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
         raise OptionError(
             f"{path}: the weights of another network ({report}).{advice} Expected the weights of "
             "the network that the options describe: check {backbone} and the options beside it "
-            "({PCB}, {linear_num}, …), or the run's opts.yaml.",
-            **dict.fromkeys(("backbone", "PCB", "linear_num"), NAMED_ALONE),
+            "({PCB}, {linear_num}, …), or the run's opts.yaml."
         )
     return report
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.errors import UserError
+from person_reid.config.option import OptionError
 from person_reid.retrieval.neighbours import ExactNeighbours, Neighbours, overlap, put_itself_first
 from person_reid.retrieval.similarity import Features
 
@@ -26,8 +26,9 @@ class FaissNeighbours:
         try:
             import faiss
         except ImportError:
-            raise UserError(
-                "--neighbours faiss: FAISS is not installed: python -m pip install faiss-cpu"
+            raise OptionError(
+                "{neighbours}: FAISS is not installed: python -m pip install faiss-cpu",
+                neighbours="faiss",
             ) from None
         self.faiss, self.kind = faiss, kind
 

@@ -18,6 +18,7 @@ from torch.fx.experimental.optimization import fuse
 from torch.nn.functional import interpolate, normalize
 
 from person_reid.arrays import Integers
+from person_reid.config.option import OptionError
 from person_reid.data.images.augment import normalise
 from person_reid.data.images.decoding import in_order
 from person_reid.device import autocast
@@ -43,9 +44,10 @@ def parse_scales(text: str) -> list[float]:
     except ValueError:
         areas = []
     if not areas or not all(SMALLEST_AREA <= area <= LARGEST_AREA for area in areas):
-        raise UserError(
-            f"--ms {text}: expected numbers from {SMALLEST_AREA} to {LARGEST_AREA}, "
-            "separated by commas, such as 1,1.1,1.2"
+        raise OptionError(
+            f"{{ms}}: expected numbers from {SMALLEST_AREA} to {LARGEST_AREA}, "
+            "separated by commas, such as 1,1.1,1.2",
+            ms=text,
         )
     return [area**0.5 for area in areas]
 

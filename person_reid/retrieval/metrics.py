@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.arrays import Integers, as_array, names_or_numbers, whole_number
+from person_reid.config.option import OptionError
 from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet, check_sets
 from person_reid.retrieval.similarity import (
@@ -205,9 +206,10 @@ def evaluate(
     """
     check_sets(query=query, gallery=gallery)
     if not isinstance(ap, str) or ap not in AVERAGE_PRECISIONS:
-        raise UserError(
-            f"--ap {ap}: expected "
-            f"{' or '.join(AVERAGE_PRECISIONS)}.{did_you_mean(str(ap), AVERAGE_PRECISIONS)}"
+        raise OptionError(
+            f"{{ap}}: expected "
+            f"{' or '.join(AVERAGE_PRECISIONS)}.{did_you_mean(str(ap), AVERAGE_PRECISIONS)}",
+            ap=ap,
         )
     if not len(query) or not len(gallery):
         raise UserError(

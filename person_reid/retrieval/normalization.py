@@ -13,6 +13,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from person_reid.arrays import as_features, check_lengths, names_or_numbers
+from person_reid.config.option import OptionError
 from person_reid.data.images.augment import normalise
 from person_reid.device import autocast
 from person_reid.errors import UserError
@@ -48,7 +49,7 @@ def reestimate_batch_norms(
     ]
     if not norms or len(bank) < 2:
         found = "the network has no batch norm" if not norms else "a single image has no statistics"
-        raise UserError(f"--adapt_bn: {found}. Leave the flag out.")
+        raise OptionError(f"{{adapt_bn}}: {found}. Leave the flag out.")
     network.to(device).eval()
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -142,7 +143,7 @@ class Whitening:
     def __init__(self, features: npt.ArrayLike) -> None:
         features = as_features(features, "features")
         if len(features) < 2:
-            raise UserError("--whiten: a single image has no statistics. Leave the flag out.")
+            raise OptionError("{whiten}: a single image has no statistics. Leave the flag out.")
         self.mean = features.mean(axis=0)
         eigenvalues, vectors = np.linalg.eigh(np.cov(features.T.astype(np.float64)))
         damped = np.maximum(eigenvalues, 0) + max(eigenvalues.mean(), LEAST_DEVIATION**2)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from person_reid.config.evaluate import EvaluationOptions, RankingOptions
+from person_reid.config.option import OptionError
 from person_reid.data.file_names import clothes_of, names_in
 from person_reid.errors import UserError
 from person_reid.retrieval.metrics import (
@@ -54,7 +55,7 @@ def scores_by(
     try:
         return scores_of(query, gallery, **{kind: matrix})
     except UserError as error:
-        raise UserError(f"--scores {ranked.scores}: {error}") from None
+        raise OptionError(f"{{scores}}: {error}", scores=ranked.scores) from None
 
 
 def by_protocol(

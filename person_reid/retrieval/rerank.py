@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from person_reid.arrays import as_features
 from person_reid.config.evaluate import RerankOptions
-from person_reid.config.option import NAMED_ALONE, OptionError
+from person_reid.config.option import OptionError
 from person_reid.retrieval.expansion import expanded_scores
 from person_reid.retrieval.faiss_neighbours import FaissNeighbours
 from person_reid.retrieval.graph import GraphScores
@@ -119,7 +119,6 @@ def _settings(options: RerankOptions) -> dict[str, Any]:
         takes = ", ".join(f"{{{each}}}" for each in defaults)
         raise OptionError(
             f"{{{name}}}: {{method}} does not use it; it takes {takes}.",
-            **dict.fromkeys((name, *defaults), NAMED_ALONE),
             method=options.method,
         )
     if not 0 <= given.get("lambda_value", 0) <= 1:

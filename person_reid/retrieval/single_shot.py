@@ -8,7 +8,7 @@ CVPR 2014.
 
 import numpy as np
 
-from person_reid.errors import UserError
+from person_reid.config.option import OptionError
 from person_reid.retrieval.metrics import CAMERAS_IGNORED, Metrics, check_cameras, evaluate, unusual
 from person_reid.retrieval.results import FeatureSet
 
@@ -49,10 +49,11 @@ def evaluate_single_shot(
         ]
     without = sum(len(asked) for asked, candidates in groups if not len(candidates))
     if without:
-        raise UserError(
-            f"--single_shot: for {without} of {len(query)} queries no gallery image can be drawn: "
+        short = f"for {without} of {len(query)} queries"
+        raise OptionError(
+            f"{{single_shot}}: {short} no gallery image can be drawn: "
             "all are junk (label -1) or from the query's own camera. "
-            "Check the gallery, or draw from all cameras with --ignore_cameras."
+            "Check the gallery, or draw from all cameras with {ignore_cameras}."
         )
     random = np.random.default_rng(seed)
     parts = []

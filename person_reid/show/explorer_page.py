@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from person_reid.errors import UserError
+from person_reid.config.option import OptionError
 from person_reid.show.page import TEMPLATES, data_uri, palette
 from person_reid.show.style import LINES, LINES_ON_DARK
 from person_reid.text import printable
@@ -34,10 +34,11 @@ def check_page_size(save: str | Path, images: int, dimension: int) -> None:
     """Raise UserError if images with features of that dimension are too many for one file."""
     size = one_file_size(images, dimension)
     if size > MOST_PAGE_BYTES:
-        raise UserError(
-            f"--save {save}: {images:,} images would make one file of about {size / 1e6:.0f} MB; "
+        raise OptionError(
+            f"{{save}}: {images:,} images would make one file of about {size / 1e6:.0f} MB; "
             f"at most {MOST_PAGE_BYTES / 1e6:.0f}. "
-            f"Write a folder instead: --save {Path(save).with_suffix('')}"
+            f"Write a folder instead: --save {Path(save).with_suffix('')}",
+            save=save,
         )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from person_reid.config.option import OptionError
 from person_reid.data.layout import JUNK, read_split
 from person_reid.data.own.words import NUMBERS, Words, words_beside
 from person_reid.errors import UserError
@@ -80,9 +81,9 @@ def ranked_gallery(query: FeatureSet, gallery: FeatureSet, index: int) -> Rankin
     is junk.
     """
     if not 0 <= index < len(query):
-        raise UserError(
-            f"--query_index {index}: expected 0 to {len(query) - 1}; "
-            f"there are {len(query)} queries."
+        raise OptionError(
+            f"{{query_index}}: expected 0 to {len(query) - 1}; there are {len(query)} queries.",
+            query_index=index,
         )
     same = (gallery.labels == query.labels[index]) & (gallery.labels != JUNK)
     own_camera = gallery.cameras == query.cameras[index]
@@ -105,7 +106,7 @@ def nearest_matches(
     lowest similarity accepted. Raises as ranked does.
     """
     if top < 1:
-        raise UserError(f"--top {top}: expected 1 or more.")
+        raise OptionError("{top}: expected 1 or more.", top=top)
     ranking = ranked_gallery(query, gallery, index)
     matches = ranking.matches(range(min(top, len(ranking.order))), threshold)
     return matches, int(ranking.right.sum())
@@ -144,12 +145,12 @@ def chosen_queries(
     asked = {name: count for name, count in (("best", best), ("worst", worst)) if count is not None}
     for name, count in asked.items():
         if count < 1:
-            raise UserError(f"--{name} {count}: expected 1 or more.")
+            raise OptionError(f"{{{name}}}: expected 1 or more.", **{name: count})
     found = np.arange(len(query)) if camera is None else np.flatnonzero(query.cameras == camera)
     if not len(found):
         there = ", ".join(map(str, np.unique(query.cameras)))
-        raise UserError(
-            f"--camera {camera}: no query is from it; there are queries of camera {there}."
+        raise OptionError(
+            f"{{camera}}: no query is from it; there are queries of camera {there}.", camera=camera
         )
     if not asked:
         return dict.fromkeys(found.tolist())
@@ -158,7 +159,9 @@ def chosen_queries(
     order = order[metrics.num_matches[order] > 0]
     if not len(order):
         name, count = next(iter(asked.items()))
-        raise UserError(f"--{name} {count}: no query has a right answer in the gallery.")
+        raise OptionError(
+            f"{{{name}}}: no query has a right answer in the gallery.", **{name: count}
+        )
     shown = [*order[::-1][: best or 0], *order[: worst or 0]]
     return {int(found[i]): float(metrics.average_precision[i]) for i in shown}
 
@@ -202,19 +205,19 @@ def paths_of(images: FeatureSet, split: str, test_dir: Folder = None) -> list[st
     if images.paths is None:
         folder = Path(test_dir or PUBLISHED_TEST_DIR)
         if not test_dir and not folder.is_dir():
-            raise UserError(
+            raise OptionError(
                 "The result does not name its images. "
-                "Pass the folder of query and gallery as --test_dir."
+                "Pass the folder of query and gallery as {test_dir}."
             )
         found = read_split(folder, split)
         if not (
             np.array_equal(found.labels, images.labels)
             and np.array_equal(found.cameras, images.cameras)
         ):
-            raise UserError(
+            raise OptionError(
                 f"{folder / split}: holds {len(found)} images, not the {len(images)} "
                 "of the result file, which does not name them. "
-                "Pass the folder above them as --test_dir, "
+                "Pass the folder above them as {test_dir}, "
                 "or extract the features again with test.py."
             )
         images.paths = [path.as_posix() for path in found.paths]
@@ -243,9 +246,9 @@ def find_image(path: str | Path, test_dir: Folder = None) -> Path:
     """
     place = _place(path, test_dir)
     if not place.is_file():
-        raise UserError(
+        raise OptionError(
             f"{place}: no such image. If they moved, "
-            "pass the folder of query and gallery as --test_dir."
+            "pass the folder of query and gallery as {test_dir}."
         )
     return place
 

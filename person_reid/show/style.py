@@ -33,6 +33,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from person_reid.config.look import WIDTHS, Look, own_or
+from person_reid.config.option import OptionError
 from person_reid.errors import UserError
 from person_reid.files import atomic_write
 from person_reid.text import printable
@@ -121,9 +122,10 @@ def picture(
     mathematics = [label for label in (look.labels or "").split(",") if "$" in label]
     check_mathematics(mathematics)
     if max(width, height) * DOTS_PER_INCH >= MOST_PIXELS:
-        raise UserError(
-            f"--save {save}: the picture would be {max(width, height):.0f} inches long. "
-            "Show fewer images."
+        raise OptionError(
+            f"{{save}}: the picture would be {max(width, height):.0f} inches long. "
+            "Show fewer images.",
+            save=save,
         )
     with style.context(theme(look), after_reset=True):  # whatever a user's matplotlibrc says
         figure = Figure(figsize=(width, height), layout=layout)
@@ -131,7 +133,9 @@ def picture(
         file_type = save.suffix.lower().lstrip(".")
         if file_type not in known:
             endings = ", .".join(sorted(known))
-            raise UserError(f"--save {save}: expected a file name that ends in one of .{endings}.")
+            raise OptionError(
+                f"{{save}}: expected a file name that ends in one of .{endings}.", save=save
+            )
         yield figure
         for text in figure.findobj(Text):
             if any(label in text.get_text() for label in mathematics):

@@ -182,10 +182,10 @@ class Adaptation:
         self.start = {name: value.clone() for name, value in step.network.state_dict().items()}
         self.people = parse_names(self.paths)[0] if config.report_labels else None
         if config.proxies and len(np.unique(split.cameras[split.cameras >= 0])) < 2:
-            raise UserError(
-                "--proxies would be ignored: it tells cameras apart, "
+            raise OptionError(
+                "{proxies} would be ignored: it tells cameras apart, "
                 "and the images are not known to be of two. "
-                "Say where their cameras are, by --cameras or --pattern, or leave it out."
+                "Say where their cameras are, by {cameras} or {pattern}, or leave it out."
             )
         if step.world.leads and len(np.unique(self.cameras)) == 1 and self.cameras[0] >= 0:
             log.warning(
@@ -224,7 +224,7 @@ class Adaptation:
         everything, cameras = self.extract(), self.cameras
         config, world = self.config, self.step.world
         if reason := flaw(everything):
-            raise UserError(f"{reason}: nothing can be clustered. Try a lower --lr.")
+            raise OptionError(f"{reason}: nothing can be clustered. Try a lower {{lr}}.")
         self.features = features = everything[: self.count]
         labels, self.independence = clusters_of_epoch(features, cameras, config, self.independence)
         # other machines may round differently

@@ -27,7 +27,7 @@ def test_data_sets_are_recognised(download, tmp_path):
     (duke / "query" / "0001_c2_f0046182.jpg").unlink()
     write_image(duke / "query" / "0001_c2_1.jpg")
     with pytest.raises(
-        UserError, match="Market-1501 or DukeMTMC-reID or .*, its file names are not.*--dataset"
+        UserError, match="Market-1501 or DukeMTMC-reID or .*, its file names are not.*with dataset"
     ):
         find_data_set(duke)
     assert find_data_set(duke, "duke")[0] is DATA_SETS["duke"]
@@ -107,7 +107,7 @@ def test_a_data_set_is_named_in_any_writing(text, key):
     ],
 )
 def test_a_name_of_no_data_set_or_of_several_is_refused(text, words):
-    with pytest.raises(UserError, match=f"--dataset {text}: .*{words}"):
+    with pytest.raises(UserError, match=f"dataset='{text}': .*{words}"):
         data_set_named(text)
 
 

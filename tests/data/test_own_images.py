@@ -144,7 +144,7 @@ def test_folders_of_splits_are_taken_as_they_are(tmp_path):
     assert splits["train_all"] == ["0001/0001_c1_1_c1.jpg", "0001/0001_c2_1_c2.jpg"]
     assert splits["query"] == ["0005/0005_c1_5_c1.jpg"]
     assert splits["gallery"] == ["0000/0000_c1_0_c1.jpg", "0005/0005_c2_5_c2.jpg"]
-    with pytest.raises(UserError, match="--seed would be ignored: .* has a folder train"):
+    with pytest.raises(UserError, match="seed would be ignored: .* has a folder train"):
         laid_out(folder, pattern=PATTERN, seed=2)
     write_image(folder / "train" / "somebody.jpg")
     with pytest.raises(

@@ -173,7 +173,7 @@ def test_batches_show_different_clusters_on_all_ranks(seed, clusters, steps, ins
 def test_a_batch_too_small_for_one_cluster_of_every_part_is_refused():
     ClusterSampler(8, 8, 4, 1, parts=np.arange(8) % 2)
     with pytest.raises(
-        UserError, match="--batchsize 4: expected at least 8: .* each of 2 sets of images"
+        UserError, match="batchsize=4: expected at least 8: .* each of 2 sets of images"
     ):
         ClusterSampler(8, 4, 4, 1, parts=np.arange(8) % 2)
 

@@ -274,7 +274,7 @@ def test_what_nothing_can_be_made_of_is_refused(folder, paths, tmp_path):
             {"source": "test_resnet", "weights": weights, "preparation": Preparation()},
             "preparation is for an ONNX",
         ),
-        ({"source": file, "runtime": "openvino"}, "--runtime openvino does not run this file"),
+        ({"source": file, "runtime": "openvino"}, "runtime='openvino' does not run this file"),
         ({"source": file, "dtype": torch.float16}, "its precision was decided when it was written"),
         (
             {"source": unit, "unit_length": False},

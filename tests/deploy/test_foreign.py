@@ -140,7 +140,7 @@ def test_sides_that_the_file_leaves_open(tmp_path, caplog):
     assert Engine(file, preparation=Preparation(size=SIZE)).size == SIZE
     network = Foreign()
     with pytest.raises(
-        UserError, match=r"net2\.onnx: takes images of 32×16; leave --height and --width out"
+        UserError, match=r"net2\.onnx: takes images of 32×16; leave height and width out"
     ):
         Engine(write(tmp_path / "net2.onnx", network), preparation=Preparation(size=(64, None)))
 

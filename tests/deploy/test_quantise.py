@@ -102,7 +102,7 @@ class TestMistakes:
     def test_a_folder_without_images_is_refused(self, tmp_path):
         for folder in (tmp_path, tmp_path / "absent"):
             with pytest.raises(
-                UserError, match=f"--calibrate {folder}: no images there; expected a folder"
+                UserError, match=f"calibrate='{folder}': no images there; expected a folder"
             ):
                 read_calibration(folder, *SIZE)
 

@@ -166,21 +166,21 @@ class TestPrecision:
 
         monkeypatch.setattr(openvino.Core, "get_property", lambda *names: ["FP32"])
         with pytest.raises(
-            UserError, match="does not compute in torch.float16 on this processor: leave --fp16"
+            UserError, match="does not compute in torch.float16 on this processor: leave fp16"
         ):
             embedder(place, "openvino", dtype=torch.float16)
         found = embedder(place, "auto", dtype=torch.bfloat16).features(bank)
         assert (
-            "--runtime auto: PyTorch, because OpenVINO does not compute in torch.bfloat16"
-            in remarks.text
+            "--runtime auto: PyTorch, because OpenVINO does not compute in torch.bfloat16 "
+            "on this processor: leave --fp16 and --bf16 out." in remarks.text
         )
         np.testing.assert_array_equal(found, embedder(place, dtype=torch.bfloat16).features(bank))
 
     def test_onnx_runtime_takes_the_file_as_it_is(self, place):
-        with pytest.raises(UserError, match="--runtime onnxruntime computes in float32"):
+        with pytest.raises(UserError, match="runtime='onnxruntime' computes in float32"):
             embedder(place, "onnxruntime", dtype=torch.bfloat16)
         with pytest.raises(
-            UserError, match=r"its precision was decided when it was written.*--runtime openvino"
+            UserError, match=r"its precision was decided when it was written.*runtime='openvino'"
         ):
             Embedder(place / "0.onnx", device="cpu", dtype=torch.bfloat16)
 
@@ -204,7 +204,7 @@ class TestMistakes:
         with pytest.raises(
             UserError,
             match="the network runs on cuda:0, which only PyTorch can do here. "
-            "Leave --runtime openvino out",
+            "Leave runtime='openvino' out",
         ):
             gpu = torch.device("cuda", 0)
             module.fast_engine(lambda: pytest.fail("loaded"), "net", "openvino", gpu)
@@ -236,11 +236,11 @@ def test_an_exported_file_is_run_by_either_and_openvinos_own_by_openvino(place, 
         np.testing.assert_allclose(found, expected, atol=1e-5)
     assert Engine(tmp_path / "net.xml").contents == Engine(file).contents
     with pytest.raises(
-        UserError, match=r"--runtime onnxruntime does not run this file; openvino does"
+        UserError, match="runtime='onnxruntime' does not run this file; openvino does"
     ):
         Embedder(tmp_path / "net.xml", device="cpu", runtime="onnxruntime")
     with pytest.raises(
-        UserError, match=r"--runtime auto does not run this file; onnxruntime or openvino does"
+        UserError, match="runtime='auto' does not run this file; onnxruntime or openvino does"
     ):
         Embedder(file, device="cpu", runtime="auto")
     (tmp_path / "net.bin").unlink()

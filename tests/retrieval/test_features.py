@@ -130,7 +130,7 @@ def test_scales_are_square_roots_of_areas():
 
 @pytest.mark.parametrize("text", ["", "1,", "big", "0", "1,-1", "inf", "nan", "1e-9", "1,1e5"])
 def test_scales_that_are_none_are_refused(text):
-    with pytest.raises(UserError, match=r"--ms .*: expected numbers from 0\.1 to 10"):
+    with pytest.raises(UserError, match=r"ms=.*: expected numbers from 0\.1 to 10"):
         parse_scales(text)
 
 

@@ -140,7 +140,7 @@ def test_whitening_decorrelates_and_evens_out_the_variances():
 def test_whitening_of_equal_features_stays_finite():
     images = FeatureSet(np.ones((4, 3), np.float32), np.arange(4), np.zeros(4))
     assert (Whitening(images.features).of(images).features == 0).all()
-    with pytest.raises(UserError, match="--whiten: a single image has no statistics"):
+    with pytest.raises(UserError, match="whiten: a single image has no statistics"):
         Whitening(images.features[:1])
 
 

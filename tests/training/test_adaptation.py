@@ -178,7 +178,7 @@ def test_the_teacher_averages_the_statistics_of_norms_too(begun, monkeypatch):
 def test_features_that_are_no_numbers_are_not_clustered(begun):
     found = begun()
     next(found.network.parameters()).data.fill_(float("nan"))
-    with pytest.raises(UserError, match="nothing can be clustered. Try a lower --lr"):
+    with pytest.raises(UserError, match="nothing can be clustered. Try a lower lr"):
         found.refresh()
 
 

@@ -151,7 +151,7 @@ def test_a_folder_of_that_name_is_not_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     del sys.modules["wandb"]
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    with pytest.raises(UserError, match="--wandb needs the package wandb"):
+    with pytest.raises(UserError, match="wandb needs the package wandb"):
         writers.check_writers(TrainConfig(wandb=True))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from person_reid.config.label_errors import CHECKED_SPLITS
+from person_reid.config.option import OptionError
 from person_reid.data.datasets import MARKET_NAME, DataSet
 from person_reid.data.layout import JUNK
 from person_reid.data.own.csv_tables import read_table
@@ -72,9 +73,9 @@ def read_corrected(layout: Path, corrections: Path) -> PicturesBySplit:
         MARKET_NAME,
     )
     if not splits:
-        raise UserError(
-            f"--data_dir {layout}: expected a layout of prepare.py, "
-            f"with {', '.join(CHECKED_SPLITS)}."
+        raise OptionError(
+            f"{{data_dir}}: expected a layout of prepare.py, with {', '.join(CHECKED_SPLITS)}.",
+            data_dir=layout,
         )
     pictures = {
         picture.source.relative_to(layout).as_posix(): picture

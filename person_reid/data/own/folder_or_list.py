@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from person_reid.config.option import OptionError, listed
 from person_reid.data.images.image_files import is_image
 from person_reid.data.layout import some_of
 from person_reid.data.own.csv_tables import read_table
@@ -64,10 +65,11 @@ def own_folder(
     test_fraction, seed: see draw_split; a folder that is already split takes neither.
     """
     if pattern is None:
-        raise UserError(
-            "--dataset folder: --pattern must say where identity and camera are in the names, "
+        raise OptionError(
+            "{dataset}: {pattern} must say where identity and camera are in the names, "
             r'such as --pattern "(?P<id>-?\d+)_c(?P<camera>\d+)", or "(?P<id>[^/]+)/" for a folder '
-            "of each identity."
+            "of each identity.",
+            dataset="folder",
         )
     files = list(files_below(data_dir))
     images = [path for path in files if is_image(path.name)]
@@ -140,9 +142,10 @@ def own_csv(
     csv: the file. test_fraction, seed: see draw_split.
     """
     if csv is None:
-        raise UserError(
-            "--dataset csv: name the file with --csv FILE; "
-            "its columns are path,identity,camera,split."
+        raise OptionError(
+            "{dataset}: name the file with {csv}; its columns are path,identity,camera,split.",
+            dataset="csv",
+            csv="FILE",
         )
     rows = read_table(Path(csv), ("path", "identity"), ("camera", "split", "clothes"))
     is_split = any(row.get("split") for _, row in rows)
@@ -176,7 +179,9 @@ def draw_split(
     """
     fraction = 0.5 if test_fraction is None else test_fraction
     if not 0 <= fraction <= 1:
-        raise UserError(f"--test_fraction {test_fraction}: expected a number from 0 to 1.")
+        raise OptionError(
+            "{test_fraction}: expected a number from 0 to 1.", test_fraction=test_fraction
+        )
     people = {picture.identity for picture in pictures if not is_nobody(picture.identity)}
     tested = draw_identities(people, fraction, seed or 0)
     train = people - tested
@@ -226,8 +231,8 @@ def _refuse_drawing(reason: str, test_fraction: float | None, seed: int | None) 
     """Raise a UserError if a flag of draw_split was given for a data set that is split already."""
     given = [
         name
-        for name, value in (("--test_fraction", test_fraction), ("--seed", seed))
+        for name, value in (("test_fraction", test_fraction), ("seed", seed))
         if value is not None
     ]
     if given:
-        raise UserError(f"{', '.join(given)} would be ignored: {reason}, so nothing is drawn.")
+        raise OptionError(f"{listed(given)} would be ignored: {reason}, so nothing is drawn.")

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+from person_reid.config.option import OptionError
 from person_reid.data.own.csv_tables import read_table
 from person_reid.errors import UserError
 from person_reid.files import write_csv
@@ -91,9 +92,9 @@ def check_place(layout: str | Path) -> None:
     """Raise UserError if a layout has a file of the table's name that is something else."""
     file = Path(layout, FILE)
     if file.exists() and not _is_ours(file):
-        raise UserError(
+        raise OptionError(
             f"{file}: prepare.py would write which word has which number there, and this is "
-            "another file. Move it, or choose another --save_dir."
+            "another file. Move it, or choose another {save_dir}."
         )
 
 
