@@ -27,24 +27,15 @@ import torch
 from PIL import Image
 
 from person_reid.arrays import Integers, any_array, flaw
-from person_reid.config.export import READABLE
-from person_reid.config.network import NetworkOptions
-from person_reid.config.published import PUBLISHED_CLASSES
 from person_reid.config.tested import CONFIG_FILE
-from person_reid.config.zoo import published_network
 from person_reid.data.images.decoding import decode
 from person_reid.data.images.image_files import Limits, Pixels, fit_image, load_image
-from person_reid.deploy.extraction import extraction_of_file, extraction_of_network
+from person_reid.deploy.extraction import FeatureSettings, open_source
 from person_reid.deploy.interface import Preparation
-from person_reid.deploy.load import (
-    NetworkToTest,
-    network_of_name,
-    network_of_run,
-)
+from person_reid.deploy.load import NetworkToTest
 from person_reid.deploy.pretrained import find_folder, open_pretrained
 from person_reid.device import sleep_soon, usable_device
 from person_reid.errors import UserError
-from person_reid.models.factory import options_of
 from person_reid.progress import progress
 from person_reid.retrieval.bound import Bound
 from person_reid.retrieval.features import LARGEST_AREA, SMALLEST_AREA, side_rows
@@ -111,35 +102,26 @@ class Embedder:
         output: str | None = None,
     ) -> None:
         _check(source, batch_size, dtype, scales, size)
-        self.source, self.weights = source, weights
-        self.flip = flip is not False
         self.limits = _checked_limits(limits)
-        scales = np.ravel(scales).tolist()
         device = usable_device(device)
         if device.type == "cpu":
             sleep_soon()
         self._process = os.getpid()
         self._check_process()
+        settings = FeatureSettings(
+            device,
+            flip,
+            dtype,
+            np.ravel(scales).tolist(),
+            unit_length,
+            runtime,
+            preparation,
+            output,
+        )
+        opened = open_source(source, weights, which_epoch, size, settings)
 
-        of_network = {"size": any(size), "scales": scales != [1.0]}
-        of_name = {"weights": weights is not None, "which_epoch": which_epoch != "last"}
-        if file := _exported_file(source):
-            _refuse_ignored(source, of_name | of_network)
-            opened = extraction_of_file(
-                file, device, flip, dtype, unit_length, runtime, preparation, output
-            )
-        else:
-            if isinstance(source, NetworkToTest):
-                _refuse_ignored("the source", of_name)
-            elif weights is not None:
-                _refuse_ignored(weights, {"which_epoch": of_name["which_epoch"]})
-            if given := "preparation" if preparation else output and "output":
-                raise UserError(
-                    f"Embedder: {given} is for an ONNX or OpenVINO file, and {source} is not one."
-                )
-            tested = _network(source, weights, which_epoch, size)
-            opened = extraction_of_network(tested, device, flip, dtype, scales, runtime)
-
+        self.source, self.weights = source, weights
+        self.flip = flip is not False
         self.size = opened.size
         self.dim = opened.dim
         self.sides = opened.sides
@@ -338,39 +320,6 @@ def _checked_limits(limits: Any) -> Limits | None:
             "such as (0, 4095)."
         )
     return float(numbers[0]), float(numbers[1])
-
-
-def _exported_file(source: str | Path | NetworkToTest) -> Path | None:
-    """Return the exported file that a source is, or None for a network or the name of one."""
-    file = None if isinstance(source, NetworkToTest) else Path(source)
-    return file if file and file.suffix.lower() in READABLE else None
-
-
-def _network(
-    source: str | Path | NetworkToTest,
-    weights: str | Path | None,
-    which_epoch: str | int,
-    size: tuple[int | None, int | None],
-) -> NetworkToTest:
-    """Return the network that a source and its weights name."""
-    if isinstance(source, NetworkToTest):
-        return source.resized(size)
-    if weights is None and published_network(source):
-        return network_of_name(str(source)).resized(size)
-    if weights is None:
-        return network_of_run(str(source), which_epoch, size)
-    chosen = options_of(str(source))
-    classes = PUBLISHED_CLASSES if "neck" in chosen else None  # no feature depends on their number
-    network = NetworkOptions(**chosen, height=size[0], width=size[1])
-    return NetworkToTest(network, str(weights), classes, seed=0)
-
-
-def _refuse_ignored(decides: object, given: dict[str, bool]) -> None:
-    """Raise UserError if arguments were given that something else decides."""
-    if names := [name for name, is_given in given.items() if is_given]:
-        raise UserError(
-            f"Embedder: {', '.join(names)} would be ignored: {decides} decides it. Leave it out."
-        )
 
 
 def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:

@@ -10,15 +10,25 @@ from typing import NamedTuple
 
 import torch
 
+from person_reid.config.export import READABLE
 from person_reid.config.option import OptionError
+from person_reid.config.zoo import published_network
 from person_reid.deploy.interface import Preparation
-from person_reid.deploy.load import NetworkToTest, load_network
+from person_reid.deploy.load import (
+    NetworkToTest,
+    load_network,
+    network_of_name,
+    network_of_run,
+    network_of_weights,
+)
 from person_reid.deploy.run import Engine
 from person_reid.deploy.runtimes import fast_engine, kind_of_file
 from person_reid.errors import UserError
 from person_reid.models.registry import find_backbone
 from person_reid.retrieval.features import extractor
 from person_reid.retrieval.similarity import Features
+
+NetworkSource = str | Path | NetworkToTest
 
 
 class Extraction(NamedTuple):
@@ -41,39 +51,70 @@ class Extraction(NamedTuple):
     engine: bool = True
 
 
-def extraction_of_file(
-    file: Path,
-    device: torch.device,
-    flip: bool | None = None,
-    dtype: torch.dtype | None = None,
-    unit_length: bool = True,
-    runtime: str | None = None,
-    preparation: Preparation | None = None,
-    output: str | None = None,
+class FeatureSettings(NamedTuple):
+    """How features are to be computed: see Embedder."""
+
+    device: torch.device
+    flip: bool | None = None
+    dtype: torch.dtype | None = None
+    scales: Sequence[float] = (1.0,)
+    unit_length: bool = True
+    runtime: str | None = None
+    preparation: Preparation | None = None
+    output: str | None = None
+
+
+def open_source(
+    source: NetworkSource,
+    weights: str | Path | None,
+    which_epoch: str | int,
+    size: tuple[int | None, int | None],
+    settings: FeatureSettings,
 ) -> Extraction:
+    """Open an exported file, a run, a published network, or a network and its weights.
+
+    Raises UserError for an argument that the source decides, and as the kinds of sources do.
+    """
+    file = None if isinstance(source, NetworkToTest) else Path(source)
+    if file and file.suffix.lower() in READABLE:
+        resized = {"size": any(size), "scales": list(settings.scales) != [1.0]}
+        _refuse_ignored(source, _of_name(weights, which_epoch) | resized)
+        return extraction_of_file(file, settings)
+    tested = _network(source, weights, which_epoch, size)
+    if given := "preparation" if settings.preparation else settings.output and "output":
+        raise UserError(
+            f"Embedder: {given} is for an ONNX or OpenVINO file, and {source} is not one."
+        )
+    return extraction_of_network(tested, settings)
+
+
+def extraction_of_file(file: Path, settings: FeatureSettings) -> Extraction:
     """Open an exported file. Raises UserError for what the file has decided otherwise."""
-    engine = Engine(file, device, kind_of_file(file, runtime), preparation, dtype, output)
-    contents = engine.contents
-    if contents.flip and flip is False:
+    engine = Engine(
+        file,
+        settings.device,
+        kind_of_file(file, settings.runtime),
+        settings.preparation,
+        settings.dtype,
+        settings.output,
+    )
+    contents, flip = engine.contents, settings.flip is not False
+    if contents.flip and not flip:
         raise OptionError(f"{file}: the mirrored image is inside the file; leave {{no_flip}} out.")
-    if contents.l2 and not unit_length:
+    if contents.l2 and not settings.unit_length:
         raise UserError(f"{file}: its features have unit length; leave unit_length=False out.")
-    return Extraction(engine.features, engine.size, contents.dim, flip is not False, contents.flip)
+    return Extraction(engine.features, engine.size, contents.dim, flip, contents.flip)
 
 
-def extraction_of_network(
-    tested: NetworkToTest,
-    device: torch.device,
-    flip: bool | None = None,
-    dtype: torch.dtype | None = None,
-    scales: Sequence[float] = (1.0,),
-    runtime: str | None = None,
-) -> Extraction:
+def extraction_of_network(tested: NetworkToTest, settings: FeatureSettings) -> Extraction:
     """Load a network, or export it to the runtime that is asked for."""
+    device, dtype = settings.device, settings.dtype
+    scales = settings.scales
     load = partial(load_network, tested, scales)
     backbone = find_backbone(tested.spec.backbone)
-    flip = backbone.flips if flip is None else flip
-    engine = fast_engine(load, str(tested.weights), runtime or "torch", device, dtype, scales)
+    flip = backbone.flips if settings.flip is None else settings.flip
+    runtime = settings.runtime or "torch"
+    engine = fast_engine(load, str(tested.weights), runtime, device, dtype, scales)
     if engine:
         size, dim = engine.size, engine.contents.dim
         return Extraction(engine.features, size, dim, flip, resize=backbone.resize)
@@ -87,3 +128,35 @@ def extraction_of_network(
         sides=network.sides,
         engine=False,
     )
+
+
+def _network(
+    source: NetworkSource,
+    weights: str | Path | None,
+    which_epoch: str | int,
+    size: tuple[int | None, int | None],
+) -> NetworkToTest:
+    """Return the network that a source and its weights name."""
+    if isinstance(source, NetworkToTest):
+        _refuse_ignored("the source", _of_name(weights, which_epoch))
+        return source.resized(size)
+    if weights is not None:
+        _refuse_ignored(weights, _of_name(None, which_epoch))
+        return network_of_weights(str(source), weights, size)
+    if published_network(source):
+        _refuse_ignored(source, _of_name(None, which_epoch))
+        return network_of_name(str(source)).resized(size)
+    return network_of_run(str(source), which_epoch, size)
+
+
+def _of_name(weights: str | Path | None, which_epoch: str | int) -> dict[str, bool]:
+    """Return which arguments that only the name of a network or a run takes were given."""
+    return {"weights": weights is not None, "which_epoch": which_epoch != "last"}
+
+
+def _refuse_ignored(decides: object, given: dict[str, bool]) -> None:
+    """Raise UserError if arguments were given that something else decides."""
+    if names := [name for name, is_given in given.items() if is_given]:
+        raise UserError(
+            f"Embedder: {', '.join(names)} would be ignored: {decides} decides it. Leave it out."
+        )

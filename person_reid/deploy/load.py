@@ -83,6 +83,16 @@ def network_of_name(name: str) -> NetworkToTest:
     return NetworkToTest(NetworkOptions(**layers), name, classes, seed=0)
 
 
+def network_of_weights(
+    name: str, weights: str | Path, size: tuple[int | None, int | None] = (None, None)
+) -> NetworkToTest:
+    """Describe the network of a name of list_models() with the weights of a file, or "none"."""
+    chosen = options_of(name)
+    classes = PUBLISHED_CLASSES if "neck" in chosen else None  # no feature depends on their number
+    layers = NetworkOptions(**chosen, height=size[0], width=size[1])
+    return NetworkToTest(layers, str(weights), classes, seed=0)
+
+
 def load_network(tested: NetworkToTest, scales: Sequence[float] = (1.0,)) -> Network:
     """Build a network and load its weights.
 

@@ -264,6 +264,7 @@ def test_what_nothing_can_be_made_of_is_refused(folder, paths, tmp_path):
             {"source": "test_resnet", "weights": "none", "which_epoch": "average"},
             "which_epoch would be ignored",
         ),
+        ({"source": "osnet_x0_25_msmt17", "which_epoch": 60}, "which_epoch would be ignored"),
         ({"source": network, "weights": weights}, "weights would be ignored"),
         ({"source": network, "which_epoch": 60}, "which_epoch would be ignored"),
         (
