@@ -75,6 +75,7 @@ from .retrieval.results import load_result as load_result
 from .retrieval.results import multi_query_file as multi_query_file
 from .retrieval.results import save_multi_query as save_multi_query
 from .retrieval.results import save_result as save_result
+from .retrieval.similarity import register_distance as register_distance
 from .retrieval.thresholds import load_bound as load_bound
 from .retrieval.thresholds import load_threshold as load_threshold
 from .retrieval.track_features import merge_tracklets as merge_tracklets

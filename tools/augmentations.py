@@ -4,7 +4,8 @@
     python tools/augmentations.py --data_dir ../Market/pytorch
     python tools/augmentations.py --data_dir data/synthetic/pytorch --people 10 --save augmented.pdf
 
-The first row shows the crop and flip alone; every other row includes them as well.
+The first row shows the crop and flip alone; every other row includes them as well. With --plugin,
+the augmentations that it registers have rows as well.
 """
 
 import sys
@@ -21,7 +22,7 @@ import person_reid as reid
 from person_reid.config.tools import AugmentationsConfig
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
-from person_reid.data.images.augment import MEAN, STD, Augment
+from person_reid.data.images.augment import AUGMENTATIONS, MEAN, STD, Augment
 
 ALWAYS = {  # each augmentation, on every image
     "color_jitter": True, "autoaugment_p": 1.0, "translation_p": 1.0, "lgt_p": 1.0,
@@ -40,6 +41,7 @@ def main(argv: list[str] | None = None) -> None:
     bank = reid.load_bank([split.paths[i] for i in first], config.height, config.width)
     settings: dict[str, dict[str, Any]] = {"crop and flip": {}}
     settings |= {f"--{flag}": {flag: value} for flag, value in ALWAYS.items()}
+    settings |= {f"--augment {name}": {"augment": f"{name}:1"} for name in AUGMENTATIONS}
 
     # matplotlib loads slowly: only once the images are known to be good
     from person_reid.show import sheet

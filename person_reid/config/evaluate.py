@@ -14,10 +14,10 @@ from person_reid.config.option import (
     option,
     redeclared,
 )
-from person_reid.config.run import DeviceOptions
+from person_reid.config.run import DeviceOptions, PluginOptions
 
 AVERAGE_PRECISION_NAMES = ("trapezoidal", "step")
-DISTANCE_NAMES = ("cosine", "euclidean")
+DISTANCE_NAMES = ["cosine", "euclidean"]
 RERANK_NAMES = ("k-reciprocal", "gnn", "aqe")
 OF_GALLERY = ("multi_query", "ap", "ignore_cameras", "clothes", "save_per_query", "by", "scores")
 PARTS = ("cameras", "identities")
@@ -51,7 +51,7 @@ class EvaluationOptions(TableForm):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankingOptions(Options):
+class RankingOptions(PluginOptions):
     """How the gallery is ranked if it is not re-ranked."""
 
     title = "ranking"
@@ -115,8 +115,9 @@ class EvaluateConfig(RankingOptions, EvaluationOptions):
 
     def fault(self) -> str:
         """Return why the options do not go together, each as {name}; empty if they do."""
+        other = "euclidean" if self.distance == "cosine" else self.distance
         if self.single_shot and (self.save_per_query or self.distance != "cosine"):
-            return "{single_shot} does not work with {save_per_query} or {distance} euclidean."
+            return f"{{single_shot}} does not work with {{save_per_query}} or {{distance}} {other}."
         if self.single_shot and (self.clothes or self.gap):
             return "{single_shot} does not work with {clothes} or {gap}."
         if self.single_shot and self.by:

@@ -24,7 +24,7 @@ from person_reid.retrieval.metrics import (
 )
 from person_reid.retrieval.reassociation import evaluate_reassociation
 from person_reid.retrieval.results import FeatureSet, load_matrix
-from person_reid.retrieval.similarity import DISTANCES
+from person_reid.retrieval.similarity import DISTANCES, distance_words
 from person_reid.retrieval.single_shot import evaluate_single_shot
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
@@ -95,7 +95,7 @@ def by_protocol(
 def _by_distance(metrics: Metrics, ranked: RankingOptions) -> Metrics:
     """Return figures whose protocol names the distance, unless it is the usual one."""
     words = {
-        "Euclidean distance": ranked.distance == "euclidean",
+        distance_words(ranked.distance): ranked.distance != "cosine",
         f"scores of {ranked.scores}": ranked.scores,
         metrics.protocol: metrics.protocol,
     }

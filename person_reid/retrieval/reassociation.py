@@ -17,7 +17,7 @@ from person_reid.config.option import OptionError
 from person_reid.data.file_names import frames_of, names_in
 from person_reid.retrieval.metrics import RECIPROCAL_RANK, Metrics, count_ahead, summarize, unusual
 from person_reid.retrieval.results import FeatureSet
-from person_reid.retrieval.similarity import DISTANCES, on_cpu
+from person_reid.retrieval.similarity import DISTANCES, distance_words, on_cpu
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
@@ -73,7 +73,7 @@ def evaluate_reassociation(
         )
     log.info("%s of %s images of people are queries.", f"{number:,}", f"{asked:,}")
     later = f"{gap} frames later, as Roboflow's reid measures it"
-    words = unusual({"Euclidean distance": distance == "euclidean", later: True})
+    words = unusual({distance_words(distance): distance != "cosine", later: True})
     ranking = np.concatenate(ranks), np.concatenate(owners)
     found = summarize(*ranking, number, len(images), "step", words)
     return replace(found, average_precision=1 / (found.first_match + 1), ap=RECIPROCAL_RANK)

@@ -10,7 +10,7 @@ import math
 import warnings
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -18,9 +18,11 @@ import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
 from person_reid.arrays import Integers, check_features
+from person_reid.config.evaluate import DISTANCE_NAMES
 from person_reid.device import available_cores
 from person_reid.errors import UserError
 from person_reid.progress import progress
+from person_reid.registration import Registry
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
@@ -30,6 +32,8 @@ MOST_CHUNK_ROWS = 512
 MOST_THREADS = 4
 Features = npt.NDArray[np.float32]  # (images, dimension)
 Floats = npt.NDArray[np.float32]  # of any other shape
+Compare = Callable[[Features, Features], Any]
+MakeScores = Callable[..., "Scores"]  # (query, gallery, device) → Scores
 T = TypeVar("T")
 blas_threads = cache(ThreadpoolController)  # finding the libraries takes milliseconds
 
@@ -165,7 +169,50 @@ class EuclideanScores(CosineScores):
         )
 
 
-DISTANCES = {"cosine": CosineScores, "euclidean": EuclideanScores}
+class OwnScores(Scores):
+    """Scores by a function of one's own: compare(queries (B, D), gallery (G, D)) → (B, G)."""
+
+    def __init__(
+        self,
+        compare: Compare,
+        query: Features,
+        gallery: Features,
+        device: torch.device | None = None,
+    ) -> None:
+        self.compare, self.query = compare, query
+        self.gallery = gallery
+        self.shape = (len(query), len(gallery))
+
+    def __call__(self, start: int, stop: int) -> Floats:
+        """Return the (stop - start, G) float32 scores of these queries."""
+        found = np.array(self.compare(self.query[start:stop], self.gallery), np.float32)
+        if found.shape != (stop - start, len(self.gallery)):
+            raise UserError(
+                f"The distance gives {found.shape}; expected a score for each pair, "
+                f"{(stop - start, len(self.gallery))}."
+            )
+        return found
+
+
+DISTANCES: Registry[MakeScores] = Registry(
+    "distance", {"cosine": CosineScores, "euclidean": EuclideanScores}, DISTANCE_NAMES
+)
+
+
+def register_distance(name: str, compare: Compare) -> None:
+    """Give a comparison of features a name, which --distance then knows.
+
+    compare: (queries (B, D), gallery (G, D)) → scores (B, G), all NumPy arrays; a higher score
+        means nearer. It is called for some queries at a time, in several threads.
+    """
+    DISTANCES.register(name, partial(OwnScores, compare))
+
+
+def distance_words(name: str) -> str:
+    """Return how a line of figures says which distance ranked; empty for the cosine."""
+    if name == "cosine":
+        return ""
+    return "Euclidean distance" if name == "euclidean" else f"distance {name}"
 
 
 def chunks(shape: tuple[int, int], budget: int = CHUNK_BYTES) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+import evaluate
 import model
 import person_reid as reid
 import prepare
@@ -18,6 +19,7 @@ from benchmarks.support.people import draw_people
 from person_reid.config import TrainConfig
 from person_reid.config.data import AUGMENTATION_NAMES, SAMPLER_NAMES
 from person_reid.config.detector import DETECTOR_NAMES, DetectorOptions
+from person_reid.config.evaluate import DISTANCE_NAMES
 from person_reid.config.figures import OWN_FIGURES
 from person_reid.config.optimizer import SCHEDULE_NAMES
 from person_reid.config.prepare import DATA_SET_NAMES, TRACK_FORMAT_NAMES
@@ -34,6 +36,7 @@ from person_reid.losses.base import REGISTRY
 from person_reid.models.registry import BACKBONES
 from person_reid.registration import PLUGINS, Registry, check_loaded, load_installed, load_plugin
 from person_reid.retrieval.results import FeatureSet
+from person_reid.retrieval.similarity import DISTANCES
 from person_reid.run_folder import RunFolder
 from person_reid.training.schedule import SCHEDULES
 from person_reid.training.writers import OWN_WRITERS
@@ -44,12 +47,12 @@ from tools.ablation import read_table
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 REGISTRIES: list[Registry] = [
-    AUGMENTATIONS, BACKBONES, DATA_SETS, DETECTORS, GALLERIES, OWN_FIGURES, OWN_WRITERS, REGISTRY,
-    SAMPLERS, SCHEDULES, TRACK_FORMATS,
+    AUGMENTATIONS, BACKBONES, DATA_SETS, DETECTORS, DISTANCES, GALLERIES, OWN_FIGURES, OWN_WRITERS,
+    REGISTRY, SAMPLERS, SCHEDULES, TRACK_FORMATS,
 ]  # fmt: skip
 NAMES = [
-    AUGMENTATION_NAMES, DATA_SET_NAMES, DETECTOR_NAMES, SAMPLER_NAMES, SCHEDULE_NAMES,
-    TRACK_FORMAT_NAMES, WRITER_NAMES,
+    AUGMENTATION_NAMES, DATA_SET_NAMES, DETECTOR_NAMES, DISTANCE_NAMES, SAMPLER_NAMES,
+    SCHEDULE_NAMES, TRACK_FORMAT_NAMES, WRITER_NAMES,
 ]  # fmt: skip
 SMALL = ["--batchsize", "12", "--total", "2", "--gpu_ids", "-1", "--weights", "none"]
 
@@ -195,6 +198,24 @@ def test_an_augmentation_changes_its_share_of_the_images(plugin):
     assert 5 <= len({*images.flatten(1).sum(1).tolist()}) - 1 <= 27
     with pytest.raises(UserError, match="haze: no such augmentation. There are: fog"):
         Augment(8, 4, augment="haze:1")
+
+
+def test_a_distance_of_ones_own_ranks_the_gallery(plugin, capsys):
+    random = np.random.default_rng(0)
+    query, gallery = (
+        FeatureSet(random.normal(size=(8, 5)).astype(np.float32), np.arange(8) % 4, camera)
+        for camera in (np.zeros(8, int), np.ones(8, int))
+    )
+    reid.save_result("own.mat", query, gallery)
+    words = ["--result", "own.mat", "--plugin", plugin("A distance")]
+    evaluate.main([*words, "--distance", "city_block"])
+    apart = np.abs(query.features[:, None] - gallery.features).sum(axis=2)
+    expected = reid.evaluate(query, gallery, distances=apart)
+    said = capsys.readouterr().out
+    assert f"mAP:{expected.mAP:.6f}" in said and "distance city_block" in said
+    reid.register_distance("flat", lambda queries, gallery: queries[:, 0])
+    with pytest.raises(UserError, match=r"The distance gives \(4,\); expected .* \(4, 8\)"):
+        evaluate.main([*words, "--distance", "flat"])
 
 
 def test_a_data_set_of_ones_own_is_laid_out(plugin, tmp_path):

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from person_reid.config import data
 from person_reid.config.look import Look
+from person_reid.data.images.augment import AUGMENTATIONS
 from person_reid.show import sheet
 from person_reid.show.sheet import SheetRow, draw_sheet
 from tools import augmentations
@@ -27,11 +29,13 @@ def test_picture_has_a_row_for_each_flag(tmp_path, suffix, capsys, monkeypatch):
         draw_sheet(rows, save, look)
 
     monkeypatch.setattr(sheet, "draw_sheet", draw)
+    monkeypatch.setitem(AUGMENTATIONS, "negative", lambda images, generator: 255 - images)
+    monkeypatch.setattr(data, "AUGMENTATION_NAMES", ["negative"])
     save = tmp_path / f"picture.{suffix}"
     size = ["--height", "40", "--width", "20"]
     augmentations.main(["--data_dir", str(tmp_path), "--people", "2", *size, "--save", str(save)])
-    assert "2 people, 8 rows" in capsys.readouterr().out
+    assert "2 people, 9 rows" in capsys.readouterr().out
     assert Image.open(save).format == {"jpg": "JPEG", "PNG": "PNG"}[suffix]
     first, *others = (np.stack([np.asarray(tile.image) for tile in row.tiles]) for row in drawn)
-    assert first.shape == (2, 40, 20, 3) and len(others) == 7
+    assert first.shape == (2, 40, 20, 3) and len(others) == 8
     assert all((images != first).any() for images in others)
