@@ -35,7 +35,7 @@ import torch
 
 import person_reid as reid
 from person_reid.config.evaluate import AVERAGE_PRECISION_NAMES
-from person_reid.config.option import changed
+from person_reid.config.option import changed, on_command_line
 from person_reid.config.tools import ReproduceConfig, listed_seeds
 from person_reid.console import run_script, spelled_as_flags
 from person_reid.console.options import build, parse_known
@@ -43,7 +43,6 @@ from person_reid.console.outputs import check_outputs
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.readers import GALLERY, QUERY, TRAIN
 from person_reid.device import dtype_of, emulates
-from person_reid.errors import describe_error
 from person_reid.files import PACKAGE, importable, real, shipped
 from person_reid.text import parse_json, printable
 from person_reid.versions import versions
@@ -119,8 +118,8 @@ def attempt(run: PlannedRun, results: Path) -> str:
     try:
         record = reproduce(run)
     except (reid.UserError, OSError) as error:
-        print(printable(f"error: {describe_error(error)}"), file=sys.stderr, flush=True)
-        return describe_error(error)
+        print(printable(f"error: {on_command_line(error)}"), file=sys.stderr, flush=True)
+        return on_command_line(error)
     append_record(results, record)
     lines = comparison(run.recipe, run.seed, record["figures"], run.changes)
     print(printable("\n".join(lines)), flush=True)

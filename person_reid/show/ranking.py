@@ -246,9 +246,9 @@ def find_image(path: str | Path, test_dir: Folder = None) -> Path:
     """
     place = _place(path, test_dir)
     if not place.is_file():
-        raise OptionError(
+        raise UserError(  # which a list of several images quotes
             f"{place}: no such image. If they moved, "
-            "pass the folder of query and gallery as {test_dir}."
+            "pass the folder of query and gallery as --test_dir."
         )
     return place
 
