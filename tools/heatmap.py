@@ -53,7 +53,8 @@ def main(argv: list[str] | None = None) -> None:
         sheets = [ranked(query, gallery, i, config) for i in numbers_in(config.query_index)]
 
     tested = tested_network(config)
-    network, rows, limits = load_network(tested), [], limits_of_bits(config.bits)
+    network, limits = load_network(tested), limits_of_bits(config.bits)
+    rows = []
     for tiles, title, subtitle in sheets:
         bank = reid.load_bank([str(tile.image) for tile in tiles], *tested.size, limits=limits)
         rows += heat_rows(network, tiles, bank, device, title, subtitle, config.batchsize)
