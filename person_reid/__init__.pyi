@@ -9,6 +9,7 @@ from .config.figures import FigureOptions as FigureOptions
 from .config.figures import register_figure as register_figure
 from .config.network import NetworkOptions as NetworkOptions
 from .config.option import option as option
+from .config.tracker import TrackerOptions as TrackerOptions
 from .data.datasets import register_dataset as register_dataset
 from .data.downloads import find_data_set as find_data_set
 from .data.file_names import tracklets_of as tracklets_of
@@ -104,6 +105,7 @@ from .training.writers import register_writer as register_writer
 from .video.detectors import Detector as Detector
 from .video.detectors import open_detector as open_detector
 from .video.detectors import register_detector as register_detector
+from .video.tracker import Tracker as Tracker
 
 __version__: str
 __all__: list[str]

@@ -1,0 +1,21 @@
+"""The options of the tracker."""
+
+from dataclasses import dataclass
+
+from person_reid.config.option import FRACTION, POSITIVE, WHOLE, Options, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackerOptions(Options):
+    """Which boxes a tracker links, and how long it waits for somebody who is hidden."""
+
+    title = "tracker"
+    track_score: float = option(0.5, "score from which a box is linked first", range=FRACTION)
+    new_score: float = option(0.6, "score from which a box begins a track", range=FRACTION)
+    low_score: float = option(
+        0.1, "score from which a box may continue a track that no better box does", range=FRACTION
+    )
+    patience: float = option(
+        1.0, "seconds after which somebody who is not found has gone", range=WHOLE
+    )
+    confirmations: int = option(2, "boxes that make a track", range=POSITIVE)
