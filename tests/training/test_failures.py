@@ -4,7 +4,7 @@ The message is right, nothing is lost, and the run goes on to the weights of an 
 
 A process that dies, a restart and SIGTERM are in test_several_processes.py, SIGKILL at any moment,
 broken images and a disk that is full when features are written in tests/test_scripts.py, the cache
-of images in tests/data/test_bank.py.
+of images in tests/data/images/test_bank.py.
 """
 
 import re

@@ -10,8 +10,8 @@ from person_reid.data.video.mot import read_sequences
 from person_reid.data.video.track_files import TRACK_FORMATS, files_of, read_boxes, write_identities
 from person_reid.data.video.tracked_boxes import read_tracks
 from person_reid.errors import UserError
-from tests.data.test_mot import write_sequence
-from tests.data.test_tracks import write
+from tests.data.video.test_mot import write_sequence
+from tests.data.video.test_tracks import write
 
 LINES = ["1,7,5,10,20,40,0.9,-1,-1,-1", "1,8,60,10,20,40,0.9,-1,-1,-1", "2,7,5,10,20,40,0.9,-1,-1"]
 ENDS = ["\n", "\r\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\n\n\r"]

@@ -6,7 +6,7 @@ import torch
 from torchvision.transforms import functional
 
 from person_reid.data.images.colours import adjust_colours, change_where
-from tests.data.test_augment import generator, noise
+from tests.data.images.test_augment import generator, noise
 
 
 def test_colour_jitter_equals_torchvision():

@@ -15,7 +15,7 @@ from person_reid.data.images.autoaugment import (
     autoaugment,
     magnitude_of,
 )
-from tests.data.test_augment import DEVICES, generator, noise
+from tests.data.images.test_augment import DEVICES, generator, noise
 
 
 def pillows(name, image, magnitude):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from person_reid.data.images.augment import normalise
 from person_reid.data.images.random_boxes import draw_boxes, draw_squares, erase, turn_grey
-from tests.data.test_augment import generator, noise
+from tests.data.images.test_augment import generator, noise
 
 
 def boxes(number=40, probability=0.7):
