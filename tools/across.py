@@ -7,7 +7,7 @@
     python tools/across.py --index people.index --threshold 0.7 --travel travel.csv
     python tools/across.py --index people.index --corrections corrections.csv
     python tools/across.py --index people.index --sheet people.png --apply
-    python tools/across.py --index walks.index --truth data/walks     # how good it is: IDF1
+    python tools/across.py --index walks.index --truth data/walks     # how good it is: IDF1, HOTA
 
 The folder has the track files again with the same identities in all of them, people.csv with a line
 for every track, and people.html, a page in which links can be cut and tracks joined, the doubtful
@@ -31,6 +31,7 @@ from person_reid.files import check_folder, real
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.indexed_tracks import (
     NamedTrack,
+    hota_of_people,
     indexed_tracks,
     read_truth,
     score_people,
@@ -105,10 +106,22 @@ def tell(config: AcrossConfig, linked: LinkedTracks) -> None:
 
 
 def tell_score(name: str, linked: LinkedTracks, truth: list[NamedTrack]) -> None:
-    """Print how good the links are, and how good they would be without any."""
-    both = linked.found.labels, range(len(linked.tracks))
-    f1, alone = (score_people(linked.tracks, people, truth).f1 for people in both)
+    """Print how good the links are, how good they would be without any, and each camera."""
+    people = linked.found.labels.tolist()
+    both = people, range(len(linked.tracks))
+    f1, alone = (score_people(linked.tracks, each, truth).f1 for each in both)
     print(f"{name}: IDF1 {f1:.1%}; {alone:.1%} with every track a person of its own")
+    hota = hota_of_people(linked.tracks, people, truth)
+    print(
+        f"  HOTA {hota.hota:.1%}: detection {hota.detection:.1%}, association "
+        f"{hota.association:.1%}"
+    )
+    for camera in sorted({each.record.camera for each in linked.tracks}):
+        places = [i for i, each in enumerate(linked.tracks) if each.record.camera == camera]
+        here = [linked.tracks[i] for i in places], [people[i] for i in places]
+        known = [each for each in truth if each[0] == camera]
+        f1, hota = score_people(*here, known).f1, hota_of_people(*here, known)
+        print(f"  {camera}: IDF1 {f1:.1%}, HOTA {hota.hota:.1%}")
 
 
 if __name__ == "__main__":

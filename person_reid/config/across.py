@@ -41,7 +41,7 @@ class AcrossConfig(Look, LinkOptions):
     )
     truth: str | None = option(
         None,
-        "folder with CAMERA/gt/gt.txt, whose identities hold in all cameras: print IDF1",
+        "folder with CAMERA/gt/gt.txt, whose identities hold in all cameras: print IDF1 and HOTA",
         metavar="FOLDER",
     )
     apply: bool = option(False, "also record the people in the index")

@@ -25,6 +25,7 @@ from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import About, Filter, read_abouts
 from person_reid.gallery.track_records import TrackRecord, recorded_tracks
 from person_reid.retrieval.association import TrackPairs, Travel, two_people
+from person_reid.retrieval.hota import Hota, hota_score
 from person_reid.retrieval.identities import Score, identity_f1, listed_boxes, matching_boxes
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.track_features import track_features
@@ -185,12 +186,25 @@ def score_people(
 
     truth: see read_truth.
     """
-    found = [
+    who, numbers, pairs = _matched(truth, _named(tracks, people))
+    return identity_f1(who, numbers, pairs)
+
+
+def hota_of_people(
+    tracks: Sequence[IndexedTrack], people: Iterable[int], truth: Sequence[NamedTrack]
+) -> Hota:
+    """Return the HOTA of the people (T,) of tracks, as score_people does their IDF1."""
+    found = _named(tracks, people)
+    (frames, who, boxes), (others, numbers, sides) = map(listed_boxes, (truth, found))
+    return hota_score(frames, who, boxes, others, numbers, sides)
+
+
+def _named(tracks: Sequence[IndexedTrack], people: Iterable[int]) -> list[NamedTrack]:
+    """Return camera, person and boxes of tracks."""
+    return [
         (each.record.camera, str(person), each.track)
         for each, person in zip(tracks, people, strict=True)
     ]
-    who, numbers, pairs = _matched(truth, found)
-    return identity_f1(who, numbers, pairs)
 
 
 def _matched(truth: Iterable[NamedTrack], found: Iterable[NamedTrack]) -> tuple[Any, Any, Any]:

@@ -74,6 +74,17 @@ def matching_boxes(
     frames: (N,), whatever tells frames of all cameras apart, numbers or names. boxes: (N, 4), left,
     top, right, bottom. others_frames: (M,); others: (M, 4).
     """
+    pairs, shared, united = common_areas(frames, boxes, others_frames, others)
+    return pairs[shared >= least * united]
+
+
+def common_areas(
+    frames: npt.ArrayLike, boxes: Boxes, others_frames: npt.ArrayLike, others: Boxes
+) -> tuple[Integers, Boxes, Boxes]:
+    """Return the indices (P, 2) of all pairs of boxes in one frame, and what areas they have.
+
+    The areas, (P,) each, are those of intersection and union. See matching_boxes.
+    """
     frames, others_frames = np.asarray(frames), np.asarray(others_frames)
     order = np.argsort(others_frames, kind="stable")
     first, last = (
@@ -84,7 +95,7 @@ def matching_boxes(
     j = order[np.arange(len(i)) - np.repeat(np.cumsum(count) - last, count)]
     shared = shared_area(boxes[i], others[j])
     areas = (np.prod(sides[:, 2:] - sides[:, :2], axis=1) for sides in (boxes[i], others[j]))
-    return np.stack([i, j], axis=1)[shared >= least * (sum(areas) - shared)]
+    return np.stack([i, j], axis=1), shared, sum(areas) - shared
 
 
 def listed_boxes(

@@ -144,7 +144,11 @@ def test_people_are_scored_against_the_truth_of_all_cameras(index, tmp_path, cap
         for person, first, last in stays.values():
             best[person] = max(best.get(person, 0), last - first + 1)
     linked, alone = (2 * n / (sum(boxes) + wanted) for n in (sum(boxes), sum(best.values())))
-    assert f"IDF1 {linked:.1%}; {alone:.1%} with every track" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"IDF1 {linked:.1%}; {alone:.1%} with every track" in said
+    share = sum(boxes) / wanted  # of the true boxes, in equal boxes and with the right identity
+    assert f"HOTA {share**0.5:.1%}: detection {share:.1%}, association 100.0%" in said
+    assert said.count("IDF1 80.0%, HOTA 81.6%") == 2  # two of three boxes of each camera
 
 
 def test_only_the_identity_of_a_line_changes(index):
