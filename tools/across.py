@@ -18,7 +18,6 @@ two cameras if the way takes longer than the time between them.
 """
 
 import sys
-from collections import defaultdict
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -39,12 +38,11 @@ from person_reid.gallery.indexed_tracks import (
 from person_reid.gallery.linked_tracks import (
     LinkedTracks,
     begin_of,
+    in_words,
     link_indexed,
     record_people,
 )
 from person_reid.gallery.people_folder import PEOPLE_MARK, check_track_names, write_people_folder
-from person_reid.retrieval.thresholds import DIGITS
-from person_reid.show.explorer_tracks import DOUBTFUL
 from person_reid.show.lanes import draw_lanes
 from person_reid.text import counted
 
@@ -68,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
         draw_lanes(linked.stays, config.sheet, begin_of(tracks), config)
         print(f"Written: {config.sheet}")
     write_people_folder(config.save, linked, index)
-    tell(config, linked)
+    print(f"{config.save}: {in_words(linked, config)}")
 
     if config.truth:
         tell_score(config.truth, linked, truth)
@@ -87,22 +85,6 @@ def check_places(config: AcrossConfig) -> None:
             f"--sheet {config.sheet}: the folder {config.save} is replaced as a whole. Write the "
             "picture beside it."
         )
-
-
-def tell(config: AcrossConfig, linked: LinkedTracks) -> None:
-    """Print what was found."""
-    cameras: dict[int, set[str]] = defaultdict(set)
-    for stay in linked.stays:
-        cameras[stay.person].add(stay.camera)
-    several = sum(len(seen) > 1 for seen in cameras.values())
-    doubtful = sum(stay.margin is not None and stay.margin < DOUBTFUL for stay in linked.stays)
-    chosen = "" if config.threshold else ", by the silhouette"
-    print(
-        f"{config.save}: {counted(len(cameras), 'person', 'people')} on "
-        f"{counted(len(linked.stays), 'track')}, {several} seen by several cameras; "
-        f"threshold {linked.found.threshold:.{DIGITS}f}{chosen}; "
-        f"{counted(doubtful, 'doubtful track')}"
-    )
 
 
 def tell_score(name: str, linked: LinkedTracks, truth: list[NamedTrack]) -> None:

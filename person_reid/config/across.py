@@ -29,6 +29,12 @@ class LinkOptions(GalleryOptions):
         None, "list of images from people.html, or by hand: columns path,identity", metavar="CSV"
     )
 
+    def fault(self) -> str:
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        if self.rerank and self.threshold and Path(self.threshold).exists():
+            return "{threshold} holds a cosine, and {rerank} compares otherwise: leave one out."
+        return ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AcrossConfig(Look, LinkOptions):
@@ -47,7 +53,5 @@ class AcrossConfig(Look, LinkOptions):
     apply: bool = option(False, "also record the people in the index")
 
     def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
-        if self.rerank and self.threshold and Path(self.threshold).exists():
-            return "{threshold} holds a cosine, and {rerank} compares otherwise: leave one out."
+        """Return which options are about a sheet that is not drawn."""
         return "" if self.sheet else self.ignored_without("sheet")

@@ -21,6 +21,7 @@ class DetectorOptions(Options):
         "a name, or a file in ONNX, OpenVINO (.xml) or frozen TensorFlow (.pb) form",
         names=DETECTOR_NAMES,
         metavar="DETECTOR",
+        common=True,
     )
     detector_format: str | None = option(
         None,

@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": "print and draw the rankings of queries",
     "model": "list the networks, or describe one",
     "search": "index folders of crops and search them by picture",
+    "people": "find out who is in several videos",
     "across": "link the tracks of several cameras into people",
     "threshold": "measure the similarity above which two images show the same person",
     "compare": "decide whether two images show the same person",

@@ -6,6 +6,7 @@ record_people(index, linked)                          # their names, in the inde
 """
 
 import logging
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -31,6 +32,8 @@ from person_reid.gallery.naming import known_name, number_people, recorded_ident
 from person_reid.retrieval.association import People, Travel, link_tracks, read_travel
 from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.similarity import Features
+from person_reid.retrieval.thresholds import DIGITS
+from person_reid.show.explorer_tracks import DOUBTFUL
 from person_reid.show.lanes import Stay
 from person_reid.text import counted
 
@@ -153,6 +156,22 @@ def begin_of(tracks: list[IndexedTrack]) -> datetime | None:
     """Return when the first track begins, in local time, if the time of any is known."""
     known = [each.track.first for each in tracks if each.record.start]
     return (EPOCH + timedelta(seconds=min(known))).astimezone() if known else None
+
+
+def in_words(linked: LinkedTracks, options: LinkOptions) -> str:
+    """Return how many people were found, and how."""
+    cameras: dict[int, set[str]] = defaultdict(set)
+    for stay in linked.stays:
+        cameras[stay.person].add(stay.camera)
+    several = sum(len(seen) > 1 for seen in cameras.values())
+    doubtful = sum(stay.margin is not None and stay.margin < DOUBTFUL for stay in linked.stays)
+    chosen = "" if options.threshold else ", by the silhouette"
+    return (
+        f"{counted(len(cameras), 'person', 'people')} on {counted(len(linked.stays), 'track')}, "
+        f"{several} seen by several cameras; "
+        f"threshold {linked.found.threshold:.{DIGITS}f}{chosen}; "
+        f"{counted(doubtful, 'doubtful track')}"
+    )
 
 
 def record_people(index: Gallery, linked: LinkedTracks) -> int:

@@ -20,7 +20,13 @@ from person_reid.config.forms import listed_numbers
 from person_reid.config.search import TrackFileOptions
 from person_reid.config.times import EPOCH, parsed, stored
 from person_reid.data.video.crops import number_and_frame
-from person_reid.data.video.frames import FrameFolder, Video, first_number, open_frames
+from person_reid.data.video.frames import (
+    FrameFolder,
+    Video,
+    first_number,
+    name_of_frames,
+    open_frames,
+)
 from person_reid.data.video.track_files import TRACK_FORMATS, files_of, read_boxes
 from person_reid.data.video.tracked_boxes import Track, frames_at_ends, read_tracks
 from person_reid.errors import UserError
@@ -269,7 +275,7 @@ def _images_of_labels(tracks: Path, frames: FrameFolder | Video) -> dict[str, in
 
 def _source(file: Path, tracks: Path, frames: Path) -> str:
     """Return a name for a track file's content, and for where it and its frames were at first."""
-    name = frames.parent.name if frames.name == "img1" else frames.stem
+    name = name_of_frames(frames)
     found = hashlib.sha256(f"{tracks}\n{frames}\n".encode(errors="surrogateescape"))
     for each in files_of(file):
         found.update(each.name.encode(errors="surrogateescape") + content_of(each))

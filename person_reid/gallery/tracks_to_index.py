@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from person_reid.config.search import IndexConfig
 from person_reid.data.video.crops import choose_boxes, cut_boxes, cut_images, within
+from person_reid.deploy.embedder import Embedder
 from person_reid.gallery.forgotten import tracks_not_forgotten
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.indexed_network import open_network
@@ -25,13 +26,18 @@ class AddedTracks(NamedTuple):
     known: int
 
 
-def index_tracks(index: Gallery, config: IndexConfig) -> AddedTracks:
-    """Add some images of each track of a file, which are cut from its frames."""
+def index_tracks(
+    index: Gallery, config: IndexConfig, embedder: Embedder | None = None
+) -> AddedTracks:
+    """Add some images of each track of a file, which are cut from its frames.
+
+    embedder: of the network of the index; by default, it is opened.
+    """
     record, frames = describe_tracks(index, config)
     tracks = tracks_not_forgotten(
         index, record, within(record.read(), frames), config.allow_forgotten
     )
-    embedder = open_network(index, config)
+    embedder = embedder or open_network(index, config)
     record_tracks(index, record)
 
     folder = Path(record.crops)

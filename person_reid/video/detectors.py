@@ -133,9 +133,10 @@ class CheckedDetector:
         boxes = np.clip(boxes, 0, np.tile(size_of(frame), 2).astype(np.float32))
         sides = boxes[:, 2:] - boxes[:, :2]  # NaN compares as False
         usable = (sides >= LEAST_BOX).all(1) & (scores >= 0) & (scores <= 1)
-        self.unusable += int((~usable).sum())
+        counts = ~(scores < self.least)  # also where there is no number
+        self.unusable += int((counts & ~usable).sum())
 
-        places = np.flatnonzero(usable & (scores >= self.least))
+        places = np.flatnonzero(usable & counts)
         places = places[np.argsort(-scores[places], kind="stable")]
         self.surplus += max(len(places) - MOST_BOXES, 0)
         return boxes[places[:MOST_BOXES]], scores[places[:MOST_BOXES]]

@@ -38,6 +38,7 @@ NEEDED = {
     "search apply": ["FILE", "--index", "own.index"],
     "search forget": ["--index", "own.index"],
     "across": ["--index", "own.index"],
+    "people": ["photo.jpg"],
     "report": ["--backbone", "osnet_x0_25", "--weights", "none"],
     "label_errors": ["--data_dir", "data", "--backbone", "osnet_x0_25", "--weights", "none"],
     "augmentations": ["--data_dir", "data"],
@@ -51,7 +52,7 @@ WORDS = {
     "pattern", "dataset", "gpu_ids", "loss", "milestones", "resize_schedule", "ms", "mean",
     "std", "seeds", "rows", "query_index", "labels", "after", "before", "person", "classes",
     "feature_output", "published", "freeze_layers", "rates", "ranks", "augment", "writers",
-    "plugin", "where", "query_camera", "places",
+    "plugin", "where", "query_camera", "places", "start", "paper_width",
 }  # fmt: skip
 READ = {
     "scores",
@@ -59,6 +60,7 @@ READ = {
     "label_errors", "test_dir", "multi_query", "images", "results", "recipes", "about", "table",
     "image", "config", "data_dir", "train_with", "DG_dir", "teacher", "networks", "test_dirs",
     "calibrate", "csv", "corrections", "tracks", "frames", "travel", "truth",
+    "videos", "detector",
     "copy",  # written by `search backup`, over an older copy alone
     "crops",  # of which a folder of its own is written
 }  # fmt: skip
@@ -205,7 +207,7 @@ def test_every_flag_of_every_script_is_known_to_name_a_file_or_not():
         "prepare", "test", "evaluate", "evaluate_gpu", "evaluate_rerank", "demo", "search",
         "threshold", "export", "save_pretrained", "compare_networks", "heatmap", "figures",
         "report", "explore", "label_errors", "augmentations", "reproduce", "across",
-        "ablation",
+        "people", "ablation",
     }  # fmt: skip
 
 

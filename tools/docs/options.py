@@ -26,6 +26,7 @@ from person_reid.config.export import ExportConfig, SavePretrainedConfig
 from person_reid.config.heatmap import HeatmapConfig
 from person_reid.config.label_errors import LabelErrorsConfig
 from person_reid.config.option import DeclaredOption, Options
+from person_reid.config.people import VideosConfig
 from person_reid.config.prepare import PrepareConfig
 from person_reid.config.report import ReportConfig
 from person_reid.config.tested import TestConfig, TrainedNetwork
@@ -80,6 +81,11 @@ def page() -> str:
         remark = named if issubclass(command, search.NetworkOfIndex) else ""
         parts += section(f"tools/search.py {name}", command, TestConfig.declared(), remark)
     parts += section("tools/across.py", AcrossConfig, {})
+    both = (
+        "Those of `test.py` that name a network, those of `tools/across.py` that link, and these:"
+    )
+    linking = {**TestConfig.declared(), **AcrossConfig.declared()}
+    parts += section("tools/people.py", VideosConfig, linking, both)
     return "\n".join(parts)
 
 

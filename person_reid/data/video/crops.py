@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from person_reid.data.images.image_files import DEEP
-from person_reid.data.video.frames import Frame, FrameFolder, Video
+from person_reid.data.video.frames import Frame, FrameFolder, Video, remark_on_broken
 from person_reid.data.video.tracked_boxes import Track, shared_area
 from person_reid.errors import UserError
 from person_reid.files import make_folder, remove_abandoned
@@ -190,14 +190,7 @@ def cut_boxes(frames: FrameFolder | Video, candidates: Sequence[Candidate], fold
                 _, chosen, crop = best.pop(key)
                 write_crop(crop, folder / f"{each.track:06d}_{chosen:06d}{suffix_of(crop)}")
                 count += 1
-    if broken:
-        some = ", ".join(map(str, broken[:10])) + (", …" if len(broken) > 10 else "")
-        log.warning(
-            "%s: passed over, because they cannot be decoded: frames %s (%d).",
-            frames.path,
-            some,
-            len(broken),
-        )
+    remark_on_broken(frames.path, broken)
     return count
 
 

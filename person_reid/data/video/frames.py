@@ -58,6 +58,11 @@ def open_frames(place: Path, fps: float | None = None) -> "FrameFolder | Video":
     return FrameFolder(place, fps) if place.is_dir() else Video(place, fps)
 
 
+def name_of_frames(place: Path) -> str:
+    """Return what to call a video or folder; MOTChallenge calls every folder of frames img1."""
+    return place.parent.name if place.name == "img1" else place.stem
+
+
 def first_number(
     frames: "FrameFolder | Video", numbers: Iterable[int], given: int | None = None
 ) -> int:
@@ -87,6 +92,18 @@ def first_number(
             whole[1],
         )
     return first + 1 - frames.first
+
+
+def remark_on_broken(place: Path, numbers: Sequence[int]) -> None:
+    """List the frames of a place that cannot be decoded, if there are any."""
+    if numbers:
+        some = ", ".join(map(str, numbers[:10])) + (", …" if len(numbers) > 10 else "")
+        log.warning(
+            "%s: passed over, because they cannot be decoded: frames %s (%d).",
+            place,
+            some,
+            len(numbers),
+        )
 
 
 def _every(place: Path, own: float | None, seen: float | None) -> tuple[int, float | None]:
@@ -159,6 +176,11 @@ class FrameFolder:
             with suppress(Exception):  # Pillow fails in many ways
                 return size_of(open_frame(path))
         raise UserError(f"{self.path}: none of its images can be opened.")
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the frames that are there, ascending."""
+        return sorted(number + 1 - self.zero for number in self.files)
 
     @property
     def names(self) -> dict[str, int]:
@@ -248,6 +270,11 @@ class Video:
             if first is None:
                 raise UserError(f"{path}: none of its frames can be decoded.")
             self.size = size_of(_shown(first))
+
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of the frames, ascending."""
+        return [*range(self.first, self.last + 1)]
 
     def seconds(self, numbers: Sequence[int]) -> list[float]:
         """Return when frames are shown, in seconds since the first one."""

@@ -1,0 +1,107 @@
+"""The options of tools/people.py."""
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from person_reid.config.across import LinkOptions
+from person_reid.config.detector import DetectorOptions
+from person_reid.config.forms import output_path, printable_text
+from person_reid.config.look import PaperLook
+from person_reid.config.option import ANY, FRAME_RATE, POSITIVE, Options, option, redeclared
+from person_reid.config.search import GalleryOptions, NetworkOfIndex, TrackFileOptions
+from person_reid.config.times import instant
+from person_reid.config.tracker import TrackerOptions
+
+
+def camera_and_video(text: str) -> str:
+    """Check the form of a value of --camera."""
+    name, equals, video = text.partition("=")
+    if not (name and equals and video):
+        raise ValueError(f"{text}: expected NAME=VIDEO, such as hall=shop1.mp4")
+    return f"{printable_text(name)}={video}"
+
+
+def start_of_video(text: str) -> str:
+    """Check the form of a value of --start."""
+    video, equals, time = text.rpartition("=")
+    return f"{video}{equals}{instant(time)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoOptions(Options):
+    """Which videos are seen, and by which cameras."""
+
+    title = "videos"
+    videos: tuple[str, ...] = option(
+        (),
+        "videos, or folders of frames",
+        several="*",
+        positional=True,
+        metavar="VIDEO",
+        common=True,
+    )
+    camera: tuple[str, ...] = option(
+        (),
+        "further videos, with the names of their cameras (default: the names of the files)",
+        form=camera_and_video,
+        several="+",
+        metavar="NAME=VIDEO",
+        common=True,
+    )
+    start: tuple[str, ...] = option(
+        (),
+        "time of the first frame of all videos, or of one: VIDEO=2026-11-01T09:30:00.5",
+        form=start_of_video,
+        several="+",
+        metavar="TIME",
+        common=True,
+    )
+    fps: float | None = option(
+        None, "frames in a second of folders (default: what seqinfo.ini notes)", range=FRAME_RATE
+    )
+    every: int = option(1, "look at every Nth frame", range=POSITIVE, common=True)
+    tracks: tuple[str, ...] = option(
+        (),
+        "tracks of another program in place of detector and tracker; VIDEO=FILE for several videos",
+        several="+",
+        metavar="FILE",
+    )
+    format: str | None = redeclared(TrackFileOptions, "format", None, needs={"tracks": ANY})
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideosConfig(
+    PaperLook,
+    LinkOptions,
+    NetworkOfIndex,
+    TrackerOptions,
+    DetectorOptions,
+    VideoOptions,
+):
+    """All options of tools/people.py."""
+
+    title = "answers"
+    left_out: ClassVar[frozenset[str]] = frozenset({"camera_norm"})
+    per_track: int = redeclared(TrackFileOptions, "per_track", 8, needs={})
+    no_camera_norm: bool = option(
+        False, "leave the features of each camera their own mean; for cameras that see other people"
+    )
+    index: str = redeclared(
+        GalleryOptions,
+        "index",
+        "SAVE/people.index",
+        help="gallery to add to; SAVE stands for the folder",
+        required=False,
+        common=True,
+    )
+    save: str = option("people", "folder to write", form=output_path, common=True)
+
+    @property
+    def gallery(self) -> str:
+        """Where the gallery is."""
+        return re.sub("^SAVE(?=/)", lambda found: self.save, self.index)
+
+    def fault(self) -> str:
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        return "" if self.videos or self.camera else "Give videos, or {camera} NAME=VIDEO."

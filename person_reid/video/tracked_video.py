@@ -1,0 +1,184 @@
+"""Detect and track the people of a video, once: the track file is kept beside what it was made of.
+
+frames = open_frames(Path("hall.mp4"))
+made_of = {"video": content_hash(frames.path), "detector": "ssdlite"}
+tracked = track_video(frames, lambda: detector, Tracker(), Path("tracks/hall.txt"), made_of)
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from person_reid.data.images.image_files import is_image
+from person_reid.data.video.frames import FrameFolder, Video, name_of_frames, remark_on_broken
+from person_reid.errors import UserError
+from person_reid.files import (
+    SETTINGS_BYTES,
+    VIDEO,
+    atomic_write,
+    checksum_of,
+    real,
+    text_of,
+    write_json,
+)
+from person_reid.progress import progress
+from person_reid.text import parse_json
+from person_reid.video.detectors import CheckedDetector, FoundBoxes
+from person_reid.video.tracker import Tracker
+
+LEAST_SECONDS = 1e-3  # between two frames; a damaged video may show two at once
+TRACKING_VERSION = 1  # raise it when the same video and options give another track file
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrackedVideo:
+    """The people that were found in a video.
+
+    frames: how many were looked at. boxes, tracks: how many are in the track file. broken: the
+    frames that cannot be decoded. left_out: boxes that the tracker could not use, in words.
+    """
+
+    frames: int
+    boxes: int
+    tracks: int
+    broken: Sequence[int] = ()
+    left_out: str = ""
+
+    def remark(self, place: Path) -> None:
+        """Say what a video lacks."""
+        remark_on_broken(place, self.broken)
+        if self.left_out:
+            log.warning("%s: %s.", place, self.left_out)
+
+
+def track_video(
+    frames: FrameFolder | Video,
+    open_detector: Callable[[], CheckedDetector],
+    tracker: Tracker,
+    path: Path,
+    made_of: Mapping[str, Any],
+    every: int = 1,
+) -> TrackedVideo:
+    """Write the tracks of a video in MOTChallenge's format, unless that was done before.
+
+    open_detector: returns the detector, which a video that was tracked before does not need.
+    made_of: what decides on the tracks, such as the hash of the video and options. It is kept
+        beside them, in a file of the same name that ends in .json.
+    every: look at every Nth frame.
+
+    Raises UserError if the file holds other tracks: of other options, or changed since.
+    """
+    made_of = {"version": TRACKING_VERSION, **made_of, "every": every}
+    if (known := _known(path, made_of)) is None:
+        known = _track(frames, open_detector(), tracker, path, every)
+        record = {"made_of": made_of, "sha256": checksum_of(path), "found": asdict(known)}
+        write_json(path.with_suffix(".json"), {**record, "place": str(real(frames.path))})
+    known.remark(frames.path)
+    return known
+
+
+def check_replaced(place: Path, path: Path) -> None:
+    """Raise UserError if a video was tracked beside `path` with another content than now."""
+    for file in sorted(path.parent.glob("*.json")):
+        record = _record(file)
+        if record["place"] == str(real(place)) and file != path.with_suffix(".json"):
+            raise UserError(
+                f"{place}: has changed since it was tracked, see {file}. Choose another folder: "
+                "--save FOLDER"
+            )
+
+
+def content_hash(place: Path) -> str:
+    """Return a hash of a video file, or of the names and contents of a folder's images."""
+    if not place.is_dir():
+        return checksum_of(place, VIDEO)
+    found = sha256()
+    for file in sorted(file for file in place.iterdir() if is_image(file.name)):
+        found.update(f"{file.name}\n{checksum_of(file)}\n".encode(errors="surrogateescape"))
+    return found.hexdigest()
+
+
+def _known(path: Path, made_of: Mapping[str, Any]) -> TrackedVideo | None:
+    """Return what was found before, if a track file was made of the same; None without one."""
+    beside = path.with_suffix(".json")
+    if not path.exists() or not beside.exists():
+        return None
+    record = _record(beside)
+    before = record["made_of"]
+    others = [name for name in {**before, **made_of} if before.get(name) != made_of.get(name)]
+    if others:
+        said = ", ".join(f"{name} {before.get(name)}, now {made_of.get(name)}" for name in others)
+        raise UserError(
+            f"{path}: these tracks were made with other options: {said}. Choose another folder: "
+            "--save FOLDER"
+        )
+    if checksum_of(path) != record["sha256"]:
+        raise UserError(
+            f"{path}: has changed since it was written. Remove it, and the video is tracked again; "
+            "or give it by --tracks."
+        )
+    return TrackedVideo(**record["found"])
+
+
+def _record(file: Path) -> dict[str, Any]:
+    """Return what is noted of a track file. Raises UserError for anything else."""
+    try:
+        record: dict[str, Any] = parse_json(text_of(file, SETTINGS_BYTES, "the notes of tracks"))
+        TrackedVideo(**record["found"])
+        assert isinstance(record["made_of"], dict) and {"sha256", "place"} <= {*record}
+    except (AssertionError, KeyError, TypeError, ValueError):
+        raise UserError(f"{file}: damaged. Remove it, and the video is tracked again.") from None
+    return record
+
+
+def _track(
+    frames: FrameFolder | Video,
+    detector: CheckedDetector,
+    tracker: Tracker,
+    path: Path,
+    every: int,
+) -> TrackedVideo:
+    """Write the tracks of a video."""
+    assert frames.fps, "the rate is not known"
+    wanted = frames.numbers[::every]
+    broken: list[int] = []
+    tracks: set[int] = set()
+    passed = np.diff(frames.seconds(wanted), prepend=-1 / frames.fps)
+    boxes, seconds = 0, 0.0
+    bar = progress(
+        frames.read(wanted),
+        total=len(wanted),
+        desc=f"tracking {name_of_frames(frames.path)}",
+        unit=" frames",
+    )
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("w", encoding="ascii", newline="\n") as file,
+    ):
+        for (number, frame), since_last in zip(bar, passed.tolist(), strict=True):
+            seconds += since_last
+            if frame is None:
+                broken.append(number)
+                continue
+            sides, scores = detector(frame)
+            identities = tracker.update(sides, scores, max(seconds, LEAST_SECONDS))
+            seconds = 0.0
+            for identity, box, score in zip(identities.tolist(), sides, scores, strict=True):
+                if identity >= 0:
+                    file.write(_line(number + frames.zero - 1, identity, box, score))
+                    tracks.add(identity)
+                    boxes += 1
+    return TrackedVideo(len(wanted), boxes, len(tracks), broken, detector.left_out())
+
+
+def _line(frame: int, track: int, box: FoundBoxes, score: float) -> str:
+    """Return a line of MOTChallenge's format, whose first pixel has the number 1."""
+    left, top, right, bottom = box.tolist()
+    place = f"{left + 1:.2f},{top + 1:.2f},{right - left:.2f},{bottom - top:.2f}"
+    return f"{frame},{track},{place},{score:.3f},-1,-1,-1\n"

@@ -1,0 +1,177 @@
+"""tools/people.py: from videos to people, without anybody's tracks."""
+
+import csv
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.support.walks import FRAMES, shows, write_frames, write_tracks
+from person_reid.config.detector import DETECTOR_NAMES
+from person_reid.errors import UserError
+from person_reid.gallery.index import SearchIndex
+from person_reid.models.factory import create_model
+from person_reid.video.detectors import DETECTORS, register_detector
+from person_reid.video.tracker import Tracker
+from tests.support.tiny_detectors import find_by_colour
+from tools import people
+
+NETWORK = ["--backbone", "test_resnet", "--weights", "net.pth", "--height", "64", "--width", "32"]
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory):
+    """A folder with the frames of two cameras, tracks of one, and the weights of a network."""
+    folder = tmp_path_factory.mktemp("filmed")
+    for camera in ("hall", "yard"):
+        write_frames(folder / camera)
+    write_tracks(folder / "hall.txt")
+    torch.manual_seed(0)
+    torch.save(create_model("test_resnet", weights="none").model.state_dict(), folder / "net.pth")
+    return folder
+
+
+@pytest.fixture
+def place(here, filmed):
+    """A copy of it, which is the current folder."""
+    shutil.copytree(filmed, here, dirs_exist_ok=True)
+    return here
+
+
+@pytest.fixture
+def frames_seen():
+    """The frames that the detector "colours" has seen; a test may put functions of frames there."""
+    seen = []
+
+    def find(frame):
+        seen.append(frame)
+        return find_by_colour(frame)
+
+    register_detector("colours", lambda device: find)
+    yield seen
+    del DETECTORS["colours"]
+    DETECTOR_NAMES.remove("colours")
+
+
+def run(*words):
+    fixed = ["--detector", "colours", "--fps", "10", "--gpu_ids", "-1", "--threshold", "0.99"]
+    people.main([*words, *fixed, *NETWORK])
+
+
+def people_in(folder):
+    """{(camera, track): person}."""
+    with (folder / "result" / "people.csv").open(encoding="utf-8", newline="") as file:
+        return {
+            (row["camera"], int(row["track"])): int(row["person"]) for row in csv.DictReader(file)
+        }
+
+
+def written(folder):
+    """{name: content} of the files that a run leaves, besides the gallery."""
+    files = [path for path in folder.rglob("*") if path.is_file() and ".index" not in path.name]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_two_videos_lead_to_the_people_in_both(place, frames_seen, capsys):
+    run("hall", "--camera", "gate=yard", "--start", "2026-11-01T09:30", "--save", "shop")
+    found = people_in(Path("shop"))
+    assert sorted(found) == [("gate", 1), ("gate", 2), ("hall", 1), ("hall", 2)]
+    assert found["gate", 1] == found["hall", 1] != found["gate", 2] == found["hall", 2]
+    assert "2 people on 4 tracks, 2 seen by several cameras" in capsys.readouterr().out
+
+    names = {*written(Path("shop"))}
+    assert {"people.png", "result/people.csv", "result/people.html"} <= names
+    tracks = [name for name in names if name.startswith("result/") and name.endswith(".txt")]
+    assert len(tracks) == 2
+    assert len(frames_seen) == 2 * FRAMES
+
+
+def test_an_interrupted_call_goes_on_and_writes_the_same_files(place, frames_seen, monkeypatch):
+    words = "hall", "yard", "--save", "shop", "--every", "2"
+
+    def stop(self, *arguments):
+        if len(frames_seen) > FRAMES // 2 + 3:
+            raise KeyboardInterrupt
+        return update(self, *arguments)
+
+    update = Tracker.update
+    with monkeypatch.context() as patched:
+        patched.setattr(Tracker, "update", lambda self, *a, **b: stop(self, *a, *b.values()))
+        with pytest.raises(KeyboardInterrupt):
+            run(*words)
+    assert len(list(Path("shop/tracks").glob("*.txt"))) == 1
+
+    frames_seen.clear()
+    run(*words)
+    assert len(frames_seen) == FRAMES // 2  # of the second video alone
+    resumed = written(Path("shop"))
+    frames_seen.clear()
+    run(*words)
+    assert not frames_seen
+    assert written(Path("shop")) == resumed
+
+    shutil.rmtree("shop")
+    run(*words)
+    undisturbed = written(Path("shop"))
+    assert resumed.keys() == undisturbed.keys()
+    assert [name for name in resumed if resumed[name] != undisturbed[name]] == []
+
+
+def test_tracks_of_another_program_take_the_place_of_the_detector(place, frames_seen):
+    words = "hall", "yard", "--tracks", "hall=hall.txt", "--save", "shop"
+    run(*words, "--index", "people.index", "--no_camera_norm")
+    found = people_in(Path("shop"))
+    assert {track for camera, track in found if camera == "hall"} == {7, 12}
+    assert len(frames_seen) == FRAMES
+    (folder,) = {path.parent for path in Path("people.crops").rglob("000007_*.jpg")}
+    assert {shows(path) for path in folder.glob("000007_*.jpg")} == {7}
+    assert len(SearchIndex("people.index"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "Give videos, or --camera"),
+        (["gone.mp4"], "gone.mp4: no such video"),
+        (["hall", "--camera", "a=hall"], "named twice"),
+        (["hall", "--camera", "a"], "expected NAME=VIDEO"),
+        (["hall", "yard", "--tracks", "hall.txt"], "--tracks hall.txt: of which video"),
+        (["hall", "--start", "2026-11-01", "2026-11-02"], "two values for all videos"),
+        (["hall", "--start", "yesterday"], "yesterday"),
+        (["hall", "--fps", "0"], "expected a number from 0.01"),
+        (["hall", "--travel", "net.pth"], "nobody knows when hall begins"),
+        (["hall", "yard", "--tracks", "hall=gone.txt"], "gone.txt: no such file"),
+        (["hall", "--tracks", "hall.txt", "--every", "2"], "--every 2.*would be ignored"),
+        (["hall", "--save", "hall"], "did not write. Choose another folder"),
+        (["hall", "--backbone", "osnet_x0_25", "--weights", "gone.pth"], "gone.pth"),
+        (["hall", "--detector", "hall.txt"], "hall.txt: expected a detector"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_written(
+    place, frames_seen, capsys, words, said
+):
+    before = sorted(place.rglob("*"))
+    fixed = ["--fps", "10", "--gpu_ids", "-1", *NETWORK, "--detector", "colours"]
+    try:
+        people.main([*fixed, *words])
+        raise AssertionError("nothing was refused")
+    except (UserError, OSError) as error:
+        message = str(error)
+    except SystemExit:
+        message = capsys.readouterr().err
+    assert re.search(said, message)
+    new = [path for path in place.rglob("*") if path not in before and path.is_file()]
+    assert [path for path in new if not path.name.startswith(".")] == []  # a lock may stay
+
+
+def test_a_video_without_anybody_is_no_fault_unless_all_are(place, frames_seen, capsys):
+    for file in Path("yard").iterdir():
+        Image.new("RGB", (96, 64)).save(file)
+    run("hall", "yard", "--save", "shop")
+    assert {camera for camera, _ in people_in(Path("shop"))} == {"hall"}
+    with pytest.raises(UserError, match="nobody was found"):
+        run("yard", "--save", "empty")
+    assert not Path("empty/people.index").exists()

@@ -1,0 +1,153 @@
+"""The tracks of a video, which are made once and kept beside what they were made of."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+
+from benchmarks.support.walks import COLOURS, FRAMES, sides, write_frames, write_video
+from person_reid.data.video.frames import open_frames
+from person_reid.data.video.tracked_boxes import read_tracks
+from person_reid.errors import UserError
+from person_reid.video.detectors import CheckedDetector
+from person_reid.video.tracked_video import check_replaced, content_hash, track_video
+from person_reid.video.tracker import Tracker
+from tests.support.tiny_detectors import find_by_colour
+
+
+def tracked(place, path, find=find_by_colour, every=1, **made_of):
+    frames = open_frames(place, 10)
+    made_of = {"video": content_hash(place), **made_of}
+    return track_video(
+        frames, lambda: CheckedDetector(find, "colours"), Tracker(), path, made_of, every
+    )
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory):
+    return write_frames(tmp_path_factory.mktemp("walk") / "hall")
+
+
+def test_boxes_become_tracks_in_motchallenges_format(walk, tmp_path):
+    found = tracked(walk, tmp_path / "hall.txt")
+    assert (found.frames, found.tracks) == (FRAMES, len(COLOURS))
+    tracks = read_tracks(tmp_path / "hall.txt", 10, form="mot", first_frame=1)
+    assert found.boxes == sum(len(track.frames) for track in tracks)
+    for track in tracks:
+        for frame, box in zip(track.frames, track.boxes, strict=True):
+            apart = [np.abs(box - sides(person, frame)).max() for person in COLOURS]
+            assert min(apart) <= 1
+
+
+def test_every_nth_frame_keeps_its_number(walk, tmp_path):
+    found = tracked(walk, tmp_path / "hall.txt", every=5)
+    lines = (tmp_path / "hall.txt").read_text().splitlines()
+    assert found.frames == 5
+    assert {int(line.partition(",")[0]) for line in lines} <= {1, 6, 11, 16, 21}
+
+
+def test_frames_counted_from_0_have_these_numbers_in_the_file(walk, tmp_path):
+    (tmp_path / "hall").mkdir()
+    for file in walk.iterdir():
+        file_of_zero = tmp_path / "hall" / f"{int(file.stem) - 1:06d}.png"
+        file_of_zero.write_bytes(file.read_bytes())
+    for place, path in ((walk, "one.txt"), (tmp_path / "hall", "zero.txt")):
+        tracked(place, tmp_path / path)
+    one, zero = ((tmp_path / path).read_text().splitlines() for path in ("one.txt", "zero.txt"))
+    numbers = [[int(line.partition(",")[0]) for line in lines] for lines in (one, zero)]
+    assert [number - 1 for number in numbers[0]] == numbers[1]
+
+
+def test_a_video_is_tracked_like_its_frames(walk, tmp_path):
+    pytest.importorskip("av")
+    video = write_video(tmp_path / "hall.mp4")
+    assert tracked(video, tmp_path / "a.txt").tracks == len(COLOURS)
+    assert open_frames(video).numbers == [*range(1, FRAMES + 1)]
+
+
+def test_frames_that_cannot_be_decoded_are_listed_each_time(walk, tmp_path, caplog):
+    for file in walk.iterdir():
+        (tmp_path / "hall").mkdir(exist_ok=True)
+        content = file.read_bytes()
+        (tmp_path / "hall" / file.name).write_bytes(
+            content[: 40 if file.stem == "000009" else None]
+        )
+    for _ in range(2):
+        caplog.clear()
+        found = tracked(tmp_path / "hall", tmp_path / "hall.txt")
+        assert list(found.broken) == [9]
+        assert "cannot be decoded: frames 9 (1)" in caplog.text
+        assert found.tracks == len(COLOURS)
+
+
+def test_what_was_tracked_is_not_read_again(walk, tmp_path):
+    first = tracked(walk, tmp_path / "hall.txt")
+
+    def fail(frame):
+        raise AssertionError("asked again")
+
+    assert tracked(walk, tmp_path / "hall.txt", fail) == first
+
+
+def test_a_video_that_was_interrupted_leaves_nothing_and_is_tracked_again(walk, tmp_path):
+    tracked(walk, tmp_path / "whole.txt")
+    seen = []
+
+    def stop(frame):
+        seen.append(frame)
+        if len(seen) == FRAMES // 2:
+            raise KeyboardInterrupt
+        return find_by_colour(frame)
+
+    with pytest.raises(KeyboardInterrupt):
+        tracked(walk, tmp_path / "hall.txt", stop)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["whole.json", "whole.txt"]
+    tracked(walk, tmp_path / "hall.txt")
+    assert (tmp_path / "hall.txt").read_bytes() == (tmp_path / "whole.txt").read_bytes()
+
+
+def test_tracks_of_other_options_or_of_another_video_are_refused(walk, tmp_path):
+    tracked(walk, tmp_path / "hall.txt", detector="a")
+    with pytest.raises(UserError, match="other options: detector a, now b, every 1, now 2"):
+        tracked(walk, tmp_path / "hall.txt", every=2, detector="b")
+    check_replaced(walk, tmp_path / "hall.txt")
+    with pytest.raises(UserError, match="has changed since it was tracked"):
+        check_replaced(walk, tmp_path / "hall-of-other-content.txt")
+
+
+def test_a_track_file_that_was_edited_and_damaged_notes_are_refused(walk, tmp_path):
+    path = tmp_path / "hall.txt"
+    tracked(walk, path)
+    content = path.read_bytes()
+    path.write_bytes(content + b"\n")
+    with pytest.raises(UserError, match="has changed since it was written"):
+        tracked(walk, path)
+    path.write_bytes(content)
+    for notes in ("", "[]", "{}", json.dumps({"made_of": 1, "sha256": "", "found": {}})):
+        path.with_suffix(".json").write_text(notes)
+        with pytest.raises(UserError, match="damaged. Remove it"):
+            tracked(walk, path)
+    path.with_suffix(".json").unlink()
+    tracked(walk, path)
+    assert path.read_bytes() == content
+
+
+def test_boxes_that_are_no_boxes_are_counted_in_one_line(walk, tmp_path, caplog):
+    def find(frame):
+        boxes, scores = find_by_colour(frame)
+        return [*boxes, [np.nan] * 4], [*scores, 0.9]
+
+    caplog.set_level(logging.WARNING)
+    tracked(walk, tmp_path / "hall.txt", find)
+    (record,) = caplog.records
+    assert f"colours: left out {FRAMES} boxes" in record.getMessage()
+
+
+def test_the_content_of_a_folder_has_another_hash_than_its_names(walk, tmp_path):
+    (tmp_path / "hall").mkdir()
+    for file in walk.iterdir():
+        (tmp_path / "hall" / file.name).write_bytes(file.read_bytes())
+    assert content_hash(tmp_path / "hall") == content_hash(walk)
+    (tmp_path / "hall" / "000001.png").rename(tmp_path / "hall" / "000001.jpg")
+    assert content_hash(tmp_path / "hall") != content_hash(walk)

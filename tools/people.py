@@ -1,0 +1,224 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Find out who is in several videos: detect, track, embed and link people.
+
+    python tools/people.py shop1.mp4 shop2.mp4 --save shop
+    python tools/people.py --camera door=shop1.mp4 till=shop2.mp4 --every 3 --save shop
+    python tools/people.py shop1.mp4 shop2.mp4 --start 2026-11-01T09:30 --travel travel.csv
+    python tools/people.py shop1.mp4 --detector yolox_s.onnx --new_score 0.5
+    python tools/people.py shop1.mp4 shop2.mp4 --tracks shop1.mp4=1.txt shop2.mp4=2.txt
+    python tools/people.py monday.mp4 --index people.index --save monday     # a gallery that grows
+    python tools/across.py --index shop/people.index --corrections corrections.csv
+
+The folder gets people.png, who was where and when; people.index, the gallery of all people; and in
+result, people.html, a page in which links can be cut and tracks joined, the doubtful first,
+people.csv with a line for every track, and the track files with the same identities in all of them.
+
+A call that was interrupted goes on where it was: a video that has been tracked is not read again.
+Two tracks of one camera that overlap in time are two people. With --travel, so are two tracks of
+two cameras if the way takes longer than the time between them.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import person_reid as reid
+from person_reid.config.option import listed
+from person_reid.config.people import VideosConfig
+from person_reid.config.search import IndexConfig, NetworkOfIndex
+from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console.outputs import check_outputs
+from person_reid.data.video.frames import FrameFolder, Video, name_of_frames, open_frames
+from person_reid.files import (
+    as_file_name,
+    check_folder,
+    checksum_of,
+    only_writer,
+    real,
+    write_text,
+)
+from person_reid.gallery.gallery import growing_gallery
+from person_reid.gallery.indexed_tracks import indexed_tracks
+from person_reid.gallery.linked_tracks import begin_of, in_words, link_indexed
+from person_reid.gallery.people_folder import PEOPLE_MARK, check_track_names, write_people_folder
+from person_reid.gallery.tracks_to_index import index_tracks
+from person_reid.show.lanes import draw_lanes
+from person_reid.text import counted
+from person_reid.video.detectors import CheckedDetector
+from person_reid.video.tracked_video import check_replaced, content_hash, track_video
+
+FOLDER_MARK = ".person-reid-videos"  # a file that only folders of this command hold
+LINKED_FOLDER = "result"
+PICTURE = "people.png"
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A video as the command line names it: its camera, its start, and its tracks if it has any."""
+
+    video: Path
+    camera: str
+    start: str | None
+    tracks: str | None
+
+
+@spelled_as_flags()
+def main(argv: list[str] | None = None) -> None:
+    """Track each video, add its people to a gallery, link them, and write who is who."""
+    config = parse(VideosConfig, argv, __doc__)
+    shots = list_shots(config)
+    check_places(config, shots)
+    frames = [open_with_rate(shot.video, config.fps) for shot in shots]
+    detector = cache(partial(reid.open_detector, config, reid.select_device(config.gpu_ids)))
+    if not all(shot.tracks for shot in shots):
+        detector()  # a file that is not a detector is refused before the work
+
+    folder = Path(config.save)
+    with only_writer(folder / ".lock", config.save), growing_gallery(config.gallery) as index:
+        write_text(folder / FOLDER_MARK, "")
+        embedder = reid.open_network(index, config)  # and so is a network that is not there
+        for shot, its_frames in zip(shots, frames, strict=True):
+            tracks = shot.tracks or track(config, shot, its_frames, detector)
+            if tracks:
+                add_shot(index, config, shot, its_frames, tracks, embedder)
+        index.prepare()
+        link_people(index, config)
+
+
+def open_with_rate(video: Path, fps: float | None) -> FrameFolder | Video:
+    """Return the frames of a video, whose rate is known. Raises UserError for any other."""
+    frames = open_frames(video, fps)
+    if not frames.fps:
+        raise reid.UserError(f"{video}: images have no frame rate. Give it: --fps 30, say.")
+    return frames
+
+
+def list_shots(config: VideosConfig) -> list[Shot]:
+    """Return the videos that the options name. Raises OptionError if they contradict each other."""
+    named = [(name_of_frames(Path(video)), video) for video in config.videos]
+    named += [(name, video) for name, _, video in (each.partition("=") for each in config.camera)]
+    videos = [video for _, video in named]
+    if len({real(video) for video in videos}) < len(videos):
+        raise reid.UserError("A video is named twice. Name each once, or its camera alone.")
+    starts = of_videos(config.start, videos)
+    tracks = of_videos(config.tracks, videos)
+    if tracks.get("") and len(videos) > 1:
+        raise reid.OptionError("{tracks}: of which video? VIDEO=FILE", tracks=tracks[""])
+
+    shots = [
+        Shot(Path(video), camera, *(each.get(video) or each.get("") for each in (starts, tracks)))
+        for camera, video in named
+    ]
+    unused = ("every", *reid.DetectorOptions.declared(), *reid.TrackerOptions.declared())
+    if all(shot.tracks for shot in shots) and (ignored := config.not_default(unused)):
+        raise reid.OptionError(
+            f"{listed(ignored)} would be ignored: all videos have tracks.", **ignored
+        )
+    return shots
+
+
+def of_videos(values: Iterable[str], videos: list[str]) -> dict[str, str]:
+    """Return {video: value} of values such as VIDEO=VALUE; "" stands for all videos."""
+    found: dict[str, str] = {}
+    for value in values:
+        video = max((each for each in videos if value.startswith(f"{each}=")), key=len, default="")
+        if video in found:
+            raise reid.UserError(f"{value}: there are two values for {video or 'all videos'}.")
+        found[video] = value.removeprefix(f"{video}=") if video else value
+    return found
+
+
+def check_places(config: VideosConfig, shots: list[Shot]) -> None:
+    """Raise UserError or OSError if what is to be written has no place."""
+    folder = Path(config.save)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / FOLDER_MARK).exists():
+        raise reid.UserError(
+            f"--save {folder}: holds something that this command did not write. "
+            "Choose another folder."
+        )
+    read = [path for shot in shots for path in (shot.video, shot.tracks) if path]
+    written = [] if folder.is_dir() else [folder]
+    check_outputs(config, read, save=written)
+    unknown = [shot.video for shot in shots if not shot.start]
+    if config.travel and unknown:
+        raise reid.UserError(f"--travel: nobody knows when {unknown[0]} begins. Say it: --start")
+    for file in (config.travel, config.corrections, *(shot.tracks for shot in shots)):
+        if file and not Path(file).exists():
+            raise reid.UserError(f"{file}: no such file.")
+    check_folder(folder / LINKED_FOLDER, PEOPLE_MARK)
+
+
+def add_shot(
+    index: reid.Gallery,
+    config: VideosConfig,
+    shot: Shot,
+    frames: FrameFolder | Video,
+    tracks: str,
+    embedder: reid.Embedder,
+) -> None:
+    """Add the people of a video to a gallery, by a file of their tracks."""
+    facts: dict[str, str | int | None] = {"format": config.format}
+    if tracks != shot.tracks:
+        facts = {"format": "mot", "first_frame": frames.first + frames.zero - 1}
+    same = (*NetworkOfIndex.declared(), "per_track", "fps")
+    options = IndexConfig(
+        **{name: getattr(config, name) for name in same}
+        | {"index": config.gallery, "tracks": tracks, "frames": str(shot.video)}
+        | {"camera": shot.camera, "start": shot.start, **facts}
+    )
+    added = index_tracks(index, options, embedder)
+    print(
+        f"{shot.video}: {counted(added.tracks, 'track')} of camera {shot.camera}, "
+        f"{counted(added.new + added.known, 'image')}, {added.new} of them new"
+    )
+
+
+def track(
+    config: VideosConfig,
+    shot: Shot,
+    frames: FrameFolder | Video,
+    detector: Callable[[], CheckedDetector],
+) -> str | None:
+    """Return the track file of a video, which is made unless it is there; None without anybody."""
+    digest = content_hash(shot.video)
+    name = f"{as_file_name(name_of_frames(shot.video))}-{digest[:8]}.txt"
+    path = Path(config.save) / "tracks" / name
+    check_replaced(shot.video, path)
+    decisive = (*reid.DetectorOptions.declared(), *reid.TrackerOptions.declared(), "fps")
+    made_of = {name: getattr(config, name) for name in decisive} | {"video": digest}
+    if Path(config.detector).is_file():
+        made_of["detector_sha256"] = checksum_of(config.detector)
+    found = track_video(frames, detector, reid.Tracker(config), path, made_of, config.every)
+    print(
+        f"{shot.video}: {counted(found.tracks, 'track')} of {counted(found.boxes, 'box', 'boxes')} "
+        f"in {counted(found.frames, 'frame')}"
+    )
+    return str(path) if found.tracks else None
+
+
+def link_people(index: reid.Gallery, config: VideosConfig) -> None:
+    """Link the tracks of a gallery into people, and write who was where and when."""
+    if not len(index):
+        raise reid.UserError(
+            f"{config.save}: nobody was found. Look at the videos, lower --new_score and "
+            "--track_score, or take another --detector."
+        )
+    folder = Path(config.save)
+    every, features = indexed_tracks(index)
+    tracks = every[: len(features)]
+    check_track_names(str(folder / LINKED_FOLDER), every, index)
+    several = len({each.record.camera for each in tracks}) > 1
+    options = replace(config, camera_norm=several and not config.no_camera_norm)
+    linked = link_indexed(index, tracks, features, options)
+    draw_lanes(linked.stays, str(folder / PICTURE), begin_of(tracks), config.look)
+    write_people_folder(str(folder / LINKED_FOLDER), linked, index)
+    print(f"{config.save}: {in_words(linked, options)}")
+    print(f"Written: {folder / LINKED_FOLDER}, {folder / PICTURE}")
+
+
+if __name__ == "__main__":
+    run_script(main)
