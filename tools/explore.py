@@ -115,6 +115,7 @@ def images_in(place: str) -> ExplorerImages:
         [indexed_name(about.identity) for _, about in entries],
         [about.camera or "" for _, about in entries],
         listed=[listed_path(image) for image, _ in entries],
+        further=[about.more or {} for _, about in entries],
     )
 
 

@@ -109,6 +109,7 @@ def _write_page(folder: Path, title: str, linked: LinkedTracks, names: dict[int,
         [names.get(stays[i].person) or numbered_person(stays[i].person + 1) for i, _ in shown],
         [stays[i].camera for i, _ in shown],
         listed=[listed_path(path) for path in paths],
+        further=[tracks[i].images[place][1].more or {} for i, place in shown],
     )
     highest = max([*map(number_in, linked.identities), *(stay.person + 1 for stay in stays)])
     command = f"{as_command('tools/across.py')} --index FILE --corrections {CORRECTIONS}"

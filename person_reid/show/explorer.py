@@ -131,6 +131,10 @@ def describe_images(images: ExplorerImages) -> dict[str, Any]:
         "names": [printable(path) for path in images.short_paths],
         "listed": images.listed,
         "commands": images.commands,
+        "further": [
+            {printable(name): printable(value) for name, value in each.items()}
+            for each in (images.further if any(images.further) else ())
+        ],
         "key": content_key(images.paths),
     }
     for name, names, each in (

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -24,7 +24,8 @@ class ExplorerImages:
     features: (N, D). paths: N file names. people, cameras: N names; NO_NAME if nothing is known.
     queries: how many of them are queries; if none are, any image may be asked for. listed: N names
     for a list that other commands read; without them, short_paths serve. commands: lines for a
-    terminal that search these images with a picture of one's own.
+    terminal that search these images with a picture of one's own. further: {column: value} of the
+    further columns of each of the N images, if they are known.
     """
 
     features: Features
@@ -34,6 +35,7 @@ class ExplorerImages:
     queries: int = 0
     listed: Sequence[str] = ()
     commands: Sequence[str] = ()
+    further: Sequence[Mapping[str, str]] = ()
 
     @property
     def short_paths(self) -> list[str]:

@@ -1,5 +1,7 @@
 """The explorer of a search index: no queries, and some images of unknown identity and camera."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +9,7 @@ from PIL import Image
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About
+from tests.support.page_in_node import run_scripts
 from tools import explore
 from tools.docs.browser import chromium
 
@@ -39,7 +42,8 @@ def look(tmp_path_factory):
     index.add(paths[:20], features[:20])
     index.add(paths[20:], features[20:])
     index.describe(
-        {paths[i]: About(*known) for i, known in KNOWN.items()} | {paths[6]: About(EVIL, EVIL)}
+        {paths[i]: About(*known) for i, known in KNOWN.items()}
+        | {paths[6]: About(EVIL, EVIL, more={EVIL: EVIL}), paths[8]: About(more={"store": "3"})}
     )
     index.close()
     explore.main(["--index", str(folder / "people.index"), "--save", str(folder / "look")])
@@ -114,6 +118,8 @@ def test_filters_choose_what_is_known(browser):
         ("person", "Anna", [0, 1, 2]),
         ("camera", "3", [0, 2, 5]),
         ("person", "0007", [3]),
+        ("where", "store=3", [8]),
+        ("where", f"{EVIL}={EVIL}", [6]),
     ):
         browser.choose(f"[name={name}]", value)
         assert images(browser, "#wall .tile") == wanted
@@ -123,9 +129,36 @@ def test_filters_choose_what_is_known(browser):
         "[...document.querySelectorAll('#filters label:not([hidden]) "
         "[name]')].map((field) => field.name)"
     )
-    assert browser.value(shown) == ["person", "camera"]
+    assert browser.value(shown) == ["person", "camera", "where"]
+    browser.value("location.hash = '#view=ranking&image=8'")
+    browser.wait("document.querySelector('#asked h2').textContent === 'Image 8'")
+    assert browser.texts("#asked dl dt")[3:] == ["store"] and browser.texts("#asked dd")[3:] == [
+        "3"
+    ]
     browser.value("location.hash = '#view=map&person=0007'")
     browser.wait("document.getElementById('legend').textContent.startsWith('1 image by ')")
+
+
+def test_the_page_filters_by_further_columns(look):
+    nothing = {
+        "first": "",
+        "low": "",
+        "high": "",
+        "person": "",
+        "camera": "",
+        "tag": "",
+        "where": "",
+    }
+    lines = [
+        "const rankingOf = () => ({});",
+        (look[0] / "data" / "images.js").read_text(encoding="utf-8"),
+        f"const nothing = {json.dumps(nothing)};",
+        "const chosenBy = (where) =>"
+        " [...DATA.images.names.keys()].filter(filterOf({ ...nothing, where }));",
+    ]
+    answer = f"['store=3', {json.dumps(f'{EVIL}={EVIL}')}, 'store=4', ''].map(chosenBy)"
+    found = run_scripts(("data", "elements", "queries"), lines, f"[{answer}, furtherOf(8)]")
+    assert found == [[[8], [6], [], [*range(30)]], [["store", "3"]]]
 
 
 def test_what_an_index_cannot_show_is_refused(look, tmp_path, monkeypatch):

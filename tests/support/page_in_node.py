@@ -1,4 +1,4 @@
-"""The scripts of a page with tracks, run by Node.js without a browser."""
+"""The scripts of the explorer's page, run by Node.js without a browser."""
 
 import json
 import shutil
@@ -22,19 +22,24 @@ def run_page(content, *steps):
 
 
 def evaluate(script, answer, content):
-    """Return the value of an expression in the page's scripts once a script has run."""
+    """Return the value of an expression in a page with tracks once a script has run."""
+    people = "across.people = DATA.tracks.tracks.map(({ person }) => person);"
+    lines = [f"DATA.tracks = {json.dumps(content)};", people, script]
+    return run_scripts(("data", "elements", "tracks"), lines, answer)
+
+
+def run_scripts(names, lines, answer):
+    """Return the value of an expression once scripts of the page, and then lines, have run."""
     if not shutil.which("node"):
         pytest.skip("no Node.js that could run the page's scripts")
-    files = (PAGE_SOURCES / f"{name}.js" for name in ("data", "elements", "tracks"))
-    lines = [
+    files = (PAGE_SOURCES / f"{name}.js" for name in names)
+    whole = [
         "const document = { getElementById: () => ({}) }, localStorage = { setItem() {} };",
         *(file.read_text("utf-8") for file in files),
-        f"DATA.tracks = {json.dumps(content)};",
-        "across.people = DATA.tracks.tracks.map(({ person }) => person);",
-        script,
+        *lines,
         f"console.log(JSON.stringify({answer}));",
     ]
-    source = "\n".join(lines).replace('"use strict";', "")
+    source = "\n".join(whole).replace('"use strict";', "")
     ended = subprocess.run(["node", "-"], input=source, capture_output=True, text=True)
     assert not ended.stderr
     return json.loads(ended.stdout)

@@ -33,6 +33,10 @@ const personOf = (image) => DATA.images.people[DATA.images.person[image]];
 const cameraOf = (image) => DATA.images.cameras[DATA.images.camera[image]];
 const nameOf = (image) => DATA.images.names[image];
 
+// The further columns of an image, as pairs of name and value, and as `store=3`.
+const furtherOf = (image) => Object.entries(DATA.images.further[image] ?? {});
+const pairsOf = (image) => furtherOf(image).map((pair) => pair.join("="));
+
 // What the wall shows: the queries, or all images if there are none.
 const wallLength = () => DATA.images.queries || DATA.images.names.length;
 const inWords = (number) => (DATA.images.queries ? (number === 1 ? "query" : "queries") : number === 1 ? "image" : "images");

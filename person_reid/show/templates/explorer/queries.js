@@ -36,6 +36,7 @@ function filterOf(now) {
   return (image) => {
     if (person && personOf(image).replace(/^0+(?=\d)/, "") !== person) return false;
     if (now.camera && cameraOf(image) !== now.camera) return false;
+    if (now.where && !pairsOf(image).includes(now.where)) return false;
     if (now.tag && !isMarked(image, now.tag)) return false;
     if (!DATA.images.queries) return true;
     if (!isQuery(image)) return now.first === "" && now.low === "" && now.high === "";
@@ -44,7 +45,7 @@ function filterOf(now) {
   };
 }
 
-const CHOICE = ["by", "sort", "person", "camera", "tag", "first", "low", "high"]; // what decides which queries are shown, and where
+const CHOICE = ["by", "sort", "person", "camera", "where", "tag", "first", "low", "high"]; // what decides which queries are shown, and where
 const choiceOf = (now) => [...CHOICE.map((name) => now[name]), marks.version].join("|");
 const chosen = { key: null, queries: [] };
 
@@ -74,6 +75,8 @@ function showQueries(now) {
   if (!queries.length) wall.prepend(element("p", { className: "faint", textContent: `No ${inWords()} pass the filters.` }));
 }
 
+const MOST_PAIRS = 200; // values of further columns that are offered; others can be typed
+
 // Fills the bar of filters with its choices and makes them work.
 function prepareFilters() {
   const choices = {
@@ -94,6 +97,9 @@ function prepareFilters() {
   for (const part of document.querySelectorAll(".several")) part.hidden = DATA.rankings.length < 2;
   for (const part of document.querySelectorAll(".ranked")) part.hidden = !DATA.images.queries;
   byId("camera").parentElement.hidden = byId("apart").hidden = !DATA.images.cameras.some(Boolean);
+  const pairs = [...new Set(DATA.images.further.flatMap((_, image) => pairsOf(image)))];
+  byId("pairs-of-columns").append(...pairs.slice(0, MOST_PAIRS).sort().map((value) => element("option", { value })));
+  document.querySelector("[name=where]").parentElement.hidden = !pairs.length;
   document.querySelector("[name=person]").parentElement.hidden = !DATA.images.people.some(Boolean);
 }
 
@@ -103,7 +109,7 @@ function unfold(open) {
   byId("unfold").setAttribute("aria-expanded", open);
 }
 
-const NOTHING_CHOSEN = { person: "", camera: "", tag: "", first: "", low: "", high: "", threshold: "" };
+const NOTHING_CHOSEN = { person: "", camera: "", where: "", tag: "", first: "", low: "", high: "", threshold: "" };
 
 function showFilters(now) {
   showMarks(now);

@@ -33,9 +33,10 @@ function describeAsked(asked, now) {
   };
   const facts = element("dl", {},
     ...fact("identity", personOf(asked) || "not known"), ...fact("camera", cameraOf(asked) || "not known"), ...fact("file", nameOf(asked)),
+    ...furtherOf(asked).flatMap((pair) => fact(...pair)),
     ...(tagOf(asked) ? fact("tag", tagOf(asked)) : []));
   const only = element("a", { className: "button", textContent: `All ${inWords()} of this identity` });
-  only.href = linkTo({ view: "queries", person: personOf(asked), camera: "", first: "", low: "", high: "" });
+  only.href = linkTo({ view: "queries", person: personOf(asked), camera: "", where: "", first: "", low: "", high: "" });
   only.hidden = !personOf(asked);
   const kind = isQuery(asked) ? "Query" : DATA.images.queries ? "Gallery image" : "Image";
   return [

@@ -12,7 +12,7 @@ function usualColour() {
 
 const DEFAULTS = {
   view: DATA.labels ? "labels" : DATA.tracks ? "tracks" : "queries", image: "0", by: "0", beside: "", sort: "worst", colour: usualColour(), place: "",
-  person: "", camera: "", tag: "", first: "", low: "", high: "", threshold: "", proposal: "", decision: "", doubt: "",
+  person: "", camera: "", where: "", tag: "", first: "", low: "", high: "", threshold: "", proposal: "", decision: "", doubt: "",
 };
 
 // A browser refuses more than 100 or 200 changes of the address in ten seconds, and a slider makes 60 a second. So the
