@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 EXACT = 100_000  # the most images that a search compares exhaustively
 LONGEST_WAIT = 600  # seconds that forgetting waits for a search which reads the old state
+CHECKPOINT_WAIT = 50  # milliseconds of each of them in which others cannot write
 MOST_ADMITTED = 1000  # the most images that a filter may admit for an exact search among them
 
 
@@ -231,10 +233,12 @@ class SearchIndex(IndexFile):
     def _empty_log(self) -> None:
         """Bring what was written into the file, and empty the log, which holds what was there.
 
-        A search that began before still reads it: this waits for it, and says so.
+        A search that began before still reads it: this waits for it, and says so. While SQLite
+        itself waits, nobody can write, so it waits for a moment only, and then others have a turn.
         """
+        self._rows(f"PRAGMA busy_timeout = {CHECKPOINT_WAIT}")
         for waited in range(LONGEST_WAIT):
-            self._rows(f"PRAGMA busy_timeout = {1000 if waited else 0}")
+            time.sleep(1 if waited else 0)
             busy = self._rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
             if not busy:
                 break

@@ -4,13 +4,14 @@ import gzip
 import shutil
 import sqlite3
 import threading
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 
 from person_reid.errors import UserError
-from person_reid.gallery import schema
+from person_reid.gallery import schema, sqlite_errors
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.sqlite_file import PAGE
@@ -126,6 +127,26 @@ def test_a_search_sees_its_own_state_while_others_write_and_forget(tmp_path):
     assert not forgetting.is_alive() and len(index) == 6
     for file in tmp_path.iterdir():
         assert PATHS[0].encode() not in file.read_bytes()
+
+
+def test_who_forgets_does_not_keep_writers_waiting_while_a_search_runs(tmp_path, monkeypatch):
+    path = tmp_path / "a.index"
+    index = SearchIndex(path)
+    index.add(PATHS, FEATURES)
+    monkeypatch.setattr(sqlite_errors, "BUSY", 0.3)
+    writer = SearchIndex(path)
+    with index._transaction("DEFERRED"):
+        assert len(index) == 6
+        forgetting = threading.Thread(target=forget_first, args=(path,))
+        forgetting.start()
+        while len(writer) == 6:  # until it has forgotten, and waits
+            time.sleep(0.01)
+        for number in range(20):
+            writer.add([f"/{number}.jpg"], FEATURES[:1])
+            time.sleep(0.01)
+        assert forgetting.is_alive()
+    forgetting.join(20)
+    assert len(index) == 25 and not forgetting.is_alive()
 
 
 def forget_first(path):
