@@ -96,6 +96,11 @@ def indexed_tracks(index: Gallery) -> tuple[list[IndexedTrack], Features]:
 
 def _tracks_of(index: Gallery, record: TrackRecord) -> list[IndexedTrack]:
     """Return the tracks of a track file. Raises UserError if it lacks one that the index knows."""
+    if not Path(record.path).exists():
+        raise UserError(
+            f"{record.path}: not there any more, and {index.path} has images of its tracks. If it "
+            f"moved, say where it is: {as_command('tools/search.py')} relocate OLD NEW --index FILE"
+        )
     images: dict[str, list[tuple[Path, About]]] = defaultdict(list)
     rows: dict[str, list[Features]] = defaultdict(list)
     for some, features in index.entries(Filter(source=record.source)):

@@ -411,10 +411,13 @@ def test_a_newline_in_the_name_of_a_folder_changes_nothing(tmp_path):
     assert run(index) == run(index) == EXPECTED
 
 
-def test_a_track_file_that_has_changed_is_refused(index, tmp_path):
+def test_a_track_file_that_has_changed_or_is_gone_is_refused(index, tmp_path):
     path = tmp_path / "hall.txt"
     path.write_text(re.sub("(?m)^([0-9]+),5,", r"\1,6,", path.read_text()))
     with pytest.raises(UserError, match="hall.txt: has no track 5 any more"):
+        run(index)
+    path.unlink()
+    with pytest.raises(UserError, match=r"hall\.txt: not there any more, .* relocate OLD NEW"):
         run(index)
 
 
