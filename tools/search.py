@@ -84,6 +84,7 @@ from person_reid.gallery.gallery import (
     open_gallery,
 )
 from person_reid.gallery.identification import Identification, known_people, person_scores
+from person_reid.gallery.index import FORGOTTEN_AT_ONCE
 from person_reid.gallery.indexed_network import known_network, measured_threshold
 from person_reid.gallery.indexing import add_images, describe_answers, find_images
 from person_reid.gallery.metadata import (
@@ -114,7 +115,6 @@ from person_reid.retrieval.thresholds import DIGITS, accepts
 from person_reid.text import as_command, counted, printable
 
 MOST_FAULTS = 20  # damages that are printed
-PRUNED_AT_ONCE = 5000  # images
 FILTERS = ("identity", "camera", "track", "source", "after", "before")
 
 
@@ -500,8 +500,8 @@ def prune(config: PruneConfig) -> None:
             f"{as_command('tools/search.py')} relocate OLD NEW --index FILE"
         )
     count = 0
-    for start in range(0, len(paths), PRUNED_AT_ONCE):
-        some = paths[start : start + PRUNED_AT_ONCE]
+    for start in range(0, len(paths), FORGOTTEN_AT_ONCE):
+        some = paths[start : start + FORGOTTEN_AT_ONCE]
         count += index.forget(reid.Filter(images=tuple(some)), "prune")
     print(f"{config.index}: {counted(count, 'image')} forgotten, {len(index)} left")
 

@@ -53,6 +53,7 @@ log = logging.getLogger(__name__)
 EXACT = 100_000  # the most images that a search compares exhaustively
 LONGEST_WAIT = 600  # seconds that forgetting waits for a search which reads the old state
 CHECKPOINT_WAIT = 50  # milliseconds of each of them in which others cannot write
+FORGOTTEN_AT_ONCE = 5000  # images of one filter; SQLite limits the number of question marks
 MOST_ADMITTED = 1000  # the most images that a filter may admit for an exact search among them
 
 
@@ -130,8 +131,9 @@ class SearchIndex(IndexFile):
         if not next_file(self.path).exists():
             return
         with closing(SearchIndex(next_file(self.path))) as following:
-            for images in self.images(which):
-                some = Filter(images=tuple(path for path, _ in images))
+            paths = [path for images in self.images(which) for path, _ in images]
+            for start in range(0, len(paths), FORGOTTEN_AT_ONCE):
+                some = Filter(images=tuple(paths[start : start + FORGOTTEN_AT_ONCE]))
                 following.forget(some, asked, keep_crops=True)
 
     def _bar(self, rows: list[tuple[bytes, str, str, str]]) -> None:
