@@ -25,6 +25,7 @@ FLOORS = [
     ["deploy"],
     ["training", "video"],
     ["gallery"],
+    ["serve"],
     ["console"],
     ["__main__"],
 ]

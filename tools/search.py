@@ -295,13 +295,10 @@ def asked_tracks(index: reid.Gallery, queries: list[Path]) -> list[tuple[str, li
 
 def answered(track: str, images: list[Path], person: Identification) -> dict[str, Any]:
     """Print whom some images show. Returns the same as plain values for a JSON file."""
-    answer: dict[str, Any] = {"images": list(map(str, images)), "known": person.known}
-    answer |= {"track": track} if track else {}
-    answer |= {"identity": person.identity} if person.known else {}
-    answer |= {"nearest": person.nearest, "score": person.score}
+    answer: dict[str, Any] = {"images": list(map(str, images))}
+    answer |= ({"track": track} if track else {}) | person.to_json()
     who = f"{person.nearest} {person.score:.{DIGITS}f}"
     if person.second:
-        answer |= {"second": person.second, "margin": person.margin}
         who += f", {person.margin:.{DIGITS}f} ahead of {person.second}"
     what = str(images[0]) if len(images) == 1 else f"{len(images)} images"
     what = f"{track}, {what}" if track else what

@@ -16,6 +16,7 @@ COMMANDS = {
     "model": "list the networks, or describe one",
     "search": "index folders of crops and search them by picture",
     "people": "find out who is in several videos",
+    "serve": "answer other programs over HTTP: embed, search, identify, enroll, forget",
     "across": "link the tracks of several cameras into people",
     "threshold": "measure the similarity above which two images show the same person",
     "compare": "decide whether two images show the same person",

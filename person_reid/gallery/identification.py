@@ -9,6 +9,7 @@ An image has an identity if it was enrolled, or if a table or a corrected list s
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +54,14 @@ class Identification:
         Nobody is named without a threshold: a stranger also has somebody nearest.
         """
         return self.nearest if self.known else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the answer as plain values; a stranger has no identity."""
+        answer: dict[str, Any] = {"known": self.known} | (
+            {"identity": self.nearest} if self.known else {}
+        )
+        answer |= {"nearest": self.nearest, "score": self.score}
+        return answer | ({"second": self.second, "margin": self.margin} if self.second else {})
 
 
 def identify(

@@ -1,6 +1,7 @@
-"""The images that `index --tracks` cut, which go with what a gallery holds of them."""
+"""The images beside an index that go with what it holds of them: cut from tracks, or uploaded."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
@@ -10,6 +11,7 @@ from person_reid.data.video.crops import CROP_NAME
 from person_reid.files import is_file_name, real
 from person_reid.text import counted
 
+UPLOAD_NAME = re.compile(r"[0-9a-f]{64}\.png")  # an image that the service was sent
 log = logging.getLogger(__name__)
 
 
@@ -19,16 +21,17 @@ def folder_beside(index: str | Path, source: str) -> Path:
 
 
 def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None:
-    """Delete those of some images that were cut into the folder beside an index.
+    """Delete those of some images that were cut, or uploaded, into the folder beside an index.
 
-    A remark names other folders with images that were cut, which stay. A folder that a record names
+    A remark names other folders with such images, which stay. A folder that a record names
     is not deleted on its word alone: it may be somebody else's.
 
     images: (path, source). index: the file of the index; None for a server.
     """
     left = Counter[Path]()
     for path, source in images:
-        if not CROP_NAME.fullmatch(path.name) or not path.is_file():
+        own = CROP_NAME.fullmatch(path.name) or UPLOAD_NAME.fullmatch(path.name)
+        if not own or not path.is_file():
             continue
         if index and is_file_name(source) and path.parent == folder_beside(index, source):
             path.unlink()

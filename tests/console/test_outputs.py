@@ -37,6 +37,7 @@ NEEDED = {
     "search people": ["--index", "own.index"],
     "search apply": ["FILE", "--index", "own.index"],
     "search forget": ["--index", "own.index"],
+    "serve": ["--index", "own.index"],
     "across": ["--index", "own.index"],
     "people": ["photo.jpg"],
     "report": ["--backbone", "osnet_x0_25", "--weights", "none"],
@@ -52,7 +53,7 @@ WORDS = {
     "pattern", "dataset", "gpu_ids", "loss", "milestones", "resize_schedule", "ms", "mean",
     "std", "seeds", "rows", "query_index", "labels", "after", "before", "person", "classes",
     "feature_output", "published", "freeze_layers", "rates", "ranks", "augment", "writers",
-    "plugin", "where", "query_camera", "places", "start", "paper_width",
+    "plugin", "where", "query_camera", "places", "start", "paper_width", "host",
 }  # fmt: skip
 READ = {
     "scores",
@@ -61,6 +62,7 @@ READ = {
     "image", "config", "data_dir", "train_with", "DG_dir", "teacher", "networks", "test_dirs",
     "calibrate", "csv", "corrections", "tracks", "frames", "travel", "truth",
     "videos", "detector",
+    "certificate", "key", "tokens",
     "copy",  # written by `search backup`, over an older copy alone
     "crops",  # of which a folder of its own is written
 }  # fmt: skip
@@ -125,6 +127,7 @@ ENDINGS = {
     "label_errors": ".csv",
     "reproduce": ".jsonl",
     "ablation": ".jsonl",
+    "serve": ".jsonl",
 }
 # Flags that mean nothing beside those of NEEDED.
 REFUSED_BEFORE = {
@@ -133,6 +136,8 @@ REFUSED_BEFORE = {
     "reproduce recipes",
     "test result",
     "test json",
+    "serve certificate",
+    "serve key",
 }
 FOLDERS_WRITTEN = ("prepare", "save_pretrained")
 
@@ -207,7 +212,7 @@ def test_every_flag_of_every_script_is_known_to_name_a_file_or_not():
         "prepare", "test", "evaluate", "evaluate_gpu", "evaluate_rerank", "demo", "search",
         "threshold", "export", "save_pretrained", "compare_networks", "heatmap", "figures",
         "report", "explore", "label_errors", "augmentations", "reproduce", "across",
-        "people", "ablation",
+        "people", "ablation", "serve",
     }  # fmt: skip
 
 

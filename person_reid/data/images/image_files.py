@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -79,11 +80,7 @@ def load_image(
         if large:
             # JPEG: decoded at a half, a quarter or an eighth
             image.draft(None, (4 * max(height, width),) * 2)
-        if image.width * image.height > MOST_DECODED_PIXELS:
-            raise ValueError(
-                f"{image.width}×{image.height} pixels, "
-                f"more than {MOST_DECODED_PIXELS // 10**6} million: reduce it"
-            )
+        _check_size(image)
         if not limits and image.mode[0] in DEEP:
             limits = layout_limits(Path(path)) or (_own_limits(image) if shown else None)
         with _large_one if large else nullcontext():
@@ -99,6 +96,26 @@ def read_image(path: str | Path) -> Image.Image:
         deep = image.mode[0] in DEEP
         limits = (layout_limits(Path(path)) or _own_limits(image)) if deep else None
         return _to_rgb(ImageOps.exif_transpose(image), limits)
+
+
+def decode_image(content: BinaryIO, limits: Limits | None = None) -> Image.Image:
+    """Return the picture in the content of an image file as a viewer shows it, in RGB.
+
+    limits: see fit_image. Raises ValueError for an image that is too large, or of an unknown range,
+    and Pillow's error or OSError if it cannot be read.
+    """
+    with Image.open(content, formats=_formats()) as image:
+        _check_size(image)
+        return _to_rgb(ImageOps.exif_transpose(image), limits)
+
+
+def _check_size(image: Image.Image) -> None:
+    """Raise ValueError for an image that would fill the memory."""
+    if image.width * image.height > MOST_DECODED_PIXELS:
+        raise ValueError(
+            f"{image.width}×{image.height} pixels, "
+            f"more than {MOST_DECODED_PIXELS // 10**6} million: reduce it"
+        )
 
 
 @contextmanager

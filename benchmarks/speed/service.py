@@ -1,0 +1,139 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Measure the service under load: images embedded, searches answered, and its memory.
+
+    python benchmarks/speed/service.py
+    python benchmarks/speed/service.py --images 1000000 --seconds 60 --requests 20000
+
+Starts tools/serve.py twice over one index of made-up features: as it is, and with batches of one
+image, which is the plain loop that it is compared with. --clients ask at once, each as soon as it
+has its answer. Prints rows of Markdown: requests a second, and the median, 95th and 99th
+percentile of their milliseconds. Then come --requests small requests, and how much memory the
+service takes before and after. The network is OSNet x0.25 with random weights. Linux.
+"""
+
+import asyncio
+import io
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.support.measure import ROOT, machine
+from benchmarks.support.parser import Parser
+from person_reid.console import run_script
+from person_reid.gallery.index import SearchIndex
+
+DIMENSION = 512
+TOKEN = "benchmark-of-the-service"
+NETWORK = ["--backbone", "osnet_x0_25", "--weights", "none", "--gpu_ids", "-1"]
+
+
+def main(argv=None):
+    """Print the table."""
+    parser = Parser(__doc__)
+    parser.add_argument("--images", type=int, default=100_000, help="images in the index")
+    parser.add_argument("--clients", type=int, default=50, help="clients that ask at once")
+    parser.add_argument("--seconds", type=float, default=15, help="seconds of each row")
+    parser.add_argument("--requests", type=int, default=20_000, help="requests for the memory")
+    options = parser.parse_args(argv)
+    print(machine(), "", "| service | question | clients | a second | p50 ms | p95 ms | p99 ms |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as workspace:
+        fill(Path(workspace), options.images)
+        for name, flags in (("one image a batch", ["--batchsize", "1"]), ("as it is", [])):
+            with serving(workspace, flags) as (address, process):
+                asyncio.run(measure(name, address, options))
+                if not flags:
+                    asyncio.run(watch(address, process, options))
+
+
+def fill(folder, count):
+    """Write an index of made-up features."""
+    index, random = SearchIndex(folder / "people.index"), np.random.default_rng(0)
+    for start in range(0, count, 20_000):
+        numbers = range(start, min(start + 20_000, count))
+        features = random.standard_normal((len(numbers), DIMENSION), np.float32)
+        index.add([f"/made/{number}.jpg" for number in numbers], features)
+    index.prepare()
+    (folder / "tokens").write_text(f"forget {TOKEN}\n")
+
+
+@contextmanager
+def serving(folder, flags):
+    """Yield the address and the process of a service."""
+    limits = ["--per_minute", "100000000", "--port", "0", "--tokens", "tokens"]
+    command = [ROOT / "tools/serve.py", "--index", "people.index", *NETWORK, *limits, *flags]
+    with subprocess.Popen(
+        [sys.executable, "-u", *map(str, command)], cwd=folder, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            line = next(line for line in process.stdout if "Listening" in line)
+            yield re.search(r"Listening at (\S+)", line)[1], process
+        finally:
+            process.terminate()
+
+
+def crop():
+    """Return a JPEG of noise, as large as a person's image."""
+    content, noise = io.BytesIO(), np.random.default_rng(0).integers(0, 256, (128, 64, 3), np.uint8)
+    Image.fromarray(noise).save(content, "JPEG")
+    return {"content": content.getvalue(), "headers": {"content-type": "image/jpeg"}}
+
+
+async def measure(name, address, options):
+    """Print the rows of a service."""
+    feature = np.random.default_rng(1).standard_normal((1, DIMENSION)).tolist()
+    questions = {
+        "embed a crop": ("embed", crop()),
+        "search": ("search", {"json": {"features": feature}}),
+    }
+    for question, (path, request) in questions.items():
+        for clients in (1, options.clients):
+            taken = await ask(address, path, request, clients, seconds=options.seconds)
+            rate = len(taken) / options.seconds
+            times = " | ".join(f"{1000 * t:.0f}" for t in np.percentile(taken, [50, 95, 99]))
+            print(f"| {name} | {question} | {clients} | {rate:.0f} | {times} |", flush=True)
+
+
+async def ask(address, path, request, clients, seconds=np.inf, requests=np.inf):
+    """Return the seconds of each request of clients that ask until time or number is reached."""
+    taken, end = [], time.perf_counter() + seconds
+    token = {"Authorization": f"Bearer {TOKEN}"}
+    limits = httpx.Limits(max_connections=clients)
+    async with httpx.AsyncClient(headers=token, limits=limits, timeout=60) as client:
+
+        async def one():
+            while time.perf_counter() < end and len(taken) < requests:
+                began = time.perf_counter()
+                (await client.post(f"{address}/{path}", **request)).raise_for_status()
+                taken.append(time.perf_counter() - began)
+
+        await asyncio.gather(*(one() for _ in range(clients)))
+    return taken
+
+
+async def watch(address, process, options):
+    """Print how much memory a service takes before and after many requests."""
+    before = resident(process.pid)
+    await ask(address, "embed", crop(), options.clients, requests=options.requests)
+    after = resident(process.pid)
+    print(f"\n{options.requests:,} requests: {before:.0f} MB before, {after:.0f} MB after")
+
+
+def resident(pid):
+    """Return the megabytes that a process holds."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+
+if __name__ == "__main__":
+    run_script(main)

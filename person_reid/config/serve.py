@@ -1,0 +1,72 @@
+"""The options of tools/serve.py."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from person_reid.config.forms import file_ending_in
+from person_reid.config.option import ANY, POSITIVE, Options, Range, option
+from person_reid.config.search import AddOptions, age
+
+PORT = Range("from 0 to 65535", lambda number: 0 <= number <= 65535)
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddressOptions(Options):
+    """Where the service listens, and who may ask."""
+
+    title = "address"
+    host: str = option("127.0.0.1", "address to listen at; by default only this machine reaches it")
+    port: int = option(8000, "port to listen at; 0 takes a free one", range=PORT, common=True)
+    certificate: str | None = option(
+        None, "certificate for TLS, in PEM", metavar="FILE", needs={"key": ANY}
+    )
+    key: str | None = option(
+        None, "private key of the certificate", metavar="FILE", needs={"certificate": ANY}
+    )
+    behind_proxy: bool = option(False, "a proxy before the service encrypts what is sent")
+    tokens: str | None = option(
+        None,
+        "lines of a role (read, write, forget) and a token (default: a new token for all, printed "
+        "once)",
+        metavar="FILE",
+        common=True,
+    )
+    audit: str | None = option(
+        None,
+        "file that gets a line of JSON for each change of names and each forgetting",
+        form=file_ending_in(".jsonl"),
+        metavar="FILE.jsonl",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceLimits(Options):
+    """What the service takes at most."""
+
+    title = "limits"
+    most_megabytes: int = option(16, "megabytes in a request", range=POSITIVE)
+    most_images: int = option(64, "images in a request", range=POSITIVE)
+    most_waiting: int = option(256, "images or questions that wait for their turn", range=POSITIVE)
+    per_minute: int = option(6000, "requests of one token in a minute", range=POSITIVE)
+    timeout: int = option(60, "seconds for a request", range=POSITIVE)
+    readers: int = option(4, "searches at the same time", range=POSITIVE)
+    retain: str | None = option(
+        None, "forget images older than 12h, 30d or 4w, once an hour", form=age, metavar="AGE"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeConfig(ServiceLimits, AddressOptions, AddOptions):
+    """All options of tools/serve.py."""
+
+    left_out: ClassVar[frozenset[str]] = frozenset({"images", "allow_forgotten"})
+
+    def fault(self) -> str:
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        if self.host in LOOPBACK or self.certificate or self.behind_proxy:
+            return ""
+        return (
+            "{host} lets other machines in, and tokens and photographs would travel unencrypted. "
+            "Give {certificate} and {key}, or {behind_proxy} if a proxy encrypts."
+        )

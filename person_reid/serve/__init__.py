@@ -1,0 +1,1 @@
+"""A service over HTTP: other programs embed, search, identify, add, name and forget."""

@@ -1,0 +1,99 @@
+"""The service as an ASGI application, which uvicorn or another server runs.
+
+app = create_app(Service("people.index", open_network(index), access, limits))
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from person_reid.errors import UserError
+from person_reid.serve.openapi import openapi_document
+from person_reid.serve.operations import ALL_OPERATIONS, PARAMETERS, Call, Operation
+from person_reid.serve.problems import Problem, as_response
+from person_reid.serve.requests import read_parameters
+from person_reid.serve.service import Service
+
+log = logging.getLogger(__name__)
+# Nothing that the service sends is a page, and nobody else's page may show it.
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+Respond = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(service: Service) -> Starlette:
+    """Return the application of a service, which it closes at its end."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        tidying = asyncio.create_task(service.tidy())
+        try:
+            yield
+        finally:
+            tidying.cancel()
+            with suppress(asyncio.CancelledError):
+                await tidying
+            service.close()
+
+    async def document(_: Request) -> Response:
+        return JSONResponse(openapi_document(), headers=HEADERS)
+
+    async def unknown(_: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 500
+        detail = "There is no such address, or it has no such method. See /v1/openapi.json"
+        return as_response(Problem(status, detail, HEADERS))
+
+    routes = [
+        Route(each.path, _respond(service, each), methods=[each.method]) for each in ALL_OPERATIONS
+    ]
+    return Starlette(
+        routes=[*routes, Route("/v1/openapi.json", document)],
+        lifespan=lifespan,
+        exception_handlers={HTTPException: unknown},
+    )
+
+
+def _respond(service: Service, operation: Operation) -> Respond:
+    """Return what answers the requests of an operation."""
+
+    async def respond(request: Request) -> Response:
+        began = time.perf_counter()
+        try:
+            response = await _answered(service, operation, request)
+        except Problem as problem:
+            response = as_response(problem)
+        except UserError as error:
+            response = as_response(Problem(422, str(error)))
+        except asyncio.TimeoutError:
+            seconds = service.limits.timeout
+            response = as_response(Problem(503, f"It took more than {seconds} seconds."))
+        except Exception:  # a bug, of which a client is told nothing
+            log.exception("%s %s", operation.method, operation.path)
+            response = as_response(Problem(500, "The service has a fault; its log says which."))
+        response.headers.update(HEADERS)
+        service.usage.count(operation.name, response.status_code, time.perf_counter() - began)
+        return response
+
+    return respond
+
+
+async def _answered(service: Service, operation: Operation, request: Request) -> Response:
+    """Return the answer to a request. Raises Problem or UserError if it cannot be answered."""
+    who = ""
+    if operation.role:
+        who = service.access.admit(request.headers.get("authorization"), operation.role)
+    known = {name: PARAMETERS[name] for name in operation.parameters}
+    call = Call(service, request, who, read_parameters(request.query_params, known))
+    answer = await asyncio.wait_for(operation.act(call), service.limits.timeout)
+    return answer if isinstance(answer, Response) else JSONResponse(answer)

@@ -1,0 +1,118 @@
+"""The OpenAPI 3.1 document of the service, made of the table of its operations."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from person_reid import __version__
+from person_reid.serve.operations import ALL_OPERATIONS, PARAMETERS, TEXT_SCHEMA, Operation
+
+NUMBER_SCHEMA, COUNT_SCHEMA = {"type": "number"}, {"type": "integer"}
+YES_OR_UNKNOWN = {"type": ["boolean", "null"]}
+
+
+def _object(properties: Mapping[str, Any], further: bool = False, *optional: str) -> dict[str, Any]:
+    """Return the schema of an object; further: it may have columns of one's own."""
+    required = [name for name in properties if name not in optional]
+    kind = {"type": "object", "properties": properties, "required": required}
+    return kind | {"additionalProperties": TEXT_SCHEMA if further else False}
+
+
+def _list(of: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": of}
+
+
+def _named(schema: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{schema}"}
+
+
+FACT_SCHEMAS = dict.fromkeys(("identity", "camera", "time", "track", "source"), TEXT_SCHEMA)
+MATCH_SCHEMAS = {
+    "id": TEXT_SCHEMA,
+    **FACT_SCHEMAS,
+    "similarity": NUMBER_SCHEMA,
+    "accepted": YES_OR_UNKNOWN,
+}
+PERSON_SCHEMAS = {
+    "known": YES_OR_UNKNOWN,
+    "identity": TEXT_SCHEMA,
+    "nearest": TEXT_SCHEMA,
+    "score": NUMBER_SCHEMA,
+    "second": TEXT_SCHEMA,
+    "margin": NUMBER_SCHEMA,
+}
+SCHEMAS = {
+    "Features": _object({"dimension": COUNT_SCHEMA, "features": _list(_list(NUMBER_SCHEMA))}),
+    "Image": _object({"id": TEXT_SCHEMA, **FACT_SCHEMAS}, True, *FACT_SCHEMAS),
+    "Images": _object({"images": _list(_named("Image"))}),
+    "Page": _object({"images": _list(_named("Image")), "next": {"type": ["integer", "null"]}}),
+    "Match": {**_object(MATCH_SCHEMAS, False, *FACT_SCHEMAS), "additionalProperties": True},
+    "Answer": _object({"known": YES_OR_UNKNOWN, "matches": _list(_named("Match"))}),
+    "Answers": _object({"queries": _list(_named("Answer"))}),
+    "Identification": _object(PERSON_SCHEMAS, False, "identity", "second", "margin"),
+    "Identifications": _object({"people": _list(_named("Identification"))}),
+    "People": _object({"people": _list(TEXT_SCHEMA)}),
+    "Count": _object({"images": COUNT_SCHEMA}),
+    "Health": _object({"status": TEXT_SCHEMA, "images": COUNT_SCHEMA}, False, "images"),
+    "Problem": _object(
+        {"type": TEXT_SCHEMA, "title": TEXT_SCHEMA, "status": COUNT_SCHEMA, "detail": TEXT_SCHEMA}
+    ),
+}
+FILE_SCHEMA = {"type": "string", "contentMediaType": "image/*"}
+FORM_BODY = {"schema": {"type": "object", "properties": {"image": _list(FILE_SCHEMA)}}}
+IMAGE_BODIES = {"multipart/form-data": FORM_BODY, "image/*": {"schema": FILE_SCHEMA}}
+VECTOR_BODY = {"schema": _object({"features": _list(_list(NUMBER_SCHEMA))})}
+
+
+def openapi_document() -> dict[str, Any]:
+    """Return the document."""
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in ALL_OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Person re-identification", "version": __version__},
+        "paths": paths,
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _described(operation: Operation) -> dict[str, Any]:
+    """Return what the document says of an operation."""
+    parameters: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "in": "query",
+            "description": PARAMETERS[name].description,
+            "schema": _list(PARAMETERS[name].schema)
+            if PARAMETERS[name].several
+            else PARAMETERS[name].schema,
+        }
+        for name in operation.parameters
+    ]
+    if "{id}" in operation.path:
+        parameters.append({"name": "id", "in": "path", "required": True, "schema": TEXT_SCHEMA})
+    media = operation.answers if "/" in operation.answers else "application/json"
+    schema = TEXT_SCHEMA if "/" in operation.answers else _named(operation.answers)
+    problem = {"application/problem+json": {"schema": _named("Problem")}}
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": (operation.act.__doc__ or "").splitlines()[0],
+        "parameters": parameters,
+        "security": [{"token": [operation.role]}] if operation.role else [],
+        "responses": {
+            "200": {"description": "The answer", "content": {media: {"schema": schema}}},
+            "default": {"description": "What was wrong, and what to do", "content": problem},
+        },
+    }
+    if operation.sends == "images":
+        described["requestBody"] = {"required": True, "content": IMAGE_BODIES}
+    elif operation.sends == "features":
+        content = {**IMAGE_BODIES, "application/json": VECTOR_BODY}
+        described["requestBody"] = {"required": True, "content": content}
+    elif isinstance(operation.sends, Mapping):
+        body = {"schema": _object(operation.sends, False, *operation.sends)}
+        described["requestBody"] = {"required": True, "content": {"application/json": body}}
+    return described

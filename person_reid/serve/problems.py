@@ -1,0 +1,35 @@
+"""Errors of the service, as problem details (RFC 9457) that say what to do."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from starlette.responses import JSONResponse
+
+from person_reid.text import printable
+
+
+class Problem(Exception):
+    """A request that cannot be answered. detail: what was found, expected, and what to do."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.detail = status, detail
+        self.headers = headers
+
+
+def too_busy(what: str) -> Problem:
+    """Return what a client is told when too much waits already."""
+    return Problem(503, f"{what}. Ask again in a second.", {"Retry-After": "1"})
+
+
+def as_response(problem: Problem) -> JSONResponse:
+    """Return the answer to a request that cannot be answered."""
+    content = {
+        "type": "about:blank",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": printable(problem.detail),
+    }
+    return JSONResponse(
+        content, problem.status, problem.headers, media_type="application/problem+json"
+    )

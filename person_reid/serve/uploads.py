@@ -1,0 +1,58 @@
+"""Images that clients send to a gallery: where they lie, and how they are named.
+
+An image is stored as it was decoded, in PNG beside the index, under the checksum of its pixels. So
+nothing of a client's file or name reaches the disk, the same image is stored once, and forgetting
+deletes it.
+"""
+
+import io
+import os
+import time
+from hashlib import sha256
+from pathlib import Path
+
+from PIL import Image
+
+from person_reid.files import atomic_write
+from person_reid.gallery.gallery import Gallery
+from person_reid.gallery.track_crops import UPLOAD_NAME, folder_beside
+from person_reid.serve.problems import Problem
+
+SOURCE = "uploads"  # of the images: a folder beside the index
+LONGEST_ADDITION = 600  # seconds between storing an image and listing it
+
+
+def upload_path(index: Gallery, image: Image.Image) -> Path:
+    """Return where an image is stored. Raises Problem for a gallery that is not a file."""
+    if not index.file:
+        raise Problem(409, "This gallery keeps no images: it is not a file. Add images elsewhere.")
+    pixels = sha256(f"{image.width}x{image.height}\n".encode() + image.tobytes())
+    return folder_beside(index.file, SOURCE) / f"{pixels.hexdigest()}.png"
+
+
+def store(image: Image.Image, path: Path) -> None:
+    """Write an image, unless it is there.
+
+    Its time is always the same, so that an image which was forgotten is known again.
+    """
+    if path.exists():
+        return
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.getvalue())
+        os.utime(temporary, (0, 0))
+
+
+def remove_unlisted(index: Gallery) -> int:
+    """Delete images that a killed service had stored, but not acknowledged. Return their number.
+
+    Another service may be adding the newest ones.
+    """
+    folder = folder_beside(index.file, SOURCE) if index.file else Path()
+    names = [path for path in folder.glob("*.png") if UPLOAD_NAME.fullmatch(path.name)]
+    before = time.time() - LONGEST_ADDITION
+    unlisted = [path for path in index.missing(names) if Path(path).stat().st_ctime < before]
+    for path in unlisted:
+        Path(path).unlink(missing_ok=True)
+    return len(unlisted)

@@ -1,0 +1,39 @@
+"""What a service has done, for Prometheus."""
+
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+
+class Usage:
+    """Requests by operation and status, and the seconds that they took."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "person_reid_requests",
+            "Requests that were answered",
+            ["operation", "status"],
+            registry=self._registry,
+        )
+        self._seconds = Histogram(
+            "person_reid_request_seconds",
+            "Seconds until the answer",
+            ["operation"],
+            registry=self._registry,
+        )
+
+    def watch(self, gauges: Mapping[str, Callable[[], float]]) -> None:
+        """Add figures that are read when somebody asks, each with its description."""
+        for name, read in gauges.items():
+            gauge = Gauge(f"person_reid_{name}", name.replace("_", " "), registry=self._registry)
+            gauge.set_function(read)
+
+    def count(self, operation: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        self._requests.labels(operation, status).inc()
+        self._seconds.labels(operation).observe(seconds)
+
+    def text(self) -> bytes:
+        """Return all figures in Prometheus's text format."""
+        return generate_latest(self._registry)

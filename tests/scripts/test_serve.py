@@ -1,0 +1,80 @@
+"""tools/serve.py serves the client of its page, and ends what has begun."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from person_reid.gallery.index import SearchIndex
+from person_reid.serve.operations import ALL_OPERATIONS
+from tests.support import ROOT
+
+httpx = pytest.importorskip("httpx")
+
+PAGE = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
+NETWORK = "--backbone test_resnet --weights none --height 32 --width 16 --gpu_ids -1"
+
+
+def test_the_page_lists_the_operations():
+    rows = re.findall(r"^\| `(\w+) (/v1/\S+)` \| (\w+) \|", PAGE, re.MULTILINE)
+    assert rows == [(each.method, each.path, each.role or "none") for each in ALL_OPERATIONS]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGTERM")
+def test_the_client_of_the_page_enrolls_identifies_and_forgets(tmp_path):
+    for name, color in (("anna", "red"), ("bob", "blue")):
+        Image.new("RGB", (16, 32), color).save(tmp_path / f"{name}.jpg")
+    token = "a" * 20
+    (tmp_path / "tokens").write_text(f"forget {token}\n")
+    command = [sys.executable, str(ROOT / "tools/serve.py"), "--index", "people.index"]
+    with subprocess.Popen(
+        [*command, *NETWORK.split(), "--port", "0", "--tokens", "tokens"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as service:
+        try:
+            assert service.stdout
+            (address,) = re.findall(r"Listening at (\S+)/v1", "".join(read_until(service.stdout)))
+            known: dict[str, type] = {}
+            exec(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0], known)
+            people = known["People"](address, token)
+            (image,) = people.enroll("Anna", [tmp_path / "anna.jpg"])
+            people.enroll("Bob", [tmp_path / "bob.jpg"])
+            assert people.identify(tmp_path / "bob.jpg", 0.999) == "Bob"
+            assert people.search(tmp_path / "anna.jpg", k=1)[0]["id"] == image["id"]
+            assert people.forget("Bob") == 1
+            with pytest.raises(RuntimeError, match="No parameter 'idenity'"):
+                people.search(tmp_path / "anna.jpg", idenity="Bob")
+        finally:
+            service.send_signal(signal.SIGTERM)
+        assert service.wait(60) in (0, -signal.SIGTERM)
+    ((path, about),) = [
+        image for some in SearchIndex(tmp_path / "people.index").images() for image in some
+    ]
+    assert about.identity == "Anna" and Path(path).is_file()
+
+
+def read_until(lines):
+    """Yield lines up to the one that says where the service listens."""
+    for line in lines:
+        yield line
+        if "Listening" in line:
+            return
+
+
+def test_other_machines_are_let_in_over_tls_or_a_proxy_alone(tmp_path):
+    from person_reid.errors import UserError
+    from tools.serve import main
+
+    with pytest.raises(UserError, match="--certificate"):
+        main(["--index", str(tmp_path / "a.index"), "--host", "0.0.0.0"])
+    with pytest.raises(OSError, match="tokens.txt"):
+        main(["--index", str(tmp_path / "a.index"), "--tokens", str(tmp_path / "tokens.txt")])
+    assert not [*tmp_path.iterdir()]

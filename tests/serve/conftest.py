@@ -1,0 +1,61 @@
+"""A service over an empty index, whose network is the mean color of an image."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from person_reid.config.serve import ServiceLimits
+
+pytest.importorskip("starlette")
+
+from starlette.testclient import TestClient
+
+from person_reid.serve.access import Access
+from person_reid.serve.app import create_app
+from person_reid.serve.service import Service
+
+TOKENS = {"read" * 4: "read", "write" * 4: "write", "forget" * 4: "forget"}
+LIMITS = ServiceLimits(most_megabytes=1, most_images=8, readers=2)
+
+
+class Colors:
+    """An Embedder whose features are the colors of an image's halves."""
+
+    size, resize = (16, 8), "bicubic"
+    limits = None
+
+    def features(self, bank, description=""):
+        halves = bank.numpy().reshape(len(bank), 2, -1, 3).mean(axis=2).reshape(len(bank), 6) + 1
+        return (halves / np.linalg.norm(halves, axis=1, keepdims=True)).astype(np.float32)
+
+
+def picture(color, form="PNG", size=(8, 16)):
+    """Return the content of an image file of one color."""
+    content = io.BytesIO()
+    Image.new("RGB", size, color).save(content, form)
+    return content.getvalue()
+
+
+def sent(*contents):
+    """Return the form that sends image files."""
+    return {"files": [("image", ("any.png", content)) for content in contents]}
+
+
+@pytest.fixture
+def service(tmp_path):
+    access = Access(TOKENS, per_minute=1000)
+    colors: Any = Colors()
+    return Service(
+        str(tmp_path / "people.index"), colors, access, LIMITS, 4, tmp_path / "audit.jsonl"
+    )
+
+
+@pytest.fixture
+def client(service):
+    """A client whose token allows everything."""
+    token = {"Authorization": f"Bearer {'forget' * 4}"}
+    with TestClient(create_app(service), headers=token, raise_server_exceptions=False) as client:
+        yield client

@@ -1,0 +1,114 @@
+"""What waits: images before the network, and questions before the gallery."""
+
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from tests.serve.conftest import picture, sent
+
+pytest.importorskip("starlette")
+
+from person_reid.gallery.index import SearchIndex
+from person_reid.serve.embedding_queue import EmbeddingQueue
+from person_reid.serve.galleries import Galleries
+from person_reid.serve.problems import Problem
+from person_reid.serve.uploads import remove_unlisted
+
+
+def one(number):
+    """Return the image of one pixel that a number stands for."""
+    return [np.array([number], np.uint8)]
+
+
+def test_images_that_come_together_are_one_batch():
+    go, sizes = threading.Event(), []
+
+    def embed(images):
+        go.wait(10)
+        sizes.append(len(images))
+        return np.array(images, np.float32)
+
+    async def ask():
+        batches = EmbeddingQueue(embed, batch_size=4, most_waiting=100)
+        questions = [asyncio.create_task(batches(one(0)))]
+        await asyncio.sleep(0.01)  # it is being embedded
+        questions += [asyncio.create_task(batches(one(number))) for number in range(1, 7)]
+        await asyncio.sleep(0.01)
+        go.set()
+        answers = await asyncio.gather(*questions)
+        batches.close()
+        return answers
+
+    assert [answer.item() for answer in asyncio.run(ask())] == list(range(7))
+    assert sizes == [1, 4, 2]
+
+
+def test_an_image_that_cannot_be_embedded_spoils_no_other():
+    def embed(images):
+        if 13 in np.array(images):
+            raise ValueError("13")
+        return np.array(images, np.float32)
+
+    async def ask():
+        batches = EmbeddingQueue(embed, batch_size=8, most_waiting=100)
+        numbers = [batches(one(number)) for number in (1, 13, 2)]
+        return await asyncio.gather(*numbers, return_exceptions=True)
+
+    first, wrong, last = asyncio.run(ask())
+    assert (first.item(), last.item()) == (1, 2) and isinstance(wrong, ValueError)
+
+
+def test_a_full_queue_says_when_to_come_again():
+    go = threading.Event()
+
+    def embed(images):
+        go.wait(10)
+        return np.array(images, np.float32)
+
+    async def ask():
+        batches = EmbeddingQueue(embed, batch_size=2, most_waiting=2)
+        questions = []
+        for number in range(3):
+            questions.append(asyncio.create_task(batches(one(number))))
+            await asyncio.sleep(0.01)  # the first is being embedded, and the others wait
+        with pytest.raises(Problem) as refused:
+            await batches(one(4))
+        go.set()
+        await asyncio.gather(*questions)
+        return refused.value
+
+    problem = asyncio.run(ask())
+    assert problem.status == 503 and problem.headers == {"Retry-After": "1"}
+
+
+def test_questions_wait_up_to_a_limit(tmp_path):
+    SearchIndex(tmp_path / "a.index").close()
+
+    async def ask():
+        galleries = Galleries(str(tmp_path / "a.index"), readers=1, most_waiting=2)
+        slow = [asyncio.create_task(galleries.read(lambda _: time.sleep(0.05))) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Problem, match="2 questions wait"):
+            await galleries.read(len)
+        await asyncio.gather(*slow)
+        assert await galleries.read(len) == 0
+        galleries.close()
+
+    asyncio.run(ask())
+
+
+def test_an_upload_that_was_never_listed_goes(client, tmp_path):
+    client.post("/v1/images", **sent(picture("red")))
+    (kept,) = tmp_path.glob("people.crops/uploads/*.png")
+    lost = kept.with_name(f"{'0' * 64}.png")
+    lost.write_bytes(picture("blue"))
+    index = SearchIndex(tmp_path / "people.index")
+    assert remove_unlisted(index) == 0  # it may be of another service, a moment ago
+    future = time.time() + 3600
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "time", lambda: future)
+        assert remove_unlisted(index) == 1
+    assert kept.exists() and not lost.exists()

@@ -1,0 +1,265 @@
+"""The service answers as the commands do, keeps what it acknowledges, and lets nobody else in."""
+
+import base64
+import json
+import re
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from person_reid.errors import UserError
+from person_reid.gallery.index import SearchIndex
+from person_reid.serve.access import read_tokens
+from person_reid.serve.openapi import SCHEMAS, openapi_document
+from person_reid.serve.operations import ALL_OPERATIONS
+from tests.serve.conftest import picture, sent
+
+RED, GREEN, BLUE = (picture(color) for color in ("red", "green", "blue"))
+
+
+def add(client, content, **facts):
+    return client.post("/v1/images", params=facts, **sent(content)).json()["images"][0]
+
+
+def fits(value, schema):
+    """Return whether a value is what a schema says; as much of JSON Schema as the service uses."""
+    if "$ref" in schema:
+        return fits(value, SCHEMAS[schema["$ref"].rpartition("/")[2]])
+    kinds: dict[str, Any] = {
+        "object": dict, "array": list, "string": str, "boolean": bool, "null": type(None),
+        "integer": int, "number": (int, float),
+    }  # fmt: skip
+    allowed = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    if not any(isinstance(value, kinds[kind]) for kind in allowed):
+        return False
+    if isinstance(value, list):
+        return all(fits(each, schema["items"]) for each in value)
+    if isinstance(value, dict):
+        known, further = schema["properties"], schema["additionalProperties"]
+        named = {*schema["required"]} <= {*value} and (further or {*value} <= {*known})
+        return named and all(fits(value[name], known[name]) for name in known if name in value)
+    return True
+
+
+def test_an_image_that_was_added_is_found_named_and_forgotten(client, tmp_path):
+    anna = add(client, RED, identity="Anna", camera="1", time="2026-11-01T08:30Z", where="store=3")
+    bob = add(client, BLUE, identity="Bob", camera="2")
+    assert anna["store"] == "3" and anna["time"] == "2026-11-01 08:30:00Z"
+
+    (query,) = client.post("/v1/search", params={"k": 1}, **sent(RED)).json()["queries"]
+    assert query["known"] is None and query["matches"][0]["id"] == anna["id"]
+    answer = client.post("/v1/search", params={"camera": "2", "threshold": 0.99}, **sent(RED))
+    (query,) = answer.json()["queries"]
+    assert query["known"] is False and [each["id"] for each in query["matches"]] == [bob["id"]]
+
+    (person,) = client.post("/v1/identify", params={"threshold": 0.9}, **sent(BLUE)).json()[
+        "people"
+    ]
+    assert person["identity"] == "Bob" and person["second"] == "Anna"
+    assert client.get("/v1/people").json() == {"people": ["Anna", "Bob"]}
+
+    asked = client.post("/v1/people/rename", json={"identity": "Bob", "to": "Anna"})
+    assert asked.status_code == 409 and "merge=true" in asked.json()["detail"]
+    asked = client.post("/v1/people/rename", json={"identity": "Bob", "to": "Ben"})
+    assert asked.json() == {"images": 1}
+    changed = client.patch(f"/v1/images/{bob['id']}", json={"camera": "7"}).json()
+    assert changed["identity"] == "Ben" and changed["camera"] == "7"
+
+    assert len([*tmp_path.glob("people.crops/uploads/*.png")]) == 2
+    assert client.delete(f"/v1/images/{anna['id']}").json() == {"images": 1}
+    assert client.delete("/v1/images", params={"identity": "Ben"}).json() == {"images": 1}
+    assert client.get("/v1/images").json() == {"images": [], "next": None}
+    assert not [*tmp_path.glob("people.crops/**/*.png")]
+
+    refused = client.post("/v1/images", **sent(RED))
+    assert refused.status_code == 409 and not [*tmp_path.glob("people.crops/**/*.png")]
+    assert add(client, RED, allow_forgotten="true")["id"] == anna["id"]
+    audit = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert [line["action"] for line in audit] == ["add", "add", "rename", "forget", "forget"]
+
+
+def test_what_was_acknowledged_is_in_the_index(client, tmp_path):
+    add(client, RED, identity="Anna")
+    assert add(client, RED, identity="Anna") == add(client, picture("red", "BMP"))
+    index = SearchIndex(tmp_path / "people.index")
+    ((path, about),) = [image for images in index.images() for image in images]
+    assert about.identity == "Anna" and path.is_file() and not index.missing([path])
+
+
+def test_images_come_in_pages(client):
+    ids = [add(client, picture((10 * i, 0, 0)))["id"] for i in range(5)]
+    first = client.get("/v1/images", params={"limit": 3}).json()
+    second = client.get("/v1/images", params={"limit": 3, "start": first["next"]}).json()
+    assert second["next"] is None
+    assert [each["id"] for each in first["images"] + second["images"]] == ids
+
+
+def test_a_picture_is_that_of_the_gallery_alone(client, tmp_path):
+    image = add(client, GREEN)
+    answer = client.get(f"/v1/images/{image['id']}/picture")
+    assert answer.headers["content-type"] == "image/jpeg" and answer.content[:2] == b"\xff\xd8"
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(RED)
+    for path in (str(secret), "/etc/passwd", "../secret.png"):
+        other = base64.urlsafe_b64encode(path.encode()).decode().rstrip("=")
+        assert client.get(f"/v1/images/{other}/picture").status_code == 404
+
+
+@pytest.mark.parametrize("operation", ALL_OPERATIONS, ids=lambda operation: operation.name)
+def test_a_token_allows_what_its_role_does(client, operation):
+    order, address = ["read", "write", "forget"], operation.path.replace("{id}", "x")
+    for role in (None, "wrong", *order):
+        token = {"Authorization": f"Bearer {(role or 'none') * 4}"}
+        answer = client.request(operation.method, address, headers=token)
+        if not operation.role:
+            assert answer.status_code == 200
+        elif role not in order:
+            assert answer.status_code == 401 and answer.headers["www-authenticate"] == "Bearer"
+        elif order.index(role) < order.index(operation.role):
+            assert answer.status_code == 403
+        else:
+            assert answer.status_code not in (401, 403) and answer.status_code < 500
+
+
+def test_too_many_requests_of_a_token_wait(client, service):
+    service.access._per_minute = 3
+    answers = [client.get("/v1/people") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert 0 < int(answers[-1].headers["retry-after"]) <= 61
+
+
+def bomb():
+    """Return a PNG of two gigapixels in a few bytes."""
+    head = struct.pack(">IIBBBBB", 50_000, 40_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + head
+    return (
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    )
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+FORM = {"content-type": "multipart/form-data; boundary=x"}
+NO_BOUNDARY = {"content-type": "multipart/form-data"}
+HOSTILE = {
+    "text": (422, {"files": {"image": b"not an image"}}),
+    "nothing": (422, {"files": {"image": b""}}),
+    "svg": (422, sent(SVG)),
+    "bomb": (422, sent(bomb())),
+    "cut": (422, sent(picture("red", "JPEG", (64, 128))[:300])),
+    "one of two": (422, sent(RED, SVG)),
+    "large": (413, {"content": b"x" * 1_000_001, "headers": {"content-type": "image/png"}}),
+    "many": (400, sent(*[RED] * 9)),
+    "form without end": (400, {"content": b"--x\r\nContent-Dis", "headers": FORM}),
+    "form without boundary": (400, {"content": b"", "headers": NO_BOUNDARY}),
+    "field": (400, {"data": {"image": "x"}, "files": {}, "headers": FORM}),
+    "json": (415, {"json": {"image": "x"}}),
+    "control": (400, {"params": {"identity": "An\x1b[2Jna"}, **sent(RED)}),
+    "html and time": (400, {"params": {"time": "<b>now</b>"}, **sent(RED)}),
+    "blank name": (400, {"params": {"identity": "  "}, **sent(RED)}),
+    "unknown": (400, {"params": {"idenity": "Anna"}, **sent(RED)}),
+    "twice": (400, {"params": [("camera", "1"), ("camera", "2")], **sent(RED)}),
+    "long": (400, {"params": {"camera": "x" * 501}, **sent(RED)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_upload_is_refused_in_one_line_and_leaves_no_file(client, tmp_path, name):
+    status, request = HOSTILE[name]
+    answer = client.post("/v1/images", **request)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"] and "\n" not in answer.json()["detail"]
+    assert not [*tmp_path.glob("people.crops/**/*")]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'{"features": [[1, 2, 3, 4, 5, 6]]}', 200),
+        (b'{"features": [[1, 2]]}', 422),
+        (b'{"features": [[NaN, 2, 3, 4, 5, 6]]}', 422),
+        (b'{"features": "x"}', 422),
+        (b'{"feature": []}', 400),
+        (b"[" * 100_000, 400),
+        (b"\xff\xfe", 400),
+    ],
+)
+def test_features_are_asked_for_as_json(client, body, status):
+    add(client, RED, identity="Anna")
+    for question in ("search", "identify"):
+        headers = {"content-type": "application/json"}
+        assert client.post(f"/v1/{question}", content=body, headers=headers).status_code == status
+
+
+def test_a_search_gives_the_numbers_of_the_index(client, service, tmp_path):
+    for content in (RED, GREEN, BLUE):
+        add(client, content)
+    (feature,) = client.post("/v1/embed", **sent(picture((200, 30, 90)))).json()["features"]
+    (query,) = client.post("/v1/search", json={"features": [feature]}).json()["queries"]
+    (expected,) = SearchIndex(tmp_path / "people.index").search(np.array([feature]), 10)
+    found = [each["similarity"] for each in query["matches"]]
+    assert found == [each.similarity for each in expected]
+
+
+def test_the_document_describes_the_answers(client):
+    document = client.get("/v1/openapi.json").json()
+    assert document == json.loads(json.dumps(openapi_document()))
+    described = {
+        (method.upper(), path) for path, each in document["paths"].items() for method in each
+    }
+    assert described == {(each.method, each.path) for each in ALL_OPERATIONS}
+    image = add(client, RED, identity="Anna", where="store=3")
+    requests = {
+        "embed": sent(RED), "search": sent(RED), "identify": sent(RED), "add_images": sent(BLUE),
+        "describe_image": {"json": {"camera": "2"}},
+        "rename_person": {"json": {"identity": "Anna", "to": "Ann"}},
+        "forget": {"params": {"camera": "9"}},
+    }  # fmt: skip
+    for operation in ALL_OPERATIONS:
+        address = operation.path.replace("{id}", image["id"])
+        answer = client.request(operation.method, address, **requests.get(operation.name, {}))
+        content = document["paths"][operation.path][operation.method.lower()]["responses"]["200"]
+        ((media, described),) = content["content"].items()
+        assert answer.headers["content-type"].startswith(media), operation
+        if media == "application/json":
+            assert fits(answer.json(), described["schema"]), operation
+        if operation.name == "forget_image":
+            add(client, RED, identity="Anna", allow_forgotten="true")
+
+
+def test_an_unknown_address_and_a_fault_are_problems(client, service, monkeypatch, caplog):
+    for method, path in (("GET", "/v2"), ("PUT", "/v1/people")):
+        answer = client.request(method, path)
+        assert answer.status_code in (404, 405) and "/v1/openapi.json" in answer.json()["detail"]
+    monkeypatch.setattr(service.galleries, "read", lambda _: 1 / 0)
+    answer = client.get("/v1/people")
+    assert answer.status_code == 500 and "division" not in answer.text and "division" in caplog.text
+
+
+def test_an_index_that_was_replaced_is_opened_again(client, tmp_path):
+    add(client, RED)
+    assert client.get("/v1/health/ready").json()["images"] == 1
+    for path in tmp_path.glob("people.index*"):
+        path.unlink()
+    client.post("/v1/images", **sent(BLUE))
+    add(client, BLUE)
+    answers = [client.get("/v1/images").json() for _ in range(4)]
+    assert [len(each["images"]) for each in answers[-2:]] == [1, 1]
+
+
+def test_tokens_are_read_from_a_file(tmp_path):
+    file = tmp_path / "tokens.txt"
+    file.write_text(f"# cameras\nwrite {'a' * 16}\n\nread  {'b' * 20}\n")
+    assert read_tokens(file) == {"a" * 16: "write", "b" * 20: "read"}
+    for text, line in (("admin " + "a" * 16, 1), ("read short", 1), (f"read {'a' * 16}\nx", 2)):
+        file.write_text(text)
+        with pytest.raises(
+            UserError, match=rf"tokens.txt, line {line}: expected one of read, write"
+        ):
+            read_tokens(file)
+    file.write_text("# none\n")
+    with pytest.raises(UserError, match=re.escape("no tokens in it")):
+        read_tokens(file)

@@ -1,0 +1,83 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Answer other programs over HTTP: embed, search, identify, add, name and forget.
+
+    python tools/serve.py --index people.index                         # a token is printed once
+    python tools/serve.py --index people.index --name ft_ResNet50      # a new index
+    python tools/serve.py --index people.index --tokens tokens.txt --audit audit.jsonl
+    python tools/serve.py --index people.index --host 0.0.0.0 --certificate cert.pem --key key.pem
+    python tools/serve.py --index people.index --retain 30d            # forget what is older
+
+    curl -H "Authorization: Bearer $TOKEN" -F image=@someone.jpg "localhost:8000/v1/search?k=5"
+
+Only this machine reaches the service unless --host says otherwise, and every request needs a token.
+Requests that come together are embedded in one batch. An image that was added is on the disk before
+the answer is sent. /v1/openapi.json describes all operations; docs/service.md explains them.
+"""
+
+import socket
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import person_reid as reid
+from person_reid.config.serve import ServeConfig
+from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console.outputs import check_outputs
+from person_reid.gallery.gallery import file_at, growing_gallery
+
+
+@spelled_as_flags()
+def main(argv: list[str] | None = None) -> None:
+    """Serve until Ctrl-C or SIGTERM, and end what has begun."""
+    config = parse(ServeConfig, argv, __doc__)
+    try:
+        import uvicorn
+
+        from person_reid.serve.access import Access, new_token, read_tokens
+        from person_reid.serve.app import create_app
+        from person_reid.serve.service import Service
+    except ModuleNotFoundError as error:
+        raise reid.UserError(
+            f"{error.name} is not installed: python -m pip install person-reid[serve]"
+        ) from None
+
+    check_outputs(config, audit=[config.audit])
+    check_outputs(config, index=[file_at(config.index)])
+    tokens = read_tokens(config.tokens) if config.tokens else {new_token(): "forget"}
+    listening = open_port(config.host, config.port)
+    with growing_gallery(config.index) as index:
+        embedder = reid.open_network(index, config)
+        index.prepare()
+
+    access = Access(tokens, config.per_minute)
+    service = Service(config.index, embedder, access, config, config.batchsize, config.audit)
+    scheme = "https" if config.certificate else "http"
+    host, port = listening.getsockname()[:2]
+    print(f"{config.index}: {len(index):,} images. Listening at {scheme}://{host}:{port}/v1")
+    if not config.tokens:
+        print(f"Token, for everything, until this ends: {next(iter(tokens))}", flush=True)
+
+    settings = uvicorn.Config(
+        create_app(service),
+        log_level="warning",
+        ssl_certfile=config.certificate,
+        ssl_keyfile=config.key,
+        proxy_headers=config.behind_proxy,
+        server_header=False,
+        timeout_graceful_shutdown=config.timeout,
+    )
+    uvicorn.Server(settings).run(sockets=[listening])
+
+
+def open_port(host: str, port: int) -> socket.socket:
+    """Return a socket that listens. Raises UserError if somebody else listens there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise reid.UserError(f"{host}:{port}: {error.strerror}. Another --port?") from None
+
+
+if __name__ == "__main__":
+    run_script(main)
