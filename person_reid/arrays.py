@@ -24,6 +24,7 @@ Integers = npt.NDArray[np.int64]
 Labels = npt.NDArray[np.int64]  # (N,): identities, clusters or cameras
 REAL = "biuf"  # kinds of NumPy's types
 TEXT = "UST"
+GOLDEN = 0x9E3779B97F4A7C15  # 2^64 divided by the golden ratio: its multiples spread evenly
 OTHER_KINDS = {
     "O": "cells or a sparse matrix of MATLAB, or other objects",
     "V": "a struct",
@@ -250,3 +251,16 @@ def _shown(value: Any) -> str:
 
 def _kind(values: Any) -> str:
     return "None" if values is None else f"a {type(values).__name__}"
+
+
+def row_hashes(rows: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """Return a hash (n,), of 64 bits, of the bytes of each of n rows (n, D).
+
+    It is the sum of their words, each multiplied by an odd number of its own, modulo 2^64.
+    """
+    rows = np.ascontiguousarray(rows)
+    size = next(size for size in (8, 4, 2, 1) if rows.shape[1] * rows.itemsize % size == 0)
+    words = rows.view(f"<u{size}").astype(np.uint64, copy=False)
+    weights = (np.arange(1, words.shape[1] + 1, dtype=np.uint64) * np.uint64(GOLDEN)) | np.uint64(1)
+    hashes: npt.NDArray[np.uint64] = np.einsum("nd,d->n", words, weights)
+    return hashes

@@ -10,19 +10,16 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
+from person_reid.arrays import row_hashes
+
 SUM_BITS = 32
 LOW_BITS = 2**SUM_BITS - 1
-GOLDEN = 0x9E3779B97F4A7C15  # 2^64 divided by the golden ratio: its multiples spread evenly
 FeatureSums = npt.NDArray[np.int64]
 
 
 def sums_of_features(stored: npt.NDArray[Any]) -> FeatureSums:
     """Return the sum (n,), of 32 bits, of each of n features (n, D) as they are stored."""
-    bits = np.ascontiguousarray(stored)
-    size = next(size for size in (8, 4, 2) if bits.shape[1] * bits.itemsize % size == 0)
-    words = bits.view(f"<u{size}").astype(np.uint64, copy=False)
-    weights = (np.arange(1, words.shape[1] + 1, dtype=np.uint64) * np.uint64(GOLDEN)) | np.uint64(1)
-    return (np.einsum("nd,d->n", words, weights) >> np.uint64(SUM_BITS)).astype(np.int64)
+    return (row_hashes(stored) >> np.uint64(SUM_BITS)).astype(np.int64)
 
 
 def sum_of_facts(path: bytes, facts: Sequence[str | None]) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
-from person_reid.arrays import Integers, check_features
+from person_reid.arrays import Integers, check_features, row_hashes
 from person_reid.config.evaluate import DISTANCE_NAMES
 from person_reid.device import available_cores
 from person_reid.errors import UserError
@@ -88,11 +88,17 @@ def twins(features: Features) -> tuple[Integers, Integers]:
 
     They are equal bit for bit.
     """
-    features = np.ascontiguousarray(features)
-    rows = features.view(np.dtype((np.void, features.strides[0]))).ravel()
-    _, first, which = np.unique(rows, return_index=True, return_inverse=True)
-    later = np.flatnonzero(first[which] < np.arange(len(rows)))
-    return later, first[which][later]
+    _, which, counts = np.unique(row_hashes(features), return_inverse=True, return_counts=True)
+    alike = np.flatnonzero(counts[which] > 1)  # few, which are compared byte by byte
+    rows = np.ascontiguousarray(features[alike])
+    _, first, which = np.unique(
+        rows.view(np.dtype((np.void, rows.strides[0]))).ravel(),
+        return_index=True,
+        return_inverse=True,
+    )
+    earlier = alike[first][which]
+    later = earlier < alike
+    return alike[later], earlier[later]
 
 
 class Scores:
