@@ -50,9 +50,11 @@ def create_app(service: Service) -> Starlette:
         return JSONResponse(openapi_document(), headers=HEADERS)
 
     async def unknown(_: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 500
+        status, headers = 500, HEADERS
+        if isinstance(error, HTTPException):  # which says the methods that are allowed
+            status, headers = error.status_code, {**HEADERS, **(error.headers or {})}
         detail = "There is no such address, or it has no such method. See /v1/openapi.json"
-        return as_response(Problem(status, detail, HEADERS))
+        return as_response(Problem(status, detail, headers))
 
     routes = [
         Route(each.path, _respond(service, each), methods=[each.method]) for each in ALL_OPERATIONS

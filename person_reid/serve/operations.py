@@ -34,6 +34,7 @@ from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import accepts
 from person_reid.serve.problems import Problem
 from person_reid.serve.requests import (
+    LONGEST_PARAMETER,
     Parameter,
     body_of,
     json_object,
@@ -121,6 +122,7 @@ def name_of(text: str) -> str:
 
 
 TEXT_SCHEMA = {"type": "string"}
+NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": LONGEST_PARAMETER}
 TIME_SCHEMA = {"type": "string", "examples": ["2026-11-01T08:30Z"]}
 YES_SCHEMA = {"type": "boolean", "default": False}
 PARAMETERS = {
@@ -135,14 +137,14 @@ PARAMETERS = {
         "least similarity of what is accepted; tools/threshold.py measures it",
     ),
     "together": Parameter(yes_or_no, YES_SCHEMA, "all images show one person, such as a track"),
-    "identity": Parameter(name_of, TEXT_SCHEMA, "the person"),
-    "camera": Parameter(name_of, TEXT_SCHEMA, "the camera"),
-    "track": Parameter(name_of, TEXT_SCHEMA, "the track"),
-    "source": Parameter(name_of, TEXT_SCHEMA, "the video or collection"),
+    "identity": Parameter(name_of, NAME_SCHEMA, "the person"),
+    "camera": Parameter(name_of, NAME_SCHEMA, "the camera"),
+    "track": Parameter(name_of, NAME_SCHEMA, "the track"),
+    "source": Parameter(name_of, NAME_SCHEMA, "the video or collection"),
     "time": Parameter(instant, TIME_SCHEMA, "when the images were taken"),
     "after": Parameter(moment, TIME_SCHEMA, "only images from this time on"),
     "before": Parameter(moment, TIME_SCHEMA, "only images from before this time"),
-    "where": Parameter(column, TEXT_SCHEMA, "a further column, as store=3", several=True),
+    "where": Parameter(column, NAME_SCHEMA, "a further column, as store=3", several=True),
     "allow_forgotten": Parameter(yes_or_no, YES_SCHEMA, "also add images that were forgotten once"),
     "limit": Parameter(
         number(int, 1, MOST_ANSWERS),
