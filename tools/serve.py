@@ -45,29 +45,29 @@ def main(argv: list[str] | None = None) -> None:
     check_outputs(config, audit=[config.audit])
     check_outputs(config, index=[file_at(config.index)])
     tokens = read_tokens(config.tokens) if config.tokens else {new_token(): "forget"}
-    listening = open_port(config.host, config.port)
-    with growing_gallery(config.index) as index:
-        embedder = reid.open_network(index, config)
-        index.prepare()
+    with open_port(config.host, config.port) as listening:
+        with growing_gallery(config.index) as index:
+            embedder = reid.open_network(index, config)
+            index.prepare()
 
-    access = Access(tokens, config.per_minute)
-    service = Service(config.index, embedder, access, config, config.batchsize, config.audit)
-    scheme = "https" if config.certificate else "http"
-    host, port = listening.getsockname()[:2]
-    print(f"{config.index}: {len(index):,} images. Listening at {scheme}://{host}:{port}/v1")
-    if not config.tokens:
-        print(f"Token, for everything, until this ends: {next(iter(tokens))}", flush=True)
+        access = Access(tokens, config.per_minute)
+        service = Service(config.index, embedder, access, config, config.batchsize, config.audit)
+        scheme = "https" if config.certificate else "http"
+        host, port = listening.getsockname()[:2]
+        print(f"{config.index}: {len(index):,} images. Listening at {scheme}://{host}:{port}/v1")
+        if not config.tokens:
+            print(f"Token, for everything, until this ends: {next(iter(tokens))}", flush=True)
 
-    settings = uvicorn.Config(
-        create_app(service),
-        log_level="warning",
-        ssl_certfile=config.certificate,
-        ssl_keyfile=config.key,
-        proxy_headers=config.behind_proxy,
-        server_header=False,
-        timeout_graceful_shutdown=config.timeout,
-    )
-    uvicorn.Server(settings).run(sockets=[listening])
+        settings = uvicorn.Config(
+            create_app(service),
+            log_level="warning",
+            ssl_certfile=config.certificate,
+            ssl_keyfile=config.key,
+            proxy_headers=config.behind_proxy,
+            server_header=False,
+            timeout_graceful_shutdown=config.timeout,
+        )
+        uvicorn.Server(settings).run(sockets=[listening])
 
 
 def open_port(host: str, port: int) -> socket.socket:

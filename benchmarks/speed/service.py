@@ -76,8 +76,9 @@ def serving(folder, flags):
         [sys.executable, "-u", *map(str, command)], cwd=folder, stdout=subprocess.PIPE, text=True
     ) as process:
         try:
+            assert process.stdout
             line = next(line for line in process.stdout if "Listening" in line)
-            yield re.search(r"Listening at (\S+)", line)[1], process
+            yield re.findall(r"Listening at (\S+)", line)[0], process
         finally:
             process.terminate()
 
@@ -106,7 +107,8 @@ async def measure(name, address, options):
 
 async def ask(address, path, request, clients, seconds=np.inf, requests=np.inf):
     """Return the seconds of each request of clients that ask until time or number is reached."""
-    taken, end = [], time.perf_counter() + seconds
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
     token = {"Authorization": f"Bearer {TOKEN}"}
     limits = httpx.Limits(max_connections=clients)
     async with httpx.AsyncClient(headers=token, limits=limits, timeout=60) as client:
@@ -132,7 +134,7 @@ async def watch(address, process, options):
 def resident(pid):
     """Return the megabytes that a process holds."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+    return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1024
 
 
 if __name__ == "__main__":

