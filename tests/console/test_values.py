@@ -224,7 +224,7 @@ def test_numbers_in_texts_are_not_absurd_either(value, tmp_path):
     for flag in ("--mean", "--std"):
         said = run("test", "--engine", "a.onnx", flag, f"1,1,{value}", cwd=tmp_path, status=2)
         assert f"{value}: expected 0, or a number between 1e-12 and 1e+09" in said
-    with pytest.raises(UserError, match="--ms .*: expected numbers from"):
+    with pytest.raises(UserError, match="ms=.*: expected numbers from"):
         parse_scales(f"1,{value}")
 
 
