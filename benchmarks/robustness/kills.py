@@ -34,6 +34,7 @@ import train
 from benchmarks.robustness.children import run
 from benchmarks.support.parser import Parser
 from benchmarks.support.people import write_people
+from person_reid import files
 from person_reid.console import run_script
 from person_reid.errors import UserError
 from person_reid.gallery import index as gallery_index
@@ -73,6 +74,7 @@ def main(argv=None):
     options = parser.parse_args(argv)
     random.seed(options.seed)
     torch.set_num_threads(1)
+    files.ABANDONED = 0  # else what a process leaves is removed when it has been gone for a minute
     with tempfile.TemporaryDirectory() as name:
         workspace = Path(name)
         write_people(workspace / "people" / "train_all", people=8, images=8)
