@@ -1,18 +1,21 @@
 # PYTHON_ARGCOMPLETE_OK
 """Kill processes while they write, and compare what they leave with undisturbed ones.
 
-The processes are trainings, layouts, additions to a search index, and changes of its lists.
+The processes are trainings, layouts, additions to a search index, changes of its lists, and other
+changes of an index: upgrades, copies, moves, another network, and forgetting.
 
-    python benchmarks/robustness/kills.py  # 200 trainings; 50 layouts, additions, changes of lists
+    python benchmarks/robustness/kills.py
     python benchmarks/robustness/kills.py --trainings 20 --layouts 5 --additions 5 --lists 5 \\
-      --seed 1
+      --changes 20 --seed 1
+    python benchmarks/robustness/kills.py --trainings 0 --layouts 0 --additions 0 --lists 0
 
 SIGKILL leaves a process no chance to tidy up. Each process is killed at a random one of its next
 writing acts: a file opened for writing, renamed, linked or removed, or a statement of SQLite. The
 next process goes on. After each kill, every checkpoint must be readable and every image that was
 acknowledged must be in the index; at the end, weights, layout and index must equal those of an
 undisturbed process, the weights bit for bit. Among images with lists, a search must find each
-image that was acknowledged. POSIX only.
+image that was acknowledged. Another change of an index is whole or did not happen; at the end, no
+file holds a byte of what was forgotten. POSIX only.
 """
 
 import os
@@ -22,6 +25,7 @@ import signal
 import sqlite3
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import prepare
 import train
 from benchmarks.robustness.children import run
+from benchmarks.robustness.index_changes import CHANGES
 from benchmarks.support.parser import Parser
 from benchmarks.support.people import write_people
 from person_reid import files
@@ -70,6 +75,9 @@ def main(argv=None):
     parser.add_argument(
         "--lists", type=int, default=50, help="how often an index that replaces its lists is killed"
     )
+    parser.add_argument(
+        "--changes", type=int, default=200, help="how often another change of an index is killed"
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed draws other moments")
     options = parser.parse_args(argv)
     random.seed(options.seed)
@@ -78,10 +86,15 @@ def main(argv=None):
     with tempfile.TemporaryDirectory() as name:
         workspace = Path(name)
         write_people(workspace / "people" / "train_all", people=8, images=8)
-        kill_trainings(workspace, options.trainings)
-        kill_layouts(workspace, options.layouts)
-        kill_additions(workspace, options.additions)
-        kill_lists(workspace, options.lists)
+        for work, kills in (
+            (kill_trainings, options.trainings),
+            (kill_layouts, options.layouts),
+            (kill_additions, options.additions),
+            (kill_changes, options.changes),
+            (kill_lists, options.lists),  # last: it changes limits
+        ):
+            if kills:
+                work(workspace, kills)
 
 
 def kill_trainings(workspace, kills):
@@ -199,6 +212,29 @@ def kill_lists(workspace, kills):
     killed = kill(grow, workspace, kills, 60, check)
     check()
     print(f"{killed} kills of an index that replaces its lists: every image was found.")
+
+
+def kill_changes(workspace, kills):
+    """Kill each change of an index in turn, in a new folder, and repeat it."""
+    killed = Counter[str]()
+    for number in progress(range(kills), desc="changes"):
+        name = [*CHANGES][number % len(CHANGES)]
+        each, folder = CHANGES[name], workspace / f"change{number}"
+        folder.mkdir()
+        each.make(folder)
+
+        def check(each=each, folder=folder, name=name, ended=False):
+            if not each.check(folder, ended):
+                raise UserError(f"{folder}: neither as it was nor as it should be after {name}.")
+
+        def change(each=each, folder=folder):
+            each.change(folder)
+
+        killed[name] += kill(change, workspace, 1, each.acts, check)
+        check(ended=True)
+        shutil.rmtree(folder)
+    counts = ", ".join(f"{count} of {name}" for name, count in killed.items())
+    print(f"{killed.total()} kills ({counts}): nothing was lost, and nothing forgotten was left.")
 
 
 def kill(command, workspace, kills, most, check=lambda: None):
