@@ -2,7 +2,6 @@
 
 index = SearchIndex("people.index")
 embedder = Embedder("ft_ResNet50")
-check_network(index, embedder, {"name": "ft_ResNet50"})
 add_images(index, embedder, paths)
 answers = index.search(embedder(["someone.jpg"]), k=10)
 """
