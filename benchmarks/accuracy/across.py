@@ -34,6 +34,7 @@ from person_reid.retrieval.association import link_tracks, read_travel
 from person_reid.retrieval.identities import identity_f1, listed_boxes, matching_boxes, pair_f1
 from person_reid.retrieval.results import load_result
 from person_reid.retrieval.track_features import track_features
+from person_reid.retrieval.track_threshold import threshold_of_tracks
 from person_reid.text import markdown_table
 
 HEADER = ["identities", "IDF1", "IDP", "IDR", "F1 of pairs", "people", "threshold"]
@@ -95,6 +96,13 @@ def rows(scene, threshold):
     if not scene.travel:
         del variants["without the times between cameras"]
     normal = {"times": True, "mean": True, "camera_norm": True, "travel": scene.travel}
+    if scene.travel:
+        for camera_norm in (True, False):
+            changed = {**normal, "camera_norm": camera_norm}
+            measured = threshold_of_scene(scene, camera_norm)
+            names, people = linked(scene, **changed, threshold=measured.threshold)
+            words = f"linked, {'' if camera_norm else 'without camera_norm, '}threshold measured"
+            yield row(words, scene, truth, names, people.labels.astype(str), people.threshold)
     for words, changed in variants.items():
         names, people = linked(scene, threshold=threshold, **{**normal, **changed})
         yield row(words, scene, truth, names, people.labels.astype(str), people.threshold)
@@ -110,6 +118,13 @@ def linked(scene, times, mean, **settings):
     cameras, *spans = zip(*(scene.spans[name] for name in names), strict=True)
     starts, ends = spans if times else np.full((2, len(names)), np.nan)
     return names, link_tracks(features, cameras, starts, ends, **settings)
+
+
+def threshold_of_scene(scene, camera_norm):
+    """Return the threshold that the tracks themselves give, by the times between cameras."""
+    names, features = track_features(scene.features, scene.shown)
+    when = zip(*(scene.spans[name] for name in names), strict=True)
+    return threshold_of_tracks(features, *when, scene.travel, camera_norm)
 
 
 def row(words, scene, truth, names, people, threshold=None):

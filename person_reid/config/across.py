@@ -16,7 +16,9 @@ class LinkOptions(GalleryOptions):
 
     title = "linking"
     threshold: str | None = option(
-        None, f"least mean cosine of one person's tracks: {THRESHOLD} (default: by the silhouette)"
+        None,
+        f"least mean cosine of one person's tracks: {THRESHOLD} (default: measured on the tracks "
+        "with --travel, and otherwise by the silhouette)",
     )
     camera_norm: bool = option(False, "give the features of every camera the same mean")
     rerank: bool = option(

@@ -1,7 +1,8 @@
 """Fill a SearchIndex with images and search it from Python, as tools/search.py does.
 
+index = SearchIndex("people.index")
 embedder = Embedder("ft_ResNet50")
-index = SearchIndex("people.index", network=embedder)
+check_network(index, embedder, {"name": "ft_ResNet50"})
 add_images(index, embedder, paths)
 answers = index.search(embedder(["someone.jpg"]), k=10)
 """

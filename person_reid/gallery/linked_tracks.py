@@ -33,6 +33,11 @@ from person_reid.retrieval.association import People, Travel, link_tracks, read_
 from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import DIGITS
+from person_reid.retrieval.track_threshold import (
+    TrackThreshold,
+    threshold_of_tracks,
+    track_halves,
+)
 from person_reid.show.explorer_tracks import DOUBTFUL
 from person_reid.show.lanes import Stay
 from person_reid.text import counted
@@ -47,7 +52,8 @@ class LinkedTracks:
 
     found: what links them. said: what somebody has said about them. stays: the tracks as pages and
     pictures show them, with numbers that people keep. shown: (track, place) of each image of the
-    page. identities: all in the index, whose numbers no new person gets.
+    page. identities: all in the index, whose numbers no new person gets. measured: the threshold,
+    if these tracks themselves gave it.
     """
 
     tracks: list[IndexedTrack]
@@ -56,6 +62,7 @@ class LinkedTracks:
     stays: list[Stay]
     shown: list[tuple[int, int]]
     identities: set[str]
+    measured: TrackThreshold | None = None
 
 
 def link_indexed(
@@ -68,6 +75,10 @@ def link_indexed(
     travel, said = _known_beforehand(index, tracks, options)
     threshold = measured_threshold(options.threshold, index, "track", options.camera_norm)
     remark_on_times(tracks)
+    measured = None
+    if threshold is None and travel and not options.rerank:
+        measured = measured_on_tracks(tracks, features, travel, options.camera_norm)
+        threshold = measured.threshold if measured else None
 
     cameras = [each.record.camera for each in tracks]
     starts, ends = spans(tracks)
@@ -86,7 +97,17 @@ def link_indexed(
     identities = recorded_identities(index)
     numbers = number_people(tracks, found.labels.tolist(), said, identities)
     stays, shown = _describe(tracks, numbers, found, said)
-    return LinkedTracks(tracks, found, said, stays, shown, identities)
+    return LinkedTracks(tracks, found, said, stays, shown, identities, measured)
+
+
+def measured_on_tracks(
+    tracks: list[IndexedTrack], features: Features, travel: Travel, camera_norm: bool
+) -> TrackThreshold | None:
+    """Return the threshold of the tracks of an index by themselves, see threshold_of_tracks."""
+    ordered = [np.argsort([path.name for path, _ in each.images]) for each in tracks]
+    halves = track_halves([each.features[k] for each, k in zip(tracks, ordered, strict=True)])
+    cameras = [each.record.camera for each in tracks]
+    return threshold_of_tracks(features, cameras, *spans(tracks), travel, camera_norm, halves)
 
 
 def _known_beforehand(
@@ -165,7 +186,13 @@ def in_words(linked: LinkedTracks, options: LinkOptions) -> str:
         cameras[stay.person].add(stay.camera)
     several = sum(len(seen) > 1 for seen in cameras.values())
     doubtful = sum(stay.margin is not None and stay.margin < DOUBTFUL for stay in linked.stays)
-    chosen = "" if options.threshold else ", by the silhouette"
+    chosen = ""
+    if linked.measured:
+        chosen = f" ({linked.measured})"
+    elif not options.threshold:
+        chosen = ", by the silhouette"
+        if options.travel and not options.rerank:
+            chosen += ": too few tracks of two cameras at one moment to measure it"
     return (
         f"{counted(len(cameras), 'person', 'people')} on {counted(len(linked.stays), 'track')}, "
         f"{several} seen by several cameras; "

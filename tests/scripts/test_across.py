@@ -604,3 +604,38 @@ def test_images_of_other_sources_are_not_read(index, tmp_path, monkeypatch):
     monkeypatch.setattr(SearchIndex, "entries", noted)
     run(index)
     assert not {*read} & {*other} and len(read) == len({*read})
+
+
+def test_the_tracks_themselves_give_the_threshold_where_nobody_can_be_in_both_cameras(
+    tmp_path, monkeypatch, capsys
+):
+    """22 people in each of two cameras at one moment are 484 pairs of strangers; 4 may reach it."""
+    here = sys.modules[__name__]
+    monkeypatch.setattr(here, "FACES", np.random.default_rng(0).normal(size=(44, 8)))
+    crowd = {
+        camera: {track: (22 * k + track - 1, 1, 40) for track in range(1, 23)}
+        for k, camera in enumerate(("hall", "yard"))
+    }
+    monkeypatch.setattr(here, "STAYS", crowd)
+    index = SearchIndex(tmp_path / "people.index")
+    for camera in crowd:
+        fill(index, tmp_path, camera)
+    travel = tmp_path / "travel.csv"
+    travel.write_text("from,to,seconds\nhall,yard,3\n")
+    words = ["--index", str(index.path), "--save", str(tmp_path / "people")]
+    across.main([*words, "--travel", str(travel)])
+    measured = "0.8% of 484 pairs of strangers in two cameras reach it, at most "
+    said = capsys.readouterr().out
+    assert measured in said and "100.0% of 44 halved tracks reach it" in said
+    assert "silhouette" not in said
+    across.main(words)
+    assert "by the silhouette;" in capsys.readouterr().out
+
+
+def test_too_few_strangers_leave_the_threshold_to_the_silhouette(index, tmp_path, capsys):
+    travel = tmp_path / "travel.csv"
+    travel.write_text("from,to,seconds\nhall,yard,3\n")
+    across.main(
+        ["--index", str(index.path), "--save", str(tmp_path / "p"), "--travel", str(travel)]
+    )
+    assert "by the silhouette: too few tracks of two cameras" in capsys.readouterr().out

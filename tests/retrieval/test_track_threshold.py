@@ -1,0 +1,111 @@
+"""The threshold of tracks without labels, on people whose similarities are known."""
+
+import numpy as np
+import pytest
+
+from person_reid.retrieval.similarity import unit_rows
+from person_reid.retrieval.track_threshold import threshold_of_tracks, track_halves
+
+WAY = {("hall", "yard"): 0.0}  # nobody is in both at one moment
+
+
+def seen_by_two_cameras(people=60, width=32, noise=0.3, seed=0):
+    """(features, cameras, starts, ends, who): everybody is in two cameras, minutes apart."""
+    rng = np.random.default_rng(seed)
+    faces = np.repeat(unit_rows(rng.normal(size=(people, width)).astype(np.float32)), 2, axis=0)
+    features = unit_rows(faces + noise * rng.normal(size=faces.shape).astype(np.float32) / 3)
+    starts = np.arange(people)[:, None] * 2.0 + [0, 60]
+    cameras = np.tile(["hall", "yard"], people)
+    return features, cameras, starts.ravel(), starts.ravel() + 40, np.repeat(np.arange(people), 2)
+
+
+def test_a_hundredth_of_the_strangers_reach_it_and_those_are_counted_by_hand():
+    features, cameras, starts, ends, _ = seen_by_two_cameras()
+    found = threshold_of_tracks(features, cameras, starts, ends, WAY)
+    strangers = [
+        float(features[i] @ features[j])
+        for i in range(len(features))
+        for j in range(i)
+        if cameras[i] != cameras[j] and max(starts[i], starts[j]) < min(ends[i], ends[j])
+    ]
+    assert found and found.strangers == len(strangers) > 400
+    reached = sum(cosine >= found.threshold for cosine in strangers)
+    assert reached == int(0.01 * len(strangers))
+    assert found.false_matches == pytest.approx(reached / len(strangers))
+    assert found.false_matches < found.bound < 0.1
+    assert found.halved == 0 and np.isnan(found.recall)
+
+
+def test_it_separates_people_it_has_no_labels_of():
+    features, cameras, starts, ends, who = seen_by_two_cameras()
+    found = threshold_of_tracks(features, cameras, starts, ends, WAY)
+    assert found
+    same = who[:, None] == who
+    similar = features @ features.T
+    assert (similar[same] >= found.threshold).mean() > 0.95
+    assert (similar[~same] >= found.threshold).mean() == pytest.approx(0.01, abs=0.005)
+
+
+def test_the_bound_holds_for_other_people():
+    """In 19 of 20 draws, strangers who were not measured keep to it."""
+    kept = []
+    for seed in range(20):
+        features, cameras, starts, ends, _ = seen_by_two_cameras(seed=seed)
+        found = threshold_of_tracks(features, cameras, starts, ends, WAY)
+        others, *_, who = seen_by_two_cameras(people=300, seed=1000 + seed)
+        similar = (others @ others.T)[who[:, None] != who]
+        assert found
+        kept.append(bool((similar >= found.threshold).mean() <= found.bound))
+    assert np.mean(kept) >= 0.95
+
+
+def test_one_camera_unknown_times_and_few_tracks_are_too_little():
+    features, cameras, starts, ends, _ = seen_by_two_cameras()
+    unknown = np.full(len(features), np.nan)
+    assert threshold_of_tracks(features, cameras, unknown, unknown, WAY) is None
+    assert threshold_of_tracks(features, ["hall"] * len(features), starts, ends, WAY) is None
+    assert threshold_of_tracks(features, cameras, starts, ends, {}) is None
+    assert threshold_of_tracks(features[:20], cameras[:20], starts[:20], ends[:20], WAY) is None
+
+
+def test_times_between_cameras_say_of_more_pairs_that_they_are_strangers():
+    features, cameras, starts, ends, _ = seen_by_two_cameras()
+    without = threshold_of_tracks(features, cameras, starts, ends, WAY)
+    travel = {("hall", "yard"): 10.0}
+    with_them = threshold_of_tracks(features, cameras, starts, ends, travel)
+    assert with_them and without and with_them.strangers > without.strangers
+
+
+@pytest.mark.parametrize("camera_norm", [False, True])
+def test_halves_of_tracks_are_compared(camera_norm):
+    features, cameras, starts, ends, _ = seen_by_two_cameras()
+    images = [
+        np.stack([each, each, -each + 2 * other])
+        for each, other in zip(features, np.roll(features, 1, axis=0), strict=True)
+    ]
+    images[0] = images[0][:1]  # a single image has no halves
+    halves = track_halves(images)
+    assert not halves[0].any()
+    np.testing.assert_allclose(halves[1, 0], features[1], atol=1e-6)
+    found = threshold_of_tracks(
+        features, cameras, starts, ends, WAY, camera_norm=camera_norm, halves=halves
+    )
+    assert found and found.halved == len(features) - 1 and 0 <= found.recall <= 1
+    same = track_halves([np.stack([each, each]) for each in features])
+    again = threshold_of_tracks(features, cameras, starts, ends, WAY, halves=same)
+    assert again and again.recall == 1
+
+
+def test_a_shift_of_one_camera_moves_the_threshold_unless_it_is_removed():
+    """A colour that each camera adds to its tracks makes strangers of two cameras less alike."""
+    features, cameras, starts, ends, _ = seen_by_two_cameras()
+    colour = np.zeros(features.shape[1], np.float32)
+    colour[0] = 1
+    shifted = features + np.where(cameras == "hall", 1, -1)[:, None] * colour
+    plain, moved, normed = (
+        threshold_of_tracks(each, cameras, starts, ends, WAY, camera_norm=norm)
+        for each, norm in ((features, False), (shifted, False), (shifted, True))
+    )
+    assert plain and moved and normed
+    assert moved.threshold < plain.threshold - 0.2
+    assert normed.threshold == pytest.approx(plain.threshold, abs=0.1)
