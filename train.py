@@ -49,7 +49,7 @@ def train(config: TrainConfig, world: "reid.World") -> None:
 
     # The network gives features and class scores, and the criterion judges them.
     reid.seed_everything(config.seed)
-    network = reid.create_network(config, images.num_classes, device, resumed=state is not None)
+    network = reid.create_network(config, images.num_classes, resumed=state is not None)
     criterion = reid.create_criterion(config, network, teacher)
 
     with world.leader_first():  # one process decodes, and the others open its caches

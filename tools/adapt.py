@@ -51,7 +51,7 @@ def adapt(config: AdaptConfig, world: "reid.World") -> None:
     state = reid.find_state(config, images)
 
     reid.seed_everything(config.seed)
-    network = reid.create_network(config, images.num_classes, device, resumed=state is not None)
+    network = reid.create_network(config, images.num_classes, resumed=state is not None)
     adapting.freeze_classifiers(network)
     criterion = ClusterCriterion(config, network)
     with world.leader_first():

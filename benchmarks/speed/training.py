@@ -138,7 +138,7 @@ def suite_step(config, world=None):
     splits = reid.read_training_splits(config.roots, config.split)
     images = reid.TrainingImages(splits, config, device, world, config.seed)
     reid.seed_everything(config.seed)
-    network = reid.create_network(config, images.num_classes, device)
+    network = reid.create_network(config, images.num_classes)
     criterion = reid.create_criterion(config, network)
     with world.leader_first():
         images.decode(network.size, network.padding)

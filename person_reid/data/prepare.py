@@ -114,11 +114,6 @@ def read_splits(data_set: DataSet, data_dir: str | Path) -> PicturesBySplit:
     return {**people_only(splits, data_dir), **val}
 
 
-def plan_layout(data_set: DataSet, data_dir: str | Path) -> dict[str, Source]:
-    """Return {`<split>/<identity>/<image>`: source} for every image to lay out, see plan_of."""
-    return plan_of(read_splits(data_set, data_dir), data_set, data_dir)
-
-
 def plan_of(
     pictures: PicturesBySplit, data_set: DataSet, data_dir: str | Path
 ) -> dict[str, Source]:

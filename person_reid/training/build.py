@@ -168,9 +168,7 @@ def _check_synchronised(config: TrainConfig, images: TrainingImages) -> None:
         log.warning("--sync_bn changes nothing: one process has the whole batch.")
 
 
-def create_network(
-    config: TrainConfig, num_classes: int, device: torch.device, resumed: bool = False
-) -> Network:
+def create_network(config: TrainConfig, num_classes: int, resumed: bool = False) -> Network:
     """Build the network of a training. resumed: whether a state will give its weights.
 
     Raises UserError if it cannot process images of the sizes that it is trained at.

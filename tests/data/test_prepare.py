@@ -16,7 +16,7 @@ from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import with_flags
 from person_reid.data.images.image_files import PREPARED_RECORD
 from person_reid.data.layout import read_split
-from person_reid.data.prepare import file_names, lay_out, plan_layout
+from person_reid.data.prepare import file_names, lay_out, plan_of, read_splits
 from person_reid.data.readers import TRAIN, Picture
 from person_reid.data.summary import describe_layout
 from person_reid.errors import UserError
@@ -353,7 +353,7 @@ def test_counts_stand_beside_those_published(download, tmp_path):
 
 
 def test_real_people_are_planned_as_their_names_say(real_people, tmp_path):
-    plan = plan_layout(MARKET, real_people)
+    plan = plan_of(read_splits(MARKET, real_people), MARKET, real_people)
     found = {
         split: {target.split("/")[1] for target in plan if target.startswith(f"{split}/")}
         for split in laying.PREPARED_SPLITS
