@@ -24,6 +24,7 @@ class Galleries:
         self._readers = ThreadPoolExecutor(readers, "reading")
         self._writer = ThreadPoolExecutor(1, "writing")
         self._opened = threading.local()
+        self._probe: Any = None  # the feature by which a gallery knows its network
         self.waiting = 0
 
     async def read(self, ask: Callable[[Gallery], T]) -> T:
@@ -48,13 +49,26 @@ class Galleries:
         finally:
             self.waiting -= 1
 
+    def _open(self) -> Gallery:
+        """Open the gallery. Raises UserError if its features are of another network by now."""
+        gallery = open_gallery(self.address)
+        probe = gallery.recall("probe")
+        self._probe = probe if self._probe is None else self._probe
+        if probe != self._probe:
+            gallery.close()
+            raise UserError(
+                f"{self.address}: reindexed with another network since the service began. Start "
+                "the service again."
+            )
+        return gallery
+
     def _called(self, call: Callable[[Gallery], Any]) -> Any:
         """Call a function with the gallery of this thread.
 
         After an error it is opened again: its file may have been replaced.
         """
         if not hasattr(self._opened, "gallery"):
-            self._opened.gallery = open_gallery(self.address)
+            self._opened.gallery = self._open()
         try:
             return call(self._opened.gallery)
         except UserError:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tests.serve.conftest import picture, sent
 
 pytest.importorskip("starlette")
 
+from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.serve.embedding_queue import EmbeddingQueue
 from person_reid.serve.galleries import Galleries
@@ -98,6 +100,25 @@ def test_questions_wait_up_to_a_limit(tmp_path):
         galleries.close()
 
     asyncio.run(ask())
+
+
+def test_a_gallery_that_got_another_network_is_asked_no_more(tmp_path):
+    place, features = tmp_path / "a.index", np.eye(2, 8, dtype=np.float32)
+    with closing(SearchIndex(place)) as index, closing(SearchIndex(f"{place}.next")) as following:
+        for each, probe in ((index, [1, 0]), (following, [0, 1])):
+            each.add(["0.jpg", "1.jpg"], features if each is index else features[::-1])
+            each.remember({"probe": probe})
+        galleries = Galleries(str(place), readers=1, most_waiting=2)
+
+        def search(gallery):
+            return gallery.search(features, 1)
+
+        assert len(asyncio.run(galleries.read(search))) == 2
+        assert index.take_features(following, ["probe"])
+        for call in (galleries.read, galleries.read, galleries.write):
+            with pytest.raises(UserError, match="reindexed with another network"):
+                asyncio.run(call(search))
+        galleries.close()
 
 
 def test_an_upload_that_was_never_listed_goes(client, tmp_path):
