@@ -123,8 +123,8 @@ def linked(scene, times, mean, **settings):
 def threshold_of_scene(scene, camera_norm):
     """Return the threshold that the tracks themselves give, by the times between cameras."""
     names, features = track_features(scene.features, scene.shown)
-    when = zip(*(scene.spans[name] for name in names), strict=True)
-    return threshold_of_tracks(features, *when, scene.travel, camera_norm)
+    cameras, starts, ends = zip(*(scene.spans[name] for name in names), strict=True)
+    return threshold_of_tracks(features, cameras, starts, ends, scene.travel, camera_norm)
 
 
 def row(words, scene, truth, names, people, threshold=None):

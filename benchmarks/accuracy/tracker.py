@@ -1,0 +1,157 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Measure the tracker on boxes with truth, beside Roboflow's ByteTrack where it is installed.
+
+    python benchmarks/accuracy/tracker.py --walks data/walks
+    python benchmarks/accuracy/tracker.py --truth TUD-Campus/gt.txt --boxes TUD-Campus/det.txt \\
+      --fps 25
+
+prepare.py --synthetic --walks draws walks; the boxes are then the true ones as a detector might see
+them: 5 % are missed, and more of the people who are hidden; their sides are off by 3 % of their
+size; hidden people have low scores; a false box appears in every fifth frame. --truth and --boxes
+are files of MOTChallenge. Prints a Markdown table. MOTA needs motmetrics, and Roboflow's rows need
+`pip install trackers`.
+"""
+
+import csv
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+
+from benchmarks.support.measure import machine
+from benchmarks.support.parser import Parser, positive
+from person_reid.console import run_script
+from person_reid.errors import UserError
+from person_reid.retrieval.hota import hota_score
+from person_reid.retrieval.identities import identity_f1, matching_boxes
+from person_reid.text import markdown_table
+from person_reid.video.tracker import Tracker, overlaps
+
+HEADER = ["boxes", "tracker", "MOTA", "IDF1", "HOTA", "identities"]
+FRAME, TRACK, SCORE, VISIBLE = 0, 1, 6, 8  # columns of MOTChallenge
+
+
+def main(argv=None):
+    """Print a row for each sequence and tracker."""
+    parser = Parser(__doc__)
+    parser.add_argument("--walks", type=Path, help="folder of prepare.py --synthetic --walks")
+    parser.add_argument("--truth", type=Path, help="true tracks, in place of --walks")
+    parser.add_argument("--boxes", type=Path, help="a detector's boxes of the same frames")
+    parser.add_argument("--fps", type=float, default=25, help="their frame rate")
+    parser.add_argument(
+        "--every", type=positive(int), default=1, help="frames from one to the next"
+    )
+    options = parser.parse_args(argv)
+    if bool(options.walks) == bool(options.truth) or bool(options.truth) != bool(options.boxes):
+        raise UserError("Give --walks FOLDER, or --truth FILE with --boxes FILE.")
+    rows = []
+    for name, truth, boxes, fps in sequences(options):
+        for tracker, track in (("this", tracked), ("Roboflow", tracked_by_roboflow)):
+            found = track(boxes, fps, options.every)
+            if found is not None:
+                kept = truth[(truth[:, FRAME] - 1) % options.every == 0]
+                rows.append([name, tracker, *figures(kept, found)])
+    print(machine(), "", markdown_table(HEADER, rows), sep="\n")
+
+
+def sequences(options):
+    """Yield name, true boxes, detected boxes and frame rate; a box is a row of MOTChallenge."""
+    if options.truth:
+        truth, boxes = read_rows(options.truth), read_rows(options.boxes)
+        yield options.truth.parent.name, truth, boxes, options.fps
+        return
+    with (options.walks / "cameras.csv").open(newline="") as file:
+        for number, clock in enumerate(csv.DictReader(file)):
+            truth = read_rows(options.walks / clock["camera"] / "gt" / "gt.txt")
+            yield clock["camera"], truth, detected(truth, number), float(clock["fps"])
+
+
+def read_rows(file):
+    """Return the rows (N, 9), with right and bottom in place of width and height."""
+    rows = np.loadtxt(file, delimiter=",", ndmin=2)[:, :9]
+    rows[:, 4:6] += rows[:, 2:4]
+    return rows
+
+
+def detected(truth, seed):
+    """Return the true boxes as a detector might see them."""
+    rng = np.random.default_rng(seed)
+    visible = truth[:, VISIBLE]
+    rows = truth[rng.random(len(truth)) >= 0.05 + 0.3 * (1 - visible)].copy()
+    size = np.tile(rows[:, 4:6] - rows[:, 2:4], 2)
+    rows[:, 2:6] += rng.normal(0, 0.03, size.shape) * size
+    rows[:, SCORE] = rng.normal(0.35 + 0.55 * rows[:, VISIBLE], 0.12).clip(0.05, 0.99)
+    false = rng.integers(1, truth[:, FRAME].max() + 1, int(truth[:, FRAME].max()) // 5)
+    corners = rng.uniform(0, [400, 150], (len(false), 2))
+    scores = rng.normal(0.35, 0.15, len(false)).clip(0.05, 0.9)
+    columns = [false, -np.ones(len(false)), corners, corners + np.array([40, 110]), scores]
+    added = np.column_stack([*columns, np.zeros((len(false), 2))])
+    return np.concatenate([rows, added])
+
+
+def frames_of(boxes, every):
+    """Yield each frame that is looked at, with its rows."""
+    for frame in range(1, int(boxes[:, FRAME].max()) + 1, every):
+        yield frame, boxes[boxes[:, FRAME] == frame]
+
+
+def tracked(boxes, fps, every):
+    """Return the rows to which the tracker gives an identity, with it."""
+    tracker = Tracker()
+    found = []
+    for _, rows in frames_of(boxes, every):
+        identities = tracker.update(rows[:, 2:6], rows[:, SCORE], every / fps)
+        found.append(np.column_stack([rows[:, FRAME], identities, rows[:, 2:]]))
+    every_row = np.concatenate(found)
+    return every_row[every_row[:, TRACK] >= 0]
+
+
+def tracked_by_roboflow(boxes, fps, every):
+    """Return the same of Roboflow's ByteTrack with its own settings, or None without it."""
+    try:
+        import supervision
+        from trackers import ByteTrackTracker
+    except ImportError:
+        return None
+    tracker = ByteTrackTracker(frame_rate=fps)
+    found = []
+    for frame, rows in frames_of(boxes, every):
+        seen = supervision.Detections(xyxy=rows[:, 2:6], confidence=rows[:, SCORE])
+        seen = tracker.update(seen if len(rows) else supervision.Detections.empty())
+        for box, identity in zip(seen.xyxy, seen.tracker_id, strict=True):
+            found.append([frame, identity, *box, 1, 1, 1])
+    every_row = np.array(found)
+    return every_row[every_row[:, TRACK] >= 0]
+
+
+def figures(truth, found):
+    """Return MOTA, IDF1 and HOTA in per cent, and the number of identities."""
+    both = [(rows[:, FRAME], rows[:, TRACK], rows[:, 2:6]) for rows in (truth, found)]
+    (frames, people, boxes), (others_frames, tracks, others) = both
+    pairs = matching_boxes(frames, boxes, others_frames, others)
+    idf1 = identity_f1(people, tracks, pairs).f1
+    hota = hota_score(*both[0], *both[1]).hota
+    shares = (f"{100 * share:.1f}" for share in (idf1, hota))
+    return [mota(*both[0], *both[1]), *shares, str(len({*tracks.tolist()}))]
+
+
+def mota(frames, people, boxes, others_frames, tracks, others):
+    """Return MOTA in per cent by motmetrics, or nothing without it."""
+    try:
+        import motmetrics
+    except ImportError:
+        return ""
+    accumulator = motmetrics.MOTAccumulator()
+    for frame in np.union1d(frames, others_frames):
+        true, computed = frames == frame, others_frames == frame
+        alike = overlaps(boxes[true], others[computed])
+        distances = np.where(alike >= 0.5, 1 - alike, np.nan)
+        accumulator.update(people[true], tracks[computed], distances, frameid=int(frame))
+    table = motmetrics.metrics.create().compute(accumulator, metrics=["mota"])
+    return f"{100 * table['mota'].iloc[0]:.1f}"
+
+
+if __name__ == "__main__":
+    run_script(main)
