@@ -30,7 +30,8 @@ from person_reid.text import markdown_table
 from person_reid.video.tracker import Tracker, overlaps
 
 HEADER = ["boxes", "tracker", "MOTA", "IDF1", "HOTA", "identities"]
-FRAME, TRACK, SCORE, VISIBLE = 0, 1, 6, 8  # columns of MOTChallenge
+FRAME, TRACK = 0, 1  # columns of MOTChallenge
+SCORE, VISIBLE = 6, 8
 
 
 def main(argv=None):
