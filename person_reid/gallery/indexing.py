@@ -1,8 +1,7 @@
 """Fill a SearchIndex with images and search it from Python, as tools/search.py does.
 
-index = SearchIndex("people.index")
 embedder = Embedder("ft_ResNet50")
-check_network(index, embedder, {"name": "ft_ResNet50"})
+index = SearchIndex("people.index", network=embedder)
 add_images(index, embedder, paths)
 answers = index.search(embedder(["someone.jpg"]), k=10)
 """

@@ -1,0 +1,154 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Kill the service while clients add and forget images, and compare what is left with its answers.
+
+    python benchmarks/robustness/service_kills.py             # 60 kills
+    python benchmarks/robustness/service_kills.py --kills 5 --seed 1
+
+Each time the service starts on the index as it was left, and is killed after up to two seconds of
+requests. Then every image that was acknowledged must be in the index with its file and its name,
+and nothing that was acknowledged as forgotten may be: neither its row, nor its file, nor its path
+in the bytes of any file. Linux.
+"""
+
+import base64
+import io
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.support.measure import ROOT
+from benchmarks.support.parser import Parser
+from person_reid.console import run_script
+from person_reid.errors import UserError
+from person_reid.gallery.index import SearchIndex
+from person_reid.progress import progress
+
+TOKEN = "kills-of-the-service"
+NETWORK = ["--backbone", "osnet_x0_25", "--weights", "none", "--gpu_ids", "-1"]
+SIZES = ["--height", "64", "--width", "32"]
+CLIENTS = 4
+
+
+class Answers:
+    """What the service has acknowledged: ids of images that are there, and of forgotten ones."""
+
+    def __init__(self) -> None:
+        self.there: dict[str, str] = {}  # {id: name}
+        self.gone: set[str] = set()
+        self.lock = threading.Lock()
+
+
+def main(argv=None):
+    """Print how many kills there were, and what was lost."""
+    parser = Parser(__doc__)
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(argv)
+    random.seed(options.seed)
+    answers = Answers()
+    with tempfile.TemporaryDirectory() as workspace:
+        folder = Path(workspace)
+        (folder / "tokens").write_text(f"forget {TOKEN}\n")
+        for kill in progress(range(options.kills), desc="kills"):
+            serve_and_kill(folder, answers, 1000 * (options.seed + 1) + kill)
+            if wrong := faults(folder, answers):
+                raise UserError(f"kill {kill}: {wrong[0]} ({len(wrong)} in all)")
+    print(
+        f"{options.kills} kills: {len(answers.there)} images acknowledged and there, "
+        f"{len(answers.gone)} forgotten and gone"
+    )
+
+
+def serve_and_kill(folder, answers, seed):
+    """Start the service, let clients ask for a while, and kill it."""
+    command = [str(ROOT / "tools/serve.py"), "--index", "people.index", *NETWORK, *SIZES]
+    with subprocess.Popen(
+        [sys.executable, "-u", *command, "--port", "0", "--tokens", "tokens"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as service:
+        assert service.stdout
+        line = next(line for line in service.stdout if "Listening" in line)
+        address = re.findall(r"Listening at (\S+)", line)[0]
+        clients = [
+            threading.Thread(target=ask, args=(address, answers, 10 * seed + number))
+            for number in range(CLIENTS)
+        ]
+        for client in clients:
+            client.start()
+        time.sleep(random.uniform(0.2, 2))
+        service.send_signal(signal.SIGKILL)
+        for client in clients:
+            client.join()
+
+
+def ask(address, answers, seed):
+    """Add and forget images until the service is gone, and note what it acknowledges."""
+    draw, noise = random.Random(seed), np.random.default_rng(seed)
+    own: list[str] = []
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with suppress(httpx.HTTPError), httpx.Client(headers=headers, timeout=60) as client:
+        while True:
+            if own and draw.random() < 0.3:
+                image = own.pop()
+                with answers.lock:
+                    answers.there.pop(image)  # not known, until there is an answer
+                client.delete(f"{address}/images/{image}").raise_for_status()
+                with answers.lock:
+                    answers.gone.add(image)
+                continue
+            content, name = io.BytesIO(), f"person {draw.randrange(10)}"
+            pixels = noise.integers(0, 256, (64, 32, 3), np.uint8)
+            Image.fromarray(pixels).save(content, "PNG")
+            answer = client.post(
+                f"{address}/images",
+                params={"identity": name},
+                content=content.getvalue(),
+                headers={"content-type": "image/png"},
+            )
+            answer.raise_for_status()
+            own.append(answer.json()["images"][0]["id"])
+            with answers.lock:
+                answers.there[own[-1]] = name
+
+
+def faults(folder, answers):
+    """Return a sentence for each image that is not as the service has said."""
+    with_names = {}
+    for images in SearchIndex(folder / "people.index").images():
+        with_names |= {path: about.identity for path, about in images}
+    paths = {image: path_of_id(image) for image in (*answers.there, *answers.gone)}
+    found = [
+        f"{paths[image]}: acknowledged, and lost"
+        for image, name in answers.there.items()
+        if with_names.get(paths[image]) != name or not paths[image].is_file()
+    ]
+    content = b"".join(file.read_bytes() for file in folder.glob("people.index*"))
+    for image in answers.gone:
+        path = paths[image]
+        if path in with_names or path.is_file() or path.name.encode() in content:
+            found.append(f"{path}: forgotten, and there")
+    return found
+
+
+def path_of_id(image):
+    """Return the path that the id of an image stands for."""
+    return Path(base64.urlsafe_b64decode(image + "=" * (-len(image) % 4)).decode())
+
+
+if __name__ == "__main__":
+    run_script(main)
