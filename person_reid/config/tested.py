@@ -174,7 +174,7 @@ class ExtractionOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class DecidedFeatures(Options):
-    """What an exported file has decided about its features."""
+    """The decisions about features that an exported file contains."""
 
     title = "features"
     ms: str = option(

@@ -1,4 +1,4 @@
-"""What a client may ask of the service: one function for each operation, and their table.
+"""The operations of the service: one function for each, and their table.
 
 A function takes a Call and returns an answer of JSON, or a Response.
 """
@@ -406,7 +406,7 @@ async def ready(call: Call) -> Answer:
 
 
 async def metrics(call: Call) -> Answer:
-    """Return what the service has done, for Prometheus."""
+    """Return figures about the requests, for Prometheus."""
     return Response(call.service.usage.text(), media_type=CONTENT_TYPE_LATEST)
 
 

@@ -1,4 +1,4 @@
-"""What clients send: bounded bodies, the images in them, JSON, and parameters by their types."""
+"""Read requests: bounded bodies, the images in them, JSON, and parameters by their types."""
 
 import io
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence

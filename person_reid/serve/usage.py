@@ -1,4 +1,4 @@
-"""What a service has done, for Prometheus."""
+"""Figures about the requests of a service, for Prometheus."""
 
 from collections.abc import Callable, Mapping
 
