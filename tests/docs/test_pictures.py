@@ -58,6 +58,7 @@ def test_the_ranking_is_current(tmp_path, monkeypatch):
     assert difference(pictures.ranking(pictures.RANKED, str(tmp_path)), "ranking.jpg") < 3
 
 
+@pytest.mark.slow
 def test_people_and_augmentations_are_current(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     few = ["--identities", "10", "--test_identities", "2", "--distractors", "0", "--junk", "0"]

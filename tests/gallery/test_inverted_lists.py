@@ -424,7 +424,7 @@ def test_lists_of_an_earlier_version_are_made_again(path, caplog):
     assert not caplog.text
 
 
-@pytest.mark.parametrize("codes", ["sq8", "pq64"])
+@pytest.mark.parametrize("codes", ["sq8", pytest.param("pq64", marks=pytest.mark.slow)])
 def test_codes_are_learnt_again_for_images_that_look_different(tmp_path, monkeypatch, codes):
     """Images of another camera, which look alike to codes that were learnt before them."""
     monkeypatch.setattr(inverted_lists, "MOST_NEWER", 200)

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.support import walks
 from tests.scripts.test_label_errors import draw
 from tests.support import ROOT
@@ -53,6 +55,7 @@ COMMANDS = {
         "index --tracks tracks.txt --frames frames --camera hall --fps 10 --index tracks.index "
         f"{NETWORK}",
     ],
+    "people": [f"frames --tracks tracks.txt --fps 10 --threshold 0.5 --save shop {NETWORK}"],
     "across": ["--index tracks.index --threshold 0.5 --save linked --sheet lanes.png"],
 }  # fmt: skip
 PICTURES = [
@@ -60,7 +63,7 @@ PICTURES = [
     "model/adapted/clusters.jpg", "show.png", "curves.png", "cmc.png", "histogram.png",
     "map.png", "heatmap.png", "augmentations.jpg", "threshold.png", "networks.png",
     "report.html", "look.html", "label_errors.png", "found.png", "sheet.png",
-    "lanes.png",
+    "lanes.png", "shop/people.png",
 ]  # fmt: skip
 
 
@@ -82,6 +85,7 @@ def test_only_the_package_show_imports_matplotlib_and_nothing_imports_its_window
         assert name.startswith("person_reid.show.") or "import matplotlib" not in source, name
 
 
+@pytest.mark.slow
 def test_every_script_draws_whatever_backend_and_style_a_user_has(tmp_path):
     lay_out(tmp_path)
     draw(tmp_path / "people")

@@ -265,6 +265,7 @@ with join_world() as world:
 """
 
 
+@pytest.mark.slow
 def test_processes_wait_for_one_that_decodes_for_longer_than_their_limit(tmp_path):
     (tmp_path / "alone.py").write_text(ALONE)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
