@@ -1,7 +1,7 @@
 # make demo              prepare, train, test, evaluate, re-rank and look, on synthetic people
 # make test              linters, type checker and tests
 # make site              the documentation as pages for a browser, in site/
-# make test-slow         before a release: tests that take minutes, thousands of random examples of every property
+# make test-slow         before a release: the types on Windows, tests that take minutes, thousands of random examples of every property
 # make test-processors   before a release: the tests that rounding could decide, as other x86 processors compute
 # make test-lowest       before a release: the tests with the lowest versions of all libraries, best with the oldest PYTHON
 # All set up .venv first, test-lowest .venv-lowest. PYTHON names another interpreter (3.10 or newer).
@@ -38,6 +38,7 @@ pytest: $(VENV)/.ready-dev
 	$(PYTEST)
 
 test-slow: $(VENV)/.ready-dev
+	$(RUN) -m mypy --platform win32 person_reid tools *.py
 	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile=random
 
 # NumPy's products by OpenBLAS, then PyTorch's own kernels and oneDNN's
@@ -63,7 +64,6 @@ lint: $(VENV)/.ready-dev
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
-	$(RUN) -m mypy --platform win32 person_reid tools *.py
 
 $(VENV)/.ready: requirements.txt
 	$(PYTHON) -m venv $(VENV)

@@ -72,6 +72,7 @@ def cells(kind):
 @pytest.mark.skipif(
     torch.__version__ < "2.7", reason="PyTorch 2.6 cannot write the course's network to ONNX"
 )
+@pytest.mark.slow
 def test_every_command_runs_in_order_and_leaves_the_files_that_the_page_names(
     tmp_path, monkeypatch
 ):
