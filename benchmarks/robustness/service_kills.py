@@ -54,8 +54,8 @@ class Answers:
 def main(argv=None):
     """Print how many kills there were, and what was lost."""
     parser = Parser(__doc__)
-    parser.add_argument("--kills", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kills", type=int, default=60, help="how often it is killed")
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws other kills")
     options = parser.parse_args(argv)
     random.seed(options.seed)
     answers = Answers()
