@@ -57,11 +57,13 @@ class Identification:
 
     def to_json(self) -> dict[str, Any]:
         """Return the answer as plain values; a stranger has no identity."""
-        answer: dict[str, Any] = {"known": self.known} | (
-            {"identity": self.nearest} if self.known else {}
-        )
+        answer: dict[str, Any] = {"known": self.known}
+        if self.known:
+            answer["identity"] = self.nearest
         answer |= {"nearest": self.nearest, "score": self.score}
-        return answer | ({"second": self.second, "margin": self.margin} if self.second else {})
+        if self.second:
+            answer |= {"second": self.second, "margin": self.margin}
+        return answer
 
 
 def identify(

@@ -21,7 +21,7 @@ from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.index import Found
 from person_reid.gallery.metadata import About
 from person_reid.progress import progress
-from person_reid.retrieval.thresholds import accepts
+from person_reid.retrieval.thresholds import judged
 
 FIRST_CHUNK, LARGEST_CHUNK = 512, 8192  # images added in one transaction: at first, and at most
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".ts", ".mpg", ".mpeg", ".wmv"}
@@ -94,14 +94,11 @@ def describe_answers(
     """
     described = []
     for query, found in zip(queries, answers, strict=True):
-        accepted = [
-            None if threshold is None else accepts(threshold, match.similarity) for match in found
-        ]
+        known, accepted = judged(threshold, [match.similarity for match in found])
         matches = [
             {"image": str(match.path), "similarity": match.similarity, "accepted": fits}
             | match.about.facts()
             for match, fits in zip(found, accepted, strict=True)
         ]
-        known = None if threshold is None else any(accepted)
         described.append({"image": str(query), "known": known, "matches": matches})
     return described

@@ -8,7 +8,7 @@ false_positives, true_positives, threshold = curve.at_fpr(1e-3)
 import logging
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +191,19 @@ def accepts(threshold: float, similarity: float) -> bool:
     """
     similarity = float(similarity)
     return max(similarity, round(similarity, DIGITS)) >= threshold - ROUNDING
+
+
+def judged(
+    threshold: float | None, similarities: Iterable[float]
+) -> tuple[bool | None, list[bool | None]]:
+    """Return whether any of some similarities reaches a threshold, and whether each does.
+
+    Nothing is known or accepted without a threshold: None says so.
+    """
+    if threshold is None:
+        return None, [None for _ in similarities]
+    accepted = [accepts(threshold, similarity) for similarity in similarities]
+    return any(accepted), [*accepted]
 
 
 def load_threshold(

@@ -31,14 +31,14 @@ from person_reid.gallery.identification import identify as identify_people
 from person_reid.gallery.metadata import About, Filter, Found, stored_facts
 from person_reid.gallery.naming import near_names
 from person_reid.retrieval.similarity import Features
-from person_reid.retrieval.thresholds import accepts
+from person_reid.retrieval.thresholds import judged
 from person_reid.serve.problems import Problem
 from person_reid.serve.requests import (
     LONGEST_PARAMETER,
     Parameter,
     body_of,
+    client_text,
     json_object,
-    plain_text,
     sent_images,
 )
 from person_reid.serve.service import Service
@@ -216,15 +216,13 @@ async def search(call: Call) -> Answer:
 
 
 def _answer(found: Sequence[Found], threshold: float | None) -> dict[str, Any]:
-    """Return the images that answer a query; nothing is known or accepted without a threshold."""
-    accepted = [
-        None if threshold is None else accepts(threshold, match.similarity) for match in found
-    ]
+    """Return the images that answer a query, and whether the threshold accepts them."""
+    known, accepted = judged(threshold, [match.similarity for match in found])
     matches = [
         shown(match.path, match.about) | {"similarity": match.similarity, "accepted": fits}
         for match, fits in zip(found, accepted, strict=True)
     ]
-    return {"known": None if threshold is None else any(accepted), "matches": matches}
+    return {"known": known, "matches": matches}
 
 
 async def identify(call: Call) -> Answer:
@@ -326,11 +324,7 @@ async def describe_image(call: Call) -> Answer:
     """Change what is known of an image; an empty identity clears the name."""
     path, _ = await listed(call)
     values = await call.values(*CLIENT_FACTS)
-    try:
-        facts = {name: plain_text(str(value)) for name, value in values.items()}
-    except ValueError as error:
-        raise Problem(400, str(error)) from None
-    about = About(**facts)
+    about = About(**{name: client_text(name, value) for name, value in values.items()})
 
     def describe(gallery: Gallery) -> None:
         if about.identity:
@@ -351,10 +345,7 @@ async def rename_person(call: Call) -> Answer:
     old, new, merge = (values.get(name) for name in ("identity", "to", "merge"))
     if not (isinstance(old, str) and isinstance(new, str) and old and new.strip()):
         raise Problem(400, "Expected the names identity and to, as texts.")
-    try:
-        plain_text(new)
-    except ValueError as error:
-        raise Problem(400, f"to: {error}") from None
+    client_text("to", new)
 
     def rename(gallery: Gallery) -> int:
         names = gallery.values("identity")

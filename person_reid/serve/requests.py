@@ -62,6 +62,14 @@ def plain_text(text: str) -> str:
     return text
 
 
+def client_text(name: str, value: object) -> str:
+    """Return the plain text of a key of JSON. Raises Problem, which names the key, otherwise."""
+    try:
+        return plain_text(str(value))
+    except ValueError as error:
+        raise Problem(400, f"{name}: {error}") from None
+
+
 async def body_of(request: Request, most_bytes: int) -> bytes:
     """Return the body of a request. Raises Problem if it is larger."""
     parts, size = [], 0
