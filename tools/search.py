@@ -92,6 +92,7 @@ from person_reid.gallery.metadata import (
     FACT_NAMES,
     UNKNOWN_ABOUT,
     about_images,
+    filters_of,
     listed_path,
     read_abouts,
 )
@@ -496,10 +497,7 @@ def prune(config: PruneConfig) -> None:
             f"{config.index}: none of its images is there, such as {paths[0]}. Have they moved? "
             f"{as_command('tools/search.py')} relocate OLD NEW --index FILE"
         )
-    count = 0
-    for start in range(0, len(paths), FORGOTTEN_AT_ONCE):
-        some = paths[start : start + FORGOTTEN_AT_ONCE]
-        count += index.forget(reid.Filter(images=tuple(some)), "prune")
+    count = sum(index.forget(some, "prune") for some in filters_of(paths, FORGOTTEN_AT_ONCE))
     print(f"{config.index}: {counted(count, 'image')} forgotten, {len(index)} left")
 
 

@@ -10,17 +10,15 @@ from pathlib import Path
 
 from person_reid.data.video.crops import CROP_NAME, number_and_frame
 from person_reid.gallery.gallery import Gallery
-from person_reid.gallery.metadata import UNKNOWN_ABOUT, About, Filter
+from person_reid.gallery.metadata import UNKNOWN_ABOUT, About, filters_of
 
 ASKED_AT_ONCE = 500  # images of one filter
 
 
 def known_abouts(gallery: Gallery, paths: Iterable[Path]) -> dict[Path, About]:
     """Return {path: the facts} of those images that are in a gallery."""
-    asked = list(paths)
     found: dict[Path, About] = {}
-    for start in range(0, len(asked), ASKED_AT_ONCE):
-        some = Filter(images=tuple(asked[start : start + ASKED_AT_ONCE]))
+    for some in filters_of(list(paths), ASKED_AT_ONCE):
         for images in gallery.images(some):
             found.update(images)
     return found

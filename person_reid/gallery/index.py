@@ -35,7 +35,7 @@ from person_reid.gallery.inverted_lists import (
     faiss_is_installed,
     held,
 )
-from person_reid.gallery.metadata import EVERYTHING, About, Filter
+from person_reid.gallery.metadata import EVERYTHING, About, Filter, filters_of
 from person_reid.gallery.metadata import Found as Found
 from person_reid.gallery.moved_folder import beside
 from person_reid.gallery.numbered_notes import TRACK_RECORDS, note_key, numbered_notes
@@ -132,8 +132,7 @@ class SearchIndex(IndexFile):
             return
         with closing(SearchIndex(next_file(self.path))) as following:
             paths = [path for images in self.images(which) for path, _ in images]
-            for start in range(0, len(paths), FORGOTTEN_AT_ONCE):
-                some = Filter(images=tuple(paths[start : start + FORGOTTEN_AT_ONCE]))
+            for some in filters_of(paths, FORGOTTEN_AT_ONCE):
                 following.forget(some, asked, keep_crops=True)
 
     def _bar(self, rows: list[tuple[bytes, str, str, str]]) -> None:

@@ -5,7 +5,7 @@ import numbers
 import operator
 import os
 import re
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -227,6 +227,12 @@ class Filter:
             clauses.append(f"path IN ({', '.join('?' * len(self.images))})")
             values += self.images
         return " AND ".join(clauses) or "1", values
+
+
+def filters_of(paths: Sequence[str | os.PathLike[str]], at_once: int) -> Iterator[Filter]:
+    """Yield the filters that together admit these images, each at most so many."""
+    for start in range(0, len(paths), at_once):
+        yield Filter(images=tuple(paths[start : start + at_once]))
 
 
 UNKNOWN_ABOUT, EVERYTHING = About(), Filter()
