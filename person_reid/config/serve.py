@@ -42,7 +42,7 @@ class AddressOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceLimits(Options):
-    """What the service takes at most."""
+    """The limits of the service."""
 
     title = "limits"
     most_megabytes: int = option(16, "megabytes in a request", range=POSITIVE)

@@ -1,4 +1,4 @@
-"""What computes the features of an Embedder: an exported file, or a network.
+"""Compute the features of an Embedder by an exported file, or by a network.
 
 Each kind of source has a function that opens it and returns an Extraction.
 """

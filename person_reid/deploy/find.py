@@ -229,7 +229,7 @@ def open_embedder(
     """Return the Embedder that options describe.
 
     device: by default, the one that they name.
-    limits: of the values of images of more than 8 bits outside of a layout.
+    limits: the range of values in images of more than 8 bits outside of a layout.
     target: (height, width) → the bank of images from which batch-norm statistics are taken.
 
     Raises OptionError for options that exclude each other.

@@ -29,6 +29,7 @@ from person_reid.config.option import DeclaredOption, Options
 from person_reid.config.people import VideosConfig
 from person_reid.config.prepare import PrepareConfig
 from person_reid.config.report import ReportConfig
+from person_reid.config.serve import ServeConfig
 from person_reid.config.tested import TestConfig, TrainedNetwork
 from person_reid.config.threshold import ThresholdConfig
 from person_reid.config.tools import AblationConfig, AugmentationsConfig, ReproduceConfig
@@ -52,26 +53,26 @@ def page() -> str:
     """Return the page."""
     parts = [OPTIONS_HEAD, *section("prepare.py", PrepareConfig, {})]
     parts += section("train.py", TrainConfig, {})
-    without = "Those of `train.py` that mean something without labels, and these:"
+    without = "The options of `train.py` that mean something without labels, and these:"
     parts += section("tools/adapt.py", AdaptConfig, TrainConfig.declared(), without)
     parts += section("test.py", TestConfig, {})
     own = "`evaluate_gpu.py` has the same options; `--gpu_ids` is its own."
     parts += section("evaluate.py", EvaluateGpuConfig, {}, own)
-    same = "Those of `evaluate.py` that do not choose the ranking, and these:"
+    same = "The options of `evaluate.py` that do not choose the ranking, and these:"
     parts += section("evaluate_rerank.py", EvaluateRerankConfig, EvaluateConfig.declared(), same)
     parts += section("demo.py", DemoConfig, {})
     parts += section("tools/threshold.py", ThresholdConfig, {})
-    reranked = "Those of `evaluate_rerank.py` about re-ranking, and these:"
+    reranked = "The options of `evaluate_rerank.py` about re-ranking, and these:"
     known = RerankOptions.declared()
     parts += section("tools/explore.py", ExploreConfig, known, reranked)
-    named = "Those of `test.py` that name a network, and these:"
+    named = "The options of `test.py` that name a network, and these:"
     trained = TrainedNetwork.declared()
     parts += section("tools/heatmap.py", HeatmapConfig, trained, named)
     parts += section("tools/export.py", ExportConfig, trained, named)
     parts += section("tools/save_pretrained.py", SavePretrainedConfig, trained, named)
     parts += section("tools/compare.py", CompareConfig, trained, named)
     parts += section("tools/label_errors.py", LabelErrorsConfig, trained, named)
-    both = "Those of `test.py` that name a network, those about re-ranking, and these:"
+    both = "The options of `test.py` that name a network, those about re-ranking, and these:"
     parts += section("tools/report.py", ReportConfig, {**trained, **known}, both)
     parts += section("tools/compare_networks.py", CompareNetworksConfig, {})
     parts += section("tools/augmentations.py", AugmentationsConfig, {})
@@ -80,9 +81,11 @@ def page() -> str:
     for name, command in search.SEARCH_COMMANDS.items():
         remark = named if issubclass(command, search.NetworkOfIndex) else ""
         parts += section(f"tools/search.py {name}", command, TestConfig.declared(), remark)
+    parts += section("tools/serve.py", ServeConfig, TestConfig.declared(), named)
     parts += section("tools/across.py", AcrossConfig, {})
     both = (
-        "Those of `test.py` that name a network, those of `tools/across.py` that link, and these:"
+        "The options of `test.py` that name a network, the options of `tools/across.py` that link, "
+        "and these:"
     )
     linking = {**TestConfig.declared(), **AcrossConfig.declared()}
     parts += section("tools/people.py", VideosConfig, linking, both)
