@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import prepare
@@ -20,8 +19,8 @@ from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.track_records import TrackRecord, record_tracks, recorded_tracks
-from person_reid.models.factory import create_model
 from tests.support.page_in_node import run_page
+from tests.support.weights import write_weights
 from tools import across, search
 
 # camera: {track: (person, first frame, last frame)}, at ten frames a second
@@ -455,8 +454,7 @@ def test_what_the_page_saves_names_people_for_search_and_for_training(index, tmp
 
 
 def test_frames_and_a_tracker_lead_to_people(here):
-    torch.manual_seed(0)
-    torch.save(create_model("test_resnet", weights="none").model.state_dict(), "net.pth")
+    write_weights("net.pth")
     network = ["--backbone", "test_resnet", "--weights", "net.pth", "--height", "64"]
     network += ["--width", "32", "--gpu_ids", "-1", "--fps", "10", "--index", "people.index"]
     for camera in ("hall", "yard"):

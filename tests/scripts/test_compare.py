@@ -2,7 +2,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from person_reid import Embedder
@@ -10,7 +9,7 @@ from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.deploy.find import own_threshold
 from person_reid.errors import UserError
-from person_reid.models.factory import create_model
+from tests.support.weights import write_weights
 from tools import compare
 
 
@@ -22,8 +21,7 @@ def folder(here):
         Image.fromarray(random.integers(0, 255, (64, 32, 3), np.uint8)).resize((24, 50)).save(
             f"{name}.png"
         )
-    torch.manual_seed(0)
-    torch.save(create_model("test_resnet", weights="none").model.state_dict(), "net.pth")
+    write_weights("net.pth")
     return here
 
 

@@ -6,20 +6,18 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from benchmarks.support.walks import FRAMES, shows, write_frames, write_tracks
 from person_reid.config.detector import DETECTOR_NAMES
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
-from person_reid.models.factory import create_model
 from person_reid.video.detectors import DETECTORS, register_detector
 from person_reid.video.tracker import Tracker
+from tests.support.flags import SAVED
 from tests.support.tiny_detectors import find_by_colour
+from tests.support.weights import write_weights
 from tools import people
-
-NETWORK = ["--backbone", "test_resnet", "--weights", "net.pth", "--height", "64", "--width", "32"]
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +27,7 @@ def filmed(tmp_path_factory):
     for camera in ("hall", "yard"):
         write_frames(folder / camera)
     write_tracks(folder / "hall.txt")
-    torch.manual_seed(0)
-    torch.save(create_model("test_resnet", weights="none").model.state_dict(), folder / "net.pth")
+    write_weights(folder / "net.pth")
     return folder
 
 
@@ -58,7 +55,7 @@ def frames_seen():
 
 def run(*words):
     fixed = ["--detector", "colours", "--fps", "10", "--gpu_ids", "-1", "--threshold", "0.99"]
-    people.main([*words, *fixed, *NETWORK])
+    people.main([*words, *fixed, *SAVED])
 
 
 def people_in(folder):
@@ -154,7 +151,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     place, frames_seen, capsys, words, said
 ):
     before = sorted(place.rglob("*"))
-    fixed = ["--fps", "10", "--gpu_ids", "-1", *NETWORK, "--detector", "colours"]
+    fixed = ["--fps", "10", "--gpu_ids", "-1", *SAVED, "--detector", "colours"]
     try:
         people.main([*fixed, *words])
         raise AssertionError("nothing was refused")

@@ -16,9 +16,8 @@ from person_reid.errors import UserError
 from person_reid.gallery import indexing
 from person_reid.models.factory import create_model
 from tests.deploy.test_load import save_run
+from tests.support.flags import SAVED
 from tools import search
-
-NETWORK = ["--backbone", "test_resnet", "--weights", "net.pth", "--height", "64", "--width", "32"]
 
 
 @pytest.fixture
@@ -48,7 +47,7 @@ def said(capsys, command, *words):
 @pytest.fixture
 def indexed(folder, capsys):
     assert "8 images added, 0 were there already, 8 in all" in said(
-        capsys, "index", "first", *NETWORK
+        capsys, "index", "first", *SAVED
     )
     return folder
 
@@ -58,15 +57,13 @@ def test_images_are_added_once_and_the_network_is_remembered(indexed, capsys):
         capsys, "index", "first", "second"
     )
     assert "0 images added, 12 were there already" in said(
-        capsys, "index", "first", "second", *NETWORK
+        capsys, "index", "first", "second", *SAVED
     )
 
 
 def test_an_image_that_is_named_twice_counts_once(folder, capsys):
     words = ["first", "first/deeper", "first/deeper/../deeper/03.png"]
-    assert "8 images added, 0 were there already, 8 in all" in said(
-        capsys, "index", *words, *NETWORK
-    )
+    assert "8 images added, 0 were there already, 8 in all" in said(capsys, "index", *words, *SAVED)
     assert (
         said(capsys, "query", "stranger.png", "stranger.png", "--top", "1").count("stranger.png")
         == 1
@@ -167,7 +164,7 @@ def test_another_network_is_refused_and_nothing_is_lost(indexed, capsys):
 def test_another_network_takes_the_place_and_all_that_is_known_stays(indexed, capsys):
     Path("known.csv").write_text("path,identity,store\nfirst/deeper/03.png,Anna,north\n")
     said(capsys, "index", "first", "--about", "known.csv")
-    other = [*NETWORK, "--weights", "net1.pth"]
+    other = [*SAVED, "--weights", "net1.pth"]
     with pytest.raises(UserError, match=r"all this network: python tools/search\.py reindex"):
         said(capsys, "index", "second", *other)
     printed = said(capsys, "reindex", *other)
@@ -190,7 +187,7 @@ def test_another_network_takes_the_place_and_all_that_is_known_stays(indexed, ca
 def test_flags_that_contradict_the_index_are_refused(indexed, capsys):
     for flags, words in (
         (["--no_flip"], r"--no_flip \(remembered: off, asked: on\)"),
-        ([*NETWORK, "--width", "48"], r"--width \(remembered: 32, asked: 48\)"),
+        ([*SAVED, "--width", "48"], r"--width \(remembered: 32, asked: 48\)"),
         (["--engine", "net.onnx"], r"--engine \(remembered: off, asked: .*net\.onnx\)"),
         (["--output", "logits"], r"--output \(remembered: off, asked: logits\)"),
     ):
@@ -230,7 +227,7 @@ def test_a_run_is_refused_for_the_index_of_a_weight_file(indexed, capsys):
 
 
 def test_an_index_without_flips_is_extended_without_flips(folder, capsys):
-    said(capsys, "index", "first", *NETWORK, "--no_flip")
+    said(capsys, "index", "first", *SAVED, "--no_flip")
     assert "4 images added" in said(capsys, "index", "second", "--no_flip")
     assert "12 were there already" in said(capsys, "index", "first", "second")
 
@@ -320,7 +317,7 @@ def test_broken_images_are_listed_and_passed_over_when_asked(indexed, capsys, ca
     assert "cannot be read: 1." in caplog.text
     with pytest.raises(UserError, match="none of the images can be read, so it stays empty"):
         search.main(
-            ["index", "second/deeper/10.png", "--index", "new.index", "--skip_unreadable", *NETWORK]
+            ["index", "second/deeper/10.png", "--index", "new.index", "--skip_unreadable", *SAVED]
         )
 
 
@@ -335,7 +332,7 @@ def test_chunks_grow_as_long_as_they_take_little_time(folder, capsys, monkeypatc
         return embed(self, images)
 
     monkeypatch.setattr(indexing.Embedder, "__call__", noting)
-    said(capsys, "index", "first", *NETWORK)
+    said(capsys, "index", "first", *SAVED)
     assert found == sizes  # the first is the probe of the network
 
 
@@ -363,10 +360,10 @@ def test_mistakes_are_named(folder, capsys):
     with pytest.raises(UserError, match=r"--save stranger\.png: this command reads that file"):
         said(capsys, "query", "stranger.png", "--save", "stranger.png")
     with pytest.raises(UserError, match=r"absent: no such image or folder"):
-        said(capsys, "index", "absent", *NETWORK)
+        said(capsys, "index", "absent", *SAVED)
     (folder / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty: no images in it"):
-        said(capsys, "index", "empty", *NETWORK)
+        said(capsys, "index", "empty", *SAVED)
     with pytest.raises(UserError, match=r"ft_ResNet50.opts\.yaml: no run of that name"):
         said(capsys, "index", "first")
 
@@ -374,11 +371,11 @@ def test_mistakes_are_named(folder, capsys):
 @pytest.mark.parametrize(
     "words",
     [
-        [*NETWORK[:2], "--weights", "none.pth"],
-        ["--backbone", "test_resnet5", *NETWORK[2:]],
+        [*SAVED[:2], "--weights", "none.pth"],
+        ["--backbone", "test_resnet5", *SAVED[2:]],
         ["--name", "no_such_run"],
-        [*NETWORK, "--about", "none.csv"],
-        [*NETWORK, "--pattern", "("],
+        [*SAVED, "--about", "none.csv"],
+        [*SAVED, "--pattern", "("],
     ],
     ids=str,
 )
@@ -387,9 +384,9 @@ def test_an_index_that_was_refused_leaves_no_file(folder, capsys, words):
         said(capsys, "index", "first", *words, "--codes", "sq8")
     (folder / "broken.png").write_bytes(b"broken")
     with pytest.raises(UserError, match=r"broken\.png"):
-        said(capsys, "index", "broken.png", *NETWORK, "--codes", "sq8")
+        said(capsys, "index", "broken.png", *SAVED, "--codes", "sq8")
     assert not list(folder.glob("people.index*"))
-    assert "8 images added" in said(capsys, "index", "first", *NETWORK, "--codes", "float16")
+    assert "8 images added" in said(capsys, "index", "first", *SAVED, "--codes", "float16")
 
 
 def test_a_camera_whose_name_begins_with_a_dash_is_forgotten(indexed, capsys):
@@ -549,13 +546,13 @@ def test_a_stranger_is_not_named_without_a_threshold(indexed, capsys):
 def test_an_index_that_got_no_image_takes_another_network(folder, capsys):
     (folder / "broken.png").write_text("no image")
     with pytest.raises(UserError, match="broken.png"):
-        said(capsys, "index", "broken.png", *NETWORK)
-    other = [*NETWORK[:3], "net1.pth", *NETWORK[4:]]
+        said(capsys, "index", "broken.png", *SAVED)
+    other = [*SAVED[:3], "net1.pth", *SAVED[4:]]
     assert "8 images added" in said(capsys, "index", "first", *other)
 
 
 def test_a_person_may_be_the_first_of_an_index(folder, capsys):
-    assert "8 images added" in said(capsys, "enroll", "Anna", "first", *NETWORK)
+    assert "8 images added" in said(capsys, "enroll", "Anna", "first", *SAVED)
     assert (
         said(capsys, "identify", "first/deeper/00.png", "--threshold", "0")
         .rpartition(": ")[2]
@@ -641,7 +638,7 @@ def test_a_sheet_shows_grey_for_an_image_that_has_been_deleted(indexed, capsys):
 def test_a_new_group_gets_no_name_of_somebody_outside_the_filter(folder, capsys):
     for number in range(6):
         shutil.copy("stranger.png", folder / "first" / f"c2_{number}.png")
-    said(capsys, "index", "first", *NETWORK, "--pattern", r"c(?P<camera>\d)_")
+    said(capsys, "index", "first", *SAVED, "--pattern", r"c(?P<camera>\d)_")
     (folder / "about.csv").write_text("path,identity\nfirst/deeper/00.png,person 0001\n")
     said(capsys, "apply", "about.csv")
     said(capsys, "people", "--camera", "2")
@@ -688,7 +685,7 @@ def test_an_index_of_a_run_says_where_it_has_to_be_searched(folder, capsys, monk
 
 
 def test_an_index_keeps_the_codes_that_it_was_made_with(folder, capsys):
-    said(capsys, "index", "first", *NETWORK, "--codes", "float32")
+    said(capsys, "index", "first", *SAVED, "--codes", "float32")
     assert "4 images added" in said(capsys, "index", "second")
     with pytest.raises(
         UserError, match=r"people\.index: its codes are float32, not pq64: leave --codes out, or"

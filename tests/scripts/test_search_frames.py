@@ -10,7 +10,6 @@ from itertools import chain
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from person_reid.config.times import EPOCH, parsed
@@ -18,14 +17,14 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.track_records import recorded_tracks
-from person_reid.models.factory import create_model
+from tests.support.flags import SAVED
 from tests.support.scripts import begin
+from tests.support.weights import write_weights
 from tools import search
 
 WIDTH = 96
 HEIGHT = 72
 BOX = (11, 11, 40, 50)  # left and top from 1, width, height
-NETWORK = ["--backbone", "test_resnet", "--weights", "net.pth", "--height", "64", "--width", "32"]
 
 
 def picture(number):
@@ -85,8 +84,7 @@ def label(folder, names):
 @pytest.fixture
 def place(here):
     """The current folder, with the weights of a network."""
-    torch.manual_seed(0)
-    torch.save(create_model("test_resnet", weights="none").model.state_dict(), here / "net.pth")
+    write_weights(here / "net.pth")
     return here
 
 
@@ -95,7 +93,7 @@ def index(frames, tracks="tracks.txt", *words, fps=10):
     files = ["--tracks", str(tracks), "--frames", str(frames), "--camera", "3"]
     rate = ["--fps", str(fps)] if fps else []
     every = ["--index", "people.index", "--gpu_ids", "-1", "--per_track", "3"]
-    search.main(["index", *files, *rate, *every, *NETWORK, *words])
+    search.main(["index", *files, *rate, *every, *SAVED, *words])
     return recorded_tracks(SearchIndex("people.index"))[-1]
 
 
@@ -317,7 +315,7 @@ def test_two_processes_index_the_same_tracks_at_once(place):
     tracks(place / "tracks.txt", range(1, 25))
     words = ["--tracks", "tracks.txt", "--frames", "img1", "--camera", "3", "--fps", "10"]
     index = ["--index", "people.index", "--gpu_ids", "-1", "--per_track", "24"]
-    command = ["search", "index", *words, *index, *NETWORK]
+    command = ["search", "index", *words, *index, *SAVED]
     running = [begin(*command, cwd=place) for _ in range(2)]
     for each in running:
         each.join(300)

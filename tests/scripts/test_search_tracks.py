@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from benchmarks.support.walks import FRAMES, shows, sides, write_frames, write_tracks, write_video
@@ -19,10 +18,9 @@ from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.track_records import record_tracks, recorded_tracks
-from person_reid.models.factory import create_model
+from tests.support.flags import SAVED
+from tests.support.weights import write_weights
 from tools import search
-
-NETWORK = ["--backbone", "test_resnet", "--weights", "net.pth", "--height", "64", "--width", "32"]
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +29,7 @@ def camera(tmp_path_factory):
     folder = tmp_path_factory.mktemp("camera")
     write_frames(folder / "hall")
     write_tracks(folder / "tracks.txt")
-    torch.manual_seed(0)
-    torch.save(create_model("test_resnet", weights="none").model.state_dict(), folder / "net.pth")
+    write_weights(folder / "net.pth")
     return folder
 
 
@@ -47,7 +44,7 @@ def said(capsys, *words, frames="hall", fps=10):
     """The last line that the command prints."""
     rate = ["--fps", str(fps)] if fps else []
     files = ["--tracks", "tracks.txt", "--frames", frames, "--camera", "3", *rate]
-    search.main(["index", *files, "--index", "people.index", "--gpu_ids", "-1", *NETWORK, *words])
+    search.main(["index", *files, "--index", "people.index", "--gpu_ids", "-1", *SAVED, *words])
     return capsys.readouterr().out.splitlines()[-1]
 
 
@@ -235,7 +232,7 @@ def test_what_is_not_there_is_named(words, message, place, capsys):
 )
 def test_options_that_do_not_go_together_are_refused(words, message, place, capsys):
     with pytest.raises(UserError, match=message):
-        search.main(["index", *words, "--index", "people.index", "--gpu_ids", "-1", *NETWORK])
+        search.main(["index", *words, "--index", "people.index", "--gpu_ids", "-1", *SAVED])
 
 
 def test_a_rate_and_a_camera_are_asked_for(place, capsys):
@@ -243,7 +240,7 @@ def test_a_rate_and_a_camera_are_asked_for(place, capsys):
         said(capsys, fps=None)
     files = ["--tracks", "tracks.txt", "--frames", "hall", "--fps", "10"]
     with pytest.raises(UserError, match=r"tracks\.txt: which camera is it of\?"):
-        search.main(["index", *files, "--index", "people.index", "--gpu_ids", "-1", *NETWORK])
+        search.main(["index", *files, "--index", "people.index", "--gpu_ids", "-1", *SAVED])
     (place / "hall" / "seqinfo.ini").write_text("[Sequence]\nframeRate=20\n")
     said(capsys, fps=None)
     assert recorded_tracks(SearchIndex("people.index"))[0].fps == 20
@@ -294,7 +291,7 @@ def test_a_video_without_its_tracks_is_no_image(place):
         ("none.mp4", "no such image or folder"),
     ):
         with pytest.raises(UserError, match=f"{name}: {message}"):
-            search.main(["index", name, "--index", "people.index", "--gpu_ids", "-1", *NETWORK])
+            search.main(["index", name, "--index", "people.index", "--gpu_ids", "-1", *SAVED])
 
 
 def test_a_record_names_no_folder_to_write_to(place, capsys):

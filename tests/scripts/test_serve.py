@@ -13,11 +13,11 @@ from PIL import Image
 from person_reid.gallery.index import SearchIndex
 from person_reid.serve.operations import ALL_OPERATIONS
 from tests.support import ROOT
+from tests.support.flags import SMALLEST
 
 httpx = pytest.importorskip("httpx")
 
 PAGE = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
-NETWORK = "--backbone test_resnet --weights none --height 32 --width 16 --gpu_ids -1"
 
 
 def test_the_page_lists_the_operations():
@@ -33,7 +33,7 @@ def test_the_client_of_the_page_enrolls_identifies_and_forgets(tmp_path):
     (tmp_path / "tokens").write_text(f"forget {token}\n")
     command = [sys.executable, str(ROOT / "tools/serve.py"), "--index", "people.index"]
     with subprocess.Popen(
-        [*command, *NETWORK.split(), "--port", "0", "--tokens", "tokens"],
+        [*command, *SMALLEST, "--gpu_ids", "-1", "--port", "0", "--tokens", "tokens"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,
