@@ -128,7 +128,7 @@ def ask(address, answers, seed):
 
 def faults(folder, answers):
     """Return a sentence for each image that is not as the service has said."""
-    with_names = {}
+    with_names: dict[Path, str | None] = {}
     for images in SearchIndex(folder / "people.index").images():
         with_names |= {path: about.identity for path, about in images}
     paths = {image: path_of_id(image) for image in (*answers.there, *answers.gone)}
