@@ -167,6 +167,7 @@ def test_the_faults_of_all_groups_of_a_configuration_count(values, message):
 def test_a_value_that_looks_like_an_option_stays_as_it_is():
     error = OptionError("{pool}: expected a pool.", pool="{neck}", neck="bnneck")
     assert str(error) == "pool='{neck}': expected a pool."
+    assert str(OptionError("{that}.mat: leave {fp16} out.")) == "{that}.mat: leave fp16 out."
 
 
 def test_errors_name_options_as_the_reader_writes_them():

@@ -6,13 +6,16 @@ The name of the field is the flag of the scripts, the key in opts.yaml and the a
 package imports nothing but the standard library, so that --help and mistakes do not wait for torch.
 """
 
+import importlib
 import math
 import os
+import pkgutil
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from datetime import date
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar, get_args, get_type_hints
 
 from person_reid.errors import UserError, describe_error
@@ -30,7 +33,8 @@ Number = TypeVar("Number", int, float)
 class OptionError(UserError):
     """An error about options, which a command line spells `--instances 4`, Python `instances=4`.
 
-    message: each {name} in it is an option.
+    message: each {name} of an option in it stands for that option. Other words in braces, such as
+        those in the name of a user's file, stay as they are.
     values: what to say of options besides their names, {name: value}.
     """
 
@@ -43,12 +47,28 @@ class OptionError(UserError):
 
         def put(found: re.Match[str]) -> str:
             name = found[1]
-            return spell(name, self.values[name]) if name in self.values else spell(name)
+            if name in self.values:
+                return spell(name, self.values[name])
+            return spell(name) if name in option_names() else found[0]
 
         return NAMED_OPTION.sub(put, self.message)
 
     def __str__(self) -> str:
         return self.spelled(as_argument)
+
+
+def option_names() -> set[str]:
+    """Return the names of the options of all scripts and loaded plugins."""
+    package = Path(__file__).parent
+    for module in pkgutil.iter_modules([str(package)]):
+        importlib.import_module(f"person_reid.config.{module.name}")
+    kinds, names = [Options], set[str]()
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        if is_dataclass(kind):
+            names |= kind.declared().keys()
+    return names
 
 
 def on_command_line(error: BaseException) -> str:

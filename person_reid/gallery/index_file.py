@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.arrays import flaw
+from person_reid.config.option import OptionError
 from person_reid.config.search import CODE_NAMES
 from person_reid.errors import UserError
 from person_reid.files import real
@@ -90,8 +91,8 @@ class IndexFile(SqliteFile):
         if self.codes not in CODE_NAMES:
             raise self._damaged(f"it holds codes of an unknown kind, {self.codes!r}")
         if codes not in (None, self.codes):
-            raise UserError(
-                f"{self.path}: its codes are {self.codes}, not {codes}: leave --codes out, or "
+            raise OptionError(
+                f"{self.path}: its codes are {self.codes}, not {codes}: leave {{codes}} out, or "
                 "take another index."
             )
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from person_reid.config.option import OptionError
 from person_reid.config.times import EPOCH, written
 from person_reid.data.video.tracked_boxes import Track, read_tracks
 from person_reid.errors import UserError
@@ -143,10 +144,10 @@ def read_truth(folder: Path, tracks: Sequence[IndexedTrack]) -> list[NamedTrack]
     records = {each.record.source: each.record for each in tracks}.values()
     cameras = {record.camera for record in records}
     if len(cameras) < len(records):
-        raise UserError("--truth: a camera has several track files; index one of each camera.")
+        raise OptionError("{truth}: a camera has several track files; index one of each camera.")
     if odd := [camera for camera in sorted(cameras) if not is_file_name(camera)]:
-        raise UserError(
-            f"--truth: the camera {odd[0]!r} cannot be the name of a folder in {folder}."
+        raise OptionError(
+            f"{{truth}}: the camera {odd[0]!r} cannot be the name of a folder in {folder}."
         )
     truth = [
         (record.camera, str(track.number), track)
@@ -243,8 +244,8 @@ def check_clocks(tracks: Sequence[IndexedTrack]) -> None:
     """Raise UserError unless it is known when each file begins."""
     for each in tracks:
         if not each.record.start:
-            raise UserError(
-                f"--travel: nobody knows when {each.record.path} begins. "
+            raise OptionError(
+                f"{{travel}}: nobody knows when {each.record.path} begins. "
                 f"Say it, as in: {as_command('tools/search.py')} "
                 f"index --tracks {each.record.path} --start 2026-11-01T09:30"
             )

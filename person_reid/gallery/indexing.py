@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from person_reid.config.option import OptionError
 from person_reid.data.images.decoding import decodable
 from person_reid.data.layout import list_images
 from person_reid.deploy.embedder import Embedder
@@ -72,8 +73,8 @@ def find_images(places: Iterable[str | Path]) -> list[Path]:
     found: list[Path] = []
     for place in map(Path, places):
         if place.is_file() and place.suffix.lower() in VIDEO_SUFFIXES:
-            raise UserError(
-                f"{place}: a video. Index the people that a tracker found in it, with --tracks: "
+            raise OptionError(
+                f"{place}: a video. Index the people that a tracker found in it, with {{tracks}}: "
                 f"{shipped('docs/tracks.md')} says how."
             )
         images = list_images(place) if place.is_dir() else [place]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from person_reid.config.option import OptionError
 from person_reid.config.times import local, moment, parsed, stored, written
 from person_reid.data.images.image_files import open_image
 from person_reid.data.own.csv_tables import read_table
@@ -292,9 +293,10 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     expression = compiled(pattern)
     groups = expression.groupindex.keys()
     if pattern and not (groups and groups <= {"id", "identity", "camera", "track", "source"}):
-        raise UserError(
-            rf"--pattern {pattern}: expected groups of id, camera, track, "
-            r"source, as in _c(?P<camera>\d+)"
+        raise OptionError(
+            "{pattern}: expected groups of id, camera, track, "
+            r"source, as in _c(?P<camera>\d+)",
+            pattern=pattern,
         )
     return expression
 

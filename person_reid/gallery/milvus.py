@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from person_reid.config.option import OptionError
 from person_reid.config.times import stored
 from person_reid.errors import UserError
 from person_reid.gallery.checks import (
@@ -316,7 +317,7 @@ class MilvusGallery:
     def _asked(self, which: Filter) -> str:
         """Return a filter in Milvus's words."""
         if which.where and not self._has_more():
-            raise UserError(f"{self.path}: --where: {NO_MORE}")
+            raise OptionError(f"{self.path}: {{where}}: {NO_MORE}")
         return milvus_filter(which)
 
     def _upsert(self, rows: Sequence[dict[str, Any]], abouts: Sequence[About]) -> None:

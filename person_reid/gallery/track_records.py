@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.config.forms import listed_numbers
+from person_reid.config.option import OptionError
 from person_reid.config.search import TrackFileOptions
 from person_reid.config.times import EPOCH, parsed, stored
 from person_reid.data.video.crops import number_and_frame
@@ -217,8 +218,8 @@ def describe_tracks(
     source = _source(path, *map(Path, indexed_at or (path, place)))
     if known and known.source != source:
         if any(index.images(Filter(source=known.source))):
-            raise UserError(
-                f"{config.tracks}: it or its --frames changed since its images were indexed. "
+            raise OptionError(
+                f"{config.tracks}: it or its {{frames}} changed since its images were indexed. "
                 f"Forget these first: {as_command('tools/search.py')} "
                 f"forget --source {known.source} --index {index.path}"
             )
@@ -228,9 +229,11 @@ def describe_tracks(
     )
     frames = open_frames(place, fps)
     if not frames.fps:
-        raise UserError(f"{config.frames}: images have no frame rate. Give it: --fps 30, say.")
+        raise OptionError(
+            f"{config.frames}: images have no frame rate. Give it: {{fps}}, say.", fps=30
+        )
     if not camera:
-        raise UserError(f"{config.tracks}: which camera is it of? Give its name: --camera NAME")
+        raise OptionError(f"{config.tracks}: which camera is it of? Give its name by {{camera}}.")
     crops = _crops_folder(index, source, config.crops, known)
     form = config.format or (known.form if known else None)
     images = _images_of_labels(path, frames)
@@ -291,12 +294,13 @@ def _crops_folder(index: Gallery, source: str, given: str | None, known: TrackRe
         return str(real(given) / source)
     crops = crops_beside(index, source)
     if known and (crops is None or real(known.crops) != crops):
-        raise UserError(
-            f"{index.path}: the images of {known.path} were cut elsewhere. Name the folder: "
-            f"--crops {quoted(Path(known.crops).parent)}"
+        raise OptionError(
+            f"{index.path}: the images of {known.path} were cut elsewhere. "
+            "Name the folder: {crops}",
+            crops=quoted(Path(known.crops).parent),
         )
     if crops is None:
-        raise UserError(f"{index.path}: name a folder for the images that are cut: --crops FOLDER")
+        raise OptionError(f"{index.path}: name a folder for the images that are cut by {{crops}}.")
     return str(crops)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageOps
 
-from person_reid.config.option import FRAME_RATE
+from person_reid.config.option import FRAME_RATE, OptionError
 from person_reid.data.images.image_files import DEEP, is_image, open_image
 from person_reid.data.video.tracked_boxes import seconds_of
 from person_reid.errors import UserError
@@ -77,7 +77,9 @@ def first_number(
     numbers = {*numbers} or {1}
     lowest, highest = min(numbers), max(numbers)
     if given is not None and given > lowest:
-        raise UserError(f"--first_frame {given}: the tracks begin with frame {lowest}.")
+        raise OptionError(
+            f"{{first_frame}}: the tracks begin with frame {lowest}.", first_frame=given
+        )
     named = frames.first + frames.zero - 1
     possible = [first for first in dict.fromkeys((named, 1, 0)) if first <= lowest]
     last = frames.last - frames.first

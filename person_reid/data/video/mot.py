@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from person_reid.config.option import OptionError
 from person_reid.data.images.image_files import is_image
 from person_reid.data.own.folder_or_list import draw_split
 from person_reid.data.readers import Picture, PicturesBySplit, files_below
@@ -85,9 +86,11 @@ def read_sequences(
     Raises UserError if no sequence is found, if a line makes no sense, and if no box is left.
     """
     if not 0 <= min_visibility <= 1:
-        raise UserError(f"--min_visibility {min_visibility}: expected a number from 0 to 1.")
+        raise OptionError(
+            "{min_visibility}: expected a number from 0 to 1.", min_visibility=min_visibility
+        )
     if frame_stride < 1:
-        raise UserError(f"--frame_stride {frame_stride}: expected a number above 0.")
+        raise OptionError("{frame_stride}: expected a number above 0.", frame_stride=frame_stride)
     found = _sequences(data_dir)
     rows = {file: read_rows(file) for file in found.values()}
     forms = formats_of(rows, format)
@@ -108,11 +111,14 @@ def read_sequences(
     ]
     if not pictures:
         kinds = sorted({box.kind for box in every})
-        raise UserError(
-            f"--data_dir {data_dir}: no box is left of {len(found)} sequences "
-            f"with --min_visibility {min_visibility}, --frame_stride {frame_stride} "
+        raise OptionError(
+            f"{{data_dir}}: no box is left of {len(found)} sequences "
+            "with {min_visibility}, {frame_stride} "
             f"and the classes {', '.join(f'{kind:g}' for kind in sorted(people))} "
-            f"of {', '.join(f'{kind:g}' for kind in kinds) or 'no box'}. Try others."
+            f"of {', '.join(f'{kind:g}' for kind in kinds) or 'no box'}. Try others.",
+            data_dir=data_dir,
+            min_visibility=min_visibility,
+            frame_stride=frame_stride,
         )
     return draw_split(pictures, test_fraction, seed)
 
@@ -137,14 +143,14 @@ def _sequences(data_dir: Path) -> dict[str, Path]:
             for folder, file in folders.items()
         }
     if len(found) < len(folders):
-        raise UserError(
-            f"--data_dir {data_dir}: sequences of one name in it, such as {min(found)}. "
-            "Rename one of them."
+        raise OptionError(
+            f"{{data_dir}}: sequences of one name in it, such as {min(found)}. Rename one of them.",
+            data_dir=data_dir,
         )
     if not found:
-        raise UserError(
-            f"--data_dir {data_dir}: no gt/gt.txt at any depth; "
-            "expected MOTChallenge's train folder."
+        raise OptionError(
+            "{data_dir}: no gt/gt.txt at any depth; expected MOTChallenge's train folder.",
+            data_dir=data_dir,
         )
     return found
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from person_reid.config.forms import listed_numbers
-from person_reid.config.option import LARGEST_SETTING
+from person_reid.config.option import LARGEST_SETTING, OptionError
 from person_reid.config.prepare import TRACK_FORMAT_NAMES
 from person_reid.errors import UserError
 from person_reid.files import content_of
@@ -235,8 +235,9 @@ def formats_of(files: Mapping[Path, Sequence[TrackRow]], name: str | None = None
             found, expected = "a folder", "a file"
             if TRACK_FORMATS[name].labels:
                 found, expected = expected, found
-            raise UserError(
-                f"{path}: {found}; --format {name} is about {expected}. Leave --format out."
+            raise OptionError(
+                f"{path}: {found}; {{format}} is about {expected}. Leave {{format}} out.",
+                format=name,
             )
     if name:
         return [TRACK_FORMATS[name]] * len(files)
