@@ -44,7 +44,7 @@ from person_reid.gallery.schema import VERSION
 from person_reid.gallery.sqlite_errors import BUSY, DAMAGED
 from person_reid.gallery.track_crops import delete_crops
 from person_reid.retrieval.neighbours import merged, nearest_of_chunks
-from person_reid.retrieval.similarity import Features
+from person_reid.retrieval.similarity import CosineScores, Features, PreparedGallery
 
 if TYPE_CHECKING:
     from person_reid.deploy.embedder import Embedder
@@ -309,32 +309,33 @@ class SearchIndex(IndexFile):
 
     def compared(
         self, which: Filter, after: int = 0
-    ) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
+    ) -> Iterator[tuple[npt.NDArray[np.int64], Features | PreparedGallery]]:
         """Yield (ids (n,), features (n, D)) of the images with ids above `after`.
 
-        An exact search compares them; few of them stay in memory.
+        An exact search compares them; few of them stay in memory, prepared.
         """
         if self.count_after(after) <= EXACT:
-            for ids, features in self._kept(self._every, after):
-                if which != EVERYTHING:
-                    inside = self._admitted(which, ids)
-                    ids, features = ids[inside], features[inside]
-                if len(ids):
-                    yield ids, features
+            for ids, gallery in self._kept(self._every, after):
+                if which == EVERYTHING:
+                    yield ids, gallery
+                elif (inside := self._admitted(which, ids)).any():
+                    yield ids[inside], gallery.factor[inside]
         elif self._admits_few(which):
             yield from self._kept(self._few, after, which)
         else:
             yield from self.chunks(after, which)
 
-    def _every(self, after: int) -> list[tuple[npt.NDArray[np.int64], Features]]:
+    def _every(self, after: int) -> list[tuple[npt.NDArray[np.int64], PreparedGallery]]:
         """Return the images with ids above `after`, and their features."""
-        found = list(self.chunks(after))
+        found = prepared(self.chunks(after))
         self._check_number(sum(len(ids) for ids, _ in found), self.count_after(after))
         return found
 
-    def _few(self, after: int, which: Filter) -> list[tuple[npt.NDArray[np.int64], Features]]:
+    def _few(
+        self, after: int, which: Filter
+    ) -> list[tuple[npt.NDArray[np.int64], PreparedGallery]]:
         """Return those of them that a filter admits, and their features."""
-        found = list(self.chunks(after, which))
+        found = prepared(self.chunks(after, which))
         if not after:
             self._check_number(sum(len(ids) for ids, _ in found), self.allowed(which)[1])
         return found
@@ -379,6 +380,13 @@ class SearchIndex(IndexFile):
         if lists is None or not self.knows(lists.token) or lists.is_behind(self):
             lists = self._lists = InvertedLists(self)
         return lists
+
+
+def prepared(
+    chunks: Iterable[tuple[npt.NDArray[np.int64], Features]],
+) -> list[tuple[npt.NDArray[np.int64], PreparedGallery]]:
+    """Return chunks of ids and features, ready for one search after another."""
+    return [(ids, CosineScores.prepared(features)) for ids, features in chunks]
 
 
 def next_file(index: str | Path) -> Path:

@@ -20,6 +20,7 @@ from person_reid.retrieval.similarity import (
     CosineScores,
     Features,
     Floats,
+    PreparedGallery,
     chunks,
     on_cpu,
     positions,
@@ -80,7 +81,7 @@ class ExactNeighbours:
     def search(
         self,
         queries: Features,
-        gallery: Features,
+        gallery: Features | PreparedGallery,
         k: int,
         itself: bool = False,
         farthest: bool = False,
@@ -89,7 +90,8 @@ class ExactNeighbours:
 
         Equal similarities are ordered by index.
 
-        queries, gallery: features (Q, D) and (G, D).
+        queries, gallery: features (Q, D) and (G, D). A gallery that is searched again and again may
+            be what CosineScores.prepared made of its features.
         k: the number of neighbours, at most G.
         itself: the queries are the gallery, all of it, and every image comes first in its own list.
         farthest: also find `lowest`.
@@ -152,13 +154,13 @@ def put_itself_first(found: Neighbours) -> None:
 
 
 def nearest_of_chunks(
-    queries: Features, chunks: Iterable[tuple[Integers, Features]], k: int
+    queries: Features, chunks: Iterable[tuple[Integers, Features | PreparedGallery]], k: int
 ) -> tuple[Features, Integers]:
     """Return similarities and ids, both (Q, min(k, N)), of the nearest of N images.
 
     The images come in chunks, because not all of them fit in memory.
 
-    chunks: ids (n,) and features (n, D); equal similarities are in their order.
+    chunks: ids (n,) and features (n, D), perhaps prepared; equal similarities are in their order.
     """
     nearest = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
     for ids, features in chunks:

@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -117,11 +118,27 @@ class Scores:
         raise NotImplementedError
 
 
+@dataclass(frozen=True, eq=False)
+class PreparedGallery:
+    """A gallery's factor of the scores, and its twins, for one query after another.
+
+    To find them takes several times as long as to multiply them by a single query.
+    """
+
+    factor: Features
+    later: Integers
+    first: Integers
+
+    def __len__(self) -> int:
+        return len(self.factor)
+
+
 class CosineScores(Scores):
     """Cosines between queries (Q, D) and gallery (G, D), computed when asked for.
 
     Identical images score the same.
 
+    gallery: the features, or what `prepared` made of them.
     device: an accelerator's torch.device; NumPy computes if it is None or the CPU.
     """
 
@@ -129,10 +146,16 @@ class CosineScores(Scores):
     gallery: Any
 
     def __init__(
-        self, query: Features, gallery: Features, device: torch.device | None = None
+        self,
+        query: Features,
+        gallery: Features | PreparedGallery,
+        device: torch.device | None = None,
     ) -> None:
-        self.query, self.gallery = self.factors(query, gallery)
-        self.later, self.first = twins(self.gallery)
+        if not isinstance(gallery, PreparedGallery):
+            gallery = self.prepared(gallery)
+        self.query = self.query_factor(query)
+        self.gallery = gallery.factor
+        self.later, self.first = gallery.later, gallery.first
         if device is not None and device.type != "cpu":
             import torch
 
@@ -145,10 +168,21 @@ class CosineScores(Scores):
             )
         self.shape = (len(query), len(gallery))
 
+    @classmethod
+    def prepared(cls, gallery: Features) -> PreparedGallery:
+        """Return what all scores of a gallery (G, D) share."""
+        factor = cls.gallery_factor(gallery)
+        return PreparedGallery(factor, *twins(factor))
+
     @staticmethod
-    def factors(query: Features, gallery: Features) -> tuple[Features, Features]:
-        """Return two arrays; the first times the transpose of the second gives the scores."""
-        return unit_rows(query), unit_rows(gallery)
+    def query_factor(query: Features) -> Features:
+        """Return an array that gives the scores, multiplied by the gallery's transpose."""
+        return unit_rows(query)
+
+    @staticmethod
+    def gallery_factor(gallery: Features) -> Features:
+        """Return the gallery's array."""
+        return unit_rows(gallery)
 
     def __call__(self, start: int, stop: int) -> Any:
         """Return the (stop - start, G) float32 cosines of these queries."""
@@ -167,12 +201,14 @@ class EuclideanScores(CosineScores):
     """
 
     @staticmethod
-    def factors(query: Features, gallery: Features) -> tuple[Features, Features]:
-        """Return the queries with a column of ones and the gallery with a column of −|g|²/2."""
-        halves = np.einsum("nd,nd->n", gallery, gallery) / 2
-        return np.column_stack([query, np.ones_like(query[:, 0])]), np.column_stack(
-            [gallery, -halves]
-        )
+    def query_factor(query: Features) -> Features:
+        """Return the queries with a column of ones."""
+        return np.column_stack([query, np.ones_like(query[:, 0])])
+
+    @staticmethod
+    def gallery_factor(gallery: Features) -> Features:
+        """Return the gallery with a column of −|g|²/2."""
+        return np.column_stack([gallery, -np.einsum("nd,nd->n", gallery, gallery) / 2])
 
 
 class OwnScores(Scores):

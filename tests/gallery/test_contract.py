@@ -163,5 +163,5 @@ def test_an_address_names_a_file_or_a_registered_engine(monkeypatch, tmp_path):
         open_gallery("redis://x")
     with pytest.raises(UserError, match="no such index"):
         open_gallery("mine:x", new=False)
-    with pytest.raises(UserError, match="--codes is for files"), growing_gallery("mine:x", "sq8"):
+    with pytest.raises(UserError, match="codes is for files"), growing_gallery("mine:x", "sq8"):
         pass

@@ -156,7 +156,7 @@ def test_an_index_keeps_its_codes_and_smaller_ones_make_smaller_files(tmp_path, 
         index.prepare()
         (lists,) = tmp_path.glob(f"{codes}.index*.lists")
         sizes.append(lists.stat().st_size)
-        with pytest.raises(UserError, match=rf"its codes are {codes}, not another: leave --codes"):
+        with pytest.raises(UserError, match=rf"its codes are {codes}, not another: leave codes"):
             SearchIndex(tmp_path / f"{codes}.index", "another")
         assert SearchIndex(tmp_path / f"{codes}.index").codes == codes
     assert sizes == sorted(sizes)

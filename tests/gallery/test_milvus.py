@@ -318,7 +318,7 @@ def test_a_collection_of_an_earlier_version_goes_on(tmp_path, features, caplog):
     assert gallery.client.describe_index("people", "feature")["index_type"] == "AUTOINDEX"
     assert gallery.describe({"/a.jpg": About("Carla", more={"store": "3"})}) == 1
     assert "further columns are left out" in caplog.text and gallery.recall("version") is None
-    with pytest.raises(UserError, match="--where: an earlier version made this gallery"):
+    with pytest.raises(UserError, match="where: an earlier version made this gallery"):
         gallery.search(features[:1], 2, among=Filter(where={"store": "3"}))
     assert gallery.forget(Filter(identity="Carla"), "identity") == 1 and len(gallery) == 1
     gallery.close()

@@ -90,5 +90,5 @@ def test_means_of_a_large_gallery_come_from_a_part(index, monkeypatch):
 def test_without_cameras_the_command_that_says_them_is_named(tmp_path):
     index = SearchIndex(tmp_path / "people.index")
     index.add(["a.jpg"], FEATURES[:1])
-    with pytest.raises(UserError, match=r"--camera_norm needs the cameras .* --about CSV"):
+    with pytest.raises(UserError, match=r"camera_norm needs the cameras .* --about CSV"):
         NormalizedGallery(index)

@@ -144,9 +144,7 @@ def test_a_format_that_is_named_decides(tmp_path):
     write_sequence(tmp_path / "walk", truth)
     found = read_sequences(tmp_path, frame_stride=1, test_fraction=0, format="mot")
     assert [picture.identity for picture in found["train_all"]] == ["walk-2"]
-    with pytest.raises(
-        UserError, match="a file; --format ultralytics is about a folder. Leave --f"
-    ):
+    with pytest.raises(UserError, match="a file; format=.ultralytics. is about a folder. Leave f"):
         read_boxes(path, "ultralytics")
 
 
