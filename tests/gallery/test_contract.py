@@ -1,6 +1,5 @@
 """Every gallery keeps the contract: an index file, Milvus Lite, and the dictionary of the docs."""
 
-import importlib.util
 import os
 
 import numpy as np
@@ -34,8 +33,9 @@ UNIT = FEATURES / np.linalg.norm(FEATURES, axis=1, keepdims=True)
 def gallery(request, tmp_path, monkeypatch):
     monkeypatch.setitem(GALLERIES, "dictionary", DictionaryGallery)
     places = {"file": tmp_path / "a.index", "milvus": f"milvus://{tmp_path}/a.db/people"}
-    if request.param == "milvus" and not importlib.util.find_spec("milvus_lite"):
-        pytest.skip("Milvus Lite is not installed")
+    if request.param == "milvus":
+        pytest.importorskip("milvus_lite", reason="Milvus Lite is not installed")
+        request.getfixturevalue("quick_milvus")
     opened: Gallery = open_gallery(str(places.get(request.param, "dictionary:a")))
     yield opened
     opened.close()

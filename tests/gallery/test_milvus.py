@@ -29,6 +29,7 @@ pymilvus = pytest.importorskip("pymilvus")
 milvus_lite = pytest.importorskip("milvus_lite", reason="Milvus Lite stands in for a server")
 milvus_lite_server = pytest.importorskip("milvus_lite.adapter.grpc.server")
 grpc = pytest.importorskip("grpc")
+pytestmark = pytest.mark.usefixtures("quick_milvus")
 
 COUNT = 300
 # The last is not UTF-8.
