@@ -28,6 +28,7 @@ from person_reid.config.tested import (
 )
 from person_reid.config.zoo import zoo
 from person_reid.data.images.image_files import Limits
+from person_reid.deploy.batch_norms import reestimate_batch_norms
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import NetworkToTest, load_network
@@ -36,7 +37,6 @@ from person_reid.device import dtype_of, select_device
 from person_reid.errors import UserError
 from person_reid.models.factory import check_network, options_of, resolve
 from person_reid.retrieval.features import parse_scales
-from person_reid.retrieval.normalization import reestimate_batch_norms
 from person_reid.retrieval.results import NETWORK, PLAIN, read_note
 from person_reid.retrieval.thresholds import load_threshold
 from person_reid.run_folder import RunFolder, default_name, names_a_run, save_tensors

@@ -1,70 +1,21 @@
-"""Fit a network to the images it is tested on without training it.
-
-Either its batch norms or its features are fitted. Neither needs a label, and neither needs the
-images the network was trained on.
-"""
+"""Fit features to the images a network is tested on, without a label and without training."""
 
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from person_reid.arrays import as_features, check_lengths, names_or_numbers
 from person_reid.config.option import OptionError
-from person_reid.data.images.augment import normalise
-from person_reid.device import autocast
 from person_reid.errors import UserError
-from person_reid.models.network import Network
-from person_reid.progress import progress
 from person_reid.retrieval.results import FeatureSet, check_sets
 from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
 
-STATISTICS_BATCH = 64  # images per batch; the statistics are means over the batches
 # Standard deviation of a dimension. Below it, standardising leaves the dimension as it is.
 LEAST_DEVIATION = 1e-6
 # Variance. Equal features of equal cameras have variance 0, and 0 / 0 is undefined.
 LEAST_VARIANCE = 1e-30
-
-
-@torch.inference_mode()
-def reestimate_batch_norms(
-    network: Network, bank: torch.Tensor, device: torch.device, dtype: torch.dtype | None = None
-) -> None:
-    """Measure the running statistics of all batch norms anew, in place, on a bank of images.
-
-    bank: (N, H, W, 3) uint8.
-
-    Each statistic is the mean over batches of images in random order, so that a batch resembles the
-    whole. The network ends in evaluation mode. dtype: of autocast. Raises UserError if the network
-    has no batch norm, or if there are fewer than two images. Li et al., Revisiting Batch
-    Normalization For Practical Domain Adaptation, ICLR 2017.
-    """
-    norms = [
-        module
-        for module in network.modules()
-        if isinstance(module, _BatchNorm) and module.track_running_stats
-    ]
-    if not norms or len(bank) < 2:
-        found = "the network has no batch norm" if not norms else "a single image has no statistics"
-        raise OptionError(f"{{adapt_bn}}: {found}. Leave the flag out.")
-    network.to(device).eval()
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.train()
-        norm.momentum = None  # a plain mean over the batches
-    order = torch.randperm(len(bank), generator=torch.Generator().manual_seed(0))
-    # The batches are of equal size, so that none is too small.
-    batches = order.tensor_split(-(-len(bank) // STATISTICS_BATCH))
-    for indices in progress(batches, desc="batch norms"):
-        with autocast(device, dtype):
-            network.embed(normalise(bank[indices].to(device)))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.eval()
 
 
 class CameraNorm:
