@@ -26,11 +26,11 @@ from .data.samplers import register_sampler as register_sampler
 from .data.torch_dataset import read_dataset as read_dataset
 from .data.video.track_files import register_track_format as register_track_format
 from .deploy.embedder import Embedder as Embedder
-from .deploy.find import feature_flags as feature_flags
-from .deploy.find import network_name as network_name
 from .deploy.find import open_embedder as open_embedder
-from .deploy.find import run_of as run_of
 from .deploy.load import NetworkToTest as NetworkToTest
+from .deploy.network_names import feature_flags as feature_flags
+from .deploy.network_names import network_name as network_name
+from .deploy.network_names import run_of as run_of
 from .deploy.publish import save_pretrained as save_pretrained
 from .device import prepare_training as prepare_training
 from .device import seed_everything as seed_everything

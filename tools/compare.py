@@ -17,10 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.compare import CompareConfig
+from person_reid.config.tested import parse_scales
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.data.images.image_files import limits_of_bits
 from person_reid.deploy.find import own_threshold, tested_network
-from person_reid.retrieval.features import parse_scales
 from person_reid.retrieval.results import PLAIN
 from person_reid.retrieval.thresholds import DIGITS, accepts, measured_flags, with_bound
 from person_reid.text import printable

@@ -33,9 +33,9 @@ from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.named_network import network_named
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import check_test_sets
+from person_reid.deploy.exported_files import file_size
 from person_reid.deploy.find import tested_network
 from person_reid.deploy.publish import accuracy, milliseconds
-from person_reid.deploy.run import file_size
 from person_reid.files import real, with_ending, write_json
 from person_reid.models.published.hub import on_disk, weight_file
 from person_reid.models.weight_files import SAFETENSORS

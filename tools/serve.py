@@ -16,6 +16,7 @@ the answer is sent. /v1/openapi.json describes all operations; docs/service.md e
 
 import socket
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -25,6 +26,7 @@ from person_reid.config.serve import ServeConfig
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
 from person_reid.gallery.gallery import file_at, growing_gallery
+from person_reid.gallery.indexed_network import open_onnx_network
 
 
 @spelled_as_flags()
@@ -47,7 +49,8 @@ def main(argv: list[str] | None = None) -> None:
     tokens = read_tokens(config.tokens) if config.tokens else {new_token(): "forget"}
     with open_port(config.host, config.port) as listening:
         with growing_gallery(config.index) as index:
-            embedder = reid.open_network(index, config)
+            open_network = reid.open_network if find_spec("torch") else open_onnx_network
+            embedder = open_network(index, config)
             index.prepare()
 
         access = Access(tokens, config.per_minute)

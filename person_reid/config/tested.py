@@ -7,9 +7,20 @@ from person_reid.config import zoo
 from person_reid.config.forms import file_ending_in, printable_text, three_numbers
 from person_reid.config.network import NetworkOptions, PublishedNetworks
 from person_reid.config.optimizer import PrecisionOptions
-from person_reid.config.option import ANY, POSITIVE, SEED, SIDE, Options, listed, option, redeclared
+from person_reid.config.option import (
+    ANY,
+    POSITIVE,
+    SEED,
+    SIDE,
+    OptionError,
+    Options,
+    listed,
+    option,
+    redeclared,
+)
 from person_reid.config.run import DeviceOptions, RecordOptions
 
+SMALLEST_AREA, LARGEST_AREA = 0.1, 10  # area of a resized image, as a multiple of the network's
 OF_ENGINE = {"engine": ANY}
 CONFIG_FILE = "config.json"  # describes the network, in a folder of save_pretrained
 # Options of a network in training that no test needs, or that another group declares.
@@ -256,3 +267,34 @@ class TestConfig(FittedFeatures, FeatureOptions, EngineOptions, TrainedNetwork, 
             given = listed(unit)
             return f"{given} gives features unit length, and {{no_norm}} keeps theirs: choose one."
         return ""
+
+
+OF_RUN = tuple(RunToTest.declared())
+OF_FILE = tuple(FileToTest.declared())
+DESCRIPTION = tuple(Description.declared())
+# Options that an exported file has decided, and options that a file of another program might need.
+DECIDED = ("from_run", *OF_RUN, *OF_FILE, *DESCRIPTION, *DecidedFeatures.declared())
+PREPARED = (
+    *SizeToTest.declared(),
+    *(name for name in EngineOptions.declared() if name != "engine"),
+)
+# Features with different values of these cannot be compared.
+ALTERING = tuple(name for name, each in TestConfig.declared().items() if each.about.alters)
+
+
+def parse_scales(text: str) -> list[float]:
+    """Return the resize factors of a `--ms` value: the square roots of areas such as "1,1.1,1.2".
+
+    Raises UserError if one is not a number from SMALLEST_AREA to LARGEST_AREA.
+    """
+    try:
+        areas = [float(part) for part in text.split(",")]
+    except ValueError:
+        areas = []
+    if not areas or not all(SMALLEST_AREA <= area <= LARGEST_AREA for area in areas):
+        raise OptionError(
+            f"{{ms}}: expected numbers from {SMALLEST_AREA} to {LARGEST_AREA}, "
+            "separated by commas, such as 1,1.1,1.2",
+            ms=text,
+        )
+    return [area**0.5 for area in areas]

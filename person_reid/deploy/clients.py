@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import (
     TOLERANCE_OF_DTYPE,
     check_deviation,
@@ -22,8 +23,8 @@ from person_reid.deploy.export import (
     export,
     references,
 )
-from person_reid.deploy.interface import Contents
-from person_reid.deploy.run import Engine, import_runtime
+from person_reid.deploy.exported_files import import_runtime
+from person_reid.deploy.run import Engine
 from person_reid.files import atomic_write
 from person_reid.models.network import Network
 from person_reid.retrieval.features import fused_embedding

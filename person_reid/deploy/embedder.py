@@ -27,9 +27,9 @@ import torch
 from PIL import Image
 
 from person_reid.arrays import Integers, any_array, flaw
-from person_reid.config.tested import CONFIG_FILE
+from person_reid.config.tested import CONFIG_FILE, LARGEST_AREA, SMALLEST_AREA
 from person_reid.data.images.decoding import decode
-from person_reid.data.images.image_files import Limits, Pixels, fit_image, load_image
+from person_reid.data.images.image_files import Limits, Pixels, fit_image, load_image, probe_image
 from person_reid.deploy.extraction import FeatureSettings, open_source
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import NetworkToTest
@@ -38,7 +38,7 @@ from person_reid.device import sleep_soon, usable_device
 from person_reid.errors import UserError
 from person_reid.progress import progress
 from person_reid.retrieval.bound import Bound
-from person_reid.retrieval.features import LARGEST_AREA, SMALLEST_AREA, side_rows
+from person_reid.retrieval.features import side_rows
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import load_bound, load_threshold
 
@@ -223,26 +223,26 @@ class Embedder:
         return embedder
 
     def probe(self) -> Features:
-        """Return the feature (D,) of a synthetic image, by which a file recognises its network."""
-        return self([np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)])[0]
+        """Return the feature (D,) of probe_image()."""
+        return self([probe_image()])[0]
 
     def features(
         self,
-        bank: torch.Tensor,
+        bank: torch.Tensor | Pixels,
         description: str = "features",
         cameras: Cameras | None = None,
     ) -> Features:
         """Return the features (N, D) float32 of an image bank, uint8 (N, *size, 3).
 
-        load_bank makes such a bank. cameras: (N,) from 1, for a network with side information. The
-        features have unit length unless `unit_length` is off.
+        load_bank makes such a bank; an array does as well. cameras: (N,) from 1, for a network with
+        side information. The features have unit length unless `unit_length` is off.
         Raises UserError if one is NaN, infinite, or all zero: nothing can be compared with it. All
         scripts get their features here.
         """
         self._check_process()
         rows = side_rows(cameras, self.sides)
         known: dict[str, Any] = {} if rows is None else {"sides": rows}
-        return _checked(self._extract(bank, description=description, **known))
+        return _checked(self._extract(torch.as_tensor(bank), description=description, **known))
 
     def _check_process(self) -> None:
         """Raise UserError in a forked process, which would wait forever for missing threads.

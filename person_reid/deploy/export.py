@@ -18,9 +18,10 @@ from torch import nn
 
 from person_reid.config.option import OptionError
 from person_reid.data.images.augment import MEAN, STD
-from person_reid.deploy.interface import CONTENTS_KEY, Contents
+from person_reid.deploy.contents import CONTENTS_KEY, Contents
+from person_reid.deploy.exported_files import import_runtime
 from person_reid.deploy.quantise import int8
-from person_reid.deploy.run import STREAM_BATCH, Engine, import_runtime, providers, quiet
+from person_reid.deploy.run import STREAM_BATCH, Engine, providers, quiet
 from person_reid.errors import UserError
 from person_reid.files import atomic_write, with_ending
 from person_reid.models.network import Network

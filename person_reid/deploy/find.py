@@ -17,14 +17,14 @@ from person_reid.config.option import Options, as_flag, configured, listed
 from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.tested import (
     CONFIG_FILE,
-    DecidedFeatures,
-    Description,
-    EngineOptions,
-    FileToTest,
-    RunToTest,
-    SizeToTest,
+    DECIDED,
+    DESCRIPTION,
+    OF_FILE,
+    OF_RUN,
+    PREPARED,
     TestConfig,
     TrainedNetwork,
+    parse_scales,
 )
 from person_reid.config.zoo import zoo
 from person_reid.data.images.image_files import Limits
@@ -32,68 +32,17 @@ from person_reid.deploy.batch_norms import reestimate_batch_norms
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import NetworkToTest, load_network
+from person_reid.deploy.network_names import network_name, run_of
 from person_reid.deploy.pretrained import find_folder, open_pretrained
 from person_reid.device import dtype_of, select_device
 from person_reid.errors import UserError
 from person_reid.models.factory import check_network, options_of, resolve
-from person_reid.retrieval.features import parse_scales
-from person_reid.retrieval.results import NETWORK, PLAIN, read_note
+from person_reid.retrieval.results import NETWORK, read_note
 from person_reid.retrieval.thresholds import load_threshold
-from person_reid.run_folder import RunFolder, default_name, names_a_run, save_tensors
+from person_reid.run_folder import RunFolder, save_tensors
 from person_reid.text import did_you_mean
 
 log = logging.getLogger(__name__)
-OF_RUN = tuple(RunToTest.declared())
-OF_FILE = tuple(FileToTest.declared())
-DESCRIPTION = tuple(Description.declared())
-# Options that an exported file has decided, and options that a file of another program might need.
-DECIDED = ("from_run", *OF_RUN, *OF_FILE, *DESCRIPTION, *DecidedFeatures.declared())
-PREPARED = (
-    *SizeToTest.declared(),
-    *(name for name in EngineOptions.declared() if name != "engine"),
-)
-# Features with different values of these cannot be compared.
-ALTERING = tuple(name for name, each in TestConfig.declared().items() if each.about.alters)
-
-
-def run_of(options: TrainedNetwork) -> str | None:
-    """Return the name of the run whose network is meant, or None for a network without a run."""
-    if getattr(options, "engine", None):
-        return None
-    if options.from_run:
-        return options.from_run if names_a_run(options.from_run) else None
-    return None if options.backbone else options.name or default_name()
-
-
-def title(options: TrainedNetwork) -> str:
-    """Return the network in words."""
-    if name := run_of(options):
-        return f"{name} {options.which_epoch}"
-    return options.from_run or f"{options.backbone} {options.weights}"
-
-
-def network_name(options: TrainedNetwork) -> str:
-    """Return the network as a result file notes it.
-
-    A run's name comes with that of its checkpoint, as `--which_epoch 59` and `60` may mean one
-    file. A file's name comes with that of its folder.
-    """
-    if run := run_of(options):
-        with suppress(FileNotFoundError):  # the run was tested elsewhere
-            return f"{run} {RunFolder(run).weights_file(options.which_epoch).stem}"
-        return f"{run} {options.which_epoch}"
-    engine = getattr(options, "engine", None)
-    file = Path(engine or options.from_run or options.weights or "")
-    named = "/".join(file.resolve().parts[-2:]) if file.exists() else file.name
-    return " ".join(filter(None, (options.backbone, named)))
-
-
-def feature_flags(options: TestConfig) -> str:
-    """Return the flags that make features differ from those of the network alone, or PLAIN."""
-    given = {name: getattr(options, name) for name in ALTERING}
-    areas = ",".join(f"{scale**2:g}" for scale in parse_scales(options.ms))  # 1.0 is 1
-    given["ms"] = areas if areas != "1" else None
-    return " ".join(as_flag(name, value) for name, value in given.items() if value) or PLAIN
 
 
 def own_threshold(options: TrainedNetwork) -> str | None:

@@ -1,123 +1,30 @@
 """Describe the input and the output of an exported network.
 
-A file of ours describes itself in JSON (Contents). A file of another program only declares the
+A file of ours describes itself in JSON (contents.py). A file of another program only declares the
 shape and type of its input. You must know how it wants its pixels (Preparation). Which of its
 outputs is the feature is guessed, unless you name it.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from person_reid.config.option import LARGEST_SIDE, OptionError
-from person_reid.data.images.augment import MEAN, STD, normalise
+from person_reid.data.images.augment import MEAN, STD
+from person_reid.deploy.contents import Contents, is_image_size
 from person_reid.errors import UserError
-from person_reid.text import parse_json
 
-CONTENTS_KEY = "person-reid"  # under which a file holds its Contents
 USUAL = (256, 128)  # the size of images if a file of another program does not say it
 Run = Callable[[torch.Tensor], torch.Tensor]
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Contents:
-    """Describe what an exported file expects and returns.
-
-    height, width: the images' size in pixels.
-    dim: width of the feature.
-    pieces: number of equal pieces of the feature that are normalised separately.
-    source: the network and its weights, in words.
-    normalised: the file takes uint8 RGB images (B, H, W, 3) and applies ImageNet's normalisation
-        itself. Otherwise it takes normalised float32 images (B, 3, H, W).
-    flip: the file adds the mirrored image's feature itself.
-    l2: the feature has unit length.
-    precision: float32, float16 or int8.
-    tensorrt: run by TensorRT if it is installed.
-    up_to: 1 or 255 if the file takes float32 images (B, 3, H, W) with values from 0 to that and
-        applies ImageNet's normalisation itself; 0 if it does not.
-    bgr: their channels are blue, green and red.
-    """
-
-    height: int
-    width: int
-    dim: int
-    pieces: int = 1
-    source: str = ""
-    normalised: bool = False
-    flip: bool = False
-    l2: bool = False
-    precision: str = "float32"
-    tensorrt: bool = False
-    up_to: int = 0
-    bgr: bool = False
-
-    @property
-    def takes(self) -> str:
-        """Return the type and the shape of the images that the file takes, in words."""
-        if self.normalised:
-            return f"uint8 (B, {self.height}, {self.width}, 3)"
-        values = f", {'BGR' if self.bgr else 'RGB'} 0..{self.up_to}" if self.up_to else ""
-        return f"float32 (B, 3, {self.height}, {self.width}){values}"
-
-    def to_json(self) -> str:
-        """Return one line of JSON."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> Contents:
-        """Read the JSON in a file and ignore entries of later versions.
-
-        Raises ValueError or TypeError for an entry that is missing or cannot be true.
-        """
-        found = parse_json(text)
-        if not isinstance(found, dict):
-            raise ValueError(f"its description is {text[:40]}")
-        known = {field.name: field.type for field in fields(cls)}
-        contents = cls(**{name: found[name] for name in known if name in found})
-        for name, kind in known.items():
-            value = getattr(contents, name)
-            if type(value).__name__ != kind:
-                raise ValueError(
-                    f"its description says {name} {value!r}, expected a value of type {kind}"
-                )
-        height = contents.height
-        width = contents.width
-        dim = contents.dim
-        pieces = contents.pieces
-        problems = {
-            f"{height} x {width} pixels": not _is_size(height, width),
-            f"values from 0 to {contents.up_to}": contents.up_to not in (0, 1, 255),
-            f"a feature of width {dim} in {pieces} pieces": dim < 1 or pieces < 1 or dim % pieces,
-        }
-        for problem, applies in problems.items():
-            if applies:
-                raise ValueError(f"its description says {problem}")
-        return contents
-
-    def images(self, batch: int, generator: torch.Generator | None = None) -> torch.Tensor:
-        """Return random images in the form that the file expects."""
-        shape = (batch, self.height, self.width, 3)
-        pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-        return self.input(pixels).contiguous()
-
-    def input(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return RGB images, uint8 (B, H, W, 3), in the form that the file expects."""
-        if self.normalised:
-            return pixels
-        if not self.up_to:
-            return normalise(pixels)
-        images = (pixels.flip(3) if self.bgr else pixels).permute(0, 3, 1, 2)
-        return images.float() * (self.up_to / 255)
 
 
 @dataclass(frozen=True)
@@ -206,7 +113,7 @@ def adapt_interface(
     takes = f"{path}: takes images of {height}×{width}"
     if any(side and own not in (None, side) for side, own in zip(sides, asked, strict=True)):
         raise OptionError(f"{takes}; leave {{height}} and {{width}} out.")
-    if not _is_size(height, width):
+    if not is_image_size(height, width):
         raise UserError(f"{takes} pixels; expected at most {LARGEST_SIDE} on a side.")
 
     def features(pixels: torch.Tensor) -> torch.Tensor:
@@ -231,10 +138,6 @@ def adapt_interface(
         preparation,
     )
     return Contents(height, width, found.shape[1], source=path.name, normalised=True), in_batches
-
-
-def _is_size(height: int, width: int) -> bool:
-    return 0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE
 
 
 def _shown(shape: Sequence[int | None]) -> str:

@@ -5,32 +5,32 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from person_reid.arrays import as_float32
 from person_reid.config.optimizer import PrecisionOptions
 from person_reid.config.option import Options, as_flag, configured
 from person_reid.config.search import AnswerOptions, NetworkOfIndex
-from person_reid.config.tested import TestConfig, TrainedNetwork
+from person_reid.config.tested import DECIDED, PREPARED, TestConfig, TrainedNetwork
 from person_reid.data.images.image_files import limits_of_bits
-from person_reid.deploy import find
-from person_reid.deploy.embedder import Embedder
-from person_reid.deploy.load import NetworkToTest
+from person_reid.deploy.network_names import feature_flags, network_name, run_of
 from person_reid.errors import UserError
 from person_reid.files import checksum_of, real
 from person_reid.gallery.checks import SAME_PICTURE
 from person_reid.gallery.contract import Gallery
 from person_reid.gallery.numbered_notes import add_note, numbered_notes
-from person_reid.models.factory import options_of
 from person_reid.retrieval.thresholds import load_threshold
 from person_reid.run_folder import RunFolder, default_name, names_a_run
 from person_reid.text import as_command
 
+if TYPE_CHECKING:  # an index is also opened without PyTorch
+    from person_reid.deploy.embedder import Embedder
+    from person_reid.deploy.onnx_embedder import OnnxEmbedder
+
 log = logging.getLogger(__name__)
+RUNTIME = "onnxruntime"  # which runs ONNX files without PyTorch
 # The options on which features depend. An index remembers from_run as "from".
-OF_FEATURES = (
-    *find.DECIDED, *find.PREPARED, "engine", "no_flip", *PrecisionOptions.declared()
-)  # fmt: skip
+OF_FEATURES = (*DECIDED, *PREPARED, "engine", "no_flip", *PrecisionOptions.declared())
 # Options that say where a network is; whether it is the same, its features tell.
 MOVABLE = ("name", "weights", "engine", "from")
 MOVED_FILES = ("weights", "engine", "from")  # are found beside an index as well
@@ -63,6 +63,11 @@ class NetworkRef:
         )
         return cls(kind, str(flags.get(kind) or ""), tuple(sorted(others)))
 
+    @property
+    def bits(self) -> Any:
+        """The bits of deep images, or None."""
+        return dict(self.options).get("bits")
+
     def to_json(self) -> dict[str, Any]:
         """Return {option: value}."""
         return {self.kind: self.place, **dict(self.options)}
@@ -93,7 +98,9 @@ class NetworkRef:
         return f"{backbone} {self.place}" if backbone else self.place
 
 
-def open_network(index: Gallery, options: NetworkOfIndex | AnswerOptions | None = None) -> Embedder:
+def open_network(
+    index: Gallery, options: NetworkOfIndex | AnswerOptions | None = None
+) -> "Embedder":
     """Return the Embedder that an index remembers, or that the options name for a new index.
 
     >>> embed = open_network(SearchIndex("people.index"))
@@ -101,6 +108,8 @@ def open_network(index: Gallery, options: NetworkOfIndex | AnswerOptions | None 
     Raises UserError for options that name another network than the index remembers, and if its
     features or those of its run's weights are others by now.
     """
+    from person_reid.deploy.find import open_embedder  # loads torch
+
     options = options or AnswerOptions(index=str(index.path))
     network = found_again(index, network_ref(index, options))
     config = replace(
@@ -109,7 +118,7 @@ def open_network(index: Gallery, options: NetworkOfIndex | AnswerOptions | None 
         batchsize=options.batchsize,
         runtime=options.runtime,
     )
-    run = find.run_of(config)
+    run = run_of(config)
     known = known_network(index)
     remembered = known and (known.kind, known.place) == ("name", run)  # else the options ask for it
     if run and remembered and not RunFolder(run).options_file.exists():
@@ -117,8 +126,27 @@ def open_network(index: Gallery, options: NetworkOfIndex | AnswerOptions | None 
             f"{index.path}: its network is the run {run}, which is not in {Path.cwd()}. "
             f"Go to the folder that holds model/{run}."
         )
-    bits = dict(network.options).get("bits")
-    embedder = find.open_embedder(config, limits=limits_of_bits(bits))
+    embedder = open_embedder(config, limits=limits_of_bits(network.bits))
+    check_same_network(index, embedder, network)
+    return embedder
+
+
+def open_onnx_network(index: Gallery, options: NetworkOfIndex) -> "OnnxEmbedder":
+    """Return the network of an index, or of the options, on a machine without PyTorch.
+
+    Raises UserError unless it is an ONNX file for onnxruntime, and as open_network does.
+    """
+    from person_reid.deploy.onnx_embedder import OnnxEmbedder
+
+    network = found_again(index, network_ref(index, options))
+    if Path(network.place).suffix.lower() != ".onnx" or options.runtime not in (None, RUNTIME):
+        raise UserError(
+            f"{index.path}: PyTorch is not installed, and its network ({network}) needs it: python "
+            f"-m pip install torch. Without PyTorch, ONNX files run, by {RUNTIME}."
+        )
+    embedder = OnnxEmbedder(
+        network.place, not network.config().no_flip, limits_of_bits(network.bits)
+    )
     check_same_network(index, embedder, network)
     return embedder
 
@@ -154,11 +182,14 @@ def _weights_digest(place: str | Path) -> str | None:
     return checksum_of(file) if file.suffix in WEIGHT_ENDINGS and file.is_file() else None
 
 
-def ref_of(embedder: Embedder) -> NetworkRef:
+def ref_of(embedder: "Embedder") -> NetworkRef:
     """Return the network of an Embedder that was made in Python, as an index remembers it.
 
     Raises UserError if no options name it: a command could not open it again.
     """
+    from person_reid.deploy.load import NetworkToTest  # loads torch
+    from person_reid.models.factory import options_of
+
     source, weights = embedder.source, embedder.weights
     if isinstance(source, NetworkToTest):
         raise UserError(
@@ -176,7 +207,7 @@ def ref_of(embedder: Embedder) -> NetworkRef:
     return NetworkRef.from_json(flags | {kind: str(source)})
 
 
-def check_same_embedder(index: Gallery, embedder: Embedder) -> None:
+def check_same_embedder(index: Gallery, embedder: "Embedder") -> None:
     """Check that an index holds features of an Embedder's network; a new one remembers it.
 
     Raises UserError if it does not, and, for a new index, if no options name the network.
@@ -200,7 +231,7 @@ def measured_threshold(
     if given is None:
         return None
     network = network_of(index)
-    features = find.network_name(network), find.feature_flags(network)
+    features = network_name(network), feature_flags(network)
     return load_threshold(given, *features, score=score, camera_norm=camera_norm)
 
 
@@ -246,7 +277,9 @@ def known_network(index: Gallery) -> NetworkRef | None:
     raise UserError(f"{index.path}: damaged: it says {flags!r:.100} of its network.")
 
 
-def check_same_network(index: Gallery, embedder: Embedder, network: NetworkRef) -> None:
+def check_same_network(
+    index: Gallery, embedder: "Embedder | OnnxEmbedder", network: NetworkRef
+) -> None:
     """Check by a synthetic image, whose feature the index keeps, that this is its network.
 
     network: what the embedder embeds with; a new index remembers it. Raises UserError if the index

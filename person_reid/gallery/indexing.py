@@ -9,12 +9,11 @@ answers = index.search(embedder(["someone.jpg"]), k=10)
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from person_reid.config.option import OptionError
 from person_reid.data.images.decoding import decodable
 from person_reid.data.layout import list_images
-from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
 from person_reid.files import real, shipped
 from person_reid.gallery.checks import state_of
@@ -24,6 +23,9 @@ from person_reid.gallery.metadata import About
 from person_reid.progress import progress
 from person_reid.retrieval.thresholds import judged
 
+if TYPE_CHECKING:  # an index is also opened without PyTorch
+    from person_reid.deploy.embedder import Embedder
+
 FIRST_CHUNK, LARGEST_CHUNK = 512, 8192  # images added in one transaction: at first, and at most
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".avi", ".mov", ".webm", ".m4v", ".ts", ".mpg", ".mpeg", ".wmv"}
 LONGEST_CHUNK_SECONDS = 5  # seconds; as long as a chunk takes less, the next one is twice as large
@@ -31,7 +33,7 @@ LONGEST_CHUNK_SECONDS = 5  # seconds; as long as a chunk takes less, the next on
 
 def add_images(
     index: Gallery,
-    embedder: Embedder,
+    embedder: "Embedder",
     paths: Iterable[str | Path],
     abouts: Mapping[Any, About] | None = None,
     skip_unreadable: bool = False,

@@ -18,7 +18,6 @@ from torch.fx.experimental.optimization import fuse
 from torch.nn.functional import interpolate, normalize
 
 from person_reid.arrays import Integers
-from person_reid.config.option import OptionError
 from person_reid.data.images.augment import normalise
 from person_reid.data.images.decoding import in_order
 from person_reid.device import autocast
@@ -30,26 +29,6 @@ from person_reid.retrieval.similarity import Features
 log = logging.getLogger(__name__)
 # Most images at a time on a CPU: the layer outputs of a larger batch do not fit into the cache.
 CPU_BATCH = 32
-
-SMALLEST_AREA, LARGEST_AREA = 0.1, 10  # area of a resized image, as a multiple of the network's
-
-
-def parse_scales(text: str) -> list[float]:
-    """Return the resize factors of a `--ms` value: the square roots of areas such as "1,1.1,1.2".
-
-    Raises UserError if one is not a number from SMALLEST_AREA to LARGEST_AREA.
-    """
-    try:
-        areas = [float(part) for part in text.split(",")]
-    except ValueError:
-        areas = []
-    if not areas or not all(SMALLEST_AREA <= area <= LARGEST_AREA for area in areas):
-        raise OptionError(
-            f"{{ms}}: expected numbers from {SMALLEST_AREA} to {LARGEST_AREA}, "
-            "separated by commas, such as 1,1.1,1.2",
-            ms=text,
-        )
-    return [area**0.5 for area in areas]
 
 
 def fused_embedding(

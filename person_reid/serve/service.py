@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from person_reid.config.serve import ServiceLimits
 from person_reid.config.times import ago, stored
 from person_reid.data.images.image_files import Pixels, fit_image
-from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
 from person_reid.gallery.metadata import Filter
 from person_reid.retrieval.similarity import Features
@@ -27,6 +25,10 @@ from person_reid.serve.problems import Problem
 from person_reid.serve.requests import MEGABYTE, decoded
 from person_reid.serve.uploads import remove_unlisted
 from person_reid.serve.usage import Usage
+
+if TYPE_CHECKING:  # the service also runs without PyTorch
+    from person_reid.deploy.embedder import Embedder
+    from person_reid.deploy.onnx_embedder import OnnxEmbedder
 
 log = logging.getLogger(__name__)
 HOUR = 3600
@@ -42,7 +44,7 @@ class Service:
     def __init__(
         self,
         address: str,
-        embedder: Embedder,
+        embedder: "Embedder | OnnxEmbedder",
         access: Access,
         limits: ServiceLimits,
         batch_size: int = 32,
@@ -117,4 +119,4 @@ class Service:
         return [fit_image(image, height, width, resize=self.embedder.resize) for image in images]
 
     def _embed(self, pixels: list[Pixels]) -> Features:
-        return self.embedder.features(torch.from_numpy(np.stack(pixels)), description="")
+        return self.embedder.features(np.stack(pixels), description="")

@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image
 
 from person_reid.data.video.frames import Frame, size_of
-from person_reid.deploy.run import import_runtime, open_for_library, providers, quiet
+from person_reid.deploy.exported_files import import_runtime, open_for_library
+from person_reid.deploy.run import providers, quiet
 from person_reid.device import available_cores
 from person_reid.errors import UserError, first_line
 from person_reid.files import TENSORS, regular_file

@@ -17,7 +17,7 @@ from person_reid.config.prepare import PrepareConfig
 from person_reid.config.published import NETWORK_FLAGS
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
-from person_reid.deploy.find import run_of
+from person_reid.deploy.network_names import run_of
 from person_reid.errors import UserError
 from person_reid.run_folder import RunFolder
 from tests.support import FIXTURES, ROOT

@@ -15,7 +15,7 @@ from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse, share_batch
 from person_reid.console.options import spelled_as_flags
-from person_reid.deploy.find import run_of
+from person_reid.deploy.network_names import run_of
 from person_reid.errors import UserError
 from person_reid.run_folder import RunFolder
 from person_reid.training.build import completed_options

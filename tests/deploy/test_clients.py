@@ -17,7 +17,7 @@ from person_reid.config.export import PROGRAMS
 from person_reid.data.images.augment import MEAN, STD
 from person_reid.deploy.clients import CLIENTS, contents_for, lines_for
 from person_reid.deploy.embedder import Embedder
-from person_reid.deploy.run import import_runtime
+from person_reid.deploy.exported_files import import_runtime
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from tests.support.scripts import run

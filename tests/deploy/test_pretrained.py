@@ -18,8 +18,8 @@ from person_reid import Embedder, UserError
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.deploy import publish
-from person_reid.deploy.find import run_of
 from person_reid.deploy.load import network_of_run
+from person_reid.deploy.network_names import run_of
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.publish import about_data, save_pretrained
 from person_reid.models.factory import create_model

@@ -14,10 +14,11 @@ import torch
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.deploy import runtimes as module
+from person_reid.deploy.contents import Contents
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.export import export
-from person_reid.deploy.interface import Contents
-from person_reid.deploy.run import Engine, import_runtime
+from person_reid.deploy.exported_files import import_runtime
+from person_reid.deploy.run import Engine
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from tests.support import ROOT
@@ -263,7 +264,7 @@ def test_onnxruntime_is_told_to_report_to_nobody(monkeypatch):
 def test_openvino_reports_to_nobody():
     code = """
 import sys, time
-from person_reid.deploy.run import import_runtime
+from person_reid.deploy.exported_files import import_runtime
 sys.addaudithook(lambda event, _: print(event, flush=True)
     if event in ("socket.connect", "os.fork") else None)
 import_runtime("openvino").Core()

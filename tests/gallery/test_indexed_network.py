@@ -2,7 +2,7 @@
 
 import pytest
 
-from person_reid.deploy.find import run_of
+from person_reid.deploy.network_names import run_of
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.indexed_network import NetworkRef, network_of
 

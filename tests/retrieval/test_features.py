@@ -6,16 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
+from person_reid.config.tested import parse_scales
 from person_reid.data.images.augment import normalise
 from person_reid.data.images.bank import load_bank
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
-from person_reid.retrieval.features import (
-    extract_features,
-    fused_embedding,
-    on_device,
-    parse_scales,
-)
+from person_reid.retrieval.features import extract_features, fused_embedding, on_device
 
 CPU = torch.device("cpu")
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 import person_reid as reid
 from person_reid.deploy import find
+from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
 from person_reid.gallery import indexing
 from person_reid.models.factory import create_model
@@ -325,19 +326,19 @@ def test_broken_images_are_listed_and_passed_over_when_asked(indexed, capsys, ca
 def test_chunks_grow_as_long_as_they_take_little_time(folder, capsys, monkeypatch, pause, sizes):
     monkeypatch.setattr(indexing, "FIRST_CHUNK", 2)
     monkeypatch.setattr(indexing, "LONGEST_CHUNK_SECONDS", pause)
-    embed, found = indexing.Embedder.__call__, []
+    embed, found = Embedder.__call__, []
 
     def noting(self, images):
         found.append(len(images))
         return embed(self, images)
 
-    monkeypatch.setattr(indexing.Embedder, "__call__", noting)
+    monkeypatch.setattr(Embedder, "__call__", noting)
     said(capsys, "index", "first", *SAVED)
     assert found == sizes  # the first is the probe of the network
 
 
 def test_an_image_that_changes_while_it_is_embedded_is_read_again(indexed, capsys, monkeypatch):
-    embed = indexing.Embedder.__call__
+    embed = Embedder.__call__
 
     def changing(self, images):
         features = embed(self, images)
@@ -345,7 +346,7 @@ def test_an_image_that_changes_while_it_is_embedded_is_read_again(indexed, capsy
         return features
 
     with monkeypatch.context() as patch:
-        patch.setattr(indexing.Embedder, "__call__", changing)
+        patch.setattr(Embedder, "__call__", changing)
         said(capsys, "index", "second")
     assert "1 image added, 3 were there already" in said(capsys, "index", "second")
     assert said(capsys, "query", "stranger.png", "--top", "1").splitlines()[1].endswith("10.png")

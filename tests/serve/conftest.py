@@ -28,7 +28,9 @@ class Colors:
     limits = None
 
     def features(self, bank, description=""):
-        halves = bank.numpy().reshape(len(bank), 2, -1, 3).mean(axis=2).reshape(len(bank), 6) + 1
+        halves = (
+            np.asarray(bank).reshape(len(bank), 2, -1, 3).mean(axis=2).reshape(len(bank), 6) + 1
+        )
         return (halves / np.linalg.norm(halves, axis=1, keepdims=True)).astype(np.float32)
 
 

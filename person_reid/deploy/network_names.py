@@ -1,0 +1,49 @@
+"""What a result, a log or an index calls the network that options name."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from person_reid.config.option import as_flag
+from person_reid.config.tested import ALTERING, TestConfig, TrainedNetwork, parse_scales
+from person_reid.retrieval.results import PLAIN
+from person_reid.run_folder import RunFolder, default_name, names_a_run
+
+
+def run_of(options: TrainedNetwork) -> str | None:
+    """Return the name of the run whose network is meant, or None for a network without a run."""
+    if getattr(options, "engine", None):
+        return None
+    if options.from_run:
+        return options.from_run if names_a_run(options.from_run) else None
+    return None if options.backbone else options.name or default_name()
+
+
+def title(options: TrainedNetwork) -> str:
+    """Return the network in words."""
+    if name := run_of(options):
+        return f"{name} {options.which_epoch}"
+    return options.from_run or f"{options.backbone} {options.weights}"
+
+
+def network_name(options: TrainedNetwork) -> str:
+    """Return the network as a result file notes it.
+
+    A run's name comes with that of its checkpoint, as `--which_epoch 59` and `60` may mean one
+    file. A file's name comes with that of its folder.
+    """
+    if run := run_of(options):
+        with suppress(FileNotFoundError):  # the run was tested elsewhere
+            return f"{run} {RunFolder(run).weights_file(options.which_epoch).stem}"
+        return f"{run} {options.which_epoch}"
+    engine = getattr(options, "engine", None)
+    file = Path(engine or options.from_run or options.weights or "")
+    named = "/".join(file.resolve().parts[-2:]) if file.exists() else file.name
+    return " ".join(filter(None, (options.backbone, named)))
+
+
+def feature_flags(options: TestConfig) -> str:
+    """Return the flags that make features differ from those of the network alone, or PLAIN."""
+    given = {name: getattr(options, name) for name in ALTERING}
+    areas = ",".join(f"{scale**2:g}" for scale in parse_scales(options.ms))  # 1.0 is 1
+    given["ms"] = areas if areas != "1" else None
+    return " ".join(as_flag(name, value) for name, value in given.items() if value) or PLAIN

@@ -1,0 +1,88 @@
+"""An exported network, run by ONNX Runtime alone: for a service on a machine without PyTorch."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from person_reid.arrays import flaw
+from person_reid.data.images.image_files import Limits, Pixels, fit_image, probe_image
+from person_reid.deploy.contents import CONTENTS_KEY, Contents
+from person_reid.deploy.exported_files import import_runtime, open_for_library
+from person_reid.device import available_cores
+from person_reid.errors import UserError, first_line
+from person_reid.retrieval.similarity import Features
+from person_reid.text import as_command
+
+BATCH = 32  # images at a time
+
+
+class OnnxEmbedder:
+    """What the service asks of an Embedder, by ONNX Runtime and without PyTorch.
+
+    path: an ONNX file that tools/export.py --normalise_input wrote, so that it takes pixels.
+    flip: add the mirrored image's output, unless the file does so itself.
+    limits: the lowest and highest value of images of more than 8 bits.
+
+    The features are those of Embedder(path), but for the rounding of a sum and a length. Raises
+    UserError for another file, and if onnxruntime is not installed.
+    """
+
+    resize = "bicubic"
+
+    def __init__(self, path: str | Path, flip: bool = True, limits: Limits | None = None) -> None:
+        self.source = Path(path)
+        self.flip, self.limits = flip, limits
+        onnxruntime = import_runtime("onnxruntime")
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = available_cores()
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        settings.log_severity_level = 3
+        try:
+            with open_for_library(self.source) as content:
+                self._session = onnxruntime.InferenceSession(
+                    content, settings, providers=["CPUExecutionProvider"]
+                )
+            described = self._session.get_modelmeta().custom_metadata_map
+            self.contents = Contents.from_json(described[CONTENTS_KEY])
+            usable = self.contents.normalised
+        except UserError:
+            raise
+        except Exception as error:  # the library fails in its own ways
+            raise UserError(
+                f"{path}: not an ONNX file that {as_command('tools/export.py')} wrote, or damaged "
+                f"({first_line(error)})."
+            ) from error
+        if not usable:
+            raise UserError(
+                f"{path}: takes images that PyTorch has to normalise. Export it with "
+                f"{as_command('tools/export.py')} --normalise_input"
+            )
+        self.size = (self.contents.height, self.contents.width)
+        self.dim = self.contents.dim
+
+    def features(self, pixels: Pixels, description: str = "") -> Features:
+        """Return the features (N, D) float32, of unit length, of images uint8 (N, *size, 3).
+
+        Raises UserError if one is NaN, infinite, or all zero.
+        """
+        batches = np.split(pixels, range(BATCH, len(pixels), BATCH))
+        found = np.concatenate([self._features_of(batch) for batch in batches])
+        if problem := flaw(found):
+            raise UserError(f"{self.source}: {problem}. Export the network again.")
+        return found
+
+    def probe(self) -> Features:
+        """Return the feature (D,) of a synthetic image, as Embedder.probe does."""
+        return self.features(fit_image(Image.fromarray(probe_image()), *self.size)[None])[0]
+
+    def _features_of(self, pixels: Pixels) -> Features:
+        """Return the features of one batch; each piece of a feature has the same length."""
+        contents = self.contents
+        mirrored = self.flip and not contents.flip and not contents.l2
+        views = [pixels, pixels[:, :, ::-1]] if mirrored else [pixels]
+        outputs = [self._session.run(None, {"images": np.ascontiguousarray(v)})[0] for v in views]
+        total = np.stack(outputs).sum(axis=0)
+        parts = total.reshape(len(total), -1, contents.pieces)
+        lengths = np.linalg.norm(parts, axis=1, keepdims=True) * contents.pieces**0.5
+        return np.asarray((parts / np.maximum(lengths, 1e-12)).reshape(total.shape), np.float32)

@@ -1,0 +1,111 @@
+"""The service runs with the packages that its page lists for a machine without PyTorch."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from person_reid import Embedder, SearchIndex, UserError
+from person_reid.deploy.onnx_embedder import OnnxEmbedder
+from tests.scripts.test_serve import PAGE, read_until
+from tests.support import ROOT
+from tests.support.flags import SMALLEST
+from tools import export
+
+httpx = pytest.importorskip("httpx")
+pytest.importorskip("onnxruntime")
+# Python runs it at its start: what the page does not list cannot be imported.
+BLOCK = "import sys; sys.modules.update(dict.fromkeys({absent}))"
+
+
+def listed_packages():
+    """The names of the packages on the page, in lower case."""
+    command = re.search(r"pip install (faiss-cpu .*?)\n```", PAGE, re.DOTALL)
+    assert command
+    return {name.lower().replace("-", "_") for name in command[1].replace("\\", "").split()}
+
+
+def absent_modules():
+    """The modules of all packages that are installed here and that the page does not list.
+
+    Packages that the listed ones need are there.
+    """
+    needed = {"anyio", "click", "h11", "idna", "typing_extensions", "person_reid", "packaging"}
+    there = listed_packages() | needed
+    return {
+        module
+        for module, names in packages_distributions().items()
+        if not there & {name.lower().replace("-", "_") for name in names}
+    } - {"person_reid"}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    path = tmp_path_factory.mktemp("exported") / "small.onnx"
+    export.main([*SMALLEST, "--normalise_input", "--output", str(path)])
+    return path
+
+
+def pictures(count, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, 32, 16, 3), np.uint8)
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_features_are_those_of_an_embedder(exported, flip):
+    plain = OnnxEmbedder(exported, flip)
+    full = Embedder(exported, device="cpu", flip=flip)
+    assert (plain.size, plain.dim) == (full.size, full.dim)
+    images = pictures(40)
+    np.testing.assert_allclose(plain.features(images), full(list(images)), atol=1e-6)
+    np.testing.assert_allclose(plain.probe(), full.probe(), atol=1e-6)
+
+
+def test_files_that_need_pytorch_are_refused(tmp_path):
+    export.main([*SMALLEST, "--output", str(tmp_path / "plain.onnx")])
+    with pytest.raises(UserError, match="--normalise_input"):
+        OnnxEmbedder(tmp_path / "plain.onnx")
+    (tmp_path / "broken.onnx").write_bytes(b"no network")
+    with pytest.raises(UserError, match="or damaged"):
+        OnnxEmbedder(tmp_path / "broken.onnx")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGTERM")
+def test_the_packages_of_the_page_are_enough(exported, tmp_path):
+    blocked = absent_modules()
+    assert {"torch", "torchvision", "timm", "matplotlib"} <= blocked
+    (tmp_path / "sitecustomize.py").write_text(BLOCK.format(absent=sorted(blocked)))
+    Image.fromarray(pictures(1)[0]).save(tmp_path / "a.png")
+    command = [sys.executable, str(ROOT / "tools/serve.py"), "--index", "people.index"]
+    with subprocess.Popen(
+        [*command, "--engine", str(exported), "--port", "0"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{tmp_path}:{ROOT}"},
+    ) as service:
+        assert service.stdout
+        said = "".join(read_until(service.stdout))
+        try:
+            assert "Listening" in said, said
+            (address,) = re.findall(r"Listening at (\S+)", said)
+            (token,) = re.findall(r"ends: (\S+)", service.stdout.readline())
+            headers = {"Authorization": f"Bearer {token}"}
+            image = (tmp_path / "a.png").read_bytes()
+            for path in ("images?identity=Anna", "search"):
+                answer = httpx.post(
+                    f"{address}/{path}", headers=headers, files={"image": image}, timeout=60
+                )
+                assert answer.status_code == 200, answer.text
+            (query,) = answer.json()["queries"]
+            assert query["matches"][0]["identity"] == "Anna"
+        finally:
+            service.send_signal(signal.SIGTERM)
+    with pytest.raises(UserError, match="other flags|another network"):
+        SearchIndex(tmp_path / "people.index", network=Embedder(exported, device="cpu", flip=False))
