@@ -42,6 +42,7 @@ from person_reid.gallery.linked_tracks import (
     link_indexed,
     record_people,
 )
+from person_reid.gallery.people_counts import lines_of_people
 from person_reid.gallery.people_folder import PEOPLE_MARK, check_track_names, write_people_folder
 from person_reid.show.lanes import draw_lanes
 from person_reid.text import counted
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(AcrossConfig, argv, __doc__)
     check_places(config)
     index = open_gallery(config.index, new=False)
-    every, features = indexed_tracks(index)
+    every, features = indexed_tracks(index, reid.Filter(after=config.after, before=config.before))
     check_track_names(config.save, every, index)
     tracks = every[: len(features)]
     if len(tracks) < len(every):
@@ -67,6 +68,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"Written: {config.sheet}")
     write_people_folder(config.save, linked, index)
     print(f"{config.save}: {in_words(linked, config)}")
+    print(*lines_of_people(linked), sep="\n")
 
     if config.truth:
         tell_score(config.truth, linked, truth)

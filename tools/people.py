@@ -43,7 +43,8 @@ from person_reid.files import (
 )
 from person_reid.gallery.gallery import growing_gallery
 from person_reid.gallery.indexed_tracks import indexed_tracks
-from person_reid.gallery.linked_tracks import begin_of, in_words, link_indexed
+from person_reid.gallery.linked_tracks import begin_of, in_words, link_indexed, record_people
+from person_reid.gallery.people_counts import lines_of_people
 from person_reid.gallery.people_folder import PEOPLE_MARK, check_track_names, write_people_folder
 from person_reid.gallery.tracks_to_index import index_tracks
 from person_reid.show.lanes import draw_lanes
@@ -208,7 +209,7 @@ def link_people(index: reid.Gallery, config: VideosConfig) -> None:
             "--track_score, or take another --detector."
         )
     folder = Path(config.save)
-    every, features = indexed_tracks(index)
+    every, features = indexed_tracks(index, reid.Filter(after=config.after, before=config.before))
     tracks = every[: len(features)]
     check_track_names(str(folder / LINKED_FOLDER), every, index)
     several = len({each.record.camera for each in tracks}) > 1
@@ -216,7 +217,11 @@ def link_people(index: reid.Gallery, config: VideosConfig) -> None:
     linked = link_indexed(index, tracks, features, options)
     draw_lanes(linked.stays, str(folder / PICTURE), begin_of(tracks), config.look)
     write_people_folder(str(folder / LINKED_FOLDER), linked, index)
+    if config.corrections:
+        count = record_people(index, linked, everybody=False)
+        print(f"{config.gallery}: keeps what is known of {counted(count, 'image')}")
     print(f"{config.save}: {in_words(linked, options)}")
+    print(*lines_of_people(linked), sep="\n")
     print(f"Written: {folder / LINKED_FOLDER}, {folder / PICTURE}")
 
 

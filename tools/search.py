@@ -73,7 +73,7 @@ from person_reid.config.times import ago, written
 from person_reid.console import parse_command, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
 from person_reid.files import real, set_aside, write_csv, write_json
-from person_reid.gallery.asked_images import known_abouts, one_person_each
+from person_reid.gallery.asked_images import known_abouts, listed_images, one_person_each
 from person_reid.gallery.decisions import decide
 from person_reid.gallery.forgotten import not_forgotten
 from person_reid.gallery.gallery import (
@@ -405,14 +405,15 @@ def apply(config: ApplyConfig) -> None:
     names = {about.identity for about in listed.values() if about.identity}
     for name, other in near_names(names, index.values("identity")):
         print_lines([f"{name!r} is nearly {other!r}: are they one person? Apply one name, then."])
+    said = listed_images(index, listed)
     count = index.describe(
-        {path: about._replace(identity=about.identity or "") for path, about in listed.items()}
+        {path: about._replace(identity=about.identity or "") for path, about in said.items()}
     )
     if not count:
         raise reid.UserError(
             f"{config.table}: none of its {len(listed)} images is in {config.index}."
         )
-    decide(index, {path: about.identity or "" for path, about in listed.items()})
+    decide(index, {path: about.identity or "" for path, about in said.items()})
     counts = f"{count} of its {len(listed)} images"
     print(f"{config.index}: recorded what {config.table} says of {counts}")
 

@@ -9,12 +9,17 @@
 prepare.py --synthetic --walks draws walks. --result is a file of features that test.py wrote, of
 images with Market-1501's names: a person, camera and sequence make a track. Prints rows of
 Markdown. IDF1 counts boxes (of Market-1501, images), and the F1 of pairs counts tracks.
+
+Of walks, two further tables say how many people were counted, with fewest and most, and how often
+people of one camera are named rightly by an image from another one.
 """
 
 import csv
+import itertools
 import re
 import sys
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -38,6 +43,9 @@ from person_reid.retrieval.track_threshold import threshold_of_tracks
 from person_reid.text import markdown_table
 
 HEADER = ["identities", "IDF1", "IDP", "IDR", "F1 of pairs", "people", "threshold"]
+COUNTS_HEADER = ["people", "cameras", "true", "threshold measured", "silhouette"]
+NAMES_HEADER = ["names by one photograph", "threshold", "right", "found"]
+KNOWN, DRAWS = 10, 4  # people who have a photograph, and how often they are drawn
 MARKET = re.compile(r"(\d+)_c(\d+)s(\d+)_(\d+)")
 RATE = 25  # frames a second of Market-1501
 APART = 1e6  # seconds between two sequences of Market-1501
@@ -77,6 +85,9 @@ def main(argv=None):
     else:
         scene = stored(options.result)
     print(machine(), "", markdown_table(HEADER, list(rows(scene, options.threshold))), sep="\n")
+    if scene.travel:
+        for header, table in ((COUNTS_HEADER, counts(scene)), (NAMES_HEADER, names_given(scene))):
+            print("", markdown_table(header, list(table)), sep="\n")
 
 
 def rows(scene, threshold):
@@ -125,6 +136,70 @@ def threshold_of_scene(scene, camera_norm):
     names, features = track_features(scene.features, scene.shown)
     cameras, starts, ends = zip(*(scene.spans[name] for name in names), strict=True)
     return threshold_of_tracks(features, cameras, starts, ends, scene.travel, camera_norm)
+
+
+def counts(scene):
+    """Yield how many people there are, and were counted, before all cameras and before each."""
+    truth = true_people(scene)
+    places = sorted({camera for camera, *_ in scene.spans.values()})
+    for camera_norm in (True, False):
+        limits = threshold_of_scene(scene, camera_norm).threshold, None
+        found = [
+            linked(scene, True, True, camera_norm=camera_norm, travel=scene.travel, threshold=limit)
+            for limit in limits
+        ]
+        for place in ("all", *places):
+            names = found[0][0]
+            of_place = [i for i, n in enumerate(names) if place in ("all", scene.spans[n][0])]
+            cells = [str(len({truth[names[i]] for i in of_place}))]
+            for _, people in found:
+                few, here, many = (
+                    len({*labels[of_place].tolist()})
+                    for labels in (people.fewest, people.labels, people.most)
+                )
+                cells.append(f"{here} ({few} to {many})")
+            yield ["" if camera_norm else "without camera_norm", place, *cells]
+
+
+def names_given(scene):
+    """Yield how often a name is right, and how often it is found, by one image of a person.
+
+    The images are from the first camera, which nothing else is.
+    """
+    truth, first = true_people(scene), min(camera for camera, *_ in scene.spans.values())
+    names, features = track_features(scene.features, scene.shown)
+    rows = [i for i, name in enumerate(names) if scene.spans[name][0] != first]
+    who = np.array([truth[names[i]] for i in rows])
+    cameras, starts, ends = map(list, zip(*(scene.spans[names[i]] for i in rows), strict=True))
+    travel = {two: time for two, time in scene.travel.items() if first not in two}
+    for camera_norm, words in itertools.product((True, False), ("measured", "silhouette")):
+        limit = threshold_of_scene(scene, camera_norm).threshold if words == "measured" else None
+        link = partial(link_tracks, travel=travel, camera_norm=camera_norm)
+        limit = link(features[rows], cameras, starts, ends, limit).threshold
+        right = given = wanted = 0
+        for seed in range(DRAWS):
+            random = np.random.default_rng(seed)
+            crops: dict[str, int] = {}
+            for crop in random.permutation(len(scene.shown)).tolist():
+                if scene.spans[scene.shown[crop]][0] == first:
+                    crops.setdefault(truth[scene.shown[crop]], crop)
+            known = random.choice(sorted(crops.keys() & {*who}), KNOWN, replace=False).tolist()
+            never = [np.nan] * KNOWN
+            people = link(
+                np.concatenate([features[rows], scene.features[[crops[name] for name in known]]]),
+                [*cameras, *[""] * KNOWN],
+                [*starts, *never],
+                [*ends, *never],
+                limit,
+                different=itertools.combinations(range(len(rows), len(rows) + KNOWN), 2),
+            )
+            recognized = dict(zip(people.labels[len(rows) :].tolist(), known, strict=True))
+            called = np.array([recognized.get(each, "") for each in people.labels[: len(rows)]])
+            right += int((called == who).sum())
+            given += int((called != "").sum())
+            wanted += int(np.isin(who, known).sum())
+        figures = [f"{100 * right / each:.0f} %" for each in (given, wanted)]
+        yield ["" if camera_norm else "without camera_norm", words, *figures]
 
 
 def row(words, scene, truth, names, people, threshold=None):

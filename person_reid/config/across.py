@@ -7,11 +7,11 @@ from person_reid.config.demo import THRESHOLD
 from person_reid.config.forms import output_path, picture_file
 from person_reid.config.look import Look
 from person_reid.config.option import option
-from person_reid.config.search import GalleryOptions
+from person_reid.config.search import PeriodOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinkOptions(GalleryOptions):
+class LinkOptions(PeriodOptions):
     """How tracks are linked, and what is known beforehand."""
 
     title = "linking"
@@ -55,5 +55,7 @@ class AcrossConfig(Look, LinkOptions):
     apply: bool = option(False, "also record the people in the index")
 
     def fault(self) -> str:
-        """Return which options are about a sheet that is not drawn."""
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        if self.truth and (self.after or self.before):
+            return "{truth} is of all tracks: leave {after} and {before} out."
         return "" if self.sheet else self.ignored_without("sheet")

@@ -57,7 +57,24 @@ class GalleryOptions(PluginOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilterOptions(GalleryOptions):
+class PeriodOptions(GalleryOptions):
+    """From when the images of the index are that take part."""
+
+    title = "only some images"
+    after: str | None = option(
+        None,
+        "only what was seen from this time on: 2026-11-01T09:30, which is local, or "
+        "2026-11-01T08:30Z",
+        form=moment,
+        metavar="TIME",
+    )
+    before: str | None = option(
+        None, "only what was seen before this time", form=moment, metavar="TIME"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterOptions(PeriodOptions):
     """Which images of the index take part; several options must all be true of them."""
 
     title = "only some images"
@@ -65,15 +82,6 @@ class FilterOptions(GalleryOptions):
     camera: str | None = _only("camera")
     track: str | None = _only("track")
     source: str | None = _only("source")
-    after: str | None = option(
-        None,
-        "only images from this time on: 2026-11-01T09:30, which is local, or 2026-11-01T08:30Z",
-        form=moment,
-        metavar="TIME",
-    )
-    before: str | None = option(
-        None, "only images from before this time", form=moment, metavar="TIME"
-    )
     where: tuple[str, ...] = option(
         (),
         "only images with these values of further columns, as in store=3",

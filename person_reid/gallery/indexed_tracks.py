@@ -18,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.config.option import OptionError
-from person_reid.config.times import EPOCH, written
+from person_reid.config.times import EPOCH, stored, written
 from person_reid.data.video.tracked_boxes import Track, read_tracks
 from person_reid.errors import UserError
 from person_reid.files import is_file_name
+from person_reid.gallery.asked_images import listed_again
 from person_reid.gallery.gallery import Gallery
-from person_reid.gallery.metadata import About, Filter, read_abouts
+from person_reid.gallery.metadata import EVERYTHING, About, Filter, read_abouts
 from person_reid.gallery.track_records import TrackRecord, recorded_tracks
 from person_reid.retrieval.association import TrackPairs, Travel, two_people
 from person_reid.retrieval.hota import Hota, hota_score
@@ -63,6 +64,10 @@ class IndexedTrack:
             written(EPOCH + timedelta(seconds=last), "milliseconds"),
         )
 
+    def date(self) -> str:
+        """Return the local date on which the track begins, "" if that is unknown."""
+        return self.times()[0][:10] if self.record.start else ""
+
 
 @dataclass(frozen=True)
 class Corrections:
@@ -76,15 +81,22 @@ class Corrections:
     names: Mapping[int, str] = field(default_factory=dict)
 
 
-def indexed_tracks(index: Gallery) -> tuple[list[IndexedTrack], Features]:
+def indexed_tracks(
+    index: Gallery, period: Filter = EVERYTHING
+) -> tuple[list[IndexedTrack], Features]:
     """Return the T tracks of all track files of an index, and the features (S, D) of the first S.
 
-    The others have no image in the index. Raises UserError if there are no features.
+    The others have no image in the index. period: its `after` and `before` say when the tracks
+    begin; a track without a time does so in no period. Raises UserError if there are no features.
     """
     every: list[IndexedTrack] = []
     for record in recorded_tracks(index):
-        every += _tracks_of(index, record)
+        every += _tracks_of(index, record, period)
     seen = [each for each in every if each.images]
+    if not seen and period != EVERYTHING:
+        raise OptionError(
+            f"{index.path}: no track with an image begins from {{after}} on and before {{before}}."
+        )
     if not seen:
         raise UserError(
             f"{index.path}: no tracks in it. Add some: {as_command('tools/search.py')} index "
@@ -95,8 +107,11 @@ def indexed_tracks(index: Gallery) -> tuple[list[IndexedTrack], Features]:
     return [*seen, *(each for each in every if not each.images)], means
 
 
-def _tracks_of(index: Gallery, record: TrackRecord) -> list[IndexedTrack]:
-    """Return the tracks of a track file. Raises UserError if it lacks one that the index knows."""
+def _tracks_of(index: Gallery, record: TrackRecord, period: Filter) -> list[IndexedTrack]:
+    """Return the tracks of a file that begin in a period.
+
+    Raises UserError if the file lacks one that the index knows.
+    """
     if not Path(record.path).exists():
         raise UserError(
             f"{record.path}: not there any more, and {index.path} has images of its tracks. If it "
@@ -117,7 +132,14 @@ def _tracks_of(index: Gallery, record: TrackRecord) -> list[IndexedTrack]:
     return [
         IndexedTrack(record, track, images[number], np.array(rows[number]))
         for number, track in tracks.items()
+        if _begins_within(track, record, period)
     ]
+
+
+def _begins_within(track: Track, record: TrackRecord, period: Filter) -> bool:
+    """Return whether a track begins in a period, as an image of its first moment would be in it."""
+    begins = stored(EPOCH + timedelta(seconds=track.first)) if record.start else None
+    return period.admits(record.path, About(time=begins))
 
 
 def spans(tracks: Sequence[IndexedTrack]) -> tuple[Seconds, Seconds]:
@@ -258,10 +280,11 @@ def listed_names(file: Path, tracks: Sequence[IndexedTrack]) -> dict[int, str]:
     nothing of any track.
     """
     place = {path: i for i, each in enumerate(tracks) for path, _ in each.images}
-    listed = read_abouts(file, ("path", "identity"))
+    images = (image for each in tracks for image in each.images)
+    listed = listed_again(read_abouts(file, ("path", "identity")), images)
     who: dict[int, str] = {}
     for path, about in listed.items():
-        if not about.identity or path not in place:
+        if not about.identity:
             continue
         i = place[path]
         if (other := who.setdefault(i, about.identity)) != about.identity:

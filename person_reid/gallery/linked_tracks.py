@@ -9,6 +9,8 @@ import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property, partial
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +30,21 @@ from person_reid.gallery.indexed_tracks import (
     spans,
 )
 from person_reid.gallery.metadata import About, listed_path
-from person_reid.gallery.naming import known_name, number_people, recorded_identities
-from person_reid.retrieval.association import People, Travel, link_tracks, read_travel
+from person_reid.gallery.naming import (
+    known_name,
+    name_people,
+    number_people,
+    photographed_people,
+    recorded_identities,
+)
+from person_reid.retrieval.association import (
+    DOUBTFUL,
+    People,
+    TrackPairs,
+    Travel,
+    link_tracks,
+    read_travel,
+)
 from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import DIGITS
@@ -38,7 +53,6 @@ from person_reid.retrieval.track_threshold import (
     threshold_of_tracks,
     track_halves,
 )
-from person_reid.show.explorer_tracks import DOUBTFUL
 from person_reid.show.lanes import Stay
 from person_reid.text import counted
 
@@ -64,6 +78,11 @@ class LinkedTracks:
     identities: set[str]
     measured: TrackThreshold | None = None
 
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """The names of the people who have one: {person of a stay: name}."""
+        return name_people(*zip(*((stay.person, stay.known) for stay in self.stays), strict=True))
+
 
 def link_indexed(
     index: Gallery, tracks: list[IndexedTrack], features: Features, options: LinkOptions
@@ -82,22 +101,45 @@ def link_indexed(
 
     cameras = [each.record.camera for each in tracks]
     starts, ends = spans(tracks)
-    found = link_tracks(
-        features,
-        cameras,
-        starts,
-        ends,
-        threshold,
-        travel,
-        options.camera_norm,
-        options.rerank,
-        said.same,
-        said.different,
+    link = partial(
+        link_tracks, travel=travel, camera_norm=options.camera_norm, rerank=options.rerank
     )
+    names, photographs = photographed_people(index, tracks)
+    if threshold is None and names:  # photographs have no part in it
+        alone = link(features, cameras, starts, ends, same=said.same, different=said.different)
+        threshold = alone.threshold
+
+    # A photograph is linked like a track of a camera and a time that nobody knows.
+    never = np.full(len(names), np.nan)
+    same, different = _with_photographs(said, names, len(tracks))
+    every = link(
+        np.concatenate([features, photographs]),
+        cameras + [""] * len(names),
+        np.concatenate([starts, never]),
+        np.concatenate([ends, never]),
+        threshold=threshold,
+        same=same,
+        different=different,
+    )
+    found = every.of(np.arange(len(tracks)))
+    recognized = dict(zip(every.labels[len(tracks) :].tolist(), names, strict=True))
     identities = recorded_identities(index)
     numbers = number_people(tracks, found.labels.tolist(), said, identities)
-    stays, shown = _describe(tracks, numbers, found, said)
+    stays, shown = _describe(tracks, numbers, found, said, recognized)
     return LinkedTracks(tracks, found, said, stays, shown, identities, measured)
+
+
+def _with_photographs(
+    said: Corrections, names: list[str], tracks: int
+) -> tuple[TrackPairs, TrackPairs]:
+    """Return which pairs are one person, and which two, with photographs after the tracks.
+
+    names: whom each photograph shows.
+    """
+    photographs = {name: tracks + i for i, name in enumerate(names)}
+    both = [(i, photographs[name]) for i, name in said.names.items() if name in photographs]
+    of_each = {name: i for i, name in said.names.items()} | photographs
+    return [*said.same, *both], combinations(of_each.values(), 2)
 
 
 def measured_on_tracks(
@@ -132,15 +174,22 @@ def _known_beforehand(
 
 
 def _describe(
-    tracks: list[IndexedTrack], numbers: list[int], found: People, said: Corrections
+    tracks: list[IndexedTrack],
+    numbers: list[int],
+    found: People,
+    said: Corrections,
+    recognized: dict[int, str],
 ) -> tuple[list[Stay], list[tuple[int, int]]]:
     """Return the tracks as a page shows them, and which images it shows: (track, place) each.
 
-    numbers: one for each person of found.
+    numbers: one for each person of found. recognized: {person of found: name} by photographs.
     """
     margins = found.margins.tolist()
     nearest = [numbers[k] - 1 if k >= 0 else -1 for k in found.nearest.tolist()]
-    known = [known_name(each, said.names.get(i)) for i, each in enumerate(tracks)]
+    known = [
+        known_name(each, said.names.get(i)) or recognized.get(label, "")
+        for i, (each, label) in enumerate(zip(tracks, found.labels.tolist(), strict=True))
+    ]
     begin = begin_of(tracks)
     start = (begin - EPOCH).total_seconds() if begin else 0
     stays: list[Stay] = []
@@ -201,17 +250,17 @@ def in_words(linked: LinkedTracks, options: LinkOptions) -> str:
     )
 
 
-def record_people(index: Gallery, linked: LinkedTracks) -> int:
+def record_people(index: Gallery, linked: LinkedTracks, everybody: bool = True) -> int:
     """Record in the index who the images show, unless somebody has given them a name.
 
-    A list's statements about tracks are recorded as they are. Returns how many images there
-    are.
+    A list's statements about tracks are recorded as they are. everybody: also record the people of
+    whom nothing was said, by their numbers. Returns how many images there are.
     """
     names, said = {}, {}
     for i, (each, stay) in enumerate(zip(linked.tracks, linked.stays, strict=True)):
         name = linked.said.names.get(i)
         for path, about in each.images:
-            if name or not about.identity or number_in(about.identity):
+            if name or (everybody and (not about.identity or number_in(about.identity))):
                 names[path] = About(identity=name or numbered_person(stay.person + 1))
             if name:
                 said[path] = name

@@ -10,9 +10,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count
 from typing import TypeVar
 
+import numpy as np
+
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.indexed_tracks import Corrections, IndexedTrack
+from person_reid.gallery.metadata import Filter
 from person_reid.retrieval.clusters import number_in
+from person_reid.retrieval.similarity import Features
+from person_reid.retrieval.track_features import track_features
 
 MORE = 10**6  # votes of what somebody has said; no track has as many images
 T = TypeVar("T", int, str)
@@ -21,6 +26,25 @@ T = TypeVar("T", int, str)
 def recorded_identities(index: Gallery) -> set[str]:
     """Return all identities in an index, also of images that are of no track."""
     return {*index.values("identity")}
+
+
+def photographed_people(
+    index: Gallery, tracks: Sequence[IndexedTrack]
+) -> tuple[list[str], Features]:
+    """Return the names of P people, and the mean feature (P, D) of their images.
+
+    They are those whom somebody has named on images that are of none of the tracks, such as the
+    photographs that search.py enroll adds.
+    """
+    of_tracks = {(each.record.source, str(each.track.number)) for each in tracks}
+    names, rows = [], [tracks[0].features[:0]]
+    for images, features in index.entries(Filter(has_identity=True)):
+        for (_, about), feature in zip(images, features, strict=True):
+            name = about.identity or ""
+            if (about.source, about.track) not in of_tracks and not number_in(name):
+                names.append(name)
+                rows.append(feature[None])
+    return track_features(np.concatenate(rows), names)
 
 
 def near_names(names: Iterable[str], known: Iterable[str]) -> list[tuple[str, str]]:

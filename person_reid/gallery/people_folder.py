@@ -17,7 +17,7 @@ from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.indexed_tracks import IndexedTrack
 from person_reid.gallery.linked_tracks import LinkedTracks
 from person_reid.gallery.metadata import FACT_NAMES, listed_path
-from person_reid.gallery.naming import name_people
+from person_reid.gallery.people_counts import PeopleCount, count_people
 from person_reid.gallery.track_records import TrackRecord
 from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.thresholds import DIGITS
@@ -31,15 +31,28 @@ from person_reid.text import as_command
 PEOPLE_MARK = ".person-reid-people"  # a file that only these folders hold
 CORRECTIONS = "corrections.csv"
 PEOPLE = "people"  # people.csv and people.html, or a folder
+COUNTS = "counts.csv"
+OWN_NAMES = {PEOPLE, Path(COUNTS).stem}  # no track file is called so
 LEAST_ON_MAP = 3  # images that the page's map needs
-PEOPLE_COLUMNS = ("person", "camera", "track", "first", "last", "boxes", "margin", "source", "name")
+PEOPLE_COLUMNS = (
+    "person",
+    "camera",
+    "track",
+    "first",
+    "last",
+    "boxes",
+    "margin",
+    "source",
+    "name",
+    "date",
+)
 
 
 def check_track_names(save: str, tracks: list[IndexedTrack], index: Gallery) -> None:
     """Raise UserError if a track file would have the name of another file in the folder."""
     for each in tracks:
         name = _track_file(each.record)
-        if not is_file_name(name) or Path(name.casefold()).stem == PEOPLE:
+        if not is_file_name(name) or Path(name.casefold()).stem in OWN_NAMES:
             raise UserError(
                 f"{index.path}: the tracks of {each.record.path} have no place in {save}, "
                 f"since their source is {each.record.source!r}. Index them again, into a new index."
@@ -53,15 +66,13 @@ def _track_file(record: TrackRecord) -> str:
 
 
 def write_people_folder(save: str, linked: LinkedTracks, index: Gallery) -> None:
-    """Write the track files, people.csv and people.html, in place of an earlier folder."""
-    names = name_people(
-        [stay.person for stay in linked.stays], [stay.known for stay in linked.stays]
-    )
+    """Write the track files, the tables and people.html, in place of an earlier folder."""
     with whole_folder(save, PEOPLE_MARK) as folder:
         _write_tracks(folder, linked.tracks, linked.stays)
-        _write_people(folder / f"{PEOPLE}.csv", linked.tracks, linked.stays, names)
+        _write_people(folder / f"{PEOPLE}.csv", linked.tracks, linked.stays, linked.names)
+        write_csv(folder / COUNTS, PeopleCount._fields, count_people(linked))
         if len(linked.shown) >= LEAST_ON_MAP:
-            _write_page(folder, Path(str(index.path)).name, linked, names)
+            _write_page(folder, Path(str(index.path)).name, linked, linked.names)
 
 
 def _write_tracks(folder: Path, tracks: list[IndexedTrack], stays: list[Stay]) -> None:
@@ -91,6 +102,7 @@ def _write_people(
             "" if stay.margin is None else f"{stay.margin:.{DIGITS}f}",
             each.record.source,
             names.get(stay.person, ""),
+            each.date(),
         )
         for each, stay in sorted(both, key=lambda pair: (pair[1].person, pair[1].first))
     ]

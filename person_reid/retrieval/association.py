@@ -43,6 +43,8 @@ COSINE_SHARE = 0.3  # share of the cosine in a re-ranked similarity
 ALL = 0.999  # a Jaccard distance; pairs beyond it share nothing
 CERTAIN = 1e30  # in place of a cosine; divided by any number of pairs it is above 1
 THRESHOLD_CANDIDATES = 50  # thresholds of which the silhouette chooses
+DOUBTFUL = 0.05  # a margin
+UNSURE = 0.1  # by how much a threshold may be wrong, see docs/tracks.md
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,28 @@ class People:
         person that it could be, whichever is less. For a track that is alone, the threshold less
         the latter. The link of a track whose margin is small, or negative, is doubtful.
     nearest: (T,), the label of that most similar person, or -1 without one.
+    fewest, most: (T,), the labels if the threshold were lower, and higher, by UNSURE. A group of
+        `most` is never divided in `labels`, nor one of `labels` in `fewest`.
     """
 
     labels: Labels
     threshold: float
     margins: Floats
     nearest: Labels
+    fewest: Labels
+    most: Labels
+
+    def of(self, places: Labels) -> "People":
+        """Return what is known of some tracks. Nobody but their people, the first, is nearest."""
+        labels, nearest = self.labels[places], self.nearest[places]
+        return People(
+            labels,
+            self.threshold,
+            self.margins[places],
+            np.where(nearest <= labels.max(), nearest, -1),
+            self.fewest[places],
+            self.most[places],
+        )
 
 
 def link_tracks(
@@ -82,8 +100,8 @@ def link_tracks(
     cosine between the tracks of two groups reaches the threshold and no track of one is known to
     show somebody else than a track of the other: see two_people.
 
-    features: (T, D). cameras: (T,), numbers or names. starts, ends: (T,), seconds of the first and
-    of the last box; NaN if the time is unknown.
+    features: (T, D). cameras: (T,), numbers or names, "" if unknown. starts, ends: (T,), seconds of
+    the first and of the last box; NaN if the time is unknown.
     threshold: a cosine; by default, the one with the highest silhouette.
     travel: {(camera, camera): the least seconds between leaving one and appearing in the other}.
     camera_norm: see CameraNorm. rerank: also compare the neighbours of tracks, see reranked; the
@@ -102,7 +120,8 @@ def link_tracks(
     place = np.argsort(order)
     features, cameras = unit_rows(features[order]), cameras[order]
     if camera_norm:
-        features = CameraNorm(features, cameras)(features, cameras)
+        known = cameras.astype(str) != ""
+        features = CameraNorm(features[known], cameras[known])(features, cameras)
     apart = two_people(cameras, starts[order], ends[order], travel)
     similar = reranked(features) if rerank else features @ features.T
     wanted = similar.copy()
@@ -113,9 +132,13 @@ def link_tracks(
     merges = list(_merges(wanted, apart))
     if threshold is None:
         threshold = _best_threshold(similar, merges)
-    labels = _linked(len(features), [each for each in merges if accepts(threshold, each[0])])
+    labels, fewest, most = (
+        _linked(len(features), [each for each in merges if accepts(least, each[0])])
+        for least in (threshold, threshold - UNSURE, threshold + UNSURE)
+    )
     margins, nearest = _margins(similar, labels, apart, threshold)
-    return People(labels[place], threshold, margins[place], nearest[place])
+    everybody = People(labels, threshold, margins, nearest, fewest, most)
+    return everybody.of(place)
 
 
 def _times(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:

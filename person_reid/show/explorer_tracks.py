@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from person_reid.retrieval.association import DOUBTFUL
 from person_reid.show.explorer_images import content_key
 from person_reid.show.lanes import Stay
 from person_reid.text import printable
-
-DOUBTFUL = 0.05  # a margin
 
 
 def describe_stays(

@@ -1,8 +1,8 @@
 """Draw who was where and when: a lane for each camera along time, a colour for each person."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from person_reid.show.style import FAINT, INK, MANY, ON_DARK, SCREEN, Look, pict
 from person_reid.text import counted, printable
 
 ROW, BAR = 0.2, 0.8  # inches of a row, and the share of it that a bar takes
+DAY_TITLE = 0.5  # inches
 LANES_WIDTH = 11  # inches
 TICK_STEPS = (
     0.1,
@@ -38,6 +39,7 @@ TICK_STEPS = (
     7200,
     14400,
     43200,
+    86400,
 )
 TICKS = 9  # at most
 ZERO = timedelta()
@@ -75,31 +77,74 @@ def draw_lanes(
 ) -> None:
     """Draw stays to an image file. begin: the time of the start, if it is known.
 
+    Stays that begin on several dates are drawn one date below the other, at the same time of day.
+
     A person whom a single camera saw is grey, so that colours stand for links. Numbers of people
     count from 1.
     """
-    lanes = {camera: packed_rows(each) for camera, each in _by_camera(stays).items()}
-    titles = own_or([f"camera {printable(camera)}" for camera in lanes], look.labels)
+    cameras = [*_by_camera(stays)]
+    names = own_or([f"camera {printable(camera)}" for camera in cameras], look.labels)
+    titles = dict(zip(cameras, names, strict=True))
     people, colours = _colours(stays, ON_DARK[FAINT] if look.dark else FAINT)
     width = WIDTHS[look.width] if look.width else LANES_WIDTH
-    rows = sum(len(lane) for lane in lanes.values()) + len(lanes)
-    with picture(save, width, ROW * rows + 1.2, look) as figure:
-        axes = figure.add_subplot()
-        axes.set_xlim(0, max(stay.last for stay in stays) or 1)
-        inch = axes.get_xlim()[1] / (0.85 * width)
-        down, middles = 0, []
-        for lane in lanes.values():
-            middles.append(down + (len(lane) - 1) / 2)
-            for row, stay in ((down + k, stay) for k, each in enumerate(lane) for stay in each):
-                _draw_stay(axes, stay, row, colours[stay.person], inch)
-            down += len(lane) + 1
-            axes.axhline(down - 1, color=matplotlib.rcParams["grid.color"], linewidth=1)
-        axes.set_ylim(down - 1, -1)
-        axes.set_yticks(middles, titles, parse_math=False)
-        axes.grid(False, axis="y")
-        axes.tick_params(axis="y", length=0)
-        _name_times(axes, begin)
-        axes.set_title("" if look.no_title else people)
+    begin, days = _by_day(stays, begin)
+    lanes = {
+        day: {camera: packed_rows(each) for camera, each in _by_camera(some).items()}
+        for day, some in days.items()
+    }
+    heights = [sum(map(len, day.values())) + len(day) for day in lanes.values()]
+    height = ROW * sum(heights) + 1.2 + DAY_TITLE * (len(days) - 1)
+    with picture(save, width, height, look) as figure:
+        panels = figure.subplots(len(days), 1, sharex=True, squeeze=False, height_ratios=heights)
+        shown = [stay for some in days.values() for stay in some]
+        first = min(stay.first for stay in shown) if len(days) > 1 else 0
+        for axes, (day, of_day) in zip(panels[:, 0], lanes.items(), strict=True):
+            axes.set_xlim(first, max(stay.last for stay in shown) or 1)
+            _draw_lanes(axes, of_day, colours, width)
+            axes.set_yticks(axes.get_yticks(), [titles[each] for each in of_day], parse_math=False)
+            _name_times(axes, begin)
+            axes.set_title(day if len(days) > 1 else "", loc="left")
+        axes.set_xlabel("" if len(days) > 1 else _name_of_axis(begin))
+        if not look.no_title:
+            (figure.suptitle if len(days) > 1 else axes.set_title)(people)
+
+
+def _by_day(
+    stays: Sequence[Stay], begin: datetime | None
+) -> tuple[datetime | None, dict[str, Sequence[Stay]]]:
+    """Return the start of the axis, and the stays of each date on which some begin.
+
+    With several dates, the start is midnight, and the stays of each date count from there.
+    """
+    if begin is None:
+        return begin, {"": stays}
+    found: dict[str, list[Stay]] = defaultdict(list)
+    for stay in sorted(stays, key=lambda each: each.first):
+        time = (begin + timedelta(seconds=stay.first)).astimezone()  # clocks may have changed
+        passed = (time - time.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
+        last = passed + stay.last - stay.first
+        found[f"{time:%Y-%m-%d}"].append(replace(stay, first=passed, last=last))
+    if len(found) < 2:
+        return begin, {"": stays}
+    return begin.replace(hour=0, minute=0, second=0, microsecond=0), {**found}
+
+
+def _draw_lanes(
+    axes: Axes, lanes: Mapping[str, list[list[Stay]]], colours: Mapping[int, str], width: float
+) -> None:
+    """Draw the lanes of cameras one below the other. width: of the picture, in inches."""
+    start, end = axes.get_xlim()
+    down, middles = 0, []
+    for lane in lanes.values():
+        middles.append(down + (len(lane) - 1) / 2)
+        for row, stay in ((down + k, stay) for k, each in enumerate(lane) for stay in each):
+            _draw_stay(axes, stay, row, colours[stay.person], (end - start) / (0.85 * width))
+        down += len(lane) + 1
+        axes.axhline(down - 1, color=matplotlib.rcParams["grid.color"], linewidth=1)
+    axes.set_ylim(down - 1, -1)
+    axes.set_yticks(middles)
+    axes.grid(False, axis="y")
+    axes.tick_params(axis="y", length=0)
 
 
 def _colours(stays: Sequence[Stay], grey: str) -> tuple[str, dict[int, str]]:
@@ -158,10 +203,14 @@ def _name_times(axes: Axes, begin: datetime | None) -> None:
         passed = timedelta(seconds=round(seconds, 3))
         return f"{begin + passed:%H:%M:%S}" if begin else str(passed)
 
-    whole = axes.get_xlim()[1]
+    start, end = axes.get_xlim()
+    whole = end - start
     step = next((step for step in TICK_STEPS if whole / step <= TICKS), whole / TICKS)
     of_day = (begin - begin.replace(hour=0, minute=0, second=0, microsecond=0)) if begin else ZERO
     passed = of_day.total_seconds()
-    axes.set_xticks(np.arange(-(-passed // step) * step - passed, whole, step))
+    axes.set_xticks(np.arange(-(-(passed + start) // step) * step - passed, end, step))
     axes.xaxis.set_major_formatter(FuncFormatter(words))
-    axes.set_xlabel(f"{begin:%Y-%m-%d}" if begin else "since the start")
+
+
+def _name_of_axis(begin: datetime | None) -> str:
+    return f"{begin:%Y-%m-%d}" if begin else "since the start"

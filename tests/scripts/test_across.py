@@ -72,7 +72,7 @@ def fill(index, folder, camera, start="2026-11-01 09:30:00", unseen=(), source=N
             pixels = random.integers(0, 255, (64, 32, 3), np.uint8)
             Image.fromarray(pixels).save(paths[-1])
             features.append(FACES[person] + 0.1 * random.normal(size=8))
-            abouts[paths[-1]] = About(camera=camera, track=str(track), source=source)
+            abouts[paths[-1]] = about_of(camera, track, source)
     index.add(paths, np.array(features, np.float32), abouts)
 
 
@@ -85,6 +85,10 @@ def index(tmp_path):
     return filled
 
 
+def about_of(camera, track, source=None):
+    return About(camera=camera, track=str(track), source=source or f"{camera}-1")
+
+
 def run(index, *words):
     """{(camera, track): person} of a run."""
     folder = index.path.parent / "people"
@@ -94,10 +98,8 @@ def run(index, *words):
 
 
 def people_in(folder):
-    with (folder / "people.csv").open(encoding="utf-8", newline="") as file:
-        return {
-            (row["camera"], int(row["track"])): int(row["person"]) for row in csv.DictReader(file)
-        }
+    rows = rows_of(folder / "people.csv")
+    return {(row["camera"], int(row["track"])): int(row["person"]) for row in rows}
 
 
 EXPECTED = {
@@ -116,10 +118,104 @@ def test_people_are_found_and_written(index, capsys):
         "person": "1", "camera": "hall", "track": "1",
         "first": written("2026-11-01 09:30:00", "milliseconds"),
         "last": written("2026-11-01 09:30:03.900", "milliseconds"),
-        "boxes": "40", "margin": "", "source": "hall-1", "name": "",
+        "boxes": "40", "margin": "", "source": "hall-1", "name": "", "date": "2026-11-01",
     }  # fmt: skip
     assert 0 < float(rows[0]["margin"]) < 1
     assert "4 people on 7 tracks, 2 seen by several cameras" in capsys.readouterr().out
+
+
+def rows_of(file):
+    with file.open(encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def test_people_are_counted_by_day_and_camera_and_the_doubtful_are_a_range(
+    tmp_path, monkeypatch, capsys
+):
+    """One of the yard's tracks is about as like person 0 as the threshold."""
+    here, faces = sys.modules[__name__], FACES.copy()
+    faces[5, [0, 5]] = 0.62, 0.78
+    monkeypatch.setattr(here, "FACES", faces)
+    monkeypatch.setattr(here, "STAYS", {**STAYS, "yard": {**STAYS["yard"], 4: (5, 260, 300)}})
+    index = SearchIndex(tmp_path / "people.index")
+    fill(index, tmp_path, "hall")
+    fill(index, tmp_path, "yard")
+    (tmp_path / "later").mkdir()
+    fill(index, tmp_path / "later", "hall", start="2026-11-02 09:30:00", source="later")
+
+    def people_at(threshold):
+        words = ["--index", str(index.path), "--save", str(tmp_path / "other")]
+        across.main([*words, "--threshold", str(threshold)])
+        return rows_of(tmp_path / "other" / "people.csv")
+
+    expected = []
+    lower, itself, higher = (people_at(threshold) for threshold in (0.5, 0.6, 0.7))
+    for date, cameras in (("2026-11-01", ["", "hall", "yard"]), ("2026-11-02", ["", "hall"])):
+        for camera in cameras:
+            sizes = [
+                len(
+                    {r["person"] for r in rows if r["date"] == date and camera in ("", r["camera"])}
+                )
+                for rows in (itself, lower, higher)
+            ]
+            expected.append([date, camera, *map(str, sizes), "0"])
+    assert any(fewest < most for *_, fewest, most, _ in expected)
+    capsys.readouterr()
+    run(index)
+    counts = rows_of(tmp_path / "people" / "counts.csv")
+    assert [[*row.values()] for row in counts] == expected
+    said = capsys.readouterr().out
+    assert "2026-11-01: 5 people (4 to 5); hall 3, yard 3\n2026-11-02: 3 people; hall 3" in said
+
+
+def test_people_whom_the_index_knows_by_photographs_are_named(index, tmp_path, capsys):
+    photographs = [tmp_path / f"{name}.jpg" for name in ("Anna", "Bert", "person 0040")]
+    abouts = {path: About(identity=path.stem) for path in photographs}
+    index.add(photographs, FACES[[0, 6, 2]], abouts)
+    assert run(index) == EXPECTED
+    rows = rows_of(tmp_path / "people" / "people.csv")
+    assert {row["person"]: row["name"] for row in rows} == {"1": "Anna", "2": "", "3": "", "4": ""}
+    assert rows_of(tmp_path / "people" / "counts.csv")[0]["named"] == "1"
+    first = written("2026-11-01 09:30:00")[:19]
+    said = capsys.readouterr().out
+    assert f"Anna: hall {first} to {first[11:17]}03; hall " in said and "Bert" not in said
+
+
+def test_what_a_list_says_counts_more_than_a_photograph(index, tmp_path):
+    index.add([tmp_path / "anna.jpg"], FACES[[0]], {tmp_path / "anna.jpg": About(identity="Anna")})
+    run(index, "--corrections", corrections(index, tmp_path, hall_1="Bert", hall_7="Anna"))
+    names: dict[str, set[tuple[str, int]]] = {}
+    for row in rows_of(tmp_path / "people" / "people.csv"):
+        names.setdefault(row["name"], set()).add((row["camera"], int(row["track"])))
+    assert names["Bert"] == {("hall", 1), ("hall", 5), ("yard", 4)}
+    assert names["Anna"] == {("hall", 7)}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (
+            ["--after", "2026-11-01T09:30:06Z"],
+            {("hall", 5), ("hall", 7), *(("yard", n) for n in (1, 4, 9))},
+        ),
+        (["--before", "2026-11-01T09:30:03Z"], {("hall", 1), ("hall", 2)}),
+        (
+            ["--after", "2026-11-01T09:30:02Z", "--before", "2026-11-01T09:30:07Z"],
+            {("hall", 2), ("hall", 5)},
+        ),
+    ],
+)
+def test_only_tracks_that_begin_in_the_period_take_part(index, words, expected):
+    assert {*run(index, *words)} == expected
+    with pytest.raises(UserError, match="no track with an image begins from --after"):
+        run(index, "--after", "2030-01-01")
+
+
+def test_a_track_without_a_time_is_of_no_period(tmp_path):
+    index = SearchIndex(tmp_path / "people.index")
+    fill(index, tmp_path, "hall", start=None)
+    with pytest.raises(UserError, match="no track with an image begins"):
+        run(index, "--after", "1990-01-01")
 
 
 def test_people_are_scored_against_the_truth_of_all_cameras(index, tmp_path, capsys):
@@ -532,6 +628,33 @@ def test_strangers_stay_apart_whichever_link_is_cut(tmp_path, monkeypatch):
         everybody = [f"across.checked.includes({i}) || confirmPerson({i})" for i in range(5)]
         search.main(["apply", str(exported(folder, *everybody)), "--index", str(index.path)])
         assert identities(index) == {key: {f"person {who:04}"} for key, who in after.items()}
+
+
+def moved_to(folder, index):
+    """The index in a folder of another name, written anew, so that the old name is gone."""
+    index.close()
+    index.path.parent.rename(folder)
+    index = SearchIndex(folder / index.path.name)
+    index.describe({next(iter(index.images()))[0][0]: About(camera="hall")})
+    return index
+
+
+def test_a_list_is_read_after_the_folder_of_its_images_has_moved(tmp_path):
+    before = tmp_path / "before"
+    before.mkdir()
+    index = SearchIndex(before / "people.index")
+    for camera in STAYS:
+        fill(index, before, camera)
+    run(index)
+    saved = exported(before, "cut(2)", "confirmPerson(1)")
+    expected = run(index, "--corrections", saved)
+    assert expected != EXPECTED
+    index = moved_to(tmp_path / "after", index)
+    file = tmp_path / "after" / saved.name
+    assert str(before) in file.read_text("utf-8")
+    assert run(index, "--corrections", file) == expected
+    apply(index, file)
+    assert run(index) == expected
 
 
 def apply(index, file):

@@ -117,6 +117,36 @@ def test_an_interrupted_call_goes_on_and_writes_the_same_files(place, frames_see
     assert [name for name in resumed if resumed[name] != undisturbed[name]] == []
 
 
+def test_what_was_corrected_is_kept_and_goes_with_a_folder_that_moves(place, frames_seen, capsys):
+    words = "hall", "yard", "--start", "2026-11-01T09:30"
+    run(*words, "--save", "shop")
+    before = people_in(Path("shop"))
+    crops = sorted(Path("shop/people.crops").rglob("*.jpg"))
+    lines = [
+        f"{crop},{crop.parent.name},{'Anna' if crop.parent.name.startswith('hall') else 'Bert'}\n"
+        for crop in crops
+        if crop.name.startswith("000001_")
+    ]
+    Path("said.csv").write_text(f"path,source,identity\n{''.join(lines)}")
+    capsys.readouterr()
+    run(*words, "--save", "shop", "--corrections", "said.csv")
+    said = capsys.readouterr().out
+    assert "Anna: hall 2026-11-01 09:30:00 to 09:30:02\n" in said
+    assert "Bert: yard 2026-11-01 09:30:00 to 09:30:02\n" in said
+    corrected = people_in(Path("shop"))
+    assert before["hall", 1] == before["yard", 1] and corrected["hall", 1] != corrected["yard", 1]
+
+    frames_seen.clear()
+    Path("shop").rename("market")
+    run(*words, "--save", "market")
+    assert people_in(Path("market")) == corrected and not frames_seen
+    assert [path.relative_to("market") for path in sorted(Path("market").rglob("*.jpg"))] == [
+        crop.relative_to("shop") for crop in crops
+    ]
+    run(*words, "--save", "market", "--corrections", "said.csv")  # which names the old folder
+    assert people_in(Path("market")) == corrected
+
+
 def test_tracks_of_another_program_take_the_place_of_the_detector(place, frames_seen):
     words = "hall", "yard", "--tracks", "hall=hall.txt", "--save", "shop"
     run(*words, "--index", "people.index", "--no_camera_norm")

@@ -92,6 +92,25 @@ def test_people_have_the_names_that_the_command_gives_them():
         assert dict(found) == name_people(people, known)
 
 
+def test_a_name_goes_with_the_tracks_of_its_person_until_it_is_taken_back(node):
+    *_, rows = node('callPerson(0, " Anna ")', "cut(4)")
+    saved = {path: name for path, name, _ in rows[1:]}
+    assert saved["0.png"] == saved["1.png"] == "Anna" and saved["4.png"] == "person 0005"
+    *_, rows = node('callPerson(0, "Anna")', "Object.assign(across, JSON.parse(across.past.pop()))")
+    assert [row[0] for row in rows[1:]] == ["3.png"]
+    *_, rows = node('callPerson(0, "Anna")', 'callPerson(0, "")')
+    assert ["0.png", "person 0001", "c0"] in rows
+
+
+def test_two_people_have_two_names(node):
+    script = 'callPerson(0, "Anna"); const faults = ["Anna", "person 0009", "Bert"]'
+    script += ".map((name) => callPerson(1, name));"
+    content = describe_stays(stays([f"{i}.png" for i in range(5)]), "list.csv", COLUMNS)
+    assert evaluate(script, "faults", content) == [
+        "Person 1 has this name. If they are one, join them.", "A name, not a number", ""
+    ]  # fmt: skip
+
+
 def test_a_new_person_gets_a_number_that_nobody_in_the_index_has():
     content = describe_stays(stays([f"{i}.png" for i in range(5)]), "list.csv", COLUMNS, highest=7)
     state, rows = run_page(content, "cut(1)")
@@ -167,6 +186,9 @@ def test_links_are_cut_joined_and_exported_in_a_browser(shared_browser, page, tm
     browser.click('#walkers article:nth-of-type(2) [data-act="join"]')
     assert "person 0005" not in [text[:11] for text in browser.texts(names)]
     assert browser.texts("#walked") == ["4 people, 2 checked, 1 track moved"]
+    browser.choose("#walkers article:nth-of-type(1) .called", "Anna <b>")
+    browser.click('#walkers article:nth-of-type(1) [data-act="call"]')
+    assert browser.texts(names)[0].startswith("Anna <b>")
     browser.open(page)
     assert browser.texts("#walked") == ["4 people, 2 checked, 1 track moved"]
     folder = tmp_path / "out"
@@ -177,4 +199,5 @@ def test_links_are_cut_joined_and_exported_in_a_browser(shared_browser, page, tm
     with (folder / "list.csv").open(encoding="utf-8", newline="") as file:
         saved = {row["path"]: row["identity"] for row in csv.DictReader(file)}
     assert saved[str(tmp_path / EVIL)] == "person 0002" and len(saved) == 5
+    assert saved[str(tmp_path / "0.png")] == "Anna <b>"
     assert browser.complaints() == [] and browser.value("window.hacked") is None

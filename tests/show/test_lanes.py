@@ -1,5 +1,6 @@
 """The picture of who was where and when."""
 
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 
@@ -39,6 +40,25 @@ def test_cameras_people_and_times_are_named(tmp_path):
     for words in ("camera 1", "camera $x$", ">1<", ">2<", ">3<", "09:31:00", "2026-11-01"):
         assert words in text
     assert "3 people, 1 seen by several cameras; grey: 2 other people" in text
+
+
+def test_every_date_has_its_lanes_at_the_same_time_of_day(tmp_path):
+    """A stay past midnight is of the date on which it begins."""
+    day, begin = 86400, datetime(2026, 11, 3, 9, 30, 10)
+    stays = [
+        replace(each, first=each.first + k * day, last=each.last + k * day)
+        for k in (0, 1, 4)
+        for each in STAYS
+    ]
+    late = 14.4 * 3600
+    stays.append(Stay(5, "3", late, late + 900))
+    draw_lanes(stays, tmp_path / "people.svg", begin)
+    text = (tmp_path / "people.svg").read_text("utf-8")
+    for date, times in (("2026-11-03", 1), ("2026-11-04", 1), ("2026-11-07", 1), ("2026-11-05", 0)):
+        assert text.count(f">{date}<") == times
+    assert text.count(">camera 3<") == 1 and text.count(">camera 2<") == 3
+    assert "4 people, 1 seen by several cameras" in text
+    assert text.count(">12:00:00<") == 1  # below all dates
 
 
 def test_without_a_date_times_are_since_the_start(tmp_path):

@@ -1,10 +1,10 @@
 "use strict";
-// People across cameras: the tracks of each along time, doubtful links first. What is cut, joined or confirmed by hand stays
-// in the browser until it is exported.
+// People across cameras: the tracks of each along time, doubtful links first. What is cut, joined, named or confirmed by hand
+// stays in the browser until it is exported.
 
-// people: the person of each track; checked: the people that somebody has looked at; past: earlier states of both.
-// named, names: the people for which names were found, and those names.
-const across = { people: [], checked: [], past: [], named: null, names: new Map() };
+// people: the person of each track; known: what each track's person is called, or ""; checked: the people that somebody has
+// looked at; past: earlier states of the three. named: the state for which names were found, and names: those names.
+const across = { people: [], known: [], checked: [], past: [], named: [], names: new Map() };
 const tracksOf = (person) => across.people.flatMap((each, track) => (each === person ? [track] : []));
 const numberedName = (person) => `person ${String(person + 1).padStart(4, "0")}`; // as search.py people calls new ones
 const personName = (person) => knownNames().get(person) ?? numberedName(person);
@@ -13,10 +13,10 @@ const marginOf = (tracks) => Math.min(...tracks.map((track) => DATA.tracks.track
 // {person: name} of those whom somebody has named, as name_people in person_reid/gallery/naming.py has it: a person has the
 // name of most of its tracks, and a name the person with most of its tracks.
 function knownNames() {
-  if (across.named === across.people) return across.names;
+  if (across.named[0] === across.people && across.named[1] === across.known) return across.names;
   const votes = new Map(), names = new Map(), taken = new Set();
   across.people.forEach((person, track) => {
-    const name = DATA.tracks.tracks[track].known;
+    const name = across.known[track];
     if (!name) return;
     const key = JSON.stringify([person, name]);
     votes.set(key, [(votes.get(key)?.[0] ?? 0) + 1, person, name]);
@@ -27,11 +27,13 @@ function knownNames() {
     names.set(person, name);
     taken.add(name);
   }
-  return Object.assign(across, { names, named: across.people }).names;
+  return Object.assign(across, { names, named: [across.people, across.known] }).names;
 }
 
+const stateOfAcross = () => ({ people: across.people, known: across.known, checked: across.checked });
+
 function keepAcross() {
-  keep(DATA.tracks.key, { people: across.people, checked: across.checked });
+  keep(DATA.tracks.key, stateOfAcross());
   countAcross();
 }
 
@@ -48,7 +50,7 @@ function countAcross() {
 
 // Puts some tracks to a person; both this one and those that lose tracks count as checked.
 function move(tracks, person) {
-  across.past.push(JSON.stringify({ people: across.people, checked: across.checked }));
+  across.past.push(JSON.stringify(stateOfAcross()));
   const before = tracks.map((track) => across.people[track]);
   across.people = across.people.map((each, track) => (tracks.includes(track) ? person : each));
   across.checked = [...new Set([...across.checked, ...before, person])].filter((each) => across.people.includes(each));
@@ -62,9 +64,22 @@ const join = (person, other) => move(tracksOf(person), other);
 
 function confirmPerson(person) {
   const without = across.checked.filter((each) => each !== person);
-  across.past.push(JSON.stringify({ people: across.people, checked: across.checked }));
+  across.past.push(JSON.stringify(stateOfAcross()));
   across.checked = without.length < across.checked.length ? without : [...without, person];
   keepAcross();
+}
+
+// Calls a person by a name, or by its number again if the name is empty; the person then counts as checked.
+// Returns why that cannot be, or "".
+function callPerson(person, text) {
+  const name = text.trim(), same = [...knownNames()].find(([other, known]) => known === name && other !== person);
+  if (same) return `Person ${same[0] + 1} has this name. If they are one, join them.`;
+  if (/^person \d{4,15}$/.test(name)) return "A name, not a number";
+  across.past.push(JSON.stringify(stateOfAcross()));
+  across.known = across.known.map((known, track) => (across.people[track] === person ? name : known));
+  across.checked = [...new Set([...across.checked, person])];
+  keepAcross();
+  return "";
 }
 
 // All images of the people that were checked, now or in the corrections that were given, as across.py --corrections,
@@ -79,8 +94,16 @@ function checkedRows() {
 function act(button) {
   const article = button.closest("article"), person = Number(article.dataset.person);
   const { act: what, track, other } = button.dataset;
-  const field = article.querySelector("input");
+  const [field, called] = article.querySelectorAll("input");
   if (what === "check") confirmPerson(person);
+  else if (what === "call") {
+    const fault = callPerson(person, called.value);
+    if (fault) {
+      called.setCustomValidity(fault);
+      called.reportValidity();
+      return;
+    }
+  }
   else if (what === "cut") {
     cut(Number(track));
     article.after(personRow(across.people[Number(track)]));
@@ -103,6 +126,7 @@ function act(button) {
 
 function prepareTracks() {
   across.people = DATA.tracks.tracks.map(({ person }) => person);
+  across.known = DATA.tracks.tracks.map(({ known }) => known);
   const earlier = kept(DATA.tracks.key);
   if (earlier?.people?.length === across.people.length) Object.assign(across, earlier);
   byId("save-people").addEventListener("click", () => {
@@ -118,6 +142,9 @@ function prepareTracks() {
   byId("walkers").addEventListener("click", ({ target }) => {
     const button = target.closest("button");
     if (button) act(button);
+  });
+  byId("walkers").addEventListener("keydown", ({ key, target }) => {
+    if (key === "Enter" && target.matches("input")) act(target.nextElementSibling);
   });
   byId("walkers").addEventListener("input", ({ target }) => target.setCustomValidity(""));
 }
@@ -148,10 +175,14 @@ function personRow(person) {
   other.setAttribute("aria-label", "number of the person to join with");
   const joined = element("button", { type: "button", className: "button", textContent: "Join" });
   joined.dataset.act = "join";
+  const called = element("input", { type: "text", className: "called", maxLength: 200, placeholder: "name", value: knownNames().get(person) ?? "" });
+  called.setAttribute("aria-label", "name of the person");
+  const named = element("button", { type: "button", className: "button", textContent: "Name" });
+  named.dataset.act = "call";
   const seen = `${counted(tracks.length, "track", "tracks")} · ${counted(cameras.length, "camera", "cameras")}`;
   const row = element("article", { className: "walker", tabIndex: -1 },
     element("h2", {}, personName(person), element("span", { className: "faint", textContent: seen })),
-    element("p", { className: "buttons" }, check, other, joined),
+    element("p", { className: "buttons" }, check, other, joined, called, named),
     lanes(tracks, cameras),
     element("div", { className: "strips" }, ...mine.map((track) => trackPart(track, mine.length > 1))));
   row.dataset.person = person;
