@@ -45,6 +45,8 @@ def test_a_new_gallery_is_empty(gallery):
     assert gallery.new and len(gallery) == 0 and gallery.width() is None
     assert gallery.recall("network") is None and list(gallery.entries()) == []
     assert gallery.values("camera") == [] and gallery.missing(PATHS) == PATHS
+    assert gallery.forget(Filter(identity="Anna"), "identity") == 0
+    assert gallery.describe({PATHS[0]: About("Anna")}) == 0
 
 
 def test_what_was_added_is_there_and_can_be_searched_described_and_forgotten(gallery):

@@ -1,10 +1,11 @@
 """The network that an index remembers, in every form that one may have."""
 
+import numpy as np
 import pytest
 
 from person_reid.deploy.network_names import run_of
 from person_reid.gallery.index import SearchIndex
-from person_reid.gallery.indexed_network import NetworkRef, network_of
+from person_reid.gallery.indexed_network import NetworkRef, check_same_network, network_of
 
 NOTHING = {
     **dict.fromkeys(("from", "backbone", "weights", "engine", "height", "width", "range")),
@@ -44,3 +45,21 @@ def test_networks_are_equal_whatever_is_said_of_them_besides():
     assert (network.kind, network.place, str(network)) == ("weights", "a.pth", "test_resnet a.pth")
     assert network.contradicted(flags | {"weights": "b.pth"}) == []
     assert network.contradicted({"name": "run"}) == ["--name (remembered: off, asked: run)"]
+
+
+class Described:
+    """An Embedder that describes the synthetic image by a given feature."""
+
+    def __init__(self, feature):
+        self.feature = np.float32(feature)
+
+    def probe(self):
+        return self.feature
+
+
+def test_an_index_that_does_not_name_its_network_says_so_once(tmp_path, caplog):
+    index = SearchIndex(tmp_path / "a.index")
+    index.add(["a.jpg"], np.eye(1, 4, dtype=np.float32))
+    for _ in range(2):
+        check_same_network(index, Described([1, 0, 0, 0]), NetworkRef("name", "run"))
+    assert caplog.text.count("which network indexed its 1 images. Was it this one?") == 1

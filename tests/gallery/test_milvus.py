@@ -481,3 +481,21 @@ def test_the_commands_of_search_take_an_address(here, capsys):
         assert {row["path"] for row in csv.DictReader(file)} == {
             str(image) for image in images if image != images[8]
         }
+
+
+@pytest.mark.parametrize(("k", "width"), [(1, 128), (100, 200)])
+def test_the_graph_of_a_server_is_searched_widely_enough(
+    pair, features, by_graph, monkeypatch, k, width
+):
+    """A server refuses a width below k."""
+    gallery, _ = pair
+    search, told = gallery.client.search, []
+
+    def noting(*given, search_params, **how):
+        told.append(search_params)
+        return search(*given, **how)
+
+    monkeypatch.setattr(gallery.client, "search", noting)
+    monkeypatch.setattr(gallery.client, "describe_index", lambda *_: {"index_type": "HNSW_SQ"})
+    assert len(gallery.search(features[:1], k)[0]) == k
+    assert told == [{"params": {"ef": width}}]

@@ -59,6 +59,16 @@ def test_wrong_shapes_are_named():
         losses.create_loss("circle")(torch.zeros(4, 2), torch.zeros(3))
 
 
+@pytest.mark.parametrize(
+    "name", ["triplet", "contrast", "lifted", "multi_similarity", "ranked", "cranked", "circle"]
+)
+def test_labels_in_a_column_are_refused(name):
+    """Comparing a column with a row would give another number without a word."""
+    features, labels = batch()
+    with pytest.raises(ValueError, match=r"\(16, 8\) and \(16, 1\)"):
+        losses.create_loss(name)(features, labels[:, None])
+
+
 def test_every_published_flag_has_its_loss_and_weight():
     assert sorted(losses.PUBLISHED_LOSSES) == PUBLISHED_FLAGS
     features, labels = batch()

@@ -73,6 +73,7 @@ def test_what_is_not_accepted_stays_open(people, tmp_path):
     for _ in range(2):  # the second list holds no decision
         label_errors.main(["--data_dir", str(people), *NETWORK, "--save", str(save)])
         assert (tmp_path / "list.previous.csv").read_text(encoding="utf-8") == decided
+        assert len([*tmp_path.glob("list.previous*")]) == 1
     with pytest.raises(UserError, match="no correction is accepted"):
         prepare.main(
             [

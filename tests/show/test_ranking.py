@@ -404,3 +404,11 @@ def test_a_list_of_queries_that_is_none_ends_with_status_2(words, capsys):
     with pytest.raises(SystemExit) as ended:
         demo.main(["--query_index", words])
     assert ended.value.code == 2 and "--query_index" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("asked", ["best", "worst"])
+def test_the_best_of_queries_without_a_right_answer_are_refused(asked):
+    query, gallery = random_sets()
+    others = FeatureSet(gallery.features, gallery.labels + 1000, gallery.cameras)
+    with pytest.raises(UserError, match=f"{asked}=2: no query has a right answer"):
+        chosen_queries(query, others, **{asked: 2})

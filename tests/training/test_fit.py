@@ -339,3 +339,17 @@ def test_a_path_is_nothing_else(other, dataset):
         reid.create_model("test_resnet", weights=other)
     with pytest.raises(reid.UserError, match=r"^path: expected a path"):
         reid.load_weights(created(dataset), other)
+
+
+@pytest.mark.parametrize("no_tf32", [False, True])
+def test_the_precision_of_a_gpu_is_the_one_asked_for(no_tf32, dataset, monkeypatch):
+    class Prepared(Exception):
+        pass
+
+    def prepare(place, tf32):
+        raise Prepared(tf32)
+
+    monkeypatch.setattr("person_reid.training.fit.prepare_training", prepare)
+    with pytest.raises(Prepared) as told:
+        reid.fit(created(dataset), dataset, reid.FitOptions(no_tf32=no_tf32), device="cpu")
+    assert told.value.args == (not no_tf32,)
