@@ -89,3 +89,17 @@ def test_a_fault_of_layout_is_found(check, source):
 )
 def test_a_good_layout_is_let_through(check, source):
     assert [*check(source)] == []
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        file
+        for file in FILES
+        if file.parent in (ROOT, ROOT / "tools") and "\ndef main(" in file.read_text("utf-8")
+    ],
+    ids=lambda file: file.name,
+)
+def test_a_script_runs_its_main(script):
+    program = r'(?m)^if __name__ == "__main__":.*\n    run_script\((main|lambda: .*)\)$'
+    assert re.search(program, script.read_text("utf-8"))

@@ -8,6 +8,7 @@ import test as test_script
 from benchmarks.support.people import draw_people
 from person_reid.config.export import ExportConfig
 from person_reid.console import parse
+from person_reid.deploy.contents import Contents
 from person_reid.deploy.run import Engine
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
@@ -100,3 +101,9 @@ def test_the_weight_file_itself_is_not_replaced(here):
             [*NETWORK[:3], str(here / "test_resnet.pt"), *NETWORK[4:], "--format", "torchscript"]
         )
     assert (here / "test_resnet.pt").read_bytes() == before
+
+
+def test_the_size_of_a_file_is_printed_in_megabytes(tmp_path, capsys):
+    (tmp_path / "net.pt2").write_bytes(bytes(2_540_000))
+    export.say(tmp_path / "net.pt2", Contents(64, 32, 128), None)
+    assert "(B, 128), float32, 2.5 MB\n" in capsys.readouterr().out

@@ -438,6 +438,11 @@ def test_people_and_cameras_are_filled_in_asked_for_and_forgotten(indexed, capsy
         said(capsys, "forget", "--image", "first/deeper/02.png")
         == "people.index: 1 image forgotten, 5 left\n"
     )
+    every = (
+        "--image, --identity, --camera, --track, --source, --after, --before, --where or --expire"
+    )
+    with pytest.raises(UserError, match=f"say which images: {every}"):
+        search.main(["forget", "--index", "people.index"])
     assert said(capsys, "forget", "--expire", "1w").startswith("people.index: 0 ")
     assert said(capsys, "forget", "--camera", "0", "--after", "2020-01-01").startswith(
         "people.index: 1 "
