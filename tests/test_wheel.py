@@ -108,6 +108,7 @@ def test_the_wheel_requires_what_requirements_txt_lists():
     assert asked == [found for line in lines if (found := line.partition("#")[0].strip())]
 
 
+@pytest.mark.slow  # a network is trained and tested in an environment of its own
 def test_the_installed_command_prepares_tests_and_finds_its_recipes(run):
     assert "evaluate_rerank" in run("person-reid", "--help")
     people = [

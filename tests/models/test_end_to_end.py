@@ -18,18 +18,11 @@ def people(tmp_path_factory):
     ("flags", "dim"),
     [
         (["--PCB", "--triplet", "--arcface", "--backbone", "test_resnet"], 6 * 96),
-        (
-            [
-                "--backbone",
-                "lightmbn",
-                "--attention",
-                "gc:conv3",
-                "--pool",
-                "gemp",
-                "--loss",
-                "triplet,center:1e-3",
-            ],
+        pytest.param(
+            ["--backbone", "lightmbn", "--attention", "gc:conv3", "--pool", "gemp"]
+            + ["--loss", "triplet,center:1e-3"],
             3584,
+            marks=pytest.mark.slow,  # the recipes also train this network
         ),
         (
             ["--usam", "--backbone", "resnet18", "--neck", "bnneck", "--head", "arcface", "--wa"],
