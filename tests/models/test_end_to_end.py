@@ -19,8 +19,7 @@ def people(tmp_path_factory):
     [
         (["--PCB", "--triplet", "--arcface", "--backbone", "test_resnet"], 6 * 96),
         pytest.param(
-            ["--backbone", "lightmbn", "--attention", "gc:conv3", "--pool", "gemp"]
-            + ["--loss", "triplet,center:1e-3"],
+            "--backbone lightmbn --attention gc:conv3 --pool gemp --loss triplet,center:1e-3".split(),
             3584,
             marks=pytest.mark.slow,  # the recipes also train this network
         ),
