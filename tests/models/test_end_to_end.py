@@ -8,6 +8,8 @@ import test as test_script
 import train
 from benchmarks.support.people import draw_people
 
+LIGHTMBN = ["--backbone", "lightmbn", "--attention", "gc:conv3"]
+
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
@@ -19,7 +21,7 @@ def people(tmp_path_factory):
     [
         (["--PCB", "--triplet", "--arcface", "--backbone", "test_resnet"], 6 * 96),
         pytest.param(
-            "--backbone lightmbn --attention gc:conv3 --pool gemp --loss triplet,center:1e-3".split(),
+            [*LIGHTMBN, "--pool", "gemp", "--loss", "triplet,center:1e-3"],
             3584,
             marks=pytest.mark.slow,  # the recipes also train this network
         ),
