@@ -72,7 +72,6 @@ def version_of(run: RunCommand, path: Path) -> int:
 
 def upgrade(run: RunCommand, version: int) -> None:
     """Take the steps from a version to the latest, within a transaction."""
-    run("DROP VIEW IF EXISTS temp.images")
     if not version:  # 0.2 made it anew with the first image
         run("DROP TABLE IF EXISTS main.images")
     for number, commands in STEPS.items():

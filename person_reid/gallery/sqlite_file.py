@@ -166,6 +166,7 @@ class SqliteFile:
 
     def _upgrade(self) -> None:
         """Bring a file of an earlier version, or a new one, to the latest."""
+        self._rows("DROP VIEW IF EXISTS temp.images")  # another program may have brought it there
         if (version := self.version()) == VERSION:
             return
         upgrade(self._rows, version)
