@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from person_reid.console.script import print_remarks
 from tests.support import FIXTURES, ROOT
+from tools.docs.browser import Browser
 
 LONG = {
     "test_several_processes",
@@ -88,3 +89,10 @@ def here(tmp_path, monkeypatch):
 def half_precision(monkeypatch):
     """PyTorch computes in float16 and bfloat16, even if this processor has to emulate them."""
     monkeypatch.setattr("person_reid.device.emulates", lambda device, dtype: False)
+
+
+@pytest.fixture(scope="module")
+def shared_browser(tmp_path_factory):
+    """A Chromium for the tests of a file."""
+    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser

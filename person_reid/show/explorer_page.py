@@ -6,11 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from person_reid.config.option import OptionError
-from person_reid.show.page import TEMPLATES, data_uri, palette
-from person_reid.show.style import LINES, LINES_ON_DARK
+from person_reid.show.page import TEMPLATES, data_uri, page_sources, palette
 from person_reid.text import printable
 
-PAGE_SOURCES = Path(__file__).parent / "templates" / "explorer"
 LINKED_FILES = re.compile(
     r'<link rel="stylesheet" href="([\w./]+)">|<script src="([\w./]+)"></script>'
 )
@@ -50,9 +48,8 @@ def write_explorer_page(
     views: names of the scripts in data/ that it waits for. queries: whether there are any. pieces:
     the number of scripts with features that are loaded with the page; the others are loaded later.
     """
-    for source in PAGE_SOURCES.iterdir():
-        if source.suffix in (".js", ".css"):
-            shutil.copy(source, folder / source.name)
+    for name, source in page_sources("explorer").items():
+        shutil.copy(source, folder / name)
     rules = (
         f'.sheet{number} {{ background-image: url("sheets/{number}.jpg"); }}\n'
         for number in range(len(list((folder / "sheets").iterdir())))
@@ -63,8 +60,6 @@ def write_explorer_page(
         views=views,
         queries=queries,
         pieces=pieces,
-        LINES=LINES,
-        LINES_ON_DARK=LINES_ON_DARK,
         **palette(),
     )
     (folder / "index.html").write_text(text, encoding="utf-8")

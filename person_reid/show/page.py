@@ -18,9 +18,10 @@ from markupsafe import Markup
 from PIL import Image
 
 from person_reid.config.look import Look
-from person_reid.show.style import INK, RIGHT, WRONG
+from person_reid.show.style import INK, LINES, LINES_ON_DARK, RIGHT, WRONG
 
 SECTION = re.compile(r'<section id="([^"]*)">\n<h2>(.*)</h2>')
+PAGES = Path(__file__).parent / "templates"
 THUMBNAIL = (96, 192)  # width and height in pixels, for a screen with two pixels per CSS pixel
 
 
@@ -33,9 +34,15 @@ def html_page(title: str, subtitle: str, body: Iterable[Markup]) -> str:
     )
 
 
-def palette() -> dict[str, str]:
+def palette() -> dict[str, Any]:
     """Return the colours that templates/theme.css needs."""
-    return {"INK": INK, "RIGHT": RIGHT, "WRONG": WRONG}
+    return {
+        "INK": INK,
+        "RIGHT": RIGHT,
+        "WRONG": WRONG,
+        "LINES": LINES,
+        "LINES_ON_DARK": LINES_ON_DARK,
+    }
 
 
 def html_section(title: str, *content: Markup, remark: str = "") -> Markup:
@@ -71,13 +78,20 @@ def photograph_uri(pixels: npt.NDArray[Any]) -> str:
     return data_uri(buffer.getvalue(), "image/jpeg")
 
 
+def page_sources(name: str) -> dict[str, Path]:
+    """Return {name: file} of the styles and scripts of a page, those that it shares among them."""
+    folders = (PAGES / "shared", PAGES / name)
+    files = [file for folder in folders for file in sorted(folder.iterdir())]
+    return {file.name: file for file in files if file.suffix in (".css", ".js")}
+
+
 def data_uri(content: bytes, media_type: str) -> str:
     """Return `data:image/jpeg;base64,…`."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    loader=FileSystemLoader(PAGES),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,

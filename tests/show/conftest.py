@@ -1,14 +1,6 @@
 import pytest
 from matplotlib.figure import Figure
 
-from tools.docs.browser import Browser
-
-
-@pytest.fixture(scope="module")
-def shared_browser(tmp_path_factory):
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
-
 
 @pytest.fixture
 def drawn(monkeypatch):

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from person_reid.show.explorer_page import PAGE_SOURCES
+from person_reid.show.page import page_sources
 
 STATE = "({people: across.people, checked: [...across.checked].sort()})"
 
@@ -26,14 +26,14 @@ def evaluate(script, answer, content):
     people = "across.people = DATA.tracks.tracks.map(({ person }) => person);"
     people += "across.known = DATA.tracks.tracks.map(({ known }) => known);"
     lines = [f"DATA.tracks = {json.dumps(content)};", people, script]
-    return run_scripts(("data", "elements", "tracks"), lines, answer)
+    return run_scripts(("data", "elements", "tiles", "tracks"), lines, answer)
 
 
 def run_scripts(names, lines, answer):
     """Return the value of an expression once scripts of the page, and then lines, have run."""
     if not shutil.which("node"):
         pytest.skip("no Node.js that could run the page's scripts")
-    files = (PAGE_SOURCES / f"{name}.js" for name in names)
+    files = (page_sources("explorer")[f"{name}.js"] for name in names)
     whole = [
         "const document = { getElementById: () => ({}) }, localStorage = { setItem() {} };",
         *(file.read_text("utf-8") for file in files),

@@ -151,9 +151,10 @@ class Browser:
         return found
 
     def open(self, page: str | Path, fragment: str = "") -> None:
-        """Open a page from the disk, and wait until it says that it has been drawn."""
+        """Open a page, by its file or address, and wait until it says that it has been drawn."""
+        address = str(page) if "://" in str(page) else Path(page).resolve().as_uri()
         self.call("Page.navigate", url="about:blank")
-        self.call("Page.navigate", url=Path(page).resolve().as_uri() + fragment)
+        self.call("Page.navigate", url=address + fragment)
         self.wait("document.readyState === 'complete' && document.body.dataset.shown !== undefined")
 
     def resize(self, width: int, height: int) -> None:

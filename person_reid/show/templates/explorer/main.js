@@ -31,19 +31,6 @@ function show() {
   document.body.dataset.shown = address(); // for tests: this address has been drawn
 }
 
-// Moves between the tiles around the one that has the focus.
-function moveFocus(from, key) {
-  const tiles = [...from.closest("section").querySelectorAll("a.tile")];
-  const place = tiles.indexOf(from), box = from.getBoundingClientRect();
-  if (key === "ArrowLeft" || key === "ArrowRight") return tiles[place + (key === "ArrowLeft" ? -1 : 1)];
-  const down = key === "ArrowDown";
-  const candidates = (down ? tiles.slice(place + 1) : tiles.slice(0, place).reverse()).map((tile) => [tile, tile.getBoundingClientRect()]);
-  const row = candidates.find(([, { top }]) => (down ? top > box.top + 5 : top < box.top - 5));
-  if (!row) return undefined;
-  const inRow = candidates.filter(([, { top }]) => Math.abs(top - row[1].top) < 5);
-  return inRow.sort(([, a], [, b]) => Math.abs(a.left - box.left) - Math.abs(b.left - box.left))[0][0];
-}
-
 function answerKey(event) {
   const { key, target } = event;
   if (event.ctrlKey || event.metaKey || event.altKey) return;

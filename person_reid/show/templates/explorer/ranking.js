@@ -54,8 +54,6 @@ const ownPicture = () => element("details", {},
   element("p", { className: "faint", textContent: "In a terminal, in the folder from which this page was written:" }),
   ...DATA.images.commands.map((textContent) => element("code", { textContent })));
 
-const fact = (name, value) => [element("dt", { textContent: name }), element("dd", { textContent: value })];
-
 function describeAnswer(name, asked, answer, threshold, remark = "") {
   const about = remark ? "≈ " : "";
   const figures = [`AP ${about}${answer.precision.toFixed(4)}`, `INP ${about}${answer.penalty.toFixed(4)}`];

@@ -190,29 +190,6 @@ function personRow(person) {
   return row;
 }
 
-// A line for each camera, on which bars show when the person was there.
-function lanes(tracks, cameras) {
-  const start = Math.min(...tracks.map(({ first }) => first)), end = Math.max(...tracks.map(({ last }) => last));
-  const share = (seconds) => `${(100 * (seconds - start)) / Math.max(end - start, 1e-3)}%`;
-  return element("div", { className: "lanes" }, ...cameras.flatMap((camera) => {
-    const bars = tracks.filter((track) => track.camera === camera).map((track) => {
-      const bar = element("span", { className: "bar-of-track", title: `${track.name}: ${spanOf(track)}` });
-      bar.style.left = share(track.first);
-      bar.style.width = share(start + track.last - track.first);
-      return bar;
-    });
-    return [element("span", { className: "faint", textContent: camera && `camera ${camera}` }), element("div", { className: "lane" }, ...bars)];
-  }));
-}
-
-// "2026-11-01 09:30:00 to 09:30:12", or seconds of the video.
-function spanOf({ times }) {
-  const [first, last] = times.map((time) => (time.includes(":") ? time.replace(/\.\d.*$/, "") : `${time} s`));
-  return `${first} to ${first.slice(0, 11) === last.slice(0, 11) && first.includes(":") ? last.slice(11) : last}`;
-}
-
-const counted = (number, one, several) => `${count(number)} ${number === 1 ? one : several}`;
-
 function trackPart(track, linked) {
   const { camera, name, boxes, margin, nearest, images } = DATA.tracks.tracks[track];
   const doubtful = margin !== null && margin < DATA.tracks.doubtful, buttons = [];

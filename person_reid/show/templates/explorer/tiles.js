@@ -1,24 +1,5 @@
 "use strict";
-// The pieces of which views consist. Text is always set as text: a file's name is never read as HTML.
-
-const byId = (id) => document.getElementById(id);
-const percent = (share) => (100 * share).toFixed(2);
-const count = (number) => number.toLocaleString("en");
-
-// element("p", {className: "faint"}, "text", child): an element with these properties and children.
-function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
-
-const SVG = "http://www.w3.org/2000/svg";
-function drawing(tag, attributes = {}, ...children) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
+// The tiles of the explorer, and what a person saves or this browser keeps.
 
 // The photograph of an image: a part of a sheet, which the browser loads once it is in sight.
 function photograph(image) {
@@ -87,25 +68,4 @@ function kept(name) {
   } catch {
     return null;
   }
-}
-
-// Fills a container with items as one scrolls: make(i) for i in 0…length - 1, a batch at a time.
-function fill(container, length, make, batch) {
-  container.filling?.disconnect();
-  container.replaceChildren();
-  let made = 0;
-  const end = element("div", { className: "end" });
-  container.more = () => {
-    const stop = Math.min(length, made + batch);
-    const items = [];
-    while (made < stop) items.push(make(made++));
-    end.before(...items);
-    container.filling.unobserve(end);
-    if (made < length) container.filling.observe(end); // anew: on a large screen the end may still be in sight
-  };
-  container.append(end);
-  container.filling = new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && container.more(), {
-    rootMargin: "600px",
-  });
-  container.more();
 }

@@ -1,0 +1,92 @@
+"use strict";
+// The pieces of which views consist. Text is always set as text: a file's name is never read as HTML.
+
+const byId = (id) => document.getElementById(id);
+const percent = (share) => (100 * share).toFixed(2);
+const count = (number) => number.toLocaleString("en");
+
+// element("p", {className: "faint"}, "text", child): an element with these properties and children.
+function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+function drawing(tag, attributes = {}, ...children) {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+// Fills a container as one scrolls: more() returns the next items, or a promise of them; without any, the end is reached.
+function grow(container, more) {
+  container.filling?.disconnect();
+  const end = element("div", { className: "end" });
+  const filling = new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && next(), { rootMargin: "600px" });
+  const put = (items) => {
+    if (container.filling !== filling) return; // filled with something else by now
+    end.before(...items);
+    if (items.length) filling.observe(end); // anew: on a large screen the end may still be in sight
+  };
+  const next = () => {
+    filling.unobserve(end);
+    const items = more();
+    if (items instanceof Promise) return items.then(put);
+    put(items);
+  };
+  Object.assign(container, { filling, more: next });
+  container.replaceChildren(end);
+  return next();
+}
+
+// Fills a container with make(i) for i in 0…length - 1, a batch at a time.
+function fill(container, length, make, batch) {
+  let made = 0;
+  grow(container, () => {
+    const items = [];
+    for (const stop = Math.min(length, made + batch); made < stop;) items.push(make(made++));
+    return items;
+  });
+}
+
+// A line of a list of facts.
+const fact = (name, value) => [element("dt", { textContent: name }), element("dd", { textContent: value })];
+
+// Moves between the tiles around the one that has the focus.
+function moveFocus(from, key) {
+  const tiles = [...from.closest("section").querySelectorAll("a.tile")];
+  const place = tiles.indexOf(from), box = from.getBoundingClientRect();
+  if (key === "ArrowLeft" || key === "ArrowRight") return tiles[place + (key === "ArrowLeft" ? -1 : 1)];
+  const down = key === "ArrowDown";
+  const candidates = (down ? tiles.slice(place + 1) : tiles.slice(0, place).reverse()).map((tile) => [tile, tile.getBoundingClientRect()]);
+  const row = candidates.find(([, { top }]) => (down ? top > box.top + 5 : top < box.top - 5));
+  if (!row) return undefined;
+  const inRow = candidates.filter(([, { top }]) => Math.abs(top - row[1].top) < 5);
+  return inRow.sort(([, a], [, b]) => Math.abs(a.left - box.left) - Math.abs(b.left - box.left))[0][0];
+}
+
+// A line for each camera, on which bars show when the person was there.
+function lanes(tracks, cameras) {
+  const start = Math.min(...tracks.map(({ first }) => first)), end = Math.max(...tracks.map(({ last }) => last));
+  const share = (seconds) => `${(100 * (seconds - start)) / Math.max(end - start, 1e-3)}%`;
+  return element("div", { className: "lanes" }, ...cameras.flatMap((camera) => {
+    const bars = tracks.filter((track) => track.camera === camera).map((track) => {
+      const bar = element("span", { className: "bar-of-track", title: `${track.name}: ${spanOf(track)}` });
+      bar.style.left = share(track.first);
+      bar.style.width = share(start + track.last - track.first);
+      return bar;
+    });
+    return [element("span", { className: "faint", textContent: camera && `camera ${camera}` }), element("div", { className: "lane" }, ...bars)];
+  }));
+}
+
+// "2026-11-01 09:30:00 to 09:30:12", or seconds of the video.
+function spanOf({ times }) {
+  const [first, last] = times.map((time) => (time.includes(":") ? time.replace(/\.\d.*$/, "") : `${time} s`));
+  if (first === last) return first;
+  return `${first} to ${first.slice(0, 11) === last.slice(0, 11) && first.includes(":") ? last.slice(11) : last}`;
+}
+
+const counted = (number, one, several) => `${count(number)} ${number === 1 ? one : several}`;
