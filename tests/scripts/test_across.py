@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import re
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -18,69 +17,21 @@ from person_reid.data.video.track_files import read_boxes, write_identities
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter
-from person_reid.gallery.track_records import TrackRecord, record_tracks, recorded_tracks
+from person_reid.gallery.track_records import record_tracks, recorded_tracks
+from tests.support import camera_tracks
+from tests.support.camera_tracks import fill
 from tests.support.page_in_node import run_page
 from tests.support.weights import write_weights
 from tools import across, search
 
-# camera: {track: (person, first frame, last frame)}, at ten frames a second
-STAYS = {
-    "hall": {1: (0, 1, 40), 2: (1, 30, 60), 5: (0, 61, 90), 7: (3, 200, 230)},
-    "yard": {1: (1, 150, 190), 4: (0, 260, 300), 9: (2, 155, 170)},
-}
 THRESHOLD = 0.6
-FACES = np.eye(8, dtype=np.float32)
-
-
-def write_tracks(folder, camera, line="{frame},{track},{left}.50,7,30,60,0.9,-1,-1,-1"):
-    """A track file: a box in every frame of a track, a car, and a detection without an identity."""
-    lines = [
-        (frame, line.format(frame=frame, track=track, left=10 * track))
-        for track, (_, first, last) in STAYS[camera].items()
-        for frame in range(first, last + 1)
-    ]
-    lines += [(12, line.format(frame=12, track=-1, left=3))]
-    path = folder / f"{camera}.txt"
-    path.write_text("".join(f"{each}\r\n" for _, each in sorted(lines)), newline="")
-    return path
-
-
-def fill(index, folder, camera, start="2026-11-01 09:30:00", unseen=(), source=None):
-    """Put the tracks of a camera into an index, with three images of each."""
-    path = write_tracks(folder, camera)
-    source = source or f"{camera}-1"
-    record = TrackRecord(
-        source=source,
-        path=str(path),
-        frames="",
-        camera=camera,
-        crops="",
-        fps=10.0,
-        start=start,
-        width=640,
-        height=480,
-        classes=None,
-    )
-    record_tracks(index, record)
-    random = np.random.default_rng(len(camera) + ord(camera[0]))
-    paths = []
-    features = []
-    abouts = {}
-    for track, (person, *_) in STAYS[camera].items():
-        for number in range(3 * (track not in unseen)):
-            paths.append(folder / f'{camera}_{track}_"{number}".png')
-            pixels = random.integers(0, 255, (64, 32, 3), np.uint8)
-            Image.fromarray(pixels).save(paths[-1])
-            features.append(FACES[person] + 0.1 * random.normal(size=8))
-            abouts[paths[-1]] = about_of(camera, track, source)
-    index.add(paths, np.array(features, np.float32), abouts)
 
 
 @pytest.fixture
 def index(tmp_path):
     """An index of two cameras, and the command's words for it."""
     filled = SearchIndex(tmp_path / "people.index")
-    for camera in STAYS:
+    for camera in camera_tracks.STAYS:
         fill(filled, tmp_path, camera)
     return filled
 
@@ -133,10 +84,14 @@ def test_people_are_counted_by_day_and_camera_and_the_doubtful_are_a_range(
     tmp_path, monkeypatch, capsys
 ):
     """One of the yard's tracks is about as like person 0 as the threshold."""
-    here, faces = sys.modules[__name__], FACES.copy()
+    faces = camera_tracks.FACES.copy()
     faces[5, [0, 5]] = 0.62, 0.78
-    monkeypatch.setattr(here, "FACES", faces)
-    monkeypatch.setattr(here, "STAYS", {**STAYS, "yard": {**STAYS["yard"], 4: (5, 260, 300)}})
+    monkeypatch.setattr(camera_tracks, "FACES", faces)
+    monkeypatch.setattr(
+        camera_tracks,
+        "STAYS",
+        {**camera_tracks.STAYS, "yard": {**camera_tracks.STAYS["yard"], 4: (5, 260, 300)}},
+    )
     index = SearchIndex(tmp_path / "people.index")
     fill(index, tmp_path, "hall")
     fill(index, tmp_path, "yard")
@@ -171,7 +126,7 @@ def test_people_are_counted_by_day_and_camera_and_the_doubtful_are_a_range(
 def test_people_whom_the_index_knows_by_photographs_are_named(index, tmp_path, capsys):
     photographs = [tmp_path / f"{name}.jpg" for name in ("Anna", "Bert", "person 0040")]
     abouts = {path: About(identity=path.stem) for path in photographs}
-    index.add(photographs, FACES[[0, 6, 2]], abouts)
+    index.add(photographs, camera_tracks.FACES[[0, 6, 2]], abouts)
     assert run(index) == EXPECTED
     rows = rows_of(tmp_path / "people" / "people.csv")
     assert {row["person"]: row["name"] for row in rows} == {"1": "Anna", "2": "", "3": "", "4": ""}
@@ -182,7 +137,11 @@ def test_people_whom_the_index_knows_by_photographs_are_named(index, tmp_path, c
 
 
 def test_what_a_list_says_counts_more_than_a_photograph(index, tmp_path):
-    index.add([tmp_path / "anna.jpg"], FACES[[0]], {tmp_path / "anna.jpg": About(identity="Anna")})
+    index.add(
+        [tmp_path / "anna.jpg"],
+        camera_tracks.FACES[[0]],
+        {tmp_path / "anna.jpg": About(identity="Anna")},
+    )
     run(index, "--corrections", corrections(index, tmp_path, hall_1="Bert", hall_7="Anna"))
     names: dict[str, set[tuple[str, int]]] = {}
     for row in rows_of(tmp_path / "people" / "people.csv"):
@@ -220,7 +179,7 @@ def test_a_track_without_a_time_is_of_no_period(tmp_path):
 
 def test_people_are_scored_against_the_truth_of_all_cameras(index, tmp_path, capsys):
     """All links are right; half as many boxes as there are belong to somebody who has no track."""
-    for camera, stays in STAYS.items():
+    for camera, stays in camera_tracks.STAYS.items():
         lines = [
             f"{frame},{person + 20},{10 * track},7,30,60,1,1,1\n"
             for track, (person, first, last) in stays.items()
@@ -230,12 +189,17 @@ def test_people_are_scored_against_the_truth_of_all_cameras(index, tmp_path, cap
         (tmp_path / "truth" / camera / "gt").mkdir(parents=True)
         (tmp_path / "truth" / camera / "gt" / "gt.txt").write_text("".join(lines))
     run(index, "--truth", tmp_path / "truth")
-    boxes = [last - first + 1 for stays in STAYS.values() for _, first, last in stays.values()]
+    boxes = [
+        last - first + 1
+        for stays in camera_tracks.STAYS.values()
+        for _, first, last in stays.values()
+    ]
     wanted = sum(boxes) + sum(
-        sum(last - first + 1 for _, first, last in stays.values()) // 2 for stays in STAYS.values()
+        sum(last - first + 1 for _, first, last in stays.values()) // 2
+        for stays in camera_tracks.STAYS.values()
     )
     best: dict[int, int] = {}
-    for stays in STAYS.values():
+    for stays in camera_tracks.STAYS.values():
         for person, first, last in stays.values():
             best[person] = max(best.get(person, 0), last - first + 1)
     linked, alone = (2 * n / (sum(boxes) + wanted) for n in (sum(boxes), sum(best.values())))
@@ -248,7 +212,7 @@ def test_people_are_scored_against_the_truth_of_all_cameras(index, tmp_path, cap
 
 def test_only_the_identity_of_a_line_changes(index):
     run(index)
-    for camera in STAYS:
+    for camera in camera_tracks.STAYS:
         before = (index.path.parent / f"{camera}.txt").read_bytes().split(b"\r\n")
         after = (index.path.parent / "people" / f"{camera}-1.txt").read_bytes().split(b"\r\n")
         for old, new in zip(before[:-1], after[:-1], strict=True):
@@ -459,12 +423,12 @@ def test_a_picture_in_the_folder_is_refused_before_it_is_drawn(index, tmp_path):
     }
 
 
-def write_truth(folder, left=0, cameras=STAYS):
+def write_truth(folder, left=0, cameras=camera_tracks.STAYS):
     """The true boxes of cameras, shifted to the right."""
     for camera in cameras:
         lines = [
             f"{frame},{person + 1},{10 * track + left},7,30,60,1,1,1\n"
-            for track, (person, first, last) in STAYS[camera].items()
+            for track, (person, first, last) in camera_tracks.STAYS[camera].items()
             for frame in range(first, last + 1)
         ]
         (folder / camera / "gt").mkdir(parents=True)
@@ -501,7 +465,7 @@ def test_a_newline_in_the_name_of_a_folder_changes_nothing(tmp_path):
     folder = tmp_path / "a\nb"
     folder.mkdir()
     index = SearchIndex(folder / "people.index")
-    for camera in STAYS:
+    for camera in camera_tracks.STAYS:
         fill(index, folder, camera)
     assert run(index) == run(index) == EXPECTED
 
@@ -609,7 +573,7 @@ def test_strangers_stay_apart_whichever_link_is_cut(tmp_path, monkeypatch):
         camera: {4 * i + j: (j, 100 * i + 20 * j, 100 * i + 20 * j + 9) for j in range(1, 5)}
         for i, camera in enumerate(("gate", "hall", "yard"))
     }
-    monkeypatch.setattr(sys.modules[__name__], "STAYS", stays)
+    monkeypatch.setattr(camera_tracks, "STAYS", stays)
     tracks = [(camera, track) for camera, each in stays.items() for track in each]
     for cut in tracks:
         folder = tmp_path / "_".join(map(str, cut))
@@ -643,7 +607,7 @@ def test_a_list_is_read_after_the_folder_of_its_images_has_moved(tmp_path):
     before = tmp_path / "before"
     before.mkdir()
     index = SearchIndex(before / "people.index")
-    for camera in STAYS:
+    for camera in camera_tracks.STAYS:
         fill(index, before, camera)
     run(index)
     saved = exported(before, "cut(2)", "confirmPerson(1)")
@@ -731,13 +695,12 @@ def test_the_tracks_themselves_give_the_threshold_where_nobody_can_be_in_both_ca
     tmp_path, monkeypatch, capsys
 ):
     """22 people in each of two cameras at one moment are 484 pairs of strangers; 4 may reach it."""
-    here = sys.modules[__name__]
-    monkeypatch.setattr(here, "FACES", np.random.default_rng(0).normal(size=(44, 8)))
+    monkeypatch.setattr(camera_tracks, "FACES", np.random.default_rng(0).normal(size=(44, 8)))
     crowd = {
         camera: {track: (22 * k + track - 1, 1, 40) for track in range(1, 23)}
         for k, camera in enumerate(("hall", "yard"))
     }
-    monkeypatch.setattr(here, "STAYS", crowd)
+    monkeypatch.setattr(camera_tracks, "STAYS", crowd)
     index = SearchIndex(tmp_path / "people.index")
     for camera in crowd:
         fill(index, tmp_path, camera)
