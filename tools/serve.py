@@ -1,7 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
 """Answer other programs over HTTP: embed, search, identify, add, name and forget.
 
-    python tools/serve.py --index people.index                         # a token is printed once
+    python tools/serve.py --index people.index                         # prints the page's address
     python tools/serve.py --index people.index --name ft_ResNet50      # a new index
     python tools/serve.py --index people.index --tokens tokens.txt --audit audit.jsonl
     python tools/serve.py --index people.index --host 0.0.0.0 --certificate cert.pem --key key.pem
@@ -11,7 +11,8 @@
 
 Only this machine reaches the service unless --host says otherwise, and every request needs a token.
 Requests that come together are embedded in one batch. An image that was added is on the disk before
-the answer is sent. /v1/openapi.json describes all operations; docs/service.md explains them.
+the answer is sent. A page in the browser searches, names, merges and forgets. /v1/openapi.json
+describes all operations; docs/service.md explains them.
 """
 
 import socket
@@ -35,9 +36,11 @@ def main(argv: list[str] | None = None) -> None:
     config = parse(ServeConfig, argv, __doc__)
     try:
         import uvicorn
+        from uvicorn.config import LOGGING_CONFIG
 
         from person_reid.serve.access import Access, new_token, read_tokens
         from person_reid.serve.app import create_app
+        from person_reid.serve.json_log import log_as_json
         from person_reid.serve.service import Service
     except ModuleNotFoundError as error:
         raise reid.UserError(
@@ -57,12 +60,20 @@ def main(argv: list[str] | None = None) -> None:
         service = Service(config.index, embedder, access, config, config.batchsize, config.audit)
         scheme = "https" if config.certificate else "http"
         host, port = listening.getsockname()[:2]
-        print(f"{config.index}: {len(index):,} images. Listening at {scheme}://{host}:{port}/v1")
-        if not config.tokens:
-            print(f"Token, for everything, until this ends: {next(iter(tokens))}", flush=True)
+        address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        print(f"{config.index}: {len(index):,} images. Listening at {address}/v1")
+        if config.tokens:
+            print(f"In a browser: {address} (it asks for a token)", flush=True)
+        else:  # a browser sends nothing that follows #
+            token = next(iter(tokens))
+            print(f"In a browser: {address}/#token={token}")
+            print(f"Token, for everything, until this ends: {token}", flush=True)
 
+        if config.log_json:
+            log_as_json()
         settings = uvicorn.Config(
             create_app(service),
+            log_config=None if config.log_json else LOGGING_CONFIG,
             log_level="warning",
             ssl_certfile=config.certificate,
             ssl_keyfile=config.key,

@@ -38,6 +38,9 @@ class AddressOptions(Options):
         form=file_ending_in(".jsonl"),
         metavar="FILE.jsonl",
     )
+    log_json: bool = option(
+        False, "write a line of JSON to standard error for each request and each remark"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

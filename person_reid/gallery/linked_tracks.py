@@ -196,8 +196,7 @@ def _describe(
     shown: list[tuple[int, int]] = []
     for i, each in enumerate(tracks):
         zero = start if each.record.start else 0
-        places = np.unique(np.linspace(0, len(each.images) - 1, SHOWN_IMAGES).round().astype(int))
-        chosen = [(i, place) for place in places.tolist() if each.images]
+        chosen = [(i, place) for place in some_places(len(each.images))]
         stays.append(
             Stay(
                 numbers[found.labels[i]] - 1,
@@ -220,6 +219,12 @@ def _describe(
         )
         shown += chosen
     return stays, shown
+
+
+def some_places(images: int) -> list[int]:
+    """Return the places of a few images that stand for all of a track."""
+    places = np.linspace(0, images - 1, SHOWN_IMAGES).round().astype(int)
+    return np.unique(places).tolist() if images else []
 
 
 def begin_of(tracks: list[IndexedTrack]) -> datetime | None:

@@ -16,14 +16,18 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from person_reid.errors import UserError
+from person_reid.serve.calls import PARAMETERS, Call
+from person_reid.serve.json_log import REQUESTS
 from person_reid.serve.openapi import openapi_document
-from person_reid.serve.operations import ALL_OPERATIONS, PARAMETERS, Call, Operation
+from person_reid.serve.operations import ALL_OPERATIONS, Operation
+from person_reid.serve.page import page_routes
 from person_reid.serve.problems import Problem, as_response
 from person_reid.serve.requests import read_parameters
 from person_reid.serve.service import Service
 
 log = logging.getLogger(__name__)
-# Nothing that the service sends is a page, and nobody else's page may show it.
+requests_log = logging.getLogger(REQUESTS)
+# No answer is a page, and nobody else's page may show it.
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -60,7 +64,7 @@ def create_app(service: Service) -> Starlette:
         Route(each.path, _respond(service, each), methods=[each.method]) for each in ALL_OPERATIONS
     ]
     return Starlette(
-        routes=[*routes, Route("/v1/openapi.json", document)],
+        routes=[*routes, Route("/v1/openapi.json", document), *page_routes()],
         lifespan=lifespan,
         exception_handlers={HTTPException: unknown},
     )
@@ -84,7 +88,11 @@ def _respond(service: Service, operation: Operation) -> Respond:
             log.exception("%s %s", operation.method, operation.path)
             response = as_response(Problem(500, "The service has a fault; its log says which."))
         response.headers.update(HEADERS)
-        service.usage.count(operation.name, response.status_code, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        service.usage.count(operation.name, response.status_code, seconds)
+        who = getattr(request.state, "who", "")
+        told = {"token": who, "status": response.status_code, "seconds": round(seconds, 6)}
+        requests_log.info(operation.name, extra={"fields": told})
         return response
 
     return respond
@@ -95,6 +103,7 @@ async def _answered(service: Service, operation: Operation, request: Request) ->
     who = ""
     if operation.role:
         who = service.access.admit(request.headers.get("authorization"), operation.role)
+        request.state.who = who
     known = {name: PARAMETERS[name] for name in operation.parameters}
     call = Call(service, request, who, read_parameters(request.query_params, known))
     answer = await asyncio.wait_for(operation.act(call), service.limits.timeout)

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from person_reid import __version__
-from person_reid.serve.operations import ALL_OPERATIONS, PARAMETERS, TEXT_SCHEMA, Operation
+from person_reid.serve.calls import PARAMETERS, TEXT_SCHEMA
+from person_reid.serve.operations import ALL_OPERATIONS, Operation
 
 NUMBER_SCHEMA, COUNT_SCHEMA = {"type": "number"}, {"type": "integer"}
 YES_OR_UNKNOWN = {"type": ["boolean", "null"]}
@@ -40,16 +41,50 @@ PERSON_SCHEMAS = {
     "second": TEXT_SCHEMA,
     "margin": NUMBER_SCHEMA,
 }
+TRACK_SCHEMAS = {
+    **dict.fromkeys(("source", "track", "camera", "identity", "time"), TEXT_SCHEMA),
+    "first": NUMBER_SCHEMA,
+    "last": NUMBER_SCHEMA,
+    "boxes": COUNT_SCHEMA,
+    "images": _list(TEXT_SCHEMA),
+}
+LINK_SCHEMAS = {
+    "person": COUNT_SCHEMA,
+    "margin": {"type": ["number", "null"]},
+    "nearest": {"type": ["integer", "null"]},
+    "given": {"type": "boolean"},
+}
+SIGHTING_SCHEMAS = {
+    **dict.fromkeys(("identity", "camera", "track", "source"), TEXT_SCHEMA),
+    "first": NUMBER_SCHEMA,
+    "last": NUMBER_SCHEMA,
+    "count": COUNT_SCHEMA,
+    "images": _list(TEXT_SCHEMA),
+}
+SIGHTING_FACTS = ("identity", "camera", "track", "source", "first", "last")
+LINKED_SCHEMAS = {
+    "threshold": NUMBER_SCHEMA,
+    "found": TEXT_SCHEMA,
+    "tracks": _list(_named("LinkedTrack")),
+}
+NEXT_PAGE = {"type": ["integer", "null"]}
 SCHEMAS = {
     "Features": _object({"dimension": COUNT_SCHEMA, "features": _list(_list(NUMBER_SCHEMA))}),
     "Image": _object({"id": TEXT_SCHEMA, **FACT_SCHEMAS}, True, *FACT_SCHEMAS),
     "Images": _object({"images": _list(_named("Image"))}),
-    "Page": _object({"images": _list(_named("Image")), "next": {"type": ["integer", "null"]}}),
+    "Page": _object({"images": _list(_named("Image")), "next": NEXT_PAGE}),
     "Match": {**_object(MATCH_SCHEMAS, False, *FACT_SCHEMAS), "additionalProperties": True},
     "Answer": _object({"known": YES_OR_UNKNOWN, "matches": _list(_named("Match"))}),
     "Answers": _object({"queries": _list(_named("Answer"))}),
     "Identification": _object(PERSON_SCHEMAS, False, "identity", "second", "margin"),
     "Identifications": _object({"people": _list(_named("Identification"))}),
+    "Track": _object(TRACK_SCHEMAS, False, "identity", "time"),
+    "Tracks": _object({"tracks": _list(_named("Track")), "next": NEXT_PAGE}),
+    "LinkedTrack": _object(TRACK_SCHEMAS | LINK_SCHEMAS, False, "time"),
+    "LinkedTracks": _object(LINKED_SCHEMAS),
+    "Sighting": _object(SIGHTING_SCHEMAS, False, *SIGHTING_FACTS),
+    "Sightings": _object({"sightings": _list(_named("Sighting")), "next": NEXT_PAGE}),
+    "Cameras": _object({"cameras": _list(TEXT_SCHEMA)}),
     "People": _object({"people": _list(TEXT_SCHEMA)}),
     "Count": _object({"images": COUNT_SCHEMA}),
     "Health": _object({"status": TEXT_SCHEMA, "images": COUNT_SCHEMA}, False, "images"),

@@ -3,23 +3,15 @@
 A function takes a Call and returns an answer of JSON, or a Response.
 """
 
-import base64
-import binascii
 import io
-import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.requests import Request
 from starlette.responses import Response
 
-from person_reid.arrays import as_float32
-from person_reid.config.search import pair
-from person_reid.config.times import instant, moment
 from person_reid.data.images.image_files import read_image
 from person_reid.errors import UserError
 from person_reid.gallery.asked_images import known_abouts
@@ -30,171 +22,29 @@ from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.identification import identify as identify_people
 from person_reid.gallery.metadata import About, Filter, Found, stored_facts
 from person_reid.gallery.naming import near_names
-from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import judged
-from person_reid.serve.problems import Problem
-from person_reid.serve.requests import (
-    LONGEST_PARAMETER,
-    Parameter,
-    body_of,
-    client_text,
-    json_object,
-    sent_images,
+from person_reid.serve.calls import (
+    CLIENT_FACTS,
+    FILTER_NAMES,
+    TEXT_SCHEMA,
+    YES_SCHEMA,
+    Answer,
+    Call,
+    gone,
+    id_of,
+    listed,
+    one_page,
+    shown,
 )
-from person_reid.serve.service import Service
+from person_reid.serve.problems import Problem
+from person_reid.serve.requests import client_text
+from person_reid.serve.track_operations import (
+    link_tracks,
+    list_sightings,
+    list_tracks,
+    record_links,
+)
 from person_reid.serve.uploads import SOURCE, store, upload_path
-
-CLIENT_FACTS = ("identity", "camera", "time", "track")  # what a client says of an image
-MOST_ANSWERS = 1000  # of one question
-FILTER_NAMES = ("identity", "camera", "track", "source", "after", "before", "where")
-Answer = dict[str, Any] | Response
-
-
-@dataclass(frozen=True)
-class Call:
-    """A request that was let in: who asks, and the parameters of its address."""
-
-    service: Service
-    request: Request
-    who: str
-    parameters: dict[str, Any] = field(default_factory=dict)
-
-    async def pictures(self) -> list[Any]:
-        """Return the images that were sent."""
-        body = await body_of(self.request, self.service.most_bytes)
-        contents = await sent_images(self.request, body, self.service.limits.most_images)
-        return await self.service.decode(contents)
-
-    async def features(self) -> Features:
-        """Return the features (N, D) of the images that were sent, or those sent as JSON."""
-        if self.request.headers.get("content-type", "").startswith("application/json"):
-            values = (await self.values("features")).get("features")
-            return as_float32(values, "features")
-        return await self.service.embed(await self.pictures())
-
-    async def values(self, *expected: str) -> dict[str, Any]:
-        """Return the object of JSON that was sent; its keys are among those expected."""
-        return json_object(await body_of(self.request, self.service.most_bytes), expected)
-
-    def given(self, *names: str) -> dict[str, Any]:
-        """Return those of some parameters that were given."""
-        return {name: self.parameters[name] for name in names if name in self.parameters}
-
-    def which(self) -> Filter:
-        """Return the filter that the parameters describe."""
-        where = dict(self.parameters.get("where", ())) or None
-        return Filter(**self.given(*FILTER_NAMES[:-1]), where=where)
-
-
-def number(kind: Callable[[str], Any], least: float, most: float) -> Callable[[str], Any]:
-    """Return a function that reads a number within bounds."""
-
-    def read(text: str) -> Any:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not least <= value <= most:
-            raise ValueError(f"expected a number from {least:g} to {most:g}, found {text!r}")
-        return value
-
-    return read
-
-
-def yes_or_no(text: str) -> bool:
-    """Read true or false."""
-    if text not in ("true", "false"):
-        raise ValueError(f"expected true or false, found {text!r}")
-    return text == "true"
-
-
-def column(text: str) -> tuple[str, str]:
-    """Read NAME=VALUE."""
-    name, _, value = pair(text).partition("=")
-    return name, value
-
-
-def name_of(text: str) -> str:
-    """Read a name that is not empty."""
-    if not text.strip():
-        raise ValueError("expected a name")
-    return text
-
-
-TEXT_SCHEMA = {"type": "string"}
-NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": LONGEST_PARAMETER}
-TIME_SCHEMA = {"type": "string", "examples": ["2026-11-01T08:30Z"]}
-YES_SCHEMA = {"type": "boolean", "default": False}
-PARAMETERS = {
-    "k": Parameter(
-        number(int, 1, MOST_ANSWERS),
-        {"type": "integer", "minimum": 1, "maximum": MOST_ANSWERS, "default": 10},
-        "how many images answer",
-    ),
-    "threshold": Parameter(
-        number(float, -1, 1),
-        {"type": "number", "minimum": -1, "maximum": 1},
-        "least similarity of what is accepted; tools/threshold.py measures it",
-    ),
-    "together": Parameter(yes_or_no, YES_SCHEMA, "all images show one person, such as a track"),
-    "identity": Parameter(name_of, NAME_SCHEMA, "the person"),
-    "camera": Parameter(name_of, NAME_SCHEMA, "the camera"),
-    "track": Parameter(name_of, NAME_SCHEMA, "the track"),
-    "source": Parameter(name_of, NAME_SCHEMA, "the video or collection"),
-    "time": Parameter(instant, TIME_SCHEMA, "when the images were taken"),
-    "after": Parameter(moment, TIME_SCHEMA, "only images from this time on"),
-    "before": Parameter(moment, TIME_SCHEMA, "only images from before this time"),
-    "where": Parameter(column, NAME_SCHEMA, "a further column, as store=3", several=True),
-    "allow_forgotten": Parameter(yes_or_no, YES_SCHEMA, "also add images that were forgotten once"),
-    "limit": Parameter(
-        number(int, 1, MOST_ANSWERS),
-        {"type": "integer", "minimum": 1, "maximum": MOST_ANSWERS, "default": 100},
-        "images of a page",
-    ),
-    "start": Parameter(
-        number(int, 0, 2**53),
-        {"type": "integer", "minimum": 0, "default": 0},
-        "images to pass over, as `next` of the page before says",
-    ),
-}
-
-
-# ----- images and their names
-
-
-def id_of(path: Path) -> str:
-    """Return the id of an image: its path in the gallery, encoded."""
-    return base64.urlsafe_b64encode(os.fsencode(path)).decode().rstrip("=")
-
-
-def path_of(image_id: str) -> Path:
-    """Return the path that an id stands for. Raises Problem if it is not an id."""
-    try:
-        padded = image_id + "=" * (-len(image_id) % 4)
-        return Path(os.fsdecode(base64.b64decode(padded, b"-_", validate=True)))
-    except (binascii.Error, ValueError):
-        raise Problem(404, "There is no image with this id.") from None
-
-
-def shown(path: Path, about: About) -> dict[str, Any]:
-    """Return what is known of an image."""
-    return {"id": id_of(path)} | about.facts()
-
-
-async def listed(call: Call) -> tuple[Path, About]:
-    """Return the image that an address names. Raises Problem if the gallery does not hold it.
-
-    No path of a client is opened: it is one of the gallery's.
-    """
-    path = path_of(call.request.path_params["id"])
-    which = Filter(image=path)
-    found = await call.service.galleries.read(
-        lambda gallery: next((each for images in gallery.images(which) for each in images), None)
-    )
-    if found is None:
-        raise Problem(404, "There is no image with this id.")
-    return found
-
 
 # ----- questions
 
@@ -236,18 +86,30 @@ async def identify(call: Call) -> Answer:
     return {"people": [person.to_json() for person in found]}
 
 
+async def similar_images(call: Call) -> Answer:
+    """Return the images that are most similar to an image of the gallery, without itself."""
+    (path, _), which = await listed(call), call.which()
+    k = call.parameters.get("k", 10)
+
+    def search(gallery: Gallery) -> list[Found]:
+        for _, features in gallery.entries(Filter(image=path)):
+            (found,) = gallery.search(features, k + 1, among=which)
+            return [match for match in found if match.path != path][:k]
+        raise gone()
+
+    found = await call.service.galleries.read(search)
+    return _answer(found, call.parameters.get("threshold"))
+
+
 async def list_images(call: Call) -> Answer:
     """Return a page of the images."""
-    limit, start = call.parameters.get("limit", 100), call.parameters.get("start", 0)
     which = call.which()
 
-    def page(gallery: Gallery) -> list[tuple[Path, About]]:
+    def page(gallery: Gallery) -> Answer:
         images = (image for some in gallery.images(which) for image in some)
-        return list(islice(images, start, start + limit + 1))
+        return one_page(call, "images", (shown(*image) for image in images))
 
-    found = await call.service.galleries.read(page)
-    images = [shown(*image) for image in found[:limit]]
-    return {"images": images, "next": start + limit if len(found) > limit else None}
+    return await call.service.galleries.read(page)
 
 
 async def show_image(call: Call) -> Answer:
@@ -274,6 +136,12 @@ async def list_people(call: Call) -> Answer:
     """Return whom the gallery knows."""
     names = await call.service.galleries.read(lambda gallery: gallery.values("identity"))
     return {"people": names}
+
+
+async def list_cameras(call: Call) -> Answer:
+    """Return the cameras that took images of the gallery."""
+    names = await call.service.galleries.read(lambda gallery: gallery.values("camera"))
+    return {"cameras": names}
 
 
 # ----- changes
@@ -320,23 +188,34 @@ def check_new_name(gallery: Gallery, name: str) -> None:
         raise Problem(409, f"Somebody is called {other!r} already. Use that name, or another one.")
 
 
+async def describe_images(call: Call) -> Answer:
+    """Change what is known of the images that all parameters together describe."""
+    about = await call.said()
+    return {"images": await _describe(call, call.which(all_of_them=False), about)}
+
+
 async def describe_image(call: Call) -> Answer:
     """Change what is known of an image; an empty identity clears the name."""
     path, _ = await listed(call)
-    values = await call.values(*CLIENT_FACTS)
-    about = About(**{name: client_text(name, value) for name, value in values.items()})
+    await _describe(call, Filter(image=path), await call.said(), image=id_of(path))
+    return shown(*await listed(call))
 
-    def describe(gallery: Gallery) -> None:
+
+async def _describe(call: Call, which: Filter, about: About, **details: str) -> int:
+    def describe(gallery: Gallery) -> int:
         if about.identity:
             check_new_name(gallery, about.identity)
-        gallery.describe({path: about})
+        paths = [path for images in gallery.images(which) for path, _ in images]
+        count = gallery.describe(dict.fromkeys(paths, about))
         if about.identity is not None:
-            decide(gallery, {path: about.identity})
+            decide(gallery, dict.fromkeys(paths, about.identity))
+        return count
 
-    await call.service.galleries.write(describe)
+    count = await call.service.galleries.write(describe)
     if about.identity is not None:
-        call.service.record(call.who, "name", image=id_of(path), identity=about.identity)
-    return shown(*await listed(call))
+        details = details or {name: str(value) for name, value in call.parameters.items()}
+        call.service.record(call.who, "name", **{**details, "identity": about.identity})
+    return count
 
 
 async def rename_person(call: Call) -> Answer:
@@ -366,9 +245,7 @@ async def rename_person(call: Call) -> Answer:
 
 async def forget(call: Call) -> Answer:
     """Delete the images that all parameters together describe, and what is known of them."""
-    if not call.parameters:
-        raise Problem(400, f"Say which images: {', '.join(FILTER_NAMES)}.")
-    return await _forget(call, call.which(), ", ".join(call.parameters))
+    return await _forget(call, call.which(all_of_them=False), ", ".join(call.parameters))
 
 
 async def forget_image(call: Call) -> Answer:
@@ -430,6 +307,7 @@ RENAMING: Mapping[str, Mapping[str, Any]] = {
     "to": TEXT_SCHEMA,
     "merge": YES_SCHEMA,
 }
+LINKING = ("threshold", "camera_norm", "rerank")
 ALL_OPERATIONS = (
     Operation("POST", "/v1/embed", "read", embed, "Features", (), "images"),
     Operation(
@@ -460,13 +338,34 @@ ALL_OPERATIONS = (
         (*CLIENT_FACTS, "where", "allow_forgotten"),
         "images",
     ),
+    Operation("PATCH", "/v1/images", "write", describe_images, "Count", FILTER_NAMES, IMAGE_FACTS),
     Operation("DELETE", "/v1/images", "forget", forget, "Count", FILTER_NAMES),
     Operation("GET", "/v1/images/{id}", "read", show_image, "Image"),
     Operation("PATCH", "/v1/images/{id}", "write", describe_image, "Image", (), IMAGE_FACTS),
     Operation("DELETE", "/v1/images/{id}", "forget", forget_image, "Count"),
     Operation("GET", "/v1/images/{id}/picture", "read", show_picture, "image/jpeg"),
+    Operation(
+        "GET",
+        "/v1/images/{id}/similar",
+        "read",
+        similar_images,
+        "Answer",
+        ("k", "threshold", *FILTER_NAMES),
+    ),
+    Operation("GET", "/v1/cameras", "read", list_cameras, "Cameras"),
     Operation("GET", "/v1/people", "read", list_people, "People"),
     Operation("POST", "/v1/people/rename", "write", rename_person, "Count", (), RENAMING),
+    Operation(
+        "GET",
+        "/v1/sightings",
+        "read",
+        list_sightings,
+        "Sightings",
+        ("limit", "start", *FILTER_NAMES),
+    ),
+    Operation("GET", "/v1/tracks", "read", list_tracks, "Tracks", ("limit", "start")),
+    Operation("POST", "/v1/across", "read", link_tracks, "LinkedTracks", LINKING),
+    Operation("PUT", "/v1/across", "write", record_links, "LinkedTracks", LINKING),
     Operation("GET", "/v1/health/live", None, alive, "Health"),
     Operation("GET", "/v1/health/ready", None, ready, "Health"),
     Operation("GET", "/v1/metrics", "read", metrics, "text/plain"),

@@ -1,6 +1,10 @@
 """A service over an empty index, whose network is the mean color of an image."""
 
 import io
+import socket
+import threading
+import time
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -61,3 +65,21 @@ def client(service):
     token = {"Authorization": f"Bearer {'forget' * 4}"}
     with TestClient(create_app(service), headers=token, raise_server_exceptions=False) as client:
         yield client
+
+
+@contextmanager
+def listening(service):
+    """Yield the address of a service that a thread runs, as tools/serve.py does."""
+    import uvicorn
+
+    with socket.create_server(("127.0.0.1", 0)) as port:
+        server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [port]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{port.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()

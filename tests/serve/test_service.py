@@ -16,6 +16,7 @@ from person_reid.serve.access import read_tokens
 from person_reid.serve.openapi import SCHEMAS, openapi_document
 from person_reid.serve.operations import ALL_OPERATIONS
 from tests.serve.conftest import picture, sent
+from tests.support.camera_tracks import STAYS, fill
 
 RED, GREEN, BLUE = (picture(color) for color in ("red", "green", "blue"))
 
@@ -204,7 +205,9 @@ def test_a_search_gives_the_numbers_of_the_index(client, service, tmp_path):
     assert found == [each.similarity for each in expected]
 
 
-def test_the_document_describes_the_answers(client):
+def test_the_document_describes_the_answers(client, tmp_path):
+    for camera in STAYS:
+        fill(SearchIndex(tmp_path / "people.index"), tmp_path, camera, faces=np.eye(6))
     document = client.get("/v1/openapi.json").json()
     assert document == json.loads(json.dumps(openapi_document()))
     described = {
@@ -215,6 +218,8 @@ def test_the_document_describes_the_answers(client):
     requests = {
         "embed": sent(RED), "search": sent(RED), "identify": sent(RED), "add_images": sent(BLUE),
         "describe_image": {"json": {"camera": "2"}},
+        "describe_images": {"json": {"camera": "2"}, "params": {"identity": "Anna"}},
+        "list_sightings": {"params": {"camera": "2"}},
         "rename_person": {"json": {"identity": "Anna", "to": "Ann"}},
         "forget": {"params": {"camera": "9"}},
     }  # fmt: skip

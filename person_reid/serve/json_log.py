@@ -1,0 +1,39 @@
+"""A log of JSON lines, for programs that collect logs."""
+
+import json
+import logging
+import sys
+from datetime import datetime, timezone
+
+from person_reid.config.times import stored
+
+# The logger that gets a record for each request. A terminal shows what loggers below person_reid
+# say, so it is not one of them.
+REQUESTS = "person_reid_requests"
+
+
+class JsonLines(logging.Formatter):
+    """Write a record as an object of JSON: what it says, and the fields that it brings."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line."""
+        time = datetime.fromtimestamp(record.created, timezone.utc)
+        line = {
+            "time": stored(time, "milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def log_as_json() -> None:
+    """Write all logs of this process to standard error as lines of JSON, and every request."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.getLogger("person_reid").handlers = []  # the terminal's
+    logging.getLogger().handlers = [handler]
+    logging.getLogger(REQUESTS).setLevel(logging.INFO)

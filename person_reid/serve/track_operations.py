@@ -1,0 +1,133 @@
+"""Operations about time: when people were seen, the tracks of an index, and people across cameras.
+
+The people are those of tools/across.py.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from person_reid.config.across import LinkOptions
+from person_reid.config.times import EPOCH, stored
+from person_reid.gallery.gallery import Gallery
+from person_reid.gallery.indexed_tracks import IndexedTrack, indexed_tracks
+from person_reid.gallery.linked_tracks import (
+    LinkedTracks,
+    in_words,
+    link_indexed,
+    record_people,
+    some_places,
+)
+from person_reid.gallery.naming import name_people
+from person_reid.gallery.sightings import Sighting, sightings
+from person_reid.gallery.track_records import recorded_tracks
+from person_reid.retrieval.clusters import numbered_person
+from person_reid.serve.calls import Answer, Call, id_of, one_page
+
+
+def some_ids(paths: Sequence[Path]) -> list[str]:
+    """Return the ids of a few images among many."""
+    return [id_of(paths[place]) for place in some_places(len(paths))]
+
+
+# ----- sightings
+
+
+async def list_sightings(call: Call) -> Answer:
+    """Return when and where people were seen: their images by track, or close in time."""
+    which = call.which(all_of_them=False)
+    return await call.service.galleries.read(
+        lambda gallery: one_page(call, "sightings", map(_sighting, sightings(gallery, which)))
+    )
+
+
+def _sighting(seen: Sighting) -> dict[str, Any]:
+    times = {} if seen.first is None else {"first": seen.first, "last": seen.last}
+    count = {"count": len(seen.images), "images": some_ids(seen.images)}
+    return seen.about.facts() | times | count
+
+
+# ----- tracks
+
+
+async def list_tracks(call: Call) -> Answer:
+    """Return a page of the tracks whose files the index knows."""
+
+    def page(gallery: Gallery) -> Answer:
+        tracks: Iterable[IndexedTrack] = ()
+        if recorded_tracks(gallery):
+            tracks, _ = indexed_tracks(gallery)
+        return one_page(call, "tracks", map(_listed_track, tracks))
+
+    return await call.service.galleries.read(page)
+
+
+def _listed_track(each: IndexedTrack) -> dict[str, Any]:
+    names = Counter(about.identity for _, about in each.images if about.identity)
+    return _track(each) | ({"identity": names.most_common(1)[0][0]} if names else {})
+
+
+def _track(each: IndexedTrack) -> dict[str, Any]:
+    """Return what is known of a track. Its seconds are those of its video without a time."""
+    facts = {
+        "source": each.record.source,
+        "track": str(each.track.number),
+        "camera": each.record.camera,
+        "first": each.track.first,
+        "last": each.track.last,
+        "boxes": len(each.track.frames),
+        "images": some_ids([path for path, _ in each.images]),
+    }
+    if each.record.start:
+        began = EPOCH + timedelta(seconds=each.track.first)
+        facts["time"] = stored(began, "milliseconds")
+    return facts
+
+
+# ----- people across cameras
+
+
+async def link_tracks(call: Call) -> Answer:
+    """Link the tracks into people, as tools/across.py does, and record nothing."""
+    return await call.service.galleries.read(lambda gallery: _linked(call, gallery))
+
+
+async def record_links(call: Call) -> Answer:
+    """Link the tracks into people, and record the people of their images, as --apply does."""
+    answer = await call.service.galleries.write(lambda gallery: _linked(call, gallery, True))
+    call.service.record(call.who, "across", tracks=len(answer["tracks"]))
+    return answer
+
+
+def _linked(call: Call, gallery: Gallery, record: bool = False) -> dict[str, Any]:
+    given = call.given("camera_norm", "rerank")
+    if "threshold" in call.parameters:
+        given["threshold"] = repr(call.parameters["threshold"])
+    options = LinkOptions(index=call.service.galleries.address, **given)
+    every, features = indexed_tracks(gallery)
+    linked = link_indexed(gallery, every[: len(features)], features, options)
+    if record:
+        record_people(gallery, linked)
+    return {
+        "threshold": linked.found.threshold,
+        "found": in_words(linked, options),
+        "tracks": _linked_tracks(linked),
+    }
+
+
+def _linked_tracks(linked: LinkedTracks) -> list[dict[str, Any]]:
+    people = [stay.person for stay in linked.stays]
+    names = name_people(people, [stay.known for stay in linked.stays])
+    return [
+        _track(each)
+        | {
+            "person": stay.person + 1,
+            "identity": names.get(stay.person) or numbered_person(stay.person + 1),
+            "margin": stay.margin,
+            "nearest": stay.nearest + 1 if stay.nearest >= 0 else None,
+            "given": stay.given,
+        }
+        for each, stay in zip(linked.tracks, linked.stays, strict=True)
+    ]

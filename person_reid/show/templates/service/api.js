@@ -1,0 +1,110 @@
+"use strict";
+// Asks the service, as any other program does: by /v1, with a token.
+
+const TOKEN = "person-reid token";
+const KEPT_PICTURES = 400;
+
+// Takes the token out of the address, where others could read it, and keeps it as long as this tab is open.
+function takeToken() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (!given) return;
+  sessionStorage.setItem(TOKEN, given);
+  history.replaceState(null, "", location.pathname);
+}
+
+// Returns the answer to a request; without a right token, asks for one. Raises Error with what the service says.
+async function send(method, path, parameters = {}, body = undefined) {
+  const given = Object.entries(parameters).filter(([, value]) => value !== "");
+  const headers = { Authorization: `Bearer ${sessionStorage.getItem(TOKEN) ?? ""}` };
+  const raw = body === undefined || body instanceof Blob;
+  headers["Content-Type"] = raw ? body?.type || "application/octet-stream" : "application/json";
+  const address = `v1/${path}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
+  let answer;
+  try {
+    answer = await fetch(address, { method, headers, body: raw ? body : JSON.stringify(body) });
+  } catch {
+    throw new Error("The service does not answer. Does it run?");
+  }
+  if (answer.status === 401) {
+    await enterToken();
+    return send(method, path, parameters, body);
+  }
+  if (answer.ok) return answer;
+  const problem = await answer.json();
+  throw Object.assign(new Error(problem.detail), { status: answer.status });
+}
+
+const ask = async (...request) => (await send(...request)).json();
+
+let entering = null; // one question for all requests that wait
+function enterToken() {
+  entering ??= question("The token of this service, which it printed when it began:", "Go on", "").then((token) => {
+    entering = null;
+    if (!token) throw new Error("Without a token, nothing is shown. Load the page again.");
+    sessionStorage.setItem(TOKEN, token.trim());
+  });
+  return entering;
+}
+
+// The pictures that were fetched last, as promises of addresses.
+const pictures = new Map();
+
+function pictureOf(image) {
+  if (!pictures.has(image)) {
+    pictures.set(image, send("GET", `images/${image}/picture`).then((answer) => answer.blob()).then((blob) => URL.createObjectURL(blob)));
+    const [oldest, address] = pictures.entries().next().value;
+    if (pictures.size > KEPT_PICTURES) {
+      pictures.delete(oldest);
+      address.then(URL.revokeObjectURL, () => {});
+    }
+  }
+  return pictures.get(image);
+}
+
+const inSight = new IntersectionObserver((seen) => {
+  for (const { target, isIntersecting } of seen) {
+    if (!isIntersecting) continue;
+    inSight.unobserve(target);
+    pictureOf(target.dataset.picture).then((address) => (target.src = address), () => (target.alt = "no picture"));
+  }
+}, { rootMargin: "400px" });
+
+// The photograph of an image, which is fetched once it is in sight.
+function photograph(image) {
+  const photo = element("img", { className: "photo", alt: "" });
+  photo.dataset.picture = image;
+  inSight.observe(photo);
+  return photo;
+}
+
+// Does something that may be refused, and says so.
+async function attempt(act) {
+  try {
+    return await act();
+  } catch (error) {
+    tell(error.message, true);
+    return undefined;
+  }
+}
+
+let silence = null;
+function tell(text, bad = false) {
+  const said = byId("said");
+  Object.assign(said, { textContent: text, hidden: false, className: bad ? "bad" : "" });
+  clearTimeout(silence);
+  silence = setTimeout(() => (said.hidden = true), bad ? 15_000 : 5_000);
+}
+
+// Asks a person; returns null if they refuse, and otherwise what they type, if a text is to be typed, or true.
+function question(words, button, typed = undefined) {
+  const dialog = byId("question"), reply = byId("reply");
+  byId("asking").textContent = words;
+  byId("agree").textContent = button;
+  reply.hidden = typed === undefined;
+  reply.value = typed ?? "";
+  dialog.returnValue = "";
+  dialog.showModal();
+  if (typed === undefined) byId("refuse").focus(); // Enter alone changes nothing
+  return new Promise((resolve) => dialog.addEventListener("close", () =>
+    resolve(dialog.returnValue !== "agreed" ? null : typed === undefined || reply.value.trim()), { once: true }));
+}

@@ -1,0 +1,38 @@
+"use strict";
+// Images of the gallery: their tiles, the wall of all, and what the filters say.
+
+// The filters, as the service has them.
+function filters(now) {
+  const instant = (local) => (local && !Number.isNaN(Date.parse(local)) ? new Date(local).toISOString() : "");
+  return { identity: now.person.trim(), camera: now.camera, where: now.where.trim(), after: instant(now.after), before: instant(now.before) };
+}
+
+// "2026-11-01 09:30:00", here, of a time as the service has it, or of seconds since 1970.
+const localTime = (time) => new Date(typeof time === "number" ? 1000 * time : time.replace(" ", "T")).toLocaleString("sv-SE");
+const cameraWords = (camera) => (camera ? `camera ${camera}` : "");
+
+// A framed photograph that leads to the images like it. kind: "asked", "right" or "own"; lines: its caption.
+function tile(image, kind, lines, above = "", faint = false) {
+  const made = element("a", { className: `tile ${kind}${faint ? " faded" : ""}`, href: linkTo({ view: "ranking", image }) });
+  if (above !== "") made.append(element("span", { className: "above", textContent: above }));
+  made.append(photograph(image), ...lines.map((line) => element("span", { className: "line", textContent: line, title: line })));
+  made.setAttribute("aria-label", [above, ...lines].filter((words) => words !== "").join(", ") || "an image");
+  return made;
+}
+
+const captionOf = ({ identity, camera, time }) =>
+  [identity ?? "not named", cameraWords(camera), time ? localTime(time).slice(5, 16) : ""].filter(Boolean);
+
+function showImages(now) {
+  const wall = byId("wall");
+  if (!changed(wall, filters(now))) return;
+  let start = 0;
+  grow(wall, async () => {
+    if (start === null) return [];
+    const page = await attempt(() => ask("GET", "images", { ...filters(now), start, limit: 60 }));
+    const images = page?.images ?? [];
+    if (start === 0 && !images.length) wall.prepend(element("p", { className: "faint end", textContent: "No images." }));
+    start = page?.next ?? null;
+    return images.map((each) => tile(each.id, "asked", captionOf(each)));
+  });
+}

@@ -1,0 +1,66 @@
+"use strict";
+// People across cameras: the tracks of the index, linked as tools/across.py links them, the doubtful first.
+
+const DOUBTFUL = 0.05; // a margin
+
+async function showTracks(now) {
+  const pane = byId("walkers");
+  byId("link").value = now.link;
+  if (!changed(pane, { link: now.link, person: now.person, camera: now.camera })) return;
+  const key = pane.dataset.key;
+  byId("record").disabled = true;
+  byId("linked").textContent = "Linking the tracks…";
+  pane.replaceChildren();
+  const linked = await attempt(() => ask("POST", "across", { threshold: now.link }));
+  if (pane.dataset.key !== key) return;
+  byId("linked").textContent = linked?.found ?? "";
+  byId("record").disabled = !linked;
+  const people = Object.values(Object.groupBy(linked?.tracks ?? [], ({ person }) => person)).filter((tracks) =>
+    (!now.person || tracks[0].identity.toLowerCase().includes(now.person.trim().toLowerCase())) &&
+    (!now.camera || tracks.some(({ camera }) => camera === now.camera)));
+  const doubt = (tracks) => Math.min(...tracks.map(({ margin }) => margin ?? Infinity));
+  people.sort((a, b) => doubt(a) - doubt(b));
+  fill(pane, people.length, (i) => linkedRow(people[i]), 8);
+}
+
+function linkedRow(tracks) {
+  const [{ identity }] = tracks, cameras = new Set(tracks.map(({ camera }) => camera)).size;
+  const seen = `${counted(tracks.length, "track", "tracks")} · ${counted(cameras, "camera", "cameras")}`;
+  const button = (textContent, some) => {
+    const made = element("button", { type: "button", className: "button", textContent });
+    made.addEventListener("click", () => attempt(() => nameTracks(some, identity)));
+    return made;
+  };
+  const part = (track) => [
+    element("p", { className: isDoubtful(track) ? "doubtful" : "faint", textContent: track.margin === null ? "" : `margin ${track.margin.toFixed(3)}` }),
+    ...(tracks.length > 1 ? [element("p", { className: "buttons" }, button("Somebody else", [track]))] : [])];
+  return element("article", { className: "walker" },
+    element("h2", {}, identity, element("span", { className: "faint", textContent: seen })),
+    element("p", { className: "buttons" }, button("Name", tracks)),
+    ...alongTime(tracks.toSorted((a, b) => a.first - b.first), part));
+}
+
+const isDoubtful = ({ margin }) => margin !== null && margin < DOUBTFUL;
+
+// Tracks of one name are one person from now on, and those of two names are two.
+async function nameTracks(tracks, before) {
+  const identity = await question(`Whom ${tracks.length > 1 ? "do these tracks" : "does this track"} show?`, "Name", before);
+  if (!identity) return;
+  for (const { source, track } of tracks) await ask("PATCH", "images", { source, track }, { identity });
+  renew();
+}
+
+async function recordPeople() {
+  if (!(await question("Give the images of these tracks the numbers of their people? Names that somebody gave stay.", "Record"))) return;
+  const { found } = await ask("PUT", "across", { threshold: state().link });
+  tell(found);
+  renew();
+}
+
+function prepareTracks() {
+  byId("linking").addEventListener("submit", (event) => {
+    event.preventDefault();
+    adjust({ link: byId("link").value });
+  });
+  byId("record").addEventListener("click", () => attempt(recordPeople));
+}

@@ -1,0 +1,158 @@
+"""The page of the service in a browser: search, names, merging, forgetting, people along time."""
+
+import base64
+import json
+
+import numpy as np
+import pytest
+
+from person_reid.gallery.index import SearchIndex
+from person_reid.serve.page import PAGE_POLICY
+from tests.serve.conftest import listening, picture, sent
+from tests.support.camera_tracks import STAYS, fill
+from tools.docs.browser import chromium
+
+EVIL = "<img src=x onerror=window.hacked=1>"
+TOKEN = "forget" * 4
+in_chromium = pytest.mark.skipif(
+    chromium() is None, reason="no Chromium or Chrome that could be driven here"
+)
+
+
+def test_the_page_loads_its_own_files_alone_and_they_carry_a_policy(client):
+    index = client.get("/", headers={"Authorization": ""})
+    assert index.status_code == 200 and "<script>" not in index.text and " on" not in index.text
+    files = [part.split('"')[0] for part in index.text.split("page/")[1:]]
+    assert "theme.css" in files and files[-1] == "main.js"
+    for file in ["", *(f"page/{name}" for name in files)]:
+        answer = client.get(f"/{file}", headers={"Authorization": ""})
+        assert answer.status_code == 200
+        assert answer.headers["content-security-policy"] == PAGE_POLICY
+        assert "{{" not in answer.text and "http" not in answer.text.replace(SVG_NAME, "")
+    for other in ("page/", "page/index.html", "page/..%2fservice.py", "page/../app.py"):
+        assert client.get(f"/{other}").status_code == 404
+
+
+SVG_NAME = "http://www.w3.org/2000/svg"
+
+
+@pytest.fixture
+def page(shared_browser, service, client):
+    """A browser that shows the page of a service with three images. It complains about nothing."""
+    for color, name, camera in (("red", "Anna", "1"), ("blue", "Bob", "2"), ("green", EVIL, "1")):
+        asked = {"identity": name, "camera": camera, "time": "2026-11-01T08:30Z"}
+        assert client.post("/v1/images", params=asked, **sent(picture(color))).is_success
+    shared_browser.events.clear()
+    with listening(service) as address:
+        shared_browser.open(address, f"#token={TOKEN}")
+        shared_browser.wait("known.people.length === 3")
+        yield shared_browser
+        assert shared_browser.value("window.hacked") is None
+        shared_browser.call("Page.navigate", url="about:blank")
+    assert shared_browser.complaints() == []
+
+
+def give(browser, content, kind="drop"):
+    """Drop or paste a photograph."""
+    transfer, event = {
+        "paste": ("clipboardData", "ClipboardEvent"),
+        "drop": ("dataTransfer", "DragEvent"),
+    }[kind]
+    encoded = json.dumps(base64.b64encode(content).decode())
+    browser.value(
+        "(() => { const all = new DataTransfer();"
+        f" const bytes = Uint8Array.from(atob({encoded}), (letter) => letter.charCodeAt(0));"
+        " all.items.add(new File([bytes], 'a.png', { type: 'image/png' }));"
+        f" document.dispatchEvent(new {event}('{kind}', {{ {transfer}: all }})); }})()"
+    )
+
+
+def answer(browser, text=None):
+    """Agree to a question, after typing a text."""
+    browser.wait("document.getElementById('question').open")
+    if text is not None:
+        browser.value(f"document.getElementById('reply').value = {json.dumps(text)}")
+    browser.click("#agree")
+
+
+@in_chromium
+def test_a_photograph_is_searched_added_named_and_forgotten(page, client):
+    assert page.value("location.hash") == "" and page.value("history.length") < 50
+    for kind in ("drop", "paste"):
+        give(page, picture((250, 0, 0)), kind)
+        page.wait("document.querySelectorAll('#answers .tile').length === 3")
+        assert "Anna" in page.texts("#answers .tile")[0]
+        page.wait("document.querySelector('#asked dd')?.textContent.startsWith('Anna')")
+    page.choose("#filters [name=camera]", "2")
+    page.wait("document.querySelectorAll('#answers .tile').length === 1")
+    assert "Bob" in page.texts("#answers .tile")[0]
+    page.click("#reset")
+
+    page.wait("!!document.querySelector('#asked-image input')")
+    page.value("document.querySelector('#asked-image input').value = 'Carl'")
+    page.click("#asked-image form button")
+    page.wait("location.hash.includes('image=')")
+    assert client.get("/v1/people").json()["people"] == [EVIL, "Anna", "Bob", "Carl"]
+    page.wait("document.querySelector('#asked dd')?.textContent === 'Carl'")
+    page.click("#asked-image button")
+    answer(page, "Anna")
+    page.wait("document.querySelector('#asked dd')?.textContent === 'Anna'")
+    page.click("#asked-image button.danger")
+    page.wait("document.getElementById('question').open")
+    page.key("Enter")  # refuses: the button that has the focus
+    page.wait("!document.getElementById('question').open")
+    assert len(client.get("/v1/images").json()["images"]) == 4
+    page.click("#asked-image button.danger")
+    answer(page)
+    page.wait("location.hash === ''")
+    page.until(lambda: len(client.get("/v1/images").json()["images"]) == 3)
+
+
+@in_chromium
+def test_people_are_merged_and_forgotten_and_their_names_are_text(page, client):
+    page.click('nav [data-view="people"]')
+    page.wait("document.querySelectorAll('#known .lanes').length === 3")
+    assert page.texts("#known h2 a") == [EVIL, "Anna", "Bob"]
+    assert "camera 1" in page.texts("#known .lanes")[1]
+    page.click("#known article:nth-of-type(3) button")
+    answer(page, "Anna")
+    page.wait("document.getElementById('asking').textContent.includes('become one person')")
+    answer(page)
+    page.wait("document.querySelectorAll('#known article').length === 2")
+    assert client.get("/v1/people").json() == {"people": [EVIL, "Anna"]}
+    page.click("#known article:nth-of-type(2) .danger")
+    answer(page)
+    page.wait("document.querySelectorAll('#known article').length === 1")
+    assert client.get("/v1/people").json() == {"people": [EVIL]}
+
+
+@in_chromium
+def test_tracks_are_linked_and_named(page, client, tmp_path):
+    for camera in STAYS:
+        fill(SearchIndex(tmp_path / "people.index"), tmp_path, camera, faces=np.eye(6))
+    page.key("4")
+    page.wait("document.querySelectorAll('#walkers article').length === 4")
+    assert "person 0001" in page.texts("#walkers h2")[0]
+    page.click("#walkers article button")
+    answer(page, "Dora")
+    page.until(lambda: "Dora" in client.get("/v1/people").json()["people"])
+    page.wait("document.querySelector('#walkers h2')?.textContent.startsWith('Dora')")
+
+
+@in_chromium
+def test_keys_move_and_a_wrong_token_is_asked_for(page):
+    page.key("2")
+    page.wait("document.querySelectorAll('#wall .tile').length === 3")
+    page.key("ArrowRight", "ArrowRight", "Enter")
+    page.wait("document.querySelectorAll('#answers .tile').length === 2")
+    page.key("/")
+    assert page.value("document.activeElement.name") == "person"
+    page.key("Escape", "Escape")
+    page.wait("location.hash === ''")
+
+    page.value("sessionStorage.clear()")
+    page.key("3")
+    page.wait("document.getElementById('question').open")
+    answer(page, TOKEN)
+    page.wait("document.querySelectorAll('#known .lanes').length === 3")
+    page.events = [each for each in page.events if "401" not in json.dumps(each)]
