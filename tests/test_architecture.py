@@ -16,7 +16,7 @@ from tests.support import ROOT
 FLOORS = [
     ["person_reid"],
     ["errors", "text"],
-    ["files", "progress", "arrays", "registration"],
+    ["files", "page_files", "progress", "arrays", "registration"],
     ["config"],
     ["device"],
     ["versions", "distributed", "data", "models", "losses", "synthetic"],

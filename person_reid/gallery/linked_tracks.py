@@ -47,13 +47,13 @@ from person_reid.retrieval.association import (
 )
 from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.similarity import Features
+from person_reid.retrieval.stays import Stay
 from person_reid.retrieval.thresholds import DIGITS
 from person_reid.retrieval.track_threshold import (
     TrackThreshold,
     threshold_of_tracks,
     track_halves,
 )
-from person_reid.show.lanes import Stay
 from person_reid.text import counted
 
 SHOWN_IMAGES = 4  # images of a track on the page

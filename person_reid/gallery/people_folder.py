@@ -20,12 +20,12 @@ from person_reid.gallery.metadata import FACT_NAMES, listed_path
 from person_reid.gallery.people_counts import PeopleCount, count_people
 from person_reid.gallery.track_records import TrackRecord
 from person_reid.retrieval.clusters import number_in, numbered_person
+from person_reid.retrieval.stays import Stay
 from person_reid.retrieval.thresholds import DIGITS
 from person_reid.show.explorer import write_explorer
 from person_reid.show.explorer_images import ExplorerImages
 from person_reid.show.explorer_page import MOST_PAGE_BYTES, one_file_size
 from person_reid.show.explorer_tracks import describe_stays
-from person_reid.show.lanes import Stay
 from person_reid.text import as_command
 
 PEOPLE_MARK = ".person-reid-people"  # a file that only these folders hold

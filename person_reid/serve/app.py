@@ -16,11 +16,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from person_reid.errors import UserError
-from person_reid.serve.calls import PARAMETERS, Call
+from person_reid.serve.browser_page import page_routes
 from person_reid.serve.json_log import REQUESTS
 from person_reid.serve.openapi import openapi_document
+from person_reid.serve.operation_calls import PARAMETERS, Call
 from person_reid.serve.operations import ALL_OPERATIONS, Operation
-from person_reid.serve.page import page_routes
 from person_reid.serve.problems import Problem, as_response
 from person_reid.serve.requests import read_parameters
 from person_reid.serve.service import Service
@@ -82,8 +82,8 @@ def _respond(service: Service, operation: Operation) -> Respond:
         except UserError as error:
             response = as_response(Problem(422, str(error)))
         except asyncio.TimeoutError:
-            seconds = service.limits.timeout
-            response = as_response(Problem(503, f"It took more than {seconds} seconds."))
+            most = service.limits.timeout
+            response = as_response(Problem(503, f"It took more than {most} seconds."))
         except Exception:  # a bug, of which a client is told nothing
             log.exception("%s %s", operation.method, operation.path)
             response = as_response(Problem(500, "The service has a fault; its log says which."))

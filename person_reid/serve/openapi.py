@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from person_reid import __version__
-from person_reid.serve.calls import PARAMETERS, TEXT_SCHEMA
+from person_reid.serve.operation_calls import PARAMETERS, TEXT_SCHEMA
 from person_reid.serve.operations import ALL_OPERATIONS, Operation
 
 NUMBER_SCHEMA, COUNT_SCHEMA = {"type": "number"}, {"type": "integer"}

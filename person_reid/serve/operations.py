@@ -23,16 +23,16 @@ from person_reid.gallery.identification import identify as identify_people
 from person_reid.gallery.metadata import About, Filter, Found, stored_facts
 from person_reid.gallery.naming import near_names
 from person_reid.retrieval.thresholds import judged
-from person_reid.serve.calls import (
+from person_reid.serve.operation_calls import (
     CLIENT_FACTS,
     FILTER_NAMES,
     TEXT_SCHEMA,
     YES_SCHEMA,
     Answer,
     Call,
-    gone,
     id_of,
     listed,
+    not_listed,
     one_page,
     shown,
 )
@@ -95,7 +95,7 @@ async def similar_images(call: Call) -> Answer:
         for _, features in gallery.entries(Filter(image=path)):
             (found,) = gallery.search(features, k + 1, among=which)
             return [match for match in found if match.path != path][:k]
-        raise gone()
+        raise not_listed()
 
     found = await call.service.galleries.read(search)
     return _answer(found, call.parameters.get("threshold"))

@@ -24,7 +24,7 @@ from person_reid.gallery.naming import name_people
 from person_reid.gallery.sightings import Sighting, sightings
 from person_reid.gallery.track_records import recorded_tracks
 from person_reid.retrieval.clusters import numbered_person
-from person_reid.serve.calls import Answer, Call, id_of, one_page
+from person_reid.serve.operation_calls import Answer, Call, id_of, one_page
 
 
 def some_ids(paths: Sequence[Path]) -> list[str]:

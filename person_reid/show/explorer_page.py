@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from person_reid.config.option import OptionError
-from person_reid.show.page import TEMPLATES, data_uri, page_sources, palette
+from person_reid.page_files import page_sources
+from person_reid.show.page import TEMPLATES, data_uri
 from person_reid.text import printable
 
 LINKED_FILES = re.compile(
@@ -60,7 +61,6 @@ def write_explorer_page(
         views=views,
         queries=queries,
         pieces=pieces,
-        **palette(),
     )
     (folder / "index.html").write_text(text, encoding="utf-8")
 

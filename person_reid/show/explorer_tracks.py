@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from person_reid.retrieval.association import DOUBTFUL
+from person_reid.retrieval.stays import Stay
 from person_reid.show.explorer_images import content_key
-from person_reid.show.lanes import Stay
 from person_reid.text import printable
 
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.ticker import FuncFormatter
 
 from person_reid.config.look import WIDTHS, own_or
+from person_reid.retrieval.stays import Stay
 from person_reid.show.style import FAINT, INK, MANY, ON_DARK, SCREEN, Look, picture, text_width
 from person_reid.text import counted, printable
 
@@ -44,32 +45,6 @@ TICK_STEPS = (
 TICKS = 9  # at most
 ZERO = timedelta()
 LUMINANCE, PALE = (0.299, 0.587, 0.114), 0.62  # a number is dark on a bar that is paler
-
-
-@dataclass(frozen=True)
-class Stay:
-    """A track: a person before a camera.
-
-    person: from 0. first, last: seconds since the start. name, times: words for the track, and for
-    when it begins and ends. boxes: how many it has. margin: see People; None for a track without an
-    image. nearest: another person that it could show, -1 if there is none. images: places among
-    those of a page. rows: what a list of images says of each of its images. known: what somebody
-    has called the person, "" if nobody has. given: whether somebody has said whom it shows.
-    """
-
-    person: int
-    camera: str
-    first: float
-    last: float
-    name: str = ""
-    times: tuple[str, str] = ("", "")
-    boxes: int = 0
-    margin: float | None = None
-    nearest: int = -1
-    images: tuple[int, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
-    known: str = ""
-    given: bool = False
 
 
 def draw_lanes(

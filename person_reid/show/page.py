@@ -18,10 +18,9 @@ from markupsafe import Markup
 from PIL import Image
 
 from person_reid.config.look import Look
-from person_reid.show.style import INK, LINES, LINES_ON_DARK, RIGHT, WRONG
+from person_reid.page_files import PAGES
 
 SECTION = re.compile(r'<section id="([^"]*)">\n<h2>(.*)</h2>')
-PAGES = Path(__file__).parent / "templates"
 THUMBNAIL = (96, 192)  # width and height in pixels, for a screen with two pixels per CSS pixel
 
 
@@ -30,19 +29,8 @@ def html_page(title: str, subtitle: str, body: Iterable[Markup]) -> str:
     body = list(body)
     sections = [tuple(map(Markup, each)) for each in SECTION.findall("\n".join(body))]
     return TEMPLATES.get_template("page.html").render(
-        title=title, subtitle=subtitle, body=body, sections=sections, **palette()
+        title=title, subtitle=subtitle, body=body, sections=sections
     )
-
-
-def palette() -> dict[str, Any]:
-    """Return the colours that templates/theme.css needs."""
-    return {
-        "INK": INK,
-        "RIGHT": RIGHT,
-        "WRONG": WRONG,
-        "LINES": LINES,
-        "LINES_ON_DARK": LINES_ON_DARK,
-    }
 
 
 def html_section(title: str, *content: Markup, remark: str = "") -> Markup:
@@ -76,13 +64,6 @@ def photograph_uri(pixels: npt.NDArray[Any]) -> str:
         buffer, "JPEG", quality=82
     )
     return data_uri(buffer.getvalue(), "image/jpeg")
-
-
-def page_sources(name: str) -> dict[str, Path]:
-    """Return {name: file} of the styles and scripts of a page, those that it shares among them."""
-    folders = (PAGES / "shared", PAGES / name)
-    files = [file for folder in folders for file in sorted(folder.iterdir())]
-    return {file.name: file for file in files if file.suffix in (".css", ".js")}
 
 
 def data_uri(content: bytes, media_type: str) -> str:

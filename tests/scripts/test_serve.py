@@ -1,10 +1,12 @@
 """tools/serve.py serves the client of its page, and ends what has begun."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -33,9 +35,10 @@ def test_the_client_of_the_page_enrolls_identifies_and_forgets(tmp_path):
     (tmp_path / "tokens").write_text(f"forget {token}\n")
     command = [sys.executable, str(ROOT / "tools/serve.py"), "--index", "people.index"]
     with subprocess.Popen(
-        [*command, *SMALLEST, "--gpu_ids", "-1", "--port", "0", "--tokens", "tokens"],
+        [*command, *SMALLEST, "--gpu_ids", "-1", "--port", "0", "--tokens", "tokens", "--log_json"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
+        stderr=(tmp_path / "log").open("w"),
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     ) as service:
@@ -55,6 +58,16 @@ def test_the_client_of_the_page_enrolls_identifies_and_forgets(tmp_path):
         finally:
             service.send_signal(signal.SIGTERM)
         assert service.wait(60) in (0, -signal.SIGTERM)
+    log = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    told = [(line["message"], line["status"]) for line in log if "status" in line]
+    assert told == [
+        ("add_images", 200), ("add_images", 200), ("identify", 200), ("search", 200),
+        ("forget", 200), ("search", 400),
+    ]  # fmt: skip
+    assert {line["token"] for line in log if "token" in line} == {
+        sha256(token.encode()).hexdigest()[:8]
+    }
+    assert "anna" not in (tmp_path / "log").read_text().lower()
     ((path, about),) = [
         image for some in SearchIndex(tmp_path / "people.index").images() for image in some
     ]

@@ -95,7 +95,7 @@ def test_the_packages_of_the_page_are_enough(exported, tmp_path):
         try:
             assert "Listening" in said, said
             (address,) = re.findall(r"Listening at (\S+)", said)
-            (token,) = re.findall(r"ends: (\S+)", service.stdout.readline())
+            (token,) = re.findall(r"#token=(\S+)", service.stdout.readline())
             headers = {"Authorization": f"Bearer {token}"}
             image = (tmp_path / "a.png").read_bytes()
             for path in ("images?identity=Anna", "search"):
@@ -103,6 +103,7 @@ def test_the_packages_of_the_page_are_enough(exported, tmp_path):
                     f"{address}/{path}", headers=headers, files={"image": image}, timeout=60
                 )
                 assert answer.status_code == 200, answer.text
+            assert "<h1>" in httpx.get(address.removesuffix("/v1")).text
             (query,) = answer.json()["queries"]
             assert query["matches"][0]["identity"] == "Anna"
         finally:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from person_reid.gallery.index import SearchIndex
-from person_reid.serve.page import PAGE_POLICY
+from person_reid.page_files import page_sources
+from person_reid.serve.browser_page import PAGE_POLICY
 from tests.serve.conftest import listening, picture, sent
 from tests.support.camera_tracks import STAYS, fill
 from tools.docs.browser import chromium
@@ -23,7 +24,7 @@ def test_the_page_loads_its_own_files_alone_and_they_carry_a_policy(client):
     index = client.get("/", headers={"Authorization": ""})
     assert index.status_code == 200 and "<script>" not in index.text and " on" not in index.text
     files = [part.split('"')[0] for part in index.text.split("page/")[1:]]
-    assert "theme.css" in files and files[-1] == "main.js"
+    assert sorted(files) == sorted(page_sources("service")) and files[-1] == "main.js"
     for file in ["", *(f"page/{name}" for name in files)]:
         answer = client.get(f"/{file}", headers={"Authorization": ""})
         assert answer.status_code == 200

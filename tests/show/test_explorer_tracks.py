@@ -10,10 +10,10 @@ from PIL import Image
 
 from person_reid.files import harmless
 from person_reid.gallery.naming import name_people
+from person_reid.retrieval.stays import Stay
 from person_reid.show.explorer import write_explorer
 from person_reid.show.explorer_images import ExplorerImages
 from person_reid.show.explorer_tracks import describe_stays
-from person_reid.show.lanes import Stay
 from tests.support.page_in_node import evaluate, run_page
 from tools.docs.browser import chromium
 

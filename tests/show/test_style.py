@@ -1,4 +1,5 @@
 import itertools
+import re
 
 import matplotlib
 import numpy as np
@@ -7,7 +8,9 @@ from matplotlib.colors import to_rgb
 
 from person_reid.config.look import Look
 from person_reid.errors import UserError
+from person_reid.page_files import page_sources
 from person_reid.show.style import (
+    INK,
     LINES,
     LINES_ON_DARK,
     RIGHT,
@@ -129,3 +132,11 @@ def test_colours_differ_without_red_and_green():
                 np.clip(DEUTERANOPIA @ linear(colour), 0, 1) ** (1 / 2.2) for colour in (one, other)
             ]
             assert np.linalg.norm(seen[0] - seen[1]) > 0.25, (one, other)
+
+
+def test_pages_have_the_colours_of_pictures():
+    css = page_sources("explorer")["theme.css"].read_text(encoding="utf-8")
+    light, dark = (dict(re.findall(r"--([\w-]+): (#\w+)", part)) for part in css.split("@media"))
+    assert (light["ink"], light["right"], light["wrong"]) == (INK, RIGHT, WRONG)
+    assert (light["same"], light["strangers"]) == LINES[:2]
+    assert (dark["same"], dark["strangers"]) == LINES_ON_DARK[:2]

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from person_reid.show.page import page_sources
+from person_reid.page_files import page_sources
 
 STATE = "({people: across.people, checked: [...across.checked].sort()})"
 

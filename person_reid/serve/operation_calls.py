@@ -166,7 +166,7 @@ def path_of(image_id: str) -> Path:
         padded = image_id + "=" * (-len(image_id) % 4)
         return Path(os.fsdecode(base64.b64decode(padded, b"-_", validate=True)))
     except (binascii.Error, ValueError):
-        raise gone() from None
+        raise not_listed() from None
 
 
 def one_page(call: Call, name: str, every: Iterable[T]) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def shown(path: Path, about: About) -> dict[str, Any]:
     return {"id": id_of(path)} | about.facts()
 
 
-def gone() -> Problem:
+def not_listed() -> Problem:
     """Return what a client is told of an image that the gallery does not hold."""
     return Problem(404, "There is no image with this id.")
 
@@ -197,5 +197,5 @@ async def listed(call: Call) -> tuple[Path, About]:
         lambda gallery: next((each for images in gallery.images(which) for each in images), None)
     )
     if found is None:
-        raise gone()
+        raise not_listed()
     return found

@@ -1,12 +1,15 @@
 """The page of the service: a few files that ask /v1 as any other program does."""
 
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from person_reid.show.page import TEMPLATES, page_sources, palette
+from person_reid.page_files import PAGES, page_sources
 
-MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript"}
+MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 # Its own files run, its own service answers, and no other page may show it.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src blob: data:; "
@@ -24,20 +27,15 @@ PAGE_HEADERS = {
 
 def page_routes() -> list[Route]:
     """Return the routes of the page and of the styles and scripts that it loads."""
-    theme = TEMPLATES.get_template("theme.css").render(**palette())
-    files = page_sources("service")
-    scripts = [name for name in files if name.endswith(".js")]
-    scripts.sort(key=lambda name: name == "main.js")  # which begins when it has all others
-    index = TEMPLATES.get_template("service/index.html").render(scripts=scripts)
-    sent = {"": (index, "text/html"), "page/theme.css": (theme, "text/css")} | {
-        f"page/{name}": (file.read_text(encoding="utf-8"), MEDIA_TYPES[file.suffix])
-        for name, file in files.items()
-    }
-    return [Route(f"/{path}", _send(*each), methods=["GET"]) for path, each in sent.items()]
+    files = {f"/page/{name}": file for name, file in page_sources("service").items()}
+    files["/"] = PAGES / "service" / "index.html"
+    return [Route(path, _send(file), methods=["GET"]) for path, file in files.items()]
 
 
-def _send(text: str, media_type: str):
+def _send(file: Path) -> Callable[[Request], Awaitable[Response]]:
+    text = file.read_text(encoding="utf-8")
+
     async def send(_: Request) -> Response:
-        return Response(text, headers=PAGE_HEADERS, media_type=media_type)
+        return Response(text, headers=PAGE_HEADERS, media_type=MEDIA_TYPES[file.suffix])
 
     return send

@@ -1,0 +1,12 @@
+"""The styles and scripts of the pages that people browse: the explorer, and the service's."""
+
+from pathlib import Path
+
+PAGES = Path(__file__).parent / "show" / "templates"
+
+
+def page_sources(page: str) -> dict[str, Path]:
+    """Return {name: file} of the styles and scripts of a page, those that pages share first."""
+    folders = (PAGES / "shared", PAGES / page)
+    files = [file for folder in folders for file in sorted(folder.iterdir())]
+    return {file.name: file for file in files if file.suffix in (".css", ".js")}
