@@ -307,7 +307,7 @@ RENAMING: Mapping[str, Mapping[str, Any]] = {
     "to": TEXT_SCHEMA,
     "merge": YES_SCHEMA,
 }
-LINKING = ("threshold", "camera_norm", "rerank")
+LINKING = ("threshold", "camera_norm", "rerank", "after", "before")
 ALL_OPERATIONS = (
     Operation("POST", "/v1/embed", "read", embed, "Features", (), "images"),
     Operation(

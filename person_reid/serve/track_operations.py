@@ -20,7 +20,6 @@ from person_reid.gallery.linked_tracks import (
     record_people,
     some_places,
 )
-from person_reid.gallery.naming import name_people
 from person_reid.gallery.sightings import Sighting, sightings
 from person_reid.gallery.track_records import recorded_tracks
 from person_reid.retrieval.clusters import numbered_person
@@ -106,7 +105,7 @@ def _linked(call: Call, gallery: Gallery, record: bool = False) -> dict[str, Any
     if "threshold" in call.parameters:
         given["threshold"] = repr(call.parameters["threshold"])
     options = LinkOptions(index=call.service.galleries.address, **given)
-    every, features = indexed_tracks(gallery)
+    every, features = indexed_tracks(gallery, call.which())
     linked = link_indexed(gallery, every[: len(features)], features, options)
     if record:
         record_people(gallery, linked)
@@ -118,13 +117,11 @@ def _linked(call: Call, gallery: Gallery, record: bool = False) -> dict[str, Any
 
 
 def _linked_tracks(linked: LinkedTracks) -> list[dict[str, Any]]:
-    people = [stay.person for stay in linked.stays]
-    names = name_people(people, [stay.known for stay in linked.stays])
     return [
         _track(each)
         | {
             "person": stay.person + 1,
-            "identity": names.get(stay.person) or numbered_person(stay.person + 1),
+            "identity": linked.names.get(stay.person) or numbered_person(stay.person + 1),
             "margin": stay.margin,
             "nearest": stay.nearest + 1 if stay.nearest >= 0 else None,
             "given": stay.given,

@@ -6,12 +6,13 @@ const DOUBTFUL = 0.05; // a margin
 async function showTracks(now) {
   const pane = byId("walkers");
   byId("link").value = now.link;
-  if (!changed(pane, { link: now.link, person: now.person, camera: now.camera })) return;
+  const { after, before } = filters(now);
+  if (!changed(pane, { after, before, link: now.link, person: now.person, camera: now.camera })) return;
   const key = pane.dataset.key;
   byId("record").disabled = true;
   byId("linked").textContent = "Linking the tracks…";
   pane.replaceChildren();
-  const linked = await attempt(() => ask("POST", "across", { threshold: now.link }));
+  const linked = await attempt(() => ask("POST", "across", { threshold: now.link, after, before }));
   if (pane.dataset.key !== key) return;
   byId("linked").textContent = linked?.found ?? "";
   byId("record").disabled = !linked;
@@ -52,7 +53,8 @@ async function nameTracks(tracks, before) {
 
 async function recordPeople() {
   if (!(await question("Give the images of these tracks the numbers of their people? Names that somebody gave stay.", "Record"))) return;
-  const { found } = await ask("PUT", "across", { threshold: state().link });
+  const now = state(), { after, before } = filters(now);
+  const { found } = await ask("PUT", "across", { threshold: now.link, after, before });
   tell(found);
   renew();
 }
