@@ -119,7 +119,7 @@ def test_people_are_merged_and_forgotten_and_their_names_are_text(page, client):
     answer(page, "Anna")
     page.wait("document.getElementById('asking').textContent.includes('become one person')")
     answer(page)
-    page.wait("document.querySelectorAll('#known article').length === 2")
+    page.wait("document.querySelectorAll('#known .lanes').length === 2")
     assert client.get("/v1/people").json() == {"people": [EVIL, "Anna"]}
     page.click("#known article:nth-of-type(2) .danger")
     answer(page)
