@@ -274,6 +274,24 @@ def doomed(command, acts):
         if left[0] == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    watched(command, act)
+
+
+def count_acts(command, workspace):
+    """Return how many writing acts a command has."""
+
+    def count():
+        acts: list[None] = []
+        watched(command, lambda: acts.append(None))
+        (workspace / "acts").write_text(str(len(acts)))
+
+    undisturbed(count, workspace)
+    return int((workspace / "acts").read_text())
+
+
+def watched(command, act):
+    """Run a command, and call `act` before each of its writing acts."""
+
     def watch(event, arguments):
         writes = (
             event == "open"

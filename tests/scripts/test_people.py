@@ -5,17 +5,24 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.support.walks import FRAMES, shows, write_frames, write_tracks
+from benchmarks.support.walks import (
+    FRAMES,
+    find_by_colour,
+    shows,
+    write_frames,
+    write_tracks,
+)
 from person_reid.config.detector import DETECTOR_NAMES
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
+from person_reid.video import detectors
 from person_reid.video.detectors import DETECTORS, register_detector
 from person_reid.video.tracker import Tracker
 from tests.support.flags import SAVED
-from tests.support.tiny_detectors import find_by_colour
 from tests.support.weights import write_weights
 from tools import people
 
@@ -51,6 +58,17 @@ def frames_seen():
     yield seen
     del DETECTORS["colours"]
     DETECTOR_NAMES.remove("colours")
+
+
+OWN = {".lock", ".person-reid-videos", ".person-reid-people"}  # files that stay
+
+
+@pytest.fixture
+def odd_detector(frames_seen):
+    """What the detector "colours" finds in every frame, in a list."""
+    given: list[object] = []
+    DETECTORS["colours"] = lambda device: lambda frame: given[0]
+    return given
 
 
 def run(*words):
@@ -192,6 +210,50 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     assert re.search(said, message)
     new = [path for path in place.rglob("*") if path not in before and path.is_file()]
     assert [path for path in new if not path.name.startswith(".")] == []  # a lock may stay
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (
+            ([[np.nan] * 4] * 3, [0.9] * 3),
+            "left out 72 boxes that lie outside the frame or are not",
+        ),
+        (([[0, 0, 9, 40]] * 30, [0.9] * 30), "left out 600 boxes beyond the 5"),
+        (([], []), "nobody was found"),
+        (([[1, 2, 3]], [0.9]), r"colours: expected boxes \(N, 4\) and scores"),
+        (None, "colours: expected \\(boxes, scores\\) for a frame, found NoneType"),
+    ],
+)
+def test_a_detector_of_odd_results_is_said_in_a_line_and_leaves_nothing_half(
+    place, odd_detector, found, said, monkeypatch, caplog
+):
+    monkeypatch.setattr(detectors, "MOST_BOXES", 5)
+    odd_detector.append(found)
+    try:
+        run("hall", "--save", "shop")
+        message = ""
+    except UserError as error:
+        message = str(error)
+        assert not Path("shop/people.index").exists() and not Path("shop/result").exists()
+    lines = [record.getMessage() for record in caplog.records] + [message]
+    assert len([line for line in lines if re.search(said, line)]) == 1
+    for file in Path("shop/tracks").glob("*.txt"):
+        assert file.with_suffix(".json").exists()
+    assert [
+        path for path in Path("shop").rglob(".*") if path.is_file() and path.name not in OWN
+    ] == []
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 3000])
+def test_a_video_that_is_not_one_stops_the_call_before_the_others_are_read(
+    place, frames_seen, content
+):
+    pytest.importorskip("av")
+    Path("gate.mp4").write_bytes(content)
+    with pytest.raises(UserError, match="gate.mp4: cannot be opened as a video"):
+        run("hall", "gate.mp4", "--save", "shop")
+    assert not frames_seen and not Path("shop").exists()
 
 
 def test_a_video_without_anybody_is_no_fault_unless_all_are(place, frames_seen, capsys):

@@ -177,7 +177,10 @@ def test_broken_frames_are_said_and_passed_over(place, capsys, caplog):
     (place / "hall" / "000007.png").unlink()
     line = said(capsys, "--per_track", "24")
     assert "42 images added" in line
-    assert "passed over, because they cannot be decoded: frames 5, 6, 7 (3)." in caplog.text
+    assert (
+        "passed over, because they cannot be decoded or have another size: frames 5, 6, 7 (3)."
+        in caplog.text
+    )
 
 
 @pytest.mark.parametrize(

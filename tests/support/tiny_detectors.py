@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from benchmarks.support.walks import COLOURS
-
 SIDE = 64  # of the picture
 PERSON = [32, 16, 64, 48]  # left, top, right, bottom in the frame
 SURE, UNLIKELY = 0.9, 0.01
@@ -161,14 +159,3 @@ def write_frozen_graph(path):
         add(name, "AddV2", f"{name}/value", "nothing", T="FLOAT")
     path.write_bytes(graph.SerializeToString())
     return path
-
-
-def find_by_colour(frame):
-    """Find the people of benchmarks/support/walks.py by their colours, whatever is compressed."""
-    boxes = []
-    for colour in COLOURS.values():
-        near = np.abs(frame.astype(int) - colour).max(axis=2) < 50
-        y, x = np.nonzero(near)
-        if len(x) > 20:
-            boxes.append([x.min(), y.min() - 1, x.max() + 1, y.max() + 1])
-    return boxes, [SURE] * len(boxes)

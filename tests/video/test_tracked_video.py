@@ -6,14 +6,20 @@ import logging
 import numpy as np
 import pytest
 
-from benchmarks.support.walks import COLOURS, FRAMES, sides, write_frames, write_video
+from benchmarks.support.walks import (
+    COLOURS,
+    FRAMES,
+    find_by_colour,
+    sides,
+    write_frames,
+    write_video,
+)
 from person_reid.data.video.frames import open_frames
 from person_reid.data.video.tracked_boxes import read_tracks
 from person_reid.errors import UserError
 from person_reid.video.detectors import CheckedDetector
 from person_reid.video.tracked_video import check_replaced, content_hash, track_video
 from person_reid.video.tracker import Tracker
-from tests.support.tiny_detectors import find_by_colour
 
 
 def tracked(place, path, find=find_by_colour, every=1, **made_of):
@@ -77,7 +83,7 @@ def test_frames_that_cannot_be_decoded_are_listed_each_time(walk, tmp_path, capl
         caplog.clear()
         found = tracked(tmp_path / "hall", tmp_path / "hall.txt")
         assert list(found.broken) == [9]
-        assert "cannot be decoded: frames 9 (1)" in caplog.text
+        assert "another size: frames 9 (1)" in caplog.text
         assert found.tracks == len(COLOURS)
 
 

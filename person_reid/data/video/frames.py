@@ -97,11 +97,11 @@ def first_number(
 
 
 def remark_on_broken(place: Path, numbers: Sequence[int]) -> None:
-    """List the frames of a place that cannot be decoded, if there are any."""
+    """List the frames of a place that cannot be used, if there are any."""
     if numbers:
         some = ", ".join(map(str, numbers[:10])) + (", …" if len(numbers) > 10 else "")
         log.warning(
-            "%s: passed over, because they cannot be decoded: frames %s (%d).",
+            "%s: passed over, because they cannot be decoded or have another size: frames %s (%d).",
             place,
             some,
             len(numbers),
@@ -286,8 +286,8 @@ class Video:
     def read(self, wanted: Iterable[int]) -> Iterator[Numbered]:
         """Yield (number, frame) of the wanted frames, which ascend.
 
-        The frame is None if it is missing or cannot be decoded. All frames up to the last one
-        wanted are decoded, and only the wanted ones converted to RGB.
+        The frame is None if it is missing, cannot be decoded, or has another size than the first.
+        All frames up to the last one wanted are decoded, and only the wanted ones converted to RGB.
         """
         left = deque(wanted)
         with self._open() as container:
@@ -298,8 +298,13 @@ class Video:
                 if not left:
                     return
                 if left[0] == number:
-                    yield left.popleft(), None if frame.is_corrupt else _shown(frame)
+                    yield left.popleft(), None if frame.is_corrupt else self._of_size(frame)
             yield from ((number, None) for number in left)
+
+    def _of_size(self, frame: Any) -> Frame | None:
+        """Return a decoded frame as it is shown, None for one of another size."""
+        shown = _shown(frame)
+        return shown if size_of(shown) == self.size else None
 
     def _open(self) -> Any:
         """Return the open container."""

@@ -111,6 +111,39 @@ def test_what_is_not_a_video_is_said(content, tmp_path):
         open_frames(tmp_path / "walk.mp4")
 
 
+@pytest.mark.parametrize("name", ["walk.mp4", "walk.mkv"])
+def test_sound_alone_is_not_a_video(name, tmp_path):
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / name), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        sound.rate = 44100
+        container.mux([*stream.encode(sound), *stream.encode()])
+    with pytest.raises(UserError, match=rf"{name}: no video in it"):
+        open_frames(tmp_path / name)
+
+
+def test_a_single_frame_is_a_video(tmp_path):
+    pytest.importorskip("av")
+    frames = open_frames(write_video(tmp_path / "walk.mp4", frames=1))
+    ((number, found),) = frames.read(frames.numbers)
+    assert number == 1 and agree(found, 1) and frames.fps == 10
+
+
+def test_frames_of_a_video_that_changes_its_size_are_passed_over(tmp_path):
+    """As a phone that is turned, or a camera that saves power, may write them."""
+    pytest.importorskip("av")
+    whole = write_video(tmp_path / "a.h264").read_bytes()
+    turned = write_video(tmp_path / "b.h264", turn=1).read_bytes()
+    (tmp_path / "both.h264").write_bytes(whole + turned)
+    frames = open_frames(tmp_path / "both.h264")
+    found = dict(frames.read(frames.numbers))
+    assert [number for number, image in found.items() if image is not None] == [
+        *range(1, FRAMES + 1)
+    ]
+    assert len(found) == 2 * FRAMES and agree(found[FRAMES], FRAMES)
+
+
 @pytest.mark.parametrize("name", ["walk.mp4", "walk.avi", "walk.mkv"])
 def test_a_title_may_be_in_another_encoding(name, tmp_path):
     pytest.importorskip("av")

@@ -1,0 +1,108 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Kill tools/people.py again and again, and compare what it leaves with an undisturbed call.
+
+    python benchmarks/robustness/people_kills.py              # 30 kills
+    python benchmarks/robustness/people_kills.py --kills 5 --seed 1
+
+Two people walk past two cameras, of which one is a video and one a folder of frames. A call is
+killed with SIGKILL at one of its next writing acts, as in kills.py, and called again, up to three
+times. The last call ends by itself. The folder must then hold the same files as after an
+undisturbed call, bit for bit, and the gallery the same images with the same features and facts.
+POSIX only.
+"""
+
+import random
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.robustness.children import run
+from benchmarks.robustness.kills import PATIENCE, contents, count_acts, doomed, undisturbed
+from benchmarks.support.parser import Parser
+from benchmarks.support.walks import find_by_colour, write_frames, write_video
+from person_reid import files
+from person_reid.console import run_script
+from person_reid.errors import UserError
+from person_reid.gallery.index import SearchIndex
+from person_reid.progress import progress
+from person_reid.video.detectors import register_detector
+from tools import people
+
+SHOP = "shop"
+CALL = [
+    *("hall.mp4", "yard", "--save", SHOP, "--fps", "10", "--start", "2026-11-01T09:30"),
+    *("--detector", "colours", "--threshold", "0.99", "--gpu_ids", "-1"),
+    *("--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32"),
+]
+MOST_IN_A_ROW = 3  # kills of one folder
+
+
+def main(argv=None):
+    """Print how many kills there were, and what was being written."""
+    parser = Parser(__doc__)
+    parser.add_argument("--kills", type=int, default=30, help="how often it is killed")
+    parser.add_argument("--seed", type=int, default=0, help="another seed draws other moments")
+    options = parser.parse_args(argv)
+    random.seed(options.seed)
+    torch.set_num_threads(1)
+    files.ABANDONED = 0  # else what a process leaves is removed when it has been gone for a minute
+    register_detector("colours", lambda device: find_by_colour)
+    call = partial(people.main, CALL)
+    with tempfile.TemporaryDirectory() as name:
+        workspace = Path(name)
+        write_video(workspace / "hall.mp4")
+        write_frames(workspace / "yard")
+        undisturbed(call, workspace)
+        expected = state_of(workspace / SHOP)
+        shutil.rmtree(workspace / SHOP)
+        acts = count_acts(call, workspace)
+        with progress(total=options.kills, desc="kills") as bar:
+            while bar.n < options.kills:
+                shutil.rmtree(workspace / SHOP, ignore_errors=True)
+                bar.update(kill_and_repeat(call, workspace, acts, options.kills - bar.n))
+                check_same(state_of(workspace / SHOP), expected)
+    print(f"{options.kills} kills among {acts} writing acts: the same files, images and features.")
+
+
+def kill_and_repeat(call, workspace, acts, most):
+    """Kill a call a few times, and let it end. Returns how often it was killed."""
+    killed = 0
+    for _ in range(random.randint(1, min(MOST_IN_A_ROW, most))):
+        outcome = run(partial(doomed, call, random.randint(1, acts)), workspace, PATIENCE)
+        killed += outcome.status != 0
+        if outcome.status not in (0, -9):
+            raise UserError(f"{outcome.status}: {outcome.output}")
+    undisturbed(call, workspace)
+    return killed
+
+
+def check_same(found, expected):
+    """Raise UserError if two states are not the same."""
+    names = {*found, *expected}
+    if wrong := sorted(str(each) for each in names if found.get(each) != expected.get(each)):
+        raise UserError(f"After kills, {', '.join(wrong)} differ.")
+
+
+def state_of(folder):
+    """Return {name: content} of a folder, with each image of its gallery in place of its files."""
+    state: dict[object, object] = {
+        name: content for name, content in contents(folder).items() if ".index" not in name
+    }
+    index = SearchIndex(folder / "people.index")
+    for images, features in index.entries():
+        for (path, about), feature in zip(images, features, strict=True):
+            state[path.relative_to(folder)] = about, feature.tobytes()
+    state["hidden"] = Counter(path.name for path in folder.rglob(".*") if "lock" not in path.name)
+    index.close()
+    return state
+
+
+if __name__ == "__main__":
+    run_script(main)
