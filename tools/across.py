@@ -6,12 +6,14 @@
     python tools/across.py --index people.index --save people         # who was where and when
     python tools/across.py --index people.index --threshold 0.7 --travel travel.csv
     python tools/across.py --index people.index --corrections corrections.csv
+    python tools/across.py --index people.index --after 2026-11-01 --before 2026-11-02
     python tools/across.py --index people.index --sheet people.png --apply
     python tools/across.py --index walks.index --truth data/walks     # how good it is: IDF1, HOTA
 
 The folder has the track files again with the same identities in all of them, people.csv with a line
-for every track, and people.html, a page in which links can be cut and tracks joined, the doubtful
-first. It saves corrections.csv, which also names people for search.py apply and prepare.py --csv.
+for every track, counts.csv with the people of each day and camera, and people.html, a page in which
+links can be cut, tracks joined and people named, the doubtful first. It saves corrections.csv,
+which also names people for search.py apply and prepare.py --csv.
 
 Two tracks of one camera that overlap in time are two people. With --travel, so are two tracks of
 two cameras if the way takes longer than the time between them.

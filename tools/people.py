@@ -1,17 +1,19 @@
 # PYTHON_ARGCOMPLETE_OK
 """Find out who is in several videos: detect, track, embed and link people.
 
-    python tools/people.py shop1.mp4 shop2.mp4 --save shop
+    python tools/people.py shop1.mp4 shop2.mp4 --weights osnet_x0_25_msmt17 --save shop
     python tools/people.py --camera door=shop1.mp4 till=shop2.mp4 --every 3 --save shop
     python tools/people.py shop1.mp4 shop2.mp4 --start 2026-11-01T09:30 --travel travel.csv
+    python tools/people.py shop1.mp4 shop2.mp4 --save shop --corrections corrections.csv
     python tools/people.py shop1.mp4 --detector yolox_s.onnx --new_score 0.5
     python tools/people.py shop1.mp4 shop2.mp4 --tracks shop1.mp4=1.txt shop2.mp4=2.txt
     python tools/people.py monday.mp4 --index people.index --save monday     # a gallery that grows
-    python tools/across.py --index shop/people.index --corrections corrections.csv
+    python tools/people.py monday.mp4 --index people.index --after 2026-11-02 --before 2026-11-03
 
 The folder gets people.png, who was where and when; people.index, the gallery of all people; and in
-result, people.html, a page in which links can be cut and tracks joined, the doubtful first,
-people.csv with a line for every track, and the track files with the same identities in all of them.
+result, people.html, a page in which links can be cut, tracks joined and people named, the doubtful
+first, people.csv with a line for every track, counts.csv with the people of each day and camera,
+and the track files with the same identities in all of them.
 
 A call that was interrupted goes on where it was: a video that has been tracked is not read again.
 Two tracks of one camera that overlap in time are two people. With --travel, so are two tracks of
@@ -79,15 +81,16 @@ def main(argv: list[str] | None = None) -> None:
         detector()  # a file that is not a detector is refused before the work
 
     folder = Path(config.save)
-    with only_writer(folder / ".lock", config.save), growing_gallery(config.gallery) as index:
+    with only_writer(folder / ".lock", config.save):
         write_text(folder / FOLDER_MARK, "")
-        embedder = reid.open_network(index, config)  # and so is a network that is not there
-        for shot, its_frames in zip(shots, frames, strict=True):
-            tracks = shot.tracks or track(config, shot, its_frames, detector)
-            if tracks:
-                add_shot(index, config, shot, its_frames, tracks, embedder)
-        index.prepare()
-        link_people(index, config)
+        with growing_gallery(config.gallery) as index:
+            embedder = reid.open_network(index, config)  # and so is a network that is not there
+            for shot, its_frames in zip(shots, frames, strict=True):
+                tracks = shot.tracks or track(config, shot, its_frames, detector)
+                if tracks:
+                    add_shot(index, config, shot, its_frames, tracks, embedder)
+            index.prepare()
+            link_people(index, config)
 
 
 def open_with_rate(video: Path, fps: float | None) -> FrameFolder | Video:
@@ -136,7 +139,9 @@ def of_videos(values: Iterable[str], videos: list[str]) -> dict[str, str]:
 def check_places(config: VideosConfig, shots: list[Shot]) -> None:
     """Raise UserError or OSError if what is to be written has no place."""
     folder = Path(config.save)
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / FOLDER_MARK).exists():
+    # a call that was killed at once leaves a lock, or half of the mark
+    there = [path for path in folder.glob("*") if not path.name.startswith(".")]
+    if there and not (folder / FOLDER_MARK).exists():
         raise reid.UserError(
             f"--save {folder}: holds something that this command did not write. "
             "Choose another folder."

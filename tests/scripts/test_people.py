@@ -4,6 +4,7 @@ import csv
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ OWN = {".lock", ".person-reid-videos", ".person-reid-people"}  # files that stay
 @pytest.fixture
 def odd_detector(frames_seen):
     """What the detector "colours" finds in every frame, in a list."""
-    given: list[object] = []
+    given: list[Any] = []
     DETECTORS["colours"] = lambda device: lambda frame: given[0]
     return given
 
@@ -133,6 +134,14 @@ def test_an_interrupted_call_goes_on_and_writes_the_same_files(place, frames_see
     undisturbed = written(Path("shop"))
     assert resumed.keys() == undisturbed.keys()
     assert [name for name in resumed if resumed[name] != undisturbed[name]] == []
+
+
+def test_a_call_that_was_killed_before_it_marked_its_folder_goes_on(place, frames_seen):
+    Path("shop").mkdir()
+    for name in (".lock", ".person-reid-videos.half"):
+        (Path("shop") / name).touch()
+    run("hall", "--save", "shop")
+    assert people_in(Path("shop"))
 
 
 def test_what_was_corrected_is_kept_and_goes_with_a_folder_that_moves(place, frames_seen, capsys):
