@@ -5,12 +5,12 @@ write_people_folder("people", linked, index)
 """
 
 from collections import defaultdict
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import numpy as np
 
-from person_reid.data.video.track_files import write_identities
 from person_reid.errors import UserError
 from person_reid.files import is_file_name, whole_folder, write_csv
 from person_reid.gallery.gallery import Gallery
@@ -79,12 +79,19 @@ def _write_tracks(folder: Path, tracks: list[IndexedTrack], stays: list[Stay]) -
     """Write each track file again, with the number of a person as the identity of its tracks."""
     # Numbers for tracks of other things than people, such as cars.
     others = count(max(stay.person for stay in stays) + 2)
-    numbers: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(lambda: next(others)))
+    numbers: dict[tuple[str, int], int] = defaultdict(lambda: next(others))
+    pieces: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
     for each, stay in zip(tracks, stays, strict=True):
-        numbers[each.record.source][each.track.number] = stay.person + 1
+        piece = int(each.track.frames[0]), stay.person + 1
+        pieces[each.record.source, each.track.number].append(piece)
+
+    def identity(source: str, track: int, frame: int) -> int:
+        if not (known := pieces.get((source, track))):
+            return numbers[source, track]
+        return max((piece for piece in known if piece[0] <= frame), default=min(known))[1]
+
     for record in {each.record.source: each.record for each in tracks}.values():
-        identity = numbers[record.source].__getitem__
-        write_identities(Path(record.path), folder / _track_file(record), identity, record.form)
+        record.write(folder / _track_file(record), partial(identity, record.source))
 
 
 def _write_people(

@@ -28,8 +28,13 @@ from person_reid.data.video.frames import (
     name_of_frames,
     open_frames,
 )
-from person_reid.data.video.track_files import TRACK_FORMATS, files_of, read_boxes
-from person_reid.data.video.tracked_boxes import Track, frames_at_ends, read_tracks
+from person_reid.data.video.track_files import (
+    TRACK_FORMATS,
+    files_of,
+    read_boxes,
+    write_identities,
+)
+from person_reid.data.video.tracked_boxes import Track, frames_at_ends, read_tracks, seconds_of
 from person_reid.errors import UserError
 from person_reid.files import as_file_name, content_of, is_file_name, real
 from person_reid.gallery.checks import check_version
@@ -93,7 +98,7 @@ class TrackRecord:
             self.form,
             self.first_frame,
             self.times or (),
-            FrameFolder(Path(self.frames)).names if self.named else None,
+            self._images(),
         )
         first, last = ((each - EPOCH).total_seconds() for each in (FIRST, LAST))
         for track in tracks if self.start else ():
@@ -103,6 +108,20 @@ class TrackRecord:
                     f"{FIRST.year} to {LAST.year}. Are {self.fps:g} frames a second right?"
                 )
         return tracks
+
+    def write(self, save: Path, identity: Callable[[int, int], int]) -> None:
+        """Write the file again with other identities, see write_identities."""
+        found = self.form, self.first_frame, self._images()
+        write_identities(Path(self.path), save, identity, *found)
+
+    def seconds(self, frames: Sequence[int]) -> list[float]:
+        """Return when frames are shown, as Track says of the first and the last of its own."""
+        begun = (parsed(self.start) - EPOCH).total_seconds() if self.start else 0
+        return (seconds_of(frames, self.fps, self.times or ()) + begun).tolist()
+
+    def _images(self) -> dict[str, int] | None:
+        """Return the number of the image of each name if labels have these names."""
+        return FrameFolder(Path(self.frames)).names if self.named else None
 
     def about(self, crops: Sequence[Path], frames: FrameFolder | Video) -> dict[Path, About]:
         """Return the facts about images that cut_boxes made of frames."""

@@ -349,27 +349,41 @@ def _values(
     return values
 
 
+def number_of_first(boxes: Iterable[Box]) -> int:
+    """Return the number that a file gives to frame 1: 0 if it has a box in frame 0, and else 1."""
+    return int(min([1, *(box.frame for box in boxes)]))
+
+
 def write_identities(
-    path: Path, save: Path, identity: Callable[[int], int], name: str | None = None
+    path: Path,
+    save: Path,
+    identity: Callable[[int, int], int],
+    name: str | None = None,
+    first_frame: int | None = None,
+    images: Mapping[str, int] | None = None,
 ) -> None:
     """Write a track file, or a folder of labels, with other identities; nothing else changes.
 
-    identity: returns the new one of a track. Boxes without an identity stay so. name: the format,
-    see read_boxes.
+    identity: returns the new one of a track in a frame, counted from 1. Boxes without an identity
+    stay so. name, images: see read_boxes. first_frame: see read_tracks.
     """
     if path.is_dir():
         save.mkdir()
-    anything = dict.fromkeys((file.stem for file in files_of(path)), 0)  # the frames do not matter
-    rows = read_rows(path, anything)
+    rows = read_rows(path, images)
     (form,) = formats_of({path: rows}, name)
+    if first_frame is None:
+        first_frame = number_of_first(form.boxes(rows))
     place = form.columns.index("track")
-    tracks = {(row.file, row.line): row.values[place] for row in rows if len(row.values) > place}
+    found = {
+        (row.file, row.line): (int(row.values[place]), int(row.frame) + 1 - first_frame)
+        for row in rows
+        if len(row.values) > place and row.values[place] >= 0
+    }
     for file in files_of(path):
         lines = lines_of(file)
         for number, line in enumerate(lines, 1):
-            track = tracks.get((file, number), UNKNOWN_VALUE)
-            if track >= 0:
+            if known := found.get((file, number)):
                 start, end = [*VALUE.finditer(line)][place].span()
-                lines[number - 1] = f"{line[:start]}{identity(int(track))}{line[end:]}"
+                lines[number - 1] = f"{line[:start]}{identity(*known)}{line[end:]}"
         content = "".join(lines).encode("utf-8", "surrogateescape")
         (save / file.name if path.is_dir() else save).write_bytes(content)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.config.times import EPOCH, parsed
-from person_reid.data.video.track_files import Box, read_boxes
+from person_reid.data.video.track_files import Box, number_of_first, read_boxes
 from person_reid.errors import UserError
 from person_reid.text import counted
 
@@ -72,7 +72,7 @@ def read_tracks(
             "a tracker first; another --class may have tracks."
         )
     if first_frame is None:
-        first_frame = int(min(1, *(box.frame for box in boxes)))
+        first_frame = number_of_first(boxes)
     begun = (parsed(start) - EPOCH).total_seconds() if start else 0
     scale = np.tile(size if known.labels else (1, 1), 2)
     found = []

@@ -1,6 +1,7 @@
 """Lines of track files: what is read is what is written with other identities."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def test_lines_end_in_one_way_for_reading_and_writing(end, last, tmp_path):
     text = end.join(LINES) + last
     path.write_bytes(text.encode())
     assert read_back(path) == {7: [1, 2], 8: [1]}
-    write_identities(path, new, {7: 21, 8: 30}.__getitem__)
+    write_identities(path, new, lambda track, _: {7: 21, 8: 30}[track])
     assert read_back(new) == {21: [1, 2], 30: [1]}
     assert new.read_bytes() == text.replace(",7,", ",21,").replace(",8,", ",30,").encode()
 
@@ -41,7 +42,7 @@ def test_spaces_and_digits_of_any_script_are_read_and_written(space, tmp_path):
     lines = [f"{space}1,{space}\uff17{space},5,10,20,40,1", f"2,\u0668,5,{space}10,20,40,1"]
     path.write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
     assert read_back(path) == {7: [1], 8: [2]}
-    write_identities(path, new, {7: 21, 8: 30}.__getitem__)
+    write_identities(path, new, lambda track, _: {7: 21, 8: 30}[track])
     written = ["\ufeff" + lines[0].replace("\uff17", "21"), lines[1].replace("\u0668", "30")]
     assert new.read_bytes().decode() == "\n".join(written)
 
@@ -54,7 +55,7 @@ def test_labels_are_read_with_any_spaces_and_line_ends(end, space, tmp_path):
     folder = write(tmp_path / "labels", {})
     (folder / "v_1.txt").write_bytes(text.encode())
     assert read_back(folder) == {7: [1], 8: [1]}
-    write_identities(folder, tmp_path / "new", {7: 21, 8: 30}.__getitem__)
+    write_identities(folder, tmp_path / "new", lambda track, _: {7: 21, 8: 30}[track])
     assert read_back(tmp_path / "new") == {21: [1], 30: [1]}
     expected = end.join((line.format(21), line.format(30) + space))
     assert (tmp_path / "new" / "v_1.txt").read_bytes() == expected.encode()
@@ -67,13 +68,22 @@ def test_bytes_that_are_no_text_stay(tmp_path):
         read_boxes(path)
 
 
+@pytest.mark.parametrize("zero", [0, 1])
+def test_an_identity_may_change_within_a_track(zero, tmp_path):
+    """Frames are counted from 1, also where the file counts them from 0."""
+    path, new = tmp_path / "tracks.txt", tmp_path / "new.txt"
+    path.write_text("".join(f"{frame + zero},7,5,10,20,40,1\n" for frame in range(4)))
+    write_identities(path, new, lambda track, frame: 20 + frame, first_frame=zero)
+    assert [line.split(",")[1] for line in new.read_text().splitlines()] == ["21", "22", "23", "24"]
+
+
 def test_what_is_no_label_is_neither_read_nor_written(tmp_path):
     line = "0 0.5 0.5 0.1 0.2 7\n"
     names = {"v_1.txt": line, "v_2.txt": line, "v_1_old.txt": line, "notes.txt": "by 7\n"}
     folder = write(tmp_path / "labels", names)
     assert read_back(folder) == {7: [1, 2]}
     assert [file.name for file in files_of(folder)] == ["v_1.txt", "v_2.txt"]
-    write_identities(folder, tmp_path / "new", {7: 21}.__getitem__)
+    write_identities(folder, tmp_path / "new", lambda track, _: {7: 21}[track])
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["v_1.txt", "v_2.txt"]
 
 
@@ -81,7 +91,10 @@ def test_labels_with_numbers_of_13_digits_keep_their_identities(tmp_path):
     line = "0 0.5 0.5 0.1 0.2 {}\n"
     names = {f"1730451600{i}00.txt": line.format(7 + i % 2) for i in range(4)}
     folder = write(tmp_path / "labels", names)
-    write_identities(folder, tmp_path / "new", {7: 21, 8: 30}.__getitem__)
+    images = {Path(name).stem: number for number, name in enumerate(names, 1)}
+    write_identities(
+        folder, tmp_path / "new", lambda track, _: {7: 21, 8: 30}[track], images=images
+    )
     written = [(tmp_path / "new" / name).read_text() for name in names]
     assert written == [line.format(identity) for identity in (21, 30, 21, 30)]
     with pytest.raises(UserError, match="put the folder of images back"):
@@ -172,7 +185,7 @@ def test_random_lines_are_read_and_written_alike(tmp_path):
         except UserError:
             continue
         read += 1
-        write_identities(path, new, lambda track: track + 100)
+        write_identities(path, new, lambda track, _: track + 100)
         assert read_back(new) == {track + 100: frames for track, frames in before.items()}
         assert re.sub(rb"\d", b"", new.read_bytes()) == re.sub(rb"\d", b"", path.read_bytes())
     assert read > 50
