@@ -16,6 +16,12 @@ each query's least similar genuine pair and most similar impostor.
 identify compares an image with all images of a person, and across.py whole tracks. These are other
 scores, so each has its threshold, and a command refuses one that was measured for another score.
 
+    python tools/threshold.py --tracks people.index --travel travel.csv --camera_norm   # no labels
+
+Without labels, tracks that cannot be one person are the strangers, and the halves of a track stand
+for one person. They are more alike than a person in two cameras, so the threshold is the cosine
+that 1 % of the strangers reach.
+
     python tools/threshold.py --false_match_rate 1e-3 --confidence 0.95    # for pairs
     python tools/threshold.py --false_match_rate 1e-2 --gallery_size 5000  # for searches
 
@@ -56,6 +62,8 @@ from person_reid.retrieval.thresholds import (
 )
 from person_reid.show.histogram import draw_similarities
 
+HALVES_AND_STRANGERS = "the halves of a track, and two tracks that cannot be one person"
+
 
 @spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
@@ -69,6 +77,14 @@ def main(argv: list[str] | None = None) -> None:
             f"--save {figures}: not a file of this program. Move it, or choose another name."
         )
 
+    pairs, report = on_tracks(config) if config.tracks else on_labels(config)
+    draw_similarities(pairs, report["threshold"], plot, config)
+    write_json(figures, report)
+    print(f"{figures}, {plot}")
+
+
+def on_labels(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]]:
+    """Measure on images whose identities are known; return the pairs, and what the file says."""
     query, gallery = reid.load_result(config.result, paths=config.compared == "track")
     if config.camera_norm and config.compared != "track":
         from person_reid.retrieval.normalization import CameraNorm  # torch loads slowly
@@ -76,15 +92,7 @@ def main(argv: list[str] | None = None) -> None:
         norm = CameraNorm(gallery.features, gallery.cameras)
         query, gallery = norm.of(query), norm.of(gallery)
     pairs = similarities(query, gallery, config)
-    rates_asked = {name: float(name) for name in config.rates.split(",")}
-    found = error_rates(pairs, FALSE_POSITIVE_RATES | rates_asked)
-    for name, rates in found.items():
-        rules = rates["rules"]
-        print(f"{name.replace('_', ' ')}: {rates['genuine']} genuine, {rates['impostor']} impostor")
-        print(f"  EER {rules['eer']['error']:.4f} at threshold {rules['eer']['threshold']:.4f}")
-        for rate in rates_asked:
-            kept = rules[rate]
-            print(f"  TPR {kept['tpr']:.4f} at FPR {rate}, threshold {kept['threshold']:.4f}")
+    found = tell_rates(pairs, config)
 
     asked = config.rule or "eer"
     kind, rule = ("hardest_per_query", "eer") if asked == "hardest" else ("all_pairs", asked)
@@ -109,9 +117,49 @@ def main(argv: list[str] | None = None) -> None:
         curve = roc(pairs.genuine, pairs.impostor)
         share = curve.true_positives[np.searchsorted(curve.thresholds, threshold - ROUNDING)]
         print(f"threshold {threshold:.4f} (TPR {share:.4f})")
-    draw_similarities(pairs, threshold, plot, config)
-    write_json(figures, report)
-    print(f"{figures}, {plot}")
+    return pairs, report
+
+
+def on_tracks(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]]:
+    """Measure on the tracks of an index, of which nobody is known; return the same."""
+    from person_reid.gallery.gallery import open_gallery  # torch loads slowly
+    from person_reid.gallery.indexed_network import measured_on
+    from person_reid.gallery.indexed_tracks import indexed_tracks
+    from person_reid.gallery.linked_tracks import measured_on_tracks, times_between
+    from person_reid.retrieval.track_threshold import FEWEST_STRANGERS, STRANGERS_RATE
+
+    index = open_gallery(str(config.tracks), new=False)
+    every, features = indexed_tracks(index)
+    tracks = every[: len(features)]
+    travel = times_between(str(config.travel), tracks)
+    measured = measured_on_tracks(tracks, features, travel, config.camera_norm)
+    if not measured or not measured.halved:
+        raise reid.UserError(
+            f"{index.path}: too few of its tracks are known to be strangers, or none has two "
+            f"images. It takes {FEWEST_STRANGERS} pairs of two cameras at one moment: index more "
+            "of the videos."
+        )
+    found = tell_rates(measured.pairs, config)
+    print(f"threshold {measured.threshold:.4f}: {measured}")
+    report = {"threshold": measured.threshold, "rule": STRANGERS_RATE, "index": config.tracks}
+    report |= {**found, "for": "track", "protocol": HALVES_AND_STRANGERS}
+    report |= {"camera_norm": config.camera_norm, "measured": str(measured)}
+    report[MEASURED_ON], report[FEATURE_FLAGS] = measured_on(index)
+    return measured.pairs, report
+
+
+def tell_rates(pairs: PairSimilarities, config: ThresholdConfig) -> dict[str, Any]:
+    """Print the error rates, and return them."""
+    rates_asked = {name: float(name) for name in config.rates.split(",")}
+    found = error_rates(pairs, FALSE_POSITIVE_RATES | rates_asked)
+    for name, rates in found.items():
+        rules = rates["rules"]
+        print(f"{name.replace('_', ' ')}: {rates['genuine']} genuine, {rates['impostor']} impostor")
+        print(f"  EER {rules['eer']['error']:.4f} at threshold {rules['eer']['threshold']:.4f}")
+        for rate in rates_asked:
+            kept = rules[rate]
+            print(f"  TPR {kept['tpr']:.4f} at FPR {rate}, threshold {kept['threshold']:.4f}")
+    return found
 
 
 def similarities(

@@ -230,9 +230,13 @@ def measured_threshold(
     """
     if given is None:
         return None
+    return load_threshold(given, *measured_on(index), score=score, camera_norm=camera_norm)
+
+
+def measured_on(index: Gallery) -> tuple[str, str]:
+    """Return the network of an index and the flags of its features, as a result file says them."""
     network = network_of(index)
-    features = network_name(network), feature_flags(network)
-    return load_threshold(given, *features, score=score, camera_norm=camera_norm)
+    return network_name(network), feature_flags(network)
 
 
 def network_ref(index: Gallery, options: Options | None = None) -> NetworkRef:

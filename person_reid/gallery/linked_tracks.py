@@ -152,6 +152,16 @@ def measured_on_tracks(
     return threshold_of_tracks(features, cameras, *spans(tracks), travel, camera_norm, halves)
 
 
+def times_between(file: str, tracks: list[IndexedTrack]) -> Travel:
+    """Return the least seconds between the cameras of tracks, see read_travel.
+
+    Raises UserError unless it is known when each file begins.
+    """
+    travel = read_travel(Path(file), {each.record.camera for each in tracks})
+    check_clocks(tracks)
+    return travel
+
+
 def _known_beforehand(
     index: Gallery, tracks: list[IndexedTrack], options: LinkOptions
 ) -> tuple[Travel | None, Corrections]:
@@ -159,10 +169,7 @@ def _known_beforehand(
 
     A list counts more than what the index remembers.
     """
-    travel: Travel | None = None
-    if options.travel:
-        travel = read_travel(Path(options.travel), {each.record.camera for each in tracks})
-        check_clocks(tracks)
+    travel = times_between(options.travel, tracks) if options.travel else None
     names = decided_names(index, tracks)
     if names:
         log.info("%s: somebody has said whom %s show", index.path, counted(len(names), "track"))

@@ -14,7 +14,7 @@ them that reaches the threshold is therefore the most to hope for between camera
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from person_reid.retrieval.association import Travel, two_people
 from person_reid.retrieval.bound import upper_bounds
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import Features, unit_rows, unit_rows_or_zeros
+from person_reid.retrieval.thresholds import PairSimilarities, histogram
 
 STRANGERS_RATE = 0.01  # share of strangers' pairs that reach the threshold
 FEWEST_STRANGERS = 400  # pairs: four of them reach it
@@ -37,7 +38,8 @@ class TrackThreshold:
     strangers: the pairs of two people that it was measured on. false_matches: the share of them
     that reaches it. bound: what the rate of other people in front of these cameras does not exceed,
     with STRANGERS_CONFIDENCE. halved: the tracks with several images. recall: the share of them
-    whose halves reach it; NaN without any.
+    whose halves reach it; NaN without any. pairs: the cosines; halves stand for one person, and the
+    hardest pairs are the halves of each track and its most similar stranger.
     """
 
     threshold: float
@@ -46,6 +48,7 @@ class TrackThreshold:
     bound: float
     halved: int
     recall: float
+    pairs: PairSimilarities = field(repr=False, compare=False)
 
     def __str__(self) -> str:
         """Return the errors in words."""
@@ -94,6 +97,10 @@ def threshold_of_tracks(
         axis=1,
     )
     alike = _similarity_of_halves(halves, cameras, norm)
+    most = np.full(len(features), -np.inf)
+    for tracks in (first, second):
+        np.maximum.at(most, tracks, similar)
+    own, others, hardest = map(histogram, (alike, similar, most))
     return TrackThreshold(
         threshold,
         len(similar),
@@ -101,6 +108,7 @@ def threshold_of_tracks(
         float(upper_bounds(counts[counts[:, 0] > 0], STRANGERS_CONFIDENCE)[0]),
         len(alike),
         float((alike >= threshold).mean()) if len(alike) else np.nan,
+        PairSimilarities(own, others, own, hardest),
     )
 
 

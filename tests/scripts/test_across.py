@@ -22,7 +22,7 @@ from tests.support import camera_tracks
 from tests.support.camera_tracks import fill
 from tests.support.page_in_node import run_page
 from tests.support.weights import write_weights
-from tools import across, search
+from tools import across, search, threshold
 
 THRESHOLD = 0.6
 
@@ -238,7 +238,7 @@ def test_labels_of_ultralytics_are_written_as_they_were(tmp_path):
     folder.mkdir()
     (folder / "v_1.txt").write_text("0 0.5 0.5 0.1 0.2 0.91 7\n0 0.1 0.5 0.1 0.2 0.35\n")
     (folder / "v_2.txt").write_text("0 0.5 0.5 0.1 0.2 0.90  7 \n2 0.1 0.5 0.1 0.2 0.35 8")
-    write_identities(folder, tmp_path / "new", {7: 21, 8: 30}.__getitem__)
+    write_identities(folder, tmp_path / "new", lambda track, _: {7: 21, 8: 30}[track])
     assert (tmp_path / "new" / "v_1.txt").read_text() == (
         "0 0.5 0.5 0.1 0.2 0.91 21\n0 0.1 0.5 0.1 0.2 0.35\n"
     )
@@ -691,29 +691,65 @@ def test_images_of_other_sources_are_not_read(index, tmp_path, monkeypatch):
     assert not {*read} & {*other} and len(read) == len({*read})
 
 
-def test_the_tracks_themselves_give_the_threshold_where_nobody_can_be_in_both_cameras(
-    tmp_path, monkeypatch, capsys
-):
-    """22 people in each of two cameras at one moment are 484 pairs of strangers; 4 may reach it."""
+@pytest.fixture
+def crowd(tmp_path, monkeypatch):
+    """The words for 22 people in each of two cameras at one moment, 484 pairs of strangers."""
     monkeypatch.setattr(camera_tracks, "FACES", np.random.default_rng(0).normal(size=(44, 8)))
-    crowd = {
+    stays = {
         camera: {track: (22 * k + track - 1, 1, 40) for track in range(1, 23)}
         for k, camera in enumerate(("hall", "yard"))
     }
-    monkeypatch.setattr(camera_tracks, "STAYS", crowd)
+    monkeypatch.setattr(camera_tracks, "STAYS", stays)
     index = SearchIndex(tmp_path / "people.index")
-    for camera in crowd:
+    for camera in stays:
         fill(index, tmp_path, camera)
-    travel = tmp_path / "travel.csv"
-    travel.write_text("from,to,seconds\nhall,yard,3\n")
-    words = ["--index", str(index.path), "--save", str(tmp_path / "people")]
-    across.main([*words, "--travel", str(travel)])
+    (tmp_path / "travel.csv").write_text("from,to,seconds\nhall,yard,3\n")
+    return ["--index", str(index.path), "--save", str(tmp_path / "people")]
+
+
+def test_the_tracks_themselves_give_the_threshold_where_nobody_can_be_in_both_cameras(
+    crowd, tmp_path, capsys
+):
+    """4 pairs may reach it."""
+    across.main([*crowd, "--travel", str(tmp_path / "travel.csv")])
     measured = "0.8% of 484 pairs of strangers in two cameras reach it, at most "
     said = capsys.readouterr().out
     assert measured in said and "100.0% of 44 halved tracks reach it" in said
     assert "silhouette" not in said
-    across.main(words)
+    across.main(crowd)
     assert "by the silhouette;" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("norm", [[], ["--camera_norm"]])
+def test_a_threshold_without_labels_is_kept_in_a_file(norm, crowd, tmp_path, capsys):
+    travel, save = ["--travel", str(tmp_path / "travel.csv")], str(tmp_path / "found")
+    threshold.main(["--tracks", crowd[1], *travel, *norm, "--save", save])
+    said = capsys.readouterr().out
+    assert "all pairs: 44 genuine, 484 impostor" in said
+    assert "hardest per query: 44 genuine, 44 impostor" in said
+    report = json.loads((tmp_path / "found.json").read_text())
+    across.main([*crowd, *travel, *norm])
+    line = f"threshold {report['threshold']:.4f} ({report['measured']});"
+    assert line in capsys.readouterr().out
+    across.main([*crowd, *norm, "--threshold", f"{save}.json"])
+    assert f"threshold {report['threshold']:.4f};" in capsys.readouterr().out
+    assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UserError, match="measured for two whole tracks"):
+        across.main(
+            [*crowd, *(["--camera_norm"] if not norm else []), "--threshold", f"{save}.json"]
+        )
+
+
+def test_a_threshold_without_labels_needs_strangers(index, tmp_path):
+    (tmp_path / "travel.csv").write_text("from,to,seconds\nhall,yard,3\n")
+    words = ["--tracks", str(index.path), "--save", str(tmp_path / "found")]
+    with pytest.raises(UserError, match="It takes 400 pairs"):
+        threshold.main([*words, "--travel", str(tmp_path / "travel.csv")])
+    with pytest.raises(UserError, match="--travel say which tracks are strangers"):
+        threshold.main(words)
+    with pytest.raises(UserError, match="--rule would be ignored with --tracks"):
+        threshold.main([*words, "--travel", "travel.csv", "--rule", "eer"])
+    assert not list(tmp_path.glob("found*"))
 
 
 def test_too_few_strangers_leave_the_threshold_to_the_silhouette(index, tmp_path, capsys):
