@@ -126,13 +126,14 @@ def on_tracks(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]
     from person_reid.gallery.indexed_network import measured_on
     from person_reid.gallery.indexed_tracks import indexed_tracks
     from person_reid.gallery.linked_tracks import measured_on_tracks, times_between
+    from person_reid.gallery.track_pieces import split_indexed
     from person_reid.retrieval.track_threshold import FEWEST_STRANGERS, STRANGERS_RATE
 
     index = open_gallery(str(config.tracks), new=False)
     every, features = indexed_tracks(index)
-    tracks = every[: len(features)]
-    travel = times_between(str(config.travel), tracks)
-    measured = measured_on_tracks(tracks, features, travel, config.camera_norm)
+    pieces, features = split_indexed(every[: len(features)])
+    travel = times_between(str(config.travel), pieces)
+    measured = measured_on_tracks(pieces, features, travel, config.camera_norm)
     if not measured or not measured.halved:
         raise reid.UserError(
             f"{index.path}: too few of its tracks are known to be strangers, or none has two "

@@ -1,13 +1,12 @@
 """Of which tracks of an index somebody has said whom they show, so that no linking says otherwise.
 
 decide(index, {path: "Anna", other: ""})      # as tools/search.py apply does
-names = decided_names(index, tracks)          # {place of a track: name}
+names = decided_names(index, tracks)          # {image of a track: name}
 
 An index remembers which tracks were decided. The names stay with their images: forgotten images
 leave none behind.
 """
 
-import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,6 @@ from person_reid.gallery.numbered_notes import add_note, numbered_notes
 from person_reid.gallery.track_records import recorded_tracks
 from person_reid.retrieval.clusters import number_in
 
-log = logging.getLogger(__name__)
 DECISIONS = "decided"  # the name of the notes
 Decided = dict[str, dict[str, bool]]  # {source: {track: whether somebody is named}}
 
@@ -43,26 +41,22 @@ def decide(index: Gallery, names: Mapping[Path, str]) -> None:
     add_note(index, DECISIONS, {"tracks": found, "id": secrets.token_hex(4)})
 
 
-def decided_names(index: Gallery, tracks: Sequence[IndexedTrack]) -> dict[int, str]:
-    """Return {place of a track: whom somebody has said that it shows}.
+def decided_names(index: Gallery, tracks: Sequence[IndexedTrack]) -> dict[Path, str]:
+    """Return {image: whom somebody has said that it shows} of the tracks that were decided.
 
-    A name counts more than a number. A remark says if the images of a track have several names.
+    A name counts more than a number.
     """
     decided: dict[tuple[str, str], bool] = {}
     for tracks_of in _decisions(index):
         for source, said in tracks_of.items():
             decided |= {(source, number): named for number, named in said.items()}
     found = {}
-    for place, each in enumerate(tracks):
+    for each in tracks:
         if not decided.get((each.record.source, str(each.track.number))):
             continue
-        every = {about.identity for _, about in each.images if about.identity}
-        names = {name for name in every if not number_in(name)} or every
-        if len(names) == 1:
-            found[place] = names.pop()
-        elif names:
-            several = ", ".join(sorted(names))
-            log.warning("%s: its images are of several people: %s. Who is right?", each, several)
+        every = {path: about.identity for path, about in each.images if about.identity}
+        names = {path: name for path, name in every.items() if not number_in(name)}
+        found |= names or every
     return found
 
 

@@ -8,7 +8,7 @@ said = corrections_of(listed_names(Path("corrections.csv"), tracks), tracks)
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from person_reid.config.option import OptionError
 from person_reid.config.times import EPOCH, stored, written
+from person_reid.data.video.crops import CROP_NAME, number_and_frame
 from person_reid.data.video.tracked_boxes import Track, read_tracks
 from person_reid.errors import UserError
 from person_reid.files import is_file_name
@@ -43,16 +44,40 @@ NamedTrack = tuple[str, str, Track]  # its camera and identity come first
 
 @dataclass(frozen=True)
 class IndexedTrack:
-    """A track, the facts about its file, and its n images in the index with features (n, D)."""
+    """A track, the facts about its file, and its n images in the index with features (n, D).
+
+    The images are in the order of time. piece: counts the pieces of a track that was cut, from 1.
+    """
 
     record: TrackRecord
     track: Track
     images: list[tuple[Path, About]]
     features: Features
+    piece: int | None = None
 
     def __str__(self) -> str:
         """Return what to call it in a message."""
-        return f"track {self.track.number} of {self.record.path}"
+        return f"{self.name} of {self.record.path}"
+
+    @property
+    def name(self) -> str:
+        """What to call it beside its file."""
+        return f"track {self.track.number}" + (f", piece {self.piece}" if self.piece else "")
+
+    def frames(self) -> list[int]:
+        """Return the frame that each image was cut from; others stand for the first frame."""
+        return [
+            number_and_frame(path)[1]
+            if CROP_NAME.fullmatch(path.name)
+            else int(self.track.frames[0])
+            for path, _ in self.images
+        ]
+
+    def in_order(self) -> "IndexedTrack":
+        """Return it with its images in the order of time."""
+        order = np.argsort(self.frames(), kind="stable")
+        images = [self.images[place] for place in order.tolist()]
+        return replace(self, images=images, features=self.features[order])
 
     def times(self) -> tuple[str, str]:
         """Return when the person is first and last seen: local times, or seconds of the video."""
@@ -102,9 +127,13 @@ def indexed_tracks(
             f"{index.path}: no tracks in it. Add some: {as_command('tools/search.py')} index "
             "--tracks cam1.txt --frames cam1.mp4 --camera 1 --index FILE"
         )
-    numbers = np.repeat(np.arange(len(seen)), [len(each.images) for each in seen])
-    _, means = track_features(np.concatenate([each.features for each in seen]), numbers.tolist())
-    return [*seen, *(each for each in every if not each.images)], means
+    return [*seen, *(each for each in every if not each.images)], features_of(seen)
+
+
+def features_of(tracks: Sequence[IndexedTrack]) -> Features:
+    """Return the feature of each of T tracks with images, (T, D)."""
+    numbers = np.repeat(np.arange(len(tracks)), [len(each.images) for each in tracks])
+    return track_features(np.concatenate([each.features for each in tracks]), numbers.tolist())[1]
 
 
 def _tracks_of(index: Gallery, record: TrackRecord, period: Filter) -> list[IndexedTrack]:
@@ -130,7 +159,7 @@ def _tracks_of(index: Gallery, record: TrackRecord, period: Filter) -> list[Inde
             "Put the old file back, or index this one under another name."
         )
     return [
-        IndexedTrack(record, track, images[number], np.array(rows[number]))
+        IndexedTrack(record, track, images[number], np.array(rows[number])).in_order()
         for number, track in tracks.items()
         if _begins_within(track, record, period)
     ]
@@ -273,30 +302,39 @@ def check_clocks(tracks: Sequence[IndexedTrack]) -> None:
             )
 
 
-def listed_names(file: Path, tracks: Sequence[IndexedTrack]) -> dict[int, str]:
-    """Return {track: its identity} by a list of images with the columns path and identity.
+def listed_names(file: Path, tracks: Sequence[IndexedTrack]) -> dict[Path, str]:
+    """Return {image: identity} by a list of images with the columns path and identity.
 
-    Images without an identity say nothing. Raises UserError if the list contradicts itself, or says
-    nothing of any track.
+    Images without an identity say nothing. Raises UserError if the list says nothing of any track.
     """
-    place = {path: i for i, each in enumerate(tracks) for path, _ in each.images}
     images = (image for each in tracks for image in each.images)
     listed = listed_again(read_abouts(file, ("path", "identity")), images)
-    who: dict[int, str] = {}
-    for path, about in listed.items():
-        if not about.identity:
-            continue
-        i = place[path]
-        if (other := who.setdefault(i, about.identity)) != about.identity:
-            raise UserError(
-                f"{file}: the images of {tracks[i]} have two identities, {other} and "
-                f"{about.identity}. A track is one person: give them one identity."
-            )
-    if not who:
+    found = {path: about.identity for path, about in listed.items() if about.identity}
+    if not found:
         raise UserError(
             f"{file}: no image in it has an identity and is of a track in the index. Save the list "
             "from people.html."
         )
+    return found
+
+
+def names_of_tracks(
+    said: Mapping[Path, str], tracks: Sequence[IndexedTrack], origin: object
+) -> dict[int, str]:
+    """Return {track: its identity} by the identities of images.
+
+    origin: who says so, for messages. Raises UserError if the images of a track have two.
+    """
+    who: dict[int, str] = {}
+    for i, each in enumerate(tracks):
+        names = [said[path] for path, _ in each.images if path in said]
+        if others := {*names[1:]} - {*names[:1]}:
+            raise UserError(
+                f"{origin}: the images of {each} have two identities, {names[0]} and "
+                f"{min(others)}. A track is one person: give them one identity."
+            )
+        if names:
+            who[i] = names[0]
     return who
 
 

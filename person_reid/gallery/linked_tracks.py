@@ -26,6 +26,7 @@ from person_reid.gallery.indexed_tracks import (
     check_clocks,
     corrections_of,
     listed_names,
+    names_of_tracks,
     remark_on_times,
     spans,
 )
@@ -37,6 +38,7 @@ from person_reid.gallery.naming import (
     photographed_people,
     recorded_identities,
 )
+from person_reid.gallery.track_pieces import split_indexed
 from person_reid.retrieval.association import (
     DOUBTFUL,
     People,
@@ -91,32 +93,32 @@ def link_indexed(
 
     features: (T, D).
     """
-    travel, said = _known_beforehand(index, tracks, options)
+    travel = times_between(options.travel, tracks) if options.travel else None
     threshold = measured_threshold(options.threshold, index, "track", options.camera_norm)
     remark_on_times(tracks)
+    whole, features_of_whole = tracks, features
+    known, origin = _said_of_images(index, tracks, options)
+    tracks, features = split_indexed(tracks, known)
+    said = corrections_of(names_of_tracks(known, tracks, origin), tracks, travel, origin)
     measured = None
     if threshold is None and travel and not options.rerank:
         measured = measured_on_tracks(tracks, features, travel, options.camera_norm)
         threshold = measured.threshold if measured else None
-
-    cameras = [each.record.camera for each in tracks]
-    starts, ends = spans(tracks)
     link = partial(
         link_tracks, travel=travel, camera_norm=options.camera_norm, rerank=options.rerank
     )
     names, photographs = photographed_people(index, tracks)
-    if threshold is None and names:  # photographs have no part in it
-        alone = link(features, cameras, starts, ends, same=said.same, different=said.different)
-        threshold = alone.threshold
+    if threshold is None and (names or len(tracks) > len(whole)):
+        # Photographs have no part in it, and pieces have too few images for the silhouette.
+        threshold = link(features_of_whole, cameras_of(whole), *spans(whole)).threshold
 
     # A photograph is linked like a track of a camera and a time that nobody knows.
     never = np.full(len(names), np.nan)
     same, different = _with_photographs(said, names, len(tracks))
     every = link(
         np.concatenate([features, photographs]),
-        cameras + [""] * len(names),
-        np.concatenate([starts, never]),
-        np.concatenate([ends, never]),
+        cameras_of(tracks) + [""] * len(names),
+        *(np.concatenate([times, never]) for times in spans(tracks)),
         threshold=threshold,
         same=same,
         different=different,
@@ -146,10 +148,9 @@ def measured_on_tracks(
     tracks: list[IndexedTrack], features: Features, travel: Travel, camera_norm: bool
 ) -> TrackThreshold | None:
     """Return the threshold of the tracks of an index by themselves, see threshold_of_tracks."""
-    ordered = [np.argsort([path.name for path, _ in each.images]) for each in tracks]
-    halves = track_halves([each.features[k] for each, k in zip(tracks, ordered, strict=True)])
-    cameras = [each.record.camera for each in tracks]
-    return threshold_of_tracks(features, cameras, *spans(tracks), travel, camera_norm, halves)
+    halves = track_halves([each.features for each in tracks])
+    times = spans(tracks)
+    return threshold_of_tracks(features, cameras_of(tracks), *times, travel, camera_norm, halves)
 
 
 def times_between(file: str, tracks: list[IndexedTrack]) -> Travel:
@@ -162,22 +163,26 @@ def times_between(file: str, tracks: list[IndexedTrack]) -> Travel:
     return travel
 
 
-def _known_beforehand(
+def _said_of_images(
     index: Gallery, tracks: list[IndexedTrack], options: LinkOptions
-) -> tuple[Travel | None, Corrections]:
-    """Return the times between cameras, and what somebody has said about the tracks.
+) -> tuple[dict[Path, str], str]:
+    """Return whom somebody has said that images of tracks show, and where that is written.
 
-    A list counts more than what the index remembers.
+    A list counts more than what the index remembers of a track.
     """
-    travel = times_between(options.travel, tracks) if options.travel else None
-    names = decided_names(index, tracks)
-    if names:
-        log.info("%s: somebody has said whom %s show", index.path, counted(len(names), "track"))
-    origins = [str(index.path)] if names else []
-    if options.corrections:
-        names |= listed_names(Path(options.corrections), tracks)
-        origins.insert(0, options.corrections)
-    return travel, corrections_of(names, tracks, travel, " and ".join(origins))
+    listed = listed_names(Path(options.corrections), tracks) if options.corrections else {}
+    others = [each for each in tracks if not any(path in listed for path, _ in each.images)]
+    decided = decided_names(index, others)
+    if decided:
+        count = sum(any(path in decided for path, _ in each.images) for each in others)
+        log.info("%s: somebody has said whom %s show", index.path, counted(count, "track"))
+    origins = [options.corrections] * bool(listed) + [str(index.path)] * bool(decided)
+    return decided | listed, " and ".join(filter(None, origins))
+
+
+def cameras_of(tracks: list[IndexedTrack]) -> list[str]:
+    """Return the camera of each track."""
+    return [each.record.camera for each in tracks]
 
 
 def _describe(
@@ -210,7 +215,7 @@ def _describe(
                 each.record.camera,
                 each.track.first - zero,
                 each.track.last - zero,
-                f"track {each.track.number}",
+                each.name,
                 each.times(),
                 len(each.track.frames),
                 margins[i],
@@ -254,8 +259,11 @@ def in_words(linked: LinkedTracks, options: LinkOptions) -> str:
         chosen = ", by the silhouette"
         if options.travel and not options.rerank:
             chosen += ": too few tracks of two cameras at one moment to measure it"
+    tracks = {(each.record.source, each.track.number) for each in linked.tracks}
+    cuts = len(linked.tracks) - len(tracks)
+    cut = f", cut at {counted(cuts, 'change')} of the person" if cuts else ""
     return (
-        f"{counted(len(cameras), 'person', 'people')} on {counted(len(linked.stays), 'track')}, "
+        f"{counted(len(cameras), 'person', 'people')} on {counted(len(tracks), 'track')}{cut}, "
         f"{several} seen by several cameras; "
         f"threshold {linked.found.threshold:.{DIGITS}f}{chosen}; "
         f"{counted(doubtful, 'doubtful track')}"

@@ -1,0 +1,84 @@
+"""Cut the tracks of an index where they begin to show somebody else.
+
+pieces, features = split_indexed(tracks)      # as they are to be linked
+
+A cut lies in the middle between two images. A piece is only sure to show its person from its first
+to its last image. Those are its times, so that the pieces of two tracks that exchanged their people
+never seem to share a moment.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from person_reid.gallery.indexed_tracks import IndexedTrack, features_of, spans
+from person_reid.retrieval.similarity import Features
+from person_reid.retrieval.track_splitting import split_tracks
+
+
+def split_indexed(
+    tracks: Sequence[IndexedTrack], said: Mapping[Path, str] | None = None
+) -> tuple[list[IndexedTrack], Features]:
+    """Return the pieces of tracks, each track's in a row, and a feature (P, D) of each piece.
+
+    said: whom somebody has said that an image shows. A track is cut where that changes, and not
+    where it stays.
+    """
+    times = [
+        np.interp(each.frames(), each.track.frames[[0, -1]], span)
+        for each, *span in zip(tracks, *spans(tracks), strict=True)
+    ]
+    cameras = [each.record.camera for each in tracks]
+    labels = split_tracks([each.features for each in tracks], times, cameras)
+    pieces: list[IndexedTrack] = []
+    for each, numbers in zip(tracks, labels, strict=True):
+        changes = (np.flatnonzero(np.diff(numbers)) + 1).tolist()
+        pieces += _cut(each, [*_as_said(each, changes, said or {})])
+    return pieces, features_of(pieces)
+
+
+def _as_said(
+    each: IndexedTrack, changes: Collection[int], said: Mapping[Path, str]
+) -> Iterator[int]:
+    """Yield the places of the images with which a track is to be cut.
+
+    An image of which nobody has said anything shows the person of the image before it.
+    """
+    before = ""
+    for place, (path, _) in enumerate(each.images):
+        name = said.get(path) or before
+        if name != before if before else place in changes:
+            yield place
+        before = name
+
+
+def _cut(each: IndexedTrack, places: Sequence[int]) -> list[IndexedTrack]:
+    """Return the pieces of a track, of which all but the first begin with the images at places."""
+    shown, boxes = each.frames(), each.track.frames
+    places = [k for k in places if shown[k - 1] < shown[k]]  # a frame shows a person once
+    middles = [(shown[k - 1] + shown[k]) / 2 for k in places]
+    parts = np.split(np.arange(len(boxes)), np.searchsorted(boxes, middles, side="right"))
+    if not places or not all(len(part) for part in parts):
+        return [each]
+    times = each.record.seconds([shown[i] for k in places for i in (k - 1, k)])
+    ends = [each.track.first, *times, each.track.last]
+    bounds = [*pairwise([0, *places, len(shown)])]
+    return [
+        replace(
+            each,
+            track=replace(
+                each.track,
+                frames=boxes[part],
+                boxes=each.track.boxes[part],
+                first=ends[2 * number],
+                last=ends[2 * number + 1],
+            ),
+            images=each.images[first:last],
+            features=each.features[first:last],
+            piece=number + 1,
+        )
+        for number, (part, (first, last)) in enumerate(zip(parts, bounds, strict=True))
+    ]

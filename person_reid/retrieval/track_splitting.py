@@ -1,0 +1,154 @@
+"""Cut tracks where their images begin to show somebody else: the tracker has exchanged two people.
+
+    pieces = split_tracks(features, times, cameras)       # T arrays: 0, 0, 0, 1, 1
+    limit = change_threshold(features, times, cameras)    # None where too little is known
+
+A track is divided where its images fall apart into the two most different groups. It shows two
+people if the images of the two groups are less alike than those of one group:
+
+    agreement = mean cosine between the groups / mean cosine within the groups
+
+If both groups show one person, the agreement is near 1, however noisy the features are. Both
+pieces of a track that was cut are divided again. The place is the one with the least squares: Scott
+and Knott, A Cluster Analysis Method for Grouping Means in the Analysis of Variance, 1974.
+
+The limit needs no label. Two tracks of one camera at one moment are two people: the beginning of
+one and the end of the other are a track that changes. As many tracks are below the limit as
+changing ones are above it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from person_reid.arrays import (
+    Array,
+    Labels,
+    as_array,
+    as_features,
+    check_lengths,
+    in_a_row,
+    names_or_numbers,
+)
+from person_reid.retrieval.association import two_people
+from person_reid.retrieval.similarity import Features, unit_rows
+from person_reid.retrieval.thresholds import histogram, roc
+
+FEWEST_IMAGES = 3  # of a track; two alone have no cosine within a group
+FEWEST_CHANGING = 100  # changing tracks that a limit takes
+MOST_CHANGING = 2000  # more would not move it
+
+
+class Change(NamedTuple):
+    """The place of the first image of the second group, and how well both groups agree."""
+
+    place: int
+    agreement: float
+
+
+def split_tracks(
+    features: Sequence[npt.ArrayLike],
+    times: Sequence[npt.ArrayLike],
+    cameras: npt.ArrayLike,
+    threshold: float | None = None,
+) -> list[Labels]:
+    """Return which piece of its track each image is of: 0, 1, … in the order of time.
+
+    A piece shows one person. All images of a track that does not change are of piece 0.
+
+    features: (n, D) of the images of each of T tracks. times: (n,) of each, in seconds.
+    cameras: (T,), numbers or names.
+    threshold: tracks of a lower agreement are cut. By default, it is what change_threshold returns;
+        if that is None, no track is cut.
+    """
+    if threshold is None:
+        threshold = change_threshold(features, times, cameras)
+    found = []
+    for rows, order, _ in _in_order(features, times):
+        changes = [] if threshold is None else _changes(rows, threshold)
+        pieces = np.empty(len(order), np.int64)
+        pieces[order] = np.searchsorted(changes, np.arange(len(order)), side="right")
+        found.append(pieces)
+    return found
+
+
+def change_threshold(
+    features: Sequence[npt.ArrayLike], times: Sequence[npt.ArrayLike], cameras: npt.ArrayLike
+) -> float | None:
+    """Return the agreement below which a track changes, from the tracks themselves.
+
+    Returns None for fewer than FEWEST_CHANGING pairs of tracks at one moment in one camera. The
+    parameters are explained at split_tracks.
+    """
+    tracks = [(rows, seconds) for rows, _, seconds in _in_order(features, times) if len(rows) > 1]
+    names = names_or_numbers(cameras, "cameras")
+    check_lengths(features=features, cameras=names)
+    of_tracks = names[[len(each) > 1 for each in features]]
+    starts, ends = np.array([seconds[[0, -1]] for _, seconds in tracks]).reshape(-1, 2).T
+    pairs = np.argwhere(two_people(of_tracks, starts, ends))
+    if len(pairs) < FEWEST_CHANGING:
+        return None
+    some = np.unique(np.linspace(0, len(pairs) - 1, MOST_CHANGING).astype(int))
+    changing = [_spliced(tracks[i][0], tracks[j][0]) for i, j in pairs[some].tolist()]
+    same, changed = (
+        np.array([change.agreement for rows in each if (change := _change(rows))])
+        for each in ([rows for rows, _ in tracks], changing)
+    )
+    if not len(same) or not len(changed):
+        return None
+    return roc(histogram(same), histogram(changed)).equal_error()[1]
+
+
+def _in_order(
+    features: Sequence[npt.ArrayLike], times: Sequence[npt.ArrayLike]
+) -> list[tuple[Features, Labels, Array]]:
+    """Return the features of each track by time, of unit length, their order, and the times."""
+    check_lengths(features=features, times=times)
+    found = []
+    for images, moments in zip(features, times, strict=True):
+        rows, seconds = (
+            as_features(images, "features"),
+            in_a_row(as_array(moments, "times"), "times"),
+        )
+        check_lengths(features=rows, times=seconds)
+        order = np.argsort(seconds, kind="stable")
+        found.append((unit_rows(rows[order]), order, seconds[order]))
+    return found
+
+
+def _spliced(first: Features, second: Features) -> Features:
+    """Return the first half of the images of one track, and the second half of another's."""
+    return np.concatenate([first[: len(first) // 2], second[len(second) // 2 :]])
+
+
+def _change(rows: Features) -> Change | None:
+    """Return the likeliest change of a track, or None for fewer than FEWEST_IMAGES."""
+    count = len(rows)
+    if count < FEWEST_IMAGES:
+        return None
+    sums = rows.cumsum(axis=0, dtype=np.float64)
+    sizes = np.arange(1, count)
+    before, after = sums[:-1], sums[-1] - sums[:-1]
+    apart = before / sizes[:, None] - after / (count - sizes)[:, None]
+    place = int((sizes * (count - sizes) * np.square(apart).sum(axis=1)).argmax())
+    sides = (before[place], place + 1), (after[place], count - place - 1)
+    between = sides[0][0] @ sides[1][0] / (sides[0][1] * sides[1][1])
+    within = sum(side @ side - size for side, size in sides)
+    within /= sum(size * (size - 1) for _, size in sides)
+    return Change(place + 1, float(between / within) if within > 0 else 1.0)
+
+
+def _changes(rows: Features, threshold: float) -> list[int]:
+    """Return the places at which a track changes, ascending."""
+    found: list[int] = []
+    pieces = [(0, len(rows))]
+    while pieces:
+        first, last = pieces.pop()
+        change = _change(rows[first:last])
+        if change and change.agreement < threshold:
+            place = first + change.place
+            found.append(place)
+            pieces += [(first, place), (place, last)]
+    return sorted(found)
