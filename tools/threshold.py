@@ -48,7 +48,14 @@ from person_reid.config.threshold import ThresholdConfig
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.files import with_ending, write_json
+from person_reid.gallery.gallery import open_gallery
+from person_reid.gallery.indexed_network import measured_on
+from person_reid.gallery.indexed_tracks import indexed_tracks
+from person_reid.gallery.linked_tracks import measured_on_tracks, times_between
+from person_reid.gallery.score_histograms import person_similarities, track_similarities
+from person_reid.gallery.track_pieces import split_indexed
 from person_reid.retrieval.bound import Bound, bounded_threshold
+from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.results import FEATURE_FLAGS, NETWORK, read_notes
 from person_reid.retrieval.thresholds import (
     FALSE_POSITIVE_RATES,
@@ -60,6 +67,7 @@ from person_reid.retrieval.thresholds import (
     pair_similarities,
     roc,
 )
+from person_reid.retrieval.track_threshold import FEWEST_STRANGERS, STRANGERS_RATE
 from person_reid.show.histogram import draw_similarities
 
 HALVES_AND_STRANGERS = "the halves of a track, and two tracks that cannot be one person"
@@ -87,8 +95,6 @@ def on_labels(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]
     """Measure on images whose identities are known; return the pairs, and what the file says."""
     query, gallery = reid.load_result(config.result, paths=config.compared == "track")
     if config.camera_norm and config.compared != "track":
-        from person_reid.retrieval.normalization import CameraNorm  # torch loads slowly
-
         norm = CameraNorm(gallery.features, gallery.cameras)
         query, gallery = norm.of(query), norm.of(gallery)
     pairs = similarities(query, gallery, config)
@@ -122,13 +128,6 @@ def on_labels(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]
 
 def on_tracks(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]]:
     """Measure on the tracks of an index, of which nobody is known; return the same."""
-    from person_reid.gallery.gallery import open_gallery  # torch loads slowly
-    from person_reid.gallery.indexed_network import measured_on
-    from person_reid.gallery.indexed_tracks import indexed_tracks
-    from person_reid.gallery.linked_tracks import measured_on_tracks, times_between
-    from person_reid.gallery.track_pieces import split_indexed
-    from person_reid.retrieval.track_threshold import FEWEST_STRANGERS, STRANGERS_RATE
-
     index = open_gallery(str(config.tracks), new=False)
     every, features = indexed_tracks(index)
     pieces, features = split_indexed(every[: len(features)])
@@ -169,8 +168,6 @@ def similarities(
     """Return the histograms of what is compared."""
     if config.compared == "pair":
         return pair_similarities(query, gallery, config.ignore_cameras)
-
-    from person_reid.gallery.score_histograms import person_similarities, track_similarities
 
     if config.compared == "person":
         return person_similarities(query, gallery, config.ignore_cameras)

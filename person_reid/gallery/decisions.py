@@ -50,7 +50,7 @@ def decided_names(index: Gallery, tracks: Sequence[IndexedTrack]) -> dict[Path, 
     for tracks_of in _decisions(index):
         for source, said in tracks_of.items():
             decided |= {(source, number): named for number, named in said.items()}
-    found = {}
+    found: dict[Path, str] = {}
     for each in tracks:
         if not decided.get((each.record.source, str(each.track.number))):
             continue

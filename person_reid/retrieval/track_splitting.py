@@ -82,19 +82,19 @@ def change_threshold(
     Returns None for fewer than FEWEST_CHANGING pairs of tracks at one moment in one camera. The
     parameters are explained at split_tracks.
     """
-    tracks = [(rows, seconds) for rows, _, seconds in _in_order(features, times) if len(rows) > 1]
-    names = names_or_numbers(cameras, "cameras")
-    check_lengths(features=features, cameras=names)
-    of_tracks = names[[len(each) > 1 for each in features]]
-    starts, ends = np.array([seconds[[0, -1]] for _, seconds in tracks]).reshape(-1, 2).T
-    pairs = np.argwhere(two_people(of_tracks, starts, ends))
+    every, names = _in_order(features, times), names_or_numbers(cameras, "cameras")
+    check_lengths(features=every, cameras=names)
+    several = [place for place, (rows, *_) in enumerate(every) if len(rows) > 1]
+    tracks = [every[place][0] for place in several]
+    ends = np.array([every[place][2][[0, -1]] for place in several]).reshape(-1, 2)
+    pairs = np.argwhere(two_people(names[several], *ends.T))
     if len(pairs) < FEWEST_CHANGING:
         return None
     some = np.unique(np.linspace(0, len(pairs) - 1, MOST_CHANGING).astype(int))
-    changing = [_spliced(tracks[i][0], tracks[j][0]) for i, j in pairs[some].tolist()]
+    changing = [_spliced(tracks[i], tracks[j]) for i, j in pairs[some].tolist()]
     same, changed = (
         np.array([change.agreement for rows in each if (change := _change(rows))])
-        for each in ([rows for rows, _ in tracks], changing)
+        for each in (tracks, changing)
     )
     if not len(same) or not len(changed):
         return None
@@ -108,10 +108,8 @@ def _in_order(
     check_lengths(features=features, times=times)
     found = []
     for images, moments in zip(features, times, strict=True):
-        rows, seconds = (
-            as_features(images, "features"),
-            in_a_row(as_array(moments, "times"), "times"),
-        )
+        rows = as_features(images, "features")
+        seconds = in_a_row(as_array(moments, "times"), "times")
         check_lengths(features=rows, times=seconds)
         order = np.argsort(seconds, kind="stable")
         found.append((unit_rows(rows[order]), order, seconds[order]))
