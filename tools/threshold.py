@@ -55,7 +55,6 @@ from person_reid.gallery.linked_tracks import measured_on_tracks, times_between
 from person_reid.gallery.score_histograms import person_similarities, track_similarities
 from person_reid.gallery.track_pieces import split_indexed
 from person_reid.retrieval.bound import Bound, bounded_threshold
-from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.results import FEATURE_FLAGS, NETWORK, read_notes
 from person_reid.retrieval.thresholds import (
     FALSE_POSITIVE_RATES,
@@ -95,7 +94,7 @@ def on_labels(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]
     """Measure on images whose identities are known; return the pairs, and what the file says."""
     query, gallery = reid.load_result(config.result, paths=config.compared == "track")
     if config.camera_norm and config.compared != "track":
-        norm = CameraNorm(gallery.features, gallery.cameras)
+        norm = reid.CameraNorm(gallery.features, gallery.cameras)
         query, gallery = norm.of(query), norm.of(gallery)
     pairs = similarities(query, gallery, config)
     found = tell_rates(pairs, config)

@@ -8,7 +8,9 @@
 
 prepare.py --synthetic --walks draws walks. --result is a file of features that test.py wrote, of
 images with Market-1501's names: a person, camera and sequence make a track. Prints rows of
-Markdown. IDF1 counts boxes (of Market-1501, images), and the F1 of pairs counts tracks.
+Markdown. IDF1 counts boxes (of Market-1501, images), and the F1 of pairs counts tracks. The last
+rows for walks are of tracks that were cut where they change person. --tracker makes the tracks by
+person_reid.Tracker, of the boxes of benchmarks/accuracy/tracker.py.
 
 Of walks, two further tables say how many people were counted, with fewest and most, and how often
 people of one camera are named rightly by an image from another one.
@@ -20,6 +22,7 @@ import re
 import sys
 from collections import defaultdict
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -28,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
+from benchmarks.accuracy.tracker import detected, read_rows, tracked, write_rows
 from benchmarks.support.measure import machine
 from benchmarks.support.parser import Parser, positive
 from person_reid.console import run_script
@@ -35,6 +39,10 @@ from person_reid.data.video.crops import choose_boxes, cut_boxes, number_and_fra
 from person_reid.data.video.frames import FrameFolder
 from person_reid.data.video.tracked_boxes import read_tracks
 from person_reid.errors import UserError
+from person_reid.gallery.indexed_tracks import IndexedTrack
+from person_reid.gallery.metadata import About
+from person_reid.gallery.track_pieces import split_indexed
+from person_reid.gallery.track_records import TrackRecord
 from person_reid.retrieval.association import link_tracks, read_travel
 from person_reid.retrieval.identities import identity_f1, listed_boxes, matching_boxes, pair_f1
 from person_reid.retrieval.results import load_result
@@ -42,7 +50,7 @@ from person_reid.retrieval.track_features import track_features
 from person_reid.retrieval.track_threshold import threshold_of_tracks
 from person_reid.text import markdown_table
 
-HEADER = ["identities", "IDF1", "IDP", "IDR", "F1 of pairs", "people", "threshold"]
+HEADER = ["identities", "IDF1", "by camera", "IDP", "IDR", "F1 of pairs", "people", "threshold"]
 COUNTS_HEADER = ["people", "cameras", "true", "threshold measured", "silhouette"]
 NAMES_HEADER = ["names by one photograph", "threshold", "right", "found"]
 KNOWN, DRAWS = 10, 4  # people who have a photograph, and how often they are drawn
@@ -54,12 +62,13 @@ APART = 1e6  # seconds between two sequences of Market-1501
 class Scene(NamedTuple):
     """The boxes of several cameras, true and computed.
 
-    people: (N,), who the true boxes show. tracks: (M,), the tracks of the computed boxes.
-    pairs: (P, 2), which of both match. spans: {track: (camera, first, last)}, in seconds.
-    features: (C, D) of crops. shown: C tracks. travel: see link_tracks.
+    people, cameras: (N,), who the true boxes show, and where. tracks: (M,), the tracks of the
+    computed boxes. pairs: (P, 2), which of both match. spans: {track: (camera, first, last)}, in
+    seconds. features: (C, D) of crops. shown: C tracks. travel: see link_tracks.
     """
 
     people: np.ndarray
+    cameras: np.ndarray
     tracks: np.ndarray
     pairs: np.ndarray
     spans: dict
@@ -76,15 +85,14 @@ def main(argv=None):
     parser.add_argument("--weights", type=Path, help="weight file of a network")
     parser.add_argument("--per_track", type=positive(int), default=8, help="images of a track")
     parser.add_argument("--result", type=Path, help="result file, in place of --walks")
+    parser.add_argument("--tracker", action="store_true", help="track the boxes of tracker.py")
     parser.add_argument("--threshold", type=float, help="in place of the silhouette's")
     options = parser.parse_args(argv)
     if bool(options.walks) == bool(options.result) or bool(options.walks) != bool(options.source):
         raise UserError("Give --walks FOLDER with --from NETWORK, or --result FILE.")
-    if options.walks:
-        scene = walked(options.walks, options.source, options.weights, options.per_track)
-    else:
-        scene = stored(options.result)
-    print(machine(), "", markdown_table(HEADER, list(rows(scene, options.threshold))), sep="\n")
+    scene, pieces = walked(options) if options.walks else (stored(options.result), None)
+    found = [*rows(scene, options.threshold), *(cut_rows(scene, pieces) if pieces else ())]
+    print(machine(), "", markdown_table(HEADER, found), sep="\n")
     if scene.travel:
         for header, table in ((COUNTS_HEADER, counts(scene)), (NAMES_HEADER, names_given(scene))):
             print("", markdown_table(header, list(table)), sep="\n")
@@ -117,6 +125,31 @@ def rows(scene, threshold):
     for words, changed in variants.items():
         names, people = linked(scene, threshold=threshold, **{**normal, **changed})
         yield row(words, scene, truth, names, people.labels.astype(str), people.threshold)
+
+
+def cut_rows(scene, pieces):
+    """Yield rows of pieces of tracks, with the threshold of the pieces, or of the whole tracks."""
+    names, truth = list(pieces.spans), true_people(pieces)
+    yield row("cut, each piece alone", pieces, truth, names, names)
+    yield row(
+        "cut, each piece linked to its person", pieces, truth, names, [truth[n] for n in names]
+    )
+    for camera_norm in (True, False):
+        words = "cut, linked" + ("" if camera_norm else ", without camera_norm")
+        normal = {"times": True, "mean": True, "camera_norm": camera_norm, "travel": scene.travel}
+        _, whole = linked(scene, **normal)
+        names, people = linked(pieces, **normal, threshold=whole.threshold)
+        yield row(words, pieces, truth, names, people.labels.astype(str), people.threshold)
+        measured = threshold_of_scene(pieces, camera_norm)
+        names, people = linked(pieces, **normal, threshold=measured.threshold)
+        words += ", threshold measured"
+        yield row(words, pieces, truth, names, people.labels.astype(str), people.threshold)
+        cameras = [pieces.spans[name][0] for name in names]
+        within = [f"{who} {camera}" for who, camera in zip(people.labels, cameras, strict=True)]
+        yield row(f"{words}, within cameras alone", pieces, truth, names, within)
+        pairs = [(i, j) for i, j in combinations(range(len(names)), 2) if cameras[i] == cameras[j]]
+        names, people = linked(pieces, **normal, threshold=measured.threshold, different=pairs)
+        yield row(f"{words}, no two of one camera", pieces, truth, names, people.labels.astype(str))
 
 
 def linked(scene, times, mean, **settings):
@@ -205,9 +238,14 @@ def names_given(scene):
 def row(words, scene, truth, names, people, threshold=None):
     """Return a row. names: tracks; people: the identity of each. A track without one is alone."""
     who = {**{name: name for name in scene.spans}, **dict(zip(names, people, strict=True))}
-    found = identity_f1(scene.people, [who[track] for track in scene.tracks], scene.pairs)
+    said = [who[track] for track in scene.tracks]
+    found = identity_f1(scene.people, said, scene.pairs)
+    here = [scene.spans[track][0] for track in scene.tracks]
+    seen = [f"{who} {place}" for who, place in zip(scene.people, scene.cameras, strict=True)]
+    said = [f"{who} {place}" for who, place in zip(said, here, strict=True)]
+    by_camera = identity_f1(seen, said, scene.pairs)
     pairs = pair_f1([truth[name] for name in who], [*who.values()])
-    figures = [f"{100 * share:.1f}" for share in (*found, pairs.f1)]
+    figures = [f"{100 * share:.1f}" for share in (found.f1, by_camera.f1, *found[1:], pairs.f1)]
     limit = "" if threshold is None else f"{threshold:.2f}"
     return [words, *figures, str(len({*who.values()})), limit]
 
@@ -223,36 +261,58 @@ def true_people(scene):
     return {name: max(seen[name], key=seen[name].count, default=name) for name in scene.spans}
 
 
-def walked(folder, source, weights, per_track):
-    """Return the scene of synthetic walks, whose crops a network embeds."""
+def walked(options):
+    """Return the scene of synthetic walks, whose crops a network embeds, and that of its pieces."""
     from person_reid import Embedder
 
-    embed = Embedder(source, weights=weights)
-    with (folder / "cameras.csv").open(newline="") as file:
+    embed = Embedder(options.source, weights=options.weights)
+    with (options.walks / "cameras.csv").open(newline="") as file:
         clocks = list(csv.DictReader(file))
     truth: list[tuple] = []
-    found: list[tuple] = []
-    features: list[np.ndarray] = []
-    shown: list[str] = []
-    for clock in clocks:
-        camera, time = clock["camera"], (float(clock["fps"]), clock["start"])
-        tracks = read_tracks(folder / camera / "tracks.txt", *time)
-        true = read_tracks(folder / camera / "gt" / "gt.txt", *time)
+    found: list[IndexedTrack] = []
+    for number, clock in enumerate(clocks):
+        camera = clock["camera"]
+        rate, start = float(clock["fps"]), clock["start"]
+        folder = options.walks / camera
+        true = read_tracks(folder / "gt" / "gt.txt", rate, start)
         truth += [(camera, str(track.number), track) for track in true]
-        found += [(camera, f"{camera} {track.number}", track) for track in tracks]
-        frames = FrameFolder(folder / camera / "img1")
+        frames = FrameFolder(folder / "img1")
+        record = TrackRecord(camera, "", "", camera, "", rate, start, *frames.size, None)
         with TemporaryDirectory() as place:
-            cut_boxes(
-                frames, choose_boxes(tracks, frames.size, per_track, Path(place)), Path(place)
-            )
-            crops = sorted(Path(place).iterdir())
-            features.append(embed(crops))
-        shown += [f"{camera} {number_and_frame(crop)[0]}" for crop in crops]
-    spans = {name: (camera, track.first, track.last) for camera, name, track in found}
-    (places, people, boxes), (others, names, sides) = listed_boxes(truth), listed_boxes(found)
+            file = folder / "tracks.txt"
+            if options.tracker:
+                file = Path(place) / "tracks.txt"
+                rows = detected(read_rows(folder / "gt" / "gt.txt"), number)
+                write_rows(file, tracked(rows, rate, 1))
+            tracks = read_tracks(file, rate, start)
+            crops = Path(place) / "crops"
+            cut_boxes(frames, choose_boxes(tracks, frames.size, options.per_track, crops), crops)
+            images = sorted(crops.iterdir())
+            features = embed(images)
+        of = np.array([number_and_frame(image)[0] for image in images])
+        for track in tracks:
+            own = np.flatnonzero(of == track.number)
+            some = [(images[i], About()) for i in own]
+            found.append(IndexedTrack(record, track, some, features[own]).in_order())
+    travel = read_travel(options.walks / "travel.csv", [clock["camera"] for clock in clocks])
+    seen = [each for each in found if each.images]
+    pieces, _ = split_indexed(seen)
+    pieces += [each for each in found if not each.images]
+    return scene_of(found, truth, travel), scene_of(pieces, truth, travel)
+
+
+def scene_of(tracks, truth, travel):
+    """Return the scene of tracks, or of their pieces."""
+    names = [f"{each.record.camera} {each.name}" for each in tracks]
+    every = [*zip(names, tracks, strict=True)]
+    spans = {name: (each.record.camera, each.track.first, each.track.last) for name, each in every}
+    found = [(each.record.camera, name, each.track) for name, each in every]
+    (places, people, boxes), (others, of, sides) = listed_boxes(truth), listed_boxes(found)
     pairs = matching_boxes(places, boxes, others, sides)
-    travel = read_travel(folder / "travel.csv", [clock["camera"] for clock in clocks])
-    return Scene(people, names, pairs, spans, np.concatenate(features), shown, travel)
+    cameras = np.array([place.rpartition(" ")[0] for place in places])
+    features = np.concatenate([each.features for each in tracks])
+    shown = [name for name, each in every for _ in each.images]
+    return Scene(people, cameras, of, pairs, spans, features, shown, travel)
 
 
 def stored(file):
@@ -272,7 +332,8 @@ def stored(file):
         times[names[-1]].append(APART * int(sequence) + int(frame) / RATE)
     spans = {name: (name.split()[1], min(some), max(some)) for name, some in times.items()}
     people, same = labels[known].astype(str), np.arange(len(known))
-    return Scene(people, np.array(names), np.stack([same, same], 1), spans, features[known], names)
+    cameras, pairs = np.array([name.split()[1] for name in names]), np.stack([same, same], 1)
+    return Scene(people, cameras, np.array(names), pairs, spans, features[known], names)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ each camera, and the people across cameras, also with the threshold that the tru
 
 import csv
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -25,7 +26,14 @@ from person_reid.console import parse, run_script
 from person_reid.data.video.frames import open_frames
 from person_reid.device import select_device
 from person_reid.gallery.gallery import open_gallery
-from person_reid.gallery.indexed_tracks import indexed_tracks, read_truth, score_people, spans
+from person_reid.gallery.indexed_tracks import (
+    features_of,
+    indexed_tracks,
+    read_truth,
+    score_people,
+    spans,
+)
+from person_reid.gallery.linked_tracks import cameras_of, link_indexed, measured_on_tracks
 from person_reid.retrieval.association import link_tracks, read_travel
 from person_reid.retrieval.identities import identity_f1, listed_boxes, matching_boxes
 from person_reid.text import markdown_table
@@ -52,7 +60,8 @@ def main(argv=None):
     people.main(words)
 
     config = parse(VideosConfig, words)
-    tracks, features = indexed_tracks(open_gallery(config.gallery, new=False))
+    index = open_gallery(config.gallery, new=False)
+    tracks, features = indexed_tracks(index)
     tracks = tracks[: len(features)]
     truth = read_truth(options.walks, tracks)
     print(machine(), "", sep="\n")
@@ -62,7 +71,7 @@ def main(argv=None):
     ]
     print(markdown_table(head, rows), "", sep="\n")
     head = ["identities", "IDF1 across cameras", "people", "threshold"]
-    print(markdown_table(head, [*linked_rows(config, tracks, features, truth)]))
+    print(markdown_table(head, [*linked_rows(config, index, tracks, features, truth)]))
 
 
 def camera_row(config, camera, video, tracks, truth, sample):
@@ -101,38 +110,39 @@ def detected(config, camera, video, sample):
     return np.array(places), np.concatenate(boxes)
 
 
-def linked_rows(config, tracks, features, truth):
+def linked_rows(config, index, tracks, features, truth):
     """Yield rows about the people: the tracker alone, as linked, and the best that could be."""
-    cameras = [each.record.camera for each in tracks]
-    travel = read_travel(Path(config.travel), {*cameras})
     norm = not config.no_camera_norm
+    travel = read_travel(Path(config.travel), cameras_of(tracks))
 
-    def row(words, labels, threshold=""):
+    def row(words, tracks, labels, threshold=""):
         f1 = score_people(tracks, labels, truth).f1
         return [words, f"{100 * f1:.1f}", str(len({*labels})), threshold]
 
-    yield row("each track alone", range(len(tracks)))
-    yield row("as tools/people.py links them", people_of(config, tracks))
-    tried = [
-        link_tracks(features, cameras, *spans(tracks), threshold, travel, norm)
-        for threshold in THRESHOLDS
-    ]
-    best = max(tried, key=lambda each: score_people(tracks, each.labels, truth).f1)
+    def link(tracks, features, threshold):
+        times = cameras_of(tracks), *spans(tracks)
+        return link_tracks(features, *times, threshold, travel, norm)
+
+    yield row("each track alone", tracks, range(len(tracks)))
+    if measured := measured_on_tracks(tracks, features, travel, norm):
+        whole = link(tracks, features, measured.threshold)
+        yield row("without cuts", tracks, whole.labels.tolist(), f"{whole.threshold:.2f}")
+    linked = link_indexed(index, tracks, features, replace(config, camera_norm=norm))
+    pieces = linked.tracks
+    people = [stay.person for stay in linked.stays]
+    limit = f"{linked.found.threshold:.2f}"
+    yield row("as tools/people.py links them", pieces, people, limit)
+    tried = [link(pieces, features_of(pieces), threshold) for threshold in THRESHOLDS]
+    best = max(tried, key=lambda each: score_people(pieces, each.labels, truth).f1)
     yield row(
         "with the threshold that is best by the truth",
+        pieces,
         best.labels.tolist(),
         f"{best.threshold:.2f}",
     )
-    yield row("each track linked to the person it mostly shows", mostly(tracks, truth))
-
-
-def people_of(config, tracks):
-    """Return the person of each track in people.csv."""
-    with (Path(config.save) / people.LINKED_FOLDER / "people.csv").open(
-        newline="", encoding="utf-8"
-    ) as file:
-        found = {(row["source"], row["track"]): row["person"] for row in csv.DictReader(file)}
-    return [found[each.record.source, str(each.track.number)] for each in tracks]
+    most = "each {} linked to the person it mostly shows"
+    yield row(most.format("track"), tracks, mostly(tracks, truth))
+    yield row(most.format("piece"), pieces, mostly(pieces, truth))
 
 
 def mostly(tracks, truth):

@@ -76,6 +76,13 @@ def read_rows(file):
     return rows
 
 
+def write_rows(file, rows):
+    """Write rows with identities as MOTChallenge has them; read_rows reads them again."""
+    lines = rows.copy()
+    lines[:, 4:6] -= lines[:, 2:4]
+    np.savetxt(file, lines, ["%d", "%d", *["%.2f"] * 7], ",")
+
+
 def detected(truth, seed):
     """Return the true boxes as a detector might see them."""
     rng = np.random.default_rng(seed)

@@ -2,7 +2,8 @@
 
 tracks, features = indexed_tracks(index)              # those without an image come last
 starts, ends = spans(tracks)
-said = corrections_of(listed_names(Path("corrections.csv"), tracks), tracks)
+names = names_of_tracks(listed_names(Path("corrections.csv"), tracks), tracks, "corrections.csv")
+said = corrections_of(names, tracks)
 """
 
 import logging

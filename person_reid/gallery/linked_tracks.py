@@ -113,12 +113,13 @@ def link_indexed(
         threshold = link(features_of_whole, cameras_of(whole), *spans(whole)).threshold
 
     # A photograph is linked like a track of a camera and a time that nobody knows.
-    never = np.full(len(names), np.nan)
+    starts, ends = (np.append(times, [np.nan] * len(names)) for times in spans(tracks))
     same, different = _with_photographs(said, names, len(tracks))
     every = link(
         np.concatenate([features, photographs]),
         cameras_of(tracks) + [""] * len(names),
-        *(np.concatenate([times, never]) for times in spans(tracks)),
+        starts,
+        ends,
         threshold=threshold,
         same=same,
         different=different,

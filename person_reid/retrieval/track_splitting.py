@@ -41,7 +41,7 @@ FEWEST_CHANGING = 100  # changing tracks that a limit takes
 MOST_CHANGING = 2000  # more would not move it
 
 
-class Change(NamedTuple):
+class Division(NamedTuple):
     """The place of the first image of the second group, and how well both groups agree."""
 
     place: int
@@ -93,7 +93,7 @@ def change_threshold(
     some = np.unique(np.linspace(0, len(pairs) - 1, MOST_CHANGING).astype(int))
     changing = [_spliced(tracks[i], tracks[j]) for i, j in pairs[some].tolist()]
     same, changed = (
-        np.array([change.agreement for rows in each if (change := _change(rows))])
+        np.array([change.agreement for rows in each if (change := _division(rows))])
         for each in (tracks, changing)
     )
     if not len(same) or not len(changed):
@@ -121,8 +121,8 @@ def _spliced(first: Features, second: Features) -> Features:
     return np.concatenate([first[: len(first) // 2], second[len(second) // 2 :]])
 
 
-def _change(rows: Features) -> Change | None:
-    """Return the likeliest change of a track, or None for fewer than FEWEST_IMAGES."""
+def _division(rows: Features) -> Division | None:
+    """Return the likeliest division of a track, or None for fewer than FEWEST_IMAGES."""
     count = len(rows)
     if count < FEWEST_IMAGES:
         return None
@@ -135,7 +135,7 @@ def _change(rows: Features) -> Change | None:
     between = sides[0][0] @ sides[1][0] / (sides[0][1] * sides[1][1])
     within = sum(side @ side - size for side, size in sides)
     within /= sum(size * (size - 1) for _, size in sides)
-    return Change(place + 1, float(between / within) if within > 0 else 1.0)
+    return Division(place + 1, float(between / within) if within > 0 else 1.0)
 
 
 def _changes(rows: Features, threshold: float) -> list[int]:
@@ -144,7 +144,7 @@ def _changes(rows: Features, threshold: float) -> list[int]:
     pieces = [(0, len(rows))]
     while pieces:
         first, last = pieces.pop()
-        change = _change(rows[first:last])
+        change = _division(rows[first:last])
         if change and change.agreement < threshold:
             place = first + change.place
             found.append(place)

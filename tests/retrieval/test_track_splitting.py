@@ -73,8 +73,10 @@ def test_the_limit_has_equal_errors():
         for j, other in enumerate(features)
         if i != j
     ]
-    below, above = np.mean(np.array(same) < limit), np.mean(np.array(changed) >= limit)
-    assert 0 < above < 0.3 and abs(below - above) <= 1 / len(same)
+    tried = np.arange(0, 1, 1e-4)
+    errors = [np.mean(np.array(same) < t) - np.mean(np.array(changed) >= t) for t in tried]
+    assert limit == pytest.approx(tried[np.abs(errors).argmin()], abs=2e-4)
+    assert 0 < np.mean(np.array(changed) >= limit) < 0.3
 
 
 def test_who_was_exchanged_is_found_without_labels():
@@ -108,7 +110,7 @@ def test_nothing_is_cut_where_nobody_is_known_to_be_two_people(alone):
     if alone == "unknown":
         times = [np.full(len(each), np.nan) for each in times]
     if alone == "few":
-        features, times, cameras = features[:10], times[:10], cameras[:10]
+        features, times, cameras = (each[:10] for each in (features, times, cameras))
     assert change_threshold(features, times, cameras) is None
     assert not any(each.any() for each in split_tracks(features, times, cameras))
 

@@ -35,7 +35,8 @@ def fill(index, folder, camera, start, shown):
     record_tracks(index, record)
     (folder / camera).mkdir()
     Image.new("RGB", (32, 64)).save(folder / "any.jpg")
-    paths, people, abouts = [], [], {}
+    paths, people = [], []
+    abouts = {}
     for track, both in shown.items():
         for frame in SHOWN:
             paths.append(folder / camera / f"{track:06d}_{frame:06d}.jpg")
