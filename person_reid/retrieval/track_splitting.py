@@ -36,7 +36,7 @@ from person_reid.retrieval.association import two_people
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.retrieval.thresholds import histogram, roc
 
-FEWEST_IMAGES = 3  # of a track; two alone have no cosine within a group
+FEWEST_IMAGES = 3  # two alone have no cosine within a group
 FEWEST_CHANGING = 100  # changing tracks that a limit takes
 MOST_CHANGING = 2000  # more would not move it
 
