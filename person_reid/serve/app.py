@@ -84,6 +84,9 @@ def _respond(service: Service, operation: Operation) -> Respond:
         except asyncio.TimeoutError:
             most = service.limits.timeout
             response = as_response(Problem(503, f"It took more than {most} seconds."))
+        except OSError as error:  # such as a full disk
+            log.exception("%s %s", operation.method, operation.path)
+            response = as_response(Problem(507, f"The service cannot store it: {error.strerror}."))
         except Exception:  # a bug, of which a client is told nothing
             log.exception("%s %s", operation.method, operation.path)
             response = as_response(Problem(500, "The service has a fault; its log says which."))

@@ -16,7 +16,7 @@ function tile(image, kind, lines, above = "", faint = false) {
   const made = element("a", { className: `tile ${kind}${faint ? " faded" : ""}`, href: linkTo({ view: "ranking", image }) });
   if (above !== "") made.append(element("span", { className: "above", textContent: above }));
   made.append(photograph(image), ...lines.map((line) => element("span", { className: "line", textContent: line, title: line })));
-  made.setAttribute("aria-label", [above, ...lines].filter((words) => words !== "").join(", ") || "an image");
+  if (!lines.length) made.setAttribute("aria-label", "an image");
   return made;
 }
 
