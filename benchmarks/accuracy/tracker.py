@@ -77,10 +77,10 @@ def read_rows(file):
 
 
 def write_rows(file, rows):
-    """Write rows with identities as MOTChallenge has them; read_rows reads them again."""
-    lines = rows.copy()
+    """Write rows with identities as MOTChallenge has them, without class and visibility."""
+    lines = rows[:, : SCORE + 1].copy()
     lines[:, 4:6] -= lines[:, 2:4]
-    np.savetxt(file, lines, ["%d", "%d", *["%.2f"] * 7], ",")
+    np.savetxt(file, lines, ["%d", "%d", *["%.2f"] * 5], ",")
 
 
 def detected(truth, seed):

@@ -50,6 +50,7 @@ TRACK_SCHEMAS = {
 }
 LINK_SCHEMAS = {
     "person": COUNT_SCHEMA,
+    "piece": {"type": ["integer", "null"]},
     "margin": {"type": ["number", "null"]},
     "nearest": {"type": ["integer", "null"]},
     "given": {"type": "boolean"},

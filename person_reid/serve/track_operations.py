@@ -121,6 +121,7 @@ def _linked_tracks(linked: LinkedTracks) -> list[dict[str, Any]]:
         _track(each)
         | {
             "person": stay.person + 1,
+            "piece": each.piece,
             "identity": linked.names.get(stay.person) or numbered_person(stay.person + 1),
             "margin": stay.margin,
             "nearest": stay.nearest + 1 if stay.nearest >= 0 else None,
