@@ -24,6 +24,7 @@ from .data.readers import Picture as Picture
 from .data.samplers import BatchSampler as BatchSampler
 from .data.samplers import register_sampler as register_sampler
 from .data.torch_dataset import read_dataset as read_dataset
+from .data.video.streams import Streams as Streams
 from .data.video.track_files import register_track_format as register_track_format
 from .deploy.embedder import Embedder as Embedder
 from .deploy.find import open_embedder as open_embedder
@@ -107,6 +108,7 @@ from .training.writers import register_writer as register_writer
 from .video.detectors import Detector as Detector
 from .video.detectors import open_detector as open_detector
 from .video.detectors import register_detector as register_detector
+from .video.live import LivePeople as LivePeople
 from .video.tracker import Tracker as Tracker
 
 __version__: str

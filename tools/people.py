@@ -9,6 +9,7 @@
     python tools/people.py shop1.mp4 shop2.mp4 --tracks shop1.mp4=1.txt shop2.mp4=2.txt
     python tools/people.py monday.mp4 --index people.index --save monday     # a gallery that grows
     python tools/people.py monday.mp4 --index people.index --after 2026-11-02 --before 2026-11-03
+    python tools/people.py --camera door=rtsp://10.0.0.7/main till=0 --save shop      # live cameras
 
 The folder gets people.png, who was where and when; people.index, the gallery of all people; and in
 result, people.html, a page in which links can be cut, tracks joined and people named, the doubtful
@@ -18,10 +19,16 @@ and the track files with the same identities in all of them.
 A call that was interrupted goes on where it was: a video that has been tracked is not read again.
 Two tracks of one camera that overlap in time are two people. With --travel, so are two tracks of
 two cameras if the way takes longer than the time between them.
+
+Streams and webcams are live: a line says who appears as soon as a few images show it, and another
+one if more images say otherwise. Ctrl-C ends them, and the files are written. --live plays videos
+in the same way.
 """
 
+import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -32,9 +39,11 @@ import person_reid as reid
 from person_reid.config.option import listed
 from person_reid.config.people import VideosConfig
 from person_reid.config.search import IndexConfig, NetworkOfIndex
+from person_reid.config.times import EPOCH, parsed, written
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
-from person_reid.data.video.frames import FrameFolder, Video, name_of_frames, open_frames
+from person_reid.data.video.frames import FrameFolder, Video, name_of_frames, open_frames_with_rate
+from person_reid.data.video.streams import is_stream
 from person_reid.files import (
     as_file_name,
     check_folder,
@@ -46,6 +55,7 @@ from person_reid.files import (
 from person_reid.gallery.gallery import growing_gallery
 from person_reid.gallery.indexed_tracks import indexed_tracks
 from person_reid.gallery.linked_tracks import begin_of, in_words, link_indexed, record_people
+from person_reid.gallery.live_gallery import Appeared, LiveGallery, open_live
 from person_reid.gallery.people_counts import lines_of_people
 from person_reid.gallery.people_folder import PEOPLE_MARK, check_track_names, write_people_folder
 from person_reid.gallery.tracks_to_index import index_tracks
@@ -74,8 +84,12 @@ def main(argv: list[str] | None = None) -> None:
     """Track each video, add its people to a gallery, link them, and write who is who."""
     config = parse(VideosConfig, argv, __doc__)
     shots = list_shots(config)
-    check_places(config, shots)
-    frames = [open_with_rate(shot.video, config.fps) for shot in shots]
+    live = config.live or any(is_stream(address) for _, address in named_videos(config))
+    check_places(config, shots, live)
+    if live:
+        follow(config, shots)
+        return
+    frames = [open_frames_with_rate(shot.video, config.fps) for shot in shots]
     detector = cache(partial(reid.open_detector, config, reid.select_device(config.gpu_ids)))
     if not all(shot.tracks for shot in shots):
         detector()  # a file that is not a detector is refused before the work
@@ -93,18 +107,15 @@ def main(argv: list[str] | None = None) -> None:
             link_people(index, config)
 
 
-def open_with_rate(video: Path, fps: float | None) -> FrameFolder | Video:
-    """Return the frames of a video, whose rate is known. Raises UserError for any other."""
-    frames = open_frames(video, fps)
-    if not frames.fps:
-        raise reid.UserError(f"{video}: images have no frame rate. Give it: --fps 30, say.")
-    return frames
+def named_videos(config: VideosConfig) -> list[tuple[str, str]]:
+    """Return the camera of each video or stream, and where it is."""
+    named = [(name_of_frames(Path(video)), video) for video in config.videos]
+    return named + [(name, video) for name, _, video in (e.partition("=") for e in config.camera)]
 
 
 def list_shots(config: VideosConfig) -> list[Shot]:
     """Return the videos that the options name. Raises OptionError if they contradict each other."""
-    named = [(name_of_frames(Path(video)), video) for video in config.videos]
-    named += [(name, video) for name, _, video in (each.partition("=") for each in config.camera)]
+    named = named_videos(config)
     videos = [video for _, video in named]
     if len({real(video) for video in videos}) < len(videos):
         raise reid.UserError("A video is named twice. Name each once, or its camera alone.")
@@ -136,7 +147,7 @@ def of_videos(values: Iterable[str], videos: list[str]) -> dict[str, str]:
     return found
 
 
-def check_places(config: VideosConfig, shots: list[Shot]) -> None:
+def check_places(config: VideosConfig, shots: list[Shot], live: bool) -> None:
     """Raise UserError or OSError if what is to be written has no place."""
     folder = Path(config.save)
     # a call that was killed at once leaves a lock, or half of the mark
@@ -149,7 +160,7 @@ def check_places(config: VideosConfig, shots: list[Shot]) -> None:
     read = [path for shot in shots for path in (shot.video, shot.tracks) if path]
     written = [] if folder.is_dir() else [folder]
     check_outputs(config, read, save=written)
-    unknown = [shot.video for shot in shots if not shot.start]
+    unknown = [shot.video for shot in shots if not (shot.start or live)]
     if config.travel and unknown:
         raise reid.UserError(f"--travel: nobody knows when {unknown[0]} begins. Say it: --start")
     for file in (config.travel, config.corrections, *(shot.tracks for shot in shots)):
@@ -204,6 +215,67 @@ def track(
         f"in {counted(found.frames, 'frame')}"
     )
     return str(path) if found.tracks else None
+
+
+def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
+    """Say who appears in front of live cameras until Ctrl-C, SIGTERM, or the end of all videos."""
+    if given := config.not_default(("tracks", "per_track", "rerank", "corrections")):
+        raise reid.OptionError(f"{listed(given)} would be ignored: cameras are live.", **given)
+    addresses = dict(named_videos(config))
+    if len(addresses) < len(shots):
+        raise reid.UserError("Two cameras have one name. Name them: --camera NAME=ADDRESS")
+    for address in addresses.values():
+        if not (is_stream(address) or Path(address).exists()):
+            raise reid.UserError(f"{address}: no such video, and not an address of a camera.")
+    starts = {
+        shot.camera: (parsed(shot.start) - EPOCH).total_seconds() for shot in shots if shot.start
+    }
+    detector = reid.open_detector(config, reid.select_device(config.gpu_ids))
+    folder = Path(config.save)
+    with only_writer(folder / ".lock", config.save):
+        write_text(folder / FOLDER_MARK, "")
+        with growing_gallery(config.gallery) as index:
+            embed = partial(reid.open_network(index, config), description="")
+            norm = len(shots) > 1 and not config.no_camera_norm
+            places = config.threshold, config.travel
+            live = open_live(
+                index, detector, embed, config, [*addresses], *places, norm, config.remember
+            )
+            kept = LiveGallery(live.links, addresses)
+            kept.know(index)
+            streams = reid.Streams(addresses, config.every, starts, config.fps)
+            with ended_by_signals(streams), streams:
+                for camera, frame, seconds in streams:
+                    tell(kept.keep(index, live.feed(frame, seconds, camera)))
+            kept.refresh(index)
+            for looked in live.end():
+                tell(kept.keep(index, looked))
+            for camera in addresses:
+                print(f"{camera}: {streams.report(camera)}")
+            index.prepare()
+            link_people(index, config)
+
+
+@contextmanager
+def ended_by_signals(streams: reid.Streams) -> Iterator[None]:
+    """Let Ctrl-C or SIGTERM end the streams after the frame that is looked at; again, all."""
+
+    def end(number: int, _: object) -> None:
+        signal.signal(number, before[signal.Signals(number)])
+        streams.stop()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def tell(appeared: Iterable[Appeared]) -> None:
+    """Print who appeared."""
+    for each in appeared:
+        print(f"{written(each.time)} {each}", flush=True)
 
 
 def link_people(index: reid.Gallery, config: VideosConfig) -> None:

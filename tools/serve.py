@@ -6,6 +6,7 @@
     python tools/serve.py --index people.index --tokens tokens.txt --audit audit.jsonl
     python tools/serve.py --index people.index --host 0.0.0.0 --certificate cert.pem --key key.pem
     python tools/serve.py --index people.index --retain 30d            # forget what is older
+    python tools/serve.py --index people.index --camera door=rtsp://10.0.0.7/main till=0
 
     curl -H "Authorization: Bearer $TOKEN" -F image=@someone.jpg "localhost:8000/v1/search?k=5"
 
@@ -19,6 +20,7 @@ import socket
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -28,6 +30,10 @@ from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
 from person_reid.gallery.gallery import file_at, growing_gallery
 from person_reid.gallery.indexed_network import open_onnx_network
+
+if TYPE_CHECKING:
+    from person_reid.serve.cameras import LiveCameras
+    from person_reid.serve.service import Service
 
 
 @spelled_as_flags()
@@ -41,6 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         from person_reid.serve.access import Access, new_token, read_tokens
         from person_reid.serve.app import create_app
         from person_reid.serve.json_log import log_as_json
+        from person_reid.serve.server import Server
         from person_reid.serve.service import Service
     except ModuleNotFoundError as error:
         raise reid.UserError(
@@ -56,8 +63,10 @@ def main(argv: list[str] | None = None) -> None:
             embedder = open_network(index, config)
             index.prepare()
 
-        access = Access(tokens, config.per_minute)
-        service = Service(config.index, embedder, access, config, config.batchsize, config.audit)
+            access = Access(tokens, config.per_minute)
+            places = config.index, embedder, access, config
+            service = Service(*places, config.batchsize, config.audit)
+            cameras = open_cameras(service, index, config) if config.camera else None
         scheme = "https" if config.certificate else "http"
         host, port = listening.getsockname()[:2]
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
@@ -72,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
         if config.log_json:
             log_as_json()
         settings = uvicorn.Config(
-            create_app(service),
+            create_app(service, cameras),
             log_config=None if config.log_json else LOGGING_CONFIG,
             log_level="warning",
             ssl_certfile=config.certificate,
@@ -81,7 +90,16 @@ def main(argv: list[str] | None = None) -> None:
             server_header=False,
             timeout_graceful_shutdown=config.timeout,
         )
-        uvicorn.Server(settings).run(sockets=[listening])
+        Server(settings, service.events).run(sockets=[listening])
+
+
+def open_cameras(service: "Service", index: reid.Gallery, config: ServeConfig) -> "LiveCameras":
+    """Return the live cameras, with what finds people in them. Raises UserError for a fault."""
+    from person_reid.serve.cameras import LiveCameras
+
+    device = reid.select_device(config.gpu_ids)
+    streams = reid.Streams(config.addresses, config.every)
+    return LiveCameras(service, index, streams, reid.open_detector(config, device), config)
 
 
 def open_port(host: str, port: int) -> socket.socket:

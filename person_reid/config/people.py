@@ -8,10 +8,12 @@ from person_reid.config.across import LinkOptions
 from person_reid.config.detector import DetectorOptions
 from person_reid.config.forms import output_path, printable_text
 from person_reid.config.look import PaperLook
-from person_reid.config.option import ANY, FRAME_RATE, POSITIVE, Options, option, redeclared
+from person_reid.config.option import ANY, FRAME_RATE, POSITIVE, Options, Range, option, redeclared
 from person_reid.config.search import GalleryOptions, NetworkOfIndex, TrackFileOptions
 from person_reid.config.times import instant
 from person_reid.config.tracker import TrackerOptions
+
+SEVERAL = Range("of 10 or more", lambda number: number >= 10)
 
 
 def camera_and_video(text: str) -> str:
@@ -35,7 +37,7 @@ class VideoOptions(Options):
     title = "videos"
     videos: tuple[str, ...] = option(
         (),
-        "videos, or folders of frames",
+        "videos, folders of frames, or live cameras: rtsp:// and http:// addresses, webcams (0)",
         several="*",
         positional=True,
         metavar="VIDEO",
@@ -59,6 +61,12 @@ class VideoOptions(Options):
     )
     fps: float | None = option(
         None, "frames in a second of folders (default: what seqinfo.ini notes)", range=FRAME_RATE
+    )
+    live: bool = option(
+        False, "play videos in real time, as if they were live cameras, which Ctrl-C ends"
+    )
+    remember: int = option(
+        1000, "tracks of live cameras with which new ones are compared", range=SEVERAL
     )
     every: int = option(1, "look at every Nth frame", range=POSITIVE, common=True)
     tracks: tuple[str, ...] = option(

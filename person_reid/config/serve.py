@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from person_reid.config.across import LinkOptions
+from person_reid.config.detector import DetectorOptions
 from person_reid.config.forms import file_ending_in
-from person_reid.config.option import ANY, POSITIVE, Options, Range, option
+from person_reid.config.option import ANY, POSITIVE, Options, Range, option, redeclared
+from person_reid.config.people import VideoOptions, VideosConfig, camera_and_video
 from person_reid.config.search import AddOptions, age
+from person_reid.config.tracker import TrackerOptions
 
 PORT = Range("from 0 to 65535", lambda number: 0 <= number <= 65535)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -54,13 +58,46 @@ class ServiceLimits(Options):
     per_minute: int = option(6000, "requests of one token in a minute", range=POSITIVE)
     timeout: int = option(60, "seconds for a request", range=POSITIVE)
     readers: int = option(4, "searches at the same time", range=POSITIVE)
+    listeners: int = option(32, "programs that listen to events at the same time", range=POSITIVE)
     retain: str | None = option(
         None, "forget images older than 12h, 30d or 4w, once an hour", form=age, metavar="AGE"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeConfig(ServiceLimits, AddressOptions, AddOptions):
+class CameraOptions(TrackerOptions, DetectorOptions):
+    """Which live cameras the service follows, and how."""
+
+    title = "live cameras"
+    camera: tuple[str, ...] = option(
+        (),
+        "live cameras by their names: rtsp:// and http:// addresses, webcams (0), or videos",
+        form=camera_and_video,
+        several="+",
+        metavar="NAME=ADDRESS",
+        common=True,
+    )
+    every: int = redeclared(VideoOptions, "every", 1, needs={"camera": ANY})
+    threshold: str | None = redeclared(LinkOptions, "threshold", None, needs={"camera": ANY})
+    travel: str | None = redeclared(LinkOptions, "travel", None, needs={"camera": ANY})
+    no_camera_norm: bool = redeclared(VideosConfig, "no_camera_norm", False, needs={"camera": ANY})
+    remember: int = redeclared(VideoOptions, "remember", 1000, needs={"camera": ANY})
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """The address of each camera."""
+        return dict(each.split("=", 1) for each in self.camera)
+
+    def fault(self) -> str:
+        """Return why the options do not go together, each as {name}; empty if they do."""
+        unused = (*DetectorOptions.declared(), *TrackerOptions.declared())
+        if not self.camera and (ignored := self.not_default(unused)):
+            return f"{{{next(iter(ignored))}}} would be ignored without {{camera}}."
+        return "Two cameras have one name." if len(self.addresses) < len(self.camera) else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeConfig(CameraOptions, ServiceLimits, AddressOptions, AddOptions):
     """All options of tools/serve.py."""
 
     left_out: ClassVar[frozenset[str]] = frozenset({"images", "allow_forgotten"})

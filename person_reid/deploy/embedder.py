@@ -139,12 +139,14 @@ class Embedder:
         images: Iterable[ImageLike],
         bgr: bool = False,
         cameras: Cameras | None = None,
+        description: str = "features",
     ) -> Features:
         """Return the features (N, D) float32, each of unit length, of N images of any size.
 
         images: paths, PIL images and uint8 arrays (H, W, 3), in any mixture; no images give (0, D).
         bgr: the arrays have OpenCV's channel order.
-        cameras: (N,) from 1, for a network with side information.
+        cameras: (N,) from 1, for a network with side information. description: what the progress
+            bar says; "" shows none.
 
         Raises UserError if an image is of another kind, if files cannot be read, all of which it
         names, and as `features` does.
@@ -165,7 +167,7 @@ class Embedder:
             return fit_image(image, *self.size, self.limits, self.resize)
 
         decoded = decode(sources, load)
-        images = iter(progress(decoded, total=len(sources), desc="features", unit=" images"))
+        images = iter(progress(decoded, total=len(sources), desc=description, unit=" images"))
         features: list[Features] = []
         rows = side_rows(cameras, self.sides)
         while chunk := list(islice(images, IMAGES_IN_MEMORY)):

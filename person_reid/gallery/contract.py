@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from person_reid.gallery.metadata import EVERYTHING, About, Filter, Found
+from person_reid.gallery.metadata import EVERYTHING, About, Filter, Found, filters_of
 from person_reid.retrieval.similarity import Features
 
 Image = tuple[Path, About]
@@ -36,6 +36,11 @@ class ReadGallery(Protocol):
     def images(self, which: Filter = EVERYTHING) -> Iterator[list[Image]]:
         """Yield the images in chunks, without their features."""
         return (images for images, _ in self.entries(which))
+
+    def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
+        """Return {path: what is known} of those images that are there."""
+        every = (self.images(some) for some in filters_of(paths, 500))
+        return {path: about for found in every for images in found for path, about in images}
 
     def values(self, name: str) -> list[str]:
         """Return the values of a column of About that some image has, in alphabetical order."""

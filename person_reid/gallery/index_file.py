@@ -274,6 +274,13 @@ class IndexFile(SqliteFile):
         for rows in self._read(command, values):
             yield [*self._known(rows).values()]
 
+    def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
+        """Return {path: what is known} of those images that are there, without reading others."""
+        moved = self._moved()
+        keys = [moved.stored(_key(path)) if moved else _key(path) for path in paths]
+        rows = self._where("path", keys, f"id, {ROW_FACTS}")
+        return dict(self._known([row[1:] for row in rows]).values())
+
     def values(self, name: str) -> list[str]:
         """Return the values of a column of About that some image has, in alphabetical order."""
         command = f"SELECT DISTINCT {_column(name)} FROM images ORDER BY 1"

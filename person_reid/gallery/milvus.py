@@ -36,6 +36,7 @@ from person_reid.gallery.checks import (
     log_stripped,
     state_of,
 )
+from person_reid.gallery.contract import ReadGallery
 from person_reid.gallery.exact_search import nearest_images
 from person_reid.gallery.forgotten_keys import hash_of_key, image_key, track_key
 from person_reid.gallery.index import MOST_ADMITTED, Found
@@ -190,6 +191,8 @@ class MilvusGallery:
     def images(self, which: Filter = EVERYTHING) -> Iterator[list[tuple[Path, About]]]:
         """Yield the images in chunks: (path, what is known) of each, without reading features."""
         return ([*map(entry_of, rows)] for rows in self._read(self._asked(which), self._known()))
+
+    abouts = ReadGallery.abouts
 
     def values(self, name: str) -> list[str]:
         """Return the values of a column of About that some image has, in alphabetical order."""

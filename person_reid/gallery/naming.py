@@ -6,9 +6,8 @@ names = name_people(people, [known_name(track, None) for track in tracks])
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import count
-from typing import TypeVar
 
 import numpy as np
 
@@ -16,11 +15,11 @@ from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.indexed_tracks import Corrections, IndexedTrack
 from person_reid.gallery.metadata import Filter
 from person_reid.retrieval.clusters import number_in
+from person_reid.retrieval.identities import assigned
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.track_features import track_features
 
 MORE = 10**6  # votes of what somebody has said; no track has as many images
-T = TypeVar("T", int, str)
 
 
 def recorded_identities(index: Gallery) -> set[str]:
@@ -85,7 +84,7 @@ def number_people(
         for text, times in identities.items():
             if number := number_in(text):
                 votes[person, number] += times
-    numbers = _assigned(votes)
+    numbers = assigned(votes)
     used = {number for _, number in votes} | {number_in(text) for text in taken}
     new = (number for number in count(1) if number not in used)
     return [numbers[i] if i in numbers else next(new) for i in range(max(people) + 1)]
@@ -108,13 +107,4 @@ def name_people(people: Sequence[int], names: Sequence[str]) -> dict[int, str]:
     a name the person with most of its tracks.
     """
     both = zip(people, names, strict=True)
-    return _assigned(Counter(pair for pair in both if pair[1]))
-
-
-def _assigned(votes: Mapping[tuple[int, T], int]) -> dict[int, T]:
-    """Return {person: its own}: nobody has two, and nothing belongs to two; most votes first."""
-    found: dict[int, T] = {}
-    for (person, value), _ in sorted(votes.items(), key=lambda vote: (-vote[1], vote[0])):
-        if person not in found and value not in found.values():
-            found[person] = value
-    return found
+    return assigned(Counter(pair for pair in both if pair[1]))

@@ -164,9 +164,13 @@ def reranked(features: Features) -> Floats:
 
 
 def two_people(
-    cameras: npt.ArrayLike, starts: npt.ArrayLike, ends: npt.ArrayLike, travel: Travel | None = None
+    cameras: npt.ArrayLike,
+    starts: npt.ArrayLike,
+    ends: npt.ArrayLike,
+    travel: Travel | None = None,
+    rows: slice = slice(None),
 ) -> Apart:
-    """Return which pairs of T tracks must be two people, (T, T).
+    """Return which pairs of T tracks must be two people, (T, T), or some rows of this.
 
     Two tracks of one camera must be if they share a moment. Tracks of two cameras must be if less
     time passes between them than a person needs from one camera to the other, and so also if they
@@ -181,10 +185,11 @@ def two_people(
     # A pause of 0 is too short. Some processes take a number smaller than this one for 0.
     np.fill_diagonal(least, np.finfo(np.float64).tiny)
     starts, ends = (np.asarray(times, np.float64) for times in (starts, ends))
-    apart = np.empty((len(starts), len(starts)), np.bool_)
-    for row, start, end, camera in zip(apart, starts, ends, which, strict=True):
-        row[:] = np.maximum(start - ends, starts - end) < least[camera, which]
-    np.fill_diagonal(apart, False)
+    wanted = np.arange(len(starts))[rows]
+    apart = np.empty((len(wanted), len(starts)), np.bool_)
+    for row, i in zip(apart, wanted, strict=True):
+        row[:] = np.maximum(starts[i] - ends, starts - ends[i]) < least[which[i], which]
+        row[i] = False
     return apart
 
 

@@ -5,8 +5,8 @@ identity_f1(people, tracks, pairs).f1      # one number for all cameras
 pair_f1(labels, clusters).f1               # of images that are known to be the same
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from person_reid.arrays import Integers
 from person_reid.data.video.tracked_boxes import Track, shared_area
 
 Boxes = npt.NDArray[np.float64]
+T = TypeVar("T", int, str)
 
 
 class Score(NamedTuple):
@@ -110,6 +111,15 @@ def listed_boxes(
     identities = [identity for _, identity, track in known for _ in track.frames]
     boxes = np.concatenate([np.zeros((0, 4)), *(track.boxes for *_, track in known)])
     return np.array(frames), np.array(identities), boxes
+
+
+def assigned(votes: Mapping[tuple[int, T], int]) -> dict[int, T]:
+    """Return {person: its own}: nobody has two, and nothing belongs to two; most votes first."""
+    found: dict[int, T] = {}
+    for (person, value), _ in sorted(votes.items(), key=lambda vote: (-vote[1], vote[0])):
+        if person not in found and value not in found.values():
+            found[person] = value
+    return found
 
 
 def _contingency(

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -25,6 +26,9 @@ from person_reid.serve.problems import Problem, as_response
 from person_reid.serve.requests import read_parameters
 from person_reid.serve.service import Service
 
+if TYPE_CHECKING:  # cameras need packages that a service without them does without
+    from person_reid.serve.cameras import LiveCameras
+
 log = logging.getLogger(__name__)
 requests_log = logging.getLogger(REQUESTS)
 # No answer is a page, and nobody else's page may show it.
@@ -36,16 +40,23 @@ HEADERS = {
 Respond = Callable[[Request], Awaitable[Response]]
 
 
-def create_app(service: Service) -> Starlette:
-    """Return the application of a service, which it closes at its end."""
+def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starlette:
+    """Return the application of a service, which it closes at its end.
+
+    cameras: which it follows meanwhile.
+    """
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         tidying = asyncio.create_task(service.tidy())
+        following = asyncio.create_task(cameras.run()) if cameras else None
         try:
             yield
         finally:
             tidying.cancel()
+            if cameras and following:
+                cameras.stop()
+                await following
             with suppress(asyncio.CancelledError):
                 await tidying
             service.close()

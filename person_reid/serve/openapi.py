@@ -130,6 +130,8 @@ def _described(operation: Operation) -> dict[str, Any]:
     ]
     if "{id}" in operation.path:
         parameters.append({"name": "id", "in": "path", "required": True, "schema": TEXT_SCHEMA})
+    if operation.header:
+        parameters.append({"name": operation.header, "in": "header", "schema": TEXT_SCHEMA})
     media = operation.answers if "/" in operation.answers else "application/json"
     schema = TEXT_SCHEMA if "/" in operation.answers else _named(operation.answers)
     problem = {"application/problem+json": {"schema": _named("Problem")}}

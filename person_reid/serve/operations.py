@@ -4,13 +4,14 @@ A function takes a Call and returns an answer of JSON, or a Response.
 """
 
 import io
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from person_reid.data.images.image_files import read_image
 from person_reid.errors import UserError
@@ -45,6 +46,9 @@ from person_reid.serve.track_operations import (
     record_links,
 )
 from person_reid.serve.uploads import SOURCE, store, upload_path
+
+LAST_EVENT = "Last-Event-ID"  # the header of a client that was cut off
+
 
 # ----- questions
 
@@ -278,13 +282,20 @@ async def metrics(call: Call) -> Answer:
     return Response(call.service.usage.text(), media_type=CONTENT_TYPE_LATEST)
 
 
+async def events(call: Call) -> Answer:
+    """Return who appears in front of the cameras, as server-sent events that do not end."""
+    last = call.request.headers.get(LAST_EVENT, "")
+    after = int(last) if re.fullmatch("[0-9]{1,15}", last) else None
+    return StreamingResponse(call.service.events.listen(after), media_type="text/event-stream")
+
+
 @dataclass(frozen=True)
 class Operation:
     """A method of an address.
 
     role: what a token has to allow; None asks for no token. parameters: names in PARAMETERS. sends:
     "images", "features" (images or features), or {key: its JSON Schema} of an object. answers: the
-    name of a schema in openapi.py, or a media type.
+    name of a schema in openapi.py, or a media type. header: one that a client may send.
     """
 
     method: str
@@ -294,6 +305,7 @@ class Operation:
     answers: str
     parameters: Sequence[str] = ()
     sends: str | Mapping[str, Mapping[str, Any]] | None = None
+    header: str | None = None
 
     @property
     def name(self) -> str:
@@ -366,6 +378,7 @@ ALL_OPERATIONS = (
     Operation("GET", "/v1/tracks", "read", list_tracks, "Tracks", ("limit", "start")),
     Operation("POST", "/v1/across", "read", link_tracks, "LinkedTracks", LINKING),
     Operation("PUT", "/v1/across", "write", record_links, "LinkedTracks", LINKING),
+    Operation("GET", "/v1/events", "read", events, "text/event-stream", header=LAST_EVENT),
     Operation("GET", "/v1/health/live", None, alive, "Health"),
     Operation("GET", "/v1/health/ready", None, ready, "Health"),
     Operation("GET", "/v1/metrics", "read", metrics, "text/plain"),

@@ -20,6 +20,7 @@ from person_reid.gallery.metadata import Filter
 from person_reid.retrieval.similarity import Features
 from person_reid.serve.access import Access
 from person_reid.serve.embedding_queue import EmbeddingQueue
+from person_reid.serve.events import Events
 from person_reid.serve.galleries import Galleries
 from person_reid.serve.problems import Problem
 from person_reid.serve.requests import MEGABYTE, decoded
@@ -52,7 +53,7 @@ class Service:
     ) -> None:
         self.embedder, self.access = embedder, access
         self.limits, self.audit = limits, audit
-        self.usage = Usage()
+        self.usage, self.events = Usage(), Events(limits.listeners)
         self.galleries = Galleries(address, limits.readers, limits.most_waiting)
         self.batches = EmbeddingQueue(self._embed, batch_size, limits.most_waiting)
         self._decoders = ThreadPoolExecutor(limits.readers, "decoding")
@@ -60,6 +61,7 @@ class Service:
             {
                 "waiting_images": lambda: self.batches.waiting,
                 "waiting_questions": lambda: self.galleries.waiting,
+                "listeners": lambda: self.events.listeners,
                 "embedded_images": lambda: self.batches.embedded,
             }
         )

@@ -171,13 +171,13 @@ def _track(
             seconds = 0.0
             for identity, box, score in zip(identities.tolist(), sides, scores, strict=True):
                 if identity >= 0:
-                    file.write(_line(number + frames.zero - 1, identity, box, score))
+                    file.write(line_of_track(number + frames.zero - 1, identity, box, score))
                     tracks.add(identity)
                     boxes += 1
     return TrackedVideo(len(wanted), boxes, len(tracks), broken, detector.left_out())
 
 
-def _line(frame: int, track: int, box: FoundBoxes, score: float) -> str:
+def line_of_track(frame: int, track: int, box: FoundBoxes, score: float) -> str:
     """Return a line of MOTChallenge's format, whose first pixel has the number 1."""
     left, top, right, bottom = box.tolist()
     place = f"{left + 1:.2f},{top + 1:.2f},{right - left:.2f},{bottom - top:.2f}"

@@ -3,6 +3,7 @@
 import csv
 import re
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +274,50 @@ def test_a_video_without_anybody_is_no_fault_unless_all_are(place, frames_seen, 
     with pytest.raises(UserError, match="nobody was found"):
         run("yard", "--save", "empty")
     assert not Path("empty/people.index").exists()
+
+
+def test_live_cameras_tell_who_appears_and_write_the_same_files(place, frames_seen, capsys):
+    run("hall", "--camera", "gate=yard", "--live", "--fps", "50", "--save", "shop")
+    said = capsys.readouterr().out
+    found = people_in(Path("shop"))
+    assert sorted(found) == [("gate", 1), ("gate", 2), ("hall", 1), ("hall", 2)]
+    assert found["gate", 1] == found["hall", 1] != found["gate", 2] == found["hall", 2]
+    for (camera, track), person in found.items():
+        assert f"{camera}: track {track} is person {person:04}\n" in said
+    assert "hall: 24 frames, " in said and "opened 1 time" in said
+    assert {"people.png", "result/people.csv", "result/people.html"} <= {*written(Path("shop"))}
+    (folder,) = Path("shop").glob("people.crops/hall-*")
+    for track in (1, 2):
+        assert len({shows(path) for path in folder.glob(f"00000{track}_*.jpg")}) == 1
+
+
+def test_ctrl_c_ends_live_cameras_and_writes_the_files(place, frames_seen, capsys):
+    def stopped(frame):
+        if len(frames_seen) == FRAMES // 2:
+            signal.raise_signal(signal.SIGINT)
+        frames_seen.append(frame)
+        return find_by_colour(frame)
+
+    DETECTORS["colours"] = lambda device: stopped
+    before = signal.getsignal(signal.SIGINT)
+    run("hall", "--live", "--save", "shop")
+    assert signal.getsignal(signal.SIGINT) is before
+    assert len(frames_seen) <= FRAMES // 2 + 1
+    assert sorted(people_in(Path("shop"))) == [("hall", 1), ("hall", 2)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["hall", "--live", "--per_track", "3"], "--per_track 3 would be ignored"),
+        (["hall", "rtsp://127.0.0.1:1/x", "--rerank"], "--rerank would be ignored"),
+        (["rtsp://127.0.0.1:1/x", "gone.mp4"], "gone.mp4: no such video, and not an address"),
+        (["rtsp://a/x", "rtsp://b/x"], "Two cameras have one name"),
+        (["hall", "--live", "--remember", "3"], "expected a number of 10 or more"),
+    ],
+)
+def test_what_live_cameras_cannot_do_is_refused(place, frames_seen, capsys, words, said):
+    with pytest.raises((UserError, SystemExit)) as refused:
+        run(*words)
+    assert said in f"{refused.value}{capsys.readouterr().err}"
+    assert not Path("people").exists()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from benchmarks.support.walks import write_frames
 from person_reid.gallery.index import SearchIndex
 from person_reid.serve.operations import ALL_OPERATIONS
 from tests.support import ROOT
@@ -91,3 +92,42 @@ def test_other_machines_are_let_in_over_tls_or_a_proxy_alone(tmp_path):
     with pytest.raises(OSError, match="tokens.txt"):
         main(["--index", str(tmp_path / "a.index"), "--tokens", str(tmp_path / "tokens.txt")])
     assert not [*tmp_path.iterdir()]
+
+
+PLUGIN = """
+from person_reid import register_detector
+
+register_detector("middle", lambda device: lambda frame: ([[8, 8, 24, 56]], [0.9]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="SIGTERM")
+def test_a_camera_is_told_of_until_the_service_ends(tmp_path):
+    write_frames(tmp_path / "hall")
+    (tmp_path / "hall" / "seqinfo.ini").write_text("[Sequence]\nframeRate=10\n")
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    (tmp_path / "tokens").write_text(f"read {'a' * 20}\n")
+    words = ["--camera", "door=hall", "--detector", "middle", "--plugin", "plugin.py"]
+    words += ["--index", "people.index", "--gpu_ids", "-1", "--port", "0", "--tokens", "tokens"]
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "tools/serve.py"), *words, *SMALLEST],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as service:
+        try:
+            assert service.stdout
+            (address,) = re.findall(r"Listening at (\S+)/v1", "".join(read_until(service.stdout)))
+            headers = {"Authorization": f"Bearer {'a' * 20}", "Last-Event-ID": "0"}
+            with httpx.stream("GET", f"{address}/v1/events", headers=headers, timeout=60) as answer:
+                lines = answer.iter_lines()
+                data = next(line for line in lines if line.startswith("data: "))
+                assert json.loads(data[6:])["person"] == "person 0001"
+                service.send_signal(signal.SIGTERM)
+                assert service.wait(60) in (0, -signal.SIGTERM)
+                assert not [line for line in lines if line.startswith("data: ")]
+        finally:
+            service.kill()
+    images = [image for some in SearchIndex(tmp_path / "people.index").images() for image in some]
+    assert {about.identity for _, about in images} == {"person 0001"}

@@ -110,7 +110,8 @@ def test_a_picture_is_that_of_the_gallery_alone(client, tmp_path):
 
 
 @pytest.mark.parametrize("operation", ALL_OPERATIONS, ids=lambda operation: operation.name)
-def test_a_token_allows_what_its_role_does(client, operation):
+def test_a_token_allows_what_its_role_does(client, service, operation):
+    service.events.close()  # so that they end
     order, address = ["read", "write", "forget"], operation.path.replace("{id}", "x")
     for role in (None, "wrong", *order):
         token = {"Authorization": f"Bearer {(role or 'none') * 4}"}
@@ -205,7 +206,7 @@ def test_a_search_gives_the_numbers_of_the_index(client, service, tmp_path):
     assert found == [each.similarity for each in expected]
 
 
-def test_the_document_describes_the_answers(client, tmp_path):
+def test_the_document_describes_the_answers(client, service, tmp_path):
     for camera in STAYS:
         fill(SearchIndex(tmp_path / "people.index"), tmp_path, camera, faces=np.eye(6))
     document = client.get("/v1/openapi.json").json()
@@ -215,6 +216,7 @@ def test_the_document_describes_the_answers(client, tmp_path):
     }
     assert described == {(each.method, each.path) for each in ALL_OPERATIONS}
     image = add(client, RED, identity="Anna", where="store=3")
+    service.events.close()  # so that they end
     requests = {
         "embed": sent(RED), "search": sent(RED), "identify": sent(RED), "add_images": sent(BLUE),
         "describe_image": {"json": {"camera": "2"}},

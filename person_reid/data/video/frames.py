@@ -58,6 +58,14 @@ def open_frames(place: Path, fps: float | None = None) -> "FrameFolder | Video":
     return FrameFolder(place, fps) if place.is_dir() else Video(place, fps)
 
 
+def open_frames_with_rate(place: Path, fps: float | None = None) -> "FrameFolder | Video":
+    """Return the frames of a place, whose rate is known. Raises UserError for any other."""
+    frames = open_frames(place, fps)
+    if not frames.fps:
+        raise UserError(f"{place}: images have no frame rate. Give it: --fps 30, say.")
+    return frames
+
+
 def name_of_frames(place: Path) -> str:
     """Return what to call a video or folder; MOTChallenge calls every folder of frames img1."""
     return place.parent.name if place.name == "img1" else place.stem
@@ -268,10 +276,10 @@ class Video:
         self.last = len(stamps[::step])
         self._numbers = {stamp: number for number, stamp in enumerate(stamps[::step], 1)}
         with self._open() as container:
-            first = next(_decoded(container), None)
+            first = next(decoded_frames(container), None)
             if first is None:
                 raise UserError(f"{path}: none of its frames can be decoded.")
-            self.size = size_of(_shown(first))
+            self.size = size_of(shown_frame(first))
 
     @property
     def numbers(self) -> list[int]:
@@ -291,7 +299,7 @@ class Video:
         """
         left = deque(wanted)
         with self._open() as container:
-            for order, frame in enumerate(_decoded(container)):
+            for order, frame in enumerate(decoded_frames(container)):
                 number = self._numbers.get(frame.pts if self._timed else order, 0)
                 while left and left[0] < number:
                     yield left.popleft(), None
@@ -303,7 +311,7 @@ class Video:
 
     def _of_size(self, frame: Any) -> Frame | None:
         """Return a decoded frame as it is shown, None for one of another size."""
-        shown = _shown(frame)
+        shown = shown_frame(frame)
         return shown if size_of(shown) == self.size else None
 
     def _open(self) -> Any:
@@ -351,7 +359,7 @@ def _until_damaged(packets: Iterator[Any]) -> Iterator[Any]:
         yield from packets
 
 
-def _decoded(container: Any) -> Iterator[Any]:
+def decoded_frames(container: Any) -> Iterator[Any]:
     """Yield the frames of a video that can be decoded."""
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
@@ -362,7 +370,7 @@ def _decoded(container: Any) -> Iterator[Any]:
         yield from stream.decode(None)
 
 
-def _shown(frame: Any) -> Frame:
+def shown_frame(frame: Any) -> Frame:
     """Return a decoded frame as it is shown."""
     pixels: Frame = frame.to_ndarray(format="rgb24")
     return np.rot90(pixels, round(frame.rotation / 90))  # counterclockwise, both

@@ -1,0 +1,286 @@
+"""Read the frames of several cameras as they come: network streams, webcams, and files as if live.
+
+with Streams({"door": "rtsp://10.0.0.7/main", "till": "0"}) as streams:
+    for camera, frame, seconds in streams:            # uint8 (H, W, 3), and its time since 1970
+        ...
+print(streams.report("door"))
+
+A thread reads each camera. Where frames come faster than they are taken, the oldest that wait are
+dropped and counted. A stream that breaks is opened again, after pauses that grow. A file is played
+once, in real time.
+"""
+
+import logging
+import platform
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from person_reid.data.video.frames import (
+    VIDEO_CONTAINERS,
+    Frame,
+    decoded_frames,
+    open_frames_with_rate,
+    shown_frame,
+)
+from person_reid.errors import UserError, first_line
+from person_reid.text import counted, printable
+
+MOST_WAITING = 4  # frames of a camera
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a stream is opened again
+LONGEST_SILENCE = 10.0  # seconds without data, after which a stream is broken
+MOST_AHEAD = 2.0  # seconds between the clock of a stream and this machine's
+LEAST_STEP = 1e-3  # seconds between two frames of a camera
+TCP, WEB = "tcp,tls", "http,https,httpproxy"
+# {scheme: (containers, protocols)}. Playlists, which lead elsewhere, are in none.
+STREAM_SCHEMES = {
+    "rtsp": ("rtsp,rtp,mpegts", f"rtp,udp,{TCP}"),
+    "rtsps": ("rtsp,rtp,mpegts", f"rtp,udp,{TCP}"),
+    **dict.fromkeys(("http", "https"), (f"mpjpeg,{VIDEO_CONTAINERS}", f"{WEB},{TCP}")),
+}
+UNCLOCKED = ("mpjpeg", "mjpeg")  # containers without times; FFmpeg counts 25 frames a second
+WEBCAMS = {"Linux": "v4l2", "Darwin": "avfoundation"}  # by platform.system()
+log = logging.getLogger(__name__)
+Timed = tuple[Frame, float | None]  # a frame, and its seconds by the clock of its stream
+Read = Callable[[str, int], Iterable[Timed]]  # the address, and N to read every Nth frame
+
+
+def is_stream(place: str) -> bool:
+    """Return whether a place is a network stream or a webcam, and not a file."""
+    return urlsplit(place).scheme in STREAM_SCHEMES or _is_webcam(place)
+
+
+def _is_webcam(place: str) -> bool:
+    return bool(re.fullmatch(r"(/dev/video)?\d{1,3}", place))
+
+
+def shown_address(place: str) -> str:
+    """Return an address for people to read, without the user and the password in it."""
+    found = urlsplit(place)
+    if found.scheme not in STREAM_SCHEMES:
+        return printable(place)
+    host = found.netloc.rpartition("@")[2]
+    return printable(found._replace(netloc=host, query="").geturl())
+
+
+@dataclass
+class _Camera:
+    """A camera: where it is, the frames that wait, and what became of the others."""
+
+    name: str
+    address: str
+    waiting: deque[tuple[Frame, float]] = field(default_factory=deque)
+    last: float = 0.0  # seconds since 1970, of the newest frame
+    frames: int = 0
+    dropped: int = 0
+    opened: int = 0
+    ended: bool = False
+
+
+class Streams:
+    """The frames of cameras, {name: address}, in the order in which they come.
+
+    address: rtsp:// or http:// of a stream, the number of a webcam, a video or a folder of frames.
+    every: read every Nth frame. starts: {name: seconds since 1970 of the first frame} of files, by
+    default now. most_waiting: frames of a camera that wait.
+    read, now, wait: to read other sources, and to have another clock than this machine's.
+
+    Used by `with`. It ends when all files have; streams never do.
+    """
+
+    def __init__(
+        self,
+        addresses: Mapping[str, str],
+        every: int = 1,
+        starts: Mapping[str, float] | None = None,
+        fps: float | None = None,
+        most_waiting: int = MOST_WAITING,
+        read: Read | None = None,
+        now: Callable[[], float] = time.time,
+        wait: Callable[[float], object] | None = None,
+    ) -> None:
+        self._every, self._most = every, most_waiting
+        self._starts = starts or {}
+        self._read, self._now = read or partial(read_frames, fps=fps), now
+        self._stopped = threading.Event()
+        self._wait = wait or self._stopped.wait
+        self._changed = threading.Condition()
+        self.addresses = dict(addresses)
+        self._cameras = {name: _Camera(name, address) for name, address in addresses.items()}
+        self._failure: BaseException | None = None
+
+    def __enter__(self) -> "Streams":
+        for each in self._cameras.values():
+            name = f"camera {each.name}"
+            threading.Thread(target=self._follow, args=[each], name=name, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the frames. A thread that waits for a stream ends after LONGEST_SILENCE seconds."""
+        self._stopped.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[tuple[str, Frame, float]]:
+        """Yield camera, frame and time. Raises UserError if a file cannot be read."""
+        while True:
+            for camera in self._next_ones():
+                with self._changed:
+                    frame, seconds = camera.waiting.popleft()
+                yield camera.name, frame, seconds
+            if self._stopped.is_set() or self._failure or self._over():
+                break
+        if self._failure:
+            raise self._failure
+
+    def report(self, camera: str) -> str:
+        """Return how many frames of a camera came and how many were dropped, in words."""
+        each = self._cameras[camera]
+        return (
+            f"{counted(each.frames, 'frame')}, {each.dropped:,} of them dropped, "
+            f"opened {counted(each.opened, 'time')}"
+        )
+
+    def _over(self) -> bool:
+        return all(each.ended and not each.waiting for each in self._cameras.values())
+
+    def _next_ones(self) -> list[_Camera]:
+        """Wait until a frame is there, and return the cameras that have one."""
+        with self._changed:
+            while not self._stopped.is_set():
+                found = [each for each in self._cameras.values() if each.waiting]
+                if found or self._failure or self._over():
+                    return found
+                self._changed.wait(1)
+        return []
+
+    def _follow(self, camera: _Camera) -> None:
+        """Read a camera until it ends, and open a stream that breaks again."""
+        live, pause = is_stream(camera.address), FIRST_PAUSE
+        while not self._stopped.is_set():
+            before, reason = camera.frames, "the stream ended"
+            camera.opened += 1
+            try:
+                for frame, seconds in self._paced(camera, live):
+                    self._offer(camera, frame, seconds)
+                    if self._stopped.is_set():
+                        return
+            except Exception as error:
+                if not live:
+                    self._failure = error
+                reason = first_line(error)
+            if not live:
+                break
+            pause = FIRST_PAUSE if camera.frames > before else min(2 * pause, LONGEST_PAUSE)
+            log.warning("camera %s: %s. Opened again in %g s.", camera.name, reason, pause)
+            self._wait(pause)
+        camera.ended = True
+        with self._changed:
+            self._changed.notify_all()
+
+    def _offer(self, camera: _Camera, frame: Frame, seconds: float) -> None:
+        """Let a frame wait, in place of the oldest one if too many do."""
+        with self._changed:
+            camera.frames += 1
+            camera.last = max(seconds, camera.last + LEAST_STEP)
+            camera.waiting.append((frame, camera.last))
+            if len(camera.waiting) > self._most:
+                camera.waiting.popleft()
+                camera.dropped += 1
+            self._changed.notify_all()
+
+    def _paced(self, camera: _Camera, live: bool) -> Iterator[tuple[Frame, float]]:
+        """Yield frames and their times by this machine's clock; those of a file when they are due.
+
+        The clock of a stream says when its frames were taken, more evenly than they arrive.
+        """
+        begun = self._now()
+        start = begun if live else self._starts.get(camera.name, begun)
+        for frame, seconds in self._read(camera.address, self._every):
+            now = self._now()
+            if seconds is None:
+                yield frame, now
+            elif live:
+                if abs(start + seconds - now) > MOST_AHEAD:
+                    start = now - seconds
+                yield frame, start + seconds
+            else:
+                if begun + seconds > now:
+                    self._wait(begun + seconds - now)
+                yield frame, start + seconds
+
+
+def read_frames(address: str, every: int, fps: float | None = None) -> Iterator[Timed]:
+    """Yield every Nth frame of an address that can be decoded, and its seconds, if it has any.
+
+    fps: the rate of a folder of frames.
+    """
+    if not is_stream(address):
+        yield from _of_file(Path(address), every, fps)
+        return
+    with closing(open_stream(address)) as container:
+        clocked = container.format.name not in UNCLOCKED
+        for number, frame in enumerate(decoded_frames(container)):
+            if number % every == 0 and not frame.is_corrupt:
+                yield shown_frame(frame), frame.time if clocked else None
+
+
+def _of_file(place: Path, every: int, fps: float | None) -> Iterator[Timed]:
+    frames = open_frames_with_rate(place, fps)
+    wanted = frames.numbers[::every]
+    for (_, frame), seconds in zip(frames.read(wanted), frames.seconds(wanted), strict=True):
+        if frame is not None:
+            yield frame, seconds
+
+
+def open_stream(address: str) -> Any:
+    """Return the open container of a stream or a webcam.
+
+    Raises UserError if PyAV is missing, and if nothing answers that is a video.
+    """
+    try:
+        import av  # large, and an extra
+    except ImportError:
+        raise UserError('Streams need PyAV: python -m pip install "person-reid[video]"') from None
+    settings: dict[str, Any] = {"timeout": LONGEST_SILENCE}
+    place = address
+    if _is_webcam(address):
+        settings["format"], place = _webcam(address)
+    else:
+        containers, protocols = STREAM_SCHEMES[urlsplit(address).scheme]
+        settings["container_options"] = {
+            "format_whitelist": containers,
+            "protocol_whitelist": protocols,
+            "rtsp_flags": "prefer_tcp",
+        }
+    try:
+        container = av.open(place, metadata_errors="replace", **settings)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise UserError(f"{shown_address(address)}: cannot be opened ({reason})") from None
+    if not container.streams.video:
+        container.close()
+        raise UserError(f"{shown_address(address)}: no video in it")
+    return container
+
+
+def _webcam(address: str) -> tuple[str, str]:
+    """Return the format and the name of a webcam on this system."""
+    if (form := WEBCAMS.get(platform.system())) is None:
+        raise UserError(
+            f"{address}: webcams are read on Linux and macOS. Elsewhere, send the camera's "
+            "pictures as a stream, and name its http:// address."
+        )
+    number = re.sub(r"\D", "", address)
+    return form, f"/dev/video{number}" if form == "v4l2" else number

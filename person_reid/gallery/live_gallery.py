@@ -1,0 +1,295 @@
+"""Keep in a gallery whom live cameras see, and say who appears by the names that it has.
+
+    kept = LiveGallery(live.links, {"door": "rtsp://10.0.0.7/main"})
+    kept.know(gallery)                                    # whom the gallery knows already
+    for appeared in kept.keep(gallery, live.feed(frame, seconds, "door")):
+        print(appeared.person, appeared.corrected_from)
+
+Each image of a track is stored beside the index, with its feature. So the tracks of a stream are in
+the index like those of a video, in a track file that has a line for each image. Its frames are
+hundredths of a second. An image has the identity of its person, "person 0007", until somebody gives
+another name, which the person keeps from then on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from person_reid.config.times import stored
+from person_reid.config.tracker import TrackerOptions
+from person_reid.data.video.crops import suffix_of, write_crop
+from person_reid.data.video.streams import shown_address
+from person_reid.errors import UserError
+from person_reid.files import as_file_name, make_folder
+from person_reid.gallery.checks import state_of
+from person_reid.gallery.forgotten_keys import track_key
+from person_reid.gallery.gallery import Gallery
+from person_reid.gallery.indexed_network import measured_threshold
+from person_reid.gallery.metadata import About, Filter
+from person_reid.gallery.naming import recorded_identities
+from person_reid.gallery.track_crops import folder_beside
+from person_reid.gallery.track_records import TrackRecord, record_tracks
+from person_reid.retrieval.association import read_travel
+from person_reid.retrieval.clusters import number_in, numbered_person
+from person_reid.retrieval.online import OnlineLinks
+from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
+from person_reid.video.detectors import Detector
+from person_reid.video.live import EmbedCrops, LivePeople, Looked, Said, TrackImage
+from person_reid.video.tracked_video import line_of_track
+
+FRAMES_A_SECOND = 100  # in the track file of a stream
+TRACK_FILE = "tracks.txt"
+REFRESH_SECONDS = 10  # from one look at names that have changed in the gallery to the next
+ENROLLED_SECONDS = 60  # the same, at people who were enrolled, which asks for all names
+MOST_KNOWN = 0.5  # share of the remembered tracks that may be of people known from before
+
+
+@dataclass(frozen=True)
+class Appeared:
+    """Somebody appeared, or was taken for somebody else.
+
+    person: the identity in the gallery. name: the same, if somebody has given it. time: as it is
+    stored. image: the newest of the track. corrected_from: the identity that was said before.
+    """
+
+    camera: str
+    track: str
+    person: str
+    name: str | None
+    time: str
+    image: Path | None
+    corrected_from: str | None = None
+
+    def __str__(self) -> str:
+        """Return it in words."""
+        was = f", and not {self.corrected_from}" if self.corrected_from else ""
+        return f"{self.camera}: track {self.track} is {self.person}{was}"
+
+    def facts(self) -> dict[str, Any]:
+        """Return {name: value} of all but the image."""
+        return {name: value for name, value in asdict(self).items() if name != "image"}
+
+
+def open_live(
+    gallery: Gallery,
+    detector: Detector,
+    embed: EmbedCrops,
+    tracker: TrackerOptions,
+    cameras: Sequence[str],
+    threshold: str | None = None,
+    travel: str | None = None,
+    camera_norm: bool = False,
+    remember: int = 1000,
+) -> LivePeople:
+    """Return LivePeople for the network of a gallery.
+
+    threshold, travel: as options say them. cameras: the names that the travel file may hold.
+    remember: how many tracks.
+    Raises UserError for a threshold of another network, and for a travel file of other cameras.
+    """
+    limit = measured_threshold(threshold, gallery, "track", camera_norm)
+    times = read_travel(Path(travel), cameras) if travel else None
+    return LivePeople(detector, embed, tracker, limit, times, camera_norm, remember)
+
+
+class LiveGallery:
+    """What a gallery holds of live cameras.
+
+    links: of LivePeople. addresses: {camera: where it is}.
+    """
+
+    def __init__(self, links: OnlineLinks, addresses: Mapping[str, str]) -> None:
+        self._links, self._addresses = links, addresses
+        self._records: dict[str, tuple[TrackRecord, float]] = {}  # and the time of its first frame
+        self._names: dict[int, str] = {}  # of people who are not called by their number
+        self._shown: dict[int, Path] = {}  # an image of each person, by which a new name is noticed
+        self._paths: dict[tuple[str, int], list[Path]] = {}  # the images of the last tracks
+        self._refreshed = self._asked = -np.inf  # the times of two kinds of refreshing
+
+    def know(self, gallery: Gallery) -> None:
+        """Let the links know the people of a gallery, first those who have names."""
+        sums: dict[tuple[str, str], Features] = {}
+        for images, features in gallery.entries(Filter(has_identity=True)):
+            for (_, about), feature in zip(images, features, strict=True):
+                key = about.identity or "", about.camera or ""
+                sums[key] = sums.get(key, 0) + feature
+        numbers = map(number_in, recorded_identities(gallery))
+        self._links.last = max(self._links.last, *numbers, 0)
+        order = sorted(sums, key=lambda key: (number_in(key[0]) > 0, -number_in(key[0]), key))
+        for key in order[: int(MOST_KNOWN * self._links.most)]:
+            (mean,) = unit_rows_or_zeros(sums[key][None])
+            self._links.know(("known", *key), self._number_of(key[0]), key[1], mean)
+
+    def keep(self, gallery: Gallery, looked: Looked) -> list[Appeared]:
+        """Store the images of a look, and return who appeared."""
+        if looked.images and looked.time >= self._refreshed + REFRESH_SECONDS:
+            self.refresh(gallery)
+            self._refreshed = looked.time
+        if looked.images and looked.time >= self._asked + ENROLLED_SECONDS:
+            self._take_enrolled(gallery)
+            self._asked = looked.time
+        if looked.images:
+            self._store(gallery, looked)
+        return [self._appeared(gallery, said) for said in looked.said]
+
+    def _store(self, gallery: Gallery, looked: Looked) -> None:
+        """Store the images of tracks that were not forgotten meanwhile."""
+        record, zero = self._record(gallery, looked)
+        keys = {track_key(record.source, str(each.track)): each.track for each in looked.images}
+        gone = {keys[key] for key in gallery.forgotten([*keys])}
+        images = [each for each in looked.images if each.track not in gone]
+        if not images:
+            return
+        paths = [self._write(record, zero, each) for each in images]
+        abouts = {
+            path: About(
+                identity=self._identity(each.person) if each.person else None,
+                camera=looked.camera,
+                time=stored(_instant(each.time)),
+                track=str(each.track),
+                source=record.source,
+            )
+            for path, each in zip(paths, images, strict=True)
+        }
+        features = np.stack([each.feature for each in images])
+        gallery.add(paths, features, abouts, [*map(state_of, paths)])
+        for path, each in zip(paths, images, strict=True):
+            self._paths.setdefault((looked.camera, each.track), []).append(path)
+            if each.person:
+                self._shown.setdefault(each.person, path)
+
+    def _write(self, record: TrackRecord, zero: float, image: TrackImage) -> Path:
+        """Write an image and its line of the track file."""
+        frame = 1 + round((image.time - zero) * FRAMES_A_SECOND)
+        name = f"{image.track:06d}_{frame:06d}{suffix_of(image.crop)}"
+        write_crop(image.crop, Path(record.crops) / name)
+        with Path(record.path).open("a", encoding="ascii", newline="\n") as file:
+            file.write(line_of_track(frame, image.track, np.array(image.box), 1.0))
+        return Path(record.crops) / name
+
+    def _record(self, gallery: Gallery, looked: Looked) -> tuple[TrackRecord, float]:
+        """Return the record of a camera, and the time of its first frame."""
+        if known := self._records.get(looked.camera):
+            return known
+        if gallery.file is None:
+            raise UserError(
+                f"{gallery.path}: the images of cameras are kept beside a file. Name one: --index"
+            )
+        zero = min(each.time for each in looked.images)
+        begun = _instant(zero)
+        name = f"{as_file_name(looked.camera)}-{begun:%Y%m%d-%H%M%S}"
+        names = (name if n == 1 else f"{name}-{n}" for n in count(1))
+        crops = next(
+            place for each in names if not (place := folder_beside(gallery.file, each)).exists()
+        )
+        make_folder(crops)
+        (crops / TRACK_FILE).touch()
+        width, height = looked.size
+        record = TrackRecord(
+            source=crops.name,
+            path=str(crops / TRACK_FILE),
+            frames=shown_address(self._addresses.get(looked.camera, looked.camera)),
+            camera=looked.camera,
+            crops=str(crops),
+            fps=FRAMES_A_SECOND,
+            start=stored(begun, "auto"),
+            width=width,
+            height=height,
+            classes=None,
+            form="mot",
+            first_frame=1,
+        )
+        record_tracks(gallery, record)
+        self._records[looked.camera] = record, zero
+        return record, zero
+
+    def _appeared(self, gallery: Gallery, said: Said) -> Appeared:
+        """Record the identity of a track's images, unless somebody has named them."""
+        identity = self._identity(said.person)
+        images = gallery.abouts(self._paths.get((said.camera, said.track), []))
+        gallery.describe(
+            {
+                path: About(identity=identity)
+                for path, about in images.items()
+                if not about.identity or number_in(about.identity)
+            }
+        )
+        before, newest = said.corrected_from, max(images, default=None)
+        if (
+            before and self._shown.get(before) in images
+        ):  # it has another name by this, not by a user
+            del self._shown[before]
+        if newest:
+            self._shown.setdefault(said.person, newest)
+        return Appeared(
+            said.camera,
+            str(said.track),
+            identity,
+            None if number_in(identity) else identity,
+            stored(_instant(said.time), "milliseconds"),
+            newest,
+            self._identity(before) if before else None,
+        )
+
+    def refresh(self, gallery: Gallery) -> None:
+        """Take over the names that somebody has given, and forget who was forgotten."""
+        people = {row.person for row in self._links.tracks.values()}
+        self._shown = {person: path for person, path in self._shown.items() if person in people}
+        tracks = self._links.tracks
+        self._paths = {key: paths for key, paths in self._paths.items() if key in tracks}
+        abouts = gallery.abouts([*self._shown.values()])
+        forgotten = set()
+        for person, path in [*self._shown.items()]:
+            before = self._identity(person)
+            if path not in abouts:
+                others = (each for some in gallery.images(Filter(identity=before)) for each in some)
+                if another := next(others, None):
+                    self._shown[person] = another[0]
+                else:
+                    forgotten.add(person)
+            elif (now := abouts[path].identity or before) != before:
+                self._names[person] = now
+                late = [e for some in gallery.images(Filter(identity=before)) for e, _ in some]
+                gallery.describe(dict.fromkeys(late, About(identity=now)))
+        self._links.drop(forgotten)
+        for person in forgotten:
+            del self._shown[person]
+
+    def _take_enrolled(self, gallery: Gallery) -> None:
+        """Let the links know the people who were enrolled meanwhile."""
+        known = {*self._names.values()}
+        for name in gallery.values("identity"):
+            if not number_in(name) and name not in known:
+                self._enrolled(gallery, name)
+
+    def _enrolled(self, gallery: Gallery, name: str) -> None:
+        """Let the links know a person who was enrolled meanwhile."""
+        for images, features in gallery.entries(Filter(identity=name)):
+            camera = images[0][1].camera or ""
+            (mean,) = unit_rows_or_zeros(features.sum(axis=0, keepdims=True))
+            self._links.know(("known", name, camera), self._number_of(name), camera, mean)
+
+    def _number_of(self, identity: str) -> int:
+        """Return the number of a person in the links; a new one for somebody with a name."""
+        for number, name in self._names.items():
+            if name == identity:
+                return number
+        if number := number_in(identity):
+            return number
+        self._links.last += 1
+        self._names[self._links.last] = identity
+        return self._links.last
+
+    def _identity(self, person: int) -> str:
+        """Return what a person is called in the gallery."""
+        return self._names.get(person) or numbered_person(person)
+
+
+def _instant(seconds: float) -> datetime:
+    """Return the time that is so many seconds after 1970, to a hundredth of a second."""
+    return datetime.fromtimestamp(round(seconds, 2), timezone.utc)

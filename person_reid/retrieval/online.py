@@ -1,0 +1,240 @@
+"""Link tracks into people while they run: at once to the most similar person, and then again.
+
+    links = OnlineLinks(threshold=0.6)
+    links.add("door 12", "door", 3.0, 4.5, feature)
+    links.person("door 12")                              # a number, from 1
+    links.relink()                                       # {"door 12": (7, 3)}: it is 3 and not 7
+
+A track that somebody asks about goes to the person whose tracks have the highest mean cosine with
+it. That is a step of average linkage which nothing can undo, so now and then all tracks are linked
+anew by link_tracks. People keep the numbers that most of their tracks have.
+
+The memory is bounded: of the person with the most tracks, the oldest one is forgotten.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Hashable
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from person_reid.errors import UserError
+from person_reid.retrieval.association import TrackPairs, Travel, link_tracks, two_people
+from person_reid.retrieval.identities import assigned
+from person_reid.retrieval.normalization import CameraNorm
+from person_reid.retrieval.similarity import Features, unit_rows
+from person_reid.retrieval.thresholds import accepts
+from person_reid.retrieval.track_threshold import threshold_of_tracks
+
+UNMEASURED, UNMEASURED_NORM = 0.75, 0.5  # cosines until one is measured; with camera_norm
+FEWEST_MEASURED = 50  # tracks from which the silhouette chooses a threshold
+KNOWN_VOTES = 10**6  # votes of what is known; no person has as many tracks
+Changes = dict[Any, tuple[int, int]]  # {track: (its person before, and now)}
+
+
+@dataclass
+class OnlineTrack:
+    """A track: where and when (NaN if unknown), the sum of its unit features, and its person.
+
+    known: somebody has said who it is, which nothing changes.
+    """
+
+    camera: str
+    start: float
+    end: float
+    total: Features
+    person: int = 0
+    known: bool = False
+
+
+@dataclass
+class OnlinePerson:
+    """Where a person was seen first and last, and on how many tracks that are remembered."""
+
+    person: int
+    camera: str
+    first: float
+    last: float
+    tracks: int = 1
+
+
+@dataclass
+class OnlineLinks:
+    """The people of the last tracks of some cameras.
+
+    threshold: the least mean cosine of a track and a person. By default it is measured on the
+        tracks, see threshold_of_tracks, or the one with the highest silhouette.
+    travel, camera_norm: see link_tracks. most: how many tracks are remembered. last: the highest
+        number that a person has.
+    """
+
+    threshold: float | None = None
+    travel: Travel | None = None
+    camera_norm: bool = False
+    most: int = 1000
+    last: int = 0
+    tracks: dict[Hashable, OnlineTrack] = field(default_factory=dict, init=False)
+    _norm: CameraNorm | None = field(default=None, init=False)
+    _measured: float | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.most < 1:
+            raise UserError(f"most: expected 1 track or more, found {self.most}.")
+
+    def know(self, track: Hashable, person: int, camera: str, feature: Features) -> None:
+        """Remember a person whom somebody knows, or who has a number from before.
+
+        feature: (D,) of unit length, the mean of the person's images in a camera.
+        """
+        self.tracks[track] = OnlineTrack(camera, np.nan, np.nan, feature, person, known=True)
+        self.last = max(self.last, person)
+
+    def drop(self, people: Collection[int]) -> None:
+        """Forget all tracks of some people."""
+        self.tracks = {key: row for key, row in self.tracks.items() if row.person not in people}
+
+    def add(
+        self, track: Hashable, camera: str, start: float, end: float, feature: Features
+    ) -> OnlineTrack:
+        """Remember a further image of a track, (D,) of unit length, without asking who it is."""
+        if (found := self.tracks.get(track)) is None:
+            found = self.tracks[track] = OnlineTrack(camera, start, end, np.zeros_like(feature))
+            self._forget()
+        found.total = found.total + feature
+        found.end = end
+        return found
+
+    def seen(self, track: Hashable, end: float) -> None:
+        """Say that a track goes on, if it is remembered."""
+        if track in self.tracks:
+            self.tracks[track].end = end
+
+    def person(self, track: Hashable) -> int:
+        """Return the person of a track: the most similar one, or a new one, if it had none."""
+        found = self.tracks[track]
+        if not found.person:
+            found.person = self._nearest(track) or self.last + 1
+            self.last = max(self.last, found.person)
+        return found.person
+
+    def relink(self) -> Changes:
+        """Link all tracks anew, and return those that have another person than before.
+
+        Tracks whose person nobody has asked for stay without one.
+        """
+        rows = [*self.tracks.values()]
+        if not rows:
+            return {}
+        features, where = self._arrays(rows)
+        self._norm = CameraNorm(features, where[0]) if self.camera_norm else None
+        found = link_tracks(
+            features,
+            *where,
+            self._threshold_for(features, *where),
+            self.travel,
+            self.camera_norm,
+            False,
+            *_known_pairs(rows),
+        )
+        self._measured = found.threshold
+        labels = found.labels.tolist()
+        votes: Counter[tuple[int, int]] = Counter()
+        for row, label in zip(rows, labels, strict=True):
+            if row.person:
+                votes[label, row.person] += KNOWN_VOTES if row.known else 1
+        numbers = assigned(votes)
+        changes: Changes = {}
+        for (key, row), label in zip(self.tracks.items(), labels, strict=True):
+            if not row.person or row.known:
+                continue
+            if label not in numbers:
+                self.last += 1
+                numbers[label] = self.last
+            if numbers[label] != row.person:
+                changes[key] = row.person, numbers[label]
+                row.person = numbers[label]
+        return changes
+
+    def people(self) -> list[OnlinePerson]:
+        """Return the people of the tracks that are remembered, the last seen first."""
+        found: dict[int, OnlinePerson] = {}
+        for row in self.tracks.values():
+            if not row.person or row.known:
+                continue
+            each = found.setdefault(
+                row.person, OnlinePerson(row.person, row.camera, row.start, row.end, 0)
+            )
+            each.tracks += 1
+            each.first = min(each.first, row.start)
+            if row.end >= each.last:
+                each.last, each.camera = row.end, row.camera
+        return sorted(found.values(), key=lambda each: -each.last)
+
+    @property
+    def used_threshold(self) -> float:
+        """The threshold that was given, or else measured last."""
+        unmeasured = UNMEASURED_NORM if self.camera_norm else UNMEASURED
+        known = (each for each in (self.threshold, self._measured) if each is not None)
+        return next(known, unmeasured)
+
+    def _nearest(self, track: Hashable) -> int:
+        """Return the person whose tracks are most similar to a track that has none, or 0."""
+        rows = [row for row in self.tracks.values() if row.person] + [self.tracks[track]]
+        features, where = self._arrays(rows)
+        if self._norm:
+            features = self._norm(features, where[0])
+        cosines = features @ features[-1]
+        cosines[two_people(*where, self.travel, slice(-1, None))[0]] = -np.inf
+        people, which = np.unique([row.person for row in rows[:-1]], return_inverse=True)
+        if not len(people):
+            return 0
+        means = np.bincount(which, cosines[:-1]) / np.bincount(which)
+        best = int(means.argmax())
+        return int(people[best]) if accepts(self.used_threshold, float(means[best])) else 0
+
+    def _arrays(
+        self, rows: list[OnlineTrack]
+    ) -> tuple[Features, tuple[list[str], list[float], list[float]]]:
+        """Return the features (T, D) of unit length, the cameras, starts and ends of tracks."""
+        features = unit_rows(np.stack([row.total for row in rows]))
+        places = [row.camera for row in rows]
+        return features, (places, [row.start for row in rows], [row.end for row in rows])
+
+    def _threshold_for(
+        self, features: Features, cameras: list[str], starts: list[float], ends: list[float]
+    ) -> float | None:
+        """Return the threshold of the tracks; None leaves it to the silhouette."""
+        if self.threshold is not None:
+            return self.threshold
+        if self.travel and (
+            measured := threshold_of_tracks(
+                features, cameras, starts, ends, self.travel, self.camera_norm
+            )
+        ):
+            return measured.threshold
+        return None if len(features) >= FEWEST_MEASURED else self.used_threshold
+
+    def _forget(self) -> None:
+        """Forget a track if there are too many; those that somebody knows stay."""
+        if len(self.tracks) <= self.most:
+            return
+        counts = Counter(row.person for row in self.tracks.values())
+
+        def superfluous(key: Hashable) -> tuple[int, float]:
+            row = self.tracks[key]
+            return counts[row.person] if row.person else 1, -row.end
+
+        del self.tracks[
+            max((k for k, row in self.tracks.items() if not row.known), key=superfluous)
+        ]
+
+
+def _known_pairs(rows: list[OnlineTrack]) -> tuple[TrackPairs, TrackPairs]:
+    """Return which tracks are one known person, and which are two, by their places."""
+    first: dict[int, int] = {}
+    same = [
+        (first.setdefault(row.person, place), place) for place, row in enumerate(rows) if row.known
+    ]
+    return same, [*combinations(first.values(), 2)]

@@ -1,0 +1,125 @@
+"""The live cameras of a service: a thread looks at their frames, and events tell who appears.
+
+    cameras = LiveCameras(service, Streams({"door": "rtsp://10.0.0.7/main"}), detector, config)
+    await cameras.run()                                   # until the streams are stopped
+
+The thread embeds and writes as requests do: in the batches of the network, and by the one writer of
+the gallery. While these are busy it waits, and frames are dropped.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from PIL import Image
+
+from person_reid.config.serve import CameraOptions
+from person_reid.data.video.streams import Streams
+from person_reid.errors import UserError
+from person_reid.gallery.gallery import Gallery
+from person_reid.gallery.live_gallery import Appeared, LiveGallery, open_live
+from person_reid.retrieval.similarity import Features
+from person_reid.serve.operation_calls import id_of
+from person_reid.serve.problems import Problem
+from person_reid.serve.service import Service
+from person_reid.video.detectors import Detector
+from person_reid.video.live import Looked
+
+log = logging.getLogger(__name__)
+ASKED_AGAIN = 1.0  # seconds until a busy service is asked again
+T = TypeVar("T")
+
+
+class LiveCameras:
+    """The streams of a service, and what finds people in them.
+
+    options: how their tracks are linked. Raises UserError for a threshold of another network, and
+    for a travel file of other cameras.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        gallery: Gallery,
+        streams: Streams,
+        detector: Detector,
+        options: CameraOptions,
+    ) -> None:
+        self._service, self._streams = service, streams
+        self._live = open_live(
+            gallery,
+            detector,
+            self._embed,
+            options,
+            list(streams.addresses),
+            options.threshold,
+            options.travel,
+            len(streams.addresses) > 1 and not options.no_camera_norm,
+            options.remember,
+        )
+        self._kept = LiveGallery(self._live.links, streams.addresses)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self) -> None:
+        """Look at the frames until the streams end. An error ends the cameras, not the service."""
+        self._loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, "cameras") as thread:
+            try:
+                await self._loop.run_in_executor(thread, self._look)
+            except UserError as error:
+                log.error("The cameras have stopped: %s", error)
+            except Exception:
+                log.exception("The cameras have stopped")
+
+    def stop(self) -> None:
+        """End the frames; `run` then says who is still there, and ends."""
+        self._streams.stop()
+
+    def _look(self) -> None:
+        """Look at frames, in the thread."""
+        self._write(self._kept.know)
+        with self._streams:
+            for camera, frame, seconds in self._streams:
+                self._tell(self._live.feed(frame, seconds, camera))
+        self._write(self._kept.refresh)
+        for looked in self._live.end():
+            self._tell(looked)
+
+    def _tell(self, looked: Looked) -> None:
+        """Store the images of a look, and tell who appeared."""
+        if not (looked.images or looked.said):
+            return
+        try:
+            appeared = self._write(lambda gallery: self._kept.keep(gallery, looked))
+        except (UserError, OSError) as error:  # a full disk, say, which somebody may mend
+            log.warning("camera %s: not stored: %s", looked.camera, error)
+            return
+        assert self._loop
+        for each in appeared:
+            self._loop.call_soon_threadsafe(self._service.events.tell, *event_of(each))
+
+    def _embed(self, crops: Sequence[Image.Image]) -> Features:
+        return self._ask(lambda: self._service.embed(crops))
+
+    def _write(self, act: Callable[[Gallery], T]) -> T:
+        return self._ask(lambda: self._service.galleries.write(act))
+
+    def _ask(self, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return what the event loop answers, asked again while it is busy."""
+        assert self._loop
+        while True:
+            try:
+                return asyncio.run_coroutine_threadsafe(question(), self._loop).result()
+            except Problem as problem:
+                if problem.status != 503:
+                    raise
+                time.sleep(ASKED_AGAIN)
+
+
+def event_of(appeared: Appeared) -> tuple[str, dict[str, Any]]:
+    """Return the kind and the data of the event that somebody appeared."""
+    data = appeared.facts() | {"image": id_of(appeared.image) if appeared.image else None}
+    return "corrected" if appeared.corrected_from else "appeared", data

@@ -1,0 +1,268 @@
+"""Say who people are while cameras see them.
+
+    live = LivePeople(detector, embedder)                # frame → boxes, scores; images → features
+    for frame, seconds in frames:                        # uint8 (H, W, 3), and a time in seconds
+        for said in live.feed(frame, seconds, "door").said:
+            print(said.camera, said.track, said.person, said.corrected_from)
+    live.people()                                        # who was seen, the last one first
+
+A tracker follows the people of each camera. Of each track, an image is embedded now and then: the
+one of the last moments that shows most of the person. After a few images, the track is linked to
+a person (retrieval/online.py). As more is seen, all tracks are linked again, and a track whose
+person is then another one is said to be corrected.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from person_reid.arrays import Integers
+from person_reid.config.tracker import TrackerOptions
+from person_reid.data.video.crops import cut_box, seen_pixels, sharpness
+from person_reid.data.video.frames import Frame, size_of
+from person_reid.data.video.tracked_boxes import Track
+from person_reid.errors import UserError
+from person_reid.retrieval.association import Travel
+from person_reid.retrieval.online import OnlineLinks, OnlinePerson
+from person_reid.retrieval.similarity import Features
+from person_reid.video.detectors import BoxScores, CheckedDetector, Detector, FoundBoxes
+from person_reid.video.tracked_video import LEAST_SECONDS
+from person_reid.video.tracker import Tracker
+
+FIRST_GAP = 0.5  # seconds from one image of a track to the next, at least
+GAP_SHARE = 0.25  # of the age of a track: later images are of longer times
+IMAGES_TO_SAY = 3  # after which a track that goes on is linked; one that ends is linked anyway
+RELINK_SECONDS = 60  # from one linking of all tracks to the next
+RELINK_TRACKS = 20  # that are new, after which all are linked before that
+EmbedCrops = Callable[[Sequence[Image.Image]], Features]
+
+
+@dataclass(frozen=True)
+class Said:
+    """Who a track shows, from now on.
+
+    camera, track: where, and the number of the track there. person: a number, from 1. time: when
+    the track began. corrected_from: the person that was said before, or None.
+    """
+
+    camera: str
+    track: int
+    person: int
+    time: float
+    corrected_from: int | None = None
+
+
+@dataclass(frozen=True)
+class TrackImage:
+    """An image of a track: its box in the frame of a time, in seconds, and its feature (D,)."""
+
+    track: int
+    time: float
+    box: tuple[float, float, float, float]
+    crop: Image.Image
+    feature: Features
+    person: int
+
+
+@dataclass(frozen=True)
+class Looked:
+    """The people in a frame, and what it says of their tracks.
+
+    boxes: (N, 4). scores: (N,). tracks: (N,), -1 for a box of no track. people: (N,), 0 for
+    those of whom it is not said yet. images: those that were embedded. said: what is new, also of
+    tracks of other cameras. ended: the tracks that nobody sees any more.
+    """
+
+    camera: str
+    time: float
+    size: tuple[int, int]
+    boxes: FoundBoxes
+    scores: BoxScores
+    tracks: Integers
+    people: Integers
+    images: list[TrackImage] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
+    ended: list[int] = field(default_factory=list)
+
+
+@dataclass
+class _Running:
+    """A track that goes on: its times, its images so far, and the best box since the last one."""
+
+    first: float
+    last: float
+    images: int = 0
+    due: float = 0.0
+    person: int = 0
+    best: tuple[float, float, tuple[float, float, float, float], Image.Image] | None = None
+
+
+@dataclass
+class _Camera:
+    """A camera: its tracker, the time of its last frame, and its tracks that go on."""
+
+    tracker: Tracker
+    time: float
+    size: tuple[int, int]
+    running: dict[int, _Running] = field(default_factory=dict)
+
+
+class LivePeople:
+    """The people in front of cameras, while they are there.
+
+    detector: see Detector. embed: PIL images → features (N, D) of unit length, such as an
+    Embedder. tracker: how boxes are linked.
+    threshold, travel, camera_norm, most: see OnlineLinks. What is remembered does not grow beyond
+    `most` tracks and the people who are seen at the moment.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        embed: EmbedCrops,
+        tracker: TrackerOptions | None = None,
+        threshold: float | None = None,
+        travel: Travel | None = None,
+        camera_norm: bool = False,
+        most: int = 1000,
+    ) -> None:
+        checked = isinstance(detector, CheckedDetector)
+        self._detect = detector if checked else CheckedDetector(detector, "detector")
+        self._embed, self._options = embed, tracker or TrackerOptions()
+        self.links = OnlineLinks(threshold, travel, camera_norm, most)
+        self._cameras: dict[str, _Camera] = {}
+        self._linked, self._new = -np.inf, 0  # when all were linked, and the tracks since then
+
+    def feed(self, frame: Frame, time: float, camera: str = "camera") -> Looked:
+        """Look at the next frame of a camera.
+
+        frame: uint8 (H, W, 3), RGB. time: in seconds, such as time.time(). It does not go back; all
+        cameras have one clock.
+        Raises UserError for another time, and what the detector, the tracker or `embed` raise.
+        """
+        if not np.isfinite(time):
+            raise UserError(f"time: expected seconds, found {time}.")
+        place = self._cameras.get(camera)
+        since = time - place.time if place else LEAST_SECONDS
+        if place is None:
+            place = _Camera(Tracker(self._options), time, size_of(frame))
+            self._cameras[camera] = place
+        if since < 0:
+            raise UserError(f"time: {time} is before {place.time}, the last of camera {camera}.")
+        place.time, place.size = time, size_of(frame)
+        boxes, scores = self._detect(frame)
+        tracks = place.tracker.update(boxes, scores, max(since, LEAST_SECONDS))
+        self._watch(place, frame, boxes, tracks)
+        gone = time - self._options.patience
+        return self._answer(camera, place, gone, boxes, scores, tracks)
+
+    def end(self) -> list[Looked]:
+        """End all tracks, as when nobody is seen any more, and link all of them."""
+        none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+        found = [self._answer(name, place, np.inf, *none) for name, place in self._cameras.items()]
+        self._cameras.clear()
+        if found:
+            found[-1].said.extend(self._corrections())
+        return found
+
+    def people(self) -> list[OnlinePerson]:
+        """Return who was seen, the last one first."""
+        return self.links.people()
+
+    def _watch(self, place: _Camera, frame: Frame, boxes: FoundBoxes, tracks: Integers) -> None:
+        """Keep the best box of each track since its last image."""
+        if not len(boxes):
+            return
+        every = [
+            Track(number, np.ones(1, np.int64), box[None].astype(np.float64), 0, 0)
+            for number, box in zip(tracks.tolist(), boxes, strict=True)
+        ]
+        seen = seen_pixels(every, place.size)
+        for number, box, pixels in zip(tracks.tolist(), boxes.tolist(), seen, strict=True):
+            if number < 0:
+                continue
+            each = place.running.setdefault(number, _Running(place.time, place.time))
+            each.due = each.due or place.time + FIRST_GAP
+            each.last = place.time
+            if not pixels[0]:
+                continue
+            crop = cut_box(frame, box)
+            score = float(pixels[0]) * sharpness(crop)
+            if each.best is None or score > each.best[0]:
+                each.best = score, place.time, tuple(box), crop
+
+    def _answer(
+        self,
+        camera: str,
+        place: _Camera,
+        gone: float,
+        boxes: FoundBoxes,
+        scores: BoxScores,
+        tracks: Integers,
+    ) -> Looked:
+        """Embed the images that are due, and say who is there.
+
+        gone: the time before which the tracks were last seen that end.
+        """
+        ended = [number for number, each in place.running.items() if each.last < gone]
+        due = [
+            (number, each, each.best)
+            for number, each in place.running.items()
+            if each.best and (number in ended or place.time >= each.due)
+        ]
+        crops = [best[-1] for *_, best in due]
+        features = self._embed(crops) if crops else np.zeros((0, 0), np.float32)
+        for (number, each, _), feature in zip(due, features, strict=True):
+            self.links.add((camera, number), camera, each.first, each.last, feature)
+            each.images, each.best = each.images + 1, None
+            each.due = place.time + max(FIRST_GAP, GAP_SHARE * (place.time - each.first))
+        said = self._said(camera, place, ended)
+        if place.time - self._linked >= RELINK_SECONDS or self._new >= RELINK_TRACKS:
+            said += self._corrections(place.time)
+        images = [
+            TrackImage(number, *best[1:], feature, each.person)
+            for (number, each, best), feature in zip(due, features, strict=True)
+        ]
+        people = [place.running[n].person if n >= 0 else 0 for n in tracks.tolist()]
+        for number in ended:
+            del place.running[number]
+        return Looked(
+            camera,
+            place.time,
+            place.size,
+            boxes,
+            scores,
+            tracks,
+            np.array(people, np.int64),
+            images,
+            said,
+            ended,
+        )
+
+    def _said(self, camera: str, place: _Camera, ended: list[int]) -> list[Said]:
+        """Say whom the tracks show that have enough images, or end."""
+        said = []
+        for number, each in place.running.items():
+            if each.images:
+                self.links.seen((camera, number), each.last)
+            enough = each.images >= IMAGES_TO_SAY or (number in ended and each.images > 0)
+            if enough and not each.person:
+                each.person = self.links.person((camera, number))
+                said.append(Said(camera, number, each.person, each.first))
+                self._new += 1
+        return said
+
+    def _corrections(self, now: float = np.inf) -> list[Said]:
+        """Link all tracks again, and say whose person is another one than before."""
+        if not self._new:
+            return []
+        self._linked, self._new = now, 0
+        said = []
+        for key, (before, person) in self.links.relink().items():
+            camera, number = key
+            said.append(Said(camera, number, person, self.links.tracks[key].start, before))
+            if camera in self._cameras and (each := self._cameras[camera].running.get(number)):
+                each.person = person
+        return said

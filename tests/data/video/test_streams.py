@@ -1,0 +1,220 @@
+"""Frames of live cameras: paced, dropped where they wait too long, and opened again."""
+
+import itertools
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.support.walks import FRAMES, draw_frame, write_frames, write_video
+from person_reid.data.video.streams import Streams, is_stream, open_stream, shown_address
+from person_reid.errors import UserError
+
+
+class Clock:
+    """A clock that waiting moves on at once."""
+
+    def __init__(self, time=1000.0):
+        self.time, self.waited = time, []
+
+    def now(self):
+        return self.time
+
+    def wait(self, seconds):
+        self.waited.append(seconds)
+        self.time += seconds
+
+
+def frame(number):
+    return np.full((2, 2, 3), number, np.uint8)
+
+
+def numbers(streams):
+    """The numbers on the frames that come."""
+    return [int(each[0, 0, 0]) for _, each, _ in streams]
+
+
+def test_a_file_is_played_in_real_time(tmp_path):
+    write_frames(tmp_path / "hall")
+    clock = Clock()
+    streams = Streams(
+        {"hall": str(tmp_path / "hall")},
+        every=2,
+        starts={"hall": 50.0},
+        fps=10,
+        most_waiting=FRAMES,
+        now=clock.now,
+        wait=clock.wait,
+    )
+    with streams:
+        found = [(camera, seconds) for camera, _, seconds in streams]
+    assert {camera for camera, _ in found} == {"hall"}
+    times = [50 + number / 5 for number in range(FRAMES // 2)]
+    assert [seconds for _, seconds in found] == pytest.approx(times)
+    assert clock.time == pytest.approx(1000 + (FRAMES // 2 - 1) / 5)
+    assert streams.report("hall") == "12 frames, 0 of them dropped, opened 1 time"
+
+
+def test_frames_that_wait_too_long_are_dropped_and_counted():
+    taken, filled = threading.Event(), threading.Event()
+
+    def read(address, every):
+        yield frame(0), 0.0
+        taken.wait(10)
+        yield from ((frame(number), number / 100) for number in range(1, 21))
+        filled.set()
+
+    clock = Clock()
+    streams = Streams({"a": "a.mp4"}, most_waiting=3, read=read, now=clock.now, wait=clock.wait)
+    with streams:
+        coming = iter(streams)
+        assert int(next(coming)[1][0, 0, 0]) == 0
+        taken.set()
+        filled.wait(10)
+        assert numbers(coming) == [18, 19, 20]
+    assert streams.report("a") == "21 frames, 17 of them dropped, opened 1 time"
+
+
+def test_a_stream_that_breaks_is_opened_again_after_longer_and_longer(caplog):
+    clock, tries = Clock(), itertools.count()
+
+    def read(address, every):
+        turn = next(tries)
+        if turn in (0, 4):
+            yield frame(turn), 0.0
+        if turn == 4:
+            streams.stop()
+        raise OSError("cable")
+
+    streams = Streams(
+        {"door": "rtsp://me:secret@camera/1"}, read=read, now=clock.now, wait=clock.wait
+    )
+    with streams:
+        assert numbers(streams)[:1] == [0]
+    for thread in threading.enumerate():
+        if thread.name == "camera door":
+            thread.join(10)
+    assert clock.waited[:4] == [1, 2, 4, 8]
+    assert "camera door: cable. Opened again in 8 s." in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_the_clock_of_a_stream_tells_when_a_frame_was_taken():
+    clock = Clock()
+    delays = [0.0, 0.3, 0.1, 50.0, 0.0]  # after 1, 2, … seconds of the stream
+
+    def read(address, every):
+        for second, delay in enumerate(delays):
+            clock.time = 1000.0 + second + delay
+            yield frame(second), float(second)
+        streams.stop()
+
+    streams = Streams({"a": "rtsp://a"}, most_waiting=9, read=read, now=clock.now, wait=clock.wait)
+    with streams:
+        for thread in threading.enumerate():
+            if thread.name == "camera a":
+                thread.join(10)
+        waiting = streams._cameras["a"].waiting
+        found = [seconds for _, seconds in waiting]
+    assert found[:3] == [1000, 1001, 1002]
+    assert found[3] == 1053  # a stream that stood still for long is late by as much
+    assert found[4] > found[3]  # time never goes back
+
+
+def test_several_cameras_take_turns():
+    clock = Clock()
+
+    def read(address, every):
+        yield from ((frame(int(address)), float(number)) for number in range(3))
+
+    streams = Streams(
+        {"a": "001.mp4", "b": "2.mp4"},
+        most_waiting=9,
+        read=lambda address, every: read(address.removesuffix(".mp4"), every),
+        now=clock.now,
+        wait=clock.wait,
+    )
+    with streams:
+        assert sorted(numbers(streams)) == [1, 1, 1, 2, 2, 2]
+
+
+def test_a_file_that_cannot_be_read_ends_all(tmp_path):
+    (tmp_path / "a.mp4").write_text("no video")
+    pytest.importorskip("av")
+    with (
+        Streams({"a": str(tmp_path / "a.mp4")}) as streams,
+        pytest.raises(UserError, match=r"a\.mp4"),
+    ):
+        list(streams)
+
+
+def test_streams_are_told_from_files():
+    assert all(map(is_stream, ["rtsp://camera/1", "https://camera/mjpeg", "0", "/dev/video2"]))
+    assert not any(map(is_stream, ["a.mp4", "hall", "C:/a.mp4", "file:///etc/passwd", "2026"]))
+    assert shown_address("rtsp://me:secret@10.0.0.7:554/1?key=2") == "rtsp://10.0.0.7:554/1"
+
+
+class Pictures(BaseHTTPRequestHandler):
+    """A camera that sends JPEGs one after the other, and a playlist that leads elsewhere."""
+
+    asked: ClassVar[list[str]] = []
+
+    def log_message(self, *_):
+        """Be quiet."""
+
+    def do_GET(self):
+        self.asked.append(self.path)
+        playlist = self.path.startswith("/list")
+        kind = "application/vnd.apple.mpegurl" if playlist else "multipart/x-mixed-replace"
+        self.send_response(200)
+        self.send_header("Content-Type", kind + ("" if playlist else "; boundary=frame"))
+        self.end_headers()
+        if playlist:
+            place = f"http://{self.headers['Host']}/other.ts"
+            self.wfile.write(f"#EXTM3U\n#EXTINF:2,\n{place}\n#EXT-X-ENDLIST\n".encode())
+            return
+        for number in range(1, FRAMES + 1):
+            content = BytesIO()
+            Image.fromarray(draw_frame(number)).save(content, "JPEG")
+            head = (
+                f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {content.tell()}\r\n\r\n"
+            )
+            self.wfile.write(head.encode() + content.getvalue() + b"\r\n")
+
+
+@pytest.fixture
+def camera():
+    pytest.importorskip("av")
+    Pictures.asked.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Pictures) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://me:secret@127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_pictures_over_http_are_a_stream_and_it_is_opened_again(camera):
+    streams = Streams({"door": f"{camera}/mjpeg"}, most_waiting=99)
+    with streams:
+        found = list(itertools.islice(streams, FRAMES + 2))
+    shown = [np.abs(each.astype(int) - draw_frame(1)).mean() < 8 for _, each, _ in found]
+    assert shown[0] and not shown[FRAMES - 1] and shown[FRAMES]
+    times = [seconds for *_, seconds in found]
+    assert times == sorted(times) and times[FRAMES] - times[FRAMES - 1] > 0.9
+    assert streams.report("door").endswith("opened 2 times")
+
+
+def test_playlists_are_not_followed_and_addresses_keep_their_passwords(camera, tmp_path):
+    write_video(tmp_path / "a.mp4")
+    for address in (
+        f"{camera}/list.m3u8",
+        "http://me:secret@127.0.0.1:1/a",
+        "rtsp://secret@[::1]:1/",
+    ):
+        with pytest.raises(UserError, match="cannot be opened") as refused:
+            open_stream(address)
+        assert "secret" not in str(refused.value)
+    assert not [path for path in Pictures.asked if "other" in path]

@@ -1,0 +1,127 @@
+"""Tracks get people while they run, as a slow loop and linking all at once say."""
+
+import numpy as np
+import pytest
+
+from person_reid.errors import UserError
+from person_reid.retrieval.association import link_tracks
+from person_reid.retrieval.online import OnlineLinks
+from person_reid.retrieval.track_threshold import threshold_of_tracks
+
+
+def made_up(people, tracks, seed=0, noise=0.12):
+    """Cameras, starts, ends, features and people of tracks."""
+    random = np.random.default_rng(seed)
+    centres = random.standard_normal((people, 32))
+    who = random.integers(people, size=tracks)
+    features = centres[who] / np.linalg.norm(centres[who], axis=1, keepdims=True)
+    features = features + noise * random.standard_normal(features.shape)
+    features = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
+    starts = np.sort(random.uniform(0, 100, tracks))
+    return [f"c{n}" for n in random.integers(3, size=tracks)], starts, starts + 4, features, who
+
+
+def groups(labels):
+    """Which tracks are together, whatever their people are called."""
+    return {frozenset(np.flatnonzero(np.array(labels) == each)) for each in set(labels)}
+
+
+def test_a_track_goes_to_the_person_with_the_highest_mean_cosine_that_it_can_be():
+    cameras, starts, ends, features, _ = made_up(8, 60)
+    links = OnlineLinks(threshold=0.5)
+    said: list[int] = []
+    for i, camera in enumerate(cameras):
+        means: dict[int, float] = {}
+        for person in set(said):
+            own = [j for j in range(i) if said[j] == person]
+            met = any(cameras[j] == camera and ends[j] >= starts[i] for j in own)
+            means[person] = -1.0 if met else np.mean([features[j] @ features[i] for j in own])
+        best = max(means, key=lambda person: means[person], default=0)
+        expected = best if best and means[best] >= 0.5 else max(said, default=0) + 1
+        links.add(i, camera, starts[i], ends[i], features[i])
+        said.append(links.person(i))
+        assert said[-1] == expected
+    assert len(set(said)) >= 8
+
+
+@pytest.mark.parametrize("camera_norm", [False, True])
+def test_all_tracks_are_linked_again_as_if_at_once(camera_norm):
+    cameras, starts, ends, features, _ = made_up(8, 60, noise=0.2)
+    links = OnlineLinks(threshold=0.3, camera_norm=camera_norm)
+    said = []
+    for i, camera in enumerate(cameras):
+        links.add(i, camera, starts[i], ends[i], features[i])
+        said.append(links.person(i))
+    changes = links.relink()
+    assert changes and not links.relink()
+    for i, (before, now) in changes.items():
+        assert said[i] == before != now
+        said[i] = now
+    assert said == [links.person(i) for i in range(60)]
+    at_once = link_tracks(features, cameras, starts, ends, 0.3, camera_norm=camera_norm)
+    assert groups(said) == groups(at_once.labels.tolist())
+
+
+def test_further_images_change_the_mean_of_a_track():
+    links = OnlineLinks(threshold=0.8)
+    for key, (first, second) in enumerate([([1, 0], [1, 0]), ([0, 1], [1, 0])]):
+        for feature in (first, second, second, second):
+            links.add(key, "hall", 10 * key, 10 * key + 1, np.array(feature, np.float32))
+    assert links.person(0) == links.person(1) == 1  # (1, 3) / √10 · (0, 1) = 0.95
+
+
+def test_people_who_are_known_keep_their_numbers_and_stay_apart():
+    _, _, _, features, _ = made_up(2, 2)
+    links = OnlineLinks(threshold=0.5)
+    links.know("Anna", 7, "", features[0])
+    links.know("her twin", 9, "", features[0])
+    links.add("track", "hall", 0, 1, features[0])
+    assert links.person("track") == 7 and not links.relink()
+    assert [each.person for each in links.people()] == [7]
+    links.add("other", "hall", 0, 1, -features[0])
+    assert links.person("other") == 10
+
+
+def test_the_oldest_tracks_of_the_most_frequent_person_are_forgotten():
+    cameras, starts, _, features, who = made_up(4, 400, noise=0.01)
+    links = OnlineLinks(threshold=0.5, most=40)
+    links.know("Anna", 1, "", -features[0])
+    for i in range(400):
+        links.add(i, cameras[i], 10 * starts[i], 10 * starts[i] + 0.01, features[i])
+        links.person(i)
+        assert len(links.tracks) <= 40
+    links.relink()
+    assert {each.person for each in links.people()} == {2, 3, 4, 5}
+    assert "Anna" in links.tracks and len({*who.tolist()}) == 4
+    links.drop({2, 3})
+    assert {each.person for each in links.people()} == {4, 5}
+
+
+@pytest.mark.parametrize("times", [False, True])
+def test_a_threshold_is_measured_where_there_are_tracks_enough(times):
+    # three other people at a time, each before a camera
+    _, _, _, features, who = made_up(20, 3000, noise=0.05)
+    threes = [k for k in range(0, 3000, 3) if len({*who[k : k + 3]}) == 3][:150]
+    chosen = [k + n for k in threes for n in range(3)]
+    features, who = features[chosen], who[chosen]
+    cameras, starts = [f"c{i % 3}" for i in range(450)], [10.0 * (i // 3) for i in range(450)]
+    ends = [start + 1 for start in starts]
+    travel = {("c0", "c1"): 1.0, ("c0", "c2"): 1.0, ("c1", "c2"): 1.0} if times else None
+    links = OnlineLinks(travel=travel)
+    for i in range(450):
+        assert i or links.used_threshold == 0.75
+        links.add(i, cameras[i], starts[i], ends[i], features[i])
+        links.person(i)
+    links.relink()
+    found = link_tracks(features, cameras, starts, ends)
+    if travel:
+        measured = threshold_of_tracks(features, cameras, starts, ends, travel).threshold
+        found = link_tracks(features, cameras, starts, ends, measured, travel)
+    assert links.used_threshold == pytest.approx(found.threshold)
+    said = [links.person(i) for i in range(450)]
+    assert groups(said) == groups(found.labels.tolist())
+
+
+def test_nobody_is_remembered_without_room():
+    with pytest.raises(UserError, match="expected 1 track or more"):
+        OnlineLinks(most=0)

@@ -1,0 +1,148 @@
+"""People in front of live cameras: they get an identity while they are there, and keep it."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from benchmarks.support.walks import COLOURS, FRAMES, draw_frame, sides
+from person_reid.errors import UserError
+from person_reid.video.live import IMAGES_TO_SAY, LivePeople
+from tests.support.tiny_detectors import find_by_colour
+
+RATE = 10  # frames a second
+
+
+def mean_colours(crops):
+    """Features: the mean colour of each image, between those of two people."""
+    found = np.array([np.asarray(crop, np.float32).mean(axis=(0, 1)) - 100 for crop in crops])
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def seen_by_two_cameras(live, frames=range(1, FRAMES + 1)):
+    """Let two cameras see one walk, the second half a second later, and return the looks."""
+    looks = []
+    for number in frames:
+        for camera, delay in (("hall", 0.0), ("yard", 0.05)):
+            looks.append(live.feed(draw_frame(number), number / RATE + delay, camera))
+    return looks
+
+
+def test_people_are_known_in_the_next_camera_while_they_are_there():
+    live = LivePeople(find_by_colour, mean_colours, threshold=0.9)
+    looks = seen_by_two_cameras(live)
+    said = [each for look in looks for each in look.said]
+    assert sorted((each.camera, each.track, each.person) for each in said) == [
+        (camera, track, track) for camera in ("hall", "yard") for track in (1, 2)
+    ]
+    assert all(each.corrected_from is None and each.time < 0.4 for each in said)
+    first = next(number for number, look in enumerate(looks) if look.said)
+    assert 0 < first <= len(looks) / 1.5  # before they have gone
+
+    last = looks[-1]
+    for box, person in zip(last.boxes, last.people, strict=True):
+        colour = [*COLOURS][person - 1]
+        assert np.abs(box - sides(colour, FRAMES)).max() <= 1
+    assert [(each.person, each.tracks) for each in live.people()] == [(1, 2), (2, 2)] or [
+        (2, 2),
+        (1, 2),
+    ]
+    assert not any(look.ended for look in looks)
+    assert sum(len(look.images) for look in looks) >= 4 * IMAGES_TO_SAY
+
+
+def test_images_are_of_the_person_and_come_less_often_with_time():
+    live = LivePeople(find_by_colour, mean_colours, threshold=0.9)
+    still = draw_frame(5)
+    times: list[float] = []
+    for second in np.arange(0, 120, 0.5):
+        looked = live.feed(still, second)
+        times += [each.time for each in looked.images if each.track == 1]
+        for each in looked.images:
+            assert each.crop.size == (10, 24)
+            assert each.feature == pytest.approx(mean_colours([each.crop])[0])
+    gaps = np.diff(times)
+    assert len(times) < 30 and gaps[:3].max() <= 1.5 and gaps[-1] > 15
+
+
+def test_a_track_that_ends_early_is_said_all_the_same():
+    live = LivePeople(find_by_colour, mean_colours, threshold=0.9)
+    nobody = np.full_like(draw_frame(1), 128)
+    assert not [each for n in (1, 2) for each in live.feed(draw_frame(n), n / RATE).said]
+    for number in range(3, 20):
+        looked = live.feed(nobody, number / RATE)
+        if looked.said:
+            break
+    assert [each.person for each in looked.said] == [1, 2] and looked.ended == [1, 2]
+    assert number / RATE > 1  # the tracker has waited
+
+    live.feed(draw_frame(3), 5.0)
+    live.feed(draw_frame(4), 5.1)
+    (looked,) = live.end()
+    assert [each.person for each in looked.said] == [1, 2] and len(live.people()) == 2
+
+
+def test_what_more_images_show_is_corrected():
+    seen: list[object] = []
+
+    def embed(crops):
+        """Features that are alike at first, and of two people later."""
+        seen.extend(crops)
+        later = len(seen) > 4 * IMAGES_TO_SAY
+        return mean_colours(crops) if later else np.tile([[0.6, 0.8, 0.0]], (len(crops), 1))
+
+    live = LivePeople(find_by_colour, embed, threshold=0.9)
+    looks = seen_by_two_cameras(live)
+    said = [each for look in looks for each in look.said]
+    people = {(each.camera, each.track): each.person for each in said}
+    assert people["hall", 1] == people["yard", 1] or people["hall", 1] == people["yard", 2]
+    standing = [*np.arange(0.1, 3, 0.1), *range(3, 70)]  # their later images are the more
+    for second in standing:
+        shown = draw_frame(FRAMES)
+        for camera, delay in (("hall", 0.0), ("yard", 0.05)):
+            looked = live.feed(shown, FRAMES / RATE + second + delay, camera)
+            for each in looked.said:
+                assert each.corrected_from == people[each.camera, each.track] != each.person
+                people[each.camera, each.track] = each.person
+    assert people["hall", 1] == people["yard", 1] != people["hall", 2] == people["yard", 2]
+    assert {n for looked in [live.feed(shown, 999.0, "hall")] for n in looked.people} == {
+        people["hall", 1],
+        people["hall", 2],
+    }
+
+
+def test_memory_stays_flat_for_hours():
+    random, people = np.random.default_rng(0), 40
+    centres = random.standard_normal((people, 16)).astype(np.float32)
+    frame = np.zeros((48, 64, 3), np.uint8)
+    shown: list[int] = []
+
+    def detect(_):
+        return np.array([[20, 4, 32, 40]] * len(shown)).reshape(-1, 4), np.full(len(shown), 0.9)
+
+    def embed(crops):
+        found = centres[shown or last][: len(crops)]
+        found = found + 0.2 * random.standard_normal((len(crops), 16)).astype(np.float32)
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    live = LivePeople(detect, embed, threshold=0.6, most=60)
+    sizes, tracks = [], set()
+    for step in range(4 * 3600 // 10):
+        last = list(shown)
+        shown[:] = [] if step % 4 == 3 else shown or [int(random.integers(people))]
+        tracks |= {each.track for each in live.feed(frame, 10.0 * step).said}
+        if step % 60 == 59:
+            sizes.append(len(pickle.dumps((live.links, live._cameras))))
+    assert len(tracks) == 360 and len(live.links.tracks) == 60
+    assert max(sizes[10:]) < 1.1 * sizes[5]
+
+
+def test_times_that_go_back_and_frames_that_are_none_are_refused():
+    live = LivePeople(find_by_colour, mean_colours)
+    live.feed(draw_frame(1), 10.0)
+    live.feed(draw_frame(1), 5.0, "another")
+    for time in (9.0, np.nan):
+        with pytest.raises(UserError, match="time: "):
+            live.feed(draw_frame(1), time)
+    with pytest.raises(UserError, match="8 bits"):
+        live.feed(draw_frame(1)[:, :, 0], 11.0)
