@@ -180,7 +180,9 @@ class Walks:
         }
         unseen = {name: (name.split()[0], np.nan, np.nan) for name in names if name not in spans}
         features = unit_rows(np.stack([each.total for each in known]))
-        return Scene(people, np.array(names), pairs, spans | unseen, features, shown, self.travel)
+        where = np.array([place.split()[0] for place in places])
+        of = people, where, np.array(names), pairs
+        return Scene(*of, spans | unseen, features, shown, self.travel)
 
 
 def note(said, first, last):

@@ -5,11 +5,11 @@
     python benchmarks/robustness/live_day.py --hours 2 --visitors 40
 
 Every camera gives a frame every two seconds. Visitors walk past one to four cameras once, and the
-staff come all day. A box is drawn in a colour that stands for its person, and the feature of an image is that
-person's, moved by the camera and by chance. All else is the path of tools/people.py: tracker,
-images, links, and a gallery on the disk. Prints a row for every part of the day: the tracks so far,
-how many of them were corrected, IDF1 of the tracks as they are said at that time, the people of all
-tracks so far beside the true number, and the memory of the process.
+staff come all day. A box is drawn in a colour that stands for its person, and the feature of an
+image is that person's, moved by the camera and by chance. All else is the path of tools/people.py:
+tracker, images, links, and a gallery on the disk. Prints a row for every part of the day: the
+tracks so far, how many of them were corrected, IDF1 of the tracks as they are said at that time,
+the people of all tracks so far beside the true number, and the memory of the process.
 """
 
 import os

@@ -11,7 +11,7 @@ pytest.importorskip("starlette")
 
 from starlette.testclient import TestClient
 
-from benchmarks.support.walks import FRAMES, draw_frame
+from benchmarks.support.walks import FRAMES, draw_frame, find_by_colour
 from person_reid.config.option import OptionError
 from person_reid.config.serve import CameraOptions
 from person_reid.data.video.streams import Streams
@@ -19,7 +19,6 @@ from person_reid.gallery.index import SearchIndex
 from person_reid.serve.app import create_app
 from person_reid.serve.cameras import LiveCameras
 from tests.serve.conftest import picture, sent
-from tests.support.tiny_detectors import find_by_colour
 
 CAMERAS = {"door": "a.mp4", "till": "b.mp4"}
 
