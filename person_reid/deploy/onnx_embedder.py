@@ -61,12 +61,12 @@ class OnnxEmbedder:
         self.size = (self.contents.height, self.contents.width)
         self.dim = self.contents.dim
 
-    def features(self, pixels: Pixels, description: str = "") -> Features:
+    def features(self, bank: Pixels, description: str = "") -> Features:
         """Return the features (N, D) float32, of unit length, of images uint8 (N, *size, 3).
 
         Raises UserError if one is NaN, infinite, or all zero.
         """
-        batches = np.split(pixels, range(BATCH, len(pixels), BATCH))
+        batches = np.split(bank, range(BATCH, len(bank), BATCH))
         found = np.concatenate([self._features_of(batch) for batch in batches])
         if problem := flaw(found):
             raise UserError(f"{self.source}: {problem}. Export the network again.")

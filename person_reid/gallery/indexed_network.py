@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from person_reid.arrays import as_float32
 from person_reid.config.optimizer import PrecisionOptions
@@ -19,6 +19,7 @@ from person_reid.files import checksum_of, real
 from person_reid.gallery.checks import SAME_PICTURE
 from person_reid.gallery.contract import Gallery
 from person_reid.gallery.numbered_notes import add_note, numbered_notes
+from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import load_threshold
 from person_reid.run_folder import RunFolder, default_name, names_a_run
 from person_reid.text import as_command
@@ -37,6 +38,14 @@ MOVED_FILES = ("weights", "engine", "from")  # are found beside an index as well
 NETWORK_NOTES = ("network", "probe", "weights_sha256")  # the keys of what an index says of it
 PLACES = "network place"  # the name of notes: where it was found after it had moved
 WEIGHT_ENDINGS = (".pth", ".pt", ".safetensors", ".onnx")
+
+
+class ProbedNetwork(Protocol):
+    """A network that describes the synthetic image by which an index recognises it."""
+
+    def probe(self) -> Features:
+        """Return the feature (D,) of probe_image()."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -281,9 +290,7 @@ def known_network(index: Gallery) -> NetworkRef | None:
     raise UserError(f"{index.path}: damaged: it says {flags!r:.100} of its network.")
 
 
-def check_same_network(
-    index: Gallery, embedder: "Embedder | OnnxEmbedder", network: NetworkRef
-) -> None:
+def check_same_network(index: Gallery, embedder: ProbedNetwork, network: NetworkRef) -> None:
     """Check by a synthetic image, whose feature the index keeps, that this is its network.
 
     network: what the embedder embeds with; a new index remembers it. Raises UserError if the index

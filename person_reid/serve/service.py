@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
 from person_reid.config.serve import ServiceLimits
 from person_reid.config.times import ago, stored
-from person_reid.data.images.image_files import Pixels, fit_image
+from person_reid.data.images.image_files import Limits, Pixels, fit_image
 from person_reid.errors import UserError
 from person_reid.gallery.metadata import Filter
 from person_reid.retrieval.similarity import Features
@@ -27,12 +27,29 @@ from person_reid.serve.requests import MEGABYTE, decoded
 from person_reid.serve.uploads import remove_unlisted
 from person_reid.serve.usage import Usage
 
-if TYPE_CHECKING:  # the service also runs without PyTorch
-    from person_reid.deploy.embedder import Embedder
-    from person_reid.deploy.onnx_embedder import OnnxEmbedder
-
 log = logging.getLogger(__name__)
 HOUR = 3600
+
+
+class ImageNetwork(Protocol):
+    """What the service asks of a network: an Embedder, or an OnnxEmbedder without PyTorch.
+
+    size: (height, width) of its images. resize: the filter that gives them this size. limits: the
+    lowest and highest value of images of more than 8 bits, or None.
+    """
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    @property
+    def resize(self) -> str: ...
+
+    @property
+    def limits(self) -> Limits | None: ...
+
+    def features(self, bank: Pixels, description: str = ...) -> Features:
+        """Return the features (N, D) float32 of images, uint8 (N, *size, 3)."""
+        ...
 
 
 class Service:
@@ -45,7 +62,7 @@ class Service:
     def __init__(
         self,
         address: str,
-        embedder: "Embedder | OnnxEmbedder",
+        embedder: ImageNetwork,
         access: Access,
         limits: ServiceLimits,
         batch_size: int = 32,

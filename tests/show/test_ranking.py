@@ -406,9 +406,9 @@ def test_a_list_of_queries_that_is_none_ends_with_status_2(words, capsys):
     assert ended.value.code == 2 and "--query_index" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("asked", ["best", "worst"])
-def test_the_best_of_queries_without_a_right_answer_are_refused(asked):
+@pytest.mark.parametrize(("best", "worst"), [(2, None), (None, 2)])
+def test_the_best_of_queries_without_a_right_answer_are_refused(best, worst):
     query, gallery = random_sets()
     others = FeatureSet(gallery.features, gallery.labels + 1000, gallery.cameras)
-    with pytest.raises(UserError, match=f"{asked}=2: no query has a right answer"):
-        chosen_queries(query, others, **{asked: 2})
+    with pytest.raises(UserError, match=r"(best|worst)=2: no query has a right answer"):
+        chosen_queries(query, others, best=best, worst=worst)
