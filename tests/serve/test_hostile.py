@@ -7,6 +7,7 @@ import random
 import re
 import struct
 import zlib
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -150,7 +151,8 @@ def test_a_full_disk_and_a_folder_that_cannot_be_written_are_said_and_leave_no_r
 
 
 def test_two_services_of_one_file_see_what_the_other_adds(client, service, tmp_path):
-    other = Service(str(tmp_path / "people.index"), Colors(), service.access, LIMITS)
+    colors: Any = Colors()
+    other = Service(str(tmp_path / "people.index"), colors, service.access, LIMITS)
     with TestClient(create_app(other), headers=client.headers) as second:
         for each, color in ((client, "red"), (second, "blue"), (client, "green")):
             assert each.post("/v1/images", **sent(picture(color))).status_code == 200
