@@ -157,3 +157,17 @@ def test_keys_move_and_a_wrong_token_is_asked_for(page):
     answer(page, TOKEN)
     page.wait("document.querySelectorAll('#known .lanes').length === 3")
     page.events = [each for each in page.events if "401" not in json.dumps(each)]
+
+
+@in_chromium
+def test_who_appears_is_shown_as_it_happens(page, service, client):
+    (first, *_) = client.get("/v1/images").json()["images"]
+    event = {
+        "camera": "door", "track": "1", "person": "person 0007", "name": EVIL, "image": first["id"],
+        "time": "2026-11-28 21:30:05.250Z", "corrected_from": None,
+    }  # fmt: skip
+    page.key("5")
+    for number, kind in enumerate(("appeared", "corrected"), 1):
+        service.events.tell(kind, event)
+        page.wait(f"document.querySelectorAll('#appeared .tile').length === {number}")
+    assert EVIL in page.texts("#appeared .tile")[0] and "was" in page.texts("#appeared .tile")[0]

@@ -13,9 +13,9 @@ function takeToken() {
 }
 
 // Returns the answer to a request; without a right token, asks for one. Raises Error with what the service says.
-async function send(method, path, parameters = {}, body = undefined) {
+async function send(method, path, parameters = {}, body = undefined, further = {}) {
   const given = Object.entries(parameters).filter(([, value]) => value !== "");
-  const headers = { Authorization: `Bearer ${sessionStorage.getItem(TOKEN) ?? ""}` };
+  const headers = { Authorization: `Bearer ${sessionStorage.getItem(TOKEN) ?? ""}`, ...further };
   const raw = body === undefined || body instanceof Blob;
   headers["Content-Type"] = raw ? body?.type || "application/octet-stream" : "application/json";
   const address = `v1/${path}${given.length ? `?${new URLSearchParams(given)}` : ""}`;
@@ -27,7 +27,7 @@ async function send(method, path, parameters = {}, body = undefined) {
   }
   if (answer.status === 401) {
     await enterToken();
-    return send(method, path, parameters, body);
+    return send(method, path, parameters, body, further);
   }
   if (answer.ok) return answer;
   const problem = await answer.json();

@@ -1,7 +1,7 @@
 "use strict";
 // The page: shows what the address says, and answers clicks and keys.
 
-const VIEWS = { ranking: showRanking, images: showImages, people: showPeople, tracks: showTracks };
+const VIEWS = { ranking: showRanking, images: showImages, people: showPeople, tracks: showTracks, events: showEvents };
 const DEFAULTS = { view: "ranking", image: "", person: "", camera: "", where: "", after: "", before: "", threshold: "", link: "" };
 const NOTHING_CHOSEN = { person: "", camera: "", where: "", after: "", before: "", threshold: "" };
 const known = { people: [], cameras: [] };
