@@ -95,6 +95,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def open_cameras(service: "Service", index: reid.Gallery, config: ServeConfig) -> "LiveCameras":
     """Return the live cameras, with what finds people in them. Raises UserError for a fault."""
+    if not find_spec("torch"):
+        raise reid.OptionError("{camera} needs PyTorch: python -m pip install torch")
     from person_reid.serve.cameras import LiveCameras
 
     device = reid.select_device(config.gpu_ids)

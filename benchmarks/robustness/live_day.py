@@ -4,7 +4,7 @@
     python benchmarks/robustness/live_day.py
     python benchmarks/robustness/live_day.py --hours 2 --visitors 40
 
-Every camera gives a frame every two seconds. Visitors walk past one to four cameras once, and the
+Every camera gives a frame every three seconds. Visitors walk past one to four cameras once, and the
 staff come all day. A box is drawn in a colour that stands for its person, and the feature of an
 image is that person's, moved by the camera and by chance. All else is the path of tools/people.py:
 tracker, images, links, and a gallery on the disk. Prints a row for every part of the day: the
@@ -33,7 +33,7 @@ from person_reid.video.live import LivePeople
 
 CAMERAS, STAFF = 4, 12
 DIMENSION = 256  # of the features
-STEP = 2  # seconds from a frame to the next
+STEP = 3  # seconds from a frame to the next
 SIZE = (160, 90)  # width and height of a frame
 STAY = 15  # seconds that somebody is in front of a camera
 PLACES = 6  # side by side, of those who are there at one time

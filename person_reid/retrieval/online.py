@@ -30,6 +30,7 @@ from person_reid.retrieval.track_threshold import threshold_of_tracks
 
 UNMEASURED, UNMEASURED_NORM = 0.75, 0.5  # cosines until one is measured; with camera_norm
 FEWEST_MEASURED = 50  # tracks from which the silhouette chooses a threshold
+REMEASURED = 0.25  # share of the tracks that are new, after which the threshold is measured again
 KNOWN_VOTES = 10**6  # votes of what is known; no person has as many tracks
 Changes = dict[Any, tuple[int, int]]  # {track: (its person before, and now)}
 
@@ -78,6 +79,7 @@ class OnlineLinks:
     tracks: dict[Hashable, OnlineTrack] = field(default_factory=dict, init=False)
     _norm: CameraNorm | None = field(default=None, init=False)
     _measured: float | None = field(default=None, init=False)
+    _since: int = field(default=0, init=False)  # tracks since it was measured
 
     def __post_init__(self) -> None:
         if self.most < 1:
@@ -101,6 +103,7 @@ class OnlineLinks:
         """Remember a further image of a track, (D,) of unit length, without asking who it is."""
         if (found := self.tracks.get(track)) is None:
             found = self.tracks[track] = OnlineTrack(camera, start, end, np.zeros_like(feature))
+            self._since += 1
             self._forget()
         found.total = found.total + feature
         found.end = end
@@ -208,6 +211,9 @@ class OnlineLinks:
         """Return the threshold of the tracks; None leaves it to the silhouette."""
         if self.threshold is not None:
             return self.threshold
+        if self._measured is not None and self._since < REMEASURED * len(features):
+            return self._measured
+        self._since = 0
         if self.travel and (
             measured := threshold_of_tracks(
                 features, cameras, starts, ends, self.travel, self.camera_norm
