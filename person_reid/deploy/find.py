@@ -32,7 +32,7 @@ from person_reid.deploy.batch_norms import reestimate_batch_norms
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import NetworkToTest, load_network
-from person_reid.deploy.network_names import network_name, run_of
+from person_reid.deploy.network_names import network_name, no_network, run_of
 from person_reid.deploy.pretrained import find_folder, open_pretrained
 from person_reid.device import dtype_of, select_device
 from person_reid.errors import UserError
@@ -130,6 +130,8 @@ def run_to_test(options: TrainedNetwork) -> NetworkOptions:
         f"For a weight file without a run, {advice}",
         backbone="NAME",
     )
+    if not (named or run.options_file.exists()):
+        raise no_network(run)
     given = options.not_default(DESCRIPTION)
     trained = _layers(run.config(given))
     _refuse_contradictions(given, trained, run)

@@ -3,10 +3,11 @@
 from contextlib import suppress
 from pathlib import Path
 
-from person_reid.config.option import as_flag
+from person_reid.config.option import OptionError, as_flag
 from person_reid.config.tested import ALTERING, TestConfig, TrainedNetwork, parse_scales
 from person_reid.retrieval.results import PLAIN
 from person_reid.run_folder import RunFolder, default_name, names_a_run
+from person_reid.text import as_command
 
 
 def run_of(options: TrainedNetwork) -> str | None:
@@ -47,3 +48,12 @@ def feature_flags(options: TestConfig) -> str:
     areas = ",".join(f"{scale**2:g}" for scale in parse_scales(options.ms))  # 1.0 is 1
     given["ms"] = areas if areas != "1" else None
     return " ".join(as_flag(name, value) for name, value in given.items() if value) or PLAIN
+
+
+def no_network(run: RunFolder) -> OptionError:
+    """Return the error of a command that names no network, where the default run is missing."""
+    return OptionError(
+        f"{run.options_file}: no run of that name, and no other network is named. Train one: "
+        f"{as_command('train.py')}. Or name the {{weights}} of one: a file with its {{backbone}}, "
+        f"or a published network that `{as_command('model.py')} --published` lists."
+    )

@@ -13,7 +13,7 @@ from person_reid.config.option import Options, as_flag, configured
 from person_reid.config.search import AnswerOptions, NetworkOfIndex
 from person_reid.config.tested import DECIDED, PREPARED, TestConfig, TrainedNetwork
 from person_reid.data.images.image_files import limits_of_bits
-from person_reid.deploy.network_names import feature_flags, network_name, run_of
+from person_reid.deploy.network_names import feature_flags, network_name, no_network, run_of
 from person_reid.errors import UserError
 from person_reid.files import checksum_of, real
 from person_reid.gallery.checks import SAME_PICTURE
@@ -264,7 +264,11 @@ def network_ref(index: Gallery, options: Options | None = None) -> NetworkRef:
     if remembered := known_network(index):
         check_agrees(index, remembered, given)
         return NetworkRef.from_json(remembered.to_json() | given)
-    return NetworkRef.from_json(_defaults() | {"name": default_name()} | given)
+    network = NetworkRef.from_json(_defaults() | {"name": default_name()} | given)
+    unnamed = network.kind == "name" and "name" not in given
+    if unnamed and not RunFolder(network.place).options_file.exists():
+        raise no_network(RunFolder(network.place))
+    return network
 
 
 def _defaults() -> dict[str, Any]:
