@@ -101,6 +101,7 @@ register_detector("middle", lambda device: lambda frame: ([[8, 8, 24, 56]], [0.9
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="SIGTERM")
 def test_a_camera_is_told_of_until_the_service_ends(tmp_path):
     write_frames(tmp_path / "hall")
