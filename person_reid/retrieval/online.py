@@ -9,7 +9,7 @@ A track that somebody asks about goes to the person whose tracks have the highes
 it. That is a step of average linkage which nothing can undo, so now and then all tracks are linked
 anew by link_tracks. People keep the numbers that most of their tracks have.
 
-The memory is bounded: of the person with the most tracks, the oldest one is forgotten.
+The memory is bounded: the oldest track of the person with the most tracks is forgotten.
 """
 
 from collections import Counter

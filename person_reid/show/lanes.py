@@ -107,7 +107,7 @@ def _by_day(
 def _draw_lanes(
     axes: Axes, lanes: Mapping[str, list[list[Stay]]], colours: Mapping[int, str], width: float
 ) -> None:
-    """Draw the lanes of cameras one below the other. width: of the picture, in inches."""
+    """Draw the lanes of cameras one below the other, in a picture of a width in inches."""
     start, end = axes.get_xlim()
     down, middles = 0, []
     for lane in lanes.values():

@@ -6,8 +6,8 @@
             print(said.camera, said.track, said.person, said.corrected_from)
     live.people()                                        # who was seen, the last one first
 
-A tracker follows the people of each camera. Of each track, an image is embedded now and then: the
-one of the last moments that shows most of the person. After a few images, the track is linked to
+A tracker follows the people of each camera. Now and then, an image of a track is embedded: the one
+of the last moments that shows most of the person. After a few images, the track is linked to
 a person (retrieval/online.py). As more is seen, all tracks are linked again, and a track whose
 person is then another one is said to be corrected.
 """
@@ -32,7 +32,7 @@ from person_reid.video.tracked_video import LEAST_SECONDS
 from person_reid.video.tracker import Tracker
 
 FIRST_GAP = 0.5  # seconds from one image of a track to the next, at least
-GAP_SHARE = 0.25  # of the age of a track: later images are of longer times
+GAP_SHARE = 0.25  # the gap as a share of the age of a track: it grows
 IMAGES_TO_SAY = 3  # after which a track that goes on is linked; one that ends is linked anyway
 RELINK_SECONDS = 60  # from one linking of all tracks to the next
 RELINK_TRACKS = 20  # that are new, after which all are linked before that
@@ -133,7 +133,7 @@ class LivePeople:
         self._embed, self._options = embed, tracker or TrackerOptions()
         self.links = OnlineLinks(threshold, travel, camera_norm, most)
         self._cameras: dict[str, _Camera] = {}
-        self._linked, self._new = -np.inf, 0  # when all were linked, and the tracks since then
+        self._linked, self._new = -np.inf, 0  # the time of the last linking, and the tracks since
 
     def feed(self, frame: Frame, time: float, camera: str = "camera") -> Looked:
         """Look at the next frame of a camera.
