@@ -130,11 +130,14 @@ def open_network(
     run = run_of(config)
     known = known_network(index)
     remembered = known and (known.kind, known.place) == ("name", run)  # else the options ask for it
-    if run and remembered and not RunFolder(run).options_file.exists():
+    missing = run and not RunFolder(run).options_file.exists()
+    if missing and remembered:
         raise UserError(
             f"{index.path}: its network is the run {run}, which is not in {Path.cwd()}. "
             f"Go to the folder that holds model/{run}."
         )
+    if missing and not (known or options.not_default(("name", "from_run"))):
+        raise no_network(RunFolder(str(run)))
     embedder = open_embedder(config, limits=limits_of_bits(network.bits))
     check_same_network(index, embedder, network)
     return embedder
@@ -264,11 +267,7 @@ def network_ref(index: Gallery, options: Options | None = None) -> NetworkRef:
     if remembered := known_network(index):
         check_agrees(index, remembered, given)
         return NetworkRef.from_json(remembered.to_json() | given)
-    network = NetworkRef.from_json(_defaults() | {"name": default_name()} | given)
-    unnamed = network.kind == "name" and "name" not in given
-    if unnamed and not RunFolder(network.place).options_file.exists():
-        raise no_network(RunFolder(network.place))
-    return network
+    return NetworkRef.from_json(_defaults() | {"name": default_name()} | given)
 
 
 def _defaults() -> dict[str, Any]:

@@ -37,7 +37,7 @@ NEEDED = {
     "search people": ["--index", "own.index"],
     "search apply": ["FILE", "--index", "own.index"],
     "search forget": ["--index", "own.index"],
-    "serve": ["--index", "own.index"],
+    "serve": ["--index", "own.index", "--camera", "door=0"],
     "across": ["--index", "own.index"],
     "people": ["photo.jpg"],
     "report": ["--backbone", "osnet_x0_25", "--weights", "none"],
@@ -138,6 +138,8 @@ REFUSED_BEFORE = {
     "test json",
     "serve certificate",
     "serve key",
+    "threshold tracks",
+    "threshold travel",
 }
 FOLDERS_WRITTEN = ("prepare", "save_pretrained")
 
