@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from hashlib import sha256
@@ -132,3 +133,15 @@ def test_a_camera_is_told_of_until_the_service_ends(tmp_path):
             service.kill()
     images = [image for some in SearchIndex(tmp_path / "people.index").images() for image in some]
     assert {about.identity for _, about in images} == {"person 0001"}
+
+
+def test_small_answers_are_sent_at_once():
+    """Otherwise the head of an answer is acknowledged after 40 milliseconds, and its body waits."""
+    from tools.serve import open_port
+
+    with (
+        open_port("127.0.0.1", 0) as listening,
+        socket.create_connection(listening.getsockname()),
+        listening.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
