@@ -6,9 +6,10 @@
 
 Starts tools/serve.py twice over one index of made-up features: as it is, and with batches of one
 image, which is the plain loop that it is compared with. --clients ask at once, each as soon as it
-has its answer. Prints rows of Markdown: requests a second, and the median, 95th and 99th
-percentile of their milliseconds. Then come --requests small requests, and how much memory the
-service takes before and after. The network is OSNet x0.25 with random weights. Linux.
+has its answer, once every reader has read the features. Prints rows of Markdown: requests a second,
+and the median, 95th and 99th percentile of their milliseconds. Then come --requests small requests,
+and how much memory the service takes before and after. The network is OSNet x0.25 with random
+weights. Linux.
 """
 
 import asyncio
@@ -98,6 +99,7 @@ async def measure(name, address, options):
         "search": ("search", {"json": {"features": feature}}),
     }
     for question, (path, request) in questions.items():
+        await ask(address, path, request, options.clients, requests=options.clients)  # readers open
         for clients in (1, options.clients):
             taken = await ask(address, path, request, clients, seconds=options.seconds)
             rate = len(taken) / options.seconds
