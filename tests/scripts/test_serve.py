@@ -5,8 +5,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from person_reid.gallery.index import SearchIndex
 from person_reid.serve.operations import ALL_OPERATIONS
 from tests.support import ROOT
 from tests.support.flags import SMALLEST
+from tests.support.service import serving
 
 httpx = pytest.importorskip("httpx")
 
@@ -35,31 +34,22 @@ def test_the_client_of_the_page_enrolls_identifies_and_forgets(tmp_path):
         Image.new("RGB", (16, 32), color).save(tmp_path / f"{name}.jpg")
     token = "a" * 20
     (tmp_path / "tokens").write_text(f"forget {token}\n")
-    command = [sys.executable, str(ROOT / "tools/serve.py"), "--index", "people.index"]
-    with subprocess.Popen(
-        [*command, *SMALLEST, "--gpu_ids", "-1", "--port", "0", "--tokens", "tokens", "--log_json"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=(tmp_path / "log").open("w"),
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    ) as service:
-        try:
-            assert service.stdout
-            (address,) = re.findall(r"Listening at (\S+)/v1", "".join(read_until(service.stdout)))
-            known: dict[str, type] = {}
-            exec(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0], known)
-            people = known["People"](address, token)
-            (image,) = people.enroll("Anna", [tmp_path / "anna.jpg"])
-            people.enroll("Bob", [tmp_path / "bob.jpg"])
-            assert people.identify(tmp_path / "bob.jpg", 0.999) == "Bob"
-            assert people.search(tmp_path / "anna.jpg", k=1)[0]["id"] == image["id"]
-            assert people.forget("Bob") == 1
-            with pytest.raises(RuntimeError, match="No parameter 'idenity'"):
-                people.search(tmp_path / "anna.jpg", idenity="Bob")
-        finally:
-            service.send_signal(signal.SIGTERM)
-        assert service.wait(60) in (0, -signal.SIGTERM)
+    words = [*SMALLEST, "--gpu_ids", "-1", "--tokens", "tokens", "--log_json"]
+    with (
+        (tmp_path / "log").open("w") as errors,
+        serving(tmp_path, *words, errors=errors) as (service, address),
+    ):
+        known: dict[str, type] = {}
+        exec(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[0], known)
+        people = known["People"](address, token)
+        (image,) = people.enroll("Anna", [tmp_path / "anna.jpg"])
+        people.enroll("Bob", [tmp_path / "bob.jpg"])
+        assert people.identify(tmp_path / "bob.jpg", 0.999) == "Bob"
+        assert people.search(tmp_path / "anna.jpg", k=1)[0]["id"] == image["id"]
+        assert people.forget("Bob") == 1
+        with pytest.raises(RuntimeError, match="No parameter 'idenity'"):
+            people.search(tmp_path / "anna.jpg", idenity="Bob")
+    assert service.returncode in (0, -signal.SIGTERM)
     log = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     told = [(line["message"], line["status"]) for line in log if "status" in line]
     assert told == [
@@ -74,14 +64,6 @@ def test_the_client_of_the_page_enrolls_identifies_and_forgets(tmp_path):
         image for some in SearchIndex(tmp_path / "people.index").images() for image in some
     ]
     assert about.identity == "Anna" and Path(path).is_file()
-
-
-def read_until(lines):
-    """Yield lines up to the one that says where the service listens."""
-    for line in lines:
-        yield line
-        if "Listening" in line:
-            return
 
 
 def test_other_machines_are_let_in_over_tls_or_a_proxy_alone(tmp_path):
@@ -110,27 +92,18 @@ def test_a_camera_is_told_of_until_the_service_ends(tmp_path):
     (tmp_path / "plugin.py").write_text(PLUGIN)
     (tmp_path / "tokens").write_text(f"read {'a' * 20}\n")
     words = ["--camera", "door=hall", "--detector", "middle", "--plugin", "plugin.py"]
-    words += ["--index", "people.index", "--gpu_ids", "-1", "--port", "0", "--tokens", "tokens"]
-    with subprocess.Popen(
-        [sys.executable, str(ROOT / "tools/serve.py"), *words, *SMALLEST],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    ) as service:
-        try:
-            assert service.stdout
-            (address,) = re.findall(r"Listening at (\S+)/v1", "".join(read_until(service.stdout)))
-            headers = {"Authorization": f"Bearer {'a' * 20}", "Last-Event-ID": "0"}
-            with httpx.stream("GET", f"{address}/v1/events", headers=headers, timeout=60) as answer:
-                lines = answer.iter_lines()
-                data = next(line for line in lines if line.startswith("data: "))
-                assert json.loads(data[6:])["person"] == "person 0001"
-                service.send_signal(signal.SIGTERM)
-                assert service.wait(60) in (0, -signal.SIGTERM)
-                assert not [line for line in lines if line.startswith("data: ")]
-        finally:
-            service.kill()
+    words += ["--gpu_ids", "-1", "--tokens", "tokens", *SMALLEST]
+    headers = {"Authorization": f"Bearer {'a' * 20}", "Last-Event-ID": "0"}
+    with (
+        serving(tmp_path, *words) as (service, address),
+        httpx.stream("GET", f"{address}/v1/events", headers=headers, timeout=60) as answer,
+    ):
+        lines = answer.iter_lines()
+        data = next(line for line in lines if line.startswith("data: "))
+        assert json.loads(data[6:])["person"] == "person 0001"
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(60) in (0, -signal.SIGTERM)
+        assert not [line for line in lines if line.startswith("data: ")]
     images = [image for some in SearchIndex(tmp_path / "people.index").images() for image in some]
     assert {about.identity for _, about in images} == {"person 0001"}
 

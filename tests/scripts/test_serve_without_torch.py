@@ -2,9 +2,7 @@
 
 import os
 import re
-import signal
 import subprocess
-import sys
 from importlib.metadata import packages_distributions
 
 import numpy as np
@@ -13,9 +11,10 @@ from PIL import Image
 
 from person_reid import Embedder, SearchIndex, UserError
 from person_reid.deploy.onnx_embedder import OnnxEmbedder
-from tests.scripts.test_serve import PAGE, read_until
+from tests.scripts.test_serve import PAGE
 from tests.support import ROOT
 from tests.support.flags import SMALLEST
+from tests.support.service import serving
 from tools import export
 
 httpx = pytest.importorskip("httpx")
@@ -81,32 +80,21 @@ def test_the_packages_of_the_page_are_enough(exported, tmp_path):
     assert {"torch", "torchvision", "timm", "matplotlib"} <= blocked
     (tmp_path / "sitecustomize.py").write_text(BLOCK.format(absent=sorted(blocked)))
     Image.fromarray(pictures(1)[0]).save(tmp_path / "a.png")
-    command = [sys.executable, str(ROOT / "tools/serve.py"), "--index", "people.index"]
-    with subprocess.Popen(
-        [*command, "--engine", str(exported), "--port", "0"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONPATH": f"{tmp_path}:{ROOT}"},
-    ) as service:
-        assert service.stdout
-        said = "".join(read_until(service.stdout))
-        try:
-            assert "Listening" in said, said
-            (address,) = re.findall(r"Listening at (\S+)", said)
-            (token,) = re.findall(r"#token=(\S+)", service.stdout.readline())
-            headers = {"Authorization": f"Bearer {token}"}
-            image = (tmp_path / "a.png").read_bytes()
-            for path in ("images?identity=Anna", "search"):
-                answer = httpx.post(
-                    f"{address}/{path}", headers=headers, files={"image": image}, timeout=60
-                )
-                assert answer.status_code == 200, answer.text
-            assert "<h1>" in httpx.get(address.removesuffix("/v1")).text
-            (query,) = answer.json()["queries"]
-            assert query["matches"][0]["identity"] == "Anna"
-        finally:
-            service.send_signal(signal.SIGTERM)
+    path = f"{tmp_path}:{ROOT}"
+    with serving(tmp_path, "--engine", exported, errors=subprocess.STDOUT, PYTHONPATH=path) as (
+        service,
+        address,
+    ):
+        (token,) = re.findall(r"#token=(\S+)", service.stdout.readline())
+        headers = {"Authorization": f"Bearer {token}"}
+        image = (tmp_path / "a.png").read_bytes()
+        for operation in ("images?identity=Anna", "search"):
+            answer = httpx.post(
+                f"{address}/v1/{operation}", headers=headers, files={"image": image}, timeout=60
+            )
+            assert answer.status_code == 200, answer.text
+        assert "<h1>" in httpx.get(address).text
+        (query,) = answer.json()["queries"]
+        assert query["matches"][0]["identity"] == "Anna"
     with pytest.raises(UserError, match="other flags|another network"):
         SearchIndex(tmp_path / "people.index", network=Embedder(exported, device="cpu", flip=False))
