@@ -67,7 +67,7 @@ def option_names() -> set[str]:
         kind = kinds.pop()
         kinds += kind.__subclasses__()
         if is_dataclass(kind):
-            names |= kind.declared().keys()
+            names |= {each.name for each in fields(kind)}
     return names
 
 

@@ -35,6 +35,16 @@ def import_runtime(name: str) -> Any:
         raise UserError(INSTALL[name]) from None
 
 
+def onnx_settings(threads: int) -> Any:
+    """Return the settings of a quiet session of ONNX Runtime on so many threads of a processor."""
+    settings = import_runtime("onnxruntime").SessionOptions()
+    settings.intra_op_num_threads = threads
+    # Other processes need the cores as well.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.log_severity_level = 3
+    return settings
+
+
 # In an ONNX file: the key of an entry that names a file of weights, and the length of the name.
 LOCATION = re.compile(rb"\n\x08location\x12([\x01-\x7f])")
 

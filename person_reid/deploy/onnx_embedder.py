@@ -8,7 +8,7 @@ from PIL import Image
 from person_reid.arrays import flaw
 from person_reid.data.images.image_files import Limits, Pixels, fit_image, probe_image
 from person_reid.deploy.contents import CONTENTS_KEY, Contents
-from person_reid.deploy.exported_files import import_runtime, open_for_library
+from person_reid.deploy.exported_files import import_runtime, onnx_settings, open_for_library
 from person_reid.device import available_cores
 from person_reid.errors import UserError, first_line
 from person_reid.retrieval.similarity import Features
@@ -34,10 +34,7 @@ class OnnxEmbedder:
         self.source = Path(path)
         self.flip, self.limits = flip, limits
         onnxruntime = import_runtime("onnxruntime")
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = available_cores()
-        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        settings.log_severity_level = 3
+        settings = onnx_settings(available_cores())
         try:
             with open_for_library(self.source) as content:
                 self._session = onnxruntime.InferenceSession(

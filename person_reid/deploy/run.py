@@ -24,7 +24,7 @@ import torch
 from person_reid.config.export import READABLE
 from person_reid.config.option import OptionError
 from person_reid.deploy.contents import CONTENTS_KEY, Contents
-from person_reid.deploy.exported_files import import_runtime, open_for_library
+from person_reid.deploy.exported_files import import_runtime, onnx_settings, open_for_library
 from person_reid.deploy.interface import (
     DeclaredInterface,
     Preparation,
@@ -244,11 +244,7 @@ def _open_onnx(
     path: Path, device: torch.device, dtype: torch.dtype | None, output: str | None
 ) -> OpenedFile:
     onnxruntime = import_runtime("onnxruntime")
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = torch.get_num_threads()
-    # Other processes need the cores as well.
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    settings.log_severity_level = 3
+    settings = onnx_settings(torch.get_num_threads())
     with open_for_library(path) as source:
         session = onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
         text: str | None = session.get_modelmeta().custom_metadata_map.get(CONTENTS_KEY)

@@ -10,19 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from person_reid.data.video.crops import CROP_NAME, number_and_frame
-from person_reid.gallery.gallery import Gallery
-from person_reid.gallery.metadata import UNKNOWN_ABOUT, About, Filter, filters_of
-
-ASKED_AT_ONCE = 500  # images of one filter
+from person_reid.gallery.gallery import Gallery, ReadGallery
+from person_reid.gallery.metadata import UNKNOWN_ABOUT, About, Filter
 
 
 def known_abouts(gallery: Gallery, paths: Iterable[Path]) -> dict[Path, About]:
-    """Return {path: the facts} of those images that are in a gallery."""
-    found: dict[Path, About] = {}
-    for some in filters_of(list(paths), ASKED_AT_ONCE):
-        for images in gallery.images(some):
-            found.update(images)
-    return found
+    """Return {path: the facts} of those images that are in a gallery.
+
+    They are asked for by filters, by which a file finds that its own indexes are damaged.
+    """
+    return ReadGallery.abouts(gallery, list(paths))
 
 
 def listed_images(gallery: Gallery, listed: Mapping[Path, About]) -> dict[Path, About]:

@@ -10,6 +10,7 @@ from person_reid.gallery.metadata import EVERYTHING, About, Filter, Found, filte
 from person_reid.retrieval.similarity import Features
 
 Image = tuple[Path, About]
+ASKED_AT_ONCE = 500  # images of one filter
 
 
 class ReadGallery(Protocol):
@@ -39,7 +40,7 @@ class ReadGallery(Protocol):
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
         """Return {path: what is known} of those images that are there."""
-        every = (self.images(some) for some in filters_of(paths, 500))
+        every = (self.images(some) for some in filters_of(paths, ASKED_AT_ONCE))
         return {path: about for found in every for images in found for path, about in images}
 
     def values(self, name: str) -> list[str]:

@@ -220,9 +220,8 @@ class LiveGallery:
             }
         )
         before, newest = said.corrected_from, max(images, default=None)
-        if (
-            before and self._shown.get(before) in images
-        ):  # it has another name by this, not by a user
+        # The image has another name now, and no user has given it.
+        if before and self._shown.get(before) in images:
             del self._shown[before]
         if newest:
             self._shown.setdefault(said.person, newest)

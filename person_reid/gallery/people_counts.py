@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from person_reid.gallery.indexed_tracks import IndexedTrack
 from person_reid.gallery.linked_tracks import LinkedTracks
-from person_reid.show.lanes import Stay
+from person_reid.retrieval.stays import Stay
 from person_reid.text import counted, printable
 
 ALL_CAMERAS = ""

@@ -27,6 +27,7 @@ from person_reid.data.video.frames import (
     first_number,
     name_of_frames,
     open_frames,
+    rate_of,
 )
 from person_reid.data.video.track_files import (
     TRACK_FORMATS,
@@ -247,10 +248,7 @@ def describe_tracks(
         getattr(config, name) or getattr(known, name, None) for name in ("camera", "fps", "start")
     )
     frames = open_frames(place, fps)
-    if not frames.fps:
-        raise OptionError(
-            f"{config.frames}: images have no frame rate. Give it: {{fps}}, say.", fps=30
-        )
+    rate = rate_of(frames, config.frames)
     if not camera:
         raise OptionError(f"{config.tracks}: which camera is it of? Give its name by {{camera}}.")
     crops = _crops_folder(index, source, config.crops, known)
@@ -267,7 +265,7 @@ def describe_tracks(
         str(place),
         camera,
         crops,
-        frames.fps,
+        rate,
         start,
         width,
         height,

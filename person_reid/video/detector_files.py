@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from person_reid.data.video.frames import Frame, size_of
-from person_reid.deploy.exported_files import import_runtime, open_for_library
+from person_reid.deploy.exported_files import import_runtime, onnx_settings, open_for_library
 from person_reid.deploy.run import providers, quiet
 from person_reid.device import available_cores
 from person_reid.errors import UserError, first_line
@@ -186,10 +186,7 @@ def _opened(path: Path, device: torch.device) -> OpenedDetector:
 
 def _open_in_onnx(path: Path, device: torch.device) -> OpenedDetector:
     onnxruntime = import_runtime("onnxruntime")
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = available_cores()
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    settings.log_severity_level = 3
+    settings = onnx_settings(available_cores())
     with open_for_library(path) as source:
         session = onnxruntime.InferenceSession(source, settings, providers=providers(device))
     taken = _one_input(path, {each.name: each for each in session.get_inputs()})

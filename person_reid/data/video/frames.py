@@ -61,9 +61,15 @@ def open_frames(place: Path, fps: float | None = None) -> "FrameFolder | Video":
 def open_frames_with_rate(place: Path, fps: float | None = None) -> "FrameFolder | Video":
     """Return the frames of a place, whose rate is known. Raises UserError for any other."""
     frames = open_frames(place, fps)
-    if not frames.fps:
-        raise UserError(f"{place}: images have no frame rate. Give it: --fps 30, say.")
+    rate_of(frames, place)
     return frames
+
+
+def rate_of(frames: "FrameFolder | Video", place: object) -> float:
+    """Return the frames a second. place: what to call them. Raises OptionError if it is unknown."""
+    if not frames.fps:
+        raise OptionError(f"{place}: images have no frame rate. Give it: {{fps}}, say.", fps=30)
+    return frames.fps
 
 
 def name_of_frames(place: Path) -> str:
