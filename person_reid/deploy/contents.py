@@ -1,4 +1,4 @@
-"""What an exported file of this package says of itself, in JSON. It is read without PyTorch."""
+"""The description that an exported file of this package holds, in JSON; it needs no PyTorch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a result, a log or an index calls the network that options name."""
+"""Name the network of some options, as a result, a log or an index calls it."""
 
 from contextlib import suppress
 from pathlib import Path

@@ -18,14 +18,14 @@ BATCH = 32  # images at a time
 
 
 class OnnxEmbedder:
-    """What the service asks of an Embedder, by ONNX Runtime and without PyTorch.
+    """As much of an Embedder as the service needs, by ONNX Runtime and without PyTorch.
 
     path: an ONNX file that tools/export.py --normalise_input wrote, so that it takes pixels.
     flip: add the mirrored image's output, unless the file does so itself.
     limits: the lowest and highest value of images of more than 8 bits.
 
-    The features are those of Embedder(path), but for the rounding of a sum and a length. Raises
-    UserError for another file, and if onnxruntime is not installed.
+    The features differ from what Embedder(path) returns by the rounding of a sum and a length.
+    Raises UserError for another file, and if onnxruntime is not installed.
     """
 
     resize = "bicubic"
