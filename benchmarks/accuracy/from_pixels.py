@@ -27,13 +27,14 @@ from person_reid.data.video.frames import open_frames
 from person_reid.device import select_device
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.indexed_tracks import (
+    cameras_of,
     features_of,
     indexed_tracks,
     read_truth,
     score_people,
     spans,
 )
-from person_reid.gallery.linked_tracks import cameras_of, link_indexed, measured_on_tracks
+from person_reid.gallery.linked_tracks import link_indexed, measured_on_tracks
 from person_reid.retrieval.association import link_tracks, read_travel
 from person_reid.retrieval.identities import identity_f1, listed_boxes, matching_boxes
 from person_reid.text import markdown_table

@@ -27,7 +27,7 @@ from benchmarks.support.parser import Parser, positive
 from person_reid.console import run_script
 from person_reid.gallery.gallery import nobody_has
 from person_reid.gallery.index import SearchIndex
-from person_reid.gallery.indexed_tracks import indexed_tracks, spans
+from person_reid.gallery.indexed_tracks import cameras_of, indexed_tracks, spans
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.gallery.track_records import TrackRecord, record_tracks
 from tools import search
@@ -153,8 +153,7 @@ def group_people(file):
 def link_tracks(file):
     """Link tracks of two cameras, as across.py does."""
     tracks, features = indexed_tracks(SearchIndex(file))
-    cameras = [each.record.camera for each in tracks]
-    found = reid.link_tracks(features, cameras, *spans(tracks))
+    found = reid.link_tracks(features, cameras_of(tracks), *spans(tracks))
     return f"{len(tracks):,} tracks, {len(set(found.labels.tolist()))} people"
 
 

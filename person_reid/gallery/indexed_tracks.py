@@ -172,6 +172,11 @@ def _begins_within(track: Track, record: TrackRecord, period: Filter) -> bool:
     return period.admits(record.path, About(time=begins))
 
 
+def cameras_of(tracks: Sequence[IndexedTrack]) -> list[str]:
+    """Return the camera of each track."""
+    return [each.record.camera for each in tracks]
+
+
 def spans(tracks: Sequence[IndexedTrack]) -> tuple[Seconds, Seconds]:
     """Return starts and ends (T,) of tracks in seconds.
 
@@ -356,7 +361,7 @@ def corrections_of(
         people[name].append(i)
     for name, group in people.items():
         some = [tracks[i] for i in group]
-        apart = two_people([each.record.camera for each in some], *spans(some), travel)
+        apart = two_people(cameras_of(some), *spans(some), travel)
         if apart.any():
             first, second = (some[k] for k in np.argwhere(apart)[0])
             raise UserError(

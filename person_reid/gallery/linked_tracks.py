@@ -23,6 +23,7 @@ from person_reid.gallery.indexed_network import measured_threshold
 from person_reid.gallery.indexed_tracks import (
     Corrections,
     IndexedTrack,
+    cameras_of,
     check_clocks,
     corrections_of,
     listed_names,
@@ -179,11 +180,6 @@ def _said_of_images(
         log.info("%s: somebody has said whom %s show", index.path, counted(count, "track"))
     origins = [options.corrections] * bool(listed) + [str(index.path)] * bool(decided)
     return decided | listed, " and ".join(filter(None, origins))
-
-
-def cameras_of(tracks: list[IndexedTrack]) -> list[str]:
-    """Return the camera of each track."""
-    return [each.record.camera for each in tracks]
 
 
 def _describe(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from person_reid.gallery.indexed_tracks import IndexedTrack, features_of, spans
+from person_reid.gallery.indexed_tracks import IndexedTrack, cameras_of, features_of, spans
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.track_splitting import split_tracks
 
@@ -31,8 +31,7 @@ def split_indexed(
         np.interp(each.frames(), each.track.frames[[0, -1]], span)
         for each, *span in zip(tracks, *spans(tracks), strict=True)
     ]
-    cameras = [each.record.camera for each in tracks]
-    labels = split_tracks([each.features for each in tracks], times, cameras)
+    labels = split_tracks([each.features for each in tracks], times, cameras_of(tracks))
     pieces: list[IndexedTrack] = []
     for each, numbers in zip(tracks, labels, strict=True):
         changes = (np.flatnonzero(np.diff(numbers)) + 1).tolist()
