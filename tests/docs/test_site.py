@@ -22,6 +22,10 @@ def groups():
     return found
 
 
+def test_every_page_is_of_one_kind():
+    assert [*groups()] == ["Begin", "Learn", "Do", "Look up", "Understand"]
+
+
 def test_the_navigation_names_every_page_once():
     named = sorted(path for paths in groups().values() for path in paths)
     pages = [path.relative_to(ROOT).as_posix() for path in [*PAGES, *FURTHER]]
