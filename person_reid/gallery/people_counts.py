@@ -6,8 +6,8 @@ for count in count_people(linked):
 A count is the number of groups of linked tracks, so it depends on the threshold. Lower, the
 threshold joins people; higher, it divides them. `fewest` and `most` are the counts if it were lower
 and higher by UNSURE. Average linkage nests, so the count lies between them. That is a range of
-sensitivity and not an interval of confidence: docs/tracks.md says how often the true number lay in
-it.
+sensitivity and not an interval of confidence. docs/accuracy.md says how often the true number lay
+in it.
 """
 
 from collections import defaultdict
