@@ -8,7 +8,7 @@ needs the packages ftfy and regex, and fast-reid yacs and termcolor.
 
 Both get weights that a rule fills in, and the same images. The rule, names and shapes, a few of the
 authors' features, the largest difference and the commit go to tests/fixtures/families.json, from
-which docs/networks.md has its table and the tests compare again. Nothing of the authors' code is
+which docs/accuracy.md has its table and the tests compare again. Nothing of the authors' code is
 kept.
 """
 

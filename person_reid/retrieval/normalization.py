@@ -87,7 +87,7 @@ class Whitening:
 
     features: (N, D). Whitening as in Jégou and Chum, Negative Evidences and Co-occurrences in Image
     Retrieval: The Benefit of PCA and Whitening, ECCV 2012, but half of it, and shrunk by λ̄: both
-    are better (docs/adaptation.md).
+    are better (docs/accuracy.md).
     Raises UserError for a single image.
     """
 

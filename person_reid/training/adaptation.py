@@ -48,7 +48,7 @@ from person_reid.training.training_images import TrainingImages
 from person_reid.training.writers import drawing
 
 log = logging.getLogger(__name__)
-LEAST_KEPT = 0.1  # docs/adaptation.md has measured values of good and bad runs
+LEAST_KEPT = 0.1  # docs/accuracy.md has measured values of good and bad runs
 LAYER_OPTIONS = (
     "backbone",
     "stride",

@@ -32,7 +32,9 @@ def test_the_pages_say_how_many_networks_there_are_and_what_the_laptop_recipe_re
         path.name: {key for _, key, *_ in MARKED_FIGURES.findall(path.read_text(encoding="utf-8"))}
         for path in PAGES
     }
-    assert {name for name, keys in marked.items() if "networks" in keys} == {"networks.md"}
+    assert {name for name, keys in marked.items() if "networks" in keys} == {
+        "choose-a-network.md"
+    }
     assert {"published", "downloaded"} <= marked["README.md"]
     recipe = "market/osnet_x0_25_laptop single rank1"
     assert {
@@ -89,6 +91,50 @@ def test_a_mark_names_a_figure_of_the_last_runs_of_a_recipe(key, text):
     page = f"before <!-- = {key} -->stale<!-- / --> after"
     assert fill(page, RECORDS) == f"before <!-- = {key} -->{text}<!-- / --> after"
     assert without_marks(fill(page, RECORDS)) == f"before {text} after"
+
+
+PAGE = """# Speed
+
+| | s |
+| --- | --- |
+| fast | 3 |
+
+## Fast networks
+
+| network | s | [mAP](x.md) |
+| --- | --- | --- |
+| **`fast`** | 1 | **2.0 / 3.0** |
+
+| network | GB |
+| --- | --- |
+| `fast` | 5 |
+
+## Others
+
+| slow | 7 |
+"""
+
+
+@pytest.mark.parametrize(
+    "key, text",
+    [
+        ("page.md: Fast networks: fast: mAP", "2.0 / 3.0"),
+        ("page.md: Fast networks: fast: GB", "5"),
+        ("page.md: Speed: fast: s", "3"),
+        ("page.md: Fast networks: slow: s", None),
+        ("page.md: Fast networks: fast: kg", None),
+        ("page.md: None: fast: s", None),
+        ("none.md: Speed: fast: s", None),
+    ],
+)
+def test_a_mark_names_a_cell_of_a_table(key, text, tmp_path, monkeypatch):
+    (tmp_path / "page.md").write_text(PAGE)
+    monkeypatch.setattr("tools.docs.figures.DOCS", tmp_path)
+    if text is None:
+        with pytest.raises(UserError, match="no such figure"):
+            value(key, RECORDS)
+    else:
+        assert value(key, RECORDS) == text
 
 
 UNKNOWN = [

@@ -28,8 +28,9 @@ from tests.support.networks import tested_network
 from tools import compare_networks
 from tools.docs.networks import (
     EQUAL_MARKS,
-    NETWORKS_PAGE,
+    EQUAL_PAGE,
     PUBLISHED_MARKS,
+    PUBLISHED_PAGE,
     equality,
     published_tables,
 )
@@ -84,12 +85,16 @@ def test_the_list_names_every_published_network_once(capsys):
         listing("nothing")
 
 
-def test_the_page_of_networks_holds_the_table():
-    page = NETWORKS_PAGE.read_text(encoding="utf-8")
-    expected = f"{PUBLISHED_MARKS[0]}\n\n{published_tables()}\n{PUBLISHED_MARKS[1]}\n"
-    assert expected in page, "python tools/docs/networks.py writes it again"
-    equal = f"{EQUAL_MARKS[0]}\n\n{equality()}\n{EQUAL_MARKS[1]}\n"
-    assert equal in page, "python tools/docs/networks.py writes it again"
+@pytest.mark.parametrize(
+    ("page", "marks", "made"),
+    [
+        (PUBLISHED_PAGE, PUBLISHED_MARKS, published_tables),
+        (EQUAL_PAGE, EQUAL_MARKS, equality),
+    ],
+)
+def test_the_pages_hold_the_tables(page, marks, made):
+    expected = f"{marks[0]}\n\n{made()}\n{marks[1]}\n"
+    assert expected in page.read_text("utf-8"), "python tools/docs/networks.py writes it again"
 
 
 NAME = "osnet_x0_25_duke"  # a small network whose file has no known checksum and is not on the hub

@@ -15,11 +15,14 @@
     <!-- = market/osnet_x0_25_laptop minutes 1 -->44<!-- / -->
         the minutes of training, for seed 1
     <!-- = market/osnet_x0_25_laptop epochs -->28<!-- / -->
+    <!-- = accuracy.md: Small networks: osnet_x0_25: mAP -->6.5<!-- / -->
+        the cell of a table below a heading of a page in docs/: its row, its column
 
 The runs of a recipe that count have the flags, and the changes to them, of its last run.
 """
 
 import re
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -35,6 +38,8 @@ COUNTED_FIGURES = {
     "published": lambda: len(zoo()),
     "downloaded": lambda: sum(bool(entry.hub and not entry.note) for entry in zoo().values()),
 }
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+MARKUP = re.compile(r"\]\([^)]*\)|[\[`*]")
 ALIKE = ("flags", "test", "rerank", "changes")
 
 
@@ -53,6 +58,8 @@ def value(key: str, records: list[dict[str, Any]]) -> str:
     if key in COUNTED_FIGURES:
         return str(COUNTED_FIGURES[key]())
     try:
+        if key.count(": ") == 3:
+            return cell(*key.split(": "))
         name, what, *rest = key.split()
         runs = last_runs(name, records)
         last = runs[-1]
@@ -66,12 +73,28 @@ def value(key: str, records: list[dict[str, Any]]) -> str:
         values = [
             figure(run["figures"][what], measure, definition or "trapezoidal") for run in runs
         ]
-    except (IndexError, KeyError, StopIteration, TypeError, ValueError) as error:
+    except (IndexError, KeyError, OSError, StopIteration, TypeError, ValueError) as error:
         raise UserError(
             f"<!-- = {key} -->: no such figure in the results; "
             "tools/docs/figures.py shows the form."
         ) from error
     return with_deviation(values) if rest[1:] == ["±"] else f"{mean(values):.1f}"
+
+
+def cell(page: str, heading: str, row: str, column: str) -> str:
+    """Return a cell of the first table below a heading that has this row and this column."""
+    head: list[str] | None = None
+    text = (DOCS / page).read_text(encoding="utf-8")
+    section = re.split(rf"^#+ {re.escape(heading)}$", text, flags=re.M)[1]
+    for line in re.split("^#+ ", section, flags=re.M)[0].splitlines():
+        if not line.startswith("|"):
+            head = None
+            continue
+        cells = [part.strip() for part in MARKUP.sub("", line).strip("|").split("|")]
+        head = head or cells
+        if cells[0] == row and column in head:
+            return cells[head.index(column)]
+    raise KeyError(row)
 
 
 def last_runs(name: str, records: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
-"""Write the list of networks, and the tables of published ones into docs/networks.md.
+"""Write the list of networks, and the tables of the published ones into docs.
 
-The list is person_reid/models/networks.txt, which `python model.py` prints. The tables say how near
-the features are to their authors'. Every network of the list is built to count its parameters and
+The list is person_reid/models/networks.txt, which `python model.py` prints. The tables are those of
+docs/published-networks.md, and one of docs/accuracy.md, which says how near the features are to
+their authors'. Every network of the list is built to count its parameters and
 multiply-adds.
 
 python tools/docs/networks.py
@@ -25,17 +26,18 @@ NETWORKS_HEADER = (
     f"{'':18}{'parameters':>12}{'multiply-adds':>15}{'feature':>9}{'input':>10}   "
     "licence of the weights"
 )
-NETWORKS_PAGE = ROOT / "docs" / "networks.md"
+PUBLISHED_PAGE = ROOT / "docs" / "published-networks.md"
+EQUAL_PAGE = ROOT / "docs" / "accuracy.md"
 PUBLISHED_MARKS = "<!-- published -->", "<!-- its end -->"
 EQUAL_MARKS = "<!-- equal -->", "<!-- end of equal -->"
 RECORDS = ROOT / "tests" / "fixtures" / "families.json"  # written by benchmarks/peers/families.py
 
 
 def main() -> None:
-    """Write the list and the page."""
+    """Write the list and the tables."""
     write_text(LIST, table())
-    put(NETWORKS_PAGE, *PUBLISHED_MARKS, published_tables())
-    put(NETWORKS_PAGE, *EQUAL_MARKS, equality())
+    put(PUBLISHED_PAGE, *PUBLISHED_MARKS, published_tables())
+    put(EQUAL_PAGE, *EQUAL_MARKS, equality())
 
 
 def published_tables() -> str:

@@ -123,7 +123,7 @@ class FamilyBackbone(Backbone):
             )
 
     def licence(self) -> str:
-        return "none; docs/networks.md has its authors' licence"
+        return "none; docs/published-networks.md has its authors' licence"
 
 
 @dataclass(frozen=True)
