@@ -32,9 +32,7 @@ def test_the_pages_say_how_many_networks_there_are_and_what_the_laptop_recipe_re
         path.name: {key for _, key, *_ in MARKED_FIGURES.findall(path.read_text(encoding="utf-8"))}
         for path in PAGES
     }
-    assert {name for name, keys in marked.items() if "networks" in keys} == {
-        "choose-a-network.md"
-    }
+    assert {name for name, keys in marked.items() if "networks" in keys} == {"choose-a-network.md"}
     assert {"published", "downloaded"} <= marked["README.md"]
     recipe = "market/osnet_x0_25_laptop single rank1"
     assert {
