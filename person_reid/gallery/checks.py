@@ -75,6 +75,8 @@ def known_of(abouts: Mapping[Any, About], paths: Iterable[str | Path]) -> list[A
     """
     if not isinstance(abouts, Mapping):
         raise UserError(f"abouts: expected {{path: About}}, found {abouts!r:.60}.")
+    if not abouts:
+        return [UNKNOWN_ABOUT for _ in paths]
     found = []
     for path in paths:
         about = abouts.get(path) or abouts.get(str(path)) or abouts.get(Path(path), UNKNOWN_ABOUT)

@@ -384,6 +384,9 @@ class IndexFile(SqliteFile):
 
     def knows(self, token: str) -> bool:
         """Return whether an addition to this file wrote the token, or it names the latest state."""
+        return self._kept(self._knows, token)
+
+    def _knows(self, token: str) -> bool:
         return token == self.latest()[0] or bool(self.reached(token))
 
     def _additions(self, which: str, values: Sequence[Any] = ()) -> list[tuple[str, int]]:
@@ -522,6 +525,9 @@ class IndexFile(SqliteFile):
 
     def width(self) -> int | None:
         """Return the width of the features in the index, if it is known."""
+        return self._kept(self._width)
+
+    def _width(self) -> int | None:
         sizes = self._rows("SELECT length(feature) FROM images LIMIT 1")
         if sizes and not sizes[0][0]:
             raise self._damaged("a feature is cut short")
@@ -547,11 +553,10 @@ class IndexFile(SqliteFile):
             raise self._damaged("a feature is cut short")
         stored = np.frombuffer(b"".join(values), self._stored).reshape(len(values), -1)
         features = stored.astype(np.float32, copy=False)
-        if found := flaw(features, lambda i: self._images([id_of(i)])[id_of(i)][0]):
-            raise self._damaged(found)
         squares = np.einsum("nd,nd->n", features, features)
-        if (np.abs(squares - 1) > FEATURE_ROUNDING).any():
-            raise self._damaged("a feature is not of length 1, as all are that were added")
+        if not (np.abs(squares - 1) <= FEATURE_ROUNDING).all():  # also if one of them is NaN
+            odd = flaw(features, lambda i: self._images([id_of(i)])[id_of(i)][0])
+            raise self._damaged(odd or "a feature is not of length 1, as all are that were added")
         self._check_sums(stored, checksums)
         # an image's cosine with itself is 1
         return features if self.codes == "float32" else features / np.sqrt(squares)[:, None]

@@ -26,6 +26,7 @@ MOST_KEPT = 64  # answers of the file, nearly all of them the images that a filt
 PAGE = 16384
 
 T = TypeVar("T")
+State = tuple[int, int]  # changes by other processes, and by this one
 
 
 class SqliteFile:
@@ -34,7 +35,8 @@ class SqliteFile:
     def __init__(self, path: str | Path) -> None:
         self.path = _path_of(path)
         self.new = not self.path.exists()
-        self._cache: tuple[tuple[int, int], dict[Any, Any]] = (0, 0), {}
+        self._cache: tuple[State, dict[Any, Any]] = (0, 0), {}
+        self._state: State | None = None  # while a transaction reads, in which it cannot change
         if not self.new:
             regular_file(self.path, STORE, "the file of an index")
             check_log(self.path)
@@ -127,7 +129,7 @@ class SqliteFile:
 
         It does not matter whether this process or another has changed the file.
         """
-        state = self._rows("PRAGMA data_version")[0][0], self.database.total_changes
+        state = self._state or self._current_state()
         if self._cache[0] != state:
             self._cache = state, {}
         kept, key = self._cache[1], (read.__name__, *arguments)
@@ -136,6 +138,10 @@ class SqliteFile:
         if len(kept) > MOST_KEPT:
             del kept[next(iter(kept))]
         return value
+
+    def _current_state(self) -> State:
+        """Return what changes when this process or another changes the file."""
+        return self._rows("PRAGMA data_version")[0][0], self.database.total_changes
 
     @contextmanager
     def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
@@ -157,12 +163,16 @@ class SqliteFile:
                 if writes:
                     self._upgrade()
                     stamp(self._rows)
+                else:
+                    self._state = self._current_state()
                 yield
             self._rows("COMMIT")
         except BaseException:
             if self.database.in_transaction:  # SQLite has ended it already if the disk is full
                 self._rows("ROLLBACK")
             raise
+        finally:
+            self._state = None
 
     def _upgrade(self) -> None:
         """Bring a file of an earlier version, or a new one, to the latest."""

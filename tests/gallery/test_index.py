@@ -152,11 +152,12 @@ def test_an_open_index_finds_what_another_process_has_left(features, tmp_path, s
 
 
 def test_what_is_kept_is_of_the_present_file_and_of_few_filters(features, tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite_file, "MOST_KEPT", 5)
+    monkeypatch.setattr(sqlite_file, "MOST_KEPT", 6)
     index = filled(tmp_path / "a.index", features)
     for track in range(9):
         index.search(features[:1], 3, among=Filter(track=str(track)))
     assert {*index._cache[1]} == {
+        ("_width",),
         ("_count_after", 0),
         ("_every", 0),
         ("_confirmed",),
@@ -164,7 +165,7 @@ def test_what_is_kept_is_of_the_present_file_and_of_few_filters(features, tmp_pa
     }
     SearchIndex(index.path).describe({"3.jpg": About(camera="new")})
     index.search(features[:1], 3)
-    assert {*index._cache[1]} == {("_count_after", 0), ("_every", 0)}
+    assert {*index._cache[1]} == {("_width",), ("_count_after", 0), ("_every", 0)}
 
 
 def test_images_that_come_while_lists_are_made_are_listed_once(
