@@ -5,8 +5,8 @@
 
 The collection `people` holds the images, and `people_about` what the gallery remembers: its
 network, and when images were forgotten. milvus_server.py explains addresses. Milvus 2.6 or newer.
-docs/search.md gives the reasons for the layout of a new collection; one that was made otherwise
-goes on as it is.
+docs/how-it-works.md gives the reasons for the layout of a new collection; one that was made
+otherwise goes on as it is.
 """
 
 import json

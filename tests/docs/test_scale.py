@@ -1,19 +1,19 @@
-"""docs/scale.md, and the arithmetic of benchmarks/gallery/scale.py."""
+"""The tables of large galleries, and the arithmetic of benchmarks/gallery/scale.py."""
 
 import pytest
 
 from benchmarks.gallery import scale
 from tests.support import ROOT
 
-PAGE = ROOT / "docs" / "scale.md"
+PAGE = ROOT / "docs" / "benchmarks.md"
 
 
 def test_the_page_is_in_step_with_what_was_measured(tmp_path):
-    copy = tmp_path / "scale.md"
+    copy = tmp_path / "benchmarks.md"
     copy.write_text(PAGE.read_text(encoding="utf-8"), encoding="utf-8")
     scale.main(["--save", str(copy)])
     assert copy.read_text(encoding="utf-8") == PAGE.read_text(encoding="utf-8"), (
-        "python benchmarks/gallery/scale.py --save docs/scale.md"
+        "python benchmarks/gallery/scale.py --save docs/benchmarks.md"
     )
 
 

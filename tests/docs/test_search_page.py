@@ -1,4 +1,4 @@
-"""The commands of docs/search.md do what the page says, one by one, on a few small images."""
+"""The commands of docs/search.md and docs/milvus.md do what they say, on a few small images."""
 
 import shutil
 
@@ -13,7 +13,8 @@ from tests.support.scripts import run
 
 COMMANDS = [
     each
-    for each in commands((ROOT / "docs/search.md").read_text())
+    for page in ("docs/search.md", "docs/milvus.md")
+    for each in commands((ROOT / page).read_text(encoding="utf-8"))
     if each.script == "tools/search.py"
 ]
 SERVER = "milvus://localhost:19530/people"
@@ -53,12 +54,12 @@ def cwd(tmp_path_factory):
     return cwd
 
 
-def test_the_page_has_every_command():
+def test_the_pages_have_every_command():
     asked = {each.arguments[0] for each in COMMANDS}
     assert asked == {*SEARCH_COMMANDS}
 
 
-def test_the_commands_of_the_page_run_in_their_order(cwd):
+def test_the_commands_of_the_pages_run_in_their_order(cwd):
     pytest.importorskip("milvus_lite", reason="Milvus Lite stands in for a server")
     # Not while a command runs: the import closes the handlers of other libraries' logs, and that of
     # absl, which OpenVINO imports, closes its stream unless it is sys.stderr, which `run`

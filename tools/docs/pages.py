@@ -3,8 +3,8 @@
 python tools/docs/pages.py
 
 docs/results.jsonl holds the figures, and tools/docs/figures.py shows how prose marks them. The
-tables of docs/results.md are written by python tools/reproduce.py --table, and docs/scale.md by
-python benchmarks/gallery/scale.py --save docs/scale.md.
+tables of docs/results.md are written by python tools/reproduce.py --table, and those of a large
+gallery by python benchmarks/gallery/scale.py --save docs/benchmarks.md.
 """
 
 import sys
