@@ -51,7 +51,7 @@ MEASURED = [
     Measured(1_000_000, 34.1, 24.4, 1.23, 0.79, 2.16, 3.6),
     Measured(10_000_000, 362.9, 298.2, 12.34, 1.68, 4.76, 16.0),
 ]
-SOURCE = "Measured on two cores of an AMD EPYC, 2026-11-28 ([searches](#searches-in-a-large-gallery))."
+SOURCE = "Two cores of an AMD EPYC, 2026-11-28 ([searches](#searches-in-a-large-gallery))."
 # A graph of Milvus's default index, by FAISS on one core: images added a second, ms a query, recall
 GRAPH = {"images": 200_000, "added": 1867.8, "query": 0.247, "recall": 0.989}
 EMBEDDED = "market/osnet_x1_0"  # in docs/costs.jsonl: OSNet x1.0 at 256×128
