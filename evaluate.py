@@ -6,6 +6,7 @@
     python evaluate.py --save_per_query queries.csv
     python evaluate.py --by cameras                       # a table for each pair of cameras
     python evaluate.py --scores similarities.npy          # your own matrix, queries × gallery
+    python evaluate.py --bootstrap                        # with 95 % confidence intervals
     python evaluate.py --clothes                          # LTCC, PRCC
     python evaluate.py --gap 30                           # people of videos, 30 frames later
 
@@ -13,24 +14,32 @@ Prints one line for single queries and, if there is a multi_query.mat, one for m
 Needs no PyTorch: NumPy, SciPy, threadpoolctl and tqdm suffice.
 """
 
+import logging
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 import person_reid as reid
-from person_reid.config.evaluate import EvaluateConfig, EvaluationOptions, RankingOptions
+from person_reid.config.evaluate import (
+    CONFIDENCE,
+    EvaluateConfig,
+    EvaluationOptions,
+    RankingOptions,
+)
 from person_reid.config.forms import listed_numbers
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
 from person_reid.files import write_json
-from person_reid.retrieval.metric_tables import figure_rows, written_table
+from person_reid.retrieval.bootstrap import Interval, interval_line
+from person_reid.retrieval.metric_tables import figure_rows, interval_rows, written_table
 from person_reid.retrieval.protocols import by_protocol, ranking_options, scores_by
 from person_reid.retrieval.similarity import unit_rows
 
 if TYPE_CHECKING:
     import torch
 
+log = logging.getLogger(__name__)
 Rescore = Callable[..., Any]
 """(query features, gallery features, device) → scores."""
 
@@ -79,15 +88,23 @@ def report(
     # Measure each, and print its line.
     ranks = listed_numbers(config.ranks)
     measured: dict[str, reid.Metrics] = {}
+    intervals: dict[str, dict[str, Interval]] = {}
     parts: dict[str, dict[str, reid.Metrics]] = {}
     with redirect_stdout(sys.stderr if config.for_files else sys.stdout):
         for kind, images in asked.items():
             scores = rescore(images.features, gallery.features, device) if rescore else None
             for protocol, metrics in by_protocol(config, images, gallery, scores, device, world):
                 words = f"{kind}{'re-ranked ' if rescore else ''}{protocol}"
-                measured[words.strip() or "single"] = metrics
+                name = words.strip() or "single"
+                measured[name] = metrics
                 if leads:
                     print(metrics.line(words, ranks))
+                if (
+                    leads
+                    and config.bootstrap
+                    and (ends := intervals_of(metrics, words, ranks, config.bootstrap))
+                ):
+                    intervals[name] = ends
         first = next(iter(measured.values()))
         if config.by == "identities":
             parts = {"identity": reid.by_identity(query, first)}
@@ -102,23 +119,41 @@ def report(
 
     # Write the figures, each with its protocol.
     if leads:
-        show(config, measured, parts, ranks)
+        show(config, measured, intervals, parts, ranks)
+
+
+def intervals_of(
+    metrics: reid.Metrics, words: str, ranks: list[int], draws: int
+) -> dict[str, Interval]:
+    """Return the confidence intervals of the figures, and print them; say so if there are none."""
+    try:
+        found = reid.confidence_intervals(metrics, ranks, draws)
+    except reid.UserError as error:  # the other protocols may have more identities
+        log.warning("%s%s", words, error)
+        return {}
+    print(interval_line(metrics, found, words))
+    return found
 
 
 def show(
     config: EvaluationOptions,
     measured: dict[str, reid.Metrics],
+    intervals: dict[str, dict[str, Interval]],
     parts: dict[str, dict[str, reid.Metrics]],
     ranks: list[int],
 ) -> None:
     """Print the tables that were asked for, and write the JSON file."""
     if config.for_files:
-        print(written_table(*figure_rows(measured, ranks), config))
+        head, rows = figure_rows(measured, ranks)
+        print(written_table(head, rows + interval_rows(intervals), config))
     for name, figures in parts.items():
         head, rows = figure_rows(figures, ranks)
         print(written_table([name, *head[1:]], rows, config))
     if config.json:
         found = {name: metrics.figures(ranks) for name, metrics in measured.items()}
+        for name, ends in intervals.items():
+            drawn = {"draws": config.bootstrap, "identities": len(set(measured[name].identities))}
+            found[name]["intervals"] = {"confidence": CONFIDENCE, **drawn, **ends}
         for name, figures in parts.items():
             found[f"by {name}"] = {part: each.figures(ranks) for part, each in figures.items()}
         write_json(config.json, found)

@@ -59,6 +59,8 @@ from .models.registry import register_backbone as register_backbone
 from .models.weights import load_weights as load_weights
 from .registration import load_plugin as load_plugin
 from .retrieval.association import link_tracks as link_tracks
+from .retrieval.bootstrap import confidence_intervals as confidence_intervals
+from .retrieval.bootstrap import paired_differences as paired_differences
 from .retrieval.extract import extract as extract
 from .retrieval.extract import extract_split as extract_split
 from .retrieval.metric_tables import save_per_query as save_per_query

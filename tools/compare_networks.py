@@ -6,12 +6,17 @@
     python tools/compare_networks.py --networks published --test_dirs ../Market/pytorch
     python tools/compare_networks.py --networks osnet_x0_25=osnet.pth \\
       "reid.xml --bgr --range 0..255" --test_dirs a b --save networks.png --json networks.json
+    python tools/compare_networks.py --results a.mat b.mat   # is b better than a?
 
 A network is the name of a run, a folder of tools/save_pretrained.py, an exported file,
 BACKBONE=FILE for a weight file, or a name that `python model.py --published` lists. Further flags
 of test.py may follow it, in quotes. The word `published` stands for all published networks whose
 files are on this machine. The time is for one view of an image on the CPU, without decoding; set
 OMP_NUM_THREADS=1 to measure one core.
+
+--bootstrap also compares each network with the first on the same queries: the difference of their
+figures, its 95 % confidence interval, and the p-value of a sign-flip test, both over identities.
+--results does so for the features that test.py wrote.
 """
 
 import shlex
@@ -26,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.compare_networks import CompareNetworksConfig
+from person_reid.config.evaluate import BOOTSTRAP_DRAWS, CONFIDENCE
 from person_reid.config.export import READABLE
 from person_reid.config.look import TableForm, own_or
 from person_reid.config.tested import TestConfig
@@ -35,30 +41,30 @@ from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.exported_files import file_size
 from person_reid.deploy.find import tested_network
-from person_reid.deploy.publish import accuracy, milliseconds
+from person_reid.deploy.publish import about_data, milliseconds, query_and_gallery
 from person_reid.files import real, with_ending, write_json
 from person_reid.models.published.hub import on_disk, weight_file
 from person_reid.models.weight_files import SAFETENSORS
 from person_reid.retrieval import metric_tables
+from person_reid.retrieval.results import RESULT, check_same_images
 from person_reid.text import as_command
 
 PUBLISHED_COLUMN = "published"
+Row = dict[str, Any]
+Rankings = dict[str, reid.Metrics]  # of each test set
 
 
 @spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Measure every network on every test set; print, write and draw the result."""
     config = parse(CompareNetworksConfig, argv, __doc__)
-    check_test_sets(config.test_dirs)
     check_outputs(config, json=[config.json], save=[config.save])
-    texts = named_here(config.networks)
-    networks = [network_named(text, "networks", config.gpu_ids) for text in texts]
-    names = own_or(short_names(texts), config.labels)
-    rows = [
-        measure(name, network, config.test_dirs)
-        for name, network in zip(names, networks, strict=True)
-    ]
+    rows, rankings = of_results(config.results) if config.results else of_networks(config)
     print(table(rows, config, config.labels))
+    if config.results or config.bootstrap:
+        differ = differences(rows, rankings, config.bootstrap or BOOTSTRAP_DRAWS)
+        print(f"\n{difference_table(differ, config)}")
+        rows = [rows[0], *differ]
     if config.json:
         write_json(config.json, rows)
     if config.save:
@@ -66,8 +72,39 @@ def main(argv: list[str] | None = None) -> None:
             draw_accuracy_by_time,  # matplotlib loads slowly
         )
 
+        names = [row["network"] for row in rows]
         labels = config.labels and ",".join(dict.fromkeys(names))  # the rows already have them
         draw_accuracy_by_time(rows, config.save, replace(config, labels=labels))
+
+
+def of_networks(config: CompareNetworksConfig) -> tuple[list[Row], list[Rankings]]:
+    """Return a line of the table for each network, and its rankings."""
+    check_test_sets(config.test_dirs)
+    texts = named_here(config.networks)
+    if config.bootstrap and len(texts) < 2:
+        raise reid.OptionError("{bootstrap}: expected two {networks} or more.")
+    networks = [network_named(text, "networks", config.gpu_ids) for text in texts]
+    names = own_or(short_names(texts), config.labels)
+    measured = [
+        measure(name, network, config.test_dirs)
+        for name, network in zip(names, networks, strict=True)
+    ]
+    return [row for row, _ in measured], [rankings for _, rankings in measured]
+
+
+def of_results(files: Sequence[str]) -> tuple[list[Row], list[Rankings]]:
+    """Return the same for files of test.py, which must be of the same images."""
+    first = reid.load_result(files[0], paths=True)
+    reid.remark_unmatched(*first)
+    title = f"{len(first[0]):,} queries, {len(first[1]):,} gallery images"
+    rows, rankings = [], []
+    for name, file in zip(shortened(files, files), files, strict=True):
+        sets = reid.load_result(file, paths=True)
+        check_same_images(first, files[0], sets, file)
+        figures, ranking = ranked(*sets)
+        rows.append({"network": name, "accuracy": {title: figures}})
+        rankings.append({title: ranking})
+    return rows, rankings
 
 
 def named_here(texts: Sequence[str]) -> list[str]:
@@ -87,34 +124,50 @@ def short_names(texts: Sequence[str]) -> list[str]:
 
     Where such names would be the same, they stay as they are.
     """
-    named = [shlex.split(text)[0].rpartition("=")[2] for text in texts]
-    short = [
-        with_ending(real(name).name or "root", "", *READABLE, ".pth", ".safetensors").name
-        for name in named
-    ]
+    return shortened([shlex.split(text)[0].rpartition("=")[2] for text in texts], texts)
+
+
+def shortened(files: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """Return the names of files without folders and endings, or the texts if these differ more."""
+    endings = (*READABLE, ".pth", ".safetensors", RESULT.suffix)
+    short = [with_ending(real(name).name or "root", "", *endings).name for name in files]
     return short if len(set(short)) == len(texts) else list(texts)
 
 
-def measure(name: str, network: TestConfig, test_dirs: Sequence[str]) -> dict[str, Any]:
-    """Return the figures of a network, for a line of the table.
+def measure(name: str, network: TestConfig, test_dirs: Sequence[str]) -> tuple[Row, Rankings]:
+    """Return the figures of a network, for a line of the table, and its rankings.
 
-    They are {"network", "milliseconds", "megabytes", "accuracy": {test set: {"rank1", "mAP",
-    "mAP_step"}}}. Figures of accuracy are fractions, as in every file of figures.
+    The figures are {"network", "milliseconds", "megabytes", "accuracy": {test set: figures}}.
     """
     embedder = reid.open_embedder(network)
-    found = {}
+    accuracy: dict[str, dict[str, float]] = {}
+    rankings: Rankings = {}
     for test_dir in test_dirs:
-        row = accuracy(embedder, test_dir)
-        title = row.data_set if row.data_set not in found else test_dir
-        percents = {"rank1": row.rank1, "mAP": row.mean_ap, "mAP_step": row.step_ap}
-        found[title] = {name: round(percent / 100, 4) for name, percent in percents.items()}
+        data_set, _ = about_data(test_dir)
+        title = data_set if data_set not in accuracy else test_dir
+        sets = query_and_gallery(embedder, test_dir)
+        reid.remark_unmatched(*sets)
+        accuracy[title], rankings[title] = ranked(*sets)
     on_cpu = reid.open_embedder(replace(network, gpu_ids="-1", no_flip=not embedder.flips_inside))
-    return {
+    row = {
         "network": name,
         "milliseconds": round(milliseconds(on_cpu), 2),
         "megabytes": round(megabytes(network), 2),
-        "accuracy": found,
+        "accuracy": accuracy,
     }
+    return row, rankings
+
+
+def ranked(
+    query: reid.FeatureSet, gallery: reid.FeatureSet
+) -> tuple[dict[str, float], reid.Metrics]:
+    """Return {"rank1", "mAP", "mAP_step"} of a ranking, and the ranking.
+
+    The figures are fractions, as in every file of figures.
+    """
+    found, step = reid.evaluate(query, gallery), reid.evaluate(query, gallery, ap="step")
+    figures = {"rank1": found.rank(1), "mAP": found.mAP, "mAP_step": step.mAP}
+    return {name: round(value, 4) for name, value in figures.items()}, found
 
 
 def megabytes(network: TestConfig) -> float:
@@ -130,18 +183,56 @@ def table(rows: Sequence[dict[str, Any]], form: TableForm, labels: str | None = 
     labels: see metric_tables.written_table.
     """
     sets, cells = list(rows[0]["accuracy"]), []
+    costs = {
+        title: name
+        for title, name in (("ms an image", "milliseconds"), ("MB", "megabytes"))
+        if name in rows[0]
+    }
     for row in rows:
         pairs = [
             [f"{100 * found['rank1']:.2f}", f"{100 * found['mAP']:.2f}"]
             for found in row["accuracy"].values()
         ]
         figures = chain(*pairs) if form.for_files else map(" / ".join, pairs)
-        cells.append([row["network"], *figures, str(row["milliseconds"]), str(row["megabytes"])])
+        cells.append([row["network"], *figures, *(str(row[name]) for name in costs.values())])
     names = ("Rank@1, %", "mAP, %") if form.for_files else ("Rank@1 / mAP, %",)
     of_sets = [f"{each}: {name}" for each in sets for name in names]
-    return metric_tables.written_table(
-        ["network", *of_sets, "ms an image", "MB"], cells, form, labels
-    )
+    return metric_tables.written_table(["network", *of_sets, *costs], cells, form, labels)
+
+
+def differences(rows: Sequence[Row], rankings: Sequence[Rankings], draws: int) -> list[Row]:
+    """Return the rows but the first, each with what its figures are above those of the first."""
+    found = []
+    for row, ranking in zip(rows[1:], rankings[1:], strict=True):
+        of_sets = {
+            title: reid.paired_differences(rankings[0][title], metrics, (1,), draws)
+            for title, metrics in ranking.items()
+        }
+        figures = {
+            title: {name: each._asdict() for name, each in of_set.items()}
+            for title, of_set in of_sets.items()
+        }
+        found.append(row | {"compared_with": rows[0]["network"], "differences": figures})
+    return found
+
+
+def difference_table(rows: Sequence[Row], form: TableForm) -> str:
+    """Return a table of differences, in points of a percent, with their intervals and p-values."""
+    cells = [
+        [
+            title,
+            f"{row['network']} - {row['compared_with']}",
+            name.replace("rank", "Rank@"),
+            *(f"{100 * figure[end]:.2f}" for end in ("value", "low", "high")),
+            f"{figure['p']:.4f}",
+        ]
+        for row in rows
+        for title, figures in row["differences"].items()
+        for name, figure in figures.items()
+    ]
+    share = f"{100 * CONFIDENCE:g} %"
+    head = ["test set", "networks", "figure", "difference", f"{share} from", f"{share} to", "p"]
+    return metric_tables.written_table(head, cells, form)
 
 
 if __name__ == "__main__":

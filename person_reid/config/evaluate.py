@@ -10,6 +10,7 @@ from person_reid.config.option import (
     WEIGHT,
     WHOLE,
     Options,
+    Range,
     listed,
     option,
     redeclared,
@@ -22,6 +23,9 @@ RERANK_NAMES = ("k-reciprocal", "gnn", "aqe")
 OF_GALLERY = ("multi_query", "ap", "ignore_cameras", "clothes", "save_per_query", "by", "scores")
 PARTS = ("cameras", "identities")
 SEARCH_NAMES = ("exact", "faiss", "faiss-hnsw")
+CONFIDENCE = 0.95  # of an interval
+BOOTSTRAP_DRAWS = 10_000
+ENOUGH_DRAWS = Range("from 100 to 1000000", lambda number: 100 <= number <= 1_000_000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,12 @@ class EvaluationOptions(TableForm):
     ranks: str = option("1,5,10", "the k of each Rank@k", form=ranks, metavar="K,K")
     by: str | None = option(
         None, "also print a table for each pair of cameras, or for each identity", choices=PARTS
+    )
+    bootstrap: int | None = option(
+        None,
+        "also print 95 % confidence intervals, from N draws of identities (without N: 10000)",
+        range=ENOUGH_DRAWS,
+        bare=BOOTSTRAP_DRAWS,
     )
     json: str | None = option(
         None, "also write the figures to a file", form=file_ending_in(".json"), metavar="FILE"

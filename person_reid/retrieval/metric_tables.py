@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from person_reid.config.evaluate import CONFIDENCE
 from person_reid.config.look import TableForm
 from person_reid.data.own.words import NUMBERS, words_beside
 from person_reid.files import csv_text, write_csv
@@ -65,6 +66,18 @@ def figure_rows(
         rows.append([f"{name}{protocol}", *map(with_deviation, figures)])
     mean_ap = next(metrics.ap_name for run in runs.values() for metrics in together(run))
     return ["run", *(f"Rank@{k}" for k in ranks), mean_ap, "mINP"], rows
+
+
+def interval_rows(intervals: Mapping[str, Mapping[str, tuple[float, float]]]) -> list[list[str]]:
+    """Return rows below those of figure_rows: the lower and upper ends of intervals, in percent."""
+    return [
+        [
+            f"{name}, {100 * CONFIDENCE:g} % {end}",
+            *(f"{100 * found[place]:.2f}" for found in ends.values()),
+        ]
+        for name, ends in intervals.items()
+        for place, end in enumerate(("from", "to"))
+    ]
 
 
 def by_seed(runs: Mapping[str, Measured]) -> dict[str, list[Measured]]:

@@ -64,6 +64,7 @@ class Metrics:
     inverse_negative_penalty: in [0, 1].
     first_match: the 0-based rank of the first match among the valid gallery, or -1 without a match.
     num_matches: the number of matches in the gallery.
+    identities: the label of the query.
     gallery_size: the number of gallery images.
     ap: the name of the average precision, a key of AVERAGE_PRECISIONS, or RECIPROCAL_RANK.
     protocol: what differs from the usual protocol, in words, such as "cameras ignored".
@@ -73,6 +74,7 @@ class Metrics:
     inverse_negative_penalty: npt.NDArray[np.float64]
     first_match: Integers
     num_matches: Integers
+    identities: Integers
     gallery_size: int
     ap: str = "trapezoidal"
     protocol: str = ""
@@ -81,6 +83,7 @@ class Metrics:
         "inverse_negative_penalty",
         "first_match",
         "num_matches",
+        "identities",
     )
 
     @property
@@ -105,6 +108,18 @@ class Metrics:
         """
         return float(self.inverse_negative_penalty.mean())
 
+    def per_query(self, ranks: Sequence[int] = RANKS) -> dict[str, npt.NDArray[Any]]:
+        """Return {"rank1", "rank5", "rank10", "mAP" or "MRR", "mINP"}, (Q,) each.
+
+        Each mean is the figure of that name.
+        """
+        found = self.first_match >= 0
+        return {
+            **{f"rank{k}": found & (self.first_match < _checked_rank(k)) for k in ranks},
+            "MRR" if self.ap == RECIPROCAL_RANK else "mAP": self.average_precision,
+            "mINP": self.inverse_negative_penalty,
+        }
+
     def of(self, queries: npt.NDArray[Any]) -> Metrics:
         """Return the Metrics of some queries: their indices, or (Q,) whether each is meant."""
         return replace(self, **{name: getattr(self, name)[queries] for name in self.PER_QUERY})
@@ -118,9 +133,7 @@ class Metrics:
 
         Raises UserError for a k that is not whole, or below 1.
         """
-        if whole_number(k, "k") < 1:
-            raise UserError(f"Rank@{k}: expected 1 or above.")
-        return float(self.cmc[min(k, self.gallery_size) - 1])
+        return float(self.cmc[min(_checked_rank(k), self.gallery_size) - 1])
 
     @property
     def ap_name(self) -> str:
@@ -143,9 +156,7 @@ class Metrics:
         Also in words: "ap", the kind of average precision, and "protocol".
         """
         return {
-            **{f"rank{k}": self.rank(k) for k in ranks},
-            "MRR" if self.ap == RECIPROCAL_RANK else "mAP": self.mAP,
-            "mINP": self.mINP,
+            **{name: float(values.mean()) for name, values in self.per_query(ranks).items()},
             "ap": self.ap,
             "protocol": self.protocol or "usual",
         }
@@ -155,6 +166,13 @@ class Metrics:
             return f"Metrics(0 queries, {self.gallery_size} gallery images)"
         counts = f"{len(self.first_match)} queries, {self.gallery_size} gallery images"
         return f"Metrics({counts}, {self.line()})"
+
+
+def _checked_rank(k: int) -> int:
+    """Return the k of Rank@k. Raises UserError for one that is not whole, or below 1."""
+    if whole_number(k, "k") < 1:
+        raise UserError(f"Rank@{k}: expected 1 or above.")
+    return k
 
 
 class GivenScores(Scores):
@@ -231,7 +249,7 @@ def evaluate(
     ranks = rank_matches(scores, shape, pairs, junk, gallery.labels == -1, world, remarks)
     remarks.tell()
     words = unusual({f"matches{wanted}": worn, CAMERAS_IGNORED: ignore_cameras})
-    metrics = summarize(ranks, pairs[0], len(query), len(gallery), ap, words)
+    metrics = summarize(ranks, pairs[0], query.labels, len(gallery), ap, words)
     if worn is None or not metrics.num_matches.any():
         return metrics
     if without := np.count_nonzero(metrics.num_matches == 0):
@@ -517,15 +535,16 @@ AVERAGE_PRECISIONS = {"trapezoidal": trapezoidal_precision, "step": step_precisi
 def summarize(
     ranks: Integers,
     queries: Integers,
-    num_queries: int,
+    identities: Integers,
     gallery_size: int,
     ap: str = "trapezoidal",
     protocol: str = "",
 ) -> Metrics:
     """Return the Metrics for the ranks (M,) of all matches.
 
-    queries: (M,), the query of each match, sorted.
+    queries: (M,), the query of each match, sorted. identities: (Q,), the labels of the queries.
     """
+    num_queries = len(identities)
     ranks = ranks[np.lexsort((ranks, queries))]
     counts = np.bincount(queries, minlength=num_queries)
     ends = counts.cumsum()
@@ -535,7 +554,7 @@ def summarize(
     first, penalty = np.full(num_queries, -1), np.zeros(num_queries)
     first[found] = ranks[(ends - counts)[found]]
     penalty[found] = counts[found] / (ranks[ends[found] - 1] + 1)
-    return Metrics(precision, penalty, first, counts, gallery_size, ap, protocol)
+    return Metrics(precision, penalty, first, counts, identities, gallery_size, ap, protocol)
 
 
 def have_images(query: FeatureSet, multi_query: FeatureSet) -> npt.NDArray[np.bool_]:

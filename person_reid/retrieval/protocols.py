@@ -134,7 +134,7 @@ def by_cameras(
         never = ~of_camera | (gallery.labels == -1)
         ranks = rank_matches(scores, shape, pairs, junk, never)
         words = unusual({CAMERAS_IGNORED: ignore_cameras})
-        metrics = summarize(ranks, pairs[0], len(query), int(of_camera.sum()), ap, words)
+        metrics = summarize(ranks, pairs[0], query.labels, int(of_camera.sum()), ap, words)
         matched = metrics.num_matches > 0
         for camera in np.unique(query.cameras[matched]).tolist():
             found[f"{camera}-{there}"] = metrics.of(matched & (query.cameras == camera))

@@ -48,8 +48,7 @@ def evaluate_reassociation(
     Raises UserError for names without a frame, and without a query.
     """
     images = _once(query, gallery)
-    ranks = []
-    owners = []
+    ranks, owners, identities = [], [], []
     asked = 0
     number = 0
     for people, then in _frames_apart(images, gap, query_stride):
@@ -63,6 +62,7 @@ def evaluate_reassociation(
         scores = DISTANCES[distance](*features, device)(0, kept.sum())
         ranks.append(count_ahead(on_cpu(scores), rows, columns))
         owners.append(number + rows)
+        identities.append(images.labels[people[kept]])
         number += kept.sum()
     if not ranks:
         raise OptionError(
@@ -74,8 +74,8 @@ def evaluate_reassociation(
     log.info("%s of %s images of people are queries.", f"{number:,}", f"{asked:,}")
     later = f"{gap} frames later, as Roboflow's reid measures it"
     words = unusual({distance_words(distance): distance != "cosine", later: True})
-    ranking = np.concatenate(ranks), np.concatenate(owners)
-    found = summarize(*ranking, number, len(images), "step", words)
+    ranking = np.concatenate(ranks), np.concatenate(owners), np.concatenate(identities)
+    found = summarize(*ranking, len(images), "step", words)
     return replace(found, average_precision=1 / (found.first_match + 1), ap=RECIPROCAL_RANK)
 
 

@@ -74,7 +74,8 @@ def rank(
     watched.budget = getattr(scores, "budget", CHUNK_BYTES)  # type: ignore[attr-defined]
     (queries, images), junk = find_pairs(query, gallery, ignore_cameras)
     ranks = rank_matches(watched, shape, (queries, images), junk, gallery.labels == JUNK)
-    metrics = summarize(ranks, queries, *shape, protocol=unusual({CAMERAS_IGNORED: ignore_cameras}))
+    words = unusual({CAMERAS_IGNORED: ignore_cameras})
+    metrics = summarize(ranks, queries, query.labels, len(gallery), protocol=words)
     order = np.lexsort((ranks, queries))
     rows = np.repeat(np.arange(len(query)), width)
     return RankedGallery(

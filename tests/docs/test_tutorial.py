@@ -233,7 +233,7 @@ def test_the_example_worked_by_hand_is_right():
     assert list(similarities) == sorted(similarities, reverse=True)
     said = [f"0.{part}" for part in re.findall(r"0\.(\d{3})", PAGE)]
     other, both, a, b = (
-        summarize(np.array(ranks) - 1, np.array(queries), count, 10)
+        summarize(np.array(ranks) - 1, np.array(queries), np.arange(count), 10)
         for ranks, queries, count in (
             ([2, 4], [0, 0], 1),
             ([1, 3, 5, 2, 4], [0, 0, 0, 1, 1], 2),

@@ -1,15 +1,18 @@
 """Networks of every kind beside each other."""
 
+import csv
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from benchmarks.support.people import draw_people
-from person_reid import UserError, save_pretrained
+from person_reid import UserError, evaluate, paired_differences, save_pretrained
 from person_reid.config.look import TableForm
 from person_reid.console.named_network import network_named
+from person_reid.retrieval.results import FeatureSet, save_result
 from tests.deploy.test_load import SMALL, save_run
 from tests.support.scripts import run
 from tools import compare_networks, export
@@ -47,10 +50,14 @@ def test_a_run_a_folder_a_file_and_weights_are_compared(here, capsys):
         match=r"expected a network, and perhaps flags of test\.py \(No closing quotation\)",
     ):
         compare_networks.main(["--networks", "run 'x", "--test_dirs", "people/pytorch"])
-    compare_networks.main([*words, "--gpu_ids", "-1", "--json", "out.json", "--save", "out.png"])
-    head, _, *lines = [
-        line for line in capsys.readouterr().out.splitlines() if line.startswith("|")
-    ]
+    words += ["--gpu_ids", "-1", "--bootstrap", "100"]
+    compare_networks.main([*words, "--json", "out.json", "--save", "out.png"])
+    first, second = (each.splitlines() for each in capsys.readouterr().out.split("\n\n"))
+    head, _, *lines = [line for line in first if line.startswith("|")]
+    assert (
+        second[2] == "| synthetic people | as_folder - run | Rank@1 | 0.00 | 0.00 | 0.00 | 1.0000 |"
+    )
+    assert len(second) == 2 + 3 * 2 * 3  # networks, test sets, figures
     of_sets = " | ".join(
         f"{name}: Rank@1 / mAP, %" for name in ("synthetic people", "people/pytorch")
     )
@@ -65,6 +72,9 @@ def test_a_run_a_folder_a_file_and_weights_are_compared(here, capsys):
     figures = [row["accuracy"]["synthetic people"] for row in rows]
     assert figures == [figures[0]] * 4 and rows[0]["accuracy"]["people/pytorch"] == figures[0]
     assert all(row["milliseconds"] > 0 for row in rows)
+    assert "differences" not in rows[0] and rows[1]["compared_with"] == "run"
+    none = {"value": 0, "low": 0, "high": 0, "p": 1}
+    assert rows[1]["differences"]["people/pytorch"] == dict.fromkeys(("rank1", "mAP", "mINP"), none)
     run(
         "test",
         "--name",
@@ -137,3 +147,60 @@ def test_the_time_is_that_of_one_view_on_the_cpu(monkeypatch):
 def test_a_missing_test_set_is_found_before_the_work(here):
     with pytest.raises(UserError, match="nowhere: no such folder"):
         compare_networks.main(["--networks", "run", "--test_dirs", "nowhere", "--gpu_ids", "-1"])
+
+
+def test_a_network_alone_is_not_compared(monkeypatch):
+    monkeypatch.setattr(compare_networks, "check_test_sets", lambda _: None)
+    with pytest.raises(UserError, match=r"^--bootstrap: expected two --networks or more\.$"):
+        compare_networks.main(
+            ["--networks", "a", "--test_dirs", "people/pytorch", "--bootstrap", "--gpu_ids", "-1"]
+        )
+
+
+@pytest.fixture
+def results(published, here):
+    """a.mat, and b.mat of the same images by another network."""
+    query, gallery, *_ = published
+    save_result("a.mat", query, gallery)
+    random, others = np.random.default_rng(0), []
+    for images in (query, gallery):
+        noise = 0.3 * random.normal(size=images.features.shape)
+        others.append(FeatureSet(images.features + noise, images.labels, images.cameras))
+    save_result("b.mat", *others)
+    return (query, gallery), others
+
+
+def test_results_are_compared_as_they_are(results, capsys):
+    compare_networks.main(["--results", "a.mat", "b.mat", "--json", "out.json", "--csv"])
+    rows = list(csv.reader(capsys.readouterr().out.splitlines()))
+    first, second = (evaluate(*sets) for sets in results)
+    found = paired_differences(first, second, (1,), draws=10_000)
+    assert rows[1] == ["a", f"{100 * first.rank(1):.2f}", f"{100 * first.mAP:.2f}"]
+    value, low, high, p = found["mAP"]
+    figures = [f"{100 * end:.2f}" for end in (value, low, high)]
+    assert rows[6] == ["60 queries, 520 gallery images", "b - a", "mAP", *figures, f"{p:.4f}"]
+
+
+def test_results_of_other_queries_are_refused_in_one_line(results):
+    (query, gallery), _ = results
+    turned = query.select(np.arange(len(query))[::-1])
+    save_result("c.mat", turned, gallery)
+    with pytest.raises(UserError, match=r"^c\.mat: its 60 query images are not the 60 of a\.mat\."):
+        compare_networks.main(["--results", "a.mat", "b.mat", "c.mat"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--results", "a.mat"], "--results: expected two files or more."),
+        (["--networks", "a"], "Expected --networks and --test_dirs, or --results."),
+        (
+            ["--results", "a.mat", "b.mat", "--test_dirs", "x", "--save", "x.png"],
+            "--test_dirs, --save would be ignored: --results are compared as they are.",
+        ),
+    ],
+)
+def test_either_networks_or_results_are_compared(words, message, here):
+    with pytest.raises(UserError) as error:
+        compare_networks.main(words)
+    assert str(error.value) == message

@@ -35,6 +35,7 @@ from person_reid.retrieval.single_shot import evaluate_single_shot
 from person_reid.retrieval.thresholds import error_rates, pair_similarities
 from tests.retrieval.test_bound import people
 from tests.support import ROOT
+from tests.support.ranked_people import random_sets
 from tools import threshold
 
 LINE = r"Rank@1:{:.6f} Rank@5:{:.6f} Rank@10:{:.6f} mAP:{:.6f} mINP:0\.\d{{6}}"
@@ -532,3 +533,73 @@ def test_a_gap_asks_who_is_found_again(script, video, capsys):
 def test_flags_beside_a_gap_that_would_be_ignored_are_refused(flags, words, video):
     with pytest.raises(UserError, match=re.escape(words)):
         evaluate.main(flags)
+
+
+END = r"\[[01]\.\d{4}, [01]\.\d{4}\]"
+
+
+@pytest.mark.parametrize(
+    ("script", "flags"), [(evaluate, ["--ap", "step"]), (evaluate_gpu, []), (evaluate_rerank, [])]
+)
+def test_intervals_follow_each_line(script, flags, result, capsys, here):
+    script.main(["--result", result, *flags, "--bootstrap", "200", "--json", "found.json"])
+    lines = capsys.readouterr().out.splitlines()
+    figures = json.loads((here / "found.json").read_text())
+    assert len(lines) == 2 * len(figures)
+    for line, (name, found) in zip(lines[1::2], figures.items(), strict=True):
+        prefix = "" if name == "single" else f"{name} "
+        mean_ap = "mAP(step)" if flags else "mAP"
+        names = ("Rank@1", "Rank@5", "Rank@10", mean_ap, "mINP")
+        words = " ".join(f"{re.escape(each)}:{END}" for each in names)
+        assert re.fullmatch(f"{prefix}95 % of 31 identities: {words}", line)
+        ends = found.pop("intervals")
+        about = ends.pop("confidence"), ends.pop("draws"), ends.pop("identities")
+        assert about == (0.95, 200, 31) and ends.keys() == found.keys() - {"ap", "protocol"}
+        assert all(low < found[name] < high for name, (low, high) in ends.items())
+
+
+def test_the_draws_are_those_of_python_and_10_000_unless_told(result, published, capsys):
+    evaluate.main(["--result", result, "--bootstrap", "--ranks", "1"])
+    line = capsys.readouterr().out.splitlines()[1]
+    low, high = reid.confidence_intervals(reid.evaluate(*published[:2]), draws=10_000)["mAP"]
+    assert f" mAP:[{low:.4f}, {high:.4f}] " in line
+
+
+@pytest.mark.parametrize("flags", [["--single_shot"], ["--gap", "1"]])
+def test_other_protocols_have_intervals_as_well(flags, capsys, here):
+    query, gallery = random_sets()
+    for start, images in ((0, query), (500, gallery)):
+        images.labels = np.abs(images.labels)
+        images.paths = [
+            f"{label:04d}_c1s1_{start + index % 7:06d}_{index:02d}.jpg"
+            for index, label in enumerate(images.labels.tolist())
+        ]
+    save_result("pytorch_result.mat", query, gallery)
+    evaluate.main([*flags, "--bootstrap", "100"])
+    measured, ends = capsys.readouterr().out.splitlines()[-2:]
+    assert re.fullmatch(rf".*95 % of \d identities: Rank@1:{END} .*m(AP|RR|INP):{END}", ends)
+    assert ("MRR" in ends) == ("MRR" in measured)
+
+
+def test_the_ends_of_intervals_are_rows_of_a_table(result, capsys):
+    evaluate.main(["--result", result, "--bootstrap", "100", "--csv", "--ranks", "1"])
+    rows = list(csv.reader(capsys.readouterr().out.splitlines()))
+    names = [f"{kind}{end}" for kind in ("single", "multi") for end in (", 95 % from", ", 95 % to")]
+    assert [row[0] for row in rows] == ["run", "single", "multi", *names]
+    figures, low, high = (np.array(rows[place][1:], float) for place in (1, 3, 4))
+    assert (low < figures).all() and (figures < high).all()
+
+
+def test_a_single_identity_has_figures_and_no_interval(published, capsys, here):
+    query, gallery, *_ = published
+    save_result("pytorch_result.mat", query.select(query.labels == query.labels[0]), gallery)
+    evaluate.main(["--bootstrap", "--json", "found.json"])
+    out, err = capsys.readouterr()
+    assert out.count("mAP:") == 1 and "No confidence interval: expected queries of two" in err
+    assert "intervals" not in json.loads((here / "found.json").read_text())["single"]
+
+
+def test_too_few_draws_are_refused(result, capsys):
+    with pytest.raises(SystemExit):
+        evaluate.main(["--result", result, "--bootstrap", "5"])
+    assert "--bootstrap: 5: expected a number from 100 to 1000000" in capsys.readouterr().err

@@ -37,7 +37,8 @@ def test_cmc_curves_are_the_metrics_best_first(tmp_path, drawn):
 
 def few_metrics(first_match, gallery_size=60):
     ones = np.ones(len(first_match))
-    return Metrics(ones, ones, np.array(first_match), np.ones(len(first_match), int), gallery_size)
+    counts = ones.astype(int)
+    return Metrics(ones, ones, np.array(first_match), counts, counts, gallery_size)
 
 
 @pytest.mark.filterwarnings("error")
