@@ -125,7 +125,7 @@ def report(
 def intervals_of(
     metrics: reid.Metrics, words: str, ranks: list[int], draws: int
 ) -> dict[str, Interval]:
-    """Return the confidence intervals of the figures, and print them; say so if there are none."""
+    """Return the confidence intervals of the figures, and print them, or say why not."""
     try:
         found = reid.confidence_intervals(metrics, ranks, draws)
     except reid.UserError as error:  # the other protocols may have more identities

@@ -51,7 +51,7 @@ from person_reid.text import as_command
 
 PUBLISHED_COLUMN = "published"
 Row = dict[str, Any]
-Rankings = dict[str, reid.Metrics]  # of each test set
+Rankings = dict[str, reid.Metrics]  # {test set: its ranking}
 
 
 @spelled_as_flags()
@@ -145,9 +145,9 @@ def measure(name: str, network: TestConfig, test_dirs: Sequence[str]) -> tuple[R
     for test_dir in test_dirs:
         data_set, _ = about_data(test_dir)
         title = data_set if data_set not in accuracy else test_dir
-        sets = query_and_gallery(embedder, test_dir)
-        reid.remark_unmatched(*sets)
-        accuracy[title], rankings[title] = ranked(*sets)
+        query, gallery = query_and_gallery(embedder, test_dir)
+        reid.remark_unmatched(query, gallery)
+        accuracy[title], rankings[title] = ranked(query, gallery)
     on_cpu = reid.open_embedder(replace(network, gpu_ids="-1", no_flip=not embedder.flips_inside))
     row = {
         "network": name,

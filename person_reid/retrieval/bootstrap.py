@@ -32,7 +32,7 @@ from person_reid.errors import UserError
 from person_reid.retrieval.metrics import RANKS, Metrics
 from person_reid.text import counted
 
-Sums = npt.NDArray[np.float64]
+IdentitySums = npt.NDArray[np.float64]
 DRAWN_AT_ONCE = 2**22  # numbers of a table of draws
 SUMMATION = 1e-9  # relative: two sums of the same differences, added in another order
 
@@ -65,7 +65,7 @@ def confidence_intervals(
 ) -> dict[str, Interval]:
     """Return the percentile interval of each figure: {"rank1": Interval(low, high), "mAP": ...}.
 
-    The names are those of Metrics.figures. Queries with one label are one identity.
+    Metrics.figures has the same names. Queries with one label are one identity.
 
         figure = sum_i w_i S_i / sum_i w_i n_i,   w ~ Multinomial(K; 1/K, ..., 1/K)
 
@@ -138,7 +138,7 @@ def paired_differences(
 
 def _by_identity(
     figures: dict[str, npt.NDArray[np.float64]], identities: Integers
-) -> tuple[Sums, Integers]:
+) -> tuple[IdentitySums, Integers]:
     """Return the sums of figures over the queries of each identity (K, F).
 
     Also the number of its queries (K,). Raises UserError for fewer than two identities.
@@ -155,7 +155,7 @@ def _by_identity(
 
 
 def _intervals(
-    sums: Sums, sizes: Integers, draws: int, confidence: float, seed: int
+    sums: IdentitySums, sizes: Integers, draws: int, confidence: float, seed: int
 ) -> list[list[float]]:
     """Return [low, high] of the mean of each figure, from its sums (K, F) and the sizes (K,)."""
     if not 0 < real_number(confidence, "confidence") < 1:
@@ -174,7 +174,7 @@ def _times_drawn(random: np.random.Generator, shape: tuple[int, int]) -> Integer
     return np.bincount(drawn.ravel(), minlength=drawn.size).reshape(shape)
 
 
-def _sign_flip(sums: Sums, draws: int, seed: int) -> Sums:
+def _sign_flip(sums: IdentitySums, draws: int, seed: int) -> IdentitySums:
     """Return the p-value (F,) of differences, from their sums over each identity (K, F)."""
     random = np.random.default_rng(seed)
     least = np.abs(sums.sum(axis=0)) * (1 - SUMMATION)
@@ -185,7 +185,7 @@ def _sign_flip(sums: Sums, draws: int, seed: int) -> Sums:
     return (1 + reached) / (1 + draws)
 
 
-def _parts(sums: Sums, draws: int) -> Iterator[tuple[int, int]]:
+def _parts(sums: IdentitySums, draws: int) -> Iterator[tuple[int, int]]:
     """Yield the shapes of tables of draws, each of at most DRAWN_AT_ONCE numbers."""
     identities, left = len(sums), whole_number(draws, "draws", least=1)
     most = max(1, DRAWN_AT_ONCE // identities)

@@ -48,7 +48,9 @@ def evaluate_reassociation(
     Raises UserError for names without a frame, and without a query.
     """
     images = _once(query, gallery)
-    ranks, owners, identities = [], [], []
+    ranks = []
+    owners = []
+    identities = []
     asked = 0
     number = 0
     for people, then in _frames_apart(images, gap, query_stride):

@@ -131,6 +131,7 @@ ENDINGS = {
 }
 # Flags that mean nothing beside those of NEEDED.
 REFUSED_BEFORE = {
+    "compare_networks results",
     "export from_run",
     "export calibrate",
     "reproduce recipes",

@@ -34,7 +34,7 @@ def loop_intervals(metrics, draws, confidence, seed):
     """Draw identities, put all of their queries together, and take the means."""
     identities = sorted(set(metrics.identities.tolist()))
     own = [np.flatnonzero(metrics.identities == each) for each in identities]
-    found = {name: [] for name in FIGURES}
+    found: dict[str, list[float]] = {name: [] for name in FIGURES}
     for drawn in np.random.default_rng(seed).integers(len(own), size=(draws, len(own))):
         part = metrics.of(np.concatenate([own[place] for place in drawn]))
         for name, value in zip(

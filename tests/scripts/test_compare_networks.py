@@ -166,7 +166,7 @@ def results(published, here):
     for images in (query, gallery):
         noise = 0.3 * random.normal(size=images.features.shape)
         others.append(FeatureSet(images.features + noise, images.labels, images.cameras))
-    save_result("b.mat", *others)
+    save_result("b.mat", others[0], others[1])
     return (query, gallery), others
 
 
@@ -179,6 +179,12 @@ def test_results_are_compared_as_they_are(results, capsys):
     value, low, high, p = found["mAP"]
     figures = [f"{100 * end:.2f}" for end in (value, low, high)]
     assert rows[6] == ["60 queries, 520 gallery images", "b - a", "mAP", *figures, f"{p:.4f}"]
+
+
+def test_no_output_replaces_a_result(results, here):
+    (here / "a.json").hardlink_to(here / "a.mat")
+    with pytest.raises(UserError, match=r"--json a\.json: this command reads that file"):
+        compare_networks.main(["--results", "a.mat", "b.mat", "--json", "a.json"])
 
 
 def test_results_of_other_queries_are_refused_in_one_line(results):
