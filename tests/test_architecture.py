@@ -172,6 +172,14 @@ def test_the_published_losses_are_only_handed_on(path):
             assert constant or (call and path.parent.name == "tools"), ast.unparse(node)
 
 
+@pytest.mark.parametrize("name", main.SCRIPTS.keys() - {"model"})  # which imports PyTorch last
+def test_a_script_that_is_run_does_what_it_says(name):
+    """Tests call main() in their own process."""
+    source = (ROOT / main.SCRIPTS[name] / f"{name}.py").read_text(encoding="utf-8")
+    statements = [ast.unparse(node) for node in ast.parse(source).body]
+    assert "if __name__ == '__main__':\n    run_script(main)" in statements
+
+
 def test_the_package_and_the_root_leave_the_path_alone():
     """Only the command person-reid, which runs a script, and a plugin add their folder."""
     files = {*(ROOT / "person_reid").rglob("*.py"), *ROOT.glob("*.py")} - {

@@ -97,6 +97,15 @@ def test_labels_may_be_a_row_or_a_column(shape):
     assert whole_numbers(numbers, "labels").tolist() == [1, 2, 3]
 
 
+def test_whole_numbers_reach_as_far_as_64_bits():
+    assert whole_numbers([-(2.0**63), 2.0**63 - 1024], "labels").tolist() == [
+        -(2**63),
+        2**63 - 1024,
+    ]
+    with pytest.raises(UserError, match="below 2.63, found 9.2.*e.18 at 0"):
+        whole_numbers([2.0**63], "labels")
+
+
 @pytest.mark.parametrize("shape", [(), (2, 3), (1, 1, 2, 2)])
 def test_labels_of_another_shape_are_refused(shape):
     with pytest.raises(UserError, match="^labels: .* found shape"):

@@ -1,1 +1,1 @@
-"""What happens when input is nonsense, or a process is killed?"""
+"""What happens when input is nonsense, a process is killed, or the code is wrong?"""

@@ -3,6 +3,8 @@
 import errno
 import json
 import pickle
+import platform
+import re
 from functools import partial
 from pathlib import Path
 from re import escape
@@ -144,6 +146,8 @@ def test_the_card_says_what_was_measured(tmp_path, capsys):
         and config["num_classes"] == 5
     )
     assert "Not measured" not in card and "{{" not in card
+    machine = re.search(r"on a CPU \((.*), \d+ threads; one view", card)
+    assert machine and machine[1] in (platform.processor(), platform.machine()) and machine[1]
     command.main(["--name", "run", "--output", "not measured"])
     assert capsys.readouterr().out.endswith(f"python test.py --from {quoted('not measured')}\n")
     assert "Not measured" in (tmp_path / "not measured" / "README.md").read_text(encoding="utf-8")

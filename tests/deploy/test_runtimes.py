@@ -95,6 +95,22 @@ def test_every_runtime_gives_the_features_of_pytorch(place, bank, runtime, setti
     assert fast.features(bank[:0]).shape == (0, fast.dim) == (0, embedder(place).dim)
 
 
+def test_openvino_runs_many_small_batches_side_by_side(place, bank, monkeypatch):
+    real, sizes = Engine.__call__, []
+
+    def noting(engine, images):
+        sizes.append(len(images))
+        return real(engine, images)
+
+    monkeypatch.setattr(Engine, "__call__", noting)
+    for streams, expected in ((2, [5, 8, 8]), (1, [21])):
+        engine = Engine(place / "0.onnx", kind="openvino")
+        engine.streams = streams
+        sizes.clear()
+        assert len(engine.features(bank, flip=False)) == 21
+        assert sorted(sizes) == expected
+
+
 class TestAuto:
     def test_auto_takes_the_first_runtime_and_leaves_no_file(
         self, place, remarks, tmp_path, monkeypatch

@@ -20,6 +20,7 @@ from person_reid.retrieval.association import (
     silhouette,
     two_people,
 )
+from person_reid.retrieval.normalization import CameraNorm
 
 
 def drawn_tracks(seed, count=24, people=6) -> tuple[Any, tuple[Any, Any, Any]]:
@@ -242,3 +243,23 @@ def test_a_table_of_travel_times_that_makes_no_sense_is_refused(tmp_path, line, 
     file.write_text(f"from,to,seconds\n{line}\n")
     with pytest.raises(UserError, match=said):
         read_travel(file, {"door", "yard"})
+
+
+def test_what_a_camera_adds_to_every_feature_is_taken_away_if_asked():
+    features, when = drawn_tracks(3)
+    shifted = features + 2 * np.eye(3, 8, dtype=np.float32)[when[0]]
+    shifted /= np.linalg.norm(shifted, axis=1, keepdims=True)
+    asked, as_they_are = (
+        link_tracks(shifted, *when, 0.4, camera_norm=norm).labels for norm in (True, False)
+    )
+    normed = CameraNorm(shifted, when[0])(shifted, when[0])
+    assert groups_of(asked) == groups_of(link_tracks(normed, *when, 0.4).labels)
+    assert groups_of(asked) != groups_of(as_they_are)
+
+
+@pytest.mark.parametrize("name", ["starts", "ends"])
+def test_infinite_times_are_refused(name):
+    features, (cameras, starts, ends) = drawn_tracks(0)
+    times = {"starts": starts, "ends": ends, name: np.full(24, np.inf)}
+    with pytest.raises(UserError, match=f"{name}: expected seconds, or NaN .*, found infinity"):
+        link_tracks(features, cameras, **times)

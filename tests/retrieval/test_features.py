@@ -11,6 +11,7 @@ from person_reid.data.images.augment import normalise
 from person_reid.data.images.bank import load_bank
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
+from person_reid.progress import progress
 from person_reid.retrieval.features import extract_features, fused_embedding, on_device
 
 CPU = torch.device("cpu")
@@ -159,3 +160,15 @@ def test_what_fails_while_a_gpu_computes_is_raised():
     assert [next(given) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(UserError, match="cannot be read"):
         next(given)
+
+
+def test_the_bar_knows_how_many_images_there_are(bank, monkeypatch):
+    told = []
+
+    def noting(**options):
+        told.append(options)
+        return progress(**options)
+
+    monkeypatch.setattr("person_reid.retrieval.features.progress", noting)
+    extract_features(lambda images: images.flatten(1), bank, CPU, 3, description="query")
+    assert told == [{"total": 7, "desc": "query", "unit": " images"}]

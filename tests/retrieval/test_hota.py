@@ -59,10 +59,12 @@ def test_hota_is_that_of_a_slow_loop(seed):
     assert 0.1 < score.hota < 0.9
 
 
-def test_a_track_that_changes_person_half_way():
+@pytest.mark.parametrize("unit", [1.0, 1e-3], ids=["pixels", "shares of a frame"])
+def test_a_track_that_changes_person_half_way(unit):
     """DetA is 1; each box agrees with 5 of the 10 boxes of its person and the 10 of its track."""
     boxes = np.tile([0.0, 0, 10, 10], (20, 1))
     boxes[10:] += 100
+    boxes *= unit
     frames, people = np.tile(np.arange(10), 2), np.repeat([1, 2], 10)
     swapped = np.where(frames < 5, people, 3 - people)
     score = hota_score(frames, people, boxes, frames, swapped, boxes)

@@ -174,6 +174,14 @@ def test_without_a_second_image_of_anybody_nothing_is_said():
         label_errors(features[::16], labels[::16], cameras[::16])
 
 
+def test_two_people_are_enough():
+    features, labels, cameras = people(identities=2)
+    wrong = labels.copy()
+    wrong[0] = labels[-1]
+    found = label_errors(features, wrong, cameras)
+    assert found.order[0] == 0 and found.identity[0] == labels[0]
+
+
 def test_what_cannot_be_judged_is_refused():
     features, labels, cameras = people(identities=12)
     with pytest.raises(UserError, match="1 identity: .* at least two are needed"):

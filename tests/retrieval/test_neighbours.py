@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from person_reid.errors import UserError
+from person_reid.retrieval import neighbours
 from person_reid.retrieval.faiss_neighbours import FaissNeighbours
 from person_reid.retrieval.neighbours import (
     ExactNeighbours,
@@ -102,6 +103,7 @@ def test_faiss_finds_nearly_all_and_says_how_many(kind, capsys):
     )
     assert recall > 0.8
     assert found.indices[:, 0].tolist() == list(range(600))
+    assert FaissNeighbours(kind).search(features[:50], features, 1).lowest is None
     assert all(len(set(row)) == 10 for row in found.indices.tolist())
     assert np.mean(np.abs(found.lowest - exact.lowest)) < 0.1
     printed = float(capsys.readouterr().err.split("recall ")[1].split()[0])
@@ -134,3 +136,13 @@ def test_what_moves_to_the_front_of_its_list_keeps_the_similarities_of_the_other
 def test_impossible_neighbourhoods_are_refused(k1, k2, flag):
     with pytest.raises(UserError, match=f"^{flag}: expected 1 to"):
         check_neighbours(k1, k2, gallery_size=10)
+
+
+def test_on_a_gpu_an_image_comes_before_those_that_equal_it(monkeypatch):
+    """Without a GPU: the scores of the same loop are computed here."""
+    monkeypatch.setattr(neighbours, "CosineScores", lambda *sets: CosineScores(*sets[:2]))
+    features = clusters(np.random.default_rng(0), 12, identities=3)
+    features[6:] = features[:6]
+    found = ExactNeighbours(torch.device("cuda")).search(features, features, 3, itself=True)
+    assert found.indices[:, 0].tolist() == list(range(12))
+    np.testing.assert_allclose(found.similarities[:, :2], 1, atol=1e-4)

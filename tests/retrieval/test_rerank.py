@@ -1,5 +1,7 @@
 """k-reciprocal and graph re-ranking against published numbers and dense programs."""
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from person_reid.retrieval.graph_dense import DenseGraphScores
 from person_reid.retrieval.k_reciprocal import KReciprocalScores
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.neighbours import ExactNeighbours
-from person_reid.retrieval.rerank import RERANK_METHODS, rescorer
+from person_reid.retrieval.rerank import RERANK_METHODS, plan_memory, rescorer
 from tests.retrieval.conftest import clusters, figures, signs
 
 GRAPHS = [GraphScores, DenseGraphScores]
@@ -140,3 +142,11 @@ def test_k1_larger_than_the_gallery_is_refused(method):
     features = clusters(np.random.default_rng(0), 12)
     with pytest.raises(UserError, match="^k1=13: expected 1 to 12, the number of gallery images"):
         rescorer(RerankOptions(method=method, k1=13))(features, features)
+
+
+def test_the_least_memory_that_is_named_is_enough():
+    options = RerankOptions(memory_gb=1.001)
+    with pytest.raises(UserError, match="1000000 images need at least") as refused:
+        plan_memory(options, 10**6, 1000)
+    least = float(re.search(r"at least ([\d.]+)\.", str(refused.value))[1])
+    assert least > 1.001 and plan_memory(replace(options, memory_gb=least + 1e-4), 10**6, 1000) > 0

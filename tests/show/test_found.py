@@ -5,7 +5,7 @@ from PIL import Image
 from person_reid.gallery.index import Found
 from person_reid.gallery.metadata import About
 from person_reid.show.found import draw_found
-from person_reid.show.style import ACCEPTED, ASKED, FAINT
+from person_reid.show.style import ACCEPTED, ASKED, FAINT, ON_DARK, Look
 
 PIXELS = np.zeros((4, 2, 3), np.uint8)
 
@@ -20,6 +20,9 @@ def test_answers_of_a_search_are_neither_right_nor_wrong(tmp_path, drawn):
     assert frames[0] == [to_rgba(ASKED)] * 3
     assert frames[1] == [to_rgba(colour) for colour in (ASKED, ACCEPTED, FAINT)]
     assert drawn[0].texts[0].get_window_extent().x1 < drawn[0].bbox.x1
+    draw_found([path], answers, tmp_path / "found.png", look=Look(dark=True))
+    on_dark = {axes.spines["top"].get_edgecolor() for axes in drawn[2].axes}
+    assert on_dark == {to_rgba(ON_DARK[ASKED])}
 
 
 def test_below_an_answer_stand_its_file_camera_and_time(tmp_path, drawn):

@@ -194,3 +194,9 @@ def test_the_graph_has_every_radius_that_is_compared(flags, largest, monkeypatch
 def test_cameras_that_nobody_knows_are_no_single_one(begun, caplog):
     begun("--name", "unknown", "--cameras", "none")
     assert "All images are of one camera" not in caplog.text
+
+
+def test_proxies_need_images_of_two_cameras_and_no_more(begun):
+    assert set(begun("--proxies").split.cameras.tolist()) == {0, 1}
+    with pytest.raises(UserError, match="proxies.* would be ignored"):
+        begun("--proxies", "--cameras", "none", "--name", "unknown")

@@ -2,14 +2,17 @@
 
 import contextlib
 import copy
+import logging
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from person_reid.config.optimizer import OptimizerOptions
 from person_reid.data.samplers import PKSampler
 from person_reid.distributed import World
 from person_reid.fused.compiler import library
@@ -18,6 +21,7 @@ from person_reid.run_folder import RunFolder
 from person_reid.training.build import find_state
 from person_reid.training.interruption import NotFinite, Stopped, not_finite_advice
 from person_reid.training.journal import RunJournal
+from person_reid.training.step import prepare_modules
 from person_reid.training.training_images import Batch, TrainingImages
 from tests.support.runs import equal_weights
 from tests.support.small_training import (
@@ -312,3 +316,13 @@ def test_other_modes_of_compilation_have_their_own_way(monkeypatch):
 def test_the_layers_of_osnet_in_half_precision_are_pytorchs():
     network = trainer("--bf16", backbone="osnet_x0_25").network
     assert not any(isinstance(module, FusedLiteConv3x3) for module in network.modules())
+
+
+@pytest.mark.parametrize("mode", [None, "default", "reduce-overhead"])
+def test_on_a_gpu_the_default_compilation_names_the_faster_one(mode, caplog, monkeypatch):
+    """Without a GPU: the modules stay where they are."""
+    monkeypatch.setattr(torch.nn.Module, "to", lambda module, *_, **__: module)
+    caplog.set_level(logging.INFO, "person_reid")
+    layer: Any = torch.nn.Linear(1, 1)
+    prepare_modules(layer, layer, OptimizerOptions(compile=mode), torch.device("cuda"))
+    assert ("--compile reduce-overhead gains far more" in caplog.text) == (mode == "default")

@@ -2,6 +2,8 @@
 
 import os
 import struct
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,8 +121,11 @@ def test_sound_alone_is_not_a_video(name, tmp_path):
         sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
         sound.rate = 44100
         container.mux([*stream.encode(sound), *stream.encode()])
-    with pytest.raises(UserError, match=rf"{name}: no video in it"):
+    with pytest.raises(UserError, match=rf"{name}: no video in it") as refused:
         open_frames(tmp_path / name)
+    if sys.platform == "linux":  # closed, although the traceback knows what was opened
+        opened = {os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()}
+        assert refused.tb and str((tmp_path / name).resolve()) not in opened
 
 
 def test_a_single_frame_is_a_video(tmp_path):
