@@ -30,7 +30,7 @@ from datetime import date
 from importlib.util import find_spec
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -45,9 +45,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 CODE = ["person_reid/**/*.py", "losses/*.py", "tools/*.py", "*.py"]
 # These tests read the source text, build packages, or check pages.
-LEFT_OUT = re.compile(
-    "test_style|test_names|test_architecture|test_wheel|test_gpu|test_clients|/docs/"
-)
+LEFT_OUT = re.compile("^tests/(docs/|test_(style|names|architecture|wheel|gpu)|deploy/test_cli)")
 CONTEXT = 3  # lines around a change by which it is found again in newer code
 BATCH = 5.0  # seconds of tests for which one more child is worth its start
 SWAPPED = {
@@ -98,11 +96,11 @@ def main(argv=None):
             copy_commit(folder / "tree")
         with Tests(folder / "tree") as tests:
             chosen = choose(folder / "tree", options.number, options.seed)
-            tested_by = read_map(folder / "map.jsonl", tests)
+            line_map = read_map(folder / "map.jsonl", tests)
             done = read_results(results)
             for number, (path, change) in enumerate(chosen):
                 if name(path, change) not in done:
-                    test_change(tests, path, change, tested_by, options.seconds, results)
+                    test_change(tests, path, change, line_map, options.seconds, results)
                 print(f"\r{number + 1} of {len(chosen)}", end="", file=sys.stderr, flush=True)
     print(table(read_results(results)))
 
@@ -314,8 +312,20 @@ def hunk(source, change):
 # --- tests
 
 
+class LineMap(NamedTuple):
+    """Which tests execute a line.
+
+    executed: {path: {test, or file for its fixtures: a bit for each line}}. seconds: {test: its
+    time}. texts: {file of tests: its source}.
+    """
+
+    executed: dict[str, dict[str, int]]
+    seconds: dict[str, float]
+    texts: dict[str, str]
+
+
 def read_map(file, tests):
-    """Make what is missing of the map. Return {path: {test: bits of lines}} and {test: seconds}."""
+    """Return the LineMap, after making what is missing of it."""
     files = sorted(
         path.relative_to(tests.tree).as_posix() for path in tests.tree.glob("tests/**/test_*.py")
     )
@@ -333,15 +343,16 @@ def read_map(file, tests):
         for path, contexts in entry.get("lines", {}).items():
             for context, lines in contexts.items():
                 executed[path][context] = sum(1 << line for line in lines)
-    return executed, seconds
+    texts = {name: (tests.tree / name).read_text(encoding="utf-8") for name in files}
+    return LineMap(executed, seconds, texts)
 
 
-def tests_of(path, change, source, tested_by):
+def tests_of(path, change, source, known):
     """[(seconds, tests of a file)] that execute a change, quickest first.
 
-    A line that runs when a module is imported concerns every test that executes a function of it.
+    A line that runs when a module is imported concerns the tests that execute a function of the
+    module, and the files that name it.
     """
-    executed, seconds = tested_by
     inside: set[int] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
@@ -350,21 +361,25 @@ def tests_of(path, change, source, tested_by):
     begun, ended = change.lines
     lines = {*range(begun, ended + 1)} if begun in inside else inside
     mask = sum(1 << line for line in lines)
-    contexts = {context for context, bits in executed[path].items() if bits & mask}
+    chosen = {context for context, bits in known.executed[path].items() if bits & mask}
+    if lines is inside:
+        package, _, module = path.removesuffix(".py").replace("/", ".").rpartition(".")
+        named = rf"\b{package}(\.| import .*\b){module}\b" if package else rf"import {module}\b"
+        chosen |= {file for file, text in known.texts.items() if re.search(named, text)}
     files = defaultdict(list)
-    for test in seconds:
+    for test in known.seconds:
         file = test.partition("::")[0]
-        if test in contexts or file in contexts:
+        if test in chosen or file in chosen:
             files[file].append(test)
-    return sorted((sum(seconds[test] for test in found), found) for found in files.values())
+    return sorted((sum(known.seconds[test] for test in few), few) for few in files.values())
 
 
-def test_change(tests, path, change, tested_by, limit, results):
+def test_change(tests, path, change, known, limit, results):
     """Write a change into the copy, run the tests that execute it, and take it back."""
     file = tests.tree / path
     source = file.read_text(encoding="utf-8")
     before, after = hunk(source, change)
-    found = tests_of(path, change, source, tested_by)
+    found = tests_of(path, change, source, known)
     record = {
         "id": name(path, change),
         "before": before,

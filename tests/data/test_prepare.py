@@ -1,5 +1,6 @@
 """The layout that prepare.py makes, and everything that must not happen to a download."""
 
+import json
 import os
 import shutil
 import signal
@@ -255,6 +256,16 @@ def test_moved_data_set_is_recognised(download, tmp_path):
     lay_out(MARKET, download, download / "pytorch")
     download.rename(tmp_path / "moved")
     assert lay_out(MARKET, tmp_path / "moved", tmp_path / "moved" / "pytorch") == {"kept": 19}
+
+
+def test_a_layout_on_another_drive_of_windows_notes_the_whole_path(download, tmp_path, monkeypatch):
+    def other_drive(*_):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(laying.os.path, "relpath", other_drive)
+    lay_out(MARKET, download, tmp_path / "out")
+    record = json.loads((tmp_path / "out" / PREPARED_RECORD).read_text())
+    assert record["source"] == download.resolve().as_posix()
 
 
 @pytest.mark.parametrize(

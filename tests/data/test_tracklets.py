@@ -61,6 +61,7 @@ def test_mars_is_recognised_and_laid_out_by_its_own_lists(tmp_path):
         whose = (gallery.labels == identity) & (gallery.cameras == camera)
         assert whose.sum() >= last - first + 1
     report = "\n".join(describe_layout(data_set, folder / "pytorch"))
+    assert all("python test.py --tracks" in each.note for each in (data_set, DATA_SETS["lsvid"]))
     assert "gallery includes 2 distractors (0000) and 3 junk boxes (-1)" in report
     assert "tracklets: train 2, val 2, train_all 2, query 2, gallery 7" in report
 

@@ -77,14 +77,20 @@ def test_what_runs_at_import_concerns_every_test_of_the_module():
         "a.py": {"tests/b.py::one": 1 << 9, "tests/c.py": 1 << 11, "tests/d.py::two": 1 << 3}
     }
     seconds = {"tests/b.py::one": 2.0, "tests/c.py::fixed": 1.0, "tests/d.py::two": 0.5}
+    seconds["tests/e.py::three"] = 0.1
 
     def chosen(line):
         change = next(each for each in mutants.changes(SOURCE) if each.start[0] == line)
-        return mutants.tests_of("a.py", change, SOURCE, (executed, seconds))
+        texts = {"tests/e.py": "import a\n", "tests/b.py": "import ab\n"}
+        return mutants.tests_of("a.py", change, SOURCE, mutants.LineMap(executed, seconds, texts))
 
     assert chosen(10) == []
     assert chosen(11) == [(1.0, ["tests/c.py::fixed"])]
-    assert chosen(3) == [(1.0, ["tests/c.py::fixed"]), (2.0, ["tests/b.py::one"])]
+    assert chosen(3) == [
+        (0.1, ["tests/e.py::three"]),
+        (1.0, ["tests/c.py::fixed"]),
+        (2.0, ["tests/b.py::one"]),
+    ]
 
 
 def test_scores_count_what_is_noticed_among_what_could_be(tmp_path):

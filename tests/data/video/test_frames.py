@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.support.walks import FRAMES, SIZE, draw_frame, write_frames, write_video
-from person_reid.data.video.frames import open_frames
+from person_reid.data.video.frames import open_frames, remark_on_broken
 from person_reid.errors import UserError
 
 
@@ -190,3 +190,9 @@ def test_a_date_before_the_number_of_a_frame_is_not_a_time(tmp_path):
     for number in (1, 61):
         Image.fromarray(draw_frame(number)).save(tmp_path / f"cam_20261101_{number:06d}.png")
     assert open_frames(tmp_path).last == 61
+
+
+@pytest.mark.parametrize(("count", "listed"), [(10, "8, 9, 10 (10)."), (11, "9, 10, … (11).")])
+def test_ten_broken_frames_are_listed(count, listed, caplog):
+    remark_on_broken("walk.mp4", range(1, count + 1))
+    assert caplog.messages[0].endswith(listed)
