@@ -1,11 +1,11 @@
 # PYTHON_ARGCOMPLETE_OK
 """Change the code at random places, one at a time, and count the changes that no test notices.
 
-    python benchmarks/robustness/mutants.py mutants --number 400 --seed 1
-    python benchmarks/robustness/mutants.py mutants --table
-    python benchmarks/robustness/mutants.py mutants --again tests/video/test_tracker.py
+    python benchmarks/robustness/mutants.py --number 400 --seed 1
+    python benchmarks/robustness/mutants.py --table
+    python benchmarks/robustness/mutants.py --again tests/video/test_tracker.py
 
-The folder holds a copy of the last commit, map.jsonl and results.jsonl; a run that was interrupted
+The folder `mutants` holds a copy of the last commit, map.jsonl and results.jsonl; a run that was interrupted
 goes on. The map says which tests execute a line (`pip install coverage`). Those run, quickest file
 first, until one fails or their seconds are spent. Each line of code is as likely as another to be
 changed, so that each part of the code has its share. Texts stay: no test should repeat a message.
@@ -74,9 +74,14 @@ class Change:
 def main(argv=None):
     """Make the copy and the map, change and test, and print the scores."""
     parser = Parser(__doc__)
-    parser.add_argument("folder", type=Path, help="folder of the copy, the map and the results")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path("mutants"),
+        help="folder of the copy, the map and the results",
+    )
     parser.add_argument("--number", type=positive(int), default=400, help="number of changes")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="chooses the changes")
     parser.add_argument(
         "--seconds", type=positive(float), default=120.0, help="seconds of tests for one change"
     )

@@ -194,5 +194,5 @@ def test_a_date_before_the_number_of_a_frame_is_not_a_time(tmp_path):
 
 @pytest.mark.parametrize(("count", "listed"), [(10, "8, 9, 10 (10)."), (11, "9, 10, … (11).")])
 def test_ten_broken_frames_are_listed(count, listed, caplog):
-    remark_on_broken("walk.mp4", range(1, count + 1))
+    remark_on_broken(Path("walk.mp4"), range(1, count + 1))
     assert caplog.messages[0].endswith(listed)
