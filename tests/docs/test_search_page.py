@@ -1,15 +1,18 @@
 """The commands of docs/search.md and docs/milvus.md do what they say, on a few small images."""
 
+import re
 import shutil
 
 import pytest
 
 from benchmarks.support.people import write_people
 from person_reid.config.search import SEARCH_COMMANDS
+from person_reid.errors import UserError
 from tests.support import ROOT
 from tests.support.flags import NETWORK
 from tests.support.pages import commands
 from tests.support.scripts import run
+from tools import search
 
 COMMANDS = [
     each
@@ -75,3 +78,14 @@ def test_the_commands_of_the_pages_run_in_their_order(cwd):
     assert sum("images forgotten" in text for text in said) == 4  # prune forgets none
     assert any(text.startswith("people.csv: ") for text in said) and (cwd / "people.png").is_file()
     assert (cwd / "found.png").is_file() and (cwd / "found.json").is_file()
+
+
+def test_the_commands_that_are_about_a_file_refuse_another_engine(monkeypatch):
+    page = " ".join((ROOT / "docs/milvus.md").read_text(encoding="utf-8").split())
+    named = re.search(r"on a cluster\. (.+?) are about a file;", page)[1]
+    monkeypatch.setattr("person_reid.gallery.upkeep.open_gallery", lambda *_, **__: object())
+    words = {"relocate": ["old", "new"], "backup": ["copy.index"], "reindex": ["--from", "other"]}
+    for command in re.findall("`(.+?)`", named):
+        with pytest.raises(UserError, match="not a file; use the tools of its engine"):
+            search.main([command, *words.get(command, []), "--index", SERVER])
+    assert len(re.findall("`(.+?)`", named)) == 5

@@ -47,8 +47,7 @@ class Augment(AugmentationOptions):
     padding: black pixels added on every side before the crop; 0 leaves only the flip.
     flip_p: probability of a horizontal flip.
 
-    The other settings are the options of the same names; docs/augmentation.md shows an example of
-    each.
+    The other settings are the options of the same names; docs/losses.md shows an example of each.
 
     >>> augment = Augment(256, 128, erasing_p=0.5)
     >>> batch = augment(bank, torch.tensor([7, 0, 12]), torch.Generator().manual_seed(0))
