@@ -22,7 +22,7 @@ SENTENCES = [
     ("docs/how-it-works.md", f"With up to {EXACT:,} images, a query is compared with all of them."),
     ("docs/how-it-works.md", f"enough lists to find {RECALL} of the ten nearest images"),
     ("docs/how-it-works.md", f"when there are more than {MOST_NEWER:,} of them"),
-    ("docs/how-it-works.md", f"If at most {MOST_ADMITTED:,} images pass, all of them are compared."),
+    ("docs/how-it-works.md", f"If at most {MOST_ADMITTED:,} images pass, all of them are"),
     ("docs/adaptation.md", f"If `kept` is below {LEAST_KEPT} at the end"),
     ("docs/label-errors.md", f"Below {LEAST_ACCURACY * 100:.0f} % the network cannot tell"),
     ("docs/label-errors.md", f"Below {WEAK * 100:.0f} % it warns"),
