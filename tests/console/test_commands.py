@@ -153,7 +153,7 @@ def test_every_command_of_the_documents_is_among_these():
 
 def test_every_command_of_suites_with_configuration_files_is_mapped():
     """Their scripts, flags and keys are on the page that says what stands in place of each."""
-    page = (ROOT / "docs" / "coming-from-deep-person-reid.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "coming-from-torchreid.md").read_text(encoding="utf-8")
     theirs = [command for command in in_page(documents()) if "/" in command.script]
     assert {command.script for command in theirs} >= {
         "src/engine/train.py",
