@@ -2,13 +2,15 @@
 
 import re
 
+import pytest
 import yaml
 
 from tests.docs.test_pages import FURTHER
 from tests.support import ROOT
-from tests.support.pages import LINK, PAGES
+from tests.support.pages import INLINE, LINK, PAGES, prose
 
 MADE = "docs/reference.md"  # by tools/docs/site.py
+MEASURING = ("docs/evaluation.md",)  # it shows how figures are reported
 
 
 def groups():
@@ -24,6 +26,13 @@ def groups():
 
 def test_every_page_is_of_one_kind():
     assert [*groups()] == ["Begin", "Learn", "Do", "Look up", "Understand"]
+
+
+@pytest.mark.parametrize("path", [path for path in groups()["Do"] if path not in MEASURING])
+def test_what_was_measured_is_looked_up(path):
+    """A page that shows how to do something has no dated measurement; it links to a table."""
+    text = prose((ROOT / path).read_text(encoding="utf-8"))
+    assert re.findall(r"\b20\d\d-\d\d-\d\d\b", INLINE.sub("", text)) == []
 
 
 def test_the_navigation_names_every_page_once():
