@@ -40,13 +40,8 @@ function answerKey(event) {
     return;
   }
   const views = viewsHere();
-  if (key.startsWith("Arrow") && target.matches("a.tile")) {
-    const next = moveFocus(target, key);
-    if (!next) return;
-    next.focus();
-    next.scrollIntoView({ block: "nearest" });
-  } else if (key.startsWith("Arrow") && target === document.body) {
-    document.querySelector("main > section:not([hidden]) a.tile")?.focus();
+  if (moveByArrow(event)) {
+    // done
   } else if (views[Number(key) - 1]) {
     go({ view: views[Number(key) - 1] });
   } else if (state().view === "labels" && answerLabelKey(key)) {

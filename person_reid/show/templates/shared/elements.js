@@ -54,8 +54,18 @@ function fill(container, length, make, batch) {
 // A line of a list of facts.
 const fact = (name, value) => [element("dt", { textContent: name }), element("dd", { textContent: value })];
 
-// Moves between the tiles around the one that has the focus.
-function moveFocus(from, key) {
+// Moves the focus between tiles, or to the first of the view. Returns false for other keys, and where there is no tile.
+function moveByArrow({ key, target }) {
+  if (!key.startsWith("Arrow")) return false;
+  const first = () => document.querySelector("main > section:not([hidden]) a.tile");
+  const next = target.matches("a.tile") ? tileBeside(target, key) : target === document.body && first();
+  if (!next) return false;
+  next.focus();
+  next.scrollIntoView({ block: "nearest" });
+  return true;
+}
+
+function tileBeside(from, key) {
   const tiles = [...from.closest("section").querySelectorAll("a.tile")];
   const place = tiles.indexOf(from), box = from.getBoundingClientRect();
   if (key === "ArrowLeft" || key === "ArrowRight") return tiles[place + (key === "ArrowLeft" ? -1 : 1)];
