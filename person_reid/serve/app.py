@@ -48,6 +48,7 @@ def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starle
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await service.galleries.open()
         tidying = asyncio.create_task(service.tidy())
         following = asyncio.create_task(cameras.run()) if cameras else None
         try:

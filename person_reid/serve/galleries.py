@@ -4,7 +4,10 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
+
+import numpy as np
 
 from person_reid.errors import UserError
 from person_reid.gallery.gallery import Gallery, open_gallery
@@ -20,12 +23,29 @@ class Galleries:
     """
 
     def __init__(self, address: str, readers: int, most_waiting: int) -> None:
-        self.address, self._most = address, most_waiting
+        self.address, self._count, self._most = address, readers, most_waiting
         self._readers = ThreadPoolExecutor(readers, "reading")
         self._writer = ThreadPoolExecutor(1, "writing")
         self._opened = threading.local()
         self._probe: Any = None  # the feature by which a gallery knows its network
         self.waiting = 0
+
+    async def open(self) -> None:
+        """Open the gallery in every thread that reads, with all that its first search would read.
+
+        What is wrong with the gallery is told to those who ask.
+        """
+        together = threading.Barrier(self._count)  # no thread opens it twice
+
+        def opened() -> None:
+            together.wait()
+            with suppress(UserError):
+                self._called(first_search)
+
+        loop = asyncio.get_running_loop()
+        await asyncio.gather(
+            *(loop.run_in_executor(self._readers, opened) for _ in range(self._count))
+        )
 
     async def read(self, ask: Callable[[Gallery], T]) -> T:
         """Return ask(gallery), computed in a thread that reads."""
@@ -75,3 +95,9 @@ class Galleries:
             self._opened.gallery.close()
             del self._opened.gallery
             raise
+
+
+def first_search(gallery: Gallery) -> None:
+    """Search for anything, so that the next search finds in memory what it needs."""
+    if width := gallery.width():
+        gallery.search(np.eye(1, width, dtype=np.float32), 1)

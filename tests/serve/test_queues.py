@@ -133,3 +133,40 @@ def test_an_upload_that_was_never_listed_goes(client, tmp_path):
         patch.setattr(time, "time", lambda: future)
         assert remove_unlisted(index) == 1
     assert kept.exists() and not lost.exists()
+
+
+def test_every_reader_has_searched_before_the_first_question(tmp_path):
+    place, threads = str(tmp_path / "a.index"), []
+    with closing(SearchIndex(place)) as index:
+        index.add(["0.jpg", "1.jpg"], np.eye(2, 8, dtype=np.float32))
+
+    async def ask():
+        galleries = Galleries(place, readers=3, most_waiting=9)
+        await galleries.open()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SearchIndex, "chunks", lambda *_: pytest.fail("reads the features"))
+            every = threading.Barrier(3)
+
+            def search(gallery):
+                every.wait(10)
+                threads.append(threading.get_ident())
+                return gallery.search(np.eye(1, 8, dtype=np.float32), 1)
+
+            found = await asyncio.gather(*(galleries.read(search) for _ in range(3)))
+        assert [each[0][0].path.name for each in found] == ["0.jpg"] * 3 and len({*threads}) == 3
+        galleries.close()
+
+    asyncio.run(ask())
+
+
+def test_an_index_that_cannot_be_searched_opens_and_says_so(tmp_path):
+    (tmp_path / "a.index").write_bytes(b"no index")
+
+    async def ask():
+        galleries = Galleries(str(tmp_path / "a.index"), readers=2, most_waiting=9)
+        await galleries.open()
+        with pytest.raises(UserError, match="a.index"):
+            await galleries.read(len)
+        galleries.close()
+
+    asyncio.run(ask())
