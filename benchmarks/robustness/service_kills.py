@@ -10,7 +10,6 @@ and nothing that was acknowledged as forgotten may be: neither its row, nor its 
 in the bytes of any file. Linux.
 """
 
-import base64
 import io
 import random
 import re
@@ -35,6 +34,7 @@ from person_reid.console import run_script
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.progress import progress
+from person_reid.serve.image_ids import ImageIds, secret_of
 
 TOKEN = "kills-of-the-service"
 NETWORK = ["--backbone", "osnet_x0_25", "--weights", "none", "--gpu_ids", "-1"]
@@ -129,9 +129,11 @@ def ask(address, answers, seed):
 def faults(folder, answers):
     """Return a sentence for each image that is not as the service has said."""
     with_names: dict[Path, str | None] = {}
-    for images in SearchIndex(folder / "people.index").images():
+    index = SearchIndex(folder / "people.index")
+    for images in index.images():
         with_names |= {path: about.identity for path, about in images}
-    paths = {image: path_of_id(image) for image in (*answers.there, *answers.gone)}
+    ids = ImageIds(secret_of(index))
+    paths = {image: ids.path(image) for image in (*answers.there, *answers.gone)}
     found = [
         f"{paths[image]}: acknowledged, and lost"
         for image, name in answers.there.items()
@@ -143,11 +145,6 @@ def faults(folder, answers):
         if path in with_names or path.is_file() or path.name.encode() in content:
             found.append(f"{path}: forgotten, and there")
     return found
-
-
-def path_of_id(image):
-    """Return the path that the id of an image stands for."""
-    return Path(base64.urlsafe_b64decode(image + "=" * (-len(image) % 4)).decode())
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from person_reid.errors import UserError
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.live_gallery import Appeared, LiveGallery, open_live
 from person_reid.retrieval.similarity import Features
-from person_reid.serve.operation_calls import id_of
+from person_reid.serve.image_ids import ImageIds
 from person_reid.serve.problems import Problem
 from person_reid.serve.service import Service
 from person_reid.video.detectors import Detector
@@ -99,7 +99,8 @@ class LiveCameras:
             return
         assert self._loop
         for each in appeared:
-            self._loop.call_soon_threadsafe(self._service.events.tell, *event_of(each))
+            event = event_of(self._service.ids, each)
+            self._loop.call_soon_threadsafe(self._service.events.tell, *event)
 
     def _embed(self, crops: Sequence[Image.Image]) -> Features:
         return self._ask(lambda: self._service.embed(crops))
@@ -119,7 +120,7 @@ class LiveCameras:
                 time.sleep(ASKED_AGAIN)
 
 
-def event_of(appeared: Appeared) -> tuple[str, dict[str, Any]]:
+def event_of(ids: ImageIds, appeared: Appeared) -> tuple[str, dict[str, Any]]:
     """Return the kind and the data of the event that somebody appeared."""
-    data = appeared.facts() | {"image": id_of(appeared.image) if appeared.image else None}
+    data = appeared.facts() | {"image": ids.of(appeared.image) if appeared.image else None}
     return "corrected" if appeared.corrected_from else "appeared", data

@@ -1,8 +1,5 @@
 """What every operation of the service needs: its call, its parameters, and how images are shown."""
 
-import base64
-import binascii
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -69,6 +66,10 @@ class Call:
         """Return what was sent of images; an empty text says that it is not known."""
         values = await self.values(*CLIENT_FACTS)
         return About(**{name: client_text(name, value) for name, value in values.items()})
+
+    def shown(self, path: Path, about: About) -> dict[str, Any]:
+        """Return what is known of an image."""
+        return {"id": self.service.ids.of(path)} | about.facts()
 
     def which(self, all_of_them: bool = True) -> Filter:
         """Return the filter that the parameters describe. Raises Problem if it has to be one."""
@@ -155,30 +156,11 @@ PARAMETERS = {
 }
 
 
-def id_of(path: Path) -> str:
-    """Return the id of an image: its path in the gallery, encoded."""
-    return base64.urlsafe_b64encode(os.fsencode(path)).decode().rstrip("=")
-
-
-def path_of(image_id: str) -> Path:
-    """Return the path that an id stands for. Raises Problem if it is not an id."""
-    try:
-        padded = image_id + "=" * (-len(image_id) % 4)
-        return Path(os.fsdecode(base64.b64decode(padded, b"-_", validate=True)))
-    except (binascii.Error, ValueError):
-        raise not_listed() from None
-
-
 def one_page(call: Call, name: str, every: Iterable[T]) -> dict[str, Any]:
     """Return the answers that a call asks for, under a name, and where the next page starts."""
     limit, start = call.parameters.get("limit", 100), call.parameters.get("start", 0)
     found = list(islice(every, start, start + limit + 1))
     return {name: found[:limit], "next": start + limit if len(found) > limit else None}
-
-
-def shown(path: Path, about: About) -> dict[str, Any]:
-    """Return what is known of an image."""
-    return {"id": id_of(path)} | about.facts()
 
 
 def not_listed() -> Problem:
@@ -191,7 +173,8 @@ async def listed(call: Call) -> tuple[Path, About]:
 
     No path of a client is opened: it is one of the gallery's.
     """
-    path = path_of(call.request.path_params["id"])
+    if (path := call.service.ids.path(call.request.path_params["id"])) is None:
+        raise not_listed()
     which = Filter(image=path)
     found = await call.service.galleries.read(
         lambda gallery: next((each for images in gallery.images(which) for each in images), None)

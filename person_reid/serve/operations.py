@@ -31,11 +31,9 @@ from person_reid.serve.operation_calls import (
     YES_SCHEMA,
     Answer,
     Call,
-    id_of,
     listed,
     not_listed,
     one_page,
-    shown,
 )
 from person_reid.serve.problems import Problem
 from person_reid.serve.requests import client_text
@@ -66,14 +64,14 @@ async def search(call: Call) -> Answer:
     answers = await call.service.galleries.read(
         lambda gallery: gallery.search(features, k, among=which)
     )
-    return {"queries": [_answer(found, threshold) for found in answers]}
+    return {"queries": [_answer(call, found, threshold) for found in answers]}
 
 
-def _answer(found: Sequence[Found], threshold: float | None) -> dict[str, Any]:
+def _answer(call: Call, found: Sequence[Found], threshold: float | None) -> dict[str, Any]:
     """Return the images that answer a query, and whether the threshold accepts them."""
     known, accepted = judged(threshold, [match.similarity for match in found])
     matches = [
-        shown(match.path, match.about) | {"similarity": match.similarity, "accepted": fits}
+        call.shown(match.path, match.about) | {"similarity": match.similarity, "accepted": fits}
         for match, fits in zip(found, accepted, strict=True)
     ]
     return {"known": known, "matches": matches}
@@ -102,7 +100,7 @@ async def similar_images(call: Call) -> Answer:
         raise not_listed()
 
     found = await call.service.galleries.read(search)
-    return _answer(found, call.parameters.get("threshold"))
+    return _answer(call, found, call.parameters.get("threshold"))
 
 
 async def list_images(call: Call) -> Answer:
@@ -111,14 +109,14 @@ async def list_images(call: Call) -> Answer:
 
     def page(gallery: Gallery) -> Answer:
         images = (image for some in gallery.images(which) for image in some)
-        return one_page(call, "images", (shown(*image) for image in images))
+        return one_page(call, "images", (call.shown(*image) for image in images))
 
     return await call.service.galleries.read(page)
 
 
 async def show_image(call: Call) -> Answer:
     """Return what is known of an image."""
-    return shown(*await listed(call))
+    return call.shown(*await listed(call))
 
 
 async def show_picture(call: Call) -> Answer:
@@ -183,7 +181,7 @@ async def add_images(call: Call) -> Answer:
     added = await call.service.galleries.write(add)
     if about.identity:
         call.service.record(call.who, "add", identity=about.identity, images=len(added))
-    return {"images": [shown(*image) for image in added]}
+    return {"images": [call.shown(*image) for image in added]}
 
 
 def check_new_name(gallery: Gallery, name: str) -> None:
@@ -201,8 +199,8 @@ async def describe_images(call: Call) -> Answer:
 async def describe_image(call: Call) -> Answer:
     """Change what is known of an image; an empty identity clears the name."""
     path, _ = await listed(call)
-    await _describe(call, Filter(image=path), await call.said(), image=id_of(path))
-    return shown(*await listed(call))
+    await _describe(call, Filter(image=path), await call.said(), image=call.service.ids.of(path))
+    return call.shown(*await listed(call))
 
 
 async def _describe(call: Call, which: Filter, about: About, **details: str) -> int:

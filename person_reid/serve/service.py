@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,12 +17,14 @@ from person_reid.config.serve import ServiceLimits
 from person_reid.config.times import ago, stored
 from person_reid.data.images.image_files import Limits, Pixels, fit_image
 from person_reid.errors import UserError
+from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.metadata import Filter
 from person_reid.retrieval.similarity import Features
 from person_reid.serve.access import Access
 from person_reid.serve.embedding_queue import EmbeddingQueue
 from person_reid.serve.events import Events
 from person_reid.serve.galleries import Galleries
+from person_reid.serve.image_ids import ImageIds, secret_of
 from person_reid.serve.problems import Problem
 from person_reid.serve.requests import MEGABYTE, decoded
 from person_reid.serve.uploads import remove_unlisted
@@ -71,6 +74,8 @@ class Service:
         self.embedder, self.access = embedder, access
         self.limits, self.audit = limits, audit
         self.usage, self.events = Usage(), Events(limits.listeners)
+        with closing(open_gallery(address)) as gallery:
+            self.ids = ImageIds(secret_of(gallery))
         self.galleries = Galleries(address, limits.readers, limits.most_waiting)
         self.batches = EmbeddingQueue(self._embed, batch_size, limits.most_waiting)
         self._decoders = ThreadPoolExecutor(limits.readers, "decoding")

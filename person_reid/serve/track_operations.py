@@ -6,6 +6,7 @@ The people are those of tools/across.py.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ from person_reid.gallery.linked_tracks import (
 from person_reid.gallery.sightings import Sighting, sightings
 from person_reid.gallery.track_records import recorded_tracks
 from person_reid.retrieval.clusters import numbered_person
-from person_reid.serve.operation_calls import Answer, Call, id_of, one_page
+from person_reid.serve.image_ids import ImageIds
+from person_reid.serve.operation_calls import Answer, Call, one_page
 
 
-def some_ids(paths: Sequence[Path]) -> list[str]:
+def some_ids(ids: ImageIds, paths: Sequence[Path]) -> list[str]:
     """Return the ids of a few images among many."""
-    return [id_of(paths[place]) for place in some_places(len(paths))]
+    return [ids.of(paths[place]) for place in some_places(len(paths))]
 
 
 # ----- sightings
@@ -37,14 +39,15 @@ def some_ids(paths: Sequence[Path]) -> list[str]:
 async def list_sightings(call: Call) -> Answer:
     """Return when and where people were seen: their images by track, or close in time."""
     which = call.which(all_of_them=False)
+    shown = partial(_sighting, call.service.ids)
     return await call.service.galleries.read(
-        lambda gallery: one_page(call, "sightings", map(_sighting, sightings(gallery, which)))
+        lambda gallery: one_page(call, "sightings", map(shown, sightings(gallery, which)))
     )
 
 
-def _sighting(seen: Sighting) -> dict[str, Any]:
+def _sighting(ids: ImageIds, seen: Sighting) -> dict[str, Any]:
     times = {} if seen.first is None else {"first": seen.first, "last": seen.last}
-    count = {"count": len(seen.images), "images": some_ids(seen.images)}
+    count = {"count": len(seen.images), "images": some_ids(ids, seen.images)}
     return seen.about.facts() | times | count
 
 
@@ -58,17 +61,17 @@ async def list_tracks(call: Call) -> Answer:
         tracks: Iterable[IndexedTrack] = ()
         if recorded_tracks(gallery):
             tracks, _ = indexed_tracks(gallery)
-        return one_page(call, "tracks", map(_listed_track, tracks))
+        return one_page(call, "tracks", map(partial(_listed_track, call.service.ids), tracks))
 
     return await call.service.galleries.read(page)
 
 
-def _listed_track(each: IndexedTrack) -> dict[str, Any]:
+def _listed_track(ids: ImageIds, each: IndexedTrack) -> dict[str, Any]:
     names = Counter(about.identity for _, about in each.images if about.identity)
-    return _track(each) | ({"identity": names.most_common(1)[0][0]} if names else {})
+    return _track(ids, each) | ({"identity": names.most_common(1)[0][0]} if names else {})
 
 
-def _track(each: IndexedTrack) -> dict[str, Any]:
+def _track(ids: ImageIds, each: IndexedTrack) -> dict[str, Any]:
     """Return what is known of a track. Its seconds are those of its video without a time."""
     facts = {
         "source": each.record.source,
@@ -77,7 +80,7 @@ def _track(each: IndexedTrack) -> dict[str, Any]:
         "first": each.track.first,
         "last": each.track.last,
         "boxes": len(each.track.frames),
-        "images": some_ids([path for path, _ in each.images]),
+        "images": some_ids(ids, [path for path, _ in each.images]),
     }
     if each.record.start:
         began = EPOCH + timedelta(seconds=each.track.first)
@@ -112,13 +115,13 @@ def _linked(call: Call, gallery: Gallery, record: bool = False) -> dict[str, Any
     return {
         "threshold": linked.found.threshold,
         "found": in_words(linked, options),
-        "tracks": _linked_tracks(linked),
+        "tracks": _linked_tracks(call.service.ids, linked),
     }
 
 
-def _linked_tracks(linked: LinkedTracks) -> list[dict[str, Any]]:
+def _linked_tracks(ids: ImageIds, linked: LinkedTracks) -> list[dict[str, Any]]:
     return [
-        _track(each)
+        _track(ids, each)
         | {
             "person": stay.person + 1,
             "piece": each.piece,

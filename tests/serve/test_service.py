@@ -231,6 +231,7 @@ def test_the_document_describes_the_answers(client, service, tmp_path):
         content = document["paths"][operation.path][operation.method.lower()]["responses"]["200"]
         ((media, described),) = content["content"].items()
         assert answer.headers["content-type"].startswith(media), operation
+        assert str(tmp_path) not in answer.text, operation  # clients learn no folder
         if media == "application/json":
             assert fits(answer.json(), described["schema"]), operation
         if operation.name == "forget_image":
