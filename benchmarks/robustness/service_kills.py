@@ -1,13 +1,13 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Kill the service while clients add and forget images, and compare what is left with its answers.
+"""Kill the service while clients add, merge and forget, and compare what is left with its answers.
 
     python benchmarks/robustness/service_kills.py             # 60 kills
     python benchmarks/robustness/service_kills.py --kills 5 --seed 1
 
 Each time the service starts on the index as it was left, and is killed after up to two seconds of
-requests. Then every image that was acknowledged must be in the index with its file and its name,
-and nothing that was acknowledged as forgotten may be: neither its row, nor its file, nor its path
-in the bytes of any file. Linux.
+requests. Then every image that was acknowledged must be in the index with its file and the name
+that it was given or merged into, and nothing that was acknowledged as forgotten may be: neither its
+row, nor its file, nor its path in the bytes of any file. No request may be refused. Linux.
 """
 
 import io
@@ -40,14 +40,17 @@ TOKEN = "kills-of-the-service"
 NETWORK = ["--backbone", "osnet_x0_25", "--weights", "none", "--gpu_ids", "-1"]
 SIZES = ["--height", "64", "--width", "32"]
 CLIENTS = 4
+QUESTIONS = ("people", "cameras", "tracks", "images", "sightings?camera=1")
 
 
 class Answers:
     """What the service has acknowledged: ids of images that are there, and of forgotten ones."""
 
     def __init__(self) -> None:
-        self.there: dict[str, str] = {}  # {id: name}
+        self.there: dict[str, set[str]] = {}  # {id: names of which it has one}
         self.gone: set[str] = set()
+        self.merged = 0
+        self.refused: list[str] = []
         self.lock = threading.Lock()
 
 
@@ -68,7 +71,7 @@ def main(argv=None):
                 raise UserError(f"kill {kill}: {wrong[0]} ({len(wrong)} in all)")
     print(
         f"{options.kills} kills: {len(answers.there)} images acknowledged and there, "
-        f"{len(answers.gone)} forgotten and gone"
+        f"{answers.merged} merged, {len(answers.gone)} forgotten and gone"
     )
 
 
@@ -85,7 +88,7 @@ def serve_and_kill(folder, answers, seed):
         line = next(line for line in service.stdout if "Listening" in line)
         address = re.findall(r"Listening at (\S+)", line)[0]
         clients = [
-            threading.Thread(target=ask, args=(address, answers, 10 * seed + number))
+            threading.Thread(target=ask, args=(address, answers, 10 * seed + number, number))
             for number in range(CLIENTS)
         ]
         for client in clients:
@@ -96,34 +99,60 @@ def serve_and_kill(folder, answers, seed):
             client.join()
 
 
-def ask(address, answers, seed):
-    """Add and forget images until the service is gone, and note what it acknowledges."""
-    draw, noise = random.Random(seed), np.random.default_rng(seed)
-    own: list[str] = []
+def ask(address, answers, seed, number):
+    """Ask until the service is gone, and note what it acknowledges.
+
+    number: of the client, whose people are its own.
+    """
     headers = {"Authorization": f"Bearer {TOKEN}"}
+    draw, noise = random.Random(seed), np.random.default_rng(seed)
+    names = [f"person {number}{last}" for last in range(10)]
+    own: list[str] = []
     with suppress(httpx.HTTPError), httpx.Client(headers=headers, timeout=60) as client:
+
+        def send(method, path, **request):
+            answer = client.request(method, f"{address}/{path}", **request)
+            if answer.is_error:
+                answers.refused.append(f"{method} {path}: {answer.status_code} {answer.text}")
+            return answer.raise_for_status().json()
+
         while True:
-            if own and draw.random() < 0.3:
+            act = draw.random()
+            if own and act < 0.25:
                 image = own.pop()
                 with answers.lock:
                     answers.there.pop(image)  # not known, until there is an answer
-                client.delete(f"{address}/images/{image}").raise_for_status()
+                send("DELETE", f"images/{image}")
                 with answers.lock:
                     answers.gone.add(image)
-                continue
-            content, name = io.BytesIO(), f"person {draw.randrange(10)}"
-            pixels = noise.integers(0, 256, (64, 32, 3), np.uint8)
-            Image.fromarray(pixels).save(content, "PNG")
-            answer = client.post(
-                f"{address}/images",
-                params={"identity": name},
-                content=content.getvalue(),
-                headers={"content-type": "image/png"},
-            )
-            answer.raise_for_status()
-            own.append(answer.json()["images"][0]["id"])
-            with answers.lock:
-                answers.there[own[-1]] = name
+            elif own and act < 0.4:
+                merge(send, answers, *draw.sample(names, 2))
+            elif act < 0.5:
+                send("GET", draw.choice(QUESTIONS))
+            else:
+                name, content = draw.choice(names), io.BytesIO()
+                Image.fromarray(noise.integers(0, 256, (64, 32, 3), np.uint8)).save(content, "PNG")
+                about = {"identity": name, "camera": str(number)}
+                image = {"content": content.getvalue(), "headers": {"content-type": "image/png"}}
+                own.append(send("POST", "images", params=about, **image)["images"][0]["id"])
+                with answers.lock:
+                    answers.there[own[-1]] = {name}
+
+
+def merge(send, answers, old, new):
+    """Make two people one, if somebody is known by the first name."""
+    with answers.lock:
+        both = [image for image, names in answers.there.items() if old in names]
+        certain = any(answers.there[image] == {old} for image in both)
+        if not certain:
+            return
+        for image in both:
+            answers.there[image] = {*answers.there[image], new}
+    send("POST", "people/rename", json={"identity": old, "to": new, "merge": True})
+    with answers.lock:
+        answers.merged += 1
+        for image in both:
+            answers.there[image] -= {old}
 
 
 def faults(folder, answers):
@@ -134,10 +163,10 @@ def faults(folder, answers):
         with_names |= {path: about.identity for path, about in images}
     ids = ImageIds(secret_of(index))
     paths = {image: ids.path(image) for image in (*answers.there, *answers.gone)}
-    found = [
+    found = answers.refused + [
         f"{paths[image]}: acknowledged, and lost"
-        for image, name in answers.there.items()
-        if with_names.get(paths[image]) != name or not paths[image].is_file()
+        for image, names in answers.there.items()
+        if with_names.get(paths[image]) not in names or not paths[image].is_file()
     ]
     content = b"".join(file.read_bytes() for file in folder.glob("people.index*"))
     for image in answers.gone:
