@@ -110,6 +110,17 @@ def test_a_photograph_is_searched_added_named_and_forgotten(page, client):
 
 
 @in_chromium
+def test_a_photograph_is_searched_where_nobody_has_a_name(page, client):
+    answer = client.patch("/v1/images", params={"camera": "1"}, json={"identity": ""})
+    assert answer.json() == {"images": 2}
+    page.choose("#filters [name=camera]", "1")
+    give(page, picture((250, 0, 0)))
+    page.wait("document.querySelectorAll('#answers .tile').length === 2")
+    assert page.texts("#asked-image dd") == ["nobody has a name"]
+    page.events = [each for each in page.events if "422" not in json.dumps(each)]
+
+
+@in_chromium
 def test_people_are_merged_and_forgotten_and_their_names_are_text(page, client):
     page.click('nav [data-view="people"]')
     page.wait("document.querySelectorAll('#known .lanes').length === 3")

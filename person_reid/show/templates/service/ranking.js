@@ -37,9 +37,18 @@ async function similarTo(image, which) {
 
 async function similarToOwn(which) {
   const features = { features: own.features };
-  const [{ queries }, { people }] = await Promise.all([
-    ask("POST", "search", { ...which, k: MOST }, features), ask("POST", "identify", { ...which, threshold: "" }, features)]); // whose threshold is of another score
-  return { about: describeOwn(people[0]), answer: queries[0] };
+  const [{ queries }, person] = await Promise.all([ask("POST", "search", { ...which, k: MOST }, features), identifyOwn(which, features)]);
+  return { about: describeOwn(person), answer: queries[0] };
+}
+
+// Returns whom the photograph is most like, or nothing if nobody among the images that pass the filters has a name.
+async function identifyOwn(which, features) {
+  try {
+    return (await ask("POST", "identify", { ...which, threshold: "" }, features)).people[0]; // its threshold would be of another score
+  } catch (error) {
+    if (error.status !== 422) throw error;
+    return undefined;
+  }
 }
 
 function describeAnswer({ matches, known }, threshold) {
