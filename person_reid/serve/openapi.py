@@ -93,10 +93,50 @@ SCHEMAS = {
         {"type": TEXT_SCHEMA, "title": TEXT_SCHEMA, "status": COUNT_SCHEMA, "detail": TEXT_SCHEMA}
     ),
 }
+# A value of every parameter, and of every key of an object that is sent.
+EXAMPLES: Mapping[str, Any] = {
+    "k": 5,
+    "threshold": 0.6,
+    "together": True,
+    "camera_norm": True,
+    "rerank": True,
+    "identity": "Anna",
+    "camera": "1",
+    "track": "12",
+    "source": "uploads",
+    "time": "2026-11-01T08:30Z",
+    "after": "2026-11-01T08:00Z",
+    "before": "2026-11-02",
+    "where": ["store=3"],
+    "allow_forgotten": True,
+    "limit": 20,
+    "start": 0,
+    "to": "Ann",
+    "merge": True,
+    "features": [[0.3, 0.1, -0.5, 0.2, 0.7, -0.3]],
+}
+PICTURE = (
+    "data:image/png;base64,"
+    "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAQCAIAAACk6KkqAAAAF0lEQVR42mM8IRfFgA0wMeAAoxK0lAAADJwB"
+    "YI/SH3gAAAAASUVORK5CYII="
+)
+PICTURE_EXAMPLES = {"picture": {"summary": "A small PNG file", "externalValue": PICTURE}}
+FEATURE_EXAMPLES = {
+    "feature": {
+        "summary": "A feature of six values; send as many as /v1/embed returns",
+        "value": {"features": EXAMPLES["features"]},
+    }
+}
 FILE_SCHEMA = {"type": "string", "contentMediaType": "image/*"}
 FORM_BODY = {"schema": {"type": "object", "properties": {"image": _list(FILE_SCHEMA)}}}
-IMAGE_BODIES = {"multipart/form-data": FORM_BODY, "image/*": {"schema": FILE_SCHEMA}}
-VECTOR_BODY = {"schema": _object({"features": _list(_list(NUMBER_SCHEMA))})}
+IMAGE_BODIES = {
+    "multipart/form-data": FORM_BODY,
+    "image/*": {"schema": FILE_SCHEMA, "examples": PICTURE_EXAMPLES},
+}
+VECTOR_BODY = {
+    "schema": _object({"features": _list(_list(NUMBER_SCHEMA))}),
+    "examples": FEATURE_EXAMPLES,
+}
 
 
 def openapi_document() -> dict[str, Any]:
@@ -125,6 +165,7 @@ def _described(operation: Operation) -> dict[str, Any]:
             "schema": _list(PARAMETERS[name].schema)
             if PARAMETERS[name].several
             else PARAMETERS[name].schema,
+            "example": EXAMPLES[name],
         }
         for name in operation.parameters
     ]
@@ -151,6 +192,7 @@ def _described(operation: Operation) -> dict[str, Any]:
         content = {**IMAGE_BODIES, "application/json": VECTOR_BODY}
         described["requestBody"] = {"required": True, "content": content}
     elif isinstance(operation.sends, Mapping):
-        body = {"schema": _object(operation.sends, False, *operation.sends)}
+        example = {name: EXAMPLES[name] for name in operation.sends}
+        body = {"schema": _object(operation.sends, False, *operation.sends), "example": example}
         described["requestBody"] = {"required": True, "content": {"application/json": body}}
     return described

@@ -116,7 +116,6 @@ def name_of(text: str) -> str:
 
 TEXT_SCHEMA = {"type": "string"}
 NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": LONGEST_PARAMETER}
-TIME_SCHEMA = {"type": "string", "examples": ["2026-11-01T08:30Z"]}
 YES_SCHEMA = {"type": "boolean", "default": False}
 PARAMETERS = {
     "k": Parameter(
@@ -138,9 +137,9 @@ PARAMETERS = {
     "camera": Parameter(name_of, NAME_SCHEMA, "the camera"),
     "track": Parameter(name_of, NAME_SCHEMA, "the track"),
     "source": Parameter(name_of, NAME_SCHEMA, "the video or collection"),
-    "time": Parameter(instant, TIME_SCHEMA, "when the images were taken"),
-    "after": Parameter(moment, TIME_SCHEMA, "only images from this time on"),
-    "before": Parameter(moment, TIME_SCHEMA, "only images from before this time"),
+    "time": Parameter(instant, TEXT_SCHEMA, "when the images were taken"),
+    "after": Parameter(moment, TEXT_SCHEMA, "only images from this time on"),
+    "before": Parameter(moment, TEXT_SCHEMA, "only images from before this time"),
     "where": Parameter(column, NAME_SCHEMA, "a further column, as store=3", several=True),
     "allow_forgotten": Parameter(yes_or_no, YES_SCHEMA, "also add images that were forgotten once"),
     "limit": Parameter(

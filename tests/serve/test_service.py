@@ -6,6 +6,7 @@ import re
 import struct
 import zlib
 from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.serve.access import read_tokens
-from person_reid.serve.openapi import SCHEMAS, openapi_document
+from person_reid.serve.openapi import EXAMPLES, SCHEMAS, openapi_document
 from person_reid.serve.operations import ALL_OPERATIONS
 from tests.serve.conftest import picture, sent
 from tests.support.camera_tracks import STAYS, fill
@@ -236,6 +237,48 @@ def test_the_document_describes_the_answers(client, service, tmp_path):
             assert fits(answer.json(), described["schema"]), operation
         if operation.name == "forget_image":
             add(client, RED, identity="Anna", allow_forgotten="true")
+
+
+def examples(described):
+    """Yield (parameters, {argument of client.request: body}) of each example of an operation."""
+    for parameter in described["parameters"]:
+        if "example" in parameter:
+            value = parameter["example"]
+            yield {parameter["name"]: "true" if value is True else value}, {}
+    for body in described.get("requestBody", {}).get("content", {}).values():
+        if "example" in body:
+            yield {}, {"json": body["example"]}
+        for each in body.get("examples", {}).values():
+            if "value" in each:
+                yield {}, {"json": each["value"]}
+            else:
+                with urlopen(each["externalValue"]) as file:
+                    headers = {"content-type": file.headers["content-type"]}
+                    yield {}, {"content": file.read(), "headers": headers}
+
+
+def test_every_example_of_the_document_is_answered(client, tmp_path):
+    for camera in STAYS:
+        fill(SearchIndex(tmp_path / "people.index"), tmp_path, camera, faces=np.eye(6))
+    anna = {name: EXAMPLES[name] for name in ("identity", "camera", "track", "time", "where")}
+    bodies = dict.fromkeys(("embed", "search", "identify", "add_images"), sent(BLUE))
+    bodies["describe_images"] = {"json": {"camera": "1"}}
+    needed = {"describe_images": {"camera": "1"}, "list_sightings": {"camera": "1"}}
+    needed["add_images"] = {"allow_forgotten": "true"}
+    answered = set()
+    for path, methods in openapi_document()["paths"].items():
+        for method, described in methods.items():
+            name = described["operationId"]
+            for parameters, body in examples(described):
+                image = add(client, RED, allow_forgotten="true", **anna)
+                request = {
+                    "params": needed.get(name, {}) | parameters,
+                    **(body or bodies.get(name, {})),
+                }
+                answer = client.request(method, path.replace("{id}", image["id"]), **request)
+                assert answer.status_code == 200, (name, request, answer.text)
+                answered.add(name)
+    assert answered == {each.name for each in ALL_OPERATIONS if each.parameters or each.sends}
 
 
 def test_an_unknown_address_and_a_fault_are_problems(client, service, monkeypatch, caplog):
