@@ -6,7 +6,7 @@ app = create_app(Service("people.index", open_network(index), access, limits))
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from person_reid.serve.json_log import REQUESTS
 from person_reid.serve.openapi import openapi_document
 from person_reid.serve.operation_calls import PARAMETERS, Call
 from person_reid.serve.operations import ALL_OPERATIONS, Operation
-from person_reid.serve.problems import Problem, as_response
+from person_reid.serve.problems import Problem, as_problem, as_response
 from person_reid.serve.requests import read_parameters
 from person_reid.serve.service import Service
 
@@ -72,14 +72,24 @@ def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starle
         detail = "There is no such address, or it has no such method. See /v1/openapi.json"
         return as_response(Problem(status, detail, headers))
 
-    routes = [
-        Route(each.path, _respond(service, each), methods=[each.method]) for each in ALL_OPERATIONS
-    ]
+    responds: dict[str, dict[str, Respond]] = {}
+    for each in ALL_OPERATIONS:
+        responds.setdefault(each.path, {})[each.method] = _respond(service, each)
+    routes = [Route(path, _by_method(some), methods=[*some]) for path, some in responds.items()]
     return Starlette(
         routes=[*routes, Route("/v1/openapi.json", document), *page_routes()],
         lifespan=lifespan,
         exception_handlers={HTTPException: unknown},
     )
+
+
+def _by_method(responds: Mapping[str, Respond]) -> Respond:
+    """Return what answers the requests of an address, of which GET also answers HEAD."""
+
+    async def respond(request: Request) -> Response:
+        return await responds["GET" if request.method == "HEAD" else request.method](request)
+
+    return respond
 
 
 def _respond(service: Service, operation: Operation) -> Respond:
@@ -92,7 +102,7 @@ def _respond(service: Service, operation: Operation) -> Respond:
         except Problem as problem:
             response = as_response(problem)
         except UserError as error:
-            response = as_response(Problem(422, str(error)))
+            response = as_response(as_problem(error, service.galleries.address))
         except asyncio.TimeoutError:
             most = service.limits.timeout
             response = as_response(Problem(503, f"It took more than {most} seconds."))

@@ -128,7 +128,10 @@ FEATURE_EXAMPLES = {
     }
 }
 FILE_SCHEMA = {"type": "string", "contentMediaType": "image/*"}
-FORM_BODY = {"schema": {"type": "object", "properties": {"image": _list(FILE_SCHEMA)}}}
+FILES_SCHEMA = _list(FILE_SCHEMA) | {"minItems": 1}
+FORM_BODY = {
+    "schema": {"type": "object", "properties": {"image": FILES_SCHEMA}, "required": ["image"]}
+}
 IMAGE_BODIES = {
     "multipart/form-data": FORM_BODY,
     "image/*": {"schema": FILE_SCHEMA, "examples": PICTURE_EXAMPLES},

@@ -116,6 +116,7 @@ def name_of(text: str) -> str:
 
 TEXT_SCHEMA = {"type": "string"}
 NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": LONGEST_PARAMETER}
+PAIR_SCHEMA = {**NAME_SCHEMA, "pattern": "^[^=]+=.+"}
 YES_SCHEMA = {"type": "boolean", "default": False}
 PARAMETERS = {
     "k": Parameter(
@@ -140,7 +141,7 @@ PARAMETERS = {
     "time": Parameter(instant, TEXT_SCHEMA, "when the images were taken"),
     "after": Parameter(moment, TEXT_SCHEMA, "only images from this time on"),
     "before": Parameter(moment, TEXT_SCHEMA, "only images from before this time"),
-    "where": Parameter(column, NAME_SCHEMA, "a further column, as store=3", several=True),
+    "where": Parameter(column, PAIR_SCHEMA, "a further column, as store=3", several=True),
     "allow_forgotten": Parameter(yes_or_no, YES_SCHEMA, "also add images that were forgotten once"),
     "limit": Parameter(
         number(int, 1, MOST_ANSWERS),

@@ -27,6 +27,7 @@ from person_reid.retrieval.thresholds import judged
 from person_reid.serve.operation_calls import (
     CLIENT_FACTS,
     FILTER_NAMES,
+    NAME_SCHEMA,
     TEXT_SCHEMA,
     YES_SCHEMA,
     Answer,
@@ -223,9 +224,11 @@ async def _describe(call: Call, which: Filter, about: About, **details: str) -> 
 async def rename_person(call: Call) -> Answer:
     """Give the images of a person another name; merge says that both are one person."""
     values = await call.values("identity", "to", "merge")
-    old, new, merge = (values.get(name) for name in ("identity", "to", "merge"))
+    old, new, merge = values.get("identity"), values.get("to"), values.get("merge", False)
     if not (isinstance(old, str) and isinstance(new, str) and old and new.strip()):
         raise Problem(400, "Expected the names identity and to, as texts.")
+    if not isinstance(merge, bool):
+        raise Problem(400, "merge: expected true or false.")
     client_text("to", new)
 
     def rename(gallery: Gallery) -> int:
@@ -313,8 +316,8 @@ class Operation:
 
 IMAGE_FACTS: Mapping[str, Mapping[str, Any]] = dict.fromkeys(CLIENT_FACTS, TEXT_SCHEMA)
 RENAMING: Mapping[str, Mapping[str, Any]] = {
-    "identity": TEXT_SCHEMA,
-    "to": TEXT_SCHEMA,
+    "identity": NAME_SCHEMA,
+    "to": NAME_SCHEMA,
     "merge": YES_SCHEMA,
 }
 LINKING = ("threshold", "camera_norm", "rerank", "after", "before")

@@ -1,11 +1,16 @@
 """Errors of the service, as problem details (RFC 9457) that say what to do."""
 
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
+from pathlib import PurePath
 
 from starlette.responses import JSONResponse
 
+from person_reid.errors import UserError
 from person_reid.text import printable
+
+FOLDERS = re.compile(r"""(?<![^\s'"(])(?:[A-Za-z]:)?[/\\](?:[^\s/\\:'"]+[/\\])+""")
 
 
 class Problem(Exception):
@@ -20,6 +25,14 @@ class Problem(Exception):
 def too_busy(what: str) -> Problem:
     """Return what a client is told when too much waits already."""
     return Problem(503, f"{what}. Ask again in a second.", {"Retry-After": "1"})
+
+
+def as_problem(error: UserError, gallery: str) -> Problem:
+    """Return what a client is told of an error: names of files, but not in which folders they are.
+
+    gallery: its address.
+    """
+    return Problem(422, FOLDERS.sub("", str(error).replace(gallery, PurePath(gallery).name)))
 
 
 def as_response(problem: Problem) -> JSONResponse:

@@ -64,8 +64,10 @@ def plain_text(text: str) -> str:
 
 def client_text(name: str, value: object) -> str:
     """Return the plain text of a key of JSON. Raises Problem, which names the key, otherwise."""
+    if not isinstance(value, str):
+        raise Problem(400, f"{name}: expected a text.")
     try:
-        return plain_text(str(value))
+        return plain_text(value)
     except ValueError as error:
         raise Problem(400, f"{name}: {error}") from None
 

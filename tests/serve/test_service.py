@@ -16,6 +16,7 @@ from person_reid.gallery.index import SearchIndex
 from person_reid.serve.access import read_tokens
 from person_reid.serve.openapi import EXAMPLES, SCHEMAS, openapi_document
 from person_reid.serve.operations import ALL_OPERATIONS
+from person_reid.serve.problems import as_problem
 from tests.serve.conftest import picture, sent
 from tests.support.camera_tracks import STAYS, fill
 
@@ -178,6 +179,17 @@ def test_a_hostile_upload_is_refused_in_one_line_and_leaves_no_file(client, tmp_
     assert not [*tmp_path.glob("people.crops/**/*")]
 
 
+@pytest.mark.parametrize("value", [None, 1, {}, ["Anna"], True])
+def test_what_is_said_of_an_image_is_text(client, value):
+    image = add(client, RED, identity="Anna")
+    for name in ("identity", "track"):
+        answer = client.patch(f"/v1/images/{image['id']}", json={name: value})
+        assert answer.status_code == 400 and answer.json()["detail"] == f"{name}: expected a text."
+    assert client.get(f"/v1/images/{image['id']}").json() == image
+    merging = {"identity": "Anna", "to": "Ann", "merge": "no" if value is None else [value]}
+    assert client.post("/v1/people/rename", json=merging).status_code == 400
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -285,7 +297,10 @@ def test_an_unknown_address_and_a_fault_are_problems(client, service, monkeypatc
     for method, path in (("GET", "/v2"), ("PUT", "/v1/people")):
         answer = client.request(method, path)
         assert answer.status_code in (404, 405) and "/v1/openapi.json" in answer.json()["detail"]
-    assert "GET" in client.put("/v1/people").headers["allow"]
+    for path, methods in openapi_document()["paths"].items():
+        allowed = client.options(path).headers["allow"].split(", ")
+        assert {*allowed} - {"HEAD"} == {*map(str.upper, methods)}
+    assert client.head("/v1/people").status_code == 200
     monkeypatch.setattr(service.galleries, "read", lambda _: 1 / 0)
     answer = client.get("/v1/people")
     assert answer.status_code == 500 and "division" not in answer.text and "division" in caplog.text
@@ -300,6 +315,14 @@ def test_an_index_that_was_replaced_is_opened_again(client, tmp_path):
     add(client, BLUE)
     answers = [client.get("/v1/images").json() for _ in range(4)]
     assert [len(each["images"]) for each in answers[-2:]] == [1, 1]
+
+
+def test_errors_name_files_without_their_folders():
+    told = as_problem(
+        UserError("/srv/a b/p.index: '/var/x/1.jpg' and C:\\x\\2.txt. Or: python tools/search.py"),
+        "/srv/a b/p.index",
+    ).detail
+    assert told == "p.index: '1.jpg' and 2.txt. Or: python tools/search.py"
 
 
 def test_tokens_are_read_from_a_file(tmp_path):
