@@ -40,7 +40,7 @@ TOKEN = "kills-of-the-service"
 NETWORK = ["--backbone", "osnet_x0_25", "--weights", "none", "--gpu_ids", "-1"]
 SIZES = ["--height", "64", "--width", "32"]
 CLIENTS = 4
-QUESTIONS = ("people", "cameras", "tracks", "images", "sightings?camera=1")
+READ_PATHS = ("people", "cameras", "tracks", "images", "sightings?camera=1")
 
 
 class Answers:
@@ -128,13 +128,13 @@ def ask(address, answers, seed, number):
             elif own and act < 0.4:
                 merge(send, answers, *draw.sample(names, 2))
             elif act < 0.5:
-                send("GET", draw.choice(QUESTIONS))
+                send("GET", draw.choice(READ_PATHS))
             else:
                 name, content = draw.choice(names), io.BytesIO()
                 Image.fromarray(noise.integers(0, 256, (64, 32, 3), np.uint8)).save(content, "PNG")
                 about = {"identity": name, "camera": str(number)}
-                image = {"content": content.getvalue(), "headers": {"content-type": "image/png"}}
-                own.append(send("POST", "images", params=about, **image)["images"][0]["id"])
+                body = {"content": content.getvalue(), "headers": {"content-type": "image/png"}}
+                own.append(send("POST", "images", params=about, **body)["images"][0]["id"])
                 with answers.lock:
                     answers.there[own[-1]] = {name}
 
@@ -162,7 +162,7 @@ def faults(folder, answers):
     for images in index.images():
         with_names |= {path: about.identity for path, about in images}
     ids = ImageIds(secret_of(index))
-    paths = {image: ids.path(image) for image in (*answers.there, *answers.gone)}
+    paths = {image: ids.path(image) or Path() for image in (*answers.there, *answers.gone)}
     found = answers.refused + [
         f"{paths[image]}: acknowledged, and lost"
         for image, names in answers.there.items()

@@ -23,7 +23,8 @@ class Galleries:
     """
 
     def __init__(self, address: str, readers: int, most_waiting: int) -> None:
-        self.address, self._count, self._most = address, readers, most_waiting
+        self.address, self._most = address, most_waiting
+        self._count = readers
         self._readers = ThreadPoolExecutor(readers, "reading")
         self._writer = ThreadPoolExecutor(1, "writing")
         self._opened = threading.local()

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 ID_SECRET = "secret of ids"  # the key of a note in the gallery
 SEAL_BYTES = 16
-BLOCK_BYTES = 64  # an id tells the length of a path in these
+PADDED_BYTES = 64  # an id tells the length of a path in these
 
 
 class ImageIds:
@@ -38,7 +38,7 @@ class ImageIds:
     def of(self, path: str | Path) -> str:
         """Return the id of an image."""
         text = os.fsencode(path)
-        text += bytes(-len(text) % BLOCK_BYTES)  # no path holds these zeros
+        text += bytes(-len(text) % PADDED_BYTES)  # no path holds these zeros
         seal = self._seal(text)
         return base64.urlsafe_b64encode(seal + self._masked(seal, text)).decode().rstrip("=")
 

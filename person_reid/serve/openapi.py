@@ -115,12 +115,12 @@ EXAMPLES: Mapping[str, Any] = {
     "merge": True,
     "features": [[0.3, 0.1, -0.5, 0.2, 0.7, -0.3]],
 }
-PICTURE = (
+EXAMPLE_PICTURE = (
     "data:image/png;base64,"
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAQCAIAAACk6KkqAAAAF0lEQVR42mM8IRfFgA0wMeAAoxK0lAAADJwB"
     "YI/SH3gAAAAASUVORK5CYII="
 )
-PICTURE_EXAMPLES = {"picture": {"summary": "A small PNG file", "externalValue": PICTURE}}
+PICTURE_EXAMPLES = {"picture": {"summary": "A small PNG file", "externalValue": EXAMPLE_PICTURE}}
 FEATURE_EXAMPLES = {
     "feature": {
         "summary": "A feature of six values; send as many as /v1/embed returns",

@@ -224,7 +224,8 @@ async def _describe(call: Call, which: Filter, about: About, **details: str) -> 
 async def rename_person(call: Call) -> Answer:
     """Give the images of a person another name; merge says that both are one person."""
     values = await call.values("identity", "to", "merge")
-    old, new, merge = values.get("identity"), values.get("to"), values.get("merge", False)
+    old, new = values.get("identity"), values.get("to")
+    merge = values.get("merge", False)
     if not (isinstance(old, str) and isinstance(new, str) and old and new.strip()):
         raise Problem(400, "Expected the names identity and to, as texts.")
     if not isinstance(merge, bool):

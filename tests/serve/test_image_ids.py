@@ -4,6 +4,7 @@ import base64
 import os
 from pathlib import Path
 
+import numpy as np
 from starlette.testclient import TestClient
 
 from person_reid.errors import UserError
@@ -53,7 +54,7 @@ def test_ids_last_as_long_as_the_index_and_name_nothing_in_another(
         image for images in SearchIndex(tmp_path / "people.index").images() for image in images
     ]
     other = SearchIndex(tmp_path / "other.index")
-    other.add([path], [[1.0] + [0.0] * 5])
+    other.add([path], np.eye(1, 6, dtype=np.float32))
 
     def asked(index):
         again = Service(str(tmp_path / index), Colors(), service.access, LIMITS)
