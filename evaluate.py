@@ -11,7 +11,7 @@
     python evaluate.py --gap 30                           # people of videos, 30 frames later
 
 Prints one line for single queries and, if there is a multi_query.mat, one for multiple queries.
-Needs no PyTorch: NumPy, SciPy, threadpoolctl and tqdm suffice.
+Needs no PyTorch: NumPy, SciPy, Pillow, PyYAML, lazy_loader, threadpoolctl and tqdm suffice.
 """
 
 import logging

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -35,6 +36,7 @@ from person_reid.retrieval.single_shot import evaluate_single_shot
 from person_reid.retrieval.thresholds import error_rates, pair_similarities
 from tests.retrieval.test_bound import people
 from tests.support import ROOT
+from tests.support.packages import block_all_but
 from tests.support.ranked_people import random_sets
 from tools import threshold
 
@@ -79,6 +81,15 @@ def test_which_multiple_query_belongs_to_a_result_tells_its_name(
         shutil.copy(fixtures / "retrieval" / "multi_query.mat", tmp_path / name)
         evaluate.main(["--result", str(tmp_path / "market.mat")])
         assert re.fullmatch(expected, capsys.readouterr().out)
+
+
+def test_the_packages_that_evaluate_names_are_enough(result, tmp_path):
+    listed = re.search(r"Needs no PyTorch: (.+) suffice\.", evaluate.__doc__)[1]
+    blocked = block_all_but(re.split(", | and ", listed.lower()), tmp_path)
+    assert {"torch", "torchvision", "sklearn", "matplotlib"} <= blocked
+    words = [sys.executable, str(ROOT / "evaluate.py"), "--result", result]
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    subprocess.run(words, check=True, env=os.environ | {"PYTHONPATH": path})
 
 
 def test_a_multiple_query_of_another_network_is_left_out(fixtures, capsys, here):

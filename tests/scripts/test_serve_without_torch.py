@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-from importlib.metadata import packages_distributions
 
 import numpy as np
 import pytest
@@ -14,34 +13,21 @@ from person_reid.deploy.onnx_embedder import OnnxEmbedder
 from tests.scripts.test_serve import PAGE
 from tests.support import ROOT
 from tests.support.flags import SMALLEST
+from tests.support.packages import block_all_but
 from tests.support.service import serving
 from tools import export
 
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("onnxruntime")
-# Python runs it at its start: what the page does not list cannot be imported.
-BLOCK = "import sys; sys.modules.update(dict.fromkeys({absent}))"
 
 
 def listed_packages():
-    """The names of the packages on the page, in lower case."""
+    """The names of the packages on the page, and of those that they need, in lower case."""
+    needed = {"anyio", "click", "h11", "idna", "typing_extensions", "packaging"}
     command = re.search(r"pip install (faiss-cpu .*?)\n```", PAGE, re.DOTALL)
     assert command
-    return {name.lower().replace("-", "_") for name in command[1].replace("\\", "").split()}
-
-
-def absent_modules():
-    """The modules of all packages that are installed here and that the page does not list.
-
-    Packages that the listed ones need are there.
-    """
-    needed = {"anyio", "click", "h11", "idna", "typing_extensions", "person_reid", "packaging"}
-    there = listed_packages() | needed
-    return {
-        module
-        for module, names in packages_distributions().items()
-        if not there & {name.lower().replace("-", "_") for name in names}
-    } - {"person_reid"}
+    listed = command[1].replace("\\", "").split()
+    return {name.lower().replace("-", "_") for name in listed} | needed
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +62,8 @@ def test_files_that_need_pytorch_are_refused(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGTERM")
 def test_the_packages_of_the_page_are_enough(exported, tmp_path):
-    blocked = absent_modules()
+    blocked = block_all_but(listed_packages(), tmp_path)
     assert {"torch", "torchvision", "timm", "matplotlib"} <= blocked
-    (tmp_path / "sitecustomize.py").write_text(BLOCK.format(absent=sorted(blocked)))
     Image.fromarray(pictures(1)[0]).save(tmp_path / "a.png")
     path = f"{tmp_path}:{ROOT}"
     with serving(tmp_path, "--engine", exported, errors=subprocess.STDOUT, PYTHONPATH=path) as (

@@ -1,4 +1,6 @@
-"""Numbers in the prose of pages that the code decides: each sentence has the code's number."""
+"""What pages say of the code: its numbers in prose, its files, and the names in them."""
+
+import re
 
 import pytest
 
@@ -12,6 +14,7 @@ from person_reid.retrieval.label_errors import LEAST_ACCURACY, WEAK
 from person_reid.show.style import MANY
 from person_reid.training.adaptation import LEAST_KEPT
 from tests.support import ROOT
+from tests.support.pages import INLINE, prose
 
 SMALL, HALF = TOLERANCE_OF_DTYPE["float32"], TOLERANCE_OF_DTYPE["float16"]
 WORDS = {10: "ten"}
@@ -40,3 +43,31 @@ SENTENCES = [
 @pytest.mark.parametrize(("page", "sentence"), SENTENCES)
 def test_a_number_in_prose_is_that_of_the_code(page, sentence):
     assert sentence in " ".join((ROOT / page).read_text(encoding="utf-8").split())
+
+
+CODE_PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"]
+PYTHON_FILE = re.compile(r"[\w./]+\.(py|pyi|c)")
+NAME_IN_FILE = re.compile(r"`(\w+)`,? (?:in|of) `([\w./]+\.pyi?)`")
+
+
+def file_of(name):
+    """The file of a name such as person_reid/files.py, files.py or tools/people.py; else None."""
+    places = (ROOT / name, ROOT / "person_reid" / name)
+    return next((place for place in places if place.is_file()), None)
+
+
+@pytest.mark.parametrize("page", CODE_PAGES, ids=lambda page: page.name)
+def test_files_of_the_code_that_a_page_names_are_there(page):
+    text = prose(page.read_text(encoding="utf-8"))
+    named = {match[1] for match in INLINE.finditer(text) if PYTHON_FILE.fullmatch(match[1])}
+    assert len(named) > 10
+    stems = {file.name for file in ROOT.glob("person_reid/**/*.*")}
+    assert [name for name in named if not file_of(name) and name not in stems] == []
+
+
+@pytest.mark.parametrize("page", CODE_PAGES, ids=lambda page: page.name)
+def test_a_name_that_a_page_finds_in_a_file_is_there(page):
+    found = NAME_IN_FILE.findall(" ".join(page.read_text(encoding="utf-8").split()))
+    files = [(name, file_of(file)) for name, file in found]
+    assert len(found) > 2
+    assert [n for n, file in files if not file or n not in file.read_text("utf-8")] == []
