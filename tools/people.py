@@ -53,6 +53,7 @@ from person_reid.files import (
     write_text,
 )
 from person_reid.gallery.gallery import growing_gallery
+from person_reid.gallery.indexed_network import measured_on
 from person_reid.gallery.indexed_tracks import indexed_tracks
 from person_reid.gallery.linked_tracks import begin_of, in_words, link_indexed, record_people
 from person_reid.gallery.live_gallery import Appeared, LiveGallery, open_live
@@ -100,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
         with growing_gallery(config.gallery) as index:
             embedder = reid.open_network(index, config)  # and so is a network that is not there
             for shot, its_frames in zip(shots, frames, strict=True):
-                tracks = shot.tracks or track(config, shot, its_frames, detector)
+                tracks = shot.tracks or track(config, shot, its_frames, detector, index, embedder)
                 if tracks:
                     add_shot(index, config, shot, its_frames, tracks, embedder)
             index.prepare()
@@ -199,6 +200,8 @@ def track(
     shot: Shot,
     frames: FrameFolder | Video,
     detector: Callable[[], CheckedDetector],
+    index: reid.Gallery,
+    embedder: reid.Embedder,
 ) -> str | None:
     """Return the track file of a video, which is made unless it is there; None without anybody."""
     digest = content_hash(shot.video)
@@ -209,7 +212,11 @@ def track(
     made_of = {name: getattr(config, name) for name in decisive} | {"video": digest}
     if Path(config.detector).is_file():
         made_of["detector_sha256"] = checksum_of(config.detector)
-    found = track_video(frames, detector, reid.Tracker(config), path, made_of, config.every)
+    embed = None
+    if config.appearance:
+        made_of["network"] = [*measured_on(index), index.recall("weights_sha256")]
+        embed = partial(embedder, description="")
+    found = track_video(frames, detector, reid.Tracker(config), path, made_of, config.every, embed)
     print(
         f"{shot.video}: {counted(found.tracks, 'track')} of {counted(found.boxes, 'box', 'boxes')} "
         f"in {counted(found.frames, 'frame')}"

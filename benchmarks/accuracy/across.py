@@ -10,7 +10,8 @@ prepare.py --synthetic --walks draws walks. --result is a file of features that 
 images with Market-1501's names: a person, camera and sequence make a track. Prints rows of
 Markdown. IDF1 counts boxes (of Market-1501, images), and the F1 of pairs counts tracks. The last
 rows for walks are of tracks that were cut where they change person. --tracker makes the tracks by
-person_reid.Tracker, of the boxes of benchmarks/accuracy/tracker.py.
+person_reid.Tracker, of the boxes of benchmarks/accuracy/tracker.py; with --appearance, by their
+looks as well.
 
 Of walks, two further tables say how many people were counted, with fewest and most, and how often
 people of one camera are named rightly by an image from another one.
@@ -31,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from benchmarks.accuracy.tracker import detected, read_rows, tracked, write_rows
+from benchmarks.accuracy.tracker import detected, features_of_rows, read_rows, tracked, write_rows
 from benchmarks.support.measure import machine
 from benchmarks.support.parser import Parser, positive
 from person_reid.console import run_script
@@ -86,6 +87,9 @@ def main(argv=None):
     parser.add_argument("--per_track", type=positive(int), default=8, help="images of a track")
     parser.add_argument("--result", type=Path, help="result file, in place of --walks")
     parser.add_argument("--tracker", action="store_true", help="track the boxes of tracker.py")
+    parser.add_argument(
+        "--appearance", action="store_const", const=True, help="and link boxes by their looks"
+    )
     parser.add_argument("--threshold", type=float, help="in place of the silhouette's")
     options = parser.parse_args(argv)
     if bool(options.walks) == bool(options.result) or bool(options.walks) != bool(options.source):
@@ -283,7 +287,8 @@ def walked(options):
             if options.tracker:
                 file = Path(place) / "tracks.txt"
                 rows = detected(read_rows(folder / "gt" / "gt.txt"), number)
-                write_rows(file, tracked(rows, rate, 1))
+                looks = options.appearance and features_of_rows(embed, folder / "img1", rows)
+                write_rows(file, tracked(rows, rate, 1, looks))
             tracks = read_tracks(file, rate, start)
             crops = Path(place) / "crops"
             cut_boxes(frames, choose_boxes(tracks, frames.size, options.per_track, crops), crops)

@@ -8,25 +8,29 @@
 prepare.py --synthetic --walks draws walks; the boxes are then the true ones as a detector might see
 them: 5 % are missed, and more of the people who are hidden; their sides are off by 3 % of their
 size; hidden people have low scores; a false box appears in every fifth frame. --truth and --boxes
-are files of MOTChallenge. Prints a Markdown table. MOTA needs motmetrics, and Roboflow's rows need
-`pip install trackers`.
+are files of MOTChallenge. --from NETWORK adds rows of walks with appearance. Prints a table in
+Markdown. MOTA needs motmetrics, and Roboflow's rows need `pip install trackers`.
 """
 
 import csv
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
+import person_reid as reid
 from benchmarks.support.measure import machine
 from benchmarks.support.parser import Parser, positive
 from person_reid.console import run_script
+from person_reid.data.video.frames import open_frames
 from person_reid.errors import UserError
 from person_reid.retrieval.hota import hota_score
 from person_reid.retrieval.identities import identity_f1, matching_boxes
 from person_reid.text import markdown_table
+from person_reid.video.tracked_video import features_of_boxes
 from person_reid.video.tracker import Tracker, overlaps
 
 HEADER = ["boxes", "tracker", "MOTA", "IDF1", "HOTA", "identities"]
@@ -44,12 +48,19 @@ def main(argv=None):
     parser.add_argument(
         "--every", type=positive(int), default=1, help="frames from one to the next"
     )
+    parser.add_argument("--from", dest="source", help="run, network or exported file, for --walks")
+    parser.add_argument("--weights", type=Path, help="weight file of a network")
     options = parser.parse_args(argv)
     if bool(options.walks) == bool(options.truth) or bool(options.truth) != bool(options.boxes):
         raise UserError("Give --walks FOLDER, or --truth FILE with --boxes FILE.")
     rows = []
+    embed = options.source and reid.Embedder(options.source, weights=options.weights)
     for name, truth, boxes, fps in sequences(options):
-        for tracker, track in (("this", tracked), ("Roboflow", tracked_by_roboflow)):
+        trackers = {"this": tracked, "Roboflow": tracked_by_roboflow}
+        if embed and options.walks:
+            features = features_of_rows(embed, options.walks / name / "img1", boxes)
+            trackers["this, with appearance"] = partial(tracked, features=features)
+        for tracker, track in trackers.items():
             found = track(boxes, fps, options.every)
             if found is not None:
                 kept = truth[(truth[:, FRAME] - 1) % options.every == 0]
@@ -105,12 +116,26 @@ def frames_of(boxes, every):
         yield frame, boxes[boxes[:, FRAME] == frame]
 
 
-def tracked(boxes, fps, every):
+def features_of_rows(embed, folder, boxes):
+    """Return the features (N, D) of boxes in the images of a folder."""
+    frames = open_frames(folder)
+    parts = {}
+    for number, frame in frames.read(frames.numbers):
+        rows = np.flatnonzero(boxes[:, FRAME] == number)
+        some = boxes[rows]
+        found = features_of_boxes(embed, frame, some[:, 2:6], some[:, SCORE], Tracker())
+        parts.update({} if found is None else dict(zip(rows.tolist(), found, strict=True)))
+    nothing = np.zeros_like(next(iter(parts.values())))
+    return np.stack([parts.get(row, nothing) for row in range(len(boxes))])
+
+
+def tracked(boxes, fps, every, features=None):
     """Return the rows to which the tracker gives an identity, with it."""
     tracker = Tracker()
     found = []
-    for _, rows in frames_of(boxes, every):
-        identities = tracker.update(rows[:, 2:6], rows[:, SCORE], every / fps)
+    for frame, rows in frames_of(boxes, every):
+        looks = None if features is None else features[boxes[:, FRAME] == frame]
+        identities = tracker.update(rows[:, 2:6], rows[:, SCORE], every / fps, looks)
         found.append(np.column_stack([rows[:, FRAME], identities, rows[:, 2:]]))
     every_row = np.concatenate(found)
     return every_row[every_row[:, TRACK] >= 0]

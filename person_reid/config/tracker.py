@@ -19,3 +19,6 @@ class TrackerOptions(Options):
         1.0, "seconds after which somebody who is not found has gone", range=WHOLE
     )
     confirmations: int = option(2, "boxes that make a track", range=POSITIVE)
+    appearance: bool = option(
+        False, "also link boxes by how people look: better tracks in crowds, several times slower"
+    )

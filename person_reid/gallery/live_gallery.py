@@ -39,8 +39,8 @@ from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.online import OnlineLinks
 from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
 from person_reid.video.detectors import Detector
-from person_reid.video.live import EmbedCrops, LivePeople, Looked, Said, TrackImage
-from person_reid.video.tracked_video import line_of_track
+from person_reid.video.live import LivePeople, Looked, Said, TrackImage
+from person_reid.video.tracked_video import EmbedCrops, line_of_track
 
 FRAMES_A_SECOND = 100  # in the track file of a stream
 TRACK_FILE = "tracks.txt"

@@ -12,7 +12,6 @@ a person (retrieval/online.py). As more is seen, all tracks are linked again, an
 person is then another one is said to be corrected.
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,7 +27,7 @@ from person_reid.retrieval.association import Travel
 from person_reid.retrieval.online import OnlineLinks, OnlinePerson
 from person_reid.retrieval.similarity import Features
 from person_reid.video.detectors import BoxScores, CheckedDetector, Detector, FoundBoxes
-from person_reid.video.tracked_video import LEAST_SECONDS
+from person_reid.video.tracked_video import LEAST_SECONDS, EmbedCrops, features_of_boxes
 from person_reid.video.tracker import Tracker
 
 FIRST_GAP = 0.5  # seconds from one image of a track to the next, at least
@@ -36,7 +35,6 @@ GAP_SHARE = 0.25  # the gap as a share of the age of a track: it grows
 IMAGES_TO_SAY = 3  # after which a track that goes on is linked; one that ends is linked anyway
 RELINK_SECONDS = 60  # from one linking of all tracks to the next
 RELINK_TRACKS = 20  # that are new, after which all are linked before that
-EmbedCrops = Callable[[Sequence[Image.Image]], Features]
 
 
 @dataclass(frozen=True)
@@ -153,7 +151,10 @@ class LivePeople:
             raise UserError(f"time: {time} is before {place.time}, the last of camera {camera}.")
         place.time, place.size = time, size_of(frame)
         boxes, scores = self._detect(frame)
-        tracks = place.tracker.update(boxes, scores, max(since, LEAST_SECONDS))
+        looks = None
+        if self._options.appearance:
+            looks = features_of_boxes(self._embed, frame, boxes, scores, place.tracker)
+        tracks = place.tracker.update(boxes, scores, max(since, LEAST_SECONDS), looks)
         self._watch(place, frame, boxes, tracks)
         gone = time - self._options.patience
         return self._answer(camera, place, gone, boxes, scores, tracks)

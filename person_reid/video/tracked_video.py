@@ -13,9 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from person_reid.data.images.image_files import is_image
-from person_reid.data.video.frames import FrameFolder, Video, name_of_frames, remark_on_broken
+from person_reid.data.video.crops import cut_box
+from person_reid.data.video.frames import (
+    Frame,
+    FrameFolder,
+    Video,
+    name_of_frames,
+    remark_on_broken,
+)
 from person_reid.errors import UserError
 from person_reid.files import (
     SETTINGS_BYTES,
@@ -27,12 +35,14 @@ from person_reid.files import (
     write_json,
 )
 from person_reid.progress import progress
+from person_reid.retrieval.similarity import Features
 from person_reid.text import parse_json
-from person_reid.video.detectors import CheckedDetector, FoundBoxes
+from person_reid.video.detectors import BoxScores, CheckedDetector, FoundBoxes
 from person_reid.video.tracker import Tracker
 
 LEAST_SECONDS = 1e-3  # between two frames; a damaged video may show two at once
 TRACKING_VERSION = 1  # raise it when the same video and options give another track file
+EmbedCrops = Callable[[Sequence[Image.Image]], Features]
 log = logging.getLogger(__name__)
 
 
@@ -64,6 +74,7 @@ def track_video(
     path: Path,
     made_of: Mapping[str, Any],
     every: int = 1,
+    embed: EmbedCrops | None = None,
 ) -> TrackedVideo:
     """Write the tracks of a video in MOTChallenge's format, unless that was done before.
 
@@ -71,12 +82,13 @@ def track_video(
     made_of: what decides on the tracks, such as the hash of the video and options. It is kept
         beside them, in a file of the same name that ends in .json.
     every: look at every Nth frame.
+    embed: returns the features of images, by which boxes are also linked.
 
     Raises UserError if the file holds other tracks: of other options, or changed since.
     """
     made_of = {"version": TRACKING_VERSION, **made_of, "every": every}
     if (known := _known(path, made_of)) is None:
-        known = _track(frames, open_detector(), tracker, path, every)
+        known = _track(frames, open_detector(), tracker, path, every, embed)
         record = {"made_of": made_of, "sha256": checksum_of(path), "found": asdict(known)}
         write_json(path.with_suffix(".json"), {**record, "place": str(real(frames.path))})
     known.remark(frames.path)
@@ -143,6 +155,7 @@ def _track(
     tracker: Tracker,
     path: Path,
     every: int,
+    embed: EmbedCrops | None,
 ) -> TrackedVideo:
     """Write the tracks of a video."""
     assert frames.fps, "the rate is not known"
@@ -167,7 +180,8 @@ def _track(
                 broken.append(number)
                 continue
             sides, scores = detector(frame)
-            identities = tracker.update(sides, scores, max(seconds, LEAST_SECONDS))
+            looks = embed and features_of_boxes(embed, frame, sides, scores, tracker)
+            identities = tracker.update(sides, scores, max(seconds, LEAST_SECONDS), looks)
             seconds = 0.0
             for identity, box, score in zip(identities.tolist(), sides, scores, strict=True):
                 if identity >= 0:
@@ -175,6 +189,19 @@ def _track(
                     tracks.add(identity)
                     boxes += 1
     return TrackedVideo(len(wanted), boxes, len(tracks), broken, detector.left_out())
+
+
+def features_of_boxes(
+    embed: EmbedCrops, frame: Frame, boxes: FoundBoxes, scores: BoxScores, tracker: Tracker
+) -> Features | None:
+    """Return the features (N, D) of the boxes in a frame, zeros for low scores; None of nobody."""
+    some = np.flatnonzero(scores >= min(tracker.options.track_score, tracker.options.new_score))
+    if not len(some):
+        return None
+    found = embed([cut_box(frame, boxes[i]) for i in some])
+    features = np.zeros((len(boxes), found.shape[1]), np.float32)
+    features[some] = found
+    return features
 
 
 def line_of_track(frame: int, track: int, box: FoundBoxes, score: float) -> str:

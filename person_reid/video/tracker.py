@@ -9,7 +9,13 @@ of the tracks may go on with a box of a low score: somebody who is half hidden h
 the background, but seldom where a track should be. A box with a high score that no track explains
 begins one.
 
+With features of the boxes, a track and a box that overlap are linked first by the sum of the
+overlap and their likeness. This is the cosine c of their features on a scale that the camera gives:
+(c − s) / (p − s), where s is the mean cosine of two boxes in one frame, which show strangers, and p
+that of a track and its next box. Before there are enough pairs, the overlap alone decides.
+
 Zhang et al., ByteTrack: Multi-Object Tracking by Associating Every Detection Box, ECCV 2022.
+Maggiolino et al., Deep OC-SORT: Multi-Pedestrian Tracking by Adaptive Re-Identification, ICIP 2023.
 """
 
 from dataclasses import dataclass, replace
@@ -22,12 +28,16 @@ from person_reid.arrays import Array, Integers, as_array, check_lengths, in_a_ro
 from person_reid.config.tracker import TrackerOptions
 from person_reid.data.video.tracked_boxes import shared_area
 from person_reid.errors import UserError
+from person_reid.retrieval.similarity import unit_rows_or_zeros
 from person_reid.video.kalman import Motion
 
 USUAL_RATE = 30  # frames a second, for which the constants of the filter are
 FIRST_OVERLAP = 0.2  # least IoU times score of a track and a box with a high score
 WEAK_OVERLAP = 0.5  # least IoU with a box of a low score
 NEW_OVERLAP = 0.1  # as FIRST_OVERLAP, of a track with one box, whose velocity is unknown
+LEAST_LIKENESS = 0.5  # added to FIRST_OVERLAP: more of one makes up for less of the other
+LEAST_PAIRS, LEAST_APART = 50, 0.05  # of each kind, and the difference of their mean cosines
+KEPT = 0.9  # of the feature of a track, when a box adds its own
 
 
 @dataclass(frozen=True)
@@ -35,23 +45,25 @@ class Tracks:
     """The T tracks that a tracker knows.
 
     motion: where they are. identities: (T,), from 1, or -1 before a track is confirmed. counts:
-    (T,), their boxes. missed: (T,), seconds since the last box.
+    (T,), their boxes. missed: (T,), seconds since the last box. features: (T, D), how they look.
     """
 
     motion: Motion
     identities: Integers
     counts: Integers
     missed: Array
+    features: Array
 
     @classmethod
-    def begun(cls, boxes: Array) -> "Tracks":
-        """Return tracks with a box each, (T, 4)."""
+    def begun(cls, boxes: Array, features: Array) -> "Tracks":
+        """Return tracks with a box each, (T, 4), and its feature, (T, D)."""
         count = len(boxes)
         return cls(
             Motion.of(boxes),
             np.full(count, -1, np.int64),
             np.ones(count, np.int64),
             np.zeros(count),
+            features,
         )
 
     def after(self, seconds: float) -> "Tracks":
@@ -59,17 +71,23 @@ class Tracks:
         motion = self.motion.after(seconds * USUAL_RATE)
         return replace(self, motion=motion, missed=self.missed + seconds)
 
-    def seen(self, rows: Integers, boxes: Array) -> "Tracks":
-        """Return them after each of some rows (R,) was seen in a box, (R, 4)."""
+    def seen(self, rows: Integers, boxes: Array, features: Array) -> "Tracks":
+        """Return them after each of some rows (R,) was seen in a box, (R, 4), with features.
+
+        features: (R, D). Zeros change nothing.
+        """
         counts, missed = self.counts.copy(), self.missed.copy()
         counts[rows] += 1
         missed[rows] = 0
-        return replace(self, motion=self.motion.seen(rows, boxes), counts=counts, missed=missed)
+        looks = self.features.copy()
+        looks[rows] = unit_rows_or_zeros(KEPT * looks[rows] + (1 - KEPT) * features)
+        motion = self.motion.seen(rows, boxes)
+        return replace(self, motion=motion, counts=counts, missed=missed, features=looks)
 
     def select(self, rows: Array) -> "Tracks":
         """Return those of some rows."""
-        arrays = self.identities[rows], self.counts[rows], self.missed[rows]
-        return Tracks(self.motion.select(rows), *arrays)
+        arrays = self.identities, self.counts, self.missed, self.features
+        return Tracks(self.motion.select(rows), *(each[rows] for each in arrays))
 
     def joined(self, other: "Tracks") -> "Tracks":
         """Return these tracks and others."""
@@ -78,6 +96,7 @@ class Tracks:
             np.concatenate([self.identities, other.identities]),
             np.concatenate([self.counts, other.counts]),
             np.concatenate([self.missed, other.missed]),
+            np.concatenate([self.features, other.features]),
         )
 
 
@@ -89,20 +108,29 @@ class Tracker:
 
     def __init__(self, options: TrackerOptions | None = None) -> None:
         self.options = options or TrackerOptions()
-        self._tracks = Tracks.begun(np.zeros((0, 4)))
+        self._tracks = Tracks.begun(np.zeros((0, 4)), np.zeros((0, 0)))
         self._last = 0  # identity
+        self._cosines = np.zeros((2, 2))  # of strangers and of one person: the sum and the number
 
     def update(
-        self, boxes: npt.ArrayLike, scores: npt.ArrayLike, seconds: float = 1 / USUAL_RATE
+        self,
+        boxes: npt.ArrayLike,
+        scores: npt.ArrayLike,
+        seconds: float = 1 / USUAL_RATE,
+        features: npt.ArrayLike | None = None,
     ) -> Integers:
         """Return the identities (N,) of the boxes in the next frame, -1 for those without a track.
 
         boxes: (N, 4), left, top, right and bottom in pixels. scores: (N,), from 0 to 1.
         seconds: since the frame of the last call. People go farther in more of them.
+        features: (N, D), how they look; zeros for those with low scores. None: nobody knows.
         Raises UserError for another shape, NaN or infinity, boxes whose sides are swapped, and
         unless some time passes.
         """
         boxes, scores = _checked(boxes, scores)
+        looks = _features_of(boxes, features, self._tracks.features)
+        if not len(self._tracks.counts):
+            self._tracks = Tracks.begun(np.zeros((0, 4)), looks[:0])
         if not 0 < seconds < np.inf:
             raise UserError(f"seconds: expected a number above 0, found {seconds}.")
         self._tracks = tracks = self._tracks.after(seconds)
@@ -111,20 +139,41 @@ class Tracker:
         low = ~high & (scores >= self.options.low_score)
         alike = overlaps(tracks.motion.boxes(), boxes)
         fused = alike * scores
+        cosines = tracks.features @ looks.T
+        first, least = fused, FIRST_OVERLAP
+        if features is not None and self._has_scale():
+            strangers, same = self._cosines[:, 0] / self._cosines[:, 1]
+            likeness = (cosines - strangers) / (same - strangers)
+            first, least = np.where(alike > 0, fused + likeness, 0), least + LEAST_LIKENESS
 
         rows = np.full(len(boxes), -1, np.int64)  # the track of each box
-        for similar, least, some, candidates in (
-            (fused, FIRST_OVERLAP, known, high),
+        for similar, at_least, some, candidates in (
+            (first, least, known, high),
             (alike, WEAK_OVERLAP, known & lasting, low),
             (fused, NEW_OVERLAP, ~known, high),
         ):
             free = some & ~np.isin(np.arange(len(known)), rows)
-            _link(rows, similar, least, free, candidates & (rows < 0))
-        self._tracks = self._tracks.seen(rows[rows >= 0], boxes[rows >= 0])
+            _link(rows, similar, at_least, free, candidates & (rows < 0))
+        self._note(cosines, rows, looks, known)
+        seen = rows >= 0
+        self._tracks = self._tracks.seen(rows[seen], boxes[seen], looks[seen])
         begin = (rows < 0) & (scores >= self.options.new_score)
         rows[begin] = len(known) + np.arange(begin.sum())
-        self._tracks = self._tracks.joined(Tracks.begun(boxes[begin]))
+        self._tracks = self._tracks.joined(Tracks.begun(boxes[begin], looks[begin]))
         return self._confirmed(rows)
+
+    def _note(self, cosines: Array, rows: Integers, looks: Array, known: Array) -> None:
+        """Note how alike strangers look, and one person; see update()."""
+        shown = looks.any(axis=1)
+        strangers = (looks[shown] @ looks[shown].T)[np.triu_indices(shown.sum(), 1)]
+        ones = np.flatnonzero(shown & (rows >= 0) & np.append(known, False)[rows])
+        for kind, found in enumerate((strangers, cosines[rows[ones], ones])):
+            self._cosines[kind] += found.sum(), len(found)
+
+    def _has_scale(self) -> bool:
+        """Return whether enough pairs were seen, and strangers are less alike than one person."""
+        enough = bool((self._cosines[:, 1] >= LEAST_PAIRS).all())
+        return enough and np.diff(self._cosines[:, 0] / self._cosines[:, 1]).item() > LEAST_APART
 
     def _confirmed(self, rows: Integers) -> Integers:
         """Give identities to tracks with enough boxes, and forget those that have gone.
@@ -161,6 +210,22 @@ def _link(rows: Integers, similar: Array, least: float, tracks: Array, boxes: Ar
     first, second = linear_sum_assignment(part, maximize=True)
     linked = part[first, second] > 0
     rows[j[second[linked]]] = i[first[linked]]
+
+
+def _features_of(boxes: Array, features: npt.ArrayLike | None, known: Array) -> Array:
+    """Return the features (N, D) of boxes (N, 4) with norm 1, zeros for None.
+
+    Raises UserError for another shape than these and those of the known tracks (T, D) have.
+    """
+    if features is None:
+        return np.zeros((len(boxes), known.shape[1]), np.float32)
+    looks = as_array(features, "features")
+    width = known.shape[1] if len(known) else looks.shape[-1]
+    if looks.shape != (len(boxes), width):
+        raise UserError(f"features: expected ({len(boxes)}, {width}), found {looks.shape}.")
+    if not np.isfinite(looks).all():
+        raise UserError("features: expected finite numbers, found NaN or infinity.")
+    return unit_rows_or_zeros(looks)
 
 
 def _checked(boxes: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Array, Array]:

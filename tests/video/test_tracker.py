@@ -1,5 +1,7 @@
 """The tracker and its Kalman filter against slow loops, and the cases at their edges."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
@@ -66,20 +68,23 @@ def slow_overlap(one, other):
 
 
 class SlowTrack:
-    def __init__(self, box):
+    def __init__(self, box, feature):
         self.filter = SlowFilter(box)
+        self.feature = feature
         self.identity = -1
         self.count = 1
         self.missed = 0.0
 
 
 class SlowTracker:
-    """ByteTrack as the paper's algorithm 1 has it, one track at a time."""
+    """ByteTrack as the paper's algorithm 1 has it, one track at a time; features are a scale's."""
 
     def __init__(self):
         self.tracks, self.last = [], 0
+        self.strangers, self.same = [], []
 
-    def update(self, boxes, scores, seconds):
+    def update(self, boxes, scores, seconds, features=None):
+        features = [None] * len(boxes) if features is None else features
         for track in self.tracks:
             track.filter.predict(30 * seconds)
             track.missed += seconds
@@ -88,12 +93,19 @@ class SlowTracker:
         known = [track for track in self.tracks if track.identity > 0]
         fresh = [track for track in self.tracks if track.identity < 0]
         found: dict[int, SlowTrack] = {}
-        self.link(found, known, high, boxes, scores, 0.2)
+        self.link(found, known, high, boxes, scores, 0.2, features)
         rest = [track for track in known if track not in found.values()]
         lasting = [track for track in rest if track.missed <= seconds]
         self.link(found, lasting, low, boxes, np.ones(len(boxes)), 0.5)
         self.link(found, fresh, [i for i in high if i not in found], boxes, scores, 0.1)
+        shown = [feature for feature in features if feature is not None and feature.any()]
+        self.strangers += [one @ other for one, other in combinations(shown, 2)]
         for i, track in found.items():
+            if features[i] is not None and features[i].any():
+                if track.identity > 0:
+                    self.same.append(track.feature @ features[i])
+                mixed = 0.9 * track.feature + 0.1 * features[i]
+                track.feature = mixed / np.linalg.norm(mixed)
             track.filter.correct(boxes[i])
             track.count, track.missed = track.count + 1, 0.0
         for track in self.tracks:
@@ -103,17 +115,24 @@ class SlowTracker:
         self.tracks = [
             track for track in self.tracks if track.missed <= (1.0 if track.identity > 0 else 0)
         ]
-        new = [SlowTrack(boxes[i]) for i in high if i not in found and scores[i] >= 0.6]
+        new = [
+            SlowTrack(boxes[i], features[i]) for i in high if i not in found and scores[i] >= 0.6
+        ]
         self.tracks += new
         return [found[i].identity if i in found else -1 for i in range(len(boxes))]
 
-    @staticmethod
-    def link(found, tracks, places, boxes, weights, least):
+    def link(self, found, tracks, places, boxes, weights, least, features=None):
+        scaled = bool(features) and min(len(self.strangers), len(self.same)) >= 50
+        strange, one = (np.mean(each) if scaled else 0 for each in (self.strangers, self.same))
         alike = np.zeros((len(tracks), len(places)))
         for row, track in enumerate(tracks):
             for column, i in enumerate(places):
                 similar = slow_overlap(track.filter.box(), boxes[i]) * weights[i]
-                alike[row, column] = similar if similar >= least else 0
+                enough = least
+                if scaled and similar > 0:
+                    similar += (track.feature @ features[i] - strange) / (one - strange)
+                    enough += 0.5
+                alike[row, column] = similar if similar >= enough else 0
         for row, column in zip(*linear_sum_assignment(-alike), strict=True):
             if alike[row, column] > 0:
                 found[places[column]] = tracks[row]
@@ -157,6 +176,57 @@ def test_tracks_are_those_of_a_slow_loop(seconds):
         assert found.tolist() == slow.update(boxes, scores, seconds)
         identities |= {*found.tolist()}
     assert len(identities) > 5
+
+
+@pytest.mark.parametrize("seconds", [1 / 30, 1 / 5])
+def test_tracks_with_features_are_those_of_a_slow_loop(seconds):
+    tracker, slow, plain = Tracker(), SlowTracker(), Tracker()
+    rng = np.random.default_rng(4)
+    changed = 0
+    for boxes, scores in crowd(1, frames=100):
+        features = rng.standard_normal((len(boxes), 8)) + 1
+        features /= np.linalg.norm(features, axis=1, keepdims=True)
+        features[scores < 0.5] = 0
+        found = tracker.update(boxes, scores, seconds, features).tolist()
+        assert found == slow.update(boxes, scores, seconds, [*features])
+        changed += found != plain.update(boxes, scores, seconds).tolist()
+    assert changed > 5
+
+
+def test_features_tell_apart_people_who_exchange_their_places():
+    """Two boxes stand side by side, and one frame later each is where the other was."""
+    left, right = np.array([0, 50, 40, 150.0]), np.array([20, 50, 60, 150.0])
+    looks = np.array([[1, 0.2], [0.2, 1.0]])
+    for features, expected in ((None, [1, 2]), (looks[::-1], [2, 1])):
+        tracker = Tracker()
+        for _ in range(60):
+            known = None if features is None else looks
+            assert set(tracker.update([left, right], [0.9, 0.9], features=known)) <= {-1, 1, 2}
+        assert tracker.update([left, right], [0.9, 0.9], features=features).tolist() == expected
+
+
+def test_one_person_alone_is_followed_whatever_the_features_say():
+    tracker, rng = Tracker(), np.random.default_rng(0)
+    for frame in range(200):
+        found = tracker.update([walker(frame)], [0.9], features=rng.standard_normal((1, 8)))
+    assert found.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        ([[1, 0], [0, 1]], r"features: expected \(1, 2\), found \(2, 2\)"),
+        ([[1, 0, 0]], r"expected \(1, 2\), found \(1, 3\)"),
+        ([1, 0], r"expected \(1, 2\), found \(2,\)"),
+        ([[1, np.nan]], "features: expected finite numbers"),
+    ],
+)
+def test_features_of_other_boxes_are_refused(features, words):
+    tracker = Tracker()
+    tracker.update([walker(0)], [0.9], features=[[1, 0]])
+    with pytest.raises(UserError, match=words):
+        tracker.update([walker(1)], [0.9], features=features)
+    assert tracker.update([walker(1)], [0.9]).tolist() == [1]
 
 
 def test_overlaps_are_intersection_over_union():
