@@ -121,6 +121,7 @@ def features_of_rows(embed, folder, boxes):
     frames = open_frames(folder)
     parts = {}
     for number, frame in frames.read(frames.numbers):
+        assert frame is not None, f"{folder}: frame {number} cannot be decoded"
         rows = np.flatnonzero(boxes[:, FRAME] == number)
         some = boxes[rows]
         found = features_of_boxes(embed, frame, some[:, 2:6], some[:, SCORE], Tracker())

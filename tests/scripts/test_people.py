@@ -106,6 +106,23 @@ def test_two_videos_lead_to_the_people_in_both(place, frames_seen, capsys):
     assert len(frames_seen) == 2 * FRAMES
 
 
+def test_a_folder_whose_boxes_were_linked_by_looks_keeps_to_it(place, frames_seen, monkeypatch):
+    given = []
+    update = Tracker.update
+
+    def note(tracker, *arguments):
+        given.append(arguments[-1])
+        return update(tracker, *arguments)
+
+    monkeypatch.setattr(Tracker, "update", note)
+    run("hall", "--appearance", "--save", "shop")
+    assert {each.shape for each in given} == {(2, 96)}
+    np.testing.assert_allclose(np.linalg.norm(given[-1], axis=1), 1, rtol=1e-4)
+    assert sorted(people_in(Path("shop"))) == [("hall", 1), ("hall", 2)]
+    with pytest.raises(UserError, match="other options: .*appearance True, now False"):
+        run("hall", "--save", "shop")
+
+
 def test_an_interrupted_call_goes_on_and_writes_the_same_files(place, frames_seen, monkeypatch):
     words = "hall", "yard", "--save", "shop", "--every", "2"
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.support.walks import COLOURS, FRAMES, draw_frame, find_by_colour, sides
+from person_reid.config.tracker import TrackerOptions
 from person_reid.errors import UserError
 from person_reid.video.live import IMAGES_TO_SAY, LivePeople
 
@@ -48,6 +49,18 @@ def test_people_are_known_in_the_next_camera_while_they_are_there():
     ]
     assert not any(look.ended for look in looks)
     assert sum(len(look.images) for look in looks) >= 4 * IMAGES_TO_SAY
+
+
+def test_with_appearance_all_boxes_of_a_frame_are_embedded():
+    seen: list[int] = []
+
+    def embed(crops):
+        seen.append(len(crops))
+        return mean_colours(crops)
+
+    live = LivePeople(find_by_colour, embed, TrackerOptions(appearance=True), threshold=0.9)
+    looks = [live.feed(draw_frame(number), number / RATE) for number in range(1, FRAMES + 1)]
+    assert seen.count(2) >= FRAMES and {*looks[-1].tracks.tolist()} == {1, 2}
 
 
 def test_images_are_of_the_person_and_come_less_often_with_time():

@@ -9,6 +9,7 @@ import pytest
 from benchmarks.support.walks import (
     COLOURS,
     FRAMES,
+    draw_frame,
     find_by_colour,
     sides,
     write_frames,
@@ -18,7 +19,12 @@ from person_reid.data.video.frames import open_frames
 from person_reid.data.video.tracked_boxes import read_tracks
 from person_reid.errors import UserError
 from person_reid.video.detectors import CheckedDetector
-from person_reid.video.tracked_video import check_replaced, content_hash, track_video
+from person_reid.video.tracked_video import (
+    check_replaced,
+    content_hash,
+    features_of_boxes,
+    track_video,
+)
 from person_reid.video.tracker import Tracker
 
 
@@ -44,6 +50,21 @@ def test_boxes_become_tracks_in_motchallenges_format(walk, tmp_path):
         for frame, box in zip(track.frames, track.boxes, strict=True):
             apart = [np.abs(box - sides(person, frame)).max() for person in COLOURS]
             assert min(apart) <= 1
+
+
+def test_boxes_with_low_scores_are_not_embedded():
+    frame, crops = draw_frame(5), []
+
+    def embed(some):
+        crops.extend(some)
+        return np.ones((len(some), 3), np.float32)
+
+    boxes, tracker = np.array([sides(person, 5) for person in COLOURS], np.float32), Tracker()
+    looks = features_of_boxes(embed, frame, boxes, np.array([0.4, 0.6]), tracker)
+    assert looks.tolist() == [[0, 0, 0], [1, 1, 1]]
+    left, top, right, bottom = sides(12, 5)
+    assert [np.asarray(crop).tolist() for crop in crops] == [frame[top:bottom, left:right].tolist()]
+    assert features_of_boxes(embed, frame, boxes, np.array([0.4, 0.4]), tracker) is None
 
 
 def test_every_nth_frame_keeps_its_number(walk, tmp_path):
