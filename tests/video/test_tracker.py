@@ -180,7 +180,8 @@ def test_tracks_are_those_of_a_slow_loop(seconds):
 
 @pytest.mark.parametrize("seconds", [1 / 30, 1 / 5])
 def test_tracks_with_features_are_those_of_a_slow_loop(seconds):
-    tracker, slow, plain = Tracker(), SlowTracker(), Tracker()
+    tracker, plain = Tracker(), Tracker()
+    slow = SlowTracker()
     rng = np.random.default_rng(4)
     changed = 0
     for boxes, scores in crowd(1, frames=100):
