@@ -6,10 +6,10 @@
 
 Starts tools/serve.py twice over one index of made-up features: as it is, and with batches of one
 image, which is the plain loop that it is compared with. --clients ask at once, each as soon as it
-has its answer, once every reader has read the features. Prints rows of Markdown: requests a second,
-and the median, 95th and 99th percentile of their milliseconds. Then come --requests small requests,
-and how much memory the service takes before and after. The network is OSNet x0.25 with random
-weights. Linux.
+has its answer; then they ask half as many times a second, at fixed times, from which the answers
+are timed. Prints rows of Markdown: requests a second, and the median, 95th and 99th percentile of
+their milliseconds. Then come --requests small requests, and how much memory the service takes
+before and after. The network is OSNet x0.25 with random weights. Linux.
 """
 
 import asyncio
@@ -99,12 +99,32 @@ async def measure(name, address, options):
         "search": ("search", {"json": {"features": feature}}),
     }
     for question, (path, request) in questions.items():
-        await ask(address, path, request, options.clients, requests=options.clients)  # readers open
         for clients in (1, options.clients):
             taken = await ask(address, path, request, clients, seconds=options.seconds)
             rate = len(taken) / options.seconds
-            times = " | ".join(f"{1000 * t:.0f}" for t in np.percentile(taken, [50, 95, 99]))
-            print(f"| {name} | {question} | {clients} | {rate:.0f} | {times} |", flush=True)
+            print_row(name, question, clients, rate, taken)
+        taken = await ask_at(address, path, request, rate / 2, options.seconds)
+        print_row(name, question, "half as many", rate / 2, taken)
+
+
+def print_row(name, question, clients, rate, taken):
+    """Print a row of the table."""
+    times = " | ".join(f"{1000 * t:.0f}" for t in np.percentile(taken, [50, 95, 99]))
+    print(f"| {name} | {question} | {clients} | {rate:.0f} | {times} |", flush=True)
+
+
+async def ask_at(address, path, request, rate, seconds):
+    """Return the seconds of requests from when they were due, `rate` of them in a second."""
+    token, begin = {"Authorization": f"Bearer {TOKEN}"}, time.perf_counter()
+    async with httpx.AsyncClient(headers=token, timeout=60) as client:
+
+        async def one(due):
+            await asyncio.sleep(max(0, due - time.perf_counter()))
+            (await client.post(f"{address}/{path}", **request)).raise_for_status()
+            return time.perf_counter() - due
+
+        number = max(1, int(rate * seconds))
+        return await asyncio.gather(*(one(begin + each / rate) for each in range(number)))
 
 
 async def ask(address, path, request, clients, seconds=np.inf, requests=np.inf):

@@ -1,6 +1,7 @@
 """Errors of the service, as problem details (RFC 9457) that say what to do."""
 
 import re
+import sqlite3
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import PurePath
@@ -32,7 +33,11 @@ def as_problem(error: UserError, gallery: str) -> Problem:
 
     gallery: its address.
     """
-    return Problem(422, FOLDERS.sub("", str(error).replace(gallery, PurePath(gallery).name)))
+    at_fault = isinstance(error.__cause__, sqlite3.OperationalError)  # the disk is full, say
+    return Problem(
+        507 if at_fault else 422,
+        FOLDERS.sub("", str(error).replace(gallery, PurePath(gallery).name)),
+    )
 
 
 def as_response(problem: Problem) -> JSONResponse:

@@ -150,6 +150,30 @@ def test_a_full_disk_and_a_folder_that_cannot_be_written_are_said_and_leave_no_r
     assert client.post("/v1/images", **sent(picture("red"))).status_code == 200
 
 
+def test_an_index_that_cannot_grow_says_so_and_keeps_what_it_acknowledged(
+    client, service, tmp_path
+):
+    def fill_disk():
+        database = service.galleries._opened.gallery.database
+        database.execute("PRAGMA max_page_count = 1")  # SQLite takes the size that it has
+
+    assert client.post("/v1/images", **sent(picture("red"))).status_code == 200
+    service.galleries._writer.submit(fill_disk).result()
+    facts = {"where": [f"note{number}={'x' * 480}" for number in range(40)]}
+    added = [
+        client.post("/v1/images", params=facts, **sent(picture((9 * i, 0, 0)))) for i in range(9)
+    ]
+    failed = [answer for answer in added if answer.status_code != 200]
+    assert {answer.status_code for answer in failed} == {507}
+    assert {answer.json()["detail"].partition(".")[0] for answer in failed} == {"people"}
+    assert all("the disk is full. Make room" in answer.json()["detail"] for answer in failed)
+    files = {path.name for path in tmp_path.glob("people.crops/uploads/*")}
+    paths = [
+        path for images in SearchIndex(tmp_path / "people.index").images() for path, _ in images
+    ]
+    assert files == {path.name for path in paths} and len(files) == 10 - len(failed)
+
+
 def test_two_services_of_one_file_see_what_the_other_adds(client, service, tmp_path):
     colors: Any = Colors()
     other = Service(str(tmp_path / "people.index"), colors, service.access, LIMITS)
