@@ -267,7 +267,7 @@ def facts(family: Family) -> str:
     pixels = {
         IMAGENET: "ImageNet's mean and deviation",
         HALF: "mean and deviation 0.5",
-        LUPERSON: "LUPerson's mean and deviation, in whose place ImageNet's are used here",
+        LUPERSON: "ImageNet's mean and deviation in place of LUPerson's",
         BYTE_RANGE: "pixels from 0 to 255",
         None: "an unknown mean and deviation",
     }

@@ -19,6 +19,8 @@ CLUMSY = {
     r"\b([Aa]|[Aa]n|[Tt]he) made [a-z]": "The index holds a made video.",
     r"\b(name|column|row)s? says? (a|an|its|the|their)\b": "Their names say the seed.",
     r"\b(twice|half|times) too (few|high|large|low|many|small)\b": "They are twice too high.",
+    r"\bcalled like\b": "A column may be called like another.",
+    r"\bin whose place\b": "The mean, in whose place another is used, is unknown.",
 }
 SOUND = """
 There is none of them. It is too dark, and too small. The camera has to be cheap. That is of use.
