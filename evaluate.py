@@ -39,7 +39,7 @@ from person_reid.retrieval.similarity import unit_rows
 if TYPE_CHECKING:
     import torch
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("person_reid.evaluate")
 Rescore = Callable[..., Any]
 """(query features, gallery features, device) → scores."""
 
