@@ -149,7 +149,8 @@ def add_to(index: reid.Gallery, paths: list[Path], config: AddOptions) -> None:
     table, pattern = (indexed.about, indexed.pattern) if indexed else (None, None)
     every = bool(table or pattern or not indexed)
     listed = Path(table) if table else None
-    abouts = about_images(paths if every else added, listed, pattern, dated=added)
+    folders = [real(place) for place in config.images]
+    abouts = about_images(paths if every else added, listed, pattern, added, folders)
     if isinstance(config, EnrollConfig):
         abouts = {path: about._replace(identity=config.person) for path, about in abouts.items()}
         tell_renamed(index, paths, config.person)

@@ -113,6 +113,9 @@ class AugmentationOptions(Options):
     color_jitter: bool = option(
         False, "vary brightness, contrast and saturation by 10 %", published=True
     )
+    flip_p: float = option(
+        0.5, "probability of a horizontal flip; 0 if left and right differ", range=FRACTION
+    )
     erasing_p: float = option(
         0.0, "probability of random erasing", range=FRACTION, published=True, common=True
     )

@@ -150,4 +150,5 @@ def _wrong_folder(folder: Path, candidates: Sequence[DataSet]) -> str:
     for below in sorted(path for path in folder.iterdir() if path.is_dir()):
         if any(_has_parts(candidate, below) for candidate in candidates):
             return f"{message} They are in {below}: pass that folder."
-    return message
+    own = r' Images of your own: --pattern "(?P<id>[^/]+)/" for a folder of each identity.'
+    return message if len(candidates) == 1 else message + own

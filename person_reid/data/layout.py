@@ -16,7 +16,7 @@ import numpy as np
 
 from person_reid.arrays import Integers
 from person_reid.config.option import OptionError
-from person_reid.data.images.image_files import NOT_READ, is_image
+from person_reid.data.images.image_files import NOT_READ, PREPARED_RECORD, is_image
 from person_reid.errors import UserError
 from person_reid.files import real
 from person_reid.text import as_command, counted, quoted
@@ -259,9 +259,16 @@ def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
 def list_images(folder: str | Path) -> list[Path]:
     """List the images below a folder at any depth, sorted by folder and name like ImageFolder.
 
-    The log counts phones' files, which are ignored.
+    The log counts phones' files, which are ignored. It also names a layout of prepare.py among
+    other images, which shows the same once more and is passed over.
     """
     files = [Path(root, name) for root, _, names in sorted(walk(folder)) for name in sorted(names)]
+    if layouts := {path.parent for path in files if path.name == PREPARED_RECORD}:
+        others = [path for path in files if layouts.isdisjoint(path.parents)]
+        if any(is_image(path.name) for path in others):
+            named = ", ".join(map(str, sorted(layouts)))
+            log.warning("%s: laid out by prepare.py, and passed over. Name it to take it.", named)
+            files = others
     if passed := [path for path in files if path.suffix.lower() in NOT_READ]:
         log.warning(
             "%s: HEIC is not read, so %s passed over, such as %s. Convert them to JPEG.",

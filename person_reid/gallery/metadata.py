@@ -253,13 +253,15 @@ def about_images(
     csv: Path | None = None,
     pattern: str | None = None,
     dated: Container[Path] | None = None,
+    folders: Sequence[Path] = (),
 ) -> dict[Path, About]:
     """Find the facts about images: in a CSV file, in their names, in EXIF, or by the file's time.
 
     csv: columns path (relative to the file), some of those of About, and further ones. pattern: a
     regular expression with some of the groups id, camera, track and source, searched in the name of
-    a file, then in its path. dated: those that get the time of EXIF or of the file if the list
-    gives none; by default all. Raises UserError for an invalid time or pattern, and for a list of
+    a file, then in its path below the one of `folders` that holds it, then in all of its path.
+    dated: those that get the time of EXIF or of the file if the list gives none; by default all.
+    Raises UserError for an invalid time or pattern, and for a list of
     other images. A remark says if a pattern matches none.
     """
     paths = list(paths)
@@ -271,7 +273,9 @@ def about_images(
             "its paths are relative to the folder that it is in."
         )
     for path in paths:
-        match = search_path(expression, Path(printable(path)))
+        below = next((path.relative_to(each) for each in folders if each in path.parents), path)
+        match = search_path(expression, Path(printable(below)))
+        match = match or search_path(expression, Path(printable(path)))
         matched = matched or match is not None
         named, known = match.groupdict() if match else {}, listed.get(path, UNKNOWN_ABOUT)._asdict()
         named["identity"] = named.pop("id", None) or named.get("identity")

@@ -72,6 +72,9 @@ def test_wrong_folder_says_what_was_found(download, tmp_path):
         find_data_set(tmp_path)
     with pytest.raises(UserError, match="no such folder"):
         find_data_set(tmp_path / "nowhere")
+    (tmp_path / "animals" / "zebra").mkdir(parents=True)
+    with pytest.raises(UserError, match=r'Images of your own: --pattern "\(\?P<id>\[\^/\]\+\)/"'):
+        find_data_set(tmp_path / "animals")
     lay_out(MARKET, download, tmp_path / "out")
     with pytest.raises(UserError, match="laid out already. Next: python train.py --data_dir"):
         find_data_set(tmp_path / "out")

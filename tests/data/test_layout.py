@@ -314,6 +314,18 @@ def test_unlabelled_images_lie_at_any_depth_and_are_called_anything(tmp_path):
     assert read_unlabelled(str(tmp_path)) == [paths[i] for i in (1, 0, 3, 2)]
 
 
+def test_a_layout_among_the_images_that_it_was_made_of_is_passed_over(tmp_path, caplog):
+    for name in ("zebra/1.jpg", "pytorch/.prepared.json", "pytorch/train/0001/1.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert list_images(tmp_path) == [tmp_path / "zebra" / "1.jpg"]
+    assert f"{tmp_path / 'pytorch'}: laid out by prepare.py, and passed over" in caplog.text
+    laid_out = [tmp_path / "pytorch" / "train" / "0001" / "1.jpg"]
+    assert list_images(tmp_path / "pytorch") == laid_out
+    (tmp_path / "zebra" / "1.jpg").unlink()
+    assert list_images(tmp_path) == laid_out
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_missing_unlabelled_images_say_where_to_get_them(tmp_path, there):
     folder = tmp_path / "DG-Market"

@@ -464,6 +464,13 @@ def test_what_is_known_comes_from_the_list_the_name_exif_or_the_file(tmp_path):
         paths[0]
     ]
     assert folder.track == "7" and folder.source is None
+    # Below the folder that was named, as prepare.py reads it; a folder above is found if need be.
+    below = about_images(paths[:1], pattern="(?P<identity>[^/]+)/", folders=[tmp_path.parent])
+    assert below[paths[0]].identity == tmp_path.name
+    above = about_images(
+        paths[:1], pattern=rf"{tmp_path.parent.name}/(?P<source>\w)", folders=[tmp_path]
+    )
+    assert above[paths[0]].source == tmp_path.name[0]
     for pattern, words in (
         ("(", "not a regular expression"),
         (r"(?P<id>\d)(?P<who>\d)", "expected groups of id, camera, track"),

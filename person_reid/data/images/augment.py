@@ -45,7 +45,6 @@ class Augment(AugmentationOptions):
 
     height, width: size of the crop.
     padding: black pixels added on every side before the crop; 0 leaves only the flip.
-    flip_p: probability of a horizontal flip.
 
     The other settings are the options of the same names; docs/losses.md shows an example of each.
 
@@ -55,12 +54,11 @@ class Augment(AugmentationOptions):
     torch.Size([3, 3, 256, 128])
     """
 
-    left_out = frozenset({"height", "width", "padding", "flip_p"})  # these are not options
+    left_out = frozenset({"height", "width", "padding"})  # these are not options
 
     height: int
     width: int
     padding: int = 10
-    flip_p: float = 0.5
 
     @classmethod
     def of(cls, options: AugmentationOptions, height: int, width: int, padding: int) -> "Augment":

@@ -152,8 +152,8 @@ def test_default_pipeline_keeps_its_bits():
 
 
 def test_options_of_a_training_describe_it():
-    options = FitOptions(erasing_p=0.5, lgt_p=0.2, color_jitter=True)
-    expected = Augment(256, 128, padding=3, erasing_p=0.5, lgt_p=0.2, color_jitter=True)
+    options = FitOptions(erasing_p=0.5, lgt_p=0.2, color_jitter=True, flip_p=0)
+    expected = Augment(256, 128, padding=3, erasing_p=0.5, lgt_p=0.2, color_jitter=True, flip_p=0)
     assert Augment.of(options, 256, 128, padding=3) == expected
 
 
