@@ -23,6 +23,7 @@ from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.identification import identify as identify_people
 from person_reid.gallery.metadata import About, Filter, Found, stored_facts
 from person_reid.gallery.naming import near_names
+from person_reid.gallery.track_records import recorded_tracks
 from person_reid.retrieval.thresholds import judged
 from person_reid.serve.operation_calls import (
     CLIENT_FACTS,
@@ -208,7 +209,10 @@ async def _describe(call: Call, which: Filter, about: About, **details: str) -> 
     def describe(gallery: Gallery) -> int:
         if about.identity:
             check_new_name(gallery, about.identity)
-        paths = [path for images in gallery.images(which) for path, _ in images]
+        images = [image for some in gallery.images(which) for image in some]
+        if about.track is not None:
+            check_track_files(gallery, images)
+        paths = [path for path, _ in images]
         count = gallery.describe(dict.fromkeys(paths, about))
         if about.identity is not None:
             decide(gallery, dict.fromkeys(paths, about.identity))
@@ -219,6 +223,14 @@ async def _describe(call: Call, which: Filter, about: About, **details: str) -> 
         details = details or {name: str(value) for name, value in call.parameters.items()}
         call.service.record(call.who, "name", **{**details, "identity": about.identity})
     return count
+
+
+def check_track_files(gallery: Gallery, images: Sequence[tuple[Path, About]]) -> None:
+    """Raise Problem if images are of a track file, which alone says their tracks."""
+    files = {record.source for record in recorded_tracks(gallery)}
+    for _, about in images:
+        if about.source in files:
+            raise Problem(409, f"The track file of {about.source!r} says the tracks of its images.")
 
 
 async def rename_person(call: Call) -> Answer:

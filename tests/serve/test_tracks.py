@@ -89,6 +89,16 @@ def test_the_tracks_come_in_pages_with_their_times_and_images(client, tracks):
     assert len(seven["images"]) == len(paths) == 3
 
 
+def test_a_client_gives_images_of_a_track_file_no_other_track(client, tracks):
+    listed = client.get("/v1/tracks").json()
+    (image, *_) = listed["tracks"][0]["images"]
+    changed = {"track": "77"}
+    for address in (f"/v1/images/{image}", f"/v1/images?source={listed['tracks'][0]['source']}"):
+        answer = client.patch(address, json=changed)
+        assert answer.status_code == 409 and "says the tracks" in answer.json()["detail"]
+    assert client.get("/v1/tracks").json() == listed
+
+
 def test_an_index_without_tracks_has_none(client):
     client.post("/v1/images", **sent(picture("red")))
     assert client.get("/v1/tracks").json() == {"tracks": [], "next": None}
