@@ -9,7 +9,7 @@ from hypothesis import settings
 
 from person_reid.console.script import print_remarks
 from tests.support import FIXTURES, ROOT
-from tools.docs.browser import Browser
+from tools.docs.browser import Browser, chromium
 
 LONG = {
     "test_several_processes",
@@ -50,9 +50,14 @@ def pytest_xdist_auto_num_workers():
 def pytest_collection_modifyitems(items):
     """Files that start processes and wait for them come first.
 
-    Otherwise all but one of the cores wait at the end.
+    Otherwise all but one of the cores wait at the end. Tests of a page in a browser are skipped
+    where there is none.
     """
     items.sort(key=lambda item: item.path.stem not in LONG)
+    if chromium() is None:
+        for item in items:
+            if "shared_browser" in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.skip(reason="no Chromium or Chrome to drive here"))
 
 
 @pytest.fixture(scope="session")

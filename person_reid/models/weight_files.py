@@ -4,6 +4,7 @@ import argparse
 import logging
 import re
 import sys
+import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -141,7 +142,8 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
                 return {name: tensor.to(device) for name, tensor in tensors.items()}
             return load_file(path, str(device))
         _check_sums(path)
-        with torch.serialization.safe_globals(data):
+        with torch.serialization.safe_globals(data), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's, about how others have written a file
             return torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # a damaged file makes torch.load fail in any way
         raise UserError(f"{path}: {_problem(path, str(error), first_line(error))}") from error

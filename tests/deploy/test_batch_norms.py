@@ -30,9 +30,10 @@ def images(count):
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, 6, 4, 3), np.uint8))
 
 
-def test_statistics_are_those_of_the_images():
+@pytest.mark.parametrize("count", [2, 64])
+def test_statistics_are_those_of_the_images(count):
     network: Any = Small()
-    bank = images(64)
+    bank = images(count)
     weights = network.layers[1].weight.clone()
     reestimate_batch_norms(network, bank, CPU)
     with torch.no_grad():

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from person_reid.fused import calls
 from person_reid.fused.compiler import library
 from person_reid.fused.layer import layer
 
@@ -121,6 +122,12 @@ def test_what_is_not_a_number_stays_so():
     assert y.isnan().all()
 
 
+@pytest.fixture
+def nothing_compiled(monkeypatch):
+    """The library seems to be there, and a call of any of its functions fails."""
+    monkeypatch.setattr(calls, "library", object)
+
+
 def changed(module, **attributes):
     for name, value in attributes.items():
         setattr(module, name, value)
@@ -150,7 +157,7 @@ def changed(module, **attributes):
         "instance norm",
     ],
 )
-def test_the_rest_is_left_to_pytorch(change):
+def test_the_rest_is_left_to_pytorch(change, nothing_compiled):
     module, x = change(Layer("depthwise", 16, 24, True), maps(3, 16, 6, 5))
     with torch.no_grad():
         expected = copy.deepcopy(module)(x)
@@ -174,7 +181,7 @@ def test_convolutions_that_are_not_pointwise_are_left_to_pytorch():
         )
 
 
-def test_half_precision_is_left_to_pytorch():
+def test_half_precision_is_left_to_pytorch(nothing_compiled):
     module, x = Layer("pointwise", 16, 24, True), maps(3, 16, 6, 5)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(copy.deepcopy(module).fused(x), module(x))

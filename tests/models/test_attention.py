@@ -102,8 +102,16 @@ def test_half_precision_weighs_channels_as_float32_does(dtype):
 
 
 @pytest.mark.parametrize("kind, second", [("fpb", ChannelAttention), ("plr", SEModule)])
+@torch.inference_mode()
 def test_positions_come_before_channels(kind, second):
-    assert [type(part) for part in ATTENTIONS[kind](C).children()] == [PositionAttention, second]
+    module, maps = ATTENTIONS[kind](C).eval(), torch.randn(2, C, 4, 3)
+    parts = {type(part): part for part in module.children()}
+    for part in parts.values():
+        if hasattr(part, "norm"):
+            with_unit_norm(part)
+    expected = parts[second](parts[PositionAttention](maps))
+    assert not torch.allclose(expected, parts[PositionAttention](parts[second](maps)))
+    torch.testing.assert_close(module(maps), expected)
 
 
 def test_usam_is_its_definition():

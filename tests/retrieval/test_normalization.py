@@ -79,6 +79,7 @@ def test_whitening_of_equal_features_stays_finite():
     assert (Whitening(images.features).of(images).features == 0).all()
     with pytest.raises(UserError, match="whiten: a single image has no statistics"):
         Whitening(images.features[:1])
+    assert np.isfinite(Whitening(images.features[:2]).of(images).features).all()
 
 
 def test_the_flags_of_the_command_change_the_features(tmp_path):

@@ -125,3 +125,21 @@ def test_a_threshold_is_measured_where_there_are_tracks_enough(times):
 def test_nobody_is_remembered_without_room():
     with pytest.raises(UserError, match="expected 1 track or more"):
         OnlineLinks(most=0)
+    cameras, starts, ends, features, _ = made_up(2, 3)
+    links = OnlineLinks(threshold=0.5, most=1)
+    for i in range(3):
+        links.add(i, cameras[i], starts[i], ends[i], features[i])
+        links.person(i)
+        assert list(links.tracks) == [i]
+
+
+@pytest.mark.parametrize("tracks", [49, 50])
+def test_a_threshold_is_chosen_from_fifty_tracks_on(tracks):
+    cameras, starts, ends, features, _ = made_up(10, tracks)
+    links = OnlineLinks()
+    for i in range(tracks):
+        links.add(i, cameras[i], starts[i], ends[i], features[i])
+    links.relink()
+    found = link_tracks(features, cameras, starts, ends).threshold
+    assert found != 0.75
+    assert links.used_threshold == pytest.approx(found if tracks == 50 else 0.75)

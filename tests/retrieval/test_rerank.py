@@ -18,6 +18,7 @@ from person_reid.retrieval.k_reciprocal import KReciprocalScores
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.rerank import RERANK_METHODS, plan_memory, rescorer
+from person_reid.retrieval.similarity import thread_count
 from tests.retrieval.conftest import clusters, figures, signs
 
 GRAPHS = [GraphScores, DenseGraphScores]
@@ -113,11 +114,15 @@ def test_too_many_neighbours_are_named_before_the_memory_they_would_take(publish
         rescorer(RerankOptions(method=method, k1=100_000))(query.features, gallery.features)
 
 
-@pytest.mark.parametrize("method", RERANK_METHODS)
-def test_scores_come_in_chunks_that_fit_into_the_memory(method):
-    features = clusters(np.random.default_rng(0), 60)
-    scores = rescorer(RerankOptions(method=method, memory_gb=0.001))(features[:10], features[10:])
-    assert 0 < scores.budget < 1e6
+@pytest.mark.parametrize("memory_gb", [0.011, 0.02, 4])
+def test_chunks_of_all_threads_fit_into_the_memory_beside_what_is_kept(memory_gb):
+    images, bytes_per_image = 10_000, 1_000
+    chunk = plan_memory(RerankOptions(memory_gb=memory_gb), images, bytes_per_image)
+    row = 4 * images
+    assert chunk >= row
+    assert images * bytes_per_image + thread_count() * chunk <= memory_gb * 1e9
+    with pytest.raises(UserError, match="memory_gb=0.01: 10000 images need at least"):
+        plan_memory(RerankOptions(memory_gb=0.01), images, bytes_per_image)
 
 
 @pytest.mark.parametrize("method", RERANK_METHODS)

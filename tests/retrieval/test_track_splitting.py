@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from person_reid.errors import UserError
+from person_reid.retrieval import track_splitting
 from person_reid.retrieval.similarity import unit_rows
 from person_reid.retrieval.track_splitting import change_threshold, split_tracks
 
@@ -113,6 +114,12 @@ def test_nothing_is_cut_where_nobody_is_known_to_be_two_people(alone):
         features, times, cameras = (each[:10] for each in (features, times, cameras))
     assert change_threshold(features, times, cameras) is None
     assert not any(each.any() for each in split_tracks(features, times, cameras))
+
+
+@pytest.mark.parametrize("few", [0, 1])
+def test_a_limit_takes_exactly_as_many_pairs_as_it_says(monkeypatch, few):
+    monkeypatch.setattr(track_splitting, "FEWEST_CHANGING", 10 * 9 + few)  # in both orders
+    assert (change_threshold(*crowd(people=10)) is None) == bool(few)
 
 
 def test_what_makes_no_sense_is_refused():

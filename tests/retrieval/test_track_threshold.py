@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from person_reid.retrieval import track_threshold
 from person_reid.retrieval.similarity import unit_rows
 from person_reid.retrieval.track_threshold import threshold_of_tracks, track_halves
 
@@ -66,6 +67,16 @@ def test_one_camera_unknown_times_and_few_tracks_are_too_little():
     assert threshold_of_tracks(features, ["hall"] * len(features), starts, ends, WAY) is None
     assert threshold_of_tracks(features, cameras, starts, ends, {}) is None
     assert threshold_of_tracks(features[:20], cameras[:20], starts[:20], ends[:20], WAY) is None
+
+
+@pytest.mark.parametrize("few", [0, 1])
+def test_a_threshold_takes_exactly_as_many_pairs_as_it_says(monkeypatch, few):
+    features, cameras, starts, ends, _ = seen_by_two_cameras()
+    found = threshold_of_tracks(features, cameras, starts, ends, WAY)
+    assert found
+    monkeypatch.setattr(track_threshold, "FEWEST_STRANGERS", found.strangers + few)
+    again = threshold_of_tracks(features, cameras, starts, ends, WAY)
+    assert (again is None) == bool(few)
 
 
 def test_times_between_cameras_say_of_more_pairs_that_they_are_strangers():

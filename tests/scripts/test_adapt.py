@@ -291,7 +291,12 @@ def test_folders_with_nothing_to_learn_from_are_refused(tmp_path):
     for path in (tmp_path / "same").iterdir():
         path.rename(path.with_name(f"0001_c3_{path.name}"))
     output = words("same", "--k1", "11")
-    assert "1 cluster" in output and "one camera" in output
+    assert "1 cluster" in output
+    assert "one camera" in output
+    assert "--proxies would be ignored" in words("same", "--k1", "11", "--proxies")
+    for path in sorted((tmp_path / "same").iterdir())[::2]:
+        path.rename(path.with_name(path.name.replace("_c3_", "_c4_")))
+    assert "1 cluster" in words("same", "--k1", "11", "--proxies")  # two cameras are enough
     assert not (tmp_path / "model" / "x").exists()
 
 

@@ -11,11 +11,7 @@ from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About
 from tests.support.page_in_node import run_scripts
 from tools import explore
-from tools.docs.browser import chromium
 
-in_a_browser = pytest.mark.skipif(
-    chromium() is None, reason="no Chromium or Chrome that could be driven here"
-)
 KNOWN = {
     0: ("Anna", "3"),
     1: ("Anna", "4"),
@@ -67,7 +63,6 @@ def images(browser, selector):
     ]
 
 
-@in_a_browser
 def test_every_image_can_be_the_query(browser, look):
     _, features = look
     assert images(browser, "#wall .tile") == list(range(30))
@@ -112,7 +107,6 @@ def test_every_image_can_be_the_query(browser, look):
     assert "30 images" in browser.texts("#legend")[0]
 
 
-@in_a_browser
 def test_filters_choose_what_is_known(browser):
     for name, value, wanted in (
         ("person", "Anna", [0, 1, 2]),

@@ -1,6 +1,7 @@
 """Doubtful labels, decided in a browser, exported, and applied by prepare.py --corrections."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -14,11 +15,7 @@ from person_reid.show.explorer_images import images_of
 from person_reid.show.explorer_labels import IMAGES_OF_STRIP, describe_proposals
 from tests.support.ranked_people import lay_out
 from tools import explore
-from tools.docs.browser import chromium
 
-in_a_browser = pytest.mark.skipif(
-    chromium() is None, reason="no Chromium or Chrome that could be driven here"
-)
 EVIL = '0002_c1s1_"5",<script>window.hacked=1<&script><img src=x onerror=window.hacked=1>.png'
 NAMES = [f"{p:04d}_c{1 + i % 2}s1_{i:06d}_00.png" for p in range(1, 7) for i in range(6)]
 
@@ -49,7 +46,7 @@ def look(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("labels")
     rng = np.random.default_rng(2)
-    names = [EVIL if chromium() and name == NAMES[6] else name for name in NAMES]
+    names = [EVIL if os.name != "nt" and name == NAMES[6] else name for name in NAMES]
     paths = [folder / "layout" / "train_all" / name[:4] / name for name in names]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -205,7 +202,6 @@ def decisions(browser):
     )
 
 
-@in_a_browser
 def test_decisions_by_mouse_and_key_are_exported_and_applied(browser, look, tmp_path):
     assert browser.texts("#suspects h3:has(.faint)")[0] == "move 0003 → 0004probability 0.91"
     assert decisions(browser) == ["open", "accepted", "open", "open", "rejected", "open"]
@@ -237,7 +233,6 @@ def test_decisions_by_mouse_and_key_are_exported_and_applied(browser, look, tmp_
     assert any(EVIL in name for name in people["0003"])
 
 
-@in_a_browser
 def test_images_that_are_also_proposed_have_a_strip_of_their_own(browser):
     strips = "{nearest: [], own: [], new: [[18, 0.9]], coming: [[5, 0.5]]}"
     row = f"proposalRow({{...DATA.labels.proposals[0], strips: {strips}}})"
@@ -247,7 +242,6 @@ def test_images_that_are_also_proposed_have_a_strip_of_their_own(browser):
     assert heads == ["0004, proposed", "proposed for 0004 as well"]
 
 
-@in_a_browser
 def test_decisions_are_kept_and_can_be_taken_back(browser, look):
     page = look / "look" / "index.html"
     browser.key("n", "n", "a")  # from the first one, which has the focus
@@ -259,7 +253,6 @@ def test_decisions_are_kept_and_can_be_taken_back(browser, look):
     assert browser.value("document.getElementById('export').disabled")
 
 
-@in_a_browser
 def test_at_200_percent_the_keys_show_a_proposal_from_its_top(browser, look):
     browser.resize(680, 450)
     browser.open(look / "look" / "index.html")
@@ -270,7 +263,6 @@ def test_at_200_percent_the_keys_show_a_proposal_from_its_top(browser, look):
     browser.call("Emulation.clearDeviceMetricsOverride")
 
 
-@in_a_browser
 def test_a_browser_that_keeps_nothing_says_so(browser, look, tmp_path):
     browser.value("Storage.prototype.setItem = () => { throw new Error('no'); }")
     assert browser.value("document.getElementById('unkept').hidden")
@@ -279,7 +271,6 @@ def test_a_browser_that_keeps_nothing_says_so(browser, look, tmp_path):
     assert len(exported(browser, tmp_path / "out").read_text("utf-8").splitlines()) == 4
 
 
-@in_a_browser
 def test_proposals_are_filtered_and_lead_to_rankings(browser, look):
     browser.choose("#proposal", "move")
     assert len(decisions(browser)) == 3

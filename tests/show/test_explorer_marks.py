@@ -13,11 +13,6 @@ from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About
 from tests.support.ranked_people import lay_out
 from tools import explore, search
-from tools.docs.browser import chromium
-
-in_a_browser = pytest.mark.skipif(
-    chromium() is None, reason="no Chromium or Chrome that could be driven here"
-)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +90,6 @@ def exported(browser, folder, button):
     )[0]
 
 
-@in_a_browser
 def test_a_lasso_selects_what_it_surrounds_and_the_filters_let_through(browser, look):
     open_map(browser, look)
     names, points = browser.value("[DATA.images.names, [...DATA.images.points]]")
@@ -115,7 +109,6 @@ def test_a_lasso_selects_what_it_surrounds_and_the_filters_let_through(browser, 
     assert len(browser.texts("#wall .tile")) == sum(i < queries for i in chosen)
 
 
-@in_a_browser
 def test_tags_are_kept_filtered_and_taken_back(browser, look):
     open_map(browser, look)
     assert browser.value("document.getElementById('marks').hidden")
@@ -133,7 +126,6 @@ def test_tags_are_kept_filtered_and_taken_back(browser, look):
     assert browser.value("Object.keys(marks.tags).length") == 0
 
 
-@in_a_browser
 def test_prepare_lays_out_an_exported_selection(browser, look, tmp_path):
     open_map(browser, look)
     people = browser.value("DATA.images.names.map((_, image) => personOf(image))")
@@ -147,7 +139,6 @@ def test_prepare_lays_out_an_exported_selection(browser, look, tmp_path):
     assert len(found) == len(chosen) > 2 and len({picture.identity for picture in found}) == 2
 
 
-@in_a_browser
 def test_prepare_applies_tags_that_are_numbers_of_people(browser, look, tmp_path):
     open_map(browser, look)
     names = browser.value("DATA.images.names")
@@ -169,7 +160,6 @@ def test_prepare_applies_tags_that_are_numbers_of_people(browser, look, tmp_path
     assert np.subtract(count[new], count[layout]).tolist() == [-1, 0, 1]
 
 
-@in_a_browser
 def test_an_index_takes_tags_as_the_names_of_people(browser, indexed, tmp_path):
     open_map(browser, indexed)
     assert browser.value("personOf(0)") == "07"

@@ -13,11 +13,8 @@ from person_reid.retrieval.similarity import CosineScores
 from person_reid.show import explorer_page
 from tests.support.ranked_people import lay_out
 from tools import explore
-from tools.docs.browser import Browser, chromium
+from tools.docs.browser import Browser
 
-pytestmark = pytest.mark.skipif(
-    chromium() is None, reason="no Chromium or Chrome that could be driven here"
-)
 EVIL = "<img src=x onerror=window.hacked=1><script>window.hacked=1<&script>.jpg"
 FILES = "document.querySelector('#asked dd:last-child').textContent"
 
@@ -360,6 +357,7 @@ def test_queries_that_differ_most_come_first(browser, look):
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("shared_browser")
 def test_the_page_is_dark_on_a_dark_screen(look, tmp_path):
     backgrounds = []
     for dark in (False, True):

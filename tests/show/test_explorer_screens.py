@@ -8,11 +8,7 @@ import pytest
 from person_reid.retrieval.results import save_result
 from tests.support.ranked_people import lay_out
 from tools import explore
-from tools.docs.browser import chromium
 
-pytestmark = pytest.mark.skipif(
-    chromium() is None, reason="no Chromium or Chrome that could be driven here"
-)
 PHONE, WALL = (360, 740), (7680, 4320)
 MANY = 700
 

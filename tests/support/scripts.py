@@ -56,7 +56,7 @@ def end(script, *arguments, cwd) -> tuple[str, object]:
         contextlib.redirect_stderr(err),
         warnings.catch_warnings(),
     ):
-        warnings.simplefilter("default")
+        warnings.simplefilter("default", UserWarning)  # printed, as a user sees them
         os.chdir(cwd)
         try:
             run_script(lambda: main([str(argument) for argument in arguments]))
