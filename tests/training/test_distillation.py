@@ -94,6 +94,8 @@ def test_a_name_in_use_is_refused_before_the_teacher_looks_at_an_image(monkeypat
 
 
 def test_the_teachers_features_are_those_of_its_embedder_and_are_computed_once():
+    for file in kept():  # by another test
+        file.unlink()
     train.main(
         [
             *SMALL,
