@@ -120,7 +120,7 @@ def network(backbone, pool, neck, head):
     )
 
 
-@pytest.mark.parametrize(("pool", "neck"), itertools.product(POOL_NAMES, NECK_NAMES))
+@pytest.mark.parametrize(("pool", "neck"), [*itertools.product(POOL_NAMES, NECK_NAMES)])
 @pytest.mark.parametrize(
     "backbone", [pytest.param("osnet_x0_25", marks=pytest.mark.slow), "test_resnet"]
 )

@@ -60,7 +60,7 @@ def draw(kind, save, look):
         draw_sheet([ranking_row(grey, matches, "Query 7", "5 are right")], save, look)
 
 
-@pytest.mark.parametrize(("kind", "width"), product(KINDS, WIDTHS))
+@pytest.mark.parametrize(("kind", "width"), [*product(KINDS, WIDTHS)])
 def test_a_picture_is_as_wide_as_the_paper_and_its_words_fit_in_letters_of_eight_points(
     kind, width, tmp_path, drawn
 ):
