@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -259,3 +260,4 @@ class World(RuleBasedStateMachine):
 
 
 TestWorld = World.TestCase
+TestWorld.settings = settings(stateful_step_count=15)
