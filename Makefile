@@ -2,9 +2,11 @@
 # make test              linters, type checker and tests
 # make site              the documentation as pages for a browser, in site/
 # make test-slow         before a release: the types on Windows, tests that take minutes, thousands of random examples of every property
+# make test-any-order    the tests in a random order, whose SEED is printed; SEED=N repeats it
+# make test-all          before a release: with a browser and with the programs of others, which it installs
 # make test-processors   before a release: the tests that rounding could decide, as other x86 processors compute
 # make test-lowest       before a release: the tests with the lowest versions of all libraries, best with the oldest PYTHON
-# All set up .venv first, test-lowest .venv-lowest. PYTHON names another interpreter (3.10 or newer).
+# All set up .venv first, test-lowest .venv-lowest, test-all .venv-all. PYTHON names another interpreter (3.10 or newer).
 
 PYTHON ?= python3
 VENV   := .venv
@@ -13,10 +15,12 @@ RUN     = $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)/python
 PIP     = $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
 COMPILE = -$(RUN) -m compileall -qq -j 0 $(VENV)/lib
 PYTEST  = $(RUN) -m pytest -n auto --dist worksteal
+SEED   := $(shell date +%s)
+OTHERS := boxmot ultralytics deep-sort-realtime trackers wandb mlflow # whom we write files for, and who write them for us
 PEOPLE := demo/people
 SIZES  := --test_identities 30 --distractors 150 --junk 50
 
-.PHONY: demo site test pytest test-slow test-processors test-lowest lint clean
+.PHONY: demo site test pytest test-slow test-any-order test-all test-processors test-lowest lint clean
 MAKEFLAGS += --jobs=2 # the tests run beside the linters, which use one core
 
 demo: $(VENV)/.ready
@@ -40,6 +44,19 @@ pytest: $(VENV)/.ready-dev
 test-slow: $(VENV)/.ready-dev
 	$(RUN) -m mypy --platform win32 person_reid tools *.py
 	$(PYTEST) -m "slow or hypothesis" --hypothesis-profile=random
+
+test-any-order: $(VENV)/.ready-dev
+	@echo "SEED=$(SEED)"
+	$(PYTEST) -p randomly --randomly-seed=$(SEED)
+
+# Where apt is, it also installs Chromium. REID_REAL_DATA names the folder of real photographs. -rs says what was skipped, and why.
+test-all: VENV := .venv-all
+test-all:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -r requirements-dev.txt $(OTHERS)
+	$(RUN) -c "from tools.docs.browser import chromium; exit(not chromium())" || ! command -v apt-get \
+		|| $(if $(filter 0,$(shell id -u)),,sudo) apt-get install --yes --no-install-recommends chromium
+	$(PYTEST) -m "not slow" -rs
 
 # NumPy's products by OpenBLAS, then PyTorch's own kernels and oneDNN's
 ROUNDED  := $(addprefix tests/,retrieval gallery show deploy)
@@ -81,4 +98,4 @@ $(VENV)/.ready-docs: pyproject.toml $(VENV)/.ready
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-lowest demo model/demo site
+	rm -rf $(VENV) .venv-lowest .venv-all demo model/demo site

@@ -86,9 +86,10 @@ class SqliteFile:
             database = self._prepared(self.path)
             try:
                 database.execute("SELECT 1 FROM sqlite_master")
-            except sqlite3.OperationalError:
+            except sqlite3.Error as error:
                 database.close()
-                if self.new or os.access(self.path.parent, os.W_OK):
+                as_it_is = isinstance(error, sqlite3.OperationalError) and not self.new
+                if not as_it_is or os.access(self.path.parent, os.W_OK):
                     raise
                 database = self._prepared(f"{self._place.as_uri()}?immutable=1")
         return database

@@ -126,35 +126,10 @@ def test_training_command_of_several_processes_resolves(words, monkeypatch):
     check_options(asdict(started), said(words))
 
 
-def documents():
-    """The published documents, joined; skips where they are not at hand."""
-    folder = ROOT.parent / "shared" / "spec"
-    if not folder.is_dir():
-        pytest.skip(f"the published documents are not at {folder}")
-    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("[1-5]-*.md")))
-
-
-def test_every_command_of_the_documents_is_among_these():
-    found = [
-        [*RENAMED.get(command.script, [command.script]), *command.arguments]
-        for command in in_page(documents())
-    ]
-    # setup.py installs torchvision.
-    ours = [words for words in found if "/" not in words[0] and words[0] != "setup.py"]
-    assert {words[0] for words in ours} >= {
-        "train.py",
-        "test.py",
-        "train_DDP.py",
-        "evaluate.py",
-        "demo.py",
-    }
-    assert [words for words in ours if words not in [*COMMANDS, *RENAMED.values()]] == []
-
-
 def test_every_command_of_suites_with_configuration_files_is_mapped():
     """Their scripts, flags and keys are on the page that says what stands in place of each."""
     page = (ROOT / "docs" / "coming-from-torchreid.md").read_text(encoding="utf-8")
-    theirs = [command for command in in_page(documents()) if "/" in command.script]
+    theirs = in_page((FIXTURES / "commands_of_other_suites.md").read_text(encoding="utf-8"))
     assert {command.script for command in theirs} >= {
         "src/engine/train.py",
         "tools/train.py",

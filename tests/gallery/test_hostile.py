@@ -132,6 +132,7 @@ def test_a_long_lock_is_named(index, monkeypatch):
     ):
         second.add(["a.jpg"], FEATURES[:1])
     assert len(second.search(FEATURES[:1], 3)[0]) == 3  # reading needs no lock
+    other.close()
 
 
 def test_a_file_that_cannot_be_written_or_opened_has_its_own_reason(index, tmp_path):

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import product
 
 import numpy as np
@@ -280,7 +280,7 @@ def test_an_index_that_forgets_and_grows_every_day_is_searched_by_lists(path):
 def test_a_file_that_was_vacuumed_keeps_its_lists(path):
     (lists,) = path.parent.glob("*.lists")
     before = lists.stat().st_mtime_ns
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database:
         database.execute("VACUUM")
     assert_right(SearchIndex(path))
     assert lists.stat().st_mtime_ns == before

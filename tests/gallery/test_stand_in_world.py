@@ -1,4 +1,4 @@
-"""An index in a world of its own: a clock, a disk that fails and processes that die, by drawn steps.
+"""An index whose disk fails and whose processes die, at steps that are drawn.
 
 Hypothesis draws the steps, prints the shortest that fail, and draws them again:
 `pytest tests/gallery/test_stand_in_world.py --hypothesis-profile=random --hypothesis-seed=7`.

@@ -24,9 +24,8 @@ from model import (
 )
 from person_reid.errors import UserError
 from tests.models.test_published_networks import as_published
-from tests.support import ROOT
+from tests.support import FIXTURES
 
-TUTORIAL = ROOT.parent / "shared" / "spec" / "4-tutorial.md"
 # Network: (call, the published parameters after self, in order)
 CLASSES = {
     "resnet50": ("ft_net(751)", "class_num droprate stride circle ibn linear_num usam"),
@@ -237,9 +236,7 @@ def test_the_published_drop_rates_are_those_of_training():
 
 
 def test_the_code_of_the_published_tutorial_runs(monkeypatch):
-    if not TUTORIAL.is_file():
-        pytest.skip(f"no published tutorial at {TUTORIAL}")
-    page = TUTORIAL.read_text(encoding="utf-8")
+    page = (FIXTURES / "published_tutorial.md").read_text(encoding="utf-8")
     (part_1,) = re.findall(r"```python\n(import torch\n.*?class ft_net.*?)```", page, re.S)
     resnet50 = torchvision.models.resnet50
     monkeypatch.setattr(torchvision.models, "resnet50", lambda pretrained: resnet50(weights=None))
