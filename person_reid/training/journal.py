@@ -210,6 +210,8 @@ class RunJournal(Journal):
         images = self.training.images
         if resumed:
             log.info("%s: continuing after epoch %d, batch %d.", folder.path, self.epoch, self.step)
+            if self.history:
+                folder.save_log(self.history)  # the end may have come between resume.pth and it
         else:
             if config.resume:
                 log.info("%s: nothing to resume yet, so the training begins.", folder.path)
