@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from person_reid.errors import UserError
 from person_reid.gallery import index as index_module
-from person_reid.gallery import sqlite_file
+from person_reid.gallery import sqlite_errors, sqlite_file
 from person_reid.gallery.forgotten_keys import image_key
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
@@ -139,6 +139,8 @@ class World(RuleBasedStateMachine):
         self.patch.setattr(
             sqlite3, "connect", lambda *words, **more: connect(*words, factory=Connection, **more)
         )
+        for module in (sqlite_errors, index_module):
+            self.patch.setattr(module, "BUSY", 0)  # all are in this thread: no wait ever helps
         self.patch.setattr(sqlite_file, "CHUNK", 2)
         self.patch.setattr(index_module, "CHECKPOINT_WAIT", 0)
         self.patch.setattr(index_module, "LONGEST_WAIT", 3)
