@@ -152,7 +152,7 @@ class World(RuleBasedStateMachine):
 
     def open(self) -> None:
         self.processes = [SearchIndex(self.folder / "a.index") for _ in range(2)]
-        self.reader, self.read = None, None
+        self.reader: SearchIndex | None = None
 
     def close(self) -> None:
         self.stop_reading()
