@@ -11,6 +11,7 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -226,7 +227,7 @@ class World(RuleBasedStateMachine):
     @rule(which=FILTERS)
     def begin_to_read(self, which):
         self.reader = SearchIndex(self.folder / "a.index")
-        self.reading = self.reader.images(which)
+        self.reading: Any = self.reader.images(which)
         images = (image for some in self.known.images(which) for image in some)
         self.read = sorted((str(path), about) for path, about in images)
         self.seen = [(str(path), about) for path, about in next(self.reading, [])]
