@@ -186,7 +186,7 @@ def test_the_strongest_third_of_the_rows_is_dropped():
     assert (drop_top_rows(torch.rand(1, 3, 24, 8)) == 0).all(3).all(1).sum() == 8
 
 
-def test_lightmbn_and_mgn_are_as_large_as_their_tables_say():
+def test_lightmbn_and_mgn_have_the_parameters_of_their_layers():
     """Counted from the layers: neither paper gives a figure.
 
     OSNet x1.0 has 2.19 M (its table 6: 2.2 M), ResNet-50 23.51 M without its classifier, of which

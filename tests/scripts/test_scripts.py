@@ -308,9 +308,11 @@ def epochs_logged(folder):
 
 
 def test_a_finished_run_is_kept_when_its_name_is_used_again(copy, people):
+    before = {path.name: path.read_bytes() for path in (copy / "model" / "small").iterdir()}
     output = run("train", "--data_dir", people, "--name", "small", "--total", "1", *SMALL, cwd=copy)
     assert "small.previous" in output
-    assert (copy / "model" / "small.previous" / "result.txt").exists()
+    after = (copy / "model" / "small.previous").iterdir()
+    assert {path.name: path.read_bytes() for path in after} == before
 
 
 class TestWhatGoesWrong:
