@@ -154,16 +154,18 @@ class Vector(nn.Module):
 
 
 def test_what_takes_no_images_is_refused(tmp_path):
-    torch.onnx.export(
-        nn.Linear(4, 2), (torch.zeros(1, 4),), str(tmp_path / "net.onnx"), dynamo=False
-    )
+    with quiet():
+        torch.onnx.export(
+            nn.Linear(4, 2), (torch.zeros(1, 4),), str(tmp_path / "net.onnx"), dynamo=False
+        )
     with pytest.raises(
         UserError, match=r"net\.onnx: takes \(1, 4\); expected a batch of colour images"
     ):
         Engine(tmp_path / "net.onnx")
-    torch.onnx.export(
-        Vector(), (torch.zeros(1, 4, 8, 8),), str(tmp_path / "four.onnx"), dynamo=False
-    )
+    with quiet():
+        torch.onnx.export(
+            Vector(), (torch.zeros(1, 4, 8, 8),), str(tmp_path / "four.onnx"), dynamo=False
+        )
     with pytest.raises(UserError, match=r"four\.onnx: takes \(1, 4, 8, 8\)"):
         Engine(tmp_path / "four.onnx")
 
