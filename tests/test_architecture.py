@@ -172,7 +172,7 @@ def test_the_published_losses_are_only_handed_on(path):
             assert constant or (call and path.parent.name == "tools"), ast.unparse(node)
 
 
-@pytest.mark.parametrize("name", sorted(main.SCRIPTS.keys() - {"model"}))  # which imports PyTorch last
+@pytest.mark.parametrize("name", sorted({*main.SCRIPTS} - {"model"}))  # it imports PyTorch last
 def test_a_script_that_is_run_does_what_it_says(name):
     """Tests call main() in their own process."""
     source = (ROOT / main.SCRIPTS[name] / f"{name}.py").read_text(encoding="utf-8")
