@@ -98,6 +98,28 @@ def test_a_feature_that_is_none_is_found_by_a_search(index, blob, words):
         index.search(FEATURES[:1], 3)
 
 
+def test_an_answer_whose_feature_was_changed_is_damage(index):
+    """As by a disk: what an older program writes loses its checksum. The length stays 1."""
+    index._rows("DROP TRIGGER unsealed")
+    other = np.full(64, 0.125, "<f2")
+    index._rows("UPDATE images SET feature = ? WHERE path = ?", (other.tobytes(), b"7.jpg"))
+    with pytest.raises(UserError, match=r"a\.index: damaged: a feature was changed"):
+        index.search(other[None].astype(np.float32), 3)
+
+
+def test_an_image_that_damage_hides_from_a_filter_is_found(index):
+    index.describe({"7.jpg": About(camera="hall")})
+    index._rows("DROP TRIGGER unsealed")
+    index._rows("UPDATE images SET camera = 'yard' WHERE path = ?", (b"7.jpg",))
+    with pytest.raises(UserError, match=r"a\.index: damaged: "):
+        SearchIndex(index.path).search(FEATURES[:1], 3, among=Filter(camera="hall"))
+
+
+def test_a_column_that_there_is_not_is_named(index):
+    with pytest.raises(UserError, match="no column 'colour'; there are .*identity"):
+        index.values("colour")
+
+
 def test_what_is_remembered_may_be_damaged(index):
     index._rows("INSERT INTO about VALUES ('network', 'no JSON')")
     with pytest.raises(UserError, match="damaged: no JSON under 'network'"):

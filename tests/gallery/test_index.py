@@ -14,6 +14,7 @@ from person_reid.errors import UserError
 from person_reid.gallery import index as module
 from person_reid.gallery import inverted_lists as lists
 from person_reid.gallery import sqlite_file
+from person_reid.gallery.gallery import growing_gallery
 from person_reid.gallery.index import Found, SearchIndex
 from person_reid.gallery.inverted_lists import latest_file
 from person_reid.gallery.metadata import About, Filter
@@ -298,3 +299,9 @@ def test_two_processes_write_while_four_read(tmp_path):
         [name] for name in names(0, 400)
     ]
     assert index.database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_what_fails_in_a_new_gallery_leaves_nothing_and_is_said(tmp_path):
+    with pytest.raises(KeyError, match="mine"), growing_gallery(str(tmp_path / "new.index")):
+        raise KeyError("mine")
+    assert not any(tmp_path.iterdir())

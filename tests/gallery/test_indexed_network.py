@@ -1,11 +1,22 @@
 """The network that an index remembers, in every form that one may have."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from person_reid.deploy.network_names import run_of
+from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
-from person_reid.gallery.indexed_network import NetworkRef, check_same_network, network_of
+from person_reid.gallery.indexed_network import (
+    NetworkRef,
+    check_same_network,
+    found_again,
+    network_of,
+    open_network,
+    ref_of,
+)
 
 NOTHING = {
     **dict.fromkeys(("from", "backbone", "weights", "engine", "height", "width", "range")),
@@ -63,3 +74,27 @@ def test_an_index_that_does_not_name_its_network_says_so_once(tmp_path, caplog):
     for _ in range(2):
         check_same_network(index, Described([1, 0, 0, 0]), NetworkRef("name", "run"))
     assert caplog.text.count("which network indexed its 1 images. Was it this one?") == 1
+
+
+def test_an_index_without_a_network_takes_what_is_named_wherever_it_lies(tmp_path):
+    network = NetworkRef("weights", str(tmp_path / "gone.pth"))
+    assert found_again(SearchIndex(tmp_path / "a.index"), network) is network
+
+
+def test_an_index_without_a_network_in_a_folder_without_a_run_asks_for_one(here):
+    index = SearchIndex("a.index")
+    index.add(["a.jpg"], np.eye(1, 4, dtype=np.float32))
+    with pytest.raises(UserError, match=r"no run of that name, and no other network is named"):
+        open_network(index)
+
+
+def test_the_source_of_an_embedder_is_a_file_a_folder_or_a_run(here):
+    (here / "net.onnx").touch()
+    for source, kind, place in (
+        ("net.onnx", "engine", str(here / "net.onnx")),
+        (".", "from", str(here)),
+        ("small", "name", "small"),
+    ):
+        embedder: Any = SimpleNamespace(source=source, weights=None, flip=True)
+        network = ref_of(embedder)
+        assert (network.kind, network.place) == (kind, place)

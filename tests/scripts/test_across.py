@@ -5,6 +5,8 @@ import json
 import os
 import re
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +14,12 @@ from PIL import Image
 
 import prepare
 from benchmarks.support import walks
+from person_reid.config.across import LinkOptions
 from person_reid.config.times import written
 from person_reid.data.video.track_files import read_boxes, write_identities
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.linked_tracks import begin_of, in_words
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.track_records import record_tracks, recorded_tracks
 from tests.support import camera_tracks
@@ -759,3 +763,25 @@ def test_too_few_strangers_leave_the_threshold_to_the_silhouette(index, tmp_path
         ["--index", str(index.path), "--save", str(tmp_path / "p"), "--travel", str(travel)]
     )
     assert "by the silhouette: too few tracks of two cameras" in capsys.readouterr().out
+
+
+def test_the_first_track_tells_when_a_picture_begins():
+    def track(seconds, start):
+        return SimpleNamespace(
+            track=SimpleNamespace(first=seconds), record=SimpleNamespace(start=start)
+        )
+
+    tracks: Any = [track(86_400.0, "1970-01-02"), track(90_000.0, "1970-01-02"), track(5.0, None)]
+    begin = begin_of(tracks)
+    assert begin and begin.timestamp() == 86_400
+    assert begin_of(tracks[2:]) is None
+
+
+def test_a_track_is_doubtful_up_to_a_margin_of_a_twentieth():
+    stays = [SimpleNamespace(person=0, camera="hall", margin=margin) for margin in (0.04, 0.06)]
+    linked: Any = SimpleNamespace(
+        stays=stays, tracks=[], measured="", found=SimpleNamespace(threshold=0.5)
+    )
+    assert in_words(linked, LinkOptions(index="a.index", threshold="0.5")).endswith(
+        "; 1 doubtful track"
+    )

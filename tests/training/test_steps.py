@@ -23,7 +23,7 @@ from person_reid.training.interruption import NotFinite, Stopped, not_finite_adv
 from person_reid.training.journal import RunJournal
 from person_reid.training.step import prepare_modules
 from person_reid.training.training_images import Batch, TrainingImages
-from tests.support.runs import equal_weights
+from tests.support.runs import equal_weights, weights
 from tests.support.small_training import (
     CPU,
     IMAGES,
@@ -101,6 +101,25 @@ def test_images_whose_names_are_not_utf8_are_listed_too(here):
     message = str(journal.not_finite(NotFinite(0, 0)))
     assert "8 images" in message and "No epoch was finished" in message and "16" not in message
     assert journal.folder.not_finite.read_bytes() == b"people/\xff.jpg\n" * 8
+
+
+def test_every_tenth_epoch_and_a_stop_are_saved_and_the_end_is_said(here, monkeypatch, caplog):
+    """Each epoch counts one update."""
+    caplog.set_level(logging.INFO, "person_reid")
+    monkeypatch.setattr("person_reid.show.curves.draw_curves", lambda *_: None)
+    trained = trainer(total=11)
+    journal = RunJournal(trained.step, replace(trained.config, name="many"))
+    update = trained.step(next(iter(trained.images.epoch(0))))
+    for _ in journal.epochs():
+        journal.count(update)
+        if journal.epoch == 10:
+            journal.stopped()
+            assert weights("many", "resume.pth")["step"] == journal.step > 0
+        journal.finish({})
+    journal.conclude()
+    written = sorted(path.stem for path in journal.folder.path.glob("net_*.pth"))
+    assert written == ["net_010", "net_last"]
+    assert "net_last.pth. Test it: python test.py --name many" in caplog.messages[-1]
 
 
 @pytest.mark.parametrize(

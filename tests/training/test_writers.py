@@ -109,11 +109,11 @@ def test_a_resumed_run_is_whole_in_each_writer(standin, monkeypatch):
 
 def test_tensorboard_forgets_the_epochs_of_an_interrupted_run(tmp_path):
     config = TrainConfig(tensorboard=True)
-    for loss, history in ((0.5, []), (0.25, [{"epoch": 1, "loss": 0.25}])):
+    for loss, history in ((0.5, []), (0.25, [{"epoch": 0, "loss": 0.25}])):
         with writers.open_writers(config, tmp_path, history) as write:
-            write({"epoch": 2, "loss": loss})
+            write({"epoch": len(history), "loss": loss})
     events = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
-    assert [(event.step, event.value) for event in events] == [(1, 0.25), (2, 0.25)]
+    assert [(event.step, event.value) for event in events] == [(0, 0.25), (1, 0.25)]
 
 
 def test_a_writer_that_fails_ends_no_training_and_hides_no_other_error(
