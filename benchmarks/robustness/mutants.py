@@ -5,7 +5,7 @@
     python benchmarks/robustness/mutants.py --table
     python benchmarks/robustness/mutants.py --again tests/video/test_tracker.py
 
-The folder `mutants` holds a copy of the last commit, map.jsonl and results.jsonl; a run that was
+The folder `mutants` holds a copy of the last commit, map.jsonl and results.jsonl. A run that was
 interrupted goes on. The map says which tests execute a line (`pip install coverage`). Those run,
 quickest file first, until one fails or their seconds are spent. Each line of code is as likely as
 another to be changed, so that each part of the code has its share. Texts stay: no test should
