@@ -138,9 +138,10 @@ class Published:
         """Return a message that its file is not here, and where to put it. reason: why not."""
         source = f"{self.file} of {self.where}" if self.hub else self.where
         beside = " with its .bin" if self.file.endswith(".xml") else ""
+        network = "" if self.exported else " with its --backbone"
         return (
             f"{self.name}: its file is not here{reason}. Download {source}{beside} and save it as "
-            f"{folder() / self.file_names[0]}, or name a file with --weights FILE."
+            f"{folder() / self.file_names[0]}, or name a file{network}: --weights FILE."
         )
 
     @property

@@ -310,8 +310,10 @@ def all_there(splits: PicturesBySplit, data_dir: Path) -> PicturesBySplit:
     listed = {picture.source for picture in pictures_of(splits)}
     missing = sorted(str(path) for path in listed if isinstance(path, Path) and not path.is_file())
     if missing:
-        raise UserError(
-            f"{len(missing)} image(s) listed but not in {data_dir}:\n{some_of(missing, most=5)}"
+        names = some_of(missing, most=5)
+        raise OptionError(
+            f"{len(missing)} image(s) listed but not in {data_dir}:\n{names}\n"
+            "If they have moved, name the folder that holds them: {data_dir}"
         )
     return splits
 

@@ -159,7 +159,7 @@ def own_csv(
                 f"{csv}, line {line}: expected a path and a split of {', '.join(SPLIT_NAMES)}; "
                 f"found {', '.join(f'{name} {value!r}' for name, value in row.items())}."
             )
-        who, path = row["identity"] or UNKNOWN_WORD, data_dir / row["path"]
+        who, path = row["identity"] or UNKNOWN_WORD, _listed(data_dir, row["path"])
         camera, clothes = (row.get(name) or None for name in ("camera", "clothes"))
         splits[split].append(Picture(path, who, camera, clothes=clothes))
     splits = checked_pictures(all_there(splits, data_dir), csv)
@@ -167,6 +167,20 @@ def own_csv(
         _refuse_drawing(f"{csv} has a column split", test_fraction, seed)
         return with_queries(splits, "take the lines of test images out of the list")
     return draw_split(splits[TRAIN], test_fraction, seed)
+
+
+def _listed(data_dir: Path, path: str) -> Path:
+    """Return where a listed image is.
+
+    An absolute path may be from before its folder moved. If it is gone, its end is looked for below
+    data_dir: the name with one folder or more, because crops of two videos have the same names.
+    """
+    place = data_dir / path
+    if place.is_file() or not Path(path).is_absolute():
+        return place
+    parts = place.parts[1:]
+    ends = (data_dir.joinpath(*parts[first:]) for first in range(len(parts) - 1))
+    return next((end for end in ends if end.is_file()), place)
 
 
 def draw_split(

@@ -189,6 +189,26 @@ def test_words_and_fractions_stay_as_they_are(table):
     assert [row["identity"] for _, row in rows] == ["1.5", "c1.0", "-1", "0", "007", "7e5"]
 
 
+def test_images_of_a_list_are_found_after_their_folder_has_moved(tmp_path):
+    """Crops of two videos have the same names, so a name alone is not enough."""
+    for video, folder in (("hall", "shop/hall"), ("yard", "shop/yard"), ("", "")):
+        write_image(tmp_path / "now" / folder / "000001_000005.jpg")
+    old = tmp_path / "before" / "shop"
+    lines = [f"{old / video / '000001_000005.jpg'},{video}" for video in ("hall", "yard")]
+    table = tmp_path / "corrections.csv"
+    table.write_text("path,identity\n" + "\n".join(lines) + "\n")
+    for folder in ("now", "now/shop"):
+        found = own_csv(tmp_path / folder, table, 0)["train_all"]
+        assert {(each.source, each.identity) for each in found} == {
+            (tmp_path / "now/shop" / video / "000001_000005.jpg", video)
+            for video in ("hall", "yard")
+        }
+    with pytest.raises(
+        UserError, match=r"(?s)2 image\(s\) listed but.*If they have moved.*data_dir"
+    ):
+        own_csv(tmp_path / "now" / "shop" / "hall", table, 0)
+
+
 def test_a_list_says_which_lines_lack_a_camera_or_a_split(table, caplog):
     table.write_text("path,identity,camera\n1.jpg,7,1\nü.jpg,8,\n", encoding="utf-8")
     own_csv(table.parent, table, 0)
