@@ -20,5 +20,5 @@ class TrackerOptions(Options):
     )
     confirmations: int = option(2, "boxes that make a track", range=POSITIVE)
     appearance: bool = option(
-        False, "also link boxes by how people look: better tracks in crowds, several times slower"
+        False, "also link boxes by how people look, for which every box of a frame is embedded"
     )
