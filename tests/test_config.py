@@ -27,14 +27,12 @@ from person_reid.losses import LOSS_OF_HEAD, PUBLISHED_LOSSES
 from tools.docs import options
 
 
-@dataclass(frozen=True, kw_only=True)
 class WithMixing(FitOptions):
     """FitOptions with one more option, added in one line."""
 
     mixup: float = option(0.0, "probability of mixing two images", range=FRACTION)
 
 
-@dataclass(frozen=True, kw_only=True)
 class WithMixingConfig(WithMixing, TrainConfig):
     """The configuration of a script that takes it."""
 
@@ -56,7 +54,6 @@ def test_an_option_is_added_in_one_line(tmp_path, capsys, monkeypatch):
         configured(WithMixing, {"mixup": 2})
 
 
-@dataclass(frozen=True, kw_only=True)
 class WithWords(Options):
     """Options with several values, some of them without a flag."""
 
@@ -125,7 +122,7 @@ def test_names_that_are_wrong_are_refused_with_the_nearest():
 
 
 @dataclass(frozen=True, kw_only=True)
-class First(Options):
+class First(Options):  # as a plugin may declare one
     a: bool = option(False, "one thing")
     b: bool = option(False, "another")
 
@@ -133,7 +130,6 @@ class First(Options):
         return "{a} and {b} exclude each other." if self.a and self.b else ""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Second(Options):
     c: bool = option(False, "a third")
     d: int = option(1, "its number")
@@ -142,7 +138,6 @@ class Second(Options):
         return "{d} would be ignored without {c}." if self.d != 1 and not self.c else ""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Both(First, Second):
     def fault(self) -> str:
         return "{a} does not work with {c}." if self.a and self.c else ""
@@ -185,7 +180,6 @@ def test_an_option_without_a_value_is_named_alone_and_a_path_is_text():
 
 
 def test_an_inherited_option_keeps_what_is_known_of_it():
-    @dataclass(frozen=True, kw_only=True)
     class Slow(FitOptions):
         lr: float = redeclared(FitOptions, "lr", 1e-4)
 

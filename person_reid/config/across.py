@@ -1,6 +1,5 @@
 """The options of tools/across.py."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from person_reid.config.demo import THRESHOLD
@@ -10,11 +9,9 @@ from person_reid.config.option import option
 from person_reid.config.search import PeriodOptions
 
 
-@dataclass(frozen=True, kw_only=True)
-class LinkOptions(PeriodOptions):
+class LinkOptions(PeriodOptions, title="linking"):
     """How tracks are linked, and what is known beforehand."""
 
-    title = "linking"
     threshold: str | None = option(
         None,
         f"least mean cosine of one person's tracks: {THRESHOLD} (default: measured on the tracks "
@@ -38,11 +35,9 @@ class LinkOptions(PeriodOptions):
         return ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class AcrossConfig(Look, LinkOptions):
+class AcrossConfig(Look, LinkOptions, title="answers"):
     """All options of tools/across.py."""
 
-    title = "answers"
     save: str = option("people", "folder to write", form=output_path)
     sheet: str | None = option(
         None, "picture of who was where and when", form=picture_file, metavar="FILE"

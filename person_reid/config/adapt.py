@@ -1,6 +1,5 @@
 """The options of tools/adapt.py, including those of train.py that need no labels."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from person_reid.config.losses import LossOptions
@@ -28,11 +27,9 @@ WITHOUT_LABELS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClusterOptions(Options):
+class ClusterOptions(Options, title="clusters"):
     """How images without labels are clustered, and how a network learns from the clusters."""
 
-    title = "clusters"
     steps: int = option(200, "batches per epoch", range=POSITIVE, common=True)
     radius: float = option(0.5, "largest Jaccard distance of neighbours", range=SHARE, common=True)
     min_samples: int = option(4, "neighbours needed to begin a cluster", range=POSITIVE)
@@ -51,11 +48,9 @@ class ClusterOptions(Options):
     no_camera_norm: bool = option(False, "cluster without centring each camera's features")
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnlabelledOptions(Options):
+class UnlabelledOptions(Options, title="images without labels"):
     """Which images have no labels, where their cameras are written, and which network begins."""
 
-    title = "images without labels"
     cameras: str = option(
         "names", "where the camera of an image is read from", choices=CAMERA_SOURCES, common=True
     )
@@ -76,7 +71,6 @@ class UnlabelledOptions(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class AdaptConfig(ClusterOptions, UnlabelledOptions, TrainConfig):
     """All options of tools/adapt.py."""
 

@@ -1,17 +1,13 @@
 """The options of tools/compare.py."""
 
-from dataclasses import dataclass
-
 from person_reid.config.demo import THRESHOLD
 from person_reid.config.option import BITS, Options, option
 from person_reid.config.tested import TrainedNetwork
 
 
-@dataclass(frozen=True, kw_only=True)
-class CompareOptions(Options):
+class CompareOptions(Options, title="images"):
     """Which images are compared, and by which threshold."""
 
-    title = "images"
     images: tuple[str, ...] = option(
         (), "the two images", several=2, positional=True, metavar="IMAGE", common=True
     )
@@ -23,6 +19,5 @@ class CompareOptions(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class CompareConfig(TrainedNetwork, CompareOptions):
     """All options of tools/compare.py."""

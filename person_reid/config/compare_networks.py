@@ -1,7 +1,5 @@
 """The options of tools/compare_networks.py."""
 
-from dataclasses import dataclass
-
 from person_reid.config.evaluate import EvaluationOptions
 from person_reid.config.forms import file_ending_in, picture_file
 from person_reid.config.look import Look, TableForm
@@ -9,7 +7,6 @@ from person_reid.config.option import listed, option, redeclared
 from person_reid.config.run import DeviceOptions
 
 
-@dataclass(frozen=True, kw_only=True)
 class CompareNetworksConfig(Look, TableForm, DeviceOptions):
     """All options of tools/compare_networks.py."""
 

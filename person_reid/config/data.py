@@ -1,6 +1,5 @@
 """The options that choose the images of a training, put them into batches and augment them."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from person_reid.config.forms import sizes, texts
@@ -31,11 +30,9 @@ def augmentations(text: str) -> str:
     return text
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageOptions(Options):
+class ImageOptions(Options, title="images"):
     """Where the images of a training are."""
 
-    title = "images"
     data_dir: str = option(
         "../Market/pytorch",
         "folder that prepare.py laid out",
@@ -71,11 +68,9 @@ class ImageOptions(Options):
         return "train_all" if self.train_all else "train"
 
 
-@dataclass(frozen=True, kw_only=True)
-class BatchOptions(Options):
+class BatchOptions(Options, title="batches"):
     """How images are put into batches, and the sizes at which a network sees them."""
 
-    title = "batches"
     batchsize: int = option(
         32,
         "images per batch; under torchrun, per process",
@@ -105,11 +100,9 @@ class BatchOptions(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class AugmentationOptions(Options):
+class AugmentationOptions(Options, title="augmentation"):
     """How the training images are changed, each image with its own random draw."""
 
-    title = "augmentation"
     color_jitter: bool = option(
         False, "vary brightness, contrast and saturation by 10 %", published=True
     )

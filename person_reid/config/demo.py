@@ -1,7 +1,5 @@
 """The options of demo.py."""
 
-from dataclasses import dataclass
-
 from person_reid.config.forms import indices, numbers_in, picture_file
 from person_reid.config.look import Look
 from person_reid.config.option import Options, option
@@ -9,11 +7,9 @@ from person_reid.config.option import Options, option
 THRESHOLD = "a number, a file from tools/threshold.py, or a folder from save_pretrained"  # in words
 
 
-@dataclass(frozen=True, kw_only=True)
-class WhichQueries(Options):
+class WhichQueries(Options, title="which queries"):
     """Which queries are shown."""
 
-    title = "which queries"
     query_index: str | None = option(
         None, "by index, from 0 (default: 777, or 0)", form=indices, metavar="N,N-N"
     )
@@ -36,11 +32,9 @@ class WhichQueries(Options):
         return ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShownFiles(Options):
+class ShownFiles(Options, title="files"):
     """Which features are read, and which picture is written."""
 
-    title = "files"
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
     test_dir: str | None = option(
         None, "folder that holds query and gallery, if the images have moved"
@@ -48,16 +42,13 @@ class ShownFiles(Options):
     save: str = option("show.png", "picture to write", form=picture_file, metavar="FILE")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ShownRanking(Options):
+class ShownRanking(Options, title="ranking"):
     """The options of each ranking's picture."""
 
-    title = "ranking"
     top: int = option(10, "number of gallery images")
     missed: bool = option(False, "below each ranking, the right images that it misses")
     threshold: str | None = option(None, f"reject lower similarities: {THRESHOLD}")
 
 
-@dataclass(frozen=True, kw_only=True)
 class DemoConfig(Look, ShownRanking, ShownFiles, WhichQueries):
     """All options of demo.py."""

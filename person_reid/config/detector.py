@@ -1,7 +1,5 @@
 """The options of a detector of people."""
 
-from dataclasses import dataclass
-
 from person_reid.config.option import FRACTION, WHOLE, Options, Range, option
 
 # Detectors that are known by name; register_detector adds others.
@@ -11,11 +9,9 @@ DETECTOR_FORMATS = ("ssd", "tensorflow", "yolox", "yolov8", "yolov10", "rtdetr",
 TILES = Range("from 2 to 16, or 0 for none", lambda number: number == 0 or 2 <= number <= 16)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DetectorOptions(Options):
+class DetectorOptions(Options, title="detector"):
     """Which detector finds the people in a frame."""
 
-    title = "detector"
     detector: str = option(
         DETECTOR_NAMES[0],
         "a name, or a file in ONNX, OpenVINO (.xml) or frozen TensorFlow (.pb) form",

@@ -1,7 +1,5 @@
 """The options of evaluate.py, evaluate_gpu.py, evaluate_rerank.py and of re-ranking anywhere."""
 
-from dataclasses import dataclass
-
 from person_reid.config.forms import file_ending_in, ranks
 from person_reid.config.look import TableForm
 from person_reid.config.option import (
@@ -28,11 +26,9 @@ BOOTSTRAP_DRAWS = 10_000
 ENOUGH_DRAWS = Range("from 100 to 1000000", lambda number: 100 <= number <= 1_000_000)
 
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluationOptions(TableForm):
+class EvaluationOptions(TableForm, title="evaluation"):
     """Which features are evaluated, how, and what is written."""
 
-    title = "evaluation"
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
     multi_query: str | None = option(
         None,
@@ -60,11 +56,9 @@ class EvaluationOptions(TableForm):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class RankingOptions(PluginOptions):
+class RankingOptions(PluginOptions, title="ranking"):
     """How the gallery is ranked if it is not re-ranked."""
 
-    title = "ranking"
     distance: str = option(
         "cosine", "use euclidean after test.py --no_norm", choices=DISTANCE_NAMES
     )
@@ -92,11 +86,9 @@ class RankingOptions(PluginOptions):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class RerankOptions(Options):
+class RerankOptions(Options, title="re-ranking"):
     """How the gallery is re-ranked; None stands for the method's own default."""
 
-    title = "re-ranking"
     method: str = option("k-reciprocal", "method of re-ranking", choices=RERANK_NAMES)
     k1: int | None = option(
         None, "neighbours of an image (default: 20; gnn 26; aqe 5)", range=POSITIVE
@@ -119,7 +111,6 @@ class RerankOptions(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class EvaluateConfig(RankingOptions, EvaluationOptions):
     """All options of evaluate.py."""
 
@@ -139,7 +130,6 @@ class EvaluateConfig(RankingOptions, EvaluationOptions):
         return ""
 
 
-@dataclass(frozen=True, kw_only=True)
 class EvaluateGpuConfig(DeviceOptions, EvaluateConfig):
     """All options of evaluate_gpu.py."""
 
@@ -148,7 +138,6 @@ class EvaluateGpuConfig(DeviceOptions, EvaluateConfig):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class EvaluateRerankConfig(DeviceOptions, RerankOptions, EvaluationOptions):
     """All options of evaluate_rerank.py."""
 

@@ -1,7 +1,5 @@
 """The options of tools/explore.py."""
 
-from dataclasses import dataclass
-
 from person_reid.config.demo import ShownFiles
 from person_reid.config.evaluate import RerankOptions
 from person_reid.config.forms import output_path
@@ -9,11 +7,9 @@ from person_reid.config.option import listed, option, redeclared
 from person_reid.config.run import PluginOptions
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExploreOptions(PluginOptions):
+class ExploreOptions(PluginOptions, title="explorer"):
     """The contents of the page, and where it is written."""
 
-    title = "explorer"
     result: str | None = redeclared(
         ShownFiles, "result", None, help="features written by test.py (default: pytorch_result.mat)"
     )
@@ -37,7 +33,6 @@ class ExploreOptions(PluginOptions):
     rerank: bool = option(False, "also show the re-ranked result, to compare with")
 
 
-@dataclass(frozen=True, kw_only=True)
 class ExploreConfig(RerankOptions, ExploreOptions):
     """All options of tools/explore.py."""
 

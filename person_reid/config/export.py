@@ -1,7 +1,5 @@
 """The options of tools/export.py and tools/save_pretrained.py."""
 
-from dataclasses import dataclass
-
 from person_reid.config.demo import THRESHOLD
 from person_reid.config.forms import output_path
 from person_reid.config.option import Options, option
@@ -12,11 +10,9 @@ READABLE = {**EXPORT_FORMATS, ".xml": "openvino"}  # files that a network is tes
 PROGRAMS = ("boxmot", "ultralytics", "deepsort", "deepstream", "openvino")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExportOptions(Options):
+class ExportOptions(Options, title="the file"):
     """The file that a network is exported to."""
 
-    title = "the file"
     client: str | None = option(
         None,
         "write the file that this program loads as it is",
@@ -61,16 +57,13 @@ class ExportOptions(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class ExportConfig(ExportOptions, TrainedNetwork):
     """All options of tools/export.py."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class FolderOptions(Options):
+class FolderOptions(Options, title="the folder"):
     """The folder that a network is saved in."""
 
-    title = "the folder"
     output: str = option(
         None, "the folder to write", form=output_path, metavar="FOLDER", required=True, common=True
     )
@@ -84,6 +77,5 @@ class FolderOptions(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class SavePretrainedConfig(FolderOptions, TrainedNetwork):
     """All options of tools/save_pretrained.py."""

@@ -1,7 +1,6 @@
 """The options of tools/figures.py, and of every script that draws."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from person_reid.config.demo import THRESHOLD
@@ -15,15 +14,12 @@ from person_reid.registration import Registry
 PROJECTION_NAMES = ("tsne", "pca")
 
 
-@dataclass(frozen=True, kw_only=True)
-class FigureOptions(Look, PluginOptions):
+class FigureOptions(Look, PluginOptions, title="picture"):
     """Which picture is written, and how it is drawn."""
 
-    title = "picture"
     save: str = option("figure.png", "picture to write", form=picture_file, metavar="FILE")
 
 
-@dataclass(frozen=True, kw_only=True)
 class CurvesConfig(FigureOptions):
     """Draw loss, error, learning rate and mAP of a run, epoch by epoch."""
 
@@ -31,11 +27,9 @@ class CurvesConfig(FigureOptions):
     save: str = redeclared(FigureOptions, "save", "curves.png")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ComparedResults(Options):
+class ComparedResults(Options, title="results"):
     """Which results are compared."""
 
-    title = "results"
     results: tuple[str, ...] = option(
         ("pytorch_result.mat",),
         "features written by test.py",
@@ -50,7 +44,6 @@ class ComparedResults(Options):
     ignore_cameras: bool = option(False, "also count matches from the query's own camera")
 
 
-@dataclass(frozen=True, kw_only=True)
 class CmcConfig(ComparedResults, FigureOptions):
     """Draw the cumulative matching characteristics of several runs."""
 
@@ -58,7 +51,6 @@ class CmcConfig(ComparedResults, FigureOptions):
     save: str = redeclared(FigureOptions, "save", "cmc.png")
 
 
-@dataclass(frozen=True, kw_only=True)
 class TableConfig(TableForm, ComparedResults):
     """Print Rank@1, Rank@5, Rank@10, mAP and mINP of several runs."""
 
@@ -67,7 +59,6 @@ class TableConfig(TableForm, ComparedResults):
     labels: str | None = redeclared(Look, "labels", None)
 
 
-@dataclass(frozen=True, kw_only=True)
 class HistogramConfig(FigureOptions):
     """Draw the similarities of images of the same and of different people, with the threshold."""
 
@@ -77,7 +68,6 @@ class HistogramConfig(FigureOptions):
     save: str = redeclared(FigureOptions, "save", "histogram.png")
 
 
-@dataclass(frozen=True, kw_only=True)
 class MapConfig(FigureOptions):
     """Draw a plane in which images that the network finds similar lie near one another."""
 
@@ -105,6 +95,6 @@ def register_figure(
     """Give a figure a name, which tools/figures.py then has as a command.
 
     draw: draws it, called with the options of the command line; config.save is the file.
-    options: a frozen dataclass of options, derived from FigureOptions; its docstring is the help.
+    options: a class derived from FigureOptions; its docstring is the help.
     """
     OWN_FIGURES.register(name, Figure(options, draw))

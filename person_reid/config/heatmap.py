@@ -1,7 +1,5 @@
 """The options of tools/heatmap.py."""
 
-from dataclasses import dataclass
-
 from person_reid.config.demo import ShownFiles, ShownRanking
 from person_reid.config.forms import indices, picture_file
 from person_reid.config.look import PaperLook
@@ -9,11 +7,9 @@ from person_reid.config.option import BITS, POSITIVE, Options, listed, option, r
 from person_reid.config.tested import TrainedNetwork
 
 
-@dataclass(frozen=True, kw_only=True)
-class HeatmapOptions(Options):
+class HeatmapOptions(Options, title="what is drawn"):
     """Which images are drawn, and where the picture goes."""
 
-    title = "what is drawn"
     images: tuple[str, ...] = option(
         (),
         "images to draw instead of a query and its ranking",
@@ -34,7 +30,6 @@ class HeatmapOptions(Options):
     save: str = option("heatmap.png", "picture to write", form=picture_file, metavar="FILE")
 
 
-@dataclass(frozen=True, kw_only=True)
 class HeatmapConfig(PaperLook, HeatmapOptions, TrainedNetwork):
     """All options of tools/heatmap.py."""
 

@@ -1,7 +1,5 @@
 """The options of tools/label_errors.py."""
 
-from dataclasses import dataclass
-
 from person_reid.config.forms import output_path
 from person_reid.config.look import PaperLook
 from person_reid.config.option import FRACTION, PART, POSITIVE, Options, option, redeclared
@@ -12,11 +10,9 @@ from person_reid.config.tested import TrainedNetwork
 CHECKED_SPLITS = ("train_all", "query", "gallery", "multi-query")
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabelErrorOptions(Options):
+class LabelErrorOptions(Options, title="labels"):
     """Which labels are looked at, which of them are listed, and where."""
 
-    title = "labels"
     data_dir: str = option(
         "../Market/pytorch", "folder laid out by prepare.py", metavar="DIR", common=True
     )
@@ -40,6 +36,5 @@ class LabelErrorOptions(Options):
     runtime: str | None = redeclared(RecordOptions, "runtime", None, needs={}, common=True)
 
 
-@dataclass(frozen=True, kw_only=True)
 class LabelErrorsConfig(PaperLook, TrainedNetwork, LabelErrorOptions):
     """All options of tools/label_errors.py."""

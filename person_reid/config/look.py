@@ -1,7 +1,6 @@
 """The options of every script that draws a picture or prints a table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from person_reid.config.forms import texts
 from person_reid.config.option import OptionError, Options, listed, option, redeclared
@@ -10,11 +9,9 @@ from person_reid.text import printable
 WIDTHS = {"column": 3.3, "page": 6.9}  # inches of a paper with two columns
 
 
-@dataclass(frozen=True, kw_only=True)
-class Look(Options):
+class Look(Options, title="look"):
     """How a picture is drawn."""
 
-    title = "look"
     width: str | None = option(
         None,
         "for a paper: as wide as a column or a page, in letters of 8 points",
@@ -32,11 +29,9 @@ class Look(Options):
         return f"{listed(ignored)} would be ignored without {{{save}}}." if ignored else ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PaperLook(Options):
+class PaperLook(Options, title="look"):
     """How a picture is drawn by a script whose --width is in pixels."""
 
-    title = "look"
     paper_width: str | None = redeclared(Look, "width", None)
     no_title: bool = redeclared(Look, "no_title", False)
     labels: str | None = redeclared(Look, "labels", None)
@@ -50,11 +45,9 @@ class PaperLook(Options):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class TableForm(Options):
+class TableForm(Options, title="table"):
     """How a table is printed, by default as Markdown or as lines for people."""
 
-    title = "table"
     latex: bool = option(False, "print a table for LaTeX, which needs the package booktabs")
     csv: bool = option(False, "print a table of comma-separated values")
 

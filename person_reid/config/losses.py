@@ -1,6 +1,6 @@
 """The options of the losses, which are added to the cross entropy."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any
 
 from person_reid.config.forms import texts
@@ -16,11 +16,9 @@ def _loss(name: str, per_image: bool = False) -> Any:
     return field(default=False, metadata={"option": about, "per_image": per_image})
 
 
-@dataclass(frozen=True, kw_only=True)
-class LossOptions(Options):
+class LossOptions(Options, title="losses (added to cross entropy)"):
     """The losses that are minimised besides the cross entropy."""
 
-    title = "losses (added to cross entropy)"
     loss: str | None = option(
         None,
         "losses with weights: triplet:1.0,center:1e-3; list shows all",

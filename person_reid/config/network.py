@@ -1,7 +1,6 @@
 """The options that decide which layers a network has, and the size of its images."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from person_reid.config import zoo
@@ -13,11 +12,9 @@ HEAD_NAMES = ("linear", "cosine", "arcface", "circle")
 WIDTH_RANGE = Range("from 0 to 65536", lambda width: 0 <= width <= 65536)
 
 
-@dataclass(frozen=True, kw_only=True)
-class NetworkOptions(Options):
+class NetworkOptions(Options, title="network"):
     """Which layers a network has, and the size of its images."""
 
-    title = "network"
     backbone: str = option(
         "resnet50", "network of `python model.py`, timm or torchvision", common=True
     )
@@ -64,11 +61,9 @@ class NetworkOptions(Options):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class WeightOptions(Options):
+class WeightOptions(Options, title="network"):
     """Where the weights of a network begin."""
 
-    title = "network"
     weights: str = option(
         "imagenet",
         "imagenet, none, a file, or a name that `python model.py --published` lists",
@@ -83,11 +78,9 @@ def _same_as(name: str) -> Any:
     return option(False, text, stands_for=("backbone", name), published=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PublishedNetworks(Options):
+class PublishedNetworks(Options, title="published names of networks"):
     """The flags by which the published code chooses a network."""
 
-    title = "published names of networks"
     ibn: bool = _same_as("resnet50_ibn_a")
     use_dense: bool = _same_as("densenet121")
     use_swin: bool = _same_as("swin_base")

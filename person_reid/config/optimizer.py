@@ -1,7 +1,5 @@
 """The options of the optimiser, of its learning rates and of the precision."""
 
-from dataclasses import dataclass
-
 from person_reid.config.forms import milestones, texts
 from person_reid.config.option import POSITIVE, WEIGHT, WHOLE, Options, Range, option
 
@@ -11,11 +9,9 @@ DECAY = Range("above 0, to 1", lambda number: 0 < number <= 1)
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
-@dataclass(frozen=True, kw_only=True)
-class PrecisionOptions(Options):
+class PrecisionOptions(Options, title="precision"):
     """The numbers that a network computes with."""
 
-    title = "precision"
     fp16: bool = option(False, "mixed precision with float16", published=True)
     bf16: bool = option(False, "mixed precision with bfloat16", published=True, common=True)
 
@@ -25,11 +21,9 @@ class PrecisionOptions(Options):
         return "{fp16} and {bf16} exclude each other: choose one." if both else ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class OptimizerOptions(PrecisionOptions):
+class OptimizerOptions(PrecisionOptions, title="optimisation"):
     """How the weights are updated, and how the learning rate changes over the epochs."""
 
-    title = "optimisation"
     total_epoch: int = option(60, "number of epochs", range=POSITIVE, published=True, common=True)
     lr: float = option(
         0.05, "learning rate of the head", range=POSITIVE, published=True, common=True

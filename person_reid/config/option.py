@@ -12,14 +12,32 @@ import os
 import pkgutil
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import Field, FrozenInstanceError, dataclass, field, fields, replace
 from datetime import date
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    NamedTuple,
+    NoReturn,
+    TypeVar,
+    get_args,
+    get_type_hints,
+)
 
 from person_reid.errors import UserError, describe_error
 from person_reid.text import did_you_mean
+
+if TYPE_CHECKING:
+    from typing_extensions import dataclass_transform
+else:  # it speaks to type checkers alone, and Python 3.10 has none
+
+    def dataclass_transform(**_):
+        """Return a decorator that changes nothing."""
+        return lambda kind: kind
+
 
 LONGEST_TEXT = 4096  # characters of a text, as of a path on Linux
 LARGEST_SIDE = 4096  # pixels of an image that a file asks for
@@ -62,12 +80,11 @@ def option_names() -> set[str]:
     package = Path(__file__).parent
     for module in pkgutil.iter_modules([str(package)]):
         importlib.import_module(f"person_reid.config.{module.name}")
-    kinds, names = [Options], set[str]()
+    kinds, names = Options.__subclasses__(), set[str]()
     while kinds:
         kind = kinds.pop()
         kinds += kind.__subclasses__()
-        if is_dataclass(kind):
-            names |= {each.name for each in fields(kind)}
+        names |= {each.name for each in fields(kind)}  # type: ignore[arg-type]
     return names
 
 
@@ -281,15 +298,42 @@ class DeclaredOption(NamedTuple):
 EXPECTED = {bool: "true or false", str: "text"}
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 class Options:
     """The base of all groups, and of the configurations that are put together from them.
 
-    title: heads the group in --help.
+    A class derived from it is a frozen dataclass, whose fields are given by name.
+
+    title: heads the group in --help: `class Speed(Options, title="speed")`.
     left_out: inherited options that the script does not take; they keep their defaults.
+    own_options: what is known of the options that the class itself declares.
     """
 
     title: ClassVar[str] = ""
     left_out: ClassVar[frozenset[str]] = frozenset()
+    own_options: ClassVar[Mapping[str, Option]] = {}
+
+    def __init_subclass__(
+        cls,
+        title: str | None = None,
+        kw_only: bool = True,
+        declare: Callable[[Any], object] | None = None,
+    ) -> None:
+        """Make a frozen dataclass of a group. declare: declares further options in it."""
+        cls.title = cls.title if title is None else title
+        if declare:
+            declare(cls)
+        own = {name: each for name, each in vars(cls).items() if isinstance(each, Field)}
+        cls.own_options = {name: each.metadata["option"] for name, each in own.items()}
+        dataclass(frozen=True, kw_only=kw_only)(cls)
+        # A class may also be decorated as a dataclass, which refuses one that has these already.
+        del cls.__setattr__, cls.__delattr__
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
 
     def __post_init__(self) -> None:
         """Check every value, wherever it comes from."""
@@ -329,12 +373,17 @@ class Options:
             for kind in cls.__mro__
             for name in vars(kind).get("__annotations__", ())
         }
+        abouts = {
+            name: about
+            for kind in reversed(cls.__mro__)
+            for name, about in vars(kind).get("own_options", {}).items()
+        }
         return {
             each.name: DeclaredOption(
                 each.name,
                 _kind(types[each.name]),
                 each.default,
-                each.metadata["option"],
+                abouts[each.name],
                 titles[each.name],
             )
             for each in fields(cls)  # type: ignore[arg-type] # every group is a dataclass

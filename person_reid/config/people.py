@@ -1,7 +1,6 @@
 """The options of tools/people.py."""
 
 import re
-from dataclasses import dataclass
 from typing import ClassVar
 
 from person_reid.config.across import LinkOptions
@@ -30,11 +29,9 @@ def start_of_video(text: str) -> str:
     return f"{video}{equals}{instant(time)}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class VideoOptions(Options):
+class VideoOptions(Options, title="videos"):
     """Which videos are seen, and by which cameras."""
 
-    title = "videos"
     videos: tuple[str, ...] = option(
         (),
         "videos, folders of frames, or live cameras: rtsp:// and http:// addresses, webcams (0)",
@@ -78,7 +75,6 @@ class VideoOptions(Options):
     format: str | None = redeclared(TrackFileOptions, "format", None, needs={"tracks": ANY})
 
 
-@dataclass(frozen=True, kw_only=True)
 class VideosConfig(
     PaperLook,
     LinkOptions,
@@ -86,10 +82,10 @@ class VideosConfig(
     TrackerOptions,
     DetectorOptions,
     VideoOptions,
+    title="answers",
 ):
     """All options of tools/people.py."""
 
-    title = "answers"
     left_out: ClassVar[frozenset[str]] = frozenset({"camera_norm"})
     per_track: int = redeclared(TrackFileOptions, "per_track", 8, needs={})
     no_camera_norm: bool = option(

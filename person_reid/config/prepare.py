@@ -1,6 +1,5 @@
 """The options of prepare.py, and which of them exclude each other."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from person_reid.config.forms import output_path
@@ -22,11 +21,9 @@ PICTURE_OPTIONS = ("save_dir", "test_identities", "images", "distractors", "junk
 READ = ("pattern", "csv", "test_fraction", "min_visibility", "frame_stride", "classes", "format")
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayoutOptions(PluginOptions):
+class LayoutOptions(PluginOptions, title="layout"):
     """Which data set is laid out, and where."""
 
-    title = "layout"
     data_dir: str | None = option(
         None, "folder of the download (default: looked for in the usual places)"
     )
@@ -57,11 +54,9 @@ class LayoutOptions(PluginOptions):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class OwnOptions(Options):
+class OwnOptions(Options, title="your own data set"):
     """How your own images are named and split."""
 
-    title = "your own data set"
     pattern: str | None = option(
         None,
         "regular expression with the groups id and, if names give them, camera, track, clothes",
@@ -80,11 +75,9 @@ class OwnOptions(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrackOptions(Options):
+class TrackOptions(Options, title="tracked videos (--dataset mot)"):
     """Which boxes of tracked videos become images."""
 
-    title = "tracked videos (--dataset mot)"
     min_visibility: float | None = option(None, "least visibility of a box, 0 to 1 (default: 0.5)")
     frame_stride: int | None = option(
         None, "frames from one that is read to the next (default: 10)", metavar="FRAMES"
@@ -102,11 +95,9 @@ class TrackOptions(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class DrawingOptions(Options):
+class DrawingOptions(Options, title="synthetic people"):
     """How many people are drawn, and how often."""
 
-    title = "synthetic people"
     synthetic: bool = option(False, "draw a data set instead of reading a download")
     walks: bool = option(
         False,
@@ -123,7 +114,6 @@ class DrawingOptions(Options):
     junk: int | None = option(None, "badly cropped pictures in the gallery (default: 100)")
 
 
-@dataclass(frozen=True, kw_only=True)
 class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
     """All options of prepare.py."""
 

@@ -1,7 +1,5 @@
 """The options of tools/report.py."""
 
-from dataclasses import dataclass
-
 from person_reid.config.demo import ShownFiles
 from person_reid.config.evaluate import EvaluationOptions, RerankOptions
 from person_reid.config.forms import file_ending_in
@@ -9,11 +7,9 @@ from person_reid.config.option import WHOLE, Options, listed, option, redeclared
 from person_reid.config.tested import TrainedNetwork
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReportFiles(Options):
+class ReportFiles(Options, title="files"):
     """Which features are read, and which page is written."""
 
-    title = "files"
     result: str = redeclared(ShownFiles, "result", "pytorch_result.mat", common=True)
     multi_query: str | None = redeclared(EvaluationOptions, "multi_query", None)
     test_dir: str | None = redeclared(ShownFiles, "test_dir", None, common=True)
@@ -26,11 +22,9 @@ class ReportFiles(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReportContent(Options):
+class ReportContent(Options, title="what the page shows"):
     """The parts of the page."""
 
-    title = "what the page shows"
     queries: int = option(
         3, "number of rankings, spread evenly over the queries", range=WHOLE, common=True
     )
@@ -40,7 +34,6 @@ class ReportContent(Options):
     no_rerank: bool = option(False, "leave out the re-ranked figures", common=True)
 
 
-@dataclass(frozen=True, kw_only=True)
 class ReportConfig(RerankOptions, TrainedNetwork, ReportContent, ReportFiles):
     """All options of tools/report.py."""
 

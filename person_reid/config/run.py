@@ -1,7 +1,5 @@
 """The options of a run: its name, its device, its seed, and what is written on the way."""
 
-from dataclasses import dataclass
-
 from person_reid.config.forms import devices, texts
 from person_reid.config.option import ANY, SEED, WHOLE, Options, option
 
@@ -10,11 +8,9 @@ OF_RESNET50 = "ft_ResNet50"  # the published name of a run
 RUNTIMES = ("torch", "onnxruntime", "openvino", "auto")
 
 
-@dataclass(frozen=True, kw_only=True)
-class PluginOptions(Options):
+class PluginOptions(Options, title="extensions"):
     """Which code of one's own takes part."""
 
-    title = "extensions"
     plugin: str | None = option(
         None,
         "files or modules of your own that register networks, losses, … (docs/extending.md)",
@@ -24,11 +20,9 @@ class PluginOptions(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class DeviceOptions(PluginOptions):
+class DeviceOptions(PluginOptions, title="device"):
     """Where a script computes."""
 
-    title = "device"
     gpu_ids: str = option(
         "0",
         "GPUs, such as 0 or 0,1; -1 for the CPU",
@@ -39,11 +33,9 @@ class DeviceOptions(PluginOptions):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunOptions(DeviceOptions):
+class RunOptions(DeviceOptions, title="run"):
     """The name of a run, and how it begins and goes on."""
 
-    title = "run"
     name: str = option(
         OF_RESNET50,
         "name of the run, whose files go to model/NAME (default: ft_ResNet50; "
@@ -68,11 +60,9 @@ class RunOptions(DeviceOptions):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class RecordOptions(Options):
+class RecordOptions(Options, title="records"):
     """The options of measuring and writing during a training."""
 
-    title = "records"
     eval_every: int = option(
         0, "test every N epochs; 0 for never", range=WHOLE, common=True, effect=False
     )

@@ -1,7 +1,5 @@
 """The commands of tools/search.py and their options."""
 
-from dataclasses import dataclass
-
 from person_reid.config.demo import THRESHOLD
 from person_reid.config.forms import file_ending_in, picture_file, printable_text
 from person_reid.config.look import Look
@@ -48,19 +46,15 @@ def _only(name: str) -> str | None:
     return filtered
 
 
-@dataclass(frozen=True, kw_only=True)
-class GalleryOptions(PluginOptions):
+class GalleryOptions(PluginOptions, title="index"):
     """Which index is meant."""
 
-    title = "index"
     index: str = option("", "index file, or milvus://HOST:PORT/NAME", metavar="FILE", required=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class PeriodOptions(GalleryOptions):
+class PeriodOptions(GalleryOptions, title="only some images"):
     """From when the images of the index are that take part."""
 
-    title = "only some images"
     after: str | None = option(
         None,
         "only what was seen from this time on: 2026-11-01T09:30, which is local, or "
@@ -73,11 +67,9 @@ class PeriodOptions(GalleryOptions):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class FilterOptions(PeriodOptions):
+class FilterOptions(PeriodOptions, title="only some images"):
     """Which images of the index take part; several options must all be true of them."""
 
-    title = "only some images"
     identity: str | None = _only("identity")
     camera: str | None = _only("camera")
     track: str | None = _only("track")
@@ -91,11 +83,9 @@ class FilterOptions(PeriodOptions):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class IndexedImageOptions(ExtractionOptions):
+class IndexedImageOptions(ExtractionOptions, title="images"):
     """Which images are read."""
 
-    title = "images"
     images: tuple[str, ...] = option(
         (),
         "images, or folders of them at any depth",
@@ -105,11 +95,11 @@ class IndexedImageOptions(ExtractionOptions):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class NetworkOfIndex(ExtractionOptions, EngineOptions, TrainedNetwork, GalleryOptions):
+class NetworkOfIndex(
+    ExtractionOptions, EngineOptions, TrainedNetwork, GalleryOptions, title="features"
+):
     """The network that computes the features of an index."""
 
-    title = "features"
     no_flip: bool = option(False, "leave out the mirrored image: twice as fast")
     bits: int | None = option(
         None, "bits of the images' values, if more than 8, such as 12", range=BITS, metavar="N"
@@ -122,19 +112,15 @@ class NetworkOfIndex(ExtractionOptions, EngineOptions, TrainedNetwork, GalleryOp
     bgr: bool = redeclared(EngineOptions, "bgr", False, needs={})
 
 
-@dataclass(frozen=True, kw_only=True)
-class AddOptions(IndexedImageOptions, NetworkOfIndex):
+class AddOptions(IndexedImageOptions, NetworkOfIndex, title="features"):
     """What is added to an index, and the network that computes its features."""
 
-    title = "features"
     allow_forgotten: bool = option(False, "also add images and tracks that were forgotten once")
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrackFileOptions(Options):
+class TrackFileOptions(Options, title="people of a tracker, in place of images"):
     """Which track file is read, and the facts about its camera."""
 
-    title = "people of a tracker, in place of images"
     tracks: str | None = option(
         None,
         "track file in MOTChallenge's format, or folder of labels by Ultralytics",
@@ -176,11 +162,9 @@ class TrackFileOptions(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class IndexConfig(TrackFileOptions, AddOptions):
+class IndexConfig(TrackFileOptions, AddOptions, title="what is known of the images"):
     """Add images or folders of images to an index, or the people that a tracker found."""
 
-    title = "what is known of the images"
     images: tuple[str, ...] = redeclared(IndexedImageOptions, "images", (), several="*")
     about: str | None = option(None, COLUMNS_HELP, metavar="CSV")
     pattern: str | None = option(
@@ -204,11 +188,9 @@ class IndexConfig(TrackFileOptions, AddOptions):
         return "" if self.frames else "{tracks} needs {frames}, its video or folder of frames."
 
 
-@dataclass(frozen=True, kw_only=True)
-class PersonOptions(Options):
+class PersonOptions(Options, title="person"):
     """Who the images show."""
 
-    title = "person"
     person: str = option(
         "",
         "the person; more images may follow later",
@@ -218,21 +200,17 @@ class PersonOptions(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class EnrollConfig(AddOptions, PersonOptions):
+class EnrollConfig(AddOptions, PersonOptions, title="person"):
     """Add images of a person you know, so that identify can name the person."""
 
-    title = "person"
     another: bool = option(
         False, "the person is not the one of nearly the same name, such as Anna beside anna"
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnswerOptions(IndexedImageOptions, FilterOptions):
+class AnswerOptions(IndexedImageOptions, FilterOptions, title="answers"):
     """How an image is compared with those of the index, and where the answers go."""
 
-    title = "answers"
     gpu_ids: str = redeclared(DeviceOptions, "gpu_ids", "0", help="GPU to use; -1 for the CPU")
     threshold: str | None = option(None, f"lowest similarity of a match: {THRESHOLD}")
     camera_norm: bool = option(
@@ -254,11 +232,9 @@ class AnswerOptions(IndexedImageOptions, FilterOptions):
         return self.camera_norm or self.query_camera is not None
 
 
-@dataclass(frozen=True, kw_only=True)
-class QueryConfig(Look, AnswerOptions):
+class QueryConfig(Look, AnswerOptions, title="answers"):
     """Find the images most similar to an image, or to each image of a folder."""
 
-    title = "answers"
     top: int = option(10, "number of answers", range=POSITIVE)
     save: str | None = option(
         None, "sheet of the answers to draw", form=picture_file, metavar="FILE"
@@ -269,19 +245,15 @@ class QueryConfig(Look, AnswerOptions):
         return "" if self.save else self.ignored_without("save")
 
 
-@dataclass(frozen=True, kw_only=True)
-class IdentifyConfig(AnswerOptions):
+class IdentifyConfig(AnswerOptions, title="answers"):
     """Name the person on each image, if it is somebody you know."""
 
-    title = "answers"
     together: bool = option(False, "all images show one person, such as a track")
 
 
-@dataclass(frozen=True, kw_only=True)
-class PeopleConfig(Look, FilterOptions):
+class PeopleConfig(Look, FilterOptions, title="groups"):
     """Group the images of an index into people, for you to correct and to apply."""
 
-    title = "groups"
     save: str = option("people.csv", "the list", form=file_ending_in(".csv"), metavar="CSV")
     sheet: str | None = option(
         None, "sheet of the largest and most doubtful groups", form=picture_file, metavar="FILE"
@@ -300,19 +272,15 @@ class PeopleConfig(Look, FilterOptions):
         return "" if self.sheet else self.ignored_without("sheet")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ApplyConfig(GalleryOptions):
+class ApplyConfig(GalleryOptions, title="list"):
     """Record who images show, from a list that the command people wrote."""
 
-    title = "list"
     table: str = option("", COLUMNS_HELP, positional=True, metavar="CSV")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ForgetConfig(FilterOptions):
+class ForgetConfig(FilterOptions, title="only some images"):
     """Delete images from an index so that no trace of them is left in its files."""
 
-    title = "only some images"
     image: str | None = option(None, "only this image", metavar="FILE")
     expire: str | None = option(
         None, "only ones older than 12h, 30d or 4w", form=age, metavar="AGE"
@@ -320,39 +288,31 @@ class ForgetConfig(FilterOptions):
     keep_crops: bool = option(False, "keep the image files that index --tracks cut")
 
 
-@dataclass(frozen=True, kw_only=True)
-class InfoConfig(GalleryOptions):
+class InfoConfig(GalleryOptions, title="output"):
     """Say what an index holds: network, images, cameras, version, lists and size."""
 
-    title = "output"
     json: str | None = option(
         None, "write it there as well", form=file_ending_in(".json"), metavar="FILE"
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class CheckConfig(GalleryOptions):
     """Read every byte of an index and of its lists, and name what is damaged."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class UpgradeConfig(GalleryOptions):
     """Bring the file of an index to the latest version, which the first addition does as well."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class BackupConfig(GalleryOptions):
+class BackupConfig(GalleryOptions, title="copy"):
     """Write a copy of an index, of one state, while others search and add."""
 
-    title = "copy"
     copy: str = option("", "the file to write", positional=True, metavar="FILE")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RelocateConfig(GalleryOptions):
+class RelocateConfig(GalleryOptions, title="places"):
     """Say that images, track files and weights are at another place now."""
 
-    title = "places"
     places: tuple[str, ...] = option(
         (),
         "folder or file as it was called, and as it is now",
@@ -362,12 +322,10 @@ class RelocateConfig(GalleryOptions):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class PruneConfig(GalleryOptions):
     """Forget the images whose files are gone."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class ReindexConfig(NetworkOfIndex):
     """Replace the features of an index by another network's; names and other facts stay."""
 

@@ -1,6 +1,5 @@
 """The options of tools/serve.py."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from person_reid.config.across import LinkOptions
@@ -15,11 +14,9 @@ PORT = Range("from 0 to 65535", lambda number: 0 <= number <= 65535)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-@dataclass(frozen=True, kw_only=True)
-class AddressOptions(Options):
+class AddressOptions(Options, title="address"):
     """Where the service listens, and who may ask."""
 
-    title = "address"
     host: str = option("127.0.0.1", "address to listen at; by default only this machine reaches it")
     port: int = option(8000, "port to listen at; 0 takes a free one", range=PORT, common=True)
     certificate: str | None = option(
@@ -47,11 +44,9 @@ class AddressOptions(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServiceLimits(Options):
+class ServiceLimits(Options, title="limits"):
     """The limits of the service."""
 
-    title = "limits"
     most_megabytes: int = option(16, "megabytes in a request", range=POSITIVE)
     most_images: int = option(64, "images in a request", range=POSITIVE)
     most_waiting: int = option(256, "images or questions that wait for their turn", range=POSITIVE)
@@ -64,11 +59,9 @@ class ServiceLimits(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class CameraOptions(TrackerOptions, DetectorOptions):
+class CameraOptions(TrackerOptions, DetectorOptions, title="live cameras"):
     """Which live cameras the service follows, and how."""
 
-    title = "live cameras"
     camera: tuple[str, ...] = option(
         (),
         "live cameras by their names: rtsp:// and http:// addresses, webcams (0), or videos",
@@ -96,7 +89,6 @@ class CameraOptions(TrackerOptions, DetectorOptions):
         return "Two cameras have one name." if len(self.addresses) < len(self.camera) else ""
 
 
-@dataclass(frozen=True, kw_only=True)
 class ServeConfig(CameraOptions, ServiceLimits, AddressOptions, AddOptions):
     """All options of tools/serve.py."""
 

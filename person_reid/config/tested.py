@@ -1,8 +1,5 @@
 """The options that name a trained network, and the options of test.py."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from person_reid.config import zoo
 from person_reid.config.forms import file_ending_in, printable_text, three_numbers
 from person_reid.config.network import NetworkOptions, PublishedNetworks
@@ -29,11 +26,9 @@ NOT_DESCRIBED = {"backbone", "height", "width", "droprate", "drop_path"}
 PUBLISHED_OPTIONS = {"PCB", "usam", "linear_num", "ibn", "use_dense", "use_efficient", "use_hr"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunToTest(Options):
+class RunToTest(Options, title="network of a run"):
     """The network of a run."""
 
-    title = "network of a run"
     name: str | None = option(
         None,
         "name of the run (default: ft_ResNet50, or the only run there is)",
@@ -48,11 +43,9 @@ class RunToTest(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileToTest(Options):
+class FileToTest(Options, title="network of a weight file"):
     """The network of a weight file."""
 
-    title = "network of a weight file"
     backbone: str | None = option(
         None, "network of a weight file that belongs to no run", common=True
     )
@@ -66,11 +59,9 @@ class FileToTest(Options):
     seed: int = option(0, "seed of the random weights", range=SEED)
 
 
-@dataclass(frozen=True, kw_only=True)
-class FolderToTest(Options):
+class FolderToTest(Options, title="network of a folder"):
     """The network of a folder that describes itself."""
 
-    title = "network of a folder"
     from_run: str | None = option(
         None,
         "folder from tools/save_pretrained.py, owner/name on Hugging Face, or the name of a run",
@@ -80,7 +71,7 @@ class FolderToTest(Options):
     )
 
 
-def describing(kind: type[Options]) -> type[Options]:
+def declare_layers(kind: type[Options]) -> None:
     """Declare the layers of a network in a class of options again.
 
     None stands for what the run says, or for the default.
@@ -93,12 +84,13 @@ def describing(kind: type[Options]) -> type[Options]:
                 changes = {"stands_for": None, "common": False, "published": published}
                 kind.__annotations__[name] = each.kind if each.kind is bool else each.kind | None
                 setattr(kind, name, redeclared(source, name, default, **changes))
-    return kind
 
 
-@dataclass(frozen=True, kw_only=True)
-@describing
-class Description(Options):
+class Description(
+    Options,
+    title="description of a weight file's network; one of a run must agree with its opts.yaml",
+    declare=declare_layers,
+):
     """The layers of the network: the options of a training that describe it.
 
     A run is described by its opts.yaml, with which these options must agree. They describe a
@@ -106,21 +98,14 @@ class Description(Options):
     backbone's own.
     """
 
-    title: ClassVar[str] = (
-        "description of a weight file's network; one of a run must agree with its opts.yaml"
-    )
 
-
-@dataclass(frozen=True, kw_only=True)
-class SizeToTest(Options):
+class SizeToTest(Options, title="size of the images"):
     """The size of the images, if it is not the one the network was trained with."""
 
-    title = "size of the images"
     height: int | None = option(None, "height of the images (default: the network's)", range=SIDE)
     width: int | None = option(None, "width of the images (default: the network's)", range=SIDE)
 
 
-@dataclass(frozen=True, kw_only=True)
 class TrainedNetwork(SizeToTest, Description, FolderToTest, FileToTest, RunToTest, DeviceOptions):
     """Which trained network a command works with: one of a run, a weight file or a folder."""
 
@@ -132,11 +117,9 @@ class TrainedNetwork(SizeToTest, Description, FolderToTest, FileToTest, RunToTes
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class EngineOptions(Options):
+class EngineOptions(Options, title="an exported network"):
     """An exported network, and what a file of another program leaves open."""
 
-    title = "an exported network"
     engine: str | None = option(
         None,
         "file from tools/export.py, or an ONNX or OpenVINO file that takes colour images",
@@ -174,20 +157,16 @@ class EngineOptions(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExtractionOptions(Options):
+class ExtractionOptions(Options, title="features"):
     """How images become features."""
 
-    title = "features"
     batchsize: int = option(256, "images per batch", range=POSITIVE, published=True, common=True)
     runtime: str | None = redeclared(RecordOptions, "runtime", None, needs={}, common=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DecidedFeatures(Options):
+class DecidedFeatures(Options, title="features"):
     """The decisions about features that an exported file contains."""
 
-    title = "features"
     ms: str = option(
         "1",
         "scales whose square roots resize the image, such as 1,1.1,1.2",
@@ -197,18 +176,15 @@ class DecidedFeatures(Options):
     no_norm: bool = option(False, "keep the features' length; use Euclidean distance")
 
 
-@dataclass(frozen=True, kw_only=True)
 class FeatureOptions(PrecisionOptions, DecidedFeatures, ExtractionOptions):
     """How images become features."""
 
     no_flip: bool = option(False, "leave out the mirrored image", alters=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class FittedFeatures(Options):
+class FittedFeatures(Options, title="features"):
     """What is done to the features of the images that are tested."""
 
-    title = "features"
     adapt_bn: bool = option(False, "use batch-norm statistics of the gallery's images", alters=True)
     tracks: bool = option(
         False, "one feature for each tracklet, the mean of its frames", alters=True
@@ -223,11 +199,9 @@ class FittedFeatures(Options):
     whiten: bool = option(False, "make the features' dimensions uncorrelated", alters=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TestFiles(Options):
+class TestFiles(Options, title="data"):
     """Which images are tested, and what is written."""
 
-    title = "data"
     test_dir: str = option(
         "../Market/pytorch",
         "folder that prepare.py laid out",
@@ -253,7 +227,6 @@ class TestFiles(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class TestConfig(FittedFeatures, FeatureOptions, EngineOptions, TrainedNetwork, TestFiles):
     """All options of test.py."""
 

@@ -1,7 +1,5 @@
 """The options of tools/threshold.py."""
 
-from dataclasses import dataclass
-
 from person_reid.config.across import LinkOptions
 from person_reid.config.forms import output_path, rates
 from person_reid.config.look import Look
@@ -12,11 +10,9 @@ RULE_NAMES = ("eer", "1e-3", "1e-4", "hardest")
 BOUND = {"false_match_rate": ANY}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ThresholdOptions(Options):
+class ThresholdOptions(Options, title="threshold"):
     """The pairs to measure, the rule, and where the result goes."""
 
-    title = "threshold"
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
     rule: str | None = option(None, "see above (default: eer)", choices=RULE_NAMES)
     rates: str = option(
@@ -39,11 +35,9 @@ class ThresholdOptions(Options):
     save: str = option("threshold", "name of the .json and .png to write", form=output_path)
 
 
-@dataclass(frozen=True, kw_only=True)
-class BoundOptions(Options):
+class BoundOptions(Options, title="a threshold with a bound"):
     """How often strangers may be accepted, and how sure that is."""
 
-    title = "a threshold with a bound"
     false_match_rate: float | None = option(
         None, "largest share of strangers accepted", range=SHARE, metavar="RATE"
     )
@@ -58,7 +52,6 @@ class BoundOptions(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class ThresholdConfig(Look, BoundOptions, ThresholdOptions):
     """All options of tools/threshold.py."""
 

@@ -1,7 +1,5 @@
 """The options of tools/augmentations.py, tools/reproduce.py and tools/ablation.py."""
 
-from dataclasses import dataclass
-
 from person_reid.config.forms import file_ending_in, output_path, picture_file
 from person_reid.config.look import PaperLook
 from person_reid.config.option import POSITIVE, SEED, SIDE, Options, checked_number, option
@@ -10,11 +8,9 @@ from person_reid.config.run import PluginOptions
 MOST_SEEDS = 1000
 
 
-@dataclass(frozen=True, kw_only=True)
-class AugmentationsConfig(PaperLook, PluginOptions):
+class AugmentationsConfig(PaperLook, PluginOptions, title="picture"):
     """All options of tools/augmentations.py."""
 
-    title = "picture"
     data_dir: str = option("../Market/pytorch", "folder that prepare.py laid out")
     people: int = option(10, "number of identities, one image each", range=POSITIVE)
     height: int = option(128, "height of the images in pixels", range=SIDE)
@@ -37,11 +33,9 @@ def seeds(text: str) -> str:
     return text
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReproduceConfig(Options):
+class ReproduceConfig(Options, title="runs"):
     """All options of tools/reproduce.py."""
 
-    title = "runs"
     recipes: tuple[str, ...] = option(
         (), "files in recipes/", several="*", positional=True, metavar="RECIPE"
     )
@@ -55,11 +49,9 @@ class ReproduceConfig(Options):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class AblationConfig(Options):
+class AblationConfig(Options, title="runs"):
     """All options of tools/ablation.py."""
 
-    title = "runs"
     table: str = option("", "a YAML file, see above", positional=True, metavar="TABLE")
     seeds: str = option("2", "how many (3), or which (4,7; default: 0,1)", form=seeds)
     rows: tuple[str, ...] = option((), "these rows alone", several="+", metavar="ROW")

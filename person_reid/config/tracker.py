@@ -1,15 +1,11 @@
 """The options of the tracker."""
 
-from dataclasses import dataclass
-
 from person_reid.config.option import FRACTION, POSITIVE, WHOLE, Options, option
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrackerOptions(Options):
+class TrackerOptions(Options, title="tracker"):
     """Which boxes a tracker links, and how long it waits for somebody who is hidden."""
 
-    title = "tracker"
     track_score: float = option(0.5, "score from which a box is linked first", range=FRACTION)
     new_score: float = option(0.6, "score from which a box begins a track", range=FRACTION)
     low_score: float = option(

@@ -1,6 +1,5 @@
 """All options of train.py, and among them the options of `fit`."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from person_reid.config.data import AugmentationOptions, BatchOptions, ImageOptions
@@ -12,7 +11,6 @@ from person_reid.config.option import OptionError
 from person_reid.config.run import RecordOptions, RunOptions
 
 
-@dataclass(frozen=True, kw_only=True)
 class FitOptions(LossOptions, OptimizerOptions, AugmentationOptions, BatchOptions):
     """How to train: losses, optimiser, augmentation and batches, but no paths, names or layers.
 
@@ -36,7 +34,6 @@ class FitOptions(LossOptions, OptimizerOptions, AugmentationOptions, BatchOption
             ) from None
 
 
-@dataclass(frozen=True, kw_only=True)
 class TrainConfig(
     PublishedNetworks,
     FitOptions,

@@ -8,7 +8,6 @@ normalisation -> grayscale erasing -> random erasing -> Cutout.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -39,8 +38,7 @@ def normalise(images: Tensor) -> Tensor:
     return pixels.div_(scale).sub_(mean).div_(std).view(images.shape).permute(0, 3, 1, 2)
 
 
-@dataclass(frozen=True)
-class Augment(AugmentationOptions):
+class Augment(AugmentationOptions, kw_only=False):
     """Turn indices into an image bank into an augmented training batch.
 
     height, width: size of the crop.
