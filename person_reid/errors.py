@@ -3,7 +3,9 @@
 import errno
 import re
 import tempfile
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 DISK_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
@@ -42,3 +44,11 @@ def first_line(error: BaseException, most: int = 200) -> str:
     """
     text = COLOR.sub("", describe_error(error)).strip()
     return (text.splitlines() or [type(error).__name__])[0][:most]
+
+
+def optional_module(name: str, missing: UserError) -> Any:
+    """Return a module of a package that need not be installed. missing: raised if it is not."""
+    try:
+        return import_module(name)
+    except ImportError:
+        raise missing from None

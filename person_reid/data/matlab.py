@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.io
 
-from person_reid.errors import UserError, first_line
+from person_reid.errors import UserError, first_line, optional_module
 from person_reid.files import TENSORS, regular_file
 
 
@@ -16,12 +16,10 @@ def open_hdf5(*files: Path) -> Any:
 
     Raises UserError if none is, if it is damaged, or if h5py is not installed.
     """
-    try:
-        import h5py
-    except ImportError:
-        raise UserError(
-            f"{files[0].name} is an HDF5 file; reading it needs h5py: pip install h5py"
-        ) from None
+    h5py = optional_module(
+        "h5py",
+        UserError(f"{files[0].name} is an HDF5 file; reading it needs h5py: pip install h5py"),
+    )
     path = next((file for file in files if file.exists()), None)
     if path is None:
         others = "".join(f", nor in {file.parent.name}" for file in files[1:])

@@ -6,12 +6,11 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from person_reid.errors import UserError
+from person_reid.errors import UserError, optional_module
 from person_reid.files import TENSORS, content_of, regular_file
 
 INSTALL = {
@@ -29,10 +28,7 @@ def import_runtime(name: str) -> Any:
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     # An import of this module then fails, which OpenVINO allows for.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    try:
-        return import_module(name)
-    except ImportError:
-        raise UserError(INSTALL[name]) from None
+    return optional_module(name, UserError(INSTALL[name]))
 
 
 def onnx_settings(threads: int) -> Any:

@@ -42,7 +42,6 @@ class OnnxEmbedder:
                 )
             described = self._session.get_modelmeta().custom_metadata_map
             self.contents = Contents.from_json(described[CONTENTS_KEY])
-            usable = self.contents.normalised
         except UserError:
             raise
         except Exception as error:  # the library fails in its own ways
@@ -50,7 +49,7 @@ class OnnxEmbedder:
                 f"{path}: not an ONNX file that {as_command('tools/export.py')} wrote, or damaged "
                 f"({first_line(error)})."
             ) from error
-        if not usable:
+        if not self.contents.normalised:
             raise UserError(
                 f"{path}: takes images that PyTorch has to normalise. Export it with "
                 f"{as_command('tools/export.py')} --normalise_input"

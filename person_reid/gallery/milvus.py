@@ -36,7 +36,7 @@ from person_reid.gallery.checks import (
     log_stripped,
     state_of,
 )
-from person_reid.gallery.contract import ReadGallery
+from person_reid.gallery.contract import Gallery
 from person_reid.gallery.exact_search import nearest_images
 from person_reid.gallery.forgotten_keys import hash_of_key, image_key, track_key
 from person_reid.gallery.index import MOST_ADMITTED, Found
@@ -64,12 +64,15 @@ NO_MORE = "an earlier version made this gallery, without them. Index into a new 
 COLLECTION_VERSION = 2  # 1 had no further columns
 
 
-class MilvusGallery:
+class MilvusGallery(Gallery):
     """The gallery at an address, such as `milvus://HOST:PORT/NAME`; it need not exist.
 
     Every method raises UserError if Milvus cannot be reached or refuses. The server's index may
-    miss images; the similarities of those it finds come from their stored features.
+    miss images; the similarities of those it finds come from their stored features. It keeps its
+    files to itself, and brings its indexes up to date.
     """
+
+    path, new = "", True
 
     def __init__(self, address: str) -> None:
         self.path = address
@@ -79,10 +82,6 @@ class MilvusGallery:
         self.server.load(self.name)
         self.new = not self.exists()
         check_version(address, self.recall("version") or 1, COLLECTION_VERSION)
-
-    @property
-    def file(self) -> None:
-        """None: a server keeps its files to itself."""
 
     def __len__(self) -> int:
         return self._count("") if self._exists() else 0
@@ -112,9 +111,6 @@ class MilvusGallery:
     def _hashes(self, keys: Sequence[bytes]) -> list[str]:
         token = self.recall("token") or ""
         return [hash_of_key(key, token).hex() for key in keys]
-
-    def prepare(self) -> None:
-        """Do nothing: the server brings its indexes up to date."""
 
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Store values, as JSON, under keys that the gallery does not hold yet.
@@ -192,8 +188,6 @@ class MilvusGallery:
         """Yield the images in chunks: (path, what is known) of each, without reading features."""
         return ([*map(entry_of, rows)] for rows in self._read(self._asked(which), self._known()))
 
-    abouts = ReadGallery.abouts
-
     def values(self, name: str) -> list[str]:
         """Return the values of a column of About that some image has, in alphabetical order."""
         if name not in FACT_NAMES:
@@ -264,7 +258,11 @@ class MilvusGallery:
             delete_crops(((entry_of(row)[0], row["source"]) for row in rows if row["source"]), None)
         if rows:
             self.remember({"token": secrets.token_hex(4)})
-            self.notes.mark(self._hashes([_image_key_of(row) for row in rows]))
+            self.notes.mark(
+                self._hashes(
+                    [image_key(os.fsencode(entry_of(row)[0]), row["state"]) for row in rows]
+                )
+            )
             self.server.ask(self.client.delete, self.name, filter=condition or 'path != ""')
             self.server.ask(self.client.flush, self.name)
             self.server.ask(self.client.compact, self.name)
@@ -371,8 +369,3 @@ class MilvusGallery:
 
     def _count(self, condition: str) -> int:
         return int(self.server.query(self.name, condition, ["count(*)"])[0]["count(*)"])
-
-
-def _image_key_of(row: Mapping[str, Any]) -> bytes:
-    """Return the key of a row's image, see forgotten_keys.py."""
-    return image_key(os.fsencode(entry_of(row)[0]), row["state"])

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from person_reid.errors import UserError
+from person_reid.errors import UserError, optional_module
 
 SCHEMES = ("milvus", "milvus+tls", "milvus+insecure")
 LONGEST_TEXT_BYTES = 65_535  # bytes of a text in Milvus
@@ -43,17 +43,15 @@ class MilvusServer:
                 f"{address}: expected milvus://HOST:PORT/NAME, "
                 "such as milvus://localhost:19530/people."
             )
-        try:
-            from pymilvus import MilvusClient
-        except ImportError:
-            raise UserError(
-                f'{address}: needs Milvus: python -m pip install "person-reid[milvus]"'
-            ) from None
+        milvus = optional_module(
+            "pymilvus",
+            UserError(f'{address}: needs Milvus: python -m pip install "person-reid[milvus]"'),
+        )
         self.served = bool(parts.netloc)
         secure = parts.scheme == "milvus+tls"
         uri = f"http{'s' * secure}://{place}" if self.served else place
         more = {"secure": True, **_certificate()} if secure else {}
-        self.client: Any = self.ask(MilvusClient, uri, token=_token(address, parts), **more)
+        self.client: Any = self.ask(milvus.MilvusClient, uri, token=_token(address, parts), **more)
 
     def ask(self, work: Callable[..., Any], *given: Any, **settings: Any) -> Any:
         """Return what a function of Milvus's client returns. Its errors become a UserError."""

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from person_reid.arrays import Labels
-from person_reid.errors import UserError
+from person_reid.errors import UserError, optional_module
 from person_reid.retrieval.k_reciprocal import QUERIES_AT_ONCE, k_reciprocal_encoding, shared_weight
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.normalization import CameraNorm
@@ -73,16 +73,12 @@ def dbscan(graph: Any, radius: float = 0.5, min_samples: int = 4) -> Labels:
     scikit-learn is not installed. Ester et al., A Density-Based Algorithm for Discovering Clusters,
     KDD 1996.
     """
-    try:
-        from sklearn.cluster import DBSCAN
-    except ImportError as error:
-        raise UserError(
-            'Clustering needs scikit-learn: python -m pip install "person-reid[adapt]"'
-        ) from error
-    found = DBSCAN(eps=radius, min_samples=min_samples, metric="precomputed").fit(
-        sparse.csr_matrix(graph)
+    cluster = optional_module(
+        "sklearn.cluster",
+        UserError('Clustering needs scikit-learn: python -m pip install "person-reid[adapt]"'),
     )
-    return np.asarray(found.labels_, np.int64)
+    method = cluster.DBSCAN(eps=radius, min_samples=min_samples, metric="precomputed")
+    return np.asarray(method.fit(sparse.csr_matrix(graph)).labels_, np.int64)
 
 
 def reliable(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from person_reid.config.option import OptionError
+from person_reid.errors import optional_module
 from person_reid.retrieval.neighbours import ExactNeighbours, Neighbours, overlap, put_itself_first
 from person_reid.retrieval.similarity import Features
 
@@ -23,14 +24,11 @@ class FaissNeighbours:
     """
 
     def __init__(self, kind: str = "ivf") -> None:
-        try:
-            import faiss
-        except ImportError:
-            raise OptionError(
-                "{neighbours}: FAISS is not installed: python -m pip install faiss-cpu",
-                neighbours="faiss",
-            ) from None
-        self.faiss, self.kind = faiss, kind
+        missing = OptionError(
+            "{neighbours}: FAISS is not installed: python -m pip install faiss-cpu",
+            neighbours="faiss",
+        )
+        self.faiss, self.kind = optional_module("faiss", missing), kind
 
     def search(
         self,

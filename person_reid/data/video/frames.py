@@ -21,7 +21,7 @@ from PIL import ImageOps
 from person_reid.config.option import FRAME_RATE, OptionError
 from person_reid.data.images.image_files import DEEP, is_image, open_image
 from person_reid.data.video.tracked_boxes import seconds_of
-from person_reid.errors import UserError
+from person_reid.errors import UserError, first_line, optional_module
 from person_reid.files import SETTINGS_BYTES, VIDEO, regular_file, text_of
 
 RATE_ROUNDING = 0.02  # of frame rates, such as 29.97 and 30
@@ -322,27 +322,33 @@ class Video:
 
     def _open(self) -> Any:
         """Return the open container."""
-        try:
-            import av  # large, and an extra
-        except ImportError:
-            raise UserError(
-                f'{self.path}: videos need PyAV: python -m pip install "person-reid[video]"  '
-                "A folder of images does without."
-            ) from None
         regular_file(self.path, VIDEO, "a video or a folder of images")
-        try:
-            container = av.open(
-                str(self.path), container_options=OPTIONS, metadata_errors="replace"
-            )
-        except av.FFmpegError as error:
-            raise UserError(
-                f"{self.path}: cannot be opened as a video ({error.strerror}). Is it whole? "
-                "Playlists are not followed."
-            ) from None
-        if not container.streams.video:
-            container.close()
-            raise UserError(f"{self.path}: no video in it.")
-        return container
+        advice = ". Is it whole? Playlists are not followed."
+        return open_container(str(self.path), self.path, advice, container_options=OPTIONS)
+
+
+def open_container(place: str, name: object, advice: str = "", **settings: Any) -> Any:
+    """Return the open container of a video or a stream.
+
+    name: what messages call it. advice: ends the message about one that cannot be opened.
+    settings: for PyAV. Raises UserError also if PyAV is missing, and if there is no video.
+    """
+    av = optional_module(
+        "av",
+        UserError(
+            f'{name}: videos need PyAV: python -m pip install "person-reid[video]"  '
+            "A folder of images does without."
+        ),
+    )
+    try:
+        container = av.open(place, metadata_errors="replace", **settings)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise UserError(f"{name}: cannot be opened as a video ({reason}){advice}") from None
+    if not container.streams.video:
+        container.close()
+        raise UserError(f"{name}: no video in it")
+    return container
 
 
 def _rate(times: npt.NDArray[np.float64], noted: float | None) -> float | None:

@@ -28,6 +28,7 @@ from person_reid.data.video.frames import (
     VIDEO_CONTAINERS,
     Frame,
     decoded_frames,
+    open_container,
     open_frames_with_rate,
     shown_frame,
 )
@@ -119,8 +120,9 @@ class Streams:
 
     def __enter__(self) -> "Streams":
         for each in self._cameras.values():
-            name = f"camera {each.name}"
-            threading.Thread(target=self._follow, args=[each], name=name, daemon=True).start()
+            threading.Thread(
+                target=self._follow, args=[each], name=f"camera {each.name}", daemon=True
+            ).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -249,10 +251,6 @@ def open_stream(address: str) -> Any:
 
     Raises UserError if PyAV is missing, and if nothing answers that is a video.
     """
-    try:
-        import av  # large, and an extra
-    except ImportError:
-        raise UserError('Streams need PyAV: python -m pip install "person-reid[video]"') from None
     settings: dict[str, Any] = {"timeout": LONGEST_SILENCE}
     place = address
     if _is_webcam(address):
@@ -264,15 +262,7 @@ def open_stream(address: str) -> Any:
             "protocol_whitelist": protocols,
             "rtsp_flags": "prefer_tcp",
         }
-    try:
-        container = av.open(place, metadata_errors="replace", **settings)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise UserError(f"{shown_address(address)}: cannot be opened ({reason})") from None
-    if not container.streams.video:
-        container.close()
-        raise UserError(f"{shown_address(address)}: no video in it")
-    return container
+    return open_container(place, shown_address(address), **settings)
 
 
 def _webcam(address: str) -> tuple[str, str]:
