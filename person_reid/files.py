@@ -367,8 +367,9 @@ def regular_file(path: str | Path, most: int = LIST_BYTES, expected: str = "a fi
         kind = NOT_FILES.get(stat.S_IFMT(found.st_mode), "a device")
         raise UserError(f"{path}: {kind}; expected {expected}.")
     if found.st_size > most:
-        size = f"{found.st_size:,} bytes"
-        raise UserError(f"{path}: {size}; expected {expected} of at most {most:,} bytes.")
+        raise UserError(
+            f"{path}: {found.st_size:,} bytes; expected {expected} of at most {most:,} bytes."
+        )
     return Path(path)
 
 

@@ -288,8 +288,10 @@ class RunFolder:
         if labels:
             advice = f"There are: --which_epoch {', '.join(labels)}."
         else:
-            train = f"{as_command('train.py')} --name {self.name}"
-            advice = f"There is no checkpoint yet. Train first: {train}"
+            advice = (
+                "There is no checkpoint yet. "
+                f"Train first: {as_command('train.py')} --name {self.name}"
+            )
         raise FileNotFoundError(
             f"{self.path}: no checkpoint for --which_epoch {which_epoch}. {advice}"
         )

@@ -49,6 +49,8 @@ class ExploreConfig(RerankOptions, ExploreOptions):
         if self.index and (self.result or self.label_errors):
             return "{index} replaces {result} and {label_errors}: give one or the other."
         if not self.has_queries and (self.rerank or self.other or self.ignore_cameras):
-            about = "are about rankings of queries"
-            return f"{{rerank}}, {{other}} and {{ignore_cameras}} {about}: give {{result}} FILE."
+            return (
+                "{rerank}, {other} and {ignore_cameras} are about rankings of queries: "
+                "give {result} FILE."
+            )
         return ""

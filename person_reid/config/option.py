@@ -320,7 +320,8 @@ class Options:
         declare: Callable[[Any], object] | None = None,
     ) -> None:
         """Make a frozen dataclass of a group. declare: declares further options in it."""
-        cls.title = cls.title if title is None else title
+        if title is not None:
+            cls.title = title
         if declare:
             declare(cls)
         own = {name: each for name, each in vars(cls).items() if isinstance(each, Field)}

@@ -148,6 +148,8 @@ class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
         if self.corrections and not self.data_dir:
             return "{corrections} needs {data_dir} LAYOUT, the folder that the list was made from."
         if self.corrections and beside:
-            allowed = "{data_dir} and {save_dir}"
-            return f"{{corrections}} changes a layout: give no flag beside it but {allowed}."
+            return (
+                "{corrections} changes a layout: "
+                "give no flag beside it but {data_dir} and {save_dir}."
+            )
         return ""

@@ -49,6 +49,8 @@ class ReportConfig(RerankOptions, TrainedNetwork, ReportContent, ReportFiles):
             ignored := self.not_default(("height", "width"))
         ):
             beside = "{no_images}" if self.no_images else "{no_heatmaps}"
-            reason = "heat maps alone need the size. Leave it out."
-            return f"{listed(ignored)} would be ignored beside {beside}: {reason}"
+            return (
+                f"{listed(ignored)} would be ignored beside {beside}: "
+                "heat maps alone need the size. Leave it out."
+            )
         return ""

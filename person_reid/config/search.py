@@ -183,8 +183,10 @@ class IndexConfig(TrackFileOptions, AddOptions, title="what is known of the imag
         if not self.tracks:
             return "" if self.images else "Give images or folders of images, or {tracks} FILE."
         if self.images or self.about or self.pattern:
-            reason = "the images are cut from the frames, and the track file says what is known"
-            return f"{{tracks}} excludes images, {{about}} and {{pattern}}: {reason}."
+            return (
+                "{tracks} excludes images, {about} and {pattern}: "
+                "the images are cut from the frames, and the track file says what is known."
+            )
         return "" if self.frames else "{tracks} needs {frames}, its video or folder of frames."
 
 

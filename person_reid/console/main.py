@@ -26,8 +26,11 @@ def main(arguments: list[str] | None = None) -> None:
         return
     name, *rest = arguments
     if name not in COMMANDS:
-        known = f"{did_you_mean(name, COMMANDS)} There are: {', '.join(COMMANDS)}."
-        print(f"error: no command {name!r}.{known}", file=sys.stderr)
+        print(
+            f"error: no command {name!r}.{did_you_mean(name, COMMANDS)} "
+            f"There are: {', '.join(COMMANDS)}.",
+            file=sys.stderr,
+        )
         sys.exit(2)
     sys.argv = [f"person-reid {name}", *rest]  # what argparse and torchrun read
     sys.path.insert(0, str(script(name).parent))  # as for a script, which imports its neighbours

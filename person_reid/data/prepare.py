@@ -80,8 +80,9 @@ def lay_out(
         try:
             stack.enter_context(only_writer(save_dir / ".lock", what, wait=True))
         except OSError as error:
-            problem = f"{what}: cannot be written ({error.strerror}). Choose another folder."
-            raise UserError(problem) from error
+            raise UserError(
+                f"{what}: cannot be written ({error.strerror}). Choose another folder."
+            ) from error
         earlier = _earlier_files(save_dir, origin)
         _write_record(save_dir, origin, earlier | plan.keys(), recorded_limits(save_dir))
         write_words(save_dir, words)

@@ -33,8 +33,10 @@ def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
             junk = (split.labels == JUNK).sum()
             distractors = (~people).sum() - junk
             remedy = f" {IF_PERSON}." if distractors and not data_set.guess else ""
-            nobody = f"{distractors:,} distractors (0000) and {junk:,} junk boxes (-1)"
-            notes.append(f"{name} includes {nobody}.{remedy}")
+            notes.append(
+                f"{name} includes {distractors:,} distractors (0000) and {junk:,} junk boxes (-1)."
+                f"{remedy}"
+            )
         notes += _warning(found, data_set, name)
     lacking = [name for name in OPTIONAL if name in data_set.published.keys() - splits]
     notes += [

@@ -32,8 +32,9 @@ def reindex_images(index: SearchIndex, config: ReindexConfig) -> int:
             if not len(following):
                 following.remove()
                 raise
-            advice = f"To begin anew instead of going on with what is in it, delete {place}."
-            raise UserError(f"{error} {advice}") from error
+            raise UserError(
+                f"{error} To begin anew instead of going on with what is in it, delete {place}."
+            ) from error
         add_images(following, embedder, paths)
         while not index.take_features(following, _network_keys(index, following)):
             paths = unchanged_images(index)

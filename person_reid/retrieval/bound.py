@@ -70,8 +70,10 @@ class Bound:
         pair = self.gallery_size == 1
         what = "pairs" if pair else f"searches among {self.gallery_size:,} images"
         where = "" if self.ignore_cameras else f" from {'different' if pair else 'other'} cameras"
-        basis = f"confidence {self.confidence:g}, {self.people:,} people"
-        return f"accepts at most {self.rate:g} of {what} of strangers{where} ({basis})"
+        return (
+            f"accepts at most {self.rate:g} of {what} of strangers{where} "
+            f"(confidence {self.confidence:g}, {self.people:,} people)"
+        )
 
 
 def bounded_threshold(

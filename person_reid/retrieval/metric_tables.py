@@ -154,8 +154,9 @@ def save_per_query(path: str, query: FeatureSet, metrics: Metrics) -> str:
     lines = [f"{path}: {len(query)} queries, the worst of them:"]
     for index in np.argsort(metrics.average_precision, kind="stable")[:WORST]:
         precision, rank = metrics.average_precision[index], ranks[index] or "none"
-        found = f"AP {precision:.4f}, first match at rank {rank}"
-        lines.append(f"  query {index} {names[index]} {found}")
+        lines.append(
+            f"  query {index} {names[index]} AP {precision:.4f}, first match at rank {rank}"
+        )
     return "\n".join(lines)
 
 

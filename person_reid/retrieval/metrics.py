@@ -164,8 +164,10 @@ class Metrics:
     def __repr__(self) -> str:
         if not len(self.first_match):
             return f"Metrics(0 queries, {self.gallery_size} gallery images)"
-        counts = f"{len(self.first_match)} queries, {self.gallery_size} gallery images"
-        return f"Metrics({counts}, {self.line()})"
+        return (
+            f"Metrics({len(self.first_match)} queries, {self.gallery_size} gallery images, "
+            f"{self.line()})"
+        )
 
 
 def _checked_rank(k: int) -> int:

@@ -245,9 +245,11 @@ def describe_training(config: TrainConfig) -> str:
         classes = len(join_splits(read_training_splits(config.roots, config.split)).classes)
     with torch.device("meta"):
         network = build_network(config, classes, "none")
-    size = f"# {parameter_count(network) / 1e6:.2f} M parameters, {classes} identities"
     note = "" if laid_out else f" (Market-1501's: {config.data_dir} is not laid out)"
-    return f"{yaml.safe_dump(asdict(config))}{size}{note}"
+    return (
+        f"{yaml.safe_dump(asdict(config))}"
+        f"# {parameter_count(network) / 1e6:.2f} M parameters, {classes} identities{note}"
+    )
 
 
 def unlabelled_bank(

@@ -54,8 +54,9 @@ def read_table(
     names = [_plain(name) for name in lines[0][1]] if lines else []
     if not set(needed) <= set(names):
         found = ", ".join(lines[0][1]) if lines else "no lines"
-        expected = f"{file}: expected the columns {','.join(known)} in the first line"
-        raise UserError(f"{expected}; found {found}.")
+        raise UserError(
+            f"{file}: expected the columns {','.join(known)} in the first line; found {found}."
+        )
     rows = lines[1:]
     if not rows and not may_be_empty:
         raise UserError(f"{file}: nothing is listed below the first line.")
@@ -65,8 +66,8 @@ def read_table(
         log.warning("%s: columns that are not read: %s.", file, ", ".join(unread))
     _check_cells(file, names, rows)
     places = {name: names.index(name) for name in wanted if name in names}
-    width = len(names)  # cells may lack at the end of a line
-    full = ((line, cells + [""] * (width - len(cells))) for line, cells in rows)
+    # Cells may lack at the end of a line.
+    full = ((line, cells + [""] * (len(names) - len(cells))) for line, cells in rows)
     return [
         (line, {name: _value(file, line, name, cells[at]) for name, at in places.items()})
         for line, cells in full
@@ -104,8 +105,9 @@ def _text(file: Path) -> str:
     try:
         text = content.decode("utf-16" if utf_16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        problem = f"{file}: not UTF-8 ({error}). Save it as UTF-8: in a spreadsheet, as CSV UTF-8."
-        raise UserError(problem) from error
+        raise UserError(
+            f"{file}: not UTF-8 ({error}). Save it as UTF-8: in a spreadsheet, as CSV UTF-8."
+        ) from error
     if "\0" in text:
         raise UserError(f"{file}: damaged: it holds a zero byte. Save it again, as CSV in UTF-8.")
     return re.sub(r"\Asep=.\r?\n", "\n", text)  # a line that is only for Excel; the count goes on
