@@ -4,8 +4,6 @@ Every public function passes its arguments through these functions. What is not 
 refused under the argument's name, before any work begins.
 """
 
-from __future__ import annotations
-
 import math
 import numbers
 import operator
@@ -47,7 +45,9 @@ def any_array(values: Any, name: str) -> Array:
         return _of_tensor(values, name)
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise UserError(f"{name}: expected a value everywhere, found masked entries.")
-    if isinstance(values, list | tuple) and any(map(_is_nested, values)):
+    if isinstance(values, list | tuple) and any(
+        isinstance(each, np.ma.MaskedArray) or _is_tensor(each) for each in values
+    ):  # NumPy would drop a mask, and cannot read a tensor
         values = [any_array(each, name) for each in values]
     try:
         return np.asarray(values)
@@ -210,11 +210,6 @@ def check_features(
         )
     if found := flaw(features, row):
         raise UserError(f"{source}: {found}.")
-
-
-def _is_nested(values: Any) -> bool:
-    """Return whether NumPy would drop the mask of these values, or cannot read the tensor."""
-    return isinstance(values, np.ma.MaskedArray) or _is_tensor(values)
 
 
 def _is_tensor(values: Any) -> bool:

@@ -52,14 +52,10 @@ class World:
         patient: Any = None,
     ) -> None:
         self.rank = rank
+        self.leads = rank == 0  # it is the one process that prints and writes files
         self.size = size
         self.local_rank = local_rank
         self.patient = patient
-
-    @property
-    def leads(self) -> bool:
-        """Whether this is the one process that prints and writes files."""
-        return self.rank == 0
 
     def gpu(self, gpu_ids: str) -> str:
         """Return this process's entry of `--gpu_ids`, as text: the first process gets the first.

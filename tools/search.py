@@ -96,6 +96,7 @@ from person_reid.gallery.metadata import (
     listed_path,
     read_abouts,
 )
+from person_reid.gallery.moved_folder import MovedFolder
 from person_reid.gallery.naming import near_names
 from person_reid.gallery.normalized_gallery import NormalizedGallery
 from person_reid.gallery.reindexing import reindex_images
@@ -107,7 +108,6 @@ from person_reid.gallery.upkeep import (
     faults_of,
     gone,
     open_file,
-    relocate,
     upgrade_file,
 )
 from person_reid.retrieval.clusters import Labels, Resembles, group_people, numbered_names
@@ -486,7 +486,7 @@ def backup(config: BackupConfig) -> None:
 def move(config: RelocateConfig) -> None:
     """Say where images, track files and weights are now."""
     old, new = map(real, config.places)
-    count = relocate(open_file(config.index), old, new)
+    count = open_file(config.index).move(MovedFolder(old, new))
     print(f"{config.index}: {counted(count, 'image')} of {old} now in {new}")
 
 

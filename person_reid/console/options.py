@@ -67,7 +67,8 @@ def parse_words(
         asked = {**_read_file(kind, words[:1]), **pairs, **flags}
         chosen, named = asked, kind.declared().get("name")
         if named and named.default:
-            name = _run_name(asked, named.default)
+            of_network = named.default == OF_RESNET50
+            name = str(asked.get("name") or (run_name(asked) if of_network else named.default))
             check_run_name(name)
             begun = asked.get("resume") and RunFolder(name).options_file.exists()
             chosen = _as_begun(kind, name, asked) if begun else asked
@@ -142,9 +143,11 @@ def parse_command(
     """
     load_plugins(argv)
     parser = Parser(text)
-    title = "commands, each with its own --help"
     commands = parser.add_subparsers(
-        required=True, dest="command", title=title, metavar="|".join(kinds)
+        required=True,
+        dest="command",
+        title="commands, each with its own --help",
+        metavar="|".join(kinds),
     )
     for name, kind in kinds.items():
         command = commands.add_parser(
@@ -159,11 +162,6 @@ def parse_command(
     name = given.pop("command")
     with spelled_as_flags():
         return name, configured(kinds[name], given)
-
-
-def _run_name(asked: Mapping[str, Any], default: str) -> str:
-    """Return the name of a run: the one that is asked for, or else its network's."""
-    return str(asked.get("name") or (run_name(asked) if default == OF_RESNET50 else default))
 
 
 def _keep_file(path: str, config: Any) -> None:

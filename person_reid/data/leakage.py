@@ -6,9 +6,9 @@ size and brightness hardly change that.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,7 @@ AT_ONCE = 512  # images compared with all others
 SHOWN_LINES = 20  # lines of each list
 
 
-@dataclass(frozen=True)
-class Leakage:
+class Leakage(NamedTuple):
     """The overlap of the training and test sets.
 
     identities: their numbers. same: pairs of a training and a test image. near: training images,

@@ -78,7 +78,8 @@ def read_dataset(folder: str | Path, split: str = "train_all") -> Dataset:
     folder = as_path(folder, "folder")
     train = read_split(folder, split, cameras_required=False)
     query, gallery = (read_split(folder, name) for name in ("query", "gallery"))
-    return Dataset(folder, split, *map(_as_dataset, (train, query, gallery)))
+    splits = (ImageSplit(**vars(each)) for each in (train, query, gallery))
+    return Dataset(folder, split, *splits)
 
 
 def decode_items(items: Any, size: tuple[int, int]) -> tuple[Split, torch.Tensor]:
@@ -119,7 +120,3 @@ def _as_picture(image: Any, index: int) -> Image.Image:
             f"(H, W, 3) of uint8, found {kind} {tuple(shape)}."
         )
     return Image.fromarray(values)
-
-
-def _as_dataset(split: Split) -> ImageSplit:
-    return ImageSplit(split.paths, split.labels, split.cameras, split.classes, split.targets)

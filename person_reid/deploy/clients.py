@@ -10,8 +10,8 @@ features of unit length, each of a single view.
 """
 
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -30,8 +30,7 @@ from person_reid.models.network import Network
 from person_reid.retrieval.features import fused_embedding
 
 
-@dataclass(frozen=True)
-class Client:
+class Client(NamedTuple):
     """How a tracker prepares people for a network, and what to type there.
 
     place: where the lines belong, in words.

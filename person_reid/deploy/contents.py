@@ -76,14 +76,14 @@ class Contents:
                 raise ValueError(
                     f"its description says {name} {value!r}, expected a value of type {kind}"
                 )
-        height = contents.height
-        width = contents.width
-        dim = contents.dim
-        pieces = contents.pieces
         problems = {
-            f"{height} x {width} pixels": not is_image_size(height, width),
+            f"{contents.height} x {contents.width} pixels": not is_image_size(
+                contents.height, contents.width
+            ),
             f"values from 0 to {contents.up_to}": contents.up_to not in (0, 1, 255),
-            f"a feature of width {dim} in {pieces} pieces": dim < 1 or pieces < 1 or dim % pieces,
+            f"a feature of width {contents.dim} in {contents.pieces} pieces": contents.dim < 1
+            or contents.pieces < 1
+            or contents.dim % contents.pieces,
         }
         for problem, applies in problems.items():
             if applies:

@@ -219,7 +219,8 @@ def tensorrt_advice(path: str | Path, contents: Contents) -> str:
     batches = {"min": 1, "opt": 32, "max": 128}
     shapes = " ".join(f"--{name}Shapes=images:{batch}x{shape}" for name, batch in batches.items())
     half = " --fp16" if contents.precision == "float16" else ""
-    command = (
-        f"trtexec --onnx={path} --saveEngine={with_ending(path, '.engine', '.onnx')} {shapes}{half}"
+    return (
+        f"TensorRT: onnxruntime's provider {state}. An engine of its own:\n"
+        f"  trtexec --onnx={path} --saveEngine={with_ending(path, '.engine', '.onnx')} "
+        f"{shapes}{half}"
     )
-    return f"TensorRT: onnxruntime's provider {state}. An engine of its own:\n  {command}"

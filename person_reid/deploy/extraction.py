@@ -109,18 +109,17 @@ def extraction_of_file(file: Path, settings: FeatureSettings) -> Extraction:
 def extraction_of_network(tested: NetworkToTest, settings: FeatureSettings) -> Extraction:
     """Load a network, or export it to the runtime that is asked for."""
     device, dtype = settings.device, settings.dtype
-    scales = settings.scales
-    load = partial(load_network, tested, scales)
+    load = partial(load_network, tested, settings.scales)
     backbone = find_backbone(tested.spec.backbone)
     flip = backbone.flips if settings.flip is None else settings.flip
     runtime = settings.runtime or "torch"
-    engine = fast_engine(load, str(tested.weights), runtime, device, dtype, scales)
+    engine = fast_engine(load, str(tested.weights), runtime, device, dtype, settings.scales)
     if engine:
         size, dim = engine.size, engine.contents.dim
         return Extraction(engine.features, size, dim, flip, resize=backbone.resize)
     network = load()
     return Extraction(
-        extractor(network, device, dtype, scales),
+        extractor(network, device, dtype, settings.scales),
         tested.size,
         network.dim,
         flip,

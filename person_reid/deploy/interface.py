@@ -5,8 +5,6 @@ shape and type of its input. You must know how it wants its pixels (Preparation)
 outputs is the feature is guessed, unless you name it.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import re
@@ -49,8 +47,10 @@ class Preparation:
     def __post_init__(self) -> None:
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and (len(values) != 3 or (name == "std" and 0 in values)):
-                given = f"--{name} {','.join(map(str, values))}"
-                raise UserError(f"{given}: expected three numbers, those of std not 0.")
+                raise UserError(
+                    f"--{name} {','.join(map(str, values))}: "
+                    "expected three numbers, those of std not 0."
+                )
 
     @property
     def statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -180,5 +180,6 @@ def chosen_output(
         return not is_map, bool(embedding), not scores, width > 0 and not width % 64, width
 
     best = max(rows, key=likely)
-    choice = f"{best} is taken for the feature; --output NAME chooses."
-    return best, f"its outputs are {listing}. {choice}"
+    return best, (
+        f"its outputs are {listing}. {best} is taken for the feature; --output NAME chooses."
+    )

@@ -14,9 +14,9 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import torch
@@ -45,8 +45,7 @@ TIMED_IMAGES = 64  # images
 TEMPLATE = Path(__file__).parent / "card.md.jinja"
 
 
-@dataclass(frozen=True)
-class Accuracy:
+class Accuracy(NamedTuple):
     """How well a network does on a test set; figures in percent.
 
     data_set: its name. terms: its licence. queries, gallery: numbers of images.

@@ -8,8 +8,6 @@ tools/export.py writes such files, for ONNX, OpenVINO, TorchScript and torch.exp
 says what goes into them and what comes out.
 """
 
-from __future__ import annotations
-
 import logging
 import threading
 import warnings

@@ -85,8 +85,7 @@ def unfuse(network: nn.Module) -> None:
 
 def is_fused(network: nn.Module) -> bool:
     """Return whether a network has fused layers."""
-    fused = tuple(FUSED.values())
-    return any(type(module) in fused for module in network.modules())
+    return any(type(module) in FUSED.values() for module in network.modules())
 
 
 def fuse(network: nn.Module) -> bool:

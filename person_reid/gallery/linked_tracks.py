@@ -37,7 +37,6 @@ from person_reid.gallery.naming import (
     name_people,
     number_people,
     photographed_people,
-    recorded_identities,
 )
 from person_reid.gallery.track_pieces import split_indexed
 from person_reid.retrieval.association import (
@@ -127,7 +126,7 @@ def link_indexed(
     )
     found = every.of(np.arange(len(tracks)))
     recognized = dict(zip(every.labels[len(tracks) :].tolist(), names, strict=True))
-    identities = recorded_identities(index)
+    identities = {*index.values("identity")}
     numbers = number_people(tracks, found.labels.tolist(), said, identities)
     stays, shown = _describe(tracks, numbers, found, said, recognized)
     return LinkedTracks(tracks, found, said, stays, shown, identities, measured)

@@ -31,7 +31,6 @@ from person_reid.gallery.forgotten_keys import track_key
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.indexed_network import measured_threshold
 from person_reid.gallery.metadata import About, Filter
-from person_reid.gallery.naming import recorded_identities
 from person_reid.gallery.track_crops import folder_beside
 from person_reid.gallery.track_records import TrackRecord, record_tracks
 from person_reid.retrieval.association import read_travel
@@ -118,7 +117,7 @@ class LiveGallery:
             for (_, about), feature in zip(images, features, strict=True):
                 key = about.identity or "", about.camera or ""
                 sums[key] = sums.get(key, 0) + feature
-        numbers = map(number_in, recorded_identities(gallery))
+        numbers = map(number_in, gallery.values("identity"))
         self._links.last = max(self._links.last, *numbers, 0)
         order = sorted(sums, key=lambda key: (number_in(key[0]) > 0, -number_in(key[0]), key))
         for key in order[: int(MOST_KNOWN * self._links.most)]:
@@ -239,8 +238,9 @@ class LiveGallery:
         """Take over the names that somebody has given, and forget who was forgotten."""
         people = {row.person for row in self._links.tracks.values()}
         self._shown = {person: path for person, path in self._shown.items() if person in people}
-        tracks = self._links.tracks
-        self._paths = {key: paths for key, paths in self._paths.items() if key in tracks}
+        self._paths = {
+            key: paths for key, paths in self._paths.items() if key in self._links.tracks
+        }
         abouts = gallery.abouts([*self._shown.values()])
         forgotten = set()
         for person, path in [*self._shown.items()]:

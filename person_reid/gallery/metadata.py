@@ -100,11 +100,6 @@ def _own(value: Any, name: str) -> dict[str, str]:
     return {key: _text(each, f"{name} {key}") for key, each in value.items() if each is not None}
 
 
-def _paths(value: Any, name: str) -> tuple[bytes, ...]:
-    """Return paths as an index stores them."""
-    return tuple(_path(each, name) for each in value)
-
-
 def _yes_or_no(value: Any, name: str) -> bool:
     if isinstance(value, bool):
         return value
@@ -171,7 +166,7 @@ class Filter:
             "before": _bound,
             "image": _path,
             "where": _pairs,
-            "images": _paths,
+            "images": lambda paths, name: tuple(_path(each, name) for each in paths),
             "has_identity": _yes_or_no,
         }
         for name, value in [*vars(self).items()]:

@@ -1,6 +1,6 @@
 """Names and numbers of the people of linked tracks: given, of an earlier linking, or new.
 
-numbers = number_people(tracks, people, said, recorded_identities(index))
+numbers = number_people(tracks, people, said, index.values("identity"))
 names = name_people(people, [known_name(track, None) for track in tracks])
 """
 
@@ -20,11 +20,6 @@ from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.track_features import track_features
 
 MORE = 10**6  # votes of what somebody has said; no track has as many images
-
-
-def recorded_identities(index: Gallery) -> set[str]:
-    """Return all identities in an index, also of images that are of no track."""
-    return {*index.values("identity")}
 
 
 def photographed_people(

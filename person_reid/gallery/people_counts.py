@@ -81,15 +81,14 @@ def _lines_of_named(linked: LinkedTracks) -> list[str]:
     stays: dict[int, list[tuple[IndexedTrack, Stay]]] = defaultdict(list)
     for both in zip(linked.tracks, linked.stays, strict=True):
         stays[both[1].person].append(both)
+    in_order = {
+        person: sorted(some, key=lambda both: (both[0].date(), both[1].first))
+        for person, some in stays.items()
+    }
     return [
-        f"{printable(name)}: " + "; ".join(map(_when, sorted(stays[person], key=_begin)))
+        f"{printable(name)}: " + "; ".join(map(_when, in_order[person]))
         for person, name in sorted(linked.names.items(), key=lambda each: each[1])
     ]
-
-
-def _begin(both: tuple[IndexedTrack, Stay]) -> tuple[str, float]:
-    track, stay = both
-    return track.date(), stay.first
 
 
 def _when(both: tuple[IndexedTrack, Stay]) -> str:

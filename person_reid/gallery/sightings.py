@@ -6,9 +6,9 @@ for seen in sightings(gallery, Filter(identity="Anna")):
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from person_reid.config.times import parsed
 from person_reid.gallery.contract import ReadGallery
@@ -17,8 +17,7 @@ from person_reid.gallery.metadata import EVERYTHING, About, Filter
 APART = 60  # seconds between images of a person who was away in the meantime
 
 
-@dataclass(frozen=True)
-class Sighting:
+class Sighting(NamedTuple):
     """A person before a camera.
 
     about: identity, camera, track and source of its images. images: in the order of their times.

@@ -151,10 +151,6 @@ def _is_text(value: object, errors: str = "strict") -> bool:
     return False
 
 
-def _is_name(value: object) -> bool:
-    return _is_text(value) and value != ""
-
-
 def _is_time(value: object) -> bool:
     with suppress(UserError):
         return _is_text(value) and FIRST <= parsed(str(value)) <= LAST
@@ -163,18 +159,6 @@ def _is_time(value: object) -> bool:
 
 def _is_whole(value: object, least: int, most: int) -> bool:
     return type(value) is int and least <= value <= most
-
-
-def _is_size(value: object) -> bool:
-    return _is_whole(value, 1, 10**6)
-
-
-def _is_rate(value: Any) -> bool:
-    return type(value) in (int, float) and 1e-5 <= value <= 1e6
-
-
-def _are_classes(value: object) -> bool:
-    return isinstance(value, str) and _is_text(value) and bool(listed_numbers(value))
 
 
 def _are_times(value: object) -> bool:
@@ -192,26 +176,28 @@ def _is_pair(value: object) -> bool:
     )
 
 
-def _are_two_places(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_path, value))
-
-
-def _or_none(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _or_none(holds: Callable[[Any], object]) -> Callable[[Any], object]:
     return lambda value: value is None or holds(value)
 
 
 # {fact of a record: (what holds of it, in words)}
-FACTS: dict[str, tuple[Callable[[Any], bool], str]] = {
+FACTS: dict[str, tuple[Callable[[Any], object], str]] = {
     "source": (is_file_name, "a name without folders"),
     "path": (_is_path, "a path"),
     "frames": (_is_path, "a path"),
-    "camera": (_is_name, "a name"),
+    "camera": (lambda value: _is_text(value) and value != "", "a name"),
     "crops": (_is_path, "a path"),
-    "fps": (_is_rate, "a number of frames a second"),
+    "fps": (
+        lambda value: type(value) in (int, float) and 1e-5 <= value <= 1e6,
+        "a number of frames a second",
+    ),
     "start": (_or_none(_is_time), "a time, such as 2026-11-01 08:30:00Z, or null"),
-    "width": (_is_size, "a number of pixels"),
-    "height": (_is_size, "a number of pixels"),
-    "classes": (_or_none(_are_classes), "numbers, such as 0 or 1,2,7, or null"),
+    "width": (lambda value: _is_whole(value, 1, 10**6), "a number of pixels"),
+    "height": (lambda value: _is_whole(value, 1, 10**6), "a number of pixels"),
+    "classes": (
+        _or_none(lambda value: _is_text(value) and listed_numbers(value)),
+        "numbers, such as 0 or 1,2,7, or null",
+    ),
     "form": (lambda value: value is None or value in [*TRACK_FORMATS], "a format, or null"),
     "first_frame": (
         _or_none(lambda value: _is_whole(value, -(10**12), 10**12)),
@@ -219,7 +205,10 @@ FACTS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "times": (_or_none(_are_times), "ascending pairs of a frame and seconds, or null"),
     "named": (lambda value: type(value) is bool, "true or false"),
-    "indexed_at": (_or_none(_are_two_places), "two paths, or null"),
+    "indexed_at": (
+        _or_none(lambda value: isinstance(value, list) and [*map(_is_path, value)] == [True, True]),
+        "two paths, or null",
+    ),
 }
 
 

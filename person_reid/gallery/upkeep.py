@@ -12,7 +12,6 @@ from person_reid.gallery.gallery import Gallery, open_gallery
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.inverted_lists import damaged_in, faiss_is_installed, files_of_lists
 from person_reid.gallery.metadata import FACT_NAMES
-from person_reid.gallery.moved_folder import MovedFolder
 from person_reid.gallery.schema import VERSION
 
 MOST_VALUES = 10  # values of a column
@@ -89,15 +88,6 @@ def upgrade_file(index: SearchIndex) -> tuple[int, int]:
     with index._transaction():
         pass
     return before, VERSION
-
-
-def relocate(index: SearchIndex, old: Path, new: Path) -> int:
-    """Say that a folder, or a file, is at another place now, and return how many images moved.
-
-    Track files, frames and weights that the index names move as well. The images keep all that is
-    known about them; one that was indexed at the new place meanwhile is replaced.
-    """
-    return index.move(MovedFolder(old, new))
 
 
 def gone(index: Gallery) -> list[Path]:

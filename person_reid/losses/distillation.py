@@ -57,9 +57,6 @@ class RelationsLoss(DistillationLoss):
 class SimilarityLoss(DistillationLoss):
     """Compare the rows of the batch's cosines."""
 
-    def __init__(self) -> None:  # without the settings of torch's Module
-        super().__init__()
-
     def compute(self, features: Tensor, taught: Tensor) -> Tensor:
         student, teacher = (F.normalize(each @ each.T) for each in (features, taught))
         return (student - teacher).square().mean()

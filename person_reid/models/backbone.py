@@ -159,9 +159,11 @@ class OwnBackbone(Backbone):
         return module(images)
 
     def measured(self, module: nn.Module, size: tuple[int, int]) -> Backbone:
+        import torch
+
         from person_reid.models.modes_and_hooks import evaluation_mode
 
-        images = _zeros(module, size)
+        images = torch.zeros(2, 3, *size, device=next(module.parameters()).device)
         with evaluation_mode(module), fits_images(self.name, size):
             found = module(images)
         shape = tuple(getattr(found, "shape", ()))
@@ -180,12 +182,6 @@ class OwnBackbone(Backbone):
             f"{self.name}: expected a feature map (B, C, h, w) or a feature (B, D) for images of "
             f"(B, 3, {size[0]}, {size[1]}), found {shape or type(found).__name__}."
         )
-
-
-def _zeros(module: nn.Module, size: tuple[int, int]) -> Tensor:
-    import torch
-
-    return torch.zeros(2, 3, *size, device=next(module.parameters()).device)
 
 
 @contextmanager

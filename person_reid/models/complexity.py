@@ -7,9 +7,8 @@ call the same number MAdds, MACs or FLOPs.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +21,7 @@ from person_reid.models.network import Network, unused_classifiers
 from person_reid.models.registry import find_backbone
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """A layer, a stage or a network.
 
     shape: its output for one image. multiply_adds: the number for one image.

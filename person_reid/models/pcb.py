@@ -61,9 +61,9 @@ class PCBNetwork(Network):
 
     def stripes(self, images: Tensor) -> Tensor:
         """Compute the pooled stripes, from top to bottom: (B, 3, H, W) → (B, D, 6)."""
-        return torch.stack(
-            pool_stripes(self.backbone.feature_map(self.model, images), STRIPES, self._pool), dim=2
-        )
+        maps = self.backbone.feature_map(self.model, images)
+        pooled = pool_stripes(maps, STRIPES, self.pooling)
+        return torch.stack([self.backbone.after_pool(self.model, each) for each in pooled], dim=2)
 
     def embed(self, images: Tensor) -> Tensor:
         return self.stripes(images).flatten(1)
@@ -71,6 +71,3 @@ class PCBNetwork(Network):
     def outputs(self, images: Tensor, seen: Seen = AS_PUBLISHED) -> tuple[Tensor, Tensor]:
         heads = [partial(getattr(self, f"classifier{i}"), seen=seen) for i in range(STRIPES)]
         return per_part(heads, self.dropout(self.stripes(images)).unbind(2))
-
-    def _pool(self, maps: Tensor) -> Tensor:
-        return self.backbone.after_pool(self.model, self.pooling(maps))

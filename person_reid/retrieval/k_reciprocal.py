@@ -6,8 +6,6 @@ encodings are sparse matrices, and the Jaccard distance visits only the images t
 with the query.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -264,21 +264,20 @@ def _merge(
 
     between: (P, P), the evidence of the images of one person for another.
     """
-    person = across.person
-    people = listed.people
     known = listed.known
+    people = listed.people[known]
     own = between.diagonal().copy()
     there = np.isfinite(own)
     usual = np.where(there, own, np.median(own[there]) if there.any() else np.inf)
     between = (_minus(between, usual[:, None]) + _minus(between, usual[:, None]).T) / 2
     _, best, other, _ = _rivals(between, np.arange(len(own)), random)
-    of_groups = across.evidence[np.arange(len(person)), person]
-    by = _probability(best, _minus(of_groups, usual[person]))
+    of_groups = across.evidence[np.arange(len(across.person)), across.person]
+    by = _probability(best, _minus(of_groups, usual[across.person]))
     by *= across.belief.accuracy
-    size, number = np.bincount(people[known]), np.arange(len(own))
+    size, number = np.bincount(people), np.arange(len(own))
     smaller = (size < size[other]) | ((size == size[other]) & (number > other))
     by = LOOK_ALIKES * np.where((other[other] == number) & smaller, by, 0)
-    return Proposal("merge", known, listed.names[other[people[known]]], by[people[known]])
+    return Proposal("merge", known, listed.names[other[people]], by[people])
 
 
 def _evidence(features: Features, people: Labels, cameras: Labels) -> tuple[Floats, Floats, Labels]:

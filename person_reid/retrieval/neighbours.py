@@ -7,8 +7,7 @@ found.indices, found.similarities            # (N, 20) each, nearest first
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -36,8 +35,7 @@ if TYPE_CHECKING:  # evaluate.py starts without torch
 COLUMNS_OF_GROUP = 32  # columns under one maximum, to bound the k-th largest score from below
 
 
-@dataclass
-class Neighbours:
+class Neighbours(NamedTuple):
     """The result of a search.
 
     indices: (Q, k) int64, nearest first.

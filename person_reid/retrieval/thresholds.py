@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -112,8 +112,7 @@ def histogram(similarities: npt.NDArray[Any]) -> Counts:
     return np.bincount(places.ravel() + 1, minlength=BINS + 1)[1:]
 
 
-@dataclass
-class Roc:
+class Roc(NamedTuple):
     """Error rates at every threshold: a pair that `accepts` it is taken for the same person.
 
     The last threshold is above all cosines.

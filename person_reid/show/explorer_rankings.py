@@ -4,8 +4,7 @@ It shows the metrics of evaluate.py, the first images of every query, and all ma
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +26,7 @@ LISTED = 60  # gallery images of each query, junk included
 PAIRS_AT_ONCE = 4096  # multiplied at a time
 
 
-@dataclass(frozen=True)
-class RankedGallery:
+class RankedGallery(NamedTuple):
     """A ranking of the gallery for every query.
 
     Similarities are cosines of the features, whatever ranked the images.

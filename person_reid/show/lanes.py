@@ -79,7 +79,8 @@ def draw_lanes(
             axes.set_yticks(axes.get_yticks(), [titles[each] for each in of_day], parse_math=False)
             _name_times(axes, begin)
             axes.set_title(day if len(days) > 1 else "", loc="left")
-        axes.set_xlabel("" if len(days) > 1 else _name_of_axis(begin))
+        date = f"{begin:%Y-%m-%d}" if begin else "since the start"
+        axes.set_xlabel("" if len(days) > 1 else date)
         if not look.no_title:
             (figure.suptitle if len(days) > 1 else axes.set_title)(people)
 
@@ -185,7 +186,3 @@ def _name_times(axes: Axes, begin: datetime | None) -> None:
     passed = of_day.total_seconds()
     axes.set_xticks(np.arange(-(-(passed + start) // step) * step - passed, end, step))
     axes.xaxis.set_major_formatter(FuncFormatter(words))
-
-
-def _name_of_axis(begin: datetime | None) -> str:
-    return f"{begin:%Y-%m-%d}" if begin else "since the start"

@@ -8,6 +8,7 @@ draw_sheet([ranking_row(path, matches, "Query 777")], "show.png")
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -49,8 +50,7 @@ class Match:
     words: Words = NUMBERS  # filled in by look_up
 
 
-@dataclass(frozen=True)
-class Ranking:
+class Ranking(NamedTuple):
     """The gallery without junk in the order of its similarity to a query.
 
     order: positions in the gallery; similarities: their cosines; right: which show the same person.

@@ -1,10 +1,9 @@
 """Make the sections of a report: metrics, curves, thresholds, a map, rankings and heat maps."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -35,8 +34,7 @@ PAIR_SETS = {"all_pairs": "all pairs", "hardest_per_query": "hardest of every qu
 Heat = Callable[[Sequence[str | Path]], list[list[Pixels]]]
 
 
-@dataclass
-class Tested:
+class Tested(NamedTuple):
     """The result of a test.
 
     metrics: {how the gallery was ranked: Metrics}; "single" is the plain ranking.
@@ -83,12 +81,12 @@ def metrics_section(tested: Tested, test_dir: ranking.Folder = None) -> Markup:
 def curves_section(history: Sequence[Mapping[str, Any]]) -> Markup:
     """Return the training curves. history: see draw_curves."""
     last = history[-1]
-    text = (
-        f"{counted(len(history), 'epoch')}; the last: loss {last['loss']:.4g}, "
-        f"top-1 error {percent(last['error'])} %."
+    return page.html_section(
+        "Training",
+        page.chart(partial(draw_curves, history), "Training curves", 56, wide=True),
+        remark=f"{counted(len(history), 'epoch')}; the last: loss {last['loss']:.4g}, "
+        f"top-1 error {percent(last['error'])} %.",
     )
-    chart = page.chart(partial(draw_curves, history), "Training curves", 56, wide=True)
-    return page.html_section("Training", chart, remark=text)
 
 
 def thresholds_section(tested: Tested) -> Markup:

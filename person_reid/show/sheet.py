@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import rcParams
@@ -186,8 +186,7 @@ def _narrow(caption: str, room: float, letters: float) -> str:
     return "\n".join(fitted(line, room, letters, lines=2) for line in lines)
 
 
-@dataclass(frozen=True)
-class _Page:
+class _Page(NamedTuple):
     """A figure whose coordinates are inches from its upper left corner."""
 
     figure: Figure

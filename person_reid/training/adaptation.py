@@ -125,8 +125,12 @@ def started(config: AdaptConfig) -> AdaptConfig:
 
 def _from_run(config: AdaptConfig) -> AdaptConfig:
     """Take the network and its weights from the run to start from."""
-    reason = "{from_run} says what the network is."
-    refuse_ignored(config, ("weights", *LAYER_OPTIONS), reason, from_run=config.from_run)
+    refuse_ignored(
+        config,
+        ("weights", *LAYER_OPTIONS),
+        "{from_run} says what the network is.",
+        from_run=config.from_run,
+    )
     named = config.from_run or ""
     of_run = names_a_run(named) or not (Path(named).is_dir() or "/" in named)
     start = network_of_run(named) if of_run else open_pretrained(named)
@@ -201,16 +205,14 @@ class Adaptation:
 
     def extract(self) -> Features:
         """Extract the features of all images, (N, D); the processes share the work."""
-        config = self.config
         step = self.step
-        world = self.step.world
         # the statistics of the first process are those that are saved
-        world.follow(self.network.buffers())
-        bank, runtime = world.share(step.images.bank), config.runtime or "torch"
+        step.world.follow(self.network.buffers())
+        bank, runtime = step.world.share(step.images.bank), self.config.runtime or "torch"
         with evaluation_mode(self.network):
             extract = present_extractor(self.network, step.device, runtime, step.dtype)
-            found = extract(bank, batch_size=config.batchsize, flip=False)
-        return world.collect(found, len(self.split))
+            found = extract(bank, batch_size=self.config.batchsize, flip=False)
+        return step.world.collect(found, len(self.split))
 
     def refresh(self) -> dict[str, float]:
         """Cluster the images with the present features, and return facts about the clusters.
@@ -275,8 +277,7 @@ class Adaptation:
         """
         self.labels = clusters
         clusters = np.concatenate([clusters, self.known + clusters.max(initial=-1) + 1])
-        device = self.images.device
-        classes = self.criterion.begin(clusters, self.split.cameras, features, device)
+        classes = self.criterion.begin(clusters, self.split.cameras, features, self.images.device)
         self.images.assign(clusters, classes)
 
     def state_dict(self) -> dict[str, Any]:

@@ -68,8 +68,9 @@ class Journal:
             steps = len(self.training.images)
             self.losses = torch.zeros(steps, device=self.totals.device)
             self.began, self.unseen = time.perf_counter(), float(self.totals[2])
-            words = f"epoch {self.epoch + 1}/{self.last}"
-            with progress(total=steps, initial=self.step, desc=words) as self.bar:
+            with progress(
+                total=steps, initial=self.step, desc=f"epoch {self.epoch + 1}/{self.last}"
+            ) as self.bar:
                 yield self.epoch
 
     def count(self, outcome: Outcome) -> None:
@@ -85,8 +86,10 @@ class Journal:
         if self.step % READ_EVERY == 0 and self.step < len(self.losses):
             mean_loss, error, seen = self._read()
             speed = (seen - self.unseen) / (time.perf_counter() - self.began)
-            figures = f"loss {mean_loss:.3f}, accuracy {1 - error:.1%}, {speed:.0f} images/s"
-            self.bar.set_postfix_str(figures, refresh=False)
+            self.bar.set_postfix_str(
+                f"loss {mean_loss:.3f}, accuracy {1 - error:.1%}, {speed:.0f} images/s",
+                refresh=False,
+            )
         if outcome.updated and self._agreed_to_stop():
             self._read()  # a loss that is not finite must not be saved
             self.spent += time.perf_counter() - self.began
@@ -205,26 +208,27 @@ class RunJournal(Journal):
 
     def begin(self, resumed: bool) -> None:
         """Prepare the folder, or continue in it, and log what is trained."""
-        config = self.config
-        folder = self.folder
         images = self.training.images
         if resumed:
-            log.info("%s: continuing after epoch %d, batch %d.", folder.path, self.epoch, self.step)
+            log.info(
+                "%s: continuing after epoch %d, batch %d.", self.folder.path, self.epoch, self.step
+            )
             if self.history:
-                folder.save_log(self.history)  # the end may have come between resume.pth and it
+                # The end may have come between resume.pth and the log.
+                self.folder.save_log(self.history)
         else:
-            if config.resume:
-                log.info("%s: nothing to resume yet, so the training begins.", folder.path)
-            folder.set_aside()
+            if self.config.resume:
+                log.info("%s: nothing to resume yet, so the training begins.", self.folder.path)
+            self.folder.set_aside()
             about: dict[str, Any] = {"nclasses": images.num_classes}
-            if config.plugin:
-                about["plugin_files"] = files_of_plugins(config.plugin)
-            folder.save_options({**asdict(config), **about})
-        folder.save_versions({"epoch": self.epoch, **versions()}, resumed)
+            if self.config.plugin:
+                about["plugin_files"] = files_of_plugins(self.config.plugin)
+            self.folder.save_options({**asdict(self.config), **about})
+        self.folder.save_versions({"epoch": self.epoch, **versions()}, resumed)
         several = f", {self.world.size} processes" if self.world.size > 1 else ""
         log.info(
             "%s, %.2f M parameters; %d images of %s; %s on %s%s.",
-            config.backbone,
+            self.config.backbone,
             parameter_count(self.training.network) / 1e6,
             len(images.split),
             self.people(),
@@ -312,8 +316,7 @@ class RunJournal(Journal):
 
         The batch's images are listed in not_finite.txt.
         """
-        images = self.training.images
-        paths = images.paths_of(error.epoch, error.step)
+        paths = self.training.images.paths_of(error.epoch, error.step)
         write_text(self.folder.not_finite, "".join(f"{path}\n" for path in paths))
         advice = not_finite_advice(error, paths, self.folder, self.training.dtype, self.adapts)
         return UserError(advice)

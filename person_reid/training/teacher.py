@@ -6,13 +6,10 @@ The teacher sees each image as it is and mirrored. The student must give the aug
 same neighbours.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,15 +17,13 @@ from torch.nn import functional as F
 
 from person_reid.data.images.bank import fingerprint, load_bank, open_array
 from person_reid.data.layout import Split
+from person_reid.deploy.embedder import Embedder
 from person_reid.distributed import World
 from person_reid.errors import describe_error
 from person_reid.files import atomic_write
+from person_reid.retrieval.similarity import Features
 from person_reid.training.step import TrainingStep
 from person_reid.training.training_images import Batch
-
-if TYPE_CHECKING:  # most trainings have no teacher
-    from person_reid.deploy.embedder import Embedder
-    from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)
 

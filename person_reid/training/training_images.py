@@ -158,17 +158,13 @@ class TrainingImages(Batches):
     ) -> None:
         super().__init__(options, device, world, seed)
         self.splits, self.split = splits, join_splits(splits)
+        self.num_classes = len(self.split.classes)
         self.fingerprint = fingerprint(self.split.paths, times=False)
         self.sampler = self._sampler(sampler)
         self.source, self.decodes = source, source is None
         self.targets = torch.from_numpy(self.split.targets).to(device)
 
     bank: Tensor | None = None
-
-    @property
-    def num_classes(self) -> int:
-        """The number of identities."""
-        return len(self.split.classes)
 
     def _sampler(self, make: MakeSampler | None) -> BatchSampler:
         """Return what chooses the images of each step."""
@@ -200,13 +196,11 @@ class TrainingImages(Batches):
         """
         if not self.decodes:
             return
-        self.bank = bank = self._bank(size)
+        banks = [self._bank_of(folder, split, size) for folder, split in self.splits]
+        # One remains a memory-mapped file.
+        self.bank = bank = banks[0] if len(banks) == 1 else torch.cat(banks)
         self.source = BatchSource(bank, Augment.of(self.options, *size, padding), self.device)
         self.validation = self._validation(size)
-
-    def _bank(self, size: tuple[int, int]) -> Tensor:
-        banks = [self._bank_of(folder, split, size) for folder, split in self.splits]
-        return banks[0] if len(banks) == 1 else torch.cat(banks)  # one remains a memory-mapped file
 
     def _bank_of(self, folder: Path, split: Split, size: tuple[int, int]) -> Tensor:
         """Return the bank of a folder's images; its cache lies beside the folder."""

@@ -23,7 +23,6 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,8 +70,7 @@ class Box(NamedTuple):
 Files = Sequence[Sequence[TrackRow]]
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(NamedTuple):
     """The lines that a program writes.
 
     columns: the values of a line, of which the last may be missing. people: the classes that are

@@ -3,8 +3,6 @@
 An entry says what the authors test: architecture, size, feature, and how images are resized.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 

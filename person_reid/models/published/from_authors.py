@@ -114,13 +114,17 @@ def osnet(name: str, width: float, variant: str = "plain") -> Backbone:
 class FamilyBackbone(Backbone):
     """A network of a published paper, whose weights only its authors give away."""
 
-    def refuse_imagenet(self, pretrained: bool) -> None:
-        """Raise OptionError if ImageNet weights are asked for."""
+    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         if pretrained:
             raise OptionError(
                 f"{self.name} has only the weights of its authors. {OTHER_WEIGHTS}",
                 weights="FILE",
             )
+        return self.create(size, drop_path)
+
+    def create(self, size: tuple[int, int], drop_path: float) -> nn.Module:
+        """Create the network with random weights."""
+        raise NotImplementedError
 
     def licence(self) -> str:
         return "none; docs/published-networks.md has its authors' licence"
@@ -142,12 +146,11 @@ class TransReIDBackbone(FamilyBackbone):
     half_range: bool = True
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+    def create(self, size: tuple[int, int], drop_path: float) -> nn.Module:
         from functools import partial
 
         from person_reid.models.published.transreid import Patches, PersonTransformer
 
-        self.refuse_imagenet(pretrained)
         return PersonTransformer(
             self.feature_of,
             img_size=size,
@@ -200,10 +203,9 @@ class FastReIDBackbone(FamilyBackbone):
     branched: bool = False
     of_luperson: bool = False
 
-    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+    def create(self, size: tuple[int, int], drop_path: float) -> nn.Module:
         from person_reid.models.published.fastreid import FastReIDMGN, resnest, resnet
 
-        self.refuse_imagenet(pretrained)
         if self.split:
             return resnest()
         network = resnet(self.layers, self.ibn, self.non_local)
@@ -229,10 +231,9 @@ class SoliderBackbone(FamilyBackbone):
     _: KW_ONLY
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+    def create(self, size: tuple[int, int], drop_path: float) -> nn.Module:
         from person_reid.models.published.solider import SemanticSwin
 
-        self.refuse_imagenet(pretrained)
         return SemanticSwin(img_size=size, drop_path_rate=drop_path, **self.settings)
 
     def feature_map(self, module: Any, images: Tensor) -> Tensor:
@@ -246,10 +247,9 @@ class ClipResNetBackbone(FamilyBackbone):
     _: KW_ONLY
     layers: tuple[int, ...] = (3, 4, 6, 3)
 
-    def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+    def create(self, size: tuple[int, int], drop_path: float) -> nn.Module:
         from person_reid.models.published.clip_resnet import ClipResNet
 
-        self.refuse_imagenet(pretrained)
         return ClipResNet(size, self.layers)
 
     def feature_map(self, module: Any, images: Tensor) -> Tensor:
