@@ -86,7 +86,7 @@ def report(
         asked["multi "] = several
 
     # Measure each, and print its line.
-    ranks = listed_numbers(config.ranks)
+    ranks = listed_numbers(config.ranks, int)
     measured: dict[str, reid.Metrics] = {}
     intervals: dict[str, dict[str, Interval]] = {}
     parts: dict[str, dict[str, reid.Metrics]] = {}

@@ -327,8 +327,7 @@ def write_json(path: str | Path, content: object) -> None:
 def write_csv(path: str | Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
     """Write a CSV file in UTF-8, whole or not at all; names of files in it keep their bytes."""
     with atomic_write(path) as temporary:
-        content = csv_text([header, *rows]).encode("utf-8", "surrogateescape")
-        temporary.write_bytes(content)
+        temporary.write_bytes(csv_text([header, *rows]).encode("utf-8", "surrogateescape"))
 
 
 def csv_text(rows: Iterable[Iterable[object]], end: str = "\r\n") -> str:

@@ -79,7 +79,7 @@ def table(config: TableConfig) -> str:
     """Return the table of runs, as Markdown unless the flags ask for another form."""
     runs = compared(config, config.ap)
     runs = dict(zip(own_or(list(runs), config.labels), runs.values(), strict=True))
-    head, rows = metric_tables.figure_rows(runs, listed_numbers(config.ranks))
+    head, rows = metric_tables.figure_rows(runs, listed_numbers(config.ranks, int))
     for row, run in zip(rows, runs.values(), strict=True):
         row.append(str(len(metric_tables.together(run))))
     return metric_tables.written_table([*head, "seeds"], rows, config, config.labels)

@@ -6,6 +6,7 @@ Each function returns the canonical text or raises ValueError.
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from person_reid.config.option import LARGEST_SETTING, SIDE, checked_number
 from person_reid.errors import UserError
@@ -17,24 +18,25 @@ PICTURE_SUFFIXES = (  # that some matplotlib can write
     "gif", "raw", "rgba",
 )  # fmt: skip
 MOST_INDICES = 100_000  # in one range
+Number = TypeVar("Number", int, float)
 Sizes = tuple[tuple[int, tuple[int, int]], ...]
 """(first epoch, (height, width)) of the sizes of a training, in order."""
 
 
-def listed_numbers(text: str) -> list[int]:
-    """Return the whole numbers in a text, separated by commas.
+def listed_numbers(text: str, kind: type[Number], separator: str | None = ",") -> list[Number]:
+    """Return the numbers in a text, between separators as str.split has them.
 
-    The list is empty if one of them is not a number.
+    The list is empty if one of them is not such a number.
     """
     try:
-        return [int(part) for part in text.split(",")]
+        return [kind(part.strip()) for part in text.split(separator)]
     except ValueError:
         return []
 
 
 def devices(text: str) -> str:
     """Check the text of gpu_ids: different GPUs, or -1 for the CPU."""
-    found = listed_numbers(text)
+    found = listed_numbers(text, int)
     if any(abs(number) >= 2**63 for number in found):
         raise ValueError(f"{text[:20]}…: expected a number of at most 18 digits")
     if not found or len(found) > len(set(found)) or (found != [-1] and min(found) < 0):
@@ -43,8 +45,8 @@ def devices(text: str) -> str:
 
 
 def ranks(text: str) -> str:
-    """Check the text of ranks; `numbers` reads it."""
-    found = listed_numbers(text)
+    """Check the text of ranks; listed_numbers reads it."""
+    found = listed_numbers(text, int)
     if not found or min(found) < 1 or max(found) > LARGEST_SETTING:
         raise ValueError(f"{text}: expected ranks from 1 on, such as 1,5,10,20")
     return ",".join(map(str, sorted(set(found))))
@@ -52,14 +54,11 @@ def ranks(text: str) -> str:
 
 def rates(text: str) -> str:
     """Check the text of rates between 0 and 1, such as 1e-3,1e-4."""
-    parts = texts(text).split(",")
-    try:
-        fit = all(0 < float(part) < 1 for part in parts)
-    except ValueError:
-        fit = False
-    if not fit:
+    listed = texts(text)
+    found = listed_numbers(listed, float)
+    if not found or not all(0 < rate < 1 for rate in found):
         raise ValueError(f"{text}: expected rates between 0 and 1, such as 1e-3,1e-4")
-    return ",".join(parts)
+    return listed
 
 
 def texts(text: str) -> str:
@@ -126,7 +125,7 @@ def picture_file(text: str) -> str:
 
 def milestones(text: str) -> str:
     """Check the epochs of a multistep schedule, such as 40,70."""
-    found = listed_numbers(text)
+    found = listed_numbers(text, int)
     if (
         not found
         or not 1 <= found[0] <= found[-1] <= LARGEST_SETTING

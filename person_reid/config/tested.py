@@ -1,7 +1,7 @@
 """The options that name a trained network, and the options of test.py."""
 
 from person_reid.config import zoo
-from person_reid.config.forms import file_ending_in, printable_text, three_numbers
+from person_reid.config.forms import file_ending_in, listed_numbers, printable_text, three_numbers
 from person_reid.config.network import NetworkOptions, PublishedNetworks
 from person_reid.config.optimizer import PrecisionOptions
 from person_reid.config.option import (
@@ -260,10 +260,7 @@ def parse_scales(text: str) -> list[float]:
 
     Raises UserError if one is not a number from SMALLEST_AREA to LARGEST_AREA.
     """
-    try:
-        areas = [float(part) for part in text.split(",")]
-    except ValueError:
-        areas = []
+    areas = listed_numbers(text, float)
     if not areas or not all(SMALLEST_AREA <= area <= LARGEST_AREA for area in areas):
         raise OptionError(
             f"{{ms}}: expected numbers from {SMALLEST_AREA} to {LARGEST_AREA}, "

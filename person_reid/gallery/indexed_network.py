@@ -45,7 +45,6 @@ class ProbedNetwork(Protocol):
 
     def probe(self) -> Features:
         """Return the feature (D,) of probe_image()."""
-        ...
 
 
 @dataclass(frozen=True)

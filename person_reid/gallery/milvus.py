@@ -72,7 +72,8 @@ class MilvusGallery(Gallery):
     files to itself, and brings its indexes up to date.
     """
 
-    path, new = "", True
+    path = ""
+    new = True
 
     def __init__(self, address: str) -> None:
         self.path = address

@@ -195,7 +195,7 @@ FACTS: dict[str, tuple[Callable[[Any], object], str]] = {
     "width": (lambda value: _is_whole(value, 1, 10**6), "a number of pixels"),
     "height": (lambda value: _is_whole(value, 1, 10**6), "a number of pixels"),
     "classes": (
-        _or_none(lambda value: _is_text(value) and listed_numbers(value)),
+        _or_none(lambda value: _is_text(value) and listed_numbers(value, int)),
         "numbers, such as 0 or 1,2,7, or null",
     ),
     "form": (lambda value: value is None or value in [*TRACK_FORMATS], "a format, or null"),

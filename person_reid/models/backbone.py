@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from person_reid.config.option import OptionError
 from person_reid.errors import UserError, first_line
@@ -47,8 +47,10 @@ class Backbone:
     flips: whether the mirrored image's feature is added unless asked otherwise.
     foreign: prefixes of tensors that only the file of a related network has.
     options: fields of NetworkOptions as its authors chose them; other values override them.
+    terms: the licence of its ImageNet weights, where all networks of the library have one.
     """
 
+    terms: ClassVar[str] = "unknown"
     name: str
     dim: int
     _: KW_ONLY
@@ -114,7 +116,7 @@ class Backbone:
 
     def licence(self) -> str:
         """Return the licence of those weights."""
-        return "unknown"
+        return self.terms
 
     def feature(
         self,

@@ -16,6 +16,8 @@ class EfficientNetBackbone(Backbone):
     Its drop_connect_rate is the stochastic depth.
     """
 
+    terms = "Apache-2.0"
+
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         from efficientnet_pytorch import EfficientNet
 
@@ -42,12 +44,11 @@ class EfficientNetBackbone(Backbone):
 
         return file_in_cache(url_map[self.name])
 
-    def licence(self) -> str:
-        return "Apache-2.0"
-
 
 class NASNetBackbone(Backbone):
     """NASNet-A-Large of pretrainedmodels, as published."""
+
+    terms = "Apache-2.0"
 
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         from pretrainedmodels import nasnetalarge
@@ -65,6 +66,3 @@ class NASNetBackbone(Backbone):
         from pretrainedmodels.models.nasnet import pretrained_settings
 
         return file_in_cache(pretrained_settings[self.name]["imagenet"]["url"])
-
-    def licence(self) -> str:
-        return "Apache-2.0"

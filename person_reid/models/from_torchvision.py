@@ -21,6 +21,8 @@ UNTRAINED = {"googlenet": {"aux_logits": False, "init_weights": False, "transfor
 class TorchvisionBackbone(Backbone):
     """A network of torchvision whose layers have the names of its ResNets."""
 
+    terms = "BSD-3-Clause"
+
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         import torchvision
 
@@ -49,9 +51,6 @@ class TorchvisionBackbone(Backbone):
         return file_in_cache(
             torchvision.models.get_model_weights(self.name)[TORCHVISION_WEIGHTS].url
         )
-
-    def licence(self) -> str:
-        return "BSD-3-Clause"
 
 
 class DenseNetBackbone(TorchvisionBackbone):

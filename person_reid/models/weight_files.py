@@ -121,8 +121,7 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
         other = path / OTHER_SAFETENSORS
         path = other if other.exists() else path / SAFETENSORS
     if not path.exists():
-        near = did_you_mean(path.name, zoo())
-        raise FileNotFoundError(f"{path}: no such weight file.{near}")
+        raise FileNotFoundError(f"{path}: no such weight file.{did_you_mean(path.name, zoo())}")
     if path.suffix.lower() in NETWORK_SUFFIXES:
         raise UserError(f"{path}: {RUNS_ITSELF} {path}")
     regular_file(path, TENSORS, "a weight file")
@@ -132,8 +131,10 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
     }
     data: list[Any] = [argparse.Namespace, np.ndarray, np.dtype, *kinds]
     for core in ("core", "_core"):  # of NumPy 1 and 2
-        data.append((scalar, f"numpy.{core}.multiarray.scalar"))
-        data.append((array, f"numpy.{core}.multiarray._reconstruct"))
+        data += [
+            (scalar, f"numpy.{core}.multiarray.scalar"),
+            (array, f"numpy.{core}.multiarray._reconstruct"),
+        ]
     data += [(Unread, name) for name in foreign_objects(path)]
     try:
         if path.suffix == ".safetensors":

@@ -61,7 +61,6 @@ class NeighbourSearch(Protocol):
         farthest: bool = False,
     ) -> Neighbours:
         """Find the k nearest gallery images of every query, as ExactNeighbours.search does."""
-        ...
 
 
 class ExactNeighbours:

@@ -49,9 +49,9 @@ def evaluate_single_shot(
         ]
     without = sum(len(asked) for asked, candidates in groups if not len(candidates))
     if without:
+        short = f"for {without} of {len(query)} queries"
         raise OptionError(
-            f"{{single_shot}}: for {without} of {len(query)} queries "
-            "no gallery image can be drawn: "
+            f"{{single_shot}}: {short} no gallery image can be drawn: "
             "all are junk (label -1) or from the query's own camera. "
             "Check the gallery, or draw from all cameras with {ignore_cameras}."
         )

@@ -59,10 +59,6 @@ LAYER_OPTIONS = (
     "drop_path",
     "usam",
 )
-SEVERAL_FEATURES = (
-    "this network has several features for the parts of an image, "
-    "and one is clustered. Choose another."
-)
 
 
 def cluster_sampler(
@@ -119,7 +115,10 @@ def started(config: AdaptConfig) -> AdaptConfig:
             from_run="RUN", backbone="NAME", weights="FILE",
         )  # fmt: skip
     if network_kind(config) not in (PlainNetwork, USAMNetwork):
-        raise UserError(f"{config.backbone}: {SEVERAL_FEATURES}")
+        raise UserError(
+            f"{config.backbone}: this network has several features for the parts of an image, "
+            "and one is clustered. Choose another."
+        )
     return config
 
 
@@ -147,10 +146,10 @@ def mean_teacher(config: AdaptConfig) -> Averaging:
 
 def read_images(config: AdaptConfig) -> list[tuple[Path, Split]]:
     """List the unlabelled images, and the images of the data sets that --keep_source names."""
-    unlabelled = read_people(
-        config.roots[0], config.cameras, config.pattern, config.skip_unreadable
-    )
-    return [unlabelled, *read_further_splits(config.roots)]
+    return [
+        read_people(config.roots[0], config.cameras, config.pattern, config.skip_unreadable),
+        *read_further_splits(config.roots),
+    ]
 
 
 def freeze_classifiers(network: Network) -> None:

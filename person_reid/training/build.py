@@ -123,7 +123,7 @@ def _warn(config: TrainConfig) -> None:
             "The training ends before the learning rate has risen: "
             "--warm_epoch is more than --total_epoch."
         )
-    if config.schedule == "multistep" and listed_numbers(config.milestones)[0] >= epochs:
+    if config.schedule == "multistep" and listed_numbers(config.milestones, int)[0] >= epochs:
         log.warning(
             "The learning rate never drops: --milestones %s are not below --total_epoch.",
             config.milestones,

@@ -160,7 +160,7 @@ def step_decay(update: Update, options: OptimizerOptions) -> float:
 
 def multistep(update: Update, options: OptimizerOptions) -> float:
     """Return × 0.1 after each milestone."""
-    return DROP ** bisect_right(listed_numbers(options.milestones), update.epoch)
+    return DROP ** bisect_right(listed_numbers(options.milestones, int), update.epoch)
 
 
 def cosine(update: Update, options: OptimizerOptions) -> float:

@@ -117,7 +117,7 @@ class Format(NamedTuple):
         `named` does not name numbers.
         """
         wanted: set[float] = {UNKNOWN_VALUE, *self.people}
-        if named and not (wanted := {*listed_numbers(named)}):
+        if named and not (wanted := {*listed_numbers(named, int)}):
             raise UserError(f"--class {named}: expected numbers of classes, such as 0 or 1,2,7.")
         if self.remark:
             log.info("%s --class N chooses others, and --format another format.", self.remark)
@@ -337,10 +337,7 @@ def _values(
 ) -> list[float]:
     """Return the numbers of a line, of at most LARGEST_SETTING."""
     text = line.strip("\ufeff")  # which begins some files of Windows
-    try:
-        values = [float(value.strip()) for value in text.split(separator)]
-    except ValueError:
-        values = []
+    values = listed_numbers(text, float, separator)
     if len(values) not in count or not all(abs(value) <= LARGEST_SETTING for value in values):
         found = text.strip()[:60]
         raise UserError(f"{path}, line {number}: expected {expected}, found {found!r}.")

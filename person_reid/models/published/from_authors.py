@@ -29,6 +29,8 @@ class IBNBackbone(TorchvisionBackbone):
     variant: ibn_a or ibn_b of models.ibn. depth: 50 or 101.
     """
 
+    terms = "MIT"
+
     variant: str = "ibn_a"
     depth: int = 50
 
@@ -50,13 +52,12 @@ class IBNBackbone(TorchvisionBackbone):
 
         return file_in_cache(ibn.IBN_WEIGHTS[self.name])
 
-    def licence(self) -> str:
-        return "MIT"
-
 
 @dataclass(frozen=True)
 class OSNetBackbone(Backbone):
     """An OSNet. width: the multiplier of its channels; variant: plain, ibn or ain."""
+
+    terms = "MIT"
 
     width: float = 1.0
     variant: str = "plain"
@@ -96,9 +97,6 @@ class OSNetBackbone(Backbone):
             f"Take {self._file().name} from the authors' model zoo ({OSNET_ZOO}) and put it there."
         )
 
-    def licence(self) -> str:
-        return "MIT"
-
     def _file(self) -> Path:
         import torch
 
@@ -114,6 +112,8 @@ def osnet(name: str, width: float, variant: str = "plain") -> Backbone:
 class FamilyBackbone(Backbone):
     """A network of a published paper, whose weights only its authors give away."""
 
+    terms = "none; docs/published-networks.md has its authors' licence"
+
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
         if pretrained:
             raise OptionError(
@@ -125,9 +125,6 @@ class FamilyBackbone(Backbone):
     def create(self, size: tuple[int, int], drop_path: float) -> nn.Module:
         """Create the network with random weights."""
         raise NotImplementedError
-
-    def licence(self) -> str:
-        return "none; docs/published-networks.md has its authors' licence"
 
 
 @dataclass(frozen=True)

@@ -111,5 +111,6 @@ def on_disk() -> list[str]:
     def cached(entry: Published) -> bool:
         return bool(entry.hub) and isinstance(try_to_load_from_cache(entry.hub, entry.file), str)
 
-    usable = [entry for entry in zoo().values() if not entry.note]
-    return [entry.name for entry in usable if entry.local or cached(entry)]
+    return [
+        entry.name for entry in zoo().values() if not entry.note and (entry.local or cached(entry))
+    ]
