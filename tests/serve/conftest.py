@@ -73,7 +73,12 @@ def listening(service):
     import uvicorn
 
     with socket.create_server(("127.0.0.1", 0)) as port:
-        server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="warning"))
+        settings = uvicorn.Config(
+            create_app(service),
+            log_level="warning",
+            timeout_graceful_shutdown=1,  # a browser keeps the events of a page that it has left
+        )
+        server = uvicorn.Server(settings)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [port]})
         thread.start()
         while not server.started:
