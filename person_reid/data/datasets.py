@@ -41,8 +41,8 @@ class DataSet:
     locations: where to look for a download; it is laid out in the first.
     requires: the files and folders needed for testing, with | between alternatives; those for
         training may be missing.
-    file_name: a pattern of `<folder>/<image>` in the first required folder, if other data sets have
-        the same folders.
+    file_name: a pattern of `<name of the download's folder>/<image>`, the first image of the first
+        required folder, if other data sets have the same folders.
     guess: whether it may be recognised without being named.
     read: a function from the download's folder to {split: [Picture]}, see readers.py; None if it
         has no identities.

@@ -1,6 +1,7 @@
 """Which data set is meant, where it lies, and how a missing one is reported."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,15 @@ def test_wrong_folder_says_what_was_found(download, tmp_path):
         find_data_set(tmp_path / "out")
     with pytest.raises(UserError, match="Did you mean 'market'"):
         find_data_set(download, "markt")
+
+
+def test_a_layout_is_not_a_data_set_that_has_its_folders(download, tmp_path, monkeypatch):
+    plain = replace(MARKET, requires=("query", "gallery"), file_name="")
+    monkeypatch.setitem(DATA_SETS, "plain", plain)
+    lay_out(MARKET, download, tmp_path / "out")
+    with pytest.raises(UserError, match="laid out already"):
+        find_data_set(tmp_path / "out")
+    assert find_data_set(tmp_path / "out", "plain") == (plain, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
