@@ -36,6 +36,7 @@ HEAVY = [
 ]
 HEAVY += ["hypothesis", "faiss", "onnx", "av", "pytorch_metric_learning.losses", "torch._dynamo"]
 ARGUMENTS = ["-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist", "--tb=line"]
+ARGUMENTS += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # of what is imported already
 
 
 def main():

@@ -57,6 +57,8 @@ SWAPPED = {
     ast.Mult: ("*", "/"), ast.Div: ("/", "*"), ast.FloorDiv: ("//", "*"), ast.Mod: ("%", "*"),
     ast.Pow: ("**", "*"), ast.BitAnd: ("&", "|"), ast.BitOr: ("|", "&"),
 }  # fmt: skip
+PASSED = (0, 5)  # pytest's status, also if every test is skipped
+FAULT = 70  # the status of a child whose own code failed
 OTHER_NAME = {"min": "max", "max": "min", "any": "all", "all": "any"}
 Position = tuple[int, int]  # line from 1, column in bytes
 
@@ -418,8 +420,11 @@ def run_tests(tests, found, limit):
         if took > BATCH or number == len(within):
             answer = tests.ask({"tests": batch, "seconds": 10 * took + 60})
             ran += len(batch)
-            if answer.get("failed") or "ended" in answer:
-                return {"killed": answer.get("failed") or f"status {answer['ended']}", "ran": ran}
+            ended = answer.get("ended", answer.get("status"))
+            if ended == FAULT:
+                raise UserError(f"a child of forked_tests.py failed: {answer['said']}")
+            if ended not in PASSED:  # None and negative numbers: it hung, or a signal ended it
+                return {"killed": answer.get("failed") or f"status {ended}", "ran": ran}
             batch, took = [], 0.0
     return {"survived": True, "ran": ran}
 
