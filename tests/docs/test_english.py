@@ -20,6 +20,10 @@ CLUMSY = {
     r"\b(name|column|row)s? says? (a|an|its|the|their)\b": "Their names say the seed.",
     r"\b(twice|half|times) too (few|high|large|low|many|small)\b": "They are twice too high.",
     r"\bcalled like\b": "A column may be called like another.",
+    r"\binterval of confidence\b": "It is no interval of confidence.",
+    r"\blike in\b": "Networks are built like in their paper.",
+    r"\bnames (must|may) say\b": "The names must say video and frame.",
+    r"\b(is|are) (an)?others?[.;]": "With them, the cosines are others.",
     r"\bin whose place\b": "The mean, in whose place another is used, is unknown.",
 }
 SOUND = """
