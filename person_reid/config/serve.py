@@ -25,7 +25,7 @@ class AddressOptions(Options, title="address"):
     key: str | None = option(
         None, "private key of the certificate", metavar="FILE", needs={"certificate": ANY}
     )
-    behind_proxy: bool = option(False, "a proxy before the service encrypts what is sent")
+    behind_proxy: bool = option(False, "a proxy in front of the service encrypts what is sent")
     tokens: str | None = option(
         None,
         "lines of a role (read, write, forget) and a token (default: a new token for all, printed "

@@ -24,6 +24,8 @@ CLUMSY = {
     r"\blike in\b": "Networks are built like in their paper.",
     r"\bnames (must|may) say\b": "The names must say video and frame.",
     r"\b(is|are) (an)?others?[.;]": "With them, the cosines are others.",
+    r"\bpercent\b": "The table gives mAP in percent.",
+    r"\bproxy before\b": "A proxy before the service encrypts.",
     r"\bin whose place\b": "The mean, in whose place another is used, is unknown.",
 }
 SOUND = """
