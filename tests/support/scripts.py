@@ -9,9 +9,12 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from benchmarks.support.scripts import module_of
 from person_reid.console import run_script
@@ -39,9 +42,18 @@ def begin(script, *arguments, cwd):
     On Linux it is a fork, which has imported PyTorch already.
     """
     context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    process = context.Process(target=run, args=(script, *arguments), kwargs={"cwd": cwd})
+    process = context.Process(target=_run_apart, args=(script, *arguments), kwargs={"cwd": cwd})
     process.start()
     return process
+
+
+def _run_apart(script, *arguments, cwd):
+    """Run in a process that may be killed, with a lock of its own for progress bars.
+
+    tqdm's is shared with the process that forked this one, which would wait for it for ever.
+    """
+    tqdm.set_lock(threading.RLock())
+    run(script, *arguments, cwd=cwd)
 
 
 def end(script, *arguments, cwd) -> tuple[str, object]:
