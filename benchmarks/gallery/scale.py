@@ -103,8 +103,8 @@ def tables(options):
     texts = {
         machine_text(options): None,
         "### Features": None,
-        f"OSNet x1.0 at 256×128. Decoding is not included, and {options.cores} cores are taken to "
-        "be as many times as fast as one.": embedding_rows(options),
+        f"OSNet x1.0 at 256×128. Decoding is not included, and {options.cores} cores are assumed "
+        f"to be {options.cores} times as fast as one.": embedding_rows(options),
         "### One machine, a file": None,
         file_text(): file_rows(options),
         "### What fits on one machine": [["limit", "images"], *limit_rows(options)],
@@ -123,10 +123,10 @@ def machine_text(options):
     """Return what a machine is and costs."""
     return (
         f"A machine has {options.cores} cores, {options.memory:g} GB of memory and "
-        f"{options.disk:g} GB of NVMe disk. It costs {options.price:g} an hour in any currency, "
-        f"{HOURS * options.price:,.0f} a month of {HOURS} hours. A GB of object storage costs "
-        f"{options.stored:g} a month. A feature has {WIDTH} numbers. These are assumptions; flags "
-        "change all but the last."
+        f"{options.disk:g} GB of NVMe disk. It costs {options.price:g} unit of any currency an "
+        f"hour, or {HOURS * options.price:,.0f} a month ({HOURS} hours). A GB of object storage "
+        f"costs {options.stored:g} a month. A feature has {WIDTH} numbers. These are assumptions; "
+        "flags change all but the last."
     )
 
 
@@ -137,9 +137,9 @@ def file_text():
         "images. Building grows with its power of 1.5, because each image is compared with as many "
         "centres as there are lists. A query grows with its square root, as the number and the "
         "length of the lists do. The memory is needed to build; a search takes a third of it. "
-        "Filtered searches are among one image in 24. All times are measured on two cores. The "
-        "last column names the resource of which the largest share is used; adding and building "
-        "may take a day, and a query a second."
+        "A filtered search compares one image in 24. All times are measured on two cores. The "
+        "last column names the resource that comes nearest to its limit. Adding and building may "
+        "take a day each, and a query a second."
     )
 
 
@@ -152,7 +152,7 @@ def milvus_text(options):
         f"with FAISS on one core (`--graph`): {GRAPH['added']:,.0f} images added a second, "
         f"{GRAPH['query']:.2f} ms a query, recall {GRAPH['recall']:.3f}. Milvus searches a graph "
         f"for each segment of {SEGMENT:,} images, which takes longer, so these times are lower "
-        f"bounds. Networks are not included. A segment is indexed {REBUILT} times: when it is "
+        f"bounds. Networks are not included. A segment is indexed twice: when it is "
         "full, and when it is merged. If the index needs more than one machine, another one runs "
         "Milvus's other processes."
     )

@@ -9,6 +9,8 @@ import torch
 import train_DDP
 from person_reid.config import TrainConfig
 from person_reid.console import parse
+from person_reid.data.images.augment import Augment
+from person_reid.data.images.bank import BatchSource
 from person_reid.data.layout import Split
 from person_reid.device import seed_everything
 from person_reid.models.factory import create_model
@@ -61,11 +63,11 @@ def made_split(targets, cameras=None):
 class MadeImages(TrainingImages):
     """The images of small_data, which are also those of the validation."""
 
-    def _bank(self, size):
-        return small_data()[0]
-
-    def _validation(self, size):
-        return small_data()
+    def decode(self, size, padding=Augment.padding):
+        self.bank = small_data()[0]
+        augment = Augment.of(self.options, *size, padding)
+        self.source = BatchSource(self.bank, augment, self.device)
+        self.validation = small_data()
 
 
 class Trained:
