@@ -115,9 +115,8 @@ def test_no_arrow_points_up_and_no_circle_closes():
 def test_what_is_no_test_imports_nothing_of_the_tests():
     files = [*ROOT.glob("*.py"), *ROOT.glob("tools/**/*.py"), *ROOT.glob("benchmarks/**/*.py")]
     pattern = re.compile(r"^ *(?:from|import) tests\b", re.M)
-    assert (
-        files and [file for file in files if pattern.search(file.read_text(encoding="utf-8"))] == []
-    )
+    assert files
+    assert [file for file in files if pattern.search(file.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize(
@@ -206,7 +205,8 @@ def test_only_the_console_uses_argparse():
     for file in files:
         tree = ast.parse(file.read_text(encoding="utf-8"))
         calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
-        assert "print" not in calls and not any(call.endswith("parse_args") for call in calls), file
+        assert "print" not in calls, file
+        assert not any(call.endswith("parse_args") for call in calls), file
         assert file.name == "weight_files.py" or "argparse" not in file.read_text(
             encoding="utf-8"
         ), file

@@ -56,7 +56,8 @@ REFUSED = {
 @pytest.mark.parametrize("values", SAME.values(), ids=SAME)
 def test_the_same_numbers_in_any_form_are_the_same_features(values):
     found = as_features(values, "features")
-    assert found.dtype == np.float32 and found.flags.c_contiguous
+    assert found.dtype == np.float32
+    assert found.flags.c_contiguous
     np.testing.assert_array_equal(found, GOOD)
 
 

@@ -45,10 +45,8 @@ def test_an_option_is_added_in_one_line(tmp_path, capsys, monkeypatch):
         assert ("mixing two images" in capsys.readouterr().out) == ("all" in words)
     config = parse(WithMixingConfig, ["--mixup", "0.5", "--lr", "0.1"])
     written = yaml.safe_load(yaml.safe_dump(asdict(config)))
-    assert (
-        written["mixup"] == 0.5
-        and options_in(written, WithMixingConfig, "opts.yaml")["mixup"] == 0.5
-    )
+    assert written["mixup"] == 0.5
+    assert options_in(written, WithMixingConfig, "opts.yaml")["mixup"] == 0.5
     assert WithMixing(mixup=0.2).mixup == 0.2
     with pytest.raises(OptionError, match="mixup=2: 2: expected a number from 0 to 1"):
         configured(WithMixing, {"mixup": 2})
@@ -83,7 +81,8 @@ def test_any_option_is_in_the_help_and_has_one(kind, data):
     text = build(kind, "", everything=True).format_help()
     flag = (declared.about.flags or (f"--{declared.name}",))[0]
     assert f"{flag} " in text or f"{flag}\n" in text
-    assert declared.about.help and not declared.about.help.endswith(".")
+    assert declared.about.help
+    assert not declared.about.help.endswith(".")
 
 
 @given(st.sampled_from([*FitOptions.declared()]))
@@ -107,11 +106,9 @@ def test_the_page_of_options_is_written_from_the_declarations():
 def test_the_short_help_shows_what_is_common(monkeypatch):
     monkeypatch.setenv("COLUMNS", "110")
     lines = build(TrainConfig, "").format_help().splitlines()
-    assert (
-        len(lines) <= 50
-        and any("--lr" in line for line in lines)
-        and not any("--cutout_p" in line for line in lines)
-    )
+    assert len(lines) <= 50
+    assert any("--lr" in line for line in lines)
+    assert not any("--cutout_p" in line for line in lines)
 
 
 def test_names_that_are_wrong_are_refused_with_the_nearest():
@@ -183,7 +180,8 @@ def test_an_inherited_option_keeps_what_is_known_of_it():
     class Slow(FitOptions):
         lr: float = redeclared(FitOptions, "lr", 1e-4)
 
-    assert Slow().lr == 1e-4 and Slow.declared()["lr"].about == FitOptions.declared()["lr"].about
+    assert Slow().lr == 1e-4
+    assert Slow.declared()["lr"].about == FitOptions.declared()["lr"].about
     assert issubclass(Slow, Options)
 
 

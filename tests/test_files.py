@@ -91,7 +91,8 @@ def test_a_file_is_on_the_disk_before_it_replaces_another(tmp_path, monkeypatch)
     (tmp_path / "file.txt").write_text("old")
     monkeypatch.setattr(os, "fsync", lambda _: found.append((tmp_path / "file.txt").read_text()))
     write_text(tmp_path / "file.txt", "new")
-    assert found == ["old"] and (tmp_path / "file.txt").read_text() == "new"
+    assert found == ["old"]
+    assert (tmp_path / "file.txt").read_text() == "new"
 
 
 def test_a_file_keeps_the_bytes_of_names_that_are_not_utf8(tmp_path):
@@ -168,7 +169,8 @@ def test_a_mistake_of_the_users_ends_in_one_line(error, status, message, capsys,
 
     with pytest.raises(SystemExit) as exit:
         run_script(main)
-    assert exit.value.code == status and capsys.readouterr().err == message
+    assert exit.value.code == status
+    assert capsys.readouterr().err == message
 
 
 def test_an_error_of_another_process_than_the_first_is_printed_later(monkeypatch, capsys):
@@ -185,14 +187,17 @@ def test_an_error_of_another_process_than_the_first_is_printed_later(monkeypatch
         monkeypatch.setenv("LOCAL_RANK", rank)
         with pytest.raises(SystemExit):
             run_script(functools.partial(fail, error))
-    assert waited == [LATER] and capsys.readouterr().err == "error: wrong\n" * 3
+    assert waited == [LATER]
+    assert capsys.readouterr().err == "error: wrong\n" * 3
 
 
 def test_a_processor_without_memory_ends_a_script_in_one_line(capsys):
     with pytest.raises(SystemExit, match="1"):
         run_script(lambda: torch.empty(2**50))
     message = capsys.readouterr().err
-    assert message.count("\n") == 1 and "allocate" in message and "--batchsize" in message
+    assert message.count("\n") == 1
+    assert "allocate" in message
+    assert "--batchsize" in message
 
 
 @pytest.mark.parametrize("mistake", [lambda: 1 / 0, lambda: torch.ones(2) @ torch.ones(3)])
@@ -221,7 +226,8 @@ def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path):
     reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
     with atomic_write(tmp_path / "pipe") as target:
         target.write_text("figures")
-    assert os.read(reader, 100) == b"figures" and (tmp_path / "pipe").is_fifo()
+    assert os.read(reader, 100) == b"figures"
+    assert (tmp_path / "pipe").is_fifo()
     os.close(reader)
 
 
@@ -247,7 +253,8 @@ def test_a_lock_is_held_by_one_and_waited_for_by_others(tmp_path, caplog):
             thread.join(0.3)
         done.append("first")
     thread.join()
-    assert done == ["first", "second"] and "waiting for another process" in caplog.text
+    assert done == ["first", "second"]
+    assert "waiting for another process" in caplog.text
 
 
 def test_a_link_stays_a_link(tmp_path):
@@ -259,7 +266,8 @@ def test_a_link_stays_a_link(tmp_path):
         pytest.skip("links need a permission here")
     with atomic_write(tmp_path / "link") as temporary:
         temporary.write_text("new")
-    assert (tmp_path / "link").is_symlink() and (tmp_path / "far" / "file").read_text() == "new"
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "far" / "file").read_text() == "new"
 
 
 def test_a_folder_is_no_file_to_write(tmp_path):
@@ -279,9 +287,11 @@ def test_a_reader_that_has_ended_ends_a_command_without_a_word(lines):
     )
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **pipes) as done:
-        assert done.stdout and done.stderr
+        assert done.stdout
+        assert done.stderr
         done.stdout.close()
-        assert done.wait(60) == 1 and done.stderr.read() == b""
+        assert done.wait(60) == 1
+        assert done.stderr.read() == b""
 
 
 def test_a_program_without_a_console_ends_well(monkeypatch):
@@ -309,7 +319,8 @@ def test_a_full_disk_names_the_folder(tmp_path):
         whole_folder(tmp_path / "look", ".mark"),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
-    assert error.value.filename == str(tmp_path / "look") and not list(tmp_path.iterdir())
+    assert error.value.filename == str(tmp_path / "look")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_outlasts_a_kill_between_the_two_renames(tmp_path):
@@ -334,9 +345,8 @@ def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkey
     monkeypatch.setattr(Path, "rename", refused)
     with pytest.raises(PermissionError), whole_folder(tmp_path / "look", ".mark"):
         pass
-    assert (tmp_path / "look" / "page.html").read_text() == "old" and len(
-        list(tmp_path.iterdir())
-    ) == 1
+    assert (tmp_path / "look" / "page.html").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_one_is_singular():
@@ -355,10 +365,8 @@ def test_the_first_line_of_an_error_says_something_and_not_too_much():
     assert first_line(ValueError("first\nsecond")) == "first"
     assert first_line(ValueError()) == "ValueError"
     assert first_line(ValueError("\x1b[1mbold\x1b[0m")) == "bold"
-    assert (
-        first_line(ValueError("x" * 300)) == "x" * 200
-        and first_line(ValueError("x" * 300), 120) == "x" * 120
-    )
+    assert first_line(ValueError("x" * 300)) == "x" * 200
+    assert first_line(ValueError("x" * 300), 120) == "x" * 120
 
 
 def test_another_process_imports_this_package_and_then_from_where_this_one_does(monkeypatch):
@@ -415,9 +423,8 @@ def test_a_full_disk_behind_the_terminal_ends_no_command_before_its_files_are_wr
         assert done.returncode == 1
         assert done.stderr == b"a bar\nerror: standard output: No space left on device\n"
     else:
-        assert (
-            done.returncode == 0 and done.stdout == b"query: 10 images\n" + b"x" * 100_000 + b"\n"
-        )
+        assert done.returncode == 0
+        assert done.stdout == b"query: 10 images\n" + b"x" * 100_000 + b"\n"
 
 
 @pytest.mark.parametrize("unbuffered", [[], ["-u"]])
@@ -435,10 +442,12 @@ def test_a_reader_that_ends_costs_no_command_its_files(unbuffered, tmp_path):
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        assert process.stdout and process.stderr
+        assert process.stdout
+        assert process.stderr
         assert process.stdout.readline() == b"query: 10 images\n"
         process.stdout.close()
-        assert process.stderr.read() == b"" and process.wait(60) == 1
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 1
     assert (tmp_path / "features").read_text() == "all"
 
 
@@ -470,7 +479,8 @@ def test_a_file_is_written_where_its_path_leads(tmp_path, monkeypatch):
     for write in (write_text, lambda path, _: check_target(path)):
         with pytest.raises(OSError, match="leads back to itself") as error:
             write("loop", "text")
-        assert error.value.filename == "loop" and Path("loop").is_symlink()
+        assert error.value.filename == "loop"
+        assert Path("loop").is_symlink()
         with pytest.raises(FileNotFoundError, match="a link into .*gone, which is not there"):
             write("far", "text")
         with pytest.raises(NotADirectoryError, match="expected a folder") as error:
@@ -487,13 +497,15 @@ NO_NAMES += ["\u202ea", "CON", "nul", "com1.txt", "a.", "a ", "x" * 201, "caf\ud
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_plain_name_may_become_that_of_a_file(name):
-    assert is_file_name(name) and as_file_name(name) == name
+    assert is_file_name(name)
+    assert as_file_name(name) == name
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
 def test_what_would_lead_elsewhere_is_no_name_and_can_be_made_one(name):
     assert not is_file_name(name)
-    assert is_file_name(as_file_name(name)) and is_file_name(f"{as_file_name(name)}-12345678.txt")
+    assert is_file_name(as_file_name(name))
+    assert is_file_name(f"{as_file_name(name)}-12345678.txt")
 
 
 @pytest.mark.parametrize("value", [None, 3, b"hall", ["hall"]])

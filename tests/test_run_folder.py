@@ -90,7 +90,8 @@ def test_the_latest_checkpoints_are_those_of_the_highest_epochs(run):
 
 def test_an_earlier_run_of_the_name_is_kept(run, capsys):
     run.set_aside()
-    assert not run.path.exists() and (run.path.parent / "person.previous" / "net_last.pth").exists()
+    assert not run.path.exists()
+    assert (run.path.parent / "person.previous" / "net_last.pth").exists()
     run.save_weights("last", {"weight": torch.ones(1)})
     run.set_aside()
     kept = torch.load(run.path.parent / "person.previous" / "net_last.pth", weights_only=True)
@@ -226,7 +227,8 @@ AS_WRITTEN = [
 def test_a_text_is_what_was_written_whatever_yaml_would_make_of_it(text, tmp_path):
     (tmp_path / "opts.yaml").write_text(f"name: {text}\nother: null\n")
     found = read_yaml(tmp_path / "opts.yaml", {"name", "other"})
-    assert found == {"name": text, "other": None} and type(found["name"]) is str
+    assert found == {"name": text, "other": None}
+    assert type(found["name"]) is str
     # Every version writes its options so.
     (tmp_path / "opts.yaml").write_text(yaml.safe_dump({"name": text}))
     assert (

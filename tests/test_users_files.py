@@ -115,7 +115,8 @@ def refusal(reader: str, file: Path) -> str:
     with pytest.raises((UserError, OSError)) as error:
         READERS[reader](file)
     message = str(error.value)
-    assert "\n" not in message and str(file.parent) in message
+    assert "\n" not in message
+    assert str(file.parent) in message
     return message
 
 

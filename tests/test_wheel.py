@@ -128,11 +128,13 @@ def test_the_installed_command_prepares_tests_and_finds_its_recipes(run):
     )
     network = ["--backbone", "osnet_x0_25", "--weights", "none", "--height", "64", "--width", "32"]
     tested = run("person-reid", "test", *network, "--test_dir", "people/pytorch")
-    assert "Rank@1:" in tested and "person-reid demo --query_index 0" in tested
+    assert "Rank@1:" in tested
+    assert "person-reid demo --query_index 0" in tested
     assert "Rank@1:" in run("person-reid", "evaluate_gpu")
     recipe = ["--config", "recipes/demo.yaml", "weights=none", "batchsize=8"]
     found = run("person-reid", "train", *recipe, "--data_dir", "people/pytorch", "--dry_run")
-    assert "4 identities" in found and "backbone: osnet_x0_25" in found
+    assert "4 identities" in found
+    assert "backbone: osnet_x0_25" in found
     assert "--proxies" in run("person-reid", "adapt", "--help")
     assert "--seeds" in run("person-reid", "reproduce", "--help")
     assert "torchrun" in run("person-reid", "train_DDP", "--help")
@@ -147,14 +149,16 @@ def test_the_wheel_describes_itself_by_the_readme(wheel):
 def test_the_errors_of_the_wheel_name_commands_and_pages_that_are_there(run):
     assert "person-reid test" in run("person-reid", "evaluate", "--result", "none.mat", status=1)
     said = run("person-reid", "prepare", status=1)  # finds no data set in the usual places
-    assert "person-reid prepare --synthetic draws people" in said and "python " not in said
+    assert "person-reid prepare --synthetic draws people" in said
+    assert "python " not in said
     page = next(word for word in said.split() if word.endswith("datasets.md"))
     assert Path(page).is_file()
 
 
 def test_the_embedder_of_the_wheel_returns_features(run):
     place, shape = run("python", "-c", EMBEDDER).splitlines()[-2:]
-    assert "environment" in place and shape == "(1, 512)"
+    assert "environment" in place
+    assert shape == "(1, 512)"
 
 
 def test_an_editable_installation_has_the_package_alone_on_the_import_path(tmp_path):

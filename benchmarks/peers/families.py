@@ -128,7 +128,8 @@ def cluster_contrast(folder: Path, size: tuple[int, int], **settings: Any) -> An
     """Build a transformer of the programs that train without labels."""
     file = folder / "clustercontrast" / "models" / "vision_transformer.py"
     spec = importlib.util.spec_from_file_location("vision_transformer", file)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     code = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(code)
     code.TransReID.load_param = lambda *_: None  # it begins with a file

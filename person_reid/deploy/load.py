@@ -48,7 +48,8 @@ class NetworkToTest:
     @property
     def size(self) -> tuple[int, int]:
         """Return the (height, width) of its images."""
-        assert self.spec.height and self.spec.width, "a resolved spec has a size"
+        assert self.spec.height, "a resolved spec has a size"
+        assert self.spec.width, "a resolved spec has a size"
         return self.spec.height, self.spec.width
 
     def resized(self, size: tuple[int | None, int | None]) -> "NetworkToTest":

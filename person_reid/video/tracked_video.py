@@ -143,7 +143,8 @@ def _record(file: Path) -> dict[str, Any]:
     try:
         record: dict[str, Any] = parse_json(text_of(file, SETTINGS_BYTES, "the notes of tracks"))
         TrackedVideo(**record["found"])
-        assert isinstance(record["made_of"], dict) and {"sha256", "place"} <= {*record}
+        assert isinstance(record["made_of"], dict)
+        assert {"sha256", "place"} <= {*record}
     except (AssertionError, KeyError, TypeError, ValueError):
         raise UserError(f"{file}: damaged. Remove it, and the video is tracked again.") from None
     return record

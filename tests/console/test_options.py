@@ -69,7 +69,9 @@ def test_published_flags_have_the_published_defaults():
         ("use_dense", "use_efficient", "use_hr", "PCB", "ibn", "usam"), False
     )
     assert {name: options[name] for name in published} == published
-    assert options["ms"] == "1" and options["multi"] is False and options["fp16"] is False
+    assert options["ms"] == "1"
+    assert options["multi"] is False
+    assert options["fp16"] is False
 
 
 @pytest.mark.parametrize(
@@ -86,7 +88,8 @@ def test_published_flags_have_the_published_defaults():
 )
 def test_published_abbreviations_stay_unambiguous(short, name, value):
     assert getattr(parse_train([short, str(value)]), name) == value
-    assert parse_train(["--train"]).train_all and parse_train(["--con"]).contrast
+    assert parse_train(["--train"]).train_all
+    assert parse_train(["--con"]).contrast
     assert parse(TestConfig, ["--ba", "8", "--whi", "60"]).which_epoch == "60"
     assert parse(TestConfig, ["--use_d"]).not_default(["use_dense"])  # train.py also has use_dino
 
@@ -185,7 +188,8 @@ HINTED = [
 def test_another_guess_ends_in_a_hint(main, words, hint, capsys):
     with pytest.raises(SystemExit) as end:
         main(words.split())
-    assert end.value.code == 2 and hint in capsys.readouterr().err.splitlines()[-1]
+    assert end.value.code == 2
+    assert hint in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_the_folder_of_test_py_may_be_called_data_dir():
@@ -197,7 +201,8 @@ def test_the_folder_of_test_py_may_be_called_data_dir():
 )
 def test_the_rank_that_the_old_launcher_adds_is_passed_over(flags, monkeypatch):
     started = started_as(monkeypatch, *flags, "--batch", "4", "--loss", "triplet")
-    assert started.batchsize == 4 and not hasattr(started, "local_rank")
+    assert started.batchsize == 4
+    assert not hasattr(started, "local_rank")
 
 
 def test_the_backbone_learns_at_a_tenth_unless_told_otherwise():
@@ -310,7 +315,8 @@ def test_the_batch_of_all_gpus_continues_a_run_wherever_it_is_said(where, gpu_id
     words += ["--batchsize", "8"] if where == "flag" else []
     words += ["--name", "old", "--resume", *(["--gpu_ids", gpu_ids] if gpu_ids else [])]
     options = parse_train(words)
-    assert options.batchsize == 4 and share_batch(options, words)[-2:] == ["--batchsize", "4"]
+    assert options.batchsize == 4
+    assert share_batch(options, words)[-2:] == ["--batchsize", "4"]
 
 
 def test_a_file_cannot_name_another(tmp_path):
@@ -574,7 +580,8 @@ def test_a_flag_of_an_earlier_version_is_passed_over(tmp_path):
     write_run(tmp_path, lr=0.3, profile=True, nclasses=12)
     for flags in (["--config", "model/old/opts.yaml"], ["--name", "old", "--resume"]):
         options = parse_train(flags)
-        assert options.lr == 0.3 and not hasattr(options, "profile")
+        assert options.lr == 0.3
+        assert not hasattr(options, "profile")
 
 
 @pytest.mark.parametrize(

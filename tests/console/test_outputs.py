@@ -240,14 +240,14 @@ def test_no_output_replaces_what_another_flag_names(script, output, cwd):
         file.write_bytes((cwd / "photo.jpg").read_bytes())
         link.hardlink_to(file)
         said, status = end(*given(script, action, link, *written), cwd=cwd)
-        assert link.samefile(file) and file.read_bytes() == (cwd / "photo.jpg").read_bytes(), (
-            action.dest
-        )
+        assert link.samefile(file), action.dest
+        assert file.read_bytes() == (cwd / "photo.jpg").read_bytes(), action.dest
         if action.dest in READ:
             expected = (
                 "no such folder" if action.dest in FOLDERS else "this command reads that file"
             )
-            assert status == 1 and ("this command reads that file" in said or expected in said), (
+            assert status == 1, (action.dest, said)
+            assert "this command reads that file" in said or expected in said, (
                 action.dest,
                 said,
             )
@@ -270,7 +270,9 @@ def test_no_folder_of_a_network_replaces_what_another_flag_names(action, name, h
     flag = action.option_strings[-1]
     said, status = end("save_pretrained", "--output", "net", flag, file, cwd=here)
     expected = "no such folder" if action.dest in FOLDERS else "this command reads that file"
-    assert status == 1 and expected in said and file.read_bytes() == before
+    assert status == 1
+    assert expected in said
+    assert file.read_bytes() == before
 
 
 def test_weights_that_are_not_its_own_are_not_replaced_by_a_network(here):
@@ -278,7 +280,8 @@ def test_weights_that_are_not_its_own_are_not_replaced_by_a_network(here):
     (here / "net" / "model.safetensors").write_bytes(b"another's")
     words = ["--backbone", "osnet_x0_25", "--weights", "none", "--output", "net"]
     said, status = end("save_pretrained", *words, cwd=here)
-    assert status == 1 and "model.safetensors, not written by save_pretrained" in said
+    assert status == 1
+    assert "model.safetensors, not written by save_pretrained" in said
 
 
 @of_every_output
@@ -289,7 +292,8 @@ def test_no_output_replaces_a_file_of_another_kind(script, output, cwd):
     assert weights.read_bytes() == b"weights"
     # Those two write net_last.pth.json and net_last.pth.csv.
     if script not in ("threshold", "label_errors"):
-        assert status and re.search(r"net_last\.pth: .*(expected|exists|a file)", said), said
+        assert status, said
+        assert re.search(r"net_last\.pth: .*(expected|exists|a file)", said), said
 
 
 @pytest.mark.parametrize(
@@ -305,9 +309,8 @@ def test_no_path_ends_in_a_traceback_or_removes_what_is_there(script, value, cwd
                 continue
             end(*given(script, action, value), cwd=cwd)
             assert (cwd / "thesis" / "chapter").read_text() == "years of work", action.dest
-            assert (cwd / "file").read_text() == "a file" and (cwd / "loop").is_symlink(), (
-                action.dest
-            )
+            assert (cwd / "file").read_text() == "a file", action.dest
+            assert (cwd / "loop").is_symlink(), action.dest
             assert not any(path.name.endswith(ends) for path in (cwd / "thesis").iterdir())
     assert not (cwd / "none").exists()
 
@@ -422,8 +425,10 @@ def test_no_picture_replaces_an_image_of_the_gallery(script, words, ranked):
     mine = linked(image, "hardlink_to").rename(ranked / "mine.png")
     for save in (image, mine):
         said, status = end(script, *words, save, cwd=ranked)
-        assert status == 1 and f"{save}: this command reads that file" in said, said
-    assert image.read_bytes() == before and not list(image.parent.glob("*.csv"))
+        assert status == 1, said
+        assert f"{save}: this command reads that file" in said, said
+    assert image.read_bytes() == before
+    assert not list(image.parent.glob("*.csv"))
 
 
 def test_what_goes_along_with_a_file_replaces_nothing_else(ranked):
@@ -436,7 +441,8 @@ def test_what_goes_along_with_a_file_replaces_nothing_else(ranked):
     ):
         (ranked / beside).write_text("precious")
         said, status = end(script, *words, cwd=ranked)
-        assert status == 1 and f"{beside}, which goes along with it, is there already" in said, said
+        assert status == 1, said
+        assert f"{beside}, which goes along with it, is there already" in said, said
         assert (ranked / beside).read_text() == "precious"
 
 
@@ -445,7 +451,8 @@ def test_no_sheet_of_several_replaces_an_image(ranked):
     linked(image, "hardlink_to").rename(ranked / "show_02.png")
     everyone = ",".join(map(str, range(11)))
     said, status = end("demo", "--query_index", everyone, "--save", "show.png", cwd=ranked)
-    assert status == 1 and "show_02.png: this command reads that file" in said
+    assert status == 1
+    assert "show_02.png: this command reads that file" in said
 
 
 def test_no_picture_of_a_search_replaces_an_answer(ranked, monkeypatch):
@@ -457,8 +464,10 @@ def test_no_picture_of_a_search_replaces_an_answer(ranked, monkeypatch):
     query = next((ranked / "data" / "query").rglob("*.png"))
     words = ["query", query, "--index", "people.index", "--json", "found.json", "--save", image]
     said, status = end("search", *words, cwd=ranked)
-    assert status == 1 and f"{image}: this command reads that file" in said
-    assert image.read_bytes() == before and not (ranked / "found.json").exists()
+    assert status == 1
+    assert f"{image}: this command reads that file" in said
+    assert image.read_bytes() == before
+    assert not (ranked / "found.json").exists()
 
 
 @pytest.mark.parametrize("script", ["train", "adapt"])
@@ -469,7 +478,8 @@ def test_the_options_of_a_run_do_not_replace_the_file_of_config(script, here):
     (here / "link.yaml").symlink_to(file)
     for path in (file, "link.yaml", "none/../model/mine/opts.yaml"):
         said, status = end(script, "--config", path, "--name", "mine", cwd=here)
-        assert status == 1 and file.read_text() == "batchsize: 4  # my own"
+        assert status == 1
+        assert file.read_text() == "batchsize: 4  # my own"
         assert "would write its own options to that file" in said or "no such options file" in said
     (file.parent / "net_last.pth").touch()  # then all of it is set aside
     said, _ = end(script, "--config", file, "--name", "mine", cwd=here)
@@ -486,4 +496,6 @@ def test_no_index_grows_in_a_file_that_another_flag_names(flag, cwd):
         else ["photo.jpg", "--index", file.name, f"--{flag}", file]
     )
     said, status = end("search", "index", *words, cwd=cwd)
-    assert status == 1 and "this command reads that file" in said and file.read_bytes() == b""
+    assert status == 1
+    assert "this command reads that file" in said
+    assert file.read_bytes() == b""

@@ -23,7 +23,8 @@ def parser_of(path):
         pytest.raises(SystemExit) as end,
     ):
         module.main(["--help"])
-    assert end.value.code in (None, 0) and len(found) == 1
+    assert end.value.code in (None, 0)
+    assert len(found) == 1
     return found[0]
 
 
@@ -44,11 +45,9 @@ def test_help_is_complete_and_ends_with_commands_that_parse(path, here, monkeypa
     for shown in (parser, *commands_of(parser)):
         text = shown.format_help()
         assert max(map(len, text.splitlines())) <= 120
-        assert (
-            "(default: None)" not in text
-            and "(default: False)" not in text
-            and "==SUPPRESS==" not in text
-        )
+        assert "(default: None)" not in text
+        assert "(default: False)" not in text
+        assert "==SUPPRESS==" not in text
         without = [
             action.dest for action in shown._actions if not action.help and action.nargs != "A..."
         ]
@@ -115,7 +114,8 @@ def test_commands_that_a_colon_introduces_stay_below_it():
     text = "Draw.\n\n    python do.py\n\nThen look at it:\n\n    python see.py go\n\nThe end."
     shown = Parser(text, prog="do.py", add_help=False).format_help()
     assert "Then look at it:\n\n    python see.py go\n\nThe end.\n" in shown
-    assert shown.endswith("examples:\n  python do.py\n") and example_lines(text, "go") == []
+    assert shown.endswith("examples:\n  python do.py\n")
+    assert example_lines(text, "go") == []
 
 
 @pytest.mark.parametrize("path", SCRIPTS)

@@ -85,7 +85,8 @@ def test_the_new_protocol_is_laid_out_from_the_file(folder, kind):
     for split, files in expected.items():
         assert names(folder / "out" / split) == files
     written = np.asarray(Image.open(folder / "out" / "gallery" / expected["gallery"][0]))
-    assert (written == picture_of(1, 2, 6, kind).T).all() and written.shape == (6, 4, 3)
+    assert (written == picture_of(1, 2, 6, kind).T).all()
+    assert written.shape == (6, 4, 3)
     made = state(folder)
     assert lay_out(data_set, folder, folder / "out") == {"kept": 9}
     assert state(folder) == made

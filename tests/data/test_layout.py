@@ -65,11 +65,9 @@ def test_every_wrong_name_is_listed_at_once(tmp_path):
     paths = [tmp_path / name for name in ("a.jpg", "0001_c1s1.jpg", "b.jpg")]
     with pytest.raises(UserError, match="2 name") as error:
         parse_names(paths)
-    assert (
-        "a.jpg" in str(error.value)
-        and "b.jpg" in str(error.value)
-        and "0001_c1s1" not in str(error.value)
-    )
+    assert "a.jpg" in str(error.value)
+    assert "b.jpg" in str(error.value)
+    assert "0001_c1s1" not in str(error.value)
 
 
 def test_no_names_give_empty_arrays():
@@ -120,7 +118,8 @@ def test_hidden_files_and_folders_other_files_and_empty_folders_are_ignored(tmp_
     (gallery / "notes.txt").write_text("x")
     (gallery / "0777").mkdir()
     after = read_split(tmp_path, "gallery")
-    assert after.paths == before.paths and after.classes == before.classes
+    assert after.paths == before.paths
+    assert after.classes == before.classes
 
 
 @pytest.mark.parametrize("cameras_required", [True, False])
@@ -134,7 +133,8 @@ def test_a_name_that_contradicts_its_folder_is_said(tmp_path, cameras_required, 
     ):
         write_image(tmp_path / "query" / f"{name}.jpg")
     found = read_split(tmp_path, "query", cameras_required)
-    assert found.labels.tolist() == [2, 5, 5, 7, 9] and found.targets.tolist() == [0, 0, 1, 2, 2]
+    assert found.labels.tolist() == [2, 5, 5, 7, 9]
+    assert found.targets.tolist() == [0, 0, 1, 2, 2]
     lines = caplog.text.splitlines()
     assert (
         "query: 2 images with a name that contradicts the folder. A test goes by the name"
@@ -273,7 +273,8 @@ def test_people_and_cameras_of_several_data_sets_are_distinct(tmp_path):
         "c/train",
     ]
     joined = join_splits(splits)
-    assert joined.paths == [path for _, part in splits for path in part.paths] and len(joined) == 6
+    assert joined.paths == [path for _, part in splits for path in part.paths]
+    assert len(joined) == 6
     assert joined.classes == ["0002"] + [
         str(roots[i] / name) for i,
         name in ((1, "train_all/0002"), (1, "train_all/0009"), (2, "train/0002"),
@@ -344,7 +345,8 @@ def test_missing_unlabelled_images_say_where_to_get_them(tmp_path, there):
 
 def test_real_names_give_distractors_junk_and_cameras(real_people):
     labels, cameras = parse_names(list_images(real_people / "bounding_box_test"))
-    assert (labels == 0).sum() == 64 and (labels == -1).sum() == 40
+    assert (labels == 0).sum() == 64
+    assert (labels == -1).sum() == 40
     assert set(cameras.tolist()) == {1, 2}
 
 

@@ -98,10 +98,8 @@ def test_people_and_images_in_both_are_listed(layout, capsys):
     }  # fmt: skip
     prepare.main(["--data_dir", str(layout), "--check"])
     printed = capsys.readouterr().out
-    assert (
-        "Identities in training and in test: 1 (3)" in printed
-        and "Images in training and in test: 1" in printed
-    )
+    assert "Identities in training and in test: 1 (3)" in printed
+    assert "Images in training and in test: 1" in printed
     assert "  train_all/0005/0005_c2s1_1.png and gallery/0000/0000_c2s1_9.jpg (" in printed
 
 
@@ -123,7 +121,8 @@ def test_images_that_are_nearly_the_same_are_found(change, tmp_path, monkeypatch
     assert {(one.name, other.name) for one, other, _ in found} == {
         (f"{i}.png", f"changed_{i}.png") for i in range(4, 8)
     }
-    assert shares == sorted(shares, reverse=True) and 0.8 <= shares[-1] <= shares[0] <= 1
+    assert shares == sorted(shares, reverse=True)
+    assert 0.8 <= shares[-1] <= shares[0] <= 1
 
 
 def test_grey_images_agree_in_no_colours(tmp_path):
@@ -145,7 +144,8 @@ def test_a_layout_without_queries_is_compared_with_its_gallery(layout):
     (layout / "query").rename(layout.parent / "elsewhere")
     shutil.copytree(layout / "train_all" / "0003", layout / "gallery" / "0003")
     found = find_leakage(layout)
-    assert found.identities == [3] and len(found.same) == 3
+    assert found.identities == [3]
+    assert len(found.same) == 3
 
 
 def test_what_cannot_be_compared_is_refused(layout):

@@ -135,10 +135,8 @@ def check_report(data_set, folder, splits):
     Its own counts are as they are.
     """
     report = "\n".join(describe_layout(data_set, folder))
-    assert (
-        f"published are {data_set.published['train_all'][0]:,} / " in report
-        and "warning: train_all has" in report
-    )
+    assert f"published are {data_set.published['train_all'][0]:,} / " in report
+    assert "warning: train_all has" in report
     assert data_set.note in report
     people = {split: found.labels[found.labels > 0] for split, found in splits.items()}
     counted = {
@@ -155,7 +153,8 @@ def test_every_data_set_has_a_miniature_a_source_and_a_place_in_the_docs():
     assert all(data_set.licence and data_set.source for data_set in DATA_SETS.values())
     expected = f"{DATA_SETS_MARKS[0]}\n\n{data_set_table()}\n{DATA_SETS_MARKS[1]}\n"
     assert expected in DATA_SETS_PAGE.read_text("utf-8"), "python tools/docs/datasets.py"
-    assert "withdr" in DATA_SETS["duke"].get and "withdr" in DATA_SETS["duke"].note
+    assert "withdr" in DATA_SETS["duke"].get
+    assert "withdr" in DATA_SETS["duke"].note
 
 
 def test_duke_says_that_it_was_withdrawn(here):
@@ -188,7 +187,8 @@ def test_viper_seeds_draw_other_halves(tmp_path):
         trained, asked = (
             {picture.identity for picture in splits[split]} for split in ("train_all", "query")
         )
-        assert len(trained) == len(asked) == 10 and not trained & asked
+        assert len(trained) == len(asked) == 10
+        assert not trained & asked
         assert halves.setdefault(seed, trained) == trained
     assert halves[0] != halves[1]
 
@@ -235,5 +235,6 @@ def test_unlabelled_images_stay_where_they_are(tmp_path):
     write_image(tmp_path / "deep" / "1.png")
     data_set, folder = find_data_set(tmp_path, "dg_market")
     report = "\n".join(describe_unlabelled(data_set, folder))
-    assert "1 images without identities" in report and f"--DG --DG_dir {tmp_path}" in report
+    assert "1 images without identities" in report
+    assert f"--DG --DG_dir {tmp_path}" in report
     assert "has - / 1 / - identities / images / cameras; published are - / 128,307 / -" in report

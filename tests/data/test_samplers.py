@@ -166,7 +166,8 @@ def test_batches_show_different_clusters_on_all_ranks(seed, clusters, steps, ins
     expected = min(share // instances, clusters // ranks)
     for step in zip(*rows, strict=True):
         shown = labels[np.array(step)].reshape(-1, instances)
-        assert (shown >= 0).all() and (shown == shown[:, :1]).all()
+        assert (shown >= 0).all()
+        assert (shown == shown[:, :1]).all()
         assert len(set(shown[:, 0])) == len(shown) == expected * ranks
 
 
@@ -202,6 +203,7 @@ def test_every_part_has_an_equal_share_of_each_batch(ranks):
         sampler = ClusterSampler(len(labels), 8, 2, 6, 0, None, rank, ranks, parts)
         sampler.assign(labels)
         for batch in epoch_of(sampler):
-            assert parts[batch].tolist() == [0] * 4 + [1] * 4 and len(set(labels[batch])) == 4
+            assert parts[batch].tolist() == [0] * 4 + [1] * 4
+            assert len(set(labels[batch])) == 4
     with pytest.raises(UserError, match="1 cluster"):
         sampler.assign(np.where(parts == 1, labels, np.minimum(labels, 0)))

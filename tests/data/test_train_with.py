@@ -49,7 +49,8 @@ def test_a_network_learns_the_people_of_both(roots, sampler, capsys):
     assert "28 images of 7 identities" in capsys.readouterr().out
     assert yaml.safe_load(Path("model/a/opts.yaml").read_text())["nclasses"] == 7
     (record,) = runs.log("a")
-    assert np.isfinite(record["loss"]) and np.isfinite(record["val_loss"])
+    assert np.isfinite(record["loss"])
+    assert np.isfinite(record["val_loss"])
     weights = runs.weights("a")
     assert any(value.shape[:1] == (7,) for value in weights.values())
 

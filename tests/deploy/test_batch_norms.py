@@ -42,7 +42,8 @@ def test_statistics_are_those_of_the_images(count):
     torch.testing.assert_close(norm.running_mean, maps.mean(1))
     torch.testing.assert_close(norm.running_var, maps.var(1))
     assert torch.equal(network.layers[1].weight, weights)
-    assert norm.momentum == 0.1 and not any(module.training for module in network.modules())
+    assert norm.momentum == 0.1
+    assert not any(module.training for module in network.modules())
 
 
 def test_statistics_of_several_batches_are_their_mean():

@@ -68,7 +68,8 @@ def expected(folder, paths):
 
 def test_paths_pictures_and_arrays_give_the_features_of_test_py(embedder, paths, expected):
     features = embedder(paths)
-    assert features.dtype == np.float32 and features.shape == (5, embedder.dim)
+    assert features.dtype == np.float32
+    assert features.shape == (5, embedder.dim)
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(features, expected, atol=1e-6)
     pictures = [Image.open(path) for path in paths]
@@ -115,7 +116,8 @@ def test_many_images_and_none_have_features(embedder, paths, expected, monkeypat
     monkeypatch.setattr("person_reid.deploy.embedder.IMAGES_IN_MEMORY", 9)
     np.testing.assert_allclose(embedder(paths * 4), np.tile(expected, (4, 1)), atol=1e-6)
     empty = embedder([])
-    assert empty.shape == (0, embedder.dim) and empty.dtype == np.float32
+    assert empty.shape == (0, embedder.dim)
+    assert empty.dtype == np.float32
 
 
 def test_equal_crops_of_an_array_have_equal_features(embedder, paths):
@@ -415,7 +417,8 @@ def test_boxes_that_are_all_of_another_form_give_one_warning(boxes, words, embed
         warnings.simplefilter("always")
         embedder.crops(np.zeros((50, 60, 3), np.uint8), np.array(boxes, float).reshape(-1, 4))
     found = [str(each.message) for each in caught if "boxes" in str(each.message)]
-    assert len(found) == bool(words) and all(words in each for each in found)
+    assert len(found) == bool(words)
+    assert all(words in each for each in found)
 
 
 def test_boxes_of_whole_numbers_without_a_sign_run_backwards_as_well(embedder):

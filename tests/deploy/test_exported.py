@@ -80,7 +80,8 @@ def test_an_exported_file_gives_the_features_of_the_network(
 ):
     pytest.importorskip("onnxruntime")
     engine = exported(network, tmp_path / f"net{suffix}", **entries)
-    assert engine.contents == contents_of(network, **entries) and engine.size == SIZE
+    assert engine.contents == contents_of(network, **entries)
+    assert engine.size == SIZE
     features = expected(network, bank)
     np.testing.assert_allclose(engine.features(bank), features, atol=1e-5)
     np.testing.assert_allclose(engine.features(bank, batch_size=1), features, atol=1e-5)
@@ -118,7 +119,8 @@ def test_lower_precision_is_near_and_smaller(network, bank, suffix, precision, l
     pytest.importorskip("onnxruntime")
     features = expected(network, bank)
     low = exported(network, tmp_path / f"low{suffix}", precision=precision).features(bank)
-    assert least < (low * features).sum(1).min() and not np.allclose(low, features, atol=1e-6)
+    assert least < (low * features).sum(1).min()
+    assert not np.allclose(low, features, atol=1e-6)
     assert (tmp_path / f"low{suffix}").stat().st_size < 0.6 * 4 * sum(
         value.numel() for value in network.parameters()
     )
@@ -142,7 +144,8 @@ def test_a_file_that_deviates_is_refused_and_the_old_one_stays(
         match=f"not written: as torchscript the features deviate by {words} of their scale",
     ):
         export(network, contents_of(network), path, "torchscript")
-    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 class TestWhatGoesWrong:

@@ -86,7 +86,8 @@ def expected(network, mean=MEAN, std=STD, up_to=1, bgr=False):
 def test_batches_of_any_size_and_of_a_fixed_one_are_run(suffix, batch, tmp_path):
     network = Foreign(spatial=batch == 1)
     engine = Engine(write(tmp_path / f"net{suffix}", network, batch))
-    assert engine.size == SIZE and engine.contents.dim == 5
+    assert engine.size == SIZE
+    assert engine.contents.dim == 5
     np.testing.assert_allclose(engine.features(BANK, 4, flip=False), expected(network), atol=1e-5)
 
 
@@ -278,7 +279,8 @@ def test_of_several_outputs_the_embedding_is_taken_and_said(
 def test_an_output_can_be_named_and_one_that_is_not_there_is_refused(tmp_path, caplog):
     write_several(tmp_path / "net.onnx", ("logits", "maps", "features"))
     chosen = Embedder(tmp_path / "net.onnx", device="cpu", output="logits")
-    assert chosen.dim == 751 and "is taken for the feature" not in caplog.text
+    assert chosen.dim == 751
+    assert "is taken for the feature" not in caplog.text
     with pytest.raises(
         UserError,
         match=r"--output other: no such output. There are: logits \(751\), .*features \(64\)",

@@ -62,7 +62,8 @@ def test_a_full_disk_is_named_and_leaves_nothing(suffixes, tmp_path):
     command = [sys.executable, "-c", FULL_DISK, tmp_path, *suffixes]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     expected = [f"{tmp_path}/net{suffix} File too large" for suffix in suffixes]
-    assert done.returncode == 0 and done.stdout.splitlines() == expected, done.stderr
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == expected, done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

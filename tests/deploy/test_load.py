@@ -95,7 +95,8 @@ def test_a_backbones_file_has_no_neck():
         network_of("--backbone", "resnet18", "--weights", "none").model.state_dict(), "backbone.pth"
     )
     words = ["--backbone", "resnet18", "--weights", "backbone.pth"]
-    assert network_of(*words).dim == 512 and network_of(*words, "--PCB").dim == 6 * 512
+    assert network_of(*words).dim == 512
+    assert network_of(*words, "--PCB").dim == 6 * 512
     for flags in (["--linear_num", "8"], ["--usam"]):
         with pytest.raises(UserError, match=r"backbone\.pth: the weights of another network"):
             network_of(*words, *flags)
@@ -266,7 +267,8 @@ def test_options_without_a_number_of_identities_are_refused():
 
 def test_what_a_description_leaves_open_is_the_networks_own():
     tested = NetworkToTest(NetworkOptions(backbone="osnet_x0_25"), "none")
-    assert tested.size == (256, 128) and Embedder(tested, device="cpu").size == (256, 128)
+    assert tested.size == (256, 128)
+    assert Embedder(tested, device="cpu").size == (256, 128)
 
 
 @pytest.mark.parametrize(

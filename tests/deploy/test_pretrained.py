@@ -83,10 +83,8 @@ def test_a_file_of_somebody_else_is_not_replaced(name):
             UserError, match=f"folder: holds {name}, not written by save_pretrained"
         ):
             refusing()
-    assert (
-        Path("folder", name).read_text() == '{"library": "timm"}'
-        and len(list(Path("folder").iterdir())) == 1
-    )
+    assert Path("folder", name).read_text() == '{"library": "timm"}'
+    assert len(list(Path("folder").iterdir())) == 1
     Path("folder", name).unlink()
     for _ in range(2):  # its own are
         save_pretrained(network_of_run("run"), "folder")
@@ -135,19 +133,18 @@ def test_the_card_says_what_was_measured(tmp_path, capsys):
     ]
     card = (tmp_path / "out" / "net" / "README.md").read_text(encoding="utf-8")
     config = json.loads((tmp_path / "out" / "net" / "config.json").read_text(encoding="utf-8"))
-    assert (
-        line.split()[3] in card
-        and "trained on its other people" in card
-        and "from 0.7500 on" in card
-    )
-    assert (
-        config["threshold"] == 0.75
-        and config["network"]["backbone"] == "test_resnet"
-        and config["num_classes"] == 5
-    )
-    assert "Not measured" not in card and "{{" not in card
+    assert line.split()[3] in card
+    assert "trained on its other people" in card
+    assert "from 0.7500 on" in card
+    assert config["threshold"] == 0.75
+    assert config["network"]["backbone"] == "test_resnet"
+    assert config["num_classes"] == 5
+    assert "Not measured" not in card
+    assert "{{" not in card
     machine = re.search(r"on a CPU \((.*), \d+ threads; one view", card)
-    assert machine and machine[1] in (platform.processor(), platform.machine()) and machine[1]
+    assert machine
+    assert machine[1] in (platform.processor(), platform.machine())
+    assert machine[1]
     command.main(["--name", "run", "--output", "not measured"])
     assert capsys.readouterr().out.endswith(f"python test.py --from {quoted('not measured')}\n")
     assert "Not measured" in (tmp_path / "not measured" / "README.md").read_text(encoding="utf-8")
@@ -165,12 +162,14 @@ def test_a_folder_keeps_the_threshold_and_its_bound(tmp_path, capsys):
     Path("threshold.json").write_text(json.dumps({"threshold": 0.75, "promise": promise}))
     command.main(["--name", "run", "--output", "with", "--threshold", "threshold.json"])
     embedder = Embedder.from_pretrained("with", device="cpu")
-    assert embedder.threshold == 0.75 and embedder.bound == Bound(**promise) == load_bound("with")
+    assert embedder.threshold == 0.75
+    assert embedder.bound == Bound(**promise) == load_bound("with")
     assert "from 0.7500 on, which accepts at most 0.001 of pairs" in Path(
         "with", "README.md"
     ).read_text(encoding="utf-8")
     command.main(["--from", "with", "--output", "copy"])  # it has been measured on this network
-    assert load_threshold("copy") == 0.75 and load_bound("copy") == Bound(**promise)
+    assert load_threshold("copy") == 0.75
+    assert load_bound("copy") == Bound(**promise)
     Image.new("RGB", (32, 64)).save("a.png")
     Path("threshold.json").unlink()
     compare.main(["a.png", "a.png", "--from", "with", "--gpu_ids", "-1"])
@@ -180,7 +179,8 @@ def test_a_folder_keeps_the_threshold_and_its_bound(tmp_path, capsys):
     )
     command.main(["--name", "run", "--output", "without"])
     embedder = Embedder.from_pretrained("without", device="cpu")
-    assert embedder.threshold is None and embedder.bound is None
+    assert embedder.threshold is None
+    assert embedder.bound is None
 
 
 def change(spec=(), **entries):

@@ -61,8 +61,10 @@ def test_the_features_are_near_those_of_float32(network, file, people, kind):
     expected = extract_features(fused_embedding(network, CPU), bank, CPU, 32)
     engine = Engine(file, kind=kind)
     cosines = (engine.features(bank) * expected).sum(1)
-    assert cosines.min() > 0.98 and np.abs(1 - cosines).max() > 1e-6
-    assert engine.contents.precision == "int8" and engine.contents.normalised
+    assert cosines.min() > 0.98
+    assert np.abs(1 - cosines).max() > 1e-6
+    assert engine.contents.precision == "int8"
+    assert engine.contents.normalised
 
 
 def test_all_layers_are_quantised_and_weights_have_a_scale_for_each_channel(file):
@@ -89,7 +91,8 @@ def test_the_choice_of_images_is_even_and_always_the_same(people, monkeypatch):
 def test_no_image_that_measures_the_result_measures_the_ranges():
     images = np.arange(9)
     measured, held_out = map(list, module._parted(images))
-    assert held_out == [0, 4, 8] and measured == [1, 2, 3, 5, 6, 7]
+    assert held_out == [0, 4, 8]
+    assert measured == [1, 2, 3, 5, 6, 7]
     assert list(module._parted(images[:3])[0]) == [0, 1, 2]
 
 
@@ -121,5 +124,6 @@ def test_the_command_says_how_near_the_features_are(people, here, capsys):
         r"int8: the features' mean cosine to float32 is 0\.9[89]\d+ on 6 images", printed
     )
     # A comparison would be on noise.
-    assert "without --calibrate" not in printed and "against PyTorch" not in printed
+    assert "without --calibrate" not in printed
+    assert "against PyTorch" not in printed
     assert [path.name for path in here.iterdir()] == ["test_resnet.onnx"]

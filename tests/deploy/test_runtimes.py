@@ -117,7 +117,8 @@ class TestAuto:
     ):
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         embedder(place, "auto")
-        assert "Features by openvino" in remarks.text and not list(tmp_path.iterdir())
+        assert "Features by openvino" in remarks.text
+        assert not list(tmp_path.iterdir())
 
     def test_a_runtime_that_disagrees_is_rejected(self, place, bank, remarks, monkeypatch):
         real = Engine.__call__
@@ -127,11 +128,9 @@ class TestAuto:
 
         monkeypatch.setattr(Engine, "__call__", wrong)
         fast = embedder(place, "auto")
-        assert (
-            "openvino" in remarks.text
-            and "not used" in remarks.text
-            and "Features by onnxruntime" in remarks.text
-        )
+        assert "openvino" in remarks.text
+        assert "not used" in remarks.text
+        assert "Features by onnxruntime" in remarks.text
         np.testing.assert_allclose(fast.features(bank), embedder(place).features(bank), atol=1e-5)
         with pytest.raises(UserError, match="the features of openvino do not agree with PyTorch's"):
             embedder(place, "openvino")
@@ -156,8 +155,10 @@ class TestPrecision:
         off = re.search(
             r"in bfloat16; they deviate from PyTorch's by (\S+) of their scale", remarks.text
         )
-        assert off and 1e-4 < float(off[1]) < 0.1
-        assert np.abs(found - exact).max() > 1e-4 and (found * exact).sum(1).min() > 0.999
+        assert off
+        assert 1e-4 < float(off[1]) < 0.1
+        assert np.abs(found - exact).max() > 1e-4
+        assert (found * exact).sum(1).min() > 0.999
         # float32 gives the same features as before.
         np.testing.assert_allclose(embedder(place, runtime).features(bank), exact, atol=1e-5)
 
@@ -174,7 +175,8 @@ class TestPrecision:
     ):
         monkeypatch.setattr("person_reid.device.emulates", lambda device, dtype: True)
         found = embedder(place, "auto", dtype=torch.bfloat16).features(bank)
-        assert "Features by openvino" in remarks.text and "in bfloat16" not in remarks.text
+        assert "Features by openvino" in remarks.text
+        assert "in bfloat16" not in remarks.text
         np.testing.assert_array_equal(found, embedder(place, "openvino").features(bank))
 
     @pytest.mark.usefixtures("half_precision")

@@ -52,7 +52,8 @@ def test_a_page_has_no_sentence_that_an_editor_would_change(path):
 
 @pytest.mark.parametrize(("pattern", "sentence"), CLUMSY.items())
 def test_a_clumsy_sentence_is_found(pattern, sentence):
-    assert re.search(pattern, sentence) and len(clumsy(f"# Page\n\n{sentence}\n")) == 1
+    assert re.search(pattern, sentence)
+    assert len(clumsy(f"# Page\n\n{sentence}\n")) == 1
 
 
 def test_a_sound_sentence_is_let_through():

@@ -137,7 +137,8 @@ def test_a_run_of_ones_own_parts_is_trained_resumed_and_tested(plugin, people, c
         forget(*files)
     assert "Rank@1" in capsys.readouterr().out
     options = RunFolder("own").path.joinpath("opts.yaml").read_text()
-    assert f"plugin: {named[1]}\n" in options and "my_loss.py: /" in options.replace("'", "")
+    assert f"plugin: {named[1]}\n" in options
+    assert "my_loss.py: /" in options.replace("'", "")
 
 
 def test_what_is_registered_is_in_the_help(plugin, capsys):
@@ -167,7 +168,8 @@ def test_networks_of_ones_own_are_listed_and_described(plugin, capsys):
     model.main(["--plugin", file])
     assert capsys.readouterr().out.splitlines()[-1] == "small"
     model.main(["small", "--plugin", file])
-    assert "small" in capsys.readouterr().out and reid.list_models("small") == ["small"]
+    assert "small" in capsys.readouterr().out
+    assert reid.list_models("small") == ["small"]
 
 
 def test_a_module_is_a_backbone_in_python(plugin):
@@ -175,7 +177,9 @@ def test_a_module_is_a_backbone_in_python(plugin):
     small = sys.modules["my_backbone"].Small()
     network = reid.create_model(small, num_classes=3, size=(64, 32), pool="gem")
     features, logits = network(torch.zeros(2, 3, 64, 32))
-    assert features.shape == (2, 512) and logits.shape == (2, 3) and network.backbone.dim == 64
+    assert features.shape == (2, 512)
+    assert logits.shape == (2, 3)
+    assert network.backbone.dim == 64
     vector = torch.nn.Sequential(small, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
     assert reid.create_model(vector, size=(64, 32)).dim == 64
     with pytest.raises(UserError, match=r"expected a feature map .* found \(128,\)"):
@@ -212,7 +216,8 @@ def test_a_distance_of_ones_own_ranks_the_gallery(plugin, capsys):
     apart = np.abs(query.features[:, None] - gallery.features).sum(axis=2)
     expected = reid.evaluate(query, gallery, distances=apart)
     said = capsys.readouterr().out
-    assert f"mAP:{expected.mAP:.6f}" in said and "distance city_block" in said
+    assert f"mAP:{expected.mAP:.6f}" in said
+    assert "distance city_block" in said
     reid.register_distance("flat", lambda queries, gallery: queries[:, 0])
     with pytest.raises(UserError, match=r"The distance gives \(4,\); expected .* \(4, 8\)"):
         evaluate.main([*words, "--distance", "flat"])
@@ -254,7 +259,8 @@ def test_a_picture_of_ones_own_is_a_command(plugin, tmp_path, capsys):
     file = plugin("A picture")
     reid.save_result("own.mat", features, features)
     figures.main(["lengths", "--plugin", file, "--result", "own.mat", "--save", "lengths.png"])
-    assert (tmp_path / "lengths.png").exists() and "lengths.png" in capsys.readouterr().out
+    assert (tmp_path / "lengths.png").exists()
+    assert "lengths.png" in capsys.readouterr().out
 
 
 def test_a_gallery_of_ones_own_is_the_one_that_keeps_the_contract(plugin):

@@ -45,7 +45,8 @@ def test_with_an_address_every_picture_and_link_leads_to_a_file_of_the_repositor
     for target in targets:
         kind = "raw" if target.endswith((".jpg", ".png")) else "blob"
         begin, path = target[: len(f"{REPOSITORY}/{kind}/main/")], target.split("/main/")[1]
-        assert begin == f"{REPOSITORY}/{kind}/main/" and (ROOT / path).is_file()
+        assert begin == f"{REPOSITORY}/{kind}/main/"
+        assert (ROOT / path).is_file()
     assert (
         text.replace(f"{REPOSITORY}/blob/main/", "").replace(f"{REPOSITORY}/raw/main/", "")
         == readme

@@ -108,15 +108,16 @@ def test_the_notebook_is_the_page():
         re.search(f"^{re.escape(heading)}$", text, re.M)
         for heading in re.findall("^## [^1].*$", PAGE, re.M)
     )
-    assert "<!-- page only" not in text and "## 1. Set up" not in text and "<!-- = " not in text
+    assert "<!-- page only" not in text
+    assert "## 1. Set up" not in text
+    assert "<!-- = " not in text
 
 
 def test_the_notebook_has_the_form_that_jupyter_reads():
     assert (NOTEBOOK["nbformat"], NOTEBOOK["nbformat_minor"]) == (4, 5)
     names = [cell["id"] for cell in NOTEBOOK["cells"]]
-    assert len(set(names)) == len(names) and all(
-        re.fullmatch(r"[a-zA-Z0-9-_]{1,64}", name) for name in names
-    )
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-zA-Z0-9-_]{1,64}", name) for name in names)
     for cell in NOTEBOOK["cells"]:
         code = {"execution_count", "outputs"} if cell["cell_type"] == "code" else set()
         assert cell.keys() == {"cell_type", "id", "metadata", "source"} | code
@@ -153,9 +154,8 @@ def test_the_notebook_finds_its_repository(place, tmp_path, monkeypatch):
     )
     assert called == ([["git", "clone", "address", "course"]] if place == "clone" else [])
     assert Path.cwd() == (tmp_path / "course" if place == "clone" else tmp_path)
-    assert sys.path[0] == str(Path.cwd()) and os.environ["PATH"].startswith(
-        str(Path(sys.executable).parent)
-    )
+    assert sys.path[0] == str(Path.cwd())
+    assert os.environ["PATH"].startswith(str(Path(sys.executable).parent))
 
 
 def test_commands_files_python_and_the_rest_become_cells():
@@ -227,8 +227,10 @@ def test_the_example_worked_by_hand_is_right():
 
     step, usual = (evaluate(query, gallery, ap, scores) for ap in ("step", "trapezoidal"))
     right = [rank for *_, verdict, rank in rows if verdict == "right"]
-    assert right == [1, 3, 5] and [rank for *_, rank in rows if rank] == [1, 2, 3, 4, 5, 6]
-    assert step.rank(1) == usual.rank(1) == 1 and usual.num_matches[0] == 3
+    assert right == [1, 3, 5]
+    assert [rank for *_, rank in rows if rank] == [1, 2, 3, 4, 5, 6]
+    assert step.rank(1) == usual.rank(1) == 1
+    assert usual.num_matches[0] == 3
     assert {"left out" in verdict for *_, verdict, rank in rows if not rank} == {True}
     assert list(similarities) == sorted(similarities, reverse=True)
     said = [f"0.{part}" for part in re.findall(r"0\.(\d{3})", PAGE)]
@@ -244,8 +246,7 @@ def test_the_example_worked_by_hand_is_right():
     worked = (step.mAP, usual.mAP, usual.mINP, other.mAP, other.mINP, a.mAP, b.mAP)
     assert [f"{value:.3f}" for value in worked if f"{value:.3f}" not in said] == []
     text = prose(PAGE)
-    assert both.rank(1) == 0.5 and both.rank(5) == 1
-    assert (
-        f"{both.mAP:.1%}".replace("%", " %") in text
-        and f"{both.mINP:.1%}".replace("%", " %") in text
-    )
+    assert both.rank(1) == 0.5
+    assert both.rank(5) == 1
+    assert f"{both.mAP:.1%}".replace("%", " %") in text
+    assert f"{both.mINP:.1%}".replace("%", " %") in text

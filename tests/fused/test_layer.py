@@ -67,7 +67,8 @@ def assert_fused_is_exact(module, tensors):
     ):
         value = value.double()
         limit = 4 * (other - value).norm() + 1e-5 * (1 + value.norm())
-        assert found.shape == value.shape and (found - value).norm() <= limit
+        assert found.shape == value.shape
+        assert (found - value).norm() <= limit
 
 
 @pytest.mark.parametrize("parts", PARTS)
@@ -117,7 +118,8 @@ def test_what_is_not_a_number_stays_so():
     x = maps(2, 8, 4, 3)
     x[1, 3, 2, 1] = float("nan")
     y = Layer("norm", 8, 8, True).fused(x)
-    assert y[:, 3].isnan().all() and not y[:, :3].isnan().any()
+    assert y[:, 3].isnan().all()
+    assert not y[:, :3].isnan().any()
     y = Layer("depthwise", 8, 8, True).fused(x)
     assert y.isnan().all()
 

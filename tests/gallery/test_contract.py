@@ -42,17 +42,23 @@ def gallery(request, tmp_path, monkeypatch):
 
 
 def test_a_new_gallery_is_empty(gallery):
-    assert gallery.new and len(gallery) == 0 and gallery.width() is None
-    assert gallery.recall("network") is None and list(gallery.entries()) == []
-    assert gallery.values("camera") == [] and gallery.missing(PATHS) == PATHS
+    assert gallery.new
+    assert len(gallery) == 0
+    assert gallery.width() is None
+    assert gallery.recall("network") is None
+    assert list(gallery.entries()) == []
+    assert gallery.values("camera") == []
+    assert gallery.missing(PATHS) == PATHS
     assert gallery.forget(Filter(identity="Anna"), "identity") == 0
     assert gallery.describe({PATHS[0]: About("Anna")}) == 0
 
 
 def test_what_was_added_is_there_and_can_be_searched_described_and_forgotten(gallery):
     gallery.add(PATHS, FEATURES, ABOUTS, ["state"] * 8)
-    assert len(gallery) == 8 and gallery.width() == 16
-    assert str(gallery.path) and (gallery.file is None or gallery.file == gallery.path)
+    assert len(gallery) == 8
+    assert gallery.width() == 16
+    assert str(gallery.path)
+    assert gallery.file is None or gallery.file == gallery.path
     for call in (gallery.images(), (images for images, _ in gallery.entries())):
         found = {str(path): about for images in call for path, about in images}
         assert found == ABOUTS
@@ -71,14 +77,16 @@ def test_what_was_added_is_there_and_can_be_searched_described_and_forgotten(gal
     )
     among = Filter(camera="1")
     assert {str(m.path) for m in gallery.search(FEATURES[:1], 9, among=among)[0]} == {*PATHS[1::3]}
-    assert gallery.values("camera") == ["0", "1", "2"] and gallery.values("identity") == ["Anna"]
+    assert gallery.values("camera") == ["0", "1", "2"]
+    assert gallery.values("identity") == ["Anna"]
     assert "nearest" not in "".join(nobody_has(gallery, Filter(camera="7")))
 
     assert gallery.describe({PATHS[0]: About("Berta"), "/other.jpg": About("Carla")}) == 1
     (described,) = next(iter(gallery.images(Filter(image=os.fsencode(PATHS[0])))))
     assert described[1] == ABOUTS[PATHS[0]]._replace(identity="Berta")
 
-    assert gallery.forget(Filter(identity="Anna"), "identity") == 4 and len(gallery) == 4
+    assert gallery.forget(Filter(identity="Anna"), "identity") == 4
+    assert len(gallery) == 4
     assert not any(gallery.images(Filter(identity="Anna")))
     assert len(gallery.search(FEATURES[:1], 9)[0]) == 4
     assert gallery.forget(Filter(identity="Anna"), "identity") == 0
@@ -88,7 +96,8 @@ def test_an_image_is_there_once_and_keeps_what_is_not_said_anew(gallery):
     gallery.add(PATHS[:2], FEATURES[:2], ABOUTS)
     gallery.add(PATHS[:1], FEATURES[:1], {PATHS[0]: About(camera="9")})
     about = {str(path): about for images in gallery.images() for path, about in images}
-    assert about[PATHS[0]] == ABOUTS[PATHS[0]]._replace(camera="9") and len(gallery) == 2
+    assert about[PATHS[0]] == ABOUTS[PATHS[0]]._replace(camera="9")
+    assert len(gallery) == 2
 
 
 def test_further_columns_are_kept_joined_and_asked_for(gallery):
@@ -137,7 +146,8 @@ def test_what_is_remembered_stays_as_it_was(gallery):
         "n": 1,
     }
     assert gallery.remember({"network": "other"}) == {"network": {"name": "ours"}}
-    assert gallery.recall("n") == 1 and gallery.recall("absent") is None
+    assert gallery.recall("n") == 1
+    assert gallery.recall("absent") is None
 
 
 @pytest.mark.parametrize(
@@ -158,7 +168,8 @@ def test_an_address_names_a_file_or_a_registered_engine(monkeypatch, tmp_path):
     monkeypatch.setattr("person_reid.gallery.gallery.GALLERIES", Registry("gallery", GALLERIES))
     register_gallery("mine", DictionaryGallery)
     assert open_gallery("mine://x").path == "mine://x"
-    assert file_at("mine:x") is None and file_at("C:\\a.index") is not None
+    assert file_at("mine:x") is None
+    assert file_at("C:\\a.index") is not None
     with pytest.raises(UserError, match="There is a gallery 'mine' already"):
         register_gallery("mine", DictionaryGallery)
     with pytest.raises(UserError, match=r"redis://x: no gallery 'redis'. .* milvus.*, mine"):

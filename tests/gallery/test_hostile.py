@@ -34,7 +34,8 @@ def test_a_full_disk_is_named_and_loses_nothing(index):
     index._rows(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(UserError, match=r"a\.index: the disk is full\. Make room"):
         index.add([f"more {name}" for name in NAMES], FEATURES)
-    assert len(index) == 400 and not index.database.in_transaction
+    assert len(index) == 400
+    assert not index.database.in_transaction
     index._rows(f"PRAGMA max_page_count = {2 * pages}")
     index.add([f"more {name}" for name in NAMES], FEATURES)
     assert len(SearchIndex(index.path)) == 800
@@ -230,11 +231,14 @@ def test_lists_are_those_of_the_index_and_a_full_disk_costs_only_time(
     with monkeypatch.context() as patch:
         patch.setattr(faiss, "write_index", fail)
         assert len(index.search(FEATURES[:1], 3)[0]) == 3
-    assert "not saved (write error" in capsys.readouterr().err and latest_file(index) == (None, 0)
+    assert "not saved (write error" in capsys.readouterr().err
+    assert latest_file(index) == (None, 0)
     index._lists = None
     index.prepare()
     file, reached = latest_file(index)
-    assert file and reached == 400 and inverted_lists._read(file, mapped=False).ntotal == 400
+    assert file
+    assert reached == 400
+    assert inverted_lists._read(file, mapped=False).ntotal == 400
 
 
 OTHER_VALUES = ["7", "-1", "1e30", "NULL", "'text'", "X'00ff'", "''", "9223372036854775807"]
@@ -335,7 +339,8 @@ def test_more_answers_than_images_cost_no_more_than_there_are(index, k, exact, m
     index.prepare()
     tracemalloc.start()
     found = index.search(FEATURES[:2], k, exact=exact)
-    assert [len(row) for row in found] == [400, 400] and tracemalloc.get_traced_memory()[1] < 1e8
+    assert [len(row) for row in found] == [400, 400]
+    assert tracemalloc.get_traced_memory()[1] < 1e8
     tracemalloc.stop()
 
 
@@ -348,6 +353,8 @@ def test_what_is_forgotten_is_forgotten_on_a_full_disk(index, monkeypatch, caplo
         return run(command, values)
 
     monkeypatch.setattr(index, "_rows", full)
-    assert index.forget(Filter(image="7.jpg"), "image") == 1 and len(index) == 399
-    assert "disk is full" in caplog.text and "forgotten and overwritten" in caplog.text
+    assert index.forget(Filter(image="7.jpg"), "image") == 1
+    assert len(index) == 399
+    assert "disk is full" in caplog.text
+    assert "forgotten and overwritten" in caplog.text
     assert FEATURES[7].astype("<f2").tobytes() not in index.path.read_bytes()

@@ -41,9 +41,8 @@ def test_a_score_is_that_of_the_best_images_and_of_the_means(starts):
 
 def test_of_one_image_a_person_is_the_image():
     names, best, mean = best_and_mean([FEATURES[:1]], [(["one"], FEATURES[1:2])])
-    assert names == ["one"] and best.item() == pytest.approx(mean.item()) == pytest.approx(
-        FEATURES[0] @ FEATURES[1]
-    )
+    assert names == ["one"]
+    assert best.item() == pytest.approx(mean.item()) == pytest.approx(FEATURES[0] @ FEATURES[1])
 
 
 def test_without_people_there_is_a_word():
@@ -66,8 +65,12 @@ def index(tmp_path):
 def test_each_person_is_named_if_the_score_reaches_the_threshold(index):
     queries = FEATURES[[5, 6]]
     ben, stranger = identify(index, queries, threshold=0.9)
-    assert ben.identity == ben.nearest == "Ben" and ben.known and ben.score == pytest.approx(1)
-    assert stranger.identity is None and stranger.known is False and stranger.nearest
+    assert ben.identity == ben.nearest == "Ben"
+    assert ben.known
+    assert ben.score == pytest.approx(1)
+    assert stranger.identity is None
+    assert stranger.known is False
+    assert stranger.nearest
     names, scores = person_scores([queries[:1]], [(["Anna"] * 5 + ["Ben"], FEATURES[:6])])
     assert ben.second == names[0] == "Anna"
     assert ben.margin == pytest.approx(scores[0, 1] - scores[0, 0])
@@ -76,12 +79,15 @@ def test_each_person_is_named_if_the_score_reaches_the_threshold(index):
 
 def test_without_a_threshold_it_says_who_is_nearest_and_names_nobody(index):
     (found,) = identify(index, FEATURES[5:6])
-    assert found.nearest == "Ben" and found.known is None and found.identity is None
+    assert found.nearest == "Ben"
+    assert found.known is None
+    assert found.identity is None
 
 
 def test_all_images_of_a_track_are_one_person(index):
     track, single = identify(index, [FEATURES[1:4], FEATURES[5]], threshold=0.5)
-    assert track.identity == "Anna" and single.identity == "Ben"
+    assert track.identity == "Anna"
+    assert single.identity == "Ben"
     means = FEATURES[1:4].mean(axis=0), FEATURES[:5].mean(axis=0)
     cosine = means[0] @ means[1] / np.linalg.norm(means[0]) / np.linalg.norm(means[1])
     assert track.score == pytest.approx((1 + cosine) / 2, abs=1e-6)
@@ -89,7 +95,8 @@ def test_all_images_of_a_track_are_one_person(index):
 
 def test_a_filter_leaves_people_out_and_says_so_if_nobody_is_left(index):
     (found,) = identify(index, FEATURES[5:6], threshold=0.9, among=Filter(camera="1"))
-    assert found.nearest == "Anna" and (found.second, found.margin, found.identity) == (None,) * 3
+    assert found.nearest == "Anna"
+    assert (found.second, found.margin, found.identity) == (None,) * 3
     for which, words in (
         (Filter(identity="Ana"), r"No image has the identity Ana\. Did you mean 'Anna'\?"),
         (Filter(camera="7"), r"No image has the camera 7\. There are: 1, 2, 3\."),

@@ -73,7 +73,8 @@ def test_what_was_added_later_is_found_and_a_reopened_index_holds_all(features, 
     filled(tmp_path / "a.index", features, stop=1000).close()
     filled(tmp_path / "a.index", features, 1000).close()
     index = SearchIndex(tmp_path / "a.index")
-    assert len(index) == 3000 and paths(index.search(features[[2500, 3]], 1)) == [
+    assert len(index) == 3000
+    assert paths(index.search(features[[2500, 3]], 1)) == [
         ["2500.jpg"],
         ["3.jpg"],
     ]
@@ -88,7 +89,8 @@ def test_a_path_is_held_once_and_a_changed_file_is_missing(features, tmp_path):
     image.write_bytes(b"newer")
     assert index.missing([image, "other.jpg"]) == [image, "other.jpg"]
     index.add([image], features[1:2])
-    assert len(index) == 1 and index.search(features[1:2], 5)[0][0].similarity == pytest.approx(1)
+    assert len(index) == 1
+    assert index.search(features[1:2], 5)[0][0].similarity == pytest.approx(1)
     assert index.search(features[1:2], 5)[0][0].path == image
     image.write_bytes(b"other")  # as long as before
     os.utime(image, (1, 1))
@@ -111,7 +113,8 @@ def test_similarities_are_cosines_whatever_the_length_of_the_features(
     index = SearchIndex(tmp_path / "a.index")
     index.add(names(0, 3000), 3 * features)
     (best, *_) = index.search(5 * features[7:8], 3)[0]
-    assert best.path.name == "7.jpg" and best.similarity == pytest.approx(1)
+    assert best.path.name == "7.jpg"
+    assert best.similarity == pytest.approx(1)
 
 
 def test_lists_are_kept_extended_and_made_anew(features, tmp_path, small_limit):
@@ -124,7 +127,8 @@ def test_lists_are_kept_extended_and_made_anew(features, tmp_path, small_limit):
     index = filled(path, features, 1000, 1500)
     assert paths(index.search(features[1400:1401], 1)) == [["1400.jpg"]]
     second, reached = latest_file(index)
-    assert reached == 1500 and not first.exists()
+    assert reached == 1500
+    assert not first.exists()
     assert index.lists().index.ntotal == len(index) == 1500
     before = second.stat().st_mtime_ns
     again = SearchIndex(path)
@@ -186,7 +190,8 @@ def test_images_that_come_while_lists_are_made_are_listed_once(
     monkeypatch.setattr(module, "EXACT", 500)
     assert latest_file(index)[1] == index.last_id() == 1100
     (answer,) = paths(index.search(features[1050:1051], 10))
-    assert answer[0] == "1050.jpg" and len(set(answer)) == 10
+    assert answer[0] == "1050.jpg"
+    assert len(set(answer)) == 10
     assert index.lists().index.ntotal == 1100
 
 
@@ -257,7 +262,8 @@ def test_a_kill_in_the_middle_of_an_addition_loses_nothing_that_was_added(tmp_pa
         process.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
         promised = max(map(int, [*printed, *process.communicate(timeout=60)[0].split()]))
         index = SearchIndex(path)
-        assert len(index) >= promised and len(index) % 1000 == 0
+        assert len(index) >= promised
+        assert len(index) % 1000 == 0
         assert index.search(np.eye(1000)[7:8], 1)[0][0] == Found(Path("7.jpg"), 1.0)
         assert index.database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         index.close()
@@ -295,9 +301,8 @@ def test_two_processes_write_while_four_read(tmp_path):
     ]
     assert [process.communicate(timeout=120)[0] for process in processes] == ["saw them all\n"] * 6
     index = SearchIndex(path)
-    assert len(index) == 400 and paths(index.search(np.eye(400), 1)) == [
-        [name] for name in names(0, 400)
-    ]
+    assert len(index) == 400
+    assert paths(index.search(np.eye(400), 1)) == [[name] for name in names(0, 400)]
     assert index.database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 

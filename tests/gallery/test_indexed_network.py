@@ -42,8 +42,11 @@ def test_the_network_that_an_index_remembers_is_found(tmp_path, flags, run):
     index = SearchIndex(tmp_path / "a.index")
     index.remember({"network": NOTHING | flags})
     found = network_of(index)
-    assert run_of(found) == run and found.no_flip and vars(found)["linear_num"] is None
-    assert found.from_run == flags.get("from") and found.height == flags.get("height")
+    assert run_of(found) == run
+    assert found.no_flip
+    assert vars(found)["linear_num"] is None
+    assert found.from_run == flags.get("from")
+    assert found.height == flags.get("height")
     assert (found.backbone, found.engine) == (flags.get("backbone"), flags.get("engine"))
 
 
@@ -51,7 +54,8 @@ def test_networks_are_equal_whatever_is_said_of_them_besides():
     flags = {"weights": "a.pth", "backbone": "test_resnet", "no_flip": True}
     network = NetworkRef.from_json(flags)
     assert network == NetworkRef.from_json({"name": "small", "height": None, "bgr": False} | flags)
-    assert network == NetworkRef.from_json(network.to_json()) and hash(network)
+    assert network == NetworkRef.from_json(network.to_json())
+    assert hash(network)
     assert network != NetworkRef.from_json(flags | {"height": 64})
     assert (network.kind, network.place, str(network)) == ("weights", "a.pth", "test_resnet a.pth")
     assert network.contradicted(flags | {"weights": "b.pth"}) == []

@@ -127,7 +127,8 @@ def test_an_index_that_forgot_nearly_all_is_still_searched(tmp_path, monkeypatch
 
     monkeypatch.setattr(inverted_lists, "_train", meanwhile)
     (found,) = index.search(features[7:8], 3)
-    assert found[0].path.name == "7.jpg" and len(found) == 3
+    assert found[0].path.name == "7.jpg"
+    assert len(found) == 3
 
 
 @pytest.mark.parametrize("exact", [False, True])
@@ -171,7 +172,8 @@ def test_a_few_newer_images_are_found_before_the_lists_take_them_in(path, monkey
     assert index.search(FEATURES[1050:1051], 1)[0][0].path.name == "1050.jpg"
     assert list(path.parent.glob("*.lists")) == [lists]
     assert_right(add(path, 1100, 1101))
-    assert not lists.exists() and index.lists().last == 1101
+    assert not lists.exists()
+    assert index.lists().last == 1101
 
 
 def test_lists_that_take_in_images_lose_those_that_were_replaced(path, monkeypatch, capsys):
@@ -182,7 +184,8 @@ def test_lists_that_take_in_images_lose_those_that_were_replaced(path, monkeypat
     assert index.lists().index.ntotal == 1000
     add(path, 49, 50)
     assert_right(index)
-    assert index.lists().index.ntotal == 1000 and index.lists().last == index.last_id() == 1050
+    assert index.lists().index.ntotal == 1000
+    assert index.lists().last == index.last_id() == 1050
     held = index.lists().index.invlists
     ids = [held.get_single_id(part, i) for part in range(31) for i in range(held.list_size(part))]
     assert sorted(ids) == list(range(51, 1051))
@@ -207,7 +210,8 @@ def test_a_filter_that_admits_few_images_compares_them_all(path, monkeypatch):
 def test_features_that_sixty_four_does_not_divide_are_held_by_a_byte_each(tmp_path):
     index = SearchIndex(tmp_path / "a.index")
     index.add(NAMES, FEATURES)
-    assert index.codes == "pq64" and index.lists().index.code_size == FEATURES.shape[1]
+    assert index.codes == "pq64"
+    assert index.lists().index.code_size == FEATURES.shape[1]
     assert index.search(FEATURES[7:8], 1)[0][0].path.name == "7.jpg"
 
 
@@ -320,7 +324,8 @@ def test_lists_whose_features_are_damaged_give_no_answer(path, value):
     with suppress(UserError):  # or, as a NaN is nobody's neighbour, others are found
         for row in SearchIndex(path).search(QUERIES, 3):
             assert all(abs(match.similarity) <= 1.001 for match in row)
-            assert all(match.path.name != held for match in row) and np.isnan(value)
+            assert all(match.path.name != held for match in row)
+            assert np.isnan(value)
 
 
 @pytest.mark.parametrize("length", [0, 3, 1000, 50_000])

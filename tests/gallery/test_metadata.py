@@ -235,7 +235,8 @@ def test_what_means_nothing_is_refused_before_anything_is_touched(day):
     }.items():
         with pytest.raises(UserError, match=re.escape(words)):
             work()
-    assert day.path.read_bytes() == before and len(day) == 3
+    assert day.path.read_bytes() == before
+    assert len(day) == 3
     day.add((path for path in ["a.jpg", Path("b.jpg")]), list(FEATURES[5:7]))
     assert len(day) == 5
 
@@ -317,7 +318,8 @@ def test_nothing_of_what_is_forgotten_is_left_in_any_file(index, which, tmp_path
         for i, about in enumerate(WHO)
         if fits(about, which) and which.image in (None, PATHS[i].encode())
     }
-    assert traces(tmp_path, gone) == gone and replaced(tmp_path)
+    assert traces(tmp_path, gone) == gone
+    assert replaced(tmp_path)
     assert index.forget(which, "words") == len(gone) > 0
     assert traces(tmp_path, range(len(PATHS))) == set(range(len(PATHS))) - gone
     assert not replaced(tmp_path)
@@ -351,7 +353,8 @@ def test_lists_that_are_made_while_another_process_forgets_leave_no_trace_either
     assert traces(tmp_path, gone) == set()
     monkeypatch.setattr(inverted_lists, "_tune", tune)
     SearchIndex(index.path).search(FEATURES[:5], 20)
-    assert list(tmp_path.glob("*.lists")) and traces(tmp_path, gone) == set()
+    assert list(tmp_path.glob("*.lists"))
+    assert traces(tmp_path, gone) == set()
 
 
 def test_an_interruption_before_the_file_is_rewritten_leaves_no_trace_either(
@@ -413,7 +416,8 @@ def test_an_index_of_version_02_is_read_and_grows(written_in_02, by_lists, monke
     content = path.read_bytes()
     index = SearchIndex(path)
     (found,) = index.search(FEATURES[:1], 1, exact=True, among=Filter(track=WHO[0].track))
-    assert found[0].about == WHO[0] and index.recall("network") == {"name": "ours"}
+    assert found[0].about == WHO[0]
+    assert index.recall("network") == {"name": "ours"}
     assert path.read_bytes() == content  # reading changes nothing
     assert index.search(FEATURES[:1], 1)[0][0].path.as_posix() == PATHS[0]
     index.add(["/new.jpg"], -FEATURES[:1], {"/new.jpg": About("Anna")})
@@ -463,7 +467,8 @@ def test_what_is_known_comes_from_the_list_the_name_exif_or_the_file(tmp_path):
     folder = about_images(paths[:1], pattern=rf"{tmp_path.name}/(?P<track>\d+)(?P<source>x)?")[
         paths[0]
     ]
-    assert folder.track == "7" and folder.source is None
+    assert folder.track == "7"
+    assert folder.source is None
     # Below the folder that was named, as prepare.py reads it; a folder above is found if need be.
     below = about_images(paths[:1], pattern="(?P<identity>[^/]+)/", folders=[tmp_path.parent])
     assert below[paths[0]].identity == tmp_path.name

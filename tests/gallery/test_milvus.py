@@ -152,12 +152,15 @@ def test_what_is_not_given_stays_and_what_changed_is_missing(own_pair, features,
         )
         gallery.add([image], features[1:2], {image: About("Berta")})
         assert gallery.describe({image: About(camera="8"), "no such": About("Cleo")}) == 1
-        assert len(gallery) == COUNT + 1 and gallery.missing([image]) == []
+        assert len(gallery) == COUNT + 1
+        assert gallery.missing([image]) == []
         ((found,),) = gallery.search(features[1:2], 1, among=Filter(image=os.fsencode(image)))
-        assert found.about == About("Berta", "8") and found.similarity == pytest.approx(1, abs=1e-5)
+        assert found.about == About("Berta", "8")
+        assert found.similarity == pytest.approx(1, abs=1e-5)
         image.write_bytes(b"newer")
         assert gallery.missing([image]) == [image]
-        assert gallery.forget(Filter(identity="Berta"), "identity") == 1 and len(gallery) == COUNT
+        assert gallery.forget(Filter(identity="Berta"), "identity") == 1
+        assert len(gallery) == COUNT
         image.write_bytes(b"new")
 
 
@@ -253,7 +256,8 @@ def test_a_server_holds_float16_and_a_graph_of_bytes_and_answers_as_exactly_as_f
         "feature": "HNSW_SQ",
         **dict.fromkeys(FACT_NAMES, "INVERTED"),
     }
-    assert how["num_shards"] == 5 and how["consistency_level"] == "Strong"
+    assert how["num_shards"] == 5
+    assert how["consistency_level"] == "Strong"
     queries = unit_rows(features[:3] + 0.1)
     exact = queries @ features.T
     for row, similarities in zip(gallery.search(queries, 7), exact, strict=True):
@@ -279,7 +283,8 @@ def test_similarities_are_of_the_stored_features_once_the_graph_has_been_built(
     for row, similarities in zip(gallery.search(features[:5], 3), exact, strict=True):
         found = [similarities[PATHS.index(str(match.path))] for match in row]
         np.testing.assert_allclose([match.similarity for match in row], found, atol=1e-6)
-        assert found == sorted(found, reverse=True) and found[0] == pytest.approx(1, abs=1e-6)
+        assert found == sorted(found, reverse=True)
+        assert found[0] == pytest.approx(1, abs=1e-6)
     index = gallery.client.describe_index("people", "feature")
     assert index["index_type"] == "HNSW_SQ"
     assert set(gallery.client.list_indexes("people")) == {"feature", *FACT_NAMES}
@@ -318,10 +323,12 @@ def test_a_collection_of_an_earlier_version_goes_on(tmp_path, features, caplog):
         assert found.similarity == pytest.approx(float(features[0] @ row), abs=1e-6)
     assert gallery.client.describe_index("people", "feature")["index_type"] == "AUTOINDEX"
     assert gallery.describe({"/a.jpg": About("Carla", more={"store": "3"})}) == 1
-    assert "further columns are left out" in caplog.text and gallery.recall("version") is None
+    assert "further columns are left out" in caplog.text
+    assert gallery.recall("version") is None
     with pytest.raises(UserError, match="where: an earlier version made this gallery"):
         gallery.search(features[:1], 2, among=Filter(where={"store": "3"}))
-    assert gallery.forget(Filter(identity="Carla"), "identity") == 1 and len(gallery) == 1
+    assert gallery.forget(Filter(identity="Carla"), "identity") == 1
+    assert len(gallery) == 1
     gallery.close()
 
 
@@ -390,7 +397,8 @@ def test_a_server_with_tls_and_a_token_is_reached(token, tmp_path, monkeypatch, 
     gallery = MilvusGallery(f"milvus+tls://localhost:{port}/people")
     gallery.server.served = False  # Milvus Lite has no float16
     gallery.add(PATHS[:3], features[:3])
-    assert len(gallery) == 3 and gallery.remember({"a": 1}) == {"a": 1}
+    assert len(gallery) == 3
+    assert gallery.remember({"a": 1}) == {"a": 1}
     gallery.close()
     server.stop(0)
     database.close()
@@ -407,7 +415,8 @@ def test_a_second_process_finds_what_the_first_has_made(tmp_path, features):
     )
     subprocess.run([sys.executable, "-c", code, address], check=True, cwd=ROOT)
     gallery = open_gallery(address, new=False)
-    assert gallery.recall("network") == 1 and len(gallery) == 1
+    assert gallery.recall("network") == 1
+    assert len(gallery) == 1
     assert str(gallery.search(features[:1], 1)[0][0].path) == "/a.jpg"
     gallery.close()
 

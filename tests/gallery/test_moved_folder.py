@@ -67,7 +67,8 @@ def test_a_moved_folder_is_read_as_it_is_now(project, here):
     with closing(SearchIndex(place / "people.index")) as index:
         assert [path for some in index.images() for path, _ in some] == expected
         assert [match.path for (match,) in index.search(FEATURES, 1)] == expected
-        assert index.missing(expected) == [] and gone(index) == []
+        assert index.missing(expected) == []
+        assert gone(index) == []
         assert index.missing([project / "crops" / "0.jpg"]) != []
         for which in (Filter(image=expected[1]), Filter(images=(expected[1],))):
             assert next(index.images(which)) == [(expected[1], About())]
@@ -77,7 +78,8 @@ def test_a_moved_folder_is_read_as_it_is_now(project, here):
         assert index.recall("words") == [str(place / "net.pth"), "net.pth"]
         (found,) = recorded_tracks(index)
         assert found.indexed_at == [record(project).path, record(project).frames]
-        assert found.path == record(place).path and found.crops == record(place).crops
+        assert found.path == record(place).path
+        assert found.crops == record(place).crops
     assert (place / "people.index").read_bytes() == content
 
 
@@ -95,17 +97,20 @@ def test_the_first_change_writes_the_new_paths_and_others_see_them(project, here
         stored = {os.fsdecode(path) for (path,) in index._rows("SELECT path FROM images")}
         assert stored == {*map(str, expected)}
         for each in (index, reader):
-            assert each.missing(expected) == [] and len(each) == 6
+            assert each.missing(expected) == []
+            assert len(each) == 6
             assert next(each.images(Filter(identity="Berta")))[0][0] == expected[1]
             assert recorded_tracks(each)[0].path == record(place).path
         assert not [*index.changed_rows()]
         index.add(expected[:1], FEATURES[:1])
-        assert len(index) == 6 and index.forget(Filter(image=expected[0]), "image") == 1
+        assert len(index) == 6
+        assert index.forget(Filter(image=expected[0]), "image") == 1
         assert not_forgotten(index, index.missing(expected)) == []
     again = place.rename(here / "again")  # what was forgotten is known again there
     with closing(SearchIndex(again / "people.index")) as index:
         new = index.missing(images_of(again, here / "other.jpg"))
-        assert new == [again / "crops" / "0.jpg"] and not_forgotten(index, new) == []
+        assert new == [again / "crops" / "0.jpg"]
+        assert not_forgotten(index, new) == []
         assert not_forgotten(index, new, allowed=True) == new == not_forgotten(index, new)
 
 
@@ -120,9 +125,11 @@ def test_forgetting_in_a_moved_folder_takes_the_images_that_were_meant(project, 
     place = moved(project)
     with closing(SearchIndex(place / "people.index")) as index:
         first = place / "people.crops" / "film-1" / cut[0].name
-        assert index.forget(Filter(image=first), "image") == 1 and not first.exists()
+        assert index.forget(Filter(image=first), "image") == 1
+        assert not first.exists()
         assert index.forget(Filter(source="film-1"), "source") == 1
-        assert not (place / "people.crops" / "film-1").exists() and len(index) == 6
+        assert not (place / "people.crops" / "film-1").exists()
+        assert len(index) == 6
         assert recorded_tracks(index) == []
 
 
@@ -169,8 +176,10 @@ def test_an_older_index_that_moved_is_relocated_by_its_command(project, here, ca
 
 def test_a_path_moves_if_it_is_below_the_folder():
     below = MovedFolder(Path("/a"), Path("/a/b"))
-    assert below.now_of(b"/a/c/1.jpg") == b"/a/b/c/1.jpg" and below.stored(b"/a/b/c") == b"/a/c"
+    assert below.now_of(b"/a/c/1.jpg") == b"/a/b/c/1.jpg"
+    assert below.stored(b"/a/b/c") == b"/a/c"
     assert below.stored(b"/a/c") == b""
     for path in ("/ab/1.jpg", "a/1.jpg", "1.jpg", "no path"):
-        assert below.now(path) == path and below.now_of(path.encode()) == path.encode()
+        assert below.now(path) == path
+        assert below.now_of(path.encode()) == path.encode()
     assert MovedFolder(Path("/"), Path("/a")).now_of(b"/1.jpg") == b"/a/1.jpg"

@@ -73,7 +73,8 @@ def test_an_unknown_camera_has_the_mean_of_all(index):
     norm = CameraNorm(FEATURES, CAMERAS)
     found = gallery.moved(QUERIES, [None] * 10)
     np.testing.assert_allclose(found, norm(QUERIES, ["nobody knows"] * 10), atol=1e-6)
-    assert len(gallery) == len(index) and gallery.path == index.path
+    assert len(gallery) == len(index)
+    assert gallery.path == index.path
     assert gallery.values("camera") == ["1", "2"]
 
 

@@ -61,16 +61,21 @@ def found(index, images):
 def test_features_change_and_all_that_is_known_stays(images, network):
     with closing(SearchIndex("people.index")) as index:
         index.forget(Filter(image=images[5]), "image")
-        assert reindex_images(index, CONFIG) == 5 and index.width() == 16
+        assert reindex_images(index, CONFIG) == 5
+        assert index.width() == 16
         assert [match.path for (match,) in index.search(NEW[:5], 1)] == images[:5]
         assert index.search(NEW[:1], 1)[0][0].about == KNOWN
         assert (index.recall("network"), index.recall("probe")) == ({"name": "better"}, [0, 1])
-        assert index.recall("weights_sha256") is None and index.recall("network place 1") is None
-        assert index.recall("decided 1") and not_forgotten(index, images) == images[:5]
-        assert not [*index.changed_rows()] and not next_file(index.path).exists()
+        assert index.recall("weights_sha256") is None
+        assert index.recall("network place 1") is None
+        assert index.recall("decided 1")
+        assert not_forgotten(index, images) == images[:5]
+        assert not [*index.changed_rows()]
+        assert not next_file(index.path).exists()
         assert reindex_images(index, CONFIG) == 5  # again, with the same network
         checksums = index._rows("SELECT count(checksum) FROM images")
-        assert checksums == [(5,)] and not [*index.changed_rows()]
+        assert checksums == [(5,)]
+        assert not [*index.changed_rows()]
 
 
 def test_an_interrupted_run_goes_on_and_the_index_stays_as_it_was(images, network, monkeypatch):
@@ -90,7 +95,8 @@ def test_an_interrupted_run_goes_on_and_the_index_stays_as_it_was(images, networ
             reindex_images(index, other)
     with closing(SearchIndex("people.index")) as index:
         reindex_images(index, CONFIG)
-        assert network == [*range(6)] and found(index, images) == KNOWN
+        assert network == [*range(6)]
+        assert found(index, images) == KNOWN
 
 
 def test_images_that_others_add_and_forget_meanwhile_are_as_they_left_them(
@@ -132,4 +138,5 @@ def test_images_that_are_gone_or_changed_are_named_before_anything_is_read(image
         pytest.raises(UserError, match=words),
     ):
         reindex_images(index, CONFIG)
-    assert network == [] and not next_file("people.index").exists()
+    assert network == []
+    assert not next_file("people.index").exists()

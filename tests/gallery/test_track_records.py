@@ -48,7 +48,8 @@ def test_a_track_file_has_the_record_that_came_last(index, tmp_path):
 def test_a_record_reads_its_tracks(tmp_path):
     (tmp_path / "tracks.txt").write_text("1,7,5,10,20,40,0.9,2,-1\n6,7,5,10,20,40,0.9,2,-1\n")
     (track,) = record_of(tmp_path / "tracks.txt", classes="2").read()
-    assert track.number == 7 and track.last == 0.5
+    assert track.number == 7
+    assert track.last == 0.5
 
 
 def test_a_damaged_record_is_said(index):
@@ -66,7 +67,8 @@ def test_a_record_of_another_version_is_read_or_named(index):
     index.remember({"tracks 1": values | {"weather": "rain"}})
     assert recorded_tracks(index) == [record]
     record_tracks(index, record)
-    assert index.recall("tracks 1")["weather"] == "rain" and index.recall("tracks 2") is None
+    assert index.recall("tracks 1")["weather"] == "rain"
+    assert index.recall("tracks 2") is None
     index.remember({"tracks 2": {"version": 9, "file": "b"}})
     with pytest.raises(
         UserError, match=r"record of track file 2: of version 9; .* up to 1\. Update"

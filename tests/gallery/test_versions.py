@@ -39,11 +39,13 @@ def test_a_file_of_version_1_is_read_as_it_is(old):
     found = index.search(FEATURES, 1)
     assert [str(match.path) for (match,) in found] == PATHS
     berta = About("Berta", "0", "2026-11-01 08:30:00Z", "4", "film")
-    assert found[0][0].about == berta and index.recall("network") == {"name": "ours"}
+    assert found[0][0].about == berta
+    assert index.recall("network") == {"name": "ours"}
     assert next(index.images(Filter(identity="Berta")))[0][1] == berta
     assert not any(index.images(Filter(where={"store": "3"})))
     index.close()
-    assert old.read_bytes() == content and version(old) == 0
+    assert old.read_bytes() == content
+    assert version(old) == 0
 
 
 def test_an_index_is_brought_up_to_date_when_something_is_first_written(old, caplog):
@@ -51,7 +53,8 @@ def test_an_index_is_brought_up_to_date_when_something_is_first_written(old, cap
     index, reader = SearchIndex(old), SearchIndex(old)
     assert len(reader.search(FEATURES[:1], 9)[0]) == 6
     assert index.describe({PATHS[0]: About(more={"store": "3"})}) == 1
-    assert "brought to version 2" in caplog.text and version(old) == schema.VERSION
+    assert "brought to version 2" in caplog.text
+    assert version(old) == schema.VERSION
     for each in (index, reader):
         found = each.search(FEATURES[:1], 9, among=Filter(where={"store": "3"}))[0]
         assert [(str(match.path), match.about.more) for match in found] == [
@@ -59,7 +62,8 @@ def test_an_index_is_brought_up_to_date_when_something_is_first_written(old, cap
         ]
     assert len(index.search(FEATURES[:1], 9)[0]) == 6
     index.add(["/new.jpg"], FEATURES[:1])
-    assert index.forget(Filter(identity="Anna"), "identity") == 3 and len(reader) == 4
+    assert index.forget(Filter(identity="Anna"), "identity") == 3
+    assert len(reader) == 4
 
 
 def test_an_upgrade_that_is_interrupted_changes_nothing(old, monkeypatch):
@@ -90,7 +94,8 @@ def test_a_program_of_version_1_may_change_what_this_one_wrote(old):
     index.add(PATHS, FEATURES, {PATHS[1]: About("Anna", more={"store": "3"})})
     index._rows("UPDATE images SET camera = '7' WHERE path = ?", (PATHS[1].encode(),))
     found = index.search(FEATURES[1:2], 1, among=Filter(camera="7"))[0][0]
-    assert found.about.camera == "7" and found.about.more == {"store": "3"}
+    assert found.about.camera == "7"
+    assert found.about.more == {"store": "3"}
 
 
 def test_columns_of_ones_own_are_kept_filtered_and_joined(tmp_path):
@@ -121,10 +126,12 @@ def test_a_search_sees_its_own_state_while_others_write_and_forget(tmp_path):
         forgetting = threading.Thread(target=forget_first, args=(tmp_path / "a.index",))
         forgetting.start()
         forgetting.join(0.3)
-        assert forgetting.is_alive() and len(other) == 6  # it waits for the search to end
+        assert forgetting.is_alive()  # it waits for the search to end
+        assert len(other) == 6
         assert len(index._rows("SELECT * FROM images")) == 6
     forgetting.join(20)
-    assert not forgetting.is_alive() and len(index) == 6
+    assert not forgetting.is_alive()
+    assert len(index) == 6
     for file in tmp_path.iterdir():
         assert PATHS[0].encode() not in file.read_bytes()
 
@@ -146,7 +153,8 @@ def test_who_forgets_does_not_keep_writers_waiting_while_a_search_runs(tmp_path,
             time.sleep(0.01)
         assert forgetting.is_alive()
     forgetting.join(20)
-    assert len(index) == 25 and not forgetting.is_alive()
+    assert len(index) == 25
+    assert not forgetting.is_alive()
 
 
 def forget_first(path):

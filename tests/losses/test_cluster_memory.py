@@ -73,7 +73,8 @@ def test_the_hardest_image_of_each_cluster_moves_its_center():
     before = loss.centers.clone()
     loss(features, labels)
     torch.testing.assert_close(loss.centers, expected)
-    assert torch.equal(loss.centers[-1], before[-1]) and not torch.equal(loss.centers, before)
+    assert torch.equal(loss.centers[-1], before[-1])
+    assert not torch.equal(loss.centers, before)
 
 
 def test_the_last_image_of_a_batch_moves_the_center_of_its_cluster():
@@ -112,7 +113,8 @@ def test_half_precision_computes_in_float32():
     with torch.autocast("cpu", torch.bfloat16):
         found = memory()(features.detach().bfloat16(), labels)
     exact = memory()(features.detach().bfloat16().float(), labels)
-    assert found.dtype == torch.float32 and np.isclose(float(found), float(exact))
+    assert found.dtype == torch.float32
+    assert np.isclose(float(found), float(exact))
 
 
 def slow_proxy_loss(features, labels, loss, hardest):

@@ -38,7 +38,8 @@ def test_a_network_of_ones_own_is_one_entry_and_trains(blocks, stride, height):
     features, logits = network(images)
     cross_entropy(logits, labels).backward()
     optimizer.step()
-    assert features.shape == (4, 512) and not torch.equal(network.model[0].weight, before)
+    assert features.shape == (4, 512)
+    assert not torch.equal(network.model[0].weight, before)
 
 
 def test_a_network_of_timm_is_one_line(blocks):

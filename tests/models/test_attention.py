@@ -98,7 +98,8 @@ def test_half_precision_weighs_channels_as_float32_does(dtype):
     expected = module(maps)
     with torch.autocast("cpu", dtype):
         found = module(maps)
-    assert found.dtype == torch.float32 and torch.equal(found, expected)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("kind, second", [("fpb", ChannelAttention), ("plr", SEModule)])
@@ -202,7 +203,8 @@ def test_looking_for_the_places_leaves_the_statistics_of_norms():
         "resnet18", weights="none", size=(64, 32), attention="se:layer4"
     ).state_dict()
     variances = [value for name, value in state.items() if name.endswith("running_var")]
-    assert len(variances) == 20 and all((variance == 1).all() for variance in variances)
+    assert len(variances) == 20
+    assert all((variance == 1).all() for variance in variances)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,8 @@ def test_every_network_builds_and_runs_at_its_own_size(name):
         return maps.amax((2, 3))
 
     assert entry.feature(module, images, pooling).shape == (2, entry.dim)
-    assert len(shapes[0]) == 4 and shapes[0][:2] == (2, entry.channels)
+    assert len(shapes[0]) == 4
+    assert shapes[0][:2] == (2, entry.channels)
     if entry.own_feature:
         assert entry.feature(module, images).shape == (2, entry.dim)
     assert entry.licence() not in ("", "unknown")
@@ -95,7 +96,8 @@ def test_googlenet_is_the_same_from_random_weights_and_from_trained_ones(monkeyp
 def check_embedding(name, size):
     network = create_model(name, 5, linear_num=8, weights="none", size=size)
     features, logits = network(torch.randn(2, 3, *size))
-    assert features.shape == (2, 8) and logits.shape == (2, 5)
+    assert features.shape == (2, 8)
+    assert logits.shape == (2, 5)
     logits.sum().backward()
     assert create_model(name, weights="none", size=size).dim == find_backbone(name).dim
 
@@ -119,7 +121,8 @@ def check_embedding(name, size):
 )
 def test_the_layout_of_a_timm_network_is_found(name, size, maps, dim):
     module, entry, images = on_meta(name)
-    assert entry.size == size and entry.dim == dim == entry.feature(module, images).shape[1]
+    assert entry.size == size
+    assert entry.dim == dim == entry.feature(module, images).shape[1]
     assert (tuple(entry.feature_map(module, images).shape) if entry.has_map else None) == maps
 
 
@@ -190,7 +193,8 @@ def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     with pytest.raises(UserError, match="could not be fetched"):
         create_model("mobilenetv3_small", 3, pretrained=True)
-    assert len(asked) == 1 and asked[0][1] <= 5
+    assert len(asked) == 1
+    assert asked[0][1] <= 5
     assert not huggingface_hub.constants.HF_HUB_OFFLINE
 
 
@@ -272,7 +276,8 @@ def test_stride_1_is_refused_where_there_is_no_single_last_halving():
 def test_drop_path_reaches_the_blocks(name):
     module, _, _ = on_meta(name, drop_path=0.3)
     rates = [layer.drop_prob for layer in module.modules() if isinstance(layer, DropPath)]
-    assert max(rates) == pytest.approx(0.3, abs=0.05) and rates == sorted(rates)
+    assert max(rates) == pytest.approx(0.3, abs=0.05)
+    assert rates == sorted(rates)
 
 
 def test_the_published_networks_skip_their_deepest_block_in_every_fifth_step():

@@ -60,7 +60,8 @@ sys.exit("the classes were read")
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
     )
-    assert done.returncode == 0 and done.stdout == LIST.read_text(encoding="utf-8")
+    assert done.returncode == 0
+    assert done.stdout == LIST.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", OSNET)
@@ -176,7 +177,9 @@ def test_the_script_lists_and_describes(capsys):
     model.main([])
     head, *lines, last = capsys.readouterr().out.splitlines()
     found = {line.split()[0]: line for line in lines}
-    assert "multiply-adds" in head and "timm" in last and list(found) == list(BACKBONES)
+    assert "multiply-adds" in head
+    assert "timm" in last
+    assert list(found) == list(BACKBONES)
     assert found["osnet_x0_25"].split() == [
         "osnet_x0_25",
         "0.20",
@@ -190,4 +193,7 @@ def test_the_script_lists_and_describes(capsys):
     assert found["dinov3_vit_small"].endswith("dinov3-license")
     model.main(["osnet_x0_25"])
     text = capsys.readouterr().out
-    assert "conv5" in text and "128×16×8" in text and "82,314,880" in text and "MIT" in text
+    assert "conv5" in text
+    assert "128×16×8" in text
+    assert "82,314,880" in text
+    assert "MIT" in text

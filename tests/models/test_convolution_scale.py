@@ -83,7 +83,8 @@ def test_a_balanced_network_computes_the_same(name):
         features(network), before, rtol=0, atol=1e-3 * before.abs().max().item()
     )
     sizes = [size_of(layer) for chain in chains(network).values() for layer in chain]
-    assert len(sizes) > 15 and sizes == pytest.approx([0.1] * len(sizes))
+    assert len(sizes) > 15
+    assert sizes == pytest.approx([0.1] * len(sizes))
 
 
 def test_the_convolutions_are_those_whose_scale_a_norm_takes_out():
@@ -91,7 +92,8 @@ def test_the_convolutions_are_those_whose_scale_a_norm_takes_out():
     assert chains(network) == {network.norm: (network.first, network.second), network.last_norm: ()}
     before = network.last.weight.clone()
     balance(network, 0.5, SIZE)
-    assert torch.equal(network.last.weight, before) and size_of(network.first) == pytest.approx(0.5)
+    assert torch.equal(network.last.weight, before)
+    assert size_of(network.first) == pytest.approx(0.5)
 
 
 def test_the_statistics_are_those_of_the_scaled_maps():
@@ -107,14 +109,16 @@ def test_filters_of_zeros_stay_zero():
     network = Small()
     nn.init.zeros_(network.first.weight)
     balance(network, 0.5, SIZE)
-    assert not network.first.weight.any() and size_of(network.second) == pytest.approx(0.5)
+    assert not network.first.weight.any()
+    assert size_of(network.second) == pytest.approx(0.5)
 
 
 def test_features_of_zeros_stay_zero():
     network = Small()
     nn.init.zeros_(network.last_norm.weight)
     balance(network, 0.5, SIZE)
-    assert not features(network).any() and size_of(network.first) == pytest.approx(0.5)
+    assert not features(network).any()
+    assert size_of(network.first) == pytest.approx(0.5)
 
 
 def test_a_network_that_would_compute_something_else_is_refused():

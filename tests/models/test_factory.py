@@ -61,7 +61,8 @@ def test_a_seed_decides_the_random_weights():
     def weight(**seed):
         return create_model("test_resnet", 3, size=(32, 16), **seed).classifier.add_block[0].weight
 
-    assert torch.equal(weight(), weight()) and torch.equal(weight(), weight(seed=0))
+    assert torch.equal(weight(), weight())
+    assert torch.equal(weight(), weight(seed=0))
     assert not torch.equal(weight(), weight(seed=1))
     torch.manual_seed(0)
     assert torch.equal(weight(seed=None), weight(seed=0))

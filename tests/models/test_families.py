@@ -165,7 +165,8 @@ def test_a_pooled_map_sees_the_mean_of_the_side_information(options, tmp_path):
     size = (96, 32) if "PCB" in options else record["size"]
     network = create_model(family_entry(record), 5, weights=weights, size=size, **options).eval()
     embed = fused_embedding(network, torch.device("cpu"))
-    assert network.sides == 0 and embed(torch.zeros(2, 3, *size)).shape == (2, network.dim)
+    assert network.sides == 0
+    assert embed(torch.zeros(2, 3, *size)).shape == (2, network.dim)
 
 
 def test_a_script_looks_up_the_cameras_of_the_images(here, monkeypatch):
@@ -190,7 +191,8 @@ def test_a_head_that_comes_with_a_network_is_kept_unless_another_is_asked_for():
     assert (tested.spec.neck, tested.spec.pool, tested.size) == ("bnneck", "gemp", (384, 128))
     assert tested.num_classes
     bare = tested_network(parse(TestConfig, [*words, "--neck", "none"]))
-    assert bare.spec.neck == "none" and bare.num_classes is None
+    assert bare.spec.neck == "none"
+    assert bare.num_classes is None
     with pytest.raises(UserError, match="stride=1 has no meaning for fastreid_sbs_resnet50_ibn"):
         create_model("fastreid_sbs_resnet50_ibn", stride=1)
 
@@ -201,7 +203,8 @@ def test_a_network_trains(name):
     network = create_model(family_entry(record), 5, weights="none", size=record["size"])
     features, logits = network(torch.randn(2, 3, *record["size"]))
     logits.sum().backward()
-    assert features.shape == (2, network.metric_dim) and logits.shape == (2, 5)
+    assert features.shape == (2, network.metric_dim)
+    assert logits.shape == (2, 5)
     assert network.backbone.feature_map(network.model, torch.zeros(1, 3, *record["size"])).ndim == 4
 
 

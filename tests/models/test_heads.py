@@ -51,7 +51,9 @@ def test_bnneck_starts_as_its_authors_code_does():
     head = Head(512, 500, neck="bnneck")
     norm: Any = head.add_block[0]
     classifier: Any = head.classifier[0]
-    assert not norm.bias.requires_grad and norm.bias.eq(0).all() and norm.weight.eq(1).all()
+    assert not norm.bias.requires_grad
+    assert norm.bias.eq(0).all()
+    assert norm.weight.eq(1).all()
     assert classifier.bias is None
     assert classifier.weight.std().item() == pytest.approx(1e-3, rel=0.02)
 
@@ -83,7 +85,8 @@ def test_losses_may_see_the_feature_before_the_dropout_and_nothing_else_changes(
     assert torch.equal(same_logits, logits)
     if head.neck == "linear" and isinstance(head.add_block[-1], torch.nn.Dropout):
         without_dropout = head.add_block[:-1]
-        assert (dropped == 0).any() and not (whole == 0).any()
+        assert (dropped == 0).any()
+        assert not (whole == 0).any()
     torch.testing.assert_close(whole, without_dropout(pooled))
 
 
@@ -91,7 +94,9 @@ def test_no_neck_classifies_the_pooled_feature_itself():
     head, pooled = Head(6, 4, neck="none"), torch.randn(3, 6)
     classifier: Any = head.classifier[0]
     features, logits = head(pooled)
-    assert features.equal(pooled) and head.embed(pooled).equal(pooled) and head.dim == 6
+    assert features.equal(pooled)
+    assert head.embed(pooled).equal(pooled)
+    assert head.dim == 6
     torch.testing.assert_close(logits, classifier(pooled))
 
 
@@ -129,7 +134,8 @@ def test_every_pooling_neck_and_classifier_trains_and_reloads(backbone, pool, ne
     for head in ("linear", "cosine"):
         net = network(backbone, pool, neck, head)
         features, logits = net(images)
-        assert features.shape == (3, net.metric_dim) and logits.shape == (3, 5)
+        assert features.shape == (3, net.metric_dim)
+        assert logits.shape == (3, 5)
         (features.square().sum() + logits[:, 0].sum()).backward()
         learning = {name: p for name, p in net.named_parameters() if p.requires_grad}
         assert [

@@ -46,7 +46,8 @@ def test_a_network_of_the_hub_in_the_cache_needs_no_connection(put):
     weights = timm.create_model("resnet18", num_classes=10).state_dict()
     save_file(weights, put("owner/one", CONFIG) / "model.safetensors")
     network = create_model("hf-hub:owner/one", 3, pretrained=True)
-    assert (network.model.conv1.weight == weights["conv1.weight"]).all() and network.size == (
+    assert (network.model.conv1.weight == weights["conv1.weight"]).all()
+    assert network.size == (
         256,
         128,
     )

@@ -18,7 +18,9 @@ def test_modes_come_back_after_an_error(network):
     with pytest.raises(ValueError), evaluation_mode(network):
         assert not any(module.training for module in network.modules())
         raise ValueError
-    assert network.training and network[0].training and not network[1].training
+    assert network.training
+    assert network[0].training
+    assert not network[1].training
 
 
 def test_hooks_stay_until_an_error(network):

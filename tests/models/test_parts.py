@@ -67,9 +67,8 @@ def test_pcb_drops_some_of_what_its_heads_see_in_training(monkeypatch):
     network.classifier0.register_forward_hook(lambda head, inputs, output: seen.append(inputs[0]))
     monkeypatch.setattr(network, "stripes", lambda images: torch.ones(4, 512, 6))
     network(torch.zeros(4, 3, *SIZE))
-    assert seen[0].unique().tolist() == [0, 4] and (
-        seen[0] == 0
-    ).float().mean().item() == pytest.approx(0.75, abs=0.05)
+    assert seen[0].unique().tolist() == [0, 4]
+    assert (seen[0] == 0).float().mean().item() == pytest.approx(0.75, abs=0.05)
 
 
 def test_pcb_keeps_the_resolution_of_any_backbone():
@@ -136,7 +135,8 @@ def test_mgn_sees_the_body_whole_in_halves_and_in_thirds():
     assert network.heads[0].reduction[0].weight.std().item() == pytest.approx(
         (2 / 2048) ** 0.5, rel=0.02
     )
-    assert halved.equal(upper.maximum(lower)) and not upper.equal(lower)
+    assert halved.equal(upper.maximum(lower))
+    assert not upper.equal(lower)
     assert cut.equal(torch.stack(thirds).amax(0))
 
 
@@ -215,9 +215,8 @@ def test_a_file_of_the_backbone_starts_every_branch(name, base, tmp_path):
     for file in ("backbone.pth", "whole.pth"):
         network = create_model(name, 3, weights="none")
         report = load_weights(network, tmp_path / file)
-        assert not report.mismatched and not [
-            key for key in report.missing if key.startswith("model.")
-        ]
+        assert not report.mismatched
+        assert not [key for key in report.missing if key.startswith("model.")]
         state = network.model.state_dict()
         assert all(value.equal(own[network.base_name(key)]) for key, value in state.items())
         assert {network.base_name(key) for key in state} == {
@@ -240,7 +239,8 @@ def test_the_authors_files_of_lightmbn_load(tmp_path):
         {names[key]: value for key, value in trained.state_dict().items()}, tmp_path / "lmbn.pth"
     )
     report = load_weights(fresh, tmp_path / "lmbn.pth", strict=True)
-    assert not report.missing and not report.mismatched
+    assert not report.missing
+    assert not report.mismatched
     images = torch.randn(1, 3, 64, 32)
     with torch.inference_mode():
         torch.testing.assert_close(fresh.eval().embed(images), trained.eval().embed(images))

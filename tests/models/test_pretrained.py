@@ -96,12 +96,11 @@ def test_a_backbone_that_another_program_pretrained_is_loaded_whole(
     torch.save(save(trained.model.state_dict()), tmp_path / "pretrained.pth")
     fresh = create_model("test_resnet", num_classes, weights=str(tmp_path / "pretrained.pth"))
     printed = caplog.text
-    assert (
-        f"{len(fresh.model.state_dict())} tensors loaded" in printed
-        and "of the file not used" in printed
-    )
+    assert f"{len(fresh.model.state_dict())} tensors loaded" in printed
+    assert "of the file not used" in printed
     report = load_weights(fresh, tmp_path / "pretrained.pth")
-    assert left_out in report.unknown and not report.missing
+    assert left_out in report.unknown
+    assert not report.missing
     loaded = fresh.model.state_dict()
     assert all(
         torch.equal(value, loaded[name]) for name, value in trained.model.state_dict().items()
@@ -196,7 +195,8 @@ def test_the_neck_of_another_program_is_loaded(program, backbone, tmp_path, caps
     found = load_network(tested_network(parse(TestConfig, words))).eval().embed(images)
     torch.testing.assert_close(found, trained.embed(images))
     report = load_weights(build_network(spec, 5, weights="none"), file)
-    assert not report.missing and not report.unknown
+    assert not report.missing
+    assert not report.unknown
 
 
 @pytest.mark.parametrize("name", ["swin_tiny", "swinv2_tiny_window8_256"])
@@ -209,10 +209,8 @@ def test_a_swin_of_an_earlier_timm_is_the_same(name, tmp_path):
         ): value
         for key, value in trained.state_dict().items()
     }
-    assert (
-        "layers.0.downsample.norm.weight" in state
-        and "layers.3.downsample.norm.weight" not in state
-    )
+    assert "layers.0.downsample.norm.weight" in state
+    assert "layers.3.downsample.norm.weight" not in state
     state |= {
         f"layers.0.blocks.1.{key}": torch.ones(1)
         for key in ("attn_mask", "attn.relative_position_index")
@@ -238,7 +236,8 @@ def test_a_file_older_than_the_counters_of_norms_is_complete(tmp_path):
     report = load_weights(
         create_model("resnet18", 5, weights="none"), tmp_path / "net_59.pth", strict=True
     )
-    assert len(report.loaded) == len(state) and not report.missing
+    assert len(report.loaded) == len(state)
+    assert not report.missing
 
 
 def test_a_swin_of_mmdetection_has_timms_names_and_tables():

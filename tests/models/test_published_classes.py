@@ -113,8 +113,10 @@ def test_pcb_gives_six_logits_and_its_test_half_the_stripes(fixtures):
     with torch.inference_mode():
         logits = network(images)
         stripes = PCB_test(network)(images)
-    assert isinstance(logits, list) and [one.shape for one in logits] == [(2, 751)] * 6
-    assert stripes.shape == (2, 2048, 6) and PCB_test(network).model is network.model
+    assert isinstance(logits, list)
+    assert [one.shape for one in logits] == [(2, 751)] * 6
+    assert stripes.shape == (2, 2048, 6)
+    assert PCB_test(network).model is network.model
     np.testing.assert_allclose(
         stripes.flatten(1).numpy(), expected, rtol=0, atol=1e-3 * np.abs(expected).max()
     )
@@ -134,7 +136,8 @@ def test_pcb_test_keeps_the_resolution_of_a_network_that_halves_it():
 def test_circle_gives_the_feature_beside_the_logits():
     network = ft_net_dense(7, circle=True, linear_num=64, weights="none").eval()
     logits, feature = network(torch.randn(2, 3, 64, 32))
-    assert logits.shape == (2, 7) and feature.shape == (2, 64)
+    assert logits.shape == (2, 7)
+    assert feature.shape == (2, 64)
     torch.testing.assert_close(network.classifier.classifier(feature), logits)
 
 
@@ -178,13 +181,13 @@ def test_the_published_initial_values_are_those_of_a_new_head():
     assert linear.weight.std().item() == pytest.approx((2 / 512) ** 0.5, rel=0.02)  # fan_out
     # fan_in
     assert convolution.weight.std().item() == pytest.approx((2 / (64 * 9)) ** 0.5, rel=0.02)
-    assert norm.weight.mean().item() == pytest.approx(1, abs=0.005) and norm.weight.std() < 0.03
-    assert not linear.bias.any() and not norm.bias.any()
+    assert norm.weight.mean().item() == pytest.approx(1, abs=0.005)
+    assert norm.weight.std() < 0.03
+    assert not linear.bias.any()
+    assert not norm.bias.any()
     classifier = nn.Linear(512, 751).apply(weights_init_classifier)
-    assert (
-        classifier.weight.std().item() == pytest.approx(0.001, rel=0.02)
-        and not classifier.bias.any()
-    )
+    assert classifier.weight.std().item() == pytest.approx(0.001, rel=0.02)
+    assert not classifier.bias.any()
 
 
 def test_dropout_is_switched_on_for_a_network_in_evaluation():
@@ -193,7 +196,8 @@ def test_dropout_is_switched_on_for_a_network_in_evaluation():
         .eval()
         .apply(model.activate_drop)
     )
-    assert layers[0].training and not layers[1].training
+    assert layers[0].training
+    assert not layers[1].training
 
 
 def test_the_published_functions_of_utils_work(here):

@@ -50,7 +50,9 @@ def test_a_checkpoint_loads_whatever_wrapped_it(wrap, tmp_path):
     )
     fresh = network()
     report = load_weights(fresh, tmp_path / "net.pth", strict=True)
-    assert not report.missing and not report.unknown and not report.mismatched
+    assert not report.missing
+    assert not report.unknown
+    assert not report.mismatched
     check_same_features(trained, fresh)
 
 
@@ -148,7 +150,8 @@ def test_a_whole_network_gives_its_backbone_to_a_network_without_head(tmp_path):
         torch.testing.assert_close(bare.eval().embed(images), trained.eval().model(images))
     report = load_weights(bare, tmp_path / "net.pth")
     # A classifier that nobody asked for is not worth a word.
-    assert not report.unknown and not report.missing
+    assert not report.unknown
+    assert not report.missing
 
 
 @pytest.mark.parametrize(("names", "shown"), [("abc", "3 (a, b, c)"), ("abcd", "4 (a, b, c, …)")])
@@ -173,7 +176,8 @@ def test_other_identities_leave_the_classifier_and_load_the_rest(tmp_path):
 def test_training_may_begin_from_a_network_with_another_neck(tmp_path):
     torch.save(network(linear_num=16).state_dict(), tmp_path / "net.pth")
     report = load_weights(network(), tmp_path / "net.pth")
-    assert report.mismatched and all(name.startswith("classifier.") for name in report.mismatched)
+    assert report.mismatched
+    assert all(name.startswith("classifier.") for name in report.mismatched)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +238,8 @@ def test_damaged_files_end_in_one_line(content, tmp_path):
         UserError, match=r"net\.pth: (not a readable weight file|expected a state dict)"
     ) as error:
         read_state_dict(tmp_path / "net.pth")
-    assert str(error.value).endswith(".") and len(str(error.value).splitlines()) == 1
+    assert str(error.value).endswith(".")
+    assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -61,7 +61,8 @@ def test_the_options_of_a_published_network_describe_one_for_images_of_its_size(
 
 def test_what_a_row_says_has_its_form():
     for name, entry in zoo().items():
-        assert re.fullmatch("[a-z0-9_]+", name) and entry.seen
+        assert re.fullmatch("[a-z0-9_]+", name)
+        assert entry.seen
         assert entry.where.startswith("https://"), name
         assert (entry.hub == "") or entry.file, name
         assert re.fullmatch("([0-9a-f]{64})?", entry.sha256), name
@@ -138,7 +139,8 @@ def test_a_network_that_is_nowhere_names_its_file_and_the_place_in_one_line(name
     with pytest.raises(UserError) as raised:
         test_script.main(["--weights", name, "--test_dir", str(people), "--gpu_ids", "-1"])
     message, entry = str(raised.value), zoo()[name]
-    assert "\n" not in message and entry.where in message
+    assert "\n" not in message
+    assert entry.where in message
     assert str(folder() / entry.file_names[0]) in message
     assert (entry.file in message and "the hub cannot be reached" in message) or not entry.hub
 
@@ -244,7 +246,8 @@ def test_an_exported_file_is_run_as_it_is(offline):
     file.touch()
     named = network_named("intel_0277", "networks", "-1")
     assert (named.engine, named.bgr, named.range) == (str(file), True, "0..255")
-    assert named.weights is None and named.no_flip
+    assert named.weights is None
+    assert named.no_flip
     with pytest.raises(UserError, match="intel_0277: an exported network, not weights"):
         parse(TrainConfig, ["--weights", "intel_0277"])
 

@@ -67,7 +67,8 @@ def test_a_recipe_describes_a_network_that_can_be_built(path, here, capsys, buil
         assert "M parameters" in capsys.readouterr().out
         built.add(network)
     recipe = read_recipe(path)
-    assert recipe.source and recipe.published
+    assert recipe.source
+    assert recipe.published
     for figures in recipe.published.values():
         assert figures.get("mINP", 0) <= figures.get("mAP", 100) <= figures.get("rank1", 100)
 

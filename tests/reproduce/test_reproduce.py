@@ -102,7 +102,8 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_is_not_repeated(
     assert process.returncode == 128 + signal.SIGTERM or os.name == "nt", printed
     log = tmp_path / "model" / "own_tiny_seed0" / "log.jsonl"
     finished = log.read_text().splitlines()
-    assert 1 <= len(finished) < 3 and read_records("out.jsonl") == []
+    assert 1 <= len(finished) < 3
+    assert read_records("out.jsonl") == []
 
     # The process above has shown that the scripts start.
     monkeypatch.setattr(reproduce, "call", call_here)
@@ -110,26 +111,30 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_is_not_repeated(
     output = capsys.readouterr().out
     assert "model/own_tiny_seed0: continuing after epoch" in output.replace("\\", "/")
     assert log.read_text().splitlines()[: len(finished)] == finished
-    assert "Features are in" not in output and not list(tmp_path.rglob("result.mat"))
+    assert "Features are in" not in output
+    assert not list(tmp_path.rglob("result.mat"))
     first, second = read_records("out.jsonl")
-    assert (first["seed"], second["seed"]) == (0, 1) and first["recipe"] == "own/tiny"
+    assert (first["seed"], second["seed"]) == (0, 1)
+    assert first["recipe"] == "own/tiny"
     for record in (first, second):
         assert record["figures"].keys() == {"single", "re-ranked"}
         for figures in record["figures"].values():
             assert 0 < figures["mAP"]["trapezoidal"] <= figures["mAP"]["step"] <= 100
-        assert (
-            record["minutes"] >= 0 and "thread" in record["device"] and record["versions"]["torch"]
-        )
+        assert record["minutes"] >= 0
+        assert "thread" in record["device"]
+        assert record["versions"]["torch"]
     assert (
         "single: Rank@1 published 91.20, measured "
         f"{first['figures']['single']['rank1']:.2f}; mAP (step)" in output
     )
     page = (tmp_path / "out.md").read_text(encoding="utf-8")
-    assert "| own/tiny: a tiny network | single | step | 91.20 | 75.00 |" in page and " ± " in page
+    assert "| own/tiny: a tiny network | single | step | 91.20 | 75.00 |" in page
+    assert " ± " in page
 
     reproduce.main(words)
     output = capsys.readouterr().out
-    assert output.count("in out.jsonl already") == 2 and "epoch" not in output
+    assert output.count("in out.jsonl already") == 2
+    assert "epoch" not in output
     assert len(read_records("out.jsonl")) == 2
 
 
@@ -175,7 +180,8 @@ def test_flags_of_a_training_are_refused_beside_the_table(tmp_path):
 def test_a_page_elsewhere_has_no_links_that_lead_from_docs_alone(tmp_path, monkeypatch):
     reproduce.main(["--table", "--results", str(tmp_path / "out.jsonl")])
     page = (tmp_path / "out.md").read_text(encoding="utf-8")
-    assert "| market/resnet50: " in page and "](" not in page
+    assert "| market/resnet50: " in page
+    assert "](" not in page
     written = []
     monkeypatch.setattr(reproduce, "update_page", lambda *words: written.append(words))
     reproduce.write_page(reproduce.RESULTS, [])
@@ -226,10 +232,13 @@ def test_runs_with_changed_flags_have_rows_of_their_own(tiny):
     )
     assert changed.changes == {"bf16": True, "weights": "osnet.pth"}
     assert changed.config.name == "own_tiny_seed0_weights-osnet.pth_bf16-True"
-    assert not changed.done([a_record(plan(tiny, 0))]) and changed.done([a_record(changed)])
+    assert not changed.done([a_record(plan(tiny, 0))])
+    assert changed.done([a_record(changed)])
     single, _ = rows = recipe_rows(read_recipe(tiny), [a_record(changed)])
     assert [row[6] for row in rows] == ["50.00", "50.00"]
-    assert "--bf16" in single[0] and "--weights osnet.pth" in single[0] and "/home" not in single[0]
+    assert "--bf16" in single[0]
+    assert "--weights osnet.pth" in single[0]
+    assert "/home" not in single[0]
     rows = recipe_rows(read_recipe(tiny), [a_record(changed), a_record(plan(tiny, 0))])
     assert [" with " in row[0] for row in rows] == [True, True, False, False]
 
@@ -254,11 +263,13 @@ def test_where_a_file_of_the_recipe_lies_is_no_change(tiny):
 
 def test_a_record_of_the_recipe_as_it_was_counts_no_longer(tiny):
     record = json.loads(json.dumps(a_record(plan(tiny, 0))))
-    assert plan(tiny, 0).done([record]) and not plan(tiny, 1).done([record])
+    assert plan(tiny, 0).done([record])
+    assert not plan(tiny, 1).done([record])
     write_recipe(tiny, lr=0.3)
     assert not plan(tiny, 0).done([record])
     text = tables([read_recipe(tiny)], [record])
-    assert "| not run |" in text and "own/tiny (an earlier recipe) | 0 | single | 50.00" in text
+    assert "| not run |" in text
+    assert "own/tiny (an earlier recipe) | 0 | single | 50.00" in text
 
 
 def test_a_table_leaves_out_empty_columns_and_names_a_recipe_once(tiny):
@@ -266,7 +277,8 @@ def test_a_table_leaves_out_empty_columns_and_names_a_recipe_once(tiny):
     text = tables([recipe], [a_record(plan(tiny, 0))]).partition("## Runs")[0]
     head, _, single, reranked = [line for line in text.splitlines() if line.startswith("|")]
     assert "| published mAP | measured Rank@1 | measured mAP | measured mINP | seeds |" in head
-    assert "published mINP" not in head and single.startswith("| own/tiny: a tiny network | single")
+    assert "published mINP" not in head
+    assert single.startswith("| own/tiny: a tiny network | single")
     assert reranked.startswith("|  | re-ranked | step |  |  | 50.00 |")
 
 
@@ -281,11 +293,9 @@ def test_what_a_person_wrote_on_the_page_stays(tiny, tmp_path):
     page.write_text(f"before\n{RESULTS_BEGIN}\nold\n{RESULTS_END}\nafter\n")
     update_page(page, [read_recipe(tiny)], [])
     text = page.read_text()
-    assert (
-        text.startswith(f"before\n{RESULTS_BEGIN}\n")
-        and text.endswith(f"{RESULTS_END}\nafter\n")
-        and "old" not in text
-    )
+    assert text.startswith(f"before\n{RESULTS_BEGIN}\n")
+    assert text.endswith(f"{RESULTS_END}\nafter\n")
+    assert "old" not in text
     page.write_text("something else")
     with pytest.raises(UserError, match=r"page\.md: no lines"):
         update_page(page, [], [])
@@ -393,7 +403,8 @@ def test_a_missing_layout_is_prepared_and_another_data_set_refused(tiny, tmp_pat
     message = "1 images in train_all; Market-1501, which own/tiny is for, has 12,936"
     with pytest.raises(UserError, match=message):
         reproduce.prepare(run)
-    assert called[0][:3] == ("prepare.py", "--dataset", "market") and "--save_dir" in called[0]
+    assert called[0][:3] == ("prepare.py", "--dataset", "market")
+    assert "--save_dir" in called[0]
     with pytest.raises(UserError, match=message):
         reproduce.prepare(run)
     assert len(called) == 1
@@ -408,10 +419,8 @@ def test_a_script_that_fails_says_what_it_said(tmp_path):
 
 def test_a_broken_line_of_a_results_file_is_named(tmp_path):
     append_record(tmp_path / "out.jsonl", {"seed": 1})
-    assert (
-        read_records(tmp_path / "out.jsonl") == [{"seed": 1}]
-        and read_records(tmp_path / "absent.jsonl") == []
-    )
+    assert read_records(tmp_path / "out.jsonl") == [{"seed": 1}]
+    assert read_records(tmp_path / "absent.jsonl") == []
     (tmp_path / "out.jsonl").write_text('{"seed": 1}\n{"see')
     with pytest.raises(UserError, match=r"out\.jsonl: line 2: expected a JSON object"):
         read_records(tmp_path / "out.jsonl")

@@ -79,7 +79,8 @@ def test_copies_are_equally_near_however_a_product_rounds():
     indices, similarities, lowest = search(features, 500, 4 * 37**2)
     near = np.empty_like(similarities)
     np.put_along_axis(near, indices, similarities, axis=1)
-    assert (near[:, [3, 77, 499]] == near[:, [0]]).all() and (near[[3, 77, 499]] == near[0]).all()
+    assert (near[:, [3, 77, 499]] == near[:, [0]]).all()
+    assert (near[[3, 77, 499]] == near[0]).all()
     assert (lowest[[3, 77, 499]] == lowest[0]).all()
     np.testing.assert_allclose(near, features @ features.T, atol=1e-6)
 

@@ -183,7 +183,8 @@ def test_the_silhouette_chooses_a_threshold_between_clear_people():
     unknown = np.full(40, np.nan)
     found = link_tracks(features, cameras[:40], unknown, unknown)
     assert groups_of(found.labels) == [[5 * i + k for k in range(5)] for i in range(8)]
-    assert 0.3 < found.threshold < 0.9 and (found.margins > 0.05).all()
+    assert 0.3 < found.threshold < 0.9
+    assert (found.margins > 0.05).all()
 
 
 @settings(max_examples=20)
@@ -216,14 +217,16 @@ def test_reranked_similarities_are_those_of_dense_distances():
 @pytest.mark.parametrize("rerank", [False, True])
 def test_a_single_track_is_a_person(rerank):
     found = link_tracks(np.ones((1, 4), np.float32), ["a"], [0.0], [1.0], rerank=rerank)
-    assert found.labels.tolist() == [0] and found.nearest.tolist() == [-1]
+    assert found.labels.tolist() == [0]
+    assert found.nearest.tolist() == [-1]
 
 
 def test_travel_times_are_read_from_a_table(tmp_path, caplog):
     file = tmp_path / "travel.csv"
     file.write_text("from,to,seconds\ndoor,yard,12.5\nyard,gate,40\n")
     assert read_travel(file, {"door", "yard"}) == {("door", "yard"): 12.5}
-    assert "gate" in caplog.text and "door" not in caplog.text
+    assert "gate" in caplog.text
+    assert "door" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def test_sharpness_accuracy_and_share_of_wrong_labels_are_recovered(sharpness, s
 def test_without_evidence_nothing_is_believed():
     nothing = np.full((3, 2), -np.inf, np.float32)
     belief = Belief(nothing, np.array([0, 1, 0]), np.random.default_rng(0))
-    assert np.isnan(belief.accuracy) and not belief.shows(nothing).any()
+    assert np.isnan(belief.accuracy)
+    assert not belief.shows(nothing).any()
     assert not belief.wrong(nothing, np.array([0, 1, 0])).any()
     assert not belief.wrong(nothing, np.array([0, 1, 0]), np.array([1, 0, 1])).any()

@@ -102,8 +102,10 @@ def test_the_bound_equals_loops_over_people_and_thresholds(size, rate):
     cells, images = slow_cells(query, gallery, size)
     found = bounded_threshold(query, gallery, rate, 0.8, size)
     assert found.threshold == slow_threshold(cells, rate * images / size, 0.8)
-    assert found.people == FEWEST and found.gallery_size == size
-    assert false_matches(query, gallery, size)[1] == images and (size == 1) == (images == 1)
+    assert found.people == FEWEST
+    assert found.gallery_size == size
+    assert false_matches(query, gallery, size)[1] == images
+    assert (size == 1) == (images == 1)
 
 
 def test_a_similarity_counts_as_it_is_printed():
@@ -183,7 +185,8 @@ def test_other_people_keep_the_bound():
         broken += true[round(bounded_threshold(asked, there, 0.03, 0.95).threshold * 10_000)] > 0.03
         own = false_matches(asked, there)[0].sum(axis=0)
         estimated += true[np.argmax(own / own[0] <= 0.03)] > 0.03
-    assert broken <= 10 and estimated >= 30
+    assert broken <= 10
+    assert estimated >= 30
 
 
 def test_too_few_people_are_told_how_many_it_takes():
@@ -255,7 +258,8 @@ def test_a_bound_is_read_with_its_threshold(tmp_path):
         "accepts at most 0.001 of pairs of strangers from different cameras "
         "(confidence 0.95, 1,234 people)"
     )
-    assert with_bound(tmp_path) == f"{tmp_path}: {words}" and load_threshold(tmp_path) == 0.5
+    assert with_bound(tmp_path) == f"{tmp_path}: {words}"
+    assert load_threshold(tmp_path) == 0.5
     others: tuple[Any, ...] = (
         {"threshold": 0.4, "promise": promise},
         {"threshold": 0.5, "promise": None},
@@ -264,5 +268,6 @@ def test_a_bound_is_read_with_its_threshold(tmp_path):
     )
     for other in others:
         file.write_text(json.dumps(other))
-        assert load_bound(file) is None and with_bound(file) == str(file)
+        assert load_bound(file) is None
+        assert with_bound(file) == str(file)
     assert with_bound("0.5") == "0.5"

@@ -47,9 +47,11 @@ def test_matches_in_the_same_clothes_are_junk(ap):
     (query, asked), (gallery, among) = people(random, 40), people(random, 90)
     found = evaluate(query, gallery, ap, clothes=(asked, among))
     firsts, precisions = loop(query, asked, gallery, among, ap)
-    assert found.first_match.tolist() == firsts and 10 < len(firsts) < 40
+    assert found.first_match.tolist() == firsts
+    assert 10 < len(firsts) < 40
     assert found.average_precision == pytest.approx(precisions)
-    assert found.mAP == pytest.approx(np.mean(precisions)) and found.num_matches.min() > 0
+    assert found.mAP == pytest.approx(np.mean(precisions))
+    assert found.num_matches.min() > 0
     assert found.mAP < evaluate(query, gallery, ap).mAP
 
 
@@ -58,7 +60,8 @@ def test_cameras_can_be_ignored_and_clothes_not():
     gallery = FeatureSet(np.eye(2)[[0, 0, 1]], [1, 1, 2], [1, 1, 1])
     clothes = np.array([1, 1]), np.array([1, 2, 2])
     found = evaluate(query, gallery, ignore_cameras=True, clothes=clothes)
-    assert found.num_matches.tolist() == [1, 1] and found.first_match.tolist() == [0, 0]
+    assert found.num_matches.tolist() == [1, 1]
+    assert found.first_match.tolist() == [0, 0]
 
 
 def test_a_query_without_a_match_in_other_clothes_is_left_out_and_counted(caplog):

@@ -70,7 +70,8 @@ def test_the_blocks_of_rows_do_not_matter(monkeypatch):
     expected = jaccard_graph(features, 0.6, 8, 3)
     monkeypatch.setattr(module, "QUERIES_AT_ONCE", 7)
     found = jaccard_graph(features, 0.6, 8, 3)
-    assert (found != expected).nnz == 0 and found.nnz == expected.nnz > 50
+    assert (found != expected).nnz == 0
+    assert found.nnz == expected.nnz > 50
 
 
 def test_few_and_identical_images_are_clustered():
@@ -122,7 +123,8 @@ def test_nearest_leaves_the_image_itself_out_and_overlap_counts_the_rest():
     np.fill_diagonal(cosines, -np.inf)
     expected = np.argsort(-cosines, axis=1, kind="stable")[:12, :5]
     found = nearest_others(features, most=12)
-    assert (found == expected).all() and overlap(found, found[:, ::-1]) == 1
+    assert (found == expected).all()
+    assert overlap(found, found[:, ::-1]) == 1
     assert overlap(found, np.full_like(found, 99)) == 0
     assert overlap(np.array([[1, 2], [3, 4]]), np.array([[2, 5], [7, 8]])) == 0.25
     assert nearest_others(features[:3]).shape == (3, 2)
@@ -185,10 +187,12 @@ def test_outliers_are_alone_and_proxies_belong_to_clusters_and_cameras():
     labels = np.array([1, -1, 0, 1, -1, 1])
     assert alone(labels).tolist() == [1, 2, 0, 1, 3, 1]
     proxies, of_cluster, of_camera = camera_proxies(labels, np.array([5, 5, 5, 7, 7, 5]))
-    assert (proxies[[1, 4]] == -1).all() and proxies[0] == proxies[5] != proxies[3]
+    assert (proxies[[1, 4]] == -1).all()
+    assert proxies[0] == proxies[5] != proxies[3]
     shown = np.array([0, 2, 3, 5])
     assert of_cluster[proxies[shown]].tolist() == labels[shown].tolist()
-    assert of_camera[proxies[shown]].tolist() == [5, 5, 7, 5] and len(of_cluster) == 3
+    assert of_camera[proxies[shown]].tolist() == [5, 5, 7, 5]
+    assert len(of_cluster) == 3
 
 
 def crowd(people, images, cameras=2):
@@ -244,7 +248,8 @@ def test_who_does_not_resemble_the_known_person_of_a_group_is_somebody_new():
 
     found = group_people(features, cameras, known, resembles=resembles)
     assert asked == {"Anna": list(range(1, 12))}
-    assert found[:6] == ["Anna"] * 6 and len({*found[6:12]}) == 1
+    assert found[:6] == ["Anna"] * 6
+    assert len({*found[6:12]}) == 1
     assert not {*found[6:12]} & {"Anna", "", *found[12:]}
     few = group_people(features, cameras, known, resembles=lambda name, rows: rows < 10)
     assert few[10:12] == ["", ""]
@@ -254,7 +259,8 @@ def test_who_is_alone_is_in_no_group():
     features, who, cameras = crowd(8, 12)
     few = np.flatnonzero((who > 0) | (np.arange(len(who)) < 2))  # two images of the first person
     found = group_people(features[few], cameras[few], [""] * len(few))
-    assert found[:2] == ["", ""] and len(set(found[2:])) == 7
+    assert found[:2] == ["", ""]
+    assert len(set(found[2:])) == 7
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")

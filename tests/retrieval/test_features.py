@@ -110,14 +110,16 @@ def test_the_batch_size_makes_no_difference(bank):
 def test_half_precision_is_near_and_returns_float32(dtype, bank):
     embed = network().embed
     exact, half = (extract_features(embed, bank, CPU, 4, dtype=kind) for kind in (None, dtype))
-    assert half.dtype == np.float32 and not np.array_equal(exact, half)
+    assert half.dtype == np.float32
+    assert not np.array_equal(exact, half)
     assert (exact * half).sum(1).min() > 0.995
 
 
 def test_greyscale_photographs_give_features_too(tmp_path):
     Image.new("L", (20, 40), 90).save(tmp_path / "grey.png")
     features = extract_features(network().embed, load_bank([tmp_path / "grey.png"], 64, 32), CPU, 1)
-    assert features.shape == (1, 16) and np.isfinite(features).all()
+    assert features.shape == (1, 16)
+    assert np.isfinite(features).all()
 
 
 def test_scales_are_square_roots_of_areas():
@@ -150,7 +152,8 @@ def test_a_gpu_gets_its_chunks_in_order_with_one_read_ahead():
     read: list[int] = []
     chunks: Any = (read.append(i) or Chunk(i) for i in range(3))  # type: ignore[func-returns-value]
     given = on_device(chunks, torch.device("cuda"))
-    assert next(given) == 0 and len(read) <= 2
+    assert next(given) == 0
+    assert len(read) <= 2
     assert list(given) == [1, 2]
 
 

@@ -95,7 +95,8 @@ def test_lists_and_tensors_of_any_kind_are_features():
     for kind in (torch.bfloat16, torch.float16, torch.float32, torch.float64):
         tensor = torch.eye(2, dtype=kind, requires_grad=True)
         found = FeatureSet(tensor, torch.tensor([1.0, 2]), [3, 4])
-        assert found.features.dtype == np.float32 and np.array_equal(found.features, np.eye(2))
+        assert found.features.dtype == np.float32
+        assert np.array_equal(found.features, np.eye(2))
         assert found.labels.tolist() == [1, 2]
     assert FeatureSet(
         [[1, 0]], torch.tensor([2.0**24 + 1], dtype=torch.float64), [0]
@@ -137,7 +138,8 @@ def test_names_that_are_not_utf8_come_back(tmp_path):
     names = [NOT_UTF8, "b.jpg", "ü\U0001f600.jpg"]
     save_result(tmp_path / "r.mat", people(names=names), people(names=names[::-1]))
     query, gallery = load_result(tmp_path / "r.mat", paths=True)
-    assert query.paths == names and gallery.paths == names[::-1]
+    assert query.paths == names
+    assert gallery.paths == names[::-1]
 
 
 def test_names_that_are_not_text_are_listed_without_what_a_terminal_would_obey(tmp_path):
@@ -145,7 +147,9 @@ def test_names_that_are_not_text_are_listed_without_what_a_terminal_would_obey(t
     save_result(tmp_path / "r.mat", people(names=names), people(cameras=(2, 2, 1)))
     output = run("evaluate", "--result", "r.mat", "--save_per_query", "q.csv", cwd=tmp_path)
     for text in (output, (tmp_path / "q.csv").read_text(encoding="utf-8")):
-        assert "caf\ufffd.jpg" in text and "\ufffd[2Jb.jpg" in text and "\x1b" not in text
+        assert "caf\ufffd.jpg" in text
+        assert "\ufffd[2Jb.jpg" in text
+        assert "\x1b" not in text
 
 
 def test_scores_that_are_nan_are_refused_with_the_query():
@@ -168,7 +172,8 @@ def test_opposite_features_that_expansion_cancels_are_explained(tmp_path):
     output = refused(
         "evaluate_rerank", "--result", "r.mat", "--method", "aqe", "--k1", "1", cwd=tmp_path
     )
-    assert "query 0: NaN scores" in output and "opposite features cancel out" in output
+    assert "query 0: NaN scores" in output
+    assert "opposite features cancel out" in output
 
 
 @pytest.mark.parametrize("alpha", [1001.0, 1e8])
@@ -227,8 +232,10 @@ def test_thresholds_are_cosines(tmp_path):
 
 
 def test_a_verdict_agrees_with_the_digits_printed():
-    assert accepts(1.0, float(np.float32(1) - np.float32(6e-8))) and accepts(0.7, 0.69996)
-    assert not accepts(0.7, 0.69994) and not accepts(1.0, 0.9999)
+    assert accepts(1.0, float(np.float32(1) - np.float32(6e-8)))
+    assert accepts(0.7, 0.69996)
+    assert not accepts(0.7, 0.69994)
+    assert not accepts(1.0, 0.9999)
 
 
 def test_names_with_points_stay_apart(tmp_path):

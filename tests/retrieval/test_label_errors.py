@@ -40,10 +40,10 @@ def test_flipped_labels_are_found_and_proposed_as_they_were(seed):
     wrong, bad = flipped(labels, seed)
     found = label_errors(features, wrong, cameras)
     listed = found.probability >= 0.3
-    assert (listed & bad).sum() >= 0.95 * bad.sum() and (listed & bad).sum() >= 0.8 * listed.sum()
-    assert (found.identity[bad] == labels[bad]).mean() > 0.95 and set(found.proposal[bad]) == {
-        "move"
-    }
+    assert (listed & bad).sum() >= 0.95 * bad.sum()
+    assert (listed & bad).sum() >= 0.8 * listed.sum()
+    assert (found.identity[bad] == labels[bad]).mean() > 0.95
+    assert set(found.proposal[bad]) == {"move"}
     assert bad[found.order[: bad.sum()]].mean() > 0.95
     assert bad.sum() * 0.7 < found.probability.sum() < bad.sum() * 1.5
 
@@ -116,11 +116,9 @@ def test_two_halves_of_a_person_are_to_be_merged():
     halves[(labels == 57) & (cameras == 2)] = 57
     found = label_errors(features, halves, cameras)
     listed = found.probability >= 0.3
-    assert (
-        set(found.proposal[listed]) == {"merge"}
-        and set(halves[listed]) == {5000}
-        and listed.sum() == 8
-    )
+    assert set(found.proposal[listed]) == {"merge"}
+    assert set(halves[listed]) == {5000}
+    assert listed.sum() == 8
     assert set(found.identity[listed]) == {57}
 
 
@@ -134,7 +132,8 @@ def test_what_a_camera_saw_of_somebody_else_is_to_be_split():
     assert (listed == stranger[keep]).all()
     assert set(found.proposal[listed]) <= {"split", "move"}
     new = set(found.identity[listed & (found.proposal == "split")])
-    assert len(new) <= 1 and not new & set(labels)
+    assert len(new) <= 1
+    assert not new & set(labels)
     assert found.identity[found.proposal == "split"].min() == 5001
 
 
@@ -152,7 +151,8 @@ def test_distractors_who_are_somebody_and_people_who_are_nobody_are_found():
     listed = (found.probability >= 0.5) & (hidden == 0)
     somebody = np.arange(len(hidden)) % 97 == 5
     somebody[len(labels) :] = False
-    assert (listed == somebody).mean() > 0.99 and set(found.proposal[listed]) == {"somebody"}
+    assert (listed == somebody).mean() > 0.99
+    assert set(found.proposal[listed]) == {"somebody"}
     assert (found.identity[somebody] == labels[somebody[: len(labels)]]).all()
     odd = features.copy()
     odd[3] = -odd[labels == 7].mean(axis=0) / np.linalg.norm(odd[labels == 7].mean(axis=0))
@@ -179,7 +179,8 @@ def test_two_people_are_enough():
     wrong = labels.copy()
     wrong[0] = labels[-1]
     found = label_errors(features, wrong, cameras)
-    assert found.order[0] == 0 and found.identity[0] == labels[0]
+    assert found.order[0] == 0
+    assert found.identity[0] == labels[0]
 
 
 def test_what_cannot_be_judged_is_refused():

@@ -136,7 +136,8 @@ def test_the_trapezoid_is_that_worked_out_by_hand():
 def test_junk_is_neither_right_nor_wrong():
     # Own camera, label -1, a distractor, the match.
     metrics = one_query([9, 8, 7, 6], [1, -1, 0, 1], [1, 2, 2, 2])
-    assert metrics.first_match.tolist() == [1] and metrics.num_matches.tolist() == [1]
+    assert metrics.first_match.tolist() == [1]
+    assert metrics.num_matches.tolist() == [1]
 
 
 @pytest.mark.parametrize(("labels", "rank"), [([1, 2, 2], 0), ([2, 1, 2], 1), ([2, 2, 1], 2)])
@@ -178,12 +179,14 @@ def test_a_query_without_match_counts_zero():
 @pytest.mark.parametrize(("label", "expected"), [(1, 1.0), (2, 0.0), (-1, 0.0)])
 def test_a_gallery_of_one_image_is_right_or_wrong(label, expected):
     metrics = one_query([1], [label], [2])
-    assert metrics.mAP == expected and metrics.rank(10) == expected
+    assert metrics.mAP == expected
+    assert metrics.rank(10) == expected
 
 
 def test_junk_query_matches_nothing():
     metrics = evaluate(image_set([[1.0]], [-1], [1]), image_set([[1.0]], [-1], [2]))
-    assert metrics.mAP == 0 and metrics.num_matches.tolist() == [0]
+    assert metrics.mAP == 0
+    assert metrics.num_matches.tolist() == [0]
 
 
 def test_the_line_reads_as_published():

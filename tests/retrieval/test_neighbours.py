@@ -68,11 +68,11 @@ def test_twins_are_equally_near_wherever_they_stand():
     gallery[[3, 77, 78, 499]] = gallery[0]
     gallery[400] = gallery[200]
     later, first = twins(gallery.astype(np.float32))
-    assert later.tolist() == [3, 77, 78, 400, 499] and first.tolist() == [0, 0, 0, 200, 0]
+    assert later.tolist() == [3, 77, 78, 400, 499]
+    assert first.tolist() == [0, 0, 0, 200, 0]
     scores = CosineScores(np.float32(queries), np.asfortranarray(gallery, np.float32))(0, 30)
-    assert (scores[:, [3, 77, 78, 499]] == scores[:, :1]).all() and (
-        scores[:, 400] == scores[:, 200]
-    ).all()
+    assert (scores[:, [3, 77, 78, 499]] == scores[:, :1]).all()
+    assert (scores[:, 400] == scores[:, 200]).all()
 
 
 def test_every_image_is_first_among_its_own_even_with_twins():

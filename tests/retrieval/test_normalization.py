@@ -107,7 +107,8 @@ def test_the_flags_of_the_command_change_the_features(tmp_path):
         )
         lines[" ".join(flags)] = [line for line in output.splitlines() if "mAP" in line]
     files = [tmp_path / f"{number}.mat" for number in range(5)]
-    assert len({load_result(file)[0].digest() for file in files}) == 5 and all(lines.values())
+    assert len({load_result(file)[0].digest() for file in files}) == 5
+    assert all(lines.values())
     notes = ["plain", "--adapt_bn", "--camera_norm center", "--camera_norm standardise", "--whiten"]
     assert [read_note(file, FEATURE_FLAGS) for file in files] == notes
     run("threshold", "--result", files[2], cwd=tmp_path)  # of features that no single image has

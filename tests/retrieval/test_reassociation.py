@@ -79,8 +79,10 @@ def test_the_line_names_the_mean_reciprocal_rank():
     features, labels, names, _ = crops(np.random.default_rng(0))
     images = FeatureSet(features, labels, labels, names)
     found = evaluate_reassociation(images, images, 1)
-    assert isinstance(found, Metrics) and f" MRR:{found.mAP:.6f} " in found.line()
-    assert found.figures()["MRR"] == found.mAP and "mAP" not in found.figures()
+    assert isinstance(found, Metrics)
+    assert f" MRR:{found.mAP:.6f} " in found.line()
+    assert found.figures()["MRR"] == found.mAP
+    assert "mAP" not in found.figures()
     assert found.mAP == pytest.approx(np.mean(1 / (found.first_match + 1)))
 
 
@@ -110,4 +112,5 @@ def test_market_1501_has_videos_of_a_camera_and_a_sequence():
     images = FeatureSet(features, [1, 1, 0, -1, 2], [1] * 5, names)
     found = evaluate_reassociation(images.select([0]), images.select([1, 2, 3, 4]), 25)
     # The distractor is nearer; junk and another sequence are not among the candidates.
-    assert found.first_match.tolist() == [1] and found.mAP == 0.5
+    assert found.first_match.tolist() == [1]
+    assert found.mAP == 0.5

@@ -36,9 +36,8 @@ def assert_same(found, expected, paths=True):
     np.testing.assert_array_equal(found.cameras, expected.cameras)
     assert found.paths == (expected.paths if paths else None)
     assert found.features.flags.c_contiguous  # sums over them are rounded as before they were saved
-    assert (
-        found.features.dtype == np.float32 and found.labels.dtype == found.cameras.dtype == np.int64
-    )
+    assert found.features.dtype == np.float32
+    assert found.labels.dtype == found.cameras.dtype == np.int64
 
 
 @pytest.fixture(params=["matlab", "npz"])
@@ -111,9 +110,11 @@ def test_without_paths_none_are_invented(tmp_path, either_format):
 def test_the_published_keys_and_shapes(tmp_path):
     save_result(tmp_path / "r.mat", people(5), people(9))
     content = scipy.io.loadmat(tmp_path / "r.mat")
-    assert content["gallery_f"].shape == (9, 8) and content["gallery_f"].dtype == np.float32
+    assert content["gallery_f"].shape == (9, 8)
+    assert content["gallery_f"].dtype == np.float32
     assert content["gallery_label"].shape == content["gallery_cam"].shape == (1, 9)
-    assert content["query_f"].shape == (5, 8) and len(content["query_path"]) == 5
+    assert content["query_f"].shape == (5, 8)
+    assert len(content["query_path"]) == 5
 
 
 def test_what_matlab_cannot_hold_is_a_file_of_numpy(tmp_path, monkeypatch, caplog):
@@ -121,17 +122,16 @@ def test_what_matlab_cannot_hold_is_a_file_of_numpy(tmp_path, monkeypatch, caplo
     save_result(tmp_path / "r.mat", people(5), people(9))
     assert "r.mat: written as .npz" in caplog.text
     with np.load(tmp_path / "r.mat") as arrays:
-        assert arrays["gallery_f"].shape == (9, 8) and arrays["gallery_label"].shape == (1, 9)
+        assert arrays["gallery_f"].shape == (9, 8)
+        assert arrays["gallery_label"].shape == (1, 9)
         assert arrays["query_path"].tolist() == people(5).paths
 
 
 def test_the_published_file_is_read(fixtures):
     query, gallery = load_result(fixtures / "retrieval" / "pytorch_result.mat", paths=True)
-    assert (
-        query.features.shape == (60, 24)
-        and gallery.features.shape == (520, 24)
-        and query.paths is None
-    )
+    assert query.features.shape == (60, 24)
+    assert gallery.features.shape == (520, 24)
+    assert query.paths is None
 
 
 def test_missing_file_says_what_makes_it(tmp_path):

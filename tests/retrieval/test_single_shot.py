@@ -34,7 +34,8 @@ def test_the_mean_over_trials_is_the_expectation():
             expected[i] += np.prod(others) / 3
     found = evaluate_single_shot(query, gallery, trials=800)
     assert found.rank(1) == pytest.approx(expected.mean(), abs=0.02)
-    assert found.gallery_size == 12 and found.num_matches.tolist() == [1] * 12 * 800
+    assert found.gallery_size == 12
+    assert found.num_matches.tolist() == [1] * 12 * 800
 
 
 def test_the_same_seed_draws_the_same_galleries():
@@ -47,7 +48,8 @@ def test_junk_is_never_drawn_and_own_camera_is_not_seen():
     query = image_set([[1.0, 0]], [1], [1])
     gallery = image_set([[1.0, 0], [1, 0], [0, 1], [0.6, 0.8]], [-1, 1, 1, 2], [2, 1, 2, 2])
     found = evaluate_single_shot(query, gallery)
-    assert found.gallery_size == 2 and found.first_match.tolist() == [1] * 10
+    assert found.gallery_size == 2
+    assert found.first_match.tolist() == [1] * 10
     assert evaluate_single_shot(query, gallery, ignore_cameras=True).gallery_size == 2
 
 

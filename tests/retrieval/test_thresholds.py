@@ -67,7 +67,8 @@ def test_pairs_equal_two_loops(sets):
 
 def test_extreme_cosines_stay_in_the_histogram():
     counts = histogram(np.array([-1.0000001, -1, 0, 1, 1.0000001, -np.inf], np.float32))
-    assert counts[[0, BINS // 2, BINS - 1]].tolist() == [2, 1, 2] and counts.sum() == 5
+    assert counts[[0, BINS // 2, BINS - 1]].tolist() == [2, 1, 2]
+    assert counts.sum() == 5
 
 
 def test_curve_is_scikit_learns():
@@ -90,7 +91,8 @@ def test_curve_is_scikit_learns():
 def test_separate_distributions_have_no_error():
     curve = roc(histogram(np.full(10, 0.9)), histogram(np.full(10, 0.1)))
     error, threshold = curve.equal_error()
-    assert error == 0 and 0.1 < threshold <= 0.9
+    assert error == 0
+    assert 0.1 < threshold <= 0.9
     assert curve.at_fpr(1e-4)[:2] == (0.0, 1.0)
 
 
@@ -113,7 +115,8 @@ def test_no_pairs_of_a_kind_are_refused():
 def test_a_threshold_of_another_network_is_remarked(tmp_path, caplog):
     path = tmp_path / "threshold.json"
     path.write_text('{"threshold": 0.5, "measured_on": "mine net_60"}')
-    assert load_threshold(path) == load_threshold(path, "mine net_60") == 0.5 and not caplog.text
+    assert load_threshold(path) == load_threshold(path, "mine net_60") == 0.5
+    assert not caplog.text
     assert load_threshold(path, "other net_60") == 0.5
     assert (
         "threshold.json was measured on 'mine net_60', and this is 'other net_60'." in caplog.text
@@ -147,7 +150,8 @@ def test_a_threshold_of_a_folder_is_of_plain_features(tmp_path):
 def test_a_threshold_is_a_number_or_a_file(tmp_path):
     path = tmp_path / "threshold.json"
     path.write_text('{"threshold": 0.5}')
-    assert load_threshold("0.25") == 0.25 and load_threshold(path) == 0.5
+    assert load_threshold("0.25") == 0.25
+    assert load_threshold(path) == 0.5
     path.write_text("[1]")
     with pytest.raises(UserError, match=r"no threshold in it"):
         load_threshold(path)
@@ -162,13 +166,16 @@ def test_rates_are_exact_for_what_is_accepted():
     for rate in (0.1, 1e-2, 1e-3):
         false_positives, _, threshold = curve.at_fpr(rate)
         share = np.mean([accepts(threshold, similarity) for similarity in impostor])
-        assert share == pytest.approx(false_positives) and share <= rate
+        assert share == pytest.approx(false_positives)
+        assert share <= rate
         assert threshold == round(threshold, 4)
 
 
 def test_a_similarity_below_a_threshold_is_not_rounded_above_it():
-    assert not accepts(0.70004, 0.69996) and accepts(0.7, 0.69996)
-    assert accepts(0.70004, 0.70004) and accepts(1.0, 0.9999999)
+    assert not accepts(0.70004, 0.69996)
+    assert accepts(0.7, 0.69996)
+    assert accepts(0.70004, 0.70004)
+    assert accepts(1.0, 0.9999999)
 
 
 @pytest.mark.parametrize(

@@ -29,12 +29,14 @@ def test_a_hundredth_of_the_strangers_reach_it_and_those_are_counted_by_hand():
         for j in range(i)
         if cameras[i] != cameras[j] and max(starts[i], starts[j]) < min(ends[i], ends[j])
     ]
-    assert found and found.strangers == len(strangers) > 400
+    assert found
+    assert found.strangers == len(strangers) > 400
     reached = sum(cosine >= found.threshold for cosine in strangers)
     assert reached == int(0.01 * len(strangers))
     assert found.false_matches == pytest.approx(reached / len(strangers))
     assert found.false_matches < found.bound < 0.1
-    assert found.halved == 0 and np.isnan(found.recall)
+    assert found.halved == 0
+    assert np.isnan(found.recall)
 
 
 def test_it_separates_people_it_has_no_labels_of():
@@ -84,7 +86,9 @@ def test_times_between_cameras_say_of_more_pairs_that_they_are_strangers():
     without = threshold_of_tracks(features, cameras, starts, ends, WAY)
     travel = {("hall", "yard"): 10.0}
     with_them = threshold_of_tracks(features, cameras, starts, ends, travel)
-    assert with_them and without and with_them.strangers > without.strangers
+    assert with_them
+    assert without
+    assert with_them.strangers > without.strangers
 
 
 @pytest.mark.parametrize("camera_norm", [False, True])
@@ -101,10 +105,13 @@ def test_halves_of_tracks_are_compared(camera_norm):
     found = threshold_of_tracks(
         features, cameras, starts, ends, WAY, camera_norm=camera_norm, halves=halves
     )
-    assert found and found.halved == len(features) - 1 and 0 <= found.recall <= 1
+    assert found
+    assert found.halved == len(features) - 1
+    assert 0 <= found.recall <= 1
     same = track_halves([np.stack([each, each]) for each in features])
     again = threshold_of_tracks(features, cameras, starts, ends, WAY, halves=same)
-    assert again and again.recall == 1
+    assert again
+    assert again.recall == 1
 
 
 def test_a_shift_of_one_camera_moves_the_threshold_unless_it_is_removed():
@@ -117,6 +124,8 @@ def test_a_shift_of_one_camera_moves_the_threshold_unless_it_is_removed():
         threshold_of_tracks(each, cameras, starts, ends, WAY, camera_norm=norm)
         for each, norm in ((features, False), (shifted, False), (shifted, True))
     )
-    assert plain and moved and normed
+    assert plain
+    assert moved
+    assert normed
     assert moved.threshold < plain.threshold - 0.2
     assert normed.threshold == pytest.approx(plain.threshold, abs=0.1)

@@ -36,6 +36,7 @@ def test_a_tracklet_keeps_identity_camera_and_path_of_its_first_frame():
     paths = [f"{i}.jpg" for i in range(4)]
     frames = FeatureSet(random.standard_normal((4, 5)), [7, 3, 7, -1], [2, 1, 2, 4], paths)
     merged = merge_tracklets(frames, tracklets)
-    assert merged.labels.tolist() == [7, 3, -1] and merged.cameras.tolist() == [2, 1, 4]
+    assert merged.labels.tolist() == [7, 3, -1]
+    assert merged.cameras.tolist() == [2, 1, 4]
     assert merged.paths == ["0.jpg", "1.jpg", "3.jpg"]
     assert merged.features == pytest.approx(track_features(frames.features, tracklets)[1])

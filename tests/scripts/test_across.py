@@ -137,7 +137,8 @@ def test_people_whom_the_index_knows_by_photographs_are_named(index, tmp_path, c
     assert rows_of(tmp_path / "people" / "counts.csv")[0]["named"] == "1"
     first = written("2026-11-01 09:30:00")[:19]
     said = capsys.readouterr().out
-    assert f"Anna: hall {first} to {first[11:17]}03; hall " in said and "Bert" not in said
+    assert f"Anna: hall {first} to {first[11:17]}03; hall " in said
+    assert "Bert" not in said
 
 
 def test_what_a_list_says_counts_more_than_a_photograph(index, tmp_path):
@@ -338,8 +339,10 @@ def test_two_files_of_a_camera_whose_times_are_unknown_may_show_one_person(tmp_p
     run(index)
     with (tmp_path / "people" / "people.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 8 and {row["person"] for row in rows} == {"1", "2", "3"}
-    assert rows[0]["first"] == "0.000" and rows[0]["last"] == "3.900"
+    assert len(rows) == 8
+    assert {row["person"] for row in rows} == {"1", "2", "3"}
+    assert rows[0]["first"] == "0.000"
+    assert rows[0]["last"] == "3.900"
 
 
 def test_an_index_without_tracks_is_refused(tmp_path):
@@ -444,7 +447,8 @@ def test_truth_of_other_frames_and_of_cameras_that_are_not_indexed_is_remarked_o
     index, tmp_path, caplog
 ):
     run(index, "--truth", write_truth(tmp_path / "truth"))
-    assert "not in the index" not in caplog.text and "hardly any box" not in caplog.text
+    assert "not in the index" not in caplog.text
+    assert "hardly any box" not in caplog.text
     more = write_truth(tmp_path / "more", left=400)
     (more / "gate" / "gt").mkdir(parents=True)
     (more / "gate" / "gt" / "gt.txt").write_text("1,1,1,1,9,9,1,1,1\n")
@@ -493,7 +497,8 @@ def test_cameras_that_were_never_on_at_once_are_remarked_on(tmp_path, caplog):
     caplog.clear()
     fill(index, tmp_path, "yard", start=None)
     run(index)
-    assert "nobody knows when 1 of 2 files begin" in caplog.text and "no two" not in caplog.text
+    assert "nobody knows when 1 of 2 files begin" in caplog.text
+    assert "no two" not in caplog.text
 
 
 def test_what_the_page_saves_names_people_for_search_and_for_training(index, tmp_path):
@@ -514,7 +519,8 @@ def test_what_the_page_saves_names_people_for_search_and_for_training(index, tmp
     assert {about.identity for _, about in images} == {"person 0001"}
     prepare.main(["--csv", str(saved), "--save_dir", str(tmp_path / "layout")])
     people = {path.name for path in (tmp_path / "layout" / "train_all").iterdir()}
-    assert people < {f"{number:04}" for number in range(1, 5)} and people
+    assert people < {f"{number:04}" for number in range(1, 5)}
+    assert people
 
 
 def test_frames_and_a_tracker_lead_to_people(here):
@@ -535,9 +541,11 @@ def test_two_images_are_people_without_a_page(tmp_path):
     index = SearchIndex(tmp_path / "people.index")
     fill(index, tmp_path, "hall", unseen={2, 5, 7})
     index.forget(Filter(image=str(tmp_path / 'hall_1_"0".png').encode()), "image")
-    assert len(index) == 2 and len(run(index)) == 1
+    assert len(index) == 2
+    assert len(run(index)) == 1
     names = {path.name for path in (tmp_path / "people").iterdir()}
-    assert names >= {"people.csv", "hall-1.txt"} and "people.html" not in names
+    assert names >= {"people.csv", "hall-1.txt"}
+    assert "people.html" not in names
 
 
 def exported(folder, *steps):
@@ -642,7 +650,8 @@ def test_what_was_applied_outlives_later_links(index, tmp_path, capsys):
         assert "somebody has said whom 3 tracks show" in capsys.readouterr().out
         assert given_on_the_page(tmp_path) == {("hall", 1), ("hall", 5), ("yard", 9)}
     found = identities(index)
-    assert found["hall", 1] == {"person 0009"} and found["yard", 9] == {"Dora"}
+    assert found["hall", 1] == {"person 0009"}
+    assert found["yard", 9] == {"Dora"}
 
 
 def test_a_list_adds_to_what_was_applied_and_is_recorded_with_it(index, tmp_path):
@@ -651,7 +660,8 @@ def test_a_list_adds_to_what_was_applied_and_is_recorded_with_it(index, tmp_path
     people = run(index, "--corrections", file, "--apply")
     assert people["hall", 1] == people["yard", 9] != people["hall", 5]
     found = identities(index)
-    assert found["hall", 5] == {"Carl"} and found["hall", 1] == found["yard", 9] == {"Anna"}
+    assert found["hall", 5] == {"Carl"}
+    assert found["hall", 1] == found["yard", 9] == {"Anna"}
     file.unlink()
     assert run(index) == people
 
@@ -692,7 +702,8 @@ def test_images_of_other_sources_are_not_read(index, tmp_path, monkeypatch):
 
     monkeypatch.setattr(SearchIndex, "entries", noted)
     run(index)
-    assert not {*read} & {*other} and len(read) == len({*read})
+    assert not {*read} & {*other}
+    assert len(read) == len({*read})
 
 
 @pytest.fixture
@@ -718,7 +729,8 @@ def test_the_tracks_themselves_give_the_threshold_where_nobody_can_be_in_both_ca
     across.main([*crowd, "--travel", str(tmp_path / "travel.csv")])
     measured = "0.8% of 484 pairs of strangers in two cameras reach it, at most "
     said = capsys.readouterr().out
-    assert measured in said and "100.0% of 44 halved tracks reach it" in said
+    assert measured in said
+    assert "100.0% of 44 halved tracks reach it" in said
     assert "silhouette" not in said
     across.main(crowd)
     assert "by the silhouette;" in capsys.readouterr().out
@@ -773,7 +785,8 @@ def test_the_first_track_tells_when_a_picture_begins():
 
     tracks: Any = [track(86_400.0, "1970-01-02"), track(90_000.0, "1970-01-02"), track(5.0, None)]
     begin = begin_of(tracks)
-    assert begin and begin.timestamp() == 86_400
+    assert begin
+    assert begin.timestamp() == 86_400
     assert begin_of(tracks[2:]) is None
 
 

@@ -37,5 +37,6 @@ def test_picture_has_a_row_for_each_flag(tmp_path, suffix, capsys, monkeypatch):
     assert "2 people, 9 rows" in capsys.readouterr().out
     assert Image.open(save).format == {"jpg": "JPEG", "PNG": "PNG"}[suffix]
     first, *others = (np.stack([np.asarray(tile.image) for tile in row.tiles]) for row in drawn)
-    assert first.shape == (2, 40, 20, 3) and len(others) == 8
+    assert first.shape == (2, 40, 20, 3)
+    assert len(others) == 8
     assert all((images != first).any() for images in others)

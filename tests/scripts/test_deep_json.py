@@ -58,13 +58,15 @@ def test_json_that_is_nested_too_deeply_is_refused_in_one_line(reader, text, her
     Path("deep.json").write_text(text)
     with pytest.raises(UserError) as error:
         READERS[reader](here / "deep.json")
-    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400
 
 
 @pytest.mark.parametrize("text", DEEP, ids=["lists", "objects", "cut short"])
 def test_notes_that_are_nested_too_deeply_are_like_none(text, here):
     for name in (PREPARED_RECORD, "config.json"):
         (here / name).write_text(text)
-    assert read_record(here) == {} and load_bound(here) is None
+    assert read_record(here) == {}
+    assert load_bound(here) is None
     with pytest.raises(ValueError, match="nested too deeply|Expecting|delimiter"):
         Contents.from_json(json.dumps({"a": 1})[:-1] + ', "b": ' + text + "}")

@@ -104,10 +104,8 @@ def test_a_multiple_query_of_another_network_is_left_out(fixtures, capsys, here)
     save_result("pytorch_result.mat", query, gallery)
     evaluate.main([])
     captured = capsys.readouterr()
-    assert (
-        captured.out.count("mAP:") == 1
-        and "multi_query.mat: belongs to other features" in captured.err
-    )
+    assert captured.out.count("mAP:") == 1
+    assert "multi_query.mat: belongs to other features" in captured.err
     with pytest.raises(
         UserError, match=r"belongs to other features than those of pytorch_result\.mat"
     ):
@@ -147,11 +145,13 @@ def test_a_published_multiple_query_of_other_people_is_left_out(
     )
     script.main([])
     out, err = capsys.readouterr()
-    assert out.count("mAP:") == 1 and err.count(f"multi_query.mat: {words}. It is left out.") == 1
+    assert out.count("mAP:") == 1
+    assert err.count(f"multi_query.mat: {words}. It is left out.") == 1
     if kind == "some other people":  # that somebody asks for
         script.main(["--multi_query", "multi_query.mat"])
         out, err = capsys.readouterr()
-        assert out.count("mAP:") == 2 and "have no image there and keep their own feature" in err
+        assert out.count("mAP:") == 2
+        assert "have no image there and keep their own feature" in err
     else:
         with pytest.raises(UserError, match=re.escape(words)):
             script.main(["--multi_query", "multi_query.mat"])
@@ -168,7 +168,8 @@ def test_queries_without_a_match_are_counted_in_one_line(flags, fixtures, capsys
     lines = [
         line for line in capsys.readouterr().err.splitlines() if "no match in the gallery" in line
     ]
-    assert len(lines) == 1 and re.match(r"\d of 60 queries have no match", lines[0])
+    assert len(lines) == 1
+    assert re.match(r"\d of 60 queries have no match", lines[0])
 
 
 @pytest.mark.parametrize("script", [evaluate, evaluate_rerank])
@@ -276,14 +277,11 @@ def test_every_query_is_listed(result, capsys, tmp_path):
         rows = list(csv.DictReader(file))
     out = capsys.readouterr().out
     printed = mean_average_precision(out)
-    assert len(rows) == 60 and sum(float(row["AP"]) for row in rows) / 60 == pytest.approx(
-        printed, abs=1e-6
-    )
+    assert len(rows) == 60
+    assert sum(float(row["AP"]) for row in rows) / 60 == pytest.approx(printed, abs=1e-6)
     worst = min(rows, key=lambda row: float(row["AP"]))
-    assert (
-        worst["first_match"] == ""
-        and f"query {worst['query']}  AP 0.0000, first match at rank none" in out
-    )
+    assert worst["first_match"] == ""
+    assert f"query {worst['query']}  AP 0.0000, first match at rank none" in out
     assert all(int(row["first_match"]) >= 1 for row in rows if float(row["AP"]) > 0)
 
 
@@ -335,7 +333,8 @@ def test_a_bound_is_printed_written_and_kept_to(capsys, tmp_path):
     threshold.main([*words, "0.02"])
     report, printed = json.loads((tmp_path / "found.json").read_text()), capsys.readouterr().out
     expected = bounded_threshold(query, gallery, 0.02, 0.95)
-    assert report["threshold"] == expected.threshold and Bound(**report["promise"]) == expected
+    assert report["threshold"] == expected.threshold
+    assert Bound(**report["promise"]) == expected
     assert (
         f"threshold {expected.threshold:.4f} accepts at most 0.02 of pairs of strangers "
         "from different cameras (confidence 0.95, 200" in printed
@@ -346,10 +345,8 @@ def test_a_bound_is_printed_written_and_kept_to(capsys, tmp_path):
     assert f"  cameras 1-2: threshold {of_two.threshold:.4f}, {of_two.people} people\n" in printed
     threshold.main([*words, "0.3", "--gallery_size", "--confidence", "0.8"])
     report = json.loads((tmp_path / "found.json").read_text())
-    assert (
-        Bound(**report["promise"]) == bounded_threshold(query, gallery, 0.3, 0.8, 400)
-        and report["cameras"] == {}
-    )
+    assert Bound(**report["promise"]) == bounded_threshold(query, gallery, 0.3, 0.8, 400)
+    assert report["cameras"] == {}
     threshold.main([*words, "0.0008"])
     assert (
         "  cameras 1-2: cannot guarantee a false-match rate of 0.0008 with so few pe"
@@ -434,7 +431,8 @@ def test_a_table_for_a_paper_stands_alone_on_standard_output(script, result, cap
     assert "Rank@1:" in captured.err
     script.main(["--result", result, "--ap", "step", "--latex"])
     first, *_, last = capsys.readouterr().out.splitlines()
-    assert first == r"\begin{tabular}{lrrrrr}" and last == r"\end{tabular}"
+    assert first == r"\begin{tabular}{lrrrrr}"
+    assert last == r"\end{tabular}"
 
 
 def test_only_one_form_of_a_table_can_be_had(result):
@@ -521,9 +519,11 @@ def test_a_gap_asks_who_is_found_again(script, video, capsys):
     script.main(["--gap", "25", "--json", "figures.json"])
     out, err = capsys.readouterr()
     # By hand: persons 1 and 2 are exchanged in frame 26, before and after it.
-    assert "\nre-associated Rank@1:0.333333 " in out and " MRR:0.611111 " in out
+    assert "\nre-associated Rank@1:0.333333 " in out
+    assert " MRR:0.611111 " in out
     assert out.rstrip().endswith("(25 frames later, as Roboflow's reid measures it)")
-    assert "6 of 9 images of people are queries." in out and "average precision" not in err
+    assert "6 of 9 images of people are queries." in out
+    assert "average precision" not in err
     assert set(json.loads(Path("figures.json").read_text())) == {"re-associated"}
     script.main(["--gap", "25", "--query_stride", "26"])
     assert "3 of 3 images of people are queries." in capsys.readouterr().out
@@ -565,7 +565,8 @@ def test_intervals_follow_each_line(script, flags, result, capsys, here):
         assert re.fullmatch(f"{prefix}95 % of 31 identities: {words}", line)
         ends = found.pop("intervals")
         about = ends.pop("confidence"), ends.pop("draws"), ends.pop("identities")
-        assert about == (0.95, 200, 31) and ends.keys() == found.keys() - {"ap", "protocol"}
+        assert about == (0.95, 200, 31)
+        assert ends.keys() == found.keys() - {"ap", "protocol"}
         assert all(low < found[name] < high for name, (low, high) in ends.items())
 
 
@@ -598,7 +599,8 @@ def test_the_ends_of_intervals_are_rows_of_a_table(result, capsys):
     names = [f"{kind}{end}" for kind in ("single", "multi") for end in (", 95 % from", ", 95 % to")]
     assert [row[0] for row in rows] == ["run", "single", "multi", *names]
     figures, low, high = (np.array(rows[place][1:], float) for place in (1, 3, 4))
-    assert (low < figures).all() and (figures < high).all()
+    assert (low < figures).all()
+    assert (figures < high).all()
 
 
 def test_a_single_identity_has_figures_and_no_interval(published, capsys, here):
@@ -606,7 +608,8 @@ def test_a_single_identity_has_figures_and_no_interval(published, capsys, here):
     save_result("pytorch_result.mat", query.select(query.labels == query.labels[0]), gallery)
     evaluate.main(["--bootstrap", "--json", "found.json"])
     out, err = capsys.readouterr()
-    assert out.count("mAP:") == 1 and "No confidence interval: expected queries of two" in err
+    assert out.count("mAP:") == 1
+    assert "No confidence interval: expected queries of two" in err
     assert "intervals" not in json.loads((here / "found.json").read_text())["single"]
 
 

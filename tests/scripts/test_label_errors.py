@@ -47,7 +47,8 @@ def test_the_wrong_one_is_listed_drawn_corrected_and_trained_on(people, tmp_path
     )
     with save.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert rows[0]["path"] == "train_all/0003/0003_c1_wrong.png" and len(rows) < 3
+    assert rows[0]["path"] == "train_all/0003/0003_c1_wrong.png"
+    assert len(rows) < 3
     found = {name: rows[0][name] for name in ("identity", "proposal", "new_identity", "accept")}
     assert found == {"identity": "3", "proposal": "move", "new_identity": "7", "accept": "yes"}
     assert 0.3 <= float(rows[0]["probability"]) <= 1
@@ -138,7 +139,8 @@ def test_junk_moves_no_feature_to_another_image(tmp_path):
         shutil.copy(path, people / "-1" / f"-1_c1_{number}.png")
     label_errors.main(["--data_dir", str(people.parent), *NETWORK, "--save", str(save)])
     lines = save.read_text(encoding="utf-8").splitlines()[1:]
-    assert lines[0].startswith("train_all/0003/0003_c1_wrong.png,3,move,7,") and len(lines) < 3
+    assert lines[0].startswith("train_all/0003/0003_c1_wrong.png,3,move,7,")
+    assert len(lines) < 3
 
 
 def test_nothing_wrong_is_an_empty_list(tmp_path, capsys):

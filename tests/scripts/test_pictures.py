@@ -69,7 +69,8 @@ def test_each_figure_is_written(inside, tmp_path, capsys):
         figures.main([*words, "--save", str(tmp_path / name)])
         assert capsys.readouterr().out.endswith(f"{name}\n")
     sizes = {path.name: path.stat().st_size for path in tmp_path.iterdir()}
-    assert sizes.keys() == commands.keys() and min(sizes.values()) > 5000
+    assert sizes.keys() == commands.keys()
+    assert min(sizes.values()) > 5000
     corner = np.asarray(Image.open(tmp_path / "histogram.png").convert("RGB"))[:3, :3]
     assert corner.max() < 60
 
@@ -130,8 +131,10 @@ def test_a_table_has_the_mean_of_seeds_and_their_deviation_in_three_forms(seeds,
     figures.main(["table", *seeds, "--seeds"])
     head, _, net, other = capsys.readouterr().out.splitlines()
     assert head == "| run | Rank@1 | Rank@5 | Rank@10 | mAP | mINP | seeds |"
-    assert net.startswith("| net | ") and f"| {mean:.2f} ± {deviation:.2f} |" in net
-    assert other.startswith("| other | ") and f"| {values[2]:.2f} |" in other
+    assert net.startswith("| net | ")
+    assert f"| {mean:.2f} ± {deviation:.2f} |" in net
+    assert other.startswith("| other | ")
+    assert f"| {values[2]:.2f} |" in other
     figures.main(["table", *seeds, "--seeds", "--csv"])
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [row["mAP"] for row in rows] == [f"{mean:.2f}", f"{values[2]:.2f}"]
@@ -139,15 +142,18 @@ def test_a_table_has_the_mean_of_seeds_and_their_deviation_in_three_forms(seeds,
     assert [row["seeds"] for row in rows] == ["2", "1"]
     figures.main(["table", *seeds, "--latex", "--labels", "a_b,c & d,e"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == r"\begin{tabular}{lrrrrrr}" and lines[-1] == r"\end{tabular}"
-    assert lines[4].startswith(r"a\_b & ") and lines[5].startswith(r"c \& d & ")
+    assert lines[0] == r"\begin{tabular}{lrrrrrr}"
+    assert lines[-1] == r"\end{tabular}"
+    assert lines[4].startswith(r"a\_b & ")
+    assert lines[5].startswith(r"c \& d & ")
     figures.main(["table", *seeds, "--latex", "--labels", "a_b,Net$_{0.25}$,e$f"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(" & ")[0] for line in lines[4:7]] == [r"a\_b", "Net$_{0.25}$", r"e\$f"]
     labels = ["--labels", "a_b,Net$_{0.25}$,e$f"]
     figures.main(["table", *seeds, "--latex", *labels, "--ap", "step", "--ignore_cameras"])
     lines = capsys.readouterr().out.splitlines()
-    assert "mAP(step)" in lines[2] and lines[5].startswith("Net$_{0.25}$ (cameras ignored) & ")
+    assert "mAP(step)" in lines[2]
+    assert lines[5].startswith("Net$_{0.25}$ (cameras ignored) & ")
     figures.main(["table", *seeds, "--ranks", "1,20", "--ap", "step"])
     head, _, net, *_ = capsys.readouterr().out.splitlines()
     assert head == "| run | Rank@1 | Rank@20 | mAP(step) | mINP | seeds |"
@@ -174,7 +180,9 @@ def test_seeds_share_a_curve_and_a_band(seeds, tmp_path, monkeypatch):
     words = ["--ranks", "5", "--width", "column", "--save", str(tmp_path / "cmc.pdf")]
     figures.main(["cmc", *seeds, "--seeds", *words])
     (axes,) = drawn[0].axes
-    assert len(axes.lines) == 2 and len(axes.collections) == 1 and drawn[0].get_figwidth() == 3.3
+    assert len(axes.lines) == 2
+    assert len(axes.collections) == 1
+    assert drawn[0].get_figwidth() == 3.3
     net = next(line for line in axes.lines if line.get_label().startswith("net:"))
     curves = [evaluate(*load_result(path)).cmc[:5] for path in seeds[:2]]
     np.testing.assert_allclose(net.get_ydata(), np.mean(curves, axis=0))
@@ -223,7 +231,8 @@ def test_heat_maps_show_a_ranking_and_any_images(inside, tmp_path, drawn_sizes):
         [*published, "--query_index", "0-2", "--top", "4", "--save", str(tmp_path / "three.png")]
     )
     assert drawn_sizes == [10, 4, 30]
-    assert (tmp_path / "ranking.png").is_file() and (tmp_path / "two.pdf").is_file()
+    assert (tmp_path / "ranking.png").is_file()
+    assert (tmp_path / "two.pdf").is_file()
     with pytest.raises(UserError, match="--query_index 99"):
         heatmap.main(["--name", "small", "--query_index", "99"])
     with pytest.raises(UserError, match=r"absent\.jpg"):
@@ -234,7 +243,9 @@ def test_heat_maps_for_a_paper_are_as_wide_as_it_in_words_of_ones_own(inside, tm
     words = ["--name", "small", "--top", "3", "--paper_width", "column", "--labels", "a man,heat"]
     heatmap.main([*words, "--save", str(tmp_path / "heat.svg")])
     text = (tmp_path / "heat.svg").read_text()
-    assert f'width="{72 * 3.3:.1f}pt"' in text and "a man" in text and "Query" not in text
+    assert f'width="{72 * 3.3:.1f}pt"' in text
+    assert "a man" in text
+    assert "Query" not in text
     with pytest.raises(UserError, match="--labels a: expected 2, in place of: Query 0: "):
         heatmap.main(["--name", "small", "--labels", "a", "--save", str(tmp_path / "a.png")])
 
@@ -287,12 +298,15 @@ def test_the_report_holds_all_results_and_needs_no_other_file(inside, capsys):
         "The worst rankings",
     ):
         assert f"{title}\n" in text or title in checked.text
-    assert "re-ranked" in text and "3 epochs" in text and "test_resnet" in text
+    assert "re-ranked" in text
+    assert "3 epochs" in text
+    assert "test_resnet" in text
     network = load_network(network_of_run("small"))
     about = ("test_resnet", "64 × 32", f"{used_parameters(network):,}", "epoch 3")
     assert all(each in text for each in about)
     worst = int(metrics.average_precision.argmin())
-    assert f"Query {worst}: " in text and "Query 0: " in text
+    assert f"Query {worst}: " in text
+    assert "Query 0: " in text
     photographs = sum(source.startswith("data:image/jpeg") for source in checked.sources)
     # Each ranking: the query and ten; each of them as it is, and with its heat.
     assert photographs == 3 * 11 * 2
@@ -305,7 +319,9 @@ def test_the_report_does_without_a_run_photographs_and_network(inside, tmp_path)
     checked = check(bare.read_text(encoding="utf-8"))
     text = "".join(checked.text)
     assert not any("jpeg" in source for source in checked.sources)
-    assert "Training" not in text and "re-ranked" not in text and "Metrics" in text
+    assert "Training" not in text
+    assert "re-ranked" not in text
+    assert "Metrics" in text
     plain = tmp_path / "plain.html"
     flags = ["--backbone", "x", "--no_heatmaps", "--no_rerank", "--queries", "0", "--worst", "1"]
     report.main([*flags, "--save", str(plain)])

@@ -39,7 +39,8 @@ def test_the_script_takes_a_folder_and_a_data_set(download, tmp_path, capsys):
         ["--data_dir", str(download), "--save_dir", str(tmp_path / "out"), "--dataset", "duke"]
     )
     report = capsys.readouterr().out
-    assert "DukeMTMC-reID" in report and "702 / 16,522 / 8  DIFFERS" in report
+    assert "DukeMTMC-reID" in report
+    assert "702 / 16,522 / 8  DIFFERS" in report
 
 
 def test_flags_that_would_be_ignored_are_refused():
@@ -86,7 +87,8 @@ def test_synthetic_people_are_drawn_and_laid_out(tmp_path, capsys):
     prepare.main(command)
     assert "kept" in capsys.readouterr().out
     record = json.loads((tmp_path / "pytorch" / PREPARED_RECORD).read_text())
-    assert record["source"] == ".." and len(record["files"]) > 12
+    assert record["source"] == ".."
+    assert len(record["files"]) > 12
 
 
 def test_people_walk_past_cameras(tmp_path, capsys, monkeypatch):
@@ -114,7 +116,8 @@ def test_flags_of_pictures_are_refused_for_walks(words):
 
 def test_a_seed_is_that_of_the_people_who_are_drawn():
     options = parse(config.PrepareConfig, ["--synthetic", "--seed", "7"])
-    assert options.drawing == {"seed": 7} and options.reading == {}
+    assert options.drawing == {"seed": 7}
+    assert options.reading == {}
 
 
 def test_help_names_every_data_set():
@@ -130,4 +133,5 @@ def test_help_tells_how_many_people_are_drawn(capsys):
         for name, argument in inspect.signature(draw_data_set).parameters.items()
     }
     told["train_identities"] = told.pop("identities")
-    assert len(told) == 6 and all(int(count) == defaults[name] for name, count in told.items())
+    assert len(told) == 6
+    assert all(int(count) == defaults[name] for name, count in told.items())

@@ -87,7 +87,8 @@ def test_evaluation_prints_the_lines_that_test_printed(trained, people):
 def test_the_result_file_has_the_published_keys(trained, people):
     result = scipy.io.loadmat(trained / "pytorch_result.mat")
     count = sum(1 for _ in (people / "gallery").rglob("*.jpg"))
-    assert result["gallery_f"].shape == (count, 512) and result["gallery_f"].dtype == np.float32
+    assert result["gallery_f"].shape == (count, 512)
+    assert result["gallery_f"].dtype == np.float32
     assert result["gallery_label"].shape == result["gallery_cam"].shape == (1, count)
     np.testing.assert_allclose(np.linalg.norm(result["query_f"], axis=1), 1, rtol=1e-5)
     assert scipy.io.loadmat(trained / "multi_query.mat")["mquery_f"].shape[1] == 512
@@ -121,7 +122,8 @@ def test_features_that_keep_their_length_are_ranked_by_euclidean_distance(copy, 
     features = scipy.io.loadmat(copy / "pytorch_result.mat")["query_f"]
     assert np.linalg.norm(features, axis=1).std() > 1e-3
     lines = re.findall(rf"(?:multi )?{METRICS} \(Euclidean distance\)", tested)
-    assert len(lines) == 2 and "python evaluate.py --distance euclidean" in tested
+    assert len(lines) == 2
+    assert "python evaluate.py --distance euclidean" in tested
     assert run("evaluate", "--distance", "euclidean", cwd=copy).splitlines()[:2] == lines
     said = run("evaluate", cwd=copy)
     assert "not of unit length. These are cosines; --distance euclidean" in said
@@ -135,10 +137,8 @@ def test_multiple_queries_without_an_image_repeat_no_figure(copy, people, tmp_pa
         shutil.copytree(people / split, layout / split)
     shutil.copytree(people / "train", layout / "multi-query")
     output = run(*asked, layout, cwd=copy)
-    assert (
-        output.count("mAP:") == 1
-        and "no image of any query in its camera, so no multiple query" in output
-    )
+    assert output.count("mAP:") == 1
+    assert "no image of any query in its camera, so no multiple query" in output
     shutil.rmtree(layout / "multi-query")
     shutil.copytree(people / "multi-query", layout / "multi-query")
     shutil.rmtree(min((layout / "multi-query").iterdir()))
@@ -190,7 +190,8 @@ def test_a_weight_file_is_tested_without_a_run(trained, people, tmp_path):
     weights = trained / "model" / "small" / "net_last.pth"
     flags = ["--backbone", "test_resnet", "--test_dir", people, "--height", "64", "--width", "32"]
     output = run("test", *flags, "--weights", weights, cwd=tmp_path)
-    assert re.search(METRICS, output) and "tensors loaded" in output
+    assert re.search(METRICS, output)
+    assert "tensors loaded" in output
     assert not (tmp_path / "model").exists()
     state = torch.load(weights, weights_only=True)
     bare = {
@@ -322,7 +323,8 @@ class TestWhatGoesWrong:
         output = run_process("prepare", "--data_dir", "nowhere", cwd=tmp_path, status=1)
         assert output == "error: --data_dir nowhere: no such folder.\n"
         output = refused("train", "--data_dir", "nowhere", *SMALL, cwd=tmp_path)
-        assert output.startswith("error: nowhere: no such folder") and output.count("\n") == 1
+        assert output.startswith("error: nowhere: no such folder")
+        assert output.count("\n") == 1
         assert not (tmp_path / "model").exists()
 
     def test_an_empty_split_is_named(self, people, tmp_path):
@@ -349,7 +351,8 @@ class TestWhatGoesWrong:
         broken.write_text("no image")
         before = (copy / "pytorch_result.mat").read_bytes()
         output = refused("test", "--name", "small", "--test_dir", data, cwd=copy)
-        assert broken.name in output and "1 of" in output
+        assert broken.name in output
+        assert "1 of" in output
         assert (copy / "pytorch_result.mat").read_bytes() == before
         assert [path.name.split("_")[0] for path in (data / ".cache").iterdir()] == ["query"]
 
@@ -424,7 +427,8 @@ def test_real_people_go_from_download_to_ranking(real_people, tmp_path):
     run("train", *network, *flags, "--data_dir", "data", cwd=tmp_path)
     after = run("test", *quick, "--multi", cwd=tmp_path)
     assert mean_ap(after) > 2 * mean_ap(before), before + after
-    assert "multi Rank@1" in after and "re-ranked Rank@1" in run("evaluate_rerank", cwd=tmp_path)
+    assert "multi Rank@1" in after
+    assert "re-ranked Rank@1" in run("evaluate_rerank", cwd=tmp_path)
     assert "show.png" in run("demo", cwd=tmp_path)
 
 

@@ -74,16 +74,18 @@ def test_an_image_that_is_named_twice_counts_once(folder, capsys):
 def test_a_query_finds_its_image_and_a_stranger_is_nobody(indexed, capsys):
     words = ["query", "first/deeper/03.png", "stranger.png", "--top", "3", "--threshold", "0.9999"]
     output = said(capsys, *words, "--json", "found.json", "--save", "found.png").splitlines()
-    assert (
-        output[0].endswith("03.png")
-        and output[1].startswith("  1.0000 ")
-        and output[1].endswith("03.png")
-    )
-    assert output[4].endswith("stranger.png: nobody I know") and "(too low)" in output[5]
+    assert output[0].endswith("03.png")
+    assert output[1].startswith("  1.0000 ")
+    assert output[1].endswith("03.png")
+    assert output[4].endswith("stranger.png: nobody I know")
+    assert "(too low)" in output[5]
     report = json.loads((indexed / "found.json").read_text())
     known, stranger = report["queries"]
-    assert report["threshold"] == 0.9999 and known["known"] and not stranger["known"]
-    assert len(known["matches"]) == 3 and known["matches"][0]["similarity"] == pytest.approx(1)
+    assert report["threshold"] == 0.9999
+    assert known["known"]
+    assert not stranger["known"]
+    assert len(known["matches"]) == 3
+    assert known["matches"][0]["similarity"] == pytest.approx(1)
     similarities = [match["similarity"] for match in known["matches"]]
     assert similarities == sorted(similarities, reverse=True)
     assert Image.open(indexed / "found.png").size[1] > 500
@@ -92,7 +94,8 @@ def test_a_query_finds_its_image_and_a_stranger_is_nobody(indexed, capsys):
 def test_a_folder_of_queries_is_judged_by_a_threshold_file(indexed, capsys):
     (indexed / "threshold.json").write_text('{"threshold": 0.5}')
     output = said(capsys, "query", "first", "--threshold", "threshold.json")
-    assert output.count("1.0000 ") == 8 and "nobody" not in output
+    assert output.count("1.0000 ") == 8
+    assert "nobody" not in output
     promise = {"threshold": 0.5, "rate": 0.01, "confidence": 0.95, "people": 60, "gallery_size": 8}
     (indexed / "threshold.json").write_text(json.dumps({"threshold": 0.5, "promise": promise}))
     output = said(capsys, "query", "first", "--threshold", "threshold.json", "--json", "found.json")
@@ -106,11 +109,14 @@ def test_a_folder_of_queries_is_judged_by_a_threshold_file(indexed, capsys):
 
 def test_without_a_threshold_nothing_is_known_and_nothing_refused(indexed, capsys):
     output = said(capsys, "query", "stranger.png", "--json", "found.json")
-    assert "nobody" not in output and "too low" not in output
+    assert "nobody" not in output
+    assert "too low" not in output
     report = json.loads((indexed / "found.json").read_text())
     (query,) = report["queries"]
-    assert query["known"] is None and {match["accepted"] for match in query["matches"]} == {None}
-    assert report["threshold"] is None and report["threshold_from"] is None
+    assert query["known"] is None
+    assert {match["accepted"] for match in query["matches"]} == {None}
+    assert report["threshold"] is None
+    assert report["threshold_from"] is None
 
 
 def test_a_threshold_of_pairs_is_for_query_and_one_of_people_for_identify(indexed, capsys):
@@ -128,11 +134,14 @@ def test_a_threshold_of_pairs_is_for_query_and_one_of_people_for_identify(indexe
                 continue
             said(capsys, *asked)
             report = json.loads((indexed / "found.json").read_text())
-            assert report["threshold"] == 1 and report["score"] == score
+            assert report["threshold"] == 1
+            assert report["score"] == score
             assert report["threshold_from"] == f"{score}.json"
     (stranger,) = report["queries"]
-    assert stranger["known"] is False and "identity" not in stranger
-    assert stranger["nearest"] == "Anna" and stranger["score"] < 1
+    assert stranger["known"] is False
+    assert "identity" not in stranger
+    assert stranger["nearest"] == "Anna"
+    assert stranger["score"] < 1
 
 
 def test_a_threshold_measured_on_another_network_is_remarked(indexed, capsys, caplog):
@@ -170,7 +179,8 @@ def test_another_network_takes_the_place_and_all_that_is_known_stays(indexed, ca
         said(capsys, "index", "second", *other)
     printed = said(capsys, "reindex", *other)
     assert "people.index: 8 images with features of test_resnet" in printed
-    assert "net1.pth" in printed and not Path("people.index.next").exists()
+    assert "net1.pth" in printed
+    assert not Path("people.index.next").exists()
     assert "4 images added" in said(capsys, "index", "second")
     said(capsys, "query", "stranger.png", "--where", "store=north", "--json", "found.json")
     (match,) = json.loads(Path("found.json").read_text(encoding="utf-8"))["queries"][0]["matches"]
@@ -258,7 +268,8 @@ def test_names_that_are_not_text_are_found_and_printed(indexed, capsys):
         "--json",
         "found.json",
     )
-    assert output.count("caf\ufffd\ufffd[2J$x$y.png") == 2 and "\x1b" not in output
+    assert output.count("caf\ufffd\ufffd[2J$x$y.png") == 2
+    assert "\x1b" not in output
     (found,) = json.loads((indexed / "found.json").read_text())["queries"]
     assert found["image"] == found["matches"][0]["image"] == str(indexed / "second" / name)
 
@@ -270,7 +281,8 @@ def test_a_list_names_files_that_are_not_text_so_that_apply_finds_them(indexed, 
     said(capsys, "index", "second")
     said(capsys, "people")
     text = (indexed / "people.csv").read_text(encoding="utf-8")
-    assert f"file://{indexed}/second/100%2525%20caf%E9%1B%5B2J.png," in text and "\x1b" not in text
+    assert f"file://{indexed}/second/100%2525%20caf%E9%1B%5B2J.png," in text
+    assert "\x1b" not in text
     assert "says of 13 of its 13 images" in said(capsys, "apply", "people.csv")
 
 
@@ -293,7 +305,9 @@ def test_names_of_people_that_are_not_text_are_stored_and_asked_for_as_they_are_
 
 def test_an_identical_image_reaches_the_threshold_1(indexed, capsys):
     output = said(capsys, "query", "first", "--top", "1", "--threshold", "1", "--save", "found.png")
-    assert output.count("  1.0000 ") == 8 and "nobody" not in output and "too low" not in output
+    assert output.count("  1.0000 ") == 8
+    assert "nobody" not in output
+    assert "too low" not in output
 
 
 def test_what_was_added_before_a_broken_image_stays(indexed, capsys, monkeypatch):
@@ -310,7 +324,8 @@ def test_broken_images_are_listed_and_passed_over_when_asked(indexed, capsys, ca
     (indexed / "second" / "deeper" / "10.png").write_bytes(b"broken")
     output = said(capsys, "index", "first", "second", "--skip_unreadable")
     assert "3 images added, 8 were there already, 11 in all" in output
-    assert "cannot be read: 1." in caplog.text and "10.png: not an image" in caplog.text
+    assert "cannot be read: 1." in caplog.text
+    assert "10.png: not an image" in caplog.text
     caplog.clear()  # and once more, when nothing else is new
     assert "0 images added, 11 were" in said(
         capsys, "index", "first", "second", "--skip_unreadable"
@@ -409,24 +424,19 @@ def test_people_and_cameras_are_filled_in_asked_for_and_forgotten(indexed, capsy
     said(capsys, "index", "first", "--about", "about.csv")
     query = ["query", "first/deeper/00.png", "--json", "found.json"]
     output = said(capsys, *query, "--identity", "Anna").splitlines()
-    assert (
-        len(output) == 4
-        and output[1].startswith("  1.0000 (identity Anna, camera 0) /")
-        and "01.png" in output[2]
-    )
+    assert len(output) == 4
+    assert output[1].startswith("  1.0000 (identity Anna, camera 0) /")
+    assert "01.png" in output[2]
     matches = json.loads((indexed / "found.json").read_text())["queries"][0]["matches"]
-    assert (
-        matches[1]["identity"] == "Anna"
-        and matches[1]["camera"] == "1"
-        and matches[1]["time"] > "2026"
-    )
+    assert matches[1]["identity"] == "Anna"
+    assert matches[1]["camera"] == "1"
+    assert matches[1]["time"] > "2026"
     assert "03.png" in said(
         capsys, *query, "--camera", "0", "--identity", "Ben", "--after", "2020-01-01"
     )
     first, *rest = said(capsys, *query, "--before", "2020-01-01").splitlines()
-    assert first.endswith("00.png: no image passes the filters") and ".png" not in "".join(
-        rest[:-1]
-    )
+    assert first.endswith("00.png: no image passes the filters")
+    assert ".png" not in "".join(rest[:-1])
     words = r"no image of a known person passes the filters\. No image has the camera 7\."
     with pytest.raises(UserError, match=words):
         said(capsys, "identify", "first/deeper/00.png", "--camera", "7")
@@ -481,7 +491,8 @@ def test_a_filter_that_no_image_passes_is_explained(indexed, capsys):
     with pytest.raises(UserError, match=r"has the identity Ana\. Did you mean 'Anna'\?"):
         said(capsys, "identify", "stranger.png", "--identity", "Ana")
     output = said(capsys, "query", "stranger.png", "--camera", "3")
-    assert "no image passes the filters" in output and "No image has the camera 3." in output
+    assert "no image passes the filters" in output
+    assert "No image has the camera 3." in output
     described = indexed / "about.csv"
     described.write_text("path,camera\nfirst/deeper/00.png,1\nfirst/deeper/01.png,12\n")
     said(capsys, "index", "first", "--about", described)
@@ -513,23 +524,20 @@ def test_people_are_enrolled_and_identified(indexed, capsys):
     ]
     lines = said(capsys, *asked).splitlines()
     first, second = json.loads((indexed / "found.json").read_text())["queries"]
-    assert (
-        first["images"] == [str(indexed / "anna.png")]
-        and first["known"]
-        and first["identity"] == "Anna"
-    )
-    assert (
-        second["identity"] == "Ben"
-        and second["score"] == pytest.approx(1)
-        and second["second"] == "Anna"
-    )
+    assert first["images"] == [str(indexed / "anna.png")]
+    assert first["known"]
+    assert first["identity"] == "Anna"
+    assert second["identity"] == "Ben"
+    assert second["score"] == pytest.approx(1)
+    assert second["second"] == "Anna"
     words = f"{indexed / 'anna.png'}: Anna {first['score']:.4f}, {first['margin']:.4f} ahead of Ben"
     assert lines == [words, lines[1], "Written: found.json"]
     low = said(capsys, *asked[:3], "--threshold", "1").splitlines()
     assert low == [lines[0].replace(": Anna", ": nobody I know (Anna") + ")", lines[1]]
     sure = ["--threshold", "0"]
     together = said(capsys, "identify", "second/deeper/08.png", "anna.png", "--together", *sure)
-    assert together.startswith("2 images: Anna 1.0000, ") and len(together.splitlines()) == 1
+    assert together.startswith("2 images: Anna 1.0000, ")
+    assert len(together.splitlines()) == 1
     assert said(capsys, "identify", "anna.png", "--identity", "Ben", *sure).startswith(
         f"{indexed / 'anna.png'}: Ben 0."
     )
@@ -544,9 +552,12 @@ def test_a_stranger_is_not_named_without_a_threshold(indexed, capsys):
     said(capsys, "enroll", "Anna", "second/deeper/08.png")
     lines = said(capsys, "identify", "stranger.png", "--json", "found.json").splitlines()
     assert lines[0].startswith(f"{indexed / 'stranger.png'}: nearest is Anna 0.")
-    assert "not an identification" in lines[1] and "--threshold" in lines[1]
+    assert "not an identification" in lines[1]
+    assert "--threshold" in lines[1]
     answer = json.loads((indexed / "found.json").read_text())["queries"][0]
-    assert answer["known"] is None and answer["nearest"] == "Anna" and "identity" not in answer
+    assert answer["known"] is None
+    assert answer["nearest"] == "Anna"
+    assert "identity" not in answer
 
 
 def test_an_index_that_got_no_image_takes_another_network(folder, capsys):
@@ -591,15 +602,16 @@ def test_people_are_grouped_corrected_and_put_back(indexed, capsys):
     )
     rows = rows_of(indexed / "people.csv")
     groups = {row["identity"] for row in rows} - {""}
-    assert f"people.csv: {len(groups)} people on " in output and " of 20 images" in output
-    assert Image.open("people.png").size[1] > 300 and len(rows) == 20 and "Anna" in groups
+    assert f"people.csv: {len(groups)} people on " in output
+    assert " of 20 images" in output
+    assert Image.open("people.png").size[1] > 300
+    assert len(rows) == 20
+    assert "Anna" in groups
     (anna,) = (row for row in rows if row["path"].endswith("deeper/00.png"))
-    assert (
-        anna["identity"] == "Anna"
-        and anna["camera"] == "3"
-        and anna["track"] == "7"
-        and anna["time"] > "2026"
-    )
+    assert anna["identity"] == "Anna"
+    assert anna["camera"] == "3"
+    assert anna["track"] == "7"
+    assert anna["time"] > "2026"
     said(capsys, "people", "--min_samples", "2", "--radius", "0.7")
     assert not (indexed / "people.previous.csv").exists()  # it said the same
     text = (indexed / "people.csv").read_text().replace("Anna", "Bea")
@@ -656,7 +668,8 @@ def test_a_list_that_is_a_link_stays_one(indexed, capsys):
     (indexed / "real.csv").write_text("corrected")
     (indexed / "people.csv").symlink_to("real.csv")
     said(capsys, "people")
-    assert (indexed / "people.csv").is_symlink() and len(rows_of(indexed / "real.csv")) == 8
+    assert (indexed / "people.csv").is_symlink()
+    assert len(rows_of(indexed / "real.csv")) == 8
     assert (indexed / "real.previous.csv").read_text() == "corrected"
 
 
@@ -715,7 +728,8 @@ def test_a_name_nearly_that_of_somebody_is_asked_about(indexed, capsys, name):
 def test_enroll_says_who_an_image_was_before_and_apply_which_names_are_alike(indexed, capsys):
     said(capsys, "enroll", "Anna", "first/deeper/00.png")
     words = said(capsys, "enroll", "Ben", "first/deeper/00.png", "first/deeper/01.png")
-    assert "1 image had the name Anna before\n" in words and "Ben before" not in words
+    assert "1 image had the name Anna before\n" in words
+    assert "Ben before" not in words
     (indexed / "about.csv").write_text("path,identity\nfirst/deeper/02.png,ben\n")
     assert "'ben' is nearly 'Ben': are they one person?" in said(capsys, "apply", "about.csv")
 
@@ -771,11 +785,13 @@ def test_only_who_resembles_somebody_gets_the_name(indexed, capsys):
     group = ["people", "--min_samples", "2"]
     assert "Too few people are named" in said(capsys, *group)
     found = {Path(row["path"]).name: row["identity"] for row in rows_of(indexed / "people.csv")}
-    assert found["0.png"] == "Anna" and found["1.png"] == found["7.png"]
+    assert found["0.png"] == "Anna"
+    assert found["1.png"] == found["7.png"]
     assert found["1.png"].startswith("person ")
     said(capsys, *group, "--threshold", "0.9999")
     named = [row["path"] for row in rows_of(indexed / "people.csv") if row["identity"] == "Anna"]
-    assert len(named) == 8 and all("deeper" not in path for path in named)
+    assert len(named) == 8
+    assert all("deeper" not in path for path in named)
 
 
 def test_an_index_made_in_python_is_of_one_network_and_searched_by_the_commands(folder, capsys):

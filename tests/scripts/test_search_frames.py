@@ -110,7 +110,8 @@ def seen():
             pixels = np.asarray(image.convert("L")).astype(int)
         assert pixels.shape == (50, 40)
         dark = (pixels < 128).sum(1)
-        assert len({*dark}) == 1 and (pixels[:, : dark[0]] < 128).all()
+        assert len({*dark}) == 1
+        assert (pixels[:, : dark[0]] < 128).all()
         found.append(int(dark[0]))
     return sorted(found)
 
@@ -140,7 +141,8 @@ def test_a_camera_that_lost_its_stream_knows_when_people_were_there(name, fps, p
         frame = int(path.stem.split("_")[1])
         passed = (parsed(about.time) - EPOCH).total_seconds() - begun
         assert passed == STAMPS[frame - 1] // 1000
-    assert record.fps == pytest.approx(10) and "--fps" not in caplog.text
+    assert record.fps == pytest.approx(10)
+    assert "--fps" not in caplog.text
 
 
 def test_a_rate_that_is_rounded_does_not_move_the_times(place, caplog):
@@ -259,7 +261,8 @@ def test_frames_named_by_time_are_counted(name, place):
     frames(place / "img1", range(1, 6), f"{name}.png")
     tracks(place / "tracks.txt", (2, 5))
     record = index("img1")
-    assert seen() == [2, 5] and spans(record) == [(0.1, 0.4)]
+    assert seen() == [2, 5]
+    assert spans(record) == [(0.1, 0.4)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -280,7 +283,8 @@ def test_a_format_can_be_named(place, caplog):
     assert [track.number for track in index("img1").read()] == [1]
     assert "class 2: 2 boxes left out" in caplog.text
     record = index("img1", "tracks.txt", "--format", "mot")
-    assert [track.number for track in record.read()] == [1, 2] and record.form == "mot"
+    assert [track.number for track in record.read()] == [1, 2]
+    assert record.form == "mot"
     with pytest.raises(UserError, match="a file; --format ultralytics is about a folder"):
         index("img1", "tracks.txt", "--format", "ultralytics")
 
@@ -320,4 +324,5 @@ def test_two_processes_index_the_same_tracks_at_once(place):
     for each in running:
         each.join(300)
     assert [each.exitcode for each in running] == [0, 0]
-    assert seen() == [*range(1, 25)] and len(recorded_tracks(SearchIndex("people.index"))) == 1
+    assert seen() == [*range(1, 25)]
+    assert len(recorded_tracks(SearchIndex("people.index"))) == 1

@@ -76,14 +76,16 @@ def test_a_relocated_track_file_is_the_same_source(place, capsys):
 def test_what_was_cut_from_tracks_is_forgotten_with_them(place, capsys, keep):
     said(capsys, "--per_track", "4")
     crops = {path: about.track for path, about in entries()}
-    assert len(crops) == 8 and all(path.is_file() for path in crops)
+    assert len(crops) == 8
+    assert all(path.is_file() for path in crops)
     forget = ["forget", "--index", "people.index", *["--keep_crops"][:keep]]
     search.main([*forget, "--track", "7"])
     assert {path for path in crops if path.is_file()} == {
         path for path, track in crops.items() if keep or track != "7"
     }
     search.main([*forget, "--camera", "3"])
-    assert not entries() and all(path.is_file() == keep for path in crops)
+    assert not entries()
+    assert all(path.is_file() == keep for path in crops)
     assert next(iter(crops)).parent.exists() == keep
 
 
@@ -118,9 +120,11 @@ def test_tracks_become_images_that_know_track_camera_time_and_source(place, caps
     parts = []
     for path, about in entries():
         track, frame = map(int, path.stem.split("_"))
-        assert about.track == str(track) and (about.camera, about.source) == ("3", record.source)
+        assert about.track == str(track)
+        assert (about.camera, about.source) == ("3", record.source)
         assert about.time == moment(f"2026-11-01 09:30:0{int(0.5 + (frame - 1) / 10)}")
-        assert shows(path) == track and path.is_relative_to(place / "people.crops")
+        assert shows(path) == track
+        assert path.is_relative_to(place / "people.crops")
         left, top, right, bottom = sides(track, frame)
         with Image.open(path) as image:
             assert image.size == (right - left, bottom - top)
@@ -199,7 +203,8 @@ def test_tracks_that_hardly_fit_are_said_in_a_line(
     write_tracks(place / "tracks.txt", frames, move)
     assert f" {images} images added" in said(capsys)
     lines = remarks(caplog)
-    assert len(lines) == bool(message) and re.search(message, "".join(lines))
+    assert len(lines) == bool(message)
+    assert re.search(message, "".join(lines))
 
 
 def test_boxes_outside_of_the_frames_are_clipped_or_counted(place, capsys, caplog):
@@ -253,7 +258,8 @@ def test_a_video_gives_the_same_people(place, capsys, caplog):
     pytest.importorskip("av")
     write_video(place / "hall.mp4")
     assert "16 images added" in said(capsys, frames="hall.mp4", fps=None)
-    assert recorded_tracks(SearchIndex("people.index"))[0].fps == 10 and not remarks(caplog)
+    assert recorded_tracks(SearchIndex("people.index"))[0].fps == 10
+    assert not remarks(caplog)
     assert all(shows(path) == int(about.track) for path, about in entries())
 
 
@@ -308,7 +314,8 @@ def test_a_record_names_no_folder_to_write_to(place, capsys):
     record_tracks(index, replace(record, crops=str(place / "thesis")))
     with pytest.raises(UserError, match="were cut elsewhere"):
         said(capsys)
-    assert not (place / "thesis").exists() and not (place / "people.crops").exists()
+    assert not (place / "thesis").exists()
+    assert not (place / "people.crops").exists()
 
 
 def test_a_rate_and_a_start_that_cannot_be_are_refused(place, capsys):

@@ -63,7 +63,8 @@ def test_the_client_of_the_page_enrolls_identifies_and_forgets(tmp_path):
     ((path, about),) = [
         image for some in SearchIndex(tmp_path / "people.index").images() for image in some
     ]
-    assert about.identity == "Anna" and Path(path).is_file()
+    assert about.identity == "Anna"
+    assert Path(path).is_file()
 
 
 def test_other_machines_are_let_in_over_tls_or_a_proxy_alone(tmp_path):

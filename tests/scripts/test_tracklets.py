@@ -146,12 +146,14 @@ def test_the_file_has_the_usual_keys_and_the_other_scripts_read_it(here, capsys)
     evaluate.main(["--result", "tracks.mat"])
     line = capsys.readouterr().out
     evaluate_gpu.main(["--result", "tracks.mat", "--gpu_ids", "-1"])
-    assert capsys.readouterr().out == line and line.startswith("Rank@1:")
+    assert capsys.readouterr().out == line
+    assert line.startswith("Rank@1:")
     evaluate_rerank.main(["--result", "tracks.mat", "--k1", "4", "--k2", "2"])
     assert capsys.readouterr().out.startswith("re-ranked Rank@1:")
     demo.main(["--query_index", "0", "--result", "tracks.mat", "--top", "5", "--save", "show.png"])
     out = capsys.readouterr().out
-    assert "MARS/pytorch/query/0002/0002_c1t" in out and (here / "show.png").stat().st_size > 0
+    assert "MARS/pytorch/query/0002/0002_c1t" in out
+    assert (here / "show.png").stat().st_size > 0
 
 
 def test_frames_train_a_network_unchanged(here, capsys):
@@ -173,7 +175,8 @@ def test_sequences_of_market_1501_are_tracklets_of_people_alone(here, capsys):
     words = ["--weights", "none", "--test_dir", "market", "--result", "market.mat"]
     test.main([*NETWORK, *words, "--tracks", "--multi"])
     out = capsys.readouterr().out
-    assert "gallery: 5 images of 4 tracklets, " in out and "\nmulti Rank@1:" in out
+    assert "gallery: 5 images of 4 tracklets, " in out
+    assert "\nmulti Rank@1:" in out
     assert "multi-query: 2 images of 1 tracklet, " in out
     _, gallery = load_result("market.mat", paths=True)
     assert sorted(gallery.labels.tolist()) == [0, 0, 2, 2]
@@ -190,7 +193,8 @@ def test_without_multiple_queries_single_ones_are_measured_and_kept(here, capsys
         UserError, match="multi-query: no such folder. Multiple queries are further"
     ):
         test.main(words)
-    assert "Rank@1:1.0" in capsys.readouterr().out and len(load_result("own.mat")[0]) == 1
+    assert "Rank@1:1.0" in capsys.readouterr().out
+    assert len(load_result("own.mat")[0]) == 1
 
 
 def test_what_has_no_tracklets_is_refused_before_the_work(here, capsys):

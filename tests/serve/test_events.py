@@ -35,7 +35,8 @@ def test_each_listener_gets_all_events_from_then_on():
         events.tell("corrected", {"camera": "b"})
         for listener in (early, late):
             first, second = map(read, await some(listener, 2))
-            assert first["event"] == "appeared" and second["event"] == "corrected"
+            assert first["event"] == "appeared"
+            assert second["event"] == "corrected"
             assert json.loads(first["data"])["name"] == "Ann\nevent: forged\n\n"
             assert int(first["id"]) + 1 == int(second["id"])
         await early.aclose()

@@ -125,7 +125,8 @@ def test_hostile_requests_are_refused_in_one_line_and_leave_no_file(client, tmp_
         refused += 1
         assert 400 <= answer.status_code < 500, request
         assert answer.headers["content-type"] == "application/problem+json", request
-        assert answer.json()["detail"] and "\n" not in answer.json()["detail"], request
+        assert answer.json()["detail"], request
+        assert "\n" not in answer.json()["detail"], request
         assert sorted(tmp_path.glob("people.crops/**/*")) == before, request
     assert refused > 300
     assert not [*tmp_path.glob("*.png")]
@@ -143,7 +144,8 @@ def test_a_full_disk_and_a_folder_that_cannot_be_written_are_said_and_leave_no_r
 
         monkeypatch.setattr(operations, "store", fail)
         answer = client.post("/v1/images", **sent(picture("red")))
-        assert answer.status_code == 507 and words in answer.json()["detail"]
+        assert answer.status_code == 507
+        assert words in answer.json()["detail"]
         assert "people" not in answer.json()["detail"]
     assert len(SearchIndex(tmp_path / "people.index")) == 0
     monkeypatch.undo()
@@ -171,7 +173,8 @@ def test_an_index_that_cannot_grow_says_so_and_keeps_what_it_acknowledged(
     paths = [
         path for images in SearchIndex(tmp_path / "people.index").images() for path, _ in images
     ]
-    assert files == {path.name for path in paths} and len(files) == 10 - len(failed)
+    assert files == {path.name for path in paths}
+    assert len(files) == 10 - len(failed)
 
 
 def test_two_services_of_one_file_see_what_the_other_adds(client, service, tmp_path):

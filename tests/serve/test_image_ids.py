@@ -68,4 +68,5 @@ def test_ids_last_as_long_as_the_index_and_name_nothing_in_another(
         raise UserError("the disk is full.")
 
     monkeypatch.setattr(other, "remember", full)
-    assert len(secret_of(other)) == 64 and secret_of(other) != secret_of(other)
+    assert len(secret_of(other)) == 64
+    assert secret_of(other) != secret_of(other)

@@ -22,14 +22,18 @@ in_chromium = pytest.mark.skipif(
 
 def test_the_page_loads_its_own_files_alone_and_they_carry_a_policy(client):
     index = client.get("/", headers={"Authorization": ""})
-    assert index.status_code == 200 and "<script>" not in index.text and " on" not in index.text
+    assert index.status_code == 200
+    assert "<script>" not in index.text
+    assert " on" not in index.text
     files = [part.split('"')[0] for part in index.text.split("page/")[1:]]
-    assert sorted(files) == sorted(page_sources("service")) and files[-1] == "main.js"
+    assert sorted(files) == sorted(page_sources("service"))
+    assert files[-1] == "main.js"
     for file in ["", *(f"page/{name}" for name in files)]:
         answer = client.get(f"/{file}", headers={"Authorization": ""})
         assert answer.status_code == 200
         assert answer.headers["content-security-policy"] == PAGE_POLICY
-        assert "{{" not in answer.text and "http" not in answer.text.replace(SVG_NAME, "")
+        assert "{{" not in answer.text
+        assert "http" not in answer.text.replace(SVG_NAME, "")
     for other in ("page/", "page/index.html", "page/..%2fservice.py", "page/../app.py"):
         assert client.get(f"/{other}").status_code == 404
 
@@ -78,7 +82,8 @@ def answer(browser, text=None):
 
 @in_chromium
 def test_a_photograph_is_searched_added_named_and_forgotten(page, client):
-    assert page.value("location.hash") == "" and page.value("history.length") < 50
+    assert page.value("location.hash") == ""
+    assert page.value("history.length") < 50
     for kind in ("drop", "paste"):
         give(page, picture((250, 0, 0)), kind)
         page.wait("document.querySelectorAll('#answers .tile').length === 3")
@@ -181,4 +186,5 @@ def test_who_appears_is_shown_as_it_happens(page, service, client):
     for number, kind in enumerate(("appeared", "corrected"), 1):
         service.events.tell(kind, event)
         page.wait(f"document.querySelectorAll('#appeared .tile').length === {number}")
-    assert EVIL in page.texts("#appeared .tile")[0] and "was" in page.texts("#appeared .tile")[0]
+    assert EVIL in page.texts("#appeared .tile")[0]
+    assert "was" in page.texts("#appeared .tile")[0]

@@ -60,7 +60,8 @@ def test_an_image_that_cannot_be_embedded_spoils_no_other():
         return await asyncio.gather(*numbers, return_exceptions=True)
 
     first, wrong, last = asyncio.run(ask())
-    assert (first.item(), last.item()) == (1, 2) and isinstance(wrong, ValueError)
+    assert (first.item(), last.item()) == (1, 2)
+    assert isinstance(wrong, ValueError)
 
 
 def test_a_full_queue_says_when_to_come_again():
@@ -83,7 +84,8 @@ def test_a_full_queue_says_when_to_come_again():
         return refused.value
 
     problem = asyncio.run(ask())
-    assert problem.status == 503 and problem.headers == {"Retry-After": "1"}
+    assert problem.status == 503
+    assert problem.headers == {"Retry-After": "1"}
 
 
 def test_questions_wait_up_to_a_limit(tmp_path):
@@ -132,7 +134,8 @@ def test_an_upload_that_was_never_listed_goes(client, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "time", lambda: future)
         assert remove_unlisted(index) == 1
-    assert kept.exists() and not lost.exists()
+    assert kept.exists()
+    assert not lost.exists()
 
 
 def test_every_reader_has_searched_before_the_first_question(tmp_path):
@@ -153,7 +156,8 @@ def test_every_reader_has_searched_before_the_first_question(tmp_path):
                 return gallery.search(np.eye(1, 8, dtype=np.float32), 1)
 
             found = await asyncio.gather(*(galleries.read(search) for _ in range(3)))
-        assert [each[0][0].path.name for each in found] == ["0.jpg"] * 3 and len({*threads}) == 3
+        assert [each[0][0].path.name for each in found] == ["0.jpg"] * 3
+        assert len({*threads}) == 3
         galleries.close()
 
     asyncio.run(ask())

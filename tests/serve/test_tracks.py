@@ -39,11 +39,13 @@ def test_the_people_across_cameras_are_those_of_the_command(client, tracks, word
     values = words[1:] or ["true"]
     asked = {"threshold": THRESHOLD} | dict(zip([words[0][2:]], values, strict=True))
     found = client.post("/v1/across", params=asked).json()
-    assert found["threshold"] == THRESHOLD and len(found["tracks"]) == len(rows)
+    assert found["threshold"] == THRESHOLD
+    assert len(found["tracks"]) == len(rows)
     for each in found["tracks"]:
         row = rows[each["source"], each["track"]]
         assert (str(each["person"]), each["camera"]) == (row["person"], row["camera"])
-        assert f"{each['margin']:.4f}" == row["margin"] and str(each["boxes"]) == row["boxes"]
+        assert f"{each['margin']:.4f}" == row["margin"]
+        assert str(each["boxes"]) == row["boxes"]
     assert not any(about.identity for some in tracks.images() for _, about in some)
 
 
@@ -71,7 +73,8 @@ def test_a_track_that_is_named_stays_apart_from_others(client, tracks):
         assert answer.json() == {"images": 3}
     apart = client.post("/v1/across", params={"threshold": THRESHOLD}).json()["tracks"]
     who = {(each["source"], each["track"]): (each["identity"], each["given"]) for each in apart}
-    assert who["hall-1", "1"] == ("Anna", True) and who["hall-1", "5"] == ("Bob", True)
+    assert who["hall-1", "1"] == ("Anna", True)
+    assert who["hall-1", "5"] == ("Bob", True)
 
 
 def test_the_tracks_come_in_pages_with_their_times_and_images(client, tracks):
@@ -84,7 +87,8 @@ def test_the_tracks_come_in_pages_with_their_times_and_images(client, tracks):
     }
     seven = next(each for each in found if each["track"] == "7")
     assert seven["time"] == "2026-11-01 09:30:19.900Z"[:11] + seven["time"][11:]
-    assert round(seven["last"] - seven["first"], 6) == 3 and seven["boxes"] == 31
+    assert round(seven["last"] - seven["first"], 6) == 3
+    assert seven["boxes"] == 31
     paths = {path for some in tracks.images(Filter(track="7")) for path, _ in some}
     assert len(seven["images"]) == len(paths) == 3
 
@@ -95,7 +99,8 @@ def test_a_client_gives_images_of_a_track_file_no_other_track(client, tracks):
     changed = {"track": "77"}
     for address in (f"/v1/images/{image}", f"/v1/images?source={listed['tracks'][0]['source']}"):
         answer = client.patch(address, json=changed)
-        assert answer.status_code == 409 and "says the tracks" in answer.json()["detail"]
+        assert answer.status_code == 409
+        assert "says the tracks" in answer.json()["detail"]
     assert client.get("/v1/tracks").json() == listed
 
 
@@ -122,9 +127,11 @@ def test_sightings_are_tracks_or_images_close_in_time(client):
     start = anna[0]["first"]
     spans = [(each["camera"], each.get("first", start - 1) - start, each["count"]) for each in anna]
     assert spans == [("1", 0, 2), ("2", 20, 1), ("1", 115, 1), ("2", -1, 1)]
-    assert anna[0]["last"] - start == 50 and len(anna[0]["images"]) == 2
+    assert anna[0]["last"] - start == 50
+    assert len(anna[0]["images"]) == 2
     (bob,) = client.get("/v1/sightings", params={"identity": "Bob"}).json()["sightings"]
-    assert bob["last"] - bob["first"] == 300 and bob["track"] == "4"
+    assert bob["last"] - bob["first"] == 300
+    assert bob["track"] == "4"
     assert client.get("/v1/sightings").status_code == 400
 
 

@@ -48,9 +48,11 @@ def test_long_names_of_runs_are_shortened_but_stay_different(tmp_path, drawn):
         draw_cmc({name: few_metrics([0, 1, 5]) for name in names}, tmp_path / "cmc.png")
         (legend,) = drawn[-1].legends
         words = [text.get_text().partition(":")[0] for text in legend.get_texts()]
-        assert len(set(words)) == len(names) and all("…" in word for word in words)
+        assert len(set(words)) == len(names)
+        assert all("…" in word for word in words)
         inside, outside = legend.get_window_extent(), drawn[-1].bbox
-        assert outside.x0 <= inside.x0 and inside.x1 <= outside.x1
+        assert outside.x0 <= inside.x0
+        assert inside.x1 <= outside.x1
 
 
 @pytest.mark.parametrize(
@@ -60,7 +62,8 @@ def test_long_names_of_runs_are_shortened_but_stay_different(tmp_path, drawn):
 def test_a_perfect_cmc_is_in_sight_and_any_number_of_ranks_has_ticks(ranks, ticks, tmp_path, drawn):
     draw_cmc({"run": few_metrics([0, 0], 3000)}, tmp_path / "cmc.png", ranks)
     axes = drawn[0].axes[0]
-    assert axes.get_ylim() == pytest.approx((0.9, 1.005)) and axes.get_xticks().tolist() == ticks
+    assert axes.get_ylim() == pytest.approx((0.9, 1.005))
+    assert axes.get_xticks().tolist() == ticks
     assert {"90%", "100%"} <= {text.get_text() for text in axes.get_yticklabels()}
 
 
@@ -102,7 +105,8 @@ def test_histograms_hold_every_pair_and_the_threshold(tmp_path, drawn):
     # Coarse features lie on edges.
     counts, _ = np.histogram((unit[0] @ unit[1].T)[same] + 1e-4, own.edges + 1e-6)
     assert np.abs(own.values.cumsum() - counts.cumsum() / counts.sum()).max() < 0.2
-    assert len(roc.lines) == 2 and roc.lines[0].get_ydata()[0] == 1
+    assert len(roc.lines) == 2
+    assert roc.lines[0].get_ydata()[0] == 1
     assert "1%" in [text.get_text() for text in roc.get_xticklabels()]
 
 
@@ -111,7 +115,8 @@ def test_a_single_bar_and_the_threshold_are_inside(tmp_path, drawn):
     one[12_000] = other[15_000] = 1
     draw_similarities(PairSimilarities(other, one, other, one), 0.1, tmp_path / "histogram.png")
     for axes in drawn[0].axes[:2]:
-        assert axes.get_xlim()[0] < 0.08 and axes.get_xlim()[1] > 1
+        assert axes.get_xlim()[0] < 0.08
+        assert axes.get_xlim()[1] > 1
 
 
 def test_a_map_is_of_those_with_the_most_images():
@@ -149,7 +154,8 @@ def test_without_the_library_the_map_is_by_pca_and_says_so(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
     features = np.random.default_rng(0).normal(size=(5, 3))
     points, name = project(features)
-    assert name == "PCA" and points.shape == (5, 2)
+    assert name == "PCA"
+    assert points.shape == (5, 2)
     assert "needs scikit-learn" in capsys.readouterr().out
     with pytest.raises(UserError, match="pip install scikit-learn"):
         project(features, "tsne")
@@ -179,7 +185,8 @@ def test_a_map_has_a_colour_for_a_person_and_a_shape_for_a_camera(tmp_path, draw
             seen.setdefault((labels[index], cameras[index]), set()).add(look)
             count += 1
     assert count == 40
-    assert all(len(looks) == 1 for looks in seen.values()) and len(seen) == 6
+    assert all(len(looks) == 1 for looks in seen.values())
+    assert len(seen) == 6
     colours = {
         label: {next(iter(looks))[0] for (who, _), looks in seen.items() if who == label}
         for label in (1, 2, 3)
@@ -200,7 +207,8 @@ def test_a_map_of_many_people_says_that_colours_repeat_and_leaves_out_their_numb
     axes, title = drawn[0].axes[0], drawn[0].get_suptitle()
     assert title == f"{3 * people} images of {people} people"
     explorer = (ROOT / "person_reid/show/templates/explorer/map.js").read_text(encoding="utf-8")
-    assert len(MANY) == 10 and "Colours repeat after ten identities" in explorer
+    assert len(MANY) == 10
+    assert "Colours repeat after ten identities" in explorer
     assert ("colours repeat after 10 people" in axes.get_xlabel()) == (people > 10)
     assert len(axes.texts) == (people if people <= 40 else 0)
     boxes = [text.get_window_extent() for text in axes.texts]
@@ -252,7 +260,9 @@ def test_labels_stand_above_their_dots_and_bear_the_colour_of_theirs(tmp_path, d
     for number, (text, box) in enumerate(zip(axes.texts, boxes, strict=True)):
         assert text.get_text() == f"{number:04d}"
         own = dots[labels == number]
-        assert box.y0 > own[:, 1].min() and box.x0 < own[:, 0].max() and box.x1 > own[:, 0].min()
+        assert box.y0 > own[:, 1].min()
+        assert box.x0 < own[:, 0].max()
+        assert box.x1 > own[:, 0].min()
     for text, colour in zip(axes.texts, MANY * 2, strict=True):
         assert text.get_color() == towards(axes.xaxis.label.get_color(), colour)
     assert all(axes.get_window_extent().contains(*box.p0) for box in boxes)

@@ -32,7 +32,8 @@ def test_both_curves_span_both_panels(suffix, tmp_path):
     for colour in (TRAIN_COLOR, VALIDATION_COLOR):
         columns = columns_of(path, colour)
         width = Image.open(path).width
-        assert columns.min() < 0.2 * width and columns.max() > 0.9 * width
+        assert columns.min() < 0.2 * width
+        assert columns.max() > 0.9 * width
 
 
 def test_without_validation_there_is_no_second_curve(tmp_path):
@@ -55,7 +56,8 @@ def test_what_is_cut_off_is_marked_and_the_learning_rate_has_steps(tmp_path, dra
     history = [record | {"lr": 0.1} for record in HISTORY]
     draw_curves([history[0] | {"val_loss": 900.0}, *history[1:]], tmp_path / "train.png")
     loss, _, rate = drawn[0].axes
-    assert loss.lines[-1].get_xdata() == [1] and loss.lines[-1].get_ydata()[0] < loss.get_ylim()[1]
+    assert loss.lines[-1].get_xdata() == [1]
+    assert loss.lines[-1].get_ydata()[0] < loss.get_ylim()[1]
     assert [text.get_text() for text in loss.get_legend().get_texts()] == [
         "training",
         "validation",

@@ -75,11 +75,9 @@ def test_the_figures_are_those_of_evaluate(inside, capsys):
     np.testing.assert_array_equal(plain["penalty"], metrics.inverse_negative_penalty)
     np.testing.assert_array_equal(plain["first"], metrics.first_match)
     printed = capsys.readouterr().out
-    assert (
-        metrics.line("result ") in printed
-        and "result, re-ranked Rank@1" in printed
-        and "look" in printed
-    )
+    assert metrics.line("result ") in printed
+    assert "result, re-ranked Rank@1" in printed
+    assert "look" in printed
 
 
 def test_a_second_result_is_ranked_like_the_first(inside):
@@ -126,7 +124,8 @@ def test_features_of_8_bits_are_near_and_numbers_keep_their_order():
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     values, scales = explorer.quantise(features)
     near = values * scales[:, None]
-    assert values.dtype == np.int8 and np.abs(near @ near.T - features @ features.T).max() < 0.01
+    assert values.dtype == np.int8
+    assert np.abs(near @ near.T - features @ features.T).max() < 0.01
     unpacked = explorer.packed_array(np.array([1, -2, 3], ">i4"))
     assert np.frombuffer(base64.b64decode(unpacked["base64"]), "<i4").tolist() == [1, -2, 3]
     square = explorer.to_square(np.array([[0.0, 0], [10, 0], [5, 5]]))
@@ -138,7 +137,8 @@ def test_nothing_in_a_name_can_end_a_script(tmp_path):
         tmp_path / "names.js", "names", {"names": ["</script><script>", "<!--", "é\u2028\ud800"]}
     )
     text = (tmp_path / "names.js").read_text(encoding="ascii")
-    assert "<" not in text and read(tmp_path / "names.js")["names"][0] == "</script><script>"
+    assert "<" not in text
+    assert read(tmp_path / "names.js")["names"][0] == "</script><script>"
 
 
 def test_large_identities_are_names():
@@ -150,7 +150,8 @@ def test_large_identities_are_names():
         ["a", "b", "c"],
     )
     found = explorer.describe_images(images_of(images.select([2]), images.select([0, 1])))
-    assert found["people"] == ["0000", "junk", "123456789012345678"] and found["cameras"] == [
+    assert found["people"] == ["0000", "junk", "123456789012345678"]
+    assert found["cameras"] == [
         "1",
         "2",
         "13",
@@ -187,7 +188,8 @@ def test_images_that_moved_are_asked_for(inside, tmp_path, capsys):
     shutil.move("pytorch", "elsewhere")
     with pytest.raises(UserError, match=r"none of the 42 images can be read\. .*--test_dir"):
         explore.main(["--result", "result.mat"])
-    assert not Path("look").exists() and not list(tmp_path.glob(".look*"))
+    assert not Path("look").exists()
+    assert not list(tmp_path.glob(".look*"))
     explore.main(["--result", "result.mat", "--test_dir", "elsewhere"])
     assert (tmp_path / "look" / "index.html").is_file()
     query.paths = gallery.paths = None
@@ -215,7 +217,8 @@ def test_only_an_explorer_is_replaced(inside, monkeypatch):
         "pytorch",
         "result.mat",
     ]
-    assert not Path("look/.stale").exists() and Path("mine/thesis.txt").read_text() == "mine"
+    assert not Path("look/.stale").exists()
+    assert Path("mine/thesis.txt").read_text() == "mine"
 
 
 def test_what_somebody_put_into_an_explorer_is_not_deleted(inside):
@@ -227,7 +230,8 @@ def test_what_somebody_put_into_an_explorer_is_not_deleted(inside):
         UserError, match=r"look: holds notes\.txt, which this command did not write"
     ):
         explore.main(["--result", "result.mat"])
-    assert Path("look", "notes.txt").read_text() == "mine" and Path("look", "index.html").is_file()
+    assert Path("look", "notes.txt").read_text() == "mine"
+    assert Path("look", "index.html").is_file()
 
 
 def test_results_of_other_images_and_idle_flags_are_refused(inside):

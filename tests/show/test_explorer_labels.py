@@ -184,7 +184,8 @@ def browser(shared_browser, look):
     shared_browser.value("localStorage.clear()")
     shared_browser.open(look / "look" / "index.html")
     yield shared_browser
-    assert shared_browser.complaints() == [] and shared_browser.value("window.hacked") is None
+    assert shared_browser.complaints() == []
+    assert shared_browser.value("window.hacked") is None
 
 
 def exported(browser, folder):
@@ -277,7 +278,8 @@ def test_proposals_are_filtered_and_lead_to_rankings(browser, look):
     browser.choose("#decision", "rejected")
     assert decisions(browser) == ["rejected"]
     browser.choose("[name=person]", "3")
-    assert decisions(browser) == [] and "No proposal" in browser.texts("#suspects")[0]
+    assert decisions(browser) == []
+    assert "No proposal" in browser.texts("#suspects")[0]
     browser.open(look / "look" / "index.html", "#doubt=3")
     assert browser.value("document.activeElement.dataset.number") == "3"
     browser.click("#suspects article:nth-of-type(4) a.tile")

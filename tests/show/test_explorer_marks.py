@@ -136,7 +136,8 @@ def test_prepare_lays_out_an_exported_selection(browser, look, tmp_path):
     words = ["--csv", str(table), "--data_dir", layout, "--save_dir", str(laid_out)]
     prepare.main([*words, "--test_fraction", "0"])
     found = by_name(laid_out, {"train_all": "train_all"}, MARKET_NAME)["train_all"]
-    assert len(found) == len(chosen) > 2 and len({picture.identity for picture in found}) == 2
+    assert len(found) == len(chosen) > 2
+    assert len({picture.identity for picture in found}) == 2
 
 
 def test_prepare_applies_tags_that_are_numbers_of_people(browser, look, tmp_path):
@@ -182,5 +183,6 @@ def test_the_page_names_the_commands_that_search_with_a_picture_of_ones_own(look
     for folder in (look, indexed):
         text = (folder / "look" / "data" / "images.js").read_text("ascii")
         said[folder] = json.loads(text[text.index(", ") + 2 : -3])["commands"]
-    assert len(said[look]) == 2 and str(look / "pytorch" / "gallery") in said[look][0]
+    assert len(said[look]) == 2
+    assert str(look / "pytorch" / "gallery") in said[look][0]
     assert str(indexed / "people.index") in said[indexed][0]

@@ -52,7 +52,8 @@ def browser(shared_browser, look):
     """A browser that shows the explorer and complains about nothing."""
     shared_browser.open(look / "index.html")
     yield shared_browser
-    assert shared_browser.complaints() == [] and shared_browser.value("window.hacked") is None
+    assert shared_browser.complaints() == []
+    assert shared_browser.value("window.hacked") is None
 
 
 def shown(browser, fragment):
@@ -132,14 +133,13 @@ def test_a_click_ranks_a_query_and_a_second_click_a_gallery_image(browser, peopl
     browser.wait("document.body.dataset.features === 'loaded'")
     browser.click("#answers .tile", 3)
     shown(browser, f"image={order[3] + len(query)}")
-    assert (
-        browser.texts("#asked h2") == [f"Gallery image {order[3]}"]
-        and "≈" in browser.texts(".answer p")[0]
-    )
+    assert browser.texts("#asked h2") == [f"Gallery image {order[3]}"]
+    assert "≈" in browser.texts(".answer p")[0]
     exact = CosineScores(gallery.features[order[3] : order[3] + 1], gallery.features)(0, 1)[0]
     exact[order[3]] = -np.inf
     found = np.array(images(browser, "#answers .tile")) - len(query)
-    assert len(found) == len(gallery) - 1 and order[3] not in found
+    assert len(found) == len(gallery) - 1
+    assert order[3] not in found
     assert (np.diff(exact[found]) < 0.01).all()
     browser.back()
     shown(browser, f"image={asked}")
@@ -172,10 +172,8 @@ def test_the_address_holds_the_view(browser, look):
     address = browser.value("location.hash")
     seen = browser.texts("#chosen")
     browser.open(look / "index.html", address)
-    assert (
-        browser.value("document.querySelector('[name=camera]').value") == "2"
-        and browser.texts("#chosen") == seen
-    )
+    assert browser.value("document.querySelector('[name=camera]').value") == "2"
+    assert browser.texts("#chosen") == seen
     assert not browser.value("document.getElementById('view-map').hidden")
     browser.open(look / "index.html", "#view=nothing&image=99999&by=7&threshold=x&place=a&first=q")
     assert len(images(browser, "#wall .tile")) == 12
@@ -243,14 +241,17 @@ def test_the_ticks_of_the_histogram_are_round_and_in_place(browser):
     browser.click("nav a", 3)
     shown(browser, "view=threshold")
     ticks = browser.texts("#histogram text")[:-1]
-    assert 2 <= len(ticks) <= 7 and all(20 * float(tick) % 1 == 0 for tick in ticks)
+    assert 2 <= len(ticks) <= 7
+    assert all(20 * float(tick) % 1 == 0 for tick in ticks)
     browser.choose("#slider", browser.value(f"binOf({ticks[-1]})"))
     places = "document.querySelectorAll('#histogram text')"
     at = float(browser.value(f"{places}[{len(ticks) - 1}].getAttribute('x')"))
     assert abs(at - float(browser.value("document.getElementById('mark').getAttribute('x1')"))) < 1
     for low, high in ((0.31, 0.36), (-0.2, 0.9), (-0.4, 1), (-1, 1)):
         found = browser.value(f"roundTicks({low}, {high})")
-        assert 3 <= len(found) <= 7 and low <= found[0] and found[-1] <= high
+        assert 3 <= len(found) <= 7
+        assert low <= found[0]
+        assert found[-1] <= high
 
 
 def test_the_page_says_that_not_all_false_matches_are_looked_through(browser, people):
@@ -398,7 +399,8 @@ def test_one_file_needs_nothing_beside_it(shared_browser, look, tmp_path):
     shared_browser.value("location.hash = '#view=ranking&image=0'")
     shown(shared_browser, "view=ranking")
     shared_browser.wait(f"{FILES}.endsWith('<script>window.hacked=1<&script>.jpg')")
-    assert shared_browser.complaints() == [] and shared_browser.value("window.hacked") is None
+    assert shared_browser.complaints() == []
+    assert shared_browser.value("window.hacked") is None
 
 
 def test_one_file_of_many_images_is_refused(look, tmp_path, monkeypatch):

@@ -55,9 +55,8 @@ def test_a_phone_folds_the_filters_until_they_are_asked_for(browser, look):
     )
     browser.resize(1360, 900)
     browser.open(look)
-    assert browser.value(shown) > 5 and not browser.value(
-        "document.getElementById('unfold').offsetHeight"
-    )
+    assert browser.value(shown) > 5
+    assert not browser.value("document.getElementById('unfold').offsetHeight")
     browser.resize(*PHONE)
     assert browser.value(shown) == 0
     assert (
@@ -77,7 +76,8 @@ def test_a_phone_folds_the_filters_until_they_are_asked_for(browser, look):
 def test_two_results_of_one_name_are_told_apart_by_their_folders(browser, look):
     browser.open(look)
     names = browser.texts("#by option")
-    assert names[1] == "other/result" and names[0] != names[1]
+    assert names[1] == "other/result"
+    assert names[0] != names[1]
     assert len(names[0]) < 20
 
 

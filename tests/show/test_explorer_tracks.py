@@ -95,7 +95,8 @@ def test_people_have_the_names_that_the_command_gives_them():
 def test_a_name_goes_with_the_tracks_of_its_person_until_it_is_taken_back(node):
     *_, rows = node('callPerson(0, " Anna ")', "cut(4)")
     saved = {path: name for path, name, _ in rows[1:]}
-    assert saved["0.png"] == saved["1.png"] == "Anna" and saved["4.png"] == "person 0005"
+    assert saved["0.png"] == saved["1.png"] == "Anna"
+    assert saved["4.png"] == "person 0005"
     *_, rows = node('callPerson(0, "Anna")', "Object.assign(across, JSON.parse(across.past.pop()))")
     assert [row[0] for row in rows[1:]] == ["3.png"]
     *_, rows = node('callPerson(0, "Anna")', 'callPerson(0, "")')
@@ -114,7 +115,8 @@ def test_two_people_have_two_names(node):
 def test_a_new_person_gets_a_number_that_nobody_in_the_index_has():
     content = describe_stays(stays([f"{i}.png" for i in range(5)]), "list.csv", COLUMNS, highest=7)
     state, rows = run_page(content, "cut(1)")
-    assert state["people"][1] == 7 and ["1.png", "person 0008", "c1"] in rows
+    assert state["people"][1] == 7
+    assert ["1.png", "person 0008", "c1"] in rows
 
 
 def test_a_cell_of_an_export_is_as_harmless_as_in_a_file_of_a_command(node):
@@ -197,6 +199,8 @@ def test_links_are_cut_joined_and_exported_in_a_browser(shared_browser, page, tm
     browser.until(lambda: (folder / "list.csv").is_file())
     with (folder / "list.csv").open(encoding="utf-8", newline="") as file:
         saved = {row["path"]: row["identity"] for row in csv.DictReader(file)}
-    assert saved[str(tmp_path / EVIL)] == "person 0002" and len(saved) == 5
+    assert saved[str(tmp_path / EVIL)] == "person 0002"
+    assert len(saved) == 5
     assert saved[str(tmp_path / "0.png")] == "Anna <b>"
-    assert browser.complaints() == [] and browser.value("window.hacked") is None
+    assert browser.complaints() == []
+    assert browser.value("window.hacked") is None

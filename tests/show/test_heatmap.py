@@ -40,10 +40,14 @@ def test_the_heat_is_the_energy_of_the_map():
     entry = Known("known", 2)
     network = PlainNetwork(nn.Identity(), entry, NetworkOptions())
     heat = activations(network, images_of((32, 16), 1))[""]
-    assert heat.shape == (1, 32, 16) and heat.min() == 0 and heat.max() == 1
+    assert heat.shape == (1, 32, 16)
+    assert heat.min() == 0
+    assert heat.max() == 1
     cells = heat[0].reshape(4, 8, 2, 8).mean((1, 3))
-    assert cells.argmax() == 2 and cells.flatten().argsort()[-2] == 7  # (1, 0), then (3, 1)
-    assert heat[0, 12, 4] > 0.85 and heat[0, 28, 12] == pytest.approx(4 / 25, abs=0.05)
+    assert cells.argmax() == 2  # (1, 0)
+    assert cells.flatten().argsort()[-2] == 7  # (3, 1)
+    assert heat[0, 12, 4] > 0.85
+    assert heat[0, 28, 12] == pytest.approx(4 / 25, abs=0.05)
 
 
 def test_stripes_are_stretched_one_by_one_and_flat_maps_are_cold():
@@ -131,7 +135,8 @@ def test_of_an_opaque_network_the_last_layer_with_positions_is_shown():
     maps = feature_maps(network, normalised(images_of()))[""]
     with torch.inference_mode():
         torch.testing.assert_close(maps.mean((2, 3)), network.embed(normalised(images_of())))
-    assert maps.shape[2:] == (2, 1) and not any(layer._forward_hooks for layer in network.modules())
+    assert maps.shape[2:] == (2, 1)
+    assert not any(layer._forward_hooks for layer in network.modules())
 
 
 def test_of_an_opaque_network_without_positions_there_is_none():
@@ -160,7 +165,8 @@ def test_pcb_has_a_row_cut_into_its_stripes_and_branches_have_a_row_each():
     bank = images_of((192, 64))
     tiles = [Tile(image.numpy(), above=str(i)) for i, image in enumerate(bank)]
     photographs, hot = heat_rows(pcb, tiles, bank, title="Query 1")
-    assert photographs.tiles == tiles and photographs.title == "Query 1"
+    assert photographs.tiles == tiles
+    assert photographs.title == "Query 1"
     assert hot.tiles[0].lines == [i / 6 for i in range(1, 6)]
     light = create_model("lightmbn", weights="none")
     rows = heat_rows(light, tiles, bank)

@@ -70,12 +70,15 @@ def test_a_picture_is_as_wide_as_the_paper_and_its_words_fit_in_letters_of_eight
     figure.draw_without_rendering()
     of_ticks = {text for tick in figure.findobj(Tick) for text in tick.findobj(Text)}
     words = [text for text in figure.findobj(Text) if text.get_text().strip()]
-    assert len(words) > 5 and {text.get_fontsize() for text in words} == {8}
+    assert len(words) > 5
+    assert {text.get_fontsize() for text in words} == {8}
     for text in words:
         if text not in of_ticks:  # some of which are beyond the axes
             box = text.get_window_extent()
-            assert box.x0 > -2 and box.x1 < figure.bbox.x1 + 2, text
-            assert box.y0 > -2 and box.y1 < figure.bbox.y1 + 2, text
+            assert box.x0 > -2, text
+            assert box.x1 < figure.bbox.x1 + 2, text
+            assert box.y0 > -2, text
+            assert box.y1 < figure.bbox.y1 + 2, text
 
 
 @pytest.mark.parametrize("count", [1, 3, 9])
@@ -89,7 +92,9 @@ def test_the_legend_of_a_cmc_is_below_its_axes_and_says_n(width, count, tmp_path
     (axes,), (legend,) = figure.axes, figure.legends
     box = legend.get_window_extent()
     assert box.y1 <= axes.xaxis.label.get_window_extent().y0 + 1
-    assert box.x0 >= -2 and box.x1 <= figure.bbox.x1 + 2 and box.y0 >= -2
+    assert box.x0 >= -2
+    assert box.x1 <= figure.bbox.x1 + 2
+    assert box.y0 >= -2
     assert axes.get_window_extent().height > 0.55 * axes.get_window_extent().width
     assert all(text.get_text().endswith("n = 3") for text in legend.get_texts())
 
@@ -127,7 +132,8 @@ def test_a_label_of_ones_own_may_hold_mathematics(kind, count, tmp_path, drawn):
     labels = [MATHEMATICS, *(f"own {number}" for number in range(1, count))]
     draw(kind, tmp_path / "a.png", Look(labels=",".join(labels), width="page"))
     own = [text for text in drawn[0].findobj(Text) if MATHEMATICS in text.get_text()]
-    assert own and all(text.get_parse_math() for text in own)
+    assert own
+    assert all(text.get_parse_math() for text in own)
     with pytest.raises(UserError, match="--labels .*: not mathematics that matplotlib reads"):
         draw(kind, tmp_path / "b.png", Look(labels=",".join([r"$\frac$", *labels[1:]])))
     assert not (tmp_path / "b.png").exists()
@@ -138,7 +144,8 @@ def test_letters_of_vector_files_are_text(kind, tmp_path):
     draw(kind, tmp_path / "a.svg", Look(width="column"))
     draw(kind, tmp_path / "a.pdf", Look(width="column"))
     text = (tmp_path / "a.svg").read_text()
-    assert text.count("<text ") > 5 and "sans-serif" in text
+    assert text.count("<text ") > 5
+    assert "sans-serif" in text
     assert b"/Type3" not in (tmp_path / "a.pdf").read_bytes()
 
 
@@ -160,7 +167,8 @@ def test_without_titles_panels_are_told_apart_by_their_axes(kind, tmp_path, draw
         {text.get_text() for text in figure.findobj(Text) if text.get_weight() == "bold"} - {""}
         for figure in drawn
     ]
-    assert bold[0] and all(re.fullmatch(r"\d{4}", text) for text in bold[1])  # of people, on a map
+    assert bold[0]
+    assert all(re.fullmatch(r"\d{4}", text) for text in bold[1])  # of people, on a map
     named = [(axes.get_xlabel(), axes.get_ylabel()) for axes in drawn[1].axes]
     assert kind == "sheet" or len(set(named)) == len(named)
 

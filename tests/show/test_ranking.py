@@ -163,7 +163,8 @@ def test_demo_shows_the_published_query_where_there_are_so_many(
     shown, expected, laid_out, monkeypatch, capsys
 ):
     result, query, _ = laid_out
-    assert demo.USUAL_QUERY == 777 and len(query) == 12
+    assert demo.USUAL_QUERY == 777
+    assert len(query) == 12
     monkeypatch.setattr(demo, "USUAL_QUERY", shown)
     demo.main(["--result", str(result), "--save", str(result.with_name("show.png"))])
     assert capsys.readouterr().out.startswith(f"query {expected}: ")
@@ -279,9 +280,8 @@ def test_what_is_below_the_threshold_is_marked_as_rejected(laid_out, tmp_path, c
     demo.main([*flags, "--save", str(tmp_path / "some.png")])
     lines = capsys.readouterr().out.splitlines()[1:-1]
     rejected = [similarity < threshold for similarity in similarities]
-    assert ["rejected" in line for line in lines[:-1]] == rejected and 0 < sum(rejected) < len(
-        rejected
-    )
+    assert ["rejected" in line for line in lines[:-1]] == rejected
+    assert 0 < sum(rejected) < len(rejected)
     assert f"{sum(rejected)} are below the threshold" in lines[-1]
     assert (tmp_path / "some.png").read_bytes() != (tmp_path / "all.png").read_bytes()
     promise = {
@@ -403,7 +403,8 @@ def test_a_range_of_queries_is_each_of_them(laid_out, tmp_path, capsys):
 def test_a_list_of_queries_that_is_none_ends_with_status_2(words, capsys):
     with pytest.raises(SystemExit) as ended:
         demo.main(["--query_index", words])
-    assert ended.value.code == 2 and "--query_index" in capsys.readouterr().err
+    assert ended.value.code == 2
+    assert "--query_index" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("best", "worst"), [(2, None), (None, 2)])

@@ -21,7 +21,8 @@ def test_beside_a_threshold_stands_the_share_of_own_images_that_it_accepts():
     rules = error_rates(pair_similarities(*sets))["all_pairs"]["rules"]
     for name, rule in (("equal error rate", "eer"), ("1 stranger in 1,000", "1e-3")):
         found = re.search(rf"all pairs, {name}\s+(\S+)\s+(\S+)", text)
-        assert found and found[1] == f"{rules[rule]['threshold']:.3f}"
+        assert found
+        assert found[1] == f"{rules[rule]['threshold']:.3f}"
         assert float(found[2]) == pytest.approx(
             100 * np.mean(genuine >= rules[rule]["threshold"]), abs=0.5
         )

@@ -57,7 +57,8 @@ def test_the_file_name_says_the_type_and_the_same_picture_is_the_same_file(tmp_p
         for name in ("a", "b"):
             draw(tmp_path / f"{name}.{suffix}")
         content = (tmp_path / f"a.{suffix}").read_bytes()
-        assert content.startswith(beginning) and content == (tmp_path / f"b.{suffix}").read_bytes()
+        assert content.startswith(beginning)
+        assert content == (tmp_path / f"b.{suffix}").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["picture.doc", "picture"])
@@ -91,20 +92,21 @@ def test_the_settings_end_with_the_picture(tmp_path):
 
 def test_long_names_lose_their_middle():
     assert shortened("abcdefghij", 10) == "abcdefghij"
-    assert shortened("abcdefghij", 6) == "abc…ij" and shortened("abcdefghij", 3) == "a…j"
+    assert shortened("abcdefghij", 6) == "abc…ij"
+    assert shortened("abcdefghij", 3) == "a…j"
 
 
 def test_text_is_fitted_by_its_width():
     assert fitted("0061_c1s1_001081_00", 1.2, 13, lines=3) == "0061_c1s1_\n001081_00"
-    assert fitted("il" * 10, 1.2, 13) == "il" * 10 and "…" in fitted("WM" * 10, 1.2, 13)
+    assert fitted("il" * 10, 1.2, 13) == "il" * 10
+    assert "…" in fitted("WM" * 10, 1.2, 13)
     found = fitted(f"0061_{'a_long_name_' * 20}7.jpg", 1.2, 13, lines=3)
-    assert (
-        found.count("\n") == 2
-        and found.startswith("0061_")
-        and found.endswith("7.jpg")
-        and "…" in found
-    )
-    assert fitted("", 1, 13) == "" and len(fitted("ab", 0.01, 13)) == 1
+    assert found.count("\n") == 2
+    assert found.startswith("0061_")
+    assert found.endswith("7.jpg")
+    assert "…" in found
+    assert fitted("", 1, 13) == ""
+    assert len(fitted("ab", 0.01, 13)) == 1
 
 
 def test_a_small_share_has_four_decimals():

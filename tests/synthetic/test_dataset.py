@@ -385,7 +385,8 @@ def test_boxes_by_hand_are_tighter_than_detected_ones_and_junk_is_far_off():
     by_hand, detected, junk = (
         np.std([[*feet, scale] for feet, scale in cuts], axis=0) for cuts in boxes.values()
     )
-    assert (4 * by_hand < detected).all() and (4 * detected < junk).all()
+    assert (4 * by_hand < detected).all()
+    assert (4 * detected < junk).all()
 
 
 def test_every_camera_sees_distractors_and_junk():

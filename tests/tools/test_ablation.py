@@ -56,7 +56,8 @@ def test_every_row_is_trained_with_every_seed_once(called, capsys):
     ]
     assert test[:5] == ["test.py", "--name", "settings_plain_0", "--test_dir", "here"]
     assert test[-1] == "--no_flip"
-    assert sum("circle:0.1" in line for line in called) == 2 and len(called) == 8
+    assert sum("circle:0.1" in line for line in called) == 2
+    assert len(called) == 8
     head, _, plain, circle = capsys.readouterr().out.splitlines()
     assert head.startswith("| row | seeds | Rank@1 | mAP |")
     deviation = stdev([40, 44])

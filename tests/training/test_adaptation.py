@@ -114,7 +114,8 @@ def test_cameras_get_one_mean_before_images_are_clustered(monkeypatch):
         clusters_of_epoch(features, cameras, options)
     (normed, _), (plain, _) = asked
     assert np.array_equal(normed, CameraNorm(features, cameras)(features, cameras))
-    assert np.array_equal(plain, features) and not np.array_equal(normed, features)
+    assert np.array_equal(plain, features)
+    assert not np.array_equal(normed, features)
 
 
 def test_outliers_are_left_out_or_are_clusters_of_their_own(begun, monkeypatch):
@@ -138,7 +139,8 @@ def test_neighbours_are_compared_with_those_of_the_start(begun, monkeypatch):
     monkeypatch.setattr(adaptation, "overlap", overlap)
     for _ in range(3):
         clustered(found, [0, 1] * 8, monkeypatch)
-    assert compared == [(0, 0), (0, 1), (0, 2)] and found.kept == 0.5
+    assert compared == [(0, 0), (0, 1), (0, 2)]
+    assert found.kept == 0.5
 
 
 def test_without_a_head_that_learns_the_log_has_the_rate_of_the_backbone(begun, monkeypatch):
@@ -170,7 +172,8 @@ def test_the_teacher_averages_the_statistics_of_norms_too(begun, monkeypatch):
         for name, value in found.network.named_buffers()
         if name.endswith("running_mean")
     }
-    assert means and not torch.equal(*(each[next(iter(means))] for each in seen))
+    assert means
+    assert not torch.equal(*(each[next(iter(means))] for each in seen))
     for name, mean in means.items():
         torch.testing.assert_close(mean, 0.75 * seen[0][name] + 0.25 * seen[1][name])
 

@@ -96,10 +96,14 @@ def test_features_turn_away_and_pixels_stay_valid_and_near(backbone, size):
     built(images)  # statistics of a batch
     before = images.clone()
     attacked = opposite_direction_attack(built, images)
-    assert torch.equal(images, before) and not attacked.requires_grad and not images.requires_grad
+    assert torch.equal(images, before)
+    assert not attacked.requires_grad
+    assert not images.requires_grad
     values, moved = grey(attacked), (grey(attacked) - grey(images)).abs()
-    assert values.min() > -0.01 and values.max() < 255.01
-    assert moved.max() == pytest.approx(16, abs=0.01) and moved.mean() > 4
+    assert values.min() > -0.01
+    assert values.max() < 255.01
+    assert moved.max() == pytest.approx(16, abs=0.01)
+    assert moved.mean() > 4
     random = images + (torch.rand_like(images) < 0.5).mul(2).sub(1) * 16 / 255 / 0.226
     built.eval()
     with torch.no_grad():
@@ -130,7 +134,8 @@ def test_features_without_negative_numbers_are_turned_and_not_shortened():
             torch.cosine_similarity(built.embed(attacked), feature) for attacked in attacks
         )
         lengths = [built.embed(attacked).norm(dim=1) for attacked in attacks]
-    assert (turned < shortened).all() and (lengths[0] > lengths[1]).all()
+    assert (turned < shortened).all()
+    assert (lengths[0] > lengths[1]).all()
 
 
 def test_the_attack_changes_nothing_of_the_network():
@@ -171,9 +176,11 @@ def test_in_half_precision_inside_autocast_weights_still_learn(dtype):
         attacked = opposite_direction_attack(built, images)
         loss = loss + nn.functional.cross_entropy(built(attacked)[1].float(), torch.arange(4))
     loss.backward()
-    assert attacked.dtype == torch.float32 and attacked.isfinite().all()
+    assert attacked.dtype == torch.float32
+    assert attacked.isfinite().all()
     learnt = torch.stack([gradient_size(parameter) for parameter in built.parameters()])
-    assert learnt.isfinite().all() and (learnt > 0).all()
+    assert learnt.isfinite().all()
+    assert (learnt > 0).all()
     exact = opposite_direction_attack(built, images)
     assert ((exact - images).sign() == (attacked - images).sign()).float().mean() > 0.6
 

@@ -161,7 +161,8 @@ def test_of_other_images_those_of_the_trained_people_are_validated(tmp_path):
     write_people(tmp_path / "val", people=3, images=2)
     found = validated(tmp_path, ["0003", "0001"])
     assert found is not None
-    assert found[0].shape == (4, 32, 16, 3) and found[1].tolist() == [1, 1, 0, 0]
+    assert found[0].shape == (4, 32, 16, 3)
+    assert found[1].tolist() == [1, 1, 0, 0]
     assert validated(tmp_path, ["0009"]) is None
 
 
@@ -201,7 +202,8 @@ def scales(run):
 def test_a_balanced_training_begins_with_convolutions_of_one_scale(cwd):
     start("--balance", "0.3", "--lr", "1e-9")
     found = scales("run")
-    assert found == pytest.approx([0.3] * len(found), rel=1e-3) and len(found) > 5
+    assert found == pytest.approx([0.3] * len(found), rel=1e-3)
+    assert len(found) > 5
 
 
 def test_a_flag_takes_back_the_scale_of_a_config(cwd):

@@ -30,7 +30,8 @@ def test_an_error_of_all_processes_comes_once_and_without_a_traceback(
     flag, value, message, tmp_path
 ):
     done = ddp(tmp_path, flag, value, PYTHON=sys.executable, NPROC="2")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
     assert done.stderr.count(message) == 1
     assert done.stderr.splitlines()[-1] == "error: A process ended with an error; see above."
 
@@ -61,9 +62,9 @@ def test_an_error_of_all_processes_comes_once_and_without_a_traceback(
 def test_what_is_no_number_is_refused_in_one_line(environment, named, tmp_path):
     done = ddp(tmp_path, **environment)
     assert (done.returncode, done.stdout) == (2, "")
-    assert (
-        done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and named in done.stderr
-    )
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert named in done.stderr
 
 
 def test_the_script_starts_where_the_user_is(tmp_path):
@@ -85,7 +86,8 @@ def test_the_script_starts_where_the_user_is(tmp_path):
 def test_several_machines_find_the_first(tmp_path):
     done = ddp(tmp_path, NNODES="2", NODE_RANK="1", MASTER_ADDR="10.0.0.1", NPROC="2")
     place = "--nnodes 2 --node_rank 1 --master_addr 10.0.0.1 --master_port 29500 --nproc_per_node 2"
-    assert done.returncode == 0 and place in done.stdout
+    assert done.returncode == 0
+    assert place in done.stdout
 
 
 def test_python3_is_taken_where_there_is_no_python(tmp_path):
@@ -93,9 +95,8 @@ def test_python3_is_taken_where_there_is_no_python(tmp_path):
     for name in ("bash", "dirname", "wc"):
         (tmp_path / name).symlink_to(shutil.which(name) or name)
     done = ddp(tmp_path, NPROC="1", PYTHON="", PATH=str(tmp_path))
-    assert done.returncode == 2 and done.stderr.startswith(
-        "error: neither python nor python3 is there"
-    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: neither python nor python3 is there")
     (tmp_path / "python3").symlink_to(shutil.which("echo") or "echo")
     done = ddp(tmp_path, NPROC="1", PYTHON="", PATH=str(tmp_path))
     assert done.returncode == 0, done.stderr

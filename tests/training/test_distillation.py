@@ -134,7 +134,8 @@ def test_the_teachers_features_are_those_of_its_embedder_and_are_computed_once()
             "again",
         ]
     )
-    assert equal_weights(before, weights("again")) and np.array_equal(np.load(file), stored)
+    assert equal_weights(before, weights("again"))
+    assert np.array_equal(np.load(file), stored)
 
 
 def test_a_run_that_is_killed_goes_on_to_the_same_bits():
@@ -178,10 +179,8 @@ def test_features_that_cannot_be_kept_are_used_all_the_same(monkeypatch, caplog)
     found = teacher_features(
         teacher, [(Path("people/train_all"), read_split("people", "train_all"))]
     )
-    assert (
-        found.shape == (24, 4)
-        and "the next run computes the teacher's features again" in caplog.text
-    )
+    assert found.shape == (24, 4)
+    assert "the next run computes the teacher's features again" in caplog.text
 
 
 def test_features_of_images_that_have_changed_are_computed_again(tmp_path):

@@ -99,9 +99,8 @@ def test_the_network_is_left_as_it_was_whatever_computes_the_features(here, runt
         evaluation = Evaluation(TrainConfig(data_dir="people", runtime=name, batchsize=8))
         evaluation.decode((32, 16))
         figures.append(evaluation(trained.network, trained.step.device, trained.step.world))
-    assert figures[0].keys() == {"rank1", "mAP"} and figures[1] == pytest.approx(
-        figures[0], abs=1e-3
-    )
+    assert figures[0].keys() == {"rank1", "mAP"}
+    assert figures[1] == pytest.approx(figures[0], abs=1e-3)
     assert {name: module.training for name, module in trained.network.named_modules()} == before
     assert equal_weights(trained.network.state_dict(), state)
     assert [parameter.requires_grad for parameter in trained.network.parameters()] == learns
@@ -115,7 +114,8 @@ def test_a_runtime_that_could_not_be_used_is_refused_before_the_first_batch(here
         train.main(
             [*SMALL, *FLAGS, "--runtime", "openvino", "--eval_every", "1", "--name", "refused"]
         )
-    assert not Path("model/ignored").exists() and not Path("model/refused").exists()
+    assert not Path("model/ignored").exists()
+    assert not Path("model/refused").exists()
 
 
 @pytest.mark.parametrize("missing", ["query", "gallery"])
@@ -126,9 +126,8 @@ def test_a_missing_folder_is_named_before_anything_is_written(
     shutil.copytree(people, "people", ignore=shutil.ignore_patterns(missing, ".cache"))
     with pytest.raises(UserError, match=rf"people.{missing}: no such folder.*python prepare\.py"):
         train.main([*SMALL, *FLAGS, "--eval_every", "1", "--name", "refused"])
-    assert [path.name for path in tmp_path.iterdir()] == ["people"] and not Path(
-        "people/.cache"
-    ).exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["people"]
+    assert not Path("people/.cache").exists()
 
 
 def test_a_test_set_of_one_camera_is_refused_at_once(people, tmp_path):
@@ -153,15 +152,11 @@ def test_images_that_are_trained_on_validate_nothing(people, tmp_path, monkeypat
     train.main([*SMALL, *flags, "--name", "all"])
     told = f"No validation: the images in {Path('people', 'val')} are trained on."
     printed = capsys.readouterr().out
-    assert (
-        told in printed
-        and "val loss" not in printed
-        and not {"val_loss", "val_error"} & log("all")[0].keys()
-    )
+    assert told in printed
+    assert "val loss" not in printed
+    assert not {"val_loss", "val_error"} & log("all")[0].keys()
     train.main([*SMALL[:-1], *flags, "--name", "part"])
     printed = capsys.readouterr().out
-    assert (
-        told not in printed
-        and "val loss" in printed
-        and {"val_loss", "val_error"} <= log("part")[0].keys()
-    )
+    assert told not in printed
+    assert "val loss" in printed
+    assert {"val_loss", "val_error"} <= log("part")[0].keys()

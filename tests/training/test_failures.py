@@ -55,7 +55,8 @@ def check_last_good(run, name):
     The run goes on to the end of an undisturbed one.
     """
     state, last = weights(name, "resume.pth"), weights(name)
-    assert state["epoch"] == FAILING and equal_weights(last, state["network"])
+    assert state["epoch"] == FAILING
+    assert equal_weights(last, state["network"])
     assert equal_weights(run(name, "--resume"), run(f"{name}_whole"))
 
 
@@ -133,7 +134,8 @@ def test_a_process_that_ignores_an_interruption_goes_on_ignoring_it(interrupted_
     """As one started by nohup does."""
     interrupted_by(signal.SIG_IGN)
     with stop_signal() as stop:
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN and not stop()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert not stop()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
@@ -162,7 +164,8 @@ def test_a_loss_that_is_no_number_names_the_last_good_checkpoint(run, cwd, monke
     flags = re.search(r"add (--weights .*) --name OTHER", str(error.value))[1].split()
     run("lower", "--lr", "0.01", *flags)
     listed = (cwd / "model" / "broken" / "not_finite.txt").read_text().splitlines()
-    assert len(set(listed)) == 8 and all((cwd / path).is_file() for path in listed)
+    assert len(set(listed)) == 8
+    assert all((cwd / path).is_file() for path in listed)
     check_last_good(run, "broken")
 
 
@@ -190,4 +193,5 @@ def test_a_training_that_diverges_at_its_last_update_is_not_done(
     ):
         run(name)
     assert "Done" not in capsys.readouterr().out
-    assert weights(name, "resume.pth")["epoch"] == 2 and weights(name)[weight].isfinite().all()
+    assert weights(name, "resume.pth")["epoch"] == 2
+    assert weights(name)[weight].isfinite().all()

@@ -128,7 +128,8 @@ def test_options_that_stand_for_others_mean_the_same_as_in_train_py(dataset):
         network = created(dataset)
         reid.fit(network, dataset, reid.FitOptions(**SMALL, **options), device="cpu")
         fitted.append(network.state_dict())
-    assert equal_weights(fitted[0], fitted[1]) and not equal_weights(fitted[0], fitted[2])
+    assert equal_weights(fitted[0], fitted[1])
+    assert not equal_weights(fitted[0], fitted[2])
 
 
 def test_balanced_convolutions_are_those_of_train_py(dataset):
@@ -250,7 +251,8 @@ def test_the_embedding_of_a_network_is_what_is_tested(dataset):
     network = created(dataset, neck="bnneck")
     images = torch.randn(2, 3, 64, 32)
     features, logits = network(images)
-    assert features.shape == (2, network.dim) and logits.shape == (2, 6)
+    assert features.shape == (2, network.dim)
+    assert logits.shape == (2, 6)
     assert torch.equal(network.eval()(images), network.embed(images))
     bare = reid.create_model("test_resnet", size=(64, 32))
     assert bare.train()(images).shape == (2, bare.dim)
@@ -260,7 +262,9 @@ def test_query_and_gallery_are_extracted_as_the_embedder_does(dataset):
     network = created(dataset).train()
     torch.save(network.state_dict(), "net.pth")
     query, gallery = reid.extract(network, dataset, device="cpu")
-    assert network.training and len(query.labels) == 8 and len(gallery.labels) == 8
+    assert network.training
+    assert len(query.labels) == 8
+    assert len(gallery.labels) == 8
     spec = reid.NetworkOptions(backbone="test_resnet", height=64, width=32)
     embed = reid.Embedder(reid.NetworkToTest(spec, "net.pth", 6), device="cpu")
     torch.testing.assert_close(query.features, embed(dataset.query.paths), rtol=1e-4, atol=1e-5)
@@ -269,13 +273,16 @@ def test_query_and_gallery_are_extracted_as_the_embedder_does(dataset):
 
 def test_splits_and_samplers_serve_a_loader_of_torch(dataset):
     picture, target, camera = dataset.train[0]
-    assert picture.mode == "RGB" and target == 0 and len(dataset.train) == 48
+    assert picture.mode == "RGB"
+    assert target == 0
+    assert len(dataset.train) == 48
     assert camera == dataset.train.cameras[0]
     assert all(
         isinstance(split, torch.utils.data.Dataset)
         for split in (dataset.train, dataset.query, dataset.gallery)
     )
-    assert repr(dataset).count("\n") == 0 and "48 images of 6 people" in repr(dataset)
+    assert repr(dataset).count("\n") == 0
+    assert "48 images of 6 people" in repr(dataset)
     assert repr(dataset.train).startswith("ImageSplit(48 images of 6 identities from ")
     images = reid.TrainingImages(
         [(Path("data/synthetic/pytorch/train_all"), dataset.train)],
@@ -288,11 +295,9 @@ def test_splits_and_samplers_serve_a_loader_of_torch(dataset):
         collate_fn=lambda items: [item.target for item in items],
     )
     first, second = list(loader), list(loader)
-    assert (
-        len(first) == 6
-        and sorted(chain(*first)) == sorted(dataset.train.targets)
-        and first != second
-    )
+    assert len(first) == 6
+    assert sorted(chain(*first)) == sorted(dataset.train.targets)
+    assert first != second
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,8 @@ def test_the_divergence_of_certain_predictions_is_finite():
     scores = torch.tensor([[1e4, -1e4], [0.0, 0.0]], requires_grad=True)
     loss = symmetric_divergence(scores, -scores.detach())
     (gradient,) = torch.autograd.grad(loss, scores)
-    assert loss.isfinite() and gradient.isfinite().all()
+    assert loss.isfinite()
+    assert gradient.isfinite().all()
 
 
 def test_a_step_draws_distinct_images_twice_and_every_other_step_seed_and_process_others():
@@ -69,8 +70,10 @@ def test_a_step_draws_distinct_images_twice_and_every_other_step_seed_and_proces
         for seed in (seed_of(3, 6), seed_of(4, 5), seed_of(3, 5, 1), seed_of(3, 5, 0, 1))
     ]
     numbers = first.mean((1, 2, 3)).floor()
-    assert len(numbers.unique()) == 8 and torch.equal(numbers, second.mean((1, 2, 3)).floor())
-    assert not torch.equal(first, second) and torch.equal(first, again)
+    assert len(numbers.unique()) == 8
+    assert torch.equal(numbers, second.mean((1, 2, 3)).floor())
+    assert not torch.equal(first, second)
+    assert torch.equal(first, again)
     noises = [image.frac()[0] for image in (first, second, *others)]
     assert len({noise.sum().item() for noise in noises}) == 6
     for other in others:
@@ -80,7 +83,9 @@ def test_a_step_draws_distinct_images_twice_and_every_other_step_seed_and_proces
         .long()
         .bincount()
     )
-    assert len(seen) == 20 and seen.min() > 0 and seen.max() < 32
+    assert len(seen) == 20
+    assert seen.min() > 0
+    assert seen.max() < 32
 
 
 def test_fewer_images_than_a_step_takes_are_drawn_repeatedly():
@@ -123,8 +128,6 @@ def test_the_student_learns_from_the_teacher_and_the_teacher_does_not_learn(head
         loss, 0.1 * symmetric_divergence(2 * student(first)[1], 2 * teacher(second)[1])
     )
     loss.backward()
-    assert (
-        teacher.weight.grad is None
-        and student.weight.grad is not None
-        and student.weight.grad.abs().sum() > 0
-    )
+    assert teacher.weight.grad is None
+    assert student.weight.grad is not None
+    assert student.weight.grad.abs().sum() > 0

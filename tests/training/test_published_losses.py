@@ -109,9 +109,8 @@ def test_a_part_network_learns_from_them_too(terms, here):
 
 def check_that_terms_teach(words):
     weights, log = run(words, name_of(words))
-    assert len(log) == 2 and all(
-        np.isfinite([epoch["loss"], epoch["val_loss"]]).all() for epoch in log
-    )
+    assert len(log) == 2
+    assert all(np.isfinite([epoch["loss"], epoch["val_loss"]]).all() for epoch in log)
     # The images of a few are told apart at once: at 64 the softmax is 1 to the last bit.
     if "--ins_gamma" in words:
         words = [*words, "--ins_gamma", "1"]
@@ -119,9 +118,8 @@ def check_that_terms_teach(words):
     plain_words = without(words, {"--DG": 1} if "--DG" in words else TERMS)
     plain, _ = run(plain_words, name_of(plain_words))
     backbone = "model.conv1.0.weight"
-    assert weights[backbone].isfinite().all() and not torch.equal(
-        weights[backbone], plain[backbone]
-    )
+    assert weights[backbone].isfinite().all()
+    assert not torch.equal(weights[backbone], plain[backbone])
 
 
 @pytest.mark.parametrize(
@@ -147,7 +145,8 @@ def test_a_step_draws_half_as_many_unlabelled_images_as_labelled_ones_and_eight_
         str(batch),
     ]
     (term,) = begun(words).training.terms
-    assert isinstance(term, GeneralisationTerm) and term.size == size
+    assert isinstance(term, GeneralisationTerm)
+    assert term.size == size
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,9 @@ def test_one_cycle_is_pytorchs(warm, share):
 @pytest.mark.parametrize("schedule", ["one_cycle", "warmup_cosine"])
 def test_a_schedule_of_few_steps_stays_finite(schedule, epochs, warm):
     rates = learning_rates("--total", str(epochs), "--schedule", schedule, "--warm", str(warm))
-    assert rates.isfinite().all() and (rates > 0).all() and rates.max() <= 0.05
+    assert rates.isfinite().all()
+    assert (rates > 0).all()
+    assert rates.max() <= 0.05
 
 
 @pytest.mark.parametrize("schedule", SCHEDULE_NAMES)
@@ -244,7 +246,8 @@ def test_backbone_head_and_prototypes_learn_at_rates_of_their_own_and_frozen_wei
     assert [group["name"] for group in groups] == list(expected)
     for group in groups:
         rate, owner = expected[group["name"]]
-        assert group["lr"] == pytest.approx(rate) and group["weight_decay"] == 5e-4
+        assert group["lr"] == pytest.approx(rate)
+        assert group["weight_decay"] == 5e-4
         assert [id(p) for p in group["params"]] == [id(p) for p in owner.parameters()]
     assert trained_as("--lr", "0.2").prototype_lr == 0.2
 

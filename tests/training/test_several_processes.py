@@ -116,14 +116,15 @@ def test_a_process_that_dies_ends_the_others_a_restart_goes_on_and_sigterm_saves
         wait_for(lambda: len(log("restarted", cwd)) > before + 1, run)
         run.terminate()
         output, _ = run.communicate(timeout=100)
-    assert "lost the others" in output and "continuing after epoch" in output, output
-    assert run.returncode != 0 and "Stopped by SIGTERM in epoch" in output, output
+    assert "lost the others" in output, output
+    assert "continuing after epoch" in output, output
+    assert run.returncode != 0, output
+    assert "Stopped by SIGTERM in epoch" in output, output
     state = weights("restarted", "resume.pth", cwd)
     assert state["epoch"] == len(log("restarted", cwd)) < 8
     done = start([*command, "--resume"], cwd)
-    assert done.returncode == 0 and f"continuing after epoch {state['epoch']}" in done.stdout, (
-        done.stdout + done.stderr
-    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"continuing after epoch {state['epoch']}" in done.stdout, done.stdout + done.stderr
     assert [record["epoch"] for record in log("restarted", cwd)] == list(range(1, 9))
 
 
@@ -141,7 +142,8 @@ def test_processes_end_with_a_launcher_that_is_killed(cwd):
             for worker in workers:
                 os.kill(worker, signal.SIGKILL)
             raise
-    assert len(workers) == 2 and "torchrun has ended, so this process also ends" in output, output
+    assert len(workers) == 2, output
+    assert "torchrun has ended, so this process also ends" in output, output
     assert weights("orphaned", "resume.pth", cwd)["epoch"] >= 1
 
 
@@ -170,7 +172,8 @@ def children_of(process):
 def wait_for(condition, process, seconds=120):
     until = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None and time.monotonic() < until, process.stdout.read()
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < until, process.stdout.read()
         time.sleep(0.02)
 
 
@@ -184,11 +187,9 @@ def test_sigterm_saves_and_a_resumed_run_ends_with_the_same_bits(cwd):
         wait_for((cwd / "model" / "stopped" / "log.jsonl").exists, stopped)
         stopped.terminate()
         output, _ = stopped.communicate(timeout=60)
-    assert (
-        stopped.returncode == 143
-        and "Stopped by SIGTERM in epoch" in output
-        and "Traceback" not in output
-    )
+    assert stopped.returncode == 143
+    assert "Stopped by SIGTERM in epoch" in output
+    assert "Traceback" not in output
     assert "continuing after epoch" in run(
         "train", *flags, "--name", "stopped", "--resume", cwd=cwd
     )
@@ -228,9 +229,8 @@ def shared_out(cwd):
     trained = start(
         [sys.executable, copy_of_train(cwd), *flags, "--batchsize", "8"], cwd, env=environment
     )
-    assert trained.returncode == 0 and "2 processes" in trained.stdout, (
-        trained.stdout + trained.stderr
-    )
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    assert "2 processes" in trained.stdout, trained.stdout + trained.stderr
     printed = run("test", *TESTED, "--result", "one.mat", cwd=cwd)
     return next(line for line in printed.splitlines() if line.startswith("Rank@1"))
 
@@ -239,9 +239,8 @@ def test_gpu_ids_start_processes_that_share_out_the_images_in_training_and_evalu
     cwd, shared_out
 ):
     (record,) = log("tested", cwd)
-    assert (
-        f"Rank@1:{record['rank1']:.6f}" in shared_out and f"mAP:{record['mAP']:.6f}" in shared_out
-    )
+    assert f"Rank@1:{record['rank1']:.6f}" in shared_out
+    assert f"mAP:{record['mAP']:.6f}" in shared_out
 
 
 def test_a_copy_of_train_py_starts_itself(cwd, shared_out):
@@ -297,5 +296,6 @@ def test_two_processes_share_out_the_images_of_a_test(cwd, shared_out):
     shutil.rmtree(cwd / "people" / ".cache")  # two decode anew
     two = start([*TORCHRUN, ROOT / "test.py", *TESTED, "--result", "two.mat"], cwd)
     assert two.returncode == 0, two.stderr
-    assert two.stdout.count("Rank@1:") == 1 and shared_out in two.stdout
+    assert two.stdout.count("Rank@1:") == 1
+    assert shared_out in two.stdout
     assert len(list((cwd / "people" / ".cache").glob("*.npy"))) == 2

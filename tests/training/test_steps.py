@@ -83,7 +83,8 @@ def test_a_loss_that_is_not_finite_names_the_batch():
     trained.step = lambda batch: step(without_numbers(batch) if batch.step == 1 else batch)
     with pytest.raises(NotFinite, match=r"not finite in epoch 1, batch 2") as error:
         trained.train_epoch()
-    assert trained.journal.epoch == 0 and (error.value.epoch, error.value.step) == (0, 1)
+    assert trained.journal.epoch == 0
+    assert (error.value.epoch, error.value.step) == (0, 1)
 
 
 def test_a_loss_that_is_not_finite_is_not_saved_by_a_stop():
@@ -99,7 +100,9 @@ def test_images_whose_names_are_not_utf8_are_listed_too(here):
     trained.images.split.paths[:] = [Path(os.fsdecode(b"people/\xff.jpg"))] * IMAGES
     journal = RunJournal(trained.step, replace(trained.config, name="broken"))
     message = str(journal.not_finite(NotFinite(0, 0)))
-    assert "8 images" in message and "No epoch was finished" in message and "16" not in message
+    assert "8 images" in message
+    assert "No epoch was finished" in message
+    assert "16" not in message
     assert journal.folder.not_finite.read_bytes() == b"people/\xff.jpg\n" * 8
 
 
@@ -128,12 +131,14 @@ def test_every_tenth_epoch_and_a_stop_are_saved_and_the_end_is_said(here, monkey
 )
 def test_the_advice_on_a_loss_that_is_not_finite_depends_on_the_precision(dtype, words, here):
     message = not_finite_advice(NotFinite(0, 0), [Path("a.jpg")], RunFolder("broken"), dtype)
-    assert words in message and message.count("--bf16") == 1
+    assert words in message
+    assert message.count("--bf16") == 1
 
 
 def test_an_adaptation_is_begun_again_from_the_run(here):
     message = not_finite_advice(NotFinite(1, 0), [Path("a.jpg")], RunFolder("broken"), adapts=True)
-    assert message.endswith("add --from broken --name OTHER.") and "--weights" not in message
+    assert message.endswith("add --from broken --name OTHER.")
+    assert "--weights" not in message
 
 
 class Third(World):
@@ -195,7 +200,8 @@ def test_the_loss_of_a_short_epoch_is_read_once():
 
     journal._read = count
     trained.train_epoch()
-    assert times == [3] and len(trained.images) == 3
+    assert times == [3]
+    assert len(trained.images) == 3
 
 
 @pytest.mark.parametrize(

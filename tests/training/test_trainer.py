@@ -24,7 +24,8 @@ def test_training_learns():
     trained = run(trainer(total=25))
     assert trained.history[-1]["loss"] < 0.7 * trained.history[0]["loss"]
     validated = trained.step.validate()
-    assert validated["val_error"] <= 0.3 and math.isfinite(validated["val_loss"])
+    assert validated["val_error"] <= 0.3
+    assert math.isfinite(validated["val_loss"])
 
 
 def test_validation_is_plain_cross_entropy_over_every_image_of_a_partial_last_batch():
@@ -39,7 +40,8 @@ def test_validation_is_plain_cross_entropy_over_every_image_of_a_partial_last_ba
         (logits.argmax(1) != targets).float().mean().item()
     )
     trained.train_epoch()
-    assert trained.criterion.training and trained.network.training
+    assert trained.criterion.training
+    assert trained.network.training
 
 
 def test_the_same_seed_gives_the_same_network_and_another_another():
@@ -202,7 +204,8 @@ def test_half_precision_trains_to_nearly_the_same_loss(precision):
     exact, half = (
         run(trainer(*flags, total=1, backbone="osnet_x0_25")).history[0] for flags in several
     )
-    assert half["loss"] == pytest.approx(exact["loss"], rel=0.02) and half["loss"] != exact["loss"]
+    assert half["loss"] == pytest.approx(exact["loss"], rel=0.02)
+    assert half["loss"] != exact["loss"]
 
 
 def test_label_smoothing_is_that_of_the_paper():
@@ -220,7 +223,8 @@ def test_a_bank_that_stays_on_the_host_gives_the_same_batches():
     here, apart = trainer(*flags), trainer(*flags)
     apart.images.source.bank_is_here = False
     for first, second in zip(here.images.epoch(0), apart.images.epoch(0), strict=True):
-        assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
+        assert torch.equal(first[0], second[0])
+        assert torch.equal(first[1], second[1])
 
 
 def test_images_are_scaled_to_the_size_of_their_epoch():
@@ -274,7 +278,8 @@ def test_every_epoch_augments_the_same_image_differently():
     one = {"batches": lambda self, epoch: iter([torch.zeros(8, dtype=torch.long)])}
     trained.images.sampler = type("OneBatch", (), one)()
     first, again, second = (next(trained.images.epoch(epoch))[0] for epoch in (0, 0, 1))
-    assert torch.equal(first, again) and not torch.equal(first, second)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
     assert not torch.equal(first[0], first[1])
 
 
@@ -291,17 +296,16 @@ def test_while_the_backbone_is_frozen_only_the_rest_learns(optimizer):
     untrained = copy.deepcopy(trained.criterion.state_dict())
     trained.train_epoch()
     trained.train_epoch()
-    assert (
-        not trained.network.model.training
-        and trained.network.training
-        and trained.network.classifier.training
-    )
+    assert not trained.network.model.training
+    assert trained.network.training
+    assert trained.network.classifier.training
     moved = {
         name
         for name, value in trained.network.state_dict().items()
         if not torch.equal(value, before[name])
     }
-    assert moved and all(name.startswith("classifier.") for name in moved)
+    assert moved
+    assert all(name.startswith("classifier.") for name in moved)
     assert not any(
         parameter.requires_grad for parameter in trained.step.optimizer.param_groups[0]["params"]
     )
@@ -331,9 +335,11 @@ def test_the_attention_of_usam_is_frozen_with_the_backbone():
         for name, value in trained.network.state_dict().items()
         if not torch.equal(value, before[name])
     }
-    assert moved and all(name.startswith("classifier.") for name in moved)
+    assert moved
+    assert all(name.startswith("classifier.") for name in moved)
     trained.step(next(trained.images.epoch(1)))
-    assert trained.network.usam_1.training and trained.network.usam_2.training
+    assert trained.network.usam_1.training
+    assert trained.network.usam_2.training
 
 
 def test_terms_are_added_to_the_loss_with_the_step_of_the_epoch():
@@ -365,7 +371,8 @@ def test_validating_within_an_epoch_changes_no_later_step():
             trained.step(batch)
             if trained is validated:
                 trained.step.validate()
-                assert trained.network.training and trained.criterion.training
+                assert trained.network.training
+                assert trained.criterion.training
     assert equal_weights(plain.network.state_dict(), validated.network.state_dict())
 
 
@@ -389,7 +396,9 @@ def test_a_criterion_changes_nothing_for_the_next_one_on_the_same_network():
     before = seen("--triplet")
     whole = seen("--alpha", "1")
     after = seen("--triplet")
-    assert (before == 0).any() and not (whole == 0).any() and torch.equal(before, after)
+    assert (before == 0).any()
+    assert not (whole == 0).any()
+    assert torch.equal(before, after)
 
 
 @pytest.mark.parametrize("flags", [[], ["--accumulate", "2"]])
@@ -405,7 +414,8 @@ def test_a_gradient_is_clipped_to_its_largest_norm(flags):
     trained.step.optimizer.register_step_pre_hook(note)
     for batch in trained.images.epoch(0):
         trained.step(batch)
-    assert norms == pytest.approx([1e-3] * len(norms), rel=1e-3) and norms
+    assert norms == pytest.approx([1e-3] * len(norms), rel=1e-3)
+    assert norms
 
 
 def test_a_large_norm_clips_nothing():

@@ -95,12 +95,12 @@ def test_a_resumed_run_is_whole_in_each_writer(standin, monkeypatch):
     module = standin("wandb")
     with killed_in(1):
         train.main([*SMALL, "--wandb"])
-    assert [step for step, _ in module.said[1:-1]] == [1] and module.said[
-        -1
-    ] == "closed KeyboardInterrupt"
+    assert [step for step, _ in module.said[1:-1]] == [1]
+    assert module.said[-1] == "closed KeyboardInterrupt"
     module.said.clear()
     train.main([*SMALL, "--wandb", "--resume"])
-    assert [step for step, _ in module.said[1:-1]] == [1, 2] and len(log("small")) == 2
+    assert [step for step, _ in module.said[1:-1]] == [1, 2]
+    assert len(log("small")) == 2
     versions = [
         json.loads(line) for line in Path("model/small/versions.jsonl").read_text().splitlines()
     ]
@@ -180,7 +180,8 @@ def test_mlflow_writes_to_a_folder(here, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:runs")
     train.main([*SMALL, "--mlflow"])
     (run,) = mlflow.search_runs(output_format="list")
-    assert run.info.status == "FINISHED" and run.data.params["backbone"] == "test_resnet"
+    assert run.info.status == "FINISHED"
+    assert run.data.params["backbone"] == "test_resnet"
     points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "loss")
     assert [(point.step, point.value) for point in points] == [
         (record["epoch"], record["loss"]) for record in log("small")

@@ -60,7 +60,8 @@ def test_with_appearance_all_boxes_of_a_frame_are_embedded():
 
     live = LivePeople(find_by_colour, embed, TrackerOptions(appearance=True), threshold=0.9)
     looks = [live.feed(draw_frame(number), number / RATE) for number in range(1, FRAMES + 1)]
-    assert seen.count(2) >= FRAMES and {*looks[-1].tracks.tolist()} == {1, 2}
+    assert seen.count(2) >= FRAMES
+    assert {*looks[-1].tracks.tolist()} == {1, 2}
 
 
 def test_images_are_of_the_person_and_come_less_often_with_time():
@@ -74,7 +75,9 @@ def test_images_are_of_the_person_and_come_less_often_with_time():
             assert each.crop.size == (10, 24)
             assert each.feature == pytest.approx(mean_colours([each.crop])[0])
     gaps = np.diff(times)
-    assert len(times) < 30 and gaps[:3].max() <= 1.5 and gaps[-1] > 15
+    assert len(times) < 30
+    assert gaps[:3].max() <= 1.5
+    assert gaps[-1] > 15
 
 
 def test_a_track_that_ends_early_is_said_all_the_same():
@@ -85,13 +88,15 @@ def test_a_track_that_ends_early_is_said_all_the_same():
         looked = live.feed(nobody, number / RATE)
         if looked.said:
             break
-    assert [each.person for each in looked.said] == [1, 2] and looked.ended == [1, 2]
+    assert [each.person for each in looked.said] == [1, 2]
+    assert looked.ended == [1, 2]
     assert number / RATE > 1  # the tracker has waited
 
     live.feed(draw_frame(3), 5.0)
     live.feed(draw_frame(4), 5.1)
     (looked,) = live.end()
-    assert [each.person for each in looked.said] == [1, 2] and len(live.people()) == 2
+    assert [each.person for each in looked.said] == [1, 2]
+    assert len(live.people()) == 2
 
 
 def test_what_more_images_show_is_corrected():
@@ -145,7 +150,8 @@ def test_memory_stays_flat_for_hours():
         tracks |= {each.track for each in live.feed(frame, 10.0 * step).said}
         if step % 60 == 59:
             sizes.append(len(pickle.dumps((live.links, live._cameras))))
-    assert len(tracks) == 180 and len(live.links.tracks) == 60
+    assert len(tracks) == 180
+    assert len(live.links.tracks) == 60
     assert max(sizes[5:]) < 1.1 * sizes[4]
 
 

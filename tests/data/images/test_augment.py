@@ -40,7 +40,8 @@ def test_normalise_has_the_bits_of_torchvision():
     for images in (every_value, noise(5, 31, 17, 3), noise(2, 40, 20, 3)[:, ::2, 3:]):
         expected = torch.stack([TO_TENSOR(Image.fromarray(image.numpy())) for image in images])
         result = normalise(images)
-        assert result.dtype == torch.float32 and torch.equal(result, expected)
+        assert result.dtype == torch.float32
+        assert torch.equal(result, expected)
         assert result.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -94,7 +95,8 @@ def test_colour_jitter_draws_for_each_image_and_stays_within_ten_percent(monkeyp
         noise(1, 4, 2, 3), torch.zeros(2000, dtype=torch.int64), generator()
     )
     for factor in drawn[0]:
-        assert 0.9 <= factor.min() < 0.901 and 1.099 < factor.max() <= 1.1
+        assert 0.9 <= factor.min() < 0.901
+        assert 1.099 < factor.max() <= 1.1
         assert abs(factor.mean() - 1) < 0.005
     assert abs(np.corrcoef(torch.stack(drawn[0]))[np.triu_indices(3, 1)]).max() < 0.1
 
@@ -108,7 +110,8 @@ def test_padding_stays_black_under_colour_jitter():
     is_black = (images == black).all(1)
     is_bright = (images > normalise(torch.full((1, 1, 1, 3), 220, dtype=torch.uint8))).all(1)
     assert (is_black | is_bright).all()
-    assert is_black.any() and is_bright.any()
+    assert is_black.any()
+    assert is_bright.any()
 
 
 @pytest.mark.parametrize("size", [(32, 16), (33, 17)])
@@ -118,7 +121,8 @@ def test_translation_is_pillows(size):
     corners[:, 0], corners[:, 1] = 0, 1
     larger = (round(size[1] * 1.125), round(size[0] * 1.125))
     result = translate(images, *corners)
-    assert result.shape == images.shape and result.dtype == torch.uint8
+    assert result.shape == images.shape
+    assert result.dtype == torch.uint8
     for image, (top, left), ours in zip(images, corners.T.tolist(), result, strict=True):
         enlarged = Image.fromarray(image.numpy()).resize(larger, Image.Resampling.BILINEAR)
         left, top = round(left * (larger[0] - size[1])), round(top * (larger[1] - size[0]))
@@ -136,7 +140,9 @@ def test_each_augmentation_changes_its_share_of_the_images(flag):
         changed = (augment(image, many, generator()) != normalise(image)).flatten(1).any(1)
         shares.append(changed.float().mean().item())
     most = 0.8 if flag == "autoaugment_p" else 0.95  # a step of a policy happens by chance
-    assert shares[0] == 0 and shares[2] > most and abs(shares[1] - 0.3 * shares[2]) < 0.07
+    assert shares[0] == 0
+    assert shares[2] > most
+    assert abs(shares[1] - 0.3 * shares[2]) < 0.07
 
 
 def test_default_pipeline_keeps_its_bits():
@@ -219,7 +225,8 @@ def test_cutout_erases_a_square_of_half_the_width():
     )
     erased = (images == 0).all(1)
     heights, widths = erased.any(2).sum(1), erased.any(1).sum(1)
-    assert heights.max() == widths.max() == 16 and ((heights == 16) & (widths == 16)).any()
+    assert heights.max() == widths.max() == 16
+    assert ((heights == 16) & (widths == 16)).any()
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -233,7 +240,8 @@ def test_the_same_generator_state_gives_the_same_batch(device):
     assert torch.equal(augment(bank, indices, generator(7, device)), first)
     assert not torch.equal(augment(bank, indices, generator(8, device)), first)
     assert not torch.equal(first[1], first[2])
-    assert first.shape == (4, 3, 32, 16) and first.dtype == torch.float32
+    assert first.shape == (4, 3, 32, 16)
+    assert first.dtype == torch.float32
     assert first.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(bank.cpu(), noise(6, 32, 16, 3))
 

@@ -72,7 +72,8 @@ def test_policies_and_magnitudes_are_torchvisions():
         [name for policy in table for name, *_ in policy] for table in (POLICIES, library.policies)
     )
     assert names == [{"ShearX": "shear_x"}.get(name, name.lower()) for name in theirs]
-    assert len(expected) == 50 and {*STRENGTH_OF_LEVEL} <= {*names} <= {*OPERATIONS}
+    assert len(expected) == 50
+    assert {*STRENGTH_OF_LEVEL} <= {*names} <= {*OPERATIONS}
 
 
 def test_a_policy_happens_as_often_as_it_says(monkeypatch):

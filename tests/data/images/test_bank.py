@@ -42,7 +42,8 @@ def test_bank_keeps_the_order_with_and_without_a_cache(tmp_path, photographs, mo
     monkeypatch.setattr("person_reid.data.images.decoding.AHEAD", 4)
     expected = np.stack([load_image(path, 32, 16) for path in photographs])
     in_memory = load_bank(photographs, 32, 16)
-    assert in_memory.dtype == torch.uint8 and in_memory.shape == (6, 32, 16, 3)
+    assert in_memory.dtype == torch.uint8
+    assert in_memory.shape == (6, 32, 16, 3)
     assert np.array_equal(in_memory.numpy(), expected)
     for _ in range(2):
         assert np.array_equal(
@@ -74,7 +75,8 @@ def test_replaced_image_makes_a_new_cache_and_removes_the_stale_one(tmp_path, ph
     changed = load_bank(photographs, 32, 16, cache, "query")
     assert np.array_equal(changed[0].numpy(), load_image(photographs[0], 32, 16))
     assert not stale.exists()
-    assert len(others) == 2 and len(list(cache.iterdir())) == 3
+    assert len(others) == 2
+    assert len(list(cache.iterdir())) == 3
 
 
 def test_fingerprint_sees_names_sizes_times_and_order(tmp_path, photographs):
@@ -112,7 +114,9 @@ def test_unreadable_images_are_named_all_at_once(tmp_path, photographs):
         assert [line.strip().split(": ")[0] for line in lines] == [
             str(photographs[i]) for i in (1, 3, 4, 5)
         ]
-        assert "truncated" in lines[0] and "not an image" in lines[1] and "No such file" in lines[3]
+        assert "truncated" in lines[0]
+        assert "not an image" in lines[1]
+        assert "No such file" in lines[3]
     assert list(cache.iterdir()) == []
 
 
@@ -120,7 +124,8 @@ def test_many_unreadable_images_are_counted(tmp_path):
     paths = [tmp_path / f"{i}.jpg" for i in range(60)]
     with pytest.raises(UserError, match="60 of 60") as error:
         load_bank(paths, 32, 16)
-    assert len(str(error.value).splitlines()) == 52 and "and 10 more" in str(error.value)
+    assert len(str(error.value).splitlines()) == 52
+    assert "and 10 more" in str(error.value)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "other shape"])
@@ -141,7 +146,9 @@ def test_folder_that_cannot_be_written_leaves_the_bank_in_memory(tmp_path, photo
     bank = load_bank(photographs, 32, 16, tmp_path / "file" / ".cache", "query")
     assert torch.equal(bank, load_bank(photographs, 32, 16))
     message = capsys.readouterr().err
-    assert message.count("\n") == 1 and "no cache" in message and "query" in message
+    assert message.count("\n") == 1
+    assert "no cache" in message
+    assert "query" in message
 
 
 @pytest.mark.skipif(
@@ -158,7 +165,9 @@ def test_full_disk_leaves_the_bank_in_memory(tmp_path, photographs, capsys):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert torch.equal(bank, load_bank(photographs, 32, 16))
     message = capsys.readouterr().err
-    assert message.count("\n") == 1 and "no cache" in message and "query" in message
+    assert message.count("\n") == 1
+    assert "no cache" in message
+    assert "query" in message
     assert list((tmp_path / ".cache").iterdir()) == []
 
 
@@ -199,7 +208,9 @@ def test_a_disk_that_fills_up_on_the_way_costs_the_cache_alone(
     monkeypatch.setattr(bank_module, "atomic_write", full)
     assert torch.equal(load_bank(photographs, 32, 16, tmp_path, "query"), expected)
     message = capsys.readouterr().err
-    assert message.count("\n") == 1 and "No space left" in message and "query" in message
+    assert message.count("\n") == 1
+    assert "No space left" in message
+    assert "query" in message
 
 
 def test_whatever_a_decoder_fails_with_is_named(photographs, monkeypatch):

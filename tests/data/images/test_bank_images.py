@@ -79,7 +79,8 @@ def test_cameras_of_more_than_eight_bits_give_what_a_camera_of_eight_gives(
     grey = np.linspace(0, 255, 64 * 32).astype(np.uint8).reshape(64, 32)
     Image.fromarray(offset + grey.astype(np.uint16) * scale).save(tmp_path / "a.png")
     found = load_image(tmp_path / "a.png", 64, 32, shown=True)[..., 0].astype(int)
-    assert np.abs(found - grey).max() <= 1 and len(np.unique(found)) > 250
+    assert np.abs(found - grey).max() <= 1
+    assert len(np.unique(found)) > 250
 
 
 @pytest.mark.parametrize("scale", [1, 16])
@@ -107,7 +108,8 @@ def test_a_layout_has_one_range_which_is_said_once(tmp_path, caplog):
     dark, bright = (
         load_image(folder / f"{name}.png", 64, 32).mean() for name in ("dark", "bright")
     )
-    assert 15 < dark < 25 and 240 < bright < 250
+    assert 15 < dark < 25
+    assert 240 < bright < 250
     assert (
         caplog.text.count("more than 8 bits. Their values are taken to be from 300 to 3931.") == 1
     )
@@ -140,7 +142,8 @@ def test_prepare_says_and_notes_the_range_of_a_layout(tmp_path, caplog):
     words, layout = write_deep_images(tmp_path), tmp_path / "pytorch"
     prepare.main(words)
     said = "Their values are taken to be from 201 to 802."
-    assert caplog.text.count(said) == 1 and recorded_limits(layout) == (201, 802)
+    assert caplog.text.count(said) == 1
+    assert recorded_limits(layout) == (201, 802)
     path = next(layout.glob("gallery/*/*.png"))
     before = fingerprint([path])
     caplog.clear()
@@ -148,7 +151,8 @@ def test_prepare_says_and_notes_the_range_of_a_layout(tmp_path, caplog):
     read_dataset(layout).train[0]
     assert not caplog.text
     prepare.main([*words, "--bits", "12"])
-    assert recorded_limits(layout) == (0, 4095) and fingerprint([path]) != before
+    assert recorded_limits(layout) == (0, 4095)
+    assert fingerprint([path]) != before
     row = f"{path.relative_to(layout).as_posix()},{int(path.parent.name)},junk,-1,0.9,yes"
     (tmp_path / "list.csv").write_text(
         f"path,identity,proposal,new_identity,probability,accept\n{row}\n"

@@ -31,9 +31,11 @@ def inside(box, height=32, width=16):
 
 def test_squares_are_centred_anywhere_and_half_as_wide_as_the_image():
     tops, lefts, heights, widths = draw_squares(20_000, 64, 32, 1.0, generator(), "cpu")
-    assert (heights == 16).all() and (widths == 16).all()
+    assert (heights == 16).all()
+    assert (widths == 16).all()
     for corner, side in ((tops, 64), (lefts, 32)):
-        assert corner.min() == -8 and corner.max() == side - 1 - 8
+        assert corner.min() == -8
+        assert corner.max() == side - 1 - 8
         counts = torch.bincount((corner + 8).long()[:, 0], minlength=side)
         assert ((counts - 20_000 / side) ** 2 / (20_000 / side)).sum() < side + 5 * side**0.5
     assert abs(np.corrcoef(tops[:, 0], lefts[:, 0])[0, 1]) < 0.03
@@ -58,7 +60,8 @@ def test_grey_boxes_are_pillows_grey_and_the_rest_stays():
     images, box = noise(40, 32, 16, 3), boxes()
     before = images.clone()
     result = turn_grey(images, *box)
-    assert torch.equal(images, before) and result.dtype == torch.uint8
+    assert torch.equal(images, before)
+    assert result.dtype == torch.uint8
     grey = torch.stack(
         [
             torch.from_numpy(np.array(Image.fromarray(image.numpy()).convert("L")))
@@ -70,7 +73,8 @@ def test_grey_boxes_are_pillows_grey_and_the_rest_stays():
     assert (result[mask] == result[mask][:, :1]).all()
     difference = (result[mask][:, 0].int() - grey[mask].int()).abs()
     # Pillow's weights have fewer digits
-    assert difference.max() <= 1 and difference.float().mean() < 0.05
+    assert difference.max() <= 1
+    assert difference.float().mean() < 0.05
     assert 0 < mask.flatten(1).any(1).sum() < 40
 
 
@@ -120,12 +124,16 @@ def test_erased_boxes_are_distributed_as_in_the_paper():
 def test_erased_boxes_are_whole_pixels_inside_and_within_their_ranges():
     tops, lefts, heights, widths = draw_boxes(5000, 256, 128, 1.0, generator(), "cpu")
     for values in (tops, lefts, heights, widths):
-        assert torch.equal(values, values.round()) and values.min() >= 0
-    assert (tops + heights).max() <= 256 and (lefts + widths).max() <= 128
+        assert torch.equal(values, values.round())
+        assert values.min() >= 0
+    assert (tops + heights).max() <= 256
+    assert (lefts + widths).max() <= 128
     area = heights * widths / (256 * 128)
-    assert 0.019 < area.min() < 0.03 and 0.37 < area.max() < 0.405
+    assert 0.019 < area.min() < 0.03
+    assert 0.37 < area.max() < 0.405
     aspect = heights / widths
-    assert 0.28 < aspect.min() < 0.35 and 3.2 < aspect.max() < 3.45
+    assert 0.28 < aspect.min() < 0.35
+    assert 3.2 < aspect.max() < 3.45
 
 
 def test_an_image_in_which_no_box_fits_stays_whole():

@@ -48,7 +48,8 @@ def test_what_cannot_be_read_is_listed_and_left_out(photographs, caplog):
     assert decodable(photographs) == [
         path for i, path in enumerate(photographs) if i not in (3, 30)
     ]
-    assert "cannot be read: 2." in caplog.text and "3.png: not an image" in caplog.text
+    assert "cannot be read: 2." in caplog.text
+    assert "3.png: not an image" in caplog.text
     assert decodable(photographs[3:4]) == []
 
 

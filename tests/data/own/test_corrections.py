@@ -53,7 +53,8 @@ def test_what_is_accepted_is_applied_beside_the_layout(layout, capsys):
     train = read_split(out, "train_all")
     where = [path.name for path in train.paths].index(moved.partition("/")[2])
     assert (train.labels[where], train.cameras[where]) == (7, 1)
-    assert "0001/0001_c4_0000_c4s1_000401_03.jpg" in names(out / "gallery") and names(out / "query")
+    assert "0001/0001_c4_0000_c4s1_000401_03.jpg" in names(out / "gallery")
+    assert names(out / "query")
     assert "train.py" in capsys.readouterr().out
     correct(layout, FIRST + "move,11,0.9,yes\n")  # another list, the same place
     assert "0011/0011_c1_0002_c1s1_000451_03.jpg" in names(out / "train_all")
@@ -65,7 +66,8 @@ def test_the_layout_may_be_the_folder_one_is_in(layout, monkeypatch):
     monkeypatch.chdir(layout)
     before = state(layout)
     prepare.main(["--data_dir", ".", "--corrections", "../list.csv"])
-    assert state(layout) == before and (layout.parent / "pytorch_corrected" / "train_all").is_dir()
+    assert state(layout) == before
+    assert (layout.parent / "pytorch_corrected" / "train_all").is_dir()
 
 
 def test_what_is_said_of_a_person_in_the_gallery_holds_for_the_queries(layout):

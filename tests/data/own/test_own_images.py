@@ -32,7 +32,8 @@ def laid_out(folder, **flags):
     lay_out(data_set, folder, out)
     made = state(out)
     assert set(lay_out(data_set, folder, out)) == {"kept"}
-    assert state(out) == made and state(folder) == before
+    assert state(out) == made
+    assert state(folder) == before
     return {split.name: names(split) for split in out.iterdir() if split.is_dir()}
 
 
@@ -49,11 +50,10 @@ def crops(tmp_path):
 def test_drawn_split_has_other_people_in_training_and_test(crops):
     splits = laid_out(crops, pattern=PATTERN, test_fraction=0.25, seed=3)
     people = {split: {name.split("/")[0] for name in found} for split, found in splits.items()}
-    assert len(people["train_all"]) == 6 and len(people["gallery"]) == 2
-    assert (
-        people["train"] == people["val"] == people["train_all"]
-        and people["query"] == people["gallery"]
-    )
+    assert len(people["train_all"]) == 6
+    assert len(people["gallery"]) == 2
+    assert people["train"] == people["val"] == people["train_all"]
+    assert people["query"] == people["gallery"]
     assert not people["train_all"] & people["gallery"]
     who = sorted(people["gallery"])
     assert splits["query"] == [
@@ -117,7 +117,8 @@ def test_names_do_not_collide_and_say_what_they_mean():
     assert list(found)[:7] == [f"0007/0007_c3_{stem}.jpg" for stem in whole]
     assert list(found.values()) == sources
     for long in list(found)[7:]:
-        assert len(long.encode()) < 220 and long.endswith("ü.jpg")
+        assert len(long.encode()) < 220
+        assert long.endswith("ü.jpg")
 
 
 def numbered(*identities, distractors=True):
@@ -175,7 +176,8 @@ def test_a_list_with_every_column_is_laid_out(tmp_path):
     (tmp_path / "list.csv").write_text(text + "g.jpg, bob ,hall,Gallery\n", encoding="utf-8-sig")
     splits = laid_out(folder, csv=str(tmp_path / "list.csv"))
     assert splits["train_all"] == ["0001/0001_c1_a b.jpg", "0001/0001_c2_1.png"]
-    assert splits["query"] == ["0002/0002_c1_q.jpg"] and splits["gallery"] == ["0002/0002_c2_g.jpg"]
+    assert splits["query"] == ["0002/0002_c1_q.jpg"]
+    assert splits["gallery"] == ["0002/0002_c2_g.jpg"]
 
 
 def test_list_without_splits_and_cameras_lies_beside_its_images(tmp_path, capsys):
@@ -184,7 +186,8 @@ def test_list_without_splits_and_cameras_lies_beside_its_images(tmp_path, capsys
     (tmp_path / "list.csv").write_text("\n".join(["path,identity", *rows]))
     prepare.main(["--csv", str(tmp_path / "list.csv")])
     gallery = read_split(tmp_path / "pytorch", "gallery")
-    assert len(gallery) == 3 and len(set(gallery.cameras.tolist())) == 3
+    assert len(gallery) == 3
+    assert len(set(gallery.cameras.tolist())) == 3
     assert names(tmp_path / "pytorch" / "query") == names(tmp_path / "pytorch" / "gallery")
     assert "your" not in capsys.readouterr().err
 
@@ -359,7 +362,8 @@ def test_half_a_test_set_is_said_in_one_line(tmp_path, kind, caplog):
         f"{tmp_path / 'half'}: query without gallery, so there is nothing to test on. "
         "Add the gallery images, and run"
     )
-    assert len(caplog.messages) == 1 and caplog.messages[0].startswith(line)
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(line)
     assert names(tmp_path / "half" / "pytorch" / "query")
     with pytest.raises(
         UserError,
@@ -367,7 +371,8 @@ def test_half_a_test_set_is_said_in_one_line(tmp_path, kind, caplog):
     ):
         prepare.main(written(tmp_path / "alone", kind, "query"))
     prepare.main(written(tmp_path / "gallery", kind, "gallery"))  # its queries are drawn
-    assert names(tmp_path / "gallery" / "pytorch" / "query") and len(caplog.messages) == 1
+    assert names(tmp_path / "gallery" / "pytorch" / "query")
+    assert len(caplog.messages) == 1
 
 
 def test_junk_and_distractors_are_neither_trained_on_nor_asked_nor_a_test_alone(tmp_path):
@@ -382,9 +387,8 @@ def test_junk_and_distractors_are_neither_trained_on_nor_asked_nor_a_test_alone(
         assert len({picture.identity for picture in splits["train_all"]} & {"1", "2"}) == 1
         assert {picture.identity for picture in splits["query"]} < {"1", "2"}
     splits = draw_split(pictures, 0)
-    assert splits.keys() == {"train_all"} and {
-        picture.identity for picture in splits["train_all"]
-    } == {"1", "2"}
+    assert splits.keys() == {"train_all"}
+    assert {picture.identity for picture in splits["train_all"]} == {"1", "2"}
 
 
 def test_images_without_cameras_find_the_others_and_never_themselves(tmp_path):
@@ -407,7 +411,8 @@ def test_images_without_cameras_find_the_others_and_never_themselves(tmp_path):
         np.eye(8, dtype=bool), 1.0, 0.1 * (split.labels[:, None] != split.labels)
     ).astype(np.float32)
     metrics = evaluate(asked, among, scores=lambda start, stop: alone[start:stop].copy())
-    assert metrics.rank(1) == 0 and metrics.mAP > 0
+    assert metrics.rank(1) == 0
+    assert metrics.mAP > 0
 
 
 def test_a_seed_draws_the_same_on_every_machine():

@@ -84,7 +84,8 @@ def test_a_query_may_be_in_the_gallery_where_it_is_junk_for_itself(tmp_path, cap
     assert [picture.source for picture in splits["query"]] == [tmp_path / "x.jpg"]
     prepare.main(["--csv", str(file)])
     query, gallery = (read_split(tmp_path / "pytorch", split) for split in ("query", "gallery"))
-    assert query.cameras[0] in gallery.cameras and len(set(gallery.cameras.tolist())) == 2
+    assert query.cameras[0] in gallery.cameras
+    assert len(set(gallery.cameras.tolist())) == 2
     assert {record.levelname for record in caplog.records} == {"INFO"}
     assert f"{file}: no camera for 3 of 3 images." in caplog.text
 
@@ -114,7 +115,8 @@ def test_junk_and_distractors_are_neither_trained_on_nor_asked_for(
         else "which means distractors. If 0 is a person, number"
     )
     said = f"{tmp_path}: left out of {split}: 1 image of identity {int(identity)}, {meaning}"
-    assert len(caplog.messages) == 1 and caplog.messages[0].startswith(said)
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(said)
     with pytest.raises(UserError, match="holds no people"):
         people_only({split: people[:1]}, tmp_path)
 
@@ -165,8 +167,10 @@ def test_a_training_leaves_the_junk_of_a_layout_out(tmp_path, caplog):
         )
     splits = read_training_splits([tmp_path / "one", tmp_path / "two"], "train_all")
     for folder, split in splits:
-        assert split.classes == ["0001", "0002"] and split.targets.tolist() == [0, 1]
-        assert split.labels.tolist() == [1, 2] and len(split.paths) == 2
+        assert split.classes == ["0001", "0002"]
+        assert split.targets.tolist() == [0, 1]
+        assert split.labels.tolist() == [1, 2]
+        assert len(split.paths) == 2
         assert (
             f"{folder}: 1 image of identity -1, which means junk, is not trained on."
             in caplog.messages
@@ -286,10 +290,8 @@ def test_splits_further_down_are_not_mixed_without_a_word(tmp_path, caplog):
         ],
     )
     own_folder(tmp_path, PATTERN)
-    assert (
-        f"{tmp_path}/images/train" in caplog.text
-        and "To keep the split, pass the folder" in caplog.text
-    )
+    assert f"{tmp_path}/images/train" in caplog.text
+    assert "To keep the split, pass the folder" in caplog.text
     caplog.clear()
     own_folder(tmp_path / "images", PATTERN)
     assert caplog.messages == []

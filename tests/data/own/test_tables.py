@@ -241,7 +241,8 @@ def test_the_list_of_a_spreadsheet_is_laid_out_as_that_of_a_program(tmp_path, ca
         prepare.main(["--csv", str(file)])
         out = file.parent / "pytorch"
         found.append(sorted(path.relative_to(out) for path in out.rglob("*.jpg")))
-    assert found[0] == found[1] and capsys.readouterr().err == ""
+    assert found[0] == found[1]
+    assert capsys.readouterr().err == ""
 
 
 def test_two_lines_that_contradict_one_another_about_an_image_of_an_index(table):

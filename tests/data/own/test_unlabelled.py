@@ -24,12 +24,13 @@ def test_a_layout_gives_its_training_images_and_their_cameras(people):
     write_people(people / "query", 1, 1)
     write_people(people / "train", 2, 1)  # a part of train_all
     folder, split = read_people(people)
-    assert folder == people / "train_all" and len(split) == 12
+    assert folder == people / "train_all"
+    assert len(split) == 12
     written = [int(path.name.split("_c")[1][0]) for path in split.paths]
     assert (split.cameras + 1 == written).all()
-    assert (
-        split.classes == ["unlabelled"] and not split.targets.any() and (split.labels == -1).all()
-    )
+    assert split.classes == ["unlabelled"]
+    assert not split.targets.any()
+    assert (split.labels == -1).all()
 
 
 def test_names_of_people_have_no_influence(people, tmp_path):
@@ -41,7 +42,8 @@ def test_names_of_people_have_no_influence(people, tmp_path):
             path, tmp_path / "renamed" / f"{97 - 7 * number % 50:04}_{path.name.partition('_')[2]}"
         )
     _, after = read_people(tmp_path / "renamed")
-    assert contents(after) == contents(before) and (after.cameras == before.cameras).all()
+    assert contents(after) == contents(before)
+    assert (after.cameras == before.cameras).all()
 
 
 def test_a_single_name_without_a_camera_is_remarked(people, caplog):
@@ -50,9 +52,8 @@ def test_a_single_name_without_a_camera_is_remarked(people, caplog):
     path.rename(path.with_name("crop.png"))
     _, split = read_people(people)
     assert (split.cameras == -1).all()
-    assert (
-        "1 of 12 images have no camera in their names" in caplog.text and "crop.png" in caplog.text
-    )
+    assert "1 of 12 images have no camera in their names" in caplog.text
+    assert "crop.png" in caplog.text
 
 
 def test_two_sources_of_cameras_are_refused(people):

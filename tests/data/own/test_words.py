@@ -66,14 +66,16 @@ def test_a_table_beside_the_layout_says_which_word_has_which_number(layout):
     words = words_beside(gallery.paths[0])
     assert {words.identity(label) for label in gallery.labels} == set(PEOPLE)
     assert {words.camera(camera) for camera in gallery.cameras} == set(CAMERAS)
-    assert words.identity(99) == "0099" and words.camera(9) == "9"
+    assert words.identity(99) == "0099"
+    assert words.camera(9) == "9"
 
 
 def test_numbers_need_no_table_and_that_of_earlier_words_goes(tmp_path, layout):
     (tmp_path / "crops").rename(tmp_path / "words")
     photograph(tmp_path / "crops", ("7", "8", "9", "0012"), ("1", "2"))
     prepared(tmp_path / "crops", layout)
-    assert not (layout / FILE).exists() and read_words(layout) == NUMBERS
+    assert not (layout / FILE).exists()
+    assert read_words(layout) == NUMBERS
 
 
 def test_a_corrected_layout_keeps_the_words(tmp_path, layout):

@@ -73,10 +73,12 @@ def test_each_part_of_a_track_gives_its_sharpest_large_box(scene, tmp_path):
     assert cut_boxes(scene, chosen, tmp_path / "crops") == 4
     images = cut_images(tmp_path / "crops", tracks)
     numbers = [tuple(map(int, path.stem.split("_"))) for path in images]
-    assert [track for track, _ in numbers] == [3, 3, 3, 4] and numbers[-1] == (4, 2)
+    assert [track for track, _ in numbers] == [3, 3, 3, 4]
+    assert numbers[-1] == (4, 2)
     parts = [frame for track, frame in numbers if track == 3]
     assert [(frame - 1) // 10 for frame in parts] == [0, 1, 2]
-    assert not any(frame % 2 for frame in parts) and parts[1] < 13
+    assert not any(frame % 2 for frame in parts)
+    assert parts[1] < 13
     assert Image.open(images[0]).size == (30, 50)
 
 
@@ -106,7 +108,8 @@ def test_an_interrupted_call_goes_on_where_it_was(scene, tmp_path, monkeypatch):
     contents = [
         {path.name: path.read_bytes() for path in place.iterdir()} for place in (folder, whole)
     ]
-    assert contents[0] == contents[1] and len(contents[0]) == 6
+    assert contents[0] == contents[1]
+    assert len(contents[0]) == 6
 
 
 def test_sharpness_is_the_deviation_of_the_laplacian():

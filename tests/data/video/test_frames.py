@@ -27,7 +27,9 @@ def test_images_are_numbered_by_their_names(tmp_path):
     frames = open_frames(folder)
     assert (frames.last, frames.size, frames.fps) == (FRAMES, SIZE, None)
     found = dict(frames.read([2, 3, 4]))
-    assert found[3] is None and agree(found[2], 2) and agree(found[4], 4)
+    assert found[3] is None
+    assert agree(found[2], 2)
+    assert agree(found[4], 4)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,9 @@ def test_a_broken_part_of_a_video_moves_no_number(tmp_path):
     found = dict(open_frames(path).read(range(1, FRAMES + 1)))
     assert [*found] == [*range(1, FRAMES + 1)]
     whole = [number for number, image in found.items() if image is not None]
-    assert agree(found[1], 1) and agree(found[whole[-1]], whole[-1]) and len(whole) < FRAMES
+    assert agree(found[1], 1)
+    assert agree(found[whole[-1]], whole[-1])
+    assert len(whole) < FRAMES
     assert whole[-1] == FRAMES
 
 
@@ -79,7 +83,8 @@ def test_a_video_cut_short_ends_earlier(tmp_path):
     frames = open_frames(path)
     assert 1 < frames.last < FRAMES
     found = dict(frames.read(range(1, FRAMES)))
-    assert found[1] is not None and found[FRAMES - 1] is None
+    assert found[1] is not None
+    assert found[FRAMES - 1] is None
     assert all(agree(image, number) for number, image in found.items() if image is not None)
 
 
@@ -125,14 +130,17 @@ def test_sound_alone_is_not_a_video(name, tmp_path):
         open_frames(tmp_path / name)
     if sys.platform == "linux":  # closed, although the traceback knows what was opened
         opened = {os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()}
-        assert refused.tb and str((tmp_path / name).resolve()) not in opened
+        assert refused.tb
+        assert str((tmp_path / name).resolve()) not in opened
 
 
 def test_a_single_frame_is_a_video(tmp_path):
     pytest.importorskip("av")
     frames = open_frames(write_video(tmp_path / "walk.mp4", frames=1))
     ((number, found),) = frames.read(frames.numbers)
-    assert number == 1 and agree(found, 1) and frames.fps == 10
+    assert number == 1
+    assert agree(found, 1)
+    assert frames.fps == 10
 
 
 def test_frames_of_a_video_that_changes_its_size_are_passed_over(tmp_path):
@@ -146,7 +154,8 @@ def test_frames_of_a_video_that_changes_its_size_are_passed_over(tmp_path):
     assert [number for number, image in found.items() if image is not None] == [
         *range(1, FRAMES + 1)
     ]
-    assert len(found) == 2 * FRAMES and agree(found[FRAMES], FRAMES)
+    assert len(found) == 2 * FRAMES
+    assert agree(found[FRAMES], FRAMES)
 
 
 @pytest.mark.parametrize("name", ["walk.mp4", "walk.avi", "walk.mkv"])

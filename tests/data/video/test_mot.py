@@ -83,7 +83,8 @@ def test_frames_are_turned_as_exif_says(orientation, quarters, tmp_path):
         for picture in found:
             picture.source.save(tmp_path / folder / picture.source.name)
         crops.append([(tmp_path / folder / each.source.name).read_bytes() for each in found])
-    assert crops[0] == crops[1] and len(crops[0]) == 5
+    assert crops[0] == crops[1]
+    assert len(crops[0]) == 5
 
 
 def test_two_sequences_are_laid_out_together(tmp_path, capsys):
@@ -97,7 +98,8 @@ def test_two_sequences_are_laid_out_together(tmp_path, capsys):
     assert [len(set(gallery.cameras[gallery.targets == person])) for person in (0, 1)] == [2, 2]
     capsys.readouterr()
     assert cut(tmp_path, "--frame_stride", "2", "--seed", "3") == splits
-    assert "kept" in (said := capsys.readouterr().out) and "extracted" not in said
+    assert "kept" in (said := capsys.readouterr().out)
+    assert "extracted" not in said
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,8 @@ def test_a_corrected_box_is_cut_again(tmp_path, capsys):
     cut(tmp_path, *flags)
     assert "kept" not in capsys.readouterr().out
     cut(tmp_path, *flags)
-    assert "kept" in (output := capsys.readouterr().out) and "extracted" not in output
+    assert "kept" in (output := capsys.readouterr().out)
+    assert "extracted" not in output
     before = {path: path.read_bytes() for path in (tmp_path / "pytorch").glob("*/*/*.jpg")}
     truth = tmp_path / "walk" / "gt" / "gt.txt"
     truth.write_text(truth.read_text().replace("1,1,5,10,", "1,1,7,10,"))
@@ -225,7 +228,8 @@ def test_a_detectors_classes_are_those_of_coco_and_what_is_left_out_is_counted(t
     """BoxMOT and Ultralytics write class 0 for a person and 1 for a bicycle, and no visibility."""
     caplog.set_level("INFO", "person_reid")
     assert tracks_in(tmp_path, TRACKER) == ["walk-1", "walk-2"]
-    assert "numbered as in COCO" in caplog.text and "class 1: 2 boxes left out." in caplog.text
+    assert "numbered as in COCO" in caplog.text
+    assert "class 1: 2 boxes left out." in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -234,7 +238,8 @@ def test_a_detectors_classes_are_those_of_coco_and_what_is_left_out_is_counted(t
 def test_motchallenge_has_three_classes_of_people(kind, people, tmp_path, caplog):
     truth = f"1,1,5,10,20,40,1,1,1\n1,2,60,10,20,40,1,{kind},1\n"
     assert ("walk-2" in tracks_in(tmp_path, truth)) == people
-    assert (f"class {kind}: 1 box left out." in caplog.text) != people and "COCO" not in caplog.text
+    assert (f"class {kind}: 1 box left out." in caplog.text) != people
+    assert "COCO" not in caplog.text
 
 
 def test_one_sequence_shows_the_numbering_of_all(tmp_path):
@@ -270,13 +275,15 @@ def test_a_detectors_file_without_people_is_not_taken_for_motchallenges(tmp_path
 )
 def test_a_visibility_a_certain_box_or_no_class_is_not_a_detectors(line, tmp_path, caplog):
     caplog.set_level("INFO", "person_reid")
-    assert tracks_in(tmp_path, line) == ["walk-1"] and not caplog.text
+    assert tracks_in(tmp_path, line) == ["walk-1"]
+    assert not caplog.text
 
 
 def test_places_in_the_world_are_not_classes(tmp_path, caplog):
     """As some sequences of 2015 have them, in metres; a place may be a whole number."""
     truth = "1,1,5,10,20,40,1,-6.95,-10.1,0\n1,2,60,10,20,40,1,3,0.1,0\n"
-    assert tracks_in(tmp_path, truth) == ["walk-1", "walk-2"] and not caplog.text
+    assert tracks_in(tmp_path, truth) == ["walk-1", "walk-2"]
+    assert not caplog.text
 
 
 def test_the_boxes_of_frames_of_more_than_eight_bits_keep_their_values(tmp_path):

@@ -64,7 +64,8 @@ def assert_read(path, place, caplog, remarks=0):
         np.median([overlap(box, boxes[frame + i]) for frame, box in found if frame + i in boxes])
         for i in (-1, 0, 1)
     ]
-    assert np.argmax(medians) == 1 and medians[1] > 0.85
+    assert np.argmax(medians) == 1
+    assert medians[1] > 0.85
     assert len(found) > 0.9 * sum(map(len, boxes.values()))
 
 

@@ -41,10 +41,12 @@ def write(place, content):
 def test_every_program_writes_the_same_tracks(content, tmp_path):
     first, second = read_tracks(write(tmp_path / "tracks", content), fps=10, size=SIZE)
     assert (first.number, second.number) == (1, 2)
-    assert first.frames.tolist() == [1, 2] and second.frames.tolist() == [2]
+    assert first.frames.tolist() == [1, 2]
+    assert second.frames.tolist() == [2]
     assert np.abs(first.boxes - [[4, 9, 24, 49], [5, 9, 25, 49]]).max() <= 1
     assert np.abs(second.boxes - [[60, 10, 90, 60]]).max() <= 1
-    assert first.first == 0 and first.last == pytest.approx(0.1)
+    assert first.first == 0
+    assert first.last == pytest.approx(0.1)
     assert second.first == second.last == pytest.approx(0.1)
 
 
@@ -56,20 +58,23 @@ def test_times_count_from_the_start(tmp_path):
 
 def test_frames_that_count_from_zero_are_moved_by_one(tmp_path):
     (track,) = read_tracks(write(tmp_path / "tracks", "0,1,5,9,9,9,1\n4,1,5,9,9,9,1\n"), fps=1)
-    assert track.frames.tolist() == [1, 5] and track.last == 4
+    assert track.frames.tolist() == [1, 5]
+    assert track.last == 4
 
 
 def test_ultralytics_may_add_the_confidence(tmp_path):
     """Then a line of six values has no identity, although its confidence may be 1."""
     content = {"a1.txt": "0 0.5 0.5 0.1 0.2 0.9 7\n", "a2.txt": "0 0.5 0.5 0.1 0.2 1\n"}
     (track,) = read_tracks(write(tmp_path / "labels", content), fps=1)
-    assert track.number == 7 and track.frames.tolist() == [1]
+    assert track.number == 7
+    assert track.frames.tolist() == [1]
 
 
 def test_what_is_left_out_is_counted(tmp_path, caplog):
     lines = "1,1,5,9,9,9,1,1\n1,1,6,9,9,9,1,1\n1,-1,5,9,9,9,1,1\n2,3,5,9,9,9,1,3\n3,3,5,9,9,9,0,1\n"
     (track,) = read_tracks(write(tmp_path / "tracks.txt", lines), fps=1)
-    assert track.number == 1 and track.boxes[0, 0] == 4
+    assert track.number == 1
+    assert track.boxes[0, 0] == 4
     assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
         "1 box left out.",
         "1 box of a track that has another in the same frame left out.",
