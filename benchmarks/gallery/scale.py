@@ -152,8 +152,8 @@ def milvus_text(options):
         f"with FAISS on one core (`--graph`): {GRAPH['added']:,.0f} images added a second, "
         f"{GRAPH['query']:.2f} ms a query, recall {GRAPH['recall']:.3f}. Milvus searches a graph "
         f"for each segment of {SEGMENT:,} images, which takes longer, so these times are lower "
-        f"bounds. Networks are not included. A segment is indexed twice: when it is "
-        "full, and when it is merged. If the index needs more than one machine, another one runs "
+        f"bounds. Networks are not included. A segment is indexed twice: when it is full, "
+        "and when it is merged. If the index needs more than one machine, another one runs "
         "Milvus's other processes."
     )
 

@@ -65,7 +65,8 @@ class MadeImages(TrainingImages):
 
     def decode(self, size, padding=Augment.padding):
         self.bank = small_data()[0]
-        augment = Augment.of(self.options, *size, padding)
+        height, width = size
+        augment = Augment.of(self.options, height, width, padding)
         self.source = BatchSource(self.bank, augment, self.device)
         self.validation = small_data()
 
