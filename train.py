@@ -16,7 +16,6 @@ and, every ten epochs, net_010.pth, net_020.pth, …
 import person_reid as reid
 from person_reid.config import TrainConfig
 from person_reid.console import launched, parse, run_script, share_batch, spelled_as_flags
-from person_reid.console.named_network import network_named
 
 
 @spelled_as_flags()
@@ -45,6 +44,8 @@ def train(config: TrainConfig, world: "reid.World") -> None:
     evaluation = reid.Evaluation(config) if config.eval_every else None
     teacher = None
     if config.teacher:
+        from person_reid.console.named_network import network_named
+
         teacher = reid.open_embedder(network_named(config.teacher, "teacher"), device=device)
 
     # The network gives features and class scores, and the criterion judges them.
