@@ -146,7 +146,11 @@ def describe_images(images: ExplorerImages) -> dict[str, Any]:
         about[names] = list(map(printable, found))
         about[name] = packed_array(np.array([place[word] for word in each], np.int32))
         if name == "person":
-            special = {"junk": JUNK_NAME, "distractor": person_name(DISTRACTOR), "unknown": NO_NAME}
+            special = {
+                "junk": JUNK_NAME,
+                "distractor": person_name(DISTRACTOR, images.words),
+                "unknown": NO_NAME,
+            }
             about |= {key: place.get(word, -1) for key, word in special.items()}
     return about
 

@@ -10,9 +10,10 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from person_reid.data.layout import JUNK
+from person_reid.data.own.words import NUMBERS, Words
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, unit_rows
-from person_reid.show.ranking import Folder, paths_of
+from person_reid.show.ranking import Folder, paths_of, words_behind
 
 JUNK_NAME, NO_NAME = "junk", ""
 
@@ -25,7 +26,8 @@ class ExplorerImages:
     queries: how many of them are queries; if none are, any image may be asked for. listed: N names
     for a list that other commands read; without them, short_paths serve. commands: lines for a
     terminal that search these images with a picture of one's own. further: {column: value} of the
-    further columns of each of the N images, if they are known.
+    further columns of each of the N images, if they are known. words: behind the numbers of people
+    and cameras.
     """
 
     features: Features
@@ -36,6 +38,7 @@ class ExplorerImages:
     listed: Sequence[str] = ()
     commands: Sequence[str] = ()
     further: Sequence[Mapping[str, str]] = ()
+    words: Words = NUMBERS
 
     @property
     def short_paths(self) -> list[str]:
@@ -51,17 +54,20 @@ def images_of(
     Raises UserError for one that does not name its images.
     """
     sets = [(name, images) for name, images in (("query", query), ("gallery", gallery)) if images]
+    paths = [path for name, images in sets for path in paths_of(images, name, test_dir)]
+    words = words_behind(gallery, test_dir)
     return ExplorerImages(
         np.concatenate([unit_rows(images.features) for _, images in sets]),
-        [path for name, images in sets for path in paths_of(images, name, test_dir)],
-        [person_name(label) for _, images in sets for label in images.labels.tolist()],
-        [str(camera) for _, images in sets for camera in images.cameras.tolist()],
+        paths,
+        [person_name(label, words) for _, images in sets for label in images.labels.tolist()],
+        [words.camera(camera) for _, images in sets for camera in images.cameras.tolist()],
         len(query) if query else 0,
+        words=words,
     )
 
 
-def person_name(identity: int | str | None) -> str:
-    """Return the name of an identity: "0012" for 12 and "12", JUNK_NAME for -1.
+def person_name(identity: int | str | None, words: Words = NUMBERS) -> str:
+    """Return the name of an identity: its word, or "0012" for 12 and "12"; JUNK_NAME for -1.
 
     Other text is its own name.
     """
@@ -71,7 +77,7 @@ def person_name(identity: int | str | None) -> str:
     if isinstance(identity, str) and not re.fullmatch("-?[0-9]{1,18}", identity):
         return identity
     number = int(identity)
-    return JUNK_NAME if number == JUNK else f"{number:04d}"
+    return JUNK_NAME if number == JUNK else words.identity(number)
 
 
 def content_key(content: object) -> str:

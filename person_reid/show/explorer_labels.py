@@ -31,12 +31,14 @@ def describe_proposals(images: ExplorerImages, file: Path) -> dict[str, Any]:
     people = np.array(images.people)
     wanted = np.full(len(people), None, object)
     wanted[[places[line.path] for line in lines]] = [
-        person_name(line.new_identity) for line in lines
+        person_name(line.new_identity, images.words) for line in lines
     ]
     proposals = []
     for number, each in enumerate(group(lines, _decided_as_one).values()):
         first, found = each[0], [places[line.path] for line in each]
-        own, new = person_name(first.identity), person_name(first.new_identity)
+        own, new = (
+            person_name(number, images.words) for number in (first.identity, first.new_identity)
+        )
         labelled = (people == own) & (first.identity != DISTRACTOR)
         similarities = images.features[found].mean(axis=0) @ images.features.T
         order = np.argsort(-similarities, kind="stable")

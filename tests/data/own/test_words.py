@@ -9,14 +9,18 @@ import demo
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import with_flags
 from person_reid.data.layout import read_split
-from person_reid.data.own.corrections import corrected
+from person_reid.data.own.corrections import CORRECTION_COLUMNS, corrected
 from person_reid.data.own.words import FILE, NUMBERS, Words, read_words, words_beside
 from person_reid.data.prepare import lay_out
 from person_reid.errors import UserError
+from person_reid.files import write_csv
 from person_reid.retrieval.metric_tables import save_per_query
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet, load_result, save_result
 from person_reid.show import report
+from person_reid.show.explorer import describe_images
+from person_reid.show.explorer_images import images_of
+from person_reid.show.explorer_labels import describe_proposals
 from tests.data.conftest import write_image
 
 PATTERN = r"(?P<camera>[^/]+)/(?P<id>[^/]+)/"
@@ -127,6 +131,21 @@ def test_rankings_tables_and_pages_show_the_words(tmp_path, layout, capsys):
 
     page = report.metrics_section(report.Tested(query, gallery, {"single": metrics}))
     assert all(f"camera {camera}" in page for camera in CAMERAS)
+
+
+def test_the_explorer_shows_the_words_and_its_lists_keep_the_numbers(tmp_path, layout):
+    images = images_of(*load_result(extracted(layout, tmp_path / "result.mat"), paths=True))
+    explorer = describe_images(images)
+    assert set(explorer["people"]) == set(PEOPLE)
+    assert set(explorer["cameras"]) == set(CAMERAS)
+
+    line = (images.short_paths[0], "1", "move", "2", "0.9", "")
+    write_csv(tmp_path / "list.csv", CORRECTION_COLUMNS, [line])
+    (proposal,) = describe_proposals(images, tmp_path / "list.csv")["proposals"]
+    assert (proposal["own"], proposal["new"]) == PEOPLE[:2]
+    assert proposal["lines"][0][1:4] == (1, "move", 2)
+    shown = {images.people[place] for place, _ in proposal["strips"]["new"]}
+    assert shown == {PEOPLE[1]}
 
 
 def test_words_have_the_marks_of_numbers():
