@@ -21,7 +21,7 @@ RERANK_NAMES = ("k-reciprocal", "gnn", "aqe")
 OF_GALLERY = ("multi_query", "ap", "ignore_cameras", "clothes", "save_per_query", "by", "scores")
 PARTS = ("cameras", "identities")
 SEARCH_NAMES = ("exact", "faiss", "faiss-hnsw")
-CONFIDENCE = 0.95  # of an interval
+CONFIDENCE = 0.95  # the share of intervals that hold the true value
 BOOTSTRAP_DRAWS = 10_000
 ENOUGH_DRAWS = Range("from 100 to 1000000", lambda number: 100 <= number <= 1_000_000)
 

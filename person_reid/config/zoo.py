@@ -87,7 +87,7 @@ class Published:
     figures: {test set: (Rank@1, mAP)} in percent, without re-ranking.
     hub: the repository on the Hugging Face hub that holds the file; empty if none is known.
     file: its name there, or as the authors call it; empty if unknown.
-    bytes, sha256: of the file, where known.
+    bytes, sha256: the file's size and hash, where known.
     at: the address of the file, or of the page or folder that leads to it.
     note: empty, or why the network cannot be used here.
     """

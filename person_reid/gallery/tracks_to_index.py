@@ -31,7 +31,7 @@ def index_tracks(
 ) -> AddedTracks:
     """Add some images of each track of a file, which are cut from its frames.
 
-    embedder: of the network of the index; by default, it is opened.
+    embedder: the network of the index; opened if it is not given.
     """
     record, frames = describe_tracks(index, config)
     tracks = tracks_not_forgotten(

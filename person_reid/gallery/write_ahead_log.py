@@ -19,8 +19,8 @@ from person_reid.errors import UserError
 HALF_STAMP = 2**16
 LOG_HEADER, LOG_FRAME = struct.Struct(">3I4x4s4s8x"), struct.Struct(">I4x4s4s8x")  # 32 and 24 bytes
 MAGIC = 0x377F0682  # the lowest bit says the order of bytes of checksums
-STAMP = struct.Struct(">68xI")  # of the first page
-TRIES = 5  # while others write
+STAMP = struct.Struct(">68xI")  # in the first page
+TRIES = 5  # to read both stamps while others write
 
 
 def stamp(run: Callable[..., list[Any]]) -> None:

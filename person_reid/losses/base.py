@@ -96,7 +96,8 @@ REGISTRY: Registry[Entry] = Registry("loss")
 def register_loss(name: str, loss: type[FeatureLoss], summary: str, **settings: Any) -> None:
     """Give a loss a name, which --loss and create_loss then know.
 
-    summary: a few words and the paper, for --loss list. settings: of the class, for this name.
+    summary: a few words and the paper, for --loss list. settings: arguments of the class
+    under this name.
     """
     REGISTRY.register(name, Entry(loss, settings, summary))
 

@@ -43,8 +43,8 @@ def hota_score(
     alignment of p and t over the whole video is greatest; a pair counts at the levels that its IoU
     reaches.
 
-    frames, people, boxes: of the N true boxes, see matching_boxes. others_frames, found, others:
-    of the M computed ones.
+    frames, people, boxes: the N true boxes, see matching_boxes. others_frames, found, others: the
+    M computed ones.
     Luiten et al., HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking, IJCV 2021.
     """
     _, person, sizes = np.unique(people, return_inverse=True, return_counts=True)

@@ -34,7 +34,7 @@ def clusters_of_epoch(
 ) -> Clusters:
     """Cluster images by their features (N, D) and cameras (N,).
 
-    independence: of the clusters of the epoch before.
+    independence: what the clusters of the epoch before had.
     """
     if not options.no_camera_norm:
         features = CameraNorm(features, cameras)(features, cameras)

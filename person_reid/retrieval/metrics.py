@@ -372,7 +372,7 @@ def are_strangers(
 ) -> npt.NDArray[np.bool_]:
     """Return which pairs show two people, to different cameras: (stop - start, G).
 
-    Junk is nobody; a distractor is somebody else. start, stop: of the queries.
+    Junk is nobody; a distractor is somebody else. start, stop: which queries.
     ignore_cameras: also take pairs from one camera.
     """
     labels = query.labels[start:stop, None]

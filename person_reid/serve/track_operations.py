@@ -1,6 +1,6 @@
 """Operations about time: when people were seen, the tracks of an index, and people across cameras.
 
-The people are those of tools/across.py.
+People are linked as by tools/across.py.
 """
 
 from collections import Counter
@@ -72,7 +72,10 @@ def _listed_track(ids: ImageIds, each: IndexedTrack) -> dict[str, Any]:
 
 
 def _track(ids: ImageIds, each: IndexedTrack) -> dict[str, Any]:
-    """Return what is known of a track. Its seconds are those of its video without a time."""
+    """Return what is known of a track.
+
+    Its seconds count from the start of its video if no time is known.
+    """
     facts = {
         "source": each.record.source,
         "track": str(each.track.number),

@@ -19,7 +19,7 @@ def describe_stays(
     """Return the tracks for the page, which saves a list of the images of people that were checked.
 
     file: the name of the list. columns: names for the cells of the stays' rows; the page fills in
-    `identity`. highest: of the numbers of people; a new one gets a higher number.
+    `identity`. highest: the highest number of a person; a new one gets a higher number.
     command: reads the list.
     """
     tracks = [

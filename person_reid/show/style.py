@@ -192,7 +192,7 @@ def letters(look: Look) -> int:
 
 
 def legend_height(names: Sequence[str], width: float, look: Look) -> float:
-    """Return the inches to leave for legend_below. width: of the figure, in inches."""
+    """Return the inches to leave for legend_below. width: the figure's, in inches."""
     columns = _columns(names, width, letters(look))
     lines = -(-sum(name.count("\n") + 1 for name in names) // columns)
     return (1.55 * lines + 0.8) * letters(look) / 72

@@ -215,7 +215,7 @@ def _link(rows: Integers, similar: Array, least: float, tracks: Array, boxes: Ar
 def _features_of(boxes: Array, features: npt.ArrayLike | None, known: Array) -> Array:
     """Return the features (N, D) of boxes (N, 4) with norm 1, zeros for None.
 
-    Raises UserError for another shape than these and those of the known tracks (T, D) have.
+    Raises UserError for other shapes, also for another width than the known tracks (T, D) have.
     """
     if features is None:
         return np.zeros((len(boxes), known.shape[1]), np.float32)

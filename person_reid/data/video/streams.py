@@ -203,7 +203,7 @@ class Streams:
             self._changed.notify_all()
 
     def _paced(self, camera: _Camera, live: bool) -> Iterator[tuple[Frame, float]]:
-        """Yield frames and their times by this machine's clock; those of a file when they are due.
+        """Yield frames and their times by this machine's clock; a file's frames when they are due.
 
         The clock of a stream says when its frames were taken, more evenly than they arrive.
         """
