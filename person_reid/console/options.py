@@ -44,7 +44,7 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
 
     Flags override the KEY=VALUE behind --config FILE, which override the file, which overrides the
     defaults. --resume puts the options of a run that has begun in the place of the defaults, and
-    refuses what would change the network. The plugins that the flags name are loaded first, since
+    refuses what would change the result. The plugins that the flags name are loaded first, since
     they add to what the flags may say. Raises UserError for options that cannot work.
     """
     load_plugins(argv)
