@@ -66,9 +66,10 @@ from person_reid.retrieval.thresholds import (
     pair_similarities,
     roc,
 )
-from person_reid.retrieval.track_threshold import FEWEST_STRANGERS, STRANGERS_RATE
+from person_reid.retrieval.track_threshold import FEWEST_HALVED, FEWEST_STRANGERS
 from person_reid.show.histogram import draw_similarities
 
+HALF_WAY = "half-way"  # between the means of strangers and halves
 HALVES_AND_STRANGERS = "the halves of a track, and two tracks that cannot be one person"
 
 
@@ -132,15 +133,15 @@ def on_tracks(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]
     pieces, features = split_indexed(every[: len(features)])
     travel = times_between(str(config.travel), pieces)
     measured = measured_on_tracks(pieces, features, travel, config.camera_norm)
-    if not measured or not measured.halved:
+    if not measured or measured.halved < FEWEST_HALVED:
         raise reid.UserError(
-            f"{index.path}: too few of its tracks are known to be strangers, or none has two "
-            f"images. It takes {FEWEST_STRANGERS} pairs of two cameras at one moment: index more "
-            "of the videos."
+            f"{index.path}: too few of its tracks are known to be strangers, or have two images. "
+            f"It takes {FEWEST_STRANGERS} pairs of two cameras at one moment, and {FEWEST_HALVED} "
+            "tracks with two images: index more of the videos."
         )
     found = tell_rates(measured.pairs, config)
     print(f"threshold {measured.threshold:.4f}: {measured}")
-    report = {"threshold": measured.threshold, "rule": STRANGERS_RATE, "index": config.tracks}
+    report = {"threshold": measured.threshold, "rule": HALF_WAY, "index": config.tracks}
     report |= {**found, "for": "track", "protocol": HALVES_AND_STRANGERS}
     report |= {"camera_norm": config.camera_norm, "measured": str(measured)}
     report[MEASURED_ON], report[FEATURE_FLAGS] = measured_on(index)

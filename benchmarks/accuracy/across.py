@@ -48,7 +48,7 @@ from person_reid.retrieval.association import link_tracks, read_travel
 from person_reid.retrieval.identities import identity_f1, listed_boxes, matching_boxes, pair_f1
 from person_reid.retrieval.results import load_result
 from person_reid.retrieval.track_features import track_features
-from person_reid.retrieval.track_threshold import threshold_of_tracks
+from person_reid.retrieval.track_threshold import threshold_of_tracks, track_halves
 from person_reid.text import markdown_table
 
 HEADER = ["identities", "IDF1", "by camera", "IDP", "IDR", "F1 of pairs", "people", "threshold"]
@@ -172,7 +172,9 @@ def threshold_of_scene(scene, camera_norm):
     """Return the threshold that the tracks themselves give, by the times between cameras."""
     names, features = track_features(scene.features, scene.shown)
     cameras, starts, ends = zip(*(scene.spans[name] for name in names), strict=True)
-    return threshold_of_tracks(features, cameras, starts, ends, scene.travel, camera_norm)
+    shown = np.array(scene.shown)
+    halves = track_halves([scene.features[shown == name] for name in names])
+    return threshold_of_tracks(features, cameras, starts, ends, scene.travel, camera_norm, halves)
 
 
 def counts(scene):

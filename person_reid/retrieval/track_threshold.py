@@ -4,13 +4,16 @@
     found.threshold, found.false_matches            # None where there are too few such pairs
 
 Nobody is in two cameras at one moment, or in less time than the way takes: such tracks are two
-people. The threshold is the cosine that a given share of these pairs reaches. They are pairs of two
-cameras, like those that are to be linked. Two tracks of one camera at one moment are not used: the
-light and background of a camera make strangers more alike, and a tracker that exchanges two people
-writes such a pair with one face.
+people. They are pairs of two cameras, like those that are to be linked. Two tracks of one camera at
+one moment are not used: the light and background of a camera make strangers more alike, and a
+tracker that exchanges two people writes such a pair with one face.
 
-The halves of a track are one person, but more alike than the person in two cameras. The share of
-them that reaches the threshold is therefore the most to hope for between cameras.
+The halves of a track are one person. The threshold is half-way between the mean cosine of strangers
+and that of halves. A share of strangers that may reach it would not do alone: a network that knows
+the cameras tells people apart at a cosine that hardly any stranger reaches, another one does not.
+
+Halves are more alike than the person in two cameras. The share of them that reaches the threshold
+is therefore the most to hope for between cameras.
 """
 
 from collections.abc import Sequence
@@ -26,8 +29,9 @@ from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import Features, unit_rows, unit_rows_or_zeros
 from person_reid.retrieval.thresholds import PairSimilarities, histogram
 
-STRANGERS_RATE = 0.01  # share of strangers' pairs that reach the threshold
-FEWEST_STRANGERS = 400  # pairs: four of them reach it
+FEWEST_STRANGERS = 400  # pairs
+FEWEST_HALVED = 20  # tracks; below it, halves have no say
+STRANGERS_RATE = 0.01  # share of strangers' pairs that reach the threshold then
 STRANGERS_CONFIDENCE = 0.95
 
 
@@ -69,10 +73,11 @@ def threshold_of_tracks(
     camera_norm: bool = False,
     halves: Features | None = None,
 ) -> TrackThreshold | None:
-    """Return the threshold that STRANGERS_RATE of the known strangers reach.
+    """Return the threshold between known strangers and the halves of tracks.
 
-    Returns None for fewer than FEWEST_STRANGERS pairs: without times, with one camera, or with few
-    tracks. Only cameras in `travel` count, since others may see one place.
+    With fewer than FEWEST_HALVED tracks of several images, STRANGERS_RATE of the strangers reach
+    it. Returns None for fewer than FEWEST_STRANGERS pairs: without times, with one camera, or with
+    few tracks. Only cameras in `travel` count, since others may see one place.
 
     features, cameras, starts, ends, travel, camera_norm: see link_tracks.
     halves: see track_halves.
@@ -88,7 +93,8 @@ def threshold_of_tracks(
     if len(first) < FEWEST_STRANGERS:
         return None
     similar = np.einsum("nd,nd->n", features[first], features[second])
-    threshold = _threshold(similar)
+    alike = _similarity_of_halves(halves, cameras, norm)
+    threshold = _threshold(similar, alike)
     counts = np.stack(
         [
             np.bincount(np.concatenate([first[some], second[some]]), minlength=len(features))
@@ -96,7 +102,6 @@ def threshold_of_tracks(
         ],
         axis=1,
     )
-    alike = _similarity_of_halves(halves, cameras, norm)
     most = np.full(len(features), -np.inf)
     for tracks in (first, second):
         np.maximum.at(most, tracks, similar)
@@ -126,8 +131,10 @@ def track_halves(features: Sequence[Features]) -> Features:
     return halves
 
 
-def _threshold(similar: Array) -> float:
-    """Return the cosine between those that STRANGERS_RATE of the pairs reach and the next."""
+def _threshold(similar: Array, alike: Array) -> float:
+    """Return the threshold between cosines of strangers (S,) and of halves (H,)."""
+    if len(alike) >= FEWEST_HALVED:
+        return float(similar.mean() + alike.mean()) / 2
     count = int(STRANGERS_RATE * len(similar))
     least, next_one = np.sort(similar)[::-1][count - 1 : count + 1]
     return float(min((least + next_one) / 2, 1))

@@ -20,7 +20,7 @@ def seen_by_two_cameras(people=60, width=32, noise=0.3, seed=0):
     return features, cameras, starts.ravel(), starts.ravel() + 40, np.repeat(np.arange(people), 2)
 
 
-def test_a_hundredth_of_the_strangers_reach_it_and_those_are_counted_by_hand():
+def test_without_halves_a_hundredth_of_the_strangers_reach_it_as_counted_by_hand():
     features, cameras, starts, ends, _ = seen_by_two_cameras()
     found = threshold_of_tracks(features, cameras, starts, ends, WAY)
     strangers = [
@@ -69,6 +69,41 @@ def test_one_camera_unknown_times_and_few_tracks_are_too_little():
     assert threshold_of_tracks(features, ["hall"] * len(features), starts, ends, WAY) is None
     assert threshold_of_tracks(features, cameras, starts, ends, {}) is None
     assert threshold_of_tracks(features[:20], cameras[:20], starts[:20], ends[:20], WAY) is None
+
+
+def halves_of(features, count):
+    """Halves of the first tracks that differ from one another; the others have one image."""
+    images = [np.stack([each, -each + 2 * np.roll(each, 1)]) for each in features[:count]]
+    return track_halves([*images, *features[count:, None]])
+
+
+def test_it_is_half_way_between_strangers_and_halves():
+    features, cameras, starts, ends, _ = seen_by_two_cameras()
+    halves = halves_of(features, 70)
+    found = threshold_of_tracks(features, cameras, starts, ends, WAY, halves=halves)
+    alike = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in halves[:70]]
+    strangers = [
+        float(features[i] @ features[j])
+        for i in range(len(features))
+        for j in range(i)
+        if cameras[i] != cameras[j] and max(starts[i], starts[j]) < min(ends[i], ends[j])
+    ]
+    assert found
+    assert found.halved == 70
+    assert found.threshold == pytest.approx((np.mean(strangers) + np.mean(alike)) / 2, abs=1e-6)
+    reached = np.mean([cosine >= found.threshold for cosine in strangers])
+    assert found.false_matches == pytest.approx(reached)
+
+
+@pytest.mark.parametrize("few", [0, 1])
+def test_few_halves_have_no_say(few):
+    features, cameras, starts, ends, _ = seen_by_two_cameras()
+    without = threshold_of_tracks(features, cameras, starts, ends, WAY)
+    halves = halves_of(features, track_threshold.FEWEST_HALVED - few)
+    found = threshold_of_tracks(features, cameras, starts, ends, WAY, halves=halves)
+    assert found
+    assert without
+    assert (found.threshold == without.threshold) == bool(few)
 
 
 @pytest.mark.parametrize("few", [0, 1])
