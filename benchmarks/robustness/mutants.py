@@ -2,6 +2,7 @@
 """Change the code at random places, one at a time, and count the changes that no test notices.
 
     python benchmarks/robustness/mutants.py --number 400 --seed 1
+    python benchmarks/robustness/mutants.py --number 40 --seed 1 --parts models "single modules"
     python benchmarks/robustness/mutants.py --table
     python benchmarks/robustness/mutants.py --again tests/video/test_tracker.py
 
@@ -86,6 +87,9 @@ def main(argv=None):
     parser.add_argument("--number", type=positive(int), default=400, help="number of changes")
     parser.add_argument("--seed", type=int, default=0, help="chooses the changes")
     parser.add_argument(
+        "--parts", nargs="+", default=[], help="change these alone, named as in the table"
+    )
+    parser.add_argument(
         "--seconds", type=positive(float), default=120.0, help="seconds of tests for one change"
     )
     parser.add_argument(
@@ -103,7 +107,7 @@ def main(argv=None):
         if not (folder / "tree").exists():
             copy_commit(folder / "tree")
         with Tests(folder / "tree") as tests:
-            chosen = choose(folder / "tree", options.number, options.seed)
+            chosen = choose(folder / "tree", options.number, options.seed, options.parts)
             line_map = read_map(folder / "map.jsonl", tests)
             done = read_results(results)
             for number, (path, change) in enumerate(chosen):
@@ -158,12 +162,17 @@ class Tests:
 # --- changes
 
 
-def choose(tree, number, seed):
-    """[(path, Change)] at random lines; the first of them are the same for every number."""
+def choose(tree, number, seed, parts=()):
+    """[(path, Change)] at random lines; the first of them are the same for every number.
+
+    parts: those of the code that may be chosen, as part_of names them; without any, all of it.
+    """
     places = defaultdict(list)
     sources = {}
     for path in sorted({path for pattern in CODE for path in tree.glob(pattern)}):
         short = path.relative_to(tree).as_posix()
+        if parts and part_of(short) not in parts:
+            continue
         sources[short] = path.read_text(encoding="utf-8")
         for change in changes(sources[short]):
             places[short, change.start[0]].append(change)

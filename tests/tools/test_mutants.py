@@ -72,6 +72,16 @@ def test_a_change_that_leaves_no_python_is_not_chosen(tmp_path):
         ast.parse(mutants.changed(source, change))
 
 
+def test_parts_of_the_code_are_chosen_by_name(tmp_path):
+    places = ["person_reid/models/a.py", "person_reid/a.py", "train.py"]
+    for place in places:
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text(SOURCE)
+    for parts, expected in [(["models", "single modules"], places[:2]), ([], places)]:
+        chosen = mutants.choose(tmp_path, 100, 0, parts)
+        assert {path for path, _ in chosen} == {*expected}
+
+
 def test_what_runs_at_import_concerns_every_test_of_the_module():
     executed = {
         "a.py": {"tests/b.py::one": 1 << 9, "tests/c.py": 1 << 11, "tests/d.py::two": 1 << 3}
