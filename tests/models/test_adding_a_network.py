@@ -13,10 +13,14 @@ from person_reid.registration import Registry
 from tests.support import ROOT
 
 
-@pytest.fixture
-def blocks(monkeypatch):
+@pytest.fixture(autouse=True)
+def the_table_stays(monkeypatch):
     known = Registry("backbone", backbones.BACKBONES)
     monkeypatch.setattr(backbones, "BACKBONES", known)
+
+
+@pytest.fixture
+def blocks():
     return re.findall(
         r"```python\n(.*?)```",
         (ROOT / "docs" / "adding-a-network.md").read_text("utf-8"),
@@ -47,3 +51,16 @@ def test_a_network_of_timm_is_one_line(blocks):
     with torch.device("meta"):
         module = entry.build(False, (64, 32), 0.0)
         assert entry.feature(module, torch.zeros(2, 3, 64, 32)).shape == (2, entry.dim)
+
+
+@pytest.mark.parametrize("weights", ["none", "imagenet"])
+def test_a_function_that_takes_pretrained_is_told_whether_to_load_weights(weights):
+    told = []
+
+    def tiny(pretrained=False):
+        told.append(pretrained)
+        return torch.nn.Conv2d(3, 8, 3)
+
+    backbones.register_backbone("told", tiny)
+    create_model("told", weights=weights, size=(32, 16))
+    assert {*told} == {weights == "imagenet"}

@@ -18,7 +18,7 @@ from person_reid.models.published import hub
 CONFIG = {
     "architecture": "resnet18",
     "num_classes": 10,
-    "pretrained_cfg": {"num_classes": 10, "classifier": "fc"},
+    "pretrained_cfg": {"num_classes": 10, "classifier": "fc", "license": "cc0-1.0"},
 }
 
 
@@ -47,10 +47,8 @@ def test_a_network_of_the_hub_in_the_cache_needs_no_connection(put):
     save_file(weights, put("owner/one", CONFIG) / "model.safetensors")
     network = create_model("hf-hub:owner/one", 3, pretrained=True)
     assert (network.model.conv1.weight == weights["conv1.weight"]).all()
-    assert network.size == (
-        256,
-        128,
-    )
+    assert network.size == (256, 128)
+    assert network.backbone.licence() == "cc0-1.0"
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,7 @@ def test_a_network_that_is_nowhere_names_its_file_and_the_place_in_one_line(name
     message, entry = str(raised.value), zoo()[name]
     assert "\n" not in message
     assert entry.where in message
+    assert (".bin" in message) == entry.exported
     assert str(folder() / entry.file_names[0]) in message
     assert (entry.file in message and "the hub cannot be reached" in message) or not entry.hub
 

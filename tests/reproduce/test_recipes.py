@@ -170,6 +170,10 @@ def test_a_complete_entry_is_accepted():
         ({"title": 5}, "title: expected text, found 5"),
         ({"published": {}}, "published: expected rankings and figures"),
         ({"published": {"single": 90}}, "published: expected rankings and figures"),
+        (
+            {"published": {"single": {"mAP": 80}, "multi": 90}},
+            "published: expected rankings and figures",
+        ),
         ({"published": {"double": {}}}, "'double': expected one of single, multi, re-ranked"),
         ({"published": {"single": {"map": 80}}}, "'map': expected one of rank1"),
         ({"published": {"single": {"mAP": 0.8}}}, "mAP: 0.8: expected a percentage"),

@@ -14,6 +14,7 @@ import pytest
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.serve.access import read_tokens
+from person_reid.serve.json_log import JsonLines
 from person_reid.serve.openapi import EXAMPLES, SCHEMAS, openapi_document
 from person_reid.serve.operations import ALL_OPERATIONS
 from person_reid.serve.problems import as_problem
@@ -295,6 +296,8 @@ def test_every_example_of_the_document_is_answered(client, tmp_path):
     for path, methods in openapi_document()["paths"].items():
         for method, described in methods.items():
             name = described["operationId"]
+            shown = [each for each in described["parameters"] if "example" in each]
+            assert all(fits(each["example"], each["schema"]) for each in shown), name
             for parameters, body in examples(described):
                 image = add(client, RED, allow_forgotten="true", **anna)
                 request = {
@@ -321,6 +324,8 @@ def test_an_unknown_address_and_a_fault_are_problems(client, service, monkeypatc
     assert answer.status_code == 500
     assert "division" not in answer.text
     assert "division" in caplog.text
+    (record,) = [each for each in caplog.records if each.exc_info]
+    assert "ZeroDivisionError" in json.loads(JsonLines().format(record))["traceback"]
 
 
 def test_an_index_that_was_replaced_is_opened_again(client, tmp_path):

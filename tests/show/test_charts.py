@@ -105,7 +105,7 @@ def test_histograms_hold_every_pair_and_the_threshold(tmp_path, drawn):
     # Coarse features lie on edges.
     counts, _ = np.histogram((unit[0] @ unit[1].T)[same] + 1e-4, own.edges + 1e-6)
     assert np.abs(own.values.cumsum() - counts.cumsum() / counts.sum()).max() < 0.2
-    assert len(roc.lines) == 2
+    assert [line.get_label() for line in roc.lines] == ["all pairs", "hardest pairs"]
     assert roc.lines[0].get_ydata()[0] == 1
     assert "1%" in [text.get_text() for text in roc.get_xticklabels()]
 

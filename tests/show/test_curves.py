@@ -63,6 +63,7 @@ def test_what_is_cut_off_is_marked_and_the_learning_rate_has_steps(tmp_path, dra
         "validation",
         "cut off",
     ]
+    assert loss.lines[0].get_drawstyle() == "default"
     assert rate.lines[0].get_drawstyle() == "steps-mid"
 
 

@@ -63,6 +63,22 @@ def test_every_date_has_its_lanes_at_the_same_time_of_day(tmp_path):
     assert text.count(">12:00:00<") == 1  # below all dates
 
 
+def test_a_bar_is_in_a_row_of_its_camera(tmp_path, drawn):
+    draw_lanes(STAYS, tmp_path / "people.svg")
+    (axes,) = drawn[0].axes
+    rows = {bar.get_x(): bar.get_y() + bar.get_height() / 2 for bar in axes.patches}
+    assert rows == pytest.approx({0: 0, 60: 1, 130: 3, 20: 5})
+    assert axes.get_yticks().tolist() == [0.5, 3, 5]
+
+
+@pytest.mark.parametrize("hours", [3, 8, 16, 30, 100, 200])
+def test_times_are_named_at_half_hours(hours, tmp_path, drawn):
+    draw_lanes([Stay(0, "1", 0, 3600 * hours)], tmp_path / "people.svg")
+    ticks = drawn[0].axes[0].get_xticks()
+    assert 5 <= len(ticks) <= 10
+    assert not (ticks % 1800).any()
+
+
 def test_without_a_date_times_are_since_the_start(tmp_path):
     text = drawn(tmp_path, None, dark=True, no_title=True)
     assert "0:01:00" in text

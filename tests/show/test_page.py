@@ -87,6 +87,7 @@ def test_the_checker_can_fail():
 
 def test_a_chart_has_a_light_and_a_dark_drawing():
     html = page.chart(lambda path, look: path.write_text(f"<svg>{look.dark}</svg>"), "words")
+    assert 'class="scroll"' in html
     dark, light = (base64.b64decode(text) for text in re.findall(r"base64,([^\"]+)", html))
     assert (light, dark) == (b"<svg>False</svg>", b"<svg>True</svg>")
     assert html.index("prefers-color-scheme: dark") < html.index("srcset") < html.index("<img")

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ import torch
 
 from benchmarks.support.people import write_people
 from person_reid import create_model
-from person_reid.distributed import start_processes
+from person_reid.distributed import join_world, start_processes
+from person_reid.errors import LostProcessError
 from tests.support import ROOT
 from tests.support.plain_training import RUNS, SMALL, name_of, train_plainly
 from tests.support.runs import equal_weights, log, weights
@@ -145,6 +147,22 @@ def test_processes_end_with_a_launcher_that_is_killed(cwd):
     assert len(workers) == 2, output
     assert "torchrun has ended, so this process also ends" in output, output
     assert weights("orphaned", "resume.pth", cwd)["epoch"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [("Gloo: Connection closed by peer", LostProcessError), ("our own mistake", RuntimeError)],
+)
+def test_an_error_of_this_process_does_not_accuse_the_others(said, kind, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    place = {"LOCAL_RANK": 0, "RANK": 0, "WORLD_SIZE": 1, "MASTER_PORT": port}
+    for name, value in {**place, "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(Exception, match=said) as raised, join_world():
+        raise RuntimeError(said)
+    torch.distributed.destroy_process_group()
+    assert raised.type is kind
 
 
 def start_in_background(command, cwd):
