@@ -4,12 +4,12 @@
     python benchmarks/speed/service.py
     python benchmarks/speed/service.py --images 1000000 --seconds 60 --requests 20000
 
-Starts tools/serve.py twice over one index of made-up features: as it is, and with batches of one
-image, which is the plain loop that it is compared with. --clients ask at once, each as soon as it
-has its answer; then they ask half as many times a second, at fixed times, from which the answers
-are timed. Prints rows of Markdown: requests a second, and the median, 95th and 99th percentile of
-their milliseconds. Then come --requests small requests, and how much memory the service takes
-before and after. The network is OSNet x0.25 with random weights. Linux.
+Starts tools/serve.py twice over one index of made-up people (benchmarks/gallery/search.py): as it
+is, and with batches of one image, which is the plain loop that it is compared with. --clients ask
+at once, each as soon as it has its answer; then they ask half as many times a second, at fixed
+times, from which the answers are timed. Prints rows of Markdown: requests a second, and the median,
+95th and 99th percentile of their milliseconds. Then come --requests small requests, and how much
+memory the service takes before and after. The network is OSNet x0.25 with random weights. Linux.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.gallery.search import images, new_images
 from benchmarks.support.measure import ROOT, machine
 from benchmarks.support.parser import Parser
 from person_reid.console import run_script
@@ -46,26 +47,26 @@ def main(argv=None):
     parser.add_argument("--seconds", type=float, default=15, help="seconds of each row")
     parser.add_argument("--requests", type=int, default=20_000, help="requests for the memory")
     options = parser.parse_args(argv)
-    print(machine(), "", "| service | question | clients | a second | p50 ms | p95 ms | p99 ms |")
+    print(f"{machine()}\n")
+    print("| service | question | clients | a second | p50 ms | p95 ms | p99 ms |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as workspace:
-        fill(Path(workspace), options.images)
+        query = fill(Path(workspace), options.images)
         for name, flags in (("one image a batch", ["--batchsize", "1"]), ("as it is", [])):
             with serving(workspace, flags) as (address, process):
-                asyncio.run(measure(name, address, options))
+                asyncio.run(measure(name, address, query, options))
                 if not flags:
                     asyncio.run(watch(address, process, options))
 
 
 def fill(folder, count):
-    """Write an index of made-up features."""
-    index, random = SearchIndex(folder / "people.index"), np.random.default_rng(0)
-    for start in range(0, count, 20_000):
-        numbers = range(start, min(start + 20_000, count))
-        features = random.standard_normal((len(numbers), DIMENSION), np.float32)
-        index.add([f"/made/{number}.jpg" for number in numbers], features)
+    """Write an index of made-up people, and return the feature of another image of one of them."""
+    index = SearchIndex(folder / "people.index")
+    for paths, features, _ in images(count, DIMENSION):
+        index.add(paths, features)
     index.prepare()
     (folder / "tokens").write_text(f"forget {TOKEN}\n")
+    return new_images(index.sample(1)).tolist()
 
 
 @contextmanager
@@ -91,12 +92,11 @@ def crop():
     return {"content": content.getvalue(), "headers": {"content-type": "image/jpeg"}}
 
 
-async def measure(name, address, options):
-    """Print the rows of a service."""
-    feature = np.random.default_rng(1).standard_normal((1, DIMENSION)).tolist()
+async def measure(name, address, query, options):
+    """Print the rows of a service. query: the feature that is searched for."""
     questions = {
         "embed a crop": ("embed", crop()),
-        "search": ("search", {"json": {"features": feature}}),
+        "search": ("search", {"json": {"features": query}}),
     }
     for question, (path, request) in questions.items():
         for clients in (1, options.clients):
