@@ -56,7 +56,7 @@ MOST_CLASSES = 1_000_000  # identities of a run
 
 
 class RunFolder:
-    """model/NAME.
+    """The folder of a run: model/NAME.
 
     Every file in it is replaced whole or not at all; result.txt grows by whole lines.
     """

@@ -84,8 +84,9 @@ def parse_names(
 def read_split(
     data_dir: str | Path, split: str, cameras_required: bool = True, with_junk: bool = True
 ) -> Split:
-    """List the images of `<data_dir>/<split>/<identity>/` with identities and cameras.
+    """List the images of a split of a layout with their identities and cameras.
 
+    They are in `<data_dir>/<split>/<identity>/`.
     split: a folder that prepare.py makes: train, val, train_all, query, gallery or multi-query.
     cameras_required: whether every name must give a camera, as evaluation needs. If False, as in
         training, an image whose name gives none has camera -1 and the identity of its folder (the

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class NetworkToTest:
-    """Which network to test.
+    """A network to test that is not a run: its NetworkOptions and its weights.
 
     spec: its layers and the size of its images; a size that it leaves open becomes the network's
         own.

@@ -71,8 +71,9 @@ TAKE = (
 
 
 class SearchIndex(IndexFile):
-    """An index file and its inverted lists. codes: see IndexFile.
+    """A gallery on disk that can grow; open it once in each thread.
 
+    It is an index file and its inverted lists. codes: see IndexFile.
     network: the Embedder of its features. The index remembers it, so that the commands can search;
     UserError says if the index is of another network.
     """

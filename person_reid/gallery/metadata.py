@@ -138,7 +138,7 @@ def _path(value: Any, name: str) -> bytes:
 
 @dataclass(frozen=True)
 class Filter:
-    """The images of an identity, camera, track, source, period and path.
+    """Which images a search compares with: their identity, camera, track, source, period and path.
 
     None matches all. after, before: a datetime, a date, or a text such as 2026-11-01T09:30+01:00;
     without an offset, it is local time. image: the path as it was added. has_identity: only images

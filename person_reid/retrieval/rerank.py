@@ -70,7 +70,7 @@ log = logging.getLogger(__name__)
 
 
 def rescorer(options: RerankOptions) -> Callable[..., Scores]:
-    """Return the function (query features, gallery features, device) → scores for metrics.evaluate.
+    """Return the function (query features, gallery features, device) → re-ranked scores.
 
     Raises OptionError for an option that the method would ignore. The function raises UserError for
     features that cannot be compared, for more neighbours than there are, and if they need more

@@ -181,7 +181,7 @@ def _described(operation: Operation) -> dict[str, Any]:
     problem = {"application/problem+json": {"schema": _named("Problem")}}
     described: dict[str, Any] = {
         "operationId": operation.name,
-        "summary": (operation.act.__doc__ or "").splitlines()[0],
+        "summary": operation.summary,
         "parameters": parameters,
         "security": [{"token": [operation.role]}] if operation.role else [],
         "responses": {

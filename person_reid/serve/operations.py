@@ -326,6 +326,11 @@ class Operation:
         """The name of the operation, for figures and clients."""
         return self.act.__name__
 
+    @property
+    def summary(self) -> str:
+        """What the operation does, in a line."""
+        return (self.act.__doc__ or "").splitlines()[0]
+
 
 IMAGE_FACTS: Mapping[str, Mapping[str, Any]] = dict.fromkeys(CLIENT_FACTS, TEXT_SCHEMA)
 RENAMING: Mapping[str, Mapping[str, Any]] = {

@@ -37,7 +37,7 @@ def some_ids(ids: ImageIds, paths: Sequence[Path]) -> list[str]:
 
 
 async def list_sightings(call: Call) -> Answer:
-    """Return when and where people were seen: their images by track, or close in time."""
+    """Return when and where people were seen: images of a track, or less than a minute apart."""
     which = call.which(all_of_them=False)
     shown = partial(_sighting, call.service.ids)
     return await call.service.galleries.read(

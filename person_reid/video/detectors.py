@@ -38,7 +38,7 @@ BoxScores = npt.NDArray[np.float32]  # (N,), from 0 to 1
 
 
 class Detector(Protocol):
-    """Whatever finds people in a frame; any function of Python's will do."""
+    """Whatever finds people in a frame; any function will do."""
 
     def __call__(self, frame: Frame, /) -> tuple[Any, Any]:
         """Return boxes (N, 4), left, top, right, bottom in pixels, and scores (N,).

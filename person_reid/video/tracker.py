@@ -101,7 +101,7 @@ class Tracks:
 
 
 class Tracker:
-    """Links the boxes of one camera, frame by frame; see the module.
+    """Links the boxes of one camera into tracks, frame by frame; see the module.
 
     options: see TrackerOptions. Identities are 1, 2, … in the order in which tracks are confirmed.
     """

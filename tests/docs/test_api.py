@@ -1,4 +1,4 @@
-"""docs/api.md: its examples run, one after another, and it names everything the package offers."""
+"""docs/api.md: its examples run, one after another. docs/reference.md lists every public name."""
 
 import re
 import subprocess
@@ -9,6 +9,7 @@ import pytest
 import person_reid
 from tests.support import ROOT
 from tests.support.pages import blocks
+from tools.docs.api import REFERENCE, page
 
 PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 
@@ -26,12 +27,24 @@ def test_the_examples_run_in_order(here, capsys):
     assert (here / "pytorch_result.mat").exists()
 
 
-def test_the_table_lists_what_the_package_offers():
-    listed = re.findall(
-        r"`(\w+)`",
-        "".join(line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `")),
+def test_the_reference_is_that_of_the_docstrings():
+    text = REFERENCE.read_text(encoding="utf-8")
+    assert text == page(), "python tools/docs/api.py writes it again"
+    rows = re.findall(r"^\| `(\w+)(.*?)` \| (.+?) \|", text, re.M)
+    assert sorted(name for name, *_ in rows) == sorted(person_reid.__all__)
+    assert [name for name, _, summary in rows if summary[-1] not in ".:"] == []
+    arguments = {name: said for name, said, _ in rows}
+    assert arguments["load_weights"] == "(network, path, strict=False)"
+    assert arguments["About"].startswith("(identity=None, camera=None")
+    assert (arguments["Gallery"], arguments["FitOptions"]) == ("", "(**options)")
+
+
+def test_the_site_shows_the_docstring_of_every_name():
+    site = pytest.importorskip("tools.docs.site", reason="pip install -e .[docs]")
+    shown = site.with_docstrings(REFERENCE.read_text(encoding="utf-8"))
+    assert sorted(re.findall(r"^::: person_reid\.(\w+)$", shown, re.M)) == sorted(
+        person_reid.__all__
     )
-    assert sorted(listed) == sorted(person_reid.__all__)
 
 
 def test_torch_is_imported_when_it_is_needed():

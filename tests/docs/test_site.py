@@ -9,7 +9,6 @@ from tests.docs.test_pages import FURTHER
 from tests.support import ROOT
 from tests.support.pages import INLINE, LINK, PAGES, prose
 
-MADE = "docs/reference.md"  # by tools/docs/site.py
 MEASURING = ("docs/evaluation.md",)  # it shows how figures are reported
 
 
@@ -38,7 +37,7 @@ def test_what_was_measured_is_looked_up(path):
 def test_the_navigation_names_every_page_once():
     named = sorted(path for paths in groups().values() for path in paths)
     pages = [path.relative_to(ROOT).as_posix() for path in [*PAGES, *FURTHER]]
-    assert named == sorted([*pages, MADE])
+    assert named == sorted(pages)
 
 
 def test_the_readme_lists_the_pages_in_the_order_of_the_site():
@@ -47,9 +46,5 @@ def test_the_readme_lists_the_pages_in_the_order_of_the_site():
         item[1]: [match[1] for match in LINK.finditer(item[2]) if match[1].endswith(".md")]
         for item in re.finditer(r"^- \*\*(.+?)\*\*:(.+?)(?=^- |\Z)", readme, re.M | re.S)
     }
-    expected = {
-        title: [path for path in paths if path != MADE]
-        for title, paths in groups().items()
-        if paths != ["README.md"]
-    }
+    expected = {title: paths for title, paths in groups().items() if paths != ["README.md"]}
     assert list(listed.items()) == list(expected.items())

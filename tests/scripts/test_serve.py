@@ -17,6 +17,7 @@ from person_reid.serve.operations import ALL_OPERATIONS
 from tests.support import ROOT
 from tests.support.flags import SMALLEST
 from tests.support.service import serving
+from tools.docs.operations import OPERATION_MARKS, operation_table
 
 httpx = pytest.importorskip("httpx")
 
@@ -24,8 +25,13 @@ PAGE = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
 
 
 def test_the_page_lists_the_operations():
-    rows = re.findall(r"^\| `(\w+) (/v1/\S+)` \| (\w+) \|", PAGE, re.MULTILINE)
-    assert rows == [(each.method, each.path, each.role or "none") for each in ALL_OPERATIONS]
+    expected = "\n\n".join([OPERATION_MARKS[0], operation_table()]) + f"\n{OPERATION_MARKS[1]}\n"
+    assert expected in PAGE, "python tools/docs/operations.py writes it again"
+    rows = re.findall(r"^\| `(\w+) (/v1/\S+)` \| (\w+) \| (.*?) \| \w.+\. \|$", PAGE, re.MULTILINE)
+    assert [row[:3] for row in rows] == [
+        (each.method, each.path, each.role or "none") for each in ALL_OPERATIONS
+    ]
+    assert "images or features, `k`, `threshold`, filters" in [taken for *_, taken in rows]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGTERM")

@@ -1,18 +1,26 @@
 """Blocks of code, commands, headings and links of a page of the documentation."""
 
+import json
 import re
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
+from person_reid.console.commands import SCRIPTS
 from tests.support import ROOT
 from tools.docs.notebook import FENCED
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
+SHELLS = ("", "bash", "dockerfile", "ini")
 INLINE = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\[(?:[^\[\]]|\[[^\[\]]*\])*\]\(([^()\s]+)\)|(?:src|href)=\"([^\"]+)\"")
 HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.M)
 PROGRAM = re.compile(r"(?:.*[/\\])?python3?")
+INSTALLED = re.compile(r"(?:.*/)?person-reid")
+# What precedes a command in a unit of systemd and in a Dockerfile.
+PREFIX = re.compile(r"^(?:ExecStart=|CMD (?=\[))", re.M)
+LISTED_WORDS = re.compile(r"\[\".*\]", re.S)
 
 
 @dataclass(frozen=True)
@@ -64,11 +72,11 @@ def line_of(page, position):
 
 
 def commands(page):
-    """The Commands of a page: in blocks of bash or of no language, and in `python …` in text."""
+    """The Commands of a page: in blocks of a shell or of no language, and in `python …` in text."""
     found = [
         command
         for block in blocks(page)
-        if block.language in ("", "bash")
+        if block.language in SHELLS
         for command in in_block(block)
     ]
     text = prose(page)
@@ -80,11 +88,17 @@ def commands(page):
 
 def in_block(block):
     """The Commands of a block; a line that ends in \\ goes on in the next."""
+    return [command for line, text in shell_lines(block) for command in parts(text, line)]
+
+
+def shell_lines(block):
+    """(number, text) of the lines of a block; a line that ends in \\ goes on in the next."""
     found = []
     for match in re.finditer(r"(?:[^\n]*\\\n)*[^\n]+", block.text):
-        found += parts(
-            match[0].replace("\\\n", " "), block.line + block.text.count("\n", 0, match.start())
-        )
+        text = PREFIX.sub("", match[0].replace("\\\n", " "))
+        if LISTED_WORDS.fullmatch(text):  # CMD ["person-reid", "serve"]
+            text = " ".join(json.loads(text))
+        found.append((block.line + block.text.count("\n", 0, match.start()), text))
     return found
 
 
@@ -110,6 +124,8 @@ def script_of(words):
     """Return (script, arguments) of a command in words; None if it is not a script of Python."""
     while words and re.fullmatch(r"\w+=\S*", words[0]):  # OMP_NUM_THREADS=1
         words = words[1:]
+    if len(words) > 1 and INSTALLED.fullmatch(words[0]) and words[1] in SCRIPTS:
+        return Path(SCRIPTS[words[1]], f"{words[1]}.py").as_posix(), words[2:]
     if words[:2] == ["bash", "DDP.sh"]:
         return "train_DDP.py", words[2:]
     if len(words) > 1 and PROGRAM.fullmatch(words[0]) and words[1].endswith(".py"):

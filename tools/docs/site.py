@@ -5,7 +5,6 @@ README.md, docs/, recipes/ and benchmarks/ leads to the same place in both.
 """
 
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +13,12 @@ from mkdocs.structure.files import File, Files
 from pymdownx.slugs import slugify
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT))
 
-import person_reid
-
-# The pages, and the files that they link to.
-PUBLISHED = (
-    "*.md", "LICENSE", "docs/*.md", "docs/*.ipynb", "docs/*.jsonl", "docs/*.css", "docs/images/*",
-    "benchmarks/*.md", "recipes/*.md", "recipes/**/*.yaml", "person_reid/losses/*.py",
-)  # fmt: skip
+# The pages and their pictures; what they link to is published with them.
+PUBLISHED = ("*.md", "docs/*.md", "docs/*.css", "docs/images/*", "benchmarks/*.md", "recipes/*.md")
+LINK = re.compile(r"\]\(([^()\s#]+)")
 REFERENCE = "docs/reference.md"
-# The chapters of the reference: package of the library, title.
-CHAPTERS = {
-    "data": "Data",
-    "models": "Networks",
-    "losses": "Losses",
-    "training": "Training",
-    "retrieval": "Features, evaluation and re-ranking",
-    "gallery": "Search",
-    "deploy": "Trained networks",
-    "config": "Options",
-}
-OTHER_PAGES = "Devices, processes and errors"
+LISTED_NAME = re.compile(r"^\| `(\w+)", re.M)
 ITEM = re.compile(r"^(?=\*{0,2}\w+(?:, \*{0,2}\w+)*: )", re.M)
 EXAMPLE = re.compile(r"(?:^>>> .*\n(?:^(?!$).*\n?)*)", re.M)
 
@@ -49,34 +32,36 @@ def on_config(config: Any) -> Any:
 def on_files(files: Files, config: Any) -> Files:
     """Replace the files of docs/ by all that is published, each with its path in the repository."""
     theirs = [file for file in files if file.src_dir != config.docs_dir]
-    paths = sorted({path for pattern in PUBLISHED for path in ROOT.glob(pattern)})
+    paths = {path for pattern in PUBLISHED for path in ROOT.glob(pattern)}
+    for page in sorted(paths):
+        if page.suffix == ".md":
+            linked = LINK.findall(page.read_text(encoding="utf-8"))
+            files = {(page.parent / target).resolve() for target in linked}
+            paths |= {path for path in files if path.is_file()}
     ours = [
         File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path))
-        for path in paths
+        for path in sorted(paths)
     ]
-    return Files([*theirs, *ours, File.generated(config, REFERENCE, content=reference())])
+    return Files([*theirs, *ours])
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Let Markdown inside <details> be read, as GitHub does."""
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Let Markdown inside <details> be read, as GitHub does, and complete the reference."""
+    if page.file.src_uri == REFERENCE:
+        markdown = with_docstrings(markdown)
     return markdown.replace("<details>", '<details markdown="1">')
 
 
-def reference() -> str:
-    """Return the page of all public names, which mkdocstrings fills in."""
-    names: dict[str, list[str]] = {title: [] for title in [*CHAPTERS.values(), OTHER_PAGES]}
-    for name in sorted(person_reid.__all__, key=str.lower):
-        package = getattr(person_reid, name).__module__.split(".")[1]
-        names[CHAPTERS.get(package, OTHER_PAGES)].append(name)
-    head = (
-        "# API\n\nThis page is for those who program with the library: every public name, as its "
-        "docstring describes it. [From Python](api.md) shows how they work together.\n"
+def with_docstrings(markdown: str) -> str:
+    """Return the list of public names with their docstrings, which mkdocstrings fills in.
+
+    Those of a chapter follow its table.
+    """
+    chapters = re.split(r"^(?=## )", markdown, flags=re.M)
+    return "\n\n".join(
+        "\n".join([chapter, *(f"::: person_reid.{name}" for name in LISTED_NAME.findall(chapter))])
+        for chapter in chapters
     )
-    parts = [
-        "\n".join([f"## {title}\n", *(f"::: person_reid.{name}" for name in own)])
-        for title, own in names.items()
-    ]
-    return "\n\n".join([head, *parts]) + "\n"
 
 
 class Docstrings(Extension):
