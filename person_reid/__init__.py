@@ -5,7 +5,7 @@
 >>> features = embed(["a.jpg", "b.jpg"])              # (2, D), each of unit length
 
 Names are imported when they are first used: importing the package does not import torch.
-__init__.pyi lists all of them, and docs/api.md says what each is for.
+__init__.pyi lists all of them, and docs/reference.md has their arguments.
 """
 
 import lazy_loader

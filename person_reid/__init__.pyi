@@ -1,5 +1,5 @@
 # The public API, and the only list of it. Each name is imported when it is first used.
-# docs/api.md says what each is for.
+# docs/reference.md lists them with their arguments.
 
 from .config import FitOptions as FitOptions
 from .config import OptionError as OptionError
