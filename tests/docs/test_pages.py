@@ -205,7 +205,7 @@ OMP_NUM_THREADS=1 torchrun --nproc_per_node 2 evaluate_gpu.py --ap step; python 
 bash DDP.sh --train_all \\
     --no_such_flag
 python -m pip install torch
-person-reid serve --hots 0.0.0.0
+person-reid serve --index a.index --hots 0.0.0.0
 ```
 `python prepare.py --synthetic --csv FILE`, `python evaluate.py [--result FILE] …`, `python
 gone.py`, `python tools/figures.py cmc a.mat --ranks N`

@@ -74,10 +74,7 @@ def line_of(page, position):
 def commands(page):
     """The Commands of a page: in blocks of a shell or of no language, and in `python …` in text."""
     found = [
-        command
-        for block in blocks(page)
-        if block.language in SHELLS
-        for command in in_block(block)
+        command for block in blocks(page) if block.language in SHELLS for command in in_block(block)
     ]
     text = prose(page)
     for match in INLINE.finditer(text):

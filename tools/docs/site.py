@@ -17,7 +17,6 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # The pages and their pictures; what they link to is published with them.
 PUBLISHED = ("*.md", "docs/*.md", "docs/*.css", "docs/images/*", "benchmarks/*.md", "recipes/*.md")
 LINK = re.compile(r"\]\(([^()\s#]+)")
-REFERENCE = "docs/reference.md"
 LISTED_NAME = re.compile(r"^\| `(\w+)", re.M)
 ITEM = re.compile(r"^(?=\*{0,2}\w+(?:, \*{0,2}\w+)*: )", re.M)
 EXAMPLE = re.compile(r"(?:^>>> .*\n(?:^(?!$).*\n?)*)", re.M)
@@ -36,8 +35,8 @@ def on_files(files: Files, config: Any) -> Files:
     for page in sorted(paths):
         if page.suffix == ".md":
             linked = LINK.findall(page.read_text(encoding="utf-8"))
-            files = {(page.parent / target).resolve() for target in linked}
-            paths |= {path for path in files if path.is_file()}
+            targets = {(page.parent / target).resolve() for target in linked}
+            paths |= {path for path in targets if path.is_file()}
     ours = [
         File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path))
         for path in sorted(paths)
@@ -47,7 +46,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Let Markdown inside <details> be read, as GitHub does, and complete the reference."""
-    if page.file.src_uri == REFERENCE:
+    if page.file.src_uri == "docs/reference.md":
         markdown = with_docstrings(markdown)
     return markdown.replace("<details>", '<details markdown="1">')
 
