@@ -73,7 +73,7 @@ def threshold_of_tracks(
     camera_norm: bool = False,
     halves: Features | None = None,
 ) -> TrackThreshold | None:
-    """Return the threshold between known strangers and the halves of tracks.
+    """Return the threshold of tracks without labels: between strangers and the halves of tracks.
 
     With fewer than FEWEST_HALVED tracks of several images, STRANGERS_RATE of the strangers reach
     it. Returns None for fewer than FEWEST_STRANGERS pairs: without times, with one camera, or with
