@@ -112,7 +112,8 @@ def parts(line, number):
         end = next(
             (place for place, word in enumerate(rest) if re.fullmatch(r"[&;|]+", word)), len(rest)
         )
-        command, rest = script_of(rest[:end]), rest[end + 1 :]
+        into = rest.index(">") if ">" in rest[:end] else end
+        command, rest = script_of(rest[:into]), rest[end + 1 :]
         found += [Command(number, *command)] if command else []
     return found
 
