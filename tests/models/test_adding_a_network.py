@@ -64,3 +64,9 @@ def test_a_function_that_takes_pretrained_is_told_whether_to_load_weights(weight
     backbones.register_backbone("told", tiny)
     create_model("told", weights=weights, size=(32, 16))
     assert {*told} == {weights == "imagenet"}
+
+
+def test_a_module_may_return_its_feature_in_place_of_a_map():
+    layers = torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+    network = create_model(torch.nn.Sequential(*layers), size=(32, 16))
+    assert network.embed(torch.zeros(2, 3, 32, 16)).shape == (2, 8)
