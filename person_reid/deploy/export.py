@@ -21,13 +21,13 @@ from person_reid.data.images.augment import MEAN, STD
 from person_reid.deploy.contents import CONTENTS_KEY, Contents
 from person_reid.deploy.exported_files import import_runtime
 from person_reid.deploy.quantise import int8
-from person_reid.deploy.run import STREAM_BATCH, Engine, providers, quiet
+from person_reid.deploy.run import Engine, providers, quiet
 from person_reid.errors import UserError
 from person_reid.files import atomic_write, with_ending
 from person_reid.models.network import Network
 from person_reid.retrieval.features import CPU_BATCH, fused_embedding, unit_pieces
 
-CHECKED_BATCHES = (1, STREAM_BATCH, CPU_BATCH)
+CHECKED_BATCHES = (1, CPU_BATCH)
 # Relative to the largest feature; int8 is measured but has no limit. The images checked are noise,
 # for which bfloat16 deviates by up to 0.2, so its limit only finds gross errors.
 TOLERANCE_OF_DTYPE = {"float32": 1e-4, "float16": 5e-2, "bfloat16": 0.5}

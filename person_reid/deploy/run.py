@@ -40,7 +40,6 @@ from person_reid.text import as_command
 ONNX_TYPES = {"tensor(float16)": torch.float16, "tensor(uint8)": torch.uint8}  # else float32
 PRECISIONS = {None: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}  # as OpenVINO calls them
 CAPABILITIES = "OPTIMIZATION_CAPABILITIES"  # the name of OpenVINO's property
-STREAM_BATCH = 8  # images in each of the batches that run side by side; larger ones are not faster
 SILENCE = threading.RLock()  # logging and warnings belong to the whole process
 
 
@@ -48,14 +47,12 @@ class OpenedFile(NamedTuple):
     """An exported file as its library opens it.
 
     run: computes the features of images. text: the JSON that tools/export.py wrote into the file.
-    declared: what a file of another program says of its input. streams: batches that run side by
-    side.
+    declared: what a file of another program says of its input.
     """
 
     run: Run
     text: str | None
     declared: DeclaredInterface | None = None
-    streams: int = 1
 
 
 class Engine:
@@ -109,7 +106,7 @@ class Engine:
         regular_file(path, TENSORS, "an exported network")
         try:
             with quiet():
-                run, text, declared, self.streams = OPENERS[self.kind](path, device, dtype, output)
+                run, text, declared = OPENERS[self.kind](path, device, dtype, output)
             if text is None and declared:
                 preparation = preparation or Preparation()
                 self.contents, self.run = adapt_interface(path, declared, run, preparation)
@@ -158,7 +155,7 @@ class Engine:
     ) -> Features:
         """Return the features (N, D) float32 of a bank of N images, uint8 (N, H, W, 3).
 
-        batch_size: images at a time, at most; OpenVINO runs batches of STREAM_BATCH side by side.
+        batch_size: images at a time, at most.
         flip: add the mirrored image's output, unless the file does so itself or gives the
             unit-length feature of a single view (`l2`).
         unit: scale the features to unit length.
@@ -166,8 +163,6 @@ class Engine:
         contents = self.contents
         if not len(bank):
             return np.empty((0, contents.dim), np.float32)
-        if self.streams > 1:
-            batch_size = min(batch_size, STREAM_BATCH)
         flip = flip and not contents.flip and not contents.l2
         return extract_features(
             self,
@@ -178,7 +173,6 @@ class Engine:
             description=description,
             unit=unit,
             prepare=contents.input,
-            streams=self.streams,
         )
 
 
@@ -281,7 +275,10 @@ def _open_openvino(
             "leave {fp16} and {bf16} out."
         )
     settings = {
-        "PERFORMANCE_HINT": "THROUGHPUT",
+        # With several streams, OpenVINO 2026.3 and 2026.4 damage the memory of the process on some
+        # processors: it ends later, at any place.
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": precision,
         # Training leaves weights near 1e-40, which slow a processor down.
@@ -290,7 +287,6 @@ def _open_openvino(
     with open_for_library(path) as source:
         model = core.read_model(source)
         compiled = {0: core.compile_model(model, "CPU", settings)}
-    streams = compiled[0].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
     shapes = {
         port.get_any_name() if port.get_names() else str(i): _lengths(port)
         for i, port in enumerate(model.outputs)
@@ -304,7 +300,7 @@ def _open_openvino(
     of_thread = threading.local()
 
     def run(images: torch.Tensor) -> torch.Tensor:
-        batch = STREAM_BATCH if len(images) == STREAM_BATCH else 0
+        batch = CPU_BATCH if len(images) == CPU_BATCH else 0
         with one_compiles:
             if batch not in compiled:
                 fixed = model.clone()
@@ -320,7 +316,7 @@ def _open_openvino(
 
     place = ["framework", CONTENTS_KEY]  # where OpenVINO keeps the metadata of ONNX
     text = model.get_rt_info(place).astype(str) if model.has_rt_info(place) else None
-    return OpenedFile(run, text, declared, streams)
+    return OpenedFile(run, text, declared)
 
 
 def _lengths(port: Any) -> list[int | None]:

@@ -19,7 +19,6 @@ from torch.nn.functional import interpolate, normalize
 
 from person_reid.arrays import Integers
 from person_reid.data.images.augment import normalise
-from person_reid.data.images.decoding import in_order
 from person_reid.device import autocast
 from person_reid.errors import UserError
 from person_reid.models.network import Network
@@ -122,7 +121,6 @@ def extract_features(
     description: str = "features",
     unit: bool = True,
     prepare: Callable[[Tensor], Tensor] = normalise,
-    streams: int = 1,
     sides: Tensor | None = None,
 ) -> Features:
     """Return the features (N, D) float32 of a bank of N images, uint8 (N, H, W, 3).
@@ -133,7 +131,6 @@ def extract_features(
     dtype: of autocast, torch.float16 or torch.bfloat16; None computes in float32.
     unit: L2-normalise the features; otherwise they keep the length that the network gives them.
     prepare: (B, H, W, 3) → what `embed` takes.
-    streams: batches that run side by side.
     sides: (N,) rows of the network's side information; see side_rows.
 
         feature = Σ_{image, mirrored} embed(image), divided by its length
@@ -152,13 +149,9 @@ def extract_features(
             total = sum(features[1:], features[0])
             yield (unit_pieces(total, getattr(embed, "pieces", 1)) if unit else total).cpu()
 
-    def side_by_side(chunks: Iterable[Tensor]) -> Iterator[Tensor]:
-        with ThreadPoolExecutor(streams) as pool:
-            yield from in_order(pool, lambda each: next(features_of([each])), chunks, 2 * streams)
-
     found, chunks = [], on_device(bank.split(batch_size), device)
     with progress(total=len(bank), desc=description, unit=" images") as bar:
-        for features in features_of(chunks) if streams == 1 else side_by_side(chunks):
+        for features in features_of(chunks):
             found.append(features)
             bar.update(len(features))
     return torch.cat(found).numpy()
