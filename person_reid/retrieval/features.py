@@ -141,17 +141,17 @@ def extract_features(
     rows = repeat(()) if sides is None else zip(sides.to(device).split(batch_size))
 
     def features_of(chunks: Iterable[Tensor]) -> Iterator[Tensor]:
-        for chunk in chunks:  # a generator keeps its tensors, whose memory the next batch reuses
+        # a generator keeps its tensors, whose memory the next batch reuses
+        for chunk, side in zip(chunks, rows, strict=False):
             views = [prepare(view) for view in ([chunk, chunk.flip(2)] if flip else [chunk])]
-            side = next(rows)
             with autocast(device, dtype):
                 features = [embed(view, *side).float() for view in views]
             total = sum(features[1:], features[0])
             yield (unit_pieces(total, getattr(embed, "pieces", 1)) if unit else total).cpu()
 
-    found, chunks = [], on_device(bank.split(batch_size), device)
+    found = []
     with progress(total=len(bank), desc=description, unit=" images") as bar:
-        for features in features_of(chunks):
+        for features in features_of(on_device(bank.split(batch_size), device)):
             found.append(features)
             bar.update(len(features))
     return torch.cat(found).numpy()

@@ -1,5 +1,6 @@
 """Doubtful labels for the explorer: each proposal beside the images for and against it."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,13 @@ def describe_proposals(images: ExplorerImages, file: Path) -> dict[str, Any]:
     places = {path: place for place, path in enumerate(images.short_paths)}
     identities = {path: number for path in places if (number := _folder(path)) is not None}
     lines = read_list(file, identities)
-    people = np.array(images.people)
+    people, name_of = np.array(images.people), partial(person_name, words=images.words)
     wanted = np.full(len(people), None, object)
-    wanted[[places[line.path] for line in lines]] = [
-        person_name(line.new_identity, images.words) for line in lines
-    ]
+    wanted[[places[line.path] for line in lines]] = [name_of(line.new_identity) for line in lines]
     proposals = []
     for number, each in enumerate(group(lines, _decided_as_one).values()):
         first, found = each[0], [places[line.path] for line in each]
-        own, new = (
-            person_name(number, images.words) for number in (first.identity, first.new_identity)
-        )
+        own, new = name_of(first.identity), name_of(first.new_identity)
         labelled = (people == own) & (first.identity != DISTRACTOR)
         similarities = images.features[found].mean(axis=0) @ images.features.T
         order = np.argsort(-similarities, kind="stable")

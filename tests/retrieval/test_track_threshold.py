@@ -20,15 +20,20 @@ def seen_by_two_cameras(people=60, width=32, noise=0.3, seed=0):
     return features, cameras, starts.ravel(), starts.ravel() + 40, np.repeat(np.arange(people), 2)
 
 
-def test_without_halves_a_hundredth_of_the_strangers_reach_it_as_counted_by_hand():
-    features, cameras, starts, ends, _ = seen_by_two_cameras()
-    found = threshold_of_tracks(features, cameras, starts, ends, WAY)
-    strangers = [
+def cosines_of_strangers(features, cameras, starts, ends):
+    """The cosines of all pairs that are in two cameras at one moment."""
+    return [
         float(features[i] @ features[j])
         for i in range(len(features))
         for j in range(i)
         if cameras[i] != cameras[j] and max(starts[i], starts[j]) < min(ends[i], ends[j])
     ]
+
+
+def test_without_halves_a_hundredth_of_the_strangers_reach_it_as_counted_by_hand():
+    features, cameras, starts, ends, _ = seen_by_two_cameras()
+    found = threshold_of_tracks(features, cameras, starts, ends, WAY)
+    strangers = cosines_of_strangers(features, cameras, starts, ends)
     assert found
     assert found.strangers == len(strangers) > 400
     reached = sum(cosine >= found.threshold for cosine in strangers)
@@ -82,12 +87,7 @@ def test_it_is_half_way_between_strangers_and_halves():
     halves = halves_of(features, 70)
     found = threshold_of_tracks(features, cameras, starts, ends, WAY, halves=halves)
     alike = [a @ b / np.linalg.norm(a) / np.linalg.norm(b) for a, b in halves[:70]]
-    strangers = [
-        float(features[i] @ features[j])
-        for i in range(len(features))
-        for j in range(i)
-        if cameras[i] != cameras[j] and max(starts[i], starts[j]) < min(ends[i], ends[j])
-    ]
+    strangers = cosines_of_strangers(features, cameras, starts, ends)
     assert found
     assert found.halved == 70
     assert found.threshold == pytest.approx((np.mean(strangers) + np.mean(alike)) / 2, abs=1e-6)
