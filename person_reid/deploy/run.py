@@ -276,7 +276,7 @@ def _open_openvino(
         )
     settings = {
         # With several streams, OpenVINO 2026.3 and 2026.4 damage the memory of the process on some
-        # processors: it ends later, at any place.
+        # processors, and it crashes later, somewhere else.
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),

@@ -9,8 +9,9 @@ one moment are not used: the light and background of a camera make strangers mor
 tracker that exchanges two people writes such a pair with one face.
 
 The halves of a track are one person. The threshold is half-way between the mean cosine of strangers
-and that of halves. A share of strangers that may reach it would not do alone: a network that knows
-the cameras tells people apart at a cosine that hardly any stranger reaches, another one does not.
+and the mean cosine of halves. A share of strangers that may reach it would not do alone: a network
+that knows the cameras tells people apart at a cosine that hardly any stranger reaches, another one
+does not.
 
 Halves are more alike than the person in two cameras. The share of them that reaches the threshold
 is therefore the most to hope for between cameras.
