@@ -25,6 +25,7 @@ PANELS = {  # title: {name in a record: label of the line}
     "Learning rate": {"lr": "learning rate"},
     "Test": {"mAP": "mAP", "rank1": "Rank@1"},
 }
+HEADROOM = 0.08  # above the highest point, as a share of the axis below it
 MOST_MARKED_EPOCHS = 30  # epochs; with more, the markers run into one another
 HIGHEST_ERROR = 1e30  # a number above, or one that is not finite, is not drawn: no axis reaches it
 
@@ -60,11 +61,12 @@ def draw_curves(
             if title == "Loss":
                 axes.set_ylim(0, loss_limit(history))
                 _mark_cut_off(axes, history)
-            elif title == "Learning rate":
+            else:  # from 0 on, with room above the highest point, or above 1 for a test
+                axes.update_datalim([(0, 0), (0, 1 if title == "Test" else 0)])
+                axes.margins(y=HEADROOM)
                 axes.set_ylim(bottom=0)
-            else:
-                axes.set_ylim(0, None if title == "Top-1 error" else 1)
-                in_percent(axes.yaxis)
+                if title != "Learning rate":
+                    in_percent(axes.yaxis)
         if look.width:  # the panels are too small for legends of their own
             share_legend(figure)
         relabel(figure, look)

@@ -87,6 +87,17 @@ def test_every_quantity_of_the_log_has_its_panel(tmp_path, drawn):
     assert [text.get_text() for text in test.get_legend().get_texts()] == ["mAP", "Rank@1"]
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_no_point_lies_on_the_upper_edge(epochs, tmp_path, drawn):
+    history = [record | {"lr": 0.05, "mAP": 1.0, "rank1": 1.0} for record in HISTORY[:epochs]]
+    draw_curves(history, tmp_path / "train.png")
+    for axes in drawn[0].axes[1:]:  # the loss has a limit of its own
+        highest = max(line.get_ydata().max() for line in axes.lines)
+        bottom, top = axes.get_ylim()
+        assert bottom == 0
+        assert 1.07 * highest < top < 1.2 * highest
+
+
 def test_what_is_not_finite_leaves_a_gap(tmp_path, drawn):
     lines = [
         json.dumps(HISTORY[0]),
