@@ -6,6 +6,7 @@ tracked = track_video(frames, lambda: detector, Tracker(), Path("tracks/hall.txt
 """
 
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from person_reid.arrays import Integers
 from person_reid.data.images.image_files import is_image
 from person_reid.data.video.crops import cut_box
 from person_reid.data.video.frames import (
@@ -41,7 +43,7 @@ from person_reid.video.detectors import BoxScores, CheckedDetector, FoundBoxes
 from person_reid.video.tracker import Tracker
 
 LEAST_SECONDS = 1e-3  # between two frames; a damaged video may show two at once
-TRACKING_VERSION = 1  # raise it when the same video and options give another track file
+TRACKING_VERSION = 2  # raise it when the same video and options give another track file
 EmbedCrops = Callable[[Sequence[Image.Image]], Features]
 log = logging.getLogger(__name__)
 
@@ -162,7 +164,9 @@ def _track(
     assert frames.fps, "the rate is not known"
     wanted = frames.numbers[::every]
     broken: list[int] = []
-    tracks: set[int] = set()
+    identities: dict[int, int] = {}  # of the tracks that are confirmed, by their numbers
+    # A frame is written when its tracks have been confirmed or given up.
+    waiting: deque[tuple[int, Integers, FoundBoxes, BoxScores]] = deque()
     passed = np.diff(frames.seconds(wanted), prepend=-1 / frames.fps)
     boxes, seconds = 0, 0.0
     bar = progress(
@@ -175,6 +179,18 @@ def _track(
         atomic_write(path) as temporary,
         temporary.open("w", encoding="ascii", newline="\n") as file,
     ):
+
+        def write(number: int, tracks: Integers, sides: FoundBoxes, scores: BoxScores) -> int:
+            """Write the boxes of a frame that are in tracks, and return how many these are."""
+            found = [identities.get(track, -1) for track in tracks.tolist()]
+            lines = [
+                line_of_track(number + frames.zero - 1, identity, box, score)
+                for identity, box, score in zip(found, sides, scores, strict=True)
+                if identity >= 0
+            ]
+            file.writelines(lines)
+            return len(lines)
+
         for (number, frame), since_last in zip(bar, passed.tolist(), strict=True):
             seconds += since_last
             if frame is None:
@@ -182,14 +198,15 @@ def _track(
                 continue
             sides, scores = detector(frame)
             looks = embed and features_of_boxes(embed, frame, sides, scores, tracker)
-            identities = tracker.update(sides, scores, max(seconds, LEAST_SECONDS), looks)
+            found = tracker.update(sides, scores, max(seconds, LEAST_SECONDS), looks)
             seconds = 0.0
-            for identity, box, score in zip(identities.tolist(), sides, scores, strict=True):
-                if identity >= 0:
-                    file.write(line_of_track(number + frames.zero - 1, identity, box, score))
-                    tracks.add(identity)
-                    boxes += 1
-    return TrackedVideo(len(wanted), boxes, len(tracks), broken, detector.left_out())
+            known = zip(tracker.numbers.tolist(), found.tolist(), strict=True)
+            identities |= {track: identity for track, identity in known if identity >= 0}
+            waiting.append((number, tracker.numbers, sides, scores))
+            if len(waiting) == tracker.options.confirmations:
+                boxes += write(*waiting.popleft())
+        boxes += sum(write(*frame) for frame in waiting)
+    return TrackedVideo(len(wanted), boxes, len(identities), broken, detector.left_out())
 
 
 def features_of_boxes(

@@ -44,22 +44,28 @@ KEPT = 0.9  # of the feature of a track, when a box adds its own
 class Tracks:
     """The T tracks that a tracker knows.
 
-    motion: where they are. identities: (T,), from 1, or -1 before a track is confirmed. counts:
-    (T,), their boxes. missed: (T,), seconds since the last box. features: (T, D), how they look.
+    motion: where they are. numbers: (T,), from 1, in the order in which they began. identities:
+    (T,), from 1, or -1 before a track is confirmed. counts: (T,), their boxes. missed: (T,),
+    seconds since the last box. features: (T, D), how they look.
     """
 
     motion: Motion
+    numbers: Integers
     identities: Integers
     counts: Integers
     missed: Array
     features: Array
 
     @classmethod
-    def begun(cls, boxes: Array, features: Array) -> "Tracks":
-        """Return tracks with a box each, (T, 4), and its feature, (T, D)."""
+    def begun(cls, boxes: Array, features: Array, before: int = 0) -> "Tracks":
+        """Return tracks with a box each, (T, 4), and its feature, (T, D).
+
+        before: how many tracks began before them.
+        """
         count = len(boxes)
         return cls(
             Motion.of(boxes),
+            before + 1 + np.arange(count),
             np.full(count, -1, np.int64),
             np.ones(count, np.int64),
             np.zeros(count),
@@ -86,13 +92,14 @@ class Tracks:
 
     def select(self, rows: Array) -> "Tracks":
         """Return those of some rows."""
-        arrays = self.identities, self.counts, self.missed, self.features
+        arrays = self.numbers, self.identities, self.counts, self.missed, self.features
         return Tracks(self.motion.select(rows), *(each[rows] for each in arrays))
 
     def joined(self, other: "Tracks") -> "Tracks":
         """Return these tracks and others."""
         return Tracks(
             self.motion.joined(other.motion),
+            np.concatenate([self.numbers, other.numbers]),
             np.concatenate([self.identities, other.identities]),
             np.concatenate([self.counts, other.counts]),
             np.concatenate([self.missed, other.missed]),
@@ -104,11 +111,15 @@ class Tracker:
     """Links the boxes of one camera into tracks, frame by frame; see the module.
 
     options: see TrackerOptions. Identities are 1, 2, … in the order in which tracks are confirmed.
+    numbers: (N,), a number for the track of each box in the last frame, 0 for none. A track has it
+    before it is confirmed, and keeps it: later it tells whose its first boxes were.
     """
 
     def __init__(self, options: TrackerOptions | None = None) -> None:
         self.options = options or TrackerOptions()
         self._tracks = Tracks.begun(np.zeros((0, 4)), np.zeros((0, 0)))
+        self.numbers: Integers = np.zeros(0, np.int64)
+        self._begun = 0  # tracks
         self._last = 0  # identity
         self._cosines = np.zeros((2, 2))  # of strangers and of one person: the sum and the number
 
@@ -159,7 +170,9 @@ class Tracker:
         self._tracks = self._tracks.seen(rows[seen], boxes[seen], looks[seen])
         begin = (rows < 0) & (scores >= self.options.new_score)
         rows[begin] = len(known) + np.arange(begin.sum())
-        self._tracks = self._tracks.joined(Tracks.begun(boxes[begin], looks[begin]))
+        self._tracks = self._tracks.joined(Tracks.begun(boxes[begin], looks[begin], self._begun))
+        self._begun += int(begin.sum())
+        self.numbers = np.append(self._tracks.numbers, 0)[rows]
         return self._confirmed(rows)
 
     def _note(self, cosines: Array, rows: Integers, looks: Array, known: Array) -> None:

@@ -9,12 +9,14 @@ import pytest
 from benchmarks.support.walks import (
     COLOURS,
     FRAMES,
+    SIZE,
     draw_frame,
     find_by_colour,
     sides,
     write_frames,
     write_video,
 )
+from person_reid.config.tracker import TrackerOptions
 from person_reid.data.video.frames import open_frames
 from person_reid.data.video.tracked_boxes import read_tracks
 from person_reid.errors import UserError
@@ -45,11 +47,39 @@ def test_boxes_become_tracks_in_motchallenges_format(walk, tmp_path):
     found = tracked(walk, tmp_path / "hall.txt")
     assert (found.frames, found.tracks) == (FRAMES, len(COLOURS))
     tracks = read_tracks(tmp_path / "hall.txt", 10, form="mot", first_frame=1)
-    assert found.boxes == sum(len(track.frames) for track in tracks)
+    assert found.boxes == len(COLOURS) * FRAMES
     for track in tracks:
+        assert track.frames.tolist() == [*range(1, FRAMES + 1)]
         for frame, box in zip(track.frames, track.boxes, strict=True):
-            apart = [np.abs(box - sides(person, frame)).max() for person in COLOURS]
-            assert min(apart) <= 1
+            seen = [np.minimum(sides(person, frame), [*SIZE, *SIZE]) for person in COLOURS]
+            assert min(np.abs(box - each).max() for each in seen) <= 1
+
+
+@pytest.mark.parametrize("confirmations", [1, 2, 4])
+def test_a_track_begins_with_the_boxes_from_before_it_was_confirmed(walk, tmp_path, confirmations):
+    """One person is seen from frame 5 to 8 alone, the other in frames 3, 4 and 11 to 13."""
+    frames = iter(range(1, FRAMES + 1))
+
+    def find(picture):
+        frame = next(frames)
+        boxes = [[10, 10, 20, 40]] * (5 <= frame <= 8)
+        boxes += [[50, 10, 60, 40]] * (frame in (3, 4, 11, 12, 13))
+        return boxes, [0.9] * len(boxes)
+
+    tracker = Tracker(TrackerOptions(confirmations=confirmations, patience=0.1))
+    found = track_video(
+        open_frames(walk, 10),
+        lambda: CheckedDetector(find, "scripted"),
+        tracker,
+        tmp_path / "hall.txt",
+        {},
+    )
+    lines = [line.split(",")[:2] for line in (tmp_path / "hall.txt").read_text().splitlines()]
+    seen = [3, 4], [5, 6, 7, 8], [11, 12, 13]
+    kept = [frames for frames in seen if len(frames) >= confirmations]
+    assert [int(frame) for frame, _ in lines] == [frame for frames in kept for frame in frames]
+    assert found.boxes == len(lines)
+    assert found.tracks == len({track for _, track in lines}) == len(kept)
 
 
 def test_boxes_with_low_scores_are_not_embedded():

@@ -265,6 +265,15 @@ def test_confirmations_are_counted(confirmations, expected):
     assert found == expected
 
 
+def test_a_track_keeps_its_number_from_its_first_box_on():
+    tracker, seen = Tracker(), []
+    for frame in range(3):
+        tracker.update([walker(frame), [300, 0, 310, 40 + 200 * frame]], [0.9, 0.9 - 0.7 * frame])
+        seen.append(tracker.numbers.tolist())
+    assert seen == [[1, 2], [1, 0], [1, 0]]
+    assert tracker.update(NOBODY, []).tolist() == tracker.numbers.tolist() == []
+
+
 def test_more_time_between_frames_lets_people_go_farther():
     """Two boxes that hardly overlap are one person who walks, if a fifth of a second passed."""
     fast = [walker(frame, speed=26.0) for frame in range(6)]
