@@ -26,7 +26,7 @@ from person_reid.retrieval.identities import assigned
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.retrieval.thresholds import accepts
-from person_reid.retrieval.track_threshold import threshold_of_tracks
+from person_reid.retrieval.track_threshold import threshold_of_tracks, track_halves
 
 UNMEASURED, UNMEASURED_NORM = 0.75, 0.5  # cosines until one is measured; with camera_norm
 FEWEST_MEASURED = 50  # tracks from which the silhouette chooses a threshold
@@ -37,17 +37,22 @@ Changes = dict[Any, tuple[int, int]]  # {track: (its person before, and now)}
 
 @dataclass
 class OnlineTrack:
-    """A track: where and when (NaN if unknown), the sum of its unit features, and its person.
+    """A track: where and when (NaN if unknown), the features of its images, and its person.
 
-    known: somebody has said who it is, which nothing changes.
+    images: n of (D,), of unit length. known: somebody has said who it is, which nothing changes.
     """
 
     camera: str
     start: float
     end: float
-    total: Features
+    images: list[Features]
     person: int = 0
     known: bool = False
+
+    @property
+    def total(self) -> Features:
+        """The sum of its features, (D,)."""
+        return np.asarray(np.sum(self.images, axis=0))
 
 
 @dataclass
@@ -90,7 +95,7 @@ class OnlineLinks:
 
         feature: (D,) of unit length, the mean of the person's images in a camera.
         """
-        self.tracks[track] = OnlineTrack(camera, np.nan, np.nan, feature, person, known=True)
+        self.tracks[track] = OnlineTrack(camera, np.nan, np.nan, [feature], person, known=True)
         self.last = max(self.last, person)
 
     def drop(self, people: Collection[int]) -> None:
@@ -102,10 +107,10 @@ class OnlineLinks:
     ) -> OnlineTrack:
         """Remember a further image of a track, (D,) of unit length, without asking who it is."""
         if (found := self.tracks.get(track)) is None:
-            found = self.tracks[track] = OnlineTrack(camera, start, end, np.zeros_like(feature))
+            found = self.tracks[track] = OnlineTrack(camera, start, end, [])
             self._since += 1
             self._forget()
-        found.total = found.total + feature
+        found.images.append(feature)
         found.end = end
         return found
 
@@ -135,7 +140,7 @@ class OnlineLinks:
         found = link_tracks(
             features,
             *where,
-            self._threshold_for(features, *where),
+            self._threshold_for(rows, features, *where),
             self.travel,
             self.camera_norm,
             False,
@@ -206,7 +211,12 @@ class OnlineLinks:
         return features, (places, [row.start for row in rows], [row.end for row in rows])
 
     def _threshold_for(
-        self, features: Features, cameras: list[str], starts: list[float], ends: list[float]
+        self,
+        rows: list[OnlineTrack],
+        features: Features,
+        cameras: list[str],
+        starts: list[float],
+        ends: list[float],
     ) -> float | None:
         """Return the threshold of the tracks; None leaves it to the silhouette."""
         if self.threshold is not None:
@@ -214,12 +224,13 @@ class OnlineLinks:
         if self._measured is not None and self._since < REMEASURED * len(features):
             return self._measured
         self._since = 0
-        if self.travel and (
-            measured := threshold_of_tracks(
-                features, cameras, starts, ends, self.travel, self.camera_norm
+        if self.travel:
+            halves = track_halves([np.stack(row.images) for row in rows])
+            measured = threshold_of_tracks(
+                features, cameras, starts, ends, self.travel, self.camera_norm, halves
             )
-        ):
-            return measured.threshold
+            if measured:
+                return measured.threshold
         return None if len(features) >= FEWEST_MEASURED else self.used_threshold
 
     def _forget(self) -> None:

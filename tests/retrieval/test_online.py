@@ -6,7 +6,7 @@ import pytest
 from person_reid.errors import UserError
 from person_reid.retrieval.association import link_tracks
 from person_reid.retrieval.online import OnlineLinks
-from person_reid.retrieval.track_threshold import threshold_of_tracks
+from person_reid.retrieval.track_threshold import threshold_of_tracks, track_halves
 
 
 def made_up(people, tracks, seed=0, noise=0.12):
@@ -110,15 +110,22 @@ def test_a_threshold_is_measured_where_there_are_tracks_enough(times):
     cameras, starts = [f"c{i % 3}" for i in range(450)], [10.0 * (i // 3) for i in range(450)]
     ends = [start + 1 for start in starts]
     travel = {("c0", "c1"): 1.0, ("c0", "c2"): 1.0, ("c1", "c2"): 1.0} if times else None
+    noise = np.random.default_rng(0).normal(scale=0.1, size=(450, 3, 32))
+    images = (features[:, None] + noise).astype(np.float32)
+    images /= np.linalg.norm(images, axis=2, keepdims=True)
     links = OnlineLinks(travel=travel)
     for i in range(450):
         assert i or links.used_threshold == 0.75
-        links.add(i, cameras[i], starts[i], ends[i], features[i])
+        for image in images[i]:
+            links.add(i, cameras[i], starts[i], ends[i], image)
         links.person(i)
     links.relink()
+    features = images.mean(axis=1)
     found = link_tracks(features, cameras, starts, ends)
     if travel:
-        measured = threshold_of_tracks(features, cameras, starts, ends, travel).threshold
+        times = cameras, starts, ends, travel
+        measured = threshold_of_tracks(features, *times, halves=track_halves(images)).threshold
+        assert measured != pytest.approx(threshold_of_tracks(features, *times).threshold)
         found = link_tracks(features, cameras, starts, ends, measured, travel)
     assert links.used_threshold == pytest.approx(found.threshold)
     said = [links.person(i) for i in range(450)]
