@@ -123,9 +123,10 @@ def test_a_threshold_is_measured_where_there_are_tracks_enough(times):
     features = images.mean(axis=1)
     found = link_tracks(features, cameras, starts, ends)
     if travel:
-        times = cameras, starts, ends, travel
-        measured = threshold_of_tracks(features, *times, halves=track_halves(images)).threshold
-        assert measured != pytest.approx(threshold_of_tracks(features, *times).threshold)
+        halves = track_halves(images)
+        at = cameras, starts, ends, travel, False
+        measured = threshold_of_tracks(features, *at, halves).threshold
+        assert measured != pytest.approx(threshold_of_tracks(features, *at).threshold)
         found = link_tracks(features, cameras, starts, ends, measured, travel)
     assert links.used_threshold == pytest.approx(found.threshold)
     said = [links.person(i) for i in range(450)]
