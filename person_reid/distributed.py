@@ -28,7 +28,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from person_reid.config.option import OptionError
 from person_reid.device import select_device
-from person_reid.errors import LostProcessError, UserError, first_line
+from person_reid.errors import UserError, first_line
 from person_reid.files import importable
 
 log = logging.getLogger(__name__)
@@ -207,7 +207,7 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
             name in str(error) for name in ("gloo", "Gloo", "NCCL", "Connection closed by peer")
         ):
             raise
-        raise LostProcessError(
+        raise UserError(
             f"Process {rank} lost the others: one of them has ended, its message is above "
             f"({first_line(error, 120)}). What was saved is complete: continue with --resume."
         ) from error

@@ -18,10 +18,6 @@ class UserError(Exception):
     """
 
 
-class LostProcessError(UserError):
-    """Another process of the run has ended; this one may be the only one left to say so."""
-
-
 def describe_error(error: BaseException) -> str:
     """Return an exception's message for a person to read: `disk.mat: No space left on device`.
 

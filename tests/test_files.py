@@ -1,5 +1,4 @@
 import errno
-import functools
 import itertools
 import os
 import shutil
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 
 from person_reid.console.script import LATER, LESS_MEMORY, MORE_THREADS, run_script
 from person_reid.data.images.decoding import in_order
-from person_reid.errors import LostProcessError, UserError, first_line
+from person_reid.errors import UserError, first_line
 from person_reid.files import (
     as_file_name,
     atomic_write,
@@ -173,22 +172,26 @@ def test_a_mistake_of_the_users_ends_in_one_line(error, status, message, capsys,
     assert capsys.readouterr().err == message
 
 
-def test_an_error_of_another_process_than_the_first_is_printed_later(monkeypatch, capsys):
-    def fail(error):
-        raise error
+def test_an_error_of_several_processes_is_printed_by_the_first_that_has_it(
+    tmp_path, monkeypatch, capsys
+):
+    def ended(rank, error):
+        def fail():
+            raise error
+
+        (tmp_path / rank).mkdir(exist_ok=True)
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / rank / "error.json"))
+        with pytest.raises(SystemExit, match="1"):
+            run_script(fail)
+        return capsys.readouterr().err
 
     waited: list[float] = []
     monkeypatch.setattr("time.sleep", waited.append)
-    for rank, error in (
-        ("0", UserError("wrong")),
-        ("1", LostProcessError("wrong")),
-        ("1", UserError("wrong")),
-    ):
-        monkeypatch.setenv("LOCAL_RANK", rank)
-        with pytest.raises(SystemExit):
-            run_script(functools.partial(fail, error))
+    assert ended("1", UserError("wrong")) == "error: wrong\n"
+    assert waited == []
+    assert ended("0", UserError("wrong")) == ""
     assert waited == [LATER]
-    assert capsys.readouterr().err == "error: wrong\n" * 3
+    assert ended("0", UserError("worse")) == "error: worse\n"
 
 
 def test_a_processor_without_memory_ends_a_script_in_one_line(capsys):

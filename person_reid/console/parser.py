@@ -20,7 +20,7 @@ from typing import Any, NoReturn, TypeVar
 
 from person_reid.console.commands import as_installed
 from person_reid.console.guesses import as_meant, hint
-from person_reid.console.script import let_the_first_speak, print_remarks
+from person_reid.console.script import print_remarks, said_before
 
 WIDEST = 120  # columns of the help, at most
 MOST_FLAGS_OF_USAGE = 5  # flags that the usage line may name; more would hide the rest of the line
@@ -89,7 +89,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and the message, and exit with status 2."""
-        let_the_first_speak()
+        if said_before(message):
+            sys.exit(2)
         super().error(message + self._dashed(message))
 
     def _dashed(self, message: str) -> str:

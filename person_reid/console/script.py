@@ -6,11 +6,13 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, TextIO
 
 from person_reid.config.option import on_command_line
-from person_reid.errors import LostProcessError, UserError, first_line
+from person_reid.errors import UserError, first_line
 from person_reid.text import printable
 
 LATER = 3  # seconds; torchrun looks ten times a second whether a process has ended
@@ -27,11 +29,10 @@ MORE_THREADS = (
 )
 
 
-def fail(message: str, wait: bool = True) -> NoReturn:
-    """Print an error, and exit with status 1. wait: as let_the_first_speak does."""
-    if wait:
-        let_the_first_speak()
-    print(printable(f"error: {message}"), file=sys.stderr)
+def fail(message: str) -> NoReturn:
+    """Print an error, and exit with status 1."""
+    if not said_before(message):
+        print(printable(f"error: {message}"), file=sys.stderr)
     sys.exit(1)
 
 
@@ -93,7 +94,7 @@ def run_script(main: Callable[[], object]) -> None:
             sys.stdout.flush()
             check_printed(output.failure)
     except (UserError, OSError) as error:
-        fail(on_command_line(error), wait=not isinstance(error, LostProcessError))
+        fail(on_command_line(error))
     except (MemoryError, RuntimeError) as error:
         if str(error) == NO_THREADS:
             fail(f"{error}. {MORE_THREADS}")
@@ -116,14 +117,23 @@ def check_printed(failure: OSError | None) -> None:
         raise OSError(failure.errno, failure.strerror, "standard output")
 
 
-def let_the_first_speak() -> None:
-    """Wait before an error is printed, unless this is torchrun's first process on this machine.
+def said_before(message: str) -> bool:
+    """Return whether another process that torchrun started on this machine has this error as well.
 
-    An error of all processes is printed once: torchrun ends the others as soon as the first has. An
-    error of this process alone is printed a little later.
+    The first to have it makes a file beside torchrun's files of errors, and prints the message. The
+    others wait, since torchrun ends all of them as soon as one has ended.
     """
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    if not (error_file := os.environ.get("TORCHELASTIC_ERROR_FILE")):
+        return False
+    name = sha256(message.encode(errors="surrogateescape")).hexdigest()
+    try:
+        (Path(error_file).parent.parent / name).touch(exist_ok=False)
+    except FileExistsError:
         time.sleep(LATER)
+        return True
+    except OSError:  # better said twice than never
+        return False
+    return False
 
 
 class Printer(logging.Handler):

@@ -168,3 +168,13 @@ def test_without_argcomplete_a_shell_that_asks_gets_no_answer(monkeypatch):
     monkeypatch.setenv("_ARGCOMPLETE", "1")
     monkeypatch.setitem(sys.modules, "argcomplete", None)
     assert Parser("").parse_args([]) is not None
+
+
+def test_a_wrong_flag_of_several_processes_is_said_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    for rank in ("1", "0"):
+        (tmp_path / rank).mkdir()
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / rank / "error.json"))
+        with pytest.raises(SystemExit, match="2"):
+            Parser(prog="do.py").parse_args(["--nonsense"])
+    assert capsys.readouterr().err.count("error") == 1

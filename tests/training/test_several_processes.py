@@ -15,7 +15,7 @@ import torch
 from benchmarks.support.people import write_people
 from person_reid import create_model
 from person_reid.distributed import join_world, start_processes
-from person_reid.errors import LostProcessError
+from person_reid.errors import UserError
 from tests.support import ROOT
 from tests.support.plain_training import RUNS, SMALL, name_of, train_plainly
 from tests.support.runs import equal_weights, log, weights
@@ -151,7 +151,7 @@ def test_processes_end_with_a_launcher_that_is_killed(cwd):
 
 @pytest.mark.parametrize(
     ("said", "kind"),
-    [("Gloo: Connection closed by peer", LostProcessError), ("our own mistake", RuntimeError)],
+    [("Gloo: Connection closed by peer", UserError), ("our own mistake", RuntimeError)],
 )
 def test_an_error_of_this_process_does_not_accuse_the_others(said, kind, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as free:
