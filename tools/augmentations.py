@@ -24,8 +24,8 @@ from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
 from person_reid.data.images.augment import AUGMENTATIONS, MEAN, STD, Augment
 
-ALWAYS = {  # each augmentation, on every image
-    "color_jitter": True, "autoaugment_p": 1.0, "translation_p": 1.0, "lgt_p": 1.0,
+ALWAYS = {  # each augmentation, on every image, in the order in which they apply
+    "autoaugment_p": 1.0, "color_jitter": True, "translation_p": 1.0, "lgt_p": 1.0,
     "grayscale_erasing_p": 1.0, "erasing_p": 1.0, "cutout_p": 1.0,
 }  # fmt: skip
 
