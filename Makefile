@@ -53,7 +53,7 @@ test-any-order: $(VENV)/.ready-dev
 test-all: VENV := .venv-all
 test-all:
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) -r requirements-dev.txt $(OTHERS)
+	$(PIP) --editable .[dev,docs] $(OTHERS)
 	$(RUN) -c "from tools.docs.browser import chromium; exit(not chromium())" || ! command -v apt-get \
 		|| $(if $(filter 0,$(shell id -u)),,sudo) apt-get install --yes --no-install-recommends chromium
 	$(PYTEST) -m "not slow" -rs

@@ -2,13 +2,12 @@
 
 import gc
 import os
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 from person_reid.console.script import print_remarks
-from tests.support import FIXTURES, ROOT
+from tests.support import FIXTURES, REAL_DATA
 from tools.docs.browser import Browser, chromium
 
 LONG = {
@@ -72,9 +71,7 @@ def real_people():
 
     REID_REAL_DATA names its folder.
     """
-    folder = (
-        Path(os.environ.get("REID_REAL_DATA", ROOT.parent / "shared" / "data")) / "Market-1501-mini"
-    )
+    folder = REAL_DATA / "Market-1501-mini"
     if not folder.is_dir():
         pytest.skip(
             f"no real photographs at {folder}; "

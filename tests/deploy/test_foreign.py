@@ -16,6 +16,7 @@ from person_reid.console import parse
 from person_reid.deploy.exported_files import file_size, import_runtime
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.run import Engine, quiet
+from tests.support import REAL_DATA
 from tests.support.networks import open_embedder
 
 SIZE = (32, 16)
@@ -195,16 +196,8 @@ def test_a_preparation_of_a_network_of_ours_is_refused():
 
 
 def test_intels_network_gives_the_features_that_openvino_gives():
-    from tests.support import ROOT
-
-    file = (
-        ROOT.parent
-        / "shared"
-        / "data"
-        / "weights"
-        / "intel-0277"
-        / "person-reidentification-retail-0277.xml"
-    )
+    folder = REAL_DATA / "weights" / "intel-0277"
+    file = folder / "person-reidentification-retail-0277.xml"
     if not file.is_file():
         pytest.skip(f"no network of another program at {file}")
     pixels = torch.randint(
