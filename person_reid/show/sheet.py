@@ -156,18 +156,15 @@ def _paper(rows: Sequence[SheetRow], columns: int, look: Look) -> tuple[SimpleNa
 
 
 def _in_style(row: SheetRow, look: Look, sizes: SimpleNamespace, across: float) -> SheetRow:
-    """Return a row in the colours of a dark screen, or with texts that fit a paper.
+    """Return a row with captions that fit their tiles, in the look of a dark screen or a paper.
 
     across: the width of the subtitle's lines in inches.
     """
 
     def styled(tile: Tile) -> Tile:
-        below, colour = tile.below, tile.colour
-        if look.width:
-            below = _narrow(printable(below), sizes.width + sizes.gap, sizes.letters)
-        return replace(
-            tile, below=below, colour=ON_DARK.get(colour, colour) if look.dark else colour
-        )
+        below = _narrow(printable(tile.below), sizes.width + sizes.gap, sizes.letters)
+        colour = ON_DARK.get(tile.colour, tile.colour) if look.dark else tile.colour
+        return replace(tile, below=below, colour=colour)
 
     subtitle = row.subtitle
     if look.width:

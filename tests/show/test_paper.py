@@ -12,6 +12,7 @@ from PIL import Image
 
 from person_reid.config.look import Look
 from person_reid.config.option import OptionError
+from person_reid.data.own.words import Words
 from person_reid.errors import UserError
 from person_reid.gallery.index import Found
 from person_reid.gallery.metadata import About
@@ -179,8 +180,22 @@ def test_names_of_files_below_photographs_do_not_run_into_one_another(tmp_path, 
         Image.new("RGB", (64, 128), (90, 90, 90)).save(path)
     found = [Found(path, 0.8, About(time="2026-11-01 09:30:00")) for path in paths]
     draw_found(paths[:1], [found], tmp_path / "a.png", look=Look(width="column"))
-    drawn[0].draw_without_rendering()
-    boxes = [axes.xaxis.label.get_window_extent() for axes in drawn[0].axes[1:]]
+    check_captions_apart(drawn[0])
+
+
+@pytest.mark.parametrize("width", [None, *WIDTHS])
+def test_words_below_photographs_do_not_run_into_one_another(width, tmp_path, drawn):
+    grey = tmp_path / "grey.png"
+    Image.new("RGB", (64, 128), (90, 90, 90)).save(grey)
+    words = Words({"camera": {2: "north_west_gate"}})
+    matches = [Match(i, 7, 2, 0.5, True, grey, words=words) for i in range(3)]
+    draw_sheet([ranking_row(grey, matches, "Query 7")], tmp_path / "a.png", Look(width=width))
+    check_captions_apart(drawn[0])
+
+
+def check_captions_apart(figure):
+    figure.draw_without_rendering()
+    boxes = [axes.xaxis.label.get_window_extent() for axes in figure.axes[1:]]
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
