@@ -44,7 +44,8 @@ class EvaluationOptions(TableForm, title="evaluation"):
     )
     bootstrap: int | None = option(
         None,
-        "also print 95 % confidence intervals, from N draws of identities (without N: 10000)",
+        "also print 95 % confidence intervals, from N draws of identities "
+        f"(without N: {BOOTSTRAP_DRAWS})",
         range=ENOUGH_DRAWS,
         bare=BOOTSTRAP_DRAWS,
     )

@@ -39,8 +39,9 @@ OPTIONS_PAGE = ROOT / "docs" / "options.md"
 OPTIONS_HEAD = """# Options
 
 This page is for those who look up an option of a script. It is written from the declarations in
-`person_reid/config/`, and `python train.py --help all` shows the same. The name of an option is its
-flag, its key in a file for `--config` and in `opts.yaml`, and its name in Python.
+`person_reid/config/`, and `python train.py --help all` shows the same. A plain `--help` shows the
+options in bold, or all of them where none is bold. The name of an option is its flag, its key in a
+file for `--config` and in `opts.yaml`, and its name in Python.
 """
 
 
@@ -121,11 +122,12 @@ def row(each: DeclaredOption) -> str:
     flag = (each.about.flags or (f"--{each.name}",))[0]
     if each.about.positional:
         flag = each.about.metavar or each.name
+    name = f"**`{flag}`**" if each.about.common else f"`{flag}`"
     plain = each.default is None or each.default is False or each.default in ("", ())
     default = "" if plain else f"`{each.default}`"
     choices = f" One of {', '.join(map(str, each.about.choices))}." if each.about.choices else ""
     limits = f" A number {each.about.range.words}." if each.about.range else ""
-    return f"| `{flag}` | {default} | {each.about.text}.{choices}{limits} |"
+    return f"| {name} | {default} | {each.about.text}.{choices}{limits} |"
 
 
 if __name__ == "__main__":
