@@ -172,14 +172,7 @@ class OwnBackbone(Backbone):
         if len(shape) == 4:
             return replace(self, dim=shape[1], channels=shape[1])
         if len(shape) == 2:
-            return replace(
-                self,
-                dim=shape[1],
-                channels=shape[1],
-                has_map=False,
-                own_feature=True,
-                can_keep_resolution=False,
-            )
+            return replace(self, dim=shape[1], channels=shape[1], has_map=False, own_feature=True)
         raise UserError(
             f"{self.name}: expected a feature map (B, C, h, w) or a feature (B, D) for images of "
             f"(B, 3, {size[0]}, {size[1]}), found {shape or type(found).__name__}."
