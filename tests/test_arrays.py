@@ -44,7 +44,7 @@ REFUSED = {
     "masked": np.ma.masked_less(GOOD, 0),
     "masked entries": list(np.ma.masked_less(GOOD, 0)),
     "complex": GOOD.astype(complex),
-    "complex numbers": TENSOR.to(torch.complex64),
+    "complex numbers": TENSOR.to(torch.complex64).conj(),
     "dates": np.full((4, 3), np.datetime64("2026-11-01")),
     "a sparse tensor": TENSOR.to_sparse(),
     "a nested tensor": NESTED,

@@ -1,5 +1,7 @@
 import errno
+import io
 import itertools
+import logging
 import os
 import shutil
 import subprocess
@@ -15,7 +17,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from person_reid.console.script import LATER, LESS_MEMORY, MORE_THREADS, run_script
+from person_reid.console.script import (
+    LATER,
+    LESS_MEMORY,
+    MORE_THREADS,
+    print_remarks,
+    run_script,
+)
 from person_reid.data.images.decoding import in_order
 from person_reid.errors import UserError, first_line
 from person_reid.files import (
@@ -207,6 +215,14 @@ def test_a_processor_without_memory_ends_a_script_in_one_line(capsys):
 def test_a_mistake_of_ours_keeps_its_traceback(mistake):
     with pytest.raises((ZeroDivisionError, RuntimeError)):
         run_script(mistake)
+
+
+def test_remarks_are_left_out_if_another_program_wants_warnings_alone(caplog, capsys):
+    caplog.set_level(logging.WARNING, "person_reid")
+    print_remarks()
+    logging.getLogger("person_reid.files").info("a remark")
+    logging.getLogger("person_reid.files").warning("a warning")
+    assert capsys.readouterr() == ("", "a warning\n")
 
 
 def test_the_nearest_name_is_suggested_and_a_far_one_is_not():
@@ -428,6 +444,24 @@ def test_a_full_disk_behind_the_terminal_ends_no_command_before_its_files_are_wr
     else:
         assert done.returncode == 0
         assert done.stdout == b"query: 10 images\n" + b"x" * 100_000 + b"\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_is_told_of_although_the_output_waits_for_more(monkeypatch, capsys):
+    with Path("/dev/full").open("w") as disk:
+        for name in ("stdout", "__stdout__"):
+            monkeypatch.setattr(sys, name, disk)
+        with pytest.raises(SystemExit):
+            run_script(lambda: print("mAP 75.0"))
+    assert capsys.readouterr().err == "error: standard output: No space left on device\n"
+
+
+def test_a_letter_that_the_output_lacks_becomes_a_question_mark(monkeypatch):
+    output = io.TextIOWrapper(io.BytesIO(), "ascii", newline="")
+    monkeypatch.setattr(sys, "stdout", output)
+    run_script(lambda: print("Zoë"))
+    output.flush()
+    assert output.buffer.getvalue() == b"Zo?\n"
 
 
 @pytest.mark.parametrize("unbuffered", [[], ["-u"]])

@@ -64,6 +64,20 @@ def test_a_file_of_the_authors_gives_their_features(name, tmp_path):
     assert record["difference"] < 1e-4
 
 
+@pytest.mark.parametrize("name", [name for name in RECORDS if "MGN" in name])
+def test_an_mgn_has_the_heads_of_its_authors(name):
+    """Without values: the test above is slow for networks that are not shrunken."""
+    entry, size = FAMILIES[RECORDS[name]["backbone"]], RECORDS[name]["size"]
+    with torch.device("meta"):
+        module = entry.build(False, size, 0.0).eval()
+        assert entry.feature(module, torch.zeros(2, 3, *size)).shape == (2, 8 * 256)
+    ours, authors = (
+        {weight.partition(".")[0] for weight in weights if "_head." in weight}
+        for weights in (module.state_dict(), RECORDS[name]["shapes"])
+    )
+    assert ours == authors
+
+
 FILES = {
     "DataParallel": lambda weights: {f"module.{name}": value for name, value in weights.items()},
     "training state": lambda weights: {"epoch": 3, "state_dict": weights, "optimizer": {}},
@@ -206,6 +220,13 @@ def test_a_network_trains(name):
     assert features.shape == (2, network.metric_dim)
     assert logits.shape == (2, 5)
     assert network.backbone.feature_map(network.model, torch.zeros(1, 3, *record["size"])).ndim == 4
+
+
+def test_a_projection_without_weights_keeps_the_scale_of_what_it_projects():
+    record = RECORDS["CLIP-ReID ViT"]
+    network = create_model(family_entry(record), weights="none", size=record["size"])
+    projection = network.model.proj
+    assert projection.std().item() == pytest.approx(len(projection) ** -0.5, rel=0.1)
 
 
 def test_a_feature_that_is_not_pooled_refuses_a_pooling():

@@ -169,6 +169,17 @@ def test_the_page_is_in_step_with_the_recipes_and_the_records(tmp_path):
     assert copy.read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), again
 
 
+def test_sigterm_ends_it_like_an_error_so_that_its_training_ends(tmp_path):
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        reproduce.main(["--table", "--results", str(tmp_path / "out.jsonl")])
+        with pytest.raises(SystemExit) as ended:
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 128 + signal.SIGTERM
+
+
 def test_flags_of_a_training_are_refused_beside_the_table(tmp_path):
     results = str(tmp_path / "out.jsonl")
     for words, named in ((["--seeds", "3"], "--seeds"), (["--bf16"], "--bf16")):
@@ -384,6 +395,26 @@ def test_a_training_on_several_devices_is_known_by_its_whole_batch(tiny, tmp_pat
     reproduce.train(plan(tiny, 0, ["--gpu_ids", "0,1"]))
     reproduce.train(plan(tiny, 0))
     assert called == [True, False]
+
+
+def test_a_run_is_trained_and_each_ranking_of_the_recipe_is_measured(tiny, tmp_path, monkeypatch):
+    rankings = {"evaluate.py": "single", "evaluate_rerank.py": "re-ranked"}
+    called = {}
+
+    def answer(script, *words, **_):
+        called[script] = words
+        if script in rankings:
+            words[-1].write_text(json.dumps({rankings[script]: {"rank1": 0.5, "mAP": 0.25}}))
+
+    monkeypatch.setattr(reproduce, "call", answer)
+    run = plan(tiny, 0)
+    RunFolder(run.config.name).path.mkdir(parents=True)
+    (tmp_path / "people" / "pytorch" / "train_all").mkdir(parents=True)
+    expected = {"rank1": 50, "mAP": {"trapezoidal": 25, "step": 25}}
+    assert reproduce.reproduce(run)["figures"] == {"single": expected, "re-ranked": expected}
+    assert [*called] == ["train.py", "test.py", *rankings]
+    assert called["test.py"][-1] == "--no_flip"
+    assert called["evaluate_rerank.py"][4:8] == ("--k1", "5", "--k2", "2")
 
 
 def test_a_missing_layout_is_prepared_and_another_data_set_refused(tiny, tmp_path, monkeypatch):

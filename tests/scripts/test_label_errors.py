@@ -143,8 +143,10 @@ def test_junk_moves_no_feature_to_another_image(tmp_path):
     assert len(lines) < 3
 
 
-def test_nothing_wrong_is_an_empty_list(tmp_path, capsys):
+def test_nothing_wrong_is_an_empty_list_also_if_folders_have_names(tmp_path, capsys):
     folder, save = draw(tmp_path / "right", wrong=False), tmp_path / "list.csv"
+    for person in [*(folder / "train_all").iterdir()]:
+        person.rename(person.with_name(f"person {person.name}"))
     label_errors.main(["--data_dir", str(folder), *NETWORK, "--save", str(save)])
     assert len(save.read_text(encoding="utf-8").splitlines()) == 1
     assert "0 of 60 labels look wrong" in capsys.readouterr().out

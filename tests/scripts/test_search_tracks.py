@@ -233,6 +233,7 @@ def test_what_is_not_there_is_named(words, message, place, capsys):
     ("words", "message"),
     [
         (["hall", "--fps", "10"], "--fps 10 would be ignored without --tracks"),
+        (["hall", "--crops", "mine"], "--crops mine would be ignored without --tracks"),
         ([], "Give images or folders of images, or --tracks FILE"),
         (["--tracks", "tracks.txt"], "--tracks needs --frames"),
         (["hall", "--tracks", "tracks.txt", "--frames", "hall"], "--tracks excludes images"),

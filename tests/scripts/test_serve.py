@@ -115,6 +115,16 @@ def test_a_camera_is_told_of_until_the_service_ends(tmp_path):
     assert {about.identity for _, about in images} == {"person 0001"}
 
 
+def test_a_port_that_is_taken_is_named():
+    from person_reid.errors import UserError
+    from tools.serve import open_port
+
+    with open_port("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=rf"127\.0\.0\.1:{port}: .*Another --port\?"):
+            open_port("127.0.0.1", port)
+
+
 def test_small_answers_are_sent_at_once():
     """Otherwise the head of an answer is acknowledged after 40 milliseconds, and its body waits."""
     from tools.serve import open_port

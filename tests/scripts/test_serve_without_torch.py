@@ -41,10 +41,10 @@ def pictures(count, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, 32, 16, 3), np.uint8)
 
 
-@pytest.mark.parametrize("flip", [True, False])
-def test_features_are_those_of_an_embedder(exported, flip):
-    plain = OnnxEmbedder(exported, flip)
-    full = Embedder(exported, device="cpu", flip=flip)
+@pytest.mark.parametrize("options", [{}, {"flip": False}])
+def test_features_are_those_of_an_embedder(exported, options):
+    plain = OnnxEmbedder(exported, **options)
+    full = Embedder(exported, device="cpu", **options)
     assert (plain.size, plain.dim) == (full.size, full.dim)
     images = pictures(40)
     np.testing.assert_allclose(plain.features(images), full(list(images)), atol=1e-6)

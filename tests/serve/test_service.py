@@ -10,6 +10,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
@@ -17,9 +18,11 @@ from person_reid.serve.access import read_tokens
 from person_reid.serve.json_log import JsonLines
 from person_reid.serve.openapi import EXAMPLES, SCHEMAS, openapi_document
 from person_reid.serve.operations import ALL_OPERATIONS
-from person_reid.serve.problems import as_problem
+from person_reid.serve.problems import Problem, as_problem
+from person_reid.serve.uploads import upload_path
 from tests.serve.conftest import picture, sent
 from tests.support.camera_tracks import STAYS, fill
+from tests.support.dictionary_gallery import DictionaryGallery
 
 RED, GREEN, BLUE = (picture(color) for color in ("red", "green", "blue"))
 
@@ -72,6 +75,15 @@ def test_an_image_that_was_added_is_found_named_and_forgotten(client, tmp_path):
     asked = client.post("/v1/people/rename", json={"identity": "Bob", "to": "Anna"})
     assert asked.status_code == 409
     assert "merge=true" in asked.json()["detail"]
+    for asked in (
+        client.patch(f"/v1/images/{bob['id']}", json={"identity": "ANNA"}),
+        client.post("/v1/images", params={"identity": "ANNA"}, **sent(GREEN)),
+    ):
+        assert asked.status_code == 409
+        assert "Somebody is called 'Anna' already" in asked.json()["detail"]
+    asked = client.post("/v1/people/rename", json={"identity": "Eve", "to": "Ben"})
+    assert asked.status_code == 404
+    assert asked.json()["detail"] == "Nobody is called 'Eve'."
     asked = client.post("/v1/people/rename", json={"identity": "Bob", "to": "Ben"})
     assert asked.json() == {"images": 1}
     changed = client.patch(f"/v1/images/{bob['id']}", json={"camera": "7"}).json()
@@ -80,6 +92,7 @@ def test_an_image_that_was_added_is_found_named_and_forgotten(client, tmp_path):
 
     assert len([*tmp_path.glob("people.crops/uploads/*.png")]) == 2
     assert client.delete(f"/v1/images/{anna['id']}").json() == {"images": 1}
+    assert client.get(f"/v1/images/{anna['id']}").status_code == 404
     assert client.delete("/v1/images", params={"identity": "Ben"}).json() == {"images": 1}
     assert client.get("/v1/images").json() == {"images": [], "next": None}
     assert not [*tmp_path.glob("people.crops/**/*.png")]
@@ -100,6 +113,12 @@ def test_what_was_acknowledged_is_in_the_index(client, tmp_path):
     assert about.identity == "Anna"
     assert path.is_file()
     assert not index.missing([path])
+
+
+def test_a_gallery_that_is_not_a_file_keeps_no_images():
+    with pytest.raises(Problem, match="This gallery keeps no images") as refused:
+        upload_path(DictionaryGallery("memory://people"), Image.new("RGB", (4, 8)))
+    assert refused.value.status == 409
 
 
 def test_images_come_in_pages(client):

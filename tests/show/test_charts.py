@@ -13,6 +13,7 @@ from person_reid.errors import UserError
 from person_reid.retrieval.metrics import Metrics, evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.thresholds import BINS, PairSimilarities, pair_similarities
+from person_reid.show.accuracy_by_time import draw_accuracy_by_time
 from person_reid.show.cluster_sheets import draw_clusters
 from person_reid.show.cmc import draw_cmc, run_names
 from person_reid.show.embedding import choose, draw_embedding, label_place, project
@@ -107,7 +108,17 @@ def test_histograms_hold_every_pair_and_the_threshold(tmp_path, drawn):
     assert np.abs(own.values.cumsum() - counts.cumsum() / counts.sum()).max() < 0.2
     assert [line.get_label() for line in roc.lines] == ["all pairs", "hardest pairs"]
     assert roc.lines[0].get_ydata()[0] == 1
-    assert "1%" in [text.get_text() for text in roc.get_xticklabels()]
+    ticks = [text.get_text() for text in roc.get_xticklabels()]
+    assert ticks == ["0.01%", "0.1%", "1%", "10%", "100%"]
+    assert "90%" in [text.get_text() for text in roc.get_yticklabels()]
+
+
+def test_bars_are_as_wide_as_the_smaller_number_of_pairs_needs(tmp_path, drawn):
+    few, many = np.zeros((2, BINS), int)
+    few[[0, -1]], many[[0, -1]] = 8**3 // 2, 64**3 // 2
+    draw_similarities(PairSimilarities(few, many, few, many), 0.1, tmp_path / "histogram.png")
+    for axes in drawn[0].axes[:2]:
+        assert {len(patch.get_data().values) for patch in axes.patches} == {2 * 8}
 
 
 def test_a_single_bar_and_the_threshold_are_inside(tmp_path, drawn):
@@ -119,6 +130,16 @@ def test_a_single_bar_and_the_threshold_are_inside(tmp_path, drawn):
         assert axes.get_xlim()[1] > 1
 
 
+def test_milliseconds_between_powers_of_ten_are_plain_numbers(tmp_path, drawn):
+    rows = [
+        {"network": str(time), "milliseconds": time, "accuracy": {"Market": {"mAP": 0.8}}}
+        for time in (3.0, 30.0)
+    ]
+    draw_accuracy_by_time(rows, tmp_path / "costs.png")
+    labels = drawn[0].axes[0].get_xticklabels(which="both")
+    assert {"5", "10", "20"} <= {label.get_text() for label in labels}
+
+
 def test_a_map_is_of_those_with_the_most_images():
     labels = np.array([-1] * 9 + [0] * 8 + [5] * 3 + [7] * 6 + [9] * 4)
     rng = np.random.default_rng(0)
@@ -127,6 +148,14 @@ def test_a_map_is_of_those_with_the_most_images():
     images = choose(query, gallery, identities=2)
     assert sorted(images.labels.tolist()) == [5] * 5 + [7] * 6
     np.testing.assert_array_equal(images.features[:2], query.features)
+
+
+def test_of_people_with_as_many_images_a_map_is_of_the_first():
+    people = np.arange(1, 301)  # enough for an order that is not stable
+    labels = np.repeat(people, 1 + people % 3)
+    gallery = FeatureSet(np.ones((len(labels), 4)), labels, labels)
+    query = FeatureSet(np.ones((1, 4)), np.array([-1]), np.array([1]))
+    assert {*choose(query, gallery, identities=5).labels.tolist()} == {2, 5, 8, 11, 14}
 
 
 def test_pca_keeps_the_distances_of_features_in_a_plane():
@@ -229,6 +258,7 @@ def test_a_sheet_of_clusters_counts_one_image_and_one_camera_as_one(tmp_path, mo
     draw_clusters(
         paths, features, ["a", "a", "a", "b"], np.array([0, 0, -1, 1]), tmp_path / "sheet.png"
     )
+    assert [row.title for row in rows] == ["Largest: cluster 0", "Largest: cluster 1", "Outliers"]
     assert {row.subtitle.partition(", margin")[0] for row in rows} == {
         "2 images, 1 camera",
         "1 image, 1 camera",

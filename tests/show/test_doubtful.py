@@ -25,3 +25,13 @@ def test_only_the_proposed_identity_is_green_and_others_are_grey_if_it_is_new(
     paths = [Path(f"{i}.jpg") for i in range(4)]
     doubtful.draw_doubtful(paths, features, labels, cameras, found, [0], tmp_path / "sheet.png")
     assert [tile.colour for tile in drawn[0].tiles] == [WRONG, frame, frame]
+
+
+def test_the_nearest_of_both_identities_fill_one_line(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(doubtful, "draw_sheet", lambda rows, save, look: drawn.extend(rows))
+    labels, few = np.repeat([1, 2], 15), np.ones(30, np.float32)
+    found = LabelErrors(np.array(["move"] * 30), np.full(30, 2), few, few, 1.0)
+    paths, features = [Path(f"{i}.jpg") for i in range(30)], np.eye(30, dtype=np.float32)
+    doubtful.draw_doubtful(paths, features, labels, labels, found, [0], tmp_path / "sheet.png")
+    assert [tile.colour for tile in drawn[0].tiles] == [WRONG] * 5 + [RIGHT] * 5

@@ -79,6 +79,13 @@ def test_times_are_named_at_half_hours(hours, tmp_path, drawn):
     assert not (ticks % 1800).any()
 
 
+@pytest.mark.parametrize("step", [0.1, 0.2, 0.5, 1, 2, 5, 15, 300])
+def test_times_are_named_at_round_steps(step, tmp_path, drawn):
+    draw_lanes([Stay(0, "1", 0, 8.5 * step)], tmp_path / "people.svg")
+    ticks = drawn[0].axes[0].get_xticks()
+    assert ticks == pytest.approx([step * number for number in range(9)])
+
+
 def test_without_a_date_times_are_since_the_start(tmp_path):
     text = drawn(tmp_path, None, dark=True, no_title=True)
     assert "0:01:00" in text
