@@ -48,6 +48,7 @@ def test_a_number_in_prose_is_that_of_the_code(page, sentence):
 CODE_PAGES = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md"]
 PYTHON_FILE = re.compile(r"[\w./]+\.(py|pyi|c)")
 NAME_IN_FILE = re.compile(r"`(\w+)`,? (?:in|of) `([\w./]+\.pyi?)`")
+ADDED_TO = re.compile(r"[Aa]dd [^.;`]*to `(\w+)` in `([\w./]+\.py)`")
 
 
 def file_of(name):
@@ -71,3 +72,14 @@ def test_a_name_that_a_page_finds_in_a_file_is_there(page):
     files = [(name, file_of(file)) for name, file in found]
     assert len(found) > 2
     assert [n for n, file in files if not file or n not in file.read_text("utf-8")] == []
+
+
+def test_what_a_contributor_adds_to_is_a_table_in_that_file():
+    """It is not a name for what has been made of the table."""
+    pages = [ROOT / "CONTRIBUTING.md", ROOT / "docs" / "adding-a-network.md"]
+    text = " ".join(" ".join(page.read_text(encoding="utf-8").split()) for page in pages)
+    found = ADDED_TO.findall(text)
+    assert len(found) > 5
+    for name, file in found:
+        table = rf"^ *{name}\b[^=\n]*= [{{\[]"
+        assert re.search(table, (ROOT / file).read_text("utf-8"), re.M), (name, file)

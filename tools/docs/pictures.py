@@ -196,4 +196,6 @@ def save(picture: Image.Image, name: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
+        sys.exit(__doc__)
     main(sys.argv[1])
