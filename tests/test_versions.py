@@ -19,6 +19,9 @@ def test_the_suite_has_the_version_of_its_package():
         '[tool.hatch.version]\npath = "person_reid/__init__.py"'
         in (ROOT / "pyproject.toml").read_text()
     )
+    cited = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert cited
+    assert cited[1] == person_reid.__version__
 
 
 def test_the_libraries_are_named():

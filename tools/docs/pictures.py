@@ -5,9 +5,12 @@ python tools/docs/pictures.py FOLDER
 FOLDER holds what `make demo` leaves (people, pytorch_result.mat, model/demo) and the same network
 trained with three seeds and a validation, tested on the same people:
 
-    python train.py --name demo_0 --seed 0 --data_dir people/pytorch --config recipes/demo.yaml
-    python test.py --name demo_0 --test_dir people/pytorch --result osnet_x0_25_0.mat
+    make demo && cp -r model demo && cd demo
+    python ../train.py --name demo_0 --seed 0 --config ../recipes/demo.yaml \\
+      --data_dir people/pytorch
+    python ../test.py --name demo_0 --test_dir people/pytorch --result osnet_x0_25_0.mat
 
+The last two also for the seeds 1 and 2, and then `cd .. && python tools/docs/pictures.py demo`.
 It also holds walks.index and data/walks, as docs/tracks.md makes them.
 The pictures of the explorer need a Chromium, and stay as they are without one.
 """
@@ -17,6 +20,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 import demo
+from person_reid.console import run_script
 from person_reid.retrieval.results import RESULT, load_result, save_result
 from tools import across, augmentations, explore, figures, heatmap, label_errors
 from tools.docs.browser import Browser, chromium
@@ -198,4 +203,4 @@ def save(picture: Image.Image, name: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2 or not Path(sys.argv[1]).is_dir():
         sys.exit(__doc__)
-    main(sys.argv[1])
+    run_script(partial(main, sys.argv[1]))
