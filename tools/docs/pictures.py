@@ -6,12 +6,13 @@ FOLDER holds what `make demo` leaves (people, pytorch_result.mat, model/demo) an
 trained with three seeds and a validation, tested on the same people:
 
     make demo && cp -r model demo && cd demo
+    python ../test.py --name demo --test_dir people/pytorch    # again: it notes where images are
     python ../train.py --name demo_0 --seed 0 --config ../recipes/demo.yaml \\
       --data_dir people/pytorch
     python ../test.py --name demo_0 --test_dir people/pytorch --result osnet_x0_25_0.mat
 
-The last two also for the seeds 1 and 2, and then `cd .. && python tools/docs/pictures.py demo`.
-It also holds walks.index and data/walks, as docs/tracks.md makes them.
+Run the last two commands for the seeds 1 and 2 as well, then `python tools/docs/pictures.py demo`
+in the root. The folder also holds walks.index and data/walks, as docs/tracks.md makes them.
 The pictures of the explorer need a Chromium, and stay as they are without one.
 """
 
