@@ -283,10 +283,12 @@ def changes_of(node, source, lines):
 
 
 def first(node: Any) -> Position:
+    """Where a node begins."""
     return node.lineno, node.col_offset
 
 
 def last(node: Any) -> Position:
+    """Where a node ends."""
     return node.end_lineno, node.end_col_offset
 
 
@@ -304,6 +306,7 @@ def offset(source, position):
 
 
 def cut(source, start, end):
+    """Return the part of a source between two positions."""
     return source.encode()[offset(source, start) : offset(source, end)].decode()
 
 
@@ -315,6 +318,7 @@ def changed(source, change):
 
 
 def name(path, change):
+    """Return what the results call a change."""
     return f"{path}:{change.start[0]}:{change.start[1]} {change.kind} {change.new}".strip()
 
 
@@ -463,10 +467,12 @@ def again(results, tests):
 
 
 def read_lines(file):
+    """Return the entries of a file of JSON lines; none if it is missing."""
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def append(file, entry):
+    """Add an entry to a file of JSON lines."""
     with file.open("a") as out:
         out.write(json.dumps(entry) + "\n")
 

@@ -131,8 +131,8 @@ def said_before(message: str) -> bool:
     except FileExistsError:
         time.sleep(LATER)
         return True
-    except OSError:  # better said twice than never
-        return False
+    except OSError:
+        pass  # better said twice than never
     return False
 
 

@@ -29,7 +29,8 @@ def describe_proposals(images: ExplorerImages, file: Path) -> dict[str, Any]:
     places = {path: place for place, path in enumerate(images.short_paths)}
     identities = {path: number for path in places if (number := _folder(path)) is not None}
     lines = read_list(file, identities)
-    people, name_of = np.array(images.people), partial(person_name, words=images.words)
+    people = np.array(images.people)
+    name_of = partial(person_name, words=images.words)
     wanted = np.full(len(people), None, object)
     wanted[[places[line.path] for line in lines]] = [name_of(line.new_identity) for line in lines]
     proposals = []

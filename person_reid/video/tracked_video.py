@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from PIL import Image
@@ -164,7 +164,7 @@ def _track(
     assert frames.fps, "the rate is not known"
     wanted = frames.numbers[::every]
     broken: list[int] = []
-    identities: dict[int, int] = {}  # of the tracks that are confirmed, by their numbers
+    identities: dict[int, int] = {}  # {number of a track: its identity}, once it is confirmed
     # A frame is written when its tracks have been confirmed or given up.
     waiting: deque[tuple[int, Integers, FoundBoxes, BoxScores]] = deque()
     passed = np.diff(frames.seconds(wanted), prepend=-1 / frames.fps)
@@ -179,18 +179,6 @@ def _track(
         atomic_write(path) as temporary,
         temporary.open("w", encoding="ascii", newline="\n") as file,
     ):
-
-        def write(number: int, tracks: Integers, sides: FoundBoxes, scores: BoxScores) -> int:
-            """Write the boxes of a frame that are in tracks, and return how many these are."""
-            found = [identities.get(track, -1) for track in tracks.tolist()]
-            lines = [
-                line_of_track(number + frames.zero - 1, identity, box, score)
-                for identity, box, score in zip(found, sides, scores, strict=True)
-                if identity >= 0
-            ]
-            file.writelines(lines)
-            return len(lines)
-
         for (number, frame), since_last in zip(bar, passed.tolist(), strict=True):
             seconds += since_last
             if frame is None:
@@ -202,11 +190,29 @@ def _track(
             seconds = 0.0
             known = zip(tracker.numbers.tolist(), found.tolist(), strict=True)
             identities |= {track: identity for track, identity in known if identity >= 0}
-            waiting.append((number, tracker.numbers, sides, scores))
+            waiting.append((number + frames.zero - 1, tracker.numbers, sides, scores))
             if len(waiting) == tracker.options.confirmations:
-                boxes += write(*waiting.popleft())
-        boxes += sum(write(*frame) for frame in waiting)
+                boxes += _write(file, identities, *waiting.popleft())
+        boxes += sum(_write(file, identities, *each) for each in waiting)
     return TrackedVideo(len(wanted), boxes, len(identities), broken, detector.left_out())
+
+
+def _write(
+    file: TextIO,
+    identities: Mapping[int, int],
+    frame: int,
+    tracks: Integers,
+    boxes: FoundBoxes,
+    scores: BoxScores,
+) -> int:
+    """Write those boxes of a frame that are in confirmed tracks, and return their number."""
+    lines = [
+        line_of_track(frame, identities[track], box, score)
+        for track, box, score in zip(tracks.tolist(), boxes, scores, strict=True)
+        if track in identities
+    ]
+    file.writelines(lines)
+    return len(lines)
 
 
 def features_of_boxes(

@@ -36,8 +36,9 @@ FIRST_OVERLAP = 0.2  # least IoU times score of a track and a box with a high sc
 WEAK_OVERLAP = 0.5  # least IoU with a box of a low score
 NEW_OVERLAP = 0.1  # as FIRST_OVERLAP, of a track with one box, whose velocity is unknown
 LEAST_LIKENESS = 0.5  # added to FIRST_OVERLAP: more of one makes up for less of the other
-LEAST_PAIRS, LEAST_APART = 50, 0.05  # of each kind, and the difference of their mean cosines
-KEPT = 0.9  # of the feature of a track, when a box adds its own
+LEAST_PAIRS = 50  # of strangers, and of one person
+LEAST_APART = 0.05  # the difference of their mean cosines
+KEPT = 0.9  # share of a track's feature that stays when a box adds its own
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,9 @@ def test_boxmot_writes_tracks_that_are_read(place, caplog):
     assert_read(run_track(words, detector=Detector()).mot_path, place, caplog)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # theirs, of their own functions
+@pytest.mark.filterwarnings(
+    "ignore:The trackers CLI is in beta", "ignore:.* received a frame argument but does not use it"
+)
 def test_roboflows_trackers_write_tracks_that_are_read(place, caplog, monkeypatch):
     pytest.importorskip("trackers")
     from trackers.scripts.__main__ import main
