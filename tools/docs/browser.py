@@ -173,11 +173,16 @@ class Browser:
         )
 
     def click(self, selector: str, number: int = 0) -> None:
-        """Press the mouse's button over the middle of an element."""
+        """Press the mouse's button over the middle of an element, once the page has come to rest.
+
+        A page may scroll in its next frame, and rows that come into sight get their height then.
+        """
         place = f"document.querySelectorAll({json.dumps(selector)})[{number}]"
         self.wait(f"!!{place}")
         box = self.value(
-            f"(() => {{ {place}.scrollIntoView({{block: 'center'}});"
+            "(async () => { for (let frames = 0; frames < 2; frames++) {"
+            "   await new Promise(requestAnimationFrame);"
+            f"  {place}.scrollIntoView({{block: 'center'}}); }}"
             f" const b = {place}.getBoundingClientRect();"
             " return [b.left + b.width / 2, b.top + b.height / 2]; })()"
         )
