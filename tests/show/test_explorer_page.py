@@ -237,6 +237,13 @@ def test_the_slider_counts_what_is_accepted_rejected_and_wrong(browser, people):
     assert faded == (similarities[0] < threshold).sum() > 0
 
 
+def test_the_rates_of_the_roc_are_all_in_per_cent(browser):
+    browser.click("nav a", 3)
+    shown(browser, "view=threshold")
+    rates = ["0.001 %", "0.01 %", "0.1 %", "1 %", "10 %", "100 %"]
+    assert browser.texts("#roc text")[:6] == rates
+
+
 def test_the_ticks_of_the_histogram_are_round_and_in_place(browser):
     browser.click("nav a", 3)
     shown(browser, "view=threshold")

@@ -116,7 +116,7 @@ function drawRoc() {
   for (let power = Math.log10(LEAST_RATE); power <= 0; power++) {
     parts.push(
       drawing("line", { class: "grid", x1: x(power), x2: x(power), y1: vertical(1), y2: vertical(0) }),
-      label(x(power), PLOT.height - PLOT.bottom + 20, power < -2 ? `1e${power}` : `${100 * 10 ** power} %`));
+      label(x(power), PLOT.height - PLOT.bottom + 20, `${10 ** (power + 2)} %`));
   }
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
     parts.push(
