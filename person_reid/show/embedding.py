@@ -14,7 +14,6 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 
 from person_reid.arrays import Array
 from person_reid.config.look import own_or
@@ -41,7 +40,6 @@ MARKERS = "osD^vPX*<>hp"
 PERPLEXITY = 12.0  # effective number of neighbours: about half the images of a person
 MOST_NAMED = 40  # people; with more, their numbers would cover the points
 NUMBER_ABOVE = 5  # points from the dots of an identity to its number
-HALO = 2.5  # points of the background around a number, which may lie on dots
 NEAREST = 3  # projected images, between which project_all places the others
 
 
@@ -196,8 +194,6 @@ def draw_embedding(
                 )
                 ink = towards(axes.xaxis.label.get_color(), colour)
                 text.set(color=ink, size=letters(look), weight="bold", parse_math=False)
-                halo = withStroke(linewidth=HALO, foreground=axes.get_facecolor())
-                text.set_path_effects([halo])
 
 
 def label_place(cloud: Array) -> tuple[float, float]:
