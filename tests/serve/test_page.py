@@ -85,6 +85,7 @@ def test_a_photograph_is_searched_added_named_and_forgotten(page, client):
     assert page.value("location.hash") == ""
     assert page.value("history.length") < 50
     for kind in ("drop", "paste"):
+        page.value("document.getElementById('answers').replaceChildren()")  # of the search before
         give(page, picture((250, 0, 0)), kind)
         page.wait("document.querySelectorAll('#answers .tile').length === 3")
         assert "Anna" in page.texts("#answers .tile")[0]

@@ -173,20 +173,31 @@ class Browser:
         )
 
     def click(self, selector: str, number: int = 0) -> None:
-        """Press the mouse's button over the middle of an element, once the page has come to rest.
+        """Press the mouse's button over the middle of an element, once that has come to rest.
 
-        A page may scroll in its next frame, and rows that come into sight get their height then.
+        A page may scroll in its next frame, rows that come into sight get their height then, and
+        images move what follows them when they arrive: a press that misses is repeated, twice.
         """
         place = f"document.querySelectorAll({json.dumps(selector)})[{number}]"
         self.wait(f"!!{place}")
-        box = self.value(
-            "(async () => { for (let frames = 0; frames < 2; frames++) {"
+        middle_at_rest = (
+            "(async () => { for (let before = null; ; ) {"
             "   await new Promise(requestAnimationFrame);"
-            f"  {place}.scrollIntoView({{block: 'center'}}); }}"
-            f" const b = {place}.getBoundingClientRect();"
-            " return [b.left + b.width / 2, b.top + b.height / 2]; })()"
+            f"  const found = {place};"
+            "   if (!found) continue;"
+            "   found.scrollIntoView({block: 'center'});"
+            "   const b = found.getBoundingClientRect();"
+            "   const middle = [b.left + b.width / 2, b.top + b.height / 2];"
+            "   if (String(middle) !== String(before)) { before = middle; continue; }"
+            "   window.missed = true;"
+            "   const hit = () => { window.missed = false; };"
+            "   found.addEventListener('click', hit, { capture: true });"
+            "   return middle; } })()"
         )
-        self.press(*box)
+        for _ in range(3):
+            self.press(*self.value(middle_at_rest))
+            if not self.value("window.missed"):
+                return
 
     def press(self, x: float, y: float) -> None:
         """Press and release the mouse's button at a position of the page."""
