@@ -11,4 +11,16 @@ __init__.pyi lists all of them, and docs/reference.md has their arguments.
 import lazy_loader
 
 __version__ = "0.2.0"
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_attribute, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    """Import a name; for an unknown one, the error suggests the nearest."""
+    try:
+        return _attribute(name)
+    except AttributeError:
+        if name in __all__ or name.startswith("__"):
+            raise
+    from person_reid.text import did_you_mean
+
+    raise AttributeError(f"person_reid has no {name!r}.{did_you_mean(name, __all__)}")

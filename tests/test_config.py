@@ -112,6 +112,10 @@ def test_the_short_help_shows_what_is_common(monkeypatch):
 
 
 def test_names_that_are_wrong_are_refused_with_the_nearest():
+    with pytest.raises(
+        UserError, match="FitOptions: no option 'epochs'. Did you mean 'total_epoch'"
+    ):
+        FitOptions(epochs=2)
     with pytest.raises(UserError, match="no option 'learning_rate'"):
         configured(TrainConfig, {"learning_rate": 1})
     with pytest.raises(UserError, match="no option 'instance_s'. Did you mean 'instances'"):

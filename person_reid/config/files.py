@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from person_reid.config.option import Options
+from person_reid.config.option import ALIASES, Options
 from person_reid.config.published import ignores_stride
 from person_reid.errors import UserError
 from person_reid.registration import check_loaded
@@ -24,13 +24,6 @@ IGNORED_IN_OPTIONS_FILES = {
 }
 # How the run of an opts.yaml was started. A new run that takes the file is started in its own way.
 AS_STARTED = {"config", "resume", "dry_run"}
-# Options as people guess them. A command line takes them; a file, which is kept, is told the name.
-ALIASES = {
-    "epochs": "total_epoch",
-    "total_epochs": "total_epoch",
-    "batch_size": "batchsize",
-    "device": "gpu_ids",
-}
 log = logging.getLogger(__name__)
 
 

@@ -31,7 +31,7 @@ from person_reid.errors import UserError, describe_error
 from person_reid.text import did_you_mean
 
 if TYPE_CHECKING:
-    from typing_extensions import dataclass_transform
+    from typing_extensions import Self, dataclass_transform
 else:  # it speaks to type checkers alone, and Python 3.10 has none
 
     def dataclass_transform(**_):
@@ -43,6 +43,13 @@ LONGEST_TEXT = 4096  # characters of a text, as of a path on Linux
 LARGEST_SIDE = 4096  # pixels of an image that a file asks for
 # Bounds of a setting: float32 can still compute with them.
 SMALLEST_SETTING, LARGEST_SETTING = 1e-12, 10**9
+# Options as people guess them. A command line takes them; Python and files are told the name.
+ALIASES = {
+    "epochs": "total_epoch",
+    "total_epochs": "total_epoch",
+    "batch_size": "batchsize",
+    "device": "gpu_ids",
+}
 NAMED_OPTION = re.compile(r"\{([A-Za-z_]\w*)\}")  # in the message of an OptionError
 Config = TypeVar("Config", bound="Options")
 Number = TypeVar("Number", int, float)
@@ -330,6 +337,14 @@ class Options:
         # A class may also be decorated as a dataclass, which refuses one that has these already.
         del cls.__setattr__, cls.__delattr__
 
+    def __new__(cls, **values: Any) -> "Self":
+        """Refuse a mistyped name with the right one. Python's own error names no neighbour."""
+        for name in values:
+            if name not in cls.__dataclass_fields__:
+                meant = did_you_mean(ALIASES.get(name, name), cls.declared())
+                raise UserError(f"{cls.__name__}: no option {name!r}.{meant}")
+        return super().__new__(cls)
+
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise FrozenInstanceError(f"cannot assign to field {name!r}")
 
@@ -407,8 +422,10 @@ def _kind(hint: Any) -> type:
     return next((kind for kind in get_args(hint) if kind is not type(None)), hint)
 
 
-def configured(kind: type[Config], values: Mapping[str, Any]) -> Config:
+def configured(kind: type[Config], values: Mapping[str, Any], others: Iterable[str] = ()) -> Config:
     """Return a configuration with these values, {name: value}, in place of the defaults.
+
+    others: what else a user may have meant by an unknown name.
 
     Raises OptionError for an unknown name, a value that does not fit, and an option that means
     nothing beside the others.
@@ -417,7 +434,8 @@ def configured(kind: type[Config], values: Mapping[str, Any]) -> Config:
     typed = {}
     for name, value in values.items():
         if name not in known:
-            raise UserError(f"no option {name!r}.{did_you_mean(name, known)}")
+            meant = did_you_mean(ALIASES.get(name, name), [*known, *others])
+            raise UserError(f"no option {name!r}.{meant}")
         try:
             typed[name] = known[name].checked(value)
         except ValueError as error:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from person_reid.config.files import ALIASES
+from person_reid.config.option import ALIASES
 from person_reid.text import as_command, did_you_mean
 
 DEVICES = {"cpu": "-1", "cuda": "0", "gpu": "0", "mps": "0"}  # values of --device, besides cuda:1

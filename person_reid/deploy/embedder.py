@@ -7,6 +7,7 @@ embed = Embedder("osnet_x1_0_msmt17")           # a network that others have pub
 embed = Embedder.from_pretrained("osnet_market")  # a folder from tools/save_pretrained.py
 embed = Embedder("osnet.onnx", device="cpu")    # a file from tools/export.py
 embed = Embedder("ft_ResNet50", device="cpu", runtime="auto")  # the fastest program on a CPU
+embed = Embedder(network)                       # what create_model returns and fit trains
 features = embed(["a.jpg", pil_image, crop])    # (3, D); features @ features.T: similarities
 features = embed(crops, bgr=True)               # as OpenCV gives them
 features = embed.crops(frame, boxes, bgr=True)  # people in a frame, as a detector gives them
@@ -30,9 +31,8 @@ from person_reid.arrays import Integers, any_array, flaw
 from person_reid.config.tested import CONFIG_FILE, LARGEST_AREA, SMALLEST_AREA
 from person_reid.data.images.decoding import decode
 from person_reid.data.images.image_files import Limits, Pixels, fit_image, load_image, probe_image
-from person_reid.deploy.extraction import FeatureSettings, open_source
+from person_reid.deploy.extraction import FeatureSettings, NetworkSource, open_source
 from person_reid.deploy.interface import Preparation
-from person_reid.deploy.load import NetworkToTest
 from person_reid.deploy.pretrained import find_folder, open_pretrained
 from person_reid.device import sleep_soon, usable_device
 from person_reid.errors import UserError
@@ -51,7 +51,8 @@ class Embedder:
     """A network, ready to turn images into features.
 
     source: the name of a run (model/NAME), of a network (with weights), of a published network of
-        list_models(pretrained=True), or an exported file; also a NetworkToTest.
+        list_models(pretrained=True), or an exported file; also a NetworkToTest, or a network of
+        create_model as it is now, of which a copy is taken.
     weights: the weight file of a network, or "none".
     device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
     flip: add the mirrored image's output, as test.py does; False takes half the time, for slightly
@@ -86,7 +87,7 @@ class Embedder:
 
     def __init__(
         self,
-        source: str | Path | NetworkToTest,
+        source: NetworkSource,
         weights: str | Path | None = None,
         device: str | torch.device | None = None,
         flip: bool | None = None,
@@ -287,8 +288,9 @@ def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> 
         side is None or (isinstance(side, int | np.integer) and side > 0) for side in sides.ravel()
     )
     fitting = {
-        f"{source!r} is not a network; expected the name of a run or a network, or a file": (
-            isinstance(source, str | Path | NetworkToTest) and str(source)
+        f"{type(source) if isinstance(source, torch.nn.Module) else source!r} is not a network; "
+        "expected the name of a run or a network, a file, or what create_model returns": (
+            isinstance(source, NetworkSource) and source != ""
         ),
         f"batch_size {batch_size!r}: expected a whole number of 1 or above": (
             isinstance(batch_size, int) and batch_size >= 1

@@ -4,6 +4,7 @@ Each kind of source has a function that opens it and returns an Extraction.
 """
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import torch
 
 from person_reid.config.export import READABLE
 from person_reid.config.option import OptionError
-from person_reid.config.zoo import published_network
+from person_reid.config.zoo import published_network, zoo
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import (
     NetworkToTest,
@@ -24,11 +25,15 @@ from person_reid.deploy.load import (
 from person_reid.deploy.run import Engine
 from person_reid.deploy.runtimes import fast_engine, kind_of_file
 from person_reid.errors import UserError
-from person_reid.models.registry import find_backbone
+from person_reid.models.backbone import Backbone
+from person_reid.models.network import Network
+from person_reid.models.registry import find_backbone, list_models
 from person_reid.retrieval.features import extractor
 from person_reid.retrieval.similarity import Features
+from person_reid.run_folder import RunFolder
+from person_reid.text import did_you_mean
 
-NetworkSource = str | Path | NetworkToTest
+NetworkSource = str | Path | Network | NetworkToTest
 
 
 class Extraction(NamedTuple):
@@ -71,21 +76,27 @@ def open_source(
     size: tuple[int | None, int | None],
     settings: FeatureSettings,
 ) -> Extraction:
-    """Open an exported file, a run, a published network, or a network and its weights.
+    """Open an exported file, a network, a run, a published network, or a network and its weights.
 
     Raises UserError for an argument that the source decides, and as the kinds of sources do.
     """
-    file = None if isinstance(source, NetworkToTest) else Path(source)
+    file = Path(source) if isinstance(source, str | Path) else None
     if file and file.suffix.lower() in READABLE:
         resized = {"size": any(size), "scales": list(settings.scales) != [1.0]}
         _refuse_ignored(source, _of_name(weights, which_epoch) | resized)
         return extraction_of_file(file, settings)
-    tested = _network(source, weights, which_epoch, size)
     if given := "preparation" if settings.preparation else settings.output and "output":
         raise UserError(
-            f"Embedder: {given} is for an ONNX or OpenVINO file, and {source} is not one."
+            f"Embedder: {given} is for an ONNX or OpenVINO file, "
+            f"and {file or 'the network'} is not one."
         )
-    return extraction_of_network(tested, settings)
+    if isinstance(source, Network):
+        _refuse_ignored("the network", _of_name(weights, which_epoch) | {"size": any(size)})
+        name = type(source).__name__
+        return _extraction(partial(deepcopy, source), source.backbone, source.size, name, settings)
+    tested = _network(source, weights, which_epoch, size)
+    load, backbone = partial(load_network, tested, settings.scales), tested.spec.backbone
+    return _extraction(load, find_backbone(backbone), tested.size, str(tested.weights), settings)
 
 
 def extraction_of_file(file: Path, settings: FeatureSettings) -> Extraction:
@@ -106,21 +117,26 @@ def extraction_of_file(file: Path, settings: FeatureSettings) -> Extraction:
     return Extraction(engine.features, engine.size, contents.dim, flip, contents.flip)
 
 
-def extraction_of_network(tested: NetworkToTest, settings: FeatureSettings) -> Extraction:
-    """Load a network, or export it to the runtime that is asked for."""
+def _extraction(
+    load: Callable[[], Network],
+    backbone: Backbone,
+    size: tuple[int, int],
+    name: str,
+    settings: FeatureSettings,
+) -> Extraction:
+    """Load a network for images of a size, or export it to the runtime that is asked for."""
     device, dtype = settings.device, settings.dtype
-    load = partial(load_network, tested, settings.scales)
-    backbone = find_backbone(tested.spec.backbone)
     flip = backbone.flips if settings.flip is None else settings.flip
     runtime = settings.runtime or "torch"
-    engine = fast_engine(load, str(tested.weights), runtime, device, dtype, settings.scales)
+    engine = fast_engine(load, name, runtime, device, dtype, settings.scales)
     if engine:
-        size, dim = engine.size, engine.contents.dim
-        return Extraction(engine.features, size, dim, flip, resize=backbone.resize)
+        return Extraction(
+            engine.features, engine.size, engine.contents.dim, flip, resize=backbone.resize
+        )
     network = load()
     return Extraction(
         extractor(network, device, dtype, settings.scales),
-        tested.size,
+        size,
         network.dim,
         flip,
         resize=backbone.resize,
@@ -130,7 +146,7 @@ def extraction_of_network(tested: NetworkToTest, settings: FeatureSettings) -> E
 
 
 def _network(
-    source: NetworkSource,
+    source: str | Path | NetworkToTest,
     weights: str | Path | None,
     which_epoch: str | int,
     size: tuple[int | None, int | None],
@@ -145,6 +161,15 @@ def _network(
     if published_network(source):
         _refuse_ignored(source, _of_name(None, which_epoch))
         return network_of_name(str(source)).resized(size)
+    if not RunFolder(str(source)).options_file.exists():
+        if str(source) in list_models():
+            others = " or ".join(list_models(f"{source}_*", pretrained=True)[:3])
+            raise UserError(
+                f"Embedder: {source} is a network without weights. Pass weights=FILE"
+                f"{f', or name a published one, such as {others}' if others else ''}."
+            )
+        if near := did_you_mean(source, zoo()):
+            raise UserError(f"Embedder: no run and no published network {str(source)!r}.{near}")
     return network_of_run(str(source), which_epoch, size)
 
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from inspect import signature
 from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
@@ -103,7 +104,8 @@ def create_model(
     known = options_of(known["backbone"]) | known
     _check_classes(num_classes)
     num_classes = num_classes or (PUBLISHED_CLASSES if "neck" in known else 0)
-    described = configured(NetworkOptions, {**known, **options})
+    arguments = signature(create_model).parameters
+    described = configured(NetworkOptions, {**known, **options}, others=arguments)
     check_network(described)
     with nullcontext() if seed is None else seeded(seed):
         return build_network(

@@ -138,6 +138,31 @@ def test_features_without_the_mirrored_image_differ(folder, paths, expected):
     assert np.abs(plain(paths) - expected).max() > 1e-5
 
 
+def test_a_network_in_memory_is_taken_as_it_is_now(folder, paths, expected):
+    network = create_model(
+        "test_resnet", 4, weights=str(folder / "net.pth"), size=SIZE, neck="none"
+    )
+    embed = person_reid.Embedder(network, device="cpu")
+    assert network.training
+    with torch.no_grad():
+        for weights in network.parameters():
+            weights.zero_()  # a later training changes no features
+    np.testing.assert_allclose(embed(paths), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("osnet_x0_25", "a network without weights. Pass weights=FILE, or .* osnet_x0_25_"),
+        ("osnet_x1_0_msmt", "no published network .* Did you mean 'osnet_x1_0_msmt17'"),
+        (torch.nn.Linear(2, 2), "Linear'> is not a network; .* or what create_model returns"),
+    ],
+)
+def test_a_source_without_weights_is_answered_with_what_may_be_meant(source, message, here):
+    with pytest.raises(UserError, match=message):
+        person_reid.Embedder(source)
+
+
 def test_a_run_that_is_not_there_is_named(here):
     with pytest.raises(UserError, match=r"absent.opts\.yaml: no run of that name"):
         person_reid.Embedder("absent")

@@ -28,6 +28,8 @@ def test_the_size_is_a_pair_or_two_settings():
 
 
 def test_an_unknown_setting_is_named():
+    with pytest.raises(UserError, match="no option 'num_class'. Did you mean 'num_classes'"):
+        create_model("test_resnet", num_class=3)
     with pytest.raises(UserError, match="no option 'pol'. Did you mean 'pool'"):
         create_model("resnet18", weights="none", pol="gem")
 
