@@ -5,7 +5,22 @@ from person_reid.config.option import FRACTION, WHOLE, Options, Range, option
 # Detectors that are known by name; register_detector adds others.
 DETECTOR_NAMES = ["ssdlite", "fasterrcnn"]
 # How a detector in a file takes a picture and gives boxes.
-DETECTOR_FORMATS = ("ssd", "tensorflow", "yolox", "yolov8", "yolov10", "rtdetr", "rfdetr")
+DETECTOR_FORMATS = (
+    "ssd",
+    "tensorflow",
+    "yolox",
+    "yolox_decoded",
+    "yolov8",
+    "yolov8_pose",
+    "deepstream",
+    "yolov10",
+    "yolonas",
+    "damoyolo",
+    "rtdetr",
+    "rtdetr_ultralytics",
+    "rtdetr_scores",
+    "rfdetr",
+)
 TILES = Range("from 2 to 16, or 0 for none", lambda number: number == 0 or 2 <= number <= 16)
 
 
@@ -21,7 +36,7 @@ class DetectorOptions(Options, title="detector"):
     )
     detector_format: str | None = option(
         None,
-        "form of the file's output (default: what its shapes show)",
+        "form of the file's output (default: what a grey picture shows)",
         choices=DETECTOR_FORMATS,
     )
     detector_class: int | None = option(

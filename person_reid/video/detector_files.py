@@ -3,8 +3,8 @@
 detector = DetectorFile(Path("yolox_nano.onnx"), torch.device("cpu"))
 boxes, scores = detector(frame)
 
-A detector is tried once on an empty picture. The shapes of its outputs show which program it comes
-from, and so how pictures are prepared and what the numbers mean.
+A detector is tried once on a grey picture. Its outputs show which program it comes from, and so how
+pictures are prepared and what the numbers mean.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from person_reid.config.option import OptionError
 from person_reid.data.video.frames import Frame, size_of
 from person_reid.deploy.exported_files import import_runtime, onnx_settings, open_for_library
 from person_reid.deploy.run import providers, quiet
 from person_reid.device import available_cores
 from person_reid.errors import UserError, first_line
 from person_reid.files import TENSORS, regular_file
-from person_reid.video.detector_formats import FORMATS_OF_DETECTORS, Size, Values
+from person_reid.video.detector_formats import FORMATS_OF_DETECTORS, Size, Values, table_of
 
 if TYPE_CHECKING:
     import torch
@@ -54,8 +55,9 @@ class OpenedDetector(NamedTuple):
 class DetectorFile:
     """A detector in a file.
 
-    device: for ONNX Runtime, which has to support it. form: a key of FORMATS_OF_DETECTORS; by
-    default the one that the outputs show, which a remark says. person: the class of people.
+    device: for ONNX Runtime, which has to support it. form: a key of FORMATS_OF_DETECTORS, which
+    the shapes have to fit; by default the one that the outputs show, which a remark says. person:
+    the class of people.
     Raises UserError for a file that is not a detector, or one of a form that is not known.
     """
 
@@ -67,20 +69,49 @@ class DetectorFile:
             self.opened = _opened(path, device)
         self.colours_last = self._order()
         size = self._size(FREE_SIZE)
-        outputs = self._run(np.full((size[1], size[0], 3), EMPTY, np.uint8))
-
-        fitting = [name for name, each in FORMATS_OF_DETECTORS.items() if each.fits(outputs, size)]
-        if form not in (*fitting, None) or not fitting:
-            shown = ", ".join(f"{name} {list(each.shape)}" for name, each in outputs.items())
-            raise UserError(
-                f"{path}: its outputs are {shown}, for a picture of {size[0]}×{size[1]} pixels. "
-                f"That is not the form {form or 'of a detector that is known'}. "
-                f"Known are {', '.join(FORMATS_OF_DETECTORS)}."
-            )
-        name = form or fitting[0]
+        grey = np.full((size[1], size[0], 3), EMPTY, np.float32)
+        outputs = self._run(grey if self._takes_bytes() else grey / 255)
+        name = form or self._form_of(outputs, size)
+        if not FORMATS_OF_DETECTORS[name].fits(outputs, size):
+            raise self._strange(outputs, size, f"is not the form {name}")
         self.form = FORMATS_OF_DETECTORS[name]
         self.person = self.form.person if person is None else person
         log.info("%s: a detector of the form %s; class %d is a person.", path, name, self.person)
+
+    def _form_of(self, outputs: dict[str, Values], size: Size) -> str:
+        """Return the name of the form that the outputs for a grey picture show."""
+        fitting = [
+            name
+            for name, form in FORMATS_OF_DETECTORS.items()
+            if form.fits(outputs, size) and form.shows(outputs, size)
+        ]
+        if not fitting:
+            raise self._strange(outputs, size, "is not the form of a detector that is known")
+        if len(fitting) > 1:
+            raise OptionError(
+                f"{self.path}: its outputs may be of the forms {' and '.join(fitting)}. Say which: "
+                "{detector_format}",
+                detector_format=fitting[0],
+            )
+        return fitting[0]
+
+    def _strange(self, outputs: dict[str, Values], size: Size, said: str) -> UserError:
+        """Return the error about outputs of another form, which says what was seen."""
+        shown = ", ".join(
+            f"{name} {list(each.shape)} with values from {each.min():.3g} to {each.max():.3g}"
+            for name, each in outputs.items()
+        )
+        table = table_of(outputs, size)
+        looks = f", which look like {table.in_words(size)}" if table else ""
+        return UserError(
+            f"{self.path}: its outputs are {shown}{looks}, for a grey picture of "
+            f"{size[0]}×{size[1]} pixels. That {said}. Known are "
+            f"{', '.join(FORMATS_OF_DETECTORS)}."
+        )
+
+    def _takes_bytes(self) -> bool:
+        """Return whether the values of pictures are whole, and the file scales them itself."""
+        return bool(np.issubdtype(self.opened.dtype, np.integer))
 
     def __call__(self, frame: Frame, /) -> tuple[Values, Values]:
         """Return the boxes (N, 4) and scores (N,) of the people in a frame (H, W, 3)."""
@@ -129,7 +160,7 @@ class DetectorFile:
     def _prepared(self, picture: Values) -> Values:
         """Return a picture with the values that the form expects."""
         values = picture[..., ::-1] if self.form.bgr else picture
-        if self.form.scale == 1:
+        if self.form.scale == 1 or self._takes_bytes():
             return values
         scaled = values.astype(np.float32) / self.form.scale
         return (scaled - MEAN_COLOUR) / COLOUR_DEVIATION if self.form.normalize else scaled

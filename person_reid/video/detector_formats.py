@@ -1,16 +1,21 @@
-"""Tell from the shapes of its outputs which program exported a detector, and read them.
+"""Tell from its outputs for a grey picture which program exported a detector, and read them.
+
+Most forms are tables: boxes, and what is known of each. Their shapes say how they can be read, and
+their values which of these is meant.
 
 To add a form, add an entry to the table, and its name to DETECTOR_FORMATS in config/detector.py.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 STRIDES = (8, 16, 32)  # pixels from one cell of a YOLO to the next, on each of its grids
+COCO = 80  # classes
 COCO_CLASSES = range(90, 93)  # with the numbers of the data set, where 1 is a person
 Values = npt.NDArray[Any]
 Outputs = Mapping[str, Values]  # by their names
@@ -29,16 +34,18 @@ class Detections(NamedTuple):
 class DetectorFormat:
     """How the detectors of a program take pictures and give boxes.
 
-    fits: whether outputs are of this form, for a picture of a size. read: returns what they say.
-    person: the class of people. letterbox: a frame keeps its shape, and the place of what it leaves
-    free: "end", "both", or "" for a frame that is stretched. bgr: the order of colours. scale:
-    what the values of a picture are divided by. normalize: whether ImageNet's mean and deviation
-    are then removed. overlapping: whether boxes of one person are left to be thinned out.
+    fits: whether outputs, for a picture of a size, can be read so. read: returns what they say.
+    shows: whether outputs that fit also have the values of this form. person: the class of people.
+    letterbox: a frame keeps its shape, and the place of what it leaves free: "end", "both", or ""
+    for a frame that is stretched. bgr: the order of colours. scale: what the values of a picture
+    are divided by. normalize: whether ImageNet's mean and deviation are then removed. overlapping:
+    whether boxes of one person are left to be thinned out.
     """
 
     fits: Callable[[Outputs, Size], bool]
     read: Callable[[Outputs, Size], Detections]
-    person: int
+    shows: Callable[[Outputs, Size], bool] = lambda outputs, size: True
+    person: int = 0
     letterbox: str = ""
     bgr: bool = False
     scale: float = 1.0
@@ -53,11 +60,6 @@ def _shapes(outputs: Outputs) -> list[tuple[int, ...]]:
 def _only(outputs: Outputs) -> Values:
     (values,) = outputs.values()
     return values
-
-
-def _of_best_class(boxes: Values, scores: Values) -> Detections:
-    """Return boxes (N, 4) with the best of the scores (N, C) of each."""
-    return Detections(boxes, scores.max(1), scores.argmax(1))
 
 
 def _is_ssd(outputs: Outputs, size: Size) -> bool:
@@ -107,82 +109,97 @@ def _cells(size: Size) -> Values:
     return np.concatenate(found)
 
 
-def _is_yolox(outputs: Outputs, size: Size) -> bool:
-    shapes = _shapes(outputs)
-    return len(shapes) == 1 and shapes[0][:2] == (1, len(_cells(size))) and shapes[0][2:] > (5,)
+class Table(NamedTuple):
+    """The boxes (N, 4) of a picture, and what is known of each (N, C).
 
-
-def _read_yolox(outputs: Outputs, size: Size) -> Detections:
-    """Read the offset and the logarithm of the size of boxes, in cells, and their scores.
-
-    Ge et al., YOLOX: Exceeding YOLO Series in 2021, arXiv:2107.08430, as its export writes them.
+    laid: "cells", in rows as many as a YOLO has cells; "rows"; "columns"; or in two outputs, "boxes
+    first" or "boxes last".
     """
-    values = _only(outputs)[0]
-    cells = _cells(size)
-    middles = values[:, :2] * cells[:, 2:] + cells[:, :2]
-    sides = np.exp(np.minimum(values[:, 2:4], 20)) * cells[:, 2:]
-    boxes = _corners(middles, sides) / np.tile(size, 2)
-    return _of_best_class(boxes, values[:, 4:5] * values[:, 5:])
+
+    laid: str
+    boxes: Values
+    rest: Values
+
+    def boxes_are(self, size: Size) -> str:
+        """Return what the values of the boxes are, for a grey picture."""
+        if self.laid == "cells" and not _beyond_cells(self.boxes, size):
+            return "offsets in cells"
+        corners = (self.boxes[:, 2:] >= self.boxes[:, :2]).all()  # no grid of middles and sides is
+        # All are 0 where nothing is found.
+        pixels = self.boxes.max() > 2 or not self.boxes.any()
+        return f"{'corners' if corners else 'middles'} in {'pixels' if pixels else 'fractions'}"
+
+    def rest_is(self, size: Size) -> str:
+        """Return what follows the boxes, for a grey picture."""
+        first, others = self.rest[:, 0], self.rest[:, 1:]
+        if self.rest.shape[1] == 2 and _are_shares(first) and not (others % 1).any():
+            return "score, class"
+        if _are_shares(self.rest):
+            return "scores"
+        points = others.size and _are_shares(first) and _beyond_cells(others[:, 0], size)
+        return "score, points" if points else "logits"
+
+    def in_words(self, size: Size) -> str:
+        """Return what the values are, in words."""
+        return f"{self.laid}: {self.boxes_are(size)}; {self.rest_is(size)}"
 
 
-def _is_yolov8(outputs: Outputs, size: Size) -> bool:
-    shapes = _shapes(outputs)
-    return (
-        len(shapes) == 1
-        and len(shapes[0]) == 3
-        and shapes[0][0] == 1
-        and 4 < shapes[0][1] < shapes[0][2]
-        and not _is_yolox(outputs, size)
-    )
+def _are_shares(values: Values) -> bool:
+    return bool(values.min() >= 0 and values.max() <= 1)
 
 
-def _read_yolov8(outputs: Outputs, size: Size) -> Detections:
-    """Read middle, size and scores of boxes, which are columns, in pixels of the picture."""
-    values = _only(outputs)[0].T
-    boxes = _corners(values[:, :2], values[:, 2:4])
-    return _of_best_class(boxes / np.tile(size, 2), values[:, 4:])
+def _beyond_cells(values: Values, size: Size) -> bool:
+    """Return whether numbers are pixels, since no offset is so many cells."""
+    return bool(np.abs(values).max() > max(size) / STRIDES[0])
 
 
-def _is_yolov10(outputs: Outputs, size: Size) -> bool:
-    shapes = _shapes(outputs)
-    alike = len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][::2] == (1, 6)
-    return alike and not _is_yolox(outputs, size)
+def table_of(outputs: Outputs, size: Size) -> Table | None:
+    """Return the table in outputs, or None without one."""
+    if len(outputs) == 2:
+        return _table_of_two(outputs)
+    values = next(iter(outputs.values()))
+    if len(outputs) != 1 or values.ndim != 3 or len(values) != 1:
+        return None
+    rows, laid = values[0], "cells" if values.shape[1] == len(_cells(size)) else "rows"
+    if laid == "rows" and len(rows) <= rows.shape[1] != 6:
+        rows, laid = rows.T, "columns"
+    return Table(laid, rows[:, :4], rows[:, 4:]) if rows.size and rows.shape[1] > 4 else None
 
 
-def _read_yolov10(outputs: Outputs, size: Size) -> Detections:
-    """Read rows of (left, top, right, bottom, score, class), in pixels of the picture."""
-    rows = _only(outputs)[0]
-    return Detections(rows[:, :4] / np.tile(size, 2), rows[:, 4], rows[:, 5])
-
-
-def _boxes_and_logits(outputs: Outputs) -> tuple[Values, Values] | None:
-    """Return the boxes (Q, 4) and the logits (Q, C) of a DETR, or None for another detector."""
+def _table_of_two(outputs: Outputs) -> Table | None:
     named = sorted(outputs, key=lambda name: "box" not in name and "det" not in name)
     boxes = [name for name in named if outputs[name].ndim == 3 and outputs[name].shape[2] == 4]
-    others = [name for name in outputs if boxes and name != boxes[0]]
-    if len(outputs) != 2 or not boxes or outputs[others[0]].ndim != 3:
+    if not boxes:
         return None
-    found = outputs[boxes[0]], outputs[others[0]]
-    return (found[0][0], found[1][0]) if found[0].shape[:2] == found[1].shape[:2] else None
+    (other,) = (name for name in outputs if name != boxes[0])
+    found, rest = outputs[boxes[0]], outputs[other]
+    if rest.ndim != 3 or found.shape[:2] != rest.shape[:2] or not rest.size:
+        return None
+    return Table("boxes last" if other == next(iter(outputs)) else "boxes first", found[0], rest[0])
 
 
-def _is_rtdetr(outputs: Outputs, size: Size) -> bool:
-    found = _boxes_and_logits(outputs)
-    return found is not None and found[1].shape[1] not in COCO_CLASSES
-
-
-def _is_rfdetr(outputs: Outputs, size: Size) -> bool:
-    found = _boxes_and_logits(outputs)
-    return found is not None and found[1].shape[1] in COCO_CLASSES
-
-
-def _read_detr(outputs: Outputs, size: Size) -> Detections:
-    """Read middle and size of boxes, in fractions of the picture, and the logits of classes."""
-    found = _boxes_and_logits(outputs)
-    assert found, "the form was checked"
-    boxes, logits = found
-    scores = 1 / (1 + np.exp(-logits.clip(-50, 50)))
-    return _of_best_class(_corners(boxes[:, :2], boxes[:, 2:]), scores)
+def _read_table(boxes_are: str, rest_is: str, outputs: Outputs, size: Size) -> Detections:
+    """Read a table whose values are known."""
+    table = table_of(outputs, size)
+    assert table, "the form was checked"
+    _, boxes, rest = table
+    if boxes_are == "offsets in cells":  # and the logarithms of sides
+        cells = _cells(size)
+        middles = boxes[:, :2] * cells[:, 2:] + cells[:, :2]
+        boxes = np.hstack([middles, np.exp(np.minimum(boxes[:, 2:], 20)) * cells[:, 2:]])
+    if not boxes_are.startswith("corners"):
+        boxes = _corners(boxes[:, :2], boxes[:, 2:])
+    if not boxes_are.endswith("fractions"):
+        boxes = boxes / np.tile(size, 2)
+    if rest_is == "score, class":
+        return Detections(boxes, rest[:, 0], rest[:, 1])
+    scores = {
+        "object, scores": lambda: rest[:, :1] * rest[:, 1:],
+        "scores": lambda: rest,
+        "score, points": lambda: rest[:, :1],
+        "logits": lambda: 1 / (1 + np.exp(-rest.clip(-50, 50))),
+    }[rest_is]()
+    return Detections(boxes, scores.max(1), scores.argmax(1))
 
 
 def _corners(middles: Values, sides: Values) -> Values:
@@ -190,21 +207,88 @@ def _corners(middles: Values, sides: Values) -> Values:
     return np.hstack([middles - sides / 2, middles + sides / 2])
 
 
-# The forms, in the order in which outputs are compared with them; DETECTOR_FORMATS has the names.
+def _table(
+    laid: tuple[str, ...],
+    boxes_are: str,
+    rest_is: str,
+    only: Callable[[Table, Outputs, Size], bool] = lambda table, outputs, size: True,
+    **how: Any,
+) -> DetectorFormat:
+    """Return the form of a table.
+
+    laid, boxes_are, rest_is: see Table; "object, scores" look like scores. only: what else tells it
+    from forms whose values look alike. how: what DetectorFormat takes.
+    """
+    paired = laid[0].startswith("boxes")
+
+    def fits(outputs: Outputs, size: Size) -> bool:
+        if (table := table_of(outputs, size)) is None or table.laid.startswith("boxes") != paired:
+            return False
+        columns = table.rest.shape[1]
+        if (rest_is == "score, class" and columns != 2) or columns < 1 + ("," in rest_is):
+            return False
+        return table.laid == "cells" or boxes_are != "offsets in cells"
+
+    def shows(outputs: Outputs, size: Size) -> bool:
+        table = table_of(outputs, size)
+        assert table, "it fits"
+        seen = table.boxes_are(size), table.rest_is(size)
+        alike = seen == (boxes_are, rest_is.removeprefix("object, "))
+        return table.laid in laid and alike and only(table, outputs, size)
+
+    return DetectorFormat(fits, partial(_read_table, boxes_are, rest_is), shows, **how)
+
+
+def _may_be_yolox(table: Table, outputs: Outputs, size: Size) -> bool:
+    return table.rest.shape[1] != COCO
+
+
+def _may_be_yolov8(table: Table, outputs: Outputs, size: Size) -> bool:
+    objects = table.laid == "cells" and table.rest.shape[1] == 1 + COCO
+    return not objects and len(table.boxes) != 3 * len(_cells(size))  # YOLOv5's
+
+
+def _is_rfdetr(table: Table, outputs: Outputs, size: Size) -> bool:
+    return "dets" in outputs or table.rest.shape[1] in COCO_CLASSES
+
+
+def _is_rtdetr(table: Table, outputs: Outputs, size: Size) -> bool:
+    return not _is_rfdetr(table, outputs, size)
+
+
+CELLS, ROWS, ANY = ("cells",), ("rows",), ("cells", "rows", "columns")
+PAIR, TURNED = ("boxes first", "boxes last"), ("boxes last",)
+YOLOX = {"letterbox": "end", "bgr": True, "overlapping": True}
+YOLOV8 = {"letterbox": "both", "scale": 255.0, "overlapping": True}
+# The forms; DETECTOR_FORMATS has the names.
 FORMATS_OF_DETECTORS = {
     # OpenVINO's own detectors, and Caffe's.
     "ssd": DetectorFormat(_is_ssd, _read_ssd, person=1, bgr=True),
     "tensorflow": DetectorFormat(_is_tensorflow, _read_tensorflow, person=1),
-    "yolox": DetectorFormat(
-        _is_yolox, _read_yolox, person=0, letterbox="end", bgr=True, overlapping=True
-    ),
-    # Ultralytics' from version 8 on, and those with the same output.
-    "yolov8": DetectorFormat(
-        _is_yolov8, _read_yolov8, person=0, letterbox="both", scale=255, overlapping=True
-    ),
+    # Ge et al., YOLOX: Exceeding YOLO Series in 2021, arXiv:2107.08430; decoded or not.
+    "yolox": _table(CELLS, "offsets in cells", "object, scores", **YOLOX),
+    "yolox_decoded": _table(CELLS, "middles in pixels", "object, scores", _may_be_yolox, **YOLOX),
+    # Ultralytics' from version 8 on, and those with the same output; DeepStream-Yolo's of these.
+    "yolov8": _table(ANY, "middles in pixels", "scores", _may_be_yolov8, **YOLOV8),
+    "yolov8_pose": _table(ANY, "middles in pixels", "score, points", **YOLOV8),
+    "deepstream": _table(CELLS, "corners in pixels", "score, class", **YOLOV8),
     # YOLOv10, YOLO26, and exports that thin their boxes out themselves.
-    "yolov10": DetectorFormat(_is_yolov10, _read_yolov10, person=0, letterbox="both", scale=255),
-    # RT-DETR and D-FINE, as Hugging Face's transformers export them.
-    "rtdetr": DetectorFormat(_is_rtdetr, _read_detr, person=0, scale=255),
-    "rfdetr": DetectorFormat(_is_rfdetr, _read_detr, person=1, scale=255, normalize=True),
+    "yolov10": _table(ROWS, "corners in pixels", "score, class", letterbox="both", scale=255),
+    "yolonas": _table(
+        PAIR[:1],
+        "corners in pixels",
+        "scores",
+        letterbox="end",
+        scale=255,
+        overlapping=True,
+    ),
+    "damoyolo": _table(TURNED, "corners in pixels", "scores", overlapping=True),
+    # RT-DETR and D-FINE, as Hugging Face's transformers export them; then Ultralytics', since 2026
+    # and before.
+    "rtdetr": _table(PAIR, "middles in fractions", "logits", _is_rtdetr, scale=255),
+    "rtdetr_ultralytics": _table(ROWS, "middles in fractions", "score, class", scale=255),
+    "rtdetr_scores": _table(ROWS, "middles in fractions", "scores", scale=255),
+    "rfdetr": _table(
+        PAIR, "middles in fractions", "logits", _is_rfdetr, person=1, scale=255, normalize=True
+    ),
 }

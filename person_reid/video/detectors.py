@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MOST_BOXES = 1000  # in a frame; COCO's detectors give 100 or 300
 LEAST_BOX = 2  # pixels of a side within the frame
+WHOLE = 0.95  # share of both sides of a frame, from which on a box covers it
 CUT = 0.01  # share of a tile's width; a box that is nearer to its side is cut off there
 ONE_PERSON = 0.5  # IoU of two tiles' boxes
 FoundBoxes = npt.NDArray[np.float32]  # (N, 4): left, top, right, bottom in pixels
@@ -103,7 +104,8 @@ class CheckedDetector:
 
     detector: the one to check. name: what to call it. least: the lowest score of a box that counts.
     tiles: see whole_and_tiles; 0 for the whole frame alone.
-    unusable, surplus: how many boxes were left out so far, since they are unusable or too many.
+    found, covering: how many usable boxes there were, and how many of them cover the frame.
+    unusable, surplus: how many boxes were left out, since they are unusable or too many.
     """
 
     def __init__(self, detector: Detector, name: str, least: float = 0.0, tiles: int = 0) -> None:
@@ -111,7 +113,7 @@ class CheckedDetector:
         self.name = name
         self.least = least
         self.tiles = tiles
-        self.unusable = self.surplus = 0
+        self.found = self.covering = self.unusable = self.surplus = 0
 
     def __call__(self, frame: Frame, /) -> tuple[FoundBoxes, BoxScores]:
         """Return the boxes (N, 4) and scores (N,) of a frame, the highest score first.
@@ -135,6 +137,10 @@ class CheckedDetector:
         usable = (sides >= LEAST_BOX).all(1) & (scores >= 0) & (scores <= 1)
         counts = ~(scores < self.least)  # also where there is no number
         self.unusable += int((counts & ~usable).sum())
+
+        self.found += int((usable & counts).sum())
+        covers = (sides >= WHOLE * np.array(size_of(frame))).all(1)
+        self.covering += int((usable & counts & covers).sum())
 
         places = np.flatnonzero(usable & counts)
         places = places[np.argsort(-scores[places], kind="stable")]
@@ -160,7 +166,7 @@ class CheckedDetector:
         return boxes, scores
 
     def left_out(self) -> str:
-        """Return how many boxes were left out so far, in words; "" for none."""
+        """Return, in words, what was strange since this was last asked; "" for nothing."""
         words = [
             (
                 self.unusable,
@@ -169,7 +175,14 @@ class CheckedDetector:
             (self.surplus, f"beyond the {MOST_BOXES} with the highest scores of a frame"),
         ]
         found = [f"{counted(count, 'box', 'boxes')} {which}" for count, which in words if count]
-        return f"{self.name}: left out {' and '.join(found)}" if found else ""
+        said = [f"left out {' and '.join(found)}"] if found else []
+        if self.covering > self.found / 2:
+            said.append(
+                f"{self.covering:,} of {self.found:,} boxes cover the whole frame. Is the form "
+                "another one? --detector_format"
+            )
+        self.found = self.covering = self.unusable = self.surplus = 0
+        return f"{self.name}: {'; '.join(said)}" if said else ""
 
 
 def whole_and_tiles(detector: Detector, tiles: int, frame: Frame) -> tuple[FoundBoxes, BoxScores]:

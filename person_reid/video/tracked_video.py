@@ -38,7 +38,7 @@ from person_reid.files import (
 )
 from person_reid.progress import progress
 from person_reid.retrieval.similarity import Features
-from person_reid.text import parse_json
+from person_reid.text import counted, parse_json
 from person_reid.video.detectors import BoxScores, CheckedDetector, FoundBoxes
 from person_reid.video.tracker import Tracker
 
@@ -53,7 +53,7 @@ class TrackedVideo:
     """The people that were found in a video.
 
     frames: how many were looked at. boxes, tracks: how many are in the track file. broken: the
-    frames that cannot be decoded. left_out: boxes that the tracker could not use, in words.
+    frames that cannot be decoded. left_out: what was strange about the boxes, in words.
     """
 
     frames: int
@@ -67,6 +67,8 @@ class TrackedVideo:
         remark_on_broken(place, self.broken)
         if self.left_out:
             log.warning("%s: %s.", place, self.left_out)
+        if not self.tracks:
+            log.warning("%s: nobody was tracked in its %s.", place, counted(self.frames, "frame"))
 
 
 def track_video(

@@ -48,6 +48,59 @@ def yolov8():
     return {"output0": values}
 
 
+def grid(columns):
+    """Middles and sides in pixels of boxes in all cells, in which hardly anything is seen."""
+    values = np.zeros((CELLS, columns))
+    cells = [(x, y, s) for s in (8, 16, 32) for y in range(0, SIDE, s) for x in range(0, SIDE, s)]
+    values[:, :4] = [[x + s / 2, y + s / 2, s, s] for x, y, s in cells]
+    return values
+
+
+def yolox_decoded():
+    """The box of yolox(), in pixels. 81 numbers follow it, and not the 80 scores of a YOLOv8."""
+    values = grid(5 + 80)
+    values[5, :7] = [24, 16, 16, 16, 1, SURE, 0.1]
+    values[6, :7] = [24, 16, 16, 15, 1, 0.2, 0.1]
+    values[7, :7] = [24, 16, 16, 16, 1, 0, SURE]
+    return {"output": values[None]}
+
+
+def yolov8_pose():
+    """A person and 17 points of the body, each with x, y, and whether it is seen."""
+    values = grid(5 + 17 * 3)
+    values[:, 5:] = np.tile([40, 30, 0.5], 17)
+    values[5, :5] = [24, 32, 16, 16, SURE]
+    values[6, :5] = [24, 32, 16, 15, 0.2]
+    return {"output0": values.T[None]}
+
+
+def corners(values):
+    half = values[:, 2:4] / 2
+    return np.hstack([values[:, :2] - half, values[:, :2] + half, values[:, 4:]])
+
+
+def deepstream():
+    values = grid(6)
+    values[5] = [24, 32, 16, 16, SURE, 0]
+    values[6] = [24, 32, 16, 15, 0.2, 0]
+    values[7] = [24, 32, 16, 16, SURE, 1]
+    return {"output": corners(values)[None]}
+
+
+def yolonas(top=16, height=16):
+    values = grid(4 + 2)
+    values[5] = [24, top, 16, height, SURE, 0]
+    values[6] = [24, top, 16, height - 1, 0.2, 0]
+    values[7] = [24, top, 16, height, 0, SURE]
+    values = corners(values)[None]
+    return {"boxes": values[..., :4], "scores": values[..., 4:]}
+
+
+def damoyolo():
+    found = yolonas(32, 32)
+    return {"output": found["scores"], "952": found["boxes"]}
+
+
 def yolov10():
     rows = [[16, 24, 32, 40, SURE, 0], [16, 24, 32, 40, SURE, 1], [0] * 6]
     return {"output0": np.array([rows])}
@@ -60,12 +113,43 @@ def rtdetr(classes=80, person=0):
     return {"logits": logits, "pred_boxes": np.array([[[0.375, 0.5, 0.25, 0.5]] * 3])}
 
 
+def rtdetr_ultralytics():
+    """Middles and sides in fractions, scores, classes."""
+    box = [0.375, 0.5, 0.25, 0.5]
+    return {"output0": np.array([[[*box, SURE, 0], [*box, SURE, 1], *[[*box, 0.01, 0]] * 5]])}
+
+
+def rtdetr_scores():
+    box = [0.375, 0.5, 0.25, 0.5]
+    return {
+        "output0": np.array([[[*box, SURE, 0.1, 0], [*box, 0, SURE, 0], *[[*box, 0, 0, 0]] * 6]])
+    }
+
+
 def rfdetr():
     found = rtdetr(91, 1)
     return {"dets": found["pred_boxes"], "labels": found["logits"]}
 
 
-FORMS = {each.__name__: each for each in (ssd, tensorflow, yolox, yolov8, yolov10, rtdetr, rfdetr)}
+FORMS = {
+    each.__name__: each
+    for each in (
+        ssd,
+        tensorflow,
+        yolox,
+        yolox_decoded,
+        yolov8,
+        yolov8_pose,
+        deepstream,
+        yolov10,
+        yolonas,
+        damoyolo,
+        rtdetr,
+        rtdetr_ultralytics,
+        rtdetr_scores,
+        rfdetr,
+    )
+}
 # Where the score of the person is: output, place, and its unit in values of a picture.
 SCORES = {
     "ssd": ("detections", (0, 0, 0, 2), 255),
@@ -77,12 +161,12 @@ SCORES = {
 }
 
 
-def write_detector(path, form, outputs=None, measured=False, shape=None, further=()):
+def write_detector(path, form, outputs=None, measured=False, shape=None, further=(), bytes=False):
     """Write an ONNX file.
 
     outputs: in place of the form's own. measured: the person's score is the mean of the first
     colour of the picture. shape: of the input; names stand for sides that are free. further: inputs
-    that the detector wants besides.
+    that the detector wants besides. bytes: it takes values from 0 to 255, and divides them by 255.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
@@ -99,14 +183,14 @@ def write_detector(path, form, outputs=None, measured=False, shape=None, further
         share = np.zeros(values.shape)
         if measured and name == SCORES[form][0]:
             _, place, unit = SCORES[form]
-            share[place] = 1 / unit
+            share[place] = 1 / (255 if bytes else unit)
             values = np.where(share > 0, 0, values)
         for part, array in (("share", share), ("rest", values)):
             constants.append(numpy_helper.from_array(array.astype(np.float32), f"{name}_{part}"))
         nodes.append(helper.make_node("Mul", ["mean", f"{name}_share"], [f"{name}_seen"]))
         nodes.append(helper.make_node("Add", [f"{name}_seen", f"{name}_rest"], [name]))
         shown.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, values.shape))
-    kind = TensorProto.UINT8 if last else TensorProto.FLOAT
+    kind = TensorProto.UINT8 if last or bytes else TensorProto.FLOAT
     taken = [helper.make_tensor_value_info("picture", kind, shape)]
     taken += [helper.make_tensor_value_info(name, TensorProto.INT64, [1, 2]) for name in further]
     graph = helper.make_graph(nodes, "tiny", taken, shown, constants)

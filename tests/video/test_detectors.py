@@ -14,10 +14,12 @@ from tests.support.tiny_detectors import (
     PERSON,
     SCORES,
     SURE,
+    rtdetr,
     tensorflow,
     write_detector,
     write_frozen_graph,
     write_openvino,
+    yolov8,
 )
 
 FRAME = np.full((64, 128, 3), (200, 100, 30), np.uint8)
@@ -66,6 +68,34 @@ def test_pictures_have_the_colours_and_values_of_the_form(form, first, tmp_path)
     assert form in SCORES
 
 
+@pytest.mark.parametrize("form", ["yolov8", "yolov8_pose"])
+def test_a_table_may_lie_on_its_side(form, tmp_path):
+    (name, values), *_ = FORMS[form]().items()
+    turned = {name: values.transpose(0, 2, 1)}
+    path = write_detector(tmp_path / "turned.onnx", form, turned)
+    if form == "yolov8":  # (1, 84, 4 + 2) may also be YOLOX's, with one class
+        with pytest.raises(UserError, match=r"may be .* yolox_decoded and yolov8. Say which"):
+            opened(path)
+    assert_finds_the_person(opened(path, detector_format=form))
+
+
+def test_a_file_that_takes_bytes_scales_them_itself(tmp_path):
+    path = write_detector(tmp_path / "bytes.onnx", "yolov8", measured=True, bytes=True)
+    _, scores = opened(path)(FRAME)
+    assert scores[:1] == pytest.approx([(200 + 114) / 2 / 255], abs=1e-2)
+
+
+def test_rfdetr_of_ones_own_classes_is_told_by_the_names_of_its_outputs(tmp_path, caplog):
+    caplog.set_level("INFO", "person_reid")
+    found = rtdetr(3, 1)
+    outputs = {"dets": found["pred_boxes"], "labels": found["logits"]}
+    assert_finds_the_person(opened(write_detector(tmp_path / "own.onnx", "rfdetr", outputs)))
+    assert "of the form rfdetr; class 1" in caplog.text
+    renamed = {"a_box": found["pred_boxes"], "b": found["logits"]}
+    path = write_detector(tmp_path / "renamed.onnx", "rfdetr", renamed)
+    assert_finds_the_person(opened(path, detector_format="rfdetr"))
+
+
 @pytest.mark.parametrize("form", ["yolov8", "ssd"])
 def test_openvino_reads_its_own_files(form, tmp_path):
     assert_finds_the_person(opened(write_openvino(tmp_path / "tiny.xml", form)))
@@ -96,6 +126,8 @@ def test_a_form_and_a_class_that_are_named_count(tmp_path, caplog):
     [
         ({"feature": np.zeros((1, 512))}, r"its outputs are feature \[1, 512\]"),
         ({"a": np.zeros((1, 9, 4)), "b": np.zeros((1, 8, 3))}, "its outputs are a"),
+        ({"output0": yolov8()["output0"] / 64}, "look like columns: middles in fractions; scores"),
+        ({"output0": yolov8()["output0"] - 1}, "columns: middles in pixels; logits"),
         ({**tensorflow(), "num_detections": np.zeros((1, 1))}, "its outputs are detection_boxes"),
     ],
 )
@@ -157,6 +189,15 @@ def test_boxes_beyond_the_most_of_a_frame_are_counted():
     _, kept = detector(FRAME)
     assert kept.tolist() == sorted(scores.astype(np.float32).tolist(), reverse=True)[:MOST_BOXES]
     assert "9,000 boxes beyond the 1000" in detector.left_out()
+
+
+def test_boxes_that_cover_the_frame_are_said_once():
+    whole = [1, 1, 127, 63]
+    for boxes, said in [([whole, PERSON, whole], True), ([whole, PERSON], False)]:
+        detector = given(boxes, [0.5] * len(boxes))
+        detector(FRAME)
+        assert ("2 of 3 boxes cover the whole frame" in detector.left_out()) == said
+        assert detector.left_out() == ""
 
 
 def test_nobody_is_no_fault():
