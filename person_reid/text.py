@@ -7,9 +7,12 @@ import os
 import re
 import shlex
 import sys
+import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from unicodedata import combining
 
 # Characters that a terminal would obey instead of showing: controls, those that turn the direction
 # of writing, and the halves that stand for bytes of a file name that are not UTF-8.
@@ -69,6 +72,23 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(str(name), known, n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def near_names(new: Iterable[str], known: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """Return each new name with one that differs from it in case, spaces, accents or width alone.
+
+    The other one is known, or also new.
+    """
+    new, alike = {*new} - {*known}, defaultdict(set)
+    for name in {*new, *known}:
+        alike[_bare(name)].add(name)
+    return [(name, other) for name in sorted(new) for other in sorted(alike[_bare(name)] - {name})]
+
+
+def _bare(name: str) -> str:
+    """Return a name without case, spaces and accents."""
+    letters = unicodedata.normalize("NFKD", name).casefold()
+    return "".join(each for each in letters if not each.isspace() and not combining(each)) or name
 
 
 def parse_json(text: str | bytes) -> Any:

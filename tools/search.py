@@ -97,7 +97,6 @@ from person_reid.gallery.metadata import (
     read_abouts,
 )
 from person_reid.gallery.moved_folder import MovedFolder
-from person_reid.gallery.naming import near_names
 from person_reid.gallery.normalized_gallery import NormalizedGallery
 from person_reid.gallery.reindexing import reindex_images
 from person_reid.gallery.score_histograms import Booleans, threshold_among
@@ -113,7 +112,7 @@ from person_reid.gallery.upkeep import (
 from person_reid.retrieval.clusters import Labels, Resembles, group_people, numbered_names
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import DIGITS, accepts
-from person_reid.text import as_command, counted, printable
+from person_reid.text import as_command, counted, near_names, printable
 
 MOST_FAULTS = 20  # damages that are printed
 FILTERS = ("identity", "camera", "track", "source", "after", "before")

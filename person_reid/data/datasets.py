@@ -47,8 +47,8 @@ class DataSet:
     read: a function from the download's folder to {split: [Picture]}, see readers.py; None if it
         has no identities.
     flags: the flags of prepare.py that it takes.
-    distractors: whether 0 and -1 mean distractors and junk. If not, identities are counted from 1
-        where there is a 0.
+    distractors: whether the identity 0 means distractors, as in Market-1501. If not, it is a
+        person, and identities are counted from 1 where there is a 0. -1 is always junk.
     published: split -> (identities, images, cameras). Distractors and junk count as images but not
         as identities; None stands for a number that is not published for that split.
     note: what its users need to know.
@@ -201,7 +201,6 @@ def _own(
         guess=False,
         read=read,
         flags=(*flags, "test_fraction", "seed"),
-        distractors=True,
     )
 
 
@@ -428,7 +427,8 @@ def register_dataset(name: str, read: Callable[..., PicturesBySplit], **about: A
     """Give a data set a name, which prepare.py --dataset then knows.
 
     read: folder of the download → {split: [Picture]}. about: other fields of DataSet, such as
-    `requires`, by whose files it is recognised, and `published`, its counts.
+    `requires`, by whose files it is recognised, `published`, its counts, and `distractors`, whether
+    0 is nobody.
     """
     about = {"name": name, "source": "", "licence": "", "guess": "requires" in about, **about}
     DATA_SETS.register(name, DataSet(read=read, **about))

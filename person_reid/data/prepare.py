@@ -13,8 +13,9 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ from person_reid.data.images.image_files import (
 from person_reid.data.own.words import Table, check_place, read_words, write_words
 from person_reid.data.readers import (
     GALLERY,
+    JUNK,
     MULTI_QUERY,
+    NOBODY,
     QUERY,
     TRAIN,
     VAL,
@@ -39,18 +42,26 @@ from person_reid.data.readers import (
     Source,
     described_nobody,
     group,
+    identities_of,
     is_nobody,
+    meant,
+    pictures_changed,
     pictures_of,
 )
 from person_reid.errors import UserError
 from person_reid.files import content_of, only_writer, write_text
 from person_reid.progress import progress
-from person_reid.text import parse_json
+from person_reid.text import did_you_mean, parse_json
 
 log = logging.getLogger(__name__)
 PREPARED_SPLITS = ("train", VAL, TRAIN, QUERY, GALLERY, MULTI_QUERY)
 OWN_FILE = re.compile(rf"({'|'.join(PREPARED_SPLITS)})/[^/\\:]+/[^/\\:]+")
 NUMBER = re.compile(r"[0-9]{1,9}")
+# Labels that keep their number, whatever the others are.
+FIXED: Mapping[str, Mapping[str, int]] = {
+    "identity": {JUNK: -1, NOBODY: 0}, "camera": {"0": 0}, "track": {}, "clothes": {},
+}  # fmt: skip
+SPLITS = (TRAIN, VAL, QUERY, GALLERY, MULTI_QUERY)  # that a reader may return
 LONGEST_FILE_NAME = 180  # bytes kept of a name; file systems allow 255
 
 
@@ -70,8 +81,8 @@ def lay_out(
     """
     data_dir, save_dir = Path(data_dir), Path(save_dir)
     splits = read_splits(data_set, data_dir)
-    plan = plan_of(splits, data_set, data_dir)
-    words = {**read_words(data_dir).table, **words_of(splits, data_set.distractors)}
+    plan = plan_of(splits, data_dir)
+    words = {**read_words(data_dir).table, **words_of(splits)}
     _check_apart(plan, data_dir, save_dir)
     check_place(save_dir)
     origin = {"source": _relative(data_dir, save_dir), "data_set": data_set.name}
@@ -105,28 +116,41 @@ def lay_out(
 def read_splits(data_set: DataSet, data_dir: str | Path) -> PicturesBySplit:
     """Return the pictures of a download by split, without junk and distractors where nobody is.
 
-    Raises UserError as people_only does.
+    Identities and cameras are those of meant(). Raises UserError for a split of another name, and
+    as people_only does.
     """
     assert data_set.read, "a data set without identities is not laid out"
-    splits = dict(data_set.read(Path(data_dir)))
-    if not data_set.distractors:
-        return splits
-    val = {VAL: splits.pop(VAL)} if VAL in splits else {}
-    return {**people_only(splits, data_dir), **val}
+    read = data_set.read(Path(data_dir))
+    if unknown := sorted(read.keys() - SPLITS):
+        raise UserError(
+            f"{data_set.name}: its reader returns a split {unknown[0]!r}; expected "
+            f"{', '.join(SPLITS)}.{did_you_mean(unknown[0], SPLITS)}"
+        )
+    splits = pictures_changed(read, partial(meant, zero_is_nobody=data_set.distractors))
+    if not data_set.published and any(re.fullmatch("0+", who) for who in identities_of(splits)):
+        log.warning(
+            "%s: identity 0 is a person, so people are numbered from 1 here. If 0 means "
+            "distractors, call them %s.",
+            data_dir,
+            NOBODY,
+        )
+    return people_only(splits, data_dir)
 
 
-def plan_of(
-    pictures: PicturesBySplit, data_set: DataSet, data_dir: str | Path
-) -> dict[str, Source]:
+def plan_of(pictures: PicturesBySplit, data_dir: str | Path) -> dict[str, Source]:
     """Return {`<split>/<identity>/<image>`: source} for the pictures of a download.
 
     val is what the data set lists for it or else, of each identity of train_all, the first image by
     name; train is the rest. An identity with nothing left for train has its images in both, so that
-    all three have the same classes. A download without training images has none of the three.
+    all three have the same classes. People in val alone stay there. A download without training
+    images has neither train nor train_all.
     """
     read = dict(pictures)
-    listed = {picture.source for picture in read.pop(VAL, ())}
-    splits = file_names(read, data_set.distractors)
+    trained = identities_of({TRAIN: read.get(TRAIN, [])})
+    listed = {picture.source for picture in read.get(VAL, ())}
+    if VAL in read:
+        read[VAL] = [picture for picture in read[VAL] if picture.identity not in trained]
+    splits = file_names(read)
     _check_test(splits, data_dir)
     plan = {
         f"{split}/{target}": source
@@ -135,7 +159,8 @@ def plan_of(
     }
     by_identity = group(sorted(splits.get(TRAIN, ())), lambda target: target.partition("/")[0])
     for targets in by_identity.values():
-        chosen = [target for target in targets if splits[TRAIN][target] in listed] or targets[:1]
+        first = [] if listed else targets[:1]
+        chosen = [target for target in targets if splits[TRAIN][target] in listed] or first
         rest = [target for target in targets if target not in chosen] or targets
         plan.update({f"{VAL}/{target}": splits[TRAIN][target] for target in chosen})
         plan.update({f"train/{target}": splits[TRAIN][target] for target in rest})
@@ -148,13 +173,13 @@ def people_only(splits: PicturesBySplit, data_dir: str | Path) -> PicturesBySpli
     The log counts them. Raises UserError if nothing is left.
     """
     kept = dict(splits)
-    for split in (TRAIN, QUERY):
+    for split in (TRAIN, VAL, QUERY):
         nobody = [picture for picture in splits.get(split, ()) if is_nobody(picture.identity)]
         if nobody:
             log.warning("%s: left out of %s: %s.", data_dir, split, described_nobody(nobody))
             kept[split] = [picture for picture in splits[split] if not is_nobody(picture.identity)]
     if not any(kept.values()):
-        raise UserError(f"{data_dir}: it holds no people, only junk (-1) and distractors (0).")
+        raise UserError(f"{data_dir}: it holds no people, only junk (-1) and distractors.")
     return {split: found for split, found in kept.items() if found or not splits[split]}
 
 
@@ -173,43 +198,33 @@ def _check_test(splits: Mapping[str, object], data_dir: str | Path) -> None:
     log.warning("%s. Add the %s images, and run this again.", problem, lacking)
 
 
-def file_names(splits: PicturesBySplit, distractors: bool = True) -> dict[str, dict[str, Source]]:
+def file_names(splits: PicturesBySplit) -> dict[str, dict[str, Source]]:
     """Return {split: {`<identity>/<image>`: source}} for {split: [Picture]}.
 
     A name that already begins with its identity (four digits or more) and camera is kept; others
     get both as a prefix. So it is with t<track> and o<clothes>, which follow the camera if they are
-    known: 0002_c1t7o3_….jpg. Whatever is not a number is numbered in alphabetical order. An image
+    known: 0002_c1t7o3_….jpg. Whatever is not a number is numbered in alphabetical order, NOBODY by
+    0 and JUNK by -1; if somebody is called 0, every other identity is raised by one. An image
     without a camera gets a camera number of its own, the same in every split.
-
-    distractors: whether the identities 0 and -1 mean distractors and junk. If they do not, and
-        there is a 0, every identity is raised by one.
     """
     pictures = pictures_of(splits)
-    numbers = _numbers_of(pictures, distractors)
+    numbers = _numbers_of(pictures)
     views: dict[str | Source, int] = dict(numbers["camera"].items())
     alone = {each.source for each in pictures if not each.camera and isinstance(each.source, Path)}
     views.update(zip(sorted(alone), count(max(views.values(), default=0) + 1)))
     return {split: _place_all(found, numbers, views) for split, found in splits.items()}
 
 
-def words_of(splits: PicturesBySplit, distractors: bool = True) -> Table:
-    """Return {kind: {number: word}} of the words that file_names numbers; see its arguments."""
-    pictures = pictures_of({split: found for split, found in splits.items() if split != VAL})
-    meant = _meant(distractors)
+def words_of(splits: PicturesBySplit) -> Table:
+    """Return {kind: {number: word}} of the words that file_names numbers."""
     return {
-        kind: {number: word for word, number in numbers.items() if word not in meant[kind]}
-        for kind, numbers in _numbers_of(pictures, distractors).items()
-        if not all(word in meant[kind] or NUMBER.fullmatch(word) for word in numbers)
+        kind: {number: word for word, number in numbers.items() if word not in FIXED[kind]}
+        for kind, numbers in _numbers_of(pictures_of(splits)).items()
+        if not all(word in FIXED[kind] or NUMBER.fullmatch(word) for word in numbers)
     }
 
 
-def _meant(distractors: bool) -> dict[str, tuple[str, ...]]:
-    """Return, for each kind of label, those that keep their number even among words."""
-    nobody = ("-1", "0") if distractors else ()
-    return {"identity": nobody, "camera": ("0",), "track": (), "clothes": ()}
-
-
-def _numbers_of(pictures: Sequence[Picture], distractors: bool) -> dict[str, dict[str, int]]:
+def _numbers_of(pictures: Sequence[Picture]) -> dict[str, dict[str, int]]:
     """Return {kind: {label: number}} of all that the name of an image says in numbers."""
     labels = {
         "identity": {picture.identity for picture in pictures},
@@ -217,24 +232,17 @@ def _numbers_of(pictures: Sequence[Picture], distractors: bool) -> dict[str, dic
         "track": {picture.track for picture in pictures if picture.track},
         "clothes": {picture.clothes for picture in pictures if picture.clothes},
     }
-    meant = _meant(distractors)
-    return {kind: _numbers(found, meant[kind]) for kind, found in labels.items()}
+    return {kind: _numbers(found, FIXED[kind]) for kind, found in labels.items()}
 
 
-def _numbers(labels: set[str], meant: Collection[str]) -> dict[str, int]:
-    """Return {label: number}.
-
-    The labels in `meant` always keep their number, even if other labels are not numbers or a 0
-    shifts them.
-    """
-    texts = sorted(labels)
-    numbers = {text: int(text) for text in texts if text in meant or NUMBER.fullmatch(text)}
-    if len(numbers) < len(texts):
-        fixed = {text: number for text, number in numbers.items() if str(number) in meant}
-        rest = [text for text in texts if text not in fixed]
-        return fixed | {text: number for number, text in enumerate(rest, 1)}
-    shift = 1 if 0 in numbers.values() and "0" not in meant else 0
-    return {text: number + shift for text, number in numbers.items()}
+def _numbers(labels: set[str], fixed: Mapping[str, int]) -> dict[str, int]:
+    """Return {label: number}; those in `fixed` have theirs, whatever the others are."""
+    rest = sorted(labels - fixed.keys())
+    known = {label: number for label, number in fixed.items() if label in labels}
+    if not all(map(NUMBER.fullmatch, rest)):
+        return known | {label: number for number, label in enumerate(rest, 1)}
+    shift = 0 in map(int, rest)
+    return known | {label: int(label) + shift for label in rest}
 
 
 def _place_all(

@@ -6,6 +6,7 @@ Readers never write.
 """
 
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +29,9 @@ GALLERY = "gallery"
 MULTI_QUERY = "multi-query"
 UNLABELLED = "unlabelled"  # of data sets without identities
 OPTIONAL = (MULTI_QUERY,)  # splits that a download may lack
-IF_PERSON = "If 0 is a person, number the people from 1"
+JUNK = "-1"  # the identity of a poorly cropped box, which is neither right nor wrong
+NOBODY = "unknown"  # the identity of distractors, who are wrong answers for everybody
+UNKNOWN = ("", "unknown", "nan")  # identities and cameras that are not known, in any case
 
 
 class Archived(Protocol):
@@ -78,11 +81,38 @@ def pictures_of(splits: PicturesBySplit) -> list[Picture]:
     return [picture for found in splits.values() for picture in found]
 
 
+def identities_of(splits: PicturesBySplit) -> set[str]:
+    """Return the identities of all splits."""
+    return {picture.identity for picture in pictures_of(splits)}
+
+
 def pictures_changed(
     splits: PicturesBySplit, change: Callable[[Picture], Picture]
 ) -> PicturesBySplit:
     """Return the splits with change(picture) in the place of each picture."""
     return {split: [change(picture) for picture in found] for split, found in splits.items()}
+
+
+def meant(picture: Picture, zero_is_nobody: bool = False) -> Picture:
+    """Return a picture with its identity and camera as every data set means them.
+
+    The identity -1 is JUNK. An identity that is empty, `unknown` or `nan` is NOBODY; so is 0 where
+    a data set numbers like Market-1501 (zero_is_nobody). Otherwise 0 is a person. A camera that is
+    empty, `unknown`, `nan` or -1 is None. Words are compared in Unicode's composed form (NFC), and
+    without spaces around them.
+    """
+    who, camera = _word(picture.identity), _word(picture.camera or "")
+    if who.casefold() in UNKNOWN or (zero_is_nobody and re.fullmatch("0+", who)):
+        who = NOBODY
+    known = camera.casefold() not in (*UNKNOWN, "-1")
+    track, clothes = (label and _word(label) for label in (picture.track, picture.clothes))
+    return replace(
+        picture, identity=who, camera=camera if known else None, track=track, clothes=clothes
+    )
+
+
+def _word(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def by_name(data_dir: Path, folders: Mapping[str, Names], pattern: str) -> PicturesBySplit:
@@ -139,11 +169,11 @@ def search_path(expression: re.Pattern[str], path: Path) -> re.Match[str] | None
 def with_distractors(
     data_dir: Path, read: Callable[[Path], PicturesBySplit], folders: Names
 ) -> PicturesBySplit:
-    """Add the images of `folders` as distractors (identity 0) to the gallery of another reader."""
+    """Add the images of `folders` as distractors to the gallery of another reader."""
     splits = read(data_dir)
     for path in _images_of(data_dir, GALLERY, folders):
         camera = re.search(r"_c(\d+)", path.name)
-        splits[GALLERY].append(Picture(path, "0", camera[1] if camera else None))
+        splits[GALLERY].append(Picture(path, NOBODY, camera[1] if camera else None))
     return splits
 
 
@@ -319,16 +349,16 @@ def all_there(splits: PicturesBySplit, data_dir: Path) -> PicturesBySplit:
 
 
 def is_nobody(identity: str) -> bool:
-    """Return whether an identity means junk (-1) or distractors (0), as Market-1501 writes them."""
-    return re.fullmatch(r"-1|0+", identity) is not None
+    """Return whether an identity, as meant() returns it, is junk or a distractor."""
+    return identity in (JUNK, NOBODY)
 
 
 def described_nobody(pictures: Iterable[Picture]) -> str:
-    """Return in words how many pictures are junk and distractors, with advice for a person 0."""
-    counts = Counter("-1" if picture.identity == "-1" else "0" for picture in pictures)
-    meanings = {"-1": "junk", "0": f"distractors. {IF_PERSON}"}
-    return ", and ".join(
-        f"{counted(counts[who], 'image')} of identity {who}, which means {meaning}"
+    """Return in words how many pictures are junk and distractors."""
+    counts = Counter(picture.identity for picture in pictures)
+    meanings = {JUNK: "junk (-1)", NOBODY: "nobody who is known (distractors)"}
+    return " and ".join(
+        f"{counted(counts[who], 'image')} of {meaning}"
         for who, meaning in meanings.items()
         if counts[who]
     )

@@ -1,17 +1,21 @@
 """Describe a layout on the disk: what is in each split, beside what was published."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
-from person_reid.data.datasets import DataSet
+from person_reid.data.datasets import DATA_SETS, DataSet
 from person_reid.data.file_names import MARKS
 from person_reid.data.layout import DISTRACTOR, JUNK, Split, read_split, read_unlabelled, some_of
 from person_reid.data.own.words import FILE, read_words
 from person_reid.data.prepare import PREPARED_SPLITS, read_record
-from person_reid.data.readers import IF_PERSON, OPTIONAL, TRAIN, UNLABELLED
-from person_reid.text import as_command, quoted
+from person_reid.data.readers import GALLERY, OPTIONAL, QUERY, TRAIN, UNLABELLED
+from person_reid.text import as_command, counted, quoted
+
+log = logging.getLogger(__name__)
 
 SplitCounts = tuple[int | None, int | None, int | None]  # identities, images, cameras
 
@@ -32,10 +36,8 @@ def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
         if not people.all():
             junk = (split.labels == JUNK).sum()
             distractors = (~people).sum() - junk
-            remedy = f" {IF_PERSON}." if distractors and not data_set.guess else ""
             notes.append(
                 f"{name} includes {distractors:,} distractors (0000) and {junk:,} junk boxes (-1)."
-                f"{remedy}"
             )
         notes += _warning(found, data_set, name)
     lacking = [name for name in OPTIONAL if name in data_set.published.keys() - splits]
@@ -52,12 +54,54 @@ def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
         notes.append(
             f"Identities with a single image, which is in train and in val: {len(both):,}."
         )
+    notes += _in_both(splits) if not data_set.published else []
     if TRAIN in splits and len(splits[TRAIN].classes) == 1:
         notes.append(f"{TRAIN} holds a single identity; a network needs two to learn from.")
     if table := read_words(save_dir).table:
         notes.append(f"{FILE} says which number stands for which word: {', '.join(table)}.")
     notes += [data_set.note] if data_set.note else []
     return [*lines, *notes, *_strangers(save_dir, splits)]
+
+
+def _in_both(splits: Mapping[str, Split]) -> list[str]:
+    """Return a line if people to test on are also trained on."""
+    tested = [splits[name].labels for name in (QUERY, GALLERY) if name in splits]
+    people = np.setdiff1d(np.concatenate([np.zeros(0, int), *tested]), (JUNK, DISTRACTOR))
+    both = np.intersect1d(people, splits[TRAIN].labels) if TRAIN in splits else []
+    if not len(both):
+        return []
+    return [
+        f"Of {counted(len(people), 'identity', 'identities')} to test on, {len(both):,} are also "
+        f"in {TRAIN}. If they are the same people, the test is too easy."
+    ]
+
+
+def remark_twins(splits: Sequence[tuple[Path, Split]]) -> None:
+    """Tell the log which people two data sets to train on probably share.
+
+    They have the same word in names.csv, or their data sets are two versions of one.
+
+    splits: see read_training_splits.
+    """
+    published = {_version(known.name) for known in DATA_SETS.values() if known.published}
+    for one, other in combinations([folder.parent for folder, _ in splits], 2):
+        kinds = [_version(read_record(root).get("data_set", "")) for root in (one, other)]
+        words = [set(read_words(root).table.get("identity", {}).values()) for root in (one, other)]
+        said = ", ".join(sorted(words[0] & words[1])[:5])
+        if kinds[0] == kinds[1] in published:
+            said = f"all of {kinds[0]}"
+        if said:
+            log.warning(
+                "%s and %s: the same people, by their names, count as different ones: %s.",
+                one,
+                other,
+                said,
+            )
+
+
+def _version(name: str) -> str:
+    """Return the name of a data set without its version or protocol, such as CUHK03."""
+    return name.partition(" (")[0]
 
 
 def _tracklets(splits: Mapping[str, Split]) -> list[str]:

@@ -4,9 +4,8 @@ numbers = number_people(tracks, people, said, index.values("identity"))
 names = name_people(people, [known_name(track, None) for track in tracks])
 """
 
-import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from itertools import count
 
 import numpy as np
@@ -39,23 +38,6 @@ def photographed_people(
                 names.append(name)
                 rows.append(feature[None])
     return track_features(np.concatenate(rows), names)
-
-
-def near_names(names: Iterable[str], known: Iterable[str]) -> list[tuple[str, str]]:
-    """Return each new name with one that differs from it in case, spaces, accents or width alone.
-
-    The other one is known, or also new.
-    """
-    new, alike = {*names} - {*known}, defaultdict(set)
-    for name in {*new, *known}:
-        alike[_bare(name)].add(name)
-    return [(name, other) for name in sorted(new) for other in sorted(alike[_bare(name)] - {name})]
-
-
-def _bare(name: str) -> str:
-    """Return a name without case, spaces, punctuation and accents."""
-    letters = unicodedata.normalize("NFKD", name).casefold()
-    return "".join(each for each in letters if each.isalnum()) or name
 
 
 def number_people(

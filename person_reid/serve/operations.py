@@ -22,7 +22,6 @@ from person_reid.gallery.forgotten import not_forgotten
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.identification import identify as identify_people
 from person_reid.gallery.metadata import About, Filter, Found, stored_facts
-from person_reid.gallery.naming import near_names
 from person_reid.gallery.track_records import recorded_tracks
 from person_reid.retrieval.thresholds import judged
 from person_reid.serve.operation_calls import (
@@ -46,6 +45,7 @@ from person_reid.serve.track_operations import (
     record_links,
 )
 from person_reid.serve.uploads import SOURCE, store, upload_path
+from person_reid.text import near_names
 
 LAST_EVENT = "Last-Event-ID"  # the header of a client that was cut off
 

@@ -23,6 +23,7 @@ from person_reid.data.images.augment import Augment
 from person_reid.data.images.bank import BatchSource, load_bank
 from person_reid.data.images.image_files import Limits
 from person_reid.data.layout import join_splits, read_training_splits, read_unlabelled
+from person_reid.data.summary import remark_twins
 from person_reid.errors import UserError
 from person_reid.losses.plan import LossPlan, learns, loss_plan
 from person_reid.models.convolution_scale import balance
@@ -242,7 +243,9 @@ def describe_training(config: TrainConfig) -> str:
     folder = config.roots[0] / config.split
     classes = PUBLISHED_CLASSES
     if laid_out := folder.is_dir():
-        classes = len(join_splits(read_training_splits(config.roots, config.split)).classes)
+        splits = read_training_splits(config.roots, config.split)
+        remark_twins(splits)
+        classes = len(join_splits(splits).classes)
     with torch.device("meta"):
         network = build_network(config, classes, "none")
     note = "" if laid_out else f" (Market-1501's: {config.data_dir} is not laid out)"

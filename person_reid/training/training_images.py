@@ -17,6 +17,7 @@ from person_reid.data.images.augment import Augment, normalise, scale
 from person_reid.data.images.bank import BatchSource, fingerprint, load_bank
 from person_reid.data.layout import Split, join_splits, read_split
 from person_reid.data.samplers import SAMPLERS, BatchSampler, MakeSampler, expected_pairs
+from person_reid.data.summary import remark_twins
 from person_reid.distributed import World
 from person_reid.errors import UserError
 from person_reid.losses.plan import pair_losses
@@ -158,6 +159,8 @@ class TrainingImages(Batches):
     ) -> None:
         super().__init__(options, device, world, seed)
         self.splits, self.split = splits, join_splits(splits)
+        if self.world.leads:
+            remark_twins(splits)
         self.num_classes = len(self.split.classes)
         self.fingerprint = fingerprint(self.split.paths, times=False)
         self.sampler = self._sampler(sampler)

@@ -355,6 +355,17 @@ prepare.lay_out(DATA_SETS["market"], Path(sys.argv[1]), Path(sys.argv[2]))
     assert all((out / name).read_bytes() == (fresh / name).read_bytes() for name in names(fresh))
 
 
+def test_people_in_training_and_test_are_said(tmp_path):
+    for name in [f"train/{who}" for who in (1, 2)] + [f"test/{who}" for who in (1, 2, 3)]:
+        for camera in (1, 2):
+            write_image(tmp_path / f"{name}_c{camera}.jpg")
+    pattern = r"(?P<id>\d+)_c(?P<camera>\d)"
+    data_set = with_flags(DATA_SETS["folder"], {"pattern": pattern})
+    lay_out(data_set, tmp_path, tmp_path / "out")
+    said = "Of 3 identities to test on, 2 are also in train_all."
+    assert said in " ".join(describe_layout(data_set, tmp_path / "out"))
+
+
 def test_counts_stand_beside_those_published(download, tmp_path):
     lay_out(MARKET, download, tmp_path / "out")
     report = [" ".join(line.split()) for line in describe_layout(MARKET, tmp_path / "out")]
@@ -369,7 +380,7 @@ def test_counts_stand_beside_those_published(download, tmp_path):
 
 
 def test_real_people_are_planned_as_their_names_say(real_people, tmp_path):
-    plan = plan_of(read_splits(MARKET, real_people), MARKET, real_people)
+    plan = plan_of(read_splits(MARKET, real_people), real_people)
     found = {
         split: {target.split("/")[1] for target in plan if target.startswith(f"{split}/")}
         for split in laying.PREPARED_SPLITS

@@ -1,5 +1,6 @@
 """Several data sets and every augmentation, from the flags of train.py to the trained network."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import yaml
 from PIL import Image
 
 import train
+from person_reid.data.summary import remark_twins
 from tests.support import runs
 from tests.support.flags import SMALLEST
 
@@ -58,6 +60,25 @@ def test_a_network_learns_the_people_of_both(roots, sampler, capsys):
 def test_a_dry_run_counts_the_people_of_both(roots, capsys):
     train.main([*roots, *SMALL, "--dry_run"])
     assert "7 identities" in capsys.readouterr().out
+
+
+def test_people_whom_two_data_sets_share_are_named(here, caplog):
+    splits = []
+    for day, people in (("monday", "abc"), ("tuesday", "bcd")):
+        splits.append((here / day / "train_all", None))
+        lines = [f"identity,{number},{name}" for number, name in enumerate(people, 1)]
+        (here / day).mkdir()
+        (here / day / "names.csv").write_text("\n".join(["kind,number,name", *lines]))
+    for kind in ("labeled", "detected"):
+        splits.append((here / kind / "train_all", None))
+        (here / kind).mkdir()
+        record = {"source": "..", "data_set": f"CUHK03 ({kind}, new protocol)", "files": []}
+        (here / kind / ".prepared.json").write_text(json.dumps(record))
+    remark_twins(splits)
+    days, cuhk03 = caplog.messages
+    assert "monday and " in days
+    assert "count as different ones: b, c." in days
+    assert cuhk03.endswith("count as different ones: all of CUHK03.")
 
 
 def test_each_data_set_keeps_its_own_cache(roots, tmp_path):

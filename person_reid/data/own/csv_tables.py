@@ -36,12 +36,14 @@ def read_table(
     optional: Sequence[str] = (),
     may_be_empty: bool = False,
     others: bool = False,
+    gaps: bool = True,
 ) -> list[tuple[int, dict[str, str]]]:
     """Return (number, {column: value}) of each line below the first.
 
     needed, optional: columns to return; an optional one that the file lacks is not in the result.
     may_be_empty: whether a file without lines below the first is right. others: also return all
-    other columns that have a name.
+    other columns that have a name. gaps: whether words such as NA are empty cells; not so in a
+    table of ours, where they are names.
 
     Empty lines are left out. Names of columns match without regard to case and blanks. A whole
     number that pandas wrote with a point, because its column has gaps, loses the point: 3.0 is 3.
@@ -69,7 +71,7 @@ def read_table(
     # Cells may lack at the end of a line.
     full = ((line, cells + [""] * (len(names) - len(cells))) for line, cells in rows)
     return [
-        (line, {name: _value(file, line, name, cells[at]) for name, at in places.items()})
+        (line, {name: _value(file, line, name, cells[at], gaps) for name, at in places.items()})
         for line, cells in full
     ]
 
@@ -154,11 +156,11 @@ def _check_cells(file: Path, names: Sequence[str], rows: Sequence[TableRow]) -> 
                 )
 
 
-def _value(file: Path, line: int, name: str, text: str) -> str:
+def _value(file: Path, line: int, name: str, text: str, gaps: bool) -> str:
     """Return what a cell says: nothing for a gap; a whole number without a point."""
     if name == "path":
         return text
-    if text in GAPS:
+    if gaps and text in GAPS:
         return ""
     if name not in NUMBERED_COLUMNS:
         return text

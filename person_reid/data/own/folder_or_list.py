@@ -2,20 +2,22 @@
 
 import logging
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from person_reid.config.option import OptionError, listed
 from person_reid.data.images.image_files import is_image
 from person_reid.data.layout import some_of
 from person_reid.data.own.csv_tables import read_table
-from person_reid.data.own.labels import UNKNOWN_WORD, checked_pictures
+from person_reid.data.own.labels import checked_pictures
 from person_reid.data.readers import (
     GALLERY,
     MULTI_QUERY,
     QUERY,
     TRAIN,
+    VAL,
     Picture,
     PicturesBySplit,
     all_there,
@@ -33,9 +35,9 @@ log = logging.getLogger(__name__)
 
 # The folder names that your own data set may use.
 SPLIT_NAMES = {
-    "train": TRAIN, "val": TRAIN, "bounding_box_train": TRAIN, "query": QUERY,
-    "gallery": GALLERY, "test": GALLERY, "bounding_box_test": GALLERY,
-    "multi-query": MULTI_QUERY, "gt_bbox": MULTI_QUERY,
+    "train": TRAIN, "bounding_box_train": TRAIN, "val": VAL, "query": QUERY, "gallery": GALLERY,
+    "test": GALLERY, "multi-query": MULTI_QUERY, "valid": VAL, "validation": VAL, "dev": VAL,
+    "bounding_box_test": GALLERY, "gt_bbox": MULTI_QUERY,
 }  # fmt: skip
 
 
@@ -159,9 +161,9 @@ def own_csv(
                 f"{csv}, line {line}: expected a path and a split of {', '.join(SPLIT_NAMES)}; "
                 f"found {', '.join(f'{name} {value!r}' for name, value in row.items())}."
             )
-        who, path = row["identity"] or UNKNOWN_WORD, _listed(data_dir, row["path"])
+        path = _listed(data_dir, row["path"])
         camera, clothes = (row.get(name) or None for name in ("camera", "clothes"))
-        splits[split].append(Picture(path, who, camera, clothes=clothes))
+        splits[split].append(Picture(path, row["identity"], camera, clothes=clothes))
     splits = checked_pictures(all_there(splits, data_dir), csv)
     if is_split:
         _refuse_drawing(f"{csv} has a column split", test_fraction, seed)
@@ -172,15 +174,18 @@ def own_csv(
 def _listed(data_dir: Path, path: str) -> Path:
     """Return where a listed image is.
 
-    An absolute path may be from before its folder moved. If it is gone, its end is looked for below
-    data_dir: the name with one folder or more, because crops of two videos have the same names.
+    The list may be of another system, with backslashes, or with accents as one character (NFC) or
+    two (NFD). An absolute path may be from before its folder moved: its end is looked for below
+    data_dir, the name with one folder or more, because crops of two videos have the same names.
     """
-    place = data_dir / path
-    if place.is_file() or not Path(path).is_absolute():
-        return place
-    parts = place.parts[1:]
-    ends = (data_dir.joinpath(*parts[first:]) for first in range(len(parts) - 1))
-    return next((end for end in ends if end.is_file()), place)
+    if (data_dir / path).is_file():
+        return data_dir / path
+    written = PureWindowsPath(path)  # which takes both slashes
+    parts = written.relative_to(written.anchor).parts
+    ends = ["/".join(parts[first:]) for first in range(len(parts) - 1 if written.anchor else 1)]
+    forms = [unicodedata.normalize(form, end) for form in ("NFC", "NFD") for end in ends]
+    places = (data_dir / each for each in (*ends, *forms))
+    return next((place for place in places if place.is_file()), data_dir / path)
 
 
 def draw_split(

@@ -2,7 +2,6 @@
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,38 +9,39 @@ from pathlib import Path
 from person_reid.data.images.image_files import SUFFIXES, is_readable
 from person_reid.data.layout import some_of
 from person_reid.data.readers import (
-    GALLERY,
-    QUERY,
+    NOBODY,
     TRAIN,
+    VAL,
     Picture,
     PicturesBySplit,
     Source,
     group,
+    is_nobody,
+    meant,
     pictures_changed,
     pictures_of,
 )
 from person_reid.errors import UserError
 from person_reid.progress import progress
-from person_reid.text import counted
+from person_reid.text import counted, near_names
 
 log = logging.getLogger(__name__)
-UNKNOWN_WORD = "unknown"  # an identity or a camera
 
 
 def checked_pictures(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
     """Return pictures of readable files, each of one identity, camera and split.
 
-    Numbers are spelled alike. An image whose identity is empty or called unknown, as in animal data
-    sets, is a distractor; a camera that is empty, unknown or -1 is not known. The log counts both.
-    Raises UserError as once does, and for files that are not images.
+    Labels are those of meant() and spelled_alike(); the log counts unknown identities and cameras,
+    and names people whose names look alike. See validated() for val. Raises UserError as once does,
+    and for files that are not images.
 
     source: the folder or list, for messages.
     """
-    splits = numbered_from_one(pictures_changed(splits, _known), source)
+    splits = pictures_changed(splits, meant)
     pictures = pictures_of(splits)
-    if count := sum(picture.identity == UNKNOWN_WORD for picture in pictures):
+    if count := sum(picture.identity == NOBODY for picture in pictures):
         unknown = counted(count, "image")
-        log.warning("%s: %s without a known identity, taken for distractors (0).", source, unknown)
+        log.warning("%s: %s without a known identity, taken for distractors.", source, unknown)
     if without := sum(picture.camera is None for picture in pictures):
         log.log(
             logging.WARNING if without < len(pictures) else logging.INFO,
@@ -52,59 +52,35 @@ def checked_pictures(splits: PicturesBySplit, source: str | Path) -> PicturesByS
             len(pictures),
         )
     _check_readable(pictures, source)
-
-    def numbered(picture: Picture) -> Picture:
-        return replace(picture, identity="0") if picture.identity == UNKNOWN_WORD else picture
-
-    return once(spelled_alike(pictures_changed(splits, numbered)), source)
-
-
-def _known(picture: Picture) -> Picture:
-    """Return a picture with UNKNOWN_WORD for an unknown identity and None for an unknown camera."""
-    who, camera = (label or UNKNOWN_WORD for label in (picture.identity, picture.camera))
-    return replace(
-        picture,
-        identity=UNKNOWN_WORD if who.casefold() == UNKNOWN_WORD else who,
-        camera=None if camera.casefold() in (UNKNOWN_WORD, "-1") else camera,
-    )
+    people = {picture.identity for picture in pictures if not is_nobody(picture.identity)}
+    cameras = {picture.camera for picture in pictures if picture.camera}
+    if pairs := [*near_names(people), *near_names(cameras)]:
+        log.warning(
+            "%s: kept apart, although they look alike: %s. Write them alike if they are the same.",
+            source,
+            ", ".join(sorted({" and ".join(sorted(pair)) for pair in pairs})[:5]),
+        )
+    return once(validated(spelled_alike(splits), source), source)
 
 
-def numbered_from_one(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
-    """Return the splits with every identity raised by one if 0 is a person and not distractors.
+def validated(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
+    """Return the splits with the images of val also in TRAIN, which is train and val together.
 
-    It is a person if identities are counted from 0 without a gap, several cameras see it, and it
-    has less than twice as many images as any other. Distractors are many; where there is junk (-1),
-    or an identity that is not a number, 0 means them, and also where the gallery has it and queries
-    do not. An image without a camera counts as one from a camera of its own.
+    People who are in val alone are not trained on; the log names them.
     """
-    images = Counter(each.identity for each in pictures_of(splits) if each.identity != UNKNOWN_WORD)
-    counts = {int(name): count for name, count in images.items() if re.fullmatch("[0-9]+", name)}
-    consecutive = sorted(counts) == list(range(len(images))) and len(images) > 1
-    if not consecutive or counts[0] >= 2 * max(counts[number] for number in counts if number):
-        return splits
-    of_zero = {
-        split: [picture for picture in found if re.fullmatch("0+", picture.identity)]
-        for split, found in splits.items()
-    }
-    zeros = pictures_of(of_zero)
-    views = {picture.view for picture in zeros}
-    if len(views) < 2 or (QUERY in splits and zeros == of_zero.get(GALLERY)):
-        return splits
-    by_cameras = all(picture.camera for picture in zeros)
-    log.warning(
-        "%s: identity 0 is taken for a person: it is one of %s from 0 to %d, and %s it. "
-        "They are numbered from 1 here. If 0 means distractors, call them unknown.",
-        source,
-        counted(len(counts), "identity", "identities"),
-        max(counts),
-        f"{len(views)} cameras see" if by_cameras else f"{len(zeros)} images show",
-    )
-
-    def raised(picture: Picture) -> Picture:
-        who = picture.identity
-        return replace(picture, identity=who if who == UNKNOWN_WORD else str(int(who) + 1))
-
-    return pictures_changed(splits, raised)
+    trained = {picture.identity for picture in splits.get(TRAIN, ())}
+    val = splits.get(VAL, [])
+    known = [picture for picture in val if picture.identity in trained]
+    people = {picture.identity for picture in val if not is_nobody(picture.identity)}
+    if alone := sorted(people - trained):
+        log.warning(
+            "%s: %s in val and not in train, such as %s. They are not trained on, and validate "
+            "nothing.",
+            source,
+            counted(len(alone), "person is", "people are"),
+            alone[0],
+        )
+    return {**splits, TRAIN: [*splits[TRAIN], *known]} if known else splits
 
 
 def once(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
@@ -141,7 +117,7 @@ def _contradictions(same: Sequence[tuple[str, Picture]]) -> Iterator[str]:
     same: what it says about the file, as pairs of split and picture.
     """
     paths = " = ".join(dict.fromkeys(str(picture.source) for _, picture in same))
-    splits = {split for split, _ in same}
+    splits = {TRAIN if split == VAL else split for split, _ in same}
     for values in (
         {picture.identity for _, picture in same},
         {f"camera {picture.camera or 'not known'}" for _, picture in same},

@@ -66,7 +66,7 @@ def read_words(layout: str | Path) -> Words:
 @lru_cache(maxsize=8)
 def _read(file: Path, *_state: int) -> Words:
     table: dict[str, dict[int, str]] = defaultdict(dict)
-    for line, row in read_table(file, HEADER, may_be_empty=True):
+    for line, row in read_table(file, HEADER, may_be_empty=True, gaps=False):
         if not re.fullmatch("-?[0-9]{1,18}", row["number"], re.ASCII):
             raise UserError(
                 f"{file}, line {line}: number {row['number']!r}: expected a whole number. "

@@ -11,7 +11,7 @@ from person_reid.data.downloads import find_data_set, with_flags
 from person_reid.data.layout import read_split
 from person_reid.data.own.folder_or_list import draw_split, own_csv, own_folder, with_queries
 from person_reid.data.prepare import file_names, lay_out
-from person_reid.data.readers import Picture, draw_identities, images_below
+from person_reid.data.readers import Picture, draw_identities, images_below, meant
 from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
@@ -121,18 +121,18 @@ def test_names_do_not_collide_and_say_what_they_mean():
         assert long.endswith("ü.jpg")
 
 
-def numbered(*identities, distractors=True):
+def numbered(*identities, zero_is_nobody=False):
     pictures = [Picture(Path(f"{i}.jpg"), identity, "1") for i, identity in enumerate(identities)]
-    return [
-        target.split("/")[0] for target in file_names({"gallery": pictures}, distractors)["gallery"]
-    ]
+    pictures = [meant(picture, zero_is_nobody) for picture in pictures]
+    return [target.split("/")[0] for target in file_names({"gallery": pictures})["gallery"]]
 
 
 def test_identities_are_numbered_by_their_words():
-    assert numbered("0", "-1", "12", "00012") == ["0000", "-1", "0012", "0012"]
-    assert numbered("0", "12", distractors=False) == ["0001", "0013"]
-    assert numbered("1", "12", distractors=False) == ["0001", "0012"]
-    assert numbered("bob", "anna", "0000", "-1", "7") == ["0003", "0002", "0000", "-1", "0001"]
+    market = numbered("0", "-1", "12", "00012", zero_is_nobody=True)
+    assert market == ["0000", "-1", "0012", "0012"]
+    assert numbered("0", "-1", "12", "00012", "nan") == ["0001", "-1", "0013", "0013", "0000"]
+    assert numbered("1", "12") == ["0001", "0012"]
+    assert numbered("bob", "anna", "Unknown", "-1", "7") == ["0003", "0002", "0000", "-1", "0001"]
     assert numbered("99999", "9" * 30) == ["0001", "0002"]
     assert numbered("99999", "3") == ["99999", "0003"]
 
@@ -141,12 +141,12 @@ def test_folders_of_splits_are_taken_as_they_are(tmp_path):
     folder = tmp_path / "crops"
     write_images(
         folder,
-        ["train/1_c1.jpg", "val/1_c2.jpg", "query/5_c1.jpg", "test/5_c2.jpg", "test/0_c1.jpg"],
+        ["train/1_c1.jpg", "val/1_c2.jpg", "query/5_c1.jpg", "test/5_c2.jpg", "test/nan_c1.jpg"],
     )
-    splits = laid_out(folder, pattern=PATTERN)
+    splits = laid_out(folder, pattern=r"(?P<id>\w+)_c(?P<camera>\d+)")
     assert splits["train_all"] == ["0001/0001_c1_1_c1.jpg", "0001/0001_c2_1_c2.jpg"]
     assert splits["query"] == ["0005/0005_c1_5_c1.jpg"]
-    assert splits["gallery"] == ["0000/0000_c1_0_c1.jpg", "0005/0005_c2_5_c2.jpg"]
+    assert splits["gallery"] == ["0000/0000_c1_nan_c1.jpg", "0005/0005_c2_5_c2.jpg"]
     with pytest.raises(UserError, match="seed would be ignored: .* has a folder train"):
         laid_out(folder, pattern=PATTERN, seed=2)
     write_image(folder / "train" / "somebody.jpg")
@@ -205,7 +205,7 @@ def test_list_without_splits_and_cameras_lies_beside_its_images(tmp_path, capsys
         ),
         ("", "found no lines"),
         ("path,identity,split\n1.jpg,anna,tarin\n", "line 2: expected a path and a split of train"),
-        ("path,identity\n1.jpg,\n", r"it holds no people, only junk \(-1\) and distractors \(0\)"),
+        ("path,identity\n1.jpg,\n", r"it holds no people, only junk \(-1\) and distractors\."),
         (
             "path,identity\n1.jpg,anna\nnone.jpg,anna\n",
             r"1 image\(s\) listed but not in .*\n.*none.jpg",
@@ -378,12 +378,12 @@ def test_half_a_test_set_is_said_in_one_line(tmp_path, kind, caplog):
 def test_junk_and_distractors_are_neither_trained_on_nor_asked_nor_a_test_alone(tmp_path):
     pictures = [
         Picture(tmp_path / f"{who}{camera}", who, camera)
-        for who in ("-1", "0", "1", "2")
+        for who in ("-1", "unknown", "1", "2")
         for camera in "12"
     ]
     for seed in range(4):
         splits = draw_split(pictures, 0.5, seed)
-        assert {picture.identity for picture in splits["gallery"]} >= {"-1", "0"}
+        assert {picture.identity for picture in splits["gallery"]} >= {"-1", "unknown"}
         assert len({picture.identity for picture in splits["train_all"]} & {"1", "2"}) == 1
         assert {picture.identity for picture in splits["query"]} < {"1", "2"}
     splits = draw_split(pictures, 0)

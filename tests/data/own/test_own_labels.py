@@ -3,18 +3,19 @@
 import os
 import signal
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 
 import prepare
-from person_reid.data.datasets import DATA_SETS
+from person_reid.data.datasets import DATA_SETS, DataSet
+from person_reid.data.downloads import with_flags
 from person_reid.data.layout import read_split, read_training_splits
 from person_reid.data.own.folder_or_list import own_csv, own_folder
-from person_reid.data.own.labels import numbered_from_one
 from person_reid.data.own.unlabelled import read_people
-from person_reid.data.prepare import people_only
-from person_reid.data.readers import Picture
+from person_reid.data.prepare import lay_out, people_only
+from person_reid.data.readers import Picture, by_name
 from person_reid.errors import UserError
 from person_reid.gallery.metadata import about_images
 from tests.data.conftest import write_image, write_images
@@ -101,7 +102,7 @@ def test_a_folder_holds_a_file_for_training_or_for_testing(tmp_path):
 KINDS = [name for name, known in DATA_SETS.items() if known.distractors]
 
 
-@pytest.mark.parametrize("identity", ["-1", "0", "0000"])
+@pytest.mark.parametrize("identity", ["-1", "unknown"])
 @pytest.mark.parametrize("split", ["train_all", "query"])
 def test_junk_and_distractors_are_neither_trained_on_nor_asked_for(
     split, identity, tmp_path, caplog
@@ -109,45 +110,28 @@ def test_junk_and_distractors_are_neither_trained_on_nor_asked_for(
     people = [Picture(tmp_path / f"{who}.jpg", who, "1") for who in (identity, "1", "2")]
     found = people_only({split: people, "gallery": people}, tmp_path)
     assert found == {split: people[1:], "gallery": people}
-    meaning = (
-        "which means junk"
-        if identity == "-1"
-        else "which means distractors. If 0 is a person, number"
-    )
-    said = f"{tmp_path}: left out of {split}: 1 image of identity {int(identity)}, {meaning}"
-    assert len(caplog.messages) == 1
-    assert caplog.messages[0].startswith(said)
+    meaning = "junk (-1)" if identity == "-1" else "nobody who is known (distractors)"
+    assert caplog.messages == [f"{tmp_path}: left out of {split}: 1 image of {meaning}."]
     with pytest.raises(UserError, match="holds no people"):
         people_only({split: people[:1]}, tmp_path)
 
 
 def of_kind(kind, folder):
     """Two people and nobody in each split, as a data set of this kind; the flags that read it."""
-    parts = ("train", "query", "gallery")
-    if kind in ("market", "duke", "market_500k", "synthetic"):
-        parts = ("bounding_box_train", "query", "bounding_box_test")
     images = [
         f"{part}/{who}_c{camera}s1_1.jpg"
-        for part in parts
+        for part in ("bounding_box_train", "query", "bounding_box_test")
         for who in ("-1", "0000", "0001", "0002")
         for camera in (1, 2)
     ]
     write_images(folder, images)
-    if kind == "csv":
-        rows = [
-            f"{name},{name.split('/')[1].split('_')[0]}.0,{name[-8]},{name.split('/')[0]}"
-            for name in images
-        ]
-        rows = [row.replace(",s,", f",{i % 2 + 1},") for i, row in enumerate(rows)]
-        return ["--csv", str(listed(folder, *rows))]
-    flags = ["--data_dir", str(folder), "--dataset", kind]
     write_image(folder / "distractors_500k" / "0000_c1s1_5.jpg")
     (folder / "synthetic.json").touch()
-    return [*flags, "--pattern", r"(?P<id>-?\d+)_c(?P<camera>\d+)"] if kind == "folder" else flags
+    return ["--data_dir", str(folder), "--dataset", kind]
 
 
-# The tracks of mot are words; mars has lists of its own, see test_tracklets.py.
-@pytest.mark.parametrize("kind", [name for name in KINDS if name not in ("mot", "mars")])
+# mars has lists of its own, see test_tracklets.py.
+@pytest.mark.parametrize("kind", [name for name in KINDS if name != "mars"])
 def test_no_data_set_with_junk_trains_on_it(kind, tmp_path, caplog):
     prepare.main([*of_kind(kind, tmp_path / "data"), "--save_dir", str(tmp_path / "out")])
     people = {
@@ -191,57 +175,82 @@ def test_images_without_a_known_identity_are_distractors_and_not_one_person(name
     )
     splits = own_csv(tmp_path, file)
     assert [(picture.identity, picture.camera) for picture in splits["gallery"]] == [
-        ("0", "1"), ("Anna", None), ("Anna", "1"), ("Anna", None),
+        ("unknown", "1"), ("Anna", None), ("Anna", "1"), ("Anna", None),
     ]  # fmt: skip
-    assert "2 images without a known identity, taken for distractors (0)" in caplog.text
+    assert "2 images without a known identity, taken for distractors." in caplog.text
     assert [picture.identity for picture in people_only(splits, tmp_path)["train_all"]] == ["Bob"]
 
 
-@pytest.mark.parametrize(
-    ("images", "person"),
-    [
-        ("0_1 0_2 1_1 1_2 2_1 2_2", True),
-        ("00_1 00_2 01_1 02_1", False),  # more images than anybody else, as distractors are
-        ("0_1 0_2 1_1 1_2 3_1 3_2", False),  # a gap
-        ("0_1 0_1 1_1 1_2 2_1 2_2", False),  # one camera
-        ("0_ 0_ 1_ 1_ 2_ 2_", True),  # each image counts as one from a camera of its own
-        ("0_1 0_2 0_1 1_1 1_2 2_1 2_2", True),  # somebody has the most images
-        ("0_1 0_2 1_1 1_2 -1_1 -1_2", False),  # junk: the numbers of Market-1501
-        ("0_1 0_2 1_1 1_2 unknown_1", True),
-    ],
-)
-def test_identity_0_is_a_person_among_people_counted_from_0(images, person, tmp_path, caplog):
-    names = [image.split("_") for image in images.split()]
-    pictures = [
-        Picture(tmp_path / str(i), who, camera or None) for i, (who, camera) in enumerate(names)
-    ]
-    splits = {"gallery": pictures}
-    found = [picture.identity for picture in numbered_from_one(splits, tmp_path)["gallery"]]
-    raised = ["unknown" if who == "unknown" else str(int(who) + 1) for who, _ in names]
-    assert found == (raised if person else [who for who, _ in names])
-    assert ("identity 0 is taken for a person" in caplog.text) == person
+@pytest.mark.parametrize("kind", ["folder", "csv", "a reader of one's own", "market"])
+def test_what_0_and_minus_1_mean_is_one_rule(kind, tmp_path, caplog):
+    """0 is a person, except in data sets numbered like Market-1501's; -1 is junk everywhere."""
+    parts = {"train_all": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+    images = {
+        split: [f"{part}/{who}_c{c}s1_1.jpg" for who in ("-1", "0000", "nan", "0007") for c in "12"]
+        for split, part in parts.items()
+    }
+    if kind == "market":
+        images = {
+            split: [name for name in found if "nan" not in name] for split, found in images.items()
+        }
+    write_images(tmp_path, [name for found in images.values() for name in found])
+    pattern = r"(?P<id>[^/_]+)_c(?P<camera>\d)"
+    if kind == "csv":
+        rows = [
+            f"{n},{n.split('/')[1].split('_')[0]},{n[-9]},{s}" for s, f in images.items() for n in f
+        ]
+        listed(tmp_path, *(row.replace(",train_all", ",train") for row in rows))
+    data_set = {
+        "folder": with_flags(DATA_SETS["folder"], {"pattern": pattern}),
+        "csv": with_flags(DATA_SETS["csv"], {"csv": tmp_path / "list.csv"}),
+        "market": DATA_SETS["market"],
+    }.get(kind) or DataSet(kind, "", "", partial(by_name, folders=parts, pattern=pattern))
+    lay_out(data_set, tmp_path, tmp_path / "out")
+    people = {"0007"} if kind == "market" else {"0001", "0008"}
+    for split in parts:
+        found = set(read_split(tmp_path / "out", split).classes)
+        assert found == (people | {"-1", "0000"} if split == "gallery" else people)
+    assert ("identity 0 is a person" in caplog.text) == (kind != "market")
 
 
-def test_identity_0_is_nobody_where_only_the_gallery_has_it(tmp_path):
-    gallery = [Picture(tmp_path / f"{who}{camera}", who, camera) for who in "01" for camera in "12"]
-    splits = {"query": gallery[2:3], "gallery": gallery}
-    assert numbered_from_one(splits, tmp_path) == splits
-    assert numbered_from_one({**splits, "query": gallery[:1]}, tmp_path) != splits
+def test_an_unknown_split_of_a_reader_is_refused_with_its_neighbours_name(tmp_path):
+    data_set = DataSet("mine", "", "", lambda folder: {"querry": [Picture(folder / "1.jpg", "1")]})
+    with pytest.raises(UserError, match=r"returns a split 'querry'.*Did you mean 'query'\?"):
+        lay_out(data_set, tmp_path, tmp_path / "out")
 
 
-def test_identity_0_is_explained_to_those_who_count_from_0(tmp_path, capsys, caplog):
-    images = [f"{who}_c{camera}.jpg" for who in (0, 1, 2, 4) for camera in (1, 2)]
+def test_a_name_in_two_spellings_is_one_person_and_another_case_is_said(tmp_path, caplog):
+    names = ["Jos\u00e9", "Jose\u0301", " Eve", "Eve  ", "Anna", "anna"]
+    write_images(tmp_path, [f"{who}/{i}.jpg" for who in names for i in "12"])
+    splits = own_folder(tmp_path, "(?P<id>[^/]+)/", 1)
+    people = dict.fromkeys(("José", "Eve", "Anna", "anna"), 0)
+    for picture in splits["gallery"]:
+        people[picture.identity] += 1
+    assert people == {"Jos\u00e9": 4, "Eve": 4, "Anna": 2, "anna": 2}
+    assert "kept apart, although they look alike: Anna and anna. Write them" in caplog.text
+
+
+@pytest.mark.parametrize("split", ["val", "Valid", "validation", "dev"])
+def test_val_holds_what_a_list_or_a_folder_calls_so(split, tmp_path, caplog):
+    images = ["train/1_c1.jpg", "train/2_c1.jpg", f"{split}/1_c2.jpg", f"{split}/3_c1.jpg"]
     write_images(tmp_path, images)
-    prepare.main(["--data_dir", str(tmp_path), "--pattern", PATTERN])
-    assert (
-        "2 distractors (0000) and 0 junk boxes (-1). If 0 is a person, number the"
-        in capsys.readouterr().out
+    file = listed(
+        tmp_path, *(f"{n},{n.split('/')[1][0]},{n[-5]},{n.split('/')[0]}" for n in images)
     )
-    prepare.main(["--data_dir", str(tmp_path), "--pattern", PATTERN, "--test_fraction", "0"])
-    assert (
-        "Left out, because nobody is tested: 2 images of identity 0, which means distractors"
-        in caplog.text
-    )
+    for flags in (["--csv", file], ["--data_dir", tmp_path, "--pattern", PATTERN]):
+        caplog.clear()
+        out = tmp_path / flags[0].strip("-")
+        prepare.main([*map(str, flags), "--save_dir", str(out)])
+        found = {part: names(out / part) for part in ("train", "val", "train_all")}
+        places = {
+            part: sorted(name.split("/")[1][:7] for name in held) for part, held in found.items()
+        }
+        assert places == {
+            "train": ["0001_c1", "0002_c1"],
+            "val": ["0001_c2", "0003_c1"],
+            "train_all": ["0001_c1", "0001_c2", "0002_c1"],
+        }
+        assert "1 person is in val and not in train, such as 3. They are not trained" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -271,7 +280,7 @@ def test_folders_of_splits_are_known_in_any_writing(writing, tmp_path):
 
 def test_what_a_split_folder_leaves_out_is_listed(tmp_path, caplog):
     write_images(tmp_path, ["Train/1_c1.jpg", "Test/2_c1.jpg", "Test/2_c2.jpg"])
-    outside = ["5_c1.jpg", "extra/3_c1.jpg", "probe/2_c3.jpg", "valid/deep/1_c2.jpg"]
+    outside = ["5_c1.jpg", "extra/3_c1.jpg", "probe/2_c3.jpg", "eval/deep/1_c2.jpg"]
     write_images(tmp_path, outside)
     splits = own_folder(tmp_path, PATTERN)
     assert {picture.identity for picture in splits["train_all"]} == {"1"}

@@ -209,6 +209,18 @@ def test_images_of_a_list_are_found_after_their_folder_has_moved(tmp_path):
         own_csv(tmp_path / "now" / "shop" / "hall", table, 0)
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["caf\u00e9\\1.jpg", "caf\u00e9/1.jpg", "D:\\shop\\caf\u00e9\\1.jpg", "/old/caf\u00e9/1.jpg"],
+)
+def test_images_are_found_by_the_list_of_another_system(path, tmp_path):
+    """Files from a Mac write an accent as two characters, a list of Windows has backslashes."""
+    image = write_image(tmp_path / "cafe\u0301" / "1.jpg")
+    (tmp_path / "list.csv").write_text(f"path,identity\n{path},7\n", encoding="utf-8")
+    (found,) = own_csv(tmp_path, tmp_path / "list.csv", 0)["train_all"]
+    assert found.source.samefile(image)
+
+
 def test_a_list_says_which_lines_lack_a_camera_or_a_split(table, caplog):
     table.write_text("path,identity,camera\n1.jpg,7,1\nü.jpg,8,\n", encoding="utf-8")
     own_csv(table.parent, table, 0)

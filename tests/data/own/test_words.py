@@ -74,6 +74,14 @@ def test_a_table_beside_the_layout_says_which_word_has_which_number(layout):
     assert words.camera(9) == "9"
 
 
+def test_words_that_others_write_for_nothing_are_names_in_our_table(tmp_path):
+    people, cameras = ("Ana", "NA", "None"), ("EU", "NA")
+    prepared(photograph(tmp_path / "crops", people, cameras), tmp_path / "out")
+    words = read_words(tmp_path / "out")
+    assert [words.identity(number) for number in (1, 2, 3)] == [*people]
+    assert [words.camera(number) for number in (1, 2)] == [*cameras]
+
+
 def test_numbers_need_no_table_and_that_of_earlier_words_goes(tmp_path, layout):
     (tmp_path / "crops").rename(tmp_path / "words")
     photograph(tmp_path / "crops", ("7", "8", "9", "0012"), ("1", "2"))
