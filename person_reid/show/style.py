@@ -10,8 +10,11 @@ more colours: the ten of Petroff (Accessible Color Sequences for Data Visualizat
 green and a pink in place of the two greys.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import logging
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,13 @@ from matplotlib.axis import Axis
 from matplotlib.cbook import is_math_text
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.font_manager import (
+    FontProperties,
+    findfont,
+    findSystemFonts,
+    fontManager,
+    get_font,
+)
 from matplotlib.legend import Legend
 from matplotlib.mathtext import MathTextParser
 from matplotlib.text import Text
@@ -55,6 +64,7 @@ MANY = (
     "#3f90da", "#ffa90e", "#bd1f01", "#2e9e5b", "#832db6",
     "#a96b59", "#e76300", "#b9ac70", "#e87fc3", "#92dadd",
 )  # fmt: skip
+FONT = "DejaVu Sans"  # which comes with matplotlib
 SCREEN = Look()
 LETTERS, SMALL_TEXT = 8, 11  # points: all letters on paper, those of ticks and legends on a screen
 NARROWEST = 1.6  # inches: a panel on paper
@@ -66,6 +76,7 @@ STYLE_SETTINGS: dict[str, dict[str, Any]] = {  # no date, so that the same pictu
     "jpg": {"pil_kwargs": {"quality": 90}},
     "jpeg": {"pil_kwargs": {"quality": 90}},
 }
+log = logging.getLogger(__name__)
 
 
 def theme(look: Look = SCREEN) -> dict[Any, Any]:
@@ -113,7 +124,8 @@ def picture(
     save: a file name whose suffix is the type (.png, .pdf, .svg, .jpg). layout: as for Figure.
 
     A text of --labels may contain mathematics, such as OSNet$_{0.25}$. All others are drawn as they
-    are, because the name of a file may contain dollars.
+    are, because the name of a file may contain dollars. Letters that FONT lacks are drawn in fonts
+    of this computer, or as boxes, and the log says so.
 
     Raises UserError, before anything is drawn, for a file type or a size that matplotlib cannot
     write, and for mathematics that it cannot read.
@@ -127,7 +139,11 @@ def picture(
             "Show fewer images.",
             save=save,
         )
-    with style.context(theme(look), after_reset=True):  # whatever a user's matplotlibrc says
+    with (
+        style.context(theme(look), after_reset=True),  # whatever a user's matplotlibrc says
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         figure = Figure(figsize=(width, height), layout=layout)
         known = figure.canvas.get_supported_filetypes().keys() - {"pgf"}  # needs TeX
         file_type = save.suffix.lower().lstrip(".")
@@ -137,7 +153,9 @@ def picture(
                 f"{{save}}: expected a file name that ends in one of .{endings}.", save=save
             )
         yield figure
-        for text in figure.findobj(Text):
+        texts = figure.findobj(Text)
+        _draw_in_other_fonts(texts, save)
+        for text in texts:
             if any(label in text.get_text() for label in mathematics):
                 text.set_parse_math(True)
         with atomic_write(save) as temporary:
@@ -316,6 +334,54 @@ def _broken(text: str, width: float, size: float, weight: str) -> list[str]:
 @cache
 def _width(letter: str, weight: str) -> float:
     """Return the width of a letter as a share of its font's size."""
-    font = get_font(findfont(FontProperties(family="DejaVu Sans", weight=weight)))
+    family = _family(letter)
+    if not family:
+        return 1.0  # the box of a letter that no font has is as wide as a Chinese letter
+    weight = weight if family == FONT else "normal"
+    font = get_font(findfont(FontProperties(family=family, weight=weight)))
     font.set_size(100, 72)
     return font.load_char(ord(letter)).linearHoriAdvance / 65536 / 100
+
+
+def _draw_in_other_fonts(texts: Iterable[Text], picture: Path) -> None:
+    """Give each text the fonts that have its letters. A warning names letters that no font has."""
+    lacking = ""
+    for text in texts:
+        families = {letter: _family(letter) for letter in text.get_text() if letter != "\n"}
+        lacking += "".join(letter for letter, family in families.items() if not family)
+        if others := set(families.values()) - {FONT, None}:
+            # Few of these fonts are bold, and matplotlib warns of each that is not.
+            text.set(fontfamily=[FONT, *sorted(others)], fontweight="normal")
+    if lacking:
+        log.warning(
+            "%s: no font here has %s: boxes stand for these letters. Install one that has them, "
+            "such as those of Noto (Debian: fonts-noto-core, fonts-noto-cjk).",
+            picture,
+            shortened("".join(sorted(set(lacking))), 20),
+        )
+
+
+@cache
+def _family(letter: str) -> str | None:
+    """Return the font that draws a letter: FONT, or else one of the computer; None if none has it.
+
+    A font that was installed after matplotlib listed them is added to its list.
+    """
+    if get_font(findfont(FONT)).get_char_index(ord(letter)):
+        return FONT
+    for file in _other_fonts():
+        with suppress(OSError, RuntimeError):  # not a font that matplotlib reads
+            font = get_font(file)
+            if font.scalable and font.get_char_index(ord(letter)):
+                if font.family_name not in fontManager.get_font_names():
+                    fontManager.addfont(file)
+                return str(font.family_name)
+    return None
+
+
+@cache
+def _other_fonts() -> list[str]:
+    """Return the files of the computer's fonts, the plainest first."""
+    files = [file for file in findSystemFonts() if "LastResort" not in file]
+    styles = re.compile("Bold|Italic|Oblique|Light|Thin|Black|Medium")
+    return sorted(files, key=lambda file: ("Sans" not in file, bool(styles.search(file)), file))

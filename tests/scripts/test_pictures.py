@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+import demo
 from person_reid.deploy.load import load_network, network_of_run
 from person_reid.errors import UserError
 from person_reid.models.complexity import used_parameters
@@ -55,6 +56,26 @@ def folder(tmp_path_factory):
 def inside(folder, monkeypatch):
     monkeypatch.chdir(folder[0])
     return folder
+
+
+def test_names_of_any_alphabet_are_drawn(inside, tmp_path, capsys, caplog):
+    """Fonts are those of the computer: without one, boxes stand for the letters."""
+    names = Path("pytorch/names.csv")
+    words = enumerate(("陈伟", "한국어", "สมชาย", "नितिन", "Анна"), 1)
+    lines = ["kind,number,name", *(f"identity,{number},{word}" for number, word in words)]
+    names.write_text(
+        "\n".join([*lines, *(f"camera,{each},入口{each}" for each in (1, 2, 3))]), "utf-8"
+    )
+    try:
+        image = load_result("pytorch_result.mat", paths=True)[0].paths[0]
+        demo.main(["--query_index", "0-2", "--save", str(tmp_path / "show.png")])
+        figures.main(["map", "--save", str(tmp_path / "map.png"), "--method", "pca"])
+        heatmap.main([image, "--name", "small", "--save", str(tmp_path / "heat.png")])
+    finally:
+        names.unlink()
+    assert {file.name for file in tmp_path.iterdir()} == {"show.png", "map.png", "heat.png"}
+    assert "入口" in capsys.readouterr().out
+    assert "Glyph" not in caplog.text
 
 
 def test_each_figure_is_written(inside, tmp_path, capsys):

@@ -25,6 +25,14 @@ def test_answers_of_a_search_are_neither_right_nor_wrong(tmp_path, drawn):
     assert on_dark == {to_rgba(ON_DARK[ASKED])}
 
 
+def test_names_of_any_alphabet_are_drawn(tmp_path, drawn):
+    path = tmp_path / "王芳 한국어 สมชาย नितिन.png"
+    Image.fromarray(PIXELS).save(path)
+    draw_found([path], [[Found(path, 0.8, About(camera="入口"))]], tmp_path / "found.png")
+    assert drawn[0].texts[0].get_text() == path.name
+    assert drawn[0].axes[1].get_xlabel().endswith("camera 入口")
+
+
 def test_below_an_answer_stand_its_file_camera_and_time(tmp_path, drawn):
     path = tmp_path / "seen_at_the_door.png"
     Image.fromarray(PIXELS).save(path)

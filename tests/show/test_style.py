@@ -4,11 +4,15 @@ import re
 import matplotlib
 import numpy as np
 import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib.colors import to_rgb
+from PIL import Image
 
 from person_reid.config.look import Look
 from person_reid.errors import UserError
 from person_reid.page_files import page_sources
+from person_reid.show import style
 from person_reid.show.style import (
     INK,
     LINES,
@@ -19,6 +23,7 @@ from person_reid.show.style import (
     fitted,
     picture,
     shortened,
+    text_width,
     theme,
 )
 
@@ -142,3 +147,58 @@ def test_pages_have_the_colours_of_pictures():
     assert (light["ink"], light["right"], light["wrong"]) == (INK, RIGHT, WRONG)
     assert (light["same"], light["strangers"]) == LINES[:2]
     assert (dark["same"], dark["strangers"]) == LINES_ON_DARK[:2]
+
+
+@pytest.fixture
+def fonts_of(monkeypatch):
+    """A function that says which font files this computer has."""
+
+    def put(files):
+        monkeypatch.setattr(style, "findSystemFonts", lambda: list(map(str, files)))
+        for function in (style._width, style._family, style._other_fonts):
+            function.cache_clear()
+
+    monkeypatch.setattr(style.fontManager, "ttflist", list(style.fontManager.ttflist))
+    yield put
+    monkeypatch.undo()
+    put([])
+
+
+def one_letter(file, letter, width):
+    """Write a font with one letter, a full square, of this share of its size."""
+    pen = TTGlyphPen(None)
+    for place in ((0, 0), (0, 700), (600, 700), (600, 0)):
+        (pen.lineTo if pen.points else pen.moveTo)(place)
+    pen.closePath()
+    font = FontBuilder(1000)
+    font.setupGlyphOrder([".notdef", "letter"])
+    font.setupCharacterMap({ord(letter): "letter"})
+    font.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "letter": pen.glyph()})
+    font.setupHorizontalMetrics({".notdef": (500, 0), "letter": (int(1000 * width), 0)})
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": "One Letter", "styleName": "Regular"})
+    font.setupOS2(usWeightClass=400)
+    font.setupPost()
+    font.save(file)
+
+
+def test_letters_that_the_font_lacks_are_drawn_in_another_or_as_boxes(tmp_path, fonts_of, caplog):
+    assert text_width("A", 72) == pytest.approx(1401 / 2048)  # of DejaVu Sans
+
+    def is_square(name):
+        with picture(tmp_path / name, 2, 1) as figure:
+            figure.text(0.1, 0.5, "陈", size=40, weight="bold")
+        ink = np.asarray(Image.open(tmp_path / name).convert("L")) < 128
+        rows, columns = np.nonzero(ink)
+        return ink[rows.min() : rows.max(), columns.min() : columns.max()].all()
+
+    fonts_of([])
+    assert not is_square("boxes.png")
+    assert "boxes.png: no font here has 陈: boxes stand for these letters" in caplog.text
+    assert [text_width(each, 72) for each in "陈한กि"] == [1, 1, 1, 1]
+    one_letter(tmp_path / "one.ttf", "陈", 0.7)
+    (tmp_path / "broken.ttf").write_bytes(b"not a font")
+    fonts_of([tmp_path / "broken.ttf", tmp_path / "one.ttf"])
+    assert [text_width(each, 72, "bold") for each in "陈한"] == [pytest.approx(0.7), 1]
+    assert is_square("square.png")
+    assert "square.png" not in caplog.text
