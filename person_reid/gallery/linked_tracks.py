@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from itertools import combinations
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -192,7 +193,7 @@ def _describe(
 
     numbers: one for each person of found. recognized: {person of found: name} by photographs.
     """
-    margins = found.margins.tolist()
+    margins = [margin if isfinite(margin) else None for margin in found.margins.tolist()]
     nearest = [numbers[k] - 1 if k >= 0 else -1 for k in found.nearest.tolist()]
     known = [
         known_name(each, said.names.get(i)) or recognized.get(label, "")

@@ -144,6 +144,7 @@ class LiveGallery:
         images = [each for each in looked.images if each.track not in gone]
         if not images:
             return
+        record_tracks(gallery, record)  # again, if all images so far were forgotten
         paths = [self._write(record, zero, each) for each in images]
         abouts = {
             path: About(
@@ -179,7 +180,7 @@ class LiveGallery:
             raise UserError(
                 f"{gallery.path}: the images of cameras are kept beside a file. Name one: --index"
             )
-        zero = min(each.time for each in looked.images)
+        zero = looked.began
         begun = _instant(zero)
         name = f"{as_file_name(looked.camera)}-{begun:%Y%m%d-%H%M%S}"
         names = (name if n == 1 else f"{name}-{n}" for n in count(1))
@@ -203,7 +204,6 @@ class LiveGallery:
             form="mot",
             first_frame=1,
         )
-        record_tracks(gallery, record)
         self._records[looked.camera] = record, zero
         return record, zero
 

@@ -56,7 +56,8 @@ class People:
     margins: (T,), by how many cosines a track is inside its person: its mean cosine with the
         person's other tracks, less the threshold, or less its mean cosine with the most similar
         person that it could be, whichever is less. For a track that is alone, the threshold less
-        the latter. The link of a track whose margin is small, or negative, is doubtful.
+        the latter: infinite where nobody else is possible. The link of a track whose margin is
+        small, or negative, is doubtful.
     nearest: (T,), the label of that most similar person, or -1 without one.
     fewest, most: (T,), the labels if the threshold were lower, and higher, by UNSURE. A group of
         `most` is never divided in `labels`, nor one of `labels` in `fewest`.

@@ -9,9 +9,10 @@ class Stay:
 
     person: from 0. first, last: seconds since the start. name, times: words for the track, and for
     when it begins and ends. boxes: how many it has. margin: see People; None for a track without an
-    image. nearest: another person that it could show, -1 if there is none. images: places among
-    those of a page. rows: what a list of images says of each of its images. known: what somebody
-    has called the person, "" if nobody has. given: whether somebody has said whom it shows.
+    image, and for one that can be nobody else. nearest: another person that it could show, -1 if
+    there is none. images: places among those of a page. rows: what a list of images says of each of
+    its images. known: what somebody has called the person, "" if nobody has. given: whether
+    somebody has said whom it shows.
     """
 
     person: int

@@ -68,12 +68,14 @@ class TrackImage:
 class Looked:
     """The people in a frame, and what it says of their tracks.
 
-    boxes: (N, 4). scores: (N,). tracks: (N,), -1 for a box of no track. people: (N,), 0 for
-    those of whom it is not said yet. images: those that were embedded. said: what is new, also of
-    tracks of other cameras. ended: the tracks that nobody sees any more.
+    began: when the camera was first looked at, before any image. boxes: (N, 4). scores: (N,).
+    tracks: (N,), -1 for a box of no track. people: (N,), 0 for those of whom it is not said yet.
+    images: those that were embedded. said: what is new, also of tracks of other cameras. ended: the
+    tracks that nobody sees any more.
     """
 
     camera: str
+    began: float
     time: float
     size: tuple[int, int]
     boxes: FoundBoxes
@@ -102,6 +104,7 @@ class _Camera:
     """A camera: its tracker, the time of its last frame, and its tracks that go on."""
 
     tracker: Tracker
+    began: float
     time: float
     size: tuple[int, int]
     running: dict[int, _Running] = field(default_factory=dict)
@@ -145,7 +148,7 @@ class LivePeople:
         place = self._cameras.get(camera)
         since = time - place.time if place else LEAST_SECONDS
         if place is None:
-            place = _Camera(Tracker(self._options), time, size_of(frame))
+            place = _Camera(Tracker(self._options), time, time, size_of(frame))
             self._cameras[camera] = place
         if since < 0:
             raise UserError(f"time: {time} is before {place.time}, the last of camera {camera}.")
@@ -231,6 +234,7 @@ class LivePeople:
             del place.running[number]
         return Looked(
             camera,
+            place.began,
             place.time,
             place.size,
             boxes,

@@ -49,6 +49,16 @@ def test_the_people_across_cameras_are_those_of_the_command(client, tracks, word
     assert not any(about.identity for some in tracks.images() for _, about in some)
 
 
+def test_a_track_that_can_be_nobody_else_has_no_margin(client, tracks):
+    asked = {"threshold": THRESHOLD}
+    for each in client.post("/v1/across", params=asked).json()["tracks"]:
+        if (each["source"], each["track"]) != ("hall-1", "1"):
+            tracks.forget(Filter(source=each["source"], track=each["track"]), "others")
+    (only,) = client.post("/v1/across", params=asked).json()["tracks"]
+    assert (only["track"], only["margin"], only["nearest"]) == ("1", None, None)
+    assert linked_by_command(tracks)["hall-1", "1"]["margin"] == ""
+
+
 def test_people_that_are_recorded_are_those_that_the_command_records(client, tracks):
     recorded = client.put("/v1/across", params={"threshold": THRESHOLD}).json()
     said = {(each["source"], each["track"]): each["identity"] for each in recorded["tracks"]}

@@ -1,13 +1,20 @@
 """People in front of live cameras: they get an identity while they are there, and keep it."""
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.support.walks import COLOURS, FRAMES, draw_frame, find_by_colour, sides
 from person_reid.config.tracker import TrackerOptions
+from person_reid.data.video.track_files import read_boxes
 from person_reid.errors import UserError
+from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.indexed_tracks import indexed_tracks
+from person_reid.gallery.live_gallery import LiveGallery
+from person_reid.gallery.metadata import Filter
+from person_reid.gallery.track_records import recorded_tracks
 from person_reid.video.live import IMAGES_TO_SAY, LivePeople
 
 RATE = 10  # frames a second
@@ -164,3 +171,46 @@ def test_times_that_go_back_and_frames_that_are_none_are_refused():
             live.feed(draw_frame(1), time)
     with pytest.raises(UserError, match="8 bits"):
         live.feed(draw_frame(1)[:, :, 0], 11.0)
+
+
+def test_no_frame_of_a_live_track_is_before_the_first_and_its_record_outlives_forgetting(tmp_path):
+    """The second person comes later, is best seen at once, and is thus stored with an older image.
+
+    The first becomes sharper. All images are forgotten, and then somebody else comes.
+    """
+    noise = np.random.default_rng(0).integers(-100, 100, (64, 128, 3))
+
+    def look(second):
+        frame = np.full((64, 128, 3), 128.0)
+        frame[:, 10:30] += noise[:, 10:30] * min(1, second)
+        frame[:, 50:70] += noise[:, 50:70] * max(0.05, 1 - (second - 0.25))
+        shown[:] = [[90, 8, 110, 56]] if second > 50 else [[10, 8, 30, 56], [50, 8, 70, 56]]
+        if second < 0.25:
+            del shown[1:]
+        looked = live.feed(frame.astype(np.uint8), 1e9 + second, "door")
+        kept.keep(gallery, looked)
+
+    shown: list[list[int]] = []
+    count = iter(range(10**6))
+
+    def embed(crops):
+        return np.eye(64, dtype=np.float32)[[next(count) % 64 for _ in crops]]
+
+    gallery = SearchIndex(tmp_path / "people.index")
+    live = LivePeople(lambda _: (shown, [0.9] * len(shown)), embed)
+    kept = LiveGallery(live.links, {})
+    for second in np.arange(0, 2, 0.05):
+        look(second)
+    (record,) = recorded_tracks(gallery)
+    _, boxes = read_boxes(Path(record.path))
+    assert {box.track for box in boxes} == {1, 2}
+    assert min(box.frame for box in boxes) >= 1
+    assert len(indexed_tracks(gallery)[1]) == 2
+
+    assert gallery.forget(Filter(camera="door"), "camera")
+    assert not [*tmp_path.rglob("*.jpg")]
+    assert not recorded_tracks(gallery)
+    for second in np.arange(60, 63, 0.05):
+        look(second)
+    assert recorded_tracks(gallery) == [record]
+    assert len(indexed_tracks(gallery)[1]) == 1

@@ -206,7 +206,7 @@ function trackPart(track, linked) {
   return element("section", {},
     element("h3", {}, `${camera && `camera ${camera} · `}${name}`),
     element("p", { className: "faint", textContent: `${spanOf(DATA.tracks.tracks[track])} · ${counted(boxes, "box", "boxes")}` }),
-    element("p", { className: doubtful ? "doubtful" : "faint", textContent: margin === null ? "no image in the index" : `margin ${margin.toFixed(3)}` }),
+    element("p", { className: doubtful ? "doubtful" : "faint", textContent: margin === null ? (images.length ? "" : "no image in the index") : `margin ${margin.toFixed(3)}` }),
     element("div", { className: "tiles" }, ...images.map((image) => tile(image, doubtful ? "doubtful" : "asked", []))),
     element("p", { className: "buttons" }, ...buttons));
 }
