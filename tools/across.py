@@ -8,6 +8,7 @@
     python tools/across.py --index people.index --corrections corrections.csv
     python tools/across.py --index people.index --after 2026-11-01 --before 2026-11-02
     python tools/across.py --index people.index --sheet people.png --apply
+    python tools/across.py --index people.index --video         # draw the people into the videos
     python tools/across.py --index walks.index --truth data/walks     # how good it is: IDF1, HOTA
 
 The folder has the track files again with the same identities in all of them, people.csv with a line
@@ -46,6 +47,7 @@ from person_reid.gallery.linked_tracks import (
 )
 from person_reid.gallery.people_counts import lines_of_people
 from person_reid.gallery.people_folder import PEOPLE_MARK, check_track_names, write_people_folder
+from person_reid.gallery.people_videos import write_people_videos
 from person_reid.show.lanes import draw_lanes
 from person_reid.text import counted
 
@@ -66,12 +68,14 @@ def main(argv: list[str] | None = None) -> None:
 
     linked = link_indexed(index, tracks, features, config)
     if config.sheet:
-        draw_lanes(linked.stays, config.sheet, begin_of(tracks), config)
+        draw_lanes(linked.stays, config.sheet, begin_of(tracks), config, linked.faces())
         print(f"Written: {config.sheet}")
     write_people_folder(config.save, linked, index)
     print(f"{config.save}: {in_words(linked, config)}")
     print(*lines_of_people(linked), sep="\n")
 
+    for path in write_people_videos(config.save, linked) if config.video else ():
+        print(f"Written: {path}")
     if config.truth:
         tell_score(config.truth, linked, truth)
     if config.apply:

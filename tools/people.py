@@ -14,7 +14,8 @@
 The folder gets people.png, who was where and when; people.index, the gallery of all people; and in
 result, people.html, a page in which links can be cut, tracks joined and people named, the doubtful
 first, people.csv with a line for every track, counts.csv with the people of each day and camera,
-and the track files with the same identities in all of them.
+the track files with the same identities in all of them, and, with --video, a copy of each video of
+this call with its people drawn into it.
 
 A call that was interrupted goes on where it was: a video that has been tracked is not read again.
 Two tracks of one camera that overlap in time are two people. With --travel, so are two tracks of
@@ -59,6 +60,7 @@ from person_reid.gallery.linked_tracks import begin_of, in_words, link_indexed, 
 from person_reid.gallery.live_gallery import Appeared, LiveGallery, open_live
 from person_reid.gallery.people_counts import lines_of_people
 from person_reid.gallery.people_folder import PEOPLE_MARK, check_track_names, write_people_folder
+from person_reid.gallery.people_videos import write_people_videos
 from person_reid.gallery.tracks_to_index import index_tracks
 from person_reid.show.lanes import draw_lanes
 from person_reid.text import counted
@@ -226,7 +228,7 @@ def track(
 
 def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
     """Say who appears in front of live cameras until Ctrl-C, SIGTERM, or the end of all videos."""
-    if given := config.not_default(("tracks", "per_track", "rerank", "corrections")):
+    if given := config.not_default(("tracks", "per_track", "rerank", "corrections", "video")):
         raise reid.OptionError(f"{listed(given)} would be ignored: cameras are live.", **given)
     addresses = dict(named_videos(config))
     if len(addresses) < len(shots):
@@ -299,7 +301,7 @@ def link_people(index: reid.Gallery, config: VideosConfig) -> None:
     several = len({each.record.camera for each in tracks}) > 1
     options = replace(config, camera_norm=several and not config.no_camera_norm)
     linked = link_indexed(index, tracks, features, options)
-    draw_lanes(linked.stays, str(folder / PICTURE), begin_of(tracks), config.look)
+    draw_lanes(linked.stays, folder / PICTURE, begin_of(tracks), config.look, linked.faces())
     write_people_folder(str(folder / LINKED_FOLDER), linked, index)
     if config.corrections:
         count = record_people(index, linked, everybody=False)
@@ -307,6 +309,10 @@ def link_people(index: reid.Gallery, config: VideosConfig) -> None:
     print(f"{config.save}: {in_words(linked, options)}")
     print(*lines_of_people(linked), sep="\n")
     print(f"Written: {folder / LINKED_FOLDER}, {folder / PICTURE}")
+    if config.video:
+        among = {real(video) for _, video in named_videos(config)}
+        for path in write_people_videos(folder / LINKED_FOLDER, linked, among):
+            print(f"Written: {path}")
 
 
 if __name__ == "__main__":

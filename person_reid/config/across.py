@@ -42,6 +42,9 @@ class AcrossConfig(Look, LinkOptions, title="answers"):
     sheet: str | None = option(
         None, "picture of who was where and when", form=picture_file, metavar="FILE"
     )
+    video: bool = option(
+        False, "also write a copy of each video with boxes, identities and names drawn into it"
+    )
     truth: str | None = option(
         None,
         "folder with CAMERA/gt/gt.txt, whose identities hold in all cameras: print IDF1 and HOTA",

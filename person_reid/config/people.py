@@ -3,7 +3,7 @@
 import re
 from typing import ClassVar
 
-from person_reid.config.across import LinkOptions
+from person_reid.config.across import AcrossConfig, LinkOptions
 from person_reid.config.detector import DetectorOptions
 from person_reid.config.forms import output_path, printable_text
 from person_reid.config.look import PaperLook
@@ -100,6 +100,8 @@ class VideosConfig(
         common=True,
     )
     save: str = option("people", "folder to write", form=output_path, common=True)
+
+    video: bool = redeclared(AcrossConfig, "video", False, common=True)
 
     @property
     def gallery(self) -> str:

@@ -49,7 +49,7 @@ from person_reid.retrieval.association import (
     read_travel,
 )
 from person_reid.retrieval.clusters import number_in, numbered_person
-from person_reid.retrieval.similarity import Features
+from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.retrieval.stays import Stay
 from person_reid.retrieval.thresholds import DIGITS
 from person_reid.retrieval.track_threshold import (
@@ -85,6 +85,27 @@ class LinkedTracks:
     def names(self) -> dict[int, str]:
         """The names of the people who have one: {person of a stay: name}."""
         return name_people(*zip(*((stay.person, stay.known) for stay in self.stays), strict=True))
+
+    def faces(self) -> dict[int, tuple[Path, str]]:
+        """Return a large image of each person that is like the others, and the name or ""."""
+        images: dict[int, list[tuple[Path, Features, float]]] = defaultdict(list)
+        for each, stay in zip(self.tracks, self.stays, strict=True):
+            places = np.searchsorted(each.track.frames, each.frames()).clip(
+                max=len(each.track.frames) - 1
+            )
+            heights = np.diff(each.track.boxes[places][:, [1, 3]])[:, 0]
+            for (path, _), feature, height in zip(
+                each.images, each.features, heights.tolist(), strict=True
+            ):
+                if path.is_file():
+                    images[stay.person].append((path, feature, height))
+        found = {}
+        for person, some in images.items():
+            paths, features, heights = zip(*some, strict=True)
+            like = unit_rows(np.stack(features)) @ unit_rows(np.sum(features, 0)[None])[0]
+            best = int((like * np.sqrt(heights)).argmax())
+            found[person] = paths[best], self.names.get(person, "")
+        return found
 
 
 def link_indexed(

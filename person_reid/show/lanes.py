@@ -1,6 +1,6 @@
-"""Draw who was where and when: a lane for each camera along time, a colour for each person."""
+"""Draw who was where and when: a face for each person, and a lane for each camera along time."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -10,16 +10,31 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
 from person_reid.config.look import WIDTHS, own_or
+from person_reid.data.images.image_files import load_image
 from person_reid.retrieval.stays import Stay
-from person_reid.show.style import FAINT, INK, MANY, ON_DARK, SCREEN, Look, picture, text_width
+from person_reid.show.style import (
+    FAINT,
+    INK,
+    MANY,
+    ON_DARK,
+    SCREEN,
+    Look,
+    fitted,
+    picture,
+    text_width,
+)
 from person_reid.text import counted, printable
 
 ROW, BAR = 0.2, 0.8  # inches of a row, and the share of it that a bar takes
 DAY_TITLE = 0.5  # inches
 LANES_WIDTH = 11  # inches
+FACE, FACE_PIXELS = (0.42, 0.84), (128, 64)  # inches: width and height; pixels: height and width
+FACE_CELL = (0.62, 1.22)  # inches of a face with its frame and its name
+MOST_FACES = 80
 TICK_STEPS = (
     0.1,
     0.2,
@@ -48,41 +63,56 @@ LUMINANCE, PALE = (0.299, 0.587, 0.114), 0.62  # a number is dark on a bar that 
 
 
 def draw_lanes(
-    stays: Sequence[Stay], save: str | Path, begin: datetime | None = None, look: Look = SCREEN
+    stays: Sequence[Stay],
+    save: str | Path,
+    begin: datetime | None = None,
+    look: Look = SCREEN,
+    faces: Mapping[int, tuple[Path, str]] | None = None,
 ) -> None:
     """Draw stays to an image file. begin: the time of the start, if it is known.
 
     Stays that begin on several dates are drawn one date below the other, at the same time of day.
+    Cameras come in the order of the stays.
 
-    A person whom a single camera saw is grey, so that colours stand for links. Numbers of people
-    count from 1.
+    A person of a single stay is grey, so that colours stand for links. Numbers of people count from
+    1. faces: {person: (an image, a name or "")}, drawn above the lanes.
     """
-    cameras = [*_by_camera(stays)]
+    cameras = [*dict.fromkeys(stay.camera for stay in stays)]
     names = own_or([f"camera {printable(camera)}" for camera in cameras], look.labels)
     titles = dict(zip(cameras, names, strict=True))
-    people, colours = _colours(stays, ON_DARK[FAINT] if look.dark else FAINT)
+    colours = colours_of_people(stays, ON_DARK[FAINT] if look.dark else FAINT)
     width = WIDTHS[look.width] if look.width else LANES_WIDTH
     begin, days = _by_day(stays, begin)
     lanes = {
-        day: {camera: packed_rows(each) for camera, each in _by_camera(some).items()}
+        day: {camera: packed_rows(rows) for camera in cameras if (rows := _of(some, camera))}
         for day, some in days.items()
     }
-    heights = [sum(map(len, day.values())) + len(day) for day in lanes.values()]
-    height = ROW * sum(heights) + 1.2 + DAY_TITLE * (len(days) - 1)
+    shown = dict(sorted((faces or {}).items())[:MOST_FACES])
+    top = FACE_CELL[1] * -(-len(shown) // _columns(width))
+    heights = [ROW * (sum(map(len, day.values())) + len(day)) for day in lanes.values()]
+    height = sum(heights) + 1.2 + DAY_TITLE * (len(days) - 1) + top
     with picture(save, width, height, look) as figure:
-        panels = figure.subplots(len(days), 1, sharex=True, squeeze=False, height_ratios=heights)
-        shown = [stay for some in days.values() for stay in some]
-        first = min(stay.first for stay in shown) if len(days) > 1 else 0
-        for axes, (day, of_day) in zip(panels[:, 0], lanes.items(), strict=True):
-            axes.set_xlim(first, max(stay.last for stay in shown) or 1)
+        grid = figure.add_gridspec(
+            len(days) + bool(shown), 1, height_ratios=[top, *heights][-len(days) - bool(shown) :]
+        )
+        panels = grid.subplots(sharex=False, squeeze=False)[:, 0]
+        timed = panels[len(panels) - len(days) :]
+        stays = [stay for some in days.values() for stay in some]
+        first = min(stay.first for stay in stays) if len(days) > 1 else 0
+        for axes, (day, of_day) in zip(timed, lanes.items(), strict=True):
+            axes.set_xlim(first, max(stay.last for stay in stays) or 1)
             _draw_lanes(axes, of_day, colours, width)
             axes.set_yticks(axes.get_yticks(), [titles[each] for each in of_day], parse_math=False)
             _name_times(axes, begin)
+            axes.tick_params(labelbottom=axes is timed[-1])
             axes.set_title(day if len(days) > 1 else "", loc="left")
         date = f"{begin:%Y-%m-%d}" if begin else "since the start"
-        axes.set_xlabel("" if len(days) > 1 else date)
+        timed[-1].set_xlabel("" if len(days) > 1 else date)
+        if shown:
+            _draw_faces(panels[0], shown, colours, width, top)
         if not look.no_title:
-            (figure.suptitle if len(days) > 1 else axes.set_title)(people)
+            of_all = figure.suptitle if len(days) > 1 and not shown else panels[0].set_title
+            of_all(_in_words(stays, colours))
 
 
 def _by_day(
@@ -113,8 +143,10 @@ def _draw_lanes(
     down, middles = 0, []
     for lane in lanes.values():
         middles.append(down + (len(lane) - 1) / 2)
-        for row, stay in ((down + k, stay) for k, each in enumerate(lane) for stay in each):
-            _draw_stay(axes, stay, row, colours[stay.person], (end - start) / (0.85 * width))
+        for row, each in enumerate(lane, down):
+            for stay, after in zip(each, [*(later.first for later in each[1:]), end], strict=True):
+                inch = (end - start) / (0.85 * width)
+                _draw_stay(axes, stay, row, colours[stay.person], inch, after)
         down += len(lane) + 1
         axes.axhline(down - 1, color=matplotlib.rcParams["grid.color"], linewidth=1)
     axes.set_ylim(down - 1, -1)
@@ -123,17 +155,57 @@ def _draw_lanes(
     axes.tick_params(axis="y", length=0)
 
 
-def _colours(stays: Sequence[Stay], grey: str) -> tuple[str, dict[int, str]]:
-    """Return what to say of the people, and the colour of each."""
-    cameras = defaultdict(set)
-    for stay in stays:
-        cameras[stay.person].add(stay.camera)
-    several = [person for person, seen in sorted(cameras.items()) if len(seen) > 1]
+def colours_of_people(stays: Sequence[Stay], grey: str = FAINT) -> dict[int, str]:
+    """Return the colour of each person of some stays: grey for one who has a single stay."""
+    times = Counter(stay.person for stay in stays)
+    several = sorted(person for person, count in times.items() if count > 1)
     colours = {person: MANY[place % len(MANY)] for place, person in enumerate(several)}
-    said = f"{counted(len(cameras), 'person', 'people')}, {len(several)} seen by several cameras"
-    if others := len(cameras) - len(several):
-        said += f"; grey: {counted(others, 'other person', 'other people')}"
-    return said, dict.fromkeys(cameras, grey) | colours
+    return dict.fromkeys(times, grey) | colours
+
+
+def ink_on(colour: str) -> str:
+    """Return the colour of letters that can be read on another one."""
+    return INK if np.dot(to_rgb(colour), LUMINANCE) > PALE else "white"
+
+
+def _in_words(stays: Sequence[Stay], colours: Mapping[int, str]) -> str:
+    """Return the title: how many people there are, and what grey says of some."""
+    seen = {(stay.person, stay.camera) for stay in stays}
+    several = sum(count > 1 for count in Counter(person for person, _ in seen).values())
+    said = f"{counted(len(colours), 'person', 'people')}, {several} seen by several cameras"
+    alone = sum(count == 1 for count in Counter(stay.person for stay in stays).values())
+    return said + f"; grey: {alone} seen once" * (alone > 0)
+
+
+def _columns(width: float) -> int:
+    """Return how many faces stand side by side in a picture of a width in inches."""
+    return int(width / FACE_CELL[0])
+
+
+def _draw_faces(
+    axes: Axes,
+    faces: Mapping[int, tuple[Path, str]],
+    colours: Mapping[int, str],
+    width: float,
+    height: float,
+) -> None:
+    """Draw an image of each person in the person's colour, with the number and the name."""
+    columns, (cell, line) = _columns(width), FACE_CELL
+    axes.set(xlim=(0, columns * cell), ylim=(height, 0))
+    axes.axis("off")
+    size = matplotlib.rcParams["legend.fontsize"] * 0.8
+    for place, (person, (path, name)) in enumerate(faces.items()):
+        x, y = place % columns * cell, place // columns * line
+        box = (x, x + FACE[0], y + FACE[1], y)
+        axes.imshow(load_image(path, *FACE_PIXELS, shown=True), extent=box, aspect="auto")
+        axes.add_patch(
+            Rectangle(
+                (x, y), *FACE, fill=False, edgecolor=colours[person], linewidth=3, clip_on=False
+            )
+        )
+        words = fitted(f"{person + 1} {printable(name)}".strip(), 0.9 * cell, size, lines=2)
+        axes.text(x, y + FACE[1] + 0.06, words, va="top", size=size, parse_math=False)
+    axes.set(xlim=(0, columns * cell), ylim=(height, 0))
 
 
 def packed_rows(stays: Sequence[Stay]) -> list[list[Stay]]:
@@ -147,29 +219,26 @@ def packed_rows(stays: Sequence[Stay]) -> list[list[Stay]]:
     return rows
 
 
-def _by_camera(stays: Sequence[Stay]) -> dict[str, list[Stay]]:
-    found = defaultdict(list)
-    for stay in stays:
-        found[stay.camera].append(stay)
-    return dict(sorted(found.items(), key=lambda each: (len(each[0]), each[0])))
+def _of(stays: Sequence[Stay], camera: str) -> list[Stay]:
+    return [stay for stay in stays if stay.camera == camera]
 
 
-def _draw_stay(axes: Axes, stay: Stay, row: int, colour: str, inch: float) -> None:
-    """Draw a bar with the number of its person, if it is wide enough. inch: in seconds."""
+def _draw_stay(axes: Axes, stay: Stay, row: int, colour: str, inch: float, after: float) -> None:
+    """Draw a bar with the number of its person in it, or else beside it, where there is room.
+
+    inch: in seconds. after: when the next bar begins.
+    """
     number, length = str(stay.person + 1), max(stay.last - stay.first, inch / 50)
     axes.barh(row, length, BAR, stay.first, color=colour, linewidth=0)
     size = matplotlib.rcParams["legend.fontsize"] * 0.8
-    if text_width(number, size) < 0.9 * length / inch:
-        pale = np.dot(to_rgb(colour), LUMINANCE) > PALE
-        axes.text(
-            stay.first + length / 2,
-            row,
-            number,
-            ha="center",
-            va="center_baseline",
-            size=size,
-            color=INK if pale else "white",
-        )
+    wide = text_width(number, size) * inch / 0.9
+    if wide < length:
+        place, ink = stay.first + length / 2, ink_on(colour)
+    elif wide < after - stay.first - length:
+        place, ink = stay.first + length + wide / 2, matplotlib.rcParams["text.color"]
+    else:
+        return
+    axes.text(place, row, number, ha="center", va="center_baseline", size=size, color=ink)
 
 
 def _name_times(axes: Axes, begin: datetime | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 
 from benchmarks.support.walks import (
@@ -21,6 +22,7 @@ from benchmarks.support.walks import (
 from person_reid.config.detector import DETECTOR_NAMES
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
+from person_reid.show.style import MANY
 from person_reid.video import detectors
 from person_reid.video.detectors import DETECTORS, register_detector
 from person_reid.video.tracker import Tracker
@@ -104,6 +106,33 @@ def test_two_videos_lead_to_the_people_in_both(place, frames_seen, capsys):
     tracks = [name for name in names if name.startswith("result/") and name.endswith(".txt")]
     assert len(tracks) == 2
     assert len(frames_seen) == 2 * FRAMES
+
+
+def test_a_copy_of_each_video_shows_everybody_in_the_colour_of_the_lanes(place, frames_seen):
+    """Every second frame is looked at; the boxes of the others lie between."""
+    av = pytest.importorskip("av")
+    run("hall", "--camera", "gate=yard", "--save", "shop", "--every", "2", "--video")
+    result = Path("shop/result")
+    assert not [*result.glob(".*.partial")]
+    for tracks in result.glob("*.txt"):
+        with av.open(str(tracks.with_suffix(".mp4"))) as video:
+            frames = [*video.decode(video=0)]
+        assert [frame.time for frame in frames] == pytest.approx(np.arange(FRAMES) / 10, abs=1e-4)
+        seen = np.loadtxt(tracks, delimiter=",")
+        assert {*seen[:, 0] % 2} == {1}
+        sides = {
+            person: np.stack([np.interp(range(1, FRAMES), own[:, 0], side) for side in own.T[2:6]])
+            for person in (1, 2)
+            for own in [seen[seen[:, 1] == person]]
+        }
+        apart = np.abs(sides[1][0] - sides[2][0]) > sides[1][2] + 8
+        assert apart.sum() > FRAMES / 2
+        for person, colour in zip((1, 2), MANY, strict=False):
+            for place in np.flatnonzero(apart).tolist():
+                left, top, width, height = sides[person][:, place]
+                pixels = frames[place].to_ndarray(format="rgb24").astype(int)
+                bottom = pixels[round(top + height) - 2, round(left + width / 2)]
+                assert np.abs(bottom - 255 * np.array(to_rgb(colour))).max() < 90
 
 
 def test_a_folder_whose_boxes_were_linked_by_looks_keeps_to_it(place, frames_seen, monkeypatch):

@@ -40,7 +40,7 @@ def test_cameras_people_and_times_are_named(tmp_path):
     text = drawn(tmp_path, datetime(2026, 11, 1, 9, 30, 10))
     for words in ("camera 1", "camera $x$", ">1<", ">2<", ">3<", "09:31:00", "2026-11-01"):
         assert words in text
-    assert "3 people, 1 seen by several cameras; grey: 2 other people" in text
+    assert "3 people, 1 seen by several cameras; grey: 2 seen once" in text
 
 
 def test_every_date_has_its_lanes_at_the_same_time_of_day(tmp_path):

@@ -1,0 +1,147 @@
+"""Draw people into copies of their videos: boxes, identities and names, in the lanes' colours.
+
+write_people_videos("people", linked)             # people/hall-1a2b3c4d.mp4, beside its tracks
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from person_reid.data.images.image_files import DEEP
+from person_reid.data.video.frames import Frame, FrameFolder, Video, open_frames
+from person_reid.errors import UserError, optional_module
+from person_reid.files import atomic_write, real
+from person_reid.gallery.linked_tracks import LinkedTracks
+from person_reid.progress import progress
+from person_reid.show.lanes import colours_of_people, ink_on
+from person_reid.text import printable
+
+LONGEST_GAP = 1.0  # seconds between two boxes of a track that one in between connects
+TICKS = 60_000  # a second has so many; MPEG-4 allows at most 65,535
+ENCODERS = {  # the first that PyAV was built with
+    "libx264": {"crf": "23", "preset": "veryfast"}, "libopenh264": {}, "mpeg4": {"qscale": "4"},
+}  # fmt: skip
+
+
+class Mark(NamedTuple):
+    """What is drawn around a person: a box of left, top, right and bottom, and a label."""
+
+    box: npt.NDArray[np.float64]
+    label: str
+    colour: str
+
+
+def write_people_videos(
+    folder: str | Path, linked: LinkedTracks, among: Collection[Path] = ()
+) -> list[Path]:
+    """Write a copy of each video with its people drawn into it, and return the files.
+
+    Each is written whole or not at all. among: the videos to draw; by default, all that have
+    tracks. Raises UserError if PyAV is missing, and if a video is gone.
+    """
+    records = {each.record.source: each.record for each in linked.tracks}
+    shown = [each for each in records.values() if not among or real(each.frames) in among]
+    videos = [open_frames(Path(each.frames), each.fps) for each in shown]
+    written, total = [], sum(len(frames.numbers) for frames in videos)
+    with progress(total=total, desc="drawing", unit=" frames") as bar:
+        for record, frames in zip(shown, videos, strict=True):
+            marks = marks_of(linked, record.source, record.fps)
+            path = Path(folder) / f"{record.source}.mp4"
+            with atomic_write(path) as temporary:
+                write_video(temporary, _drawn(frames, marks, bar), record.fps)
+            written.append(path)
+    return written
+
+
+def marks_of(linked: LinkedTracks, source: str, fps: float) -> Mapping[int, list[Mark]]:
+    """Return what to draw in the frames of a source: {number of a frame: marks}.
+
+    A box between two of a track, in a frame that the tracker did not see, is interpolated.
+    """
+    colours = colours_of_people(linked.stays)
+    marks: dict[int, list[Mark]] = defaultdict(list)
+    for each, stay in zip(linked.tracks, linked.stays, strict=True):
+        if each.record.source != source:
+            continue
+        name = linked.names.get(stay.person)
+        label = f"{stay.person + 1} {printable(name)}" if name else f"{stay.person + 1}"
+        seen, boxes = each.track.frames, each.track.boxes
+        numbers = np.arange(seen[0], seen[-1] + 1)
+        after = np.searchsorted(seen, numbers)
+        near = seen[after] - seen[np.maximum(after - 1, 0)] <= max(LONGEST_GAP * fps, 1)
+        numbers = numbers[near | (seen[after] == numbers)]
+        sides = np.stack([np.interp(numbers, seen, side) for side in boxes.T], axis=1)
+        for number, box in zip(numbers.tolist(), sides, strict=True):
+            marks[number].append(Mark(box, label, colours[stay.person]))
+    return marks
+
+
+def _drawn(
+    frames: FrameFolder | Video, marks: Mapping[int, list[Mark]], bar: Any
+) -> Iterator[tuple[float, Image.Image]]:
+    """Yield the seconds and the picture of each frame that can be decoded."""
+    numbers = frames.numbers
+    for (number, frame), seconds in zip(frames.read(numbers), frames.seconds(numbers), strict=True):
+        bar.update()
+        if frame is not None:
+            yield seconds, draw_marks(frame, marks.get(number, ()))
+
+
+def draw_marks(frame: Frame, marks: Sequence[Mark]) -> Image.Image:
+    """Return a frame with marks, the nearest person last: lines and letters grow with the frame."""
+    picture = Image.fromarray(frame)
+    if picture.mode[0] in DEEP:
+        picture = Image.fromarray(
+            np.interp(frame, (frame.min(), frame.max()), (0, 255)).astype("u1")
+        )
+    picture = picture.convert("RGB")
+    canvas, (width, height) = ImageDraw.Draw(picture), picture.size
+    line, size = max(2, height // 180), max(14, height // 24)
+    font = ImageFont.truetype(
+        str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf")), size
+    )
+    for box, label, colour in sorted(marks, key=lambda mark: float(mark.box[3])):
+        left, top, right, bottom = box.tolist()
+        canvas.rectangle((left, top, max(right, left), max(bottom, top)), None, colour, line)
+        wide, high = canvas.textlength(label, font) + 2 * line, size + 2 * line
+        x = min(max(left, 0), max(width - wide, 0))
+        y = min(
+            max(top - high, 0), max(height - high, 0)
+        )  # inside the frame, above the box if it can be
+        canvas.rectangle((x, y, x + wide, y + high), colour)
+        canvas.text((x + line, y + high / 2), label, ink_on(colour), font, anchor="lm")
+    return picture
+
+
+def write_video(path: Path, pictures: Iterator[tuple[float, Image.Image]], fps: float) -> None:
+    """Write pictures with their seconds as a video in MP4.
+
+    Codecs need even sides: the last column or row may be lost.
+    """
+    av = optional_module(
+        "av", UserError('--video needs PyAV: python -m pip install "person-reid[video]"')
+    )
+    codec = next(name for name in ENCODERS if name in av.codecs_available)
+    tick, last = Fraction(1, TICKS), -1
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = None
+        for seconds, picture in pictures:
+            if stream is None:
+                stream = container.add_stream(
+                    codec, rate=Fraction(fps).limit_denominator(1001), options=dict(ENCODERS[codec])
+                )
+                stream.width, stream.height = (side // 2 * 2 for side in picture.size)
+                stream.pix_fmt, stream.codec_context.time_base = "yuv420p", tick
+            frame = av.VideoFrame.from_image(picture.crop((0, 0, stream.width, stream.height)))
+            frame.pts = last = max(last + 1, round(seconds * TICKS))
+            frame.time_base = tick
+            container.mux(stream.encode(frame))
+        if stream:
+            container.mux(stream.encode())
