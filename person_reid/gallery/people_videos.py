@@ -24,7 +24,7 @@ from person_reid.show.lanes import colours_of_people, ink_on
 from person_reid.text import printable
 
 LONGEST_GAP = 1.0  # seconds between two boxes of a track that one in between connects
-TICKS = 60_000  # a second has so many; MPEG-4 allows at most 65,535
+CLOCK = 60_000  # a second has so many; MPEG-4 allows at most 65,535
 ENCODERS = {  # the first that PyAV was built with
     "libx264": {"crf": "23", "preset": "veryfast"}, "libopenh264": {}, "mpeg4": {"qscale": "4"},
 }  # fmt: skip
@@ -129,7 +129,7 @@ def write_video(path: Path, pictures: Iterator[tuple[float, Image.Image]], fps: 
         "av", UserError('--video needs PyAV: python -m pip install "person-reid[video]"')
     )
     codec = next(name for name in ENCODERS if name in av.codecs_available)
-    tick, last = Fraction(1, TICKS), -1
+    tick, last = Fraction(1, CLOCK), -1
     with av.open(str(path), "w", format="mp4") as container:
         stream = None
         for seconds, picture in pictures:
@@ -140,7 +140,7 @@ def write_video(path: Path, pictures: Iterator[tuple[float, Image.Image]], fps: 
                 stream.width, stream.height = (side // 2 * 2 for side in picture.size)
                 stream.pix_fmt, stream.codec_context.time_base = "yuv420p", tick
             frame = av.VideoFrame.from_image(picture.crop((0, 0, stream.width, stream.height)))
-            frame.pts = last = max(last + 1, round(seconds * TICKS))
+            frame.pts = last = max(last + 1, round(seconds * CLOCK))
             frame.time_base = tick
             container.mux(stream.encode(frame))
         if stream:
