@@ -337,7 +337,7 @@ class Options:
         # A class may also be decorated as a dataclass, which refuses one that has these already.
         del cls.__setattr__, cls.__delattr__
 
-    def __new__(cls, **values: Any) -> "Self":
+    def __new__(cls, *_: Any, **values: Any) -> "Self":
         """Refuse a mistyped name with the right one. Python's own error names no neighbour."""
         for name in values:
             if name not in cls.__dataclass_fields__:
