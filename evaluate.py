@@ -15,6 +15,7 @@ Needs no PyTorch: NumPy, SciPy, Pillow, PyYAML, lazy_loader, threadpoolctl and t
 """
 
 import logging
+import re
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -30,11 +31,14 @@ from person_reid.config.evaluate import (
 from person_reid.config.forms import listed_numbers
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
+from person_reid.data.own.words import words_beside
 from person_reid.files import write_json
 from person_reid.retrieval.bootstrap import Interval, interval_line
 from person_reid.retrieval.metric_tables import figure_rows, interval_rows, written_table
 from person_reid.retrieval.protocols import by_protocol, ranking_options, scores_by
+from person_reid.retrieval.results import FEATURE_FLAGS, read_note
 from person_reid.retrieval.similarity import unit_rows
+from person_reid.text import printable
 
 if TYPE_CHECKING:
     import torch
@@ -72,12 +76,15 @@ def report(
     check_outputs(config, [reid.multi_query_file(config.result)], **written)
 
     # Read the features, and say what is unusual about them.
-    named = bool(config.save_per_query or config.clothes or ranked.gap)
+    named = bool(config.save_per_query or config.clothes or ranked.gap or config.by)
     query, gallery = reid.load_result(config.result, paths=named)
     if leads and not ranked.gap:
         describe(config, query, gallery)
     if not ranked.gap:
         reid.remark_unmatched(query, gallery, config.ignore_cameras)
+    usual = not (config.ignore_cameras or ranked.gap or ranked.scores)
+    if leads and usual and "camera_norm" not in read_note(config.result, FEATURE_FLAGS):
+        reid.remark_own_camera(query, gallery)
 
     # Re-ranking takes minutes, so multiple queries are re-ranked only on request.
     asked = {"": query}
@@ -107,19 +114,30 @@ def report(
                     intervals[name] = ends
         first = next(iter(measured.values()))
         if config.by == "identities":
-            parts = {"identity": reid.by_identity(query, first)}
+            parts = {"identity": in_words("identity", reid.by_identity(query, first), query)}
         if config.by == "cameras":
             again = rescore(query.features, gallery.features, device) if rescore else None
             how = again or scores_by(config, query, gallery, device)
-            parts = {
-                "cameras": reid.by_cameras(query, gallery, config.ap, how, config.ignore_cameras)
-            }
+            found = reid.by_cameras(query, gallery, config.ap, how, config.ignore_cameras)
+            parts = {"cameras": in_words("camera", found, query)}
         if leads and config.save_per_query:
             print(reid.save_per_query(config.save_per_query, query, first))
 
     # Write the figures, each with its protocol.
     if leads:
         show(config, measured, intervals, parts, ranks)
+
+
+def in_words(
+    kind: str, parts: dict[str, reid.Metrics], query: reid.FeatureSet
+) -> dict[str, reid.Metrics]:
+    """Return parts such as {"1-2": …} under the words that the layout has for their numbers."""
+    words = words_beside(query.paths[0]).table.get(kind, {}) if query.paths else {}
+    numbers = {str(number): printable(word) for number, word in words.items()}
+    return {
+        "-".join(numbers.get(each, each) for each in re.split(r"(?<=\d)-", name)): found
+        for name, found in parts.items()
+    }
 
 
 def intervals_of(

@@ -133,6 +133,8 @@ def report(
     distance, remark = ("euclidean", " (Euclidean distance)") if config.no_norm else ("cosine", "")
 
     reid.remark_unmatched(query, gallery)
+    if not config.camera_norm:
+        reid.remark_own_camera(query, gallery)
     found = {"single": measure(query, gallery, distance)}
     if multi_query:
         reid.save_multi_query(reid.multi_query_file(config.result), multi_query, query)

@@ -66,6 +66,7 @@ from .retrieval.extract import extract_split as extract_split
 from .retrieval.metric_tables import save_per_query as save_per_query
 from .retrieval.metrics import Metrics as Metrics
 from .retrieval.metrics import evaluate as evaluate
+from .retrieval.metrics import remark_own_camera as remark_own_camera
 from .retrieval.metrics import remark_unmatched as remark_unmatched
 from .retrieval.multi_query import merge_images as merge_images
 from .retrieval.multi_query import read_multi_query as read_multi_query

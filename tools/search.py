@@ -91,6 +91,7 @@ from person_reid.gallery.metadata import (
     EVERYTHING,
     FACT_NAMES,
     UNKNOWN_ABOUT,
+    Found,
     about_images,
     filters_of,
     listed_path,
@@ -115,6 +116,7 @@ from person_reid.retrieval.thresholds import DIGITS, accepts
 from person_reid.text import as_command, counted, near_names, printable
 
 MOST_FAULTS = 20  # damages that are printed
+LEAST_ASKED = 5  # queries before their first answers are compared with their cameras
 FILTERS = ("identity", "camera", "track", "source", "after", "before")
 
 
@@ -214,6 +216,8 @@ def query(config: QueryConfig) -> None:
     features = reid.open_network(index, config)(queries)
     shown, features = compared(index, queries, features, config)
     answers = shown.search(features, config.top, among=which)
+    if not config.normalized:
+        remark_own_camera(queries, answers, known_abouts(index, queries))
     described = describe_answers(queries, answers, threshold)
     for answer in described:
         print_answer(answer)
@@ -232,6 +236,32 @@ def query(config: QueryConfig) -> None:
         draw_found(queries, answers, config.save, lowest, config)
     for path in filter(None, (config.json, config.save)):
         print(f"Written: {path}")
+
+
+def remark_own_camera(
+    queries: list[Path], answers: list[list[Found]], known: dict[Path, reid.About]
+) -> None:
+    """Print a line if most first answers come from the query's own camera.
+
+    Images of the query's own track or known person do not count.
+    """
+    own = []
+    for query, found in zip(queries, answers, strict=True):
+        asked = known.get(query, UNKNOWN_ABOUT)
+        others = [
+            match.about.camera
+            for match in found
+            if match.path != query
+            and (match.about.track, match.about.source) != (asked.track or "", asked.source)
+            and match.about.identity != (asked.identity or "")
+        ]
+        if asked.camera and others:
+            own.append(others[0] == asked.camera)
+    if len(own) >= LEAST_ASKED and sum(own) > len(own) / 2:
+        print(
+            f"{sum(own)} of {len(own)} first answers come from the query's own camera. If they "
+            "show other people, try --camera_norm."
+        )
 
 
 def compared(

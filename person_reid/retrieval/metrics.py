@@ -52,6 +52,8 @@ CAMERAS_IGNORED = "cameras ignored"
 SAMPLE = 20  # queries whose scores are looked at more closely
 LEAST, MOSTLY = 10, 0.9  # such queries, and their share, before a ranking seems upside down
 TIED = 0.1  # share of the gallery that scores the same as a match; more is remarked
+ASKED_FOR_CAMERAS = 200  # queries whose first answers are looked at for their camera
+OWN_CAMERA, ABOVE_CHANCE = 0.5, 1.5  # what remark_own_camera remarks on
 
 
 @dataclass(repr=False)
@@ -247,7 +249,8 @@ def evaluate(
             else "No query has a match in the gallery, so every figure is 0. "
             "Do both come from the same data set?"
         )
-    shape, remarks = (len(query), len(gallery)), Remarks(len(query))
+    given = isinstance(scores, GivenScores) or not isinstance(scores, Scores)
+    shape, remarks = (len(query), len(gallery)), Remarks(len(query), given)
     ranks = rank_matches(scores, shape, pairs, junk, gallery.labels == -1, world, remarks)
     remarks.tell()
     words = unusual({f"matches{wanted}": worn, CAMERAS_IGNORED: ignore_cameras})
@@ -315,10 +318,12 @@ def check_cameras(query: FeatureSet, gallery: FeatureSet) -> None:
     cameras = np.concatenate([query.cameras, gallery.cameras])
     has_match = np.isin(query.labels[query.labels != -1], gallery.labels).any()
     if has_match and (cameras == cameras[0]).all():
-        raise UserError(
+        raise OptionError(
             f"all images are of camera {cameras[0]}: a match in the query's own camera is junk, "
-            "so every figure would be 0. If the cameras are unknown, count these matches: "
-            "--ignore_cameras of evaluate.py, threshold.py, figures.py and explore.py."
+            "so every figure would be 0. If the cameras are unknown, count these matches with "
+            "{ignore_cameras}, which evaluate, evaluate.py, threshold.py, figures.py and "
+            "explore.py take.",
+            ignore_cameras=True,
         )
 
 
@@ -335,6 +340,32 @@ def remark_unmatched(query: FeatureSet, gallery: FeatureSet, ignore_cameras: boo
             "%s of %s have no match in the gallery and count as 0 in every figure.",
             f"{without:,}",
             counted(len(query), "query", "queries"),
+        )
+
+
+def remark_own_camera(query: FeatureSet, gallery: FeatureSet) -> None:
+    """Log if the camera decides who is found first, more than the person does.
+
+    That is so if more than half of the first answers are strangers in the query's own camera, and
+    at least 1.5 times as many as if the order was drawn. At most 200 queries are looked at, by
+    cosine.
+    """
+    scores = CosineScores(query.features, gallery.features)
+    own, chance = [], []
+    for row in np.unique(np.linspace(0, len(query) - 1, ASKED_FOR_CAMERAS).astype(int)):
+        here = gallery.cameras == query.cameras[row]
+        valid = (gallery.labels != -1) & ~(here & (gallery.labels == query.labels[row]))
+        if valid.any():
+            own.append(here[np.where(valid, scores(row, row + 1)[0], -np.inf).argmax()])
+            chance.append(here[valid].mean())
+    if own and np.mean(own) > max(OWN_CAMERA, ABOVE_CHANCE * np.mean(chance)):
+        log.warning(
+            "%.0f %% of the first answers are other people in the query's own camera, where "
+            "%.0f %% of the gallery is: the features say more of the camera than of the person. "
+            "Try %s --camera_norm; in Python: CameraNorm.",
+            100 * np.mean(own),
+            100 * np.mean(chance),
+            as_command("test.py"),
         )
 
 
@@ -432,9 +463,13 @@ def rank_matches(
 
 
 class Remarks:
-    """Remarks on a ranking from the scores of a few queries; any thread may show it more."""
+    """Remarks on a ranking from the scores of a few queries; any thread may show it more.
 
-    def __init__(self, num_queries: int) -> None:
+    given: whether a user computed the scores, which may then be distances.
+    """
+
+    def __init__(self, num_queries: int, given: bool) -> None:
+        self.given = given
         self.sample = np.unique(np.linspace(0, num_queries - 1, SAMPLE).astype(int))
         self.tied: list[float] = []
         self.below: list[bool] = []
@@ -465,7 +500,7 @@ class Remarks:
                 "of the files. Does the network give every image the same feature?",
                 100 * np.mean(self.tied),
             )
-        elif len(self.below) >= LEAST and np.mean(self.below) > MOSTLY:
+        elif self.given and len(self.below) >= LEAST and np.mean(self.below) > MOSTLY:
             log.warning(
                 "Most matches score lower than other images. Are these distances? Pass distances= "
                 "in Python, or --lower_is_nearer to evaluate.py."

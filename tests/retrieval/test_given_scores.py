@@ -11,6 +11,7 @@ import person_reid as reid
 from benchmarks.support.references import loop_evaluate
 from person_reid.errors import UserError
 from person_reid.retrieval.protocols import by_cameras
+from person_reid.retrieval.similarity import CosineScores
 
 
 @pytest.fixture
@@ -70,6 +71,9 @@ def test_distances_in_the_place_of_scores_are_remarked(sets, caplog):
     assert not caplog.text
     ranked(sets, scores=1 - cosines)
     assert "Are these distances?" in caplog.text
+    caplog.clear()
+    ranked(sets, scores=CosineScores(-sets[0].features, sets[1].features))  # of a weak network
+    assert not caplog.text
 
 
 def test_a_network_that_gives_one_feature_is_remarked(sets, caplog):

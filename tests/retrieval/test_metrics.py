@@ -17,7 +17,9 @@ from person_reid.retrieval.metrics import (
     count_ahead_torch,
     evaluate,
     merge_multi_query,
+    remark_own_camera,
 )
+from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.similarity import CosineScores, EuclideanScores, Scores
 from tests.retrieval.conftest import data_sets, figures, image_set, signs
@@ -200,9 +202,36 @@ def test_the_line_reads_as_published():
 
 def test_one_camera_is_explained_rather_than_measured():
     images = image_set(np.eye(3), [1, 1, 2], [4, 4, 4])
-    with pytest.raises(UserError, match=r"all images are of camera 4.*--ignore_cameras"):
+    with pytest.raises(UserError, match=r"all images are of camera 4.* with ignore_cameras=True"):
         evaluate(images, images)
     assert evaluate(images, images, ignore_cameras=True).rank(1) == 1
+
+
+def test_first_answers_from_the_own_camera_are_remarked_until_it_is_taken_away(caplog):
+    random = np.random.default_rng(0)
+    people, cameras = np.arange(240) % 40, np.arange(240) // 40 % 3
+    features = random.normal(size=(40, 16))[people] + random.normal(size=(240, 16))
+    features += 8 * random.normal(size=(3, 16))[cameras]
+    images = image_set(features, people, cameras)
+    query, gallery = images.select(np.arange(120)), images.select(np.arange(120, 240))
+    remark_own_camera(query, gallery)
+    norm = CameraNorm(gallery.features, gallery.cameras)
+    first = [
+        np.ma.masked_array(row, (gallery.labels == label) & (gallery.cameras == camera)).argmax()
+        for row, label, camera in zip(
+            CosineScores(query.features, gallery.features)(0, 120),
+            query.labels,
+            query.cameras,
+            strict=True,
+        )
+    ]
+    share = 100 * (gallery.cameras[first] == query.cameras).mean()
+    assert f"{share:.0f} % of the first answers are other people" in caplog.text
+    assert "where 33 % of the gallery is" in caplog.text
+    assert "--camera_norm" in caplog.text
+    caplog.clear()
+    remark_own_camera(norm.of(query), norm.of(gallery))
+    assert not caplog.text
 
 
 def test_lengths_near_one_do_not_count():

@@ -15,6 +15,7 @@ from person_reid.deploy import find
 from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
 from person_reid.gallery import indexing
+from person_reid.gallery.metadata import About, Found
 from person_reid.models.factory import create_model
 from tests.deploy.test_load import save_run
 from tests.support.flags import SAVED
@@ -807,3 +808,21 @@ def test_an_index_made_in_python_is_of_one_network_and_searched_by_the_commands(
     other = reid.Embedder("test_resnet", "net1.pth", size=(64, 32), device="cpu")
     with pytest.raises(UserError, match="its features were made by another network"):
         reid.SearchIndex("people.index", network=other)
+
+
+def test_first_answers_from_the_querys_own_camera_are_remarked(capsys):
+    """The query itself and others of its track do not count."""
+    known = {
+        Path(str(n)): About(camera=str(n % 2), track=str(n // 4), source="a") for n in range(8)
+    }
+
+    def ask(step):
+        answers = []
+        for n in range(8):  # itself, one of its track and camera, one of another track
+            places = (Path(str(each)) for each in (n, n ^ 2, (n + step) % 8))
+            answers.append([Found(each, 0.9, known[each]) for each in places])
+        search.remark_own_camera(list(known), answers, known)
+        return capsys.readouterr().out
+
+    assert "8 of 8 first answers come from the query's own camera" in ask(4)
+    assert not ask(5)

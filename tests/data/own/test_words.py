@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import demo
+import evaluate as evaluate_script
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import with_flags
 from person_reid.data.layout import read_split
@@ -136,6 +137,9 @@ def test_rankings_tables_and_pages_show_the_words(tmp_path, layout, capsys):
         first = next(csv.DictReader(file))
     assert (first["identity"], first["identity_name"]) == ("1", "P103")
     assert (first["camera"], first["camera_name"]) == ("1", "entrance")
+    for by, word in (("cameras", "entrance-hall, left"), ("identities", "P103")):
+        evaluate_script.main(["--by", by, "--result", str(result)])
+        assert f"| {word} |" in capsys.readouterr().out
 
     page = report.metrics_section(report.Tested(query, gallery, {"single": metrics}))
     assert all(f"camera {camera}" in page for camera in CAMERAS)
