@@ -121,9 +121,10 @@ def check_loaded(
             for name in absent
         ]
         flag = quoted(",".join(places))
+        calls = "; ".join(f"load_plugin({place!r})" for place in places)
         raise UserError(
             f"{where}: needs code of its own, {', '.join(absent)}. Code runs only if you name it: "
-            f"if you trust it, add --plugin {flag}; in Python: load_plugin({places[0]!r})."
+            f"if you trust it, add --plugin {flag}; in Python: {calls}."
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from person_reid.config.network import NetworkOptions
 from person_reid.config.option import ALIASES, Options
 from person_reid.config.published import ignores_stride
 from person_reid.errors import UserError
@@ -34,15 +35,15 @@ def options_in(
 
     content: what the file says. kind: the configuration that declares the options. path: for
         messages.
-    strict: refuse unknown names; otherwise they are ignored, since files of other versions have
-        some.
+    strict: refuse unknown names, and plugins that are not loaded: a file never causes code to run.
+        Otherwise unknown names are ignored, since files of other versions have some. So are values
+        of training that only a plugin knows, since a network is tested without them.
 
-    Raises UserError for a value that does not fit, and for a plugin that is not loaded: a file
-    never causes code to run.
+    Raises UserError for a value that does not fit.
     """
     known, values = kind.declared(), {}
-    if content.get("plugin"):
-        check_loaded(str(content["plugin"]).split(","), path, content.get("plugin_files"))
+    if strict:
+        check_plugins(content, path)
     if ignores_stride(content):
         log.warning("%s: the published network ignored stride: 1, and so does this one.", path)
         content = {**content, "stride": 2}
@@ -64,5 +65,14 @@ def options_in(
         try:
             values[name] = known[name].checked(value)
         except ValueError as error:
+            if not strict and content.get("plugin") and name not in NetworkOptions.declared():
+                continue
+            check_plugins(content, path)
             raise UserError(f"{path}: {name}: {value!r} does not fit ({error}).") from None
     return values
+
+
+def check_plugins(content: Mapping[str, Any], path: str | Path) -> None:
+    """Raise UserError if a file names plugins that are not loaded."""
+    if content.get("plugin"):
+        check_loaded(str(content["plugin"]).split(","), path, content.get("plugin_files"))

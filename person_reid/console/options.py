@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
-from person_reid.config.files import options_in
+from person_reid.config.files import check_plugins, options_in
 from person_reid.config.option import (
     DeclaredOption,
     OptionError,
@@ -287,7 +287,9 @@ def _as_begun(kind: type[Options], name: str, asked: Mapping[str, Any]) -> dict[
     result depends on.
     """
     known, file = kind.declared(), RunFolder(name).options_file
-    before = options_in(read_yaml(file, text_options(kind)), kind, file, strict=False)
+    content = read_yaml(file, text_options(kind))
+    check_plugins(content, file)
+    before = options_in(content, kind, file, strict=False)
     was = {name: before.get(name, each.default) for name, each in known.items()}
     processes = _processes(asked.get("gpu_ids", was["gpu_ids"]))
     if asked.get("batchsize") == was.get("batchsize", 0) * processes:

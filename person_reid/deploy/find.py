@@ -31,7 +31,7 @@ from person_reid.data.images.image_files import Limits
 from person_reid.deploy.batch_norms import reestimate_batch_norms
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.interface import Preparation
-from person_reid.deploy.load import NetworkToTest, load_network
+from person_reid.deploy.load import NetworkToTest, load_network, options_of_run
 from person_reid.deploy.network_names import network_name, no_network, run_of
 from person_reid.deploy.pretrained import find_folder, open_pretrained
 from person_reid.device import dtype_of, select_device
@@ -100,7 +100,9 @@ def tested_network(options: TrainedNetwork) -> NetworkToTest:
     described = configured(TrainConfig, chosen)
     has_head = chosen.get("neck", "none") != "none" or {"head", "linear_num"} & chosen.keys()
     classes = PUBLISHED_CLASSES if has_head else None  # no feature depends on their number
-    return NetworkToTest(_layers(described), options.weights, classes, options.seed)
+    check_network(described)
+    layers = NetworkOptions.of(asdict(resolve(described)))
+    return NetworkToTest(layers, options.weights, classes, options.seed)
 
 
 def run_to_test(options: TrainedNetwork) -> NetworkOptions:
@@ -133,7 +135,7 @@ def run_to_test(options: TrainedNetwork) -> NetworkOptions:
     if not (named or run.options_file.exists()):
         raise no_network(run)
     given = options.not_default(DESCRIPTION)
-    trained = _layers(run.config(given))
+    trained = options_of_run(run, given)
     _refuse_contradictions(given, trained, run)
     height, width = options.height or trained.height, options.width or trained.width
     return replace(trained, height=height, width=width)
@@ -154,12 +156,6 @@ def _refuse_contradictions(
                 "as it was trained: leave the flag out, or choose another run with {name}.",
                 **{option: value},
             )
-
-
-def _layers(config: TrainConfig) -> NetworkOptions:
-    """Return the resolved network of a training."""
-    check_network(config)
-    return NetworkOptions.of(asdict(resolve(config)))
 
 
 def refuse_ignored(options: Options, names: Iterable[str], reason: str, **others: Any) -> None:

@@ -1,16 +1,26 @@
 """Find and load the network to test, from a run or from a weight file."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from person_reid.config.files import check_plugins
 from person_reid.config.network import NetworkOptions
+from person_reid.config.option import OptionError
 from person_reid.config.published import PUBLISHED_CLASSES
 from person_reid.config.zoo import implied
-from person_reid.models.factory import build_network, check_size, input_size, options_of, resolve
+from person_reid.models.factory import (
+    build_network,
+    check_network,
+    check_size,
+    input_size,
+    options_of,
+    resolve,
+)
 from person_reid.models.network import Network
 from person_reid.models.weights import load_weights
 from person_reid.retrieval.features import scaled
@@ -71,9 +81,23 @@ def network_of_run(
     Raises UserError or FileNotFoundError if the run or the checkpoint does not exist.
     """
     run = RunFolder(name)
-    network = NetworkOptions.of(asdict(run.config()))
-    weights = run.weights_file(which_epoch)
+    network, weights = options_of_run(run), run.weights_file(which_epoch)
     return NetworkToTest(network, weights, run.num_classes(run.options())).resized(size)
+
+
+def options_of_run(run: RunFolder, otherwise: Mapping[str, Any] | None = None) -> NetworkOptions:
+    """Return the resolved options of the network of a run.
+
+    otherwise: see RunFolder.config. Raises UserError if they name what only a plugin has, and it is
+    not loaded.
+    """
+    config = run.config(otherwise)
+    try:
+        check_network(config)
+        return NetworkOptions.of(asdict(resolve(config)))
+    except OptionError:
+        check_plugins(run.options(), run.options_file)
+        raise
 
 
 def network_of_name(name: str) -> NetworkToTest:

@@ -320,9 +320,8 @@ def check_cameras(query: FeatureSet, gallery: FeatureSet) -> None:
     if has_match and (cameras == cameras[0]).all():
         raise OptionError(
             f"all images are of camera {cameras[0]}: a match in the query's own camera is junk, "
-            "so every figure would be 0. If the cameras are unknown, count these matches with "
-            "{ignore_cameras}, which evaluate, evaluate.py, threshold.py, figures.py and "
-            "explore.py take.",
+            "so every figure would be 0. If the cameras are unknown, count these matches: "
+            "{ignore_cameras} of evaluate, evaluate.py, threshold.py, figures.py and explore.py.",
             ignore_cameras=True,
         )
 

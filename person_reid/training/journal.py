@@ -15,7 +15,7 @@ from person_reid.errors import UserError
 from person_reid.files import write_text
 from person_reid.models.factory import parameter_count
 from person_reid.progress import progress
-from person_reid.registration import files_of_plugins
+from person_reid.registration import OWN_CLASS, files_of_plugins
 from person_reid.run_folder import RunFolder
 from person_reid.text import as_command, counted, quoted
 from person_reid.training.interruption import (
@@ -278,6 +278,9 @@ class RunJournal(Journal):
             root = self.config.roots[0]
             tested = all((root / name).is_dir() for name in ("query", "gallery"))
             place = f" --test_dir {quoted(root)}" if tested else ""
+            own = OWN_CLASS.fullmatch(self.config.backbone)
+            plugins = filter(None, (self.config.plugin, own and own["plugin"]))
+            place += "".join(f" --plugin {quoted(plugin)}" for plugin in plugins)
             log.info(
                 f"Done: %s/net_last.pth. Test it: {as_command('test.py')} --name %s%s",
                 self.folder.path,

@@ -113,7 +113,7 @@ def forget(*names):
                 registry.names.remove(name)
 
 
-def test_a_run_of_ones_own_parts_is_trained_resumed_and_tested(plugin, people, capsys):
+def test_a_run_of_ones_own_parts_is_trained_resumed_and_tested(plugin, people, capsys, caplog):
     """All parts of a training at once, by the scripts, and refused where nobody names the code."""
     parts = [f"A {kind}" for kind in ("backbone", "loss", "schedule", "sampler", "metric writer")]
     files = [plugin(part) for part in [*parts, "An augmentation"]]
@@ -123,6 +123,8 @@ def test_a_run_of_ones_own_parts_is_trained_resumed_and_tested(plugin, people, c
     train.main([*words, "--writers", "text", "--augment", "fog:0.5", *named])
     noted = RunFolder("own").path.joinpath("figures.txt").read_text().split("\n")
     assert [line.split()[0] for line in noted[:-1]] == ["1", "2"]
+
+    assert f"--name own --test_dir {people} --plugin {named[1]}" in caplog.text
 
     forget(*files)
     for open_run in (
@@ -139,6 +141,19 @@ def test_a_run_of_ones_own_parts_is_trained_resumed_and_tested(plugin, people, c
     options = RunFolder("own").path.joinpath("opts.yaml").read_text()
     assert f"plugin: {named[1]}\n" in options
     assert "my_loss.py: /" in options.replace("'", "")
+
+
+def test_a_run_is_tested_without_the_plugin_of_its_training_alone(plugin, people, capsys):
+    files = [plugin(part) for part in ("A loss", "A schedule", "An augmentation")]
+    words = ["--data_dir", str(people), "--name", "beside", "--backbone", "test_resnet", *SMALL]
+    words += ["--height", "64", "--width", "32", "--loss", "soft_margin", "--augment", "fog:0.5"]
+    train.main([*words, "--schedule", "halving", "--plugin", ",".join(files)])
+    forget(*files)
+    testing.main(["--name", "beside", "--gpu_ids", "-1", "--test_dir", str(people)])
+    assert "Rank@1" in capsys.readouterr().out
+    assert reid.Embedder("beside", device="cpu").size == (64, 32)
+    with pytest.raises(UserError, match=r"needs .* load_plugin\('.*my_loss.py'\); load_plugin\('"):
+        train.main(["--name", "beside", "--resume"])
 
 
 def test_what_is_registered_is_in_the_help(plugin, capsys):
