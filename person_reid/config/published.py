@@ -1,11 +1,13 @@
 """Interpret the options files of published runs."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from person_reid.config.network import PublishedNetworks
 from person_reid.config.run import OF_RESNET50
 from person_reid.config.zoo import implied
+from person_reid.registration import OWN_CLASS
 
 PUBLISHED_CLASSES = 751  # Market-1501's; some published opts.yaml files do not name it
 # Published flags that choose a network, and the network of each.
@@ -24,6 +26,8 @@ def run_name(options: Mapping[str, Any]) -> str:
     flag = next((flag for flag in NETWORK_FLAGS if options.get(flag)), None)
     named = implied(options.get("weights"), ("backbone",)).get("backbone", "resnet50")
     backbone = NETWORK_FLAGS[flag] if flag else options.get("backbone") or named
+    if own := OWN_CLASS.fullmatch(str(backbone)):
+        backbone = f"{Path(own['plugin']).stem}-{own['name']}"
     plain = "".join(
         letter if letter.isalnum() or letter in "._-" else "-" for letter in str(backbone)
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from person_reid.arrays import as_array, whole_numbers
+from person_reid.errors import UserError
 from person_reid.registration import Registry
 
 
@@ -51,9 +52,15 @@ class FeatureLoss(nn.Module):
                 f"{tuple(features.shape)} and {tuple(labels.shape)}"
             )
         with torch.autocast(features.device.type, enabled=False):
-            return self.compute(
+            loss = self.compute(
                 self.prepared(features), self.prepared(labels) if self.needs_teacher else labels
             )
+        if loss.ndim:
+            raise UserError(
+                f"{type(self).__name__}.compute returned a loss of shape {tuple(loss.shape)}; "
+                "expected a scalar, such as its mean()."
+            )
+        return loss
 
     def checked(self, features: Tensor, labels: Any) -> Tensor:
         """Return the labels as a tensor beside the features; lists and arrays are converted.

@@ -205,6 +205,11 @@ def fits_images(
                 f"a larger {advice}{', a larger {batchsize}' if batch_size is not None else ''}"
             )
         reason = first_line(error).rstrip(".")
+        if " channels, but got " in reason:
+            raise UserError(
+                f"{name}: a layer does not fit what it receives, of which images give 3 channels "
+                f"({reason})."
+            ) from error
         raise OptionError(
             f"{name} cannot process {what} ({reason}). Try {advice}, or the defaults."
         ) from error

@@ -3,6 +3,7 @@
 import logging
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -170,9 +171,9 @@ def test_a_class_of_a_file_is_a_backbone_without_registration(plugin, people, ca
     name = plugin("A backbone").removesuffix(".py")
     size = ["--height", "64", "--width", "32"]
     words = ["--data_dir", str(people), "--backbone", f"{name}:Small", *size, *SMALL]
-    train.main([*words, "--name", "short"])
+    train.main(words)
     forget(name)
-    test = ["--name", "short", "--gpu_ids", "-1", "--test_dir", str(people)]
+    test = ["--name", f"ft_{name}-Small", "--gpu_ids", "-1", "--test_dir", str(people)]
     with pytest.raises(UserError, match=f"--plugin {name}"):
         testing.main(test)
     testing.main([*test, "--plugin", name])
@@ -185,6 +186,18 @@ def test_networks_of_ones_own_are_listed_and_described(plugin, capsys):
     model.main(["small", "--plugin", file])
     assert "small" in capsys.readouterr().out
     assert reid.list_models("small") == ["small"]
+
+
+def test_a_mistake_of_ones_own_part_names_the_part(plugin):
+    vectors = Path(plugin("A loss"))
+    vectors.write_text(vectors.read_text(encoding="utf-8").replace(".mean()", ".mean(1)"))
+    load_plugin(str(vectors))
+    loss = reid.create_loss("soft_margin")
+    with pytest.raises(UserError, match=r"SoftMargin\.compute returned a loss of shape \(4,\)"):
+        loss(torch.rand(4, 8), [0, 0, 1, 1])
+    grey = torch.nn.Conv2d(1, 8, 3)
+    with pytest.raises(UserError, match=r"^Conv2d: a layer does not fit .* to have 1 channels"):
+        reid.create_model(grey, size=(64, 32))
 
 
 def test_a_module_is_a_backbone_in_python(plugin):
