@@ -1,7 +1,8 @@
 """Read the frames of a camera one after the other, from a video or a folder of images.
 
-Frames are counted from 1, in the order in which they are shown. Images are numbered by the digits
-that end their names, or in the order of their names if these have none, or say a time.
+Frames of a video are counted from 1, in the order in which a decoder gives them, as OpenCV and all
+trackers count. Images are numbered by the digits that end their names, or in the order of their
+names if these have none, or say a time.
 """
 
 import logging
@@ -10,7 +11,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from configparser import ConfigParser
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,18 @@ from person_reid.data.images.image_files import DEEP, is_image, open_image
 from person_reid.data.video.tracked_boxes import seconds_of
 from person_reid.errors import UserError, first_line, optional_module
 from person_reid.files import SETTINGS_BYTES, VIDEO, regular_file, text_of
+from person_reid.progress import progress
+from person_reid.text import counted
 
 RATE_ROUNDING = 0.02  # of frame rates, such as 29.97 and 30
 SAME = 1e-4  # of frame rates that are written with few digits
 GAP_IN_SECONDS = 2  # usual steps between two frames; more is a gap in the stream
+MOST_REORDERED = 16  # frames of H.264 and H.265
+COVER, UNTIMED = 0x400, 0x80  # AV_DISPOSITION_ATTACHED_PIC and AVFMT_NOTIMESTAMPS of FFmpeg
 # FFmpeg also follows playlists to files that nobody named, and patterns such as p%d.jpg
 VIDEO_CONTAINERS = (
     "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,dv,ivf,nut,rm,wtv,h261,h263,"
-    "h264,hevc,vvc,m4v,mjpeg,av1,obu,vc1,yuv4mpegpipe,gif"
+    "h264,hevc,vvc,m4v,mjpeg,av1,obu,vc1,yuv4mpegpipe,gif,dhav,ifv"
 )
 OPTIONS = {"format_whitelist": VIDEO_CONTAINERS, "protocol_whitelist": "file"}
 LATEST = 10**9  # a larger number in a name is a time, in seconds or less since 1970
@@ -43,6 +49,7 @@ TIME_IN_NAME = re.compile(
 log = logging.getLogger(__name__)
 Frame = npt.NDArray[Any]  # (H, W, 3) uint8, RGB, or (H, W) with more than 8 bits
 Numbered = tuple[int, Frame | None]
+Times = npt.NDArray[np.float64]  # (N,), in seconds
 
 
 def open_frames(place: Path, fps: float | None = None) -> "FrameFolder | Video":
@@ -248,10 +255,10 @@ def _noted_rate(folder: Path) -> float | None:
 
 
 class Video:
-    """The frames of a video, which PyAV decodes.
+    """The frames of a video, which PyAV decodes: frame n is the nth that it gives.
 
-    Every packet of a video holds a frame. Their times say which number a frame has, even if others
-    before it cannot be decoded, and when it is shown: cameras lose frames, and phones save them.
+    So count OpenCV and all trackers. The times are the video's own, since cameras lose frames, and
+    phones save them.
 
     first, last: the numbers of the first and last frame. size: (width, height) as shown. fps: the
     frames in a second where none is lost, or those that the tracker saw.
@@ -264,28 +271,14 @@ class Video:
 
     def __init__(self, path: Path, fps: float | None = None) -> None:
         self.path = path
-        with self._open() as container:
-            stream = container.streams.video[0]
-            packets = _until_damaged(container.demux(stream))
-            stamps = [each.pts for each in packets if each.size and not each.is_discard]
-            base = float(stream.time_base or 0)
-            noted = float(stream.average_rate or stream.guessed_rate or 0) or None
-        # A bare H.264 stream has no stamps: its frames are counted.
-        self._timed = bool(stamps) and None not in stamps and base > 0
-        stamps = sorted(stamps) if self._timed else [*range(len(stamps))]
-        times = (np.array(stamps) - stamps[0]) * base if self._timed else np.zeros(0)
-        own = _rate(times, noted)
-        step, self.fps = _every(path, own, fps)
-        if self.fps and own and abs(self.fps * step / own - 1) > SAME:  # its times are wrong
+        state = path.stat()
+        self.size, count, times, own = _decoded(path, state.st_mtime_ns, state.st_size)
+        own = own if len(times) or not fps else None  # FFmpeg assumes one for a bare stream
+        self._step, self.fps = _every(path, own, fps)
+        if self.fps and own and abs(self.fps * self._step / own - 1) > SAME:  # its times are wrong
             times = times[:0]
-        self._times = [*enumerate(times[::step].tolist(), 1)]
-        self.last = len(stamps[::step])
-        self._numbers = {stamp: number for number, stamp in enumerate(stamps[::step], 1)}
-        with self._open() as container:
-            first = next(decoded_frames(container), None)
-            if first is None:
-                raise UserError(f"{path}: none of its frames can be decoded.")
-            self.size = size_of(shown_frame(first))
+        self._times = [*enumerate(times[:: self._step].tolist(), 1)]
+        self.last = -(-count // self._step)
 
     @property
     def numbers(self) -> list[int]:
@@ -304,27 +297,84 @@ class Video:
         All frames up to the last one wanted are decoded, and only the wanted ones converted to RGB.
         """
         left = deque(wanted)
-        with self._open() as container:
-            for order, frame in enumerate(decoded_frames(container)):
-                number = self._numbers.get(frame.pts if self._timed else order, 0)
+        with _open_video(self.path) as container:
+            frames = islice(decoded_frames(container), 0, None, self._step)
+            for number, frame in enumerate(frames, 1):
                 while left and left[0] < number:
                     yield left.popleft(), None
                 if not left:
                     return
                 if left[0] == number:
                     yield left.popleft(), None if frame.is_corrupt else self._of_size(frame)
-            yield from ((number, None) for number in left)
+        yield from ((number, None) for number in left)
 
     def _of_size(self, frame: Any) -> Frame | None:
         """Return a decoded frame as it is shown, None for one of another size."""
         shown = shown_frame(frame)
         return shown if size_of(shown) == self.size else None
 
-    def _open(self) -> Any:
-        """Return the open container."""
-        regular_file(self.path, VIDEO, "a video or a folder of images")
-        advice = ". Is it whole? Playlists are not followed."
-        return open_container(str(self.path), self.path, advice, container_options=OPTIONS)
+
+def _open_video(path: Path) -> Any:
+    """Return the open container of a file."""
+    regular_file(path, VIDEO, "a video or a folder of images")
+    advice = ". Is it whole? Playlists are not followed."
+    return open_container(str(path), path, advice, container_options=OPTIONS)
+
+
+@lru_cache(maxsize=64)  # a command opens a video several times
+def _decoded(path: Path, *state: int) -> tuple[tuple[int, int], int, Times, float | None]:
+    """Return the size of a video, the number of its frames, when they are shown, and its rate.
+
+    The times (N,) are none, (0,), in a bare stream. A remark says what is strange. state: of the
+    file, so that a changed one is decoded again.
+    """
+    with _open_video(path) as container:
+        packets = islice(container.demux(videos_of(container)[0]), MOST_REORDERED)
+        sent = [each.pts for each in _until_damaged(packets) if each.size and not each.is_discard]
+    failed: list[int] = []
+    with _open_video(path) as container:
+        stream, *others = videos_of(container)
+        timed, base = not container.format.flags & UNTIMED, float(stream.time_base or 0)
+        noted = float(stream.average_rate or stream.guessed_rate or 0) or None
+        frames = decoded_frames(container, failed)
+        if (first := next(frames, None)) is None:
+            raise UserError(f"{path}: none of its frames can be decoded.")
+        size = size_of(shown_frame(first))
+        bar = progress(frames, desc=f"counting {path.name}", unit=" frames", total=stream.frames)
+        stamps = [first.pts, *(frame.pts for frame in bar)]
+    timed = timed and None not in stamps and base > 0
+    times = shown_times(np.array(stamps) * base) if timed else np.zeros(0)
+    rate = _rate(times, noted)
+    if others:
+        said = "%s: %d videos in it. That of %d×%d pixels is read."
+        log.warning(said, path, 1 + len(others), *size)
+    if not timed:
+        said = "%s: says no times. %s frames a second are assumed, unless --fps says how many."
+        log.warning(said, path, rate and f"{rate:g}")
+    elif rate:
+        begun = min([pts for pts in sent if pts is not None], default=min(stamps))
+        early = round((min(stamps) - begun) * base * rate)
+        _remark_on_lost(path, early, len(failed) - early)
+    return size, len(stamps), times, rate
+
+
+def _remark_on_lost(path: Path, early: int, failed: int) -> None:
+    """Say where the numbers of frames may be others than a tracker's."""
+    if early > 0:
+        log.warning(
+            "%s: %s before the first one that can be decoded, which is frame 1, as in OpenCV. "
+            "If the tracker counts them, say so: --first_frame %d.",
+            path,
+            counted(early, "frame"),
+            early + 1,
+        )
+    if failed > 0:
+        log.warning(
+            "%s: %s cannot be decoded and have no number. The numbers of a tracker that counts "
+            "them are higher from there on.",
+            path,
+            counted(failed, "frame"),
+        )
 
 
 def open_container(place: str, name: object, advice: str = "", **settings: Any) -> Any:
@@ -345,13 +395,36 @@ def open_container(place: str, name: object, advice: str = "", **settings: Any) 
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(f"{name}: cannot be opened as a video ({reason}){advice}") from None
-    if not container.streams.video:
+    if not videos_of(container):
         container.close()
         raise UserError(f"{name}: no video in it")
     return container
 
 
-def _rate(times: npt.NDArray[np.float64], noted: float | None) -> float | None:
+def videos_of(container: Any) -> list[Any]:
+    """Return the videos of a container, first the one that FFmpeg would play, without covers."""
+    best = container.streams.best("video")
+    found = [each for each in container.streams.video if not each.disposition.value & COVER]
+    return sorted(found, key=lambda each: best is not None and each.index != best.index)
+
+
+def shown_times(stamps: Times) -> Times:
+    """Return when frames are shown, ascending, in seconds since the first one.
+
+    stamps: (N,), the times of frames in the decoder's order. A step back begins anew where the last
+    ended, as where two recordings are joined. Within a few frames, it is a B frame whose time
+    FFmpeg has guessed: then the times are right, but not their order.
+    """
+    steps = np.diff(stamps)
+    usual = float(np.median(np.abs(steps))) if len(steps) else 0.0
+    found = np.zeros(0)
+    for piece in np.split(stamps, np.flatnonzero(steps < -MOST_REORDERED * usual) + 1):
+        begin = found[-1] + usual if len(found) else 0
+        found = np.append(found, np.sort(piece) - piece.min() + begin)
+    return found
+
+
+def _rate(times: Times, noted: float | None) -> float | None:
     """Return the frames in a second of a stream, where it has no gap.
 
     times: of its frames, in seconds, ascending. noted: the rate that the file states, which is
@@ -371,13 +444,19 @@ def _until_damaged(packets: Iterator[Any]) -> Iterator[Any]:
         yield from packets
 
 
-def decoded_frames(container: Any) -> Iterator[Any]:
-    """Yield the frames of a video that can be decoded."""
-    stream = container.streams.video[0]
+def decoded_frames(container: Any, failed: list[int] | None = None) -> Iterator[Any]:
+    """Yield the frames of a video that can be decoded.
+
+    failed: gets the time of each packet that cannot be.
+    """
+    stream = videos_of(container)[0]
     stream.thread_type = "AUTO"
     for packet in _until_damaged(container.demux(stream)):
-        with suppress(Exception):
+        try:
             yield from packet.decode()
+        except Exception:  # PyAV fails in many ways
+            if failed is not None:
+                failed.append(packet.pts)
     with suppress(Exception):  # those that are still in the decoder where a damaged file ends
         yield from stream.decode(None)
 

@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from person_reid.data.video.frames import (
     VIDEO_CONTAINERS,
@@ -31,6 +30,7 @@ from person_reid.data.video.frames import (
     open_container,
     open_frames_with_rate,
     shown_frame,
+    videos_of,
 )
 from person_reid.errors import UserError, first_line
 from person_reid.text import counted, printable
@@ -48,6 +48,8 @@ STREAM_SCHEMES = {
     **dict.fromkeys(("http", "https"), (f"mpjpeg,{VIDEO_CONTAINERS}", f"{WEB},{TCP}")),
 }
 UNCLOCKED = ("mpjpeg", "mjpeg")  # containers without times; FFmpeg counts 25 frames a second
+PASSWORD = re.compile("(password|passwd|pwd|pass)=[^&/]*", re.IGNORECASE)  # in a path
+UNSAFE = {"#": "%23", "/": "%2F", "?": "%3F", "[": "%5B", "]": "%5D"}  # in a password
 WEBCAMS = {"Linux": "v4l2", "Darwin": "avfoundation"}  # by platform.system()
 log = logging.getLogger(__name__)
 Timed = tuple[Frame, float | None]  # a frame, and its seconds by the clock of its stream
@@ -56,7 +58,12 @@ Read = Callable[[str, int], Iterable[Timed]]  # the address, and N to read every
 
 def is_stream(place: str) -> bool:
     """Return whether a place is a network stream or a webcam, and not a file."""
-    return urlsplit(place).scheme in STREAM_SCHEMES or _is_webcam(place)
+    return _scheme(place) in STREAM_SCHEMES or _is_webcam(place)
+
+
+def _scheme(place: str) -> str:
+    scheme, mark, _ = place.partition("://")
+    return scheme.lower() if mark else ""
 
 
 def _is_webcam(place: str) -> bool:
@@ -64,12 +71,16 @@ def _is_webcam(place: str) -> bool:
 
 
 def shown_address(place: str) -> str:
-    """Return an address for people to read, without the user and the password in it."""
-    found = urlsplit(place)
-    if found.scheme not in STREAM_SCHEMES:
+    """Return an address for people to read, without user and password.
+
+    Only its scheme is shown if a password may go on after a letter that ends it, such as # or /.
+    """
+    scheme, _, rest = place.partition("://")
+    if _scheme(place) not in STREAM_SCHEMES:
         return printable(place)
-    host = found.netloc.rpartition("@")[2]
-    return printable(found._replace(netloc=host, query="").geturl())
+    user, _, shown = rest.rpartition("@")
+    shown = "…" if UNSAFE.keys() & {*user} else re.split("[?#]", shown)[0]
+    return printable(f"{scheme}://{PASSWORD.sub('password=…', shown)}")
 
 
 @dataclass
@@ -232,10 +243,11 @@ def read_frames(address: str, every: int, fps: float | None = None) -> Iterator[
         yield from _of_file(Path(address), every, fps)
         return
     with closing(open_stream(address)) as container:
-        clocked = container.format.name not in UNCLOCKED
+        clocked, base = container.format.name not in UNCLOCKED, videos_of(container)[0].time_base
         for number, frame in enumerate(decoded_frames(container)):
             if number % every == 0 and not frame.is_corrupt:
-                yield shown_frame(frame), frame.time if clocked else None
+                timed = clocked and frame.pts is not None and base  # frame.time may be NaN
+                yield shown_frame(frame), float(frame.pts * base) if timed else None
 
 
 def _of_file(place: Path, every: int, fps: float | None) -> Iterator[Timed]:
@@ -252,17 +264,20 @@ def open_stream(address: str) -> Any:
     Raises UserError if PyAV is missing, and if nothing answers that is a video.
     """
     settings: dict[str, Any] = {"timeout": LONGEST_SILENCE}
-    place = address
+    place, advice = address, ""
     if _is_webcam(address):
         settings["format"], place = _webcam(address)
     else:
-        containers, protocols = STREAM_SCHEMES[urlsplit(address).scheme]
+        containers, protocols = STREAM_SCHEMES[_scheme(address)]
+        user = address.partition("://")[2].rpartition("@")[0]
+        if unsafe := [f"{sent} for {each}" for each, sent in UNSAFE.items() if each in user]:
+            advice = f". In a password, write {', '.join(unsafe)}."
         settings["container_options"] = {
             "format_whitelist": containers,
             "protocol_whitelist": protocols,
             "rtsp_flags": "prefer_tcp",
         }
-    return open_container(place, shown_address(address), **settings)
+    return open_container(place, shown_address(address), advice, **settings)
 
 
 def _webcam(address: str) -> tuple[str, str]:

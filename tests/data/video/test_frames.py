@@ -3,6 +3,7 @@
 import os
 import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,29 @@ def test_the_frames_of_a_video_have_the_numbers_in_which_they_are_shown(name, tm
     assert all(agree(image, number) for number, image in found.items())
 
 
-def test_a_broken_part_of_a_video_moves_no_number(tmp_path):
+def decoded(path):
+    """What a decoder gives of a video, from packet to packet, as OpenCV and trackers read it."""
+    import av
+
+    found = []
+    with av.open(str(path)) as container:
+        for packet in container.demux(video=0):
+            with suppress(av.FFmpegError):
+                found += [each.to_ndarray(format="rgb24") for each in packet.decode()]
+    return found
+
+
+def assert_numbered_as_decoded(path, count):
+    frames = open_frames(path)
+    expected = decoded(path)
+    assert frames.last == len(expected) == count
+    found = dict(frames.read(frames.numbers))
+    assert [*found] == [*range(1, count + 1)]
+    assert all(np.array_equal(found[n], each) for n, each in enumerate(expected, 1))
+    return frames
+
+
+def test_a_broken_part_of_a_video_has_no_numbers_as_a_decoder_gives_none(tmp_path, caplog):
     pytest.importorskip("av")
     path = write_video(tmp_path / "walk.mp4")
     content = bytearray(path.read_bytes())
@@ -67,13 +90,73 @@ def test_a_broken_part_of_a_video_moves_no_number(tmp_path):
     middle = place + (content.index(b"moov") - place) // 2
     content[middle : middle + 200] = b"\xff" * 200
     path.write_bytes(content)
-    found = dict(open_frames(path).read(range(1, FRAMES + 1)))
-    assert [*found] == [*range(1, FRAMES + 1)]
-    whole = [number for number, image in found.items() if image is not None]
-    assert agree(found[1], 1)
-    assert agree(found[whole[-1]], whole[-1])
-    assert len(whole) < FRAMES
-    assert whole[-1] == FRAMES
+    frames = assert_numbered_as_decoded(path, FRAMES - 6)
+    assert frames.seconds([frames.last]) == [pytest.approx((FRAMES - 1) / 10)]
+    assert "6 frames cannot be decoded and have no number" in caplog.text
+
+
+def test_frames_of_joined_recordings_follow_one_another(tmp_path, caplog):
+    """The clock of the second begins anew."""
+    pytest.importorskip("av")
+    path = write_video(tmp_path / "walk.ts")
+    path.write_bytes(2 * path.read_bytes())
+    frames = assert_numbered_as_decoded(path, 2 * FRAMES)
+    assert frames.seconds(frames.numbers) == pytest.approx(np.arange(2 * FRAMES) / 10)
+    assert not caplog.text
+
+
+def test_b_frames_in_an_avi_have_the_numbers_in_which_they_are_shown(tmp_path, caplog):
+    """FFmpeg guesses their times in the order in which they are stored."""
+    pytest.importorskip("av")
+    frames = assert_numbered_as_decoded(write_video(tmp_path / "walk.avi"), FRAMES)
+    assert all(agree(image, number) for number, image in frames.read(frames.numbers))
+    assert frames.seconds(frames.numbers) == pytest.approx(np.arange(FRAMES) / 10)
+    assert not caplog.text
+
+
+def test_a_recording_that_begins_between_two_key_frames_begins_with_the_next(tmp_path, caplog):
+    av = pytest.importorskip("av")
+    whole, path = write_video(tmp_path / "whole.mkv"), tmp_path / "late.mkv"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.size and number >= 3:
+                packet.stream = stream
+                container.mux(packet)
+    frames = assert_numbered_as_decoded(path, FRAMES - 10)
+    assert agree(next(frames.read([1]))[1], 11)
+    assert "before the first one that can be decoded" in caplog.text
+
+
+@pytest.mark.parametrize("cover", [True, False])
+def test_of_several_videos_one_is_read_and_never_a_cover(cover, tmp_path, caplog):
+    av = pytest.importorskip("av")
+    path = tmp_path / "walk.mp4"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("libx264" if i else "mjpeg", rate=10) for i in (0, 1)]
+        for stream, size, form in zip(
+            streams, ((32, 32), SIZE), ("yuvj420p", "yuv420p"), strict=True
+        ):
+            (stream.width, stream.height), stream.pix_fmt = size, form
+        streams[0].disposition = av.stream.Disposition.attached_pic if cover else 0
+        streams[1].disposition = av.stream.Disposition.default
+        for number in range(1, FRAMES + 1):
+            picture = av.VideoFrame.from_ndarray(draw_frame(number), format="rgb24")
+            for stream in streams[1:] if number > 1 else streams:
+                container.mux(stream.encode(picture.reformat(stream.width, stream.height)))
+        for stream in streams:
+            container.mux(stream.encode())
+    frames = open_frames(path)
+    assert (frames.size, frames.last) == (SIZE, FRAMES)
+    assert ("2 videos in it. That of 96×64 pixels is read" in caplog.text) != cover
+
+
+@pytest.mark.parametrize("fps", [None, 5])
+def test_the_rate_of_a_bare_stream_is_assumed_and_said(fps, tmp_path, caplog):
+    pytest.importorskip("av")
+    frames = open_frames(write_video(tmp_path / "walk.h264", rate=12), fps)
+    assert (frames.last, frames.fps) == (FRAMES, fps or 25)
+    assert "no times. 25 frames a second are assumed, unless --fps" in caplog.text
 
 
 def test_a_video_cut_short_ends_earlier(tmp_path):

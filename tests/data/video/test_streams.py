@@ -158,6 +158,22 @@ def test_streams_are_told_from_files():
     assert shown_address("rtsp://me:secret@10.0.0.7:554/1?key=2") == "rtsp://10.0.0.7:554/1"
 
 
+@pytest.mark.parametrize(
+    "password", ["secret", "sec@ret", "sec#ret", "sec/ret", "sec?ret", "sec:ret", "[secret"]
+)
+def test_no_part_of_a_password_is_shown_whatever_letters_it_has(password):
+    pytest.importorskip("av")
+    address = f"rtsp://admin:{password}@127.0.0.1:9/main"
+    assert is_stream(address)
+    with pytest.raises(UserError, match=r"rtsp://.*cannot be opened") as refused:
+        open_stream(address)
+    said = str(refused.value)
+    for shown in (said, shown_address(address), shown_address("http://h/user=a_password=secret_1")):
+        assert not any(part in shown for part in ("sec", "ret", "admin"))
+    special = {*password} & {*"#/?["}
+    assert ("In a password, write %" in said) == bool(special)
+
+
 class Pictures(BaseHTTPRequestHandler):
     """A camera that sends JPEGs one after the other, and a playlist that leads elsewhere."""
 
