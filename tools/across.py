@@ -47,7 +47,6 @@ from person_reid.gallery.linked_tracks import (
 )
 from person_reid.gallery.people_counts import lines_of_people
 from person_reid.gallery.people_folder import PEOPLE_MARK, check_track_names, write_people_folder
-from person_reid.gallery.people_videos import write_people_videos
 from person_reid.show.lanes import draw_lanes
 from person_reid.text import counted
 
@@ -70,12 +69,10 @@ def main(argv: list[str] | None = None) -> None:
     if config.sheet:
         draw_lanes(linked.stays, config.sheet, begin_of(tracks), config, linked.faces())
         print(f"Written: {config.sheet}")
-    write_people_folder(config.save, linked, index)
+    write_people_folder(config.save, linked, index, None if config.video else ())
     print(f"{config.save}: {in_words(linked, config)}")
     print(*lines_of_people(linked), sep="\n")
 
-    for path in write_people_videos(config.save, linked) if config.video else ():
-        print(f"Written: {path}")
     if config.truth:
         tell_score(config.truth, linked, truth)
     if config.apply:

@@ -60,7 +60,6 @@ from person_reid.gallery.linked_tracks import begin_of, in_words, link_indexed, 
 from person_reid.gallery.live_gallery import Appeared, LiveGallery, open_live
 from person_reid.gallery.people_counts import lines_of_people
 from person_reid.gallery.people_folder import PEOPLE_MARK, check_track_names, write_people_folder
-from person_reid.gallery.people_videos import write_people_videos
 from person_reid.gallery.tracks_to_index import index_tracks
 from person_reid.show.lanes import draw_lanes
 from person_reid.text import counted
@@ -302,17 +301,14 @@ def link_people(index: reid.Gallery, config: VideosConfig) -> None:
     options = replace(config, camera_norm=several and not config.no_camera_norm)
     linked = link_indexed(index, tracks, features, options)
     draw_lanes(linked.stays, folder / PICTURE, begin_of(tracks), config.look, linked.faces())
-    write_people_folder(str(folder / LINKED_FOLDER), linked, index)
+    videos = [real(video) for _, video in named_videos(config)] if config.video else []
+    write_people_folder(str(folder / LINKED_FOLDER), linked, index, videos)
     if config.corrections:
         count = record_people(index, linked, everybody=False)
         print(f"{config.gallery}: keeps what is known of {counted(count, 'image')}")
     print(f"{config.save}: {in_words(linked, options)}")
     print(*lines_of_people(linked), sep="\n")
     print(f"Written: {folder / LINKED_FOLDER}, {folder / PICTURE}")
-    if config.video:
-        among = {real(video) for _, video in named_videos(config)}
-        for path in write_people_videos(folder / LINKED_FOLDER, linked, among):
-            print(f"Written: {path}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ said = corrections_of(names, tracks)
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import combinations, pairwise
@@ -21,22 +21,29 @@ import numpy.typing as npt
 from person_reid.config.option import OptionError
 from person_reid.config.times import EPOCH, stored, written
 from person_reid.data.video.crops import CROP_NAME, number_and_frame
-from person_reid.data.video.tracked_boxes import Track, read_tracks
+from person_reid.data.video.tracked_boxes import Track, read_tracks, shared_area
 from person_reid.errors import UserError
 from person_reid.files import is_file_name
 from person_reid.gallery.asked_images import listed_again
 from person_reid.gallery.gallery import Gallery
-from person_reid.gallery.metadata import EVERYTHING, About, Filter, read_abouts
+from person_reid.gallery.metadata import (
+    EVERYTHING,
+    NOT_A_PERSON,
+    About,
+    Filter,
+    read_abouts,
+)
 from person_reid.gallery.track_records import TrackRecord, recorded_tracks
-from person_reid.retrieval.association import TrackPairs, Travel, two_people
+from person_reid.retrieval.association import Apart, TrackPairs, Travel, two_people
 from person_reid.retrieval.hota import Hota, hota_score
 from person_reid.retrieval.identities import Score, identity_f1, listed_boxes, matching_boxes
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.track_features import track_features
-from person_reid.text import as_command
+from person_reid.text import as_command, counted
 
 # Seconds between the clocks of two files with unknown beginnings: 3,000 years.
 FAR = 1e11
+TOUCH = 0.5  # the share of common frames in which two boxes of one person touch
 MEET = 0.1  # the share of true boxes that any tracker finds in the frames that they are of
 log = logging.getLogger(__name__)
 Seconds = npt.NDArray[np.float64]
@@ -99,11 +106,13 @@ class IndexedTrack:
 class Corrections:
     """Facts that somebody has stated about tracks, by their numbers.
 
-    same, different: pairs that are one person, and two. names: {track: what its person is called}.
+    same, different: pairs that are one person, and two. twice: those of `same` that share a moment,
+    as a detector may see somebody twice. names: {track: what its person is called}.
     """
 
     same: TrackPairs = ()
     different: TrackPairs = ()
+    twice: TrackPairs = ()
     names: Mapping[int, str] = field(default_factory=dict)
 
 
@@ -353,23 +362,62 @@ def corrections_of(
     """Return which tracks are one person, and which two people, by the identities of some.
 
     Tracks of one identity are one person; different identities are different people.
-    origin: who says so, for messages. Raises UserError if it contradicts the times of the tracks,
-    or travel.
+    origin: who says so, for messages. Raises UserError, with all of them, for tracks that cannot be
+    whom it says: see cannot_be_one.
     """
     people = defaultdict(list)
     for i, name in who.items():
         people[name].append(i)
+    faults, twice = [], []
     for name, group in people.items():
         some = [tracks[i] for i in group]
-        apart = two_people(cameras_of(some), *spans(some), travel)
-        if apart.any():
-            first, second = (some[k] for k in np.argwhere(apart)[0])
-            raise UserError(
-                f"{origin}: {first} and {second} are both {name} there, "
-                "and nobody is at two places at once. Give one of them another identity, "
-                f"in a list: {as_command('tools/search.py')} apply LIST --index FILE"
-            )
+        at_once = two_people(cameras_of(some), *spans(some), travel)
+        apart = cannot_be_one(some, at_once)
+        faults += _contradictions(name, some, apart)
+        pairs = np.argwhere(np.triu(at_once & ~apart)).tolist()
+        twice += [(group[i], group[j]) for i, j in pairs]
+    if faults:
+        raise UserError(
+            f"{origin}: nobody is at two places at once, so "
+            f"{counted(len(faults), 'track')} cannot be whom it says:\n"
+            + "".join(f"  {fault}\n" for fault in faults)
+            + f"The identities of {len(who) - len(faults)} of {counted(len(who), 'track')} hold. "
+            f"Give these another one, or {NOT_A_PERSON} for what is not a person, in a list: "
+            f"{as_command('tools/search.py')} apply LIST --index FILE"
+        )
     # A track goes with itself, so that each that somebody has named is in a pair.
     same = [(group[0], i) for group in people.values() for i in group]
     different = list(combinations([group[0] for group in people.values()], 2))
-    return Corrections(same, different, who)
+    return Corrections(same, different, twice, who)
+
+
+def cannot_be_one(tracks: Sequence[IndexedTrack], at_once: Apart) -> Apart:
+    """Return which pairs of T tracks nobody may call one person, (T, T).
+
+    Two tracks of one file may be one person, seen twice, if their boxes touch in most of the frames
+    that they share, or if they share none. at_once: the pairs of two_people.
+    """
+    apart = at_once.copy()
+    for i, j in np.argwhere(np.triu(at_once)).tolist():
+        apart[i, j] = apart[j, i] = not _touch(tracks[i], tracks[j])
+    return apart
+
+
+def _touch(first: IndexedTrack, second: IndexedTrack) -> bool:
+    if first.record.source != second.record.source:
+        return False
+    tracks = first.track, second.track
+    _, *places = np.intersect1d(*(each.frames for each in tracks), return_indices=True)
+    shared = shared_area(*(each.boxes[rows] for each, rows in zip(tracks, places, strict=True)))
+    return not len(shared) or float((shared > 0).mean()) >= TOUCH
+
+
+def _contradictions(name: str, tracks: Sequence[IndexedTrack], apart: Apart) -> Iterator[str]:
+    """Yield a line for each track that is not with the longer ones of its name."""
+    kept: list[int] = []
+    for i in sorted(range(len(tracks)), key=lambda i: -len(tracks[i].track.frames)):
+        other = next((j for j in kept if apart[i, j]), None)
+        if other is None:
+            kept.append(i)
+        else:
+            yield f"{tracks[i]}, {name}: at that moment, {tracks[other]} is elsewhere"

@@ -7,7 +7,7 @@ record_people(index, linked)                          # their names, in the inde
 
 import logging
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from itertools import combinations
@@ -25,6 +25,7 @@ from person_reid.gallery.indexed_tracks import (
     Corrections,
     IndexedTrack,
     cameras_of,
+    cannot_be_one,
     check_clocks,
     corrections_of,
     listed_names,
@@ -32,7 +33,7 @@ from person_reid.gallery.indexed_tracks import (
     remark_on_times,
     spans,
 )
-from person_reid.gallery.metadata import About, listed_path
+from person_reid.gallery.metadata import NOT_A_PERSON, About, listed_path
 from person_reid.gallery.naming import (
     known_name,
     name_people,
@@ -47,6 +48,7 @@ from person_reid.retrieval.association import (
     Travel,
     link_tracks,
     read_travel,
+    two_people,
 )
 from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.similarity import Features, unit_rows
@@ -69,8 +71,9 @@ class LinkedTracks:
 
     found: what links them. said: what somebody has said about them. stays: the tracks as pages and
     pictures show them, with numbers that people keep. shown: (track, place) of each image of the
-    page. identities: all in the index, whose numbers no new person gets. measured: the threshold,
-    if these tracks themselves gave it.
+    page; places after the tracks are of nobody. identities: all in the index, whose numbers no new
+    person gets. nobody: further tracks, which are not of people, as somebody has said. measured:
+    the threshold, if these tracks themselves gave it.
     """
 
     tracks: list[IndexedTrack]
@@ -79,6 +82,7 @@ class LinkedTracks:
     stays: list[Stay]
     shown: list[tuple[int, int]]
     identities: set[str]
+    nobody: list[tuple[IndexedTrack, Stay]] = field(default_factory=list)
     measured: TrackThreshold | None = None
 
     @cached_property
@@ -121,7 +125,12 @@ def link_indexed(
     whole, features_of_whole = tracks, features
     known, origin = _said_of_images(index, tracks, options)
     tracks, features = split_indexed(tracks, known)
-    said = corrections_of(names_of_tracks(known, tracks, origin), tracks, travel, origin)
+    named = names_of_tracks(known, tracks, origin)
+    nobody = [each for i, each in enumerate(tracks) if named.get(i) == NOT_A_PERSON]
+    people = [i for i in range(len(tracks)) if named.get(i) != NOT_A_PERSON]
+    tracks, features = [tracks[i] for i in people], features[people]
+    named = {row: named[i] for row, i in enumerate(people) if i in named}
+    said = corrections_of(named, tracks, travel, origin)
     measured = None
     if threshold is None and travel and not options.rerank:
         measured = measured_on_tracks(tracks, features, travel, options.camera_norm)
@@ -145,13 +154,17 @@ def link_indexed(
         threshold=threshold,
         same=same,
         different=different,
+        twice=said.twice,
     )
     found = every.of(np.arange(len(tracks)))
     recognized = dict(zip(every.labels[len(tracks) :].tolist(), names, strict=True))
-    identities = {*index.values("identity")}
+    identities = {*index.values("identity")} - {NOT_A_PERSON}
     numbers = number_people(tracks, found.labels.tolist(), said, identities)
-    stays, shown = _describe(tracks, numbers, found, said, recognized)
-    return LinkedTracks(tracks, found, said, stays, shown, identities, measured)
+    every_track = [*tracks, *nobody]
+    stays, shown = _describe(every_track, numbers, found, said, recognized, travel)
+    nobodies = [*zip(nobody, stays[len(tracks) :], strict=True)]
+    stays = stays[: len(tracks)]
+    return LinkedTracks(tracks, found, said, stays, shown, identities, nobodies, measured)
 
 
 def _with_photographs(
@@ -209,17 +222,25 @@ def _describe(
     found: People,
     said: Corrections,
     recognized: dict[int, str],
+    travel: Travel | None,
 ) -> tuple[list[Stay], list[tuple[int, int]]]:
     """Return the tracks as a page shows them, and which images it shows: (track, place) each.
 
-    numbers: one for each person of found. recognized: {person of found: name} by photographs.
+    The tracks after those of found are not of people. numbers: one for each person of found.
+    recognized: {person of found: name} by photographs.
     """
+    nobody = len(tracks) - len(found.labels)
+    labels = found.labels.tolist()
+    people = [numbers[label] - 1 for label in labels] + [-1] * nobody
     margins = [margin if isfinite(margin) else None for margin in found.margins.tolist()]
-    nearest = [numbers[k] - 1 if k >= 0 else -1 for k in found.nearest.tolist()]
+    margins += [None] * nobody
+    nearest = [numbers[k] - 1 if k >= 0 else -1 for k in found.nearest.tolist()] + [-1] * nobody
     known = [
         known_name(each, said.names.get(i)) or recognized.get(label, "")
-        for i, (each, label) in enumerate(zip(tracks, found.labels.tolist(), strict=True))
-    ]
+        for i, (each, label) in enumerate(zip(tracks, labels, strict=False))
+    ] + [""] * nobody
+    at_once = two_people(cameras_of(tracks), *spans(tracks), travel)
+    apart = cannot_be_one(tracks, at_once)
     begin = begin_of(tracks)
     start = (begin - EPOCH).total_seconds() if begin else 0
     stays: list[Stay] = []
@@ -229,7 +250,7 @@ def _describe(
         chosen = [(i, place) for place in some_places(len(each.images))]
         stays.append(
             Stay(
-                numbers[found.labels[i]] - 1,
+                people[i],
                 each.record.camera,
                 each.track.first - zero,
                 each.track.last - zero,
@@ -244,7 +265,9 @@ def _describe(
                     for path, about in each.images
                 ),
                 known=known[i],
-                given=i in said.names,
+                given=i in said.names or i >= len(labels),
+                twice=tuple(np.flatnonzero(at_once[i] & ~apart[i]).tolist()),
+                apart=tuple(np.flatnonzero(apart[i]).tolist()),
             )
         )
         shown += chosen
@@ -302,6 +325,8 @@ def record_people(index: Gallery, linked: LinkedTracks, everybody: bool = True) 
                 names[path] = About(identity=name or numbered_person(stay.person + 1))
             if name:
                 said[path] = name
+    said |= {path: NOT_A_PERSON for each, _ in linked.nobody for path, _ in each.images}
+    names |= {path: About(identity=NOT_A_PERSON) for path in said if said[path] == NOT_A_PERSON}
     count = index.describe(names)
     decide(index, said)
     return count

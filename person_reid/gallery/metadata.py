@@ -28,7 +28,8 @@ TAKEN = 0x9003
 CHANGED = 0x0132
 URI = "file://"
 OF_MORE = "more IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(more) WHERE key = ? AND value = ?)"
-SIGNS = {"=": operator.eq, ">": operator.gt, ">=": operator.ge, "<": operator.lt}
+SIGNS = {"=": operator.eq, "!=": operator.ne, ">": operator.gt, ">=": operator.ge, "<": operator.lt}
+NOT_A_PERSON = "-1"  # an identity: junk, as data sets call a box that shows nobody
 # A time without Z is of an earlier version: local.
 TIME = "CASE WHEN time GLOB '*Z' THEN time {sign} ? ELSE time {sign} ? END"
 
@@ -192,7 +193,8 @@ class Filter:
         for name in ("where", "images", "has_identity"):
             given.pop(name, None)
         found = [(*others.get(name, (name, "=")), value) for name, value in given.items()]
-        return [*found, *[("identity", ">", "")] * self.has_identity]
+        somebody = [("identity", ">", ""), ("identity", "!=", NOT_A_PERSON)]
+        return [*found, *somebody * self.has_identity]
 
     def admits(self, path: str | os.PathLike[str], about: About) -> bool:
         """Return whether an image passes; for galleries without a language of their own."""

@@ -5,6 +5,7 @@ write_people_folder("people", linked, index)
 """
 
 from collections import defaultdict
+from collections.abc import Collection
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -18,12 +19,13 @@ from person_reid.gallery.indexed_tracks import IndexedTrack
 from person_reid.gallery.linked_tracks import LinkedTracks
 from person_reid.gallery.metadata import FACT_NAMES, listed_path
 from person_reid.gallery.people_counts import PeopleCount, count_people
+from person_reid.gallery.people_videos import write_people_videos
 from person_reid.gallery.track_records import TrackRecord
 from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.stays import Stay
 from person_reid.retrieval.thresholds import DIGITS
 from person_reid.show.explorer import write_explorer
-from person_reid.show.explorer_images import ExplorerImages
+from person_reid.show.explorer_images import JUNK_NAME, ExplorerImages
 from person_reid.show.explorer_page import MOST_PAGE_BYTES, one_file_size
 from person_reid.show.explorer_tracks import describe_stays
 from person_reid.text import as_command
@@ -65,18 +67,26 @@ def _track_file(record: TrackRecord) -> str:
     return f"{record.source}{path.suffix if path.is_file() else ''}"
 
 
-def write_people_folder(save: str, linked: LinkedTracks, index: Gallery) -> None:
-    """Write the track files, the tables and people.html, in place of an earlier folder."""
+def write_people_folder(
+    save: str, linked: LinkedTracks, index: Gallery, videos: Collection[Path] | None = ()
+) -> None:
+    """Write the track files, the tables and people.html, in place of an earlier folder.
+
+    videos: those of which the folder gets copies with people drawn into them; None for all.
+    """
     with whole_folder(save, PEOPLE_MARK) as folder:
-        _write_tracks(folder, linked.tracks, linked.stays)
+        _write_tracks(folder, linked)
         _write_people(folder / f"{PEOPLE}.csv", linked.tracks, linked.stays, linked.names)
         write_csv(folder / COUNTS, PeopleCount._fields, count_people(linked))
         if len(linked.shown) >= LEAST_ON_MAP:
             _write_page(folder, Path(str(index.path)).name, linked, linked.names)
+        if videos is None or videos:
+            write_people_videos(folder, linked, videos)
 
 
-def _write_tracks(folder: Path, tracks: list[IndexedTrack], stays: list[Stay]) -> None:
+def _write_tracks(folder: Path, linked: LinkedTracks) -> None:
     """Write each track file again, with the number of a person as the identity of its tracks."""
+    tracks, stays = linked.tracks, linked.stays
     # Numbers for tracks of other things than people, such as cars.
     others = count(max(stay.person for stay in stays) + 2)
     numbers: dict[tuple[str, int], int] = defaultdict(lambda: next(others))
@@ -84,13 +94,17 @@ def _write_tracks(folder: Path, tracks: list[IndexedTrack], stays: list[Stay]) -
     for each, stay in zip(tracks, stays, strict=True):
         piece = int(each.track.frames[0]), stay.person + 1
         pieces[each.record.source, each.track.number].append(piece)
+    for each, _ in linked.nobody:
+        key = each.record.source, each.track.number
+        pieces[key].append((int(each.track.frames[0]), numbers[key]))
 
     def identity(source: str, track: int, frame: int) -> int:
         if not (known := pieces.get((source, track))):
             return numbers[source, track]
         return max((piece for piece in known if piece[0] <= frame), default=min(known))[1]
 
-    for record in {each.record.source: each.record for each in tracks}.values():
+    every = [*tracks, *(each for each, _ in linked.nobody)]
+    for record in {each.record.source: each.record for each in every}.values():
         record.write(folder / _track_file(record), partial(identity, record.source))
 
 
@@ -118,14 +132,14 @@ def _write_people(
 
 def _write_page(folder: Path, title: str, linked: LinkedTracks, names: dict[int, str]) -> None:
     """Write people.html, or a folder of that name for more images than one file should hold."""
-    tracks = linked.tracks
-    stays = linked.stays
+    tracks = [*linked.tracks, *(each for each, _ in linked.nobody)]
+    stays = [*linked.stays, *(stay for _, stay in linked.nobody)]
     shown = linked.shown
     paths = [tracks[i].images[place][0] for i, place in shown]
     images = ExplorerImages(
         np.stack([tracks[i].features[place] for i, place in shown]),
         [str(path) for path in paths],
-        [names.get(stays[i].person) or numbered_person(stays[i].person + 1) for i, _ in shown],
+        [_shown_name(stays[i].person, names) for i, _ in shown],
         [stays[i].camera for i, _ in shown],
         listed=[listed_path(path) for path in paths],
         further=[tracks[i].images[place][1].more or {} for i, place in shown],
@@ -133,6 +147,13 @@ def _write_page(folder: Path, title: str, linked: LinkedTracks, names: dict[int,
     highest = max([*map(number_in, linked.identities), *(stay.person + 1 for stay in stays)])
     command = f"{as_command('tools/across.py')} --index FILE --corrections {CORRECTIONS}"
     columns = ("path", *FACT_NAMES)
-    views = {"tracks": describe_stays(stays, CORRECTIONS, columns, highest, command)}
+    views = {"tracks": describe_stays(stays, CORRECTIONS, columns, highest, command, names)}
     name = f"{PEOPLE}.html" if one_file_size(*images.features.shape) <= MOST_PAGE_BYTES else PEOPLE
     write_explorer(folder / name, images, title, views)
+
+
+def _shown_name(person: int, names: dict[int, str]) -> str:
+    """Return what the page's filter and map call a person."""
+    if person < 0:
+        return JUNK_NAME
+    return names.get(person) or numbered_person(person + 1)

@@ -1,6 +1,6 @@
 """Draw people into copies of their videos: boxes, identities and names, in the lanes' colours.
 
-write_people_videos("people", linked)             # people/hall-1a2b3c4d.mp4, beside its tracks
+write_people_videos(Path("people"), linked)       # people/hall-1a2b3c4d.mp4, beside its tracks
 """
 
 from collections import defaultdict
@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from person_reid.data.images.image_files import DEEP
 from person_reid.data.video.frames import Frame, FrameFolder, Video, open_frames
 from person_reid.errors import UserError, optional_module
-from person_reid.files import atomic_write, real
+from person_reid.files import real
 from person_reid.gallery.linked_tracks import LinkedTracks
 from person_reid.progress import progress
 from person_reid.show.lanes import colours_of_people, ink_on
@@ -39,25 +39,23 @@ class Mark(NamedTuple):
 
 
 def write_people_videos(
-    folder: str | Path, linked: LinkedTracks, among: Collection[Path] = ()
-) -> list[Path]:
-    """Write a copy of each video with its people drawn into it, and return the files.
+    folder: Path, linked: LinkedTracks, among: Collection[Path] | None = None
+) -> None:
+    """Write a copy of each video with its people drawn into it into a folder.
 
-    Each is written whole or not at all. among: the videos to draw; by default, all that have
-    tracks. Raises UserError if PyAV is missing, and if a video is gone.
+    among: the videos to draw; by default, all that have tracks. Raises UserError if PyAV is
+    missing, and if a video is gone.
     """
     records = {each.record.source: each.record for each in linked.tracks}
-    shown = [each for each in records.values() if not among or real(each.frames) in among]
+    shown = [each for each in records.values() if among is None or real(each.frames) in among]
     videos = [open_frames(Path(each.frames), each.fps) for each in shown]
-    written, total = [], sum(len(frames.numbers) for frames in videos)
-    with progress(total=total, desc="drawing", unit=" frames") as bar:
+    with progress(
+        total=sum(len(frames.numbers) for frames in videos), desc="drawing", unit=" frames"
+    ) as bar:
         for record, frames in zip(shown, videos, strict=True):
             marks = marks_of(linked, record.source, record.fps)
-            path = Path(folder) / f"{record.source}.mp4"
-            with atomic_write(path) as temporary:
-                write_video(temporary, _drawn(frames, marks, bar), record.fps)
-            written.append(path)
-    return written
+            path = folder / f"{record.source}.mp4"
+            write_video(path, _drawn(frames, marks, bar), record.fps)
 
 
 def marks_of(linked: LinkedTracks, source: str, fps: float) -> Mapping[int, list[Mark]]:

@@ -94,6 +94,7 @@ def link_tracks(
     rerank: bool = False,
     same: TrackPairs = (),
     different: TrackPairs = (),
+    twice: TrackPairs = (),
 ) -> People:
     """Return the person whom each of T tracks shows; the order of the tracks does not matter.
 
@@ -108,7 +109,8 @@ def link_tracks(
     camera_norm: see CameraNorm. rerank: also compare the neighbours of tracks, see reranked; the
         threshold and the margins are of these similarities then, which are not cosines.
     same, different: pairs of tracks that somebody has linked, or told apart. A pair in `same` that
-        cannot be one person, for the times or the other pairs, is not linked.
+        cannot be one person, for the times or the other pairs, is not linked. twice: pairs that may
+        be one person although they share a moment.
 
     Sokal and Michener, A Statistical Method for Evaluating Systematic Relationships, 1958;
     Davidson and Ravi, Agglomerative Hierarchical Clustering with Constraints, PKDD 2005.
@@ -128,6 +130,8 @@ def link_tracks(
     wanted = similar.copy()
     for i, j in same:
         wanted[place[i], place[j]] = wanted[place[j], place[i]] = CERTAIN
+    for i, j in twice:
+        apart[place[i], place[j]] = apart[place[j], place[i]] = False
     for i, j in different:
         apart[place[i], place[j]] = apart[place[j], place[i]] = True
     merges = list(_merges(wanted, apart))

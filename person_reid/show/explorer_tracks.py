@@ -1,6 +1,6 @@
 """People across cameras for the explorer: their tracks along time, which can be cut and joined."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from person_reid.retrieval.association import DOUBTFUL
@@ -15,12 +15,13 @@ def describe_stays(
     columns: Sequence[str],
     highest: int = 0,
     command: str = "",
+    names: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
     """Return the tracks for the page, which saves a list of the images of people that were checked.
 
     file: the name of the list. columns: names for the cells of the stays' rows; the page fills in
     `identity`. highest: the highest number of a person; a new one gets a higher number.
-    command: reads the list.
+    command: reads the list. names: of people.
     """
     tracks = [
         {
@@ -35,8 +36,9 @@ def describe_stays(
             "nearest": stay.nearest,
             "images": stay.images,
             "rows": stay.rows,
-            "known": stay.known,
             "given": stay.given,
+            "twice": stay.twice,
+            "apart": stay.apart,
         }
         for stay in stays
     ]
@@ -48,5 +50,6 @@ def describe_stays(
         "doubtful": DOUBTFUL,
         "highest": highest,
         "command": command,
+        "names": dict(names or {}),
         "tracks": tracks,
     }

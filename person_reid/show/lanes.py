@@ -32,7 +32,10 @@ from person_reid.text import counted, printable
 ROW, BAR = 0.2, 0.8  # inches of a row, and the share of it that a bar takes
 DAY_TITLE = 0.5  # inches
 LANES_WIDTH = 11  # inches
-FACE, FACE_PIXELS = (0.42, 0.84), (128, 64)  # inches: width and height; pixels: height and width
+FACE_SIZE, FACE_PIXELS = (
+    (0.42, 0.84),
+    (128, 64),
+)  # inches: width and height; pixels: height and width
 FACE_CELL = (0.62, 1.22)  # inches of a face with its frame and its name
 MOST_FACES = 80
 TICK_STEPS = (
@@ -196,15 +199,20 @@ def _draw_faces(
     size = matplotlib.rcParams["legend.fontsize"] * 0.8
     for place, (person, (path, name)) in enumerate(faces.items()):
         x, y = place % columns * cell, place // columns * line
-        box = (x, x + FACE[0], y + FACE[1], y)
+        box = (x, x + FACE_SIZE[0], y + FACE_SIZE[1], y)
         axes.imshow(load_image(path, *FACE_PIXELS, shown=True), extent=box, aspect="auto")
         axes.add_patch(
             Rectangle(
-                (x, y), *FACE, fill=False, edgecolor=colours[person], linewidth=3, clip_on=False
+                (x, y),
+                *FACE_SIZE,
+                fill=False,
+                edgecolor=colours[person],
+                linewidth=3,
+                clip_on=False,
             )
         )
         words = fitted(f"{person + 1} {printable(name)}".strip(), 0.9 * cell, size, lines=2)
-        axes.text(x, y + FACE[1] + 0.06, words, va="top", size=size, parse_math=False)
+        axes.text(x, y + FACE_SIZE[1] + 0.06, words, va="top", size=size, parse_math=False)
     axes.set(xlim=(0, columns * cell), ylim=(height, 0))
 
 

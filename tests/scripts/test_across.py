@@ -186,7 +186,7 @@ def test_people_are_scored_against_the_truth_of_all_cameras(index, tmp_path, cap
     """All links are right; half as many boxes as there are belong to somebody who has no track."""
     for camera, stays in camera_tracks.STAYS.items():
         lines = [
-            f"{frame},{person + 20},{10 * track},7,30,60,1,1,1\n"
+            f"{frame},{person + 20},{60 * track},7,30,60,1,1,1\n"
             for track, (person, first, last) in stays.items()
             for frame in range(first, last + 1)
         ]
@@ -292,7 +292,7 @@ def test_a_single_track_that_was_confirmed_stays_in_the_list_that_the_page_saves
 @pytest.mark.parametrize(
     "names, said",
     [
-        ({"hall_1": "Anna", "hall_2": "Anna"}, "track 1 of .*track 2 of .* both Anna"),
+        ({"hall_1": "Anna", "hall_2": "Anna"}, "track 2 of .*, Anna: .*track 1 of .* elsewhere"),
         ({"yard_1": "Eve", "yard_9": "Eve"}, "nobody is at two places at once"),
         ({"hall_1": ""}, "no image in it has an identity"),
     ],
@@ -302,6 +302,43 @@ def test_corrections_that_cannot_be_are_refused(index, tmp_path, names, said):
     with pytest.raises(UserError, match=said):
         run(index, "--corrections", file)
     assert not (tmp_path / "people").exists()
+
+
+def test_all_that_cannot_be_is_said_at_once_with_what_holds(index, tmp_path):
+    names = {"hall_1": "Anna", "hall_2": "Anna", "yard_1": "Eve", "yard_9": "Eve", "hall_7": "Dora"}
+    with pytest.raises(UserError) as refused:
+        run(index, "--corrections", corrections(index, tmp_path, **names))
+    first, *faults, last = str(refused.value).splitlines()
+    assert "2 tracks" in first
+    assert ["track 2" in faults[0], "track 9" in faults[1], len(faults)] == [True, True, 2]
+    assert "3 of 5 tracks hold" in last
+
+
+def test_a_person_whom_the_detector_saw_twice_and_what_is_not_a_person(index, tmp_path):
+    """Two boxes that touch may be one person; a cart is nobody, also in later calls."""
+    tracks = tmp_path / "hall.txt"
+    tracks.write_text(tracks.read_text().replace(",2,120.50,7,", ",2,80.50,7,"))
+    names = {"hall_1": "Anna", "hall_2": "Anna", "yard_9": "-1"}
+    people = run(index, "--corrections", corrections(index, tmp_path, **names), "--apply")
+    assert people["hall", 1] == people["hall", 2]
+    assert ("yard", 9) not in people
+    assert run(index) == people
+    page = tracks_on_the_page(tmp_path)["tracks"]
+    assert {each["name"] for each in page if each["person"] < 0} == {"track 9"}
+    first, second = (
+        next(i for i, t in enumerate(page) if t["name"] == n and t["camera"] == "hall")
+        for n in ("track 1", "track 2")
+    )
+    assert (page[first]["twice"], page[second]["twice"]) == ([second], [first])
+    assert [row["camera"] for row in rows_of(tmp_path / "people" / "counts.csv")] == [
+        "",
+        "hall",
+        "yard",
+    ]
+    numbers = {
+        line.split(",")[1] for line in (tmp_path / "people" / "yard-1.txt").read_text().split()
+    }
+    assert numbers - {str(people["yard", track]) for track in (1, 4)} == {"-1", "5"}
 
 
 def test_a_track_of_two_identities_is_refused(index, tmp_path):
@@ -318,7 +355,7 @@ def test_nobody_is_faster_than_the_way_takes(index, tmp_path):
     assert people["hall", 2] != people["yard", 1]  # nine seconds apart
     assert people["hall", 5] == people["yard", 4]  # seventeen
     file = corrections(index, tmp_path, hall_2="Bert", yard_1="Bert")
-    with pytest.raises(UserError, match="both Bert"):
+    with pytest.raises(UserError, match="track 2 of .*, Bert: .*track 1"):
         run(index, "--travel", travel, "--corrections", file)
 
 
@@ -434,7 +471,7 @@ def write_truth(folder, left=0, cameras=camera_tracks.STAYS):
     """The true boxes of cameras, shifted to the right."""
     for camera in cameras:
         lines = [
-            f"{frame},{person + 1},{10 * track + left},7,30,60,1,1,1\n"
+            f"{frame},{person + 1},{60 * track + left},7,30,60,1,1,1\n"
             for track, (person, first, last) in camera_tracks.STAYS[camera].items()
             for frame in range(first, last + 1)
         ]
@@ -676,7 +713,9 @@ def test_a_track_whose_name_was_cleared_is_linked_again(index, tmp_path):
 
 def test_what_cannot_be_is_said_with_the_list_that_mends_it(index, tmp_path):
     apply(index, corrections(index, tmp_path, hall_1="Anna", hall_2="Anna"))
-    with pytest.raises(UserError, match=r"people\.index: track 1 .* both Anna .* apply LIST"):
+    with pytest.raises(
+        UserError, match=r"people\.index: nobody .*\n.*track 2 .* Anna.*\n.* apply LIST"
+    ):
         run(index)
     apply(index, corrections(index, tmp_path, hall_2="Bert"))
     assert run(index)["hall", 2] != run(index)["hall", 1]

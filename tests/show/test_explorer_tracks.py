@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,6 @@ import pytest
 from PIL import Image
 
 from person_reid.files import harmless
-from person_reid.gallery.naming import name_people
 from person_reid.retrieval.stays import Stay
 from person_reid.show.explorer import write_explorer
 from person_reid.show.explorer_images import ExplorerImages
@@ -78,20 +78,6 @@ def test_a_person_that_is_right_is_saved_until_that_is_taken_back(node):
     assert [row[0] for row in rows[1:]] == ["0.png", "1.png", "3.png", "4.png"]
 
 
-def test_people_have_the_names_that_the_command_gives_them():
-    """A person has the name of most of its tracks, and a name the person with most of them."""
-    random = np.random.default_rng(0)
-    for _ in range(20):
-        people = random.integers(0, 3, 9).tolist()
-        known = random.choice(["", "Anna", "Bert", "=Eve"], 9).tolist()
-        named = [
-            Stay(person, "hall", i, i + 1, f"track {i}", ("0.000", "1.000"), 1, known=name)
-            for i, (person, name) in enumerate(zip(people, known, strict=True))
-        ]
-        found = evaluate("", "[...knownNames()]", describe_stays(named, "list.csv", COLUMNS))
-        assert dict(found) == name_people(people, known)
-
-
 def test_a_name_goes_with_the_tracks_of_its_person_until_it_is_taken_back(node):
     *_, rows = node('callPerson(0, " Anna ")', "cut(4)")
     saved = {path: name for path, name, _ in rows[1:]}
@@ -101,6 +87,24 @@ def test_a_name_goes_with_the_tracks_of_its_person_until_it_is_taken_back(node):
     assert [row[0] for row in rows[1:]] == ["3.png"]
     *_, rows = node('callPerson(0, "Anna")', 'callPerson(0, "")')
     assert ["0.png", "person 0001", "c0"] in rows
+
+
+def test_what_is_not_a_person_is_listed_as_junk_and_may_become_somebody_again(node):
+    *_, rows = node("dismiss(0)")
+    assert ["0.png", "-1", "c0"] in rows
+    *_, again, rows = node("dismiss(0)", "cut(0)")
+    assert again["people"][0] == 4
+    assert ["0.png", "person 0005", "c0"] in rows
+
+
+def test_the_page_knows_of_whom_two_tracks_cannot_be():
+    some = stays([f"{i}.png" for i in range(5)])
+    some[0] = replace(some[0], apart=(2,), twice=(3,))
+    content = describe_stays(some, "list.csv", COLUMNS, names={0: "Bo", 1: "Anna"})
+    answer = "[clashOf([0, 1], 1, 'apart'), clashOf([0, 1], 2, 'twice'), clashOf([1], 1, 'apart')]"
+    assert evaluate("", answer, content) == [[0, 2], [0, 3], None]
+    assert evaluate("join(1, 2)", "across.names", content) == {"0": "Bo", "2": "Anna"}
+    assert evaluate("cut(1)", "across.names", content) == {"0": "Bo", "1": "Anna"}
 
 
 def test_two_people_have_two_names(node):

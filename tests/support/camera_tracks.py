@@ -17,7 +17,7 @@ FACES = np.eye(8, dtype=np.float32)
 def write_tracks(folder, camera, line="{frame},{track},{left}.50,7,30,60,0.9,-1,-1,-1"):
     """A track file: a box in every frame of a track, a car, and a detection without an identity."""
     lines = [
-        (frame, line.format(frame=frame, track=track, left=10 * track))
+        (frame, line.format(frame=frame, track=track, left=60 * track))
         for track, (_, first, last) in STAYS[camera].items()
         for frame in range(first, last + 1)
     ]

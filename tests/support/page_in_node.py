@@ -24,7 +24,7 @@ def run_page(content, *steps):
 def evaluate(script, answer, content):
     """Return the value of an expression in a page with tracks once a script has run."""
     people = "across.people = DATA.tracks.tracks.map(({ person }) => person);"
-    people += "across.known = DATA.tracks.tracks.map(({ known }) => known);"
+    people += "across.names = { ...DATA.tracks.names };"
     lines = [f"DATA.tracks = {json.dumps(content)};", people, script]
     return run_scripts(("data", "elements", "tiles", "tracks"), lines, answer)
 

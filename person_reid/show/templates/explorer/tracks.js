@@ -2,35 +2,25 @@
 // People across cameras: the tracks of each along time, doubtful links first. What is cut, joined, named or confirmed by hand
 // stays in the browser until it is exported.
 
-// people: the person of each track; known: what each track's person is called, or ""; checked: the people that somebody has
-// looked at; past: earlier states of the three. named: the state for which names were found, and names: those names.
-const across = { people: [], known: [], checked: [], past: [], named: [], names: new Map() };
+// people: the person of each track, NOBODY for what is not a person; names: those of people; checked: the people that somebody
+// has looked at; past: earlier states of the three.
+const NOBODY = -1, across = { people: [], names: {}, checked: [], past: [] };
 const tracksOf = (person) => across.people.flatMap((each, track) => (each === person ? [track] : []));
 const numberedName = (person) => `person ${String(person + 1).padStart(4, "0")}`; // as search.py people calls new ones
-const personName = (person) => knownNames().get(person) ?? numberedName(person);
+const personName = (person) => (person === NOBODY ? "not a person" : across.names[person] ?? numberedName(person));
+const listedName = (person) => (person === NOBODY ? "-1" : personName(person));
 const marginOf = (tracks) => Math.min(...tracks.map((track) => DATA.tracks.tracks[track].margin ?? Infinity));
+const nameOfTrack = (track) => `${DATA.tracks.tracks[track].camera} ${DATA.tracks.tracks[track].name}`;
 
-// {person: name} of those whom somebody has named, as name_people in person_reid/gallery/naming.py has it: a person has the
-// name of most of its tracks, and a name the person with most of its tracks.
-function knownNames() {
-  if (across.named[0] === across.people && across.named[1] === across.known) return across.names;
-  const votes = new Map(), names = new Map(), taken = new Set();
-  across.people.forEach((person, track) => {
-    const name = across.known[track];
-    if (!name) return;
-    const key = JSON.stringify([person, name]);
-    votes.set(key, [(votes.get(key)?.[0] ?? 0) + 1, person, name]);
-  });
-  const sorted = [...votes.values()].sort((a, b) => b[0] - a[0] || a[1] - b[1] || (a[2] < b[2] ? -1 : 1));
-  for (const [, person, name] of sorted) {
-    if (names.has(person) || taken.has(name)) continue;
-    names.set(person, name);
-    taken.add(name);
-  }
-  return Object.assign(across, { names, named: [across.people, across.known] }).names;
+// The first of some tracks that shares a moment with a track of a person, and that track. kind: "apart" if nobody can be both,
+// "twice" if it may be one person whom the detector saw twice.
+function clashOf(tracks, person, kind) {
+  const rivals = (track) => DATA.tracks.tracks[track][kind].find((other) => across.people[other] === person && !tracks.includes(other));
+  const first = tracks.find((track) => rivals(track) !== undefined);
+  return first === undefined ? null : [first, rivals(first)];
 }
 
-const stateOfAcross = () => ({ people: across.people, known: across.known, checked: across.checked });
+const stateOfAcross = () => ({ people: across.people, names: across.names, checked: across.checked });
 
 function keepAcross() {
   keep(DATA.tracks.key, stateOfAcross());
@@ -39,7 +29,7 @@ function keepAcross() {
 
 function countAcross() {
   const changed = across.people.filter((person, track) => person !== DATA.tracks.tracks[track].person).length;
-  const people = new Set(across.people).size;
+  const people = new Set(across.people.filter((person) => person !== NOBODY)).size;
   byId("walked").textContent =
     `${counted(people, "person", "people")}, ${count(across.checked.length)} checked, ${counted(changed, "track", "tracks")} moved`;
   byId("save-people").textContent = `Export ${DATA.tracks.file}`;
@@ -53,6 +43,8 @@ function move(tracks, person) {
   across.past.push(JSON.stringify(stateOfAcross()));
   const before = tracks.map((track) => across.people[track]);
   across.people = across.people.map((each, track) => (tracks.includes(track) ? person : each));
+  const { [before[0]]: name, ...others } = across.names;
+  if (!across.people.includes(before[0])) across.names = name && person !== NOBODY ? { [person]: name, ...others } : others;
   across.checked = [...new Set([...across.checked, ...before, person])].filter((each) => across.people.includes(each));
   keepAcross();
   return before;
@@ -61,6 +53,7 @@ function move(tracks, person) {
 // The track becomes a person of its own, whom nobody else is. The numbers of people count from 1.
 const cut = (track) => move([track], Math.max(DATA.tracks.highest, ...across.people.map((person) => person + 1)));
 const join = (person, other) => move(tracksOf(person), other);
+const dismiss = (track) => move([track], NOBODY);
 
 function confirmPerson(person) {
   const without = across.checked.filter((each) => each !== person);
@@ -72,11 +65,12 @@ function confirmPerson(person) {
 // Calls a person by a name, or by its number again if the name is empty; the person then counts as checked.
 // Returns why that cannot be, or "".
 function callPerson(person, text) {
-  const name = text.trim(), same = [...knownNames()].find(([other, known]) => known === name && other !== person);
-  if (same) return `Person ${same[0] + 1} has this name. If they are one, join them.`;
-  if (/^person \d{4,15}$/.test(name)) return "A name, not a number";
+  const name = text.trim(), same = Object.entries(across.names).find(([other, known]) => known === name && Number(other) !== person);
+  if (same) return `Person ${Number(same[0]) + 1} has this name. If they are one, join them.`;
+  if (/^(person \d{4,15}|-1)$/.test(name)) return "A name, not a number";
   across.past.push(JSON.stringify(stateOfAcross()));
-  across.known = across.known.map((known, track) => (across.people[track] === person ? name : known));
+  across.names = { ...across.names, [person]: name };
+  if (!name) delete across.names[person];
   across.checked = [...new Set([...across.checked, person])];
   keepAcross();
   return "";
@@ -87,34 +81,37 @@ function callPerson(person, text) {
 function checkedRows() {
   const { tracks, columns, identity } = DATA.tracks;
   const lines = tracks.flatMap(({ rows, given }, track) => given || across.checked.includes(across.people[track])
-    ? rows.map((row) => row.with(identity, personName(across.people[track]))) : []);
+    ? rows.map((row) => row.with(identity, listedName(across.people[track]))) : []);
   return [columns, ...lines];
 }
 
 function act(button) {
   const article = button.closest("article"), person = Number(article.dataset.person);
-  const { act: what, track, other } = button.dataset;
+  const { act: what, track, other, twice } = button.dataset;
   const [field, called] = article.querySelectorAll("input");
+  const refuse = (input, why) => {
+    input.setCustomValidity(why);
+    input.reportValidity();
+  };
   if (what === "check") confirmPerson(person);
   else if (what === "call") {
     const fault = callPerson(person, called.value);
-    if (fault) {
-      called.setCustomValidity(fault);
-      called.reportValidity();
-      return;
-    }
-  }
-  else if (what === "cut") {
-    cut(Number(track));
-    article.after(personRow(across.people[Number(track)]));
+    if (fault) return refuse(called, fault);
+  } else if (what === "cut" || what === "dismiss") {
+    (what === "cut" ? cut : dismiss)(Number(track));
+    const [made] = [across.people[Number(track)]];
+    document.querySelector(`#walkers article[data-person="${made}"]`)?.remove();
+    article.after(personRow(made));
   } else {
     const wanted = what === "move" ? Number(other) : Number(field.value) - 1;
-    if (!across.people.includes(wanted) || wanted === person) {
-      field.setCustomValidity("The number of another person");
-      field.reportValidity();
-      return;
+    const tracks = what === "move" ? [Number(track)] : tracksOf(person);
+    if (wanted < 0 || !across.people.includes(wanted) || wanted === person) return refuse(field, "The number of another person");
+    const apart = clashOf(tracks, wanted, "apart"), both = clashOf(tracks, wanted, "twice");
+    if (apart) {
+      return refuse(field, `${apart.map(nameOfTrack).join(" and ")} are at two places at once. If one is not a person, say so; if it shows two, it cannot be joined.`);
     }
-    if (what === "move") move([Number(track)], wanted); else join(person, wanted);
+    if (both && !twice) return askTwice(button, both);
+    move(tracks, wanted);
     document.querySelector(`#walkers article[data-person="${wanted}"]`)?.replaceWith(personRow(wanted));
   }
   if (across.people.includes(person)) {
@@ -124,9 +121,24 @@ function act(button) {
   } else article.remove();
 }
 
+// Asks whether two tracks of one moment, whose boxes touch, are one person. "Same person twice" does what the button was to do.
+function askTwice(button, both) {
+  button.closest("article").querySelector(".twice")?.remove();
+  const sure = actButton("Same person twice", { ...button.dataset, twice: "yes" });
+  button.parentElement.after(element("p", { className: "buttons twice" },
+    `${both.map(nameOfTrack).join(" and ")} share a moment, and their boxes touch. If a detector saw one person twice:`, sure));
+}
+
+function actButton(textContent, data, title = "") {
+  const button = element("button", { type: "button", className: "button", textContent, title });
+  Object.assign(button.dataset, data);
+  return button;
+}
+
 function prepareTracks() {
   across.people = DATA.tracks.tracks.map(({ person }) => person);
-  across.known = DATA.tracks.tracks.map(({ known }) => known);
+  across.names = { ...DATA.tracks.names };
+  DATA.tracks.span = spanOfAll(DATA.tracks.tracks);
   const earlier = kept(DATA.tracks.key);
   if (earlier?.people?.length === across.people.length) Object.assign(across, earlier);
   byId("save-people").addEventListener("click", () => {
@@ -146,7 +158,7 @@ function prepareTracks() {
   byId("walkers").addEventListener("keydown", ({ key, target }) => {
     if (key === "Enter" && target.matches("input")) act(target.nextElementSibling);
   });
-  byId("walkers").addEventListener("input", ({ target }) => target.setCustomValidity(""));
+  for (const event of ["input", "focusout"]) byId("walkers").addEventListener(event, ({ target }) => target.setCustomValidity?.(""));
 }
 
 function showTracks(now) {
@@ -156,7 +168,7 @@ function showTracks(now) {
     const passes = filterOf(now), all = !now.person && !now.camera, groups = new Map();
     across.people.forEach((person, track) => groups.set(person, [...(groups.get(person) ?? []), track]));
     const shown = [...groups].filter(([, tracks]) => all || tracks.some((track) => DATA.tracks.tracks[track].images.some(passes)));
-    shown.sort(([, a], [, b]) => marginOf(a) - marginOf(b));
+    shown.sort(([one, a], [other, b]) => (one === NOBODY) - (other === NOBODY) || marginOf(a) - marginOf(b));
     fill(pane, shown.length, (i) => personRow(shown[i][0]), 12);
     if (!shown.length) pane.prepend(element("p", { className: "faint", textContent: "No person passes the filters." }));
   }
@@ -166,25 +178,20 @@ function showTracks(now) {
 function personRow(person) {
   const mine = tracksOf(person).sort((a, b) => DATA.tracks.tracks[a].first - DATA.tracks.tracks[b].first);
   const tracks = mine.map((track) => DATA.tracks.tracks[track]);
-  const cameras = [...new Set(tracks.map(({ camera }) => camera))];
+  const cameras = [...new Set(DATA.tracks.tracks.map(({ camera }) => camera))].filter((name) => tracks.some(({ camera }) => camera === name));
   const checked = across.checked.includes(person);
-  const check = element("button", { type: "button", className: "button", textContent: checked ? "✓ checked" : "Right" });
-  check.dataset.act = "check";
+  const check = actButton(checked ? "✓ checked" : "Right", { act: "check" });
   check.setAttribute("aria-pressed", checked);
   const other = element("input", { type: "number", min: 1, placeholder: "person" });
   other.setAttribute("aria-label", "number of the person to join with");
-  const joined = element("button", { type: "button", className: "button", textContent: "Join" });
-  joined.dataset.act = "join";
-  const called = element("input", { type: "text", className: "called", maxLength: 200, placeholder: "name", value: knownNames().get(person) ?? "" });
+  const called = element("input", { type: "text", className: "called", maxLength: 200, placeholder: "name", value: across.names[person] ?? "" });
   called.setAttribute("aria-label", "name of the person");
-  const named = element("button", { type: "button", className: "button", textContent: "Name" });
-  named.dataset.act = "call";
+  const buttons = [check, other, actButton("Join", { act: "join" }), called, actButton("Name", { act: "call" })];
   const seen = `${counted(tracks.length, "track", "tracks")} · ${counted(cameras.length, "camera", "cameras")}`;
   const row = element("article", { className: "walker", tabIndex: -1 },
     element("h2", {}, personName(person), element("span", { className: "faint", textContent: seen })),
-    element("p", { className: "buttons" }, check, other, joined, called, named),
-    lanes(tracks, cameras),
-    element("div", { className: "strips" }, ...mine.map((track) => trackPart(track, mine.length > 1))));
+    ...(person === NOBODY ? [] : [element("p", { className: "buttons" }, ...buttons), lanes(tracks, cameras, ...DATA.tracks.span)]),
+    element("div", { className: "strips" }, ...mine.map((track) => trackPart(track, mine.length > 1 || person === NOBODY))));
   row.dataset.person = person;
   row.dataset.decision = checked ? "accepted" : "open";
   return row;
@@ -193,16 +200,11 @@ function personRow(person) {
 function trackPart(track, linked) {
   const { camera, name, boxes, margin, nearest, images } = DATA.tracks.tracks[track];
   const doubtful = margin !== null && margin < DATA.tracks.doubtful, buttons = [];
-  if (linked) {
-    const button = element("button", { type: "button", className: "button", textContent: "Cut", title: "a person of its own" });
-    Object.assign(button.dataset, { act: "cut", track });
-    buttons.push(button);
-  }
+  if (linked) buttons.push(actButton("Cut", { act: "cut", track }, "a person of its own"));
   if (doubtful && across.people.includes(nearest) && across.people[track] !== nearest) {
-    const button = element("button", { type: "button", className: "button", textContent: `Move to ${personName(nearest)}` });
-    Object.assign(button.dataset, { act: "move", track, other: nearest });
-    buttons.push(button);
+    buttons.push(actButton(`Move to ${personName(nearest)}`, { act: "move", track, other: nearest }));
   }
+  if (across.people[track] !== NOBODY) buttons.push(actButton("Not a person", { act: "dismiss", track }, "a thing, a reflection, or half of somebody"));
   return element("section", {},
     element("h3", {}, `${camera && `camera ${camera} · `}${name}`),
     element("p", { className: "faint", textContent: `${spanOf(DATA.tracks.tracks[track])} · ${counted(boxes, "box", "boxes")}` }),

@@ -31,8 +31,8 @@ function personRow(name, which) {
   return row;
 }
 
-// The lanes and strips of sightings or tracks. part: what to add below the images of each.
-function alongTime(all, part = () => []) {
+// The lanes and strips of sightings or tracks. part: what to add below the images of each; span: of the axis, by default theirs.
+function alongTime(all, part = () => [], span = []) {
   const timed = all.filter(({ first }) => first !== undefined).map((each) => ({
     ...each, camera: each.camera ?? "", name: each.track ? `track ${each.track}` : counted(each.count, "image", "images"), times: timesOf(each) }));
   const strips = all.slice(0, MOST_STRIPS).map((each) => element("section", {},
@@ -41,7 +41,7 @@ function alongTime(all, part = () => []) {
     element("div", { className: "tiles" }, ...each.images.map((image) => tile(image, "asked", []))), ...part(each)));
   const more = all.length - strips.length;
   return [
-    ...(timed.length ? [lanes(timed, [...new Set(timed.map(({ camera }) => camera))])] : []),
+    ...(timed.length ? [lanes(timed, [...new Set(timed.map(({ camera }) => camera))], ...(span.length ? span : spanOfAll(timed)))] : []),
     element("div", { className: "strips" }, ...strips),
     ...(more > 0 ? [element("p", { className: "faint", textContent: `${count(more)} more are not shown.` })] : []),
   ];

@@ -77,9 +77,14 @@ function tileBeside(from, key) {
   return inRow.sort(([, a], [, b]) => Math.abs(a.left - box.left) - Math.abs(b.left - box.left))[0][0];
 }
 
-// A line for each camera, on which bars show when the person was there.
-function lanes(tracks, cameras) {
-  const start = Math.min(...tracks.map(({ first }) => first)), end = Math.max(...tracks.map(({ last }) => last));
+// The seconds of the first and the last moment of tracks or sightings, and when these were, in words.
+function spanOfAll(all) {
+  const [from] = all.toSorted((a, b) => a.first - b.first), [to] = all.toSorted((a, b) => b.last - a.last);
+  return [from.first, to.last, from.times[0], to.times[1]];
+}
+
+// A line for each camera, on which bars show when the person was there, and an axis of time. See spanOfAll.
+function lanes(tracks, cameras, start, end, from, to) {
   const share = (seconds) => `${(100 * (seconds - start)) / Math.max(end - start, 1e-3)}%`;
   return element("div", { className: "lanes" }, ...cameras.flatMap((camera) => {
     const bars = tracks.filter((track) => track.camera === camera).map((track) => {
@@ -89,12 +94,15 @@ function lanes(tracks, cameras) {
       return bar;
     });
     return [element("span", { className: "faint", textContent: camera && `camera ${camera}` }), element("div", { className: "lane" }, ...bars)];
-  }));
+  }), element("span"), element("div", { className: "axis faint" }, ...[from, to].map((time) => element("span", { textContent: shortTime(time) }))));
 }
+
+// "2026-11-01 09:30:00" of a time with more digits, or seconds of the video.
+const shortTime = (time) => (time.includes(":") ? time.replace(/\.\d.*$/, "") : `${time} s`);
 
 // "2026-11-01 09:30:00 to 09:30:12", or seconds of the video.
 function spanOf({ times }) {
-  const [first, last] = times.map((time) => (time.includes(":") ? time.replace(/\.\d.*$/, "") : `${time} s`));
+  const [first, last] = times.map(shortTime);
   if (first === last) return first;
   return `${first} to ${first.slice(0, 11) === last.slice(0, 11) && first.includes(":") ? last.slice(11) : last}`;
 }
