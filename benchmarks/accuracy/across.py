@@ -91,6 +91,7 @@ def main(argv=None):
         "--appearance", action="store_const", const=True, help="and link boxes by their looks"
     )
     parser.add_argument("--threshold", type=float, help="in place of the silhouette's")
+    parser.set_defaults(embedder=None)  # another program gives its own
     options = parser.parse_args(argv)
     if bool(options.walks) == bool(options.result) or bool(options.walks) != bool(options.source):
         raise UserError("Give --walks FOLDER with --from NETWORK, or --result FILE.")
@@ -271,7 +272,7 @@ def walked(options):
     """Return the scene of synthetic walks, whose crops a network embeds, and that of its pieces."""
     from person_reid import Embedder
 
-    embed = Embedder(options.source, weights=options.weights)
+    embed = options.embedder or Embedder(options.source, weights=options.weights)
     with (options.walks / "cameras.csv").open(newline="") as file:
         clocks = list(csv.DictReader(file))
     truth: list[tuple] = []
