@@ -3,7 +3,7 @@
 from person_reid.config.option import FRACTION, WHOLE, Options, Range, option
 
 # Detectors that are known by name; register_detector adds others.
-DETECTOR_NAMES = ["ssdlite", "fasterrcnn"]
+DETECTOR_NAMES = ["yolox_nano", "yolox_tiny", "yolox_s", "ssdlite", "fasterrcnn"]
 # How a detector in a file takes a picture and gives boxes.
 DETECTOR_FORMATS = (
     "ssd",

@@ -24,7 +24,12 @@ from person_reid.errors import UserError
 from person_reid.registration import Registry
 from person_reid.text import counted, did_you_mean
 from person_reid.video.detector_files import DETECTOR_ENDINGS, DetectorFile, thinned
-from person_reid.video.torchvision_detectors import TORCHVISION_DETECTORS, TorchvisionDetector
+from person_reid.video.published_detectors import (
+    TORCHVISION_DETECTORS,
+    YOLOX_DETECTORS,
+    TorchvisionDetector,
+    open_yolox,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +56,8 @@ class Detector(Protocol):
 OpenDetector = Callable[["torch.device"], Detector]
 DETECTORS: Registry[OpenDetector] = Registry(
     "detector",
-    {name: partial(TorchvisionDetector, name) for name in TORCHVISION_DETECTORS},
+    {name: partial(open_yolox, name) for name in YOLOX_DETECTORS}
+    | {name: partial(TorchvisionDetector, name) for name in TORCHVISION_DETECTORS},
     DETECTOR_NAMES,
 )
 

@@ -1,5 +1,7 @@
 """Detectors by name, from files in the forms of several programs, and of one's own."""
 
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from person_reid.config.detector import DETECTOR_FORMATS, DETECTOR_NAMES
 from person_reid.errors import UserError
 from person_reid.video.detector_formats import FORMATS_OF_DETECTORS
 from person_reid.video.detectors import DETECTORS, LEAST_BOX, MOST_BOXES, CheckedDetector
+from person_reid.video.published_detectors import YOLOX_DETECTORS
 from tests.support.tiny_detectors import (
     FORMS,
     PERSON,
@@ -273,21 +276,35 @@ def test_without_internet_the_file_and_its_place_are_named(cache, monkeypatch):
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
-    file = "ssdlite320_mobilenet_v3_large_coco-a79551df.pth"
-    with pytest.raises(UserError, match="Name or service not known.*Put") as raised:
-        opened("ssdlite")
-    assert f"Put {file} from https://" in str(raised.value)
-    assert f"into {cache}" in str(raised.value)
+    files = {
+        "ssdlite": "ssdlite320_mobilenet_v3_large_coco-a79551df.pth",
+        "yolox_nano": "yolox_nano.onnx",
+    }
+    for name, file in files.items():
+        with pytest.raises(UserError, match="Name or service not known.*Put") as raised:
+            opened(name)
+        assert f"Put {file} from https://" in str(raised.value)
+        assert f"into {cache}" in str(raised.value)
 
 
-def test_the_default_is_torchvisions_ssdlite_with_the_weights_of_its_file(cache):
+def test_the_default_is_yolox_nano_if_its_file_has_the_known_checksum(cache, monkeypatch):
+    cache.mkdir()
+    file = write_detector(cache / "yolox_nano.onnx", "yolox")
+    with pytest.raises(UserError, match="not the file of https.*yolox_nano.onnx.*SHA-256"):
+        opened(reid.DetectorOptions().detector)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    monkeypatch.setitem(YOLOX_DETECTORS, "yolox_nano", digest)
+    assert_finds_the_person(opened(reid.DetectorOptions().detector))
+
+
+def test_ssdlite_is_torchvisions_with_the_weights_of_its_file(cache):
     from torchvision.models import get_model
 
     torch.manual_seed(0)
     network = get_model("ssdlite320_mobilenet_v3_large", weights=None, weights_backbone=None).eval()
     cache.mkdir()
     torch.save(network.state_dict(), cache / "ssdlite320_mobilenet_v3_large_coco-a79551df.pth")
-    detector = opened(reid.DetectorOptions().detector, detector_score=0.0)
+    detector = opened("ssdlite", detector_score=0.0)
     boxes, scores = detector(FRAME)
     with torch.inference_mode():
         (expected,) = network([torch.from_numpy(FRAME).permute(2, 0, 1) / 255])

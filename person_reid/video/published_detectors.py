@@ -1,4 +1,4 @@
-"""The detectors of torchvision, which were trained on COCO."""
+"""Published detectors, which were trained on COCO: YOLOX, and those of torchvision."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ import numpy as np
 from person_reid.config.option import OptionError
 from person_reid.data.video.frames import Frame
 from person_reid.errors import first_line
+from person_reid.files import checksum_of
+from person_reid.video.detector_files import DetectorFile
 
 if TYPE_CHECKING:
     import torch
 
+YOLOX_RELEASE = "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0"
+# {name: SHA-256 of its file in the release}, as public projects that download it note them.
+YOLOX_DETECTORS = {
+    "yolox_nano": "c789161ed43c8269fcd4e67c67eeeb4e80c622da2eb296a20bc6007bd18a0b7d",
+    "yolox_tiny": "427cc366d34e27ff7a03e2899b5e3671425c262ea2291f88bb942bc1cc70b0f7",
+    "yolox_s": "c5c2d13e59ae883e6af3b45daea64af4833a4951c92d116ec270d9ddbe998063",
+}
 # {name: torchvision's name}
 TORCHVISION_DETECTORS = {
     "ssdlite": "ssdlite320_mobilenet_v3_large",
@@ -23,6 +32,32 @@ TORCHVISION_DETECTORS = {
 }
 COCO_PERSON = 1  # torchvision counts COCO's classes from 1
 log = logging.getLogger(__name__)
+
+
+def open_yolox(name: str, device: torch.device) -> DetectorFile:
+    """Return a detector of YOLOX_DETECTORS, whose file is downloaded at first use.
+
+    Raises UserError, with file and place, without internet, and for another file of its name.
+    Ge et al., YOLOX: Exceeding YOLO Series in 2021, arXiv:2107.08430.
+    """
+    import torch
+
+    url, expected = f"{YOLOX_RELEASE}/{name}.onnx", YOLOX_DETECTORS[name]
+    file = Path(torch.hub.get_dir(), "checkpoints", f"{name}.onnx")
+    if not file.exists():
+        log.info("%s: downloading %s into %s", name, url, file.parent)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(file), expected, progress=False)
+        except Exception as error:  # no internet, a full disk, a damaged file: each in its own way
+            raise _not_to_be_had(name, file, url, error) from error
+    if (found := checksum_of(file)) != expected:
+        raise OptionError(
+            f"{file}: not the file of {url}: its SHA-256 begins with {found[:8]}, expected "
+            f"{expected[:8]}. Delete it to download the right one, or use it: {{detector}}",
+            detector=file,
+        )
+    return DetectorFile(file, device, "yolox")
 
 
 class TorchvisionDetector:
@@ -66,8 +101,13 @@ def _downloaded(name: str, weights: Any) -> Any:
     try:
         return weights.get_state_dict(progress=False, check_hash=True)
     except Exception as error:  # no internet, a full disk, a damaged file: each in its own way
-        raise OptionError(
-            f"{{detector}}: its weights cannot be had ({first_line(error)}). Put {file} from "
-            f"{weights.url} into {folder}, or name the file of another detector.",
-            detector=name,
-        ) from error
+        raise _not_to_be_had(name, folder / file, weights.url, error) from error
+
+
+def _not_to_be_had(name: str, file: Path, url: str, error: Exception) -> OptionError:
+    """Return the error for a detector whose file cannot be downloaded."""
+    return OptionError(
+        f"{{detector}}: its weights cannot be had ({first_line(error)}). Put {file.name} from "
+        f"{url} into {file.parent}, or name the file of another detector.",
+        detector=name,
+    )
