@@ -4,7 +4,7 @@
     python benchmarks/accuracy/unseen.py --test_dirs ../Market/pytorch mini/pytorch --walks walks \\
       --networks osnet_x0_25=osnet_x0_25_msmt17.pth "0277.xml --bgr --range 0..255" --keep features
     python benchmarks/accuracy/unseen.py --test_dirs mini/pytorch --keep features \\
-      --run people --start osnet_x0_25_msmt17.pth --shares 0.3 0.5 0.7 1 --statistics ../Market/pytorch
+      --run people --start osnet_x0_25_msmt17.pth --shares 0.3 0.5 0.7 1
 
 A network is named as for tools/compare_networks.py. Weights between two networks are often better
 on other data than both of them (Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR
@@ -61,7 +61,7 @@ def main(argv=None):
     parser.add_argument("--run", help="name of a run, for weights between it and --start")
     parser.add_argument("--start", type=Path, help="the weights from which the run was trained")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.3, 0.5, 0.7, 1.0])
-    parser.add_argument("--statistics", help="layout whose images give batch norms their statistics")
+    parser.add_argument("--statistics", help="layout for the statistics of batch norms")
     options = parser.parse_args(argv)
     options.keep.mkdir(parents=True, exist_ok=True)
     networks = {short(text): partial(named, text) for text in options.networks}
