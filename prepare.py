@@ -3,6 +3,7 @@ r"""Lay out a data set for training and testing, or draw one.
 
     python prepare.py                                         # finds ../Market and others
     python prepare.py --data_dir ~/data/DukeMTMC-reID         # makes ~/data/DukeMTMC-reID/pytorch
+    python prepare.py --dataset market --download             # fetches it: research only
     python prepare.py --dataset msmt17_v2                     # see docs/datasets.md
     python prepare.py --synthetic                             # draws people: no download
     python prepare.py --synthetic --walks                     # draws videos and their tracks
@@ -24,7 +25,7 @@ import person_reid as reid
 from person_reid.config.prepare import PrepareConfig
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.data.datasets import DATA_SETS
-from person_reid.data.downloads import data_set_named, with_flags
+from person_reid.data.downloads import data_set_named, fetch_data_set, with_flags
 from person_reid.data.images.image_files import limits_of_bits
 from person_reid.data.layout import next_command
 from person_reid.data.leakage import describe_leakage
@@ -50,6 +51,8 @@ def main(argv: list[str] | None = None) -> None:
     # Find the images, or draw them.
     folder, name = config.data_dir, named(config)
     save_dir: str | Path
+    if config.download and name:
+        folder = str(fetch_data_set(name, folder))
     if config.csv:
         folder = folder or str(Path(config.csv).parent)
     if config.synthetic:

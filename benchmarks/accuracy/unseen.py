@@ -120,7 +120,9 @@ def figures(name, opened, options):
         yield f"{100 * found.rank(1):.2f} / {100 * found.mAP:.2f}"
         print(f"{name}, {folder}: {100 * found.rank(1):.2f} / {100 * found.mAP:.2f}", flush=True)
     if options.walks:
-        yield from of_walks(walked(options_of_walks(options, embedder or opened()))[0])
+        found = of_walks(walked(options_of_walks(options, embedder or opened()))[0])
+        print(f"{name}, {options.walks}: {' and '.join(found)}", flush=True)
+        yield from found
 
 
 def sets_of(embedder, folder):

@@ -38,6 +38,9 @@ class LayoutOptions(PluginOptions, title="layout"):
         names=DATA_SET_NAMES,
         metavar="NAME",
     )
+    download: bool = option(
+        False, "fetch the data set --dataset first, unless it is there (Market-1501 alone)"
+    )
     seed: int | None = option(
         None, "another seed draws other people, or another random split", range=SEED
     )
@@ -133,6 +136,8 @@ class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
         beside = self.dataset or self.synthetic or read
         if drawn and not self.synthetic:
             return f"{drawn} would be ignored without {{synthetic}}, which draws people."
+        if self.download and (not self.dataset or self.synthetic or self.corrections):
+            return "{download} fetches the data set that {dataset} names, such as market."
         if self.bits and (self.synthetic or self.check):
             reason = "it is about images of more than 8 bits that are laid out"
             return f"{{bits}} would be ignored: {reason}."

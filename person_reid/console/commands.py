@@ -32,6 +32,15 @@ COMMANDS = {
     "reproduce": "run recipes and compare them with the published figures",
     "ablation": "train and test a network for every row of a table, over several seeds",
 }
+# {command: what one can do first}
+FIRST = {
+    "compare A.jpg B.jpg": "decide whether two photographs show the same person",
+    "search index crops --index people.index": "index a folder of people, for the next two",
+    "search query A.jpg --index people.index": "find a person in it",
+    "serve --index people.index": "open it in a browser, and to other programs",
+    "people hall.mp4 till.mp4 --save people": "find out who is in several videos",
+    "prepare --dataset market --download": "get a data set, to train and test your own network",
+}
 # The folder of each in a checkout.
 IN_ROOT = (
     "prepare", "train", "train_DDP", "test", "evaluate", "evaluate_gpu", "evaluate_rerank", "demo",

@@ -8,15 +8,18 @@ import runpy
 import sys
 from pathlib import Path
 
-from person_reid.console.commands import COMMANDS, SCRIPTS
+from person_reid.console.commands import COMMANDS, FIRST, SCRIPTS
 from person_reid.files import PACKAGE
 from person_reid.text import did_you_mean
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the subcommand that the arguments name, or list them all."""
+    """Run the subcommand that the arguments name, or print what one can do."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments:
+        print(first_commands())
+        return
+    if arguments[0] in ("-h", "--help"):
         print(usage())
         return
     if arguments[0] == "--version":
@@ -41,6 +44,13 @@ def script(name: str) -> Path:
     """Return the file of a script, in the wheel or in the checkout that the package belongs to."""
     packed = PACKAGE / "scripts"
     return (packed if packed.is_dir() else PACKAGE.parent) / SCRIPTS[name] / f"{name}.py"
+
+
+def first_commands() -> str:
+    """Return six commands to begin with."""
+    width = max(map(len, FIRST))
+    lines = [f"  person-reid {command:<{width}}  {purpose}" for command, purpose in FIRST.items()]
+    return "\n".join(["Begin with one of these:", "", *lines, "", "person-reid --help lists all."])
 
 
 def usage() -> str:

@@ -38,6 +38,7 @@ class DataSet:
     source: where it comes from.
     licence: its terms, in a few words.
     get: how to get it, if the source does not lead there.
+    archive: the address of a ZIP file that prepare.py --download fetches, if there is one.
     locations: where to look for a download; it is laid out in the first.
     requires: the files and folders needed for testing, with | between alternatives; those for
         training may be missing.
@@ -61,6 +62,7 @@ class DataSet:
     requires: tuple[str, ...] = ()
     locations: tuple[str, ...] = ()
     get: str = ""
+    archive: str = ""
     file_name: str = ""
     guess: bool = True
     flags: tuple[str, ...] = ()
@@ -210,7 +212,8 @@ _DATA_SETS = {
         name="Market-1501",
         source=MARKET_SOURCE,
         licence=RESEARCH,
-        get=f"{MARKET_SOURCE} or: gdown 0B8-rUzbwVRk0c054eEozWG9COHM",
+        get=f"{MARKET_SOURCE} or: {as_command('prepare.py')} --dataset market --download",
+        archive="http://188.138.127.15:81/Datasets/Market-1501-v15.09.15.zip",  # torchreid's
         locations=("../Market", "../Market-1501-v15.09.15"),
         requires=MARKET_PARTS,
         file_name=r"_c\d+s\d",

@@ -1,20 +1,86 @@
-"""Recognise which data set a folder holds."""
+"""Recognise which data set a folder holds, or fetch one."""
 
+import logging
 import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.request import urlopen
 
 from person_reid.config.option import OptionError, listed
 from person_reid.data.datasets import DATA_SETS, DataSet
 from person_reid.data.images.image_files import PREPARED_RECORD, is_image
 from person_reid.data.layout import found_in, next_command
 from person_reid.data.readers import TRAIN
-from person_reid.errors import UserError
+from person_reid.errors import UserError, first_line
 from person_reid.files import real, shipped
+from person_reid.progress import progress
 from person_reid.text import as_command, did_you_mean
+
+log = logging.getLogger(__name__)
+PATIENCE = 30  # seconds that a server may be silent
+
+
+def fetch_data_set(name: str, folder: str | Path | None = None) -> Path:
+    """Fetch a data set by its key in DATA_SETS, unless it is there; return its folder.
+
+    folder: where to put it, by default where find_data_set looks. Logs size and terms before the
+    first byte. The sums in the archive are checked; how many images it holds, prepare.py checks.
+    Raises UserError if the data set has no address, or cannot be fetched.
+    """
+    data_set = DATA_SETS[name]
+    target = Path(folder or next(iter(data_set.locations), name))
+    if _has_parts(data_set, target):
+        return target
+    if not data_set.archive:
+        raise OptionError(
+            f"{{download}}: {data_set.name} has no public address. "
+            f"To get it: {data_set.get or data_set.source}."
+        )
+    if target.exists() and any(target.iterdir()):
+        raise UserError(
+            f"{target}: holds something other than {data_set.name}. Name another folder."
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as place:
+        archive = Path(place, "archive.zip")
+        try:
+            _fetch(data_set, archive)
+            with zipfile.ZipFile(archive) as packed:
+                packed.extractall(place)  # checks the sum of each file
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"{data_set.archive}: not fetched ({first_line(error)}). Download {data_set.name} "
+                f"from {data_set.source}, and unpack it as {target}."
+            ) from error
+        inside = (path.parent for path in sorted(Path(place).rglob(data_set.requires[0])))
+        found = next((path for path in inside if _has_parts(data_set, path)), None)
+        if not found:
+            raise UserError(f"{data_set.archive}: does not hold {data_set.name}.")
+        if target.exists():
+            target.rmdir()
+        found.rename(target)
+    return target
+
+
+def _fetch(data_set: DataSet, archive: Path) -> None:
+    """Write the archive of a data set to a file. Raises OSError if less arrives than announced."""
+    with urlopen(data_set.archive, timeout=PATIENCE) as answer, archive.open("wb") as file:
+        size = int(answer.headers.get("Content-Length") or 0)
+        log.info(
+            "%s: %.0f MB from %s. Terms: %s (%s)",
+            data_set.name, size / 1e6, data_set.archive, data_set.licence, data_set.source,
+        )  # fmt: skip
+        with progress(total=size or None, desc="download", unit="B", unit_scale=True) as bar:
+            for part in iter(partial(answer.read, 2**20), b""):
+                file.write(part)
+                bar.update(len(part))
+        if size and file.tell() != size:
+            raise OSError(f"{file.tell():,} of {size:,} bytes arrived")
 
 
 def find_data_set(

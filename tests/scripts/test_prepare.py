@@ -1,8 +1,13 @@
 """prepare.py, the script: its flags, its defaults, what it prints."""
 
+import http.server
 import inspect
 import json
 import re
+import threading
+import zipfile
+from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -41,6 +46,50 @@ def test_the_script_takes_a_folder_and_a_data_set(download, tmp_path, capsys):
     report = capsys.readouterr().out
     assert "DukeMTMC-reID" in report
     assert "702 / 16,522 / 8  DIFFERS" in report
+
+
+@pytest.fixture
+def server(tmp_path):
+    """The address of a server of the files in the folder `served`."""
+    (tmp_path / "served").mkdir()
+    handler = partial(Quiet, directory=tmp_path / "served")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as answering:
+        thread = threading.Thread(target=answering.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{answering.server_port}"
+        answering.shutdown()
+        thread.join()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *words):
+        pass
+
+
+def test_a_data_set_is_downloaded_once_and_a_damaged_one_leaves_nothing(
+    server, download, tmp_path, monkeypatch, capsys
+):
+    archive = tmp_path / "served" / "market.zip"
+    with zipfile.ZipFile(archive, "w") as packed:  # stored, not compressed
+        for path in sorted(download.rglob("*")):
+            packed.write(path, path.relative_to(download.parent))
+    market = replace(DATA_SETS["market"], archive=f"{server}/market.zip")
+    monkeypatch.setitem(DATA_SETS, "market", market)
+    words = ["--dataset", "market", "--download", "--data_dir", str(tmp_path / "data" / "Market")]
+    whole = archive.read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole.replace(b"thumbs", b"thumbz", 1)):
+        archive.write_bytes(damaged)
+        with pytest.raises(UserError, match="market.zip: not fetched .*unpack it as"):
+            prepare.main(words)
+        assert list((tmp_path / "data").iterdir()) == []
+
+    archive.write_bytes(whole)
+    prepare.main(words)
+    assert f"Terms: {market.licence}" in capsys.readouterr().out
+    assert (tmp_path / "data" / "Market" / "pytorch" / "query" / "0001").is_dir()
+    archive.unlink()
+    prepare.main(words)
+    assert "19 kept" in capsys.readouterr().out
 
 
 def test_flags_that_would_be_ignored_are_refused():
