@@ -33,7 +33,7 @@ COMMANDS = {
     "ablation": "train and test a network for every row of a table, over several seeds",
 }
 # {command: what one can do first}
-FIRST = {
+BEGINNINGS = {
     "compare A.jpg B.jpg": "decide whether two photographs show the same person",
     "search index crops --index people.index": "index a folder of people, for the next two",
     "search query A.jpg --index people.index": "find a person in it",

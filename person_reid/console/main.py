@@ -8,7 +8,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from person_reid.console.commands import COMMANDS, FIRST, SCRIPTS
+from person_reid.console.commands import BEGINNINGS, COMMANDS, SCRIPTS
 from person_reid.files import PACKAGE
 from person_reid.text import did_you_mean
 
@@ -48,8 +48,10 @@ def script(name: str) -> Path:
 
 def first_commands() -> str:
     """Return six commands to begin with."""
-    width = max(map(len, FIRST))
-    lines = [f"  person-reid {command:<{width}}  {purpose}" for command, purpose in FIRST.items()]
+    width = max(map(len, BEGINNINGS))
+    lines = [
+        f"  person-reid {command:<{width}}  {purpose}" for command, purpose in BEGINNINGS.items()
+    ]
     return "\n".join(["Begin with one of these:", "", *lines, "", "person-reid --help lists all."])
 
 

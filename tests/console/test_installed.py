@@ -3,7 +3,7 @@
 import pytest
 
 from person_reid.console import main
-from person_reid.console.commands import COMMANDS, FIRST, as_installed
+from person_reid.console.commands import BEGINNINGS, COMMANDS, as_installed
 from person_reid.files import shipped
 from person_reid.text import as_command
 from tests.support import ROOT
@@ -46,9 +46,9 @@ def test_every_command_is_known_as_a_script():
 def test_without_a_command_six_are_shown_to_begin_with(capsys):
     main.main([])
     printed = capsys.readouterr().out
-    assert len(FIRST) == 6
-    assert all(f"person-reid {command} " in printed for command in FIRST)
-    assert {command.split()[0] for command in FIRST} <= COMMANDS.keys()
+    assert len(BEGINNINGS) == 6
+    assert all(f"person-reid {command} " in printed for command in BEGINNINGS)
+    assert {command.split()[0] for command in BEGINNINGS} <= COMMANDS.keys()
 
 
 def test_a_recipe_of_the_package_is_found_and_a_file_of_ones_own_comes_first(here):
