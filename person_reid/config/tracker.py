@@ -14,7 +14,7 @@ class TrackerOptions(Options, title="tracker"):
     patience: float = option(
         1.0, "seconds after which somebody who is not found has gone", range=WHOLE
     )
-    confirmations: int = option(2, "boxes that make a track", range=POSITIVE)
+    confirmations: int = option(3, "boxes one after the other that make a track", range=POSITIVE)
     appearance: bool = option(
         False, "also link boxes by how people look, for which every box of a frame is embedded"
     )

@@ -20,6 +20,7 @@ from PIL import Image
 
 from person_reid.config.option import OptionError
 from person_reid.data.video.frames import Frame, size_of
+from person_reid.data.video.tracked_boxes import contained
 from person_reid.deploy.exported_files import import_runtime, onnx_settings, open_for_library
 from person_reid.deploy.run import providers, quiet
 from person_reid.device import available_cores
@@ -34,6 +35,7 @@ DETECTOR_ENDINGS = (".onnx", ".xml", ".pb")
 FREE_SIZE = (640, 640)  # pixels of a picture whose size a file leaves open, at most
 EMPTY = 114  # grey, with which YOLO fills what a frame leaves free
 OVERLAP = 0.7  # IoU above which the weaker of two boxes of a YOLO is left out
+INSIDE = 0.9  # share of a box that lies in another one of the same person
 # ImageNet's, by which a form may normalize
 MEAN_COLOUR = (0.485, 0.456, 0.406)
 COLOUR_DEVIATION = (0.229, 0.224, 0.225)
@@ -188,15 +190,22 @@ def _resized(frame: Frame, size: Size) -> Values:
 
 
 def thinned(boxes: Values, scores: Values, overlap: float) -> Values:
-    """Return the places of boxes (N, 4) that remain if the weaker of two that overlap goes.
+    """Return the places of boxes (N, 4) that remain if the weaker of two of one person goes.
 
-    overlap: the IoU above which two boxes are one person.
+    Two boxes show one person if their IoU is above `overlap`, or if the smaller one lies inside the
+    other, as half of a body does. The strongest box comes first.
     """
     import torch
     from torchvision.ops import nms
 
     values = (torch.from_numpy(np.ascontiguousarray(each, np.float32)) for each in (boxes, scores))
-    return np.asarray(nms(*values, overlap))
+    places = np.asarray(nms(*values, overlap))
+    inside = contained(boxes[places][:, None], boxes[places]) > INSIDE
+    kept: list[int] = []
+    for place in range(len(places)):
+        if not inside[place, kept].any():
+            kept.append(place)
+    return places[kept]
 
 
 def _opened(path: Path, device: torch.device) -> OpenedDetector:

@@ -43,7 +43,7 @@ from person_reid.video.detectors import BoxScores, CheckedDetector, FoundBoxes
 from person_reid.video.tracker import Tracker
 
 LEAST_SECONDS = 1e-3  # between two frames; a damaged video may show two at once
-TRACKING_VERSION = 2  # raise it when the same video and options give another track file
+TRACKING_VERSION = 3  # raise it when the same video and options give another track file
 EmbedCrops = Callable[[Sequence[Image.Image]], Features]
 log = logging.getLogger(__name__)
 

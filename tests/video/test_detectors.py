@@ -248,6 +248,24 @@ def test_tiles_find_who_is_small_and_count_nobody_twice():
     assert boxes.tolist() == [[100, 16, 140, 48]]
 
 
+@pytest.mark.parametrize(("second", "people"), [((100, 8, 140, 30), 1), ((116, 8, 156, 56), 2)])
+@pytest.mark.parametrize("score", [0.7, 0.8])
+def test_half_a_body_is_no_second_person(second, people, score):
+    """A tile shows a body, and the frame half of it, or somebody of whom 40 % are free."""
+
+    def find(frame):
+        whole = frame.shape[1] == 256
+        left = int(np.flatnonzero(frame[0, :, 0])[0]) if frame[0].any() else None
+        body = [] if left is None else [(left, 8, left + 40, 56)]
+        return ([second], [score]) if whole else (body, [0.75] * len(body))
+
+    frame = np.zeros((64, 256, 3), np.uint8)
+    frame[0, 100] = 1
+    boxes, scores = CheckedDetector(find, "halves", tiles=3)(frame)
+    assert len(boxes) == people
+    assert scores[0] == pytest.approx(max(score, 0.75))
+
+
 @pytest.fixture
 def mine():
     reid.register_detector("mine", lambda device: lambda frame: ([PERSON], [SURE]))

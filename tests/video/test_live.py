@@ -36,7 +36,8 @@ def seen_by_two_cameras(live, frames=range(1, FRAMES + 1)):
 
 
 def test_people_are_known_in_the_next_camera_while_they_are_there():
-    live = LivePeople(find_by_colour, mean_colours, threshold=0.9)
+    quick = TrackerOptions(confirmations=2)
+    live = LivePeople(find_by_colour, mean_colours, quick, threshold=0.9)
     looks = seen_by_two_cameras(live)
     said = [each for look in looks for each in look.said]
     assert sorted((each.camera, each.track, each.person) for each in said) == [
@@ -90,8 +91,8 @@ def test_images_are_of_the_person_and_come_less_often_with_time():
 def test_a_track_that_ends_early_is_said_all_the_same():
     live = LivePeople(find_by_colour, mean_colours, threshold=0.9)
     nobody = np.full_like(draw_frame(1), 128)
-    assert not [each for n in (1, 2) for each in live.feed(draw_frame(n), n / RATE).said]
-    for number in range(3, 20):
+    assert not [each for n in (1, 2, 3) for each in live.feed(draw_frame(n), n / RATE).said]
+    for number in range(4, 20):
         looked = live.feed(nobody, number / RATE)
         if looked.said:
             break
@@ -99,8 +100,8 @@ def test_a_track_that_ends_early_is_said_all_the_same():
     assert looked.ended == [1, 2]
     assert number / RATE > 1  # the tracker has waited
 
-    live.feed(draw_frame(3), 5.0)
-    live.feed(draw_frame(4), 5.1)
+    for number in range(3):
+        live.feed(draw_frame(number + 4), 5 + number / RATE)
     (looked,) = live.end()
     assert [each.person for each in looked.said] == [1, 2]
     assert len(live.people()) == 2

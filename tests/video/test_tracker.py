@@ -76,6 +76,11 @@ class SlowTrack:
         self.missed = 0.0
 
 
+def quick():
+    """A tracker that is sure of a track after two boxes."""
+    return Tracker(TrackerOptions(confirmations=2))
+
+
 class SlowTracker:
     """ByteTrack as the paper's algorithm 1 has it, one track at a time; features are a scale's."""
 
@@ -169,7 +174,7 @@ def test_four_small_filters_are_the_one_of_eight_dimensions():
 
 @pytest.mark.parametrize("seconds", [1 / 30, 1 / 5])
 def test_tracks_are_those_of_a_slow_loop(seconds):
-    tracker, slow = Tracker(), SlowTracker()
+    tracker, slow = quick(), SlowTracker()
     identities = set()
     for boxes, scores in crowd(1):
         found = tracker.update(boxes, scores, seconds)
@@ -180,7 +185,7 @@ def test_tracks_are_those_of_a_slow_loop(seconds):
 
 @pytest.mark.parametrize("seconds", [1 / 30, 1 / 5])
 def test_tracks_with_features_are_those_of_a_slow_loop(seconds):
-    tracker, plain = Tracker(), Tracker()
+    tracker, plain = quick(), quick()
     slow = SlowTracker()
     rng = np.random.default_rng(4)
     changed = 0
@@ -199,7 +204,7 @@ def test_features_tell_apart_people_who_exchange_their_places():
     left, right = np.array([0, 50, 40, 150.0]), np.array([20, 50, 60, 150.0])
     looks = np.array([[1, 0.2], [0.2, 1.0]])
     for features, expected in ((None, [1, 2]), (looks[::-1], [2, 1])):
-        tracker = Tracker()
+        tracker = quick()
         for _ in range(60):
             known = None if features is None else looks
             assert set(tracker.update([left, right], [0.9, 0.9], features=known)) <= {-1, 1, 2}
@@ -207,7 +212,7 @@ def test_features_tell_apart_people_who_exchange_their_places():
 
 
 def test_one_person_alone_is_followed_whatever_the_features_say():
-    tracker, rng = Tracker(), np.random.default_rng(0)
+    tracker, rng = quick(), np.random.default_rng(0)
     for frame in range(200):
         found = tracker.update([walker(frame)], [0.9], features=rng.standard_normal((1, 8)))
     assert found.tolist() == [1]
@@ -223,7 +228,7 @@ def test_one_person_alone_is_followed_whatever_the_features_say():
     ],
 )
 def test_features_of_other_boxes_are_refused(features, words):
-    tracker = Tracker()
+    tracker = quick()
     tracker.update([walker(0)], [0.9], features=[[1, 0]])
     with pytest.raises(UserError, match=words):
         tracker.update([walker(1)], [0.9], features=features)
@@ -238,7 +243,7 @@ def test_overlaps_are_intersection_over_union():
 
 
 def test_somebody_is_confirmed_hidden_and_found_again():
-    tracker = Tracker()
+    tracker = quick()
     found = [tracker.update([walker(frame)], [0.9]).tolist() for frame in range(5)]
     assert found == [[-1], [1], [1], [1], [1]]
     for _ in range(20):
@@ -250,7 +255,7 @@ def test_somebody_is_confirmed_hidden_and_found_again():
 
 
 def test_a_low_score_continues_a_track_and_begins_none():
-    tracker = Tracker()
+    tracker = quick()
     for frame in range(3):
         tracker.update([walker(frame)], [0.9])
     both = [walker(3), walker(3, left=300)]
@@ -266,7 +271,7 @@ def test_confirmations_are_counted(confirmations, expected):
 
 
 def test_a_track_keeps_its_number_from_its_first_box_on():
-    tracker, seen = Tracker(), []
+    tracker, seen = quick(), []
     for frame in range(3):
         tracker.update([walker(frame), [300, 0, 310, 40 + 200 * frame]], [0.9, 0.9 - 0.7 * frame])
         seen.append(tracker.numbers.tolist())
@@ -277,20 +282,20 @@ def test_a_track_keeps_its_number_from_its_first_box_on():
 def test_more_time_between_frames_lets_people_go_farther():
     """Two boxes that hardly overlap are one person who walks, if a fifth of a second passed."""
     fast = [walker(frame, speed=26.0) for frame in range(6)]
-    tracker = Tracker()
+    tracker = quick()
     found = [tracker.update([box], [0.9], seconds=1 / 5).item() for box in fast]
     assert found == [-1, 1, 1, 1, 1, 1]
 
 
 def test_equal_boxes_and_scores_get_two_identities():
-    tracker = Tracker()
+    tracker = quick()
     for _ in range(3):
         found = tracker.update([walker(0), walker(0)], [0.9, 0.9])
     assert sorted(found.tolist()) == [1, 2]
 
 
 def test_a_box_without_area_is_no_ones():
-    tracker = Tracker()
+    tracker = quick()
     for _ in range(3):
         assert tracker.update([[5, 5, 5, 5]], [0.9]).tolist() == [-1]
 
@@ -308,7 +313,7 @@ def test_a_box_without_area_is_no_ones():
     ],
 )
 def test_what_is_no_box_is_refused(boxes, scores, seconds, words):
-    tracker = Tracker()
+    tracker = quick()
     tracker.update([walker(0)], [0.9])
     with pytest.raises(UserError, match=words):
         tracker.update(boxes, scores, seconds)

@@ -8,6 +8,7 @@ import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from person_reid.errors import UserError
 from person_reid.text import counted
 
 log = logging.getLogger(__name__)
+DOUBLED = 0.8  # mean share of the smaller box of two tracks of one person
+LEAST_AREA = 1e-6  # square pixels, which divide
 
 
 @dataclass(frozen=True)
@@ -131,3 +134,26 @@ def shared_area(
     corner = np.maximum(boxes[..., :2], others[..., :2])
     opposite = np.minimum(boxes[..., 2:], others[..., 2:])
     return np.asarray(np.maximum(opposite - corner, 0).prod(axis=-1))
+
+
+def contained(
+    boxes: npt.NDArray[np.floating], others: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
+    """Return the share (...) of the smaller of two boxes, (..., 4), that lies in the larger."""
+    boxes, others = boxes.astype(np.float64), others.astype(np.float64)
+    areas = ((each[..., 2:] - each[..., :2]).prod(axis=-1) for each in (boxes, others))
+    return shared_area(boxes, others) / np.maximum(np.minimum(*areas), LEAST_AREA)
+
+
+def doubled(tracks: Sequence[Track]) -> list[tuple[int, int]]:
+    """Return the pairs among T tracks of one camera that show one person twice, by their places.
+
+    One of them lies inside the other in the frames that both have: on average, DOUBLED of its
+    boxes. A detector that finds a body and half of it makes such tracks.
+    """
+    found = []
+    for (i, one), (j, other) in combinations(enumerate(tracks), 2):
+        _, first, second = np.intersect1d(one.frames, other.frames, True, return_indices=True)
+        if len(first) and contained(one.boxes[first], other.boxes[second]).mean() >= DOUBLED:
+            found.append((i, j))
+    return found

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from person_reid.data.video.tracked_boxes import read_tracks
+from person_reid.data.video.tracked_boxes import Track, doubled, read_tracks
 from person_reid.errors import UserError
 
 # One walk of two people, of whom the second is seen in the second frame alone, as each program
@@ -104,3 +104,18 @@ def test_what_is_left_out_is_counted(tmp_path, caplog):
 def test_what_makes_no_sense_is_refused(content, message, tmp_path):
     with pytest.raises(UserError, match=message):
         read_tracks(write(tmp_path / "tracks", content), fps=1)
+
+
+def test_a_track_inside_another_in_the_frames_of_both_shows_the_same_person():
+    def track(number, first, last, sides):
+        frames = np.arange(first, last + 1)
+        left = 10.0 * frames[:, None] * [1, 0, 1, 0]  # everybody goes to the right
+        return Track(number, frames, sides + left, first, last)
+
+    body = track(1, 1, 30, [0, 0, 40, 100])
+    half = track(2, 25, 40, [2, 0, 38, 50])  # begins as half of the body, and goes on
+    behind = track(3, 1, 30, [12, 0, 52, 100])  # of whom 70 % are hidden
+    crossed = track(4, 30, 60, [-400, 0, -360, 100])
+    passing = Track(5, np.arange(1, 31), np.tile([145.0, 0, 185, 100], (30, 1)), 1, 30)
+    later = track(6, 50, 60, [0, 0, 40, 100])
+    assert doubled([body, half, behind, crossed, passing, later]) == [(0, 1)]
