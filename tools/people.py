@@ -101,8 +101,11 @@ def main(argv: list[str] | None = None) -> None:
         write_text(folder / FOLDER_MARK, "")
         with growing_gallery(config.gallery) as index:
             embedder = reid.open_network(index, config)  # and so is a network that is not there
-            for shot, its_frames in zip(shots, frames, strict=True):
-                tracks = shot.tracks or track(config, shot, its_frames, detector, index, embedder)
+            counts = [len(each.numbers[:: config.every]) for each in frames]
+            for i, (shot, its_frames) in enumerate(zip(shots, frames, strict=True)):
+                among = sum(counts[:i]), sum(counts)
+                parts = config, shot, its_frames, detector, index, embedder, among
+                tracks = shot.tracks or track(*parts)
                 if tracks:
                     add_shot(index, config, shot, its_frames, tracks, embedder)
             index.prepare()
@@ -203,6 +206,7 @@ def track(
     detector: Callable[[], CheckedDetector],
     index: reid.Gallery,
     embedder: reid.Embedder,
+    among: tuple[int, int],
 ) -> str | None:
     """Return the track file of a video, which is made unless it is there; None without anybody."""
     digest = content_hash(shot.video)
@@ -217,7 +221,9 @@ def track(
     if config.appearance:
         made_of["network"] = [*measured_on(index), index.recall("weights_sha256")]
         embed = partial(embedder, description="")
-    found = track_video(frames, detector, reid.Tracker(config), path, made_of, config.every, embed)
+    found = track_video(
+        frames, detector, reid.Tracker(config), path, made_of, config.every, embed, among
+    )
     print(
         f"{shot.video}: {counted(found.tracks, 'track')} of {counted(found.boxes, 'box', 'boxes')} "
         f"in {counted(found.frames, 'frame')}"

@@ -68,8 +68,10 @@ class Journal:
             steps = len(self.training.images)
             self.losses = torch.zeros(steps, device=self.totals.device)
             self.began, self.unseen = time.perf_counter(), float(self.totals[2])
-            with progress(
-                total=steps, initial=self.step, desc=f"epoch {self.epoch + 1}/{self.last}"
+            with progress(  # over all epochs, so that it says when the training ends
+                total=steps * self.last,
+                initial=steps * self.epoch + self.step,
+                desc=f"epoch {self.epoch + 1}/{self.last}",
             ) as self.bar:
                 yield self.epoch
 

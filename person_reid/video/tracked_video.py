@@ -79,6 +79,7 @@ def track_video(
     made_of: Mapping[str, Any],
     every: int = 1,
     embed: EmbedCrops | None = None,
+    among: tuple[int, int] | None = None,
 ) -> TrackedVideo:
     """Write the tracks of a video in MOTChallenge's format, unless that was done before.
 
@@ -87,12 +88,13 @@ def track_video(
         beside them, in a file of the same name that ends in .json.
     every: look at every Nth frame.
     embed: returns the features of images, by which boxes are also linked.
+    among: (frames of earlier videos, frames of all), so that the progress bar says when all end.
 
     Raises UserError if the file holds other tracks: of other options, or changed since.
     """
     made_of = {"version": TRACKING_VERSION, **made_of, "every": every}
     if (known := _known(path, made_of)) is None:
-        known = _track(frames, open_detector(), tracker, path, every, embed)
+        known = _track(frames, open_detector(), tracker, path, every, embed, among)
         record = {"made_of": made_of, "sha256": checksum_of(path), "found": asdict(known)}
         write_json(path.with_suffix(".json"), {**record, "place": str(real(frames.path))})
     known.remark(frames.path)
@@ -161,6 +163,7 @@ def _track(
     path: Path,
     every: int,
     embed: EmbedCrops | None,
+    among: tuple[int, int] | None,
 ) -> TrackedVideo:
     """Write the tracks of a video."""
     assert frames.fps, "the rate is not known"
@@ -171,9 +174,11 @@ def _track(
     waiting: deque[tuple[int, Integers, FoundBoxes, BoxScores]] = deque()
     passed = np.diff(frames.seconds(wanted), prepend=-1 / frames.fps)
     boxes, seconds = 0, 0.0
+    before, total = among or (0, len(wanted))
     bar = progress(
         frames.read(wanted),
-        total=len(wanted),
+        initial=before,
+        total=total,
         desc=f"tracking {name_of_frames(frames.path)}",
         unit=" frames",
     )

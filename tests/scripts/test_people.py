@@ -94,12 +94,15 @@ def written(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_two_videos_lead_to_the_people_in_both(place, frames_seen, capsys):
+def test_two_videos_lead_to_the_people_in_both(place, frames_seen, capsys, monkeypatch):
+    monkeypatch.setattr("person_reid.progress.LINE_EVERY", 0)
     run("hall", "--camera", "gate=yard", "--start", "2026-11-01T09:30", "--save", "shop")
     found = people_in(Path("shop"))
     assert sorted(found) == [("gate", 1), ("gate", 2), ("hall", 1), ("hall", 2)]
     assert found["gate", 1] == found["hall", 1] != found["gate", 2] == found["hall", 2]
-    assert "2 people on 4 tracks, 2 seen by several cameras" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "2 people on 4 tracks, 2 seen by several cameras" in said.out
+    assert f"tracking yard: {2 * FRAMES - 1} of {2 * FRAMES}, " in said.err  # of all videos
 
     names = {*written(Path("shop"))}
     assert {"people.png", "result/people.csv", "result/people.html"} <= names
