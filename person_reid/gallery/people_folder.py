@@ -87,25 +87,29 @@ def write_people_folder(
 def _write_tracks(folder: Path, linked: LinkedTracks) -> None:
     """Write each track file again, with the number of a person as the identity of its tracks."""
     tracks, stays = linked.tracks, linked.stays
-    # Numbers for tracks of other things than people, such as cars.
+    # Numbers for tracks of other things than people, such as cars; trackers may count each class.
     others = count(max(stay.person for stay in stays) + 2)
-    numbers: dict[tuple[str, int], int] = defaultdict(lambda: next(others))
+    numbers: dict[tuple[str, int, float | None], int] = defaultdict(lambda: next(others))
     pieces: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(list)
     for each, stay in zip(tracks, stays, strict=True):
         piece = int(each.track.frames[0]), stay.person + 1
         pieces[each.record.source, each.track.number].append(piece)
     for each, _ in linked.nobody:
         key = each.record.source, each.track.number
-        pieces[key].append((int(each.track.frames[0]), numbers[key]))
+        pieces[key].append((int(each.track.frames[0]), numbers[(*key, None)]))
 
     def identity(source: str, track: int, frame: int) -> int:
         if not (known := pieces.get((source, track))):
-            return numbers[source, track]
+            return numbers[source, track, None]
         return max((piece for piece in known if piece[0] <= frame), default=min(known))[1]
+
+    def other(source: str, track: int, kind: float) -> int:
+        return numbers[source, track, kind]
 
     every = [*tracks, *(each for each, _ in linked.nobody)]
     for record in {each.record.source: each.record for each in every}.values():
-        record.write(folder / _track_file(record), partial(identity, record.source))
+        found = (partial(each, record.source) for each in (identity, other))
+        record.write(folder / _track_file(record), *found)
 
 
 def _write_people(

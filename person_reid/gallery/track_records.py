@@ -110,10 +110,12 @@ class TrackRecord:
                 )
         return tracks
 
-    def write(self, save: Path, identity: Callable[[int, int], int]) -> None:
+    def write(
+        self, save: Path, identity: Callable[[int, int], int], other: Callable[[int, float], int]
+    ) -> None:
         """Write the file again with other identities, see write_identities."""
-        found = self.form, self.first_frame, self._images()
-        write_identities(Path(self.path), save, identity, *found)
+        found = self.form, self.first_frame, self._images(), self.classes
+        write_identities(Path(self.path), save, identity, *found, other)
 
     def seconds(self, frames: Sequence[int]) -> list[float]:
         """Return when frames are shown, as Track says of the first and the last of its own."""

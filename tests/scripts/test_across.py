@@ -235,7 +235,14 @@ def test_a_track_without_an_image_and_other_objects_are_nobody(tmp_path, capsys)
     assert run(index) == {("hall", 1): 1, ("hall", 5): 1, ("hall", 2): 2}
     assert "1 track without an image, forgotten or never cut" in capsys.readouterr().out
     written = {int(box.track) for box in read_boxes(tmp_path / "people" / "hall-1.txt")[1]}
-    assert written == {-1, 1, 2, 3, 4}  # 3 and 4: the track and the car
+    assert written == {
+        -1,
+        1,
+        2,
+        3,
+        4,
+        5,
+    }  # 3: the track; 4 and 5: the cars, one with a number of a person
 
 
 def test_labels_of_ultralytics_are_written_as_they_were(tmp_path):

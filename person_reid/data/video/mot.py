@@ -95,26 +95,29 @@ def read_sequences(
     rows = {file: read_rows(file) for file in found.values()}
     forms = formats_of(rows, format)
     boxes = {file: form.boxes(rows[file]) for file, form in zip(rows, forms, strict=True)}
-    every = [box for each in boxes.values() for box in each]
-    # Files with places in the world have no classes.
-    people = next((form for form in forms if form.people), forms[0]).classes(every, classes)
+    people: dict[Path, set[float]] = {}
+    for form in dict.fromkeys(forms):  # which says once what it leaves out
+        files = [file for file, own in zip(rows, forms, strict=True) if own == form]
+        wanted = form.classes([box for file in files for box in boxes[file]], classes)
+        people |= dict.fromkeys(files, wanted)
     pictures = [
         picture
         for name, file in sorted(found.items())
         for picture in _cut(
             name,
             file,
-            [box for box in boxes[file] if box.kind in people],
+            [box for box in boxes[file] if box.kind in people[file]],
             min_visibility,
             frame_stride,
         )
     ]
     if not pictures:
-        kinds = sorted({box.kind for box in every})
+        kinds = sorted({box.kind for each in boxes.values() for box in each})
+        read = sorted({kind for each in people.values() for kind in each})
         raise OptionError(
             f"{{data_dir}}: no box is left of {len(found)} sequences "
             "with {min_visibility}, {frame_stride} "
-            f"and the classes {', '.join(f'{kind:g}' for kind in sorted(people))} "
+            f"and the classes {', '.join(f'{kind:g}' for kind in read)} "
             f"of {', '.join(f'{kind:g}' for kind in kinds) or 'no box'}. Try others.",
             data_dir=data_dir,
             min_visibility=min_visibility,

@@ -42,6 +42,7 @@ LABEL_COLUMNS = ("class", "x", "y", "width", "height")
 MOT_TEXT = ",", range(7, 11), "frame,track,left,top,width,height,confidence and perhaps more"
 LABELS = None, range(5, 8), "class x y width height, perhaps confidence, and track"
 VALUE = re.compile(r"[^,\s\ufeff]+")
+PEOPLE = ("person", "persons", "people", "pedestrian", "pedestrians", "human", "humans")  # in CVAT
 NUMBERED = re.compile(r"(.*?)([0-9]+)")  # the name of a label ends in the number of its frame
 log = logging.getLogger(__name__)
 
@@ -108,17 +109,23 @@ class Format(NamedTuple):
             known.get("visibility", UNKNOWN_VALUE),
         )
 
-    def classes(self, boxes: Iterable[Box], named: str | None = None) -> set[float]:
-        """Return the classes of boxes to read.
+    def wanted(self, named: str | None = None) -> set[float]:
+        """Return the classes to read: people's and -1, or those named, such as "0" or "1,2,7".
 
-        named: numbers, such as "0" or "1,2,7"; without it, people's classes and -1.
-
-        Remarks say how they are numbered, and count the boxes of the others. Raises UserError if
-        `named` does not name numbers.
+        Raises UserError if `named` does not name numbers.
         """
-        wanted: set[float] = {UNKNOWN_VALUE, *self.people}
-        if named and not (wanted := {*listed_numbers(named, int)}):
+        if named is None:
+            return {UNKNOWN_VALUE, *self.people}
+        if not (wanted := listed_numbers(named, int)):
             raise UserError(f"--class {named}: expected numbers of classes, such as 0 or 1,2,7.")
+        return {*wanted}
+
+    def classes(self, boxes: Iterable[Box], named: str | None = None) -> set[float]:
+        """Return the classes of boxes to read, see wanted.
+
+        Remarks say how they are numbered, and count the boxes of the others.
+        """
+        wanted = self.wanted(named)
         if self.remark:
             log.info("%s --class N chooses others, and --format another format.", self.remark)
         for kind, count in sorted(Counter(box.kind for box in boxes).items()):
@@ -225,7 +232,7 @@ def register_track_format(
 def formats_of(files: Mapping[Path, Sequence[TrackRow]], name: str | None = None) -> list[Format]:
     """Return the format of each file, as one of them shows it for all, or that of a name.
 
-    Only places in the world are a matter of each file.
+    Only places in the world, and the classes that CVAT lists, are a matter of each file.
     Raises UserError if a folder has a file's format, or the other way round.
     """
     for path in files:
@@ -238,14 +245,27 @@ def formats_of(files: Mapping[Path, Sequence[TrackRow]], name: str | None = None
                 format=name,
             )
     if name:
-        return [TRACK_FORMATS[name]] * len(files)
+        return [_with_labels(path, TRACK_FORMATS[name]) for path in files]
     labels = any(path.is_dir() for path in files)
     seen = [[row for row in rows if labels or row.values[6]] for rows in files.values()]
     placed = [not labels and _have_places([rows]) for rows in seen]
     others = [rows for rows, alone in zip(seen, placed, strict=True) if not alone]
     known = (form for form in TRACK_FORMATS.values() if form.labels == labels)
     shared = next(form for form in known if form.fits(others))
-    return [TRACK_FORMATS["mot15"] if alone else shared for alone in placed]
+    found = [TRACK_FORMATS["mot15"] if alone else shared for alone in placed]
+    return [_with_labels(path, form) for path, form in zip(files, found, strict=True)]
+
+
+def _with_labels(path: Path, form: Format) -> Format:
+    """Return the form of a file of CVAT, whose classes are the lines of labels.txt, from 1."""
+    labels = path.with_name("labels.txt")
+    if path.name != "gt.txt" or not labels.exists():
+        return form
+    names = [line.strip() for line in lines_of(labels) if line.strip()]
+    people = (number for number, name in enumerate(names, 1) if name.casefold() in PEOPLE)
+    listed = ", ".join(f"{number} is {name}" for number, name in enumerate(names, 1))
+    remark = f"{labels}: of the classes, {listed}."
+    return TRACK_FORMATS["mot"]._replace(people=frozenset(people), remark=remark)
 
 
 def read_boxes(
@@ -356,11 +376,14 @@ def write_identities(
     name: str | None = None,
     first_frame: int | None = None,
     images: Mapping[str, int] | None = None,
+    classes: str | None = None,
+    other: Callable[[int, float], int] | None = None,
 ) -> None:
     """Write a track file, or a folder of labels, with other identities; nothing else changes.
 
     identity: returns the new one of a track in a frame, counted from 1. Boxes without an identity
-    stay so. name, images: see read_boxes. first_frame: see read_tracks.
+    stay so. name, images: see read_boxes. first_frame, classes: see read_tracks. other: returns the
+    new identity of a track of a class that is not read; trackers may count each class from 1.
     """
     if path.is_dir():
         save.mkdir()
@@ -368,17 +391,19 @@ def write_identities(
     (form,) = formats_of({path: rows}, name)
     if first_frame is None:
         first_frame = number_of_first(form.boxes(rows))
-    place = form.columns.index("track")
-    found = {
-        (row.file, row.line): (int(row.values[place]), int(row.frame) + 1 - first_frame)
-        for row in rows
-        if len(row.values) > place and row.values[place] >= 0
-    }
+    place, people = form.columns.index("track"), form.wanted(classes)
+    found = {}
+    for row in rows:
+        known = dict(zip(form.columns, row.values, strict=False))
+        if (track := int(known.get("track", UNKNOWN_VALUE))) >= 0:
+            kind, frame = known.get("class", UNKNOWN_VALUE), int(row.frame) + 1 - first_frame
+            others = other and kind not in people
+            found[row.file, row.line] = other(track, kind) if others else identity(track, frame)
     for file in files_of(path):
         lines = lines_of(file)
         for number, line in enumerate(lines, 1):
-            if known := found.get((file, number)):
+            if (new := found.get((file, number))) is not None:
                 start, end = [*VALUE.finditer(line)][place].span()
-                lines[number - 1] = f"{line[:start]}{identity(*known)}{line[end:]}"
+                lines[number - 1] = f"{line[:start]}{new}{line[end:]}"
         content = "".join(lines).encode("utf-8", "surrogateescape")
         (save / file.name if path.is_dir() else save).write_bytes(content)

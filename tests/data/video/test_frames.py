@@ -138,8 +138,8 @@ def test_of_several_videos_one_is_read_and_never_a_cover(cover, tmp_path, caplog
             streams, ((32, 32), SIZE), ("yuvj420p", "yuv420p"), strict=True
         ):
             (stream.width, stream.height), stream.pix_fmt = size, form
-        streams[0].disposition = av.stream.Disposition.attached_pic if cover else 0
-        streams[1].disposition = av.stream.Disposition.default
+        streams[0].disposition = av.stream.Disposition.attached_pic.value if cover else 0
+        streams[1].disposition = av.stream.Disposition.default.value
         for number in range(1, FRAMES + 1):
             picture = av.VideoFrame.from_ndarray(draw_frame(number), format="rgb24")
             for stream in streams[1:] if number > 1 else streams:

@@ -77,6 +77,35 @@ def test_an_identity_may_change_within_a_track(zero, tmp_path):
     assert [line.split(",")[1] for line in new.read_text().splitlines()] == ["21", "22", "23", "24"]
 
 
+def test_a_track_of_another_class_is_another_one(tmp_path):
+    """Trackers may count each class from 1: person 1 and car 1 are in one frame."""
+    path, new = tmp_path / "tracks.txt", tmp_path / "new.txt"
+    lines = ["1,1,5,10,20,40,0.9,0", "1,1,60,10,20,40,0.9,2", "2,1,5,10,20,40,0.9,0"]
+    path.write_text("\n".join(lines))
+    other = {(1, 2): 30}
+    write_identities(path, new, lambda *_: 20, other=lambda *found: other[found])
+    assert [line.split(",")[1] for line in new.read_text().splitlines()] == ["20", "30", "20"]
+    write_identities(path, new, lambda *_: 20, classes="2", other=lambda *_: 30)
+    assert [line.split(",")[1] for line in new.read_text().splitlines()] == ["30", "20", "30"]
+
+
+def test_the_classes_of_cvat_are_those_of_its_labels(tmp_path, caplog):
+    caplog.set_level("INFO", "person_reid")
+    truth = "1,1,5,10,20,30,1,1,1\n1,2,60,10,20,30,1,2,1\n1,3,30,10,20,30,1,3,1\n"
+    for name, labels in (("street", "car\nPerson\nbus\n"), ("shop", "person\nshelf\n")):
+        write_sequence(tmp_path / name, truth, 1)
+        (tmp_path / name / "gt" / "labels.txt").write_text(labels)
+    write_sequence(tmp_path / "plain", truth, 1)
+    found = {name: [*read_back(tmp_path / name / "gt" / "gt.txt")] for name in ("street", "shop")}
+    assert found == {"street": [2], "shop": [1]}
+    assert "1 is car, 2 is Person, 3 is bus." in caplog.text
+    assert [*read_back(tmp_path / "plain" / "gt" / "gt.txt")] == [1, 2]
+    pictures = read_sequences(tmp_path, frame_stride=1, test_fraction=0)["train_all"]
+    assert sorted(picture.identity for picture in pictures) == [
+        "plain-1", "plain-2", "shop-1", "street-2",
+    ]  # fmt: skip
+
+
 def test_what_is_no_label_is_neither_read_nor_written(tmp_path):
     line = "0 0.5 0.5 0.1 0.2 7\n"
     names = {"v_1.txt": line, "v_2.txt": line, "v_1_old.txt": line, "notes.txt": "by 7\n"}
