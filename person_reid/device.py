@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from threading import Event, RLock, Thread
+from threading import RLock
 from typing import TYPE_CHECKING
 
 from person_reid.config.option import OptionError
@@ -82,7 +82,6 @@ def prepare_training(device: torch.device, tf32: bool) -> None:
 
     if device.type == "cpu":
         keep_memory()
-        sleep_soon()
     if device.type == "cuda":  # on tensor cores, with ten bits of mantissa instead of 23
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
         torch.backends.cudnn.deterministic = True  # the same command gives the same weights
@@ -101,32 +100,6 @@ def keep_memory() -> None:
             mallopt = ctypes.CDLL(None).mallopt
             mallopt(trim_threshold, -1)
             mallopt(mmap_max, 0)
-
-
-@cache
-def sleep_soon() -> None:
-    """Let the threads of a computation on the CPU sleep soon while they wait for each other.
-
-    By default they spin for milliseconds, and hold the core that the last thread needs if other
-    programs run. GNU's OpenMP, which PyTorch uses on Linux, reads GOMP_SPINCOUNT when it is loaded,
-    so a program that has imported torch can no longer set it. But OpenMP hardly spins while it has
-    more threads than there are cores. A few that only sleep bring it there. They compute nothing,
-    so no result changes. https://gcc.gnu.org/onlinedocs/libgomp/GOMP_005fSPINCOUNT.html
-    """
-    import torch
-
-    chosen = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
-    if sys.platform != "linux" or chosen or torch.get_num_threads() == 1:
-        return
-    begun = Event()
-
-    def hold() -> None:
-        torch.ones(1 << 17).add_(1)  # large enough for several threads, which this one keeps
-        begun.set()
-        Event().wait()
-
-    Thread(target=hold, name="sleeping OpenMP threads", daemon=True).start()
-    begun.wait()
 
 
 def select_device(gpu_ids: str | int = "0") -> torch.device:

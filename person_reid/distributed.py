@@ -33,7 +33,6 @@ from person_reid.files import importable
 
 log = logging.getLogger(__name__)
 PATIENCE = timedelta(days=7)
-TORCHRUN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # its variables, beside LOCAL_RANK
 Values = TypeVar("Values", torch.Tensor, npt.NDArray[Any])
 
 
@@ -184,7 +183,7 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
     # torchrun is the parent, not a shell that may end before its programs
     if distributed.is_torchelastic_launched():
         Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    local_rank = _place_of_torchrun()
+    local_rank = int(os.environ["LOCAL_RANK"])
     on_gpus = gpu_ids.strip() != "-1" and torch.cuda.is_available()
     # A restarted process must not find the addresses of processes that have ended: PyTorch keeps
     # both in one store.
@@ -212,30 +211,6 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
             f"({first_line(error, 120)}). What was saved is complete: continue with --resume."
         ) from error
     distributed.destroy_process_group()
-
-
-def _place_of_torchrun() -> int:
-    """Return LOCAL_RANK.
-
-    Raises UserError unless all that torchrun sets is there and fits together.
-    """
-    lacking = [name for name in TORCHRUN if not os.environ.get(name)]
-    if lacking:
-        raise UserError(
-            f"LOCAL_RANK is set, but not {', '.join(lacking)}: torchrun sets them all. "
-            "For a single process, unset LOCAL_RANK; for several, start them with torchrun."
-        )
-    numbers = {
-        name: os.environ[name] for name in ("LOCAL_RANK", "RANK", "WORLD_SIZE", "MASTER_PORT")
-    }
-    if all(text.isdecimal() and len(text) < 10 for text in numbers.values()):
-        local_rank, rank, size, port = map(int, numbers.values())
-        if local_rank <= rank < size and 0 < port < 65536:
-            return local_rank
-    found = ", ".join(f"{name}={value}" for name, value in numbers.items())
-    raise UserError(
-        f"{found}: not what torchrun sets. Start the processes with torchrun, or unset LOCAL_RANK."
-    )
 
 
 def _end_with(parent: int) -> None:
@@ -290,3 +265,9 @@ def run_processes(words: Sequence[str]) -> None:
         if error.sigval == signal.SIGINT:
             raise KeyboardInterrupt from error
         sys.exit(128 + error.sigval)
+
+
+if __name__ == "__main__":  # as DDP.sh starts it
+    from person_reid.console import run_script
+
+    run_script(lambda: run_processes(sys.argv[1:]))

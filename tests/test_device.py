@@ -120,31 +120,6 @@ def test_threads_that_wait_for_each_other_sleep_soon_unless_the_user_chose(given
     assert found.stdout.strip() == expected
 
 
-@pytest.mark.parametrize(("chosen", "helps"), [({}, True), ({"GOMP_SPINCOUNT": "7"}, False)])
-def test_threads_of_a_program_sleep_soon_unless_its_user_chose(chosen, helps):
-    """More threads than cores, some of which only sleep, make OpenMP wait without spinning."""
-    script = """
-import threading, torch
-torch.set_num_threads(2)
-from person_reid.device import sleep_soon
-before = threading.active_count()
-sleep_soon()
-sleep_soon()
-print(before, threading.active_count())
-"""
-    usual = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
-    }
-    environment = {**usual, **importable(), **chosen}
-    found = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
-    )
-    helps = helps and sys.platform == "linux"
-    assert found.stdout.split() == ["1", "2" if helps else "1"]
-
-
 @pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="only the GNU C library has this setting"
 )

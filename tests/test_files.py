@@ -418,44 +418,6 @@ def test_a_folder_of_an_earlier_version_whose_mark_lists_nothing_is_replaced(tmp
     assert {path.name for path in look.iterdir()} == {".mark", "index.html"}
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-@pytest.mark.parametrize("unbuffered", [[], ["-u"]])
-@pytest.mark.parametrize("full", ["stdout", "stderr"])
-def test_a_full_disk_behind_the_terminal_ends_no_command_before_its_files_are_written(
-    full, unbuffered, tmp_path
-):
-    code = (
-        "import sys, logging; from pathlib import Path; "
-        "from person_reid.console import run_script\n"
-        "def main():\n"
-        "    print('query: 10 images', flush=True); print('a bar', file=sys.stderr, flush=True)\n"
-        f"    Path({str(tmp_path / 'features')!r}).write_text('all'); print('x' * 100_000)\n"
-        "run_script(main)"
-    )
-    with Path("/dev/full").open("w") as disk:
-        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, full: disk}
-        done = subprocess.run(
-            [sys.executable, *unbuffered, "-c", code], cwd=ROOT, **streams, timeout=60
-        )
-    assert (tmp_path / "features").read_text() == "all"
-    if full == "stdout":
-        assert done.returncode == 1
-        assert done.stderr == b"a bar\nerror: standard output: No space left on device\n"
-    else:
-        assert done.returncode == 0
-        assert done.stdout == b"query: 10 images\n" + b"x" * 100_000 + b"\n"
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-def test_a_full_disk_is_told_of_although_the_output_waits_for_more(monkeypatch, capsys):
-    with Path("/dev/full").open("w") as disk:
-        for name in ("stdout", "__stdout__"):
-            monkeypatch.setattr(sys, name, disk)
-        with pytest.raises(SystemExit):
-            run_script(lambda: print("mAP 75.0"))
-    assert capsys.readouterr().err == "error: standard output: No space left on device\n"
-
-
 def test_a_letter_that_the_output_lacks_becomes_a_question_mark(monkeypatch):
     output = io.TextIOWrapper(io.BytesIO(), "ascii", newline="")
     monkeypatch.setattr(sys, "stdout", output)
@@ -465,14 +427,13 @@ def test_a_letter_that_the_output_lacks_becomes_a_question_mark(monkeypatch):
 
 
 @pytest.mark.parametrize("unbuffered", [[], ["-u"]])
-def test_a_reader_that_ends_costs_no_command_its_files(unbuffered, tmp_path):
-    """The command is of the kind `python test.py | head -1`."""
+def test_a_reader_that_ends_costs_no_traceback(unbuffered):
+    """The command is of the kind `python evaluate.py | head -1`."""
     code = (
-        "import sys, time; from pathlib import Path; from person_reid.console import run_script\n"
+        "import time; from person_reid.console import run_script\n"
         "def main():\n"
-        "    print('query: 10 images', flush=True); time.sleep(0.5); print('gallery', flush=True)\n"
+        "    print('query: 10 images', flush=True); time.sleep(0.5)\n"
         "    print('x' * 100_000)\n"
-        f"    Path({str(tmp_path / 'features')!r}).write_text('all')\n"
         "run_script(main)"
     )
     command = [sys.executable, *unbuffered, "-c", code]
@@ -485,7 +446,6 @@ def test_a_reader_that_ends_costs_no_command_its_files(unbuffered, tmp_path):
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 1
-    assert (tmp_path / "features").read_text() == "all"
 
 
 def test_a_folder_is_compared_once_its_path_is_resolved(tmp_path, monkeypatch):

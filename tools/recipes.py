@@ -12,7 +12,7 @@ from person_reid.config.evaluate import EvaluateRerankConfig
 from person_reid.config.option import Options, as_flag
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
-from person_reid.console.options import build, read_pairs
+from person_reid.console.options import build
 from person_reid.files import real
 from person_reid.recipe import Recipe
 from person_reid.run_folder import read_yaml
@@ -66,23 +66,14 @@ def read_recipe(path: str | Path) -> Recipe:
     return recipe
 
 
-def without_pairs(words: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Return the words that are not like `lr=0.01`, an option of train.py, and those that are."""
-    known = TrainConfig.declared()
-    pairs = [word for word in words if "=" in word and word.partition("=")[0] in known]
-    return tuple(word for word in words if word not in pairs), pairs
-
-
-def plan(
-    path: str | Path, seed: int, further: Sequence[str] = (), pairs: Sequence[str] = ()
-) -> PlannedRun:
+def plan(path: str | Path, seed: int, further: Sequence[str] = ()) -> PlannedRun:
     """Return the Run of a recipe's file with a seed.
 
-    further: flags of train.py. pairs: words such as `lr=0.01`. Both override the recipe's options.
+    further: flags of train.py, which override the recipe's options.
     """
     recipe = read_recipe(path)
     known = TrainConfig.declared()
-    said = read_pairs(TrainConfig, pairs) | vars(build(TrainConfig).parse_args(list(further)))
+    said = vars(build(TrainConfig).parse_args(list(further)))
     refuse(said, OF_TRAINING)
     plain = trained(["--config", str(path)])
     named = {
@@ -96,7 +87,7 @@ def plan(
         if value != without_folders(getattr(plain, name))
     }
     name = run_name(recipe.name, seed, changes)
-    words = ["--config", str(path), *pairs, *further, "--seed", str(seed), "--name", name]
+    words = ["--config", str(path), *further, "--seed", str(seed), "--name", name]
     return PlannedRun(recipe, seed, words, trained(words), changes)
 
 

@@ -6,13 +6,12 @@
     python tools/reproduce.py recipes/market/osnet_x0_25.yaml --seeds 4,7    # these two seeds
     python tools/reproduce.py recipes/market/swin.yaml --bf16 --data_dir ~/Market/pytorch
     python tools/reproduce.py --table                                # write the page, train nothing
-    python tools/reproduce.py recipes/market/swin.yaml lr=0.01       # in the place of its own value
 
-Recipes come first, and values KEY=VALUE that replace theirs. Flags that this program does not know
-go to train.py and override both. A data set that is not laid out yet is laid out. Every finished
-run is a line of --results and is not repeated; an interrupted one continues where it stopped. A run
-that fails is reported at the end, after the others. Networks are in model/. The results fill the
-tables of docs/results.md; in a checkout, python tools/docs/pages.py then updates the other pages.
+Recipes come first. Flags that this program does not know go to train.py and override the recipe. A
+data set that is not laid out yet is laid out. Every finished run is a line of --results and is not
+repeated; an interrupted one continues where it stopped. A run that fails is reported at the end,
+after the others. Networks are in model/. The results fill the tables of docs/results.md; in a
+checkout, python tools/docs/pages.py then updates the other pages.
 """
 
 import contextlib
@@ -47,7 +46,7 @@ from person_reid.files import PACKAGE, importable, real, shipped
 from person_reid.text import parse_json, printable
 from person_reid.versions import versions
 from tools.docs.results import append_record, comparison, read_results, update_page
-from tools.recipes import PlannedRun, known_recipes, plan, without_pairs
+from tools.recipes import PlannedRun, known_recipes, plan
 
 ROOT = PACKAGE.parent
 RESULTS = ROOT / "docs" / "results.jsonl"
@@ -60,15 +59,9 @@ def main(argv: list[str] | None = None) -> None:
     """Run the recipes that have no results yet, and update the page of results."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends a training also
     config, further = parse_known(ReproduceConfig, argv, __doc__)
-    words, pairs = without_pairs(config.recipes)
-    flags, more = without_pairs(further)
-    check_table(replace(config, recipes=words), [*flags, *pairs, *more])
-    recipes = [shipped(path) for path in words]
-    runs = [
-        plan(path, seed, flags, [*pairs, *more])
-        for seed in listed_seeds(config.seeds)
-        for path in recipes
-    ]
+    check_table(config, further)
+    recipes = [shipped(path) for path in config.recipes]
+    runs = [plan(path, seed, further) for seed in listed_seeds(config.seeds) for path in recipes]
 
     results = Path(config.results or RESULTS)
     if results.suffix != ".jsonl":

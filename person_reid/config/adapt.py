@@ -30,14 +30,18 @@ WITHOUT_LABELS = {
 class ClusterOptions(Options, title="clusters"):
     """How images without labels are clustered, and how a network learns from the clusters."""
 
-    steps: int = option(200, "batches per epoch", range=POSITIVE, common=True)
+    steps: int | None = option(
+        None, "batches per epoch (default: by the number of images)", range=POSITIVE, common=True
+    )
     radius: float = option(0.5, "largest Jaccard distance of neighbours", range=SHARE, common=True)
     min_samples: int = option(4, "neighbours needed to begin a cluster", range=POSITIVE)
     k1: int = option(20, "size of the reciprocal neighbourhoods", range=POSITIVE)
     k2: int = option(6, "neighbours that are averaged", range=POSITIVE)
     momentum: float = option(0.1, "momentum of the cluster memory", range=PART)
     temperature: float = option(0.05, "temperature of the loss", range=WARM)
-    decay: float = option(0.995, "decay of the mean teacher, per step", range=PART)
+    decay: float | None = option(
+        None, "decay of the mean teacher, per step (default: it averages over an epoch)", range=PART
+    )
     outliers: str = option("drop", "images in no cluster", choices=("drop", "instances"))
     reliable: bool = option(
         False, "also leave out images whose cluster depends on the radius (SpCL)"
@@ -86,8 +90,12 @@ class AdaptConfig(ClusterOptions, UnlabelledOptions, TrainConfig):
     instances: int = redeclared(TrainConfig, "instances", 4, needs={})
     erasing_p: float = redeclared(TrainConfig, "erasing_p", 0.5)
     neck: str = redeclared(TrainConfig, "neck", "none")
-    total_epoch: int = redeclared(TrainConfig, "total_epoch", 20)
-    lr: float = redeclared(TrainConfig, "lr", 3.5e-4)
+    total_epoch: int = redeclared(
+        TrainConfig, "total_epoch", 10, help="most epochs; it ends before if no cluster changes"
+    )
+    lr: float = redeclared(TrainConfig, "lr", 1.4e-3)
+    schedule: str = redeclared(TrainConfig, "schedule", "warmup_cosine")
+    warm_epoch: int = redeclared(TrainConfig, "warm_epoch", 1)
     optimizer: str = redeclared(TrainConfig, "optimizer", "adam")
     runtime: str | None = redeclared(TrainConfig, "runtime", None, needs={})
     train_with: str | None = redeclared(

@@ -50,8 +50,8 @@ class RunOptions(DeviceOptions, title="run"):
     )
     config: str | None = option(
         None,
-        "YAML file of options, and values that replace some of them; flags override both",
-        metavar="FILE KEY=VALUE",
+        "YAML file of options, which flags override",
+        metavar="FILE",
         common=True,
         effect=False,
     )

@@ -42,10 +42,10 @@ def parse(kind: type[Config], argv: Sequence[str] | None = None, text: str | Non
         name.
     text: the docstring of the script, for --help.
 
-    Flags override the KEY=VALUE behind --config FILE, which override the file, which overrides the
-    defaults. --resume puts the options of a run that has begun in the place of the defaults, and
-    refuses what would change the result. The plugins that the flags name are loaded first, since
-    they add to what the flags may say. Raises UserError for options that cannot work.
+    Flags override the file of --config, which overrides the defaults. --resume puts the options of
+    a run that has begun in the place of the defaults, and refuses what would change the result. The
+    plugins that the flags name are loaded first, since they add to what the flags may say. Raises
+    UserError for options that cannot work.
     """
     load_plugins(argv)
     config = parse_words(kind, argv, text)
@@ -61,10 +61,10 @@ def parse_words(
 
     No plugin that they name is loaded.
     """
-    flags, words = _read_flags(kind, argv, text)
+    flags = _read_flags(kind, argv, text)
+    file = flags.get("config")
     with spelled_as_flags():
-        pairs = read_pairs(kind, words[1:])
-        asked = {**_read_file(kind, words[:1]), **pairs, **flags}
+        asked = {**(_read_file(kind, file) if file else {}), **flags}
         chosen, named = asked, kind.declared().get("name")
         if named and named.default:
             of_network = named.default == OF_RESNET50
@@ -73,9 +73,9 @@ def parse_words(
             begun = asked.get("resume") and RunFolder(name).options_file.exists()
             chosen = _as_begun(kind, name, asked) if begun else asked
             chosen = {**chosen, "name": name}
-        config = settled_options(kind(**chosen), chosen, {*pairs, *flags} & chosen.keys())
-        if words and not asked.get("resume"):
-            _keep_file(words[0], config)
+        config = settled_options(kind(**chosen), chosen, flags.keys() & chosen.keys())
+        if file and not asked.get("resume"):
+            _keep_file(file, config)
         return config
 
 
@@ -106,16 +106,14 @@ def _values_of(flag: str, words: Sequence[str]) -> list[str]:
 
 def _read_flags(
     kind: type[Options], argv: Sequence[str] | None, text: str | None
-) -> tuple[dict[str, Any], list[str]]:
-    """Return {name: value} of the flags, and the words behind --config."""
+) -> dict[str, Any]:
+    """Return {name: value} of the flags."""
     argv = sys.argv[1:] if argv is None else list(argv)
     everything = argv[:1] in (["--help"], ["-h"]) and argv[1:2] == ["all"]
     found = vars(build(kind, text, everything).parse_args(argv))
     if found.get("loss") == "list":
         _list_losses()
-    words = found.pop("config", None) or []
-    flags = {name: tuple(it) if isinstance(it, list) else it for name, it in found.items()}
-    return (flags | {"config": " ".join(words)} if words else flags), words
+    return {name: tuple(it) if isinstance(it, list) else it for name, it in found.items()}
 
 
 def parse_known(
@@ -234,37 +232,16 @@ def settings_of(each: DeclaredOption, everything: bool = True) -> dict[str, Any]
         settings |= {"nargs": "?", "const": each.about.bare}
     if each.about.choices:
         return {**settings, "type": kind, "choices": each.about.choices}
-    metavar = (each.about.metavar or "").split()
-    if len(metavar) > 1:
-        return {**settings, "nargs": "+", "metavar": tuple(metavar)}
-    return {**settings, "type": kind, **({"metavar": metavar[0]} if metavar else {})}
+    metavar = each.about.metavar
+    return {**settings, "type": kind, **({"metavar": metavar} if metavar else {})}
 
 
-def read_pairs(kind: type[Options], words: Sequence[str]) -> dict[str, Any]:
-    """Return {name: value} for words such as `lr=0.02` and `cosine=true`, each name once.
-
-    Raises UserError for any other word, and for an unknown option.
-    """
-    where = "--config FILE KEY=VALUE"
-    if wrong := [word for word in words if not word.partition("=")[2]]:
-        raise UserError(f"{where}: {wrong[0]!r}: expected an option and its value, such as lr=0.02")
-    values, as_written = {"true": True, "false": False, "null": None}, text_options(kind)
-    found: dict[str, Any] = {}
-    for name, _, text in (word.partition("=") for word in words):
-        if name in found:
-            raise UserError(f"{where}: {name} is there twice; remove one of them.")
-        found[name] = text if name in as_written and text != "null" else values.get(text, text)
-    return options_in(found, kind, where)
-
-
-def _read_file(kind: type[Options], paths: Sequence[str]) -> dict[str, Any]:
-    """Return the options of --config FILE, none without a file.
+def _read_file(kind: type[Options], path: str) -> dict[str, Any]:
+    """Return the options of --config FILE.
 
     Learning rates that followed the lr of a run's opts.yaml also follow a new lr.
     """
-    if not paths:
-        return {}
-    path = str(shipped(paths[0]))
+    path = str(shipped(path))
     content = read_yaml(path, text_options(kind))
     if RECIPE in content:
         # It is imported here because it loads SciPy.
@@ -283,8 +260,7 @@ def _read_file(kind: type[Options], paths: Sequence[str]) -> dict[str, Any]:
 def _as_begun(kind: type[Options], name: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of a run that --resume continues, and what may be asked for beside them.
 
-    Raises UserError if the command line, or a file or KEY=VALUE in it, changes an option that the
-    result depends on.
+    Raises UserError if the command line, or its file, changes an option that the result depends on.
     """
     known, file = kind.declared(), RunFolder(name).options_file
     content = read_yaml(file, text_options(kind))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, TextIO
+from typing import NoReturn
 
 from person_reid.config.option import on_command_line
 from person_reid.errors import UserError, first_line
@@ -36,63 +36,23 @@ def fail(message: str) -> NoReturn:
     sys.exit(1)
 
 
-class Output(io.FileIO):
-    """Standard output or error, whose failure costs a command none of its work.
-
-    The disk behind it may be full, or its reader, such as head, may have ended. The command goes on
-    to write its files, and `failure` says in the end what became of the output.
-    """
-
-    failure: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        """Write bytes, or remember why that failed. Return their number."""
-        try:
-            return super().write(data) or 0
-        except OSError as error:
-            self.failure = error
-            return memoryview(data).nbytes
-
-
-def open_output(stream: TextIO) -> tuple[TextIO, Output | None]:
-    """Return a stream that prints every file name and never fails, and its Output.
-
-    Only Python's own has one: a test, a notebook and a console of Windows have streams of others.
-    """
-    if not isinstance(stream, io.TextIOWrapper):  # None in a program without a console
-        return stream, None
-    stream.reconfigure(errors="replace")
-    own = stream in (sys.__stdout__, sys.__stderr__)
-    if not own or type(getattr(stream.buffer, "raw", stream.buffer)) is not io.FileIO:
-        return stream, None
-    stream.flush()
-    output = Output(stream.fileno(), "w", closefd=False)
-    unbuffered = stream.write_through  # python -u
-    text = io.TextIOWrapper(
-        output if unbuffered else io.BufferedWriter(output),
-        stream.encoding,
-        "replace",
-        line_buffering=stream.line_buffering,
-        write_through=unbuffered,
-    )
-    return text, output
-
-
 def run_script(main: Callable[[], object]) -> None:
     """Call `main()` as a script: an error that the user can mend ends in one line and status 1.
 
     Ctrl-C ends in status 130. A UserError, an OSError (no such file, disk full), or too little
-    memory or too few threads prints no traceback. Any other exception is a bug and keeps it. If the
-    output cannot be written, the script ends its work first. Status 1 tells it, and a line unless a
-    reader such as head has ended.
+    memory or too few threads prints no traceback. Any other exception is a bug and keeps it. A
+    reader that has ended, such as head, ends the script in status 1.
     """
-    sys.stderr, _ = open_output(sys.stderr)
-    sys.stdout, output = open_output(sys.stdout)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a file's name may hold bytes that are no text
     try:
         main()
-        if output:
+        if sys.stdout:  # a program without a console has none
             sys.stdout.flush()
-            check_printed(output.failure)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more when it ends
+        sys.exit(1)
     except (UserError, OSError) as error:
         fail(on_command_line(error))
     except (MemoryError, RuntimeError) as error:
@@ -107,14 +67,6 @@ def run_script(main: Callable[[], object]) -> None:
         if "LOCAL_RANK" not in os.environ:  # else the process that started several says so
             print("interrupted", file=sys.stderr)
         sys.exit(130)
-
-
-def check_printed(failure: OSError | None) -> None:
-    """Raise OSError, which names the output, if something could not be printed."""
-    if isinstance(failure, BrokenPipeError):
-        sys.exit(1)
-    if failure:
-        raise OSError(failure.errno, failure.strerror, "standard output")
 
 
 def said_before(message: str) -> bool:

@@ -34,7 +34,7 @@ from person_reid.data.images.image_files import Limits, Pixels, fit_image, load_
 from person_reid.deploy.extraction import FeatureSettings, NetworkSource, open_source
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.pretrained import find_folder, open_pretrained
-from person_reid.device import sleep_soon, usable_device
+from person_reid.device import usable_device
 from person_reid.errors import UserError
 from person_reid.progress import progress
 from person_reid.retrieval.bound import Bound
@@ -105,8 +105,6 @@ class Embedder:
         _check(source, batch_size, dtype, scales, size)
         self.limits = _checked_limits(limits)
         device = usable_device(device)
-        if device.type == "cpu":
-            sleep_soon()
         self._process = os.getpid()
         self._check_process()
         settings = FeatureSettings(

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from person_reid.arrays import as_array, whole_numbers
 from person_reid.errors import UserError
 from person_reid.registration import Registry
 
@@ -43,41 +42,21 @@ class FeatureLoss(nn.Module):
         super().__init__()
 
     def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        labels = self.checked(features, labels)
-        expected = "the teacher's (N, E)" if self.needs_teacher else "labels (N,)"
-        fits = features.ndim == 2 and labels.ndim == 1 + self.needs_teacher
-        if not fits or len(features) != len(labels):
+        if (features.ndim, labels.ndim, len(labels)) != (2, 1 + self.needs_teacher, len(features)):
+            expected = "the teacher's (N, E)" if self.needs_teacher else "labels (N,)"
             raise ValueError(
                 f"expected {self.takes} (N, D) and {expected}, found "
                 f"{tuple(features.shape)} and {tuple(labels.shape)}"
             )
         with torch.autocast(features.device.type, enabled=False):
-            loss = self.compute(
-                self.prepared(features), self.prepared(labels) if self.needs_teacher else labels
-            )
+            labels = self.prepared(labels) if self.needs_teacher else labels
+            loss = self.compute(self.prepared(features), labels.to(features.device))
         if loss.ndim:
             raise UserError(
                 f"{type(self).__name__}.compute returned a loss of shape {tuple(loss.shape)}; "
                 "expected a scalar, such as its mean()."
             )
         return loss
-
-    def checked(self, features: Tensor, labels: Any) -> Tensor:
-        """Return the labels as a tensor beside the features; lists and arrays are converted.
-
-        Raises TypeError for features that are not a tensor of real numbers, UserError for labels
-        that are not numbers, or not whole ones.
-        """
-        if not isinstance(features, Tensor) or not features.is_floating_point():
-            found = getattr(features, "dtype", type(features).__name__)
-            raise TypeError(f"{self.takes}: expected a floating-point tensor, found {found}")
-        if features.layout != torch.strided or features.is_meta:
-            raise TypeError(f"{self.takes}: expected a dense tensor with values")
-        if not isinstance(labels, Tensor) or labels.layout != torch.strided or labels.is_quantized:
-            labels = torch.from_numpy(as_array(labels, "labels"))
-        if not self.needs_teacher and (labels.is_floating_point() or labels.is_complex()):
-            labels = torch.from_numpy(whole_numbers(labels, "labels"))
-        return labels.to(features.device)
 
     def prepared(self, features: Tensor) -> Tensor:
         """Return features as `compute` receives them."""

@@ -27,58 +27,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from person_reid.losses.base import (
-    FeatureLoss,
-    euclidean_distances,
-    register_loss,
-)
+from person_reid.losses.base import FeatureLoss, register_loss
 
 
 class DistillationLoss(FeatureLoss):
     """A loss called as `loss(features, taught)`; see FeatureLoss."""
 
     needs_teacher = True
-
-
-class RelationsLoss(DistillationLoss):
-    """Compare distances and angles. angle_weight: w ≥ 0, of the angles; 0 leaves them out."""
-
-    def __init__(self, angle_weight: float = 2.0) -> None:
-        super().__init__()
-        self.angle_weight = angle_weight
-
-    def compute(self, features: Tensor, taught: Tensor) -> Tensor:
-        loss = F.smooth_l1_loss(_distances(features), _distances(taught))
-        if self.angle_weight:
-            loss = loss + self.angle_weight * F.smooth_l1_loss(_angles(features), _angles(taught))
-        return loss
-
-
-class SimilarityLoss(DistillationLoss):
-    """Compare the rows of the batch's cosines."""
-
-    def compute(self, features: Tensor, taught: Tensor) -> Tensor:
-        student, teacher = (F.normalize(each @ each.T) for each in (features, taught))
-        return (student - teacher).square().mean()
-
-
-class NeighboursLoss(DistillationLoss):
-    """Compare the neighbours of each image in the batch.
-
-    temperature: τ > 0; the lower, the fewer neighbours count.
-    """
-
-    def __init__(self, temperature: float = 0.05) -> None:
-        super().__init__()
-        self.temperature = temperature
-
-    def compute(self, features: Tensor, taught: Tensor) -> Tensor:
-        itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
-        student, teacher = (
-            (each @ each.T / self.temperature).masked_fill(itself, -1e4).log_softmax(1)
-            for each in (features, taught)
-        )
-        return F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
 class ClassesLoss(DistillationLoss):
@@ -116,39 +71,6 @@ class FeaturesLoss(DistillationLoss):
         return 1 - F.cosine_similarity(projected, taught).mean()
 
 
-def _distances(features: Tensor) -> Tensor:
-    """Return the distances (N, N) of features of unit length.
-
-    They are divided by the mean of those that are not zero.
-    """
-    distances = euclidean_distances(features @ features.T)
-    apart = distances > 0
-    mean: Tensor = distances.sum() / apart.sum().clamp(min=1)
-    return distances / mean.clamp(min=1e-12)
-
-
-def _angles(features: Tensor) -> Tensor:
-    """Return the cosines (N, N, N) of the angles at each image between two others."""
-    directions = features[None] - features[:, None]
-    # The direction from an image to itself, or to its copy, is zero, and so is its gradient.
-    squares = directions.square().sum(2, keepdim=True)
-    directions = directions / squares.clamp(min=1e-6).sqrt()
-    return directions @ directions.transpose(1, 2)
-
-
-register_loss(
-    "teacher_relations", RelationsLoss, "of --teacher: its distances and angles (Park 2019)"
-)
-register_loss(
-    "teacher_similarity",
-    SimilarityLoss,
-    "of --teacher: its similarities within the batch (Tung 2019)",
-)
-register_loss(
-    "teacher_neighbours",
-    NeighboursLoss,
-    "of --teacher: its neighbours in the batch (Koohpayegani 2020)",
-)
 register_loss(
     "teacher_features", FeaturesLoss, "of --teacher: its features, by a linear layer (Romero 2015)"
 )

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -31,7 +31,7 @@ from tools.docs.results import (
     tables,
     update_page,
 )
-from tools.recipes import known_recipes, plan, read_recipe, without_pairs
+from tools.recipes import known_recipes, plan, read_recipe
 from tools.reproduce import ROOT, call
 
 ABOUT: dict[str, Any] = {
@@ -252,18 +252,6 @@ def test_runs_with_changed_flags_have_rows_of_their_own(tiny):
     assert "/home" not in single[0]
     rows = recipe_rows(read_recipe(tiny), [a_record(changed), a_record(plan(tiny, 0))])
     assert [" with " in row[0] for row in rows] == [True, True, False, False]
-
-
-def test_a_value_behind_the_recipes_changes_them_as_a_flag_does(tiny):
-    words, pairs = without_pairs([str(tiny), "lr=0.01", "odd=name.yaml", "wa=true"])
-    assert (words, pairs) == ((str(tiny), "odd=name.yaml"), ["lr=0.01", "wa=true"])
-    changed = plan(tiny, 0, pairs=pairs)
-    flags = plan(tiny, 0, ["--lr", "0.01", "--wa"])
-    assert changed.changes == flags.changes == {"lr": 0.01, "wa": True}
-    assert (changed.config.lr, changed.config.wa) == (0.01, True)
-    assert replace(changed.config, config=None) == replace(flags.config, config=None)
-    with pytest.raises(UserError, match="--seed is set by this program"):
-        plan(tiny, 0, pairs=["seed=3"])
 
 
 def test_where_a_file_of_the_recipe_lies_is_no_change(tiny):

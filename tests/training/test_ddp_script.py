@@ -36,35 +36,10 @@ def test_an_error_of_all_processes_comes_once_and_without_a_traceback(
     assert done.stderr.splitlines()[-1] == "error: A process ended with an error; see above."
 
 
-@pytest.mark.parametrize(
-    ("environment", "named"),
-    [
-        *(
-            ({"NPROC": value}, f"NPROC={value}: expected a whole number")
-            for value in ("x", "0", "-1", "2.0", "1" * 30)
-        ),
-        *(
-            ({"NNODES": value}, f"NNODES={value}: expected a whole number")
-            for value in ("abc", "0")
-        ),
-        ({"NNODES": "2"}, "set MASTER_ADDR"),
-        (
-            {"NNODES": "2", "MASTER_ADDR": "10.0.0.1"},
-            "NODE_RANK=: expected a whole number from 0 to 1",
-        ),
-        ({"NNODES": "2", "MASTER_ADDR": "10.0.0.1", "NODE_RANK": "2"}, "NODE_RANK=2"),
-        (
-            {"NNODES": "2", "MASTER_ADDR": "10.0.0.1", "NODE_RANK": "1", "MASTER_PORT": "http"},
-            "MASTER_PORT=http",
-        ),
-    ],
-)
-def test_what_is_no_number_is_refused_in_one_line(environment, named, tmp_path):
-    done = ddp(tmp_path, **environment)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert named in done.stderr
+def test_several_machines_need_the_address_of_the_first(tmp_path):
+    done = ddp(tmp_path, NNODES="2", NODE_RANK="1")
+    assert done.returncode != 0
+    assert "MASTER_ADDR: is the address of the first machine" in done.stderr
 
 
 def test_the_script_starts_where_the_user_is(tmp_path):
@@ -75,7 +50,7 @@ def test_the_script_starts_where_the_user_is(tmp_path):
     assert (tmp_path / words[script]).samefile(ROOT / "train_DDP.py")
     assert words[:script] == [
         "-m",
-        "person_reid.console.launch",
+        "person_reid.distributed",
         "--standalone",
         "--nproc_per_node",
         "3",
@@ -92,14 +67,9 @@ def test_several_machines_find_the_first(tmp_path):
 
 def test_python3_is_taken_where_there_is_no_python(tmp_path):
     """A folder of programs has bash, the programs of the script, and python3 but not python."""
-    for name in ("bash", "dirname", "wc"):
-        (tmp_path / name).symlink_to(shutil.which(name) or name)
-    done = ddp(tmp_path, NPROC="1", PYTHON="", PATH=str(tmp_path))
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: neither python nor python3 is there")
-    (tmp_path / "python3").symlink_to(shutil.which("echo") or "echo")
+    programs = {name: name for name in ("bash", "dirname", "wc")} | {"python3": "echo"}
+    for name, program in programs.items():
+        (tmp_path / name).symlink_to(shutil.which(program) or program)
     done = ddp(tmp_path, NPROC="1", PYTHON="", PATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("-m person_reid.console.launch")
-    (tmp_path / "python").symlink_to(shutil.which("true") or "true")
-    assert ddp(tmp_path, NPROC="1", PYTHON="", PATH=str(tmp_path)).stdout == ""
+    assert done.stdout.startswith("-m person_reid.distributed")

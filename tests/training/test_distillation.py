@@ -19,6 +19,7 @@ from person_reid.data.layout import read_split
 from person_reid.deploy.embedder import Embedder
 from person_reid.distributed import World
 from person_reid.errors import UserError
+from person_reid.losses.distillation import FeaturesLoss
 from person_reid.losses.plan import LossPlan, LossTerm
 from person_reid.run_folder import RunFolder
 from person_reid.training.criterion import Criterion
@@ -100,7 +101,7 @@ def test_the_teachers_features_are_those_of_its_embedder_and_are_computed_once()
         [
             *SMALL,
             *TAUGHT,
-            "teacher_neighbours:1,teacher_relations:0.5,teacher_similarity",
+            "teacher_classes:1,teacher_features:0.5",
             "--name",
             "taught",
         ]
@@ -118,7 +119,7 @@ def test_the_teachers_features_are_those_of_its_embedder_and_are_computed_once()
         [
             *SMALL,
             *TAUGHT,
-            "teacher_neighbours:1,teacher_relations:0.5,teacher_similarity",
+            "teacher_classes:1,teacher_features:0.5",
             "--name",
             "again",
         ]
@@ -129,7 +130,7 @@ def test_the_teachers_features_are_those_of_its_embedder_and_are_computed_once()
         [
             *SMALL,
             *TAUGHT,
-            "teacher_neighbours:1,teacher_relations:0.5,teacher_similarity",
+            "teacher_classes:1,teacher_features:0.5",
             "--name",
             "again",
         ]
@@ -159,7 +160,7 @@ def test_another_teacher_has_features_of_its_own():
             "--teacher",
             "teacher --no_flip",
             "--loss",
-            "teacher_similarity",
+            "teacher_features",
             "--name",
             "other",
         ]
@@ -212,7 +213,7 @@ def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learn
     taught, targets = torch.randn(10, 6, generator=generator), torch.arange(10) % 3
     features = torch.randn(4, 2, 5, generator=generator)
     logits = torch.randn(4, 2, 3, generator=generator)
-    plan = LossPlan(taught=(LossTerm("teacher_similarity", 2.0), LossTerm("teacher_classes", 0.5)))
+    plan = LossPlan(taught=(LossTerm("teacher_features", 2.0), LossTerm("teacher_classes", 0.5)))
     network: Any = torch.nn.Module()
     vars(network).update(num_classes=3, metric_dim=5, parts=2)
     criterion = Criterion(plan, network, taught_dim=6)
@@ -229,8 +230,9 @@ def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learn
     cosines = unit @ torch.nn.functional.normalize(means).T
     order = [7, 1, 4, 2, 2, 4, 1, 7]
     rows = [0, 1, 2, 3, 3, 2, 1, 0]
+    reaching = [loss for loss in criterion.modules() if isinstance(loss, FeaturesLoss)]
     expected = sum(
-        2 * losses.create_loss("teacher_similarity")(features[rows, part], taught[order])
+        2 * reaching[part](features[rows, part], taught[order])
         + 0.5 * losses.create_loss("teacher_classes")(logits[rows, part], cosines[order])
         for part in (0, 1)
     )
@@ -238,13 +240,13 @@ def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learn
 
 
 @pytest.mark.parametrize("words, message", [
-    (["--loss", "teacher_similarity"], "teacher_similarity needs a teacher: --teacher"),
+    (["--loss", "teacher_features"], "teacher_features needs a teacher: --teacher"),
     (["--teacher", "teacher"], "--teacher teacher would be ignored. "
                                "Say how to learn: --loss teacher_features:5"),
     ([*TAUGHT, "teacher_classes", "--head", "cosine"], "teacher_classes needs class scores"),
-    (["--teacher", "nobody", "--loss", "teacher_similarity"], "nobody"),
-    (["--teacher", "teacher --multi", "--loss", "teacher_similarity"], "--multi would be ignored"),
-    (["--teacher", "teacher --bgr", "--loss", "teacher_similarity"], "--bgr would be "
+    (["--teacher", "nobody", "--loss", "teacher_features"], "nobody"),
+    (["--teacher", "teacher --multi", "--loss", "teacher_features"], "--multi would be ignored"),
+    (["--teacher", "teacher --bgr", "--loss", "teacher_features"], "--bgr would be "
                                                                      "ignored without --engine"),
 ])  # fmt: skip
 def test_mistakes_are_told_before_anything_is_written(words, message):
