@@ -9,7 +9,8 @@ A table is a YAML file. `train` holds the flags of train.py that all rows share,
 test.py, and `rows` maps the name of each row to the flags that it adds. Flags that this program
 does not know go to every train.py. Every finished run is a line of --results and is not repeated,
 so an interrupted program continues where it stopped. The table that it prints has the mean of the
-seeds ± their sample standard deviation.
+seeds ± their sample standard deviation. The features of each run are in model/RUN/result.mat, for
+tools/figures.py and tools/compare_networks.py --results.
 """
 
 import re
@@ -29,14 +30,15 @@ from person_reid.console.options import parse_known, plugins_named
 from person_reid.console.outputs import check_outputs
 from person_reid.files import shipped
 from person_reid.progress import progress
-from person_reid.retrieval.metric_tables import with_deviation
+from person_reid.retrieval.metric_tables import with_deviation, written_table
 from person_reid.run_folder import read_yaml
-from person_reid.text import did_you_mean, markdown_table, parse_json, printable
+from person_reid.text import did_you_mean, parse_json, printable
 from tools.docs.results import append_record, read_records
 from tools.reproduce import call
 
 ABLATION_PARTS = ("train", "test", "rows")
-ABLATION_HEAD = ("row", "seeds", "Rank@1", "mAP", "parameters", "training", "extraction")
+FIGURES = {"Rank@1": "rank1", "mAP": "mAP", "mINP": "mINP"}  # {column: name in test.py's JSON}
+ABLATION_HEAD = ("row", "seeds", *FIGURES, "parameters", "training", "extraction")
 Record = dict[str, Any]
 
 
@@ -49,6 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     check_outputs(config, [file], results=[results])
     table = read_table(file)
     rows = chosen(table["rows"], config.rows, file)
+    further += ["--plugin", config.plugin] if config.plugin else []
     plugins = ",".join(plugins_named(further))
     test_flags = table["test"] + (f" --plugin {shlex.quote(plugins)}" if plugins else "")
 
@@ -60,7 +63,8 @@ def main(argv: list[str] | None = None) -> None:
             measured = one_run(run, [*words, "--name", run, "--seed", str(seed)], test_flags)
             about = {"row": name, "seed": seed, "flags": rows[name]}
             append_record(results, about | measured)
-    print(printable(summary(read_records(results), rows)))
+    lines = summary(read_records(results), rows)
+    print(printable(written_table(ABLATION_HEAD, lines, config)))
 
 
 def read_table(file: Path) -> dict[str, Any]:
@@ -108,8 +112,7 @@ def one_run(run: str, words: Sequence[str], test_flags: str) -> Record:
     single, tested = test(run, data, *shlex.split(test_flags))
     epochs = reid.RunFolder(run).history()
     return {
-        "Rank@1": single["rank1"],
-        "mAP": single["mAP"],
+        **{column: single[name] for column, name in FIGURES.items()},
         "parameters": float(re.findall(r"([\d.]+) M parameters", trained)[0]),
         "training": max(epoch["images_per_second"] for epoch in epochs),
         "extraction": float(re.findall(r"gallery: .* ([\d.]+) images/s", tested)[0]),
@@ -122,19 +125,19 @@ def test(run: str, data: str, *flags: str) -> tuple[Record, str]:
     result, measured = (reid.RunFolder(run).path / name for name in ("result.mat", "measured.json"))
     files: tuple[str | Path, ...] = ("--result", result, "--json", measured)
     printed = call("test.py", "--name", run, "--test_dir", data, *files, *flags)
-    result.unlink()
     return parse_json(measured.read_bytes())["single"], printed
 
 
-def summary(records: Sequence[Record], rows: Mapping[str, str]) -> str:
-    """Return the table: means over the seeds, in percent, ± their sample standard deviation."""
+def summary(records: Sequence[Record], rows: Mapping[str, str]) -> list[list[str]]:
+    """Return the lines of the table: means of the seeds, in percent, ± their sample deviation."""
     lines = []
     for name, flags in rows.items():
         if runs := [record for record in records if is_of(record, name, flags)]:
-            shares = [with_deviation([100 * run[key] for run in runs]) for key in ("Rank@1", "mAP")]
+            found = [[100 * run[key] for run in runs if key in run] for key in FIGURES]
+            shares = [with_deviation(each) if each else "" for each in found]  # of old records
             speeds = [f"{max(run[key] for run in runs):.0f}/s" for key in ABLATION_HEAD[-2:]]
             lines.append([name, str(len(runs)), *shares, f"{runs[0]['parameters']:.2f} M", *speeds])
-    return markdown_table(list(ABLATION_HEAD), lines).rstrip()
+    return lines
 
 
 if __name__ == "__main__":

@@ -80,9 +80,11 @@ def table(config: TableConfig) -> str:
     runs = compared(config, config.ap)
     runs = dict(zip(own_or(list(runs), config.labels), runs.values(), strict=True))
     head, rows = metric_tables.figure_rows(runs, listed_numbers(config.ranks, int))
-    for row, run in zip(rows, runs.values(), strict=True):
-        row.append(str(len(metric_tables.together(run))))
-    return metric_tables.written_table([*head, "seeds"], rows, config, config.labels)
+    if config.seeds:
+        head.append("seeds")
+        for row, run in zip(rows, runs.values(), strict=True):
+            row.append(str(len(run)))
+    return metric_tables.written_table(head, rows, config, config.labels)
 
 
 def compared(config: ComparedResults, ap: str = "trapezoidal") -> dict[str, Any]:

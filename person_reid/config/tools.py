@@ -1,7 +1,7 @@
 """The options of tools/augmentations.py, tools/reproduce.py and tools/ablation.py."""
 
 from person_reid.config.forms import file_ending_in, output_path, picture_file
-from person_reid.config.look import PaperLook
+from person_reid.config.look import PaperLook, TableForm
 from person_reid.config.option import POSITIVE, SEED, SIDE, Options, checked_number, option
 from person_reid.config.run import PluginOptions
 
@@ -49,7 +49,7 @@ class ReproduceConfig(Options, title="runs"):
     )
 
 
-class AblationConfig(Options, title="runs"):
+class AblationConfig(TableForm, PluginOptions, title="runs"):
     """All options of tools/ablation.py."""
 
     table: str = option("", "a YAML file, see above", positional=True, metavar="TABLE")

@@ -280,7 +280,7 @@ def about_images(
         found[path] = (
             about
             if about.time or not (dated is None or path in dated)
-            else about._replace(time=_taken(path))
+            else about._replace(time=exif_time(path) or file_time(path))
         )
     if pattern and paths and not matched:
         log.warning(
@@ -341,18 +341,20 @@ def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, Abou
     return listed
 
 
-def _taken(path: Path) -> str | None:
-    """Return when a photograph was taken by EXIF, or else when its file changed.
-
-    None stands for a missing file.
-    """
+def exif_time(path: Path) -> str | None:
+    """Return when a photograph was taken by EXIF, or None."""
     try:
         with open_image(path) as image:
             exif = image.getexif()
             text = str(exif.get_ifd(EXIF).get(TAKEN) or exif.get(CHANGED))
             return stored(datetime.strptime(text.strip("\0 "), "%Y:%m:%d %H:%M:%S"))
     except Exception:  # Pillow's readers fail in many ways; embedding the image names them
-        try:
-            return stored(datetime.fromtimestamp(path.stat().st_mtime))
-        except OSError:
-            return None
+        return None
+
+
+def file_time(path: Path) -> str | None:
+    """Return when a file changed, or None for a missing one."""
+    try:
+        return stored(datetime.fromtimestamp(path.stat().st_mtime))
+    except OSError:
+        return None

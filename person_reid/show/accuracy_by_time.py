@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
 
 from person_reid.config.look import own_or
-from person_reid.show.style import MANY, SCREEN, Look, legend_below, panel, panels
+from person_reid.show.style import MANY, SCREEN, Look, legend_below, log_scale, panel, panels
 from person_reid.text import printable
 
 PANEL_SIZE = 5.4, 4.8  # inches
@@ -40,11 +39,8 @@ def draw_accuracy_by_time(
         for axes, test_set in zip(every, test_sets, strict=True):
             title = f"{printable(test_set)}: mAP by time"
             y = "" if look.no_title else "mAP, %"
-            panel(axes, title, "Milliseconds an image, on the CPU", y, look)
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axes.margins(0.12, 0.15)
+            panel(axes, title, "Milliseconds per image, on the CPU", y, look)
+            log_scale(axes, [row["milliseconds"] for row in rows])
             for row, key in zip(rows, keys, strict=True):
                 mean_ap = 100 * row["accuracy"][test_set]["mAP"]
                 axes.plot(

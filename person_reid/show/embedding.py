@@ -23,12 +23,12 @@ from person_reid.data.own.words import NUMBERS, Words
 from person_reid.errors import UserError
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.results import FeatureSet
+from person_reid.show.label_placement import Label, label_points
 from person_reid.show.style import (
     MANY,
     SCREEN,
     Look,
     legend_below,
-    letters,
     panel,
     panels,
     towards,
@@ -39,7 +39,6 @@ log = logging.getLogger(__name__)
 MARKERS = "osD^vPX*<>hp"
 PERPLEXITY = 12.0  # effective number of neighbours: about half the images of a person
 MOST_NAMED = 40  # people; with more, their numbers would cover the points
-NUMBER_ABOVE = 5  # points from the dots of an identity to its number
 NEAREST = 3  # projected images, between which project_all places the others
 
 
@@ -184,16 +183,12 @@ def draw_embedding(
         legend_below(figure, keys)
         if len(people) <= MOST_NAMED:
             names = own_or([printable(words.identity(int(label))) for label in people], look.labels)
-            for name, (label, colour) in zip(names, colours.items(), strict=True):
-                text = axes.annotate(
-                    name,
-                    label_place(points[labels == label]),
-                    (0, NUMBER_ABOVE),
-                    textcoords="offset points",
-                    ha="center",
-                )
-                ink = towards(axes.xaxis.label.get_color(), colour)
-                text.set(color=ink, size=letters(look), weight="bold", parse_math=False)
+            ink = axes.xaxis.label.get_color()
+            named = [
+                Label(name, label_place(points[labels == label]), towards(ink, colour))
+                for name, (label, colour) in zip(names, colours.items(), strict=True)
+            ]
+            label_points(figure, axes, named, points, weight="bold")
 
 
 def label_place(cloud: Array) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.config.times import written
+from person_reid.gallery.metadata import exif_time, file_time
 from person_reid.retrieval.thresholds import DIGITS, accepts
 from person_reid.show.sheet import OF_CAPTIONS, SheetRow, Tile, draw_sheet, file_caption
 from person_reid.show.style import ACCEPTED, ASKED, FAINT, SCREEN, Look, fitted
@@ -49,8 +50,12 @@ def _row(query: str | Path, found: Sequence[Any], threshold: float) -> SheetRow:
 
 
 def _caption(match: Any) -> str:
-    """Return similarity, file and, if they are known, camera and time, below one another."""
-    camera, time = match.about.camera, match.about.time
-    lines = [f"{match.similarity:.{DIGITS}f}", file_caption(Path(match.path), lines=2)]
+    """Return similarity, file and, if they are known, camera and time, below one another.
+
+    The time of the file stands in an index for a time that nobody knows, and is not shown.
+    """
+    camera, time, path = match.about.camera, match.about.time, Path(match.path)
+    time = None if time == file_time(path) and not exif_time(path) else time
+    lines = [f"{match.similarity:.{DIGITS}f}", file_caption(path, lines=2)]
     lines += [fitted(printable(f"camera {camera}"), *OF_CAPTIONS)] if camera else []
     return "\n".join([*lines, *(written(time)[:19].split(" ") if time else [])])

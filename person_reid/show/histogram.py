@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.patches import Patch
 
 from person_reid.retrieval.bound import THRESHOLD_STEPS
 from person_reid.retrieval.thresholds import BINS, Counts, PairSimilarities, roc
@@ -39,7 +41,9 @@ def draw_similarities(
     with panels(save, 3, (3.8, 3.6), look, below=0.5) as (figure, [*histograms, curves]):
         panel(curves, "ROC", "False match rate", "True match rate", look)
         for axes, (title, y, genuine, impostor) in zip(histograms, kinds, strict=True):
-            _histogram(panel(axes, title, "Cosine similarity", y, look), genuine, impostor, look)
+            keys = _histogram(
+                panel(axes, title, "Cosine similarity", y, look), genuine, impostor, look
+            )
             line = axes.axvline(threshold, color=axes.xaxis.label.get_color(), linestyle="--")
             line.set(label=f"threshold {threshold:.3f}", linewidth=0.7 * line.get_linewidth())
             first = COSINES[np.flatnonzero(genuine + impostor)[0]]
@@ -48,18 +52,22 @@ def draw_similarities(
             curves.plot(
                 np.maximum(curve.false_positives, 1e-6), curve.true_positives, label=title.lower()
             )
+        for curve, colour in zip(curves.lines, style.line_colours(look)[2:], strict=False):
+            curve.set_color(colour)  # the first two are of people
         curves.set(xscale="log", xlim=(1e-5, 1), ylim=(0, 1.02))
         curves.set_xticks([10.0**power for power in range(-4, 1, 2 if look.width else 1)])
         in_percent(curves.xaxis)
         in_percent(curves.yaxis, 5 if look.width else 11)
-        keys = [axes.get_legend_handles_labels()[0] for axes in (histograms[0], curves)]
-        legend_below(figure, [*keys[0], *keys[1]])
+        legend_below(figure, [*keys, line, *curves.lines])
         relabel(figure, look)
 
 
-def _histogram(axes: Axes, genuine: Counts, impostor: Counts, look: Look) -> None:
-    """Draw two histograms; bars are as wide as the smaller number of pairs needs."""
-    bars = _bars(genuine, impostor)
+def _histogram(axes: Axes, genuine: Counts, impostor: Counts, look: Look) -> list[Patch]:
+    """Draw two histograms, and return their keys for a legend.
+
+    Bars are as wide as the smaller number of pairs needs.
+    """
+    bars, keys = _bars(genuine, impostor), []
     edges = np.linspace(-1, 1, bars + 1)
     for counts, name, colour, hatch in zip(
         (genuine, impostor),
@@ -74,7 +82,10 @@ def _histogram(axes: Axes, genuine: Counts, impostor: Counts, look: Look) -> Non
             shares, edges, fill=True, facecolor="none", edgecolor=colour, linewidth=0, hatch=hatch
         )
         axes.stairs(shares, edges, color=colour, label=name)
+        face = to_rgba(colour, 0.35)
+        keys.append(Patch(facecolor=face, edgecolor=colour, hatch=hatch, label=name))
     in_percent(axes.yaxis)
+    return keys
 
 
 def _bars(genuine: Counts, impostor: Counts) -> int:

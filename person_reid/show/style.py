@@ -39,7 +39,7 @@ from matplotlib.font_manager import (
 from matplotlib.legend import Legend
 from matplotlib.mathtext import MathTextParser
 from matplotlib.text import Text
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from person_reid.config.look import WIDTHS, Look, own_or
 from person_reid.config.option import OptionError
@@ -282,6 +282,16 @@ def in_percent(axis: Axis, ticks: int | None = None) -> None:
     if axis.get_scale() == "linear":
         axis.set_major_locator(MaxNLocator(ticks or "auto", steps=[1, 2, 5, 10]))
     axis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g}%"))
+
+
+def log_scale(axes: Axes, costs: Sequence[float]) -> None:
+    """Scale the x axis by the logarithm of these costs, with plain numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    wide = max(costs) > 5 * min(costs)  # ticks at 1, 2 and 5 suffice
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
+    axes.xaxis.set_minor_formatter("")
+    axes.margins(0.12, 0.15)
 
 
 def decimals(value: float) -> str:

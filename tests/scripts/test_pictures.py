@@ -163,7 +163,7 @@ def test_a_table_has_the_mean_of_seeds_and_their_deviation_in_three_forms(seeds,
     assert [row["seeds"] for row in rows] == ["2", "1"]
     figures.main(["table", *seeds, "--latex", "--labels", "a_b,c & d,e"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == r"\begin{tabular}{lrrrrrr}"
+    assert lines[0] == r"\begin{tabular}{lrrrrr}"  # without a column of seeds
     assert lines[-1] == r"\end{tabular}"
     assert lines[4].startswith(r"a\_b & ")
     assert lines[5].startswith(r"c \& d & ")
@@ -177,7 +177,7 @@ def test_a_table_has_the_mean_of_seeds_and_their_deviation_in_three_forms(seeds,
     assert lines[5].startswith("Net$_{0.25}$ (cameras ignored) & ")
     figures.main(["table", *seeds, "--ranks", "1,20", "--ap", "step"])
     head, _, net, *_ = capsys.readouterr().out.splitlines()
-    assert head == "| run | Rank@1 | Rank@20 | mAP(step) | mINP | seeds |"
+    assert head == "| run | Rank@1 | Rank@20 | mAP(step) | mINP |"
     step = evaluate(*load_result(seeds[0]), ap="step")
     assert f"| {100 * step.rank(20):.2f} | {100 * step.mAP:.2f} |" in net
     with pytest.raises(UserError, match="--labels a,b: expected 3, in place of: net_0, net_1"):

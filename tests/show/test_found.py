@@ -3,7 +3,7 @@ from matplotlib.colors import to_rgba
 from PIL import Image
 
 from person_reid.gallery.index import Found
-from person_reid.gallery.metadata import About
+from person_reid.gallery.metadata import About, about_images
 from person_reid.show.found import draw_found
 from person_reid.show.style import ACCEPTED, ASKED, FAINT, ON_DARK, Look
 
@@ -41,3 +41,6 @@ def test_below_an_answer_stand_its_file_camera_and_time(tmp_path, drawn):
     first, second = (axes.get_xlabel().split("\n") for axes in drawn[0].axes[1:])
     assert first == ["0.8000", "seen_at_the_", "door", "camera hall", "2026-11-01", "09:30:00"]
     assert second == ["0.6000", "seen_at_the_", "door"]
+    (about,) = about_images([path]).values()  # with the time of the file
+    draw_found([path], [[Found(path, 0.8, about)]], tmp_path / "found.png")
+    assert drawn[1].axes[1].get_xlabel().split("\n") == ["0.8000", "seen_at_the_", "door"]

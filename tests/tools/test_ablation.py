@@ -2,6 +2,7 @@
 
 import json
 from itertools import pairwise
+from pathlib import Path
 from statistics import stdev
 
 import pytest
@@ -37,7 +38,7 @@ def called(tmp_path, monkeypatch):
             (folder / "log.jsonl").write_text(json.dumps(epoch) + "\n")
             return "osnet: 0.20 M parameters\n"
         _, row, *_, seed = named["--name"].split("_")
-        single = {"rank1": 0.7, "mAP": MEAN_AP[row, int(seed)]}
+        single = {"rank1": 0.7, "mAP": MEAN_AP[row, int(seed)], "mINP": 0.2}
         for name, text in (("--result", ""), ("--json", json.dumps({"single": single}))):
             (tmp_path / named[name]).write_text(text)
         return "gallery: 10 images, 250.0 images/s\n"
@@ -59,14 +60,26 @@ def test_every_row_is_trained_with_every_seed_once(called, capsys):
     assert sum("circle:0.1" in line for line in called) == 2
     assert len(called) == 8
     head, _, plain, circle = capsys.readouterr().out.splitlines()
-    assert head.startswith("| row | seeds | Rank@1 | mAP |")
+    assert head.startswith("| row | seeds | Rank@1 | mAP | mINP |")
     deviation = stdev([40, 44])
-    assert plain.startswith(f"| plain | 2 | 70.00 ± 0.00 | 42.00 ± {deviation:.2f} | 0.20 M |")
+    assert plain.startswith(f"| plain | 2 | 70.00 ± 0.00 | 42.00 ± {deviation:.2f} | 20.00 ±")
     assert circle.startswith("| circle, 0.1 | 2 | 70.00 ± 0.00 | 50.00 ± 0.00 |")
+    assert Path("model/settings_plain_0/result.mat").exists()
 
     ablation.main([*words, "--rows", "plain"])  # all is done
     assert len(called) == 8
     assert capsys.readouterr().out.splitlines()[2:] == [plain]
+    ablation.main([*words, "--latex"])
+    assert (
+        rf"plain & 2 & 70.00 $\pm$ 0.00 & 42.00 $\pm$ {deviation:.2f} &" in capsys.readouterr().out
+    )
+
+
+def test_a_plugin_goes_to_every_training_and_test(called, tmp_path):
+    (tmp_path / "my_empty_part.py").touch()
+    ablation.main(["settings.yaml", "--seeds", "1", "--plugin", "my_empty_part.py"])
+    assert all(line[-2:] == ["--plugin", "my_empty_part.py"] for line in called[1::2])
+    assert all("--plugin my_empty_part.py" in " ".join(line) for line in called)
 
 
 def test_a_table_of_another_form_is_refused_before_anything_is_trained(called, tmp_path):

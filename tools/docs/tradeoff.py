@@ -6,15 +6,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from matplotlib.typing import ColorType
 
 from person_reid.config.look import own_or
-from person_reid.show.style import SCREEN, Look, legend_below, line_colours, panel, panels
+from person_reid.show.label_placement import Label, label_points
+from person_reid.show.style import (
+    SCREEN,
+    Look,
+    legend_below,
+    line_colours,
+    log_scale,
+    panel,
+    panels,
+)
 from person_reid.text import printable
-from tools.docs.label_placement import Label, label_points
 
 PANEL_WIDTH, PANEL_HEIGHT = 5.4, 4.8  # inches of a panel
 LEAST_PANEL = 3  # inches of a panel on paper, which has to hold the names
@@ -56,7 +62,7 @@ def draw_panels(
         every,
     ):
         for axes, ((title, cost), each) in zip(every, found.items(), strict=True):
-            _scale(
+            log_scale(
                 panel(axes, title, cost, "" if look.no_title else "mAP, %", look),
                 [point.cost for point in each],
             )
@@ -102,16 +108,6 @@ def _along(front: Any) -> Any:
     steps = np.stack([steps[1:, 0], steps[:-1, 1]], axis=1)  # right, then up
     shares = np.linspace(0, 1, 30)[:, None, None]
     return np.exp((1 - shares) * np.log(steps[:-1]) + shares * np.log(steps[1:])).reshape(-1, 2)
-
-
-def _scale(axes: Axes, costs: Sequence[float]) -> None:
-    """Scale the costs by their logarithm, with plain numbers."""
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    wide = max(costs) > 5 * min(costs)  # ticks at 1, 2 and 5 suffice
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(4))
-    axes.xaxis.set_minor_formatter("")
-    axes.margins(0.12, 0.15)
 
 
 def _keys(colours: Mapping[str, str], kinds: Sequence[str], ink: ColorType) -> list[Line2D]:
