@@ -2,8 +2,10 @@
 """List images whose identity the features contradict, with a proposal and its probability.
 
     python tools/label_errors.py --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth
-    python tools/label_errors.py --data_dir mine/pytorch --from osnet_msmt17 --split gallery
-    python tools/label_errors.py --data_dir mine/pytorch --from osnet_msmt17 --accept_above 0.95
+    python tools/label_errors.py --data_dir mine/pytorch --weights osnet_x0_25_msmt17 \\
+      --split gallery
+    python tools/label_errors.py --data_dir mine/pytorch --weights osnet_x0_25_msmt17 \\
+      --accept_above 0.95
 
 Writes label_errors.csv (the list, the most suspicious image first), label_errors.png (these images
 beside their neighbours) and label_errors.mat (the features). Nothing else is changed. Decide which

@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> None:
         from person_reid.serve.service import Service
     except ModuleNotFoundError as error:
         raise reid.UserError(
-            f"{error.name} is not installed: python -m pip install person-reid[serve]"
+            f'{error.name} is not installed: python -m pip install ".[serve]"'
         ) from None
 
     check_outputs(config, audit=[config.audit])

@@ -10,7 +10,12 @@ from person_reid.config.run import DeviceOptions
 class CompareNetworksConfig(Look, TableForm, DeviceOptions):
     """All options of tools/compare_networks.py."""
 
-    networks: tuple[str, ...] = option((), "see above", metavar="NETWORK", several="+")
+    networks: tuple[str, ...] = option(
+        (),
+        "runs, published names or files, each with flags of test.py",
+        metavar="NETWORK",
+        several="+",
+    )
     test_dirs: tuple[str, ...] = option((), "layouts of prepare.py", metavar="DIR", several="+")
     results: tuple[str, ...] = option(
         (), "instead: files of test.py, each compared with the first", metavar="FILE", several="+"

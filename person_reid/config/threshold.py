@@ -14,7 +14,9 @@ class ThresholdOptions(Options, title="threshold"):
     """The pairs to measure, the rule, and where the result goes."""
 
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
-    rule: str | None = option(None, "see above (default: eer)", choices=RULE_NAMES)
+    rule: str | None = option(
+        None, "how the threshold is chosen (default: eer)", choices=RULE_NAMES
+    )
     rates: str = option(
         "1e-3,1e-4", "false positive rates at which the TPR is printed", form=rates, metavar="R,R"
     )

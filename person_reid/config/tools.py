@@ -52,7 +52,12 @@ class ReproduceConfig(Options, title="runs"):
 class AblationConfig(TableForm, PluginOptions, title="runs"):
     """All options of tools/ablation.py."""
 
-    table: str = option("", "a YAML file, see above", positional=True, metavar="TABLE")
+    table: str = option(
+        "",
+        "a YAML file: train, test, and rows, each with flags of train.py",
+        positional=True,
+        metavar="TABLE",
+    )
     seeds: str = option("2", "how many (3), or which (4,7; default: 0,1)", form=seeds)
     rows: tuple[str, ...] = option((), "these rows alone", several="+", metavar="ROW")
     results: str | None = option(

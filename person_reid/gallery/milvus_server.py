@@ -45,7 +45,7 @@ class MilvusServer:
             )
         milvus = optional_module(
             "pymilvus",
-            UserError(f'{address}: needs Milvus: python -m pip install "person-reid[milvus]"'),
+            UserError(f'{address}: needs Milvus: python -m pip install ".[milvus]"'),
         )
         self.served = bool(parts.netloc)
         secure = parts.scheme == "milvus+tls"

@@ -123,9 +123,7 @@ def write_video(path: Path, pictures: Iterator[tuple[float, Image.Image]], fps: 
 
     Codecs need even sides: the last column or row may be lost.
     """
-    av = optional_module(
-        "av", UserError('--video needs PyAV: python -m pip install "person-reid[video]"')
-    )
+    av = optional_module("av", UserError('--video needs PyAV: python -m pip install ".[video]"'))
     codec = next(name for name in ENCODERS if name in av.codecs_available)
     tick, last = Fraction(1, CLOCK), -1
     with av.open(str(path), "w", format="mp4") as container:

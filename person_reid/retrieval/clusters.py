@@ -75,7 +75,7 @@ def dbscan(graph: Any, radius: float = 0.5, min_samples: int = 4) -> Labels:
     """
     cluster = optional_module(
         "sklearn.cluster",
-        UserError('Clustering needs scikit-learn: python -m pip install "person-reid[adapt]"'),
+        UserError('Clustering needs scikit-learn: python -m pip install ".[adapt]"'),
     )
     method = cluster.DBSCAN(eps=radius, min_samples=min_samples, metric="precomputed")
     return np.asarray(method.fit(sparse.csr_matrix(graph)).labels_, np.int64)

@@ -1,11 +1,13 @@
 """CMC curves, histograms and maps hold the numbers that they were given."""
 
+import itertools
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.collections import PathCollection
+from matplotlib.colors import to_hex
 from matplotlib.text import Text
 
 from person_reid.config.look import Look
@@ -108,6 +110,10 @@ def test_histograms_hold_every_pair_and_the_threshold(tmp_path, drawn):
     assert np.abs(own.values.cumsum() - counts.cumsum() / counts.sum()).max() < 0.2
     assert [line.get_label() for line in roc.lines] == ["all pairs", "hardest pairs"]
     assert roc.lines[0].get_ydata()[0] == 1
+    same, strangers = drawn[0].legends[0].get_patches()
+    assert (same.get_hatch(), strangers.get_hatch()) == ("", "///")
+    drawn_in = {to_hex(line.get_color()) for line in roc.lines}
+    assert len(drawn_in | {to_hex(key.get_edgecolor()) for key in (same, strangers)}) == 4
     ticks = [text.get_text() for text in roc.get_xticklabels()]
     assert ticks == ["0.01%", "0.1%", "1%", "10%", "100%"]
     assert "90%" in [text.get_text() for text in roc.get_yticklabels()]
@@ -279,7 +285,7 @@ def test_a_sheet_of_clusters_shows_each_once_and_names_its_files(tmp_path, monke
     assert [tile.below for tile in rows[0].tiles] == ["image_0", "image_1"]
 
 
-def test_labels_stand_above_their_dots_and_bear_the_colour_of_theirs(tmp_path, drawn):
+def test_labels_cover_neither_dots_nor_each_other_and_bear_the_colour_of_theirs(tmp_path, drawn):
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(20), 5)
     points = rng.normal(size=(20, 2))[labels] + rng.normal(scale=0.02, size=(100, 2))
@@ -287,12 +293,13 @@ def test_labels_stand_above_their_dots_and_bear_the_colour_of_theirs(tmp_path, d
     (axes,) = drawn[0].axes
     boxes = [Text.get_window_extent(text) for text in axes.texts]
     dots = axes.transData.transform(points)
-    for number, (text, box) in enumerate(zip(axes.texts, boxes, strict=True)):
-        assert text.get_text() == f"{number:04d}"
-        own = dots[labels == number]
-        assert box.y0 > own[:, 1].min()
-        assert box.x0 < own[:, 0].max()
-        assert box.x1 > own[:, 0].min()
+    assert [text.get_text() for text in axes.texts] == [f"{number:04d}" for number in range(20)]
+    for box, other in itertools.combinations(boxes, 2):
+        assert not box.overlaps(other)
+    for number, box in enumerate(boxes):
+        assert not ((dots > box.p0) & (dots < box.p1)).all(axis=1).any()
+        own = dots[labels == number].mean(axis=0)
+        assert np.linalg.norm((box.p0 + box.p1) / 2 - own) < 80 / 72 * drawn[0].dpi
     for text, colour in zip(axes.texts, MANY * 2, strict=True):
         assert text.get_color() == towards(axes.xaxis.label.get_color(), colour)
     assert all(axes.get_window_extent().contains(*box.p0) for box in boxes)

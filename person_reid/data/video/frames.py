@@ -386,7 +386,7 @@ def open_container(place: str, name: object, advice: str = "", **settings: Any) 
     av = optional_module(
         "av",
         UserError(
-            f'{name}: videos need PyAV: python -m pip install "person-reid[video]"  '
+            f'{name}: videos need PyAV: python -m pip install ".[video]"  '
             "A folder of images does without."
         ),
     )
