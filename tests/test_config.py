@@ -115,7 +115,7 @@ def test_names_that_are_wrong_are_refused_with_the_nearest():
     with pytest.raises(
         UserError, match="FitOptions: no option 'epochs'. Did you mean 'total_epoch'"
     ):
-        FitOptions(epochs=2)
+        FitOptions(epochs=2)  # type: ignore[call-arg]
     with pytest.raises(UserError, match="no option 'learning_rate'"):
         configured(TrainConfig, {"learning_rate": 1})
     with pytest.raises(UserError, match="no option 'instance_s'. Did you mean 'instances'"):

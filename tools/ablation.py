@@ -37,8 +37,12 @@ from tools.docs.results import append_record, read_records
 from tools.reproduce import call
 
 ABLATION_PARTS = ("train", "test", "rows")
-FIGURES = {"Rank@1": "rank1", "mAP": "mAP", "mINP": "mINP"}  # {column: name in test.py's JSON}
-ABLATION_HEAD = ("row", "seeds", *FIGURES, "parameters", "training", "extraction")
+ABLATION_FIGURES = {
+    "Rank@1": "rank1",
+    "mAP": "mAP",
+    "mINP": "mINP",
+}  # {column: name in test.py's JSON}
+ABLATION_HEAD = ("row", "seeds", *ABLATION_FIGURES, "parameters", "training", "extraction")
 Record = dict[str, Any]
 
 
@@ -112,7 +116,7 @@ def one_run(run: str, words: Sequence[str], test_flags: str) -> Record:
     single, tested = test(run, data, *shlex.split(test_flags))
     epochs = reid.RunFolder(run).history()
     return {
-        **{column: single[name] for column, name in FIGURES.items()},
+        **{column: single[name] for column, name in ABLATION_FIGURES.items()},
         "parameters": float(re.findall(r"([\d.]+) M parameters", trained)[0]),
         "training": max(epoch["images_per_second"] for epoch in epochs),
         "extraction": float(re.findall(r"gallery: .* ([\d.]+) images/s", tested)[0]),
@@ -133,7 +137,7 @@ def summary(records: Sequence[Record], rows: Mapping[str, str]) -> list[list[str
     lines = []
     for name, flags in rows.items():
         if runs := [record for record in records if is_of(record, name, flags)]:
-            found = [[100 * run[key] for run in runs if key in run] for key in FIGURES]
+            found = [[100 * run[key] for run in runs if key in run] for key in ABLATION_FIGURES]
             shares = [with_deviation(each) if each else "" for each in found]  # of old records
             speeds = [f"{max(run[key] for run in runs):.0f}/s" for key in ABLATION_HEAD[-2:]]
             lines.append([name, str(len(runs)), *shares, f"{runs[0]['parameters']:.2f} M", *speeds])

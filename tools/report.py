@@ -26,6 +26,8 @@ from markupsafe import Markup
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
+from person_reid.config import TrainConfig
+from person_reid.config.files import check_plugins
 from person_reid.config.report import ReportConfig
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
@@ -40,12 +42,21 @@ if TYPE_CHECKING:
     from person_reid.show.report import Tested
 
 
+def described(run: reid.RunFolder) -> TrainConfig:
+    """Return the options of a run. UserError asks for its plugins if only these know one of them."""
+    try:
+        return reid.completed_options(run.config())
+    except reid.UserError:
+        check_plugins(run.options(), run.options_file)
+        raise
+
+
 @spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Measure, draw and write the page."""
     config = parse(ReportConfig, argv, __doc__)
     name = reid.run_of(config)
-    run = reid.completed_options(reid.RunFolder(name).config()) if name else None
+    run = described(reid.RunFolder(name)) if name else None
     save = Path(config.save or (reid.RunFolder(name).report if name else "report.html"))
     check_outputs(config, [reid.multi_query_file(config.result)], save=[save])
     query, gallery = reid.load_result(config.result, paths=True)

@@ -339,9 +339,10 @@ class Options:
 
     def __new__(cls, *_: Any, **values: Any) -> "Self":
         """Refuse a mistyped name with the right one. Python's own error names no neighbour."""
+        known = [each.name for each in fields(cls)]  # type: ignore[arg-type]
         for name in values:
-            if name not in cls.__dataclass_fields__:
-                meant = did_you_mean(ALIASES.get(name, name), cls.declared())
+            if name not in known:
+                meant = did_you_mean(ALIASES.get(name, name), known)
                 raise UserError(f"{cls.__name__}: no option {name!r}.{meant}")
         return super().__new__(cls)
 

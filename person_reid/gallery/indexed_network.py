@@ -198,11 +198,10 @@ def ref_of(embedder: "Embedder") -> NetworkRef:
 
     Raises UserError if no options name it: a command could not open it again.
     """
-    from person_reid.deploy.load import NetworkToTest  # loads torch
-    from person_reid.models.factory import options_of
+    from person_reid.models.factory import options_of  # loads torch
 
     source, weights = embedder.source, embedder.weights
-    if isinstance(source, NetworkToTest):
+    if not isinstance(source, str | Path):
         raise UserError(
             "network: no command could open it again. Make the Embedder of the name of a run, of "
             "weights, of an exported file, or by Embedder.from_pretrained."

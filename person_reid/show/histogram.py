@@ -52,8 +52,8 @@ def draw_similarities(
             curves.plot(
                 np.maximum(curve.false_positives, 1e-6), curve.true_positives, label=title.lower()
             )
-        for curve, colour in zip(curves.lines, style.line_colours(look)[2:], strict=False):
-            curve.set_color(colour)  # the first two are of people
+        for each, colour in zip(curves.lines, style.line_colours(look)[2:], strict=False):
+            each.set_color(colour)  # the first two are of people
         curves.set(xscale="log", xlim=(1e-5, 1), ylim=(0, 1.02))
         curves.set_xticks([10.0**power for power in range(-4, 1, 2 if look.width else 1)])
         in_percent(curves.xaxis)

@@ -357,9 +357,9 @@ def _draw_in_other_fonts(texts: Iterable[Text], picture: Path) -> None:
     """Give each text the fonts that have its letters. A warning names letters that no font has."""
     lacking = ""
     for text in texts:
-        families = {letter: _family(letter) for letter in text.get_text() if letter != "\n"}
+        families = {letter: _family(letter) or "" for letter in text.get_text() if letter != "\n"}
         lacking += "".join(letter for letter, family in families.items() if not family)
-        if others := set(families.values()) - {FONT, None}:
+        if others := set(families.values()) - {FONT, ""}:
             # Few of these fonts are bold, and matplotlib warns of each that is not.
             text.set(fontfamily=[FONT, *sorted(others)], fontweight="normal")
     if lacking:

@@ -43,7 +43,7 @@ from person_reid.training.schedule import SCHEDULES
 from person_reid.training.writers import OWN_WRITERS
 from person_reid.video.detectors import DETECTORS, open_detector
 from tests.support import ROOT
-from tools import figures
+from tools import figures, report
 from tools.ablation import read_table
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -153,6 +153,8 @@ def test_a_run_is_tested_without_the_plugin_of_its_training_alone(plugin, people
     testing.main(["--name", "beside", "--gpu_ids", "-1", "--test_dir", str(people)])
     assert "Rank@1" in capsys.readouterr().out
     assert reid.Embedder("beside", device="cpu").size == (64, 32)
+    with pytest.raises(UserError, match="needs code of its own.* --plugin"):
+        report.main(["--name", "beside"])
     with pytest.raises(UserError, match=r"needs .* load_plugin\('.*my_loss.py'\); load_plugin\('"):
         train.main(["--name", "beside", "--resume"])
 

@@ -13,6 +13,7 @@ from PIL import Image
 import person_reid as reid
 from person_reid.deploy import find
 from person_reid.deploy.embedder import Embedder
+from person_reid.deploy.load import NetworkToTest
 from person_reid.errors import UserError
 from person_reid.gallery import indexing
 from person_reid.gallery.metadata import About, Found
@@ -227,6 +228,7 @@ def test_weights_that_moved_are_found_beside_the_index_or_named_once(indexed, ca
     (indexed / "far" / "net.pth").rename(indexed / "net.pth")  # beside, by name
     (indexed / "net1.pth").unlink()
     embedder = reid.open_network(reid.SearchIndex("people.index"))
+    assert isinstance(embedder.source, NetworkToTest)
     assert Path(embedder.source.weights) == indexed / "net.pth"
 
 
