@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 def described(run: reid.RunFolder) -> TrainConfig:
-    """Return the options of a run. UserError asks for its plugins if only these know one of them."""
+    """Return the options of a run. Raises UserError if only a plugin knows one of them."""
     try:
         return reid.completed_options(run.config())
     except reid.UserError:
