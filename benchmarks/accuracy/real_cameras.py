@@ -1,0 +1,176 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Measure how well tools/people.py finds out who is in videos of real cameras, with its defaults.
+
+    python benchmarks/accuracy/real_cameras.py till.mp4 aisle.mp4 --truth truth \\
+      --detector yolox_nano.onnx --weights osnet_x0_25_msmt17.pth --backbone osnet_x0_25
+
+--truth has a file for each video, such as till.txt, in the form of MOTChallenge: an identity is one
+person in all of them. A track shows the person whom most of its boxes show, and one that meets no
+true box is left out of the pairs. Further flags go to tools/people.py. The videos are looked at
+whole or with tiles, in every frame or every second one, and live: then they are fed to the cameras
+in the order of time, as fast as the machine can, and no frame is dropped.
+
+Prints tables in Markdown. A pair of tracks is right if both show one person and are linked, wrong
+if only linked, and missed if only of one person.
+"""
+
+import re
+import sys
+from collections import Counter, defaultdict
+from contextlib import redirect_stdout
+from heapq import merge
+from io import StringIO
+from itertools import combinations
+from pathlib import Path
+from tempfile import mkdtemp
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+
+import person_reid as reid
+from benchmarks.support.measure import machine
+from benchmarks.support.parser import Parser
+from person_reid.config.times import parsed
+from person_reid.console import run_script
+from person_reid.data.video.frames import open_frames
+from person_reid.data.video.streams import Streams, read_frames
+from person_reid.data.video.tracked_boxes import Track, read_tracks
+from person_reid.gallery.people_counts import count_people
+from person_reid.retrieval.identities import identity_f1, listed_boxes, matching_boxes
+from person_reid.text import markdown_table
+from tools import people
+
+WAYS = {
+    "whole": [],
+    "whole, every 2": ["--every", "2"],
+    "tiles": ["--detector_tiles", "2"],
+    "tiles, every 2": ["--detector_tiles", "2", "--every", "2"],
+    "live": ["--live"],
+    "live, every 2": ["--live", "--every", "2"],
+}
+START = "2026-01-05T09:00:00Z"  # of live cameras
+HEADER = [
+    "",
+    "right",
+    "wrong",
+    "missed",
+    "F1",
+    "tracks",
+    "of each person",
+    "IDF1",
+    "said, corrected",
+]
+SAID = re.compile(r"(\S+): track (\d+) is person (\d+)(, and not)?")
+
+
+def main(argv=None):
+    """Print how good the people are, for each way to look at the videos."""
+    parser = Parser(__doc__)
+    parser.add_argument("videos", nargs="+", type=Path)
+    parser.add_argument("--truth", type=Path, required=True, help="folder of VIDEO.txt")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS], help="only these")
+    parser.add_argument("--keep", type=Path, help="folder for what tools/people.py writes")
+    options, words = parser.parse_known_args(argv)
+    fps = {video.stem: open_frames(video).fps for video in options.videos}
+    truth = [
+        (name, str(track.number), track)
+        for name, rate in fps.items()
+        for track in read_tracks(options.truth / f"{name}.txt", rate)
+    ]
+    keep = options.keep or Path(mkdtemp())
+    seen = [{who for name, who, _ in truth if name in cameras} for cameras in (fps, *zip(fps))]
+    rows, counts = [], [["truth", *(str(len(each)) for each in seen)]]
+    for way in options.ways:
+        folder = ["--save", str(keep / re.sub("[ ,]+", "-", way))]
+        linked, said = find_people(options.videos, [*words, *WAYS[way], *folder])
+        rows.append([way, *figures(linked, truth, fps, WAYS[way]), said])
+        counts.append([way, *counts_of(linked, fps)])
+    print(machine(), "", markdown_table(HEADER, rows), "", sep="\n")
+    print(markdown_table(["people", "all", *fps], counts))
+
+
+def find_people(videos, words):
+    """Return what tools/people.py links, and in words what it said of live cameras until then."""
+    found, printed = [], StringIO()
+    usual = people.link_indexed, reid.Streams
+    start = ["--start", START] if "--live" in words else []
+    try:
+        people.link_indexed = lambda *given: found.append(usual[0](*given)) or found[-1]
+        reid.Streams = Played
+        with redirect_stdout(printed):
+            people.main([*map(str, videos), *start, *words])
+    finally:
+        people.link_indexed, reid.Streams = usual
+    said = SAID.findall(printed.getvalue())
+    last = {(camera, track): person for camera, track, person, _ in said}
+    corrected = sum(bool(before) for *_, before in said)
+    return found[-1], f"{len({*last.values()})}, {corrected} of {len(last)}" if said else ""
+
+
+class Played(Streams):
+    """Videos whose frames come in the order of time, each as soon as it is wanted."""
+
+    def __enter__(self):
+        return self
+
+    def __iter__(self):
+        parts = [self._timed(camera, address) for camera, address in self.addresses.items()]
+        yield from merge(*parts, key=lambda each: each[2])
+
+    def _timed(self, camera, address):
+        for frame, seconds in read_frames(address, self._every):
+            yield camera, frame, self._starts[camera] + seconds
+
+
+def figures(linked, truth, fps, words):
+    """Return the cells of a row, see HEADER. words: the way, see WAYS."""
+    found, live = [], False
+    for number, each in enumerate(linked.tracks):
+        frames, camera = each.track.frames, each.record.camera
+        if live := bool(each.record.start):
+            begun = (parsed(each.record.start) - parsed(START)).total_seconds()
+            frames = 1 + np.round((begun + (frames - 1) / each.record.fps) * fps[camera]).astype(
+                int
+            )
+        found.append((camera, str(number), Track(number, frames, each.track.boxes, 0, 0)))
+    frames, who, boxes = listed_boxes(truth)
+    places, numbers, sides = listed_boxes(found)
+    pairs = matching_boxes(frames, boxes, places, sides)
+    votes = defaultdict(Counter)
+    for true, computed in pairs:
+        votes[int(numbers[computed])][who[true]] += 1
+    shown = {number: each.most_common(1)[0][0] for number, each in votes.items()}
+    person = [stay.person for stay in linked.stays]
+    both = Counter(
+        (shown[i] == shown[j], person[i] == person[j]) for i, j in combinations(shown, 2)
+    )
+    right, wrong, missed = both[True, True], both[False, True], both[True, False]
+    f1 = 2 * right / max(2 * right + wrong + missed, 1)
+    appearances = {(found[number][0], who) for number, who in shown.items()}
+    idf1 = ""
+    if not live:
+        every = int(words[words.index("--every") + 1]) if "--every" in words else 1
+        looked = np.array([int(place.split()[-1]) % every == 1 % every for place in frames])
+        kept = np.cumsum(looked) - 1
+        pairs[:, 0] = kept[pairs[:, 0]]
+        names = [person[int(number)] for number in numbers]
+        idf1 = f"{100 * identity_f1(who[looked], names, pairs).f1:.1f}"
+    whole = {(each.record.camera, each.track.number) for each in linked.tracks}
+    share = f"{len(shown) / len(appearances):.1f}"
+    return [*map(str, (right, wrong, missed)), f"{f1:.2f}", str(len(whole)), share, idf1]
+
+
+def counts_of(linked, fps):
+    """Return the number of people of all cameras and of each, with its range if it has one."""
+    cells = defaultdict(lambda: "0")
+    for each in count_people(linked):
+        ends = [each.fewest, each.most]
+        cells[each.camera] = str(each.people) + (
+            " ({} to {})".format(*ends) if None not in ends else ""
+        )
+    return [cells[camera] for camera in ("", *fps)]
+
+
+if __name__ == "__main__":
+    run_script(main)
