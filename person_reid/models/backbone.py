@@ -100,6 +100,10 @@ class Backbone:
     def adopt(self, module: Any, state_dict: dict[str, Tensor]) -> None:
         """Give a module the shapes that only its weight file knows, such as a number of cameras."""
 
+    def converted(self, module: nn.Module, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return a file's tensors as the module has them, if its library knows how to convert."""
+        return state_dict
+
     def measured(self, module: nn.Module, size: tuple[int, int]) -> Backbone:
         """Return the entry with what only the module itself shows; nothing is left to see here."""
         return self

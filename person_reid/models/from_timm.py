@@ -5,10 +5,13 @@ The layout of a network's last features decides how to read and pool them.
 
 from __future__ import annotations
 
+import inspect
 import logging
-from contextlib import nullcontext
+import sys
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cache
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from person_reid.config.option import OptionError
@@ -82,6 +85,28 @@ class TimmBackbone(Backbone):
         else:
             pooled = pooled[:, None].expand(-1, module.num_prefix_tokens + 1, -1)
         return module.forward_head(pooled)
+
+    def converted(self, module: nn.Module, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Convert its authors' file by timm's own filter for the module.
+
+        The names in the file may begin with `model.`, as in our checkpoints.
+        """
+        own = module.state_dict().keys()
+        begin = "model." if any(name.startswith("model.") for name in state_dict) else ""
+        given = {name.removeprefix(begin): value for name, value in state_dict.items()}
+        convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+        if convert is None or own <= given.keys():
+            return state_dict
+        takes = inspect.signature(convert).parameters
+        options = {"adapt_layer_scale": True} if "adapt_layer_scale" in takes else {}  # DeiT-III
+        try:
+            with redirect_stdout(StringIO()):  # it prints
+                found = convert(given, module, **options)
+        except Exception:  # the file of another network makes it fail in any way
+            return state_dict
+        if len(own & found.keys()) <= len(own & given.keys()):
+            return state_dict
+        return {begin + name: value for name, value in found.items()}
 
     def source(self) -> str:
         hub = getattr(_config(self.name), "hf_hub_id", None)

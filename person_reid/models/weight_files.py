@@ -28,30 +28,39 @@ from person_reid.text import did_you_mean, printable
 log = logging.getLogger(__name__)
 SAFETENSORS = "model.safetensors"  # the weight file in a folder
 OTHER_SAFETENSORS = "weights.safetensors"  # in a folder of Roboflow's save_pretrained
-WRAPPERS = ("module.", "_orig_mod.")  # DataParallel and AveragedModel, torch.compile
+# What wrappers put into a name: DataParallel and AveragedModel before it, torch.compile, FSDP and
+# activation checkpoints anywhere.
+WITHIN = "_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module"
+WRAPPERS = re.compile(rf"^((module|{WITHIN})\.)+|(?<=\.)({WITHIN})\.")
 NETWORK_SUFFIXES = (".onnx", ".xml", ".pt2")
 RUNS_ITSELF = "an exported network, not a weight file. Run it as it is: --engine"
 DATA_OF_PYTHON = (
     "argparse.Namespace", "builtins.dict", "builtins.list", "builtins.set", "collections.",
     "datetime.", "pathlib.",
 )  # fmt: skip
-# Keys under which training states hold the weights.
+# Keys under which training states hold the weights, and their average, which is better.
 ENVELOPES = ("state_dict", "model", "network", "teacher", "student")
+AVERAGES = ("state_dict_ema", "model_ema", "ema")
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the state dict in a file, as plain names and tensors on the CPU.
 
-    Unpacks training states that keep it under a key of its own, removes the prefixes of
-    DataParallel, DDP, torch.compile and AveragedModel, and gives Swin Transformers of mmdetection
-    and of earlier versions of timm the names of today. Raises FileNotFoundError, or UserError if
-    the file is not a state dict.
+    Unpacks training states that keep it under a key of its own, of which an average comes first;
+    removes what DataParallel, DDP, FSDP, torch.compile and AveragedModel add to names; and gives
+    Swin Transformers of mmdetection and of earlier versions of timm the names of today. Raises
+    FileNotFoundError, or UserError if the file is not a state dict.
     """
     content = read_tensors(path)
+    beside = content if isinstance(content, dict) else {}
+    averages = [key for key in AVERAGES if isinstance(beside.get(key), dict)]
+    if key := next((key for key in averages if _tensors_in(beside[key], path)), None):
+        log.info("%s: the weights are the average under %r.", path, key)
+        content = beside[key]
     for key in ENVELOPES:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    tensors = {_without_wrappers(name): value for name, value in _tensors_in(content, path).items()}
+    tensors = {WRAPPERS.sub("", name): value for name, value in _tensors_in(content, path).items()}
     if not tensors:
         found = type(content).__name__
         if foreign := foreign_objects(path):
@@ -244,9 +253,3 @@ def _check_sums(path: str | Path) -> None:
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():
                 raise ValueError(f"{damaged} in it differs from its checksum")
-
-
-def _without_wrappers(name: str) -> str:
-    while name.startswith(WRAPPERS):
-        name = name.split(".", 1)[1]
-    return name

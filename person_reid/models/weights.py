@@ -1,6 +1,8 @@
 """Load the tensors of a weight file into a network, by name and shape."""
 
+import logging
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,14 +19,7 @@ from person_reid.models.published.families import FAMILIES
 from person_reid.models.published.hub import weight_file
 from person_reid.models.weight_files import read_state_dict
 
-# The prefixes of the backbone in the files of other programs: MoCo, LUPerson and LUPerson-NL; DINO,
-# TransReID-SSL, SOLIDER and fast-reid; TransReID and reid-strong-baseline; CLIP; Roboflow's
-# trackers, if a projection follows; apex in half precision.
-CONTAINERS = (
-    "encoder_q.", "encoder.", "base_encoder.", "backbone.", "base.", "visual.", "image_encoder.",
-    "0.", "1.",
-)  # fmt: skip
-
+log = logging.getLogger(__name__)
 # The last linear layers: our classifiers, and the ImageNet classifiers of the libraries.
 CLASSIFIER = re.compile(
     r"(.*\.)?classifier\.(0\.)?(weight|bias)|(model\.)?(fc|_fc|head|head\.fc|last_linear)\.(weight|bias)"
@@ -38,9 +33,10 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
 
     A whole network may be a published checkpoint, an average, or have `module.` prefixes. A
     classifier of other identities is not loaded: the feature does not depend on it. If a network
-    has copies of a backbone's stages, each gets the tensors. Raises OptionError if the file belongs
-    to another network: a tensor of the backbone has another shape, most are missing or, with
-    strict, anything is missing that the feature depends on.
+    has copies of a backbone's stages, each gets the tensors. The log warns of tensors of the
+    backbone that the file lacks. Raises OptionError if the file belongs to another network: a
+    tensor of the backbone has another shape, most are missing, the file has others of their shapes
+    or, with strict, anything is missing that the feature depends on.
     """
     path = weight_file(as_path(path, "path"))
     tensors = _renamed(read_state_dict(path), network)
@@ -58,7 +54,33 @@ def load_weights(network: Network, path: str | Path, strict: bool = False) -> Lo
             "the network that the options describe: check {backbone} and the options beside it "
             "({PCB}, {linear_num}, …), or the run's opts.yaml."
         )
+    _check_missing(report, network, tensors, path)
     return report
+
+
+def _check_missing(
+    report: LoadReport, network: Network, tensors: dict[str, Tensor], path: Path
+) -> None:
+    """Warn of tensors of the backbone that a file lacks.
+
+    Raises OptionError if it has as many of the same shapes that the network does not know: they are
+    the missing ones under other names.
+    """
+    own = {**network.model.state_dict(), **network.state_dict()}
+    beside = {name for name in network.state_dict() if not name.startswith("model.")}
+    lost = [name for name in {*report.missing} - beside if not CLASSIFIER.fullmatch(name)]
+    if not lost:
+        return
+    said = (
+        f"{path}: {len(lost)} tensors of the backbone are missing ({', '.join(sorted(lost)[:3])})"
+    )
+    others = [name for name in report.unknown if tensors[name].ndim]
+    if Counter(own[name].shape for name in lost) <= Counter(tensors[name].shape for name in others):
+        raise OptionError(
+            f"{said}, and the file has as many of their shapes under other names "
+            f"({', '.join(others[:3])}). Rename them as the network's are."
+        )
+    log.warning("%s, and keep their initial values.", said)
 
 
 def _renamed(tensors: dict[str, Tensor], network: Network) -> dict[str, Tensor]:
@@ -70,6 +92,7 @@ def _renamed(tensors: dict[str, Tensor], network: Network) -> dict[str, Tensor]:
     tensors = without_container(tensors, lambda names: len(own & network.renamed(names).keys()))
     tensors = network.renamed(tensors)
     network.backbone.adopt(network.model, tensors)
+    tensors = network.backbone.converted(network.model, tensors)
     if network.num_classes is not None or not any(name.startswith("model.") for name in tensors):
         return tensors
     layers = network.state_dict()
@@ -136,14 +159,16 @@ def _named_as(entry: Backbone, own: set[str], tensors: dict[str, Tensor]) -> dic
 def without_container(
     state_dict: dict[str, Tensor], fitting: Callable[[dict[str, Tensor]], int]
 ) -> dict[str, Tensor]:
-    """Remove the prefix that another program gives its backbone (`encoder_q.`, `backbone.`, …).
+    """Remove the prefix that another program gives its backbone (`encoder_q.`, `model.model.`, …).
 
-    fitting: fitting(state_dict) → how many of its names the network has; the prefix whose removal
-    gives most goes. Tensors without the prefix, such as heads and momentum encoders, keep their
-    names.
+    fitting: fitting(state_dict) → how many of its names the network has; of the prefixes that a
+    quarter of the names have, the one whose removal gives most goes. Tensors without it, such as
+    heads and momentum encoders, keep their names.
     """
-    found = [prefix for prefix in CONTAINERS if any(name.startswith(prefix) for name in state_dict)]
+    prefixes = Counter(name[: dot.end()] for name in state_dict for dot in re.finditer(r"\.", name))
     readings = [
-        {name.removeprefix(prefix): value for name, value in state_dict.items()} for prefix in found
+        {name.removeprefix(prefix): value for name, value in state_dict.items()}
+        for prefix, count in prefixes.items()
+        if 4 * count >= len(state_dict)
     ]
     return max([state_dict, *readings], key=fitting)

@@ -78,6 +78,21 @@ FORMS = {
         lambda b: under("module._orig_mod.", {**b, "extra": torch.ones(1)}),
         "extra",
     ),
+    **{
+        begin: (lambda b, begin=begin: under(begin, {**b, "extra": torch.ones(1)}), "extra")
+        for begin in ("model.backbone.", "net.", "feature_extractor.", "_fsdp_wrapped_module.")
+    },
+    "activation checkpoints": (
+        lambda b: {
+            **{n.replace(".conv", "._checkpoint_wrapped_module.conv"): v for n, v in b.items()},
+            "extra": torch.ones(1),
+        },
+        "extra",
+    ),
+    "an average beside the weights": (
+        lambda b: {"model": other(b), "model_ema": {**b, "extra": torch.ones(1)}},
+        "extra",
+    ),
     "parallel, then compiled": (
         lambda b: under("_orig_mod.module.", {**b, "extra": torch.ones(1)}),
         "extra",
@@ -105,6 +120,66 @@ def test_a_backbone_that_another_program_pretrained_is_loaded_whole(
     assert all(
         torch.equal(value, loaded[name]) for name, value in trained.model.state_dict().items()
     )
+
+
+@pytest.mark.parametrize("begin", ["model.model.", "model._orig_mod.", "model.module."])
+def test_a_network_in_the_file_of_a_trainer_is_loaded_whole(begin, tmp_path):
+    trained, file = create_model("test_resnet", weights="none"), tmp_path / "x.ckpt"
+    torch.save({"state_dict": under(begin, trained.model.state_dict()), "epoch": 3}, file)
+    report = load_weights(create_model("test_resnet", weights="none"), file, strict=True)
+    assert not report.missing
+    assert not report.unknown
+
+
+def of_meta(state):
+    """Return the names of Meta's DINOv3, in which timm calls other layers otherwise."""
+    names = {n: re.sub(r"gamma_([12])$", r"ls\1.gamma", n) for n in state}
+    return {names[n].replace("reg_token", "storage_tokens"): v for n, v in state.items()} | {
+        "mask_token": torch.zeros(1, 192), "rope_embed.periods": torch.ones(16),
+    }  # fmt: skip
+
+
+def of_deit(state):
+    return {"model": {re.sub(r"ls([12])\.gamma$", r"gamma_\1", n): v for n, v in state.items()}}
+
+
+AUTHORS = {
+    "deit3_small_patch16_224": of_deit,
+    "eva02_tiny_patch14_224": lambda state: {
+        "module." + n.replace("fc1_g", "w1").replace("fc1_x", "w2").replace("fc2", "w3"): v
+        for n, v in state.items()
+    },
+    "vit_small_patch16_dinov3": of_meta,
+}
+
+
+@pytest.mark.parametrize("name", AUTHORS)
+def test_a_transformer_of_its_authors_is_loaded_whole(name, tmp_path, caplog):
+    size = (112, 56) if "14" in name else (128, 64)
+    trained = create_model(name, weights="none", size=size)
+    with torch.no_grad():
+        for weight in trained.parameters():
+            weight.normal_(std=0.1)
+    torch.save(AUTHORS[name](trained.model.state_dict()), tmp_path / "authors.pth")
+    fresh = create_model(name, weights=str(tmp_path / "authors.pth"), size=size)
+    images = torch.randn(2, 3, *size)
+    with torch.inference_mode():
+        assert torch.equal(fresh.eval().embed(images), trained.eval().embed(images))
+    assert "WARNING" not in {record.levelname for record in caplog.records}
+
+
+def test_layers_under_other_names_are_refused_and_missing_ones_are_said(tmp_path, caplog):
+    trained = create_model("test_resnet", weights="none").model.state_dict()
+    lost = [name for name in trained if "layer1" in name and name.endswith("weight")]
+    assert lost
+    torch.save({n: v for n, v in trained.items() if n not in lost}, tmp_path / "part.pth")
+    create_model("test_resnet", 3, weights=str(tmp_path / "part.pth"))
+    said = f"{len(lost)} tensors of the backbone are missing ({sorted(lost)[0]}"
+    assert said in caplog.text
+    renamed = {n.replace("layer1", "stage1") if n in lost else n: v for n, v in trained.items()}
+    torch.save(renamed, tmp_path / "other.pth")
+    with pytest.raises(UserError, match=r"(?s)the file has as many of their shapes.*stage1"):
+        create_model("test_resnet", 3, weights=str(tmp_path / "other.pth"))
 
 
 def test_a_container_of_which_little_fits_is_refused(tmp_path):
