@@ -76,15 +76,36 @@ def available_cores() -> int:
 def prepare_training(device: torch.device, tf32: bool) -> None:
     """Choose how this process trains on a device. tf32: see --no_tf32.
 
-    On a GPU, convolutions are repeatable.
+    On a CPU it keeps freed memory, see keep_memory. On a GPU, convolutions are repeatable.
     """
-    import torch
-
     if device.type == "cpu":
         keep_memory()
+    choose_backends(device, tf32)
+
+
+def choose_backends(device: torch.device, tf32: bool) -> None:
+    """Choose the precision of a GPU, and repeatable convolutions, as prepare_training does."""
+    import torch
+
     if device.type == "cuda":  # on tensor cores, with ten bits of mantissa instead of 23
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
         torch.backends.cudnn.deterministic = True  # the same command gives the same weights
+
+
+@contextmanager
+def process_as_it_was() -> Iterator[None]:
+    """Give the process back its threads and the settings of choose_backends after a with block."""
+    import torch
+
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    threads = torch.get_num_threads()
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic = before
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
 
 
 def keep_memory() -> None:

@@ -152,6 +152,13 @@ def test_a_training_on_a_gpu_is_repeatable_and_its_precision_the_users(tf32, mon
     monkeypatch.setattr(torch.backends, "cudnn", cudnn)
     device.prepare_training(torch.device("cuda"), tf32)
     assert (matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic) == (tf32, tf32, True)
+    before = vars(matmul).copy(), vars(cudnn).copy()
+    with device.process_as_it_was():
+        device.choose_backends(torch.device("cuda"), not tf32)
+        cudnn.deterministic = False
+        torch.set_num_threads((threads := torch.get_num_threads()) + 1)
+    assert (vars(matmul), vars(cudnn)) == before
+    assert torch.get_num_threads() == threads
 
 
 def test_only_processors_lack_types(monkeypatch):

@@ -18,7 +18,7 @@ from person_reid.data.images.bank import BatchSource
 from person_reid.data.samplers import MakeSampler
 from person_reid.data.torch_dataset import Dataset, decode_items
 from person_reid.deploy.embedder import Embedder
-from person_reid.device import prepare_training, seeded, usable_device
+from person_reid.device import choose_backends, process_as_it_was, seeded, usable_device
 from person_reid.errors import UserError
 from person_reid.fused.replacement import unfuse
 from person_reid.losses.plan import loss_plan
@@ -39,6 +39,7 @@ from person_reid.training.training_images import Batches, LoadedBatches, Trainin
 log = logging.getLogger(__name__)
 
 
+@process_as_it_was()
 def fit(
     network: Network,
     dataset: Dataset | data.Dataset[Any] | data.DataLoader[Any],
@@ -56,7 +57,8 @@ def fit(
         its mode.
     dataset: from read_dataset; or any torch Dataset of (image, identity, camera), whose images are
         decoded once and augmented as the options say; or a DataLoader of (images, identities,
-        cameras), whose normalised images (B, 3, H, W) and classes are taken as they are.
+        cameras), whose normalised images (B, 3, H, W) and classes are taken as they are. An epoch
+        has as many batches as the loader says; a last batch of one image is left out.
     options: how to train; FitOptions() has the defaults of train.py.
     device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
     seed: the same seed on the same machine gives the same network, whatever else draws from
@@ -69,7 +71,8 @@ def fit(
         returns something true, the training ends.
 
     With options.wa, the network ends with the average of its weights. Ctrl-C ends the training
-    after the last finished step; the history then has the finished epochs.
+    after the last finished step; the history then has the finished epochs. The settings of the
+    process stay as they were; on a CPU, device.keep_memory makes it faster.
 
     >>> network = create_model("osnet_x0_25", dataset.num_classes, size=(128, 64))
     >>> history = fit(network, dataset, FitOptions(total_epoch=20, triplet=True, lr=0.05))
@@ -85,7 +88,7 @@ def fit(
     options = _settled(options or FitOptions(), teacher)
     _check(network, options)
     place = usable_device(device)
-    prepare_training(place, tf32=not options.no_tf32)
+    choose_backends(place, tf32=not options.no_tf32)
 
     images = _images(network, dataset, options, place, seed, sampler, teacher)
     with as_it_was(network):

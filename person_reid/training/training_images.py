@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from person_reid.config import FitOptions
 from person_reid.data.images.augment import Augment, normalise, scale
@@ -90,7 +90,9 @@ class LoadedBatches(Batches):
     """The batches that a DataLoader of (images, identities, …) makes, as they are.
 
     images: float (B, 3, H, W), normalised as the network wants them. identities: (B,), the classes,
-    from 0. What the loader draws, it draws from its own generator or from torch's.
+    from 0. What the loader draws, it draws from its own generator or from torch's. A last batch of
+    one is left out, because batch norms learn nothing from it. Raises UserError for a loader that
+    does not know how many batches it has, or has none.
     """
 
     def __init__(
@@ -103,12 +105,27 @@ class LoadedBatches(Batches):
     ) -> None:
         super().__init__(options, device, seed=seed)
         self.loader, self.classes = loader, classes
+        streams = isinstance(loader.dataset, IterableDataset)
+        images: Any = loader.dataset if streams else loader.sampler
+        try:
+            self.steps = len(loader)
+            last = len(images) % loader.batch_size if loader.batch_size else 0
+        except TypeError as error:  # of a stream
+            raise UserError(
+                f"The loader does not know how many batches it has ({error}), which the learning "
+                "rate follows. Give its dataset a __len__."
+            ) from None
+        if last == 1 and loader.batch_size != 1 and not loader.drop_last:
+            log.warning("The last batch of the loader is a single image, and is left out.")
+            self.steps -= 1
+        if self.steps < 1:
+            raise UserError("The loader has no batch of two images or more to train on.")
 
     def __len__(self) -> int:
-        return len(self.loader)
+        return self.steps
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        for step, (images, identities, *_) in enumerate(self.loader):
+        for step, (images, identities, *_) in enumerate(islice(self.loader, self.steps)):
             targets = torch.as_tensor(identities)
             self._check(images, targets)
             if step >= first:
@@ -116,11 +133,11 @@ class LoadedBatches(Batches):
                 images, targets, places = (
                     it.to(self.device, non_blocking=True) for it in (images, targets, places)
                 )
-                images = images.contiguous(memory_format=torch.channels_last)
+                images = images.float().contiguous(memory_format=torch.channels_last)
                 yield Batch(images, targets, places, epoch, step, self.seed_of(epoch, step))
 
     def some(self) -> Tensor:
-        return next(iter(self.loader))[0]
+        return next(iter(self.loader))[0].float()
 
     def _check(self, images: Any, targets: Tensor) -> None:
         """Raise UserError for a batch that no network could learn from."""

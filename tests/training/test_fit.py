@@ -300,6 +300,48 @@ def test_splits_and_samplers_serve_a_loader_of_torch(dataset):
     assert first != second
 
 
+class Stream(torch.utils.data.IterableDataset):
+    """A stream of 17 images that says another number, or none."""
+
+    def __iter__(self):
+        return ((torch.randn(3, 32, 16), i % 4, 0) for i in range(17))
+
+
+IMAGES = [(torch.zeros(3, 32, 16).double() + i / 17, i % 4, 0) for i in range(17)]
+SAID = type("Said", (Stream,), {"__len__": lambda self: 8})
+# The arguments of a loader of torch, and how many steps fit makes, or what it says.
+LOADERS = {
+    "a last batch of one": ((IMAGES, 8), 2),
+    "a last batch of two": ((IMAGES, 5), 4),
+    "a stream longer than it says": ((SAID(), 4), 2),
+    "a stream without a length": ((Stream(), 4), "Give its dataset a __len__"),
+    "no images": ((IMAGES[:0], 8), "no batch of two images"),
+    "a single image": ((IMAGES[:1], 8), "no batch of two images"),
+}
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_a_loader_of_torch_trains_or_is_refused_in_words(kind, caplog):
+    arguments, expected = LOADERS[kind]
+    loader = torch.utils.data.DataLoader(*arguments)
+    network = reid.create_model("resnet18", num_classes=4, size=(32, 16))
+    options = reid.FitOptions(total_epoch=1, lr=1e-4)
+    if isinstance(expected, str):
+        with pytest.raises(reid.UserError, match=expected):
+            reid.fit(network, loader, options, device="cpu")
+        return
+    steps = []
+
+    def schedule(update, options):
+        steps.append(update)
+        return 1.0
+
+    reid.fit(network, loader, options, device="cpu", schedule=schedule)
+    assert max(update.step for update in steps) == expected
+    assert {update.steps_per_epoch for update in steps} == {expected}
+    assert ("single image, and is left out" in caplog.text) == (kind == "a last batch of one")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -354,7 +396,7 @@ def test_the_precision_of_a_gpu_is_the_one_asked_for(no_tf32, dataset, monkeypat
     def prepare(place, tf32):
         raise Prepared(tf32)
 
-    monkeypatch.setattr("person_reid.training.fit.prepare_training", prepare)
+    monkeypatch.setattr("person_reid.training.fit.choose_backends", prepare)
     with pytest.raises(Prepared) as told:
         reid.fit(created(dataset), dataset, reid.FitOptions(no_tf32=no_tf32), device="cpu")
     assert told.value.args == (not no_tf32,)
