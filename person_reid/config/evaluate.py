@@ -71,7 +71,9 @@ class RankingOptions(PluginOptions, title="ranking"):
     lower_is_nearer: bool = option(
         False, "the numbers of --scores are distances", needs={"scores": ANY}
     )
-    single_shot: bool = option(False, "CUHK03's protocol: one random image per identity")
+    single_shot: bool = option(
+        False, "CUHK03's protocol, and with --clothes PRCC's: one random image per identity"
+    )
     gap: int | None = option(
         None,
         "instead: find people again this many frames later, as Roboflow's reid measures it",
@@ -120,10 +122,8 @@ class EvaluateConfig(RankingOptions, EvaluationOptions):
         other = "euclidean" if self.distance == "cosine" else self.distance
         if self.single_shot and (self.save_per_query or self.distance != "cosine"):
             return f"{{single_shot}} does not work with {{save_per_query}} or {{distance}} {other}."
-        if self.single_shot and (self.clothes or self.gap):
-            return "{single_shot} does not work with {clothes} or {gap}."
-        if self.single_shot and self.by:
-            return "{single_shot} does not work with {by}."
+        if self.single_shot and (self.by or self.gap):
+            return "{single_shot} does not work with {by} or {gap}."
         if self.scores and (given := self.not_default(("distance", "single_shot", "multi_query"))):
             return f"{listed(given)} would be ignored: {{scores}} are of the queries' features."
         if self.gap and (given := self.not_default(OF_GALLERY)):

@@ -381,7 +381,9 @@ _DATA_SETS = {
         ),
         published={TRAIN: (150, 22898, 3), QUERY: (71, None, 2), GALLERY: (71, None, 1)},
         note="train_all is train and val, which show the same people. Camera A is the gallery; "
-        "the queries are of B, in the same clothes, and of C, in others. " + CLOTHES_HINT,
+        "the queries are of B, in the same clothes, and of C, in others. "
+        + CLOTHES_HINT
+        + " Its authors draw one gallery image of each person: add --single_shot.",
     ),
     "veri": DataSet(
         name="VeRi-776",

@@ -50,12 +50,19 @@ def int8(content: bytes, images: torch.Tensor | None = None) -> bytes:
     content: a float32 file, images → features.
     images: on which the ranges of the activations are measured, in the form that the file expects.
         The log then says the mean cosine between the features and the float32 ones of images that
-        were held out. Without images, the file itself measures each batch, which is slow.
+        were held out. Without images, the file itself measures each batch, which is slow, and a
+        feature depends a little on the other images of its batch.
     """
     import onnx
 
     import_runtime("onnxruntime")
     from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    if images is None:
+        log.warning(
+            "int8 without --calibrate: the file measures its activations in each batch, so that a "
+            "feature depends a little on the other images of its batch."
+        )
 
     model = onnx.load_from_string(content)
     about = {entry.key: entry.value for entry in model.metadata_props}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,22 +74,22 @@ def by_protocol(
     device: an accelerator, or None for NumPy. world: the processes that share the queries.
     """
     ranked = ranking_options(config)
-    if ranked.single_shot:
-        yield "", evaluate_single_shot(query, gallery, config.ap, config.ignore_cameras)
-        return
     if ranked.gap:
         how = (ranked.gap, ranked.query_stride, ranked.distance, device)
         yield "re-associated ", evaluate_reassociation(query, gallery, *how)
         return
-    if scores is None:
-        scores = scores_by(config, query, gallery, device)
-    ranking = (query, gallery, config.ap, scores, config.ignore_cameras, world)
-    found = evaluate(*ranking)
-    yield ("general " if config.clothes else ""), _by_distance(found, ranked)
+    usual: dict[str, Any] = {"ap": config.ap, "ignore_cameras": config.ignore_cameras}
+    if ranked.single_shot:
+        measure = partial(evaluate_single_shot, query, gallery, **usual)
+    else:
+        if scores is None:
+            scores = scores_by(config, query, gallery, device)
+        measure = partial(evaluate, query, gallery, scores=scores, world=world, **usual)
+    yield ("general " if config.clothes else ""), _by_distance(measure(), ranked)
     if config.clothes:
         asked, among = (clothes_of(names_in(each.paths), each.labels) for each in (query, gallery))
         for name, same in (("clothes-changing ", False), ("same-clothes ", True)):
-            found = evaluate(*ranking, clothes=(asked, among), same_clothes=same)
+            found = measure(clothes=(asked, among), same_clothes=same)
             yield name, _by_distance(found, ranked)
 
 

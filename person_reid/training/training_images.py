@@ -16,7 +16,13 @@ from person_reid.config import FitOptions
 from person_reid.data.images.augment import Augment, normalise, scale
 from person_reid.data.images.bank import BatchSource, fingerprint, load_bank
 from person_reid.data.layout import Split, join_splits, read_split
-from person_reid.data.samplers import SAMPLERS, BatchSampler, MakeSampler, expected_pairs
+from person_reid.data.samplers import (
+    SAMPLERS,
+    BatchSampler,
+    MakeSampler,
+    PKSampler,
+    expected_pairs,
+)
 from person_reid.data.summary import remark_twins
 from person_reid.distributed import World
 from person_reid.errors import UserError
@@ -24,6 +30,7 @@ from person_reid.losses.plan import pair_losses
 from person_reid.text import counted
 
 FEW_PAIRS = 0.25  # same-identity pairs per image of a batch; PK's 4 instances give 1.5
+LONG_EPOCH = 1.5  # times the images; more is said
 log = logging.getLogger(__name__)
 Splits = Sequence[tuple[Path, Split]]
 """(folder, images) of each data set."""
@@ -191,7 +198,18 @@ class TrainingImages(Batches):
         if not make and self.options.sampler == "shuffle":
             self._warn_of_few_pairs()
         make = make or SAMPLERS.named(self.options.sampler)
-        return make(self.split, self.options, self.seed, self.world.rank, self.world.size)
+        sampler = make(self.split, self.options, self.seed, self.world.rank, self.world.size)
+        shown = len(sampler) * self.options.batchsize * self.world.size
+        pairs = isinstance(sampler, PKSampler) and self.world.leads
+        if pairs and shown > LONG_EPOCH * len(self.split):
+            log.warning(
+                "An epoch shows %d images, %.1f times as many as there are: the identity with most "
+                "images, %d, is in each batch once. Take some of these away, or --sampler shuffle.",
+                shown,
+                shown / len(self.split),
+                np.bincount(self.split.targets).max(),
+            )
+        return sampler
 
     def _warn_of_few_pairs(self) -> None:
         """Log a hint if shuffled batches hold hardly any pairs that the losses learn from."""

@@ -23,8 +23,7 @@ def test_a_gallery_of_one_image_each_leaves_no_choice():
     assert len(found.average_precision) == 3 * len(query)
 
 
-def test_the_mean_over_trials_is_the_expectation():
-    query, gallery = two_cameras()
+def expected_rank_1(query, gallery):
     cosine = (query.features @ gallery.features.T).reshape(12, 12, 3)  # query, person, image
     expected = np.zeros(12)
     for i in range(12):
@@ -32,10 +31,37 @@ def test_the_mean_over_trials_is_the_expectation():
         for score in cosine[i, i]:
             others = [np.mean(cosine[i, j] < score) for j in range(12) if j != i]
             expected[i] += np.prod(others) / 3
+    return expected.mean()
+
+
+def test_the_mean_over_trials_is_the_expectation():
+    query, gallery = two_cameras()
     found = evaluate_single_shot(query, gallery, trials=800)
-    assert found.rank(1) == pytest.approx(expected.mean(), abs=0.02)
+    assert found.rank(1) == pytest.approx(expected_rank_1(query, gallery), abs=0.02)
     assert found.gallery_size == 12
     assert found.num_matches.tolist() == [1] * 12 * 800
+
+
+def test_queries_in_other_clothes_are_those_of_prcc(caplog):
+    """Camera 1 sees the clothes of the gallery, camera 3 others; one image of each is drawn."""
+    (same, gallery), (other, _) = two_cameras(), two_cameras(seed=1)
+    other.cameras[:] = 3
+    query = image_set(
+        np.concatenate([same.features, other.features]),
+        np.concatenate([same.labels, other.labels]),
+        np.concatenate([same.cameras, other.cameras]),
+    )
+    clothes = np.repeat([1, 2], 12), np.ones(len(gallery), int)
+    for queries, same_clothes, words in ((same, True, "the same"), (other, False, "other")):
+        found = evaluate_single_shot(
+            query, gallery, trials=800, clothes=clothes, same_clothes=same_clothes
+        )
+        assert found.num_matches.tolist() == [1] * 12 * 800
+        assert found.rank(1) == pytest.approx(expected_rank_1(queries, gallery), abs=0.02)
+        assert found.protocol == f"matches in {words} clothes, single gallery shot"
+        assert f"9600 of 19200 queries of all draws have no match in {words} clothes" in caplog.text
+    with pytest.raises(UserError, match="no query has a match in other clothes"):
+        evaluate_single_shot(same, gallery, clothes=(clothes[0][:12], clothes[1]))
 
 
 def test_the_same_seed_draws_the_same_galleries():

@@ -537,7 +537,7 @@ def test_a_gap_asks_who_is_found_again(script, video, capsys):
         (["--gap", "7"], "--gap 7: none of 9 images of people has the person"),
         (["--gap", "25", "--ap", "step"], "--ap would be ignored: --gap ranks the people of one"),
         (["--gap", "25", "--clothes"], "--clothes would be ignored: --gap ranks"),
-        (["--single_shot", "--clothes"], "--single_shot does not work with --clothes or --gap"),
+        (["--single_shot", "--gap", "5"], "--single_shot does not work with --by or --gap"),
         (["--query_stride", "60"], "--query_stride"),
     ],
 )

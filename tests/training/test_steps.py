@@ -59,6 +59,16 @@ def test_the_pairs_of_a_batch_are_those_of_all_processes(caplog):
     assert "A shuffled batch of 16 images holds 1.9 pairs" in caplog.text
 
 
+@pytest.mark.parametrize(("images_of_one", "said"), [(12, False), (40, True)])
+def test_an_epoch_much_longer_than_the_images_is_said(images_of_one, said, caplog):
+    targets = np.repeat(np.arange(9), [images_of_one, *[4] * 8])
+    images = sampled(made_split(targets), "--sampler", "pk", "--batchsize", "16")
+    shown = 16 * len(images.sampler)
+    assert (shown > 1.5 * len(targets)) == said
+    told = f"An epoch shows {shown} images, {shown / len(targets):.1f} times as many as there are"
+    assert (told in caplog.text) == said
+
+
 @pytest.mark.parametrize("flags", [[], ["--sampler", "pk"]])
 def test_any_process_names_the_images_of_all_in_a_step(flags):
     split = made_split(np.arange(64) // 4)
