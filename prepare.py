@@ -72,11 +72,12 @@ def main(argv: list[str] | None = None) -> None:
     data_set = with_flags(data_set, config.reading)
     done = reid.lay_out(data_set, download, save_dir, limits_of_bits(config.bits))
     counts = ", ".join(f"{number:,} {what}" for what, number in done.items())
+    command = next_command(save_dir)
     say(
         f"{data_set.name}: {download} -> {save_dir}",
         counts,
         *describe_layout(data_set, save_dir),
-        f"Next: {next_command(save_dir)}",
+        *([f"Next: {command}"] if command else []),
     )
 
 

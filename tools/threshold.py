@@ -54,7 +54,7 @@ from person_reid.gallery.indexed_tracks import indexed_tracks
 from person_reid.gallery.linked_tracks import measured_on_tracks, times_between
 from person_reid.gallery.score_histograms import person_similarities, track_similarities
 from person_reid.gallery.track_pieces import split_indexed
-from person_reid.retrieval.bound import Bound, bounded_threshold
+from person_reid.retrieval.bound import Bound, bounded_threshold, people_of
 from person_reid.retrieval.results import FEATURE_FLAGS, NETWORK, read_notes
 from person_reid.retrieval.thresholds import (
     FALSE_POSITIVE_RATES,
@@ -190,7 +190,7 @@ def bounds(
     """Print the bound, for pairs also for each two cameras; return what the file says about it."""
     size = 1  # pairs
     if config.gallery_size is not None:
-        size = config.gallery_size or int((gallery.labels > 0).sum())
+        size = config.gallery_size or len(people_of(query, gallery)[1])
     asked = config.false_match_rate or 0.0, config.confidence
     found = bounded_threshold(query, gallery, *asked, size, config.ignore_cameras)
     print(found)
@@ -225,6 +225,8 @@ def of_cameras(
         asked, there = (
             each.select(np.flatnonzero(np.isin(each.cameras, pair))) for each in (query, gallery)
         )
+        if not len(asked) or not len(there):
+            continue
         try:
             bound: Bound | str = bounded_threshold(asked, there, rate, confidence)
         except reid.UserError as error:

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 from person_reid.config.option import OptionError, listed
 from person_reid.data.datasets import DATA_SETS, DataSet
 from person_reid.data.images.image_files import PREPARED_RECORD, is_image
-from person_reid.data.layout import found_in, next_command
+from person_reid.data.layout import found_in, next_command, not_a_folder
 from person_reid.data.readers import TRAIN
 from person_reid.errors import UserError, first_line
 from person_reid.files import real, shipped
@@ -111,7 +111,7 @@ def find_data_set(
             raise UserError(_not_found(wanted))
         return found[0]
     if not Path(data_dir).is_dir():
-        raise OptionError("{data_dir}: no such folder.", data_dir=data_dir)
+        raise OptionError(f"{{data_dir}}: {not_a_folder(Path(data_dir))}.", data_dir=data_dir)
     if not fitting:
         raise UserError(_wrong_folder(Path(data_dir), wanted))
     if not found:

@@ -227,9 +227,14 @@ def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
 
 
 def next_command(data_dir: str | Path) -> str:
-    """Return the next command to run on a layout: train, or test if it holds no training images."""
+    """Return the next command to run on a layout: train, or test if it holds no training images.
+
+    It is empty for half a test.
+    """
     if (Path(data_dir) / "train_all").is_dir():
         return f"{as_command('train.py')} --data_dir {quoted(data_dir)}"
+    if len({"query", "gallery"} & {path.name for path in Path(data_dir).iterdir()}) == 1:
+        return ""
     return f"{as_command('test.py')} --name NAME --test_dir {quoted(data_dir)}"
 
 
@@ -289,12 +294,18 @@ def read_unlabelled(folder: str | Path) -> list[Path]:
     paths = list_images(folder)
     if paths:
         return paths
-    problem = f"no images in it (found {found_in(folder)})" if folder.is_dir() else "no such folder"
+    found = folder.is_dir() and f"no images in it (found {found_in(folder)})"
+    problem = found or not_a_folder(folder)
     raise OptionError(
         f"{folder}: {problem}. Expected images at any depth, such as those of DG-Market. "
         f"Nothing is downloaded automatically: get its 128,307 images from {DG_MARKET}, "
         "unpack them, and pass their folder as {DG_dir}."
     )
+
+
+def not_a_folder(path: Path) -> str:
+    """Return why a path is not a folder: it is not there, or a file, perhaps an archive."""
+    return "a file; unpack an archive and name its folder" if path.is_file() else "no such folder"
 
 
 def found_in(folder: str | Path, most: int = 8) -> str:
@@ -325,7 +336,7 @@ def _check_layout(data_dir: Path, folder: Path) -> None:
     """
     if not data_dir.is_dir():
         raise UserError(
-            f"{data_dir}: no such folder. "
+            f"{data_dir}: {not_a_folder(data_dir)}. "
             f"{as_command('prepare.py')} lays out a data set and prints its folder."
         )
     if (data_dir / "bounding_box_train").is_dir() or (data_dir / "bounding_box_test").is_dir():

@@ -32,6 +32,17 @@ def open_hdf5(*files: Path) -> Any:
         ) from error
 
 
+def read_hdf5(file: Path, names: list[str]) -> dict[str, Any]:
+    """Return variables of a file of version 7.3: matrices, and cells of texts as lists."""
+    with open_hdf5(file) as content:  # in which matrices are transposed
+        found = {name: content[name][()].T for name in names if name in content}
+        for name, values in found.items():
+            if values.dtype == object:  # references to the cells
+                letters = (content[cell][()].ravel() for cell in values.ravel())
+                found[name] = ["".join(map(chr, each)) for each in letters]
+    return found
+
+
 def read_integers(file: Path, name: str) -> npt.NDArray[np.int64]:
     """Return a matrix of whole numbers. Raises UserError if the file or the matrix is missing."""
     if not file.exists():
@@ -40,9 +51,8 @@ def read_integers(file: Path, name: str) -> npt.NDArray[np.int64]:
     try:
         try:
             values = scipy.io.loadmat(file, variable_names=[name])[name]
-        except NotImplementedError:  # version 7.3, in which matrices are transposed
-            with open_hdf5(file) as content:
-                values = content[name][()].T
+        except NotImplementedError:  # version 7.3
+            values = read_hdf5(file, [name])[name]
         return np.asarray(values).astype(np.int64)
     except UserError:
         raise

@@ -87,11 +87,12 @@ def bounded_threshold(
     """Return the lowest threshold whose false-match rate is at most `rate`, with this confidence.
 
     gallery_size: 1 bounds the rate of pairs of images, N the rate of searches among N images of
-    strangers. Junk and distractors (labels -1 and 0) are left out: they are nobody in particular.
+    strangers. Junk and distractors are left out, see people_of: they are nobody in particular.
     ignore_cameras: also count pairs from one camera. Raises UserError for too few people; the
     message says how many are needed.
     """
-    size = min(gallery_size, max(1, int((gallery.labels > 0).sum())))
+    query, gallery = people_of(query, gallery)
+    size = min(gallery_size, max(1, len(gallery)))
     counts, images = false_matches(query, gallery, size, ignore_cameras)
     # A larger gallery is several of this size: its rate is at most the sum of theirs.
     asked = rate * images / gallery_size
@@ -107,6 +108,16 @@ def bounded_threshold(
     return Bound(
         step / THRESHOLD_STEPS, rate, confidence, len(counts), gallery_size, ignore_cameras
     )
+
+
+def people_of(query: FeatureSet, gallery: FeatureSet) -> tuple[FeatureSet, FeatureSet]:
+    """Return two sets without junk (label -1) and distractors (0).
+
+    Where a query has the label 0, as in results of other programs, it is a person.
+    """
+    nobody = [-1] if 0 in query.labels else [-1, 0]
+    kept = (each.select(np.flatnonzero(~np.isin(each.labels, nobody))) for each in (query, gallery))
+    return next(kept), next(kept)
 
 
 def lowest_step(counts: Integers, rate: float, confidence: float) -> tuple[int | None, float]:
@@ -137,7 +148,7 @@ def false_matches(
     A cell involves the person of its query and the person of the most similar image of its block. A
     similarity below 0 counts as 0, so the first column holds all cells of a person.
     """
-    query, gallery = (each.select(np.flatnonzero(each.labels > 0)) for each in (query, gallery))
+    query, gallery = people_of(query, gallery)
     # In the order of a folder, a block would show only a few people.
     drawn = np.random.default_rng(0).permutation(len(gallery))
     gallery = gallery.select(drawn[: len(gallery) // size * size])

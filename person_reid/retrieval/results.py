@@ -27,6 +27,7 @@ import numpy.typing as npt
 import scipy.io
 
 from person_reid.arrays import as_float32, as_path, check_features, check_lengths, whole_numbers
+from person_reid.data.matlab import read_hdf5
 from person_reid.errors import UserError
 from person_reid.files import TENSORS, atomic_write, regular_file, with_ending
 from person_reid.retrieval.similarity import check_dimensions
@@ -261,7 +262,9 @@ def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSe
     sets = []
     for name in names:
         text = values.get(f"{name}_path")
-        lines = None if text is None else [str(line).rstrip(" ") for line in np.ravel(text)]
+        # A cell of MATLAB is an array.
+        cells = None if text is None else map(np.ravel, np.ravel(text))
+        lines = cells and ["".join(map(str, cell)).rstrip(" ") for cell in cells]
         try:
             images = FeatureSet(
                 values[f"{name}_f"], values[f"{name}_label"], values[f"{name}_cam"], lines
@@ -290,7 +293,10 @@ def _read(path: Path, names: list[str]) -> dict[str, Any]:
         if start == ZIP:
             with np.load(path) as arrays:
                 return {name: arrays[name] for name in names if name in arrays}
-        return dict(scipy.io.loadmat(path, variable_names=names))
+        try:
+            return dict(scipy.io.loadmat(path, variable_names=names))
+        except NotImplementedError:  # MATLAB's version 7.3
+            return read_hdf5(path, names)
     except Exception as error:  # the readers may raise any exception for a damaged file
         raise UserError(
             f"{path}: damaged, or not a file of test.py ({error}). Extract the features again."

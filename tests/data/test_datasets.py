@@ -8,6 +8,8 @@ import pytest
 
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import data_set_named, find_data_set
+from person_reid.data.layout import read_split, read_unlabelled
+from person_reid.data.own.unlabelled import read_people
 from person_reid.data.prepare import lay_out
 from person_reid.errors import UserError
 from tests.data.conftest import write_image
@@ -81,6 +83,13 @@ def test_wrong_folder_says_what_was_found(download, tmp_path):
         find_data_set(tmp_path / "out")
     with pytest.raises(UserError, match="Did you mean 'market'"):
         find_data_set(download, "markt")
+
+
+def test_an_archive_is_to_be_unpacked(tmp_path):
+    (tmp_path / "market.zip").touch()
+    for read in (find_data_set, read_people, read_unlabelled, lambda file: read_split(file, "val")):
+        with pytest.raises(UserError, match=r"market\.zip: .*a file; unpack an archive and name"):
+            read(tmp_path / "market.zip")
 
 
 def test_a_layout_is_not_a_data_set_that_has_its_folders(download, tmp_path, monkeypatch):

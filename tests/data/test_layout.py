@@ -1,8 +1,9 @@
 """The layout against torchvision's ImageFolder and the names of published data sets."""
 
-from pathlib import Path
+from pathlib import shutil
 
 import numpy as np
+import Path
 import pytest
 from torchvision.datasets import ImageFolder
 
@@ -220,6 +221,8 @@ def test_a_layout_to_test_on_has_nothing_to_train_on(tmp_path):
     (tmp_path / "gallery").rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="gallery: no such folder"):
         check_test_sets([tmp_path])
+    shutil.rmtree(tmp_path / "query")
+    assert next_command(tmp_path) == ""
 
 
 @pytest.mark.parametrize("content", ["nothing", "flat", "no images"])

@@ -221,6 +221,18 @@ def test_one_camera_is_too_few_and_equal_scores_are_bounded():
         bounded_threshold(query, gallery, 0.1, 0.95, ignore_cameras=True)
 
 
+def test_identity_0_is_a_person_where_a_query_has_it():
+    """Results of other programs count people from 0; distractors are never queries."""
+    from_one = people(60)
+    from_zero = [
+        image_set(each.features, np.where(each.labels > 0, each.labels - 1, -1), each.cameras)
+        for each in from_one
+    ]
+    expected, found = (bounded_threshold(*each, 0.05, 0.9) for each in (from_one, from_zero))
+    assert found == expected
+    assert found.people == 60
+
+
 def test_a_larger_gallery_than_tested_takes_a_higher_threshold():
     query, gallery = people(200)
     found = [bounded_threshold(query, gallery, 0.3, 0.9, size) for size in (1, 20, 400, 800)]

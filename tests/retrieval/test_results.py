@@ -1,6 +1,7 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -132,6 +133,33 @@ def test_the_published_file_is_read(fixtures):
     assert query.features.shape == (60, 24)
     assert gallery.features.shape == (520, 24)
     assert query.paths is None
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_a_file_of_matlab_is_read_with_its_cells(version, tmp_path):
+    names = ["0001_c1_a.jpg", "0002_c2_ü.jpg", "0003_c3_c.jpg"]
+    features, labels, cameras = np.eye(3), [[1, 2, 3]], [[1, 2, 3]]
+    content: dict = {}
+    for name in ("query", "gallery"):
+        content |= {f"{name}_f": features * 2, f"{name}_label": labels, f"{name}_cam": cameras}
+    if version == "5":
+        cells = np.array(names, object)[:, None]
+        scipy.io.savemat(tmp_path / "r.mat", content | {"query_path": cells, "gallery_path": cells})
+    else:
+        with h5py.File(tmp_path / "r.mat", "w", userblock_size=512) as file:
+            for name, value in content.items():
+                file[name] = np.transpose(value).astype(float)
+            for i, text in enumerate(names):
+                file[f"#refs#/{i}"] = np.array([[ord(letter)] for letter in text], np.uint16)
+            cells = np.array([[file[f"#refs#/{i}"].ref for i in range(3)]], h5py.ref_dtype)
+            file["query_path"] = file["gallery_path"] = cells
+        header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
+        with (tmp_path / "r.mat").open("r+b") as file:
+            file.write(header)
+    query, gallery = load_result(tmp_path / "r.mat", paths=True)
+    assert query.paths == gallery.paths == names
+    assert query.labels.tolist() == gallery.cameras.tolist() == [1, 2, 3]
+    np.testing.assert_allclose(gallery.features, features * 2)
 
 
 def test_missing_file_says_what_makes_it(tmp_path):

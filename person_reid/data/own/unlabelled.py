@@ -8,7 +8,7 @@ import numpy as np
 
 from person_reid.config.option import OptionError
 from person_reid.data.images.decoding import decodable
-from person_reid.data.layout import Split, found_in, list_images, parse_names, some_of
+from person_reid.data.layout import Split, found_in, list_images, not_a_folder, parse_names, some_of
 from person_reid.data.readers import compiled, search_path
 from person_reid.errors import UserError
 from person_reid.files import content_of
@@ -49,7 +49,7 @@ def read_people(
     if skip_unreadable:
         paths = decodable(paths)
     if len(paths) < 2:
-        found = f"{len(paths)} image(s) in it" if folder.is_dir() else "no such folder"
+        found = f"{len(paths)} image(s) in it" if folder.is_dir() else not_a_folder(folder)
         listing = f" (found {found_in(folder)})" if folder.is_dir() else ""
         raise UserError(
             f"{folder}: {found}{listing}. Expected the images of some dozens of people, "
