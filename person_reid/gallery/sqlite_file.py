@@ -91,6 +91,13 @@ class SqliteFile:
                 as_it_is = isinstance(error, sqlite3.OperationalError) and not self.new
                 if not as_it_is or os.access(self.path.parent, os.W_OK):
                     raise
+                log_file = self._log_files()[0]
+                if log_file.exists() and log_file.stat().st_size:
+                    raise UserError(
+                        f"{log_file}: holds changes that {self.path.name} does not have yet, and "
+                        "nothing can be written here. Copy both to where it can, and open the "
+                        "index there once."
+                    ) from None
                 database = self._prepared(f"{self._place.as_uri()}?immutable=1")
         return database
 

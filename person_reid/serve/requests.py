@@ -10,7 +10,7 @@ from starlette.datastructures import QueryParams, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from person_reid.data.images.image_files import Limits, decode_image
+from person_reid.data.images.image_files import Limits, decode_image, why_unread
 from person_reid.errors import UserError, first_line
 from person_reid.serve.problems import Problem
 from person_reid.text import UNSEEN, did_you_mean, parse_json
@@ -131,9 +131,7 @@ def decoded(contents: Sequence[bytes], limits: Limits | None = None) -> list[Ima
         try:
             images.append(decode_image(io.BytesIO(content), limits))
         except Exception as error:  # Pillow's readers fail in many ways
-            unknown = isinstance(error, Image.UnidentifiedImageError)
-            reason = "not an image of a known format" if unknown else first_line(error)
-            wrong.append(f"image {number}: {reason}")
+            wrong.append(f"image {number}: {why_unread(error, content)}")
     if wrong:
         raise Problem(422, "; ".join(wrong))
     return images

@@ -1,6 +1,7 @@
 """The log that a killed process leaves beside an index, and files that are put in its place."""
 
 import shutil
+import sqlite3
 
 import numpy as np
 import pytest
@@ -52,6 +53,32 @@ def test_what_a_killed_process_wrote_is_in_the_log(path, tmp_path):
     assert images(killed(path, tmp_path / "anew")) == [*PATHS, "/new.jpg"]
     assert images(path) == [*PATHS, "/new.jpg"]  # beside the one that is open
     index.close()
+
+
+class ReadOnly(sqlite3.Connection):
+    """A connection to a file on a medium that cannot be written: the first command fails."""
+
+    def execute(self, command, *values):
+        if command.startswith("SELECT 1"):
+            raise sqlite3.OperationalError("unable to open database file")
+        return super().execute(command, *values)
+
+
+def test_where_nothing_can_be_written_a_log_is_not_passed_over(path, tmp_path, monkeypatch):
+    connect = sqlite3.connect
+
+    def connected(place, uri=False, **options):
+        return connect(place, uri=uri, factory=sqlite3.Connection if uri else ReadOnly, **options)
+
+    index = SearchIndex(path)
+    index.add(PATHS[2:3], FEATURES[:1])
+    left = killed(path, tmp_path / "killed")
+    index.close()
+    monkeypatch.setattr(sqlite3, "connect", connected)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert images(path) == PATHS[:3]  # it was closed, and is whole
+    with pytest.raises(UserError, match=r"a\.index-wal: holds changes that a\.index does not"):
+        SearchIndex(left)
 
 
 def test_a_log_partly_written_into_its_file_belongs_to_it(path, tmp_path):

@@ -5,6 +5,7 @@ import json
 import re
 import struct
 import zlib
+from functools import partial
 from typing import Any
 from urllib.request import urlopen
 
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from person_reid.data.images.decoding import decode
+from person_reid.data.images.image_files import load_image
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.serve.access import read_tokens
@@ -199,6 +202,20 @@ HOSTILE = {
     "twice": (400, {"params": [("camera", "1"), ("camera", "2")], **sent(RED)}),
     "long": (400, {"params": {"camera": "x" * 501}, **sent(RED)}),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\0\0\0\x20ftypheic\0\0\0\0mif1heicmiaf", "HEIC is not read. Convert it to JPEG"),
+        (SVG, "not an image of a known format"),
+    ],
+)
+def test_why_an_image_is_not_read_is_said_in_words(content, said, client, tmp_path):
+    assert client.post("/v1/images", **sent(content)).json()["detail"] == f"image 1: {said}"
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(UserError, match=f"a.jpg: {said}"):
+        [*decode([tmp_path / "a.jpg"], partial(load_image, height=8, width=8))]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

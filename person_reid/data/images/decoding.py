@@ -12,11 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from PIL import UnidentifiedImageError
-
-from person_reid.data.images.image_files import Pixels, load_image
+from person_reid.data.images.image_files import Pixels, load_image, why_unread
 from person_reid.data.layout import some_of
-from person_reid.errors import UserError, first_line
+from person_reid.errors import UserError
 
 log = logging.getLogger(__name__)
 AHEAD = 512  # images decoded ahead of use, at most; they are held in memory
@@ -89,9 +87,7 @@ def _attempt(load: Load, source: Any) -> Pixels | str:
     """Return load(source), or why that fails."""
     try:
         return load(source)
-    except UnidentifiedImageError:
-        return f"{source}: not an image"
     except UserError as error:  # which names it
         return str(error)
     except Exception as error:  # decoders fail in many ways, and every failure means the same here
-        return f"{source}: {getattr(error, 'strerror', None) or first_line(error)}"
+        return f"{source}: {why_unread(error, source)}"

@@ -12,8 +12,9 @@ from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from person_reid.errors import first_line
 from person_reid.files import content_of, regular_file
 from person_reid.text import parse_json
 
@@ -25,10 +26,11 @@ IMAGE_FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"), "GIF": (".gif",),
 }  # fmt: skip
 SUFFIXES = frozenset(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
+HEIC = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")  # in its header
 NOT_READ = frozenset((".heic", ".heif"))  # of phones; Pillow needs a package for them
 # In pixels. Larger images are decoded one at a time, and such JPEGs at a fraction of their size.
 LARGE = 4_000_000
-MOST_DECODED_PIXELS = 50_000_000  # pixels that are decoded at all: 150 MB
+MOST_DECODED_PIXELS = 8192 * 6144  # that are decoded at all: the "50 megapixels" of phones, 150 MB
 
 Pixels = npt.NDArray[np.uint8]
 Limits = tuple[float, float]  # the lowest and the highest value
@@ -116,6 +118,20 @@ def _check_size(image: Image.Image) -> None:
             f"{image.width}×{image.height} pixels, "
             f"more than {MOST_DECODED_PIXELS // 10**6} million: reduce it"
         )
+
+
+def why_unread(error: Exception, source: object) -> str:
+    """Return in words why an image cannot be decoded. source: its path or content."""
+    if isinstance(error, Image.DecompressionBombError):
+        most = MOST_DECODED_PIXELS // 10**6
+        return f"more than {most} million pixels, as in a decompression bomb: reduce it"
+    if not isinstance(error, UnidentifiedImageError):
+        return getattr(error, "strerror", None) or first_line(error)
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            source = file.read(12)
+    heic = isinstance(source, bytes) and source[4:8] == b"ftyp" and source[8:12] in HEIC
+    return "HEIC is not read. Convert it to JPEG" if heic else "not an image of a known format"
 
 
 @contextmanager
