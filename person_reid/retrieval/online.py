@@ -127,10 +127,11 @@ class OnlineLinks:
             self.last = max(self.last, found.person)
         return found.person
 
-    def relink(self) -> Changes:
+    def relink(self, asked: Collection[Hashable] = ()) -> Changes:
         """Link all tracks anew, and return those that have another person than before.
 
-        Tracks whose person nobody has asked for stay without one.
+        Tracks whose person nobody has asked for, now or before, stay without one. The person before
+        is 0 for those of `asked`.
         """
         rows = [*self.tracks.values()]
         if not rows:
@@ -155,7 +156,7 @@ class OnlineLinks:
         numbers = assigned(votes)
         changes: Changes = {}
         for (key, row), label in zip(self.tracks.items(), labels, strict=True):
-            if not row.person or row.known:
+            if row.known or not (row.person or key in asked):
                 continue
             if label not in numbers:
                 self.last += 1

@@ -12,6 +12,7 @@ a person (retrieval/online.py). As more is seen, all tracks are linked again, an
 person is then another one is said to be corrected.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,8 +34,8 @@ from person_reid.video.tracker import Tracker
 FIRST_GAP = 0.5  # seconds from one image of a track to the next, at least
 GAP_SHARE = 0.25  # the gap as a share of the age of a track: it grows
 IMAGES_TO_SAY = 3  # after which a track that goes on is linked; one that ends is linked anyway
-RELINK_SECONDS = 60  # from one linking of all tracks to the next
-RELINK_TRACKS = 20  # that are new, after which all are linked before that
+RELINK_SECONDS = 60  # from one linking of all tracks to the next, if any are new
+RELINK_SHARE = 0.05  # of the tracks, which are new, after which all are linked before that
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class LivePeople:
         found = [self._answer(name, place, np.inf, *none) for name, place in self._cameras.items()]
         self._cameras.clear()
         if found:
-            found[-1].said.extend(self._corrections())
+            found[-1].said.extend(self._linked_again(np.inf))
         return found
 
     def people(self) -> list[OnlinePerson]:
@@ -223,8 +224,6 @@ class LivePeople:
             each.images, each.best = each.images + 1, None
             each.due = place.time + max(FIRST_GAP, GAP_SHARE * (place.time - each.first))
         said = self._said(camera, place, ended)
-        if place.time - self._linked >= RELINK_SECONDS or self._new >= RELINK_TRACKS:
-            said += self._corrections(place.time)
         images = [
             TrackImage(number, *best[1:], feature, each.person)
             for (number, each, best), feature in zip(due, features, strict=True)
@@ -247,27 +246,30 @@ class LivePeople:
         )
 
     def _said(self, camera: str, place: _Camera, ended: list[int]) -> list[Said]:
-        """Say whom the tracks show that have enough images, or end."""
-        said = []
+        """Say whom the tracks show that have enough images, or end, and what that corrects."""
+        asked = []
         for number, each in place.running.items():
             if each.images:
                 self.links.seen((camera, number), each.last)
             enough = each.images >= IMAGES_TO_SAY or (number in ended and each.images > 0)
             if enough and not each.person:
-                each.person = self.links.person((camera, number))
-                said.append(Said(camera, number, each.person, each.first))
-                self._new += 1
-        return said
+                asked.append((camera, number))
+        self._new += len(asked)
+        late = self._new and place.time - self._linked >= RELINK_SECONDS
+        if late or self._new > RELINK_SHARE * len(self.links.tracks):
+            return self._linked_again(place.time, asked)
+        return [self._say(key, 0, self.links.person(key)) for key in asked]
 
-    def _corrections(self, now: float = np.inf) -> list[Said]:
-        """Link all tracks again, and say whose person is another one than before."""
+    def _linked_again(self, now: float, asked: Sequence[tuple[str, int]] = ()) -> list[Said]:
+        """Link all tracks again, and say who is another person than before, or was asked for."""
         if not self._new:
             return []
         self._linked, self._new = now, 0
-        said = []
-        for key, (before, person) in self.links.relink().items():
-            camera, number = key
-            said.append(Said(camera, number, person, self.links.tracks[key].start, before))
-            if camera in self._cameras and (each := self._cameras[camera].running.get(number)):
-                each.person = person
-        return said
+        changes = self.links.relink(asked)
+        return [self._say(key, before, person) for key, (before, person) in changes.items()]
+
+    def _say(self, key: tuple[str, int], before: int, person: int) -> Said:
+        camera, number = key
+        if camera in self._cameras and (each := self._cameras[camera].running.get(number)):
+            each.person = person
+        return Said(camera, number, person, self.links.tracks[key].start, before or None)

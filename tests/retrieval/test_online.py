@@ -63,6 +63,22 @@ def test_all_tracks_are_linked_again_as_if_at_once(camera_norm):
     assert groups(said) == groups(at_once.labels.tolist())
 
 
+def test_tracks_that_are_asked_for_get_people_when_all_are_linked():
+    cameras, starts, ends, features, _ = made_up(8, 60)
+    links = OnlineLinks(threshold=0.5)
+    for i, camera in enumerate(cameras):
+        links.add(i, camera, starts[i], ends[i], features[i])
+    assert not links.relink()
+    found = links.relink(range(50))
+    assert {before for before, _ in found.values()} == {0}
+    assert [*found] == [*range(50)]
+    people = {person for _, person in found.values()}
+    assert people == {*range(1, len(people) + 1)}  # no number is lost
+    assert links.person(55) in people
+    at_once = link_tracks(features, cameras, starts, ends, 0.5).labels.tolist()
+    assert groups([person for _, person in found.values()]) == groups(at_once[:50])
+
+
 def test_further_images_change_the_mean_of_a_track():
     links = OnlineLinks(threshold=0.8)
     for key, (first, second) in enumerate([([1, 0], [1, 0]), ([0, 1], [1, 0])]):

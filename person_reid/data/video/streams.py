@@ -37,6 +37,7 @@ from person_reid.text import counted, printable
 
 MOST_WAITING = 4  # frames of a camera
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds before a stream is opened again
+REMARK_SECONDS = 60.0  # from one remark on dropped frames to the next, at least
 LONGEST_SILENCE = 10.0  # seconds without data, after which a stream is broken
 MOST_AHEAD = 2.0  # seconds between the clock of a stream and this machine's
 LEAST_STEP = 1e-3  # seconds between two frames of a camera
@@ -93,6 +94,7 @@ class _Camera:
     last: float = 0.0  # seconds since 1970, of the newest frame
     frames: int = 0
     dropped: int = 0
+    remarked: float = 0.0  # seconds since 1970, of the last remark on dropped frames
     opened: int = 0
     ended: bool = False
 
@@ -211,7 +213,21 @@ class Streams:
             if len(camera.waiting) > self._most:
                 camera.waiting.popleft()
                 camera.dropped += 1
+                self._remark(camera)
             self._changed.notify_all()
+
+    def _remark(self, camera: _Camera) -> None:
+        """Say now and then how many frames are dropped."""
+        camera.remarked = camera.remarked or camera.last
+        if camera.last - camera.remarked >= REMARK_SECONDS:
+            camera.remarked = camera.last
+            log.warning(
+                "camera %s: %s of %s were dropped so far, since this machine is too slow for them. "
+                "Look at fewer: --every",
+                camera.name,
+                f"{camera.dropped:,}",
+                counted(camera.frames, "frame"),
+            )
 
     def _paced(self, camera: _Camera, live: bool) -> Iterator[tuple[Frame, float]]:
         """Yield frames and their times by this machine's clock; a file's frames when they are due.

@@ -59,13 +59,13 @@ def test_a_file_is_played_in_real_time(tmp_path):
     assert streams.report("hall") == "12 frames, 0 of them dropped, opened 1 time"
 
 
-def test_frames_that_wait_too_long_are_dropped_and_counted():
+def test_frames_that_wait_too_long_are_dropped_and_counted(caplog):
     taken, filled = threading.Event(), threading.Event()
 
     def read(address, every):
         yield frame(0), 0.0
         taken.wait(10)
-        yield from ((frame(number), number / 100) for number in range(1, 21))
+        yield from ((frame(number), 6.0 * number) for number in range(1, 21))
         filled.set()
 
     clock = Clock()
@@ -77,6 +77,9 @@ def test_frames_that_wait_too_long_are_dropped_and_counted():
         filled.wait(10)
         assert numbers(coming) == [18, 19, 20]
     assert streams.report("a") == "21 frames, 17 of them dropped, opened 1 time"
+    assert [text.split(",")[0] for text in caplog.messages] == [
+        "camera a: 11 of 15 frames were dropped so far"
+    ]
 
 
 def test_a_stream_that_breaks_is_opened_again_after_longer_and_longer(caplog):
