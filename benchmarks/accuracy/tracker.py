@@ -1,15 +1,18 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure the tracker on boxes with truth, beside Roboflow's ByteTrack where it is installed.
+"""Measure the tracker on boxes with truth, beside those of Roboflow's trackers, if installed.
 
     python benchmarks/accuracy/tracker.py --walks data/walks
     python benchmarks/accuracy/tracker.py --truth TUD-Campus/gt.txt --boxes TUD-Campus/det.txt \\
       --fps 25
+    python benchmarks/accuracy/tracker.py --truth truth/till.txt --video till.mp4 \\
+      --detector yolox_nano.onnx --every 2
 
 prepare.py --synthetic --walks draws walks; the boxes are then the true ones as a detector might see
 them: 5 % are missed, and more of the people who are hidden; their sides are off by 3 % of their
 size; hidden people have low scores; a false box appears in every fifth frame. --truth and --boxes
-are files of MOTChallenge. --from NETWORK adds rows of walks with appearance. Prints a table in
-Markdown. MOTA needs motmetrics, and Roboflow's rows need `pip install trackers`.
+are files of MOTChallenge; --video takes the boxes that a detector finds there. --from NETWORK adds
+rows of walks with appearance. Prints a table in Markdown. MOTA needs motmetrics, and Roboflow's
+rows need `pip install trackers`.
 """
 
 import csv
@@ -36,6 +39,7 @@ from person_reid.video.tracker import Tracker, overlaps
 HEADER = ["boxes", "tracker", "MOTA", "IDF1", "HOTA", "identities"]
 FRAME, TRACK = 0, 1  # columns of MOTChallenge
 SCORE, VISIBLE = 6, 8
+ROBOFLOW = ("ByteTrack", "BoTSORT", "OCSORT")
 
 
 def main(argv=None):
@@ -44,6 +48,9 @@ def main(argv=None):
     parser.add_argument("--walks", type=Path, help="folder of prepare.py --synthetic --walks")
     parser.add_argument("--truth", type=Path, help="true tracks, in place of --walks")
     parser.add_argument("--boxes", type=Path, help="a detector's boxes of the same frames")
+    parser.add_argument("--video", type=Path, help="video of the true tracks, in place of --boxes")
+    parser.add_argument("--detector", default="yolox_nano", help="name or file, for --video")
+    parser.add_argument("--detector_tiles", type=int, default=0, help="for --video")
     parser.add_argument("--fps", type=float, default=25, help="their frame rate")
     parser.add_argument(
         "--every", type=positive(int), default=1, help="frames from one to the next"
@@ -51,12 +58,14 @@ def main(argv=None):
     parser.add_argument("--from", dest="source", help="run, network or exported file, for --walks")
     parser.add_argument("--weights", type=Path, help="weight file of a network")
     options = parser.parse_args(argv)
-    if bool(options.walks) == bool(options.truth) or bool(options.truth) != bool(options.boxes):
-        raise UserError("Give --walks FOLDER, or --truth FILE with --boxes FILE.")
+    given = bool(options.boxes) + bool(options.video)
+    if bool(options.walks) == bool(options.truth) or bool(options.truth) != given:
+        raise UserError("Give --walks FOLDER, or --truth FILE with --boxes FILE or --video FILE.")
     rows = []
     embed = options.source and reid.Embedder(options.source, weights=options.weights)
     for name, truth, boxes, fps in sequences(options):
-        trackers = {"this": tracked, "Roboflow": tracked_by_roboflow}
+        trackers = {"this": tracked}
+        trackers |= {name: partial(tracked_by_roboflow, name=name) for name in ROBOFLOW}
         if embed and options.walks:
             features = features_of_rows(embed, options.walks / name / "img1", boxes)
             trackers["this, with appearance"] = partial(tracked, features=features)
@@ -70,6 +79,10 @@ def main(argv=None):
 
 def sequences(options):
     """Yield name, true boxes, detected boxes and frame rate; a box is a row of MOTChallenge."""
+    if options.video:
+        boxes, fps = found_in(options)
+        yield options.video.stem, read_rows(options.truth), boxes, fps
+        return
     if options.truth:
         truth, boxes = read_rows(options.truth), read_rows(options.boxes)
         yield options.truth.parent.name, truth, boxes, options.fps
@@ -78,6 +91,21 @@ def sequences(options):
         for number, clock in enumerate(csv.DictReader(file)):
             truth = read_rows(options.walks / clock["camera"] / "gt" / "gt.txt")
             yield clock["camera"], truth, detected(truth, number), float(clock["fps"])
+
+
+def found_in(options):
+    """Return the boxes that a detector finds in the frames of a video, and its frame rate."""
+    names = "detector", "detector_tiles"
+    detector = reid.open_detector(
+        reid.DetectorOptions(**{name: getattr(options, name) for name in names}),
+        reid.select_device("-1"),
+    )
+    frames, found = open_frames(options.video), [np.zeros((0, 9))]
+    for number, frame in frames.read(frames.numbers[:: options.every]):
+        boxes, scores = detector(frame)
+        rest = np.ones((len(boxes), 2))
+        found.append(np.column_stack([np.tile([number, -1], (len(boxes), 1)), boxes, scores, rest]))
+    return np.concatenate(found), frames.fps
 
 
 def read_rows(file):
@@ -142,14 +170,15 @@ def tracked(boxes, fps, every, features=None):
     return every_row[every_row[:, TRACK] >= 0]
 
 
-def tracked_by_roboflow(boxes, fps, every):
-    """Return the same of Roboflow's ByteTrack with its own settings, or None without it."""
+def tracked_by_roboflow(boxes, fps, every, name):
+    """Return the same of one of Roboflow's trackers with its own settings, or None without it."""
     try:
         import supervision
-        from trackers import ByteTrackTracker
+        import trackers
     except ImportError:
         return None
-    tracker = ByteTrackTracker(frame_rate=fps)
+    settings = {"enable_cmc": False} if name == "BoTSORT" else {}
+    tracker = getattr(trackers, f"{name}Tracker")(frame_rate=fps / every, **settings)
     found = []
     for frame, rows in frames_of(boxes, every):
         seen = supervision.Detections(xyxy=rows[:, 2:6], confidence=rows[:, SCORE])
