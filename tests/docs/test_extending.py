@@ -196,7 +196,7 @@ def test_a_mistake_of_ones_own_part_names_the_part(plugin):
     load_plugin(str(vectors))
     loss = reid.create_loss("soft_margin")
     with pytest.raises(UserError, match=r"SoftMargin\.compute returned a loss of shape \(4,\)"):
-        loss(torch.rand(4, 8), [0, 0, 1, 1])
+        loss(torch.rand(4, 8), torch.tensor([0, 0, 1, 1]))
     grey = torch.nn.Conv2d(1, 8, 3)
     with pytest.raises(UserError, match=r"^Conv2d: a layer does not fit .* to have 1 channels"):
         reid.create_model(grey, size=(64, 32))
