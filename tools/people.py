@@ -59,16 +59,20 @@ from person_reid.gallery.indexed_tracks import indexed_tracks
 from person_reid.gallery.linked_tracks import begin_of, in_words, link_indexed, record_people
 from person_reid.gallery.live_gallery import Appeared, LiveGallery, open_live
 from person_reid.gallery.people_counts import lines_of_people
-from person_reid.gallery.people_folder import PEOPLE_MARK, check_track_names, write_people_folder
+from person_reid.gallery.people_folder import (
+    PEOPLE_MARK,
+    PICTURE,
+    VIDEOS_MARK,
+    check_track_names,
+    write_people_folder,
+)
 from person_reid.gallery.tracks_to_index import index_tracks
 from person_reid.show.lanes import draw_lanes
 from person_reid.text import counted
 from person_reid.video.detectors import CheckedDetector
 from person_reid.video.tracked_video import check_replaced, content_hash, track_video
 
-FOLDER_MARK = ".person-reid-videos"  # a file that only folders of this command hold
 LINKED_FOLDER = "result"
-PICTURE = "people.png"
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
 
     folder = Path(config.save)
     with only_writer(folder / ".lock", config.save):
-        write_text(folder / FOLDER_MARK, "")
+        write_text(folder / VIDEOS_MARK, "")
         with growing_gallery(config.gallery) as index:
             embedder = reid.open_network(index, config)  # and so is a network that is not there
             counts = [len(each.numbers[:: config.every]) for each in frames]
@@ -157,7 +161,7 @@ def check_places(config: VideosConfig, shots: list[Shot], live: bool) -> None:
     folder = Path(config.save)
     # a call that was killed at once leaves a lock, or half of the mark
     there = [path for path in folder.glob("*") if not path.name.startswith(".")]
-    if there and not (folder / FOLDER_MARK).exists():
+    if there and not (folder / VIDEOS_MARK).exists():
         raise reid.UserError(
             f"--save {folder}: holds something that this command did not write. "
             "Choose another folder."
@@ -247,7 +251,7 @@ def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
     detector = reid.open_detector(config, reid.select_device(config.gpu_ids))
     folder = Path(config.save)
     with only_writer(folder / ".lock", config.save):
-        write_text(folder / FOLDER_MARK, "")
+        write_text(folder / VIDEOS_MARK, "")
         with growing_gallery(config.gallery) as index:
             embed = partial(reid.open_network(index, config), description="")
             norm = len(shots) > 1 and not config.no_camera_norm

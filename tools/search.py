@@ -467,6 +467,12 @@ def forget(config: ForgetConfig) -> None:
         print_lines(nobody_has(index, which))
         if config.image:
             print_lines([f"No such image: {real(config.image)}"])
+        return
+    from person_reid.gallery.people_folder import renew_people  # matplotlib loads slowly
+
+    renewed, left = renew_people(index)
+    print_lines([f"Without them now: {path}" for path in renewed])
+    print_lines([f"May still show them, and stays: {path}" for path in left])
 
 
 def info(config: InfoConfig) -> None:

@@ -7,7 +7,7 @@ record_people(index, linked)                          # their names, in the inde
 
 import logging
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from itertools import combinations
@@ -73,7 +73,7 @@ class LinkedTracks:
     pictures show them, with numbers that people keep. shown: (track, place) of each image of the
     page; places after the tracks are of nobody. identities: all in the index, whose numbers no new
     person gets. nobody: further tracks, which are not of people, as somebody has said. measured:
-    the threshold, if these tracks themselves gave it.
+    the threshold, if these tracks themselves gave it. options: by which they were linked.
     """
 
     tracks: list[IndexedTrack]
@@ -82,8 +82,9 @@ class LinkedTracks:
     stays: list[Stay]
     shown: list[tuple[int, int]]
     identities: set[str]
-    nobody: list[tuple[IndexedTrack, Stay]] = field(default_factory=list)
-    measured: TrackThreshold | None = None
+    nobody: list[tuple[IndexedTrack, Stay]]
+    measured: TrackThreshold | None
+    options: LinkOptions
 
     @cached_property
     def names(self) -> dict[int, str]:
@@ -164,7 +165,7 @@ def link_indexed(
     stays, shown = _describe(every_track, numbers, found, said, recognized, travel)
     nobodies = [*zip(nobody, stays[len(tracks) :], strict=True)]
     stays = stays[: len(tracks)]
-    return LinkedTracks(tracks, found, said, stays, shown, identities, nobodies, measured)
+    return LinkedTracks(tracks, found, said, stays, shown, identities, nobodies, measured, options)
 
 
 def _with_photographs(

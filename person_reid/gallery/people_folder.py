@@ -2,8 +2,11 @@
 
 check_track_names("people", tracks, index)                  # before anything is computed
 write_people_folder("people", linked, index)
+renew_people(index)                                         # after some were forgotten
 """
 
+import json
+import shutil
 from collections import defaultdict
 from collections.abc import Collection
 from functools import partial
@@ -12,15 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
+from person_reid.config.across import LinkOptions
 from person_reid.errors import UserError
-from person_reid.files import is_file_name, whole_folder, write_csv
+from person_reid.files import check_folder, is_file_name, whole_folder, write_csv, write_json
 from person_reid.gallery.gallery import Gallery
-from person_reid.gallery.indexed_tracks import IndexedTrack
-from person_reid.gallery.linked_tracks import LinkedTracks
-from person_reid.gallery.metadata import FACT_NAMES, listed_path
+from person_reid.gallery.indexed_tracks import IndexedTrack, indexed_tracks
+from person_reid.gallery.linked_tracks import LinkedTracks, begin_of, link_indexed
+from person_reid.gallery.metadata import FACT_NAMES, Filter, listed_path
 from person_reid.gallery.people_counts import PeopleCount, count_people
 from person_reid.gallery.people_videos import write_people_videos
-from person_reid.gallery.track_records import TrackRecord
+from person_reid.gallery.track_records import TrackRecord, recorded_tracks
 from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.stays import Stay
 from person_reid.retrieval.thresholds import DIGITS
@@ -28,9 +32,13 @@ from person_reid.show.explorer import write_explorer
 from person_reid.show.explorer_images import JUNK_NAME, ExplorerImages
 from person_reid.show.explorer_page import MOST_PAGE_BYTES, one_file_size
 from person_reid.show.explorer_tracks import describe_stays
+from person_reid.show.lanes import draw_lanes
 from person_reid.text import as_command
 
 PEOPLE_MARK = ".person-reid-people"  # a file that only these folders hold
+VIDEOS_MARK = ".person-reid-videos"  # a file that only the folders of tools/people.py hold
+PICTURE = "people.png"  # in those
+LINKING = "linking.json"  # which index was linked, and by which options
 CORRECTIONS = "corrections.csv"
 PEOPLE = "people"  # people.csv and people.html, or a folder
 COUNTS = "counts.csv"
@@ -78,10 +86,51 @@ def write_people_folder(
         _write_tracks(folder, linked)
         _write_people(folder / f"{PEOPLE}.csv", linked.tracks, linked.stays, linked.names)
         write_csv(folder / COUNTS, PeopleCount._fields, count_people(linked))
+        options = {name: getattr(linked.options, name) for name in LinkOptions.declared()}
+        write_json(folder / LINKING, options | {"index": Path(str(index.path)).name})
         if len(linked.shown) >= LEAST_ON_MAP:
             _write_page(folder, Path(str(index.path)).name, linked, linked.names)
         if videos is None or videos:
             write_people_videos(folder, linked, videos)
+
+
+def renew_people(index: Gallery) -> tuple[list[Path], list[Path]]:
+    """Write the people anew in the folders beside the file of an index, after some were forgotten.
+
+    Returns what was written, and what may still show somebody: folders that cannot be written
+    again, tracks, and parts that a killed call left.
+    """
+    if index.file is None:
+        return [], []
+    beside, renewed, left = index.file.parent, [], [*index.file.parent.glob(".*.partial")]
+    for folder in sorted(mark.parent for mark in beside.glob(f"*/{PEOPLE_MARK}")):
+        try:
+            made = json.loads((folder / LINKING).read_text("utf-8"))
+            if made["index"] == index.file.name:
+                renewed += _renewed(index, folder, LinkOptions(**made))
+        except (UserError, OSError, ValueError, TypeError):  # such as options of another version
+            left.append(folder)
+    if (beside / VIDEOS_MARK).exists():
+        left += [*beside.glob("tracks/*.txt"), *beside.glob("tracks/.*.partial")]
+    return renewed, sorted(left)
+
+
+def _renewed(index: Gallery, folder: Path, options: LinkOptions) -> list[Path]:
+    """Write a folder of people anew, and the picture of tools/people.py; delete both of nobody."""
+    beside = folder.parent / PICTURE
+    pictures = [beside] if beside.exists() and (folder.parent / VIDEOS_MARK).exists() else []
+    if recorded_tracks(index):
+        every, features = indexed_tracks(index, Filter(after=options.after, before=options.before))
+        linked = link_indexed(index, every[: len(features)], features, options)
+        write_people_folder(str(folder), linked, index)
+        for path in pictures:
+            draw_lanes(linked.stays, path, begin_of(linked.tracks), faces=linked.faces())
+    else:
+        check_folder(folder, PEOPLE_MARK)
+        shutil.rmtree(folder)
+        for path in pictures:
+            path.unlink()
+    return [folder, *pictures]
 
 
 def _write_tracks(folder: Path, linked: LinkedTracks) -> None:

@@ -275,6 +275,7 @@ async def forget_image(call: Call) -> Answer:
 async def _forget(call: Call, which: Filter, words: str) -> Answer:
     count = await call.service.galleries.write(lambda gallery: gallery.forget(which, words))
     call.service.record(call.who, "forget", by=words, images=count)
+    await call.service.forget_names()
     return {"images": count}
 
 

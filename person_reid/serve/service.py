@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
@@ -17,6 +17,7 @@ from person_reid.config.serve import ServiceLimits
 from person_reid.config.times import ago, stored
 from person_reid.data.images.image_files import Limits, Pixels, fit_image
 from person_reid.errors import UserError
+from person_reid.files import write_text
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.metadata import Filter
 from person_reid.retrieval.similarity import Features
@@ -112,12 +113,25 @@ class Service:
         with Path(self.audit).open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
 
+    async def forget_names(self) -> None:
+        """Take the names that the gallery does not know any more out of the audit file."""
+        file = Path(self.audit) if self.audit else None
+        if file is None or not file.exists():
+            return
+        before = file.read_text(encoding="utf-8")
+        known = {*await self.galleries.read(lambda gallery: gallery.values("identity"))}
+        tidied = "".join(_without_names(line, known) for line in before.splitlines(keepends=True))
+        if tidied != before:
+            since = file.read_text(encoding="utf-8")[len(before) :]
+            write_text(file, tidied + since)
+
     async def tidy(self) -> None:
         """Delete what was never acknowledged, and forget what is too old, once an hour."""
         while True:
             try:
                 await self.galleries.write(remove_unlisted)
                 await self._forget_old()
+                await self.forget_names()
             except (UserError, OSError, Problem) as error:
                 log.warning("Not tidied: %s", error)
             await asyncio.sleep(HOUR)
@@ -144,3 +158,16 @@ class Service:
 
     def _embed(self, pixels: list[Pixels]) -> Features:
         return self.embedder.features(np.stack(pixels), description="")
+
+
+def _without_names(line: str, known: Collection[str]) -> str:
+    """Return a line of the audit file without the names that are not known."""
+    names = {"identity", "to"}
+    try:
+        values: dict[str, Any] = json.loads(line)
+        forgotten = {key for key in names & {*values} if values[key] not in known}
+    except (AttributeError, TypeError, ValueError):  # cut short by a crash
+        return line
+    if not forgotten:
+        return line
+    return json.dumps(values | dict.fromkeys(forgotten), ensure_ascii=False) + "\n"

@@ -22,13 +22,14 @@ from benchmarks.support.walks import (
 from person_reid.config.detector import DETECTOR_NAMES
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.metadata import About
 from person_reid.show.style import MANY
 from person_reid.video import detectors
 from person_reid.video.detectors import DETECTORS, register_detector
 from person_reid.video.tracker import Tracker
 from tests.support.flags import SAVED
 from tests.support.weights import write_weights
-from tools import people
+from tools import people, search
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +225,35 @@ def test_what_was_corrected_is_kept_and_goes_with_a_folder_that_moves(place, fra
     ]
     run(*words, "--save", "market", "--corrections", "said.csv")  # which names the old folder
     assert people_in(Path("market")) == corrected
+
+
+def test_who_is_forgotten_leaves_the_page_the_picture_and_the_tables(place, frames_seen, capsys):
+    run("hall", "yard", "--save", "shop", "--threshold", "0.9")
+    index = SearchIndex("shop/people.index")
+    paths = [
+        path
+        for images, _ in index.entries()
+        for path, about in images
+        if (about.camera, about.track) == ("hall", "1")
+    ]
+    index.describe(dict.fromkeys(paths, About(identity="Anna")))
+    Path("shop/tracks/.hall-1.txt.0.partial").touch()
+    before = Path("shop/people.png").read_bytes()
+    capsys.readouterr()
+    search.main(["forget", "--identity", "Anna", "--index", "shop/people.index"])
+    assert {*people_in(Path("shop"))} == {("hall", 2), ("yard", 1), ("yard", 2)}
+    assert Path("shop/people.png").read_bytes() != before
+    names = [f"{path.parent.name}/{path.name}".encode() for path in paths]
+    for name, content in written(Path("shop")).items():
+        assert "tracks/" in name or not any(each in content for each in (b"Anna", *names))
+    said = capsys.readouterr().out
+    for words in ("now: .*result", "now: .*people.png", "stays: .*hall-", "stays: .*partial"):
+        assert re.search(words, said)
+
+    search.main(["forget", "--camera", "hall", "--index", "shop/people.index"])
+    search.main(["forget", "--camera", "yard", "--index", "shop/people.index"])
+    assert not Path("shop/result").exists()
+    assert not Path("shop/people.png").exists()
 
 
 def test_tracks_of_another_program_take_the_place_of_the_detector(place, frames_seen):

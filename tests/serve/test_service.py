@@ -106,6 +106,7 @@ def test_an_image_that_was_added_is_found_named_and_forgotten(client, tmp_path):
     assert add(client, RED, allow_forgotten="true")["id"] == anna["id"]
     audit = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     assert [line["action"] for line in audit] == ["add", "add", "rename", "forget", "forget"]
+    assert {line.get("identity") for line in audit} | {line.get("to") for line in audit} == {None}
 
 
 def test_what_was_acknowledged_is_in_the_index(client, tmp_path):
