@@ -28,14 +28,14 @@ from person_reid.data.images.image_files import (
     recorded_limits,
     seen_limits,
 )
+from person_reid.data.layout import JUNK_FOLDER
 from person_reid.data.own.words import Table, check_place, read_words, write_words
 from person_reid.data.readers import (
     GALLERY,
-    JUNK,
     MULTI_QUERY,
-    NOBODY,
     QUERY,
     TRAIN,
+    UNKNOWN_WORD,
     VAL,
     Picture,
     PicturesBySplit,
@@ -59,7 +59,7 @@ OWN_FILE = re.compile(rf"({'|'.join(PREPARED_SPLITS)})/[^/\\:]+/[^/\\:]+")
 NUMBER = re.compile(r"[0-9]{1,9}")
 # Labels that keep their number, whatever the others are.
 FIXED: Mapping[str, Mapping[str, int]] = {
-    "identity": {JUNK: -1, NOBODY: 0}, "camera": {"0": 0}, "track": {}, "clothes": {},
+    "identity": {JUNK_FOLDER: -1, UNKNOWN_WORD: 0}, "camera": {"0": 0}, "track": {}, "clothes": {},
 }  # fmt: skip
 SPLITS = (TRAIN, VAL, QUERY, GALLERY, MULTI_QUERY)  # that a reader may return
 LONGEST_FILE_NAME = 180  # bytes kept of a name; file systems allow 255
@@ -132,7 +132,7 @@ def read_splits(data_set: DataSet, data_dir: str | Path) -> PicturesBySplit:
             "%s: identity 0 is a person, so people are numbered from 1 here. If 0 means "
             "distractors, call them %s.",
             data_dir,
-            NOBODY,
+            UNKNOWN_WORD,
         )
     return people_only(splits, data_dir)
 
@@ -203,9 +203,9 @@ def file_names(splits: PicturesBySplit) -> dict[str, dict[str, Source]]:
 
     A name that already begins with its identity (four digits or more) and camera is kept; others
     get both as a prefix. So it is with t<track> and o<clothes>, which follow the camera if they are
-    known: 0002_c1t7o3_….jpg. Whatever is not a number is numbered in alphabetical order, NOBODY by
-    0 and JUNK by -1; if somebody is called 0, every other identity is raised by one. An image
-    without a camera gets a camera number of its own, the same in every split.
+    known: 0002_c1t7o3_….jpg. Whatever is not a number is numbered in alphabetical order. Junk is
+    -1, and who is unknown is 0; if somebody is called 0, every other identity is raised by one. An
+    image without a camera gets a camera number of its own, the same in every split.
     """
     pictures = pictures_of(splits)
     numbers = _numbers_of(pictures)

@@ -17,7 +17,7 @@ import numpy as np
 
 from person_reid.config.option import OptionError
 from person_reid.data.images.image_files import PREPARED_RECORD, is_image
-from person_reid.data.layout import some_of, walk
+from person_reid.data.layout import JUNK_FOLDER, some_of, walk
 from person_reid.errors import UserError
 from person_reid.files import text_of
 from person_reid.text import counted
@@ -29,9 +29,8 @@ GALLERY = "gallery"
 MULTI_QUERY = "multi-query"
 UNLABELLED = "unlabelled"  # of data sets without identities
 OPTIONAL = (MULTI_QUERY,)  # splits that a download may lack
-JUNK = "-1"  # the identity of a poorly cropped box, which is neither right nor wrong
-NOBODY = "unknown"  # the identity of distractors, who are wrong answers for everybody
-UNKNOWN = ("", "unknown", "nan")  # identities and cameras that are not known, in any case
+UNKNOWN_WORD = "unknown"  # the identity of distractors, who are wrong answers for everybody
+UNKNOWN_WORDS = ("", "unknown", "nan")  # identities and cameras that are not known, in any case
 
 
 class Archived(Protocol):
@@ -96,15 +95,15 @@ def pictures_changed(
 def meant(picture: Picture, zero_is_nobody: bool = False) -> Picture:
     """Return a picture with its identity and camera as every data set means them.
 
-    The identity -1 is JUNK. An identity that is empty, `unknown` or `nan` is NOBODY; so is 0 where
-    a data set numbers like Market-1501 (zero_is_nobody). Otherwise 0 is a person. A camera that is
+    The identity -1 is junk. One that is empty, `unknown` or `nan` is UNKNOWN_WORD; so is 0 where a
+    data set numbers like Market-1501 (zero_is_nobody). Otherwise 0 is a person. A camera that is
     empty, `unknown`, `nan` or -1 is None. Words are compared in Unicode's composed form (NFC), and
     without spaces around them.
     """
     who, camera = _word(picture.identity), _word(picture.camera or "")
-    if who.casefold() in UNKNOWN or (zero_is_nobody and re.fullmatch("0+", who)):
-        who = NOBODY
-    known = camera.casefold() not in (*UNKNOWN, "-1")
+    if who.casefold() in UNKNOWN_WORDS or (zero_is_nobody and re.fullmatch("0+", who)):
+        who = UNKNOWN_WORD
+    known = camera.casefold() not in (*UNKNOWN_WORDS, "-1")
     track, clothes = (label and _word(label) for label in (picture.track, picture.clothes))
     return replace(
         picture, identity=who, camera=camera if known else None, track=track, clothes=clothes
@@ -173,7 +172,7 @@ def with_distractors(
     splits = read(data_dir)
     for path in _images_of(data_dir, GALLERY, folders):
         camera = re.search(r"_c(\d+)", path.name)
-        splits[GALLERY].append(Picture(path, NOBODY, camera[1] if camera else None))
+        splits[GALLERY].append(Picture(path, UNKNOWN_WORD, camera[1] if camera else None))
     return splits
 
 
@@ -350,13 +349,13 @@ def all_there(splits: PicturesBySplit, data_dir: Path) -> PicturesBySplit:
 
 def is_nobody(identity: str) -> bool:
     """Return whether an identity, as meant() returns it, is junk or a distractor."""
-    return identity in (JUNK, NOBODY)
+    return identity in (JUNK_FOLDER, UNKNOWN_WORD)
 
 
 def described_nobody(pictures: Iterable[Picture]) -> str:
     """Return in words how many pictures are junk and distractors."""
     counts = Counter(picture.identity for picture in pictures)
-    meanings = {JUNK: "junk (-1)", NOBODY: "nobody who is known (distractors)"}
+    meanings = {JUNK_FOLDER: "junk (-1)", UNKNOWN_WORD: "nobody who is known (distractors)"}
     return " and ".join(
         f"{counted(counts[who], 'image')} of {meaning}"
         for who, meaning in meanings.items()

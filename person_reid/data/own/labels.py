@@ -9,8 +9,8 @@ from pathlib import Path
 from person_reid.data.images.image_files import SUFFIXES, is_readable
 from person_reid.data.layout import some_of
 from person_reid.data.readers import (
-    NOBODY,
     TRAIN,
+    UNKNOWN_WORD,
     VAL,
     Picture,
     PicturesBySplit,
@@ -39,7 +39,7 @@ def checked_pictures(splits: PicturesBySplit, source: str | Path) -> PicturesByS
     """
     splits = pictures_changed(splits, meant)
     pictures = pictures_of(splits)
-    if count := sum(picture.identity == NOBODY for picture in pictures):
+    if count := sum(picture.identity == UNKNOWN_WORD for picture in pictures):
         unknown = counted(count, "image")
         log.warning("%s: %s without a known identity, taken for distractors.", source, unknown)
     if without := sum(picture.camera is None for picture in pictures):
