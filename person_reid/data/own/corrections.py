@@ -22,9 +22,12 @@ from person_reid.data.readers import (
     GALLERY,
     MULTI_QUERY,
     QUERY,
+    TRAIN,
+    VAL,
     Picture,
     PicturesBySplit,
     by_name,
+    images_below,
     pictures_of,
 )
 from person_reid.errors import UserError
@@ -61,7 +64,7 @@ def corrected(corrections: str | Path) -> DataSet:
 def read_corrected(layout: Path, corrections: Path) -> PicturesBySplit:
     """Return the images of a layout with their identities corrected.
 
-    Junk stays only in the gallery.
+    Junk stays only in the gallery. The images of val stay there.
 
     A correction of all images of a person in a test folder, or of all by a camera, also holds in
     the other test folders, unless the list says something about an image. Raises UserError for a
@@ -94,6 +97,7 @@ def read_corrected(layout: Path, corrections: Path) -> PicturesBySplit:
     new = {line.path: line.new_identity for line in accepted}
     people, listed = _renamed(accepted, new, pictures), {line.path for line in lines}
     changed: PicturesBySplit = {split: [] for split in splits}
+    val = {path.name for path in images_below(layout / VAL)}
     for place, picture in pictures.items():
         folder, before = _folder(place), int(picture.identity)
         identity = new.get(place, before)
@@ -103,7 +107,8 @@ def read_corrected(layout: Path, corrections: Path) -> PicturesBySplit:
             changed[folder].append(
                 picture if identity == before else replace(picture, identity=str(identity))
             )
-    return changed
+    validated = [each for each in changed.get(TRAIN, ()) if each.source.name in val]
+    return {**changed, VAL: validated} if validated else changed
 
 
 def _renamed(

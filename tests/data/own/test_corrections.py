@@ -1,5 +1,6 @@
 """Corrections of labels: a layout with what a list accepts, beside one that stays as it is."""
 
+import os
 import shutil
 
 import pytest
@@ -59,6 +60,17 @@ def test_what_is_accepted_is_applied_beside_the_layout(layout, capsys):
     correct(layout, FIRST + "move,11,0.9,yes\n")  # another list, the same place
     assert "0011/0011_c1_0002_c1s1_000451_03.jpg" in names(out / "train_all")
     assert moved not in names(out / "train_all")
+
+
+def test_the_images_of_val_stay_there(layout):
+    people = [sorted(folder.iterdir()) for folder in (layout / "train_all").iterdir()]
+    *_, last = max(people, key=len)
+    place = last.relative_to(layout / "train_all")
+    assert not (layout / "val" / place).exists()
+    os.link(last, layout / "val" / place)
+    out = correct(layout, "train_all/0007/0007_c3s1_000451_03.JPG,7,junk,-1,0.9,yes\n")
+    assert place.as_posix() in names(out / "val")
+    assert place.as_posix() in names(out / "train_all")
 
 
 def test_the_layout_may_be_the_folder_one_is_in(layout, monkeypatch):
