@@ -21,7 +21,7 @@ from person_reid.gallery.decisions import decide
 from person_reid.gallery.forgotten import not_forgotten
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.identification import identify as identify_people
-from person_reid.gallery.metadata import About, Filter, Found, stored_facts
+from person_reid.gallery.metadata import NOT_A_PERSON, About, Filter, Found, stored_facts
 from person_reid.gallery.track_records import recorded_tracks
 from person_reid.retrieval.thresholds import judged
 from person_reid.serve.operation_calls import (
@@ -39,6 +39,7 @@ from person_reid.serve.operation_calls import (
 from person_reid.serve.problems import Problem
 from person_reid.serve.requests import client_text
 from person_reid.serve.track_operations import (
+    check_one_place,
     link_tracks,
     list_sightings,
     list_tracks,
@@ -139,7 +140,7 @@ async def show_picture(call: Call) -> Answer:
 async def list_people(call: Call) -> Answer:
     """Return whom the gallery knows."""
     names = await call.service.galleries.read(lambda gallery: gallery.values("identity"))
-    return {"people": names}
+    return {"people": [name for name in names if name != NOT_A_PERSON]}
 
 
 async def list_cameras(call: Call) -> Answer:
@@ -207,9 +208,10 @@ async def describe_image(call: Call) -> Answer:
 
 async def _describe(call: Call, which: Filter, about: About, **details: str) -> int:
     def describe(gallery: Gallery) -> int:
-        if about.identity:
-            check_new_name(gallery, about.identity)
         images = [image for some in gallery.images(which) for image in some]
+        if about.identity and about.identity != NOT_A_PERSON:
+            check_new_name(gallery, about.identity)
+            check_one_place(gallery, images, about.identity)
         if about.track is not None:
             check_track_files(gallery, images)
         paths = [path for path, _ in images]

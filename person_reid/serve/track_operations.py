@@ -10,10 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from person_reid.config.across import LinkOptions
 from person_reid.config.times import EPOCH, stored
 from person_reid.gallery.gallery import Gallery
-from person_reid.gallery.indexed_tracks import IndexedTrack, indexed_tracks
+from person_reid.gallery.indexed_tracks import (
+    IndexedTrack,
+    cameras_of,
+    cannot_be_one,
+    indexed_tracks,
+    spans,
+)
 from person_reid.gallery.linked_tracks import (
     LinkedTracks,
     in_words,
@@ -21,11 +29,14 @@ from person_reid.gallery.linked_tracks import (
     record_people,
     some_places,
 )
+from person_reid.gallery.metadata import About
 from person_reid.gallery.sightings import Sighting, sightings
 from person_reid.gallery.track_records import recorded_tracks
+from person_reid.retrieval.association import two_people
 from person_reid.retrieval.clusters import numbered_person
 from person_reid.serve.image_ids import ImageIds
 from person_reid.serve.operation_calls import Answer, Call, one_page
+from person_reid.serve.problems import Problem
 
 
 def some_ids(ids: ImageIds, paths: Sequence[Path]) -> list[str]:
@@ -89,6 +100,29 @@ def _track(ids: ImageIds, each: IndexedTrack) -> dict[str, Any]:
         began = EPOCH + timedelta(seconds=each.track.first)
         facts["time"] = stored(began, "milliseconds")
     return facts
+
+
+def check_one_place(gallery: Gallery, images: Sequence[tuple[Path, About]], name: str) -> None:
+    """Raise Problem if images of tracks would show a person at two places at once."""
+    sources = {record.source for record in recorded_tracks(gallery)}
+    new = {(about.source, about.track) for _, about in images if about.source in sources}
+    if not new:
+        return
+    every, features = indexed_tracks(gallery)
+    theirs = [
+        each
+        for each in every[: len(features)]
+        if (each.record.source, str(each.track.number)) in new
+        or any(about.identity == name for _, about in each.images)
+    ]
+    apart = cannot_be_one(theirs, two_people(cameras_of(theirs), *spans(theirs)))
+    for pair in np.argwhere(apart)[:1].tolist():
+        first, second = (f"{theirs[i].record.camera} {theirs[i].name}" for i in pair)
+        raise Problem(
+            409,
+            f"{first} and {second} are at two places at once, so both cannot be {name!r}. If one "
+            "of them is not a person, say so first.",
+        )
 
 
 # ----- people across cameras

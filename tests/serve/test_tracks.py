@@ -73,6 +73,25 @@ def test_people_that_are_recorded_are_those_that_the_command_records(client, tra
     assert again == known
 
 
+def test_nobody_is_at_two_places_and_what_is_not_a_person_is_in_no_people(client, tracks):
+    def name(track, identity):
+        which = {"source": "hall-1", "track": track}
+        return client.patch("/v1/images", params=which, json={"identity": identity})
+
+    assert name("1", "Anna").status_code == 200
+    refused = name("2", "Anna")
+    assert refused.status_code == 409
+    assert "hall track 1 and hall track 2 are at two places at once" in refused.json()["detail"]
+    assert name("2", "-1").status_code == 200
+    found = client.post("/v1/across", params={"threshold": THRESHOLD}).json()["tracks"]
+    assert ("hall-1", "2") not in {(each["source"], each["track"]) for each in found}
+    assert client.get("/v1/people").json() == {"people": ["Anna"]}
+    rows = linked_by_command(tracks)
+    assert {(e["source"], e["track"]): str(e["person"]) for e in found} == {
+        key: row["person"] for key, row in rows.items()
+    }
+
+
 def test_a_track_that_is_named_stays_apart_from_others(client, tracks):
     together = client.post("/v1/across", params={"threshold": THRESHOLD}).json()["tracks"]
     who = {(each["source"], each["track"]): each["person"] for each in together}

@@ -21,7 +21,7 @@ function tile(image, kind, lines, above = "", faint = false) {
 }
 
 const captionOf = ({ identity, camera, time }) =>
-  [identity ?? "not named", cameraWords(camera), time ? localTime(time).slice(5, 16) : ""].filter(Boolean);
+  [identity ?? "not named", cameraWords(camera), time ? localTime(time).slice(5, 19) : ""].filter(Boolean);
 
 function showImages(now) {
   const wall = byId("wall");

@@ -21,24 +21,25 @@ async function showTracks(now) {
     (!now.camera || tracks.some(({ camera }) => camera === now.camera)));
   const doubt = (tracks) => Math.min(...tracks.map(({ margin }) => margin ?? Infinity));
   people.sort((a, b) => doubt(a) - doubt(b));
-  fill(pane, people.length, (i) => linkedRow(people[i]), 8);
+  const timed = linked?.tracks.map((track) => ({ ...track, times: timesOf(track) }));
+  fill(pane, people.length, (i) => linkedRow(people[i], spanOfAll(timed)), 8);
 }
 
-function linkedRow(tracks) {
+function linkedRow(tracks, span) {
   const [{ identity }] = tracks, cameras = new Set(tracks.map(({ camera }) => camera)).size;
   const seen = `${counted(tracks.length, "track", "tracks")} · ${counted(cameras, "camera", "cameras")}`;
-  const button = (textContent, some) => {
+  const button = (textContent, some, act = nameTracks) => {
     const made = element("button", { type: "button", className: "button", textContent });
-    made.addEventListener("click", () => attempt(() => nameTracks(some, identity)));
+    made.addEventListener("click", () => attempt(() => act(some, identity)));
     return made;
   };
   const part = (track) => [
     element("p", { className: isDoubtful(track) ? "doubtful" : "faint", textContent: track.margin === null ? "" : `margin ${track.margin.toFixed(3)}` }),
-    ...(tracks.length > 1 ? [element("p", { className: "buttons" }, button("Somebody else", [track]))] : [])];
+    element("p", { className: "buttons" }, ...(tracks.length > 1 ? [button("Somebody else", [track])] : []), button("Not a person", [track], dismiss))];
   return element("article", { className: "walker" },
     element("h2", {}, identity, element("span", { className: "faint", textContent: seen })),
     element("p", { className: "buttons" }, button("Name", tracks)),
-    ...alongTime(tracks.toSorted((a, b) => a.first - b.first), part));
+    ...alongTime(tracks.toSorted((a, b) => a.first - b.first), part, span));
 }
 
 const isDoubtful = ({ margin }) => margin !== null && margin < DOUBTFUL;
@@ -48,6 +49,13 @@ async function nameTracks(tracks, before) {
   const identity = await question(`Whom ${tracks.length > 1 ? "do these tracks" : "does this track"} show?`, "Name", before);
   if (!identity) return;
   for (const { source, track } of tracks) await ask("PATCH", "images", { source, track }, { identity });
+  renew();
+}
+
+// A track of a cart, of a reflection, or of half of somebody is in no people, here and in the commands.
+async function dismiss([{ source, track }]) {
+  if (!(await question("Is this track not of a person?", "Not a person"))) return;
+  await ask("PATCH", "images", { source, track }, { identity: "-1" });
   renew();
 }
 
