@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 
 import numpy as np
@@ -65,10 +65,10 @@ def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
 
 def _in_both(splits: Mapping[str, Split]) -> list[str]:
     """Return a line if people to test on are also trained on."""
-    tested = [splits[name].labels for name in (QUERY, GALLERY) if name in splits]
-    people = np.setdiff1d(np.concatenate([np.zeros(0, int), *tested]), (JUNK, DISTRACTOR))
-    both = np.intersect1d(people, splits[TRAIN].labels) if TRAIN in splits else []
-    if not len(both):
+    tested = [splits[name].labels.tolist() for name in (QUERY, GALLERY) if name in splits]
+    people = {*chain(*tested)} - {JUNK, DISTRACTOR}
+    both = people & {*splits[TRAIN].labels.tolist()} if TRAIN in splits else ()
+    if not both:
         return []
     return [
         f"Of {counted(len(people), 'identity', 'identities')} to test on, {len(both):,} are also "

@@ -262,9 +262,9 @@ def _load(path: str | Path, names: Sequence[str], paths: bool) -> list[FeatureSe
     sets = []
     for name in names:
         text = values.get(f"{name}_path")
-        # A cell of MATLAB is an array.
-        cells = None if text is None else map(np.ravel, np.ravel(text))
-        lines = cells and ["".join(map(str, cell)).rstrip(" ") for cell in cells]
+        lines = None
+        if text is not None:  # a cell of MATLAB is an array
+            lines = ["".join(map(str, np.ravel(cell))).rstrip(" ") for cell in np.ravel(text)]
         try:
             images = FeatureSet(
                 values[f"{name}_f"], values[f"{name}_label"], values[f"{name}_cam"], lines

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_a_dry_run_counts_the_people_of_both(roots, capsys):
 
 
 def test_people_whom_two_data_sets_share_are_named(here, caplog):
-    splits = []
+    splits: list[Any] = []
     for day, people in (("monday", "abc"), ("tuesday", "bcd")):
         splits.append((here / day / "train_all", None))
         lines = [f"identity,{number},{name}" for number, name in enumerate(people, 1)]

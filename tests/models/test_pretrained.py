@@ -2,6 +2,7 @@
 
 import re
 from argparse import Namespace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -26,6 +27,13 @@ def under(prefix, tensors):
 
 def other(tensors):
     return {name: value + 1 for name, value in tensors.items()}
+
+
+PREFIXES = ("model.backbone.", "net.", "feature_extractor.", "_fsdp_wrapped_module.")
+
+
+def beside_another(prefix, tensors):
+    return under(prefix, {**tensors, "extra": torch.ones(1)})
 
 
 # How each program saves a backbone, and one tensor of its own that is to be left out.
@@ -78,10 +86,7 @@ FORMS = {
         lambda b: under("module._orig_mod.", {**b, "extra": torch.ones(1)}),
         "extra",
     ),
-    **{
-        begin: (lambda b, begin=begin: under(begin, {**b, "extra": torch.ones(1)}), "extra")
-        for begin in ("model.backbone.", "net.", "feature_extractor.", "_fsdp_wrapped_module.")
-    },
+    **{begin: (partial(beside_another, begin), "extra") for begin in PREFIXES},
     "activation checkpoints": (
         lambda b: {
             **{n.replace(".conv", "._checkpoint_wrapped_module.conv"): v for n, v in b.items()},

@@ -224,11 +224,12 @@ def test_one_camera_is_too_few_and_equal_scores_are_bounded():
 def test_identity_0_is_a_person_where_a_query_has_it():
     """Results of other programs count people from 0; distractors are never queries."""
     from_one = people(60)
-    from_zero = [
+    query, gallery = (
         image_set(each.features, np.where(each.labels > 0, each.labels - 1, -1), each.cameras)
         for each in from_one
-    ]
-    expected, found = (bounded_threshold(*each, 0.05, 0.9) for each in (from_one, from_zero))
+    )
+    expected = bounded_threshold(*from_one, 0.05, 0.9)
+    found = bounded_threshold(query, gallery, 0.05, 0.9)
     assert found == expected
     assert found.people == 60
 
