@@ -165,7 +165,9 @@ def page(tmp_path):
     images = ExplorerImages(
         features, paths, [f"{each[0] + 1:04}" for each in TRACKS[:5]], ["c0"] * 5
     )
-    views = {"tracks": describe_stays(stays(paths), "list.csv", COLUMNS)}
+    some = stays(paths)
+    some[1], some[0] = replace(some[1], twice=(2,)), replace(some[0], apart=(3,))
+    views = {"tracks": describe_stays(some, "list.csv", COLUMNS)}
     write_explorer(tmp_path / "people.html", images, "people", views)
     return tmp_path / "people.html"
 
@@ -189,8 +191,14 @@ def test_links_are_cut_joined_and_exported_in_a_browser(shared_browser, page, tm
     assert [text[:11] for text in browser.texts(names)][:2] == ["person 0001", "person 0005"]
     browser.choose("#walkers article:nth-of-type(2) input", 2)
     browser.click('#walkers article:nth-of-type(2) [data-act="join"]')
+    assert "c1 track 1 and c0 track 2 share a moment" in browser.texts("#walkers .twice")[0]
+    browser.click("#walkers .twice button")
     assert "person 0005" not in [text[:11] for text in browser.texts(names)]
     assert browser.texts("#walked") == ["4 people, 2 checked, 1 track moved"]
+    browser.choose("#walkers article:nth-of-type(1) input", 3)
+    browser.click('#walkers article:nth-of-type(1) [data-act="join"]')
+    fault = browser.value('document.querySelector("#walkers article input").validationMessage')
+    assert "c0 track 0 and c1 track 3 are at two places at once" in fault
     browser.choose("#walkers article:nth-of-type(1) .called", "Anna <b>")
     browser.click('#walkers article:nth-of-type(1) [data-act="call"]')
     assert browser.texts(names)[0].startswith("Anna <b>")
