@@ -193,13 +193,13 @@ def _read_table(boxes_are: str, rest_is: str, outputs: Outputs, size: Size) -> D
         boxes = boxes / np.tile(size, 2)
     if rest_is == "score, class":
         return Detections(boxes, rest[:, 0], rest[:, 1])
-    scores = {
-        "object, scores": lambda: rest[:, :1] * rest[:, 1:],
-        "scores": lambda: rest,
-        "score, points": lambda: rest[:, :1],
-        "logits": lambda: 1 / (1 + np.exp(-rest.clip(-50, 50))),
-    }[rest_is]()
-    return Detections(boxes, scores.max(1), scores.argmax(1))
+    if rest_is == "object, scores":
+        rest = rest[:, :1] * rest[:, 1:]
+    elif rest_is == "score, points":
+        rest = rest[:, :1]
+    elif rest_is == "logits":
+        rest = 1 / (1 + np.exp(-rest.clip(-50, 50)))
+    return Detections(boxes, rest.max(1), rest.argmax(1))
 
 
 def _corners(middles: Values, sides: Values) -> Values:
@@ -256,10 +256,10 @@ def _is_rtdetr(table: Table, outputs: Outputs, size: Size) -> bool:
     return not _is_rfdetr(table, outputs, size)
 
 
-CELLS, ROWS, ANY = ("cells",), ("rows",), ("cells", "rows", "columns")
-PAIR, TURNED = ("boxes first", "boxes last"), ("boxes last",)
-YOLOX = {"letterbox": "end", "bgr": True, "overlapping": True}
-YOLOV8 = {"letterbox": "both", "scale": 255.0, "overlapping": True}
+CELLS, ROWS, ANY_WAY = ("cells",), ("rows",), ("cells", "rows", "columns")
+PAIR = ("boxes first", "boxes last")
+YOLOX: dict[str, Any] = {"letterbox": "end", "bgr": True, "overlapping": True}
+YOLOV8: dict[str, Any] = {"letterbox": "both", "scale": 255.0, "overlapping": True}
 # The forms; DETECTOR_FORMATS has the names.
 FORMATS_OF_DETECTORS = {
     # OpenVINO's own detectors, and Caffe's.
@@ -269,8 +269,8 @@ FORMATS_OF_DETECTORS = {
     "yolox": _table(CELLS, "offsets in cells", "object, scores", **YOLOX),
     "yolox_decoded": _table(CELLS, "middles in pixels", "object, scores", _may_be_yolox, **YOLOX),
     # Ultralytics' from version 8 on, and those with the same output; DeepStream-Yolo's of these.
-    "yolov8": _table(ANY, "middles in pixels", "scores", _may_be_yolov8, **YOLOV8),
-    "yolov8_pose": _table(ANY, "middles in pixels", "score, points", **YOLOV8),
+    "yolov8": _table(ANY_WAY, "middles in pixels", "scores", _may_be_yolov8, **YOLOV8),
+    "yolov8_pose": _table(ANY_WAY, "middles in pixels", "score, points", **YOLOV8),
     "deepstream": _table(CELLS, "corners in pixels", "score, class", **YOLOV8),
     # YOLOv10, YOLO26, and exports that thin their boxes out themselves.
     "yolov10": _table(ROWS, "corners in pixels", "score, class", letterbox="both", scale=255),
@@ -282,7 +282,7 @@ FORMATS_OF_DETECTORS = {
         scale=255,
         overlapping=True,
     ),
-    "damoyolo": _table(TURNED, "corners in pixels", "scores", overlapping=True),
+    "damoyolo": _table(PAIR[1:], "corners in pixels", "scores", overlapping=True),
     # RT-DETR and D-FINE, as Hugging Face's transformers export them; then Ultralytics', since 2026
     # and before.
     "rtdetr": _table(PAIR, "middles in fractions", "logits", _is_rtdetr, scale=255),

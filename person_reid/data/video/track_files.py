@@ -252,8 +252,8 @@ def formats_of(files: Mapping[Path, Sequence[TrackRow]], name: str | None = None
     others = [rows for rows, alone in zip(seen, placed, strict=True) if not alone]
     known = (form for form in TRACK_FORMATS.values() if form.labels == labels)
     shared = next(form for form in known if form.fits(others))
-    found = [TRACK_FORMATS["mot15"] if alone else shared for alone in placed]
-    return [_with_labels(path, form) for path, form in zip(files, found, strict=True)]
+    forms = (TRACK_FORMATS["mot15"] if alone else shared for alone in placed)
+    return [_with_labels(path, form) for path, form in zip(files, forms, strict=True)]
 
 
 def _with_labels(path: Path, form: Format) -> Format:
@@ -397,13 +397,13 @@ def write_identities(
         known = dict(zip(form.columns, row.values, strict=False))
         if (track := int(known.get("track", UNKNOWN_VALUE))) >= 0:
             kind, frame = known.get("class", UNKNOWN_VALUE), int(row.frame) + 1 - first_frame
-            others = other and kind not in people
-            found[row.file, row.line] = other(track, kind) if others else identity(track, frame)
+            new = other(track, kind) if other and kind not in people else identity(track, frame)
+            found[row.file, row.line] = new
     for file in files_of(path):
         lines = lines_of(file)
         for number, line in enumerate(lines, 1):
-            if (new := found.get((file, number))) is not None:
+            if (file, number) in found:
                 start, end = [*VALUE.finditer(line)][place].span()
-                lines[number - 1] = f"{line[:start]}{new}{line[end:]}"
+                lines[number - 1] = f"{line[:start]}{found[file, number]}{line[end:]}"
         content = "".join(lines).encode("utf-8", "surrogateescape")
         (save / file.name if path.is_dir() else save).write_bytes(content)

@@ -78,7 +78,9 @@ def assert_numbered_as_decoded(path, count):
     assert frames.last == len(expected) == count
     found = dict(frames.read(frames.numbers))
     assert [*found] == [*range(1, count + 1)]
-    assert all(np.array_equal(found[n], each) for n, each in enumerate(expected, 1))
+    for each, image in zip(found.values(), expected, strict=True):
+        assert each is not None
+        np.testing.assert_array_equal(each, image)
     return frames
 
 
