@@ -31,9 +31,9 @@ from person_reid.video.detectors import BoxScores, CheckedDetector, Detector, Fo
 from person_reid.video.tracked_video import LEAST_SECONDS, EmbedCrops, features_of_boxes
 from person_reid.video.tracker import Tracker
 
-FIRST_GAP = 0.5  # seconds from one image of a track to the next, at least
+FIRST_GAP = 0.2  # seconds from one image of a track to the next, at least
 GAP_SHARE = 0.25  # the gap as a share of the age of a track: it grows
-IMAGES_TO_SAY = 3  # after which a track that goes on is linked; one that ends is linked anyway
+IMAGES_TO_SAY = 5  # after which a track that goes on is linked; one that ends is linked anyway
 RELINK_SECONDS = 60  # from one linking of all tracks to the next, if any are new
 RELINK_SHARE = 0.05  # of the tracks, which are new, after which all are linked before that
 
