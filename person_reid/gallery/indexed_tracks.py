@@ -368,7 +368,8 @@ def corrections_of(
     people = defaultdict(list)
     for i, name in who.items():
         people[name].append(i)
-    faults, twice = [], []
+    faults: list[str] = []
+    twice: list[tuple[int, int]] = []
     for name, group in people.items():
         some = [tracks[i] for i in group]
         at_once = two_people(cameras_of(some), *spans(some), travel)
@@ -406,9 +407,9 @@ def cannot_be_one(tracks: Sequence[IndexedTrack], at_once: Apart) -> Apart:
 def _touch(first: IndexedTrack, second: IndexedTrack) -> bool:
     if first.record.source != second.record.source:
         return False
-    tracks = first.track, second.track
-    _, *places = np.intersect1d(*(each.frames for each in tracks), return_indices=True)
-    shared = shared_area(*(each.boxes[rows] for each, rows in zip(tracks, places, strict=True)))
+    one, other = first.track, second.track
+    _, rows, others = np.intersect1d(one.frames, other.frames, return_indices=True)
+    shared = shared_area(one.boxes[rows], other.boxes[others])
     return not len(shared) or float((shared > 0).mean()) >= TOUCH
 
 

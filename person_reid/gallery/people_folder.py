@@ -144,8 +144,9 @@ def _write_tracks(folder: Path, linked: LinkedTracks) -> None:
         piece = int(each.track.frames[0]), stay.person + 1
         pieces[each.record.source, each.track.number].append(piece)
     for each, _ in linked.nobody:
-        key = each.record.source, each.track.number
-        pieces[key].append((int(each.track.frames[0]), numbers[(*key, None)]))
+        source, track = each.record.source, each.track.number
+        piece = int(each.track.frames[0]), numbers[source, track, None]
+        pieces[source, track].append(piece)
 
     def identity(source: str, track: int, frame: int) -> int:
         if not (known := pieces.get((source, track))):
