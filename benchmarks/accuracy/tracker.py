@@ -159,14 +159,18 @@ def features_of_rows(embed, folder, boxes):
 
 
 def tracked(boxes, fps, every, features=None):
-    """Return the rows to which the tracker gives an identity, with it."""
+    """Return the rows of the tracks that the tracker confirms, with their identities."""
     tracker = Tracker()
-    found = []
+    found, known = [], {}
     for frame, rows in frames_of(boxes, every):
         looks = None if features is None else features[boxes[:, FRAME] == frame]
         identities = tracker.update(rows[:, 2:6], rows[:, SCORE], every / fps, looks)
-        found.append(np.column_stack([rows[:, FRAME], identities, rows[:, 2:]]))
+        known |= dict(
+            zip(tracker.numbers[identities >= 0], identities[identities >= 0], strict=True)
+        )
+        found.append(np.column_stack([rows[:, FRAME], tracker.numbers, rows[:, 2:]]))
     every_row = np.concatenate(found)
+    every_row[:, TRACK] = [known.get(number, -1) for number in every_row[:, TRACK]]
     return every_row[every_row[:, TRACK] >= 0]
 
 
