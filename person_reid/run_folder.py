@@ -91,7 +91,7 @@ class RunFolder:
                 pass
 
     def _lock(self) -> Path:
-        return self.path.with_name(f".{self.name}.lock")
+        return self.path.with_name(f".{self.path.name}.lock")
 
     def holds_weights(self) -> bool:
         """Return whether a run has left something that must not be lost."""
@@ -105,7 +105,7 @@ class RunFolder:
         """
         if not self.holds_weights():
             return
-        previous = self.path.with_name(f"{self.name}.previous")
+        previous = self.path.with_name(f"{self.path.name}.previous")
         if previous.exists():
             numbered = (previous.with_name(f"{previous.name}.{number}") for number in count(2))
             older = next(path for path in numbered if not path.exists())

@@ -37,8 +37,11 @@ def main(argv: list[str] | None = None) -> None:
         adapt(config, world)
 
 
-def adapt(config: AdaptConfig, world: "reid.World") -> None:
-    """Adapt as the configuration says, together with the other processes of the world."""
+def adapt(config: AdaptConfig, world: "reid.World") -> str:
+    """Adapt as the configuration says, together with the other processes of the world.
+
+    Returns why the run holds the start and not what was learnt, or "".
+    """
     from person_reid.training import adaptation as adapting
     from person_reid.training.cluster_criterion import ClusterCriterion
 
@@ -60,7 +63,7 @@ def adapt(config: AdaptConfig, world: "reid.World") -> None:
     reid.prepare_modules(network, criterion, config, device)
 
     # The teacher, whose features are clustered, is the average of the weights.
-    teacher = adapting.mean_teacher(config)
+    teacher = adapting.mean_teacher(config, len(images))
     step = reid.TrainingStep(
         network, criterion, config, images, world, averaging=teacher, records=False
     )
@@ -77,6 +80,7 @@ def adapt(config: AdaptConfig, world: "reid.World") -> None:
             step.validate()
             journal.finish(journal.adaptation.refresh())
         journal.conclude()
+    return journal.adaptation.fault()
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ from person_reid.files import (
     real,
     write_text,
 )
+from person_reid.gallery.adapted_network import adaptation_of, keep_adapted, with_adapted
 from person_reid.gallery.gallery import growing_gallery
 from person_reid.gallery.indexed_network import measured_on
 from person_reid.gallery.indexed_tracks import indexed_tracks
@@ -71,6 +72,7 @@ from person_reid.show.lanes import draw_lanes
 from person_reid.text import counted
 from person_reid.video.detectors import CheckedDetector
 from person_reid.video.tracked_video import check_replaced, content_hash, track_video
+from tools.adapt import adapt
 
 LINKED_FOLDER = "result"
 
@@ -104,6 +106,7 @@ def main(argv: list[str] | None = None) -> None:
     with only_writer(folder / ".lock", config.save):
         write_text(folder / VIDEOS_MARK, "")
         with growing_gallery(config.gallery) as index:
+            config = with_adapted(index, config) if config.adapt else config
             embedder = reid.open_network(index, config)  # and so is a network that is not there
             counts = [len(each.numbers[:: config.every]) for each in frames]
             for i, (shot, its_frames) in enumerate(zip(shots, frames, strict=True)):
@@ -113,7 +116,22 @@ def main(argv: list[str] | None = None) -> None:
                 if tracks:
                     add_shot(index, config, shot, its_frames, tracks, embedder)
             index.prepare()
+            if config.adapt and len(index):
+                adapt_network(index, config)
             link_people(index, config)
+
+
+def adapt_network(index: reid.Gallery, config: VideosConfig) -> None:
+    """Adapt the network of a gallery to the images of its tracks, unless that was done."""
+    from person_reid.training.adaptation import started  # loads torch
+
+    if options := adaptation_of(index, config, config.save):
+        try:
+            fault = adapt(reid.completed_options(started(options)), reid.World())
+            keep_adapted(index, config, options, fault)
+        except reid.UserError as error:  # such as too few people
+            fault = str(error)
+        print(f"{config.save}: the network {f'stays: {fault}' if fault else 'was adapted'}")
 
 
 def named_videos(config: VideosConfig) -> list[tuple[str, str]]:
@@ -223,7 +241,9 @@ def track(
         made_of["detector_sha256"] = checksum_of(config.detector)
     embed = None
     if config.appearance:
-        made_of["network"] = [*measured_on(index), index.recall("weights_sha256")]
+        # an index that was adapted since keeps the tracks of the network that made them
+        network = [*measured_on(index), index.recall("weights_sha256")]
+        made_of["network"] = index.remember({"tracked_by": network})["tracked_by"]
         embed = partial(embedder, description="")
     found = track_video(
         frames, detector, reid.Tracker(config), path, made_of, config.every, embed, among
@@ -237,7 +257,8 @@ def track(
 
 def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
     """Say who appears in front of live cameras until Ctrl-C, SIGTERM, or the end of all videos."""
-    if given := config.not_default(("tracks", "per_track", "rerank", "corrections", "video")):
+    unused = ("tracks", "per_track", "rerank", "corrections", "video", "adapt")
+    if given := config.not_default(unused):
         raise reid.OptionError(f"{listed(given)} would be ignored: cameras are live.", **given)
     addresses = dict(named_videos(config))
     if len(addresses) < len(shots):

@@ -326,12 +326,17 @@ def scene_of(tracks, truth, travel):
 def stored(file):
     """Return the scene of a result file: every image is a box that matches itself."""
     sets = load_result(file, paths=True)
-    paths = [Path(path) for each in sets for path in each.paths or []]
-    found = {i: match for i, path in enumerate(paths) if (match := MARKET.match(path.name))}
-    if not found:
-        raise UserError(f"{file}: no image with a name such as 0002_c1s1_000451_01.jpg.")
     features = np.concatenate([each.features for each in sets])
     labels = np.concatenate([each.labels for each in sets])
+    return photographed([path for each in sets for path in each.paths or []], labels, features)
+
+
+def photographed(paths, labels, features):
+    """Return the scene of photographs whose names, people and features (N,) are given."""
+    names = [Path(path).name for path in paths]
+    found = {i: match for i, name in enumerate(names) if (match := MARKET.match(name))}
+    if not found:
+        raise UserError("No image with a name such as 0002_c1s1_000451_01.jpg.")
     known = [i for i in found if labels[i] > 0]
     times, names = defaultdict(list), []
     for i in known:

@@ -91,9 +91,18 @@ class AdaptConfig(ClusterOptions, UnlabelledOptions, TrainConfig):
     erasing_p: float = redeclared(TrainConfig, "erasing_p", 0.5)
     neck: str = redeclared(TrainConfig, "neck", "none")
     total_epoch: int = redeclared(
-        TrainConfig, "total_epoch", 10, help="most epochs; it ends before if no cluster changes"
+        TrainConfig, "total_epoch", 8, help="most epochs; it ends before if no cluster changes"
     )
-    lr: float = redeclared(TrainConfig, "lr", 1.4e-3)
+    lr: float = redeclared(
+        TrainConfig, "lr", None, help="learning rate (default: 0.001 for OSNet, else 0.00035)"
+    )
+    balance: float | None = redeclared(
+        TrainConfig,
+        "balance",
+        None,
+        help="scale of the convolutions in front of batch norms (default: 0.1 for OSNet, else 0, "
+        "which leaves them as they are)",
+    )
     schedule: str = redeclared(TrainConfig, "schedule", "warmup_cosine")
     warm_epoch: int = redeclared(TrainConfig, "warm_epoch", 1)
     optimizer: str = redeclared(TrainConfig, "optimizer", "adam")

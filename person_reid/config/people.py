@@ -100,6 +100,11 @@ class VideosConfig(
         common=True,
     )
     save: str = option("people", "folder to write", form=output_path, common=True)
+    adapt: bool = option(
+        False,
+        "first adapt the network to the images of the tracks, which takes minutes",
+        common=True,
+    )
 
     video: bool = redeclared(AcrossConfig, "video", False, common=True)
 

@@ -129,6 +129,26 @@ def alone(labels: Labels) -> Labels:
     return np.where(labels < 0, outliers, labels)
 
 
+def clusters_of_tracks(labels: Labels, tracks: Labels, apart: npt.NDArray[np.bool_]) -> Labels:
+    """Give all images of a track (N,) the cluster that most of them have; outliers have no say.
+
+    Of two tracks that are `apart`, (T, T), only the one with more images in a cluster stays in it.
+    Returns new labels.
+    """
+    pairs, votes = np.unique(np.stack([tracks, labels])[:, labels >= 0], axis=1, return_counts=True)
+    chosen, sizes = np.full((2, len(apart)), OUTLIER)
+    order = np.argsort(votes, kind="stable")  # of several values for a place, the last one stays
+    chosen[pairs[0, order]], sizes[pairs[0, order]] = pairs[1, order], votes[order]
+    rivals = np.argwhere(np.triu(apart & (chosen[:, None] == chosen)))
+    for first, second in rivals[np.argsort(-sizes[rivals].max(axis=1), kind="stable")].tolist():
+        if chosen[first] == chosen[second] >= 0:
+            chosen[first if sizes[first] < sizes[second] else second] = OUTLIER
+    found = np.full_like(labels, OUTLIER)
+    inside = chosen[tracks] >= 0
+    found[inside] = np.unique(chosen[tracks][inside], return_inverse=True)[1]
+    return found
+
+
 def camera_proxies(labels: Labels, cameras: Labels) -> tuple[Labels, Labels, Labels]:
     """Split clusters by camera.
 

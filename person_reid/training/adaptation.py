@@ -7,6 +7,7 @@ sampler.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -21,10 +22,12 @@ from person_reid.data.images.image_files import limits_of_bits
 from person_reid.data.layout import Split, parse_names, read_further_splits
 from person_reid.data.own.unlabelled import read_people
 from person_reid.data.samplers import ClusterSampler
+from person_reid.data.video.crops import tracks_of_crops
 from person_reid.deploy.find import refuse_ignored
 from person_reid.deploy.load import network_of_run
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.runtimes import present_extractor
+from person_reid.device import emulates
 from person_reid.errors import UserError
 from person_reid.models.factory import network_kind
 from person_reid.models.heads import heads_of
@@ -34,9 +37,15 @@ from person_reid.retrieval.clusters import (
     Labels,
     agreement,
     alone,
+    clusters_of_tracks,
     nearest_others,
 )
-from person_reid.retrieval.image_clusters import clusters_of_epoch, report_clusters
+from person_reid.retrieval.image_clusters import (
+    centred,
+    clusters_of_epoch,
+    report_clusters,
+    separation,
+)
 from person_reid.retrieval.neighbours import overlap
 from person_reid.retrieval.similarity import Features
 from person_reid.run_folder import RunFolder, names_a_run
@@ -48,6 +57,11 @@ from person_reid.training.training_images import TrainingImages
 from person_reid.training.writers import drawing
 
 log = logging.getLogger(__name__)
+STEPS = 1.25  # in an epoch, times the square root of the number of images
+SETTLED = 0.99  # agreement of the clusters of three epochs in a row
+# OSNet's front layers take half of the time, and hardly change.
+OSNET = {"lr": 1e-3, "balance": 0.1, "freeze_layers": "conv1,conv2"}
+OTHERS = {"lr": 3.5e-4}
 LEAST_KEPT = 0.1  # docs/accuracy.md has measured values of good and bad runs
 LAYER_OPTIONS = (
     "backbone",
@@ -65,8 +79,9 @@ def cluster_sampler(
     images: Split, options: Any, seed: int, rank: int, world_size: int
 ) -> ClusterSampler:
     """Return what draws batches of clusters, once they are assigned. options: an AdaptConfig."""
+    steps = options.steps or round(STEPS * len(images) ** 0.5)
     return ClusterSampler(
-        len(images), options.batchsize, options.instances, options.steps, seed,
+        len(images), options.batchsize, options.instances, steps, seed,
         images.cameras, rank, world_size, parts=images.targets > 0,
     )  # fmt: skip
 
@@ -100,7 +115,7 @@ class AdaptationImages(TrainingImages):
 
 
 def started(config: AdaptConfig) -> AdaptConfig:
-    """Fill in the network of the run to start from.
+    """Fill in the network of the run to start from, how fast what learns, and the precision.
 
     Raises OptionError if no network is named, or two are, and UserError for one with several
     features per image.
@@ -119,7 +134,11 @@ def started(config: AdaptConfig) -> AdaptConfig:
             f"{config.backbone}: this network has several features for the parts of an image, "
             "and one is clustered. Choose another."
         )
-    return config
+    osnet = config.backbone.startswith("osnet")
+    usual = OSNET if osnet else OTHERS
+    values = {name: it for name, it in usual.items() if getattr(config, name) is None}
+    fast = osnet and not config.fp16 and not emulates(torch.device("cpu"), torch.bfloat16)
+    return replace(config, **values, bf16=config.bf16 or fast)
 
 
 def _from_run(config: AdaptConfig) -> AdaptConfig:
@@ -139,9 +158,9 @@ def _from_run(config: AdaptConfig) -> AdaptConfig:
     return replace(config, **layers, weights=str(start.weights))
 
 
-def mean_teacher(config: AdaptConfig) -> Averaging:
-    """Return how the teacher follows the network, from the first step on."""
-    return Averaging(config.decay, buffers=True)
+def mean_teacher(config: AdaptConfig, steps: int) -> Averaging:
+    """Return how the teacher follows the network, from the first step on. steps: in an epoch."""
+    return Averaging(1 - 1 / steps if config.decay is None else config.decay, buffers=True)
 
 
 def read_images(config: AdaptConfig) -> list[tuple[Path, Split]]:
@@ -183,6 +202,9 @@ class Adaptation:
         self.first: Labels | None = None  # the nearest neighbours at the start
         self.kept = 1.0
         self.start = {name: value.clone() for name, value in step.network.state_dict().items()}
+        self.tracks = tracks_of_crops(self.paths)
+        self.separation: float | None = None
+        self.first_separation: float | None = None  # at the start
         self.people = parse_names(self.paths)[0] if config.report_labels else None
         if config.proxies and len(np.unique(split.cameras[split.cameras >= 0])) < 2:
             raise OptionError(
@@ -228,6 +250,9 @@ class Adaptation:
             raise OptionError(f"{reason}: nothing can be clustered. Try a lower {{lr}}.")
         self.features = features = everything[: self.count]
         labels, self.independence = clusters_of_epoch(features, cameras, config, self.independence)
+        if self.tracks:
+            labels = clusters_of_tracks(labels, self.tracks.labels, self.tracks.apart)
+            self.separation = separation(centred(features, cameras, config), self.tracks)
         # other machines may round differently
         labels = world.sum(labels if world.leads else np.zeros_like(labels))
         found = {
@@ -235,9 +260,12 @@ class Adaptation:
             "clustered": float((labels >= 0).mean()),
         }
         neighbours = nearest_others(features)
-        self.first = neighbours if self.first is None else self.first
+        if self.first is None:
+            self.first, self.first_separation = neighbours, self.separation
         self.kept = overlap(self.first, neighbours)
         found |= {"agreement": agreement(labels, self.labels), "kept": self.kept}
+        if self.separation is not None:
+            found["separation"] = self.separation
         if self.people is not None:
             found |= report_clusters(features, self.people, cameras, labels)
         if world.leads:
@@ -245,21 +273,30 @@ class Adaptation:
         self.use(alone(labels) if config.outliers == "instances" else labels, everything)
         return found
 
+    def fault(self) -> str:
+        """Return why the start is judged to be better than what was learnt, or ""."""
+        before, now = self.first_separation, self.separation
+        if self.kept < LEAST_KEPT:
+            return (
+                f"of the nearest neighbours it had, {self.kept:.2f} are left, and less than "
+                f"{LEAST_KEPT:.2f} means that it has forgotten what it could tell"
+            )
+        if before is not None and now is not None and now < before:
+            return f"it separates strangers from halves of tracks by {now:.2f}, not {before:.2f}"
+        return ""
+
     def conclude(self, run: RunFolder) -> None:
         """Write the teacher and the clusters.
 
         The start is kept instead of the teacher if it is judged to be better.
         """
         run.save_weights("average", self.network.state_dict())
-        if self.kept < LEAST_KEPT:
+        if fault := self.fault():
             run.save_weights("last", self.start)
             log.warning(
-                "The adapted network is judged worse than the start: of the nearest "
-                "neighbours it had, %.2f are left, "
-                "and less than %.2f means that it has forgotten what it could tell. "
-                "%s/net_last.pth holds the start; "
-                "net_average.pth holds what was learnt. Try a lower --lr.",
-                self.kept, LEAST_KEPT, run.path,
+                "The adapted network is judged worse than the start: %s. %s/net_last.pth holds the "
+                "start; net_average.pth holds what was learnt. Try a lower --lr.",
+                fault, run.path,
             )  # fmt: skip
         if self.features is None:
             return
@@ -286,6 +323,7 @@ class Adaptation:
             "first": torch.from_numpy(self.first),
             "kept": self.kept,
             "independence": self.independence,
+            "separation": self.first_separation,
             "start": self.start,
         }
 
@@ -294,8 +332,14 @@ class Adaptation:
         self.first = state["first"].cpu().numpy()
         self.kept = state["kept"]
         self.start = state["start"]
-        self.independence = state.get("independence")  # older runs have none
+        self.independence, self.first_separation = state["independence"], state["separation"]
         self.use(state["labels"].cpu().numpy())
+
+
+def _settled(history: Sequence[dict[str, float]]) -> bool:
+    """Return whether the clusters of the last two epochs agreed with those of the epoch before."""
+    last = [each.get("agreement", 0) for each in history[-2:]]
+    return len(last) == 2 and min(last) >= SETTLED
 
 
 class AdaptationJournal(RunJournal):
@@ -321,6 +365,12 @@ class AdaptationJournal(RunJournal):
         """The weights of the teacher."""
         return self.adaptation.network.state_dict()
 
+    def finish(self, found: dict[str, float]) -> None:
+        """End an epoch, and the training with it if the clusters no longer change."""
+        if _settled([*self.history, found]):
+            self.last = self.epoch + 1
+        super().finish(found)
+
     def people(self) -> str:
         """Return who is in the images, in words."""
         known = self.training.images.num_classes - 1
@@ -333,6 +383,8 @@ class AdaptationJournal(RunJournal):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state that `state_dict` returned."""
         super().load_state_dict(state)
+        if _settled(self.history):
+            self.last = self.epoch
         self.adaptation.load_state_dict(state["adaptation"])
 
     def conclude(self) -> None:

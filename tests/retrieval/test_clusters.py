@@ -16,6 +16,7 @@ from person_reid.retrieval.clusters import (
     alone,
     camera_proxies,
     cluster_means,
+    clusters_of_tracks,
     dbscan,
     group_people,
     jaccard_graph,
@@ -209,6 +210,20 @@ def crowd(people, images, cameras=2):
     )
     features += random.standard_normal((cameras, 64), np.float32)[camera] / 3
     return features / np.linalg.norm(features, axis=1, keepdims=True), who, camera
+
+
+def test_a_track_is_in_one_cluster_and_strangers_are_not():
+    """Majorities; of two tracks that are apart, that with fewer images leaves; numbers close up."""
+    labels = np.array([0, 0, 1, 1, -1, -1, 1, 2, 2, 2, -1])
+    tracks = np.array([0, 0, 0, 1, 1, 1, 2, 3, 3, 4, 5])
+    apart = np.zeros((6, 6), bool)
+    assert clusters_of_tracks(labels, tracks, apart).tolist() == [0] * 3 + [1] * 4 + [2] * 3 + [-1]
+    apart[3, 4] = apart[4, 3] = apart[0, 1] = apart[1, 0] = True
+    assert clusters_of_tracks(labels, tracks, apart).tolist() == [
+        *([0] * 3 + [1] * 4 + [2, 2]), -1, -1,
+    ]  # fmt: skip
+    apart[1, 2] = apart[2, 1] = apart[0, 3] = apart[3, 0] = True
+    assert clusters_of_tracks(labels, tracks, apart)[6] == -1
 
 
 def test_people_are_grouped_across_cameras_and_keep_the_names_they_have():

@@ -4,6 +4,8 @@ import csv
 import re
 import shutil
 import signal
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,14 @@ from benchmarks.support.walks import (
     write_tracks,
 )
 from person_reid.config.detector import DETECTOR_NAMES
+from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
+from person_reid.gallery import adapted_network
 from person_reid.gallery.index import SearchIndex
-from person_reid.gallery.metadata import About
+from person_reid.gallery.indexed_network import known_network
+from person_reid.gallery.metadata import About, Filter
 from person_reid.show.style import MANY
+from person_reid.training.adaptation import Adaptation
 from person_reid.video import detectors
 from person_reid.video.detectors import DETECTORS, register_detector
 from person_reid.video.tracker import Tracker
@@ -193,6 +199,47 @@ def test_a_call_that_was_killed_before_it_marked_its_folder_goes_on(place, frame
         (Path("shop") / name).touch()
     run("hall", "--save", "shop")
     assert people_in(Path("shop"))
+
+
+def test_the_network_adapts_to_the_tracks_once_and_a_worse_one_is_not_taken(
+    place, frames_seen, capsys, monkeypatch
+):
+    """The features of the index are those of the new network; the next call has it already."""
+    few = {"k1": 4, "k2": 2, "min_samples": 2, "steps": 2, "total_epoch": 1, "batchsize": 8}
+    original = adapted_network.adaptation_of
+    trained = []
+
+    def quickly(*asked):
+        options = original(*asked)
+        trained.append(options)
+        return options and replace(options, **few)
+
+    monkeypatch.setattr(people, "adaptation_of", quickly)
+    run("hall", "yard", "--save", "shop")
+    with closing(SearchIndex(Path("shop/people.index"))) as index:
+        before = known_network(index)
+    monkeypatch.setattr(Adaptation, "fault", lambda adaptation: "it is worse")
+    run("hall", "yard", "--save", "shop", "--adapt")
+    assert "the network stays: it is worse" in capsys.readouterr().out
+    with closing(SearchIndex(Path("shop/people.index"))) as index:
+        assert known_network(index) == before
+    monkeypatch.setattr(Adaptation, "fault", lambda adaptation: "")
+    for file in Path("shop/adaptation").glob("*.txt"):
+        file.unlink()
+    for _ in range(2):
+        run("hall", "yard", "--save", "shop", "--adapt")
+    assert "the network was adapted" in capsys.readouterr().out
+    assert [bool(options) for options in trained] == [True, True, False]
+    assert len(frames_seen) == 2 * FRAMES
+    with closing(SearchIndex(Path("shop/people.index"))) as index:
+        network = known_network(index)
+        paths, features = next(iter(index.entries(Filter())))
+    assert Path(network.place).parent == place / "shop"
+    embed = Embedder.from_pretrained(network.place)
+    expected = embed([path for path, _ in paths])
+    np.testing.assert_allclose(features, expected, atol=1e-2)
+    other = Embedder("test_resnet", weights="net.pth", size=(64, 32))([path for path, _ in paths])
+    assert not np.allclose(features, other, atol=1e-2)
 
 
 def test_what_was_corrected_is_kept_and_goes_with_a_folder_that_moves(place, frames_seen, capsys):

@@ -10,17 +10,25 @@ import torch
 from benchmarks.support.people import write_people
 from person_reid.config.adapt import AdaptConfig
 from person_reid.console import parse
+from person_reid.data.video.crops import CropTracks
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
 from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.retrieval import image_clusters
 from person_reid.retrieval.features import extract_features, fused_embedding
-from person_reid.retrieval.image_clusters import Clusters, clusters_of_epoch, report_clusters
+from person_reid.retrieval.image_clusters import (
+    Clusters,
+    clusters_of_epoch,
+    report_clusters,
+    separation,
+)
 from person_reid.retrieval.normalization import CameraNorm
+from person_reid.retrieval.similarity import unit_rows
 from person_reid.training import adaptation
 from person_reid.training.adaptation import freeze_classifiers
 from person_reid.training.cluster_criterion import ClusterCriterion
+from person_reid.training.journal import RunJournal
 from tests.support.beginnings import adapting
 from tests.support.flags import SMALLEST
 
@@ -144,7 +152,7 @@ def test_neighbours_are_compared_with_those_of_the_start(begun, monkeypatch):
 
 
 def test_without_a_head_that_learns_the_log_has_the_rate_of_the_backbone(begun, monkeypatch):
-    found = begun("--neck", "none", "--steps", "1", "--lr", "1e-3")
+    found = begun("--neck", "none", "--steps", "1", "--lr", "1e-3", "--warm_epoch", "0")
     clustered(found, [0, 1] * 8, monkeypatch)
     assert [group["name"] for group in found.step.optimizer.param_groups] == ["backbone"]
     for batch in found.step.images.epoch(0):
@@ -156,7 +164,9 @@ def test_images_are_clustered_by_one_view_of_each(begun):
     found = begun()
     with evaluation_mode(found.network):
         embed = fused_embedding(found.network, found.step.device)
-        expected = extract_features(embed, found.step.images.bank, found.step.device, 8, flip=False)
+        expected = extract_features(
+            embed, found.step.images.bank, found.step.device, 8, False, found.step.dtype
+        )
     np.testing.assert_allclose(found.extract(), expected, atol=1e-5)
 
 
@@ -203,3 +213,40 @@ def test_proxies_need_images_of_two_cameras_and_no_more(begun):
     assert set(begun("--proxies").split.cameras.tolist()) == {0, 1}
     with pytest.raises(UserError, match="proxies.* would be ignored"):
         begun("--proxies", "--cameras", "none", "--name", "unknown")
+
+
+def test_the_separation_is_that_of_halves_from_strangers():
+    """d′ by its definition; ten tracks of two images, five by five at one moment."""
+    random = np.random.default_rng(0)
+    features = unit_rows(random.normal(size=(20, 8)).astype(np.float32))
+    apart = np.kron(np.eye(2, dtype=bool), ~np.eye(5, dtype=bool))
+    tracks = CropTracks(np.arange(20) % 10, np.arange(20), apart)
+    means = unit_rows(features[:10] + features[10:])
+    halves = (features[:10] * features[10:]).sum(1)
+    strangers = [means[i] @ means[j] for i in range(10) for j in range(i) if apart[i, j]]
+    deviation = np.sqrt((np.var(halves) + np.var(strangers)) / 2)
+    expected = (np.mean(halves) - np.mean(strangers)) / deviation
+    assert separation(features, tracks) == pytest.approx(expected, rel=1e-4)
+    assert separation(features, tracks._replace(apart=np.zeros_like(apart))) is None
+
+
+def test_a_network_that_separates_strangers_less_is_worse_than_its_start(begun, monkeypatch):
+    found = begun()
+    found.tracks = CropTracks(np.arange(16) % 4, np.arange(16), np.zeros((4, 4), bool))
+    values = iter([2.0, 1.9, 2.1])
+    monkeypatch.setattr(adaptation, "separation", lambda *_: next(values))
+    faults = []
+    for _ in range(3):
+        clustered(found, [0, 1, 1, 1] * 3 + [1, 0, 1, 1], monkeypatch)
+        assert found.labels.tolist() == [0, 1, 1, 1] * 4  # the majority of each track
+        faults.append(found.fault())
+    assert [bool(fault) for fault in faults] == [False, True, False]
+    assert "1.90, not 2.00" in faults[1]
+
+
+def test_a_training_ends_when_the_clusters_no_longer_change(begun, monkeypatch):
+    journal = adapting(["--data_dir", "people", *FLAGS, "--total_epoch", "9"])
+    monkeypatch.setattr(RunJournal, "finish", lambda journal, found: journal.history.append(found))
+    for agreed, last in ((1.0, 9), (0.9, 9), (1.0, 9), (1.0, 1)):
+        journal.finish({"agreement": agreed})
+        assert journal.last == last

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from person_reid.arrays import Labels
 from person_reid.data.images.image_files import DEEP
 from person_reid.data.video.frames import Frame, FrameFolder, Video, remark_on_broken
 from person_reid.data.video.tracked_boxes import Track, shared_area
@@ -198,6 +199,35 @@ def number_and_frame(path: Path) -> tuple[int, int]:
     """Return the numbers of track and frame that cut_boxes wrote into the name of an image."""
     track, frame = path.stem.split("_")
     return int(track), int(frame)
+
+
+class CropTracks(NamedTuple):
+    """The T tracks of N images that cut_boxes wrote.
+
+    labels: (N,), the track of each image. frames: (N,), from which each was cut. apart: (T, T),
+    symmetric, whether two tracks of one folder share a moment, and so show two people.
+    """
+
+    labels: Labels
+    frames: Labels
+    apart: npt.NDArray[np.bool_]
+
+
+def tracks_of_crops(paths: Sequence[Path]) -> CropTracks | None:
+    """Return the tracks of images by their names; None unless cut_boxes gave them all."""
+    if not all(CROP_NAME.fullmatch(path.name) for path in paths):
+        return None
+    folders = {
+        folder: place for place, folder in enumerate(sorted({path.parent for path in paths}))
+    }
+    named = np.array([(folders[path.parent], *number_and_frame(path)) for path in paths])
+    tracks, labels = np.unique(named[:, :2], axis=0, return_inverse=True)
+    first, last = np.full(len(tracks), np.iinfo(np.int64).max), np.zeros(len(tracks), np.int64)
+    np.minimum.at(first, labels, named[:, 2])
+    np.maximum.at(last, labels, named[:, 2])
+    together = (first[:, None] <= last) & (first <= last[:, None])
+    apart = together & (tracks[:, :1] == tracks[:, 0]) & ~np.eye(len(tracks), dtype=bool)
+    return CropTracks(labels, named[:, 2], apart)
 
 
 def cut_images(folder: Path, tracks: Iterable[Track]) -> list[Path]:

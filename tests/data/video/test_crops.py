@@ -1,11 +1,20 @@
 """The images that stand for a track, against loops."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
 from person_reid.data.video import crops
-from person_reid.data.video.crops import choose_boxes, cut_boxes, cut_images, seen_pixels, sharpness
+from person_reid.data.video.crops import (
+    choose_boxes,
+    cut_boxes,
+    cut_images,
+    seen_pixels,
+    sharpness,
+    tracks_of_crops,
+)
 from person_reid.data.video.frames import open_frames
 from person_reid.data.video.tracked_boxes import Track
 from tests.data.conftest import noise
@@ -142,3 +151,13 @@ def test_two_processes_may_write_one_crop(tmp_path, monkeypatch):
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
     with Image.open(path) as image:
         assert image.size == crop.size
+
+
+def test_names_of_crops_tell_their_tracks_and_who_shares_a_moment():
+    names = ["a/000001_000010", "a/000001_000030", "a/000002_000030", "a/000003_000031"]
+    paths = [Path(f"{name}.jpg") for name in [*names, "b/000001_000010"]]
+    found = tracks_of_crops(paths)
+    assert found.labels.tolist() == [0, 0, 1, 2, 3]
+    assert found.frames.tolist() == [10, 30, 30, 31, 10]
+    assert np.argwhere(found.apart).tolist() == [[0, 1], [1, 0]]
+    assert tracks_of_crops([*paths, Path("a/0002_c1s1_000451_03.jpg")]) is None

@@ -1,0 +1,139 @@
+# PYTHON_ARGCOMPLETE_OK
+"""Measure what adaptation to the crops of tracks takes and brings, for several numbers of people.
+
+    python benchmarks/accuracy/adaptation.py --data_dir ../Market/pytorch \\
+      --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth --people 19 136 750
+    python benchmarks/accuracy/adaptation.py ... --people 136 --without_tracks --flags "--lr 3.5e-4"
+
+People of query and gallery are drawn; the images of one, a camera and a sequence are a track, of
+which at most eight are kept, as of videos. `adapt.py` learns from them without labels. Prints rows
+of Markdown, before and after: IDF1 of the linked tracks as across.py links them, the mAP of the
+crops among themselves, and that of 100 people of the training images, who were never seen.
+"""
+
+import os
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import numpy as np
+
+from benchmarks.accuracy.across import MARKET, linked, photographed, row, true_people
+from benchmarks.support.measure import machine
+from benchmarks.support.parser import Parser, positive
+from person_reid import Embedder
+from person_reid.console import run_script
+from person_reid.data.layout import read_split
+from person_reid.retrieval.image_clusters import report_clusters
+from person_reid.run_folder import RunFolder
+from tools import adapt
+
+HEADER = ["people", "tracks", "crops", "", "IDF1", "own mAP", "other people's mAP", "epochs"]
+HEADER += ["minutes", "CPU minutes"]
+PER_TRACK = 8
+OTHERS = 100
+
+
+def main(argv=None):
+    parser = Parser(__doc__)
+    parser.add_argument("--data_dir", type=Path, required=True, help="layout of prepare.py")
+    parser.add_argument("--backbone", default="osnet_x0_25", help="network")
+    parser.add_argument("--weights", type=Path, required=True, help="its weight file")
+    parser.add_argument("--people", type=positive(int), nargs="+", default=[19, 136, 750])
+    parser.add_argument(
+        "--without_tracks", action="store_true", help="hide which track a crop is of"
+    )
+    parser.add_argument("--flags", help="further flags of adapt.py")
+    options = parser.parse_args(argv)
+    options.weights = options.weights.resolve()
+    splits = [read_split(options.data_dir, name) for name in ("query", "gallery")]
+    every = [Path(path).resolve() for split in splits for path in split.paths]
+    others = [Path(path) for path in read_split(options.data_dir, "train_all").paths]
+    others = drawn(others, OTHERS)
+    print(machine(), "", "| " + " | ".join(HEADER) + " |", "|" + " --- |" * len(HEADER), sep="\n")
+    for people in options.people:
+        with TemporaryDirectory() as folder:
+            os.chdir(folder)
+            crops = shortened(drawn(every, people))
+            lay_out(crops, Path("crops"), options.without_tracks)
+            wall, used = time.perf_counter(), time.process_time()
+            start = ["--backbone", options.backbone, "--weights", str(options.weights)]
+            where = ["--data_dir", "crops", "--cameras", "folders", "--name", "adapted"]
+            adapt.main([*where, *start, *(options.flags or "").split()])
+            spent = [(time.perf_counter() - wall) / 60, (time.process_time() - used) / 60]
+            run = RunFolder("adapted")
+            epochs = [str(len(run.history())), *(f"{minutes:.1f}" for minutes in spent)]
+            for words, weights, more in (
+                ("before", options.weights, [""] * 3),
+                ("adapted", run.path / "net_last.pth", epochs),
+            ):
+                embed = Embedder(options.backbone, weights=weights, flip=False)
+                figures = measured(embed, crops, others)
+                print(f"| {people} | {' | '.join([*figures[:2], words, *figures[2:], *more])} |")
+                sys.stdout.flush()
+
+
+def drawn(paths, people):
+    """Return the images of some people, drawn at random, but always the same."""
+    of = defaultdict(list)
+    for path in sorted(paths):
+        if (found := MARKET.match(path.name)) and int(found[1]) > 0:
+            of[found[1]].append(path)
+    names = np.random.default_rng(0).permutation(sorted(of))[:people]
+    return [path for name in names for path in of[name]]
+
+
+def shortened(paths):
+    """Return some images of each track, in the order of time."""
+    tracks = defaultdict(list)
+    for path in sorted(paths):
+        tracks[MARKET.match(path.name).groups()[:3]].append(path)
+    places = {
+        key: np.linspace(0, len(some) - 1, min(len(some), PER_TRACK))
+        for key, some in tracks.items()
+    }
+    return [tracks[key][round(place)] for key, every in places.items() for place in every]
+
+
+def lay_out(paths, folder, without_tracks):
+    """Link images into folders of cameras, named as the crops of tracks."""
+    numbers: dict[tuple, int] = {}
+    for path in paths:
+        person, camera, sequence, frame = MARKET.match(path.name).groups()
+        box = path.stem[-2:]  # there may be several of one frame
+        track = numbers.setdefault((person, camera, sequence), len(numbers) + 1)
+        name = f"{track:06d}_{sequence}{frame}{box}.jpg" if not without_tracks else path.name
+        (folder / camera).mkdir(parents=True, exist_ok=True)
+        (folder / camera / name).symlink_to(path)
+
+
+def measured(embed, crops, others):
+    """Return the numbers of tracks and crops, and the figures of a network."""
+    features = embed(crops)
+    people, cameras = of_names(crops)
+    scene = photographed(crops, people, features)
+    names, found = linked(scene, times=True, mean=True, camera_norm=True)
+    _, idf1, *_ = row("", scene, true_people(scene), names, found.labels.astype(str))
+    own = report_clusters(features, people, cameras, people)["own_mAP"]
+    strange = report_clusters(embed(others), *of_names(others), of_names(others)[0])["own_mAP"]
+    return [
+        str(len(scene.spans)),
+        str(len(crops)),
+        idf1,
+        f"{100 * own:.1f}",
+        f"{100 * strange:.1f}",
+    ]
+
+
+def of_names(paths):
+    """Return people and cameras (N,) of images."""
+    found = np.array([MARKET.match(path.name).groups()[:2] for path in paths]).astype(np.int64)
+    return found[:, 0], found[:, 1]
+
+
+if __name__ == "__main__":
+    run_script(main)

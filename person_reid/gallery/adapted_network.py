@@ -1,0 +1,85 @@
+"""Adapt the network of an index to the images of its tracks, and describe them with the result.
+
+config = with_adapted(index, config)                  # an adapted index keeps its network
+if options := adaptation_of(index, config, "shop"):   # None if it was adapted to these images
+    keep_adapted(index, config, options, fault=adapt(options, world))
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from person_reid.config.adapt import AdaptConfig
+from person_reid.config.option import configured
+from person_reid.config.search import NetworkOfIndex, ReindexConfig
+from person_reid.config.tested import DECIDED, PREPARED
+from person_reid.data.images.bank import fingerprint
+from person_reid.errors import UserError
+from person_reid.files import real, write_text
+from person_reid.gallery.gallery import Gallery
+from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.indexed_network import known_network, network_ref
+from person_reid.gallery.reindexing import reindex_images
+from person_reid.gallery.track_crops import folder_beside
+
+RUN = "adaptation"  # the run of the adaptation, in the folder of people.py
+NETWORK = "adapted-"  # and the adapted networks, with the fingerprint of the images
+NAMED = (*DECIDED, *PREPARED, "engine")  # options that say what the network is
+Config = TypeVar("Config", bound=NetworkOfIndex)
+
+
+def with_adapted(index: Gallery, config: Config) -> Config:
+    """Return options without a network if the index has an adapted one, which takes its place."""
+    known = known_network(index)
+    if not known or not Path(known.place).name.startswith(NETWORK):
+        return config
+    defaults = {name: each.default for name, each in type(config).declared().items()}
+    return replace(config, **{name: defaults[name] for name in NAMED if name in defaults})
+
+
+def adaptation_of(index: Gallery, config: NetworkOfIndex, folder: str) -> AdaptConfig | None:
+    """Return how to adapt the network of an index to the images that were cut from its tracks.
+
+    Returns None if that was done. folder: where the run and the network are to be written. Raises
+    UserError for a network that cannot be trained.
+    """
+    images = sorted(path for some in index.images() for path, about in some if about.track)
+    digest = fingerprint(images, times=False)[:8]
+    if _done(folder, digest).exists():
+        return None
+    network = network_ref(index, config)
+    if network.kind == "engine" or not index.file:
+        raise UserError(
+            f"{index.path}: only an index file can be adapted, and only a network of this suite."
+        )
+    known = AdaptConfig.declared()
+    layers = {name: value for name, value in network.options if name in known}
+    start = "weights" if network.kind == "weights" else "from_run"
+    return AdaptConfig(
+        **layers,
+        **{start: network.place},
+        data_dir=str(folder_beside(index.file, "")),
+        cameras="folders",
+        name=str(real(folder) / RUN / digest),
+        gpu_ids=config.gpu_ids,
+    )
+
+
+def keep_adapted(
+    index: SearchIndex, config: NetworkOfIndex, options: AdaptConfig, fault: str
+) -> None:
+    """Describe the images of an index with the network of a run, unless it has a fault."""
+    from person_reid.deploy.publish import save_pretrained  # loads torch
+
+    digest, folder = Path(options.name).name, Path(options.name).parents[1]
+    if not fault:
+        network = save_pretrained(options.name, folder / f"{NETWORK}{digest}")
+        same = {name: getattr(config, name) for name in NetworkOfIndex.declared()}
+        values = {name: it for name, it in same.items() if name not in NAMED and it is not None}
+        reindex_images(index, configured(ReindexConfig, values | {"from_run": str(network)}))
+    write_text(_done(folder, digest), fault or "adapted")
+
+
+def _done(folder: str | Path, digest: str) -> Path:
+    """Return the file that says that a network was adapted to images, and what came of it."""
+    return Path(folder) / RUN / f"{digest}.txt"
