@@ -91,7 +91,7 @@ def shortened(paths):
     """Return some images of each track, in the order of time."""
     tracks = defaultdict(list)
     for path in sorted(paths):
-        tracks[MARKET.match(path.name).groups()[:3]].append(path)
+        tracks[of_name(path)[:3]].append(path)
     places = {
         key: np.linspace(0, len(some) - 1, min(len(some), PER_TRACK))
         for key, some in tracks.items()
@@ -103,7 +103,7 @@ def lay_out(paths, folder, without_tracks):
     """Link images into folders of cameras, named as the crops of tracks."""
     numbers: dict[tuple, int] = {}
     for path in paths:
-        person, camera, sequence, frame = MARKET.match(path.name).groups()
+        person, camera, sequence, frame = of_name(path)
         box = path.stem[-2:]  # there may be several of one frame
         track = numbers.setdefault((person, camera, sequence), len(numbers) + 1)
         name = f"{track:06d}_{sequence}{frame}{box}.jpg" if not without_tracks else path.name
@@ -119,7 +119,8 @@ def measured(embed, crops, others):
     names, found = linked(scene, times=True, mean=True, camera_norm=True)
     _, idf1, *_ = row("", scene, true_people(scene), names, found.labels.astype(str))
     own = report_clusters(features, people, cameras, people)["own_mAP"]
-    strange = report_clusters(embed(others), *of_names(others), of_names(others)[0])["own_mAP"]
+    strangers, places = of_names(others)
+    strange = report_clusters(embed(others), strangers, places, strangers)["own_mAP"]
     return [
         str(len(scene.spans)),
         str(len(crops)),
@@ -131,8 +132,13 @@ def measured(embed, crops, others):
 
 def of_names(paths):
     """Return people and cameras (N,) of images."""
-    found = np.array([MARKET.match(path.name).groups()[:2] for path in paths]).astype(np.int64)
+    found = np.array([of_name(path)[:2] for path in paths]).astype(np.int64)
     return found[:, 0], found[:, 1]
+
+
+def of_name(path):
+    """Return person, camera, sequence and frame of an image, as its name says them."""
+    return MARKET.findall(path.name)[0]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ if options := adaptation_of(index, config, "shop"):   # None if it was adapted t
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.option import configured
@@ -48,16 +48,15 @@ def adaptation_of(index: Gallery, config: NetworkOfIndex, folder: str) -> AdaptC
     if _done(folder, digest).exists():
         return None
     network = network_ref(index, config)
-    if network.kind == "engine" or not index.file:
+    if network.kind == "engine" or not isinstance(index, SearchIndex):
         raise UserError(
             f"{index.path}: only an index file can be adapted, and only a network of this suite."
         )
     known = AdaptConfig.declared()
-    layers = {name: value for name, value in network.options if name in known}
-    start = "weights" if network.kind == "weights" else "from_run"
+    start: dict[str, Any] = {name: value for name, value in network.options if name in known}
+    start["weights" if network.kind == "weights" else "from_run"] = network.place
     return AdaptConfig(
-        **layers,
-        **{start: network.place},
+        **start,
         data_dir=str(folder_beside(index.file, "")),
         cameras="folders",
         name=str(real(folder) / RUN / digest),
@@ -65,13 +64,12 @@ def adaptation_of(index: Gallery, config: NetworkOfIndex, folder: str) -> AdaptC
     )
 
 
-def keep_adapted(
-    index: SearchIndex, config: NetworkOfIndex, options: AdaptConfig, fault: str
-) -> None:
+def keep_adapted(index: Gallery, config: NetworkOfIndex, options: AdaptConfig, fault: str) -> None:
     """Describe the images of an index with the network of a run, unless it has a fault."""
     from person_reid.deploy.publish import save_pretrained  # loads torch
 
     digest, folder = Path(options.name).name, Path(options.name).parents[1]
+    assert isinstance(index, SearchIndex), "adaptation_of refuses others"
     if not fault:
         network = save_pretrained(options.name, folder / f"{NETWORK}{digest}")
         same = {name: getattr(config, name) for name in NetworkOfIndex.declared()}

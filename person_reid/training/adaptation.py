@@ -60,8 +60,8 @@ log = logging.getLogger(__name__)
 STEPS = 1.25  # in an epoch, times the square root of the number of images
 SETTLED = 0.99  # agreement of the clusters of three epochs in a row
 # OSNet's front layers take half of the time, and hardly change.
-OSNET = {"lr": 1e-3, "balance": 0.1, "freeze_layers": "conv1,conv2"}
-OTHERS = {"lr": 3.5e-4}
+OSNET: dict[str, Any] = {"lr": 1e-3, "balance": 0.1, "freeze_layers": "conv1,conv2"}
+OTHERS: dict[str, Any] = {"lr": 3.5e-4}
 LEAST_KEPT = 0.1  # docs/accuracy.md has measured values of good and bad runs
 LAYER_OPTIONS = (
     "backbone",

@@ -205,7 +205,14 @@ def test_the_network_adapts_to_the_tracks_once_and_a_worse_one_is_not_taken(
     place, frames_seen, capsys, monkeypatch
 ):
     """The features of the index are those of the new network; the next call has it already."""
-    few = {"k1": 4, "k2": 2, "min_samples": 2, "steps": 2, "total_epoch": 1, "batchsize": 8}
+    few: dict[str, Any] = {
+        "k1": 4,
+        "k2": 2,
+        "min_samples": 2,
+        "steps": 2,
+        "total_epoch": 1,
+        "batchsize": 8,
+    }
     original = adapted_network.adaptation_of
     trained = []
 
