@@ -19,10 +19,7 @@ from torch import Tensor
 from person_reid.config.zoo import zoo
 from person_reid.errors import UserError, first_line
 from person_reid.files import TENSORS, regular_file
-from person_reid.models.published.transformer_weights import (
-    timm_names_of_earlier_timm,
-    timm_names_of_mmdetection,
-)
+from person_reid.models.published.transformer_weights import timm_names_of_mmdetection
 from person_reid.text import did_you_mean, printable
 
 log = logging.getLogger(__name__)
@@ -48,8 +45,8 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
 
     Unpacks training states that keep it under a key of its own, of which an average comes first;
     removes what DataParallel, DDP, FSDP, torch.compile and AveragedModel add to names; and gives
-    Swin Transformers of mmdetection and of earlier versions of timm the names of today. Raises
-    FileNotFoundError, or UserError if the file is not a state dict.
+    Swin Transformers of mmdetection timm's names. Raises FileNotFoundError, or UserError if the
+    file is not a state dict.
     """
     content = read_tensors(path)
     beside = content if isinstance(content, dict) else {}
@@ -70,7 +67,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             )
         raise UserError(f"{path}: expected a state dict (names and tensors), found {found}.")
     refuse_unusual(tensors, path)
-    return timm_names_of_earlier_timm(timm_names_of_mmdetection(tensors))
+    return timm_names_of_mmdetection(tensors)
 
 
 def _tensors_in(content: Any, path: str | Path) -> dict[str, Tensor]:

@@ -46,26 +46,6 @@ def timm_names_of_mmdetection(state_dict: dict[str, Tensor]) -> dict[str, Tensor
     return renamed
 
 
-def timm_names_of_earlier_timm(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give a Swin Transformer of timm before 0.9, or of its authors, the names of today.
-
-    Any other state dict is returned unchanged.
-
-    Patches were merged at the end of a stage; today they are at the start of the next one.
-    """
-    if not any(re.search(r"(^|\.)layers\.0\.downsample\.", name) for name in state_dict):
-        return state_dict
-    return {
-        re.sub(
-            r"layers\.(\d+)\.downsample",
-            lambda found: f"layers.{int(found[1]) + 1}.downsample",
-            name,
-        ): value
-        for name, value in state_dict.items()
-        if not name.endswith(COMPUTED)
-    }
-
-
 def resampled(module: nn.Module, name: str, value: Tensor) -> Tensor:
     """Resample a position embedding to the shape of the module's own, by bicubic interpolation.
 
