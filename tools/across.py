@@ -65,12 +65,12 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{config.index}: {without} without an image, forgotten or never cut, left out")
     truth = read_truth(Path(config.truth), tracks) if config.truth else []
 
-    linked = link_indexed(index, tracks, features, config)
+    linked = link_indexed(index, tracks, config)
     if config.sheet:
         draw_lanes(linked.stays, config.sheet, begin_of(tracks), config, linked.faces())
         print(f"Written: {config.sheet}")
     write_people_folder(config.save, linked, index, None if config.video else ())
-    print(f"{config.save}: {in_words(linked, config)}")
+    print(f"{config.save}: {in_words(linked)}")
     print(*lines_of_people(linked), sep="\n")
 
     if config.truth:

@@ -30,7 +30,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
@@ -257,7 +257,7 @@ def track(
 
 def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
     """Say who appears in front of live cameras until Ctrl-C, SIGTERM, or the end of all videos."""
-    unused = ("tracks", "per_track", "rerank", "corrections", "video", "adapt")
+    unused = ("tracks", "per_track", "corrections", "video", "adapt")
     if given := config.not_default(unused):
         raise reid.OptionError(f"{listed(given)} would be ignored: cameras are live.", **given)
     addresses = dict(named_videos(config))
@@ -275,11 +275,8 @@ def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
         write_text(folder / VIDEOS_MARK, "")
         with growing_gallery(config.gallery) as index:
             embed = partial(reid.open_network(index, config), description="")
-            norm = len(shots) > 1 and not config.no_camera_norm
             places = config.threshold, config.travel
-            live = open_live(
-                index, detector, embed, config, [*addresses], *places, norm, config.remember
-            )
+            live = open_live(index, detector, embed, config, [*addresses], *places, config.remember)
             kept = LiveGallery(live.links, addresses)
             kept.know(index)
             streams = reid.Streams(addresses, config.every, starts, config.fps)
@@ -328,16 +325,14 @@ def link_people(index: reid.Gallery, config: VideosConfig) -> None:
     every, features = indexed_tracks(index, reid.Filter(after=config.after, before=config.before))
     tracks = every[: len(features)]
     check_track_names(str(folder / LINKED_FOLDER), every, index)
-    several = len({each.record.camera for each in tracks}) > 1
-    options = replace(config, camera_norm=several and not config.no_camera_norm)
-    linked = link_indexed(index, tracks, features, options)
+    linked = link_indexed(index, tracks, config)
     draw_lanes(linked.stays, folder / PICTURE, begin_of(tracks), config.look, linked.faces())
     videos = [real(video) for _, video in named_videos(config)] if config.video else []
     write_people_folder(str(folder / LINKED_FOLDER), linked, index, videos)
     if config.corrections:
         count = record_people(index, linked, everybody=False)
         print(f"{config.gallery}: keeps what is known of {counted(count, 'image')}")
-    print(f"{config.save}: {in_words(linked, options)}")
+    print(f"{config.save}: {in_words(linked)}")
     print(*lines_of_people(linked), sep="\n")
     print(f"Written: {folder / LINKED_FOLDER}, {folder / PICTURE}")
 

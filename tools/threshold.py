@@ -11,16 +11,10 @@ share of genuine pairs rejected; 1e-3 and 1e-4 accept that share of impostors; h
 each query's least similar genuine pair and most similar impostor.
 
     python tools/threshold.py --for person                 # for search.py identify
-    python tools/threshold.py --for track --camera_norm    # for across.py --camera_norm
+    python tools/threshold.py --for track                  # for across.py and people.py
 
 identify compares an image with all images of a person, and across.py whole tracks. These are other
 scores, so each has its threshold, and a command refuses one that was measured for another score.
-
-    python tools/threshold.py --tracks people.index --travel travel.csv --camera_norm   # no labels
-
-Without labels, tracks that cannot be one person are the strangers, and the halves of a track stand
-for one person. They are more alike than a person in two cameras, so the threshold is the cosine
-that 1 % of the strangers reach.
 
     python tools/threshold.py --false_match_rate 1e-3 --confidence 0.95    # for pairs
     python tools/threshold.py --false_match_rate 1e-2 --gallery_size 5000  # for searches
@@ -48,12 +42,7 @@ from person_reid.config.threshold import ThresholdConfig
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.files import with_ending, write_json
-from person_reid.gallery.gallery import open_gallery
-from person_reid.gallery.indexed_network import measured_on
-from person_reid.gallery.indexed_tracks import indexed_tracks
-from person_reid.gallery.linked_tracks import measured_on_tracks, times_between
 from person_reid.gallery.score_histograms import person_similarities, track_similarities
-from person_reid.gallery.track_pieces import split_indexed
 from person_reid.retrieval.bound import Bound, bounded_threshold, people_of
 from person_reid.retrieval.results import FEATURE_FLAGS, NETWORK, read_notes
 from person_reid.retrieval.thresholds import (
@@ -66,11 +55,7 @@ from person_reid.retrieval.thresholds import (
     pair_similarities,
     roc,
 )
-from person_reid.retrieval.track_threshold import FEWEST_HALVED, FEWEST_STRANGERS
 from person_reid.show.histogram import draw_similarities
-
-HALF_WAY = "half-way"  # between the means of strangers and halves
-HALVES_AND_STRANGERS = "the halves of a track, and two tracks that cannot be one person"
 
 
 @spelled_as_flags()
@@ -85,7 +70,7 @@ def main(argv: list[str] | None = None) -> None:
             f"--save {figures}: not a file of this program. Move it, or choose another name."
         )
 
-    pairs, report = on_tracks(config) if config.tracks else on_labels(config)
+    pairs, report = on_labels(config)
     draw_similarities(pairs, report["threshold"], plot, config)
     write_json(figures, report)
     print(f"{figures}, {plot}")
@@ -94,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
 def on_labels(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]]:
     """Measure on images whose identities are known; return the pairs, and what the file says."""
     query, gallery = reid.load_result(config.result, paths=config.compared == "track")
-    if config.camera_norm and config.compared != "track":
+    if config.camera_norm:
         norm = reid.CameraNorm(gallery.features, gallery.cameras)
         query, gallery = norm.of(query), norm.of(gallery)
     pairs = similarities(query, gallery, config)
@@ -126,28 +111,6 @@ def on_labels(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]
     return pairs, report
 
 
-def on_tracks(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]]:
-    """Measure on the tracks of an index, of which nobody is known; return the same."""
-    index = open_gallery(str(config.tracks), new=False)
-    every, features = indexed_tracks(index)
-    pieces, features = split_indexed(every[: len(features)])
-    travel = times_between(str(config.travel), pieces)
-    measured = measured_on_tracks(pieces, features, travel, config.camera_norm)
-    if not measured or measured.halved < FEWEST_HALVED:
-        raise reid.UserError(
-            f"{index.path}: too few of its tracks are known to be strangers, or have two images. "
-            f"It takes {FEWEST_STRANGERS} pairs of two cameras at one moment, and {FEWEST_HALVED} "
-            "tracks with two images: index more of the videos."
-        )
-    found = tell_rates(measured.pairs, config)
-    print(f"threshold {measured.threshold:.4f}: {measured}")
-    report = {"threshold": measured.threshold, "rule": HALF_WAY, "index": config.tracks}
-    report |= {**found, "for": "track", "protocol": HALVES_AND_STRANGERS}
-    report |= {"camera_norm": config.camera_norm, "measured": str(measured)}
-    report[MEASURED_ON], report[FEATURE_FLAGS] = measured_on(index)
-    return measured.pairs, report
-
-
 def tell_rates(pairs: PairSimilarities, config: ThresholdConfig) -> dict[str, Any]:
     """Print the error rates, and return them."""
     rates_asked = {name: float(name) for name in config.rates.split(",")}
@@ -171,7 +134,7 @@ def similarities(
 
     if config.compared == "person":
         return person_similarities(query, gallery, config.ignore_cameras)
-    return track_similarities(query, gallery, config.ignore_cameras, config.camera_norm)
+    return track_similarities(query, gallery, config.ignore_cameras)
 
 
 def protocol(config: ThresholdConfig) -> str:

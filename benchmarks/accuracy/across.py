@@ -4,7 +4,7 @@
     python benchmarks/accuracy/across.py --walks data/walks --from demo
     python benchmarks/accuracy/across.py --walks data/walks --from osnet_x0_25 \\
       --weights osnet_msmt17.pth
-    python benchmarks/accuracy/across.py --result market.mat
+    python benchmarks/accuracy/across.py --result market.mat --draws 120
 
 prepare.py --synthetic --walks draws walks. --result is a file of features that test.py wrote, of
 images with Market-1501's names: a person, camera and sequence make a track. Prints rows of
@@ -13,8 +13,11 @@ rows for walks are of tracks that were cut where they change person. --tracker m
 person_reid.Tracker, of the boxes of benchmarks/accuracy/tracker.py; with --appearance, by their
 looks as well.
 
-Of walks, two further tables say how many people were counted, with fewest and most, and how often
-people of one camera are named rightly by an image from another one.
+Of walks, a further table says how often people of one camera are named rightly by an image from
+another one. --draws links some people before some cameras, so many times: half of the draws have 10
+to 200 people before 2 to 6 cameras, as far as there are so many, and in every fourth draw one
+camera sees others than the rest. A table says in which share of them the range of a count held the
+true number, and how wide it was.
 """
 
 import csv
@@ -48,12 +51,14 @@ from person_reid.retrieval.association import link_tracks, read_travel
 from person_reid.retrieval.identities import identity_f1, listed_boxes, matching_boxes, pair_f1
 from person_reid.retrieval.results import load_result
 from person_reid.retrieval.track_features import track_features
-from person_reid.retrieval.track_threshold import threshold_of_tracks, track_halves
 from person_reid.text import markdown_table
 
 HEADER = ["identities", "IDF1", "by camera", "IDP", "IDR", "F1 of pairs", "people", "threshold"]
-COUNTS_HEADER = ["people", "cameras", "true", "threshold measured", "silhouette"]
-NAMES_HEADER = ["names by one photograph", "threshold", "right", "found"]
+RANGES_HEADER = [
+    "counts of", "counts", "held", "with a range", "within 1 or 10 %", "width / people"
+]  # fmt: skip
+NAMES_HEADER = ["names by one photograph", "right", "found"]
+THRESHOLDS = np.arange(0.6, 0.92, 0.02).round(2).tolist()
 KNOWN, DRAWS = 10, 4  # people who have a photograph, and how often they are drawn
 MARKET = re.compile(r"(\d+)_c(\d+)s(\d+)_(\d+)")
 RATE = 25  # frames a second of Market-1501
@@ -90,7 +95,8 @@ def main(argv=None):
     parser.add_argument(
         "--appearance", action="store_const", const=True, help="and link boxes by their looks"
     )
-    parser.add_argument("--threshold", type=float, help="in place of the silhouette's")
+    parser.add_argument("--threshold", type=float, help="in place of the network's")
+    parser.add_argument("--draws", type=positive(int), help="draw people, and check the ranges")
     parser.set_defaults(embedder=None)  # another program gives its own
     options = parser.parse_args(argv)
     if bool(options.walks) == bool(options.result) or bool(options.walks) != bool(options.source):
@@ -99,8 +105,10 @@ def main(argv=None):
     found = [*rows(scene, options.threshold), *(cut_rows(scene, pieces) if pieces else ())]
     print(machine(), "", markdown_table(HEADER, found), sep="\n")
     if scene.travel:
-        for header, table in ((COUNTS_HEADER, counts(scene)), (NAMES_HEADER, names_given(scene))):
-            print("", markdown_table(header, list(table)), sep="\n")
+        print("", markdown_table(NAMES_HEADER, [*names_given(scene)]), sep="\n")
+    if options.draws:
+        found = [*ranges(pieces or scene, options.draws)]
+        print("", markdown_table(RANGES_HEADER, found), sep="\n")
 
 
 def rows(scene, threshold):
@@ -110,54 +118,47 @@ def rows(scene, threshold):
     yield row("each track alone", scene, truth, names, names)
     yield row("each track linked to its person", scene, truth, names, [truth[n] for n in names])
     variants: dict[str, dict] = {
-        "linked": {},
-        "without the times between cameras": {"travel": None},
-        "without any times": {"travel": None, "times": False},
-        "without camera_norm": {"camera_norm": False},
-        "with rerank": {"rerank": True},
-        "with one crop a track": {"mean": False},
+        "linked": {"travel": scene.travel},
+        "without the times between cameras": {},
+        "without any times": {"times": False},
+        "with one crop a track": {"mean": False, "travel": scene.travel},
     }
     if not scene.travel:
         del variants["without the times between cameras"]
-    normal = {"times": True, "mean": True, "camera_norm": True, "travel": scene.travel}
-    if scene.travel:
-        for camera_norm in (True, False):
-            changed = {**normal, "camera_norm": camera_norm}
-            measured = threshold_of_scene(scene, camera_norm)
-            names, people = linked(scene, **changed, threshold=measured.threshold)
-            words = f"linked, {'' if camera_norm else 'without camera_norm, '}threshold measured"
-            yield row(words, scene, truth, names, people.labels.astype(str), people.threshold)
     for words, changed in variants.items():
-        names, people = linked(scene, threshold=threshold, **{**normal, **changed})
+        names, people = linked(scene, threshold=threshold, **changed)
         yield row(words, scene, truth, names, people.labels.astype(str), people.threshold)
+    yield best_row(scene, truth)
+
+
+def best_row(scene, truth):
+    """Return the row of the threshold that is best by the truth."""
+    found = [linked(scene, threshold=threshold) for threshold in THRESHOLDS]
+    made = [
+        row("by the best threshold", scene, truth, names, people.labels.astype(str), limit)
+        for (names, people), limit in zip(found, THRESHOLDS, strict=True)
+    ]
+    return max(made, key=lambda cells: float(cells[1]))
 
 
 def cut_rows(scene, pieces):
-    """Yield rows of pieces of tracks, with the threshold of the pieces, or of the whole tracks."""
+    """Yield rows of pieces of tracks."""
     names, truth = list(pieces.spans), true_people(pieces)
     yield row("cut, each piece alone", pieces, truth, names, names)
     yield row(
         "cut, each piece linked to its person", pieces, truth, names, [truth[n] for n in names]
     )
-    for camera_norm in (True, False):
-        words = "cut, linked" + ("" if camera_norm else ", without camera_norm")
-        normal = {"times": True, "mean": True, "camera_norm": camera_norm, "travel": scene.travel}
-        _, whole = linked(scene, **normal)
-        names, people = linked(pieces, **normal, threshold=whole.threshold)
-        yield row(words, pieces, truth, names, people.labels.astype(str), people.threshold)
-        measured = threshold_of_scene(pieces, camera_norm)
-        names, people = linked(pieces, **normal, threshold=measured.threshold)
-        words += ", threshold measured"
-        yield row(words, pieces, truth, names, people.labels.astype(str), people.threshold)
-        cameras = [pieces.spans[name][0] for name in names]
-        within = [f"{who} {camera}" for who, camera in zip(people.labels, cameras, strict=True)]
-        yield row(f"{words}, within cameras alone", pieces, truth, names, within)
-        pairs = [(i, j) for i, j in combinations(range(len(names)), 2) if cameras[i] == cameras[j]]
-        names, people = linked(pieces, **normal, threshold=measured.threshold, different=pairs)
-        yield row(f"{words}, no two of one camera", pieces, truth, names, people.labels.astype(str))
+    names, people = linked(pieces)
+    yield row("cut, linked", pieces, truth, names, people.labels.astype(str), people.threshold)
+    cameras = [pieces.spans[name][0] for name in names]
+    within = [f"{who} {camera}" for who, camera in zip(people.labels, cameras, strict=True)]
+    yield row("cut, linked, within cameras alone", pieces, truth, names, within)
+    pairs = [(i, j) for i, j in combinations(range(len(names)), 2) if cameras[i] == cameras[j]]
+    names, people = linked(pieces, different=pairs)
+    yield row("cut, linked, no two of one camera", pieces, truth, names, people.labels.astype(str))
 
 
-def linked(scene, times, mean, **settings):
+def linked(scene, times=True, mean=True, **settings):
     """Return the tracks with features, and what link_tracks makes of them."""
     crops = defaultdict(list)
     for index, name in enumerate(scene.shown):
@@ -169,36 +170,48 @@ def linked(scene, times, mean, **settings):
     return names, link_tracks(features, cameras, starts, ends, **settings)
 
 
-def threshold_of_scene(scene, camera_norm):
-    """Return the threshold that the tracks themselves give, by the times between cameras."""
-    names, features = track_features(scene.features, scene.shown)
-    cameras, starts, ends = zip(*(scene.spans[name] for name in names), strict=True)
-    shown = np.array(scene.shown)
-    halves = track_halves([scene.features[shown == name] for name in names])
-    return threshold_of_tracks(features, cameras, starts, ends, scene.travel, camera_norm, halves)
-
-
-def counts(scene):
-    """Yield how many people there are, and were counted, before all cameras and before each."""
+def ranges(scene, draws):
+    """Yield how often a range held the true number, before all cameras and before one."""
     truth = true_people(scene)
-    places = sorted({camera for camera, *_ in scene.spans.values()})
-    for camera_norm in (True, False):
-        limits = threshold_of_scene(scene, camera_norm).threshold, None
-        found = [
-            linked(scene, True, True, camera_norm=camera_norm, travel=scene.travel, threshold=limit)
-            for limit in limits
-        ]
-        for place in ("all", *places):
-            names = found[0][0]
-            of_place = [i for i, n in enumerate(names) if place in ("all", scene.spans[n][0])]
-            cells = [str(len({truth[names[i]] for i in of_place}))]
-            for _, people in found:
-                few, here, many = (
-                    len({*labels[of_place].tolist()})
-                    for labels in (people.fewest, people.labels, people.most)
-                )
-                cells.append(f"{here} ({few} to {many})")
-            yield ["" if camera_norm else "without camera_norm", place, *cells]
+    names, features = track_features(scene.features, scene.shown)
+    who = np.array([truth[name] for name in names])
+    cameras, starts, ends = map(np.array, zip(*(scene.spans[n] for n in names), strict=True))
+    found = defaultdict(list)
+    for seed in range(draws):
+        chosen = np.flatnonzero(drawn(who, cameras, np.random.default_rng(seed), seed % 4 == 3))
+        some = [each[chosen] for each in (features, cameras, starts, ends)]
+        people = link_tracks(*some)
+        for place in (None, *np.unique(some[1])):
+            here = (some[1] == place) | (place is None)
+            true = len({*who[chosen][here]})
+            count = people.count(here, 1 if place else len({*some[1].tolist()}))
+            kind = "one camera" if place else "all cameras"
+            found[kind].append((true, *count))
+    for kind, counts in found.items():
+        true, here, fewest, most = np.array(counts, float).T
+        printed = np.isfinite(most)
+        held = (fewest <= true) & (true <= most)
+        within = (np.abs(here - true) <= np.maximum(1, 0.1 * true)).mean()
+        cells = (held[printed].mean(), printed.mean(), within)
+        width = np.median((most - fewest)[printed] / true[printed])
+        yield [kind, str(len(true)), *(f"{100 * each:.0f} %" for each in cells), f"{width:.2f}"]
+
+
+def drawn(who, cameras, random, apart):
+    """Return which of the tracks are of some people before some cameras.
+
+    apart: the first of the cameras sees other people than the rest.
+    """
+    places = random.permutation(np.unique(cameras))[: random.integers(2, 7)]
+    here = np.isin(cameras, places)
+    people = random.permutation(np.unique(who[here]))
+    people = people[: int(np.exp(random.uniform(np.log(10), np.log(201))))]
+    if not apart:
+        return here & np.isin(who, people)
+    first, others = np.array_split(people, [len(people) // len(places)])
+    return (cameras == places[0]) & np.isin(who, first) | here & (cameras != places[0]) & np.isin(
+        who, others
+    )
 
 
 def names_given(scene):
@@ -211,11 +224,9 @@ def names_given(scene):
     rows = [i for i, name in enumerate(names) if scene.spans[name][0] != first]
     who = np.array([truth[names[i]] for i in rows])
     cameras, starts, ends = map(list, zip(*(scene.spans[names[i]] for i in rows), strict=True))
-    travel = {two: time for two, time in scene.travel.items() if first not in two}
-    for camera_norm, words in itertools.product((True, False), ("measured", "silhouette")):
-        limit = threshold_of_scene(scene, camera_norm).threshold if words == "measured" else None
-        link = partial(link_tracks, travel=travel, camera_norm=camera_norm)
-        limit = link(features[rows], cameras, starts, ends, limit).threshold
+    times = {two: time for two, time in scene.travel.items() if first not in two}
+    for words, travel in (("with the times between cameras", times), ("without them", None)):
+        link = partial(link_tracks, travel=travel)
         right = given = wanted = 0
         for seed in range(DRAWS):
             random = np.random.default_rng(seed)
@@ -230,7 +241,6 @@ def names_given(scene):
                 [*cameras, *[""] * KNOWN],
                 [*starts, *never],
                 [*ends, *never],
-                limit,
                 different=itertools.combinations(range(len(rows), len(rows) + KNOWN), 2),
             )
             recognized = dict(zip(people.labels[len(rows) :].tolist(), known, strict=True))
@@ -239,7 +249,7 @@ def names_given(scene):
             given += int((called != "").sum())
             wanted += int(np.isin(who, known).sum())
         figures = [f"{100 * right / each:.0f} %" for each in (given, wanted)]
-        yield ["" if camera_norm else "without camera_norm", words, *figures]
+        yield [words, *figures]
 
 
 def row(words, scene, truth, names, people, threshold=None):

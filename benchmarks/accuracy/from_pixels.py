@@ -12,7 +12,6 @@ each camera, and the people across cameras, also with the threshold that the tru
 
 import csv
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -34,7 +33,7 @@ from person_reid.gallery.indexed_tracks import (
     score_people,
     spans,
 )
-from person_reid.gallery.linked_tracks import link_indexed, measured_on_tracks
+from person_reid.gallery.linked_tracks import link_indexed
 from person_reid.retrieval.association import link_tracks, read_travel
 from person_reid.retrieval.identities import identity_f1, listed_boxes, matching_boxes
 from person_reid.text import markdown_table
@@ -113,27 +112,22 @@ def detected(config, camera, video, sample):
 
 def linked_rows(config, index, tracks, features, truth):
     """Yield rows about the people: the tracker alone, as linked, and the best that could be."""
-    norm = not config.no_camera_norm
     travel = read_travel(Path(config.travel), cameras_of(tracks))
 
     def row(words, tracks, labels, threshold=""):
         f1 = score_people(tracks, labels, truth).f1
         return [words, f"{100 * f1:.1f}", str(len({*labels})), threshold]
 
-    def link(tracks, features, threshold):
-        times = cameras_of(tracks), *spans(tracks)
-        return link_tracks(features, *times, threshold, travel, norm)
-
     yield row("each track alone", tracks, range(len(tracks)))
-    if measured := measured_on_tracks(tracks, features, travel, norm):
-        whole = link(tracks, features, measured.threshold)
-        yield row("without cuts", tracks, whole.labels.tolist(), f"{whole.threshold:.2f}")
-    linked = link_indexed(index, tracks, features, replace(config, camera_norm=norm))
+    whole = link_tracks(features, cameras_of(tracks), *spans(tracks), travel=travel)
+    yield row("without cuts", tracks, whole.labels.tolist(), f"{whole.threshold:.2f}")
+    linked = link_indexed(index, tracks, config)
     pieces = linked.tracks
     people = [stay.person for stay in linked.stays]
     limit = f"{linked.found.threshold:.2f}"
     yield row("as tools/people.py links them", pieces, people, limit)
-    tried = [link(pieces, features_of(pieces), threshold) for threshold in THRESHOLDS]
+    times = cameras_of(pieces), *spans(pieces)
+    tried = [link_tracks(features_of(pieces), *times, limit, travel) for limit in THRESHOLDS]
     best = max(tried, key=lambda each: score_people(pieces, each.labels, truth).f1)
     yield row(
         "with the threshold that is best by the truth",

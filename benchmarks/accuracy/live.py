@@ -52,9 +52,8 @@ def main(argv=None):
     print(machine(), "", sep="\n")
     rows = []
     for words, settings in {
-        "": {"camera_norm": True, "travel": walks.travel},
-        ", without `travel`": {"camera_norm": True},
-        ", without `camera_norm`": {"travel": walks.travel},
+        "": {"travel": walks.travel},
+        ", without `travel`": {},
     }.items():
         rows += walks.rows(words, settings, THRESHOLDS[:: options.step])
     print(markdown_table([*HEADER, "corrections"], rows))
@@ -146,9 +145,8 @@ class Walks:
         def at_once(threshold):
             spans = [scene.spans[name] for name in scene.shown]
             cameras, starts, ends = zip(*spans, strict=True)
-            norm = settings.get("camera_norm", False)
             travel = settings.get("travel")
-            labels = link_tracks(scene.features, cameras, starts, ends, threshold, travel, norm)
+            labels = link_tracks(scene.features, cameras, starts, ends, threshold, travel)
             return dict(zip(scene.shown, labels.labels.tolist(), strict=True))
 
         used = links.used_threshold

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from benchmarks.accuracy.across import linked, row, threshold_of_scene, true_people, walked
+from benchmarks.accuracy.across import linked, row, true_people, walked
 from benchmarks.support.measure import machine
 from benchmarks.support.parser import Parser
 from person_reid.console import run_script
@@ -143,11 +143,11 @@ def options_of_walks(options, embedder):
 
 
 def of_walks(scene):
-    """Return the IDF1 of linked tracks with the measured threshold, and with the best one."""
+    """Return the IDF1 of linked tracks with the default threshold, and with the best one."""
     truth = true_people(scene)
-    settings = {"times": True, "mean": True, "camera_norm": True, "travel": scene.travel}
+    settings = {"travel": scene.travel}
     shares = []
-    for threshold in (threshold_of_scene(scene, True).threshold, *THRESHOLDS):
+    for threshold in (None, *THRESHOLDS):
         names, people = linked(scene, **settings, threshold=threshold)
         shares.append(float(row("", scene, truth, names, people.labels.astype(str))[1]))
     return [f"{shares[0]:.1f}", f"{max(shares):.1f}"]

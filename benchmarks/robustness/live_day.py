@@ -75,9 +75,7 @@ class Day:
 
     def rows(self, folder):
         """Yield the rows."""
-        live = LivePeople(
-            self.detect, self.embed, camera_norm=True, threshold=None, most=self.remember
-        )
+        live = LivePeople(self.detect, self.embed, threshold=None, most=self.remember)
         kept = LiveGallery(live.links, {})
         part = self.hours * 3600 // 8
         with growing_gallery(str(folder / "people.index")) as index:

@@ -1,7 +1,5 @@
 """The options of tools/across.py."""
 
-from pathlib import Path
-
 from person_reid.config.demo import THRESHOLD
 from person_reid.config.forms import output_path, picture_file
 from person_reid.config.look import Look
@@ -14,12 +12,8 @@ class LinkOptions(PeriodOptions, title="linking"):
 
     threshold: str | None = option(
         None,
-        f"least mean cosine of one person's tracks: {THRESHOLD} (default: measured on the tracks "
-        "with --travel, and otherwise by the silhouette)",
-    )
-    camera_norm: bool = option(False, "give the features of every camera the same mean")
-    rerank: bool = option(
-        False, "also compare the neighbours of tracks; better with several hundred and more"
+        f"least mean cosine of one person's tracks: {THRESHOLD} (default: what the "
+        "network is known for, for as many people)",
     )
     travel: str | None = option(
         None, "least seconds between two cameras: columns from,to,seconds", metavar="CSV"
@@ -27,12 +21,6 @@ class LinkOptions(PeriodOptions, title="linking"):
     corrections: str | None = option(
         None, "list of images from people.html, or by hand: columns path,identity", metavar="CSV"
     )
-
-    def fault(self) -> str:
-        """Return why the options do not go together, each as {name}; empty if they do."""
-        if self.rerank and self.threshold and Path(self.threshold).exists():
-            return "{threshold} holds a cosine, and {rerank} compares otherwise: leave one out."
-        return ""
 
 
 class AcrossConfig(Look, LinkOptions, title="answers"):

@@ -1,7 +1,6 @@
 """The options of tools/people.py."""
 
 import re
-from typing import ClassVar
 
 from person_reid.config.across import AcrossConfig, LinkOptions
 from person_reid.config.detector import DetectorOptions
@@ -86,11 +85,7 @@ class VideosConfig(
 ):
     """All options of tools/people.py."""
 
-    left_out: ClassVar[frozenset[str]] = frozenset({"camera_norm"})
     per_track: int = redeclared(TrackFileOptions, "per_track", 8, needs={})
-    no_camera_norm: bool = option(
-        False, "leave the features of each camera their own mean; for cameras that see other people"
-    )
     index: str = redeclared(
         GalleryOptions,
         "index",

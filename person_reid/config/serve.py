@@ -6,7 +6,7 @@ from person_reid.config.across import LinkOptions
 from person_reid.config.detector import DetectorOptions
 from person_reid.config.forms import file_ending_in
 from person_reid.config.option import ANY, POSITIVE, Options, Range, option, redeclared
-from person_reid.config.people import VideoOptions, VideosConfig, camera_and_video
+from person_reid.config.people import VideoOptions, camera_and_video
 from person_reid.config.search import AddOptions, age
 from person_reid.config.tracker import TrackerOptions
 
@@ -73,7 +73,6 @@ class CameraOptions(TrackerOptions, DetectorOptions, title="live cameras"):
     every: int = redeclared(VideoOptions, "every", 1, needs={"camera": ANY})
     threshold: str | None = redeclared(LinkOptions, "threshold", None, needs={"camera": ANY})
     travel: str | None = redeclared(LinkOptions, "travel", None, needs={"camera": ANY})
-    no_camera_norm: bool = redeclared(VideosConfig, "no_camera_norm", False, needs={"camera": ANY})
     remember: int = redeclared(VideoOptions, "remember", 1000, needs={"camera": ANY})
 
     @property

@@ -1,9 +1,8 @@
 """The options of tools/threshold.py."""
 
-from person_reid.config.across import LinkOptions
 from person_reid.config.forms import output_path, rates
 from person_reid.config.look import Look
-from person_reid.config.option import ANY, SHARE, WHOLE, Options, listed, option, redeclared
+from person_reid.config.option import ANY, SHARE, WHOLE, Options, option
 
 COMPARED = ("pair", "person", "track")
 RULE_NAMES = ("eer", "1e-3", "1e-4", "hardest")
@@ -28,12 +27,6 @@ class ThresholdOptions(Options, title="threshold"):
     )
     camera_norm: bool = option(False, "give the features of every camera the same mean")
     ignore_cameras: bool = option(False, "also count pairs from the same camera")
-    tracks: str | None = option(
-        None,
-        "index whose tracks give the threshold of across.py without labels; needs --travel",
-        metavar="INDEX",
-    )
-    travel: str | None = redeclared(LinkOptions, "travel", None, needs={"tracks": ANY})
     save: str = option("threshold", "name of the .json and .png to write", form=output_path)
 
 
@@ -59,12 +52,8 @@ class ThresholdConfig(Look, BoundOptions, ThresholdOptions):
 
     def fault(self) -> str:
         """Return why the options do not go together, each as {name}; empty if they do."""
-        if self.tracks and not self.travel:
-            return "{tracks}: the times of {travel} say which tracks are strangers. Give them."
-        labels = ("result", "rule", "ignore_cameras", *BoundOptions.declared())
-        ignored = self.not_default(labels if self.compared != "person" else (*labels, "compared"))
-        if self.tracks and ignored:
-            return f"{listed(ignored)} would be ignored with {{tracks}}, which have no labels."
+        if self.compared == "track" and self.camera_norm:
+            return "{camera_norm} would be ignored: {compared} always levels the cameras."
         if self.rule and self.false_match_rate is not None:
             return "{rule} and {false_match_rate} both choose the threshold: leave one out."
         if self.compared != "pair" and self.false_match_rate is not None:

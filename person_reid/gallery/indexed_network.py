@@ -11,18 +11,19 @@ from person_reid.arrays import as_float32
 from person_reid.config.optimizer import PrecisionOptions
 from person_reid.config.option import Options, as_flag, configured
 from person_reid.config.search import AnswerOptions, NetworkOfIndex
-from person_reid.config.tested import DECIDED, PREPARED, TestConfig, TrainedNetwork
+from person_reid.config.tested import CONFIG_FILE, DECIDED, PREPARED, TestConfig, TrainedNetwork
 from person_reid.data.images.image_files import limits_of_bits
 from person_reid.deploy.network_names import feature_flags, network_name, no_network, run_of
-from person_reid.errors import UserError
-from person_reid.files import checksum_of, real
+from person_reid.errors import UserError, describe_error
+from person_reid.files import SETTINGS_BYTES, checksum_of, content_of, real
 from person_reid.gallery.checks import SAME_PICTURE
 from person_reid.gallery.contract import Gallery
 from person_reid.gallery.numbered_notes import add_note, numbered_notes
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import load_threshold
+from person_reid.retrieval.track_cosines import TrackCosines
 from person_reid.run_folder import RunFolder, default_name, names_a_run
-from person_reid.text import as_command
+from person_reid.text import as_command, parse_json
 
 if TYPE_CHECKING:  # an index is also opened without PyTorch
     from person_reid.deploy.embedder import Embedder
@@ -241,6 +242,23 @@ def measured_threshold(
     if given is None:
         return None
     return load_threshold(given, *measured_on(index), score=score, camera_norm=camera_norm)
+
+
+def track_cosines_of(index: Gallery) -> TrackCosines | None:
+    """Return how alike tracks are with the network of an index, if its config.json says it.
+
+    The file is in the folder of the network, or beside its weights. Raises UserError if it is
+    damaged.
+    """
+    network = known_network(index)
+    place = Path(network.place) if network else Path()
+    file = (place if place.is_dir() else place.parent) / CONFIG_FILE
+    try:
+        return TrackCosines.read(parse_json(content_of(file, SETTINGS_BYTES)))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UserError(f"{file}: damaged ({describe_error(error)}).") from error
 
 
 def measured_on(index: Gallery) -> tuple[str, str]:

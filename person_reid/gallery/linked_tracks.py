@@ -1,7 +1,7 @@
 """Link the tracks of an index into people, and remember who they are.
 
 every, features = indexed_tracks(index)
-linked = link_indexed(index, every[: len(features)], features, options)
+linked = link_indexed(index, every[: len(features)], options)
 record_people(index, linked)                          # their names, in the index
 """
 
@@ -9,7 +9,7 @@ import logging
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import combinations
 from math import isfinite
 from pathlib import Path
@@ -20,7 +20,7 @@ from person_reid.config.across import LinkOptions
 from person_reid.config.times import EPOCH
 from person_reid.gallery.decisions import decide, decided_names
 from person_reid.gallery.gallery import Gallery
-from person_reid.gallery.indexed_network import measured_threshold
+from person_reid.gallery.indexed_network import measured_threshold, track_cosines_of
 from person_reid.gallery.indexed_tracks import (
     Corrections,
     IndexedTrack,
@@ -54,11 +54,6 @@ from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.retrieval.stays import Stay
 from person_reid.retrieval.thresholds import DIGITS
-from person_reid.retrieval.track_threshold import (
-    TrackThreshold,
-    threshold_of_tracks,
-    track_halves,
-)
 from person_reid.text import counted
 
 SHOWN_IMAGES = 4  # images of a track on the page
@@ -72,8 +67,8 @@ class LinkedTracks:
     found: what links them. said: what somebody has said about them. stays: the tracks as pages and
     pictures show them, with numbers that people keep. shown: (track, place) of each image of the
     page; places after the tracks are of nobody. identities: all in the index, whose numbers no new
-    person gets. nobody: further tracks, which are not of people, as somebody has said. measured:
-    the threshold, if these tracks themselves gave it. options: by which they were linked.
+    person gets. nobody: further tracks, which are not of people, as somebody has said. options: by
+    which they were linked.
     """
 
     tracks: list[IndexedTrack]
@@ -83,7 +78,6 @@ class LinkedTracks:
     shown: list[tuple[int, int]]
     identities: set[str]
     nobody: list[tuple[IndexedTrack, Stay]]
-    measured: TrackThreshold | None
     options: LinkOptions
 
     @cached_property
@@ -113,17 +107,11 @@ class LinkedTracks:
         return found
 
 
-def link_indexed(
-    index: Gallery, tracks: list[IndexedTrack], features: Features, options: LinkOptions
-) -> LinkedTracks:
-    """Return who the tracks of an index show.
-
-    features: (T, D).
-    """
+def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOptions) -> LinkedTracks:
+    """Return who the tracks of an index show, which all have images."""
     travel = times_between(options.travel, tracks) if options.travel else None
-    threshold = measured_threshold(options.threshold, index, "track", options.camera_norm)
+    threshold = measured_threshold(options.threshold, index, "track")
     remark_on_times(tracks)
-    whole, features_of_whole = tracks, features
     known, origin = _said_of_images(index, tracks, options)
     tracks, features = split_indexed(tracks, known)
     named = names_of_tracks(known, tracks, origin)
@@ -132,27 +120,19 @@ def link_indexed(
     tracks, features = [tracks[i] for i in people], features[people]
     named = {row: named[i] for row, i in enumerate(people) if i in named}
     said = corrections_of(named, tracks, travel, origin)
-    measured = None
-    if threshold is None and travel and not options.rerank:
-        measured = measured_on_tracks(tracks, features, travel, options.camera_norm)
-        threshold = measured.threshold if measured else None
-    link = partial(
-        link_tracks, travel=travel, camera_norm=options.camera_norm, rerank=options.rerank
-    )
     names, photographs = photographed_people(index, tracks)
-    if threshold is None and (names or len(tracks) > len(whole)):
-        # Photographs have no part in it, and pieces have too few images for the silhouette.
-        threshold = link(features_of_whole, cameras_of(whole), *spans(whole)).threshold
 
     # A photograph is linked like a track of a camera and a time that nobody knows.
     starts, ends = (np.append(times, [np.nan] * len(names)) for times in spans(tracks))
     same, different = _with_photographs(said, names, len(tracks))
-    every = link(
+    every = link_tracks(
         np.concatenate([features, photographs]),
         cameras_of(tracks) + [""] * len(names),
         starts,
         ends,
-        threshold=threshold,
+        threshold,
+        travel,
+        track_cosines_of(index),
         same=same,
         different=different,
         twice=said.twice,
@@ -165,7 +145,7 @@ def link_indexed(
     stays, shown = _describe(every_track, numbers, found, said, recognized, travel)
     nobodies = [*zip(nobody, stays[len(tracks) :], strict=True)]
     stays = stays[: len(tracks)]
-    return LinkedTracks(tracks, found, said, stays, shown, identities, nobodies, measured, options)
+    return LinkedTracks(tracks, found, said, stays, shown, identities, nobodies, options)
 
 
 def _with_photographs(
@@ -179,15 +159,6 @@ def _with_photographs(
     both = [(i, photographs[name]) for i, name in said.names.items() if name in photographs]
     of_each = {name: i for i, name in said.names.items()} | photographs
     return [*said.same, *both], combinations(of_each.values(), 2)
-
-
-def measured_on_tracks(
-    tracks: list[IndexedTrack], features: Features, travel: Travel, camera_norm: bool
-) -> TrackThreshold | None:
-    """Return the threshold of the tracks of an index by themselves, see threshold_of_tracks."""
-    halves = track_halves([each.features for each in tracks])
-    times = spans(tracks)
-    return threshold_of_tracks(features, cameras_of(tracks), *times, travel, camera_norm, halves)
 
 
 def times_between(file: str, tracks: list[IndexedTrack]) -> Travel:
@@ -287,27 +258,20 @@ def begin_of(tracks: list[IndexedTrack]) -> datetime | None:
     return (EPOCH + timedelta(seconds=min(known))).astimezone() if known else None
 
 
-def in_words(linked: LinkedTracks, options: LinkOptions) -> str:
+def in_words(linked: LinkedTracks) -> str:
     """Return how many people were found, and how."""
     cameras: dict[int, set[str]] = defaultdict(set)
     for stay in linked.stays:
         cameras[stay.person].add(stay.camera)
     several = sum(len(seen) > 1 for seen in cameras.values())
     doubtful = sum(stay.margin is not None and stay.margin < DOUBTFUL for stay in linked.stays)
-    chosen = ""
-    if linked.measured:
-        chosen = f" ({linked.measured})"
-    elif not options.threshold:
-        chosen = ", by the silhouette"
-        if options.travel and not options.rerank:
-            chosen += ": too few tracks of two cameras at one moment to measure it"
     tracks = {(each.record.source, each.track.number) for each in linked.tracks}
     cuts = len(linked.tracks) - len(tracks)
     cut = f", cut at {counted(cuts, 'change')} of the person" if cuts else ""
     return (
         f"{counted(len(cameras), 'person', 'people')} on {counted(len(tracks), 'track')}{cut}, "
         f"{several} seen by several cameras; "
-        f"threshold {linked.found.threshold:.{DIGITS}f}{chosen}; "
+        f"threshold {linked.found.threshold:.{DIGITS}f}; "
         f"{counted(doubtful, 'doubtful track')}"
     )
 

@@ -29,7 +29,7 @@ from person_reid.files import as_file_name, make_folder
 from person_reid.gallery.checks import state_of
 from person_reid.gallery.forgotten_keys import track_key
 from person_reid.gallery.gallery import Gallery
-from person_reid.gallery.indexed_network import measured_threshold
+from person_reid.gallery.indexed_network import measured_threshold, track_cosines_of
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.track_crops import folder_beside
 from person_reid.gallery.track_records import TrackRecord, record_tracks
@@ -82,7 +82,6 @@ def open_live(
     cameras: Sequence[str],
     threshold: str | None = None,
     travel: str | None = None,
-    camera_norm: bool = False,
     remember: int = 1000,
 ) -> LivePeople:
     """Return LivePeople for the network of a gallery.
@@ -91,9 +90,9 @@ def open_live(
     remember: how many tracks.
     Raises UserError for a threshold of another network, and for a travel file of other cameras.
     """
-    limit = measured_threshold(threshold, gallery, "track", camera_norm)
+    limit = measured_threshold(threshold, gallery, "track")
     times = read_travel(Path(travel), cameras) if travel else None
-    return LivePeople(detector, embed, tracker, limit, times, camera_norm, remember)
+    return LivePeople(detector, embed, tracker, limit, times, track_cosines_of(gallery), remember)
 
 
 class LiveGallery:

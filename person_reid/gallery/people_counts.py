@@ -3,16 +3,15 @@
 for count in count_people(linked):
     print(count.date, count.camera, count.people, count.fewest, count.most)
 
-A count is the number of groups of linked tracks, so it depends on the threshold. Lower, the
-threshold joins people; higher, it divides them. `fewest` and `most` are the counts if it were lower
-and higher by UNSURE. Average linkage nests, so the count lies between them. That is a range of
-sensitivity and not an interval of confidence. docs/accuracy.md says how often the true number lay
-in it.
+A count is the number of groups of linked tracks, and `fewest` and `most` are what People.count says
+of it: the true number lay between them in nine of ten draws of people, see docs/accuracy.md.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from person_reid.gallery.indexed_tracks import IndexedTrack
 from person_reid.gallery.linked_tracks import LinkedTracks
@@ -25,7 +24,7 @@ ALL_CAMERAS = ""
 class PeopleCount(NamedTuple):
     """The distinct people of a local date, "" if it is unknown, and of a camera, or of all.
 
-    fewest, most: if the threshold were lower, and higher. named: how many of them have a name.
+    fewest, most: the range of the true number. named: how many of them have a name.
     """
 
     date: str
@@ -45,10 +44,10 @@ def count_people(linked: LinkedTracks) -> list[PeopleCount]:
     for i, track in enumerate(linked.tracks):
         for camera in (ALL_CAMERAS, track.record.camera):
             places[track.date(), camera].append(i)
-    thresholds = linked.found.labels, linked.found.fewest, linked.found.most
     counts = []
     for (date, camera), rows in sorted(places.items()):
-        people, fewest, most = (len({*labels[rows].tolist()}) for labels in thresholds)
+        cameras = {linked.tracks[i].record.camera for i in rows}
+        people, fewest, most = linked.found.count(np.array(rows), len(cameras))
         named = {linked.stays[i].person for i in rows} & linked.names.keys()
         counts.append(PeopleCount(date, camera, people, fewest, most, len(named)))
     return counts

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from person_reid.data.file_names import names_in, tracklets_of
 from person_reid.errors import UserError
 from person_reid.gallery.identification import Named, person_scores
-from person_reid.retrieval.normalization import CameraNorm
+from person_reid.retrieval.normalization import level_cameras
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, chunks, unit_rows
 from person_reid.retrieval.thresholds import PairSimilarities, histogram, roc
@@ -95,19 +95,16 @@ def track_similarities(
     query: FeatureSet,
     gallery: FeatureSet,
     ignore_cameras: bool = False,
-    camera_norm: bool = False,
 ) -> PairSimilarities:
-    """Return the similarities of all pairs of tracks from different cameras, see link_tracks.
+    """Return the cosines of all pairs of tracks from different cameras, as link_tracks levels them.
 
     The names of the images say their tracks, see tracklets_of. Distractors and junk are left out.
 
-    ignore_cameras: also pairs from one camera. camera_norm: see CameraNorm. Raises UserError if no
-    name says a track, and without a genuine or without an impostor pair.
+    ignore_cameras: also pairs from one camera. Raises UserError if no name says a track, and
+    without a genuine or without an impostor pair.
     """
     tracks = _tracks(query, gallery)
-    features = tracks.features
-    if camera_norm:
-        features = CameraNorm(features, tracks.cameras)(features, tracks.cameras)
+    features = level_cameras(tracks.features, tracks.cameras)
     parts = []
     for start, stop in chunks((len(tracks), len(tracks))):
         counted = np.arange(start, stop)[:, None] != np.arange(len(tracks))

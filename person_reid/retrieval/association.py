@@ -7,6 +7,7 @@ All pairs of tracks are in memory: 10,000 tracks take 1.4 GB.
 """
 
 import logging
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,23 +29,26 @@ from person_reid.arrays import (
 from person_reid.data.own.csv_tables import read_table
 from person_reid.errors import UserError
 from person_reid.retrieval.clusters import jaccard_graph
-from person_reid.retrieval.normalization import CameraNorm
-from person_reid.retrieval.similarity import Features, Floats, unit_rows
+from person_reid.retrieval.normalization import level_cameras
+from person_reid.retrieval.similarity import Features, Floats
 from person_reid.retrieval.thresholds import accepts
+from person_reid.retrieval.track_cosines import USUAL, TrackCosines
 
 log = logging.getLogger(__name__)
 TrackPairs = Iterable[tuple[int, int]]
 Travel = Mapping[tuple[str, str], float]  # seconds between two cameras, in either direction
 Apart = npt.NDArray[np.bool_]  # (T, T), symmetric: these two tracks are two people
 Merge = tuple[float, int, int]  # the mean cosine between two groups, and a track of each
-LEAST_DISTANCE = 1e-6  # distance above rounding
 TRAVEL_COLUMNS = ("from", "to", "seconds")
-COSINE_SHARE = 0.3  # share of the cosine in a re-ranked similarity
 ALL = 0.999  # a Jaccard distance; pairs beyond it share nothing
+NEIGHBOURS = 4  # of a track, whose neighbours are compared
+MANY_TRACKS = 200  # from which on neighbours count
+SHARED = 0.15  # similarity of neighbours at the threshold
 CERTAIN = 1e30  # in place of a cosine; divided by any number of pairs it is above 1
-THRESHOLD_CANDIDATES = 50  # thresholds of which the silhouette chooses
 DOUBTFUL = 0.05  # a margin
-UNSURE = 0.1  # by how much a threshold may be wrong, see docs/tracks.md
+# Ranges of counts, which held the truth in nine of ten draws, see docs/accuracy.md:
+UNSURE = 0.1  # by how much the threshold may be wrong
+FEWER, MORE_HERE, MORE_IN_ALL = 0.9, 1.15, 1.3  # shares of the counts at its ends
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class People:
 
     labels: (T,), 0, 1, … in the order in which the people came.
     threshold: the least mean cosine between the tracks of two groups that were linked.
+    cosines: how alike tracks are.
     margins: (T,), by how many cosines a track is inside its person: its mean cosine with the
         person's other tracks, less the threshold, or less its mean cosine with the most similar
         person that it could be, whichever is less. For a track that is alone, the threshold less
@@ -65,10 +70,24 @@ class People:
 
     labels: Labels
     threshold: float
+    cosines: TrackCosines
     margins: Floats
     nearest: Labels
     fewest: Labels
     most: Labels
+
+    def count(self, places: Labels, cameras: int) -> tuple[int, int, int]:
+        """Return how many people some tracks show, and the range, fewest and most, of the number.
+
+        cameras: before which the tracks were. Somebody whose tracks are not linked across cameras
+        counts twice, so across several, there are rather fewer people; two who look alike to one
+        camera count once, so there, there are rather more.
+        """
+        low, high, more = self.labels, self.most, MORE_HERE
+        if cameras > 1:
+            low, high, more = self.fewest, self.labels, MORE_IN_ALL
+        people, few, many = (len({*each[places].tolist()}) for each in (self.labels, low, high))
+        return people, max(1, math.floor(FEWER * few)), math.ceil(more * many)
 
     def of(self, places: Labels) -> "People":
         """Return what is known of some tracks. Nobody but their people, the first, is nearest."""
@@ -76,6 +95,7 @@ class People:
         return People(
             labels,
             self.threshold,
+            self.cosines,
             self.margins[places],
             np.where(nearest <= labels.max(), nearest, -1),
             self.fewest[places],
@@ -90,8 +110,7 @@ def link_tracks(
     ends: npt.ArrayLike,
     threshold: float | None = None,
     travel: Travel | None = None,
-    camera_norm: bool = False,
-    rerank: bool = False,
+    cosines: TrackCosines | None = None,
     same: TrackPairs = (),
     different: TrackPairs = (),
     twice: TrackPairs = (),
@@ -99,15 +118,15 @@ def link_tracks(
     """Return the person whom each of T tracks shows; the order of the tracks does not matter.
 
     Groups of tracks are linked by average linkage, the most similar first, as long as the mean
-    cosine between the tracks of two groups reaches the threshold and no track of one is known to
-    show somebody else than a track of the other: see two_people.
+    similarity between the tracks of two groups reaches the threshold and no track of one is known
+    to show somebody else than a track of the other: see two_people. The features are those of
+    level_cameras; compare_tracks says what a similarity is.
 
     features: (T, D). cameras: (T,), numbers or names, "" if unknown. starts, ends: (T,), seconds of
     the first and of the last box; NaN if the time is unknown.
-    threshold: a cosine; by default, the one with the highest silhouette.
+    threshold: a cosine; by default, what `cosines` say for the number of groups that are left.
     travel: {(camera, camera): the least seconds between leaving one and appearing in the other}.
-    camera_norm: see CameraNorm. rerank: also compare the neighbours of tracks, see reranked; the
-        threshold and the margins are of these similarities then, which are not cosines.
+    cosines: how alike tracks are with this network; by default as USUAL, corrected by these tracks.
     same, different: pairs of tracks that somebody has linked, or told apart. A pair in `same` that
         cannot be one person, for the times or the other pairs, is not linked. twice: pairs that may
         be one person although they share a moment.
@@ -121,12 +140,11 @@ def link_tracks(
     threshold = None if threshold is None else real_number(threshold, "threshold")
     order = np.lexsort([*features.T[::-1], ends, cameras, starts])  # ties fall alike
     place = np.argsort(order)
-    features, cameras = unit_rows(features[order]), cameras[order]
-    if camera_norm:
-        known = cameras.astype(str) != ""
-        features = CameraNorm(features[known], cameras[known])(features, cameras)
+    cameras = cameras[order]
+    features = level_cameras(features[order], cameras)
+    similar, share = compare_tracks(features)
+    cosines = cosines or USUAL.corrected(features)
     apart = two_people(cameras, starts[order], ends[order], travel)
-    similar = reranked(features) if rerank else features @ features.T
     wanted = similar.copy()
     for i, j in same:
         wanted[place[i], place[j]] = wanted[place[j], place[i]] = CERTAIN
@@ -135,14 +153,21 @@ def link_tracks(
     for i, j in different:
         apart[place[i], place[j]] = apart[place[j], place[i]] = True
     merges = list(_merges(wanted, apart))
-    if threshold is None:
-        threshold = _best_threshold(similar, merges)
-    labels, fewest, most = (
-        _linked(len(features), [each for each in merges if accepts(least, each[0])])
-        for least in (threshold, threshold - UNSURE, threshold + UNSURE)
-    )
-    margins, nearest = _margins(similar, labels, apart, threshold)
-    everybody = People(labels, threshold, margins, nearest, fewest, most)
+
+    def until(more: float) -> tuple[Labels, float]:
+        """Return the groups, and the cosine that ends them, if it is higher by `more`."""
+        for done in range(len(merges) + 1):
+            groups = len(features) - done
+            cosine = more + (cosines.threshold(groups) if threshold is None else threshold)
+            limit = (1 - share) * cosine + share * SHARED
+            if done == len(merges) or not accepts(limit, merges[done][0]):
+                return _linked(len(features), merges[:done]), cosine
+        raise AssertionError("the last limit ends the loop")
+
+    (labels, cosine), (fewest, _), (most, _) = map(until, (0, -UNSURE, UNSURE))
+    limit = (1 - share) * cosine + share * SHARED
+    margins, nearest = _margins(similar, labels, apart, limit)
+    everybody = People(labels, cosine, cosines, margins, nearest, fewest, most)
     return everybody.of(place)
 
 
@@ -154,18 +179,22 @@ def _times(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
     return times
 
 
-def reranked(features: Features) -> Floats:
-    """Return similarities (T, T) of features of unit length that also compare their neighbours.
+def compare_tracks(features: Features) -> tuple[Floats, float]:
+    """Return similarities (T, T) of features of unit length, and how much neighbours count in them.
 
-        s(i, j) = λ cos(i, j) + (1 − λ) (1 − d(i, j)),   λ = 0.3, d: see jaccard_graph
+        s(i, j) = (1 − w) cos(i, j) + w (1 − d(i, j)),   w = T² / 2 (T² + 200²)
+
+    d: see jaccard_graph. Few tracks all have the same neighbours, so w grows with their number.
 
     Zhong et al., Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017, eq. 12.
     """
-    shared = jaccard_graph(features, radius=ALL)
-    shared.data = 1 - shared.data
-    return np.asarray(
-        COSINE_SHARE * (features @ features.T) + (1 - COSINE_SHARE) * shared.toarray()
-    )
+    count, similar = len(features), features @ features.T
+    share = 0.5 * count**2 / (count**2 + MANY_TRACKS**2)
+    shared = jaccard_graph(features, radius=ALL, k1=NEIGHBOURS, k2=NEIGHBOURS // 2)
+    similar *= 1 - share
+    rows = np.repeat(np.arange(count), np.diff(shared.indptr))
+    similar[rows, shared.indices] += share * (1 - shared.data)
+    return similar, share
 
 
 def two_people(
@@ -257,33 +286,6 @@ def _linked(count: int, merges: Sequence[Merge]) -> Labels:
     pairs = np.array([pair for _, *pair in merges], np.int64).reshape(-1, 2)
     graph = sparse.coo_array((np.ones(len(pairs)), pairs.T), (count, count))
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
-
-
-def _best_threshold(similar: Floats, merges: Sequence[Merge]) -> float:
-    """Return the threshold, midway between two merges, whose groups have the highest silhouette."""
-    cosines = [min(cosine, 1.0) for cosine, *_ in merges]
-    found = {}
-    for count in np.linspace(0, len(merges), THRESHOLD_CANDIDATES + 1).astype(int).tolist():
-        between = [*cosines[:count][-1:], *cosines[count : count + 1]] or [1.0]
-        labels = _linked(len(similar), merges[:count])
-        found[silhouette(similar, labels)] = float(np.mean(between))
-    return found[max(found)]
-
-
-def silhouette(similar: Floats, labels: Labels) -> float:
-    """Return the mean silhouette of groups of N features, whose distances are 1 − similar (N, N).
-
-        s = (b − a) / max(a, b)
-
-    a: the mean distance to the others of the own group; b: to the nearest other group. s is 0 for
-    a feature that is alone, if there is a single group, and if both distances are 0. Rousseeuw,
-    Silhouettes: A Graphical Aid to the Interpretation and Validation of Cluster Analysis, 1987.
-    """
-    own, others = _means(similar, labels)
-    a, b = 1 - own, 1 - others.max(axis=1)
-    most = np.maximum(a, b)
-    apart = np.isfinite(most) & (most > LEAST_DISTANCE)
-    return float(((b - a)[apart] / most[apart]).sum() / len(labels))
 
 
 def _means(similar: Floats, labels: Labels) -> tuple[Floats, Floats]:

@@ -10,10 +10,11 @@ from person_reid.arrays import as_features, check_lengths, names_or_numbers
 from person_reid.config.option import OptionError
 from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet, check_sets
-from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
+from person_reid.retrieval.similarity import Features, unit_rows, unit_rows_or_zeros
 
 # Standard deviation of a dimension. Below it, standardising leaves the dimension as it is.
 LEAST_DEVIATION = 1e-6
+FEW_TRACKS = 10  # whose mean counts for half, see level_cameras
 # Variance. Equal features of equal cameras have variance 0, and 0 / 0 is undefined.
 LEAST_VARIANCE = 1e-30
 
@@ -75,6 +76,28 @@ class CameraNorm:
         """Return a FeatureSet with its features normalised."""
         check_sets(images=images)
         return replace(images, features=self(images.features, images.cameras))
+
+
+def level_cameras(features: npt.ArrayLike, cameras: npt.ArrayLike) -> Features:
+    """Return features of tracks (T, D) of unit length, with the means of the cameras more alike.
+
+        g = (f − n_c / (n_c + 10) (m_c − m)) / ‖·‖
+
+    m_c is the mean of the n_c tracks of a camera, m that of all. A few tracks may be of people whom
+    no other camera sees, so their mean says little. Unlike CameraNorm, this does not take away m,
+    so cosines stay comparable with those of other places.
+
+    cameras: (T,), numbers or names; a track of an unknown camera, "", stays as it is.
+    """
+    found, seen_by = _of_cameras(features, cameras)
+    found, names = unit_rows(found), seen_by.astype(str)
+    known = names != ""
+    moved, mean = found.copy(), found[known].mean(axis=0) if known.any() else 0
+    for name in np.unique(names[known]).tolist():
+        own = names == name
+        count = int(own.sum())
+        moved[own] -= count / (count + FEW_TRACKS) * (found[own].mean(axis=0) - mean)
+    return unit_rows_or_zeros(moved)
 
 
 class Whitening:

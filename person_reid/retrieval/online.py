@@ -23,14 +23,11 @@ import numpy as np
 from person_reid.errors import UserError
 from person_reid.retrieval.association import TrackPairs, Travel, link_tracks, two_people
 from person_reid.retrieval.identities import assigned
-from person_reid.retrieval.normalization import CameraNorm
+from person_reid.retrieval.normalization import level_cameras
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.retrieval.thresholds import accepts
-from person_reid.retrieval.track_threshold import threshold_of_tracks, track_halves
+from person_reid.retrieval.track_cosines import USUAL, TrackCosines
 
-UNMEASURED, UNMEASURED_NORM = 0.75, 0.5  # cosines until one is measured; with camera_norm
-FEWEST_MEASURED = 50  # tracks from which the silhouette chooses a threshold
-REMEASURED = 0.25  # share of the tracks that are new, after which the threshold is measured again
 KNOWN_VOTES = 10**6  # votes of what is known; no person has as many tracks
 Changes = dict[Any, tuple[int, int]]  # {track: (its person before, and now)}
 
@@ -70,21 +67,19 @@ class OnlinePerson:
 class OnlineLinks:
     """The people of the last tracks of some cameras.
 
-    threshold: the least mean cosine of a track and a person. By default it is measured on the
-        tracks, see threshold_of_tracks, or the one with the highest silhouette.
-    travel, camera_norm: see link_tracks. most: how many tracks are remembered. last: the highest
-        number that a person has.
+    threshold: the least mean cosine of a track and a person. By default, `cosines` say it; without
+        them USUAL, corrected whenever all tracks are linked.
+    travel, cosines: see link_tracks. most: how many tracks are remembered. last: the highest number
+        that a person has.
     """
 
     threshold: float | None = None
     travel: Travel | None = None
-    camera_norm: bool = False
+    cosines: TrackCosines | None = None
     most: int = 1000
     last: int = 0
     tracks: dict[Hashable, OnlineTrack] = field(default_factory=dict, init=False)
-    _norm: CameraNorm | None = field(default=None, init=False)
-    _measured: float | None = field(default=None, init=False)
-    _since: int = field(default=0, init=False)  # tracks since it was measured
+    _usual: TrackCosines = field(default=USUAL, init=False)
 
     def __post_init__(self) -> None:
         if self.most < 1:
@@ -108,7 +103,6 @@ class OnlineLinks:
         """Remember a further image of a track, (D,) of unit length, without asking who it is."""
         if (found := self.tracks.get(track)) is None:
             found = self.tracks[track] = OnlineTrack(camera, start, end, [])
-            self._since += 1
             self._forget()
         found.images.append(feature)
         found.end = end
@@ -137,17 +131,11 @@ class OnlineLinks:
         if not rows:
             return {}
         features, where = self._arrays(rows)
-        self._norm = CameraNorm(features, where[0]) if self.camera_norm else None
+        same, different = _known_pairs(rows)
         found = link_tracks(
-            features,
-            *where,
-            self._threshold_for(rows, features, *where),
-            self.travel,
-            self.camera_norm,
-            False,
-            *_known_pairs(rows),
+            features, *where, self.threshold, self.travel, self.cosines, same, different
         )
-        self._measured = found.threshold
+        self._usual = found.cosines
         labels = found.labels.tolist()
         votes: Counter[tuple[int, int]] = Counter()
         for row, label in zip(rows, labels, strict=True):
@@ -183,17 +171,17 @@ class OnlineLinks:
 
     @property
     def used_threshold(self) -> float:
-        """The threshold that was given, or else measured last."""
-        unmeasured = UNMEASURED_NORM if self.camera_norm else UNMEASURED
-        known = (each for each in (self.threshold, self._measured) if each is not None)
-        return next(known, unmeasured)
+        """The threshold that was given, or that of as many people as are remembered."""
+        if self.threshold is not None:
+            return self.threshold
+        people = len({row.person for row in self.tracks.values()} - {0})
+        return (self.cosines or self._usual).threshold(people)
 
     def _nearest(self, track: Hashable) -> int:
         """Return the person whose tracks are most similar to a track that has none, or 0."""
         rows = [row for row in self.tracks.values() if row.person] + [self.tracks[track]]
         features, where = self._arrays(rows)
-        if self._norm:
-            features = self._norm(features, where[0])
+        features = level_cameras(features, where[0])
         cosines = features @ features[-1]
         cosines[two_people(*where, self.travel, slice(-1, None))[0]] = -np.inf
         people, which = np.unique([row.person for row in rows[:-1]], return_inverse=True)
@@ -210,29 +198,6 @@ class OnlineLinks:
         features = unit_rows(np.stack([row.total for row in rows]))
         places = [row.camera for row in rows]
         return features, (places, [row.start for row in rows], [row.end for row in rows])
-
-    def _threshold_for(
-        self,
-        rows: list[OnlineTrack],
-        features: Features,
-        cameras: list[str],
-        starts: list[float],
-        ends: list[float],
-    ) -> float | None:
-        """Return the threshold of the tracks; None leaves it to the silhouette."""
-        if self.threshold is not None:
-            return self.threshold
-        if self._measured is not None and self._since < REMEASURED * len(features):
-            return self._measured
-        self._since = 0
-        if self.travel:
-            halves = track_halves([np.stack(row.images) for row in rows])
-            measured = threshold_of_tracks(
-                features, cameras, starts, ends, self.travel, self.camera_norm, halves
-            )
-            if measured:
-                return measured.threshold
-        return None if len(features) >= FEWEST_MEASURED else self.used_threshold
 
     def _forget(self) -> None:
         """Forget a track if there are too many; those that somebody knows stay."""

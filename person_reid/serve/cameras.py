@@ -57,7 +57,6 @@ class LiveCameras:
             list(streams.addresses),
             options.threshold,
             options.travel,
-            len(streams.addresses) > 1 and not options.no_camera_norm,
             options.remember,
         )
         self._kept = LiveGallery(self._live.links, streams.addresses)

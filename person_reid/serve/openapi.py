@@ -98,8 +98,6 @@ EXAMPLES: Mapping[str, Any] = {
     "k": 5,
     "threshold": 0.6,
     "together": True,
-    "camera_norm": True,
-    "rerank": True,
     "identity": "Anna",
     "camera": "1",
     "track": "12",

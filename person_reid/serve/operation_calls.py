@@ -130,10 +130,6 @@ PARAMETERS = {
         "least similarity of what is accepted; tools/threshold.py measures it",
     ),
     "together": Parameter(yes_or_no, YES_SCHEMA, "all images show one person, such as a track"),
-    "camera_norm": Parameter(
-        yes_or_no, YES_SCHEMA, "give the features of every camera the same mean"
-    ),
-    "rerank": Parameter(yes_or_no, YES_SCHEMA, "also compare the neighbours of tracks"),
     "identity": Parameter(name_of, NAME_SCHEMA, "the person"),
     "camera": Parameter(name_of, NAME_SCHEMA, "the camera"),
     "track": Parameter(name_of, NAME_SCHEMA, "the track"),

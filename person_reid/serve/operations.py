@@ -341,7 +341,7 @@ RENAMING: Mapping[str, Mapping[str, Any]] = {
     "to": NAME_SCHEMA,
     "merge": YES_SCHEMA,
 }
-LINKING = ("threshold", "camera_norm", "rerank", "after", "before")
+LINKING = ("threshold", "after", "before")
 ALL_OPERATIONS = (
     Operation("POST", "/v1/embed", "read", embed, "Features", (), "images"),
     Operation(

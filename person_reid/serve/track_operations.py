@@ -141,17 +141,15 @@ async def record_links(call: Call) -> Answer:
 
 
 def _linked(call: Call, gallery: Gallery, record: bool = False) -> dict[str, Any]:
-    given = call.given("camera_norm", "rerank")
-    if "threshold" in call.parameters:
-        given["threshold"] = repr(call.parameters["threshold"])
+    given = {name: repr(value) for name, value in call.given("threshold").items()}
     options = LinkOptions(index=call.service.galleries.address, **given)
     every, features = indexed_tracks(gallery, call.which())
-    linked = link_indexed(gallery, every[: len(features)], features, options)
+    linked = link_indexed(gallery, every[: len(features)], options)
     if record:
         record_people(gallery, linked)
     return {
         "threshold": linked.found.threshold,
-        "found": in_words(linked, options),
+        "found": in_words(linked),
         "tracks": _linked_tracks(call.service.ids, linked),
     }
 

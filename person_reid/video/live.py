@@ -27,6 +27,7 @@ from person_reid.errors import UserError
 from person_reid.retrieval.association import Travel
 from person_reid.retrieval.online import OnlineLinks, OnlinePerson
 from person_reid.retrieval.similarity import Features
+from person_reid.retrieval.track_cosines import TrackCosines
 from person_reid.video.detectors import BoxScores, CheckedDetector, Detector, FoundBoxes
 from person_reid.video.tracked_video import LEAST_SECONDS, EmbedCrops, features_of_boxes
 from person_reid.video.tracker import Tracker
@@ -116,7 +117,7 @@ class LivePeople:
 
     detector: see Detector. embed: PIL images → features (N, D) of unit length, such as an
     Embedder. tracker: how boxes are linked.
-    threshold, travel, camera_norm, most: see OnlineLinks. What is remembered does not grow beyond
+    threshold, travel, cosines, most: see OnlineLinks. What is remembered does not grow beyond
     `most` tracks and the people who are seen at the moment.
     """
 
@@ -127,13 +128,13 @@ class LivePeople:
         tracker: TrackerOptions | None = None,
         threshold: float | None = None,
         travel: Travel | None = None,
-        camera_norm: bool = False,
+        cosines: TrackCosines | None = None,
         most: int = 1000,
     ) -> None:
         checked = isinstance(detector, CheckedDetector)
         self._detect = detector if checked else CheckedDetector(detector, "detector")
         self._embed, self._options = embed, tracker or TrackerOptions()
-        self.links = OnlineLinks(threshold, travel, camera_norm, most)
+        self.links = OnlineLinks(threshold, travel, cosines, most)
         self._cameras: dict[str, _Camera] = {}
         self._linked, self._new = -np.inf, 0  # the time of the last linking, and the tracks since
 

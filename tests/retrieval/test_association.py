@@ -9,18 +9,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
-from sklearn.metrics import silhouette_score
 
 from benchmarks.support.references import dense_k_reciprocal
 from person_reid.errors import UserError
 from person_reid.retrieval.association import (
+    SHARED,
+    compare_tracks,
     link_tracks,
     read_travel,
-    reranked,
-    silhouette,
     two_people,
 )
-from person_reid.retrieval.normalization import CameraNorm
+from person_reid.retrieval.normalization import level_cameras
+from person_reid.retrieval.track_cosines import USUAL, TrackCosines
 
 
 def drawn_tracks(seed, count=24, people=6) -> tuple[Any, tuple[Any, Any, Any]]:
@@ -47,9 +47,18 @@ def slow_apart(cameras, starts, ends, travel):
     return found
 
 
-def slow_groups(features, apart, threshold, same=()):
-    """The most similar two groups, all pairs of tracks compared each time, become one."""
-    groups = [{i} for i in range(len(features))]
+def compared(features, cameras, threshold):
+    """What link_tracks compares, and the least that it links at a threshold of cosines."""
+    similar, share = compare_tracks(level_cameras(features, cameras))
+    return similar, (1 - share) * threshold + share * SHARED
+
+
+def slow_groups(similar, apart, limit, same=()):
+    """The most similar two groups, all pairs of tracks compared each time, become one.
+
+    limit: of as many groups.
+    """
+    groups = [{i} for i in range(len(similar))]
     for i, j in same:
         first, second = (next(group for group in groups if k in group) for k in (i, j))
         if first is not second:
@@ -57,12 +66,12 @@ def slow_groups(features, apart, threshold, same=()):
             first |= second
     while True:
         found = [
-            (np.mean([features[i] @ features[j] for i in first for j in second]), first, second)
+            (np.mean([similar[i, j] for i in first for j in second]), first, second)
             for first, second in itertools.combinations(groups, 2)
             if not any((i, j) in apart for i in first for j in second)
         ]
         best: Any = max(found, key=lambda each: each[0], default=(-2, None, None))
-        if best[0] < threshold:
+        if best[0] < limit(len(groups)):
             return groups
         groups.remove(best[2])
         best[1].update(best[2])
@@ -78,7 +87,8 @@ def test_groups_are_those_of_a_slow_loop(seed, threshold):
     features, when = drawn_tracks(seed)
     travel = {("0", "1"): 3.0, ("2", "1"): 8.0}
     found = link_tracks(features, *when, threshold=threshold, travel=travel)
-    expected = slow_groups(features, slow_apart(*when, travel=travel), threshold)
+    similar, limit = compared(features, when[0], threshold)
+    expected = slow_groups(similar, slow_apart(*when, travel=travel), lambda _: limit)
     assert groups_of(found.labels) == sorted(map(sorted, expected))
 
 
@@ -86,7 +96,9 @@ def test_without_times_the_groups_are_those_of_scipy():
     features, (cameras, *_) = drawn_tracks(3, 60)
     unknown = np.full(60, np.nan)
     found = link_tracks(features, cameras, unknown, unknown, 0.6)
-    expected = fcluster(linkage(features, "average", "cosine"), 0.4, "distance")
+    similar, limit = compared(features, cameras, 0.6)
+    distances = 1 - similar[np.triu_indices(60, 1)]
+    expected = fcluster(linkage(distances, "average"), 1 - limit, "distance")
     assert groups_of(found.labels) == groups_of(expected)
     assert 5 < found.labels.max() < 50
 
@@ -95,13 +107,9 @@ def test_without_times_the_groups_are_those_of_scipy():
 @given(
     st.integers(0, 2**32),
     st.sampled_from([None, -1.0, 0.4]),
-    st.booleans(),
-    st.booleans(),
     st.data(),
 )
-def test_no_person_is_ever_at_two_places_and_the_order_does_not_matter(
-    seed, threshold, camera_norm, rerank, data
-):
+def test_no_person_is_ever_at_two_places_and_the_order_does_not_matter(seed, threshold, data):
     features, when = drawn_tracks(seed)
     features[data.draw(st.lists(st.integers(0, 23), max_size=6))] = features[0]  # ties
     pairs = st.lists(
@@ -113,7 +121,6 @@ def test_no_person_is_ever_at_two_places_and_the_order_does_not_matter(
     settings: dict[str, Any] = {
         "threshold": threshold,
         "travel": travel,
-        "camera_norm": camera_norm,
     }
     found = link_tracks(features, *when, **settings, same=same, different=different)
     forbidden = slow_apart(*when, travel=travel) | set(different)
@@ -134,7 +141,8 @@ def test_pairs_that_somebody_linked_are_linked_first():
     unknown = np.full(24, np.nan)
     same = [(0, 1), (2, 3), (1, 2), (7, 20)]
     found = link_tracks(features, cameras, unknown, unknown, 0.5, same=same)
-    expected = slow_groups(features, set(), 0.5, same)
+    similar, limit = compared(features, cameras, 0.5)
+    expected = slow_groups(similar, set(), lambda _: limit, same)
     assert groups_of(found.labels) == sorted(map(sorted, expected))
 
 
@@ -171,20 +179,50 @@ def test_the_way_between_cameras_takes_its_time_in_both_directions():
 
 @settings(max_examples=20)
 @given(st.integers(0, 2**32))
-def test_the_silhouette_is_that_of_scikit_learn(seed):
-    features, (cameras, *_) = drawn_tracks(seed)
-    expected = silhouette_score(features, cameras, metric="cosine")
-    assert silhouette(features @ features.T, cameras) == pytest.approx(expected, abs=1e-6)
+def test_the_threshold_is_that_of_as_many_people_as_are_left(seed):
+    features, when = drawn_tracks(seed)
+    cosines = TrackCosines((0.0, 0.2), (0.6, 0.2))
+    found = link_tracks(features, *when, cosines=cosines)
+    expected = slow_groups(
+        compared(features, when[0], 0)[0],
+        slow_apart(*when, travel={}),
+        lambda groups: compared(features, when[0], cosines.threshold(groups))[1],
+    )
+    assert groups_of(found.labels) == sorted(map(sorted, expected))
+    assert found.threshold == cosines.threshold(len(expected))
 
 
-def test_the_silhouette_chooses_a_threshold_between_clear_people():
-    features, (cameras, *_) = drawn_tracks(8, 60)
-    features = np.repeat(np.eye(8), 5, axis=0) + 0.05 * features[:40]
-    unknown = np.full(40, np.nan)
-    found = link_tracks(features, cameras[:40], unknown, unknown)
-    assert groups_of(found.labels) == [[5 * i + k for k in range(5)] for i in range(8)]
-    assert 0.3 < found.threshold < 0.9
-    assert (found.margins > 0.05).all()
+def test_a_place_with_more_people_has_a_higher_threshold():
+    few, many = USUAL.threshold(2), USUAL.threshold(1000)
+    assert USUAL.strangers[0] < few < USUAL.same[0] < many < 1
+    # halfway, where both deviations agree and somebody else is as frequent
+    assert few == pytest.approx((USUAL.strangers[0] + USUAL.same[0]) / 2, abs=0.03)
+
+
+def test_a_network_that_nobody_knows_is_corrected_by_its_tracks():
+    features, (cameras, starts, ends) = drawn_tracks(4, 150, 20)
+    found = link_tracks(features, cameras, starts, ends)
+    level = level_cameras(features, cameras)
+    median = np.median([level[i] @ level[j] for i, j in itertools.combinations(range(150), 2)])
+    assert found.cosines.strangers[0] == pytest.approx(0.75 * median + 0.25 * 0.53, abs=1e-4)
+    assert found.cosines.same == USUAL.same
+    alike = link_tracks(features + 1, cameras, starts, ends)  # more alike says nothing
+    assert alike.cosines == USUAL
+    people = len({*found.labels.tolist()})
+    assert found.threshold == found.cosines.threshold(people) < USUAL.threshold(people)
+
+
+def test_a_range_holds_the_count_and_grows_with_what_is_doubtful():
+    features, when = drawn_tracks(4, 60, 20)
+    found = link_tracks(features, *when, 0.5)
+    for cameras, lower, higher, more in [
+        (1, found.labels, found.most, 1.15),
+        (3, found.fewest, found.labels, 1.3),
+    ]:
+        people, fewest, most = found.count(np.arange(60), cameras)
+        assert people == len({*found.labels.tolist()})
+        assert fewest == int(0.9 * len({*lower.tolist()}))
+        assert most == np.ceil(more * len({*higher.tolist()}))
 
 
 @settings(max_examples=20)
@@ -193,30 +231,30 @@ def test_margins_are_those_of_a_slow_loop(seed, threshold):
     features, when = drawn_tracks(seed)
     found = link_tracks(features, *when, threshold=threshold)
     apart = slow_apart(*when, travel={})
+    similar, threshold = compared(features, when[0], threshold)
     for i, label in enumerate(found.labels):
         groups = [group for group in groups_of(found.labels) if i not in group]
         possible = [group for group in groups if not any((i, j) in apart for j in group)]
-        nearest = max(
-            (np.mean(features[group] @ features[i]) for group in possible), default=-np.inf
-        )
+        nearest = max((np.mean(similar[group, i]) for group in possible), default=-np.inf)
         others = np.flatnonzero((found.labels == label) & (np.arange(24) != i))
-        own = np.mean(features[others] @ features[i]) if len(others) else None
+        own = np.mean(similar[others, i]) if len(others) else None
         margin = threshold - nearest if own is None else min(own - threshold, own - nearest)
         assert found.margins[i] == pytest.approx(margin, abs=1e-5)
-        means = {found.labels[each[0]]: np.mean(features[each] @ features[i]) for each in possible}
+        means = {found.labels[each[0]]: np.mean(similar[each, i]) for each in possible}
         assert found.nearest[i] == max(means, key=means.__getitem__, default=-1)
 
 
-def test_reranked_similarities_are_those_of_dense_distances():
-    features, _ = drawn_tracks(9, 60)
-    jaccard = dense_k_reciprocal(features[:20], features[20:], 20, 6, 0.0)
-    expected = 0.3 * features[:20] @ features[20:].T + 0.7 * (1 - jaccard)
-    np.testing.assert_allclose(reranked(features)[:20, 20:], expected, atol=1e-3)
+def test_neighbours_count_as_dense_distances_say():
+    features, _ = drawn_tracks(9, 300)
+    found, share = compare_tracks(features)
+    assert share == pytest.approx(0.5 * 300**2 / (300**2 + 200**2))
+    jaccard = dense_k_reciprocal(features[:20], features[20:], 4, 2, 0.0)
+    expected = (1 - share) * features[:20] @ features[20:].T + share * (1 - jaccard)
+    np.testing.assert_allclose(found[:20, 20:], expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("rerank", [False, True])
-def test_a_single_track_is_a_person(rerank):
-    found = link_tracks(np.ones((1, 4), np.float32), ["a"], [0.0], [1.0], rerank=rerank)
+def test_a_single_track_is_a_person():
+    found = link_tracks(np.ones((1, 4), np.float32), ["a"], [0.0], [1.0])
     assert found.labels.tolist() == [0]
     assert found.nearest.tolist() == [-1]
 
@@ -246,18 +284,6 @@ def test_a_table_of_travel_times_that_makes_no_sense_is_refused(tmp_path, line, 
     file.write_text(f"from,to,seconds\n{line}\n")
     with pytest.raises(UserError, match=said):
         read_travel(file, {"door", "yard"})
-
-
-def test_what_a_camera_adds_to_every_feature_is_taken_away_if_asked():
-    features, when = drawn_tracks(3)
-    shifted = features + 2 * np.eye(3, 8, dtype=np.float32)[when[0]]
-    shifted /= np.linalg.norm(shifted, axis=1, keepdims=True)
-    asked, as_they_are = (
-        link_tracks(shifted, *when, 0.4, camera_norm=norm).labels for norm in (True, False)
-    )
-    normed = CameraNorm(shifted, when[0])(shifted, when[0])
-    assert groups_of(asked) == groups_of(link_tracks(normed, *when, 0.4).labels)
-    assert groups_of(asked) != groups_of(as_they_are)
 
 
 @pytest.mark.parametrize("name", ["starts", "ends"])

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.support.people import draw_people
 from person_reid.errors import UserError
-from person_reid.retrieval.normalization import CameraNorm, Whitening
+from person_reid.retrieval.normalization import CameraNorm, Whitening, level_cameras
 from person_reid.retrieval.results import FEATURE_FLAGS, FeatureSet, load_result, read_note
 from tests.support.flags import ON_THE_PROCESSOR
 from tests.support.scripts import refused, run
@@ -124,3 +124,15 @@ def test_the_flags_of_the_command_change_the_features(tmp_path):
     assert "--adapt_bn" in refused(
         "test", "--engine", "a.onnx", "--adapt_bn", "--test_dir", people, cwd=tmp_path
     )
+
+
+def test_the_mean_of_a_camera_counts_as_much_as_it_has_tracks():
+    features = np.random.default_rng(0).normal(size=(33, 6)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    cameras = ["door"] * 20 + ["yard"] * 10 + [""] * 3
+    expected = features.astype(np.float64)
+    for first, last, share in [(0, 20, 20 / 30), (20, 30, 10 / 20)]:
+        expected[first:last] -= share * (features[first:last].mean(0) - features[:30].mean(0))
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(level_cameras(features, cameras), expected, atol=1e-6)
+    np.testing.assert_allclose(level_cameras(features, [""] * 33), features, atol=1e-6)

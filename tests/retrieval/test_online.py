@@ -5,8 +5,9 @@ import pytest
 
 from person_reid.errors import UserError
 from person_reid.retrieval.association import link_tracks
+from person_reid.retrieval.normalization import level_cameras
 from person_reid.retrieval.online import OnlineLinks
-from person_reid.retrieval.track_threshold import threshold_of_tracks, track_halves
+from person_reid.retrieval.track_cosines import USUAL
 
 
 def made_up(people, tracks, seed=0, noise=0.12):
@@ -35,7 +36,8 @@ def test_a_track_goes_to_the_person_with_the_highest_mean_cosine_that_it_can_be(
         for person in set(said):
             own = [j for j in range(i) if said[j] == person]
             met = any(cameras[j] == camera and ends[j] >= starts[i] for j in own)
-            means[person] = -1.0 if met else np.mean([features[j] @ features[i] for j in own])
+            level = level_cameras(features[: i + 1], cameras[: i + 1])
+            means[person] = -1.0 if met else np.mean([level[j] @ level[i] for j in own])
         best = max(means, key=lambda person: means[person], default=0)
         expected = best if best and means[best] >= 0.5 else max(said, default=0) + 1
         links.add(i, camera, starts[i], ends[i], features[i])
@@ -44,10 +46,10 @@ def test_a_track_goes_to_the_person_with_the_highest_mean_cosine_that_it_can_be(
     assert len(set(said)) >= 8
 
 
-@pytest.mark.parametrize("camera_norm", [False, True])
-def test_all_tracks_are_linked_again_as_if_at_once(camera_norm):
-    cameras, starts, ends, features, _ = made_up(8, 60, noise=0.2)
-    links = OnlineLinks(threshold=0.3, camera_norm=camera_norm)
+@pytest.mark.parametrize("threshold", [0.3, None])
+def test_all_tracks_are_linked_again_as_if_at_once(threshold):
+    cameras, starts, ends, features, _ = made_up(8, 60, noise=0.2 if threshold else 0.08)
+    links = OnlineLinks(threshold)
     said = []
     for i, camera in enumerate(cameras):
         links.add(i, camera, starts[i], ends[i], features[i])
@@ -59,7 +61,7 @@ def test_all_tracks_are_linked_again_as_if_at_once(camera_norm):
         assert said[i] == before != now
         said[i] = now
     assert said == [links.person(i) for i in range(60)]
-    at_once = link_tracks(features, cameras, starts, ends, 0.3, camera_norm=camera_norm)
+    at_once = link_tracks(features, cameras, starts, ends, threshold)
     assert groups(said) == groups(at_once.labels.tolist())
 
 
@@ -116,39 +118,6 @@ def test_the_oldest_tracks_of_the_most_frequent_person_are_forgotten():
     assert {each.person for each in links.people()} == {4, 5}
 
 
-@pytest.mark.parametrize("times", [False, True])
-def test_a_threshold_is_measured_where_there_are_tracks_enough(times):
-    # three other people at a time, each before a camera
-    _, _, _, features, who = made_up(20, 3000, noise=0.05)
-    threes = [k for k in range(0, 3000, 3) if len({*who[k : k + 3]}) == 3][:150]
-    chosen = [k + n for k in threes for n in range(3)]
-    features, who = features[chosen], who[chosen]
-    cameras, starts = [f"c{i % 3}" for i in range(450)], [10.0 * (i // 3) for i in range(450)]
-    ends = [start + 1 for start in starts]
-    travel = {("c0", "c1"): 1.0, ("c0", "c2"): 1.0, ("c1", "c2"): 1.0} if times else None
-    noise = np.random.default_rng(0).normal(scale=0.1, size=(450, 3, 32))
-    images = (features[:, None] + noise).astype(np.float32)
-    images /= np.linalg.norm(images, axis=2, keepdims=True)
-    links = OnlineLinks(travel=travel)
-    for i in range(450):
-        assert i or links.used_threshold == 0.75
-        for image in images[i]:
-            links.add(i, cameras[i], starts[i], ends[i], image)
-        links.person(i)
-    links.relink()
-    features = images.mean(axis=1)
-    found = link_tracks(features, cameras, starts, ends)
-    if travel:
-        halves = track_halves(images)
-        at = cameras, starts, ends, travel, False
-        measured = threshold_of_tracks(features, *at, halves).threshold
-        assert measured != pytest.approx(threshold_of_tracks(features, *at).threshold)
-        found = link_tracks(features, cameras, starts, ends, measured, travel)
-    assert links.used_threshold == pytest.approx(found.threshold)
-    said = [links.person(i) for i in range(450)]
-    assert groups(said) == groups(found.labels.tolist())
-
-
 def test_nobody_is_remembered_without_room():
     with pytest.raises(UserError, match="expected 1 track or more"):
         OnlineLinks(most=0)
@@ -160,13 +129,12 @@ def test_nobody_is_remembered_without_room():
         assert list(links.tracks) == [i]
 
 
-@pytest.mark.parametrize("tracks", [49, 50])
-def test_a_threshold_is_chosen_from_fifty_tracks_on(tracks):
-    cameras, starts, ends, features, _ = made_up(10, tracks)
+def test_without_a_threshold_it_is_that_of_as_many_people_as_are_remembered():
+    cameras, starts, ends, features, who = made_up(5, 40, noise=0.05)
     links = OnlineLinks()
-    for i in range(tracks):
+    assert links.used_threshold == USUAL.threshold(0)
+    for i in range(40):
         links.add(i, cameras[i], starts[i], ends[i], features[i])
-    links.relink()
-    found = link_tracks(features, cameras, starts, ends).threshold
-    assert found != 0.75
-    assert links.used_threshold == pytest.approx(found if tracks == 50 else 0.75)
+        links.person(i)
+    assert len({*who.tolist()}) == 5
+    assert links.used_threshold == USUAL.threshold(len(links.people())) > USUAL.threshold(2)

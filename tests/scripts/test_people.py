@@ -312,7 +312,7 @@ def test_who_is_forgotten_leaves_the_page_the_picture_and_the_tables(place, fram
 
 def test_tracks_of_another_program_take_the_place_of_the_detector(place, frames_seen):
     words = "hall", "yard", "--tracks", "hall=hall.txt", "--save", "shop"
-    run(*words, "--index", "people.index", "--no_camera_norm")
+    run(*words, "--index", "people.index")
     found = people_in(Path("shop"))
     assert {track for camera, track in found if camera == "hall"} == {7, 12}
     assert len(frames_seen) == FRAMES
@@ -448,7 +448,6 @@ def test_ctrl_c_ends_live_cameras_and_writes_the_files(place, frames_seen, capsy
     ("words", "said"),
     [
         (["hall", "--live", "--per_track", "3"], "--per_track 3 would be ignored"),
-        (["hall", "rtsp://127.0.0.1:1/x", "--rerank"], "--rerank would be ignored"),
         (["rtsp://127.0.0.1:1/x", "gone.mp4"], "gone.mp4: no such video, and not an address"),
         (["rtsp://a/x", "rtsp://b/x"], "Two cameras have one name"),
         (["hall", "--live", "--remember", "3"], "expected a number of 10 or more"),

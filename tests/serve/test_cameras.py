@@ -34,7 +34,7 @@ def open_client(service):
 
     def opened(read, addresses=CAMERAS, find=find_by_colour):
         words = [f"{name}={place}" for name, place in addresses.items()]
-        options = CameraOptions(camera=tuple(words), no_camera_norm=True)
+        options = CameraOptions(camera=tuple(words))
         streams = Streams(options.addresses, most_waiting=FRAMES, read=read, wait=lambda _: None)
         with closing(SearchIndex(service.galleries.address)) as index:
             cameras = LiveCameras(service, index, streams, find, options)

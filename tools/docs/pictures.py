@@ -80,7 +80,7 @@ SCREENS = [  # name, explorer, address, what is done in the page, whether the sc
     ("labels", "labels", "", "decide(0, true); decide(1, false)", False),
 ]
 WRONG_PICTURE = 8  # images that get a wrong label, for the view of labels
-WALKS = ["--index", "walks.index", "--camera_norm", "--travel", "data/walks/travel.csv"]
+WALKS = ["--index", "walks.index", "--travel", "data/walks/travel.csv"]
 AUGMENTED = ["--data_dir", str(PICTURED_PEOPLE), "--people", "10"]
 
 
