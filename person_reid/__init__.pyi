@@ -83,9 +83,9 @@ from .retrieval.results import save_result as save_result
 from .retrieval.similarity import register_distance as register_distance
 from .retrieval.thresholds import load_bound as load_bound
 from .retrieval.thresholds import load_threshold as load_threshold
+from .retrieval.track_cosines import TrackCosines as TrackCosines
 from .retrieval.track_features import merge_tracklets as merge_tracklets
 from .retrieval.track_splitting import split_tracks as split_tracks
-from .retrieval.track_threshold import threshold_of_tracks as threshold_of_tracks
 from .run_folder import RunFolder as RunFolder
 from .synthetic.dataset import draw_data_set as draw_data_set
 from .synthetic.walks import draw_walks as draw_walks

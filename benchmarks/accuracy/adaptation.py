@@ -116,7 +116,7 @@ def measured(embed, crops, others):
     features = embed(crops)
     people, cameras = of_names(crops)
     scene = photographed(crops, people, features)
-    names, found = linked(scene, times=True, mean=True, camera_norm=True)
+    names, found = linked(scene)
     _, idf1, *_ = row("", scene, true_people(scene), names, found.labels.astype(str))
     own = report_clusters(features, people, cameras, people)["own_mAP"]
     strangers, places = of_names(others)

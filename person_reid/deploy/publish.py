@@ -37,6 +37,7 @@ from person_reid.retrieval.bound import Bound
 from person_reid.retrieval.extract import extract_split
 from person_reid.retrieval.metrics import evaluate, remark_unmatched
 from person_reid.retrieval.results import FeatureSet
+from person_reid.retrieval.track_cosines import IN_FILE, TrackCosines
 from person_reid.text import parse_json
 from person_reid.versions import versions
 
@@ -127,6 +128,7 @@ def save_pretrained(
     trained_on: tuple[str, str] | None = None,
     threshold: float | None = None,
     bound: Bound | None = None,
+    track_cosines: TrackCosines | None = None,
 ) -> Path:
     """Write a network to a folder; return the folder.
 
@@ -135,6 +137,7 @@ def save_pretrained(
     trained_on: name and terms of the training data.
     threshold: the cosine similarity from which two images show the same person.
     bound: the bound on its errors.
+    track_cosines: how alike tracks are with it, from which they are linked across cameras.
 
     Raises UserError for weights that do not fit, and for a card or configuration that it did not
     write. Raises OSError, naming the file, if one cannot be written.
@@ -155,6 +158,7 @@ def save_pretrained(
         "preprocessing": preprocessing(tested.size),
         "threshold": threshold,
         "promise": bound and asdict(bound),
+        IN_FILE: track_cosines and track_cosines._asdict(),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     machine = platform.processor() or platform.machine()

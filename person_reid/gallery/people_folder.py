@@ -121,7 +121,7 @@ def _renewed(index: Gallery, folder: Path, options: LinkOptions) -> list[Path]:
     pictures = [beside] if beside.exists() and (folder.parent / VIDEOS_MARK).exists() else []
     if recorded_tracks(index):
         every, features = indexed_tracks(index, Filter(after=options.after, before=options.before))
-        linked = link_indexed(index, every[: len(features)], features, options)
+        linked = link_indexed(index, every[: len(features)], options)
         write_people_folder(str(folder), linked, index)
         for path in pictures:
             draw_lanes(linked.stays, path, begin_of(linked.tracks), faces=linked.faces())

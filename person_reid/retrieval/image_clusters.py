@@ -11,7 +11,7 @@ from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, unit_rows, unit_rows_or_zeros
-from person_reid.retrieval.track_threshold import track_halves
+from person_reid.retrieval.track_features import track_halves
 
 RADIUS_MARGIN = 0.02  # around the radius: images whose cluster changes within it are not reliable
 REPORTED_QUERIES = 2000

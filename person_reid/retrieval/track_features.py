@@ -56,3 +56,17 @@ def merge_tracklets(images: FeatureSet, tracklets: Sequence[Name]) -> FeatureSet
     names, features = track_features(images.features, tracklets)
     first = {name: index for index, name in reversed(list(enumerate(tracklets)))}
     return replace(images.select([first[name] for name in names]), features=features)
+
+
+def track_halves(features: Sequence[Features]) -> Features:
+    """Return the means of the first and the second half of the images of T tracks, (T, 2, D).
+
+    They are zeros for a track of one image. features: (n, D) of each track, in the order of time.
+    """
+    width = features[0].shape[1] if len(features) else 0
+    halves = np.zeros((len(features), 2, width), np.float32)
+    for place, images in enumerate(features):
+        if len(images) > 1:
+            middle = len(images) // 2
+            halves[place] = [unit_rows(part).mean(0) for part in np.split(images, [middle])]
+    return halves
