@@ -182,7 +182,7 @@ def _in_words(stays: Sequence[Stay], colours: Mapping[int, str]) -> str:
 
 def _columns(width: float) -> int:
     """Return how many faces stand side by side in a picture of a width in inches."""
-    return int(width / FACE_CELL[0])
+    return int(0.85 * width / FACE_CELL[0])  # the names of cameras take the rest
 
 
 def _draw_faces(
@@ -211,7 +211,7 @@ def _draw_faces(
                 clip_on=False,
             )
         )
-        words = fitted(f"{person + 1} {printable(name)}".strip(), 0.9 * cell, size, lines=2)
+        words = f"{person + 1}\n{fitted(printable(name), 0.95 * cell, size)}"
         axes.text(x, y + FACE_SIZE[1] + 0.06, words, va="top", size=size, parse_math=False)
     axes.set(xlim=(0, columns * cell), ylim=(height, 0))
 
