@@ -97,11 +97,11 @@ def find_people(videos, words):
     start = ["--start", START] if "--live" in words else []
     try:
         people.link_indexed = lambda *given: found.append(usual[0](*given)) or found[-1]
-        reid.Streams = Played
+        vars(reid)["Streams"] = Played
         with redirect_stdout(printed):
             people.main([*map(str, videos), *start, *words])
     finally:
-        people.link_indexed, reid.Streams = usual
+        people.link_indexed, vars(reid)["Streams"] = usual
     said = SAID.findall(printed.getvalue())
     last = {(camera, track): person for camera, track, person, _ in said}
     corrected = sum(bool(before) for *_, before in said)
@@ -120,6 +120,7 @@ class Played(Streams):
 
     def _timed(self, camera, address):
         for frame, seconds in read_frames(address, self._every):
+            assert seconds is not None
             yield camera, frame, self._starts[camera] + seconds
 
 
@@ -137,7 +138,7 @@ def figures(linked, truth, fps, words):
     frames, who, boxes = listed_boxes(truth)
     places, numbers, sides = listed_boxes(found)
     pairs = matching_boxes(frames, boxes, places, sides)
-    votes = defaultdict(Counter)
+    votes: dict[int, Counter[str]] = defaultdict(Counter)
     for true, computed in pairs:
         votes[int(numbers[computed])][who[true]] += 1
     shown = {number: each.most_common(1)[0][0] for number, each in votes.items()}

@@ -15,6 +15,7 @@ class TrackerOptions(Options, title="tracker"):
         1.0, "seconds after which somebody who is not found has gone", range=WHOLE
     )
     confirmations: int = option(3, "boxes one after the other that make a track", range=POSITIVE)
+    least_seconds: float = option(0.2, "and how many seconds they last", range=WHOLE)
     appearance: bool = option(
         False, "also link boxes by how people look, for which every box of a frame is embedded"
     )

@@ -198,7 +198,8 @@ def _track(
             known = zip(tracker.numbers.tolist(), found.tolist(), strict=True)
             identities |= {track: identity for track, identity in known if identity >= 0}
             waiting.append((number + frames.zero - 1, tracker.numbers, sides, scores))
-            if len(waiting) == tracker.options.confirmations:
+            undecided = tracker.undecided()
+            while waiting and undecided.isdisjoint(waiting[0][1].tolist()):
                 boxes += _write(file, identities, *waiting.popleft())
         boxes += sum(_write(file, identities, *each) for each in waiting)
     return TrackedVideo(len(wanted), boxes, len(identities), broken, detector.left_out())

@@ -38,6 +38,7 @@ NEW_OVERLAP = 0.1  # as FIRST_OVERLAP, of a track with one box, whose velocity i
 LEAST_LIKENESS = 0.5  # added to FIRST_OVERLAP: more of one makes up for less of the other
 LEAST_PAIRS = 50  # of strangers, and of one person
 LEAST_APART = 0.05  # the difference of their mean cosines
+ROUNDING = 1e-6  # seconds
 KEPT = 0.9  # share of a track's feature that stays when a box adds its own
 
 
@@ -174,7 +175,7 @@ class Tracker:
         self._tracks = self._tracks.joined(Tracks.begun(boxes[begin], looks[begin], self._begun))
         self._begun += int(begin.sum())
         self.numbers = np.append(self._tracks.numbers, 0)[rows]
-        return self._confirmed(rows)
+        return self._confirmed(rows, seconds)
 
     def _note(self, cosines: Array, rows: Integers, looks: Array, known: Array) -> None:
         """Note how alike strangers look, and one person; see update()."""
@@ -189,14 +190,20 @@ class Tracker:
         enough = bool((self._cosines[:, 1] >= LEAST_PAIRS).all())
         return enough and np.diff(self._cosines[:, 0] / self._cosines[:, 1]).item() > LEAST_APART
 
-    def _confirmed(self, rows: Integers) -> Integers:
+    def undecided(self) -> set[int]:
+        """Return the numbers of the tracks that may be confirmed later."""
+        return {*self._tracks.numbers[self._tracks.identities < 0].tolist()}
+
+    def _confirmed(self, rows: Integers, seconds: float) -> Integers:
         """Give identities to tracks with enough boxes, and forget those that have gone.
 
-        rows: (N,), the track of each box, or -1. Returns the identities (N,) of the boxes.
+        rows: (N,), the track of each box, or -1. seconds: from one of its boxes to the next.
+        Returns the identities (N,) of the boxes.
         """
         tracks = self._tracks
         identities = tracks.identities.copy()
-        due = (identities < 0) & (tracks.counts >= self.options.confirmations)
+        lasted = (tracks.counts - 1) * seconds + ROUNDING >= self.options.least_seconds
+        due = (identities < 0) & (tracks.counts >= self.options.confirmations) & lasted
         identities[due] = self._last + 1 + np.arange(due.sum())
         self._last += int(due.sum())
         waiting = np.where(identities > 0, self.options.patience, 0)

@@ -36,7 +36,7 @@ def seen_by_two_cameras(live, frames=range(1, FRAMES + 1)):
 
 
 def test_people_are_known_in_the_next_camera_while_they_are_there():
-    quick = TrackerOptions(confirmations=2)
+    quick = TrackerOptions(confirmations=2, least_seconds=0)
     live = LivePeople(find_by_colour, mean_colours, quick, threshold=0.9)
     looks = seen_by_two_cameras(live)
     said = [each for look in looks for each in look.said]

@@ -70,7 +70,7 @@ def test_a_track_begins_with_the_boxes_from_before_it_was_confirmed(walk, tmp_pa
         boxes += [[50, 10, 60, 40]] * (frame in (3, 4, 11, 12, 13))
         return boxes, [0.9] * len(boxes)
 
-    tracker = Tracker(TrackerOptions(confirmations=confirmations, patience=0.1))
+    tracker = Tracker(TrackerOptions(confirmations=confirmations, least_seconds=0, patience=0.1))
     found = track_video(
         open_frames(walk, 10),
         lambda: CheckedDetector(find, "scripted"),

@@ -78,7 +78,7 @@ class SlowTrack:
 
 def quick():
     """A tracker that is sure of a track after two boxes."""
-    return Tracker(TrackerOptions(confirmations=2))
+    return Tracker(TrackerOptions(confirmations=2, least_seconds=0))
 
 
 class SlowTracker:
@@ -263,9 +263,16 @@ def test_a_low_score_continues_a_track_and_begins_none():
     assert tracker.update([walker(4)], [0.05]).tolist() == [-1]
 
 
+def test_a_track_lasts_some_time_before_it_is_sure():
+    for rate, expected in ((30, 7), (18, 5), (9, 3), (5, 3)):
+        tracker = Tracker()
+        found = [tracker.update([walker(0)], [0.9], 1 / rate)[0] for _ in range(8)]
+        assert found.index(1) + 1 == expected
+
+
 @pytest.mark.parametrize(("confirmations", "expected"), [(1, [1, 1, 1]), (3, [-1, -1, 1])])
 def test_confirmations_are_counted(confirmations, expected):
-    tracker = Tracker(TrackerOptions(confirmations=confirmations))
+    tracker = Tracker(TrackerOptions(confirmations=confirmations, least_seconds=0))
     found = [tracker.update([walker(frame)], [0.9]).item() for frame in range(3)]
     assert found == expected
 
