@@ -32,7 +32,7 @@ OF_AN_IMAGE = re.compile("(--ms (?P<ms>[^ ]+))? ?(?P<no_flip>--no_flip)?")
 @spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Compare two images and print the verdict."""
-    config = parse(CompareConfig, argv, __doc__)
+    config = parse(CompareConfig, argv, __doc__).or_packaged()
     network = tested_network(config)
     measured = config.threshold or own_threshold(config) or "threshold.json"
     flags = measured_flags(measured)

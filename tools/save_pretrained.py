@@ -53,7 +53,9 @@ def main(argv: list[str] | None = None) -> None:
         trained_on = about_data(options.get("data_dir", "")) if options else None
 
     bound = reid.load_bound(measured)
-    written = reid.save_pretrained(tested, config.output, accuracies, trained_on, threshold, bound)
+    written = reid.save_pretrained(
+        tested, config.output, accuracies, trained_on, threshold, bound, config.half
+    )
     for row in accuracies:
         figures = f"mAP {row.mean_ap:.2f} % (step {row.step_ap:.2f} %)"
         print(f"{row.data_set}: Rank@1 {row.rank1:.2f} %, {figures}")

@@ -2,7 +2,7 @@
 
 from person_reid.config.demo import THRESHOLD
 from person_reid.config.option import BITS, Options, option
-from person_reid.config.tested import TrainedNetwork
+from person_reid.config.tested import UsedNetwork
 
 
 class CompareOptions(Options, title="images"):
@@ -19,5 +19,5 @@ class CompareOptions(Options, title="images"):
     )
 
 
-class CompareConfig(TrainedNetwork, CompareOptions):
+class CompareConfig(UsedNetwork, CompareOptions):
     """All options of tools/compare.py."""

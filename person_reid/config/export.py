@@ -70,6 +70,7 @@ class FolderOptions(Options, title="the folder"):
     test_dirs: tuple[str, ...] = option(
         (), "layouts to measure its accuracy on", metavar="DIR", several="+", common=True
     )
+    half: bool = option(False, "store the weights in half precision", common=True)
     threshold: str | None = option(
         None,
         f"similarity of the same person: {THRESHOLD} (default: the one in the folder --from)",

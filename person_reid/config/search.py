@@ -16,7 +16,7 @@ from person_reid.config.option import (
 )
 from person_reid.config.prepare import TrackOptions
 from person_reid.config.run import DeviceOptions, PluginOptions
-from person_reid.config.tested import EngineOptions, ExtractionOptions, TrainedNetwork
+from person_reid.config.tested import EngineOptions, ExtractionOptions, UsedNetwork
 from person_reid.config.times import ago, instant, moment
 
 # How the lists of an index hold features, from the smallest.
@@ -96,7 +96,7 @@ class IndexedImageOptions(ExtractionOptions, title="images"):
 
 
 class NetworkOfIndex(
-    ExtractionOptions, EngineOptions, TrainedNetwork, GalleryOptions, title="features"
+    ExtractionOptions, EngineOptions, UsedNetwork, GalleryOptions, title="features"
 ):
     """The network that computes the features of an index."""
 

@@ -1,5 +1,7 @@
 """The options that name a trained network, and the options of test.py."""
 
+from dataclasses import replace
+
 from person_reid.config import zoo
 from person_reid.config.forms import file_ending_in, listed_numbers, printable_text, three_numbers
 from person_reid.config.network import NetworkOptions, PublishedNetworks
@@ -9,6 +11,7 @@ from person_reid.config.option import (
     POSITIVE,
     SEED,
     SIDE,
+    Config,
     OptionError,
     Options,
     listed,
@@ -19,6 +22,8 @@ from person_reid.config.run import DeviceOptions, RecordOptions
 
 SMALLEST_AREA, LARGEST_AREA = 0.1, 10  # area of a resized image, as a multiple of the network's
 OF_ENGINE = {"engine": ANY}
+# Options that name a network.
+NAMING = ("name", "which_epoch", "from_run", "backbone", "weights", "engine")
 CONFIG_FILE = "config.json"  # describes the network, in a folder of save_pretrained
 # Options of a network in training that no test needs, or that another group declares.
 NOT_DESCRIBED = {"backbone", "height", "width", "droprate", "drop_path"}
@@ -64,7 +69,8 @@ class FolderToTest(Options, title="network of a folder"):
 
     from_run: str | None = option(
         None,
-        "folder from tools/save_pretrained.py, owner/name on Hugging Face, or the name of a run",
+        "folder from tools/save_pretrained.py, owner/name on Hugging Face, or the name of a run "
+        "or of a network in this package",
         flags=("--from",),
         metavar="FOLDER",
         common=True,
@@ -115,6 +121,25 @@ class TrainedNetwork(SizeToTest, Description, FolderToTest, FileToTest, RunToTes
         "0",
         help="GPU to use; -1 for the CPU, which is also used without a GPU",
     )
+
+
+class UsedNetwork(TrainedNetwork):
+    """The network that a command uses: by default the one in this package."""
+
+    name: str | None = redeclared(RunToTest, "name", None, help="name of the run")
+    from_run: str | None = redeclared(
+        FolderToTest,
+        "from_run",
+        None,
+        help="folder from tools/save_pretrained.py, owner/name on Hugging Face, or the name of a "
+        f"run or of a network in this package (default: {zoo.PACKAGED_NETWORK})",
+    )
+
+    def or_packaged(self: Config) -> Config:
+        """Return the options, which name the network in this package unless they name another."""
+        if self.not_default(NAMING):
+            return self
+        return replace(self, from_run=zoo.PACKAGED_NETWORK)  # type: ignore[type-var]
 
 
 class EngineOptions(Options, title="an exported network"):

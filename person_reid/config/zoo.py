@@ -7,6 +7,7 @@ come from the authors' pages and code, and are empty where those say nothing.
 
 import csv
 import fnmatch
+import json
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from person_reid.errors import UserError
 from person_reid.text import as_command
 
 ZOO_TABLE = Path(__file__).with_name("zoo.csv")
+PACKAGED = Path(__file__).resolve().parent.parent / "weights"  # folders of save_pretrained
+PACKAGED_NETWORK = "osnet_x0_25_people"  # which compare, search, people and serve take by default
 GITHUB, DRIVE = "https://github.com", "https://drive.google.com"
 EXPORTED_SUFFIXES = (".xml", ".onnx")
 ChannelValues = tuple[float, float, float]
@@ -177,6 +180,25 @@ def _value(text: str) -> Any:
     return True if text == "true" else int(text) if text.isdecimal() else text
 
 
+def packaged(text: Any) -> Path | None:
+    """Return the folder of the network in this package that a text names, or None for others.
+
+    A file or folder of that name in the current folder comes first.
+    """
+    inside = text is not None and str(text) in packaged_names() and not Path(text).exists()
+    return PACKAGED / str(text) if inside else None
+
+
+def packaged_names() -> list[str]:
+    """Return the names of the networks in this package."""
+    return sorted(path.name for path in PACKAGED.glob("*") if path.is_dir())
+
+
+def network_names() -> list[str]:
+    """Return the names of all networks with weights: those in this package, and the published."""
+    return [*packaged_names(), *zoo()]
+
+
 def published_network(text: Any) -> Published | None:
     """Return the network that a text names, or None for a file and anything else.
 
@@ -192,11 +214,20 @@ def published_network(text: Any) -> Published | None:
 
 
 def implied(weights: Any, known: Collection[str]) -> dict[str, Any]:
-    """Return {option: value} of the published network that `weights` names; empty for a file.
+    """Return {option: value} of the network that `weights` names; empty for a file.
 
-    known: the options that the configuration has. Raises UserError for an exported file that is not
-    here, or that nothing can run.
+    known: the options that the configuration has. A network in this package is opened as a folder,
+    by from_run, where there is this option. Raises UserError for an exported file that is not here,
+    or that nothing can run.
     """
+    if folder := packaged(weights):
+        if "from_run" in known:
+            return {"weights": None, "from_run": str(weights)}
+        from person_reid.config.network import NetworkOptions  # which imports this module
+
+        layers = NetworkOptions(**json.loads((folder / "config.json").read_bytes())["network"])
+        options = {"backbone": layers.backbone, **layers.not_default(NetworkOptions.declared())}
+        return {name: value for name, value in options.items() if name in known}
     entry = published_network(weights)
     if not entry:
         return {}
@@ -222,11 +253,13 @@ def folder() -> Path:
 
 
 def listing(pattern: str = "*") -> str:
-    """Return the table of published networks as text, by family.
+    """Return the table of networks with weights as text: in this package, then by family.
 
     pattern: of their names. Raises UserError if none has such a name.
     """
-    lines = []
+    inside = fnmatch.filter(packaged_names(), pattern)
+    lines = [f"{name}: in this package, {PACKAGED / name / 'README.md'}" for name in inside]
+    lines += ["", ""] if inside else []
     for family, about in FAMILIES_OF_ZOO.items():
         rows = [
             (each.name, *cells(each))

@@ -1,6 +1,7 @@
 """Turn images of people into features with one call, from a tracker, a notebook or a service.
 
 from person_reid import Embedder
+embed = Embedder()                              # the network in this package
 embed = Embedder("ft_ResNet50")                 # the run model/ft_ResNet50
 embed = Embedder("osnet_x0_25", weights="osnet_x0_25_msmt17.pth")  # a network and its weights
 embed = Embedder("osnet_x1_0_msmt17")           # a network that others have published
@@ -29,6 +30,7 @@ from PIL import Image
 
 from person_reid.arrays import Integers, any_array, flaw
 from person_reid.config.tested import CONFIG_FILE, LARGEST_AREA, SMALLEST_AREA
+from person_reid.config.zoo import PACKAGED_NETWORK, packaged
 from person_reid.data.images.decoding import decode
 from person_reid.data.images.image_files import Limits, Pixels, fit_image, load_image, probe_image
 from person_reid.deploy.extraction import FeatureSettings, NetworkSource, open_source
@@ -52,7 +54,7 @@ class Embedder:
 
     source: the name of a run (model/NAME), of a network (with weights), of a published network of
         list_models(pretrained=True), or an exported file; also a NetworkToTest, or a network of
-        create_model as it is now, of which a copy is taken.
+        create_model as it is now, of which a copy is taken. By default the network in this package.
     weights: the weight file of a network, or "none".
     device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
     flip: add the mirrored image's output, as test.py does; False takes half the time, for slightly
@@ -87,7 +89,7 @@ class Embedder:
 
     def __init__(
         self,
-        source: NetworkSource,
+        source: NetworkSource = PACKAGED_NETWORK,
         weights: str | Path | None = None,
         device: str | torch.device | None = None,
         flip: bool | None = None,
@@ -120,6 +122,8 @@ class Embedder:
         opened = open_source(source, weights, which_epoch, size, settings)
 
         self.source, self.weights = source, weights
+        if isinstance(source, str) and weights is None and (folder := packaged(source)):
+            self._know_threshold(folder)
         self.flip = flip is not False
         self.size = opened.size
         self.dim = opened.dim
@@ -210,7 +214,7 @@ class Embedder:
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **settings: Any) -> "Embedder":
-        """Open a folder of save_pretrained, or a model of that kind on the Hugging Face hub.
+        """Open a folder of save_pretrained: here, in this package, or on the Hugging Face hub.
 
         settings: device, flip, size and so on, as above. `threshold` and `bound` come from the
         folder, if it has them. Raises UserError if the folder does not exist or is damaged.
@@ -218,10 +222,14 @@ class Embedder:
         folder = find_folder(source)
         embedder = cls(open_pretrained(folder), **settings)
         embedder.source = folder
-        with suppress(UserError):
-            embedder.threshold = load_threshold(folder / CONFIG_FILE)
-        embedder.bound = load_bound(folder / CONFIG_FILE)
+        embedder._know_threshold(folder)
         return embedder
+
+    def _know_threshold(self, folder: Path) -> None:
+        """Take threshold and bound from a folder of save_pretrained, if it has them."""
+        with suppress(UserError):
+            self.threshold = load_threshold(folder / CONFIG_FILE)
+        self.bound = load_bound(folder / CONFIG_FILE)
 
     def probe(self) -> Features:
         """Return the feature (D,) of probe_image()."""

@@ -13,7 +13,7 @@ import torch
 
 from person_reid.config.export import READABLE
 from person_reid.config.option import OptionError
-from person_reid.config.zoo import published_network, zoo
+from person_reid.config.zoo import network_names, packaged, published_network
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import (
     NetworkToTest,
@@ -22,6 +22,7 @@ from person_reid.deploy.load import (
     network_of_run,
     network_of_weights,
 )
+from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.run import Engine
 from person_reid.deploy.runtimes import fast_engine, kind_of_file
 from person_reid.errors import UserError
@@ -158,9 +159,10 @@ def _network(
     if weights is not None:
         _refuse_ignored(weights, _of_name(None, which_epoch))
         return network_of_weights(str(source), weights, size)
-    if published_network(source):
+    if packaged(source) or published_network(source):
         _refuse_ignored(source, _of_name(None, which_epoch))
-        return network_of_name(str(source)).resized(size)
+        found = open_pretrained if packaged(source) else network_of_name
+        return found(str(source)).resized(size)
     if not RunFolder(str(source)).options_file.exists():
         if str(source) in list_models():
             others = " or ".join(list_models(f"{source}_*", pretrained=True)[:3])
@@ -168,7 +170,7 @@ def _network(
                 f"Embedder: {source} is a network without weights. Pass weights=FILE"
                 f"{f', or name a published one, such as {others}' if others else ''}."
             )
-        if near := did_you_mean(source, zoo()):
+        if near := did_you_mean(source, network_names()):
             raise UserError(f"Embedder: no run and no published network {str(source)!r}.{near}")
     return network_of_run(str(source), which_epoch, size)
 

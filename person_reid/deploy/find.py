@@ -26,7 +26,7 @@ from person_reid.config.tested import (
     TrainedNetwork,
     parse_scales,
 )
-from person_reid.config.zoo import zoo
+from person_reid.config.zoo import network_names
 from person_reid.data.images.image_files import Limits
 from person_reid.deploy.batch_norms import reestimate_batch_norms
 from person_reid.deploy.embedder import Embedder
@@ -121,7 +121,7 @@ def run_to_test(options: TrainedNetwork) -> NetworkOptions:
     file = options.weights or ""
     if Path(file).suffix.lower() in READABLE:
         raise OptionError(f"{file}: an exported network. Run it as it is: {{engine}}", engine=file)
-    advice = "name its network: {backbone}." + did_you_mean(file, zoo())
+    advice = "name its network: {backbone}." + did_you_mean(file, network_names())
     named = options.name or options.from_run
     if file and not (named or run.options_file.exists()):
         raise OptionError(f"{{weights}} is not a run: {advice}", weights=file, backbone="NAME")

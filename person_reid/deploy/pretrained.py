@@ -3,12 +3,15 @@
 Nothing in it is executed.
 """
 
+import logging
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from person_reid.config.network import NetworkOptions
 from person_reid.config.tested import CONFIG_FILE
+from person_reid.config.zoo import packaged
 from person_reid.data.images.augment import MEAN, STD
 from person_reid.deploy.load import NetworkToTest
 from person_reid.errors import UserError, describe_error, first_line
@@ -21,14 +24,15 @@ from person_reid.run_folder import MOST_CLASSES
 from person_reid.text import parse_json
 
 CARD = "README.md"
+log = logging.getLogger(__name__)
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def open_pretrained(source: str | Path) -> NetworkToTest:
     """Find the network in a folder of save_pretrained, or in such a model on Hugging Face's hub.
 
-    source: the folder, or the hub's owner/name. Raises UserError, in one line, for a folder that is
-    damaged or was written by another program.
+    source: the folder, the name of a network in this package, or the hub's owner/name. Raises
+    UserError, in one line, for a folder that is damaged or was written by another program.
     """
     folder = find_folder(source)
     path, weights = folder / CONFIG_FILE, folder / SAFETENSORS
@@ -52,14 +56,27 @@ def open_pretrained(source: str | Path) -> NetworkToTest:
     if found != expected:
         raise UserError(
             f"{weights}: not the weights that {CONFIG_FILE} describes: the checksums differ. "
-            "Copy the folder again."
+            f"{'Install the package' if packaged(source) else 'Copy the folder'} again."
         )
     return tested
 
 
 def find_folder(source: str | Path) -> Path:
-    """Return a folder of save_pretrained, fetched from the Hugging Face hub if it is not here."""
+    """Return a folder of save_pretrained: here, in this package, or from the Hugging Face hub."""
+    if folder := packaged(source):
+        _tell_terms(folder)
+        return folder
     return Path(source) if Path(source).is_dir() else _fetched(str(source))
+
+
+@cache
+def _tell_terms(folder: Path) -> None:
+    """Log, once in a process, what a network in this package was trained on."""
+    log.info(
+        "%s: a network in this package. Its training images are for research only: %s",
+        folder.name,
+        folder / CARD,
+    )
 
 
 def preprocessing(size: tuple[int, int]) -> dict[str, Any]:

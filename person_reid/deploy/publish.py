@@ -129,6 +129,7 @@ def save_pretrained(
     threshold: float | None = None,
     bound: Bound | None = None,
     track_cosines: TrackCosines | None = None,
+    half: bool = False,
 ) -> Path:
     """Write a network to a folder; return the folder.
 
@@ -138,6 +139,8 @@ def save_pretrained(
     threshold: the cosine similarity from which two images show the same person.
     bound: the bound on its errors.
     track_cosines: how alike tracks are with it, from which they are linked across cameras.
+    half: store matrices and kernels in half precision. Vectors, such as the statistics of batch
+        norms, need single precision and little space.
 
     Raises UserError for weights that do not fit, and for a card or configuration that it did not
     write. Raises OSError, naming the file, if one cannot be written.
@@ -146,7 +149,8 @@ def save_pretrained(
     tested = network_of_run(source) if isinstance(source, str) else source
     folder, network = Path(folder), load_network(tested).eval()
     tensors = {
-        name: value.detach().contiguous().clone() for name, value in network.state_dict().items()
+        name: (value.half() if half and value.ndim > 1 else value).detach().contiguous().clone()
+        for name, value in network.state_dict().items()
     }
     content = save(tensors, {"format": "pt"})
     config = {

@@ -11,9 +11,17 @@ from person_reid.arrays import as_float32
 from person_reid.config.optimizer import PrecisionOptions
 from person_reid.config.option import Options, as_flag, configured
 from person_reid.config.search import AnswerOptions, NetworkOfIndex
-from person_reid.config.tested import CONFIG_FILE, DECIDED, PREPARED, TestConfig, TrainedNetwork
+from person_reid.config.tested import (
+    CONFIG_FILE,
+    DECIDED,
+    NAMING,
+    PREPARED,
+    TestConfig,
+    TrainedNetwork,
+)
+from person_reid.config.zoo import PACKAGED_NETWORK, packaged
 from person_reid.data.images.image_files import limits_of_bits
-from person_reid.deploy.network_names import feature_flags, network_name, no_network, run_of
+from person_reid.deploy.network_names import feature_flags, network_name, run_of
 from person_reid.errors import UserError, describe_error
 from person_reid.files import SETTINGS_BYTES, checksum_of, content_of, real
 from person_reid.gallery.checks import SAME_PICTURE
@@ -136,8 +144,6 @@ def open_network(
             f"{index.path}: its network is the run {run}, which is not in {Path.cwd()}. "
             f"Go to the folder that holds model/{run}."
         )
-    if missing and not (known or options.not_default(("name", "from_run"))):
-        raise no_network(RunFolder(str(run)))
     embedder = open_embedder(config, limits=limits_of_bits(network.bits))
     check_same_network(index, embedder, network)
     return embedder
@@ -213,7 +219,9 @@ def ref_of(embedder: "Embedder") -> NetworkRef:
         place = {"weights": str(real(weights)), "height": height, "width": width}
         return NetworkRef.from_json(flags | options_of(str(source)) | place)
     kind = "name"
-    if Path(source).exists():
+    if packaged(source):
+        kind = "from"
+    elif Path(source).exists():
         source, kind = str(real(source)), "from" if Path(source).is_dir() else "engine"
     return NetworkRef.from_json(flags | {kind: str(source)})
 
@@ -283,7 +291,9 @@ def network_ref(index: Gallery, options: Options | None = None) -> NetworkRef:
     if remembered := known_network(index):
         check_agrees(index, remembered, given)
         return NetworkRef.from_json(remembered.to_json() | given)
-    return NetworkRef.from_json(_defaults() | {"name": default_name()} | given)
+    named = given.keys() & {"from", *NAMING}
+    usual = {"name": default_name()} if named else {"from": PACKAGED_NETWORK}
+    return NetworkRef.from_json(_defaults() | usual | given)
 
 
 def _defaults() -> dict[str, Any]:

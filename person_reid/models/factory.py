@@ -23,7 +23,7 @@ from person_reid.arrays import as_path, whole_numbers
 from person_reid.config.network import NetworkOptions
 from person_reid.config.option import OptionError, configured
 from person_reid.config.published import PUBLISHED_CLASSES
-from person_reid.config.zoo import implied, zoo
+from person_reid.config.zoo import implied, network_names
 from person_reid.device import seeded
 from person_reid.errors import UserError
 from person_reid.models.attention import add_attention, parse_attention
@@ -94,9 +94,9 @@ def create_model(
     backbone = {"backbone": name}
     if isinstance(pretrained, str):
         weights, backbone = f"{name}_{pretrained}", {}
-        if weights not in zoo():
+        if weights not in (known := network_names()):
             raise UserError(
-                f"create_model: no published network {weights!r}.{did_you_mean(weights, zoo())}"
+                f"create_model: no published network {weights!r}.{did_you_mean(weights, known)}"
             )
     if weights is not None:
         as_path(weights, "create_model: weights")

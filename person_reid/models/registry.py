@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
 from person_reid.config.option import OptionError
-from person_reid.config.zoo import zoo
+from person_reid.config.zoo import network_names
 from person_reid.errors import UserError, first_line
 from person_reid.models.backbone import (
     OTHER_WEIGHTS,
@@ -226,9 +226,10 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     timm's and torchvision's names also work.
 
     pattern: as of file names, such as "osnet*".
-    pretrained: list the published networks, which have weights, by the names that weights take.
+    pretrained: list the networks that have weights, in this package and published, by the names
+        that weights take.
 
     >>> list_models("osnet_x*")
     ['osnet_x0_25', 'osnet_x0_5', 'osnet_x0_75', 'osnet_x1_0']
     """
-    return fnmatch.filter(zoo() if pretrained else BACKBONES, pattern)
+    return fnmatch.filter(network_names() if pretrained else BACKBONES, pattern)

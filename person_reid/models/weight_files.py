@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load, load_file
 from torch import Tensor
 
-from person_reid.config.zoo import zoo
+from person_reid.config.zoo import network_names
 from person_reid.errors import UserError, first_line
 from person_reid.files import TENSORS, regular_file
 from person_reid.models.published.transformer_weights import timm_names_of_mmdetection
@@ -127,7 +127,9 @@ def read_tensors(path: str | Path, device: str | torch.device = "cpu") -> Any:
         other = path / OTHER_SAFETENSORS
         path = other if other.exists() else path / SAFETENSORS
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such weight file.{did_you_mean(path.name, zoo())}")
+        raise FileNotFoundError(
+            f"{path}: no such weight file.{did_you_mean(path.name, network_names())}"
+        )
     if path.suffix.lower() in NETWORK_SUFFIXES:
         raise UserError(f"{path}: {RUNS_ITSELF} {path}")
     regular_file(path, TENSORS, "a weight file")

@@ -18,6 +18,7 @@ import torch
 from person_reid.arrays import flaw
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.option import OptionError
+from person_reid.config.zoo import packaged
 from person_reid.data.images.image_files import limits_of_bits
 from person_reid.data.layout import Split, parse_names, read_further_splits
 from person_reid.data.own.unlabelled import read_people
@@ -150,7 +151,8 @@ def _from_run(config: AdaptConfig) -> AdaptConfig:
         from_run=config.from_run,
     )
     named = config.from_run or ""
-    of_run = names_a_run(named) or not (Path(named).is_dir() or "/" in named)
+    folder = Path(named).is_dir() or "/" in named or packaged(named)
+    of_run = names_a_run(named) or not folder
     start = network_of_run(named) if of_run else open_pretrained(named)
     layers = {
         name: getattr(start.spec, name) for name in (*LAYER_OPTIONS, "PCB", "height", "width")

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from person_reid.config.search import IndexConfig
+from person_reid.config.zoo import PACKAGED_NETWORK
 from person_reid.deploy.network_names import run_of
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
@@ -14,6 +16,7 @@ from person_reid.gallery.indexed_network import (
     check_same_network,
     found_again,
     network_of,
+    network_ref,
     open_network,
     ref_of,
 )
@@ -85,11 +88,11 @@ def test_an_index_without_a_network_takes_what_is_named_wherever_it_lies(tmp_pat
     assert found_again(SearchIndex(tmp_path / "a.index"), network) is network
 
 
-def test_an_index_without_a_network_in_a_folder_without_a_run_asks_for_one(here):
-    index = SearchIndex("a.index")
-    index.add(["a.jpg"], np.eye(1, 4, dtype=np.float32))
-    with pytest.raises(UserError, match=r"no run of that name, and no other network is named"):
-        open_network(index)
+def test_an_index_without_a_network_takes_the_one_in_the_package_unless_a_run_is_meant(here):
+    assert network_ref(SearchIndex("a.index")).to_json()["from"] == PACKAGED_NETWORK
+    config = IndexConfig(index="a.index", images=("a.jpg",), which_epoch="60")
+    with pytest.raises(UserError, match="ft_ResNet50/opts.yaml: no run of that name"):
+        open_network(SearchIndex("a.index"), config)
 
 
 def test_the_source_of_an_embedder_is_a_file_a_folder_or_a_run(here):

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from person_reid.config.option import OptionError
-from person_reid.config.zoo import Published, published_network, zoo
+from person_reid.config.zoo import Published, packaged, published_network, zoo
 from person_reid.errors import UserError, first_line
 from person_reid.files import checksum_of
 
@@ -65,11 +65,14 @@ def _answers(address: str) -> bool:
 
 
 def weight_file(weights: str | Path) -> Path:
-    """Return a file of weights: a path as it is, or the file of a published network by its name.
+    """Return a file of weights: a path as it is, or the file of a network by its name.
 
-    Such a file is in the folder of weights, or on the Hugging Face hub or in its cache. Raises
-    UserError, which names file and place, if it is in neither, or is another file.
+    For a network in this package it is a folder. A published file is in the folder of weights, or
+    on the Hugging Face hub or in its cache. Raises UserError, which names file and place, if it is
+    in neither, or is another file.
     """
+    if folder := packaged(weights):
+        return folder
     entry = published_network(weights)
     if not entry:
         return Path(weights)
