@@ -111,7 +111,7 @@ def draw_videos(config: PrepareConfig) -> None:
     say(
         f"drew {drawn:,} frames in {folder}: of each camera img1, gt/gt.txt and tracks.txt",
         f"Next: {as_command('tools/search.py')} index --tracks {camera}/tracks.txt --frames "
-        f"{camera}/img1 --camera cam1 --index walks.index --weights osnet_x0_25_msmt17",
+        f"{camera}/img1 --camera cam1 --index walks.index",
     )
 
 

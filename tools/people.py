@@ -1,7 +1,7 @@
 # PYTHON_ARGCOMPLETE_OK
 """Find out who is in several videos: detect, track, embed and link people.
 
-    python tools/people.py shop1.mp4 shop2.mp4 --weights osnet_x0_25_msmt17 --save shop
+    python tools/people.py shop1.mp4 shop2.mp4 --save shop
     python tools/people.py --camera door=shop1.mp4 till=shop2.mp4 --every 3 --save shop
     python tools/people.py shop1.mp4 shop2.mp4 --start 2026-11-01T09:30 --travel travel.csv
     python tools/people.py shop1.mp4 shop2.mp4 --save shop --corrections corrections.csv

@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
 
     bound = reid.load_bound(measured)
     written = reid.save_pretrained(
-        tested, config.output, accuracies, trained_on, threshold, bound, config.half
+        tested, config.output, accuracies, trained_on, threshold, bound, half=config.half
     )
     for row in accuracies:
         figures = f"mAP {row.mean_ap:.2f} % (step {row.step_ap:.2f} %)"

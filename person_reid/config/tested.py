@@ -126,13 +126,11 @@ class TrainedNetwork(SizeToTest, Description, FolderToTest, FileToTest, RunToTes
 class UsedNetwork(TrainedNetwork):
     """The network that a command uses: by default the one in this package."""
 
-    name: str | None = redeclared(RunToTest, "name", None, help="name of the run")
-    from_run: str | None = redeclared(
-        FolderToTest,
-        "from_run",
+    name: str | None = redeclared(
+        RunToTest,
+        "name",
         None,
-        help="folder from tools/save_pretrained.py, owner/name on Hugging Face, or the name of a "
-        f"run or of a network in this package (default: {zoo.PACKAGED_NETWORK})",
+        help=f"name of the run (default: no run, but --from {zoo.PACKAGED_NETWORK}, in the package)",
     )
 
     def or_packaged(self: Config) -> Config:
