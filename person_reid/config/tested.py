@@ -130,7 +130,7 @@ class UsedNetwork(TrainedNetwork):
         RunToTest,
         "name",
         None,
-        help=f"name of the run (default: no run, but --from {zoo.PACKAGED_NETWORK}, in the package)",
+        help=f"name of the run (default: none, but --from {zoo.PACKAGED_NETWORK}, in the package)",
     )
 
     def or_packaged(self: Config) -> Config:
