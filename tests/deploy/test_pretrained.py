@@ -5,6 +5,7 @@ import json
 import pickle
 import platform
 import re
+import shutil
 from functools import partial
 from pathlib import Path
 from re import escape
@@ -17,7 +18,9 @@ from PIL import Image
 
 from benchmarks.support.people import draw_people
 from person_reid import Embedder, UserError
+from person_reid.config import zoo
 from person_reid.config.tested import TestConfig
+from person_reid.config.zoo import PACKAGED, PACKAGED_NETWORK
 from person_reid.console import parse
 from person_reid.deploy import publish
 from person_reid.deploy.load import network_of_run
@@ -370,3 +373,34 @@ def test_a_part_of_a_data_set_does_not_bear_its_name():
         record = {"source": "..", "data_set": "Market-1501", "files": files}
         (folder / ".prepared.json").write_text(json.dumps(record))
         assert about_data(folder)[0] == name
+
+
+def test_the_network_in_the_package_is_the_default_and_every_name_of_it_means_the_same(capsys):
+    embed = Embedder(device="cpu")
+    expected = embed(CROPS)
+    assert embed.threshold == load_threshold(PACKAGED / PACKAGED_NETWORK)
+    assert (PACKAGED / PACKAGED_NETWORK / "model.safetensors").stat().st_size < 1.5e6
+    for words in (["--weights", PACKAGED_NETWORK], ["--from", PACKAGED_NETWORK]):
+        named = open_embedder(parse(TestConfig, [*words, "--gpu_ids", "-1"]))
+        np.testing.assert_array_equal(named(CROPS), expected)
+    # Training starts from it as from any weights.
+    network = create_model("osnet_x0_25", weights=PACKAGED_NETWORK).eval()
+    np.testing.assert_allclose(Embedder(network, device="cpu")(CROPS), expected, atol=1e-5)
+
+    for name in ("a.png", "b.png"):
+        Image.fromarray(CROPS[0]).save(name)
+    compare.main(["a.png", "b.png", "--gpu_ids", "-1"])
+    assert "same person: similarity 1.0000" in capsys.readouterr().out
+
+
+def test_a_damaged_network_in_the_package_is_named(here, monkeypatch):
+    folder = here / "weights" / PACKAGED_NETWORK
+    shutil.copytree(PACKAGED / PACKAGED_NETWORK, folder)
+    monkeypatch.setattr(zoo, "PACKAGED", folder.parent)
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(UserError, match=r"model.safetensors: not the weights.*Install the package"):
+        Embedder()
+    (folder / "config.json").unlink()
+    with pytest.raises(UserError, match=r"config.json"):
+        Embedder()
