@@ -259,7 +259,7 @@ def track_cosines_of(index: Gallery) -> TrackCosines | None:
     damaged.
     """
     network = known_network(index)
-    place = Path(network.place) if network else Path()
+    place = packaged(network.place) or Path(network.place) if network else Path()
     file = (place if place.is_dir() else place.parent) / CONFIG_FILE
     try:
         return TrackCosines.read(parse_json(content_of(file, SETTINGS_BYTES)))
