@@ -31,6 +31,7 @@ from person_reid.text import counted
 
 FEW_PAIRS = 0.25  # same-identity pairs per image of a batch; PK's 4 instances give 1.5
 LONG_EPOCH = 1.5  # times the images; more is said
+NO_BATCH = "The loader has no batch of two images or more to train on."
 log = logging.getLogger(__name__)
 Splits = Sequence[tuple[Path, Split]]
 """(folder, images) of each data set."""
@@ -97,9 +98,9 @@ class LoadedBatches(Batches):
     """The batches that a DataLoader of (images, identities, …) makes, as they are.
 
     images: float (B, 3, H, W), normalised as the network wants them. identities: (B,), the classes,
-    from 0. What the loader draws, it draws from its own generator or from torch's. A last batch of
-    one is left out, because batch norms learn nothing from it. Raises UserError for a loader that
-    does not know how many batches it has, or has none.
+    from 0. What the loader draws, it draws from its own generator or from torch's. A batch of one is
+    left out, because batch norms learn nothing from it. Raises UserError for a loader that does not
+    know how many batches it has, or has none.
     """
 
     def __init__(
@@ -122,19 +123,24 @@ class LoadedBatches(Batches):
                 f"The loader does not know how many batches it has ({error}), which the learning "
                 "rate follows. Give its dataset a __len__."
             ) from None
-        if last == 1 and loader.batch_size != 1 and not loader.drop_last:
+        if last == 1 and not loader.drop_last:
             log.warning("The last batch of the loader is a single image, and is left out.")
             self.steps -= 1
-        if self.steps < 1:
-            raise UserError("The loader has no batch of two images or more to train on.")
+        if self.steps < 1 or loader.batch_size == 1:
+            raise UserError(NO_BATCH)
 
     def __len__(self) -> int:
         return self.steps
 
     def epoch(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        given = 0
         for step, (images, identities, *_) in enumerate(islice(self.loader, self.steps)):
             targets = torch.as_tensor(identities)
             self._check(images, targets)
+            if len(targets) == 1:  # of a sampler of batches, or a stream that ends early
+                log.warning("A batch of the loader is a single image, and is left out.")
+                continue
+            given += 1
             if step >= first:
                 places = step * len(targets) + torch.arange(len(targets))
                 images, targets, places = (
@@ -142,6 +148,8 @@ class LoadedBatches(Batches):
                 )
                 images = images.float().contiguous(memory_format=torch.channels_last)
                 yield Batch(images, targets, places, epoch, step, self.seed_of(epoch, step))
+        if not given:
+            raise UserError(NO_BATCH)
 
     def some(self) -> Tensor:
         return next(iter(self.loader))[0].float()

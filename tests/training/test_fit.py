@@ -309,6 +309,7 @@ class Stream(torch.utils.data.IterableDataset):
 
 IMAGES = [(torch.zeros(3, 32, 16).double() + i / 17, i % 4, 0) for i in range(17)]
 SAID = type("Said", (Stream,), {"__len__": lambda self: 8})
+NOTHING = type("Nothing", (SAID,), {"__iter__": lambda self: iter(())})
 # The arguments of a loader of torch, and how many steps fit makes, or what it says.
 LOADERS = {
     "a last batch of one": ((IMAGES, 8), 2),
@@ -317,6 +318,8 @@ LOADERS = {
     "a stream without a length": ((Stream(), 4), "Give its dataset a __len__"),
     "no images": ((IMAGES[:0], 8), "no batch of two images"),
     "a single image": ((IMAGES[:1], 8), "no batch of two images"),
+    "batches of one": ((IMAGES, 1), "no batch of two images"),
+    "a stream of nothing": ((NOTHING(), 4), "no batch of two images"),
 }
 
 
@@ -340,6 +343,14 @@ def test_a_loader_of_torch_trains_or_is_refused_in_words(kind, caplog):
     assert max(update.step for update in steps) == expected
     assert {update.steps_per_epoch for update in steps} == {expected}
     assert ("single image, and is left out" in caplog.text) == (kind == "a last batch of one")
+
+
+def test_a_batch_of_one_is_left_out_wherever_it_is(caplog):
+    loader = torch.utils.data.DataLoader(IMAGES, batch_sampler=[[0, 1], [2], [3, 4]])
+    network = reid.create_model("resnet18", num_classes=4, size=(32, 16))
+    (record,) = reid.fit(network, loader, reid.FitOptions(total_epoch=1, lr=1e-4), device="cpu")
+    assert np.isfinite(record["loss"])
+    assert "single image, and is left out" in caplog.text
 
 
 @pytest.mark.parametrize(

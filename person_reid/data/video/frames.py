@@ -412,13 +412,15 @@ def shown_times(stamps: Times) -> Times:
     """Return when frames are shown, ascending, in seconds since the first one.
 
     stamps: (N,), the times of frames in the decoder's order. A step back begins anew where the last
-    ended, as where two recordings are joined. Within a few frames, it is a B frame whose time
-    FFmpeg has guessed: then the times are right, but not their order.
+    ended, as where two recordings are joined. Within a few frames, and after the first time, it is
+    a B frame whose time FFmpeg has guessed: then the times are right, but not their order.
     """
     steps = np.diff(stamps)
     usual = float(np.median(np.abs(steps))) if len(steps) else 0.0
     found = np.zeros(0)
-    for piece in np.split(stamps, np.flatnonzero(steps < -MOST_REORDERED * usual) + 1):
+    to_start = (steps < 0) & (stamps[1:] <= np.minimum.accumulate(stamps)[:-1])
+    anew = to_start | (steps < -MOST_REORDERED * usual)
+    for piece in np.split(stamps, np.flatnonzero(anew) + 1):
         begin = found[-1] + usual if len(found) else 0
         found = np.append(found, np.sort(piece) - piece.min() + begin)
     return found

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.support.walks import FRAMES, SIZE, draw_frame, write_frames, write_video
-from person_reid.data.video.frames import open_frames, remark_on_broken
+from person_reid.data.video.frames import open_frames, remark_on_broken, shown_times
 from person_reid.errors import UserError
 
 
@@ -105,6 +105,13 @@ def test_frames_of_joined_recordings_follow_one_another(tmp_path, caplog):
     frames = assert_numbered_as_decoded(path, 2 * FRAMES)
     assert frames.seconds(frames.numbers) == pytest.approx(np.arange(2 * FRAMES) / 10)
     assert not caplog.text
+
+
+@pytest.mark.parametrize("count", [2, 12])
+def test_a_recording_of_few_frames_follows_the_one_before(count):
+    """As few as a guessed time of a B frame may be late."""
+    times = shown_times(np.tile(np.arange(count) / 10 + 1.4, 3))
+    assert times == pytest.approx(np.arange(3 * count) / 10)
 
 
 def test_b_frames_in_an_avi_have_the_numbers_in_which_they_are_shown(tmp_path, caplog):
