@@ -36,6 +36,7 @@ from person_reid.console import run_script
 from person_reid.data.video.frames import open_frames
 from person_reid.data.video.streams import Streams, read_frames
 from person_reid.data.video.tracked_boxes import Track, read_tracks
+from person_reid.gallery.linked_tracks import LinkedTracks
 from person_reid.gallery.people_counts import count_people
 from person_reid.retrieval.identities import identity_f1, listed_boxes, matching_boxes
 from person_reid.text import markdown_table
@@ -72,7 +73,7 @@ def main(argv=None):
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS], help="only these")
     parser.add_argument("--keep", type=Path, help="folder for what tools/people.py writes")
     options, words = parser.parse_known_args(argv)
-    fps = {video.stem: open_frames(video).fps for video in options.videos}
+    fps = {video.stem: open_frames(video).fps or 0.0 for video in options.videos}
     truth = [
         (name, str(track.number), track)
         for name, rate in fps.items()
@@ -92,11 +93,17 @@ def main(argv=None):
 
 def find_people(videos, words):
     """Return what tools/people.py links, and in words what it said of live cameras until then."""
-    found, printed = [], StringIO()
+    found: list[LinkedTracks] = []
+    printed = StringIO()
+
+    def noted(*given):
+        found.append(usual[0](*given))
+        return found[-1]
+
     usual = people.link_indexed, reid.Streams
     start = ["--start", START] if "--live" in words else []
     try:
-        people.link_indexed = lambda *given: found.append(usual[0](*given)) or found[-1]
+        people.link_indexed = noted
         vars(reid)["Streams"] = Played
         with redirect_stdout(printed):
             people.main([*map(str, videos), *start, *words])

@@ -102,6 +102,7 @@ def found_in(options):
     )
     frames, found = open_frames(options.video), [np.zeros((0, 9))]
     for number, frame in frames.read(frames.numbers[:: options.every]):
+        assert frame is not None, f"{options.video}: frame {number} cannot be decoded"
         boxes, scores = detector(frame)
         rest = np.ones((len(boxes), 2))
         found.append(np.column_stack([np.tile([number, -1], (len(boxes), 1)), boxes, scores, rest]))
@@ -161,7 +162,8 @@ def features_of_rows(embed, folder, boxes):
 def tracked(boxes, fps, every, features=None):
     """Return the rows of the tracks that the tracker confirms, with their identities."""
     tracker = Tracker()
-    found, known = [], {}
+    found: list[np.ndarray] = []
+    known: dict[float, int] = {}
     for frame, rows in frames_of(boxes, every):
         looks = None if features is None else features[boxes[:, FRAME] == frame]
         identities = tracker.update(rows[:, 2:6], rows[:, SCORE], every / fps, looks)

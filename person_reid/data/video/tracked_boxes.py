@@ -136,13 +136,11 @@ def shared_area(
     return np.asarray(np.maximum(opposite - corner, 0).prod(axis=-1))
 
 
-def contained(
-    boxes: npt.NDArray[np.floating], others: npt.NDArray[np.floating]
-) -> npt.NDArray[np.float64]:
+def contained(boxes: npt.ArrayLike, others: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Return the share (...) of the smaller of two boxes, (..., 4), that lies in the larger."""
-    boxes, others = boxes.astype(np.float64), others.astype(np.float64)
-    areas = ((each[..., 2:] - each[..., :2]).prod(axis=-1) for each in (boxes, others))
-    return shared_area(boxes, others) / np.maximum(np.minimum(*areas), LEAST_AREA)
+    both = [np.asarray(each, np.float64) for each in (boxes, others)]
+    first, second = ((each[..., 2:] - each[..., :2]).prod(axis=-1) for each in both)
+    return np.asarray(shared_area(*both) / np.maximum(np.minimum(first, second), LEAST_AREA))
 
 
 def doubled(tracks: Sequence[Track]) -> list[tuple[int, int]]:
