@@ -79,6 +79,7 @@ WITH_CHECKS = {"train.py": as_training, "train_DDP.py": as_training, "prepare.py
 # Who reads the words that a script passes on: train.py, if it is not named here.
 PASSED_ON = {
     "benchmarks/accuracy/from_pixels.py": as_videos,
+    "benchmarks/accuracy/real_cameras.py": as_videos,
     "benchmarks/speed/from_pixels.py": as_videos,
 }
 
