@@ -261,7 +261,7 @@ def _with_labels(path: Path, form: Format) -> Format:
     labels = path.with_name("labels.txt")
     if path.name != "gt.txt" or not labels.exists():
         return form
-    names = [line.strip() for line in lines_of(labels) if line.strip()]
+    names = [line.strip("\ufeff").strip() for _, line in _filled(labels)]
     people = (number for number, name in enumerate(names, 1) if name.casefold() in PEOPLE)
     listed = ", ".join(f"{number} is {name}" for number, name in enumerate(names, 1))
     remark = f"{labels}: of the classes, {listed}."

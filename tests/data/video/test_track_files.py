@@ -92,7 +92,7 @@ def test_a_track_of_another_class_is_another_one(tmp_path):
 def test_the_classes_of_cvat_are_those_of_its_labels(tmp_path, caplog):
     caplog.set_level("INFO", "person_reid")
     truth = "1,1,5,10,20,30,1,1,1\n1,2,60,10,20,30,1,2,1\n1,3,30,10,20,30,1,3,1\n"
-    for name, labels in (("street", "car\nPerson\nbus\n"), ("shop", "person\nshelf\n")):
+    for name, labels in (("street", "car\nPerson\nbus\n"), ("shop", "\ufeffperson\nshelf\n")):
         write_sequence(tmp_path / name, truth, 1)
         (tmp_path / name / "gt" / "labels.txt").write_text(labels)
     write_sequence(tmp_path / "plain", truth, 1)
