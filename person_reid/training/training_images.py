@@ -98,9 +98,9 @@ class LoadedBatches(Batches):
     """The batches that a DataLoader of (images, identities, …) makes, as they are.
 
     images: float (B, 3, H, W), normalised as the network wants them. identities: (B,), the classes,
-    from 0. What the loader draws, it draws from its own generator or from torch's. A batch of one is
-    left out, because batch norms learn nothing from it. Raises UserError for a loader that does not
-    know how many batches it has, or has none.
+    from 0. What the loader draws, it draws from its own generator or from torch's. A batch of one
+    is left out, because batch norms learn nothing from it. Raises UserError for a loader that does
+    not know how many batches it has, or has none.
     """
 
     def __init__(
