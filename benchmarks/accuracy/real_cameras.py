@@ -6,7 +6,7 @@
 
 --truth has a file for each video, such as till.txt, in the form of MOTChallenge: an identity is one
 person in all of them. A track shows the person whom most of its boxes show, and one that meets no
-true box is left out of the pairs. Further flags go to tools/people.py. The videos are looked at
+true box is in no pair. Further flags go to tools/people.py. The videos are looked at
 whole or with tiles, in every frame or every second one, and live: then they are fed to the cameras
 in the order of time, as fast as the machine can, and no frame is dropped.
 
