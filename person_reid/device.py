@@ -98,12 +98,18 @@ def process_as_it_was() -> Iterator[None]:
     import torch
 
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    threads = torch.get_num_threads()
-    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic
+    settings = [(cudnn, "deterministic"), (matmul, "allow_tf32"), (cudnn, "allow_tf32")]
+    kinds = (matmul, getattr(cudnn, "conv", None), getattr(cudnn, "rnn", None))  # since 2.9
+    before, threads = [], torch.get_num_threads()
+    for place, name in [*settings, *((kind, "fp32_precision") for kind in kinds)]:
+        # PyTorch does not read allow_tf32 once a program has set fp32_precision.
+        with suppress(AttributeError, RuntimeError):
+            before.append((place, name, getattr(place, name)))
     try:
         yield
     finally:
-        matmul.allow_tf32, cudnn.allow_tf32, cudnn.deterministic = before
+        for place, name, value in before:
+            setattr(place, name, value)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
 

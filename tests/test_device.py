@@ -161,6 +161,20 @@ def test_a_training_on_a_gpu_is_repeatable_and_its_precision_the_users(tf32, mon
     assert torch.get_num_threads() == threads
 
 
+def test_a_program_may_set_the_precision_by_the_names_of_newer_pytorch():
+    """It then does not read the older ones."""
+    matmul = torch.backends.cuda.matmul
+    if not hasattr(matmul, "fp32_precision"):
+        pytest.skip("needs PyTorch 2.9")
+    before, matmul.fp32_precision = matmul.fp32_precision, "tf32"
+    try:
+        with device.process_as_it_was():
+            matmul.fp32_precision = "ieee"
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = before
+
+
 def test_only_processors_lack_types(monkeypatch):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     emulates = device.emulates.__wrapped__

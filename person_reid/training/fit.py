@@ -62,7 +62,8 @@ def fit(
     options: how to train; FitOptions() has the defaults of train.py.
     device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
     seed: the same seed on the same machine gives the same network, whatever else draws from
-        torch's generators. These go on as if nothing had been drawn.
+        torch's generators. These go on as if nothing had been drawn, but for what a DataLoader
+        draws from them.
     teacher: a network whose features the losses called teacher_… learn from, such as
         Embedder("RUN"); options.teacher only names one.
     sampler: (images, options, seed, rank, world_size) → BatchSampler, in place of options.sampler.
