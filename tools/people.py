@@ -43,7 +43,13 @@ from person_reid.config.search import IndexConfig, NetworkOfIndex
 from person_reid.config.times import EPOCH, parsed, written
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
-from person_reid.data.video.frames import FrameFolder, Video, name_of_frames, open_frames_with_rate
+from person_reid.data.video.frames import (
+    FrameFolder,
+    Video,
+    name_of_frames,
+    open_frames_with_rate,
+    usual_step,
+)
 from person_reid.data.video.streams import is_stream
 from person_reid.files import (
     as_file_name,
@@ -108,10 +114,11 @@ def main(argv: list[str] | None = None) -> None:
         with growing_gallery(config.gallery) as index:
             config = with_adapted(index, config) if config.adapt else config
             embedder = reid.open_network(index, config)  # and so is a network that is not there
-            counts = [len(each.numbers[:: config.every]) for each in frames]
+            steps = [config.every or usual_step(each.fps or 0) for each in frames]
+            counts = [len(each.numbers[::step]) for each, step in zip(frames, steps, strict=True)]
             for i, (shot, its_frames) in enumerate(zip(shots, frames, strict=True)):
                 among = sum(counts[:i]), sum(counts)
-                parts = config, shot, its_frames, detector, index, embedder, among
+                parts = config, shot, its_frames, detector, index, embedder, steps[i], among
                 tracks = shot.tracks or track(*parts)
                 if tracks:
                     add_shot(index, config, shot, its_frames, tracks, embedder)
@@ -228,6 +235,7 @@ def track(
     detector: Callable[[], CheckedDetector],
     index: reid.Gallery,
     embedder: reid.Embedder,
+    step: int,
     among: tuple[int, int],
 ) -> str | None:
     """Return the track file of a video, which is made unless it is there; None without anybody."""
@@ -245,9 +253,7 @@ def track(
         network = [*measured_on(index), index.recall("weights_sha256")]
         made_of["network"] = index.remember({"tracked_by": network})["tracked_by"]
         embed = partial(embedder, description="")
-    found = track_video(
-        frames, detector, reid.Tracker(config), path, made_of, config.every, embed, among
-    )
+    found = track_video(frames, detector, reid.Tracker(config), path, made_of, step, embed, among)
     print(
         f"{shot.video}: {counted(found.tracks, 'track')} of {counted(found.boxes, 'box', 'boxes')} "
         f"in {counted(found.frames, 'frame')}"

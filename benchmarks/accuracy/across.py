@@ -179,12 +179,12 @@ def ranges(scene, draws):
     found = defaultdict(list)
     for seed in range(draws):
         chosen = np.flatnonzero(drawn(who, cameras, np.random.default_rng(seed), seed % 4 == 3))
-        some = [each[chosen] for each in (features, cameras, starts, ends)]
-        people = link_tracks(*some)
-        for place in (None, *np.unique(some[1])):
-            here = (some[1] == place) | (place is None)
+        views = cameras[chosen]
+        people = link_tracks(features[chosen], views, starts[chosen], ends[chosen])
+        for place in (None, *np.unique(views)):
+            here = (views == place) | (place is None)
             true = len({*who[chosen][here]})
-            count = people.count(here, 1 if place else len({*some[1].tolist()}))
+            count = people.count(here, 1 if place else len({*views.tolist()}))
             kind = "one camera" if place else "all cameras"
             found[kind].append((true, *count))
     for kind, counts in found.items():

@@ -7,7 +7,7 @@
 --truth has a file for each video, such as till.txt, in the form of MOTChallenge: an identity is one
 person in all of them. A track shows the person whom most of its boxes show, and one that meets no
 true box is in no pair. Further flags go to tools/people.py. The videos are looked at
-whole or with tiles, in every frame or every second one, and live: then they are fed to the cameras
+by the defaults, in every frame, with tiles, and live: then they are fed to the cameras
 in the order of time, as fast as the machine can, and no frame is dropped.
 
 Prints tables in Markdown. A pair of tracks is right if both show one person and are linked, wrong
@@ -33,7 +33,7 @@ from benchmarks.support.measure import machine
 from benchmarks.support.parser import Parser
 from person_reid.config.times import parsed
 from person_reid.console import run_script
-from person_reid.data.video.frames import open_frames
+from person_reid.data.video.frames import open_frames, usual_step
 from person_reid.data.video.streams import Streams, read_frames
 from person_reid.data.video.tracked_boxes import Track, read_tracks
 from person_reid.gallery.linked_tracks import LinkedTracks
@@ -43,12 +43,10 @@ from person_reid.text import markdown_table
 from tools import people
 
 WAYS = {
-    "whole": [],
-    "whole, every 2": ["--every", "2"],
+    "defaults": [],
+    "every frame": ["--every", "1"],
     "tiles": ["--detector_tiles", "2"],
-    "tiles, every 2": ["--detector_tiles", "2", "--every", "2"],
     "live": ["--live"],
-    "live, every 2": ["--live", "--every", "2"],
 }
 START = "2026-01-05T09:00:00Z"  # of live cameras
 HEADER = [
@@ -158,8 +156,14 @@ def figures(linked, truth, fps, words):
     appearances = {(found[number][0], who) for number, who in shown.items()}
     idf1 = ""
     if not live:
-        every = int(words[words.index("--every") + 1]) if "--every" in words else 1
-        looked = np.array([int(place.split()[-1]) % every == 1 % every for place in frames])
+        every = int(words[words.index("--every") + 1]) if "--every" in words else 0
+        steps = {camera: every or usual_step(rate) for camera, rate in fps.items()}
+        looked = np.array(
+            [
+                int(frame) % steps[camera] == 1 % steps[camera]
+                for camera, _, frame in (place.rpartition(" ") for place in frames)
+            ]
+        )
         kept = np.cumsum(looked) - 1
         pairs[:, 0] = kept[pairs[:, 0]]
         names = [person[int(number)] for number in numbers]

@@ -64,7 +64,12 @@ class VideoOptions(Options, title="videos"):
     remember: int = option(
         1000, "tracks of live cameras with which new ones are compared", range=SEVERAL
     )
-    every: int = option(1, "look at every Nth frame", range=POSITIVE, common=True)
+    every: int | None = option(
+        None,
+        "look at every Nth frame (default: about ten in a second of a video, all of a stream)",
+        range=POSITIVE,
+        common=True,
+    )
     tracks: tuple[str, ...] = option(
         (),
         "tracks of another program in place of detector and tracker; VIDEO=FILE for several videos",

@@ -70,7 +70,7 @@ class CameraOptions(TrackerOptions, DetectorOptions, title="live cameras"):
         metavar="NAME=ADDRESS",
         common=True,
     )
-    every: int = redeclared(VideoOptions, "every", 1, needs={"camera": ANY})
+    every: int | None = redeclared(VideoOptions, "every", None, needs={"camera": ANY})
     threshold: str | None = redeclared(LinkOptions, "threshold", None, needs={"camera": ANY})
     travel: str | None = redeclared(LinkOptions, "travel", None, needs={"camera": ANY})
     remember: int = redeclared(VideoOptions, "remember", 1000, needs={"camera": ANY})

@@ -7,6 +7,7 @@ record_people(index, linked)                          # their names, in the inde
 
 import logging
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -18,6 +19,7 @@ import numpy as np
 
 from person_reid.config.across import LinkOptions
 from person_reid.config.times import EPOCH
+from person_reid.data.video.tracked_boxes import doubled
 from person_reid.gallery.decisions import decide, decided_names
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.indexed_network import measured_threshold, track_cosines_of
@@ -107,6 +109,22 @@ class LinkedTracks:
         return found
 
 
+def seen_twice(tracks: Sequence[IndexedTrack], names: Mapping[int, str]) -> list[tuple[int, int]]:
+    """Return the pairs of tracks of one video that show one person twice, see doubled.
+
+    names: {track: what its person is called}. Tracks of two names are two people.
+    """
+    sources: dict[str, list[int]] = defaultdict(list)
+    for i, each in enumerate(tracks):
+        sources[each.record.source].append(i)
+    pairs = (
+        (group[i], group[j])
+        for group in sources.values()
+        for i, j in doubled([tracks[row].track for row in group])
+    )
+    return [(i, j) for i, j in pairs if len({names.get(i), names.get(j)} - {None}) < 2]
+
+
 def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOptions) -> LinkedTracks:
     """Return who the tracks of an index show, which all have images."""
     travel = times_between(options.travel, tracks) if options.travel else None
@@ -125,6 +143,7 @@ def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOption
     # A photograph is linked like a track of a camera and a time that nobody knows.
     starts, ends = (np.append(times, [np.nan] * len(names)) for times in spans(tracks))
     same, different = _with_photographs(said, names, len(tracks))
+    doubles = seen_twice(tracks, said.names)
     every = link_tracks(
         np.concatenate([features, photographs]),
         cameras_of(tracks) + [""] * len(names),
@@ -133,9 +152,9 @@ def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOption
         threshold,
         travel,
         track_cosines_of(index),
-        same=same,
+        same=[*same, *doubles],
         different=different,
-        twice=said.twice,
+        twice=[*said.twice, *doubles],
     )
     found = every.of(np.arange(len(tracks)))
     recognized = dict(zip(every.labels[len(tracks) :].tolist(), names, strict=True))

@@ -94,9 +94,9 @@ def create_model(
     backbone = {"backbone": name}
     if isinstance(pretrained, str):
         weights, backbone = f"{name}_{pretrained}", {}
-        if weights not in (known := network_names()):
+        if weights not in (names := network_names()):
             raise UserError(
-                f"create_model: no published network {weights!r}.{did_you_mean(weights, known)}"
+                f"create_model: no published network {weights!r}.{did_you_mean(weights, names)}"
             )
     if weights is not None:
         as_path(weights, "create_model: weights")

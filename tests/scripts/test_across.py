@@ -351,6 +351,19 @@ def test_a_person_whom_the_detector_saw_twice_and_what_is_not_a_person(index, tm
     assert numbers - {str(people["yard", track]) for track in (1, 4)} == {"-1", "5"}
 
 
+def test_a_track_inside_another_is_the_same_person_unless_somebody_tells_them_apart(
+    index, tmp_path
+):
+    """The detector found half of a body beside the whole one, in frames 30 to 40."""
+    tracks = tmp_path / "hall.txt"
+    tracks.write_text(tracks.read_text().replace(",2,120.50,7,30,60", ",2,65.50,7,20,30"))
+    people = run(index)
+    assert people["hall", 1] == people["hall", 2]
+    names = {"hall_1": "Anna", "hall_2": "Ben"}
+    people = run(index, "--corrections", corrections(index, tmp_path, **names))
+    assert people["hall", 1] != people["hall", 2]
+
+
 def test_a_track_of_two_identities_is_refused(index, tmp_path):
     file = corrections(index, tmp_path, hall_1="Anna")
     file.write_text(file.read_text("utf-8").replace("Anna", "Bert", 1), "utf-8")

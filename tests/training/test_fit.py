@@ -346,7 +346,8 @@ def test_a_loader_of_torch_trains_or_is_refused_in_words(kind, caplog):
 
 
 def test_a_batch_of_one_is_left_out_wherever_it_is(caplog):
-    loader = torch.utils.data.DataLoader(IMAGES, batch_sampler=[[0, 1], [2], [3, 4]])
+    images: Any = IMAGES
+    loader: Any = torch.utils.data.DataLoader(images, batch_sampler=[[0, 1], [2], [3, 4]])
     network = reid.create_model("resnet18", num_classes=4, size=(32, 16))
     (record,) = reid.fit(network, loader, reid.FitOptions(total_epoch=1, lr=1e-4), device="cpu")
     assert np.isfinite(record["loss"])

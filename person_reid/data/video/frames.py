@@ -39,6 +39,7 @@ VIDEO_CONTAINERS = (
     "h264,hevc,vvc,m4v,mjpeg,av1,obu,vc1,yuv4mpegpipe,gif,dhav,ifv"
 )
 OPTIONS = {"format_whitelist": VIDEO_CONTAINERS, "protocol_whitelist": "file"}
+LOOKED_AT = 10  # frames in a second; tracks of more of them broke more often on real cameras
 LATEST = 10**9  # a larger number in a name is a time, in seconds or less since 1970
 # A date and a time of day, perhaps with fractions of a second.
 TIME_IN_NAME = re.compile(
@@ -63,6 +64,11 @@ def open_frames(place: Path, fps: float | None = None) -> "FrameFolder | Video":
     if not place.exists():
         raise UserError(f"{place}: no such video or folder of frames.")
     return FrameFolder(place, fps) if place.is_dir() else Video(place, fps)
+
+
+def usual_step(fps: float) -> int:
+    """Return N, if every Nth of `fps` frames in a second is looked at unless somebody says."""
+    return max(1, round(fps / LOOKED_AT))
 
 
 def open_frames_with_rate(place: Path, fps: float | None = None) -> "FrameFolder | Video":

@@ -30,6 +30,7 @@ from person_reid.data.video.frames import (
     open_container,
     open_frames_with_rate,
     shown_frame,
+    usual_step,
     videos_of,
 )
 from person_reid.errors import UserError, first_line
@@ -54,7 +55,7 @@ UNSAFE = {"#": "%23", "/": "%2F", "?": "%3F", "[": "%5B", "]": "%5D"}  # in a pa
 WEBCAMS = {"Linux": "v4l2", "Darwin": "avfoundation"}  # by platform.system()
 log = logging.getLogger(__name__)
 Timed = tuple[Frame, float | None]  # a frame, and its seconds by the clock of its stream
-Read = Callable[[str, int], Iterable[Timed]]  # the address, and N to read every Nth frame
+Read = Callable[[str, int | None], Iterable[Timed]]  # the address, and N: every Nth frame
 
 
 def is_stream(place: str) -> bool:
@@ -103,8 +104,9 @@ class Streams:
     """The frames of cameras, {name: address}, in the order in which they come.
 
     address: rtsp:// or http:// of a stream, the number of a webcam, a video or a folder of frames.
-    every: read every Nth frame. starts: {name: seconds since 1970 of the first frame} of files, by
-    default now. most_waiting: frames of a camera that wait.
+    every: read every Nth frame; by default, all of a stream and those of usual_step of a file.
+    starts: {name: seconds since 1970 of the first frame} of files, by default now.
+    most_waiting: frames of a camera that wait.
     read, now, wait: to read other sources, and to have another clock than this machine's.
 
     Used by `with`. It ends when all files have; streams never do.
@@ -113,7 +115,7 @@ class Streams:
     def __init__(
         self,
         addresses: Mapping[str, str],
-        every: int = 1,
+        every: int | None = None,
         starts: Mapping[str, float] | None = None,
         fps: float | None = None,
         most_waiting: int = MOST_WAITING,
@@ -250,7 +252,7 @@ class Streams:
                 yield frame, start + seconds
 
 
-def read_frames(address: str, every: int, fps: float | None = None) -> Iterator[Timed]:
+def read_frames(address: str, every: int | None, fps: float | None = None) -> Iterator[Timed]:
     """Yield every Nth frame of an address that can be decoded, and its seconds, if it has any.
 
     fps: the rate of a folder of frames.
@@ -261,14 +263,14 @@ def read_frames(address: str, every: int, fps: float | None = None) -> Iterator[
     with closing(open_stream(address)) as container:
         clocked, base = container.format.name not in UNCLOCKED, videos_of(container)[0].time_base
         for number, frame in enumerate(decoded_frames(container)):
-            if number % every == 0 and not frame.is_corrupt:
+            if number % (every or 1) == 0 and not frame.is_corrupt:
                 timed = clocked and frame.pts is not None and base  # frame.time may be NaN
                 yield shown_frame(frame), float(frame.pts * base) if timed else None
 
 
-def _of_file(place: Path, every: int, fps: float | None) -> Iterator[Timed]:
+def _of_file(place: Path, every: int | None, fps: float | None) -> Iterator[Timed]:
     frames = open_frames_with_rate(place, fps)
-    wanted = frames.numbers[::every]
+    wanted = frames.numbers[:: every or usual_step(frames.fps or 0)]
     for (_, frame), seconds in zip(frames.read(wanted), frames.seconds(wanted), strict=True):
         if frame is not None:
             yield frame, seconds

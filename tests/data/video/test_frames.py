@@ -11,8 +11,18 @@ import pytest
 from PIL import Image
 
 from benchmarks.support.walks import FRAMES, SIZE, draw_frame, write_frames, write_video
-from person_reid.data.video.frames import open_frames, remark_on_broken, shown_times
+from person_reid.data.video.frames import (
+    open_frames,
+    remark_on_broken,
+    shown_times,
+    usual_step,
+)
 from person_reid.errors import UserError
+
+
+@pytest.mark.parametrize(("fps", "step"), [(0, 1), (5, 1), (10, 1), (18, 2), (25, 2), (30, 3)])
+def test_about_ten_frames_a_second_are_looked_at(fps, step):
+    assert usual_step(fps) == step
 
 
 def agree(found, frame):
