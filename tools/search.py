@@ -216,7 +216,7 @@ def query(config: QueryConfig) -> None:
     features = reid.open_network(index, config)(queries)
     shown, features = compared(index, queries, features, config)
     answers = shown.search(features, config.top, among=which)
-    if not config.normalized:
+    if not config.normalized and which.camera is None and len(index.values("camera")) > 1:
         remark_own_camera(queries, answers, known_abouts(index, queries))
     described = describe_answers(queries, answers, threshold)
     for answer in described:

@@ -826,3 +826,14 @@ def test_first_answers_from_the_querys_own_camera_are_remarked(capsys):
 
     assert "8 of 8 first answers come from the query's own camera" in ask(4)
     assert not ask(5)
+
+
+def test_where_one_camera_is_searched_no_first_answer_comes_from_another(folder, capsys):
+    rows = [f"{path.relative_to(folder)},door" for path in sorted(folder.glob("first/**/*.png"))]
+    (folder / "about.csv").write_text("\n".join(["path,camera", *rows]) + "\n")
+    said(capsys, "index", "first", "--about", "about.csv", *SAVED)
+    assert "own camera" not in said(capsys, "query", "first")
+    (folder / "about.csv").write_text("path,camera\nstranger.png,till\n")
+    said(capsys, "index", "stranger.png", "--about", "about.csv")
+    assert "8 of 8 first answers come from the query's own camera" in said(capsys, "query", "first")
+    assert "own camera" not in said(capsys, "query", "first", "--camera", "door")
