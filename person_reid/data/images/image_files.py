@@ -127,8 +127,8 @@ def why_unread(error: Exception, source: object) -> str:
         return f"more than {most} million pixels, as in a decompression bomb: reduce it"
     if not isinstance(error, UnidentifiedImageError):
         return getattr(error, "strerror", None) or first_line(error)
-    if isinstance(source, Path):
-        with source.open("rb") as file:
+    if isinstance(source, str | Path):
+        with Path(source).open("rb") as file:
             source = file.read(12)
     heic = isinstance(source, bytes) and source[4:8] == b"ftyp" and source[8:12] in HEIC
     return "HEIC is not read. Convert it to JPEG" if heic else "not an image of a known format"

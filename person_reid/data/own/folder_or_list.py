@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 
 from person_reid.config.option import OptionError, listed
-from person_reid.data.images.image_files import is_image
+from person_reid.data.images.image_files import NOT_READ, is_image
 from person_reid.data.layout import some_of
 from person_reid.data.own.csv_tables import read_table
 from person_reid.data.own.labels import checked_pictures
@@ -76,7 +76,9 @@ def own_folder(
     files = list(files_below(data_dir))
     images = [path for path in files if is_image(path.name)]
     others = [path for path in files if not is_image(path.name) and not path.name.startswith(".")]
-    _say_left_out(others, "they are not images or not of a kind that is read")
+    phones = any(path.suffix.lower() in NOT_READ for path in others)
+    reason = "they are not images or not of a kind that is read"
+    _say_left_out(others, reason + "; convert HEIC to JPEG" * phones)
     folders = _split_folders(data_dir)
     is_split = {TRAIN, QUERY, GALLERY} & set(folders.values())
     if is_split:

@@ -53,6 +53,14 @@ def test_what_cannot_be_read_is_listed_and_left_out(photographs, caplog):
     assert decodable(photographs[3:4]) == []
 
 
+def test_a_phones_file_is_named_by_any_kind_of_path(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"\0\0\0\x20ftypheic\0\0\0\0mif1heicmiaf")
+    for source in (path, str(path)):
+        with pytest.raises(UserError, match="HEIC is not read. Convert it to JPEG"):
+            [*decode([source], partial(load_image, height=8, width=4))]
+
+
 def test_only_so_many_images_are_decoded_ahead(monkeypatch):
     monkeypatch.setattr(decoding, "AHEAD", 3)
     begun = []

@@ -85,6 +85,9 @@ def test_files_that_a_pattern_leaves_out_are_counted(tmp_path):
     output = run("prepare", "--data_dir", tmp_path, "--pattern", PATTERN, cwd=tmp_path)
     assert "Left out, because they are not images or not of a kind that is read: 1." in output
     assert "1_c1_notes.txt" in output
+    (tmp_path / "1_c1_phone.HEIC").touch()
+    output = run("prepare", "--data_dir", tmp_path, "--pattern", PATTERN, cwd=tmp_path)
+    assert "of a kind that is read; convert HEIC to JPEG: 2." in output
 
 
 def test_a_pattern_whose_identity_may_be_missing_is_refused(tmp_path):
