@@ -5,7 +5,7 @@
     python train.py --backbone osnet_x0_25 --weights none --data_dir data/synthetic/pytorch \\
       --name small
     python train.py --name small --resume                           # continue after an interruption
-    python train.py --config recipes/demo.yaml lr=0.01 --name mine  # options from a file
+    python train.py --config recipes/demo.yaml --lr 0.01 --name mine  # options from a file
     python train.py --train_all --eval_every 10                     # test every ten epochs
     python train.py --gpu_ids 0,1                                   # two GPUs share the batch
 

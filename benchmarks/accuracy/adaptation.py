@@ -3,7 +3,8 @@
 
     python benchmarks/accuracy/adaptation.py --data_dir ../Market/pytorch \\
       --backbone osnet_x0_25 --weights osnet_x0_25_msmt17.pth --people 19 136 750
-    python benchmarks/accuracy/adaptation.py ... --people 136 --without_tracks --flags "--lr 3.5e-4"
+    python benchmarks/accuracy/adaptation.py --data_dir ../Market/pytorch --people 136 \\
+      --weights osnet_x0_25_msmt17.pth --without_tracks --flags "--lr 3.5e-4"
 
 People of query and gallery are drawn; the images of one, a camera and a sequence are a track, of
 which at most eight are kept, as of videos. `adapt.py` learns from them without labels. Prints rows
@@ -43,7 +44,9 @@ def main(argv=None):
     parser.add_argument("--data_dir", type=Path, required=True, help="layout of prepare.py")
     parser.add_argument("--backbone", default="osnet_x0_25", help="network")
     parser.add_argument("--weights", type=Path, required=True, help="its weight file")
-    parser.add_argument("--people", type=positive(int), nargs="+", default=[19, 136, 750])
+    parser.add_argument(
+        "--people", type=positive(int), nargs="+", default=[19, 136, 750], help="how many"
+    )
     parser.add_argument(
         "--without_tracks", action="store_true", help="hide which track a crop is of"
     )

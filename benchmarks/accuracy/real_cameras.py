@@ -66,7 +66,7 @@ SAID = re.compile(r"(\S+): track (\d+) is person (\d+)(, and not)?")
 def main(argv=None):
     """Print how good the people are, for each way to look at the videos."""
     parser = Parser(__doc__)
-    parser.add_argument("videos", nargs="+", type=Path)
+    parser.add_argument("videos", nargs="+", type=Path, help="of one or more cameras")
     parser.add_argument("--truth", type=Path, required=True, help="folder of VIDEO.txt")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=[*WAYS], help="only these")
     parser.add_argument("--keep", type=Path, help="folder for what tools/people.py writes")

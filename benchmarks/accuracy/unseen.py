@@ -60,7 +60,9 @@ def main(argv=None):
     parser.add_argument("--keep", type=Path, required=True, help="folder for features and weights")
     parser.add_argument("--run", help="name of a run, for weights between it and --start")
     parser.add_argument("--start", type=Path, help="the weights from which the run was trained")
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.3, 0.5, 0.7, 1.0])
+    parser.add_argument(
+        "--shares", type=float, nargs="+", default=[0.3, 0.5, 0.7, 1.0], help="see above"
+    )
     parser.add_argument("--statistics", help="layout for the statistics of batch norms")
     options = parser.parse_args(argv)
     options.keep.mkdir(parents=True, exist_ok=True)

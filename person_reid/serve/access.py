@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from person_reid.errors import UserError
-from person_reid.files import regular_file
+from person_reid.files import text_of
 from person_reid.serve.problems import Problem
 
 ROLES = ("read", "write", "forget")  # each allows what those before it do
@@ -26,7 +26,7 @@ def new_token() -> str:
 def read_tokens(file: str | Path) -> dict[str, str]:
     """Return {token: role} of a file with a role and a token on each line."""
     found = {}
-    lines = regular_file(file, expected="lines of a role and a token").read_text(encoding="utf-8")
+    lines = text_of(file, expected="lines of a role and a token")
     for number, line in enumerate(lines.splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue

@@ -323,7 +323,7 @@ def test_a_text_in_an_options_file_is_what_was_written(option, text, tmp_path):
     (tmp_path / "recipe.yaml").write_text(f"{option}: {text}\nheight: 0100\n")
     options = parse_train(["--config", "recipe.yaml"])
     assert (getattr(options, option), options.height) == (text, 100)
-    assert getattr(parse_train(["--config", "recipe.yaml", f"{option}={text}"]), option) == text
+    assert getattr(parse_train(["--config", "recipe.yaml", f"--{option}", text]), option) == text
     write_run(tmp_path)
     (tmp_path / "model" / "old" / "opts.yaml").write_text(f"{option}: {text}\nheight: 0100\n")
     options = load_run("old")
