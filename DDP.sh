@@ -15,5 +15,5 @@ if [ "${NNODES:-1}" != 1 ]; then
 fi
 here=$(cd -- "$(dirname -- "$0")" && pwd)
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
-exec "${PYTHON:-$(command -v python || echo python3)}" -m person_reid.distributed "${place[@]}" \
+exec "${PYTHON:-$(command -v python || echo python3)}" -m person_reid.console.launch "${place[@]}" \
     --nproc_per_node "${NPROC:-$((gpus > 0 ? gpus : 2))}" "$here/train_DDP.py" "$@"

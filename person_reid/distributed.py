@@ -265,9 +265,3 @@ def run_processes(words: Sequence[str]) -> None:
         if error.sigval == signal.SIGINT:
             raise KeyboardInterrupt from error
         sys.exit(128 + error.sigval)
-
-
-if __name__ == "__main__":  # as DDP.sh starts it
-    from person_reid.console import run_script
-
-    run_script(lambda: run_processes(sys.argv[1:]))

@@ -155,8 +155,8 @@ class Option:
     needs: {other option: values with which this one means something}; ANY stands for any that is
         set.
     stands_for: (option, value) that a published flag abbreviates.
-    implies: implies(value, names of all options) → {option: value} that it decides, unless they are
-        given. It may replace the value itself.
+    implies: implies(value, {name: declaration} of all options) → {option: value} that it decides,
+        unless they are given. It may replace the value itself.
     common: whether the short --help shows it.
     published: whether the published code has it, so that its abbreviations mean it; also true of an
         older option that a newer one would make ambiguous.
@@ -178,7 +178,7 @@ class Option:
     form: Callable[[str], str] | None = None
     needs: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     stands_for: tuple[str, Any] | None = None
-    implies: Callable[[Any, Collection[str]], Mapping[str, Any]] | None = None
+    implies: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]] | None = None
     common: bool = False
     published: bool = False
     effect: bool = True

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from person_reid.config.network import PublishedNetworks
+from person_reid.config.network import NetworkOptions, PublishedNetworks
 from person_reid.config.run import OF_RESNET50
 from person_reid.config.zoo import implied
 from person_reid.registration import OWN_CLASS
@@ -24,7 +24,7 @@ def run_name(options: Mapping[str, Any]) -> str:
     options: {name: value} of a training, as far as they were chosen.
     """
     flag = next((flag for flag in NETWORK_FLAGS if options.get(flag)), None)
-    named = implied(options.get("weights"), ("backbone",)).get("backbone", "resnet50")
+    named = implied(options.get("weights"), NetworkOptions.declared()).get("backbone", "resnet50")
     backbone = NETWORK_FLAGS[flag] if flag else options.get("backbone") or named
     if own := OWN_CLASS.fullmatch(str(backbone)):
         backbone = f"{Path(own['plugin']).stem}-{own['name']}"

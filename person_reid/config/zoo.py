@@ -7,16 +7,15 @@ come from the authors' pages and code, and are empty where those say nothing.
 
 import csv
 import fnmatch
-import json
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from person_reid.errors import UserError
-from person_reid.text import as_command
+from person_reid.text import as_command, parse_json
 
 ZOO_TABLE = Path(__file__).with_name("zoo.csv")
 PACKAGED = Path(__file__).resolve().parent.parent / "weights"  # folders of save_pretrained
@@ -213,21 +212,19 @@ def published_network(text: Any) -> Published | None:
     return entry
 
 
-def implied(weights: Any, known: Collection[str]) -> dict[str, Any]:
+def implied(weights: Any, known: Mapping[str, Any]) -> dict[str, Any]:
     """Return {option: value} of the network that `weights` names; empty for a file.
 
-    known: the options that the configuration has. A network in this package is opened as a folder,
-    by from_run, where there is this option. Raises UserError for an exported file that is not here,
-    or that nothing can run.
+    known: {option: its declaration} of the configuration. A network in this package is opened as a
+    folder, by from_run, where there is this option. Raises UserError for an exported file that is
+    not here, or that nothing can run.
     """
     if folder := packaged(weights):
         if "from_run" in known:
             return {"weights": None, "from_run": str(weights)}
-        from person_reid.config.network import NetworkOptions  # which imports this module
-
-        layers = NetworkOptions(**json.loads((folder / "config.json").read_bytes())["network"])
-        options = {"backbone": layers.backbone, **layers.not_default(NetworkOptions.declared())}
-        return {name: value for name, value in options.items() if name in known}
+        layers = parse_json((folder / "config.json").read_bytes())["network"]
+        of_known = {name: value for name, value in layers.items() if name in known}
+        return {name: value for name, value in of_known.items() if value != known[name].default}
     entry = published_network(weights)
     if not entry:
         return {}

@@ -14,7 +14,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from person_reid.config.option import OptionError
 from person_reid.config.times import local, moment, parsed, stored, written
-from person_reid.data.images.image_files import open_image
+from person_reid.data.images.image_files import exif_time, file_time
 from person_reid.data.own.csv_tables import read_table
 from person_reid.data.readers import compiled, search_path
 from person_reid.errors import UserError
@@ -22,10 +22,6 @@ from person_reid.files import real
 from person_reid.text import printable
 
 log = logging.getLogger(__name__)
-# The directory of the camera's entries, and two of them.
-EXIF = 0x8769
-TAKEN = 0x9003
-CHANGED = 0x0132
 URI = "file://"
 OF_MORE = "more IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(more) WHERE key = ? AND value = ?)"
 SIGNS = {"=": operator.eq, "!=": operator.ne, ">": operator.gt, ">=": operator.ge, "<": operator.lt}
@@ -339,22 +335,3 @@ def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, Abou
                 f"{csv}, line {line}: another line says something else of {path}. Keep one of them."
             )
     return listed
-
-
-def exif_time(path: Path) -> str | None:
-    """Return when a photograph was taken by EXIF, or None."""
-    try:
-        with open_image(path) as image:
-            exif = image.getexif()
-            text = str(exif.get_ifd(EXIF).get(TAKEN) or exif.get(CHANGED))
-            return stored(datetime.strptime(text.strip("\0 "), "%Y:%m:%d %H:%M:%S"))
-    except Exception:  # Pillow's readers fail in many ways; embedding the image names them
-        return None
-
-
-def file_time(path: Path) -> str | None:
-    """Return when a file changed, or None for a missing one."""
-    try:
-        return stored(datetime.fromtimestamp(path.stat().st_mtime))
-    except OSError:
-        return None

@@ -5,7 +5,6 @@ write_people_folder("people", linked, index)
 renew_people(index)                                         # after some were forgotten
 """
 
-import json
 import shutil
 from collections import defaultdict
 from collections.abc import Collection
@@ -33,7 +32,7 @@ from person_reid.show.explorer_images import JUNK_NAME, ExplorerImages
 from person_reid.show.explorer_page import MOST_PAGE_BYTES, one_file_size
 from person_reid.show.explorer_tracks import describe_stays
 from person_reid.show.lanes import draw_lanes
-from person_reid.text import as_command
+from person_reid.text import as_command, parse_json
 
 PEOPLE_MARK = ".person-reid-people"  # a file that only these folders hold
 VIDEOS_MARK = ".person-reid-videos"  # a file that only the folders of tools/people.py hold
@@ -105,7 +104,7 @@ def renew_people(index: Gallery) -> tuple[list[Path], list[Path]]:
     beside, renewed, left = index.file.parent, [], [*index.file.parent.glob(".*.partial")]
     for folder in sorted(mark.parent for mark in beside.glob(f"*/{PEOPLE_MARK}")):
         try:
-            made = json.loads((folder / LINKING).read_text("utf-8"))
+            made = parse_json((folder / LINKING).read_text("utf-8"))
             if made["index"] == index.file.name:
                 renewed += _renewed(index, folder, LinkOptions(**made))
         except (UserError, OSError, ValueError, TypeError):  # such as options of another version

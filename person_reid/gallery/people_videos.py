@@ -9,10 +9,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from person_reid.data.images.image_files import DEEP
 from person_reid.data.video.frames import Frame, FrameFolder, Video, open_frames
@@ -20,7 +19,7 @@ from person_reid.errors import UserError, optional_module
 from person_reid.files import real
 from person_reid.gallery.linked_tracks import LinkedTracks
 from person_reid.progress import progress
-from person_reid.show.lanes import colours_of_people, ink_on
+from person_reid.show.lanes import colours_of_people, ink_on, label_font
 from person_reid.text import printable
 
 LONGEST_GAP = 1.0  # seconds between two boxes of a track that one in between connects
@@ -102,9 +101,7 @@ def draw_marks(frame: Frame, marks: Sequence[Mark]) -> Image.Image:
     picture = picture.convert("RGB")
     canvas, (width, height) = ImageDraw.Draw(picture), picture.size
     line, size = max(2, height // 180), max(14, height // 24)
-    font = ImageFont.truetype(
-        str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf")), size
-    )
+    font = label_font(size)
     for box, label, colour in sorted(marks, key=lambda mark: float(mark.box[3])):
         left, top, right, bottom = box.tolist()
         canvas.rectangle((left, top, max(right, left), max(bottom, top)), None, colour, line)

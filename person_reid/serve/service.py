@@ -30,6 +30,7 @@ from person_reid.serve.problems import Problem
 from person_reid.serve.requests import MEGABYTE, decoded
 from person_reid.serve.uploads import remove_unlisted
 from person_reid.serve.usage import Usage
+from person_reid.text import parse_json
 
 log = logging.getLogger(__name__)
 HOUR = 3600
@@ -164,7 +165,7 @@ def _without_names(line: str, known: Collection[str]) -> str:
     """Return a line of the audit file without the names that are not known."""
     names = {"identity", "to"}
     try:
-        values: dict[str, Any] = json.loads(line)
+        values: dict[str, Any] = parse_json(line)
         forgotten = {key for key in names & {*values} if values[key] not in known}
     except (AttributeError, TypeError, ValueError):  # cut short by a crash
         return line

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.config.times import written
-from person_reid.gallery.metadata import exif_time, file_time
+from person_reid.data.images.image_files import exif_time, file_time
 from person_reid.retrieval.thresholds import DIGITS, accepts
 from person_reid.show.sheet import OF_CAPTIONS, SheetRow, Tile, draw_sheet, file_caption
 from person_reid.show.style import ACCEPTED, ASKED, FAINT, SCREEN, Look, fitted

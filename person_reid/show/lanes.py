@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
+from PIL import ImageFont
 
 from person_reid.config.look import WIDTHS, own_or
 from person_reid.data.images.image_files import load_image
@@ -169,6 +170,13 @@ def colours_of_people(stays: Sequence[Stay], grey: str = FAINT) -> dict[int, str
 def ink_on(colour: str) -> str:
     """Return the colour of letters that can be read on another one."""
     return INK if np.dot(to_rgb(colour), LUMINANCE) > PALE else "white"
+
+
+def label_font(size: int) -> ImageFont.FreeTypeFont:
+    """Return the font of labels in a video, with letters of a size in pixels."""
+    return ImageFont.truetype(
+        str(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans-Bold.ttf")), size
+    )
 
 
 def _in_words(stays: Sequence[Stay], colours: Mapping[int, str]) -> str:

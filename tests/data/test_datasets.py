@@ -44,7 +44,7 @@ def test_default_locations_are_named_and_searched(download, tmp_path, monkeypatc
     for text in (
         "../Market-1501-v15.09.15",
         "../DukeMTMC-reID",
-        "gdown",
+        "--download",
         "--data_dir",
         "--synthetic",
     ):

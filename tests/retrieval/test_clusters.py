@@ -84,7 +84,7 @@ def test_few_and_identical_images_are_clustered():
 
 def test_without_scikit_learn_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
-    with pytest.raises(UserError, match=r"person-reid\[adapt\]"):
+    with pytest.raises(UserError, match=r'pip install "\.\[adapt\]"'):
         dbscan(jaccard_graph(np.eye(4, dtype=np.float32)))
 
 

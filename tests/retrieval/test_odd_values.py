@@ -105,10 +105,6 @@ def linked(value, name):
     return reid.link_tracks(**arguments | {name: value}, threshold=0.5).labels
 
 
-def loss(value):
-    return float(reid.create_loss("triplet")(torch.from_numpy(GOOD), value))
-
-
 OF_FEATURES = {
     "FeatureSet": lambda v: a_set(v).features,
     "evaluate": lambda v: reid.evaluate(a_set(v), gallery()).average_precision,
@@ -147,8 +143,6 @@ OTHERS = {
     "identify, threshold": lambda v: reid.identify(index(), GOOD, v),
     "link_tracks, cameras": lambda v: linked(v, "cameras"),
     "link_tracks, starts": lambda v: linked(v, "starts"),
-    "a loss, features": lambda v: reid.create_loss("triplet")(v, torch.from_numpy(LABELS)),
-    "a loss, labels": loss,
 }
 
 
@@ -213,8 +207,3 @@ def test_labels_of_another_shape_are_refused_by_every_loss(name):
     features = torch.from_numpy(GOOD[:, :3] if criterion.takes == "logits" else GOOD)
     with pytest.raises(ValueError, match=r"found \(6, \d\) and \(6, 1\)"):
         criterion(features, torch.from_numpy(LABELS)[:, None])
-
-
-@pytest.mark.parametrize("labels", [LABELS.tolist(), LABELS, torch.from_numpy(LABELS).double()])
-def test_a_loss_takes_labels_of_any_form(labels):
-    assert loss(labels) == loss(torch.from_numpy(LABELS))

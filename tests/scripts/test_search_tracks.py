@@ -278,7 +278,7 @@ def test_a_tracker_may_have_seen_every_third_frame_of_a_video(place, capsys, cap
 def test_a_video_needs_pyav(place, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     (place / "hall.mp4").write_bytes(b"a video")
-    with pytest.raises(UserError, match=r'videos need PyAV: python -m pip install "person-reid\[v'):
+    with pytest.raises(UserError, match=r'videos need PyAV: python -m pip install "\.\[v'):
         said(capsys, frames="hall.mp4")
 
 

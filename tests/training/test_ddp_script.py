@@ -50,7 +50,7 @@ def test_the_script_starts_where_the_user_is(tmp_path):
     assert (tmp_path / words[script]).samefile(ROOT / "train_DDP.py")
     assert words[:script] == [
         "-m",
-        "person_reid.distributed",
+        "person_reid.console.launch",
         "--standalone",
         "--nproc_per_node",
         "3",
@@ -72,4 +72,4 @@ def test_python3_is_taken_where_there_is_no_python(tmp_path):
         (tmp_path / name).symlink_to(shutil.which(program) or program)
     done = ddp(tmp_path, NPROC="1", PYTHON="", PATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("-m person_reid.distributed")
+    assert done.stdout.startswith("-m person_reid.console.launch")

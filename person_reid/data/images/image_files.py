@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from person_reid.config.times import stored
 from person_reid.errors import first_line
 from person_reid.files import content_of, regular_file
 from person_reid.text import parse_json
@@ -40,6 +42,8 @@ RANGE_UNKNOWN = (
     "more than 8 bits, and no layout says the range of its values. Say it: --bits 12 "
     "(limits=(0, 4095) in Python), or lay the images out: prepare.py"
 )
+# The directory of the camera's entries in EXIF, and two of them.
+EXIF, TAKEN, CHANGED = 0x8769, 0x9003, 0x0132
 PREPARED_RECORD = ".prepared.json"  # in every folder that prepare.py has laid out
 # The images that show the values of a layout, and about how many pixels of each.
 SAMPLED_OF_LAYOUT, SAMPLED_PIXELS = 64, 65536
@@ -284,3 +288,22 @@ def _formats() -> list[str]:
     """Return the IMAGE_FORMATS that this Pillow reads; AVIF came with 11.3."""
     Image.init()
     return [name for name in IMAGE_FORMATS if name in Image.OPEN]
+
+
+def exif_time(path: Path) -> str | None:
+    """Return when a photograph was taken by EXIF, or None."""
+    try:
+        with open_image(path) as image:
+            exif = image.getexif()
+            text = str(exif.get_ifd(EXIF).get(TAKEN) or exif.get(CHANGED))
+            return stored(datetime.strptime(text.strip("\0 "), "%Y:%m:%d %H:%M:%S"))
+    except Exception:  # Pillow's readers fail in many ways; embedding the image names them
+        return None
+
+
+def file_time(path: Path) -> str | None:
+    """Return when a file changed, or None for a missing one."""
+    try:
+        return stored(datetime.fromtimestamp(path.stat().st_mtime))
+    except OSError:
+        return None
