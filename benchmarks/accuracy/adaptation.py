@@ -107,7 +107,7 @@ def lay_out(paths, folder, without_tracks):
     numbers: dict[tuple, int] = {}
     for path in paths:
         person, camera, sequence, frame = of_name(path)
-        box = path.stem[-2:]  # there may be several of one frame
+        box = path.name.split("_")[3][:2]  # there may be several of one frame
         track = numbers.setdefault((person, camera, sequence), len(numbers) + 1)
         name = f"{track:06d}_{sequence}{frame}{box}.jpg" if not without_tracks else path.name
         (folder / camera).mkdir(parents=True, exist_ok=True)
