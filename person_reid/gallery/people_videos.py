@@ -107,9 +107,8 @@ def draw_marks(frame: Frame, marks: Sequence[Mark]) -> Image.Image:
         canvas.rectangle((left, top, max(right, left), max(bottom, top)), None, colour, line)
         wide, high = canvas.textlength(label, font) + 2 * line, size + 2 * line
         x = min(max(left, 0), max(width - wide, 0))
-        y = min(
-            max(top - high, 0), max(height - high, 0)
-        )  # inside the frame, above the box if it can be
+        # inside the frame, above the box if it can be
+        y = min(max(top - high, 0), max(height - high, 0))
         canvas.rectangle((x, y, x + wide, y + high), colour)
         canvas.text((x + line, y + high / 2), label, ink_on(colour), font, anchor="lm")
     return picture

@@ -33,10 +33,8 @@ from person_reid.text import counted, printable
 ROW, BAR = 0.2, 0.8  # inches of a row, and the share of it that a bar takes
 DAY_TITLE = 0.5  # inches
 LANES_WIDTH = 11  # inches
-FACE_SIZE, FACE_PIXELS = (
-    (0.42, 0.84),
-    (128, 64),
-)  # inches: width and height; pixels: height and width
+FACE_SIZE = (0.42, 0.84)  # inches: width and height
+FACE_PIXELS = (128, 64)  # height and width
 FACE_CELL = (0.62, 1.22)  # inches of a face with its frame and its name
 MOST_FACES = 80
 TICK_STEPS = (
