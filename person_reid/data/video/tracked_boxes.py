@@ -151,6 +151,8 @@ def doubled(tracks: Sequence[Track]) -> list[tuple[int, int]]:
     """
     found = []
     for (i, one), (j, other) in combinations(enumerate(tracks), 2):
+        if one.frames[-1] < other.frames[0] or other.frames[-1] < one.frames[0]:
+            continue  # most pairs of a long video, whose frames need no comparison
         _, first, second = np.intersect1d(one.frames, other.frames, True, return_indices=True)
         if len(first) and contained(one.boxes[first], other.boxes[second]).mean() >= DOUBLED:
             found.append((i, j))
