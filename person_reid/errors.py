@@ -18,6 +18,10 @@ class UserError(Exception):
     """
 
 
+class StoreError(UserError):
+    """An error of the file or the server that holds a gallery, whatever it was asked."""
+
+
 def describe_error(error: BaseException) -> str:
     """Return an exception's message for a person to read: `disk.mat: No space left on device`.
 

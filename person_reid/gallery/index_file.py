@@ -17,7 +17,7 @@ import numpy.typing as npt
 from person_reid.arrays import flaw
 from person_reid.config.option import OptionError
 from person_reid.config.search import CODE_NAMES
-from person_reid.errors import UserError
+from person_reid.errors import StoreError, UserError
 from person_reid.files import real
 from person_reid.gallery.checks import (
     are_different,
@@ -156,9 +156,9 @@ class IndexFile(SqliteFile):
             self._rows("INSERT OR REPLACE INTO about VALUES (?, ?)", row)
 
     def _check_features(self) -> None:
-        """Raise UserError if the features are of another network than when the file was opened."""
+        """Raise StoreError if the features are of another network than when the file was opened."""
         if self._noted(REINDEXED) != self._features_token:
-            raise UserError(
+            raise StoreError(
                 f"{self.path}: reindexed with another network since it was opened. Run this again."
             )
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from person_reid.errors import UserError
+from person_reid.errors import StoreError
 
 BUSY = 60  # seconds to wait for another process that writes
 INDEX_AGAIN = "Index the images again: --index ANOTHER_FILE"
@@ -29,14 +29,14 @@ REASONS = {  # what SQLite says, and what to do
 }
 
 
-def damaged_file(path: Path, what: str) -> UserError:
+def damaged_file(path: Path, what: str) -> StoreError:
     """Return the error for a file of which some value cannot be."""
-    return UserError(f"{path}: damaged: {what}. {INDEX_AGAIN}")
+    return StoreError(f"{path}: damaged: {what}. {INDEX_AGAIN}")
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors in a block into a UserError that says what to do."""
+    """Turn SQLite's errors in a block into a StoreError that says what to do."""
     try:
         yield
     # A UnicodeDecodeError comes from a message that quotes a damaged schema.
@@ -45,5 +45,5 @@ def explained(path: Path) -> Iterator[None]:
         message = str(error) or "malformed"
         for words, reason in REASONS.items():
             if words in message:
-                raise UserError(f"{path}: {reason.format(busy=BUSY)}") from error
+                raise StoreError(f"{path}: {reason.format(busy=BUSY)}") from error
         raise

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from weakref import finalize
 
-from person_reid.errors import UserError
+from person_reid.errors import StoreError, UserError
 from person_reid.files import STORE, make_folder, regular_file
 from person_reid.gallery import sqlite_errors
 from person_reid.gallery.schema import AS_LATEST, VERSION, upgrade, version_of
@@ -158,7 +158,7 @@ class SqliteFile:
         An error or a kill leaves none of them.
 
         kind: DEFERRED for a block that only reads. It sees one state of the file.
-        Raises UserError if another file has taken the place of this one.
+        Raises StoreError if another file has taken the place of this one.
         """
         writes = kind != "DEFERRED"
         if writes and self._rows("PRAGMA journal_mode") != [("wal",)]:
@@ -192,7 +192,7 @@ class SqliteFile:
             log.info("%s: brought to version %d of its form.", self.path, VERSION)
 
     def _check_place(self) -> None:
-        """Raise UserError if the open file is not at its path.
+        """Raise StoreError if the open file is not at its path.
 
         All that is added to it would be lost.
         """
@@ -201,14 +201,14 @@ class SqliteFile:
         except OSError:
             same = False
         if not same:
-            raise UserError(
+            raise StoreError(
                 f"{self.path}: replaced or deleted since it was opened. Run this again."
             )
 
     def _explained(self) -> AbstractContextManager[None]:
         return sqlite_errors.explained(self.path)
 
-    def _damaged(self, what: str) -> UserError:
+    def _damaged(self, what: str) -> StoreError:
         return sqlite_errors.damaged_file(self.path, what)
 
 
