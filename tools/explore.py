@@ -6,6 +6,7 @@
     python tools/explore.py --rerank                               # before and after re-ranking
     python tools/explore.py --result resnet.mat --other osnet.mat  # two networks, same images
     python tools/explore.py --label_errors label_errors.csv        # decide about doubtful labels
+    python tools/explore.py crops                                  # a folder of images
     python tools/explore.py --index people.index                   # an index of tools/search.py
 
 It shows all queries, worst first, the ranking of any image, a map of the features, on which a lasso
@@ -14,6 +15,7 @@ folder contains small copies of all photographs: pass it on only if you may pass
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,13 +26,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.explore import ExploreConfig
+from person_reid.config.option import as_flag
+from person_reid.config.tested import NAMING
+from person_reid.config.zoo import PACKAGED_NETWORK
 from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console.named_network import network_named
 from person_reid.console.outputs import check_outputs
 from person_reid.data.layout import DISTRACTOR, some_of
-from person_reid.files import with_ending
+from person_reid.deploy.find import open_embedder
+from person_reid.files import real, with_ending
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.index import EXACT
-from person_reid.gallery.metadata import listed_path
+from person_reid.gallery.indexing import find_images
+from person_reid.gallery.metadata import About, about_images, listed_path
 from person_reid.retrieval.results import (
     NETWORK,
     RESULT,
@@ -38,6 +46,7 @@ from person_reid.retrieval.results import (
     load_gallery,
     read_note,
 )
+from person_reid.retrieval.similarity import Features
 from person_reid.show.cmc import run_names
 from person_reid.show.explorer import check_save, describe_result, write_explorer
 from person_reid.show.explorer_images import (
@@ -65,6 +74,8 @@ def main(argv: list[str] | None = None) -> None:
     views: dict[str, Any] = {}
     if config.index:
         source, images = Path(config.index), images_in(config.index)
+    elif config.images:
+        source, images = Path(config.images[0]), images_below(config)
     elif config.label_errors and not config.result:
         source = features_beside(Path(config.label_errors))
         images = images_of(None, load_gallery(source), config.test_dir)
@@ -102,15 +113,36 @@ def images_in(place: str) -> ExplorerImages:
     Raises UserError if it has none, or more than a page can compare.
     """
     index = open_gallery(place, new=False)
-    if not 3 <= len(index) <= EXACT:
-        raise reid.UserError(
-            f"{place}: {len(index):,} images; expected 3 to {EXACT:,}, "
-            "all of which the page compares."
-        )
+    check_count(place, len(index))
     chunks, features = zip(*index.entries(), strict=True)
     entries = [entry for chunk in chunks for entry in chunk]
+    return known_images(np.concatenate(features), entries)
+
+
+def images_below(config: ExploreConfig) -> ExplorerImages:
+    """Return images in folders, with the features of a network.
+
+    Raises UserError if there are none, or more than a page can compare.
+    """
+    paths = find_images(config.images)
+    check_count(config.images[0], len(paths))
+    abouts = about_images(paths, folders=[real(place) for place in config.images])
+    embedder = open_embedder(network_named(config.network, "network", "0"))
+    return known_images(embedder(paths), list(abouts.items()))
+
+
+def check_count(place: str, count: int) -> None:
+    """Raise UserError for more images than a page can compare, or hardly any."""
+    if not 3 <= count <= EXACT:
+        raise reid.UserError(
+            f"{place}: {count:,} images; expected 3 to {EXACT:,}, all of which the page compares."
+        )
+
+
+def known_images(features: Features, entries: Sequence[tuple[Path, About]]) -> ExplorerImages:
+    """Return images with features (N, D), and what is known of each."""
     return ExplorerImages(
-        np.concatenate(features),
+        features,
         [image.as_posix() for image, _ in entries],
         [indexed_name(about.identity) for _, about in entries],
         [about.camera or "" for _, about in entries],
@@ -128,16 +160,24 @@ def indexed_name(identity: str | None) -> str:
 def search_commands(config: ExploreConfig, source: Path, images: ExplorerImages) -> list[str]:
     """Return the commands that search these images with a picture of one's own."""
     index = quoted(config.index or source.with_suffix(".index"))
-    commands = [
-        f"{as_command('tools/search.py')} query PICTURE.jpg --index {index} --save found.png"
-    ]
-    if not config.index:
+    query = f"{as_command('tools/search.py')} query PICTURE.jpg --index {index} --save found.png"
+    if config.index:
+        return [query]
+    if config.images:
+        folder, network = " ".join(map(quoted, config.images)), flags_of(config.network)
+    else:
         folder = quoted(Path(images.paths[-1]).parent.parent)
-        run = read_note(source, NETWORK).partition(" ")[0] or "NAME"
-        commands.insert(
-            0, f"{as_command('tools/search.py')} index {folder} --index {index} --name {run}"
-        )
-    return commands
+        network = f" --name {read_note(source, NETWORK).partition(' ')[0] or 'NAME'}"
+    return [f"{as_command('tools/search.py')} index {folder} --index {index}{network}", query]
+
+
+def flags_of(network: str) -> str:
+    """Return the flags of tools/search.py for a network that one text names."""
+    if network == PACKAGED_NETWORK:
+        return ""
+    named = network_named(network, "network", "0").not_default(NAMING)
+    words = [f"{as_flag(name)} {quoted(value)}" for name, value in named.items()]
+    return " ".join(["", *words, *network.split(" ")[1:]])
 
 
 def features_beside(list_: Path) -> Path:

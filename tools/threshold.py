@@ -2,6 +2,7 @@
 """Measure the similarity above which two images show one person, and the errors at this threshold.
 
     python tools/threshold.py
+    python tools/threshold.py --test_dir ../Market/pytorch # with the network in the package
     python tools/threshold.py --rates 1e-2,1e-3,1e-6       # TPR (TAR) at any FPR (FAR)
     python tools/threshold.py --rule 1e-3 --save market_threshold  # and a plot in .png
 
@@ -27,7 +28,7 @@ rules, but not for the bound.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -40,7 +41,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import person_reid as reid
 from person_reid.config.threshold import ThresholdConfig
 from person_reid.console import parse, run_script, spelled_as_flags
+from person_reid.console.named_network import network_named
 from person_reid.console.outputs import check_beside, check_outputs
+from person_reid.deploy.find import open_embedder
+from person_reid.deploy.network_names import feature_flags, network_name
+from person_reid.deploy.publish import query_and_gallery
 from person_reid.files import with_ending, write_json
 from person_reid.gallery.score_histograms import person_similarities, track_similarities
 from person_reid.retrieval.bound import Bound, bounded_threshold, people_of
@@ -78,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def on_labels(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]]:
     """Measure on images whose identities are known; return the pairs, and what the file says."""
-    query, gallery = reid.load_result(config.result, paths=config.compared == "track")
+    query, gallery, notes = extracted(config) if config.test_dir else stored(config)
     if config.camera_norm:
         norm = reid.CameraNorm(gallery.features, gallery.cameras)
         query, gallery = norm.of(query), norm.of(gallery)
@@ -93,13 +98,17 @@ def on_labels(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]
             f"--rule {asked}: no threshold keeps it, because images of different people have a "
             "similarity of 1. Check the labels and the network, or take another rule."
         )
-    report = {"threshold": threshold, "rule": asked, "result": config.result, **found}
+    report = {
+        "threshold": threshold,
+        "rule": asked,
+        "result": config.test_dir or config.result,
+        **found,
+    }
     report |= {"for": config.compared, "protocol": protocol(config)}
     report["camera_norm"] = config.camera_norm
-    notes = zip(
-        (MEASURED_ON, FEATURE_FLAGS), read_notes(config.result, NETWORK, FEATURE_FLAGS), strict=True
-    )
-    report |= {name: note for name, note in notes if note}
+    report |= {
+        name: note for name, note in zip((MEASURED_ON, FEATURE_FLAGS), notes, strict=True) if note
+    }
     if config.false_match_rate is None:
         print(f"threshold {threshold:.4f} ({asked})")
     else:
@@ -109,6 +118,19 @@ def on_labels(config: ThresholdConfig) -> tuple[PairSimilarities, dict[str, Any]
         share = curve.true_positives[np.searchsorted(curve.thresholds, threshold - ROUNDING)]
         print(f"threshold {threshold:.4f} (TPR {share:.4f})")
     return pairs, report
+
+
+def stored(config: ThresholdConfig) -> tuple[reid.FeatureSet, reid.FeatureSet, Sequence[str]]:
+    """Return the query and the gallery of a result, its network and the flags of test.py."""
+    query, gallery = reid.load_result(config.result, paths=config.compared == "track")
+    return query, gallery, read_notes(config.result, NETWORK, FEATURE_FLAGS)
+
+
+def extracted(config: ThresholdConfig) -> tuple[reid.FeatureSet, reid.FeatureSet, Sequence[str]]:
+    """Return the same of a folder and a network."""
+    network = network_named(config.network, "network", "0")
+    query, gallery = query_and_gallery(open_embedder(network), str(config.test_dir))
+    return query, gallery, (network_name(network), feature_flags(network))
 
 
 def tell_rates(pairs: PairSimilarities, config: ThresholdConfig) -> dict[str, Any]:

@@ -3,13 +3,26 @@
 from person_reid.config.demo import ShownFiles
 from person_reid.config.evaluate import RerankOptions
 from person_reid.config.forms import output_path
-from person_reid.config.option import listed, option, redeclared
+from person_reid.config.option import ANY, listed, option, redeclared
 from person_reid.config.run import PluginOptions
+from person_reid.config.zoo import PACKAGED_NETWORK
 
 
 class ExploreOptions(PluginOptions, title="explorer"):
     """The contents of the page, and where it is written."""
 
+    images: tuple[str, ...] = option(
+        (),
+        "images to show instead of a result, or folders of them at any depth",
+        several="*",
+        positional=True,
+        metavar="IMAGE",
+    )
+    network: str = option(
+        PACKAGED_NETWORK,
+        "network that compares these images, as for compare_networks.py",
+        needs={"images": ANY},
+    )
     result: str | None = redeclared(
         ShownFiles, "result", None, help="features written by test.py (default: pytorch_result.mat)"
     )
@@ -39,7 +52,7 @@ class ExploreConfig(RerankOptions, ExploreOptions):
     @property
     def has_queries(self) -> bool:
         """Whether a result with queries is shown."""
-        return bool(self.result or not (self.index or self.label_errors))
+        return bool(self.result or not (self.images or self.index or self.label_errors))
 
     def fault(self) -> str:
         """Return why the options do not go together, each as {name}; empty if they do."""
@@ -48,6 +61,8 @@ class ExploreConfig(RerankOptions, ExploreOptions):
             return f"{listed(given)} would be ignored without {{rerank}}."
         if self.index and (self.result or self.label_errors):
             return "{index} replaces {result} and {label_errors}: give one or the other."
+        if self.images and (self.result or self.label_errors or self.index):
+            return "Images replace {result}, {label_errors} and {index}: give one or the other."
         if not self.has_queries and (self.rerank or self.other or self.ignore_cameras):
             return (
                 "{rerank}, {other} and {ignore_cameras} are about rankings of queries: "

@@ -3,6 +3,7 @@
 from person_reid.config.forms import output_path, rates
 from person_reid.config.look import Look
 from person_reid.config.option import ANY, SHARE, WHOLE, Options, option
+from person_reid.config.zoo import PACKAGED_NETWORK
 
 COMPARED = ("pair", "person", "track")
 RULE_NAMES = ("eer", "1e-3", "1e-4", "hardest")
@@ -13,6 +14,14 @@ class ThresholdOptions(Options, title="threshold"):
     """The pairs to measure, the rule, and where the result goes."""
 
     result: str = option("pytorch_result.mat", "features written by test.py", metavar="FILE")
+    test_dir: str | None = option(
+        None, "folder that holds query and gallery, to measure instead of a result", metavar="DIR"
+    )
+    network: str = option(
+        PACKAGED_NETWORK,
+        "network to measure there, as for compare_networks.py",
+        needs={"test_dir": ANY},
+    )
     rule: str | None = option(
         None, "how the threshold is chosen (default: eer)", choices=RULE_NAMES
     )
@@ -52,6 +61,8 @@ class ThresholdConfig(Look, BoundOptions, ThresholdOptions):
 
     def fault(self) -> str:
         """Return why the options do not go together, each as {name}; empty if they do."""
+        if self.test_dir and self.not_default(("result",)):
+            return "{test_dir} replaces {result}: leave one out."
         if self.compared == "track" and self.camera_norm:
             return "{camera_norm} would be ignored: {compared} always levels the cameras."
         if self.rule and self.false_match_rate is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from person_reid.config.export import READABLE
 from person_reid.config.option import as_flag
 from person_reid.config.tested import CONFIG_FILE, FittedFeatures, TestConfig, TestFiles
-from person_reid.config.zoo import published_network
+from person_reid.config.zoo import packaged, published_network
 from person_reid.console.options import parse_words
 from person_reid.errors import UserError
 
@@ -22,7 +22,7 @@ def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestCon
     """Return the options of test.py for a network that one text names.
 
     text: a run, a folder of save_pretrained, an exported file, BACKBONE=FILE for a weight file, or
-    a published network; further flags of test.py may follow it.
+    a network in this package or a published one; further flags of test.py may follow it.
     option: that holds the text. gpu_ids: unless the text names them; None if it may not.
 
     Raises UserError for flags that would be ignored.
@@ -40,7 +40,7 @@ def network_named(text: str, option: str, gpu_ids: str | None = None) -> TestCon
         words = ["--from", named]
     elif weights:
         words = ["--backbone", backbone, "--weights", weights]
-    elif published_network(named):
+    elif packaged(named) or published_network(named):
         words = ["--weights", named]
     else:
         words = ["--name", named]

@@ -20,8 +20,10 @@ import evaluate_rerank
 import person_reid as reid
 import prepare
 from person_reid.config.evaluate import EvaluateGpuConfig
+from person_reid.config.zoo import PACKAGED_NETWORK
 from person_reid.console import parse
 from person_reid.data.layout import read_split
+from person_reid.deploy.publish import query_and_gallery
 from person_reid.distributed import World
 from person_reid.errors import UserError
 from person_reid.retrieval.bound import Bound, bounded_threshold
@@ -325,6 +327,16 @@ def test_a_threshold_says_what_it_was_measured_on(result, here):
     for file, network in ((result, None), ("mine.mat", "mine net_60")):
         threshold.main(["--result", file])
         assert json.loads(Path("threshold.json").read_text()).get("measured_on") == network
+
+
+def test_a_threshold_is_measured_on_a_folder_by_the_network_in_the_package(changed_clothes):
+    threshold.main(["--test_dir", "people"])
+    report = json.loads(Path("threshold.json").read_text())
+    query, gallery = query_and_gallery(reid.Embedder(), "people")
+    assert report["all_pairs"] == error_rates(pair_similarities(query, gallery))["all_pairs"]
+    assert (report["result"], report["measured_on"]) == ("people", PACKAGED_NETWORK)
+    with pytest.raises(UserError, match="--test_dir replaces --result"):
+        threshold.main(["--test_dir", "people", "--result", "a.mat"])
 
 
 def test_a_bound_is_printed_written_and_kept_to(capsys, tmp_path):

@@ -173,3 +173,29 @@ def test_what_an_index_cannot_show_is_refused(look, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="30 images; expected 3 to 29"):
         explore.main(["--index", index, *save])
     assert not (tmp_path / "look").exists()
+
+
+def test_a_folder_is_shown_by_the_network_in_the_package_or_another(tmp_path):
+    rng = np.random.default_rng(4)
+    for number in range(3):
+        pixels = rng.integers(60, 200, (64, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    found = []
+    for words in ([], ["--network", "osnet_x0_25=none --no_flip"]):
+        save = tmp_path / f"look{len(words)}"
+        explore.main([str(tmp_path / "0.png"), str(tmp_path), "--save", str(save), *words])
+        text = (save / "data" / "images.js").read_text("ascii")
+        found.append(json.loads(text[text.index(", ") + 2 : -3]))
+    packaged, other = found
+    assert [name.rpartition("/")[2] for name in packaged["names"]] == ["0.png", "1.png", "2.png"]
+    assert packaged["commands"][0].endswith(f"{tmp_path} --index {tmp_path / '0.index'}")
+    assert other["commands"][0].endswith(" --backbone osnet_x0_25 --weights none --no_flip")
+    scales = [(tmp_path / f"look{n}" / "data" / "features_0.js").read_text() for n in (0, 2)]
+    assert scales[0] != scales[1]
+    for words, message in (
+        ([str(tmp_path / "0.png")], "1 images; expected 3"),
+        ([str(tmp_path), "--result", "a.mat"], "Images replace --result"),
+        (["--network", "net.onnx"], "--network .*would be ignored"),
+    ):
+        with pytest.raises(UserError, match=message):
+            explore.main([*words, "--save", str(tmp_path / "none")])
