@@ -60,7 +60,7 @@ READ = {
     "weights", "from", "from_run", "engine", "threshold", "result", "other", "index",
     "label_errors", "test_dir", "multi_query", "images", "results", "recipes", "about", "table",
     "image", "config", "data_dir", "train_with", "DG_dir", "teacher", "networks", "test_dirs",
-    "calibrate", "csv", "corrections", "tracks", "frames", "travel", "truth",
+    "calibrate", "csv", "corrections", "tracks", "frames", "travel", "truth", "network",
     "videos", "detector",
     "certificate", "key", "tokens",
     "copy",  # written by `search backup`, over an older copy alone
