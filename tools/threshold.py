@@ -43,9 +43,6 @@ from person_reid.config.threshold import ThresholdConfig
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.named_network import network_named
 from person_reid.console.outputs import check_beside, check_outputs
-from person_reid.deploy.find import open_embedder
-from person_reid.deploy.network_names import feature_flags, network_name
-from person_reid.deploy.publish import query_and_gallery
 from person_reid.files import with_ending, write_json
 from person_reid.gallery.score_histograms import person_similarities, track_similarities
 from person_reid.retrieval.bound import Bound, bounded_threshold, people_of
@@ -128,9 +125,13 @@ def stored(config: ThresholdConfig) -> tuple[reid.FeatureSet, reid.FeatureSet, S
 
 def extracted(config: ThresholdConfig) -> tuple[reid.FeatureSet, reid.FeatureSet, Sequence[str]]:
     """Return the same of a folder and a network."""
+    # only now: a result is measured without torch
+    from person_reid.deploy.network_names import feature_flags
+    from person_reid.deploy.publish import query_and_gallery
+
     network = network_named(config.network, "network", "0")
-    query, gallery = query_and_gallery(open_embedder(network), str(config.test_dir))
-    return query, gallery, (network_name(network), feature_flags(network))
+    query, gallery = query_and_gallery(reid.open_embedder(network), str(config.test_dir))
+    return query, gallery, (reid.network_name(network), feature_flags(network))
 
 
 def tell_rates(pairs: PairSimilarities, config: ThresholdConfig) -> dict[str, Any]:
