@@ -7,7 +7,7 @@ The images are the made-up people of benchmarks/gallery/search.py.
     python benchmarks/gallery/engines.py --images 100000 --engines person_reid lancedb
 
 Every engine has a process of its own, whose peak memory is printed. One that is not installed is
-left out: pip install lancedb "pymilvus[milvus-lite]" qdrant-client. It looks at as many parts of
+left out: pip install lancedb qdrant-client. It looks at as many parts of
 its index as 0.98 of the ten nearest images take, twice as many at each attempt. Then a process is
 killed while it adds images, twenty at a time, and two processes add at once. Prints rows of two
 Markdown tables. POSIX only.

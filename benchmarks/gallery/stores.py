@@ -88,57 +88,6 @@ class LanceDB:
         return self.table.count_rows()
 
 
-class MilvusLite:
-    """The client of Milvus with a local file, IVF_FLAT and an index of each column."""
-
-    module = "milvus_lite"
-    efforts = (4, 8, 16, 32, 64, 128, 256)
-
-    def __init__(self, folder, dimension):
-        from pymilvus import DataType, MilvusClient
-
-        self.client = MilvusClient(str(folder / "people.db"))
-        if not self.client.has_collection("people"):
-            schema = self.client.create_schema()
-            schema.add_field("path", DataType.VARCHAR, max_length=64, is_primary=True)
-            schema.add_field("camera", DataType.VARCHAR, max_length=64)
-            schema.add_field("time", DataType.VARCHAR, max_length=64)
-            schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimension)
-            self.client.create_collection("people", schema=schema)
-
-    def add(self, paths, features, abouts):
-        rows = zip(paths, features, abouts, strict=True)
-        each = [
-            {"path": path, "vector": row, "camera": who.camera, "time": who.time}
-            for path, row, who in rows
-        ]
-        for start in range(0, len(each), 5000):  # a message has at most 64 MB
-            self.client.insert("people", each[start : start + 5000])
-
-    def build(self):
-        parameters = self.client.prepare_index_params()
-        parameters.add_index(
-            "vector", index_type="IVF_FLAT", metric_type="IP", params={"nlist": 256}
-        )
-        for column in ("camera", "time"):
-            parameters.add_index(column, index_type="INVERTED")
-        self.client.create_index("people", parameters)
-        self.client.load_collection("people")
-
-    def search(self, query, effort, among):
-        found = self.client.search(
-            "people",
-            [query],
-            filter=WORDS.replace(" = ", " == ") if among else "",
-            limit=NEIGHBOURS,
-            search_params={"metric_type": "IP", "params": {"nprobe": effort or 256}},
-        )
-        return [match["path"] for match in found[0]]
-
-    def __len__(self):
-        return int(self.client.get_collection_stats("people")["row_count"])
-
-
 class Qdrant:
     """The client of Qdrant with a local folder, which compares a query with all vectors."""
 
@@ -184,6 +133,5 @@ class Qdrant:
 ENGINES: dict[str, Any] = {
     "person_reid": Ours,
     "lancedb": LanceDB,
-    "milvus_lite": MilvusLite,
     "qdrant": Qdrant,
 }

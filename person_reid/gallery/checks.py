@@ -1,4 +1,4 @@
-"""Checks of features and files that the index file and Milvus share."""
+"""Checks of features and files that galleries share."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""What a gallery does: the contract of the file of an index, of Milvus, and of one's own engine."""
+"""What a gallery does: the contract of an index file and of every other engine."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path

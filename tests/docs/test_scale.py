@@ -49,22 +49,3 @@ def test_what_limits_first_depends_on_the_machine(measured, capsys):
         "a second for a query": "25,000 million",
     }
     assert next(iter(limits("--memory", "128", "--disk", "100"))) == "disk"
-
-
-def test_machines_hold_the_replicas_of_the_index(capsys):
-    """Two replicas of 64 GB take two machines with 96 GB free, and one for other processes."""
-
-    def machines(*words):
-        scale.main(["--memory", "128", *words])
-        table = capsys.readouterr().out.partition("### Milvus: machines")[2].splitlines()
-        (row,) = [line.strip("| ").split(" | ") for line in table if line.startswith("| 100 m")]
-        return row[1], row[4]
-
-    assert machines("--replicas", "2") == ("64.0 GB", "3")
-    assert machines("--replicas", "1") == ("64.0 GB", "1")
-
-
-def test_a_graph_is_measured(capsys):
-    pytest.importorskip("faiss")
-    scale.main(["--graph", "500"])
-    assert "'images': 500" in capsys.readouterr().out

@@ -1,8 +1,5 @@
 """Fixtures that the tests of galleries share."""
 
-import time
-from types import SimpleNamespace
-
 import pytest
 
 from person_reid.gallery import inverted_lists
@@ -21,13 +18,3 @@ def quick_codes(monkeypatch):
 
     monkeypatch.setattr(faiss, "index_factory", made)
     monkeypatch.setattr(inverted_lists, "SAMPLED_IMAGES", 30)
-
-
-@pytest.fixture(scope="session")
-def quick_milvus():
-    """A client of Milvus that does not wait half a second for each index of a collection."""
-    handler = pytest.importorskip("pymilvus.client.grpc_handler")
-    short = SimpleNamespace(time=time.time, sleep=lambda seconds: time.sleep(seconds / 50))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(handler, "time", short)
-        yield

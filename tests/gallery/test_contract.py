@@ -1,4 +1,4 @@
-"""Every gallery keeps the contract: an index file, Milvus Lite, and the dictionary of the docs."""
+"""Every gallery keeps the contract: an index file and the dictionary of the docs."""
 
 import os
 
@@ -29,13 +29,10 @@ ABOUTS = {
 UNIT = FEATURES / np.linalg.norm(FEATURES, axis=1, keepdims=True)
 
 
-@pytest.fixture(params=["file", "milvus", "dictionary"])
+@pytest.fixture(params=["file", "dictionary"])
 def gallery(request, tmp_path, monkeypatch):
     monkeypatch.setitem(GALLERIES, "dictionary", DictionaryGallery)
-    places = {"file": tmp_path / "a.index", "milvus": f"milvus://{tmp_path}/a.db/people"}
-    if request.param == "milvus":
-        pytest.importorskip("milvus_lite", reason="Milvus Lite is not installed")
-        request.getfixturevalue("quick_milvus")
+    places = {"file": tmp_path / "a.index"}
     opened: Gallery = open_gallery(str(places.get(request.param, "dictionary:a")))
     yield opened
     opened.close()
@@ -172,7 +169,7 @@ def test_an_address_names_a_file_or_a_registered_engine(monkeypatch, tmp_path):
     assert file_at("C:\\a.index") is not None
     with pytest.raises(UserError, match="There is a gallery 'mine' already"):
         register_gallery("mine", DictionaryGallery)
-    with pytest.raises(UserError, match=r"redis://x: no gallery 'redis'. .* milvus.*, mine"):
+    with pytest.raises(UserError, match=r"redis://x: no gallery 'redis'. .* mine"):
         open_gallery("redis://x")
     with pytest.raises(UserError, match="no such index"):
         open_gallery("mine:x", new=False)

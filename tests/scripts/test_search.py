@@ -711,8 +711,6 @@ def test_an_index_keeps_the_codes_that_it_was_made_with(folder, capsys):
         UserError, match=r"people\.index: its codes are float32, not pq64: leave --codes out, or"
     ):
         said(capsys, "index", "second", "--codes", "pq64")
-    with pytest.raises(UserError, match=r"milvus:.*: --codes is for files"):
-        search.main(["index", "first", "--index", "milvus://none:1/people", "--codes", "sq8"])
 
 
 @pytest.mark.parametrize("name", ["anna", " Anna", "ANNA", "Änna", "An na", "Ａnna"])
