@@ -101,7 +101,7 @@ def check_version(place: str | Path, version: int, known: int) -> None:
     if version > known:
         raise UserError(
             f"{place}: of version {version}; this program knows versions up to {known}. "
-            "Update it: python -m pip install --upgrade person-reid"
+            "Update the clone, and install it again: python -m pip install ."
         )
 
 

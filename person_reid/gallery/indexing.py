@@ -77,7 +77,7 @@ def find_images(places: Iterable[str | Path]) -> list[Path]:
         if place.is_file() and place.suffix.lower() in VIDEO_SUFFIXES:
             raise OptionError(
                 f"{place}: a video. Index the people that a tracker found in it, with {{tracks}}: "
-                f"{shipped('docs/tracks.md')} says how."
+                f"{shipped('docs/your-tracker.md')} says how."
             )
         images = list_images(place) if place.is_dir() else [place]
         if not images or not place.exists():

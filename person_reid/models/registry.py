@@ -2,7 +2,7 @@
 
 A backbone maps (B, 3, H, W) normalised images to a feature map. It keeps its library's state-dict
 keys, because published checkpoints use them. To add one, write an entry of `BACKBONES`
-(docs/adding-a-network.md).
+(CONTRIBUTING.md).
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def register_backbone(
 
     network: the class of a module, or a function that returns one. For images (B, 3, H, W) it
     returns its feature map (B, C, h, w) or its feature (B, D); no classifier. For more control, a
-    Backbone (docs/adding-a-network.md). about: other fields of Backbone, such as size=(384, 128).
+    Backbone (docs/extending.md). about: other fields of Backbone, such as size=(384, 128).
     """
     entry = network if isinstance(network, Backbone) else OwnBackbone(name, make=network, **about)
     BACKBONES.register(name, entry)

@@ -64,7 +64,12 @@ def fault(line):
 
 
 def not_installable(words):
-    """Return the requirements of a command that this project does not name or have, or None."""
+    """Return the requirements of a command that this project does not name or have, or None.
+
+    Its own name belongs to nobody on a package index: whoever took it would run code on machines.
+    """
+    if re.search(r"(?<![\w/])person-reid(?!\w|\[[\w,]*\] @ | @ )", words):
+        return "person-reid"
     missing = [
         extra
         for extras in re.findall(r"\[([\w,]+)\]", words)
@@ -105,7 +110,9 @@ def test_every_line_of_a_shell_is_one_that_can_be_read(path):
     ("line", "found"),
     [
         ("make tests", "no target"),
-        ('python -m pip install "person-reid[sevre]"', "sevre"),
+        ("python -m pip install --upgrade person-reid", "person-reid"),
+        ('python -m pip install "person-reid[video]"', "person-reid"),
+        ('python -m pip install ".[sevre]"', "sevre"),
         ("python -m pip install -r requirement.txt", "requirement.txt"),
         ("python -m pip install torch onxruntime", "onxruntime"),
         ('curl -F image=@a.jpg "http://127.0.0.1:8000/v1/serch"', "no operation POST /v1/serch"),
@@ -115,6 +122,12 @@ def test_every_line_of_a_shell_is_one_that_can_be_read(path):
 )
 def test_a_line_that_cannot_work_is_noticed(line, found):
     assert found in fault(line)
+
+
+def test_no_message_installs_a_package_of_our_name():
+    for path in [*ROOT.glob("person_reid/**/*.py"), *ROOT.glob("tools/*.py")]:
+        for words in re.findall(r"pip install ([^`\n]*)", path.read_text(encoding="utf-8")):
+            assert "person-reid" not in words, path
 
 
 @pytest.mark.slow
@@ -132,8 +145,8 @@ def test_what_the_python_of_a_page_imports_is_there(path):
     for block in blocks(path.read_text(encoding="utf-8")):
         if block.language != "python":
             continue
-        entry = block.text.startswith('"')  # of a table, in adding-a-network.md
-        for node in ast.walk(ast.parse(f"{{{block.text}}}" if entry else block.text)):
+        entry = block.text.strip().startswith('"')  # of a table, in CONTRIBUTING.md
+        for node in ast.walk(ast.parse(f"{{{block.text.strip()}}}" if entry else block.text)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("person_reid"):
                 module = importlib.import_module(str(node.module))
                 assert [name.name for name in node.names if not hasattr(module, name.name)] == []

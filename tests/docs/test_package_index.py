@@ -40,10 +40,10 @@ def test_without_an_address_the_readme_stays_as_it_is(described):
 def test_with_an_address_every_picture_and_link_leads_to_a_file_of_the_repository(described):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     text = described({"Repository": f"{REPOSITORY}/"})
-    targets = re.findall(r"\]\(([^)#]+)", text)
-    assert len(targets) == len(re.findall(r"\]\(", readme)) > 50
+    targets = re.findall(rf"\]\(({re.escape(REPOSITORY)}[^)#]+)", text)
+    assert len(targets) == len(re.findall(r"\](?=\((?!\w+:))", readme)) > 20
     for target in targets:
-        kind = "raw" if target.endswith((".jpg", ".png")) else "blob"
+        kind = "raw" if target.endswith((".jpg", ".png", ".webp")) else "blob"
         begin, path = target[: len(f"{REPOSITORY}/{kind}/main/")], target.split("/main/")[1]
         assert begin == f"{REPOSITORY}/{kind}/main/"
         assert (ROOT / path).is_file()

@@ -7,27 +7,44 @@ import yaml
 
 from tests.docs.test_pages import FURTHER
 from tests.support import ROOT
-from tests.support.pages import INLINE, LINK, PAGES, prose
+from tests.support.pages import INLINE, PAGES, prose
 
 MEASURING = ("docs/evaluation.md",)  # it shows how figures are reported
+NAVIGATION = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
 
 
-def groups():
-    """{heading: paths} of the site's navigation; a page without a heading has its own title."""
-    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
-    found = {}
-    for entry in site["nav"]:
-        for title, pages in entry.items():
-            pages = [{title: pages}] if isinstance(pages, str) else pages
-            found[title] = [path for page in pages for path in page.values()]
+def pages_of(entries):
+    """The paths of the pages below some entries of the navigation, in order."""
+    found = []
+    for entry in entries:
+        for below in entry.values():
+            found += [below] if isinstance(below, str) else pages_of(below)
     return found
 
 
-def test_every_page_is_of_one_kind():
-    assert [*groups()] == ["Begin", "Learn", "Do", "Look up", "Understand"]
+def groups(entries):
+    """{title: entries} of every group of the navigation, also of those within others."""
+    found = {}
+    for entry in entries:
+        for title, below in entry.items():
+            if not isinstance(below, str):
+                found |= {title: below, **groups(below)}
+    return found
 
 
-@pytest.mark.parametrize("path", [path for path in groups()["Do"] if path not in MEASURING])
+def test_pages_are_grouped_by_what_readers_want():
+    assert [title for entry in NAVIGATION for title in entry] == [
+        "Start", "Do", "Understand", "Look up", "Develop",
+    ]  # fmt: skip
+
+
+def test_no_group_is_long():
+    assert {title: len(each) for title, each in groups(NAVIGATION).items() if len(each) > 7} == {}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in pages_of(groups(NAVIGATION)["Do"]) if path not in MEASURING]
+)
 def test_what_was_measured_is_looked_up(path):
     """A page that shows how to do something has no dated measurement; it links to a table."""
     text = prose((ROOT / path).read_text(encoding="utf-8"))
@@ -35,16 +52,5 @@ def test_what_was_measured_is_looked_up(path):
 
 
 def test_the_navigation_names_every_page_once():
-    named = sorted(path for paths in groups().values() for path in paths)
     pages = [path.relative_to(ROOT).as_posix() for path in [*PAGES, *FURTHER]]
-    assert named == sorted(pages)
-
-
-def test_the_readme_lists_the_pages_in_the_order_of_the_site():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8").partition("## All pages")[2]
-    listed = {
-        item[1]: [match[1] for match in LINK.finditer(item[2]) if match[1].endswith(".md")]
-        for item in re.finditer(r"^- \*\*(.+?)\*\*:(.+?)(?=^- |\Z)", readme, re.M | re.S)
-    }
-    expected = {title: paths for title, paths in groups().items() if paths != ["README.md"]}
-    assert list(listed.items()) == list(expected.items())
+    assert sorted(pages_of(NAVIGATION)) == sorted(pages)

@@ -83,7 +83,9 @@ def test_a_file_of_a_later_version_is_refused_and_stays_as_it_is(old):
     index._rows("PRAGMA user_version = 99")
     index.close()
     content = old.read_bytes()
-    words = r"old\.index: of version 99; this program knows versions up to 2\. Update it: python"
+    words = (
+        r"old\.index: of version 99; this program knows versions up to 2\. Update the clone, and"
+    )
     with pytest.raises(UserError, match=words):
         SearchIndex(old)
     assert old.read_bytes() == content

@@ -19,19 +19,17 @@ def the_table_stays(monkeypatch):
     monkeypatch.setattr(backbones, "BACKBONES", known)
 
 
-@pytest.fixture
-def blocks():
-    return re.findall(
-        r"```python\n(.*?)```",
-        (ROOT / "docs" / "adding-a-network.md").read_text("utf-8"),
-        re.DOTALL,
-    )
+def blocks(page, heading):
+    """The Python code below a heading of a page."""
+    text = (ROOT / page).read_text("utf-8").partition(f"# {heading}\n")[2]
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
 @pytest.mark.parametrize("stride, height", [(2, 8), (1, 16)])
-def test_a_network_of_ones_own_is_one_entry_and_trains(blocks, stride, height):
-    exec(blocks[1], {})
-    assert len([line for line in blocks[1].splitlines() if line.strip()]) <= 10
+def test_a_network_of_ones_own_is_one_entry_and_trains(stride, height):
+    code = blocks("docs/extending.md", "With weights and stages")[0]
+    exec(code, {})
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
     network = create_model(
         "tiny", num_classes=5, weights="none", stride=stride, size=(64, 32), pool="gem"
     )
@@ -46,8 +44,9 @@ def test_a_network_of_ones_own_is_one_entry_and_trains(blocks, stride, height):
     assert not torch.equal(network.model[0].weight, before)
 
 
-def test_a_network_of_timm_is_one_line(blocks):
-    entry = eval("{" + blocks[0] + "}", {"timm_entry": timm_entry})["regnety"]
+def test_a_network_of_timm_is_one_line():
+    line = blocks("CONTRIBUTING.md", "Add a network")[0].strip()
+    entry = eval("{" + line + "}", {"timm_entry": timm_entry})["regnety"]
     with torch.device("meta"):
         module = entry.build(False, (64, 32), 0.0)
         assert entry.feature(module, torch.zeros(2, 3, 64, 32)).shape == (2, entry.dim)

@@ -296,7 +296,7 @@ def test_a_video_without_its_tracks_is_no_image(place):
     (place / "film.mp4").write_bytes(b"a video")
     (place / "folder.mp4").mkdir()
     for name, message in (
-        ("film.mp4", "a video. .* --tracks: .*tracks.md says how"),
+        ("film.mp4", "a video. .* --tracks: .*your-tracker.md says how"),
         ("folder.mp4", "no images in it"),
         ("none.mp4", "no such image or folder"),
     ):

@@ -17,8 +17,9 @@ sys.path.insert(0, str(ROOT))
 
 from person_reid.errors import UserError
 from person_reid.files import write_text
+from person_reid.recipe import Recipe
 from person_reid.text import markdown_table, printable
-from tools.docs.costs import cost_panels, cost_table, costs
+from tools.docs.costs import FOREIGN_NETWORKS, cost_panels, cost_table, costs
 from tools.docs.figures import fill, last_runs, value
 from tools.docs.notebook import notebook
 from tools.docs.results import put, read_records
@@ -32,46 +33,63 @@ COST_MARKS = "<!-- the table of costs -->", "<!-- its end -->"
 README = ROOT / "README.md"
 MEASURED_MARKS = "<!-- measured -->", "<!-- its end -->"
 MEASURED = {
-    "market/osnet_x0_5_hour": "OSNet x0.5 from random weights",
-    "market/osnet_x0_25_laptop": "OSNet x0.25 from weights of MSMT17",
-    "market/osnet_x0_25_taught": "the same, distilled",
-    "market/osnet_x0_25_taught_long": "the same, three times as long",
+    "market/osnet_x0_5_hour": "OSNet x0.5, from random weights",
+    "market/osnet_x0_25_laptop": "OSNet x0.25",
+    "market/osnet_x0_25_taught_long": "OSNet x0.25, distilled",
     "market/osnet_x1_0_taught": "OSNet x1.0, distilled",
+}
+SAME_NETWORK = {"market/osnet_x0_25_taught_long": "market/osnet_x0_25_taught"}
+PUBLISHED = {
+    "market/resnet50": "ResNet-50",
+    "market/osnet_x0_25": "OSNet x0.25",
+    "market/osnet_x1_0": "OSNet x1.0",
+    "market/ranked_resnet50_ibn_a": "ResNet-50-IBN-a",
 }
 TUTORIAL, NOTEBOOK = ROOT / "docs" / "tutorial.md", ROOT / "docs" / "tutorial.ipynb"
 
 
 def update(records: list[dict[str, Any]]) -> None:
     """Write the costs and the marked figures into the pages, and the notebook of the tutorial."""
-    rows = costs(known_recipes([]), records, read_records(COSTS))
+    recipes = known_recipes([])
+    rows = costs(recipes, records, read_records(COSTS))
     put(RESULTS.with_suffix(".md"), *COST_MARKS, cost_table(rows))
     draw_panels(cost_panels(rows), COST_PICTURE)
-    put(README, *MEASURED_MARKS, measured_table(records))
+    put(README, *MEASURED_MARKS, measured_table(recipes, records))
     fill_pages([README, *sorted((ROOT / "docs").glob("*.md"))], records)
     replace(NOTEBOOK, notebook(TUTORIAL.read_text(encoding="utf-8")))
 
 
-def measured_table(records: list[dict[str, Any]]) -> str:
-    """Return the table of the README: what some recipes reached, each over its seeds.
+def measured_table(recipes: Iterable[Recipe], records: list[dict[str, Any]]) -> str:
+    """Return the table of the README: our networks beside published ones, by their mAP.
 
-    The minutes are the first seed's.
+    Parameters are those of docs/costs.jsonl, without the classifier. The minutes are the first
+    seed's.
     """
-    head = ["network", "training", "Rank@1", "mAP", "re-ranked Rank@1", "mAP", "seeds"]
-    rows = []
+    known = {recipe.name: recipe for recipe in recipes}
+    sizes = {line["network"]: line["parameters"] for line in read_records(COSTS)}
+    intel = FOREIGN_NETWORKS[-1]
+    rows = [(intel.name, intel.parameters, intel.rank1, intel.mean_ap, "", "Open Model Zoo")]
+    for name, network in PUBLISHED.items():
+        recipe, size = known[name], sizes[name]
+        rank1, mean_ap = (recipe.published["single"][figure] for figure in ("rank1", "mAP"))
+        source = recipe.source.partition(",")[0]
+        rows.append((network, size, rank1, mean_ap, recipe.average_precision, source))
     for name, network in MEASURED.items():
-        seed = last_runs(name, records)[0]["seed"]
-        epochs, minutes = (
-            value(f"{name} {what}", records) for what in ("epochs", f"minutes {seed}")
+        first = last_runs(name, records)[0]
+        rank1, mean_ap = (
+            float(value(f"{name} single {each}", records)) for each in ("rank1", "mAP")
         )
-        figures = [
-            value(f"{name} {ranking} {measure} ±", records)
-            for ranking in ("single", "re-ranked")
-            for measure in ("rank1", "mAP")
-        ]
-        link = f"[{network}](recipes/{name}.yaml)"
-        seeds = value(f"{name} seeds", records)
-        rows.append([link, f"{epochs} epochs, {minutes} minutes", *figures, seeds])
-    return markdown_table(head, rows)
+        size = sizes.get(name) or sizes[SAME_NETWORK[name]]
+        made = f"[ours](recipes/{name}.yaml), {first['minutes']:.0f} minutes, {first['device']}"
+        rows.append((f"**{network}**", size, rank1, mean_ap, "trapezoidal", made))
+    head = ["network", "parameters", "Rank@1", "mAP", "AP", "source"]
+    return markdown_table(
+        head,
+        [
+            [name, f"{size / 1e6:.1f} M", f"{rank1:.1f}", f"{mean_ap:.1f}", *rest]
+            for name, size, rank1, mean_ap, *rest in sorted(rows, key=lambda row: row[3])
+        ],
+    )
 
 
 def fill_pages(pages: Iterable[Path], records: list[dict[str, Any]]) -> None:

@@ -12,7 +12,7 @@ trained with three seeds and a validation, tested on the same people:
     python ../test.py --name demo_0 --test_dir people/pytorch --result osnet_x0_25_0.mat
 
 Run the last two commands for the seeds 1 and 2 as well, then `python tools/docs/pictures.py demo`
-in the root. The folder also holds walks.index and data/walks, as docs/tracks.md makes them.
+in the root. The folder also holds walks.index and data/walks, as docs/your-tracker.md makes them.
 The pictures of the explorer need a Chromium, and stay as they are without one.
 """
 
