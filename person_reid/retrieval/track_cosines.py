@@ -76,7 +76,7 @@ class TrackCosines(NamedTuple):
         return (self.same[0] + self.strangers[0]) / 2 + variance / apart * odds + HIGHER
 
 
-# OSNet x0.25 from MSMT17 on tracks of Market-1501. docs/how-it-works.md says what it does elsewhere.
+# OSNet x0.25 from MSMT17 on tracks of Market-1501; docs/how-it-works.md has the formula.
 USUAL = TrackCosines((0.53, 0.09), (0.80, 0.085))
 
 
