@@ -1,6 +1,6 @@
 """An accelerator computes what the CPU computes.
 
-`benchmarks/speed/gpu.py` runs these; elsewhere they are skipped.
+They are skipped where there is none.
 """
 
 from copy import deepcopy

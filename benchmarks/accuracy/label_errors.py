@@ -1,61 +1,62 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Measure how many wrong labels tools/label_errors.py finds.
+"""Measure how many wrong labels tools/label_errors.py finds, and whether its probabilities hold.
 
 Known labels are changed, and looked for.
 
-    python benchmarks/accuracy/label_errors.py --result features.npz
-    python benchmarks/accuracy/label_errors.py --result features.npz --share 0.2 --seeds 3
+    python tools/label_errors.py --data_dir ../Market/pytorch --from osnet_msmt17 --save osnet.csv
+    python benchmarks/accuracy/label_errors.py osnet.mat
+    python benchmarks/accuracy/label_errors.py osnet.mat --share 0.2 --seeds 3
 
-features.npz holds features (N, D), labels (N,) and cameras (N,) of images whose labels are right,
-by a network that was not trained on them. Without it, features are made. Prints rows of Markdown.
+osnet.mat holds features, labels and cameras of images whose labels are right, by a network that was
+not trained on them; tools/label_errors.py writes it. Prints two tables in Markdown. The second has,
+for each kind of change that the tool proposes to undo, the mean probability of the proposals, the
+share that name the former identity, and how many there were.
 """
 
+import logging
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from benchmarks.speed.clustering import CAMERAS, made_features
 from benchmarks.support.measure import machine
 from benchmarks.support.parser import Parser, fraction, positive
 from person_reid.console import run_script
 from person_reid.retrieval.label_errors import label_errors
 from person_reid.retrieval.neighbours import ExactNeighbours
+from person_reid.retrieval.results import load_gallery
+from person_reid.retrieval.similarity import unit_rows
+from person_reid.text import markdown_table
 
 LISTED = (0.3, 0.5)
-HEADER = "| wrong labels | number | {} | precision at 60 % recall | at 90 % | time |".format(
-    " | ".join(f"listed at ≥ {least:g}: images, recall, precision" for least in LISTED)
-)
+BINS = (0.3, 0.5, 0.7, 0.9, 1)
 
 
 def main(argv=None):
-    """Print a table with a row for each kind of error and seed."""
+    """Print both tables."""
     parser = Parser(__doc__)
-    parser.add_argument("--result", type=Path, help="features, labels and cameras as an .npz file")
-    parser.add_argument(
-        "--images",
-        type=positive(int),
-        default=4000,
-        help="number of made features without --result",
-    )
+    parser.add_argument("features", metavar="FEATURES.mat", help="features, labels and cameras")
     parser.add_argument("--share", type=fraction, default=0.05, help="share of labels to change")
     parser.add_argument("--seeds", type=positive(int), default=2, help="number of draws")
     options = parser.parse_args(argv)
-    if options.result:
-        stored = np.load(options.result)
-        features, labels, cameras = (stored[name] for name in ("features", "labels", "cameras"))
-    else:
-        features, labels = made_features(options.images)
-        labels, cameras = labels + 1, np.random.default_rng(1).integers(0, CAMERAS, options.images)
-    print(machine(), f"{HEADER}\n|{'---|' * (5 + len(LISTED))}", sep="\n\n", flush=True)
-    print(row("none", features, labels, labels, cameras), flush=True)
+    logging.disable(logging.WARNING)
+    images = load_gallery(options.features)
+    known = unit_rows(images.features), images.labels, images.cameras
+    rows, cells = [row("none", *known, images.labels)[0]], []
     for kind, change in MISTAKES.items():
-        for seed in range(options.seeds):
-            changed = change(features, labels, cameras, options.share, np.random.default_rng(seed))
-            print(row(kind, features, labels, changed, cameras), flush=True)
+        draws = [
+            row(kind, *known, change(*known, options.share, np.random.default_rng(seed)))
+            for seed in range(options.seeds)
+        ]
+        rows += [first for first, _ in draws]
+        cells.append([kind, *shares(*np.concatenate([each for _, each in draws], axis=1))])
+    listed = [f"listed at ≥ {least:g}: images, recall, precision" for least in LISTED]
+    print(machine(), markdown_table(["changed to", "number", *listed, "time"], rows), sep="\n\n")
+    print(markdown_table(["changed to", *(f"{a} to {b}" for a, b in pairwise(BINS))], cells[:2]))
 
 
 def anybody(features, labels, cameras, share, random):
@@ -107,15 +108,13 @@ def mixed(features, labels, cameras, share, random):
 
 
 MISTAKES = {
-    "anybody": anybody,
-    "look-alike": look_alike,
-    "identity cut in two": cut,
+    "anybody": anybody, "look-alike": look_alike, "identity cut in two": cut,
     "a camera saw another": mixed,
-}
+}  # fmt: skip
 
 
-def row(kind, features, labels, changed, cameras):
-    """Return the row of a kind of error.
+def row(kind, features, labels, cameras, changed):
+    """Return the cells of a draw, and (2, N): the probability of each proposal, and if it is right.
 
     Either half of an identity that was cut in two may be listed.
     """
@@ -125,7 +124,6 @@ def row(kind, features, labels, changed, cameras):
     began = time.perf_counter()
     found = label_errors(features, changed, cameras)
     seconds = time.perf_counter() - began
-    right = np.cumsum(bad[found.order])
     cells = [kind, f"{bad.sum():,}"]
     for least in LISTED:
         listed = found.probability >= least
@@ -133,10 +131,17 @@ def row(kind, features, labels, changed, cameras):
         cells.append(
             f"{listed.sum():,}, {hits / max(bad.sum(), 1):.2f}, {hits / max(listed.sum(), 1):.2f}"
         )
-    for recall in (0.6, 0.9):
-        at = np.searchsorted(right, recall * bad.sum())
-        cells.append(f"{right[at] / (at + 1):.2f}" if bad.any() else "-")
-    return f"| {' | '.join([*cells, f'{seconds:.1f} s'])} |"
+    right = (changed != labels) & (found.identity == labels)
+    return [*cells, f"{seconds:.1f} s"], np.stack([found.probability, right])
+
+
+def shares(said, right):
+    """Return `0.40: 0.19 (188)` for each bin: mean probability, share of right ones, number."""
+    inside = [(said >= low) & (said < high) for low, high in pairwise(BINS)]
+    return [
+        f"{said[i].mean():.2f}: {right[i].mean():.2f} ({i.sum()})" if i.any() else "-"
+        for i in inside
+    ]
 
 
 if __name__ == "__main__":

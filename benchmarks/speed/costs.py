@@ -6,11 +6,10 @@ Prints parameters, multiply-adds, and milliseconds an image on one core.
     python benchmarks/speed/costs.py recipes/market/osnet_x0_25_laptop.yaml \\
       recipes/market/resnet50.yaml
 
-The network is exported to ONNX, in float32 and in int8, and OpenVINO computes one view of each
-image, without decoding. The weights are random, which does not change the time; int8 is calibrated
-on noise, so a trained network may keep a few more layers in float32. Each line of docs/costs.jsonl
-is a network; what is not measured again stays. `python tools/docs/pages.py` puts them into
-docs/results.md, beside the accuracy.
+The network is exported to ONNX, and OpenVINO computes one view of each image, without decoding. The
+weights are random, which does not change the time. Each line of docs/costs.jsonl is a network; what
+is not measured again stays. `python tools/docs/pages.py` puts them into docs/results.md, beside the
+accuracy.
 """
 
 import json
@@ -39,23 +38,16 @@ from tools.docs.pages import COSTS
 from tools.docs.results import read_records
 from tools.recipes import read_recipe
 
-CALIBRATED = 32  # images of noise
-PRECISIONS = ("float32", "int8")
-
 
 def main(argv=None):
     parser = Parser(__doc__)
     parser.add_argument("recipes", nargs="+", type=Path, metavar="RECIPE", help="files of recipes/")
     parser.add_argument("--rounds", type=int, default=5, help="times to measure; the median counts")
-    parser.add_argument(
-        "--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="int8 takes minutes"
-    )
     options = parser.parse_args(argv)
     for path in options.recipes:
         name = read_recipe(path).name
         lines = {line["network"]: line for line in read_records(COSTS)}
-        before = lines.get(name, dict.fromkeys(PRECISIONS))
-        lines[name] = {**before, "network": name, **cost(path, options), "machine": machine()}
+        lines[name] = {"network": name, **cost(path, options.rounds), "machine": machine()}
         print(lines[name], flush=True)
         with atomic_write(COSTS) as temporary:
             temporary.write_text(
@@ -63,28 +55,26 @@ def main(argv=None):
             )
 
 
-def cost(path, options):
-    """Return the size of a recipe's network, and the milliseconds an image of each precision."""
+def cost(path, rounds):
+    """Return the size of a recipe's network, and its milliseconds per image."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     spec = training_of(["--config", str(path)])
     height, width = input_size(spec)
     network = build_network(spec, None, weights="none").eval()
     found = complexity(network, (height, width))
-    times = {}
     with tempfile.TemporaryDirectory() as folder:
-        for precision in options.precisions:
-            file = Path(folder) / f"{precision}.onnx"
-            noise = torch.randint(0, 256, (CALIBRATED, height, width, 3), dtype=torch.uint8)
-            contents = Contents(
-                height, width, network.dim, network.pieces, spec.backbone, precision=precision
-            )
-            export(network, contents, file, "onnx", noise if precision == "int8" else None)
-            embedder = Embedder(file, device="cpu", runtime="openvino", flip=False)
-            times[precision] = round(
-                statistics.median(milliseconds(embedder) for _ in range(options.rounds)), 2
-            )
-    return {"parameters": found.parameters, "multiply_adds": found.multiply_adds, **times}
+        file = Path(folder) / "network.onnx"
+        export(
+            network,
+            Contents(height, width, network.dim, network.pieces, spec.backbone),
+            file,
+            "onnx",
+        )
+        embedder = Embedder(file, device="cpu", runtime="openvino", flip=False)
+        time = statistics.median(milliseconds(embedder) for _ in range(rounds))
+    size = {"parameters": found.parameters, "multiply_adds": found.multiply_adds}
+    return {**size, "float32": round(time, 2)}
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ import sys
 import tempfile
 import time
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -31,10 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import prepare
 import train
-from benchmarks.speed import augmentation, losses, threads
-from benchmarks.speed import decoding as decoding_benchmark
 from benchmarks.speed.training import launched_loop, suite_loop, synchronise, usual_loop
-from benchmarks.support.measure import ROOT, SIZES, best, best_and_result, machine, make_result
+from benchmarks.support.measure import SIZES, best, best_and_result, machine, make_result
 from benchmarks.support.parser import Parser
 from person_reid.config.evaluate import RerankOptions
 from person_reid.console import run_script
@@ -153,23 +150,6 @@ def run_part(part, options, workspace):
         text = (error.stdout or b"").decode(errors="replace") + f"stopped after {MINUTES} minutes\n"
         status = 1
     return f"## {part}\n\n{text}\n({time.perf_counter() - began:.0f} s)\n\n", status == 0
-
-
-def device_tests(options, device):
-    """Run the tests marked gpu."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-m",
-        "gpu",
-        "-p",
-        "no:cacheprovider",
-        "tests/test_gpu.py",
-    ]
-    if status := subprocess.run(command, cwd=ROOT).returncode:
-        raise UserError(f"pytest ended with status {status}")
 
 
 def training(options, device):
@@ -333,45 +313,9 @@ def prepared(rescore, query, gallery, where):
     return scores
 
 
-def loss_functions(options, device):
-    """Print time and memory of the losses at batch 1024, beside pytorch-metric-learning."""
-    if find_spec("pytorch_metric_learning") is None:
-        print("pytorch-metric-learning is not installed (requirements-dev.txt)")
-        return
-    small = (
-        ["--batches", "16", "--losses", "triplet", "--repeats", "1"]
-        if options.dry_run
-        else ["--batches", "1024"]
-    )
-    losses.main([*small, "--gpu_ids", options.gpu_ids])
-
-
-def augmentations(options, device):
-    """Print the milliseconds of augmenting a batch, beside torchvision's on one core."""
-    small = ["--batchsize", "4", "--runs", "1"] if options.dry_run else ["--batchsize", "64"]
-    augmentation.main([*small, "--gpu_ids", options.gpu_ids])
-
-
-def decoding(options, device):
-    """Print how fast images are decoded."""
-    images = ["--images", "16", "--runs", "1"] if options.dry_run else ["--images", "5000"]
-    files = ["--data_dir", "people/pytorch", "--split", "train_all"]
-    decoding_benchmark.main([*images, *files])
-
-
-def cores(options, device):
-    """Print the milliseconds of evaluation and re-ranking on the processor, by threads."""
-    if options.dry_run:
-        make_result("made.mat", 40, 200)
-    threads.main(
-        ["--result", "made.mat", "--runs", "1", "--threads", "2"] if options.dry_run else []
-    )
-
-
 PARTS = {
-    "tests": device_tests, "training": training, "epochs": epochs, "extraction": extraction,
-    "ranking": ranking, "augmentation": augmentations, "decoding": decoding,
-    "losses": loss_functions, "compiled": compiled, "cores": cores,
+    "training": training, "epochs": epochs, "extraction": extraction, "ranking": ranking,
+    "compiled": compiled,
 }  # fmt: skip
 
 

@@ -76,9 +76,9 @@ def as_videos(words):
 
 ORIGINALS = {name: getattr(Parser, name) for name in ("parse_args", "parse_known_args")}
 WITH_CHECKS = {"train.py": as_training, "train_DDP.py": as_training, "prepare.py": as_preparation}
+REPRODUCE = "tools/reproduce.py"  # whose words change a recipe
 # Who reads the words that a script passes on: train.py, if it is not named here.
 PASSED_ON = {
-    "benchmarks/accuracy/from_pixels.py": as_videos,
     "benchmarks/accuracy/real_cameras.py": as_videos,
     "benchmarks/speed/from_pixels.py": as_videos,
 }
@@ -113,7 +113,9 @@ def read_by(path, words):
             script(path).main(words)
     except Parsed as parsed:
         if parsed.words:
-            PASSED_ON.get(path, as_training)(parsed.words)
+            recipe = [word for word in words if path == REPRODUCE and Path(word).is_file()][:1]
+            read = PASSED_ON.get(path, as_training)
+            read([*(["--config", *recipe] if recipe else []), *parsed.words])
     else:
         raise UserError("parses nothing")
 

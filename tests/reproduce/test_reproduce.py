@@ -25,10 +25,11 @@ from tools.docs.results import (
     RESULTS_END,
     append_record,
     comparison,
-    lacking,
+    published,
     read_records,
     recipe_rows,
-    tables,
+    recipe_tables,
+    results_table,
     update_page,
 )
 from tools.recipes import known_recipes, plan, read_recipe
@@ -128,7 +129,7 @@ def test_an_interrupted_run_goes_on_and_a_finished_one_is_not_repeated(
         f"{first['figures']['single']['rank1']:.2f}; mAP (step)" in output
     )
     page = (tmp_path / "out.md").read_text(encoding="utf-8")
-    assert "| own/tiny: a tiny network | single | step | 91.20 | 75.00 |" in page
+    assert "| own/tiny: a tiny network | step | 91.20 / 75.00 |" in page
     assert " ± " in page
 
     reproduce.main(words)
@@ -189,9 +190,10 @@ def test_flags_of_a_training_are_refused_beside_the_table(tmp_path):
 
 
 def test_a_page_elsewhere_has_no_links_that_lead_from_docs_alone(tmp_path, monkeypatch):
+    shutil.copy(reproduce.RESULTS, tmp_path / "out.jsonl")
     reproduce.main(["--table", "--results", str(tmp_path / "out.jsonl")])
     page = (tmp_path / "out.md").read_text(encoding="utf-8")
-    assert "| market/resnet50: " in page
+    assert "| market/osnet_x0_25_laptop: " in page
     assert "](" not in page
     written = []
     monkeypatch.setattr(reproduce, "update_page", lambda *words: written.append(words))
@@ -199,32 +201,31 @@ def test_a_page_elsewhere_has_no_links_that_lead_from_docs_alone(tmp_path, monke
     assert written[0][-1] is True  # in docs, the names are links
 
 
-def test_every_recipe_has_a_row_and_those_without_a_record_say_so(tiny):
-    recipe = read_recipe(tiny)
-    assert [row[3:] for row in recipe_rows(recipe, [])] == [
-        ["91.20", "75.00", "", "not run", "not run", "not run", ""],
-        ["", "", "", "not run", "not run", "not run", ""],
-    ]
-    assert "None yet." in tables([recipe], [])
+def test_only_what_was_run_has_a_row(tiny):
+    assert recipe_rows(read_recipe(tiny), []) == []
+    assert results_table([read_recipe(tiny)], []) == "None yet.\n"
 
 
-def test_a_recipe_of_the_repository_that_was_not_run_names_what_was_lacking(tiny):
-    recipes = {recipe.name: recipe for recipe in known_recipes([])}
-    words = {name: lacking(recipe) for name, recipe in recipes.items()}
-    assert words["duke/resnet50"] == words["market/pcb_dg"] == "data"
-    assert (words["market/osnet_x0_25"], words["market/osnet_x1_0_scratch"]) == ("weights", "GPU")
-    assert lacking(read_recipe(tiny)) == "not run"
-    rows = [row for row in tables(list(recipes.values()), []).splitlines() if "](" in row]
-    assert {row.split(" | ")[-1] for row in rows} == {"data |", "weights |", "GPU |"}
+def test_the_recipes_are_listed_by_the_source_of_their_figures(tiny):
+    text = recipe_tables(known_recipes([]))
+    row = "| [market/resnet50](market/resnet50.yaml): ResNet-50 | 88.84 / 71.59, multi 91.95 / "
+    assert row in text
+    assert "| 91.70" not in text  # of whom only the mAP was published
+    assert "| mAP 91.70 |" in text
+    assert "osnet_x0_25_laptop" not in text  # nothing was published
+    assert published(read_recipe(tiny)) == "91.20 / 75.00"
+    assert "| own/tiny: a tiny network |" in recipe_tables([read_recipe(tiny)])
 
 
 def test_a_row_holds_the_mean_of_its_seeds_and_the_ap_of_its_definition(tiny):
     records = [a_record(plan(tiny, 0)), a_record(plan(tiny, 1), rank1=51.0, step=43.0)]
-    row = recipe_rows(read_recipe(tiny), records)[0]
-    assert row[6:] == ["50.50 ± 0.71", "41.50 ± 2.12", "10.00 ± 0.00", "2"]  # of a sample: √½, √4½
+    (row,) = recipe_rows(read_recipe(tiny), records)
+    figures = "50.50 ± 0.71 / 41.50 ± 2.12"  # of a sample: √½, √4½
+    about = ["2", "12, 12", "an abacus, 2026-01-02", "none"]
+    assert row[1:-1] == ["step", "91.20 / 75.00", figures, "", figures, *about]
     write_recipe(tiny, **{RECIPE_KEY: {**ABOUT, "average_precision": "trapezoidal"}})
-    assert recipe_rows(read_recipe(tiny), records)[0][7] == "33.30 ± 0.00"
-    assert recipe_rows(read_recipe(tiny), records[:1])[0][6] == "50.00"
+    assert recipe_rows(read_recipe(tiny), records)[0][3] == "50.50 ± 0.71 / 33.30 ± 0.00"
+    assert recipe_rows(read_recipe(tiny), records[:1])[0][3] == "50.00 / 33.30"
 
 
 def test_a_line_names_the_definition_of_both_figures(tiny):
@@ -245,13 +246,13 @@ def test_runs_with_changed_flags_have_rows_of_their_own(tiny):
     assert changed.config.name == "own_tiny_seed0_weights-osnet.pth_bf16-True"
     assert not changed.done([a_record(plan(tiny, 0))])
     assert changed.done([a_record(changed)])
-    single, _ = rows = recipe_rows(read_recipe(tiny), [a_record(changed)])
-    assert [row[6] for row in rows] == ["50.00", "50.00"]
-    assert "--bf16" in single[0]
-    assert "--weights osnet.pth" in single[0]
-    assert "/home" not in single[0]
+    (row,) = recipe_rows(read_recipe(tiny), [a_record(changed)])
+    assert row[-2:] == [
+        "osnet.pth",
+        "`python tools/reproduce.py recipes/own/tiny.yaml --weights osnet.pth --bf16`",
+    ]
     rows = recipe_rows(read_recipe(tiny), [a_record(changed), a_record(plan(tiny, 0))])
-    assert [" with " in row[0] for row in rows] == [True, True, False, False]
+    assert ["--bf16" in row[-1] for row in rows] == [True, False]
 
 
 def test_where_a_file_of_the_recipe_lies_is_no_change(tiny):
@@ -266,19 +267,14 @@ def test_a_record_of_the_recipe_as_it_was_counts_no_longer(tiny):
     assert not plan(tiny, 1).done([record])
     write_recipe(tiny, lr=0.3)
     assert not plan(tiny, 0).done([record])
-    text = tables([read_recipe(tiny)], [record])
-    assert "| not run |" in text
-    assert "own/tiny (an earlier recipe) | 0 | single | 50.00" in text
+    assert results_table([read_recipe(tiny)], [record]) == "None yet.\n"
 
 
-def test_a_table_leaves_out_empty_columns_and_names_a_recipe_once(tiny):
+def test_a_table_omits_empty_columns(tiny):
     recipe = read_recipe(tiny)
-    text = tables([recipe], [a_record(plan(tiny, 0))]).partition("## Runs")[0]
-    head, _, single, reranked = [line for line in text.splitlines() if line.startswith("|")]
-    assert "| published mAP | measured Rank@1 | measured mAP | measured mINP | seeds |" in head
-    assert "published mINP" not in head
-    assert single.startswith("| own/tiny: a tiny network | single")
-    assert reranked.startswith("|  | re-ranked | step |  |  | 50.00 |")
+    head, _, row = results_table([recipe], [a_record(plan(tiny, 0))]).splitlines()
+    assert head.startswith("| recipe | AP | published | single query | re-ranked | seeds |")
+    assert row.startswith("| own/tiny: a tiny network | step | 91.20 / 75.00 | 50.00 / 40.00 | ")
 
 
 def test_a_record_without_a_ranking_that_the_recipe_asks_for_is_not_done(tiny):

@@ -21,8 +21,8 @@ class Cost(NamedTuple):
 
     measured: the accuracy comes from this repository's runs; otherwise it is published. definition:
         the mAP's.
-    float32, int8: milliseconds an image on one core, None if not measured. minutes: training time,
-        None if not trained.
+    float32: milliseconds per image on one core, None if not measured. minutes: training time, None
+        if not trained.
     """
 
     name: str
@@ -33,7 +33,6 @@ class Cost(NamedTuple):
     parameters: float
     multiply_adds: float
     float32: float | None = None
-    int8: float | None = None
     minutes: float | None = None
 
 
@@ -68,11 +67,9 @@ def costs(
         else:
             continue
         rank1 = mean(one["rank1"] for one in figures)
-        size, times = (line["parameters"], line["multiply_adds"]), (line["float32"], line["int8"])
+        size = line["parameters"], line["multiply_adds"], line["float32"]
         minutes = min((run["minutes"] for run in runs), default=None)
-        found.append(
-            Cost(recipe.title, rank1, mean_ap, definition, bool(runs), *size, *times, minutes)
-        )
+        found.append(Cost(recipe.title, rank1, mean_ap, definition, bool(runs), *size, minutes))
     return sorted(found, key=lambda row: row.multiply_adds)
 
 
@@ -87,7 +84,6 @@ def cost_table(rows: Iterable[Cost]) -> str:
         "parameters",
         "multiply-adds",
         "float32",
-        "int8",
         "training",
     ]
     return markdown_table(head, [_cells(row) for row in rows])
@@ -127,7 +123,7 @@ def short_name(name: str) -> str:
 
 def _cells(row: Cost) -> list[str]:
     size = f"{row.parameters / 1e6:.2f} M", f"{row.multiply_adds / 1e9:.2f} G"
-    times = ["" if time is None else f"{time:.1f} ms" for time in (row.float32, row.int8)]
+    time = "" if row.float32 is None else f"{row.float32:.1f} ms"
     minutes = "" if row.minutes is None else f"{row.minutes:.0f} min"
     accuracy = "measured" if row.measured else "published"
     return [
@@ -137,6 +133,6 @@ def _cells(row: Cost) -> list[str]:
         f"{row.mean_ap:.1f}",
         row.definition,
         *size,
-        *times,
+        time,
         minutes,
     ]

@@ -15,12 +15,15 @@
     <!-- = market/osnet_x0_25_laptop minutes 1 -->44<!-- / -->
         the minutes of training, for seed 1
     <!-- = market/osnet_x0_25_laptop epochs -->28<!-- / -->
-    <!-- = accuracy.md: Small networks: osnet_x0_25: mAP -->6.5<!-- / -->
+    <!-- = compared -->33<!-- / -->, <!-- = difference -->3.7e-05<!-- / -->
+        of the authors' networks compared with ours: their number, and the largest difference
+    <!-- = results.md: Accuracy and cost: ResNet-50: mAP -->71.6<!-- / -->
         the cell of a table below a heading of a page in docs/: its row, its column
 
 The runs of a recipe that count have the flags, and the changes to them, of its last run.
 """
 
+import json
 import re
 from pathlib import Path
 from statistics import mean
@@ -32,13 +35,17 @@ from person_reid.models.registry import BACKBONES
 from person_reid.retrieval.metric_tables import with_deviation
 from tools.docs.results import figure
 
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+FAMILIES = ROOT / "tests" / "fixtures" / "families.json"  # written by benchmarks/peers/families.py
 MARKED_FIGURES = re.compile(r"(<!-- = ([^\n]*?) -->)([^<]*)(<!-- / -->)")
 COUNTED_FIGURES = {
     "networks": lambda: len(BACKBONES),
     "published": lambda: len(zoo()),
     "downloaded": lambda: sum(bool(entry.hub and not entry.note) for entry in zoo().values()),
+    "compared": lambda: len(differences()),
+    "difference": lambda: f"{max(differences()):.1e}",
 }
-DOCS = Path(__file__).resolve().parents[2] / "docs"
 MARKUP = re.compile(r"\]\([^)]*\)|[\[`*]")
 ALIKE = ("flags", "test", "rerank", "changes")
 
@@ -79,6 +86,12 @@ def value(key: str, records: list[dict[str, Any]]) -> str:
             "tools/docs/figures.py shows the form."
         ) from error
     return with_deviation(values) if rest[1:] == ["±"] else f"{mean(values):.1f}"
+
+
+def differences() -> list[float]:
+    """Return how far the features of each of the authors' networks are from ours."""
+    records = json.loads(FAMILIES.read_text(encoding="utf-8"))
+    return [record["difference"] for record in records.values()]
 
 
 def cell(page: str, heading: str, row: str, column: str) -> str:

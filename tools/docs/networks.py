@@ -1,14 +1,12 @@
 """Write the list of networks, and the tables of the published ones into docs.
 
 The list is person_reid/models/networks.txt, which `python model.py` prints. The tables are those of
-docs/published-networks.md, and one of docs/accuracy.md, which says how near the features are to
-their authors'. Every network of the list is built to count its parameters and
+docs/published-networks.md. Every network of the list is built to count its parameters and
 multiply-adds.
 
 python tools/docs/networks.py
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -27,17 +25,13 @@ NETWORKS_HEADER = (
     "licence of the weights"
 )
 PUBLISHED_PAGE = ROOT / "docs" / "published-networks.md"
-EQUAL_PAGE = ROOT / "docs" / "accuracy.md"
 PUBLISHED_MARKS = "<!-- published -->", "<!-- its end -->"
-EQUAL_MARKS = "<!-- equal -->", "<!-- end of equal -->"
-RECORDS = ROOT / "tests" / "fixtures" / "families.json"  # written by benchmarks/peers/families.py
 
 
 def main() -> None:
     """Write the list and the tables."""
     write_text(LIST, table())
     put(PUBLISHED_PAGE, *PUBLISHED_MARKS, published_tables())
-    put(EQUAL_PAGE, *EQUAL_MARKS, equality())
 
 
 def published_tables() -> str:
@@ -53,23 +47,6 @@ def published_tables() -> str:
         parts += [f"### {family}\n", f"[Their page]({about.page}). {summary}\n"]
         parts += [markdown_table(head, rows)]
     return "\n".join(parts).rstrip()
-
-
-def equality() -> str:
-    """Return how far the features of the authors' networks are from ours."""
-    rows = []
-    for name, record in json.loads(RECORDS.read_text(encoding="utf-8")).items():
-        place = f"https://github.com/{record['repository']}/tree/{record['commit']}"
-        rows.append(
-            [
-                name if name.endswith("whole") else f"{name}, shrunken",
-                f"[{record['repository']} {record['commit']}]({place})",
-                f"`{record['backbone']}`",
-                "{}×{}".format(*record["size"]),
-                f"{record['difference']:.1e}",
-            ]
-        )
-    return markdown_table(["network", "code", "here", "images", "difference"], rows).rstrip()
 
 
 def table() -> str:

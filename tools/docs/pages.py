@@ -1,10 +1,9 @@
-"""Write what the pages repeat: the table of costs and its picture, figures in prose, the notebook.
+"""Write what the pages repeat: tables of costs and recipes, figures in prose, the notebook.
 
 python tools/docs/pages.py
 
 docs/results.jsonl holds the figures, and tools/docs/figures.py shows how prose marks them. The
-tables of docs/results.md are written by python tools/reproduce.py --table, and those of a large
-gallery by python benchmarks/gallery/scale.py --save docs/benchmarks.md.
+table of runs in docs/results.md is written by python tools/reproduce.py --table.
 """
 
 import sys
@@ -22,7 +21,7 @@ from person_reid.text import markdown_table, printable
 from tools.docs.costs import FOREIGN_NETWORKS, cost_panels, cost_table, costs
 from tools.docs.figures import fill, last_runs, value
 from tools.docs.notebook import notebook
-from tools.docs.results import put, read_records
+from tools.docs.results import RECIPES, put, read_records, recipe_tables
 from tools.docs.tradeoff import draw_panels
 from tools.recipes import known_recipes
 from tools.reproduce import RESULTS
@@ -31,6 +30,7 @@ COSTS = ROOT / "docs" / "costs.jsonl"
 COST_PICTURE = ROOT / "docs" / "images" / "costs.png"
 COST_MARKS = "<!-- the table of costs -->", "<!-- its end -->"
 README = ROOT / "README.md"
+RECIPE_PAGE, RECIPE_MARKS = RECIPES / "README.md", ("<!-- recipes -->", "<!-- its end -->")
 MEASURED_MARKS = "<!-- measured -->", "<!-- its end -->"
 MEASURED = {
     "market/osnet_x0_5_hour": "OSNet x0.5, from random weights",
@@ -49,8 +49,9 @@ TUTORIAL, NOTEBOOK = ROOT / "docs" / "tutorial.md", ROOT / "docs" / "tutorial.ip
 
 
 def update(records: list[dict[str, Any]]) -> None:
-    """Write the costs and the marked figures into the pages, and the notebook of the tutorial."""
+    """Write tables and marked figures into the pages, and the notebook of the tutorial."""
     recipes = known_recipes([])
+    put(RECIPE_PAGE, *RECIPE_MARKS, recipe_tables(recipes))
     rows = costs(recipes, records, read_records(COSTS))
     put(RESULTS.with_suffix(".md"), *COST_MARKS, cost_table(rows))
     draw_panels(cost_panels(rows), COST_PICTURE)
