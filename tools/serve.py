@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from person_reid.serve.service import Service
 
 
+BACKLOG = 64  # connections that wait to be accepted
+
+
 @spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Serve until Ctrl-C or SIGTERM, and end what has begun."""
@@ -47,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         from person_reid.serve.access import Access, new_token, read_tokens
         from person_reid.serve.app import create_app
         from person_reid.serve.json_log import log_as_json
-        from person_reid.serve.server import Server
+        from person_reid.serve.server import Connection, Server
         from person_reid.serve.service import Service
     except ModuleNotFoundError as error:
         raise reid.UserError(
@@ -72,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         print(f"{config.index}: {len(index):,} images. Listening at {address}/v1")
         if config.tokens:
-            print(f"In a browser: {address} (it asks for a token)", flush=True)
+            print(f"In a browser: {address} (it asks for a token of {config.tokens})", flush=True)
         else:  # a browser sends nothing that follows #
             token = next(iter(tokens))
             print(f"In a browser: {address}/#token={token}")
@@ -82,6 +85,12 @@ def main(argv: list[str] | None = None) -> None:
             log_as_json()
         settings = uvicorn.Config(
             create_app(service, cameras),
+            http=Connection,
+            ws="none",
+            root_path=config.root_path,
+            limit_concurrency=1 + most_connections(config.connections),
+            timeout_keep_alive=config.keep_alive,
+            backlog=BACKLOG,
             log_config=None if config.log_json else LOGGING_CONFIG,
             log_level="warning",
             ssl_certfile=config.certificate,
@@ -102,6 +111,15 @@ def open_cameras(service: "Service", index: reid.Gallery, config: ServeConfig) -
     device = reid.select_device(config.gpu_ids)
     streams = reid.Streams(config.addresses, config.every)
     return LiveCameras(service, index, streams, reid.open_detector(config, device), config)
+
+
+def most_connections(wanted: int) -> int:
+    """Return how many connections there may be, of a limit of files that others need as well."""
+    if not find_spec("resource"):  # Windows
+        return wanted
+    import resource
+
+    return min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 
 
 def open_port(host: str, port: int) -> socket.socket:

@@ -1,5 +1,6 @@
 """The options of tools/serve.py."""
 
+import re
 from typing import ClassVar
 
 from person_reid.config.across import LinkOptions
@@ -14,6 +15,13 @@ PORT = Range("from 0 to 65535", lambda number: 0 <= number <= 65535)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
+def path_of_address(text: str) -> str:
+    """Check the form of root_path."""
+    if not re.fullmatch("(/[A-Za-z0-9._~-]+)*", text):
+        raise ValueError("expected a path such as /reid")
+    return text
+
+
 class AddressOptions(Options, title="address"):
     """Where the service listens, and who may ask."""
 
@@ -26,6 +34,13 @@ class AddressOptions(Options, title="address"):
         None, "private key of the certificate", metavar="FILE", needs={"certificate": ANY}
     )
     behind_proxy: bool = option(False, "a proxy in front of the service encrypts what is sent")
+    root_path: str = option(
+        "",
+        "path below which the proxy shows the service, such as /reid",
+        form=path_of_address,
+        metavar="PATH",
+        needs={"behind_proxy": ANY},
+    )
     tokens: str | None = option(
         None,
         "lines of a role (read, write, forget) and a token (default: a new token for all, printed "
@@ -48,11 +63,16 @@ class ServiceLimits(Options, title="limits"):
     """The limits of the service."""
 
     most_megabytes: int = option(16, "megabytes in a request", range=POSITIVE)
-    most_images: int = option(64, "images in a request", range=POSITIVE)
+    most_images: int = option(64, "images or features in a request", range=POSITIVE)
+    most_megapixels: int = option(100, "megapixels of the images in a request", range=POSITIVE)
     most_waiting: int = option(256, "images or questions that wait for their turn", range=POSITIVE)
     per_minute: int = option(6000, "requests of one token in a minute", range=POSITIVE)
     timeout: int = option(60, "seconds for a request", range=POSITIVE)
     readers: int = option(4, "searches at the same time", range=POSITIVE)
+    connections: int = option(500, "connections at the same time", range=POSITIVE)
+    keep_alive: int = option(
+        75, "seconds for which a connection is kept between two requests", range=POSITIVE
+    )
     listeners: int = option(32, "programs that listen to events at the same time", range=POSITIVE)
     retain: str | None = option(
         None, "forget images older than 12h, 30d or 4w, once an hour", form=age, metavar="AGE"

@@ -89,11 +89,13 @@ def said_before(message: str) -> bool:
 
 
 class Printer(logging.Handler):
-    """Print remarks as they are: information to stdout, warnings to stderr."""
+    """Print remarks as they are: information to stdout, warnings to stderr, faults in full."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one record."""
+        """Print one record, and the traceback of a fault that nobody expected."""
         text = printable(record.getMessage())
+        if record.exc_info:
+            text += "\n" + logging.Formatter().formatException(record.exc_info)
         print(text, file=sys.stderr if record.levelno > logging.INFO else sys.stdout, flush=True)
 
 

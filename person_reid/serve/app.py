@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -16,14 +16,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from person_reid.errors import UserError
+from person_reid.errors import StoreError, UserError
 from person_reid.serve.browser_page import page_routes
+from person_reid.serve.call import Answer, Call, Operation
 from person_reid.serve.json_log import REQUESTS
 from person_reid.serve.openapi import openapi_document
-from person_reid.serve.operation_calls import PARAMETERS, Call
-from person_reid.serve.operations import ALL_OPERATIONS, Operation
+from person_reid.serve.operations import ALL_OPERATIONS
+from person_reid.serve.parameters import PARAMETERS, read_parameters
 from person_reid.serve.problems import Problem, as_problem, as_response
-from person_reid.serve.requests import read_parameters
 from person_reid.serve.service import Service
 
 if TYPE_CHECKING:  # cameras need packages that a service without them does without
@@ -62,8 +62,8 @@ def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starle
                 await tidying
             service.close()
 
-    async def document(_: Request) -> Response:
-        return JSONResponse(openapi_document(), headers=HEADERS)
+    async def document(request: Request) -> Response:
+        return JSONResponse(openapi_document(request.scope["root_path"]), headers=HEADERS)
 
     async def unknown(_: Request, error: Exception) -> Response:
         status, headers = 500, HEADERS
@@ -76,11 +76,13 @@ def create_app(service: Service, cameras: "LiveCameras | None" = None) -> Starle
     for each in ALL_OPERATIONS:
         responds.setdefault(each.path, {})[each.method] = _respond(service, each)
     routes = [Route(path, _by_method(some), methods=[*some]) for path, some in responds.items()]
-    return Starlette(
+    app = Starlette(
         routes=[*routes, Route("/v1/openapi.json", document), *page_routes()],
         lifespan=lifespan,
         exception_handlers={HTTPException: unknown},
     )
+    app.router.redirect_slashes = False  # to where a client's Host header says
+    return app
 
 
 def _by_method(responds: Mapping[str, Respond]) -> Respond:
@@ -102,10 +104,13 @@ def _respond(service: Service, operation: Operation) -> Respond:
         except Problem as problem:
             response = as_response(problem)
         except UserError as error:
+            if isinstance(error, StoreError):
+                log.error("%s %s: %s", operation.method, operation.path, error)
             response = as_response(as_problem(error, service.galleries.address))
         except asyncio.TimeoutError:
-            most = service.limits.timeout
-            response = as_response(Problem(503, f"It took more than {most} seconds."))
+            going_on = "" if operation.role == "read" else " It may still be done."
+            detail = f"It took more than {service.limits.timeout} seconds.{going_on}"
+            response = as_response(Problem(503, detail))
         except OSError as error:  # such as a full disk
             log.exception("%s %s", operation.method, operation.path)
             response = as_response(Problem(507, f"The service cannot store it: {error.strerror}."))
@@ -129,7 +134,13 @@ async def _answered(service: Service, operation: Operation, request: Request) ->
     if operation.role:
         who = service.access.admit(request.headers.get("authorization"), operation.role)
         request.state.who = who
-    known = {name: PARAMETERS[name] for name in operation.parameters}
+    known = {name: PARAMETERS[name] for name in operation.takes}
     call = Call(service, request, who, read_parameters(request.query_params, known))
-    answer = await asyncio.wait_for(operation.act(call), service.limits.timeout)
+    sends_images = operation.sends in ("images", "features")
+
+    async def act() -> Answer:
+        async with service.bodies if sends_images else nullcontext():
+            return await operation.act(call)
+
+    answer = await asyncio.wait_for(act(), service.limits.timeout)
     return answer if isinstance(answer, Response) else JSONResponse(answer)

@@ -1,33 +1,36 @@
-"""What every operation of the service needs: its call, its parameters, and how images are shown."""
+"""What every operation needs: the request that was let in, and how it is declared.
 
-from collections.abc import Callable, Iterable
+@operation("POST /v1/search", role="read", sends="features", answers="Answers", takes=("k",))
+async def search(call: Call) -> Answer:
+    features = await call.features()
+    return await call.read(lambda gallery: {"queries": ...})
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
-from person_reid.arrays import as_float32
-from person_reid.config.search import pair
-from person_reid.config.times import instant, moment
+from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import About, Filter
 from person_reid.retrieval.similarity import Features
+from person_reid.serve.parameters import CLIENT_FACTS, FILTER_NAMES, client_text
 from person_reid.serve.problems import Problem
 from person_reid.serve.requests import (
-    LONGEST_PARAMETER,
-    Parameter,
+    MOST_JSON,
+    SentImage,
     body_of,
-    client_text,
     json_object,
+    sent_features,
     sent_images,
 )
 from person_reid.serve.service import Service
 
-CLIENT_FACTS = ("identity", "camera", "time", "track")  # what a client says of an image
-MOST_ANSWERS = 1000  # of one question
-FILTER_NAMES = ("identity", "camera", "track", "source", "after", "before", "where")
 Answer = dict[str, Any] | Response
 T = TypeVar("T")
 
@@ -41,22 +44,28 @@ class Call:
     who: str
     parameters: dict[str, Any] = field(default_factory=dict)
 
-    async def pictures(self) -> list[Any]:
-        """Return the images that were sent."""
+    async def images(self, keep: bool = False) -> list[SentImage]:
+        """Return the images that were sent. keep: also as the files that store them."""
         body = await body_of(self.request, self.service.most_bytes)
         contents = await sent_images(self.request, body, self.service.limits.most_images)
-        return await self.service.decode(contents)
+        return await self.service.decode(contents, keep)
 
     async def features(self) -> Features:
         """Return the features (N, D) of the images that were sent, or those sent as JSON."""
-        if self.request.headers.get("content-type", "").startswith("application/json"):
-            values = (await self.values("features")).get("features")
-            return as_float32(values, "features")
-        return await self.service.embed(await self.pictures())
+        if not self.request.headers.get("content-type", "").startswith("application/json"):
+            return await self.service.embed(await self.images())
+        body = await body_of(self.request, MOST_JSON)
+        most = self.service.limits.most_images
+        return await self.service.compute(partial(sent_features, body, most))
 
     async def values(self, *expected: str) -> dict[str, Any]:
         """Return the object of JSON that was sent; its keys are among those expected."""
-        return json_object(await body_of(self.request, self.service.most_bytes), expected)
+        body = await body_of(self.request, MOST_JSON)
+        return await self.service.compute(lambda: json_object(body, expected))
+
+    async def read(self, ask: Callable[[Gallery], dict[str, Any]]) -> Response:
+        """Return the answer to a question, which a thread asks and writes as JSON."""
+        return await self.service.galleries.read(lambda gallery: JSONResponse(ask(gallery)))
 
     def given(self, *names: str) -> dict[str, Any]:
         """Return those of some parameters that were given."""
@@ -75,81 +84,44 @@ class Call:
         """Return the filter that the parameters describe. Raises Problem if it has to be one."""
         if not (all_of_them or self.parameters.keys() & {*FILTER_NAMES}):
             raise Problem(400, f"Say which images: {', '.join(FILTER_NAMES)}.")
-        where = dict(self.parameters.get("where", ())) or None
-        return Filter(**self.given(*FILTER_NAMES[:-1]), where=where)
+        return Filter(**self.given(*FILTER_NAMES))
 
 
-def number(kind: Callable[[str], Any], least: float, most: float) -> Callable[[str], Any]:
-    """Return a function that reads a number within bounds."""
+@dataclass(frozen=True)
+class Operation:
+    """A method of an address, and the function that answers.
 
-    def read(text: str) -> Any:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not least <= value <= most:
-            raise ValueError(f"expected a number from {least:g} to {most:g}, found {text!r}")
-        return value
+    role: what a token has to allow; None asks for no token. takes: names in PARAMETERS. sends:
+    "images", "features" (images or features), or {key: its JSON Schema} of an object. answers: the
+    name of a schema in openapi.py, or a media type. header: one that a client may send.
+    """
 
-    return read
+    method: str
+    path: str
+    role: str | None
+    answers: str
+    act: Callable[[Call], Awaitable[Answer]]
+    takes: Sequence[str] = ()
+    sends: str | Mapping[str, Mapping[str, Any]] | None = None
+    header: str | None = None
 
+    @property
+    def name(self) -> str:
+        """The name of the operation, for figures and clients."""
+        return self.act.__name__
 
-def yes_or_no(text: str) -> bool:
-    """Read true or false."""
-    if text not in ("true", "false"):
-        raise ValueError(f"expected true or false, found {text!r}")
-    return text == "true"
-
-
-def column(text: str) -> tuple[str, str]:
-    """Read NAME=VALUE."""
-    name, _, value = pair(text).partition("=")
-    return name, value
-
-
-def name_of(text: str) -> str:
-    """Read a name that is not empty."""
-    if not text.strip():
-        raise ValueError("expected a name")
-    return text
+    @property
+    def summary(self) -> str:
+        """What the operation does, in a line."""
+        return (self.act.__doc__ or "").splitlines()[0]
 
 
-TEXT_SCHEMA = {"type": "string"}
-NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": LONGEST_PARAMETER}
-PAIR_SCHEMA = {**NAME_SCHEMA, "pattern": "^[^=]+=.+"}
-YES_SCHEMA = {"type": "boolean", "default": False}
-PARAMETERS = {
-    "k": Parameter(
-        number(int, 1, MOST_ANSWERS),
-        {"type": "integer", "minimum": 1, "maximum": MOST_ANSWERS, "default": 10},
-        "how many images answer",
-    ),
-    "threshold": Parameter(
-        number(float, -1, 1),
-        {"type": "number", "minimum": -1, "maximum": 1},
-        "least similarity of what is accepted; tools/threshold.py measures it",
-    ),
-    "together": Parameter(yes_or_no, YES_SCHEMA, "all images show one person, such as a track"),
-    "identity": Parameter(name_of, NAME_SCHEMA, "the person"),
-    "camera": Parameter(name_of, NAME_SCHEMA, "the camera"),
-    "track": Parameter(name_of, NAME_SCHEMA, "the track"),
-    "source": Parameter(name_of, NAME_SCHEMA, "the video or collection"),
-    "time": Parameter(instant, TEXT_SCHEMA, "when the images were taken"),
-    "after": Parameter(moment, TEXT_SCHEMA, "only images from this time on"),
-    "before": Parameter(moment, TEXT_SCHEMA, "only images from before this time"),
-    "where": Parameter(column, PAIR_SCHEMA, "a further column, as store=3", several=True),
-    "allow_forgotten": Parameter(yes_or_no, YES_SCHEMA, "also add images that were forgotten once"),
-    "limit": Parameter(
-        number(int, 1, MOST_ANSWERS),
-        {"type": "integer", "minimum": 1, "maximum": MOST_ANSWERS, "default": 100},
-        "answers of a page",
-    ),
-    "start": Parameter(
-        number(int, 0, 2**53),
-        {"type": "integer", "minimum": 0, "default": 0},
-        "answers to pass over, as `next` of the page before says",
-    ),
-}
+def operation(
+    address: str, *, role: str | None, answers: str, **more: Any
+) -> Callable[[Callable[[Call], Awaitable[Answer]]], Operation]:
+    """Declare the function below to be an Operation. address: its method and its path."""
+    method, path = address.split(" ")
+    return lambda act: Operation(method, path, role, answers, act, **more)
 
 
 def one_page(call: Call, name: str, every: Iterable[T]) -> dict[str, Any]:

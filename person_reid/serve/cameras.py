@@ -102,7 +102,7 @@ class LiveCameras:
             self._loop.call_soon_threadsafe(self._service.events.tell, *event)
 
     def _embed(self, crops: Sequence[Image.Image]) -> Features:
-        return self._ask(lambda: self._service.embed(crops))
+        return self._ask(lambda: self._service.embed_crops(crops))
 
     def _write(self, act: Callable[[Gallery], T]) -> T:
         return self._ask(lambda: self._service.galleries.write(act))

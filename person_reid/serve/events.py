@@ -2,7 +2,7 @@
 
     events = Events(most_listeners=32)
     events.tell("appeared", {"camera": "door"})
-    StreamingResponse(events.listen(after=None), media_type="text/event-stream")
+    StreamingResponse(await events.listen(after=None), media_type="text/event-stream")
 
 The last events are kept once for all listeners, each of whom knows the last one that it has read.
 So a listener that is slow, or was cut off, costs no memory, and misses only what is older.
@@ -10,10 +10,9 @@ So a listener that is slow, or was cut off, costs no memory, and misses only wha
 
 import asyncio
 import json
-import time
+import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
-from itertools import count
 from typing import Any
 
 from person_reid.serve.problems import too_busy
@@ -30,7 +29,9 @@ class Events:
 
     def __init__(self, most_listeners: int) -> None:
         self.listeners, self._most = 0, most_listeners
-        self._numbers = count(int(1000 * time.time()))  # above those of an earlier service
+        self._run = secrets.token_hex(
+            4
+        )  # no clock, which may be set back, tells two services apart
         self._kept: deque[tuple[int, bytes]] = deque(maxlen=KEPT_EVENTS)
         self._last = 0
         self._changed = asyncio.Event()
@@ -38,21 +39,25 @@ class Events:
 
     def tell(self, kind: str, data: Mapping[str, Any]) -> None:
         """Tell all listeners that something of a kind happened."""
-        self._last = next(self._numbers)
+        self._last += 1
         text = json.dumps(data, ensure_ascii=False)  # which holds no line breaks
         self._kept.append(
-            (self._last, f"id: {self._last}\nevent: {kind}\ndata: {text}\n\n".encode())
+            (self._last, f"id: {self._run}-{self._last}\nevent: {kind}\ndata: {text}\n\n".encode())
         )
         self._wake()
 
-    def listen(self, after: int | None = None) -> AsyncGenerator[bytes, None]:
-        """Return the text of the events from now on, or of those after the one of a number.
+    async def listen(self, after: str | None = None) -> AsyncGenerator[bytes, None]:
+        """Return the text of the events from now on, or of those after the one of an id.
 
+        To somebody whose last event was of an earlier service, all that are kept are new.
         Raises Problem if too many listen.
         """
-        if self.listeners >= self._most:
-            raise too_busy(f"{self.listeners} programs listen")
-        return self._texts(self._last if after is None else after)
+        run, _, number = (after or "").rpartition("-")
+        same = run == self._run and number.isdecimal()
+        last = self._last if after is None else int(number) if same else 0
+        texts = self._texts(last)
+        await anext(texts)  # from here on it is counted
+        return texts
 
     def close(self) -> None:
         """End what listeners read."""
@@ -60,8 +65,11 @@ class Events:
         self._wake()
 
     async def _texts(self, last: int) -> AsyncGenerator[bytes, None]:
+        if self.listeners >= self._most:
+            raise too_busy(f"{self.listeners} programs listen")
         self.listeners += 1
         try:
+            yield b""
             yield b": events follow\n\n"
             while True:
                 changed = self._changed

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from person_reid.errors import UserError
+from person_reid.errors import StoreError, UserError
 from person_reid.gallery.gallery import Gallery, open_gallery
 from person_reid.serve.problems import too_busy
 
@@ -36,17 +36,13 @@ class Galleries:
 
         What is wrong with the gallery is told to those who ask.
         """
-        together = threading.Barrier(self._count)  # no thread opens it twice
 
         def opened() -> None:
-            together.wait()
             with suppress(UserError):
                 self._called(first_search)
 
-        loop = asyncio.get_running_loop()
-        await asyncio.gather(
-            *(loop.run_in_executor(self._readers, opened) for _ in range(self._count))
-        )
+        readers = in_every_thread(self._readers, self._count, opened)
+        await asyncio.gather(*map(asyncio.wrap_future, readers))
 
     async def read(self, ask: Callable[[Gallery], T]) -> T:
         """Return ask(gallery), computed in a thread that reads."""
@@ -57,9 +53,10 @@ class Galleries:
         return await self._run(self._writer, act)
 
     def close(self) -> None:
-        """Let what has begun end, and end the threads."""
-        self._readers.shutdown()
-        self._writer.shutdown()
+        """Let what has begun end, and close the gallery in every thread, which then ends."""
+        for pool, count in ((self._readers, self._count), (self._writer, 1)):
+            in_every_thread(pool, count, self._close)
+            pool.shutdown()
 
     async def _run(self, pool: ThreadPoolExecutor, call: Callable[[Gallery], T]) -> T:
         if self.waiting >= self._most:
@@ -71,31 +68,49 @@ class Galleries:
             self.waiting -= 1
 
     def _open(self) -> Gallery:
-        """Open the gallery. Raises UserError if its features are of another network by now."""
-        gallery = open_gallery(self.address)
+        """Open the gallery. Raises StoreError if it cannot be, or is of another network by now."""
+        try:
+            gallery = open_gallery(self.address)
+        except UserError as error:
+            raise StoreError(str(error)) from error.__cause__
         probe = gallery.recall("probe")
         self._probe = probe if self._probe is None else self._probe
         if probe != self._probe:
             gallery.close()
-            raise UserError(
+            raise StoreError(
                 f"{self.address}: reindexed with another network since the service began. Start "
                 "the service again."
             )
         return gallery
 
+    def _close(self) -> None:
+        """Close the gallery of this thread."""
+        if gallery := self._opened.__dict__.pop("gallery", None):
+            gallery.close()
+
     def _called(self, call: Callable[[Gallery], Any]) -> Any:
         """Call a function with the gallery of this thread.
 
-        After an error it is opened again: its file may have been replaced.
+        After an error of the gallery it is opened again: its file may have been replaced.
         """
         if not hasattr(self._opened, "gallery"):
             self._opened.gallery = self._open()
         try:
             return call(self._opened.gallery)
-        except UserError:
-            self._opened.gallery.close()
-            del self._opened.gallery
+        except StoreError:
+            self._close()
             raise
+
+
+def in_every_thread(pool: ThreadPoolExecutor, count: int, act: Callable[[], None]) -> list[Any]:
+    """Let each of the threads of a pool act once, and return what it promises to return."""
+    together = threading.Barrier(count)  # no thread takes the turn of another
+
+    def called() -> None:
+        together.wait()
+        act()
+
+    return [pool.submit(called) for _ in range(count)]
 
 
 def first_search(gallery: Gallery) -> None:

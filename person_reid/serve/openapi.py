@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from person_reid import __version__
-from person_reid.serve.operation_calls import PARAMETERS, TEXT_SCHEMA
-from person_reid.serve.operations import ALL_OPERATIONS, Operation
+from person_reid.serve.call import Operation
+from person_reid.serve.operations import ALL_OPERATIONS
+from person_reid.serve.parameters import PARAMETERS, SENT_EXAMPLES, TEXT_SCHEMA
 
 NUMBER_SCHEMA, COUNT_SCHEMA = {"type": "number"}, {"type": "integer"}
 YES_OR_UNKNOWN = {"type": ["boolean", "null"]}
@@ -93,26 +94,6 @@ SCHEMAS = {
         {"type": TEXT_SCHEMA, "title": TEXT_SCHEMA, "status": COUNT_SCHEMA, "detail": TEXT_SCHEMA}
     ),
 }
-# A value of every parameter, and of every key of an object that is sent.
-EXAMPLES: Mapping[str, Any] = {
-    "k": 5,
-    "threshold": 0.6,
-    "together": True,
-    "identity": "Anna",
-    "camera": "1",
-    "track": "12",
-    "source": "uploads",
-    "time": "2026-11-01T08:30Z",
-    "after": "2026-11-01T08:00Z",
-    "before": "2026-11-02",
-    "where": ["store=3"],
-    "allow_forgotten": True,
-    "limit": 20,
-    "start": 0,
-    "to": "Ann",
-    "merge": True,
-    "features": [[0.3, 0.1, -0.5, 0.2, 0.7, -0.3]],
-}
 EXAMPLE_PICTURE = (
     "data:image/png;base64,"
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAQCAIAAACk6KkqAAAAF0lEQVR42mM8IRfFgA0wMeAAoxK0lAAADJwB"
@@ -122,7 +103,7 @@ PICTURE_EXAMPLES = {"picture": {"summary": "A small PNG file", "externalValue": 
 FEATURE_EXAMPLES = {
     "feature": {
         "summary": "A feature of six values; send as many as /v1/embed returns",
-        "value": {"features": EXAMPLES["features"]},
+        "value": {"features": [[0.3, 0.1, -0.5, 0.2, 0.7, -0.3]]},
     }
 }
 FILE_SCHEMA = {"type": "string", "contentMediaType": "image/*"}
@@ -140,14 +121,15 @@ VECTOR_BODY = {
 }
 
 
-def openapi_document() -> dict[str, Any]:
-    """Return the document."""
+def openapi_document(root_path: str = "") -> dict[str, Any]:
+    """Return the document. root_path: below which a proxy shows the service."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in ALL_OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Person re-identification", "version": __version__},
+        "servers": [{"url": root_path or "/"}],
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,
@@ -166,9 +148,9 @@ def _described(operation: Operation) -> dict[str, Any]:
             "schema": _list(PARAMETERS[name].schema)
             if PARAMETERS[name].several
             else PARAMETERS[name].schema,
-            "example": EXAMPLES[name],
+            "example": PARAMETERS[name].example,
         }
-        for name in operation.parameters
+        for name in operation.takes
     ]
     if "{id}" in operation.path:
         parameters.append({"name": "id", "in": "path", "required": True, "schema": TEXT_SCHEMA})
@@ -193,7 +175,7 @@ def _described(operation: Operation) -> dict[str, Any]:
         content = {**IMAGE_BODIES, "application/json": VECTOR_BODY}
         described["requestBody"] = {"required": True, "content": content}
     elif isinstance(operation.sends, Mapping):
-        example = {name: EXAMPLES[name] for name in operation.sends}
+        example = {name: SENT_EXAMPLES[name] for name in operation.sends}
         body = {"schema": _object(operation.sends, False, *operation.sends), "example": example}
         described["requestBody"] = {"required": True, "content": {"application/json": body}}
     return described

@@ -1,17 +1,15 @@
-"""The operations of the service: one function for each, and their table.
+"""The operations of the service: one function for each, below what it takes and answers.
 
 A function takes a Call and returns an answer of JSON, or a Response.
 """
 
 import io
-import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from person_reid.data.images.image_files import read_image
 from person_reid.errors import UserError
@@ -24,50 +22,60 @@ from person_reid.gallery.identification import identify as identify_people
 from person_reid.gallery.metadata import NOT_A_PERSON, About, Filter, Found, stored_facts
 from person_reid.gallery.track_records import recorded_tracks
 from person_reid.retrieval.thresholds import judged
-from person_reid.serve.operation_calls import (
+from person_reid.serve import track_operations
+from person_reid.serve.call import Answer, Call, Operation, listed, not_listed, one_page, operation
+from person_reid.serve.parameters import (
     CLIENT_FACTS,
     FILTER_NAMES,
     NAME_SCHEMA,
     TEXT_SCHEMA,
     YES_SCHEMA,
-    Answer,
-    Call,
-    listed,
-    not_listed,
-    one_page,
+    client_text,
 )
 from person_reid.serve.problems import Problem
-from person_reid.serve.requests import client_text
-from person_reid.serve.track_operations import (
-    check_one_place,
-    link_tracks,
-    list_sightings,
-    list_tracks,
-    record_links,
-)
-from person_reid.serve.uploads import SOURCE, store, upload_path
+from person_reid.serve.track_operations import check_one_place
+from person_reid.serve.uploads import SOURCE, store, upload_folder
 from person_reid.text import near_names
 
 LAST_EVENT = "Last-Event-ID"  # the header of a client that was cut off
+IMAGE_FACTS: Mapping[str, Mapping[str, Any]] = dict.fromkeys(CLIENT_FACTS, TEXT_SCHEMA)
+RENAMING: Mapping[str, Mapping[str, Any]] = {
+    "identity": NAME_SCHEMA,
+    "to": NAME_SCHEMA,
+    "merge": YES_SCHEMA,
+}
 
 
 # ----- questions
 
 
+@operation("POST /v1/embed", role="read", sends="images", answers="Features")
 async def embed(call: Call) -> Answer:
     """Return the features of images."""
-    features = await call.features()
-    return {"dimension": features.shape[1], "features": features.tolist()}
+    features = await call.service.embed(await call.images())
+    answer = {"dimension": features.shape[1], "features": features}
+    return await call.service.compute(
+        lambda: JSONResponse(answer | {"features": features.tolist()})
+    )
 
 
+@operation(
+    "POST /v1/search",
+    role="read",
+    takes=("k", "threshold", *FILTER_NAMES),
+    sends="features",
+    answers="Answers",
+)
 async def search(call: Call) -> Answer:
     """Return the images of the gallery that are most similar to each image."""
     features, which = await call.features(), call.which()
     k, threshold = call.parameters.get("k", 10), call.parameters.get("threshold")
-    answers = await call.service.galleries.read(
-        lambda gallery: gallery.search(features, k, among=which)
-    )
-    return {"queries": [_answer(call, found, threshold) for found in answers]}
+
+    def ask(gallery: Gallery) -> dict[str, Any]:
+        found = gallery.search(features, k, among=which)
+        return {"queries": [_answer(call, each, threshold) for each in found]}
+
+    return await call.read(ask)
 
 
 def _answer(call: Call, found: Sequence[Found], threshold: float | None) -> dict[str, Any]:
@@ -80,53 +88,50 @@ def _answer(call: Call, found: Sequence[Found], threshold: float | None) -> dict
     return {"known": known, "matches": matches}
 
 
+@operation(
+    "POST /v1/identify",
+    role="read",
+    takes=("threshold", "together", *FILTER_NAMES),
+    sends="features",
+    answers="Identifications",
+)
 async def identify(call: Call) -> Answer:
     """Return whom each image shows, or all of them together."""
     features, which = await call.features(), call.which()
     people = [features] if call.parameters.get("together") else list(features)
     threshold = call.parameters.get("threshold")
-    found = await call.service.galleries.read(
-        lambda gallery: identify_people(gallery, people, threshold, which)
-    )
-    return {"people": [person.to_json() for person in found]}
+
+    def ask(gallery: Gallery) -> dict[str, Any]:
+        found = identify_people(gallery, people, threshold, which)
+        return {"people": [person.to_json() for person in found]}
+
+    return await call.read(ask)
 
 
-async def similar_images(call: Call) -> Answer:
-    """Return the images that are most similar to an image of the gallery, without itself."""
-    (path, _), which = await listed(call), call.which()
-    k = call.parameters.get("k", 10)
-
-    def search(gallery: Gallery) -> list[Found]:
-        for _, features in gallery.entries(Filter(image=path)):
-            (found,) = gallery.search(features, k + 1, among=which)
-            return [match for match in found if match.path != path][:k]
-        raise not_listed()
-
-    found = await call.service.galleries.read(search)
-    return _answer(call, found, call.parameters.get("threshold"))
-
-
+@operation("GET /v1/images", role="read", takes=("limit", "start", *FILTER_NAMES), answers="Page")
 async def list_images(call: Call) -> Answer:
     """Return a page of the images."""
     which = call.which()
 
-    def page(gallery: Gallery) -> Answer:
+    def page(gallery: Gallery) -> dict[str, Any]:
         images = (image for some in gallery.images(which) for image in some)
         return one_page(call, "images", (call.shown(*image) for image in images))
 
-    return await call.service.galleries.read(page)
+    return await call.read(page)
 
 
+@operation("GET /v1/images/{id}", role="read", answers="Image")
 async def show_image(call: Call) -> Answer:
     """Return what is known of an image."""
     return call.shown(*await listed(call))
 
 
+@operation("GET /v1/images/{id}/picture", role="read", answers="image/jpeg")
 async def show_picture(call: Call) -> Answer:
     """Return the picture of an image, in JPEG."""
     path, _ = await listed(call)
 
-    def picture(_: Gallery) -> bytes:
+    def picture() -> bytes:
         out = io.BytesIO()
         try:
             read_image(path).save(out, "JPEG", quality=90)
@@ -134,15 +139,37 @@ async def show_picture(call: Call) -> Answer:
             raise Problem(404, "The file of this image is gone, or cannot be read.") from None
         return out.getvalue()
 
-    return Response(await call.service.galleries.read(picture), media_type="image/jpeg")
+    return Response(await call.service.compute(picture), media_type="image/jpeg")
 
 
+@operation(
+    "GET /v1/images/{id}/similar",
+    role="read",
+    takes=("k", "threshold", *FILTER_NAMES),
+    answers="Answer",
+)
+async def similar_images(call: Call) -> Answer:
+    """Return the images that are most similar to an image of the gallery, without itself."""
+    (path, _), which = await listed(call), call.which()
+    k, threshold = call.parameters.get("k", 10), call.parameters.get("threshold")
+
+    def ask(gallery: Gallery) -> dict[str, Any]:
+        for _, features in gallery.entries(Filter(image=path)):
+            (found,) = gallery.search(features, k + 1, among=which)
+            return _answer(call, [match for match in found if match.path != path][:k], threshold)
+        raise not_listed()
+
+    return await call.read(ask)
+
+
+@operation("GET /v1/people", role="read", answers="People")
 async def list_people(call: Call) -> Answer:
     """Return whom the gallery knows."""
     names = await call.service.galleries.read(lambda gallery: gallery.values("identity"))
     return {"people": [name for name in names if name != NOT_A_PERSON]}
 
 
+@operation("GET /v1/cameras", role="read", answers="Cameras")
 async def list_cameras(call: Call) -> Answer:
     """Return the cameras that took images of the gallery."""
     names = await call.service.galleries.read(lambda gallery: gallery.values("camera"))
@@ -152,22 +179,29 @@ async def list_cameras(call: Call) -> Answer:
 # ----- changes
 
 
+@operation(
+    "POST /v1/images",
+    role="write",
+    takes=(*CLIENT_FACTS, "where", "allow_forgotten"),
+    sends="images",
+    answers="Images",
+)
 async def add_images(call: Call) -> Answer:
     """Add images with what is known of them; the same image is added once."""
-    more = dict(call.parameters.get("where", ())) or None
+    more = call.parameters.get("where")
     about = stored_facts(About(**call.given(*CLIENT_FACTS), source=SOURCE, more=more))
-    images = await call.pictures()
+    images = await call.images(keep=True)
     features = await call.service.embed(images)
     allowed = call.parameters.get("allow_forgotten", False)
 
-    def add(gallery: Gallery) -> list[tuple[Path, About]]:
+    def add(gallery: Gallery) -> dict[Path, About]:
         if about.identity:
             check_new_name(gallery, about.identity)
-        paths = [upload_path(gallery, image) for image in images]
+        paths = [upload_folder(gallery) / image.name for image in images]
         new = [path for path in paths if not path.exists()]
-        for image, path in zip(images, paths, strict=True):
-            store(image, path)
         try:
+            for image, path in zip(images, paths, strict=True):
+                store(image.content, path)
             if len(not_forgotten(gallery, paths, allowed)) < len(paths):
                 raise Problem(409, "An image was forgotten once. allow_forgotten=true adds it.")
             abouts = dict.fromkeys(paths, about)
@@ -179,34 +213,43 @@ async def add_images(call: Call) -> Answer:
         if about.identity:
             decide(gallery, dict.fromkeys(paths, about.identity))
         known = known_abouts(gallery, paths)
-        return [(path, known[path]) for path in paths]
+        return {path: known[path] for path in paths}
 
-    added = await call.service.galleries.write(add)
-    if about.identity:
-        call.service.record(call.who, "add", identity=about.identity, images=len(added))
-    return {"images": [call.shown(*image) for image in added]}
+    def add_named(gallery: Gallery) -> dict[Path, About]:
+        with call.service.audit.line(call.who, "add", identity=about.identity) as line:
+            added = add(gallery)
+            line["images"] = len(added)
+        return added
+
+    added = await call.service.galleries.write(add_named if about.identity else add)
+    return {"images": [call.shown(*image) for image in added.items()]}
 
 
-def check_new_name(gallery: Gallery, name: str) -> None:
-    """Raise Problem if somebody of nearly the same name is known."""
-    for _, other in near_names([name], gallery.values("identity")):
+def check_new_name(gallery: Gallery, name: str, renamed: str | None = None) -> None:
+    """Raise Problem if somebody but the one whom it renames has nearly this name."""
+    others = [other for other in gallery.values("identity") if other != renamed]
+    for _, other in near_names([name], others):
         raise Problem(409, f"Somebody is called {other!r} already. Use that name, or another one.")
 
 
+@operation("PATCH /v1/images", role="write", takes=FILTER_NAMES, sends=IMAGE_FACTS, answers="Count")
 async def describe_images(call: Call) -> Answer:
     """Change what is known of the images that all parameters together describe."""
     about = await call.said()
-    return {"images": await _describe(call, call.which(all_of_them=False), about)}
+    words = {name: str(value) for name, value in call.parameters.items()}
+    return {"images": await _describe(call, call.which(all_of_them=False), about, words)}
 
 
+@operation("PATCH /v1/images/{id}", role="write", sends=IMAGE_FACTS, answers="Image")
 async def describe_image(call: Call) -> Answer:
     """Change what is known of an image; an empty identity clears the name."""
     path, _ = await listed(call)
-    await _describe(call, Filter(image=path), await call.said(), image=call.service.ids.of(path))
+    about, words = await call.said(), {"image": call.service.ids.of(path)}
+    await _describe(call, Filter(image=path), about, words)
     return call.shown(*await listed(call))
 
 
-async def _describe(call: Call, which: Filter, about: About, **details: str) -> int:
+async def _describe(call: Call, which: Filter, about: About, words: Mapping[str, str]) -> int:
     def describe(gallery: Gallery) -> int:
         images = [image for some in gallery.images(which) for image in some]
         if about.identity and about.identity != NOT_A_PERSON:
@@ -220,11 +263,12 @@ async def _describe(call: Call, which: Filter, about: About, **details: str) -> 
             decide(gallery, dict.fromkeys(paths, about.identity))
         return count
 
-    count = await call.service.galleries.write(describe)
-    if about.identity is not None:
-        details = details or {name: str(value) for name, value in call.parameters.items()}
-        call.service.record(call.who, "name", **{**details, "identity": about.identity})
-    return count
+    def name(gallery: Gallery) -> int:
+        details = {**words, "identity": about.identity}
+        with call.service.audit.line(call.who, "name", **details):
+            return describe(gallery)
+
+    return await call.service.galleries.write(describe if about.identity is None else name)
 
 
 def check_track_files(gallery: Gallery, images: Sequence[tuple[Path, About]]) -> None:
@@ -235,11 +279,11 @@ def check_track_files(gallery: Gallery, images: Sequence[tuple[Path, About]]) ->
             raise Problem(409, f"The track file of {about.source!r} says the tracks of its images.")
 
 
+@operation("POST /v1/people/rename", role="write", sends=RENAMING, answers="Count")
 async def rename_person(call: Call) -> Answer:
     """Give the images of a person another name; merge says that both are one person."""
     values = await call.values("identity", "to", "merge")
-    old, new = values.get("identity"), values.get("to")
-    merge = values.get("merge", False)
+    old, new, merge = values.get("identity"), values.get("to"), values.get("merge", False)
     if not (isinstance(old, str) and isinstance(new, str) and old and new.strip()):
         raise Problem(400, "Expected the names identity and to, as texts.")
     if not isinstance(merge, bool):
@@ -252,156 +296,64 @@ async def rename_person(call: Call) -> Answer:
             raise Problem(404, f"Nobody is called {old!r}.")
         if new in names and not merge:
             raise Problem(409, f"Somebody is called {new!r} already. merge=true makes them one.")
-        which = Filter(identity=old)
-        paths = [path for images in gallery.images(which) for path, _ in images]
-        count = gallery.describe(dict.fromkeys(paths, About(identity=new)))
-        decide(gallery, dict.fromkeys(paths, new))
-        return count
+        if new not in names:
+            check_new_name(gallery, new, old)
+        paths = [path for some in gallery.images(Filter(identity=old)) for path, _ in some]
+        with call.service.audit.line(call.who, "rename", identity=old, to=new) as line:
+            line["images"] = gallery.describe(dict.fromkeys(paths, About(identity=new)))
+            decide(gallery, dict.fromkeys(paths, new))
+        return len(paths)
 
-    count = await call.service.galleries.write(rename)
-    call.service.record(call.who, "rename", identity=old, to=new, images=count)
-    return {"images": count}
+    return {"images": await call.service.galleries.write(rename)}
 
 
+@operation("DELETE /v1/images", role="forget", takes=FILTER_NAMES, answers="Count")
 async def forget(call: Call) -> Answer:
     """Delete the images that all parameters together describe, and what is known of them."""
-    return await _forget(call, call.which(all_of_them=False), ", ".join(call.parameters))
+    which, words = call.which(all_of_them=False), ", ".join(call.parameters)
+    return {"images": await call.service.forget(call.who, which, words, by=words)}
 
 
+@operation("DELETE /v1/images/{id}", role="forget", answers="Count")
 async def forget_image(call: Call) -> Answer:
     """Delete an image, and what is known of it."""
     path, _ = await listed(call)
-    return await _forget(call, Filter(image=path), "id")
-
-
-async def _forget(call: Call, which: Filter, words: str) -> Answer:
-    count = await call.service.galleries.write(lambda gallery: gallery.forget(which, words))
-    call.service.record(call.who, "forget", by=words, images=count)
-    await call.service.forget_names()
-    return {"images": count}
+    return {"images": await call.service.forget(call.who, Filter(image=path), "id", by="id")}
 
 
 # ----- the service itself
 
 
+@operation("GET /v1/events", role="read", header=LAST_EVENT, answers="text/event-stream")
+async def events(call: Call) -> Answer:
+    """Return who appears in front of the cameras, as server-sent events that do not end."""
+    if call.request.method == "HEAD":
+        return Response(media_type="text/event-stream")
+    texts = await call.service.events.listen(call.request.headers.get(LAST_EVENT))
+    unbuffered = {"X-Accel-Buffering": "no"}  # nginx would send them when there are 4 kB
+    return StreamingResponse(texts, media_type="text/event-stream", headers=unbuffered)
+
+
+@operation("GET /v1/health/live", role=None, answers="Health")
 async def alive(_: Call) -> Answer:
     """Return that the service runs."""
     return {"status": "alive"}
 
 
+@operation("GET /v1/health/ready", role=None, answers="Health")
 async def ready(call: Call) -> Answer:
     """Return that the gallery can be asked, and how many images it holds."""
     return {"status": "ready", "images": await call.service.galleries.read(len)}
 
 
+@operation("GET /v1/metrics", role="read", answers="text/plain")
 async def metrics(call: Call) -> Answer:
     """Return figures about the requests, for Prometheus."""
     return Response(call.service.usage.text(), media_type=CONTENT_TYPE_LATEST)
 
 
-async def events(call: Call) -> Answer:
-    """Return who appears in front of the cameras, as server-sent events that do not end."""
-    last = call.request.headers.get(LAST_EVENT, "")
-    after = int(last) if re.fullmatch("[0-9]{1,15}", last) else None
-    return StreamingResponse(call.service.events.listen(after), media_type="text/event-stream")
-
-
-@dataclass(frozen=True)
-class Operation:
-    """A method of an address.
-
-    role: what a token has to allow; None asks for no token. parameters: names in PARAMETERS. sends:
-    "images", "features" (images or features), or {key: its JSON Schema} of an object. answers: the
-    name of a schema in openapi.py, or a media type. header: one that a client may send.
-    """
-
-    method: str
-    path: str
-    role: str | None
-    act: Callable[[Call], Awaitable[Answer]]
-    answers: str
-    parameters: Sequence[str] = ()
-    sends: str | Mapping[str, Mapping[str, Any]] | None = None
-    header: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The name of the operation, for figures and clients."""
-        return self.act.__name__
-
-    @property
-    def summary(self) -> str:
-        """What the operation does, in a line."""
-        return (self.act.__doc__ or "").splitlines()[0]
-
-
-IMAGE_FACTS: Mapping[str, Mapping[str, Any]] = dict.fromkeys(CLIENT_FACTS, TEXT_SCHEMA)
-RENAMING: Mapping[str, Mapping[str, Any]] = {
-    "identity": NAME_SCHEMA,
-    "to": NAME_SCHEMA,
-    "merge": YES_SCHEMA,
-}
-LINKING = ("threshold", "after", "before")
-ALL_OPERATIONS = (
-    Operation("POST", "/v1/embed", "read", embed, "Features", (), "images"),
-    Operation(
-        "POST",
-        "/v1/search",
-        "read",
-        search,
-        "Answers",
-        ("k", "threshold", *FILTER_NAMES),
-        "features",
-    ),
-    Operation(
-        "POST",
-        "/v1/identify",
-        "read",
-        identify,
-        "Identifications",
-        ("threshold", "together", *FILTER_NAMES),
-        "features",
-    ),
-    Operation("GET", "/v1/images", "read", list_images, "Page", ("limit", "start", *FILTER_NAMES)),
-    Operation(
-        "POST",
-        "/v1/images",
-        "write",
-        add_images,
-        "Images",
-        (*CLIENT_FACTS, "where", "allow_forgotten"),
-        "images",
-    ),
-    Operation("PATCH", "/v1/images", "write", describe_images, "Count", FILTER_NAMES, IMAGE_FACTS),
-    Operation("DELETE", "/v1/images", "forget", forget, "Count", FILTER_NAMES),
-    Operation("GET", "/v1/images/{id}", "read", show_image, "Image"),
-    Operation("PATCH", "/v1/images/{id}", "write", describe_image, "Image", (), IMAGE_FACTS),
-    Operation("DELETE", "/v1/images/{id}", "forget", forget_image, "Count"),
-    Operation("GET", "/v1/images/{id}/picture", "read", show_picture, "image/jpeg"),
-    Operation(
-        "GET",
-        "/v1/images/{id}/similar",
-        "read",
-        similar_images,
-        "Answer",
-        ("k", "threshold", *FILTER_NAMES),
-    ),
-    Operation("GET", "/v1/cameras", "read", list_cameras, "Cameras"),
-    Operation("GET", "/v1/people", "read", list_people, "People"),
-    Operation("POST", "/v1/people/rename", "write", rename_person, "Count", (), RENAMING),
-    Operation(
-        "GET",
-        "/v1/sightings",
-        "read",
-        list_sightings,
-        "Sightings",
-        ("limit", "start", *FILTER_NAMES),
-    ),
-    Operation("GET", "/v1/tracks", "read", list_tracks, "Tracks", ("limit", "start")),
-    Operation("POST", "/v1/across", "read", link_tracks, "LinkedTracks", LINKING),
-    Operation("PUT", "/v1/across", "write", record_links, "LinkedTracks", LINKING),
-    Operation("GET", "/v1/events", "read", events, "text/event-stream", header=LAST_EVENT),
-    Operation("GET", "/v1/health/live", None, alive, "Health"),
-    Operation("GET", "/v1/health/ready", None, ready, "Health"),
-    Operation("GET", "/v1/metrics", "read", metrics, "text/plain"),
+ALL_OPERATIONS = tuple(
+    each
+    for each in (*globals().values(), *vars(track_operations).values())
+    if isinstance(each, Operation)
 )

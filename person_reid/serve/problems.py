@@ -8,10 +8,11 @@ from pathlib import PurePath
 
 from starlette.responses import JSONResponse
 
-from person_reid.errors import UserError
+from person_reid.errors import StoreError, UserError
 from person_reid.text import printable
 
-FOLDERS = re.compile(r"""(?<![^\s'"(])(?:[A-Za-z]:)?[/\\](?:[^\s/\\:'"]+[/\\])+""")
+# From a slash that begins a path to the last one that may be of it: folders have spaces in them.
+FOLDERS = re.compile(r"""(?<![^\s'"(])(?:[A-Za-z]:)?[/\\](?:[^/\\:'"\n]+[/\\])+""")
 
 
 class Problem(Exception):
@@ -33,9 +34,11 @@ def as_problem(error: UserError, gallery: str) -> Problem:
 
     gallery: its address.
     """
-    at_fault = isinstance(error.__cause__, sqlite3.OperationalError)  # the disk is full, say
+    status = 500 if isinstance(error, StoreError) else 422
+    if isinstance(error.__cause__, sqlite3.OperationalError):  # the disk is full, say
+        status = 507
     return Problem(
-        507 if at_fault else 422,
+        status,
         FOLDERS.sub("", str(error).replace(gallery, PurePath(gallery).name)),
     )
 

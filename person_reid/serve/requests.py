@@ -1,75 +1,32 @@
-"""Read requests: bounded bodies, the images in them, JSON, and parameters by their types."""
+"""Read requests: bounded bodies, and the images and the JSON in them."""
 
 import io
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, NamedTuple
 
 from PIL import Image
-from starlette.datastructures import QueryParams, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from person_reid.data.images.image_files import Limits, decode_image, why_unread
-from person_reid.errors import UserError, first_line
+from person_reid.arrays import as_float32
+from person_reid.data.images.image_files import Limits, Pixels, decode_image, why_unread
+from person_reid.errors import first_line
+from person_reid.retrieval.similarity import Features
 from person_reid.serve.problems import Problem
-from person_reid.text import UNSEEN, did_you_mean, parse_json
+from person_reid.serve.uploads import as_stored
+from person_reid.text import parse_json
 
-LONGEST_PARAMETER = 500  # letters of a parameter
 MEGABYTE = 10**6
+MOST_JSON = 4 * MEGABYTE  # bytes
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter of a request's address.
+class SentImage(NamedTuple):
+    """An image that was sent: as the network sees it, and name and content of its file, if kept."""
 
-    read: text → value; ValueError says what was expected. schema: its JSON Schema.
-    """
-
-    read: Callable[[str], Any]
-    schema: Mapping[str, Any]
-    description: str
-    several: bool = False
-
-
-def read_parameters(given: QueryParams, known: Mapping[str, Parameter]) -> dict[str, Any]:
-    """Return {name: value}; several values come in a list. Raises Problem for any other one."""
-    found: dict[str, Any] = {}
-    for name, text in given.multi_items():
-        if name not in known:
-            listed = did_you_mean(name, known) or f" There are: {', '.join(known) or 'none'}."
-            raise Problem(400, f"No parameter {name!r}.{listed}")
-        parameter = known[name]
-        try:
-            value = parameter.read(plain_text(text))
-        except (ValueError, UserError) as error:
-            raise Problem(400, f"{name}: {error}") from None
-        if parameter.several:
-            found.setdefault(name, []).append(value)
-        elif name in found:
-            raise Problem(400, f"{name}: given twice.")
-        else:
-            found[name] = value
-    return found
-
-
-def plain_text(text: str) -> str:
-    """Return a text of a client. Raises ValueError for a long one, or one that a terminal obeys."""
-    if len(text) > LONGEST_PARAMETER:
-        raise ValueError(f"expected at most {LONGEST_PARAMETER} letters")
-    if UNSEEN.search(text) or "\n" in text or "\t" in text:
-        raise ValueError("expected letters that can be shown, and no control characters")
-    return text
-
-
-def client_text(name: str, value: object) -> str:
-    """Return the plain text of a key of JSON. Raises Problem, which names the key, otherwise."""
-    if not isinstance(value, str):
-        raise Problem(400, f"{name}: expected a text.")
-    try:
-        return plain_text(value)
-    except ValueError as error:
-        raise Problem(400, f"{name}: {error}") from None
+    pixels: Pixels
+    name: str = ""
+    content: bytes = b""
 
 
 async def body_of(request: Request, most_bytes: int) -> bytes:
@@ -95,6 +52,14 @@ def json_object(body: bytes, expected: Sequence[str]) -> dict[str, Any]:
     if not isinstance(found, dict) or not {*found} <= {*expected}:
         raise Problem(400, f"Expected a JSON object with keys among {', '.join(expected)}.")
     return found
+
+
+def sent_features(body: bytes, most: int) -> Features:
+    """Return the features (N, D) in a body of JSON. Raises Problem if there are too many."""
+    values = json_object(body, ["features"]).get("features")
+    if isinstance(values, list) and len(values) > most:
+        raise Problem(413, f"Send at most {most} features in a request.")
+    return as_float32(values, "features")
 
 
 async def sent_images(request: Request, body: bytes, most: int) -> list[bytes]:
@@ -124,14 +89,29 @@ async def sent_images(request: Request, body: bytes, most: int) -> list[bytes]:
     return contents
 
 
-def decoded(contents: Sequence[bytes], limits: Limits | None = None) -> list[Image.Image]:
-    """Return the pictures in image files. Raises Problem, which names those that are not one."""
-    images, wrong = [], []
+def decoded(
+    contents: Sequence[bytes],
+    fit: Callable[[Image.Image], Pixels],
+    most_megapixels: int,
+    limits: Limits | None = None,
+    keep: bool = False,
+) -> list[SentImage]:
+    """Return the images in image files, of which one at a time is in memory.
+
+    fit: makes of an image what the network sees. keep: also return their files.
+    Raises Problem, which names those that are not images, and for too many pixels of all together.
+    """
+    images, wrong, pixels = [], [], 0
     for number, content in enumerate(contents, 1):
         try:
-            images.append(decode_image(io.BytesIO(content), limits))
+            image = decode_image(io.BytesIO(content), limits)
         except Exception as error:  # Pillow's readers fail in many ways
             wrong.append(f"image {number}: {why_unread(error, content)}")
+            continue
+        pixels += image.width * image.height
+        if pixels > most_megapixels * MEGABYTE:
+            raise Problem(413, f"Send at most {most_megapixels} megapixels in a request.")
+        images.append(SentImage(fit(image), *(as_stored(image) if keep else ())))
     if wrong:
         raise Problem(422, "; ".join(wrong))
     return images

@@ -1,10 +1,68 @@
-"""The server of the service: uvicorn, which also ends the requests that never end by themselves."""
+"""The server of the service: uvicorn, with limits on connections that say nothing."""
 
+import asyncio
 from types import FrameType
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from person_reid.serve.events import Events
+
+LONGEST_HEAD = 10.0  # seconds in which the head of a request has to come
+LENGTHS = {b"content-length", b"transfer-encoding"}  # of a body: one of them
+
+
+class Connection(H11Protocol):
+    """A connection, which is closed if no whole request comes, or to make room for others.
+
+    uvicorn alone waits for a head forever, and answers nobody once all files are open.
+    """
+
+    since = 0.0  # when the connection was last used, by the clock of the event loop
+    waiting: asyncio.TimerHandle | None = None  # for a head
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered."""
+        return not self.cycle or bool(self.cycle.response_complete)
+
+    def connection_made(self, transport: Any) -> None:
+        """Close the connection that has been idle for longest if there are too many."""
+        super().connection_made(transport)
+        self._wait_for_head()
+        there: list[Any] = [each for each in self.connections if not each.transport.is_closing()]
+        if len(there) >= (self.limit_concurrency or len(there) + 1):
+            idle = [each for each in there if each.idle]
+            min(idle, key=lambda each: each.since).transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Read data; parts of a head give its sender no more time."""
+        super().data_received(data)
+        if self.idle:
+            self._wait_for_head()
+            return
+        self._wait_no_longer()
+        if {name for name, _ in self.headers} >= LENGTHS:  # RFC 9112, 6.3: trust no more of it
+            self.cycle.keep_alive = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._wait_no_longer()
+        super().connection_lost(exc)
+
+    def _wait_for_head(self) -> None:
+        if self.waiting is None:
+            self.since = self.loop.time()
+            self.waiting = self.loop.call_later(LONGEST_HEAD, self.timeout_keep_alive_handler)
+
+    def _wait_no_longer(self) -> None:
+        if self.waiting:
+            self.waiting.cancel()
+        self.waiting, self.since = None, self.loop.time()
+
+    def _should_upgrade(self) -> bool:
+        return False  # there are no websockets
 
 
 class Server(uvicorn.Server):

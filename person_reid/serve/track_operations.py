@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from starlette.responses import JSONResponse, Response
 
 from person_reid.config.across import LinkOptions
 from person_reid.config.times import EPOCH, stored
@@ -34,9 +35,13 @@ from person_reid.gallery.sightings import Sighting, sightings
 from person_reid.gallery.track_records import recorded_tracks
 from person_reid.retrieval.association import two_people
 from person_reid.retrieval.clusters import numbered_person
+from person_reid.serve.call import Answer, Call, one_page, operation
 from person_reid.serve.image_ids import ImageIds
-from person_reid.serve.operation_calls import Answer, Call, one_page
+from person_reid.serve.parameters import FILTER_NAMES
 from person_reid.serve.problems import Problem
+
+LINKING = ("threshold", "after", "before")
+MOST_TRACKS = 5000  # that are linked at once
 
 
 def some_ids(ids: ImageIds, paths: Sequence[Path]) -> list[str]:
@@ -47,11 +52,17 @@ def some_ids(ids: ImageIds, paths: Sequence[Path]) -> list[str]:
 # ----- sightings
 
 
+@operation(
+    "GET /v1/sightings",
+    role="read",
+    takes=("limit", "start", *FILTER_NAMES),
+    answers="Sightings",
+)
 async def list_sightings(call: Call) -> Answer:
     """Return when and where people were seen: images of a track, or less than a minute apart."""
     which = call.which(all_of_them=False)
     shown = partial(_sighting, call.service.ids)
-    return await call.service.galleries.read(
+    return await call.read(
         lambda gallery: one_page(call, "sightings", map(shown, sightings(gallery, which)))
     )
 
@@ -65,16 +76,17 @@ def _sighting(ids: ImageIds, seen: Sighting) -> dict[str, Any]:
 # ----- tracks
 
 
+@operation("GET /v1/tracks", role="read", takes=("limit", "start"), answers="Tracks")
 async def list_tracks(call: Call) -> Answer:
     """Return a page of the tracks whose files the index knows."""
 
-    def page(gallery: Gallery) -> Answer:
+    def page(gallery: Gallery) -> dict[str, Any]:
         tracks: Iterable[IndexedTrack] = ()
         if recorded_tracks(gallery):
             tracks, _ = indexed_tracks(gallery)
         return one_page(call, "tracks", map(partial(_listed_track, call.service.ids), tracks))
 
-    return await call.service.galleries.read(page)
+    return await call.read(page)
 
 
 def _listed_track(ids: ImageIds, each: IndexedTrack) -> dict[str, Any]:
@@ -128,22 +140,37 @@ def check_one_place(gallery: Gallery, images: Sequence[tuple[Path, About]], name
 # ----- people across cameras
 
 
+@operation("POST /v1/across", role="read", takes=LINKING, answers="LinkedTracks")
 async def link_tracks(call: Call) -> Answer:
     """Link the tracks into people, as tools/across.py does, and record nothing."""
-    return await call.service.galleries.read(lambda gallery: _linked(call, gallery))
+    async with call.service.linking:
+        return await call.read(lambda gallery: _linked(call, gallery))
 
 
+@operation("PUT /v1/across", role="write", takes=LINKING, answers="LinkedTracks")
 async def record_links(call: Call) -> Answer:
     """Link the tracks into people, and record the people of their images, as --apply does."""
-    answer = await call.service.galleries.write(lambda gallery: _linked(call, gallery, True))
-    call.service.record(call.who, "across", tracks=len(answer["tracks"]))
-    return answer
+
+    def record(gallery: Gallery) -> Response:
+        with call.service.audit.line(call.who, "across") as line:
+            answer = _linked(call, gallery, record=True)
+            line["tracks"] = len(answer["tracks"])
+        return JSONResponse(answer)
+
+    async with call.service.linking:
+        return await call.service.galleries.write(record)
 
 
 def _linked(call: Call, gallery: Gallery, record: bool = False) -> dict[str, Any]:
     given = {name: repr(value) for name, value in call.given("threshold").items()}
     options = LinkOptions(index=call.service.galleries.address, **given)
     every, features = indexed_tracks(gallery, call.which())
+    if len(features) > MOST_TRACKS:  # memory grows with their square
+        raise Problem(
+            413,
+            f"{len(features):,} tracks; {MOST_TRACKS:,} at most are linked at once. Name a time, "
+            "by after and before, or link them by tools/across.py.",
+        )
     linked = link_indexed(gallery, every[: len(features)], options)
     if record:
         record_people(gallery, linked)

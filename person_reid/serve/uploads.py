@@ -22,25 +22,30 @@ SOURCE = "uploads"  # of the images: a folder beside the index
 LONGEST_ADDITION = 600  # seconds between storing an image and listing it
 
 
-def upload_path(index: Gallery, image: Image.Image) -> Path:
-    """Return where an image is stored. Raises Problem for a gallery that is not a file."""
+def as_stored(image: Image.Image) -> tuple[str, bytes]:
+    """Return the name and the content of the file that stores an image."""
+    pixels = sha256(f"{image.width}x{image.height}\n".encode() + image.tobytes())
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return f"{pixels.hexdigest()}.png", content.getvalue()
+
+
+def upload_folder(index: Gallery) -> Path:
+    """Return where images are stored. Raises Problem for a gallery that is not a file."""
     if not index.file:
         raise Problem(409, "This gallery keeps no images: it is not a file. Add images elsewhere.")
-    pixels = sha256(f"{image.width}x{image.height}\n".encode() + image.tobytes())
-    return folder_beside(index.file, SOURCE) / f"{pixels.hexdigest()}.png"
+    return folder_beside(index.file, SOURCE)
 
 
-def store(image: Image.Image, path: Path) -> None:
-    """Write an image, unless it is there.
+def store(content: bytes, path: Path) -> None:
+    """Write the file of an image, unless it is there.
 
     Its time is always the same, so that an image which was forgotten is known again.
     """
     if path.exists():
         return
-    content = io.BytesIO()
-    image.save(content, "PNG")
     with atomic_write(path) as temporary:
-        temporary.write_bytes(content.getvalue())
+        temporary.write_bytes(content)
         os.utime(temporary, (0, 0))
 
 

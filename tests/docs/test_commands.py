@@ -90,7 +90,7 @@ def no_operation(line):
     found = [each for each in ALL_OPERATIONS if (each.method, each.path) == (method, address.path)]
     if not found:
         return f"no operation {method} {address.path}"
-    unknown = {*parse_qs(address.query)} - {*found[0].parameters}
+    unknown = {*parse_qs(address.query)} - {*found[0].takes}
     return f"no parameter {unknown}" if unknown else None
 
 

@@ -68,17 +68,22 @@ def client(service):
 
 
 @contextmanager
-def listening(service):
+def listening(service, **settings):
     """Yield the address of a service that a thread runs, as tools/serve.py does."""
     import uvicorn
 
+    from person_reid.serve.server import Connection
+
     with socket.create_server(("127.0.0.1", 0)) as port:
-        settings = uvicorn.Config(
+        config = uvicorn.Config(
             create_app(service),
+            http=Connection,
+            ws="none",
             log_level="warning",
             timeout_graceful_shutdown=1,  # a browser keeps the events of a page that it has left
+            **settings,
         )
-        server = uvicorn.Server(settings)
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [port]})
         thread.start()
         while not server.started:

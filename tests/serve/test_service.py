@@ -11,7 +11,6 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from person_reid.data.images.decoding import decode
 from person_reid.data.images.image_files import load_image
@@ -19,10 +18,11 @@ from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.serve.access import read_tokens
 from person_reid.serve.json_log import JsonLines
-from person_reid.serve.openapi import EXAMPLES, SCHEMAS, openapi_document
+from person_reid.serve.openapi import SCHEMAS, openapi_document
 from person_reid.serve.operations import ALL_OPERATIONS
+from person_reid.serve.parameters import PARAMETERS
 from person_reid.serve.problems import Problem, as_problem
-from person_reid.serve.uploads import upload_path
+from person_reid.serve.uploads import upload_folder
 from tests.serve.conftest import picture, sent
 from tests.support.camera_tracks import STAYS, fill
 from tests.support.dictionary_gallery import DictionaryGallery
@@ -121,7 +121,7 @@ def test_what_was_acknowledged_is_in_the_index(client, tmp_path):
 
 def test_a_gallery_that_is_not_a_file_keeps_no_images():
     with pytest.raises(Problem, match="This gallery keeps no images") as refused:
-        upload_path(DictionaryGallery("memory://people"), Image.new("RGB", (4, 8)))
+        upload_folder(DictionaryGallery("memory://people"))
     assert refused.value.status == 409
 
 
@@ -324,7 +324,9 @@ def examples(described):
 def test_every_example_of_the_document_is_answered(client, tmp_path):
     for camera in STAYS:
         fill(SearchIndex(tmp_path / "people.index"), tmp_path, camera, faces=np.eye(6))
-    anna = {name: EXAMPLES[name] for name in ("identity", "camera", "track", "time", "where")}
+    anna = {
+        name: PARAMETERS[name].example for name in ("identity", "camera", "track", "time", "where")
+    }
     bodies = dict.fromkeys(("embed", "search", "identify", "add_images"), sent(BLUE))
     bodies["describe_images"] = {"json": {"camera": "1"}}
     needed = {"describe_images": {"camera": "1"}, "list_sightings": {"camera": "1"}}
@@ -344,7 +346,7 @@ def test_every_example_of_the_document_is_answered(client, tmp_path):
                 answer = client.request(method, path.replace("{id}", image["id"]), **request)
                 assert answer.status_code == 200, (name, request, answer.text)
                 answered.add(name)
-    assert answered == {each.name for each in ALL_OPERATIONS if each.parameters or each.sends}
+    assert answered == {each.name for each in ALL_OPERATIONS if each.takes or each.sends}
 
 
 def test_an_unknown_address_and_a_fault_are_problems(client, service, monkeypatch, caplog):

@@ -9,8 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from person_reid.serve.operation_calls import FILTER_NAMES
-from person_reid.serve.operations import ALL_OPERATIONS, Operation
+from person_reid.serve.call import Operation
+from person_reid.serve.operations import ALL_OPERATIONS
+from person_reid.serve.parameters import FILTER_NAMES
 from person_reid.text import markdown_table
 from tools.docs.results import put
 
@@ -31,11 +32,11 @@ def operation_table() -> str:
 
 def taken(operation: Operation) -> str:
     """Return what a client sends: images or an object, and parameters."""
-    names = [*operation.parameters]
+    names = [*operation.takes]
     if {*FILTER_NAMES} <= {*names}:
         names = [name for name in names if name not in FILTER_NAMES]
     found = [f"`{name}`" for name in names]
-    if len(names) < len(operation.parameters):
+    if len(names) < len(operation.takes):
         found.append("filters")
     if isinstance(operation.sends, str):
         found.insert(0, SENT[operation.sends])

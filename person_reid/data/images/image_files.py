@@ -112,7 +112,9 @@ def decode_image(content: BinaryIO, limits: Limits | None = None) -> Image.Image
     """
     with Image.open(content, formats=_formats()) as image:
         _check_size(image)
-        return _to_rgb(ImageOps.exif_transpose(image), limits)
+        large = image.width * image.height > LARGE
+        with _large_one if large else nullcontext():
+            return _to_rgb(ImageOps.exif_transpose(image), limits)
 
 
 def _check_size(image: Image.Image) -> None:

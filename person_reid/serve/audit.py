@@ -1,0 +1,79 @@
+"""The audit file of a service: a line of JSON for each change of names and each forgetting."""
+
+import json
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from person_reid.config.times import stored
+from person_reid.files import write_text
+from person_reid.text import parse_json
+
+ROOM = 64  # bytes for what is known of a change only when it is made
+
+
+class Audit:
+    """What was done, in a file, or nowhere. To be used by one thread."""
+
+    def __init__(self, file: str | Path | None) -> None:
+        self._file = Path(file) if file else None
+
+    @contextmanager
+    def line(self, who: str, action: str, **details: Any) -> Iterator[dict[str, Any]]:
+        """Write a line about what a block does, which adds details to it; a failed block has none.
+
+        It is written before, so that a full disk changes nothing, and completed afterwards. A kill
+        meanwhile leaves it without these details.
+        """
+        said = {"time": stored(datetime.now()), "token": who, "action": action, **details}
+        if self._file is None:
+            yield said
+            return
+        self._file.touch()
+        with self._file.open("r+b", buffering=0) as file:
+            start = file.seek(0, os.SEEK_END)
+            try:
+                _write(file, _line(said, ROOM))
+                yield said
+            except BaseException:
+                file.truncate(start)
+                raise
+            file.seek(start)
+            _write(file, _line(said) if said else b"")
+            file.truncate()
+            os.fsync(file.fileno())
+
+    def forget_names(self, known: Collection[str]) -> None:
+        """Take the names that are not known any more out of all lines."""
+        if self._file is None or not self._file.exists():
+            return
+        before = self._file.read_text(encoding="utf-8")
+        tidied = "".join(_without_names(line, known) for line in before.splitlines(keepends=True))
+        if tidied != before:
+            write_text(self._file, tidied)
+
+
+def _write(file: BinaryIO, content: bytes) -> None:
+    """Write all of a content, of which a disk that fills takes only a part at first."""
+    while content:
+        content = content[file.write(content) :]
+
+
+def _line(said: dict[str, Any], room: int = 0) -> bytes:
+    return json.dumps(said, ensure_ascii=False).encode() + b" " * room + b"\n"
+
+
+def _without_names(line: str, known: Collection[str]) -> str:
+    """Return a line without the names that are not known."""
+    names = {"identity", "to"}
+    try:
+        values: dict[str, Any] = parse_json(line)
+        forgotten = {key for key in names & {*values} if values[key] not in known}
+    except (AttributeError, TypeError, ValueError):  # cut short by a crash
+        return line
+    if not forgotten:
+        return line
+    return json.dumps(values | dict.fromkeys(forgotten), ensure_ascii=False) + "\n"
