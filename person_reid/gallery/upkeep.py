@@ -23,11 +23,14 @@ def open_file(place: str) -> SearchIndex:
     index = open_gallery(place, new=False)
     if isinstance(index, SearchIndex):
         return index
-    raise UserError(f"{place}: not a file; use the tools of its engine.")
+    raise UserError(f"{place}: not a file; {index.tools}.")
 
 
-def faults_of(index: SearchIndex) -> Iterator[str]:
+def faults_of(index: Gallery) -> Iterator[str]:
     """Yield a sentence for each damage of an index and its lists; it reads every byte."""
+    if not isinstance(index, SearchIndex):
+        yield from index.faults()
+        return
     for (found,) in index._rows("PRAGMA integrity_check"):
         if found != "ok":
             yield f"{index.path}: {found}"

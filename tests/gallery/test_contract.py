@@ -1,4 +1,4 @@
-"""Every gallery keeps the contract: an index file and the dictionary of the docs."""
+"""Every gallery keeps the contract: an index file, PostgreSQL and the dictionary of the docs."""
 
 import os
 
@@ -29,10 +29,12 @@ ABOUTS = {
 UNIT = FEATURES / np.linalg.norm(FEATURES, axis=1, keepdims=True)
 
 
-@pytest.fixture(params=["file", "dictionary"])
+@pytest.fixture(params=["file", "postgres", "dictionary"])
 def gallery(request, tmp_path, monkeypatch):
     monkeypatch.setitem(GALLERIES, "dictionary", DictionaryGallery)
     places = {"file": tmp_path / "a.index"}
+    if request.param == "postgres":
+        places["postgres"] = request.getfixturevalue("postgres")
     opened: Gallery = open_gallery(str(places.get(request.param, "dictionary:a")))
     yield opened
     opened.close()

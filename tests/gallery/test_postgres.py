@@ -1,0 +1,262 @@
+"""A gallery in PostgreSQL: several writers, killed servers and clients, lost connections."""
+
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from person_reid.errors import StoreError, UserError
+from person_reid.gallery import postgres as engine
+from person_reid.gallery.gallery import open_gallery
+from person_reid.gallery.metadata import About, Filter
+from person_reid.gallery.postgres import PostgresGallery
+from tests.support import ROOT
+
+WIDTH, CHUNK = 16, 50
+ADDER = """
+import sys
+from person_reid.gallery.gallery import open_gallery
+from tests.gallery.test_postgres import chunk
+gallery = open_gallery(sys.argv[1])
+for number in range(10**6):
+    gallery.add(*chunk(number))
+    print(number, flush=True)
+"""
+
+
+def chunk(number):
+    """Return the paths, features, facts and states of an addition."""
+    paths = [f"/crops/{number}/{i}.jpg" for i in range(CHUNK)]
+    features = np.random.default_rng(number).normal(size=(CHUNK, WIDTH)).astype(np.float32)
+    return paths, features, {p: About(f"person {number}", "1") for p in paths}, ["state"] * CHUNK
+
+
+def adding(address):
+    """Return a process that adds chunk by chunk, and prints the number of each that it added."""
+    command = [sys.executable, "-c", ADDER, address]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+
+
+def there(gallery):
+    """Return {number of a chunk: how many of its images are in the gallery}."""
+    found = (path for images in gallery.images() for path, _ in images)
+    return Counter(int(path.parent.name) for path in found)
+
+
+def acknowledged(process, most):
+    """Return the numbers that a process prints, up to so many; fewer if it ends before."""
+    lines = (process.stdout.readline() for _ in range(most))
+    return [int(line) for line in lines if line]
+
+
+@pytest.fixture
+def gallery(postgres):
+    with closing(open_gallery(postgres)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def with_graph(postgres, monkeypatch):
+    """A gallery whose graph is used for a few images already."""
+    monkeypatch.setattr(engine, "GRAPH_FROM", 200)
+    monkeypatch.setattr(engine, "SMALL", 20)
+    with closing(open_gallery(f"{postgres}?options=-cenable_seqscan%3Doff")) as opened:
+        for number in range(6):
+            opened.add(*chunk(number))
+        yield opened
+
+
+@pytest.mark.parametrize("victim", ["client", "server"])
+def test_what_was_acknowledged_survives_a_kill(postgres, postgres_server, victim):
+    process = adding(postgres)
+    said = acknowledged(process, 5)
+    if victim == "client":
+        process.kill()
+    else:
+        postgres_server.kill()
+    said += acknowledged(process, 10**6)
+    error = process.communicate()[1]
+    if victim == "server":
+        assert re.search(r"StoreError: postgresql://[^\n]+\n$", error)
+        postgres_server.start()
+    with closing(open_gallery(postgres)) as gallery:
+        found = there(gallery)
+        assert {*said} <= {*found}
+        assert {*found.values()} == {CHUNK}  # of an addition, all or nothing
+        for number in said:
+            paths, features, *_ = chunk(number)
+            answers = gallery.search(features[:1], 1)
+            assert str(answers[0][0].path) == paths[0]
+
+
+def test_what_was_forgotten_stays_away_after_a_kill(gallery, postgres, postgres_server):
+    for number in range(4):
+        gallery.add(*chunk(number))
+    assert gallery.forget(Filter(identity="person 2"), "identity") == CHUNK
+    postgres_server.kill()
+    postgres_server.start()
+    assert {*there(gallery)} == {0, 1, 3}  # on a new connection, without an error
+    assert not any(gallery.images(Filter(identity="person 2")))
+
+
+def test_two_writers_and_a_forgetter(gallery, postgres):
+    def write(numbers):
+        with closing(open_gallery(postgres)) as own:
+            for number in numbers:
+                own.add(*chunk(number))
+
+    with ThreadPoolExecutor(2) as pool:
+        writers = [pool.submit(write, range(9)), pool.submit(write, range(8, -1, -1))]
+        while not all(writer.done() for writer in writers):
+            gallery.forget(Filter(identity="person 3"), "identity")
+        assert [writer.result() for writer in writers] == [None, None]
+    gallery.forget(Filter(identity="person 3"), "identity")
+    assert there(gallery) == {number: CHUNK for number in range(9) if number != 3}
+
+
+def test_a_restart_in_the_middle_of_searches_is_an_error_in_one_line(
+    gallery, postgres, postgres_server
+):
+    gallery.add(*chunk(0))
+    paths, features, *_ = chunk(0)
+    found, errors, done = [], [], threading.Event()
+
+    def search():
+        while not done.is_set():
+            try:
+                found.append([str(answer[0].path) for answer in gallery.search(features, 1)])
+            except StoreError as error:
+                errors.append(str(error))
+                time.sleep(0.05)
+
+    def answered():
+        count = len(found)
+        while len(found) < count + 2:
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    answered()
+    postgres_server.kill()
+    while not errors:
+        time.sleep(0.01)
+    postgres_server.start()
+    answered()
+    done.set()
+    thread.join()
+    assert all("\n" not in error and error.startswith(postgres) for error in errors)
+    assert all(answer == paths for answer in found)
+
+
+def test_a_connection_that_was_lost_is_made_anew(gallery, postgres):
+    gallery.add(*chunk(0))
+    with closing(open_gallery(postgres)) as other, other._transaction() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid != pg_backend_pid() AND datname = current_database()"
+        )
+    assert len(gallery) == CHUNK
+
+
+def test_the_graph_answers_and_grows(with_graph, caplog):
+    gallery = with_graph
+    caplog.set_level("INFO")
+    gallery.prepare()
+    assert re.search(r"looks at \d+ images of the graph, recall (1\.0|0\.9[89])", caplog.text)
+    with gallery._transaction() as cursor:
+        plan = cursor.execute(
+            f'EXPLAIN SELECT id FROM "{gallery.name}_images" ORDER BY feature <=> %b LIMIT 3',
+            (np.ones(WIDTH, np.float32),),
+        ).fetchall()
+    assert "_graph" in str(plan)
+    gallery.add(*chunk(6))
+    for number in range(7):
+        paths, features, *_ = chunk(number)
+        for among in (Filter(), Filter(camera="1"), Filter(identity=f"person {number}")):
+            answers = gallery.search(features, 3, among=among)
+            assert [str(found[0].path) for found in answers] == paths
+            assert all(len(found) == 3 for found in answers)
+    assert gallery.search(features[:1], 3, among=Filter(camera="2")) == [[]]
+
+
+def test_a_graph_that_was_left_unfinished_is_built_anew(with_graph):
+    gallery = with_graph
+    gallery.prepare()
+    with gallery._transaction() as cursor:
+        cursor.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = to_regclass(%s)",
+            (f"{gallery.name}_graph",),
+        )
+        cursor.execute(f"DELETE FROM {gallery.name}_about WHERE key = 'graph'")
+    assert list(gallery.faults())
+    gallery.prepare()
+    assert not list(gallery.faults())
+
+
+def test_images_below_the_folder_of_the_crops_are_found_on_each_machine(postgres, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):  # the same folder, where two machines see it
+        folder.mkdir()
+        (folder / "1.jpg").write_bytes(b"same")
+    first = open_gallery(f"{postgres}?crops={here}")
+    first.add([here / "1.jpg", "/elsewhere.jpg"], np.eye(2, WIDTH), None, ["", ""])
+    second = open_gallery(f"{postgres}?crops={there}")
+    assert second.file.parent == there
+    assert {*second.abouts([there / "1.jpg"])} == {there / "1.jpg"}
+    assert str(second.search(np.eye(2, WIDTH), 1)[1][0].path) == "/elsewhere.jpg"
+    third = open_gallery(postgres)  # as the first
+    assert third.file.parent == here
+    for each in (first, second, third):
+        each.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("postgresql://anna:secret@db/shop/people", "PGPASSWORD"),
+        ("postgresql://db/shop/people?password=secret", "PGPASSWORD"),
+        ("postgresql://db/people", "expected postgresql://HOST/DATABASE/NAME"),
+        ("postgresql://127.0.0.1:1/shop/people", "connection failed"),
+        ("postgresql://127.0.0.1:1/shop/people?sslmode=certain", "sslmode"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_an_error_in_one_line(address, found):
+    with pytest.raises(UserError) as error:
+        PostgresGallery(address)
+    assert found in str(error.value)
+    assert "secret" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_servers_that_are_too_old_are_refused(postgres, gallery, monkeypatch):
+    gallery.add(*chunk(0))
+    monkeypatch.setattr(engine, "PGVECTOR", (99, 0))
+    with pytest.raises(UserError, match=r"pgvector 0\.\d+\.\d+; needs 99.0 or newer"):
+        open_gallery(postgres)
+    monkeypatch.setattr(engine, "POSTGRES", 99)
+    with pytest.raises(UserError, match=r"PostgreSQL \d+; needs 99 or newer"):
+        open_gallery(postgres)
+
+
+def test_a_later_version_is_refused(postgres, gallery, monkeypatch):
+    monkeypatch.setattr(engine, "VERSION", 2)
+    gallery.add(*chunk(0))
+    monkeypatch.setattr(engine, "VERSION", 1)
+    with pytest.raises(UserError, match="of version 2; this program knows versions up to 1"):
+        open_gallery(postgres)
+
+
+def test_forgetting_says_what_is_left(gallery, caplog):
+    caplog.set_level("INFO")
+    gallery.add(*chunk(0))
+    assert gallery.forget(Filter(camera="1"), "camera") == CHUNK
+    assert "until" in caplog.text
+    assert f'VACUUM "{gallery.name}_images"' in caplog.text
