@@ -19,6 +19,7 @@ from tests.support.pages import PAGES
 from tools import augmentations
 from tools.docs import pictures
 from tools.docs.costs import cost_panels, costs
+from tools.docs.film import FILM
 from tools.docs.pages import COST_PICTURE, COSTS
 from tools.docs.results import read_records
 from tools.docs.tradeoff import draw_panels
@@ -37,10 +38,16 @@ def difference(picture, name):
 def test_the_command_draws_every_picture_and_a_page_shows_it():
     files = {path.name for path in pictures.IMAGES.iterdir()}
     source = (ROOT / "tools" / "docs" / "pictures.py").read_text("utf-8")
-    drawn = set(re.findall(r'"(\w+\.jpg)"', source)) | {COST_PICTURE.name}
+    drawn = set(re.findall(r'"(\w+\.jpg)"', source)) | {COST_PICTURE.name, FILM.name}
     assert drawn | {f"explorer_{screen[0]}.jpg" for screen in pictures.SCREENS} == files
     text = "".join(path.read_text("utf-8") for path in PAGES)
     assert [name for name in files if f"images/{name})" not in text] == []
+
+
+def test_the_film_is_small_and_moves():
+    film = Image.open(FILM)
+    assert getattr(film, "n_frames", 1) > 50
+    assert FILM.stat().st_size < 2_000_000
 
 
 def test_the_ranking_is_current(tmp_path, monkeypatch):
