@@ -5,6 +5,7 @@ python tools/docs/options.py
 
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
@@ -38,11 +39,30 @@ from person_reid.files import write_text
 OPTIONS_PAGE = ROOT / "docs" / "options.md"
 OPTIONS_HEAD = """# Options
 
-This page is for those who look up an option of a script. It is written from the declarations in
-`person_reid/config/`, and `python train.py --help all` shows the same. A plain `--help` shows the
-options in bold, or all of them where none is bold. The name of an option is its flag, its key in a
-file for `--config` and in `opts.yaml`, and its name in Python.
+Every option of every script. A plain `--help` shows the options in bold, or all of them where none
+is bold; `--help all` shows what this page shows. The name of an option is its flag, its key in a
+file for `--config` and in `opts.yaml`, and its name in Python. Options that several scripts share
+stand in [the first section](#several-scripts) alone.
 """
+SHARED_HEAD = """## Several scripts
+
+| option | default | what it does | in |
+| --- | --- | --- | --- |"""
+NETWORK = "Also the options of `test.py` that name a network."
+
+
+class Section(NamedTuple):
+    """The options of a script: known ones are not listed again, but named by a remark."""
+
+    script: str
+    kind: type[Options]
+    known: dict[str, DeclaredOption]
+    remark: str = ""
+
+    def options(self) -> list[DeclaredOption]:
+        """Return the options to list."""
+        every = self.kind.declared().values()
+        return [each for each in every if each != self.known.get(each.name)]
 
 
 def main() -> None:
@@ -52,68 +72,84 @@ def main() -> None:
 
 def page() -> str:
     """Return the page."""
-    parts = [OPTIONS_HEAD, *section("prepare.py", PrepareConfig, {})]
-    parts += section("train.py", TrainConfig, {})
-    without = "The options of `train.py` that mean something without labels, and these:"
-    parts += section("tools/adapt.py", AdaptConfig, TrainConfig.declared(), without)
-    parts += section("test.py", TestConfig, {})
-    own = "`evaluate_gpu.py` has the same options; `--gpu_ids` is its own."
-    parts += section("evaluate.py", EvaluateGpuConfig, {}, own)
-    same = "The options of `evaluate.py` that do not choose the ranking, and these:"
-    parts += section("evaluate_rerank.py", EvaluateRerankConfig, EvaluateConfig.declared(), same)
-    parts += section("demo.py", DemoConfig, {})
-    parts += section("tools/threshold.py", ThresholdConfig, {})
-    reranked = "The options of `evaluate_rerank.py` about re-ranking, and these:"
-    known = RerankOptions.declared()
-    parts += section("tools/explore.py", ExploreConfig, known, reranked)
-    named = "The options of `test.py` that name a network, and these:"
-    trained = TrainedNetwork.declared()
-    parts += section("tools/heatmap.py", HeatmapConfig, trained, named)
-    parts += section("tools/export.py", ExportConfig, trained, named)
-    parts += section("tools/save_pretrained.py", SavePretrainedConfig, trained, named)
-    parts += section("tools/compare.py", CompareConfig, trained, named)
-    parts += section("tools/label_errors.py", LabelErrorsConfig, trained, named)
-    both = "The options of `test.py` that name a network, those about re-ranking, and these:"
-    parts += section("tools/report.py", ReportConfig, {**trained, **known}, both)
-    parts += section("tools/compare_networks.py", CompareNetworksConfig, {})
-    parts += section("tools/augmentations.py", AugmentationsConfig, {})
-    parts += section("tools/reproduce.py", ReproduceConfig, {}, "Further flags go to `train.py`.")
-    parts += section("tools/ablation.py", AblationConfig, {}, "Further flags go to `train.py`.")
+    parts = sections()
+    users: dict[str, list[str]] = {}
+    for part in parts:
+        for each in part.options():
+            users.setdefault(row(each), []).append(part.script)
+    shared = {line: scripts for line, scripts in users.items() if len(scripts) > 1}
+    lines = [OPTIONS_HEAD, SHARED_HEAD]
+    lines += [f"{line} {in_words(scripts)} |" for line, scripts in shared.items()]
+    for part in parts:
+        lines += ["", f"## {part.script}", ""]
+        lines += [part.remark, ""] if part.remark else []
+        lines += table([each for each in part.options() if row(each) not in shared])
+    return "\n".join(lines) + "\n"
+
+
+def sections() -> list[Section]:
+    """Return what the page lists, in order."""
+    reranking, network = RerankOptions.declared(), TrainedNetwork.declared()
+    of_test = TestConfig.declared()
+    evaluate = "Also the options of `evaluate.py`, but those that choose the ranking."
+    linking = f"{NETWORK[:-1]}, and those of `tools/across.py` that link."
+    found = [
+        Section("prepare.py", PrepareConfig, {}),
+        Section("train.py", TrainConfig, {}),
+        Section("tools/adapt.py", AdaptConfig, TrainConfig.declared(),
+                "Also the options of `train.py` that make sense without labels."),
+        Section("test.py", TestConfig, {}),
+        Section("evaluate.py", EvaluateGpuConfig, {},
+                "`evaluate_gpu.py` has the same options; only it has `--gpu_ids`."),
+        Section("evaluate_rerank.py", EvaluateRerankConfig, EvaluateConfig.declared(), evaluate),
+        Section("demo.py", DemoConfig, {}),
+        Section("tools/threshold.py", ThresholdConfig, {}),
+        Section("tools/explore.py", ExploreConfig, reranking,
+                "Also the options of `evaluate_rerank.py` about re-ranking."),
+        Section("tools/heatmap.py", HeatmapConfig, network, NETWORK),
+        Section("tools/export.py", ExportConfig, network, NETWORK),
+        Section("tools/save_pretrained.py", SavePretrainedConfig, network, NETWORK),
+        Section("tools/compare.py", CompareConfig, network, NETWORK),
+        Section("tools/label_errors.py", LabelErrorsConfig, network, NETWORK),
+        Section("tools/report.py", ReportConfig, {**network, **reranking},
+                f"{NETWORK[:-1]}, and those of `evaluate_rerank.py` about re-ranking."),
+        Section("tools/compare_networks.py", CompareNetworksConfig, {}),
+        Section("tools/augmentations.py", AugmentationsConfig, {}),
+        Section("tools/reproduce.py", ReproduceConfig, {}, "Further flags go to `train.py`."),
+        Section("tools/ablation.py", AblationConfig, {}, "Further flags go to `train.py`."),
+    ]  # fmt: skip
     for name, command in search.SEARCH_COMMANDS.items():
-        remark = named if issubclass(command, search.NetworkOfIndex) else ""
-        parts += section(f"tools/search.py {name}", command, TestConfig.declared(), remark)
-    parts += section("tools/serve.py", ServeConfig, TestConfig.declared(), named)
-    parts += section("tools/across.py", AcrossConfig, {})
-    both = (
-        "The options of `test.py` that name a network, the options of `tools/across.py` that link, "
-        "and these:"
+        remark = NETWORK if issubclass(command, search.NetworkOfIndex) else ""
+        found.append(Section(f"tools/search.py {name}", command, of_test, remark))
+    return [
+        *found,
+        Section("tools/serve.py", ServeConfig, of_test, NETWORK),
+        Section("tools/across.py", AcrossConfig, {}),
+        Section("tools/people.py", VideosConfig, {**of_test, **AcrossConfig.declared()}, linking),
+    ]
+
+
+def in_words(scripts: list[str]) -> str:
+    """Return the names of scripts, with the commands of one in brackets."""
+    names: dict[str, list[str]] = {}
+    for each in scripts:
+        script, _, command = each.removeprefix("tools/").partition(" ")
+        names.setdefault(script, []).extend([command] if command else [])
+    return ", ".join(
+        f"{script} ({', '.join(commands)})" if commands else script
+        for script, commands in names.items()
     )
-    linking = {**TestConfig.declared(), **AcrossConfig.declared()}
-    parts += section("tools/people.py", VideosConfig, linking, both)
-    return "\n".join(parts)
 
 
-def section(
-    script: str, kind: type[Options], known: dict[str, DeclaredOption], remark: str = ""
-) -> list[str]:
-    """Return the lines about a script's options, a table for each group.
-
-    known: options to leave out. remark: a sentence above the tables.
-    """
+def table(options: list[DeclaredOption]) -> list[str]:
+    """Return the lines of a table of options, below a row for each group."""
     groups: dict[str, list[DeclaredOption]] = {}
-    for each in kind.declared().values():
-        if each != known.get(each.name):
-            groups.setdefault(each.group, []).append(each)
-    lines = [f"## {script}\n"]
-    if remark:
-        lines.append(f"{remark}\n")
+    for each in options:
+        groups.setdefault(each.group, []).append(each)
+    lines = ["| option | default | what it does |", "| --- | --- | --- |"] if options else []
     for title, members in groups.items():
-        lines += [
-            f"### {script}: {title}\n",
-            "| option | default | what it does |",
-            "| --- | --- | --- |",
-        ]
-        lines += [*map(row, members), ""]
+        lines += [f"| *{title}* | | |"] if len(groups) > 1 else []
+        lines += map(row, members)
     return lines
 
 
