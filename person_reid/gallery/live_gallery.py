@@ -177,7 +177,7 @@ class LiveGallery:
             return known
         if gallery.file is None:
             raise UserError(
-                f"{gallery.path}: the images of cameras are kept beside a file. Name one: --index"
+                f"{gallery.path}: name a folder for the images of cameras by ?crops=FOLDER"
             )
         zero = looked.began
         begun = _instant(zero)

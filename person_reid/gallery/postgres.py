@@ -574,9 +574,8 @@ class PostgresGallery(Gallery):
 
     # --- the whole
 
-    def faults(self) -> Iterator[str]:
-        """Yield a sentence for each damage of rows, features and indexes."""
-        yield from super().faults()
+    def unfinished(self) -> Iterator[str]:
+        """Yield a sentence for each index of the server that was not finished."""
         words = "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = to_regclass(%s)"
         for (index,) in self._rows(f"{words} AND NOT indisvalid", f'"{self.name}_images"'):
             yield f"{self.path}: the index {index} is not finished; `search.py index` finishes it"

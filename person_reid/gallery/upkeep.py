@@ -6,12 +6,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from person_reid.arrays import flaw
 from person_reid.errors import UserError
 from person_reid.files import STORE, atomic_write, regular_file
 from person_reid.gallery.gallery import Gallery, open_gallery
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.inverted_lists import damaged_in, faiss_is_installed, files_of_lists
 from person_reid.gallery.metadata import FACT_NAMES
+from person_reid.gallery.postgres import PostgresGallery
 from person_reid.gallery.schema import VERSION
 
 MOST_VALUES = 10  # values of a column
@@ -23,13 +25,22 @@ def open_file(place: str) -> SearchIndex:
     index = open_gallery(place, new=False)
     if isinstance(index, SearchIndex):
         return index
-    raise UserError(f"{place}: not a file; {index.tools}.")
+    raise UserError(f"{place}: not a file; {tools_of(index)}.")
+
+
+def tools_of(index: Gallery) -> str:
+    """Return what copies and checks a gallery that is not a file."""
+    return index.tools if isinstance(index, PostgresGallery) else "use the tools of its engine"
 
 
 def faults_of(index: Gallery) -> Iterator[str]:
     """Yield a sentence for each damage of an index and its lists; it reads every byte."""
     if not isinstance(index, SearchIndex):
-        yield from index.faults()
+        for images, features in index.entries():
+            if found := flaw(features, lambda i, images=images: str(images[i][0])):
+                yield f"{index.path}: {found}"
+        if isinstance(index, PostgresGallery):
+            yield from index.unfinished()
         return
     for (found,) in index._rows("PRAGMA integrity_check"):
         if found != "ok":

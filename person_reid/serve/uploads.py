@@ -31,9 +31,9 @@ def as_stored(image: Image.Image) -> tuple[str, bytes]:
 
 
 def upload_folder(index: Gallery) -> Path:
-    """Return where images are stored. Raises Problem for a gallery that is not a file."""
+    """Return where images are stored. Raises Problem for a gallery without a folder."""
     if not index.file:
-        raise Problem(409, "This gallery keeps no images: it is not a file. Add images elsewhere.")
+        raise Problem(409, "This gallery keeps no images: its address names no ?crops=FOLDER.")
     return folder_beside(index.file, SOURCE)
 
 

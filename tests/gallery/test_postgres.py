@@ -17,6 +17,7 @@ from person_reid.gallery import postgres as engine
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.postgres import PostgresGallery
+from person_reid.gallery.upkeep import faults_of
 from tests.support import ROOT
 
 WIDTH, CHUNK = 16, 50
@@ -196,9 +197,9 @@ def test_a_graph_that_was_left_unfinished_is_built_anew(with_graph):
             (f"{gallery.name}_graph",),
         )
         cursor.execute(f"DELETE FROM {gallery.name}_about WHERE key = 'graph'")
-    assert list(gallery.faults())
+    assert [*faults_of(gallery)]
     gallery.prepare()
-    assert not list(gallery.faults())
+    assert not [*faults_of(gallery)]
 
 
 def test_images_below_the_folder_of_the_crops_are_found_on_each_machine(postgres, tmp_path):

@@ -51,12 +51,21 @@ def sent(*contents):
 
 
 @pytest.fixture
-def service(tmp_path):
+def address(request, tmp_path):
+    """The address of the gallery: a file's, or with EACH_ENGINE also that of a server."""
+    if getattr(request, "param", "file") == "file":
+        return str(tmp_path / "people.index")
+    return f"{request.getfixturevalue('postgres')}?crops={tmp_path}"
+
+
+EACH_ENGINE = pytest.mark.parametrize("address", ["file", "postgres"], indirect=True)
+
+
+@pytest.fixture
+def service(tmp_path, address):
     access = Access(TOKENS, per_minute=1000)
     colors: Any = Colors()
-    return Service(
-        str(tmp_path / "people.index"), colors, access, LIMITS, 4, tmp_path / "audit.jsonl"
-    )
+    return Service(address, colors, access, LIMITS, 4, tmp_path / "audit.jsonl")
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from benchmarks.support.walks import FRAMES, draw_frame, find_by_colour
 from person_reid.config.option import OptionError
 from person_reid.config.serve import CameraOptions
 from person_reid.data.video.streams import Streams
-from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.gallery import open_gallery
 from person_reid.serve.app import create_app
 from person_reid.serve.cameras import LiveCameras
-from tests.serve.conftest import picture, sent
+from tests.serve.conftest import EACH_ENGINE, picture, sent
 
 CAMERAS = {"door": "a.mp4", "till": "b.mp4"}
 
@@ -36,7 +36,7 @@ def open_client(service):
         words = [f"{name}={place}" for name, place in addresses.items()]
         options = CameraOptions(camera=tuple(words))
         streams = Streams(options.addresses, most_waiting=FRAMES, read=read, wait=lambda _: None)
-        with closing(SearchIndex(service.galleries.address)) as index:
+        with closing(open_gallery(service.galleries.address)) as index:
             cameras = LiveCameras(service, index, streams, find, options)
         token = {"Authorization": f"Bearer {'forget' * 4}"}
         return TestClient(create_app(service, cameras), headers=token)
@@ -55,6 +55,7 @@ def told(service, count):
     return found
 
 
+@EACH_ENGINE
 def test_who_appears_is_told_stored_and_known_again(service, open_client, tmp_path):
     with open_client(walk) as client:
         found = told(service, 4)
@@ -78,6 +79,7 @@ def test_who_appears_is_told_stored_and_known_again(service, open_client, tmp_pa
         assert client.delete("/v1/images", params={"identity": "person 0002"}).json()["images"] > 4
 
 
+@EACH_ENGINE
 def test_names_and_numbers_outlive_the_service(service, open_client):
     with open_client(walk) as client:
         told(service, 4)

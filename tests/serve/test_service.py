@@ -11,19 +11,23 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 
 from person_reid.data.images.decoding import decode
 from person_reid.data.images.image_files import load_image
 from person_reid.errors import UserError
+from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.index import SearchIndex
 from person_reid.serve.access import read_tokens
+from person_reid.serve.app import create_app
 from person_reid.serve.json_log import JsonLines
 from person_reid.serve.openapi import SCHEMAS, openapi_document
 from person_reid.serve.operations import ALL_OPERATIONS
 from person_reid.serve.parameters import PARAMETERS
 from person_reid.serve.problems import Problem, as_problem
+from person_reid.serve.service import Service
 from person_reid.serve.uploads import upload_folder
-from tests.serve.conftest import picture, sent
+from tests.serve.conftest import EACH_ENGINE, LIMITS, picture, sent
 from tests.support.camera_tracks import STAYS, fill
 from tests.support.dictionary_gallery import DictionaryGallery
 
@@ -54,6 +58,7 @@ def fits(value, schema):
     return True
 
 
+@EACH_ENGINE
 def test_an_image_that_was_added_is_found_named_and_forgotten(client, tmp_path):
     anna = add(client, RED, identity="Anna", camera="1", time="2026-11-01T08:30Z", where="store=3")
     bob = add(client, BLUE, identity="Bob", camera="2")
@@ -93,30 +98,50 @@ def test_an_image_that_was_added_is_found_named_and_forgotten(client, tmp_path):
     assert changed["identity"] == "Ben"
     assert changed["camera"] == "7"
 
-    assert len([*tmp_path.glob("people.crops/uploads/*.png")]) == 2
+    assert len([*tmp_path.glob("*.crops/uploads/*.png")]) == 2
     assert client.delete(f"/v1/images/{anna['id']}").json() == {"images": 1}
     assert client.get(f"/v1/images/{anna['id']}").status_code == 404
     assert client.delete("/v1/images", params={"identity": "Ben"}).json() == {"images": 1}
     assert client.get("/v1/images").json() == {"images": [], "next": None}
-    assert not [*tmp_path.glob("people.crops/**/*.png")]
+    assert not [*tmp_path.glob("*.crops/**/*.png")]
 
     refused = client.post("/v1/images", **sent(RED))
     assert refused.status_code == 409
-    assert not [*tmp_path.glob("people.crops/**/*.png")]
+    assert not [*tmp_path.glob("*.crops/**/*.png")]
     assert add(client, RED, allow_forgotten="true")["id"] == anna["id"]
     audit = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     assert [line["action"] for line in audit] == ["add", "add", "rename", "forget", "forget"]
     assert {line.get("identity") for line in audit} | {line.get("to") for line in audit} == {None}
 
 
-def test_what_was_acknowledged_is_in_the_index(client, tmp_path):
+@EACH_ENGINE
+def test_what_was_acknowledged_is_in_the_index(client, address):
     add(client, RED, identity="Anna")
     assert add(client, RED, identity="Anna") == add(client, picture("red", "BMP"))
-    index = SearchIndex(tmp_path / "people.index")
+    index = open_gallery(address)
     ((path, about),) = [image for images in index.images() for image in images]
     assert about.identity == "Anna"
     assert path.is_file()
     assert not index.missing([path])
+
+
+@pytest.mark.parametrize("address", ["postgres"], indirect=True)
+def test_services_share_a_database(client, service, address):
+    """What one adds, the other finds; what one forgets, the other shows to nobody."""
+    anna = add(client, RED, identity="Anna")
+    other = Service(address, service.embedder, service.access, LIMITS, 4)
+    with TestClient(create_app(other), headers=client.headers) as second:
+        (query,) = second.post("/v1/search", **sent(RED)).json()["queries"]
+        (match,) = query["matches"]
+        assert {**match, **anna} == match
+        assert second.get(f"/v1/images/{anna['id']}/picture").status_code == 200
+        assert second.patch(f"/v1/images/{anna['id']}", json={"camera": "7"}).status_code == 200
+        assert client.get(f"/v1/images/{anna['id']}").json()["camera"] == "7"
+        assert client.delete("/v1/images", params={"identity": "Anna"}).json() == {"images": 1}
+        assert second.post("/v1/search", **sent(RED)).json()["queries"][0]["matches"] == []
+        assert second.get(f"/v1/images/{anna['id']}/picture").status_code == 404
+        assert second.get("/v1/people").json() == {"people": []}
+        assert second.post("/v1/images", **sent(RED)).status_code == 409  # it was forgotten
 
 
 def test_a_gallery_that_is_not_a_file_keeps_no_images():
@@ -125,6 +150,7 @@ def test_a_gallery_that_is_not_a_file_keeps_no_images():
     assert refused.value.status == 409
 
 
+@EACH_ENGINE
 def test_images_come_in_pages(client):
     ids = [add(client, picture((10 * i, 0, 0)))["id"] for i in range(5)]
     first = client.get("/v1/images", params={"limit": 3}).json()
@@ -261,19 +287,21 @@ def test_features_are_asked_for_as_json(client, body, status):
         assert client.post(f"/v1/{question}", content=body, headers=headers).status_code == status
 
 
-def test_a_search_gives_the_numbers_of_the_index(client, service, tmp_path):
+@EACH_ENGINE
+def test_a_search_gives_the_numbers_of_the_index(client, service, tmp_path, address):
     for content in (RED, GREEN, BLUE):
         add(client, content)
     (feature,) = client.post("/v1/embed", **sent(picture((200, 30, 90)))).json()["features"]
     (query,) = client.post("/v1/search", json={"features": [feature]}).json()["queries"]
-    (expected,) = SearchIndex(tmp_path / "people.index").search(np.array([feature]), 10)
+    (expected,) = open_gallery(address).search(np.array([feature]), 10)
     found = [each["similarity"] for each in query["matches"]]
     assert found == [each.similarity for each in expected]
 
 
-def test_the_document_describes_the_answers(client, service, tmp_path):
+@EACH_ENGINE
+def test_the_document_describes_the_answers(client, service, tmp_path, address):
     for camera in STAYS:
-        fill(SearchIndex(tmp_path / "people.index"), tmp_path, camera, faces=np.eye(6))
+        fill(open_gallery(address), tmp_path, camera, faces=np.eye(6))
     document = client.get("/v1/openapi.json").json()
     assert document == json.loads(json.dumps(openapi_document()))
     described = {
@@ -291,8 +319,8 @@ def test_the_document_describes_the_answers(client, service, tmp_path):
         "forget": {"params": {"camera": "9"}},
     }  # fmt: skip
     for operation in ALL_OPERATIONS:
-        address = operation.path.replace("{id}", image["id"])
-        answer = client.request(operation.method, address, **requests.get(operation.name, {}))
+        place = operation.path.replace("{id}", image["id"])
+        answer = client.request(operation.method, place, **requests.get(operation.name, {}))
         content = document["paths"][operation.path][operation.method.lower()]["responses"]["200"]
         ((media, described),) = content["content"].items()
         assert answer.headers["content-type"].startswith(media), operation
