@@ -188,7 +188,7 @@ def _university(query: str, gallery: str, counts: tuple[int, int]) -> DataSet:
             GALLERY: (951, counts[1], 1),
         },
         note="The views are the cameras: 1 drone, 2 satellite, 3 street. "
-        "The images of train/google are left out.",
+        "The images of train/google are not used.",
     )
 
 
@@ -196,7 +196,7 @@ def _own(
     kind: str, read: Callable[..., PicturesBySplit], flags: tuple[str, ...], arguments: str
 ) -> DataSet:
     return DataSet(
-        name=f"{kind} of one's own",
+        name=f"your own {kind}",
         source="you",
         licence="yours",
         get=f"{as_command('prepare.py')} {arguments}",
@@ -415,12 +415,12 @@ _DATA_SETS = {
     "university": _university("drone", "satellite", (37855, 951)),
     "university_satellite": _university("satellite", "drone", (701, 51355)),
     "folder": _own(
-        "a folder",
+        "folder",
         folder_or_list.own_folder,
         ("pattern",),
         "--data_dir FOLDER --pattern EXPRESSION",
     ),
-    "csv": _own("a CSV file", folder_or_list.own_csv, ("csv",), "--csv FILE"),
+    "csv": _own("CSV file", folder_or_list.own_csv, ("csv",), "--csv FILE"),
     "mot": _own(
         "tracked videos", mot.read_sequences, mot.OPTIONS_OF_MOT, "--dataset mot --data_dir FOLDER"
     ),
