@@ -34,7 +34,9 @@ CLUMSY = {
     r"\b(remark|line|warning) (counts|says|names) (them|it|those|that)\b": (
         "They are ignored, and a line counts them."
     ),
-    r"\bof (one's|its|their|his|your|our) own\b(?! (identity|camera))": "The target makes an environment of its own.",
+    r"\bof (one's|its|their|his|your|our) own\b(?! (identity|camera))": (
+        "The target makes an environment of its own."
+    ),
     r"\b(left out|leaves? out|leaving out|pass(ed|es) over)\b": "Such images are left out.",
     r"\b(byte|image|frame|batch|search|query|second|millisecond|MB|GB)(s|es)? an? "
     r"(number|image|frame|batch|query|second|minute|hour|day|camera|track|request|row)\b": (

@@ -304,7 +304,7 @@ def test_a_gallery_of_ones_own_is_the_one_that_keeps_the_contract(plugin):
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_loop_of_ones_own_runs(number):
-    exec(examples("A loop of your own")[number], {})
+    exec(examples("Your own loop")[number], {})
 
 
 def test_a_name_is_given_once_and_can_be_a_flag(plugin):
