@@ -20,8 +20,9 @@ from person_reid.text import markdown_table
 REFERENCE = ROOT / "docs" / "reference.md"
 REFERENCE_HEAD = """# API
 
-The public names of `person_reid`, with their arguments and the first lines of their docstrings. `help(person_reid.evaluate)` shows a whole docstring. `**options`
-are fields with the names of [options](options.md).
+The public names of `person_reid`, with their arguments and the first lines of their docstrings.
+`help(person_reid.evaluate)` shows a whole docstring. `**options` are fields with the names of
+[options](options.md).
 """
 # The chapters of the page: package of the library, title.
 CHAPTERS = {
