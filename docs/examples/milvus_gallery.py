@@ -230,7 +230,8 @@ def row_of(path, state, feature, about):
 
 def entry_of(row):
     """Return the image in a row, and what is known about it."""
-    about = About(*(row[name] or None for name in FACT_NAMES), json.loads(row["more"] or "null"))
+    about = About(*[row[name] or None for name in FACT_NAMES])
+    about = about._replace(more=json.loads(row["more"] or "null"))
     return Path(os.fsdecode(unquote_to_bytes(row["path"]))), about
 
 

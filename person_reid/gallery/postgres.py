@@ -15,7 +15,7 @@ import os
 import secrets
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from functools import cached_property
 from operator import itemgetter
@@ -58,7 +58,11 @@ GRAPH_FROM = 20_000  # images; with fewer, there is none
 WIDEST_GRAPH = 4000  # numbers of a halfvec in a graph of pgvector
 LINKS, CONSTRUCTION = 16, 100  # of an image in the graph, and images compared to find them
 RECALL, NEIGHBOURS, SAMPLED = 0.98, 10, 200  # what a trial asks for, of how many images
-LEAST_EFFORT, MOST_EFFORT = 40, 1000  # hnsw.ef_search
+EFFORTS = (40, 80, 160, 320, 640, MOST_EFFORT := 1000)  # images that a search looks at
+EFFORT = (
+    "SELECT set_config('hnsw.ef_search', %s, true), "
+    "set_config('hnsw.iterative_scan', 'relaxed_order', true)"
+)
 GRAPH_BYTES = 2 * 8 * LINKS + 200  # of an image, besides its feature
 SETTINGS = {"connect_timeout": "10", "tcp_user_timeout": "30000", "application_name": "person-reid"}
 FACTS = ", ".join(FACT_NAMES)
@@ -150,47 +154,48 @@ class PostgresGallery(Gallery):
     # --- the server
 
     def _connected(self) -> Any:
-        """Return the connection, made anew if it is broken. Raises UserError for old versions."""
+        """Return the connection, made anew if it is broken."""
         if self._connection is None or self._connection.closed:
-            given = self.psycopg.conninfo.conninfo_to_dict(self.place)
-            self._connection = self.psycopg.connect(
-                **SETTINGS | given, autocommit=True, prepare_threshold=None
-            )
-            if (version := self._connection.info.server_version // 10_000) < POSTGRES:
-                raise UserError(f"{self.path}: PostgreSQL {version}; needs {POSTGRES} or newer.")
-            self._register()
+            self._connection = self._connect()
         return self._connection
 
-    def _register(self) -> None:
+    def _connect(self) -> Any:
+        """Return a new connection. Raises UserError for versions that are too old."""
+        given = SETTINGS | self.psycopg.conninfo.conninfo_to_dict(self.place)
+        connection = self.psycopg.connect(**given, autocommit=True, prepare_threshold=None)
+        if (version := connection.info.server_version // 10_000) < POSTGRES:
+            raise UserError(f"{self.path}: PostgreSQL {version}; needs {POSTGRES} or newer.")
+        self._register(connection)
+        return connection
+
+    def _register(self, connection: Any) -> None:
         """Let arrays travel as halfvec: its number of values, and float16 in the net's order."""
-        kind = self.psycopg.types.TypeInfo.fetch(self._connection, "halfvec")
+        kind = self.psycopg.types.TypeInfo.fetch(connection, "halfvec")
         if kind is None:  # until the first gallery of the database is made
             return
-        (found,) = self._connection.execute(
-            "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
-        ).fetchone()
-        if tuple(map(int, found.split("."))) < PGVECTOR:
+        found = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
+        if tuple(map(int, (version := found.fetchone()[0]).split("."))) < PGVECTOR:
             raise UserError(
-                f"{self.path}: pgvector {found}; needs {'.'.join(map(str, PGVECTOR))} or newer: "
+                f"{self.path}: pgvector {version}; needs {'.'.join(map(str, PGVECTOR))} or newer: "
                 "before it, additions beside VACUUM could damage the graph."
             )
-        kind.register(self._connection)
-        pq, adapt = self.psycopg.pq, self.psycopg.adapt
+        kind.register(connection)
+        adapt = self.psycopg.adapt
 
         class Dumper(adapt.Dumper):  # type: ignore[misc, name-defined]
-            oid, format = kind.oid, pq.Format.BINARY
+            oid, format = kind.oid, self.psycopg.pq.Format.BINARY
 
             def dump(self, row: Features) -> bytes:
                 return struct.pack(">HH", len(row), 0) + row.astype(">f2").tobytes()
 
         class Loader(adapt.Loader):  # type: ignore[misc, name-defined]
-            format = pq.Format.BINARY
+            format = Dumper.format
 
             def load(self, data: bytes) -> Features:
                 return np.frombuffer(bytes(data), ">f2", offset=4).astype(np.float32)
 
-        self._connection.adapters.register_dumper(np.ndarray, Dumper)
-        self._connection.adapters.register_loader(kind.oid, Loader)
+        connection.adapters.register_dumper(np.ndarray, Dumper)
+        connection.adapters.register_loader(kind.oid, Loader)
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
@@ -228,15 +233,18 @@ class PostgresGallery(Gallery):
                 self._made = cursor.fetchone()[0]
         return self._made
 
-    def _make(self) -> None:
-        """Make the tables, unless they are there."""
-        if self._there():
-            return
+    def _make(self, width: int | None = None) -> None:
+        """Make the tables, and set the width of their features, unless another process has."""
         with self._transaction() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(hashtext('person-reid'))")
             self._connection.execute(TABLES.format(name=self.name))
-        self._register()
-        self._made = True
+            self._made = True
+            if width and self.width() is None:
+                feature = f'ALTER TABLE "{self.name}_images" ALTER feature'
+                cursor.execute(f"{feature} TYPE halfvec({width})")
+                if width < WIDEST_GRAPH:  # inside of its row: faster to compare
+                    cursor.execute(f"{feature} SET STORAGE PLAIN")
+        self._register(self._connection)
         folder = {"crops": str(real(self._folder))} if self._folder else {}
         self.remember({"version": VERSION, "token": secrets.token_hex(4), **folder})
 
@@ -287,12 +295,8 @@ class PostgresGallery(Gallery):
         """Return the paths that the gallery lacks or whose files have changed since."""
         paths = checked_paths(paths, self.path)
         keys = [*map(self._key, paths)]
-        states: dict[bytes, str] = {}
-        for start in range(0, len(keys), AT_ONCE):
-            states |= self._rows(
-                'SELECT path, state FROM "{name}_images" WHERE path = ANY(%s)',
-                keys[start : start + AT_ONCE],
-            )
+        words = 'SELECT path, state FROM "{name}_images" WHERE path = ANY(%s)'
+        states = dict(self._rows(words, keys))
         return [p for p, key in zip(paths, keys, strict=True) if states.get(key) != state_of(p)]
 
     def _read(self, which: Filter, columns: str = "") -> Iterator[list[Any]]:
@@ -339,8 +343,8 @@ class PostgresGallery(Gallery):
         paths = checked_paths(paths, f"{self.path}: not added")
         features = checked_features(features, self.width(), self.path, paths)
         known = known_of(abouts or {}, paths)
-        if len(paths) and self.width() != features.shape[1]:
-            self._begin(features.shape[1])
+        if len(paths) and self.width() is None:
+            self._make(features.shape[1])
             features = checked_features(features, self.width(), self.path, paths)
         states = states or [*map(state_of, paths)]
         left = [*zip(map(self._key, paths), states, features, known, strict=True)]
@@ -357,30 +361,21 @@ class PostgresGallery(Gallery):
                 stripped += cursor.fetchone()[0]
         log_stripped(self.path, stripped)
 
-    def _begin(self, width: int) -> None:
-        """Make the gallery, and set the width of its features, unless another process has."""
-        self._make()
-        with self._transaction() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtext('person-reid'))")
-            if self.width() is None:
-                images = f'ALTER TABLE "{self.name}_images" ALTER feature'
-                cursor.execute(f"{images} TYPE halfvec({width})")
-                if width < WIDEST_GRAPH:  # inside of its row: faster to compare
-                    cursor.execute(f"{images} SET STORAGE PLAIN")
-
     def describe(self, abouts: Mapping[Any, About]) -> int:
         """Record what is known of images that are there, and return how many are."""
-        known = known_of(abouts, abouts)
-        keys = [*map(self._key, checked_paths([*abouts], self.path))]
-        more = [about.more and json.dumps(about.more) for about in known]
-        rows = [
-            (*about[:-1], own, own, key)
-            for key, about, own in sorted(zip(keys, known, more, strict=True), key=itemgetter(0))
-        ]
+        keys = map(self._key, checked_paths([*abouts], self.path))
+        rows = sorted(zip(keys, known_of(abouts, abouts), strict=True), key=itemgetter(0))
         if not self._there():
             return 0
         with self._transaction() as cursor:
-            cursor.executemany(DESCRIBE.format(name=self.name), rows)
+            cursor.executemany(
+                DESCRIBE.format(name=self.name),
+                [
+                    (*a[:-1], own, own, key)
+                    for key, a in rows
+                    for own in [a.more and json.dumps(a.more)]
+                ],
+            )
             return int(cursor.rowcount)
 
     def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
@@ -394,7 +389,8 @@ class PostgresGallery(Gallery):
         images, token, now = f'"{self.name}_images"', self.recall("token"), stored(datetime.now())
         with self._transaction() as cursor:
             rows = cursor.execute(
-                f"DELETE FROM {images} WHERE {words} "
+                f"DELETE FROM {images} WHERE id IN "  # in one order, as others add and describe
+                f"(SELECT id FROM {images} WHERE {words} ORDER BY path FOR UPDATE) "
                 "RETURNING path, state, coalesce(source, ''), coalesce(track, '')",
                 values,
             ).fetchall()
@@ -437,7 +433,8 @@ class PostgresGallery(Gallery):
 
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Store values under keys that hold none yet, and return what the keys hold."""
-        self._make()
+        if not self._there():
+            self._make()
         with self._transaction() as cursor:
             cursor.executemany(
                 f'INSERT INTO "{self.name}_about" VALUES (%s, %s) ON CONFLICT DO NOTHING',
@@ -467,11 +464,12 @@ class PostgresGallery(Gallery):
             return [[] for _ in queries]
         images = f'FROM "{self.name}_images" WHERE {words}'
         with self._transaction() as cursor:
-            graph = self._graph(cursor)
+            known = f"SELECT value FROM \"{self.name}_about\" WHERE key = 'graph'"
+            graph = cursor.execute(known).fetchone()
             few = f"SELECT 1 FROM (SELECT 1 {images} OFFSET {SMALL} LIMIT 1) AS more"
             exact = not graph or not cursor.execute(few, values).fetchone()
-            effort = max(graph, min(k, MOST_EFFORT))
-            self._set_effort(cursor, effort)
+            effort = max(parse_json(graph[0])["effort"] if graph else 1, min(k, MOST_EFFORT))
+            cursor.execute(EFFORT, (str(effort),))
             # of a filter's images, more are looked at than are wanted: the nearest come late
             most = k if among == EVERYTHING else max(k, effort // 2)
 
@@ -490,19 +488,6 @@ class PostgresGallery(Gallery):
                 answers.append([Found(path, cosine, about) for path, about, cosine in every])
         return answers
 
-    def _graph(self, cursor: Any) -> int:
-        """Return how many images a search of the graph looks at, or 0 if there is no graph."""
-        words = f'SELECT value FROM "{self.name}_about" WHERE key = %s'
-        found = cursor.execute(words, ("graph",)).fetchone()
-        return int(parse_json(found[0])["effort"]) if found else 0
-
-    def _set_effort(self, cursor: Any, effort: int) -> None:
-        cursor.execute(
-            "SELECT set_config('hnsw.ef_search', %s, true), "
-            "set_config('hnsw.iterative_scan', 'relaxed_order', true)",
-            (str(max(effort, 1)),),
-        )
-
     def prepare(self) -> None:
         """Build the graph if there are enough images; from then on, each addition extends it.
 
@@ -514,25 +499,17 @@ class PostgresGallery(Gallery):
             return
         if known and count <= 2 * known["images"]:
             return
-        graph, lock = f'"{self.name}_graph"', f"(hashtext('{self.name} graph'))"
-        with self._explained():
-            connection = self._connected()
-            if not connection.execute(f"SELECT pg_try_advisory_lock{lock}").fetchone()[0]:
+        with self._explained(), closing(self._connect()) as connection:  # which ends the lock
+            lock = f"SELECT pg_try_advisory_lock(hashtext('{self.name} graph'))"
+            if not connection.execute(lock).fetchone()[0]:
                 return  # another process builds it
-            try:
-                memory = min(8 << 20, count * (2 * width + GRAPH_BYTES) >> 10)  # kB
-                connection.execute(f"SET maintenance_work_mem = {max(memory, 65_536)}")
-                broken = (
-                    "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid"
-                )
-                if connection.execute(broken, (graph,)).fetchone():
-                    connection.execute(f"DROP INDEX {graph}")
-                connection.execute(GRAPH.format(name=self.name))
-                connection.execute(f'ANALYZE "{self.name}_images"')
-                self._try_efforts(count)
-            finally:
-                if not connection.closed:
-                    connection.execute(f"SELECT pg_advisory_unlock{lock}")
+            memory = min(8 << 20, count * (2 * width + GRAPH_BYTES) >> 10)  # kB
+            connection.execute(f"SET maintenance_work_mem = {max(memory, 65_536)}")
+            if not known:  # a killed process may have left a part
+                connection.execute(f'DROP INDEX IF EXISTS "{self.name}_graph"')
+            connection.execute(GRAPH.format(name=self.name))
+            connection.execute(f'ANALYZE "{self.name}_images"')
+            self._try_efforts(count)
 
     def _try_efforts(self, count: int) -> None:
         """Look at as few images as find RECALL of the nearest of some images; remember how many."""
@@ -547,16 +524,13 @@ class PostgresGallery(Gallery):
             for rows in self._read(EVERYTHING, ", feature")
         )
         exact = nearest_of_chunks(queries, chunks, NEIGHBOURS + 1)[1]
-        effort, recall = LEAST_EFFORT, 0.0
         words = f"SELECT id FROM {images} ORDER BY feature <=> %b LIMIT {NEIGHBOURS + 1}"
-        while True:
+        for effort in EFFORTS:
             with self._transaction() as cursor:
-                self._set_effort(cursor, effort)
+                cursor.execute(EFFORT, (str(effort),))
                 found = [cursor.execute(words, (query,)).fetchall() for query in queries]
-            recall = overlap(exact, np.array(found)[..., 0])
-            if recall >= RECALL or effort == MOST_EFFORT:
+            if (recall := overlap(exact, np.array(found)[..., 0])) >= RECALL:
                 break
-            effort = min(2 * effort, MOST_EFFORT)
         note = json.dumps({"effort": effort, "recall": recall, "images": count})
         self._rows(
             "INSERT INTO \"{name}_about\" VALUES ('graph', %s) "
@@ -590,8 +564,7 @@ class PostgresGallery(Gallery):
 
     def remove(self) -> None:
         """Delete the tables."""
-        for table in ("images", "about", "barred"):
-            self._rows(f'DROP TABLE "{{name}}_{table}"')
+        self._rows('DROP TABLE IF EXISTS "{name}_images", "{name}_about", "{name}_barred"')
         self._made = False
 
     def close(self) -> None:

@@ -37,7 +37,8 @@ def faults_of(index: Gallery) -> Iterator[str]:
     """Yield a sentence for each damage of an index and its lists; it reads every byte."""
     if not isinstance(index, SearchIndex):
         for images, features in index.entries():
-            if found := flaw(features, lambda i, images=images: str(images[i][0])):
+            names = [str(path) for path, _ in images]
+            if found := flaw(features, names.__getitem__):
                 yield f"{index.path}: {found}"
         if isinstance(index, PostgresGallery):
             yield from index.unfinished()

@@ -60,7 +60,7 @@ def acknowledged(process, most):
 
 @pytest.fixture
 def gallery(postgres):
-    with closing(open_gallery(postgres)) as opened:
+    with closing(PostgresGallery(postgres)) as opened:
         yield opened
 
 
@@ -159,7 +159,7 @@ def test_a_restart_in_the_middle_of_searches_is_an_error_in_one_line(
 
 def test_a_connection_that_was_lost_is_made_anew(gallery, postgres):
     gallery.add(*chunk(0))
-    with closing(open_gallery(postgres)) as other, other._transaction() as cursor:
+    with closing(PostgresGallery(postgres)) as other, other._transaction() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE pid != pg_backend_pid() AND datname = current_database()"
