@@ -6,7 +6,7 @@
 Wen et al., A Discriminative Feature Learning Approach for Deep Face Recognition, ECCV 2016. The
 centers follow the features at their own rate, whatever the weight of the loss. No gradient reaches
 them, and no weight decay. The code of Luo et al., Bag of Tricks and a Strong Baseline for Deep
-Person Re-Identification, CVPRW 2019, leaves out the ½, so its weight of 5e-4 is 1e-3 here; its
+Person Re-Identification, CVPRW 2019, omits the ½, so its weight of 5e-4 is 1e-3 here; its
 centers start at random and move by SGD.
 """
 

@@ -1,4 +1,4 @@
-"""Instance loss: treat every image of the batch as a class of its own, to be told from all others.
+"""Instance loss: treat every image of the batch as its own class, to be told from all others.
 
     L = mean over i of −log softmax(γ · F F(i)ᵀ)[i]
 

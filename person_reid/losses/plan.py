@@ -116,7 +116,7 @@ def _refuse_ignored(options: LossOptions, plan: LossPlan) -> None:
 
 
 def learns(plan: LossPlan) -> bool:
-    """Return whether a loss has weights of its own that are trained, such as prototypes."""
+    """Return whether a loss has trained weights, such as prototypes."""
     modules = [create_loss(term.name, 2, 2, 2) for term in (*plan.terms, *plan.taught)]
     return any(list(module.parameters()) for module in modules)
 

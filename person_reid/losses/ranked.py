@@ -76,7 +76,7 @@ class ClusteredRankedListLoss(RankedListLoss):
           + λ Σ over clusters c of 1/|c| Σᵢ Σₙ w [α − d(i, n)]₊ / Σ w,
           i and n in c, of different identities
 
-    Clusters of three images or fewer are left out. The settings are the same as for RankedListLoss.
+    Clusters of three images or fewer are skipped. The settings are the same as for RankedListLoss.
     Qian adds the two sums without λ, which gives twice this loss at λ = ½.
     """
 

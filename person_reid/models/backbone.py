@@ -145,10 +145,10 @@ class Backbone:
 
 @dataclass(frozen=True)
 class OwnBackbone(Backbone):
-    """A module of one's own: what it returns for images is its feature map, or its feature.
+    """A custom module: what it returns for images is its feature map, or its feature.
 
     make: returns the module; if it takes an argument `pretrained`, it is told whether to load
-    weights of its own. The widths are found by running the module once.
+    its own weights. The widths are found by running the module once.
     """
 
     dim: int = 0

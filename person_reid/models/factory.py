@@ -58,7 +58,7 @@ def create_model(
 ) -> Network:
     """Create a network by name, as timm does.
 
-    name: a network of list_models(), timm or torchvision; or a module of one's own, which returns a
+    name: a network of list_models(), timm or torchvision; or a custom module, which returns a
         feature map (B, C, h, w) or a feature (B, D) for images (B, 3, H, W) and has no classifier.
     num_classes: the number of identities; 0 leaves the classifier out.
     pretrained: whether to begin with ImageNet weights; otherwise they are random. Or the end of a
@@ -116,7 +116,7 @@ def create_model(
 def _around(
     module: nn.Module, num_classes: int, seed: int | None, options: Mapping[str, Any]
 ) -> Network:
-    """Build the network whose backbone is a module of one's own."""
+    """Build the network whose backbone is a custom module."""
     entry = OwnBackbone(type(module).__name__, make=lambda: module)
     described = configured(NetworkOptions, {**options, "backbone": entry.name})
     check_network(described)
@@ -262,7 +262,7 @@ def check_network(options: NetworkOptions) -> None:
     )
     for name in ignored:
         value = getattr(options, name)
-        # The value that asks for nothing. A network of parts has linear layers of its own.
+        # The value that asks for nothing. A network of parts has its own linear layers.
         absent = 0 if plain or name == "droprate" else None
         if value not in (getattr(NetworkOptions(), name), absent):
             what = "{neck}" if plain else kind.__name__

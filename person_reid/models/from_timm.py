@@ -223,7 +223,7 @@ def _channels(entry: TimmBackbone, module: nn.Module, images: Tensor) -> int:
     try:
         maps = entry.feature_map(module, images)
         pooled = entry.after_pool(module, maps.mean((2, 3)))
-    # The tokens are not patches, or the head has a pooling of its own.
+    # The tokens are not patches, or the head has its own pooling.
     except (RuntimeError, TypeError):
         return 0
     return maps.shape[1] if pooled.shape == (1, entry.dim) else 0
@@ -299,7 +299,7 @@ def _config(name: str) -> Any:
         if not timm.is_model(architecture):
             raise ValueError(f"{architecture} is not a network of timm {timm.__version__}")
         return timm.models.PretrainedCfg(**config)
-    except Exception as error:  # each cause has an exception of its own
+    except Exception as error:  # each cause has its own exception
         raise OptionError(
             f"{{backbone}}: no network of timm was found there ({first_line(error, 160)}). Without "
             f"a connection, run `hf download {place}` elsewhere and copy the cache of the Hugging "

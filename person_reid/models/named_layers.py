@@ -10,7 +10,7 @@ def layers_named(network: nn.Module, text: str | None) -> list[nn.Module | nn.Pa
     """Return the modules and weights of a network that a text names, separated by commas.
 
     Their names are those in the state dict, without `.weight` and the like; `model.`, where the
-    backbone is, may be left out. Raises OptionError for a name that the network does not have.
+    backbone is, may be omitted. Raises OptionError for a name that the network does not have.
 
     >>> layers_named(create_model("resnet18"), "conv1")
     [Conv2d(3, 64, kernel_size=(7, 7), stride=(2, 2), padding=(3, 3), bias=False)]

@@ -108,7 +108,7 @@ BACKBONES: Registry[Backbone] = Registry("backbone", _BACKBONES)
 def register_backbone(
     name: str, network: Backbone | Callable[..., nn.Module], **about: Any
 ) -> None:
-    """Give a network of one's own a name, which --backbone and create_model then know.
+    """Give a custom network a name, which --backbone and create_model then know.
 
     network: the class of a module, or a function that returns one. For images (B, 3, H, W) it
     returns its feature map (B, C, h, w) or its feature (B, D); no classifier. For more control, a
@@ -126,7 +126,7 @@ def own_backbones() -> list[str]:
 def _of_plugin(name: str, place: str, attribute: str) -> Backbone:
     """Return the network MODULE:CLASS of a plugin.
 
-    The name may stand in a file of somebody else's. It is therefore a class of networks, in a
+    The name may stand in another user's file. It is therefore a class of networks, in a
     module that was loaded as a plugin. Raises UserError for any other.
     """
     from torch import nn
@@ -208,7 +208,7 @@ def _build(
     """Build the module of an entry. Raises UserError if its weights cannot be fetched."""
     try:
         return entry.build(pretrained, size, drop_path)
-    # Each library, and each layer of the network stack below it, raises errors of its own.
+    # Each library, and each layer of the network stack below it, raises its own errors.
     except Exception as error:
         if not pretrained or isinstance(error, (UserError, *SIZE_ERRORS)):
             raise

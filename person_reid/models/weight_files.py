@@ -43,7 +43,7 @@ AVERAGES = ("state_dict_ema", "model_ema", "ema")
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read the state dict in a file, as plain names and tensors on the CPU.
 
-    Unpacks training states that keep it under a key of its own, of which an average comes first;
+    Unpacks training states that keep it under its own key, of which an average comes first;
     removes what DataParallel, DDP, FSDP, torch.compile and AveragedModel add to names; and gives
     Swin Transformers of mmdetection timm's names. Raises FileNotFoundError, or UserError if the
     file is not a state dict.
@@ -195,7 +195,7 @@ def foreign_objects(path: str | Path) -> list[str]:
     """Return the kinds of foreign objects in a file, as `module.name`.
 
     They are objects of other programs, and Python's own that hold data. Other objects of Python are
-    left out: they could be code to run.
+    skipped: they could be code to run.
     """
     return [
         name

@@ -86,7 +86,7 @@ def _check_missing(
 def _renamed(tensors: dict[str, Tensor], network: Network) -> dict[str, Tensor]:
     """Return the tensors of a file under the network's names.
 
-    A classifier that the network lacks is left out.
+    A classifier that the network lacks is skipped.
     """
     own = {*network.state_dict(), *network.model.state_dict()}
     tensors = without_container(tensors, lambda names: len(own & network.renamed(names).keys()))

@@ -61,7 +61,7 @@ class People:
     margins: (T,), by how many cosines a track is inside its person: its mean cosine with the
         person's other tracks, less the threshold, or less its mean cosine with the most similar
         person that it could be, whichever is less. For a track that is alone, the threshold less
-        the latter: infinite where nobody else is possible. The link of a track whose margin is
+        the latter: infinite where no other person is possible. The link of a track whose margin is
         small, or negative, is doubtful.
     nearest: (T,), the label of that most similar person, or -1 without one.
     fewest, most: (T,), the labels if the threshold were lower, and higher, by UNSURE. A group of
@@ -119,7 +119,7 @@ def link_tracks(
 
     Groups of tracks are linked by average linkage, the most similar first, as long as the mean
     similarity between the tracks of two groups reaches the threshold and no track of one is known
-    to show somebody else than a track of the other: see two_people. The features are those of
+    to show another person than a track of the other: see two_people. The features are those of
     level_cameras; compare_tracks says what a similarity is.
 
     features: (T, D). cameras: (T,), numbers or names, "" if unknown. starts, ends: (T,), seconds of
@@ -127,7 +127,7 @@ def link_tracks(
     threshold: a cosine; by default, what `cosines` say for the number of groups that are left.
     travel: {(camera, camera): the least seconds between leaving one and appearing in the other}.
     cosines: how alike tracks are with this network; by default as USUAL, corrected by these tracks.
-    same, different: pairs of tracks that somebody has linked, or told apart. A pair in `same` that
+    same, different: pairs of tracks that a user has linked, or told apart. A pair in `same` that
         cannot be one person, for the times or the other pairs, is not linked. twice: pairs that may
         be one person although they share a moment.
 
@@ -230,7 +230,7 @@ def two_people(
 def read_travel(file: Path, cameras: Collection[str]) -> dict[tuple[str, str], float]:
     """Read the least seconds between cameras from a table with the columns from, to, seconds.
 
-    A line holds in both directions. Lines of other than these cameras are left out, with a remark.
+    A line holds in both directions. Lines of other than these cameras are skipped, with a remark.
     Raises UserError if none is left, and, naming the line, for one that makes no sense.
     """
     found: dict[tuple[str, str], float] = {}

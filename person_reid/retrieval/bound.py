@@ -6,7 +6,7 @@
 A cell is a query image and a block of gallery images, of other people: a block of one image makes
 it a pair, a block of N images, drawn at random, a search. It is a false match if its most similar
 image reaches the threshold t. Cells share people; only the people are independent. The rate R(t) of
-false matches is a U-statistic, so its variance v comes from leaving out one person after the other
+false matches is a U-statistic, so its variance v comes from omitting one person after the other
 (the jackknife). With y false matches in m cells, y_i and m_i of them with person i, one of n:
 
     R = y / m,   R_i = (y - y_i) / (m - m_i),   v = (n - 1) / n * sum_i (R_i - mean R_i)^2
@@ -87,7 +87,7 @@ def bounded_threshold(
     """Return the lowest threshold whose false-match rate is at most `rate`, with this confidence.
 
     gallery_size: 1 bounds the rate of pairs of images, N the rate of searches among N images of
-    strangers. Junk and distractors are left out, see people_of: they are nobody in particular.
+    strangers. Junk and distractors are skipped, see people_of: their identity is unknown.
     ignore_cameras: also count pairs from one camera. Raises UserError for too few people; the
     message says how many are needed.
     """

@@ -124,7 +124,7 @@ def _shared(labels: Labels, others: Labels) -> npt.NDArray[np.float64]:
 
 
 def alone(labels: Labels) -> Labels:
-    """Return labels (N,) with each outlier in a cluster of its own."""
+    """Return labels (N,) with each outlier in its own cluster."""
     outliers = np.cumsum(labels < 0) + labels.max(initial=-1)
     return np.where(labels < 0, outliers, labels)
 
@@ -231,7 +231,7 @@ def numbered_names(names: Sequence[str]) -> tuple[list[str], Labels]:
 
 
 def numbered_person(number: int) -> str:
-    """Return the name of a person whom nobody has named, by number: "person 0003" for 3."""
+    """Return the name of a person without a name, by number: "person 0003" for 3."""
     return f"person {number:04}"
 
 

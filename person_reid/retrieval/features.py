@@ -175,7 +175,7 @@ def side_rows(cameras: Integers | Sequence[int] | None, sides: int) -> Tensor | 
     """Return the rows (N,) of the side information of a network, of `sides` cameras, for images.
 
     cameras: (N,) as written in the names, from 1. If they are unknown, or are not the cameras of
-    the training, None stands for the mean of all cameras, and the log says so.
+    the training, None stands for the mean of all cameras, and the log reports it.
     """
     if not sides:
         return None

@@ -114,7 +114,7 @@ def listed_boxes(
 
 
 def assigned(votes: Mapping[tuple[int, T], int]) -> dict[int, T]:
-    """Return {person: its own}: nobody has two, and nothing belongs to two; most votes first."""
+    """Return {person: its own}: no person has two, and nothing belongs to two; most votes first."""
     found: dict[int, T] = {}
     for (person, value), _ in sorted(votes.items(), key=lambda vote: (-vote[1], vote[0])):
         if person not in found and value not in found.values():

@@ -94,7 +94,7 @@ def report_clusters(
     largest = np.zeros(clusters.max(initial=-1) + 1, np.int64)
     np.maximum.at(largest, pairs[0], sizes)
     if not (cameras >= 0).all():
-        cameras = np.arange(len(cameras))  # each image gets a camera of its own
+        cameras = np.arange(len(cameras))  # each image gets its own camera
     everyone = FeatureSet(features, people, cameras)
     count = min(len(people), REPORTED_QUERIES)
     asked = everyone.select(np.linspace(0, len(people) - 1, count).astype(np.int64))

@@ -3,7 +3,7 @@
 found = label_errors(features, labels, cameras)
 found.proposal[i], found.identity[i], found.probability[i]     # "move", 42, 0.97
 
-The evidence that image i shows person c is the similarity to the images of c, i left out:
+The evidence that image i shows person c is the similarity to the images of c, without i:
 
     e_ic = log( Σ_{j of c} exp((cos_ij − 1) / TEMPERATURE) / √n_c )
 
@@ -78,7 +78,7 @@ class LabelErrors:
     probability: (N,), that it is right; 0 if nothing is known against the label. doubt: (N,), about
         the label.
     accuracy: the estimated share of images for which the features find the right person first, the
-        image left out.
+        image itself ignored.
     """
 
     proposal: npt.NDArray[np.str_]

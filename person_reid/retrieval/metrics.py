@@ -216,7 +216,7 @@ def evaluate(
     world: the processes that share the queries (see distributed.World); a single one by default.
     clothes: what query (Q,) and gallery (G,) wear, numbered within an identity. Matches in the
         query's clothes are then junk, as in LTCC: Qian et al., Long-Term Cloth-Changing Person
-        Re-Identification, ACCV 2020. Queries without another match are left out and counted, as by
+        Re-Identification, ACCV 2020. Queries without another match are skipped and counted, as by
         Gu et al., Clothes-Changing Person Re-identification with RGB Modality Only, CVPR 2022.
     distances: a matrix (Q, G) in place of scores; lower means nearer.
     same_clothes: with `clothes`, matches in other clothes are junk instead.
@@ -327,7 +327,7 @@ def check_cameras(query: FeatureSet, gallery: FeatureSet) -> None:
 
 
 def remark_unmatched(query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False) -> None:
-    """Log how many queries have no match; if none has one, `evaluate` says so.
+    """Log how many queries have no match; if none has one, `evaluate` reports that.
 
     test.py, evaluate*.py, report.py, compare_networks.py, save_pretrained.py and a training with
     --eval_every call it once for their queries.
@@ -402,7 +402,7 @@ def are_strangers(
 ) -> npt.NDArray[np.bool_]:
     """Return which pairs show two people, to different cameras: (stop - start, G).
 
-    Junk is nobody; a distractor is somebody else. start, stop: which queries.
+    Junk has no identity; a distractor is another person. start, stop: which queries.
     ignore_cameras: also take pairs from one camera.
     """
     labels = query.labels[start:stop, None]

@@ -26,7 +26,7 @@ def read_multi_query(
     """Return the queries of a result with their multiple-query features, or None without any.
 
     path: the file of these features. None for the one beside the result, if there is one; it is
-        passed over with a remark if it belongs to other queries, because another network was
+        skipped with a remark if it belongs to other queries, because another network was
         tested since or because it shows other people.
 
     Raises UserError if `path` is missing or belongs to other queries.
@@ -75,7 +75,7 @@ def _misfit(
 def merge_images(query: FeatureSet, images: FeatureSet, source: str | Path) -> FeatureSet | None:
     """Return the queries with the mean features of their images, or None if no query has any.
 
-    A line of the log says so, or counts the queries without. source: the file or folder of the
+    The log reports it, or how many queries have none. source: the file or folder of the
     images. All scripts that measure multiple queries call it.
     """
     without = np.count_nonzero(~have_images(query, images))

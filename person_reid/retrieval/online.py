@@ -36,7 +36,7 @@ Changes = dict[Any, tuple[int, int]]  # {track: (its person before, and now)}
 class OnlineTrack:
     """A track: where and when (NaN if unknown), the features of its images, and its person.
 
-    images: n of (D,), of unit length. known: somebody has said who it is, which nothing changes.
+    images: n of (D,), of unit length. known: a user has said who it is, which nothing changes.
     """
 
     camera: str
@@ -124,7 +124,7 @@ class OnlineLinks:
     def relink(self, asked: Collection[Hashable] = ()) -> Changes:
         """Link all tracks anew, and return those that have another person than before.
 
-        Tracks whose person nobody has asked for, now or before, stay without one. The person before
+        Tracks whose person was never asked for stay without one. The person before
         is 0 for those of `asked`.
         """
         rows = [*self.tracks.values()]

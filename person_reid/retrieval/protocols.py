@@ -123,7 +123,7 @@ def by_cameras(
 ) -> dict[str, Metrics]:
     """Return {"1-2": the Metrics of the queries of camera 1 among the gallery images of camera 2}.
 
-    Queries without a match in that camera are left out, and so are pairs without such a query.
+    Queries without a match in that camera are skipped, and so are pairs without such a query.
     The parameters are explained at evaluate.
     """
     (queries, images), junk = find_pairs(query, gallery, ignore_cameras)

@@ -41,7 +41,7 @@ def evaluate_reassociation(
         MRR = mean over queries of 1 / rank of the person's first image, which counts from 1
 
     query, gallery: their images together, each once, with paths that say video and frame (see
-        data/file_names.py). Distractors are candidates and never queries; junk is left out.
+        data/file_names.py). Distractors are candidates and never queries; junk is skipped.
     query_stride: queries are taken from the frames whose numbers it divides; reid's default is 60.
     distance, device: see DISTANCES.
 

@@ -212,7 +212,7 @@ class EuclideanScores(CosineScores):
 
 
 class OwnScores(Scores):
-    """Scores by a function of one's own: compare(queries (B, D), gallery (G, D)) → (B, G)."""
+    """Scores by your own function: compare(queries (B, D), gallery (G, D)) → (B, G)."""
 
     def __init__(
         self,

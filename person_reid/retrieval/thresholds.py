@@ -64,7 +64,7 @@ def pair_similarities(
 ) -> PairSimilarities:
     """Return the PairSimilarities of two FeatureSets.
 
-    Junk (label -1) is left out; a distractor is an impostor.
+    Junk (label -1) is skipped; a distractor is an impostor.
 
     ignore_cameras: also count pairs from one camera. Raises UserError without a genuine or without
     an impostor pair.
@@ -103,7 +103,7 @@ def pair_similarities(
 def histogram(similarities: npt.NDArray[Any]) -> Counts:
     """Return the counts (BINS,) of cosines in an array of any shape, rounded as they are printed.
 
-    -infinity is left out.
+    -infinity is skipped.
     """
     # Rounding may take a similarity slightly above 1.
     places = np.clip(
@@ -197,7 +197,7 @@ def judged(
 ) -> tuple[bool | None, list[bool | None]]:
     """Return whether any of some similarities reaches a threshold, and whether each does.
 
-    Nothing is known or accepted without a threshold: None says so.
+    Nothing is known or accepted without a threshold, hence None.
     """
     if threshold is None:
         return None, [None for _ in similarities]

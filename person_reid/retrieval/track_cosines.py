@@ -67,8 +67,8 @@ class TrackCosines(NamedTuple):
 
             t = (μ_d + μ_s) / 2 + σ² ln(people − 1) / (μ_s − μ_d) + 0.02
 
-        Of two normal distributions with the mean variance σ², where somebody else is `people` − 1
-        times as frequent: with more people, there are more strangers who look alike.
+        It separates two normal distributions with the mean variance σ², where strangers are
+        `people` − 1 times as frequent: with more people, there are more strangers who look alike.
         """
         apart = self.same[0] - self.strangers[0]
         variance = (self.same[1] ** 2 + self.strangers[1] ** 2) / 2

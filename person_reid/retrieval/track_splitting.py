@@ -1,4 +1,4 @@
-"""Cut tracks where their images begin to show somebody else: the tracker has exchanged two people.
+"""Cut tracks where their images begin to show another person: the tracker has exchanged two people.
 
     pieces = split_tracks(features, times, cameras)       # T arrays: 0, 0, 0, 1, 1
     limit = change_threshold(features, times, cameras)    # None where too little is known

@@ -97,7 +97,7 @@ def run_names(paths: Sequence[Path]) -> dict[str, Path]:
     """Name the runs of result files, {name: path}.
 
     The name is the file's without .mat, or its path if names repeat. Folders that all paths begin
-    with are left out where that suffices. Raises UserError if a file is given twice.
+    with are skipped where that suffices. Raises UserError if a file is given twice.
     """
     if len(set(paths)) < len(paths):
         raise UserError(f"{', '.join(map(str, paths))}: the same file twice. Name each file once.")

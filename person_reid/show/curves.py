@@ -67,7 +67,7 @@ def draw_curves(
                 axes.set_ylim(bottom=0)
                 if title != "Learning rate":
                     in_percent(axes.yaxis)
-        if look.width:  # the panels are too small for legends of their own
+        if look.width:  # the panels are too small for their own legends
             share_legend(figure)
         relabel(figure, look)
 

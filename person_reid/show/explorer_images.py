@@ -25,7 +25,7 @@ class ExplorerImages:
     features: (N, D). paths: N file names. people, cameras: N names; NO_NAME if nothing is known.
     queries: how many of them are queries; if none are, any image may be asked for. listed: N names
     for a list that other commands read; without them, short_paths serve. commands: lines for a
-    terminal that search these images with a picture of one's own. further: {column: value} of the
+    terminal that search these images with your own picture. further: {column: value} of the
     further columns of each of the N images, if they are known. words: behind the numbers of people
     and cameras.
     """

@@ -29,7 +29,8 @@ def draw_found(
     The answers are lists of Found.
 
     With a threshold, images at least that similar have a blue frame and the others are faded; a row
-    without a blue one says so. An answer whose image cannot be read is a grey tile: an index
+    without a blue one is an unknown person. An answer whose image cannot be read is a grey tile: an
+    index
     outlives the images in it.
     Raises UserError for a query that cannot be read and for a file type that cannot be written.
     """
@@ -52,7 +53,7 @@ def _row(query: str | Path, found: Sequence[Any], threshold: float) -> SheetRow:
 def _caption(match: Any) -> str:
     """Return similarity, file and, if they are known, camera and time, below one another.
 
-    The time of the file stands in an index for a time that nobody knows, and is not shown.
+    The time of the file stands in an index for an unknown time, and is not shown.
     """
     camera, time, path = match.about.camera, match.about.time, Path(match.path)
     time = None if time == file_time(path) and not exif_time(path) else time

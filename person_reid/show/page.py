@@ -46,7 +46,7 @@ def chart(
     draw(path, look=…): writes an SVG.
     description: text for people who cannot see the drawing.
     widest: limit of its width, in rem.
-    wide: on a phone it stays legible and scrolls sideways, and says so.
+    wide: on a phone it stays legible and scrolls sideways, which it shows.
     """
     with tempfile.TemporaryDirectory() as folder:
         themes = []

@@ -75,7 +75,7 @@ class Ranking(NamedTuple):
 
 
 def ranked_gallery(query: FeatureSet, gallery: FeatureSet, index: int) -> Ranking:
-    """Rank the gallery for one query, from 0. Junk is left out as in the metric.
+    """Rank the gallery for one query, from 0. Junk is skipped as in the metric.
 
     Ties are ordered by index. Raises UserError for an index out of range, and if the whole gallery
     is junk.

@@ -125,7 +125,7 @@ def picture(
 
     A text of --labels may contain mathematics, such as OSNet$_{0.25}$. All others are drawn as they
     are, because the name of a file may contain dollars. Letters that FONT lacks are drawn in fonts
-    of this computer, or as boxes, and the log says so.
+    of this computer, or as boxes, and the log reports it.
 
     Raises UserError, before anything is drawn, for a file type or a size that matplotlib cannot
     write, and for mathematics that it cannot read.

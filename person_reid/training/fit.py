@@ -58,7 +58,7 @@ def fit(
     dataset: from read_dataset; or any torch Dataset of (image, identity, camera), whose images are
         decoded once and augmented as the options say; or a DataLoader of (images, identities,
         cameras), whose normalised images (B, 3, H, W) and classes are taken as they are. An epoch
-        has as many batches as the loader says; a batch of one image is left out.
+        has as many batches as the loader says; a batch of one image is skipped.
     options: how to train; FitOptions() has the defaults of train.py.
     device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
     seed: the same seed on the same machine gives the same network, whatever else draws from

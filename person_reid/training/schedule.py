@@ -36,7 +36,7 @@ def build_optimizer(
     head: the rest of the network, at `lr`.
     prototypes: the weights that losses own, at `prototype_lr`.
 
-    A group without weights that learn is left out. Raises UserError if no weights learn, and
+    A group without weights that learn is skipped. Raises UserError if no weights learn, and
     OptionError for --layer_decay of a backbone that does not say what its layers are.
 
     Weight decay applies to all. sgd has Nesterov momentum 0.9, rmsprop momentum 0.9, radam

@@ -233,8 +233,8 @@ class TrainingStep:
 
         It does only if nothing else handles the objective or its gradients.
 
-        A recording overwrites the gradients that --accumulate would add to, and --compile has a
-        mode of its own for it.
+        A recording overwrites the gradients that --accumulate would add to, and --compile has its
+        own mode for it.
         """
         plain = self.options.accumulate == 1 and not self.options.compile
         return self.records and self.device.type == "cuda" and plain
@@ -292,7 +292,7 @@ class TrainingStep:
         return all(bool(output.isfinite().all()) for output in outputs)
 
     def averaged_statistics(self) -> dict[str, Any]:
-        """Return the averaged network's state dict, with batch-norm statistics of its own.
+        """Return the averaged network's state dict, with its own batch-norm statistics.
 
         Another pass over the images gives the statistics. They are means over the batches of all
         processes, as one process with smaller batches would compute them.

@@ -99,7 +99,7 @@ class LoadedBatches(Batches):
 
     images: float (B, 3, H, W), normalised as the network wants them. identities: (B,), the classes,
     from 0. What the loader draws, it draws from its own generator or from torch's. A batch of one
-    is left out, because batch norms learn nothing from it. Raises UserError for a loader that does
+    is skipped, because batch norms learn nothing from it. Raises UserError for a loader that does
     not know how many batches it has, or has none.
     """
 
@@ -238,7 +238,7 @@ class TrainingImages(Batches):
     def decode(self, size: tuple[int, int], padding: int = Augment.padding) -> None:
         """Decode all images, or open the caches beside them.
 
-        size: (height, width). padding: see Augment. A source of one's own has its images already.
+        size: (height, width). padding: see Augment. A custom source has its images already.
         """
         if not self.decodes:
             return
@@ -256,7 +256,7 @@ class TrainingImages(Batches):
         """Return the bank (N, H, W, 3) and targets (N,) of the trained identities in `val`.
 
         With --train_all its images are trained on, so they validate nothing. The log says which
-        images are left out, or why nothing is validated (None).
+        images are skipped, or why nothing is validated (None).
         """
         root = self.splits[0][0].parent
         folder = root / "val"

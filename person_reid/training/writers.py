@@ -149,7 +149,7 @@ def close(closing: AbstractContextManager[Any], name: str, failed: set[str], *er
 def going_on(name: str, failed: set[str]) -> Iterator[None]:
     """Let no full disk or lost connection of a writer end a training.
 
-    The first time, a warning says so.
+    The first time, it warns.
 
     failed: the names of the writers of which one has said so.
     """
@@ -168,7 +168,7 @@ def going_on(name: str, failed: set[str]) -> Iterator[None]:
 
 @contextmanager
 def drawing(picture: Path) -> Iterator[None]:
-    """Draw a picture in the block: if that fails, a warning says so and the training goes on."""
+    """Draw a picture in the block: if that fails, it warns and the training goes on."""
     try:
         yield
     except Exception as error:

@@ -103,7 +103,7 @@ def _from_hub(entry: Published) -> Path:
             return Path(hf_hub_download(entry.hub, entry.file))
     except (FileNotFoundError, ConnectionError) as error:
         raise UserError(entry.absent(", and the hub cannot be reached")) from error
-    except Exception as error:  # each cause has an exception of its own
+    except Exception as error:  # each cause has its own exception
         raise UserError(entry.absent(f", nor on the hub ({first_line(error)})")) from error
 
 
