@@ -30,8 +30,7 @@ def draw_found(
 
     With a threshold, images at least that similar have a blue frame and the others are faded; a row
     without a blue one is an unknown person. An answer whose image cannot be read is a grey tile: an
-    index
-    outlives the images in it.
+    index outlives the images in it.
     Raises UserError for a query that cannot be read and for a file type that cannot be written.
     """
     pairs = list(zip(queries, answers, strict=True))[:MOST_ON_SHEET]
