@@ -11,8 +11,8 @@ class Stay:
     words for the track, and for when it begins and ends. boxes: how many it has. margin: see
     People; None for a track without an image, and for one that can be no other person. nearest:
     another person that it could show, -1 if there is none. images: places among those of a page.
-    rows: what a list of images says of each of its images. known: what a user has called the person,
-    "" if no user has. given: whether a user has said whom it shows.
+    rows: what a list of images says of each of its images. known: what a user has called the
+    person, "" if no user has. given: whether a user has said whom it shows.
     twice, apart: other tracks that share a moment with it: those that may show the same person, and
     those that cannot.
     """
