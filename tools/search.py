@@ -17,7 +17,6 @@
     python tools/search.py info --index people.index
     python tools/search.py check --index people.index                          # reads every byte
     python tools/search.py backup copy.index --index people.index              # while others write
-    python tools/search.py upgrade --index people.index                        # an old file
     python tools/search.py relocate /old/crops /new/crops --index people.index
     python tools/search.py prune --index people.index                          # files that are gone
     python tools/search.py reindex --index people.index --name better          # another network
@@ -38,7 +37,7 @@ without --allow_forgotten.
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -67,13 +66,12 @@ from person_reid.config.search import (
     QueryConfig,
     ReindexConfig,
     RelocateConfig,
-    UpgradeConfig,
 )
 from person_reid.config.times import ago, written
 from person_reid.console import parse_command, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
 from person_reid.files import real, set_aside, write_csv, write_json
-from person_reid.gallery.asked_images import known_abouts, listed_images, one_person_each
+from person_reid.gallery.asked_images import listed_images, one_person_each
 from person_reid.gallery.decisions import decide
 from person_reid.gallery.forgotten import not_forgotten
 from person_reid.gallery.gallery import (
@@ -97,7 +95,6 @@ from person_reid.gallery.metadata import (
     listed_path,
     read_abouts,
 )
-from person_reid.gallery.moved_folder import MovedFolder
 from person_reid.gallery.normalized_gallery import NormalizedGallery
 from person_reid.gallery.reindexing import reindex_images
 from person_reid.gallery.score_histograms import Booleans, threshold_among
@@ -109,7 +106,6 @@ from person_reid.gallery.upkeep import (
     gone,
     open_file,
     tools_of,
-    upgrade_file,
 )
 from person_reid.retrieval.clusters import Labels, Resembles, group_people, numbered_names
 from person_reid.retrieval.similarity import Features
@@ -180,9 +176,9 @@ def check_name(index: reid.Gallery, config: EnrollConfig) -> None:
             )
 
 
-def tell_renamed(index: reid.Gallery, paths: Iterable[Path], person: str) -> None:
+def tell_renamed(index: reid.Gallery, paths: list[Path], person: str) -> None:
     """Print how many images showed somebody else before."""
-    names = [about.identity for about in known_abouts(index, paths).values()]
+    names = [about.identity for about in index.abouts(paths).values()]
     for name, count in Counter(names).items():
         if name and name != person:
             print_lines([f"{counted(count, 'image')} had the name {name} before"])
@@ -218,7 +214,7 @@ def query(config: QueryConfig) -> None:
     shown, features = compared(index, queries, features, config)
     answers = shown.search(features, config.top, among=which)
     if not config.normalized and which.camera is None and len(index.values("camera")) > 1:
-        remark_own_camera(queries, answers, known_abouts(index, queries))
+        remark_own_camera(queries, answers, index.abouts(queries))
     described = describe_answers(queries, answers, threshold)
     for answer in described:
         print_answer(answer)
@@ -271,7 +267,7 @@ def compared(
     """Return the gallery and the features (Q, D) of the queries as they are compared."""
     if not config.normalized:
         return index, features
-    shown, known = NormalizedGallery(index), known_abouts(index, queries)
+    shown, known = NormalizedGallery(index), index.abouts(queries)
     cameras = [config.query_camera or known.get(query, UNKNOWN_ABOUT).camera for query in queries]
     if unknown := cameras.count(None):
         advice = "Say which with --query_camera; without it, the mean of all cameras stands for it."
@@ -318,7 +314,7 @@ def identify(config: IdentifyConfig) -> None:
 
 def asked_tracks(index: reid.Gallery, queries: list[Path]) -> list[tuple[str, list[Path]]]:
     """Return the images of each track, with its name, and the others as those of one person."""
-    tracks = one_person_each(queries, known_abouts(index, queries))
+    tracks = one_person_each(queries, index.abouts(queries))
     if len(tracks) > 1:
         others = ", and other images of one person" if "" in tracks else ""
         print(f"{counted(len(tracks) - ('' in tracks), 'track')}, each of one person{others}")
@@ -507,12 +503,6 @@ def check(config: CheckConfig) -> None:
         print_lines([f"All rows and features were read; {tools_of(index)}."])
 
 
-def upgrade(config: UpgradeConfig) -> None:
-    """Bring the file of an index to the latest version."""
-    before, now = upgrade_file(open_file(config.index))
-    print(f"{config.index}: version {now}" + (" already" if before == now else f", was {before}"))
-
-
 def backup(config: BackupConfig) -> None:
     """Write a copy of an index."""
     check_outputs(config, copy=[config.copy])
@@ -524,7 +514,7 @@ def backup(config: BackupConfig) -> None:
 def move(config: RelocateConfig) -> None:
     """Say where images, track files and weights are now."""
     old, new = map(real, config.places)
-    count = open_file(config.index).move(MovedFolder(old, new))
+    count = open_file(config.index).relocate(old, new)
     print(f"{config.index}: {counted(count, 'image')} of {old} now in {new}")
 
 
@@ -582,7 +572,6 @@ WORK: dict[str, Callable[[Any], None]] = {
     "forget": forget,
     "info": info,
     "check": check,
-    "upgrade": upgrade,
     "backup": backup,
     "relocate": move,
     "prune": prune,

@@ -3,7 +3,6 @@
 A change is whole or did not happen; repeated, it ends, and nothing that was forgotten is left.
 """
 
-import gzip
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -12,13 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.support.measure import ROOT
 from person_reid.gallery.index import SearchIndex, next_file
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.upkeep import back_up, faults_of, gone
 
-OLD_PATHS = [f"/crops/{number}.jpg" for number in range(6)]
-COLUMN = {"store": "3"}
 CUT, WIDTH_OF_CUT = 40, 64  # images that were cut from two tracks, and their features
 
 
@@ -34,27 +30,6 @@ class IndexChange:
     change: Callable[[Path], object]
     check: Callable[[Path, bool], bool]
     acts: int
-
-
-def make_old(folder):
-    """Unpack an index of version 1: six images, of which Berta is on the first."""
-    packed = (ROOT / "tests" / "fixtures" / "version_1.index.gz").read_bytes()
-    (folder / "a.index").write_bytes(gzip.decompress(packed))
-
-
-def upgrade_old(folder):
-    """Give a column to the images of an index."""
-    with closing(SearchIndex(folder / "a.index")) as index:
-        index.describe({path: About(more=COLUMN) for path in OLD_PATHS})
-
-
-def is_upgraded(folder, ended):
-    """Return whether all images, or none, have the column, and nothing else changed."""
-    with closing(SearchIndex(folder / "a.index")) as index:
-        found = dict(each for images in index.images() for each in images)
-    columns = {str(about.more) for about in found.values()}
-    known = [*map(str, found)] == OLD_PATHS and found[Path(OLD_PATHS[0])].identity == "Berta"
-    return known and (columns == {str(COLUMN)} or (columns == {"None"} and not ended))
 
 
 def make_cut(folder):
@@ -154,13 +129,12 @@ def is_moved(folder, ended):
     """Return whether an index finds all its images, and says what it was told."""
     with closing(SearchIndex(folder / "now" / "a.index")) as index:
         found = dict(each for images in index.images() for each in images)
-        whole = len(found) == CUT and not gone(index) and not [*index.changed_rows()]
+        whole = len(found) == CUT and not gone(index) and not [*faults_of(index)]
     names = [about.identity for about in found.values() if about.identity]
     return whole and (names == ["Anna"] or (not names and not ended))
 
 
 CHANGES = {
-    "upgrades": IndexChange(make_old, upgrade_old, is_upgraded, 60),
     "copies": IndexChange(make_cut, copy_index, is_copied, 40),
     "moves": IndexChange(make_moved, change_moved, is_moved, 150),
     "reindexing": IndexChange(make_next, take_next, has_next, 60),

@@ -2,7 +2,7 @@
 """Kill processes while they write, and compare what they leave with undisturbed ones.
 
 The processes are trainings, layouts, additions to a search index, changes of its lists, and other
-changes of an index: upgrades, copies, moves, another network, and forgetting.
+changes of an index: copies, moves, another network, and forgetting.
 
     python benchmarks/robustness/kills.py
     python benchmarks/robustness/kills.py --trainings 20 --layouts 5 --additions 5 --lists 5 \\

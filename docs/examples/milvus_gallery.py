@@ -58,10 +58,10 @@ class MilvusGallery(Gallery):
         self.path = address
         parts = urlsplit(address)
         place, _, self.name = f"{parts.netloc}{parts.path}".rpartition("/")
-        self.notes = f"{self.name}_notes"
+        self.told = f"{self.name}_notes"
         self.client = self._ask(MilvusClient, f"http://{place}" if parts.netloc else place)
-        self.new = not self._there(self.notes)
-        for collection in filter(self._there, (self.name, self.notes)):
+        self.new = not self._there(self.told)
+        for collection in filter(self._there, (self.name, self.told)):
             self._ask(self.client.load_collection, collection)
 
     def _ask(self, work, *given, **settings):
@@ -194,22 +194,35 @@ class MilvusGallery(Gallery):
         return len(rows)
 
     def remember(self, values):
-        if not self._there(self.notes):
+        if not self._there(self.told):
             flat = {"index_type": "FLAT", "metric_type": "IP"}
-            self._create(self.notes, ("path", "value"), 2, flat)
+            self._create(self.told, ("path", "value"), 2, flat)
         for key, value in values.items():
             if self.recall(key) is None:
                 row = {"path": key, "value": json.dumps(value), "feature": [1, 0]}
-                self._ask(self.client.upsert, self.notes, [row])
+                self._ask(self.client.upsert, self.told, [row])
         return {key: self.recall(key) for key in values}
 
     def recall(self, key):
-        condition, there = f"path == {json.dumps(key)}", self._there(self.notes)
-        rows = self._query(self.notes, condition, ["value"]) if there else []
+        condition, there = f"path == {json.dumps(key)}", self._there(self.told)
+        rows = self._query(self.told, condition, ["value"]) if there else []
         return json.loads(rows[0]["value"]) if rows else None
 
+    def note(self, kind, notes):
+        self.remember({kind: True})  # which makes the collection
+        for name, note in notes.items():
+            value = json.dumps([time.time(), note])
+            row = {"path": f"{kind} {name}", "value": value, "feature": [1, 0]}
+            self._ask(self.client.upsert, self.told, [row])
+
+    def notes(self, kind):
+        condition, there = f"path like {json.dumps(kind + ' %')}", self._there(self.told)
+        rows = self._query(self.told, condition, ["path", "value"]) if there else []
+        notes = {row["path"].removeprefix(f"{kind} "): json.loads(row["value"]) for row in rows}
+        return {name: notes[name][1] for name in sorted(notes, key=lambda name: notes[name][0])}
+
     def remove(self):
-        for collection in filter(self._there, (self.name, self.notes)):
+        for collection in filter(self._there, (self.name, self.told)):
             self._ask(self.client.drop_collection, collection)
 
     def close(self):

@@ -304,10 +304,6 @@ class CheckConfig(GalleryOptions):
     """Read every byte of an index and of its lists, and name what is damaged."""
 
 
-class UpgradeConfig(GalleryOptions):
-    """Bring the file of an index to the latest version, which the first addition does as well."""
-
-
 class BackupConfig(GalleryOptions, title="copy"):
     """Write a copy of an index, of one state, while others search and add."""
 
@@ -349,7 +345,6 @@ SEARCH_COMMANDS: dict[str, type[GalleryOptions]] = {
     "forget": ForgetConfig,
     "info": InfoConfig,
     "check": CheckConfig,
-    "upgrade": UpgradeConfig,
     "backup": BackupConfig,
     "relocate": RelocateConfig,
     "prune": PruneConfig,

@@ -1,7 +1,6 @@
 """Times as people write them, and as an index stores them: in UTC, such as 2026-11-01 08:30:00Z.
 
-A text without an offset is local time. So are the times of an index of an earlier version, which
-have no Z.
+A text without an offset is local time.
 """
 
 import re
@@ -46,11 +45,6 @@ def stored(time: datetime, precision: str = "seconds") -> str:
     time: without a zone, it is local. Years have four digits, unlike strftime's %Y.
     """
     return time.astimezone(timezone.utc).replace(tzinfo=None).isoformat(" ", precision) + "Z"
-
-
-def local(text: str) -> str:
-    """Return a time as earlier versions stored it: local, without an offset."""
-    return parsed(text).astimezone().replace(tzinfo=None).isoformat(" ", "seconds")
 
 
 def written(time: str | datetime, precision: str = "seconds") -> str:

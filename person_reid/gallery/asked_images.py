@@ -1,7 +1,6 @@
 """Facts about the images that somebody asks about, and the tracks among them.
 
-abouts = known_abouts(gallery, paths)
-for track, images in one_person_each(paths, abouts).items():
+for track, images in one_person_each(paths, gallery.abouts(paths)).items():
     ...
 """
 
@@ -10,21 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from person_reid.data.video.crops import CROP_NAME, number_and_frame
-from person_reid.gallery.gallery import Gallery, ReadGallery
+from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import UNKNOWN_ABOUT, About, Filter
-
-
-def known_abouts(gallery: Gallery, paths: Iterable[Path]) -> dict[Path, About]:
-    """Return {path: the facts} of those images that are in a gallery.
-
-    They are asked for by filters, by which a file finds that its own indexes are damaged.
-    """
-    return ReadGallery.abouts(gallery, list(paths))
 
 
 def listed_images(gallery: Gallery, listed: Mapping[Path, About]) -> dict[Path, About]:
     """Return what a list says of the images in a gallery, see listed_again."""
-    known = known_abouts(gallery, listed)
+    known = gallery.abouts([*listed])
     for source in sorted({about.source for about in listed.values() if about.source}):
         for images in gallery.images(Filter(source=source)):
             known.update(images)

@@ -10,6 +10,7 @@ from person_reid.gallery.metadata import EVERYTHING, About, Filter, Found, filte
 from person_reid.retrieval.similarity import Features
 
 Image = tuple[Path, About]
+TRACK_RECORDS = "tracks"  # the kind of the notes of track_records.py
 ASKED_AT_ONCE = 500  # images of one filter
 
 
@@ -89,6 +90,16 @@ class Gallery(ReadGallery, Protocol):
 
     def recall(self, key: str) -> Any:
         """Return what a key holds, or None."""
+
+    def note(self, kind: str, notes: Mapping[str, Any]) -> None:
+        """Keep notes {name: JSON}, each in place of an earlier one of its kind and name."""
+
+    def notes(self, kind: str) -> dict[str, Any]:
+        """Return the notes of a kind, the latest last.
+
+        Those of the kind TRACK_RECORDS are named after sources; `forget` deletes the notes of the
+        sources whose last images it deletes.
+        """
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
         """Return those of some keys, see forgotten.py, of which something was forgotten."""

@@ -12,11 +12,11 @@ them; they can always be rebuilt.
 
 import json
 import logging
-import os
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from person_reid.errors import UserError
 from person_reid.gallery.checks import check_count, check_filter, checked_features
+from person_reid.gallery.contract import TRACK_RECORDS
 from person_reid.gallery.forgotten_keys import hash_of_key, image_key, track_key
 from person_reid.gallery.index_file import REINDEXED, IndexFile
 from person_reid.gallery.inverted_lists import (
@@ -35,12 +36,8 @@ from person_reid.gallery.inverted_lists import (
     faiss_is_installed,
     held,
 )
-from person_reid.gallery.metadata import EVERYTHING, About, Filter, filters_of
+from person_reid.gallery.metadata import EVERYTHING, Filter, filters_of
 from person_reid.gallery.metadata import Found as Found
-from person_reid.gallery.moved_folder import beside
-from person_reid.gallery.numbered_notes import TRACK_RECORDS, note_key, numbered_notes
-from person_reid.gallery.row_checksums import LOW_BITS
-from person_reid.gallery.schema import VERSION
 from person_reid.gallery.sqlite_errors import BUSY, DAMAGED
 from person_reid.gallery.track_crops import delete_crops
 from person_reid.retrieval.neighbours import merged, nearest_of_chunks
@@ -62,11 +59,9 @@ LACKED = (
     "SELECT 1 FROM main.images AS own LEFT JOIN other.images AS new "
     "ON new.path = own.path AND new.state = own.state WHERE new.id IS NULL LIMIT 1"
 )
-# The upper half of a checksum is of the feature, the lower one of what is known.
 TAKE = (
-    "UPDATE images SET feature = new.feature, "
-    f"checksum = (new.checksum & ~{LOW_BITS}) | (images.checksum & {LOW_BITS}) "
-    "FROM other.images AS new WHERE new.path = images.path AND new.feature != images.feature"
+    "UPDATE images SET feature = new.feature FROM other.images AS new "
+    "WHERE new.path = images.path AND new.feature != images.feature"
 )
 
 
@@ -104,12 +99,12 @@ class SearchIndex(IndexFile):
         self._forget_next(which, asked)
         self._rows("PRAGMA secure_delete = ON")  # even if the file is never rewritten
         with self._transaction():
-            condition, values = self._condition(which)  # after a move, of what is stored now
+            condition, values = self._condition(which)
             delete_lists(self)
             rows = self._identified(condition, values)
             if not keep_crops:
                 delete_crops(
-                    ((Path(os.fsdecode(path)), source) for path, _, source, _ in rows if source),
+                    ((self._folder.path(path), source) for path, _, source, _ in rows if source),
                     self.path,
                 )
             number = self.database.execute(f"DELETE FROM images WHERE {condition}", values).rowcount
@@ -141,7 +136,7 @@ class SearchIndex(IndexFile):
 
         The records of track files without images are deleted. rows: see _identified.
         """
-        keys = [image_key(beside(self.file, path), state) for path, state, *_ in rows]
+        keys = [image_key(path, state) for path, state, *_ in rows]
         for source, track in {(source, track) for *_, source, track in rows if source and track}:
             same = "SELECT 1 FROM images WHERE source = ? AND track = ? LIMIT 1"
             if not self._rows(same, (source, track)):
@@ -150,18 +145,10 @@ class SearchIndex(IndexFile):
             "INSERT OR IGNORE INTO barred VALUES (?)", ((self._hash(key),) for key in keys)
         )
         there = {source for (source,) in self._rows("SELECT DISTINCT source FROM images")}
-        if gone := {source for *_, source, _ in rows if source} - there:
-            self._drop_records(gone)
-
-    def _drop_records(self, sources: set[str]) -> None:
-        """Delete the records of track files; the others are counted from 1 again."""
-        records = [*numbered_notes(self, TRACK_RECORDS)]
-        left = [each for each in records if each.get("source") not in sources]
-        for number in range(1, len(records) + 1):
-            self._rows("DELETE FROM about WHERE key = ?", (note_key(TRACK_RECORDS, number),))
-        for number, record in enumerate(left, 1):
-            row = note_key(TRACK_RECORDS, number), json.dumps(record)
-            self._rows("INSERT INTO about VALUES (?, ?)", row)
+        self.database.executemany(
+            "DELETE FROM notes WHERE kind = ? AND name = ?",
+            ((TRACK_RECORDS, source) for *_, source, _ in rows if source not in there),
+        )
 
     def take_features(self, other: "SearchIndex", notes: Sequence[str]) -> bool:
         """Replace all features by those that another index holds of the same files.
@@ -193,8 +180,6 @@ class SearchIndex(IndexFile):
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
         """Return those of some keys, see forgotten.py, of which something was forgotten."""
-        if self.version() < VERSION:
-            return set()
         hashes = {self._hash(key): key for key in keys}
         found = self._where("hash", list(hashes), "hash", "barred")
         return {hashes[each] for each, _ in found}
@@ -280,14 +265,16 @@ class SearchIndex(IndexFile):
                 similarities, ids = self._nearest(lists, queries, k, among)
             else:
                 similarities, ids = nearest_of_chunks(queries, self.compared(among), k)
-            images = self._images(sorted({int(i) for i in ids.flat if i >= 0}))
-            self._check_admitted(images.values(), among)
+            found = np.unique(ids[np.isfinite(similarities)]).tolist()  # others were replaced
+            images = self._images(found)
+        if lost := {*found} - images.keys():
+            raise self._damaged(f"image {min(lost)} was compared, and has no row")
         return [
             [
                 Found(images[i][0], similarity, images[i][1])
                 for i, similarity in zip(numbers, row, strict=True)
-                if i in images
-            ][:k]
+                if isfinite(similarity)
+            ]
             for numbers, row in zip(ids.tolist(), similarities.tolist(), strict=True)
         ]
 
@@ -328,29 +315,13 @@ class SearchIndex(IndexFile):
 
     def _every(self, after: int) -> list[tuple[npt.NDArray[np.int64], PreparedGallery]]:
         """Return the images with ids above `after`, and their features."""
-        found = prepared(self.chunks(after))
-        self._check_number(sum(len(ids) for ids, _ in found), self.count_after(after))
-        return found
+        return prepared(self.chunks(after))
 
     def _few(
         self, after: int, which: Filter
     ) -> list[tuple[npt.NDArray[np.int64], PreparedGallery]]:
         """Return those of them that a filter admits, and their features."""
-        found = prepared(self.chunks(after, which))
-        if not after:
-            self._check_number(sum(len(ids) for ids, _ in found), self.allowed(which)[1])
-        return found
-
-    def _check_number(self, found: int, expected: int) -> None:
-        """Raise UserError if the rows are not as many as SQLite's indexes say."""
-        if found != expected:
-            raise self._damaged(f"{expected} images are listed, and {found} are there")
-
-    def _check_admitted(self, images: Iterable[tuple[Path, About]], which: Filter) -> None:
-        """Raise UserError if the row of an image says other than the index that found it."""
-        for path, about in images:
-            if not which.admits(path, about):
-                raise self._damaged(f"what is listed of {os.fsdecode(path)!r} is not what it says")
+        return prepared(self.chunks(after, which))
 
     def _admitted(self, which: Filter, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Return whether a filter admits each of the images ids (n,)."""

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,10 +22,9 @@ from person_reid.config.zoo import PACKAGED_NETWORK, packaged
 from person_reid.data.images.image_files import limits_of_bits
 from person_reid.deploy.network_names import feature_flags, network_name, run_of
 from person_reid.errors import UserError, describe_error
-from person_reid.files import SETTINGS_BYTES, checksum_of, content_of, real
+from person_reid.files import SETTINGS_BYTES, content_of, real
 from person_reid.gallery.checks import SAME_PICTURE
 from person_reid.gallery.contract import Gallery
-from person_reid.gallery.numbered_notes import add_note, numbered_notes
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import load_threshold
 from person_reid.retrieval.track_cosines import TrackCosines
@@ -43,10 +41,8 @@ RUNTIME = "onnxruntime"  # which runs ONNX files without PyTorch
 OF_FEATURES = (*DECIDED, *PREPARED, "engine", "no_flip", *PrecisionOptions.declared())
 # Options that say where a network is; whether it is the same, its features tell.
 MOVABLE = ("name", "weights", "engine", "from")
-MOVED_FILES = ("weights", "engine", "from")  # are found beside an index as well
-NETWORK_NOTES = ("network", "probe", "weights_sha256")  # the keys of what an index says of it
-PLACES = "network place"  # the name of notes: where it was found after it had moved
-WEIGHT_ENDINGS = (".pth", ".pt", ".safetensors", ".onnx")
+MOVED_FILES = ("weights", "engine", "from")  # of these, files and folders
+NETWORK_NOTES = ("network", "probe")  # the keys of what an index says of it
 
 
 class ProbedNetwork(Protocol):
@@ -128,7 +124,8 @@ def open_network(
     from person_reid.deploy.find import open_embedder  # loads torch
 
     options = options or AnswerOptions(index=str(index.path))
-    network = found_again(index, network_ref(index, options))
+    network = network_ref(index, options)
+    check_place(index, network)
     config = replace(
         network.config(),
         gpu_ids=options.gpu_ids,
@@ -156,7 +153,8 @@ def open_onnx_network(index: Gallery, options: NetworkOfIndex) -> "OnnxEmbedder"
     """
     from person_reid.deploy.onnx_embedder import OnnxEmbedder
 
-    network = found_again(index, network_ref(index, options))
+    network = network_ref(index, options)
+    check_place(index, network)
     if Path(network.place).suffix.lower() != ".onnx" or options.runtime not in (None, RUNTIME):
         raise UserError(
             f"{index.path}: PyTorch is not installed, and its network ({network}) needs it: python "
@@ -169,35 +167,16 @@ def open_onnx_network(index: Gallery, options: NetworkOfIndex) -> "OnnxEmbedder"
     return embedder
 
 
-def found_again(index: Gallery, network: NetworkRef) -> NetworkRef:
-    """Return a network with the place of its weights: as remembered, or else beside the index.
-
-    There they have their name, or the checksum that the index remembers. Whether they are the same,
-    check_same_network says. Raises UserError if they are in neither place.
-    """
+def check_place(index: Gallery, network: NetworkRef) -> None:
+    """Raise UserError if the network that an index remembers is not where it was."""
     place = Path(network.place)
-    if network.kind not in MOVED_FILES or not place.is_absolute() or place.exists():
-        return network
-    if not index.file or not known_network(index):
-        return network
-    beside = real(index.file).parent
-    digest = index.recall("weights_sha256")
-    others = sorted(beside.iterdir()) if digest else []
-    alike = (each for each in others if _weights_digest(each) == digest)
-    named = beside / place.name
-    if found := named if named.exists() else next(alike, None):
-        log.info("%s: its network is now %s", index.path, found)
-        return replace(network, place=str(real(found)))
-    raise UserError(
-        f"{index.path}: its network is neither {place} nor in {beside}. Put it there, or name its "
-        f"new place once: {as_flag(network.kind)} PLACE"
-    )
-
-
-def _weights_digest(place: str | Path) -> str | None:
-    """Return the SHA-256 of a file of weights, or of that in a published folder, if it is one."""
-    file = Path(place, "model.safetensors") if Path(place).is_dir() else Path(place)
-    return checksum_of(file) if file.suffix in WEIGHT_ENDINGS and file.is_file() else None
+    missing = network.kind in MOVED_FILES and place.is_absolute() and not place.exists()
+    if missing and known_network(index):
+        raise UserError(
+            f"{index.path}: its network is not at {place} any more. Name its place: "
+            f"{as_flag(network.kind)} PLACE, or once and for all: {as_command('tools/search.py')} "
+            "relocate OLD NEW --index FILE"
+        )
 
 
 def ref_of(embedder: "Embedder") -> NetworkRef:
@@ -313,9 +292,7 @@ def known_network(index: Gallery) -> NetworkRef | None:
     plain = str | int | float | None
     fit = isinstance(flags, dict) and all(isinstance(value, plain) for value in flags.values())
     if fit and flags.get("bits") in (None, *range(1, 33)):
-        first = NetworkRef.from_json(flags)
-        *_, place = first.place, *numbered_notes(index, PLACES)
-        return replace(first, place=str(place))
+        return NetworkRef.from_json(flags)
     raise UserError(f"{index.path}: damaged: it says {flags!r:.100} of its network.")
 
 
@@ -333,11 +310,7 @@ def check_same_network(index: Gallery, embedder: ProbedNetwork, network: Network
             len(index),
         )
     asked = network.to_json()
-    values = {"network": asked, "probe": probe.tolist()}
-    new = network.kind in MOVED_FILES and index.recall("network") is None
-    if new and (digest := _weights_digest(network.place)):
-        values["weights_sha256"] = digest
-    kept = index.remember(values)["probe"]
+    kept = index.remember({"network": asked, "probe": probe.tolist()})["probe"]
     known = known_network(index) or network
     check_agrees(index, known, asked)
     kept = as_float32(kept, f"{index.path}: damaged: the feature of its test image")
@@ -346,10 +319,6 @@ def check_same_network(index: Gallery, embedder: ProbedNetwork, network: Network
             f"{index.path}: its features were made by another network ({known}), or its weights "
             f"have changed since. {_again(index)}"
         )
-    moved = network.kind in MOVED_FILES and network.place != known.place
-    if moved and not Path(known.place).exists():
-        with suppress(UserError):  # a file that may only be read
-            add_note(index, PLACES, network.place)
 
 
 def check_agrees(index: Gallery, known: NetworkRef, asked: Mapping[str, Any]) -> None:

@@ -14,7 +14,6 @@ from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
-from weakref import proxy
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,6 @@ from person_reid.errors import UserError, describe_error
 from person_reid.files import atomic_write
 from person_reid.gallery.index_file import FEATURE_ROUNDING, IndexFile
 from person_reid.gallery.metadata import EVERYTHING
-from person_reid.gallery.seals import Sums, seal, sealed, sum_of
 from person_reid.progress import progress
 from person_reid.retrieval.faiss_neighbours import trained_lists
 from person_reid.retrieval.neighbours import nearest_first, nearest_of_chunks, overlap
@@ -95,11 +93,9 @@ class InvertedLists:
     """
 
     def __init__(self, source: IndexFile) -> None:
-        source.mark()
-        self._source = proxy(source)  # the lists do not keep the file open
         file, self.last = latest_file(source)
         self.token = _token(file) if file else ""
-        self._use(_read(file, mapped=True), file)
+        self.index = _read(file, mapped=True)
         fits = (
             self.index is not None
             and self.index.d == source.width()
@@ -134,33 +130,7 @@ class InvertedLists:
         if grown:
             log.warning("faiss: %s", _tune(index, source, self.last))
         file = _write(index, source, self.token)
-        self._use(_read(file, mapped=True) or index, file)
-
-    def _use(self, index: Any, file: Path | None) -> None:
-        """Answer from lists in a file or in memory.
-
-        A file is checked before it is used.
-        """
-        self.index, self._file = index, file
-        self._sums = _sums(file) if index is not None and file else None
-        self._checked = np.zeros(0 if self._sums is None else len(self._sums), bool)
-        self._state = _state(file)
-
-    def _check(self, queries: Features, visited: int) -> None:
-        """Raise UserError if one of the lists that queries visit is not as it was written."""
-        if self._sums is None or self._file is None:
-            return
-        state = _state(self._file)
-        if state[0] == self._state[0] and state != self._state:
-            raise damaged_lists(
-                self._source, f"{self._file.name} was written to while it was in use"
-            )
-        _, numbers = self.index.quantizer.search(queries, visited)
-        new = np.unique(numbers[numbers >= 0])
-        for number in new[~self._checked[new]].tolist():
-            if sum_of(self.index, number) != self._sums[number]:
-                raise damaged_lists(self._source, f"list {number} of {len(self._sums)} was changed")
-            self._checked[number] = True
+        self.index = _read(file, mapped=True) or index
 
     def is_behind(self, source: IndexFile) -> bool:
         """Return whether too many images of an IndexFile are not in the lists.
@@ -183,8 +153,7 @@ class InvertedLists:
         """Return similarities and ids (Q, C) of candidates for the k nearest images, by codes.
 
         among: as IndexFile.allowed returns it: search only the images whose bit is set. A returned
-        id is -1 if no image was found, and may belong to a replaced image. Raises UserError if the
-        lists are damaged.
+        id is -1 if no image was found, and may belong to a replaced image.
         """
         import faiss
 
@@ -196,7 +165,6 @@ class InvertedLists:
             settings.sel = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
             more *= self.index.ntotal // max(1, count) + 1
         settings.nprobe = min(self.index.nlist, int(self.index.nprobe * more))
-        self._check(queries, settings.nprobe)
         # Threads share the lists of one query, or several queries.
         self.index.parallel_mode = int(len(queries) == 1)
         similarities, ids = self.index.search(queries, candidates, params=settings)
@@ -234,23 +202,6 @@ def latest_file(source: IndexFile) -> tuple[Path | None, int]:
     return max(fitting, key=lambda each: each[1], default=(None, 0))
 
 
-def _sums(file: Path) -> Sums | None:
-    """Return the checksums of the lists in a file, or None if it is damaged or gone by now."""
-    try:
-        return sealed(file, file.name)
-    except OSError:
-        return None
-
-
-def _state(file: Path | None) -> tuple[int, int, int]:
-    """Return which file this is, its size, and when it changed; zeros once it is gone."""
-    try:
-        status = Path(file or "").stat()
-    except OSError:
-        return 0, 0, 0
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
 def _token(file: Path) -> str:
     return file.stem.rpartition("-")[2]
 
@@ -262,20 +213,9 @@ def _files(source: IndexFile) -> Iterator[tuple[Path, int]]:
         yield file, source.reached(_token(file))
 
 
-def files_of_lists(source: IndexFile) -> list[Path]:
+def list_files(source: IndexFile) -> list[Path]:
     """Return the files of lists that fit an IndexFile."""
     return [file for file, reached in _files(source) if reached]
-
-
-def damaged_in(file: Path) -> Iterator[str]:
-    """Yield a sentence for each list in a file that is not as it was written."""
-    sums, index = _sums(file), _read(file, mapped=True)
-    if sums is None or index is None:
-        yield f"{file}: damaged. Delete it; the next search makes it again."
-        return
-    for number, expected in enumerate(sums.tolist()):
-        if sum_of(index, number) != expected:
-            yield f"{file}: list {number} was changed. Delete it; the next search makes it again."
 
 
 def delete_lists(source: IndexFile) -> None:
@@ -368,9 +308,6 @@ def _read(file: Path | None, mapped: bool) -> Any:
 
     if file is None or not file.is_file():
         return None
-    if _sums(file) is None:
-        log.warning("%s: damaged, or of an earlier version; lists are made again.", file)
-        return None
     try:
         if not mapped or sys.platform == "win32":
             index: Any = faiss.read_index(str(file))
@@ -390,11 +327,8 @@ def _write(index: Any, source: IndexFile, token: str) -> Path | None:
 
     file = source.path.with_name(f"{source.path.name}.{source.token}-{token}.lists")
     try:
-        if not token:
-            raise UserError(f"{source.path} is of version 0.2, and cannot be written to")
         with atomic_write(file) as temporary:
             faiss.write_index(index, str(temporary))
-            seal(temporary, index, file.name)
     # FAISS raises RuntimeError if the disk is full.
     except (UserError, OSError, RuntimeError) as error:
         log.warning(

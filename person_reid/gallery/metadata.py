@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from person_reid.config.option import OptionError
-from person_reid.config.times import local, moment, parsed, stored, written
+from person_reid.config.times import moment, parsed, stored, written
 from person_reid.data.images.image_files import exif_time, file_time
 from person_reid.data.own.csv_tables import read_table
 from person_reid.data.readers import compiled, search_path
@@ -26,8 +26,6 @@ URI = "file://"
 OF_MORE = "more IS NOT NULL AND EXISTS (SELECT 1 FROM json_each(more) WHERE key = ? AND value = ?)"
 SIGNS = {"=": operator.eq, "!=": operator.ne, ">": operator.gt, ">=": operator.ge, "<": operator.lt}
 NOT_A_PERSON = "-1"  # an identity: junk, as data sets call a box that shows nobody
-# A time without Z is of an earlier version: local.
-TIME = "CASE WHEN time GLOB '*Z' THEN time {sign} ? ELSE time {sign} ? END"
 
 
 class About(NamedTuple):
@@ -35,10 +33,9 @@ class About(NamedTuple):
 
     Each of these is a column of an index, of the CSV files, and a key in JSON files.
 
-    time: UTC, such as "2026-11-01 08:30:00Z", so that text sorts by time; local time without the Z,
-    as earlier versions stored it. track: images of one person in a row, by a tracker. source: the
-    video or collection that the image was cut from. more: further columns of one's own, {name:
-    value}, such as {"store": "3"}.
+    time: UTC, such as "2026-11-01 08:30:00Z", so that text sorts by time. track: images of one
+    person in a row, by a tracker. source: the video or collection that the image was cut from.
+    more: further columns of one's own, {name: value}, such as {"store": "3"}.
     """
 
     identity: str | None = None
@@ -201,8 +198,6 @@ class Filter:
             return False
         for column, sign, value in self.comparisons():
             found = known[column]
-            if column == "time" and found and not found.endswith("Z"):
-                value = local(value)
             if found is None or not SIGNS[sign](found, value):
                 return False
         return True
@@ -211,9 +206,8 @@ class Filter:
         """Return an SQL condition and its values."""
         clauses, values = [], []
         for column, sign, value in self.comparisons():
-            of_time = column == "time"
-            clauses.append(TIME.format(sign=sign) if of_time else f"{column} {sign} ?")
-            values += [value, local(value)] if of_time else [value]
+            clauses.append(f"{column} {sign} ?")
+            values.append(value)
         for pair in self.where or ():
             clauses.append(OF_MORE)
             values += pair

@@ -3,7 +3,7 @@
     gallery = PostgresGallery("postgresql://anna@db.example/shop/people?crops=/mnt/crops")
 
 The address is one of libpq, and the name of the gallery follows the database: the tables
-`people_images`, `people_about` and `people_barred` of `shop`. `crops` names a folder that all
+`people_images`, `people_about`, `people_notes` and `people_barred` of `shop`. `crops` names a folder that all
 machines see; images below it are stored by their path in it, so each machine may mount it
 elsewhere. The gallery remembers the first one. Passwords are where libpq looks for them, such as
 PGPASSWORD or ~/.pgpass, and TLS is as `sslmode` says. Each method is one transaction.
@@ -40,10 +40,10 @@ from person_reid.gallery.checks import (
     log_stripped,
     state_of,
 )
-from person_reid.gallery.contract import Gallery
+from person_reid.gallery.contract import TRACK_RECORDS, Gallery
 from person_reid.gallery.forgotten_keys import hash_of_key, image_key, track_key
+from person_reid.gallery.index_folder import IndexFolder
 from person_reid.gallery.metadata import EVERYTHING, FACT_NAMES, About, Filter, Found
-from person_reid.gallery.moved_folder import beside
 from person_reid.gallery.track_crops import delete_crops
 from person_reid.retrieval.neighbours import nearest_of_chunks, overlap
 from person_reid.retrieval.similarity import Features
@@ -70,6 +70,9 @@ TEXT = 'text COLLATE "C"'  # sorted as SQLite and Python do
 TABLES = f"""
 CREATE EXTENSION IF NOT EXISTS vector;
 CREATE TABLE IF NOT EXISTS "{{name}}_about" (key {TEXT} PRIMARY KEY, value text NOT NULL);
+CREATE TABLE IF NOT EXISTS "{{name}}_notes" (
+    number bigint GENERATED ALWAYS AS IDENTITY, kind text, name text, value text NOT NULL,
+    PRIMARY KEY (kind, name));
 CREATE TABLE IF NOT EXISTS "{{name}}_barred" (hash bytea PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS "{{name}}_images" (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -265,12 +268,11 @@ class PostgresGallery(Gallery):
 
     def _key(self, path: str | os.PathLike[str] | bytes) -> bytes:
         """Return a path as it is stored: below the folder of the crops, without that folder."""
-        return beside(self.file, os.fsencode(Path(os.fsdecode(path))))
+        return IndexFolder(self.file).stored(os.fsdecode(path))
 
     def _path(self, key: bytes) -> Path:
         """Return a path on this machine."""
-        path = Path(os.fsdecode(key))
-        return self.file.parent / path if self.file and key.startswith(b"./") else path
+        return IndexFolder(self.file).path(key)
 
     def _entry(self, row: Sequence[Any]) -> tuple[Path, About]:
         """Return the image in a row (id, path, facts..., more, ...), and what is known of it."""
@@ -408,6 +410,11 @@ class PostgresGallery(Gallery):
                 f'INSERT INTO "{self.name}_barred" VALUES (%s) ON CONFLICT DO NOTHING',
                 [(hash_of_key(key, token),) for key in keys],
             )
+            cursor.execute(
+                f'DELETE FROM "{self.name}_notes" WHERE kind = %s AND name = ANY(%s) '
+                f"AND NOT EXISTS (SELECT 1 FROM {images} WHERE source = name)",
+                (TRACK_RECORDS, [source for *_, source, _ in rows]),
+            )
             told = {"time": now, "asked": str(asked), "images": len(rows)}
             self.remember({f"forgotten {now} {secrets.token_hex(4)}": told})
         log.info(
@@ -446,6 +453,21 @@ class PostgresGallery(Gallery):
         """Return what a key holds, or None."""
         found = self._rows('SELECT value FROM "{name}_about" WHERE key = %s', key)
         return parse_json(found[0][0]) if found else None
+
+    def note(self, kind: str, notes: Mapping[str, Any]) -> None:
+        """Keep notes {name: JSON}, each in place of an earlier one of its kind and name."""
+        self._make()
+        with self._transaction() as cursor:
+            cursor.executemany(
+                f'INSERT INTO "{self.name}_notes" (kind, name, value) VALUES (%s, %s, %s) '
+                "ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value, number = DEFAULT",
+                [(kind, name, json.dumps(value)) for name, value in sorted(notes.items())],
+            )
+
+    def notes(self, kind: str) -> dict[str, Any]:
+        """Return the notes of a kind, the latest last."""
+        words = 'SELECT name, value FROM "{name}_notes" WHERE kind = %s ORDER BY number'
+        return {name: parse_json(value) for name, value in self._rows(words, kind)}
 
     # --- search
 
@@ -564,7 +586,8 @@ class PostgresGallery(Gallery):
 
     def remove(self) -> None:
         """Delete the tables."""
-        self._rows('DROP TABLE IF EXISTS "{name}_images", "{name}_about", "{name}_barred"')
+        tables = ", ".join(f'"{{name}}_{each}"' for each in ("images", "about", "notes", "barred"))
+        self._rows(f"DROP TABLE IF EXISTS {tables}")
         self._made = False
 
     def close(self) -> None:

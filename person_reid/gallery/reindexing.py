@@ -9,9 +9,8 @@ from pathlib import Path
 from person_reid.config.search import ReindexConfig
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex, next_file
-from person_reid.gallery.indexed_network import NETWORK_NOTES, PLACES, open_network
+from person_reid.gallery.indexed_network import NETWORK_NOTES, open_network
 from person_reid.gallery.indexing import add_images
-from person_reid.gallery.numbered_notes import note_key, numbered_notes
 from person_reid.text import as_command, counted
 
 
@@ -36,7 +35,7 @@ def reindex_images(index: SearchIndex, config: ReindexConfig) -> int:
                 f"{error} To begin anew instead of going on with what is in it, delete {place}."
             ) from error
         add_images(following, embedder, paths)
-        while not index.take_features(following, _network_keys(index, following)):
+        while not index.take_features(following, NETWORK_NOTES):
             paths = unchanged_images(index)
             add_images(following, embedder, paths)
         following.remove()
@@ -54,9 +53,3 @@ def unchanged_images(index: SearchIndex) -> list[Path]:
             "prune"
         )
     return paths
-
-
-def _network_keys(*indexes: SearchIndex) -> list[str]:
-    """Return the keys under which indexes remember their networks."""
-    most = max(sum(1 for _ in numbered_notes(each, PLACES)) for each in indexes)
-    return [*NETWORK_NOTES, *(note_key(PLACES, number + 1) for number in range(most))]

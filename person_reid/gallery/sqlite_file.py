@@ -16,7 +16,7 @@ from weakref import finalize
 from person_reid.errors import StoreError, UserError
 from person_reid.files import STORE, make_folder, regular_file
 from person_reid.gallery import sqlite_errors
-from person_reid.gallery.schema import AS_LATEST, VERSION, upgrade, version_of
+from person_reid.gallery.schema import TABLES, version_of
 from person_reid.gallery.write_ahead_log import check_log, stamp
 
 log = logging.getLogger(__name__)
@@ -46,12 +46,9 @@ class SqliteFile:
         finalize(self, _close, self.database)  # the last to close it removes the log
         with self._closed_by_errors():
             self._opened = self._place.stat()
-            version = self.version()
-            if not version:
+            if not self.version():
                 with self._transaction():
                     pass  # which makes the tables
-            elif version < VERSION:
-                self._rows(AS_LATEST)
 
     @property
     def file(self) -> Path:
@@ -162,8 +159,7 @@ class SqliteFile:
         """
         writes = kind != "DEFERRED"
         if writes and self._rows("PRAGMA journal_mode") != [("wal",)]:
-            with suppress(UserError):  # others read a file of an earlier version
-                self._rows("PRAGMA journal_mode = WAL")
+            self._rows("PRAGMA journal_mode = WAL")
         self._rows(f"BEGIN {kind}")
         try:
             with self._explained():
@@ -183,13 +179,9 @@ class SqliteFile:
             self._state = None
 
     def _upgrade(self) -> None:
-        """Bring a file of an earlier version, or a new one, to the latest."""
-        self._rows("DROP VIEW IF EXISTS temp.images")  # another program may have brought it there
-        if (version := self.version()) == VERSION:
-            return
-        upgrade(self._rows, version)
-        if version:
-            log.info("%s: brought to version %d of its form.", self.path, VERSION)
+        """Make the tables of a new file."""
+        for command in () if self.version() else TABLES:
+            self._rows(command)
 
     def _check_place(self) -> None:
         """Raise StoreError if the open file is not at its path.

@@ -7,16 +7,11 @@ for record in recorded_tracks(index):
 """
 
 import hashlib
-import reprlib
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, timezone
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-from person_reid.config.forms import listed_numbers
 from person_reid.config.option import OptionError
 from person_reid.config.search import TrackFileOptions
 from person_reid.config.times import EPOCH, parsed, stored
@@ -30,23 +25,20 @@ from person_reid.data.video.frames import (
     rate_of,
 )
 from person_reid.data.video.track_files import (
-    TRACK_FORMATS,
     files_of,
     read_boxes,
     write_identities,
 )
 from person_reid.data.video.tracked_boxes import Track, frames_at_ends, read_tracks, seconds_of
-from person_reid.errors import UserError
+from person_reid.errors import StoreError, UserError
 from person_reid.files import as_file_name, content_of, is_file_name, real
-from person_reid.gallery.checks import check_version
+from person_reid.gallery.contract import TRACK_RECORDS
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import About, Filter
-from person_reid.gallery.numbered_notes import TRACK_RECORDS, add_note, numbered_notes
 from person_reid.gallery.track_crops import folder_beside
 from person_reid.text import as_command, quoted
 
-RECORD_VERSION = 1  # a later record says its number
-# Between these times a record may start, and its tracks may be.
+# Between these times tracks may be.
 FIRST, LAST = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (1900, 9000))
 
 
@@ -58,8 +50,8 @@ class TrackRecord:
     path: the track file. frames: its video or folder of images. crops: the folder of its crops.
     fps: the frames in a second. start: the time of the first one, if it is known.
     width, height: the size of the frames in pixels. classes, form, first_frame, times: see
-    read_tracks. named: whether labels are named as the images in `frames`. indexed_at: where the
-    track file and its frames were when they were indexed, if they have moved since.
+    read_tracks. named: whether labels are named as the images in `frames`. digest: the SHA-256 of
+    the content of the track file.
     """
 
     source: str
@@ -76,14 +68,7 @@ class TrackRecord:
     first_frame: int | None = None
     times: list[list[float]] | None = None
     named: bool = False
-    indexed_at: list[str] | None = None
-
-    def fault(self) -> str:
-        """Return which fact cannot be, as an index of somebody else may hold it, or ""."""
-        for name, (holds, expected) in FACTS.items():
-            if not holds(value := getattr(self, name)):
-                return f"{name} is {reprlib.repr(value)}; expected {expected}"
-        return ""
+    digest: str = ""
 
     def read(self) -> list[Track]:
         """Return the tracks of the file, see read_tracks.
@@ -142,78 +127,6 @@ class TrackRecord:
         }
 
 
-def _is_path(value: object) -> bool:
-    """Return whether a system may find a path; bytes that are not UTF-8 are half surrogates."""
-    return _is_text(value, "surrogateescape")
-
-
-def _is_text(value: object, errors: str = "strict") -> bool:
-    with suppress(UnicodeEncodeError):
-        return isinstance(value, str) and b"\0" not in value.encode(errors=errors)
-    return False
-
-
-def _is_time(value: object) -> bool:
-    with suppress(UserError):
-        return _is_text(value) and FIRST <= parsed(str(value)) <= LAST
-    return False
-
-
-def _is_whole(value: object, least: int, most: int) -> bool:
-    return type(value) is int and least <= value <= most
-
-
-def _are_times(value: object) -> bool:
-    """Return whether a value is [[frame, seconds], …], both ascending."""
-    if not isinstance(value, list) or not all(map(_is_pair, value)):
-        return False
-    return all(early[0] < late[0] and early[1] <= late[1] for early, late in pairwise(value))
-
-
-def _is_pair(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(type(each) in (int, float) and abs(each) < 1e12 for each in value)
-    )
-
-
-def _or_none(holds: Callable[[Any], object]) -> Callable[[Any], object]:
-    return lambda value: value is None or holds(value)
-
-
-# {fact of a record: (what holds of it, in words)}
-FACTS: dict[str, tuple[Callable[[Any], object], str]] = {
-    "source": (is_file_name, "a name without folders"),
-    "path": (_is_path, "a path"),
-    "frames": (_is_path, "a path"),
-    "camera": (lambda value: _is_text(value) and value != "", "a name"),
-    "crops": (_is_path, "a path"),
-    "fps": (
-        lambda value: type(value) in (int, float) and 1e-5 <= value <= 1e6,
-        "a number of frames a second",
-    ),
-    "start": (_or_none(_is_time), "a time, such as 2026-11-01 08:30:00Z, or null"),
-    "width": (lambda value: _is_whole(value, 1, 10**6), "a number of pixels"),
-    "height": (lambda value: _is_whole(value, 1, 10**6), "a number of pixels"),
-    "classes": (
-        _or_none(lambda value: _is_text(value) and listed_numbers(value, int)),
-        "numbers, such as 0 or 1,2,7, or null",
-    ),
-    "form": (lambda value: value is None or value in [*TRACK_FORMATS], "a format, or null"),
-    "first_frame": (
-        _or_none(lambda value: _is_whole(value, -(10**12), 10**12)),
-        "a whole number, or null",
-    ),
-    "times": (_or_none(_are_times), "ascending pairs of a frame and seconds, or null"),
-    "named": (lambda value: type(value) is bool, "true or false"),
-    "indexed_at": (
-        _or_none(lambda value: isinstance(value, list) and [*map(_is_path, value)] == [True, True]),
-        "two paths, or null",
-    ),
-}
-
-
 def describe_tracks(
     index: Gallery, config: TrackFileOptions
 ) -> tuple[TrackRecord, FrameFolder | Video]:
@@ -225,9 +138,9 @@ def describe_tracks(
     """
     path, place = real(config.tracks or ""), real(config.frames or "")
     known = {record.path: record for record in recorded_tracks(index)}.get(str(path))
-    indexed_at = known.indexed_at if known and known.frames == str(place) else None
-    source = _source(path, *map(Path, indexed_at or (path, place)))
-    if known and known.source != source:
+    digest = _digest(path)
+    same = known and (known.frames, known.digest) == (str(place), digest)
+    if known and not same:
         if any(index.images(Filter(source=known.source))):
             raise OptionError(
                 f"{config.tracks}: it or its {{frames}} changed since its images were indexed. "
@@ -242,6 +155,7 @@ def describe_tracks(
     rate = rate_of(frames, config.frames)
     if not camera:
         raise OptionError(f"{config.tracks}: which camera is it of? Give its name by {{camera}}.")
+    source = known.source if known else _source(path, place, digest)
     crops = _crops_folder(index, source, config.crops, known)
     form = config.format or (known.form if known else None)
     images = _images_of_labels(path, frames)
@@ -251,28 +165,25 @@ def describe_tracks(
         first = first_number(frames, {int(box.frame) for box in boxes}, config.first_frame)
     width, height = frames.size
     record = TrackRecord(
-        source,
-        str(path),
-        str(place),
-        camera,
-        crops,
-        rate,
-        start,
-        width,
-        height,
-        config.classes,
-        form,
-        first,
-        None,
-        images is not None,
-        indexed_at,
+        source=source,
+        path=str(path),
+        frames=str(place),
+        camera=camera,
+        crops=crops,
+        fps=rate,
+        start=start,
+        width=width,
+        height=height,
+        classes=config.classes,
+        form=form,
+        first_frame=first,
+        named=images is not None,
+        digest=digest,
     )
     if isinstance(frames, Video) or frames.first > 1:  # not number / rate
         shown = [frame + 1 - first for frame in frames_at_ends(boxes)]
         times = [[*each] for each in zip(shown, frames.seconds(shown), strict=True)]
         record = replace(record, times=times)
-    if fault := record.fault():
-        raise UserError(f"{config.tracks}: {fault}.")
     return record, frames
 
 
@@ -284,13 +195,18 @@ def _images_of_labels(tracks: Path, frames: FrameFolder | Video) -> dict[str, in
     return names if all(file.stem in names for file in files_of(tracks)) else None
 
 
-def _source(file: Path, tracks: Path, frames: Path) -> str:
-    """Return a name for a track file's content, and for where it and its frames were at first."""
-    name = name_of_frames(frames)
-    found = hashlib.sha256(f"{tracks}\n{frames}\n".encode(errors="surrogateescape"))
+def _digest(file: Path) -> str:
+    """Return the SHA-256 of the content of a track file, or of a folder of labels."""
+    found = hashlib.sha256()
     for each in files_of(file):
         found.update(each.name.encode(errors="surrogateescape") + content_of(each))
-    return f"{as_file_name(name)}-{found.hexdigest()[:8]}"
+    return found.hexdigest()
+
+
+def _source(tracks: Path, frames: Path, digest: str) -> str:
+    """Return a name for a track file's content, and for where it and its frames are at first."""
+    words = f"{tracks}\n{frames}\n{digest}".encode(errors="surrogateescape")
+    return f"{as_file_name(name_of_frames(frames))}-{hashlib.sha256(words).hexdigest()[:8]}"
 
 
 def _crops_folder(index: Gallery, source: str, given: str | None, known: TrackRecord | None) -> str:
@@ -323,45 +239,25 @@ def crops_beside(index: Gallery, source: str) -> Path | None:
 def recorded_tracks(index: Gallery) -> list[TrackRecord]:
     """Return the record of each track file that was indexed, as it was indexed last.
 
-    Further facts, of another version of this program, stay in the index. Raises UserError if a
-    record is damaged, or of a later version.
+    Raises StoreError if a record is damaged.
     """
-    possible = {each.name for each in fields(TrackRecord)}
-    needed = {each.name for each in fields(TrackRecord) if each.default is MISSING}
     found = {}
-    for number, values in enumerate(numbered_notes(index, TRACK_RECORDS), 1):
-        version = values.get("version") if isinstance(values, dict) else None
-        if type(version) is int:
-            check_version(
-                f"{index.path}: the record of track file {number}", version, RECORD_VERSION
-            )
-        if not isinstance(values, dict) or not needed <= {*values}:
-            raise UserError(f"{index.path}: damaged: it says {values!r} of a track file.")
-        record = TrackRecord(**{name: values[name] for name in possible & {*values}})
-        if fault := record.fault():
-            raise UserError(
-                f"{index.path}: the record of track file {number} is damaged, or was not written "
-                f"by this program: {fault}. Index its tracks again, into a new index."
-            )
+    for source, values in index.notes(TRACK_RECORDS).items():
+        try:
+            record = TrackRecord(**values)
+            record.seconds([1])  # by its rate, times and start
+            if record.source != source or not is_file_name(source):
+                raise ValueError(source)
+        except (TypeError, ValueError, AttributeError, ArithmeticError, UserError):
+            raise StoreError(
+                f"{index.path}: the record of the track file {source!r} is damaged. Index its "
+                "tracks again, into a new index."
+            ) from None
         found[record.path] = record
-    _check_sources(index, found.values())
     return list(found.values())
-
-
-def _check_sources(index: Gallery, records: Iterable[TrackRecord]) -> None:
-    """Raise UserError if two track files have one source, also on a system that ignores case."""
-    paths: dict[str, str] = {}
-    for record in records:
-        other = paths.setdefault(record.source.casefold(), record.path)
-        if other != record.path:
-            raise UserError(
-                f"{index.path}: the track files {other} and {record.path} have one source, "
-                f"{record.source}. Index them again, into a new index."
-            )
 
 
 def record_tracks(index: Gallery, record: TrackRecord) -> None:
     """Keep a record in an index. It takes the place of an earlier one of the same track file."""
-    values = asdict(record)
-    if values not in map(asdict, recorded_tracks(index)):
-        add_note(index, TRACK_RECORDS, values)
+    if record not in recorded_tracks(index):
+        index.note(TRACK_RECORDS, {record.source: asdict(record)})

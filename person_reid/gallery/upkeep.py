@@ -11,10 +11,9 @@ from person_reid.errors import UserError
 from person_reid.files import STORE, atomic_write, regular_file
 from person_reid.gallery.gallery import Gallery, open_gallery
 from person_reid.gallery.index import SearchIndex
-from person_reid.gallery.inverted_lists import damaged_in, faiss_is_installed, files_of_lists
+from person_reid.gallery.inverted_lists import list_files
 from person_reid.gallery.metadata import FACT_NAMES
 from person_reid.gallery.postgres import PostgresGallery
-from person_reid.gallery.schema import VERSION
 
 MOST_VALUES = 10  # values of a column
 BEGINNING = b"SQLite format 3\0"  # of every file of SQLite
@@ -34,7 +33,11 @@ def tools_of(index: Gallery) -> str:
 
 
 def faults_of(index: Gallery) -> Iterator[str]:
-    """Yield a sentence for each damage of an index and its lists; it reads every byte."""
+    """Yield a sentence for each damage of a gallery; it reads every byte.
+
+    Damaged are, in a file, what SQLite says of it, and the first feature that is not finite or not
+    of unit length.
+    """
     if not isinstance(index, SearchIndex):
         for images, features in index.entries():
             names = [str(path) for path, _ in images]
@@ -46,10 +49,11 @@ def faults_of(index: Gallery) -> Iterator[str]:
     for (found,) in index._rows("PRAGMA integrity_check"):
         if found != "ok":
             yield f"{index.path}: {found}"
-    yield from index.changed_rows()
-    if faiss_is_installed():
-        for file in files_of_lists(index):
-            yield from damaged_in(file)
+    try:
+        for _ in index.entries():
+            pass
+    except UserError as error:
+        yield str(error)
 
 
 def back_up(index: SearchIndex, place: str | Path) -> None:
@@ -81,7 +85,7 @@ def facts_of_index(index: Gallery) -> dict[str, Any]:
         **{name: _some(values) for name, values in columns.items()},
     }
     if isinstance(index, SearchIndex):
-        lists = files_of_lists(index)
+        lists = list_files(index)
         facts |= {
             "version": index.version(),
             "codes": index.codes,
@@ -95,14 +99,6 @@ def facts_of_index(index: Gallery) -> dict[str, Any]:
 def _some(values: list[str]) -> list[str]:
     more = len(values) - MOST_VALUES
     return [*values[:MOST_VALUES], f"and {more} more"] if more > 0 else values
-
-
-def upgrade_file(index: SearchIndex) -> tuple[int, int]:
-    """Bring a file to the latest version. Returns the version before, and now."""
-    before = index.version()
-    with index._transaction():
-        pass
-    return before, VERSION
 
 
 def gone(index: Gallery) -> list[Path]:

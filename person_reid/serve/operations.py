@@ -13,7 +13,6 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from person_reid.data.images.image_files import read_image
 from person_reid.errors import UserError
-from person_reid.gallery.asked_images import known_abouts
 from person_reid.gallery.checks import state_of
 from person_reid.gallery.decisions import decide
 from person_reid.gallery.forgotten import not_forgotten
@@ -212,7 +211,7 @@ async def add_images(call: Call) -> Answer:
             raise
         if about.identity:
             decide(gallery, dict.fromkeys(paths, about.identity))
-        known = known_abouts(gallery, paths)
+        known = gallery.abouts(paths)
         return {path: known[path] for path in paths}
 
     def add_named(gallery: Gallery) -> dict[Path, About]:

@@ -52,6 +52,15 @@ def test_a_new_gallery_is_empty(gallery):
     assert gallery.describe({PATHS[0]: About("Anna")}) == 0
 
 
+def test_the_latest_note_of_a_name_counts_and_comes_last(gallery):
+    assert gallery.notes("kind") == {}
+    gallery.note("kind", {"a": {"x": 1}, "b": [True]})
+    gallery.note("other", {"a": None})
+    gallery.note("kind", {"a": "ü"})
+    assert [*gallery.notes("kind").items()] == [("b", [True]), ("a", "ü")]
+    assert gallery.notes("other") == {"a": None}
+
+
 def test_what_was_added_is_there_and_can_be_searched_described_and_forgotten(gallery):
     gallery.add(PATHS, FEATURES, ABOUTS, ["state"] * 8)
     assert len(gallery) == 8

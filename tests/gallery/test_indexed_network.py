@@ -13,8 +13,8 @@ from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.indexed_network import (
     NetworkRef,
+    check_place,
     check_same_network,
-    found_again,
     network_of,
     network_ref,
     open_network,
@@ -85,7 +85,7 @@ def test_an_index_that_does_not_name_its_network_says_so_once(tmp_path, caplog):
 
 def test_an_index_without_a_network_takes_what_is_named_wherever_it_lies(tmp_path):
     network = NetworkRef("weights", str(tmp_path / "gone.pth"))
-    assert found_again(SearchIndex(tmp_path / "a.index"), network) is network
+    check_place(SearchIndex(tmp_path / "a.index"), network)
 
 
 def test_an_index_without_a_network_takes_the_one_in_the_package_unless_a_run_is_meant(here):

@@ -11,8 +11,8 @@ from person_reid.gallery import reindexing
 from person_reid.gallery.forgotten import not_forgotten
 from person_reid.gallery.index import SearchIndex, next_file
 from person_reid.gallery.metadata import About, Filter
-from person_reid.gallery.numbered_notes import add_note
 from person_reid.gallery.reindexing import reindex_images
+from person_reid.gallery.upkeep import faults_of
 
 OLD = np.eye(6, 8, dtype=np.float32) + 0.1
 NEW = np.eye(6, 16, dtype=np.float32)[::-1] + 0.1
@@ -28,9 +28,8 @@ def images(here):
         path.write_bytes(path.name.encode())
     with closing(SearchIndex("people.index")) as index:
         index.add(paths, OLD, {paths[0]: KNOWN})
-        index.remember({"network": {"name": "ours"}, "probe": [1, 0], "weights_sha256": "old"})
-        index.remember({"decided 1": {"tracks": {"film": {"4": True}}}})
-        add_note(index, "network place", "/moved.pth")
+        index.remember({"network": {"name": "ours"}, "probe": [1, 0]})
+        index.note("decided", {"film/4": True})
     return paths
 
 
@@ -66,16 +65,12 @@ def test_features_change_and_all_that_is_known_stays(images, network):
         assert [match.path for (match,) in index.search(NEW[:5], 1)] == images[:5]
         assert index.search(NEW[:1], 1)[0][0].about == KNOWN
         assert (index.recall("network"), index.recall("probe")) == ({"name": "better"}, [0, 1])
-        assert index.recall("weights_sha256") is None
-        assert index.recall("network place 1") is None
-        assert index.recall("decided 1")
+        assert index.notes("decided") == {"film/4": True}
         assert not_forgotten(index, images) == images[:5]
-        assert not [*index.changed_rows()]
+        assert not [*faults_of(index)]
         assert not next_file(index.path).exists()
         assert reindex_images(index, CONFIG) == 5  # again, with the same network
-        checksums = index._rows("SELECT count(checksum) FROM images")
-        assert checksums == [(5,)]
-        assert not [*index.changed_rows()]
+        assert not [*faults_of(index)]
 
 
 def test_an_interrupted_run_goes_on_and_the_index_stays_as_it_was(images, network, monkeypatch):

@@ -25,6 +25,7 @@ from person_reid.gallery import sqlite_errors, sqlite_file
 from person_reid.gallery.forgotten_keys import image_key
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
+from person_reid.gallery.upkeep import faults_of
 from tests.support.dictionary_gallery import DictionaryGallery
 
 NAMES = [f"/crops/picture-{number}.jpg" for number in range(6)]
@@ -258,7 +259,7 @@ class World(RuleBasedStateMachine):
         self.close()
         with closing(SearchIndex(self.folder / "a.index")) as last:
             assert last.database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            assert [*last.changed_rows()] == []
+            assert [*faults_of(last)] == []
         self.patch.undo()
         with suppress(OSError):
             self.place.cleanup()

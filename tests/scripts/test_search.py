@@ -213,23 +213,19 @@ def test_flags_that_contradict_the_index_are_refused(indexed, capsys):
     assert "4 images added" in said(capsys, "index", "second", "--weights", "moved.pth")
 
 
-def test_weights_that_moved_are_found_beside_the_index_or_named_once(indexed, capsys):
+def test_weights_that_moved_are_named_or_relocated(indexed, capsys):
     (indexed / "far").mkdir()
-    (indexed / "net.pth").rename(indexed / "renamed.pth")  # beside, by their checksum
-    assert "0 images added" in said(capsys, "index", "first")
-    (indexed / "renamed.pth").rename(indexed / "far" / "net.pth")
-    lost = re.escape(f"neither {indexed / 'renamed.pth'} nor in {indexed}. Put it there, or name")
-    with pytest.raises(UserError, match=rf"{lost} its new place once: --weights PLACE"):
+    (indexed / "net.pth").rename(indexed / "far" / "net.pth")
+    lost = re.escape(f"its network is not at {indexed / 'net.pth'} any more. Name its place: ")
+    with pytest.raises(UserError, match=rf"{lost}--weights PLACE, or once .* relocate OLD NEW"):
         said(capsys, "index", "first")
     with pytest.raises(UserError, match="its weights have changed since"):
         said(capsys, "index", "first", "--weights", "net1.pth")
     assert "0 images added" in said(capsys, "index", "first", "--weights", "far/net.pth")
-    assert "4 images added" in said(capsys, "index", "second")
-    (indexed / "far" / "net.pth").rename(indexed / "net.pth")  # beside, by name
-    (indexed / "net1.pth").unlink()
+    assert "0 images of" in said(capsys, "relocate", "net.pth", "far/net.pth")
     embedder = reid.open_network(reid.SearchIndex("people.index"))
     assert isinstance(embedder.source, NetworkToTest)
-    assert Path(embedder.source.weights) == indexed / "net.pth"
+    assert Path(embedder.source.weights) == indexed / "far" / "net.pth"
 
 
 def test_a_run_is_refused_for_the_index_of_a_weight_file(indexed, capsys):

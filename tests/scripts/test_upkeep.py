@@ -1,4 +1,4 @@
-"""search.py info, check, upgrade, backup, relocate and prune, and columns of one's own."""
+"""search.py info, check, backup, relocate and prune, and columns of one's own."""
 
 import json
 import threading
@@ -43,7 +43,7 @@ def test_info_says_what_an_index_holds(images, capsys):
     assert "images: 6\n" in printed
     assert "network: name ours" in printed
     assert "identity: Anna\ncamera: 3\n" in printed
-    assert "version: 2\n" in printed
+    assert "version: 3\n" in printed
     facts = json.loads(Path("info.json").read_text(encoding="utf-8"))
     assert (facts["codes"], facts["lists"], facts["forgotten"]) == ("pq64", [], [])
 
@@ -51,10 +51,18 @@ def test_info_says_what_an_index_holds(images, capsys):
 def test_check_names_damage_and_says_if_there_is_none(images, here, capsys):
     assert "6 images, and no damage" in said(capsys, "check")
     file = here / "people.index"
-    file.write_bytes(file.read_bytes().replace(b"north", b"nurth"))
-    with pytest.raises(UserError, match="damaged; the lines above"):
-        said(capsys, "check")
-    assert "0.jpg' was changed" in capsys.readouterr().out
+    content = file.read_bytes()
+    feature = SearchIndex(file)._rows("SELECT feature FROM images")[0][0]
+    for old, new, words in (
+        (feature, bytes(len(feature)), "1 of 6 features are all zero, the first is"),
+        (feature, b"\xff" * len(feature), "1 of 6 features are NaN or infinite"),
+        (feature, feature[:2] * (len(feature) // 2), "a feature is not of length 1"),
+        (b"/3.jpg", b"/9.jpg", "missing from index"),  # the row, or the index of paths
+    ):
+        file.write_bytes(content.replace(old, new, 1))
+        with pytest.raises(UserError, match="damaged; the lines above"):
+            said(capsys, "check")
+        assert words in capsys.readouterr().out
 
 
 def test_a_backup_replaces_an_older_one_and_nothing_else(images, here, capsys):
@@ -143,10 +151,6 @@ def test_a_list_keeps_its_further_columns(images, here, capsys):
     search.write_list(here / "people.csv", {str(images[1]): About("Anna", more={"store": "x"})})
     assert read_abouts(here / "people.csv")[images[1]] == About("Anna", more={"store": "x"})
     assert "1 image forgotten" in said(capsys, "forget", "--where", "store=south")
-
-
-def test_an_upgrade_says_what_it_did(images, capsys):
-    assert "version 2 already" in said(capsys, "upgrade")
 
 
 def test_what_is_no_file_has_tools_of_its_own(images, monkeypatch):

@@ -19,6 +19,7 @@ class DictionaryGallery(Gallery):
         self.path = address
         self.rows = {}
         self.told = {}
+        self.noted = {}
 
     def __len__(self):
         return len(self.rows)
@@ -75,3 +76,10 @@ class DictionaryGallery(Gallery):
 
     def recall(self, key):
         return self.told.get(key)
+
+    def note(self, kind, notes):
+        kept = {name: note for name, note in self.notes(kind).items() if name not in notes}
+        self.noted[kind] = kept | notes
+
+    def notes(self, kind):
+        return self.noted.get(kind, {})

@@ -1,7 +1,6 @@
 """An index whose folder is moved or renamed with the images in it."""
 
 import os
-import shutil
 from contextlib import closing
 from pathlib import Path
 
@@ -10,11 +9,11 @@ import pytest
 
 from person_reid.gallery.forgotten import not_forgotten
 from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.index_folder import IndexFolder, relocated
 from person_reid.gallery.indexed_network import NetworkRef, known_network
 from person_reid.gallery.metadata import About, Filter
-from person_reid.gallery.moved_folder import MovedFolder
 from person_reid.gallery.track_records import TrackRecord, record_tracks, recorded_tracks
-from person_reid.gallery.upkeep import back_up, gone, upgrade_file
+from person_reid.gallery.upkeep import back_up, gone
 from tools import search
 
 FEATURES = np.eye(6, 8, dtype=np.float32) + 0.1
@@ -77,31 +76,18 @@ def test_a_moved_folder_is_read_as_it_is_now(project, here):
         assert known_network(index) == NetworkRef("weights", str(place / "net.pth"))
         assert index.recall("words") == [str(place / "net.pth"), "net.pth"]
         (found,) = recorded_tracks(index)
-        assert found.indexed_at == [record(project).path, record(project).frames]
-        assert found.path == record(place).path
-        assert found.crops == record(place).crops
+        assert found == record(place)
     assert (place / "people.index").read_bytes() == content
 
 
-def test_the_first_change_writes_the_new_paths_and_others_see_them(project, here, caplog):
+def test_an_index_that_moved_is_changed_and_knows_what_was_forgotten(project, here):
     place = moved(project)
-    caplog.set_level("INFO")
     expected = images_of(place, here / "other.jpg")
-    with (
-        closing(SearchIndex(place / "people.index")) as index,
-        closing(SearchIndex(place / "people.index")) as reader,
-    ):
-        assert reader.missing(expected) == []
+    with closing(SearchIndex(place / "people.index")) as index:
+        stored = {path for (path,) in index._rows("SELECT path FROM images")}
+        assert stored == {*(b"./crops/%d.jpg" % i for i in range(5)), os.fsencode(expected[5])}
         assert index.describe({expected[1]: About("Berta"), expected[5]: About("Carla")}) == 2
-        assert f"was moved from {project}, with 5 images" in caplog.text
-        stored = {os.fsdecode(path) for (path,) in index._rows("SELECT path FROM images")}
-        assert stored == {*map(str, expected)}
-        for each in (index, reader):
-            assert each.missing(expected) == []
-            assert len(each) == 6
-            assert next(each.images(Filter(identity="Berta")))[0][0] == expected[1]
-            assert recorded_tracks(each)[0].path == record(place).path
-        assert not [*index.changed_rows()]
+        assert next(index.images(Filter(identity="Berta")))[0][0] == expected[1]
         index.add(expected[:1], FEATURES[:1])
         assert len(index) == 6
         assert index.forget(Filter(image=expected[0]), "image") == 1
@@ -133,53 +119,47 @@ def test_forgetting_in_a_moved_folder_takes_the_images_that_were_meant(project, 
         assert recorded_tracks(index) == []
 
 
-def test_a_copy_of_an_index_elsewhere_still_means_the_old_images(project, here):
-    (here / "copies").mkdir()
+def test_a_copy_of_an_index_means_the_images_beside_it(project, here):
     with closing(SearchIndex(project / "people.index")) as index:
         back_up(index, here / "copies" / "people.index")
-    expected = images_of(project, here / "other.jpg")
     with closing(SearchIndex(here / "copies" / "people.index")) as index:
-        assert index.missing(expected) == []
-        index.describe({expected[1]: About("Berta")})
-        assert [path for some in index.images() for path, _ in some] == expected
-    shutil.copytree(project, here / "second")  # and so does that one, until the first is gone
-    with closing(SearchIndex(here / "second" / "people.index")) as index:
-        assert index.missing(expected) == []
-    shutil.rmtree(project)
-    with closing(SearchIndex(here / "second" / "people.index")) as index:
-        assert next(path for path, _ in next(index.images())) == here / "second/crops/0.jpg"
-
-
-def test_an_upgrade_notes_the_folder_and_writes_moved_paths(project, here):
-    place = moved(project)
-    with closing(SearchIndex(place / "people.index")) as index:
-        upgrade_file(index)
-        assert index._noted("folder") == str(place)
-        (path,) = index._rows("SELECT path FROM images WHERE id = 1")[0]
-        assert path == os.fsencode(place / "crops" / "0.jpg")
-
-
-def test_an_older_index_that_moved_is_relocated_by_its_command(project, here, capsys):
+        assert index.missing([here / "other.jpg"]) == []
+        assert len(gone(index)) == 5
+    (here / "copies" / "people.index").replace(project / "people.index")
     with closing(SearchIndex(project / "people.index")) as index:
-        index._rows("DELETE FROM about WHERE key = 'folder'")
-    place = moved(project)
-    words = ["--index", str(place / "people.index")]
-    (here / "other.jpg").unlink()
-    with pytest.raises(Exception, match=r"Have they moved\? python tools/search\.py relocate"):
-        search.main(["prune", *words])
-    search.main(["relocate", str(project), str(place), *words])
-    assert "5 images of" in capsys.readouterr().out
-    with closing(SearchIndex(place / "people.index")) as index:
-        assert index.missing(images_of(place, here)[:5]) == []
-        assert recorded_tracks(index)[0].path == record(place).path
+        assert gone(index) == []
 
 
-def test_a_path_moves_if_it_is_below_the_folder():
-    below = MovedFolder(Path("/a"), Path("/a/b"))
-    assert below.now_of(b"/a/c/1.jpg") == b"/a/b/c/1.jpg"
-    assert below.stored(b"/a/b/c") == b"/a/c"
-    assert below.stored(b"/a/c") == b""
-    for path in ("/ab/1.jpg", "a/1.jpg", "1.jpg", "no path"):
-        assert below.now(path) == path
-        assert below.now_of(path.encode()) == path.encode()
-    assert MovedFolder(Path("/"), Path("/a")).now_of(b"/1.jpg") == b"/a/1.jpg"
+def test_what_moved_without_its_index_is_relocated_by_its_command(project, here, capsys):
+    (project / "crops").rename(here / "crops")
+    words = ["--index", str(project / "people.index")]
+    for old, new in ((project / "crops", here / "crops"), (project, here)):
+        search.main(["relocate", str(old), str(new), *words])
+        assert f"{5 * (old != project)} images of" in capsys.readouterr().out
+    with closing(SearchIndex(project / "people.index")) as index:
+        assert index.missing(images_of(here, here / "other.jpg")) == []
+        assert recorded_tracks(index) == [record(here)]
+        assert known_network(index) == NetworkRef("weights", str(here / "net.pth"))
+
+
+def test_a_path_is_relative_if_it_is_below_the_folder(tmp_path):
+    folder = IndexFolder(tmp_path / "a.index")
+    for text, stored in (
+        (str(tmp_path / "b" / "1.jpg"), b"./b/1.jpg"),
+        (f"{tmp_path}b/1.jpg", f"{tmp_path}b/1.jpg".encode()),
+        ("1.jpg", b"1.jpg"),
+        ("./1.jpg", b"1.jpg"),
+    ):
+        assert folder.stored(text) == stored
+        assert folder.path(stored) == Path(text)
+    value = {"a": [str(tmp_path / "c"), "c", 1, None], "below": str(tmp_path / "d"), "./": "./e"}
+    assert folder.stored_value(value)["a"][0] == {"below": "c"}
+    assert folder.value(folder.stored_value(value)) == value
+
+
+def test_what_is_below_a_folder_is_relocated():
+    old, new = Path("/a"), Path("/a/b")
+    assert relocated({"x": ["/a/c", "/ab", "a/c", 1]}, old, new) == {
+        "x": ["/a/b/c", "/ab", "a/c", 1]
+    }
+    assert relocated(Path("/a/c"), old, new) == Path("/a/b/c")
