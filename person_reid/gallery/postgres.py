@@ -3,10 +3,10 @@
     gallery = PostgresGallery("postgresql://anna@db.example/shop/people?crops=/mnt/crops")
 
 The address is one of libpq, and the name of the gallery follows the database: the tables
-`people_images`, `people_about`, `people_notes` and `people_barred` of `shop`. `crops` names a folder that all
-machines see; images below it are stored by their path in it, so each machine may mount it
-elsewhere. The gallery remembers the first one. Passwords are where libpq looks for them, such as
-PGPASSWORD or ~/.pgpass, and TLS is as `sslmode` says. Each method is one transaction.
+`people_images`, `people_about`, `people_notes` and `people_barred` of `shop`. `crops` names a
+folder that all machines see; images below it are stored by their path in it, so each machine may
+mount it elsewhere. The gallery remembers the first one. Passwords are where libpq looks for them,
+such as PGPASSWORD or ~/.pgpass, and TLS is as `sslmode` says. Each method is one transaction.
 """
 
 import json
