@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
             config = with_adapted(index, config) if config.adapt else config
             embedder = reid.open_network(index, config)  # and so is a network that is not there
             steps = [config.every or usual_step(each.fps or 0) for each in frames]
-            counts = [len(each.numbers[::step]) for each, step in zip(frames, steps, strict=True)]
+            counts = [-(-each.about // step) for each, step in zip(frames, steps, strict=True)]
             for i, (shot, its_frames) in enumerate(zip(shots, frames, strict=True)):
                 among = sum(counts[:i]), sum(counts)
                 parts = config, shot, its_frames, detector, index, embedder, steps[i], among

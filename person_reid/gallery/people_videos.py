@@ -14,7 +14,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from person_reid.data.images.image_files import DEEP
-from person_reid.data.video.frames import Frame, FrameFolder, Video, open_frames
+from person_reid.data.video.decoding import Frame
+from person_reid.data.video.frames import FrameFolder, Video, open_frames
 from person_reid.errors import UserError, optional_module
 from person_reid.files import real
 from person_reid.gallery.linked_tracks import LinkedTracks

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from person_reid.config.option import OptionError
-from person_reid.data.video.frames import Frame, size_of
+from person_reid.data.video.decoding import Frame, size_of
 from person_reid.data.video.tracked_boxes import contained
 from person_reid.deploy.exported_files import import_runtime, onnx_settings, open_for_library
 from person_reid.deploy.run import providers, quiet

@@ -19,8 +19,8 @@ from PIL import Image
 from person_reid.arrays import Integers
 from person_reid.data.images.image_files import is_image
 from person_reid.data.video.crops import cut_box
+from person_reid.data.video.decoding import Frame
 from person_reid.data.video.frames import (
-    Frame,
     FrameFolder,
     Video,
     name_of_frames,
@@ -53,7 +53,8 @@ class TrackedVideo:
     """The people that were found in a video.
 
     frames: how many were looked at. boxes, tracks: how many are in the track file. broken: the
-    frames that cannot be decoded. left_out: what was strange about the boxes, in words.
+    frames that cannot be decoded. left_out: what was strange about the boxes, in words. whole:
+    whether each packet of a video held one frame, so that a later call need not decode it to count.
     """
 
     frames: int
@@ -61,6 +62,7 @@ class TrackedVideo:
     tracks: int
     broken: Sequence[int] = ()
     left_out: str = ""
+    whole: bool = False
 
     def remark(self, place: Path) -> None:
         """Say what a video lacks."""
@@ -97,6 +99,8 @@ def track_video(
         known = _track(frames, open_detector(), tracker, path, every, embed, among)
         record = {"made_of": made_of, "sha256": checksum_of(path), "found": asdict(known)}
         write_json(path.with_suffix(".json"), {**record, "place": str(real(frames.path))})
+    elif known.whole and isinstance(frames, Video):
+        frames.file.trust()
     known.remark(frames.path)
     return known
 
@@ -167,16 +171,14 @@ def _track(
 ) -> TrackedVideo:
     """Write the tracks of a video."""
     assert frames.fps, "the rate is not known"
-    wanted = frames.numbers[::every]
     broken: list[int] = []
     identities: dict[int, int] = {}  # {number of a track: its identity}, once it is confirmed
     # A frame is written when its tracks have been confirmed or given up.
     waiting: deque[tuple[int, Integers, FoundBoxes, BoxScores]] = deque()
-    passed = np.diff(frames.seconds(wanted), prepend=-1 / frames.fps)
-    boxes, seconds = 0, 0.0
-    before, total = among or (0, len(wanted))
+    looked, boxes, last = 0, 0, -1 / frames.fps
+    before, total = among or (0, -(-frames.about // every))
     bar = progress(
-        frames.read(wanted),
+        frames.look(every),
         initial=before,
         total=total,
         desc=f"tracking {name_of_frames(frames.path)}",
@@ -186,15 +188,15 @@ def _track(
         atomic_write(path) as temporary,
         temporary.open("w", encoding="ascii", newline="\n") as file,
     ):
-        for (number, frame), since_last in zip(bar, passed.tolist(), strict=True):
-            seconds += since_last
+        for number, frame, seconds in bar:
+            looked += 1
             if frame is None:
                 broken.append(number)
                 continue
             sides, scores = detector(frame)
             looks = embed and features_of_boxes(embed, frame, sides, scores, tracker)
-            found = tracker.update(sides, scores, max(seconds, LEAST_SECONDS), looks)
-            seconds = 0.0
+            found = tracker.update(sides, scores, max(seconds - last, LEAST_SECONDS), looks)
+            last = max(last, seconds)
             known = zip(tracker.numbers.tolist(), found.tolist(), strict=True)
             identities |= {track: identity for track, identity in known if identity >= 0}
             waiting.append((number + frames.zero - 1, tracker.numbers, sides, scores))
@@ -202,7 +204,8 @@ def _track(
             while waiting and undecided.isdisjoint(waiting[0][1].tolist()):
                 boxes += _write(file, identities, *waiting.popleft())
         boxes += sum(_write(file, identities, *each) for each in waiting)
-    return TrackedVideo(len(wanted), boxes, len(identities), broken, detector.left_out())
+    whole = isinstance(frames, Video) and frames.file.whole
+    return TrackedVideo(looked, boxes, len(identities), broken, detector.left_out(), whole)
 
 
 def _write(

@@ -101,6 +101,31 @@ def test_boxes_with_low_scores_are_not_embedded():
     assert features_of_boxes(embed, frame, boxes, np.array([0.4, 0.4]), tracker) is None
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_whole_video_that_was_tracked_is_counted_without_a_decoder(damaged, tmp_path):
+    pytest.importorskip("av")
+    path = write_video(tmp_path / "walk.mp4")
+    if damaged:
+        content = bytearray(path.read_bytes())
+        place = (content.index(b"mdat") + content.index(b"moov")) // 2
+        content[place : place + 200] = b"\xff" * 200
+        path.write_bytes(content)
+    tracked(path, tmp_path / "walk.txt")
+    count = open_frames(path).last
+    os.utime(path, (0, 0))  # so that this process knows it no more
+    found = []
+    with pytest.MonkeyPatch.context() as patch:
+        frames = open_frames(path, 10)
+        patch.setattr(frames.file, "decode", lambda: found.append(1) or iter(()))
+        track_video(
+            frames, find_by_colour, Tracker(), tmp_path / "walk.txt", {"video": content_hash(path)}
+        )
+        if not damaged:
+            assert frames.last == count == FRAMES
+    assert frames.last == count < FRAMES + (not damaged)
+    assert not found
+
+
 def test_every_nth_frame_keeps_its_number(walk, tmp_path):
     found = tracked(walk, tmp_path / "hall.txt", every=5)
     lines = (tmp_path / "hall.txt").read_text().splitlines()

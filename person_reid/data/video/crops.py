@@ -21,7 +21,8 @@ from PIL import Image
 
 from person_reid.arrays import Labels
 from person_reid.data.images.image_files import DEEP
-from person_reid.data.video.frames import Frame, FrameFolder, Video, remark_on_broken
+from person_reid.data.video.decoding import Frame
+from person_reid.data.video.frames import FrameFolder, Video, remark_on_broken
 from person_reid.data.video.tracked_boxes import Track, shared_area
 from person_reid.errors import UserError
 from person_reid.files import make_folder, remove_abandoned

@@ -11,34 +11,22 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from configparser import ConfigParser
 from contextlib import suppress
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import ImageOps
 
 from person_reid.config.option import FRAME_RATE, OptionError
 from person_reid.data.images.image_files import DEEP, is_image, open_image
+from person_reid.data.video.decoding import RATE_ROUNDING, Frame, shown_frame, size_of, video_file
 from person_reid.data.video.tracked_boxes import seconds_of
-from person_reid.errors import UserError, first_line, optional_module
-from person_reid.files import SETTINGS_BYTES, VIDEO, regular_file, text_of
-from person_reid.progress import progress
-from person_reid.text import counted
+from person_reid.errors import UserError
+from person_reid.files import SETTINGS_BYTES, text_of
 
-RATE_ROUNDING = 0.02  # of frame rates, such as 29.97 and 30
 SAME = 1e-4  # of frame rates that are written with few digits
-GAP_IN_SECONDS = 2  # usual steps between two frames; more is a gap in the stream
-MOST_REORDERED = 16  # frames of H.264 and H.265
-COVER, UNTIMED = 0x400, 0x80  # AV_DISPOSITION_ATTACHED_PIC and AVFMT_NOTIMESTAMPS of FFmpeg
-# FFmpeg also follows playlists to files that nobody named, and patterns such as p%d.jpg
-VIDEO_CONTAINERS = (
-    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,dv,ivf,nut,rm,wtv,h261,h263,"
-    "h264,hevc,vvc,m4v,mjpeg,av1,obu,vc1,yuv4mpegpipe,gif,dhav,ifv"
-)
-OPTIONS = {"format_whitelist": VIDEO_CONTAINERS, "protocol_whitelist": "file"}
 LOOKED_AT = 10  # frames in a second; tracks of more of them broke more often on real cameras
 LATEST = 10**9  # a larger number in a name is a time, in seconds or less since 1970
 # A date and a time of day, perhaps with fractions of a second.
@@ -48,9 +36,8 @@ TIME_IN_NAME = re.compile(
     re.ASCII,
 )
 log = logging.getLogger(__name__)
-Frame = npt.NDArray[Any]  # (H, W, 3) uint8, RGB, or (H, W) with more than 8 bits
 Numbered = tuple[int, Frame | None]
-Times = npt.NDArray[np.float64]  # (N,), in seconds
+Looked = tuple[int, Frame | None, float]
 
 
 def open_frames(place: Path, fps: float | None = None) -> "FrameFolder | Video":
@@ -170,11 +157,6 @@ def open_frame(path: Path) -> Frame:
         return np.asarray(turned if turned.mode[0] in DEEP else turned.convert("RGB"))
 
 
-def size_of(frame: Frame) -> tuple[int, int]:
-    """Return the (width, height) of a frame."""
-    return frame.shape[1], frame.shape[0]
-
-
 class FrameFolder:
     """The frames of a folder.
 
@@ -212,6 +194,11 @@ class FrameFolder:
         return sorted(number + 1 - self.zero for number in self.files)
 
     @property
+    def about(self) -> int:
+        """The number of frames."""
+        return len(self.files)
+
+    @property
     def names(self) -> dict[str, int]:
         """The frame of the image of each name, without its ending."""
         return {path.stem: number + 1 - self.zero for number, path in self.files.items()}
@@ -231,6 +218,10 @@ class FrameFolder:
             with suppress(Exception):  # Pillow fails in many ways
                 frame = open_frame(self.files[number + self.zero - 1])
             yield number, None if frame is None or size_of(frame) != self.size else frame
+
+    def look(self, every: int = 1) -> Iterator[Looked]:
+        """Yield (number, frame, seconds) of every Nth frame, as `read` and `seconds` give them."""
+        return _look(self, every)
 
 
 def _numbers_in(files: Sequence[Path]) -> list[int] | None:
@@ -267,7 +258,8 @@ class Video:
     phones save them.
 
     first, last: the numbers of the first and last frame. size: (width, height) as shown. fps: the
-    frames in a second where none is lost, or those that the tracker saw.
+    frames in a second where none is lost, or those that the tracker saw. about: the number of
+    frames if none is damaged. `last` and `seconds` decode the video, unless `look` did.
     Raises UserError if PyAV is not installed, and if the file is not a video or is damaged.
     """
 
@@ -277,14 +269,19 @@ class Video:
 
     def __init__(self, path: Path, fps: float | None = None) -> None:
         self.path = path
-        state = path.stat()
-        self.size, count, times, own = _decoded(path, state.st_mtime_ns, state.st_size)
-        own = own if len(times) or not fps else None  # FFmpeg assumes one for a bare stream
+        self.file = video_file(path)
+        self.size, own = self.file.size, self.file.rate
+        if fps and not (self.file.regular or len(self.file.times)):
+            own = None  # FFmpeg assumes a rate for a bare stream
         self._step, self.fps = _every(path, own, fps)
-        if self.fps and own and abs(self.fps * self._step / own - 1) > SAME:  # its times are wrong
-            times = times[:0]
-        self._times = [*enumerate(times[:: self._step].tolist(), 1)]
-        self.last = -(-count // self._step)
+        wrong = self.fps and own and abs(self.fps * self._step / own - 1) > SAME
+        self._by_rate = bool(wrong)
+        self.about = -(-self.file.sent // self._step)
+
+    @property
+    def last(self) -> int:
+        """The number of the last frame."""
+        return -(-self.file.count // self._step)
 
     @property
     def numbers(self) -> list[int]:
@@ -294,7 +291,8 @@ class Video:
     def seconds(self, numbers: Sequence[int]) -> list[float]:
         """Return when frames are shown, in seconds since the first one."""
         assert self.fps, "the rate is not known"
-        return seconds_of(numbers, self.fps, self._times).tolist()
+        times = [] if self._by_rate else self.file.times[:: self._step].tolist()
+        return seconds_of(numbers, self.fps, [*enumerate(times, 1)]).tolist()
 
     def read(self, wanted: Iterable[int]) -> Iterator[Numbered]:
         """Yield (number, frame) of the wanted frames, which ascend.
@@ -303,173 +301,40 @@ class Video:
         All frames up to the last one wanted are decoded, and only the wanted ones converted to RGB.
         """
         left = deque(wanted)
-        with _open_video(self.path) as container:
-            frames = islice(decoded_frames(container), 0, None, self._step)
-            for number, frame in enumerate(frames, 1):
-                while left and left[0] < number:
-                    yield left.popleft(), None
-                if not left:
-                    return
-                if left[0] == number:
-                    yield left.popleft(), None if frame.is_corrupt else self._of_size(frame)
+        for number, frame in enumerate(islice(self.file.decode(), 0, None, self._step), 1):
+            while left and left[0] < number:
+                yield left.popleft(), None
+            if not left:
+                return
+            if left[0] == number:
+                yield left.popleft(), self._of_size(frame)
         yield from ((number, None) for number in left)
 
+    def look(self, every: int = 1) -> Iterator[Looked]:
+        """Yield (number, frame, seconds) of every Nth frame, as `read` and `seconds` give them.
+
+        A regular video is decoded once for all three. Where it is damaged, seconds may step back.
+        """
+        if not self.file.regular:
+            yield from _look(self, every)
+            return
+        assert self.fps, "the rate is not known"
+        start = None
+        for place, frame in enumerate(self.file.decode()):
+            shown = place / self._step / self.fps if self._by_rate else frame.pts * self.file.base
+            start = shown if start is None else start
+            number, rest = divmod(place, self._step)
+            if not rest and not number % every:
+                yield number + 1, self._of_size(frame), shown - start
+
     def _of_size(self, frame: Any) -> Frame | None:
-        """Return a decoded frame as it is shown, None for one of another size."""
-        shown = shown_frame(frame)
-        return shown if size_of(shown) == self.size else None
+        """Return a decoded frame as it is shown, None for a damaged one or of another size."""
+        shown = None if frame.is_corrupt else shown_frame(frame)
+        return None if shown is None or size_of(shown) != self.size else shown
 
 
-def _open_video(path: Path) -> Any:
-    """Return the open container of a file."""
-    regular_file(path, VIDEO, "a video or a folder of images")
-    advice = ". Is it whole? Playlists are not followed."
-    return open_container(str(path), path, advice, container_options=OPTIONS)
-
-
-@lru_cache(maxsize=64)  # a command opens a video several times
-def _decoded(path: Path, *state: int) -> tuple[tuple[int, int], int, Times, float | None]:
-    """Return the size of a video, the number of its frames, when they are shown, and its rate.
-
-    The times (N,) are none, (0,), in a bare stream. A remark says what is strange. state: of the
-    file, so that a changed one is decoded again.
-    """
-    with _open_video(path) as container:
-        packets = islice(container.demux(videos_of(container)[0]), MOST_REORDERED)
-        sent = [each.pts for each in _until_damaged(packets) if each.size and not each.is_discard]
-    failed: list[int] = []
-    with _open_video(path) as container:
-        stream, *others = videos_of(container)
-        timed, base = not container.format.flags & UNTIMED, float(stream.time_base or 0)
-        noted = float(stream.average_rate or stream.guessed_rate or 0) or None
-        frames = decoded_frames(container, failed)
-        if (first := next(frames, None)) is None:
-            raise UserError(f"{path}: none of its frames can be decoded.")
-        size = size_of(shown_frame(first))
-        bar = progress(frames, desc=f"counting {path.name}", unit=" frames", total=stream.frames)
-        stamps = [first.pts, *(frame.pts for frame in bar)]
-    timed = timed and None not in stamps and base > 0
-    times = shown_times(np.array(stamps) * base) if timed else np.zeros(0)
-    rate = _rate(times, noted)
-    if others:
-        said = "%s: %d videos in it. That of %d×%d pixels is read."
-        log.warning(said, path, 1 + len(others), *size)
-    if not timed:
-        said = "%s: says no times. %s frames a second are assumed, unless --fps says how many."
-        log.warning(said, path, rate and f"{rate:g}")
-    elif rate:
-        begun = min([pts for pts in sent if pts is not None], default=min(stamps))
-        early = round((min(stamps) - begun) * base * rate)
-        _remark_on_lost(path, early, len(failed) - early)
-    return size, len(stamps), times, rate
-
-
-def _remark_on_lost(path: Path, early: int, failed: int) -> None:
-    """Say where the numbers of frames may be others than a tracker's."""
-    if early > 0:
-        log.warning(
-            "%s: %s before the first one that can be decoded, which is frame 1, as in OpenCV. "
-            "If the tracker counts them, say so: --first_frame %d.",
-            path,
-            counted(early, "frame"),
-            early + 1,
-        )
-    if failed > 0:
-        log.warning(
-            "%s: %s cannot be decoded and have no number. The numbers of a tracker that counts "
-            "them are higher from there on.",
-            path,
-            counted(failed, "frame"),
-        )
-
-
-def open_container(place: str, name: object, advice: str = "", **settings: Any) -> Any:
-    """Return the open container of a video or a stream.
-
-    name: what messages call it. advice: ends the message about one that cannot be opened.
-    settings: for PyAV. Raises UserError also if PyAV is missing, and if there is no video.
-    """
-    av = optional_module(
-        "av",
-        UserError(
-            f'{name}: videos need PyAV: python -m pip install ".[video]"  '
-            "A folder of images does without."
-        ),
-    )
-    try:
-        container = av.open(place, metadata_errors="replace", **settings)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or first_line(error)
-        raise UserError(f"{name}: cannot be opened as a video ({reason}){advice}") from None
-    if not videos_of(container):
-        container.close()
-        raise UserError(f"{name}: no video in it")
-    return container
-
-
-def videos_of(container: Any) -> list[Any]:
-    """Return the videos of a container, first the one that FFmpeg would play, without covers."""
-    best = container.streams.best("video")
-    found = [each for each in container.streams.video if not each.disposition.value & COVER]
-    return sorted(found, key=lambda each: best is not None and each.index != best.index)
-
-
-def shown_times(stamps: Times) -> Times:
-    """Return when frames are shown, ascending, in seconds since the first one.
-
-    stamps: (N,), the times of frames in the decoder's order. A step back begins anew where the last
-    ended, as where two recordings are joined. Within a few frames, and after the first time, it is
-    a B frame whose time FFmpeg has guessed: then the times are right, but not their order.
-    """
-    steps = np.diff(stamps)
-    usual = float(np.median(np.abs(steps))) if len(steps) else 0.0
-    found = np.zeros(0)
-    to_start = (steps < 0) & (stamps[1:] <= np.minimum.accumulate(stamps)[:-1])
-    anew = to_start | (steps < -MOST_REORDERED * usual)
-    for piece in np.split(stamps, np.flatnonzero(anew) + 1):
-        begin = found[-1] + usual if len(found) else 0
-        found = np.append(found, np.sort(piece) - piece.min() + begin)
-    return found
-
-
-def _rate(times: Times, noted: float | None) -> float | None:
-    """Return the frames in a second of a stream, where it has no gap.
-
-    times: of its frames, in seconds, ascending. noted: the rate that the file states, which is
-    exact if it agrees with them.
-    """
-    steps = np.diff(times)
-    usual = steps[steps <= GAP_IN_SECONDS * np.median(steps)] if len(steps) else steps
-    if not usual.sum() > 0:
-        return noted
-    found = float(1 / usual.mean())
-    return noted if noted and abs(noted / found - 1) < RATE_ROUNDING else round(found, 3)
-
-
-def _until_damaged(packets: Iterator[Any]) -> Iterator[Any]:
-    """Yield the packets of a container as far as it can be read."""
-    with suppress(Exception):  # PyAV fails in many ways
-        yield from packets
-
-
-def decoded_frames(container: Any, failed: list[int] | None = None) -> Iterator[Any]:
-    """Yield the frames of a video that can be decoded.
-
-    failed: gets the time of each packet that cannot be.
-    """
-    stream = videos_of(container)[0]
-    stream.thread_type = "AUTO"
-    for packet in _until_damaged(container.demux(stream)):
-        try:
-            yield from packet.decode()
-        except Exception:  # PyAV fails in many ways
-            if failed is not None:
-                failed.append(packet.pts)
-    with suppress(Exception):  # those that are still in the decoder where a damaged file ends
-        yield from stream.decode(None)
-
-
-def shown_frame(frame: Any) -> Frame:
-    """Return a decoded frame as it is shown."""
-    pixels: Frame = frame.to_ndarray(format="rgb24")
-    return np.rot90(pixels, round(frame.rotation / 90))  # counterclockwise, both
+def _look(frames: "FrameFolder | Video", every: int) -> Iterator[Looked]:
+    """Yield (number, frame, seconds) of every Nth frame."""
+    wanted = frames.numbers[::every]
+    for (number, frame), seconds in zip(frames.read(wanted), frames.seconds(wanted), strict=True):
+        yield number, frame, seconds

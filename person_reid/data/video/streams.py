@@ -23,16 +23,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from person_reid.data.video.frames import (
+from person_reid.data.video.decoding import (
     VIDEO_CONTAINERS,
     Frame,
     decoded_frames,
     open_container,
-    open_frames_with_rate,
     shown_frame,
-    usual_step,
     videos_of,
 )
+from person_reid.data.video.frames import open_frames_with_rate, usual_step
 from person_reid.errors import UserError, first_line
 from person_reid.text import counted, printable
 
@@ -270,8 +269,7 @@ def read_frames(address: str, every: int | None, fps: float | None = None) -> It
 
 def _of_file(place: Path, every: int | None, fps: float | None) -> Iterator[Timed]:
     frames = open_frames_with_rate(place, fps)
-    wanted = frames.numbers[:: every or usual_step(frames.fps or 0)]
-    for (_, frame), seconds in zip(frames.read(wanted), frames.seconds(wanted), strict=True):
+    for _, frame, seconds in frames.look(every or usual_step(frames.fps or 0)):
         if frame is not None:
             yield frame, seconds
 

@@ -11,12 +11,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.support.walks import FRAMES, SIZE, draw_frame, write_frames, write_video
-from person_reid.data.video.frames import (
-    open_frames,
-    remark_on_broken,
-    shown_times,
-    usual_step,
-)
+from person_reid.data.video import decoding
+from person_reid.data.video.decoding import decoded_frames, shown_times
+from person_reid.data.video.frames import open_frames, remark_on_broken, usual_step
 from person_reid.errors import UserError
 
 
@@ -102,7 +99,12 @@ def test_a_broken_part_of_a_video_has_no_numbers_as_a_decoder_gives_none(tmp_pat
     middle = place + (content.index(b"moov") - place) // 2
     content[middle : middle + 200] = b"\xff" * 200
     path.write_bytes(content)
+    looked = [(number, seconds) for number, _, seconds in open_frames(path).look()]
     frames = assert_numbered_as_decoded(path, FRAMES - 6)
+    numbers, seconds = zip(*looked, strict=True)
+    assert [*numbers] == frames.numbers
+    assert sorted(seconds) == frames.seconds(frames.numbers)  # not the damaged decoder's order
+    assert frames.about == FRAMES
     assert frames.seconds([frames.last]) == [pytest.approx((FRAMES - 1) / 10)]
     assert "6 frames cannot be decoded and have no number" in caplog.text
 
@@ -131,6 +133,44 @@ def test_b_frames_in_an_avi_have_the_numbers_in_which_they_are_shown(tmp_path, c
     assert all(agree(image, number) for number, image in frames.read(frames.numbers))
     assert frames.seconds(frames.numbers) == pytest.approx(np.arange(FRAMES) / 10)
     assert not caplog.text
+
+
+@pytest.fixture
+def decodings(monkeypatch):
+    """The videos that were decoded as far as anybody wanted, one entry each time."""
+    found = []
+
+    def noted(container, failed=None):
+        found.append(container.name)
+        return decoded_frames(container, failed)
+
+    monkeypatch.setattr(decoding, "decoded_frames", noted)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "most"), [("walk.mp4", 2), ("walk.mkv", 2), ("walk.avi", 3), ("walk.h264", 3)]
+)
+def test_a_video_is_looked_at_as_it_is_read_and_counted_by_the_way(name, most, tmp_path, decodings):
+    """It is opened for its size, and decoded once; twice where the decoder alone knows times."""
+    pytest.importorskip("av")
+    path = write_video(tmp_path / name)
+    looked = [*open_frames(path).look(3)]
+    frames = open_frames(path)  # as another part of the program opens it
+    assert (frames.last, len(decodings)) == (FRAMES, most)
+    numbers = frames.numbers[::3]
+    assert [number for number, *_ in looked] == numbers
+    assert [seconds for *_, seconds in looked] == frames.seconds(numbers)
+    for (_, found, _), (_, image) in zip(looked, frames.read(numbers), strict=True):
+        np.testing.assert_array_equal(found, image)
+
+
+def test_every_third_frame_of_a_video_may_be_a_frame_of_the_tracker(tmp_path):
+    pytest.importorskip("av")
+    frames = open_frames(write_video(tmp_path / "walk.mp4"), 10 / 3)
+    looked = [(number, seconds) for number, _, seconds in frames.look(2)]
+    assert looked == [(1, 0), (3, pytest.approx(0.6)), (5, pytest.approx(1.2)), (7, 1.8)]
+    assert (frames.about, frames.last) == (8, 8)
 
 
 def test_a_recording_that_begins_between_two_key_frames_begins_with_the_next(tmp_path, caplog):

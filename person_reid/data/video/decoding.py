@@ -1,0 +1,252 @@
+"""Open videos and streams by PyAV, decode them, and count the frames of a file.
+
+file = video_file(Path("hall.mp4"))
+for frame in file.decode():
+    pixels = shown_frame(frame)  # uint8 (H, W, 3)
+print(file.size, file.rate, file.times)
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from person_reid.errors import UserError, first_line, optional_module
+from person_reid.files import VIDEO, regular_file
+from person_reid.progress import progress
+from person_reid.text import counted
+
+RATE_ROUNDING = 0.02  # of frame rates, such as 29.97 and 30
+GAP_IN_SECONDS = 2  # usual steps between two frames; more is a gap in the stream
+MOST_REORDERED = 16  # frames of H.264 and H.265
+COVER, UNTIMED = 0x400, 0x80  # AV_DISPOSITION_ATTACHED_PIC and AVFMT_NOTIMESTAMPS of FFmpeg
+# FFmpeg also follows playlists to files that nobody named, and patterns such as p%d.jpg
+VIDEO_CONTAINERS = (
+    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,dv,ivf,nut,rm,wtv,h261,h263,"
+    "h264,hevc,vvc,m4v,mjpeg,av1,obu,vc1,yuv4mpegpipe,gif,dhav,ifv"
+)
+OPTIONS = {"format_whitelist": VIDEO_CONTAINERS, "protocol_whitelist": "file"}
+REGULAR = ("mov", "matroska")  # whose packets say when they are shown; AVI's are guessed
+log = logging.getLogger(__name__)
+Frame = npt.NDArray[Any]  # (H, W, 3) uint8, RGB, or (H, W) with more than 8 bits
+Times = npt.NDArray[np.float64]  # (N,), in seconds
+
+
+class VideoFile:
+    """The frames of a video file, in the order in which the decoder gives them.
+
+    size: (width, height) as shown. rate: the frames in a second where none is lost, or None.
+    regular: whether all packets say when they are shown, so that the rate is known before any is
+    decoded. sent: the number of packets. base: the seconds of one step of a time stamp. whole:
+    whether it was counted, and each packet held the frame that it says.
+    Raises UserError if PyAV is not installed, and if the file is not a video or is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._counted: tuple[int, Times] | None = None
+        self.whole = False
+        with self._open() as container:
+            stream, *others = videos_of(container)
+            packets = _until_damaged(container.demux(stream))
+            stamps = [each.pts for each in packets if each.size and not each.is_discard]
+            self.base = float(stream.time_base or 0)
+            self._noted = float(stream.average_rate or stream.guessed_rate or 0) or None
+            self._timed = not container.format.flags & UNTIMED and self.base > 0
+            told = container.format.name.startswith(REGULAR) and None not in stamps
+            self.regular = self._timed and told and len({*stamps}) == len(stamps)
+        self._sent, self.sent = stamps, len(stamps)
+        with self._open() as container:
+            if (first := next(decoded_frames(container), None)) is None:
+                raise UserError(f"{path}: none of its frames can be decoded.")
+            self.size = size_of(shown_frame(first))
+        self.rate = _rate(np.sort(stamps) * self.base if self.regular else self.times, self._noted)
+        if others:
+            said = "%s: %d videos in it. That of %d×%d pixels is read."
+            log.warning(said, path, 1 + len(others), *self.size)
+        if not (self.regular or len(self.times)):
+            said = "%s: says no times. %s frames a second are assumed, unless --fps says how many."
+            log.warning(said, path, self.rate and f"{self.rate:g}")
+
+    def decode(self) -> Iterator[Any]:
+        """Yield the frames that can be decoded, by PyAV. The first time, they are counted."""
+        stamps: list[int | None] = []
+        failed: list[int] = []
+        with self._open() as container:
+            for frame in decoded_frames(container, failed):
+                stamps.append(frame.pts)
+                yield frame
+        if not self._counted:
+            self._counted = len(stamps), self._times_of(stamps)
+            self.whole = self.regular and stamps == sorted(self._sent)
+            if (rate := _rate(self.times, self._noted)) and len(self.times):
+                begun = min(
+                    pts for pts in [*self._sent[:MOST_REORDERED], *stamps] if pts is not None
+                )
+                early = round((min(stamps) - begun) * self.base * rate)
+                self._remark_on_lost(early, len(failed) - early)
+
+    def trust(self) -> None:
+        """Take each packet for a frame, as in a file that is known to be whole."""
+        if self.regular and not self._counted:
+            self._counted = self.sent, self._times_of(sorted(self._sent))
+
+    @property
+    def count(self) -> int:
+        """The number of frames that can be decoded."""
+        return self._decoded()[0]
+
+    @property
+    def times(self) -> Times:
+        """When the frames are shown (N,), ascending, in seconds; none (0,) in a bare stream."""
+        return self._decoded()[1]
+
+    def _decoded(self) -> tuple[int, Times]:
+        """Return the number of frames and their times, which are decoded unless they were."""
+        if not self._counted:
+            desc = f"counting {self.path.name}"
+            deque(progress(self.decode(), desc=desc, unit=" frames", total=self.sent), maxlen=0)
+        assert self._counted
+        return self._counted
+
+    def _times_of(self, stamps: Sequence[int | None]) -> Times:
+        timed = self._timed and None not in stamps
+        return shown_times(np.array(stamps) * self.base) if timed else np.zeros(0)
+
+    def _remark_on_lost(self, early: int, failed: int) -> None:
+        """Say where the numbers of frames may be others than a tracker's."""
+        if early > 0:
+            log.warning(
+                "%s: %s before the first one that can be decoded, which is frame 1, as in OpenCV. "
+                "If the tracker counts them, say so: --first_frame %d.",
+                self.path,
+                counted(early, "frame"),
+                early + 1,
+            )
+        if failed > 0:
+            log.warning(
+                "%s: %s cannot be decoded and have no number. The numbers of a tracker that counts "
+                "them are higher from there on.",
+                self.path,
+                counted(failed, "frame"),
+            )
+
+    def _open(self) -> Any:
+        """Return the open container."""
+        regular_file(self.path, VIDEO, "a video or a folder of images")
+        advice = ". Is it whole? Playlists are not followed."
+        return open_container(str(self.path), self.path, advice, container_options=OPTIONS)
+
+
+@lru_cache(maxsize=64)  # a command opens a video several times
+def _video_file(path: Path, *_: int) -> VideoFile:
+    return VideoFile(path)
+
+
+def video_file(path: Path) -> VideoFile:
+    """Return a video file, counted if this program has counted it and it has not changed since."""
+    state = path.stat()
+    return _video_file(path, state.st_mtime_ns, state.st_size)
+
+
+def open_container(place: str, name: object, advice: str = "", **settings: Any) -> Any:
+    """Return the open container of a video or a stream.
+
+    name: what messages call it. advice: ends the message about one that cannot be opened.
+    settings: for PyAV. Raises UserError also if PyAV is missing, and if there is no video.
+    """
+    av = optional_module(
+        "av",
+        UserError(
+            f'{name}: videos need PyAV: python -m pip install ".[video]"  '
+            "A folder of images does without."
+        ),
+    )
+    try:
+        container = av.open(place, metadata_errors="replace", **settings)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise UserError(f"{name}: cannot be opened as a video ({reason}){advice}") from None
+    if not videos_of(container):
+        container.close()
+        raise UserError(f"{name}: no video in it")
+    return container
+
+
+def videos_of(container: Any) -> list[Any]:
+    """Return the videos of a container, first the one that FFmpeg would play, without covers."""
+    best = container.streams.best("video")
+    found = [each for each in container.streams.video if not each.disposition.value & COVER]
+    return sorted(found, key=lambda each: best is not None and each.index != best.index)
+
+
+def shown_times(stamps: Times) -> Times:
+    """Return when frames are shown, ascending, in seconds since the first one.
+
+    stamps: (N,), the times of frames in the decoder's order. A step back begins anew where the last
+    ended, as where two recordings are joined. Within a few frames, and after the first time, it is
+    a B frame whose time FFmpeg has guessed: then the times are right, but not their order.
+    """
+    steps = np.diff(stamps)
+    usual = float(np.median(np.abs(steps))) if len(steps) else 0.0
+    found = np.zeros(0)
+    to_start = (steps < 0) & (stamps[1:] <= np.minimum.accumulate(stamps)[:-1])
+    anew = to_start | (steps < -MOST_REORDERED * usual)
+    for piece in np.split(stamps, np.flatnonzero(anew) + 1):
+        begin = found[-1] + usual if len(found) else 0
+        found = np.append(found, np.sort(piece) - piece.min() + begin)
+    return found
+
+
+def _rate(times: Times, noted: float | None) -> float | None:
+    """Return the frames in a second of a stream, where it has no gap.
+
+    times: of its frames, in seconds, ascending. noted: the rate that the file states, which is
+    exact if it agrees with them.
+    """
+    steps = np.diff(times)
+    usual = steps[steps <= GAP_IN_SECONDS * np.median(steps)] if len(steps) else steps
+    if not usual.sum() > 0:
+        return noted
+    found = float(1 / usual.mean())
+    return noted if noted and abs(noted / found - 1) < RATE_ROUNDING else round(found, 3)
+
+
+def _until_damaged(packets: Iterator[Any]) -> Iterator[Any]:
+    """Yield the packets of a container as far as it can be read."""
+    with suppress(Exception):  # PyAV fails in many ways
+        yield from packets
+
+
+def decoded_frames(container: Any, failed: list[int] | None = None) -> Iterator[Any]:
+    """Yield the frames of a video that can be decoded.
+
+    failed: gets the time of each packet that cannot be.
+    """
+    stream = videos_of(container)[0]
+    stream.thread_type = "AUTO"
+    for packet in _until_damaged(container.demux(stream)):
+        try:
+            yield from packet.decode()
+        except Exception:  # PyAV fails in many ways
+            if failed is not None:
+                failed.append(packet.pts)
+    with suppress(Exception):  # those that are still in the decoder where a damaged file ends
+        yield from stream.decode(None)
+
+
+def shown_frame(frame: Any) -> Frame:
+    """Return a decoded frame as it is shown."""
+    pixels: Frame = frame.to_ndarray(format="rgb24")
+    return np.rot90(pixels, round(frame.rotation / 90))  # counterclockwise, both
+
+
+def size_of(frame: Frame) -> tuple[int, int]:
+    """Return the (width, height) of a frame."""
+    return frame.shape[1], frame.shape[0]
