@@ -25,6 +25,7 @@ import itertools
 import re
 import sys
 from collections import defaultdict
+from dataclasses import replace
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -184,7 +185,8 @@ def ranges(scene, draws):
         for place in (None, *np.unique(views)):
             here = (views == place) | (place is None)
             true = len({*who[chosen][here]})
-            count = people.count(here, 1 if place else len({*views.tolist()}))
+            known = replace(people, measured=True)  # which is what is measured here
+            count = known.count(here, 1 if place else len({*views.tolist()}))
             kind = "one camera" if place else "all cameras"
             found[kind].append((true, *count))
     for kind, counts in found.items():

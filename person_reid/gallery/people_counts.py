@@ -24,14 +24,15 @@ ALL_CAMERAS = ""
 class PeopleCount(NamedTuple):
     """The distinct people of a local date, "" if it is unknown, and of a camera, or of all.
 
-    fewest, most: the range of the true number. named: how many of them have a name.
+    fewest, most: the range of the true number, None where it cannot be said. named: how many of
+    them have a name.
     """
 
     date: str
     camera: str
     people: int
-    fewest: int
-    most: int
+    fewest: int | None
+    most: int | None
     named: int
 
 

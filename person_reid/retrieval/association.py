@@ -57,7 +57,7 @@ class People:
 
     labels: (T,), 0, 1, … in the order in which the people came.
     threshold: the least mean cosine between the tracks of two groups that were linked.
-    cosines: how alike tracks are.
+    cosines: how alike tracks are. measured: whether these, or the threshold, were given.
     margins: (T,), by how many cosines a track is inside its person: its mean cosine with the
         person's other tracks, less the threshold, or less its mean cosine with the most similar
         person that it could be, whichever is less. For a track that is alone, the threshold less
@@ -75,15 +75,19 @@ class People:
     nearest: Labels
     fewest: Labels
     most: Labels
+    measured: bool
 
-    def count(self, places: Labels, cameras: int) -> tuple[int, int, int]:
+    def count(self, places: Labels, cameras: int) -> tuple[int, int | None, int | None]:
         """Return how many people some tracks show, and the range, fewest and most, of the number.
 
         cameras: before which the tracks were. Somebody whose tracks are not linked across cameras
         counts twice, so across several, there are rather fewer people; two who look alike to one
-        camera count once, so there, there are rather more.
+        camera count once, so there, there are rather more. Across several, the range is None unless
+        it is known how alike tracks are: it would hold the number too rarely.
         """
         low, high, more = self.labels, self.most, MORE_HERE
+        if cameras > 1 and not self.measured:
+            return len({*self.labels[places].tolist()}), None, None
         if cameras > 1:
             low, high, more = self.fewest, self.labels, MORE_IN_ALL
         people, few, many = (len({*each[places].tolist()}) for each in (self.labels, low, high))
@@ -100,6 +104,7 @@ class People:
             np.where(nearest <= labels.max(), nearest, -1),
             self.fewest[places],
             self.most[places],
+            self.measured,
         )
 
 
@@ -143,6 +148,7 @@ def link_tracks(
     cameras = cameras[order]
     features = level_cameras(features[order], cameras)
     similar, share = compare_tracks(features)
+    measured = threshold is not None or cosines is not None
     cosines = cosines or USUAL.corrected(features)
     apart = two_people(cameras, starts[order], ends[order], travel)
     wanted = similar.copy()
@@ -167,7 +173,7 @@ def link_tracks(
     (labels, cosine), (fewest, _), (most, _) = map(until, (0, -UNSURE, UNSURE))
     limit = (1 - share) * cosine + share * SHARED
     margins, nearest = _margins(similar, labels, apart, limit)
-    everybody = People(labels, cosine, cosines, margins, nearest, fewest, most)
+    everybody = People(labels, cosine, cosines, margins, nearest, fewest, most, measured)
     return everybody.of(place)
 
 

@@ -782,7 +782,15 @@ def test_the_threshold_is_what_the_network_is_known_for(index, tmp_path, monkeyp
     monkeypatch.setattr(linked_tracks, "track_cosines_of", lambda _: USUAL)
     across.main(words)
     people = len({row["person"] for row in rows_of(tmp_path / "p" / "people.csv")})
-    assert f"threshold {USUAL.threshold(people):.4f};" in capsys.readouterr().out
+    said_now = capsys.readouterr().out
+    assert f"threshold {USUAL.threshold(people):.4f};" in said_now
+    assert re.search(r"2026-11-01: \d people \(\d+ to \d+\); hall", said_now)
+    monkeypatch.undo()  # the network says nothing: there is no range of all cameras
+    across.main(words)
+    assert re.search(r"2026-11-01: \d people; hall \d \(\d to \d\)", capsys.readouterr().out)
+    every, hall, *_ = rows_of(tmp_path / "p" / "counts.csv")
+    assert (every["fewest"], every["most"]) == ("", "")
+    assert int(hall["fewest"]) < int(hall["most"])
     (place / "config.json").write_text('{"track_cosines": {"strangers": [0.8, 0.1]}}')
     with pytest.raises(UserError, match=r"config\.json: damaged"):
         track_cosines_of(open_index)

@@ -116,9 +116,13 @@ def test_a_whole_video_that_was_tracked_is_counted_without_a_decoder(damaged, tm
     found = []
     with pytest.MonkeyPatch.context() as patch:
         frames = open_frames(path, 10)
-        patch.setattr(frames.file, "decode", lambda: found.append(1) or iter(()))
+        patch.setattr(frames.file, "decode", lambda: iter([found.append(1)]))
         track_video(
-            frames, find_by_colour, Tracker(), tmp_path / "walk.txt", {"video": content_hash(path)}
+            frames,
+            lambda: CheckedDetector(find_by_colour, "colours"),
+            Tracker(),
+            tmp_path / "walk.txt",
+            {"video": content_hash(path)},
         )
         if not damaged:
             assert frames.last == count == FRAMES

@@ -86,10 +86,9 @@ class VideoFile:
             self._counted = len(stamps), self._times_of(stamps)
             self.whole = self.regular and stamps == sorted(self._sent)
             if (rate := _rate(self.times, self._noted)) and len(self.times):
-                begun = min(
-                    pts for pts in [*self._sent[:MOST_REORDERED], *stamps] if pts is not None
-                )
-                early = round((min(stamps) - begun) * self.base * rate)
+                shown = [pts for pts in stamps if pts is not None]
+                sent = [pts for pts in self._sent[:MOST_REORDERED] if pts is not None]
+                early = round((min(shown) - min(sent or shown)) * self.base * rate)
                 self._remark_on_lost(early, len(failed) - early)
 
     def trust(self) -> None:
