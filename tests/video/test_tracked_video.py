@@ -116,7 +116,7 @@ def test_a_whole_video_that_was_tracked_is_counted_without_a_decoder(damaged, tm
     found = []
     with pytest.MonkeyPatch.context() as patch:
         frames = open_frames(path, 10)
-        patch.setattr(frames.file, "decode", lambda: iter([found.append(1)]))
+        patch.setattr(frames.file, "decode", lambda: iter(found.__iadd__([1])))
         track_video(
             frames,
             lambda: CheckedDetector(find_by_colour, "colours"),
