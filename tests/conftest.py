@@ -59,9 +59,10 @@ def pytest_collection_modifyitems(items):
     """
     items.sort(key=lambda item: item.path.stem not in LONG)
     if chromium() is None:
+        reason = "no Chromium, or no playwright to drive it: make test-all installs both"
         for item in items:
             if "shared_browser" in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.skip(reason="no Chromium or Chrome to drive here"))
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +118,7 @@ def half_precision(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def shared_browser(tmp_path_factory):
+def shared_browser():
     """A Chromium for the tests of a file."""
-    with Browser(tmp_path_factory.mktemp("profile")) as browser:
+    with Browser() as browser:
         yield browser

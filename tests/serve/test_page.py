@@ -47,14 +47,14 @@ def page(shared_browser, service, client):
     for color, name, camera in (("red", "Anna", "1"), ("blue", "Bob", "2"), ("green", EVIL, "1")):
         asked = {"identity": name, "camera": camera, "time": "2026-11-01T08:30Z"}
         assert client.post("/v1/images", params=asked, **sent(picture(color))).is_success
-    shared_browser.events.clear()
-    with listening(service) as address:
+    shared_browser.complaints.clear()
+    with listening(service, lifespan="off") as address:  # the client has begun it
         shared_browser.open(address, f"#token={TOKEN}")
         shared_browser.wait("known.people.length === 3")
         yield shared_browser
         assert shared_browser.value("window.hacked") is None
-        shared_browser.call("Page.navigate", url="about:blank")
-    assert shared_browser.complaints() == []
+        shared_browser.page.goto("about:blank")
+    assert shared_browser.complaints == []
 
 
 def give(browser, content, kind="drop"):
@@ -123,7 +123,7 @@ def test_a_photograph_is_searched_where_nobody_has_a_name(page, client):
     give(page, picture((250, 0, 0)))
     page.wait("document.querySelectorAll('#answers .tile').length === 2")
     assert page.texts("#asked-image dd") == ["nobody has a name"]
-    page.events = [each for each in page.events if "422" not in json.dumps(each)]
+    page.complaints = [each for each in page.complaints if "422" not in each]
 
 
 @in_chromium
@@ -173,7 +173,7 @@ def test_keys_move_and_a_wrong_token_is_asked_for(page):
     page.wait("document.getElementById('question').open")
     answer(page, TOKEN)
     page.wait("document.querySelectorAll('#known .lanes').length === 3")
-    page.events = [each for each in page.events if "401" not in json.dumps(each)]
+    page.complaints = [each for each in page.complaints if "401" not in each]
 
 
 @in_chromium

@@ -51,7 +51,7 @@ def browser(shared_browser, look):
     """A browser that shows the explorer and complains about nothing."""
     shared_browser.open(look[0] / "index.html")
     yield shared_browser
-    assert shared_browser.complaints() == []
+    assert shared_browser.complaints == []
     assert shared_browser.value("window.hacked") is None
 
 

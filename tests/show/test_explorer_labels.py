@@ -184,17 +184,13 @@ def browser(shared_browser, look):
     shared_browser.value("localStorage.clear()")
     shared_browser.open(look / "look" / "index.html")
     yield shared_browser
-    assert shared_browser.complaints() == []
+    assert shared_browser.complaints == []
     assert shared_browser.value("window.hacked") is None
 
 
 def exported(browser, folder):
     """The file that a click on Export writes."""
-    folder.mkdir(exist_ok=True)
-    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
-    browser.click("#export")
-    browser.until(lambda: [path for path in folder.iterdir() if path.suffix == ".csv"])
-    return folder / "list_accepted.csv"
+    return browser.saved("#export", folder)
 
 
 def decisions(browser):
@@ -261,11 +257,11 @@ def test_at_200_percent_the_keys_show_a_proposal_from_its_top(browser, look):
     for key in ("n", "n", "p", "p"):
         browser.key(key)
         browser.wait(f"{top} > -1 && {top} < 60")
-    browser.call("Emulation.clearDeviceMetricsOverride")
+    browser.resize()
 
 
 def test_a_browser_that_keeps_nothing_says_so(browser, look, tmp_path):
-    browser.value("Storage.prototype.setItem = () => { throw new Error('no'); }")
+    browser.value("void (Storage.prototype.setItem = () => { throw new Error('no'); })")
     assert browser.value("document.getElementById('unkept').hidden")
     browser.click("#suspects article:nth-of-type(4) button")
     assert not browser.value("document.getElementById('unkept').hidden")

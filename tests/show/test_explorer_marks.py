@@ -44,7 +44,7 @@ def indexed(tmp_path_factory):
 def browser(shared_browser):
     yield shared_browser
     shared_browser.value("localStorage.clear()")
-    assert shared_browser.complaints() == []
+    assert shared_browser.complaints == []
 
 
 def open_map(browser, folder):
@@ -60,14 +60,12 @@ def lasso(browser, corners):
     )
     places = [(box[0] + x * box[2], box[1] + y * box[3]) for x, y in corners]
 
-    def mouse(kind, place, **more):
-        x, y = place
-        browser.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", **more)
-
-    mouse("mousePressed", places[0], clickCount=1)
+    mouse = browser.page.mouse
+    mouse.move(*places[0])
+    mouse.down()
     for place in places[1:]:
-        mouse("mouseMoved", place, buttons=1)
-    mouse("mouseReleased", places[-1], clickCount=1)
+        mouse.move(*place)
+    mouse.up()
 
 
 ALL = [(0.02, 0.02), (0.98, 0.02), (0.98, 0.98), (0.02, 0.98)]
@@ -78,16 +76,6 @@ def tag(browser, images, name):
     browser.value(f"select({json.dumps(images)})")
     browser.choose("#new-tag", name)
     browser.click("#give-tag")
-
-
-def exported(browser, folder, button):
-    """The file that a click on a button writes."""
-    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
-    before = set(folder.iterdir())
-    browser.click(button)
-    return browser.until(
-        lambda: [path for path in set(folder.iterdir()) - before if path.suffix == ".csv"]
-    )[0]
 
 
 def test_a_lasso_selects_what_it_surrounds_and_the_filters_let_through(browser, look):
@@ -131,7 +119,7 @@ def test_prepare_lays_out_an_exported_selection(browser, look, tmp_path):
     people = browser.value("DATA.images.names.map((_, image) => personOf(image))")
     chosen = [i for i, person in enumerate(people) if person in ("0001", "0002")]
     browser.value(f"select({chosen})")
-    table = exported(browser, tmp_path, "#export-selection")
+    table = browser.saved("#export-selection", tmp_path)
     layout, laid_out = str(look / "pytorch"), tmp_path / "new"
     words = ["--csv", str(table), "--data_dir", layout, "--save_dir", str(laid_out)]
     prepare.main([*words, "--test_fraction", "0"])
@@ -151,7 +139,7 @@ def test_prepare_applies_tags_that_are_numbers_of_people(browser, look, tmp_path
     tag(browser, [junk], "junk")
     tag(browser, [0], "a hat")
     browser.click("#unselect")
-    table = exported(browser, tmp_path, "#export-corrections")
+    table = browser.saved("#export-corrections", tmp_path)
     layout, new = look / "pytorch", tmp_path / "new"
     prepare.main(["--data_dir", str(layout), "--corrections", str(table), "--save_dir", str(new)])
     count = {
@@ -167,7 +155,7 @@ def test_an_index_takes_tags_as_the_names_of_people(browser, indexed, tmp_path):
     tag(browser, [3, 4], "Anna")
     browser.value("select([0, 3, 4, 5])")
     assert browser.value("document.getElementById('export-corrections').hidden")
-    table = exported(browser, tmp_path, "#export-selection")
+    table = browser.saved("#export-selection", tmp_path)
     place = str(indexed / "people.index")
     search.main(["apply", str(table), "--index", place])
     index = SearchIndex(place)

@@ -13,7 +13,6 @@ from person_reid.retrieval.similarity import CosineScores
 from person_reid.show import explorer_page
 from tests.support.ranked_people import lay_out
 from tools import explore
-from tools.docs.browser import Browser
 
 EVIL = "<img src=x onerror=window.hacked=1><script>window.hacked=1<&script>.jpg"
 FILES = "document.querySelector('#asked dd:last-child').textContent"
@@ -52,7 +51,7 @@ def browser(shared_browser, look):
     """A browser that shows the explorer and complains about nothing."""
     shared_browser.open(look / "index.html")
     yield shared_browser
-    assert shared_browser.complaints() == []
+    assert shared_browser.complaints == []
     assert shared_browser.value("window.hacked") is None
 
 
@@ -141,9 +140,9 @@ def test_a_click_ranks_a_query_and_a_second_click_a_gallery_image(browser, peopl
     assert len(found) == len(gallery) - 1
     assert order[3] not in found
     assert (np.diff(exact[found]) < 0.01).all()
-    browser.back()
+    browser.page.go_back()
     shown(browser, f"image={asked}")
-    browser.back()
+    browser.page.go_back()
     browser.wait("!document.getElementById('view-queries').hidden")
 
 
@@ -297,7 +296,7 @@ def test_the_address_follows_a_slider_that_moves_more_often_than_browsers_allow(
     browser.value("adjust({ threshold: 0.5 }); adjust({ threshold: 0.6 })")
     browser.click("nav a", 1)
     shown(browser, "view=ranking")
-    browser.back()
+    browser.page.go_back()
     browser.wait("location.hash === '#view=threshold&threshold=0.6'")
 
 
@@ -340,14 +339,14 @@ def test_the_map_leads_to_its_images(browser, people):
         const p = DATA.images.points; return [b.left + b.width / 2 + (p[2 * 20] - SIDE / 2) * s,
         b.top + b.height / 2 + (p[41] - SIDE / 2) * s]; })()"""
     x, y = browser.value(where)
-    browser.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+    browser.page.mouse.move(x, y)
     browser.wait("!document.getElementById('hint').hidden")
     browser.key("1", "3")
     browser.wait("!document.getElementById('view-map').hidden")
     for colour in ("camera", "error"):
         browser.choose("#colour", colour)
         shown(browser, f"colour={colour}")
-    browser.press(x, y)
+    browser.page.mouse.click(x, y)
     shown(browser, "view=ranking")
     points = np.array(browser.value("[...DATA.images.points]")).reshape(-1, 2)
     found = int(browser.value("state().image"))
@@ -365,13 +364,12 @@ def test_queries_that_differ_most_come_first(browser, look):
     ]  # fmt: skip
 
 
-@pytest.mark.usefixtures("shared_browser")
-def test_the_page_is_dark_on_a_dark_screen(look, tmp_path):
+def test_the_page_is_dark_on_a_dark_screen(browser):
     backgrounds = []
-    for dark in (False, True):
-        with Browser(tmp_path / str(dark), dark=dark) as browser:
-            browser.open(look / "index.html")
-            backgrounds.append(browser.value("getComputedStyle(document.body).backgroundColor"))
+    for scheme in ("light", "dark"):
+        browser.page.emulate_media(color_scheme=scheme)
+        backgrounds.append(browser.value("getComputedStyle(document.body).backgroundColor"))
+    browser.page.emulate_media(color_scheme="light")
     assert backgrounds == ["rgb(255, 255, 255)", "rgb(15, 23, 42)"]
 
 
@@ -379,10 +377,10 @@ def test_a_page_without_its_folder_says_so(browser, look, tmp_path):
     for file in look.iterdir():
         if file.is_file():
             (tmp_path / file.name).write_bytes(file.read_bytes())
-    browser.call("Page.navigate", url=(tmp_path / "index.html").as_uri())
+    browser.page.goto((tmp_path / "index.html").as_uri())
     browser.wait("document.getElementById('failed')?.hidden === false")
     assert "Copy the whole folder" in browser.texts("#failed")[0]
-    browser.events.clear()  # the scripts that are missing
+    browser.complaints.clear()  # the scripts that are missing
 
 
 def test_one_file_needs_nothing_beside_it(shared_browser, look, tmp_path):
@@ -406,7 +404,7 @@ def test_one_file_needs_nothing_beside_it(shared_browser, look, tmp_path):
     shared_browser.value("location.hash = '#view=ranking&image=0'")
     shown(shared_browser, "view=ranking")
     shared_browser.wait(f"{FILES}.endsWith('<script>window.hacked=1<&script>.jpg')")
-    assert shared_browser.complaints() == []
+    assert shared_browser.complaints == []
     assert shared_browser.value("window.hacked") is None
 
 

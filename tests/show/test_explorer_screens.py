@@ -30,8 +30,8 @@ def look(tmp_path_factory):
 def browser(shared_browser):
     """A browser whose window has another size in each test. It complains about nothing."""
     yield shared_browser
-    shared_browser.call("Emulation.clearDeviceMetricsOverride")
-    assert shared_browser.complaints() == []
+    shared_browser.resize()
+    assert shared_browser.complaints == []
 
 
 def test_a_phone_shows_the_map_and_small_queries_beside_their_rankings(browser, look):
@@ -53,7 +53,7 @@ def test_a_phone_folds_the_filters_until_they_are_asked_for(browser, look):
         "[...document.querySelectorAll('#filters > label')]"
         ".filter((each) => each.offsetHeight).length"
     )
-    browser.resize(1360, 900)
+    browser.resize()
     browser.open(look)
     assert browser.value(shown) > 5
     assert not browser.value("document.getElementById('unfold').offsetHeight")
@@ -101,7 +101,7 @@ def test_on_a_phone_a_ranking_begins_at_its_top_and_the_wall_keeps_its_place(bro
     browser.click("#wall .tile", 60)
     browser.wait("!document.getElementById('view-ranking').hidden")
     assert browser.value("window.scrollY") == 0
-    browser.back()
+    browser.page.go_back()
     browser.wait("!document.getElementById('view-queries').hidden")
     box = "document.activeElement.getBoundingClientRect()"
     assert (

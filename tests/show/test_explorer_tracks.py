@@ -204,15 +204,10 @@ def test_links_are_cut_joined_and_exported_in_a_browser(shared_browser, page, tm
     assert browser.texts(names)[0].startswith("Anna <b>")
     browser.open(page)
     assert browser.texts("#walked") == ["4 people, 2 checked, 1 track moved"]
-    folder = tmp_path / "out"
-    folder.mkdir()
-    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
-    browser.click("#save-people")
-    browser.until(lambda: (folder / "list.csv").is_file())
-    with (folder / "list.csv").open(encoding="utf-8", newline="") as file:
+    with browser.saved("#save-people", tmp_path / "out").open(encoding="utf-8", newline="") as file:
         saved = {row["path"]: row["identity"] for row in csv.DictReader(file)}
     assert saved[str(tmp_path / EVIL)] == "person 0002"
     assert len(saved) == 5
     assert saved[str(tmp_path / "0.png")] == "Anna <b>"
-    assert browser.complaints() == []
+    assert browser.complaints == []
     assert browser.value("window.hacked") is None

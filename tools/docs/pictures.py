@@ -147,7 +147,7 @@ def explorer(place: Path) -> Iterator[tuple[str, Image.Image]]:
     label_errors.main([*words, "--save", str(wrong)])
     explore.main(["--label_errors", str(wrong), "--save", str(place / "labels")])
     for name, folder, view, script, dark in SCREENS:
-        with Browser(place / f"profile of {name}", *SCREEN_SIZE, dark=dark) as browser:
+        with Browser(*SCREEN_SIZE, dark=dark) as browser:
             browser.open(place / folder / "index.html", view)
             browser.value(script)
             browser.picture(place / "screen.png")
