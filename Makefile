@@ -16,7 +16,7 @@ PIP     = $(RUN) -m pip install --quiet --disable-pip-version-check --no-compile
 COMPILE = -$(RUN) -m compileall -qq -j 0 $(VENV)/lib
 PYTEST  = $(RUN) -m pytest -n auto --dist worksteal
 SEED   := $(shell date +%s)
-OTHERS := boxmot ultralytics deep-sort-realtime trackers wandb mlflow # whom we write files for, and who write them for us
+OTHERS := boxmot ultralytics deep-sort-realtime trackers wandb # whom we write files for, and who write them for us
 PEOPLE := demo/people
 SIZES  := --test_identities 30 --distractors 150 --junk 50
 

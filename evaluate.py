@@ -31,7 +31,7 @@ from person_reid.config.evaluate import (
 from person_reid.config.forms import listed_numbers
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
-from person_reid.data.own.words import words_beside
+from person_reid.data.own.labels import words_beside
 from person_reid.files import write_json
 from person_reid.retrieval.bootstrap import Interval, interval_line
 from person_reid.retrieval.metric_tables import figure_rows, interval_rows, written_table
@@ -67,7 +67,7 @@ def report(
     rescore: re-ranks the gallery; see reid.rescorer.
     Raises UserError for several processes if the protocol has nothing to share.
     """
-    ranked, leads = ranking_options(config), world is None or world.leads
+    ranked, leads = ranking_options(config), world is None or world.is_main
     if world and (ranked.single_shot or ranked.gap or config.by):
         raise reid.UserError(
             "--single_shot, --gap and --by do not work with torchrun: start one process."

@@ -70,12 +70,11 @@ from torch import Tensor, nn
 
 from person_reid.config.network import NetworkOptions
 from person_reid.errors import UserError
-from person_reid.models import pcb
 from person_reid.models.attention import USAM
 from person_reid.models.backbone import Backbone
 from person_reid.models.factory import create_model, parameter_count
-from person_reid.models.heads import AS_PUBLISHED, Head, Seen, weights_init_kaiming
-from person_reid.models.network import Network, PlainNetwork, USAMNetwork
+from person_reid.models.heads import PUBLISHED_FEATURE, Head, LossFeature, weights_init_kaiming
+from person_reid.models.network import Network, PCBNetwork, PlainNetwork, USAMNetwork
 from person_reid.models.registry import build_backbone, find_backbone
 from person_reid.models.weights import load_weights
 
@@ -127,7 +126,7 @@ class ClassBlock(Head):
         self.add_block = nn.Sequential(*layers)
         self.linear_num, self.return_f = self.dim, return_f
 
-    def forward(self, pooled: Tensor, seen: Seen = AS_PUBLISHED) -> Any:
+    def forward(self, pooled: Tensor, seen: LossFeature = PUBLISHED_FEATURE) -> Any:
         feature, logits = super().forward(pooled, seen)
         return [logits, feature] if self.return_f else logits
 
@@ -292,7 +291,7 @@ class ft_net_NAS(PublishedNetwork):
         super().__init__("nasnetalarge", class_num, droprate, linear_num, **weights)
 
 
-class PCB(pcb.PCBNetwork):
+class PCB(PCBNetwork):
     """ResNet-50 in six stripes: a list of six logits (B, class_num), from top to bottom."""
 
     def __init__(self, class_num: int, **weights: Any) -> None:
@@ -304,7 +303,7 @@ class PCB(pcb.PCBNetwork):
         return list(self.outputs(images)[1].unbind(1))
 
 
-class PCB_test(pcb.PCBNetwork):
+class PCB_test(PCBNetwork):
     """A PCB for testing, which returns its pooled stripes: (B, 3, H, W) → (B, 2048, 6).
 
     It shares the `model.*` of the PCB.

@@ -26,7 +26,6 @@ from person_reid.config.prepare import PrepareConfig
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import data_set_named, fetch_data_set, with_flags
-from person_reid.data.images.image_files import limits_of_bits
 from person_reid.data.layout import next_command
 from person_reid.data.leakage import describe_leakage
 from person_reid.data.own.corrections import corrected
@@ -70,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
 
     # Lay them out, and say what is there now.
     data_set = with_flags(data_set, config.reading)
-    done = reid.lay_out(data_set, download, save_dir, limits_of_bits(config.bits))
+    done = reid.lay_out(data_set, download, save_dir)
     counts = ", ".join(f"{number:,} {what}" for what, number in done.items())
     command = next_command(save_dir)
     say(

@@ -75,7 +75,7 @@ def test(config: TestConfig) -> None:
         if config.whiten:
             whitening = reid.Whitening(sets["gallery"].features)
             sets = {name: whitening.of(images) for name, images in sets.items()}
-        if world.leads:
+        if world.is_main:
             report(config, **{name.replace("-", "_"): images for name, images in sets.items()})
     if problem:
         raise problem
@@ -85,7 +85,7 @@ def bank_of(
     gallery: reid.Split, config: TestConfig, world: "reid.World", size: tuple[int, int]
 ) -> "torch.Tensor":
     """Return the images of the gallery, from which batch-norm statistics are taken."""
-    with world.leader_first():
+    with world.main_process_first():
         cache = Path(config.test_dir) / ".cache"
         return reid.load_bank(gallery.paths, *size, cache, "gallery")
 
@@ -101,13 +101,13 @@ def extract(
     """Return the features of a split, or of its tracklets. The processes share the images."""
     started = time.perf_counter()
     # Only networks with side information ask for the cameras.
-    cameras = world.share(split.cameras) if embedder.sides else None
+    cameras = world.shard(split.cameras) if embedder.sides else None
     features = partial(embedder.features, cameras=cameras)
     found = reid.extract_split(
         features, embedder.size, split, config.test_dir, name, world, embedder.resize
     )
     found = reid.merge_tracklets(found, tracklets) if tracklets is not None else found
-    if world.leads:
+    if world.is_main:
         speed = len(split) / (time.perf_counter() - started)
         images = f"{len(split)} images"
         images += f" of {counted(len(found), 'tracklet')}" if config.tracks else ""

@@ -22,7 +22,7 @@ from person_reid.console import launched, parse, run_script, share_batch, spelle
 def main(argv: list[str] | None = None, text: str | None = __doc__) -> None:
     """Train in this process, in one for each GPU, or as one of those that torchrun started."""
     config = parse(TrainConfig, argv, text)  # defaults < --config FILE < flags; without torch
-    config = reid.completed_options(config)  # what only the network and the losses know
+    config = reid.resolve_options(config)  # what only the network and the losses know
     if config.dry_run:
         print(reid.describe_training(config))
     elif "," in config.gpu_ids and not launched():
@@ -40,7 +40,8 @@ def train(config: TrainConfig, world: "reid.World") -> None:
     # The images are listed here. They are decoded below, once the network is known to fit them.
     splits = reid.read_training_splits(config.roots, config.split)
     images = reid.TrainingImages(splits, config, device, world, config.seed)
-    state = reid.find_state(config, images)  # from the run that --resume continues
+    reid.check_run(config, images)  # before any work
+    state = reid.load_state(config, images)  # from the run that --resume continues
     evaluation = reid.Evaluation(config) if config.eval_every else None
     teacher = None
     if config.teacher:
@@ -53,9 +54,9 @@ def train(config: TrainConfig, world: "reid.World") -> None:
     network = reid.create_network(config, images.num_classes, resumed=state is not None)
     criterion = reid.create_criterion(config, network, teacher)
 
-    with world.leader_first():  # one process decodes, and the others open its caches
+    with world.main_process_first():  # one process decodes, and the others open its caches
         images.decode(network.size, network.padding)
-        terms = reid.added_losses(config, images, network, teacher)  # --adv, --DG, --teacher
+        extra = reid.added_losses(config, images, network, teacher)  # --adv, --DG, --teacher
         if evaluation:
             evaluation.decode(network.size)
 
@@ -64,20 +65,20 @@ def train(config: TrainConfig, world: "reid.World") -> None:
 
     # A step takes a batch forward and back, and updates the weights.
     step = reid.TrainingStep(
-        network, criterion, config, images, world, terms, reid.weight_averaging(config)
+        network, criterion, config, images, world, extra, reid.weight_averaging(config)
     )
 
-    with reid.open_journal(reid.RunJournal(step, config), state) as journal:
-        for epoch in journal.epochs():
+    with reid.open_run(reid.Run(step, config), state) as run:
+        for epoch in run.epochs():
             step.begin_epoch(epoch)
-            for batch in images.epoch(epoch, journal.step):
+            for batch in images.epoch(epoch, run.step):
                 outcome = step(batch)  # forward, loss, backward, update
-                journal.count(outcome)
-            figures = step.validate()
+                run.count(outcome)
+            figures = reid.validate(step)
             if evaluation and evaluation.due(epoch):
                 figures |= evaluation(network, device, world)
-            journal.finish(figures)  # writes the checkpoints, then resume.pth
-        journal.conclude()
+            run.save(figures)  # checkpoints, resume.pth, log.jsonl, train.jpg
+        run.conclude()
 
 
 if __name__ == "__main__":

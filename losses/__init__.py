@@ -3,26 +3,29 @@
 They live in person_reid.losses.
 """
 
-from person_reid.config.losses import PUBLISHED_LOSSES
+from person_reid.config.train import PUBLISHED_LOSSES
 from person_reid.losses import LOSS_OF_HEAD, Weighted, create_loss, published_loss, table_of_losses
 from person_reid.losses.base import REGISTRY, FeatureLoss
 from person_reid.losses.center import CenterLoss
-from person_reid.losses.circle import CircleLoss
-from person_reid.losses.classification import CrossEntropyLoss, FocalLoss
-from person_reid.losses.contrastive import ContrastiveLoss
-from person_reid.losses.instance import InstanceLoss
-from person_reid.losses.lifted import LiftedLoss
-from person_reid.losses.margin_softmax import ArcFaceLoss, CosFaceLoss, SphereFaceLoss
-from person_reid.losses.multi_similarity import MultiSimilarityLoss
-from person_reid.losses.plan import parse_losses
-from person_reid.losses.ranked import RankedListLoss
-from person_reid.losses.softmax_heads import (
+from person_reid.losses.classification import (
     ArcFaceSoftmaxLoss,
     CircleSoftmaxLoss,
     CosineSoftmaxLoss,
+    CrossEntropyLoss,
+    FocalLoss,
 )
+from person_reid.losses.margin_softmax import ArcFaceLoss, CosFaceLoss, SphereFaceLoss
+from person_reid.losses.pairs import (
+    CircleLoss,
+    ContrastiveLoss,
+    InstanceLoss,
+    LiftedLoss,
+    MultiSimilarityLoss,
+    VerificationLoss,
+)
+from person_reid.losses.plan import parse_losses
+from person_reid.losses.ranked import RankedListLoss
 from person_reid.losses.triplet import TripletLoss
-from person_reid.losses.verification import VerificationLoss
 
 __all__ = [
     "LOSS_OF_HEAD", "PUBLISHED_LOSSES", "REGISTRY", "ArcFaceLoss", "ArcFaceSoftmaxLoss",

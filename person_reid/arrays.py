@@ -42,7 +42,7 @@ def any_array(values: Any, name: str) -> Array:
     different lengths, masked entries, and tensors that are not dense.
     """
     if _is_tensor(values):
-        return _of_tensor(values, name)
+        return _of_tensor(values)
     if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
         raise UserError(f"{name}: expected a value everywhere, found masked entries.")
     if isinstance(values, list | tuple) and any(
@@ -216,18 +216,7 @@ def _is_tensor(values: Any) -> bool:
     return hasattr(values, "detach") and hasattr(values, "layout")  # without loading torch
 
 
-def _of_tensor(tensor: Any, name: str) -> Array:
-    odd = {
-        "a quantized tensor; dequantize() it": tensor.is_quantized,
-        "a sparse tensor; pass its to_dense()": str(tensor.layout) != "torch.strided",
-        "a tensor on the device `meta`, which has no values": tensor.is_meta,
-        "a nested tensor": tensor.is_nested,
-    }
-    for what, applies in odd.items():
-        if applies:
-            raise UserError(f"{name}: expected an array, found {what}.")
-    if tensor.is_complex():
-        raise UserError(f"{name}: expected real numbers, found complex numbers.")
+def _of_tensor(tensor: Any) -> Array:
     tensor = tensor.detach().cpu().resolve_neg()
     if tensor.is_floating_point() and tensor.element_size() < 4:  # NumPy has no bfloat16
         tensor = tensor.float()

@@ -24,7 +24,7 @@ from person_reid.errors import UserError, first_line
 if TYPE_CHECKING:
     import torch
 
-    from person_reid.config.optimizer import PrecisionOptions
+    from person_reid.config.train import PrecisionOptions
 
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # microseconds of processor time, and of the period
 FLAG_OF_DTYPE = {"torch.float16": "fp16", "torch.bfloat16": "bf16"}
@@ -245,3 +245,18 @@ def _tell_of_float32(dtype: torch.dtype) -> None:
         FLAG_OF_DTYPE[str(dtype)],
         dtype,
     )
+
+
+def peak_memory(device: torch.device) -> str:
+    """Return, in words, the most memory that this process has used, and on its GPU."""
+    used = []
+    if sys.platform != "win32":
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+        used.append(f"{unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9:.1f} GB")
+    if device.type == "cuda":
+        import torch
+
+        used.append(f"{torch.cuda.max_memory_allocated(device) / 1e9:.1f} GB of {device}")
+    return f"peak memory {' and '.join(used)}" if used else "memory not measured"

@@ -51,7 +51,7 @@ class World:
         patient: Any = None,
     ) -> None:
         self.rank = rank
-        self.leads = rank == 0  # it is the one process that prints and writes files
+        self.is_main = rank == 0  # it is the one process that prints and writes files
         self.size = size
         self.local_rank = local_rank
         self.patient = patient
@@ -96,10 +96,10 @@ class World:
         distributed.all_reduce(total)
         return total.numpy() if isinstance(values, np.ndarray) else total
 
-    def share(self, images: Any) -> Any:
+    def shard(self, images: Any) -> Any:
         """Return this rank's strided slice of a bank, list or array.
 
-        `collect` puts the results back in order.
+        `gather_shards` puts the results back in order.
         """
         return images[self.rank :: self.size]
 
@@ -110,13 +110,13 @@ class World:
         """
         return count * self.rank // self.size, count * (self.rank + 1) // self.size
 
-    def collect(self, share: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
-        """Return, on each process, the array (count, …) of which every process has a share."""
-        whole = np.zeros((count, *share.shape[1:]), share.dtype)
-        whole[self.rank :: self.size] = share
+    def gather_shards(self, shard: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
+        """Return, on each process, the array (count, …) of which every process has a shard."""
+        whole = np.zeros((count, *shard.shape[1:]), shard.dtype)
+        whole[self.rank :: self.size] = shard
         return self.sum(whole)
 
-    def follow(self, tensors: Iterable[torch.Tensor]) -> None:
+    def broadcast_(self, tensors: Iterable[torch.Tensor]) -> None:
         """Give these tensors, in place, the values they have in the first process."""
         for tensor in tensors if self.size > 1 else ():
             distributed.broadcast(tensor, 0)
@@ -134,15 +134,15 @@ class World:
             distributed.all_reduce(torch.zeros(1), group=self.patient)
 
     @contextmanager
-    def leader_first(self) -> Iterator[None]:
+    def main_process_first(self) -> Iterator[None]:
         """Run a block on the first process before the others enter it.
 
         The others then find what it wrote.
         """
-        if not self.leads:
+        if not self.is_main:
             self.wait()
         yield
-        if self.leads:
+        if self.is_main:
             self.wait()
 
 

@@ -30,8 +30,8 @@ import yaml
 
 from person_reid.config import OptionError, TrainConfig
 from person_reid.config.files import options_in
+from person_reid.config.network import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.option import settled_options, text_options
-from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.run import OF_RESNET50
 from person_reid.errors import UserError, first_line
 from person_reid.files import (
@@ -155,10 +155,9 @@ class RunFolder:
                 f"{self.options_file}: no such file, "
                 f"so nothing says how {self.state_file} was trained."
             )
-        from person_reid.models.weight_files import read_tensors, refuse_unusual
+        from person_reid.models.weight_files import read_tensors
 
         state = read_tensors(self.state_file, device)
-        refuse_unusual(state, self.state_file)
         if not isinstance(state, dict):
             raise UserError(
                 f"{self.state_file}: expected the state of a training, "

@@ -20,7 +20,7 @@ FLOORS = [
     ["config"],
     ["device"],
     ["versions", "distributed", "data", "models", "losses", "synthetic"],
-    ["run_folder", "retrieval", "recipe", "fused"],
+    ["run_folder", "retrieval", "fused"],
     ["show"],
     ["deploy"],
     ["training", "video"],
@@ -246,10 +246,10 @@ def test_a_training_imports_what_its_flags_ask_for():
     code = """
 import sys, train
 import person_reid as reid
-reid.TrainingImages, reid.TrainingStep, reid.open_journal, reid.find_state
+reid.TrainingImages, reid.TrainingStep, reid.open_run, reid.load_state
 reid.create_model("resnet18", 4)
 packages = (f"person_reid.{name}" for name in (
-    "deploy", "retrieval", "recipe", "training.adaptation"))
+    "deploy", "retrieval", "training.adaptation"))
 sys.exit(", ".join(name for name in ("timm", *packages) if name in sys.modules) or 0)
 """
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -18,7 +18,7 @@ from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import CosineScores
-from person_reid.training.recorded import Recorded, recorded_step
+from person_reid.training.step import Recorded, recorded_step
 from tests.support.runs import equal_weights, log, weights
 
 pytestmark = [

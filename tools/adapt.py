@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> None:
     """Adapt, in one process or under torchrun."""
     from person_reid.training.adaptation import started
 
-    config = reid.completed_options(started(parse(AdaptConfig, argv, __doc__)))
+    config = reid.resolve_options(started(parse(AdaptConfig, argv, __doc__)))
     with reid.join_world(config.gpu_ids) as world:
         adapt(config, world)
 
@@ -43,7 +43,7 @@ def adapt(config: AdaptConfig, world: "reid.World") -> str:
     Returns why the run holds the start and not what was learnt, or "".
     """
     from person_reid.training import adaptation as adapting
-    from person_reid.training.cluster_criterion import ClusterCriterion
+    from person_reid.training.adaptation import ClusterCriterion
 
     device = world.device(config.gpu_ids)
     reid.prepare_training(device, tf32=not config.no_tf32)
@@ -51,13 +51,14 @@ def adapt(config: AdaptConfig, world: "reid.World") -> str:
     images = adapting.AdaptationImages(
         adapting.read_images(config), config, device, world, config.seed, adapting.cluster_sampler
     )
-    state = reid.find_state(config, images)
+    reid.check_run(config, images)
+    state = reid.load_state(config, images)
 
     reid.seed_everything(config.seed)
     network = reid.create_network(config, images.num_classes, resumed=state is not None)
     adapting.freeze_classifiers(network)
     criterion = ClusterCriterion(config, network)
-    with world.leader_first():
+    with world.main_process_first():
         images.decode(network.size, network.padding)
 
     reid.prepare_modules(network, criterion, config, device)
@@ -67,20 +68,20 @@ def adapt(config: AdaptConfig, world: "reid.World") -> str:
     step = reid.TrainingStep(
         network, criterion, config, images, world, averaging=teacher, records=False
     )
-    journal = adapting.AdaptationJournal(step, config, images, criterion)
+    run = adapting.AdaptationRun(step, config, images, criterion)
     if not state:
         # Cluster by the features of the start, before anything is written.
-        journal.adaptation.refresh()
+        run.adaptation.refresh()
 
-    with reid.open_journal(journal, state):
-        for epoch in journal.epochs():
+    with reid.open_run(run, state):
+        for epoch in run.epochs():
             step.begin_epoch(epoch)
-            for batch in images.epoch(epoch, journal.step):
-                journal.count(step(batch))
-            step.validate()
-            journal.finish(journal.adaptation.refresh())
-        journal.conclude()
-    return journal.adaptation.fault()
+            for batch in images.epoch(epoch, run.step):
+                run.count(step(batch))
+            reid.validate(step)
+            run.save(run.adaptation.refresh())
+        run.conclude()
+    return run.adaptation.fault()
 
 
 if __name__ == "__main__":

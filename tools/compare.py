@@ -19,7 +19,6 @@ import person_reid as reid
 from person_reid.config.compare import CompareConfig
 from person_reid.config.tested import parse_scales
 from person_reid.console import parse, run_script, spelled_as_flags
-from person_reid.data.images.image_files import limits_of_bits
 from person_reid.deploy.find import own_threshold, tested_network
 from person_reid.retrieval.results import PLAIN
 from person_reid.retrieval.thresholds import DIGITS, accepts, measured_flags, with_bound
@@ -43,8 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     flip = False if views and views["no_flip"] else None
     scales = parse_scales((views and views["ms"]) or "1")
     device = reid.select_device(config.gpu_ids)
-    limits = limits_of_bits(config.bits)
-    embed = reid.Embedder(network, device=device, flip=flip, scales=scales, limits=limits)
+    embed = reid.Embedder(network, device=device, flip=flip, scales=scales)
     first, second = embed(config.images)
     similarity = float(first @ second)
 

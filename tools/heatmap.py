@@ -6,7 +6,7 @@
     python tools/heatmap.py --name ft_ResNet50 --query_index 777 --top 8 --result market.mat
     python tools/heatmap.py --backbone osnet_x0_25 --weights osnet.pth a.jpg b.jpg
 
-Works with any network: PCB's stripes are scaled one by one, MGN and LightMBN get a row for each
+Works with any network: PCB's stripes are scaled one by one, LightMBN gets a row for each
 branch, transformers show their patch tokens. The features that rank the gallery are those that
 test.py wrote.
 """
@@ -22,7 +22,6 @@ from person_reid.config.forms import numbers_in
 from person_reid.config.heatmap import HeatmapConfig
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
-from person_reid.data.images.image_files import limits_of_bits
 from person_reid.deploy.find import check_result_of, tested_network
 from person_reid.deploy.load import load_network
 
@@ -53,10 +52,10 @@ def main(argv: list[str] | None = None) -> None:
         sheets = [ranked(query, gallery, i, config) for i in numbers_in(config.query_index)]
 
     tested = tested_network(config)
-    network, limits = load_network(tested), limits_of_bits(config.bits)
+    network = load_network(tested)
     rows = []
     for tiles, title, subtitle in sheets:
-        bank = reid.load_bank([str(tile.image) for tile in tiles], *tested.size, limits=limits)
+        bank = reid.load_bank([str(tile.image) for tile in tiles], *tested.size)
         rows += heat_rows(network, tiles, bank, device, title, subtitle, config.batchsize)
     draw_sheet(rows, config.save, config.look)
     print(f"The picture is in {config.save}")

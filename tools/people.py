@@ -134,7 +134,7 @@ def adapt_network(index: reid.Gallery, config: VideosConfig) -> None:
 
     if options := adaptation_of(index, config, config.save):
         try:
-            fault = adapt(reid.completed_options(started(options)), reid.World())
+            fault = adapt(reid.resolve_options(started(options)), reid.World())
             keep_adapted(index, config, options, fault)
         except reid.UserError as error:  # such as too few people
             fault = str(error)

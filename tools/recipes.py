@@ -14,9 +14,9 @@ from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.console.options import build
 from person_reid.files import real
-from person_reid.recipe import Recipe
 from person_reid.run_folder import read_yaml
 from tools.docs.results import RECIPES, is_of
+from tools.recipe_file import Recipe
 
 # Flags that choose which network is measured and which files are written. This program sets them.
 OF_TRAINING = ("name", "seed", "config", "resume", "dry_run")
@@ -99,7 +99,7 @@ def run_name(recipe: str, seed: int, changes: dict[str, Any]) -> str:
 
 def trained(words: Sequence[str]) -> TrainConfig:
     """Return the training that flags of train.py describe."""
-    return reid.completed_options(parse(TrainConfig, words))
+    return reid.resolve_options(parse(TrainConfig, words))
 
 
 def without_folders(value: Any) -> Any:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 def described(run: reid.RunFolder) -> TrainConfig:
     """Return the options of a run. Raises UserError if only a plugin knows one of them."""
     try:
-        return reid.completed_options(run.config())
+        return reid.resolve_options(run.config())
     except reid.UserError:
         check_plugins(run.options(), run.options_file)
         raise

@@ -33,8 +33,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.speed.eager import eager
 from benchmarks.support.measure import ROOT, machine
 from benchmarks.support.parser import Parser
-from person_reid.config.optimizer import PrecisionOptions
 from person_reid.config.tested import TestConfig
+from person_reid.config.train import PrecisionOptions
 from person_reid.console import parse, run_script
 from person_reid.data.images.bank import load_bank
 from person_reid.data.layout import read_split

@@ -140,7 +140,7 @@ def suite_step(config, world=None):
     reid.seed_everything(config.seed)
     network = reid.create_network(config, images.num_classes)
     criterion = reid.create_criterion(config, network)
-    with world.leader_first():
+    with world.main_process_first():
         images.decode(network.size, network.padding)
     reid.prepare_modules(network, criterion, config, device)
     return reid.TrainingStep(network, criterion, config, images, world)

@@ -152,6 +152,6 @@ def training_of(words):
     """Return the training that flags of train.py describe."""
     from person_reid.config import TrainConfig
     from person_reid.console import parse
-    from person_reid.training.build import completed_options
+    from person_reid.training.build import resolve_options
 
-    return completed_options(parse(TrainConfig, words))
+    return resolve_options(parse(TrainConfig, words))

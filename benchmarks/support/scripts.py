@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-from person_reid.console.commands import SCRIPTS
+from person_reid.console.main import SCRIPTS
 
 
 def module_of(script: str) -> ModuleType:

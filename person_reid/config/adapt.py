@@ -2,10 +2,8 @@
 
 from typing import ClassVar
 
-from person_reid.config.losses import LossOptions
 from person_reid.config.network import PublishedNetworks
 from person_reid.config.option import (
-    BITS,
     PART,
     POSITIVE,
     SHARE,
@@ -14,7 +12,7 @@ from person_reid.config.option import (
     option,
     redeclared,
 )
-from person_reid.config.train import TrainConfig
+from person_reid.config.train import LossOptions, TrainConfig
 
 WARM = Range("of 0.001 or above", lambda heat: heat >= 0.001)  # by which similarities are divided
 CAMERA_SOURCES = ("names", "folders", "none")
@@ -60,9 +58,6 @@ class UnlabelledOptions(Options, title="images without labels"):
     )
     pattern: str | None = option(
         None, "regular expression with the group camera, searched in names and paths"
-    )
-    bits: int | None = option(
-        None, "bits of the images' values, if more than 8, such as 12", range=BITS, metavar="N"
     )
     skip_unreadable: bool = option(False, "list images that cannot be read, and go on without them")
     report_labels: bool = option(False, "report purity and mAP; learns nothing from them")

@@ -1,7 +1,7 @@
 """The options of tools/compare.py."""
 
 from person_reid.config.demo import THRESHOLD
-from person_reid.config.option import BITS, Options, option
+from person_reid.config.option import Options, option
 from person_reid.config.tested import UsedNetwork
 
 
@@ -10,9 +10,6 @@ class CompareOptions(Options, title="images"):
 
     images: tuple[str, ...] = option(
         (), "the two images", several=2, positional=True, metavar="IMAGE", common=True
-    )
-    bits: int | None = option(
-        None, "bits of the images' values, if more than 8, such as 12", range=BITS, metavar="N"
     )
     threshold: str | None = option(
         None, f"{THRESHOLD} (default: the one of --from, or threshold.json)", common=True

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from person_reid.config.network import NetworkOptions
+from person_reid.config.network import NetworkOptions, ignores_stride
 from person_reid.config.option import ALIASES, Options
-from person_reid.config.published import ignores_stride
 from person_reid.errors import UserError
 from person_reid.registration import check_loaded
 from person_reid.text import did_you_mean

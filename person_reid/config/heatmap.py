@@ -3,7 +3,7 @@
 from person_reid.config.demo import ShownFiles, ShownRanking
 from person_reid.config.forms import indices, picture_file
 from person_reid.config.look import PaperLook
-from person_reid.config.option import BITS, POSITIVE, Options, listed, option, redeclared
+from person_reid.config.option import POSITIVE, Options, listed, option, redeclared
 from person_reid.config.tested import TrainedNetwork
 
 
@@ -16,9 +16,6 @@ class HeatmapOptions(Options, title="what is drawn"):
         metavar="IMAGE",
         several="*",
         positional=True,
-    )
-    bits: int | None = option(
-        None, "bits of the images' values, if more than 8, such as 12", range=BITS, metavar="N"
     )
     query_index: str = option("0", "queries by index, from 0", form=indices, metavar="N,N-N")
     top: int = redeclared(ShownRanking, "top", 5, range=POSITIVE)
@@ -38,6 +35,4 @@ class HeatmapConfig(PaperLook, HeatmapOptions, TrainedNetwork):
         ignored = self.not_default(("query_index", "top", "result", "test_dir"))
         if self.images and ignored:
             return f"{listed(ignored)} would be ignored beside images: leave one of them out."
-        if self.bits and not self.images:
-            return "{bits} would be ignored: the layout of a ranking says the range of its images."
         return ""

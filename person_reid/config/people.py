@@ -3,13 +3,12 @@
 import re
 
 from person_reid.config.across import AcrossConfig, LinkOptions
-from person_reid.config.detector import DetectorOptions
+from person_reid.config.detector import DetectorOptions, TrackerOptions
 from person_reid.config.forms import output_path, printable_text
 from person_reid.config.look import PaperLook
 from person_reid.config.option import ANY, FRAME_RATE, POSITIVE, Options, Range, option, redeclared
 from person_reid.config.search import GalleryOptions, NetworkOfIndex, TrackFileOptions
 from person_reid.config.times import instant
-from person_reid.config.tracker import TrackerOptions
 
 SEVERAL = Range("of 10 or more", lambda number: number >= 10)
 

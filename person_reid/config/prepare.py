@@ -3,7 +3,7 @@
 from typing import Any
 
 from person_reid.config.forms import output_path
-from person_reid.config.option import BITS, SEED, Options, listed, option
+from person_reid.config.option import SEED, Options, listed, option
 from person_reid.config.run import PluginOptions
 
 DATA_SET_NAMES = [  # of data/datasets.py
@@ -70,12 +70,6 @@ class OwnOptions(Options, title="your own data set"):
     test_fraction: float | None = option(
         None, "share of identities to test on, if not split yet (default: 0.5)"
     )
-    bits: int | None = option(
-        None,
-        "bits of the images' values, if more than 8 and known, such as 12 (default: seen from "
-        "the values)",
-        range=BITS,
-    )
 
 
 class TrackOptions(Options, title="tracked videos (--dataset mot)"):
@@ -138,9 +132,6 @@ class PrepareConfig(DrawingOptions, TrackOptions, OwnOptions, LayoutOptions):
             return f"{drawn} would be ignored without {{synthetic}}, which draws people."
         if self.download and (not self.dataset or self.synthetic or self.corrections):
             return "{download} fetches the data set that {dataset} names, such as market."
-        if self.bits and (self.synthetic or self.check):
-            reason = "it is about images of more than 8 bits that are laid out"
-            return f"{{bits}} would be ignored: {reason}."
         if self.check and not self.data_dir:
             return "{check} needs {data_dir} LAYOUT, a folder that prepare.py has made."
         if self.check and (beside or self.save_dir or self.corrections):

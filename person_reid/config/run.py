@@ -80,7 +80,6 @@ class RecordOptions(Options, title="records"):
     wandb: bool = option(
         False, "also log to Weights & Biases (with WANDB_MODE=offline, to files)", effect=False
     )
-    mlflow: bool = option(False, "also log to MLflow at MLFLOW_TRACKING_URI", effect=False)
     writers: str | None = option(
         None,
         "registered writers that also get the figures of every epoch",

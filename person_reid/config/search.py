@@ -5,7 +5,6 @@ from person_reid.config.forms import file_ending_in, picture_file, printable_tex
 from person_reid.config.look import Look
 from person_reid.config.option import (
     ANY,
-    BITS,
     FRAME_RATE,
     POSITIVE,
     SHARE,
@@ -103,9 +102,6 @@ class NetworkOfIndex(
     """The network that computes the features of an index."""
 
     no_flip: bool = option(False, "leave out the mirrored image: twice as fast")
-    bits: int | None = option(
-        None, "bits of the images' values, if more than 8, such as 12", range=BITS, metavar="N"
-    )
     # The index may remember the exported file that these describe.
     range: str | None = redeclared(EngineOptions, "range", None, needs={})
     mean: str | None = redeclared(EngineOptions, "mean", None, needs={})

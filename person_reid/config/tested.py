@@ -5,7 +5,6 @@ from dataclasses import replace
 from person_reid.config import zoo
 from person_reid.config.forms import file_ending_in, listed_numbers, printable_text, three_numbers
 from person_reid.config.network import NetworkOptions, PublishedNetworks
-from person_reid.config.optimizer import PrecisionOptions
 from person_reid.config.option import (
     ANY,
     POSITIVE,
@@ -19,6 +18,7 @@ from person_reid.config.option import (
     redeclared,
 )
 from person_reid.config.run import DeviceOptions, RecordOptions
+from person_reid.config.train import PrecisionOptions
 
 SMALLEST_AREA, LARGEST_AREA = 0.1, 10  # area of a resized image, as a multiple of the network's
 OF_ENGINE = {"engine": ANY}

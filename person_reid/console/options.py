@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 from person_reid.config.files import check_plugins, options_in
+from person_reid.config.network import run_name
 from person_reid.config.option import (
     DeclaredOption,
     OptionError,
@@ -22,7 +23,6 @@ from person_reid.config.option import (
     settled_options,
     text_options,
 )
-from person_reid.config.published import run_name
 from person_reid.config.run import OF_RESNET50
 from person_reid.console.parser import Parser, example_lines, flag_type, with_default
 from person_reid.errors import UserError
@@ -30,7 +30,7 @@ from person_reid.files import real, shipped
 from person_reid.registration import OWN_CLASS, check_loaded, load_installed, load_plugin
 from person_reid.run_folder import RunFolder, check_run_name, read_yaml
 
-RECIPE = "recipe"  # the entry of a recipe that is not an option
+RECIPE = "recipe"  # the figures that a recipe should reach, see recipes/README.md
 FOLLOWING = {"backbone_lr": 0.1, "prototype_lr": 1.0}  # shares of lr, unless they are given
 Config = TypeVar("Config", bound=Options)
 
@@ -243,11 +243,7 @@ def _read_file(kind: type[Options], path: str) -> dict[str, Any]:
     """
     path = str(shipped(path))
     content = read_yaml(path, text_options(kind))
-    if RECIPE in content:
-        # It is imported here because it loads SciPy.
-        from person_reid.recipe import check_recipe
-
-        check_recipe(content.pop(RECIPE), path)
+    content.pop(RECIPE, None)
     values = options_in(content, kind, path)
     if "nclasses" in content:
         followed = {

@@ -131,6 +131,6 @@ def describe_leakage(layout: str | Path, found: Leakage) -> list[str]:
 
 def _hashes(paths: Sequence[Path]) -> npt.NDArray[np.uint8]:
     def load(path: Path) -> Pixels:
-        return perceptual_hash(load_image(path, 2 * GRID[0], 2 * GRID[1], shown=True))
+        return perceptual_hash(load_image(path, 2 * GRID[0], 2 * GRID[1]))
 
     return np.stack(list(progress(decode(paths, load), total=len(paths), desc="images")))

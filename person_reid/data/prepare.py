@@ -13,8 +13,8 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -22,14 +22,9 @@ from typing import Any
 
 from person_reid.config.option import OptionError
 from person_reid.data.datasets import DataSet
-from person_reid.data.images.image_files import (
-    PREPARED_RECORD,
-    Limits,
-    recorded_limits,
-    seen_limits,
-)
+from person_reid.data.images.image_files import PREPARED_RECORD
 from person_reid.data.layout import JUNK_FOLDER
-from person_reid.data.own.words import Table, check_place, read_words, write_words
+from person_reid.data.own.labels import Table, check_place, read_words, write_words
 from person_reid.data.readers import (
     GALLERY,
     MULTI_QUERY,
@@ -65,19 +60,13 @@ SPLITS = (TRAIN, VAL, QUERY, GALLERY, MULTI_QUERY)  # that a reader may return
 LONGEST_FILE_NAME = 180  # bytes kept of a name; file systems allow 255
 
 
-def lay_out(
-    data_set: DataSet, data_dir: str | Path, save_dir: str | Path, limits: Limits | None = None
-) -> Counter[str]:
-    """Lay the data set out in `save_dir`, and remove what an earlier layout of it left there.
+def lay_out(data_set: DataSet, data_dir: str | Path, save_dir: str | Path) -> Counter[str]:
+    """Lay the data set out in `save_dir`, or complete a layout that was interrupted there.
 
-    limits: the range of values in images of more than 8 bits; by default the one recorded in
-        `data_dir`, if that is a layout, or else the range in a sample of them.
-
-    Returns how many files were linked, copied, extracted, kept (already right) and removed (made by
-    an earlier run and no longer part of the data set). Files that prepare.py did not make are never
-    touched. The words that numbers stand for are in names.csv, see data/own/words.py. Raises
-    UserError for a download with wrong names or an empty folder, and if `save_dir` cannot be used,
-    before anything is changed.
+    Returns how many files were linked, copied, extracted and kept (already right). The words that
+    numbers stand for are in names.csv, see data/own/labels.py. Raises UserError for a download with
+    wrong names or an empty folder, and if `save_dir` cannot be used or holds another layout, before
+    anything is changed.
     """
     data_dir, save_dir = Path(data_dir), Path(save_dir)
     splits = read_splits(data_set, data_dir)
@@ -85,7 +74,9 @@ def lay_out(
     words = {**read_words(data_dir).table, **words_of(splits)}
     _check_apart(plan, data_dir, save_dir)
     check_place(save_dir)
-    origin = {"source": _relative(data_dir, save_dir), "data_set": data_set.name}
+    record = {
+        "source": _relative(data_dir, save_dir), "data_set": data_set.name, "files": sorted(plan)
+    }  # fmt: skip
     what, done = f"--save_dir {save_dir}", Counter[str]()
     with ExitStack() as stack:
         try:
@@ -94,12 +85,9 @@ def lay_out(
             raise UserError(
                 f"{what}: cannot be written ({error.strerror}). Choose another folder."
             ) from error
-        earlier = _earlier_files(save_dir, origin)
-        _write_record(save_dir, origin, earlier | plan.keys(), recorded_limits(save_dir))
+        if not _continues(read_record(save_dir), record, save_dir):
+            write_text(save_dir / PREPARED_RECORD, json.dumps(record, indent=0))
         write_words(save_dir, words)
-        # First, since a.JPG and a.jpg are one file on some file systems.
-        for target in sorted(earlier - plan.keys()):
-            done["removed"] += _remove(save_dir / target)
         for folder in sorted({save_dir / target.rpartition("/")[0] for target in plan}):
             folder.mkdir(parents=True, exist_ok=True)
         # Each frame of a video is decoded once.
@@ -108,8 +96,6 @@ def lay_out(
         )
         for target, source in progress(by_source, desc="laying out", unit=" images"):
             done[_place(source, save_dir / target)] += 1
-        limits = limits or recorded_limits(data_dir) or seen_limits(save_dir)
-        _write_record(save_dir, origin, plan, limits)
     return done
 
 
@@ -311,26 +297,24 @@ def _check_apart(plan: Mapping[str, Source], data_dir: Path, save_dir: Path) -> 
             )
 
 
-def _earlier_files(save_dir: Path, origin: Mapping[str, str]) -> set[str]:
-    """Return the files that earlier runs made.
+def _continues(before: Mapping[str, Any], now: Mapping[str, Any], save_dir: Path) -> bool:
+    """Return whether a folder holds the layout that is made now, perhaps a part of it.
 
-    Raises UserError if they are not of the same origin, the download and how it is read.
+    Raises UserError if it holds another one.
     """
-    before = read_record(save_dir)
-    differing = [key for key, now in origin.items() if before.get(key, now) != now]
-    if differing:
-        what = os.path.normpath(save_dir / before["source"])
-        if differing == ["data_set"]:
-            what += f", read as {before['data_set']}"
-        raise OptionError(
-            f"{{save_dir}}: holds the layout of {what}. Delete it first, or choose another folder.",
-            save_dir=save_dir,
-        )
-    return set(before.get("files", ()))
+    if not before or before == now:
+        return bool(before)
+    what = os.path.normpath(save_dir / before["source"])
+    if before["source"] == now["source"]:
+        what += f", read as {before['data_set']} with other images or options"
+    raise OptionError(
+        f"{{save_dir}}: holds the layout of {what}. Delete it first, or choose another folder.",
+        save_dir=save_dir,
+    )
 
 
 def read_record(save_dir: Path) -> dict[str, Any]:
-    """Return the record of earlier runs, {} if missing or damaged, without foreign paths."""
+    """Return the record of an earlier run, {} if missing or damaged, without foreign paths."""
     try:
         record = parse_json(content_of(save_dir / PREPARED_RECORD))
         files = [
@@ -338,23 +322,10 @@ def read_record(save_dir: Path) -> dict[str, Any]:
             for target in record["files"]
             if OWN_FILE.fullmatch(target) and ".." not in target.split("/")
         ]
-        # Earlier versions did not record it.
-        known = {"data_set": str(record["data_set"])} if "data_set" in record else {}
-        return {"source": str(record["source"]), **known, "files": files}
+        source, data_set = str(record["source"]), str(record["data_set"])
+        return {"source": source, "data_set": data_set, "files": files}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
-
-
-def _write_record(
-    save_dir: Path, origin: Mapping[str, str], files: Iterable[str], limits: Limits | None
-) -> None:
-    """Record what an unfinished run may have made, or a finished one has."""
-    record = {**origin, "files": sorted(files)} | ({"limits": limits} if limits else {})
-    text = json.dumps(record, indent=0)
-    with suppress(OSError):
-        if (save_dir / PREPARED_RECORD).read_bytes() == text.encode():
-            return
-    write_text(save_dir / PREPARED_RECORD, text)
 
 
 def _relative(data_dir: Path, save_dir: Path) -> str:
@@ -407,16 +378,3 @@ def _link_or_copy(source: Source, target: Path) -> str:
         status = source.stat()
         os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
         return "copied"
-
-
-def _remove(path: Path) -> int:
-    """Remove a file that an earlier run made, and folders it leaves empty.
-
-    Returns 1 if it existed, else 0.
-    """
-    there = path.exists()
-    path.unlink(missing_ok=True)
-    with suppress(OSError):  # they hold other images
-        path.parent.rmdir()
-        path.parent.parent.rmdir()
-    return int(there)

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from person_reid.config.data import SAMPLER_NAMES, BatchOptions
 from person_reid.config.option import OptionError
+from person_reid.config.train import SAMPLER_NAMES, BatchOptions
 from person_reid.data.layout import Split
 from person_reid.registration import Registry
 

@@ -10,7 +10,7 @@ import numpy as np
 from person_reid.data.datasets import DATA_SETS, DataSet
 from person_reid.data.file_names import MARKS
 from person_reid.data.layout import DISTRACTOR, JUNK, Split, read_split, read_unlabelled, some_of
-from person_reid.data.own.words import FILE, read_words
+from person_reid.data.own.labels import FILE, read_words
 from person_reid.data.prepare import PREPARED_SPLITS, read_record
 from person_reid.data.readers import GALLERY, OPTIONAL, QUERY, TRAIN, UNLABELLED
 from person_reid.text import as_command, counted, quoted

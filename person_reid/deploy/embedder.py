@@ -32,7 +32,7 @@ from person_reid.arrays import Integers, any_array, flaw
 from person_reid.config.tested import CONFIG_FILE, LARGEST_AREA, SMALLEST_AREA
 from person_reid.config.zoo import PACKAGED_NETWORK, packaged
 from person_reid.data.images.decoding import decode
-from person_reid.data.images.image_files import Limits, Pixels, fit_image, load_image, probe_image
+from person_reid.data.images.image_files import Pixels, fit_image, load_image, probe_image
 from person_reid.deploy.extraction import FeatureSettings, NetworkSource, open_source
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.pretrained import find_folder, open_pretrained
@@ -73,9 +73,6 @@ class Embedder:
         ImageNet's networks do.
     output: the name of the output of such a file that is the feature, if it has several; by default
         the one that looks like an embedding, and a warning says which.
-    limits: the lowest and highest value of images of more than 8 bits, such as (0, 4095) for 12. By
-        default they come from the layout of prepare.py that holds the image or, elsewhere, from the
-        image itself.
 
     An exported file fixes size, scales and length, and dtype unless OpenVINO runs it. Raises
     UserError or FileNotFoundError if the run, file or device does not exist or does not fit.
@@ -101,11 +98,9 @@ class Embedder:
         unit_length: bool = True,
         runtime: str | None = None,
         preparation: Preparation | None = None,
-        limits: Limits | None = None,
         output: str | None = None,
     ) -> None:
         _check(source, batch_size, dtype, scales, size)
-        self.limits = _checked_limits(limits)
         device = usable_device(device)
         self._process = os.getpid()
         self._check_process()
@@ -164,10 +159,10 @@ class Embedder:
 
         def load(image: ImageLike) -> Pixels:
             if isinstance(image, str | Path):
-                return load_image(image, *self.size, self.limits, self.resize)
+                return load_image(image, *self.size, self.resize)
             if isinstance(image, np.ndarray):
                 image = Image.fromarray(np.ascontiguousarray(image[:, :, ::-1] if bgr else image))
-            return fit_image(image, *self.size, self.limits, self.resize)
+            return fit_image(image, *self.size, self.resize)
 
         decoded = decode(sources, load)
         images = iter(progress(decoded, total=len(sources), desc=description, unit=" images"))
@@ -313,23 +308,6 @@ def _check(source: Any, batch_size: Any, dtype: Any, scales: Any, size: Any) -> 
     for problem, fits in fitting.items():
         if not fits:
             raise UserError(f"Embedder: {problem}.")
-
-
-def _checked_limits(limits: Any) -> Limits | None:
-    """Return the limits as two numbers, or None. Raises UserError for anything else."""
-    if limits is None:
-        return None
-    numbers = any_array(limits, "Embedder: limits")
-    if (
-        numbers.shape != (2,)
-        or numbers.dtype.kind not in "iuf"
-        or not -np.inf < numbers[0] < numbers[1] < np.inf
-    ):
-        raise UserError(
-            f"Embedder: limits {limits!r}: expected the lowest and the highest value, "
-            "such as (0, 4095)."
-        )
-    return float(numbers[0]), float(numbers[1])
 
 
 def _remark_on(edges: npt.NDArray[Any], size: tuple[int, int]) -> None:

@@ -12,9 +12,8 @@ import torch
 
 from person_reid.config import OptionError, TrainConfig
 from person_reid.config.export import READABLE
-from person_reid.config.network import NetworkOptions
+from person_reid.config.network import NETWORK_FLAGS, PUBLISHED_CLASSES, NetworkOptions
 from person_reid.config.option import Options, as_flag, configured, listed
-from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
 from person_reid.config.tested import (
     CONFIG_FILE,
     DECIDED,
@@ -27,7 +26,6 @@ from person_reid.config.tested import (
     parse_scales,
 )
 from person_reid.config.zoo import network_names
-from person_reid.data.images.image_files import Limits
 from person_reid.deploy.batch_norms import reestimate_batch_norms
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.interface import Preparation
@@ -170,19 +168,17 @@ def refuse_ignored(options: Options, names: Iterable[str], reason: str, **others
 def open_embedder(
     options: TestConfig,
     target: Callable[[tuple[int, int]], torch.Tensor] | None = None,
-    limits: Limits | None = None,
     device: torch.device | None = None,
 ) -> Embedder:
     """Return the Embedder that options describe.
 
     device: by default, the one that they name.
-    limits: the range of values in images of more than 8 bits outside of a layout.
     target: (height, width) → the bank of images from which batch-norm statistics are taken.
 
     Raises OptionError for options that exclude each other.
     """
     device = device or select_device(options.gpu_ids)
-    settings = {**embedder_settings(options), "limits": limits}
+    settings = embedder_settings(options)
     engine = options.engine
     if engine and Path(engine).suffix.lower() not in READABLE:
         raise OptionError(

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from person_reid.config.files import check_plugins
-from person_reid.config.network import NetworkOptions
+from person_reid.config.network import PUBLISHED_CLASSES, NetworkOptions
 from person_reid.config.option import OptionError
-from person_reid.config.published import PUBLISHED_CLASSES
 from person_reid.config.zoo import implied
 from person_reid.models.factory import (
     build_network,

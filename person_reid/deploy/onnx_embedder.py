@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from person_reid.arrays import flaw
-from person_reid.data.images.image_files import Limits, Pixels, fit_image, probe_image
+from person_reid.data.images.image_files import Pixels, fit_image, probe_image
 from person_reid.deploy.contents import CONTENTS_KEY, Contents
 from person_reid.deploy.exported_files import import_runtime, onnx_settings, open_for_library
 from person_reid.device import available_cores
@@ -22,7 +22,6 @@ class OnnxEmbedder:
 
     path: an ONNX file that tools/export.py --normalise_input wrote, so that it takes pixels.
     flip: add the mirrored image's output, unless the file does so itself.
-    limits: the lowest and highest value of images of more than 8 bits.
 
     The features differ from what Embedder(path) returns by the rounding of a sum and a length.
     Raises UserError for another file, and if onnxruntime is not installed.
@@ -30,9 +29,9 @@ class OnnxEmbedder:
 
     resize = "bicubic"
 
-    def __init__(self, path: str | Path, flip: bool = True, limits: Limits | None = None) -> None:
+    def __init__(self, path: str | Path, flip: bool = True) -> None:
         self.source = Path(path)
-        self.flip, self.limits = flip, limits
+        self.flip = flip
         onnxruntime = import_runtime("onnxruntime")
         settings = onnx_settings(available_cores())
         try:

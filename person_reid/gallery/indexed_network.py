@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from person_reid.arrays import as_float32
-from person_reid.config.optimizer import PrecisionOptions
 from person_reid.config.option import Options, as_flag, configured
 from person_reid.config.search import AnswerOptions, NetworkOfIndex
 from person_reid.config.tested import (
@@ -18,8 +17,8 @@ from person_reid.config.tested import (
     TestConfig,
     TrainedNetwork,
 )
+from person_reid.config.train import PrecisionOptions
 from person_reid.config.zoo import PACKAGED_NETWORK, packaged
-from person_reid.data.images.image_files import limits_of_bits
 from person_reid.deploy.network_names import feature_flags, network_name, run_of
 from person_reid.errors import UserError, describe_error
 from person_reid.files import SETTINGS_BYTES, content_of, real
@@ -75,11 +74,6 @@ class NetworkRef:
             if name not in (kind, "name") and value is not None and value is not False
         )
         return cls(kind, str(flags.get(kind) or ""), tuple(sorted(others)))
-
-    @property
-    def bits(self) -> Any:
-        """The bits of deep images, or None."""
-        return dict(self.options).get("bits")
 
     def to_json(self) -> dict[str, Any]:
         """Return {option: value}."""
@@ -141,7 +135,7 @@ def open_network(
             f"{index.path}: its network is the run {run}, which is not in {Path.cwd()}. "
             f"Go to the folder that holds model/{run}."
         )
-    embedder = open_embedder(config, limits=limits_of_bits(network.bits))
+    embedder = open_embedder(config)
     check_same_network(index, embedder, network)
     return embedder
 
@@ -160,9 +154,7 @@ def open_onnx_network(index: Gallery, options: NetworkOfIndex) -> "OnnxEmbedder"
             f"{index.path}: PyTorch is not installed, and its network ({network}) needs it: python "
             f"-m pip install torch. Without PyTorch, ONNX files run, by {RUNTIME}."
         )
-    embedder = OnnxEmbedder(
-        network.place, not network.config().no_flip, limits_of_bits(network.bits)
-    )
+    embedder = OnnxEmbedder(network.place, not network.config().no_flip)
     check_same_network(index, embedder, network)
     return embedder
 
@@ -259,9 +251,7 @@ def network_ref(index: Gallery, options: Options | None = None) -> NetworkRef:
 
     Raises UserError for options that contradict what the index remembers.
     """
-    given = (
-        options.not_default((*OF_FEATURES, "bits")) if isinstance(options, TrainedNetwork) else {}
-    )
+    given = options.not_default(OF_FEATURES) if isinstance(options, TrainedNetwork) else {}
     if start := given.pop("from_run", None):
         given["name" if names_a_run(start) else "from"] = start
     for name in MOVED_FILES:
@@ -291,7 +281,7 @@ def known_network(index: Gallery) -> NetworkRef | None:
         return None
     plain = str | int | float | None
     fit = isinstance(flags, dict) and all(isinstance(value, plain) for value in flags.values())
-    if fit and flags.get("bits") in (None, *range(1, 33)):
+    if fit:
         return NetworkRef.from_json(flags)
     raise UserError(f"{index.path}: damaged: it says {flags!r:.100} of its network.")
 

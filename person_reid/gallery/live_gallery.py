@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from person_reid.config.detector import TrackerOptions
 from person_reid.config.times import stored
-from person_reid.config.tracker import TrackerOptions
-from person_reid.data.video.crops import suffix_of, write_crop
+from person_reid.data.video.crops import write_crop
 from person_reid.data.video.streams import shown_address
 from person_reid.errors import UserError
 from person_reid.files import as_file_name, make_folder
@@ -165,7 +165,7 @@ class LiveGallery:
     def _write(self, record: TrackRecord, zero: float, image: TrackImage) -> Path:
         """Write an image and its line of the track file."""
         frame = 1 + round((image.time - zero) * FRAMES_A_SECOND)
-        name = f"{image.track:06d}_{frame:06d}{suffix_of(image.crop)}"
+        name = f"{image.track:06d}_{frame:06d}.jpg"
         write_crop(image.crop, Path(record.crops) / name)
         with Path(record.path).open("a", encoding="ascii", newline="\n") as file:
             file.write(line_of_track(frame, image.track, np.array(image.box), 1.0))

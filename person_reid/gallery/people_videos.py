@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from person_reid.data.images.image_files import DEEP
 from person_reid.data.video.decoding import Frame
 from person_reid.data.video.frames import FrameFolder, Video, open_frames
 from person_reid.errors import UserError, optional_module
@@ -95,11 +94,6 @@ def _drawn(
 def draw_marks(frame: Frame, marks: Sequence[Mark]) -> Image.Image:
     """Return a frame with marks, the nearest person last: lines and letters grow with the frame."""
     picture = Image.fromarray(frame)
-    if picture.mode[0] in DEEP:
-        picture = Image.fromarray(
-            np.interp(frame, (frame.min(), frame.max()), (0, 255)).astype("u1")
-        )
-    picture = picture.convert("RGB")
     canvas, (width, height) = ImageDraw.Draw(picture), picture.size
     line, size = max(2, height // 180), max(14, height // 24)
     font = label_font(size)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from person_reid.config.losses import PUBLISHED_LOSSES
+from person_reid.config.train import PUBLISHED_LOSSES
 from person_reid.errors import UserError
 from person_reid.losses.base import REGISTRY, FeatureLoss
 from person_reid.text import did_you_mean

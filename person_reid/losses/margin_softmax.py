@@ -11,7 +11,7 @@ The margin makes the right identity harder to reach.
 
 Each owns one prototype per identity, a parameter that belongs in the optimizer and in the
 checkpoint. The margins are functions of the cosine; the classifier losses of
-person_reid/losses/softmax_heads.py also use them.
+person_reid/losses/classification.py also use them.
 """
 
 import math

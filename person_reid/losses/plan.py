@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from person_reid.config.losses import PUBLISHED_LOSSES, LossOptions
 from person_reid.config.option import OptionError, computable
+from person_reid.config.train import PUBLISHED_LOSSES, LossOptions
 from person_reid.errors import UserError
 from person_reid.losses import LOSS_OF_HEAD, check_setting, create_loss
 from person_reid.losses.base import REGISTRY, FeatureLoss
 
 
 @dataclass(frozen=True)
-class LossTerm:
+class LossSpec:
     """One loss: `weight` × the loss called `name` with these settings.
 
     per_image: whether to divide it by the number of images, as the published training does.
@@ -36,15 +36,15 @@ class LossTerm:
 
 @dataclass(frozen=True)
 class LossPlan:
-    """Everything that is minimised: the classifier's loss and the terms added to it.
+    """Everything that is minimised: the classifier's loss and the losses added to it.
 
-    classification: the classifier's loss. terms: the losses on features and class scores.
+    classification: the classifier's loss. added: the losses on features and class scores.
     taught: the losses that compare the network with a teacher.
     """
 
-    classification: LossTerm = LossTerm("cross_entropy")
-    terms: tuple[LossTerm, ...] = ()
-    taught: tuple[LossTerm, ...] = ()
+    classification: LossSpec = LossSpec("cross_entropy")
+    added: tuple[LossSpec, ...] = ()
+    taught: tuple[LossSpec, ...] = ()
 
 
 def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
@@ -71,25 +71,25 @@ def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
             "{loss}: choose the smoothing by {label_smoothing}.",
             loss=options.loss,
         )
-    terms = [LossTerm(name, weight, typed(name, given)) for name, (weight, given) in listed.items()]
+    terms = [LossSpec(name, weight, typed(name, given)) for name, (weight, given) in listed.items()]
     taught = tuple(term for term in terms if term.kind.needs_teacher)
     rest = tuple(term for term in (*by_flag.values(), *terms) if not term.kind.needs_teacher)
     of_head = {"smoothing": options.label_smoothing, **typed(LOSS_OF_HEAD[head], settings)}
-    plan = LossPlan(LossTerm(LOSS_OF_HEAD[head], weight, of_head), rest, taught)
+    plan = LossPlan(LossSpec(LOSS_OF_HEAD[head], weight, of_head), rest, taught)
     _refuse_ignored(options, plan)
     return plan
 
 
-def _flagged(options: LossOptions) -> dict[str, LossTerm]:
+def _flagged(options: LossOptions) -> dict[str, LossSpec]:
     """Return the losses of the published flags, {name: term}."""
     settings = {name: {"gamma": options.ins_gamma} for name in ("instance", "instance_id")}
     terms = {
-        name: LossTerm(name, 1.0, settings.get(name, {}), per_image)
+        name: LossSpec(name, 1.0, settings.get(name, {}), per_image)
         for name, per_image in PUBLISHED_LOSSES.items()
         if getattr(options, name)
     }
     if options.alpha:
-        terms["verification"] = LossTerm("verification", options.alpha)
+        terms["verification"] = LossSpec("verification", options.alpha)
     return terms
 
 
@@ -117,8 +117,13 @@ def _refuse_ignored(options: LossOptions, plan: LossPlan) -> None:
 
 def learns(plan: LossPlan) -> bool:
     """Return whether a loss has trained weights, such as prototypes."""
-    modules = [create_loss(term.name, 2, 2, 2) for term in (*plan.terms, *plan.taught)]
+    modules = [create_loss(spec.name, 2, 2, 2) for spec in (*plan.added, *plan.taught)]
     return any(list(module.parameters()) for module in modules)
+
+
+def taught_losses(options: LossOptions) -> list[str]:
+    """Return the names of the losses that compare the network with a teacher."""
+    return [name for name in parse_terms(options.loss or "") if REGISTRY[name].loss.needs_teacher]
 
 
 def pair_losses(options: LossOptions) -> list[str]:

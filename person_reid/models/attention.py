@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from person_reid.config.option import OptionError
-from person_reid.models.modes_and_hooks import evaluation_mode, traced
+from person_reid.models.surgery import evaluation_mode, traced
 from person_reid.text import did_you_mean
 
 

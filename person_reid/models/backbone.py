@@ -89,7 +89,7 @@ class Backbone:
 
     def keep_resolution(self, module: nn.Module, size: tuple[int, int]) -> None:
         """Change a module in place so that its last stage keeps its resolution (`--stride 1`)."""
-        from person_reid.models.last_stride import keep_last_resolution
+        from person_reid.models.surgery import keep_last_resolution
 
         keep_last_resolution(module, self.feature_map, size)
 
@@ -167,7 +167,7 @@ class OwnBackbone(Backbone):
     def measured(self, module: nn.Module, size: tuple[int, int]) -> Backbone:
         import torch
 
-        from person_reid.models.modes_and_hooks import evaluation_mode
+        from person_reid.models.surgery import evaluation_mode
 
         images = torch.zeros(2, 3, *size, device=next(module.parameters()).device)
         with evaluation_mode(module), fits_images(self.name, size):

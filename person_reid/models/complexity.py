@@ -16,9 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
-from person_reid.models.modes_and_hooks import hooked, shapes_alone
 from person_reid.models.network import Network, unused_classifiers
 from person_reid.models.registry import find_backbone
+from person_reid.models.surgery import hooked, shapes_alone
 
 
 class Stage(NamedTuple):

@@ -20,27 +20,23 @@ import torch
 from torch import nn
 
 from person_reid.arrays import as_path, whole_numbers
-from person_reid.config.network import NetworkOptions
+from person_reid.config.network import PUBLISHED_CLASSES, NetworkOptions
 from person_reid.config.option import OptionError, configured
-from person_reid.config.published import PUBLISHED_CLASSES
 from person_reid.config.zoo import implied, network_names
 from person_reid.device import seeded
 from person_reid.errors import UserError
 from person_reid.models.attention import add_attention, parse_attention
 from person_reid.models.backbone import Backbone, OwnBackbone, fits_images
 from person_reid.models.lightmbn import LightMBN
-from person_reid.models.mgn import MGN
 from person_reid.models.network import Network, PlainNetwork, USAMNetwork, unused_classifiers
-from person_reid.models.pcb import PCBNetwork as PartNetwork
+from person_reid.models.network import PCBNetwork as PartNetwork
 from person_reid.models.registry import build_backbone, find_backbone
 from person_reid.models.weights import load_weights
 from person_reid.text import did_you_mean
 
-BRANCHED = {"mgn": MGN, "lightmbn": LightMBN}  # each by its backbone in BACKBONES
 # The fields of NetworkOptions that each kind of network ignores.
 IGNORED: dict[type[Network], tuple[str, ...]] = {
     PartNetwork: ("neck", "linear_num"),
-    MGN: ("neck", "linear_num", "droprate"),
     LightMBN: ("neck", "linear_num", "droprate"),
 }
 Described = TypeVar("Described", bound=NetworkOptions)
@@ -224,7 +220,7 @@ def network_kind(options: NetworkOptions) -> type[Network]:
     Raises OptionError if they describe two at once.
     """
     asked: dict[str, type[Network] | None] = {
-        "backbone": BRANCHED.get(options.backbone),
+        "backbone": LightMBN if options.backbone == "lightmbn" else None,
         "usam": USAMNetwork if options.usam else None,
         "PCB": PartNetwork if options.PCB else None,
     }

@@ -152,7 +152,7 @@ def find_timm(name: str) -> TimmBackbone:
     whole patches. If the network has a fixed size and no such grid, or cannot process that shape,
     they have the size of its weights. Raises OptionError if it cannot process these either.
     """
-    from person_reid.models.modes_and_hooks import shapes_alone
+    from person_reid.models.surgery import shapes_alone
 
     own = _config(name).input_size[1:]
     with shapes_alone():

@@ -16,10 +16,16 @@ from torch import Tensor, nn
 
 from person_reid.config.network import NetworkOptions
 from person_reid.models.backbone import Backbone
-from person_reid.models.heads import AS_PUBLISHED, Seen, build_classifier, frozen_bias_norm
+from person_reid.models.heads import (
+    PUBLISHED_FEATURE,
+    LossFeature,
+    build_classifier,
+    build_pooling,
+    frozen_bias_norm,
+    pool_stripes,
+)
 from person_reid.models.network import BranchedNetwork, per_part
 from person_reid.models.osnet import OmniScaleBlock
-from person_reid.models.pooling import build_pooling, pool_stripes
 
 LIGHTMBN_WIDTH = 512
 DROPPED = 0.33  # share of the rows, in training
@@ -115,7 +121,9 @@ class LightMBN(BranchedNetwork):
         ]
         return torch.stack(features, dim=2).flatten(1)
 
-    def outputs(self, images: Tensor, seen: Seen = AS_PUBLISHED) -> tuple[Tensor, Tensor]:
+    def outputs(
+        self, images: Tensor, seen: LossFeature = PUBLISHED_FEATURE
+    ) -> tuple[Tensor, Tensor]:
         features, logits = per_part(self.necks, self.pooled(images))
         return features[:, : self.parts], logits
 

@@ -5,6 +5,7 @@ A network has a backbone, `model.*` in the state dict, and heads.
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,8 +15,13 @@ from person_reid.config.network import NetworkOptions
 from person_reid.config.option import OptionError
 from person_reid.models.attention import USAM
 from person_reid.models.backbone import Backbone
-from person_reid.models.heads import AS_PUBLISHED, Head, Seen
-from person_reid.models.pooling import build_pooling
+from person_reid.models.heads import (
+    PUBLISHED_FEATURE,
+    Head,
+    LossFeature,
+    build_pooling,
+    pool_stripes,
+)
 
 
 class Network(nn.Module):
@@ -68,7 +74,9 @@ class Network(nn.Module):
         """Compute what the mode of the network asks for, from normalised images (B, 3, H, W)."""
         return self.outputs(images) if self.training and self.num_classes else self.embed(images)
 
-    def outputs(self, images: Tensor, seen: Seen = AS_PUBLISHED) -> tuple[Tensor, Tensor]:
+    def outputs(
+        self, images: Tensor, seen: LossFeature = PUBLISHED_FEATURE
+    ) -> tuple[Tensor, Tensor]:
         """Compute features and logits in any mode. seen: which feature the losses see."""
         raise NotImplementedError
 
@@ -143,7 +151,9 @@ class PlainNetwork(Network):
         feature = self.pooled(images, sides)
         return self.classifier.embed(feature) if self.classifier else feature
 
-    def outputs(self, images: Tensor, seen: Seen = AS_PUBLISHED) -> tuple[Tensor, Tensor]:
+    def outputs(
+        self, images: Tensor, seen: LossFeature = PUBLISHED_FEATURE
+    ) -> tuple[Tensor, Tensor]:
         return self.classifier(self.pooled(images), seen)
 
     def renamed(self, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -225,3 +235,60 @@ class BranchedNetwork(Network):
         return copies | {
             name: value for name, value in base.items() if name not in sources.values()
         }
+
+
+STRIPES = 6
+PCB_WIDTH = 256  # each head's bottleneck
+
+
+class PCBNetwork(Network):
+    """Cut the last feature map into six stripes, each with pooling, dropout and a Head of 256.
+
+    The heads are `classifier0.*` to `classifier5.*`.
+
+    The losses see the six bottlenecks (B, 6, 256). The test feature is the pooled stripes (B, D,
+    6), flattened; each stripe is normalised on its own.
+    """
+
+    own_size = (384, 192)
+    padding = 0
+    pieces = parts = STRIPES
+    metric_dim = PCB_WIDTH
+
+    def __init__(
+        self,
+        module: nn.Module,
+        entry: Backbone,
+        spec: NetworkOptions,
+        num_classes: int | None = None,
+    ) -> None:
+        super().__init__(module, entry, spec, num_classes)
+        if not entry.has_map:
+            raise OptionError(
+                "{PCB}: this network has no feature map to cut into stripes; choose another "
+                "{backbone}."
+            )
+        self.dim = STRIPES * entry.dim
+        self.pooling = build_pooling(spec.pool or "avg")
+        self.dropout = nn.Dropout(spec.droprate)
+        if num_classes:
+            for i in range(STRIPES):
+                classifier = Head(
+                    entry.dim, num_classes, PCB_WIDTH, spec.droprate, classifier=spec.head
+                )
+                self.add_module(f"classifier{i}", classifier)
+
+    def stripes(self, images: Tensor) -> Tensor:
+        """Compute the pooled stripes, from top to bottom: (B, 3, H, W) → (B, D, 6)."""
+        maps = self.backbone.feature_map(self.model, images)
+        pooled = pool_stripes(maps, STRIPES, self.pooling)
+        return torch.stack([self.backbone.after_pool(self.model, each) for each in pooled], dim=2)
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.stripes(images).flatten(1)
+
+    def outputs(
+        self, images: Tensor, seen: LossFeature = PUBLISHED_FEATURE
+    ) -> tuple[Tensor, Tensor]:
+        heads = [partial(getattr(self, f"classifier{i}"), seen=seen) for i in range(STRIPES)]
+        return per_part(heads, self.dropout(self.stripes(images)).unbind(2))

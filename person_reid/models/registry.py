@@ -25,10 +25,11 @@ from person_reid.models.backbone import (
     fits_images,
     stochastic_depth,
 )
-from person_reid.models.from_legacy import EfficientNetBackbone, NASNetBackbone
 from person_reid.models.from_timm import current_name, find_timm, is_timm, timm_entry, timm_names
 from person_reid.models.from_torchvision import (
     DenseNetBackbone,
+    EfficientNetBackbone,
+    NASNetBackbone,
     TorchvisionBackbone,
     find_torchvision,
     torchvision_names,
@@ -79,8 +80,7 @@ _BACKBONES: dict[str, Backbone] = {
     "osnet_ain_x0_5": osnet("osnet_ain_x0_5", 0.5, "ain"),
     "osnet_ain_x0_75": osnet("osnet_ain_x0_75", 0.75, "ain"),
     "osnet_ain_x1_0": osnet("osnet_ain_x1_0", 1.0, "ain"),
-    # factory.py branches this network and the next one.
-    "mgn": TorchvisionBackbone("resnet50", 2048, size=(384, 128)),
+    # factory.py branches this network.
     "lightmbn": replace(osnet("osnet_x1_0", 1.0), size=(384, 128)),
     "swin_tiny": timm_entry(
         "swin_tiny_patch4_window7_224", 768, "grid", size=(224, 224), drop_path=0.1

@@ -66,7 +66,6 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
                 "torch.save(model.state_dict(), FILE)"
             )
         raise UserError(f"{path}: expected a state dict (names and tensors), found {found}.")
-    refuse_unusual(tensors, path)
     return timm_names_of_mmdetection(tensors)
 
 
@@ -214,33 +213,6 @@ def _objects(path: str | Path) -> list[str]:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # a damaged file makes it fail in any way
         return []
-
-
-def refuse_unusual(content: Any, path: str | Path) -> None:
-    """Raise UserError if a tensor anywhere in a file's content cannot be copied into a network.
-
-    The error names `path`. Complex tensors can be copied, but lose their imaginary part.
-    """
-    left, seen = [("", content)], set()
-    while left:
-        name, value = left.pop()
-        if isinstance(value, Tensor):
-            kinds = {
-                "meta": value.is_meta, "quantised": value.is_quantized,
-                "complex": value.is_complex(),
-                "sparse or nested": value.is_nested or value.layout != torch.strided,
-            }  # fmt: skip
-            if found := [kind for kind, is_that in kinds.items() if is_that]:
-                raise UserError(
-                    f"{path}: {name.strip('.')} is a {found[0]} tensor; expected plain numbers. "
-                    "Save the weights again as dense tensors: of a quantised network "
-                    "with dequantize(), of a sparse one with to_dense()."
-                )
-        # A file may refer to itself.
-        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
-            seen.add(id(value))
-            entries = value.items() if isinstance(value, dict) else enumerate(value)
-            left += [(f"{name}.{key}"[-100:], entry) for key, entry in entries]
 
 
 def _check_sums(path: str | Path) -> None:

@@ -15,8 +15,8 @@ from person_reid.device import usable_device
 from person_reid.distributed import World
 from person_reid.errors import UserError
 from person_reid.models.backbone import PERSON
-from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.models.network import Network
+from person_reid.models.surgery import evaluation_mode
 from person_reid.retrieval.features import extractor, side_rows
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features
@@ -88,7 +88,7 @@ def extract_split(
     resize: see fit_image.
     """
     world = world or World()
-    with world.leader_first():
+    with world.main_process_first():
         bank = load_bank(split.paths, *size, Path(folder) / ".cache", name, resize)
     return features_of_bank(features, bank, split, name, world)
 
@@ -97,6 +97,6 @@ def features_of_bank(
     features: Callable[..., Features], bank: torch.Tensor, split: Split, name: str, world: World
 ) -> FeatureSet:
     """Return the features of a split whose images are in a bank; see extract_split."""
-    share = features(world.share(bank), description=f"features of {name}")
+    share = features(world.shard(bank), description=f"features of {name}")
     paths = [path.as_posix() for path in split.paths]
-    return FeatureSet(world.collect(share, len(split)), split.labels, split.cameras, paths)
+    return FeatureSet(world.gather_shards(share, len(split)), split.labels, split.cameras, paths)

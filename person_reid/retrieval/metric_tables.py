@@ -9,7 +9,7 @@ import numpy as np
 
 from person_reid.config.evaluate import CONFIDENCE
 from person_reid.config.look import TableForm
-from person_reid.data.own.words import NUMBERS, words_beside
+from person_reid.data.own.labels import NUMBERS, words_beside
 from person_reid.files import csv_text, write_csv
 from person_reid.retrieval.metrics import RANKS, Metrics
 from person_reid.retrieval.results import FeatureSet

@@ -10,7 +10,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from person_reid.arrays import as_float32
-from person_reid.data.images.image_files import Limits, Pixels, decode_image, why_unread
+from person_reid.data.images.image_files import Pixels, decode_image, why_unread
 from person_reid.errors import first_line
 from person_reid.retrieval.similarity import Features
 from person_reid.serve.problems import Problem
@@ -93,7 +93,6 @@ def decoded(
     contents: Sequence[bytes],
     fit: Callable[[Image.Image], Pixels],
     most_megapixels: int,
-    limits: Limits | None = None,
     keep: bool = False,
 ) -> list[SentImage]:
     """Return the images in image files, of which one at a time is in memory.
@@ -104,7 +103,7 @@ def decoded(
     images, wrong, pixels = [], [], 0
     for number, content in enumerate(contents, 1):
         try:
-            image = decode_image(io.BytesIO(content), limits)
+            image = decode_image(io.BytesIO(content))
         except Exception as error:  # Pillow's readers fail in many ways
             wrong.append(f"image {number}: {why_unread(error, content)}")
             continue

@@ -14,7 +14,7 @@ from PIL import Image
 
 from person_reid.config.serve import ServiceLimits
 from person_reid.config.times import ago
-from person_reid.data.images.image_files import Limits, Pixels, fit_image
+from person_reid.data.images.image_files import Pixels, fit_image
 from person_reid.errors import UserError
 from person_reid.gallery.gallery import Gallery, open_gallery
 from person_reid.gallery.metadata import Filter
@@ -40,8 +40,7 @@ T = TypeVar("T")
 class ImageNetwork(Protocol):
     """What the service asks of a network: an Embedder, or an OnnxEmbedder without PyTorch.
 
-    size: (height, width) of its images. resize: the filter that gives them this size. limits: the
-    lowest and highest value of images of more than 8 bits, or None.
+    size: (height, width) of its images. resize: the filter that gives them this size.
     """
 
     @property
@@ -49,9 +48,6 @@ class ImageNetwork(Protocol):
 
     @property
     def resize(self) -> str: ...
-
-    @property
-    def limits(self) -> Limits | None: ...
 
     def features(self, bank: Pixels, description: str = ...) -> Features:
         """Return the features (N, D) float32 of images, uint8 (N, *size, 3)."""
@@ -106,8 +102,8 @@ class Service:
 
         keep: also return the files that store them.
         """
-        most, limits = self.limits.most_megapixels, self.embedder.limits
-        return await self.compute(partial(decoded, contents, self._fit, most, limits, keep))
+        most = self.limits.most_megapixels
+        return await self.compute(partial(decoded, contents, self._fit, most, keep))
 
     async def embed(self, images: Sequence[SentImage]) -> Features:
         """Return the features (N, D) of images, computed together with those of others."""

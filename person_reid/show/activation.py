@@ -12,10 +12,8 @@ from torch.nn.functional import interpolate
 from person_reid.data.images.augment import normalise
 from person_reid.errors import UserError
 from person_reid.models.lightmbn import BRANCHES, LightMBN
-from person_reid.models.mgn import MGN
-from person_reid.models.modes_and_hooks import hooked
-from person_reid.models.network import Network, USAMNetwork
-from person_reid.models.pcb import STRIPES, PCBNetwork
+from person_reid.models.network import STRIPES, Network, PCBNetwork, USAMNetwork
+from person_reid.models.surgery import hooked
 
 MAPPED_AT_ONCE = 32  # images at a time
 MOST_PREFIX = 16  # class and register tokens before the patch tokens, at most
@@ -78,10 +76,6 @@ def feature_maps(network: Network, images: torch.Tensor) -> dict[str, torch.Tens
 
     images: (B, 3, H, W), normalised.
     """
-    if isinstance(network, MGN):
-        shared = network.model["trunk"](images)
-        branches = zip(("whole", "halves", "thirds"), network.model["branches"], strict=True)
-        return {name: branch(shared) for name, branch in branches}
     if isinstance(network, LightMBN):
         shared = network.model["backbone"](images)
         maps = {name.removesuffix("_branch"): network.model[name](shared) for name in BRANCHES}

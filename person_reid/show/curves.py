@@ -1,6 +1,7 @@
-"""Draw loss, top-1 error, learning rate and, if it was measured, mAP, epoch by epoch."""
+"""Draw losses, top-1 error, learning rate and, if it was measured, mAP, epoch by epoch."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from person_reid.show.style import (
     share_legend,
 )
 
+SUMMAND = "loss_"  # begins the name of each loss of which the loss is the sum
 PANELS = {  # title: {name in a record: label of the line}
     "Loss": {"loss": "training", "val_loss": "validation"},
     "Top-1 error": {"error": "training", "val_error": "validation"},
@@ -35,15 +37,12 @@ def draw_curves(
 ) -> None:
     """Draw the curves to an image file.
 
-    history: one dict per epoch, with epoch, loss, error and, if there are any, val_loss, val_error
-        (errors in 0..1), lr, and mAP and rank1 (0..1), which some epochs may lack. What is not
-        finite leaves a gap.
+    history: one dict per epoch, with epoch, loss, error and, if there are any, loss_NAME of each
+        loss, val_loss, val_error (errors in 0..1), lr, and mAP and rank1 (0..1), which some epochs
+        may lack. What is not finite leaves a gap.
     """
-    titles = [
-        title
-        for title, lines in PANELS.items()
-        if any(name in record for name in lines for record in history)
-    ]
+    every_panel = panels_of(history)
+    titles = [*every_panel]
     history = [
         {name: value for name, value in record.items() if abs(value) <= HIGHEST_ERROR}
         for record in history
@@ -57,10 +56,12 @@ def draw_curves(
         below=0.2 if look.width else 0,
     ) as (figure, every):
         for axes, title in zip(every, titles, strict=True):
-            _draw_panel(panel(axes, title, "Epoch", look=look), history, PANELS[title], look)
+            _draw_panel(panel(axes, title, "Epoch", look=look), history, every_panel[title], look)
             if title == "Loss":
                 axes.set_ylim(0, loss_limit(history))
                 _mark_cut_off(axes, history)
+            elif title == "Each loss":  # they differ by orders of magnitude
+                axes.set_yscale("log")
             else:  # from 0 on, with room above the highest point, or above 1 for a test
                 axes.update_datalim([(0, 0), (0, 1 if title == "Test" else 0)])
                 axes.margins(y=HEADROOM)
@@ -72,12 +73,20 @@ def draw_curves(
         relabel(figure, look)
 
 
+def panels_of(history: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return the panels for which there is something to draw, as PANELS has them."""
+    names = dict.fromkeys(name for record in history for name in record)
+    losses = {name: name.removeprefix(SUMMAND) for name in names if name.startswith(SUMMAND)}
+    title, *others = PANELS.items()
+    every = dict([title, ("Each loss", losses), *others])
+    return {title: lines for title, lines in every.items() if names.keys() & lines.keys()}
+
+
 def _draw_panel(
     axes: Axes, history: Sequence[Mapping[str, Any]], lines: Mapping[str, str], look: Look
 ) -> None:
-    for (name, label), colour, pattern in zip(
-        lines.items(), style.line_colours(look), LINE_PATTERNS, strict=False
-    ):
+    styles = zip(cycle(style.line_colours(look)), cycle(LINE_PATTERNS), strict=True)
+    for (name, label), (colour, pattern) in zip(lines.items(), styles, strict=False):
         points = [(record["epoch"], record[name]) for record in history if name in record]
         if points:
             axes.plot(

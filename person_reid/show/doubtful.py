@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from person_reid.data.layout import DISTRACTOR
-from person_reid.data.own.words import NUMBERS, words_beside
+from person_reid.data.own.labels import NUMBERS, words_beside
 from person_reid.retrieval.label_errors import LabelErrors, Labels
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.show.sheet import TILES_OF_LINE, SheetRow, Tile, draw_sheet

@@ -19,7 +19,7 @@ from person_reid.arrays import Array
 from person_reid.config.look import own_or
 from person_reid.config.option import OptionError
 from person_reid.data.layout import DISTRACTOR, JUNK
-from person_reid.data.own.words import NUMBERS, Words
+from person_reid.data.own.labels import NUMBERS, Words
 from person_reid.errors import UserError
 from person_reid.retrieval.neighbours import ExactNeighbours
 from person_reid.retrieval.results import FeatureSet

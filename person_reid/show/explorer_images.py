@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from person_reid.data.layout import JUNK
-from person_reid.data.own.words import NUMBERS, Words
+from person_reid.data.own.labels import NUMBERS, Words
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.show.ranking import Folder, paths_of, words_behind

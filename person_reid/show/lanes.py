@@ -206,7 +206,7 @@ def _draw_faces(
     for place, (person, (path, name)) in enumerate(faces.items()):
         x, y = place % columns * cell, place // columns * line
         box = (x, x + FACE_SIZE[0], y + FACE_SIZE[1], y)
-        axes.imshow(load_image(path, *FACE_PIXELS, shown=True), extent=box, aspect="auto")
+        axes.imshow(load_image(path, *FACE_PIXELS), extent=box, aspect="auto")
         axes.add_patch(
             Rectangle(
                 (x, y),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from person_reid.config.option import OptionError
 from person_reid.data.layout import JUNK, read_split
-from person_reid.data.own.words import NUMBERS, Words, words_beside
+from person_reid.data.own.labels import NUMBERS, Words, words_beside
 from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet

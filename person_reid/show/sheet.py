@@ -263,6 +263,6 @@ def pixels_of(image: Path | str | Pixels) -> Pixels:
     if isinstance(image, np.ndarray):
         return image
     try:
-        return load_image(image, *SHOWN_SIZE, shown=True)
+        return load_image(image, *SHOWN_SIZE)
     except Exception as error:  # decoders fail in many ways, and every failure means the same here
         raise UserError(f"{image}: not a readable image ({error}).") from None

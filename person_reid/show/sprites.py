@@ -28,7 +28,7 @@ def write_sprites(paths: Sequence[str], folder: Path, test_dir: Folder = None) -
 
     def load(index: int) -> Pixels:
         try:
-            return load_image(find_image(paths[index], test_dir), *TILE, shown=True)
+            return load_image(find_image(paths[index], test_dir), *TILE)
         # Decoders fail in many ways, and every failure means the same here.
         except Exception as error:
             wrong[index] = (

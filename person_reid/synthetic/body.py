@@ -9,8 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.synthetic.appearance import CLOTHES_PATTERNS, Array, Colour, Person
-from person_reid.synthetic.figure import Fabric, Paint, Pose, Position, Solid
+from person_reid.synthetic.figure import (
+    CLOTHES_PATTERNS,
+    Array,
+    Colour,
+    Fabric,
+    Paint,
+    Person,
+    Pose,
+    Position,
+    Solid,
+)
 
 FACE = np.array((46, 30, 30), np.float32)  # eyes and mouth
 # Lengths in half legs.

@@ -23,9 +23,8 @@ from person_reid.device import available_cores
 from person_reid.errors import UserError
 from person_reid.files import content_of, write_json
 from person_reid.progress import progress
-from person_reid.synthetic.appearance import Array, Person
 from person_reid.synthetic.body import solids_of
-from person_reid.synthetic.figure import Pose, draw_solids
+from person_reid.synthetic.figure import Array, Person, Pose, draw_solids
 from person_reid.synthetic.scenes import (
     BOX,
     Camera,

@@ -24,10 +24,9 @@ from PIL import Image
 from person_reid.device import available_cores
 from person_reid.files import write_csv, write_text
 from person_reid.progress import progress
-from person_reid.synthetic.appearance import Array, Person
 from person_reid.synthetic.body import solids_of
 from person_reid.synthetic.dataset import check_limits, claim, is_drawn, write_drawn
-from person_reid.synthetic.figure import Pose, draw_solids, extent
+from person_reid.synthetic.figure import Array, Person, Pose, draw_solids, extent
 from person_reid.synthetic.scenes import PANORAMA, camera_of, panorama, photograph_scene
 
 WALKS_VERSION = 1  # raise it when a file of a walk changes

@@ -14,12 +14,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from person_reid.arrays import flaw
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.option import OptionError
 from person_reid.config.zoo import packaged
-from person_reid.data.images.image_files import limits_of_bits
 from person_reid.data.layout import Split, parse_names, read_further_splits
 from person_reid.data.own.unlabelled import read_people
 from person_reid.data.samplers import ClusterSampler
@@ -30,14 +30,19 @@ from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.runtimes import present_extractor
 from person_reid.device import emulates
 from person_reid.errors import UserError
+from person_reid.losses.base import unit_length
+from person_reid.losses.cluster_memory import ClusterMemory, ProxyMemory
+from person_reid.losses.plan import LossPlan
 from person_reid.models.factory import network_kind
-from person_reid.models.heads import heads_of
-from person_reid.models.modes_and_hooks import evaluation_mode
+from person_reid.models.heads import LossFeature, heads_of
 from person_reid.models.network import Network, PlainNetwork, USAMNetwork
+from person_reid.models.surgery import evaluation_mode
 from person_reid.retrieval.clusters import (
     Labels,
     agreement,
     alone,
+    camera_proxies,
+    cluster_means,
     clusters_of_tracks,
     nearest_others,
 )
@@ -51,13 +56,63 @@ from person_reid.retrieval.neighbours import overlap
 from person_reid.retrieval.similarity import Features
 from person_reid.run_folder import RunFolder, names_a_run
 from person_reid.training.build import unlabelled_bank
-from person_reid.training.cluster_criterion import ClusterCriterion
-from person_reid.training.journal import RunJournal
+from person_reid.training.criterion import Criterion
+from person_reid.training.run import Run
 from person_reid.training.step import Averaging, TrainingStep
 from person_reid.training.training_images import TrainingImages
 from person_reid.training.writers import drawing
 
 log = logging.getLogger(__name__)
+
+
+class ClusterCriterion(Criterion):
+    """The loss of images whose clusters, and so classes, change between epochs."""
+
+    def __init__(self, config: AdaptConfig, network: Network) -> None:
+        super().__init__(LossPlan(), network)
+        self.names = ["memory"]
+        self.seen = LossFeature(dropped=False, normed=True)  # the feature that is tested
+        kind = ProxyMemory if config.proxies else ClusterMemory
+        self.memory = kind(config.momentum, config.temperature)
+
+    def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return its loss, (1,). features: (B, D). labels: (B,), the classes of `begin`.
+
+        The logits are not used.
+        """
+        return self.memory(features, labels)[None]
+
+    @torch.no_grad()
+    def logits_of(self, features: Tensor, logits: Tensor) -> Tensor:
+        """Return the similarity (B, C) of features to every cluster.
+
+        It gives the error, and no gradient.
+        """
+        return self.memory.scores(unit_length(features.float()))
+
+    def begin(
+        self,
+        clusters: Labels,
+        cameras: Labels,
+        features: Features | None,
+        device: torch.device,
+    ) -> Labels:
+        """Tell these clusters (N,) apart from now on. Return the class (N,) of each image.
+
+        The classes are the clusters or, with --proxies, the images of a cluster in one camera.
+
+        features: (N, D), whose means fill the memory; without them the memory stays as it is.
+        """
+        classes, memory = clusters, self.memory
+        if isinstance(memory, ProxyMemory):
+            classes, of_proxies, cameras_of_proxies = camera_proxies(clusters, cameras)
+            memory.clusters = torch.from_numpy(of_proxies).to(device)
+            memory.cameras = torch.from_numpy(cameras_of_proxies).to(device)
+        if features is not None:
+            memory.centers = torch.from_numpy(cluster_means(features, classes)).to(device)
+        return classes
+
+
 STEPS = 1.25  # in an epoch, times the square root of the number of images
 SETTLED = 0.99  # agreement of the clusters of three epochs in a row
 # OSNet's front layers take half of the time, and hardly change.
@@ -103,8 +158,8 @@ class AdaptationImages(TrainingImages):
         """
         if split is not self.splits[0][1]:
             return super()._bank_of(folder, split, size)
-        run, limits = RunFolder(self.options.name).path, limits_of_bits(self.options.bits)
-        return unlabelled_bank(split.paths, self.options.roots[0], size, run, limits)
+        run = RunFolder(self.options.name).path
+        return unlabelled_bank(split.paths, self.options.roots[0], size, run)
 
     def _validation(self, size: tuple[int, int]) -> None:
         return None
@@ -214,7 +269,7 @@ class Adaptation:
                 "and the images are not known to be of two. "
                 "Say where their cameras are, by {cameras} or {pattern}, or leave it out."
             )
-        if step.world.leads and len(np.unique(self.cameras)) == 1 and self.cameras[0] >= 0:
+        if step.world.is_main and len(np.unique(self.cameras)) == 1 and self.cameras[0] >= 0:
             log.warning(
                 "All images are of one camera: "
                 "nothing in them shows how a person looks in another one."
@@ -230,12 +285,12 @@ class Adaptation:
         """Extract the features of all images, (N, D); the processes share the work."""
         step = self.step
         # the statistics of the first process are those that are saved
-        step.world.follow(self.network.buffers())
-        bank, runtime = step.world.share(step.images.bank), self.config.runtime or "torch"
+        step.world.broadcast_(self.network.buffers())
+        bank, runtime = step.world.shard(step.images.bank), self.config.runtime or "torch"
         with evaluation_mode(self.network):
             extract = present_extractor(self.network, step.device, runtime, step.dtype)
             found = extract(bank, batch_size=self.config.batchsize, flip=False)
-        return step.world.collect(found, len(self.split))
+        return step.world.gather_shards(found, len(self.split))
 
     def refresh(self) -> dict[str, float]:
         """Cluster the images with the present features, and return facts about the clusters.
@@ -256,7 +311,7 @@ class Adaptation:
             labels = clusters_of_tracks(labels, self.tracks.labels, self.tracks.apart)
             self.separation = separation(centred(features, cameras, config), self.tracks)
         # other machines may round differently
-        labels = world.sum(labels if world.leads else np.zeros_like(labels))
+        labels = world.sum(labels if world.is_main else np.zeros_like(labels))
         found = {
             "clusters": float(labels.max(initial=-1) + 1),
             "clustered": float((labels >= 0).mean()),
@@ -270,7 +325,7 @@ class Adaptation:
             found["separation"] = self.separation
         if self.people is not None:
             found |= report_clusters(features, self.people, cameras, labels)
-        if world.leads:
+        if world.is_main:
             log.info(", ".join(f"{name} {round(value, 4):g}" for name, value in found.items()))
         self.use(alone(labels) if config.outliers == "instances" else labels, everything)
         return found
@@ -344,8 +399,8 @@ def _settled(history: Sequence[dict[str, float]]) -> bool:
     return len(last) == 2 and min(last) >= SETTLED
 
 
-class AdaptationJournal(RunJournal):
-    """The journal of an adaptation.
+class AdaptationRun(Run):
+    """The run of an adaptation.
 
     net_last.pth holds the teacher, and resume.pth the clusters as well.
     """
@@ -367,11 +422,11 @@ class AdaptationJournal(RunJournal):
         """The weights of the teacher."""
         return self.adaptation.network.state_dict()
 
-    def finish(self, found: dict[str, float]) -> None:
+    def finish(self, figures: dict[str, float]) -> None:
         """End an epoch, and the training with it if the clusters no longer change."""
-        if _settled([*self.history, found]):
+        if _settled([*self.history, figures]):
             self.last = self.epoch + 1
-        super().finish(found)
+        super().finish(figures)
 
     def people(self) -> str:
         """Return who is in the images, in words."""
@@ -391,6 +446,6 @@ class AdaptationJournal(RunJournal):
 
     def conclude(self) -> None:
         """End the training: write the teacher and the clusters, and say how to test the run."""
-        if self.world.leads:
+        if self.world.is_main:
             self.adaptation.conclude(self.folder)
-        self.tell()
+        self.say_done()

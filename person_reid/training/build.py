@@ -17,16 +17,14 @@ import yaml
 
 from person_reid.config import FitOptions, OptionError, TrainConfig
 from person_reid.config.forms import listed_numbers
-from person_reid.config.losses import LossOptions
-from person_reid.config.published import PUBLISHED_CLASSES
+from person_reid.config.network import PUBLISHED_CLASSES
+from person_reid.config.train import LossOptions
 from person_reid.data.images.augment import Augment
 from person_reid.data.images.bank import BatchSource, load_bank
-from person_reid.data.images.image_files import Limits
 from person_reid.data.layout import join_splits, read_training_splits, read_unlabelled
 from person_reid.data.summary import remark_twins
 from person_reid.errors import UserError
-from person_reid.losses.plan import LossPlan, learns, loss_plan
-from person_reid.models.convolution_scale import balance
+from person_reid.losses.plan import LossPlan, learns, loss_plan, taught_losses
 from person_reid.models.factory import (
     build_network,
     check_network,
@@ -35,10 +33,11 @@ from person_reid.models.factory import (
     resolve,
 )
 from person_reid.models.network import Network
+from person_reid.models.surgery import balance
 from person_reid.run_folder import RunFolder
 from person_reid.training.criterion import Criterion
-from person_reid.training.interruption import check_resumed
-from person_reid.training.step import Averaging, Term
+from person_reid.training.run import check_resumed
+from person_reid.training.step import Averaging, ExtraLoss
 from person_reid.training.training_images import TrainingImages
 from person_reid.training.writers import check_writers
 
@@ -50,7 +49,7 @@ Config = TypeVar("Config", bound=TrainConfig)
 log = logging.getLogger(__name__)
 
 
-def completed_options(config: Config) -> Config:
+def resolve_options(config: Config) -> Config:
     """Fill in the options that only the network and the losses know.
 
     They are the size of the images, learning rates and stochastic depth.
@@ -93,7 +92,7 @@ def check_size_schedule(options: FitOptions, size: tuple[int, int]) -> None:
 
 def _refuse_weightless(config: TrainConfig, plan: LossPlan) -> None:
     """Raise OptionError if there is nothing to learn because every loss has the weight 0."""
-    weights = [term.weight for term in (plan.classification, *plan.terms, *plan.taught)]
+    weights = [spec.weight for spec in (plan.classification, *plan.added, *plan.taught)]
     if not any(weights) and not config.adv and not config.DG:
         raise OptionError(
             "{loss}: every loss has the weight 0, so there is nothing to learn. "
@@ -133,22 +132,29 @@ def _warn(config: TrainConfig) -> None:
         log.warning("The backbone learns nothing: --freeze_epochs is not less than --total_epoch.")
 
 
-def find_state(config: TrainConfig, images: TrainingImages) -> dict[str, Any] | None:
-    """Return what a resumed training continues from, or None for a new one.
+def check_run(config: TrainConfig, images: TrainingImages) -> None:
+    """Raise UserError, before any work, for a run that cannot be trained.
 
-    Raises UserError, before any work, if the run is in use, if what it needs is not installed, and
-    if what it continues from is of other images or of another number of processes.
+    There is a single identity, another process trains the run, or something that it needs is not
+    installed.
     """
     check_identities(config, images)
     check_writers(config)
     _check_synchronised(config, images)
-    folder, world = RunFolder(config.name), images.world
-    if world.leads:
-        folder.check_unused()
+    if images.world.is_main:
+        RunFolder(config.name).check_unused()
     if config.runtime:
         from person_reid.deploy.runtimes import check_runtime
 
         check_runtime(config.runtime, images.device)
+
+
+def load_state(config: TrainConfig, images: TrainingImages) -> dict[str, Any] | None:
+    """Return what a resumed training continues from, or None for a new one.
+
+    Raises UserError if it is of other images or of another number of processes.
+    """
+    folder, world = RunFolder(config.name), images.world
     # torchrun restarts the processes after one of them died.
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
     state = folder.load_state(images.device) if config.resume or restarted else None
@@ -203,35 +209,39 @@ def weight_averaging(options: FitOptions) -> Averaging | None:
 
 
 def losses_beside(
-    options: LossOptions, images: TrainingImages, teacher: Embedder | None, *others: Term
-) -> list[Term]:
+    options: LossOptions, images: TrainingImages, teacher: Embedder | None, *others: ExtraLoss
+) -> list[ExtraLoss]:
     """Return the losses of --adv, --teacher and others, which are added to the criterion's."""
-    terms = [*others]
+    found = [*others]
     if options.adv:
-        from person_reid.training.adversarial import AdversarialTerm
+        from person_reid.training.extra_losses import Adversarial
 
-        terms.insert(0, AdversarialTerm(options.adv, options.aiter))
+        found.insert(0, Adversarial(options.adv, options.aiter))
     if teacher:
-        from person_reid.training.teacher import DistillationTerm, teacher_features
+        from person_reid.training.extra_losses import Distillation, teacher_features
 
         taught = teacher_features(teacher, images.splits)
-        terms.append(DistillationTerm(taught, images.targets.cpu(), images.device, images.world))
-    return terms
+        found.append(
+            Distillation(
+                taught, images.targets.cpu(), images.device, images.world, taught_losses(options)
+            )
+        )
+    return found
 
 
 def added_losses(
     config: TrainConfig, images: TrainingImages, network: Network, teacher: Embedder | None
-) -> list[Term]:
+) -> list[ExtraLoss]:
     """Return the losses of --adv, --DG and --teacher."""
     if not config.DG:
         return losses_beside(config, images, teacher)
-    from person_reid.training.generalisation import GeneralisationTerm
+    from person_reid.training.extra_losses import Generalisation
 
     folder = Path(config.DG_dir)
     bank = unlabelled_bank(read_unlabelled(folder), folder, network.size, config.roots[0])
     source = BatchSource(bank, Augment.of(config, *network.size, network.padding), images.device)
     # At least 8 images, as published.
-    unlabelled = GeneralisationTerm(source, size=max(8, config.batchsize // 2))
+    unlabelled = Generalisation(source, size=max(8, config.batchsize // 2))
     return losses_beside(config, images, teacher, unlabelled)
 
 
@@ -256,17 +266,13 @@ def describe_training(config: TrainConfig) -> str:
 
 
 def unlabelled_bank(
-    paths: list[Path],
-    folder: Path,
-    size: tuple[int, int],
-    otherwise: Path,
-    limits: Limits | None = None,
+    paths: list[Path], folder: Path, size: tuple[int, int], otherwise: Path
 ) -> torch.Tensor:
     """Return the bank of any folder of images.
 
-    Its cache lies there, or below `otherwise` if nobody may write there. limits: see load_bank.
+    Its cache lies there, or below `otherwise` if nobody may write there.
     """
     cache = folder / ".cache"
     if not cache.is_dir() and not os.access(folder, os.W_OK):
         cache = otherwise / ".cache"
-    return load_bank(paths, *size, cache, "unlabelled", limits=limits)
+    return load_bank(paths, *size, cache, "unlabelled")

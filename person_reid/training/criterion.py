@@ -1,84 +1,79 @@
-"""The loss of a training run: the classifier's loss over the identities and what the plan adds."""
+"""The losses of a training, each by its name: the classifier's, and those that the plan adds."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 from person_reid import losses
-from person_reid.losses.plan import LossPlan, LossTerm
-from person_reid.models.heads import Seen
+from person_reid.losses.plan import LossPlan, LossSpec
+from person_reid.models.heads import LossFeature
 from person_reid.models.network import Network
 
 
-class TermLosses(nn.Module):
-    """Σ over terms and parts of weight · loss.
+class PlannedLoss(nn.ModuleList):
+    """weight · Σ over parts of a loss on features, or over heads of a loss on class scores.
 
-    terms: the losses and their weights. sizes: the numbers that create_loss asks for.
-    parts: P, the features of an image. Each part has its own losses on features, and its own
-        prototypes, which are parameters here.
+    Each of the P parts has a copy, with its own prototypes; the heads share one.
     """
 
-    def __init__(self, terms: Sequence[LossTerm], parts: int, **sizes: int) -> None:
-        super().__init__()
-        self.metric_losses, self.logit_losses = nn.ModuleDict(), nn.ModuleDict()
-        for term in terms:
-            create = partial(losses.create_loss, term.name, **sizes, **term.settings)
-            copies = [losses.Weighted(create(), term.weight, term.per_image) for _ in range(parts)]
-            if copies[0].takes == "logits":
-                self.logit_losses[term.name] = copies[0]
-            else:
-                self.metric_losses[term.name] = copies[0] if parts == 1 else PartLosses(copies)
+    def __init__(self, spec: LossSpec, parts: int, **sizes: int) -> None:
+        self.spec, self.on_logits = spec, spec.kind.takes == "logits"
+        copies = 1 if self.on_logits else parts
+        super().__init__(
+            losses.create_loss(spec.name, **sizes, **spec.settings) for _ in range(copies)
+        )
 
-    def compare(
+    def forward(
         self, features: Tensor, logits: Tensor, feature_targets: Tensor, logit_targets: Tensor
     ) -> Tensor:
-        """Return a float32 scalar.
-
-        features: (B, D) or (B, P, D). logits: (B, C) or (B, H, C). The targets are what they aim
-        at.
-        """
-        zero = features.new_zeros((), dtype=torch.float32)
-        of_logits = sum(
-            over_parts(loss, logits, logit_targets) for loss in self.logit_losses.values()
-        )
-        return (
-            zero
-            + of_logits
-            + sum(loss(features, feature_targets) for loss in self.metric_losses.values())
-        )
+        """Return a float32 scalar. features: (B, D) or (B, P, D). logits: (B, C) or (B, H, C)."""
+        weight = self.spec.weight / (len(features) if self.spec.per_image else 1)
+        if self.on_logits:
+            return weight * sum(self[0](head, logit_targets) for head in parts_of(logits))
+        pairs = zip(self, parts_of(features), strict=True)
+        return weight * sum(loss(part, feature_targets) for loss, part in pairs)
 
 
-class Criterion(TermLosses):
-    """loss = w · Σ over heads of the classifier's loss + Σ over losses and parts of weight · loss.
+class Criterion(nn.Module):
+    """What a training minimises: the sum of the losses of a plan.
 
     plan: the losses and their weights. network: says how many classes and features there are, and
         how wide they are.
-    seen: which of its features the losses see.
-    taught_dim: the width of a teacher's features, which `taught` compares with; DistillationTerm
-        adds its loss.
+    names: the names of the losses, in the order in which they are returned.
+    seen: which of the network's features the losses see.
+    taught_dim: the width of a teacher's features, with which the losses in `taught` compare the
+        network's; Distillation adds them.
     """
 
     def __init__(self, plan: LossPlan, network: Network, taught_dim: int = 0) -> None:
-        parts, dim = network.parts, network.metric_dim
-        super().__init__(plan.terms, parts, num_classes=network.num_classes or 0, dim=dim)
-        self.seen = Seen(dropped=not any(term.kind.before_dropout for term in plan.terms))
-        self.classification_weight = plan.classification.weight
-        self.classification = losses.create_loss(
-            plan.classification.name, **plan.classification.settings
-        )
-        self.taught = TermLosses(plan.taught, parts, dim=dim, taught_dim=taught_dim)
+        super().__init__()
+        sizes = {"num_classes": network.num_classes or 0, "dim": network.metric_dim}
+
+        def planned(specs: Iterable[LossSpec]) -> nn.ModuleDict:
+            known = {"taught_dim": taught_dim, **sizes}
+            return nn.ModuleDict({s.name: PlannedLoss(s, network.parts, **known) for s in specs})
+
+        self.added = planned(plan.added)
+        self.of_classifier = PlannedLoss(plan.classification, 1, **sizes)
+        self.taught = planned(plan.taught)
+        self.names = [plan.classification.name, *self.added]
+        self.seen = LossFeature(dropped=not any(spec.kind.before_dropout for spec in plan.added))
+
+    @property
+    def classification(self) -> nn.Module:
+        """The classifier's loss, without its weight."""
+        return self.of_classifier[0]
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return a float32 scalar.
+        """Return the losses (T,), float32 and weighted, in the order of `names`.
 
         features: (B, D) or (B, P, D). logits: (B, C) or (B, H, C). labels: (B,) below C.
         """
-        classification = self.classification_weight * self.classify(logits, labels)
-        return classification + self.compare(features, logits, labels, labels)
+        planned = (self.of_classifier, *self.added.values())
+        return torch.stack([loss(features, logits, labels, labels) for loss in planned])
 
-    def scores(self, features: Tensor, logits: Tensor) -> Tensor:
+    def logits_of(self, features: Tensor, logits: Tensor) -> Tensor:
         """Return the class scores for the loss and the error: the network's logits."""
         return logits
 
@@ -87,21 +82,12 @@ class Criterion(TermLosses):
 
         In evaluation mode it is plain cross entropy, without margin or smoothing.
         """
-        return over_parts(self.classification, logits, labels)
+        return sum(self.classification(head, labels) for head in parts_of(logits))  # type: ignore[return-value]
 
 
-class PartLosses(nn.ModuleList):
-    """Sum the losses of P parts, one loss each, over features (B, P, D)."""
-
-    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
-        return sum(loss(part, labels) for loss, part in zip(self, features.unbind(1), strict=True))
-
-
-def over_parts(loss: nn.Module, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Sum a loss over the outputs (B, P, D) of a part network, or over the only one, (B, D)."""
-    return sum(
-        loss(part, targets) for part in (outputs.unbind(1) if outputs.ndim == 3 else [outputs])
-    )
+def parts_of(outputs: Tensor) -> tuple[Tensor, ...]:
+    """Return the outputs (B, P, D) of a part network by part, or the only one, (B, D)."""
+    return outputs.unbind(1) if outputs.ndim == 3 else (outputs,)
 
 
 def predicted(logits: Tensor) -> Tensor:

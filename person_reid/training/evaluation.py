@@ -9,8 +9,8 @@ from person_reid.data.images.bank import load_bank
 from person_reid.data.layout import read_split
 from person_reid.deploy.runtimes import present_extractor
 from person_reid.distributed import World
-from person_reid.models.modes_and_hooks import evaluation_mode
 from person_reid.models.network import Network
+from person_reid.models.surgery import evaluation_mode
 from person_reid.retrieval.extract import features_of_bank
 from person_reid.retrieval.metrics import check_cameras, evaluate, remark_unmatched
 

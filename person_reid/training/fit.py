@@ -22,19 +22,20 @@ from person_reid.device import choose_backends, process_as_it_was, seeded, usabl
 from person_reid.errors import UserError
 from person_reid.fused.replacement import unfuse
 from person_reid.losses.plan import loss_plan
-from person_reid.models.convolution_scale import balance
 from person_reid.models.factory import check_size
 from person_reid.models.network import Network
+from person_reid.models.surgery import balance
 from person_reid.training.build import (
     check_size_schedule,
     create_criterion,
     losses_beside,
     weight_averaging,
 )
-from person_reid.training.journal import Journal
+from person_reid.training.run import Journal
 from person_reid.training.schedule import Schedule
-from person_reid.training.step import Term, TrainingStep, prepare_modules
+from person_reid.training.step import ExtraLoss, TrainingStep, prepare_modules
 from person_reid.training.training_images import Batches, LoadedBatches, TrainingImages
+from person_reid.training.validation import statistics_of_average, validate
 
 log = logging.getLogger(__name__)
 
@@ -98,14 +99,14 @@ def fit(
             balance(network, options.balance, network.size)
         with seeded(seed):  # losses draw their own weights
             criterion = create_criterion(options, network, teacher)
-        terms: list[Term] = []
+        extra: list[ExtraLoss] = []
         if isinstance(images, TrainingImages):
             images.decode(network.size, network.padding)
-            terms = losses_beside(options, images, teacher)
+            extra = losses_beside(options, images, teacher)
         prepare_modules(network, criterion, options, place)
         averaging = weight_averaging(options)
         step = TrainingStep(
-            network, criterion, options, images, None, terms, averaging, schedule=schedule
+            network, criterion, options, images, None, extra, averaging, schedule=schedule
         )
         journal = Journal(step, options.total_epoch)
         try:
@@ -113,14 +114,14 @@ def fit(
                 step.begin_epoch(epoch)
                 for batch in images.epoch(epoch):
                     journal.count(step(batch))
-                journal.finish(step.validate())
+                journal.finish(validate(step))
                 if on_epoch_end and on_epoch_end(epoch + 1, journal.history[-1]):
                     break
         except KeyboardInterrupt:
             log.info("Interrupted in epoch %d of %d.", journal.epoch + 1, options.total_epoch)
         else:
             if step.average is not None:
-                step.averaged_statistics()
+                statistics_of_average(step)
                 network.load_state_dict(step.average.module.state_dict())
     return journal.history
 

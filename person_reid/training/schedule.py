@@ -11,8 +11,8 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RAdam, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
 from person_reid.config.forms import listed_numbers
-from person_reid.config.optimizer import SCHEDULE_NAMES, OptimizerOptions
 from person_reid.config.option import OptionError
+from person_reid.config.train import SCHEDULE_NAMES, OptimizerOptions
 from person_reid.errors import UserError
 from person_reid.registration import Registry
 
@@ -39,7 +39,8 @@ def build_optimizer(
     A group without weights that learn is skipped. Raises UserError if no weights learn, and
     OptionError for --layer_decay of a backbone that does not say what its layers are.
 
-    Weight decay applies to all. sgd has Nesterov momentum 0.9, rmsprop momentum 0.9, radam
+    Weight decay applies to all, but for norms and biases with --no_decay_1d: then each of these
+    groups is two. sgd has Nesterov momentum 0.9, rmsprop momentum 0.9, radam
     decoupled weight decay as in its authors' code; the rest is PyTorch's default. Fused kernels are
     used wherever PyTorch has one, so --FSGD changes nothing.
     """
@@ -51,13 +52,18 @@ def build_optimizer(
     layers = {of_backbone: backbone}
     if options.layer_decay:
         layers = _decayed(network, backbone, of_backbone, options.layer_decay)
-    groups: list[dict[str, Any]] = [
-        *({"name": "backbone", "params": weights, "lr": rate} for rate, weights in layers.items()),
-        {"name": "head", "params": head, "lr": of_head},
-        {"name": "prototypes", "params": list(criterion.parameters()), "lr": of_losses},
+    parts = [
+        *(("backbone", weights, rate) for rate, weights in layers.items()),
+        ("head", head, of_head),
+        ("prototypes", list(criterion.parameters()), of_losses),
     ]
-    for group in groups:
-        group["params"] = [weight for weight in group["params"] if weight.requires_grad]
+    groups: list[dict[str, Any]] = []
+    for name, weights, rate in parts:
+        learnt = [weight for weight in weights if weight.requires_grad]
+        flat = [weight for weight in learnt if options.no_decay_1d and weight.ndim < 2]
+        decayed = [weight for weight in learnt if not options.no_decay_1d or weight.ndim >= 2]
+        groups.append({"name": name, "params": decayed, "lr": rate})
+        groups.append({"name": name, "params": flat, "lr": rate, "weight_decay": 0.0})
     groups = [group for group in groups if group["params"]]
     if not groups:
         raise UserError("All weights are frozen, so there is nothing to learn.")

@@ -2,50 +2,133 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn, update_bn
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 
-from person_reid.config.optimizer import OptimizerOptions
-from person_reid.data.images.augment import normalise, scale
+from person_reid.config.train import OptimizerOptions
 from person_reid.device import autocast, computed_in, dtype_of, seeded
 from person_reid.distributed import World
+from person_reid.errors import first_line
 from person_reid.fused.replacement import fuse, is_fused
-from person_reid.models.modes_and_hooks import evaluation_mode
-from person_reid.models.named_layers import layers_named
 from person_reid.models.network import Network
-from person_reid.progress import progress
+from person_reid.models.surgery import layers_named
 from person_reid.training.criterion import Criterion, predicted
-from person_reid.training.recorded import Recorded
-from person_reid.training.schedule import (
-    IN_BACKBONE,
-    Schedule,
-    build_optimizer,
-    build_scheduler,
-)
+from person_reid.training.schedule import IN_BACKBONE, Schedule, build_optimizer, build_scheduler
 from person_reid.training.training_images import Batch, Batches
 
-CRITERION_DECAY = 0.996  # for the average of the weights that losses own
 log = logging.getLogger(__name__)
+
+
+class Recorded:
+    """Record a training step once on a GPU, and replay it.
+
+    The processor then launches two graphs and not a thousand kernels.
+
+    Launching takes longer than computing unless the network is large: a step of OSNet takes as long
+    at 128×64 as at 256×128. NVIDIA's graphs hold all its kernels and their addresses
+    (torch.cuda.make_graphed_callables). The numbers are the same as in a step that is not recorded.
+
+    Another shape, which begins with an epoch, replaces it.
+
+    An objective that cannot be recorded, because the host reads a number of the GPU in it or
+    because the memory does not suffice, is called as it is.
+
+    module: on the GPU, in training mode, with the parameters that learn; make a new Recorded when
+    these change.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module, self.call = module, module
+        self.shape: torch.Size | None = None
+
+    def __call__(self, images: Tensor, targets: Tensor) -> Any:
+        """Return what the module returns. The next call overwrites these tensors."""
+        if images.shape != self.shape:
+            self.call = self.module  # the earlier recording's memory is free for the new one
+            self.shape = images.shape
+            try:
+                self.call = recorded_step(self.module, images, targets)
+            except RuntimeError as error:
+                log.info("The steps are launched one by one: %s", first_line(error))
+        return self.call(images, targets)
+
+
+def recorded_step(module: nn.Module, images: Tensor, targets: Tensor) -> nn.Module:
+    """Return a module that replays module(images, targets) and its gradients.
+
+    It serves other images of the same shape.
+
+    The module runs inside the autocast that is active now. Recording runs it several times; its
+    statistics and the state of the random numbers are put back. Raises RuntimeError if it cannot be
+    recorded.
+    """
+    before = [buffer.clone() for buffer in module.buffers()]
+    generator = torch.cuda.default_generators[images.get_device()]
+    random = generator.clone_state()
+    call = _Call(module)
+    # It is so in every recording: gradients are added up on the stream that recorded them.
+    warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")
+    try:
+        # The backward pass has no autocast.
+        with torch.random.fork_rng([images.device]), torch.autocast("cuda", enabled=False):
+            torch.cuda.make_graphed_callables(
+                call, (images.clone(), targets.clone()), allow_unused_input=True
+            )
+    except RuntimeError:
+        generator.graphsafe_set_state(random)  # the generator believes that it is still recorded
+        raise
+    finally:
+        for buffer, values in zip(module.buffers(), before, strict=True):
+            buffer.copy_(values)
+    return call
+
+
+class _Call(nn.Module):
+    """Call a module in the autocast that is active when this is made.
+
+    The cache of weights is off, because the weights change.
+
+    What is recorded replaces this forward and not the module's own.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.enabled = torch.is_autocast_enabled("cuda")
+        self.dtype = torch.get_autocast_dtype("cuda")
+
+    def forward(self, images: Tensor, targets: Tensor) -> Any:
+        with torch.autocast("cuda", self.dtype, self.enabled, cache_enabled=False):
+            return self.module(images, targets)
+
+
+CRITERION_DECAY = 0.996  # for the average of the weights that losses own
 
 
 class Outcome(NamedTuple):
     """The outcome of a step.
 
-    loss: a scalar. wrong: a scalar, the number of images given a wrong identity. images: the number
-        of all.
+    losses: (T,), weighted, in the order of TrainingStep.names. wrong: a scalar, the number of
+        images given a wrong identity. images: the number of all.
     updated: whether the weights have changed; with --accumulate, not every step changes them.
     """
 
-    loss: Tensor
+    losses: Tensor
     wrong: Tensor
     images: int
     updated: bool
+
+    @property
+    def loss(self) -> Tensor:
+        """What was minimised: the sum, a scalar."""
+        return self.losses.sum()
 
 
 class Averaging(NamedTuple):
@@ -60,8 +143,15 @@ class Averaging(NamedTuple):
     buffers: bool = False
 
 
-Term = Callable[["TrainingStep", Batch, Tensor, Tensor], Tensor | float]
-"""A loss that is added to the criterion's: (step, batch, features, logits) → scalar."""
+class ExtraLoss(Protocol):
+    """Losses beside the criterion's. names: theirs, in the order in which they are returned."""
+
+    names: Sequence[str]
+
+    def __call__(
+        self, step: "TrainingStep", batch: Batch, features: Tensor, logits: Tensor
+    ) -> Tensor:
+        """Return the losses, (len(names),), or the only one as a scalar."""
 
 
 class Objective(nn.Module):
@@ -80,12 +170,12 @@ class Objective(nn.Module):
         self.world = world
 
     def forward(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the loss, a scalar, and this process's features and logits.
+        """Return the losses, (T,), and this process's features and logits.
 
         images: (B, 3, H, W). targets: (B,).
         """
         features, logits = self.network.outputs(images, self.criterion.seen)
-        logits = self.criterion.scores(features, logits)
+        logits = self.criterion.logits_of(features, logits)
         gather = self.world.gather
         return self.criterion(gather(features), gather(logits), gather(targets)), features, logits
 
@@ -118,7 +208,7 @@ class TrainingStep:
 
     network, criterion: from prepare_modules, which puts them where the images are.
     options: the optimiser, its learning rates and the precision. images: which are trained on.
-    world: the processes that train together. terms: further losses.
+    world: the processes that train together. extra: losses beside the criterion's.
     averaging: how to average the weights; `average` then holds them. records: whether a GPU may
         record the step and replay it. schedule: see build_scheduler.
 
@@ -140,13 +230,13 @@ class TrainingStep:
         options: OptimizerOptions,
         images: Batches,
         world: World | None = None,
-        terms: Sequence[Term] = (),
+        extra: Sequence[ExtraLoss] = (),
         averaging: Averaging | None = None,
         records: bool = True,
         schedule: Schedule | None = None,
     ) -> None:
-        self.options, self.terms = options, terms
-        self.images: Any = images  # the journal of a run knows that they are TrainingImages
+        self.options, self.extra = options, extra
+        self.images: Any = images  # a run knows that they are TrainingImages
         self.world, self.device = world or World(), images.device
         self.averaging, self.records = averaging, records
         self.network, self.criterion = network, criterion
@@ -171,13 +261,14 @@ class TrainingStep:
         with nullcontext() if updates or self.world.size == 1 else self.objective.no_sync():
             # Dropout draws random numbers.
             with seeded(batch.seed, self.device), autocast(self.device, self.dtype):
-                loss, features, logits = self.objective(batch.images, batch.targets)
-                loss = loss + sum((term(self, batch, features, logits) for term in self.terms), 0.0)
-            self.scaler.scale(loss / group).backward()
+                losses, features, logits = self.objective(batch.images, batch.targets)
+                extra = [loss(self, batch, features, logits) for loss in self.extra]
+                losses = torch.cat([losses, *map(torch.atleast_1d, extra)])
+            self.scaler.scale(losses.sum() / group).backward()
         if updates:
             self._update()
         wrong = (predicted(logits.detach()) != batch.targets).sum()
-        return Outcome(loss.detach(), wrong, len(batch.targets), updates)
+        return Outcome(losses.detach(), wrong, len(batch.targets), updates)
 
     def _group(self, step: int) -> tuple[bool, int]:
         """Return whether a step updates the weights, and from how many batches they then learn."""
@@ -240,73 +331,17 @@ class TrainingStep:
         return self.records and self.device.type == "cuda" and plain
 
     @property
-    def rate(self) -> float:
+    def names(self) -> list[str]:
+        """The names of the losses, in the order of Outcome.losses."""
+        return [*self.criterion.names, *(name for loss in self.extra for name in loss.names)]
+
+    @property
+    def head_lr(self) -> float:
         """The head's learning rate at the last update, or the backbone's if no head learns."""
         names = [group["name"] for group in self.optimizer.param_groups]
         group = names.index("head") if "head" in names else names.count("backbone") - 1
         rates = self.scheduler
         return float(rates.base_lrs[group] * rates.lr_lambdas[group](rates.last_epoch - 1))
-
-    def validate(self) -> dict[str, float]:
-        """Return "val_loss", the classifier's without margin or smoothing, and "val_error", top-1.
-
-        The modules keep their modes. The images of `val` are not augmented; without any, nothing is
-        returned. They have the size of the epoch: a network that learns at 128×64 fails at 256×128
-        for a while.
-        """
-        # The batch-norm statistics of the first process are evaluated, because they are saved.
-        self.world.follow(self.network.buffers())
-        if self.images.validation is None:
-            return {}
-        bank, targets = self.images.validation
-        totals = torch.zeros(2, device=self.device)
-        mine = self.world.share(torch.arange(len(bank)))
-        batches = mine.split(self.images.options.batchsize) if len(mine) else ()
-        with evaluation_mode(self.module):
-            for indices in progress(batches, desc="validation"):
-                totals += self._validated(bank[indices], targets[indices].to(self.device))
-        loss, error = (self.world.sum(totals) / len(bank)).tolist()
-        return {"val_loss": loss, "val_error": error}
-
-    @torch.inference_mode()
-    def _validated(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Return the sum of the losses and the number of errors, for uint8 images (B, H, W, 3)."""
-        inputs = scale(normalise(images.to(self.device)), self.images.size_of(self.epoch))
-        with autocast(self.device, self.dtype):
-            _, logits = self.network.outputs(inputs)
-        loss = self.criterion.classify(logits, targets) * len(targets)
-        return torch.stack([loss, (predicted(logits) != targets).sum()])
-
-    def weights_are_finite(self) -> bool:
-        """Return whether all weights and batch-norm statistics of the network are finite."""
-        tensors = (
-            tensor for tensor in self.network.state_dict().values() if tensor.is_floating_point()
-        )
-        return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
-
-    @torch.inference_mode()
-    def outputs_are_finite(self) -> bool:
-        """Return whether the tested network gives finite outputs for a few training images."""
-        with evaluation_mode(self.network):
-            outputs = self.network.outputs(self.images.some().to(self.device))
-        return all(bool(output.isfinite().all()) for output in outputs)
-
-    def averaged_statistics(self) -> dict[str, Any]:
-        """Return the averaged network's state dict, with its own batch-norm statistics.
-
-        Another pass over the images gives the statistics. They are means over the batches of all
-        processes, as one process with smaller batches would compute them.
-        """
-        assert self.average is not None, "only --wa averages"
-        epoch = self.options.total_epoch
-        inputs = (batch.images for batch in self.images.epoch(epoch))
-        bar = progress(inputs, desc="batch-norm statistics", total=len(self.images))
-        with seeded(self.images.seed_of(epoch, 0), self.device):  # dropout draws
-            update_bn(bar, self.average)
-        for name, statistic in self.average.named_buffers():
-            if name.endswith(("running_mean", "running_var")):
-                statistic.copy_(self.world.sum(statistic) / self.world.size)
-        return self.average.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that `load_state_dict` needs to continue after the last update.

@@ -80,7 +80,7 @@ class Batches:
         """Yield the batches of an epoch, counted from 0, from step `first` on."""
         raise NotImplementedError
 
-    def some(self) -> Tensor:
+    def example_batch(self) -> Tensor:
         """Return a few images (B, 3, H, W), not augmented."""
         raise NotImplementedError
 
@@ -151,7 +151,7 @@ class LoadedBatches(Batches):
         if not given:
             raise UserError(NO_BATCH)
 
-    def some(self) -> Tensor:
+    def example_batch(self) -> Tensor:
         return next(iter(self.loader))[0].float()
 
     def _check(self, images: Any, targets: Tensor) -> None:
@@ -191,7 +191,7 @@ class TrainingImages(Batches):
     ) -> None:
         super().__init__(options, device, world, seed)
         self.splits, self.split = splits, join_splits(splits)
-        if self.world.leads:
+        if self.world.is_main:
             remark_twins(splits)
         self.num_classes = len(self.split.classes)
         self.fingerprint = fingerprint(self.split.paths, times=False)
@@ -208,7 +208,7 @@ class TrainingImages(Batches):
         make = make or SAMPLERS.named(self.options.sampler)
         sampler = make(self.split, self.options, self.seed, self.world.rank, self.world.size)
         shown = len(sampler) * self.options.batchsize * self.world.size
-        pairs = isinstance(sampler, PKSampler) and self.world.leads
+        pairs = isinstance(sampler, PKSampler) and self.world.is_main
         if pairs and shown > LONG_EPOCH * len(self.split):
             log.warning(
                 "An epoch shows %d images, %.1f times as many as there are: the identity with most "
@@ -224,7 +224,7 @@ class TrainingImages(Batches):
         batch = self.options.batchsize * self.world.size
         pairs = expected_pairs(self.split.targets, batch)
         losses = pair_losses(self.options)
-        if losses and pairs < FEW_PAIRS * batch and self.world.leads:
+        if losses and pairs < FEW_PAIRS * batch and self.world.is_main:
             log.info(
                 "A shuffled batch of %d images holds %.1f pairs of one identity on average, "
                 "which is what %s learns from. "
@@ -319,7 +319,7 @@ class TrainingImages(Batches):
             paths += [self.split.paths[index] for index in batch]
         return paths
 
-    def some(self) -> Tensor:
+    def example_batch(self) -> Tensor:
         indices = torch.arange(min(self.options.batchsize, len(self.split)))
         if self.bank is not None:
             return normalise(self.bank[indices].to(self.device))

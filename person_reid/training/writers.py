@@ -1,4 +1,4 @@
-"""Send each epoch's figures to experiment trackers: --tensorboard, --wandb, --mlflow.
+"""Send each epoch's figures to experiment trackers: --tensorboard, --wandb and registered ones.
 
 log.jsonl holds them as well. Pictures of a run are drawn through `drawing`, so that none of them
 can end a training.
@@ -6,14 +6,12 @@ can end a training.
 A package is imported only if its flag is given. Its own environment variables decide where it
 writes, under which project, and whether it may use the network:
 
-WANDB_MODE=offline python train.py --wandb              # `wandb sync` uploads the files
-MLFLOW_TRACKING_URI=file:runs python train.py --mlflow  # files in runs/
+WANDB_MODE=offline python train.py --wandb  # `wandb sync` uploads the files
 """
 
 import importlib
 import logging
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -52,24 +50,9 @@ def to_wandb(config: TrainConfig, folder: Path) -> Writer:
     return run, lambda record: run.log(record, step=record["epoch"])
 
 
-def to_mlflow(config: TrainConfig, folder: Path) -> Writer:
-    """Log to a run of MLflow, with the flags as its parameters."""
-    # Without it, MLflow 3 refuses URIs of files.
-    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-    import mlflow
-
-    run = mlflow.start_run(run_name=config.name)
-    mlflow.log_params(asdict(config))
-    return run, lambda record: mlflow.log_metrics(record, step=record["epoch"])
-
-
 OpenWriter = Callable[[TrainConfig, Path], Writer]
 # Each is named by its flag, which is also the name of the package.
-METRIC_WRITERS: dict[str, OpenWriter] = {
-    "tensorboard": to_tensorboard,
-    "wandb": to_wandb,
-    "mlflow": to_mlflow,
-}
+METRIC_WRITERS: dict[str, OpenWriter] = {"tensorboard": to_tensorboard, "wandb": to_wandb}
 OWN_WRITERS: Registry[OpenWriter] = Registry("writer", names=WRITER_NAMES)
 
 
@@ -177,11 +160,23 @@ def drawing(picture: Path) -> Iterator[None]:
 
 def log_line(record: dict[str, float], total: int) -> str:
     """Return the log line of an epoch."""
+    losses = {
+        name.removeprefix("loss_"): loss
+        for name, loss in record.items()
+        if name.startswith("loss_")
+    }
     text = (
-        f"epoch {record['epoch']}/{total}  loss {record['loss']:.4f}  error {record['error']:.2%}"
+        f"epoch {record['epoch']}/{total}  loss {record['loss']:.4f}{summands(losses)}  "
+        f"error {record['error']:.2%}"
     )
     if "val_loss" in record:
         text += f"  val loss {record['val_loss']:.4f}  val error {record['val_error']:.2%}"
     if "mAP" in record:
         text += f"  Rank@1 {record['rank1']:.2%}  mAP {record['mAP']:.2%}"
     return f"{text}  lr {record['lr']:.2e}  {record['images_per_second']:.0f} images/s"
+
+
+def summands(losses: Mapping[str, float]) -> str:
+    """Return what a loss is the sum of, after a space; empty for a single one."""
+    listed = ", ".join(f"{name} {loss:.3g}" for name, loss in losses.items())
+    return f" ({listed})" if len(losses) > 1 else ""

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from person_reid.arrays import Integers
-from person_reid.config.tracker import TrackerOptions
+from person_reid.config.detector import TrackerOptions
 from person_reid.data.video.crops import cut_box, seen_pixels, sharpness
 from person_reid.data.video.decoding import Frame, size_of
 from person_reid.data.video.tracked_boxes import Track

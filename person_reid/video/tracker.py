@@ -25,7 +25,7 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from person_reid.arrays import Array, Integers, as_array, check_lengths, in_a_row
-from person_reid.config.tracker import TrackerOptions
+from person_reid.config.detector import TrackerOptions
 from person_reid.data.video.tracked_boxes import shared_area
 from person_reid.errors import UserError
 from person_reid.retrieval.similarity import unit_rows_or_zeros

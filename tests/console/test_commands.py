@@ -13,8 +13,8 @@ import evaluate_gpu
 import evaluate_rerank
 import prepare
 import train
+from person_reid.config.network import NETWORK_FLAGS
 from person_reid.config.prepare import PrepareConfig
-from person_reid.config.published import NETWORK_FLAGS
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse
 from person_reid.deploy.network_names import run_of

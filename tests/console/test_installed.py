@@ -3,7 +3,7 @@
 import pytest
 
 from person_reid.console import main
-from person_reid.console.commands import BEGINNINGS, COMMANDS, as_installed
+from person_reid.console.main import BEGINNINGS, COMMANDS, as_installed
 from person_reid.files import shipped
 from person_reid.text import as_command
 from tests.support import ROOT

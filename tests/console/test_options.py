@@ -10,15 +10,14 @@ import train
 from person_reid.config import TrainConfig
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.evaluate import EvaluateGpuConfig
-from person_reid.config.network import NetworkOptions
-from person_reid.config.published import NETWORK_FLAGS, PUBLISHED_CLASSES
+from person_reid.config.network import NETWORK_FLAGS, PUBLISHED_CLASSES, NetworkOptions
 from person_reid.config.tested import TestConfig
 from person_reid.console import parse, share_batch
 from person_reid.console.options import spelled_as_flags
 from person_reid.deploy.network_names import run_of
 from person_reid.errors import UserError
 from person_reid.run_folder import RunFolder
-from person_reid.training.build import completed_options
+from person_reid.training.build import resolve_options
 from tests.support.small_training import started_as, trained_as
 from tools import figures
 
@@ -33,7 +32,7 @@ def parse_train(words):
 
 def load_run(name):
     """The resolved options of a run."""
-    return completed_options(RunFolder(name).config())
+    return resolve_options(RunFolder(name).config())
 
 
 def write_run(tmp_path, **content):
@@ -344,7 +343,7 @@ def test_a_value_of_any_kind_in_a_file_fits_or_is_named(option, tmp_path):
     for value in VALUES:
         (tmp_path / "recipe.yaml").write_text(f"{option}: {value}\n")
         with contextlib.suppress(UserError, OSError):
-            completed_options(parse_train(["--config", "recipe.yaml"]))
+            resolve_options(parse_train(["--config", "recipe.yaml"]))
 
 
 def test_a_date_is_no_number_and_half_a_character_no_text(tmp_path):
@@ -401,7 +400,7 @@ def test_a_published_options_file_is_a_config_file(written, gpu_ids, tmp_path):
         (["--fp16", "--bf16"], "exclude each other"),
         (["--backbone", "resnet5"], "unknown network"),
         (["--PCB", "--usam"], "--usam and --PCB exclude each other"),
-        (["--PCB", "--backbone", "mgn"], "--backbone mgn and --PCB exclude each other"),
+        (["--PCB", "--backbone", "lightmbn"], "--backbone lightmbn and --PCB exclude each other"),
         (
             ["--neck", "bnneck", "--linear_num", "256"],
             "--linear_num 256 means nothing to --neck bnneck; leave it out",

@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks.support.people import write_people
 from benchmarks.support.scripts import module_of
-from person_reid.console.commands import COMMANDS
+from person_reid.console.main import COMMANDS
 from person_reid.console.outputs import check_outputs
 from person_reid.console.parser import Parser
 from person_reid.data.layout import read_split

@@ -11,7 +11,7 @@ from person_reid.config import TrainConfig
 from person_reid.config.adapt import AdaptConfig
 from person_reid.config.option import configured
 from person_reid.config.tested import parse_scales
-from person_reid.console.commands import COMMANDS
+from person_reid.console.main import COMMANDS
 from person_reid.console.parser import Parser
 from person_reid.errors import UserError
 from tests.support.scripts import refused, run

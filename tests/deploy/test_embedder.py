@@ -79,30 +79,6 @@ def test_paths_pictures_and_arrays_give_the_features_of_test_py(embedder, paths,
         np.testing.assert_allclose(embedder(images), expected, atol=1e-6)
 
 
-def test_the_range_of_images_of_more_than_eight_bits_can_be_said(folder, tmp_path):
-    """Those of a layout are read as it notes; a single one elsewhere does not show it."""
-    values = 16 * np.asarray(Image.open(folder / "grey.png"), np.uint16) // 8
-    Image.fromarray(values).save(tmp_path / "dark.png")
-    Image.fromarray((values // 16).astype(np.uint8)).save(tmp_path / "eight.png")
-
-    def embedder(**settings):
-        return person_reid.Embedder(
-            "test_resnet", folder / "net.pth", device="cpu", size=SIZE, **settings
-        )
-
-    eight = embedder()([tmp_path / "eight.png"])[0]
-    paths = [tmp_path / "dark.png", Image.open(tmp_path / "dark.png")]
-    for path in paths:
-        with pytest.raises(UserError, match=r"more than 8 bits.*limits=\(0, 4095\)"):
-            embedder()([path])
-    np.testing.assert_allclose(embedder(limits=(0, 4095))(paths), [eight, eight], atol=1e-5)
-    for wrong in ((0,), (5, 5), (0, np.nan), "12", 12):
-        with pytest.raises(
-            UserError, match="Embedder: limits .*expected the lowest and the highest value"
-        ):
-            embedder(limits=wrong)
-
-
 def test_arrays_of_opencv_are_read_as_bgr(embedder, paths, expected):
     arrays = [np.asarray(Image.open(path).convert("RGB"))[:, :, ::-1] for path in paths]
     np.testing.assert_allclose(embedder(arrays, bgr=True), expected, atol=1e-6)

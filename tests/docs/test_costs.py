@@ -11,11 +11,11 @@ from benchmarks.speed import costs as benchmark
 from person_reid.config.network import NetworkOptions
 from person_reid.models.complexity import complexity
 from person_reid.models.factory import build_network
-from person_reid.recipe import Recipe
 from tools.docs.costs import FOREIGN_NETWORKS, cost_panels, cost_table, costs, short_name
 from tools.docs.pages import COST_MARKS, COST_PICTURE, COSTS
 from tools.docs.results import put, read_records
 from tools.docs.tradeoff import Point, draw_panels
+from tools.recipe_file import Recipe
 from tools.recipes import known_recipes
 from tools.reproduce import RESULTS
 

@@ -3,7 +3,9 @@
 import logging
 import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,13 +20,12 @@ import test as testing
 import train
 from benchmarks.support.people import draw_people
 from person_reid.config import TrainConfig
-from person_reid.config.data import AUGMENTATION_NAMES, SAMPLER_NAMES
 from person_reid.config.detector import DETECTOR_NAMES, DetectorOptions
 from person_reid.config.evaluate import DISTANCE_NAMES
 from person_reid.config.figures import OWN_FIGURES
-from person_reid.config.optimizer import SCHEDULE_NAMES
 from person_reid.config.prepare import DATA_SET_NAMES, TRACK_FORMAT_NAMES
 from person_reid.config.run import WRITER_NAMES
+from person_reid.config.train import AUGMENTATION_NAMES, SAMPLER_NAMES, SCHEDULE_NAMES
 from person_reid.console import parse
 from person_reid.console.named_network import network_named
 from person_reid.data.datasets import DATA_SETS
@@ -108,22 +109,30 @@ def forget(*names):
         sys.modules.pop(name.removesuffix(".py"), None)
         PLUGINS.pop(name.removesuffix(".py"), None)
     for registry in REGISTRIES:
-        for name in ("small", "soft_margin", "halving", "sorted", "fog", "text"):
+        for name in ("small", "soft_margin", "halving", "sorted", "fog", "mlflow"):
             registry.pop(name, None)
             if registry.names and name in registry.names:
                 registry.names.remove(name)
 
 
-def test_a_run_of_ones_own_parts_is_trained_resumed_and_tested(plugin, people, capsys, caplog):
+def test_a_run_of_ones_own_parts_is_trained_resumed_and_tested(
+    plugin, people, capsys, caplog, monkeypatch
+):
     """All parts of a training at once, by the scripts, and refused where nobody names the code."""
+    tracked: list[dict[str, float]] = []
+    mlflow = SimpleNamespace(
+        start_run=lambda run_name: nullcontext(),
+        log_params=lambda params: None,
+        log_metrics=lambda record, step: tracked.append(record),
+    )
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
     parts = [f"A {kind}" for kind in ("backbone", "loss", "schedule", "sampler", "metric writer")]
     files = [plugin(part) for part in [*parts, "An augmentation"]]
     named = ["--plugin", ",".join(files)]
     words = ["--data_dir", str(people), "--name", "own", "--backbone", "small", *SMALL]
     words += ["--loss", "soft_margin:0.5:scale=4", "--schedule", "halving", "--sampler", "sorted"]
-    train.main([*words, "--writers", "text", "--augment", "fog:0.5", *named])
-    noted = RunFolder("own").path.joinpath("figures.txt").read_text().split("\n")
-    assert [line.split()[0] for line in noted[:-1]] == ["1", "2"]
+    train.main([*words, "--writers", "mlflow", "--augment", "fog:0.5", *named])
+    assert [record["epoch"] for record in tracked] == [1, 2]
 
     assert f"--name own --test_dir {people} --plugin {named[1]}" in caplog.text
 

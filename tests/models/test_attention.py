@@ -15,7 +15,7 @@ from person_reid.models.attention import (
     parse_attention,
 )
 from person_reid.models.factory import create_model
-from person_reid.models.pooling import GeneralizedMeanPool
+from person_reid.models.heads import GeneralizedMeanPool
 
 C, R = 64, 4  # channels, and those inside: a sixteenth
 NORM = 2 * C

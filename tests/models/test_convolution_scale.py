@@ -6,10 +6,10 @@ from torch import nn
 
 from person_reid.config.network import NetworkOptions
 from person_reid.errors import UserError
-from person_reid.models.convolution_scale import balance, convolutions_before_norms
 from person_reid.models.factory import create_model
 from person_reid.models.network import Network
 from person_reid.models.registry import find_backbone
+from person_reid.models.surgery import balance, convolutions_before_norms
 
 SIZE = (64, 32)
 NETWORKS = [

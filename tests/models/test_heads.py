@@ -9,7 +9,7 @@ import torch
 from person_reid.config.network import HEAD_NAMES, NECK_NAMES, POOL_NAMES
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
-from person_reid.models.heads import CosineClassifier, Head, Seen
+from person_reid.models.heads import CosineClassifier, Head, LossFeature
 
 SIZE = (64, 32)
 
@@ -81,7 +81,7 @@ def test_losses_may_see_the_feature_before_the_dropout_and_nothing_else_changes(
     torch.manual_seed(0)
     dropped, logits = head(pooled)
     torch.manual_seed(0)
-    whole, same_logits = head(pooled, Seen(dropped=False))
+    whole, same_logits = head(pooled, LossFeature(dropped=False))
     assert torch.equal(same_logits, logits)
     if head.neck == "linear" and isinstance(head.add_block[-1], torch.nn.Dropout):
         without_dropout = head.add_block[:-1]

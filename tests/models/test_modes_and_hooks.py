@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from person_reid.models.factory import create_model
-from person_reid.models.modes_and_hooks import evaluation_mode, hooked, shapes_alone
+from person_reid.models.surgery import evaluation_mode, hooked, shapes_alone
 
 
 @pytest.fixture

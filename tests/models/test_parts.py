@@ -1,4 +1,4 @@
-"""PCB, MGN and LightMBN: their stripes and branches, their sizes, and the files that start them."""
+"""PCB and LightMBN: their stripes and branches, their sizes, and the files that start them."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from person_reid.config.option import OptionError
 from person_reid.models.factory import check_network, create_model, load_weights, parameter_count
 from person_reid.models.heads import CosineClassifier
 from person_reid.models.lightmbn import drop_top_rows
-from person_reid.models.pcb import PCBNetwork
+from person_reid.models.network import PCBNetwork
 from person_reid.models.registry import build_backbone
 from person_reid.retrieval.features import extract_features, fused_embedding, unit_pieces
 from person_reid.training.criterion import predicted
@@ -20,12 +20,11 @@ NETWORKS: dict[str, dict] = {
     "PCB, gemp": dict(name="resnet18", PCB=True, pool="gemp", head="arcface"),
     "LightMBN": dict(name="lightmbn"),
     "LightMBN, attention": dict(name="lightmbn", attention="gc:conv2,conv3,conv4", pool="gemp"),
-    "MGN": dict(name="mgn"),
 }
 # Parts, width, classifiers.
-SHAPES = {"PCB": (6, 256, 6), "LightMBN": (3, 512, 7), "MGN": (3, 256, 8)}
+SHAPES = {"PCB": (6, 256, 6), "LightMBN": (3, 512, 7)}
 # The sizes to which each reduces its test feature, in all and by piece.
-FEATURES = {"PCB": (6 * 512, 6), "LightMBN": (7 * 512, 7), "MGN": (8 * 256, 1)}
+FEATURES = {"PCB": (6 * 512, 6), "LightMBN": (7 * 512, 7)}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -104,7 +103,7 @@ def test_extraction_normalises_the_stripes_of_both_views_together():
     torch.testing.assert_close(torch.from_numpy(stripes).norm(dim=1), torch.full((3, 6), 6**-0.5))
 
 
-@pytest.mark.parametrize(("name", "classifiers"), [("lightmbn", 7), ("mgn", 8), ("resnet18", 6)])
+@pytest.mark.parametrize(("name", "classifiers"), [("lightmbn", 7), ("resnet18", 6)])
 def test_a_head_with_a_margin_has_a_cosine_classifier_for_every_part(name, classifiers):
     with torch.device("meta"):
         network = create_model(name, 5, weights="none", head="circle", PCB=name == "resnet18")
@@ -117,27 +116,6 @@ def test_heads_predict_together():
     of_probabilities = predicted(torch.tensor([[[4.0, 0.0, 0.0], [0.0, 3.9, -9.0]]]))
     assert of_probabilities.tolist() == [1]  # the sum of the logits is higher for 0
     assert predicted(logits[:, 0]).tolist() == [0, 2]
-
-
-def test_mgn_sees_the_body_whole_in_halves_and_in_thirds():
-    network = create_model("mgn", 5, weights="none").eval()
-    images = torch.randn(2, 3, 96, 32)
-    with torch.inference_mode():
-        shared = network.model["trunk"](images)
-        assert [tuple(branch(shared).shape[2:]) for branch in network.model["branches"]] == [
-            (3, 1),
-            (6, 2),
-            (6, 2),
-        ]
-        _, halved, cut, upper, lower, *thirds = network.pooled(images)
-        features, _ = network.outputs(images)
-        assert network.embed(images)[:, : 3 * 256].equal(features.flatten(1))
-    assert network.heads[0].reduction[0].weight.std().item() == pytest.approx(
-        (2 / 2048) ** 0.5, rel=0.02
-    )
-    assert halved.equal(upper.maximum(lower))
-    assert not upper.equal(lower)
-    assert cut.equal(torch.stack(thirds).amax(0))
 
 
 def test_lightmbn_shows_losses_what_enters_its_necks_and_classifies_what_leaves_them():
@@ -186,12 +164,8 @@ def test_the_strongest_third_of_the_rows_is_dropped():
     assert (drop_top_rows(torch.rand(1, 3, 24, 8)) == 0).all(3).all(1).sum() == 8
 
 
-def test_lightmbn_and_mgn_have_the_parameters_of_their_layers():
-    """Counted from the layers: neither paper gives a figure.
-
-    OSNet x1.0 has 2.19 M (its table 6: 2.2 M), ResNet-50 23.51 M without its classifier, of which
-    the copied stages are named below.
-    """
+def test_lightmbn_has_the_parameters_of_its_layers():
+    """Counted from the layers: the paper gives no figure. OSNet x1.0 has 2.19 M, table 6: 2.2 M."""
     light = create_model("lightmbn", 751, weights="none")
     osnet = create_model("osnet_x1_0", weights="none").model
     trunk = sum(map(parameter_count, (osnet.conv1, osnet.conv2, osnet.conv3[0])))
@@ -199,21 +173,15 @@ def test_lightmbn_and_mgn_have_the_parameters_of_their_layers():
     block = parameter_count(osnet.conv4[1])
     necks = 5 * 512 * 512 + 7 * 512 + 256 * 512 + 2 * 512 + 7 * 512 * 751
     assert parameter_count(light) == trunk + 3 * branch + block + necks == 9_148_696
-    mgn = create_model("mgn", 751, weights="none")
-    resnet = create_model("resnet50", weights="none").model
-    branch = sum(map(parameter_count, (resnet.layer3[1:], resnet.layer4)))
-    trunk = 23_508_032 - branch
-    assert parameter_count(mgn) == trunk + 3 * branch + 8 * (2048 * 256 + 2 * 256 + 256 * 751 + 751)
 
 
-@pytest.mark.parametrize(("name", "base"), [("lightmbn", "osnet_x1_0"), ("mgn", "resnet50")])
-def test_a_file_of_the_backbone_starts_every_branch(name, base, tmp_path):
-    trained = create_model(base, 3, weights="none")
+def test_a_file_of_the_backbone_starts_every_branch(tmp_path):
+    trained = create_model("osnet_x1_0", 3, weights="none")
     torch.save(trained.model.state_dict(), tmp_path / "backbone.pth")
     torch.save(trained.state_dict(), tmp_path / "whole.pth")
     own = trained.model.state_dict()
     for file in ("backbone.pth", "whole.pth"):
-        network = create_model(name, 3, weights="none")
+        network = create_model("lightmbn", 3, weights="none")
         report = load_weights(network, tmp_path / file)
         assert not report.mismatched
         assert not [key for key in report.missing if key.startswith("model.")]
@@ -246,7 +214,7 @@ def test_the_authors_files_of_lightmbn_load(tmp_path):
         torch.testing.assert_close(fresh.eval().embed(images), trained.eval().embed(images))
 
 
-@pytest.mark.parametrize("layers", [{"PCB": True}, {"backbone": "mgn"}, {"backbone": "lightmbn"}])
+@pytest.mark.parametrize("layers", [{"PCB": True}, {"backbone": "lightmbn"}])
 @pytest.mark.parametrize("width", [0, 128])
 def test_a_width_of_the_bottleneck_is_refused_by_networks_of_parts(layers, width):
     check_network(NetworkOptions(**layers))

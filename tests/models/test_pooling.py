@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from person_reid.config.network import POOL_NAMES
-from person_reid.models.pooling import POOLINGS, GeneralizedMeanPool, build_pooling, pool_stripes
+from person_reid.models.heads import POOLINGS, GeneralizedMeanPool, build_pooling, pool_stripes
 
 
 def slow(name, values):

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from person_reid.errors import UserError
-from person_reid.recipe import RECIPE_KEY
 from tests.reproduce.test_reproduce import ABOUT, a_record, write_recipe
 from tests.support.scripts import refused
 from tools import reproduce
 from tools.docs.figures import fill
 from tools.docs.results import RESULTS_END, append_record, read_records, read_results, tables
+from tools.recipe_file import RECIPE_KEY
 from tools.recipes import plan, read_recipe
 
 

@@ -17,16 +17,15 @@ import yaml
 
 import train
 from benchmarks.support.people import draw_people
-from person_reid.config.network import NetworkOptions
+from person_reid.config.network import NETWORK_FLAGS, NetworkOptions
 from person_reid.config.option import changed
-from person_reid.config.published import NETWORK_FLAGS
 from person_reid.errors import UserError
-from person_reid.recipe import RECIPE_KEY, check_recipe
 from person_reid.run_folder import read_yaml
 from person_reid.training.step import train_one_epoch
 from tests.support import ROOT
 from tests.support.beginnings import begun
 from tests.support.small_training import trained_as
+from tools.recipe_file import RECIPE_KEY, check_recipe
 from tools.recipes import read_recipe
 
 PATHS = sorted((ROOT / "recipes").glob("*/*.yaml"))
@@ -185,7 +184,7 @@ def test_a_wrong_entry_is_refused_by_name(change, message, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({"lr": 0.1, RECIPE_KEY: {**GOOD, **change}}))
     with pytest.raises(UserError, match=rf"recipe\.yaml: recipe: .*{message}"):
-        trained_as("--config", str(path))
+        read_recipe(path)
 
 
 def test_entries_that_must_be_there_are_named(tmp_path):

@@ -16,7 +16,6 @@ import yaml
 import prepare
 from person_reid.config.tools import listed_seeds
 from person_reid.errors import UserError
-from person_reid.recipe import RECIPE_KEY
 from person_reid.run_folder import RunFolder
 from tests.support.scripts import run
 from tools import reproduce
@@ -32,6 +31,7 @@ from tools.docs.results import (
     results_table,
     update_page,
 )
+from tools.recipe_file import RECIPE_KEY
 from tools.recipes import known_recipes, plan, read_recipe
 from tools.reproduce import ROOT, call
 

@@ -307,7 +307,7 @@ def test_folders_with_nothing_to_learn_from_are_refused(tmp_path):
 def test_mistaken_flags_are_refused(tmp_path):
     assert "--from RUN" in refused("adapt", "--data_dir", "x", cwd=tmp_path)
     assert "for the parts" in refused(
-        "adapt", "--data_dir", "x", "--backbone", "mgn", "--weights", "none", cwd=tmp_path
+        "adapt", "--data_dir", "x", "--backbone", "lightmbn", "--weights", "none", cwd=tmp_path
     )
     for flag in (
         ["--loss", "triplet"],

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from person_reid.config import data
+from person_reid.config import train as training_options
 from person_reid.config.look import Look
 from person_reid.data.images.augment import AUGMENTATIONS
 from person_reid.show import sheet
@@ -30,7 +30,7 @@ def test_picture_has_a_row_for_each_flag(tmp_path, suffix, capsys, monkeypatch):
 
     monkeypatch.setattr(sheet, "draw_sheet", draw)
     monkeypatch.setitem(AUGMENTATIONS, "negative", lambda images, generator: 255 - images)
-    monkeypatch.setattr(data, "AUGMENTATION_NAMES", ["negative"])
+    monkeypatch.setattr(training_options, "AUGMENTATION_NAMES", ["negative"])
     save = tmp_path / f"picture.{suffix}"
     size = ["--height", "40", "--width", "20"]
     augmentations.main(["--data_dir", str(tmp_path), "--people", "2", *size, "--save", str(save)])

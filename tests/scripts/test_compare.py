@@ -108,18 +108,3 @@ def test_mistakes_are_named(folder, capsys):
         said(capsys, "a.png", "absent.png", "0.5")
     with pytest.raises(UserError, match=r"python tools/threshold\.py writes one"):
         said(capsys, "a.png", "b.png", "threshold.json")
-
-
-def test_images_of_more_than_8_bits_are_compared_once_their_range_is_known(folder, capsys):
-    random = np.random.default_rng(1)
-    for name in ("a", "b"):
-        pixels = random.integers(0, 4096, (64, 32)).astype(np.uint16)
-        Image.fromarray(pixels).save(f"{name}.png")
-        Image.fromarray((pixels // 16).astype(np.uint8)).save(f"shown {name}.png")
-    with pytest.raises(UserError, match="more than 8 bits, .* --bits 12"):
-        said(capsys, "a.png", "b.png", "0.5")
-    deep, shown = (
-        float(said(capsys, f"{of}a.png", f"{of}b.png", "0.5", *flags).split()[3])
-        for of, flags in (("", ["--bits", "12"]), ("shown ", []))
-    )
-    assert deep == pytest.approx(shown, abs=0.002)

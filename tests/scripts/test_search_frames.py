@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from person_reid.config.times import EPOCH, parsed
-from person_reid.deploy.embedder import Embedder
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.track_records import recorded_tracks
@@ -287,31 +286,6 @@ def test_a_format_can_be_named(place, caplog):
     assert record.form == "mot"
     with pytest.raises(UserError, match="a file; --format ultralytics is about a folder"):
         index("img1", "tracks.txt", "--format", "ultralytics")
-
-
-def test_deep_frames_need_the_range_of_their_values(place):
-    """Which the index then remembers."""
-    (place / "img1").mkdir()
-    for number in range(1, 6):
-        deep = picture(number)[..., 0].astype(np.uint16) * 16
-        Image.fromarray(deep).save(place / "img1" / f"{number:06d}.png")
-    tracks(place / "tracks.txt", range(1, 6))
-    with pytest.raises(UserError, match="more than 8 bits, and no layout says .* --bits 12"):
-        index("img1", "tracks.txt", "--index", "refused.index")
-    index("img1", "tracks.txt", "--bits", "12")
-    crops = sorted(path for path, _ in entries())
-    assert [path.suffix for path in crops] == [".tif"] * 3
-    deep = np.concatenate([features for _, features in SearchIndex("people.index").entries()])
-    for path in crops:
-        with Image.open(path) as image:
-            level = Image.fromarray((np.asarray(image) // 16).astype(np.uint8))
-        level.convert("RGB").save(path.with_suffix(".png"))
-    embedder = Embedder("test_resnet", weights="net.pth", device="cpu", size=(64, 32))
-    shown = embedder([path.with_suffix(".png") for path in crops])
-    assert ((deep * shown).sum(1) > 0.999).all()
-    search.main(["query", str(crops[0]), "--index", "people.index", "--gpu_ids", "-1"])
-    with pytest.raises(UserError, match="made with other flags: --bits"):
-        index("img1", "tracks.txt", "--bits", "14")
 
 
 def test_two_processes_index_the_same_tracks_at_once(place):

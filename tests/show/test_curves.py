@@ -6,7 +6,7 @@ from PIL import Image
 
 from person_reid.errors import UserError
 from person_reid.run_folder import read_history
-from person_reid.show.curves import draw_curves, loss_limit
+from person_reid.show.curves import draw_curves, loss_limit, panels_of
 from person_reid.show.style import LINES
 
 HISTORY = [
@@ -133,3 +133,13 @@ def test_a_log_is_read_or_named(tmp_path):
             read_history(path)
     with pytest.raises(UserError, match=r"absent: no such log"):
         read_history(tmp_path / "absent")
+
+
+def test_each_loss_has_a_line_where_the_loss_is_a_sum(tmp_path):
+    losses = {"loss_cross_entropy": 4.0, "loss_triplet": 0.5, "loss_circle": 200.0}
+    history = [{"epoch": epoch, "loss": 204.5, "error": 0.5, **losses} for epoch in (1, 2)]
+    assert [*panels_of(history)] == ["Loss", "Each loss", "Top-1 error"]
+    assert [*panels_of(history)["Each loss"].values()] == ["cross_entropy", "triplet", "circle"]
+    assert [*panels_of(HISTORY)] == ["Loss", "Top-1 error"]
+    draw_curves(history, tmp_path / "train.png")
+    assert Image.open(tmp_path / "train.png").width > 1000

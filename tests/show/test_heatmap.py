@@ -122,11 +122,6 @@ def test_usam_and_branches_show_the_maps_that_they_pool():
         assert list(maps) == ["global", "partial", "channel"]
         torch.testing.assert_close(light.average(maps["global"]), light.pooled(images)[0])
         torch.testing.assert_close(light.largest(maps["partial"]), light.pooled(images)[2])
-        mgn = create_model("mgn", weights="none").eval()
-        maps = feature_maps(mgn, images)
-        assert list(maps) == ["whole", "halves", "thirds"]
-        for pooled, found in zip(mgn.pooled(images)[:3], maps.values(), strict=True):
-            torch.testing.assert_close(mgn.pooling(found), pooled)
 
 
 def test_of_an_opaque_network_the_last_layer_with_positions_is_shown():

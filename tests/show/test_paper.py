@@ -12,7 +12,7 @@ from PIL import Image
 
 from person_reid.config.look import Look
 from person_reid.config.option import OptionError
-from person_reid.data.own.words import Words
+from person_reid.data.own.labels import Words
 from person_reid.errors import UserError
 from person_reid.gallery.index import Found
 from person_reid.gallery.metadata import About

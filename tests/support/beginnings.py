@@ -4,7 +4,7 @@ import pytest
 
 import train
 from person_reid.training.adaptation import Adaptation
-from person_reid.training.journal import RunJournal
+from person_reid.training.run import Run
 from tools import adapt
 
 
@@ -17,8 +17,8 @@ def begun(words, script=train):
         return iter(())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunJournal, "epochs", no_epochs)
-        for kind in {RunJournal, *RunJournal.__subclasses__()}:
+        patch.setattr(Run, "epochs", no_epochs)
+        for kind in {Run, *Run.__subclasses__()}:
             patch.setattr(kind, "conclude", lambda journal: None)
         patch.setattr(Adaptation, "refresh", lambda adaptation: {})
         script.main([*words])

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from person_reid.console.commands import SCRIPTS
+from person_reid.console.main import SCRIPTS
 from tests.support import ROOT
 from tools.docs.notebook import FENCED
 

@@ -14,8 +14,8 @@ from person_reid.data.images.bank import BatchSource
 from person_reid.data.layout import Split
 from person_reid.device import seed_everything
 from person_reid.models.factory import create_model
-from person_reid.training.build import completed_options, create_criterion, weight_averaging
-from person_reid.training.journal import Journal
+from person_reid.training.build import create_criterion, resolve_options, weight_averaging
+from person_reid.training.run import Journal
 from person_reid.training.step import TrainingStep, prepare_modules
 from person_reid.training.training_images import TrainingImages
 
@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 
 def trained_as(*flags):
     """The training that flags of train.py describe."""
-    return completed_options(parse(TrainConfig, [*flags]))
+    return resolve_options(parse(TrainConfig, [*flags]))
 
 
 def started_as(monkeypatch, *words):
@@ -38,7 +38,7 @@ def started_as(monkeypatch, *words):
         started.append(config)
         raise SystemExit
 
-    monkeypatch.setattr("person_reid.completed_options", end)
+    monkeypatch.setattr("person_reid.resolve_options", end)
     with pytest.raises(SystemExit):
         train_DDP.main([*words])
     return started[0]
@@ -92,7 +92,7 @@ class Trained:
 
     def train_epoch(self, stop=lambda: False):
         """Train what is left of an epoch without a validation, and return its record."""
-        self.journal.stop = stop
+        self.journal.should_stop = stop
         for epoch in self.journal.epochs():
             self.journal.training.begin_epoch(epoch)
             for batch in self.images.epoch(epoch, self.journal.step):

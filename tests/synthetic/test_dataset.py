@@ -15,7 +15,6 @@ from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.synthetic import dataset as synthetic
-from person_reid.synthetic.appearance import BAGS, CLOTHES_PATTERNS, HAIR_STYLES, LOWER_CUTS, Person
 from person_reid.synthetic.body import solids_of
 from person_reid.synthetic.dataset import (
     DRAWN_FOLDERS,
@@ -25,7 +24,17 @@ from person_reid.synthetic.dataset import (
     draw_walker,
     planned_pictures,
 )
-from person_reid.synthetic.figure import Pose, Solid, draw_solids, paint_solid
+from person_reid.synthetic.figure import (
+    BAGS,
+    CLOTHES_PATTERNS,
+    HAIR_STYLES,
+    LOWER_CUTS,
+    Person,
+    Pose,
+    Solid,
+    draw_solids,
+    paint_solid,
+)
 from person_reid.synthetic.scenes import (
     BOX,
     CAMERAS,

@@ -16,9 +16,8 @@ from person_reid.data.video.mot import read_sequences
 from person_reid.data.video.tracked_boxes import read_tracks
 from person_reid.errors import UserError
 from person_reid.synthetic import walks
-from person_reid.synthetic.appearance import Person
 from person_reid.synthetic.body import solids_of
-from person_reid.synthetic.figure import Pose, draw_solids, extent
+from person_reid.synthetic.figure import Person, Pose, draw_solids, extent
 from tests.synthetic.test_dataset import content
 
 SIZES = {"identities": 3, "cameras": 2, "seed": 6, "seconds": 10}

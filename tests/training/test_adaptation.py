@@ -14,7 +14,7 @@ from person_reid.data.video.crops import CropTracks
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
-from person_reid.models.modes_and_hooks import evaluation_mode
+from person_reid.models.surgery import evaluation_mode
 from person_reid.retrieval import image_clusters
 from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.image_clusters import (
@@ -26,9 +26,8 @@ from person_reid.retrieval.image_clusters import (
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import unit_rows
 from person_reid.training import adaptation
-from person_reid.training.adaptation import freeze_classifiers
-from person_reid.training.cluster_criterion import ClusterCriterion
-from person_reid.training.journal import RunJournal
+from person_reid.training.adaptation import ClusterCriterion, freeze_classifiers
+from person_reid.training.run import Run
 from tests.support.beginnings import adapting
 from tests.support.flags import SMALLEST
 
@@ -157,7 +156,7 @@ def test_without_a_head_that_learns_the_log_has_the_rate_of_the_backbone(begun, 
     assert [group["name"] for group in found.step.optimizer.param_groups] == ["backbone"]
     for batch in found.step.images.epoch(0):
         found.step(batch)
-    assert found.step.rate == found.step.optimizer.defaults["lr"] == 1e-3
+    assert found.step.head_lr == found.step.optimizer.defaults["lr"] == 1e-3
 
 
 def test_images_are_clustered_by_one_view_of_each(begun):
@@ -246,7 +245,7 @@ def test_a_network_that_separates_strangers_less_is_worse_than_its_start(begun, 
 
 def test_a_training_ends_when_the_clusters_no_longer_change(begun, monkeypatch):
     journal = adapting(["--data_dir", "people", *FLAGS, "--total_epoch", "9"])
-    monkeypatch.setattr(RunJournal, "finish", lambda journal, found: journal.history.append(found))
+    monkeypatch.setattr(Run, "finish", lambda run, figures: run.history.append(figures))
     for agreed, last in ((1.0, 9), (0.9, 9), (1.0, 9), (1.0, 1)):
         journal.finish({"agreement": agreed})
         assert journal.last == last

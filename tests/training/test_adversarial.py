@@ -10,7 +10,7 @@ from torch import nn
 from person_reid.data.images.augment import MEAN, STD, normalise
 from person_reid.device import autocast
 from person_reid.models.factory import create_model
-from person_reid.training.adversarial import AdversarialTerm, opposite_direction_attack
+from person_reid.training.extra_losses import Adversarial, opposite_direction_attack
 from person_reid.training.training_images import Batch
 
 CPU = torch.device("cpu")
@@ -121,7 +121,7 @@ class RectifiedNetwork(SmallNetwork):
 def by_inner_product(built, images):
     """The attack that descends f(x − d) · f(x) at each step."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("person_reid.training.adversarial.unit_length", lambda features: features)
+        patch.setattr("person_reid.training.extra_losses.unit_length", lambda features: features)
         return opposite_direction_attack(built, images)
 
 
@@ -225,9 +225,7 @@ def test_the_term_weighs_the_loss_on_attacked_images_every_so_many_batches(every
     trainer: Any = Recorder(PartNetwork())
     images, targets = photographs(), torch.arange(4)
     batches = [Batch(images, targets, targets, epoch=0, step=step, seed=0) for step in range(7)]
-    values: Any = [
-        AdversarialTerm(0.25, every)(trainer, batch, images, images) for batch in batches
-    ]
+    values: Any = [Adversarial(0.25, every)(trainer, batch, images, images) for batch in batches]
     assert [step for step, value in enumerate(values) if value] == attacked_steps
     attacked = opposite_direction_attack(trainer.network, images)
     assert torch.equal(trainer.logits, trainer.network(attacked)[1].detach())

@@ -131,7 +131,7 @@ def test_a_writer_that_is_not_installed_displaces_nothing(cwd, monkeypatch):
 
 def test_flags_of_which_the_network_knows_nothing_may_change():
     before = asdict(TrainConfig())
-    free = {"resume", "tensorboard", "wandb", "mlflow", "dry_run"}
+    free = {"resume", "tensorboard", "wandb", "dry_run"}
     words: Any = {
         "name": "other",
         "gpu_ids": "1",

@@ -14,7 +14,7 @@ from person_reid.console import parse
 from person_reid.console.options import spelled_as_flags
 from person_reid.errors import UserError
 from person_reid.training.build import create_criterion
-from person_reid.training.journal import RunJournal
+from person_reid.training.run import Run
 from tests.support.flags import SMALLEST
 from tests.support.small_training import trained_as
 
@@ -41,21 +41,23 @@ def batch(parts=None, heads=None):
 
 def test_the_default_loss_is_cross_entropy():
     features, logits, labels = batch()
-    torch.testing.assert_close(criterion()(features, logits, labels), cross_entropy(logits, labels))
+    found = criterion()(features, logits, labels)
+    torch.testing.assert_close(found, cross_entropy(logits, labels)[None])
 
 
 def test_a_list_of_losses_adds_each_with_its_weight():
     found = criterion("--loss", "triplet:2.0,center:5e-4,focal:0.5")
     features, logits, labels = batch()
     center = losses.create_loss("center", CLASSES, DIM)
-    center.load_state_dict(found.metric_losses["center"].loss.state_dict())
-    expected = cross_entropy(logits, labels) + 2 * losses.create_loss("triplet")(features, labels)
-    expected = (
-        expected
-        + 5e-4 * center(features, labels)
-        + 0.5 * losses.create_loss("focal")(logits, labels)
-    )
-    torch.testing.assert_close(found(features, logits, labels), expected)
+    center.load_state_dict(found.added["center"][0].state_dict())
+    expected = {
+        "cross_entropy": cross_entropy(logits, labels),
+        "triplet": 2 * losses.create_loss("triplet")(features, labels),
+        "center": 5e-4 * center(features, labels),
+        "focal": 0.5 * losses.create_loss("focal")(logits, labels),
+    }
+    assert found.names == [*expected]
+    torch.testing.assert_close(found(features, logits, labels), torch.stack([*expected.values()]))
 
 
 def test_settings_of_the_list_reach_the_losses_and_the_classifiers_own():
@@ -65,11 +67,11 @@ def test_settings_of_the_list_reach_the_losses_and_the_classifiers_own():
         "--head",
         "cosine",
     )
-    assert found.metric_losses["triplet_hard"].loss.margin == 0.7
+    assert found.added["triplet_hard"][0].margin == 0.7
     assert (
         found.classification.margin,
         found.classification.scale,
-        found.classification_weight,
+        found.of_classifier.spec.weight,
     ) == (0.1, 16, 2)
     with pytest.raises(UserError, match="no setting 'margin'"):
         criterion("--loss", "cross_entropy:1:margin=0.1")
@@ -81,10 +83,10 @@ def test_alpha_is_the_weight_of_the_verification_loss():
     found = criterion("--alpha", "0.7")
     features, logits, labels = batch()
     verification = losses.create_loss("verification", dim=DIM)
-    verification.load_state_dict(found.metric_losses["verification"].loss.state_dict())
+    verification.load_state_dict(found.added["verification"][0].state_dict())
     expected = cross_entropy(logits, labels) + 0.7 * verification.eval()(features, labels)
     found.eval()
-    torch.testing.assert_close(found(features, logits, labels), expected)
+    torch.testing.assert_close(found(features, logits, labels).sum(), expected)
 
 
 @pytest.mark.parametrize("weight", [0, 0.25])
@@ -94,7 +96,7 @@ def test_the_list_may_weigh_cross_entropy(weight):
     expected = weight * cross_entropy(logits, labels) + losses.create_loss("circle")(
         features, labels
     )
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found.sum(), expected)
 
 
 @pytest.mark.parametrize("head", ["linear", "cosine", "arcface", "circle"])
@@ -102,7 +104,7 @@ def test_the_head_decides_the_loss_of_the_classifier(head):
     found = criterion("--head", head, "--label_smoothing", "0.1")
     features, cosines, labels = batch()
     expected = losses.create_loss(losses.LOSS_OF_HEAD[head], smoothing=0.1)
-    torch.testing.assert_close(found(features, cosines, labels), expected(cosines, labels))
+    torch.testing.assert_close(found(features, cosines, labels)[0], expected(cosines, labels))
     scale = 1.0 if head == "linear" else expected.scale
     torch.testing.assert_close(
         found.eval().classify(cosines, labels), cross_entropy(scale * cosines, labels)
@@ -112,7 +114,7 @@ def test_the_head_decides_the_loss_of_the_classifier(head):
 def test_a_part_network_has_losses_and_prototypes_for_each_part():
     found = criterion("--triplet", "--loss", "center:0.1,focal:1", parts=3).eval()
     features, logits, labels = batch(parts=3, heads=2)
-    centers = found.metric_losses["center"]
+    centers = found.added["center"]
     assert len(centers) == 3
     expected = sum(cross_entropy(logits[:, h], labels) for h in range(2))
     expected = expected + sum(losses.create_loss("focal")(logits[:, h], labels) for h in range(2))
@@ -120,11 +122,11 @@ def test_a_part_network_has_losses_and_prototypes_for_each_part():
         expected = (
             expected
             + losses.create_loss("triplet")(features[:, p], labels)
-            + centers[p](features[:, p], labels)
+            + 0.1 * centers[p](features[:, p], labels)
         )
-    torch.testing.assert_close(found(features, logits, labels), expected)
+    torch.testing.assert_close(found(features, logits, labels).sum(), expected)
     found.train()(features, logits, labels)
-    assert not torch.equal(centers[0].loss.centers, centers[1].loss.centers)
+    assert not torch.equal(centers[0].centers, centers[1].centers)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,7 @@ def test_weights_that_losses_own_are_saved_and_restored():
         for parameter in first.parameters():
             parameter.add_(1)
     features, logits, labels = batch()
-    assert first(features, logits, labels) != second(features, logits, labels)
+    assert (first(features, logits, labels) != second(features, logits, labels)).any()
     second.load_state_dict(first.state_dict())
     torch.testing.assert_close(first(features, logits, labels), second(features, logits, labels))
 
@@ -241,7 +243,7 @@ def test_losses_that_need_pairs_say_so_when_a_shuffled_batch_hardly_has_any(
     There are six images of each of six people.
     """
     # No epoch is needed to see the message.
-    monkeypatch.setattr(RunJournal, "epochs", lambda journal: iter(()))
+    monkeypatch.setattr(Run, "epochs", lambda journal: iter(()))
     train_on(people, "--train_all", *flags)
     output = capsys.readouterr().out
     assert ("A shuffled batch of 4 images holds 0.9 pairs" in output) == warned

@@ -20,10 +20,10 @@ from person_reid.deploy.embedder import Embedder
 from person_reid.distributed import World
 from person_reid.errors import UserError
 from person_reid.losses.distillation import FeaturesLoss
-from person_reid.losses.plan import LossPlan, LossTerm
+from person_reid.losses.plan import LossPlan, LossSpec
 from person_reid.run_folder import RunFolder
 from person_reid.training.criterion import Criterion
-from person_reid.training.teacher import DistillationTerm, teacher_features
+from person_reid.training.extra_losses import Distillation, teacher_features
 from person_reid.training.training_images import Batch
 from tests.support.flags import SMALLEST
 from tests.support.networks import open_embedder
@@ -81,7 +81,7 @@ def kept():
 
 def test_a_name_in_use_is_refused_before_the_teacher_looks_at_an_image(monkeypatch):
     monkeypatch.setattr(
-        "person_reid.training.teacher.teacher_features",
+        "person_reid.training.extra_losses.teacher_features",
         lambda *_: pytest.fail("features were computed"),
     )
     with (
@@ -172,7 +172,7 @@ def test_features_that_cannot_be_kept_are_used_all_the_same(monkeypatch, caplog)
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("person_reid.training.teacher.atomic_write", full)
+    monkeypatch.setattr("person_reid.training.extra_losses.atomic_write", full)
     names: Any = {"probe": lambda: np.zeros(2), "dim": 4, "size": (8, 4)}
     teacher: Any = SimpleNamespace(
         features=lambda bank, name: np.ones((len(bank), 4), np.float32), **names
@@ -213,7 +213,7 @@ def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learn
     taught, targets = torch.randn(10, 6, generator=generator), torch.arange(10) % 3
     features = torch.randn(4, 2, 5, generator=generator)
     logits = torch.randn(4, 2, 3, generator=generator)
-    plan = LossPlan(taught=(LossTerm("teacher_features", 2.0), LossTerm("teacher_classes", 0.5)))
+    plan = LossPlan(taught=(LossSpec("teacher_features", 2.0), LossSpec("teacher_classes", 0.5)))
     network: Any = torch.nn.Module()
     vars(network).update(num_classes=3, metric_dim=5, parts=2)
     criterion = Criterion(plan, network, taught_dim=6)
@@ -222,9 +222,9 @@ def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learn
     step: Any = SimpleNamespace(criterion=criterion)
     # As with --bf16; the loss is computed in float32 all the same.
     with torch.autocast("cpu", torch.bfloat16):
-        found = DistillationTerm(taught.numpy(), targets, torch.device("cpu"), Pair())(
-            step, batch, features, logits
-        )
+        found = Distillation(
+            taught.numpy(), targets, torch.device("cpu"), Pair(), list(criterion.taught)
+        )(step, batch, features, logits)
     unit = torch.nn.functional.normalize(taught)
     means = torch.stack([unit[targets == c].mean(0) for c in range(3)])
     cosines = unit @ torch.nn.functional.normalize(means).T
@@ -236,7 +236,7 @@ def test_every_process_computes_the_loss_of_the_whole_batch_and_every_part_learn
         + 0.5 * losses.create_loss("teacher_classes")(logits[rows, part], cosines[order])
         for part in (0, 1)
     )
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found.sum(), expected)
 
 
 @pytest.mark.parametrize("words, message", [

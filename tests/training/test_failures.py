@@ -17,7 +17,7 @@ import pytest
 import train
 from benchmarks.support.people import write_people
 from person_reid.errors import UserError
-from person_reid.training.interruption import stop_signal
+from person_reid.training.run import stop_signal
 from person_reid.training.step import TrainingStep
 from tests.support.runs import before_epoch, equal_weights, weights
 from tests.support.small_training import without_numbers

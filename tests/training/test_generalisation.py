@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from person_reid.data.images.bank import BatchSource
 from person_reid.distributed import World
-from person_reid.training.generalisation import GeneralisationTerm, symmetric_divergence
+from person_reid.training.extra_losses import Generalisation, symmetric_divergence
 from person_reid.training.training_images import TrainingImages
 
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ def whole_images(bank, indices, generator):
 
 def term(count=20, size=8):
     bank = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 4, 2, 3)
-    return GeneralisationTerm(BatchSource(bank, whole_images, CPU), size)
+    return Generalisation(BatchSource(bank, whole_images, CPU), size)
 
 
 def seed_of(epoch, step, seed=0, rank=0):

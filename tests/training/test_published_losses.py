@@ -13,10 +13,10 @@ import torch
 
 import train
 from benchmarks.support.people import write_people
-from person_reid.config.published import NETWORK_FLAGS
+from person_reid.config.network import NETWORK_FLAGS
 from person_reid.errors import UserError
 from person_reid.losses import PUBLISHED_LOSSES
-from person_reid.training.generalisation import GeneralisationTerm
+from person_reid.training.extra_losses import Generalisation
 from tests.support import FIXTURES, runs
 from tests.support.beginnings import begun
 from tests.support.runs import equal_weights
@@ -144,8 +144,8 @@ def test_a_step_draws_half_as_many_unlabelled_images_as_labelled_ones_and_eight_
         "--batchsize",
         str(batch),
     ]
-    (term,) = begun(words).training.terms
-    assert isinstance(term, GeneralisationTerm)
+    (term,) = begun(words).training.extra
+    assert isinstance(term, Generalisation)
     assert term.size == size
 
 

@@ -6,8 +6,8 @@ tests/test_gpu.py compares what a GPU recorded with what it computes.
 import pytest
 import torch
 
-from person_reid.training import recorded
-from person_reid.training.recorded import Recorded
+from person_reid.training import step as recorded
+from person_reid.training.step import Recorded
 
 
 class Objective(torch.nn.Module):

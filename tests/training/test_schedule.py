@@ -5,7 +5,8 @@ import torch
 from timm.optim import param_groups_layer_decay
 
 from benchmarks.support.references import half_cosine_rates
-from person_reid.config.optimizer import OPTIMIZERS, SCHEDULE_NAMES
+from person_reid.config import FitOptions
+from person_reid.config.train import OPTIMIZERS, SCHEDULE_NAMES
 from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.training.build import create_criterion
@@ -310,3 +311,15 @@ def test_the_rate_of_a_transformer_decays_from_layer_to_layer():
     assert {rate_of[weight] for weight in network.classifier.parameters()} == {options.lr}
     names = [group["name"] for group in optimizer.param_groups]
     assert names == ["backbone"] * 13 + ["head"]
+
+
+def test_norms_and_biases_have_no_weight_decay_on_request():
+    network, criterion = create_model("resnet18", 4, weights="none"), torch.nn.Module()
+    options = FitOptions(no_decay_1d=True)
+    groups = build_optimizer(network, criterion, options).param_groups
+    decays = {(group["name"], group["weight_decay"]) for group in groups}
+    assert decays == {(name, decay) for name in ("backbone", "head") for decay in (0.0, 5e-4)}
+    for group in groups:
+        assert {weight.ndim < 2 for weight in group["params"]} == {group["weight_decay"] == 0}
+    plain = build_optimizer(network, criterion, FitOptions()).param_groups
+    assert sum(len(g["params"]) for g in groups) == sum(len(g["params"]) for g in plain)

@@ -276,8 +276,8 @@ distributed.init_process_group = lambda *given, **settings: usual(
 from person_reid import join_world
 
 with join_world() as world:
-    with world.leader_first():
-        time.sleep(5 * world.leads)
+    with world.main_process_first():
+        time.sleep(5 * world.is_main)
     print("together")
 """
 

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from person_reid.config.optimizer import OptimizerOptions
+from person_reid.config.train import OptimizerOptions
 from person_reid.data.samplers import PKSampler
 from person_reid.distributed import World
 from person_reid.fused.compiler import library
 from person_reid.fused.replacement import FusedLiteConv3x3
 from person_reid.run_folder import RunFolder
-from person_reid.training.build import find_state
-from person_reid.training.interruption import NotFinite, Stopped, not_finite_advice
-from person_reid.training.journal import RunJournal
+from person_reid.training.build import check_run
+from person_reid.training.run import NotFinite, Run, Stopped, not_finite_advice
 from person_reid.training.step import prepare_modules
 from person_reid.training.training_images import Batch, TrainingImages
+from person_reid.training.validation import validate
 from tests.support.runs import equal_weights, weights
 from tests.support.small_training import (
     CPU,
@@ -83,7 +83,7 @@ def test_any_process_names_the_images_of_all_in_a_step(flags):
 def test_norms_that_one_gpu_synchronises_are_remarked_upon(caplog, here):
     images = sampled(made_split(np.arange(64) // 2))
     images.device = torch.device("cuda")
-    find_state(replace(trained_as("--weights", "none"), sync_bn=True), images)
+    check_run(replace(trained_as("--weights", "none"), sync_bn=True), images)
     assert "--sync_bn changes nothing: one process has the whole batch" in caplog.text
 
 
@@ -108,7 +108,7 @@ def test_a_loss_that_is_not_finite_is_not_saved_by_a_stop():
 def test_images_whose_names_are_not_utf8_are_listed_too(here):
     trained = trainer()
     trained.images.split.paths[:] = [Path(os.fsdecode(b"people/\xff.jpg"))] * IMAGES
-    journal = RunJournal(trained.step, replace(trained.config, name="broken"))
+    journal = Run(trained.step, replace(trained.config, name="broken"))
     message = str(journal.not_finite(NotFinite(0, 0)))
     assert "8 images" in message
     assert "No epoch was finished" in message
@@ -121,14 +121,14 @@ def test_every_tenth_epoch_and_a_stop_are_saved_and_the_end_is_said(here, monkey
     caplog.set_level(logging.INFO, "person_reid")
     monkeypatch.setattr("person_reid.show.curves.draw_curves", lambda *_: None)
     trained = trainer(total=11)
-    journal = RunJournal(trained.step, replace(trained.config, name="many"))
+    journal = Run(trained.step, replace(trained.config, name="many"))
     update = trained.step(next(iter(trained.images.epoch(0))))
     for _ in journal.epochs():
         journal.count(update)
         if journal.epoch == 10:
-            journal.stopped()
+            journal.save_stopped()
             assert weights("many", "resume.pth")["step"] == journal.step > 0
-        journal.finish({})
+        journal.save({})
     journal.conclude()
     written = sorted(path.stem for path in journal.folder.path.glob("net_*.pth"))
     assert written == ["net_010", "net_last"]
@@ -169,9 +169,9 @@ def test_a_process_without_images_to_validate_adds_nothing(images):
     bank, targets = small_data()
     trained = trainer()
     trained.images.validation = bank[:images], targets[:images]
-    assert trained.step.validate()["val_loss"] > 0
+    assert validate(trained.step)["val_loss"] > 0
     trained.step.world = Third()
-    assert trained.step.validate() == {"val_loss": 0.0, "val_error": 0.0}
+    assert validate(trained.step) == {"val_loss": 0.0, "val_error": 0.0}
 
 
 def test_a_gpu_records_steps_that_nothing_else_interferes_with():
@@ -191,7 +191,7 @@ def test_several_processes_ask_for_a_stop_at_the_first_update_after_every_tenth_
     journal = trainer("--accumulate", "4").journal
     journal.world = Third()
     journal.losses = torch.zeros(24)
-    journal.stop = lambda: True
+    journal.should_stop = lambda: True
     answers = {}
     for journal.step in (4, 8, 12, 16, 20):
         answers[journal.step] = journal._agreed_to_stop()
@@ -237,7 +237,7 @@ def test_a_run_stopped_within_its_epochs_ends_with_the_same_weights(flags):
 def test_the_time_of_an_epoch_is_that_of_all_its_parts(monkeypatch):
     """Not the speed of its last part, in which a compiled run compiles again, times its length."""
     clock = 0.0
-    monkeypatch.setattr("person_reid.training.journal.time.perf_counter", lambda: clock)
+    monkeypatch.setattr("person_reid.training.run.time.perf_counter", lambda: clock)
 
     def timed(trained, *seconds):
         step, durations = trained.step, iter(seconds)

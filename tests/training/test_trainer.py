@@ -9,6 +9,7 @@ from person_reid import losses
 from person_reid.config.forms import image_sizes
 from person_reid.data.images.augment import normalise
 from person_reid.training.build import create_criterion
+from person_reid.training.validation import statistics_of_average, validate
 from tests.support.runs import equal_weights
 from tests.support.small_training import (
     IDENTITIES,
@@ -23,7 +24,7 @@ from tests.support.small_training import (
 def test_training_learns():
     trained = run(trainer(total=25))
     assert trained.history[-1]["loss"] < 0.7 * trained.history[0]["loss"]
-    validated = trained.step.validate()
+    validated = validate(trained.step)
     assert validated["val_error"] <= 0.3
     assert math.isfinite(validated["val_loss"])
 
@@ -31,7 +32,7 @@ def test_training_learns():
 def test_validation_is_plain_cross_entropy_over_every_image_of_a_partial_last_batch():
     trained = trainer("--batchsize", "7", "--label_smoothing", "0.2")
     bank, targets = small_data()
-    validated = trained.step.validate()
+    validated = validate(trained.step)
     with torch.inference_mode():
         _, logits = trained.network.eval().outputs(normalise(bank))
     expected = torch.nn.functional.cross_entropy(logits, targets).item()
@@ -147,7 +148,7 @@ def test_weight_averaging_is_the_exponential_mean_from_the_last_fifth_on():
     )
     running = "model.conv1.1.running_mean"
     before = averaged[running].clone()
-    assert not torch.equal(trained.step.averaged_statistics()[f"module.{running}"], before)
+    assert not torch.equal(statistics_of_average(trained.step)[f"module.{running}"], before)
 
 
 @pytest.mark.parametrize(("total", "first"), [(2, 1), (7, 5), (60, 48)])
@@ -165,8 +166,9 @@ def test_every_published_loss_is_added_to_cross_entropy_and_trains_what_it_owns(
     features, logits = 1 + 0.5 * torch.randn(8, 16), torch.randn(8, IDENTITIES)
     labels = torch.arange(8) % IDENTITIES
     metric_loss = losses.published_loss(flag, IDENTITIES, 16)
-    metric_loss.load_state_dict(trained.criterion.metric_losses[flag].state_dict())
-    expected = torch.nn.functional.cross_entropy(logits, labels) + metric_loss(features, labels)
+    metric_loss.loss.load_state_dict(trained.criterion.added[flag][0].state_dict())
+    plain = torch.nn.functional.cross_entropy(logits, labels)
+    expected = torch.stack([plain, metric_loss(features, labels)])
     torch.testing.assert_close(trained.criterion(features, logits, labels), expected)
     assert metric_loss(features, labels) > 1e-3
     owned = copy.deepcopy(trained.criterion.state_dict())
@@ -182,11 +184,10 @@ def test_every_published_loss_is_added_to_cross_entropy_and_trains_what_it_owns(
 def test_ins_gamma_is_the_scale_of_the_instance_losses(flag):
     features, labels = torch.randn(8, 16), torch.arange(8) % IDENTITIES
     mild, sharp = (
-        trainer(f"--{flag}", "--ins_gamma", gamma).criterion.metric_losses[flag]
-        for gamma in ("1", "64")
+        trainer(f"--{flag}", "--ins_gamma", gamma).criterion.added[flag][0] for gamma in ("1", "64")
     )
     torch.testing.assert_close(
-        sharp(features, labels), losses.published_loss(flag, gamma=64.0)(features, labels)
+        sharp(features, labels), losses.create_loss(flag, gamma=64.0)(features, labels)
     )
     assert mild(features, labels) != sharp(features, labels)
 
@@ -214,7 +215,8 @@ def test_label_smoothing_is_that_of_the_paper():
     smoothed = torch.full((6, IDENTITIES), 0.1 / IDENTITIES)
     smoothed[torch.arange(6), labels] += 0.9
     expected = -(smoothed * logits.log_softmax(1)).sum(1).mean()
-    torch.testing.assert_close(trained.criterion(torch.randn(6, 16), logits, labels), expected)
+    found = trained.criterion(torch.randn(6, 16), logits, labels)
+    torch.testing.assert_close(found.sum(), expected)
 
 
 def test_a_bank_that_stays_on_the_host_gives_the_same_batches():
@@ -247,7 +249,7 @@ def test_validation_images_have_the_size_that_was_trained_last():
                 resize(normalise(bank), size, antialias=True)
             )
         expected = torch.nn.functional.cross_entropy(logits, targets).item()
-        assert trained.step.validate()["val_loss"] == pytest.approx(expected, rel=1e-4)
+        assert validate(trained.step)["val_loss"] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -349,9 +351,10 @@ def test_terms_are_added_to_the_loss_with_the_step_of_the_epoch():
     def term(step, batch, features, logits):
         seen = tuple(batch.images.shape), tuple(batch.targets.shape)
         steps.append((step.network is extended.network, *seen, batch.step))
-        return 2.0 if batch.step else 0.5
+        return features.new_tensor(2.0 if batch.step else 0.5)
 
-    extended.step.terms = [term, term]
+    term.names = ["own"]
+    extended.step.extra = [term, term]
     losses_of = [trained.train_epoch()["loss"] for trained in (plain, extended)]
     assert steps == [(True, (8, 3, *SIZE), (8,), step) for step in (0, 0, 1, 1, 2, 2)]
     assert losses_of[1] == pytest.approx(losses_of[0] + 2 * (0.5 + 2 + 2) / 3, rel=1e-5)
@@ -370,7 +373,7 @@ def test_validating_within_an_epoch_changes_no_later_step():
         for batch in trained.images.epoch(0):
             trained.step(batch)
             if trained is validated:
-                trained.step.validate()
+                validate(trained.step)
                 assert trained.network.training
                 assert trained.criterion.training
     assert equal_weights(plain.network.state_dict(), validated.network.state_dict())

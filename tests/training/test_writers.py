@@ -1,4 +1,4 @@
-"""--tensorboard, --wandb, --mlflow: imported when asked for, told every epoch once, closed.
+"""--tensorboard, --wandb: imported when asked for, told every epoch once, closed.
 
 With stand-ins.
 """
@@ -39,18 +39,7 @@ def init(**settings):
     said.append(settings)
     return Run()
 """
-MLFLOW = """
-def start_run(**settings):
-    said.append(settings)
-    return Run()
-
-def log_params(params):
-    said.append(params)
-
-def log_metrics(record, step):
-    said.append((step, record))
-"""
-STANDINS = {"wandb": RUN + WANDB, "mlflow": RUN + MLFLOW}
+STANDINS = {"wandb": RUN + WANDB}
 
 
 @pytest.fixture
@@ -78,17 +67,13 @@ def standin(here, monkeypatch):
         sys.modules.pop(each, None)
 
 
-@pytest.mark.parametrize(("name", "began"), [("wandb", 1), ("mlflow", 2)])
-def test_every_epoch_is_handed_on_once_and_the_run_is_closed(name, began, standin):
-    module = standin(name)
-    train.main([*SMALL, f"--{name}"])
-    assert module.said[began:] == [
-        *((record["epoch"], record) for record in log("small")),
-        "closed well",
-    ]
-    settings = {key: value for said in module.said[:began] for key, value in said.items()}
-    assert settings.get("name", settings.get("run_name")) == "small"
-    assert (settings["config"] or settings)["backbone"] == "test_resnet"
+def test_every_epoch_is_handed_on_once_and_the_run_is_closed(standin):
+    module = standin("wandb")
+    train.main([*SMALL, "--wandb"])
+    settings, *said = module.said
+    assert said == [*((record["epoch"], record) for record in log("small")), "closed well"]
+    assert settings["name"] == "small"
+    assert settings["config"]["backbone"] == "test_resnet"
 
 
 def test_a_resumed_run_is_whole_in_each_writer(standin, monkeypatch):
@@ -175,14 +160,11 @@ def test_weights_and_biases_works_offline(here, monkeypatch):
     assert list(Path("model/small/wandb").glob("offline-run-*/*.wandb"))
 
 
-def test_mlflow_writes_to_a_folder(here, monkeypatch):
-    mlflow = pytest.importorskip("mlflow", reason="mlflow is not installed")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:runs")
-    train.main([*SMALL, "--mlflow"])
-    (run,) = mlflow.search_runs(output_format="list")
-    assert run.info.status == "FINISHED"
-    assert run.data.params["backbone"] == "test_resnet"
-    points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "loss")
-    assert [(point.step, point.value) for point in points] == [
-        (record["epoch"], record["loss"]) for record in log("small")
-    ]
+def test_the_log_names_the_losses_of_which_the_loss_is_the_sum(here, caplog):
+    caplog.set_level("INFO", "person_reid")
+    train.main([*SMALL, "--total", "1", "--loss", "triplet:0.5,center:0.01"])
+    (record,) = log("small")
+    losses = {name: record[f"loss_{name}"] for name in ("cross_entropy", "triplet", "center")}
+    assert record["loss"] == pytest.approx(sum(losses.values()), rel=1e-4)
+    listed = ", ".join(f"{name} {loss:.3g}" for name, loss in losses.items())
+    assert f"({listed})  error" in caplog.text

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.support.walks import COLOURS, FRAMES, draw_frame, find_by_colour, sides
-from person_reid.config.tracker import TrackerOptions
+from person_reid.config.detector import TrackerOptions
 from person_reid.data.video.track_files import read_boxes
 from person_reid.errors import UserError
 from person_reid.gallery.index import SearchIndex

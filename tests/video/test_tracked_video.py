@@ -18,7 +18,7 @@ from benchmarks.support.walks import (
     write_frames,
     write_video,
 )
-from person_reid.config.tracker import TrackerOptions
+from person_reid.config.detector import TrackerOptions
 from person_reid.data.video.frames import open_frames
 from person_reid.data.video.tracked_boxes import read_tracks
 from person_reid.errors import UserError

@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from person_reid import UserError
-from person_reid.config.tracker import TrackerOptions
+from person_reid.config.detector import TrackerOptions
 from person_reid.video import kalman
 from person_reid.video.kalman import Motion
 from person_reid.video.tracker import Tracker, overlaps

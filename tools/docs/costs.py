@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from statistics import mean
 from typing import Any, NamedTuple
 
-from person_reid.recipe import Recipe
 from person_reid.text import markdown_table
 from tools.docs.figures import last_runs
 from tools.docs.results import figure
 from tools.docs.tradeoff import Point
+from tools.recipe_file import Recipe
 
 
 class Cost(NamedTuple):

@@ -16,13 +16,13 @@ sys.path.insert(0, str(ROOT))
 
 from person_reid.errors import UserError
 from person_reid.files import write_text
-from person_reid.recipe import Recipe
 from person_reid.text import markdown_table, printable
 from tools.docs.costs import FOREIGN_NETWORKS, cost_panels, cost_table, costs
 from tools.docs.figures import fill, last_runs, value
 from tools.docs.notebook import notebook
 from tools.docs.results import RECIPES, put, read_records, recipe_tables
 from tools.docs.tradeoff import draw_panels
+from tools.recipe_file import Recipe
 from tools.recipes import known_recipes
 from tools.reproduce import RESULTS
 

@@ -11,9 +11,9 @@ from person_reid.config.evaluate import AVERAGE_PRECISION_NAMES
 from person_reid.config.option import as_flag
 from person_reid.errors import UserError
 from person_reid.files import make_folder, read_json_lines, write_text
-from person_reid.recipe import RANKINGS, Recipe
 from person_reid.retrieval.metric_tables import with_deviation
 from person_reid.text import in_markdown, markdown_table
+from tools.recipe_file import RANKINGS, Recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 

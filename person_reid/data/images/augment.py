@@ -5,6 +5,9 @@ for. The pipeline equals the published baseline's: pad with black -> random crop
 -> ImageNet normalisation. Optional steps run in this order: AutoAugment -> colour jitter -> those
 of --augment -> random 2D translation -> crop and flip -> local grayscale transformation ->
 normalisation -> grayscale erasing -> random erasing -> Cutout.
+
+The boxes of a batch are four tensors (B, 1) of whole pixels: top, left, height and width. A box of
+height 0 leaves its image unchanged.
 """
 
 from collections.abc import Callable
@@ -15,12 +18,177 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from person_reid.config.data import AUGMENTATION_NAMES, AugmentationOptions, chances
+from person_reid.config.train import AUGMENTATION_NAMES, AugmentationOptions, chances
 from person_reid.config.zoo import MEAN as MEAN
 from person_reid.config.zoo import STD as STD
-from person_reid.data.images.colours import adjust_colours, change_where
-from person_reid.data.images.random_boxes import draw_boxes, draw_squares, erase, turn_grey
 from person_reid.registration import Registry
+
+GREY_WEIGHTS = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it
+
+
+def grey(images: Tensor) -> Tensor:
+    """Return the grey values (...) of colours (..., 3), float32."""
+    red, green, blue = images.float().unbind(-1)
+    return (
+        (GREY_WEIGHTS[0] * red).add_(green, alpha=GREY_WEIGHTS[1]).add_(blue, alpha=GREY_WEIGHTS[2])
+    )
+
+
+def adjust_colours(
+    images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor
+) -> Tensor:
+    """Scale the brightness, contrast and saturation of uint8 images (B, H, W, 3).
+
+    Each image has its own factors (B,). The definitions are torchvision's, computed in float with
+    one rounding at the end. The order is fixed: except for values clipped at 0 and 255 the three
+    commute, so torchvision's random order gives no other images.
+    """
+    brightness, contrast, saturation = (
+        factor[:, None, None, None] for factor in (brightness, contrast, saturation)
+    )
+    # In place, because fresh memory costs the most time on a CPU.
+    pixels = images.float().mul_(brightness).clamp_(0, 255)
+    mean = grey(pixels.mean((1, 2)))[:, None, None, None]
+    pixels.mul_(contrast).add_(mean * (1 - contrast)).clamp_(0, 255)
+    greys = grey(pixels)[..., None].mul_(1 - saturation)
+    return pixels.mul_(saturation).add_(greys).clamp_(0, 255).round_().to(torch.uint8)
+
+
+def change_where(
+    chosen: Tensor, images: Tensor, change: Callable[..., Tensor], *arguments: Tensor
+) -> Tensor:
+    """Apply change(images, *arguments) to the images (B, …) where chosen (B,) is true.
+
+    The others stay unchanged.
+
+    change: maps K images, and the K matching entries of each argument, to K images of the same
+        shape.
+    arguments: tensors (B, …).
+
+    On a CPU, the change sees only the chosen images. On an accelerator it sees all of them and a
+    mask selects from the
+    result: finding out which are chosen would make the host wait longer than computing the others
+        takes.
+    """
+    if images.device.type != "cpu":
+        return torch.where(
+            chosen.view(-1, *[1] * (images.ndim - 1)), change(images, *arguments), images
+        )
+    indices = chosen.nonzero()[:, 0]
+    if not len(indices):
+        return images
+    changed = change(*(tensor.index_select(0, indices) for tensor in (images, *arguments)))
+    return images.index_copy(0, indices, changed)
+
+
+AREA, ASPECT = (0.02, 0.4), (0.3, 1 / 0.3)  # ranges for a box, Zhong et al., AAAI 2020
+ATTEMPTS = 100  # boxes tried before an image is left whole, as in their code
+# The square's side as a fraction of the image's shorter one. DeVries and Taylor: 16 of 32 pixels.
+CUTOUT = 0.5
+
+RandomBoxes = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def draw_boxes(
+    batch: int,
+    height: int,
+    width: int,
+    probability: float,
+    generator: torch.Generator,
+    device: torch.device | str,
+) -> RandomBoxes:
+    """Draw a box for each of `batch` images, in whole pixels.
+
+    Returns (tops, lefts, heights, widths), each (B, 1).
+
+    A box covers 2 to 40 % of the image, its height is 0.3 to 3.3 times its width, and it is redrawn
+    until it fits. An image is changed with the given probability; if it is not, the height of its
+    box is 0. Zhong et al., Random Erasing Data Augmentation, AAAI 2020, algorithm 1.
+    """
+    area, aspect = torch.rand(2, batch, ATTEMPTS, generator=generator, device=device)
+    area = height * width * (AREA[0] + area * (AREA[1] - AREA[0]))
+    aspect = ASPECT[0] + aspect * (ASPECT[1] - ASPECT[0])
+    heights, widths = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
+    fits = (heights < height) & (widths < width)
+    first = fits.int().argmax(1, keepdim=True)
+    heights, widths = heights.gather(1, first), widths.gather(1, first)
+    chance, top, left = torch.rand(3, batch, 1, generator=generator, device=device)
+    erased = (chance < probability) & fits.gather(1, first)
+    heights_or_0 = torch.where(erased, heights, 0.0)
+    return (
+        (top * (height - heights + 1)).floor(),
+        (left * (width - widths + 1)).floor(),
+        heights_or_0,
+        widths,
+    )
+
+
+def draw_squares(
+    batch: int,
+    height: int,
+    width: int,
+    probability: float,
+    generator: torch.Generator,
+    device: torch.device | str,
+) -> RandomBoxes:
+    """Draw the square of Cutout for each of `batch` images, as draw_boxes draws boxes.
+
+    Its side is half the shorter side of the image. Its centre is anywhere in the image, so part of
+    the square may lie outside (tops and lefts may be negative). DeVries and Taylor, Improved
+    Regularization of Convolutional Neural Networks with Cutout, arXiv 1708.04552.
+    """
+    side = max(round(CUTOUT * min(height, width)), 1)
+    chance, row, column = torch.rand(3, batch, 1, generator=generator, device=device)
+    tops, lefts = (row * height).floor() - side // 2, (column * width).floor() - side // 2
+    sides = torch.full_like(tops, side)
+    return tops, lefts, torch.where(chance < probability, sides, 0.0), sides
+
+
+def erase(images: Tensor, *box: Tensor) -> None:
+    """Set a box of each image (B, 3, H, W), channels_last, to 0 in place.
+
+    After normalisation 0 is the mean colour.
+
+    box: tops, lefts, heights, widths as draw_boxes returns them.
+    """
+    height, width = images.shape[2:]
+    pixels = images.permute(0, 2, 3, 1).flatten(2)  # (B, H, 3W), a view
+    columns = torch.arange(width, device=images.device).repeat_interleave(3)
+    pixels.masked_fill_(_inside(torch.arange(height, device=images.device), columns, *box), 0)
+
+
+def turn_grey(images: Tensor, *box: Tensor) -> Tensor:
+    """Replace the colours in a box of each image (B, H, W, 3) by their grey value.
+
+    All three channels have the same value.
+
+    On uint8 images this is the local grayscale transformation of Gong et al., arXiv 2101.08533. On
+    normalised float images it is the published RandomGrayscaleErasing: the grey weights apply to
+    the normalised channels, so the network sees the same value three times (as a colour, grey with
+    a slight tint).
+    """
+    return change_where(box[2][:, 0] > 0, images, _grey_inside, *box)
+
+
+def _grey_inside(images: Tensor, *box: Tensor) -> Tensor:
+    height, width = images.shape[1:3]
+    values = grey(images)
+    values = values if images.is_floating_point() else values.round().to(images.dtype)
+    rows, columns = (torch.arange(size, device=images.device) for size in (height, width))
+    return torch.where(_inside(rows, columns, *box)[..., None], values[..., None], images)
+
+
+def _inside(
+    rows: Tensor, columns: Tensor, tops: Tensor, lefts: Tensor, heights: Tensor, widths: Tensor
+) -> Tensor:
+    """Return (B, H, W) bool: whether each pixel lies in the box of its image.
+
+    rows: (H,); columns: (W,).
+    """
+    rows = (rows >= tops) & (rows < tops + heights)
+    columns = (columns >= lefts) & (columns < lefts + widths)
+    return rows[:, :, None] & columns[:, None, :]
+
 
 COLOR_JITTER = 0.1  # brightness, contrast and saturation are each scaled by 1 ± COLOR_JITTER
 ENLARGEMENT = 1.125  # scale applied before a random 2D translation

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from person_reid.data.images.decoding import decode
-from person_reid.data.images.image_files import Limits, Pixels, load_image, recorded_limits
+from person_reid.data.images.image_files import Pixels, load_image
 from person_reid.errors import describe_error
 from person_reid.files import TENSORS, atomic_write, regular_file, remove_abandoned
 from person_reid.progress import progress
@@ -37,7 +37,6 @@ def load_bank(
     cache: str | Path | None = None,
     description: str = "images",
     resize: str = "bicubic",
-    limits: Limits | None = None,
 ) -> Tensor:
     """Decode N images into one uint8 tensor (N, height, width, 3), or open the file of them.
 
@@ -47,7 +46,7 @@ def load_bank(
         stay in memory.
     description: what the images are, such as `train_all`; used in the file name and the progress
         bar.
-    resize, limits: see fit_image.
+    resize: see fit_image.
 
     Writing to the tensor changes memory only, never the file. Raises one UserError that names all
     unreadable images.
@@ -55,14 +54,14 @@ def load_bank(
     shape = (len(paths), height, width, 3)
 
     def images() -> Iterable[Pixels]:
-        load = partial(load_image, height=height, width=width, limits=limits, resize=resize)
+        load = partial(load_image, height=height, width=width, resize=resize)
         decoded = decode(paths, load)
         return progress(decoded, total=len(paths), desc=f"decoding {description}", unit=" images")
 
     if cache is not None and paths:
         kind = "" if resize == "bicubic" else f"_{resize}"
         stem = f"{re.sub(r'[^0-9A-Za-z-]+', '_', description)}{kind}_{height}x{width}"
-        file = Path(cache) / f"{stem}_{fingerprint(paths, limits=limits)}.npy"
+        file = Path(cache) / f"{stem}_{fingerprint(paths)}.npy"
         bank = open_array(file, shape, np.uint8)
         if bank is None:
             try:
@@ -83,19 +82,13 @@ def load_bank(
     return torch.from_numpy(bank)
 
 
-def fingerprint(
-    paths: Iterable[str | Path], times: bool = True, limits: Limits | None = None
-) -> str:
+def fingerprint(paths: Iterable[str | Path], times: bool = True) -> str:
     """Return 16 hexadecimal digits that depend on every image's name, folder and size.
 
-    times: whether they also depend on the last change of each image. limits: those given for
-    images of more than 8 bits, on which they depend in place of the recorded ones.
+    times: whether they also depend on the last change of each image.
     """
-    files = list(map(Path, paths))
-    if not limits and files and len(files[0].parents) > 2:
-        limits = recorded_limits(files[0].parents[2])
-    digest = hashlib.sha256(f"decoder {DECODER_VERSION}\n{limits or ''}".encode())
-    for path in files:
+    digest = hashlib.sha256(f"decoder {DECODER_VERSION}\n".encode())
+    for path in map(Path, paths):
         try:
             status = path.stat()
             state = f"{status.st_size} {status.st_mtime_ns if times else ''}"

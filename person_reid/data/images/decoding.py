@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from person_reid.data.images.image_files import Pixels, load_image, why_unread
+from person_reid.data.images.image_files import CONVERSION, TOO_DEEP, Pixels, load_image, why_unread
 from person_reid.data.layout import some_of
 from person_reid.errors import UserError
 
@@ -58,16 +58,17 @@ def decode(sources: Sequence[Any], load: Load) -> Generator[Pixels, None, None]:
             elif not wrong:
                 yield found
     if wrong:
+        advice = f"\n{CONVERSION}" if any(line.endswith(TOO_DEEP) for line in wrong) else ""
         raise UserError(
             f"{len(wrong)} of {len(sources)} images cannot be read. "
-            "Replace or remove them, then run again:\n" + some_of(wrong)
+            f"Replace or remove them, then run again:\n{some_of(wrong)}{advice}"
         )
 
 
 def decodable(sources: Sequence[Path]) -> list[Path]:
     """Return the images that can be decoded, for --skip_unreadable. The log lists the others."""
     with ThreadPoolExecutor(THREADS) as pool:
-        look = partial(load_image, height=16, width=16, shown=True)
+        look = partial(load_image, height=16, width=16)
         looked_at = in_order(pool, partial(_attempt, look), sources, AHEAD)
         wrong = {
             path: found

@@ -20,7 +20,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from person_reid.arrays import Labels
-from person_reid.data.images.image_files import DEEP
 from person_reid.data.video.decoding import Frame
 from person_reid.data.video.frames import FrameFolder, Video, remark_on_broken
 from person_reid.data.video.tracked_boxes import Track, shared_area
@@ -34,8 +33,7 @@ DECODED_BOXES = 3  # boxes of a part that are decoded
 LEAST_UNCOVERED = 0.05  # share of a box that counts as seen even if other boxes cover it
 SHARPNESS_SIZE = (32, 64)  # (width, height) at which images are compared
 MOST_OUTSIDE = 0.2  # share of boxes whose middle may be outside the frames without a remark
-DEEP_SUFFIX = ".tif"
-CROP_NAME = re.compile(rf"\d{{6,}}_\d{{6,}}(\.jpg|{DEEP_SUFFIX})")
+CROP_NAME = re.compile(r"\d{6,}_\d{6,}\.jpg")
 BoxArray = npt.NDArray[np.float64]
 log = logging.getLogger(__name__)
 
@@ -190,7 +188,7 @@ def cut_boxes(frames: FrameFolder | Video, candidates: Sequence[Candidate], fold
                     best[key] = score, number, crop
             if each is last[key] and key in best:
                 _, chosen, crop = best.pop(key)
-                write_crop(crop, folder / f"{each.track:06d}_{chosen:06d}{suffix_of(crop)}")
+                write_crop(crop, folder / f"{each.track:06d}_{chosen:06d}.jpg")
                 count += 1
     remark_on_broken(frames.path, broken)
     return count
@@ -244,13 +242,8 @@ def cut_box(frame: Frame, box: Sequence[float]) -> Image.Image:
     return Image.fromarray(frame[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)])
 
 
-def suffix_of(image: Image.Image) -> str:
-    """Return the ending of the file that write_crop makes of an image."""
-    return DEEP_SUFFIX if image.mode[0] in DEEP else ".jpg"
-
-
 def write_crop(crop: Image.Image, path: Path) -> None:
-    """Write an image, whole or not at all; one of more than 8 bits keeps its values."""
+    """Write an image, whole or not at all."""
     own = secrets.token_hex(4)  # another process may cut the same track
     temporary = path.with_name(f".{path.name}.{own}.partial")
     try:
@@ -261,9 +254,8 @@ def write_crop(crop: Image.Image, path: Path) -> None:
 
 
 def save_crop(crop: Image.Image, path: Path) -> None:
-    """Write an image as a JPEG, or as a TIFF if it has more than 8 bits."""
-    form = "TIFF" if crop.mode[0] in DEEP else "JPEG"
-    crop.save(path, format=form, quality=95, subsampling=0)
+    """Write an image as a JPEG."""
+    crop.save(path, format="JPEG", quality=95, subsampling=0)
 
 
 def sharpness(image: Image.Image) -> float:
@@ -271,8 +263,6 @@ def sharpness(image: Image.Image) -> float:
 
     Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, ICPR 2000 (its square).
     """
-    if image.mode[0] in DEEP:
-        image = Image.fromarray(np.asarray(image, np.float32))
     grey = image.convert("F").resize(SHARPNESS_SIZE, Image.Resampling.BOX)
     values = np.asarray(grey, np.float64)
     middle = values[1:-1, 1:-1]

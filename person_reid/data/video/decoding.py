@@ -34,7 +34,7 @@ VIDEO_CONTAINERS = (
 OPTIONS = {"format_whitelist": VIDEO_CONTAINERS, "protocol_whitelist": "file"}
 REGULAR = ("mov", "matroska")  # whose packets say when they are shown; AVI's are guessed
 log = logging.getLogger(__name__)
-Frame = npt.NDArray[Any]  # (H, W, 3) uint8, RGB, or (H, W) with more than 8 bits
+Frame = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 Times = npt.NDArray[np.float64]  # (N,), in seconds
 
 

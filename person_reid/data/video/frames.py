@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ImageOps
 
 from person_reid.config.option import FRAME_RATE, OptionError
-from person_reid.data.images.image_files import DEEP, is_image, open_image
+from person_reid.data.images.image_files import in_rgb, is_image, open_image
 from person_reid.data.video.decoding import RATE_ROUNDING, Frame, shown_frame, size_of, video_file
 from person_reid.data.video.tracked_boxes import seconds_of
 from person_reid.errors import UserError
@@ -151,10 +150,12 @@ def _every(place: Path, own: float | None, seen: float | None) -> tuple[int, flo
 
 
 def open_frame(path: Path) -> Frame:
-    """Return an image file as a frame, turned as EXIF says. Raises Pillow's errors or OSError."""
+    """Return an image file as a frame, turned as EXIF says.
+
+    Raises ValueError for an image of more than 8 bits, and Pillow's errors or OSError.
+    """
     with open_image(path) as image:
-        turned = ImageOps.exif_transpose(image)
-        return np.asarray(turned if turned.mode[0] in DEEP else turned.convert("RGB"))
+        return np.asarray(in_rgb(image))
 
 
 class FrameFolder:

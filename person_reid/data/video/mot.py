@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image
-
 from person_reid.config.option import OptionError
 from person_reid.data.images.image_files import is_image
 from person_reid.data.own.folder_or_list import draw_split
 from person_reid.data.readers import Picture, PicturesBySplit, files_below
-from person_reid.data.video.crops import LEAST_SIDE, cut_box, save_crop, suffix_of
+from person_reid.data.video.crops import LEAST_SIDE, cut_box, save_crop
 from person_reid.data.video.decoding import Frame, size_of
 from person_reid.data.video.frames import open_frame
 from person_reid.data.video.track_files import Box, formats_of, read_rows
@@ -31,7 +29,7 @@ OPTIONS_OF_MOT = ("min_visibility", "frame_stride", "classes", "format")
 class Crop:
     """A box of a frame.
 
-    name: `<sequence>_<frame>_<track>.jpg`, or .tif if its frame has more than 8 bits.
+    name: `<sequence>_<frame>_<track>.jpg`.
     box: left, top, right, bottom, not clipped yet.
     size: the (width, height) of the frames of its sequence.
     """
@@ -176,7 +174,6 @@ def _cut(
     first = min(frames)
     shown = _frame(frames[first])
     width, height = size_of(shown)
-    suffix = suffix_of(Image.fromarray(shown))
     for line, frame, track, sides, *_, visibility in boxes:
         within = min(sides[2], width) - max(sides[0], 0), min(sides[3], height) - max(sides[1], 0)
         if (
@@ -193,6 +190,6 @@ def _cut(
             )
         if frame not in frames:
             raise UserError(f"{truth}, line {line}: frame {frame:g} is not in {folder}.")
-        file = f"{name}_{int(frame):06d}_{int(track)}{suffix}"
+        file = f"{name}_{int(frame):06d}_{int(track)}.jpg"
         crop = Crop(file, frames[int(frame)], sides, (width, height))
         yield Picture(crop, f"{name}-{int(track)}", f"{name}-{int(frame):06d}")

@@ -16,9 +16,26 @@ from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, ResNet
 
 from person_reid.config.zoo import MEAN, STD
+from person_reid.models.heads import GeneralizedMeanPool
 from person_reid.models.ibn import with_instance_norms
-from person_reid.models.pooling import GeneralizedMeanPool
-from person_reid.models.published.pixels import unnormalised
+
+
+def unnormalised(images: Tensor) -> Tensor:
+    """Return images (B, 3, H, W) normalised with ImageNet's statistics as values from 0 to 1."""
+    mean, std = (images.new_tensor(values)[:, None, None] for values in (MEAN, STD))
+    return images * std + mean
+
+
+class HalfRange(nn.Module):
+    """Change images (B, 3, H, W) normalised with ImageNet's statistics to values from -1 to 1.
+
+    A network trained with mean 0.5 and standard deviation 0.5 begins with it, so that all networks
+    take the same images.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (unnormalised(images) - 0.5) / 0.5
+
 
 FASTREID_WIDTH = 256  # channels in each feature of MGN
 MGN_HEADS = (1, 2, 3, 21, 22, 31, 32, 33)

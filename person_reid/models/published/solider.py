@@ -10,7 +10,7 @@ from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
 from torch import Tensor, nn
 from torch.nn.functional import pad, softplus
 
-from person_reid.models.published.pixels import HalfRange
+from person_reid.models.published.fastreid import HalfRange
 
 
 class PaddedBlock(SwinTransformerBlock):  # type: ignore[misc, unused-ignore]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from person_reid.models.ibn import InstanceBatchNorm
-from person_reid.models.published.pixels import HalfRange
+from person_reid.models.published.fastreid import HalfRange
 
 JIGSAW_SHIFT = 5  # settings of the jigsaw patch module
 JIGSAW_GROUPS = 2

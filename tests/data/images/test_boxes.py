@@ -8,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from person_reid.data.images.augment import normalise
-from person_reid.data.images.random_boxes import draw_boxes, draw_squares, erase, turn_grey
+from person_reid.data.images.augment import draw_boxes, draw_squares, erase, normalise, turn_grey
 from tests.data.images.test_augment import generator, noise
 
 

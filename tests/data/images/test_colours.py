@@ -1,11 +1,11 @@
-"""person_reid/data/images/colours.py against torchvision and Pillow, image by image."""
+"""person_reid/data/images/augment.py against torchvision and Pillow, image by image."""
 
 import numpy as np
 import pytest
 import torch
 from torchvision.transforms import functional
 
-from person_reid.data.images.colours import adjust_colours, change_where
+from person_reid.data.images.augment import adjust_colours, change_where
 from tests.data.images.test_augment import generator, noise
 
 

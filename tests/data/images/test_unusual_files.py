@@ -213,50 +213,6 @@ def test_a_large_photograph_is_decoded_at_a_fraction(tmp_path):
     assert np.abs(small - exact).mean() < 2
 
 
-@pytest.mark.parametrize(
-    ("kind", "values", "expected"),
-    [(np.float32, [0, 0.5, 1], [0, 127, 255]), (np.float32, [-3, 100, 400], [0, 65, 255])]
-    + [(np.float32, [0.5, 100.5, 254.5], [0, 100, 254])]  # an image of 8 bits that was resized
-    + [(np.float32, [293.15, 300.65, 310.15], [0, 112, 255])]  # kelvins
-    # Degrees Celsius.
-    + [(np.float32, [20, 28.5, 37], [0, 127, 255]), (np.float32, [-10, 15, 40], [0, 127, 255])]
-    + [(np.float32, [5, 5.5, 5.5], [0, 255, 255]), (np.float32, [300, 300, 300], [75, 75, 75])]
-    + [(kind, [0, 100, 255], [0, 100, 255]) for kind in (np.int32, np.uint16, np.float32)]
-    + [(kind, [7, 8, 10], [7, 8, 10]) for kind in (np.int32, np.uint16, np.float32)]
-    + [(kind, [0, 256, 65535], [0, 1, 255]) for kind in (np.int32, np.uint16, np.float32)]
-    + [(kind, [0, 16, 4095], [0, 1, 255]) for kind in (np.int32, np.uint16, np.float32)]  # 12 bits
-    # 14 bits
-    + [(kind, [0, 640, 16383], [0, 10, 255]) for kind in (np.int32, np.uint16, np.float32)]
-    # A thermal camera of 14 bits.
-    + [(kind, [7400, 7700, 8165], [0, 100, 255]) for kind in (np.int32, np.uint16, np.float32)]
-    + [
-        (np.int32, [-100, 0, 155], [0, 100, 255]),
-        (np.int32, [0, 2**30, 2**31 - 2**9], [0, 64, 127]),
-    ],
-)
-def test_pixels_of_more_than_a_byte_become_grey_levels(tmp_path, kind, values, expected):
-    Image.fromarray(np.array([values], kind)).save(tmp_path / "a.tif")
-    assert load_image(tmp_path / "a.tif", 1, 3, shown=True)[0, :, 0].tolist() == expected
-
-
-@pytest.mark.parametrize("top", [255, 900, 4095])
-def test_the_range_of_deep_pixels_is_not_guessed_frame_by_frame(top, tmp_path):
-    """One camera of 12 bits, in light and in the dark: a value has one grey level."""
-    values = np.random.default_rng(0).integers(0, top, (64, 32)).astype(np.uint16)
-    values[10:20, 10:20] = 200
-    Image.fromarray(values).save(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="more than 8 bits, and no layout says .* --bits 12"):
-        load_image(tmp_path / "a.png", 64, 32)
-    level = load_image(tmp_path / "a.png", 64, 32, (0, 4095))[12:18, 12:18]
-    assert {*level.ravel().tolist()} == {200 // 16}
-
-
-def test_pixels_that_are_not_numbers_are_named(tmp_path):
-    Image.fromarray(np.array([[np.nan, 1]], np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(UserError, match=r"a\.tif: some of its pixels are not numbers"):
-        load_bank([tmp_path / "a.tif"], 8, 4)
-
-
 @POSIX
 def test_names_that_are_not_utf8_are_laid_out(tmp_path):
     folder = tmp_path / "crops"

@@ -11,7 +11,7 @@ from person_reid.data.datasets import DATA_SETS
 from person_reid.data.downloads import with_flags
 from person_reid.data.layout import read_split
 from person_reid.data.own.corrections import CORRECTION_COLUMNS, corrected
-from person_reid.data.own.words import FILE, NUMBERS, Words, read_words, words_beside
+from person_reid.data.own.labels import FILE, NUMBERS, Words, read_words, words_beside
 from person_reid.data.prepare import lay_out
 from person_reid.errors import UserError
 from person_reid.files import write_csv

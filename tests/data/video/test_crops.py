@@ -131,8 +131,6 @@ def test_sharpness_is_the_deviation_of_the_laplacian():
     ]
     assert sharpness(image) == pytest.approx(np.std(found))
     assert sharpness(image) > 2 * sharpness(image.filter(ImageFilter.GaussianBlur(1)))
-    deep = Image.fromarray(np.asarray(image, np.uint16) * 16)
-    assert sharpness(deep) == pytest.approx(16 * np.std(found))
 
 
 def test_two_processes_may_write_one_crop(tmp_path, monkeypatch):

@@ -284,15 +284,3 @@ def test_places_in_the_world_are_not_classes(tmp_path, caplog):
     truth = "1,1,5,10,20,40,1,-6.95,-10.1,0\n1,2,60,10,20,40,1,3,0.1,0\n"
     assert tracks_in(tmp_path, truth) == ["walk-1", "walk-2"]
     assert not caplog.text
-
-
-def test_the_boxes_of_frames_of_more_than_eight_bits_keep_their_values(tmp_path):
-    write_sequence(tmp_path / "walk", "1,1,5,10,20,40,1\n2,1,5,10,20,40,1\n")
-    frames = sorted((tmp_path / "walk" / "img1").iterdir())
-    values = 7000 + np.arange(6000, dtype=np.uint16).reshape(60, 100)
-    for frame in frames:
-        Image.fromarray(values).save(frame)
-    names = cut(tmp_path, "--frame_stride", "1", "--test_fraction", "0")["train_all"]
-    assert names == ["0001_c1_walk_000001_1.tif", "0001_c2_walk_000002_1.tif"]
-    with Image.open(tmp_path / "pytorch" / "train_all" / "0001" / names[0]) as found:
-        assert np.array_equal(np.asarray(found), values[9:49, 4:24])

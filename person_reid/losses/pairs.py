@@ -1,0 +1,242 @@
+"""Losses on the pairs of images in a batch."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from person_reid.errors import UserError
+from person_reid.losses.base import (
+    FeatureLoss,
+    euclidean_distances,
+    masked_logsumexp,
+    masked_mean,
+    multi_similarity_pairs,
+    pair_masks,
+    register_loss,
+    unit_length,
+)
+
+
+class ContrastiveLoss(FeatureLoss):
+    """Contrastive loss: pull images of an identity together, and keep those of others apart.
+
+        L = mean [ d(i, p) − m₊ ]₊ + mean [ m₋ − d(i, n) ]₊,  means over the pairs not yet satisfied
+
+    Hadsell et al., Dimensionality Reduction by Learning an Invariant Mapping, CVPR 2006, equation
+    4, without its squares.
+
+    positive_margin, negative_margin: in distances of unit vectors, within [0, 2].
+    """
+
+    needs_positives = True
+
+    def __init__(self, positive_margin: float = 0.0, negative_margin: float = 1.0) -> None:
+        super().__init__()
+        self.positive_margin, self.negative_margin = positive_margin, negative_margin
+
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
+        distances = euclidean_distances(features @ features.T)
+        positive, negative = pair_masks(labels)
+        too_far = F.relu(distances - self.positive_margin)
+        too_near = F.relu(self.negative_margin - distances)
+        return masked_mean(too_far, positive & (too_far > 0)) + masked_mean(
+            too_near, negative & (too_near > 0)
+        )
+
+
+register_loss(
+    "contrast", ContrastiveLoss, "contrastive: pairs nearer or farther than a margin (Hadsell 2006)"
+)
+
+
+class LiftedLoss(FeatureLoss):
+    """Generalised lifted structure loss: an image against all positives and negatives at once.
+
+        L = mean over i of [ log Σₚ exp(d(i, p) − m₊) + log Σₙ exp(m₋ − d(i, n)) ]₊
+
+    Song et al., Deep Metric Learning via Lifted Structured Feature Embedding, CVPR 2016, in the
+    form of Hermans et al., In Defense of the Triplet Loss for Person Re-Identification, 2017,
+    equation 8.
+
+    positive_margin, negative_margin: in distances of unit vectors, within [0, 2].
+
+    The first term of an image without a positive is zero, but the image still moves away from its
+    negatives. The loss is thus zero only in a batch without any pair, not in every batch without
+    positives.
+    """
+
+    needs_positives = True
+
+    def __init__(self, positive_margin: float = 0.0, negative_margin: float = 1.0) -> None:
+        super().__init__()
+        self.positive_margin, self.negative_margin = positive_margin, negative_margin
+
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
+        distances = euclidean_distances(features @ features.T)
+        positive, negative = pair_masks(labels)
+        pull = masked_logsumexp(distances - self.positive_margin, positive, dim=1)
+        push = masked_logsumexp(self.negative_margin - distances, negative, dim=1)
+        return F.relu(pull + push).mean()
+
+
+register_loss("lifted", LiftedLoss, "generalised lifted structure (Song 2016, Hermans 2017)")
+
+
+class MultiSimilarityLoss(FeatureLoss):
+    """Multi-similarity loss: weigh each pair by its own similarity and the anchor's other pairs.
+
+        L = mean over i of 1/α log(1 + Σₚ exp(−α (s(i, p) − λ)))
+                         + 1/β log(1 + Σₙ exp(β (s(i, n) − λ)))
+
+    Wang et al., Multi-Similarity Loss with General Pair Weighting for Deep Metric Learning, CVPR
+    2019, equation 15.
+
+    alpha, beta: α and β. base: λ, in cosines. epsilon: ε of the miner; None takes all pairs.
+    """
+
+    needs_positives = True
+
+    def __init__(
+        self, alpha: float = 2.0, beta: float = 50.0, base: float = 0.5, epsilon: float | None = 0.1
+    ) -> None:
+        super().__init__()
+        self.alpha = alpha
+        self.beta = beta
+        self.base = base
+        self.epsilon = epsilon
+
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
+        similarities = features @ features.T
+        positive, negative = pair_masks(labels)
+        if self.epsilon is not None:
+            positive, negative = multi_similarity_pairs(
+                similarities, positive, negative, self.epsilon
+            )
+        pull = one_plus_sum(self.alpha * (self.base - similarities), positive) / self.alpha
+        push = one_plus_sum(self.beta * (similarities - self.base), negative) / self.beta
+        return (pull + push).mean()
+
+
+def one_plus_sum(exponents: Tensor, mask: Tensor) -> Tensor:
+    """Return log(1 + Σ exp(exponents)) of each row under `mask`: (N, N) → (N,)."""
+    return F.pad(exponents.masked_fill(~mask, -1e4), (1, 0)).logsumexp(1)
+
+
+register_loss(
+    "multi_similarity", MultiSimilarityLoss, "multi-similarity, with its miner (Wang 2019)"
+)
+
+
+class CircleLoss(FeatureLoss):
+    """Circle loss: pull every similarity to its optimum, harder the farther it is from there.
+
+        L = log(1 + Σₙ exp(γ αₙ (sₙ − m)) · Σₚ exp(−γ αₚ (sₚ − 1 + m)))
+        αₚ = [1 + m − sₚ]₊, αₙ = [sₙ + m]₊, constants for the gradient; each pair counts once
+
+    Sun et al., Circle Loss: A Unified Perspective of Pair Similarity Optimization, CVPR 2020,
+    equations 4 to 6.
+    """
+
+    needs_positives = True
+
+    def __init__(self, margin: float = 0.25, gamma: float = 32.0) -> None:
+        super().__init__()
+        self.margin, self.gamma = margin, gamma
+
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
+        similarities = features @ features.T
+        constant = similarities.detach()
+        positive, negative = (mask.triu(diagonal=1) for mask in pair_masks(labels))
+        pull = F.relu(1 + self.margin - constant) * (1 - self.margin - similarities)
+        push = F.relu(constant + self.margin) * (similarities - self.margin)
+        logit = masked_logsumexp((self.gamma * pull).flatten(), positive.flatten(), dim=0)
+        logit = logit + masked_logsumexp((self.gamma * push).flatten(), negative.flatten(), dim=0)
+        return F.softplus(logit).where(positive.any() & negative.any(), 0)
+
+
+register_loss("circle", CircleLoss, "circle, pairwise (Sun 2020)")
+
+
+class InstanceLoss(FeatureLoss):
+    """Instance loss: every image of the batch is a class, to be told from all others.
+
+        L = mean over i of −log softmax(γ · F F(i)ᵀ)[i]
+
+    Zheng et al., Dual-Path Convolutional Image-Text Embeddings with Instance Loss, ACM TOMM 2020,
+    equation 4, with the batch as the classifier.
+
+    gamma: γ, the scale of the cosines.
+    by_identity: average the images of each identity first; mean, softmax and classes then run over
+        the identities of the batch. The loss is zero if there is only one.
+    """
+
+    def __init__(self, gamma: float = 32.0, by_identity: bool = False) -> None:
+        super().__init__()
+        self.gamma, self.by_identity = gamma, by_identity
+
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
+        if not self.by_identity:
+            scores = self.gamma * (features @ features.T)
+            return F.cross_entropy(scores, torch.arange(len(labels), device=labels.device))
+        # The number of identities is a value, not a shape, so each image stands for it with weight
+        # 1 / images.
+        same = (labels[:, None] == labels[None, :]).to(features.dtype)
+        weights = 1 / same.sum(1)
+        means = unit_length(same @ features)
+        scores = self.gamma * (means @ means.T)
+        losses = (scores + weights.log()).logsumexp(1) - scores.diagonal()
+        return (weights * losses).sum() / weights.sum()
+
+
+register_loss("instance", InstanceLoss, "every image its own class (Zheng 2020)")
+register_loss(
+    "instance_id",
+    InstanceLoss,
+    "every identity of the batch its own class (Zheng 2020)",
+    by_identity=True,
+)
+
+
+class VerificationLoss(FeatureLoss):
+    """Verification loss: classify whether two images show one identity, by their features' product.
+
+        L = ½ mean over positive pairs of −log p(same)
+          + ½ mean over negative pairs of −log p(different)
+        p = softmax(W dropout(x ∘ y) + b),  x and y of unit length
+
+    Zheng et al., A Discriminatively Learned CNN Embedding for Person Re-identification, ACM TOMM
+    2017, equation 4, with the product of Person-reID-verification in place of the squared
+    difference. All pairs of the batch are classified; the two means keep the many negatives from
+    outweighing the few positives.
+
+    dim: D. dropout: the rate for the product in training, by default as in Person-reID-
+    verification. The mean over positive or negative pairs is zero if the batch has none.
+    """
+
+    needs_positives = True
+    before_dropout = True  # it has its own dropout, as the classifier of identities has the neck's
+
+    def __init__(self, dim: int, dropout: float = 0.75) -> None:
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise UserError(f"dropout {dropout:g}: expected a number from 0 to below 1.")
+        self.dropout = dropout
+        self.classifier = nn.Linear(dim, 2)
+        nn.init.normal_(self.classifier.weight, std=0.001)
+        nn.init.zeros_(self.classifier.bias)
+
+    def compute(self, features: Tensor, labels: Tensor) -> Tensor:
+        weight, bias = self.classifier.weight.float(), self.classifier.bias.float()
+        # W dropout(x ∘ y) equals (W ∘ dropout(x)) y: a matrix product, which never forms an (N, N,
+        # D) tensor. All pairs with the same x share its dropout mask; the expected loss is the same
+        # as with a mask for each pair.
+        dropped = F.dropout(features, self.dropout, self.training)
+        scores = (dropped[:, None] * weight) @ features.T + bias[:, None]  # (N, 2, N)
+        positive, negative = pair_masks(labels)
+        losses = F.cross_entropy(scores, positive.long(), reduction="none")  # (N, N)
+        return (masked_mean(losses, positive) + masked_mean(losses, negative)) / 2
+
+
+register_loss(
+    "verification", VerificationLoss, "same or different, by x∘y through a classifier (Zheng 2017)"
+)

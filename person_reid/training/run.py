@@ -1,0 +1,500 @@
+"""A run: where a training is, its figures and files, and how it ends early."""
+
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from person_reid.config import TrainConfig
+from person_reid.config.option import OptionError
+from person_reid.device import peak_memory
+from person_reid.errors import UserError, first_line
+from person_reid.files import write_text
+from person_reid.models.factory import parameter_count
+from person_reid.progress import progress
+from person_reid.registration import OWN_CLASS, files_of_plugins
+from person_reid.run_folder import RunFolder
+from person_reid.text import as_command, counted, quoted
+from person_reid.training.step import Outcome, TrainingStep
+from person_reid.training.validation import (
+    outputs_are_finite,
+    statistics_of_average,
+    weights_are_finite,
+)
+from person_reid.training.writers import drawing, log_line, open_writers, summands
+from person_reid.versions import versions
+
+log = logging.getLogger(__name__)
+MORE_PRECISE: dict[torch.dtype | None, str] = {  # what else to try, by the dtype of the training
+    torch.float16: ", --bf16 instead of --fp16, or",
+    torch.bfloat16: ", no --bf16, or",
+}
+STOPPED = 128 + signal.SIGTERM  # the exit status of a process ended by that signal
+
+
+class NotFinite(Exception):
+    """The loss of a step, counted from 0 within its epoch, or what it leaves is NaN or infinite.
+
+    what: is not finite, with its verb.
+    """
+
+    def __init__(self, epoch: int, step: int, what: str = "loss is") -> None:
+        super().__init__(f"The {what} not finite in epoch {epoch + 1}, batch {step + 1}.")
+        self.epoch, self.step = epoch, step
+
+
+class Stopped(Exception):
+    """The epoch was left early because `stop` asked for it.
+
+    `state_dict` can be saved and resumed.
+    """
+
+
+@contextmanager
+def stop_signal() -> Iterator[Callable[[], bool]]:
+    """Yield a function that returns whether SIGTERM has come.
+
+    The process can then end at its next safe point.
+
+    Ctrl-C raises KeyboardInterrupt as ever and, if Python has lost that in a callback, at the next
+    call.
+    """
+    received: list[int] = []
+    # Python allows signal handlers only there
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def interrupt(number: int, _: Any) -> None:
+        received.append(number)
+        raise KeyboardInterrupt
+
+    def stop() -> bool:
+        if signal.SIGINT in received:
+            raise KeyboardInterrupt
+        return bool(received)
+
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    }
+    # A process that nohup started ignores the signal, and goes on ignoring it.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def not_finite_advice(
+    error: NotFinite,
+    paths: Sequence[Path],
+    run: RunFolder,
+    dtype: torch.dtype | None = None,
+    adapts: bool = False,
+) -> str:
+    """Return what to do about a loss that is not finite.
+
+    paths: the images of the batch. run: whose not_finite.txt lists them. dtype: of autocast, or
+        None for float32.
+    adapts: whether tools/adapt.py trains.
+    """
+    good = (
+        f"{run.path}/net_last.pth is of epoch {error.epoch}"
+        if error.epoch
+        else "No epoch was finished"
+    )
+    advice = f"Start again with a lower --lr{MORE_PRECISE.get(dtype, ' or')} a --warm_epoch."
+    if error.epoch:
+        last = quoted(run.path / "net_last.pth")
+        start = f"--from {quoted(run.name)}" if adapts else f"--weights {last}"
+        advice = (
+            "--resume would take the same steps to the same loss. "
+            f"{advice} To begin with the weights of {last}, add {start} --name OTHER."
+        )
+    return (
+        f"{error} Its {len(paths)} images, {paths[0]} among them, are listed in "
+        f"{run.not_finite}. {good}. {advice}"
+    )
+
+
+def check_resumed(
+    state: Mapping[str, Any], folder: RunFolder, data: Iterable[Path], images: str, processes: int
+) -> None:
+    """Raise UserError if a state is of other images or of another number of processes.
+
+    data: where the images are, for the message. images: their fingerprint.
+    """
+    if state.get("images", images) != images:
+        raise OptionError(
+            f"{{resume}}: {folder.path} was trained on images other than those "
+            f"of {', '.join(map(str, data))}. Name their folder with {{data_dir}}, "
+            "or start a run of another {name}."
+        )
+    if state.get("processes", processes) != processes:
+        raise OptionError(
+            f"{{resume}}: {folder.path} was trained by {state['processes']} processes, "
+            f"and this is {processes}. Batches and learning rates depend on the number: "
+            "start as many as before."
+        )
+
+
+@contextmanager
+def state_that_fits(folder: RunFolder) -> Iterator[None]:
+    """Raise UserError if the state loaded in the with block does not fit.
+
+    It may lack a part, or be of another network.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise OptionError(
+            f"{folder.state_file}: not the state of the training that opts.yaml beside it "
+            f"describes ({first_line(error)}). Start a new run under another {{name}}."
+        ) from error
+
+
+CHECKPOINT_EVERY = 10  # epochs
+# Steps from one reading of the loss to the next; each makes the host wait for the accelerator.
+READ_EVERY = 10
+DRAW_EVERY = 10  # seconds; drawing the curves can take as long as a short epoch
+
+
+class Journal:
+    """Count the steps of a training, yield its epochs, and keep their figures.
+
+        for epoch in journal.epochs():
+            step.begin_epoch(epoch)
+            for batch in images.epoch(epoch, journal.step):
+                journal.count(step(batch))
+            journal.finish(validate(step))
+
+    training: what is trained. last: the number of epochs in all.
+    """
+
+    def __init__(self, training: TrainingStep, last: int) -> None:
+        self.training = training
+        self.world = training.world
+        self.last = last
+        self.history: list[dict[str, float]] = []
+        self.epoch = self.step = 0  # finished epochs, and finished steps of the next one
+        # The sums of that epoch: each loss, wrong predictions, images.
+        self.totals = torch.zeros(len(training.names) + 2, device=training.device)
+        self.spent = 0.0  # seconds on that epoch, before a stop
+        self.should_stop: Callable[[], bool] = lambda: False
+
+    def epochs(self) -> Iterator[int]:
+        """Yield the epochs that are left, counted from 0."""
+        while self.epoch < self.last:
+            steps = len(self.training.images)
+            self.losses = torch.zeros(steps, device=self.totals.device)
+            self.began, self.unseen = time.perf_counter(), float(self.totals[-1])
+            with progress(  # over all epochs, so that it says when the training ends
+                total=steps * self.last,
+                initial=steps * self.epoch + self.step,
+                desc=f"epoch {self.epoch + 1}/{self.last}",
+            ) as self.bar:
+                yield self.epoch
+
+    def count(self, outcome: Outcome) -> None:
+        """Count a step.
+
+        Raises NotFinite if the loss is not finite, and Stopped if the training was asked to end.
+        """
+        self.losses[self.step] = outcome.loss
+        images = torch.full_like(outcome.loss, outcome.images)
+        self.totals += torch.stack([*outcome.losses * images, outcome.wrong, images])
+        self.step += 1
+        self.bar.update()
+        if self.step % READ_EVERY == 0 and self.step < len(self.losses):
+            losses, error, seen = self._read()
+            speed = (seen - self.unseen) / (time.perf_counter() - self.began)
+            self.bar.set_postfix_str(
+                f"loss {sum(losses.values()):.3f}{summands(losses)}, accuracy {1 - error:.1%}, "
+                f"{speed:.0f} images/s",
+                refresh=False,
+            )
+        if outcome.updated and self._agreed_to_stop():
+            self._read()  # a loss that is not finite must not be saved
+            self.spent += time.perf_counter() - self.began
+            raise Stopped
+
+    def finish(self, figures: dict[str, float]) -> None:
+        """End an epoch. figures: what was measured besides losses and error, as by validate().
+
+        Raises NotFinite if the network has diverged.
+        """
+        record = self._figures() | figures
+        self._check(figures)
+        self.epoch += 1
+        self.step = 0
+        self.spent = 0.0
+        self.totals.zero_()
+        rounded = {name: float(f"{value:.6g}") for name, value in record.items()}
+        self.history.append({"epoch": self.epoch, **rounded})
+        if self.world.is_main:
+            log.info(log_line(self.history[-1], self.last))
+            if record["loss"] == 0:
+                log.warning("Nothing was learnt in this epoch: the loss of every batch was 0.")
+
+    def _check(self, figures: dict[str, float]) -> None:
+        """Raise NotFinite for a network that has diverged in the last update.
+
+        Its loss was computed before.
+        """
+        training = self.training
+        what = "" if weights_are_finite(training.network) else "weights are"
+        if not what and self.epoch + 1 == self.last:  # a later step would tell
+            finite = all(map(math.isfinite, figures.values())) and outputs_are_finite(training)
+            what = "" if finite else "network's output is"
+        if what:
+            raise NotFinite(self.epoch, len(self.losses) - 1, what)
+
+    def _figures(self) -> dict[str, float]:
+        """Return the figures of the epoch.
+
+        They are the mean loss, each of its summands if there are several, top-1 error, learning
+        rate, images per second and seconds.
+        """
+        losses, error, seen = self._read(together=True)
+        elapsed = time.perf_counter() - self.began
+        images = self.world.size * (seen / self.world.size - self.unseen)
+        return {
+            "loss": sum(losses.values()),
+            **{f"loss_{name}": loss for name, loss in losses.items() if len(losses) > 1},
+            "error": error,
+            "lr": self.training.head_lr,
+            "images_per_second": round(images / elapsed, 1),
+            "seconds": round(self.spent + elapsed, 2),
+        }
+
+    def _read(self, together: bool = False) -> tuple[dict[str, float], float, float]:
+        """Return {name: mean loss}, error and images so far, of this process or of all.
+
+        Raises NotFinite.
+        """
+        *sums, wrong, seen = (self.world.sum(self.totals) if together else self.totals).tolist()
+        if not math.isfinite(sum(sums)):
+            raise NotFinite(self.epoch, int((~self.losses.isfinite()).int().argmax()))
+        means = [total / seen for total in sums]
+        return dict(zip(self.training.names, means, strict=True)), wrong / seen, seen
+
+    def _agreed_to_stop(self) -> bool:
+        """Return whether any process wants to stop.
+
+        Several processes ask at readings of the loss and at the last step.
+        """
+        if self.world.size == 1:
+            return self.should_stop()
+        accumulate = self.training.options.accumulate
+        asks = self.step % READ_EVERY < accumulate or self.step == len(self.losses)
+        return asks and bool(self.world.sum(torch.tensor([int(self.should_stop())]))[0] > 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training needs."""
+        return {
+            **self.training.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "totals": self.totals,
+            "spent": self.spent,
+            "history": self.history,
+            "images": self.training.images.fingerprint,
+            "processes": self.world.size,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state that `state_dict` returned."""
+        self.training.load_state_dict(state)
+        self.epoch = state["epoch"]
+        self.step = state["step"]
+        self.history = state["history"]
+        self.totals, self.spent = state["totals"].to(self.totals.device), state.get("spent", 0.0)
+
+
+class Run(Journal):
+    """A journal that writes the files of a run after each epoch.
+
+    training: what is trained. config: the training's; its name names the folder.
+    adapts: whether tools/adapt.py trains, for messages.
+    """
+
+    adapts = False
+
+    def __init__(self, training: TrainingStep, config: TrainConfig) -> None:
+        super().__init__(training, config.total_epoch)
+        self.config = config
+        self.folder = RunFolder(config.name)
+        self.drawn = -math.inf
+        self.write_metrics: Callable[[dict[str, float]], None] = lambda record: None
+
+    def begin(self, resumed: bool) -> None:
+        """Prepare the folder, or continue in it, and log what is trained."""
+        images = self.training.images
+        if resumed:
+            log.info(
+                "%s: continuing after epoch %d, batch %d.", self.folder.path, self.epoch, self.step
+            )
+            if self.history:
+                # The end may have come between resume.pth and the log.
+                self.folder.save_log(self.history)
+        else:
+            if self.config.resume:
+                log.info("%s: nothing to resume yet, so the training begins.", self.folder.path)
+            self.folder.set_aside()
+            about: dict[str, Any] = {"nclasses": images.num_classes}
+            if self.config.plugin:
+                about["plugin_files"] = files_of_plugins(self.config.plugin)
+            self.folder.save_options({**asdict(self.config), **about})
+        self.folder.save_versions({"epoch": self.epoch, **versions()}, resumed)
+        several = f", {self.world.size} processes" if self.world.size > 1 else ""
+        log.info(
+            "%s, %.2f M parameters; %d images of %s; %s on %s%s.",
+            self.config.backbone,
+            parameter_count(self.training.network) / 1e6,
+            len(images.split),
+            self.people(),
+            counted(self.last, "epoch"),
+            images.device,
+            several,
+        )
+
+    def people(self) -> str:
+        """Describe the people in the images."""
+        return f"{self.training.images.num_classes} identities"
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        """The weights that net_last.pth holds."""
+        return self.training.network.state_dict()
+
+    def save(self, figures: dict[str, float]) -> None:
+        """End an epoch, and write its checkpoints, state, log, curves and metrics.
+
+        figures: see finish. Raises NotFinite, before anything is written, if the network has
+        diverged.
+        """
+        self.finish(figures)
+        if not self.world.is_main:
+            return
+        folder, weights = self.folder, self.weights
+        if self.epoch % CHECKPOINT_EVERY == 0:
+            folder.save_weights(self.epoch, weights)
+        folder.save_weights("last", weights)
+        folder.save_state(self.state_dict())  # after the checkpoints that it relies on
+        folder.save_log(self.history)
+        if self.config.keep:
+            folder.keep_latest(self.config.keep)
+        if self.epoch == self.last or time.monotonic() > self.drawn + DRAW_EVERY:
+            self._draw()
+        self.write_metrics(self.history[-1])
+
+    def _draw(self) -> None:
+        """Draw the curves."""
+        with drawing(self.folder.curves):
+            # matplotlib loads slowly, and only the first process draws.
+            from person_reid.show.curves import draw_curves
+
+            draw_curves(self.history, self.folder.curves)
+        self.drawn = time.monotonic()
+
+    def conclude(self) -> None:
+        """End the training: write the averaged weights, if any, and say how to test the run."""
+        if self.training.average is not None:
+            averaged = {"average": self.training.average.state_dict()}
+            averaged["average_bn"] = statistics_of_average(self.training)
+            for label, weights in averaged.items() if self.world.is_main else ():
+                self.folder.save_weights(label, weights)
+        self.say_done()
+
+    def say_done(self) -> None:
+        """Say where the network is, how to test it, and how much memory the training took."""
+        if self.world.is_main:
+            root = self.config.roots[0]
+            tested = all((root / name).is_dir() for name in ("query", "gallery"))
+            place = f" --test_dir {quoted(root)}" if tested else ""
+            own = OWN_CLASS.fullmatch(self.config.backbone)
+            plugins = filter(None, (self.config.plugin, own and own["plugin"]))
+            place += "".join(f" --plugin {quoted(plugin)}" for plugin in plugins)
+            log.info(
+                f"Done: %s/net_last.pth, %s. Test it: {as_command('test.py')} --name %s%s",
+                self.folder.path,
+                peak_memory(self.training.device),
+                quoted(self.folder.name),
+                place,
+            )
+
+    def save_stopped(self) -> None:
+        """Save the state on SIGTERM, which a cluster sends before it withdraws the machine."""
+        if self.world.is_main:
+            self.folder.save_state(self.state_dict())
+            log.info(
+                "Stopped by SIGTERM in epoch %d after batch %d; %s holds it. "
+                "To continue: the same command with --resume.",
+                self.epoch + 1,
+                self.step,
+                self.folder.state_file,
+            )
+        self.world.wait()
+
+    def say_interrupted(self) -> None:
+        """Say how to go on after Ctrl-C."""
+        if self.world.is_main and self.folder.state_file.exists():
+            log.info(
+                "Interrupted in epoch %d. To continue after the last finished epoch: the same "
+                "command with --resume.",
+                self.epoch + 1,
+            )
+
+    def not_finite(self, error: NotFinite) -> UserError:
+        """Return what to do about a loss that is not finite.
+
+        The batch's images are listed in not_finite.txt.
+        """
+        paths = self.training.images.paths_of(error.epoch, error.step)
+        write_text(self.folder.not_finite, "".join(f"{path}\n" for path in paths))
+        advice = not_finite_advice(error, paths, self.folder, self.training.dtype, self.adapts)
+        return UserError(advice)
+
+
+@contextmanager
+def open_run(run: Run, state: dict[str, Any] | None) -> Iterator[Run]:
+    """Open the folder of a run for a training.
+
+    state: what the training continues from, or None.
+
+    Ends the process after SIGTERM, once the state is saved. Raises UserError if the loss is not
+    finite.
+    """
+    world, folder = run.world, run.folder
+    if state:
+        with state_that_fits(folder):
+            run.load_state_dict(state)
+    with ExitStack() as stack:
+        if world.is_main:
+            stack.enter_context(folder.writing())
+            run.begin(resumed=bool(state))
+        world.wait()
+        run.should_stop = stack.enter_context(stop_signal())
+        if world.is_main:
+            writers = open_writers(run.config, folder.path, run.history)
+            run.write_metrics = stack.enter_context(writers)
+        try:
+            yield run
+        except Stopped:
+            run.save_stopped()
+            raise SystemExit(STOPPED) from None
+        except KeyboardInterrupt:
+            run.say_interrupted()
+            raise
+        except NotFinite as error:
+            raise run.not_finite(error) from error

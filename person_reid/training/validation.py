@@ -1,0 +1,79 @@
+"""Look at a network between the epochs of its training: its loss on `val`, and its numbers."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import update_bn
+
+from person_reid.data.images.augment import normalise, scale
+from person_reid.device import autocast, seeded
+from person_reid.models.network import Network
+from person_reid.models.surgery import evaluation_mode
+from person_reid.progress import progress
+from person_reid.training.criterion import predicted
+from person_reid.training.step import TrainingStep
+
+
+def validate(step: TrainingStep) -> dict[str, float]:
+    """Return "val_loss", the classifier's without margin or smoothing, and "val_error", top-1.
+
+    The modules keep their modes. The images of `val` are not augmented; without any, nothing is
+    returned. They have the size of the epoch: a network that learns at 128×64 fails at 256×128 for
+    a while.
+    """
+    # The batch-norm statistics of the first process are evaluated, because they are saved.
+    step.world.broadcast_(step.network.buffers())
+    if step.images.validation is None:
+        return {}
+    bank, targets = step.images.validation
+    totals = torch.zeros(2, device=step.device)
+    mine = step.world.shard(torch.arange(len(bank)))
+    batches = mine.split(step.images.options.batchsize) if len(mine) else ()
+    with evaluation_mode(step.module):
+        for indices in progress(batches, desc="validation"):
+            totals += _validated(step, bank[indices], targets[indices].to(step.device))
+    loss, error = (step.world.sum(totals) / len(bank)).tolist()
+    return {"val_loss": loss, "val_error": error}
+
+
+@torch.inference_mode()
+def _validated(step: TrainingStep, images: Tensor, targets: Tensor) -> Tensor:
+    """Return the sum of the losses and the number of errors, for uint8 images (B, H, W, 3)."""
+    inputs = scale(normalise(images.to(step.device)), step.images.size_of(step.epoch))
+    with autocast(step.device, step.dtype):
+        _, logits = step.network.outputs(inputs)
+    loss = step.criterion.classify(logits, targets) * len(targets)
+    return torch.stack([loss, (predicted(logits) != targets).sum()])
+
+
+def weights_are_finite(network: Network) -> bool:
+    """Return whether all weights and batch-norm statistics of a network are finite."""
+    tensors = (tensor for tensor in network.state_dict().values() if tensor.is_floating_point())
+    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
+
+
+@torch.inference_mode()
+def outputs_are_finite(step: TrainingStep) -> bool:
+    """Return whether the tested network gives finite outputs for a few training images."""
+    with evaluation_mode(step.network):
+        outputs = step.network.outputs(step.images.example_batch().to(step.device))
+    return all(bool(output.isfinite().all()) for output in outputs)
+
+
+def statistics_of_average(step: TrainingStep) -> dict[str, Any]:
+    """Return the averaged network's state dict, with its own batch-norm statistics.
+
+    Another pass over the images gives the statistics. They are means over the batches of all
+    processes, as one process with smaller batches would compute them.
+    """
+    assert step.average is not None, "only --wa averages"
+    epoch = step.options.total_epoch
+    inputs = (batch.images for batch in step.images.epoch(epoch))
+    bar = progress(inputs, desc="batch-norm statistics", total=len(step.images))
+    with seeded(step.images.seed_of(epoch, 0), step.device):  # dropout draws
+        update_bn(bar, step.average)
+    for name, statistic in step.average.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            statistic.copy_(step.world.sum(statistic) / step.world.size)
+    return step.average.state_dict()
