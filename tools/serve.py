@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
             create_app(service, cameras),
             http=Connection,
             ws="none",
-            root_path=config.root_path,
+            root_path=config.root_path or "",
             limit_concurrency=1 + most_connections(config.connections),
             timeout_keep_alive=config.keep_alive,
             backlog=BACKLOG,

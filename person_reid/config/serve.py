@@ -33,8 +33,8 @@ class AddressOptions(Options, title="address"):
         None, "private key of the certificate", metavar="FILE", needs={"certificate": ANY}
     )
     behind_proxy: bool = option(False, "a proxy in front of the service encrypts what is sent")
-    root_path: str = option(
-        "",
+    root_path: str | None = option(
+        None,
         "path below which the proxy shows the service, such as /reid",
         form=path_of_address,
         metavar="PATH",

@@ -12,13 +12,14 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from PIL import Image
 
 from person_reid.config.serve import CameraOptions
-from person_reid.data.video.streams import Streams
-from person_reid.errors import UserError
+from person_reid.data.video.decoding import Frame
+from person_reid.data.video.streams import FIRST_PAUSE, LONGEST_PAUSE, Streams
+from person_reid.errors import UserError, first_line
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.live_gallery import Appeared, LiveGallery, open_live
 from person_reid.retrieval.similarity import Features
@@ -31,6 +32,14 @@ from person_reid.video.live import Looked
 log = logging.getLogger(__name__)
 ASKED_AGAIN = 1.0  # seconds until a busy service is asked again
 T = TypeVar("T")
+
+
+class Trouble(NamedTuple):
+    """Why the frames of a camera cannot be looked at, and when they are again."""
+
+    reason: str
+    pause: float
+    until: float
 
 
 class LiveCameras:
@@ -60,7 +69,19 @@ class LiveCameras:
             options.remember,
         )
         self._kept = LiveGallery(self._live.links, streams.addresses)
+        self._troubles: dict[str, Trouble] = {}
+        self._unstored: dict[str, str] = {}  # why images of a camera are not stored
+        service.watch_cameras(self)
         self._loop: asyncio.AbstractEventLoop | None = None
+
+    def states(self) -> dict[str, str]:
+        """Return {camera: what is wrong with it}, "" for one that is well."""
+        troubles = {camera: each.reason for camera, each in [*self._troubles.items()]}
+        return self._streams.states() | self._unstored | troubles
+
+    def try_again(self, camera: str) -> None:
+        """Open a camera again whose password was refused too often."""
+        self._streams.try_again(camera)
 
     async def run(self) -> None:
         """Look at the frames until the streams end. An error ends the cameras, not the service."""
@@ -82,10 +103,27 @@ class LiveCameras:
         self._write(self._kept.know)
         with self._streams:
             for camera, frame, seconds in self._streams:
-                self._tell(self._live.feed(frame, seconds, camera))
+                self._look_at(camera, frame, seconds)
         self._write(self._kept.refresh)
         for looked in self._live.end():
             self._tell(looked)
+
+    def _look_at(self, camera: str, frame: Frame, seconds: float) -> None:
+        """Look at a frame. A camera whose frames cannot be looked at is left alone for a while."""
+        trouble = self._troubles.get(camera)
+        if trouble and seconds < trouble.until:
+            return
+        try:
+            self._tell(self._live.feed(frame, seconds, camera))
+        except Exception as error:
+            pause = min(2 * trouble.pause, LONGEST_PAUSE) if trouble else FIRST_PAUSE
+            reason = first_line(error)
+            if not trouble or trouble.reason != reason:
+                log.exception("camera %s: its frames cannot be looked at: %s", camera, reason)
+            self._troubles[camera] = Trouble(reason, pause, seconds + pause)
+        else:
+            if self._troubles.pop(camera, None):
+                log.warning("camera %s: its frames are looked at again.", camera)
 
     def _tell(self, looked: Looked) -> None:
         """Store the images of a look, and tell who appeared."""
@@ -94,8 +132,11 @@ class LiveCameras:
         try:
             appeared = self._write(lambda gallery: self._kept.keep(gallery, looked))
         except (UserError, OSError) as error:  # a full disk, say, which somebody may mend
-            log.warning("camera %s: not stored: %s", looked.camera, error)
+            if self._unstored.get(looked.camera) != str(error):
+                log.warning("camera %s: not stored: %s", looked.camera, error)
+            self._unstored[looked.camera] = str(error)
             return
+        self._unstored.pop(looked.camera, None)
         assert self._loop
         for each in appeared:
             event = event_of(self._service.ids, each)

@@ -69,6 +69,10 @@ LINKED_SCHEMAS = {
     "found": TEXT_SCHEMA,
     "tracks": _list(_named("LinkedTrack")),
 }
+HEALTH_SCHEMAS = {
+    "status": TEXT_SCHEMA,
+    **dict.fromkeys(("images", "cameras", "cameras_in_trouble"), COUNT_SCHEMA),
+}
 NEXT_PAGE = {"type": ["integer", "null"]}
 SCHEMAS = {
     "Features": _object({"dimension": COUNT_SCHEMA, "features": _list(_list(NUMBER_SCHEMA))}),
@@ -89,7 +93,10 @@ SCHEMAS = {
     "Cameras": _object({"cameras": _list(TEXT_SCHEMA)}),
     "People": _object({"people": _list(TEXT_SCHEMA)}),
     "Count": _object({"images": COUNT_SCHEMA}),
-    "Health": _object({"status": TEXT_SCHEMA, "images": COUNT_SCHEMA}, False, "images"),
+    "Health": _object(HEALTH_SCHEMAS, False, "images", "cameras", "cameras_in_trouble"),
+    "LiveCameras": _object(
+        {"cameras": _list(_object(dict.fromkeys(("camera", "trouble"), TEXT_SCHEMA)))}
+    ),
     "Problem": _object(
         {"type": TEXT_SCHEMA, "title": TEXT_SCHEMA, "status": COUNT_SCHEMA, "detail": TEXT_SCHEMA}
     ),

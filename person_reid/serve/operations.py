@@ -341,8 +341,28 @@ async def alive(_: Call) -> Answer:
 
 @operation("GET /v1/health/ready", role=None, answers="Health")
 async def ready(call: Call) -> Answer:
-    """Return that the gallery can be asked, and how many images it holds."""
-    return {"status": "ready", "images": await call.service.galleries.read(len)}
+    """Return that the gallery can be asked, how many images it holds, and how cameras are."""
+    troubles = [*call.service.cameras.states().values()] if call.service.cameras else []
+    cameras = {"cameras": len(troubles), "cameras_in_trouble": sum(map(bool, troubles))}
+    answer = {"status": "ready", "images": await call.service.galleries.read(len)}
+    return answer | (cameras if troubles else {})
+
+
+@operation("GET /v1/live", role="read", answers="LiveCameras")
+async def list_live(call: Call) -> Answer:
+    """Return the live cameras that the service follows, and what is wrong with them."""
+    states = call.service.cameras.states() if call.service.cameras else {}
+    return {"cameras": [{"camera": name, "trouble": each} for name, each in states.items()]}
+
+
+@operation("POST /v1/live", role="write", sends={"camera": NAME_SCHEMA}, answers="LiveCameras")
+async def try_live(call: Call) -> Answer:
+    """Open a live camera again whose password was refused."""
+    camera = (await call.values("camera")).get("camera")
+    if not call.service.cameras or camera not in call.service.cameras.states():
+        raise Problem(404, "The service follows no camera of this name.")
+    call.service.cameras.try_again(camera)
+    return await list_live.act(call)
 
 
 @operation("GET /v1/metrics", role="read", answers="text/plain")

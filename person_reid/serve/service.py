@@ -54,6 +54,18 @@ class ImageNetwork(Protocol):
         ...
 
 
+class Cameras(Protocol):
+    """What the service asks of its live cameras."""
+
+    def states(self) -> dict[str, str]:
+        """Return {camera: what is wrong with it}, "" for one that is well."""
+        ...
+
+    def try_again(self, camera: str) -> None:
+        """Open a camera again whose password was refused too often."""
+        ...
+
+
 class Service:
     """A gallery at an address and its network, asked from an event loop.
 
@@ -78,6 +90,7 @@ class Service:
         self.galleries = Galleries(address, limits.readers, limits.most_waiting)
         self.batches = EmbeddingQueue(self._embed, batch_size, limits.most_waiting)
         self.bodies, self.linking = asyncio.Semaphore(MOST_BODIES), asyncio.Semaphore(1)
+        self.cameras: Cameras | None = None
         self._threads = ThreadPoolExecutor(limits.readers, "decoding")
         self.usage.watch(
             {
@@ -87,6 +100,12 @@ class Service:
                 "embedded_images": lambda: self.batches.embedded,
             }
         )
+
+    def watch_cameras(self, cameras: Cameras) -> None:
+        """Say from now on how live cameras are."""
+        self.cameras = cameras
+        for name in cameras.states():
+            self.usage.watch_camera(name, lambda name=name: not cameras.states()[name])
 
     @property
     def most_bytes(self) -> int:

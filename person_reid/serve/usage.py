@@ -23,11 +23,19 @@ class Usage:
             registry=self._registry,
         )
 
+        self._cameras = Gauge(
+            "person_reid_camera", "1 if its frames come", ["camera"], registry=self._registry
+        )
+
     def watch(self, gauges: Mapping[str, Callable[[], float]]) -> None:
         """Add figures that are read when somebody asks, each with its description."""
         for name, read in gauges.items():
             gauge = Gauge(f"person_reid_{name}", name.replace("_", " "), registry=self._registry)
             gauge.set_function(read)
+
+    def watch_camera(self, camera: str, is_well: Callable[[], float]) -> None:
+        """Add a figure about a camera."""
+        self._cameras.labels(camera).set_function(is_well)
 
     def count(self, operation: str, status: int, seconds: float) -> None:
         """Count a request."""

@@ -34,6 +34,16 @@ from tests.support.dictionary_gallery import DictionaryGallery
 RED, GREEN, BLUE = (picture(color) for color in ("red", "green", "blue"))
 
 
+class Door:
+    """A live camera that is well."""
+
+    def states(self):
+        return {"1": ""}
+
+    def try_again(self, camera):
+        assert camera == "1"
+
+
 def add(client, content, **facts):
     return client.post("/v1/images", params=facts, **sent(content)).json()["images"][0]
 
@@ -300,6 +310,7 @@ def test_a_search_gives_the_numbers_of_the_index(client, service, tmp_path, addr
 
 @EACH_ENGINE
 def test_the_document_describes_the_answers(client, service, tmp_path, address):
+    service.watch_cameras(Door())
     for camera in STAYS:
         fill(open_gallery(address), tmp_path, camera, faces=np.eye(6))
     document = client.get("/v1/openapi.json").json()
@@ -315,6 +326,7 @@ def test_the_document_describes_the_answers(client, service, tmp_path, address):
         "describe_image": {"json": {"camera": "2"}},
         "describe_images": {"json": {"camera": "2"}, "params": {"identity": "Anna"}},
         "list_sightings": {"params": {"camera": "2"}},
+        "try_live": {"json": {"camera": "1"}},
         "rename_person": {"json": {"identity": "Anna", "to": "Ann"}},
         "forget": {"params": {"camera": "9"}},
     }  # fmt: skip
@@ -349,7 +361,8 @@ def examples(described):
                     yield {}, {"content": file.read(), "headers": headers}
 
 
-def test_every_example_of_the_document_is_answered(client, tmp_path):
+def test_every_example_of_the_document_is_answered(client, service, tmp_path):
+    service.watch_cameras(Door())
     for camera in STAYS:
         fill(SearchIndex(tmp_path / "people.index"), tmp_path, camera, faces=np.eye(6))
     anna = {

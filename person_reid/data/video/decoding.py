@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from person_reid.data.images.image_files import MOST_DECODED_PIXELS
 from person_reid.errors import UserError, first_line, optional_module
 from person_reid.files import VIDEO, regular_file
 from person_reid.progress import progress
@@ -172,9 +173,15 @@ def open_container(place: str, name: object, advice: str = "", **settings: Any) 
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
         raise UserError(f"{name}: cannot be opened as a video ({reason}){advice}") from None
-    if not videos_of(container):
+    fault = "" if (videos := videos_of(container)) else "no video in it"
+    for each in videos:
+        each.codec_context.options = {"max_pixels": str(MOST_DECODED_PIXELS)}  # also later on
+        if each.width * each.height > MOST_DECODED_PIXELS:
+            most = MOST_DECODED_PIXELS // 10**6
+            fault = f"frames of {each.width}×{each.height} pixels, more than {most} million"
+    if fault:
         container.close()
-        raise UserError(f"{name}: no video in it")
+        raise UserError(f"{name}: {fault}")
     return container
 
 

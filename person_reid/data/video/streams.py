@@ -11,6 +11,7 @@ once, in real time.
 """
 
 import logging
+import math
 import platform
 import re
 import threading
@@ -19,10 +20,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from person_reid.config.times import stored
 from person_reid.data.video.decoding import (
     VIDEO_CONTAINERS,
     Frame,
@@ -50,6 +53,8 @@ STREAM_SCHEMES = {
 }
 UNCLOCKED = ("mpjpeg", "mjpeg")  # containers without times; FFmpeg counts 25 frames a second
 PASSWORD = re.compile("(password|passwd|pwd|pass)=[^&/]*", re.IGNORECASE)  # in a path
+REFUSED = re.compile("Server returned 40[13]")  # in FFmpeg's words
+MOST_REFUSALS = 3  # of a password; cameras lock an account that fails often
 UNSAFE = {"#": "%23", "/": "%2F", "?": "%3F", "[": "%5B", "]": "%5D"}  # in a password
 WEBCAMS = {"Linux": "v4l2", "Darwin": "avfoundation"}  # by platform.system()
 log = logging.getLogger(__name__)
@@ -97,6 +102,9 @@ class _Camera:
     remarked: float = 0.0  # seconds since 1970, of the last remark on dropped frames
     opened: int = 0
     ended: bool = False
+    trouble: str = ""  # why no frames come
+    refusals: int = 0
+    told: threading.Event = field(default_factory=threading.Event)  # to try a password again
 
 
 class Streams:
@@ -108,7 +116,8 @@ class Streams:
     most_waiting: frames of a camera that wait.
     read, now, wait: to read other sources, and to have another clock than this machine's.
 
-    Used by `with`. It ends when all files have; streams never do.
+    Used by `with`. It ends when all files have; streams never do. Each camera ends alone. A clock
+    that is set back is said, and times go on as if it had not been.
     """
 
     def __init__(
@@ -128,8 +137,9 @@ class Streams:
         self._stopped = threading.Event()
         self._wait = wait or self._stopped.wait
         self._changed = threading.Condition()
-        self.addresses = dict(addresses)
-        self._cameras = {name: _Camera(name, address) for name, address in addresses.items()}
+        self.addresses = {name: str(address) for name, address in addresses.items()}
+        self._cameras = {name: _Camera(name, each) for name, each in self.addresses.items()}
+        self._ahead, self._latest = 0.0, -math.inf  # of this machine's clock
         self._failure: BaseException | None = None
 
     def __enter__(self) -> "Streams":
@@ -149,13 +159,13 @@ class Streams:
             self._changed.notify_all()
 
     def __iter__(self) -> Iterator[tuple[str, Frame, float]]:
-        """Yield camera, frame and time. Raises UserError if a file cannot be read."""
+        """Yield camera, frame and time. Raises UserError at the end if a file cannot be read."""
         while True:
             for camera in self._next_ones():
                 with self._changed:
                     frame, seconds = camera.waiting.popleft()
                 yield camera.name, frame, seconds
-            if self._stopped.is_set() or self._failure or self._over():
+            if self._stopped.is_set() or self._over():
                 break
         if self._failure:
             raise self._failure
@@ -168,6 +178,14 @@ class Streams:
             f"opened {counted(each.opened, 'time')}"
         )
 
+    def states(self) -> dict[str, str]:
+        """Return {camera: why none of its frames come}, "" for one that is well."""
+        return {name: each.trouble for name, each in self._cameras.items()}
+
+    def try_again(self, camera: str) -> None:
+        """Open a camera again whose password was refused too often."""
+        self._cameras[camera].told.set()
+
     def _over(self) -> bool:
         return all(each.ended and not each.waiting for each in self._cameras.values())
 
@@ -176,7 +194,7 @@ class Streams:
         with self._changed:
             while not self._stopped.is_set():
                 found = [each for each in self._cameras.values() if each.waiting]
-                if found or self._failure or self._over():
+                if found or self._over():
                     return found
                 self._changed.wait(1)
         return []
@@ -193,20 +211,58 @@ class Streams:
                     if self._stopped.is_set():
                         return
             except Exception as error:
-                if not live:
-                    self._failure = error
                 reason = first_line(error)
+                if not live:
+                    self._failure, camera.trouble = error, reason
+                    log.error("camera %s: %s", camera.name, reason)
             if not live:
                 break
             pause = FIRST_PAUSE if camera.frames > before else min(2 * pause, LONGEST_PAUSE)
-            log.warning("camera %s: %s. Opened again in %g s.", camera.name, reason, pause)
-            self._wait(pause)
+            self._rest(camera, reason, pause)
         camera.ended = True
         with self._changed:
             self._changed.notify_all()
 
+    def _rest(self, camera: _Camera, reason: str, pause: float) -> None:
+        """Wait until a stream is opened again, and say why, once."""
+        camera.refusals = camera.refusals + 1 if REFUSED.search(reason) else 0
+        new, camera.trouble = reason != camera.trouble, reason
+        if camera.refusals >= MOST_REFUSALS:
+            camera.trouble = f"{reason}. Refused {camera.refusals} times, and not tried again"
+            log.warning("camera %s: %s until somebody says so.", camera.name, camera.trouble)
+            camera.refusals = 0
+            camera.told.clear()
+            while not (self._stopped.is_set() or camera.told.wait(1)):
+                pass
+            return
+        if new:
+            log.warning(
+                "camera %s: %s. Opened again in %g s, and so on.", camera.name, reason, pause
+            )
+        self._wait(pause)
+
+    def _clock(self) -> float:
+        """Return the seconds since 1970, which go on where this machine's clock is set back."""
+        with self._changed:
+            now = self._now() + self._ahead
+            if now < self._latest - MOST_AHEAD:
+                back = self._latest - now
+                self._ahead += back
+                now = self._latest
+                log.warning(
+                    "The clock of this machine was set back by %.0f s. The times of the cameras go "
+                    "on from %s, and are so much ahead of it until the end.",
+                    back,
+                    stored(datetime.fromtimestamp(now, timezone.utc)),
+                )
+            self._latest = max(now, self._latest)
+            return now
+
     def _offer(self, camera: _Camera, frame: Frame, seconds: float) -> None:
         """Let a frame wait, in place of the oldest one if too many do."""
+        if camera.trouble:
+            log.warning("camera %s: its frames come again.", camera.name)
+            camera.trouble, camera.refusals = "", 0
         with self._changed:
             camera.frames += 1
             camera.last = max(seconds, camera.last + LEAST_STEP)
@@ -235,11 +291,11 @@ class Streams:
 
         The clock of a stream says when its frames were taken, more evenly than they arrive.
         """
-        begun = self._now()
+        begun = self._clock()
         start = begun if live else self._starts.get(camera.name, begun)
         for frame, seconds in self._read(camera.address, self._every):
-            now = self._now()
-            if seconds is None:
+            now = self._clock()
+            if seconds is None or not math.isfinite(seconds):
                 yield frame, now
             elif live:
                 if abs(start + seconds - now) > MOST_AHEAD:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.support.walks import FRAMES, draw_frame, write_frames, write_video
+from person_reid.data.video import decoding
 from person_reid.data.video.streams import Streams, is_stream, open_stream, shown_address
 from person_reid.errors import UserError
 
@@ -101,7 +102,9 @@ def test_a_stream_that_breaks_is_opened_again_after_longer_and_longer(caplog):
             if thread.name == "camera door":
                 thread.join(10)
     assert clock.waited[:4] == [1, 2, 4, 8]
-    assert "camera door: cable. Opened again in 8 s." in caplog.text
+    assert caplog.messages.count("camera door: cable. Opened again in 1 s, and so on.") == 2
+    assert caplog.messages[1] == "camera door: its frames come again."
+    assert streams.states() == {"door": "cable"}
     assert "secret" not in caplog.text
     assert streams.report("door").startswith("2 frames, ")
 
@@ -145,14 +148,74 @@ def test_several_cameras_take_turns():
         assert sorted(numbers(streams)) == [1, 1, 1, 2, 2, 2]
 
 
-def test_a_file_that_cannot_be_read_ends_all(tmp_path):
+def test_a_file_that_cannot_be_read_ends_alone_and_is_said(tmp_path, caplog):
     (tmp_path / "a.mp4").write_text("no video")
+    write_frames(tmp_path / "hall")
     pytest.importorskip("av")
+    addresses = {"a": str(tmp_path / "a.mp4"), "hall": str(tmp_path / "hall")}
+    found, clock = [], Clock()
     with (
-        Streams({"a": str(tmp_path / "a.mp4")}) as streams,
+        Streams(addresses, fps=10, most_waiting=FRAMES, now=clock.now, wait=clock.wait) as streams,
         pytest.raises(UserError, match=r"a\.mp4"),
     ):
-        list(streams)
+        for camera, _, _ in streams:
+            found.append(camera)
+    assert found == ["hall"] * len(found) != []
+    assert "a.mp4" in caplog.text
+    assert "a.mp4" in streams.states()["a"]
+    assert streams.states()["hall"] == ""
+
+
+def test_a_password_is_refused_three_times_and_then_only_tried_when_somebody_says_so(caplog):
+    clock, tries, refused = Clock(), [], threading.Event()
+
+    def read(address, every):
+        tries.append(address)
+        refused.set() if len(tries) in (3, 4) else None
+        raise UserError("rtsp://camera/401: (Server returned 401 Unauthorized)")
+
+    streams = Streams({"door": "rtsp://camera/401"}, read=read, now=clock.now, wait=clock.wait)
+    with streams:
+        assert refused.wait(10)
+        for _ in range(100):
+            if "until somebody says so" in caplog.text:
+                break
+            threading.Event().wait(0.05)
+        assert len(tries) == 3
+        assert "not tried again" in streams.states()["door"]
+        refused.clear()
+        streams.try_again("door")
+        assert refused.wait(10)
+
+
+@pytest.mark.parametrize("clocked", [True, False])
+def test_a_clock_that_is_set_back_is_said_and_times_go_on(clocked, caplog):
+    clock = Clock()
+
+    def read(address, every):
+        for number in range(20):
+            clock.time += 0.1
+            clock.time -= 3600 * (number == 10)
+            yield frame(number), number / 10 if clocked else float("nan")
+        streams.stop()
+
+    streams = Streams({"a": "rtsp://a"}, most_waiting=99, read=read, now=clock.now, wait=clock.wait)
+    with streams:
+        for thread in threading.enumerate():
+            if thread.name == "camera a":
+                thread.join(10)
+        times = np.array([seconds for _, seconds in streams._cameras["a"].waiting])
+    assert np.diff(times).min() > 0.05 or np.diff(times).argmin() == 9
+    assert 1.5 < times[-1] - times[0] < 2.1
+    assert "set back by 3600 s" in caplog.text
+
+
+def test_a_frame_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    pytest.importorskip("av")
+    write_video(tmp_path / "a.mp4")
+    monkeypatch.setattr(decoding, "MOST_DECODED_PIXELS", 1000)
+    with pytest.raises(UserError, match="pixels, more than"):
+        decoding.open_container(str(tmp_path / "a.mp4"), "a.mp4")
 
 
 def test_streams_are_told_from_files():

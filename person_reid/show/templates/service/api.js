@@ -38,7 +38,7 @@ const ask = async (...request) => (await send(...request)).json();
 
 let entering = null; // one question for all requests that wait
 function enterToken() {
-  entering ??= question("The token of this service, which it printed when it began:", "Go on", "").then((token) => {
+  entering ??= question("A token of this service: the one that it printed, or one of the file that --tokens names:", "Go on", "").then((token) => {
     entering = null;
     if (!token) throw new Error("Without a token, nothing is shown. Load the page again.");
     sessionStorage.setItem(TOKEN, token.trim());
