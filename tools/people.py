@@ -250,7 +250,7 @@ def track(
     embed = None
     if config.appearance:
         # an index that was adapted since keeps the tracks of the network that made them
-        network = [*measured_on(index), index.recall("weights_sha256")]
+        network = [*measured_on(index), index.recall("probe")]
         made_of["network"] = index.remember({"tracked_by": network})["tracked_by"]
         embed = partial(embedder, description="")
     found = track_video(frames, detector, reid.Tracker(config), path, made_of, step, embed, among)
@@ -281,8 +281,16 @@ def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
         write_text(folder / VIDEOS_MARK, "")
         with growing_gallery(config.gallery) as index:
             embed = partial(reid.open_network(index, config), description="")
-            places = config.threshold, config.travel
-            live = open_live(index, detector, embed, config, [*addresses], *places, config.remember)
+            live = open_live(
+                index,
+                detector,
+                embed,
+                tracker=config,
+                cameras=[*addresses],
+                threshold=config.threshold,
+                travel=config.travel,
+                remember=config.remember,
+            )
             kept = LiveGallery(live.links, addresses)
             kept.know(index)
             streams = reid.Streams(addresses, config.every, starts, config.fps)

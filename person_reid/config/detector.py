@@ -25,8 +25,6 @@ class TrackerOptions(Options, title="tracker"):
 DETECTOR_NAMES = ["yolox_nano", "yolox_tiny", "yolox_s", "ssdlite", "fasterrcnn"]
 # How a detector in a file takes a picture and gives boxes.
 DETECTOR_FORMATS = (
-    "ssd",
-    "tensorflow",
     "yolox",
     "yolox_decoded",
     "yolov8",
@@ -48,7 +46,7 @@ class DetectorOptions(Options, title="detector"):
 
     detector: str = option(
         DETECTOR_NAMES[0],
-        "a name, or a file in ONNX, OpenVINO (.xml) or frozen TensorFlow (.pb) form",
+        "a name, or a file in ONNX or OpenVINO (.xml) form",
         names=DETECTOR_NAMES,
         metavar="DETECTOR",
         common=True,

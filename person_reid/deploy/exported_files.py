@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +13,7 @@ from typing import Any
 from person_reid.errors import UserError, optional_module
 from person_reid.files import TENSORS, content_of, regular_file
 
+CPU_ONLY = ("CPUExecutionProvider",)
 INSTALL = {
     "onnxruntime": "ONNX files need onnxruntime: python -m pip install onnxruntime  "
     "(onnxruntime-gpu for an NVIDIA GPU)",
@@ -31,14 +32,26 @@ def import_runtime(name: str) -> Any:
     return optional_module(name, UserError(INSTALL[name]))
 
 
-def onnx_settings(threads: int) -> Any:
-    """Return the settings of a quiet session of ONNX Runtime on so many threads of a processor."""
-    settings = import_runtime("onnxruntime").SessionOptions()
+def onnx_session(path: Path, threads: int, providers: Sequence[Any] = CPU_ONLY) -> Any:
+    """Return a quiet session of ONNX Runtime with a file, on so many threads of a processor.
+
+    providers: what else computes, see deploy.run.providers.
+    """
+    onnxruntime = import_runtime("onnxruntime")
+    settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = threads
     # Other processes need the cores as well.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     settings.log_severity_level = 3
-    return settings
+    with open_for_library(path) as source:
+        return onnxruntime.InferenceSession(source, settings, providers=[*providers])
+
+
+def openvino_model(path: Path) -> tuple[Any, Any]:
+    """Return OpenVINO's Core, and the model in a file, of which it compiles what can be run."""
+    core = import_runtime("openvino").Core()
+    with open_for_library(path) as source:
+        return core, core.read_model(source)
 
 
 # In an ONNX file: the key of an entry that names a file of weights, and the length of the name.

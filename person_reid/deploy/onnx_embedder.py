@@ -8,7 +8,7 @@ from PIL import Image
 from person_reid.arrays import flaw
 from person_reid.data.images.image_files import Pixels, fit_image, probe_image
 from person_reid.deploy.contents import CONTENTS_KEY, Contents
-from person_reid.deploy.exported_files import import_runtime, onnx_settings, open_for_library
+from person_reid.deploy.exported_files import import_runtime, onnx_session
 from person_reid.device import available_cores
 from person_reid.errors import UserError, first_line
 from person_reid.retrieval.similarity import Features
@@ -32,13 +32,9 @@ class OnnxEmbedder:
     def __init__(self, path: str | Path, flip: bool = True) -> None:
         self.source = Path(path)
         self.flip = flip
-        onnxruntime = import_runtime("onnxruntime")
-        settings = onnx_settings(available_cores())
+        import_runtime("onnxruntime")
         try:
-            with open_for_library(self.source) as content:
-                self._session = onnxruntime.InferenceSession(
-                    content, settings, providers=["CPUExecutionProvider"]
-                )
+            self._session = onnx_session(self.source, available_cores())
             described = self._session.get_modelmeta().custom_metadata_map
             self.contents = Contents.from_json(described[CONTENTS_KEY])
         except UserError:

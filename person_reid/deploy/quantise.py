@@ -15,8 +15,9 @@ import torch
 from person_reid.config.option import OptionError
 from person_reid.data.images.bank import load_bank
 from person_reid.data.layout import list_images
-from person_reid.deploy.exported_files import import_runtime
+from person_reid.deploy.exported_files import import_runtime, onnx_session
 from person_reid.deploy.run import quiet
+from person_reid.device import available_cores
 from person_reid.retrieval.similarity import unit_rows_or_zeros
 
 log = logging.getLogger(__name__)
@@ -140,9 +141,6 @@ def _parted(images: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndar
 
 def _features(file: Path, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return the features (N, D) of N images, of unit length."""
-    onnxruntime = import_runtime("onnxruntime")
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(file), settings, providers=["CPUExecutionProvider"])
+    session = onnx_session(file, available_cores())
     found = [session.run(None, {"images": batch})[0] for batch in _Batches(images).batches]
     return unit_rows_or_zeros(np.concatenate(found))

@@ -22,7 +22,7 @@ import torch
 from person_reid.config.export import READABLE
 from person_reid.config.option import OptionError
 from person_reid.deploy.contents import CONTENTS_KEY, Contents
-from person_reid.deploy.exported_files import import_runtime, onnx_settings, open_for_library
+from person_reid.deploy.exported_files import import_runtime, onnx_session, openvino_model
 from person_reid.deploy.interface import (
     DeclaredInterface,
     Preparation,
@@ -176,44 +176,21 @@ class Engine:
         )
 
 
-class OfOtherThreads(logging.Filter):
-    """A filter of what this thread logs: only errors pass, and all of other threads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.thread = threading.get_ident()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a record is an error, or of another thread."""
-        return record.levelno > logging.WARNING or record.thread != self.thread
-
-
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the notices that libraries give to this thread, and undo what they change in logging.
+    """Silence the notices that libraries give, and undo what they change in logging.
 
-    One thread at a time. Others log as before, but their warnings are lost before Python 3.14.
+    One thread at a time. What other threads log meanwhile, but for errors, is lost as well.
     """
-    with SILENCE:
-        there, handlers = logging.root.handlers[:], _handlers()
-        silence = OfOtherThreads()
-        for handler in handlers:
-            handler.addFilter(silence)
+    with SILENCE, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        level, handlers = logging.root.manager.disable, logging.root.handlers[:]
+        logging.disable(max(level, logging.WARNING))
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
+            yield
         finally:
-            for handler in handlers:
-                handler.removeFilter(silence)
-            logging.root.handlers[:] = there
-
-
-def _handlers() -> list[logging.Handler]:
-    """Return all handlers of all loggers, and the one for those without any."""
-    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
-    found = {each for logger in loggers for each in getattr(logger, "handlers", ())}
-    return [*found, *filter(None, [logging.lastResort])]
+            logging.disable(level)
+            logging.root.handlers[:] = handlers
 
 
 def providers(device: torch.device, tensorrt: bool = False) -> list[tuple[str, dict[str, Any]]]:
@@ -235,15 +212,12 @@ def providers(device: torch.device, tensorrt: bool = False) -> list[tuple[str, d
 def _open_onnx(
     path: Path, device: torch.device, dtype: torch.dtype | None, output: str | None
 ) -> OpenedFile:
-    onnxruntime = import_runtime("onnxruntime")
-    settings = onnx_settings(torch.get_num_threads())
-    with open_for_library(path) as source:
-        session = onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
-        text: str | None = session.get_modelmeta().custom_metadata_map.get(CONTENTS_KEY)
-        tensorrt = bool(text and Contents.from_json(text).tensorrt)
-        chosen = providers(device, tensorrt)
-        if len(chosen) > 1:
-            session = onnxruntime.InferenceSession(source, settings, providers=chosen)
+    session = onnx_session(path, torch.get_num_threads())
+    text: str | None = session.get_modelmeta().custom_metadata_map.get(CONTENTS_KEY)
+    tensorrt = bool(text and Contents.from_json(text).tensorrt)
+    chosen = providers(device, tensorrt)
+    if len(chosen) > 1:
+        session = onnx_session(path, torch.get_num_threads(), chosen)
     taken = session.get_inputs()[0]
     shape = [length if isinstance(length, int) else None for length in taken.shape]
     shapes = {each.name: each.shape for each in session.get_outputs()}
@@ -265,10 +239,9 @@ def _open_openvino(
     It is compiled once for any number of images, and again when the first full batch comes: a fixed
     shape is faster. Raises UserError if the processor cannot compute in the type asked for.
     """
-    openvino = import_runtime("openvino")
     if device.type != "cpu":
         raise OptionError(f"{path}: OpenVINO computes on the CPU: {{gpu_ids}}.", gpu_ids="-1")
-    core, precision = openvino.Core(), PRECISIONS[dtype]
+    (core, model), precision = openvino_model(path), PRECISIONS[dtype]
     if dtype and precision.upper() not in core.get_property("CPU", CAPABILITIES):
         raise OptionError(
             f"OpenVINO does not compute in {dtype} on this processor: "
@@ -284,9 +257,7 @@ def _open_openvino(
         # Training leaves weights near 1e-40, which slow a processor down.
         "CPU_DENORMALS_OPTIMIZATION": True,
     }
-    with open_for_library(path) as source:
-        model = core.read_model(source)
-        compiled = {0: core.compile_model(model, "CPU", settings)}
+    compiled = {0: core.compile_model(model, "CPU", settings)}
     shapes = {
         port.get_any_name() if port.get_names() else str(i): _lengths(port)
         for i, port in enumerate(model.outputs)

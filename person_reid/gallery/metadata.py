@@ -136,9 +136,9 @@ class Filter:
 
     None matches all. after, before: a datetime, a date, or a text such as 2026-11-01T09:30+01:00;
     without an offset, it is local time. image: the path as it was added. has_identity: only images
-    of somebody. named: identities after this one in alphabetical order. where: values of further
-    columns, such as {"store": "3"}. images: paths as they were added. Raises UserError for other
-    values, and if no time is both from `after` on and before `before`.
+    of somebody. where: values of further columns, such as {"store": "3"}. images: paths as they
+    were added. Raises UserError for other values, and if no time is both from `after` on and before
+    `before`.
     """
 
     identity: str | None = None
@@ -148,7 +148,6 @@ class Filter:
     after: str | date | None = None
     before: str | date | None = None
     image: str | os.PathLike[str] | bytes | None = None
-    named: str | None = None
     where: Any = None
     images: tuple[str | os.PathLike[str] | bytes, ...] | None = None
     has_identity: bool = False
@@ -180,7 +179,6 @@ class Filter:
             "after": ("time", ">="),
             "before": ("time", "<"),
             "image": ("path", "="),
-            "named": ("identity", ">"),
         }
         given = {name: value for name, value in vars(self).items() if value is not None}
         for name in ("where", "images", "has_identity"):

@@ -62,11 +62,11 @@ class LiveCameras:
             gallery,
             detector,
             self._embed,
-            options,
-            list(streams.addresses),
-            options.threshold,
-            options.travel,
-            options.remember,
+            tracker=options,
+            cameras=[*streams.addresses],
+            threshold=options.threshold,
+            travel=options.travel,
+            remember=options.remember,
         )
         self._kept = LiveGallery(self._live.links, streams.addresses)
         self._troubles: dict[str, Trouble] = {}

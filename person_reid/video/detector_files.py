@@ -1,4 +1,4 @@
-"""Run detectors that other programs exported, in ONNX, OpenVINO or frozen TensorFlow form.
+"""Run detectors that other programs exported, in ONNX or OpenVINO form.
 
 detector = DetectorFile(Path("yolox_nano.onnx"), torch.device("cpu"))
 boxes, scores = detector(frame)
@@ -21,7 +21,7 @@ from PIL import Image
 from person_reid.config.option import OptionError
 from person_reid.data.video.decoding import Frame, size_of
 from person_reid.data.video.tracked_boxes import contained
-from person_reid.deploy.exported_files import import_runtime, onnx_settings, open_for_library
+from person_reid.deploy.exported_files import onnx_session, openvino_model
 from person_reid.deploy.run import providers, quiet
 from person_reid.device import available_cores
 from person_reid.errors import UserError, first_line
@@ -31,7 +31,7 @@ from person_reid.video.detector_formats import FORMATS_OF_DETECTORS, Size, Value
 if TYPE_CHECKING:
     import torch
 
-DETECTOR_ENDINGS = (".onnx", ".xml", ".pb")
+DETECTOR_ENDINGS = (".onnx", ".xml")
 FREE_SIZE = (640, 640)  # pixels of a picture whose size a file leaves open, at most
 EMPTY = 114  # grey, with which YOLO fills what a frame leaves free
 OVERLAP = 0.7  # IoU above which the weaker of two boxes of a YOLO is left out
@@ -215,7 +215,7 @@ def _opened(path: Path, device: torch.device) -> OpenedDetector:
         raise UserError(f"{path}: no such file of a detector.")
     if ending not in DETECTOR_ENDINGS:
         raise UserError(
-            f"{path}: expected a detector in ONNX, OpenVINO or frozen TensorFlow form, a file "
+            f"{path}: expected a detector in ONNX or OpenVINO form, a file "
             f"whose name ends in {', '.join(DETECTOR_ENDINGS)}. Export it, as with `yolo export "
             "model=yolo11n.pt format=onnx`."
         )
@@ -225,10 +225,7 @@ def _opened(path: Path, device: torch.device) -> OpenedDetector:
 
 
 def _open_in_onnx(path: Path, device: torch.device) -> OpenedDetector:
-    onnxruntime = import_runtime("onnxruntime")
-    settings = onnx_settings(available_cores())
-    with open_for_library(path) as source:
-        session = onnxruntime.InferenceSession(source, settings, providers=providers(device))
+    session = onnx_session(path, available_cores(), providers(device))
     taken = _one_input(path, {each.name: each for each in session.get_inputs()})
     sides = [side if isinstance(side, int) else None for side in taken.shape]
     dtype = {"tensor(float16)": np.float16, "tensor(uint8)": np.uint8}.get(taken.type, np.float32)
@@ -241,13 +238,10 @@ def _open_in_onnx(path: Path, device: torch.device) -> OpenedDetector:
 
 
 def _open_in_openvino(path: Path) -> OpenedDetector:
-    openvino = import_runtime("openvino")
-    core = openvino.Core()
+    core, model = openvino_model(path)
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": available_cores()}
-    model = core.read_model(str(path))
     taken = _one_input(path, {"/".join(port.get_names()): port for port in model.inputs})
     sides = [side.get_length() if side.is_static else None for side in taken.get_partial_shape()]
-    # TensorFlow gives an output several names.
     names = [" ".join(sorted(port.get_names())) or str(i) for i, port in enumerate(model.outputs)]
     request = core.compile_model(model, "CPU", settings).create_infer_request()
 

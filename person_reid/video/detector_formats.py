@@ -53,51 +53,6 @@ class DetectorFormat:
     overlapping: bool = False
 
 
-def _shapes(outputs: Outputs) -> list[tuple[int, ...]]:
-    return [each.shape for each in outputs.values()]
-
-
-def _only(outputs: Outputs) -> Values:
-    (values,) = outputs.values()
-    return values
-
-
-def _is_ssd(outputs: Outputs, size: Size) -> bool:
-    return len(outputs) == 1 and _only(outputs).ndim == 4 and _only(outputs).shape[3] == 7
-
-
-def _read_ssd(outputs: Outputs, size: Size) -> Detections:
-    """Read rows of (picture, class, score, left, top, right, bottom); -1 ends them."""
-    rows = _only(outputs).reshape(-1, 7)
-    ended = rows[:, 0] < 0
-    rows = rows[: ended.argmax()] if ended.any() else rows
-    return Detections(rows[:, 3:], rows[:, 2], rows[:, 1])
-
-
-def _is_tensorflow(outputs: Outputs, size: Size) -> bool:
-    shapes = sorted(_shapes(outputs), key=len)
-    return (
-        [len(shape) for shape in shapes] == [1, 2, 2, 3]
-        and shapes[3] == (1, shapes[1][1], 4)
-        and len([*filter(_names_classes, outputs)]) == 1
-    )
-
-
-def _names_classes(name: str) -> bool:
-    return "class" in name or "label" in name
-
-
-def _read_tensorflow(outputs: Outputs, size: Size) -> Detections:
-    """Read TensorFlow's Object Detection API: boxes are top, left, bottom, right."""
-    (boxes,) = (each[0] for each in outputs.values() if each.ndim == 3)
-    (count,) = (int(each[0]) for each in outputs.values() if each.ndim == 1)
-    (classes,) = (each[0] for name, each in outputs.items() if _names_classes(name))
-    (scores,) = (
-        each[0] for name, each in outputs.items() if each.ndim == 2 and not _names_classes(name)
-    )
-    return Detections(boxes[:count, [1, 0, 3, 2]], scores[:count], classes[:count])
-
-
 def _cells(size: Size) -> Values:
     """Return the place and stride (A, 3) of each cell of the grids of a YOLO, in pixels."""
     found = []
@@ -262,9 +217,6 @@ YOLOX: dict[str, Any] = {"letterbox": "end", "bgr": True, "overlapping": True}
 YOLOV8: dict[str, Any] = {"letterbox": "both", "scale": 255.0, "overlapping": True}
 # The forms; DETECTOR_FORMATS has the names.
 FORMATS_OF_DETECTORS = {
-    # OpenVINO's own detectors, and Caffe's.
-    "ssd": DetectorFormat(_is_ssd, _read_ssd, person=1, bgr=True),
-    "tensorflow": DetectorFormat(_is_tensorflow, _read_tensorflow, person=1),
     # Ge et al., YOLOX: Exceeding YOLO Series in 2021, arXiv:2107.08430; decoded or not.
     "yolox": _table(CELLS, "offsets in cells", "object, scores", **YOLOX),
     "yolox_decoded": _table(CELLS, "middles in pixels", "object, scores", _may_be_yolox, **YOLOX),

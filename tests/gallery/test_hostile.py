@@ -256,7 +256,7 @@ def use(path):
     index = SearchIndex(path)
     index.search(FEATURES[:2], 3)
     index.search(FEATURES[:2], 3, among=Filter(camera="1"))
-    list(index.entries(Filter(named="")))
+    list(index.entries(Filter(has_identity=True)))
     index.missing(NAMES)
     network_of(index)
     check_same_network(index, EMBEDDER, NetworkRef.from_json({"name": "ours"}))

@@ -65,7 +65,6 @@ def fits(about, which):
         and (which.camera is None or about.camera == which.camera)
         and (which.track is None or about.track == which.track)
         and (which.source is None or about.source == which.source)
-        and (which.named is None or (about.identity or "") > which.named)
         and (not which.has_identity or bool(about.identity))
         and (which.after is None or (about.time is not None and about.time >= which.after))
         and (which.before is None or (about.time is not None and about.time < which.before))
@@ -105,7 +104,6 @@ FILTERS = [
     Filter(camera="2"),
     Filter(after="2026-11-10 08:00:00"),
     Filter(track="7", source="video1.mp4"),
-    Filter(named=""),
     Filter(has_identity=True),
     Filter(has_identity=True, camera="2"),
     Filter(camera="1", after="2026-11-05 00:00:00", before="2026-11-20 08:00:00"),

@@ -12,24 +12,6 @@ def logit(share):
     return np.log(share / (1 - share))
 
 
-def ssd():
-    """Rows of picture, class, score, left, top, right, bottom; what follows -1 does not count."""
-    box = [0.25, 0.25, 0.5, 0.75]
-    rows = [[0, 1, SURE, *box], [0, 2, SURE, *box], [0, 1, UNLIKELY, *box], [-1] + [0] * 6]
-    return {"detections": np.array([[[*rows, [0, 1, SURE, 0, 0, 1, 1]]]])}
-
-
-def tensorflow():
-    """Top, left, bottom, right; the last row is beyond the number of detections."""
-    box = [0.25, 0.25, 0.75, 0.5]
-    return {
-        "detection_boxes": np.array([[box, box, [0, 0, 1, 1]]]),
-        "detection_classes": np.array([[1, 18, 1]]),
-        "detection_scores": np.array([[SURE, SURE, SURE]]),
-        "num_detections": np.array([2]),
-    }
-
-
 def yolox():
     """A box at x 16 to 32, y 8 to 24 of the picture, whose lower half the frame leaves free."""
     values = np.zeros((1, CELLS, 5 + 2))
@@ -134,8 +116,6 @@ def rfdetr():
 FORMS = {
     each.__name__: each
     for each in (
-        ssd,
-        tensorflow,
         yolox,
         yolox_decoded,
         yolov8,
@@ -152,7 +132,6 @@ FORMS = {
 }
 # Where the score of the person is: output, place, and its unit in values of a picture.
 SCORES = {
-    "ssd": ("detections", (0, 0, 0, 2), 255),
     "yolox": ("output", (0, 65, 5), 255),
     "yolov8": ("output0", (0, 4, 5), 1),
     "yolov10": ("output0", (0, 0, 4), 1),
@@ -161,17 +140,19 @@ SCORES = {
 }
 
 
-def write_detector(path, form, outputs=None, measured=False, shape=None, further=(), bytes=False):
+def write_detector(
+    path, form, outputs=None, measured=False, shape=None, further=(), bytes=False, last=False
+):
     """Write an ONNX file.
 
     outputs: in place of the form's own. measured: the person's score is the mean of the first
     colour of the picture. shape: of the input; names stand for sides that are free. further: inputs
     that the detector wants besides. bytes: it takes values from 0 to 255, and divides them by 255.
+    last: colours are the last axis.
     """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    last = form == "tensorflow"
     shape = shape or ([1, SIDE, SIDE, 3] if last else [1, 3, SIDE, SIDE])
     nodes = [
         helper.make_node("Cast", ["picture"], ["values"], to=TensorProto.FLOAT),
@@ -190,7 +171,7 @@ def write_detector(path, form, outputs=None, measured=False, shape=None, further
         nodes.append(helper.make_node("Mul", ["mean", f"{name}_share"], [f"{name}_seen"]))
         nodes.append(helper.make_node("Add", [f"{name}_seen", f"{name}_rest"], [name]))
         shown.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, values.shape))
-    kind = TensorProto.UINT8 if last or bytes else TensorProto.FLOAT
+    kind = TensorProto.UINT8 if bytes else TensorProto.FLOAT
     taken = [helper.make_tensor_value_info("picture", kind, shape)]
     taken += [helper.make_tensor_value_info(name, TensorProto.INT64, [1, 2]) for name in further]
     graph = helper.make_graph(nodes, "tiny", taken, shown, constants)
@@ -205,41 +186,4 @@ def write_openvino(path, form):
 
     source = write_detector(path.with_suffix(".onnx"), form)
     openvino.save_model(openvino.Core().read_model(str(source)), str(path), compress_to_fp16=False)
-    return path
-
-
-def write_frozen_graph(path):
-    """Write a frozen graph of TensorFlow in the form of its Object Detection API.
-
-    The mean of the picture, times 0, is added to constants: OpenVINO wants outputs of inputs.
-    """
-    from tensorboard.compat.proto import graph_pb2, types_pb2
-
-    graph = graph_pb2.GraphDef()
-
-    def add(name, op, *inputs, **kinds):
-        node = graph.node.add(name=name, op=op, input=inputs)
-        for attribute, kind in kinds.items():
-            node.attr[attribute].type = getattr(types_pb2, f"DT_{kind}")
-        return node
-
-    def add_constant(name, values, kind="FLOAT"):
-        tensor = add(name, "Const", dtype=kind).attr["value"].tensor
-        tensor.dtype = getattr(types_pb2, f"DT_{kind}")
-        tensor.tensor_content = values.astype(np.float32 if kind == "FLOAT" else np.int32).tobytes()
-        for side in values.shape:
-            tensor.tensor_shape.dim.add(size=side)
-
-    picture = add("image_tensor", "Placeholder", dtype="UINT8")
-    for side in (-1, -1, -1, 3):
-        picture.attr["shape"].shape.dim.add(size=side)
-    add("values", "Cast", "image_tensor", SrcT="UINT8", DstT="FLOAT")
-    add_constant("axes", np.arange(4), "INT32")
-    add("mean", "Mean", "values", "axes", T="FLOAT", Tidx="INT32")
-    add_constant("zero", np.zeros(()))
-    add("nothing", "Mul", "mean", "zero", T="FLOAT")
-    for name, values in tensorflow().items():
-        add_constant(f"{name}/value", values)
-        add(name, "AddV2", f"{name}/value", "nothing", T="FLOAT")
-    path.write_bytes(graph.SerializeToString())
     return path

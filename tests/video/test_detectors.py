@@ -18,9 +18,7 @@ from tests.support.tiny_detectors import (
     SCORES,
     SURE,
     rtdetr,
-    tensorflow,
     write_detector,
-    write_frozen_graph,
     write_openvino,
     yolov8,
 )
@@ -55,7 +53,6 @@ def test_outputs_show_the_form_and_lead_to_boxes_in_pixels_of_the_frame(form, tm
 @pytest.mark.parametrize(
     ("form", "first"),
     [
-        ("ssd", 30 / 255),  # blue
         ("yolox", (30 + 114) / 2 / 255),  # half of the picture is empty
         ("yolov8", (200 + 114) / 2 / 255),
         ("yolov10", (200 + 114) / 2 / 255),
@@ -99,19 +96,21 @@ def test_rfdetr_of_ones_own_classes_is_told_by_the_names_of_its_outputs(tmp_path
     assert_finds_the_person(opened(path, detector_format="rfdetr"))
 
 
-@pytest.mark.parametrize("form", ["yolov8", "ssd"])
+@pytest.mark.parametrize("form", ["yolov8", "rtdetr"])
 def test_openvino_reads_its_own_files(form, tmp_path):
     assert_finds_the_person(opened(write_openvino(tmp_path / "tiny.xml", form)))
 
 
-def test_openvino_reads_a_frozen_graph_of_tensorflow(tmp_path):
-    assert_finds_the_person(opened(write_frozen_graph(tmp_path / "tiny.pb")))
+def test_a_picture_may_have_its_colours_last(tmp_path):
+    path = write_detector(tmp_path / "last.onnx", "rtdetr", measured=True, last=True)
+    _, scores = opened(path)(FRAME)
+    assert scores[:1] == pytest.approx([1 / (1 + np.exp(-200 / 255))], abs=1e-4)
 
 
 def test_a_picture_of_any_size_is_as_large_as_640_pixels(tmp_path):
     """Of 128×64 pixels, the frame becomes 640×320."""
     shape = [1, 3, "height", "width"]
-    assert_finds_the_person(opened(write_detector(tmp_path / "a.onnx", "ssd", shape=shape)))
+    assert_finds_the_person(opened(write_detector(tmp_path / "a.onnx", "rtdetr", shape=shape)))
 
 
 def test_a_form_and_a_class_that_are_named_count(tmp_path, caplog):
@@ -120,8 +119,8 @@ def test_a_form_and_a_class_that_are_named_count(tmp_path, caplog):
     _, scores = opened(path, detector_class=1)(FRAME)
     assert scores == pytest.approx([SURE], abs=1e-3)
     assert "class 1 is a person" in caplog.text
-    with pytest.raises(UserError, match=r"logits \[1, 3, 80\].*not the form ssd"):
-        opened(path, detector_format="ssd")
+    with pytest.raises(UserError, match=r"logits \[1, 3, 80\].*not the form yolov8"):
+        opened(path, detector_format="yolov8")
 
 
 @pytest.mark.parametrize(
@@ -131,12 +130,11 @@ def test_a_form_and_a_class_that_are_named_count(tmp_path, caplog):
         ({"a": np.zeros((1, 9, 4)), "b": np.zeros((1, 8, 3))}, "its outputs are a"),
         ({"output0": yolov8()["output0"] / 64}, "look like columns: middles in fractions; scores"),
         ({"output0": yolov8()["output0"] - 1}, "columns: middles in pixels; logits"),
-        ({**tensorflow(), "num_detections": np.zeros((1, 1))}, "its outputs are detection_boxes"),
     ],
 )
 def test_outputs_of_no_known_form_are_named(outputs, said, tmp_path):
     with pytest.raises(UserError, match=said):
-        opened(write_detector(tmp_path / "other.onnx", "ssd", outputs))
+        opened(write_detector(tmp_path / "other.onnx", "rtdetr", outputs))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +144,6 @@ def test_outputs_of_no_known_form_are_named(outputs, said, tmp_path):
         ("yolo11n.pt", b"PK", "yolo export"),
         ("empty.onnx", b"", "cannot be opened as a detector"),
         ("text.onnx", b"a text\n", "cannot be opened as a detector"),
-        ("text.pb", b"a text\n", "cannot be opened as a detector"),
         ("text.xml", b"<xml></xml>", "weights are in text.bin|cannot be opened as a detector"),
         ("gone.onnx", None, "no such file"),
         ("ssdlit", None, "Did you mean 'ssdlite'"),
@@ -161,10 +158,10 @@ def test_a_file_that_is_no_detector_is_refused(name, content, said, tmp_path):
 
 
 def test_inputs_that_are_no_picture_in_colour_are_refused(tmp_path):
-    sized = write_detector(tmp_path / "sized.onnx", "ssd", further=["orig_target_sizes"])
+    sized = write_detector(tmp_path / "sized.onnx", "rtdetr", further=["orig_target_sizes"])
     with pytest.raises(UserError, match="takes picture, orig_target_sizes"):
         opened(sized)
-    grey = write_detector(tmp_path / "grey.onnx", "ssd", shape=[1, 1, 64, 64])
+    grey = write_detector(tmp_path / "grey.onnx", "rtdetr", shape=[1, 1, 64, 64])
     with pytest.raises(UserError, match=r"its input is \(1, 1, 64, 64\)"):
         opened(grey)
 
