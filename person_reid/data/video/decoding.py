@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from person_reid.data.images.image_files import MOST_DECODED_PIXELS
 from person_reid.errors import UserError, first_line, optional_module
-from person_reid.files import VIDEO, regular_file
+from person_reid.files import VIDEO, real, regular_file
 from person_reid.progress import progress
 from person_reid.text import counted
 
@@ -144,15 +145,25 @@ class VideoFile:
         return open_container(str(self.path), self.path, advice, container_options=OPTIONS)
 
 
-@lru_cache(maxsize=64)  # a command opens a video several times
-def _video_file(path: Path, *_: int) -> VideoFile:
-    return VideoFile(path)
+@dataclass(frozen=True)
+class _State:
+    """A file at a moment. path: as it was named, which makes no other file of it."""
+
+    place: Path
+    changed: int
+    size: int
+    path: Path = field(compare=False)
 
 
 def video_file(path: Path) -> VideoFile:
     """Return a video file, counted if this program has counted it and it has not changed since."""
     state = path.stat()
-    return _video_file(path, state.st_mtime_ns, state.st_size)
+    return _opened(_State(real(path), state.st_mtime_ns, state.st_size, path))
+
+
+@lru_cache(maxsize=64)  # a command opens a video several times, by several names
+def _opened(state: _State) -> VideoFile:
+    return VideoFile(state.path)
 
 
 def open_container(place: str, name: object, advice: str = "", **settings: Any) -> Any:

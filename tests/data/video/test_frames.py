@@ -151,12 +151,15 @@ def decodings(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "most"), [("walk.mp4", 2), ("walk.mkv", 2), ("walk.avi", 3), ("walk.h264", 3)]
 )
-def test_a_video_is_looked_at_as_it_is_read_and_counted_by_the_way(name, most, tmp_path, decodings):
+def test_a_video_is_looked_at_as_it_is_read_and_counted_by_the_way(
+    name, most, tmp_path, decodings, monkeypatch
+):
     """It is opened for its size, and decoded once; twice where the decoder alone knows times."""
     pytest.importorskip("av")
     path = write_video(tmp_path / name)
     looked = [*open_frames(path).look(3)]
-    frames = open_frames(path)  # as another part of the program opens it
+    monkeypatch.chdir(tmp_path)
+    frames = open_frames(Path(name))  # as another part of the program opens it
     assert (frames.last, len(decodings)) == (FRAMES, most)
     numbers = frames.numbers[::3]
     assert [number for number, *_ in looked] == numbers
