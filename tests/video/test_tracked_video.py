@@ -113,7 +113,7 @@ def test_a_whole_video_that_was_tracked_is_counted_without_a_decoder(damaged, tm
     tracked(path, tmp_path / "walk.txt")
     count = open_frames(path).last
     os.utime(path, (0, 0))  # so that this process knows it no more
-    found = []
+    found: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         frames = open_frames(path, 10)
         patch.setattr(frames.file, "decode", lambda: iter(found.__iadd__([1])))
