@@ -8,22 +8,18 @@ Both train the same network in one run of this program.
       --height 128 --width 64
     python benchmarks/speed/training.py --data_dir ../Market/pytorch --gpu_ids 0 --steps 200 \\
       --compile
-    python benchmarks/speed/training.py --data_dir ../Market/pytorch --processes 2
 
 The usual loop is benchmarks/speed/usual.py (ImageFolder, DataLoader, float32, channels first),
 with two workers and with one for each core. The suite is its step in float32, in bfloat16 (unless
-the processor would have to emulate it) and, on request, compiled, with PyTorch's layers for fused
-ones, with large blocks of memory given back to the kernel, or with the batch divided among
---processes as in train_DDP.py. Each variant runs --rounds times in its own process, one after the
-other; the median counts. Prints rows of a Markdown table: images per second, share of time spent
-waiting for data, peak memory.
+the processor would have to emulate it) and, on request, compiled or with PyTorch's layers for fused
+ones. Each variant runs --rounds times in its own process, one after the other; the median counts.
+Prints rows of a Markdown table: images per second, share of time waiting for data, peak memory.
 """
 
 import os
 import statistics
 import sys
 import time
-from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -56,23 +52,13 @@ def main(argv=None):
     parser.add_argument("--gpu_ids", default="-1", help="the GPU to use; -1 for the CPU")
     parser.add_argument("--compile", action="store_true", help="also the suite with --compile")
     parser.add_argument(
-        "--give_back", action="store_true", help="also the suite without device.keep_memory"
-    )
-    parser.add_argument(
         "--unfused", action="store_true", help="also the suite with PyTorch's layers for fused ones"
-    )
-    parser.add_argument(
-        "--emulate", action="store_true", help="also bfloat16 on a processor that has to emulate it"
-    )
-    parser.add_argument(
-        "--processes", type=int, help="also the suite in this many processes that share each batch"
     )
     options = parser.parse_args(argv)
     import torch  # only now: cli decides how its threads wait
 
     suite: dict[str, list[str]] = {"suite, float32": []}
-    lacking = emulates(select_device(options.gpu_ids), torch.bfloat16)
-    if not lacking:
+    if not emulates(select_device(options.gpu_ids), torch.bfloat16):
         suite["suite, bfloat16"] = ["--bf16"]
     if options.compile:
         suite |= {f"{name}, compiled": [*flags, "--compile"] for name, flags in suite.items()}
@@ -80,16 +66,8 @@ def main(argv=None):
         f"usual loop, {name}": (usual_loop, count) for name, count in worker_counts().items()
     }
     variants |= {name: (suite_loop, flags) for name, flags in suite.items()}
-    further: dict[str, tuple] = {
-        "memory given back": (options.give_back, forgetful_loop),
-        "not fused": (options.unfused, unfused_loop),
-        f"{options.processes} processes": (options.processes, shared_loop),
-    }
-    for words, (wanted, loop) in further.items():
-        if wanted:
-            variants |= {f"{name}, {words}": (loop, flags) for name, flags in suite.items()}
-    if options.emulate and lacking:
-        variants["suite, bfloat16, emulated"] = (emulating_loop, ["--bf16"])
+    if options.unfused:
+        variants |= {f"{name}, not fused": (unfused_loop, flags) for name, flags in suite.items()}
     measured: dict[str, list] = {name: [] for name in variants}
     for _ in range(options.rounds):
         for name, (loop, setting) in variants.items():
@@ -122,17 +100,17 @@ def usual_loop(options, workers):
     return timed(iter(training.loader), training.step, options, training.device)
 
 
-def suite_loop(options, flags, world=None):
+def suite_loop(options, flags):
     """Return the same for the suite's step."""
-    step = suite_step(parsed(options, *flags), world)
+    step = suite_step(parsed(options, *flags))
     return timed(step.images.epoch(0), step, options, step.device)
 
 
-def suite_step(config, world=None):
+def suite_step(config):
     """Return the step of a training, as train.py sets it up."""
     import person_reid as reid
 
-    world = world or reid.World()
+    world = reid.World()
     device = world.device(config.gpu_ids)
     reid.prepare_training(device, tf32=not config.no_tf32)
     splits = reid.read_training_splits(config.roots, config.split)
@@ -140,59 +118,21 @@ def suite_step(config, world=None):
     reid.seed_everything(config.seed)
     network = reid.create_network(config, images.num_classes)
     criterion = reid.create_criterion(config, network)
-    with world.main_process_first():
-        images.decode(network.size, network.padding)
+    images.decode(network.size, network.padding)
     reid.prepare_modules(network, criterion, config, device)
     return reid.TrainingStep(network, criterion, config, images, world)
 
 
-def without(function, instead, options, flags):
-    """Return the same for a step without a function of person_reid, which returns `instead`."""
-    with patch(f"person_reid.{function}", lambda *_: instead):
+def unfused_loop(options, flags):
+    """Return the same with PyTorch's layers where the suite would fuse them."""
+    with patch("person_reid.training.step.fuse", lambda *_: False):
         return suite_loop(options, flags)
-
-
-# The C library gives large blocks back to the kernel.
-forgetful_loop = partial(without, "device.keep_memory", None)
-# PyTorch's layers where it would fuse them
-unfused_loop = partial(without, "training.step.fuse", False)
-# bfloat16 on a processor that has no instructions for it.
-emulating_loop = partial(without, "device.emulates", False)
 
 
 def launched_loop(options, flags):
     """Return the same for a step that launches a GPU's kernels one by one, unrecorded."""
     with patch("person_reid.training.step.Recorded", lambda module: module):
         return suite_loop(options, flags)
-
-
-def shared_loop(options, flags):
-    """Return the same for several processes together.
-
-    It is the sum of speeds, the longest wait, the sum of memory.
-    """
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    processes = options["processes"]
-    config = LaunchConfig(
-        1, 1, processes, rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id="benchmark"
-    )
-    share = {**options, "batchsize": options["batchsize"] // processes}
-    speeds, waits, memory = zip(
-        *elastic_launch(config, one_of_several)(share, flags).values(), strict=True
-    )
-    return sum(speeds), max(waits), sum(memory)
-
-
-def one_of_several(options, flags):
-    """Run suite_loop in one of the processes that torchrun started."""
-    import torch
-
-    from person_reid.distributed import join_world
-
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["WORLD_SIZE"])))
-    with join_world(options["gpu_ids"]) as world:
-        return suite_loop(options, flags, world)
 
 
 def parsed(options, *flags):

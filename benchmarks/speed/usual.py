@@ -1,18 +1,9 @@
-# PYTHON_ARGCOMPLETE_OK
-"""Train a network the usual way, for comparison with the suite.
+"""The usual loop of a training, for comparison with the suite: see training.py.
 
-    python benchmarks/speed/usual.py --name usual --train_all --backbone osnet_x0_25 \\
-      --weights none --schedule cosine
-    python test.py --name usual
-
-Uses torchvision's ImageFolder and transforms, a DataLoader with --workers processes, float32 and
-channels first, and reads the loss at every step. It takes the networks and flags of train.py, but
-always trains with cross entropy, SGD and one half cosine. Writes opts.yaml and net_last.pth into
-model/NAME.
+It uses torchvision's ImageFolder and transforms, a DataLoader with processes, float32, channels
+first, cross entropy and SGD, and reads the loss at every step.
 """
 
-import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -20,16 +11,8 @@ from torch import nn
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from benchmarks.support.measure import training_of
-from benchmarks.support.parser import Parser
-from benchmarks.support.references import half_cosine_rates
-from person_reid.console import run_script
 from person_reid.device import seed_everything, select_device
 from person_reid.models.factory import build_network
-from person_reid.progress import progress
-from person_reid.run_folder import RunFolder
 
 
 class UsualTraining:
@@ -88,39 +71,3 @@ class UsualTraining:
         loss.backward()
         self.optimizer.step()
         return loss.item(), (logits.argmax(1) == labels).sum().item()
-
-    def train(self):
-        """Train for all epochs and print a line for each."""
-        for epoch in range(self.options.total_epoch):
-            total = right = 0.0
-            for step, batch in enumerate(progress(self.loader, desc=f"epoch {epoch + 1}")):
-                now = half_cosine_rates(self.options, epoch, step / len(self.loader))
-                for group, rate in zip(self.optimizer.param_groups, now, strict=True):
-                    group["lr"] = rate
-                loss, hits = self.step(batch)
-                total, right = total + loss, right + hits
-            error = 1 - right / (len(self.loader) * self.options.batchsize)
-            print(
-                f"epoch {epoch + 1}  loss {total / len(self.loader):.4f}  error {error:.2%}",
-                flush=True,
-            )
-
-
-def main(argv=None):
-    parser = Parser(__doc__, allow_abbrev=False)
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=2,
-        help="processes that load images; train.py has the other flags",
-    )
-    own, train_flags = parser.parse_known_args(argv)
-    options = training_of(train_flags)
-    training = UsualTraining(options, own.workers)
-    training.train()
-    RunFolder(options.name).save_options({**asdict(options), "nclasses": training.num_classes})
-    RunFolder(options.name).save_weights("last", training.network.state_dict())
-
-
-if __name__ == "__main__":
-    run_script(main)
