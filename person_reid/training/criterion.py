@@ -82,7 +82,7 @@ class Criterion(nn.Module):
 
         In evaluation mode it is plain cross entropy, without margin or smoothing.
         """
-        return sum(self.classification(head, labels) for head in parts_of(logits))  # type: ignore[return-value]
+        return sum(self.classification(head, labels) for head in parts_of(logits))
 
 
 def parts_of(outputs: Tensor) -> tuple[Tensor, ...]:

@@ -144,9 +144,12 @@ class Averaging(NamedTuple):
 
 
 class ExtraLoss(Protocol):
-    """Losses beside the criterion's. names: theirs, in the order in which they are returned."""
+    """Losses beside the criterion's."""
 
-    names: Sequence[str]
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of the losses, in the order in which they are returned."""
+        ...
 
     def __call__(
         self, step: "TrainingStep", batch: Batch, features: Tensor, logits: Tensor

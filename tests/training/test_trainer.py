@@ -1,5 +1,6 @@
 import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -348,11 +349,12 @@ def test_terms_are_added_to_the_loss_with_the_step_of_the_epoch():
     plain, extended = trainer(total=1), trainer(total=1)
     steps = []
 
-    def term(step, batch, features, logits):
+    def added(step, batch, features, logits):
         seen = tuple(batch.images.shape), tuple(batch.targets.shape)
         steps.append((step.network is extended.network, *seen, batch.step))
         return features.new_tensor(2.0 if batch.step else 0.5)
 
+    term: Any = added
     term.names = ["own"]
     extended.step.extra = [term, term]
     losses_of = [trained.train_epoch()["loss"] for trained in (plain, extended)]
