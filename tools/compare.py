@@ -16,13 +16,30 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.config.compare import CompareConfig
-from person_reid.config.tested import parse_scales
+from person_reid.config.demo import THRESHOLD
+from person_reid.config.option import Options, option
+from person_reid.config.tested import UsedNetwork, parse_scales
 from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.deploy.find import own_threshold, tested_network
 from person_reid.retrieval.results import PLAIN
 from person_reid.retrieval.thresholds import DIGITS, accepts, measured_flags, with_bound
 from person_reid.text import printable
+
+
+class CompareOptions(Options, title="images"):
+    """Which images are compared, and by which threshold."""
+
+    images: tuple[str, ...] = option(
+        (), "the two images", several=2, positional=True, metavar="IMAGE", common=True
+    )
+    threshold: str | None = option(
+        None, f"{THRESHOLD} (default: the one of --from, or threshold.json)", common=True
+    )
+
+
+class CompareConfig(UsedNetwork, CompareOptions):
+    """All options of tools/compare.py."""
+
 
 # Flags of test.py, as a result notes them, that mean something to a single image.
 OF_AN_IMAGE = re.compile("(--ms (?P<ms>[^ ]+))? ?(?P<no_flip>--no_flip)?")

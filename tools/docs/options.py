@@ -13,8 +13,6 @@ sys.path.insert(0, str(ROOT))
 from person_reid.config import TrainConfig, search
 from person_reid.config.across import AcrossConfig
 from person_reid.config.adapt import AdaptConfig
-from person_reid.config.compare import CompareConfig
-from person_reid.config.compare_networks import CompareNetworksConfig
 from person_reid.config.demo import DemoConfig
 from person_reid.config.evaluate import (
     EvaluateConfig,
@@ -22,19 +20,21 @@ from person_reid.config.evaluate import (
     EvaluateRerankConfig,
     RerankOptions,
 )
-from person_reid.config.explore import ExploreConfig
 from person_reid.config.export import ExportConfig, SavePretrainedConfig
-from person_reid.config.heatmap import HeatmapConfig
 from person_reid.config.label_errors import LabelErrorsConfig
 from person_reid.config.option import DeclaredOption, Options
 from person_reid.config.people import VideosConfig
 from person_reid.config.prepare import PrepareConfig
-from person_reid.config.report import ReportConfig
 from person_reid.config.serve import ServeConfig
 from person_reid.config.tested import TestConfig, TrainedNetwork
 from person_reid.config.threshold import ThresholdConfig
 from person_reid.config.tools import AblationConfig, AugmentationsConfig, ReproduceConfig
 from person_reid.files import write_text
+from tools.compare import CompareConfig
+from tools.compare_networks import CompareNetworksConfig
+from tools.explore import ExploreConfig
+from tools.heatmap import HeatmapConfig
+from tools.report import ReportConfig
 
 OPTIONS_PAGE = ROOT / "docs" / "options.md"
 OPTIONS_HEAD = """# Options
