@@ -248,7 +248,10 @@ def _tell_of_float32(dtype: torch.dtype) -> None:
 
 
 def peak_memory(device: torch.device) -> str:
-    """Return, in words, the most memory that this process has used, and on its GPU."""
+    """Return, in words, the most memory that this process has used, and on its GPU.
+
+    The text is empty where the system does not say it.
+    """
     used = []
     if sys.platform != "win32":
         import resource
@@ -259,4 +262,4 @@ def peak_memory(device: torch.device) -> str:
         import torch
 
         used.append(f"{torch.cuda.max_memory_allocated(device) / 1e9:.1f} GB of {device}")
-    return f"peak memory {' and '.join(used)}" if used else "memory not measured"
+    return " and ".join(used)

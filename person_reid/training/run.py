@@ -425,10 +425,11 @@ class Run(Journal):
             own = OWN_CLASS.fullmatch(self.config.backbone)
             plugins = filter(None, (self.config.plugin, own and own["plugin"]))
             place += "".join(f" --plugin {quoted(plugin)}" for plugin in plugins)
+            if used := peak_memory(self.training.device):
+                log.info("Peak memory: %s.", used)
             log.info(
-                f"Done: %s/net_last.pth, %s. Test it: {as_command('test.py')} --name %s%s",
+                f"Done: %s/net_last.pth. Test it: {as_command('test.py')} --name %s%s",
                 self.folder.path,
-                peak_memory(self.training.device),
                 quoted(self.folder.name),
                 place,
             )
