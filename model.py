@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
         help="list the published networks with such names, by default all",
     )
     parser.add_argument(
-        "--plugin", metavar="FILE,FILE", help="files or modules of your own that register networks"
+        "--plugin", metavar="FILE,FILE", help="your own files or modules that register networks"
     )
     load_plugins(argv)
     options = parser.parse_args(argv)

@@ -41,9 +41,7 @@ class ClusterOptions(Options, title="clusters"):
         None, "decay of the mean teacher, per step (default: it averages over an epoch)", range=PART
     )
     outliers: str = option("drop", "images in no cluster", choices=("drop", "instances"))
-    reliable: bool = option(
-        False, "also leave out images whose cluster depends on the radius (SpCL)"
-    )
+    reliable: bool = option(False, "also skip images whose cluster depends on the radius (SpCL)")
     proxies: bool = option(
         False, "tell a cluster's parts in different cameras apart (CAP)", common=True
     )

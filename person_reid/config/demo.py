@@ -27,9 +27,7 @@ class WhichQueries(Options, title="which queries"):
     def fault(self) -> str:
         """Return why the options do not go together, each as {name}; empty if they do."""
         if self.query_index is not None and self.not_default(("best", "worst", "camera")):
-            return (
-                "{query_index} already names the queries: leave out {best}, {worst} and {camera}."
-            )
+            return "{query_index} already names the queries: drop {best}, {worst} and {camera}."
         return ""
 
 

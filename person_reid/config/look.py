@@ -17,7 +17,7 @@ class Look(Options, title="look"):
         "for a paper: as wide as a column or a page, in letters of 8 points",
         choices=tuple(WIDTHS),
     )
-    no_title: bool = option(False, "leave out the titles, for a paper whose caption says it")
+    no_title: bool = option(False, "draw no titles, for a paper whose captions have them")
     labels: str | None = option(
         None, "texts in place of the picture's own, separated by commas", form=texts, metavar="A,B"
     )

@@ -13,7 +13,7 @@ class PluginOptions(Options, title="extensions"):
 
     plugin: str | None = option(
         None,
-        "files or modules of your own that register networks, losses, … (docs/extending.md)",
+        "your own files or modules that register networks, losses, … (docs/extending.md)",
         form=texts,
         metavar="FILE,FILE",
         effect=False,

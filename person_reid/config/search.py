@@ -101,7 +101,7 @@ class NetworkOfIndex(
 ):
     """The network that computes the features of an index."""
 
-    no_flip: bool = option(False, "leave out the mirrored image: twice as fast")
+    no_flip: bool = option(False, "skip the mirrored image: twice as fast")
     # The index may remember the exported file that these describe.
     range: str | None = redeclared(EngineOptions, "range", None, needs={})
     mean: str | None = redeclared(EngineOptions, "mean", None, needs={})

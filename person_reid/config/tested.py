@@ -202,7 +202,7 @@ class DecidedFeatures(Options, title="features"):
 class FeatureOptions(PrecisionOptions, DecidedFeatures, ExtractionOptions):
     """How images become features."""
 
-    no_flip: bool = option(False, "leave out the mirrored image", alters=True)
+    no_flip: bool = option(False, "skip the mirrored image", alters=True)
 
 
 class FittedFeatures(Options, title="features"):

@@ -88,7 +88,7 @@ RESEARCH = "research only, not to be passed on"
 TRACKLETS = "A feature for each tracklet: python test.py --tracks."
 CLOTHES_HINT = "Matches in other clothes: after test.py, python evaluate.py --clothes."
 NO_CAMERAS = (
-    "There are no cameras: each image gets one of its own, "
+    "There are no cameras: each image gets its own, "
     "so that a query finds every other image of its identity."
 )
 
@@ -341,7 +341,7 @@ _DATA_SETS = {
             QUERY: (None, None, 15),
             GALLERY: (2730, None, 15),
         },
-        note="The validation list shows further people and is left out. Query and gallery together "
+        note="The validation list shows further people and is not used. Query and gallery together "
         "have 2,277,075 frames. " + TRACKLETS,
     ),
     "ltcc": DataSet(

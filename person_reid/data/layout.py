@@ -104,7 +104,7 @@ def read_split(
     loose = [entry.name for entry in entries if is_image(entry.name) and entry.is_file()]
     if loose:
         log.warning(
-            "%s: passed over %s directly in it, such as %s. Expected <identity>/<image>.",
+            "%s: skipped %s directly in it, such as %s. Expected <identity>/<image>.",
             folder,
             counted(len(loose), "image"),
             loose[0],
@@ -273,11 +273,13 @@ def list_images(folder: str | Path) -> list[Path]:
         others = [path for path in files if layouts.isdisjoint(path.parents)]
         if any(is_image(path.name) for path in others):
             named = ", ".join(map(str, sorted(layouts)))
-            log.warning("%s: laid out by prepare.py, and passed over. Name it to take it.", named)
+            log.warning(
+                "%s: laid out by prepare.py, so skipped. Pass its path to include it.", named
+            )
             files = others
     if passed := [path for path in files if path.suffix.lower() in NOT_READ]:
         log.warning(
-            "%s: HEIC is not read, so %s passed over, such as %s. Convert them to JPEG.",
+            "%s: HEIC is not read, so %s skipped, such as %s. Convert them to JPEG.",
             folder,
             counted(len(passed), "image is", "images are"),
             passed[0].name,

@@ -162,7 +162,7 @@ def people_only(splits: PicturesBySplit, data_dir: str | Path) -> PicturesBySpli
     for split in (TRAIN, VAL, QUERY):
         nobody = [picture for picture in splits.get(split, ()) if is_nobody(picture.identity)]
         if nobody:
-            log.warning("%s: left out of %s: %s.", data_dir, split, described_nobody(nobody))
+            log.warning("%s: skipped in %s: %s.", data_dir, split, described_nobody(nobody))
             kept[split] = [picture for picture in splits[split] if not is_nobody(picture.identity)]
     if not any(kept.values()):
         raise UserError(f"{data_dir}: it holds no people, only junk (-1) and distractors.")

@@ -220,7 +220,7 @@ def tensorrt_advice(path: str | Path, contents: Contents) -> str:
     shapes = " ".join(f"--{name}Shapes=images:{batch}x{shape}" for name, batch in batches.items())
     half = " --fp16" if contents.precision == "float16" else ""
     return (
-        f"TensorRT: onnxruntime's provider {state}. An engine of its own:\n"
+        f"TensorRT: onnxruntime's provider {state}. Its own engine:\n"
         f"  trtexec --onnx={path} --saveEngine={with_ending(path, '.engine', '.onnx')} "
         f"{shapes}{half}"
     )

@@ -71,7 +71,7 @@ def create_loss(
     for number, value in numbers.items():
         if number in known:
             if value is None:
-                raise UserError(f"loss {name}: expected {number}, since it has weights of its own.")
+                raise UserError(f"loss {name}: expected {number}, since it has its own weights.")
             settings[number] = value
     return entry.loss(**settings)
 

@@ -109,7 +109,7 @@ def _refuse_ignored(options: LossOptions, plan: LossPlan) -> None:
         )
     if options.label_smoothing and not plan.classification.weight:
         raise OptionError(
-            "{label_smoothing} would be ignored without cross entropy, which {loss} leaves out.",
+            "{label_smoothing} would be ignored without cross entropy, which {loss} omits.",
             label_smoothing=options.label_smoothing,
             loss="cross_entropy:0",
         )

@@ -85,7 +85,7 @@ def create_model(
         options["height"], options["width"] = _checked_size(size)
     if isinstance(name, nn.Module):
         if pretrained or weights:
-            raise UserError("create_model: a module of your own has its weights already.")
+            raise UserError("create_model: your own module has its weights already.")
         return _around(name, num_classes, seed, options)
     backbone = {"backbone": name}
     if isinstance(pretrained, str):

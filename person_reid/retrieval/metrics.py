@@ -259,7 +259,7 @@ def evaluate(
         return metrics
     if without := np.count_nonzero(metrics.num_matches == 0):
         asked = counted(len(query), "query", "queries")
-        log.warning("%s of %s have no match%s and are left out.", without, asked, wanted)
+        log.warning("%s of %s have no match%s and are ignored.", without, asked, wanted)
     return metrics.of_matched()
 
 

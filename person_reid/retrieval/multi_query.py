@@ -48,7 +48,7 @@ def read_multi_query(
         return merge_images(query, images, file)
     if path is not None:
         raise UserError(f"{file}: {problem}. Write both with test.py --multi.")
-    log.warning("%s: %s. It is left out. Write both with test.py --multi.", file, problem)
+    log.warning("%s: %s. It is ignored. Write both with test.py --multi.", file, problem)
     return None
 
 

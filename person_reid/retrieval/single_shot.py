@@ -89,7 +89,7 @@ def evaluate_single_shot(
         raise OptionError(f"{{single_shot}}: no query has a match{wanted}.")
     if without := trials * len(query) - measured:
         log.warning(
-            "%d of %d queries of all draws have no match%s, and are left out.",
+            "%d of %d queries of all draws have no match%s, and are ignored.",
             without,
             trials * len(query),
             wanted,

@@ -66,14 +66,14 @@ def metrics_section(tested: Tested, test_dir: ranking.Folder = None) -> Markup:
         cameras.append(
             [f"camera {words.camera(int(camera))}", int(own.sum()), *map(percent, shares)]
         )
-    tables = page.table(header, rows, "in percent") + page.table(
-        ["Queries of", "number", "Rank@1", "mAP"], cameras, "by the query's camera, in percent"
+    tables = page.table(header, rows, "in per cent") + page.table(
+        ["Queries of", "number", "Rank@1", "mAP"], cameras, "by the query's camera, in per cent"
     )
     return page.html_section(
         "Metrics",
         page.numbers({name: f"{percent(value)} %" for name, value in best.items()}),
         page.halves([tables, page.chart(partial(draw_cmc, tested.metrics), "CMC curves", 42)]),
-        remark="Market-1501's protocol: matches from the query's own camera are left out, "
+        remark="Market-1501's protocol: matches from the query's own camera are ignored, "
         "as is junk; trapezoidal AP.",
     )
 

@@ -60,7 +60,7 @@ def resolve_options(config: Config) -> Config:
     plan = loss_plan(config, config.head)
     if config.prototype_lr and not learns(plan) and config.prototype_lr != config.lr:
         raise OptionError(
-            "{prototype_lr} would be ignored without a loss with weights of its own, "
+            "{prototype_lr} would be ignored without a loss with its own weights, "
             "such as {arcface}.",
             prototype_lr=config.prototype_lr,
             arcface=True,

@@ -124,7 +124,7 @@ class LoadedBatches(Batches):
                 "rate follows. Give its dataset a __len__."
             ) from None
         if last == 1 and not loader.drop_last:
-            log.warning("The last batch of the loader is a single image, and is left out.")
+            log.warning("The last batch of the loader is a single image, and is skipped.")
             self.steps -= 1
         if self.steps < 1 or loader.batch_size == 1:
             raise UserError(NO_BATCH)
@@ -138,7 +138,7 @@ class LoadedBatches(Batches):
             targets = torch.as_tensor(identities)
             self._check(images, targets)
             if len(targets) == 1:  # of a sampler of batches, or a stream that ends early
-                log.warning("A batch of the loader is a single image, and is left out.")
+                log.warning("A batch of the loader is a single image, and is skipped.")
                 continue
             given += 1
             if step >= first:
@@ -275,7 +275,7 @@ class TrainingImages(Batches):
             return None
         if dropped := sorted({split.classes[i] for i in split.targets[targets < 0]}):
             log.warning(
-                "Validation leaves out %d of %d images in %s, of %s not trained on, such as %s.",
+                "Validation skips %d of %d images in %s, of %s not trained on, such as %s.",
                 len(split) - len(known),
                 len(split),
                 folder,

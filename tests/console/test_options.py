@@ -536,10 +536,10 @@ def test_a_flag_of_an_earlier_version_is_passed_over(tmp_path):
         (["--DG_dir", "elsewhere"], "--DG"),
         (["--aiter", "3"], "--adv"),
         (["--ins_gamma", "5"], "--instance"),
-        (["--prototype_lr", "0.1"], "a loss with weights of its own, such as --arcface"),
+        (["--prototype_lr", "0.1"], "a loss with its own weights, such as --arcface"),
         (
             ["--head", "arcface", "--loss", "center", "--prototype_lr", "0.1"],
-            "a loss with weights of its own",
+            "a loss with its own weights",
         ),
     ],
 )
@@ -550,7 +550,7 @@ def test_a_flag_that_means_nothing_without_another_is_refused(flags, other):
         parse_train(flags)
     needed = (
         ["--arcface"]
-        if "weights of its own" in other
+        if "its own weights" in other
         else {"--adv": ["--adv", "0.1"]}.get(other, other.split())
     )
     assert parse_train([*flags, *needed])

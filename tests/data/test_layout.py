@@ -159,8 +159,7 @@ def test_images_that_lie_outside_the_folders_of_people_are_counted(tmp_path, cap
     (tmp_path / "query" / "list.txt").write_text("not an image")
     assert len(read_split(tmp_path, "query")) == 3
     words = (
-        "passed over 2 images directly in it, such as 0005_c1_loose.jpg. "
-        "Expected <identity>/<image>."
+        "skipped 2 images directly in it, such as 0005_c1_loose.jpg. Expected <identity>/<image>."
     )
     assert caplog.messages == [f"{tmp_path / 'query'}: {words}"]
 
@@ -321,7 +320,7 @@ def test_a_layout_among_the_images_that_it_was_made_of_is_passed_over(tmp_path, 
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert list_images(tmp_path) == [tmp_path / "zebra" / "1.jpg"]
-    assert f"{tmp_path / 'pytorch'}: laid out by prepare.py, and passed over" in caplog.text
+    assert f"{tmp_path / 'pytorch'}: laid out by prepare.py, so skipped" in caplog.text
     laid_out = [tmp_path / "pytorch" / "train" / "0001" / "1.jpg"]
     assert list_images(tmp_path / "pytorch") == laid_out
     (tmp_path / "zebra" / "1.jpg").unlink()

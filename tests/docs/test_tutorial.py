@@ -231,7 +231,7 @@ def test_the_example_worked_by_hand_is_right():
     assert [rank for *_, rank in rows if rank] == [1, 2, 3, 4, 5, 6]
     assert step.rank(1) == usual.rank(1) == 1
     assert usual.num_matches[0] == 3
-    assert {"left out" in verdict for *_, verdict, rank in rows if not rank} == {True}
+    assert {"ignored" in verdict for *_, verdict, rank in rows if not rank} == {True}
     assert list(similarities) == sorted(similarities, reverse=True)
     said = [f"0.{part}" for part in re.findall(r"0\.(\d{3})", PAGE)]
     other, both, a, b = (

@@ -72,7 +72,7 @@ def test_a_query_without_a_match_in_other_clothes_is_left_out_and_counted(caplog
     assert len(evaluate(query, gallery).first_match) == 3
     found = evaluate(query, gallery, clothes=clothes)
     assert (len(found.first_match), found.mAP) == (1, 1)
-    assert "2 of 3 queries have no match in other clothes and are left out." in caplog.messages
+    assert "2 of 3 queries have no match in other clothes and are ignored." in caplog.messages
 
 
 def test_where_all_matches_wear_the_same_every_figure_is_0(caplog):

@@ -148,7 +148,7 @@ def test_a_published_multiple_query_of_other_people_is_left_out(
     script.main([])
     out, err = capsys.readouterr()
     assert out.count("mAP:") == 1
-    assert err.count(f"multi_query.mat: {words}. It is left out.") == 1
+    assert err.count(f"multi_query.mat: {words}. It is ignored.") == 1
     if kind == "some other people":  # that somebody asks for
         script.main(["--multi_query", "multi_query.mat"])
         out, err = capsys.readouterr()
@@ -491,7 +491,7 @@ def test_both_protocols_of_clothes_are_printed(script, flags, prefix, changed_cl
     lines = [line for line in out.splitlines() if "mAP" in line]
     words = [line.split("Rank")[0] for line in lines]
     assert words == [f"{prefix}{name} " for name in ("general", "clothes-changing", "same-clothes")]
-    assert "2 of 6 queries have no match in other clothes and are left out." in err
+    assert "2 of 6 queries have no match in other clothes and are ignored." in err
     assert len(Path("queries.csv").read_text().splitlines()) == 7
     found = json.loads(Path("figures.json").read_text())
     if not prefix:

@@ -172,7 +172,7 @@ def test_an_image_in_the_folder_of_another_person_is_named(
     output = run(script, *flags, layout, cwd=copy)
     who = f"{moved}: {int(first.name)} in the name, {int(second.name)} by the folder"
     assert output.count("1 image with a name that contradicts the folder") == output.count(who) == 1
-    assert output.count("passed over 1 image directly in it, such as loose.jpg") == 1
+    assert output.count("skipped 1 image directly in it, such as loose.jpg") == 1
 
 
 def test_figures_name_the_flags_that_changed_the_features(copy, people):

@@ -160,7 +160,7 @@ def test_another_rate_moves_the_times_and_is_said(place, caplog):
     video(place / "hall.mp4", range(0, 1000, 100))
     tracks(place / "tracks.txt", range(1, 11))
     assert spans(index("hall.mp4", fps=12)) == [(0, 0.75)]
-    assert "it has 10 frames a second, and --fps says 12. Times follow --fps." in caplog.text
+    assert "it has 10 frames per second, and --fps says 12. Times follow --fps." in caplog.text
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
@@ -239,7 +239,7 @@ def test_where_nothing_tells_the_first_number_of_a_video_it_is_said(
     index("hall.mp4", "tracks.txt", *words)
     assert np.abs(np.array(seen()) - expected).max() <= 0
     said = "hall.mp4: its first frame is taken for frame 1 of the tracks. If the tracker counts "
-    assert (said + "otherwise, say so: --first_frame 0." in caplog.text) == remark
+    assert (said + "otherwise, pass --first_frame 0." in caplog.text) == remark
 
 
 def test_a_first_frame_after_the_first_box_is_refused(place):
@@ -280,7 +280,7 @@ def test_a_format_can_be_named(place, caplog):
     rows = [f"{n},{track},{line},0.9,{track},{track - 1}\n" for n in (1, 5) for track in (1, 2)]
     (place / "tracks.txt").write_text("".join(rows))
     assert [track.number for track in index("img1").read()] == [1]
-    assert "class 2: 2 boxes left out" in caplog.text
+    assert "class 2: 2 boxes skipped" in caplog.text
     record = index("img1", "tracks.txt", "--format", "mot")
     assert [track.number for track in record.read()] == [1, 2]
     assert record.form == "mot"

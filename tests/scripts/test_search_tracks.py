@@ -182,7 +182,7 @@ def test_broken_frames_are_said_and_passed_over(place, capsys, caplog):
     line = said(capsys, "--per_track", "24")
     assert "42 images added" in line
     assert (
-        "passed over, because they cannot be decoded or have another size: frames 5, 6, 7 (3)."
+        "skipped, because they cannot be decoded or have another size: frames 5, 6, 7 (3)."
         in caplog.text
     )
 
@@ -212,7 +212,7 @@ def test_boxes_outside_of_the_frames_are_clipped_or_counted(place, capsys, caplo
     assert "1 image added" in said(capsys)
     with Image.open(entries()[0][0]) as image:
         assert image.size == (35, 40)
-    assert "2 tracks without a box of at least 8×8 pixels within the frames left out" in caplog.text
+    assert "2 tracks without a box of at least 8×8 pixels within the frames skipped" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -370,7 +370,7 @@ def test_many_queries_fill_numbered_sheets(laid_out, tmp_path, capsys, monkeypat
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        (["--query_index", "3", "--worst", "2"], "leave out --best, --worst and --camera"),
+        (["--query_index", "3", "--worst", "2"], "drop --best, --worst and --camera"),
         (["--query_index", "3,12"], "--query_index 12: expected 0 to 11"),
         (["--query_index", "-1"], "--query_index -1: expected 0 to 11"),
         (["--camera", "9"], "--camera 9: no query is from it; there are queries of camera 1, 2, 3"),

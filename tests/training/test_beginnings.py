@@ -176,8 +176,7 @@ def test_what_is_not_validated_is_said_in_one_line(tmp_path, caplog):
     assert [message for name, _, message in caplog.record_tuples if name.endswith("images")] == [
         f"No validation: there is no folder {folder}.",
         f"No validation: none of the identities in {folder} is trained on.",
-        f"Validation leaves out 2 of 6 images in {folder}, "
-        "of 1 identity not trained on, such as 0002.",
+        f"Validation skips 2 of 6 images in {folder}, of 1 identity not trained on, such as 0002.",
     ]
 
 

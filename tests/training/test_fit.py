@@ -342,7 +342,7 @@ def test_a_loader_of_torch_trains_or_is_refused_in_words(kind, caplog):
     reid.fit(network, loader, options, device="cpu", schedule=schedule)
     assert max(update.step for update in steps) == expected
     assert {update.steps_per_epoch for update in steps} == {expected}
-    assert ("single image, and is left out" in caplog.text) == (kind == "a last batch of one")
+    assert ("single image, and is skipped" in caplog.text) == (kind == "a last batch of one")
 
 
 def test_a_batch_of_one_is_left_out_wherever_it_is(caplog):
@@ -351,7 +351,7 @@ def test_a_batch_of_one_is_left_out_wherever_it_is(caplog):
     network = reid.create_model("resnet18", num_classes=4, size=(32, 16))
     (record,) = reid.fit(network, loader, reid.FitOptions(total_epoch=1, lr=1e-4), device="cpu")
     assert np.isfinite(record["loss"])
-    assert "single image, and is left out" in caplog.text
+    assert "single image, and is skipped" in caplog.text
 
 
 @pytest.mark.parametrize(

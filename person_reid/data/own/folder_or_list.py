@@ -214,7 +214,7 @@ def draw_split(
             *(("everybody", "train on") if tested else ("nobody", "test on")),
         )
     if nobody := [] if tested else [each for each in pictures if is_nobody(each.identity)]:
-        log.warning("Left out, because nobody is tested: %s.", described_nobody(nobody))
+        log.warning("Skipped, because no person is tested: %s.", described_nobody(nobody))
     splits = {
         TRAIN: [picture for picture in pictures if picture.identity in train],
         GALLERY: [picture for picture in pictures if tested and picture.identity not in train],

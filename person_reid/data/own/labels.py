@@ -158,8 +158,8 @@ def checked_pictures(splits: PicturesBySplit, source: str | Path) -> PicturesByS
     if without := sum(picture.camera is None for picture in pictures):
         log.log(
             logging.WARNING if without < len(pictures) else logging.INFO,
-            "%s: no camera for %d of %d images. Each of these counts as taken by a camera of its "
-            "own, so a query may find an image that the same camera took.",
+            "%s: no camera for %d of %d images. Each of these gets its own "
+            "camera, so a query may find an image that the same camera took.",
             source,
             without,
             len(pictures),

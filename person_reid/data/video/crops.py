@@ -68,7 +68,7 @@ def within(tracks: Sequence[Track], frames: FrameFolder | Video) -> list[Track]:
         )
         if not kept:
             raise UserError(said)
-        log.warning("%s %s left out.", said, counted(total - kept, "box", "boxes"))
+        log.warning("%s %s skipped.", said, counted(total - kept, "box", "boxes"))
     elif last < frames.last / 2:
         log.warning(
             "%s: ends with frame %d, and the tracks with %d. If the tracker has seen fewer frames "
@@ -120,7 +120,7 @@ def choose_boxes(
                 found.append(Candidate(track.number, part, frame, box, float(seen[place])))
     if unseen:
         log.warning(
-            "%s without a box of at least %d×%d pixels within the frames left out.",
+            "%s without a box of at least %d×%d pixels within the frames skipped.",
             counted(unseen, "track"),
             LEAST_SIDE,
             LEAST_SIDE,

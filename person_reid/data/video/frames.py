@@ -101,7 +101,7 @@ def first_number(
     if given is None and len(whole) > 1 and not frames.numbered:
         log.info(
             "%s: its first frame is taken for frame %d of the tracks. If the tracker counts "
-            "otherwise, say so: --first_frame %d.",
+            "otherwise, pass --first_frame %d.",
             frames.path,
             first,
             whole[1],
@@ -114,7 +114,7 @@ def remark_on_broken(place: Path, numbers: Sequence[int]) -> None:
     if numbers:
         some = ", ".join(map(str, numbers[:10])) + (", …" if len(numbers) > 10 else "")
         log.warning(
-            "%s: passed over, because they cannot be decoded or have another size: frames %s (%d).",
+            "%s: skipped, because they cannot be decoded or have another size: frames %s (%d).",
             place,
             some,
             len(numbers),
@@ -129,7 +129,7 @@ def _every(place: Path, own: float | None, seen: float | None) -> tuple[int, flo
     rate = own / step
     if abs(rate / seen - 1) > RATE_ROUNDING:
         log.warning(
-            "%s: it has %g frames a second, and --fps says %g. Times follow --fps.",
+            "%s: it has %g frames per second, and --fps says %g. Times follow --fps.",
             place,
             own,
             seen,
@@ -137,7 +137,7 @@ def _every(place: Path, own: float | None, seen: float | None) -> tuple[int, flo
         return 1, seen
     if step > 1:
         log.warning(
-            "%s: it has %g frames a second, and --fps says %g: 1 of %d frames is taken for a frame "
+            "%s: it has %g frames per second, and --fps says %g: 1 of %d frames is taken for a frame "
             "of the tracks.",
             place,
             own,
@@ -145,7 +145,7 @@ def _every(place: Path, own: float | None, seen: float | None) -> tuple[int, flo
             step,
         )
     if abs(rate / seen - 1) > SAME:
-        log.info("%s: times follow its own %.5g frames a second, not --fps.", place, own)
+        log.info("%s: times follow its own %.5g frames per second, not --fps.", place, own)
     return step, rate
 
 

@@ -130,7 +130,7 @@ class Format(NamedTuple):
             log.info("%s --class N chooses others, and --format another format.", self.remark)
         for kind, count in sorted(Counter(box.kind for box in boxes).items()):
             if kind not in wanted:
-                log.warning("class %g: %s left out.", kind, counted(count, "box", "boxes"))
+                log.warning("class %g: %s skipped.", kind, counted(count, "box", "boxes"))
         return wanted
 
 
@@ -327,7 +327,7 @@ def _numbered_labels(folder: Path, images: Mapping[str, int] | None) -> list[tup
     if len(videos) > 1:
         raise UserError(
             f"{folder}: labels of several videos in it, such as {videos[0]} and {videos[1]}. "
-            "Track each video into a folder of its own."
+            "Track each video into its own folder."
         )
     found = [(file, int(part[2])) for file, part in zip(files, parts, strict=True) if part]
     if too_large := next((file for file, number in found if number > LARGEST_SETTING), None):

@@ -97,7 +97,7 @@ def _by_track(path: Path, boxes: Iterable[Box]) -> dict[float, dict[float, Box]]
         elif tracks[box.track].setdefault(box.frame, box) is not box:
             left_out["of a track that has another in the same frame"] += 1
     for reason, count in left_out.items():
-        log.warning("%s: %s %s left out.", path, counted(count, "box", "boxes"), reason)
+        log.warning("%s: %s %s skipped.", path, counted(count, "box", "boxes"), reason)
     return tracks
 
 

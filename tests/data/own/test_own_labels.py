@@ -111,7 +111,7 @@ def test_junk_and_distractors_are_neither_trained_on_nor_asked_for(
     found = people_only({split: people, "gallery": people}, tmp_path)
     assert found == {split: people[1:], "gallery": people}
     meaning = "junk (-1)" if identity == "-1" else "nobody who is known (distractors)"
-    assert caplog.messages == [f"{tmp_path}: left out of {split}: 1 image of {meaning}."]
+    assert caplog.messages == [f"{tmp_path}: skipped in {split}: 1 image of {meaning}."]
     with pytest.raises(UserError, match="holds no people"):
         people_only({split: people[:1]}, tmp_path)
 
@@ -140,7 +140,7 @@ def test_no_data_set_with_junk_trains_on_it(kind, tmp_path, caplog):
     }
     assert people.pop("gallery") == {"-1", "0000", "0001", "0002"}
     assert all(who == {"0001", "0002"} for who in people.values())
-    assert sum("left out of" in message for message in caplog.messages) == 2
+    assert sum("skipped in" in message for message in caplog.messages) == 2
 
 
 def test_a_training_leaves_the_junk_of_a_layout_out(tmp_path, caplog):

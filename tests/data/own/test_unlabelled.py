@@ -124,4 +124,4 @@ def test_broken_images_are_left_out_when_asked_and_those_of_phones_are_counted(p
     (folder / "IMG_1.HEIC").write_bytes(b"a phone's")
     assert len(read_people(people, skip_unreadable=True)[1]) == len(split)
     assert "broken.jpg: not an image" in caplog.text
-    assert "HEIC is not read, so 1 image is passed over, such as IMG_1.HEIC" in caplog.text
+    assert "HEIC is not read, so 1 image is skipped, such as IMG_1.HEIC" in caplog.text

@@ -229,7 +229,7 @@ def test_a_detectors_classes_are_those_of_coco_and_what_is_left_out_is_counted(t
     caplog.set_level("INFO", "person_reid")
     assert tracks_in(tmp_path, TRACKER) == ["walk-1", "walk-2"]
     assert "numbered as in COCO" in caplog.text
-    assert "class 1: 2 boxes left out." in caplog.text
+    assert "class 1: 2 boxes skipped." in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_a_detectors_classes_are_those_of_coco_and_what_is_left_out_is_counted(t
 def test_motchallenge_has_three_classes_of_people(kind, people, tmp_path, caplog):
     truth = f"1,1,5,10,20,40,1,1,1\n1,2,60,10,20,40,1,{kind},1\n"
     assert ("walk-2" in tracks_in(tmp_path, truth)) == people
-    assert (f"class {kind}: 1 box left out." in caplog.text) != people
+    assert (f"class {kind}: 1 box skipped." in caplog.text) != people
     assert "COCO" not in caplog.text
 
 

@@ -145,7 +145,7 @@ def test_boxmots_evaluation_has_people_and_no_visibility(chair, tmp_path, caplog
     path = write(tmp_path / "tracks.txt", boxmot_evaluation(chair))
     assert read_back(path) == {1: [*range(1, 11)], 2: [*range(1, 11)]}
     assert "COCO's plus 1, as BoxMOT writes them to evaluate" in caplog.text
-    assert ("class 57: 10 boxes left out." in caplog.text) == chair
+    assert ("class 57: 10 boxes skipped." in caplog.text) == chair
     form, boxes = read_boxes(path)
     assert form is TRACK_FORMATS["boxmot_eval"]
     assert {box.visibility for box in boxes} == {-1}

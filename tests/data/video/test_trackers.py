@@ -112,7 +112,7 @@ def test_roboflows_trackers_write_tracks_that_are_read(place, caplog, monkeypatc
     monkeypatch.setattr("sys.argv", ["trackers", *words, "--mot-output", "found.txt"])
     main()
     assert_read(place / "found.txt", place, caplog, remarks=1)  # it writes -1 until it is sure
-    assert "without an identity left out" in caplog.text
+    assert "without an identity skipped" in caplog.text
 
 
 @pytest.mark.parametrize("confidence", [False, True])

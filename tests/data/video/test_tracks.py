@@ -76,9 +76,9 @@ def test_what_is_left_out_is_counted(tmp_path, caplog):
     assert track.number == 1
     assert track.boxes[0, 0] == 4
     assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
-        "1 box left out.",
-        "1 box of a track that has another in the same frame left out.",
-        "1 box without an identity left out.",
+        "1 box skipped.",
+        "1 box of a track that has another in the same frame skipped.",
+        "1 box without an identity skipped.",
     ]
 
 
