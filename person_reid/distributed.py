@@ -260,7 +260,7 @@ def run_processes(words: Sequence[str]) -> None:
     try:
         torchrun(list(words))
     except ChildFailedError as error:
-        raise UserError("A process ended with the error in the lines before.") from error
+        raise UserError("A process ended with the error above.") from error
     except SignalException as error:
         if error.sigval == signal.SIGINT:
             raise KeyboardInterrupt from error

@@ -33,9 +33,7 @@ def test_an_error_of_all_processes_comes_once_and_without_a_traceback(
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.count(message) == 1
-    assert (
-        done.stderr.splitlines()[-1] == "error: A process ended with the error in the lines before."
-    )
+    assert done.stderr.splitlines()[-1] == "error: A process ended with the error above."
 
 
 def test_several_machines_need_the_address_of_the_first(tmp_path):

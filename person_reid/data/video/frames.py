@@ -137,8 +137,8 @@ def _every(place: Path, own: float | None, seen: float | None) -> tuple[int, flo
         return 1, seen
     if step > 1:
         log.warning(
-            "%s: it has %g frames per second, and --fps says %g: 1 of %d frames is taken for a frame "
-            "of the tracks.",
+            "%s: it has %g frames per second, and --fps says %g: 1 of %d frames is taken for a "
+            "frame of the tracks.",
             place,
             own,
             seen,
