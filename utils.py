@@ -77,7 +77,7 @@ def load_network(
 def load_state_dict_mute(
     network: nn.Module, state_dict: dict[str, torch.Tensor], strict: bool = True
 ) -> None:
-    """Load the tensors that fit a network by name and shape, and leave out the others silently.
+    """Load the tensors that fit a network by name and shape, and omit the others silently.
 
     strict: nothing, as in the published function.
     """

@@ -60,9 +60,9 @@ class World:
         """Return this process's entry of `--gpu_ids`, as text: the first process gets the first.
 
         A single number stands for as many GPUs as this machine has processes; -1 is the CPU. A
-        process that is alone takes the first GPU, and says so if there are others.
+        process that is alone takes the first GPU, and logs it if there are others.
 
-        Raises UserError for more processes than GPUs, of which nobody has named the others.
+        Raises UserError for more processes than GPUs, without names for the others.
         """
         numbers = gpu_ids.split(",")
         if self.size == 1 or gpu_ids.strip() == "-1":

@@ -163,7 +163,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def remove_abandoned(files: Iterable[Path]) -> None:
-    """Remove the partial files that nobody has written to for ABANDONED seconds."""
+    """Remove the partial files that no process has written to for ABANDONED seconds."""
     for file in files:
         with suppress(OSError):  # gone already; on Windows a file in use cannot be removed
             if time.time() - file.stat().st_mtime > ABANDONED:
@@ -262,7 +262,7 @@ def _listed_in(mark: Path) -> list[str]:
 def _files_in(folder: Path) -> list[str]:
     """Return the files below a folder, as paths in it.
 
-    Hidden ones are left out, such as a file manager's.
+    Hidden ones are skipped, such as a file manager's.
     """
     files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     return sorted(path.relative_to(folder).as_posix() for path in files)

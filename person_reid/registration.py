@@ -3,7 +3,7 @@
     reid.register_schedule("halving", lambda update, options: 0.5**update.epoch)
 
 docs/extending.md shows every kind. A plugin is such a file, or a module with such lines. Code runs
-only if the command line names it, or if somebody has installed it: a file that merely mentions a
+only if the command line names it, or if it is installed: a file that merely mentions a
 plugin, such as the opts.yaml of a run, is refused with the flag that loads it.
 """
 
@@ -108,7 +108,7 @@ def check_loaded(
     files: Any = None,
     loaded: Container[str] = sys.modules.keys(),
 ) -> None:
-    """Raise UserError for a plugin that is mentioned and that nobody has loaded.
+    """Raise UserError for a plugin that is mentioned and not loaded.
 
     names: as they were given. where: what mentions them. files: {name: its file}, as noted there.
     loaded: the modules that count; by default, a plugin may also have been imported.

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""Adapt a network to your cameras with images that nobody has labelled.
+"""Adapt a network to your cameras with unlabelled images.
 
     python tools/adapt.py --data_dir crops --name mine --backbone osnet_x0_25 \\
       --weights osnet_x0_25_msmt17.pth

@@ -223,7 +223,7 @@ def indexed_name(identity: str | None) -> str:
 
 
 def search_commands(config: ExploreConfig, source: Path, images: ExplorerImages) -> list[str]:
-    """Return the commands that search these images with a picture of one's own."""
+    """Return the commands that search these images with another picture."""
     index = quoted(config.index or source.with_suffix(".index"))
     query = f"{as_command('tools/search.py')} query PICTURE.jpg --index {index} --save found.png"
     if config.index:

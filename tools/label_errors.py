@@ -115,7 +115,7 @@ def highest_identity(layout: Path) -> int:
 
 
 def holds_decisions(table: Path) -> bool:
-    """Return whether somebody has filled in the column `accept` of an earlier list.
+    """Return whether the user has filled in the column `accept` of an earlier list.
 
     Raises UserError if there is a file that cannot be read as such a list.
     """

@@ -17,7 +17,7 @@ first, people.csv with a line for every track, counts.csv with the people of eac
 the track files with the same identities in all of them, and, with --video, a copy of each video of
 this call with its people drawn into it.
 
-A call that was interrupted goes on where it was: a video that has been tracked is not read again.
+A call that was interrupted resumes: a video that has been tracked is not read again.
 Two tracks of one camera that overlap in time are two people. With --travel, so are two tracks of
 two cameras if the way takes longer than the time between them.
 

@@ -26,7 +26,7 @@ was added before a crash stays. With --threshold (python tools/threshold.py), a 
 match at least that similar is unknown.
 
 Who an image shows, the camera and the time come from --about, or else from the name by --pattern.
-If neither gives the time, EXIF or the file's last change does. A filter leaves out images whose
+If neither gives the time, EXIF or the file's last change does. A filter skips images whose
 value is unknown. identify asks for people instead of images: all images with an identity take part.
 people groups images without one. After forget, no file of the index holds the paths or features any
 more; the table "forgotten" records when images were forgotten, by which flag and how many, but not
@@ -177,7 +177,7 @@ def check_name(index: reid.Gallery, config: EnrollConfig) -> None:
 
 
 def tell_renamed(index: reid.Gallery, paths: list[Path], person: str) -> None:
-    """Print how many images showed somebody else before."""
+    """Print how many images showed another person before."""
     names = [about.identity for about in index.abouts(paths).values()]
     for name, count in Counter(names).items():
         if name and name != person:
@@ -353,7 +353,7 @@ def people(config: PeopleConfig) -> None:
     cameras = [about.camera or "" for about in abouts]
     known = [about.identity or "" for about in abouts]
 
-    # No new group gets the name of somebody whom a filter left out.
+    # No new group gets the name of a person whom a filter skipped.
     others = {*index.values("identity")} if which != EVERYTHING else set()
     resembles, remark = resemblance(config, index, features, known)
     found = group_people(

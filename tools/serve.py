@@ -123,7 +123,7 @@ def most_connections(wanted: int) -> int:
 
 
 def open_port(host: str, port: int) -> socket.socket:
-    """Return a socket that listens. Raises UserError if somebody else listens there."""
+    """Return a socket that listens. Raises UserError if another program listens there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family, backlog=2048)

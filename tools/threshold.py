@@ -22,7 +22,7 @@ scores, so each has its threshold, and a command refuses one that was measured f
 
 These thresholds have a bound: with this confidence, other people in front of the same cameras are
 falsely matched no more often than requested. A bound takes 50 people or more; with too few, the
-program says how many it takes. For pairs, each pair of cameras also gets a threshold of its own.
+program says how many it takes. For pairs, each pair of cameras also gets its own threshold.
 compare.py, search.py, demo.py and save_pretrained.py repeat the bound. Distractors count for the
 rules, but not for the bound.
 """

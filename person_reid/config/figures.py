@@ -86,7 +86,7 @@ class Figure(NamedTuple):
     draw: Callable[[Any], None]
 
 
-OWN_FIGURES: Registry[Figure] = Registry("figure")  # of one's own
+OWN_FIGURES: Registry[Figure] = Registry("figure")  # of plugins
 
 
 def register_figure(

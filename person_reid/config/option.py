@@ -370,7 +370,7 @@ class Options:
     def fault(self) -> str:
         """Return why the options do not go together, each as {name}; empty if they do.
 
-        Each group speaks of its own options: a configuration asks all groups that it is made of.
+        Each group names what is wrong with its own options: a configuration asks all its groups.
         """
         return ""
 
@@ -452,7 +452,7 @@ def unfit(name: str, value: Any, reason: ValueError) -> OptionError:
 def settled_options(config: Config, chosen: Collection[str], given: Iterable[str]) -> Config:
     """Apply what options decide about others, and refuse those that mean nothing beside the others.
 
-    chosen: the names of the options that somebody has set, now or in a file.
+    chosen: the names of the options that a user has set, now or in a file.
     given: the names given just now. An option from a file is never refused as meaningless.
     """
     config = expand_published(imply_options(config, chosen), chosen)

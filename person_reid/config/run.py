@@ -3,13 +3,13 @@
 from person_reid.config.forms import devices, texts
 from person_reid.config.option import ANY, SEED, WHOLE, Options, option
 
-WRITER_NAMES: list[str] = []  # of one's own
+WRITER_NAMES: list[str] = []  # of plugins
 OF_RESNET50 = "ft_ResNet50"  # the published name of a run
 RUNTIMES = ("torch", "onnxruntime", "openvino", "auto")
 
 
 class PluginOptions(Options, title="extensions"):
-    """Which code of one's own takes part."""
+    """Which custom code takes part."""
 
     plugin: str | None = option(
         None,

@@ -33,7 +33,7 @@ BYTE_RANGE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # for values from 0 to 255
 class Family(NamedTuple):
     """Facts that the networks of one program share.
 
-    licence: under which the authors publish code and files; the data sets have terms of their own.
+    licence: under which the authors publish code and files; the data sets have their own terms.
     ap: the definition of the published AP: step, trapezoidal, or empty if unknown.
     pixels: the mean and deviation of the images' values, from 0 to 1; None if unknown.
     padding: pixels around a training image before it is cropped; None if unknown.
@@ -85,7 +85,7 @@ class Published:
     """A published network: a row of zoo.csv.
 
     options: {option: value} for the network, or for test.py if the file is an export.
-    seen: the people it was trained on; ImageNet and CLIP's images are left out.
+    seen: the people it was trained on; ImageNet and CLIP's images are skipped.
     figures: {test set: (Rank@1, mAP)} in percent, without re-ranking.
     hub: the repository on the Hugging Face hub that holds the file; empty if none is known.
     file: its name there, or as the authors call it; empty if unknown.

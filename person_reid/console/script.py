@@ -64,7 +64,7 @@ def run_script(main: Callable[[], object]) -> None:
         said = ". ".join(said.split(". ")[:2])  # a GPU's message is a long paragraph
         fail(f"{said}. {LESS_MEMORY}")
     except KeyboardInterrupt:
-        if "LOCAL_RANK" not in os.environ:  # else the process that started several says so
+        if "LOCAL_RANK" not in os.environ:  # else the process that started several prints it
             print("interrupted", file=sys.stderr)
         sys.exit(130)
 

@@ -102,7 +102,7 @@ def find_data_set(
         for known in wanted
         for place in (known.locations if data_dir is None else [data_dir])
     ]
-    # A layout has the folders query and gallery, which a data set of its own may have as well.
+    # A layout has the folders query and gallery, which a data set may have as well.
     laid_out = not dataset and data_dir and Path(data_dir, PREPARED_RECORD).is_file()
     fitting = [] if laid_out else [pair for pair in places if _has_parts(*pair)]
     found = [pair for pair in fitting if dataset or _has_names(*pair)]

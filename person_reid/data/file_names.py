@@ -31,7 +31,7 @@ def tracklets_of(paths: Sequence[str] | Sequence[Path]) -> list[str]:
     """Return what the images of a tracklet have in common, for each of N images.
 
     It is the beginning of the name, with identity, camera, and the number of the tracklet or, in
-    Market-1501, of the sequence. Other images are tracklets of their own, and so are junk and
+    Market-1501, of the sequence. Each other image is its own tracklet, and so are junk and
     distractors of a sequence, who are many people. Raises UserError if no name says a tracklet.
     """
     found = [_tracklet(PurePath(path).name) for path in paths]

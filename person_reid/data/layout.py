@@ -21,7 +21,7 @@ from person_reid.errors import UserError
 from person_reid.files import real
 from person_reid.text import as_command, counted, quoted
 
-JUNK = -1  # a poorly cropped box: neither right nor wrong, left out of every ranking
+JUNK = -1  # a poorly cropped box: neither right nor wrong, ignored in every ranking
 JUNK_FOLDER = "-1"
 DISTRACTOR = 0  # a person who is in no query, or the background
 
@@ -94,7 +94,7 @@ def read_split(
     with_junk: whether the images of identity -1 are listed. If not, the log counts them.
 
     Hidden files, Thumbs.db and everything else that is not an image are ignored. The log tells of
-    images outside the folders of identities, which are passed over, and of names that contradict
+    images outside the folders of identities, which are skipped, and of names that contradict
     their folder. Raises UserError if the folder is missing, empty or not laid out, for malformed
     names, and for junk alone that is not to be listed.
     """
@@ -266,7 +266,7 @@ def list_images(folder: str | Path) -> list[Path]:
     """List the images below a folder at any depth, sorted by folder and name like ImageFolder.
 
     The log counts phones' files, which are ignored. It also names a layout of prepare.py among
-    other images, which shows the same once more and is passed over.
+    other images, which shows the same once more and is skipped.
     """
     files = [Path(root, name) for root, _, names in sorted(walk(folder)) for name in sorted(names)]
     if layouts := {path.parent for path in files if path.name == PREPARED_RECORD}:

@@ -191,7 +191,7 @@ def file_names(splits: PicturesBySplit) -> dict[str, dict[str, Source]]:
     get both as a prefix. So it is with t<track> and o<clothes>, which follow the camera if they are
     known: 0002_c1t7o3_….jpg. Whatever is not a number is numbered in alphabetical order. Junk is
     -1, and who is unknown is 0; if somebody is called 0, every other identity is raised by one. An
-    image without a camera gets a camera number of its own, the same in every split.
+    image without a camera gets its own camera number, the same in every split.
     """
     pictures = pictures_of(splits)
     numbers = _numbers_of(pictures)

@@ -64,7 +64,7 @@ class Picture:
 
     @property
     def view(self) -> str | Source:
-        """The camera. An image without one counts as taken by a camera of its own."""
+        """The camera. An image without one gets its own camera."""
         return self.camera or self.source
 
 
@@ -188,7 +188,7 @@ def by_lists(
         images of TRAIN.
     camera: a regular expression for the file names, with one group; None if they do not give the
         camera.
-    suffix: the ending that the lists leave out of the paths.
+    suffix: the ending that the paths in the lists lack.
 
     Raises UserError for malformed lines, for missing images, and for names without a camera.
     """

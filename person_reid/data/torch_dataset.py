@@ -68,7 +68,7 @@ class Dataset:
 def read_dataset(folder: str | Path, split: str = "train_all") -> Dataset:
     """List the images of a folder that prepare.py laid out.
 
-    split: what to train on, "train_all" or "train", which leaves out the images of `val`.
+    split: what to train on, "train_all" or "train", which omits the images of `val`.
 
     >>> read_dataset("data/synthetic/pytorch").num_classes
     200

@@ -57,7 +57,7 @@ def own_threshold(options: TrainedNetwork) -> str | None:
 def check_result_of(result: str | Path, options: TrainedNetwork) -> None:
     """Raise UserError if a result file holds the features of another network.
 
-    For features of an exported file, which may be of this network, a remark says so.
+    For features of an exported file, which may be of this network, the log reports it.
     """
     found, asked = read_note(result, NETWORK), network_name(options)
     problem = f"{result}: holds the features of {found!r}, not of {asked!r}."

@@ -122,7 +122,7 @@ def _fetched(name: str) -> Path:
     try:
         with quick_to_fail():
             return Path(snapshot_download(name, allow_patterns=[CONFIG_FILE, SAFETENSORS, CARD]))
-    except Exception as error:  # each cause has an exception of its own
+    except Exception as error:  # each cause has its own exception
         raise UserError(
             f"{name}: no such folder, and nothing was fetched from the Hugging Face hub "
             f"({first_line(error)}). Put {CONFIG_FILE} and {SAFETENSORS} "

@@ -51,7 +51,7 @@ class ReadGallery(Protocol):
 
 
 class Gallery(ReadGallery, Protocol):
-    """What the commands ask of a gallery; an engine of one's own derives from it.
+    """What the commands ask of a gallery; a custom engine derives from it.
 
     Images are known by their paths, features are rows of unit length, and every method raises
     UserError for what a person can mend. Methods with a body below need not be written again.

@@ -1,4 +1,4 @@
-"""Of which tracks of an index somebody has said whom they show, so that no linking says otherwise.
+"""The tracks of an index whose person a user has decided, so that no linking changes it.
 
 decide(index, {path: "Anna", other: ""})      # as tools/search.py apply does
 names = decided_names(index, tracks)          # {image of a track: name}
@@ -19,7 +19,7 @@ DECISIONS = "decided"  # the kind of the notes: {SOURCE/TRACK: whether somebody 
 
 
 def decide(index: Gallery, names: Mapping[Path, str]) -> None:
-    """Remember that somebody has named the tracks of some images, or has cleared their names.
+    """Remember that a user has named the tracks of some images, or has cleared their names.
 
     names: {path: name, or ""}, as the images in the index now have them.
     """
@@ -34,7 +34,7 @@ def decide(index: Gallery, names: Mapping[Path, str]) -> None:
 
 
 def decided_names(index: Gallery, tracks: Sequence[IndexedTrack]) -> dict[Path, str]:
-    """Return {image: whom somebody has said that it shows} of the tracks that were decided.
+    """Return {image: the identity that a user gave it} of the tracks that were decided.
 
     A name counts more than a number.
     """

@@ -79,7 +79,7 @@ def identify(
     threshold: the lowest score of a known person. None names nobody, and only says who is nearest.
     among: compare with these images alone.
 
-    The score is explained at person_scores. Raises UserError if nobody is known, if no image of
+    The score is explained at person_scores. Raises UserError if no person is known, if no image of
     a known person passes the filter, and for features that the gallery cannot compare with its own.
 
     >>> identify(index, embed(["someone.jpg"]), threshold=0.8)[0].identity
@@ -156,7 +156,7 @@ def best_and_mean(
 
     tracks: the features (n, D) of the images of each of T unknown people. images: the known ones,
     in chunks.
-    Raises UserError if nobody is known.
+    Raises UserError if no person is known.
     """
     queries = np.concatenate(tracks)
     starts = np.cumsum([0, *map(len, tracks[:-1])])

@@ -220,7 +220,7 @@ class SearchIndex(IndexFile):
     def _empty_log(self) -> None:
         """Bring what was written into the file, and empty the log, which holds what was there.
 
-        A search that began before still reads it: this waits for it, and says so. While SQLite
+        A search that began before still reads it: this waits for it, and reports it. While SQLite
         itself waits, nobody can write, so it waits for a moment only, and then others have a turn.
         """
         self._rows(f"PRAGMA busy_timeout = {CHECKPOINT_WAIT}")

@@ -80,7 +80,7 @@ class NetworkRef:
         return {self.kind: self.place, **dict(self.options)}
 
     def config(self) -> TestConfig:
-        """Return the options of test.py; those that it does not know are left out."""
+        """Return the options of test.py; those that it does not know are skipped."""
         values = self.to_json()
         values["from_run"] = values.pop("from", None)
         known = {name: value for name, value in values.items() if name in TestConfig.declared()}

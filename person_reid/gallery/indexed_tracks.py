@@ -1,4 +1,4 @@
-"""The tracks of an index, to be linked into people, and what somebody has said about them.
+"""The tracks of an index, to be linked into people, and what a user has said about them.
 
 tracks, features = indexed_tracks(index)              # those without an image come last
 starts, ends = spans(tracks)
@@ -104,7 +104,7 @@ class IndexedTrack:
 
 @dataclass(frozen=True)
 class Corrections:
-    """Facts that somebody has stated about tracks, by their numbers.
+    """Facts that a user has stated about tracks, by their numbers.
 
     same, different: pairs that are one person, and two. twice: those of `same` that share a moment,
     as a detector may see somebody twice. names: {track: what its person is called}.
@@ -189,7 +189,7 @@ def cameras_of(tracks: Sequence[IndexedTrack]) -> list[str]:
 def spans(tracks: Sequence[IndexedTrack]) -> tuple[Seconds, Seconds]:
     """Return starts and ends (T,) of tracks in seconds.
 
-    If nobody knows when a file begins, its tracks are far from those of all other files.
+    If the start of a file is unknown, its tracks are far from those of all other files.
     """
     unknown = dict.fromkeys(each.record.source for each in tracks if not each.record.start)
     offsets = {source: FAR * number for number, source in enumerate(unknown, 1)}
@@ -338,7 +338,7 @@ def names_of_tracks(
 ) -> dict[int, str]:
     """Return {track: its identity} by the identities of images.
 
-    origin: who says so, for messages. Raises UserError if the images of a track have two.
+    origin: where this is written, for messages. Raises UserError if the images of a track have two.
     """
     who: dict[int, str] = {}
     for i, each in enumerate(tracks):
@@ -362,8 +362,8 @@ def corrections_of(
     """Return which tracks are one person, and which two people, by the identities of some.
 
     Tracks of one identity are one person; different identities are different people.
-    origin: who says so, for messages. Raises UserError, with all of them, for tracks that cannot be
-    whom it says: see cannot_be_one.
+    origin: where this is written, for messages. Raises UserError, with all of them, for
+    tracks that cannot be whom it says: see cannot_be_one.
     """
     people = defaultdict(list)
     for i, name in who.items():
@@ -386,7 +386,7 @@ def corrections_of(
             f"Give these another one, or {NOT_A_PERSON} for what is not a person, in a list: "
             f"{as_command('tools/search.py')} apply LIST --index FILE"
         )
-    # A track goes with itself, so that each that somebody has named is in a pair.
+    # A track goes with itself, so that each one with a name is in a pair.
     same = [(group[0], i) for group in people.values() for i in group]
     different = list(combinations([group[0] for group in people.values()], 2))
     return Corrections(same, different, twice, who)

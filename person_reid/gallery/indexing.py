@@ -93,7 +93,7 @@ def describe_answers(
 ) -> list[dict[str, Any]]:
     """Return the answers as plain values for a JSON file: each query and its matches.
 
-    Nobody is known and nothing accepted or refused without a threshold: null says so.
+    Without a threshold, `known` and `accepted` are null.
     """
     described = []
     for query, found in zip(queries, answers, strict=True):

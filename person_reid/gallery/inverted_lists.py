@@ -314,7 +314,7 @@ def _read(file: Path | None, mapped: bool) -> Any:
         else:
             index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP)
             lists: Any = faiss.downcast_InvertedLists(index.invlists)
-            # Threads would read whole lists, also what a filter leaves out.
+            # Threads would read whole lists, also what a filter omits.
             lists.prefetch_nthread = 0
     except (RuntimeError, MemoryError, AttributeError):  # the latter two: wrong first bytes
         return None

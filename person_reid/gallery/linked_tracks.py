@@ -66,10 +66,10 @@ log = logging.getLogger(__name__)
 class LinkedTracks:
     """The tracks of an index that have images, and who they show.
 
-    found: what links them. said: what somebody has said about them. stays: the tracks as pages and
+    found: what links them. said: what a user has said about them. stays: the tracks as pages and
     pictures show them, with numbers that people keep. shown: (track, place) of each image of the
     page; places after the tracks are of nobody. identities: all in the index, whose numbers no new
-    person gets. nobody: further tracks, which are not of people, as somebody has said. options: by
+    person gets. nobody: further tracks, which are not of people, as a user has said. options: by
     which they were linked.
     """
 
@@ -140,7 +140,7 @@ def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOption
     said = corrections_of(named, tracks, travel, origin)
     names, photographs = photographed_people(index, tracks)
 
-    # A photograph is linked like a track of a camera and a time that nobody knows.
+    # A photograph is linked like a track of an unknown camera and time.
     starts, ends = (np.append(times, [np.nan] * len(names)) for times in spans(tracks))
     same, different = _with_photographs(said, names, len(tracks))
     doubles = seen_twice(tracks, said.names)
@@ -193,7 +193,7 @@ def times_between(file: str, tracks: list[IndexedTrack]) -> Travel:
 def _said_of_images(
     index: Gallery, tracks: list[IndexedTrack], options: LinkOptions
 ) -> tuple[dict[Path, str], str]:
-    """Return whom somebody has said that images of tracks show, and where that is written.
+    """Return the identities that a user gave to images of tracks, and where that is written.
 
     A list counts more than what the index remembers of a track.
     """
@@ -296,7 +296,7 @@ def in_words(linked: LinkedTracks) -> str:
 
 
 def record_people(index: Gallery, linked: LinkedTracks, everybody: bool = True) -> int:
-    """Record in the index who the images show, unless somebody has given them a name.
+    """Record in the index who the images show, unless a user has given them a name.
 
     A list's statements about tracks are recorded as they are. everybody: also record the people of
     whom nothing was said, by their numbers. Returns how many images there are.

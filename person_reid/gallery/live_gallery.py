@@ -50,9 +50,9 @@ MOST_KNOWN = 0.5  # share of the remembered tracks that may be of people known f
 
 @dataclass(frozen=True)
 class Appeared:
-    """Somebody appeared, or was taken for somebody else.
+    """A person appeared, or a track turned out to show another person.
 
-    person: the identity in the gallery. name: the same, if somebody has given it. time: as it is
+    person: the identity in the gallery. name: the same, if a user has given it. time: as it is
     stored. image: the newest of the track. corrected_from: the identity that was said before.
     """
 
@@ -207,7 +207,7 @@ class LiveGallery:
         return record, zero
 
     def _appeared(self, gallery: Gallery, said: Said) -> Appeared:
-        """Record the identity of a track's images, unless somebody has named them."""
+        """Record the identity of a track's images, unless a user has named them."""
         identity = self._identity(said.person)
         images = gallery.abouts(self._paths.get((said.camera, said.track), []))
         gallery.describe(
@@ -234,7 +234,7 @@ class LiveGallery:
         )
 
     def refresh(self, gallery: Gallery) -> None:
-        """Take over the names that somebody has given, and forget who was forgotten."""
+        """Take over the names that a user has given, and forget who was forgotten."""
         people = {row.person for row in self._links.tracks.values()}
         self._shown = {person: path for person, path in self._shown.items() if person in people}
         self._paths = {

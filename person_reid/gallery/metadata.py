@@ -35,7 +35,7 @@ class About(NamedTuple):
 
     time: UTC, such as "2026-11-01 08:30:00Z", so that text sorts by time. track: images of one
     person in a row, by a tracker. source: the video or collection that the image was cut from.
-    more: further columns of one's own, {name: value}, such as {"store": "3"}.
+    more: further columns, {name: value}, such as {"store": "3"}.
     """
 
     identity: str | None = None
@@ -188,7 +188,7 @@ class Filter:
         return [*found, *somebody * self.has_identity]
 
     def admits(self, path: str | os.PathLike[str], about: About) -> bool:
-        """Return whether an image passes; for galleries without a language of their own."""
+        """Return whether an image passes; for galleries without their own language."""
         known = about._asdict() | {"path": os.fsencode(path)}
         if not {*(self.where or ())} <= {*(about.more or {}).items()}:
             return False
@@ -303,7 +303,7 @@ def listed_path(path: Path) -> str:
 def read_abouts(csv: Path, needed: Sequence[str] = ("path",)) -> dict[Path, About]:
     """Read the facts about images from a CSV file.
 
-    Columns with other names are further facts of one's own. Raises UserError if it lacks a needed
+    Columns with other names are further facts. Raises UserError if it lacks a needed
     column, for a line without a path, for an invalid time, and for lines that contradict one
     another.
     """

@@ -18,7 +18,7 @@ from person_reid.retrieval.identities import assigned
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.track_features import track_features
 
-MORE = 10**6  # votes of what somebody has said; no track has as many images
+MORE = 10**6  # votes of what a user has said; no track has as many images
 
 
 def photographed_people(
@@ -26,7 +26,7 @@ def photographed_people(
 ) -> tuple[list[str], Features]:
     """Return the names of P people, and the mean feature (P, D) of their images.
 
-    They are those whom somebody has named on images that are of none of the tracks, such as the
+    They are those whom a user has named on images that are of none of the tracks, such as the
     photographs that search.py enroll adds.
     """
     of_tracks = {(each.record.source, str(each.track.number)) for each in tracks}
@@ -48,8 +48,8 @@ def number_people(
 ) -> list[int]:
     """Return the numbers, from 1, of the people 0, 1, … that tracks show.
 
-    A person keeps the number that somebody has said, or that the index says of most of its images.
-    The others get numbers that nobody has.
+    A person keeps the number that a user gave, or that most of its images have in the index.
+    The others get free numbers.
 
     people: (T,). taken: all identities in the index.
     """
@@ -68,7 +68,7 @@ def number_people(
 
 
 def known_name(track: IndexedTrack, said: str | None) -> str:
-    """Return what somebody has called the person of a track, "" if nobody has.
+    """Return what a user has called the person of a track, "" if no user has.
 
     said: in the corrections; by default, what most of its images are called in the index.
     """
@@ -78,7 +78,7 @@ def known_name(track: IndexedTrack, said: str | None) -> str:
 
 
 def name_people(people: Sequence[int], names: Sequence[str]) -> dict[int, str]:
-    """Return {person: name} of those whom somebody has named.
+    """Return {person: name} of those whom a user has named.
 
     people, names: (T,) of tracks, see known_name. A person has the name of most of its tracks, and
     a name the person with most of its tracks.

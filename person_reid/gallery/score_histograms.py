@@ -33,7 +33,7 @@ def person_similarities(
     """Return the similarities of each query and each person, see person_scores.
 
     A person is known by the gallery images from other cameras than the query's. Distractors and
-    junk, who are nobody in particular, are left out.
+    junk, whose identity is unknown, are skipped.
 
     ignore_cameras: known by all gallery images. Raises UserError without a genuine or without an
     impostor score.
@@ -98,7 +98,7 @@ def track_similarities(
 ) -> PairSimilarities:
     """Return the cosines of all pairs of tracks from different cameras, as link_tracks levels them.
 
-    The names of the images say their tracks, see tracklets_of. Distractors and junk are left out.
+    The names of the images say their tracks, see tracklets_of. Distractors and junk are skipped.
 
     ignore_cameras: also pairs from one camera. Raises UserError if no name says a track, and
     without a genuine or without an impostor pair.

@@ -103,7 +103,7 @@ class SqliteFile:
             place, timeout=sqlite_errors.BUSY, isolation_level=None, uri=isinstance(place, str)
         )
         database.execute(f"PRAGMA page_size = {PAGE}")
-        database.execute("PRAGMA trusted_schema = OFF")  # it may be somebody else's file
+        database.execute("PRAGMA trusted_schema = OFF")  # it may be another user's file
         return database
 
     def version(self) -> int:

@@ -24,7 +24,7 @@ def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None
     """Delete those of some images that were cut, or uploaded, into the folder beside an index.
 
     A remark names other folders with such images, which stay. A folder that a record names
-    is not deleted on its word alone: it may be somebody else's.
+    is not deleted on its word alone: it may be another user's.
 
     images: (path, source). index: the file of the index; None for a server.
     """

@@ -1,4 +1,4 @@
-"""Cut the tracks of an index where they begin to show somebody else.
+"""Cut the tracks of an index where they begin to show another person.
 
 pieces, features = split_indexed(tracks)      # as they are to be linked
 
@@ -24,7 +24,7 @@ def split_indexed(
 ) -> tuple[list[IndexedTrack], Features]:
     """Return the pieces of tracks, each track's in a row, and a feature (P, D) of each piece.
 
-    said: whom somebody has said that an image shows. A track is cut where that changes, and not
+    said: the identity a user gave each image, if any. A track is cut where that changes, and not
     where it stays.
     """
     times = [
@@ -44,7 +44,7 @@ def _as_said(
 ) -> Iterator[int]:
     """Yield the places of the images with which a track is to be cut.
 
-    An image of which nobody has said anything shows the person of the image before it.
+    An image without such an identity shows the person of the image before it.
     """
     before = ""
     for place, (path, _) in enumerate(each.images):

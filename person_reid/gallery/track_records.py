@@ -212,7 +212,7 @@ def _source(tracks: Path, frames: Path, digest: str) -> str:
 def _crops_folder(index: Gallery, source: str, given: str | None, known: TrackRecord | None) -> str:
     """Return the folder for the crops of a source, below the one given or beside the index.
 
-    A record alone names no folder to write to, since the index may be somebody else's.
+    A record alone names no folder to write to, since the index may be another user's.
     """
     if given:
         return str(real(given) / source)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # cameras need packages that a service without them does with
 
 log = logging.getLogger(__name__)
 requests_log = logging.getLogger(REQUESTS)
-# No answer is a page, and nobody else's page may show it.
+# No answer is a page, and no other site may show it.
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",

@@ -1,4 +1,4 @@
-"""The gallery of a service: some threads read, each by a connection of its own, and one writes."""
+"""The gallery of a service: some threads read, each by its own connection, and one writes."""
 
 import asyncio
 import threading

@@ -30,7 +30,7 @@ PADDED_BYTES = 64  # an id tells the length of a path in these
 
 
 class ImageIds:
-    """The ids of a gallery's images. secret: letters that nobody else knows."""
+    """The ids of a gallery's images. secret: letters that are known to the service alone."""
 
     def __init__(self, secret: str) -> None:
         self._key = sha256(secret.encode()).digest()

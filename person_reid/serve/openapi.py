@@ -13,7 +13,7 @@ YES_OR_UNKNOWN = {"type": ["boolean", "null"]}
 
 
 def _object(properties: Mapping[str, Any], further: bool = False, *optional: str) -> dict[str, Any]:
-    """Return the schema of an object; further: it may have columns of one's own."""
+    """Return the schema of an object; further: it may have further columns."""
     required = [name for name in properties if name not in optional]
     kind = {"type": "object", "properties": properties, "required": required}
     return kind | {"additionalProperties": TEXT_SCHEMA if further else False}

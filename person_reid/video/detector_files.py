@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 DETECTOR_ENDINGS = (".onnx", ".xml")
 FREE_SIZE = (640, 640)  # pixels of a picture whose size a file leaves open, at most
 EMPTY = 114  # grey, with which YOLO fills what a frame leaves free
-OVERLAP = 0.7  # IoU above which the weaker of two boxes of a YOLO is left out
+OVERLAP = 0.7  # IoU above which the weaker of two boxes of a YOLO is skipped
 INSIDE = 0.9  # share of a box that lies in another one of the same person
 # ImageNet's, by which a form may normalize
 MEAN_COLOUR = (0.485, 0.456, 0.406)

@@ -1,4 +1,4 @@
-"""Find people in frames: with detectors by name, from files, or of one's own.
+"""Find people in frames: with detectors by name, from files, or custom ones.
 
 detector = open_detector(DetectorOptions(detector="people.onnx"), torch.device("cpu"))
 boxes, scores = detector(frame)                        # uint8 (H, W, 3), RGB
@@ -111,7 +111,7 @@ class CheckedDetector:
     detector: the one to check. name: what to call it. least: the lowest score of a box that counts.
     tiles: see whole_and_tiles; 0 for the whole frame alone.
     found, covering: how many usable boxes there were, and how many of them cover the frame.
-    unusable, surplus: how many boxes were left out, since they are unusable or too many.
+    unusable, surplus: how many boxes were skipped, since they are unusable or too many.
     """
 
     def __init__(self, detector: Detector, name: str, least: float = 0.0, tiles: int = 0) -> None:
@@ -195,7 +195,7 @@ def whole_and_tiles(detector: Detector, tiles: int, frame: Frame) -> tuple[Found
     """Return the boxes (N, 4) and scores (N,) that a detector finds in a frame and in its parts.
 
     The parts are tiles of the frame's height, side by side, each of which overlaps the next by
-    half. Boxes that are cut off at the side of a tile are left out: the next one has them whole.
+    half. Boxes that are cut off at the side of a tile are skipped: the next one has them whole.
     """
     width = frame.shape[1]
     wide = 2 * width // (tiles + 1)

@@ -165,7 +165,7 @@ class LivePeople:
         return self._answer(camera, place, gone, boxes, scores, tracks)
 
     def end(self) -> list[Looked]:
-        """End all tracks, as when nobody is seen any more, and link all of them."""
+        """End all tracks, as when no person is seen any more, and link all of them."""
         none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
         found = [self._answer(name, place, np.inf, *none) for name, place in self._cameras.items()]
         self._cameras.clear()

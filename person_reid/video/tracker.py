@@ -136,7 +136,7 @@ class Tracker:
 
         boxes: (N, 4), left, top, right and bottom in pixels. scores: (N,), from 0 to 1.
         seconds: since the frame of the last call. People go farther in more of them.
-        features: (N, D), how they look; zeros for those with low scores. None: nobody knows.
+        features: (N, D), how they look; zeros for those with low scores. None if unknown.
         Raises UserError for another shape, NaN or infinity, boxes whose sides are swapped, and
         unless some time passes.
         """

@@ -96,7 +96,7 @@ def measured_table(recipes: Iterable[Recipe], records: list[dict[str, Any]]) -> 
 def fill_pages(pages: Iterable[Path], records: list[dict[str, Any]]) -> None:
     """Fill the marked figures in.
 
-    A page with one that the records do not hold stays as it is, and a line says so.
+    A page with one that the records do not hold stays as it is, and is named.
     """
     for page in pages:
         try:

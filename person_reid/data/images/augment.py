@@ -333,7 +333,7 @@ def scale(images: Tensor, size: tuple[int, int] | None) -> Tensor:
 def translate(images: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
     """Enlarge uint8 images (B, H, W, 3) by an eighth and crop each back to its size.
 
-    The scaling is bilinear, and each image has a crop of its own.
+    The scaling is bilinear, and each image has its own crop.
 
     tops, lefts: (B,) in [0, 1], the crop's corner as a fraction of the possible positions.
     """

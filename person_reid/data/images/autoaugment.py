@@ -76,7 +76,7 @@ OPERATIONS: dict[str, Callable[[Tensor, Any], Tensor]] = {
 def autoaugment(
     images: Tensor, probability: float, generator: torch.Generator, device: torch.device | str
 ) -> Tensor:
-    """Send each of the uint8 images (B, H, W, 3) through a sub-policy of its own, by chance.
+    """Send each of the uint8 images (B, H, W, 3) through its own sub-policy, by chance.
 
     probability: that an image is changed at all.
 

@@ -114,9 +114,9 @@ def read_corrected(layout: Path, corrections: Path) -> PicturesBySplit:
 def _renamed(
     accepted: Sequence[Correction], new: Mapping[str, int], pictures: Mapping[str, Picture]
 ) -> dict[tuple[int, str | None], int]:
-    """Return {(identity, camera): new identity} of the people who are somebody else.
+    """Return {(identity, camera): new identity} of the people who are really another person.
 
-    camera: the one whose images alone are somebody else's; None for all cameras.
+    camera: the one whose images alone show another person; None for all cameras.
 
     The correction must be accepted for all their images in a test folder.
     """

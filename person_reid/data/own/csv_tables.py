@@ -45,7 +45,7 @@ def read_table(
     other columns that have a name. gaps: whether words such as NA are empty cells; not so in a
     table of ours, where they are names.
 
-    Empty lines are left out. Names of columns match without regard to case and blanks. A whole
+    Empty lines are skipped. Names of columns match without regard to case and blanks. A whole
     number that pandas wrote with a point, because its column has gaps, loses the point: 3.0 is 3.
     Columns that are not read are named in the log. Raises UserError for a file that is damaged, of
     another encoding, or without a needed column, and for a column that is there twice, has no name,

@@ -110,7 +110,7 @@ def _split_folders(data_dir: Path) -> dict[Path, str]:
 
 
 def _say_left_out(paths: Sequence[Path], reason: str) -> None:
-    """Tell the log which files are left out, and why."""
+    """Tell the log which files are skipped, and why."""
     if paths:
         names = some_of([str(path) for path in paths], most=5)
         log.warning("Left out, because %s: %d.\n%s", reason, len(paths), names)
@@ -195,8 +195,8 @@ def draw_split(
 ) -> PicturesBySplit:
     """Draw a random fraction of the identities, by default half, to test on.
 
-    The rest is for training. Junk and distractors are part of the test. If nobody is drawn, as with
-    a fraction of 0, the test is left out.
+    The rest is for training. Junk and distractors are part of the test. If no person is drawn, as
+    with a fraction of 0, there is no test.
     """
     fraction = 0.5 if test_fraction is None else test_fraction
     if not 0 <= fraction <= 1:
@@ -229,7 +229,7 @@ def with_queries(
 
     They are the first image from each camera of every identity that at least two cameras see. The
     images also stay in the gallery, where each is junk for itself. An image without a camera counts
-    as one from its own camera, so all such images become queries. Raises UserError if nobody is
+    as one from its own camera, so all such images become queries. Raises UserError if no person is
     seen twice. training_alone: how to do without a test.
     """
     if QUERY in splits or GALLERY not in splits:

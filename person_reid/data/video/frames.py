@@ -43,8 +43,8 @@ def open_frames(place: Path, fps: float | None = None) -> "FrameFolder | Video":
     """Return the frames of a video file or of a folder of images.
 
     fps: the frames a second that the tracker saw. If there are several times as many, as for
-        a tracker that reads every third frame of a video, only those are counted, and a remark
-        says so.
+        a tracker that reads every third frame of a video, only those are counted, and
+        the log reports it.
     Raises UserError if it has no frames, and if PyAV is missing for a video.
     """
     if not place.exists():
@@ -53,7 +53,7 @@ def open_frames(place: Path, fps: float | None = None) -> "FrameFolder | Video":
 
 
 def usual_step(fps: float) -> int:
-    """Return N, if every Nth of `fps` frames in a second is looked at unless somebody says."""
+    """Return N, if every Nth of `fps` frames in a second is looked at unless a user chooses."""
     return max(1, round(fps / LOOKED_AT))
 
 
@@ -82,8 +82,8 @@ def first_number(
     """Return the number of frame 1 in a track file: 0 for a program that counts from 0.
 
     numbers: the frames that have a box there. The numbers in the names of images hold, unless
-    boxes lie outside of them. Then, and for videos, the first frame has the number 1, or else 0. A
-    remark says so where both are possible.
+    boxes lie outside of them. Then, and for videos, the first frame has the number 1, or else 0.
+    The log reports it where both are possible.
     given: the number that the file gives to the first frame that is there; it decides.
     Raises UserError if a box has a lower one.
     """

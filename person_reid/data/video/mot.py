@@ -76,7 +76,7 @@ def read_sequences(
     So a query finds its person in every other frame. Tracks of different sequences are different
     people. A sequence has the name of its folder; if two share a name, every sequence's name
     includes the folders above it.
-    min_visibility: boxes that are less visible, from 0 to 1, are left out.
+    min_visibility: boxes that are less visible, from 0 to 1, are skipped.
     frame_stride: every frame_stride-th frame of a sequence is read, from its first on.
     classes: the numbers of the classes to read, such as "0" or "1,2,7"; by default people's and -1.
     format: a key of track_files.FORMATS; by default the one that all sequences together show.
@@ -95,7 +95,7 @@ def read_sequences(
     forms = formats_of(rows, format)
     boxes = {file: form.boxes(rows[file]) for file, form in zip(rows, forms, strict=True)}
     people: dict[Path, set[float]] = {}
-    for form in dict.fromkeys(forms):  # which says once what it leaves out
+    for form in dict.fromkeys(forms):  # which says once what it omits
         files = [file for file, own in zip(rows, forms, strict=True) if own == form]
         wanted = form.classes([box for file in files for box in boxes[file]], classes)
         people |= dict.fromkeys(files, wanted)

@@ -14,7 +14,7 @@ fractions of the frame:
     class middle_x middle_y width height [confidence] track
 
 To add a format, add an entry to the table, and its name to TRACK_FORMAT_NAMES in config/prepare.py;
-register_track_format adds one of one's own.
+register_track_format adds your own.
 
 Dendorfer et al., MOTChallenge: A Benchmark for Single-Camera Multiple Target Tracking, IJCV 2021.
 """
@@ -224,7 +224,7 @@ def register_track_format(
 ) -> None:
     """Give the lines of a tracker a name, which --format then knows.
 
-    columns, people, labels: see Format. A format of one's own is never guessed from the lines.
+    columns, people, labels: see Format. Your own format is never guessed from the lines.
     """
     TRACK_FORMATS.register(name, Format((*columns,), frozenset(people), _may_be, labels=labels))
 

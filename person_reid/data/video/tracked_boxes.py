@@ -62,7 +62,7 @@ def read_tracks(
     times: (frame, seconds since the first one) of the frames in which tracks begin and end,
         ascending, if they are not those of `fps`.
 
-    Remarks count the boxes that are left out: other classes, boxes without an identity, a track's
+    Remarks count the boxes that are skipped: other classes, boxes without an identity, a track's
     second box in one frame. Raises UserError for a line that makes no sense, and if no track is
     left.
     """
@@ -88,7 +88,7 @@ def read_tracks(
 
 
 def _by_track(path: Path, boxes: Iterable[Box]) -> dict[float, dict[float, Box]]:
-    """Return the box of each frame of each track. Remarks count those that are left out."""
+    """Return the box of each frame of each track. Remarks count those that are skipped."""
     tracks: dict[float, dict[float, Box]] = defaultdict(dict)
     left_out: Counter[str] = Counter()
     for box in boxes:

@@ -1,10 +1,10 @@
 "use strict";
-// The search: a photograph of one's own, or an image of the gallery, and the images that are most like it.
+// The search: your own photograph, or an image of the gallery, and the images that are most like it.
 
 const MOST = 60; // answers
 const own = { photo: null, address: "", features: null }; // the photograph that was sent last
 
-// Searches with a photograph of one's own.
+// Searches with your own photograph.
 async function search(photo) {
   if (!photo) return;
   const { features } = (await attempt(() => ask("POST", "embed", {}, photo))) ?? {};
