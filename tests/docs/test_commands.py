@@ -39,7 +39,7 @@ def run_by_a_test(path, command):
         return "test_commands.py"
     if page == "docs/tutorial.md" and command in run_in_blocks(path.read_text(encoding="utf-8")):
         return "test_tutorial.py"
-    if page == "docs/search.md" and command.script == "tools/search.py":
+    if page in ("docs/search.md", "docs/gallery.md") and command.script == "tools/search.py":
         return "test_search_page.py"
     return "test_extending.py" if page == "docs/extending.md" else None
 

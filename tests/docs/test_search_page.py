@@ -1,4 +1,4 @@
-"""The commands of docs/search.md do what they say, on a few small images."""
+"""The commands of docs/search.md and docs/gallery.md do what they say, on a few small images."""
 
 import re
 import shutil
@@ -17,7 +17,8 @@ from tools import search
 
 COMMANDS = [
     each
-    for each in commands((ROOT / "docs/search.md").read_text(encoding="utf-8"))
+    for page in ("docs/search.md", "docs/gallery.md")
+    for each in commands((ROOT / page).read_text(encoding="utf-8"))
     if each.script == "tools/search.py"
 ]
 
@@ -56,12 +57,12 @@ def cwd(tmp_path_factory):
     return cwd
 
 
-def test_the_page_has_every_command():
+def test_the_pages_have_every_command():
     asked = {each.arguments[0] for each in COMMANDS}
     assert asked == {*SEARCH_COMMANDS}
 
 
-def test_the_commands_of_the_page_run_in_their_order(cwd):
+def test_the_commands_of_the_pages_run_in_their_order(cwd):
     said = [run("search", *each.arguments, cwd=cwd) for each in COMMANDS]
     assert sum("images added" in text for text in said) == 8
     assert sum("1 image forgotten" in text for text in said) == 1

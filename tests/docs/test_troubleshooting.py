@@ -11,7 +11,7 @@ from tests.support import ROOT
 from tests.support.pages import INLINE, PAGES
 
 # The columns in which pages cite messages: everything in backquotes there is one.
-CITING = ("troubleshooting.md", "who-waits-for-whom.md")
+CITING = ("troubleshooting.md", "gallery.md")
 GAP = "…"  # what is not the same in every message
 GLOSSARY = ROOT / "docs" / "glossary.md"
 
