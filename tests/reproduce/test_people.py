@@ -1,0 +1,35 @@
+"""The recipe of the network in the package, on a few drawn people and with another teacher."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from benchmarks.support.people import draw_people, write_people
+from person_reid.deploy.embedder import Embedder
+from person_reid.models.osnet import OSNet
+from person_reid.retrieval.track_cosines import TrackCosines
+from recipes.people import osnet_x0_25_people as recipe
+
+
+def test_the_last_stages_learn_and_a_further_seed_needs_no_teacher(here):
+    write_people(here / "noise" / "train_all", 10, 4)
+    drawn = str(draw_people(here / "drawn", 6))
+    start = OSNet(0.25).state_dict()
+    torch.save(start, "start.pth")
+    words = ["--data_dirs", "noise", drawn, "--start", "start.pth", "--keep", "kept"]
+    words += ["--validation", drawn, "--epochs", "1"]
+    recipe.main([*words, "--teacher", "osnet_x0_25=none", "--output", "first"])
+    recipe.main([*words, "--teacher", "gone.onnx", "--output", "second", "--seed", "1"])
+
+    found = [load_file(f"{folder}/model.safetensors") for folder in ("first", "second")]
+    for name, before in start.items():
+        now = [each[f"model.{name}"] for each in found]
+        same = [torch.equal(value, before.to(value.dtype)) for value in now]
+        moves = name.startswith(("conv4", "conv5", "fc"))
+        assert same == [not moves] * 2 or name.endswith("num_batches_tracked"), name
+    embed = Embedder.from_pretrained("first", device="cpu")
+    config = json.loads(Path("first/config.json").read_text())
+    assert embed.threshold == config["threshold"]
+    assert TrackCosines.read(config)
