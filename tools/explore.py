@@ -40,7 +40,7 @@ from person_reid.files import real, with_ending
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.index import EXACT
 from person_reid.gallery.indexing import find_images
-from person_reid.gallery.metadata import About, about_images, listed_path
+from person_reid.gallery.metadata import about_images, listed_path
 from person_reid.retrieval.results import (
     NETWORK,
     RESULT,
@@ -204,7 +204,7 @@ def check_count(place: str, count: int) -> None:
         )
 
 
-def known_images(features: Features, entries: Sequence[tuple[Path, About]]) -> ExplorerImages:
+def known_images(features: Features, entries: Sequence[tuple[Path, reid.About]]) -> ExplorerImages:
     """Return images with features (N, D), and what is known of each."""
     return ExplorerImages(
         features,
