@@ -11,7 +11,14 @@ from tests.reproduce.test_reproduce import ABOUT, a_record, write_recipe
 from tests.support.scripts import refused
 from tools import reproduce
 from tools.docs.figures import fill
-from tools.docs.results import RESULTS_END, append_record, read_records, read_results, tables
+from tools.docs.results import (
+    RESULTS_END,
+    append_record,
+    read_records,
+    read_results,
+    recipe_tables,
+    results_table,
+)
 from tools.recipe_file import RECIPE_KEY
 from tools.recipes import plan, read_recipe
 
@@ -149,13 +156,15 @@ def test_texts_of_recipes_and_records_stay_in_their_cells(tiny):
     write_recipe(tiny, **{RECIPE_KEY: {**ABOUT, "title": text, "source": text}})
     record = a_record(plan(tiny, 0), device=text, date=text, versions={"torch": text})
     record["changes"] = {"weights": text}
-    page = tables([read_recipe(tiny)], [record])
-    assert "<" not in page
-    assert "\x1b" not in page
-    assert page.startswith("### a &#124; b &#124; &lt;script&gt;alert(1)&lt;/script&gt;")
-    both = [part.splitlines() for part in page.split("\n\n") if part.startswith("|")]
-    bars = [[line.count("|") for line in lines] for lines in both]
-    assert bars == [[10] * 4, [12] * 4]  # a head, a rule and two rows
+    rows, listed = results_table([read_recipe(tiny)], [record]), recipe_tables([read_recipe(tiny)])
+    for page in (rows, listed):
+        assert "<" not in page
+        assert "\x1b" not in page
+    assert listed.startswith("### a &#124; b &#124; &lt;script&gt;alert(1)&lt;/script&gt;")
+    bars = [
+        [line.count("|") for line in page.splitlines() if "|" in line] for page in (rows, listed)
+    ]
+    assert bars == [[11] * 3, [4] * 3]  # a head, a rule and a row
     record["flags"] = {"total_epoch": text}
     with pytest.raises(UserError, match="no such figure"):
         fill("<!-- = own/tiny epochs -->3<!-- / -->", [record])
