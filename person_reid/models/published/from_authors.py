@@ -63,10 +63,10 @@ class OSNetBackbone(Backbone):
     variant: str = "plain"
 
     def build(self, pretrained: bool, size: tuple[int, int], drop_path: float) -> nn.Module:
+        from person_reid.models.matching import load_matching
         from person_reid.models.osnet import OSNet, OSNetAIN
         from person_reid.models.published.hub import weight_file
         from person_reid.models.weight_files import read_state_dict
-        from person_reid.models.weights import load_matching
 
         ain, ibn = self.variant == "ain", self.variant == "ibn"
         module = OSNetAIN(self.width) if ain else OSNet(self.width, ibn)
