@@ -70,10 +70,12 @@ def main(argv: list[str] | None = None) -> None:
             places = config.index, embedder, access, config
             service = Service(*places, config.batchsize, config.audit)
             cameras = open_cameras(service, index, config) if config.camera else None
+        count = len(index)
+        index.close()  # which would keep its log
         scheme = "https" if config.certificate else "http"
         host, port = listening.getsockname()[:2]
         address = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
-        print(f"{config.index}: {len(index):,} images. Listening at {address}/v1")
+        print(f"{config.index}: {count:,} images. Listening at {address}/v1")
         if config.tokens:
             print(f"In a browser: {address} (it asks for a token of {config.tokens})", flush=True)
         else:  # a browser sends nothing that follows #

@@ -1,8 +1,9 @@
 """What keeps the file of an index in good order over years: checks, copies, moves."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from person_reid.gallery.metadata import FACT_NAMES
 from person_reid.gallery.postgres import PostgresGallery
 
 MOST_VALUES = 10  # values of a column
-BEGINNING = b"SQLite format 3\0"  # of every file of SQLite
 
 
 def open_file(place: str) -> SearchIndex:
@@ -56,15 +56,22 @@ def faults_of(index: Gallery) -> Iterator[str]:
         yield str(error)
 
 
+def _token_of(place: Path) -> str | None:
+    """Return the token of the index in a file, which its copies share."""
+    address = f"{place.absolute().as_uri()}?mode=ro"
+    with suppress(sqlite3.Error, ValueError), closing(sqlite3.connect(address, uri=True)) as file:
+        for (token,) in file.execute("SELECT value FROM about WHERE key = 'token'"):
+            return str(json.loads(token))
+    return None
+
+
 def back_up(index: SearchIndex, place: str | Path) -> None:
     """Write a copy of one state of an index, while others read and write.
 
-    Raises UserError if something that is not an index is there.
+    Raises UserError if anything but an older copy is there.
     """
-    if Path(place).exists():
-        with regular_file(place, STORE, "the copy of an index").open("rb") as file:
-            if file.read(len(BEGINNING)) != BEGINNING:
-                raise UserError(f"{place}: is there already, and is not an index; choose a name.")
+    if Path(place).exists() and _token_of(regular_file(place, STORE, "a copy")) != index.token:
+        raise UserError(f"{place}: is there already, and is not a copy of it; choose a name.")
     with (
         atomic_write(place) as temporary,
         closing(sqlite3.connect(temporary)) as copy,

@@ -42,7 +42,7 @@ class Audit:
                 file.truncate(start)
                 raise
             file.seek(start)
-            _write(file, _line(said) if said else b"")
+            _write(file, _line(said))
             file.truncate()
             os.fsync(file.fileno())
 

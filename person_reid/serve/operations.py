@@ -5,12 +5,15 @@ A function takes a Call and returns an answer of JSON, or a Response.
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from person_reid.config.times import stored
 from person_reid.data.images.image_files import read_image
 from person_reid.errors import UserError
 from person_reid.gallery.checks import state_of
@@ -26,6 +29,7 @@ from person_reid.serve.call import Answer, Call, Operation, listed, not_listed, 
 from person_reid.serve.parameters import (
     CLIENT_FACTS,
     FILTER_NAMES,
+    MOST_PIXELS,
     NAME_SCHEMA,
     TEXT_SCHEMA,
     YES_SCHEMA,
@@ -101,6 +105,8 @@ async def identify(call: Call) -> Answer:
     threshold = call.parameters.get("threshold")
 
     def ask(gallery: Gallery) -> dict[str, Any]:
+        if not any(gallery.images(replace(which, has_identity=True))):
+            raise Problem(422, "Nobody has a name here. Name images: PATCH /v1/images/{id}")
         found = identify_people(gallery, people, threshold, which)
         return {"people": [person.to_json() for person in found]}
 
@@ -125,15 +131,18 @@ async def show_image(call: Call) -> Answer:
     return call.shown(*await listed(call))
 
 
-@operation("GET /v1/images/{id}/picture", role="read", answers="image/jpeg")
+@operation("GET /v1/images/{id}/picture", role="read", takes=("size",), answers="image/jpeg")
 async def show_picture(call: Call) -> Answer:
-    """Return the picture of an image, in JPEG."""
+    """Return the picture of an image, in JPEG, and not larger than a size."""
     path, _ = await listed(call)
+    size = call.parameters.get("size", MOST_PIXELS)
 
     def picture() -> bytes:
         out = io.BytesIO()
         try:
-            read_image(path).save(out, "JPEG", quality=90)
+            image = read_image(path)
+            image.thumbnail((size, size))
+            image.save(out, "JPEG", quality=90)
         except (OSError, ValueError, UserError):
             raise Problem(404, "The file of this image is gone, or cannot be read.") from None
         return out.getvalue()
@@ -192,6 +201,9 @@ async def add_images(call: Call) -> Answer:
     images = await call.images(keep=True)
     features = await call.service.embed(images)
     allowed = call.parameters.get("allow_forgotten", False)
+    # by which --retain knows it; somebody who is enrolled by name is to stay
+    now = None if about.identity else stored(datetime.now())
+    first = about._replace(time=about.time or now)
 
     def add(gallery: Gallery) -> dict[Path, About]:
         if about.identity:
@@ -203,7 +215,8 @@ async def add_images(call: Call) -> Answer:
                 store(image.content, path)
             if len(not_forgotten(gallery, paths, allowed)) < len(paths):
                 raise Problem(409, "An image was forgotten once. allow_forgotten=true adds it.")
-            abouts = dict.fromkeys(paths, about)
+            known = gallery.abouts(paths)
+            abouts = {path: about if path in known else first for path in paths}
             gallery.add(paths, features, abouts, [state_of(path) for path in paths])
         except BaseException:
             for path in new:

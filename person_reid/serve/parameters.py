@@ -14,6 +14,7 @@ from person_reid.text import UNSEEN, did_you_mean
 
 LONGEST_PARAMETER = 500  # letters of a parameter
 MOST_PARAMETERS = 50  # of a request; SQLite refuses a filter of many hundreds
+MOST_PIXELS = 8192  # of a side of a picture
 MOST_ANSWERS = 1000  # of one question
 CLIENT_FACTS = ("identity", "camera", "time", "track")  # what a client says of an image
 FILTER_NAMES = ("identity", "camera", "track", "source", "after", "before", "where")
@@ -153,6 +154,12 @@ PARAMETERS = {
     ),
     "allow_forgotten": Parameter(
         yes_or_no, YES_SCHEMA, "also add images that were forgotten once", True
+    ),
+    "size": Parameter(
+        number(int, 16, MOST_PIXELS),
+        _count(MOST_PIXELS, MOST_PIXELS, 16),
+        "most pixels of a side; a picture that is smaller stays so",
+        128,
     ),
     "limit": Parameter(
         number(int, 1, MOST_ANSWERS), _count(MOST_ANSWERS, 100), "answers of a page", 20

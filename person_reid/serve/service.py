@@ -139,11 +139,10 @@ class Service:
         """
 
         def forget(gallery: Gallery) -> int:
+            if words == RETAIN and not any(gallery.images(which)):
+                return 0  # forgetting rewrites a whole file, also if it finds nothing
             with self.audit.line(who, "forget", **details) as line:
-                count = gallery.forget(which, words)
-                line["images"] = count
-                if not count and words == RETAIN:
-                    line.clear()
+                count = line["images"] = gallery.forget(which, words)
             self.audit.forget_names(gallery.values("identity"))
             return count
 
@@ -157,10 +156,9 @@ class Service:
                 if age := self.limits.retain:
                     old = Filter(before=ago(age))
                     await self.forget("the service", old, RETAIN, older_than=age)
-                else:  # another program may have forgotten
-                    await self.galleries.write(
-                        lambda gallery: self.audit.forget_names(gallery.values("identity"))
-                    )
+                await self.galleries.write(  # another program may have forgotten
+                    lambda gallery: self.audit.forget_names(gallery.values("identity"))
+                )
             except (UserError, OSError, Problem) as error:
                 log.warning("Not tidied: %s", error)
             await asyncio.sleep(HOUR)

@@ -57,7 +57,8 @@ def remove_unlisted(index: Gallery) -> int:
     folder = folder_beside(index.file, SOURCE) if index.file else Path()
     names = [path for path in folder.glob("*.png") if UPLOAD_NAME.fullmatch(path.name)]
     before = time.time() - LONGEST_ADDITION
-    unlisted = [path for path in index.missing(names) if Path(path).stat().st_ctime < before]
+    listed = index.abouts(names)  # also a file that was copied or touched, and is of another time
+    unlisted = [path for path in names if path not in listed and path.stat().st_ctime < before]
     for path in unlisted:
-        Path(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
     return len(unlisted)

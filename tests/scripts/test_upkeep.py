@@ -1,6 +1,7 @@
 """search.py info, check, backup, relocate and prune, and columns of one's own."""
 
 import json
+import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -68,8 +69,12 @@ def test_check_names_damage_and_says_if_there_is_none(images, here, capsys):
 def test_a_backup_replaces_an_older_one_and_nothing_else(images, here, capsys):
     said(capsys, "backup", "copy.index")
     said(capsys, "backup", "copy.index")
+    with closing(sqlite3.connect("photos.db")) as photos:  # of another program
+        photos.execute("CREATE TABLE album (name)")
+    with pytest.raises(UserError, match=r"photos.db: is there already, and is not a copy"):
+        said(capsys, "backup", "photos.db")
     Path("photo.jpg").write_bytes(b"precious")
-    with pytest.raises(UserError, match=r"photo.jpg: is there already, and is not an index"):
+    with pytest.raises(UserError, match=r"photo.jpg: is there already, and is not a copy"):
         said(capsys, "backup", "photo.jpg")
     assert Path("photo.jpg").read_bytes() == b"precious"
 

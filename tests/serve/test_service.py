@@ -1,6 +1,7 @@
 """The service answers as the commands do, keeps what it acknowledges, and lets nobody else in."""
 
 import base64
+import io
 import json
 import re
 import struct
@@ -11,6 +12,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from person_reid.data.images.decoding import decode
@@ -161,6 +163,29 @@ def test_a_gallery_that_is_not_a_file_keeps_no_images():
 
 
 @EACH_ENGINE
+def test_an_image_without_a_name_and_a_time_has_that_of_its_arrival(client):
+    """So --retain forgets it; somebody who is enrolled by name stays."""
+    first = add(client, RED)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", first["time"])
+    assert add(client, RED) == first  # the same image is added once
+    assert "time" not in add(client, BLUE, identity="Anna")
+
+
+def test_a_picture_is_as_small_as_somebody_needs_it(client):
+    image = add(client, picture("red", "PNG", (300, 600)))
+    for asked, size in (({}, (300, 600)), ({"size": 128}, (64, 128)), ({"size": 900}, (300, 600))):
+        answer = client.get(f"/v1/images/{image['id']}/picture", params=asked)
+        with Image.open(io.BytesIO(answer.content)) as shown:
+            assert shown.size == size
+
+
+def test_who_identifies_where_nobody_has_a_name_is_told_so_without_a_command(client):
+    add(client, RED)
+    answer = client.post("/v1/identify", **sent(RED))
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("Nobody has a name here.")
+
+
 def test_images_come_in_pages(client):
     ids = [add(client, picture((10 * i, 0, 0)))["id"] for i in range(5)]
     first = client.get("/v1/images", params={"limit": 3}).json()

@@ -2,7 +2,7 @@
 // Asks the service, as any other program does: by /v1, with a token.
 
 const TOKEN = "person-reid token";
-const KEPT_PICTURES = 400;
+const KEPT_PICTURES = 400, TILE = 512; // pixels of a tile's longer side on a fine screen
 
 // Takes the token out of the address, where others could read it, and keeps it as long as this tab is open.
 function takeToken() {
@@ -51,7 +51,7 @@ const pictures = new Map();
 
 function pictureOf(image) {
   if (!pictures.has(image)) {
-    pictures.set(image, send("GET", `images/${image}/picture`).then((answer) => answer.blob()).then((blob) => URL.createObjectURL(blob)));
+    pictures.set(image, send("GET", `images/${image}/picture`, { size: TILE }).then((answer) => answer.blob()).then((blob) => URL.createObjectURL(blob)));
     const [oldest, address] = pictures.entries().next().value;
     if (pictures.size > KEPT_PICTURES) {
       pictures.delete(oldest);
