@@ -48,7 +48,7 @@ class Audit:
 
     def forget_names(self, known: Collection[str]) -> None:
         """Take the names that are not known any more out of all lines."""
-        if self._file is None or not self._file.exists():
+        if self._file is None or not self._file.is_file():
             return
         before = self._file.read_text(encoding="utf-8")
         tidied = "".join(_without_names(line, known) for line in before.splitlines(keepends=True))
