@@ -130,7 +130,11 @@ def add(config: AddOptions) -> None:
         return add_tracks(config)
     paths = find_images(config.images)
     check_outputs(config, paths, index=[file_at(config.index)])
-    codes = config.codes if isinstance(config, IndexConfig) else None
+    codes = None
+    if isinstance(config, IndexConfig):
+        codes = config.codes
+        number, count = map(int, (config.part or "1/1").split("/"))
+        paths = paths[number - 1 :: count]
     with growing_gallery(config.index, codes) as index:
         add_to(index, paths, config)
 

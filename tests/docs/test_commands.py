@@ -29,6 +29,7 @@ ELSEWHERE = {  # lines of a shell that nothing here can run or read
     r"git clone .*": "the address of the repository",
     r"(python3|py) -m venv .*|source .*|\.venv\\.*": "makes an environment for the reader",
     r"python -m pip download .*": "downloads a detector",
+    r"docker run .*|export PGPASSWORD=\w+": "starts a database for the reader",
 }
 
 

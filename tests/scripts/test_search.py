@@ -55,6 +55,16 @@ def indexed(folder, capsys):
     return folder
 
 
+def test_machines_index_a_part_each(folder, capsys):
+    for part, count in (("1/3", 3), ("2/3", 3), ("3/3", 2)):
+        assert f"{count} images added" in said(capsys, "index", "first", "--part", part, *SAVED)
+    assert "0 images added, 8 were there already" in said(capsys, "index", "first")
+    for wrong in ("0/3", "4/3", "3", "a/b"):
+        with pytest.raises(SystemExit):
+            said(capsys, "index", "first", "--part", wrong)
+    assert "expected I/N, such as 3/10" in capsys.readouterr().err
+
+
 def test_images_are_added_once_and_the_network_is_remembered(indexed, capsys):
     assert "4 images added, 8 were there already, 12 in all" in said(
         capsys, "index", "first", "second"
