@@ -253,7 +253,7 @@ def group_people(
     """Return who each of N images shows, by clusters of their features: "" for an image in none.
 
     An image with a known identity keeps it. The others get the name that most named images of their
-    cluster have if they resemble that person, and else a new one: "person 0001" for the largest
+    cluster have if they resemble that person, otherwise a new one: "person 0001" for the largest
     cluster, and so on. Fewer than min_samples who do not resemble the person get none.
 
     features: (N, D). cameras: (N,), numbers or names. known: N names, or "".
