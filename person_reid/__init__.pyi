@@ -100,14 +100,14 @@ from .training.build import weight_averaging as weight_averaging
 from .training.criterion import Criterion as Criterion
 from .training.evaluation import Evaluation as Evaluation
 from .training.fit import fit as fit
-from .training.run import Run as Run
-from .training.run import open_run as open_run
 from .training.schedule import register_schedule as register_schedule
 from .training.step import TrainingStep as TrainingStep
 from .training.step import prepare_modules as prepare_modules
 from .training.step import train_one_epoch as train_one_epoch
 from .training.training_images import LoadedBatches as LoadedBatches
 from .training.training_images import TrainingImages as TrainingImages
+from .training.training_run import Run as Run
+from .training.training_run import open_run as open_run
 from .training.validation import validate as validate
 from .training.writers import register_writer as register_writer
 from .video.detectors import Detector as Detector

@@ -20,9 +20,9 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import person_reid as reid
 from person_reid.config.evaluate import AVERAGE_PRECISION_NAMES
 from person_reid.data.datasets import DATA_SETS
-from person_reid.errors import UserError
 from person_reid.files import real
 from person_reid.text import did_you_mean
 
@@ -62,7 +62,7 @@ class Recipe:
     def of(cls, path: Path, content: dict[str, Any]) -> Recipe:
         """Read the content of the file `path`. Raises UserError if it is not a recipe."""
         if RECIPE_KEY not in content:
-            raise UserError(
+            raise reid.UserError(
                 f"{path}: not a recipe: it has no entry {RECIPE_KEY!r}. "
                 "recipes/README.md shows the form."
             )
@@ -93,29 +93,29 @@ CHOICES: dict[str, Collection[str]] = {
 def check_recipe(about: Any, path: str | Path) -> None:
     """Raise UserError unless the entry `recipe` of a file has the form of recipes/README.md."""
     if not isinstance(about, dict):
-        raise UserError(
+        raise reid.UserError(
             f"{path}: {RECIPE_KEY}: expected 'name: value' lines, found {type(about).__name__}."
         )
     for name, value in about.items():
         if name not in ENTRIES:
-            raise UserError(
+            raise reid.UserError(
                 f"{path}: {RECIPE_KEY}: unknown entry {name!r}.{did_you_mean(str(name), ENTRIES)}"
             )
         if name != "published" and not isinstance(value, str):
-            raise UserError(f"{path}: {RECIPE_KEY}: {name}: expected text, found {value!r}.")
+            raise reid.UserError(f"{path}: {RECIPE_KEY}: {name}: expected text, found {value!r}.")
         if name in CHOICES and value not in CHOICES[name]:
             expected = (
                 " or ".join(CHOICES[name])
                 if len(CHOICES[name]) < 5
                 else "a name that prepare.py --dataset has"
             )
-            raise UserError(
+            raise reid.UserError(
                 f"{path}: {RECIPE_KEY}: {name}: {value!r}: expected "
                 f"{expected}.{did_you_mean(value, CHOICES[name])}"
             )
     missing = [name for name in REQUIRED if name not in about]
     if missing:
-        raise UserError(f"{path}: {RECIPE_KEY}: lacks {', '.join(missing)}.")
+        raise reid.UserError(f"{path}: {RECIPE_KEY}: lacks {', '.join(missing)}.")
     _check_published(about["published"], f"{path}: {RECIPE_KEY}: published")
 
 
@@ -125,19 +125,21 @@ def _check_published(published: Any, where: str) -> None:
         or not published
         or not all(isinstance(v, dict) for v in published.values())
     ):
-        raise UserError(
+        raise reid.UserError(
             f"{where}: expected rankings and figures, such as 'single: "
             f"{{rank1: 88.84, mAP: 71.59}}'."
         )
     for ranking, figures in published.items():
         if ranking not in RANKINGS:
-            raise UserError(f"{where}: {ranking!r}: expected one of {', '.join(RANKINGS)}.")
+            raise reid.UserError(f"{where}: {ranking!r}: expected one of {', '.join(RANKINGS)}.")
         for name, value in figures.items():
             if name not in FIGURES:
-                raise UserError(f"{where}: {name!r}: expected one of {', '.join(FIGURES)}.")
+                raise reid.UserError(f"{where}: {name!r}: expected one of {', '.join(FIGURES)}.")
             if (
                 isinstance(value, bool)
                 or not isinstance(value, int | float)
                 or not 1 <= value <= 100
             ):
-                raise UserError(f"{where}: {name}: {value!r}: expected a percentage from 1 to 100.")
+                raise reid.UserError(
+                    f"{where}: {name}: {value!r}: expected a percentage from 1 to 100."
+                )

@@ -57,9 +57,9 @@ from person_reid.retrieval.similarity import Features
 from person_reid.run_folder import RunFolder, names_a_run
 from person_reid.training.build import unlabelled_bank
 from person_reid.training.criterion import Criterion
-from person_reid.training.run import Run
 from person_reid.training.step import Averaging, TrainingStep
 from person_reid.training.training_images import TrainingImages
+from person_reid.training.training_run import Run
 from person_reid.training.writers import drawing
 
 log = logging.getLogger(__name__)

@@ -36,9 +36,9 @@ from person_reid.models.network import Network
 from person_reid.models.surgery import balance
 from person_reid.run_folder import RunFolder
 from person_reid.training.criterion import Criterion
-from person_reid.training.run import check_resumed
 from person_reid.training.step import Averaging, ExtraLoss
 from person_reid.training.training_images import TrainingImages
+from person_reid.training.training_run import check_resumed
 from person_reid.training.writers import check_writers
 
 AVERAGE_FROM = 0.8  # fraction of the epochs after which --wa averages

@@ -31,10 +31,10 @@ from person_reid.training.build import (
     losses_beside,
     weight_averaging,
 )
-from person_reid.training.run import Journal
 from person_reid.training.schedule import Schedule
 from person_reid.training.step import ExtraLoss, TrainingStep, prepare_modules
 from person_reid.training.training_images import Batches, LoadedBatches, TrainingImages
+from person_reid.training.training_run import Journal
 from person_reid.training.validation import statistics_of_average, validate
 
 log = logging.getLogger(__name__)

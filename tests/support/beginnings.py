@@ -4,7 +4,7 @@ import pytest
 
 import train
 from person_reid.training.adaptation import Adaptation
-from person_reid.training.run import Run
+from person_reid.training.training_run import Run
 from tools import adapt
 
 

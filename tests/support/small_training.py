@@ -15,9 +15,9 @@ from person_reid.data.layout import Split
 from person_reid.device import seed_everything
 from person_reid.models.factory import create_model
 from person_reid.training.build import create_criterion, resolve_options, weight_averaging
-from person_reid.training.run import Journal
 from person_reid.training.step import TrainingStep, prepare_modules
 from person_reid.training.training_images import TrainingImages
+from person_reid.training.training_run import Journal
 
 IMAGES = 24
 IDENTITIES = 4

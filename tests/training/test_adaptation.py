@@ -27,7 +27,7 @@ from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import unit_rows
 from person_reid.training import adaptation
 from person_reid.training.adaptation import ClusterCriterion, freeze_classifiers
-from person_reid.training.run import Run
+from person_reid.training.training_run import Run
 from tests.support.beginnings import adapting
 from tests.support.flags import SMALLEST
 

@@ -14,7 +14,7 @@ from person_reid.console import parse
 from person_reid.console.options import spelled_as_flags
 from person_reid.errors import UserError
 from person_reid.training.build import create_criterion
-from person_reid.training.run import Run
+from person_reid.training.training_run import Run
 from tests.support.flags import SMALLEST
 from tests.support.small_training import trained_as
 

@@ -17,8 +17,8 @@ import pytest
 import train
 from benchmarks.support.people import write_people
 from person_reid.errors import UserError
-from person_reid.training.run import stop_signal
 from person_reid.training.step import TrainingStep
+from person_reid.training.training_run import stop_signal
 from tests.support.runs import before_epoch, equal_weights, weights
 from tests.support.small_training import without_numbers
 

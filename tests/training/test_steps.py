@@ -19,9 +19,9 @@ from person_reid.fused.compiler import library
 from person_reid.fused.replacement import FusedLiteConv3x3
 from person_reid.run_folder import RunFolder
 from person_reid.training.build import check_run
-from person_reid.training.run import NotFinite, Run, Stopped, not_finite_advice
 from person_reid.training.step import prepare_modules
 from person_reid.training.training_images import Batch, TrainingImages
+from person_reid.training.training_run import NotFinite, Run, Stopped, not_finite_advice
 from person_reid.training.validation import validate
 from tests.support.runs import equal_weights, weights
 from tests.support.small_training import (
@@ -237,7 +237,7 @@ def test_a_run_stopped_within_its_epochs_ends_with_the_same_weights(flags):
 def test_the_time_of_an_epoch_is_that_of_all_its_parts(monkeypatch):
     """Not the speed of its last part, in which a compiled run compiles again, times its length."""
     clock = 0.0
-    monkeypatch.setattr("person_reid.training.run.time.perf_counter", lambda: clock)
+    monkeypatch.setattr("person_reid.training.training_run.time.perf_counter", lambda: clock)
 
     def timed(trained, *seconds):
         step, durations = trained.step, iter(seconds)
