@@ -1,6 +1,7 @@
 """The recipe of the network in the package, on a few drawn people and with another teacher."""
 
 import json
+import runpy
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from benchmarks.support.people import draw_people, write_people
 from person_reid.deploy.embedder import Embedder
 from person_reid.models.osnet import OSNet
 from person_reid.retrieval.track_cosines import TrackCosines
-from recipes.people import osnet_x0_25_people as recipe
+from tests.support import ROOT
 
 
 def test_the_last_stages_learn_and_a_further_seed_needs_no_teacher(here):
@@ -20,8 +21,9 @@ def test_the_last_stages_learn_and_a_further_seed_needs_no_teacher(here):
     torch.save(start, "start.pth")
     words = ["--data_dirs", "noise", drawn, "--start", "start.pth", "--keep", "kept"]
     words += ["--validation", drawn, "--epochs", "1"]
-    recipe.main([*words, "--teacher", "osnet_x0_25=none", "--output", "first"])
-    recipe.main([*words, "--teacher", "gone.onnx", "--output", "second", "--seed", "1"])
+    main = runpy.run_path(str(ROOT / "recipes" / "people" / "osnet_x0_25_people.py"))["main"]
+    main([*words, "--teacher", "osnet_x0_25=none", "--output", "first"])
+    main([*words, "--teacher", "gone.onnx", "--output", "second", "--seed", "1"])
 
     found = [load_file(f"{folder}/model.safetensors") for folder in ("first", "second")]
     for name, before in start.items():
