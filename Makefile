@@ -1,5 +1,6 @@
 # make demo              prepare, train, test, evaluate, re-rank and look, on synthetic people
 # make test              linters, type checker and tests
+# make test-fast         before each commit: the tests that train, export, serve and start nothing
 # make site              the documentation as pages for a browser, in site/
 # make test-slow         before a release: the types on Windows, tests that take minutes, thousands of random examples of every property
 # make test-any-order    the tests in a random order, whose SEED is printed; SEED=N repeats it
@@ -20,7 +21,7 @@ OTHERS := boxmot ultralytics deep-sort-realtime trackers wandb # whom we write f
 PEOPLE := demo/people
 SIZES  := --test_identities 30 --distractors 150 --junk 50
 
-.PHONY: demo site test pytest test-slow test-any-order test-all test-processors test-lowest lint clean
+.PHONY: demo site test pytest test-fast test-slow test-any-order test-all test-processors test-lowest lint clean
 MAKEFLAGS += --jobs=2 # the tests run beside the linters, which use one core
 
 demo: $(VENV)/.ready
@@ -40,6 +41,13 @@ test: lint pytest
 
 pytest: $(VENV)/.ready-dev
 	$(PYTEST)
+
+FAST := $(addprefix tests/,console data losses models retrieval synthetic video) \
+	$(filter-out tests/test_wheel.py,$(wildcard tests/test_*.py))
+
+test-fast: $(VENV)/.ready-dev
+	$(RUN) -m ruff check .
+	$(PYTEST) $(FAST)
 
 test-slow: $(VENV)/.ready-dev
 	$(RUN) -m mypy --platform win32 person_reid tools *.py

@@ -26,7 +26,6 @@ ODD = {
     "objects": GOOD.astype(object),
     "masked": np.ma.masked_less(GOOD, 0),
     "complex": GOOD.astype(complex),
-    "a quantized tensor": torch.quantize_per_tensor(torch.from_numpy(GOOD), 0.1, 0, torch.qint8),
     "NaN": changed(np.nan),
     "infinite": changed(np.inf),
 }
@@ -112,7 +111,7 @@ def test_bfloat16_gives_what_the_rounded_features_give(name):
     np.testing.assert_allclose(OF_FEATURES[name](rounded), OF_FEATURES[name](rounded.float()))
 
 
-@pytest.mark.parametrize("title", ["masked", "complex", "objects", "texts", "a quantized tensor"])
+@pytest.mark.parametrize("title", ["masked", "complex", "objects", "texts"])
 @pytest.mark.parametrize("name", OF_FEATURES)
 def test_what_means_nothing_is_refused_under_its_name(name, title):
     with pytest.raises(UserError, match=r"(features|query|queries|gallery|people): expected "):
