@@ -410,11 +410,13 @@ class Run(Journal):
     def conclude(self) -> None:
         """End the training: write the averaged weights, if any, and say how to test the run."""
         if self.training.average is not None:
-            averaged = {"average": self.training.average.state_dict()}
-            averaged["average_bn"] = statistics_of_average(self.training)
-            for label, weights in averaged.items() if self.world.is_main else ():
-                self.folder.save_weights(label, weights)
+            self._save("average", self.training.average.state_dict())
+            self._save("average_bn", statistics_of_average(self.training))  # changes the average
         self.say_done()
+
+    def _save(self, label: str, weights: dict[str, Any]) -> None:
+        if self.world.is_main:
+            self.folder.save_weights(label, weights)
 
     def say_done(self) -> None:
         """Say where the network is, how to test it, and how much memory the training took."""
