@@ -9,11 +9,12 @@ torchrun --standalone --nproc_per_node 4 test.py
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from threading import Thread
@@ -33,7 +34,10 @@ from person_reid.files import importable
 
 log = logging.getLogger(__name__)
 PATIENCE = timedelta(days=7)
+UNANSWERED = 15  # seconds until the first machine is taken to have ended
+ENDED = "ended"  # the key by which a process says so
 Values = TypeVar("Values", torch.Tensor, npt.NDArray[Any])
+Result = TypeVar("Result")
 
 
 class World:
@@ -111,10 +115,38 @@ class World:
         return count * self.rank // self.size, count * (self.rank + 1) // self.size
 
     def gather_shards(self, shard: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
-        """Return, on each process, the array (count, …) of which every process has a shard."""
-        whole = np.zeros((count, *shard.shape[1:]), shard.dtype)
-        whole[self.rank :: self.size] = shard
-        return self.sum(whole)
+        """Return, on each process, the array (count, …) of which every process has a shard.
+
+        It takes the memory of the array and of one more shard.
+        """
+        if self.size == 1:
+            return shard
+        whole = np.empty((count, *shard.shape[1:]), shard.dtype)
+        for rank in range(self.size):
+            part = torch.from_numpy(
+                np.ascontiguousarray(shard if rank == self.rank else whole[rank :: self.size])
+            )
+            distributed.broadcast(part, rank)
+            whole[rank :: self.size] = part.numpy()
+        return whole
+
+    def from_leader(self, read: Callable[[], Result]) -> Result:
+        """Return on each process what a function returns on the first one, such as from a file.
+
+        The others need not have the file. A UserError of the first one is raised by all.
+        """
+        if self.size == 1:
+            return read()
+        answer: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                answer[0] = read()
+            except UserError as error:
+                answer[1] = error
+        distributed.broadcast_object_list(answer, 0, device=torch.device("cpu"))
+        if answer[1]:
+            raise answer[1]
+        return answer[0]
 
     def broadcast_(self, tensors: Iterable[torch.Tensor]) -> None:
         """Give these tensors, in place, the values they have in the first process."""
@@ -185,10 +217,12 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
         Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     local_rank = int(os.environ["LOCAL_RANK"])
     on_gpus = gpu_ids.strip() != "-1" and torch.cuda.is_available()
-    # A restarted process must not find the addresses of processes that have ended: PyTorch keeps
-    # both in one store.
-    store, rank, size = next(rendezvous("env://"))
-    store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    store, rank, size = _store()
+    store.set(f"here {rank}", "")
+    while not store.check([f"here {each}" for each in range(size)]):
+        if store.check([ENDED]):
+            raise UserError("A process of another machine has ended; its message is there.")
+        time.sleep(0.1)
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
     # The usual limit of half an hour finds processes that hang; a data set may take longer to
@@ -211,6 +245,33 @@ def join_world(gpu_ids: str = "-1") -> Iterator[World]:
             f"({first_line(error, 120)}). What was saved is complete: continue with --resume."
         ) from error
     distributed.destroy_process_group()
+
+
+def _store() -> tuple[Any, int, int]:
+    """Return the store that all processes share, this process's rank, and how many there are.
+
+    Raises UserError if torchrun of the first machine, which keeps the store, has ended.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        try:
+            socket.create_connection(place, UNANSWERED).close()
+        except OSError as error:
+            raise UserError(
+                f"The first machine does not answer any more ({first_line(error, 120)}). If its "
+                "training has ended, the message is there."
+            ) from error
+    store, rank, size = next(rendezvous("env://"))
+    # A restarted process must not find the addresses of processes that have ended: PyTorch keeps
+    # both in one store.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)
+    return PrefixStore(f"attempt {attempt}", store), rank, size
+
+
+def end_others() -> None:
+    """Tell the processes of other machines that wait for this one in join_world that it ends."""
+    with suppress(UserError, RuntimeError, ValueError):  # they may have ended before
+        _store()[0].set(ENDED, "")
 
 
 def _end_with(parent: int) -> None:

@@ -65,7 +65,7 @@ def main(argv=None):
         sizes = f"{disks[name] / 1e9:.2f} GB | {memory[name]:.2f} GB"
         print(f"| {name} | {added:.1f} s | {prepared:.1f} s | {sizes} | {rates} |")
     print("\n| | images | engine | p50 | p99 | recall |\n|---|---|---|---|---|---|")
-    for which in ASKED:
+    for which in right:
         for name, (rows, _) in asked.items():
             count, half, most, recall = rows[which]
             times = f"{half:.1f} ms | {most:.1f} ms"
@@ -86,6 +86,8 @@ def questions(count, dimension):
     right = {}
     for name, which in ASKED.items():
         inside = np.flatnonzero([which.admits("any.jpg", about) for about in known])
+        if not len(inside):
+            continue  # so few images have nobody there at that time
         chunks = (
             (part, features[part]) for part in np.array_split(inside, 1 + len(inside) // STEP)
         )

@@ -67,6 +67,11 @@ def run_script(main: Callable[[], object]) -> None:
         if "LOCAL_RANK" not in os.environ:  # else the process that started several prints it
             print("interrupted", file=sys.stderr)
         sys.exit(130)
+    finally:
+        if int(os.environ.get("GROUP_WORLD_SIZE", 1)) > 1:  # else torchrun ends the others
+            from person_reid.distributed import end_others  # loads torch
+
+            end_others()
 
 
 def said_before(message: str) -> bool:

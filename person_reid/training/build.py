@@ -157,10 +157,14 @@ def load_state(config: TrainConfig, images: TrainingImages) -> dict[str, Any] | 
     folder, world = RunFolder(config.name), images.world
     # torchrun restarts the processes after one of them died.
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
-    state = folder.load_state(images.device) if config.resume or restarted else None
-    if state:
-        check_resumed(state, folder, config.roots, images.fingerprint, world.size)
-    return state
+
+    def read() -> dict[str, Any] | None:
+        state = folder.load_state(images.device if world.size == 1 else torch.device("cpu"))
+        if state:
+            check_resumed(state, folder, config.roots, images.fingerprint, world.size)
+        return state
+
+    return world.from_leader(read) if config.resume or restarted else None
 
 
 def _check_synchronised(config: TrainConfig, images: TrainingImages) -> None:

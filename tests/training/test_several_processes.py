@@ -1,6 +1,7 @@
 """Two processes on the CPU, started by torchrun, against one with the batch of both."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -317,3 +318,58 @@ def test_two_processes_share_out_the_images_of_a_test(cwd, shared_out):
     assert two.stdout.count("Rank@1:") == 1
     assert shared_out in two.stdout
     assert len(list((cwd / "people" / ".cache").glob("*.npy"))) == 2
+
+
+def on_two_machines(folders, flags, first=()):
+    """Run a training with a folder for each machine; return their exit statuses and outputs."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        place = ["--nnodes", "2", "--master_addr", "127.0.0.1"]
+        place += ["--master_port", free.getsockname()[1]]
+    command = [sys.executable, "-m", "person_reid.console.launch", *place, "--nproc_per_node", "1"]
+    machines = [
+        start_in_background(
+            [
+                *command,
+                "--node_rank",
+                rank,
+                ROOT / "train_DDP.py",
+                *flags,
+                *(first if rank == 0 else ()),
+            ],
+            folder,
+        )
+        for rank, folder in enumerate(folders)
+    ]
+    outputs = [machine.communicate(timeout=200)[0] for machine in machines]
+    return [machine.returncode for machine in machines], outputs
+
+
+@pytest.fixture
+def folders(cwd, tmp_path, monkeypatch):
+    """The folders of two machines, which have the same images and share nothing."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    places = [tmp_path / "first", tmp_path / "second"]
+    for place in places:
+        shutil.copytree(cwd / "people", place / "people")
+    return places
+
+
+def test_machines_without_a_shared_folder_resume(folders):
+    flags = [*SMALL, "--batchsize", "8", "--name", "apart"]
+    for epochs in ("1", "2"):
+        statuses, outputs = on_two_machines(folders, [*flags, "--total", epochs, "--resume"])
+        assert statuses == [0, 0], outputs
+    assert "continuing after epoch 1" in outputs[0]
+    assert len(log("apart", folders[0])) == 2
+    assert not (folders[1] / "model").exists()
+
+
+def test_a_refused_start_on_one_machine_ends_the_others(folders):
+    flags = [*SMALL, "--batchsize", "8", "--name", "refused"]
+    began = time.monotonic()
+    statuses, outputs = on_two_machines(folders, flags, ["--config", "missing.yaml"])
+    assert statuses == [1, 1]
+    assert "missing.yaml: no such options file" in outputs[0]
+    assert re.search("machine has ended|first machine does not answer", outputs[1])
+    assert "Traceback" not in outputs[1]
+    assert time.monotonic() < began + 100
