@@ -1,4 +1,4 @@
-"""Names of one's own: tables to which a user's own file adds, and the plugins that do so.
+"""Custom names: tables to which a user's own file adds, and the plugins that do so.
 
     reid.register_schedule("halving", lambda update, options: 0.5**update.epoch)
 
@@ -61,7 +61,7 @@ class Registry(dict[str, Entry]):
 
 
 def load_plugin(name: str) -> None:
-    """Run a file of one's own, or import a module, which registers what it adds; once.
+    """Run a custom file, or import a module, which registers what it adds; once.
 
     name: "my_file.py", or the name of a module that Python finds. Modules beside the file can be
     imported by it. Raises UserError if there is no such file or module, or if a module of another

@@ -68,9 +68,9 @@ class ReportContent(Options, title="what the page shows"):
         3, "number of rankings, spread evenly over the queries", range=WHOLE, common=True
     )
     worst: int = option(3, "number of rankings with the lowest AP", range=WHOLE, common=True)
-    no_images: bool = option(False, "leave out photographs: rankings and heat maps", common=True)
-    no_heatmaps: bool = option(False, "leave out heat maps; needs no network", common=True)
-    no_rerank: bool = option(False, "leave out the re-ranked figures", common=True)
+    no_images: bool = option(False, "omit photographs: rankings and heat maps", common=True)
+    no_heatmaps: bool = option(False, "omit heat maps; needs no network", common=True)
+    no_rerank: bool = option(False, "omit the re-ranked metrics", common=True)
 
 
 class ReportConfig(RerankOptions, TrainedNetwork, ReportContent, ReportFiles):
