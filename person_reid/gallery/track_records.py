@@ -91,7 +91,8 @@ class TrackRecord:
             if not first <= track.first <= track.last <= last:
                 raise UserError(
                     f"{self.path}: by its frames, track {track.number} is not of the years "
-                    f"{FIRST.year} to {LAST.year}. Are {self.fps:g} frames a second right?"
+                    f"{FIRST.year} to {LAST.year}. Are {self.fps:g} frames a second right, and the "
+                    f"start, {self.start}?"
                 )
         return tracks
 
