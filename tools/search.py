@@ -14,12 +14,8 @@
     python tools/search.py apply people.csv --index people.index               # after corrections
     python tools/search.py forget --index people.index --identity Anna
     python tools/search.py forget --index people.index --expire 30d            # daily, say
-    python tools/search.py info --index people.index
-    python tools/search.py check --index people.index                          # reads every byte
-    python tools/search.py backup copy.index --index people.index              # while others write
-    python tools/search.py relocate /old/crops /new/crops --index people.index
-    python tools/search.py prune --index people.index                          # files that are gone
-    python tools/search.py reindex --index people.index --name better          # another network
+
+tools/gallery.py keeps an index in good order: info, check, backup, relocate, prune, reindex.
 
 The index remembers its network. An indexed image that has not changed is not read again, and what
 was added before a crash stays. With --threshold (python tools/threshold.py), a query without a
@@ -39,7 +35,6 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -49,23 +44,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
 from person_reid.config.search import (
+    GALLERY_COMMANDS,
     SEARCH_COMMANDS,
-    AddOptions,
     AnswerOptions,
     ApplyConfig,
-    BackupConfig,
-    CheckConfig,
     EnrollConfig,
     FilterOptions,
     ForgetConfig,
     IdentifyConfig,
     IndexConfig,
-    InfoConfig,
     PeopleConfig,
-    PruneConfig,
     QueryConfig,
-    ReindexConfig,
-    RelocateConfig,
 )
 from person_reid.config.times import ago, written
 from person_reid.console import parse_command, run_script, spelled_as_flags
@@ -82,8 +71,7 @@ from person_reid.gallery.gallery import (
     open_gallery,
 )
 from person_reid.gallery.identification import Identification, known_people, person_scores
-from person_reid.gallery.index import FORGOTTEN_AT_ONCE
-from person_reid.gallery.indexed_network import known_network, measured_threshold
+from person_reid.gallery.indexed_network import measured_threshold
 from person_reid.gallery.indexing import add_images, describe_answers, find_images
 from person_reid.gallery.metadata import (
     EVERYTHING,
@@ -91,22 +79,12 @@ from person_reid.gallery.metadata import (
     UNKNOWN_ABOUT,
     Found,
     about_images,
-    filters_of,
     listed_path,
     read_abouts,
 )
 from person_reid.gallery.normalized_gallery import NormalizedGallery
-from person_reid.gallery.reindexing import reindex_images
 from person_reid.gallery.score_histograms import Booleans, threshold_among
 from person_reid.gallery.tracks_to_index import index_tracks
-from person_reid.gallery.upkeep import (
-    back_up,
-    facts_of_index,
-    faults_of,
-    gone,
-    open_file,
-    tools_of,
-)
 from person_reid.retrieval.clusters import Labels, Resembles, group_people, numbered_names
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import DIGITS, accepts
@@ -120,54 +98,66 @@ FILTERS = ("identity", "camera", "track", "source", "after", "before")
 @spelled_as_flags()
 def main(argv: list[str] | None = None) -> None:
     """Do what a command says: index images, search for them, or for the people on them."""
+    words = sys.argv[1:] if argv is None else argv
+    if words and words[0] in GALLERY_COMMANDS:
+        raise reid.UserError(f"{words[0]} is of {as_command('tools/gallery.py')}: {words[0]} ...")
     name, config = parse_command(SEARCH_COMMANDS, argv, __doc__)
     WORK[name](config)
 
 
-def add(config: AddOptions) -> None:
-    """Add images to an index, and create it if it does not exist."""
-    if isinstance(config, IndexConfig) and config.tracks:
-        return add_tracks(config)
+def index(config: IndexConfig) -> None:
+    """Add images to an index, or the people of a track file; it is made if it does not exist."""
+    if config.tracks:
+        return index_people(config)
     paths = find_images(config.images)
     check_outputs(config, paths, index=[file_at(config.index)])
-    codes = None
-    if isinstance(config, IndexConfig):
-        codes = config.codes
-        number, count = map(int, (config.part or "1/1").split("/"))
-        paths = paths[number - 1 :: count]
-    with growing_gallery(config.index, codes) as index:
-        add_to(index, paths, config)
+    number, parts = map(int, (config.part or "1/1").split("/"))
+    paths = paths[number - 1 :: parts]
+    with growing_gallery(config.index, config.codes) as gallery:
+        new = not_forgotten(gallery, gallery.missing(paths), config.allow_forgotten)
+        added = {Path(path) for path in new}
+        # What is there already keeps its time, unless the list gives another.
+        told = bool(config.about or config.pattern)
+        listed = Path(config.about) if config.about else None
+        folders = [real(place) for place in config.images]
+        abouts = about_images(paths if told else added, listed, config.pattern, added, folders)
+        embedder = reid.open_network(gallery, config)
+        count = add_images(gallery, embedder, new, abouts, config.skip_unreadable)
+        if told:
+            record(gallery, abouts, added)
+        print_added(gallery, count, len(paths) - len(new))
 
 
-def add_to(index: reid.Gallery, paths: list[Path], config: AddOptions) -> None:
-    """Add images to a gallery, with what is known about them."""
-    indexed = config if isinstance(config, IndexConfig) else None
-    new = not_forgotten(index, index.missing(paths), config.allow_forgotten)
-    added = {Path(path) for path in new}
-    if isinstance(config, EnrollConfig):
-        check_name(index, config)
+def enroll(config: EnrollConfig) -> None:
+    """Add images of a person to an index, which is made if it does not exist."""
+    paths = find_images(config.images)
+    check_outputs(config, paths, index=[file_at(config.index)])
+    with growing_gallery(config.index) as gallery:
+        new = not_forgotten(gallery, gallery.missing(paths), config.allow_forgotten)
+        check_name(gallery, config)
+        added = {Path(path) for path in new}
+        folders = [real(place) for place in config.images]
+        found = about_images(paths, dated=added, folders=folders)
+        abouts = {path: about._replace(identity=config.person) for path, about in found.items()}
+        tell_renamed(gallery, paths, config.person)
+        count = add_images(gallery, reid.open_network(gallery, config), new, abouts)
+        record(gallery, abouts, added)
+        print_added(gallery, count, len(paths) - len(new))
 
-    # What is there already keeps its time, unless the list gives another.
-    table, pattern = (indexed.about, indexed.pattern) if indexed else (None, None)
-    every = bool(table or pattern or not indexed)
-    listed = Path(table) if table else None
-    folders = [real(place) for place in config.images]
-    abouts = about_images(paths if every else added, listed, pattern, added, folders)
-    if isinstance(config, EnrollConfig):
-        abouts = {path: about._replace(identity=config.person) for path, about in abouts.items()}
-        tell_renamed(index, paths, config.person)
 
-    embedder = reid.open_network(index, config)
-    skip_unreadable = indexed is not None and indexed.skip_unreadable
-    count = add_images(index, embedder, new, abouts, skip_unreadable)
-    if every:
-        index.describe({path: about for path, about in abouts.items() if path not in added})
-        decide(index, {path: about.identity for path, about in abouts.items() if about.identity})
+def record(gallery: reid.Gallery, abouts: dict[Path, reid.About], added: set[Path]) -> None:
+    """Record what is said of images that were there, and of which tracks somebody is named."""
+    gallery.describe({path: about for path, about in abouts.items() if path not in added})
+    decide(gallery, {path: about.identity for path, about in abouts.items() if about.identity})
+
+
+def print_added(gallery: reid.Gallery, count: int, known: int) -> None:
+    """Print how many images were added, and prepare the next search."""
     print(
-        f"{config.index}: {counted(count, 'image')} added, {len(paths) - len(new)} were there "
-        f"already, {len(index)} in all"
+        f"{gallery.path}: {counted(count, 'image')} added, {known} were there already, "
+        f"{len(gallery)} in all"
     )
-    index.prepare()
+    gallery.prepare()
 
 
 def check_name(index: reid.Gallery, config: EnrollConfig) -> None:
@@ -188,7 +178,7 @@ def tell_renamed(index: reid.Gallery, paths: list[Path], person: str) -> None:
             print_lines([f"{counted(count, 'image')} had the name {name} before"])
 
 
-def add_tracks(config: IndexConfig) -> None:
+def index_people(config: IndexConfig) -> None:
     """Add the people of a track file: some images of each track, which are cut from its frames."""
     check_outputs(config, index=[file_at(config.index)])
     with growing_gallery(config.index, config.codes) as index:
@@ -474,73 +464,6 @@ def forget(config: ForgetConfig) -> None:
     print_lines([f"May still show them, and stays: {path}" for path in left])
 
 
-def info(config: InfoConfig) -> None:
-    """Print and write what an index holds."""
-    check_outputs(config, json=[config.json])
-    facts = facts_of_index(open_gallery(config.index, new=False))
-    for name, value in facts.items():
-        shown = value
-        if name == "network":
-            given = (value or {}).items()
-            shown = [f"{key} {each}" for key, each in given if each not in (None, False)]
-        if name == "forgotten":
-            shown = [f"{each['images']} on {each['time']} by {each['asked']}" for each in value]
-        if isinstance(shown, list):
-            shown = ", ".join(shown)
-        print(printable(f"{name}: {'-' if shown in (None, '') else shown}"))
-    if config.json:
-        write_json(config.json, facts)
-        print(f"Written: {config.json}")
-
-
-def check(config: CheckConfig) -> None:
-    """Name what is damaged in an index and its lists. Raises UserError if anything is."""
-    index = open_gallery(config.index, new=False)
-    faults = list(islice(faults_of(index), MOST_FAULTS))
-    print_lines(faults)
-    if faults:
-        raise reid.UserError(f"{config.index}: damaged; the lines above say where.")
-    print(f"{config.index}: {counted(len(index), 'image')}, and no damage")
-    if not file_at(config.index):
-        print_lines([f"All rows and features were read; {tools_of(index)}."])
-
-
-def backup(config: BackupConfig) -> None:
-    """Write a copy of an index."""
-    check_outputs(config, copy=[config.copy])
-    index = open_file(config.index)
-    back_up(index, config.copy)
-    print(f"Written: {config.copy}")
-
-
-def move(config: RelocateConfig) -> None:
-    """Say where images, track files and weights are now."""
-    old, new = map(real, config.places)
-    count = open_file(config.index).relocate(old, new)
-    print(f"{config.index}: {counted(count, 'image')} of {old} now in {new}")
-
-
-def prune(config: PruneConfig) -> None:
-    """Forget the images whose files are gone."""
-    index = open_gallery(config.index, new=False)
-    paths = gone(index)
-    if paths and len(paths) == len(index):
-        raise reid.UserError(
-            f"{config.index}: none of its images is there, such as {paths[0]}. Have they moved? "
-            f"{as_command('tools/search.py')} relocate OLD NEW --index FILE"
-        )
-    count = sum(index.forget(some, "prune") for some in filters_of(paths, FORGOTTEN_AT_ONCE))
-    print(f"{config.index}: {counted(count, 'image')} forgotten, {len(index)} left")
-
-
-def reindex(config: ReindexConfig) -> None:
-    """Replace the features of an index by those of another network."""
-    index = open_file(config.index)
-    count = reindex_images(index, config)
-    print(f"{config.index}: {counted(count, 'image')} with features of {known_network(index)}")
-    index.prepare()
-
-
 def filter_of(config: FilterOptions) -> reid.Filter:
     """Return the Filter that the options describe: EVERYTHING without any."""
     where = dict(each.split("=", 1) for each in config.where) or None
@@ -554,19 +477,13 @@ def print_lines(lines: list[str]) -> None:
 
 
 WORK: dict[str, Callable[[Any], None]] = {
-    "index": add,
+    "index": index,
     "query": query,
-    "enroll": add,
+    "enroll": enroll,
     "identify": identify,
     "people": people,
     "apply": apply,
     "forget": forget,
-    "info": info,
-    "check": check,
-    "backup": backup,
-    "relocate": move,
-    "prune": prune,
-    "reindex": reindex,
 }
 
 

@@ -1,4 +1,4 @@
-"""The commands of tools/search.py and their options."""
+"""The commands of tools/search.py and tools/gallery.py, and their options."""
 
 from person_reid.config.demo import THRESHOLD
 from person_reid.config.forms import file_ending_in, picture_file, printable_text
@@ -353,6 +353,8 @@ SEARCH_COMMANDS: dict[str, type[GalleryOptions]] = {
     "people": PeopleConfig,
     "apply": ApplyConfig,
     "forget": ForgetConfig,
+}
+GALLERY_COMMANDS: dict[str, type[GalleryOptions]] = {
     "info": InfoConfig,
     "check": CheckConfig,
     "backup": BackupConfig,

@@ -21,6 +21,7 @@ COMMANDS = {
     "demo": "print and draw the rankings of queries",
     "model": "list the networks, or describe one",
     "search": "index folders of crops and search them by picture",
+    "gallery": "say what an index holds, check, copy and move it, or give it another network",
     "people": "find out who is in several videos",
     "serve": "answer other programs over HTTP: embed, search, identify, enroll, forget",
     "across": "link the tracks of several cameras into people",

@@ -166,7 +166,7 @@ def check_place(index: Gallery, network: NetworkRef) -> None:
     if missing and known_network(index):
         raise UserError(
             f"{index.path}: its network is not at {place} any more. Name its place: "
-            f"{as_flag(network.kind)} PLACE, or once and for all: {as_command('tools/search.py')} "
+            f"{as_flag(network.kind)} PLACE, or once and for all: {as_command('tools/gallery.py')} "
             "relocate OLD NEW --index FILE"
         )
 
@@ -324,7 +324,7 @@ def _again(index: Gallery) -> str:
     """Return how to go on with another network."""
     if not len(index):
         return "Index the images (it holds none yet): --index ANOTHER_FILE"
-    words = f", or give all this network: {as_command('tools/search.py')} reindex"
+    words = f", or give all this network: {as_command('tools/gallery.py')} reindex"
     return f"Index the images again: --index ANOTHER_FILE{words if index.file else ''}"
 
 

@@ -154,7 +154,7 @@ def _tracks_of(index: Gallery, record: TrackRecord, period: Filter) -> list[Inde
     if not Path(record.path).exists():
         raise UserError(
             f"{record.path}: not there any more, and {index.path} has images of its tracks. If it "
-            f"moved, say where it is: {as_command('tools/search.py')} relocate OLD NEW --index FILE"
+            f"moved, say so: {as_command('tools/gallery.py')} relocate OLD NEW --index FILE"
         )
     images: dict[str, list[tuple[Path, About]]] = defaultdict(list)
     rows: dict[str, list[Features]] = defaultdict(list)

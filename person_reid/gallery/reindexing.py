@@ -49,7 +49,7 @@ def unchanged_images(index: SearchIndex) -> list[Path]:
         raise UserError(
             f"{index.path}: {counted(len(changed), 'image')} changed or gone since indexed, such "
             f"as {changed[0]}. Beforehand, index those that changed with the network of the index, "
-            f"and name what moved or forget the rest: {as_command('tools/search.py')} relocate, "
+            f"and name what moved or forget the rest: {as_command('tools/gallery.py')} relocate, "
             "prune"
         )
     return paths

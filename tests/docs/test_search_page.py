@@ -2,24 +2,25 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
 from benchmarks.support.people import write_people
-from person_reid.config.search import SEARCH_COMMANDS
+from person_reid.config.search import GALLERY_COMMANDS, SEARCH_COMMANDS
 from person_reid.errors import UserError
 from tests.support import ROOT
 from tests.support.dictionary_gallery import DictionaryGallery
 from tests.support.flags import NETWORK
 from tests.support.pages import commands
 from tests.support.scripts import run
-from tools import search
+from tools import gallery
 
 COMMANDS = [
     each
     for page in ("docs/search.md", "docs/gallery.md")
     for each in commands((ROOT / page).read_text(encoding="utf-8"))
-    if each.script == "tools/search.py"
+    if each.script in ("tools/search.py", "tools/gallery.py")
 ]
 
 
@@ -59,11 +60,11 @@ def cwd(tmp_path_factory):
 
 def test_the_pages_have_every_command():
     asked = {each.arguments[0] for each in COMMANDS}
-    assert asked == {*SEARCH_COMMANDS}
+    assert asked == {*SEARCH_COMMANDS, *GALLERY_COMMANDS}
 
 
 def test_the_commands_of_the_pages_run_in_their_order(cwd):
-    said = [run("search", *each.arguments, cwd=cwd) for each in COMMANDS]
+    said = [run(Path(each.script).stem, *each.arguments, cwd=cwd) for each in COMMANDS]
     assert sum("images added" in text for text in said) == 7
     assert sum("1 image forgotten" in text for text in said) == 1
     assert sum("images forgotten" in text for text in said) == 4  # prune forgets none
@@ -82,5 +83,5 @@ def test_the_commands_that_are_about_a_file_refuse_another_engine(monkeypatch):
     words = {"relocate": ["old", "new"], "backup": ["copy.index"], "reindex": ["--from", "other"]}
     for command in re.findall("`(.+?)`", named):
         with pytest.raises(UserError, match="not a file; use the tools of its engine"):
-            search.main([command, *words.get(command, []), "--index", "memory://people"])
+            gallery.main([command, *words.get(command, []), "--index", "memory://people"])
     assert len(re.findall("`(.+?)`", named)) == 3

@@ -14,7 +14,7 @@ from person_reid.gallery.indexed_network import NetworkRef, known_network
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.track_records import TrackRecord, record_tracks, recorded_tracks
 from person_reid.gallery.upkeep import back_up, gone
-from tools import search
+from tools import gallery
 
 FEATURES = np.eye(6, 8, dtype=np.float32) + 0.1
 
@@ -134,7 +134,7 @@ def test_what_moved_without_its_index_is_relocated_by_its_command(project, here,
     (project / "crops").rename(here / "crops")
     words = ["--index", str(project / "people.index")]
     for old, new in ((project / "crops", here / "crops"), (project, here)):
-        search.main(["relocate", str(old), str(new), *words])
+        gallery.main(["relocate", str(old), str(new), *words])
         assert f"{5 * (old != project)} images of" in capsys.readouterr().out
     with closing(SearchIndex(project / "people.index")) as index:
         assert index.missing(images_of(here, here / "other.jpg")) == []

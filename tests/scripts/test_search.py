@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import person_reid as reid
+from person_reid.config.search import GALLERY_COMMANDS
 from person_reid.deploy import find
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.load import NetworkToTest
@@ -20,7 +21,7 @@ from person_reid.gallery.metadata import About, Found
 from person_reid.models.factory import create_model
 from tests.deploy.test_load import save_run
 from tests.support.flags import SAVED
-from tools import search
+from tools import gallery, search
 
 
 @pytest.fixture
@@ -41,8 +42,9 @@ def folder(here):
 
 
 def said(capsys, command, *words):
-    device = [] if command in ("people", "apply", "forget") else ["--gpu_ids", "-1"]
-    search.main([command, *map(str, words), "--index", "people.index", *device])
+    device = [] if command in ("people", "apply", "forget", "relocate") else ["--gpu_ids", "-1"]
+    script = gallery if command in GALLERY_COMMANDS else search
+    script.main([command, *map(str, words), "--index", "people.index", *device])
     lines = capsys.readouterr().out.splitlines(keepends=True)
     return "".join(line for line in lines if "tensors loaded" not in line)
 

@@ -20,7 +20,7 @@ from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.track_records import record_tracks, recorded_tracks
 from tests.support.flags import SAVED
 from tests.support.weights import write_weights
-from tools import search
+from tools import gallery, search
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_a_relocated_track_file_is_the_same_source(place, capsys):
     (place / "films").mkdir()
     for name in ("hall", "tracks.txt"):
         Path(name).rename(place / "films" / name)
-        search.main(["relocate", name, f"films/{name}", "--index", "people.index"])
+        gallery.main(["relocate", name, f"films/{name}", "--index", "people.index"])
     again = ["--per_track", "4", "--tracks", "films/tracks.txt"]
     assert "0 images added, 8 were there already" in said(capsys, *again, frames="films/hall")
     with (place / "films" / "tracks.txt").open("a") as file:

@@ -1,4 +1,4 @@
-"""search.py info, check, backup, relocate and prune, and columns of one's own."""
+"""gallery.py info, check, backup, relocate and prune, and columns of one's own."""
 
 import json
 import sqlite3
@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from person_reid.config.search import GALLERY_COMMANDS
 from person_reid.errors import UserError
 from person_reid.gallery.forgotten import not_forgotten, tracks_not_forgotten
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter, about_images, read_abouts
 from person_reid.gallery.track_records import TrackRecord, record_tracks, recorded_tracks
-from tools import search
+from person_reid.gallery.upkeep import open_file
+from tools import gallery, search
 
 FEATURES = np.eye(6, 8, dtype=np.float32) + 0.1
 
@@ -35,8 +37,14 @@ def images(here):
 
 
 def said(capsys, *words):
-    search.main([*map(str, words), "--index", "people.index"])
+    script = gallery if words[0] in GALLERY_COMMANDS else search
+    script.main([*map(str, words), "--index", "people.index"])
     return capsys.readouterr().out
+
+
+def test_search_names_the_script_of_a_command(images):
+    with pytest.raises(UserError, match=r"backup is of python tools/gallery\.py: backup"):
+        search.main(["backup", "copy.index", "--index", "people.index"])
 
 
 def test_info_says_what_an_index_holds(images, capsys):
@@ -131,7 +139,7 @@ def test_images_whose_files_are_gone_are_pruned_but_never_all(images, here, caps
     assert "1 image forgotten, 5 left" in said(capsys, "prune")
     assert "0 images forgotten, 5 left" in said(capsys, "prune")
     (here / "crops").rename(here / "moved")
-    with pytest.raises(UserError, match=r"Have they moved\? python tools/search\.py relocate"):
+    with pytest.raises(UserError, match=r"Have they moved\? python tools/gallery\.py relocate"):
         said(capsys, "prune")
 
 
@@ -161,7 +169,7 @@ def test_a_list_keeps_its_further_columns(images, here, capsys):
 def test_what_is_no_file_has_tools_of_its_own(images, monkeypatch):
     monkeypatch.setattr("person_reid.gallery.upkeep.open_gallery", lambda place, new: object())
     with pytest.raises(UserError, match="not a file"):
-        search.open_file("other:people")
+        open_file("other:people")
 
 
 def test_what_was_forgotten_comes_back_only_if_somebody_allows_it(images, here, caplog):

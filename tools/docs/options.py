@@ -118,9 +118,13 @@ def sections() -> list[Section]:
         Section("tools/reproduce.py", ReproduceConfig, {}, "Further flags go to `train.py`."),
         Section("tools/ablation.py", AblationConfig, {}, "Further flags go to `train.py`."),
     ]  # fmt: skip
-    for name, command in search.SEARCH_COMMANDS.items():
-        remark = NETWORK if issubclass(command, search.NetworkOfIndex) else ""
-        found.append(Section(f"tools/search.py {name}", command, of_test, remark))
+    for script, commands in (
+        ("search", search.SEARCH_COMMANDS),
+        ("gallery", search.GALLERY_COMMANDS),
+    ):
+        for name, command in commands.items():
+            remark = NETWORK if issubclass(command, search.NetworkOfIndex) else ""
+            found.append(Section(f"tools/{script}.py {name}", command, of_test, remark))
     return [
         *found,
         Section("tools/serve.py", ServeConfig, of_test, NETWORK),
