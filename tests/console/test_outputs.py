@@ -62,7 +62,7 @@ READ = {
     "calibrate", "csv", "corrections", "tracks", "frames", "travel", "truth", "network",
     "videos", "detector",
     "certificate", "key", "tokens",
-    "copy",  # written by `search backup`, over an older copy alone
+    "copy",  # written by `gallery backup`, over an older copy alone
     "crops",  # of which a folder of its own is written
 }  # fmt: skip
 FOLDERS = {
