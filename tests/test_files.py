@@ -24,7 +24,7 @@ from person_reid.console.script import (
     print_remarks,
     run_script,
 )
-from person_reid.data.images.decoding import in_order
+from person_reid.data.images.image_decoding import in_order
 from person_reid.errors import UserError, first_line
 from person_reid.files import (
     as_file_name,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from person_reid.config.option import OptionError
-from person_reid.data.images.decoding import decode
+from person_reid.data.images.image_decoding import decode
 from person_reid.data.images.image_files import Pixels, load_image
 from person_reid.data.layout import DISTRACTOR, JUNK, read_split, some_of
 from person_reid.data.readers import GALLERY, QUERY, TRAIN

@@ -31,7 +31,7 @@ from PIL import Image
 from person_reid.arrays import Integers, any_array, flaw
 from person_reid.config.tested import CONFIG_FILE, LARGEST_AREA, SMALLEST_AREA
 from person_reid.config.zoo import PACKAGED_NETWORK, packaged
-from person_reid.data.images.decoding import decode
+from person_reid.data.images.image_decoding import decode
 from person_reid.data.images.image_files import Pixels, fit_image, load_image, probe_image
 from person_reid.deploy.extraction import FeatureSettings, NetworkSource, open_source
 from person_reid.deploy.interface import Preparation

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from person_reid.config.option import OptionError
-from person_reid.data.images.decoding import decodable
+from person_reid.data.images.image_decoding import decodable
 from person_reid.data.layout import list_images
 from person_reid.errors import UserError
 from person_reid.files import real, shipped

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from person_reid.data.images.decoding import decode
+from person_reid.data.images.image_decoding import decode
 from person_reid.data.images.image_files import Pixels, load_image
 from person_reid.errors import UserError, describe_error
 from person_reid.show.ranking import Folder, find_image

@@ -88,7 +88,7 @@ def test_arrays_of_opencv_are_read_as_bgr(embedder, paths, expected):
 
 
 def test_many_images_and_none_have_features(embedder, paths, expected, monkeypatch):
-    monkeypatch.setattr("person_reid.data.images.decoding.AHEAD", 7)
+    monkeypatch.setattr("person_reid.data.images.image_decoding.AHEAD", 7)
     monkeypatch.setattr("person_reid.deploy.embedder.IMAGES_IN_MEMORY", 9)
     np.testing.assert_allclose(embedder(paths * 4), np.tile(expected, (4, 1)), atol=1e-6)
     empty = embedder([])

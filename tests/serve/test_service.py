@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from person_reid.data.images.decoding import decode
+from person_reid.data.images.image_decoding import decode
 from person_reid.data.images.image_files import load_image
 from person_reid.errors import UserError
 from person_reid.gallery.gallery import open_gallery

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from person_reid.data.images.decoding import decode
+from person_reid.data.images.image_decoding import decode
 from person_reid.data.images.image_files import Pixels, load_image
 from person_reid.errors import describe_error
 from person_reid.files import TENSORS, atomic_write, regular_file, remove_abandoned

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from person_reid.config.option import OptionError
-from person_reid.data.images.decoding import decodable
+from person_reid.data.images.image_decoding import decodable
 from person_reid.data.layout import Split, found_in, list_images, not_a_folder, parse_names, some_of
 from person_reid.data.readers import compiled, search_path
 from person_reid.errors import UserError

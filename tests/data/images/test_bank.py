@@ -39,7 +39,7 @@ def photographs(tmp_path):
 
 
 def test_bank_keeps_the_order_with_and_without_a_cache(tmp_path, photographs, monkeypatch):
-    monkeypatch.setattr("person_reid.data.images.decoding.AHEAD", 4)
+    monkeypatch.setattr("person_reid.data.images.image_decoding.AHEAD", 4)
     expected = np.stack([load_image(path, 32, 16) for path in photographs])
     in_memory = load_bank(photographs, 32, 16)
     assert in_memory.dtype == torch.uint8
@@ -239,7 +239,7 @@ def test_a_kill_while_writing_leaves_no_broken_cache(tmp_path, photographs):
 import sys, time
 from pathlib import Path
 import person_reid.data.images.bank as bank
-import person_reid.data.images.decoding as decoding
+import person_reid.data.images.image_decoding as decoding
 load, decoding.AHEAD = bank.load_image, 2
 bank.load_image = lambda path, **size: time.sleep(0.2) or load(path, **size)
 bank.load_bank({[str(path) for path in photographs]!r} * 50, 32, 16,

@@ -1,4 +1,4 @@
-"""person_reid/data/images/decoding.py: images in order, and one message for all that fail."""
+"""person_reid/data/images/image_decoding.py: images in order, and one message for all that fail."""
 
 import re
 import warnings
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from person_reid.data.images import decoding
-from person_reid.data.images.decoding import decodable, decode
+from person_reid.data.images.image_decoding import decodable, decode
 from person_reid.data.images.image_files import load_image
 from person_reid.errors import UserError
 from tests.data.conftest import noise
