@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from person_reid.data.images import decoding
+from person_reid.data.images import image_decoding as decoding
 from person_reid.data.images.image_decoding import decodable, decode
 from person_reid.data.images.image_files import load_image
 from person_reid.errors import UserError
