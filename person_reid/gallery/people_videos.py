@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from person_reid.data.video.decoding import Frame
 from person_reid.data.video.frames import FrameFolder, Video, open_frames
+from person_reid.data.video.video_files import Frame
 from person_reid.errors import UserError, optional_module
 from person_reid.files import real
 from person_reid.gallery.linked_tracks import LinkedTracks

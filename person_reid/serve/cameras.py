@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, TypeVar
 from PIL import Image
 
 from person_reid.config.serve import CameraOptions
-from person_reid.data.video.decoding import Frame
 from person_reid.data.video.streams import FIRST_PAUSE, LONGEST_PAUSE, Streams
+from person_reid.data.video.video_files import Frame
 from person_reid.errors import UserError, first_line
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.live_gallery import Appeared, LiveGallery, open_live

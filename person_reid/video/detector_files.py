@@ -19,8 +19,8 @@ import numpy as np
 from PIL import Image
 
 from person_reid.config.option import OptionError
-from person_reid.data.video.decoding import Frame, size_of
 from person_reid.data.video.tracked_boxes import contained
+from person_reid.data.video.video_files import Frame, size_of
 from person_reid.deploy.exported_files import onnx_session, openvino_model
 from person_reid.deploy.run import providers, quiet
 from person_reid.device import available_cores

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from person_reid.arrays import as_float32
 from person_reid.config.detector import DETECTOR_NAMES, DetectorOptions
 from person_reid.config.option import OptionError
-from person_reid.data.video.decoding import Frame, size_of
+from person_reid.data.video.video_files import Frame, size_of
 from person_reid.errors import UserError
 from person_reid.registration import Registry
 from person_reid.text import counted, did_you_mean

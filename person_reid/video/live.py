@@ -21,8 +21,8 @@ from PIL import Image
 from person_reid.arrays import Integers
 from person_reid.config.detector import TrackerOptions
 from person_reid.data.video.crops import cut_box, seen_pixels, sharpness
-from person_reid.data.video.decoding import Frame, size_of
 from person_reid.data.video.tracked_boxes import Track
+from person_reid.data.video.video_files import Frame, size_of
 from person_reid.errors import UserError
 from person_reid.retrieval.association import Travel
 from person_reid.retrieval.online import OnlineLinks, OnlinePerson

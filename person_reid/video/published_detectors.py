@@ -10,7 +10,7 @@ from urllib.parse import urlparse
 import numpy as np
 
 from person_reid.config.option import OptionError
-from person_reid.data.video.decoding import Frame
+from person_reid.data.video.video_files import Frame
 from person_reid.errors import first_line
 from person_reid.files import checksum_of
 from person_reid.video.detector_files import DetectorFile

@@ -19,13 +19,13 @@ from PIL import Image
 from person_reid.arrays import Integers
 from person_reid.data.images.image_files import is_image
 from person_reid.data.video.crops import cut_box
-from person_reid.data.video.decoding import Frame
 from person_reid.data.video.frames import (
     FrameFolder,
     Video,
     name_of_frames,
     remark_on_broken,
 )
+from person_reid.data.video.video_files import Frame
 from person_reid.errors import UserError
 from person_reid.files import (
     SETTINGS_BYTES,

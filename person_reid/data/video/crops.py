@@ -20,9 +20,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from person_reid.arrays import Labels
-from person_reid.data.video.decoding import Frame
 from person_reid.data.video.frames import FrameFolder, Video, remark_on_broken
 from person_reid.data.video.tracked_boxes import Track, shared_area
+from person_reid.data.video.video_files import Frame
 from person_reid.errors import UserError
 from person_reid.files import make_folder, remove_abandoned
 from person_reid.progress import progress

@@ -20,8 +20,14 @@ import numpy as np
 
 from person_reid.config.option import FRAME_RATE, OptionError
 from person_reid.data.images.image_files import in_rgb, is_image, open_image
-from person_reid.data.video.decoding import RATE_ROUNDING, Frame, shown_frame, size_of, video_file
 from person_reid.data.video.tracked_boxes import seconds_of
+from person_reid.data.video.video_files import (
+    RATE_ROUNDING,
+    Frame,
+    shown_frame,
+    size_of,
+    video_file,
+)
 from person_reid.errors import UserError
 from person_reid.files import SETTINGS_BYTES, text_of
 

@@ -15,9 +15,9 @@ from person_reid.data.images.image_files import is_image
 from person_reid.data.own.folder_or_list import draw_split
 from person_reid.data.readers import Picture, PicturesBySplit, files_below
 from person_reid.data.video.crops import LEAST_SIDE, cut_box, save_crop
-from person_reid.data.video.decoding import Frame, size_of
 from person_reid.data.video.frames import open_frame
 from person_reid.data.video.track_files import Box, formats_of, read_rows
+from person_reid.data.video.video_files import Frame, size_of
 from person_reid.errors import UserError
 
 # MOT17 has every sequence three times, with the boxes of each detector

@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from person_reid.config.times import stored
-from person_reid.data.video.decoding import (
+from person_reid.data.video.frames import open_frames_with_rate, usual_step
+from person_reid.data.video.video_files import (
     VIDEO_CONTAINERS,
     Frame,
     decoded_frames,
@@ -34,7 +35,6 @@ from person_reid.data.video.decoding import (
     shown_frame,
     videos_of,
 )
-from person_reid.data.video.frames import open_frames_with_rate, usual_step
 from person_reid.errors import UserError, first_line
 from person_reid.text import counted, printable
 

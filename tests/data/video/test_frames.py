@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.support.walks import FRAMES, SIZE, draw_frame, write_frames, write_video
-from person_reid.data.video import decoding
-from person_reid.data.video.decoding import decoded_frames, shown_times
+from person_reid.data.video import video_files
 from person_reid.data.video.frames import open_frames, remark_on_broken, usual_step
+from person_reid.data.video.video_files import decoded_frames, shown_times
 from person_reid.errors import UserError
 
 
@@ -144,7 +144,7 @@ def decodings(monkeypatch):
         found.append(container.name)
         return decoded_frames(container, failed)
 
-    monkeypatch.setattr(decoding, "decoded_frames", noted)
+    monkeypatch.setattr(video_files, "decoded_frames", noted)
     return found
 
 

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from benchmarks.support.walks import FRAMES, draw_frame, write_frames, write_video
-from person_reid.data.video import decoding
 from person_reid.data.video.streams import Streams, is_stream, open_stream, shown_address
 from person_reid.errors import UserError
 
@@ -213,9 +212,9 @@ def test_a_clock_that_is_set_back_is_said_and_times_go_on(clocked, caplog):
 def test_a_frame_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     pytest.importorskip("av")
     write_video(tmp_path / "a.mp4")
-    monkeypatch.setattr(decoding, "MOST_DECODED_PIXELS", 1000)
+    monkeypatch.setattr(video_files, "MOST_DECODED_PIXELS", 1000)
     with pytest.raises(UserError, match="pixels, more than"):
-        decoding.open_container(str(tmp_path / "a.mp4"), "a.mp4")
+        video_files.open_container(str(tmp_path / "a.mp4"), "a.mp4")
 
 
 def test_streams_are_told_from_files():
