@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.support.walks import FRAMES, draw_frame, write_frames, write_video
+from person_reid.data.video import video_files
 from person_reid.data.video.streams import Streams, is_stream, open_stream, shown_address
 from person_reid.errors import UserError
 
