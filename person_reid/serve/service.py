@@ -105,7 +105,7 @@ class Service:
         """Say from now on how live cameras are."""
         self.cameras = cameras
         for name in cameras.states():
-            self.usage.watch_camera(name, lambda name=name: not cameras.states()[name])
+            self.usage.watch_camera(name, partial(is_well, cameras, name))
 
     @property
     def most_bytes(self) -> int:
@@ -175,3 +175,8 @@ class Service:
 
     def _embed(self, pixels: list[Pixels]) -> Features:
         return self.embedder.features(np.stack(pixels), description="")
+
+
+def is_well(cameras: Cameras, name: str) -> bool:
+    """Return whether frames of a camera come and are looked at."""
+    return not cameras.states()[name]
