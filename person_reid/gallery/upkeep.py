@@ -1,6 +1,5 @@
 """What keeps the file of an index in good order over years: checks, copies, moves."""
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -15,6 +14,7 @@ from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.inverted_lists import list_files
 from person_reid.gallery.metadata import FACT_NAMES
 from person_reid.gallery.postgres import PostgresGallery
+from person_reid.text import parse_json
 
 MOST_VALUES = 10  # values of a column
 
@@ -61,7 +61,7 @@ def _token_of(place: Path) -> str | None:
     address = f"{place.absolute().as_uri()}?mode=ro"
     with suppress(sqlite3.Error, ValueError), closing(sqlite3.connect(address, uri=True)) as file:
         for (token,) in file.execute("SELECT value FROM about WHERE key = 'token'"):
-            return str(json.loads(token))
+            return str(parse_json(token))
     return None
 
 
