@@ -29,6 +29,7 @@ from person_reid.console import run_script
 from person_reid.gallery.checks import known_of
 from person_reid.gallery.gallery import open_gallery
 from person_reid.gallery.metadata import EVERYTHING
+from person_reid.gallery.postgres import PostgresGallery
 from person_reid.retrieval.neighbours import nearest_of_chunks
 
 ASKED = {"all": EVERYTHING, **FILTERS}
@@ -169,7 +170,7 @@ def asked_of(place, queries, right):
 
 def on_disk(address):
     """Return how many bytes the tables of a gallery take, with their indexes."""
-    with closing(open_gallery(address)) as gallery:
+    with closing(PostgresGallery(address)) as gallery:
         return gallery._rows("SELECT pg_total_relation_size('\"{name}_images\"')")[0][0]
 
 
