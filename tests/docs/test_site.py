@@ -15,7 +15,7 @@ NAVIGATION = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["
 
 def pages_of(entries):
     """The paths of the pages below some entries of the navigation, in order."""
-    found = []
+    found: list[str] = []
     for entry in entries:
         for below in entry.values():
             found += [below] if isinstance(below, str) else pages_of(below)
@@ -24,7 +24,7 @@ def pages_of(entries):
 
 def groups(entries):
     """{title: entries} of every group of the navigation, also of those within others."""
-    found = {}
+    found: dict[str, list] = {}
     for entry in entries:
         for title, below in entry.items():
             if not isinstance(below, str):

@@ -123,7 +123,7 @@ def test_a_camera_that_fails_is_said_once_and_leaves_the_others_alone(
         assert 'person_reid_camera{camera="door"} 0.0' in figures
         assert 'person_reid_camera{camera="till"} 1.0' in figures
         assert client.post("/v1/live", json={"camera": "roof"}).status_code == 404
-        asked = []
+        asked: list[str] = []
         monkeypatch.setattr(service.cameras, "try_again", asked.append)
         assert client.post("/v1/live", json={"camera": "door"}).status_code == 200
         assert asked == ["door"]

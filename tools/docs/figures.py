@@ -25,6 +25,7 @@ The runs of a recipe that count have the flags, and the changes to them, of its 
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -39,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 FAMILIES = ROOT / "tests" / "fixtures" / "families.json"  # written by benchmarks/peers/families.py
 MARKED_FIGURES = re.compile(r"(<!-- = ([^\n]*?) -->)([^<]*)(<!-- / -->)")
-COUNTED_FIGURES = {
+COUNTED_FIGURES: dict[str, Callable[[], object]] = {
     "networks": lambda: len(BACKBONES),
     "published": lambda: len(zoo()),
     "downloaded": lambda: sum(bool(entry.hub and not entry.note) for entry in zoo().values()),
