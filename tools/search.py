@@ -202,6 +202,7 @@ def query(config: QueryConfig) -> None:
             f"{config.index}: no images in it. Add some: {as_command('tools/search.py')} "
             "index FOLDER --index FILE"
         )
+    check_not_indexed(index, config, "save")
 
     features = reid.open_network(index, config)(queries)
     shown, features = compared(index, queries, features, config)
@@ -338,6 +339,7 @@ def people(config: PeopleConfig) -> None:
     """Write a list of an index's images, grouped by person, and draw some of the groups."""
     check_outputs(config, save=[config.save], sheet=[config.sheet])
     index, which = open_gallery(config.index, new=False), filter_of(config)
+    check_not_indexed(index, config, "sheet")
     if not (parts := list(index.entries(which))):
         explained = ["no images in it, or none that the filters let through."]
         explained += nobody_has(index, which)
@@ -468,6 +470,17 @@ def filter_of(config: FilterOptions) -> reid.Filter:
     """Return the Filter that the options describe: EVERYTHING without any."""
     where = dict(each.split("=", 1) for each in config.where) or None
     return reid.Filter(**{name: getattr(config, name) for name in FILTERS}, where=where)
+
+
+def check_not_indexed(index: reid.Gallery, config: FilterOptions, name: str) -> None:
+    """Raise UserError if the picture that an option names would replace an image of the index."""
+    picture = Path(getattr(config, name) or "")
+    if not picture.is_file():
+        return
+    several = picture.stat().st_nlink > 1  # prepare.py lays out a data set in hard links
+    which = EVERYTHING if several else reid.Filter(image=os.fsencode(real(picture)))
+    paths = (path for images in index.images(which) for path, _ in images)
+    check_outputs(config, paths, **{name: [picture]})
 
 
 def print_lines(lines: list[str]) -> None:

@@ -20,6 +20,7 @@ from person_reid.console.parser import Parser
 from person_reid.data.layout import read_split
 from person_reid.errors import UserError
 from person_reid.files import real
+from person_reid.gallery.index import SearchIndex
 from person_reid.retrieval.results import FeatureSet, save_result
 from tests.support.scripts import end
 
@@ -386,7 +387,7 @@ def test_what_describes_a_folder_that_is_read_is_not_replaced(here):
 
 @pytest.fixture
 def ranked(here):
-    """A result and its images."""
+    """A result, its images, and an index of them."""
     sets = []
     for split in ("query", "gallery", "train_all"):
         write_people(here / "data" / split, 6, 2)
@@ -402,6 +403,9 @@ def ranked(here):
         )
     query, gallery = sets
     save_result("pytorch_result.mat", query, gallery)
+    index = SearchIndex("people.index")
+    index.add([real(path) for path in gallery.paths or []], gallery.features)
+    index.close()
     return here
 
 
@@ -414,6 +418,7 @@ def ranked(here):
             "heatmap",
             ["--query_index", "0", "--backbone", "osnet_x0_25", "--weights", "none", "--save"],
         ),
+        ("search", ["people", "--index", "people.index", "--min_samples", "2", "--sheet"]),
         ("label_errors", [*NEEDED["label_errors"], "--split", "gallery", "--save"]),
     ],
 )

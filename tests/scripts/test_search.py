@@ -189,7 +189,7 @@ def test_another_network_takes_the_place_and_all_that_is_known_stays(indexed, ca
     Path("known.csv").write_text("path,identity,store\nfirst/deeper/03.png,Anna,north\n")
     said(capsys, "index", "first", "--about", "known.csv")
     other = [*SAVED, "--weights", "net1.pth"]
-    with pytest.raises(UserError, match=r"all this network: python tools/search\.py reindex"):
+    with pytest.raises(UserError, match=r"all this network: python tools/gallery\.py reindex"):
         said(capsys, "index", "second", *other)
     printed = said(capsys, "reindex", *other)
     assert "people.index: 8 images with features of test_resnet" in printed
