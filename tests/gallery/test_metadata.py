@@ -2,7 +2,6 @@
 
 import os
 import re
-import sqlite3
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -19,7 +18,6 @@ from person_reid.gallery import inverted_lists
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import (
     EVERYTHING,
-    FACT_NAMES,
     About,
     Filter,
     about_images,
@@ -140,12 +138,11 @@ DAY = {f"{hour:02d}.jpg": datetime(2026, 11, 1, hour) for hour in (8, 12, 18)}  
 
 @pytest.fixture
 def day(tmp_path):
-    """An index of three images of a day, the second as an earlier version wrote it."""
+    """An index of three images of a day."""
     index = SearchIndex(tmp_path / "day.index")
     index.add(
         [*DAY], FEATURES[:3], {path: About(time=cast(Any, time)) for path, time in DAY.items()}
     )
-    index._rows("UPDATE images SET time = '2026-11-01 12:00:00' WHERE path = ?", (b"12.jpg",))
     return index
 
 
@@ -371,74 +368,6 @@ def test_an_interruption_before_the_file_is_rewritten_leaves_no_trace_either(
         index.forget(Filter(identity="name1"), "words")
     gone = [i for i, about in enumerate(WHO) if about.identity == "name1"]
     assert traces(tmp_path, gone) == set()
-
-
-IN_02 = (  # the commands of version 0.2: the last four only with the first image
-    "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    "CREATE TABLE images (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE NOT NULL, "
-    "state TEXT NOT NULL, feature BLOB NOT NULL)",
-    "INSERT INTO about VALUES ('token', '\"0123abcd\"'), ('network', '{\"name\": \"ours\"}')",
-    *(f"ALTER TABLE images ADD COLUMN {name} TEXT" for name in FACT_NAMES),
-    "CREATE INDEX by_about ON images (identity, camera, time, track, source)",
-    "CREATE TABLE forgotten (time TEXT NOT NULL, asked TEXT NOT NULL, images INTEGER NOT NULL)",
-)
-
-
-@pytest.fixture
-def written_in_02(tmp_path):
-    """A function: write an index of 1,200 images with the first commands of version 0.2."""
-
-    def write(commands, images=1200):
-        old = sqlite3.connect(tmp_path / "a.index")
-        for command in commands:
-            old.execute(command)
-        keys = [os.fsencode(path) for path in PATHS[:images]]
-        rows = [(key, "", row.tobytes()) for key, row in zip(keys, FEATURES, strict=False)]
-        old.executemany("INSERT INTO images (path, state, feature) VALUES (?, ?, ?)", rows)
-        if len(commands) == len(IN_02):
-            known = [(*about[:5], key) for about, key in zip(WHO, keys, strict=True)]
-            values = ", ".join(f"{name} = ?" for name in FACT_NAMES)
-            old.executemany(f"UPDATE images SET {values} WHERE path = ?", known)
-        old.commit()
-        old.close()
-        return tmp_path / "a.index"
-
-    return write
-
-
-@pytest.mark.parametrize("by_lists", [False, True])
-def test_an_index_of_version_02_is_read_and_grows(written_in_02, by_lists, monkeypatch):
-    if by_lists:
-        use_lists(monkeypatch)
-    path = written_in_02(IN_02)
-    content = path.read_bytes()
-    index = SearchIndex(path)
-    (found,) = index.search(FEATURES[:1], 1, exact=True, among=Filter(track=WHO[0].track))
-    assert found[0].about == WHO[0]
-    assert index.recall("network") == {"name": "ours"}
-    assert path.read_bytes() == content  # reading changes nothing
-    assert index.search(FEATURES[:1], 1)[0][0].path.as_posix() == PATHS[0]
-    index.add(["/new.jpg"], -FEATURES[:1], {"/new.jpg": About("Anna")})
-    assert index.search(-FEATURES[:1], 1)[0][0].about == About("Anna")
-    assert index.forget(Filter(identity="name1"), "x") >= 1
-    assert len(SearchIndex(path).search(FEATURES[:1], 9)[0]) == 9
-
-
-def test_an_index_to_which_version_02_added_nothing_is_filled(written_in_02):
-    index = SearchIndex(written_in_02(IN_02[:3], images=0))
-    index.add(PATHS[:9], FEATURES[:9], dict(zip(PATHS, WHO, strict=True)))
-    assert index.search(FEATURES[:1], 1)[0][0].about == WHO[0]
-    assert index.recall("network") == {"name": "ours"}
-
-
-@pytest.mark.parametrize("commands", [3, 6], ids=["the first version", "the second version"])
-def test_an_older_index_is_refused_and_stays_as_it_is(written_in_02, commands):
-    path = written_in_02(IN_02[:commands])
-    content = path.read_bytes()
-    advice = r"a\.index: written by a version before 0\.2\. Index the images again: --index ANOTHER"
-    with pytest.raises(UserError, match=advice):
-        SearchIndex(path)
-    assert path.read_bytes() == content
 
 
 def test_what_is_known_comes_from_the_list_the_name_exif_or_the_file(tmp_path):
