@@ -46,7 +46,7 @@ from person_reid.data.readers import (
 from person_reid.errors import UserError
 from person_reid.files import content_of, only_writer, write_text
 from person_reid.progress import progress
-from person_reid.text import did_you_mean, parse_json
+from person_reid.text import did_you_mean, parse_json, quoted
 
 log = logging.getLogger(__name__)
 PREPARED_SPLITS = ("train", VAL, TRAIN, QUERY, GALLERY, MULTI_QUERY)
@@ -305,10 +305,13 @@ def _continues(before: Mapping[str, Any], now: Mapping[str, Any], save_dir: Path
     if not before or before == now:
         return bool(before)
     what = os.path.normpath(save_dir / before["source"])
-    if before["source"] == now["source"]:
-        what += f", read as {before['data_set']} with other images or options"
+    if before["data_set"] != now["data_set"]:
+        what += f", read as {before['data_set']}"
+    elif before["source"] == now["source"]:
+        what += " with other images or options"
     raise OptionError(
-        f"{{save_dir}}: holds the layout of {what}. Delete it first, or choose another folder.",
+        f"{{save_dir}}: holds the layout of {what}. Delete it first (rm -r {quoted(save_dir)}), "
+        "or choose another folder.",
         save_dir=save_dir,
     )
 

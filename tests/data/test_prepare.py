@@ -183,7 +183,7 @@ def test_an_interrupted_layout_is_completed_and_another_one_is_refused(
     assert "0002_c5s1_mine.jpg" in report
     (download / "bounding_box_train" / "0011_c6s1_000451_03.jpg.jpg").unlink()
     before = state(out)
-    with pytest.raises(UserError, match="read as .* with other images or options. Delete it"):
+    with pytest.raises(UserError, match="download with other images or options. Delete it"):
         lay_out(MARKET, download, out)
     assert state(out) == before
 

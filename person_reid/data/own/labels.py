@@ -118,13 +118,10 @@ def check_place(layout: str | Path) -> None:
 
 
 def write_words(layout: str | Path, table: Table) -> None:
-    """Write the table of a layout, or remove an earlier layout's if words are lacking."""
-    file = Path(layout, FILE)
-    if not table:
-        file.unlink(missing_ok=True)
-    elif read_words(layout).table != table:
+    """Write the table of a layout; numbers alone need none."""
+    if table and read_words(layout).table != table:
         write_csv(
-            file,
+            Path(layout, FILE),
             HEADER,
             (
                 (kind, number, word)

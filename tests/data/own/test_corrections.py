@@ -57,7 +57,11 @@ def test_what_is_accepted_is_applied_beside_the_layout(layout, capsys):
     assert "0001/0001_c4_0000_c4s1_000401_03.jpg" in names(out / "gallery")
     assert names(out / "query")
     assert "train.py" in capsys.readouterr().out
-    correct(layout, FIRST + "move,11,0.9,yes\n")  # another list, the same place
+    with pytest.raises(UserError, match=r"with other images or .* \(rm -r .*_corrected\)"):
+        correct(layout, FIRST + "move,11,0.9,yes\n")  # another list, the same place
+    assert moved in names(out / "train_all")
+    shutil.rmtree(out)
+    correct(layout, FIRST + "move,11,0.9,yes\n")
     assert "0011/0011_c1_0002_c1s1_000451_03.jpg" in names(out / "train_all")
     assert moved not in names(out / "train_all")
 
@@ -104,6 +108,7 @@ def test_what_is_said_of_a_person_in_the_gallery_holds_for_the_queries(layout):
             found = read_split(corrected, split)
             assert (found.labels == 99).sum() == moved.sum(), (kind, split)
             assert (found.labels == 1).sum() == (before.labels == 1).sum() - moved.sum()
+        shutil.rmtree(corrected)
     junk = [
         f"{split.paths[0].relative_to(layout).as_posix()},{split.labels[0]},junk,-1,0.9,yes"
         for split in (query, multi)

@@ -79,8 +79,9 @@ def test_default_place_is_no_part_of_the_next_run(crops, capsys):
     prepare.main(command)
     assert state(crops) == made
     assert "kept" in capsys.readouterr().out.rpartition("->")[2]
-    prepare.main([*command, "--seed", "1"])
-    assert state(crops) != made
+    with pytest.raises(UserError, match="crops with other images or options. Delete it first"):
+        prepare.main([*command, "--seed", "1"])
+    assert state(crops) == made
     assert len(images_below(crops)) == 32
     with pytest.raises(UserError, match="would mix with the download"):
         prepare.main([*command, "--save_dir", str(crops)])

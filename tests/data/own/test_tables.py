@@ -147,7 +147,7 @@ def test_every_table_of_a_user_is_read_by_one_function():
         "label_errors.py",
         "metadata.py",
         "association.py",
-        "words.py",
+        "labels.py",
     }
 
 
