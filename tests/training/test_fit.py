@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import person_reid as reid
 import train
@@ -54,8 +55,13 @@ def test_the_lines_of_the_readme_train_and_test_a_network(capsys):
     )
     lines = [line for line in block.splitlines() if line.strip()]
     assert len(lines) <= 15
-    small = block.replace("batchsize=64", "batchsize=8").replace("total_epoch=20", "total_epoch=1")
-    exec(small.replace("fit(network, dataset, options", 'fit(network, dataset, options, "cpu"'), {})
+    # Six people fill no batch of 32.
+    small = block.replace("total_epoch=20", "total_epoch=1")
+    small = small.replace("lr=0.05))", 'lr=0.05, batchsize=8), device="cpu")')
+    assert small.count("batchsize") == 1
+    for person, name in enumerate(("a.jpg", "b.jpg")):
+        Image.new("RGB", (64, 128), (100 * person, 50, 50)).save(name)
+    exec(small, {})
     assert re.search(r"loss \d.*\nRank@1 .*%, mAP .*%", capsys.readouterr().out, re.S)
 
 

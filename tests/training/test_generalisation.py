@@ -120,7 +120,8 @@ def test_the_student_learns_from_the_teacher_and_the_teacher_does_not_learn(head
     criterion = SimpleNamespace(classification=classification)
     step: Any = SimpleNamespace(network=student, average=None, criterion=criterion)
     batch: Any = SimpleNamespace(seed=seed_of(3, 5))
-    assert term()(step, batch, None, None) == 0
+    features: Any = torch.ones(8, 3)
+    assert term()(step, batch, features, None) == 0
     step.average = SimpleNamespace(module=teacher)
     loss: Any = term()(step, batch, None, None)
     first, second = term().draw(seed_of(3, 5))

@@ -1,5 +1,6 @@
 import copy
 import math
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from person_reid import losses
 from person_reid.config.forms import image_sizes
 from person_reid.data.images.augment import normalise
 from person_reid.training.build import create_criterion
+from person_reid.training.training_run import Journal
 from person_reid.training.validation import statistics_of_average, validate
 from tests.support.runs import equal_weights
 from tests.support.small_training import (
@@ -354,9 +356,10 @@ def test_terms_are_added_to_the_loss_with_the_step_of_the_epoch():
         steps.append((step.network is extended.network, *seen, batch.step))
         return features.new_tensor(2.0 if batch.step else 0.5)
 
-    term: Any = added
-    term.names = ["own"]
-    extended.step.extra = [term, term]
+    own: list[Any] = [partial(added) for _ in range(2)]
+    own[0].names, own[1].names = ["first"], ["second"]
+    extended.step.extra = own
+    extended.journal = Journal(extended.step, 1)
     losses_of = [trained.train_epoch()["loss"] for trained in (plain, extended)]
     assert steps == [(True, (8, 3, *SIZE), (8,), step) for step in (0, 0, 1, 1, 2, 2)]
     assert losses_of[1] == pytest.approx(losses_of[0] + 2 * (0.5 + 2 + 2) / 3, rel=1e-5)
