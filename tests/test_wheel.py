@@ -33,7 +33,12 @@ print([name for name in {names} if (spec := find_spec(name)) and {root!r} in str
 # These files travel with the package.
 SCRIPTS = [Path(folder, f"{name}.py").as_posix() for name, folder in main.SCRIPTS.items()]
 # tools/reproduce.py needs these.
-SCRIPTS += ["tools/__init__.py", "tools/recipes.py", "tools/docs/results.py"]
+SCRIPTS += [
+    "tools/__init__.py",
+    "tools/recipe_file.py",
+    "tools/recipes.py",
+    "tools/docs/results.py",
+]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +101,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel):
     assert {path.relative_to(ROOT).as_posix() for path in (*templates, *sources)} <= set(names)
     modules = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("person_reid/**/*.py")}
     scripts = {f"person_reid/scripts/{name}" for name in SCRIPTS}
-    assert modules | scripts == {name for name in names if name.endswith(".py")}
+    recipes = {
+        f"person_reid/{path.relative_to(ROOT).as_posix()}" for path in ROOT.glob("recipes/**/*.py")
+    }
+    assert modules | scripts | recipes == {name for name in names if name.endswith(".py")}
 
 
 def test_the_wheel_requires_what_requirements_txt_lists():

@@ -15,11 +15,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from benchmarks.support.parser import Parser
+from person_reid.console.script import run_script
 
 # Nothing is slower for being safe: fsync stays on.
 SETTINGS = """
@@ -114,7 +116,14 @@ class PostgresServer:
         )
 
 
+def main(argv=None):
+    parser = Parser(__doc__)
+    parser.add_argument("folder", type=Path, help="folder of the data, which stay there")
+    folder = parser.parse_args(argv).folder
+    with PostgresServer(folder.resolve()) as server, suppress(KeyboardInterrupt):
+        print(f"Until Ctrl-C: {server.address('postgres')}/NAME", flush=True)
+        server.process.wait()
+
+
 if __name__ == "__main__":
-    with PostgresServer(Path(sys.argv[1]).resolve()) as running, suppress(KeyboardInterrupt):
-        print(f"Until Ctrl-C: {running.address('postgres')}/NAME", flush=True)
-        running.process.wait()
+    run_script(main)

@@ -54,6 +54,7 @@ WORDS = {
     "std", "seeds", "rows", "query_index", "labels", "after", "before", "person", "classes",
     "feature_output", "published", "freeze_layers", "rates", "ranks", "augment", "writers",
     "plugin", "where", "query_camera", "places", "start", "paper_width", "host",
+    "part", "root_path",
 }  # fmt: skip
 READ = {
     "scores",
@@ -139,6 +140,8 @@ REFUSED_BEFORE = {
     "test json",
     "serve certificate",
     "serve key",
+    "explore network",
+    "threshold network",
     "threshold tracks",
     "threshold travel",
 }
@@ -215,7 +218,7 @@ def test_every_flag_of_every_script_is_known_to_name_a_file_or_not():
         "prepare", "test", "evaluate", "evaluate_gpu", "evaluate_rerank", "demo", "search",
         "threshold", "export", "save_pretrained", "compare_networks", "heatmap", "figures",
         "report", "explore", "label_errors", "augmentations", "reproduce", "across",
-        "people", "ablation", "serve",
+        "gallery", "people", "ablation", "serve",
     }  # fmt: skip
 
 

@@ -202,7 +202,7 @@ def test_every_command_parses(path):
 
 
 def test_there_are_commands_of_every_script():
-    named = {command.script for path in PAGES for command in commands(read(path))}
+    named = {command.script for path in [*PAGES, *FURTHER] for command in commands(read(path))}
     assert named >= {path for path in SCRIPTS if not path.startswith("benchmarks/")}
 
 
