@@ -100,7 +100,8 @@ def main(argv: list[str] | None = None) -> None:
     """Do what a command says: index images, search for them, or for the people on them."""
     words = sys.argv[1:] if argv is None else argv
     if words and words[0] in GALLERY_COMMANDS:
-        raise reid.UserError(f"{words[0]} is of {as_command('tools/gallery.py')}: {words[0]} ...")
+        command = f"{as_command('tools/gallery.py')} {words[0]} …"
+        raise reid.UserError(f"{words[0]} is a command of tools/gallery.py: {command}")
     name, config = parse_command(SEARCH_COMMANDS, argv, __doc__)
     WORK[name](config)
 

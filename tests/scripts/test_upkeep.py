@@ -43,7 +43,9 @@ def said(capsys, *words):
 
 
 def test_search_names_the_script_of_a_command(images):
-    with pytest.raises(UserError, match=r"backup is of python tools/gallery\.py: backup"):
+    with pytest.raises(
+        UserError, match=r"a command of tools/gallery\.py: python tools/gallery\.py backup"
+    ):
         search.main(["backup", "copy.index", "--index", "people.index"])
 
 
