@@ -32,8 +32,8 @@ from person_reid.config.search import (
 from person_reid.console import parse_command, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
 from person_reid.files import real, write_json
+from person_reid.gallery.forgetting import FORGOTTEN_AT_ONCE
 from person_reid.gallery.gallery import file_at, open_gallery
-from person_reid.gallery.index import FORGOTTEN_AT_ONCE
 from person_reid.gallery.indexed_network import known_network
 from person_reid.gallery.metadata import filters_of
 from person_reid.gallery.reindexing import reindex_images
@@ -100,7 +100,7 @@ def backup(config: BackupConfig) -> None:
 def relocate(config: RelocateConfig) -> None:
     """Say where images, track files and weights are now."""
     old, new = map(real, config.places)
-    count = open_file(config.index).relocate(old, new)
+    count = open_file(config.index).store.relocate(old, new)
     print(f"{config.index}: {counted(count, 'image')} of {old} now in {new}")
 
 

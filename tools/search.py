@@ -62,7 +62,7 @@ from person_reid.console.outputs import check_outputs
 from person_reid.files import real, set_aside, write_csv, write_json
 from person_reid.gallery.asked_images import listed_images, one_person_each
 from person_reid.gallery.decisions import decide
-from person_reid.gallery.forgotten import not_forgotten
+from person_reid.gallery.forgetting import not_forgotten
 from person_reid.gallery.gallery import (
     ReadGallery,
     file_at,

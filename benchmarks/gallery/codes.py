@@ -89,8 +89,8 @@ def compare(file, query, gallery, count):
     row("exact, float16", " | ", exact=True)
     for codes in CODE_NAMES:
         index = SearchIndex(file)
-        index.codes = codes
-        delete_lists(index)
+        index.store.codes = codes
+        delete_lists(index.store)
         built = timed(index.prepare)
         sizes = [lists.stat().st_size for lists in file.parent.glob("*.lists")]
         row(codes, f"{sizes[0] / 1e6:,.0f} MB | {built:.0f} s")

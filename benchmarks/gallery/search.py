@@ -78,7 +78,9 @@ def make(file, options):
     report(f"{options.images:,} × {options.dimension} added", timed(lambda: fill(index, options)))
     report("lists built and tuned", timed(index.prepare))
     sizes = [each.stat().st_size / 1e9 for each in file.parent.iterdir()]
-    print(f"| on the disk ({index.codes}) | {sum(sizes):.2f} GB, the file {max(sizes):.2f} GB |")
+    print(
+        f"| on the disk ({index.store.codes}) | {sum(sizes):.2f} GB, the file {max(sizes):.2f} GB |"
+    )
     print(f"| memory while it was made | {own_peak():.2f} GB |", flush=True)
 
 
@@ -137,7 +139,7 @@ def measure(file):
     query = np.random.default_rng(2).standard_normal((1, index.width() or 0), np.float32)
     index.search(query, NEIGHBOURS)
     report("the first query, cold", time.perf_counter() - began)
-    queries = new_images(index.sample(QUERIES))
+    queries = new_images(index.store.sample(QUERIES))
     let_go(file)
     cold = [timed(lambda query=query: index.search(query[None], NEIGHBOURS)) for query in queries]
     each = [timed(lambda query=query: index.search(query[None], NEIGHBOURS)) for query in queries]
@@ -168,7 +170,7 @@ def filtered(index, queries, name, which):
         timed(lambda query=query: index.search(query[None], NEIGHBOURS, among=which))
         for query in queries
     ]
-    count = index.allowed(which)[1]
+    count = index.store.allowed(which)[1]
     share = len(index) / max(1, count)
     times = f"{1000 * first:.0f} ms | {1000 * np.median(each):.1f} ms"
     return f"| {name} | {count:,} | {share:,.{int(share < 10)}f} | {times} |"

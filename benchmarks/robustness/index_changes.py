@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from person_reid.gallery.index import SearchIndex, next_file
+from person_reid.gallery.image_table import next_file
+from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.upkeep import back_up, faults_of, gone
 

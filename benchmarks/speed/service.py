@@ -66,7 +66,7 @@ def fill(folder, count):
         index.add(paths, features)
     index.prepare()
     (folder / "tokens").write_text(f"forget {TOKEN}\n")
-    return new_images(index.sample(1)).tolist()
+    return new_images(index.store.sample(1)).tolist()
 
 
 @contextmanager

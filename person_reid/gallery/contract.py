@@ -102,7 +102,7 @@ class Gallery(ReadGallery, Protocol):
         """
 
     def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return which of some keys (see forgotten.py) belong to something that was forgotten."""
+        """Return which of some keys (see forgetting.py) belong to something that was forgotten."""
         return set()
 
     def allow(self, keys: Sequence[bytes]) -> None:

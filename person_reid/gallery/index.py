@@ -11,11 +11,8 @@ them; they can always be rebuilt.
 """
 
 import json
-import logging
 import secrets
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,11 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from person_reid.errors import UserError
+from person_reid.gallery import forgetting
 from person_reid.gallery.checks import check_count, check_filter, checked_features
-from person_reid.gallery.contract import TRACK_RECORDS
-from person_reid.gallery.forgotten_keys import hash_of_key, image_key, track_key
-from person_reid.gallery.index_file import REINDEXED, IndexFile
+from person_reid.gallery.image_table import REINDEXED, ImageTable
 from person_reid.gallery.inverted_lists import (
     InvertedLists,
     compared_again,
@@ -36,23 +31,16 @@ from person_reid.gallery.inverted_lists import (
     faiss_is_installed,
     held,
 )
-from person_reid.gallery.metadata import EVERYTHING, Filter, filters_of
+from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.gallery.metadata import Found as Found
-from person_reid.gallery.sqlite_errors import BUSY, DAMAGED
-from person_reid.gallery.track_crops import delete_crops
 from person_reid.retrieval.neighbours import merged, nearest_of_chunks
 from person_reid.retrieval.similarity import CosineScores, Features, PreparedGallery
 
 if TYPE_CHECKING:
     from person_reid.deploy.embedder import Embedder
 
-log = logging.getLogger(__name__)
 EXACT = 100_000  # the most images that a search compares exhaustively
-LONGEST_WAIT = 600  # seconds that forgetting waits for a search which reads the old state
-CHECKPOINT_WAIT = 50  # milliseconds of each of them in which others cannot write
-FORGOTTEN_AT_ONCE = 5000  # images of one filter; SQLite limits the number of question marks
 MOST_ADMITTED = 1000  # the most images that a filter may admit for an exact search among them
-
 
 # Whether another index lacks an image, or has it of another state of the file.
 LACKED = (
@@ -65,10 +53,10 @@ TAKE = (
 )
 
 
-class SearchIndex(IndexFile):
+class SearchIndex:
     """A gallery on disk that can grow; open it once in each thread.
 
-    It is an index file and its inverted lists. codes: see IndexFile.
+    store: its images, see ImageTable, which has the database. codes: see ImageTable.
     network: the Embedder of its features. The index remembers it, so that the commands can search;
     UserError says if the index is of another network.
     """
@@ -76,13 +64,89 @@ class SearchIndex(IndexFile):
     def __init__(
         self, path: str | Path, codes: str | None = None, network: "Embedder | None" = None
     ) -> None:
-        super().__init__(path, codes)
+        self.store = ImageTable(path, codes)
+        self.path = self.file = self.store.path
+        self.new = self.store.db.new
         self._lists: InvertedLists | None = None
         if network is not None:
             from person_reid.gallery.indexed_network import check_same_embedder  # imports this one
 
-            with self._closed_by_errors():
+            with self.store.db.closed_by_errors():
                 check_same_embedder(self, network)
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def width(self) -> int | None:
+        """Return the width of the features in the index, if it is known."""
+        return self.store.width()
+
+    def add(
+        self,
+        paths: Sequence[str | Path],
+        features: npt.NDArray[Any],
+        abouts: Mapping[Any, About] | None = None,
+        states: Sequence[str] | None = None,
+    ) -> None:
+        """Add N images with features (N, D), normalised to unit length.
+
+        They replace those whose path is already there.
+
+        abouts: what is known about some of them. The others keep what was known before, but lose
+        identity and track if the file now shows another picture. states: the files' states before
+        they were read, see state_of; by default, the present ones. Everything is on the disk when
+        this returns. Raises UserError for features that are not finite or are all zero, if their
+        width differs from the index's, and if their number is not the number of paths.
+        """
+        self.store.add(paths, features, abouts, states)
+
+    def describe(self, abouts: Mapping[Any, About]) -> int:
+        """Record what is known about images; a None leaves the old value.
+
+        Returns how many of the images are there.
+        """
+        return self.store.describe(abouts)
+
+    def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
+        """Return the paths that the index lacks or whose files have changed since."""
+        return self.store.missing(paths)
+
+    def entries(
+        self, which: Filter = EVERYTHING
+    ) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
+        """Yield the images in chunks of n: (path, what is known), and their features (n, D)."""
+        return self.store.entries(which)
+
+    def images(self, which: Filter = EVERYTHING) -> Iterator[list[tuple[Path, About]]]:
+        """Yield the images in chunks: (path, what is known) of each, without reading features."""
+        return self.store.images(which)
+
+    def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
+        """Return {path: what is known} of those images that are there, without reading others."""
+        return self.store.abouts(paths)
+
+    def values(self, name: str) -> list[str]:
+        """Return the values of a column of About that some image has, in alphabetical order."""
+        return self.store.values(name)
+
+    def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Store values, as JSON, under keys that the index does not hold yet.
+
+        Returns {key: the value it holds}.
+        """
+        return self.store.remember(values)
+
+    def recall(self, key: str) -> Any:
+        """Return the value stored under a key, or None."""
+        return self.store.recall(key)
+
+    def note(self, kind: str, notes: Mapping[str, Any]) -> None:
+        """Keep notes {name: JSON}, each in place of an earlier one of its kind and name."""
+        self.store.note(kind, notes)
+
+    def notes(self, kind: str) -> dict[str, Any]:
+        """Return the notes of a kind, the latest last."""
+        return self.store.notes(kind)
 
     def forget(self, which: Filter, asked: str, keep_crops: bool = False) -> int:
         """Delete images so that no file holds their paths or features any more.
@@ -94,61 +158,23 @@ class SearchIndex(IndexFile):
         asked: words for the table `forgotten`, which records that and when images were forgotten,
         but not which.
         """
-        check_filter(which)
-        asked = str(asked)
-        self._forget_next(which, asked)
-        self._rows("PRAGMA secure_delete = ON")  # even if the file is never rewritten
-        with self._transaction():
-            condition, values = self._condition(which)
-            delete_lists(self)
-            rows = self._identified(condition, values)
-            if not keep_crops:
-                delete_crops(
-                    ((self._folder.path(path), source) for path, _, source, _ in rows if source),
-                    self.path,
-                )
-            number = self.database.execute(f"DELETE FROM images WHERE {condition}", values).rowcount
-            self._bar(rows)
-            self._rows("DELETE FROM additions")  # no lists from before fit any more
-            self._mark()
-            self._rows(
-                "INSERT INTO forgotten VALUES (datetime('now', 'localtime'), ?, ?)", (asked, number)
-            )
-        try:
-            self._rewrite()
-        finally:
-            self._empty_log()
-        delete_lists(self)  # from a search in the meantime
-        self._lists = None
-        return number
+        return forgetting.forget(self.store, which, asked, keep_crops)
 
-    def _forget_next(self, which: Filter, asked: str) -> None:
-        """Forget the images in the file where features of another network are gathered."""
-        if not next_file(self.path).exists():
-            return
-        with closing(SearchIndex(next_file(self.path))) as following:
-            paths = [path for images in self.images(which) for path, _ in images]
-            for some in filters_of(paths, FORGOTTEN_AT_ONCE):
-                following.forget(some, asked, keep_crops=True)
+    def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
+        """Return those of some keys, see forgetting.py, of which something was forgotten."""
+        return forgetting.forgotten(self.store, keys)
 
-    def _bar(self, rows: list[tuple[bytes, str, str, str]]) -> None:
-        """Record hashes of images that were deleted, and of tracks of which none is left.
+    def allow(self, keys: Sequence[bytes]) -> None:
+        """Let what was forgotten come back."""
+        forgetting.allow(self.store, keys)
 
-        The records of track files without images are deleted. rows: see _identified.
-        """
-        keys = [image_key(path, state) for path, state, *_ in rows]
-        for source, track in {(source, track) for *_, source, track in rows if source and track}:
-            same = "SELECT 1 FROM images WHERE source = ? AND track = ? LIMIT 1"
-            if not self._rows(same, (source, track)):
-                keys.append(track_key(source, track))
-        self.database.executemany(
-            "INSERT OR IGNORE INTO barred VALUES (?)", ((self._hash(key),) for key in keys)
-        )
-        there = {source for (source,) in self._rows("SELECT DISTINCT source FROM images")}
-        self.database.executemany(
-            "DELETE FROM notes WHERE kind = ? AND name = ?",
-            ((TRACK_RECORDS, source) for *_, source, _ in rows if source not in there),
-        )
+    def close(self) -> None:
+        """Release the file."""
+        self.store.db.close()
+
+    def remove(self) -> None:
+        """Delete the file, from which others may still read."""
+        self.store.db.remove()
 
     def take_features(self, other: "SearchIndex", notes: Sequence[str]) -> bool:
         """Replace all features by those that another index holds of the same files.
@@ -156,92 +182,28 @@ class SearchIndex(IndexFile):
         notes: the keys of what is remembered of its network, which replace one's own. Who has this
         index open is told so. Returns False, and changes nothing, if an image is not there.
         """
+        db = self.store.db
         token = secrets.token_hex(8)
-        self._rows("ATTACH ? AS other", (str(other.path),))
+        db.rows("ATTACH ? AS other", (str(other.path),))
         try:
-            with self._transaction():
-                if self._rows(LACKED):
+            with db.transaction():
+                if db.rows(LACKED):
                     return False
-                self._rows(TAKE)
+                db.rows(TAKE)
                 for key in notes:
-                    self._rows("DELETE FROM about WHERE key = ?", (key,))
-                    same = "INSERT INTO about SELECT key, value FROM other.about WHERE key = ?"
-                    self._rows(same, (key,))
-                self._rows("DELETE FROM additions")  # no lists from before fit any more
-                self._mark()
+                    db.rows("DELETE FROM about WHERE key = ?", (key,))
+                    db.rows(
+                        "INSERT INTO about SELECT key, value FROM other.about WHERE key = ?", (key,)
+                    )
+                db.rows("DELETE FROM additions")  # no lists from before fit any more
+                self.store.mark()
                 row = REINDEXED, json.dumps(token)
-                self._rows("INSERT OR REPLACE INTO about VALUES (?, ?)", row)
+                db.rows("INSERT OR REPLACE INTO about VALUES (?, ?)", row)
         finally:
-            self._rows("DETACH other")
-        self._features_token = token
-        delete_lists(self)
-        self._lists = None
+            db.rows("DETACH other")
+        self.store.features_token = token
+        delete_lists(self.store)
         return True
-
-    def forgotten(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Return those of some keys, see forgotten.py, of which something was forgotten."""
-        hashes = {self._hash(key): key for key in keys}
-        found = self._where("hash", list(hashes), "hash", "barred")
-        return {hashes[each] for each, _ in found}
-
-    def allow(self, keys: Sequence[bytes]) -> None:
-        """Let what was forgotten come back."""
-        with self._transaction():
-            self.database.executemany(
-                "DELETE FROM barred WHERE hash = ?", ((self._hash(key),) for key in keys)
-            )
-
-    def _hash(self, key: bytes) -> bytes:
-        return hash_of_key(key, self.token)
-
-    def _identified(self, condition: str, values: list[Any]) -> list[tuple[bytes, str, str, str]]:
-        """Return path, state, source and track, "" if unknown, of images; not of damaged rows."""
-        columns = "path, state, coalesce(source, ''), coalesce(track, '')"
-        rows = self._rows(f"SELECT {columns} FROM images WHERE {condition}", values)
-        kinds = (bytes, str, str, str)
-        return [row for row in rows if all(map(isinstance, row, kinds))]
-
-    def _rewrite(self) -> None:
-        """Write the file anew, without what was replaced before and its system has kept.
-
-        It needs as much room as the file; a remark says if that is not there.
-        """
-        try:
-            self._rows("VACUUM")
-        except UserError as error:
-            if DAMAGED in str(error):
-                raise
-            log.warning(
-                "%s The images are forgotten and overwritten; the file is not smaller yet, and may "
-                "hold features of images that were replaced before. forget again rewrites it.",
-                error,
-            )
-
-    def _empty_log(self) -> None:
-        """Bring what was written into the file, and empty the log, which holds what was there.
-
-        A search that began before still reads it: this waits for it, and reports it. While SQLite
-        itself waits, nobody can write, so it waits for a moment only, and then others have a turn.
-        """
-        self._rows(f"PRAGMA busy_timeout = {CHECKPOINT_WAIT}")
-        for waited in range(LONGEST_WAIT):
-            time.sleep(1 if waited else 0)
-            busy = self._rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
-            if not busy:
-                break
-            if not waited:
-                log.warning(
-                    "%s: forgotten; waiting for another process that still reads what was there "
-                    "before, such as a search.",
-                    self.path,
-                )
-        else:
-            log.warning(
-                "%s: another process still reads what was there before, and keeps it in the files "
-                "of the index. It goes when that process ends; forget again makes sure of it.",
-                self.path,
-            )
-        self._rows(f"PRAGMA busy_timeout = {1000 * BUSY}")
 
     def search(
         self, queries: npt.NDArray[Any], k: int, exact: bool = False, among: Filter = EVERYTHING
@@ -254,21 +216,22 @@ class SearchIndex(IndexFile):
         """
         check_count(k)
         check_filter(among)
-        queries = checked_features(queries, self.width(), self.path)
-        k = min(k, max(1, len(self)))
+        queries = checked_features(queries, self.store.width(), self.path)
+        k = min(k, max(1, len(self.store)))
         exact = exact or not faiss_is_installed() or not self._is_large()
         lists = None if exact else self.lists()
-        with self._transaction("DEFERRED"):  # others may add, replace and forget at any moment
-            self._check_features()
+        # others may add, replace and forget at any moment
+        with self.store.db.transaction("DEFERRED"):
+            self.store.check_features()
             # a token from before images were forgotten is not known: all that is left is compared
-            if lists and self.knows(lists.token) and not self._admits_few(among):
+            if lists and self.store.knows(lists.token) and not self._admits_few(among):
                 similarities, ids = self._nearest(lists, queries, k, among)
             else:
                 similarities, ids = nearest_of_chunks(queries, self.compared(among), k)
             found = np.unique(ids[np.isfinite(similarities)]).tolist()  # others were replaced
-            images = self._images(found)
+            images = self.store.by_id(found)
         if lost := {*found} - images.keys():
-            raise self._damaged(f"image {min(lost)} was compared, and has no row")
+            raise self.store.db.damaged(f"image {min(lost)} was compared, and has no row")
         return [
             [
                 Found(images[i][0], similarity, images[i][1])
@@ -286,14 +249,14 @@ class SearchIndex(IndexFile):
         They are of the images in the lists and of those added since. An id may be -1, or belong to
         a replaced image. Raises UserError if the lists are damaged.
         """
-        replaced = lists.replaced(self)
+        replaced = lists.replaced(self.store)
         if replaced < 0:
-            raise damaged_lists(self, f"{-replaced} images are missing")
-        allowed = self.allowed(among) if among != EVERYTHING else None
-        candidates = held(self).candidates(k) + replaced
+            raise damaged_lists(self.store, f"{-replaced} images are missing")
+        allowed = self.store.allowed(among) if among != EVERYTHING else None
+        candidates = held(self.store).candidates(k) + replaced
         found = lists.search(queries, k, candidates, allowed)
         newer = nearest_of_chunks(queries, self.compared(among, lists.last), k)
-        return merged(compared_again(self, queries, found), newer, k)
+        return merged(compared_again(self.store, queries, found), newer, k)
 
     def compared(
         self, which: Filter, after: int = 0
@@ -302,37 +265,37 @@ class SearchIndex(IndexFile):
 
         An exact search compares them; few of them stay in memory, prepared.
         """
-        if self.count_after(after) <= EXACT:
-            for ids, gallery in self._kept(self._every, after):
+        if self.store.count_after(after) <= EXACT:
+            for ids, gallery in self.store.db.kept(self._every, after):
                 if which == EVERYTHING:
                     yield ids, gallery
                 elif (inside := self._admitted(which, ids)).any():
                     yield ids[inside], gallery.factor[inside]
         elif self._admits_few(which):
-            yield from self._kept(self._few, after, which)
+            yield from self.store.db.kept(self._few, after, which)
         else:
-            yield from self.chunks(after, which)
+            yield from self.store.chunks(after, which)
 
     def _every(self, after: int) -> list[tuple[npt.NDArray[np.int64], PreparedGallery]]:
         """Return the images with ids above `after`, and their features."""
-        return prepared(self.chunks(after))
+        return prepared(self.store.chunks(after))
 
     def _few(
         self, after: int, which: Filter
     ) -> list[tuple[npt.NDArray[np.int64], PreparedGallery]]:
         """Return those of them that a filter admits, and their features."""
-        return prepared(self.chunks(after, which))
+        return prepared(self.store.chunks(after, which))
 
     def _admitted(self, which: Filter, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Return whether a filter admits each of the images ids (n,)."""
-        bits, _ = self.allowed(which)
+        bits, _ = self.store.allowed(which)
         inside = ids < 8 * len(bits)
         known = ids[inside]
         inside[inside] = bits[known >> 3] >> (known & 7) & 1
         return inside
 
     def _admits_few(self, which: Filter) -> bool:
-        return which != EVERYTHING and self.allowed(which)[1] <= MOST_ADMITTED
+        return which != EVERYTHING and self.store.allowed(which)[1] <= MOST_ADMITTED
 
     def prepare(self) -> None:
         """Bring the inverted lists up to date if there are enough images.
@@ -344,13 +307,13 @@ class SearchIndex(IndexFile):
 
     def _is_large(self) -> bool:
         """Return whether there are more than EXACT images."""
-        return len(self) > EXACT
+        return len(self.store) > EXACT
 
     def lists(self) -> InvertedLists:
         """Return the InvertedLists, up to date."""
         lists = self._lists
-        if lists is None or not self.knows(lists.token) or lists.is_behind(self):
-            lists = self._lists = InvertedLists(self)
+        if lists is None or not self.store.knows(lists.token) or lists.is_behind(self.store):
+            lists = self._lists = InvertedLists(self.store)
         return lists
 
 
@@ -359,8 +322,3 @@ def prepared(
 ) -> list[tuple[npt.NDArray[np.int64], PreparedGallery]]:
     """Return chunks of ids and features, ready for one search after another."""
     return [(ids, CosineScores.prepared(features)) for ids, features in chunks]
-
-
-def next_file(index: str | Path) -> Path:
-    """Return the file beside an index in which features of another network are gathered."""
-    return Path(f"{index}.next")

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from person_reid.errors import UserError, describe_error
 from person_reid.files import atomic_write
-from person_reid.gallery.index_file import FEATURE_ROUNDING, IndexFile
+from person_reid.gallery.image_table import FEATURE_ROUNDING, ImageTable
 from person_reid.gallery.metadata import EVERYTHING
 from person_reid.progress import progress
 from person_reid.retrieval.faiss_neighbours import trained_lists
@@ -70,8 +70,8 @@ HELD = {
 }
 
 
-def held(source: IndexFile) -> Held:
-    """Return how the lists of an IndexFile hold features.
+def held(source: ImageTable) -> Held:
+    """Return how the lists of an ImageTable hold features.
 
     64 codes need a width that 64 divides, and 256 images to learn from; else it is as sq8.
     """
@@ -80,7 +80,7 @@ def held(source: IndexFile) -> Held:
 
 
 class InvertedLists:
-    """The up-to-date lists of an IndexFile.
+    """The up-to-date lists of an ImageTable.
 
     They are read from `NAME.TOKEN-ADDITION.lists` beside the index, where ADDITION is the token of
     the last addition in them. If they are behind, they take in the newer images and lose the
@@ -92,7 +92,7 @@ class InvertedLists:
     is used twice. They are in memory only while they change.
     """
 
-    def __init__(self, source: IndexFile) -> None:
+    def __init__(self, source: ImageTable) -> None:
         file, self.last = latest_file(source)
         self.token = _token(file) if file else ""
         self.index = _read(file, mapped=True)
@@ -104,7 +104,7 @@ class InvertedLists:
         if not fits or self.is_behind(source):
             self._renew(source, _read(file, mapped=False) if fits else None)
 
-    def _renew(self, source: IndexFile, index: Any) -> None:
+    def _renew(self, source: ImageTable, index: Any) -> None:
         """Bring lists in memory up to date, or make them, and write them."""
         after = self.last
         if index is None:
@@ -132,14 +132,14 @@ class InvertedLists:
         file = _write(index, source, self.token)
         self.index = _read(file, mapped=True) or index
 
-    def is_behind(self, source: IndexFile) -> bool:
-        """Return whether too many images of an IndexFile are not in the lists.
+    def is_behind(self, source: ImageTable) -> bool:
+        """Return whether too many images of an ImageTable are not in the lists.
 
         Lists that still hold too many replaced images are behind as well.
         """
         return source.count_after(self.last) > MOST_NEWER or self.replaced(source) > MOST_REPLACED
 
-    def replaced(self, source: IndexFile) -> int:
+    def replaced(self, source: ImageTable) -> int:
         """Return how many images in the lists were replaced; fewer than 0 if some are missing."""
         return int(self.index.ntotal) + source.count_after(self.last) - len(source)
 
@@ -152,7 +152,7 @@ class InvertedLists:
     ) -> tuple[Features, npt.NDArray[np.int64]]:
         """Return similarities and ids (Q, C) of candidates for the k nearest images, by codes.
 
-        among: as IndexFile.allowed returns it: search only the images whose bit is set. A returned
+        among: as ImageTable.allowed returns it: search only the images whose bit is set. A returned
         id is -1 if no image was found, and may belong to a replaced image.
         """
         import faiss
@@ -172,7 +172,7 @@ class InvertedLists:
 
 
 def compared_again(
-    source: IndexFile, queries: Features, found: tuple[Features, npt.NDArray[np.int64]]
+    source: ImageTable, queries: Features, found: tuple[Features, npt.NDArray[np.int64]]
 ) -> tuple[Features, npt.NDArray[np.int64]]:
     """Return the finds of lists with the cosines of the features that the file holds.
 
@@ -188,7 +188,7 @@ def compared_again(
     return np.where(np.isnan(cosines), -np.inf, cosines), ids
 
 
-def damaged_lists(source: IndexFile, what: str) -> UserError:
+def damaged_lists(source: ImageTable, what: str) -> UserError:
     """Return the error for lists that do not fit their index."""
     return UserError(
         f"{source.path}: its inverted lists are damaged: {what}. "
@@ -196,8 +196,8 @@ def damaged_lists(source: IndexFile, what: str) -> UserError:
     )
 
 
-def latest_file(source: IndexFile) -> tuple[Path | None, int]:
-    """Return (the newest file of lists that fit an IndexFile, the last id in it), or (None, 0)."""
+def latest_file(source: ImageTable) -> tuple[Path | None, int]:
+    """Return (the newest file of lists that fit an ImageTable, the last id in it), or (None, 0)."""
     fitting = [each for each in _files(source) if each[1]]
     return max(fitting, key=lambda each: each[1], default=(None, 0))
 
@@ -206,20 +206,20 @@ def _token(file: Path) -> str:
     return file.stem.rpartition("-")[2]
 
 
-def _files(source: IndexFile) -> Iterator[tuple[Path, int]]:
-    """Yield (file of lists beside an IndexFile, the last id in it, 0 if it is of another state)."""
+def _files(source: ImageTable) -> Iterator[tuple[Path, int]]:
+    """Yield (file of lists beside an index, the last id in it, 0 if it is of another state)."""
     pattern = f"{escape(source.path.name)}.{escape(source.token)}-*.lists"
     for file in source.path.parent.glob(pattern):
         yield file, source.reached(_token(file))
 
 
-def list_files(source: IndexFile) -> list[Path]:
-    """Return the files of lists that fit an IndexFile."""
+def list_files(source: ImageTable) -> list[Path]:
+    """Return the files of lists that fit an ImageTable."""
     return [file for file, reached in _files(source) if reached]
 
 
-def delete_lists(source: IndexFile) -> None:
-    """Delete the lists of an IndexFile, unfinished ones as well.
+def delete_lists(source: ImageTable) -> None:
+    """Delete the lists of an ImageTable, unfinished ones as well.
 
     The next search makes them again.
     """
@@ -230,18 +230,18 @@ def delete_lists(source: IndexFile) -> None:
         file.unlink(missing_ok=True)
 
 
-def _outgrown(index: Any, source: IndexFile) -> bool:
+def _outgrown(index: Any, source: ImageTable) -> bool:
     """Return whether there are too few lists for the images."""
     return bool(2 * index.nlist < len(source) ** 0.5)
 
 
-def _train(source: IndexFile) -> Any:
+def _train(source: ImageTable) -> Any:
     lists = max(1, int(len(source) ** 0.5))
     features = source.sample(max(TRAINING * lists, LEAST_TRAINING))
     return trained_lists(features, min(lists, len(features)), held(source).factory)
 
 
-def _extend(index: Any, source: IndexFile, after: int, until: int) -> None:
+def _extend(index: Any, source: ImageTable, after: int, until: int) -> None:
     """Remove replaced images from the lists, and add those after an id, up to another."""
     import faiss
 
@@ -255,7 +255,7 @@ def _extend(index: Any, source: IndexFile, after: int, until: int) -> None:
             bar.update(len(ids))
 
 
-def _told_apart(index: Any, source: IndexFile, after: int) -> float:
+def _told_apart(index: Any, source: ImageTable, after: int) -> float:
     """Return which share of the nearest images codes find among those with ids above `after`.
 
     It is 1 for codes that are not learnt from images.
@@ -277,7 +277,7 @@ def _told_apart(index: Any, source: IndexFile, after: int) -> float:
     return overlap(nearest(features, k), nearest(decoded, candidates))
 
 
-def _tune(index: Any, source: IndexFile, until: int) -> str:
+def _tune(index: Any, source: ImageTable, until: int) -> str:
     """Look at as few lists as reach RECALL of the nearest images, the image itself excluded.
 
     Returns the outcome.
@@ -321,7 +321,7 @@ def _read(file: Path | None, mapped: bool) -> Any:
     return index
 
 
-def _write(index: Any, source: IndexFile, token: str) -> Path | None:
+def _write(index: Any, source: ImageTable, token: str) -> Path | None:
     """Write lists in place of older ones, and return their file, or None if it cannot be kept."""
     import faiss
 

@@ -27,7 +27,7 @@ from person_reid.data.video.streams import shown_address
 from person_reid.errors import UserError
 from person_reid.files import as_file_name, make_folder
 from person_reid.gallery.checks import state_of
-from person_reid.gallery.forgotten_keys import track_key
+from person_reid.gallery.forgetting import track_key
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.indexed_network import measured_threshold, track_cosines_of
 from person_reid.gallery.metadata import About, Filter

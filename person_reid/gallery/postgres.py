@@ -41,7 +41,7 @@ from person_reid.gallery.checks import (
     state_of,
 )
 from person_reid.gallery.contract import TRACK_RECORDS, Gallery
-from person_reid.gallery.forgotten_keys import hash_of_key, image_key, track_key
+from person_reid.gallery.forgetting import hash_of_key, image_key, track_key
 from person_reid.gallery.index_folder import IndexFolder
 from person_reid.gallery.metadata import EVERYTHING, FACT_NAMES, About, Filter, Found
 from person_reid.gallery.track_crops import delete_crops

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from person_reid.config.search import ReindexConfig
 from person_reid.errors import UserError
-from person_reid.gallery.index import SearchIndex, next_file
+from person_reid.gallery.image_table import next_file
+from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.indexed_network import NETWORK_NOTES, open_network
 from person_reid.gallery.indexing import add_images
 from person_reid.text import as_command, counted
@@ -24,7 +25,7 @@ def reindex_images(index: SearchIndex, config: ReindexConfig) -> int:
     """
     paths = unchanged_images(index)
     place = next_file(index.path)
-    with closing(SearchIndex(place, index.codes)) as following:
+    with closing(SearchIndex(place, index.store.codes)) as following:
         try:
             embedder = open_network(following, config)
         except UserError as error:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from person_reid.config.search import IndexConfig
 from person_reid.data.video.crops import choose_boxes, cut_boxes, cut_images, within
 from person_reid.deploy.embedder import Embedder
-from person_reid.gallery.forgotten import tracks_not_forgotten
+from person_reid.gallery.forgetting import tracks_not_forgotten
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.indexed_network import open_network
 from person_reid.gallery.indexing import add_images
@@ -35,7 +35,7 @@ def index_tracks(
     """
     record, frames = describe_tracks(index, config)
     tracks = tracks_not_forgotten(
-        index, record, within(record.read(), frames), config.allow_forgotten
+        index, record.source, within(record.read(), frames), config.allow_forgotten
     )
     embedder = embedder or open_network(index, config)
     record_tracks(index, record)

@@ -9,6 +9,7 @@ from typing import Any
 from person_reid.arrays import flaw
 from person_reid.errors import UserError
 from person_reid.files import STORE, atomic_write, regular_file
+from person_reid.gallery.forgetting import forgettings
 from person_reid.gallery.gallery import Gallery, open_gallery
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.inverted_lists import list_files
@@ -46,7 +47,7 @@ def faults_of(index: Gallery) -> Iterator[str]:
         if isinstance(index, PostgresGallery):
             yield from index.unfinished()
         return
-    for (found,) in index._rows("PRAGMA integrity_check"):
+    for (found,) in index.store.db.rows("PRAGMA integrity_check"):
         if found != "ok":
             yield f"{index.path}: {found}"
     try:
@@ -70,14 +71,17 @@ def back_up(index: SearchIndex, place: str | Path) -> None:
 
     Raises UserError if anything but an older copy is there.
     """
-    if Path(place).exists() and _token_of(regular_file(place, STORE, "a copy")) != index.token:
+    if (
+        Path(place).exists()
+        and _token_of(regular_file(place, STORE, "a copy")) != index.store.token
+    ):
         raise UserError(f"{place}: is there already, and is not a copy of it; choose a name.")
     with (
         atomic_write(place) as temporary,
         closing(sqlite3.connect(temporary)) as copy,
-        index._explained(),
+        index.store.db.explained(),
     ):
-        index.database.backup(copy)
+        index.store.db.connection.backup(copy)
         copy.execute("PRAGMA journal_mode = DELETE")  # one file
 
 
@@ -92,13 +96,13 @@ def facts_of_index(index: Gallery) -> dict[str, Any]:
         **{name: _some(values) for name, values in columns.items()},
     }
     if isinstance(index, SearchIndex):
-        lists = list_files(index)
+        lists = list_files(index.store)
         facts |= {
-            "version": index.version(),
-            "codes": index.codes,
+            "version": index.store.db.version(),
+            "codes": index.store.codes,
             "bytes": sum(file.stat().st_size for file in (index.path, *lists)),
             "lists": [file.name for file in lists],
-            "forgotten": index.forgettings(),
+            "forgotten": forgettings(index.store),
         }
     return facts
 

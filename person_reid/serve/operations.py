@@ -18,7 +18,7 @@ from person_reid.data.images.image_files import read_image
 from person_reid.errors import UserError
 from person_reid.gallery.checks import state_of
 from person_reid.gallery.decisions import decide
-from person_reid.gallery.forgotten import not_forgotten
+from person_reid.gallery.forgetting import not_forgotten
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.identification import identify as identify_people
 from person_reid.gallery.metadata import NOT_A_PERSON, About, Filter, Found, stored_facts

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from person_reid.errors import UserError
-from person_reid.gallery.forgotten_keys import image_key, track_key
+from person_reid.gallery.forgetting import image_key, track_key
 from person_reid.gallery.gallery import (
     GALLERIES,
     Gallery,

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from person_reid.errors import UserError
+from person_reid.gallery import database, inverted_lists
 from person_reid.gallery import index as module
-from person_reid.gallery import inverted_lists, sqlite_errors, sqlite_file
+from person_reid.gallery.image_table import ImageTable
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.indexed_network import NetworkRef, check_same_network, network_of
 from person_reid.gallery.inverted_lists import latest_file
@@ -30,13 +31,13 @@ def index(tmp_path):
 
 
 def test_a_full_disk_is_named_and_loses_nothing(index):
-    pages = index._rows("PRAGMA page_count")[0][0]
-    index._rows(f"PRAGMA max_page_count = {pages}")
+    pages = index.store.db.rows("PRAGMA page_count")[0][0]
+    index.store.db.rows(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(UserError, match=r"a\.index: the disk is full\. Make room"):
         index.add([f"more {name}" for name in NAMES], FEATURES)
     assert len(index) == 400
-    assert not index.database.in_transaction
-    index._rows(f"PRAGMA max_page_count = {2 * pages}")
+    assert not index.store.db.connection.in_transaction
+    index.store.db.rows(f"PRAGMA max_page_count = {2 * pages}")
     index.add([f"more {name}" for name in NAMES], FEATURES)
     assert len(SearchIndex(index.path)) == 800
 
@@ -44,9 +45,9 @@ def test_a_full_disk_is_named_and_loses_nothing(index):
 def test_damage_in_the_middle_is_named(index):
     index.close()
     content = index.path.read_bytes()
-    for page in range(0, len(content), sqlite_file.PAGE):
+    for page in range(0, len(content), database.PAGE):
         index.path.write_bytes(
-            content[:page] + b"\xff" * sqlite_file.PAGE + content[page + sqlite_file.PAGE :]
+            content[:page] + b"\xff" * database.PAGE + content[page + database.PAGE :]
         )
         with (
             pytest.raises(
@@ -74,7 +75,7 @@ def test_a_damaged_schema_is_named(index):
         SearchIndex(index.path).search(FEATURES[:1], 3)
     index.path.write_bytes(content.replace(b"feature BLOB NOT NULL", b"feature BLOB         "))
     damaged = SearchIndex(index.path)
-    damaged._rows("UPDATE images SET feature = NULL")
+    damaged.store.db.rows("UPDATE images SET feature = NULL")
     with pytest.raises(UserError, match=r"a\.index: damaged: a feature is cut short"):
         damaged.search(FEATURES[:1], 3)
 
@@ -93,7 +94,7 @@ def test_a_damaged_schema_is_named(index):
     ],
 )
 def test_a_feature_that_is_none_is_found_by_a_search(index, blob, words):
-    index._rows(
+    index.store.db.rows(
         "UPDATE images SET feature = ? WHERE path = ?", ("text" if blob is None else blob, b"7.jpg")
     )
     with pytest.raises(UserError, match=rf"a\.index: damaged: {words}"):
@@ -101,7 +102,7 @@ def test_a_feature_that_is_none_is_found_by_a_search(index, blob, words):
 
 
 def test_an_image_that_was_compared_and_has_no_row_is_damage(index, monkeypatch):
-    monkeypatch.setattr(index, "_images", lambda ids: {})
+    monkeypatch.setattr(index.store, "by_id", lambda ids: {})
     with pytest.raises(UserError, match=r"damaged: image \d+ was compared, and has no row"):
         index.search(FEATURES[:1], 3)
 
@@ -112,10 +113,10 @@ def test_a_column_that_there_is_not_is_named(index):
 
 
 def test_what_is_remembered_may_be_damaged(index):
-    index._rows("INSERT INTO about VALUES ('network', 'no JSON')")
+    index.store.db.rows("INSERT INTO about VALUES ('network', 'no JSON')")
     with pytest.raises(UserError, match="damaged: no JSON under 'network'"):
         index.recall("network")
-    index._rows("UPDATE about SET value = CAST(x'5b302eff5d' AS TEXT)")
+    index.store.db.rows("UPDATE about SET value = CAST(x'5b302eff5d' AS TEXT)")
     with pytest.raises(UserError, match="damaged"):
         index.recall("network")
 
@@ -138,7 +139,7 @@ def test_features_that_nothing_can_compare_are_not_added_or_sought(index, value)
 def test_a_long_lock_is_named(index, monkeypatch):
     other = sqlite3.connect(index.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    monkeypatch.setattr(sqlite_errors, "BUSY", 0.05)
+    monkeypatch.setattr(database, "BUSY", 0.05)
     second = SearchIndex(index.path)
     with pytest.raises(
         UserError, match=r"a\.index: another process has been writing to it for 0\.05 s\. Wait"
@@ -149,7 +150,7 @@ def test_a_long_lock_is_named(index, monkeypatch):
 
 
 def test_a_file_that_cannot_be_written_or_opened_has_its_own_reason(index, tmp_path):
-    index._rows("PRAGMA query_only = 1")
+    index.store.db.rows("PRAGMA query_only = 1")
     assert len(index.search(FEATURES[:1], 3)[0]) == 3
     with pytest.raises(UserError, match="it cannot be written to. Check the permissions"):
         index.add(["a.jpg"], FEATURES[:1])
@@ -169,22 +170,22 @@ def test_a_file_that_cannot_be_written_or_opened_has_its_own_reason(index, tmp_p
 
 def test_a_mistake_of_ours_is_no_damage(index):
     with pytest.raises(sqlite3.OperationalError, match="syntax error"):
-        index._rows("NO SQL")
+        index.store.db.rows("NO SQL")
 
 
 def test_two_networks_that_race_for_a_new_index_agree_on_one(tmp_path, monkeypatch):
     first, second = SearchIndex(tmp_path / "a.index"), SearchIndex(tmp_path / "a.index")
     embedders: list[Any] = [SimpleNamespace(probe=lambda i=i: np.eye(1, 4, i)[0]) for i in (0, 1)]
-    recall = SearchIndex.recall
+    recall = ImageTable.recall
 
     def interrupted(self, key):  # the other process is faster once this one has looked
         found = recall(self, key)
-        if self is first and found is None:
+        if self is first.store and found is None:
             monkeypatch.undo()
             check_same_network(second, embedders[1], NetworkRef.from_json({"name": "theirs"}))
         return found
 
-    monkeypatch.setattr(SearchIndex, "recall", interrupted)
+    monkeypatch.setattr(ImageTable, "recall", interrupted)
     with pytest.raises(UserError, match=r"made by another network \(theirs\)"):
         check_same_network(first, embedders[0], NetworkRef.from_json({"name": "ours"}))
     assert first.recall("network") == {"name": "theirs"}
@@ -222,10 +223,10 @@ def test_lists_are_those_of_the_index_and_a_full_disk_costs_only_time(
         patch.setattr(faiss, "write_index", fail)
         assert len(index.search(FEATURES[:1], 3)[0]) == 3
     assert "not saved (write error" in capsys.readouterr().err
-    assert latest_file(index) == (None, 0)
+    assert latest_file(index.store) == (None, 0)
     index._lists = None
     index.prepare()
-    file, reached = latest_file(index)
+    file, reached = latest_file(index.store)
     assert file
     assert reached == 400
     assert inverted_lists._read(file, mapped=False).ntotal == 400
@@ -296,7 +297,7 @@ def test_values_of_other_types_are_named(index, table, column, monkeypatch):
 @pytest.mark.parametrize("value", JSON_VALUES, ids=str)
 def test_what_is_remembered_may_be_anything(index, key, value):
     check_same_network(index, EMBEDDER, NetworkRef.from_json({"name": "ours"}))
-    index._rows("UPDATE about SET value = ? WHERE key = ?", (json.dumps(value), key))
+    index.store.db.rows("UPDATE about SET value = ? WHERE key = ?", (json.dumps(value), key))
     index.close()
     with suppress(UserError):
         use(index.path)
@@ -306,7 +307,7 @@ def test_a_token_is_never_a_path(index, tmp_path):
     (tmp_path / "other").mkdir()
     innocent = tmp_path / "other" / "x-1.lists"
     innocent.write_text("mine")
-    index._rows("UPDATE about SET value = '\"/../other/x\"' WHERE key = 'token'")
+    index.store.db.rows("UPDATE about SET value = '\"/../other/x\"' WHERE key = 'token'")
     with pytest.raises(UserError, match="is not a token"):
         SearchIndex(index.path).forget(Filter(identity="Anna"), "words")
     assert innocent.read_text() == "mine"
@@ -335,14 +336,14 @@ def test_more_answers_than_images_cost_no_more_than_there_are(index, k, exact, m
 
 
 def test_what_is_forgotten_is_forgotten_on_a_full_disk(index, monkeypatch, caplog):
-    run = index._rows
+    run = index.store.db.rows
 
     def full(command, values=()):
         if command == "VACUUM":
             raise UserError("a.index: the disk is full.")
         return run(command, values)
 
-    monkeypatch.setattr(index, "_rows", full)
+    monkeypatch.setattr(index.store.db, "rows", full)
     assert index.forget(Filter(image="7.jpg"), "image") == 1
     assert len(index) == 399
     assert "disk is full" in caplog.text

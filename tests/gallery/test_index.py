@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from person_reid.errors import UserError
+from person_reid.gallery import database
 from person_reid.gallery import index as module
 from person_reid.gallery import inverted_lists as lists
-from person_reid.gallery import sqlite_file
 from person_reid.gallery.gallery import growing_gallery
 from person_reid.gallery.index import Found, SearchIndex
 from person_reid.gallery.inverted_lists import latest_file
@@ -52,7 +52,7 @@ def paths(answers):
 
 
 def test_exact_search_is_a_sort_of_all_similarities(features, tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite_file, "CHUNK", 701)  # several chunks, the last one not full
+    monkeypatch.setattr(database, "CHUNK", 701)  # several chunks, the last one not full
     index = filled(tmp_path / "a.index", features)
     queries = features[:20]
     order = np.argsort(-(queries @ features.T), axis=1, kind="stable")[:, :7]
@@ -121,12 +121,12 @@ def test_lists_are_kept_extended_and_made_anew(features, tmp_path, small_limit):
     path = tmp_path / "a.index"
     index = filled(path, features, stop=1000)
     index.prepare()
-    first, reached = latest_file(index)
+    first, reached = latest_file(index.store)
     assert reached == 1000
     index.close()
     index = filled(path, features, 1000, 1500)
     assert paths(index.search(features[1400:1401], 1)) == [["1400.jpg"]]
-    second, reached = latest_file(index)
+    second, reached = latest_file(index.store)
     assert reached == 1500
     assert not first.exists()
     assert index.lists().index.ntotal == len(index) == 1500
@@ -157,11 +157,11 @@ def test_an_open_index_finds_what_another_process_has_left(features, tmp_path, s
 
 
 def test_what_is_kept_is_of_the_present_file_and_of_few_filters(features, tmp_path, monkeypatch):
-    monkeypatch.setattr(sqlite_file, "MOST_KEPT", 6)
+    monkeypatch.setattr(database, "MOST_KEPT", 6)
     index = filled(tmp_path / "a.index", features)
     for track in range(9):
         index.search(features[:1], 3, among=Filter(track=str(track)))
-    assert {*index._cache[1]} == {
+    assert {*index.store.db._cache[1]} == {
         ("_width",),
         ("_count_after", 0),
         ("_every", 0),
@@ -169,7 +169,7 @@ def test_what_is_kept_is_of_the_present_file_and_of_few_filters(features, tmp_pa
     }
     SearchIndex(index.path).describe({"3.jpg": About(camera="new")})
     index.search(features[:1], 3)
-    assert {*index._cache[1]} == {("_width",), ("_count_after", 0), ("_every", 0)}
+    assert {*index.store.db._cache[1]} == {("_width",), ("_count_after", 0), ("_every", 0)}
 
 
 def test_images_that_come_while_lists_are_made_are_listed_once(
@@ -187,7 +187,7 @@ def test_images_that_come_while_lists_are_made_are_listed_once(
     index.prepare()
     monkeypatch.undo()
     monkeypatch.setattr(module, "EXACT", 500)
-    assert latest_file(index)[1] == index.latest()[1] == 1100
+    assert latest_file(index.store)[1] == index.store.latest()[1] == 1100
     (answer,) = paths(index.search(features[1050:1051], 10))
     assert answer[0] == "1050.jpg"
     assert len(set(answer)) == 10
@@ -199,10 +199,10 @@ def test_a_search_is_exact_while_the_images_are_few_however_often_they_were_adde
 ):
     index = filled(tmp_path / "a.index", features, 0, 400)
     filled(tmp_path / "a.index", features, 0, 400)
-    assert index.latest()[1] > 500
+    assert index.store.latest()[1] > 500
     index.prepare()
     index.search(features[:1], 3)
-    assert latest_file(index) == (None, 0)
+    assert latest_file(index.store) == (None, 0)
 
 
 def test_without_faiss_a_search_is_exact(features, tmp_path, monkeypatch):
@@ -210,7 +210,7 @@ def test_without_faiss_a_search_is_exact(features, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "faiss_is_installed", lambda: False)
     index = filled(tmp_path / "a.index", features)
     assert paths(index.search(features[:1], 3)) == paths(index.search(features[:1], 3, exact=True))
-    assert latest_file(index) == (None, 0)
+    assert latest_file(index.store) == (None, 0)
 
 
 def test_mistakes_are_named(features, tmp_path):
@@ -232,7 +232,9 @@ def test_an_addition_is_all_or_nothing(features, tmp_path):
     ):
         index.add(names(10, 20), features[10:15])
     with pytest.raises(sqlite3.IntegrityError):
-        index.database.execute("INSERT INTO images (path, state, feature) VALUES (NULL, '', '')")
+        index.store.db.connection.execute(
+            "INSERT INTO images (path, state, feature) VALUES (NULL, '', '')"
+        )
     assert len(index) == 10
 
 
@@ -264,7 +266,7 @@ def test_a_kill_in_the_middle_of_an_addition_loses_nothing_that_was_added(tmp_pa
         assert len(index) >= promised
         assert len(index) % 1000 == 0
         assert index.search(np.eye(1000)[7:8], 1)[0][0] == Found(Path("7.jpg"), 1.0)
-        assert index.database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert index.store.db.connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         index.close()
 
 
@@ -302,7 +304,7 @@ def test_two_processes_write_while_four_read(tmp_path):
     index = SearchIndex(path)
     assert len(index) == 400
     assert paths(index.search(np.eye(400), 1)) == [[name] for name in names(0, 400)]
-    assert index.database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert index.store.db.connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_what_fails_in_a_new_gallery_leaves_nothing_and_is_said(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from person_reid.gallery.forgotten import not_forgotten
+from person_reid.gallery.forgetting import not_forgotten
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.index_folder import IndexFolder, relocated
 from person_reid.gallery.indexed_network import NetworkRef, known_network
@@ -84,7 +84,7 @@ def test_an_index_that_moved_is_changed_and_knows_what_was_forgotten(project, he
     place = moved(project)
     expected = images_of(place, here / "other.jpg")
     with closing(SearchIndex(place / "people.index")) as index:
-        stored = {path for (path,) in index._rows("SELECT path FROM images")}
+        stored = {path for (path,) in index.store.db.rows("SELECT path FROM images")}
         assert stored == {*(b"./crops/%d.jpg" % i for i in range(5)), os.fsencode(expected[5])}
         assert index.describe({expected[1]: About("Berta"), expected[5]: About("Carla")}) == 2
         assert next(index.images(Filter(identity="Berta")))[0][0] == expected[1]

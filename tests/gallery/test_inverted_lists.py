@@ -107,7 +107,7 @@ def test_codes_find_candidates_and_the_features_of_the_file_rank_them(tmp_path, 
     pairs = [[{match.path for match in row} for row in rows] for rows in (found, right)]
     assert np.mean([len(a & b) / 10 for a, b in zip(*pairs, strict=True)]) > 0.95
     width = 4 if codes == "float32" else 2
-    assert index._rows("SELECT DISTINCT length(feature) FROM images") == [(256 * width,)]
+    assert index.store.db.rows("SELECT DISTINCT length(feature) FROM images") == [(256 * width,)]
 
 
 def test_an_index_that_forgot_nearly_all_is_still_searched(tmp_path, monkeypatch):
@@ -156,7 +156,7 @@ def test_an_index_keeps_its_codes_and_smaller_ones_make_smaller_files(tmp_path, 
         sizes.append(lists.stat().st_size)
         with pytest.raises(UserError, match=rf"its codes are {codes}, not another: leave codes"):
             SearchIndex(tmp_path / f"{codes}.index", "another")
-        assert SearchIndex(tmp_path / f"{codes}.index").codes == codes
+        assert SearchIndex(tmp_path / f"{codes}.index").store.codes == codes
     assert sizes == sorted(sizes)
 
 
@@ -182,7 +182,7 @@ def test_lists_that_take_in_images_lose_those_that_were_replaced(path, monkeypat
     add(path, 49, 50)
     assert_right(index)
     assert index.lists().index.ntotal == 1000
-    assert index.lists().last == index.latest()[1] == 1050
+    assert index.lists().last == index.store.latest()[1] == 1050
     held = index.lists().index.invlists
     ids = [held.get_single_id(part, i) for part in range(31) for i in range(held.list_size(part))]
     assert sorted(ids) == list(range(51, 1051))
@@ -207,7 +207,7 @@ def test_a_filter_that_admits_few_images_compares_them_all(path, monkeypatch):
 def test_features_that_sixty_four_does_not_divide_are_held_by_a_byte_each(tmp_path):
     index = SearchIndex(tmp_path / "a.index")
     index.add(NAMES, FEATURES)
-    assert index.codes == "pq64"
+    assert index.store.codes == "pq64"
     assert index.lists().index.code_size == FEATURES.shape[1]
     assert index.search(FEATURES[7:8], 1)[0][0].path.name == "7.jpg"
 
@@ -271,7 +271,7 @@ def test_a_search_ends_in_a_sentence_if_another_process_forgets_everything(path,
 
 def test_an_index_that_forgets_and_grows_every_day_is_searched_by_lists(path):
     index = SearchIndex(path)
-    index._rows("UPDATE sqlite_sequence SET seq = 5000000")  # ids of the images from now on
+    index.store.db.rows("UPDATE sqlite_sequence SET seq = 5000000")  # ids of the images from now on
     index.add(NAMES[1000:2000], FEATURES[1000:2000], {name: About("new") for name in NAMES})
     index.forget(Filter(image=b"0.jpg"), "words")
     assert_right(index)
@@ -337,9 +337,13 @@ def test_lists_that_are_cut_short_are_made_again(path, length):
 @pytest.mark.parametrize("exact", [False, True])
 def test_a_damaged_feature_is_named_before_a_cosine_above_one(path, exact):
     index = SearchIndex(path)
-    (row,) = index._rows("SELECT feature FROM images WHERE path = '0.jpg' OR path = ?", (b"0.jpg",))
+    (row,) = index.store.db.rows(
+        "SELECT feature FROM images WHERE path = '0.jpg' OR path = ?", (b"0.jpg",)
+    )
     feature = np.frombuffer(row[0], "<f4") * 3
-    index._rows("UPDATE images SET feature = ? WHERE path = ?", (feature.tobytes(), b"0.jpg"))
+    index.store.db.rows(
+        "UPDATE images SET feature = ? WHERE path = ?", (feature.tobytes(), b"0.jpg")
+    )
     with pytest.raises(UserError, match=r"a\.index: damaged: a feature is not of length 1"):
         SearchIndex(path).search(FEATURES[:1], 1, exact=exact)
 

@@ -299,7 +299,7 @@ def traces(folder, numbers):
 )
 def test_nothing_of_what_is_forgotten_is_left_in_any_file(index, which, tmp_path, monkeypatch):
     use_lists(monkeypatch)
-    index._rows("PRAGMA secure_delete = OFF")  # as it is in many builds of SQLite
+    index.store.db.rows("PRAGMA secure_delete = OFF")  # as it is in many builds of SQLite
     # replaced twice: the old features must vanish as well
     index.add(PATHS[70:80], FEATURES[70:80] * -1)
     index.add(PATHS[80:200], FEATURES[80:200])
@@ -322,7 +322,7 @@ def test_nothing_of_what_is_forgotten_is_left_in_any_file(index, which, tmp_path
         assert not any(
             which.identity.encode() in content for content in contents(tmp_path).values()
         )
-    assert index._rows("SELECT asked, images FROM forgotten") == [("words", len(gone))]
+    assert index.store.db.rows("SELECT asked, images FROM forgotten") == [("words", len(gone))]
     again = SearchIndex(index.path)
     assert len(again) == len(PATHS) - len(gone)
     for found in again.search(FEATURES[:5], 20) if len(again) else []:
@@ -355,7 +355,7 @@ def test_lists_that_are_made_while_another_process_forgets_leave_no_trace_either
 def test_an_interruption_before_the_file_is_rewritten_leaves_no_trace_either(
     index, tmp_path, monkeypatch
 ):
-    run = index._rows
+    run = index.store.db.rows
 
     def interrupted(command, values=()):
         if command == "VACUUM":
@@ -363,7 +363,7 @@ def test_an_interruption_before_the_file_is_rewritten_leaves_no_trace_either(
         return run(command, values)
 
     run("PRAGMA secure_delete = OFF")
-    monkeypatch.setattr(index, "_rows", interrupted)
+    monkeypatch.setattr(index.store.db, "rows", interrupted)
     with pytest.raises(KeyboardInterrupt):
         index.forget(Filter(identity="name1"), "words")
     gone = [i for i, about in enumerate(WHO) if about.identity == "name1"]

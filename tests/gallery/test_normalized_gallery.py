@@ -39,7 +39,7 @@ def index(tmp_path):
 
 @pytest.mark.parametrize("chunk", [3, 1000])
 def test_answers_are_those_of_all_features_moved_at_once(index, monkeypatch, chunk):
-    monkeypatch.setattr("person_reid.gallery.index_file.CHUNK", chunk, raising=False)
+    monkeypatch.setattr("person_reid.gallery.database.CHUNK", chunk)
     norm = CameraNorm(FEATURES, CAMERAS)
     queries, known = norm(QUERIES, ["2"] * 10), norm(FEATURES, CAMERAS)
     gallery = NormalizedGallery(index)

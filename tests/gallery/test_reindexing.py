@@ -8,8 +8,9 @@ import pytest
 from person_reid.config.search import ReindexConfig
 from person_reid.errors import UserError
 from person_reid.gallery import reindexing
-from person_reid.gallery.forgotten import not_forgotten
-from person_reid.gallery.index import SearchIndex, next_file
+from person_reid.gallery.forgetting import not_forgotten
+from person_reid.gallery.image_table import next_file
+from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.reindexing import reindex_images
 from person_reid.gallery.upkeep import faults_of

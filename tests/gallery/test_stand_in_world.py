@@ -20,9 +20,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from person_reid.errors import UserError
-from person_reid.gallery import index as index_module
-from person_reid.gallery import sqlite_errors, sqlite_file
-from person_reid.gallery.forgotten_keys import image_key
+from person_reid.gallery import database, forgetting
+from person_reid.gallery.forgetting import image_key
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import EVERYTHING, About, Filter
 from person_reid.gallery.upkeep import faults_of
@@ -143,12 +142,12 @@ class World(RuleBasedStateMachine):
         self.patch.setattr(
             sqlite3, "connect", lambda *words, **more: connect(*words, factory=Connection, **more)
         )
-        for module in (sqlite_errors, index_module):
+        for module in (database, forgetting):
             self.patch.setattr(module, "BUSY", 0)  # all are in this thread: no wait ever helps
-        self.patch.setattr(sqlite_file, "CHUNK", 2)
-        self.patch.setattr(index_module, "CHECKPOINT_WAIT", 0)
-        self.patch.setattr(index_module, "LONGEST_WAIT", 3)
-        self.patch.setattr(index_module.time, "sleep", self.waited.append)
+        self.patch.setattr(database, "CHUNK", 2)
+        self.patch.setattr(forgetting, "CHECKPOINT_WAIT", 0)
+        self.patch.setattr(forgetting, "LONGEST_WAIT", 3)
+        self.patch.setattr(forgetting.time, "sleep", self.waited.append)
         self.known = Known()
         self.open()
 
@@ -258,7 +257,7 @@ class World(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.close()
         with closing(SearchIndex(self.folder / "a.index")) as last:
-            assert last.database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert last.store.db.connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             assert [*faults_of(last)] == []
         self.patch.undo()
         with suppress(OSError):

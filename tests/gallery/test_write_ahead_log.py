@@ -47,7 +47,9 @@ def test_what_a_killed_process_wrote_is_in_the_log(path, tmp_path):
         index.add(PATHS[number : number + 1], FEATURES[:1])
     left = killed(path, tmp_path / "killed")
     assert images(left) == PATHS
-    index._rows("PRAGMA wal_checkpoint(PASSIVE)")  # all is in the file, and still in the log
+    index.store.db.rows(
+        "PRAGMA wal_checkpoint(PASSIVE)"
+    )  # all is in the file, and still in the log
     assert images(killed(path, tmp_path / "checkpointed")) == PATHS
     index.add(["/new.jpg"], FEATURES[:1])  # the log begins anew
     assert images(killed(path, tmp_path / "anew")) == [*PATHS, "/new.jpg"]
@@ -84,10 +86,10 @@ def test_where_nothing_can_be_written_a_log_is_not_passed_over(path, tmp_path, m
 def test_a_log_partly_written_into_its_file_belongs_to_it(path, tmp_path):
     index, reader = SearchIndex(path), SearchIndex(path)
     index.add(PATHS[2:3], FEATURES[:1])
-    with reader._transaction("DEFERRED"):
+    with reader.store.db.transaction("DEFERRED"):
         assert len(reader) == 3  # the log is written up to here while it reads
         index.add(PATHS[3:], FEATURES[:1])
-        index._rows("PRAGMA wal_checkpoint(PASSIVE)")
+        index.store.db.rows("PRAGMA wal_checkpoint(PASSIVE)")
         assert images(killed(path, tmp_path / "killed")) == PATHS
     index.close()
 

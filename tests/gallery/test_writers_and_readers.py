@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from person_reid.errors import UserError
-from person_reid.gallery import sqlite_errors
+from person_reid.gallery import database
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter
 
@@ -29,7 +29,7 @@ PATHS = [f"/crops/{number}.jpg" for number in range(6)]
 )
 def test_a_file_of_another_version_is_refused_and_stays_as_it_is(tmp_path, version, words):
     index = SearchIndex(tmp_path / "a.index")
-    index._rows(f"PRAGMA user_version = {version}")
+    index.store.db.rows(f"PRAGMA user_version = {version}")
     index.close()
     content = index.path.read_bytes()
     with pytest.raises(UserError, match=words):
@@ -59,7 +59,7 @@ def test_a_search_sees_its_own_state_while_others_write_and_forget(tmp_path):
     """Neither waits for the other; what is forgotten leaves the files when the search ends."""
     index, other = SearchIndex(tmp_path / "a.index"), SearchIndex(tmp_path / "a.index")
     index.add(PATHS, FEATURES)
-    with index._transaction("DEFERRED"):
+    with index.store.db.transaction("DEFERRED"):
         assert len(index) == 6
         other.add(["/new.jpg"], FEATURES[:1])
         forgetting = threading.Thread(target=forget_first, args=(tmp_path / "a.index",))
@@ -67,7 +67,7 @@ def test_a_search_sees_its_own_state_while_others_write_and_forget(tmp_path):
         forgetting.join(0.3)
         assert forgetting.is_alive()  # it waits for the search to end
         assert len(other) == 6
-        assert len(index._rows("SELECT * FROM images")) == 6
+        assert len(index.store.db.rows("SELECT * FROM images")) == 6
     forgetting.join(20)
     assert not forgetting.is_alive()
     assert len(index) == 6
@@ -79,9 +79,9 @@ def test_who_forgets_does_not_keep_writers_waiting_while_a_search_runs(tmp_path,
     path = tmp_path / "a.index"
     index = SearchIndex(path)
     index.add(PATHS, FEATURES)
-    monkeypatch.setattr(sqlite_errors, "BUSY", 0.3)
+    monkeypatch.setattr(database, "BUSY", 0.3)
     writer = SearchIndex(path)
-    with index._transaction("DEFERRED"):
+    with index.store.db.transaction("DEFERRED"):
         assert len(index) == 6
         forgetting = threading.Thread(target=forget_first, args=(path,))
         forgetting.start()
@@ -112,4 +112,4 @@ def test_an_index_that_nobody_writes_to_is_one_file(tmp_path):
 def test_a_length_that_damage_made_too_big_is_named(tmp_path):
     index = SearchIndex(tmp_path / "a.index")
     with pytest.raises(UserError, match=r"a\.index: damaged\. Index the images again"):
-        index._rows("SELECT zeroblob(2147483647)")
+        index.store.db.rows("SELECT zeroblob(2147483647)")

@@ -28,7 +28,7 @@ DEEP = [200_000 * "[" + 200_000 * "]", 200_000 * '{"a":' + "1" + 200_000 * "}", 
 def recall(file):
     index = SearchIndex("people.index")
     index.add(["a.jpg"], np.ones((1, 4), np.float32))
-    index._rows("INSERT INTO about VALUES ('deep', ?)", (file.read_text(),))
+    index.store.db.rows("INSERT INTO about VALUES ('deep', ?)", (file.read_text(),))
     return index.recall("deep")
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from person_reid.config.search import GALLERY_COMMANDS
 from person_reid.errors import UserError
-from person_reid.gallery.forgotten import not_forgotten, tracks_not_forgotten
+from person_reid.gallery.forgetting import not_forgotten, tracks_not_forgotten
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter, about_images, read_abouts
 from person_reid.gallery.track_records import TrackRecord, record_tracks, recorded_tracks
@@ -63,7 +63,7 @@ def test_check_names_damage_and_says_if_there_is_none(images, here, capsys):
     assert "6 images, and no damage" in said(capsys, "check")
     file = here / "people.index"
     content = file.read_bytes()
-    feature = SearchIndex(file)._rows("SELECT feature FROM images")[0][0]
+    feature = SearchIndex(file).store.db.rows("SELECT feature FROM images")[0][0]
     for old, new, words in (
         (feature, bytes(len(feature)), "1 of 6 features are all zero, the first is"),
         (feature, b"\xff" * len(feature), "1 of 6 features are NaN or infinite"),
@@ -205,7 +205,7 @@ def test_forgotten_tracks_are_known_again_and_their_record_is_gone(images, here)
         tracks: list[Any] = [SimpleNamespace(number=number) for number in range(3)]
         index.forget(Filter(image=images[0]), "image")  # another image of track 0 is left
         index.forget(Filter(track="1"), "track")
-        left = tracks_not_forgotten(index, record("film-1"), tracks)
+        left = tracks_not_forgotten(index, "film-1", tracks)
         assert [track.number for track in left] == [0, 2]
         assert len(recorded_tracks(index)) == 3
         index.forget(Filter(source="film-1"), "source")

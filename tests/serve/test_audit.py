@@ -10,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from person_reid.config.serve import ServiceLimits
+from person_reid.gallery.forgetting import forgettings
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import Filter
 from person_reid.serve.app import create_app
@@ -97,7 +98,7 @@ def test_retention_is_recorded_if_it_forgets_something(service, client, tmp_path
     for count in (1, 0):
         forgetting = service.forget("the service", old, "retain", older_than="30d")
         assert client.portal.call(lambda each=forgetting: _awaited(each)) == count
-    assert len(SearchIndex(tmp_path / "people.index").forgettings()) == 1  # not written again
+    assert len(forgettings(SearchIndex(tmp_path / "people.index").store)) == 1  # not written again
     (line,) = lines(tmp_path / "audit.jsonl")
     assert (line["older_than"], line["images"]) == ("30d", 1)
 

@@ -156,7 +156,7 @@ def test_an_index_that_cannot_grow_says_so_and_keeps_what_it_acknowledged(
     client, service, tmp_path
 ):
     def fill_disk():
-        database = service.galleries._opened.gallery.database
+        database = service.galleries._opened.gallery.store.db.connection
         database.execute("PRAGMA max_page_count = 1")  # SQLite takes the size that it has
 
     assert client.post("/v1/images", **sent(picture("red"))).status_code == 200

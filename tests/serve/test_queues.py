@@ -14,6 +14,7 @@ from tests.serve.conftest import picture, sent
 pytest.importorskip("starlette")
 
 from person_reid.errors import UserError
+from person_reid.gallery.image_table import ImageTable
 from person_reid.gallery.index import SearchIndex
 from person_reid.serve.embedding_queue import EmbeddingQueue
 from person_reid.serve.galleries import Galleries
@@ -149,7 +150,7 @@ def test_every_reader_has_searched_before_the_first_question(tmp_path):
         galleries = Galleries(place, readers=3, most_waiting=9)
         await galleries.open()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(SearchIndex, "chunks", lambda *_: pytest.fail("reads the features"))
+            patch.setattr(ImageTable, "chunks", lambda *_: pytest.fail("reads the features"))
             every = threading.Barrier(3)
 
             def search(gallery):

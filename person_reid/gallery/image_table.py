@@ -27,6 +27,7 @@ from person_reid.gallery.checks import (
     log_stripped,
     state_of,
 )
+from person_reid.gallery.database import COLUMNS, Database
 from person_reid.gallery.index_folder import IndexFolder, relocated
 from person_reid.gallery.metadata import (
     EVERYTHING,
@@ -36,8 +37,6 @@ from person_reid.gallery.metadata import (
     Filter,
     merged_about,
 )
-from person_reid.gallery.schema import COLUMNS
-from person_reid.gallery.sqlite_file import SqliteFile
 from person_reid.retrieval.similarity import Features, Floats
 from person_reid.text import parse_json
 
@@ -51,8 +50,13 @@ TOKEN = re.compile("[0-9a-f]{8,16}")
 ROW_FACTS = f"path, state, {COLUMNS}, more"  # all of a row but its id and feature
 
 
-class IndexFile(SqliteFile):
-    """The file of an index, opened, or created if it does not exist.
+def next_file(index: str | Path) -> Path:
+    """Return the file beside an index in which features of another network are gathered."""
+    return Path(f"{index}.next")
+
+
+class ImageTable:
+    """The images in the file of an index, opened, or created if it does not exist.
 
     codes: how a new index holds features, one of CODE_NAMES, by default the first. They name what
     the inverted lists hold; the file holds float32 for "float32", and float16 for the others. An
@@ -65,11 +69,12 @@ class IndexFile(SqliteFile):
     def __init__(self, path: str | Path, codes: str | None = None) -> None:
         if codes not in (None, *CODE_NAMES) and not Path(path).exists():
             raise UserError(f"{path}: codes {codes!r}: expected one of {', '.join(CODE_NAMES)}.")
-        super().__init__(path)
-        self._folder = IndexFolder(self._place)
-        with self._closed_by_errors():
+        self.db = Database(path)
+        self.path = self.db.path
+        self.folder = IndexFolder(self.db.place)
+        with self.db.closed_by_errors():
             self._read_settings(codes)
-        self._features_token = self.recall(REINDEXED)
+        self.features_token = self.recall(REINDEXED)
         self._stored = np.dtype("<f4" if self.codes == "float32" else "<f2")
 
     def _read_settings(self, codes: str | None) -> None:
@@ -79,7 +84,7 @@ class IndexFile(SqliteFile):
         self.token: str = self._named(self.remember({"token": secrets.token_hex(4)})["token"])
         self.codes: str = self.recall("codes")
         if self.codes not in CODE_NAMES:
-            raise self._damaged(f"it holds codes of an unknown kind, {self.codes!r}")
+            raise self.db.damaged(f"it holds codes of an unknown kind, {self.codes!r}")
         if codes not in (None, self.codes):
             raise OptionError(
                 f"{self.path}: its codes are {self.codes}, not {codes}: leave {{codes}} out, or "
@@ -87,7 +92,7 @@ class IndexFile(SqliteFile):
             )
 
     def __len__(self) -> int:
-        return self._kept(self._count_after, 0)
+        return self.db.kept(self._count_after, 0)
 
     def remember(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Store values, as JSON, under keys that the index does not hold yet.
@@ -98,44 +103,44 @@ class IndexFile(SqliteFile):
         told these.
         """
         if any(self.recall(key) is None for key in values):
-            with self._transaction():
+            with self.db.transaction():
                 for key, value in values.items():
                     row = key, self._text(value)
-                    self._rows("INSERT OR IGNORE INTO about VALUES (?, ?)", row)
+                    self.db.rows("INSERT OR IGNORE INTO about VALUES (?, ?)", row)
         return {key: self.recall(key) for key in values}
 
     def recall(self, key: str) -> Any:
         """Return the value stored under a key, or None."""
-        for (text,) in self._rows("SELECT value FROM about WHERE key = ?", (key,)):
+        for (text,) in self.db.rows("SELECT value FROM about WHERE key = ?", (key,)):
             return self._parsed(text, key)
         return None
 
     def _parsed(self, text: Any, name: str) -> Any:
         """Return a value of JSON, with its paths."""
         try:
-            return self._folder.value(parse_json(text))
+            return self.folder.value(parse_json(text))
         except (ValueError, TypeError):
-            raise self._damaged(f"no JSON under {name!r}") from None
+            raise self.db.damaged(f"no JSON under {name!r}") from None
 
     def note(self, kind: str, notes: Mapping[str, Any]) -> None:
         """Keep notes {name: JSON}, each in place of an earlier one of its kind and name."""
         command = "INSERT OR REPLACE INTO notes (kind, name, value) VALUES (?, ?, ?)"
-        with self._transaction():
-            self.database.executemany(
+        with self.db.transaction():
+            self.db.connection.executemany(
                 command, ((kind, name, self._text(value)) for name, value in notes.items())
             )
 
     def notes(self, kind: str) -> dict[str, Any]:
         """Return the notes of a kind, the latest last."""
-        rows = self._rows("SELECT name, value FROM notes WHERE kind = ? ORDER BY number", (kind,))
+        rows = self.db.rows("SELECT name, value FROM notes WHERE kind = ? ORDER BY number", (kind,))
         return {name: self._parsed(text, name) for name, text in rows}
 
     def _text(self, value: Any) -> str:
-        return json.dumps(self._folder.stored_value(value))
+        return json.dumps(self.folder.stored_value(value))
 
-    def _check_features(self) -> None:
+    def check_features(self) -> None:
         """Raise StoreError if the features are of another network than when the file was opened."""
-        if self.recall(REINDEXED) != self._features_token:
+        if self.recall(REINDEXED) != self.features_token:
             raise StoreError(
                 f"{self.path}: reindexed with another network since it was opened. Run this again."
             )
@@ -143,8 +148,8 @@ class IndexFile(SqliteFile):
     def missing(self, paths: Iterable[str | Path]) -> list[str | Path]:
         """Return the paths that the index lacks or whose files have changed since."""
         paths = checked_paths(paths, self.path)
-        keys = [*map(self._folder.stored, paths)]
-        states = dict(self._where("path", keys, "state"))
+        keys = [*map(self.folder.stored, paths)]
+        states = dict(self.where("path", keys, "state"))
         return [
             path for path, key in zip(paths, keys, strict=True) if states.get(key) != state_of(path)
         ]
@@ -156,25 +161,16 @@ class IndexFile(SqliteFile):
         abouts: Mapping[Any, About] | None = None,
         states: Sequence[str] | None = None,
     ) -> None:
-        """Add N images with features (N, D), normalised to unit length.
-
-        They replace those whose path is already there.
-
-        abouts: what is known about some of them. The others keep what was known before, but lose
-        identity and track if the file now shows another picture. states: the files' states before
-        they were read, see state_of; by default, the present ones. Everything is on the disk when
-        this returns. Raises UserError for features that are not finite or are all zero, if their
-        width differs from the index's, and if their number is not the number of paths.
-        """
+        """Add or replace N images: see SearchIndex.add."""
         paths = checked_paths(paths, f"{self.path}: not added")
         features = checked_features(features, self.width(), self.path, paths).astype(self._stored)
         known = known_of(abouts or {}, paths)
         states = list(states or map(state_of, paths))
         stripped = 0
         rows: dict[bytes, tuple[Any, ...]] = {}
-        with self._transaction():
-            self._check_features()
-            keys = [*map(self._folder.stored, paths)]
+        with self.db.transaction():
+            self.check_features()
+            keys = [*map(self.folder.stored, paths)]
             before = self._before(keys)
             for key, state, row, new in zip(keys, states, features, known, strict=True):
                 feature = row.tobytes()
@@ -186,16 +182,16 @@ class IndexFile(SqliteFile):
                 before[key] = about, feature
                 rows[key] = (key, state, *_texts(about), feature)
             marks = ", ".join("?" * (len(FACT_NAMES) + 4))
-            self.database.executemany(
+            self.db.connection.executemany(
                 f"INSERT OR REPLACE INTO images ({ROW_FACTS}, feature) VALUES ({marks})",
                 rows.values(),
             )
-            self._mark()
+            self.mark()
         log_stripped(self.path, stripped)
 
     def _before(self, keys: list[bytes]) -> dict[bytes, tuple[About, bytes]]:
         """Return {path: (what is known, feature as it is stored)} of those that are there."""
-        rows = self._where("path", keys, f"id, {ROW_FACTS}, feature")
+        rows = self.where("path", keys, f"id, {ROW_FACTS}, feature")
         known = self._known([row[1:-1] for row in rows])
         return {row[0]: (known[row[1]][1], row[-1]) for row in rows}
 
@@ -206,62 +202,57 @@ class IndexFile(SqliteFile):
         """
         known_facts = known_of(abouts, abouts)
         paths = checked_paths([*abouts], self.path)
-        new = dict(zip(map(self._folder.stored, paths), known_facts, strict=True))
+        new = dict(zip(map(self.folder.stored, paths), known_facts, strict=True))
         changes = ", ".join(f"{name} = ?" for name in (*FACT_NAMES, "more"))
-        with self._transaction():
-            rows = self._where("path", [*new], f"id, {ROW_FACTS}")
+        with self.db.transaction():
+            rows = self.where("path", [*new], f"id, {ROW_FACTS}")
             known = self._known([row[1:] for row in rows])
             changed = []
             for key, number, *_ in rows:
                 old = known[number][1]
                 if (about := merged_about(old, new[key])) != old:
                     changed.append((*_texts(about), number))
-            self.database.executemany(f"UPDATE images SET {changes} WHERE id = ?", changed)
+            self.db.connection.executemany(f"UPDATE images SET {changes} WHERE id = ?", changed)
         return len(rows)
 
     def chunks(
         self, after: int = 0, which: Filter = EVERYTHING, until: int = LARGEST_ID
     ) -> Iterator[tuple[npt.NDArray[np.int64], Features]]:
         """Yield (ids (n,), features (n, D)) of the images with ids above `after`, up to `until`."""
-        self._check_features()
-        condition, values = self._condition(which)
+        self.check_features()
+        condition, values = self.condition(which)
         condition += " AND id > ? AND id <= ?"
         command = f"SELECT id, feature FROM images WHERE {condition} ORDER BY id"
-        for rows in self._read(command, (*values, after, until)):
+        for rows in self.db.read(command, (*values, after, until)):
             yield np.array([number for number, *_ in rows], np.int64), self._matrix(rows)
 
     def entries(
         self, which: Filter = EVERYTHING
     ) -> Iterator[tuple[list[tuple[Path, About]], Features]]:
         """Yield the images in chunks of n: (path, what is known), and their features (n, D)."""
-        self._check_features()
-        condition, values = self._condition(which)
+        self.check_features()
+        condition, values = self.condition(which)
         command = f"SELECT id, feature, {ROW_FACTS} FROM images WHERE {condition} ORDER BY id"
-        for rows in self._read(command, values):
+        for rows in self.db.read(command, values):
             images = self._known([(number, *facts) for number, _, *facts in rows])
             yield [*images.values()], self._matrix([row[:2] for row in rows])
 
     def images(self, which: Filter = EVERYTHING) -> Iterator[list[tuple[Path, About]]]:
         """Yield the images in chunks: (path, what is known) of each, without reading features."""
-        condition, values = self._condition(which)
+        condition, values = self.condition(which)
         command = f"SELECT id, {ROW_FACTS} FROM images WHERE {condition} ORDER BY id"
-        for rows in self._read(command, values):
+        for rows in self.db.read(command, values):
             yield [*self._known(rows).values()]
 
     def abouts(self, paths: Sequence[Path]) -> dict[Path, About]:
         """Return {path: what is known} of those images that are there, without reading others."""
-        rows = self._where("path", [*map(self._folder.stored, paths)], f"id, {ROW_FACTS}")
+        rows = self.where("path", [*map(self.folder.stored, paths)], f"id, {ROW_FACTS}")
         return dict(self._known([row[1:] for row in rows]).values())
 
     def values(self, name: str) -> list[str]:
         """Return the values of a column of About that some image has, in alphabetical order."""
         command = f"SELECT DISTINCT {_column(name)} FROM images ORDER BY 1"
-        return [str(value) for (value,) in self._rows(command) if value]
-
-    def forgettings(self) -> list[dict[str, Any]]:
-        """Return when images were forgotten, by which words, and how many."""
-        rows = self._rows("SELECT time, asked, images FROM forgotten ORDER BY rowid")
-        return [dict(zip(("time", "asked", "images"), row, strict=True)) for row in rows]
+        return [str(value) for (value,) in self.db.rows(command) if value]
 
     def relocate(self, old: Path, new: Path) -> int:
         """Give images, and all that is remembered, the paths that they have below another folder.
@@ -270,20 +261,20 @@ class IndexFile(SqliteFile):
         """
 
         def path_now(stored: bytes) -> bytes:
-            return self._folder.stored(relocated(self._folder.path(stored), old, new))
+            return self.folder.stored(relocated(self.folder.path(stored), old, new))
 
         def value_now(text: str) -> str:
-            return self._text(relocated(self._folder.value(parse_json(text)), old, new))
+            return self._text(relocated(self.folder.value(parse_json(text)), old, new))
 
-        self.database.create_function("path_now", 1, path_now)
-        self.database.create_function("value_now", 1, value_now)
-        with self._transaction():
+        self.db.connection.create_function("path_now", 1, path_now)
+        self.db.connection.create_function("value_now", 1, value_now)
+        with self.db.transaction():
             for table in ("about", "notes"):
-                self._rows(f"UPDATE {table} SET value = value_now(value)")
+                self.db.rows(f"UPDATE {table} SET value = value_now(value)")
             moved = (
                 "UPDATE OR REPLACE images SET path = path_now(path) WHERE path_now(path) != path"
             )
-            return self.database.execute(moved).rowcount
+            return self.db.connection.execute(moved).rowcount
 
     def sample(self, count: int, after: int = 0) -> Features:
         """Return at most `count` features (n, D), spread evenly over the ids above `after`.
@@ -293,7 +284,7 @@ class IndexFile(SqliteFile):
         ids = np.sort(self._ids(EVERYTHING))
         ids = ids[ids > after]
         places = np.linspace(0, max(len(ids) - 1, 0), min(count, len(ids))).astype(int)
-        found = self._where("id", ids[places].tolist(), "feature")
+        found = self.where("id", ids[places].tolist(), "feature")
         if not found:
             raise UserError(f"{self.path}: no images in it any more. Add some, and run this again.")
         return self._matrix(found)
@@ -307,7 +298,7 @@ class IndexFile(SqliteFile):
         step = max(1, PAIRS // max(ids.shape[1], 1))
         for start in range(0, len(ids), step):
             some = ids[start : start + step]
-            if rows := sorted(self._where("id", np.unique(some).tolist(), "feature")):
+            if rows := sorted(self.where("id", np.unique(some).tolist(), "feature")):
                 held = np.array([number for number, *_ in rows], np.int64)
                 places = np.minimum(np.searchsorted(held, some), len(held) - 1)
                 cosines = queries[start : start + step] @ self._matrix(rows).T
@@ -317,37 +308,37 @@ class IndexFile(SqliteFile):
 
     def count_after(self, number: int) -> int:
         """Return how many images have an id above `number`."""
-        return self._kept(self._count_after, number) if number else len(self)
+        return self.db.kept(self._count_after, number) if number else len(self)
 
     def _count_after(self, number: int) -> int:
         where = f"WHERE id > {number:d}" if number else ""  # without it, an index answers
-        return int(self._rows(f"SELECT count(*) FROM images {where}")[0][0])
+        return int(self.db.rows(f"SELECT count(*) FROM images {where}")[0][0])
 
     def latest(self) -> tuple[str, int]:
         """Return (token, last id) of the latest addition; ("", 0) if there was none."""
-        rows = self._rows("SELECT token, last FROM additions ORDER BY last DESC LIMIT 1")
+        rows = self.db.rows("SELECT token, last FROM additions ORDER BY last DESC LIMIT 1")
         return (self._named(rows[0][0]), rows[0][1]) if rows else ("", 0)
 
     def reached(self, token: str) -> int:
         """Return the last id of the addition with this token, 0 if it is not one of this file's."""
-        rows = self._rows("SELECT last FROM additions WHERE token = ?", (token,))
+        rows = self.db.rows("SELECT last FROM additions WHERE token = ?", (token,))
         return int(rows[0][0]) if rows else 0
 
     def knows(self, token: str) -> bool:
         """Return whether an addition to this file wrote the token, or it names the latest state."""
-        return self._kept(self._knows, token)
+        return self.db.kept(self._knows, token)
 
     def _knows(self, token: str) -> bool:
         return token == self.latest()[0] or bool(self.reached(token))
 
-    def _mark(self) -> None:
+    def mark(self) -> None:
         """Give what was added or forgotten in this transaction a token."""
         command = "INSERT OR IGNORE INTO additions SELECT coalesce(max(id), 0), ? FROM images"
-        self._rows(command, (secrets.token_hex(8),))
+        self.db.rows(command, (secrets.token_hex(8),))
 
-    def _images(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
+    def by_id(self, ids: Sequence[int]) -> dict[int, tuple[Path, About]]:
         """Return {id: (path, what is known)} of those of the images that are still there."""
-        return self._known(self._where("id", ids, ROW_FACTS))
+        return self._known(self.where("id", ids, ROW_FACTS))
 
     def _known(self, rows: Sequence[Any]) -> dict[int, tuple[Path, About]]:
         """Return {id: (path, what is known)} of rows (id, *ROW_FACTS), which are checked."""
@@ -355,8 +346,8 @@ class IndexFile(SqliteFile):
         for number, path, state, *facts in rows:
             texts = all(isinstance(each, str | None) for each in (state, *facts))
             if not (isinstance(path, bytes) and texts):
-                raise self._damaged(f"it says {(path, *facts)!r:.100} of an image")
-            found[number] = self._folder.path(path), self._about(facts)
+                raise self.db.damaged(f"it says {(path, *facts)!r:.100} of an image")
+            found[number] = self.folder.path(path), self._about(facts)
         return found
 
     def _about(self, facts: Sequence[str | None]) -> About:
@@ -369,9 +360,9 @@ class IndexFile(SqliteFile):
                 isinstance(each, str) for each in own.values()
             ):
                 return About(*facts)._replace(more=own)
-        raise self._damaged(f"it says {more!r:.100} of an image")
+        raise self.db.damaged(f"it says {more!r:.100} of an image")
 
-    def _where(
+    def where(
         self, key: str, values: Sequence[Any], columns: str, table: str = "images"
     ) -> list[Any]:
         """Return the rows (key, *columns) of the images that are there, by ids or paths."""
@@ -380,7 +371,7 @@ class IndexFile(SqliteFile):
             some = values[start : start + 500]
             marks = ",".join("?" * len(some))
             command = f"SELECT {key}, {columns} FROM {table} WHERE {key} IN ({marks})"
-            rows += self._rows(command, some)
+            rows += self.db.rows(command, some)
         return rows
 
     def allowed(self, which: Filter) -> tuple[npt.NDArray[np.uint8], int]:
@@ -388,12 +379,12 @@ class IndexFile(SqliteFile):
 
         They are kept until the file changes.
         """
-        return self._kept(self._allowed, which)
+        return self.db.kept(self._allowed, which)
 
     def _allowed(self, which: Filter) -> tuple[npt.NDArray[np.uint8], int]:
         ids = self._ids(which)
         if len(ids) and not 0 <= ids.min() <= ids.max() < LARGEST_MAP:
-            raise self._damaged("an image has a number that none can have")
+            raise self.db.damaged("an image has a number that none can have")
         found = np.zeros(ids.max(initial=0) + 1, bool)
         found[ids] = True
         return np.packbits(found, bitorder="little"), len(ids)
@@ -401,11 +392,11 @@ class IndexFile(SqliteFile):
     def _ids(self, which: Filter) -> npt.NDArray[np.int64]:
         """Return the ids of the images that a filter admits, without a list of all rows."""
         condition, values = self._clauses(which)
-        with self._explained():
-            rows = self.database.execute(f"SELECT id FROM images WHERE {condition}", values)
+        with self.db.explained():
+            rows = self.db.connection.execute(f"SELECT id FROM images WHERE {condition}", values)
             return np.fromiter(chain.from_iterable(rows), np.int64)
 
-    def _condition(self, which: Filter) -> tuple[str, list[Any]]:
+    def condition(self, which: Filter) -> tuple[str, list[Any]]:
         """Return the SQL condition of a filter and its values."""
         condition, values = self._clauses(which)
         if values:
@@ -417,19 +408,19 @@ class IndexFile(SqliteFile):
         """Return the condition of a filter, with paths as they are stored."""
         check_filter(which)
         condition, values = which.condition()
-        stored = self._folder.stored
+        stored = self.folder.stored
         return condition, [
             stored(os.fsdecode(each)) if isinstance(each, bytes) else each for each in values
         ]
 
     def width(self) -> int | None:
         """Return the width of the features in the index, if it is known."""
-        return self._kept(self._width)
+        return self.db.kept(self._width)
 
     def _width(self) -> int | None:
-        sizes = self._rows("SELECT length(feature) FROM images LIMIT 1")
+        sizes = self.db.rows("SELECT length(feature) FROM images LIMIT 1")
         if sizes and not sizes[0][0]:
-            raise self._damaged("a feature is cut short")
+            raise self.db.damaged("a feature is cut short")
         return sizes[0][0] // self._stored.itemsize if sizes else None
 
     def _matrix(self, rows: Sequence[tuple[int, bytes]]) -> Features:
@@ -444,20 +435,20 @@ class IndexFile(SqliteFile):
         """
         sizes = {len(value) if isinstance(value, bytes) else 0 for value in values}
         if len(sizes) > 1 or min(sizes) % self._stored.itemsize or not min(sizes):
-            raise self._damaged("a feature is cut short")
+            raise self.db.damaged("a feature is cut short")
         stored = np.frombuffer(b"".join(values), self._stored).reshape(len(values), -1)
         features = stored.astype(np.float32, copy=False)
         squares = np.einsum("nd,nd->n", features, features)
         if not (np.abs(squares - 1) <= FEATURE_ROUNDING).all():  # also if one of them is NaN
-            odd = flaw(features, lambda i: self._images([id_of(i)])[id_of(i)][0])
-            raise self._damaged(odd or "a feature is not of length 1, as all are that were added")
+            odd = flaw(features, lambda i: self.by_id([id_of(i)])[id_of(i)][0])
+            raise self.db.damaged(odd or "a feature is not of length 1, as all are that were added")
         # an image's cosine with itself is 1
         return features if self.codes == "float32" else features / np.sqrt(squares)[:, None]
 
     def _named(self, token: Any) -> str:
         """Return a token, which becomes part of the names of files."""
         if not isinstance(token, str) or not TOKEN.fullmatch(token):
-            raise self._damaged(f"{token!r:.60} is not a token")
+            raise self.db.damaged(f"{token!r:.60} is not a token")
         return token
 
 

@@ -1,4 +1,4 @@
-"""An SQLite file with the tables of an index: commands, transactions, and what was read lately.
+"""The SQLite file of an index: its tables, commands, transactions, and what was read lately.
 
 Others may read while one process writes, and see the state before: the file has a write-ahead log,
 NAME-wal and NAME-shm beside it, which vanish with the last process that closes it.
@@ -8,15 +8,15 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from weakref import finalize
 
 from person_reid.errors import StoreError, UserError
 from person_reid.files import STORE, make_folder, regular_file
-from person_reid.gallery import sqlite_errors
-from person_reid.gallery.schema import TABLES, version_of
+from person_reid.gallery.checks import check_version
+from person_reid.gallery.metadata import FACT_NAMES
 from person_reid.gallery.write_ahead_log import check_log, stamp
 
 log = logging.getLogger(__name__)
@@ -25,11 +25,54 @@ MOST_KEPT = 64  # answers of the file, nearly all of them the images that a filt
 # bytes: several features per page; a 512-dimensional one would waste half of a page of 4096
 PAGE = 16384
 
+VERSION = 3  # of version 1.0.0 of the suite
+COLUMNS = ", ".join(FACT_NAMES)
+TABLES = (
+    "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE images (id INTEGER PRIMARY KEY AUTOINCREMENT, "
+    "path BLOB UNIQUE NOT NULL, state TEXT NOT NULL, feature BLOB NOT NULL, "
+    + "".join(f"{name} TEXT, " for name in FACT_NAMES)
+    + "more TEXT)",
+    # all that a filter reads; the rows hold the features as well
+    f"CREATE INDEX by_about ON images ({COLUMNS})",
+    "CREATE TABLE forgotten (time TEXT NOT NULL, asked TEXT NOT NULL, images INTEGER NOT NULL)",
+    # a token for each transaction that added images: two files that grew apart have none in
+    # common from there on. Inverted lists name the token up to which they hold all images.
+    "CREATE TABLE additions (last INTEGER PRIMARY KEY, token TEXT UNIQUE NOT NULL)",
+    "CREATE TABLE notes (number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, "
+    "name TEXT NOT NULL, value TEXT NOT NULL, UNIQUE (kind, name))",
+    # hashes of what was forgotten and comes back only if somebody allows it
+    "CREATE TABLE barred (hash BLOB PRIMARY KEY) WITHOUT ROWID",
+    f"PRAGMA user_version = {VERSION}",
+)
+
+BUSY = 60  # seconds to wait for another process that writes
+INDEX_AGAIN = "Index the images again: --index ANOTHER_FILE"
+DAMAGED = f"damaged. {INDEX_AGAIN}"
+NO_INDEX = "not a search index. tools/search.py index makes one."
+REASONS = {  # what SQLite says, and what to do
+    "locked": "another process has been writing to it for {busy} s. Wait until it ends, and run "
+    "this again; searches need not wait.",
+    "full": "the disk is full. Make room, and run this again: it keeps what was added before.",
+    "readonly": "it cannot be written to. Check the permissions of the file and of its folder.",
+    "unable to open": "it cannot be opened. Check the permissions of the file and of its folder.",
+    "disk I/O error": "the disk cannot be read or written. Check its health and that it has room.",
+    "Could not decode": DAMAGED,
+    "codec can't decode": DAMAGED,
+    "malformed": DAMAGED,
+    "too big": DAMAGED,  # the length of a value, by a changed byte
+    "not a database": NO_INDEX,
+    "no such table": NO_INDEX,
+    "no such column": NO_INDEX,
+    "created in a thread": "it was opened by another thread. Open it once in each.",
+}
+
+
 T = TypeVar("T")
 State = tuple[int, int]  # changes by other processes, and by this one
 
 
-class SqliteFile:
+class Database:
     """The file at a path, opened, or created if it does not exist."""
 
     def __init__(self, path: str | Path) -> None:
@@ -41,23 +84,18 @@ class SqliteFile:
             regular_file(self.path, STORE, "the file of an index")
             check_log(self.path)
         make_folder(self.path.parent)
-        self._place = self.path.absolute()
-        self.database = self._connect()
-        finalize(self, _close, self.database)  # the last to close it removes the log
-        with self._closed_by_errors():
-            self._opened = self._place.stat()
+        self.place = self.path.absolute()
+        self.connection = self._connect()
+        finalize(self, _close, self.connection)  # the last to close it removes the log
+        with self.closed_by_errors():
+            self._opened = self.place.stat()
             if not self.version():
-                with self._transaction():
+                with self.transaction():
                     pass  # which makes the tables
-
-    @property
-    def file(self) -> Path:
-        """The file on this machine."""
-        return self.path
 
     def close(self) -> None:
         """Release the file."""
-        self.database.close()
+        self.connection.close()
 
     def remove(self) -> None:
         """Delete the file, from which others may still read."""
@@ -69,7 +107,7 @@ class SqliteFile:
         return [self.path.with_name(f"{self.path.name}-{kind}") for kind in ("wal", "shm")]
 
     @contextmanager
-    def _closed_by_errors(self) -> Iterator[None]:
+    def closed_by_errors(self) -> Iterator[None]:
         """Close the file if a block that opens it fails."""
         try:
             yield
@@ -79,7 +117,7 @@ class SqliteFile:
 
     def _connect(self) -> sqlite3.Connection:
         """Return a connection; where nobody may write, one that takes the file as it is."""
-        with self._explained():
+        with self.explained():
             database = self._prepared(self.path)
             try:
                 database.execute("SELECT 1 FROM sqlite_master")
@@ -95,30 +133,42 @@ class SqliteFile:
                         "nothing can be written here. Copy both to where it can, and open the "
                         "index there once."
                     ) from None
-                database = self._prepared(f"{self._place.as_uri()}?immutable=1")
+                database = self._prepared(f"{self.place.as_uri()}?immutable=1")
         return database
 
     def _prepared(self, place: Path | str) -> sqlite3.Connection:
         database = sqlite3.connect(
-            place, timeout=sqlite_errors.BUSY, isolation_level=None, uri=isinstance(place, str)
+            place, timeout=BUSY, isolation_level=None, uri=isinstance(place, str)
         )
         database.execute(f"PRAGMA page_size = {PAGE}")
         database.execute("PRAGMA trusted_schema = OFF")  # it may be another user's file
         return database
 
     def version(self) -> int:
-        """Return the version of the file."""
-        return version_of(self._rows, self.path)
+        """Return the version of the file, 0 for one in which there is nothing yet.
 
-    def _rows(self, command: str, values: Sequence[Any] = ()) -> list[Any]:
+        Raises UserError for a file that is not an index, or of another version than this program's.
+        """
+        version = int(self.rows("PRAGMA user_version")[0][0])
+        names = {name for (name,) in self.rows("SELECT name FROM sqlite_master")}
+        if not names:
+            return 0
+        if not names >= {"about", "images", "by_about"}:
+            raise UserError(f"{self.path}: {NO_INDEX}")
+        check_version(self.path, version, VERSION)
+        if version < VERSION:
+            raise UserError(f"{self.path}: made before version 1.0.0 of the suite. {INDEX_AGAIN}")
+        return version
+
+    def rows(self, command: str, values: Sequence[Any] = ()) -> list[Any]:
         """Run an SQL command and return its rows."""
-        with self._explained():
-            return self.database.execute(command, values).fetchall()
+        with self.explained():
+            return self.connection.execute(command, values).fetchall()
 
-    def _read(self, command: str, values: Sequence[Any]) -> Iterator[list[Any]]:
+    def read(self, command: str, values: Sequence[Any]) -> Iterator[list[Any]]:
         """Yield the rows of an SQL query in chunks, of one state of the file."""
-        with self._explained():
-            cursor = self.database.execute(command, values)
+        with self.explained():
+            cursor = self.connection.execute(command, values)
         try:
             while rows := self._next(cursor):
                 yield rows
@@ -126,10 +176,10 @@ class SqliteFile:
             cursor.close()
 
     def _next(self, cursor: sqlite3.Cursor) -> list[Any]:
-        with self._explained():
+        with self.explained():
             return cursor.fetchmany(CHUNK)
 
-    def _kept(self, read: Callable[..., T], *arguments: Any) -> T:
+    def kept(self, read: Callable[..., T], *arguments: Any) -> T:
         """Return read(*arguments), or what it returned since the file last changed.
 
         It does not matter whether this process or another has changed the file.
@@ -146,10 +196,10 @@ class SqliteFile:
 
     def _current_state(self) -> State:
         """Return what changes when this process or another changes the file."""
-        return self._rows("PRAGMA data_version")[0][0], self.database.total_changes
+        return self.rows("PRAGMA data_version")[0][0], self.connection.total_changes
 
     @contextmanager
-    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
+    def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
         """Run a block whose changes are all on the disk afterwards.
 
         An error or a kill leaves none of them.
@@ -158,30 +208,26 @@ class SqliteFile:
         Raises StoreError if another file has taken the place of this one.
         """
         writes = kind != "DEFERRED"
-        if writes and self._rows("PRAGMA journal_mode") != [("wal",)]:
-            self._rows("PRAGMA journal_mode = WAL")
-        self._rows(f"BEGIN {kind}")
+        if writes and self.rows("PRAGMA journal_mode") != [("wal",)]:
+            self.rows("PRAGMA journal_mode = WAL")
+        self.rows(f"BEGIN {kind}")
         try:
-            with self._explained():
+            with self.explained():
                 self._check_place()
                 if writes:
-                    self._upgrade()
-                    stamp(self._rows)
+                    for command in () if self.version() else TABLES:
+                        self.rows(command)
+                    stamp(self.rows)
                 else:
                     self._state = self._current_state()
                 yield
-            self._rows("COMMIT")
+            self.rows("COMMIT")
         except BaseException:
-            if self.database.in_transaction:  # SQLite has ended it already if the disk is full
-                self._rows("ROLLBACK")
+            if self.connection.in_transaction:  # SQLite has ended it already if the disk is full
+                self.rows("ROLLBACK")
             raise
         finally:
             self._state = None
-
-    def _upgrade(self) -> None:
-        """Make the tables of a new file."""
-        for command in () if self.version() else TABLES:
-            self._rows(command)
 
     def _check_place(self) -> None:
         """Raise StoreError if the open file is not at its path.
@@ -189,7 +235,7 @@ class SqliteFile:
         All that is added to it would be lost.
         """
         try:
-            same = os.path.samestat(self._place.stat(), self._opened)
+            same = os.path.samestat(self.place.stat(), self._opened)
         except OSError:
             same = False
         if not same:
@@ -197,11 +243,23 @@ class SqliteFile:
                 f"{self.path}: replaced or deleted since it was opened. Run this again."
             )
 
-    def _explained(self) -> AbstractContextManager[None]:
-        return sqlite_errors.explained(self.path)
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn SQLite's errors in a block into a StoreError that says what to do."""
+        try:
+            yield
+        # A UnicodeDecodeError comes from a message that quotes a damaged schema.
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            # Python 3.10 does not say that it cannot decode a schema
+            message = str(error) or "malformed"
+            for words, reason in REASONS.items():
+                if words in message:
+                    raise StoreError(f"{self.path}: {reason.format(busy=BUSY)}") from error
+            raise
 
-    def _damaged(self, what: str) -> StoreError:
-        return sqlite_errors.damaged_file(self.path, what)
+    def damaged(self, what: str) -> StoreError:
+        """Return the error for a file of which some value cannot be."""
+        return StoreError(f"{self.path}: damaged: {what}. {INDEX_AGAIN}")
 
 
 def _close(database: sqlite3.Connection) -> None:

@@ -1,0 +1,230 @@
+"""Forget images, so that no file holds them, and know them again, so that they do not come back.
+
+    forget(index.store, Filter(identity="Anna"), "Anna asked for it")
+    paths = not_forgotten(index, paths)                   # what may be added
+
+A gallery keeps a hash of each image and track that was forgotten. It tells neither a path nor a
+name; whoever has the index and guesses a path can check it.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypeVar
+
+from person_reid.data.video.tracked_boxes import Track
+from person_reid.errors import UserError
+from person_reid.gallery.checks import check_filter, state_of
+from person_reid.gallery.contract import TRACK_RECORDS, Gallery
+from person_reid.gallery.database import BUSY, DAMAGED, Database
+from person_reid.gallery.image_table import ImageTable, next_file
+from person_reid.gallery.index_folder import IndexFolder
+from person_reid.gallery.inverted_lists import delete_lists
+from person_reid.gallery.metadata import Filter, filters_of
+from person_reid.gallery.track_crops import delete_crops
+from person_reid.text import counted
+
+log = logging.getLogger(__name__)
+LONGEST_WAIT = 600  # seconds that forgetting waits for a search which reads the old state
+CHECKPOINT_WAIT = 50  # milliseconds of each of them in which others cannot write
+FORGOTTEN_AT_ONCE = 5000  # images of one filter; SQLite limits the number of question marks
+Thing = TypeVar("Thing")
+
+
+def image_key(path: bytes, state: str) -> bytes:
+    """Return the key of an image: its path, and the size and time of its file."""
+    return b"\0".join((b"image", path, state.encode(errors="surrogatepass")))
+
+
+def track_key(source: str, track: str) -> bytes:
+    """Return the key of a track of a source."""
+    return b"\0".join((b"track", source.encode(), track.encode(errors="surrogatepass")))
+
+
+def hash_of_key(key: bytes, token: str) -> bytes:
+    """Return what a gallery with this token stores of a key."""
+    return blake2b(key, digest_size=16, key=token.encode()).digest()
+
+
+def forget(store: ImageTable, which: Filter, asked: str, keep_crops: bool = False) -> int:
+    """Delete images from the file of an index: see SearchIndex.forget."""
+    check_filter(which)
+    asked = str(asked)
+    _forget_next(store, which, asked)
+    db = store.db
+    db.rows("PRAGMA secure_delete = ON")  # even if the file is never rewritten
+    with db.transaction():
+        condition, values = store.condition(which)
+        delete_lists(store)
+        rows = _identified(store, condition, values)
+        if not keep_crops:
+            cut = ((store.folder.path(path), source) for path, _, source, _ in rows if source)
+            delete_crops(cut, store.path)
+        number = db.connection.execute(f"DELETE FROM images WHERE {condition}", values).rowcount
+        _bar(store, rows)
+        db.rows("DELETE FROM additions")  # no lists from before fit any more
+        store.mark()
+        db.rows(
+            "INSERT INTO forgotten VALUES (datetime('now', 'localtime'), ?, ?)", (asked, number)
+        )
+    try:
+        _rewrite(db)
+    finally:
+        _empty_log(db)
+    delete_lists(store)  # from a search in the meantime
+    return number
+
+
+def _forget_next(store: ImageTable, which: Filter, asked: str) -> None:
+    """Forget the images in the file where features of another network are gathered."""
+    if not next_file(store.path).exists():
+        return
+    following = ImageTable(next_file(store.path))
+    with closing(following.db):
+        paths = [path for images in store.images(which) for path, _ in images]
+        for some in filters_of(paths, FORGOTTEN_AT_ONCE):
+            forget(following, some, asked, keep_crops=True)
+
+
+def _identified(
+    store: ImageTable, condition: str, values: list[Any]
+) -> list[tuple[bytes, str, str, str]]:
+    """Return path, state, source and track, "" if unknown, of images; not of damaged rows."""
+    columns = "path, state, coalesce(source, ''), coalesce(track, '')"
+    rows = store.db.rows(f"SELECT {columns} FROM images WHERE {condition}", values)
+    kinds = (bytes, str, str, str)
+    return [row for row in rows if all(map(isinstance, row, kinds))]
+
+
+def _bar(store: ImageTable, rows: list[tuple[bytes, str, str, str]]) -> None:
+    """Record hashes of images that were deleted, and of tracks of which none is left.
+
+    The records of track files without images are deleted. rows: see _identified.
+    """
+    db = store.db
+    keys = [image_key(path, state) for path, state, *_ in rows]
+    for source, track in {(source, track) for *_, source, track in rows if source and track}:
+        same = "SELECT 1 FROM images WHERE source = ? AND track = ? LIMIT 1"
+        if not db.rows(same, (source, track)):
+            keys.append(track_key(source, track))
+    hashes = ((hash_of_key(key, store.token),) for key in keys)
+    db.connection.executemany("INSERT OR IGNORE INTO barred VALUES (?)", hashes)
+    there = {source for (source,) in db.rows("SELECT DISTINCT source FROM images")}
+    db.connection.executemany(
+        "DELETE FROM notes WHERE kind = ? AND name = ?",
+        ((TRACK_RECORDS, source) for *_, source, _ in rows if source not in there),
+    )
+
+
+def _rewrite(db: Database) -> None:
+    """Write the file anew, without what was replaced before and its system has kept.
+
+    It needs as much room as the file; a remark says if that is not there.
+    """
+    try:
+        db.rows("VACUUM")
+    except UserError as error:
+        if DAMAGED in str(error):
+            raise
+        log.warning(
+            "%s The images are forgotten and overwritten; the file is not smaller yet, and may "
+            "hold features of images that were replaced before. forget again rewrites it.",
+            error,
+        )
+
+
+def _empty_log(db: Database) -> None:
+    """Bring what was written into the file, and empty the log, which holds what was there.
+
+    A search that began before still reads it: this waits for it, and reports it. While SQLite
+    itself waits, nobody can write, so it waits for a moment only, and then others have a turn.
+    """
+    db.rows(f"PRAGMA busy_timeout = {CHECKPOINT_WAIT}")
+    for waited in range(LONGEST_WAIT):
+        time.sleep(1 if waited else 0)
+        busy = db.rows("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
+        if not busy:
+            break
+        if not waited:
+            log.warning(
+                "%s: forgotten; waiting for another process that still reads what was there "
+                "before, such as a search.",
+                db.path,
+            )
+    else:
+        log.warning(
+            "%s: another process still reads what was there before, and keeps it in the files "
+            "of the index. It goes when that process ends; forget again makes sure of it.",
+            db.path,
+        )
+    db.rows(f"PRAGMA busy_timeout = {1000 * BUSY}")
+
+
+def forgotten(store: ImageTable, keys: Sequence[bytes]) -> set[bytes]:
+    """Return those of some keys of which something was forgotten."""
+    hashes = {hash_of_key(key, store.token): key for key in keys}
+    return {hashes[each] for each, _ in store.where("hash", [*hashes], "hash", "barred")}
+
+
+def allow(store: ImageTable, keys: Iterable[bytes]) -> None:
+    """Let what was forgotten come back."""
+    with store.db.transaction():
+        store.db.connection.executemany(
+            "DELETE FROM barred WHERE hash = ?", ((hash_of_key(key, store.token),) for key in keys)
+        )
+
+
+def forgettings(store: ImageTable) -> list[dict[str, Any]]:
+    """Return when images were forgotten, by which words, and how many."""
+    rows = store.db.rows("SELECT time, asked, images FROM forgotten ORDER BY rowid")
+    return [dict(zip(("time", "asked", "images"), row, strict=True)) for row in rows]
+
+
+def not_forgotten(
+    index: Gallery, paths: Sequence[str | Path], allowed: bool = False
+) -> list[str | Path]:
+    """Return the images that were not forgotten, and remark on the others.
+
+    allowed: all may come back.
+    """
+    return _left(index, paths, [_image_key(index, path) for path in paths], allowed, "image", str)
+
+
+def tracks_not_forgotten(
+    index: Gallery, source: str, tracks: Sequence[Track], allowed: bool = False
+) -> list[Track]:
+    """Return the tracks of a source that were not forgotten, and remark on the others."""
+    keys = [track_key(source, str(track.number)) for track in tracks]
+    return _left(index, tracks, keys, allowed, "track", lambda track: str(track.number))
+
+
+def _image_key(index: Gallery, path: str | Path) -> bytes:
+    """Return the key of an image, whose path below the folder of the index survives a move."""
+    return image_key(IndexFolder(index.file).stored(path), state_of(path))
+
+
+def _left(
+    index: Gallery,
+    things: Sequence[Thing],
+    keys: list[bytes],
+    allowed: bool,
+    kind: str,
+    name: Callable[[Thing], str],
+) -> list[Thing]:
+    """Return the things whose keys were not forgotten, or all if they are allowed."""
+    known = index.forgotten(sorted({*keys}))
+    if known and allowed:
+        index.allow([*known])
+    if allowed or not known:
+        return list(things)
+    out = [thing for thing, each in zip(things, keys, strict=True) if each in known]
+    log.warning(
+        "%s: forgotten once, and not added again: %s, such as %s. --allow_forgotten adds them.",
+        index.path,
+        counted(len(out), kind),
+        name(out[0]),
+    )
+    return [thing for thing, each in zip(things, keys, strict=True) if each not in known]
