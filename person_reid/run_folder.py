@@ -31,7 +31,7 @@ import yaml
 from person_reid.config import OptionError, TrainConfig
 from person_reid.config.files import options_in
 from person_reid.config.network import NETWORK_FLAGS, PUBLISHED_CLASSES
-from person_reid.config.option import settled_options, text_options
+from person_reid.config.option import resolve, text_options
 from person_reid.config.run import OF_RESNET50
 from person_reid.errors import UserError, first_line
 from person_reid.files import (
@@ -224,7 +224,7 @@ class RunFolder:
         }
         values = {**unsaid, **values, "name": self.name}
         try:
-            return settled_options(TrainConfig(**values), values, given=())
+            return resolve(TrainConfig, values, given=())
         except OptionError as error:
             raise UserError(f"{self.options_file}: {error}") from None
 

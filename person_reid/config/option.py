@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import Field, FrozenInstanceError, dataclass, field, fields, replace
 from datetime import date
+from functools import cache
 from numbers import Integral, Real
 from pathlib import Path
 from typing import (
@@ -352,7 +353,7 @@ class Options:
         raise FrozenInstanceError(f"cannot delete field {name!r}")
 
     def __post_init__(self) -> None:
-        """Check every value, wherever it comes from."""
+        """Check the values that Python gives, and that they go together."""
         for name, each in self.declared().items():
             value = getattr(self, name)
             try:
@@ -362,6 +363,19 @@ class Options:
                 each.checked(value)
             except ValueError as error:
                 raise unfit(name, value, error) from None
+        self.refuse_fault()
+
+    @classmethod
+    def of_checked(cls, values: Mapping[str, Any]) -> "Self":
+        """Return the configuration of {name: value}, each of which is known to fit."""
+        config = object.__new__(cls)
+        defaults = {each.name: each.default for each in fields(cls)}  # type: ignore[arg-type]
+        vars(config).update(defaults, **values)
+        config.refuse_fault()
+        return config
+
+    def refuse_fault(self) -> None:
+        """Raise OptionError if one of the groups says that its options do not go together."""
         faults = (vars(kind)["fault"](self) for kind in type(self).__mro__ if "fault" in vars(kind))
         if fault := next(filter(None, faults), ""):
             given = {name: True for name in self.declared() if getattr(self, name) is True}
@@ -381,6 +395,7 @@ class Options:
         return {name: value for name, value in values.items() if value != defaults[name]}
 
     @classmethod
+    @cache
     def declared(cls) -> dict[str, DeclaredOption]:
         """Return {name: option} of the group or configuration, in the order of --help."""
         types = get_type_hints(cls)
@@ -427,8 +442,7 @@ def configured(kind: type[Config], values: Mapping[str, Any], others: Iterable[s
 
     others: what else a user may have meant by an unknown name.
 
-    Raises OptionError for an unknown name, a value that does not fit, and an option that means
-    nothing beside the others.
+    Raises OptionError for an unknown name, a value that does not fit, and as `resolve` does.
     """
     known = kind.declared()
     typed = {}
@@ -440,7 +454,7 @@ def configured(kind: type[Config], values: Mapping[str, Any], others: Iterable[s
             typed[name] = known[name].checked(value)
         except ValueError as error:
             raise unfit(name, value, error) from None
-    return settled_options(kind(**typed), typed, typed)
+    return resolve(kind, typed)
 
 
 def unfit(name: str, value: Any, reason: ValueError) -> OptionError:
@@ -449,69 +463,54 @@ def unfit(name: str, value: Any, reason: ValueError) -> OptionError:
     return OptionError(f"{{{name}}}: {text}", **{name: value})
 
 
-def settled_options(config: Config, chosen: Collection[str], given: Iterable[str]) -> Config:
-    """Apply what options decide about others, and refuse those that mean nothing beside the others.
+def resolve(
+    kind: type[Config], values: Mapping[str, Any], given: Collection[str] | None = None
+) -> Config:
+    """Return a configuration with these values and with what they decide about other options.
 
-    chosen: the names of the options that a user has set, now or in a file.
-    given: the names given just now. An option from a file is never refused as meaningless.
+    Which options go together is decided here alone, from what they declare. An option may imply
+    others that are not set: `--weights osnet_x0_25_msmt17` the backbone of that network. A
+    published flag stands for another option: `--use_swin` for `--backbone swin_base`. An option
+    may need others: `--instances 4` means nothing without `--sampler pk`. A group names what else
+    excludes each other (`fault`).
+
+    values: {name: value} that a user has set, now or in a file. Each fits its option.
+    given: the names set just now, by default all. An option from a file is never refused as
+        meaningless.
+
+    Raises OptionError for options that exclude each other, or that would be ignored.
     """
-    config = expand_published(imply_options(config, chosen), chosen)
-    refuse_meaningless(config, given)
-    return config
-
-
-def imply_options(config: Config, chosen: Collection[str]) -> Config:
-    """Return the configuration with what its options decide about others, unless those are chosen.
-
-    `--weights osnet_x0_25_msmt17` implies the backbone of that published network.
-    """
-    known = type(config).declared()
-    for name, each in known.items():
-        if each.about.implies and name in chosen:
-            implied = each.about.implies(getattr(config, name), known)
-            free = {other for other in implied if other == name or other not in chosen}
-            config = replace(config, **{other: implied[other] for other in free})  # type: ignore[type-var]
-    return config
-
-
-def expand_published(config: Config, chosen: Collection[str]) -> Config:
-    """Return the configuration with the options that published flags stand for.
-
-    `--use_swin` stands for `--backbone swin`. Raises OptionError if two choose different values.
-    """
-    meant: dict[str, Any] = {}
-    values = {name: getattr(config, name) for name in chosen}
+    known, decided = kind.declared(), dict(values)
+    for name in values:
+        if implies := known[name].about.implies:
+            implied = implies(values[name], known)
+            decided |= {k: v for k, v in implied.items() if k == name or k not in values}
     # {option: what chose it}
-    asked = {name: {name: value} for name, value in values.items() if value is not False}
-    for name, declared in type(config).declared().items():
-        if not declared.about.stands_for or not getattr(config, name):
-            continue
-        other, value = declared.about.stands_for
-        if other in asked and meant.get(other, getattr(config, other)) != value:
-            words = " and ".join(f"{{{each}}}" for each in (*asked[other], name))
+    asked = {name: {name: decided[name]} for name in values if decided[name] is not False}
+    for name, each in known.items():
+        if each.about.stands_for and decided.get(name):
+            other, value = each.about.stands_for
+            if other in asked and decided[other] != value:
+                words = " and ".join(f"{{{each}}}" for each in (*asked[other], name))
+                raise OptionError(
+                    f"{words} exclude each other: choose one.", **asked[other], **{name: True}
+                )
+            decided[other], asked[other] = value, {name: True}
+    config = kind.of_checked(decided)
+    for name in values if given is None else given:
+        needs, value = known[name].about.needs, decided[name]
+        met = (_met(getattr(config, other), those) for other, those in needs.items())
+        if needs and value != known[name].default and not any(met):
+            words = " or ".join(f"{{{other}}}" for other in needs)
+            wanted = {other: those[0] for other, those in needs.items() if those is not ANY}
             raise OptionError(
-                f"{words} exclude each other: choose one.", **asked[other], **{name: True}
+                f"{{{name}}} would be ignored without {words}.", **{name: value}, **wanted
             )
-        meant[other], asked[other] = value, {name: True}
-    return replace(config, **meant)  # type: ignore[type-var]
+    return config
 
 
-def refuse_meaningless(config: Options, given: Iterable[str]) -> None:
-    """Raise OptionError if an option was given, and none of those that it needs has such a value.
-
-    `--instances 4` means nothing without `--sampler pk`.
-    """
-    known = type(config).declared()
-    for name in given:
-        needs, value = known[name].about.needs, getattr(config, name)
-        met = (_met(getattr(config, other), values) for other, values in needs.items())
-        if not needs or value == known[name].default or any(met):
-            continue
-        words = " or ".join(f"{{{other}}}" for other in needs)
-        wanted = {other: values[0] for other, values in needs.items() if values is not ANY}
-        raise OptionError(
-            f"{{{name}}} would be ignored without {words}.", **{name: value}, **wanted
-        )
+def _met(value: Any, values: tuple[Any, ...]) -> bool:
+    return bool(value) if values is ANY else value in values
 
 
 def changed(before: Mapping[str, Any], now: Options) -> list[str]:
@@ -520,7 +519,3 @@ def changed(before: Mapping[str, Any], now: Options) -> list[str]:
     return [
         name for name, each in known if each.about.effect and before.get(name) != getattr(now, name)
     ]
-
-
-def _met(value: Any, values: tuple[Any, ...]) -> bool:
-    return bool(value) if values is ANY else value in values

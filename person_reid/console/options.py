@@ -19,8 +19,7 @@ from person_reid.config.option import (
     OptionError,
     Options,
     as_flag,
-    configured,
-    settled_options,
+    resolve,
     text_options,
 )
 from person_reid.config.run import OF_RESNET50
@@ -73,7 +72,7 @@ def parse_words(
             begun = asked.get("resume") and RunFolder(name).options_file.exists()
             chosen = _as_begun(kind, name, asked) if begun else asked
             chosen = {**chosen, "name": name}
-        config = settled_options(kind(**chosen), chosen, flags.keys() & chosen.keys())
+        config = resolve(kind, chosen, flags.keys() & chosen.keys())
         if file and not asked.get("resume"):
             _keep_file(file, config)
         return config
@@ -110,10 +109,15 @@ def _read_flags(
     """Return {name: value} of the flags."""
     argv = sys.argv[1:] if argv is None else list(argv)
     everything = argv[:1] in (["--help"], ["-h"]) and argv[1:2] == ["all"]
-    found = vars(build(kind, text, everything).parse_args(argv))
-    if found.get("loss") == "list":
+    found = build(kind, text, everything).parse_args(argv)
+    if getattr(found, "loss", None) == "list":
         _list_losses()
-    return {name: tuple(it) if isinstance(it, list) else it for name, it in found.items()}
+    return _values(found)
+
+
+def _values(found: argparse.Namespace) -> dict[str, Any]:
+    """Return {name: value} of what a parser has found, whose types have checked it."""
+    return {name: tuple(it) if isinstance(it, list) else it for name, it in vars(found).items()}
 
 
 def parse_known(
@@ -128,7 +132,7 @@ def parse_known(
     parser.allow_abbrev = False
     given, further = parser.parse_known_args(argv)
     with spelled_as_flags():
-        return configured(kind, vars(given)), further
+        return resolve(kind, _values(given)), further
 
 
 def parse_command(
@@ -156,10 +160,10 @@ def parse_command(
             argument_default=argparse.SUPPRESS,
         )
         declare(kind, command, everything=True)
-    given = vars(parser.parse_args(argv))
+    given = _values(parser.parse_args(argv))
     name = given.pop("command")
     with spelled_as_flags():
-        return name, configured(kinds[name], given)
+        return name, resolve(kinds[name], given)
 
 
 def _keep_file(path: str, config: Any) -> None:
@@ -267,7 +271,7 @@ def _as_begun(kind: type[Options], name: str, asked: Mapping[str, Any]) -> dict[
     if asked.get("batchsize") == was.get("batchsize", 0) * processes:
         # The flag counts the images of all GPUs, and opts.yaml those of one.
         asked = {name: value for name, value in asked.items() if name != "batchsize"}
-    now = settled_options(kind(**asked), asked, given=())
+    now = resolve(kind, asked, given=())
     changed = [
         name for name in asked if known[name].about.effect and getattr(now, name) != was[name]
     ]

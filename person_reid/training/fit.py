@@ -12,7 +12,7 @@ from torch.utils import data
 
 from person_reid.arrays import check_kind
 from person_reid.config import FitOptions, OptionError
-from person_reid.config.option import settled_options
+from person_reid.config.option import resolve
 from person_reid.data.images.augment import Augment
 from person_reid.data.images.bank import BatchSource
 from person_reid.data.samplers import MakeSampler
@@ -131,8 +131,7 @@ def _settled(options: FitOptions, teacher: Embedder | None) -> FitOptions:
 
     Raises OptionError for options that would be ignored.
     """
-    given = options.not_default(options.declared())
-    options = settled_options(options, given, given)
+    options = resolve(type(options), options.not_default(options.declared()))
     if teacher:
         options = replace(options, teacher=options.teacher or "given")
     loss_plan(options)
