@@ -64,7 +64,7 @@ from person_reid.gallery.gallery import growing_gallery
 from person_reid.gallery.indexed_network import measured_on
 from person_reid.gallery.indexed_tracks import indexed_tracks
 from person_reid.gallery.linked_tracks import begin_of, in_words, link_indexed, record_people
-from person_reid.gallery.live_gallery import Appeared, LiveGallery, open_live
+from person_reid.gallery.live_gallery import open_live
 from person_reid.gallery.people_counts import lines_of_people
 from person_reid.gallery.people_folder import (
     PEOPLE_MARK,
@@ -281,25 +281,12 @@ def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
         write_text(folder / VIDEOS_MARK, "")
         with growing_gallery(config.gallery) as index:
             embed = partial(reid.open_network(index, config), description="")
-            live = open_live(
-                index,
-                detector,
-                embed,
-                tracker=config,
-                cameras=[*addresses],
-                threshold=config.threshold,
-                travel=config.travel,
-                remember=config.remember,
-            )
-            kept = LiveGallery(live.links, addresses)
-            kept.know(index)
+            kept = open_live(index, detector, embed, config, addresses)
             streams = reid.Streams(addresses, config.every, starts, config.fps)
             with ended_by_signals(streams), streams:
-                for camera, frame, seconds in streams:
-                    tell(kept.keep(index, live.feed(frame, seconds, camera)))
-            kept.refresh(index)
-            for looked in live.end():
-                tell(kept.keep(index, looked))
+                for looked in kept.follow(streams, lambda act: act(index)):
+                    for appeared in kept.keep(index, looked):
+                        print(f"{written(appeared.time)} {appeared}", flush=True)
             for camera in addresses:
                 print(f"{camera}: {streams.report(camera)}")
             index.prepare()
@@ -320,12 +307,6 @@ def ended_by_signals(streams: reid.Streams) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def tell(appeared: Iterable[Appeared]) -> None:
-    """Print who appeared."""
-    for each in appeared:
-        print(f"{written(each.time)} {each}", flush=True)
 
 
 def link_people(index: reid.Gallery, config: VideosConfig) -> None:

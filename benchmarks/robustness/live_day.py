@@ -76,7 +76,7 @@ class Day:
     def rows(self, folder):
         """Yield the rows."""
         live = LivePeople(self.detect, self.embed, threshold=None, most=self.remember)
-        kept = LiveGallery(live.links, {})
+        kept = LiveGallery(live, {})
         part = self.hours * 3600 // 8
         with growing_gallery(str(folder / "people.index")) as index:
             for second in range(0, self.hours * 3600, STEP):

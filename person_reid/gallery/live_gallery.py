@@ -1,9 +1,9 @@
 """Keep in a gallery whom live cameras see, and say who appears by the names that it has.
 
-    kept = LiveGallery(live.links, {"door": "rtsp://10.0.0.7/main"})
-    kept.know(gallery)                                    # whom the gallery knows already
-    for appeared in kept.keep(gallery, live.feed(frame, seconds, "door")):
-        print(appeared.person, appeared.corrected_from)
+    kept = open_live(gallery, detector, embedder, options, streams.addresses)
+    for looked in kept.follow(streams, lambda act: act(gallery)):
+        for appeared in kept.keep(gallery, looked):
+            print(appeared.person, appeared.corrected_from)
 
 Each image of a track is stored beside the index, with its feature. So the tracks of a stream are in
 the index like those of a video, in a track file that has a line for each image. Its frames are
@@ -11,7 +11,7 @@ hundredths of a second. An image has the identity of its person, "person 0007", 
 another name, which the person keeps from then on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from itertools import count
@@ -20,10 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from person_reid.config.detector import TrackerOptions
+from person_reid.config.people import VideosConfig
+from person_reid.config.serve import CameraOptions
 from person_reid.config.times import stored
 from person_reid.data.video.crops import write_crop
 from person_reid.data.video.streams import shown_address
+from person_reid.data.video.video_files import Frame
 from person_reid.errors import UserError
 from person_reid.files import as_file_name, make_folder
 from person_reid.gallery.checks import state_of
@@ -35,7 +37,6 @@ from person_reid.gallery.track_crops import folder_beside
 from person_reid.gallery.track_records import TrackRecord, record_tracks
 from person_reid.retrieval.association import read_travel
 from person_reid.retrieval.clusters import number_in, numbered_person
-from person_reid.retrieval.online import OnlineLinks
 from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
 from person_reid.video.detectors import Detector
 from person_reid.video.live import LivePeople, Looked, Said, TrackImage
@@ -78,36 +79,57 @@ def open_live(
     gallery: Gallery,
     detector: Detector,
     embed: EmbedCrops,
-    tracker: TrackerOptions,
-    cameras: Sequence[str],
-    threshold: str | None = None,
-    travel: str | None = None,
-    remember: int = 1000,
-) -> LivePeople:
-    """Return LivePeople for the network of a gallery.
+    options: VideosConfig | CameraOptions,
+    addresses: Mapping[str, str],
+) -> "LiveGallery":
+    """Return what a gallery holds of cameras {name: address}, for its network.
 
-    threshold, travel: as options say them. cameras: the names that the travel file may hold.
-    remember: how many tracks.
     Raises UserError for a threshold of another network, and for a travel file of other cameras.
     """
-    limit = measured_threshold(threshold, gallery, "track")
-    times = read_travel(Path(travel), cameras) if travel else None
-    return LivePeople(detector, embed, tracker, limit, times, track_cosines_of(gallery), remember)
+    live = LivePeople(
+        detector,
+        embed,
+        tracker=options,
+        threshold=measured_threshold(options.threshold, gallery, "track"),
+        travel=read_travel(Path(options.travel), addresses) if options.travel else None,
+        cosines=track_cosines_of(gallery),
+        most=options.remember,
+    )
+    return LiveGallery(live, addresses)
 
 
 class LiveGallery:
     """What a gallery holds of live cameras.
 
-    links: of LivePeople. addresses: {camera: where it is}.
+    live: finds the people. addresses: {camera: where it is}.
     """
 
-    def __init__(self, links: OnlineLinks, addresses: Mapping[str, str]) -> None:
-        self._links, self._addresses = links, addresses
+    def __init__(self, live: LivePeople, addresses: Mapping[str, str]) -> None:
+        self.live, self._links, self._addresses = live, live.links, addresses
         self._records: dict[str, tuple[TrackRecord, float]] = {}  # and the time of its first frame
         self._names: dict[int, str] = {}  # of people who are not called by their number
         self._shown: dict[int, Path] = {}  # an image of each person, by which a new name is noticed
         self._paths: dict[tuple[str, int], list[Path]] = {}  # the images of the last tracks
         self._refreshed = self._asked = -np.inf  # the times of two kinds of refreshing
+
+    def follow(
+        self,
+        frames: Iterable[tuple[str, Frame, float]],
+        write: Callable[[Callable[[Gallery], None]], None],
+        look: Callable[[Frame, float, str], Looked | None] | None = None,
+    ) -> Iterator[Looked]:
+        """Yield what frames say of people, to be kept, and in the end who is still there.
+
+        frames: (camera, frame, seconds), such as Streams. write: calls a function with the gallery.
+        look: takes the place of LivePeople.feed; it returns None for a frame to be skipped.
+        """
+        write(self.know)
+        for camera, frame, seconds in frames:
+            looked = (look or self.live.feed)(frame, seconds, camera)
+            if looked and (looked.images or looked.said):
+                yield looked
+        write(self.refresh)
+        yield from self.live.end()
 
     def know(self, gallery: Gallery) -> None:
         """Let the links know the people of a gallery, first those who have names."""
@@ -224,13 +246,13 @@ class LiveGallery:
         if newest:
             self._shown.setdefault(said.person, newest)
         return Appeared(
-            said.camera,
-            str(said.track),
-            identity,
-            None if number_in(identity) else identity,
-            stored(_instant(said.time), "milliseconds"),
-            newest,
-            self._identity(before) if before else None,
+            camera=said.camera,
+            track=str(said.track),
+            person=identity,
+            name=None if number_in(identity) else identity,
+            time=stored(_instant(said.time), "milliseconds"),
+            image=newest,
+            corrected_from=self._identity(before) if before else None,
         )
 
     def refresh(self, gallery: Gallery) -> None:

@@ -21,7 +21,7 @@ from person_reid.data.video.streams import FIRST_PAUSE, LONGEST_PAUSE, Streams
 from person_reid.data.video.video_files import Frame
 from person_reid.errors import UserError, first_line
 from person_reid.gallery.gallery import Gallery
-from person_reid.gallery.live_gallery import Appeared, LiveGallery, open_live
+from person_reid.gallery.live_gallery import Appeared, open_live
 from person_reid.retrieval.similarity import Features
 from person_reid.serve.image_ids import ImageIds
 from person_reid.serve.problems import Problem
@@ -58,17 +58,7 @@ class LiveCameras:
         options: CameraOptions,
     ) -> None:
         self._service, self._streams = service, streams
-        self._live = open_live(
-            gallery,
-            detector,
-            self._embed,
-            tracker=options,
-            cameras=[*streams.addresses],
-            threshold=options.threshold,
-            travel=options.travel,
-            remember=options.remember,
-        )
-        self._kept = LiveGallery(self._live.links, streams.addresses)
+        self._kept = open_live(gallery, detector, self._embed, options, streams.addresses)
         self._troubles: dict[str, Trouble] = {}
         self._unstored: dict[str, str] = {}  # why images of a camera are not stored
         service.watch_cameras(self)
@@ -100,40 +90,36 @@ class LiveCameras:
 
     def _look(self) -> None:
         """Look at frames, in the thread."""
-        self._write(self._kept.know)
         with self._streams:
-            for camera, frame, seconds in self._streams:
-                self._look_at(camera, frame, seconds)
-        self._write(self._kept.refresh)
-        for looked in self._live.end():
-            self._tell(looked)
+            for looked in self._kept.follow(self._streams, self._write, self._look_at):
+                self._tell(looked)
 
-    def _look_at(self, camera: str, frame: Frame, seconds: float) -> None:
+    def _look_at(self, frame: Frame, seconds: float, camera: str) -> Looked | None:
         """Look at a frame. A camera whose frames cannot be looked at is left alone for a while."""
         trouble = self._troubles.get(camera)
         if trouble and seconds < trouble.until:
-            return
+            return None
         try:
-            self._tell(self._live.feed(frame, seconds, camera))
+            looked = self._kept.live.feed(frame, seconds, camera)
         except Exception as error:
             pause = min(2 * trouble.pause, LONGEST_PAUSE) if trouble else FIRST_PAUSE
             reason = first_line(error)
             if not trouble or trouble.reason != reason:
                 log.exception("camera %s: its frames cannot be looked at: %s", camera, reason)
             self._troubles[camera] = Trouble(reason, pause, seconds + pause)
-        else:
-            if self._troubles.pop(camera, None):
-                log.warning("camera %s: its frames are looked at again.", camera)
+            return None
+        if self._troubles.pop(camera, None):
+            log.warning("camera %s: its frames are looked at again.", camera)
+        return looked
 
     def _tell(self, looked: Looked) -> None:
         """Store the images of a look, and tell who appeared."""
-        if not (looked.images or looked.said):
-            return
         try:
             appeared = self._write(lambda gallery: self._kept.keep(gallery, looked))
-        except (UserError, OSError) as error:  # a full disk, say, which somebody may mend
+        except Exception as error:  # a full disk, say, which somebody may mend
             if self._unstored.get(looked.camera) != str(error):
-                log.warning("camera %s: not stored: %s", looked.camera, error)
+                ours = not isinstance(error, UserError | OSError)
+                log.warning("camera %s: not stored: %s", looked.camera, error, exc_info=ours)
             self._unstored[looked.camera] = str(error)
             return
         self._unstored.pop(looked.camera, None)

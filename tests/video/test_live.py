@@ -199,7 +199,7 @@ def test_no_frame_of_a_live_track_is_before_the_first_and_its_record_outlives_fo
 
     gallery = SearchIndex(tmp_path / "people.index")
     live = LivePeople(lambda _: (shown, [0.9] * len(shown)), embed)
-    kept = LiveGallery(live.links, {})
+    kept = LiveGallery(live, {})
     for second in np.arange(0, 2, 0.05):
         look(second)
     (record,) = recorded_tracks(gallery)
