@@ -149,9 +149,9 @@ def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOption
         cameras_of(tracks) + [""] * len(names),
         starts,
         ends,
-        threshold,
-        travel,
-        track_cosines_of(index),
+        threshold=threshold,
+        travel=travel,
+        cosines=track_cosines_of(index),
         same=[*same, *doubles],
         different=different,
         twice=[*said.twice, *doubles],
@@ -164,7 +164,16 @@ def link_indexed(index: Gallery, tracks: list[IndexedTrack], options: LinkOption
     stays, shown = _describe(every_track, numbers, found, said, recognized, travel)
     nobodies = [*zip(nobody, stays[len(tracks) :], strict=True)]
     stays = stays[: len(tracks)]
-    return LinkedTracks(tracks, found, said, stays, shown, identities, nobodies, options)
+    return LinkedTracks(
+        tracks=tracks,
+        found=found,
+        said=said,
+        stays=stays,
+        shown=shown,
+        identities=identities,
+        nobody=nobodies,
+        options=options,
+    )
 
 
 def _with_photographs(
@@ -241,17 +250,17 @@ def _describe(
         chosen = [(i, place) for place in some_places(len(each.images))]
         stays.append(
             Stay(
-                people[i],
-                each.record.camera,
-                each.track.first - zero,
-                each.track.last - zero,
-                each.name,
-                each.times(),
-                len(each.track.frames),
-                margins[i],
-                nearest[i],
-                tuple(range(len(shown), len(shown) + len(chosen))),
-                tuple(
+                person=people[i],
+                camera=each.record.camera,
+                first=each.track.first - zero,
+                last=each.track.last - zero,
+                name=each.name,
+                times=each.times(),
+                boxes=len(each.track.frames),
+                margin=margins[i],
+                nearest=nearest[i],
+                images=tuple(range(len(shown), len(shown) + len(chosen))),
+                rows=tuple(
                     (listed_path(path), *(value or "" for value in about[:-1]))
                     for path, about in each.images
                 ),

@@ -25,11 +25,13 @@ from person_reid.data.video.frames import (
     rate_of,
 )
 from person_reid.data.video.track_files import (
+    Box,
+    Format,
     files_of,
     read_boxes,
     write_identities,
 )
-from person_reid.data.video.tracked_boxes import Track, frames_at_ends, read_tracks, seconds_of
+from person_reid.data.video.tracked_boxes import Track, frames_at_ends, seconds_of, tracks_among
 from person_reid.errors import StoreError, UserError
 from person_reid.files import as_file_name, content_of, is_file_name, real
 from person_reid.gallery.contract import TRACK_RECORDS
@@ -50,7 +52,7 @@ class TrackRecord:
     path: the track file. frames: its video or folder of images. crops: the folder of its crops.
     fps: the frames in a second. start: the time of the first one, if it is known.
     width, height: the size of the frames in pixels. classes, form, first_frame, times: see
-    read_tracks. named: whether labels are named as the images in `frames`. digest: the SHA-256 of
+    tracks_among. named: whether labels are named as the images in `frames`. digest: the SHA-256 of
     the content of the track file.
     """
 
@@ -71,20 +73,24 @@ class TrackRecord:
     digest: str = ""
 
     def read(self) -> list[Track]:
-        """Return the tracks of the file, see read_tracks.
+        """Return the tracks of the file, see tracks_among."""
+        return self.tracks_among(*read_boxes(Path(self.path), self.form, self._images()))
+
+    def tracks_among(self, form: Format, boxes: Sequence[Box]) -> list[Track]:
+        """Return the tracks among the boxes of the file, see tracks_among.
 
         Raises UserError also if its frames lie in no year that can be written.
         """
-        tracks = read_tracks(
+        tracks = tracks_among(
             Path(self.path),
+            form,
+            boxes,
             self.fps,
             self.start,
-            self.classes,
-            (self.width, self.height),
-            self.form,
-            self.first_frame,
-            self.times or (),
-            self._images(),
+            classes=self.classes,
+            size=(self.width, self.height),
+            first_frame=self.first_frame,
+            times=self.times or (),
         )
         first, last = ((each - EPOCH).total_seconds() for each in (FIRST, LAST))
         for track in tracks if self.start else ():
@@ -100,8 +106,16 @@ class TrackRecord:
         self, save: Path, identity: Callable[[int, int], int], other: Callable[[int, float], int]
     ) -> None:
         """Write the file again with other identities, see write_identities."""
-        found = self.form, self.first_frame, self._images(), self.classes
-        write_identities(Path(self.path), save, identity, *found, other)
+        write_identities(
+            Path(self.path),
+            save,
+            identity,
+            name=self.form,
+            first_frame=self.first_frame,
+            images=self._images(),
+            classes=self.classes,
+            other=other,
+        )
 
     def seconds(self, frames: Sequence[int]) -> list[float]:
         """Return when frames are shown, as Track says of the first and the last of its own."""
@@ -130,8 +144,8 @@ class TrackRecord:
 
 def describe_tracks(
     index: Gallery, config: TrackFileOptions
-) -> tuple[TrackRecord, FrameFolder | Video]:
-    """Return the record of a track file, and its frames.
+) -> tuple[TrackRecord, FrameFolder | Video, list[Track]]:
+    """Return the record of a track file, its frames, and its tracks.
 
     Camera, rate and start need not be given again for a file that the index knows.
     Raises UserError if one of them is not known, and if images of another content of the file are
@@ -160,7 +174,7 @@ def describe_tracks(
     crops = _crops_folder(index, source, config.crops, known)
     form = config.format or (known.form if known else None)
     images = _images_of_labels(path, frames)
-    _, boxes = read_boxes(path, form, images)
+    lines, boxes = read_boxes(path, form, images)
     first = 1 if images else known.first_frame if known else None
     if first is None or config.first_frame is not None:
         first = first_number(frames, {int(box.frame) for box in boxes}, config.first_frame)
@@ -185,7 +199,7 @@ def describe_tracks(
         shown = [frame + 1 - first for frame in frames_at_ends(boxes)]
         times = [[*each] for each in zip(shown, frames.seconds(shown), strict=True)]
         record = replace(record, times=times)
-    return record, frames
+    return record, frames, record.tracks_among(lines, boxes)
 
 
 def _images_of_labels(tracks: Path, frames: FrameFolder | Video) -> dict[str, int] | None:

@@ -33,9 +33,9 @@ def index_tracks(
 
     embedder: the network of the index; opened if it is not given.
     """
-    record, frames = describe_tracks(index, config)
+    record, frames, tracks = describe_tracks(index, config)
     tracks = tracks_not_forgotten(
-        index, record.source, within(record.read(), frames), config.allow_forgotten
+        index, record.source, within(tracks, frames), config.allow_forgotten
     )
     embedder = embedder or open_network(index, config)
     record_tracks(index, record)

@@ -9,7 +9,7 @@ All pairs of tracks are in memory: 10,000 tracks take 1.4 GB.
 import logging
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,15 +96,13 @@ class People:
     def of(self, places: Labels) -> "People":
         """Return what is known of some tracks. Nobody but their people, the first, is nearest."""
         labels, nearest = self.labels[places], self.nearest[places]
-        return People(
-            labels,
-            self.threshold,
-            self.cosines,
-            self.margins[places],
-            np.where(nearest <= labels.max(), nearest, -1),
-            self.fewest[places],
-            self.most[places],
-            self.measured,
+        return replace(
+            self,
+            labels=labels,
+            margins=self.margins[places],
+            nearest=np.where(nearest <= labels.max(), nearest, -1),
+            fewest=self.fewest[places],
+            most=self.most[places],
         )
 
 
@@ -173,7 +171,16 @@ def link_tracks(
     (labels, cosine), (fewest, _), (most, _) = map(until, (0, -UNSURE, UNSURE))
     limit = (1 - share) * cosine + share * SHARED
     margins, nearest = _margins(similar, labels, apart, limit)
-    everybody = People(labels, cosine, cosines, margins, nearest, fewest, most, measured)
+    everybody = People(
+        labels=labels,
+        threshold=cosine,
+        cosines=cosines,
+        margins=margins,
+        nearest=nearest,
+        fewest=fewest,
+        most=most,
+        measured=measured,
+    )
     return everybody.of(place)
 
 

@@ -133,7 +133,13 @@ class OnlineLinks:
         features, where = self._arrays(rows)
         same, different = _known_pairs(rows)
         found = link_tracks(
-            features, *where, self.threshold, self.travel, self.cosines, same, different
+            features,
+            *where,
+            threshold=self.threshold,
+            travel=self.travel,
+            cosines=self.cosines,
+            same=same,
+            different=different,
         )
         self._usual = found.cosines
         labels = found.labels.tolist()

@@ -226,24 +226,24 @@ class LivePeople:
             each.due = place.time + max(FIRST_GAP, GAP_SHARE * (place.time - each.first))
         said = self._said(camera, place, ended)
         images = [
-            TrackImage(number, *best[1:], feature, each.person)
-            for (number, each, best), feature in zip(due, features, strict=True)
+            TrackImage(number, time, box, crop, feature, each.person)
+            for (number, each, (_, time, box, crop)), feature in zip(due, features, strict=True)
         ]
         people = [place.running[n].person if n >= 0 else 0 for n in tracks.tolist()]
         for number in ended:
             del place.running[number]
         return Looked(
-            camera,
-            place.began,
-            place.time,
-            place.size,
-            boxes,
-            scores,
-            tracks,
-            np.array(people, np.int64),
-            images,
-            said,
-            ended,
+            camera=camera,
+            began=place.began,
+            time=place.time,
+            size=place.size,
+            boxes=boxes,
+            scores=scores,
+            tracks=tracks,
+            people=np.array(people, np.int64),
+            images=images,
+            said=said,
+            ended=ended,
         )
 
     def _said(self, camera: str, place: _Camera, ended: list[int]) -> list[Said]:
@@ -273,4 +273,10 @@ class LivePeople:
         camera, number = key
         if camera in self._cameras and (each := self._cameras[camera].running.get(number)):
             each.person = person
-        return Said(camera, number, person, self.links.tracks[key].start, before or None)
+        return Said(
+            camera=camera,
+            track=number,
+            person=person,
+            time=self.links.tracks[key].start,
+            corrected_from=before or None,
+        )

@@ -205,7 +205,14 @@ def _track(
                 boxes += _write(file, identities, *waiting.popleft())
         boxes += sum(_write(file, identities, *each) for each in waiting)
     whole = isinstance(frames, Video) and frames.file.whole
-    return TrackedVideo(looked, boxes, len(identities), broken, detector.left_out(), whole)
+    return TrackedVideo(
+        frames=looked,
+        boxes=boxes,
+        tracks=len(identities),
+        broken=broken,
+        left_out=detector.left_out(),
+        whole=whole,
+    )
 
 
 def _write(

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from person_reid.config.times import EPOCH, parsed
-from person_reid.data.video.track_files import Box, number_of_first, read_boxes
+from person_reid.data.video.track_files import Box, Format, number_of_first, read_boxes
 from person_reid.errors import UserError
 from person_reid.text import counted
 
@@ -43,20 +44,36 @@ def read_tracks(
     path: Path,
     fps: float,
     start: str | None = None,
-    classes: str | None = None,
-    size: tuple[int, int] = (1, 1),
     form: str | None = None,
-    first_frame: int | None = None,
-    times: Sequence[Sequence[float]] = (),
     images: Mapping[str, int] | None = None,
+    **others: Any,
 ) -> list[Track]:
     """Return the tracks of a file, or of a folder that Ultralytics wrote, by their numbers.
 
+    form, images: see read_boxes. fps, start, others: see tracks_among.
+    """
+    return tracks_among(path, *read_boxes(path, form, images), fps, start, **others)
+
+
+def tracks_among(
+    path: Path,
+    form: Format,
+    boxes: Sequence[Box],
+    fps: float,
+    start: str | None = None,
+    *,
+    classes: str | None = None,
+    size: tuple[int, int] = (1, 1),
+    first_frame: int | None = None,
+    times: Sequence[Sequence[float]] = (),
+) -> list[Track]:
+    """Return the tracks among the boxes of a file, by their numbers.
+
+    form, boxes: as read_boxes returns them.
     fps: the frames in a second. start: the time of frame 1, such as "2026-11-01 08:30:00Z"; times
         are then in seconds since 1970, and otherwise since frame 1.
     classes: the numbers of the classes to read, such as "0" or "1,2,7"; by default people's.
     size: the (width, height) of the frames, in whose fractions Ultralytics writes.
-    form, images: see read_boxes.
     first_frame: the number that the file gives to frame 1; by default 0 if it has a box in frame 0,
         and else 1. data.frames.first_number decides it for tracks and frames together.
     times: (frame, seconds since the first one) of the frames in which tracks begin and end,
@@ -66,8 +83,7 @@ def read_tracks(
     second box in one frame. Raises UserError for a line that makes no sense, and if no track is
     left.
     """
-    known, boxes = read_boxes(path, form, images)
-    people = known.classes(boxes, classes)
+    people = form.classes(boxes, classes)
     tracks = _by_track(path, [box for box in boxes if box.kind in people])
     if not tracks:
         raise UserError(
@@ -77,7 +93,7 @@ def read_tracks(
     if first_frame is None:
         first_frame = number_of_first(boxes)
     begun = (parsed(start) - EPOCH).total_seconds() if start else 0
-    scale = np.tile(size if known.labels else (1, 1), 2)
+    scale = np.tile(size if form.labels else (1, 1), 2)
     found = []
     for number, by_frame in sorted(tracks.items()):
         frames = np.array(sorted(by_frame), np.int64) + 1 - first_frame
