@@ -22,7 +22,7 @@ from person_reid.console import launched, parse, run_script, share_batch, spelle
 def main(argv: list[str] | None = None, text: str | None = __doc__) -> None:
     """Train in this process, in one for each GPU, or as one of those that torchrun started."""
     config = parse(TrainConfig, argv, text)  # defaults < --config FILE < flags; without torch
-    config = reid.resolve_options(config)  # what only the network and the losses know
+    reid.check_training(config)  # what only the network and the losses know
     if config.dry_run:
         print(reid.describe_training(config))
     elif "," in config.gpu_ids and not launched():

@@ -91,11 +91,11 @@ from .synthetic.dataset import draw_data_set as draw_data_set
 from .synthetic.walks import draw_walks as draw_walks
 from .training.build import added_losses as added_losses
 from .training.build import check_run as check_run
+from .training.build import check_training as check_training
 from .training.build import create_criterion as create_criterion
 from .training.build import create_network as create_network
 from .training.build import describe_training as describe_training
 from .training.build import load_state as load_state
-from .training.build import resolve_options as resolve_options
 from .training.build import weight_averaging as weight_averaging
 from .training.criterion import Criterion as Criterion
 from .training.evaluation import Evaluation as Evaluation

@@ -32,7 +32,8 @@ def main(argv: list[str] | None = None) -> None:
     """Adapt, in one process or under torchrun."""
     from person_reid.training.adaptation import started
 
-    config = reid.resolve_options(started(parse(AdaptConfig, argv, __doc__)))
+    config = started(parse(AdaptConfig, argv, __doc__))
+    reid.check_training(config)
     with reid.join_world(config.gpu_ids) as world:
         adapt(config, world)
 

@@ -134,7 +134,9 @@ def adapt_network(index: reid.Gallery, config: VideosConfig) -> None:
 
     if options := adaptation_of(index, config, config.save):
         try:
-            fault = adapt(reid.resolve_options(started(options)), reid.World())
+            begun = started(options)
+            reid.check_training(begun)
+            fault = adapt(begun, reid.World())
             keep_adapted(index, config, options, fault)
         except reid.UserError as error:  # such as too few people
             fault = str(error)

@@ -99,7 +99,9 @@ def run_name(recipe: str, seed: int, changes: dict[str, Any]) -> str:
 
 def trained(words: Sequence[str]) -> TrainConfig:
     """Return the training that flags of train.py describe."""
-    return reid.resolve_options(parse(TrainConfig, words))
+    config = parse(TrainConfig, words)
+    reid.check_training(config)
+    return config
 
 
 def without_folders(value: Any) -> Any:

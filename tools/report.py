@@ -13,7 +13,6 @@ features are those that test.py wrote.
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,6 @@ from markupsafe import Markup
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import person_reid as reid
-from person_reid.config import TrainConfig
 from person_reid.config.demo import ShownFiles
 from person_reid.config.evaluate import EvaluationOptions, RerankOptions
 from person_reid.config.files import check_plugins
@@ -41,6 +39,7 @@ from person_reid.files import write_text
 from person_reid.models.complexity import used_parameters
 from person_reid.retrieval.results import FEATURE_FLAGS, PLAIN, read_note
 from person_reid.text import printable
+from person_reid.training.training_run import recorded_options
 
 if TYPE_CHECKING:
     from person_reid.show.report import Tested
@@ -95,10 +94,10 @@ class ReportConfig(RerankOptions, TrainedNetwork, ReportContent, ReportFiles):
         return ""
 
 
-def described(run: reid.RunFolder) -> TrainConfig:
-    """Return the options of a run. Raises UserError if only a plugin knows one of them."""
+def described(run: reid.RunFolder) -> dict[str, Any]:
+    """Return the options of a run. Raises UserError if only a plugin knows its network."""
     try:
-        return reid.resolve_options(run.config())
+        return recorded_options(run.config())
     except reid.UserError:
         check_plugins(run.options(), run.options_file)
         raise
@@ -130,7 +129,7 @@ def main(argv: list[str] | None = None) -> None:
     if not config.no_images:
         body += rankings(config, tested)
     if run:
-        options = page.table(["flag", "value"], asdict(run).items())
+        options = page.table(["flag", "value"], run.items())
         body.append(page.details("Options of the run", options))
 
     title = name or config.from_run or config.backbone or ""

@@ -12,7 +12,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from person_reid.device import seed_everything, select_device
-from person_reid.models.factory import build_network
+from person_reid.models.factory import build_network, input_size
 
 
 class UsualTraining:
@@ -21,7 +21,7 @@ class UsualTraining:
     def __init__(self, options, workers):
         seed_everything(options.seed)
         self.options, self.device = options, select_device(options.gpu_ids)
-        size = (options.height, options.width)
+        size = input_size(options)
         transform = transforms.Compose(
             [
                 transforms.Resize(size, interpolation=transforms.InterpolationMode.BICUBIC),
@@ -54,8 +54,8 @@ class UsualTraining:
             if not name.startswith("model.")
         ]
         groups = [
-            {"params": backbone, "lr": options.backbone_lr},
-            {"params": head, "lr": options.lr},
+            {"params": backbone, "lr": options.learning_rates[0]},
+            {"params": head, "lr": options.learning_rates[1]},
         ]
         self.optimizer = torch.optim.SGD(
             groups, momentum=0.9, weight_decay=options.weight_decay, nesterov=True

@@ -152,6 +152,8 @@ def training_of(words):
     """Return the training that flags of train.py describe."""
     from person_reid.config import TrainConfig
     from person_reid.console import parse
-    from person_reid.training.build import resolve_options
+    from person_reid.training.build import check_training
 
-    return resolve_options(parse(TrainConfig, words))
+    config = parse(TrainConfig, words)
+    check_training(config)
+    return config

@@ -136,4 +136,4 @@ def half_cosine_rates(options, epoch, part):
     """
     floor, cosine = options.lr / 100, (1 + math.cos(math.pi * epoch / options.total_epoch)) / 2
     warm = min(1.0, 0.1 + 0.9 * (epoch + part) / options.warm_epoch) if options.warm_epoch else 1.0
-    return [warm * (floor + (rate - floor) * cosine) for rate in (options.backbone_lr, options.lr)]
+    return [warm * (floor + (rate - floor) * cosine) for rate in options.learning_rates[:2]]

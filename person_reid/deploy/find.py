@@ -34,7 +34,7 @@ from person_reid.deploy.network_names import network_name, no_network, run_of
 from person_reid.deploy.pretrained import find_folder, open_pretrained
 from person_reid.device import dtype_of, select_device
 from person_reid.errors import UserError
-from person_reid.models.factory import check_network, options_of, resolve
+from person_reid.models.factory import check_network, options_of
 from person_reid.retrieval.results import NETWORK, read_note
 from person_reid.retrieval.thresholds import load_threshold
 from person_reid.run_folder import RunFolder, save_tensors
@@ -99,7 +99,7 @@ def tested_network(options: TrainedNetwork) -> NetworkToTest:
     has_head = chosen.get("neck", "none") != "none" or {"head", "linear_num"} & chosen.keys()
     classes = PUBLISHED_CLASSES if has_head else None  # no feature depends on their number
     check_network(described)
-    layers = NetworkOptions.of(asdict(resolve(described)))
+    layers = NetworkOptions.of(asdict(described))
     return NetworkToTest(layers, options.weights, classes, options.seed)
 
 

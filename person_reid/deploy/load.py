@@ -18,7 +18,7 @@ from person_reid.models.factory import (
     check_size,
     input_size,
     options_of,
-    resolve,
+    own_settings,
 )
 from person_reid.models.network import Network
 from person_reid.models.weights import load_weights
@@ -47,7 +47,7 @@ class NetworkToTest:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "spec", resolve(self.spec))
+        object.__setattr__(self, "spec", replace(self.spec, **own_settings(self.spec)))
 
     @property
     def from_file(self) -> bool:
@@ -93,7 +93,7 @@ def options_of_run(run: RunFolder, otherwise: Mapping[str, Any] | None = None) -
     config = run.config(otherwise)
     try:
         check_network(config)
-        return NetworkOptions.of(asdict(resolve(config)))
+        return NetworkOptions.of(asdict(config) | own_settings(config))
     except OptionError:
         check_plugins(run.options(), run.options_file)
         raise

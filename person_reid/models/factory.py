@@ -10,11 +10,10 @@ features = network.eval()(images)        # in evaluation: (B, 512), the embeddin
 import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from inspect import signature
 from numbers import Integral
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,7 +38,6 @@ IGNORED: dict[type[Network], tuple[str, ...]] = {
     PartNetwork: ("neck", "linear_num"),
     LightMBN: ("neck", "linear_num", "droprate"),
 }
-Described = TypeVar("Described", bound=NetworkOptions)
 log = logging.getLogger(__name__)
 
 
@@ -239,12 +237,12 @@ def input_size(options: NetworkOptions, entry: Backbone | None = None) -> tuple[
     return options.height or height, options.width or width
 
 
-def resolve(options: Described) -> Described:
-    """Fill in what options leave to the network: size of the images and stochastic depth."""
+def own_settings(options: NetworkOptions) -> dict[str, Any]:
+    """Return what options may leave to the network: the size of images and stochastic depth."""
     height, width = input_size(options)
     own = find_backbone(options.backbone).drop_path
     drop_path = own if options.drop_path is None else options.drop_path
-    return replace(options, height=height, width=width, drop_path=drop_path)
+    return {"height": height, "width": width, "drop_path": drop_path}
 
 
 def check_network(options: NetworkOptions) -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -29,8 +28,8 @@ from person_reid.models.factory import (
     build_network,
     check_network,
     check_size,
+    input_size,
     parameter_count,
-    resolve,
 )
 from person_reid.models.network import Network
 from person_reid.models.surgery import balance
@@ -38,24 +37,20 @@ from person_reid.run_folder import RunFolder
 from person_reid.training.criterion import Criterion
 from person_reid.training.step import Averaging, ExtraLoss
 from person_reid.training.training_images import TrainingImages
-from person_reid.training.training_run import check_resumed
+from person_reid.training.training_run import check_resumed, recorded_options
 from person_reid.training.writers import check_writers
 
 AVERAGE_FROM = 0.8  # fraction of the epochs after which --wa averages
 if TYPE_CHECKING:
     from person_reid.deploy.embedder import Embedder
 
-Config = TypeVar("Config", bound=TrainConfig)
 log = logging.getLogger(__name__)
 
 
-def resolve_options(config: Config) -> Config:
-    """Fill in the options that only the network and the losses know.
+def check_training(config: TrainConfig) -> None:
+    """Raise OptionError for options that the network or the losses would ignore.
 
-    They are the size of the images, learning rates and stochastic depth.
-
-    Raises OptionError for options that the network or the losses would ignore, and warns of those
-    that come too late to matter.
+    Warns of options that come too late to matter.
     """
     plan = loss_plan(config, config.head)
     if config.prototype_lr and not learns(plan) and config.prototype_lr != config.lr:
@@ -67,12 +62,8 @@ def resolve_options(config: Config) -> Config:
         )
     _refuse_weightless(config, plan)
     check_network(config)
-    config = resolve(config)
-    backbone_lr, _, prototype_lr = config.learning_rates
-    config = replace(config, backbone_lr=backbone_lr, prototype_lr=prototype_lr)
-    check_size_schedule(config, (config.height or 0, config.width or 0))
+    check_size_schedule(config, input_size(config))
     _warn(config)
-    return config
 
 
 def check_size_schedule(options: FitOptions, size: tuple[int, int]) -> None:
@@ -264,7 +255,7 @@ def describe_training(config: TrainConfig) -> str:
         network = build_network(config, classes, "none")
     note = "" if laid_out else f" (Market-1501's: {config.data_dir} is not laid out)"
     return (
-        f"{yaml.safe_dump(asdict(config))}"
+        f"{yaml.safe_dump(recorded_options(config))}"
         f"# {parameter_count(network) / 1e6:.2f} M parameters, {classes} identities{note}"
     )
 

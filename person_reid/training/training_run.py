@@ -18,7 +18,7 @@ from person_reid.config.option import OptionError
 from person_reid.device import peak_memory
 from person_reid.errors import UserError, first_line
 from person_reid.files import write_text
-from person_reid.models.factory import parameter_count
+from person_reid.models.factory import own_settings, parameter_count
 from person_reid.progress import progress
 from person_reid.registration import OWN_CLASS, files_of_plugins
 from person_reid.run_folder import RunFolder
@@ -38,6 +38,13 @@ MORE_PRECISE: dict[torch.dtype | None, str] = {  # what else to try, by the dtyp
     torch.bfloat16: ", no --bf16, or",
 }
 STOPPED = 128 + signal.SIGTERM  # the exit status of a process ended by that signal
+
+
+def recorded_options(config: TrainConfig) -> dict[str, Any]:
+    """Return the options of a training with what its network and its learning rate decide."""
+    backbone_lr, _, prototype_lr = config.learning_rates
+    decided = {**own_settings(config), "backbone_lr": backbone_lr, "prototype_lr": prototype_lr}
+    return asdict(config) | decided
 
 
 class NotFinite(Exception):
@@ -354,7 +361,7 @@ class Run(Journal):
             about: dict[str, Any] = {"nclasses": images.num_classes}
             if self.config.plugin:
                 about["plugin_files"] = files_of_plugins(self.config.plugin)
-            self.folder.save_options({**asdict(self.config), **about})
+            self.folder.save_options({**recorded_options(self.config), **about})
         self.folder.save_versions({"epoch": self.epoch, **versions()}, resumed)
         several = f", {self.world.size} processes" if self.world.size > 1 else ""
         log.info(

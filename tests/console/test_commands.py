@@ -20,6 +20,7 @@ from person_reid.console import parse
 from person_reid.deploy.network_names import run_of
 from person_reid.errors import UserError
 from person_reid.run_folder import RunFolder
+from person_reid.training.training_run import recorded_options
 from tests.support import FIXTURES, ROOT
 from tests.support.networks import run_to_test
 from tests.support.pages import commands as in_page
@@ -105,12 +106,12 @@ def test_test_command_resolves_to_the_network_that_its_run_trained(words, here):
     options = parse(TestConfig, words)
     check_options(vars(options), said(words))
     name = run_of(options) or ""
-    run = trained(name)
-    RunFolder(name).save_options(asdict(run))
+    run = recorded_options(trained(name))
+    RunFolder(name).save_options(run)
     found = run_to_test(options)
     described = ("backbone", "PCB", "usam", "stride", "linear_num", "height", "width")
     assert {name: getattr(found, name) for name in described} == {
-        name: getattr(run, name) for name in described
+        name: run[name] for name in described
     }
 
 

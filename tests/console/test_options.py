@@ -17,7 +17,8 @@ from person_reid.console.options import spelled_as_flags
 from person_reid.deploy.network_names import run_of
 from person_reid.errors import UserError
 from person_reid.run_folder import RunFolder
-from person_reid.training.build import resolve_options
+from person_reid.training.build import check_training
+from person_reid.training.training_run import recorded_options
 from tests.support.small_training import started_as, trained_as
 from tools import figures
 
@@ -32,7 +33,9 @@ def parse_train(words):
 
 def load_run(name):
     """The resolved options of a run."""
-    return resolve_options(RunFolder(name).config())
+    config = RunFolder(name).config()
+    check_training(config)
+    return config
 
 
 def write_run(tmp_path, **content):
@@ -205,8 +208,9 @@ def test_the_rank_that_the_old_launcher_adds_is_passed_over(flags, monkeypatch):
 
 
 def test_the_backbone_learns_at_a_tenth_unless_told_otherwise():
-    assert parse_train(["--lr", "0.2"]).backbone_lr == pytest.approx(0.02)
-    assert parse_train(["--lr", "0.2", "--backbone_lr", "0.3"]).backbone_lr == 0.3
+    assert parse_train(["--lr", "0.2"]).learning_rates == pytest.approx((0.02, 0.2, 0.2))
+    rates = parse_train(["--lr", "0.2", "--backbone_lr", "0.3"]).learning_rates
+    assert rates == (0.3, 0.2, 0.2)
 
 
 def test_rates_of_an_earlier_run_follow_another_lr_unless_they_were_given(tmp_path):
@@ -216,12 +220,12 @@ def test_rates_of_an_earlier_run_follow_another_lr_unless_they_were_given(tmp_pa
     ):
         saved = {
             key: value
-            for key, value in asdict(parse_train(["--lr", "0.05", *flags])).items()
+            for key, value in recorded_options(parse_train(["--lr", "0.05", *flags])).items()
             if value is not None
         }
         (tmp_path / "opts.yaml").write_text(yaml.safe_dump(saved | {"nclasses": 5}))
         found = parse_train(["--config", str(tmp_path / "opts.yaml"), "--lr", "0.01"])
-        assert (found.backbone_lr, found.prototype_lr) == pytest.approx(expected)
+        assert found.learning_rates[::2] == pytest.approx(expected)
 
 
 def test_aiter_may_be_a_fraction():
@@ -343,7 +347,7 @@ def test_a_value_of_any_kind_in_a_file_fits_or_is_named(option, tmp_path):
     for value in VALUES:
         (tmp_path / "recipe.yaml").write_text(f"{option}: {value}\n")
         with contextlib.suppress(UserError, OSError):
-            resolve_options(parse_train(["--config", "recipe.yaml"]))
+            check_training(parse_train(["--config", "recipe.yaml"]))
 
 
 def test_a_date_is_no_number_and_half_a_character_no_text(tmp_path):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from person_reid.models.backbone import stochastic_depth
-from person_reid.models.factory import build_network, create_model
+from person_reid.models.factory import build_network, create_model, own_settings
 from person_reid.training.schedule import build_optimizer
 from tests.support import FIXTURES
 from tests.support.small_training import trained_as
@@ -111,7 +111,7 @@ def test_the_options_say_what_is_trained(flags, rate):
     with torch.device("meta"):
         network = build_network(options, 751, "none")
     assert (
-        options.drop_path
+        own_settings(options)["drop_path"]
         == rate
         == pytest.approx(max(stochastic_depth(network.model), default=0.0))
     )

@@ -17,7 +17,7 @@ from person_reid.config import TrainConfig
 from person_reid.console import parse
 from person_reid.data.images.augment import Augment, normalise
 from person_reid.distributed import join_world
-from person_reid.training.build import resolve_options
+from person_reid.training.build import check_training
 from person_reid.training.step import TrainingStep
 
 SMALL = ["--backbone", "test_resnet", "--weights", "none", "--height", "64", "--width", "32"]
@@ -51,7 +51,8 @@ def train_plainly(*words):
         for flags in RUNS:
             name = ["--name", name_of(flags, world.size)]
             config = parse(TrainConfig, [*SMALL, "--total", "3", *flags.split(), *words, *name])
-            train.train(resolve_options(config), world)
+            check_training(config)
+            train.train(config, world)
 
 
 if __name__ == "__main__":

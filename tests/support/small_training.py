@@ -14,7 +14,7 @@ from person_reid.data.images.bank import BatchSource
 from person_reid.data.layout import Split
 from person_reid.device import seed_everything
 from person_reid.models.factory import create_model
-from person_reid.training.build import create_criterion, resolve_options, weight_averaging
+from person_reid.training.build import check_training, create_criterion, weight_averaging
 from person_reid.training.step import TrainingStep, prepare_modules
 from person_reid.training.training_images import TrainingImages
 from person_reid.training.training_run import Journal
@@ -27,7 +27,9 @@ CPU = torch.device("cpu")
 
 def trained_as(*flags):
     """The training that flags of train.py describe."""
-    return resolve_options(parse(TrainConfig, [*flags]))
+    config = parse(TrainConfig, [*flags])
+    check_training(config)
+    return config
 
 
 def started_as(monkeypatch, *words):
@@ -38,7 +40,7 @@ def started_as(monkeypatch, *words):
         started.append(config)
         raise SystemExit
 
-    monkeypatch.setattr("person_reid.resolve_options", end)
+    monkeypatch.setattr("person_reid.check_training", end)
     with pytest.raises(SystemExit):
         train_DDP.main([*words])
     return started[0]

@@ -250,7 +250,7 @@ def test_backbone_head_and_prototypes_learn_at_rates_of_their_own_and_frozen_wei
         assert group["lr"] == pytest.approx(rate)
         assert group["weight_decay"] == 5e-4
         assert [id(p) for p in group["params"]] == [id(p) for p in owner.parameters()]
-    assert trained_as("--lr", "0.2").prototype_lr == 0.2
+    assert trained_as("--lr", "0.2").learning_rates[2] == 0.2
 
 
 def test_the_optimisers_are_pytorchs():
@@ -306,7 +306,7 @@ def test_the_rate_of_a_transformer_decays_from_layer_to_layer():
     }
     for group in param_groups_layer_decay(network.model, layer_decay=0.5):
         for weight in group["params"]:
-            assert rate_of[weight] == pytest.approx(options.backbone_lr * group["lr_scale"])
+            assert rate_of[weight] == pytest.approx(options.learning_rates[0] * group["lr_scale"])
     assert rate_of[network.model.patch_embed.proj.weight] < rate_of[network.model.norm.weight]
     assert {rate_of[weight] for weight in network.classifier.parameters()} == {options.lr}
     names = [group["name"] for group in optimizer.param_groups]
