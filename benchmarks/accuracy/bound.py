@@ -26,7 +26,7 @@ from person_reid.text import markdown_table
 
 SHARE = 0.06  # the most similar pairs of strangers, as a share of all; only these matter
 RATES = (1e-2, 1e-3)
-HEAD = ["test set", "rate", "people", "fails", "own images accepted", "by point estimate"]
+HEAD = ["test set", "rate", "people", "fails", "pairs of one person accepted", "by point estimate"]
 
 
 def main(argv=None):

@@ -76,7 +76,7 @@ def test_the_commands_of_the_pages_run_in_their_order(cwd):
 
 def test_the_commands_that_are_about_a_file_refuse_another_engine(monkeypatch):
     page = " ".join((ROOT / "docs/several-machines.md").read_text(encoding="utf-8").split())
-    named = re.search(r"except these: - (.+?) name the tools of the server", page)[1]
+    named = re.search(r"except these: - (.+?) refer you to the server's tools", page)[1]
     monkeypatch.setattr(
         "person_reid.gallery.upkeep.open_gallery", lambda *_, **__: DictionaryGallery("x")
     )
