@@ -151,12 +151,14 @@ class Roc(NamedTuple):
 
 def roc(genuine: Counts, impostor: Counts) -> Roc:
     """Return the Roc of two histograms (BINS,)."""
-
-    def above(counts: Counts) -> Rates:
-        return np.append(counts[::-1].cumsum()[::-1], 0) / counts.sum()
-
     thresholds = np.arange(-THRESHOLD_STEPS, THRESHOLD_STEPS + 2) / THRESHOLD_STEPS
-    return Roc(thresholds, above(impostor), above(genuine))
+    strangers, matches = map(accepted_pairs, (impostor, genuine))
+    return Roc(thresholds, strangers / strangers[0], matches / matches[0])
+
+
+def accepted_pairs(counts: Counts) -> Counts:
+    """Return how many pairs of a histogram (BINS,) each of the BINS + 1 thresholds accepts."""
+    return np.append(counts[::-1].cumsum()[::-1], 0)
 
 
 def error_rates(

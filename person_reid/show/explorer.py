@@ -24,7 +24,7 @@ from person_reid.files import check_folder, check_target, whole_folder, write_te
 from person_reid.retrieval.bound import THRESHOLD_STEPS
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.similarity import Features
-from person_reid.retrieval.thresholds import BINS, error_rates, pair_similarities
+from person_reid.retrieval.thresholds import BINS, accepted_pairs, error_rates, pair_similarities
 from person_reid.show.embedding import project_all
 from person_reid.show.explorer_images import (
     JUNK_NAME,
@@ -200,14 +200,14 @@ def describe_ranking(ranking: RankedGallery) -> dict[str, Any]:
 def describe_thresholds(
     query: FeatureSet, gallery: FeatureSet, ignore_cameras: bool = False
 ) -> dict[str, Any]:
-    """Return the histograms of similarities, and the thresholds that tools/threshold.py chooses."""
+    """Return how many pairs thresholds accept, and those that tools/threshold.py chooses."""
     pairs = pair_similarities(query, gallery, ignore_cameras)
     rules = error_rates(pairs)["all_pairs"]["rules"]
     return {
         "bins": BINS,
         "steps": THRESHOLD_STEPS,
-        "genuine": packed_array(pairs.genuine.astype(np.uint32)),
-        "impostor": packed_array(pairs.impostor.astype(np.uint32)),
+        "genuine": packed_array(accepted_pairs(pairs.genuine).astype(np.float64)),
+        "impostor": packed_array(accepted_pairs(pairs.impostor).astype(np.float64)),
         "rules": {name: values["threshold"] for name, values in rules.items()},
     }
 

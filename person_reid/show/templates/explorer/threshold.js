@@ -10,15 +10,10 @@ const binOf = (threshold) => Math.min(DATA.thresholds.bins, Math.max(0, Math.cei
 const edgeOf = (bin) => bin / DATA.thresholds.steps - 1;
 const chosenThreshold = (now) => thresholdOf(now) ?? DATA.thresholds.rules.eer;
 
-// Counts the pairs at or above every position: typed arrays of bins + 1 numbers.
+// genuine, impostor: how many pairs the threshold of each of bins + 1 positions accepts, as Python counts them.
 function prepareThresholds() {
   const { bins, genuine, impostor } = DATA.thresholds;
-  for (const [name, counts] of [["genuineAbove", genuine], ["impostorAbove", impostor]]) {
-    const above = new Float64Array(bins + 1);
-    for (let i = bins - 1; i >= 0; i--) above[i] = above[i + 1] + counts[i];
-    DATA.thresholds[name] = above;
-  }
-  const full = (i) => genuine[i] + impostor[i] > 0;
+  const full = (i) => genuine[i] > genuine[i + 1] || impostor[i] > impostor[i + 1];
   let low = 0, high = bins - 1;
   while (!full(low)) low++;
   while (!full(high)) high--;
@@ -34,13 +29,12 @@ function prepareThresholds() {
   }));
 }
 
-// Numbers of pairs and shares at a position: those of person_reid/retrieval/thresholds.py.
+// Numbers of pairs and shares at a position.
 function ratesAt(bin) {
-  const { genuineAbove, impostorAbove } = DATA.thresholds;
-  const [right, wrong] = [genuineAbove[bin], impostorAbove[bin]];
+  const { genuine, impostor } = DATA.thresholds, [right, wrong] = [genuine[bin], impostor[bin]];
   return {
-    right, wrong, missed: genuineAbove[0] - right, refused: impostorAbove[0] - wrong,
-    truePositives: right / genuineAbove[0], falsePositives: wrong / impostorAbove[0],
+    right, wrong, missed: genuine[0] - right, refused: impostor[0] - wrong,
+    truePositives: right / genuine[0], falsePositives: wrong / impostor[0],
   };
 }
 
@@ -85,7 +79,7 @@ function drawHistogram() {
   const bars = 120, x = horizontal(low, high), parts = [];
   for (const [counts, name] of [[impostor, "strangers"], [genuine, "same"]]) {
     const sums = new Float64Array(bars);
-    for (let i = low; i < high; i++) sums[Math.floor(((i - low) * bars) / (high - low))] += counts[i];
+    for (let i = low; i < high; i++) sums[Math.floor(((i - low) * bars) / (high - low))] += counts[i] - counts[i + 1];
     const most = Math.max(...sums);
     const steps = Array.from(sums, (sum, i) => {
       const [left, right] = [i, i + 1].map((edge) => x(low + (edge * (high - low)) / bars).toFixed(1));
