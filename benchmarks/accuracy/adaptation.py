@@ -29,7 +29,7 @@ from benchmarks.support.parser import Parser, positive
 from person_reid import Embedder
 from person_reid.console import run_script
 from person_reid.data.layout import read_split
-from person_reid.retrieval.image_clusters import report_clusters
+from person_reid.retrieval.clusters import report_clusters
 from person_reid.run_folder import RunFolder
 from tools import adapt
 

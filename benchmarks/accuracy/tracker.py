@@ -30,8 +30,7 @@ from benchmarks.support.parser import Parser, positive
 from person_reid.console import run_script
 from person_reid.data.video.frames import open_frames
 from person_reid.errors import UserError
-from person_reid.retrieval.hota import hota_score
-from person_reid.retrieval.identities import identity_f1, matching_boxes
+from person_reid.retrieval.identities import hota_score, identity_f1, matching_boxes
 from person_reid.text import markdown_table
 from person_reid.video.tracked_video import features_of_boxes
 from person_reid.video.tracker import Tracker, overlaps

@@ -40,7 +40,7 @@ from person_reid.deploy.find import open_embedder
 from person_reid.deploy.load import load_network, network_of_run
 from person_reid.deploy.publish import about_data, query_and_gallery
 from person_reid.models.weights import load_weights
-from person_reid.retrieval.extract import extract_split
+from person_reid.retrieval.features import extract_split
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import load_result, save_result
 from person_reid.run_folder import save_tensors

@@ -26,7 +26,7 @@ from person_reid.gallery.checks import SAME_PICTURE
 from person_reid.gallery.contract import Gallery
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import load_threshold
-from person_reid.retrieval.track_cosines import TrackCosines
+from person_reid.retrieval.track_features import TrackCosines
 from person_reid.run_folder import RunFolder, default_name, names_a_run
 from person_reid.text import as_command, parse_json
 

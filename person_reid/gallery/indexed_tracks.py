@@ -35,8 +35,14 @@ from person_reid.gallery.metadata import (
 )
 from person_reid.gallery.track_records import TrackRecord, recorded_tracks
 from person_reid.retrieval.association import Apart, TrackPairs, Travel, two_people
-from person_reid.retrieval.hota import Hota, hota_score
-from person_reid.retrieval.identities import Score, identity_f1, listed_boxes, matching_boxes
+from person_reid.retrieval.identities import (
+    Hota,
+    Score,
+    hota_score,
+    identity_f1,
+    listed_boxes,
+    matching_boxes,
+)
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.track_features import track_features
 from person_reid.text import as_command, counted

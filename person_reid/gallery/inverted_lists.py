@@ -23,8 +23,12 @@ from person_reid.files import atomic_write
 from person_reid.gallery.image_table import FEATURE_ROUNDING, ImageTable
 from person_reid.gallery.metadata import EVERYTHING
 from person_reid.progress import progress
-from person_reid.retrieval.faiss_neighbours import trained_lists
-from person_reid.retrieval.neighbours import nearest_first, nearest_of_chunks, overlap
+from person_reid.retrieval.neighbours import (
+    nearest_first,
+    nearest_of_chunks,
+    overlap,
+    trained_lists,
+)
 from person_reid.retrieval.similarity import Features
 
 log = logging.getLogger(__name__)

@@ -46,6 +46,7 @@ from person_reid.gallery.track_pieces import split_indexed
 from person_reid.retrieval.association import (
     DOUBTFUL,
     People,
+    Stay,
     TrackPairs,
     Travel,
     link_tracks,
@@ -54,7 +55,6 @@ from person_reid.retrieval.association import (
 )
 from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.similarity import Features, unit_rows
-from person_reid.retrieval.stays import Stay
 from person_reid.retrieval.thresholds import DIGITS
 from person_reid.text import counted
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from person_reid.gallery.indexed_tracks import IndexedTrack
 from person_reid.gallery.linked_tracks import LinkedTracks
-from person_reid.retrieval.stays import Stay
+from person_reid.retrieval.association import Stay
 from person_reid.text import counted, printable
 
 ALL_CAMERAS = ""

@@ -24,8 +24,8 @@ from person_reid.gallery.metadata import FACT_NAMES, Filter, listed_path
 from person_reid.gallery.people_counts import PeopleCount, count_people
 from person_reid.gallery.people_videos import write_people_videos
 from person_reid.gallery.track_records import TrackRecord, recorded_tracks
+from person_reid.retrieval.association import Stay
 from person_reid.retrieval.clusters import number_in, numbered_person
-from person_reid.retrieval.stays import Stay
 from person_reid.retrieval.thresholds import DIGITS
 from person_reid.show.explorer import write_explorer
 from person_reid.show.explorer_images import JUNK_NAME, ExplorerImages

@@ -3,7 +3,8 @@
 found = link_tracks(features, cameras, starts, ends, threshold=0.7)
 found.labels                      # (T,): 0, 1, … for the people, in the order in which they came
 
-All pairs of tracks are in memory: 10,000 tracks take 1.4 GB.
+All pairs of tracks are in memory: 10,000 tracks take 1.4 GB. A Stay is a track of a person as pages
+and pictures show it.
 """
 
 import logging
@@ -32,7 +33,7 @@ from person_reid.retrieval.clusters import jaccard_graph
 from person_reid.retrieval.normalization import level_cameras
 from person_reid.retrieval.similarity import Features, Floats
 from person_reid.retrieval.thresholds import accepts
-from person_reid.retrieval.track_cosines import USUAL, TrackCosines
+from person_reid.retrieval.track_features import USUAL, TrackCosines
 
 log = logging.getLogger(__name__)
 TrackPairs = Iterable[tuple[int, int]]
@@ -328,3 +329,34 @@ def _margins(
     linked = np.minimum(own - threshold, own - most)
     margins = np.where(np.isnan(own), threshold - most, linked).astype(np.float32)
     return margins, np.where(np.isfinite(most), others.argmax(axis=1), -1)
+
+
+@dataclass(frozen=True)
+class Stay:
+    """A track: a person before a camera.
+
+    person: from 0; -1 for what is not a person. first, last: seconds since the start. name, times:
+    words for the track, and for when it begins and ends. boxes: how many it has. margin: see
+    People; None for a track without an image, and for one that can be no other person. nearest:
+    another person that it could show, -1 if there is none. images: places among those of a page.
+    rows: what a list of images says of each of its images. known: what a user has called the
+    person, "" if no user has. given: whether a user has said whom it shows.
+    twice, apart: other tracks that share a moment with it: those that may show the same person, and
+    those that cannot.
+    """
+
+    person: int
+    camera: str
+    first: float
+    last: float
+    name: str = ""
+    times: tuple[str, str] = ("", "")
+    boxes: int = 0
+    margin: float | None = None
+    nearest: int = -1
+    images: tuple[int, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    known: str = ""
+    given: bool = False
+    twice: tuple[int, ...] = ()
+    apart: tuple[int, ...] = ()

@@ -26,7 +26,7 @@ from person_reid.retrieval.identities import assigned
 from person_reid.retrieval.normalization import level_cameras
 from person_reid.retrieval.similarity import Features, unit_rows
 from person_reid.retrieval.thresholds import accepts
-from person_reid.retrieval.track_cosines import USUAL, TrackCosines
+from person_reid.retrieval.track_features import USUAL, TrackCosines
 
 KNOWN_VOTES = 10**6  # votes of what is known; no person has as many tracks
 Changes = dict[Any, tuple[int, int]]  # {track: (its person before, and now)}

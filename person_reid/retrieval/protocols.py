@@ -1,13 +1,25 @@
-"""What evaluate.py measures: the scores and the protocols that its options name."""
+"""What evaluate.py measures: the scores and the protocols that its options name.
+
+Multiple queries are the mean feature of all images of a person by the query's camera. In the
+single-gallery-shot protocol of the original CUHK03 and of PRCC, the gallery holds one random image
+of each identity.
+
+Li, Zhao, Xiao, Wang, DeepReID: Deep Filter Pairing Neural Network for Person Re-identification,
+CVPR 2014; Yang, Wu, Zheng, Person Re-identification by Contour Sketch under Moderate Clothing
+Change, TPAMI 2021.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from person_reid.config.evaluate import EvaluationOptions, RankingOptions
 from person_reid.config.option import OptionError
@@ -16,23 +28,34 @@ from person_reid.errors import UserError
 from person_reid.retrieval.metrics import (
     CAMERAS_IGNORED,
     Metrics,
+    check_cameras,
     evaluate,
     find_pairs,
+    have_images,
+    merge_multi_query,
     rank_matches,
     scores_of,
     summarize,
     unusual,
 )
 from person_reid.retrieval.reassociation import evaluate_reassociation
-from person_reid.retrieval.results import FeatureSet, load_matrix
+from person_reid.retrieval.results import (
+    QUERY_DIGEST,
+    FeatureSet,
+    load_matrix,
+    load_multi_query,
+    multi_query_file,
+    read_note,
+)
 from person_reid.retrieval.similarity import DISTANCES, distance_words
-from person_reid.retrieval.single_shot import evaluate_single_shot
+from person_reid.text import as_command, counted
 
 if TYPE_CHECKING:  # evaluate.py starts without torch
     import torch
 
     from person_reid.distributed import World
 
+log = logging.getLogger(__name__)
 ScoreFunction = Callable[[int, int], Any]
 
 
@@ -140,3 +163,157 @@ def by_cameras(
         for camera in np.unique(query.cameras[matched]).tolist():
             found[f"{camera}-{there}"] = metrics.of(matched & (query.cameras == camera))
     return dict(sorted(found.items()))
+
+
+def read_multi_query(
+    result: str | Path, query: FeatureSet, path: str | Path | None = None
+) -> FeatureSet | None:
+    """Return the queries of a result with their multiple-query features, or None without any.
+
+    path: the file of these features. None for the one beside the result, if there is one; it is
+        skipped with a remark if it belongs to other queries, because another network was
+        tested since or because it shows other people.
+
+    Raises UserError if `path` is missing or belongs to other queries.
+    """
+    file = multi_query_file(result) if path is None else Path(path)
+    if path is None and not file.exists():
+        return None
+    if not file.is_file():
+        raise OptionError(
+            f"{{multi_query}}: not a file. Write it first: "
+            f"{as_command('test.py')} --name NAME --multi",
+            multi_query=file,
+        )
+    written_for = read_note(file, QUERY_DIGEST)
+    images = load_multi_query(file) if written_for in ("", query.digest()) else None
+    says_nothing = not written_for and path is None  # as the published file
+    if not (problem := _misfit(result, query, images, says_nothing)):
+        assert images is not None
+        return merge_images(query, images, file)
+    if path is not None:
+        raise UserError(f"{file}: {problem}. Write both with test.py --multi.")
+    log.warning("%s: %s. It is ignored. Write both with test.py --multi.", file, problem)
+    return None
+
+
+def _misfit(
+    result: str | Path, query: FeatureSet, images: FeatureSet | None, says_nothing: bool
+) -> str:
+    """Return why the images do not belong to the queries; "" if they do.
+
+    images: None if their file names other queries. says_nothing: whether it names none.
+    """
+    if images is None:
+        return f"belongs to other features than those of {result}"
+    width, expected = images.features.shape[1], query.features.shape[1]
+    if width != expected:
+        return f"has features of {width} dimensions; those of {result} have {expected}"
+    without = np.count_nonzero(~have_images(query, images))
+    if without == len(query):
+        return f"has no image of any query of {result} in the query's camera"
+    if without and says_nothing:
+        return f"lacks {without} of {len(query)} queries, so it may show other people"
+    return ""
+
+
+def merge_images(query: FeatureSet, images: FeatureSet, source: str | Path) -> FeatureSet | None:
+    """Return the queries with the mean features of their images, or None if no query has any.
+
+    The log reports it, or how many queries have none. source: the file or folder of the
+    images. All scripts that measure multiple queries call it.
+    """
+    without = np.count_nonzero(~have_images(query, images))
+    if without == len(query):
+        log.warning("%s: no image of any query in its camera, so no multiple query.", source)
+        return None
+    if without:
+        asked = counted(len(query), "query", "queries")
+        log.warning(
+            "%s: %d of %s have no image there and keep their own feature.", source, without, asked
+        )
+    return merge_multi_query(query, images)
+
+
+def evaluate_single_shot(
+    query: FeatureSet,
+    gallery: FeatureSet,
+    ap: str = "trapezoidal",
+    ignore_cameras: bool = False,
+    trials: int = 10,
+    seed: int = 0,
+    clothes: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    same_clothes: bool = False,
+) -> Metrics:
+    """Return the Metrics over `trials` random galleries.
+
+    In each trial, the queries of one camera see one image of every identity, drawn from the other
+    cameras. Junk (label -1) is never drawn; all distractors together count as one identity. The
+    per-query arrays of the result hold one trial after another, each ordered by camera.
+
+    query, gallery: the images to search for and to search in.
+    ap: the average precision, as in evaluate.
+    ignore_cameras: draw from all cameras, for all queries at once.
+    trials: the number of random galleries.
+    seed: seeds the random draws.
+    clothes: what query (Q,) and gallery (G,) wear. Only queries whose drawn match is in other
+        clothes are then measured, or, with same_clothes, in the same.
+
+    Raises UserError under the same conditions as evaluate, and if no image can be drawn.
+    """
+    persons = gallery.labels != -1
+    if ignore_cameras:
+        groups = [(np.arange(len(query)), np.flatnonzero(persons))]
+    else:
+        check_cameras(query, gallery)
+        groups = [
+            (
+                np.flatnonzero(query.cameras == camera),
+                np.flatnonzero(persons & (gallery.cameras != camera)),
+            )
+            for camera in np.unique(query.cameras)
+        ]
+    without = sum(len(asked) for asked, candidates in groups if not len(candidates))
+    if without:
+        short = f"for {without} of {len(query)} queries"
+        raise OptionError(
+            f"{{single_shot}}: {short} no gallery image can be drawn: "
+            "all are junk (label -1) or from the query's own camera. "
+            "Check the gallery, or draw from all cameras with {ignore_cameras}."
+        )
+    random = np.random.default_rng(seed)
+    worn, worn_there = map(np.asarray, clothes or ((), ()))
+    parts, measured = [], 0
+    for _ in range(trials):
+        for asked, candidates in groups:
+            shuffled = random.permutation(candidates)
+            # The first image of each identity is its draw.
+            drawn = shuffled[np.unique(gallery.labels[shuffled], return_index=True)[1]]
+            queries = asked
+            if clothes:
+                same = worn[asked, None] == worn_there[drawn]
+                matches = query.labels[asked, None] == gallery.labels[drawn]
+                queries = asked[(matches & (same == same_clothes)).any(axis=1)]
+            if len(queries):
+                measured += len(queries)
+                found = evaluate(
+                    query.select(queries), gallery.select(drawn), ap, ignore_cameras=True
+                )
+                parts.append(found)
+    wanted = f" in {'the same' if same_clothes else 'other'} clothes"
+    if not parts:
+        raise OptionError(f"{{single_shot}}: no query has a match{wanted}.")
+    if without := trials * len(query) - measured:
+        log.warning(
+            "%d of %d queries of all draws have no match%s, and are ignored.",
+            without,
+            trials * len(query),
+            wanted,
+        )
+    joined = {
+        name: np.concatenate([getattr(part, name) for part in parts]) for name in Metrics.PER_QUERY
+    }
+    about = {CAMERAS_IGNORED: ignore_cameras, "single gallery shot": True}
+    words = unusual({f"matches{wanted}": clothes, **about})
+    size = max(part.gallery_size for part in parts)
+    return Metrics(**joined, gallery_size=size, ap=ap, protocol=words)

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from person_reid.retrieval.association import DOUBTFUL
-from person_reid.retrieval.stays import Stay
+from person_reid.retrieval.association import DOUBTFUL, Stay
 from person_reid.show.explorer_images import content_key
 from person_reid.text import printable
 

@@ -16,7 +16,7 @@ from PIL import ImageFont
 
 from person_reid.config.look import WIDTHS, own_or
 from person_reid.data.images.image_files import load_image
-from person_reid.retrieval.stays import Stay
+from person_reid.retrieval.association import Stay
 from person_reid.show.style import (
     FAINT,
     INK,

@@ -42,13 +42,11 @@ from person_reid.retrieval.clusters import (
     agreement,
     alone,
     camera_proxies,
+    centred,
     cluster_means,
+    clusters_of_epoch,
     clusters_of_tracks,
     nearest_others,
-)
-from person_reid.retrieval.image_clusters import (
-    centred,
-    clusters_of_epoch,
     report_clusters,
     separation,
 )

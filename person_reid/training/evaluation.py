@@ -11,7 +11,7 @@ from person_reid.deploy.runtimes import present_extractor
 from person_reid.distributed import World
 from person_reid.models.network import Network
 from person_reid.models.surgery import evaluation_mode
-from person_reid.retrieval.extract import features_of_bank
+from person_reid.retrieval.features import features_of_bank
 from person_reid.retrieval.metrics import check_cameras, evaluate, remark_unmatched
 
 

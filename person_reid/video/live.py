@@ -27,7 +27,7 @@ from person_reid.errors import UserError
 from person_reid.retrieval.association import Travel
 from person_reid.retrieval.online import OnlineLinks, OnlinePerson
 from person_reid.retrieval.similarity import Features
-from person_reid.retrieval.track_cosines import TrackCosines
+from person_reid.retrieval.track_features import TrackCosines
 from person_reid.video.detectors import BoxScores, CheckedDetector, Detector, FoundBoxes
 from person_reid.video.tracked_video import LEAST_SECONDS, EmbedCrops, features_of_boxes
 from person_reid.video.tracker import Tracker

@@ -46,9 +46,9 @@ from person_reid.gallery.score_histograms import track_similarities
 from person_reid.models.osnet import OSNet
 from person_reid.models.weight_files import read_state_dict
 from person_reid.progress import progress
-from person_reid.retrieval.extract import extract_split
+from person_reid.retrieval.features import extract_split
 from person_reid.retrieval.thresholds import error_rates, pair_similarities
-from person_reid.retrieval.track_cosines import TrackCosines
+from person_reid.retrieval.track_features import TrackCosines
 from person_reid.run_folder import save_tensors
 
 PEOPLE, IMAGES = 16, 4  # of a batch

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from benchmarks.support.people import draw_people, write_people
 from person_reid.deploy.embedder import Embedder
 from person_reid.models.osnet import OSNet
-from person_reid.retrieval.track_cosines import TrackCosines
+from person_reid.retrieval.track_features import TrackCosines
 from tests.support import ROOT
 
 

@@ -20,7 +20,7 @@ from person_reid.retrieval.association import (
     two_people,
 )
 from person_reid.retrieval.normalization import level_cameras
-from person_reid.retrieval.track_cosines import USUAL, TrackCosines
+from person_reid.retrieval.track_features import USUAL, TrackCosines
 
 
 def drawn_tracks(seed, count=24, people=6) -> tuple[Any, tuple[Any, Any, Any]]:

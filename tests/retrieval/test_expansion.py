@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from person_reid.errors import UserError
-from person_reid.retrieval.expansion import expand, expanded_scores
 from person_reid.retrieval.neighbours import ExactNeighbours
+from person_reid.retrieval.rerank import expand, expanded_scores
 from tests.retrieval.conftest import clusters
 
 

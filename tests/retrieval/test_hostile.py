@@ -16,9 +16,9 @@ import torch
 from person_reid.config.evaluate import RerankOptions
 from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate
+from person_reid.retrieval.protocols import evaluate_single_shot
 from person_reid.retrieval.rerank import rescorer
 from person_reid.retrieval.results import FeatureSet, load_result, multi_query_file, save_result
-from person_reid.retrieval.single_shot import evaluate_single_shot
 from person_reid.retrieval.thresholds import accepts, load_threshold
 from tests.support.scripts import refused, run
 

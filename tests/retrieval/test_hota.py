@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from person_reid.retrieval.hota import hota_score
+from person_reid.retrieval.identities import hota_score
 from tests.retrieval.test_identities import iou, tracks
 
 

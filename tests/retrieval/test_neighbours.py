@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from person_reid.errors import UserError
 from person_reid.retrieval import neighbours
-from person_reid.retrieval.faiss_neighbours import FaissNeighbours
 from person_reid.retrieval.neighbours import (
     ExactNeighbours,
+    FaissNeighbours,
     Neighbours,
     check_neighbours,
     put_itself_first,

@@ -7,7 +7,7 @@ from person_reid.errors import UserError
 from person_reid.retrieval.association import link_tracks
 from person_reid.retrieval.normalization import level_cameras
 from person_reid.retrieval.online import OnlineLinks
-from person_reid.retrieval.track_cosines import USUAL
+from person_reid.retrieval.track_features import USUAL
 
 
 def made_up(people, tracks, seed=0, noise=0.12):

@@ -3,7 +3,7 @@ import pytest
 
 from person_reid.errors import UserError
 from person_reid.retrieval.metrics import evaluate
-from person_reid.retrieval.single_shot import evaluate_single_shot
+from person_reid.retrieval.protocols import evaluate_single_shot
 from tests.retrieval.conftest import clusters, image_set
 
 

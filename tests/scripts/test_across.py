@@ -23,7 +23,7 @@ from person_reid.gallery.indexed_network import track_cosines_of
 from person_reid.gallery.linked_tracks import begin_of, in_words
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.track_records import record_tracks, recorded_tracks
-from person_reid.retrieval.track_cosines import USUAL, TrackCosines
+from person_reid.retrieval.track_features import USUAL, TrackCosines
 from tests.support import camera_tracks
 from tests.support.camera_tracks import fill
 from tests.support.page_in_node import run_page

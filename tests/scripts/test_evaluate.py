@@ -27,6 +27,7 @@ from person_reid.deploy.publish import query_and_gallery
 from person_reid.distributed import World
 from person_reid.errors import UserError
 from person_reid.retrieval.bound import Bound, bounded_threshold
+from person_reid.retrieval.protocols import evaluate_single_shot
 from person_reid.retrieval.results import (
     FeatureSet,
     load_multi_query,
@@ -34,7 +35,6 @@ from person_reid.retrieval.results import (
     save_multi_query,
     save_result,
 )
-from person_reid.retrieval.single_shot import evaluate_single_shot
 from person_reid.retrieval.thresholds import error_rates, pair_similarities
 from tests.retrieval.test_bound import people
 from tests.support import ROOT

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from person_reid.files import harmless
-from person_reid.retrieval.stays import Stay
+from person_reid.retrieval.association import Stay
 from person_reid.show.explorer import write_explorer
 from person_reid.show.explorer_images import ExplorerImages
 from person_reid.show.explorer_tracks import describe_stays

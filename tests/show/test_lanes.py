@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from person_reid.config.look import Look, OptionError
-from person_reid.retrieval.stays import Stay
+from person_reid.retrieval.association import Stay
 from person_reid.show.lanes import draw_lanes, packed_rows
 
 MOMENTS = st.tuples(st.integers(0, 50), st.integers(0, 20))

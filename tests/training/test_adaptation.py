@@ -15,14 +15,14 @@ from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
 from person_reid.models.surgery import evaluation_mode
-from person_reid.retrieval import image_clusters
-from person_reid.retrieval.features import extract_features, fused_embedding
-from person_reid.retrieval.image_clusters import (
+from person_reid.retrieval import clusters
+from person_reid.retrieval.clusters import (
     Clusters,
     clusters_of_epoch,
     report_clusters,
     separation,
 )
+from person_reid.retrieval.features import extract_features, fused_embedding
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import unit_rows
 from person_reid.training import adaptation
@@ -109,7 +109,7 @@ def graphs_of(monkeypatch):
         asked.append((features, radius))
         return original(features, radius, k1, k2)
 
-    monkeypatch.setattr(image_clusters, "jaccard_graph", graph)
+    monkeypatch.setattr(clusters, "jaccard_graph", graph)
     return asked
 
 
