@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
     if config.json:
         write_json(config.json, rows)
     if config.save:
-        from person_reid.show.accuracy_by_time import (
+        from person_reid.show.charts import (
             draw_accuracy_by_time,  # matplotlib loads slowly
         )
 

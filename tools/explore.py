@@ -49,7 +49,7 @@ from person_reid.retrieval.results import (
     read_note,
 )
 from person_reid.retrieval.similarity import Features
-from person_reid.show.cmc import run_names
+from person_reid.show.charts import run_names
 from person_reid.show.explorer import check_save, describe_result, write_explorer
 from person_reid.show.explorer_images import (
     JUNK_NAME,
@@ -58,9 +58,8 @@ from person_reid.show.explorer_images import (
     images_of,
     person_name,
 )
-from person_reid.show.explorer_labels import describe_proposals
 from person_reid.show.explorer_page import is_one_file
-from person_reid.show.explorer_rankings import RankedGallery, rank
+from person_reid.show.explorer_views import RankedGallery, describe_proposals, rank
 from person_reid.text import as_command, printable, quoted
 
 

@@ -68,7 +68,7 @@ def curves(config: CurvesConfig) -> None:
 
 def cmc(config: CmcConfig) -> None:
     """Draw the cumulative matching characteristics of runs."""
-    from person_reid.show.cmc import draw_cmc
+    from person_reid.show.charts import draw_cmc
 
     if config.ranks < 2:
         raise reid.OptionError("{ranks}: expected 2 or more.", ranks=config.ranks)
@@ -93,7 +93,7 @@ def compared(config: ComparedResults, ap: str = "trapezoidal") -> dict[str, Any]
     ap: the average precision, as in evaluate.
     Raises UserError if the results are not of the same images, and if --seeds joins none of them.
     """
-    from person_reid.show.cmc import run_names
+    from person_reid.show.charts import run_names
 
     names = run_names([Path(path) for path in config.results])
     results = {name: reid.load_result(path, paths=True) for name, path in names.items()}
@@ -118,7 +118,7 @@ def compared(config: ComparedResults, ap: str = "trapezoidal") -> dict[str, Any]
 
 def histogram(config: HistogramConfig) -> None:
     """Draw similarities, with the threshold."""
-    from person_reid.show.histogram import draw_similarities
+    from person_reid.show.charts import draw_similarities
 
     pairs = pair_similarities(*reid.load_result(config.result), config.ignore_cameras)
     if config.threshold is None:

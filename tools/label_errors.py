@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> None:
         print(printable(f"  {paths[i].name}: {proposal}? {found.probability[i]:.2f}"))
 
     if listed:
-        from person_reid.show.doubtful import draw_doubtful  # matplotlib loads slowly
+        from person_reid.show.image_sheets import draw_doubtful  # matplotlib loads slowly
 
         shown = listed[: config.shown]
         draw_doubtful(paths, features, labels, cameras, found, shown, sheet, config.look)

@@ -222,7 +222,7 @@ def query(config: QueryConfig) -> None:
         asked = {**asked_of(config, "pair", threshold), "promise": bound and bound.words()}
         write_json(config.json, {**asked, "queries": described})
     if config.save:
-        from person_reid.show.found import draw_found  # matplotlib loads slowly
+        from person_reid.show.image_sheets import draw_found  # matplotlib loads slowly
 
         lowest = -1.0 if threshold is None else threshold
         draw_found(queries, answers, config.save, lowest, config)
@@ -367,7 +367,7 @@ def people(config: PeopleConfig) -> None:
     print(f"{config.save}: {len(names)} people on {grouped} of {len(paths)} images")
     print_lines([remark] if remark else [])
     if config.sheet and names:
-        from person_reid.show.cluster_sheets import draw_clusters  # matplotlib loads slowly
+        from person_reid.show.image_sheets import draw_clusters  # matplotlib loads slowly
 
         draw_clusters(paths, features, cameras, labels, config.sheet, names, config)
         print(f"Written: {config.sheet}")

@@ -57,7 +57,7 @@ from person_reid.retrieval.thresholds import (
     pair_similarities,
     roc,
 )
-from person_reid.show.histogram import draw_similarities
+from person_reid.show.charts import draw_similarities
 
 
 @spelled_as_flags()

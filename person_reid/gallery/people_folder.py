@@ -30,7 +30,7 @@ from person_reid.retrieval.thresholds import DIGITS
 from person_reid.show.explorer import write_explorer
 from person_reid.show.explorer_images import JUNK_NAME, ExplorerImages
 from person_reid.show.explorer_page import MOST_PAGE_BYTES, one_file_size
-from person_reid.show.explorer_tracks import describe_stays
+from person_reid.show.explorer_views import describe_stays
 from person_reid.show.lanes import draw_lanes
 from person_reid.text import as_command, parse_json
 

@@ -29,9 +29,12 @@ from person_reid.show.embedding import project_all
 from person_reid.show.explorer_images import (
     JUNK_NAME,
     NO_NAME,
+    SPRITE_COLUMNS,
+    SPRITE_ROWS,
     ExplorerImages,
     content_key,
     person_name,
+    write_sprites,
 )
 from person_reid.show.explorer_page import (
     check_page_size,
@@ -39,9 +42,8 @@ from person_reid.show.explorer_page import (
     is_one_file,
     write_explorer_page,
 )
-from person_reid.show.explorer_rankings import LISTED, RankedGallery
+from person_reid.show.explorer_views import LISTED, RankedGallery
 from person_reid.show.ranking import Folder
-from person_reid.show.sprites import SPRITE_COLUMNS, SPRITE_ROWS, write_sprites
 from person_reid.show.style import MANY
 from person_reid.text import printable
 

@@ -1,21 +1,32 @@
-"""Lay a network's heat maps over photographs, each below the photograph itself."""
+"""Show where in an image any network finds its features: the energy of its last feature map.
 
-from collections.abc import Sequence
+Heat maps are laid over photographs, each below the photograph itself.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from torch import nn
+from torch.nn.functional import interpolate
 
+from person_reid.data.images.augment import normalise
 from person_reid.data.images.bank import Pixels
-from person_reid.models.network import Network
-from person_reid.show.activation import MAPPED_AT_ONCE, activations, parts_of
+from person_reid.errors import UserError
+from person_reid.models.lightmbn import BRANCHES, LightMBN
+from person_reid.models.network import STRIPES, Network, PCBNetwork, USAMNetwork
+from person_reid.models.surgery import hooked
 from person_reid.show.sheet import SheetRow, Tile, pixels_of
 
 # Black to yellow, steadily lighter: legible in grey and to colour-blind readers.
 COLOURS = "inferno"
 STRENGTH = 0.6
+MAPPED_AT_ONCE = 32  # images at a time
+MOST_PREFIX = 16  # class and register tokens before the patch tokens, at most
 
 
 def overlay(pixels: Pixels, heat: npt.NDArray[np.floating]) -> Pixels:
@@ -58,3 +69,134 @@ def heat_rows(
             SheetRow(hot, f"Branch: {name}" if name else "Where its features are strongest")
         )
     return rows
+
+
+@torch.inference_mode()
+def activations(
+    network: Network,
+    bank: torch.Tensor,
+    device: torch.device | str = "cpu",
+    batchsize: int = MAPPED_AT_ONCE,
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return heat maps of a bank of images as {branch: (N, H, W)}, each from 0 to 1.
+
+    bank: uint8 (N, H, W, 3).
+
+    A network with branches has a map for each; any other network has one, named "". The heat at a
+    position is
+
+        Σ_c A_c², the energy of the feature map A there,
+
+    resized bicubically to the image and stretched to 0..1 for each image separately (for PCB, each
+    stripe).
+    Zagoruyko, Komodakis: Paying More Attention to Attention, ICLR 2017, equation 1 with p = 2.
+    Raises UserError if the network has no feature map.
+    """
+    found: dict[str, list[torch.Tensor]] = {}
+    network.to(device).eval()
+    for chunk in torch.split(bank, batchsize):
+        for name, maps in feature_maps(network, normalise(chunk.to(device))).items():
+            energy = maps.float().square().sum(1, keepdim=True)
+            heat = (
+                interpolate(energy, chunk.shape[1:3], mode="bicubic", align_corners=False)[:, 0]
+                .clamp(min=0)
+                .cpu()
+            )
+            found.setdefault(name, []).append(stretched(heat, parts_of(network)))
+    return {name: torch.cat(maps).numpy() for name, maps in found.items()}
+
+
+def stretched(heat: torch.Tensor, parts: int = 1) -> torch.Tensor:
+    """Stretch maps (N, H, W) to 0..1, each of `parts` horizontal stripes separately.
+
+    Flat ones become 0.
+    """
+    stripes = []
+    for stripe in heat.tensor_split(parts, dim=1):
+        low, high = stripe.amin((1, 2), keepdim=True), stripe.amax((1, 2), keepdim=True)
+        stripes.append((stripe - low) / (high - low).clamp(min=1e-12))
+    return torch.cat(stripes, dim=1)
+
+
+def parts_of(network: Network) -> int:
+    """Return the number of stripes into which the network cuts its map."""
+    return STRIPES if isinstance(network, PCBNetwork) else 1
+
+
+def feature_maps(network: Network, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the feature maps before pooling, {branch or "": (B, C, h, w)}.
+
+    images: (B, 3, H, W), normalised.
+    """
+    if isinstance(network, LightMBN):
+        shared = network.model["backbone"](images)
+        maps = {name.removesuffix("_branch"): network.model[name](shared) for name in BRANCHES}
+        maps["global"] = network.batch_drop_block["drop_batch_bottleneck"](maps["global"])
+        return maps
+    if isinstance(network, USAMNetwork):
+        return {"": _input_of(network.pooling, lambda: network.pooled(images))}
+    module = network.model
+    last = (
+        network.backbone.feature_map(module, images)
+        if network.backbone.has_map
+        else _last_map(module, images)
+    )
+    return {"": on_grid(last, images.shape[2:], getattr(module, "num_prefix_tokens", None))}
+
+
+def on_grid(maps: torch.Tensor, size: Sequence[int], prefix: int | None = None) -> torch.Tensor:
+    """Return the patch tokens of a transformer, (B, C, N, 1), as a map (B, C, h, w).
+
+    A map is returned as it is.
+
+    size: (height, width) of the images; prefix: number of tokens before the patches' tokens, None
+    if unknown. The grid is the one of square patches that fits the numbers. Raises UserError if
+    none fits.
+    """
+    count = maps.shape[2]
+    if maps.shape[3] != 1 or count <= 1:
+        return maps
+    grids = {(size[0] // patch) * (size[1] // patch): patch for patch in range(min(size), 0, -1)}
+    for first in range(MOST_PREFIX + 1) if prefix is None else (prefix,):
+        if count - first in grids:
+            patch = grids[count - first]
+            return maps[:, :, first:, 0].reshape(
+                *maps.shape[:2], size[0] // patch, size[1] // patch
+            )
+    raise UserError(
+        f"{count} tokens of images {size[0]}×{size[1]} form no grid of square patches: no heat map."
+    )
+
+
+def _input_of(module: nn.Module, call: Callable[[], object]) -> torch.Tensor:
+    """Return the first input of `module` while call() runs."""
+    seen: list[torch.Tensor] = []
+    with module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
+        call()
+    return seen[0]
+
+
+def _last_map(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Return the last output of an opaque network's layers that has several positions.
+
+    It is maps (B, C, h, w) or tokens.
+    """
+    last: list[torch.Tensor] = []
+
+    def remember(layer: nn.Module, inputs: Any, output: Any) -> None:
+        if not isinstance(output, torch.Tensor) or len(output) != len(images):
+            return
+        if output.ndim == 4 and output.shape[2] * output.shape[3] > 1:
+            last[:] = [output]
+        elif output.ndim == 3 and output.shape[1] > 1:
+            last[:] = [output.mT[..., None]]
+
+    layers = [layer for layer in module.modules() if not any(layer.children())]
+    with hooked(layer.register_forward_hook(remember) for layer in layers):
+        module(images)
+    if not last:
+        raise UserError(
+            "no layer of this network has an output with several positions, "
+            "so there is no heat map."
+        )
+    return last[0]

@@ -357,7 +357,7 @@ class Adaptation:
             return
         cameras = [str(number + 1) if number >= 0 else "" for number in self.split.cameras.tolist()]
         with drawing(run.clusters):
-            from person_reid.show.cluster_sheets import draw_clusters  # matplotlib loads slowly
+            from person_reid.show.image_sheets import draw_clusters  # matplotlib loads slowly
 
             draw_clusters(self.split.paths, self.features, cameras, self.labels, run.clusters)
 

@@ -41,7 +41,7 @@ START = ["--backbone", "test_resnet", "--weights", "none"]
 def small_sheets():
     """Sheets of few clusters: drawing photographs takes longer than learning from them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("person_reid.show.cluster_sheets.CLUSTERS_OF_KIND", 1)
+        patch.setattr("person_reid.show.image_sheets.CLUSTERS_OF_KIND", 1)
         yield
 
 

@@ -15,11 +15,9 @@ from person_reid.errors import UserError
 from person_reid.retrieval.metrics import Metrics, evaluate
 from person_reid.retrieval.results import FeatureSet
 from person_reid.retrieval.thresholds import BINS, PairSimilarities, pair_similarities
-from person_reid.show.accuracy_by_time import draw_accuracy_by_time
-from person_reid.show.cluster_sheets import draw_clusters
-from person_reid.show.cmc import draw_cmc, run_names
+from person_reid.show.charts import draw_accuracy_by_time, draw_cmc, draw_similarities, run_names
 from person_reid.show.embedding import choose, draw_embedding, label_place, project
-from person_reid.show.histogram import draw_similarities
+from person_reid.show.image_sheets import draw_clusters
 from person_reid.show.sheet import SheetRow
 from person_reid.show.style import MANY, towards
 from tests.support import ROOT
@@ -258,7 +256,7 @@ def test_a_map_of_one_person_counts_it_as_one(tmp_path, drawn):
 def test_a_sheet_of_clusters_counts_one_image_and_one_camera_as_one(tmp_path, monkeypatch):
     rows: list[SheetRow] = []
     monkeypatch.setattr(
-        "person_reid.show.cluster_sheets.draw_sheet", lambda drawn, save, look: rows.extend(drawn)
+        "person_reid.show.image_sheets.draw_sheet", lambda drawn, save, look: rows.extend(drawn)
     )
     paths, features = [Path(f"{i}.png") for i in range(4)], np.eye(4, dtype=np.float32)
     draw_clusters(
@@ -274,7 +272,7 @@ def test_a_sheet_of_clusters_counts_one_image_and_one_camera_as_one(tmp_path, mo
 def test_a_sheet_of_clusters_shows_each_once_and_names_its_files(tmp_path, monkeypatch):
     rows: list[SheetRow] = []
     monkeypatch.setattr(
-        "person_reid.show.cluster_sheets.draw_sheet", lambda drawn, save, look: rows.extend(drawn)
+        "person_reid.show.image_sheets.draw_sheet", lambda drawn, save, look: rows.extend(drawn)
     )
     features = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
     paths = [Path(f"image_{i}.png") for i in range(12)]

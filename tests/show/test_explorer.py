@@ -19,9 +19,8 @@ from person_reid.retrieval.similarity import CosineScores
 from person_reid.retrieval.thresholds import pair_similarities
 from person_reid.show import explorer
 from person_reid.show.embedding import project, project_all
-from person_reid.show.explorer_images import images_of
-from person_reid.show.explorer_rankings import rank
-from person_reid.show.sprites import TILE, write_sprites
+from person_reid.show.explorer_images import TILE, images_of, write_sprites
+from person_reid.show.explorer_views import rank
 from tests.support.ranked_people import lay_out, random_sets
 from tools import explore
 

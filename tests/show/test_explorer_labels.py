@@ -12,7 +12,7 @@ from person_reid.data.own.corrections import CORRECTION_COLUMNS
 from person_reid.errors import UserError
 from person_reid.retrieval.results import FeatureSet, load_gallery, save_gallery
 from person_reid.show.explorer_images import images_of
-from person_reid.show.explorer_labels import IMAGES_OF_STRIP, describe_proposals
+from person_reid.show.explorer_views import IMAGES_OF_STRIP, describe_proposals
 from tests.support.ranked_people import lay_out
 from tools import explore
 

@@ -14,7 +14,7 @@ from person_reid.files import harmless
 from person_reid.retrieval.association import Stay
 from person_reid.show.explorer import write_explorer
 from person_reid.show.explorer_images import ExplorerImages
-from person_reid.show.explorer_tracks import describe_stays
+from person_reid.show.explorer_views import describe_stays
 from tests.support.page_in_node import evaluate, run_page
 
 COLUMNS = ("path", "identity", "camera")

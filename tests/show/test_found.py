@@ -4,7 +4,7 @@ from PIL import Image
 
 from person_reid.gallery.index import Found
 from person_reid.gallery.metadata import About, about_images
-from person_reid.show.found import draw_found
+from person_reid.show.image_sheets import draw_found
 from person_reid.show.style import ACCEPTED, ASKED, FAINT, ON_DARK, Look
 
 PIXELS = np.zeros((4, 2, 3), np.uint8)

@@ -8,8 +8,15 @@ from person_reid.errors import UserError
 from person_reid.models.backbone import Backbone
 from person_reid.models.factory import create_model
 from person_reid.models.network import PlainNetwork
-from person_reid.show.activation import activations, feature_maps, on_grid, parts_of, stretched
-from person_reid.show.heatmap import heat_rows, overlay
+from person_reid.show.heatmap import (
+    activations,
+    feature_maps,
+    heat_rows,
+    on_grid,
+    overlay,
+    parts_of,
+    stretched,
+)
 from person_reid.show.sheet import Tile
 
 SIZE = (64, 32)

@@ -12,8 +12,8 @@ from person_reid.errors import UserError
 from person_reid.gallery.index import Found
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.results import FeatureSet, load_result, save_result
-from person_reid.show.cmc import draw_cmc
-from person_reid.show.found import draw_found
+from person_reid.show.charts import draw_cmc
+from person_reid.show.image_sheets import draw_found
 from person_reid.show.ranking import nearest_matches
 from person_reid.show.sheet import SheetRow, Tile, draw_sheet
 from tests.support.ranked_people import lay_out, random_sets

@@ -18,12 +18,10 @@ from person_reid.gallery.index import Found
 from person_reid.gallery.metadata import About
 from person_reid.retrieval.metrics import evaluate
 from person_reid.retrieval.thresholds import pair_similarities
-from person_reid.show.accuracy_by_time import draw_accuracy_by_time
-from person_reid.show.cmc import draw_cmc
+from person_reid.show.charts import draw_accuracy_by_time, draw_cmc, draw_similarities
 from person_reid.show.curves import draw_curves
 from person_reid.show.embedding import draw_embedding
-from person_reid.show.found import draw_found
-from person_reid.show.histogram import draw_similarities
+from person_reid.show.image_sheets import draw_found
 from person_reid.show.ranking import Match, ranking_row
 from person_reid.show.sheet import SheetRow, Tile, draw_sheet
 from person_reid.show.style import ACCEPTED, ASKED, FAINT, RIGHT, WRONG

@@ -15,7 +15,7 @@ from person_reid.errors import UserError
 from person_reid.models.factory import create_model
 from person_reid.models.heads import heads_of
 from person_reid.models.surgery import evaluation_mode
-from person_reid.retrieval import clusters
+from person_reid.retrieval import clusters as clustering
 from person_reid.retrieval.clusters import (
     Clusters,
     clusters_of_epoch,
@@ -105,11 +105,11 @@ def graphs_of(monkeypatch):
     """The features and radii of all graphs from now on."""
     asked = []
 
-    def graph(features, radius, k1, k2, original=image_clusters.jaccard_graph):
+    def graph(features, radius, k1, k2, original=clustering.jaccard_graph):
         asked.append((features, radius))
         return original(features, radius, k1, k2)
 
-    monkeypatch.setattr(clusters, "jaccard_graph", graph)
+    monkeypatch.setattr(clustering, "jaccard_graph", graph)
     return asked
 
 

@@ -21,7 +21,7 @@ from person_reid.retrieval.results import FeatureSet, load_result, save_result
 from person_reid.show import report
 from person_reid.show.explorer import describe_images
 from person_reid.show.explorer_images import images_of
-from person_reid.show.explorer_labels import describe_proposals
+from person_reid.show.explorer_views import describe_proposals
 from tests.data.conftest import write_image
 
 PATTERN = r"(?P<camera>[^/]+)/(?P<id>[^/]+)/"

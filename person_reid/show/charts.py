@@ -1,0 +1,247 @@
+"""Charts of results: matches in the first k, similarities and the ROC, accuracy against time."""
+
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from person_reid.config.look import own_or
+from person_reid.errors import UserError
+from person_reid.files import with_ending
+from person_reid.retrieval.bound import THRESHOLD_STEPS
+from person_reid.retrieval.metric_tables import Seeds, mean_and_deviation, together, with_deviation
+from person_reid.retrieval.metrics import Metrics
+from person_reid.retrieval.results import RESULT
+from person_reid.retrieval.thresholds import BINS, Counts, PairSimilarities, roc
+from person_reid.show import style
+from person_reid.show.style import (
+    MANY,
+    SCREEN,
+    WIDTHS,
+    Look,
+    fitted,
+    in_percent,
+    legend_below,
+    legend_height,
+    letters,
+    log_scale,
+    panel,
+    panels,
+    relabel,
+    shortened,
+    text_width,
+)
+from person_reid.text import printable
+
+MOST_NAME_LETTERS = 40  # characters of a run's name
+BESIDE_LEGEND = 0.6  # inches: what stands beside the words of the legend
+# The cosine of each bin of a histogram.
+COSINES = np.arange(-THRESHOLD_STEPS, THRESHOLD_STEPS + 1) / THRESHOLD_STEPS
+MOST_BARS = 256  # across the cosines in [-1, 1]
+PAD = 0.04  # of cosine, left of the first bar
+PANEL_SIZE = 5.4, 4.8  # inches
+DOTS = "os^Dv"  # one for every ten networks
+
+
+def draw_cmc(
+    runs: Mapping[str, Metrics | Seeds], save: str | Path, ranks: int = 50, look: Look = SCREEN
+) -> None:
+    """Draw the CMC curve of each run up to rank `ranks`, best Rank@1 first, to an image file.
+
+    runs: the Metrics of each, or of each of its seeds. Seeds are drawn as their mean, in a band
+        that shows their deviation.
+
+    Names of more than MOST_NAME_LETTERS characters lose their middle, unless they differ only
+    there.
+    """
+    names = own_or(list(runs), look.labels)
+    named = {name: together(run) for name, run in zip(names, runs.values(), strict=True)}
+    best_first = sorted(named.items(), key=lambda run: -np.mean([each.rank(1) for each in run[1]]))
+    short = _shortest(names)
+    labels = [_label(printable(short[name]), seeds, look) for name, seeds in best_first]
+    width = max(7, BESIDE_LEGEND + max(text_width(label, letters(look)) for label in labels))
+    below = legend_height(labels, WIDTHS.get(look.width or "", width), look)
+    with panels(save, 1, (width, 4.6), look, below=below) as (figure, [axes]):
+        panel(axes, "Cumulative matching characteristic", "Rank", "Matching rate", look)
+        for label, (_, seeds) in zip(labels, best_first, strict=True):
+            mean, deviation = mean_and_deviation([metrics.cmc[:ranks] for metrics in seeds])
+            at = np.arange(1, len(mean) + 1)
+            marker = "o" if len(at) == 1 else ""  # a gallery of one image has a point and no line
+            (line,) = axes.plot(at, mean, label=label, marker=marker, clip_on=not marker)
+            if len(seeds) > 1:
+                band = mean - deviation, np.minimum(mean + deviation, 1)
+                axes.fill_between(at, *band, color=line.get_color(), alpha=0.2, linewidth=0)
+        last = axes.dataLim.x1
+        ticks = MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]).tick_values(1, last)
+        axes.set(xlim=(1, None), xticks=[1, *(tick for tick in ticks if 1 < tick <= last)])
+        axes.set_ylim(max(0, min(0.9, 1.05 * axes.dataLim.y0 - 0.05)), 1.005)
+        in_percent(axes.yaxis)
+        legend_below(figure, axes.lines)
+
+
+def _shortest(names: Sequence[str]) -> dict[str, str]:
+    """Return {name: at most MOST_NAME_LETTERS of it}, or more where names would be the same."""
+    longest = max([MOST_NAME_LETTERS, *map(len, names)])
+    return next(
+        short
+        for most in range(MOST_NAME_LETTERS, longest + 1)
+        if len(set((short := {name: shortened(name, most) for name in names}).values()))
+        == len(names)
+    )
+
+
+def _label(name: str, seeds: Seeds, look: Look) -> str:
+    """Return `resnet50: Rank@1 91.2, mAP 75.0`, with the deviation of several seeds, and n."""
+    first = with_deviation([100 * metrics.rank(1) for metrics in seeds], 1)
+    figures = f"Rank@1 {first}, mAP {with_deviation([100 * metrics.mAP for metrics in seeds], 1)}"
+    if len(seeds) > 1:
+        figures += f", n = {len(seeds)}"
+    if not look.width:
+        return f"{name}: {figures}"
+    room = WIDTHS[look.width] - BESIDE_LEGEND
+    fits = text_width(f"{name}: {figures}", letters(look)) <= room
+    return f"{name}: {figures}" if fits else f"{fitted(name, room, letters(look))}:\n{figures}"
+
+
+def run_names(paths: Sequence[Path]) -> dict[str, Path]:
+    """Name the runs of result files, {name: path}.
+
+    The name is the file's without .mat, or its path if names repeat. Folders that all paths begin
+    with are skipped where that suffices. Raises UserError if a file is given twice.
+    """
+    if len(set(paths)) < len(paths):
+        raise UserError(f"{', '.join(map(str, paths))}: the same file twice. Name each file once.")
+    short = [with_ending(path, "", RESULT.suffix) for path in paths]
+    folders = [path.parts[:-1] for path in short]
+    shared = sum(
+        1 for _ in takewhile(lambda level: len(set(level)) == 1, zip(*folders, strict=False))
+    )
+    ways = (
+        [path.name for path in short],
+        ["/".join(path.parts[shared:]) for path in short],
+        [path.as_posix() for path in short],
+        [path.as_posix() for path in paths],
+    )
+    names = next(names for names in ways if len(set(names)) == len(paths))
+    return dict(zip(names, paths, strict=True))
+
+
+def draw_similarities(
+    pairs: PairSimilarities, threshold: float, save: str | Path, look: Look = SCREEN
+) -> None:
+    """Draw histograms of all pairs and of the hardest pair of each query, and the ROC of both.
+
+    threshold: the lowest cosine at which two images count as one person; 1 − cosine is the cosine
+        distance.
+    """
+    kinds = (
+        ("All pairs", "Share of pairs", pairs.genuine, pairs.impostor),
+        (
+            "Hardest pairs",
+            "Share of hardest",
+            pairs.hardest_genuine,
+            pairs.hardest_impostor,
+        ),
+    )
+    with panels(save, 3, (3.8, 3.6), look, below=0.5) as (figure, [*histograms, curves]):
+        panel(curves, "ROC", "False match rate", "True match rate", look)
+        for axes, (title, y, genuine, impostor) in zip(histograms, kinds, strict=True):
+            keys = _histogram(
+                panel(axes, title, "Cosine similarity", y, look), genuine, impostor, look
+            )
+            line = axes.axvline(threshold, color=axes.xaxis.label.get_color(), linestyle="--")
+            line.set(label=f"threshold {threshold:.3f}", linewidth=0.7 * line.get_linewidth())
+            first = COSINES[np.flatnonzero(genuine + impostor)[0]]
+            axes.set(xlim=(min(first, threshold) - PAD, 1 + PAD / 4))
+            curve = roc(genuine, impostor)
+            curves.plot(
+                np.maximum(curve.false_positives, 1e-6), curve.true_positives, label=title.lower()
+            )
+        for each, colour in zip(curves.lines, style.line_colours(look)[2:], strict=False):
+            each.set_color(colour)  # the first two are of people
+        curves.set(xscale="log", xlim=(1e-5, 1), ylim=(0, 1.02))
+        curves.set_xticks([10.0**power for power in range(-4, 1, 2 if look.width else 1)])
+        in_percent(curves.xaxis)
+        in_percent(curves.yaxis, 5 if look.width else 11)
+        legend_below(figure, [*keys, line, *curves.lines])
+        relabel(figure, look)
+
+
+def _histogram(axes: Axes, genuine: Counts, impostor: Counts, look: Look) -> list[Patch]:
+    """Draw two histograms, and return their keys for a legend.
+
+    Bars are as wide as the smaller number of pairs needs.
+    """
+    bars, keys = _bars(genuine, impostor), []
+    edges = np.linspace(-1, 1, bars + 1)
+    for counts, name, colour, hatch in zip(
+        (genuine, impostor),
+        ("same person", "strangers"),
+        style.line_colours(look),
+        ("", "///"),
+        strict=False,
+    ):
+        shares = np.histogram(COSINES, edges, weights=counts)[0] / counts.sum()
+        axes.stairs(shares, edges, fill=True, color=colour, alpha=0.35)
+        axes.stairs(
+            shares, edges, fill=True, facecolor="none", edgecolor=colour, linewidth=0, hatch=hatch
+        )
+        axes.stairs(shares, edges, color=colour, label=name)
+        face = to_rgba(colour, 0.35)
+        keys.append(Patch(facecolor=face, edgecolor=colour, hatch=hatch, label=name))
+    in_percent(axes.yaxis)
+    return keys
+
+
+def _bars(genuine: Counts, impostor: Counts) -> int:
+    """Return the number of bars across [-1, 1], a power of two.
+
+    By Rice's rule, twice the cube root of the number of pairs share the range in which these lie.
+    """
+    wanted = min(
+        2 * counts.sum() ** (1 / 3) / (np.ptp(np.flatnonzero(counts)) / BINS + 1 / BINS)
+        for counts in (genuine, impostor)
+    )
+    return int(2 ** np.clip(np.round(np.log2(wanted)), 3, np.log2(MOST_BARS)))
+
+
+def draw_accuracy_by_time(
+    rows: Sequence[Mapping[str, Any]], save: str | Path, look: Look = SCREEN
+) -> None:
+    """Draw mAP against milliseconds, a panel for each test set; the legend names the networks.
+
+    rows: {"network", "milliseconds", "accuracy": {test set: {"mAP"}}} of each network; mAP in
+        [0, 1].
+    """
+    names = own_or([printable(row["network"]) for row in rows], look.labels)
+    keys = [
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            marker=DOTS[i // len(MANY) % len(DOTS)],
+            color=MANY[i % len(MANY)],
+            label=name,
+        )
+        for i, name in enumerate(names)
+    ]
+    test_sets = rows[0]["accuracy"]
+    with panels(save, len(test_sets), PANEL_SIZE, look, narrowest=3, below=0.5) as (figure, every):
+        for axes, test_set in zip(every, test_sets, strict=True):
+            title = f"{printable(test_set)}: mAP by time"
+            y = "" if look.no_title else "mAP, %"
+            panel(axes, title, "Milliseconds per image, on the CPU", y, look)
+            log_scale(axes, [row["milliseconds"] for row in rows])
+            for row, key in zip(rows, keys, strict=True):
+                mean_ap = 100 * row["accuracy"][test_set]["mAP"]
+                axes.plot(
+                    row["milliseconds"], mean_ap, marker=key.get_marker(), color=key.get_color()
+                )
+        legend_below(figure, keys)
