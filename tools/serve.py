@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
             server_header=False,
             timeout_graceful_shutdown=config.timeout,
         )
-        Server(settings, service.events).run(sockets=[listening])
+        Server(settings, service.end_streams).run(sockets=[listening])
 
 
 def open_cameras(service: "Service", index: reid.Gallery, config: ServeConfig) -> "LiveCameras":

@@ -73,6 +73,7 @@ class ServiceLimits(Options, title="limits"):
         75, "seconds for which a connection is kept between two requests", range=POSITIVE
     )
     listeners: int = option(32, "programs that listen to events at the same time", range=POSITIVE)
+    viewers: int = option(8, "programs that look at live cameras at the same time", range=POSITIVE)
     retain: str | None = option(
         None, "forget images older than 12h, 30d or 4w, once an hour", form=age, metavar="AGE"
     )

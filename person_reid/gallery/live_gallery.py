@@ -33,11 +33,14 @@ from person_reid.gallery.forgetting import track_key
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.indexed_network import measured_threshold, track_cosines_of
 from person_reid.gallery.metadata import About, Filter
+from person_reid.gallery.people_videos import Mark
 from person_reid.gallery.track_crops import folder_beside
 from person_reid.gallery.track_records import TrackRecord, record_tracks
 from person_reid.retrieval.association import read_travel
 from person_reid.retrieval.clusters import number_in, numbered_person
 from person_reid.retrieval.similarity import Features, unit_rows_or_zeros
+from person_reid.show.style import FAINT, MANY
+from person_reid.text import printable
 from person_reid.video.detectors import Detector
 from person_reid.video.live import LivePeople, Looked, Said, TrackImage
 from person_reid.video.tracked_video import EmbedCrops, line_of_track
@@ -156,6 +159,17 @@ class LiveGallery:
         if looked.images:
             self._store(gallery, looked)
         return [self._appeared(gallery, said) for said in looked.said]
+
+    def marks(self, looked: Looked) -> list[Mark]:
+        """Return what to draw around the people of a look, in grey as long as nobody knows them."""
+        return [
+            Mark(box, self._label(person), MANY[person % len(MANY)] if person else FAINT)
+            for box, track, person in zip(looked.boxes, looked.tracks, looked.people, strict=True)
+            if track >= 0
+        ]
+
+    def _label(self, person: int) -> str:
+        return printable(self._names.get(person, str(person))) if person else "?"
 
     def _store(self, gallery: Gallery, looked: Looked) -> None:
         """Store the images of tracks that were not forgotten meanwhile."""

@@ -4,7 +4,8 @@ write_people_videos(Path("people"), linked)       # people/hall-1a2b3c4d.mp4, be
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,16 +111,27 @@ def draw_marks(frame: Frame, marks: Sequence[Mark]) -> Image.Image:
 
 
 def write_video(path: Path, pictures: Iterator[tuple[float, Image.Image]], fps: float) -> None:
-    """Write pictures with their seconds as a video in MP4.
+    """Write pictures with their seconds as a video in MP4."""
+    with open_video(path, fps) as add:
+        for seconds, picture in pictures:
+            add(seconds, picture)
 
-    Codecs need even sides: the last column or row may be lost.
+
+@contextmanager
+def open_video(
+    path: Path, fps: float, **options: str
+) -> Iterator[Callable[[float, Image.Image], None]]:
+    """Yield a function that adds a picture, with its seconds, to a new video in MP4.
+
+    Codecs need even sides: the last column or row may be lost. options: of FFmpeg's MP4.
     """
     av = optional_module("av", UserError('--video needs PyAV: python -m pip install ".[video]"'))
     codec = next(name for name in ENCODERS if name in av.codecs_available)
-    tick, last = Fraction(1, CLOCK), -1
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = None
-        for seconds, picture in pictures:
+    tick, last, stream = Fraction(1, CLOCK), -1, None
+    with av.open(str(path), "w", format="mp4", options=options) as container:
+
+        def add(seconds: float, picture: Image.Image) -> None:
+            nonlocal last, stream
             if stream is None:
                 stream = container.add_stream(
                     codec, rate=Fraction(fps).limit_denominator(1001), options=dict(ENCODERS[codec])
@@ -130,5 +142,7 @@ def write_video(path: Path, pictures: Iterator[tuple[float, Image.Image]], fps: 
             frame.pts = last = max(last + 1, round(seconds * CLOCK))
             frame.time_base = tick
             container.mux(stream.encode(frame))
+
+        yield add
         if stream:
             container.mux(stream.encode())

@@ -6,7 +6,7 @@ async def search(call: Call) -> Answer:
     return await call.read(lambda gallery: {"queries": ...})
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import About, Filter
@@ -66,6 +66,15 @@ class Call:
     async def read(self, ask: Callable[[Gallery], dict[str, Any]]) -> Response:
         """Return the answer to a question, which a thread asks and writes as JSON."""
         return await self.service.galleries.read(lambda gallery: JSONResponse(ask(gallery)))
+
+    async def stream(
+        self, parts: Callable[[], Awaitable[AsyncGenerator[bytes, None]]], kind: str
+    ) -> Response:
+        """Return an answer of parts without an end; HEAD does not begin them. kind: their media."""
+        if self.request.method == "HEAD":
+            return Response(media_type=kind)
+        unbuffered = {"X-Accel-Buffering": "no"}  # nginx would send them when there are 4 kB
+        return StreamingResponse(await parts(), media_type=kind, headers=unbuffered)
 
     def given(self, *names: str) -> dict[str, Any]:
         """Return those of some parameters that were given."""

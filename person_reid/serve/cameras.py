@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from PIL import Image
@@ -22,6 +23,7 @@ from person_reid.data.video.video_files import Frame
 from person_reid.errors import UserError, first_line
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.live_gallery import Appeared, open_live
+from person_reid.gallery.people_videos import draw_marks
 from person_reid.retrieval.similarity import Features
 from person_reid.serve.image_ids import ImageIds
 from person_reid.serve.problems import Problem
@@ -110,6 +112,9 @@ class LiveCameras:
             return None
         if self._troubles.pop(camera, None):
             log.warning("camera %s: its frames are looked at again.", camera)
+        draw = partial(draw_marks, frame, self._kept.marks(looked))
+        assert self._loop
+        self._loop.call_soon_threadsafe(self._service.pictures.show, camera, draw)
         return looked
 
     def _tell(self, looked: Looked) -> None:

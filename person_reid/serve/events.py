@@ -1,6 +1,6 @@
 """Tell listeners what happens, as server-sent events.
 
-    events = Events(most_listeners=32)
+    events = Events(32)                                 # programs at most
     events.tell("appeared", {"camera": "door"})
     StreamingResponse(await events.listen(after=None), media_type="text/event-stream")
 
@@ -11,8 +11,9 @@ So a listener that is slow, or was cut off, costs no memory, and misses only wha
 import asyncio
 import json
 import secrets
-from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from person_reid.serve.problems import too_busy
@@ -21,21 +22,62 @@ HEARTBEAT = 15.0  # seconds without an event, after which a comment is sent
 KEPT_EVENTS = 500  # events
 
 
-class Events:
-    """What happened last, and who listens. To be used in the thread of an event loop.
+class Feed:
+    """Something that changes, and those who follow it. To be used in the thread of an event loop.
 
-    most_listeners: how many there may be at once.
+    most: how many may follow it at once.
     """
 
-    def __init__(self, most_listeners: int) -> None:
-        self.listeners, self._most = 0, most_listeners
-        self._run = secrets.token_hex(
-            4
-        )  # no clock, which may be set back, tells two services apart
+    doing = "follow"  # what a follower does, in words
+
+    def __init__(self, most: int) -> None:
+        self.followers, self._most, self._closed = 0, most, False
+        self._changes: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)  # by camera
+
+    def close(self) -> None:
+        """End what the followers read."""
+        self._closed = True
+        for camera in [*self._changes]:
+            self._wake(camera)
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Count a follower. Raises Problem if there are too many."""
+        if self.followers >= self._most:
+            raise too_busy(f"{self.followers} programs {self.doing}")
+        self.followers += 1
+        try:
+            yield
+        finally:
+            self.followers -= 1
+
+    def _wake(self, camera: str = "") -> None:
+        self._changes.pop(camera, asyncio.Event()).set()
+
+    async def _comes(self, change: asyncio.Event) -> bool:
+        """Wait for a change, and return whether it comes before the next sign of life is due."""
+        try:
+            return await asyncio.wait_for(change.wait(), HEARTBEAT)
+        except asyncio.TimeoutError:
+            return False
+
+
+async def begun(parts: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Return what a follower reads, after its first part: from here on the follower is counted."""
+    await anext(parts)
+    return parts
+
+
+class Events(Feed):
+    """What happened last, and who listens."""
+
+    doing = "listen"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self._run = secrets.token_hex(4)  # a clock, which may be set back, tells no services apart
         self._kept: deque[tuple[int, bytes]] = deque(maxlen=KEPT_EVENTS)
         self._last = 0
-        self._changed = asyncio.Event()
-        self._closed = False
 
     def tell(self, kind: str, data: Mapping[str, Any]) -> None:
         """Tell all listeners that something of a kind happened."""
@@ -55,36 +97,18 @@ class Events:
         run, _, number = (after or "").rpartition("-")
         same = run == self._run and number.isdecimal()
         last = self._last if after is None else int(number) if same else 0
-        texts = self._texts(last)
-        await anext(texts)  # from here on it is counted
-        return texts
-
-    def close(self) -> None:
-        """End what listeners read."""
-        self._closed = True
-        self._wake()
+        return await begun(self._texts(last))
 
     async def _texts(self, last: int) -> AsyncGenerator[bytes, None]:
-        if self.listeners >= self._most:
-            raise too_busy(f"{self.listeners} programs listen")
-        self.listeners += 1
-        try:
+        with self._place():
             yield b""
             yield b": events follow\n\n"
             while True:
-                changed = self._changed
+                change = self._changes[""]
                 for number, text in [each for each in self._kept if each[0] > last]:
                     yield text
                     last = number
                 if self._closed:
                     return
-                try:
-                    await asyncio.wait_for(changed.wait(), HEARTBEAT)
-                except asyncio.TimeoutError:
+                if not await self._comes(change):
                     yield b": nothing new\n\n"
-        finally:
-            self.listeners -= 1
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()

@@ -7,11 +7,12 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from person_reid.config.times import stored
 from person_reid.data.images.image_files import read_image
@@ -26,6 +27,7 @@ from person_reid.gallery.track_records import recorded_tracks
 from person_reid.retrieval.thresholds import judged
 from person_reid.serve import track_operations
 from person_reid.serve.call import Answer, Call, Operation, listed, not_listed, one_page, operation
+from person_reid.serve.live_pictures import BOUNDARY, MOTION
 from person_reid.serve.parameters import (
     CLIENT_FACTS,
     FILTER_NAMES,
@@ -36,6 +38,7 @@ from person_reid.serve.parameters import (
     client_text,
 )
 from person_reid.serve.problems import Problem
+from person_reid.serve.service import Cameras
 from person_reid.serve.track_operations import check_one_place
 from person_reid.serve.uploads import SOURCE, store, upload_folder
 from person_reid.text import near_names
@@ -339,11 +342,8 @@ async def forget_image(call: Call) -> Answer:
 @operation("GET /v1/events", role="read", header=LAST_EVENT, answers="text/event-stream")
 async def events(call: Call) -> Answer:
     """Return who appears in front of the cameras, as server-sent events that do not end."""
-    if call.request.method == "HEAD":
-        return Response(media_type="text/event-stream")
-    texts = await call.service.events.listen(call.request.headers.get(LAST_EVENT))
-    unbuffered = {"X-Accel-Buffering": "no"}  # nginx would send them when there are 4 kB
-    return StreamingResponse(texts, media_type="text/event-stream", headers=unbuffered)
+    last = call.request.headers.get(LAST_EVENT)
+    return await call.stream(lambda: call.service.events.listen(last), "text/event-stream")
 
 
 @operation("GET /v1/health/live", role=None, answers="Health")
@@ -372,10 +372,24 @@ async def list_live(call: Call) -> Answer:
 async def try_live(call: Call) -> Answer:
     """Open a live camera again whose password was refused."""
     camera = (await call.values("camera")).get("camera")
+    followed(call, camera).try_again(str(camera))
+    return await list_live.act(call)
+
+
+@operation("GET /v1/live/pictures", role="read", takes=("camera", "size"), answers=MOTION)
+async def show_live(call: Call) -> Answer:
+    """Return what a live camera sees, as pictures in JPEG that do not end."""
+    camera, size = call.parameters.get("camera"), call.parameters.get("size", MOST_PIXELS)
+    followed(call, camera)
+    watch = partial(call.service.pictures.watch, camera, size)
+    return await call.stream(watch, f"{MOTION}; boundary={BOUNDARY}")
+
+
+def followed(call: Call, camera: object) -> Cameras:
+    """Return the live cameras. Raises Problem if this one is not among them."""
     if not call.service.cameras or camera not in call.service.cameras.states():
         raise Problem(404, "The service follows no camera of this name.")
-    call.service.cameras.try_again(camera)
-    return await list_live.act(call)
+    return call.service.cameras
 
 
 @operation("GET /v1/metrics", role="read", answers="text/plain")

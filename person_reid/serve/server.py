@@ -1,15 +1,16 @@
 """The server of the service: uvicorn, with limits on connections that say nothing."""
 
 import asyncio
+import math
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from person_reid.serve.events import Events
-
 LONGEST_HEAD = 10.0  # seconds in which the head of a request has to come
+LONGEST_STALL = 30.0  # seconds in which a client has to read some of what waits for it
 LENGTHS = {b"content-length", b"transfer-encoding"}  # of a body: one of them
 
 
@@ -21,6 +22,7 @@ class Connection(H11Protocol):
 
     since = 0.0  # when the connection was last used, by the clock of the event loop
     waiting: asyncio.TimerHandle | None = None  # for a head
+    stalled: asyncio.TimerHandle | None = None  # until the client reads on
 
     @property
     def idle(self) -> bool:
@@ -46,9 +48,22 @@ class Connection(H11Protocol):
         if {name for name, _ in self.headers} >= LENGTHS:  # RFC 9112, 6.3: trust no more of it
             self.cycle.keep_alive = False
 
+    def pause_writing(self) -> None:
+        """Wait for the client to read, as long as it does read."""
+        super().pause_writing()
+        self._wait_for_reader(math.inf)
+
+    def resume_writing(self) -> None:
+        """Write again."""
+        super().resume_writing()
+        if self.stalled:
+            self.stalled.cancel()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
         self._wait_no_longer()
+        if self.stalled:
+            self.stalled.cancel()
         super().connection_lost(exc)
 
     def _wait_for_head(self) -> None:
@@ -61,18 +76,26 @@ class Connection(H11Protocol):
             self.waiting.cancel()
         self.waiting, self.since = None, self.loop.time()
 
+    def _wait_for_reader(self, before: float) -> None:
+        """Close the connection if as many bytes wait for the client as before."""
+        left = self.transport.get_write_buffer_size()
+        if left >= before:
+            self.transport.abort()
+        else:
+            self.stalled = self.loop.call_later(LONGEST_STALL, self._wait_for_reader, left)
+
     def _should_upgrade(self) -> bool:
         return False  # there are no websockets
 
 
 class Server(uvicorn.Server):
-    """A server that sends no more events once it is asked to end."""
+    """A server that first ends the answers that would not end, once it is asked to end."""
 
-    def __init__(self, settings: uvicorn.Config, events: Events) -> None:
+    def __init__(self, settings: uvicorn.Config, end_streams: Callable[[], None]) -> None:
         super().__init__(settings)
-        self._events = events
+        self._end_streams = end_streams
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End the events, and then as uvicorn does."""
-        self._events.close()
+        """End these answers, and then as uvicorn does."""
+        self._end_streams()
         super().handle_exit(sig, frame)

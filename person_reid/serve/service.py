@@ -25,6 +25,7 @@ from person_reid.serve.embedding_queue import EmbeddingQueue
 from person_reid.serve.events import Events
 from person_reid.serve.galleries import Galleries
 from person_reid.serve.image_ids import ImageIds, secret_of
+from person_reid.serve.live_pictures import LivePictures
 from person_reid.serve.problems import Problem
 from person_reid.serve.requests import MEGABYTE, SentImage, decoded
 from person_reid.serve.uploads import remove_unlisted
@@ -84,7 +85,8 @@ class Service:
     ) -> None:
         self.embedder, self.access = embedder, access
         self.limits, self.audit = limits, Audit(audit)
-        self.usage, self.events = Usage(), Events(limits.listeners)
+        self.usage = Usage()
+        self.events, self.pictures = Events(limits.listeners), LivePictures(limits.viewers)
         with closing(open_gallery(address)) as gallery:
             self.ids = ImageIds(secret_of(gallery))
         self.galleries = Galleries(address, limits.readers, limits.most_waiting)
@@ -96,7 +98,8 @@ class Service:
             {
                 "waiting_images": lambda: self.batches.waiting,
                 "waiting_questions": lambda: self.galleries.waiting,
-                "listeners": lambda: self.events.listeners,
+                "listeners": lambda: self.events.followers,
+                "viewers": lambda: self.pictures.followers,
                 "embedded_images": lambda: self.batches.embedded,
             }
         )
@@ -162,6 +165,11 @@ class Service:
             except (UserError, OSError, Problem) as error:
                 log.warning("Not tidied: %s", error)
             await asyncio.sleep(HOUR)
+
+    def end_streams(self) -> None:
+        """End the answers that would not end by themselves."""
+        self.events.close()
+        self.pictures.close()
 
     def close(self) -> None:
         """Let what has begun end."""

@@ -77,7 +77,7 @@ def client(service):
 
 
 @contextmanager
-def listening(service, **settings):
+def listening(service, cameras=None, **settings):
     """Yield the address of a service that a thread runs, as tools/serve.py does."""
     import uvicorn
 
@@ -85,7 +85,7 @@ def listening(service, **settings):
 
     with socket.create_server(("127.0.0.1", 0)) as port:
         config = uvicorn.Config(
-            create_app(service),
+            create_app(service, cameras),
             http=Connection,
             ws="none",
             log_level="warning",
@@ -100,5 +100,6 @@ def listening(service, **settings):
         try:
             yield f"http://127.0.0.1:{port.getsockname()[1]}"
         finally:
+            service.end_streams()
             server.should_exit = True
             thread.join()

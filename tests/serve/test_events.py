@@ -71,6 +71,6 @@ def test_listeners_are_bounded_and_leave(monkeypatch):
         second = await events.listen()
         await some(second, 1)
         events.close()
-        return [each async for each in second], events.listeners
+        return [each async for each in second], events.followers
 
     assert asyncio.run(listen()) == ([], 0)

@@ -10,6 +10,7 @@ from person_reid.gallery.index import SearchIndex
 from person_reid.page_files import page_sources
 from person_reid.serve.browser_page import PAGE_POLICY
 from tests.serve.conftest import listening, picture, sent
+from tests.serve.test_live_pictures import walk_again, watched
 from tests.support.camera_tracks import STAYS, fill
 from tools.docs.browser import chromium
 
@@ -189,3 +190,24 @@ def test_who_appears_is_shown_as_it_happens(page, service, client):
         page.wait(f"document.querySelectorAll('#appeared .tile').length === {number}")
     assert EVIL in page.texts("#appeared .tile")[0]
     assert "was" in page.texts("#appeared .tile")[0]
+
+
+@in_chromium
+def test_live_cameras_are_seen_as_long_as_somebody_looks(shared_browser, service):
+    with watched(service, {"door": "door.mp4", "<b>till": "b.mp4"}, walk_again) as (address, _):
+        shared_browser.complaints.clear()
+        shared_browser.open(address, f"#view=events&token={TOKEN}")
+        shared_browser.key("5")
+        seen = "[...document.querySelectorAll('#watched img')].filter((each) => each.naturalWidth)"
+        shared_browser.wait(f"{seen}.length === 2")
+        first = shared_browser.value(f"{seen}[0].src")
+        shared_browser.wait(f"{seen}[0].src !== {json.dumps(first)}")
+        assert shared_browser.texts("#watched figcaption") == ["camera door", "camera <b>till"]
+        assert service.pictures.followers == 2
+        shared_browser.key("2")
+        shared_browser.until(lambda: service.pictures.followers == 0)
+        shared_browser.key("5")
+        shared_browser.until(lambda: service.pictures.followers == 2)
+        assert shared_browser.value("window.hacked") is None
+        shared_browser.page.goto("about:blank")
+    assert shared_browser.complaints == []

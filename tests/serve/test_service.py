@@ -208,7 +208,7 @@ def test_a_picture_is_that_of_the_gallery_alone(client, tmp_path):
 
 @pytest.mark.parametrize("operation", ALL_OPERATIONS, ids=lambda operation: operation.name)
 def test_a_token_allows_what_its_role_does(client, service, operation):
-    service.events.close()  # so that they end
+    service.end_streams()
     order, address = ["read", "write", "forget"], operation.path.replace("{id}", "x")
     for role in (None, "wrong", *order):
         token = {"Authorization": f"Bearer {(role or 'none') * 4}"}
@@ -345,13 +345,13 @@ def test_the_document_describes_the_answers(client, service, tmp_path, address):
     }
     assert described == {(each.method, each.path) for each in ALL_OPERATIONS}
     image = add(client, RED, identity="Anna", where="store=3")
-    service.events.close()  # so that they end
+    service.end_streams()
     requests = {
         "embed": sent(RED), "search": sent(RED), "identify": sent(RED), "add_images": sent(BLUE),
         "describe_image": {"json": {"camera": "2"}},
         "describe_images": {"json": {"camera": "2"}, "params": {"identity": "Anna"}},
         "list_sightings": {"params": {"camera": "2"}},
-        "try_live": {"json": {"camera": "1"}},
+        "try_live": {"json": {"camera": "1"}}, "show_live": {"params": {"camera": "1"}},
         "rename_person": {"json": {"identity": "Anna", "to": "Ann"}},
         "forget": {"params": {"camera": "9"}},
     }  # fmt: skip
@@ -388,6 +388,7 @@ def examples(described):
 
 def test_every_example_of_the_document_is_answered(client, service, tmp_path):
     service.watch_cameras(Door())
+    service.end_streams()
     for camera in STAYS:
         fill(SearchIndex(tmp_path / "people.index"), tmp_path, camera, faces=np.eye(6))
     anna = {
@@ -396,7 +397,7 @@ def test_every_example_of_the_document_is_answered(client, service, tmp_path):
     bodies = dict.fromkeys(("embed", "search", "identify", "add_images"), sent(BLUE))
     bodies["describe_images"] = {"json": {"camera": "1"}}
     needed = {"describe_images": {"camera": "1"}, "list_sightings": {"camera": "1"}}
-    needed["add_images"] = {"allow_forgotten": "true"}
+    needed |= {"add_images": {"allow_forgotten": "true"}, "show_live": {"camera": "1"}}
     answered = set()
     for path, methods in openapi_document()["paths"].items():
         for method, described in methods.items():

@@ -6,19 +6,9 @@ const live = { events: [], last: "0", following: false }; // 0: all that the ser
 
 function showEvents(now) {
   if (!live.following) follow();
-  attempt(showTroubles);
+  attempt(() => showCameras(now));
   const pane = byId("appeared");
   if (changed(pane, { person: now.person, camera: now.camera })) pane.replaceChildren(...live.events.filter(isWanted).map(eventTile));
-}
-
-// The cameras of which no frames come, and why.
-async function showTroubles() {
-  const { cameras } = await ask("GET", "live");
-  byId("troubles").replaceChildren(...cameras.filter(({ trouble }) => trouble).map(({ camera, trouble }) => {
-    const again = element("button", { type: "button", className: "button", textContent: "Try again" });
-    again.addEventListener("click", () => attempt(() => ask("POST", "live", {}, { camera })));
-    return element("p", { className: "doubtful" }, `${cameraWords(camera)}: ${trouble} `, again);
-  }));
 }
 
 const isWanted = ({ camera, person, name }, _, __, now = state()) =>

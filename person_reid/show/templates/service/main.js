@@ -96,6 +96,7 @@ function begin() {
   window.addEventListener("hashchange", arrive);
   document.addEventListener("click", writeAddress); // a link may leave it
   document.addEventListener("keydown", answerKey);
+  document.addEventListener("visibilitychange", () => document.hidden || show()); // live pictures go on
   attempt(renew);
 }
 

@@ -1,0 +1,77 @@
+"""What the cameras of a service see, as pictures for those who look.
+
+    pictures = LivePictures(8)                          # programs at most
+    pictures.show("door", draw)                         # with each frame; draw() → PIL image
+    StreamingResponse(await pictures.watch("door", 640), media_type=MOTION)
+
+A picture is drawn and encoded once for all who look, and never if nobody does. Whoever reads slowly
+gets the newest picture next, and misses those in between.
+"""
+
+import asyncio
+import io
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+from PIL import Image
+
+from person_reid.serve.events import Feed, begun
+
+MOTION = "multipart/x-mixed-replace"
+BOUNDARY = "picture"
+QUALITY = 80  # of JPEG
+
+Draw = Callable[[], Image.Image]
+
+
+class LivePictures(Feed):
+    """The newest picture of each camera."""
+
+    doing = "look"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self._newest: dict[str, Callable[[int], bytes]] = {}
+        self._thread = ThreadPoolExecutor(1, "drawing")  # more would take time from the cameras
+
+    def show(self, camera: str, draw: Draw) -> None:
+        """Show what draw() returns as the newest picture of a camera."""
+        self._newest[camera] = cache(lambda size: encoded(draw(), size))
+        self._wake(camera)
+
+    async def watch(self, camera: str, size: int) -> AsyncGenerator[bytes, None]:
+        """Return the parts of a stream of pictures, none of whose sides is longer than a size.
+
+        Raises Problem if too many look.
+        """
+        return await begun(self._parts(camera, size))
+
+    def close(self) -> None:
+        """End the streams."""
+        super().close()
+        self._thread.shutdown(wait=False)
+
+    async def _parts(self, camera: str, size: int) -> AsyncGenerator[bytes, None]:
+        loop, seen = asyncio.get_running_loop(), None
+        with self._place():
+            yield b""
+            yield f"--{BOUNDARY}\r\n".encode()
+            while not self._closed:
+                change, newest = self._changes[camera], self._newest.get(camera)
+                if newest in (None, seen):
+                    seen = seen if await self._comes(change) else None  # it is shown once more
+                    continue
+                seen = newest
+                picture = await loop.run_in_executor(self._thread, newest, size)
+                # the boundary comes at once: some programs show a picture only when they read it
+                head = f"Content-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+                yield head.encode() + picture + f"\r\n--{BOUNDARY}\r\n".encode()
+
+
+def encoded(picture: Image.Image, size: int) -> bytes:
+    """Return a picture in JPEG, of at most so many pixels a side."""
+    out = io.BytesIO()
+    picture.thumbnail((size, size))
+    picture.save(out, "JPEG", quality=QUALITY)
+    return out.getvalue()
