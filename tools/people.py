@@ -15,7 +15,7 @@ The folder gets people.png, who was where and when; people.index, the gallery of
 result, people.html, a page in which links can be cut, tracks joined and people named, the doubtful
 first, people.csv with a line for every track, counts.csv with the people of each day and camera,
 the track files with the same identities in all of them, and, with --video, a copy of each video of
-this call with its people drawn into it.
+this call with its people drawn into it. The videos of live cameras are written while they are seen.
 
 A call that was interrupted resumes: a video that has been tracked is not read again.
 Two tracks of one camera that overlap in time are two people. With --travel, so are two tracks of
@@ -29,10 +29,13 @@ in the same way.
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from functools import cache, partial
 from pathlib import Path
+
+from PIL.Image import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -51,6 +54,7 @@ from person_reid.data.video.frames import (
     usual_step,
 )
 from person_reid.data.video.streams import is_stream
+from person_reid.data.video.video_files import Frame
 from person_reid.files import (
     as_file_name,
     check_folder,
@@ -64,7 +68,7 @@ from person_reid.gallery.gallery import growing_gallery
 from person_reid.gallery.indexed_network import measured_on
 from person_reid.gallery.indexed_tracks import indexed_tracks
 from person_reid.gallery.linked_tracks import begin_of, in_words, link_indexed, record_people
-from person_reid.gallery.live_gallery import open_live
+from person_reid.gallery.live_gallery import LiveGallery, open_live
 from person_reid.gallery.people_counts import lines_of_people
 from person_reid.gallery.people_folder import (
     PEOPLE_MARK,
@@ -73,14 +77,18 @@ from person_reid.gallery.people_folder import (
     check_track_names,
     write_people_folder,
 )
+from person_reid.gallery.people_videos import draw_marks, open_video
 from person_reid.gallery.tracks_to_index import index_tracks
 from person_reid.show.lanes import draw_lanes
 from person_reid.text import counted
 from person_reid.video.detectors import CheckedDetector
+from person_reid.video.live import Looked
 from person_reid.video.tracked_video import check_replaced, content_hash, track_video
 from tools.adapt import adapt
 
 LINKED_FOLDER = "result"
+STREAM_RATE = 25.0  # frames a second, about, of the video of a live camera
+WHOLE = "frag_keyframe+empty_moov"  # as far as it was written, also if the call is killed
 
 
 @dataclass(frozen=True)
@@ -265,7 +273,7 @@ def track(
 
 def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
     """Say who appears in front of live cameras until Ctrl-C, SIGTERM, or the end of all videos."""
-    unused = ("tracks", "per_track", "corrections", "video", "adapt")
+    unused = ("tracks", "per_track", "corrections", "adapt")
     if given := config.not_default(unused):
         raise reid.OptionError(f"{listed(given)} would be ignored: cameras are live.", **given)
     addresses = dict(named_videos(config))
@@ -285,14 +293,33 @@ def follow(config: VideosConfig, shots: Sequence[Shot]) -> None:
             embed = partial(reid.open_network(index, config), description="")
             kept = open_live(index, detector, embed, config, addresses)
             streams = reid.Streams(addresses, config.every, starts, config.fps)
-            with ended_by_signals(streams), streams:
-                for looked in kept.follow(streams, lambda act: act(index)):
+            with ended_by_signals(streams), streams, ExitStack() as videos:
+                look = look_and_draw(kept, folder, videos) if config.video else None
+                for looked in kept.follow(streams, lambda act: act(index), look):
                     for appeared in kept.keep(index, looked):
                         print(f"{written(appeared.time)} {appeared}", flush=True)
             for camera in addresses:
                 print(f"{camera}: {streams.report(camera)}")
             index.prepare()
-            link_people(index, config)
+            link_people(index, replace(config, video=False))  # they are there
+
+
+def look_and_draw(
+    kept: LiveGallery, folder: Path, videos: ExitStack
+) -> Callable[[Frame, float, str], Looked]:
+    """Return what looks at frames, and writes them with who is who into a video of each camera."""
+    added: dict[str, Callable[[float, Image], None]] = {}
+
+    def look(frame: Frame, seconds: float, camera: str) -> Looked:
+        looked = kept.live.feed(frame, seconds, camera)
+        if camera not in added:
+            began = datetime.fromtimestamp(looked.began, timezone.utc)
+            path = folder / f"{as_file_name(camera)}-{began:%Y%m%d-%H%M%S}.mp4"
+            added[camera] = videos.enter_context(open_video(path, STREAM_RATE, movflags=WHOLE))
+        added[camera](seconds - looked.began, draw_marks(frame, kept.marks(looked)))
+        return looked
+
+    return look
 
 
 @contextmanager

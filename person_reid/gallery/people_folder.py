@@ -110,7 +110,8 @@ def renew_people(index: Gallery) -> tuple[list[Path], list[Path]]:
         except (UserError, OSError, ValueError, TypeError):  # such as options of another version
             left.append(folder)
     if (beside / VIDEOS_MARK).exists():
-        left += [*beside.glob("tracks/*.txt"), *beside.glob("tracks/.*.partial")]
+        of_videos = ("tracks/*.txt", "tracks/.*.partial", "*.mp4")  # the last of live cameras
+        left += [path for pattern in of_videos for path in beside.glob(pattern)]
     return renewed, sorted(left)
 
 

@@ -379,7 +379,7 @@ async def try_live(call: Call) -> Answer:
 @operation("GET /v1/live/pictures", role="read", takes=("camera", "size"), answers=MOTION)
 async def show_live(call: Call) -> Answer:
     """Return what a live camera sees, as pictures in JPEG that do not end."""
-    camera, size = call.parameters.get("camera"), call.parameters.get("size", MOST_PIXELS)
+    camera, size = call.parameters.get("camera", ""), call.parameters.get("size", MOST_PIXELS)
     followed(call, camera)
     watch = partial(call.service.pictures.watch, camera, size)
     return await call.stream(watch, f"{MOTION}; boundary={BOUNDARY}")

@@ -28,7 +28,7 @@ from person_reid.gallery import adapted_network
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.indexed_network import known_network
 from person_reid.gallery.metadata import About, Filter
-from person_reid.show.style import MANY
+from person_reid.show.style import FAINT, MANY
 from person_reid.training.adaptation import Adaptation
 from person_reid.video import detectors
 from person_reid.video.detectors import DETECTORS, register_detector
@@ -427,6 +427,28 @@ def test_live_cameras_tell_who_appears_and_write_the_same_files(place, frames_se
     (folder,) = Path("shop").glob("people.crops/hall-*")
     for track in (1, 2):
         assert len({shows(path) for path in folder.glob(f"00000{track}_*.jpg")}) == 1
+
+
+def test_live_cameras_are_also_written_with_who_is_who(place, frames_seen, capsys):
+    av = pytest.importorskip("av")
+    run("hall", "--live", "--save", "shop", "--video")
+    (path,) = Path("shop").glob("hall-*.mp4")
+    with av.open(str(path)) as video:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+        seconds = float(video.duration / 10**6)
+    assert len(pictures) == len(frames_seen) > FRAMES / 2
+    assert seconds == pytest.approx(FRAMES / 10, abs=0.3)
+
+    def shown(colour):
+        wanted = 255 * np.array(to_rgb(colour))
+        return [bool((np.abs(each - wanted).max(axis=2) < 40).any()) for each in pictures]
+
+    known = shown(MANY[1])
+    assert shown(FAINT)[0]
+    assert not known[0]
+    assert known[-1]
+    search.main(["forget", "--camera", "hall", "--index", "shop/people.index"])
+    assert f"stays: {path}" in capsys.readouterr().out
 
 
 def test_ctrl_c_ends_live_cameras_and_writes_the_files(place, frames_seen, capsys):
