@@ -2,7 +2,7 @@
 
 `detected` and `labeled` are (5, 1) MATLAB cells, one for each pair of cameras, of (people, 10)
 cells: five images from the first camera of the pair, then five from the second, any of which may be
-empty. An image is (height, width, 3) uint8; HDF5 stores MATLAB's axes in reverse. Li et al.,
+empty. An image is (height, width, 3) uint8; HDF5 stores MATLAB's axes in reverse order. Li et al.,
 DeepReID, CVPR 2014.
 """
 
@@ -43,9 +43,9 @@ class Matrix:
 def read_new_protocol(data_dir: Path, kind: str) -> PicturesBySplit:
     """Read the new split: 767 people to train on, 700 to test on.
 
-    kind: "detected" or "labeled". Reads the folders of images in which the split is usually
-    distributed, or `cuhk-03.mat` with `cuhk03_new_protocol_config_<kind>.mat`. Zhong et al.,
-    Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017.
+    kind: "detected" or "labeled". Reads the folders of images as the split is usually distributed,
+    or `cuhk-03.mat` with `cuhk03_new_protocol_config_<kind>.mat`. Zhong et al., Re-ranking Person
+    Re-identification with k-reciprocal Encoding, CVPR 2017.
     """
     if (data_dir / FOLDER_OF_SPLIT[QUERY]).is_dir():
         return by_name(data_dir, FOLDER_OF_SPLIT, PATTERN)
@@ -79,8 +79,7 @@ def read_new_protocol(data_dir: Path, kind: str) -> PicturesBySplit:
 def read_original_protocol(data_dir: Path, kind: str, seed: int = 0) -> PicturesBySplit:
     """Read the original split number `seed` of 20: 100 people to test on, the rest to train on.
 
-    All images of the 100 are both query and gallery: python evaluate.py --single_shot draws from
-    them.
+    All images of the 100 are both query and gallery, from which evaluate.py --single_shot draws.
     """
     file = _open(data_dir)
     splits = file["testsets"][()].flatten()

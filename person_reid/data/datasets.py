@@ -32,26 +32,26 @@ from person_reid.text import as_command
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set as it is known before its files are read.
+    """What is known of a data set before its files are read.
 
     name: the name as its authors write it.
     source: where it comes from.
     licence: its terms, in a few words.
-    get: how to get it, if the source does not lead there.
+    get: how to get it, if the source does not tell.
     archive: the address of a ZIP file that prepare.py --download fetches, if there is one.
     locations: where to look for a download; it is laid out in the first.
-    requires: the files and folders needed for testing, with | between alternatives; those for
-        training may be missing.
+    requires: the files and folders needed for testing, with | between alternatives. The training
+        images may be missing.
     file_name: a pattern of `<name of the download's folder>/<image>`, the first image of the first
         required folder, if other data sets have the same folders.
-    guess: whether it may be recognised without being named.
+    guess: whether it may be recognised without --dataset.
     read: a function from the download's folder to {split: [Picture]}, see readers.py; None if it
         has no identities.
     flags: the flags of prepare.py that it takes.
     distractors: whether the identity 0 means distractors, as in Market-1501. If not, it is a
         person, and identities are counted from 1 where there is a 0. -1 is always junk.
     published: split -> (identities, images, cameras). Distractors and junk count as images but not
-        as identities; None stands for a number that is not published for that split.
+        as identities; None means that the number is not published.
     note: what its users need to know.
     """
 
@@ -432,8 +432,8 @@ def register_dataset(name: str, read: Callable[..., PicturesBySplit], **about: A
     """Give a data set a name, which prepare.py --dataset then knows.
 
     read: folder of the download → {split: [Picture]}. about: other fields of DataSet, such as
-    `requires`, by whose files it is recognised, `published`, its counts, and `distractors`, whether
-    0 is nobody.
+    `requires`, the files by which it is recognised, `published`, its counts, and `distractors`,
+    whether 0 means a distractor.
     """
     about = {"name": name, "source": "", "licence": "", "guess": "requires" in about, **about}
     DATA_SETS.register(name, DataSet(read=read, **about))

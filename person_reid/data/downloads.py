@@ -28,8 +28,8 @@ PATIENCE = 30  # seconds that a server may be silent
 def fetch_data_set(name: str, folder: str | Path | None = None) -> Path:
     """Fetch a data set by its key in DATA_SETS, unless it is there; return its folder.
 
-    folder: where to put it, by default where find_data_set looks. Logs size and terms before the
-    first byte. The sums in the archive are checked; how many images it holds, prepare.py checks.
+    folder: where to put it, by default where find_data_set looks. Logs size and terms first. The
+    checksums in the archive are verified; prepare.py checks the number of images.
     Raises UserError if the data set has no address, or cannot be fetched.
     """
     data_set = DATA_SETS[name]
@@ -125,7 +125,7 @@ def find_data_set(
 
 
 def data_set_named(text: str) -> str:
-    """Return the key in DATA_SETS for a name in any writing: `Market-1501`, `DukeMTMC`.
+    """Return the key in DATA_SETS for a name in any spelling: `Market-1501`, `DukeMTMC`.
 
     It may be the key, the authors' name, the name of the download's folder, or the beginning of one
     of them. Raises UserError for a name that fits none, or several.

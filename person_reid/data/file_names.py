@@ -28,11 +28,11 @@ SHOWN_NAMES = 5  # names in a message
 
 
 def tracklets_of(paths: Sequence[str] | Sequence[Path]) -> list[str]:
-    """Return what the images of a tracklet have in common, for each of N images.
+    """Return the common beginning of the names of a tracklet's images, for each of N images.
 
-    It is the beginning of the name, with identity, camera, and the number of the tracklet or, in
-    Market-1501, of the sequence. Each other image is its own tracklet, and so are junk and
-    distractors of a sequence, who are many people. Raises UserError if no name says a tracklet.
+    It holds identity, camera, and the number of the tracklet or, in Market-1501, of the sequence.
+    Any other image is its own tracklet, as are junk and distractors of a sequence, which may show
+    many people. Raises UserError if no name contains a tracklet.
     """
     found = [_tracklet(PurePath(path).name) for path in paths]
     if not any(found):
@@ -45,7 +45,7 @@ def tracklets_of(paths: Sequence[str] | Sequence[Path]) -> list[str]:
 
 
 def _tracklet(name: str) -> str | None:
-    """Return the beginning of a name that says a tracklet, or a person's sequence."""
+    """Return the beginning of a name with its tracklet, or a person's sequence."""
     marks = MARKS.match(name)
     if marks and (marks["track"] or (marks["sequence"] and int(marks["who"]) > 0)):
         return marks[0]
@@ -60,9 +60,9 @@ def names_in(paths: Sequence[str] | None) -> Sequence[str]:
 
 
 def clothes_of(paths: Sequence[str], labels: npt.ArrayLike) -> Integers:
-    """Return the number of the clothes in each of N images: (N,) int64, -1 if it is not known.
+    """Return the number of the clothes in each of N images: (N,) int64, -1 if unknown.
 
-    labels: (N,) identities. Raises UserError if the name of a person's image does not say the
+    labels: (N,) identities. Raises UserError if the name of a person's image does not contain the
     clothes; junk and distractors need none.
     """
     matches = [MARKS.match(PurePath(path).name) for path in paths]
@@ -78,8 +78,8 @@ def clothes_of(paths: Sequence[str], labels: npt.ArrayLike) -> Integers:
 def frames_of(paths: Sequence[str], labels: npt.ArrayLike) -> tuple[list[str], Integers]:
     """Return the video of each of N images, and its frame there: N names and (N,) int64.
 
-    A video is a sequence, or all that a camera took. labels: (N,) identities. Raises UserError if
-    the name of a person's image does not say the frame; other such images get -1.
+    A video is a sequence, or everything from one camera. labels: (N,) identities. Raises UserError
+    if the name of a person's image does not contain the frame; for junk and distractors, it is -1.
     """
     found = [_frame(PurePath(path).name) for path in paths]
     frames = np.array([frame for _, frame in found], np.int64)
@@ -92,7 +92,7 @@ def frames_of(paths: Sequence[str], labels: npt.ArrayLike) -> tuple[list[str], I
 
 
 def _frame(name: str) -> tuple[str, int]:
-    """Return the video and the frame of an image, or "" and -1 if its name does not say them."""
+    """Return the video and the frame of an image, or "" and -1 if its name contains none."""
     marks = MARKS.match(name)
     if marks and (match := FRAME.match(name, marks.end())):
         return marks["camera"], int(match["frame"])
@@ -104,7 +104,7 @@ def _frame(name: str) -> tuple[str, int]:
 def _check_known(
     paths: Sequence[str], labels: npt.ArrayLike, known: npt.NDArray[np.bool_], what: str
 ) -> None:
-    """Raise UserError that lists the images of people whose names do not say something."""
+    """Raise UserError that lists the images of people whose names lack something."""
     lacking = np.flatnonzero((np.asarray(labels) > 0) & ~known).tolist()
     wrong = [paths[index] for index in lacking]
     if wrong:

@@ -37,9 +37,8 @@ class Split:
     """The N images of one split, in the order in which torchvision's ImageFolder lists them.
 
     paths: N paths.
-    labels: (N,) int64, identities as written in the names; JUNK and DISTRACTOR are not people to
-        find.
-    cameras: (N,) int64, as written in the names; -1 if a name does not give one.
+    labels: (N,) int64, identities as written in the names, with JUNK and DISTRACTOR.
+    cameras: (N,) int64, as written in the names; -1 if a name has none.
     classes: the C identity folders, sorted by name.
     targets: (N,) int64 in 0..C-1, each image's position in `classes`, the label a classifier
         learns.
@@ -65,8 +64,8 @@ def parse_names(
 ) -> tuple[Integers, Integers]:
     """Return the identities (N,) and cameras (N,), int64, of N images.
 
-    identities: for images whose names do not say them; such an image has camera -1. Without
-        them, one UserError lists all such names.
+    identities: for images whose names contain none; their camera is -1. Without it, one UserError
+        lists all such names.
 
     >>> parse_names([Path("0002_c1s1_000451_03.jpg"), Path("-1_c14_f0046182.jpg")])
     (array([ 2, -1]), array([ 1, 14]))
@@ -88,15 +87,15 @@ def read_split(
 
     They are in `<data_dir>/<split>/<identity>/`.
     split: a folder that prepare.py makes: train, val, train_all, query, gallery or multi-query.
-    cameras_required: whether every name must give a camera, as evaluation needs. If False, as in
-        training, an image whose name gives none has camera -1 and the identity of its folder (the
-        folder's position if its name is not a number).
-    with_junk: whether the images of identity -1 are listed. If not, the log counts them.
+    cameras_required: whether every name must contain a camera, as evaluation needs. If False, as in
+        training, an image without one has camera -1 and the identity of its folder (the folder's
+        position if its name is not a number).
+    with_junk: whether images with identity -1 are listed. If not, the log counts them.
 
-    Hidden files, Thumbs.db and everything else that is not an image are ignored. The log tells of
-    images outside the folders of identities, which are skipped, and of names that contradict
-    their folder. Raises UserError if the folder is missing, empty or not laid out, for malformed
-    names, and for junk alone that is not to be listed.
+    Hidden files, Thumbs.db and everything else that is not an image are ignored. The log reports
+    images outside the folders of identities, which are skipped, and names that contradict their
+    folder. Raises UserError if the folder is missing, empty, not laid out or has nothing but junk
+    to skip, and for malformed names.
     """
     folder = Path(data_dir) / split
     _check_layout(Path(data_dir), folder)
@@ -133,16 +132,16 @@ def read_split(
 
 
 def _is_identity(entry: Path) -> bool:
-    """Return whether an entry of a split is a folder, not hidden, and not a link that leads up."""
+    """Return whether an entry of a split is a folder, not hidden, and not a link to a parent."""
     if entry.name.startswith(".") or not entry.is_dir():
         return False
     return not (entry.is_symlink() and real(entry.parent).is_relative_to(real(entry)))
 
 
 def _remark_contradictions(split: Split, folder: Path) -> None:
-    """Tell the log which images have a name with another identity than their folder's.
+    """Log which images have names with an identity that differs from their folder's.
 
-    A folder's identity is the number it is called or, if it has another name, the first image's.
+    A folder's identity is the number that is its name or, failing that, the first image's.
     """
     owners: dict[str, int] = {}
     wrong = []
@@ -164,7 +163,7 @@ def _remark_contradictions(split: Split, folder: Path) -> None:
 def check_test_sets(folders: Iterable[str | Path]) -> None:
     """Raise UserError if the query or gallery of one of these layouts cannot be read.
 
-    A script asks before its work begins.
+    Scripts call this before their work begins.
     """
     for folder in folders:
         for split in ("query", "gallery"):
@@ -174,7 +173,7 @@ def check_test_sets(folders: Iterable[str | Path]) -> None:
 def read_training_splits(roots: Sequence[str | Path], split: str) -> list[tuple[Path, Split]]:
     """Read the training images of several data sets.
 
-    From the first root this reads `split`. Returns a pair for each root: the folder, such as
+    `split` is read from the first root. Returns a pair for each root: the folder, such as
     Path("market/pytorch/train_all"), and its Split without junk. Raises UserError in the cases of
     read_further_splits.
     """
@@ -209,10 +208,10 @@ def _to_train_on(root: str | Path, split: str) -> tuple[Path, Split]:
 def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
     """Join the results of read_training_splits into one Split.
 
-    The data sets share no identity and no camera. The first keeps its labels, cameras, classes and
-    targets. The numbers of each further one continue after those before it (-1, an unknown camera
-    or junk, stays -1). Its classes are named by their full path, so that person 2 of one data set
-    differs from person 2 of another.
+    The data sets share no identities and no cameras. The first keeps its labels, cameras, classes
+    and targets. The numbers of each further one continue after those before it (-1, an unknown
+    camera or junk, stays -1). Its classes are full paths, so that person 2 of one data set differs
+    from person 2 of another.
     """
     joined = splits[0][1]
     for folder, more in splits[1:]:
@@ -229,7 +228,7 @@ def join_splits(splits: Sequence[tuple[Path, Split]]) -> Split:
 def next_command(data_dir: str | Path) -> str:
     """Return the next command to run on a layout: train, or test if it holds no training images.
 
-    It is empty for half a test.
+    It is empty if only a part of the test is there.
     """
     if (Path(data_dir) / "train_all").is_dir():
         return f"{as_command('train.py')} --data_dir {quoted(data_dir)}"
@@ -241,7 +240,7 @@ def next_command(data_dir: str | Path) -> str:
 def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
     """Walk down a folder as os.walk does, through links as well.
 
-    Each real folder is visited once, however many links lead to it. A path that is not a folder
+    Each real folder is visited once, however many links point to it. A path that is not a folder
     yields nothing. Raises OSError for a folder that cannot be listed.
     """
 
@@ -265,8 +264,8 @@ def walk(folder: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
 def list_images(folder: str | Path) -> list[Path]:
     """List the images below a folder at any depth, sorted by folder and name like ImageFolder.
 
-    The log counts phones' files, which are ignored. It also names a layout of prepare.py among
-    other images, which shows the same once more and is skipped.
+    HEIC files are skipped and counted in the log. A layout of prepare.py among the images is also
+    skipped, because it contains the same images again.
     """
     files = [Path(root, name) for root, _, names in sorted(walk(folder)) for name in sorted(names)]
     if layouts := {path.parent for path in files if path.name == PREPARED_RECORD}:
@@ -290,7 +289,7 @@ def list_images(folder: str | Path) -> list[Path]:
 def read_unlabelled(folder: str | Path) -> list[Path]:
     """List the images of unlabelled people: all images below a folder, at any depth, sorted.
 
-    Raises UserError, which says where to get DG-Market, if the folder is missing or holds no image.
+    Raises UserError, which tells where to get DG-Market, if the folder is missing or has no images.
     """
     folder = Path(folder)
     paths = list_images(folder)
@@ -306,7 +305,7 @@ def read_unlabelled(folder: str | Path) -> list[Path]:
 
 
 def not_a_folder(path: Path) -> str:
-    """Return why a path is not a folder: it is not there, or a file, perhaps an archive."""
+    """Return why a path is not a folder: it does not exist, or is a file, perhaps an archive."""
     return "a file; unpack an archive and name its folder" if path.is_file() else "no such folder"
 
 
@@ -324,7 +323,7 @@ def some_of(lines: Sequence[str], most: int = 50) -> str:
 
 
 def _append(numbers: Integers, more: Integers) -> Integers:
-    """Concatenate two arrays, the numbers of the second raised above all of the first.
+    """Concatenate two arrays, with the numbers of the second shifted above those of the first.
 
     -1 stays -1.
     """
@@ -334,7 +333,7 @@ def _append(numbers: Integers, more: Integers) -> Integers:
 def _check_layout(data_dir: Path, folder: Path) -> None:
     """Raise a UserError if `folder` is missing.
 
-    It tells a download or a parent folder from a mistyped path.
+    The message distinguishes a download or a parent folder from a mistyped path.
     """
     if not data_dir.is_dir():
         raise UserError(

@@ -1,8 +1,8 @@
-"""Find leakage in a layout: identities, and images, that are both in training and in test.
+"""Find leakage in a layout: identities and images in both the training and the test set.
 
-Images are the same if their files are. They are nearly the same if their hashes are: for every cell
-of a small copy, is the next one, to the right and below, brighter, redder, and bluer? Compression,
-size and brightness hardly change that.
+Images are the same if their files are. They are nearly the same if their hashes are, which encode
+for every cell of a small copy whether the next one, to the right and below, is brighter, redder and
+bluer. Compression, size and brightness hardly change that.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Leakage(NamedTuple):
     """The overlap of the training and test sets.
 
     identities: their numbers. same: pairs of a training and a test image. near: training images,
-    the test image most like each, and the share of equal bits, the highest first.
+    the most similar test image of each, and the share of equal bits, in descending order.
     """
 
     identities: list[int]
@@ -44,7 +44,7 @@ class Leakage(NamedTuple):
 def find_leakage(layout: str | Path) -> Leakage:
     """Compare train_all of a layout with query and gallery.
 
-    Raises UserError if there is no such folder to compare, and for images that cannot be read.
+    Raises UserError if one of these folders is missing, and for images that cannot be read.
     """
     layout, names = Path(layout), (TRAIN, QUERY, GALLERY)
     there = [name for name in names if (layout / name).is_dir()]
@@ -76,9 +76,9 @@ def same_files(training: Sequence[Path], test: Sequence[Path]) -> list[tuple[Pat
 def nearly_the_same(
     training: Sequence[Path], test: Sequence[Path]
 ) -> list[tuple[Path, Path, float]]:
-    """Return training images that look like a test image, the most alike first.
+    """Return training images that look like a test image, the most similar first.
 
-    Each comes with the test image most like it and the share of equal bits.
+    Each comes with its most similar test image and the share of equal bits.
     """
     mine, theirs = (
         np.where(_hashes(paths), np.float32(1), np.float32(-1)) for paths in (training, test)

@@ -1,4 +1,4 @@
-"""Read what data sets keep in files of MATLAB, of version 7.3, which is HDF5, or before."""
+"""Read MATLAB files of data sets, of version 7.3, which is HDF5, or earlier."""
 
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from person_reid.files import TENSORS, regular_file
 
 
 def open_hdf5(*files: Path) -> Any:
-    """Return the first of some HDF5 files that is there.
+    """Return the first of some HDF5 files that exists.
 
-    Raises UserError if none is, if it is damaged, or if h5py is not installed.
+    Raises UserError if none does, if it is damaged, or if h5py is not installed.
     """
     h5py = optional_module(
         "h5py",
@@ -33,7 +33,7 @@ def open_hdf5(*files: Path) -> Any:
 
 
 def read_hdf5(file: Path, names: list[str]) -> dict[str, Any]:
-    """Return variables of a file of version 7.3: matrices, and cells of texts as lists."""
+    """Return variables of a file of version 7.3: matrices, and cells of strings as lists."""
     with open_hdf5(file) as content:  # in which matrices are transposed
         found = {name: content[name][()].T for name in names if name in content}
         for name, values in found.items():

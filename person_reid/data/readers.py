@@ -1,4 +1,4 @@
-"""Readers that map the files of a download to identities and cameras, one per naming scheme.
+"""Readers that map the files of a download to identities and cameras, one for each naming scheme.
 
 A reader takes the download's folder and returns {split: [Picture, …]}, without TRAIN if the
 download holds only query and gallery. The table in datasets.py fills in its other arguments.
@@ -93,10 +93,10 @@ def pictures_changed(
 
 
 def meant(picture: Picture, zero_is_nobody: bool = False) -> Picture:
-    """Return a picture with its identity and camera as every data set means them.
+    """Return a picture with its identity and camera in the suite's notation.
 
-    The identity -1 is junk. One that is empty, `unknown` or `nan` is UNKNOWN_WORD; so is 0 where a
-    data set numbers like Market-1501 (zero_is_nobody). Otherwise 0 is a person. A camera that is
+    The identity -1 is junk. One that is empty, `unknown` or `nan` is UNKNOWN_WORD; so is 0 in data
+    sets numbered like Market-1501 (zero_is_nobody). Otherwise, 0 is a person. A camera that is
     empty, `unknown`, `nan` or -1 is None. Words are compared in Unicode's composed form (NFC), and
     without spaces around them.
     """
@@ -234,7 +234,7 @@ def one_in_gallery(
 def clothes_by_camera(
     data_dir: Path, read: Callable[[Path], PicturesBySplit], clothes: Mapping[str, str]
 ) -> PicturesBySplit:
-    """Read PRCC, where everybody wears `clothes[camera]` before a camera."""
+    """Read PRCC, where everybody wears `clothes[camera]` in front of a camera."""
     return pictures_changed(
         read(data_dir), lambda each: replace(each, clothes=clothes[each.camera or ""])
     )
@@ -282,7 +282,7 @@ def draw_identities(identities: Iterable[str], fraction: float, seed: int) -> se
 
 
 def read_lines(file: Path) -> list[str]:
-    """Return the lines of a text file, without empty ones."""
+    """Return the non-empty lines of a text file."""
     if not file.exists():
         raise UserError(f"{file}: no such file. Was the download unpacked completely?")
     return [line for line in text_of(file).splitlines() if line.strip()]
@@ -335,7 +335,7 @@ def _images_of(data_dir: Path, split: str, names: Names) -> list[Path]:
 
 
 def all_there(splits: PicturesBySplit, data_dir: Path) -> PicturesBySplit:
-    """Return the splits unchanged. Raises UserError if a file that they list is missing."""
+    """Return the splits unchanged. Raises UserError if one of their files is missing."""
     listed = {picture.source for picture in pictures_of(splits)}
     missing = sorted(str(path) for path in listed if isinstance(path, Path) and not path.is_file())
     if missing:
@@ -353,7 +353,7 @@ def is_nobody(identity: str) -> bool:
 
 
 def described_nobody(pictures: Iterable[Picture]) -> str:
-    """Return in words how many pictures are junk and distractors."""
+    """Describe how many pictures are junk and distractors."""
     counts = Counter(picture.identity for picture in pictures)
     meanings = {JUNK_FOLDER: "junk (-1)", UNKNOWN_WORD: "nobody who is known (distractors)"}
     return " and ".join(

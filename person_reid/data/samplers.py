@@ -1,6 +1,6 @@
 """Choose the images of each batch: a plain shuffle, or batches balanced over identities.
 
-A sampler knows only numbers, not images. `batches(epoch)` yields one LongTensor of image indices
+A sampler handles only numbers, not images. `batches(epoch)` yields one LongTensor of image indices
 per step, the same for the same (seed, epoch) on every machine. With `world_size` ranks,
 `batch_size` is the share of one rank: all ranks draw the same permutation, and one step of all
 ranks together equals one step of a single device whose batch is `world_size` times as large.
@@ -102,8 +102,8 @@ class PKSampler(BatchSampler):
     batch_size: P·K images of this rank in one step; the identities of a step all differ, across
         ranks too.
     instances: K.
-    cameras: (N,) camera of each image. If given, each camera's images of an identity are spread
-        over its hands (below).
+    cameras: (N,) camera of each image. If given, the images of an identity from each camera are
+        spread over its hands (below).
 
     The n images of an identity are shuffled and dealt in ⌈n / K⌉ hands of K. The last hand, and
     extra hands for a step that lacks identities, start again from the top of the deck, so an
@@ -203,11 +203,11 @@ class PKSampler(BatchSampler):
 class ClusterSampler(BatchSampler):
     """Draw `steps` batches of P clusters × K images per epoch.
 
-    `assign` says, before an epoch, which images form the clusters.
+    `assign` sets, before an epoch, which images form the clusters.
 
-    batch_size, instances, seed, cameras, rank, world_size: see PKSampler, whose epochs follow one
-        another here. If there are fewer than P clusters, a batch holds them all and is smaller.
-        `labels` is (N,) int64, -1 for images that no batch shows; at first it is all -1.
+    batch_size, instances, seed, cameras, rank, world_size: see PKSampler, whose epochs are
+        concatenated here. If there are fewer than P clusters, a batch holds them all and is
+        smaller. `labels` is (N,) int64, -1 for images in no batch; at first, all are -1.
 
     parts: (N,), which of several sets an image belongs to; each has an equal share of the clusters
         of a batch.
@@ -283,7 +283,7 @@ class ClusterSampler(BatchSampler):
     ) -> Iterator[torch.Tensor]:
         """Yield batches of the images `shown` without end.
 
-        Each image is shown as often as any other of its cluster.
+        All images of a cluster are shown equally often.
         """
         clusters = min(
             batch_size // self.instances, len(np.unique(self.labels[shown])) // self.world_size
@@ -330,6 +330,6 @@ def register_sampler(name: str, make: MakeSampler) -> None:
     """Give a sampler a name, which --sampler then knows.
 
     make: the class, or a function: (images, options, seed, rank, world_size) → BatchSampler, whose
-    `batches(epoch)` depend on nothing else, so that a resumed run sees the same images.
+    `batches(epoch)` depend on nothing else, so that a resumed run gets the same images.
     """
     SAMPLERS.register(name, make)

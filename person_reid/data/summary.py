@@ -1,4 +1,4 @@
-"""Describe a layout on the disk: what is in each split, beside what was published."""
+"""Describe a layout on the disk: the content of each split, beside the published counts."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -64,7 +64,7 @@ def describe_layout(data_set: DataSet, save_dir: str | Path) -> list[str]:
 
 
 def _in_both(splits: Mapping[str, Split]) -> list[str]:
-    """Return a line if people to test on are also trained on."""
+    """Return a line if people in the test set are also in the training set."""
     tested = [splits[name].labels.tolist() for name in (QUERY, GALLERY) if name in splits]
     people = {*chain(*tested)} - {JUNK, DISTRACTOR}
     both = people & {*splits[TRAIN].labels.tolist()} if TRAIN in splits else ()
@@ -77,9 +77,9 @@ def _in_both(splits: Mapping[str, Split]) -> list[str]:
 
 
 def remark_twins(splits: Sequence[tuple[Path, Split]]) -> None:
-    """Tell the log which people two data sets to train on probably share.
+    """Log which people two training data sets probably share.
 
-    They have the same word in names.csv, or their data sets are two versions of one.
+    They have the same word in names.csv, or the data sets are two versions of one.
 
     splits: see read_training_splits.
     """
@@ -105,7 +105,7 @@ def _version(name: str) -> str:
 
 
 def _tracklets(splits: Mapping[str, Split]) -> list[str]:
-    """Return a line with the number of tracklets in each split, nothing if names say none."""
+    """Return a line with the number of tracklets in each split, or nothing without tracklets."""
     tracklets = {
         split: {
             match[0] for path in found.paths if (match := MARKS.match(path.name)) and match["track"]
@@ -151,7 +151,7 @@ def _counts(numbers: SplitCounts) -> str:
 
 
 def _strangers(save_dir: str | Path, splits: Mapping[str, Split]) -> list[str]:
-    """Return lines about the images in `save_dir` that prepare.py did not make and leaves alone."""
+    """Return lines about the images in `save_dir` that prepare.py did not make, and keeps."""
     own = set(read_record(Path(save_dir))["files"])
     found = ["/".join(path.parts[-3:]) for split in splits.values() for path in split.paths]
     strangers = [target for target in found if target not in own]

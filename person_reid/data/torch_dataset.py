@@ -1,4 +1,4 @@
-"""A data set as PyTorch knows it: its splits are torch Datasets of pictures.
+"""A data set whose splits are torch Datasets of pictures.
 
 dataset = read_dataset("data/synthetic/pytorch")
 picture, target, camera = dataset.train[0]
@@ -29,10 +29,10 @@ class Item(NamedTuple):
 
 
 class ImageSplit(Split, torch.utils.data.Dataset[Item]):
-    """A split that is a torch Dataset; its arrays are explained at Split."""
+    """A split that is a torch Dataset; Split explains its arrays."""
 
     def __getitem__(self, index: int) -> Item:
-        """Read an image; its target and its camera come with it."""
+        """Read an image with its target and its camera."""
         return Item(
             read_image(self.paths[index]), int(self.targets[index]), int(self.cameras[index])
         )
@@ -68,7 +68,7 @@ class Dataset:
 def read_dataset(folder: str | Path, split: str = "train_all") -> Dataset:
     """List the images of a folder that prepare.py laid out.
 
-    split: what to train on, "train_all" or "train", which omits the images of `val`.
+    split: the training images, "train_all" or "train", which omits the images of `val`.
 
     >>> read_dataset("data/synthetic/pytorch").num_classes
     200
@@ -105,7 +105,7 @@ def decode_items(items: Any, size: tuple[int, int]) -> tuple[Split, torch.Tensor
 
 
 def _as_picture(image: Any, index: int) -> Image.Image:
-    """Return an image of a torch Dataset as a picture. Raises UserError for what is not one."""
+    """Return an image of a torch Dataset as a picture. Raises UserError for anything else."""
     if isinstance(image, Image.Image):
         return image
     values = image

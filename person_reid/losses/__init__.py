@@ -57,10 +57,10 @@ def create_loss(
 
     `settings` go to its class and override those that the name stands for.
 
-    num_classes, dim, taught_dim: for losses that own weights (arcface, cosface, sphere and center
-    need the first two, verification dim, teacher_features dim and taught_dim, the width of the
-    teacher's features); the others ignore them. Raises UserError for an unknown name or setting,
-    and if the loss lacks one of these numbers.
+    num_classes, dim, taught_dim: for losses with trained weights; the others ignore them. arcface,
+    cosface, sphere and center need the first two, verification needs dim, and teacher_features
+    needs dim and taught_dim, the width of the teacher's features. Raises UserError for an unknown
+    name or setting, and if the loss needs one of these numbers.
     """
     entry = REGISTRY.named(name)
     settings = entry.settings | settings
@@ -100,7 +100,7 @@ def list_losses() -> list[str]:
 
 
 def table_of_losses() -> str:
-    """Return a table of all losses as text: one line each, with the paper."""
+    """Return a table of all losses as text, one line each, with their papers."""
     return "\n".join(f"{name:<20}{entry.summary}" for name, entry in REGISTRY.items())
 
 

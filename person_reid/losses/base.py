@@ -26,10 +26,10 @@ class FeatureLoss(nn.Module):
     takes: "features" of the network, or "logits", its class scores.
     normalised: whether `compute` receives features of unit length, whose products are cosines;
         "logits" stay as they are.
-    needs_positives: whether it learns from pairs of images of one identity.
+    needs_positives: whether it learns from pairs of images of the same identity.
     before_dropout: whether the loss expects the features that enter the neck's dropout.
-    needs_teacher: whether a teacher's features (N, E) stand in place of the labels; if the loss
-        takes "logits", the cosines (N, C) between these features and the classes do.
+    needs_teacher: whether it takes a teacher's features (N, E) instead of labels or, if it takes
+        "logits", the cosines (N, C) between these features and the classes.
     """
 
     normalised = True
@@ -89,7 +89,7 @@ def register_loss(name: str, loss: type[FeatureLoss], summary: str, **settings: 
 
 
 def unit_length(features: Tensor) -> Tensor:
-    """Divide each row of (N, D) by its length; a row of zeros stays as it is."""
+    """Divide each row of (N, D) by its length; a row of zeros does not change."""
     return F.normalize(features)
 
 

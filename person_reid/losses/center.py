@@ -4,10 +4,10 @@
     c_j ← c_j + α Σ (f_i − c_j) / (1 + n_j)    equation 4, over the n_j images of j in the batch
 
 Wen et al., A Discriminative Feature Learning Approach for Deep Face Recognition, ECCV 2016. The
-centers follow the features at their own rate, whatever the weight of the loss. No gradient reaches
-them, and no weight decay. The code of Luo et al., Bag of Tricks and a Strong Baseline for Deep
-Person Re-Identification, CVPRW 2019, omits the ½, so its weight of 5e-4 is 1e-3 here; its
-centers start at random and move by SGD.
+centers follow the features at their own rate, regardless of the weight of the loss, and without
+gradients or weight decay. The code of Luo et al., Bag of Tricks and a Strong Baseline for Deep
+Person Re-Identification, CVPRW 2019, omits the ½, so its weight of 5e-4 is 1e-3 here; its centers
+start at random and move by SGD.
 """
 
 import torch
@@ -18,10 +18,10 @@ from person_reid.losses.base import FeatureLoss, register_loss
 
 
 class CenterLoss(FeatureLoss):
-    """Pull features, not normalised, towards their centers; in training, then move the centers.
+    """Pull unnormalised features towards their centers; in training, then move the centers.
 
     num_classes: labels are in [0, num_classes). dim: D. rate: α, in [0, 1]. Raises UserError for
-    any other.
+    any other rate.
     """
 
     normalised = False

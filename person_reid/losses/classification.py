@@ -20,7 +20,8 @@ from person_reid.losses.margin_softmax import angular_margin, replace_at_labels
 class CrossEntropyLoss(FeatureLoss):
     """Compute cross entropy.
 
-    smoothing: ε in [0, 1), the share of the target that is spread over all identities in training.
+    smoothing: ε in [0, 1), the share of the target that is spread over all identities during
+    training.
     """
 
     takes = "logits"
@@ -38,7 +39,7 @@ class CrossEntropyLoss(FeatureLoss):
 class FocalLoss(FeatureLoss):
     """Compute the focal loss.
 
-    gamma: γ ≥ 0; the higher, the less well-classified images count; 0 is cross entropy.
+    gamma: γ ≥ 0. The higher it is, the less do well-classified images count; 0 gives cross entropy.
     """
 
     takes = "logits"

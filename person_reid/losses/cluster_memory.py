@@ -1,4 +1,4 @@
-"""Cluster contrast: tell the cluster of an image from all others, each remembered by one feature.
+"""Cluster contrast: distinguish the cluster of an image from all others, each stored as a feature.
 
     L = mean over i of −log softmax(f_i · c / τ)[y_i]                          Dai et al., eq. 2
     c_k ← m·c_k + (1 − m)·f, then to unit length
@@ -89,12 +89,12 @@ class ClusterMemory(FeatureLoss):
         return self.centers
 
     def set_extra_state(self, state: Any) -> None:
-        """Take the centers from a state dict, whatever their number."""
+        """Load any number of centers from a state dict."""
         self.centers = torch.as_tensor(state)
 
 
 class ProxyMemory(ClusterMemory):
-    """The same with C parts of clusters, each of one camera, in place of clusters.
+    """The same with C parts of clusters, each from one camera, instead of clusters.
 
     clusters, cameras: (C,) int64, of each part. They are not in the state dict: the caller sets
     them after clustering.

@@ -18,9 +18,9 @@ t and s are features of teacher and student.
                  are compared by
 
 z are the student's class scores, and c the cosines between the teacher's feature and its mean
-feature of each class, so that the teacher needs no classifier. W is learnt, and testing leaves it
-out; norm gives each dimension the mean 0 and the variance 1 over the batch, as `bnneck` does for
-the classifier. The teacher's features may have any width.
+feature of each class, so that the teacher needs no classifier. W is learned, and not used in
+testing; norm gives each dimension mean 0 and variance 1 over the batch, as `bnneck` does for the
+classifier. The teacher's features may have any width.
 """
 
 import torch
@@ -54,7 +54,7 @@ class ClassesLoss(DistillationLoss):
 
 
 class FeaturesLoss(DistillationLoss):
-    """Reach the teacher's feature through a linear layer.
+    """Map the feature to the teacher's with a linear layer.
 
     dim, taught_dim: D and E, the widths of the features.
     """

@@ -9,9 +9,8 @@ The margin makes the right identity harder to reach.
     CosFace     ψ(θ) = cos θ − m                             Wang et al., CVPR 2018, equation 4
     ArcFace     ψ(θ) = cos(θ + m)                            Deng et al., CVPR 2019, equation 3
 
-Each owns one prototype per identity, a parameter that belongs in the optimizer and in the
-checkpoint. The margins are functions of the cosine; the classifier losses of
-person_reid/losses/classification.py also use them.
+Each has one prototype per identity, a parameter for the optimizer and the checkpoint. The margins
+are functions of the cosine, which person_reid/losses/classification.py also uses.
 """
 
 import math
@@ -51,13 +50,13 @@ def multiplied_angle(cosines: Tensor, factor: int) -> Tensor:
 def replace_at_labels(
     cosines: Tensor, labels: Tensor, margin: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Apply `margin` to the cosine of each row of (N, C) at its label; leave the others."""
+    """Apply `margin` to the cosine of each row of (N, C) at its label, and keep the others."""
     labels = labels[:, None]
     return cosines.scatter(1, labels, margin(cosines.gather(1, labels)))
 
 
 class MarginSoftmax(FeatureLoss):
-    """The base of the three losses.
+    """Base class of the three losses.
 
     num_classes: identities; labels are in [0, num_classes). dim: D of the features.
     """

@@ -128,7 +128,7 @@ register_loss(
 
 
 class CircleLoss(FeatureLoss):
-    """Circle loss: pull every similarity to its optimum, harder the farther it is from there.
+    """Circle loss: pull every similarity to its optimum, harder the farther away it is.
 
         L = log(1 + Σₙ exp(γ αₙ (sₙ − m)) · Σₚ exp(−γ αₚ (sₚ − 1 + m)))
         αₚ = [1 + m − sₚ]₊, αₙ = [sₙ + m]₊, constants for the gradient; each pair counts once
@@ -158,7 +158,7 @@ register_loss("circle", CircleLoss, "circle, pairwise (Sun 2020)")
 
 
 class InstanceLoss(FeatureLoss):
-    """Instance loss: every image of the batch is a class, to be told from all others.
+    """Instance loss: every image of the batch is its own class.
 
         L = mean over i of −log softmax(γ · F F(i)ᵀ)[i]
 
@@ -166,8 +166,8 @@ class InstanceLoss(FeatureLoss):
     equation 4, with the batch as the classifier.
 
     gamma: γ, the scale of the cosines.
-    by_identity: average the images of each identity first; mean, softmax and classes then run over
-        the identities of the batch. The loss is zero if there is only one.
+    by_identity: average the images of each identity first; the classes are then the identities of
+        the batch. The loss is zero if there is only one.
     """
 
     def __init__(self, gamma: float = 32.0, by_identity: bool = False) -> None:

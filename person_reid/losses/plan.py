@@ -1,4 +1,4 @@
-"""Losses as data: what a training minimises, decided before the network exists.
+"""What a training minimises, as data, decided before the network exists.
 
 Criterion builds the modules.
 """
@@ -30,13 +30,13 @@ class LossSpec:
 
     @property
     def kind(self) -> type[FeatureLoss]:
-        """Return the class of the loss, which says what it needs."""
+        """Return the class of the loss, whose attributes tell what it needs."""
         return REGISTRY[self.name].loss
 
 
 @dataclass(frozen=True)
 class LossPlan:
-    """Everything that is minimised: the classifier's loss and the losses added to it.
+    """All losses of a training: the classifier's and those added to it.
 
     classification: the classifier's loss. added: the losses on features and class scores.
     taught: the losses that compare the network with a teacher.
@@ -50,9 +50,9 @@ class LossPlan:
 def loss_plan(options: LossOptions, head: str = "linear") -> LossPlan:
     """Return the losses that the options name for a network with this head.
 
-    Raises OptionError or UserError for a loss that is asked for twice, for one on class scores that
-    does not fit the head, for a teacher that is missing or would be ignored, and for options that
-    mean nothing to these losses.
+    Raises OptionError or UserError for a loss named twice, for one on class scores that does not
+    fit the head, for a teacher that is missing or would be ignored, and for options that do not
+    apply to these losses.
     """
     by_flag = _flagged(options)
     listed = parse_terms(options.loss or "")
@@ -94,7 +94,7 @@ def _flagged(options: LossOptions) -> dict[str, LossSpec]:
 
 
 def _refuse_ignored(options: LossOptions, plan: LossPlan) -> None:
-    """Raise OptionError for an option that means nothing to these losses."""
+    """Raise OptionError for an option that does not apply to these losses."""
     if plan.taught and not options.teacher:
         raise OptionError(
             f"{{loss}}: {plan.taught[0].name} needs a teacher: {{teacher}}.",
@@ -127,7 +127,7 @@ def taught_losses(options: LossOptions) -> list[str]:
 
 
 def pair_losses(options: LossOptions) -> list[str]:
-    """Return the names of the losses that learn from pairs of images of one identity."""
+    """Return the names of the losses that need pairs of images of the same identity."""
     listed = [*_flagged(options), *parse_terms(options.loss or "")]
     return [name for name in listed if REGISTRY[name].loss.needs_positives]
 
@@ -135,7 +135,7 @@ def pair_losses(options: LossOptions) -> list[str]:
 def _check_head(name: str, listed: str | None, head: str) -> None:
     """Raise OptionError for a listed loss that cannot be added to the loss of the head.
 
-    Such a loss is on class scores, and belongs to a classifier or does not fit the head.
+    Such a loss takes class scores, and belongs to a classifier or does not fit the head.
     """
     if name == "cross_entropy" or REGISTRY[name].loss.takes != "logits":
         return

@@ -28,8 +28,8 @@ class RankedListLoss(FeatureLoss):
     balance: λ.
     positive_temperature, negative_temperature: T₊ and T₋, 0 for equal weights; the weights also
         pass gradients.
-    clusters: into how many k-means clusters to divide the batch, so that an image has only the
-        negatives of its own cluster, the hard ones (after Qian); 0 for all negatives.
+    clusters: the number of k-means clusters of the batch. An image then has only the negatives in
+        its own cluster, the hard ones (after Qian); 0 for all negatives.
     """
 
     fewest = 0  # clusters

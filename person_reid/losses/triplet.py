@@ -1,4 +1,4 @@
-"""Triplet loss: bring an image nearer to all of its identity than to any other, by a margin.
+"""Triplet loss: an image should be nearer to its identity than to any other, by a margin.
 
     L = mean [ d(a, p) − d(a, n) + m ]₊        d: Euclidean distance of normalised features
 
@@ -27,7 +27,7 @@ MINING = ("multi_similarity", "all", "hard", "weighted")
 class TripletLoss(FeatureLoss):
     """Compute the triplet loss over triplets of the batch, chosen by `mining`.
 
-    "multi_similarity": all triplets of the pairs that the multi-similarity rule keeps (`epsilon`);
+    "multi_similarity": all triplets of the pairs that the multi-similarity miner keeps (`epsilon`);
     "all": every triplet of the batch. Both average over the triplets that violate the margin.
     "hard": each anchor's farthest positive and nearest negative (Hermans et al., In Defense of the
     Triplet Loss, 2017, equation 5); "weighted": the mean of its positives with weights softmax(d),
@@ -88,7 +88,7 @@ def hardest_pairs(distances: Tensor, positive: Tensor, negative: Tensor) -> tupl
 def weighted_pairs(distances: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
     """Return each anchor's mean distances to its positives and to its negatives, two (N,).
 
-    Hard ones have a higher weight.
+    Harder ones weigh more.
     """
     return (
         (distances * distances.where(positive, -1e4).softmax(1)).sum(1),

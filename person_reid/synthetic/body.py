@@ -1,8 +1,8 @@
 """Build the body of a synthetic person in a pose from solids: limbs, torso, head, hair and bag.
 
 Coordinates: x to the person's left, y up, z forward, in body heights. people.py chooses the person
-and figure.py paints the solids. `nearer` puts clothes in front of limbs if the depth of their
-middles would not.
+and figure.py paints the solids. `nearer` puts clothes in front of limbs where the depth of their
+centres would not.
 """
 
 from typing import Any
@@ -40,7 +40,7 @@ def solids_of(person: Person, pose: Pose) -> list[Solid]:
 
 
 def fabric(pattern: str, first: Colour, second: Colour) -> Fabric:
-    """Return the paint of a garment, which is `second` inside the pattern and `first` elsewhere."""
+    """Return the paint of a garment: `second` inside the pattern and `first` elsewhere."""
     colours = np.array((first, second), np.float32)
     return lambda azimuth, t: colours[CLOTHES_PATTERNS[pattern](azimuth, t).astype(np.intp)]
 

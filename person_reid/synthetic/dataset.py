@@ -1,6 +1,6 @@
 """Draw a data set of synthetic people in the layout and naming of Market-1501.
 
-Nothing is downloaded, and no photograph shows anyone.
+Nothing is downloaded, and no real person is shown.
 
 The same arguments draw the same files, byte for byte, with any number of processes: all random
 numbers are seeded by the person, the camera and the moment. people.py draws the person, scenes.py
@@ -86,7 +86,7 @@ def draw_data_set(
         -1, in the gallery.
     workers: number of processes; by default up to one per core.
 
-    A second run changes nothing; a run after an interruption draws what is missing.
+    A second run changes nothing; after an interruption, it draws what is missing.
     Raises UserError for impossible sizes, and if `root` holds another data set.
     """
     sizes = {
@@ -119,7 +119,7 @@ def draw_data_set(
 
 
 def check_drawn_sizes(sizes: dict[str, int]) -> None:
-    """Raise UserError for sizes that make no data set or do not fit into its file names."""
+    """Raise UserError for sizes that give no data set or do not fit into its file names."""
     check_limits(sizes)
     trained, tested = sizes["train_identities"], sizes["test_identities"]
     if trained + tested > 9999:
@@ -144,7 +144,7 @@ def check_limits(sizes: dict[str, int]) -> None:
 
 
 def claim(root: Path, arguments: dict[str, int], folders: Sequence[str] = DRAWN_FOLDERS) -> None:
-    """Note in `root` what is drawn there, and make its folders.
+    """Record in `root` what is drawn there, and make its folders.
 
     Raises UserError if `root` holds another data set.
     """
@@ -177,7 +177,7 @@ def claim(root: Path, arguments: dict[str, int], folders: Sequence[str] = DRAWN_
 
 
 def is_drawn(path: Path) -> bool:
-    """Return whether the picture is there to its end.
+    """Return whether the picture is complete.
 
     A crash of the machine, or a copy, may cut it short.
     """
@@ -239,7 +239,7 @@ def draw_chunk(task: tuple[str, list[Drawing], int]) -> int:
 
 
 def write_drawn(path: Path, content: bytes) -> None:
-    """Write a picture, whole or not at all; each is drawn by one process."""
+    """Write a picture, completely or not at all; each is drawn by one process."""
     temporary = path.with_suffix(".partial")
     try:
         temporary.write_bytes(content)

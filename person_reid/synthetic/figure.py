@@ -1,4 +1,4 @@
-"""Draw a synthetic person: looks at random, and solids of revolution that have them.
+"""Draw a synthetic person: a random appearance, on solids of revolution.
 
 A figure is a stack of solids (limbs, torso, head, bags), placed in three dimensions and painted
 back to front. The paint is on their surface: a logo turns away with the chest, a backpack shows
@@ -74,7 +74,7 @@ UPPER_PATTERNS = ("plain", *(name for name in CLOTHES_PATTERNS if name != "seam"
 
 @dataclass(frozen=True)
 class Person:
-    """Everything that tells one identity from another.
+    """Everything that distinguishes one identity from another.
 
     Lengths are in body heights, colours are RGB from 0 to 255.
     """
@@ -171,7 +171,7 @@ class Pose:
 class Solid:
     """A solid of revolution.
 
-    start, end: of its axis, in body coordinates. radii: at equal steps along the axis.
+    start, end: the ends of its axis, in body coordinates. radii: at equal steps along the axis.
     paint: RGB, or a function of (azimuth, t) that returns RGB (..., 3); t is 0 at the start and 1
         at the end.
     cap: how far the ends bulge, in radii. flat: depth divided by width. nearer: nearness added for
@@ -207,7 +207,7 @@ def placed(
 ) -> Iterator[tuple[Solid, tuple[Array, Array], float]]:
     """Yield the solids of a figure on the ground, from the farthest to the nearest.
 
-    With each come its ends, projected, and the factor by which its radii appear in this pose.
+    Each comes with its projected ends, and the factor by which its radii appear in this pose.
     """
     ground = min(min(solid.start[1], solid.end[1]) for solid in solids)
     for solid in sorted(

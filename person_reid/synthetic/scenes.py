@@ -1,6 +1,6 @@
-"""Draw what a synthetic camera sees, and photograph it.
+"""Draw the scene in front of a synthetic camera, and photograph it.
 
-There are backdrops, obstacles, light, and the faults of a camera. Everything is drawn at twice the
+It has backdrops, obstacles, light, and the faults of a camera. Everything is drawn at twice the
 final size and reduced at the end, so that edges are smooth.
 """
 
@@ -47,7 +47,7 @@ CAMERAS = (
 def camera_of(number: int, seed: int) -> Camera:
     """Return a camera by its number, from 1.
 
-    The first six are made by hand; later ones vary these at random.
+    The first six are designed by hand; later ones vary them at random.
     """
     camera = CAMERAS[(number - 1) % len(CAMERAS)]
     if number <= len(CAMERAS):

@@ -2,10 +2,10 @@
 
     draw_walks("data/walks", identities=60, cameras=3)
 
-Each camera gets a folder in the format of MOTChallenge: the frames, the truth, and what a tracker
-with the usual faults writes. An identity of the truth is one person in all cameras, but a track of
-the tracker means something in its own camera only. The cameras start at different times, and people
-take time from one to the next. The same arguments write the same files, as in dataset.py.
+Each camera gets a folder in the format of MOTChallenge: the frames, the truth, and the output of a
+tracker with the usual faults. An identity of the truth is one person in all cameras, but a track of
+the tracker is valid only in its own camera. The cameras start at different times, and people take
+time from one to the next. The same arguments write the same files, as in dataset.py.
 """
 
 from collections.abc import Iterator, Sequence
@@ -68,9 +68,9 @@ EXPOSURE = 6
 
 @dataclass(frozen=True)
 class Passage:
-    """Somebody walks once through the view of a camera.
+    """One walk of a person through the view of a camera.
 
-    x, z: the middle of the way, to the right of the camera and in front of it.
+    x, z: the middle of the path, to the right of the camera and in front of it.
     middle, enter, leave: seconds after BEGIN.
     """
 
@@ -121,7 +121,7 @@ def draw_walks(
     `root` gets a folder for each camera, `cam1` and so on, with frames in `img1`, the truth in
     `gt/gt.txt`, the tracker's `tracks.txt`, and `seqinfo.ini`. `cameras.csv` says when each camera
     starts, and `travel.csv` the least seconds from one camera to another. A second run draws
-    nothing, and a run after an interruption draws what is missing.
+    nothing; after an interruption, it draws what is missing.
     Raises UserError for impossible sizes, and if `root` holds something else.
     """
     sizes = {"train_identities": identities, "cameras": cameras, "seed": seed}
@@ -159,12 +159,12 @@ def start_of(camera: int) -> float:
 
 
 def travel(camera: int, other: int) -> float:
-    """Return the least seconds that somebody needs from one camera to another."""
+    """Return the minimum number of seconds that a person needs from one camera to another."""
     return LEAST_TRAVEL * abs(camera - other)
 
 
 def passages(identities: int, cameras: int, seed: int) -> Iterator[Passage]:
-    """Yield who walks where, and when: person by person, each from camera to camera."""
+    """Yield the passages: person by person, each from camera to camera."""
     for person in range(1, identities + 1):
         rng = np.random.default_rng((seed, WALK, person))
         look = Person.draw(rng)  # somebody who is not in the data set of this seed
@@ -184,7 +184,7 @@ def passages(identities: int, cameras: int, seed: int) -> Iterator[Passage]:
 def walk_past(
     person: int, look: Person, number: int, seed: int, rng: np.random.Generator
 ) -> Passage:
-    """Return how somebody passes a camera, mostly in the usual direction there."""
+    """Return how a person passes a camera, mostly in its usual direction."""
     camera = camera_of(number, seed)
     away = np.pi if rng.random() < 0.15 else 0.0
     pose = Pose(
@@ -198,7 +198,7 @@ def walk_past(
 
 
 def sights(passing: Sequence[Passage], time: float) -> list[Sight]:
-    """Return who is seen at a time in seconds after BEGIN, from the farthest to the nearest."""
+    """Return the people in view, seconds after BEGIN, from the farthest to the nearest."""
     present = (
         sight(passage, time) for passage in passing if passage.enter <= time <= passage.leave
     )
@@ -213,7 +213,7 @@ def sights(passing: Sequence[Passage], time: float) -> list[Sight]:
 
 
 def sight(passage: Passage, time: float) -> Sight | None:
-    """Return how somebody looks at a time, or None while they are mostly outside the view.
+    """Return how a person appears at a time, or None while mostly outside the view.
 
     A point of the ground at the distance z is FOCAL / z ABOVE below the horizon.
     """
@@ -242,7 +242,7 @@ def iou(box: Array, other: Array) -> float:
 
 
 def write_walks(folder: Path, frames: Sequence[Sequence[Sight]], rng: np.random.Generator) -> None:
-    """Write the truth of a camera's frames, and what the tracker makes of them."""
+    """Write the truth of a camera's frames, and the output of the tracker."""
     truth = [
         mot_line(number, each.passage.person, each.box, f"1,1,{each.visible:.2f}")
         for number, seen in enumerate(frames, 1)
@@ -294,7 +294,7 @@ def tracked(
 
 
 def write_clocks(root: Path, cameras: int) -> None:
-    """Write when each camera starts, and how long people need between them."""
+    """Write when each camera starts, and how long people take between them."""
     numbers = range(1, cameras + 1)
     starts = [(BEGIN + timedelta(seconds=start_of(number))).isoformat() for number in numbers]
     clocks = [(f"cam{number}", FPS, start) for number, start in zip(numbers, starts, strict=True)]
@@ -322,7 +322,7 @@ def draw_frames(task: tuple[int, list[tuple[Path, list[Sight]]], int]) -> int:
 
 
 def paste_figure(scene: Image.Image, each: Sight) -> None:
-    """Paste somebody into a scene in place."""
+    """Paste a person into a scene in place."""
     figure = drawn_figure(each.passage.look, each.passage.pose, each.step)
     zoom = each.scale / FIGURE
     small = figure.resize((round(figure.width * zoom), round(figure.height * zoom)))
@@ -342,7 +342,7 @@ def drawn_figure(look: Person, pose: Pose, step: int) -> Image.Image:
     """Return a figure with its shadow, RGBA, transparent around it.
 
     On a background b, a pixel with colour c and opacity a shows a c + (1 - a) b. Black and white
-    backgrounds therefore tell c and a.
+    backgrounds therefore determine c and a.
     """
     left, top, right, bottom = FIGURE * figure_extent(look, pose, step)
     size = round(bottom - top + 2 * SHADOW_MARGIN), round(right - left + 2 * SHADOW_MARGIN), 3

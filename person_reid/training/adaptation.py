@@ -1,9 +1,9 @@
-"""Learn from images without labels: the clusters that they form are the classes of the next epoch.
+"""Learn from images without labels, with their clusters as the classes of the next epoch.
 
 Before the first epoch and after each one, `Adaptation.refresh` extracts the features of all images
 with the mean teacher (Tarvainen and Valpola, Mean teachers are better role models, NIPS 2017),
-clusters them, fills the memory with the mean features of the clusters, and deals the images to the
-sampler.
+clusters them, fills the memory with the mean features of the clusters, and passes the clusters to
+the sampler.
 """
 
 import logging
@@ -74,7 +74,7 @@ class ClusterCriterion(Criterion):
         self.memory = kind(config.momentum, config.temperature)
 
     def forward(self, features: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return its loss, (1,). features: (B, D). labels: (B,), the classes of `begin`.
+        """Return the loss, (1,). features: (B, D). labels: (B,), the classes of `begin`.
 
         The logits are not used.
         """
@@ -84,7 +84,7 @@ class ClusterCriterion(Criterion):
     def logits_of(self, features: Tensor, logits: Tensor) -> Tensor:
         """Return the similarity (B, C) of features to every cluster.
 
-        It gives the error, and no gradient.
+        It is for the error, without a gradient.
         """
         return self.memory.scores(unit_length(features.float()))
 
@@ -95,11 +95,11 @@ class ClusterCriterion(Criterion):
         features: Features | None,
         device: torch.device,
     ) -> Labels:
-        """Tell these clusters (N,) apart from now on. Return the class (N,) of each image.
+        """Use these clusters (N,) from now on. Return the class (N,) of each image.
 
         The classes are the clusters or, with --proxies, the images of a cluster in one camera.
 
-        features: (N, D), whose means fill the memory; without them the memory stays as it is.
+        features: (N, D), whose means fill the memory; without them, the memory does not change.
         """
         classes, memory = clusters, self.memory
         if isinstance(memory, ProxyMemory):
@@ -132,7 +132,7 @@ LAYER_OPTIONS = (
 def cluster_sampler(
     images: Split, options: Any, seed: int, rank: int, world_size: int
 ) -> ClusterSampler:
-    """Return what draws batches of clusters, once they are assigned. options: an AdaptConfig."""
+    """Return the sampler of clusters, which are assigned later. options: an AdaptConfig."""
     steps = options.steps or round(STEPS * len(images) ** 0.5)
     return ClusterSampler(
         len(images), options.batchsize, options.instances, steps, seed,
@@ -143,7 +143,7 @@ def cluster_sampler(
 class AdaptationImages(TrainingImages):
     """The images of an adaptation: first the unlabelled ones, then labelled data sets.
 
-    Images without labels have the target 0 until they are clustered; the others have their
+    Unlabelled images have target 0 until they are clustered; the targets of the others are their
     identities.
     """
 
@@ -152,7 +152,7 @@ class AdaptationImages(TrainingImages):
     def _bank_of(self, folder: Path, split: Split, size: tuple[int, int]) -> torch.Tensor:
         """Return the bank of a folder's images.
 
-        Images without labels have an order, and so a cache, of their own.
+        Unlabelled images have their own order, and therefore their own cache.
         """
         if split is not self.splits[0][1]:
             return super()._bank_of(folder, split, size)
@@ -169,7 +169,7 @@ class AdaptationImages(TrainingImages):
 
 
 def started(config: AdaptConfig) -> AdaptConfig:
-    """Fill in the network of the run to start from, how fast what learns, and the precision.
+    """Fill in the network of the run to start from, the learning rates and the precision.
 
     Raises OptionError if no network is named, or two are, and UserError for one with several
     features per image.
@@ -214,7 +214,7 @@ def _from_run(config: AdaptConfig) -> AdaptConfig:
 
 
 def mean_teacher(config: AdaptConfig, steps: int) -> Averaging:
-    """Return how the teacher follows the network, from the first step on. steps: in an epoch."""
+    """Return the moving average that makes the teacher. steps: in an epoch."""
     return Averaging(1 - 1 / steps if config.decay is None else config.decay, buffers=True)
 
 
@@ -291,13 +291,13 @@ class Adaptation:
         return step.world.gather_shards(found, len(self.split))
 
     def refresh(self) -> dict[str, float]:
-        """Cluster the images with the present features, and return facts about the clusters.
+        """Cluster the images by their current features, and return measures of the clusters.
 
-        The facts need no labels.
+        The measures need no labels.
 
         agreement: between these clusters and the previous ones. kept: the share of the nearest
-        neighbours at the start that still are. Raises UserError for fewer than two clusters, and
-        for features that are not finite.
+        neighbours at the start that still are nearest neighbours. Raises UserError for fewer than
+        two clusters, and for features that are not finite.
         """
         everything, cameras = self.extract(), self.cameras
         config, world = self.config, self.step.world
@@ -329,7 +329,7 @@ class Adaptation:
         return found
 
     def fault(self) -> str:
-        """Return why the start is judged to be better than what was learnt, or ""."""
+        """Return why the start is considered better than what was learned, or ""."""
         before, now = self.first_separation, self.separation
         if self.kept < LEAST_KEPT:
             return (
@@ -343,7 +343,7 @@ class Adaptation:
     def conclude(self, run: RunFolder) -> None:
         """Write the teacher and the clusters.
 
-        The start is kept instead of the teacher if it is judged to be better.
+        The start is kept instead of the teacher if it is considered better.
         """
         run.save_weights("average", self.network.state_dict())
         if fault := self.fault():
@@ -427,7 +427,7 @@ class AdaptationRun(Run):
         super().finish(figures)
 
     def people(self) -> str:
-        """Return who is in the images, in words."""
+        """Describe the people in the images."""
         known = self.training.images.num_classes - 1
         return f"{known} known and of unknown people" if known else "unknown people"
 

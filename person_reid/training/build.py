@@ -1,6 +1,6 @@
-"""Build the parts of a training from its configuration: what train.py, DDP and `fit` share.
+"""Build the parts of a training from its configuration, for train.py, DDP and `fit`.
 
-Modules that only one flag needs are imported where it is used, because retrieval and deploy load
+Modules that only one flag needs are imported where they are used, because retrieval and deploy load
 slowly.
 """
 
@@ -67,7 +67,7 @@ def check_training(config: TrainConfig) -> None:
 
 
 def check_size_schedule(options: FitOptions, size: tuple[int, int]) -> None:
-    """Raise OptionError if a training would end at another size than the network's.
+    """Raise OptionError if the training would end at an image size other than the network's.
 
     size: (height, width) of the network.
     """
@@ -93,10 +93,9 @@ def _refuse_weightless(config: TrainConfig, plan: LossPlan) -> None:
 
 
 def check_identities(config: TrainConfig, images: TrainingImages) -> None:
-    """Raise UserError for a single identity, which leaves nothing to tell apart.
+    """Raise UserError for a single identity, from which nothing can be learned.
 
-    Without labels, clusters take the place of identities; a teacher or unlabelled images teach as
-    well.
+    Without labels, clusters replace identities; a teacher or unlabelled images suffice as well.
     """
     taught = config.teacher or config.DG or not config.labelled
     if images.num_classes < 2 and not taught:
@@ -126,8 +125,8 @@ def _warn(config: TrainConfig) -> None:
 def check_run(config: TrainConfig, images: TrainingImages) -> None:
     """Raise UserError, before any work, for a run that cannot be trained.
 
-    There is a single identity, another process trains the run, or something that it needs is not
-    installed.
+    For example, there is a single identity, another process trains the run, or a package is
+    missing.
     """
     check_identities(config, images)
     check_writers(config)
@@ -141,9 +140,9 @@ def check_run(config: TrainConfig, images: TrainingImages) -> None:
 
 
 def load_state(config: TrainConfig, images: TrainingImages) -> dict[str, Any] | None:
-    """Return what a resumed training continues from, or None for a new one.
+    """Return the state from which a training resumes, or None for a new one.
 
-    Raises UserError if it is of other images or of another number of processes.
+    Raises UserError if it was made with other images or another number of processes.
     """
     folder, world = RunFolder(config.name), images.world
     # torchrun restarts the processes after one of them died.
@@ -159,7 +158,7 @@ def load_state(config: TrainConfig, images: TrainingImages) -> dict[str, Any] | 
 
 
 def _check_synchronised(config: TrainConfig, images: TrainingImages) -> None:
-    """Raise OptionError for --sync_bn on a CPU; the log says where it changes nothing."""
+    """Raise OptionError for --sync_bn on a CPU; warn if it has no effect."""
     if config.sync_bn and images.device.type != "cuda":
         raise OptionError(
             "{sync_bn}: PyTorch synchronises batch norms on GPUs only, and this runs on "
@@ -171,9 +170,9 @@ def _check_synchronised(config: TrainConfig, images: TrainingImages) -> None:
 
 
 def create_network(config: TrainConfig, num_classes: int, resumed: bool = False) -> Network:
-    """Build the network of a training. resumed: whether a state will give its weights.
+    """Build the network of a training. resumed: whether its weights will be loaded from a state.
 
-    Raises UserError if it cannot process images of the sizes that it is trained at.
+    Raises UserError if it cannot process images of the sizes in the training.
     """
     network = build_network(config, num_classes, "none" if resumed else config.weights)
     for size in (network.size, *(size for _, size in config.sizes)):
@@ -188,17 +187,17 @@ def create_network(config: TrainConfig, num_classes: int, resumed: bool = False)
 def create_criterion(
     config: LossOptions, network: Network, teacher: Embedder | None = None
 ) -> Criterion:
-    """Build what the training of a network minimises.
+    """Build the criterion of a training.
 
-    teacher: the network that the teacher_ losses compare it with.
+    teacher: the network with which the teacher_ losses compare it.
     """
     return Criterion(loss_plan(config, network.head_name), network, teacher.dim if teacher else 0)
 
 
 def weight_averaging(options: FitOptions) -> Averaging | None:
-    """Return how --wa averages the weights.
+    """Return the moving average of --wa.
 
-    --DG asks for it, because its teacher is the average.
+    --DG also needs it, because its teacher is the average.
     """
     return Averaging(first_epoch=int(AVERAGE_FROM * options.total_epoch)) if options.wa else None
 
@@ -243,7 +242,7 @@ def added_losses(
 def describe_training(config: TrainConfig) -> str:
     """Return the options as YAML and the size of the network.
 
-    The network is built without memory for its weights.
+    The network is built without allocating its weights.
     """
     folder = config.roots[0] / config.split
     classes = PUBLISHED_CLASSES
@@ -265,7 +264,7 @@ def unlabelled_bank(
 ) -> torch.Tensor:
     """Return the bank of any folder of images.
 
-    Its cache lies there, or below `otherwise` if nobody may write there.
+    Its cache is there, or below `otherwise` if that folder is not writable.
     """
     cache = folder / ".cache"
     if not cache.is_dir() and not os.access(folder, os.W_OK):

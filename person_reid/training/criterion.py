@@ -1,4 +1,4 @@
-"""The losses of a training, each by its name: the classifier's, and those that the plan adds."""
+"""The losses of a training by name: the classifier's, and those that the plan adds."""
 
 from collections.abc import Iterable
 
@@ -36,14 +36,14 @@ class PlannedLoss(nn.ModuleList):
 
 
 class Criterion(nn.Module):
-    """What a training minimises: the sum of the losses of a plan.
+    """The losses of a plan, whose sum a training minimises.
 
-    plan: the losses and their weights. network: says how many classes and features there are, and
-        how wide they are.
+    plan: the losses and their weights. network: gives the number of classes and features, and their
+        widths.
     names: the names of the losses, in the order in which they are returned.
-    seen: which of the network's features the losses see.
-    taught_dim: the width of a teacher's features, with which the losses in `taught` compare the
-        network's; Distillation adds them.
+    seen: which of the network's features the losses use.
+    taught_dim: the width of a teacher's features, with which the losses in `taught` compare those
+        of the network; Distillation adds them.
     """
 
     def __init__(self, plan: LossPlan, network: Network, taught_dim: int = 0) -> None:
@@ -93,6 +93,6 @@ def parts_of(outputs: Tensor) -> tuple[Tensor, ...]:
 def predicted(logits: Tensor) -> Tensor:
     """Return the identities (B,) that logits (B, C) predict.
 
-    For logits (B, H, C) of H classifiers, their probabilities are summed.
+    The probabilities of H classifiers, with logits (B, H, C), are summed.
     """
     return (logits.float().softmax(2).sum(1) if logits.ndim == 3 else logits).argmax(1)

@@ -16,7 +16,7 @@ from person_reid.retrieval.metrics import check_cameras, evaluate, remark_unmatc
 
 
 class Evaluation:
-    """Measure Rank@1 and mAP of a network on a data set, as test.py does without further flags.
+    """Measure Rank@1 and mAP of a network on a data set, as test.py does by default.
 
     config: the training's. Raises UserError if query or gallery are missing or cannot be ranked.
     """
@@ -37,17 +37,17 @@ class Evaluation:
         }
 
     def due(self, epoch: int) -> bool:
-        """Return whether to evaluate after an epoch, counted from 0.
+        """Return whether an evaluation is due after an epoch, counted from 0.
 
-        It is due after every --eval_every epochs, and after the last.
+        It is due every --eval_every epochs and after the last.
         """
         return (epoch + 1) % self.config.eval_every == 0 or epoch + 1 == self.config.total_epoch
 
     def __call__(self, network: Network, device: torch.device, world: World) -> dict[str, float]:
         """Return {"rank1", "mAP"} in [0, 1], the same on every process of the world.
 
-        Each process extracts and ranks a share. The network is left unchanged, with each module in
-        its own mode.
+        Each process extracts and ranks a share. The network does not change, nor do the modes of
+        its modules.
         """
         with evaluation_mode(network):
             extract = partial(

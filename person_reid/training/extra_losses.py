@@ -32,8 +32,9 @@ class Adversarial:
 
     Zheng et al., U-turn: Crafting Adversarial Queries with Opposite-Direction Features, IJCV 2022.
 
-    every: above 0. The loss is added in every `every`-th batch of an epoch, from the first on. A
-    fraction, as in published commands, takes the batches whose number, from 0, it divides.
+    every: above 0. The loss is added in every `every`-th batch of an epoch, from the first on. It
+    may be a fraction, as in published commands: then in the batches whose number, from 0, is a
+    multiple.
     """
 
     names = ("adv",)
@@ -66,12 +67,12 @@ def opposite_direction_attack(
     images: (B, 3, H, W), normalised, of any size. Returns images of that shape, each pixel between
         black and white.
 
-    In evaluation mode no batch norm updates its statistics, no dropout blurs the direction, and the
-    attack on an image does not depend on the others. The published code minimises ‖f(x − d) +
-    f(x)‖² for features of unit length, which is 2 + 2 cos(f(x − d), f(x)). That is at its maximum
-    at d = 0, so its first step follows the signs of rounding errors. The first step here descends
-    the inner product f(x − d) · f(x). The others do not: after a ReLU, where no feature points away
-    from another, that would shorten the feature instead of turning it.
+    In evaluation mode, batch norms do not update their statistics, dropout does not blur the
+    direction, and the attack on an image does not depend on the others. The published code
+    minimises ‖f(x − d) + f(x)‖² for features of unit length, which is 2 + 2 cos(f(x − d), f(x)).
+    That is at its maximum at d = 0, so its first step follows the signs of rounding errors. Here,
+    only the first step descends the inner product f(x − d) · f(x): after a ReLU, where no feature
+    points away from another, further such steps would shorten the feature instead of turning it.
     """
     extremes = torch.tensor([0, 255], dtype=torch.uint8, device=images.device)
     black, white = normalise(extremes[:, None, None, None].expand(2, 1, 1, 3))
@@ -102,10 +103,10 @@ class Generalisation:
     The network in training is the student; the average of its weights is the teacher. Shown two
     augmentations of an image, both should predict the same identities. Zheng and Yang, Unsupervised
     Scene Adaptation with Memory Regularization in Vivo, IJCAI 2020, with the teacher of Tarvainen
-    and Valpola, Mean teachers are better role models, NIPS 2017. It begins once the weights are
-    averaged.
+    and Valpola, Mean teachers are better role models, NIPS 2017. It begins when the averaging of
+    the weights does.
 
-    source: makes the unlabelled images. size: how many of them this process draws in a step.
+    source: provides the unlabelled images. size: how many of them this process draws per step.
     """
 
     names = ("DG",)
@@ -116,7 +117,7 @@ class Generalisation:
     def __call__(
         self, step: TrainingStep, batch: Batch, features: torch.Tensor, logits: torch.Tensor
     ) -> torch.Tensor:
-        """Return a scalar, 0 before the average begins; the labelled images are not used."""
+        """Return a scalar, 0 before the averaging begins; the labelled images are not used."""
         if step.average is None:
             return features.new_zeros(())
         first, second = self.draw(batch.seed)
@@ -157,8 +158,7 @@ def symmetric_divergence(first: torch.Tensor, second: torch.Tensor) -> torch.Ten
 class Distillation:
     """`--teacher`: add the losses between student and teacher (`Criterion.taught`).
 
-    The teacher sees each image as it is and mirrored. The student must give the augmented image the
-    same neighbours.
+    The teacher sees each image unchanged and mirrored, the student augmented.
 
     taught: the teacher's features (N, E) of the training images. targets: their classes (N,).
     device: where the training runs. world: the processes that train together; each computes the
@@ -185,7 +185,7 @@ class Distillation:
     ) -> torch.Tensor:
         """Return the losses (T,).
 
-        Each part of a part network, and each of its classifiers, has the same teacher.
+        All parts and classifiers of a part network have the same teacher.
         """
         taught = self.gather(self.taught[batch.indices])
         with torch.autocast(taught.device.type, enabled=False):
@@ -198,10 +198,10 @@ class Distillation:
 def teacher_features(teacher: Embedder, splits: Sequence[tuple[Path, Split]]) -> Features:
     """Return a teacher's features (N, E) of the images of some splits.
 
-    They are computed now, or were in an earlier call.
+    They are computed now, or were computed in an earlier call.
 
     splits: (folder, images) of each. The features are kept beside the decoded images, under a name
-    that depends on the images and on what the teacher says of a synthetic one.
+    that depends on the images and on the teacher's feature of a synthetic one.
     """
     probe = teacher.probe().tobytes()
     found = []

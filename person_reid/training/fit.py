@@ -1,4 +1,4 @@
-"""Train a network from Python, in one call: what train.py does, without its files."""
+"""Train a network in one call from Python, as train.py does, without its files."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -58,23 +58,22 @@ def fit(
         its mode.
     dataset: from read_dataset; or any torch Dataset of (image, identity, camera), whose images are
         decoded once and augmented as the options say; or a DataLoader of (images, identities,
-        cameras), whose normalised images (B, 3, H, W) and classes are taken as they are. An epoch
-        has as many batches as the loader says; a batch of one image is skipped.
+        cameras), whose normalised images (B, 3, H, W) and classes are used unchanged. An epoch has
+        as many batches as the loader; a batch of one image is skipped.
     options: how to train; FitOptions() has the defaults of train.py.
     device: such as "cpu" or "cuda:1"; by default the first GPU, or else the CPU.
-    seed: the same seed on the same machine gives the same network, whatever else draws from
-        torch's generators. These go on as if nothing had been drawn, but for what a DataLoader
-        draws from them.
+    seed: the same seed on the same machine gives the same network, whatever else draws from torch's
+        generators. Their states do not change, except for what a DataLoader draws from them.
     teacher: a network whose features the losses called teacher_… learn from, such as
         Embedder("RUN"); options.teacher only names one.
     sampler: (images, options, seed, rank, world_size) → BatchSampler, in place of options.sampler.
     schedule: (update, options) → factor of the learning rate, in place of options.schedule.
-    on_epoch_end: called with the number of the finished epoch, from 1, and its figures; if it
-        returns something true, the training ends.
+    on_epoch_end: called with the number of the finished epoch, from 1, and its metrics; if it
+        returns a true value, the training ends.
 
     With options.wa, the network ends with the average of its weights. Ctrl-C ends the training
     after the last finished step; the history then has the finished epochs. The settings of the
-    process stay as they were; on a CPU, device.keep_memory makes it faster.
+    process do not change; on a CPU, device.keep_memory makes it faster.
 
     >>> network = create_model("osnet_x0_25", dataset.num_classes, size=(128, 64))
     >>> history = fit(network, dataset, FitOptions(total_epoch=20, triplet=True, lr=0.05))
@@ -127,7 +126,7 @@ def fit(
 
 
 def _settled(options: FitOptions, teacher: Embedder | None) -> FitOptions:
-    """Apply what options stand for, and name the teacher.
+    """Resolve the options, and name the teacher.
 
     Raises OptionError for options that would be ignored.
     """
@@ -154,7 +153,8 @@ def _images(
 ) -> Batches:
     """Return the batches of a data set of any kind.
 
-    Raises UserError if the network cannot learn these identities, and for what would be ignored.
+    Raises UserError if the network cannot learn these identities, and for arguments that would be
+    ignored.
     """
     if isinstance(dataset, Dataset):
         _check_classes(network, dataset.num_classes)
@@ -206,7 +206,7 @@ def _check(network: Network, options: FitOptions) -> None:
 
 @contextmanager
 def as_it_was(network: Network) -> Iterator[None]:
-    """Give a network back as it was: its mode, its kinds of layers and the weights that learn."""
+    """Restore a network's mode, kinds of layers and trainable weights."""
     training = {module: module.training for module in network.modules()}
     learns = {weight: weight.requires_grad for weight in network.parameters()}
     try:

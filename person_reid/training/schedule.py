@@ -34,15 +34,15 @@ def build_optimizer(
     backbone: `model.*` and the attention of --usam, at `backbone_lr`; with --layer_decay, a group
         for each layer.
     head: the rest of the network, at `lr`.
-    prototypes: the weights that losses own, at `prototype_lr`.
+    prototypes: the weights of losses, at `prototype_lr`.
 
-    A group without weights that learn is skipped. Raises UserError if no weights learn, and
-    OptionError for --layer_decay of a backbone that does not say what its layers are.
+    A group without trainable weights is skipped. Raises UserError if there are none at all, and
+    OptionError for --layer_decay of a backbone whose layers are unknown.
 
-    Weight decay applies to all, but for norms and biases with --no_decay_1d: then each of these
-    groups is two. sgd has Nesterov momentum 0.9, rmsprop momentum 0.9, radam
-    decoupled weight decay as in its authors' code; the rest is PyTorch's default. Fused kernels are
-    used wherever PyTorch has one, so --FSGD changes nothing.
+    Weight decay applies to all weights. --no_decay_1d exempts norms and biases, which splits each
+    group in two. sgd has Nesterov momentum 0.9, rmsprop momentum 0.9, radam decoupled weight decay
+    as in its authors' code; the rest is PyTorch's default. Fused kernels are used wherever PyTorch
+    has one, so --FSGD changes nothing.
     """
     of_backbone, of_head, of_losses = options.learning_rates
     backbone: list[nn.Parameter] = []
@@ -83,8 +83,8 @@ def _decayed(
 ) -> dict[float, list[nn.Parameter]]:
     """Return {learning rate: weights} of a backbone: rate · decay^(n − i) for layer i of n.
 
-    Clark, Luong, Le, Manning, ELECTRA, ICLR 2020, with the layers that timm's networks name for it:
-    the embedding, each block, and what follows the blocks.
+    Clark, Luong, Le, Manning, ELECTRA, ICLR 2020, with the layers that timm's networks define: the
+    embedding, each block, and the layers after the blocks.
     """
     from timm.models import group_parameters  # loads slowly
 
@@ -103,7 +103,7 @@ def _decayed(
 
 
 class Update(NamedTuple):
-    """An update of the weights, as a schedule sees it.
+    """An update of the weights, the argument of a schedule.
 
     step: its number in the training, from 0. steps_per_epoch: how many an epoch has.
     floor: the factor at which the learning rate of its group is --lr / 100.
@@ -131,11 +131,10 @@ def build_scheduler(
 ) -> LambdaLR:
     """Build a LambdaLR to step once per update, computed alike for every group.
 
-    schedule: in place of that of options.schedule; the warm-up of options.warm_epoch precedes it.
+    schedule: replaces options.schedule; the warm-up of options.warm_epoch precedes it.
 
-    The rate depends on the step number alone, so a resumed run continues exactly where it was.
-    Chained schedulers (SequentialLR) multiply the rate from step to step and accumulate rounding
-    errors.
+    The rate depends only on the step number, so a resumed run continues exactly. Chained schedulers
+    (SequentialLR) multiply the rate from step to step and accumulate rounding errors.
     """
     factor = warmed(schedule) if schedule else SCHEDULES.named(options.schedule)
     floors = [min(1.0, options.lr * COSINE_FLOOR / group["lr"]) for group in optimizer.param_groups]
@@ -149,7 +148,7 @@ def _of_group(
 
 
 def warmed(decay: Schedule) -> Schedule:
-    """Return a schedule with a linear warm-up from WARM_FROM to 1 in front, times the decay."""
+    """Return the decay, multiplied by a linear warm-up from WARM_FROM to 1."""
 
     def factor(update: Update, options: OptimizerOptions) -> float:
         steps = options.warm_epoch * update.steps_per_epoch
@@ -172,7 +171,7 @@ def multistep(update: Update, options: OptimizerOptions) -> float:
 def cosine(update: Update, options: OptimizerOptions) -> float:
     """Return floor + (1 - floor)·(1 + cos(π·t/T))/2 at epoch t of T, from 1 to `floor`.
 
-    The rate of every group ends at --lr / 100; a rate that begins below that stays as it is.
+    The rate of every group ends at --lr / 100; a rate that begins below that does not change.
     Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5, without restarts.
     """
     return _half_cosine(update.epoch, options.total_epoch, update.floor)

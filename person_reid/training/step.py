@@ -29,19 +29,17 @@ log = logging.getLogger(__name__)
 class Recorded:
     """Record a training step once on a GPU, and replay it.
 
-    The processor then launches two graphs and not a thousand kernels.
+    The CPU then launches two graphs instead of a thousand kernels.
 
     Launching takes longer than computing unless the network is large: a step of OSNet takes as long
-    at 128×64 as at 256×128. NVIDIA's graphs hold all its kernels and their addresses
+    at 128×64 as at 256×128. CUDA graphs hold all its kernels and their addresses
     (torch.cuda.make_graphed_callables). The numbers are the same as in a step that is not recorded.
+    A new image shape, at the start of an epoch, is recorded anew.
 
-    Another shape, which begins with an epoch, replaces it.
+    An objective that cannot be recorded, because the host reads a number from the GPU or because
+    there is too little memory, is called directly.
 
-    An objective that cannot be recorded, because the host reads a number of the GPU in it or
-    because the memory does not suffice, is called as it is.
-
-    module: on the GPU, in training mode, with the parameters that learn; make a new Recorded when
-    these change.
+    module: on the GPU, in training mode. Make a new Recorded when its trainable parameters change.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -49,7 +47,7 @@ class Recorded:
         self.shape: torch.Size | None = None
 
     def __call__(self, images: Tensor, targets: Tensor) -> Any:
-        """Return what the module returns. The next call overwrites these tensors."""
+        """Return the module's outputs. The next call overwrites these tensors."""
         if images.shape != self.shape:
             self.call = self.module  # the earlier recording's memory is free for the new one
             self.shape = images.shape
@@ -63,11 +61,11 @@ class Recorded:
 def recorded_step(module: nn.Module, images: Tensor, targets: Tensor) -> nn.Module:
     """Return a module that replays module(images, targets) and its gradients.
 
-    It serves other images of the same shape.
+    It works for other images of the same shape.
 
-    The module runs inside the autocast that is active now. Recording runs it several times; its
-    statistics and the state of the random numbers are put back. Raises RuntimeError if it cannot be
-    recorded.
+    The module runs inside the autocast that is active now. Recording runs it several times, and
+    then restores its statistics and the state of the random numbers. Raises RuntimeError if it
+    cannot be recorded.
     """
     before = [buffer.clone() for buffer in module.buffers()]
     generator = torch.cuda.default_generators[images.get_device()]
@@ -93,9 +91,9 @@ def recorded_step(module: nn.Module, images: Tensor, targets: Tensor) -> nn.Modu
 class _Call(nn.Module):
     """Call a module in the autocast that is active when this is made.
 
-    The cache of weights is off, because the weights change.
+    The cache of weights is disabled, because the weights change.
 
-    What is recorded replaces this forward and not the module's own.
+    The recording replaces this forward, not the module's own.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -116,7 +114,7 @@ class Outcome(NamedTuple):
     """The outcome of a step.
 
     losses: (T,), weighted, in the order of TrainingStep.names. wrong: a scalar, the number of
-        images given a wrong identity. images: the number of all.
+        images given a wrong identity. images: their total number.
     updated: whether the weights have changed; with --accumulate, not every step changes them.
     """
 
@@ -127,12 +125,12 @@ class Outcome(NamedTuple):
 
     @property
     def loss(self) -> Tensor:
-        """What was minimised: the sum, a scalar."""
+        """The sum of the losses, a scalar."""
         return self.losses.sum()
 
 
 class Averaging(NamedTuple):
-    """A moving average of the weights that begins with an epoch.
+    """A moving average of the weights that begins at an epoch.
 
     decay: per update. first_epoch: counted from 0. buffers: whether batch-norm statistics are
     averaged as well.
@@ -188,8 +186,8 @@ def prepare_modules(
 ) -> None:
     """Move network and criterion to a device, freeze layers, and fuse others where that is faster.
 
-    The layers of --freeze_layers keep their weights. In float32 on a CPU, fused layers are faster
-    than compiled ones, and take the place of --compile's default mode.
+    --freeze_layers names the layers to freeze. In float32 on a CPU, fused layers are faster than
+    compiled ones, and replace --compile's default mode.
     """
     network.to(device).to(memory_format=torch.channels_last)
     criterion.to(device)
@@ -209,11 +207,11 @@ def prepare_modules(
 class TrainingStep:
     """Call it with a batch to update the weights: forward, loss, backward, update.
 
-    network, criterion: from prepare_modules, which puts them where the images are.
-    options: the optimiser, its learning rates and the precision. images: which are trained on.
+    network, criterion: from prepare_modules, which moves them to the device of the images.
+    options: the optimiser, its learning rates and the precision. images: the training images.
     world: the processes that train together. extra: losses beside the criterion's.
     averaging: how to average the weights; `average` then holds them. records: whether a GPU may
-        record the step and replay it. schedule: see build_scheduler.
+        record and replay the step. schedule: see build_scheduler.
 
         prepare_modules(network, criterion, options, images.device)
         step = TrainingStep(network, criterion, options, images)
@@ -257,7 +255,7 @@ class TrainingStep:
             self.module.compile(mode=options.compile, dynamic=False)
 
     def __call__(self, batch: Batch) -> Outcome:
-        """Train on a batch; with --accumulate, update the weights after the last one of a group."""
+        """Train on a batch; with --accumulate, update the weights only after several batches."""
         if batch.epoch != self.epoch:  # in a loop that has not begun it
             self.begin_epoch(batch.epoch)
         updates, group = self._group(batch.step)
@@ -274,7 +272,7 @@ class TrainingStep:
         return Outcome(losses.detach(), wrong, len(batch.targets), updates)
 
     def _group(self, step: int) -> tuple[bool, int]:
-        """Return whether a step updates the weights, and from how many batches they then learn."""
+        """Return whether a step updates the weights, and from how many batches."""
         size, steps = self.options.accumulate, len(self.images)
         last = (step + 1) % size == 0 or step + 1 == steps
         return last, min(size, steps - (step - step % size))
@@ -325,7 +323,7 @@ class TrainingStep:
     def _recorded(self) -> bool:
         """Return whether a GPU records the steps.
 
-        It does only if nothing else handles the objective or its gradients.
+        It does so only if nothing else handles the objective or its gradients.
 
         A recording overwrites the gradients that --accumulate would add to, and --compile has its
         own mode for it.
@@ -347,9 +345,9 @@ class TrainingStep:
         return float(rates.base_lrs[group] * rates.lr_lambdas[group](rates.last_epoch - 1))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that `load_state_dict` needs to continue after the last update.
+        """Return the state from which `load_state_dict` continues after the last update.
 
-        The training goes on as if nothing had happened.
+        The training then continues as if never interrupted.
         """
         return {name: getattr(self, name).state_dict() for name in self._parts()}
 
@@ -365,7 +363,7 @@ class TrainingStep:
         return parts if self.average is None else [*parts, "average", "average_criterion"]
 
     def _begin_average(self) -> None:
-        """Begin the moving averages of the network and of the losses' weights at their values."""
+        """Start the moving averages of the network and the losses at their current weights."""
         assert self.averaging is not None
         update = get_ema_multi_avg_fn(self.averaging.decay)
         self.average = AveragedModel(

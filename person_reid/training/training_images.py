@@ -56,9 +56,9 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """The batches of a training: what a training step asks of its images.
+    """The batches of a training, as a training step uses them.
 
-    All randomness of a step depends on (seed, epoch, step, rank), not on what came before.
+    All randomness of a step depends only on (seed, epoch, step, rank).
     """
 
     fingerprint = ""
@@ -85,22 +85,21 @@ class Batches:
         raise NotImplementedError
 
     def size_of(self, epoch: int) -> tuple[int, int] | None:
-        """Return the (height, width) of an epoch's images; None leaves them as they are."""
+        """Return the (height, width) of an epoch's images; None if they are not resized."""
         return None
 
     def seed_of(self, epoch: int, step: int) -> int:
-        """Return the seed of everything that this process draws at random in a step."""
+        """Return the seed of this process's random numbers in a step."""
         entropy = np.random.SeedSequence((self.seed, epoch, step, self.world.rank))
         return int(entropy.generate_state(1, np.uint64)[0]) >> 1
 
 
 class LoadedBatches(Batches):
-    """The batches that a DataLoader of (images, identities, …) makes, as they are.
+    """The unchanged batches of a DataLoader of (images, identities, …).
 
-    images: float (B, 3, H, W), normalised as the network wants them. identities: (B,), the classes,
-    from 0. What the loader draws, it draws from its own generator or from torch's. A batch of one
-    is skipped, because batch norms learn nothing from it. Raises UserError for a loader that does
-    not know how many batches it has, or has none.
+    images: float (B, 3, H, W), normalised as the network expects. identities: (B,), the classes,
+    from 0. The loader uses its own generator or torch's. A batch of one image is skipped, because
+    batch norms cannot use it. Raises UserError for a loader without a length or without batches.
     """
 
     def __init__(
@@ -155,7 +154,7 @@ class LoadedBatches(Batches):
         return next(iter(self.loader))[0].float()
 
     def _check(self, images: Any, targets: Tensor) -> None:
-        """Raise UserError for a batch that no network could learn from."""
+        """Raise UserError for a batch from which no network could learn."""
         shape = tuple(getattr(images, "shape", ()))
         if len(shape) != 4 or shape[1] != 3 or not images.is_floating_point():
             raise UserError(
@@ -174,9 +173,9 @@ class TrainingImages(Batches):
 
     splits: the data sets. options: how images are augmented and put into batches.
     device: where batches are made. world: the processes that train together. seed: seeds everything
-        random. sampler: what makes the sampler, in place of options.sampler. source: (indices,
-        generator) → augmented images (B, 3, H, W), in place of the files.
-    The images are listed at once, decoded by `decode`, and yielded by `epoch`.
+        random. sampler: makes the sampler instead of options.sampler. source: (indices, generator)
+        → augmented images (B, 3, H, W), instead of the files.
+    The images are listed immediately, decoded by `decode`, and yielded by `epoch`.
     """
 
     def __init__(
@@ -202,7 +201,7 @@ class TrainingImages(Batches):
     bank: Tensor | None = None
 
     def _sampler(self, make: MakeSampler | None) -> BatchSampler:
-        """Return what chooses the images of each step."""
+        """Return the sampler of each step's images."""
         if not make and self.options.sampler == "shuffle":
             self._warn_of_few_pairs()
         make = make or SAMPLERS.named(self.options.sampler)
@@ -220,7 +219,7 @@ class TrainingImages(Batches):
         return sampler
 
     def _warn_of_few_pairs(self) -> None:
-        """Log a hint if shuffled batches hold hardly any pairs that the losses learn from."""
+        """Log a hint if shuffled batches contain hardly any pairs for the losses."""
         batch = self.options.batchsize * self.world.size
         pairs = expected_pairs(self.split.targets, batch)
         losses = pair_losses(self.options)
@@ -249,14 +248,14 @@ class TrainingImages(Batches):
         self.validation = self._validation(size)
 
     def _bank_of(self, folder: Path, split: Split, size: tuple[int, int]) -> Tensor:
-        """Return the bank of a folder's images; its cache lies beside the folder."""
+        """Return the bank of a folder's images; its cache is beside the folder."""
         return load_bank(split.paths, *size, folder.parent / ".cache", folder.name)
 
     def _validation(self, size: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
         """Return the bank (N, H, W, 3) and targets (N,) of the trained identities in `val`.
 
-        With --train_all its images are trained on, so they validate nothing. The log says which
-        images are skipped, or why nothing is validated (None).
+        With --train_all, they are training images and cannot validate. The log reports skipped
+        images, or why there is no validation (None).
         """
         root = self.splits[0][0].parent
         folder = root / "val"

@@ -1,4 +1,4 @@
-"""A run: where a training is, its figures and files, and how it ends early."""
+"""A run: the progress of a training, its metrics and files, and how it ends early."""
 
 import logging
 import math
@@ -41,16 +41,16 @@ STOPPED = 128 + signal.SIGTERM  # the exit status of a process ended by that sig
 
 
 def recorded_options(config: TrainConfig) -> dict[str, Any]:
-    """Return the options of a training with what its network and its learning rate decide."""
+    """Return the options of a training, completed by its network and its learning rate."""
     backbone_lr, _, prototype_lr = config.learning_rates
     decided = {**own_settings(config), "backbone_lr": backbone_lr, "prototype_lr": prototype_lr}
     return asdict(config) | decided
 
 
 class NotFinite(Exception):
-    """The loss of a step, counted from 0 within its epoch, or what it leaves is NaN or infinite.
+    """The loss of a step, counted from 0 within its epoch, or its result is NaN or infinite.
 
-    what: is not finite, with its verb.
+    what: the subject and its verb, for the message.
     """
 
     def __init__(self, epoch: int, step: int, what: str = "loss is") -> None:
@@ -59,7 +59,7 @@ class NotFinite(Exception):
 
 
 class Stopped(Exception):
-    """The epoch was left early because `stop` asked for it.
+    """The epoch ended early because `stop` requested it.
 
     `state_dict` can be saved and resumed.
     """
@@ -71,8 +71,7 @@ def stop_signal() -> Iterator[Callable[[], bool]]:
 
     The process can then end at its next safe point.
 
-    Ctrl-C raises KeyboardInterrupt as ever and, if Python has lost that in a callback, at the next
-    call.
+    Ctrl-C raises KeyboardInterrupt as usual or, if Python lost it in a callback, at the next call.
     """
     received: list[int] = []
     # Python allows signal handlers only there
@@ -137,7 +136,7 @@ def not_finite_advice(
 def check_resumed(
     state: Mapping[str, Any], folder: RunFolder, data: Iterable[Path], images: str, processes: int
 ) -> None:
-    """Raise UserError if a state is of other images or of another number of processes.
+    """Raise UserError if a state was made with other images or another number of processes.
 
     data: where the images are, for the message. images: their fingerprint.
     """
@@ -159,7 +158,7 @@ def check_resumed(
 def state_that_fits(folder: RunFolder) -> Iterator[None]:
     """Raise UserError if the state loaded in the with block does not fit.
 
-    It may lack a part, or be of another network.
+    It may be incomplete, or belong to another network.
     """
     try:
         yield
@@ -177,7 +176,7 @@ DRAW_EVERY = 10  # seconds; drawing the curves can take as long as a short epoch
 
 
 class Journal:
-    """Count the steps of a training, yield its epochs, and keep their figures.
+    """Count the steps of a training, yield its epochs, and keep their metrics.
 
         for epoch in journal.epochs():
             step.begin_epoch(epoch)
@@ -185,7 +184,7 @@ class Journal:
                 journal.count(step(batch))
             journal.finish(validate(step))
 
-    training: what is trained. last: the number of epochs in all.
+    training: the TrainingStep. last: the total number of epochs.
     """
 
     def __init__(self, training: TrainingStep, last: int) -> None:
@@ -200,7 +199,7 @@ class Journal:
         self.should_stop: Callable[[], bool] = lambda: False
 
     def epochs(self) -> Iterator[int]:
-        """Yield the epochs that are left, counted from 0."""
+        """Yield the remaining epochs, counted from 0."""
         while self.epoch < self.last:
             steps = len(self.training.images)
             self.losses = torch.zeros(steps, device=self.totals.device)
@@ -236,7 +235,7 @@ class Journal:
             raise Stopped
 
     def finish(self, figures: dict[str, float]) -> None:
-        """End an epoch. figures: what was measured besides losses and error, as by validate().
+        """End an epoch. figures: metrics besides losses and error, such as those of validate().
 
         Raises NotFinite if the network has diverged.
         """
@@ -254,9 +253,9 @@ class Journal:
                 log.warning("Nothing was learnt in this epoch: the loss of every batch was 0.")
 
     def _check(self, figures: dict[str, float]) -> None:
-        """Raise NotFinite for a network that has diverged in the last update.
+        """Raise NotFinite for a network that diverged in the last update.
 
-        Its loss was computed before.
+        The loss was computed before it.
         """
         training = self.training
         what = "" if weights_are_finite(training.network) else "weights are"
@@ -267,7 +266,7 @@ class Journal:
             raise NotFinite(self.epoch, len(self.losses) - 1, what)
 
     def _figures(self) -> dict[str, float]:
-        """Return the figures of the epoch.
+        """Return the metrics of the epoch.
 
         They are the mean loss, each of its summands if there are several, top-1 error, learning
         rate, images per second and seconds.
@@ -296,9 +295,9 @@ class Journal:
         return dict(zip(self.training.names, means, strict=True)), wrong / seen, seen
 
     def _agreed_to_stop(self) -> bool:
-        """Return whether any process wants to stop.
+        """Return whether any process should stop.
 
-        Several processes ask at readings of the loss and at the last step.
+        Several processes agree when the loss is read and at the last step.
         """
         if self.world.size == 1:
             return self.should_stop()
@@ -329,7 +328,7 @@ class Journal:
 
 
 class Run(Journal):
-    """A journal that writes the files of a run after each epoch.
+    """A journal that also writes the files of a run after each epoch.
 
     training: what is trained. config: the training's; its name names the folder.
     adapts: whether tools/adapt.py trains, for messages.
@@ -345,7 +344,7 @@ class Run(Journal):
         self.write_metrics: Callable[[dict[str, float]], None] = lambda record: None
 
     def begin(self, resumed: bool) -> None:
-        """Prepare the folder, or continue in it, and log what is trained."""
+        """Prepare the folder, or continue in it, and log a summary of the training."""
         images = self.training.images
         if resumed:
             log.info(
@@ -415,7 +414,7 @@ class Run(Journal):
         self.drawn = time.monotonic()
 
     def conclude(self) -> None:
-        """End the training: write the averaged weights, if any, and say how to test the run."""
+        """End the training: write the averaged weights, if any, and log how to test the run."""
         if self.training.average is not None:
             self._save("average", self.training.average.state_dict())
             self._save("average_bn", statistics_of_average(self.training))  # changes the average
@@ -426,7 +425,7 @@ class Run(Journal):
             self.folder.save_weights(label, weights)
 
     def say_done(self) -> None:
-        """Say where the network is, how to test it, and how much memory the training took."""
+        """Log where the network is, how to test it, and how much memory the training used."""
         if self.world.is_main:
             root = self.config.roots[0]
             tested = all((root / name).is_dir() for name in ("query", "gallery"))
@@ -444,7 +443,7 @@ class Run(Journal):
             )
 
     def save_stopped(self) -> None:
-        """Save the state on SIGTERM, which a cluster sends before it withdraws the machine."""
+        """Save the state on SIGTERM, which a cluster sends before it takes the machine away."""
         if self.world.is_main:
             self.folder.save_state(self.state_dict())
             log.info(
@@ -457,7 +456,7 @@ class Run(Journal):
         self.world.wait()
 
     def say_interrupted(self) -> None:
-        """Say how to go on after Ctrl-C."""
+        """Log how to resume after Ctrl-C."""
         if self.world.is_main and self.folder.state_file.exists():
             log.info(
                 "Interrupted in epoch %d. To continue after the last finished epoch: the same "
@@ -480,7 +479,7 @@ class Run(Journal):
 def open_run(run: Run, state: dict[str, Any] | None) -> Iterator[Run]:
     """Open the folder of a run for a training.
 
-    state: what the training continues from, or None.
+    state: from which the training resumes, or None.
 
     Ends the process after SIGTERM, once the state is saved. Raises UserError if the loss is not
     finite.

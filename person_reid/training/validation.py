@@ -1,4 +1,4 @@
-"""Look at a network between the epochs of its training: its loss on `val`, and its numbers."""
+"""Check a network between the epochs of its training: its loss on `val`, and that it is finite."""
 
 from typing import Any
 
@@ -16,11 +16,11 @@ from person_reid.training.step import TrainingStep
 
 
 def validate(step: TrainingStep) -> dict[str, float]:
-    """Return "val_loss", the classifier's without margin or smoothing, and "val_error", top-1.
+    """Return "val_loss", the classifier's loss without margin or smoothing, and "val_error", top-1.
 
-    The modules keep their modes. The images of `val` are not augmented; without any, nothing is
-    returned. They have the size of the epoch: a network that learns at 128×64 fails at 256×128 for
-    a while.
+    The modules keep their modes. The images of `val` are not augmented; without any, the result is
+    empty. They have the size of the epoch, because a network trained at 128×64 first fails at
+    256×128.
     """
     # The batch-norm statistics of the first process are evaluated, because they are saved.
     step.world.broadcast_(step.network.buffers())
@@ -55,7 +55,7 @@ def weights_are_finite(network: Network) -> bool:
 
 @torch.inference_mode()
 def outputs_are_finite(step: TrainingStep) -> bool:
-    """Return whether the tested network gives finite outputs for a few training images."""
+    """Return whether the network gives finite outputs for a few training images."""
     with evaluation_mode(step.network):
         outputs = step.network.outputs(step.images.example_batch().to(step.device))
     return all(bool(output.isfinite().all()) for output in outputs)

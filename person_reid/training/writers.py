@@ -1,10 +1,10 @@
-"""Send each epoch's figures to experiment trackers: --tensorboard, --wandb and registered ones.
+"""Send each epoch's metrics to experiment trackers: --tensorboard, --wandb and registered ones.
 
-log.jsonl holds them as well. Pictures of a run are drawn through `drawing`, so that none of them
-can end a training.
+log.jsonl also has them. Pictures of a run are drawn inside `drawing`, so that a failure does not
+end a training.
 
-A package is imported only if its flag is given. Its own environment variables decide where it
-writes, under which project, and whether it may use the network:
+A package is imported only if its flag is given. Its environment variables determine where it
+writes, under which project, and whether it may use the internet:
 
 WANDB_MODE=offline python train.py --wandb  # `wandb sync` uploads the files
 """
@@ -59,14 +59,14 @@ OWN_WRITERS: Registry[OpenWriter] = Registry("writer", names=WRITER_NAMES)
 def register_writer(name: str, writer: OpenWriter) -> None:
     """Give a metric writer a name, which --writers then knows.
 
-    writer: (config, folder of the run) → (what closes it, write(record)); a record has
-    the figures of an epoch, {name: number}.
+    writer: (config, folder of the run) → (what closes it, write(record)); a record has the metrics
+    of an epoch, {name: number}.
     """
     OWN_WRITERS.register(name, writer)
 
 
 def chosen_writers(config: TrainConfig) -> dict[str, OpenWriter]:
-    """Return the writers that are asked for, by their names."""
+    """Return the requested writers by name."""
     flagged = {name: it for name, it in METRIC_WRITERS.items() if getattr(config, name)}
     own = config.writers.split(",") if config.writers else []
     return flagged | {name: OWN_WRITERS.named(name) for name in own}
@@ -88,12 +88,12 @@ def check_writers(config: TrainConfig) -> None:
 def open_writers(
     config: TrainConfig, folder: Path, history: Iterable[dict[str, float]] = ()
 ) -> Iterator[Write]:
-    """Yield write(record), which passes the figures of an epoch to every writer of the run.
+    """Yield write(record), which passes the metrics of an epoch to every writer of the run.
 
     record: {name: number}.
 
-    history: the records of earlier epochs. A resumed run starts afresh in each writer, and these
-    make it complete.
+    history: the records of earlier epochs. A resumed run starts anew in each writer, which first
+    gets these records.
     Raises UserError if a writer cannot start, for example without a login.
     """
     with ExitStack() as stack:
@@ -122,7 +122,7 @@ def open_writers(
 def close(closing: AbstractContextManager[Any], name: str, failed: set[str], *error: Any) -> None:
     """Close a writer.
 
-    The writer is told of the error that ends the training, if any, and swallows none.
+    The writer gets the error that ends the training, if any, but cannot suppress it.
     """
     with going_on(name, failed):
         closing.__exit__(*error)
@@ -130,11 +130,11 @@ def close(closing: AbstractContextManager[Any], name: str, failed: set[str], *er
 
 @contextmanager
 def going_on(name: str, failed: set[str]) -> Iterator[None]:
-    """Let no full disk or lost connection of a writer end a training.
+    """Keep a training alive if a writer fails, for example on a full disk.
 
     The first time, it warns.
 
-    failed: the names of the writers of which one has said so.
+    failed: the names of the writers that have failed before.
     """
     try:
         yield
@@ -151,7 +151,7 @@ def going_on(name: str, failed: set[str]) -> Iterator[None]:
 
 @contextmanager
 def drawing(picture: Path) -> Iterator[None]:
-    """Draw a picture in the block: if that fails, it warns and the training goes on."""
+    """Run a block that draws a picture; if it fails, warn and continue the training."""
     try:
         yield
     except Exception as error:
@@ -177,6 +177,6 @@ def log_line(record: dict[str, float], total: int) -> str:
 
 
 def summands(losses: Mapping[str, float]) -> str:
-    """Return what a loss is the sum of, after a space; empty for a single one."""
+    """Return the summands of a loss, after a space; empty for a single one."""
     listed = ", ".join(f"{name} {loss:.3g}" for name, loss in losses.items())
     return f" ({listed})" if len(losses) > 1 else ""

@@ -1,9 +1,9 @@
 """Augment a whole batch at once on the image bank's device, with its own random draws per image.
 
-All work is on tensors: except in AutoAugment, no loop over images, no value that the host waits
-for. The pipeline equals the published baseline's: pad with black -> random crop -> horizontal flip
--> ImageNet normalisation. Optional steps run in this order: AutoAugment -> colour jitter -> those
-of --augment -> random 2D translation -> crop and flip -> local grayscale transformation ->
+All work is on tensors: except in AutoAugment, it neither loops over images nor makes the host wait
+for a value. The pipeline equals the published baseline's: pad with black -> random crop ->
+horizontal flip -> ImageNet normalisation. Optional steps run in this order: AutoAugment -> colour
+jitter -> --augment -> random 2D translation -> crop and flip -> local grayscale transformation ->
 normalisation -> grayscale erasing -> random erasing -> Cutout.
 
 The boxes of a batch are four tensors (B, 1) of whole pixels: top, left, height and width. A box of
@@ -40,8 +40,8 @@ def adjust_colours(
     """Scale the brightness, contrast and saturation of uint8 images (B, H, W, 3).
 
     Each image has its own factors (B,). The definitions are torchvision's, computed in float with
-    one rounding at the end. The order is fixed: except for values clipped at 0 and 255 the three
-    commute, so torchvision's random order gives no other images.
+    one rounding at the end. The order is fixed: except for values clipped at 0 and 255, the three
+    commute, so torchvision's random order makes no difference.
     """
     brightness, contrast, saturation = (
         factor[:, None, None, None] for factor in (brightness, contrast, saturation)
@@ -59,7 +59,7 @@ def change_where(
 ) -> Tensor:
     """Apply change(images, *arguments) to the images (B, …) where chosen (B,) is true.
 
-    The others stay unchanged.
+    The others do not change.
 
     change: maps K images, and the K matching entries of each argument, to K images of the same
         shape.
@@ -67,7 +67,7 @@ def change_where(
 
     On a CPU, the change sees only the chosen images. On an accelerator it sees all of them and a
     mask selects from the
-    result: finding out which are chosen would make the host wait longer than computing the others
+    result: to find the chosen ones, the host would have to wait longer than computing the others
         takes.
     """
     if images.device.type != "cpu":
@@ -102,8 +102,8 @@ def draw_boxes(
     Returns (tops, lefts, heights, widths), each (B, 1).
 
     A box covers 2 to 40 % of the image, its height is 0.3 to 3.3 times its width, and it is redrawn
-    until it fits. An image is changed with the given probability; if it is not, the height of its
-    box is 0. Zhong et al., Random Erasing Data Augmentation, AAAI 2020, algorithm 1.
+    until it fits. With the given probability an image is changed; otherwise, the height of its box
+    is 0. Zhong et al., Random Erasing Data Augmentation, AAAI 2020, algorithm 1.
     """
     area, aspect = torch.rand(2, batch, ATTEMPTS, generator=generator, device=device)
     area = height * width * (AREA[0] + area * (AREA[1] - AREA[0]))
@@ -164,7 +164,7 @@ def turn_grey(images: Tensor, *box: Tensor) -> Tensor:
 
     On uint8 images this is the local grayscale transformation of Gong et al., arXiv 2101.08533. On
     normalised float images it is the published RandomGrayscaleErasing: the grey weights apply to
-    the normalised channels, so the network sees the same value three times (as a colour, grey with
+    the normalised channels, so the network gets the same value three times (as a colour, grey with
     a slight tint).
     """
     return change_where(box[2][:, 0] > 0, images, _grey_inside, *box)
@@ -212,7 +212,7 @@ class Augment(AugmentationOptions, kw_only=False):
     height, width: size of the crop.
     padding: black pixels added on every side before the crop; 0 leaves only the flip.
 
-    The other settings are the options of the same names; docs/losses.md shows an example of each.
+    The other settings are the options of the same names, see docs/losses.md.
 
     >>> augment = Augment(256, 128, erasing_p=0.5)
     >>> batch = augment(bank, torch.tensor([7, 0, 12]), torch.Generator().manual_seed(0))
@@ -228,12 +228,12 @@ class Augment(AugmentationOptions, kw_only=False):
 
     @classmethod
     def of(cls, options: AugmentationOptions, height: int, width: int, padding: int) -> "Augment":
-        """Return the augmentation that options describe, for images of a size."""
+        """Return the augmentation that options describe, for images of this size."""
         chosen = {name: getattr(options, name) for name in AugmentationOptions.declared()}
         return cls(height, width, padding, **chosen)
 
     def __call__(self, bank: Tensor, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """Return float32 (B, 3, height, width), channels_last, drawn from the generator alone.
+        """Return float32 (B, 3, height, width), channels_last; only the generator is random.
 
         bank: uint8 (N, H, W, 3).
         indices: (B,) int64, on the device of the bank.
@@ -290,7 +290,7 @@ def register_augmentation(name: str, change: Change) -> None:
     """Give an augmentation a name, which --augment NAME:PROBABILITY then knows.
 
     change: (images, generator) → images, both uint8 (B, H, W, 3). Each image is changed with the
-    probability. Its draws come from the generator, so that a resumed run draws the same.
+    probability. It must draw from the generator, so that a resumed run draws the same numbers.
     """
     AUGMENTATIONS.register(name, change)
 
@@ -350,7 +350,7 @@ def translate(images: Tensor, tops: Tensor, lefts: Tensor) -> Tensor:
 def _statistics(device: torch.device) -> Tensor:
     """Return (3, 3): 255, the mean and the standard deviation of each channel.
 
-    Cached, because every copy to a GPU makes the host wait. 255 is a tensor as well: for a plain
-    number, a GPU would multiply by its inverse, which gives different bits.
+    Cached, because every copy to a GPU makes the host wait. 255 is a tensor as well: a GPU would
+    multiply by the inverse of a plain number, which gives different bits.
     """
     return torch.tensor([(255.0,) * 3, MEAN, STD], device=device)

@@ -76,11 +76,11 @@ OPERATIONS: dict[str, Callable[[Tensor, Any], Tensor]] = {
 def autoaugment(
     images: Tensor, probability: float, generator: torch.Generator, device: torch.device | str
 ) -> Tensor:
-    """Send each of the uint8 images (B, H, W, 3) through its own sub-policy, by chance.
+    """Apply a random sub-policy to each of the uint8 images (B, H, W, 3).
 
     probability: that an image is changed at all.
 
-    The images whose operation and magnitude are the same are changed together.
+    Images with the same operation and magnitude are changed together.
     """
     draw: dict[str, Any] = {"generator": generator, "device": device}
     policies = torch.randint(len(POLICIES), (len(images),), **draw).tolist()

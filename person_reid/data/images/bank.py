@@ -1,7 +1,7 @@
 """Decode a split once and keep it as one uint8 tensor (N, height, width, 3), the image bank.
 
 Person images are small, so a data set fits in memory or in one memory-mapped file. Batches are
-gathered from it by index, without loader workers to tune or to wait for.
+gathered from it by index, without loader workers.
 """
 
 import hashlib
@@ -38,18 +38,17 @@ def load_bank(
     description: str = "images",
     resize: str = "bicubic",
 ) -> Tensor:
-    """Decode N images into one uint8 tensor (N, height, width, 3), or open the file of them.
+    """Decode N images into one uint8 tensor (N, height, width, 3), or open its cache.
 
     cache: folder of that file, such as `<data_dir>/.cache`; None keeps the images in memory. The
         file name contains a fingerprint of the images' names, sizes and times, so a stale cache is
         not found and is replaced. If the file cannot be written, a warning is logged and the images
         stay in memory.
-    description: what the images are, such as `train_all`; used in the file name and the progress
-        bar.
+    description: such as `train_all`, for the file name and the progress bar.
     resize: see fit_image.
 
-    Writing to the tensor changes memory only, never the file. Raises one UserError that names all
-    unreadable images.
+    Writing to the tensor never changes the file. Raises one UserError that lists all unreadable
+    images.
     """
     shape = (len(paths), height, width, 3)
 
@@ -85,7 +84,7 @@ def load_bank(
 def fingerprint(paths: Iterable[str | Path], times: bool = True) -> str:
     """Return 16 hexadecimal digits that depend on every image's name, folder and size.
 
-    times: whether they also depend on the last change of each image.
+    times: whether they also depend on the modification time of each image.
     """
     digest = hashlib.sha256(f"decoder {DECODER_VERSION}\n".encode())
     for path in map(Path, paths):
@@ -139,8 +138,8 @@ class BatchSource:
     The torch.Generator belongs to the device.
 
     augment: (bank, indices, generator) → images. bank: uint8 (N, H, W, 3). It is moved to the
-    device if it fits. Otherwise it stays in memory or in its memory-mapped file, and each batch is
-    gathered on the host, then moved.
+    device if it fits. Otherwise, it stays in memory or in its memory-mapped file, and each batch is
+    gathered on the host and then moved.
     """
 
     def __init__(self, bank: Tensor, augment: Callable[..., Tensor], device: torch.device) -> None:

@@ -1,6 +1,6 @@
 """Decode images in threads, ahead of their use.
 
-Pillow decodes and resizes without Python's global lock.
+Pillow releases Python's global lock while it decodes and resizes.
 """
 
 import logging
@@ -47,8 +47,8 @@ def in_order(
 def decode(sources: Sequence[Any], load: Load) -> Generator[Pixels, None, None]:
     """Yield load(source) for each source, in order, while threads work on the next AHEAD sources.
 
-    After a failure nothing more is yielded, since work on the images would be lost; the remaining
-    sources are still tried, so that one UserError names all that fail.
+    After a failure, nothing more is yielded, because work on the images would be lost; the
+    remaining sources are still tried, so that one UserError lists all that fail.
     """
     wrong: list[str] = []
     with ThreadPoolExecutor(THREADS) as pool:
@@ -85,7 +85,7 @@ def decodable(sources: Sequence[Path]) -> list[Path]:
 
 
 def _attempt(load: Load, source: Any) -> Pixels | str:
-    """Return load(source), or why that fails."""
+    """Return load(source), or the reason for its failure."""
     try:
         return load(source)
     except UserError as error:  # which names it

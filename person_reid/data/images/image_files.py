@@ -1,4 +1,4 @@
-"""One image file: which files are images, and the pixels that a network sees of one."""
+"""Image files: how to recognise them, and the pixels that a network gets."""
 
 import threading
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def is_image(name: str) -> bool:
 
 
 def is_readable(path: Path) -> bool:
-    """Return whether a file is an image by its name and by how its content begins."""
+    """Return whether a file is an image by its name and the first bytes of its content."""
     try:
         with open_image(path):
             return is_image(path.name)
@@ -113,7 +113,7 @@ def _check_size(image: Image.Image) -> None:
 
 
 def why_unread(error: Exception, source: object) -> str:
-    """Return in words why an image cannot be decoded. source: its path or content."""
+    """Describe why an image cannot be decoded. source: its path or content."""
     if isinstance(error, Image.DecompressionBombError):
         most = MOST_DECODED_PIXELS // 10**6
         return f"more than {most} million pixels, as in a decompression bomb: reduce it"
@@ -130,14 +130,14 @@ def why_unread(error: Exception, source: object) -> str:
 def open_image(path: str | Path) -> Iterator[Image.Image]:
     """Open an image file of one of the IMAGE_FORMATS, whatever its name.
 
-    Raises Pillow's error, OSError, or UserError for what is not a regular file.
+    Raises Pillow's error, OSError, or UserError if it is not a regular file.
     """
     with Image.open(regular_file(path, expected="an image"), formats=_formats()) as image:
         yield image
 
 
 def probe_image() -> Pixels:
-    """Return a synthetic image (64, 32, 3), by whose feature a file recognises its network."""
+    """Return a synthetic image (64, 32, 3), whose feature identifies a network."""
     return np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)
 
 
@@ -174,7 +174,7 @@ def _formats() -> list[str]:
 
 
 def exif_time(path: Path) -> str | None:
-    """Return when a photograph was taken by EXIF, or None."""
+    """Return when a photograph was taken, from EXIF, or None."""
     try:
         with open_image(path) as image:
             exif = image.getexif()
@@ -185,7 +185,7 @@ def exif_time(path: Path) -> str | None:
 
 
 def file_time(path: Path) -> str | None:
-    """Return when a file changed, or None for a missing one."""
+    """Return when a file was last modified, or None if it is missing."""
     try:
         return stored(datetime.fromtimestamp(path.stat().st_mtime))
     except OSError:

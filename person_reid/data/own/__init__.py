@@ -1,1 +1,1 @@
-"""People's own images: folders, lists and tables, and corrections of them."""
+"""The user's own images: folders, lists and tables, and corrections of them."""

@@ -3,7 +3,7 @@
 A person has decided on each line of the list.
 
 The list is a CSV file with a line for each image: path (relative to the layout), identity,
-proposal, new_identity, probability, and accept: yes, no, or nothing if it is not decided.
+proposal, new_identity, probability, and accept: yes, no, or nothing if undecided.
 """
 
 import re
@@ -40,7 +40,7 @@ TESTED = (QUERY, GALLERY, MULTI_QUERY)  # they show the same people
 
 
 class Correction(NamedTuple):
-    """A line of a list. accepted: None if it is not decided."""
+    """A line of a list. accepted: None if undecided."""
 
     path: str
     identity: int
@@ -66,8 +66,8 @@ def read_corrected(layout: Path, corrections: Path) -> PicturesBySplit:
 
     Junk stays only in the gallery. The images of val stay there.
 
-    A correction of all images of a person in a test folder, or of all by a camera, also holds in
-    the other test folders, unless the list says something about an image. Raises UserError for a
+    A correction of all images of a person in a test folder, or of all from a camera, also applies
+    to the other test folders, except for images that the list mentions. Raises UserError for a
     folder that is not a layout, in the cases of read_list, and if nothing is accepted.
     """
     splits = by_name(
@@ -114,9 +114,9 @@ def read_corrected(layout: Path, corrections: Path) -> PicturesBySplit:
 def _renamed(
     accepted: Sequence[Correction], new: Mapping[str, int], pictures: Mapping[str, Picture]
 ) -> dict[tuple[int, str | None], int]:
-    """Return {(identity, camera): new identity} of the people who are really another person.
+    """Return {(identity, camera): new identity} of people who are another person.
 
-    camera: the one whose images alone show another person; None for all cameras.
+    camera: the one whose images show another person; None for all cameras.
 
     The correction must be accepted for all their images in a test folder.
     """
@@ -142,8 +142,8 @@ def _folder(place: str) -> str:
 def read_list(file: Path, identities: Mapping[str, int]) -> list[Correction]:
     """Return the lines of a list. identities: {path: identity} of all images.
 
-    Raises UserError, naming the line, for an image that is not there or has another identity, for
-    an unknown proposal, identity or answer, and for accepted lines that contradict one another.
+    Raises UserError, naming the line, for an image that is missing or has another identity, for an
+    unknown proposal, identity or answer, and for accepted lines that contradict one another.
     """
     found: list[Correction] = []
     accepted: dict[str, int] = {}

@@ -1,8 +1,8 @@
-"""Read the tables that people write: lists of images, corrections, facts about images.
+"""Read tables written by users: lists of images, corrections, facts about images.
 
 The first line names the columns. Commas, semicolons and tabs may separate them. The text is UTF-8
-or, as a spreadsheet saves Unicode, UTF-16 with a byte order mark. Other encodings cannot be told
-apart with certainty and are refused.
+or, as a spreadsheet saves Unicode, UTF-16 with a byte order mark. Other encodings cannot be
+recognised with certainty and are rejected.
 """
 
 import codecs
@@ -40,16 +40,16 @@ def read_table(
 ) -> list[tuple[int, dict[str, str]]]:
     """Return (number, {column: value}) of each line below the first.
 
-    needed, optional: columns to return; an optional one that the file lacks is not in the result.
-    may_be_empty: whether a file without lines below the first is right. others: also return all
-    other columns that have a name. gaps: whether words such as NA are empty cells; not so in a
-    table of ours, where they are names.
+    needed, optional: columns to return; the result lacks optional ones that the file lacks.
+    may_be_empty: whether a file may have no lines below the first. others: also return all other
+    columns that have a name. gaps: whether words such as NA are empty cells; in our own tables,
+    they are names.
 
-    Empty lines are skipped. Names of columns match without regard to case and blanks. A whole
-    number that pandas wrote with a point, because its column has gaps, loses the point: 3.0 is 3.
-    Columns that are not read are named in the log. Raises UserError for a file that is damaged, of
-    another encoding, or without a needed column, and for a column that is there twice, has no name,
-    or is nearly called like one that is missing.
+    Empty lines are skipped. Case and blanks in names of columns make no difference. A whole number
+    that pandas wrote with a point, because its column has gaps, loses the point: 3.0 is 3. The log
+    lists columns that are not read. Raises UserError for a file that is damaged, has another
+    encoding, or lacks a needed column, and for a column that occurs twice, has no name, or almost
+    has the name of a missing one.
     """
     known = tuple(dict.fromkeys([*needed, *optional]))
     lines = list(_lines(file, known))
@@ -116,7 +116,7 @@ def _text(file: Path) -> str:
 
 
 def _check_names(file: Path, names: Sequence[str], known: Sequence[str]) -> None:
-    """Raise UserError for a column that is there twice or nearly called like a missing one."""
+    """Raise UserError for a column that occurs twice or almost has the name of a missing one."""
     if twice := [name for name in known if names.count(name) > 1]:
         raise UserError(f"{file}: the column {twice[0]} is there twice. Remove or rename one.")
     lacking = [name for name in known if name not in names]
@@ -140,7 +140,7 @@ def _meant(name: str, lacking: Sequence[str]) -> str | None:
 def _check_cells(file: Path, names: Sequence[str], rows: Sequence[TableRow]) -> None:
     """Raise UserError for values without a column, or in a column without a name.
 
-    A first column without a name may hold the numbers of the lines, as pandas writes them.
+    A first column without a name may hold row numbers, as pandas writes them.
     """
     indexes = [cells[0] for _, cells in rows]
     numbers = all(re.fullmatch("[0-9]+", each) for each in indexes)
@@ -157,7 +157,7 @@ def _check_cells(file: Path, names: Sequence[str], rows: Sequence[TableRow]) -> 
 
 
 def _value(file: Path, line: int, name: str, text: str, gaps: bool) -> str:
-    """Return what a cell says: nothing for a gap; a whole number without a point."""
+    """Return the value of a cell: "" for a gap, a whole number without a decimal point."""
     if name == "path":
         return text
     if gaps and text in GAPS:

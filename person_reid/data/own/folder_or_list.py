@@ -42,7 +42,7 @@ SPLIT_NAMES = {
 
 
 def split_named(name: str) -> str | None:
-    """Return the split that a folder or a cell names in any writing, such as Train."""
+    """Return the split that a folder or a cell names in any spelling, such as Train."""
     return WRITTEN.get(_plain(name))
 
 
@@ -99,7 +99,7 @@ def own_folder(
 
 
 def _split_folders(data_dir: Path) -> dict[Path, str]:
-    """Return {folder: split} of the folders called like a split, in the order of SPLIT_NAMES."""
+    """Return {folder: split} of the folders named after a split, in the order of SPLIT_NAMES."""
     entries = sorted(data_dir.iterdir())
     return {
         entry: split
@@ -110,14 +110,14 @@ def _split_folders(data_dir: Path) -> dict[Path, str]:
 
 
 def _say_left_out(paths: Sequence[Path], reason: str) -> None:
-    """Tell the log which files are skipped, and why."""
+    """Log which files are skipped, and why."""
     if paths:
         names = some_of([str(path) for path in paths], most=5)
         log.warning("Left out, because %s: %d.\n%s", reason, len(paths), names)
 
 
 def _say_hidden_splits(data_dir: Path, images: Sequence[Path]) -> None:
-    """Tell the log if folders further down are called like splits: their images will be mixed."""
+    """Warn if folders further down are named after splits: their images will be mixed."""
     folders: dict[str | None, Path] = {}
     for parent in dict.fromkeys(path.relative_to(data_dir).parent for path in images):
         for folder in (parent, *parent.parents):
@@ -176,9 +176,9 @@ def own_csv(
 def _listed(data_dir: Path, path: str) -> Path:
     """Return where a listed image is.
 
-    The list may be of another system, with backslashes, or with accents as one character (NFC) or
-    two (NFD). An absolute path may be from before its folder moved: its end is looked for below
-    data_dir, the name with one folder or more, because crops of two videos have the same names.
+    The list may be from another system, with backslashes, or with accents as one character (NFC) or
+    two (NFD). An absolute path may be outdated: its end is searched for below data_dir, the name
+    with at least one folder, because crops of two videos have the same names.
     """
     if (data_dir / path).is_file():
         return data_dir / path
@@ -193,9 +193,9 @@ def _listed(data_dir: Path, path: str) -> Path:
 def draw_split(
     pictures: list[Picture], test_fraction: float | None = None, seed: int | None = None
 ) -> PicturesBySplit:
-    """Draw a random fraction of the identities, by default half, to test on.
+    """Draw a random fraction of the identities, by default half, for testing.
 
-    The rest is for training. Junk and distractors are part of the test. If no person is drawn, as
+    The rest is for training. Junk and distractors belong to the test. If no person is drawn, as
     with a fraction of 0, there is no test.
     """
     fraction = 0.5 if test_fraction is None else test_fraction
@@ -228,9 +228,9 @@ def with_queries(
     """Add queries to splits that have a gallery and no query.
 
     They are the first image from each camera of every identity that at least two cameras see. The
-    images also stay in the gallery, where each is junk for itself. An image without a camera counts
-    as one from its own camera, so all such images become queries. Raises UserError if no person is
-    seen twice. training_alone: how to do without a test.
+    images also stay in the gallery, where each is junk for itself. An image without a camera has
+    its own camera, so all such images become queries. Raises UserError if no person is seen twice.
+    training_alone: advice on training without a test.
     """
     if QUERY in splits or GALLERY not in splits:
         return splits
@@ -249,7 +249,7 @@ def with_queries(
 
 
 def _refuse_drawing(reason: str, test_fraction: float | None, seed: int | None) -> None:
-    """Raise a UserError if a flag of draw_split was given for a data set that is split already."""
+    """Raise a UserError if a flag of draw_split was given for a data set that is already split."""
     given = [
         name
         for name, value in (("test_fraction", test_fraction), ("seed", seed))

@@ -1,7 +1,7 @@
-"""Labels of your own images: one identity, camera and split each, and the words behind the numbers.
+"""Labels of the user's images: one identity, camera and split each, and the words for the numbers.
 
-Identities, cameras, tracks and clothes may be words. Names of images hold numbers in their place,
-and names.csv, beside the layout, says which:
+Identities, cameras, tracks and clothes may be words. Names of images contain numbers instead, which
+names.csv, beside the layout, maps to the words:
 
     kind,number,name
     identity,5,P103
@@ -71,9 +71,9 @@ NUMBERS = Words()
 
 
 def read_words(layout: str | Path) -> Words:
-    """Return the words of a layout; none if it has no table of prepare.py.
+    """Return the words of a layout; there are none without prepare.py's table.
 
-    Raises UserError for a table that is damaged.
+    Raises UserError for a damaged table.
     """
     file = Path(layout, FILE)
     if not _is_ours(file):
@@ -108,7 +108,7 @@ def words_beside(image: str | Path, layout: str | Path | None = None) -> Words:
 
 
 def check_place(layout: str | Path) -> None:
-    """Raise UserError if a layout has a file of the table's name that is something else."""
+    """Raise UserError if a layout has another file with the table's name."""
     file = Path(layout, FILE)
     if file.exists() and not _is_ours(file):
         raise OptionError(
@@ -118,7 +118,7 @@ def check_place(layout: str | Path) -> None:
 
 
 def write_words(layout: str | Path, table: Table) -> None:
-    """Write the table of a layout; numbers alone need none."""
+    """Write the table of a layout, unless all labels are numbers."""
     if table and read_words(layout).table != table:
         write_csv(
             Path(layout, FILE),
@@ -142,8 +142,8 @@ def checked_pictures(splits: PicturesBySplit, source: str | Path) -> PicturesByS
     """Return pictures of readable files, each of one identity, camera and split.
 
     Labels are those of meant() and spelled_alike(); the log counts unknown identities and cameras,
-    and names people whose names look alike. See validated() for val. Raises UserError as once does,
-    and for files that are not images.
+    and lists names that look alike. See validated() for val. Raises UserError as once() does, and
+    for files that are not images.
 
     source: the folder or list, for messages.
     """
@@ -176,7 +176,7 @@ def checked_pictures(splits: PicturesBySplit, source: str | Path) -> PicturesByS
 def validated(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
     """Return the splits with the images of val also in TRAIN, which is train and val together.
 
-    People who are in val alone are not trained on; the log names them.
+    People who are only in val are not trained on; the log lists them.
     """
     trained = {picture.identity for picture in splits.get(TRAIN, ())}
     val = splits.get(VAL, [])
@@ -194,10 +194,10 @@ def validated(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
 
 
 def once(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
-    """Return the splits with each file under one path, the first, and once in a split.
+    """Return the splits with each file under its first path, once in a split.
 
-    Links, and paths that are spelled in two ways, lead to the same file. Query and gallery may both
-    hold it: there it is junk for itself. Raises UserError that lists the files with several
+    Links, and different spellings of a path, lead to the same file. It may be in both query and
+    gallery, where it is junk for itself. Raises UserError that lists the files with several
     identities or cameras, and those that are both for training and for testing.
     """
     pairs = [(split, picture) for split, found in splits.items() for picture in found]
@@ -222,9 +222,9 @@ def once(splits: PicturesBySplit, source: str | Path) -> PicturesBySplit:
 
 
 def _contradictions(same: Sequence[tuple[str, Picture]]) -> Iterator[str]:
-    """Yield a line for each thing of which a list says more than one about a file.
+    """Yield a line for each label of a file that the list contradicts.
 
-    same: what it says about the file, as pairs of split and picture.
+    same: the file's entries, as pairs of split and picture.
     """
     paths = " = ".join(dict.fromkeys(str(picture.source) for _, picture in same))
     splits = {TRAIN if split == VAL else split for split, _ in same}
@@ -239,17 +239,17 @@ def _contradictions(same: Sequence[tuple[str, Picture]]) -> Iterator[str]:
 
 
 def _file_number(source: Source) -> tuple[int, int]:
-    """Return what identifies a file on this machine, whatever path or link leads to it."""
+    """Return what identifies a file on this machine, regardless of paths and links."""
     assert isinstance(source, Path)
     status = source.stat()
     return status.st_dev, status.st_ino
 
 
 def spelled_alike(splits: PicturesBySplit) -> PicturesBySplit:
-    """Write every number among identities and cameras as its shortest: 7, 07 and 0007 become 7.
+    """Write every number among identities and cameras in its shortest form: 007 becomes 7.
 
-    The layout compares numbers, and what is drawn compares texts. A number that is always written
-    alike stays as it is, so that the same seed draws the same people.
+    The layout compares numbers, but random draws compare texts. A number that is always written
+    alike does not change, so that the same seed draws the same people.
     """
     pictures = pictures_of(splits)
     identities = _shortest(picture.identity for picture in pictures)
@@ -263,7 +263,7 @@ def spelled_alike(splits: PicturesBySplit) -> PicturesBySplit:
 
 
 def _shortest(labels: Iterable[str]) -> dict[str, str]:
-    """Return {label: the shortest that is the same number}, and itself if it is not one."""
+    """Return {label: its shortest form}; a label that is not a number does not change."""
 
     def number(label: str) -> str:
         return (label.lstrip("0") or "0") if re.fullmatch("[0-9]+", label) else label

@@ -1,4 +1,4 @@
-"""Read a folder of images of unknown people, with or without cameras and never with identities."""
+"""Read a folder of images of unknown people, with or without cameras, without identities."""
 
 import logging
 from hashlib import blake2b
@@ -29,15 +29,14 @@ def read_people(
 
     If prepare.py laid the folder out, only its train_all is listed.
 
-    cameras: what tells them. "names": file names like Market-1501's, or the group `camera` of a
-        regular expression `pattern`, searched in the file name, then in the path. "folders": the
-        folder directly below data_dir. "none": nothing.
+    cameras: where they are found. "names": in file names like Market-1501's, or by the group
+        `camera` of a regular expression `pattern`, searched in the file name, then in the path.
+        "folders": in the folder directly below data_dir. "none": nowhere.
 
-    skip_unreadable: pass over images that cannot be decoded, and list them.
+    skip_unreadable: skip images that cannot be decoded, and list them.
 
-    Identities, which names and folders may hold, have no influence: the images are ordered by their
-    content, and every label is -1. Names like Market-1501's that are not on all images give no
-    camera at all.
+    Identities in names and folders have no influence: the images are ordered by their content, and
+    every label is -1. Unless all names are like Market-1501's, they give no cameras.
 
     Returns the folder of the images and the Split, cameras numbered from 0, -1 where unknown.
     Raises UserError for fewer than two images, for an invalid pattern, and if a name does not match

@@ -1,6 +1,6 @@
-"""Cut the people of tracks out of their frames: a few images that stand for each track.
+"""Cut people out of frames: a few images that represent each track.
 
-A track is divided into as many parts as it shall have images. The boxes of a part that show most
+A track is divided into as many parts as it should have images. The boxes of a part that show most
 of the person are candidates: large, inside the frame, and not covered by other people. The frames
 are read once, and the sharpest candidate of each part becomes a file.
 """
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 class Candidate(NamedTuple):
     """A box that may become an image.
 
-    seen: how much of the person is seen, in pixels.
+    seen: how much of the person is visible, in pixels.
     """
 
     track: int
@@ -54,7 +54,7 @@ class Candidate(NamedTuple):
 def within(tracks: Sequence[Track], frames: FrameFolder | Video) -> list[Track]:
     """Return the tracks without their boxes after the last frame.
 
-    Remarks count these, and say if tracks and frames hardly fit together otherwise.
+    The log counts these, and warns if tracks and frames hardly match.
     Raises UserError if no box is left.
     """
     last = max(int(track.frames[-1]) for track in tracks)
@@ -102,10 +102,10 @@ def choose_boxes(
 ) -> list[Candidate]:
     """Return the candidates of all tracks, ordered by frame.
 
-    A remark counts tracks that have none.
+    The log counts tracks that have none.
 
     size: the (width, height) of the frames. per_track: parts of a track, and thus its images.
-    folder: where the images will be. Parts that have one there already have no candidates.
+    folder: where the images will be. Parts that already have one there get no candidates.
     """
     cut = {number_and_frame(path) for path in cut_images(folder, tracks)}
     found, unseen = [], 0
@@ -166,8 +166,8 @@ def cut_boxes(frames: FrameFolder | Video, candidates: Sequence[Candidate], fold
 
     candidates: in the order of their frames.
 
-    Each is written whole or not at all, as soon as the last candidate of its part is read. A remark
-    lists the frames that cannot be decoded.
+    Each is written completely or not at all, as soon as the last candidate of its part is read. The
+    log lists the frames that cannot be decoded.
     """
     make_folder(folder)
     remove_abandoned(folder.glob(".*.partial"))
@@ -204,7 +204,7 @@ class CropTracks(NamedTuple):
     """The T tracks of N images that cut_boxes wrote.
 
     labels: (N,), the track of each image. frames: (N,), from which each was cut. apart: (T, T),
-    symmetric, whether two tracks of one folder share a moment, and so show two people.
+    symmetric, whether two tracks of one folder share a moment, and therefore show two people.
     """
 
     labels: Labels
@@ -243,7 +243,7 @@ def cut_box(frame: Frame, box: Sequence[float]) -> Image.Image:
 
 
 def write_crop(crop: Image.Image, path: Path) -> None:
-    """Write an image, whole or not at all."""
+    """Write an image, completely or not at all."""
     own = secrets.token_hex(4)  # another process may cut the same track
     temporary = path.with_name(f".{path.name}.{own}.partial")
     try:

@@ -1,8 +1,8 @@
 """Read the frames of a camera one after the other, from a video or a folder of images.
 
-Frames of a video are counted from 1, in the order in which a decoder gives them, as OpenCV and all
-trackers count. Images are numbered by the digits that end their names, or in the order of their
-names if these have none, or say a time.
+Frames of a video are counted from 1, in the order of the decoder, as in OpenCV and all trackers.
+Images are numbered by the digits that end their names, or in the order of the names if these have
+none or contain a time.
 """
 
 import logging
@@ -48,10 +48,10 @@ Looked = tuple[int, Frame | None, float]
 def open_frames(place: Path, fps: float | None = None) -> "FrameFolder | Video":
     """Return the frames of a video file or of a folder of images.
 
-    fps: the frames a second that the tracker saw. If there are several times as many, as for
-        a tracker that reads every third frame of a video, only those are counted, and
-        the log reports it.
-    Raises UserError if it has no frames, and if PyAV is missing for a video.
+    fps: the frames per second that the tracker used. If the video has a multiple of it, as for a
+        tracker that reads every third frame, only the used frames are counted, and the log reports
+        it.
+    Raises UserError if it has no frames, or if PyAV is missing for a video.
     """
     if not place.exists():
         raise UserError(f"{place}: no such video or folder of frames.")
@@ -59,26 +59,26 @@ def open_frames(place: Path, fps: float | None = None) -> "FrameFolder | Video":
 
 
 def usual_step(fps: float) -> int:
-    """Return N, if every Nth of `fps` frames in a second is looked at unless a user chooses."""
+    """Return N if, by default, every Nth of `fps` frames per second is processed."""
     return max(1, round(fps / LOOKED_AT))
 
 
 def open_frames_with_rate(place: Path, fps: float | None = None) -> "FrameFolder | Video":
-    """Return the frames of a place, whose rate is known. Raises UserError for any other."""
+    """Return the frames of a place with a known rate. Raises UserError for any other."""
     frames = open_frames(place, fps)
     rate_of(frames, place)
     return frames
 
 
 def rate_of(frames: "FrameFolder | Video", place: object) -> float:
-    """Return the frames a second. place: what to call them. Raises OptionError if it is unknown."""
+    """Return the frames per second. place: for the message. Raises OptionError if it is unknown."""
     if not frames.fps:
         raise OptionError(f"{place}: images have no frame rate. Give it: {{fps}}, say.", fps=30)
     return frames.fps
 
 
 def name_of_frames(place: Path) -> str:
-    """Return what to call a video or folder; MOTChallenge calls every folder of frames img1."""
+    """Return the name of a video or folder; MOTChallenge calls every folder of frames img1."""
     return place.parent.name if place.name == "img1" else place.stem
 
 
@@ -87,11 +87,11 @@ def first_number(
 ) -> int:
     """Return the number of frame 1 in a track file: 0 for a program that counts from 0.
 
-    numbers: the frames that have a box there. The numbers in the names of images hold, unless
+    numbers: the frames that have a box there. The numbers in the names of images are used unless
     boxes lie outside of them. Then, and for videos, the first frame has the number 1, or else 0.
-    The log reports it where both are possible.
-    given: the number that the file gives to the first frame that is there; it decides.
-    Raises UserError if a box has a lower one.
+    The log reports the choice if both are possible.
+    given: the number that the file gives to the first existing frame; it takes precedence. Raises
+    UserError if a box has a lower one.
     """
     numbers = {*numbers} or {1}
     lowest, highest = min(numbers), max(numbers)
@@ -116,7 +116,7 @@ def first_number(
 
 
 def remark_on_broken(place: Path, numbers: Sequence[int]) -> None:
-    """List the frames of a place that cannot be used, if there are any."""
+    """Log the frames of a place that cannot be used, if any."""
     if numbers:
         some = ", ".join(map(str, numbers[:10])) + (", …" if len(numbers) > 10 else "")
         log.warning(
@@ -128,7 +128,7 @@ def remark_on_broken(place: Path, numbers: Sequence[int]) -> None:
 
 
 def _every(place: Path, own: float | None, seen: float | None) -> tuple[int, float | None]:
-    """Return how many frames there are for each that a tracker has seen, and the rate of these."""
+    """Return how many frames there are for each that the tracker used, and the rate of these."""
     if not own or not seen:
         return 1, own or seen
     step = max(round(own / seen), 1)
@@ -156,7 +156,7 @@ def _every(place: Path, own: float | None, seen: float | None) -> tuple[int, flo
 
 
 def open_frame(path: Path) -> Frame:
-    """Return an image file as a frame, turned as EXIF says.
+    """Return an image file as a frame, rotated according to EXIF.
 
     Raises ValueError for an image of more than 8 bits, and Pillow's errors or OSError.
     """
@@ -168,9 +168,9 @@ class FrameFolder:
     """The frames of a folder.
 
     files: the images by the numbers in their names or, if `numbered` is False, by their order.
-    zero: the number of frame 1 there, 0 or 1. first, last: the first and last frame that is there.
-    size: (width, height). fps: the frames in a second, which MOTChallenge notes in seqinfo.ini, or
-    those that the tracker saw, or None.
+    zero: the number of frame 1 there, 0 or 1. first, last: the first and last existing frame. size:
+    (width, height). fps: the frames per second in MOTChallenge's seqinfo.ini, or those that the
+    tracker used, or None.
     """
 
     def __init__(self, folder: Path, fps: float | None = None) -> None:
@@ -197,7 +197,7 @@ class FrameFolder:
 
     @property
     def numbers(self) -> list[int]:
-        """The numbers of the frames that are there, ascending."""
+        """The numbers of the existing frames, ascending."""
         return sorted(number + 1 - self.zero for number in self.files)
 
     @property
@@ -207,11 +207,11 @@ class FrameFolder:
 
     @property
     def names(self) -> dict[str, int]:
-        """The frame of the image of each name, without its ending."""
+        """The frame of each image, by its name without the ending."""
         return {path.stem: number + 1 - self.zero for number, path in self.files.items()}
 
     def seconds(self, numbers: Sequence[int]) -> list[float]:
-        """Return when frames are shown, in seconds since the first one that is there."""
+        """Return the times of frames, in seconds since the first existing one."""
         assert self.fps, "the rate is not known"
         return seconds_of([number + 1 - self.first for number in numbers], self.fps).tolist()
 
@@ -232,9 +232,9 @@ class FrameFolder:
 
 
 def _numbers_in(files: Sequence[Path]) -> list[int] | None:
-    """Return the numbers that end the names of images; None if they do not number them.
+    """Return the numbers that end the names of images; None if they are not numbers of frames.
 
-    Names such as cam_20261101_080000123 say a time, and so do numbers beyond LATEST.
+    Names such as cam_20261101_080000123 contain a time, as do numbers beyond LATEST.
     """
     ends = [re.search("[0-9]+$", path.stem) for path in files]
     numbers = [int(end[0]) for end in ends if end]
@@ -259,13 +259,13 @@ def _noted_rate(folder: Path) -> float | None:
 
 
 class Video:
-    """The frames of a video, which PyAV decodes: frame n is the nth that it gives.
+    """The frames of a video: frame n is the nth that PyAV decodes.
 
-    So count OpenCV and all trackers. The times are the video's own, since cameras lose frames, and
-    phones save them.
+    OpenCV and all trackers count in this way. The times are the video's own, because cameras lose
+    frames and phones vary the rate.
 
     first, last: the numbers of the first and last frame. size: (width, height) as shown. fps: the
-    frames in a second where none is lost, or those that the tracker saw. about: the number of
+    frames per second where none is lost, or those that the tracker used. about: the number of
     frames if none is damaged. `last` and `seconds` decode the video, unless `look` did.
     Raises UserError if PyAV is not installed, and if the file is not a video or is damaged.
     """
@@ -296,7 +296,7 @@ class Video:
         return [*range(self.first, self.last + 1)]
 
     def seconds(self, numbers: Sequence[int]) -> list[float]:
-        """Return when frames are shown, in seconds since the first one."""
+        """Return the times of frames, in seconds since the first one."""
         assert self.fps, "the rate is not known"
         times = [] if self._by_rate else self.file.times[:: self._step].tolist()
         return seconds_of(numbers, self.fps, [*enumerate(times, 1)]).tolist()
@@ -320,7 +320,7 @@ class Video:
     def look(self, every: int = 1) -> Iterator[Looked]:
         """Yield (number, frame, seconds) of every Nth frame, as `read` and `seconds` give them.
 
-        A regular video is decoded once for all three. Where it is damaged, seconds may step back.
+        A regular video is decoded only once. In a damaged one, seconds may decrease.
         """
         if not self.file.regular:
             yield from _look(self, every)
@@ -335,7 +335,7 @@ class Video:
                 yield number + 1, self._of_size(frame), shown - start
 
     def _of_size(self, frame: Any) -> Frame | None:
-        """Return a decoded frame as it is shown, None for a damaged one or of another size."""
+        """Return a decoded frame as it is shown; None if it is damaged or has another size."""
         shown = None if frame.is_corrupt else shown_frame(frame)
         return None if shown is None or size_of(shown) != self.size else shown
 

@@ -73,16 +73,16 @@ def read_sequences(
 ) -> PicturesBySplit:
     """Read the people of all sequences below a folder. A track is an identity, a frame a camera.
 
-    So a query finds its person in every other frame. Tracks of different sequences are different
-    people. A sequence has the name of its folder; if two share a name, every sequence's name
-    includes the folders above it.
-    min_visibility: boxes that are less visible, from 0 to 1, are skipped.
+    A query therefore finds its person in every other frame. Tracks of different sequences are
+    different people. A sequence is named after its folder; if two share a name, all names include
+    the parent folders.
+    min_visibility: from 0 to 1; less visible boxes are skipped.
     frame_stride: every frame_stride-th frame of a sequence is read, from its first on.
     classes: the numbers of the classes to read, such as "0" or "1,2,7"; by default people's and -1.
     format: a key of track_files.FORMATS; by default the one that all sequences together show.
     test_fraction, seed: see draw_split.
 
-    Raises UserError if no sequence is found, if a line makes no sense, and if no box is left.
+    Raises UserError if no sequence is found, for an invalid line, and if no box is left.
     """
     if not 0 <= min_visibility <= 1:
         raise OptionError(
@@ -128,7 +128,7 @@ def read_sequences(
 def _sequences(data_dir: Path) -> dict[str, Path]:
     """Return {name: gt.txt} of the sequences below a folder.
 
-    Each is read once, however many detectors it has.
+    Each is read once, even if it exists for several detectors.
     """
     root = data_dir.resolve()
     files = [

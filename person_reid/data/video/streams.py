@@ -1,12 +1,12 @@
-"""Read the frames of several cameras as they come: network streams, webcams, and files as if live.
+"""Read the frames of several cameras as they arrive: streams, webcams, and files as if live.
 
 with Streams({"door": "rtsp://10.0.0.7/main", "till": "0"}) as streams:
     for camera, frame, seconds in streams:            # uint8 (H, W, 3), and its time since 1970
         ...
 print(streams.report("door"))
 
-A thread reads each camera. Where frames come faster than they are taken, the oldest that wait are
-dropped and counted. A stream that breaks is opened again, after pauses that grow. A file is played
+A thread reads each camera. If frames arrive faster than they are used, the oldest waiting ones are
+dropped and counted. A stream that breaks is opened again, after growing pauses. A file is played
 once, in real time.
 """
 
@@ -63,7 +63,7 @@ Read = Callable[[str, int | None], Iterable[Timed]]  # the address, and N: every
 
 
 def is_stream(place: str) -> bool:
-    """Return whether a place is a network stream or a webcam, and not a file."""
+    """Return whether a place is a network stream or a webcam instead of a file."""
     return _scheme(place) in STREAM_SCHEMES or _is_webcam(place)
 
 
@@ -79,7 +79,7 @@ def _is_webcam(place: str) -> bool:
 def shown_address(place: str) -> str:
     """Return an address for people to read, without user and password.
 
-    Only its scheme is shown if a password may go on after a letter that ends it, such as # or /.
+    Only its scheme is shown if the password may contain a separator, such as # or /.
     """
     scheme, _, rest = place.partition("://")
     if _scheme(place) not in STREAM_SCHEMES:
@@ -91,7 +91,7 @@ def shown_address(place: str) -> str:
 
 @dataclass
 class _Camera:
-    """A camera: where it is, the frames that wait, and what became of the others."""
+    """A camera: its address, its waiting frames, and counts of the others."""
 
     name: str
     address: str
@@ -108,16 +108,16 @@ class _Camera:
 
 
 class Streams:
-    """The frames of cameras, {name: address}, in the order in which they come.
+    """The frames of cameras, {name: address}, in the order in which they arrive.
 
     address: rtsp:// or http:// of a stream, the number of a webcam, a video or a folder of frames.
-    every: read every Nth frame; by default, all of a stream and those of usual_step of a file.
+    every: read every Nth frame; by default, all of a stream, and as usual_step gives for a file.
     starts: {name: seconds since 1970 of the first frame} of files, by default now.
-    most_waiting: frames of a camera that wait.
-    read, now, wait: to read other sources, and to have another clock than this machine's.
+    most_waiting: the maximum number of waiting frames per camera.
+    read, now, wait: replace the sources and this machine's clock.
 
-    Used by `with`. It ends when all files have; streams never do. Each camera ends alone. A clock
-    that is set back is said, and times go on as if it had not been.
+    Use it in a `with` statement. It ends when all files have ended; streams never end. Cameras fail
+    independently. If the clock is set back, the log warns, and times continue as before.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class Streams:
         self.stop()
 
     def stop(self) -> None:
-        """End the frames. A thread that waits for a stream ends after LONGEST_SILENCE seconds."""
+        """Stop reading. A thread that waits for a stream ends after LONGEST_SILENCE seconds."""
         self._stopped.set()
         with self._changed:
             self._changed.notify_all()
@@ -171,7 +171,7 @@ class Streams:
             raise self._failure
 
     def report(self, camera: str) -> str:
-        """Return how many frames of a camera came and how many were dropped, in words."""
+        """Describe how many frames of a camera arrived and how many were dropped."""
         each = self._cameras[camera]
         return (
             f"{counted(each.frames, 'frame')}, {each.dropped:,} of them dropped, "
@@ -179,18 +179,18 @@ class Streams:
         )
 
     def states(self) -> dict[str, str]:
-        """Return {camera: why none of its frames come}, "" for one that is well."""
+        """Return {camera: why no frames arrive}, "" for a working one."""
         return {name: each.trouble for name, each in self._cameras.items()}
 
     def try_again(self, camera: str) -> None:
-        """Open a camera again whose password was refused too often."""
+        """Open a camera again after its password was rejected too often."""
         self._cameras[camera].told.set()
 
     def _over(self) -> bool:
         return all(each.ended and not each.waiting for each in self._cameras.values())
 
     def _next_ones(self) -> list[_Camera]:
-        """Wait until a frame is there, and return the cameras that have one."""
+        """Wait for a frame, and return the cameras that have one."""
         with self._changed:
             while not self._stopped.is_set():
                 found = [each for each in self._cameras.values() if each.waiting]
@@ -200,7 +200,7 @@ class Streams:
         return []
 
     def _follow(self, camera: _Camera) -> None:
-        """Read a camera until it ends, and open a stream that breaks again."""
+        """Read a camera until it ends; if a stream breaks, open it again."""
         live, pause = is_stream(camera.address), FIRST_PAUSE
         while not self._stopped.is_set():
             before, reason = camera.frames, "the stream ended"
@@ -224,7 +224,7 @@ class Streams:
             self._changed.notify_all()
 
     def _rest(self, camera: _Camera, reason: str, pause: float) -> None:
-        """Wait until a stream is opened again, and say why, once."""
+        """Wait until a stream is opened again, and log the reason once."""
         camera.refusals = camera.refusals + 1 if REFUSED.search(reason) else 0
         new, camera.trouble = reason != camera.trouble, reason
         if camera.refusals >= MOST_REFUSALS:
@@ -242,7 +242,7 @@ class Streams:
         self._wait(pause)
 
     def _clock(self) -> float:
-        """Return the seconds since 1970, which go on where this machine's clock is set back."""
+        """Return the seconds since 1970, without a step if this machine's clock is set back."""
         with self._changed:
             now = self._now() + self._ahead
             if now < self._latest - MOST_AHEAD:
@@ -259,7 +259,7 @@ class Streams:
             return now
 
     def _offer(self, camera: _Camera, frame: Frame, seconds: float) -> None:
-        """Let a frame wait, in place of the oldest one if too many do."""
+        """Queue a frame, replacing the oldest one if too many wait."""
         if camera.trouble:
             log.warning("camera %s: its frames come again.", camera.name)
             camera.trouble, camera.refusals = "", 0
@@ -274,7 +274,7 @@ class Streams:
             self._changed.notify_all()
 
     def _remark(self, camera: _Camera) -> None:
-        """Say now and then how many frames are dropped."""
+        """Log now and then how many frames are dropped."""
         camera.remarked = camera.remarked or camera.last
         if camera.last - camera.remarked >= REMARK_SECONDS:
             camera.remarked = camera.last
@@ -289,7 +289,7 @@ class Streams:
     def _paced(self, camera: _Camera, live: bool) -> Iterator[tuple[Frame, float]]:
         """Yield frames and their times by this machine's clock; a file's frames when they are due.
 
-        The clock of a stream says when its frames were taken, more evenly than they arrive.
+        The timestamps of a stream are more regular than the arrival of its frames.
         """
         begun = self._clock()
         start = begun if live else self._starts.get(camera.name, begun)
@@ -333,7 +333,7 @@ def _of_file(place: Path, every: int | None, fps: float | None) -> Iterator[Time
 def open_stream(address: str) -> Any:
     """Return the open container of a stream or a webcam.
 
-    Raises UserError if PyAV is missing, and if nothing answers that is a video.
+    Raises UserError if PyAV is missing, or if the address does not answer with a video.
     """
     settings: dict[str, Any] = {"timeout": LONGEST_SILENCE}
     place, advice = address, ""

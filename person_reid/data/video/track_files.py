@@ -1,12 +1,12 @@
-"""Read and write the lines of track files: a table says what each program writes.
+"""Read and write track files; a table describes the format of each program.
 
 MOTChallenge's text has a line for every box:
 
     frame, track, left, top, width, height, confidence, class, visibility
 
-Frames and pixels are counted from 1. Lines of confidence 0 are ignored; -1 is not known, and a
-track of -1 is a box without an identity. A class or visibility that is missing or -1, as Roboflow's
-trackers write it, is not known.
+Frames and pixels are counted from 1. Lines with confidence 0 are ignored; -1 means unknown, and a
+track of -1 is a box without an identity. A class or visibility that is missing or -1, as in files
+of Roboflow's trackers, is unknown.
 
 Ultralytics writes a folder, with a file for every frame and in it a line for every box, in
 fractions of the frame:
@@ -75,8 +75,8 @@ class Format(NamedTuple):
     """The lines that a program writes.
 
     columns: the values of a line, of which the last may be missing. people: the classes that are
-    people. fits: whether files have this format if they have none of those before it in the table.
-    remark: what to say of it. labels: it is a folder with a file for every frame.
+    people. fits: whether files have this format if they have none of the earlier ones in the table.
+    remark: for the log. labels: whether it is a folder with a file for every frame.
     """
 
     columns: tuple[str, ...]
@@ -86,7 +86,7 @@ class Format(NamedTuple):
     labels: bool = False
 
     def boxes(self, rows: Iterable[TrackRow]) -> list[Box]:
-        """Return the boxes of some lines, without those to be ignored.
+        """Return the boxes of some lines, without ignored ones.
 
         Their sides are in pixels from 0 or, for labels, in fractions of the frame.
         """
@@ -123,7 +123,7 @@ class Format(NamedTuple):
     def classes(self, boxes: Iterable[Box], named: str | None = None) -> set[float]:
         """Return the classes of boxes to read, see wanted.
 
-        Remarks say how they are numbered, and count the boxes of the others.
+        The log reports their numbering, and counts the boxes of other classes.
         """
         wanted = self.wanted(named)
         if self.remark:
@@ -135,18 +135,18 @@ class Format(NamedTuple):
 
 
 def _column(files: Files, name: int) -> list[float]:
-    """Return the values of a column, where it is known."""
+    """Return the known values of a column."""
     values = (row.values[name] for rows in files for row in rows if len(row.values) > name)
     return [value for value in values if value != UNKNOWN_VALUE]
 
 
 def _are_certain(files: Files) -> bool:
-    """Return whether no confidence is between 0 and 1, as a detector writes it."""
+    """Return whether no confidence is between 0 and 1, as a detector's would be."""
     return not any(value % 1 for value in _column(files, 6))
 
 
 def _have_places(files: Files) -> bool:
-    """Return whether places in the world, in metres, follow the confidence."""
+    """Return whether world coordinates, in metres, follow the confidence."""
     return any(value % 1 for value in _column(files, 7))
 
 
@@ -167,8 +167,8 @@ def _number_detections(files: Files) -> bool:
 def _count_classes_from_zero(files: Files) -> bool:
     """Return whether classes are numbered as in COCO.
 
-    It alone has a 0, and numbers beyond MOTChallenge's. Where all are between, a detector wrote
-    them if it is more or less sure of its boxes and knows nothing of their visibility.
+    Only COCO has a class 0 and numbers beyond MOTChallenge's. If all are in between, they are from
+    a detector if confidences are fractions and there is no visibility.
     """
     kinds = _column(files, 7)
     if any(kind == 0 or kind > MOT_CLASSES for kind in kinds):
@@ -224,15 +224,15 @@ def register_track_format(
 ) -> None:
     """Give the lines of a tracker a name, which --format then knows.
 
-    columns, people, labels: see Format. Your own format is never guessed from the lines.
+    columns, people, labels: see Format. A registered format is never guessed from the lines.
     """
     TRACK_FORMATS.register(name, Format((*columns,), frozenset(people), _may_be, labels=labels))
 
 
 def formats_of(files: Mapping[Path, Sequence[TrackRow]], name: str | None = None) -> list[Format]:
-    """Return the format of each file, as one of them shows it for all, or that of a name.
+    """Return the format of each file, by name or as recognised from one file for all.
 
-    Only places in the world, and the classes that CVAT lists, are a matter of each file.
+    Only world coordinates and CVAT's list of classes may differ from file to file.
     Raises UserError if a folder has a file's format, or the other way round.
     """
     for path in files:
@@ -257,7 +257,7 @@ def formats_of(files: Mapping[Path, Sequence[TrackRow]], name: str | None = None
 
 
 def _with_labels(path: Path, form: Format) -> Format:
-    """Return the form of a file of CVAT, whose classes are the lines of labels.txt, from 1."""
+    """Return the format of a CVAT file, whose classes are the lines of labels.txt, from 1."""
     labels = path.with_name("labels.txt")
     if path.name != "gt.txt" or not labels.exists():
         return form
@@ -273,7 +273,7 @@ def read_boxes(
 ) -> tuple[Format, list[Box]]:
     """Return the format of a track file or a folder of labels, and its boxes.
 
-    name: the format, a key of TRACK_FORMATS; by default what the lines look like. images: see
+    name: the format, a key of TRACK_FORMATS; by default recognised by the lines. images: see
         read_rows.
 
     Raises UserError for a line that makes no sense.
@@ -339,9 +339,9 @@ def _numbered_labels(folder: Path, images: Mapping[str, int] | None) -> list[tup
 
 
 def lines_of(path: Path) -> list[str]:
-    """Return the lines of a file with their ends; together, and in UTF-8, they are the file.
+    """Return the lines of a file with their line ends; joined, in UTF-8, they are the file.
 
-    Bytes that are not UTF-8 stay as they are, see PEP 383.
+    Bytes that are not UTF-8 are preserved, see PEP 383.
     """
     return content_of(path).decode("utf-8", "surrogateescape").splitlines(keepends=True)
 
@@ -379,11 +379,12 @@ def write_identities(
     classes: str | None = None,
     other: Callable[[int, float], int] | None = None,
 ) -> None:
-    """Write a track file, or a folder of labels, with other identities; nothing else changes.
+    """Write a track file, or a folder of labels, with other identities and no other change.
 
     identity: returns the new one of a track in a frame, counted from 1. Boxes without an identity
-    stay so. name, images: see read_boxes. first_frame, classes: see read_tracks. other: returns the
-    new identity of a track of a class that is not read; trackers may count each class from 1.
+    do not get one. name, images: see read_boxes. first_frame, classes: see read_tracks. other:
+    returns the new identity of a track of a class that is not read; trackers may count each class
+    from 1.
     """
     if path.is_dir():
         save.mkdir()

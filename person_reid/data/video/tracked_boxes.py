@@ -1,7 +1,7 @@
-"""Read what a tracker wrote: which boxes of which frames show the same person.
+"""Read a tracker's output: which boxes in which frames show the same person.
 
-track_files.py knows the formats. Here boxes become tracks: of people, in pixels, in frames counted
-from 1, and in seconds.
+track_files.py handles the formats. Here, boxes become tracks of people, in pixels, in frames
+counted from 1, and in seconds.
 """
 
 import logging
@@ -30,7 +30,7 @@ class Track:
     """The boxes of one person in the frames of one camera.
 
     frames: (B,) int64, ascending, counted from 1. boxes: (B, 4) float64, left, top, right, bottom
-    in pixels, not clipped. first, last: when the person is first and last seen, in seconds.
+    in pixels, not clipped. first, last: when the person was first and last seen, in seconds.
     """
 
     number: int
@@ -71,7 +71,7 @@ def tracks_among(
 
     form, boxes: as read_boxes returns them.
     fps: the frames in a second. start: the time of frame 1, such as "2026-11-01 08:30:00Z"; times
-        are then in seconds since 1970, and otherwise since frame 1.
+        are then in seconds since 1970, otherwise since frame 1.
     classes: the numbers of the classes to read, such as "0" or "1,2,7"; by default people's.
     size: the (width, height) of the frames, in whose fractions Ultralytics writes.
     first_frame: the number that the file gives to frame 1; by default 0 if it has a box in frame 0,
@@ -79,9 +79,8 @@ def tracks_among(
     times: (frame, seconds since the first one) of the frames in which tracks begin and end,
         ascending, if they are not those of `fps`.
 
-    Remarks count the boxes that are skipped: other classes, boxes without an identity, a track's
-    second box in one frame. Raises UserError for a line that makes no sense, and if no track is
-    left.
+    The log counts skipped boxes: other classes, boxes without an identity, a track's second box in
+    one frame. Raises UserError for an invalid line, and if no track is left.
     """
     people = form.classes(boxes, classes)
     tracks = _by_track(path, [box for box in boxes if box.kind in people])
@@ -104,7 +103,7 @@ def tracks_among(
 
 
 def _by_track(path: Path, boxes: Iterable[Box]) -> dict[float, dict[float, Box]]:
-    """Return the box of each frame of each track. Remarks count those that are skipped."""
+    """Return the box of each frame of each track. The log counts skipped ones."""
     tracks: dict[float, dict[float, Box]] = defaultdict(dict)
     left_out: Counter[str] = Counter()
     for box in boxes:
@@ -120,7 +119,7 @@ def _by_track(path: Path, boxes: Iterable[Box]) -> dict[float, dict[float, Box]]
 def seconds_of(
     frames: Sequence[int] | npt.NDArray[np.int64], fps: float, times: Sequence[Sequence[float]] = ()
 ) -> npt.NDArray[np.float64]:
-    """Return when frames, counted from 1, are shown, in seconds since frame 1.
+    """Return the times of frames, counted from 1, in seconds since frame 1.
 
     times: (frame, seconds) of some of them, ascending, where the rate may vary. Between these, and
     after the last, the frames follow one another evenly.
@@ -146,7 +145,7 @@ def frames_at_ends(boxes: Iterable[Box]) -> list[int]:
 def shared_area(
     boxes: npt.NDArray[np.float64], others: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Return the areas (...) that boxes and others, (..., 4), have in common; they broadcast."""
+    """Return the areas (...) of the intersections of boxes and others, (..., 4); they broadcast."""
     corner = np.maximum(boxes[..., :2], others[..., :2])
     opposite = np.minimum(boxes[..., 2:], others[..., 2:])
     return np.asarray(np.maximum(opposite - corner, 0).prod(axis=-1))
@@ -160,7 +159,7 @@ def contained(boxes: npt.ArrayLike, others: npt.ArrayLike) -> npt.NDArray[np.flo
 
 
 def doubled(tracks: Sequence[Track]) -> list[tuple[int, int]]:
-    """Return the pairs among T tracks of one camera that show one person twice, by their places.
+    """Return the pairs among T tracks of one camera that show the same person, by their indices.
 
     One of them lies inside the other in the frames that both have: on average, DOUBLED of its
     boxes. A detector that finds a body and half of it makes such tracks.

@@ -1,7 +1,7 @@
-"""Read data sets of tracklets: a person's frames in a row from one camera.
+"""Read data sets of tracklets: sequences of frames of one person from one camera.
 
-Each frame becomes an image of the layout, and its name says which tracklet it is of, so that
-networks train on frames and test.py --tracks puts the tracklets together again.
+Each frame becomes an image of the layout whose name contains the tracklet, so that networks train
+on frames and test.py --tracks reassembles the tracklets.
 """
 
 import re
@@ -119,7 +119,7 @@ def _lsvid_pictures(data_dir: Path, file: Path) -> list[Picture]:
 
 
 def _images_in(folder: Path) -> list[str]:
-    """Return the sorted names of the images of a folder, none if it is not one."""
+    """Return the sorted names of the images of a folder; none if it does not exist."""
     entries = folder.iterdir() if folder.is_dir() else ()
     return sorted(entry.name for entry in entries if is_image(entry.name))
 

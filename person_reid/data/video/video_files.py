@@ -1,4 +1,4 @@
-"""Open videos and streams by PyAV, decode them, and count the frames of a file.
+"""Open videos and streams with PyAV, decode them, and count the frames of a file.
 
 file = video_file(Path("hall.mp4"))
 for frame in file.decode():
@@ -41,12 +41,12 @@ Times = npt.NDArray[np.float64]  # (N,), in seconds
 
 
 class VideoFile:
-    """The frames of a video file, in the order in which the decoder gives them.
+    """The frames of a video file, in the order of the decoder.
 
-    size: (width, height) as shown. rate: the frames in a second where none is lost, or None.
-    regular: whether all packets say when they are shown, so that the rate is known before any is
-    decoded. sent: the number of packets. base: the seconds of one step of a time stamp. whole:
-    whether it was counted, and each packet held the frame that it says.
+    size: (width, height) as shown. rate: the frames per second where none is lost, or None.
+    regular: whether all packets have times, so that the rate is known before decoding. sent: the
+    number of packets. base: the seconds of one step of a time stamp. whole: whether the frames were
+    counted, and each packet contained the frame that it announced.
     Raises UserError if PyAV is not installed, and if the file is not a video or is damaged.
     """
 
@@ -77,7 +77,7 @@ class VideoFile:
             log.warning(said, path, self.rate and f"{self.rate:g}")
 
     def decode(self) -> Iterator[Any]:
-        """Yield the frames that can be decoded, by PyAV. The first time, they are counted."""
+        """Yield the frames that PyAV can decode. The first time, they are counted."""
         stamps: list[int | None] = []
         failed: list[int] = []
         with self._open() as container:
@@ -94,7 +94,7 @@ class VideoFile:
                 self._remark_on_lost(early, len(failed) - early)
 
     def trust(self) -> None:
-        """Take each packet for a frame, as in a file that is known to be whole."""
+        """Count each packet as a frame, as in a file that is known to be whole."""
         if self.regular and not self._counted:
             self._counted = self.sent, self._times_of(sorted(self._sent))
 
@@ -105,11 +105,11 @@ class VideoFile:
 
     @property
     def times(self) -> Times:
-        """When the frames are shown (N,), ascending, in seconds; none (0,) in a bare stream."""
+        """The times of the frames (N,), ascending, in seconds; none (0,) in a bare stream."""
         return self._decoded()[1]
 
     def _decoded(self) -> tuple[int, Times]:
-        """Return the number of frames and their times, which are decoded unless they were."""
+        """Return the number of frames and their times, decoding the file if necessary."""
         if not self._counted:
             desc = f"counting {self.path.name}"
             deque(progress(self.decode(), desc=desc, unit=" frames", total=self.sent), maxlen=0)
@@ -121,7 +121,7 @@ class VideoFile:
         return shown_times(np.array(stamps) * self.base) if timed else np.zeros(0)
 
     def _remark_on_lost(self, early: int, failed: int) -> None:
-        """Say where the numbers of frames may be others than a tracker's."""
+        """Warn if frame numbers may differ from a tracker's."""
         if early > 0:
             log.warning(
                 "%s: %s before the first one that can be decoded, which is frame 1, as in OpenCV. "
@@ -147,7 +147,7 @@ class VideoFile:
 
 @dataclass(frozen=True)
 class _State:
-    """A file at a moment. path: as it was named, which makes no other file of it."""
+    """A file at a moment. path: as it was given, which is not compared."""
 
     place: Path
     changed: int
@@ -156,7 +156,7 @@ class _State:
 
 
 def video_file(path: Path) -> VideoFile:
-    """Return a video file, counted if this program has counted it and it has not changed since."""
+    """Return a video file, with its count if this process has counted it before any change."""
     state = path.stat()
     return _opened(_State(real(path), state.st_mtime_ns, state.st_size, path))
 
@@ -169,8 +169,8 @@ def _opened(state: _State) -> VideoFile:
 def open_container(place: str, name: object, advice: str = "", **settings: Any) -> Any:
     """Return the open container of a video or a stream.
 
-    name: what messages call it. advice: ends the message about one that cannot be opened.
-    settings: for PyAV. Raises UserError also if PyAV is missing, and if there is no video.
+    name: for messages. advice: ends the message if it cannot be opened. settings: for PyAV. Raises
+    UserError, also if PyAV is missing, and if there is no video.
     """
     av = optional_module(
         "av",
@@ -197,18 +197,18 @@ def open_container(place: str, name: object, advice: str = "", **settings: Any) 
 
 
 def videos_of(container: Any) -> list[Any]:
-    """Return the videos of a container, first the one that FFmpeg would play, without covers."""
+    """Return the video streams of a container, first the one that FFmpeg would play; no covers."""
     best = container.streams.best("video")
     found = [each for each in container.streams.video if not each.disposition.value & COVER]
     return sorted(found, key=lambda each: best is not None and each.index != best.index)
 
 
 def shown_times(stamps: Times) -> Times:
-    """Return when frames are shown, ascending, in seconds since the first one.
+    """Return the times of frames, ascending, in seconds since the first one.
 
-    stamps: (N,), the times of frames in the decoder's order. A step back begins anew where the last
-    ended, as where two recordings are joined. Within a few frames, and after the first time, it is
-    a B frame whose time FFmpeg has guessed: then the times are right, but not their order.
+    stamps: (N,), the times of frames in the decoder's order. After a step back, time continues from
+    the last frame, as where two recordings are joined. A small step back is a B frame whose time
+    FFmpeg guessed: then the times are right, but not their order.
     """
     steps = np.diff(stamps)
     usual = float(np.median(np.abs(steps))) if len(steps) else 0.0
@@ -222,10 +222,10 @@ def shown_times(stamps: Times) -> Times:
 
 
 def _rate(times: Times, noted: float | None) -> float | None:
-    """Return the frames in a second of a stream, where it has no gap.
+    """Return the frames per second of a stream where it has no gap.
 
-    times: of its frames, in seconds, ascending. noted: the rate that the file states, which is
-    exact if it agrees with them.
+    times: of its frames, in seconds, ascending. noted: the rate in the file, which is exact if it
+    agrees with them.
     """
     steps = np.diff(times)
     usual = steps[steps <= GAP_IN_SECONDS * np.median(steps)] if len(steps) else steps
@@ -244,7 +244,7 @@ def _until_damaged(packets: Iterator[Any]) -> Iterator[Any]:
 def decoded_frames(container: Any, failed: list[int] | None = None) -> Iterator[Any]:
     """Yield the frames of a video that can be decoded.
 
-    failed: gets the time of each packet that cannot be.
+    failed: gets the time of each packet that cannot be decoded.
     """
     stream = videos_of(container)[0]
     stream.thread_type = "AUTO"
