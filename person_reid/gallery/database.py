@@ -93,6 +93,11 @@ class Database:
                 with self.transaction():
                     pass  # which makes the tables
 
+    @property
+    def identity(self) -> tuple[int, int]:
+        """What tells the open file from all others, whatever their paths."""
+        return self._opened.st_dev, self._opened.st_ino
+
     def close(self) -> None:
         """Release the file."""
         self.connection.close()

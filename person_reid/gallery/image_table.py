@@ -281,7 +281,7 @@ class ImageTable:
 
         Raises UserError if there are none.
         """
-        ids = np.sort(self._ids(EVERYTHING))
+        ids = np.sort(self.ids(EVERYTHING))
         ids = ids[ids > after]
         places = np.linspace(0, max(len(ids) - 1, 0), min(count, len(ids))).astype(int)
         found = self.where("id", ids[places].tolist(), "feature")
@@ -313,6 +313,10 @@ class ImageTable:
     def _count_after(self, number: int) -> int:
         where = f"WHERE id > {number:d}" if number else ""  # without it, an index answers
         return int(self.db.rows(f"SELECT count(*) FROM images {where}")[0][0])
+
+    def last_id(self) -> int:
+        """Return the largest id, 0 without any image."""
+        return int(self.db.rows("SELECT coalesce(max(id), 0) FROM images")[0][0])
 
     def latest(self) -> tuple[str, int]:
         """Return (token, last id) of the latest addition; ("", 0) if there was none."""
@@ -382,14 +386,14 @@ class ImageTable:
         return self.db.kept(self._allowed, which)
 
     def _allowed(self, which: Filter) -> tuple[npt.NDArray[np.uint8], int]:
-        ids = self._ids(which)
+        ids = self.ids(which)
         if len(ids) and not 0 <= ids.min() <= ids.max() < LARGEST_MAP:
             raise self.db.damaged("an image has a number that none can have")
         found = np.zeros(ids.max(initial=0) + 1, bool)
         found[ids] = True
         return np.packbits(found, bitorder="little"), len(ids)
 
-    def _ids(self, which: Filter) -> npt.NDArray[np.int64]:
+    def ids(self, which: Filter = EVERYTHING) -> npt.NDArray[np.int64]:
         """Return the ids of the images that a filter admits, without a list of all rows."""
         condition, values = self._clauses(which)
         with self.db.explained():

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from person_reid.gallery import forgetting
 from person_reid.gallery.checks import check_count, check_filter, checked_features
+from person_reid.gallery.feature_blocks import Block, FeatureBlocks, blocks_of
 from person_reid.gallery.image_table import REINDEXED, ImageTable
 from person_reid.gallery.inverted_lists import (
     InvertedLists,
@@ -68,6 +69,7 @@ class SearchIndex:
         self.path = self.file = self.store.path
         self.new = self.store.db.new
         self._lists: InvertedLists | None = None
+        self._blocks: FeatureBlocks | None = None
         if network is not None:
             from person_reid.gallery.indexed_network import check_same_embedder  # imports this one
 
@@ -170,6 +172,7 @@ class SearchIndex:
 
     def close(self) -> None:
         """Release the file."""
+        self._blocks = None
         self.store.db.close()
 
     def remove(self) -> None:
@@ -276,15 +279,15 @@ class SearchIndex:
         else:
             yield from self.store.chunks(after, which)
 
-    def _every(self, after: int) -> list[tuple[npt.NDArray[np.int64], PreparedGallery]]:
+    def _every(self, after: int) -> list[Block]:
         """Return the images with ids above `after`, and their features."""
-        return prepared(self.store.chunks(after))
+        self._blocks = blocks_of(self.store, after)  # kept until they are of another number
+        return self._blocks.now(self.store)
 
-    def _few(
-        self, after: int, which: Filter
-    ) -> list[tuple[npt.NDArray[np.int64], PreparedGallery]]:
+    def _few(self, after: int, which: Filter) -> list[Block]:
         """Return those of them that a filter admits, and their features."""
-        return prepared(self.store.chunks(after, which))
+        chunks = self.store.chunks(after, which)
+        return [(ids, CosineScores.prepared(features)) for ids, features in chunks]
 
     def _admitted(self, which: Filter, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Return whether a filter admits each of the images ids (n,)."""
@@ -315,10 +318,3 @@ class SearchIndex:
         if lists is None or not self.store.knows(lists.token) or lists.is_behind(self.store):
             lists = self._lists = InvertedLists(self.store)
         return lists
-
-
-def prepared(
-    chunks: Iterable[tuple[npt.NDArray[np.int64], Features]],
-) -> list[tuple[npt.NDArray[np.int64], PreparedGallery]]:
-    """Return chunks of ids and features, ready for one search after another."""
-    return [(ids, CosineScores.prepared(features)) for ids, features in chunks]

@@ -1,0 +1,105 @@
+"""The features of an index in memory, which all who search its file in this process share.
+
+    blocks = blocks_of(table, after=0)
+    for ids, gallery in blocks.now(table):              # as this connection sees the file
+        ...
+
+The feature of an id never changes, and no id is used twice. So the number of images and the last id
+name a state of the file, and after an addition only what is new has to be read.
+"""
+
+from threading import Lock
+from weakref import WeakValueDictionary
+
+import numpy as np
+import numpy.typing as npt
+
+from person_reid.gallery.image_table import ImageTable
+from person_reid.retrieval.similarity import CosineScores, PreparedGallery, twins
+
+LARGEST_BLOCK = 50_000  # images; larger ones are not copied to join them
+
+Block = tuple[npt.NDArray[np.int64], PreparedGallery]
+
+
+class FeatureBlocks:
+    """The images of a file with ids above a number, in blocks that nobody changes."""
+
+    def __init__(self, after: int) -> None:
+        self._after = after
+        self._blocks: list[Block] = []
+        self._lock = Lock()  # the first reads, and the others find what it has read
+
+    def now(self, table: ImageTable) -> list[Block]:
+        """Return (ids (n,), features (n, D)) in blocks, by ids, within a transaction.
+
+        Raises StoreError if not all images can be read that the file has by its own account.
+        """
+        count = table.count_after(self._after)
+        with self._lock:
+            if (counted(self._blocks), last_of(self._blocks)) != (count, count and table.last_id()):
+                self._blocks = joined(self._renewed(table, count))
+            return self._blocks
+
+    def _renewed(self, table: ImageTable, count: int) -> list[Block]:
+        """Return the blocks without what is gone, and with what was added."""
+        known, last = self._blocks, last_of(self._blocks, self._after)
+        older = count - table.count_after(last)
+        if counted(known) != older:
+            there = table.ids()
+            known = [each for block in known for each in among(block, there)]
+        if counted(known) != older:  # they are of a later state than this connection sees
+            known, last = [], self._after
+        new = [(ids, CosineScores.prepared(features)) for ids, features in table.chunks(last)]
+        if counted(known + new) != count:
+            raise table.db.damaged(f"{count} images are listed, and {counted(known + new)} found")
+        return known + new
+
+
+def counted(blocks: list[Block]) -> int:
+    """Return how many images blocks hold."""
+    return sum(len(ids) for ids, _ in blocks)
+
+
+def last_of(blocks: list[Block], otherwise: int = 0) -> int:
+    """Return the last id of blocks."""
+    return int(blocks[-1][0][-1]) if blocks else otherwise
+
+
+def among(block: Block, there: npt.NDArray[np.int64]) -> list[Block]:
+    """Return the images of a block whose ids are there, if there are any."""
+    ids, gallery = block
+    inside = np.isin(ids, there)
+    if inside.all():
+        return [block]
+    return [prepared(ids[inside], gallery.factor[inside])] if inside.any() else []
+
+
+def joined(blocks: list[Block]) -> list[Block]:
+    """Return blocks of which none is much smaller than the one after it, so that they stay few."""
+    found: list[Block] = []
+    for block in blocks:
+        found.append(block)
+        while len(found) > 1 and len(found[-2][0]) < 2 * len(found[-1][0]):
+            if counted(found[-2:]) > LARGEST_BLOCK:
+                break
+            both = [*zip(*found[-2:], strict=True)]
+            factor = np.concatenate([gallery.factor for gallery in both[1]])
+            found[-2:] = [prepared(np.concatenate(both[0]), factor)]
+    return found
+
+
+def prepared(ids: npt.NDArray[np.int64], factor: npt.NDArray[np.float32]) -> Block:
+    """Return a block of features that are ready for a search."""
+    return ids, PreparedGallery(factor, *twins(factor))
+
+
+OPEN: WeakValueDictionary[tuple[object, ...], FeatureBlocks] = WeakValueDictionary()
+OPENING = Lock()
+
+
+def blocks_of(table: ImageTable, after: int) -> FeatureBlocks:
+    """Return the blocks of a file, the same for all who have it open and keep them."""
+    key = table.db.identity, table.token, table.features_token, after
+    with OPENING:
+        return OPEN.setdefault(key, FeatureBlocks(after))
