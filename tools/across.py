@@ -45,8 +45,12 @@ from person_reid.gallery.linked_tracks import (
     link_indexed,
     record_people,
 )
-from person_reid.gallery.people_counts import lines_of_people
-from person_reid.gallery.people_folder import PEOPLE_MARK, check_track_names, write_people_folder
+from person_reid.gallery.people_folder import (
+    PEOPLE_MARK,
+    check_track_names,
+    lines_of_people,
+    write_people_folder,
+)
 from person_reid.show.lanes import draw_lanes
 from person_reid.text import counted
 

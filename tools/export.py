@@ -28,9 +28,8 @@ from person_reid.console import parse, run_script, spelled_as_flags
 from person_reid.console.outputs import check_beside, check_outputs
 from person_reid.data.layout import check_test_sets
 from person_reid.deploy.clients import CLIENTS, contents_for, export_for, lines_for
-from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import export, tensorrt_advice
-from person_reid.deploy.exported_files import file_size
+from person_reid.deploy.exported_files import Contents, file_size
 from person_reid.deploy.find import tested_network
 from person_reid.deploy.load import load_network
 from person_reid.deploy.network_names import title

@@ -36,13 +36,13 @@ from person_reid.gallery.forgetting import FORGOTTEN_AT_ONCE
 from person_reid.gallery.gallery import file_at, open_gallery
 from person_reid.gallery.indexed_network import known_network
 from person_reid.gallery.metadata import filters_of
-from person_reid.gallery.reindexing import reindex_images
 from person_reid.gallery.upkeep import (
     back_up,
     facts_of_index,
     faults_of,
     gone,
     open_file,
+    reindex_images,
     tools_of,
 )
 from person_reid.text import as_command, counted, printable

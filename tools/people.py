@@ -67,18 +67,18 @@ from person_reid.gallery.adapted_network import adaptation_of, keep_adapted, wit
 from person_reid.gallery.gallery import growing_gallery
 from person_reid.gallery.indexed_network import measured_on
 from person_reid.gallery.indexed_tracks import indexed_tracks
+from person_reid.gallery.indexing import index_tracks
 from person_reid.gallery.linked_tracks import begin_of, in_words, link_indexed, record_people
 from person_reid.gallery.live_gallery import LiveGallery, open_live
-from person_reid.gallery.people_counts import lines_of_people
 from person_reid.gallery.people_folder import (
     PEOPLE_MARK,
     PICTURE,
     VIDEOS_MARK,
     check_track_names,
+    lines_of_people,
     write_people_folder,
 )
 from person_reid.gallery.people_videos import draw_marks, open_video
-from person_reid.gallery.tracks_to_index import index_tracks
 from person_reid.show.lanes import draw_lanes
 from person_reid.text import counted
 from person_reid.video.detectors import CheckedDetector

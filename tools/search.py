@@ -60,8 +60,7 @@ from person_reid.config.times import ago, written
 from person_reid.console import parse_command, run_script, spelled_as_flags
 from person_reid.console.outputs import check_outputs
 from person_reid.files import real, set_aside, write_csv, write_json
-from person_reid.gallery.asked_images import listed_images, one_person_each
-from person_reid.gallery.decisions import decide
+from person_reid.gallery.facts import listed_images, one_person_each
 from person_reid.gallery.forgetting import not_forgotten
 from person_reid.gallery.gallery import (
     ReadGallery,
@@ -72,7 +71,7 @@ from person_reid.gallery.gallery import (
 )
 from person_reid.gallery.identification import Identification, known_people, person_scores
 from person_reid.gallery.indexed_network import measured_threshold
-from person_reid.gallery.indexing import add_images, describe_answers, find_images
+from person_reid.gallery.indexing import add_images, describe_answers, find_images, index_tracks
 from person_reid.gallery.metadata import (
     EVERYTHING,
     FACT_NAMES,
@@ -82,9 +81,9 @@ from person_reid.gallery.metadata import (
     listed_path,
     read_abouts,
 )
+from person_reid.gallery.naming import decide
 from person_reid.gallery.normalized_gallery import NormalizedGallery
 from person_reid.gallery.score_histograms import Booleans, threshold_among
-from person_reid.gallery.tracks_to_index import index_tracks
 from person_reid.retrieval.clusters import Labels, Resembles, group_people, numbered_names
 from person_reid.retrieval.similarity import Features
 from person_reid.retrieval.thresholds import DIGITS, accepts

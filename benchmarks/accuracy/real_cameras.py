@@ -37,7 +37,7 @@ from person_reid.data.video.frames import open_frames, usual_step
 from person_reid.data.video.streams import Streams, read_frames
 from person_reid.data.video.tracked_boxes import Track, read_tracks
 from person_reid.gallery.linked_tracks import LinkedTracks
-from person_reid.gallery.people_counts import count_people
+from person_reid.gallery.people_folder import count_people
 from person_reid.retrieval.identities import identity_f1, listed_boxes, matching_boxes
 from person_reid.text import markdown_table
 from tools import people

@@ -34,9 +34,8 @@ from person_reid.console import run_script
 from person_reid.console.named_network import network_named
 from person_reid.data.images.bank import load_bank
 from person_reid.data.layout import read_split
-from person_reid.deploy.batch_norms import reestimate_batch_norms
 from person_reid.deploy.embedder import Embedder
-from person_reid.deploy.find import open_embedder
+from person_reid.deploy.find import open_embedder, reestimate_batch_norms
 from person_reid.deploy.load import load_network, network_of_run
 from person_reid.deploy.publish import about_data, query_and_gallery
 from person_reid.models.weights import load_weights

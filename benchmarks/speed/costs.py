@@ -27,9 +27,9 @@ import torch
 from benchmarks.support.measure import ROOT, machine, training_of
 from benchmarks.support.parser import Parser
 from person_reid.console import run_script
-from person_reid.deploy.contents import Contents
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.export import export
+from person_reid.deploy.exported_files import Contents
 from person_reid.deploy.publish import milliseconds
 from person_reid.files import atomic_write
 from person_reid.models.complexity import complexity

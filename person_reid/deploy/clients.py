@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import torch
 
-from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import (
     TOLERANCE_OF_DTYPE,
     check_deviation,
@@ -23,7 +22,7 @@ from person_reid.deploy.export import (
     export,
     references,
 )
-from person_reid.deploy.exported_files import import_runtime
+from person_reid.deploy.exported_files import Contents, import_runtime
 from person_reid.deploy.run import Engine
 from person_reid.files import atomic_write
 from person_reid.models.network import Network

@@ -18,8 +18,7 @@ from torch import nn
 
 from person_reid.config.option import OptionError
 from person_reid.data.images.augment import MEAN, STD
-from person_reid.deploy.contents import CONTENTS_KEY, Contents
-from person_reid.deploy.exported_files import import_runtime
+from person_reid.deploy.exported_files import CONTENTS_KEY, Contents, import_runtime
 from person_reid.deploy.quantise import int8
 from person_reid.deploy.run import Engine, providers, quiet
 from person_reid.errors import UserError

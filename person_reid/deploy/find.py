@@ -1,4 +1,7 @@
-"""Find the network that options name by a run, a weight file, a folder or an exported file."""
+"""Find the network that options name by a run, a weight file, a folder or an exported file.
+
+Its batch norms may be fitted to the images it is tested on, without a label.
+"""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -9,11 +12,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from person_reid.config import OptionError, TrainConfig
+from person_reid.config import TrainConfig
 from person_reid.config.export import READABLE
 from person_reid.config.network import NETWORK_FLAGS, PUBLISHED_CLASSES, NetworkOptions
-from person_reid.config.option import Options, as_flag, configured, listed
+from person_reid.config.option import OptionError, Options, as_flag, configured, listed
 from person_reid.config.tested import (
     CONFIG_FILE,
     DECIDED,
@@ -26,21 +30,24 @@ from person_reid.config.tested import (
     parse_scales,
 )
 from person_reid.config.zoo import network_names
-from person_reid.deploy.batch_norms import reestimate_batch_norms
+from person_reid.data.images.augment import normalise
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.interface import Preparation
 from person_reid.deploy.load import NetworkToTest, load_network, options_of_run
 from person_reid.deploy.network_names import network_name, no_network, run_of
 from person_reid.deploy.pretrained import find_folder, open_pretrained
-from person_reid.device import dtype_of, select_device
+from person_reid.device import autocast, dtype_of, select_device
 from person_reid.errors import UserError
 from person_reid.models.factory import check_network, options_of
+from person_reid.models.network import Network
+from person_reid.progress import progress
 from person_reid.retrieval.results import NETWORK, read_note
 from person_reid.retrieval.thresholds import load_threshold
 from person_reid.run_folder import RunFolder, save_tensors
 from person_reid.text import did_you_mean
 
 log = logging.getLogger(__name__)
+STATISTICS_BATCH = 64  # images per batch; the statistics are means over the batches
 
 
 def own_threshold(options: TrainedNetwork) -> str | None:
@@ -223,3 +230,41 @@ def _preparation(options: TestConfig, given: Iterable[str]) -> Preparation:
     up_to = 255 if options.range == "0..255" else 1
     words = ", ".join(as_flag(name) for name in given)
     return Preparation(mean, std, options.bgr, up_to, (options.height, options.width), words)
+
+
+@torch.inference_mode()
+def reestimate_batch_norms(
+    network: Network, bank: torch.Tensor, device: torch.device, dtype: torch.dtype | None = None
+) -> None:
+    """Measure the running statistics of all batch norms anew, in place, on a bank of images.
+
+    bank: (N, H, W, 3) uint8.
+
+    Each statistic is the mean over batches of images in random order, so that a batch resembles the
+    whole. The network ends in evaluation mode. dtype: of autocast. Raises UserError if the network
+    has no batch norm, or if there are fewer than two images. Li et al., Revisiting Batch
+    Normalization For Practical Domain Adaptation, ICLR 2017.
+    """
+    norms = [
+        module
+        for module in network.modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats
+    ]
+    if not norms or len(bank) < 2:
+        found = "the network has no batch norm" if not norms else "a single image has no statistics"
+        raise OptionError(f"{{adapt_bn}}: {found}. Leave the flag out.")
+    network.to(device).eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train()
+        norm.momentum = None  # a plain mean over the batches
+    order = torch.randperm(len(bank), generator=torch.Generator().manual_seed(0))
+    # The batches are of equal size, so that none is too small.
+    batches = order.tensor_split(-(-len(bank) // STATISTICS_BATCH))
+    for indices in progress(batches, desc="batch norms"):
+        with autocast(device, dtype):
+            network.embed(normalise(bank[indices].to(device)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()

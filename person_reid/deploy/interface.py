@@ -1,7 +1,7 @@
 """Describe the input and the output of an exported network.
 
-A file of ours describes itself in JSON (contents.py). A file of another program only declares the
-shape and type of its input. You must know how it wants its pixels (Preparation). Which of its
+A file of ours describes itself in JSON (exported_files.py). A file of another program only declares
+the shape and type of its input. You must know how it wants its pixels (Preparation). Which of its
 outputs is the feature is guessed, unless you name it.
 """
 
@@ -17,7 +17,7 @@ import torch
 
 from person_reid.config.option import LARGEST_SIDE, OptionError
 from person_reid.data.images.augment import MEAN, STD
-from person_reid.deploy.contents import Contents, is_image_size
+from person_reid.deploy.exported_files import Contents, is_image_size
 from person_reid.errors import UserError
 
 USUAL = (256, 128)  # the size of images if a file of another program does not say it

@@ -7,8 +7,7 @@ from PIL import Image
 
 from person_reid.arrays import flaw
 from person_reid.data.images.image_files import Pixels, fit_image, probe_image
-from person_reid.deploy.contents import CONTENTS_KEY, Contents
-from person_reid.deploy.exported_files import import_runtime, onnx_session
+from person_reid.deploy.exported_files import CONTENTS_KEY, Contents, import_runtime, onnx_session
 from person_reid.device import available_cores
 from person_reid.errors import UserError, first_line
 from person_reid.retrieval.similarity import Features

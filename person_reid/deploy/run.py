@@ -21,8 +21,13 @@ import torch
 
 from person_reid.config.export import READABLE
 from person_reid.config.option import OptionError
-from person_reid.deploy.contents import CONTENTS_KEY, Contents
-from person_reid.deploy.exported_files import import_runtime, onnx_session, openvino_model
+from person_reid.deploy.exported_files import (
+    CONTENTS_KEY,
+    Contents,
+    import_runtime,
+    onnx_session,
+    openvino_model,
+)
 from person_reid.deploy.interface import (
     DeclaredInterface,
     Preparation,

@@ -18,9 +18,9 @@ from person_reid.errors import UserError
 from person_reid.files import real, write_text
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.index import SearchIndex
+from person_reid.gallery.index_folder import folder_beside
 from person_reid.gallery.indexed_network import known_network, network_ref
-from person_reid.gallery.reindexing import reindex_images
-from person_reid.gallery.track_crops import folder_beside
+from person_reid.gallery.upkeep import reindex_images
 
 RUN = "adaptation"  # the run of the adaptation, in the folder of people.py
 NETWORK = "adapted-"  # and the adapted networks, with the fingerprint of the images

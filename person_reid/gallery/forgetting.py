@@ -21,10 +21,9 @@ from person_reid.gallery.checks import check_filter, state_of
 from person_reid.gallery.contract import TRACK_RECORDS, Gallery
 from person_reid.gallery.database import BUSY, DAMAGED, Database
 from person_reid.gallery.image_table import ImageTable, next_file
-from person_reid.gallery.index_folder import IndexFolder
+from person_reid.gallery.index_folder import IndexFolder, delete_crops
 from person_reid.gallery.inverted_lists import delete_lists
 from person_reid.gallery.metadata import Filter, filters_of
-from person_reid.gallery.track_crops import delete_crops
 from person_reid.text import counted
 
 log = logging.getLogger(__name__)

@@ -5,16 +5,27 @@
     folder.path(b"./crops/1.jpg")                         # Path("/people/crops/1.jpg")
 
 So a folder may be moved or renamed with the index in it. All other paths stay as they were given.
+Images that were cut from tracks, or uploaded, lie beside the file, and are deleted with what it
+holds of them.
 """
 
+import logging
 import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from person_reid.files import real
+from person_reid.data.video.crops import CROP_NAME
+from person_reid.files import is_file_name, real
+from person_reid.text import counted
 
+log = logging.getLogger(__name__)
 BELOW = b"./"  # no path of an image begins so, since Path leaves it out
 KEY = "below"  # {KEY: path} stands for a path below the folder in a value of JSON
+UPLOAD_NAME = re.compile(r"[0-9a-f]{64}\.png")  # an image that the service was sent
 
 
 class IndexFolder:
@@ -64,3 +75,31 @@ def relocated(value: Any, old: Path, new: Path) -> Any:
         return value
     path = Path(value)
     return type(value)(new / path.relative_to(old)) if path.is_relative_to(old) else value
+
+
+def folder_beside(index: str | Path, source: str) -> Path:
+    """Return the folder for the images of a source beside the file of an index."""
+    return real(index).with_suffix(".crops") / source
+
+
+def delete_crops(images: Iterable[tuple[Path, str]], index: Path | None) -> None:
+    """Delete those of some images that were cut, or uploaded, into the folder beside an index.
+
+    A remark names other folders with such images, which stay. A folder that a record names
+    is not deleted on its word alone: it may be another user's.
+
+    images: (path, source). index: the file of the index; None for a server.
+    """
+    left = Counter[Path]()
+    for path, source in images:
+        own = CROP_NAME.fullmatch(path.name) or UPLOAD_NAME.fullmatch(path.name)
+        if not own or not path.is_file():
+            continue
+        if index and is_file_name(source) and path.parent == folder_beside(index, source):
+            path.unlink()
+            with suppress(OSError):  # others are in it
+                path.parent.rmdir()
+        else:
+            left[path.parent] += 1
+    for folder, count in left.items():
+        log.warning("%s: %s of what is forgotten stay there.", folder, counted(count, "image"))

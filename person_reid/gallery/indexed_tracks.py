@@ -24,7 +24,7 @@ from person_reid.data.video.crops import CROP_NAME, number_and_frame
 from person_reid.data.video.tracked_boxes import Track, read_tracks, shared_area
 from person_reid.errors import UserError
 from person_reid.files import is_file_name
-from person_reid.gallery.asked_images import listed_again
+from person_reid.gallery.facts import listed_again
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.metadata import (
     EVERYTHING,

@@ -1,25 +1,31 @@
-"""Fill a SearchIndex with images and search it from Python, as tools/search.py does.
+"""Fill an index with images, or with the people of a track file, as tools/search.py does.
 
 embedder = Embedder("ft_ResNet50")
 index = SearchIndex("people.index", network=embedder)
 add_images(index, embedder, paths)
 answers = index.search(embedder(["someone.jpg"]), k=10)
+added = index_tracks(index, IndexConfig(index="people.index", tracks="hall.txt", ...))
 """
 
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from person_reid.config.option import OptionError
+from person_reid.config.search import IndexConfig
 from person_reid.data.images.image_decoding import decodable
 from person_reid.data.layout import list_images
+from person_reid.data.video.crops import choose_boxes, cut_boxes, cut_images, within
 from person_reid.errors import UserError
 from person_reid.files import real, shipped
 from person_reid.gallery.checks import state_of
+from person_reid.gallery.forgetting import tracks_not_forgotten
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.index import Found
+from person_reid.gallery.indexed_network import open_network
 from person_reid.gallery.metadata import About
+from person_reid.gallery.track_records import describe_tracks, record_tracks
 from person_reid.progress import progress
 from person_reid.retrieval.thresholds import judged
 
@@ -105,3 +111,37 @@ def describe_answers(
         ]
         described.append({"image": str(query), "known": known, "matches": matches})
     return described
+
+
+class AddedTracks(NamedTuple):
+    """How many tracks of a camera were added, with how many images, new and known ones."""
+
+    camera: str
+    tracks: int
+    new: int
+    known: int
+
+
+def index_tracks(
+    index: Gallery, config: IndexConfig, embedder: "Embedder | None" = None
+) -> AddedTracks:
+    """Add some images of each track of a file, which are cut from its frames.
+
+    embedder: the network of the index; opened if it is not given.
+    """
+    record, frames, tracks = describe_tracks(index, config)
+    tracks = tracks_not_forgotten(
+        index, record.source, within(tracks, frames), config.allow_forgotten
+    )
+    embedder = embedder or open_network(index, config)
+    record_tracks(index, record)
+
+    folder = Path(record.crops)
+    cut_boxes(frames, choose_boxes(tracks, frames.size, config.per_track, folder), folder)
+    crops = cut_images(folder, tracks)
+
+    new = index.missing(crops)
+    abouts = record.about(crops, frames)
+    count = add_images(index, embedder, new, abouts, config.skip_unreadable)
+    index.describe(abouts)
+    return AddedTracks(record.camera, len(tracks), count, len(crops) - len(new))

@@ -20,7 +20,6 @@ import numpy as np
 from person_reid.config.across import LinkOptions
 from person_reid.config.times import EPOCH
 from person_reid.data.video.tracked_boxes import doubled
-from person_reid.gallery.decisions import decide, decided_names
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.indexed_network import measured_threshold, track_cosines_of
 from person_reid.gallery.indexed_tracks import (
@@ -37,6 +36,8 @@ from person_reid.gallery.indexed_tracks import (
 )
 from person_reid.gallery.metadata import NOT_A_PERSON, About, listed_path
 from person_reid.gallery.naming import (
+    decide,
+    decided_names,
     known_name,
     name_people,
     number_people,

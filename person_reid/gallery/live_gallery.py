@@ -31,10 +31,10 @@ from person_reid.files import as_file_name, make_folder
 from person_reid.gallery.checks import state_of
 from person_reid.gallery.forgetting import track_key
 from person_reid.gallery.gallery import Gallery
+from person_reid.gallery.index_folder import folder_beside
 from person_reid.gallery.indexed_network import measured_threshold, track_cosines_of
 from person_reid.gallery.metadata import About, Filter
 from person_reid.gallery.people_videos import Mark
-from person_reid.gallery.track_crops import folder_beside
 from person_reid.gallery.track_records import TrackRecord, record_tracks
 from person_reid.retrieval.association import read_travel
 from person_reid.retrieval.clusters import number_in, numbered_person

@@ -16,8 +16,7 @@ import numpy.typing as npt
 
 from person_reid.config.option import OptionError
 from person_reid.gallery.checks import check_count, checked_features
-from person_reid.gallery.contract import Image, ReadGallery
-from person_reid.gallery.exact_search import nearest_images
+from person_reid.gallery.contract import Image, ReadGallery, nearest_images
 from person_reid.gallery.metadata import EVERYTHING, Filter, Found
 from person_reid.retrieval.normalization import CameraNorm
 from person_reid.retrieval.similarity import Features

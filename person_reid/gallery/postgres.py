@@ -42,9 +42,8 @@ from person_reid.gallery.checks import (
 )
 from person_reid.gallery.contract import TRACK_RECORDS, Gallery
 from person_reid.gallery.forgetting import hash_of_key, image_key, track_key
-from person_reid.gallery.index_folder import IndexFolder
+from person_reid.gallery.index_folder import IndexFolder, delete_crops
 from person_reid.gallery.metadata import EVERYTHING, FACT_NAMES, About, Filter, Found
-from person_reid.gallery.track_crops import delete_crops
 from person_reid.retrieval.neighbours import nearest_of_chunks, overlap
 from person_reid.retrieval.similarity import Features
 from person_reid.text import parse_json

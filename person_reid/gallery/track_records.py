@@ -36,8 +36,8 @@ from person_reid.errors import StoreError, UserError
 from person_reid.files import as_file_name, content_of, is_file_name, real
 from person_reid.gallery.contract import TRACK_RECORDS
 from person_reid.gallery.gallery import Gallery
+from person_reid.gallery.index_folder import folder_beside
 from person_reid.gallery.metadata import About, Filter
-from person_reid.gallery.track_crops import folder_beside
 from person_reid.text import as_command, quoted
 
 # Between these times tracks may be.

@@ -18,11 +18,11 @@ from person_reid.config.times import stored
 from person_reid.data.images.image_files import read_image
 from person_reid.errors import UserError
 from person_reid.gallery.checks import state_of
-from person_reid.gallery.decisions import decide
 from person_reid.gallery.forgetting import not_forgotten
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.identification import identify as identify_people
 from person_reid.gallery.metadata import NOT_A_PERSON, About, Filter, Found, stored_facts
+from person_reid.gallery.naming import decide
 from person_reid.gallery.track_records import recorded_tracks
 from person_reid.retrieval.thresholds import judged
 from person_reid.serve import track_operations

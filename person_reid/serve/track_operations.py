@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response
 
 from person_reid.config.across import LinkOptions
 from person_reid.config.times import EPOCH, stored
+from person_reid.gallery.facts import Sighting, sightings
 from person_reid.gallery.gallery import Gallery
 from person_reid.gallery.indexed_tracks import (
     IndexedTrack,
@@ -31,7 +32,6 @@ from person_reid.gallery.linked_tracks import (
     some_places,
 )
 from person_reid.gallery.metadata import About
-from person_reid.gallery.sightings import Sighting, sightings
 from person_reid.gallery.track_records import recorded_tracks
 from person_reid.retrieval.association import two_people
 from person_reid.retrieval.clusters import numbered_person

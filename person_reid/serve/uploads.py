@@ -15,7 +15,7 @@ from PIL import Image
 
 from person_reid.files import atomic_write
 from person_reid.gallery.gallery import Gallery
-from person_reid.gallery.track_crops import UPLOAD_NAME, folder_beside
+from person_reid.gallery.index_folder import UPLOAD_NAME, folder_beside
 from person_reid.serve.problems import Problem
 
 SOURCE = "uploads"  # of the images: a folder beside the index

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from person_reid.data.images.augment import normalise
-from person_reid.deploy.batch_norms import reestimate_batch_norms
+from person_reid.deploy.find import reestimate_batch_norms
 from person_reid.errors import UserError
 
 CPU = torch.device("cpu")

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from person_reid.deploy.contents import CONTENTS_KEY, Contents
 from person_reid.deploy.embedder import Embedder
 from person_reid.deploy.export import export
+from person_reid.deploy.exported_files import CONTENTS_KEY, Contents
 from person_reid.deploy.run import Engine
 from person_reid.errors import UserError
 from person_reid.models.network import Network
@@ -21,7 +21,7 @@ from tests.support import ROOT
 FULL_DISK = """
 import resource, sys
 from person_reid.deploy.export import export
-from person_reid.deploy.contents import Contents
+from person_reid.deploy.exported_files import Contents
 from person_reid.config.export import EXPORT_FORMATS
 from person_reid.models.factory import create_model
 network = create_model("test_resnet", weights="none", size=(64, 32))

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from person_reid.deploy import quantise as module
-from person_reid.deploy.contents import Contents
 from person_reid.deploy.export import export
+from person_reid.deploy.exported_files import Contents
 from person_reid.deploy.quantise import read_calibration
 from person_reid.deploy.run import Engine
 from person_reid.errors import UserError

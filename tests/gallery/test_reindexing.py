@@ -7,13 +7,12 @@ import pytest
 
 from person_reid.config.search import ReindexConfig
 from person_reid.errors import UserError
-from person_reid.gallery import reindexing
+from person_reid.gallery import upkeep
 from person_reid.gallery.forgetting import not_forgotten
 from person_reid.gallery.image_table import next_file
 from person_reid.gallery.index import SearchIndex
 from person_reid.gallery.metadata import About, Filter
-from person_reid.gallery.reindexing import reindex_images
-from person_reid.gallery.upkeep import faults_of
+from person_reid.gallery.upkeep import faults_of, reindex_images
 
 OLD = np.eye(6, 8, dtype=np.float32) + 0.1
 NEW = np.eye(6, 16, dtype=np.float32)[::-1] + 0.1
@@ -49,7 +48,7 @@ def network(monkeypatch):
             raise UserError(f"{index.path}: made with other flags.")
         return embed
 
-    monkeypatch.setattr(reindexing, "open_network", opened)
+    monkeypatch.setattr(upkeep, "open_network", opened)
     return read
 
 

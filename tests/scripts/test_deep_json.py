@@ -9,7 +9,7 @@ import torch
 
 from person_reid.data.images.image_files import PREPARED_RECORD
 from person_reid.data.prepare import read_record
-from person_reid.deploy.contents import Contents
+from person_reid.deploy.exported_files import Contents
 from person_reid.deploy.pretrained import open_pretrained
 from person_reid.deploy.publish import check_output
 from person_reid.deploy.run import Engine
